@@ -1,0 +1,143 @@
+//! Which addresses a callback may reach. Judges an address; knows no names.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// Special-purpose blocks of IPv4 (IANA), none of which is a stranger's server.
+const V4_SPECIAL: [([u8; 4], u8); 16] = [
+    ([0, 0, 0, 0], 8),
+    ([10, 0, 0, 0], 8),
+    ([100, 64, 0, 0], 10),
+    ([127, 0, 0, 0], 8),
+    ([169, 254, 0, 0], 16),
+    ([172, 16, 0, 0], 12),
+    ([192, 0, 0, 0], 24),
+    ([192, 0, 2, 0], 24),
+    ([192, 31, 196, 0], 24),
+    ([192, 88, 99, 0], 24),
+    ([192, 168, 0, 0], 16),
+    ([198, 18, 0, 0], 15),
+    ([198, 51, 100, 0], 24),
+    ([203, 0, 113, 0], 24),
+    ([224, 0, 0, 0], 4),
+    ([240, 0, 0, 0], 4),
+];
+
+/// Blocks inside IPv6's global unicast space that carry other addresses or nothing.
+const V6_SPECIAL: [([u16; 8], u8); 4] = [
+    // IETF protocol assignments, Teredo among them.
+    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
+    ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
+    // 6to4 carries an IPv4 address.
+    ([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),
+    ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
+];
+
+/// Whether a connection to `ip` is allowed. `networks` opens private space, never link-local addresses or
+/// cloud metadata services.
+pub fn permits(ip: IpAddr, networks: &[IpNet]) -> bool {
+    let ip = ip.to_canonical();
+    if is_metadata(ip) {
+        return false;
+    }
+    is_public(ip) || networks.iter().any(|network| network.contains(&ip))
+}
+
+fn is_metadata(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_link_local() || v4 == Ipv4Addr::new(100, 100, 100, 200),
+        IpAddr::V6(v6) => {
+            v6.is_unicast_link_local() || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254) || carries_v4(v6)
+        }
+    }
+}
+
+/// NAT64, SIIT, ISATAP and the deprecated IPv4-compatible form: a way around the IPv4 table.
+fn carries_v4(v6: Ipv6Addr) -> bool {
+    let s = v6.segments();
+    let nat64 = s[0] == 0x64 && s[1] == 0xff9b;
+    let compatible = s[..6] == [0; 6] && !matches!(v6.octets()[12..], [0, 0, 0, 0 | 1]);
+    let siit = s[..4] == [0; 4] && s[4] == 0xffff;
+    let isatap = matches!(s[4], 0 | 0x200) && s[5] == 0x5efe;
+    nat64 || compatible || siit || isatap
+}
+
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => !V4_SPECIAL
+            .iter()
+            .any(|(base, length)| Ipv4Net::new((*base).into(), *length).is_ok_and(|block| block.contains(&v4))),
+        IpAddr::V6(v6) => {
+            let global_unicast = v6.segments()[0] & 0xe000 == 0x2000;
+            global_unicast
+                && !V6_SPECIAL
+                    .iter()
+                    .any(|(base, length)| Ipv6Net::new((*base).into(), *length).is_ok_and(|block| block.contains(&v6)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ok(text: &str, networks: &[&str]) -> bool {
+        let networks: Vec<IpNet> = networks.iter().map(|network| network.parse().unwrap()).collect();
+        permits(text.parse().unwrap(), &networks)
+    }
+
+    #[test]
+    fn only_the_public_internet_by_default() {
+        for public in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "2606:4700::1111", "::ffff:1.1.1.1"] {
+            assert!(ok(public, &[]), "{public}");
+        }
+        for closed in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "127.255.255.254",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "100.100.100.200",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::7f00:1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::a00:1",
+            "2002:7f00:1::",
+            "2001::1",
+            "fe80::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "2001:db8::1",
+            "fec0::1",
+            "2606:4700::5efe:7f00:1",
+            "::ffff:0:7f00:1",
+        ] {
+            assert!(!ok(closed, &[]), "{closed}");
+        }
+    }
+
+    #[test]
+    fn an_opened_network_opens_nothing_else() {
+        assert!(ok("10.1.2.3", &["10.0.0.0/8"]));
+        assert!(ok("::ffff:10.1.2.3", &["10.0.0.0/8"]));
+        assert!(ok("127.0.0.1", &["127.0.0.0/8"]));
+        assert!(!ok("192.168.0.1", &["10.0.0.0/8"]));
+        for metadata in ["169.254.169.254", "fd00:ec2::254", "100.100.100.200", "64:ff9b::a9fe:a9fe"] {
+            assert!(!ok(metadata, &["0.0.0.0/0", "::/0"]), "{metadata}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `inspect-webhook`: what the daemon would make of a recorded request, offline.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::Args;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{BAD_CONFIGURATION, Failure};
+use crate::{
+    clock::Clock,
+    config::{self, Faults, LogConfig},
+    domain::{InstanceId, extract},
+    gateway::{self, Event, Gateway, Purpose, Webhook},
+    telemetry,
+};
+
+/// A recorded request.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[arg(long)]
+    config: PathBuf,
+    /// Whose gateway the request came from.
+    #[arg(long)]
+    instance: InstanceId,
+    #[arg(long, default_value = "POST")]
+    method: String,
+    /// The URL the request came to, with its query.
+    #[arg(long)]
+    url: Option<String>,
+    /// `Name: value`, once per header.
+    #[arg(long = "header")]
+    headers: Vec<String>,
+    /// Unix seconds; default: now.
+    #[arg(long)]
+    now: Option<i64>,
+    /// The exact bytes of the body; with `--method GET` the raw query.
+    body: PathBuf,
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    telemetry::init(&LogConfig { json: false, level: "info".to_owned() });
+    let gateway = gateway_of(options)?;
+    let body = std::fs::read(&options.body).with_context(|| format!("cannot read {}", options.body.display()))?;
+    let method: Method = options.method.to_uppercase().parse().context("--method")?;
+    let headers = headers(&options.headers)?;
+    let raw_query = String::from_utf8_lossy(&body).into_owned();
+    let url_query = options.url.as_deref().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
+    let is_get = method == Method::GET;
+    let now = match options.now {
+        Some(seconds) => Timestamp::from_second(seconds).context("--now")?,
+        None => Clock::default().wall(),
+    };
+    let webhook = Webhook {
+        method: &method,
+        query: if is_get { &raw_query } else { url_query },
+        headers: &headers,
+        body: if is_get { &[] } else { &body },
+        now,
+    };
+    println!("{}", serde_json::to_string_pretty(&verdict(&*gateway, &webhook)).context("printing")?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn gateway_of(options: &Options) -> Result<std::sync::Arc<dyn Gateway>, Failure> {
+    let config = super::load(&super::read(&options.config)?)?;
+    let instance = config.instances.into_iter().find(|instance| instance.id == options.instance);
+    let instance = instance.ok_or_else(|| Failure {
+        status: BAD_CONFIGURATION,
+        error: anyhow::anyhow!("--instance: {} is not in the configuration", options.instance),
+    })?;
+    let mut faults: Faults = config::Faults::default();
+    match gateway::build(instance.gateway, Purpose::Inspect, &mut faults) {
+        Some(gateway) => Ok(gateway),
+        None => Err(faults.into()),
+    }
+}
+
+fn headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) =
+            line.split_once(':').with_context(|| format!("--header {line:?}: expected `Name: value`"))?;
+        headers.append(name.trim().parse::<HeaderName>()?, value.trim().parse::<HeaderValue>()?);
+    }
+    Ok(headers)
+}
+
+/// In the vocabulary of the gateway fixtures.
+fn verdict(gateway: &dyn Gateway, webhook: &Webhook<'_>) -> Value {
+    let is_get = webhook.method == Method::GET;
+    if let Err(why) = gateway.authenticate(webhook) {
+        let (status, kind) = if is_get { (403, "handshake") } else { (401, "ignore") };
+        let event = json!({ "kind": kind, "reason": "unauthenticated", "status": status });
+        return json!({
+            "auth": "reject", "reason": why.0,
+            "response": { "status": status, "body": null }, "events": [event],
+        });
+    }
+    if is_get {
+        let answer = gateway.handshake(webhook);
+        let (status, body) = answer.map_or((404, None), |answer| (answer.status.as_u16(), Some(answer.body)));
+        let event = json!({ "kind": "handshake", "status": status, "body": body });
+        return json!({ "auth": "accept", "reason": null, "response": { "status": status, "body": body }, "events": [event] });
+    }
+    let events: Vec<Value> = match gateway.parse(webhook.body) {
+        Ok(events) => events.iter().map(describe).collect(),
+        Err(error) => vec![json!({ "kind": "ignore", "reason": "malformed", "detail": error.to_string() })],
+    };
+    json!({ "auth": "accept", "reason": null, "response": { "status": 200, "body": "" }, "events": events })
+}
+
+fn describe(event: &Event) -> Value {
+    let text = event.text.as_deref().unwrap_or_default();
+    let codes: Vec<String> =
+        extract::candidates(text, usize::MAX).codes.iter().map(|code| code.as_str().to_owned()).collect();
+    json!({
+        "kind": if event.ignored.is_some() { "ignore" } else { "message" },
+        "reason": event.ignored.map(gateway::Ignored::as_str),
+        "message_id": event.message_id,
+        "dedupe_key": event.dedupe_key,
+        "chat_id": event.chat_id,
+        "phone_e164": event.sender.phone.as_ref().map(crate::domain::Phone::e164),
+        "lid": event.sender.lid(),
+        "bsuid": event.sender.bsuid(),
+        "push_name": event.push_name,
+        "text": event.text,
+        "timestamp": event.timestamp,
+        "from_me": event.from_me,
+        "group": event.group,
+        "codes": codes,
+    })
+}

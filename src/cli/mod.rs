@@ -1,0 +1,126 @@
+//! Subcommands. Standard output is the result, standard error the log.
+#![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
+
+mod inspect;
+mod new_instance;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Faults};
+
+/// `EX_CONFIG` of sysexits.h.
+const BAD_CONFIGURATION: u8 = 78;
+
+/// WhatsApp login links and codes, self-hosted.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try everything on this machine: no configuration, a fake phone in the browser.
+    Dev(crate::dev::Options),
+    /// Run with a configuration.
+    Serve {
+        /// TOML; `countersign print-config` shows every key.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Print an [[instance]] block, its API token and its secrets, once.
+    NewInstance {
+        /// The application's name in messages.
+        #[arg(long, default_value = "My app")]
+        name: String,
+        /// The WhatsApp number people write to.
+        #[arg(long, default_value = "+447700900999")]
+        number: String,
+    },
+    /// Read a configuration and report every fault.
+    CheckConfig {
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Print every key with its default and meaning.
+    PrintConfig,
+    /// Show what the daemon would make of a recorded webhook request. Works offline.
+    InspectWebhook(inspect::Options),
+    /// Ask a running daemon whether it is ready; exit 0 or 1.
+    Healthcheck {
+        /// The operator listener.
+        #[arg(long, default_value = "http://127.0.0.1:9090")]
+        url: String,
+    },
+}
+
+/// Why a command failed, and what the shell is told.
+#[derive(Debug)]
+pub struct Failure {
+    pub status: u8,
+    pub error: anyhow::Error,
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        let unfit = error.downcast_ref().is_some_and(|error| matches!(error, crate::store::StoreError::Unfit(_)));
+        Self { status: if unfit { BAD_CONFIGURATION } else { 1 }, error }
+    }
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        let error =
+            anyhow::anyhow!("the configuration has faults:\n{faults}`countersign print-config` shows every key");
+        Self { status: BAD_CONFIGURATION, error }
+    }
+}
+
+/// Parses the arguments and does what they say.
+pub fn run() -> Result<ExitCode, Failure> {
+    match Cli::parse().command {
+        Command::Dev(options) => Ok(crate::dev::run(options)?),
+        Command::Serve { config } => serve::serve(&read(&config)?),
+        Command::NewInstance { name, number } => {
+            println!("{}", new_instance::block(&name, &number)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::CheckConfig { config } => serve::check(&read(&config)?),
+        Command::PrintConfig => {
+            print!("{}", config::REFERENCE);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::InspectWebhook(options) => inspect::run(&options),
+        Command::Healthcheck { url } => serve::healthcheck(&url),
+    }
+}
+
+fn read(path: &PathBuf) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure {
+        status: BAD_CONFIGURATION,
+        error: anyhow::anyhow!("cannot read {}: {error}", path.display()),
+    })
+}
+
+fn load(text: &str) -> Result<Config, Failure> {
+    let mut faults = Faults::default();
+    let config = config::load(Some(text), config::environment(), &[], &mut faults);
+    match config {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(faults.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,239 @@
+//! One configured WhatsApp number and everything that belongs to it.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::{faults::Faults, section::Section};
+use crate::domain::{
+    InstanceId, Language, Mode, Phone,
+    quota::Quota,
+    template::{self, Use},
+    verification::Texts,
+};
+
+const MODES: &[(&str, Mode)] =
+    &[("same_browser", Mode::SameBrowser), ("prove_phone", Mode::ProvePhone), ("anywhere", Mode::Anywhere)];
+
+/// The settings of one instance.
+#[derive(Clone, Debug)]
+pub struct InstanceConfig {
+    pub id: InstanceId,
+    pub name: String,
+    pub number: Phone,
+    /// SHA-256 of each API token; the tokens themselves are nowhere.
+    pub tokens: Vec<[u8; 32]>,
+    /// Standard Webhooks secrets, newest first.
+    pub callback_secrets: Vec<SecretString>,
+    pub callback_url: Option<Url>,
+    pub allow_http_callbacks: bool,
+    pub callback_allow_networks: Vec<IpNet>,
+    pub redirect_urls: Vec<Url>,
+    pub completion: Mode,
+    pub completions_allowed: Vec<Mode>,
+    pub lang: Language,
+    pub texts: Texts,
+    pub code_length: u8,
+    pub expires: u32,
+    pub expires_bounds: (u32, u32),
+    pub max_attempts: u32,
+    pub reply_to_unknown: bool,
+    pub disabled: bool,
+    pub retention: Duration,
+    pub erase_after: Duration,
+    pub limits: Limits,
+    /// Read by the gateway that its `kind` names.
+    pub gateway: Section,
+}
+
+/// `None`: turned off.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub mint: Option<Quota>,
+    pub guesses: Option<Quota>,
+    pub failure_replies: Option<Quota>,
+}
+
+impl InstanceConfig {
+    pub(super) fn read(mut section: Section, faults: &mut Faults) -> Option<Self> {
+        let s = &mut section;
+        let id = s.parsed("id", "a UUID", faults);
+        if id.is_none() && !s.has("id") {
+            faults.add(s.key("id"), "is missing: a UUID; `countersign new-instance` makes one");
+        }
+        let valid = id.is_some();
+        let name = s.required_text("name", "the application's name in messages", faults);
+        let number = s.parsed("number", "an international phone number such as +447700900999", faults);
+        if number.is_none() && !s.has("number") {
+            faults.add(s.key("number"), "is missing: the WhatsApp number people write to");
+        }
+        let valid = valid && number.is_some();
+        let tokens = tokens(s, faults);
+        let callback_secrets = callback_secrets(s, faults);
+        let allow_http_callbacks = s.flag("allow_http_callbacks", faults);
+        let callback_url = s.url("callback_url", faults);
+        if callback_url.as_ref().is_some_and(|url| url.scheme() == "http") && !allow_http_callbacks {
+            faults.add(s.key("callback_url"), "is http://, which needs allow_http_callbacks = true");
+        }
+        let networks = s.list("callback_allow_networks", "a network such as 10.0.0.0/8", faults);
+        let completion = s.choice("completion", MODES, faults).unwrap_or(Mode::SameBrowser);
+        let lang_text = s.text("lang", faults).unwrap_or_default();
+        let lang = Language::find(&lang_text).unwrap_or_else(|| {
+            let tags: Vec<&str> = Language::all().map(Language::tag).collect();
+            faults.add(s.key("lang"), super::section::not_one_of(&lang_text, &tags));
+            Language::ENGLISH
+        });
+        let code_length = u8::try_from(s.number("code_length", 8..=16, faults)).unwrap_or(14);
+        let (expires_min, expires_max) =
+            (s.number("expires_min", 10..=86_400, faults), s.number("expires_max", 10..=86_400, faults));
+        let expires = s.number("expires", 10..=86_400, faults);
+        if !(expires_min..=expires_max).contains(&expires) {
+            faults.add(
+                s.key("expires"),
+                format!("must lie between expires_min {expires_min} and expires_max {expires_max}"),
+            );
+        }
+        let config = Self {
+            id: id.unwrap_or_else(|| InstanceId::from_random([0; 16])),
+            name,
+            number: number.unwrap_or_else(|| "10000000".parse().expect("eight digits are a number")),
+            tokens,
+            callback_secrets,
+            callback_url,
+            allow_http_callbacks,
+            callback_allow_networks: networks,
+            redirect_urls: urls(s, "redirect_urls", faults),
+            completion,
+            completions_allowed: modes(s, faults),
+            lang,
+            texts: texts(s, faults),
+            code_length,
+            expires,
+            expires_bounds: (expires_min, expires_max),
+            max_attempts: s.number("max_attempts", 1..=100, faults),
+            reply_to_unknown: s.flag("reply_to_unknown", faults),
+            disabled: s.flag("disabled", faults),
+            retention: s.duration("retention", faults),
+            erase_after: s.duration("erase_after", faults),
+            limits: limits(s, faults),
+            gateway: s.section("gateway", faults),
+        };
+        if !s.has("gateway") {
+            faults.add(s.key("gateway"), "is missing: write [instance.gateway] with a kind");
+        }
+        section.finish(faults);
+        valid.then_some(config)
+    }
+
+    /// The longest that any of this instance's codes can live.
+    pub fn longest_life(&self) -> Duration {
+        Duration::from_secs(u64::from(self.expires_bounds.1))
+    }
+}
+
+fn tokens(s: &mut Section, faults: &mut Faults) -> Vec<[u8; 32]> {
+    let mut tokens = Vec::new();
+    for (index, text) in s.texts("tokens", faults).into_iter().enumerate() {
+        let digest = text.strip_prefix("sha256:").and_then(decode_hex);
+        match digest {
+            Some(digest) => tokens.push(digest),
+            None => faults.add(
+                s.key(&format!("tokens.{index}")),
+                "expected \"sha256:\" and 64 hex digits of the token's SHA-256; the token itself never stands here",
+            ),
+        }
+    }
+    if tokens.is_empty() {
+        faults.add(s.key("tokens"), "is empty: nobody could call the API; `countersign new-instance` makes a token");
+    }
+    tokens
+}
+
+fn decode_hex(text: &str) -> Option<[u8; 32]> {
+    let mut out = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+    }
+    Some(out)
+}
+
+fn callback_secrets(s: &mut Section, faults: &mut Faults) -> Vec<SecretString> {
+    let secrets = s.secrets("callback_secrets", faults);
+    for (index, secret) in secrets.iter().enumerate() {
+        let long_enough = crate::config::decode_whsec(secret.expose_secret()).is_some_and(|key| key.len() >= 24);
+        if !long_enough {
+            faults.add(
+                s.key(&format!("callback_secrets.{index}")),
+                "expected whsec_ and at least 24 bytes in base64; `countersign new-instance` makes one",
+            );
+        }
+    }
+    if secrets.is_empty() {
+        faults.add(s.key("callback_secrets"), "is empty: callbacks could not be signed");
+    }
+    secrets
+}
+
+fn urls(s: &mut Section, name: &str, faults: &mut Faults) -> Vec<Url> {
+    let mut urls = Vec::new();
+    for (index, text) in s.texts(name, faults).into_iter().enumerate() {
+        match crate::domain::redirect::parse(&text) {
+            Some(url) => urls.push(url),
+            None => faults.add(s.key(&format!("{name}.{index}")), "expected an http:// or https:// URL"),
+        }
+    }
+    urls
+}
+
+fn modes(s: &mut Section, faults: &mut Faults) -> Vec<Mode> {
+    let words: Vec<&str> = MODES.iter().map(|(word, _)| *word).collect();
+    let mut modes = Vec::new();
+    for (index, text) in s.texts("completions_allowed", faults).into_iter().enumerate() {
+        match MODES.iter().find(|(word, _)| *word == text) {
+            Some((_, mode)) => modes.push(*mode),
+            None => {
+                faults.add(s.key(&format!("completions_allowed.{index}")), super::section::not_one_of(&text, &words));
+            }
+        }
+    }
+    modes
+}
+
+fn texts(s: &mut Section, faults: &mut Faults) -> Texts {
+    let mut section = s.section("texts", faults);
+    let mut text = |used_as: Use| {
+        let text = section.text(used_as.as_str(), faults)?;
+        for error in template::lint(&text, used_as).errors {
+            faults.add(section.key(used_as.as_str()), error);
+        }
+        Some(text)
+    };
+    let texts = Texts {
+        prompt: text(Use::Prompt),
+        success: text(Use::Success),
+        failed: text(Use::Failed),
+        expired: text(Use::Expired),
+    };
+    section.finish(faults);
+    texts
+}
+
+fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
+    let mut section = s.section("limits", faults);
+    let mut number = |name| section.number(name, 0..=1_000_000, faults);
+    let (per_second, burst) = (number("mint_per_second"), number("mint_burst"));
+    let ten_minutes = Duration::from_mins(10);
+    let per_ten_minutes = |count: u32| (count > 0).then(|| Quota::per(count, ten_minutes));
+    let limits = Limits {
+        mint: (per_second > 0).then(|| Quota::sustained(per_second, burst)),
+        guesses: per_ten_minutes(number("guesses_per_10m")),
+        failure_replies: per_ten_minutes(number("failure_replies_per_10m")),
+    };
+    section.finish(faults);
+    limits
+}

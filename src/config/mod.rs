@@ -1,0 +1,212 @@
+//! Configuration: layers, then one reading that reports every fault at once.
+//!
+//! It holds values and builds no parts. The environment is an argument.
+
+mod faults;
+mod instance;
+mod section;
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ipnet::IpNet;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use url::Url;
+
+pub use self::{
+    faults::{Fault, Faults},
+    instance::{InstanceConfig, Limits},
+    section::{Section, not_one_of},
+};
+
+/// Every key with its default and meaning: layer 0, and the only reference.
+pub const REFERENCE: &str = include_str!("default.toml");
+
+/// What the daemon is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub public_url: Url,
+    pub listen: SocketAddr,
+    pub operator_listen: SocketAddr,
+    pub keys: Masters,
+    pub trusted_proxies: Vec<IpNet>,
+    pub store: StoreConfig,
+    pub log: LogConfig,
+    pub shutdown: ShutdownConfig,
+    pub instances: Vec<InstanceConfig>,
+}
+
+/// The master keys, newest first.
+#[derive(Clone)]
+pub struct Masters(pub Vec<[u8; 32]>);
+
+impl fmt::Debug for Masters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys", self.0.len())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum StoreConfig {
+    Embedded { directory: PathBuf },
+    Redis { url: SecretString, durability: Durability },
+}
+
+/// How much must have happened before a write counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    Standard,
+    Durable,
+    Strict,
+}
+
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    pub json: bool,
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ShutdownConfig {
+    pub drain_delay: Duration,
+    pub grace: Duration,
+}
+
+/// Reads a file's text over the defaults and under the environment and `overrides` (dotted key, value).
+pub fn load(
+    file: Option<&str>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    overrides: &[(&str, String)],
+    faults: &mut Faults,
+) -> Option<Config> {
+    let mut builder = config::Config::builder().add_source(text(REFERENCE));
+    if let Some(file) = file {
+        builder = builder.add_source(text(file));
+    }
+    let environment = config::Environment::with_prefix("COUNTERSIGN")
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(environment.into_iter().collect()));
+    builder = builder.add_source(environment);
+    for (key, value) in overrides {
+        builder = builder.set_override(*key, value.clone()).expect("our own keys are well-formed");
+    }
+    let table = builder.build().and_then(config::Config::try_deserialize::<Value>);
+    match table {
+        Ok(Value::Object(table)) => read(Section::new("", table), faults),
+        Ok(_) => None,
+        Err(error) => {
+            faults.add("configuration", error.to_string());
+            None
+        }
+    }
+}
+
+/// The process's environment, for [`load`].
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn text(toml: &str) -> impl config::Source + Send + Sync + use<> + 'static {
+    config::File::from_str(toml, config::FileFormat::Toml)
+}
+
+fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
+    let s = &mut section;
+    let public_url = s.url("public_url", faults);
+    if public_url.is_none() && !s.has("public_url") {
+        faults.add("public_url", "is missing: where people and gateways reach this daemon");
+    }
+    let listen = s.address("listen", faults);
+    let operator_listen = s.address("operator_listen", faults);
+    let keys = keys(s, faults);
+    let trusted_proxies = s.list("trusted_proxies", "a network such as 10.0.0.0/8", faults);
+    let store = store(s, faults);
+    let log = log(s, faults);
+    let mut shutdown = s.section("shutdown", faults);
+    let shutdown_config = ShutdownConfig {
+        drain_delay: shutdown.duration("drain_delay", faults),
+        grace: shutdown.duration("grace", faults),
+    };
+    shutdown.finish(faults);
+    let defaults = s.section("instance_default", faults);
+    let instances: Vec<InstanceConfig> = s
+        .sections("instance", faults)
+        .into_iter()
+        .filter_map(|section| InstanceConfig::read(section.over(&defaults), faults))
+        .collect();
+    if instances.is_empty() && !s.has("instance") {
+        faults.add("instance", "is missing: write [[instance]]; `countersign new-instance` makes one");
+    }
+    for (index, instance) in instances.iter().enumerate() {
+        if instances[..index].iter().any(|other| other.id == instance.id) {
+            faults.add(format!("instance.{index}.id"), format!("{} occurs twice", instance.id));
+        }
+    }
+    section.finish(faults);
+    Some(Config {
+        public_url: public_url?,
+        listen: listen?,
+        operator_listen: operator_listen?,
+        keys: Masters(keys),
+        trusted_proxies,
+        store: store?,
+        log,
+        shutdown: shutdown_config,
+        instances,
+    })
+}
+
+fn keys(s: &mut Section, faults: &mut Faults) -> Vec<[u8; 32]> {
+    let mut keys = Vec::new();
+    for (index, secret) in s.secrets("key", faults).iter().enumerate() {
+        match STANDARD.decode(secret.expose_secret()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
+            Some(key) => keys.push(key),
+            None => faults.add("key", format!("line {}: expected 32 bytes in base64", index + 1)),
+        }
+    }
+    if keys.is_empty() && faults.iter().all(|fault| !fault.key.starts_with("key")) {
+        faults.add("key_file", "is missing: a file with 32 bytes in base64; make one with `openssl rand -base64 32`");
+    }
+    keys
+}
+
+fn store(s: &mut Section, faults: &mut Faults) -> Option<StoreConfig> {
+    const DURABILITIES: &[(&str, Durability)] =
+        &[("standard", Durability::Standard), ("durable", Durability::Durable), ("strict", Durability::Strict)];
+    let mut section = s.section("store", faults);
+    let url = section.secret("url", faults);
+    let durability = section.choice("durability", DURABILITIES, faults).unwrap_or(Durability::Standard);
+    section.finish(faults);
+    let url = url?;
+    let text = url.expose_secret();
+    match text.split_once(':') {
+        Some(("embedded", directory)) if !directory.is_empty() => {
+            Some(StoreConfig::Embedded { directory: PathBuf::from(directory) })
+        }
+        Some(("redis" | "rediss", _)) => Some(StoreConfig::Redis { url, durability }),
+        _ => {
+            faults.add(section.key("url"), "expected embedded:DIR, redis://host:port/db or rediss://host:port/db");
+            None
+        }
+    }
+}
+
+fn log(s: &mut Section, faults: &mut Faults) -> LogConfig {
+    let mut section = s.section("log", faults);
+    let log = LogConfig {
+        json: section.choice("format", &[("json", true), ("text", false)], faults).unwrap_or(true),
+        level: section.text("level", faults).unwrap_or_else(|| "info".to_owned()),
+    };
+    section.finish(faults);
+    log
+}
+
+/// The key bytes of a Standard Webhooks secret `whsec_<base64>`.
+pub fn decode_whsec(secret: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(secret.strip_prefix("whsec_")?).ok()
+}
+
+#[cfg(test)]
+mod tests;

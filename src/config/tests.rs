@@ -1,0 +1,112 @@
+use super::*;
+
+pub(crate) const GOOD: &str = r#"
+public_url = "https://wa.example.org"
+key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+[store]
+url = "redis://127.0.0.1/0"
+[[instance]]
+id = "5f0c2a90-0000-4000-8000-000000000001"
+name = "Harbour"
+number = "+447700900999"
+tokens = ["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]
+callback_secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="]
+[instance.gateway]
+kind = "waha"
+"#;
+
+fn parse(text: &str, environment: &[(&str, &str)]) -> (Option<Config>, Vec<String>) {
+    let mut faults = Faults::default();
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let config = load(Some(text), environment, &[], &mut faults);
+    (config, faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect())
+}
+
+#[test]
+fn a_short_file_is_enough_and_defaults_fill_the_rest() {
+    let (config, faults) = parse(GOOD, &[]);
+    assert_eq!(faults, Vec::<String>::new());
+    let config = config.unwrap();
+    assert_eq!(config.instances[0].expires, 1800);
+    assert_eq!(config.instances[0].limits.mint.unwrap().burst(), 5000);
+    assert_eq!(config.shutdown.drain_delay, Duration::from_secs(5));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let (config, faults) = parse(GOOD, &[("COUNTERSIGN__STORE__URL", "embedded:/tmp/x"), ("OTHER", "x")]);
+    assert_eq!(faults, Vec::<String>::new());
+    assert!(matches!(config.unwrap().store, StoreConfig::Embedded { directory } if directory.as_os_str() == "/tmp/x"));
+}
+
+#[test]
+fn every_fault_is_reported_at_once_with_its_key_and_a_cure() {
+    let bad = GOOD
+        .replace("public_url", "publik_url")
+        .replace("redis://127.0.0.1/0", "mysql://x")
+        .replace("AQEB", "AQ")
+        .replace("+447700900999", "12")
+        .replace("sha256:e3", "sha256:zz")
+        .replace("whsec_", "whsec-")
+        .replace("name = \"Harbour\"", "completion = \"somewhere\"\nnmae = \"Harbour\"\ncode_length = 7");
+    let (_, faults) = parse(&bad, &[]);
+    for expected in [
+        "public_url: is missing",
+        "publik_url: is not a key; did you mean public_url?",
+        "store.url: expected embedded:DIR, redis://",
+        "key: line 1: expected 32 bytes in base64",
+        "instance.0.number: expected an international phone number",
+        "instance.0.tokens.0: expected \"sha256:\"",
+        "instance.0.callback_secrets.0: expected whsec_",
+        "instance.0.completion: \"somewhere\" is not one of same_browser, prove_phone, anywhere",
+        "instance.0.name: is missing",
+        "instance.0.nmae: is not a key; did you mean name?",
+        "instance.0.code_length: expected a whole number from 8 to 16",
+    ] {
+        assert!(faults.iter().any(|fault| fault.starts_with(expected)), "{expected}\n{faults:#?}");
+    }
+}
+
+#[test]
+fn a_secret_is_a_value_or_a_file_never_both() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        file.path(),
+        "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n",
+    )
+    .unwrap();
+    let line = format!("key_file = {:?}\n", file.path());
+    let (_, faults) = parse(&format!("{line}{GOOD}"), &[]);
+    assert!(faults[0].contains("given together with key_file"), "{faults:?}");
+    let only_file = format!("{line}{}", GOOD.replace("key = ", "# key = "));
+    let (config, faults) = parse(&only_file, &[]);
+    assert_eq!(faults, Vec::<String>::new());
+    assert_eq!(config.unwrap().keys.0, [[2; 32], [1; 32]]);
+    let (_, faults) = parse(&only_file.replace("key_file = \"", "key_file = \"/absent"), &[]);
+    assert!(faults[0].starts_with("key_file: cannot read"), "{faults:?}");
+}
+
+/// Both ways: every key the code asks for stands in the reference, and every key of the reference is asked for.
+#[test]
+fn the_reference_and_the_code_agree() {
+    let reference: toml::Table = REFERENCE.parse().unwrap();
+    assert!(reference.contains_key("instance_default"));
+    let (_, faults) = parse(GOOD, &[]);
+    assert_eq!(faults, Vec::<String>::new(), "a key of the reference that nobody reads would be a fault");
+    let mut faults = Faults::default();
+    let mut section = Section::new("", serde_json::Map::new());
+    let _ = keys(&mut section, &mut faults);
+    let asked_at_top = ["public_url", "listen", "operator_listen", "trusted_proxies", "key_file"];
+    for key in asked_at_top {
+        assert!(REFERENCE.contains(&format!("{key} = ")), "{key}");
+    }
+}
+
+#[test]
+fn debug_output_holds_no_secret() {
+    let (config, _) = parse(GOOD, &[]);
+    let shown = format!("{config:?}");
+    for secret in ["MDEyMzQ1", "AQEB", "447700900999", "[1, 1, 1"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}

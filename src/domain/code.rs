@@ -1,0 +1,108 @@
+//! The code in brackets: Crockford base32, the first character routes, the rest is secret.
+
+use std::fmt;
+
+use super::id::Partition;
+
+/// Upper-case Crockford base32: no I, L, O, U. One character is five bits, so nothing is biased.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// Lengths that are recognised in a message, whatever the configuration says today.
+pub const LENGTHS: std::ops::RangeInclusive<usize> = 8..=16;
+
+/// A code that a person sends. Redacted in `Debug`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct LinkCode(String);
+
+impl LinkCode {
+    /// The partition's character, then five bits of `secret` for each further one. `length` is at most 16.
+    pub fn from_bits(partition: Partition, secret: &[u8; 32], length: u8) -> Self {
+        let mut code = String::with_capacity(usize::from(length));
+        code.push(char::from(ALPHABET[usize::from(partition.index())]));
+        for index in 0..usize::from(length.clamp(8, 16)) - 1 {
+            code.push(char::from(ALPHABET[usize::from(five_bits(secret, index * 5))]));
+        }
+        Self(code)
+    }
+
+    /// Reads what a person sent: any case, and Crockford's aliases O=0, I=L=1.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::read(text, |upper| match upper {
+            b'O' => b'0',
+            b'I' | b'L' => b'1',
+            other => other,
+        })
+    }
+
+    /// As [`LinkCode::parse`] without aliases: a bare word of a sentence must look exactly like a code.
+    pub fn parse_strict(text: &str) -> Option<Self> {
+        Self::read(text, std::convert::identity)
+    }
+
+    fn read(text: &str, alias: fn(u8) -> u8) -> Option<Self> {
+        if !LENGTHS.contains(&text.len()) {
+            return None;
+        }
+        let code: Option<String> = text
+            .bytes()
+            .map(|byte| alias(byte.to_ascii_uppercase()))
+            .map(|byte| ALPHABET.contains(&byte).then_some(char::from(byte)))
+            .collect();
+        code.map(Self)
+    }
+
+    /// Where a verification with this code would live.
+    pub fn partition(&self) -> Partition {
+        let first = self.0.as_bytes()[0];
+        let index = ALPHABET.iter().position(|&letter| letter == first).expect("parsed against the alphabet");
+        Partition::of(u8::try_from(index).expect("the alphabet has 32 letters"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LinkCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkCode(•)")
+    }
+}
+
+fn five_bits(bytes: &[u8; 32], offset: usize) -> u8 {
+    let pair = u16::from_be_bytes([bytes[offset / 8], bytes[offset / 8 + 1]]);
+    u8::try_from(pair >> (11 - offset % 8) & 31).expect("five bits fit")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_character_routes() {
+        for partition in Partition::all() {
+            let code = LinkCode::from_bits(partition, &[0xa5; 32], 14);
+            assert_eq!(code.as_str().len(), 14);
+            assert_eq!(code.partition(), partition);
+            assert_eq!(LinkCode::parse(code.as_str()), Some(code));
+        }
+    }
+
+    #[test]
+    fn bits_are_taken_in_order() {
+        let mut secret = [0; 32];
+        secret[0] = 0b0000_1000;
+        secret[1] = 0b1000_0110;
+        assert_eq!(LinkCode::from_bits(Partition::of(0), &secret, 8).as_str(), "01230000");
+    }
+
+    #[test]
+    fn people_mistype_in_known_ways() {
+        assert_eq!(LinkCode::parse("k7qxm2po"), LinkCode::parse("K7QXM2P0"));
+        assert_eq!(LinkCode::parse("ilILilIL").unwrap().as_str(), "11111111");
+        for bad in ["K7QXM2P", "K7QXM2PU", "K7QXM2P0K7QXM2P0K", "К7QXM2PD", "K7QX M2PD", ""] {
+            assert_eq!(LinkCode::parse(bad), None, "{bad}");
+        }
+        assert_eq!(LinkCode::parse_strict("authorship"), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! What a callback can tell the app.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+        /// The `type` of a callback. Each occurs at most once per verification.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+        pub enum Event { $($(#[$doc])* #[serde(rename = $text)] $variant,)* }
+
+        impl Event {
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+events! {
+    /// A chat sent the code. It says nothing about whose browser is waiting.
+    LinkVerified = "link.verified",
+    /// The verification *ended* as failed; wrong senders before that are only in the timeline.
+    LinkFailed = "link.failed",
+    LinkExpired = "link.expired",
+    LinkCanceled = "link.canceled",
+    /// The app's server exchanged the redeem token.
+    LinkRedeemed = "link.redeemed",
+    /// The person said "this wasn't me"; the redeem token is revoked.
+    LinkDisputed = "link.disputed",
+    /// Sent by hand to try a receiver; belongs to no verification.
+    Test = "callback.test",
+}

@@ -1,0 +1,150 @@
+//! Finding codes in what a person sent.
+//!
+//! Linear in the text, which is capped; homoglyphs are never mapped, so a Cyrillic К is no K.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::code::LinkCode;
+
+/// Inbound text can be 64 KiB; no prefilled message comes near this.
+const SCANNED_BYTES: usize = 8 * 1024;
+/// More groups than these in one message are not a person tapping Send.
+const MOST_CANDIDATES: usize = 3;
+
+static BRACKETED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\[([^\[\]]{1,64})\]").expect("a constant that the tests compile"));
+static WORD: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"[0-9A-Za-z]+").expect("a constant that the tests compile"));
+
+/// What a text may mean.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Candidates {
+    /// Different codes in order of appearance, at most three.
+    pub codes: Vec<LinkCode>,
+    /// The brackets were lost on the way: the code stood bare in the text.
+    pub edited: bool,
+}
+
+/// Codes in brackets; failing that, the one bare word that has exactly `expected_length` code letters.
+pub fn candidates(text: &str, expected_length: usize) -> Candidates {
+    let plain = normalise(text);
+    let mut codes = Vec::new();
+    for group in BRACKETED.captures_iter(&plain) {
+        let inner: String = group[1].chars().filter(|c| !c.is_whitespace() && !"*_~`".contains(*c)).collect();
+        if let Some(code) = LinkCode::parse(&inner)
+            && !codes.contains(&code)
+        {
+            codes.push(code);
+        }
+        if codes.len() == MOST_CANDIDATES {
+            break;
+        }
+    }
+    if !codes.is_empty() {
+        return Candidates { codes, edited: false };
+    }
+    let mut bare = WORD
+        .find_iter(&plain)
+        .filter(|word| word.len() == expected_length)
+        .filter_map(|word| LinkCode::parse_strict(word.as_str()));
+    match (bare.next(), bare.next()) {
+        (Some(code), None) => Candidates { codes: vec![code], edited: true },
+        _ => Candidates::default(),
+    }
+}
+
+/// Drops invisible format characters, then folds compatibility forms such as full-width brackets.
+fn normalise(text: &str) -> String {
+    let mut end = text.len().min(SCANNED_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].chars().filter(|c| !is_format(*c)).nfkc().collect()
+}
+
+/// Unicode category Cf.
+fn is_format(c: char) -> bool {
+    matches!(u32::from(c),
+        0xAD | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x890..=0x891 | 0x8E2 | 0x180E | 0x200B..=0x200F
+        | 0x202A..=0x202E | 0x2060..=0x2064 | 0x2066..=0x206F | 0xFEFF | 0xFFF9..=0xFFFB | 0x110BD | 0x110CD
+        | 0x13430..=0x1343F | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A | 0xE0001 | 0xE0020..=0xE007F)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(text: &str) -> Vec<String> {
+        candidates(text, 14).codes.iter().map(|code| code.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn brackets_in_every_dress() {
+        for text in [
+            "Sign me in [K7QXM2PD] - DO NOT CHANGE THIS MESSAGE",
+            "sign me in [k7qxm2pd]",
+            "[ K7QX M2PD ]",
+            "*[K7QXM2PD]* _x_",
+            "[*K7QXM2PD*] [`K7QXM2PD`]",
+            "\u{200f}\u{2066}[K7QX\u{200d}M2PD]\u{2069}",
+            "［Ｋ７ＱＸＭ２ＰＤ］",
+            "[not a code, really] [K7QXM2PD]",
+            "[[K7QXM2PD]]",
+            "مرحبا [K7QXM2PD] - لا تغير",
+        ] {
+            assert_eq!(found(text), ["K7QXM2PD"], "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_invented() {
+        for text in ["", "[]", "[short]", "K7QXM2PD", "[К7QXM2PD]", "[K7QXM2PD", "K7QXM2PD]", "[K7QXM2PD!]", "[a][b"] {
+            assert_eq!(found(text), Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_code_of_the_exact_length_counts_as_edited() {
+        let text = "hello K7QXM2PDK7QXM2 thanks";
+        assert_eq!(
+            candidates(text, 14),
+            Candidates { codes: vec![LinkCode::parse("K7QXM2PDK7QXM2").unwrap()], edited: true }
+        );
+        assert_eq!(found("K7QXM2PDK7QXM2 K7QXM2PDK7QXM3"), Vec::<String>::new());
+        assert_eq!(found("authentication"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn at_most_three_and_no_repeats() {
+        assert_eq!(found("[AAAAAAAA] [aaaaaaaa] [BBBBBBBB] [CCCCCCCC] [DDDDDDDD]").len(), 3);
+    }
+
+    #[test]
+    fn hostile_sizes_stay_linear() {
+        for unit in ["[", "[A", "[AAAA ", "[\u{200b}", "]["] {
+            assert_eq!(found(&unit.repeat(200_000)), Vec::<String>::new());
+        }
+        let late = format!("{}[K7QXM2PD]", " ".repeat(SCANNED_BYTES));
+        assert_eq!(found(&late), Vec::<String>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_minted_is_found(secret in any::<[u8; 32]>(), partition in 0u8..32, length in 8u8..=16,
+                                    before in "[^\\[\\]]{0,40}", after in "[^\\[\\]]{0,40}") {
+            let code = LinkCode::from_bits(super::super::Partition::of(partition), &secret, length);
+            let text = format!("{before} [{}] {after}", code.as_str());
+            prop_assert_eq!(candidates(&text, usize::from(length)).codes, vec![code]);
+        }
+
+        #[test]
+        fn any_text_is_read_without_a_panic(text in "\\PC{0,400}") {
+            let _ = candidates(&text, 14);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Identifiers that cannot be mistaken for one another.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// How many partitions the keys are spread over. Written into the store; changing it is a migration.
+pub const PARTITIONS: u8 = 32;
+
+/// One of the [`PARTITIONS`] slices of the key space. All keys of one verification share theirs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Partition(u8);
+
+impl Partition {
+    /// The partition that the low five bits of `byte` name.
+    pub const fn of(byte: u8) -> Self {
+        Self(byte % PARTITIONS)
+    }
+
+    pub const fn index(self) -> u8 {
+        self.0
+    }
+
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..PARTITIONS).map(Self)
+    }
+}
+
+/// Names a verification: a `UUIDv7` whose last five bits are its partition.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VerificationId(Uuid);
+
+impl VerificationId {
+    /// Builds an id from a time and ten random bytes; the last five random bits choose the partition.
+    pub fn new(millis: u64, random: [u8; 10]) -> Self {
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    pub fn partition(self) -> Partition {
+        Partition::of(self.0.as_bytes()[15])
+    }
+
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// Thirty-two lower-case hex digits, the form used in store keys.
+    pub fn simple(self) -> String {
+        self.0.simple().to_string()
+    }
+}
+
+/// Names an instance: the path segment of the API.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceId(Uuid);
+
+impl InstanceId {
+    pub fn from_random(random: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(random).into_uuid())
+    }
+
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    pub fn simple(self) -> String {
+        self.0.simple().to_string()
+    }
+}
+
+macro_rules! textual {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::try_parse(text).map(Self)
+            }
+        }
+    )*};
+}
+textual!(VerificationId, InstanceId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_carries_its_partition_and_its_time() {
+        let id = VerificationId::new(1_795_168_830_123, [0xff; 10]);
+        assert_eq!(id.partition(), Partition::of(31));
+        assert_eq!(id.0.get_version_num(), 7);
+        assert_eq!(&id.simple()[..12], format!("{:012x}", 1_795_168_830_123_u64));
+        assert_eq!(id.to_string().parse::<VerificationId>().unwrap(), id);
+    }
+}

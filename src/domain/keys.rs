@@ -1,0 +1,298 @@
+//! Everything derived from the daemon's keys: codes, digests, tokens, event ids, sealed bytes.
+//!
+//! The first key makes, all keys are tried, so a key can be rotated without killing what is pending. A
+//! record names the key that made it.
+
+use std::fmt;
+
+use chacha20poly1305::{
+    KeyInit as _, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac as _};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    code::LinkCode,
+    id::{InstanceId, Partition, VerificationId},
+    subject::Subject,
+    token::{Kind, Token},
+};
+
+/// Which of the configured keys made something: the first bytes of a digest of that key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeyId([u8; 4]);
+
+impl KeyId {
+    pub const fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 4] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+/// A keyed digest, safe to store and to use as a look-up key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Digest([u8; 16]);
+
+impl Digest {
+    pub fn hex(self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.0))
+    }
+
+    /// Reverses [`Digest::hex`].
+    pub fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        u128::from_str_radix(text, 16).ok().map(|number| Self(number.to_be_bytes()))
+    }
+
+    /// Constant-time, for digests of what a stranger presented.
+    pub fn matches(self, other: Self) -> bool {
+        subtle::ConstantTimeEq::ct_eq(&self.0[..], &other.0[..]).into()
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(•)")
+    }
+}
+
+/// The sealed bytes cannot be opened with any configured key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no configured key opens this value")]
+pub struct Unsealable;
+
+struct Key {
+    id: KeyId,
+    code: [u8; 32],
+    digest: [u8; 32],
+    token: [u8; 32],
+    event: [u8; 32],
+    seal: XChaCha20Poly1305,
+}
+
+/// The daemon's keys, newest first.
+pub struct KeyRing(Vec<Key>);
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|key| key.id)).finish()
+    }
+}
+
+impl KeyRing {
+    /// `None` for an empty list.
+    pub fn new(masters: &[[u8; 32]]) -> Option<Self> {
+        let keys: Vec<Key> = masters.iter().map(Key::derive).collect();
+        (!keys.is_empty()).then_some(Self(keys))
+    }
+
+    /// The key that new things are made with.
+    pub fn current(&self) -> KeyId {
+        self.0[0].id
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.0.iter().map(|key| key.id)
+    }
+
+    fn get(&self, id: KeyId) -> Option<&Key> {
+        self.0.iter().find(|key| key.id == id)
+    }
+
+    /// The code of a link verification. `None` when the key has been removed.
+    pub fn link_code(
+        &self,
+        key: KeyId,
+        instance: InstanceId,
+        id: VerificationId,
+        nonce: &[u8; 16],
+        length: u8,
+    ) -> Option<LinkCode> {
+        let mac = mac(&self.get(key)?.code, &[b"link", instance.as_bytes(), id.as_bytes(), nonce]);
+        Some(LinkCode::from_bits(id.partition(), &mac, length))
+    }
+
+    /// Where a code is found, for every key that may have made it.
+    pub fn code_digests(&self, instance: InstanceId, code: &LinkCode) -> impl Iterator<Item = Digest> {
+        self.0.iter().map(move |key| key.code_digest(instance, code))
+    }
+
+    pub fn code_digest(&self, key: KeyId, instance: InstanceId, code: &LinkCode) -> Option<Digest> {
+        Some(self.get(key)?.code_digest(instance, code))
+    }
+
+    /// A digest of anything that must be found again but not read: a gateway's message id, a subject, an
+    /// idempotency key. Always made with the *oldest* key, so that adding a key forgets nothing.
+    pub fn look_up(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> Digest {
+        let oldest = &self.0[self.0.len() - 1];
+        truncate(mac(&oldest.digest, &[purpose.as_bytes(), instance.as_bytes(), value]))
+    }
+
+    /// The partition that everything about one chat of one instance lives in.
+    pub fn subject_partition(&self, instance: InstanceId, subject: &Subject) -> Partition {
+        Partition::of(self.look_up("partition", instance, subject.canonical().as_bytes()).0[0])
+    }
+
+    /// Digest of a one-time secret that we handed out and only have to recognise.
+    pub fn secret(&self, secret: &[u8]) -> Digest {
+        let oldest = &self.0[self.0.len() - 1];
+        truncate(mac(&oldest.digest, &[b"secret", secret]))
+    }
+
+    /// The URL-safe bearer of `kind` for one verification. `None` when the key has been removed.
+    pub fn token(&self, key: KeyId, kind: Kind, id: VerificationId, nonce: &[u8; 16]) -> Option<Token> {
+        let mac = mac(&self.get(key)?.token, &[kind.as_str().as_bytes(), id.as_bytes(), nonce]);
+        Some(Token::new(key, id, truncate(mac).0))
+    }
+
+    /// Whether `token` is the one that [`KeyRing::token`] makes, in constant time.
+    pub fn recognises(&self, token: &Token, kind: Kind, nonce: &[u8; 16]) -> bool {
+        self.token(token.key(), kind, token.id(), nonce).is_some_and(|genuine| genuine.matches(token))
+    }
+
+    /// The form field that ties a POST to the page it came from.
+    pub fn form_field(&self, token: &Token) -> String {
+        let key = self.get(token.key()).unwrap_or(&self.0[0]);
+        truncate(mac(&key.token, &[b"form", token.to_string().as_bytes()])).hex()
+    }
+
+    /// A `webhook-id`: a function of what happened and never random, so that whatever is repeated or rolled
+    /// back carries the same id and receivers that deduplicate are protected.
+    pub fn event_id(&self, key: KeyId, id: VerificationId, event: &str, send: u32) -> String {
+        let key = self.get(key).unwrap_or(&self.0[0]);
+        let mac = mac(&key.event, &[id.as_bytes(), event.as_bytes(), &send.to_be_bytes()]);
+        format!("msg_{}", truncate(mac).hex())
+    }
+
+    /// Encrypts `plain` for the place named `context`; moved elsewhere it cannot be opened.
+    pub fn seal(&self, context: &str, plain: &[u8], nonce: [u8; 24]) -> Vec<u8> {
+        let key = &self.0[0];
+        let payload = Payload { msg: plain, aad: context.as_bytes() };
+        let sealed = key.seal.encrypt(&XNonce::from(nonce), payload).expect("no message of ours is 256 GiB long");
+        [key.id.as_bytes().as_slice(), &nonce, &sealed].concat()
+    }
+
+    /// Reverses [`KeyRing::seal`].
+    pub fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
+        let (id, rest) = sealed.split_first_chunk::<4>().ok_or(Unsealable)?;
+        let (nonce, body) = rest.split_first_chunk::<24>().ok_or(Unsealable)?;
+        let key = self.get(KeyId(*id)).ok_or(Unsealable)?;
+        let payload = Payload { msg: body, aad: context.as_bytes() };
+        key.seal.decrypt(&XNonce::from(*nonce), payload).map_err(|_| Unsealable)
+    }
+
+    /// What a store remembers to refuse a process with other keys. One per key, oldest last.
+    pub fn fingerprints(&self) -> Vec<String> {
+        self.0.iter().map(|key| truncate(mac(&key.digest, &[b"fingerprint"])).hex()).collect()
+    }
+}
+
+impl Key {
+    fn derive(master: &[u8; 32]) -> Self {
+        let hkdf = Hkdf::<Sha256>::new(Some(b"countersign/1"), master);
+        let subkey = |purpose: &str| {
+            let mut out = [0; 32];
+            hkdf.expand(purpose.as_bytes(), &mut out).expect("32 bytes is within HKDF's bound");
+            out
+        };
+        let [a, b, c, d, ..] = subkey("id");
+        Self {
+            id: KeyId([a, b, c, d]),
+            code: subkey("code"),
+            digest: subkey("digest"),
+            token: subkey("token"),
+            event: subkey("event"),
+            seal: XChaCha20Poly1305::new(&subkey("seal").into()),
+        }
+    }
+
+    fn code_digest(&self, instance: InstanceId, code: &LinkCode) -> Digest {
+        truncate(mac(&self.digest, &[b"code", instance.as_bytes(), code.as_str().as_bytes()]))
+    }
+}
+
+/// SHA-256, for tokens with more entropy than anybody can guess.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Each part is preceded by its length, so that no two lists of parts sign the same bytes.
+fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+fn truncate(mac: [u8; 32]) -> Digest {
+    let (head, _) = mac.split_first_chunk::<16>().expect("32 is more than 16");
+    Digest(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONCE: [u8; 16] = [7; 16];
+
+    fn ids() -> (InstanceId, VerificationId) {
+        (InstanceId::from_random([1; 16]), VerificationId::new(1, [2; 10]))
+    }
+
+    #[test]
+    fn an_added_key_keeps_what_the_old_one_made() {
+        let (instance, id) = ids();
+        let before = KeyRing::new(&[[1; 32]]).unwrap();
+        let after = KeyRing::new(&[[2; 32], [1; 32]]).unwrap();
+        let old = before.current();
+        let code = before.link_code(old, instance, id, &NONCE, 14).unwrap();
+        assert_eq!(after.link_code(old, instance, id, &NONCE, 14).as_ref(), Some(&code));
+        let digest = before.code_digest(old, instance, &code).unwrap();
+        assert!(after.code_digests(instance, &code).any(|other| other == digest));
+        assert_eq!(before.look_up("m", instance, b"x"), after.look_up("m", instance, b"x"));
+        let token = before.token(old, Kind::Link, id, &NONCE).unwrap();
+        assert!(after.recognises(&token, Kind::Link, &NONCE));
+        assert_eq!(before.event_id(old, id, "e", 0), after.event_id(old, id, "e", 0));
+    }
+
+    #[test]
+    fn another_nonce_kind_or_instance_is_another_secret() {
+        let (instance, id) = ids();
+        let ring = KeyRing::new(&[[1; 32]]).unwrap();
+        let key = ring.current();
+        let token = ring.token(key, Kind::Link, id, &NONCE).unwrap();
+        assert!(!ring.recognises(&token, Kind::Handle, &NONCE));
+        assert!(!ring.recognises(&token, Kind::Link, &[8; 16]));
+        let code = |instance, nonce| ring.link_code(key, instance, id, &nonce, 14).unwrap();
+        assert_ne!(code(instance, NONCE), code(instance, [8; 16]));
+        assert_ne!(code(instance, NONCE), code(InstanceId::from_random([3; 16]), NONCE));
+    }
+
+    #[test]
+    fn sealed_bytes_open_only_in_their_place() {
+        let ring = KeyRing::new(&[[1; 32]]).unwrap();
+        let sealed = ring.seal("here", b"+447700900123", [9; 24]);
+        assert_eq!(ring.open("here", &sealed).unwrap(), b"+447700900123");
+        assert_eq!(ring.open("there", &sealed), Err(Unsealable));
+        assert_eq!(KeyRing::new(&[[5; 32]]).unwrap().open("here", &sealed), Err(Unsealable));
+        for cut in 0..sealed.len() {
+            assert_eq!(ring.open("here", &sealed[..cut]), Err(Unsealable));
+        }
+    }
+}

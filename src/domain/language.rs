@@ -1,0 +1,144 @@
+//! The built-in texts, one folder per language under `templates/messages`.
+
+macro_rules! texts {
+    ($tag:literal) => {
+        Texts {
+            tag: $tag,
+            prompt: include_str!(concat!("../../templates/messages/", $tag, "/prompt.txt")),
+            warning: include_str!(concat!("../../templates/messages/", $tag, "/warning.txt")),
+            success: include_str!(concat!("../../templates/messages/", $tag, "/success.txt")),
+            failed: include_str!(concat!("../../templates/messages/", $tag, "/failed.txt")),
+            expired: include_str!(concat!("../../templates/messages/", $tag, "/expired.txt")),
+            unidentified: include_str!(concat!("../../templates/messages/", $tag, "/unidentified.txt")),
+            unknown: include_str!(concat!("../../templates/messages/", $tag, "/unknown.txt")),
+        }
+    };
+}
+
+struct Texts {
+    tag: &'static str,
+    prompt: &'static str,
+    warning: &'static str,
+    success: &'static str,
+    failed: &'static str,
+    expired: &'static str,
+    unidentified: &'static str,
+    unknown: &'static str,
+}
+
+/// English first: it is what everything falls back to.
+const ALL: &[Texts] = &[
+    texts!("en"),
+    texts!("ar"),
+    texts!("es"),
+    texts!("fr"),
+    texts!("pt-BR"),
+    texts!("id"),
+    texts!("hi"),
+    texts!("ur"),
+    texts!("tr"),
+    texts!("de"),
+    texts!("ru"),
+    texts!("zh"),
+];
+
+/// One of the built-in languages.
+#[derive(Clone, Copy)]
+pub struct Language(&'static Texts);
+
+impl Language {
+    pub const ENGLISH: Self = Self(&ALL[0]);
+
+    pub fn all() -> impl Iterator<Item = Self> {
+        ALL.iter().map(Self)
+    }
+
+    /// By BCP 47 tag; a region or script we do not have falls back to its language (`fr-CA` to `fr`).
+    pub fn find(tag: &str) -> Option<Self> {
+        let primary = |text: &str| text.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+        let exact = ALL.iter().find(|texts| texts.tag.eq_ignore_ascii_case(tag));
+        exact.or_else(|| ALL.iter().find(|texts| primary(texts.tag) == primary(tag))).map(Self)
+    }
+
+    pub fn tag(self) -> &'static str {
+        self.0.tag
+    }
+
+    /// Whether the script runs from right to left.
+    pub fn right_to_left(self) -> bool {
+        matches!(self.0.tag, "ar" | "ur")
+    }
+
+    pub fn prompt(self) -> &'static str {
+        self.0.prompt.trim_end()
+    }
+
+    /// What follows the code in the prefilled message.
+    pub fn warning(self) -> &'static str {
+        self.0.warning.trim_end()
+    }
+
+    pub fn success(self) -> &'static str {
+        self.0.success.trim_end()
+    }
+
+    pub fn failed(self) -> &'static str {
+        self.0.failed.trim_end()
+    }
+
+    pub fn expired(self) -> &'static str {
+        self.0.expired.trim_end()
+    }
+
+    /// The reply when WhatsApp hid the number that the verification needs.
+    pub fn unidentified(self) -> &'static str {
+        self.0.unidentified.trim_end()
+    }
+
+    /// The optional reply to a code that nobody minted.
+    pub fn unknown(self) -> &'static str {
+        self.0.unknown.trim_end()
+    }
+}
+
+impl std::fmt::Debug for Language {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.tag())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::template::{Use, lint};
+
+    #[test]
+    fn every_language_has_every_text_and_each_is_clean() {
+        for language in Language::all() {
+            let texts = [
+                (language.prompt(), Use::Prompt, "<name>"),
+                (language.success(), Use::Success, "<link>"),
+                (language.failed(), Use::Failed, "<name>"),
+                (language.expired(), Use::Expired, "<name>"),
+                (language.unidentified(), Use::Failed, "<name>"),
+                (language.unknown(), Use::Failed, ""),
+            ];
+            for (text, used_as, needed) in texts {
+                assert!(!text.is_empty() && text.contains(needed), "{language:?} {used_as:?}");
+                assert_eq!(lint(text, used_as), crate::domain::template::Lint::default(), "{language:?}");
+                assert!(!text.contains(['[', ']']), "{language:?}: a bracket would be read as a code");
+            }
+            assert!(!language.warning().contains(['[', ']', '\n']), "{language:?}");
+            assert!(!language.prompt().contains('\n'), "{language:?}");
+        }
+        assert_eq!(Language::ENGLISH.warning(), "DO NOT CHANGE THIS MESSAGE");
+    }
+
+    #[test]
+    fn tags_fall_back_to_their_language() {
+        for (asked, got) in [("fr-CA", "fr"), ("pt", "pt-BR"), ("PT-br", "pt-BR"), ("zh_Hant", "zh")] {
+            assert_eq!(Language::find(asked).unwrap().tag(), got);
+        }
+        assert!(Language::find("tlh").is_none());
+    }
+}

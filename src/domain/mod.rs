@@ -1,0 +1,34 @@
+//! The protocol, without the world: no I/O, no clock, no randomness, no JSON.
+//!
+//! A [`Verification`] is one request to prove a chat. Everything that can happen to it is a
+//! [`Command`]; what follows is the value of [`decide()`], a pure function of the record, the command
+//! and the time. Callers load, decide, commit; nobody else changes a state.
+
+pub mod code;
+pub mod decide;
+pub mod event;
+pub mod extract;
+pub mod id;
+pub mod keys;
+pub mod language;
+pub mod phone;
+pub mod quota;
+pub mod reason;
+pub mod redirect;
+pub mod retry;
+pub mod subject;
+pub mod template;
+pub mod time;
+pub mod token;
+pub mod verification;
+pub mod whatsapp;
+
+pub use decide::{Command, Decision, Effect, Verdict, decide};
+pub use event::Event;
+pub use id::{InstanceId, Partition, VerificationId};
+pub use keys::KeyRing;
+pub use language::Language;
+pub use phone::Phone;
+pub use reason::Reason;
+pub use subject::{Chat, Sender, Subject};
+pub use verification::{Completion, Mode, Request, State, Verification};

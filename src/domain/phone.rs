@@ -1,0 +1,118 @@
+//! Phone numbers in E.164, compared the way WhatsApp writes them.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// An international phone number. Prints masked; [`Phone::digits`] is the only way to the whole of it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Phone(String);
+
+/// The text is no international number: 7 to 15 digits, not starting with 0, with or without `+`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected an international phone number: 7 to 15 digits, country code first")]
+pub struct InvalidPhone;
+
+impl Phone {
+    /// Country code and number, without `+`.
+    pub fn digits(&self) -> &str {
+        &self.0
+    }
+
+    /// With `+`, as in E.164.
+    pub fn e164(&self) -> String {
+        format!("+{}", self.0)
+    }
+
+    /// What two spellings of one account have in common: WhatsApp may leave out Brazil's ninth digit, and
+    /// may add Mexico's old `1` and Argentina's `9`.
+    pub fn canonical(&self) -> String {
+        let digits = &self.0;
+        match digits.len() {
+            13 if digits.starts_with("55") && &digits[4..5] == "9" => format!("{}{}", &digits[..4], &digits[5..]),
+            13 if digits.starts_with("521") => format!("52{}", &digits[3..]),
+            13 if digits.starts_with("549") => format!("54{}", &digits[3..]),
+            _ => digits.clone(),
+        }
+    }
+
+    /// `+44••••••••23`: enough to recognise one's own number, too little to call it.
+    pub fn masked(&self) -> String {
+        let (head, tail) = (&self.0[..2], &self.0[self.0.len() - 2..]);
+        format!("+{head}{}{tail}", "•".repeat(self.0.len() - 4))
+    }
+}
+
+impl FromStr for Phone {
+    type Err = InvalidPhone;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        let shaped = (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        if shaped && !digits.starts_with('0') { Ok(Self(digits.to_owned())) } else { Err(InvalidPhone) }
+    }
+}
+
+impl TryFrom<String> for Phone {
+    type Error = InvalidPhone;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Phone> for String {
+    fn from(phone: Phone) -> Self {
+        phone.0
+    }
+}
+
+impl PartialEq for Phone {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+}
+
+impl Eq for Phone {}
+
+impl fmt::Debug for Phone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phone(text: &str) -> Phone {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn spellings_of_one_account_are_equal() {
+        for (a, b) in [
+            ("+5511987654321", "551187654321"),
+            ("5215512345678", "525512345678"),
+            ("5491123456789", "541123456789"),
+            ("447700900123", "+447700900123"),
+        ] {
+            assert_eq!(phone(a), phone(b), "{a} {b}");
+        }
+        assert_ne!(phone("447700900123"), phone("447700900124"));
+        assert_ne!(phone("5511887654321"), phone("551187654321"));
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        for bad in ["", "+", "123456", "0447700900", "1234567890123456", "44770090012a", "++447700900123", "٤٤٧٧٠٠"]
+        {
+            assert!(bad.parse::<Phone>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_middle() {
+        assert_eq!(format!("{:?}", phone("447700900123")), "+44••••••••23");
+    }
+}

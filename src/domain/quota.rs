@@ -1,0 +1,79 @@
+//! Rates, as the generic cell rate algorithm counts them.
+
+use std::time::Duration;
+
+/// So many at once, then so many per second.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Quota {
+    burst: u32,
+    interval: Duration,
+}
+
+/// What the store said about one bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allowance {
+    Allowed {
+        remaining: u32,
+    },
+    /// Nothing was taken; ask again after this time.
+    Exhausted {
+        retry_after: Duration,
+    },
+}
+
+impl Quota {
+    /// `count` within `window`, all of which may come at once.
+    pub fn per(count: u32, window: Duration) -> Self {
+        let count = count.max(1);
+        Self { burst: count, interval: window / count }
+    }
+
+    /// `per_second` sustained, `burst` at once.
+    pub fn sustained(per_second: u32, burst: u32) -> Self {
+        Self { burst: burst.max(1), interval: Duration::from_secs(1) / per_second.max(1) }
+    }
+
+    pub fn burst(self) -> u32 {
+        self.burst
+    }
+
+    /// Time that one unit costs, in microseconds.
+    pub fn interval_micros(self) -> i64 {
+        i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX / 4).max(1)
+    }
+
+    /// Takes one unit from a bucket whose theoretical arrival time is `tat` (both in microseconds of the
+    /// store's clock). Returns the new arrival time, or the unchanged one when nothing is left.
+    pub fn take(self, tat: i64, now: i64) -> (i64, Allowance) {
+        let interval = self.interval_micros();
+        let tolerance = interval.saturating_mul(i64::from(self.burst));
+        let next = tat.max(now).saturating_add(interval);
+        let room = now.saturating_add(tolerance).saturating_sub(next);
+        if room < 0 {
+            let retry_after = Duration::from_micros(u64::try_from(-room).unwrap_or(u64::MAX));
+            return (tat, Allowance::Exhausted { retry_after });
+        }
+        let remaining = u32::try_from(room / interval).unwrap_or(u32::MAX);
+        (next, Allowance::Allowed { remaining })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_one_per_interval() {
+        let quota = Quota::per(3, Duration::from_secs(3));
+        let (mut tat, now) = (0, 1_000_000_000);
+        for left in [2, 1, 0] {
+            let (next, allowance) = quota.take(tat, now);
+            assert_eq!(allowance, Allowance::Allowed { remaining: left });
+            tat = next;
+        }
+        let (same, refused) = quota.take(tat, now);
+        assert_eq!(refused, Allowance::Exhausted { retry_after: Duration::from_secs(1) });
+        assert_eq!(same, tat);
+        assert_eq!(quota.take(tat, now + 1_000_000).1, Allowance::Allowed { remaining: 0 });
+    }
+}

@@ -1,0 +1,178 @@
+//! Message texts with `<link>`, `<name>`, `<code>`: linted when they arrive, filled in one pass.
+
+use std::fmt::Write as _;
+
+/// The values a template is filled with.
+#[derive(Clone, Copy, Default)]
+pub struct Values<'a> {
+    pub link: &'a str,
+    pub name: &'a str,
+    pub code: &'a str,
+}
+
+/// Where a text is used; it decides which placeholders make sense.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Use {
+    Prompt,
+    Success,
+    Failed,
+    Expired,
+}
+
+impl Use {
+    /// The member of `message` in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
+
+    const fn forbids(self) -> &'static [&'static str] {
+        match self {
+            Self::Prompt => &["link", "code"],
+            Self::Success => &[],
+            Self::Failed | Self::Expired => &["link"],
+        }
+    }
+}
+
+/// What is wrong with a text, in words for its author.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Lint {
+    pub errors: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+const KNOWN: &[&str] = &["link", "name", "code"];
+
+enum Piece<'a> {
+    Text(&'a str),
+    /// The word, whether it stood in braces, and its position in characters.
+    Word(&'a str, bool, usize),
+}
+
+/// Cuts a text at everything that has the form of a placeholder; `<3` and the like stay text.
+fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
+    let (mut rest, mut position) = (text, 0);
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (piece, length) = match word_at(rest) {
+            Some((word, length)) => (Piece::Word(word, rest.starts_with('{'), position + 1), length),
+            None => {
+                let next = rest.char_indices().skip(1).find(|(at, _)| word_at(&rest[*at..]).is_some());
+                let length = next.map_or(rest.len(), |(at, _)| at);
+                (Piece::Text(&rest[..length]), length)
+            }
+        };
+        position += rest[..length].chars().count();
+        rest = &rest[length..];
+        Some(piece)
+    })
+}
+
+fn word_at(text: &str) -> Option<(&str, usize)> {
+    let close = match text.as_bytes().first()? {
+        b'<' => '>',
+        b'{' => '}',
+        _ => return None,
+    };
+    let inner = &text[1..];
+    let length = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-')?;
+    let shaped = inner.starts_with(|c: char| c.is_ascii_alphabetic()) && inner[length..].starts_with(close);
+    (shaped && length <= 32).then(|| (&inner[..length], length + 2))
+}
+
+/// Finds every fault of `text` at once.
+pub fn lint(text: &str, used_as: Use) -> Lint {
+    let mut lint = Lint::default();
+    for piece in pieces(text) {
+        let Piece::Word(word, braces, position) = piece else { continue };
+        let shown = if braces { format!("{{{word}}}") } else { format!("<{word}>") };
+        if !KNOWN.contains(&word) {
+            let mut sentence = format!("unknown placeholder {shown} at character {position}");
+            if let Some(near) = nearest(word, KNOWN) {
+                let _ = write!(sentence, "; did you mean <{near}>?");
+            }
+            if braces { lint.warnings.push(sentence) } else { lint.errors.push(sentence) }
+        } else if used_as.forbids().contains(&word) {
+            let use_name = used_as.as_str();
+            lint.errors.push(format!("{shown} at character {position} has no meaning in the {use_name} text"));
+        }
+    }
+    lint
+}
+
+/// The known word a typing mistake away, if there is one.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Fills the placeholders. Values are cleaned and never scanned again.
+pub fn render(text: &str, values: Values<'_>) -> String {
+    let mut out = String::with_capacity(text.len() + values.link.len());
+    for piece in pieces(text) {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Word("link", ..) => out.push_str(&clean(values.link)),
+            Piece::Word("name", ..) => out.push_str(&clean(values.name).replace(['*', '_', '~', '`'], "")),
+            Piece::Word("code", ..) => out.push_str(&clean(values.code)),
+            Piece::Word(word, true, _) => {
+                let _ = write!(out, "{{{word}}}");
+            }
+            Piece::Word(word, false, _) => {
+                let _ = write!(out, "<{word}>");
+            }
+        }
+    }
+    out
+}
+
+/// Without control and bidirectional-override characters, which could make a value read as something else.
+pub fn clean(value: &str) -> String {
+    value.chars().filter(|c| !c.is_control() && !is_bidi(*c)).collect()
+}
+
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_are_filled_once() {
+        let values = Values { link: "https://a.example/{code}", name: "<code> *Har\u{202e}bour*\n", code: "X" };
+        assert_eq!(
+            render("{name}: <link> <code> {code} <3 {x} <b", values),
+            "<code> Harbour: https://a.example/{code} X X <3 {x} <b"
+        );
+    }
+
+    #[test]
+    fn a_typo_is_named_with_its_place_and_cure() {
+        let found = lint("Hi <nmae>, tap <link>", Use::Success);
+        assert_eq!(found.errors, ["unknown placeholder <nmae> at character 4; did you mean <name>?"]);
+        assert_eq!(lint("Hi {nmae}", Use::Success).warnings.len(), 1);
+        assert_eq!(lint("I <3 you, a < b > c, {}, <>, <1x>", Use::Success), Lint::default());
+        assert_eq!(lint("é <zzzzzz>", Use::Failed).errors, ["unknown placeholder <zzzzzz> at character 3"]);
+    }
+
+    #[test]
+    fn placeholders_without_meaning_are_refused() {
+        assert_eq!(lint("<link> {code} <name>", Use::Prompt).errors.len(), 2);
+        assert_eq!(lint("<link> <code>", Use::Failed).errors.len(), 1);
+        assert_eq!(lint("<link> <code>", Use::Success), Lint::default());
+    }
+}

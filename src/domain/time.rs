@@ -1,0 +1,29 @@
+//! How times are written for people and kept for machines.
+
+use jiff::Timestamp;
+
+/// `2026-11-20T10:00:00+00:00`: whole seconds and an explicit offset, as the clients of the API parse.
+pub fn rfc3339(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
+}
+
+/// The time at `millis` after the epoch; what no calendar holds becomes the nearest it does hold.
+pub fn from_millis(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_seconds_with_an_offset() {
+        assert_eq!(rfc3339(from_millis(1_795_168_830_999)), "2026-11-20T10:00:30+00:00");
+    }
+
+    #[test]
+    fn an_impossible_time_is_clamped() {
+        assert_eq!(from_millis(i64::MAX), Timestamp::MAX);
+        assert_eq!(from_millis(i64::MIN), Timestamp::MIN);
+    }
+}

@@ -1,0 +1,295 @@
+//! One request to prove a chat, and where it stands.
+
+use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    event::Event,
+    id::{InstanceId, VerificationId},
+    keys::{Digest, KeyId},
+    reason::Reason,
+    subject::{Chat, Sender, Subject},
+};
+
+/// How long the link in the reply can be completed after the match.
+pub const COMPLETION_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+/// How long the app's server has to exchange a redeem token.
+pub const REDEEM_WINDOW: SignedDuration = SignedDuration::from_secs(60);
+/// Wrong verifiers that spend a redeem token.
+pub const REDEEM_MISSES: u8 = 5;
+/// Entries of the timeline that are kept; the first ones matter most.
+const TIMELINE_LENGTH: usize = 40;
+
+/// Who may finish the login. Named so that the dangerous one sounds like what it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Only the browser that started.
+    SameBrowser,
+    /// The person is signed in already and stated the number before.
+    ProvePhone,
+    /// Wherever the link in the reply is opened.
+    Anywhere,
+}
+
+impl Mode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SameBrowser => "same_browser",
+            Self::ProvePhone => "prove_phone",
+            Self::Anywhere => "anywhere",
+        }
+    }
+}
+
+/// What the app asked for; never changes, and the parts that name a person can be forgotten.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    /// The application's name in messages.
+    pub name: String,
+    /// Tag of one of the built-in languages.
+    pub lang: String,
+    /// Only this chat can match.
+    pub chat: Option<Chat>,
+    pub texts: Texts,
+    pub callbacks: Callbacks,
+    /// Literal replacement for the hosted link.
+    pub link: Option<String>,
+    pub redirect_url: Option<String>,
+    /// Base64url SHA-256 of a verifier that the app keeps (RFC 7636 S256).
+    pub challenge: Option<String>,
+    pub completion: Option<Mode>,
+    pub purpose: Option<String>,
+    pub client_ref: Option<String>,
+    /// JSON text, echoed.
+    pub metadata: Option<String>,
+    /// Returned only in the redirect.
+    pub state: Option<String>,
+    pub client_ip: Option<String>,
+    pub user_agent: Option<String>,
+}
+
+/// The texts of one request; absent ones come from the instance, then from the language.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Texts {
+    pub prompt: Option<String>,
+    pub success: Option<String>,
+    pub failed: Option<String>,
+    pub expired: Option<String>,
+}
+
+/// Where one request's events go; absent ones go to the instance's callback URL.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Callbacks {
+    pub success: Option<String>,
+    pub failed: Option<String>,
+    pub expired: Option<String>,
+}
+
+/// The record. Created by [`Verification::new`], changed only by [`super::decide()`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Verification {
+    pub id: VerificationId,
+    pub instance: InstanceId,
+    /// The key that derived this record's code and tokens.
+    pub key: KeyId,
+    /// Told to nobody: whoever steals only the keys, or only the store, still derives no code.
+    pub nonce: [u8; 16],
+    pub code_length: u8,
+    #[serde(with = "millis")]
+    pub created_at: Timestamp,
+    #[serde(with = "millis")]
+    pub expires_at: Timestamp,
+    /// Wrong senders that end it.
+    pub max_attempts: u32,
+    pub attempts: u32,
+    pub request: Request,
+    pub state: State,
+    pub timeline: Vec<Entry>,
+}
+
+/// Where it stands, and only what exists there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum State {
+    Pending,
+    /// A chat sent the code. Terminal; the completion beside it moves on by itself.
+    Verified {
+        #[serde(with = "millis")]
+        at: Timestamp,
+        /// Absent once the person's data was erased.
+        proof: Option<Proof>,
+        completion: Completion,
+    },
+    Failed {
+        #[serde(with = "millis")]
+        at: Timestamp,
+        reason: Reason,
+    },
+    Expired {
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
+    Canceled {
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
+}
+
+/// Who proved it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Proof {
+    pub subject: Subject,
+    pub sender: Sender,
+    pub push_name: Option<String>,
+}
+
+/// What became of the link in the reply. One use, and the last three are terminal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Completion {
+    /// The link waits to be tapped.
+    Offered {
+        #[serde(with = "millis")]
+        until: Timestamp,
+    },
+    /// Tapped: a redeem token is out, of which only the digest is kept.
+    Released {
+        token: Digest,
+        #[serde(with = "millis")]
+        until: Timestamp,
+        misses: u8,
+    },
+    Redeemed {
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
+    Lapsed {
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
+    Disputed {
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
+}
+
+/// One line of the timeline.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    #[serde(with = "millis")]
+    pub at: Timestamp,
+    pub what: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// What a new record is made from, beside the request.
+#[derive(Clone, Copy)]
+pub struct Birth {
+    pub id: VerificationId,
+    pub instance: InstanceId,
+    pub key: KeyId,
+    pub nonce: [u8; 16],
+    pub code_length: u8,
+    pub now: Timestamp,
+    pub expires_at: Timestamp,
+    pub max_attempts: u32,
+}
+
+impl Verification {
+    pub fn new(birth: Birth, request: Request) -> Self {
+        let Birth { id, instance, key, nonce, code_length, now, expires_at, max_attempts } = birth;
+        let timeline = vec![Entry { at: now, what: "created".to_owned(), reason: None }];
+        Self {
+            id,
+            instance,
+            key,
+            nonce,
+            code_length,
+            created_at: now,
+            expires_at,
+            max_attempts: max_attempts.max(1),
+            attempts: 0,
+            request,
+            state: State::Pending,
+            timeline,
+        }
+    }
+
+    /// The status that a reader at `now` must see: a pending record past its time is expired, whether or not
+    /// anybody has written that down yet.
+    pub fn status(&self, now: Timestamp) -> &'static str {
+        match self.state {
+            State::Pending if now >= self.expires_at => "expired",
+            State::Pending => "pending",
+            State::Verified { .. } => "verified",
+            State::Failed { .. } => "failed",
+            State::Expired { .. } => "expired",
+            State::Canceled { .. } => "canceled",
+        }
+    }
+
+    /// When it ended, if it has.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Pending => None,
+            State::Verified { at, .. } | State::Failed { at, .. } | State::Expired { at } | State::Canceled { at } => {
+                Some(at)
+            }
+        }
+    }
+
+    pub fn reason(&self) -> Option<Reason> {
+        match self.state {
+            State::Failed { reason, .. } => Some(reason),
+            State::Expired { .. } => Some(Reason::CodeExpired),
+            State::Canceled { .. } => Some(Reason::CodeCanceled),
+            State::Pending | State::Verified { .. } => None,
+        }
+    }
+
+    pub fn proof(&self) -> Option<&Proof> {
+        match &self.state {
+            State::Verified { proof, .. } => proof.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// As the caller gave it, else as proved, else nothing yet.
+    pub fn chat_id(&self) -> Option<String> {
+        let proved = || self.proof().map(|proof| proof.subject.chat_id());
+        self.request.chat.as_ref().map(|chat| chat.as_given().to_owned()).or_else(proved)
+    }
+
+    /// How this verification completes: a request bound to nothing completes wherever its link is opened, and
+    /// is called that.
+    pub fn mode(&self) -> Mode {
+        match self.request.completion {
+            Some(Mode::ProvePhone) => Mode::ProvePhone,
+            Some(Mode::SameBrowser) if self.request.challenge.is_some() => Mode::SameBrowser,
+            _ => Mode::Anywhere,
+        }
+    }
+
+    /// Where `event` goes when the request says so. A failed URL also hears of expiry when nothing else does.
+    pub fn callback_url(&self, event: Event) -> Option<&str> {
+        let urls = &self.request.callbacks;
+        match event {
+            Event::LinkVerified => urls.success.as_deref(),
+            Event::LinkFailed => urls.failed.as_deref(),
+            Event::LinkExpired => urls.expired.as_deref().or(urls.failed.as_deref()),
+            _ => None,
+        }
+    }
+
+    /// Adds a line while there is room.
+    pub(super) fn note(&mut self, at: Timestamp, what: &str, reason: Option<Reason>) {
+        if self.timeline.len() < TIMELINE_LENGTH {
+            self.timeline.push(Entry { at, what: what.to_owned(), reason });
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The prefilled message and the links that open it.
+
+use std::fmt::Write as _;
+
+use super::{code::LinkCode, phone::Phone};
+
+/// Longest text that WhatsApp takes, in characters.
+pub const LONGEST_TEXT: usize = 4096;
+
+/// `<prompt> [<CODE>] - <warning>`.
+pub fn prefilled(prompt: &str, code: &LinkCode, warning: &str) -> String {
+    format!("{prompt} [{}] - {warning}", code.as_str())
+}
+
+/// Opens WhatsApp, the app or the web, with `text` typed in.
+pub fn wa_me(number: &Phone, text: &str) -> String {
+    format!("https://wa.me/{}?text={}", number.digits(), percent_encode(text))
+}
+
+/// Opens the app only.
+pub fn app_url(number: &Phone, text: &str) -> String {
+    format!("whatsapp://send?phone={}&text={}", number.digits(), percent_encode(text))
+}
+
+/// Everything but unreserved characters. A space is `%20`: some phones show a `+` as it is.
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_documented_shape() {
+        let code = LinkCode::parse("K7QXM2PD").unwrap();
+        let text = prefilled("Sign me in to Harbour", &code, "DO NOT CHANGE THIS MESSAGE");
+        assert_eq!(text, "Sign me in to Harbour [K7QXM2PD] - DO NOT CHANGE THIS MESSAGE");
+        assert_eq!(
+            wa_me(&"+447700900999".parse().unwrap(), &text),
+            "https://wa.me/447700900999?text=Sign%20me%20in%20to%20Harbour%20%5BK7QXM2PD%5D%20-%20DO%20NOT%20CHANGE%20THIS%20MESSAGE"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_the_url(text in "\\PC{0,100}") {
+            let url = url::Url::parse(&wa_me(&"447700900999".parse().unwrap(), &text)).unwrap();
+            prop_assert!(!url.as_str().contains('+'));
+            let decoded = url.query_pairs().find(|(key, _)| key == "text").unwrap().1.into_owned();
+            prop_assert_eq!(decoded, text);
+        }
+    }
+}

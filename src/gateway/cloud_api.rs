@@ -1,0 +1,171 @@
+//! Meta's WhatsApp Cloud API: batches, HMAC-SHA256 of the raw body, and senders without a phone.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use super::{
+    Event, Gateway, Handshake, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    credentials::Reader,
+    json::{self, items, seconds, text},
+    retry_after,
+    scheme::{self, Hash},
+    sent_by_status,
+};
+use crate::domain::{Sender, Subject};
+
+const DEFAULT_URL: &str = "https://graph.facebook.com/v23.0";
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let app_secrets = reader.webhook_secrets();
+    let verify_token = reader.section.secret("verify_token", reader.faults);
+    Arc::new(CloudApi {
+        verify_token: verify_token.or_else(|| app_secrets.first().cloned()).unwrap_or_default(),
+        app_secrets,
+        access_token: reader.sending("access_token", "a system user's token, to send replies"),
+        phone_number_id: reader.sending("phone_number_id", "the id of the sending number").expose_secret().to_owned(),
+        url: reader.base_url(Some(DEFAULT_URL)),
+    })
+}
+
+struct CloudApi {
+    app_secrets: Vec<SecretString>,
+    verify_token: SecretString,
+    access_token: SecretString,
+    phone_number_id: String,
+    url: String,
+}
+
+impl Gateway for CloudApi {
+    fn kind(&self) -> &'static str {
+        "cloud-api"
+    }
+
+    fn authenticity(&self) -> &'static str {
+        "HMAC-SHA256 of the raw body (X-Hub-Signature-256)"
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        if webhook.method == Method::GET {
+            let token = query(webhook.query, "hub.verify_token").ok_or(Unauthenticated("no verify token"))?;
+            let genuine = query(webhook.query, "hub.mode").as_deref() == Some("subscribe")
+                && scheme::same_secret(&token, &self.verify_token);
+            return if genuine { Ok(()) } else { Err(Unauthenticated("wrong verify token")) };
+        }
+        scheme::body_hmac_hex(webhook, "x-hub-signature-256", "sha256=", Hash::Sha256, &self.app_secrets)
+    }
+
+    fn handshake(&self, webhook: &Webhook<'_>) -> Option<Handshake> {
+        let challenge = query(webhook.query, "hub.challenge").unwrap_or_default();
+        let echoed = challenge.len() <= 256 && challenge.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let status = if echoed { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+        Some(Handshake { status, body: if echoed { challenge } else { String::new() } })
+    }
+
+    fn parse(&self, body: &[u8]) -> Result<Vec<Event>, Malformed> {
+        let body = json::parse(body)?;
+        let mut events = Vec::new();
+        for change in items(&body, "/entry").flat_map(|entry| items(entry, "/changes")) {
+            match text(change, "/field") {
+                // While Meta's own agent handles a conversation, the same structure comes as `standby`.
+                Some("messages" | "standby") => read_value(&change["value"], &mut events),
+                Some("smb_message_echoes") => events.extend(items(&change["value"], "/message_echoes").map(read_echo)),
+                Some(_) => events.push(Event::ignored(Ignored::Event)),
+                None => return Err(Malformed("a change without a field".to_owned())),
+            }
+        }
+        if events.is_empty() && body.get("entry").is_none() {
+            return Err(Malformed("no entry".to_owned()));
+        }
+        Ok(events)
+    }
+
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let mut message = json!({
+            "messaging_product": "whatsapp",
+            "recipient_type": "individual",
+            "type": "text",
+            "text": { "preview_url": false, "body": text },
+        });
+        match subject {
+            Some(Subject::Bsuid(id)) => message["recipient"] = json!(id),
+            _ => message["to"] = json!(chat_id),
+        }
+        Request::post(format!("{}/{}/messages", self.url, self.phone_number_id))
+            .header("authorization", format!("Bearer {}", self.access_token.expose_secret()))
+            .header("content-type", "application/json")
+            .body(message.to_string().into_bytes())
+            .expect("a checked URL and printable credentials make a request")
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        if response.status().is_success() {
+            return Sent::Accepted { id: text(&body, "/messages/0/id").map(str::to_owned) };
+        }
+        let after = retry_after(response);
+        match body.pointer("/error/code").and_then(Value::as_i64) {
+            Some(190) => Sent::Refused(Refusal::Unauthorized),
+            Some(4 | 80_007 | 130_429 | 131_056) => Sent::Retry { after, why: "rate_limited" },
+            Some(131_026) => Sent::Refused(Refusal::NotOnWhatsApp),
+            Some(131_047) => Sent::Refused(Refusal::WindowClosed),
+            Some(100 | 131_008 | 131_009 | 131_049) => Sent::Refused(Refusal::Permanent),
+            Some(131_000) => Sent::Retry { after, why: "gateway_error" },
+            _ => sent_by_status(response.status(), after),
+        }
+    }
+}
+
+fn query(query: &str, name: &str) -> Option<String> {
+    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+fn read_value(value: &Value, events: &mut Vec<Event>) {
+    events.extend(items(value, "/statuses").map(|_| Event::ignored(Ignored::Status)));
+    events.extend(items(value, "/messages").map(|message| read_message(message, value)));
+    if value.get("statuses").is_none() && value.get("messages").is_none() {
+        events.push(Event::ignored(Ignored::Event));
+    }
+}
+
+fn read_message(message: &Value, value: &Value) -> Event {
+    let from = text(message, "/from");
+    let user = text(message, "/from_user_id");
+    let contact = items(value, "/contacts").find(|contact| {
+        (from.is_some() && text(contact, "/wa_id") == from) || (user.is_some() && text(contact, "/user_id") == user)
+    });
+    let group = text(message, "/group_id");
+    let (ignored, body) = match text(message, "/type") {
+        _ if group.is_some() => (Some(Ignored::Group), text(message, "/text/body")),
+        Some("text") => (None, text(message, "/text/body")),
+        Some("system") => (Some(Ignored::Event), None),
+        Some("edit" | "revoke") => (Some(Ignored::Edit), None),
+        _ => (Some(Ignored::NonText), None),
+    };
+    Event {
+        ignored: if ignored.is_none() && body.is_none() { Some(Ignored::NonText) } else { ignored },
+        message_id: text(message, "/id").map(str::to_owned),
+        dedupe_key: None,
+        chat_id: group.or(from).or(user).map(str::to_owned),
+        sender: Sender::new(from.and_then(|digits| digits.parse().ok()), None, user),
+        push_name: contact.and_then(|contact| text(contact, "/profile/name")).map(str::to_owned),
+        text: body.map(str::to_owned),
+        timestamp: seconds(message, "/timestamp"),
+        from_me: false,
+        group: group.is_some(),
+    }
+}
+
+/// The business wrote it from its own phone; it must never verify anything.
+fn read_echo(echo: &Value) -> Event {
+    Event {
+        message_id: text(echo, "/id").map(str::to_owned),
+        chat_id: text(echo, "/to").map(str::to_owned),
+        text: text(echo, "/text/body").map(str::to_owned),
+        timestamp: seconds(echo, "/timestamp"),
+        ..Event::ignored(Ignored::FromMe)
+    }
+}

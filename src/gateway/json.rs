@@ -1,0 +1,121 @@
+//! Reading what others wrote: by JSON pointer, tolerant of absence, strict about duplicate keys.
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::Malformed;
+
+/// Parses a body. A key that occurs twice in one object is refused: parsers disagree about which one counts,
+/// and a signature covers both.
+pub(super) fn parse(body: &[u8]) -> Result<Value, Malformed> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = Strict.deserialize(&mut deserializer).map_err(|error| Malformed(describe(&error)))?;
+    deserializer.end().map_err(|error| Malformed(describe(&error)))?;
+    Ok(value)
+}
+
+/// Without quoting the body, which holds a person's words.
+fn describe(error: &serde_json::Error) -> String {
+    format!(
+        "not the JSON this gateway sends: {:?} at line {} column {}",
+        error.classify(),
+        error.line(),
+        error.column()
+    )
+}
+
+/// A text at `pointer`; empty counts as absent.
+pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    value.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// Whole seconds from a number or a text, fractions cut.
+pub(super) fn seconds(value: &Value, pointer: &str) -> Option<i64> {
+    match value.pointer(pointer)? {
+        #[expect(clippy::cast_possible_truncation, reason = "fractions are cut, and no date overflows")]
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds as i64)),
+        Value::String(text) => text.split('.').next()?.parse().ok(),
+        _ => None,
+    }
+}
+
+pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(Strict)? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let value = entries.next_value_seed(Strict)?;
+            if map.insert(key, value).is_some() {
+                return Err(A::Error::custom("a key occurs twice"));
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicate_keys_depth_and_rubbish_are_refused_without_quoting() {
+        assert!(parse(br#"{"a":{"b":1,"b":2}}"#).is_err());
+        assert!(parse("[".repeat(100_000).as_bytes()).is_err());
+        for body in ["", "{", "nul", "{} {}", "\u{feff}{}"] {
+            assert!(parse(body.as_bytes()).is_err(), "{body}");
+        }
+        let error = parse(br#"{"text":"my secret code" oops}"#).unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+        assert_eq!(parse(br#"{"a":[1,2.5,"x",null,true]}"#).unwrap()["a"][1], 2.5);
+    }
+}

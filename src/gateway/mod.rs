@@ -1,0 +1,219 @@
+//! Gateways: one WhatsApp dialect per file.
+//!
+//! A gateway translates and never performs I/O: it authenticates bytes, parses events, builds a request and
+//! reads a response. Adding one takes a file, a folder of fixtures and a line in [`KINDS`].
+
+mod cloud_api;
+mod credentials;
+mod json;
+mod scheme;
+mod simulator;
+mod waha;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Method, StatusCode};
+use jiff::Timestamp;
+
+pub use self::{credentials::Purpose, simulator::Message as SimulatedMessage};
+use crate::{
+    config::{Faults, Section, not_one_of},
+    domain::{Sender, Subject},
+};
+
+type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;
+
+/// Every kind there is.
+const KINDS: &[(&str, Build)] =
+    &[("cloud-api", cloud_api::build), ("waha", waha::build), (simulator::KIND, simulator::build)];
+
+/// Reads an `[instance.gateway]` table. Faults are reported with their keys; with faults there is no gateway.
+pub fn build(mut section: Section, purpose: Purpose, faults: &mut Faults) -> Option<Arc<dyn Gateway>> {
+    let before = faults.iter().count();
+    let words: Vec<&str> = KINDS.iter().map(|(word, _)| *word).filter(|word| purpose.allows(word)).collect();
+    let kind = section.required_text("kind", &format!("one of {}", words.join(", ")), faults);
+    let Some((_, build)) = KINDS.iter().find(|(word, _)| *word == kind && purpose.allows(word)) else {
+        if !kind.is_empty() {
+            faults.add(section.key("kind"), not_one_of(&kind, &words));
+        }
+        return None;
+    };
+    let mut reader = credentials::Reader { section: &mut section, purpose, faults };
+    let gateway = build(&mut reader);
+    section.finish(faults);
+    (faults.iter().count() == before).then_some(gateway)
+}
+
+/// A request as it came from the gateway, before anything is believed.
+pub struct Webhook<'a> {
+    pub method: &'a Method,
+    /// Without `?`.
+    pub query: &'a str,
+    pub headers: &'a HeaderMap,
+    pub body: &'a [u8],
+    /// The wall clock, for schemes that sign a time.
+    pub now: Timestamp,
+}
+
+impl Webhook<'_> {
+    /// A header that occurs exactly once and is text. Twice is an attempt to confuse somebody.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?.to_str().ok()?;
+        values.next().is_none().then_some(value)
+    }
+}
+
+/// The request does not prove that it comes from the gateway. The word is for logs and metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unauthenticated(pub &'static str);
+
+/// Authenticated, and still not what this gateway is documented to send.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+/// Why an event can verify nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ignored {
+    FromMe,
+    Group,
+    Broadcast,
+    Status,
+    Event,
+    NonText,
+    Edit,
+}
+
+impl Ignored {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FromMe => "from_me",
+            Self::Group => "group",
+            Self::Broadcast => "broadcast",
+            Self::Status => "status",
+            Self::Event => "event",
+            Self::NonText => "non_text",
+            Self::Edit => "edit",
+        }
+    }
+}
+
+/// One thing a webhook tells.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Event {
+    /// `None`: a person's direct text message, which may hold a code.
+    pub ignored: Option<Ignored>,
+    /// As the gateway writes it; holds personal data.
+    pub message_id: Option<String>,
+    /// The part of the id that stays the same when one message comes under several ids.
+    pub dedupe_key: Option<String>,
+    /// What a reply is addressed to.
+    pub chat_id: Option<String>,
+    pub sender: Sender,
+    pub push_name: Option<String>,
+    /// Verbatim.
+    pub text: Option<String>,
+    /// Unix seconds by the gateway.
+    pub timestamp: Option<i64>,
+    pub from_me: bool,
+    pub group: bool,
+}
+
+impl Event {
+    /// An event that carries nothing worth keeping.
+    pub fn ignored(why: Ignored) -> Self {
+        Self { ignored: Some(why), from_me: why == Ignored::FromMe, group: why == Ignored::Group, ..Self::default() }
+    }
+
+    /// The stable id: what a repeated delivery has in common with the first.
+    pub fn stable_id(&self) -> Option<&str> {
+        self.dedupe_key.as_deref().or(self.message_id.as_deref())
+    }
+}
+
+/// What a gateway said to a message we sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Sent {
+    Accepted {
+        id: Option<String>,
+    },
+    /// Worth another try, not before this time if one is given.
+    Retry {
+        after: Option<Duration>,
+        why: &'static str,
+    },
+    /// No try will ever succeed.
+    Refused(Refusal),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refusal {
+    /// The number has no WhatsApp account, or blocks us.
+    NotOnWhatsApp,
+    /// Free text is not allowed any more; the person would have to write again.
+    WindowClosed,
+    /// Our token is wrong, or the number is logged out or banned.
+    Unauthorized,
+    Permanent,
+}
+
+impl Refusal {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotOnWhatsApp => "not_on_whatsapp",
+            Self::WindowClosed => "window_closed",
+            Self::Unauthorized => "unauthorized",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
+/// Answer to a subscription handshake.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Handshake {
+    pub status: StatusCode,
+    pub body: String,
+}
+
+/// One gateway's dialect, with the secrets of one instance.
+pub trait Gateway: Send + Sync + 'static {
+    /// The word in the configuration.
+    fn kind(&self) -> &'static str;
+
+    /// What proves that a webhook is genuine, for the banner at start.
+    fn authenticity(&self) -> &'static str;
+
+    /// Over the raw bytes, in constant time, before anything is parsed.
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated>;
+
+    /// The answer to a GET, where this gateway asks for one.
+    fn handshake(&self, _webhook: &Webhook<'_>) -> Option<Handshake> {
+        None
+    }
+
+    /// Everything in an authenticated body, in order of appearance.
+    fn parse(&self, body: &[u8]) -> Result<Vec<Event>, Malformed>;
+
+    /// The request that sends `text` to whoever wrote from `chat_id`.
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> http::Request<Vec<u8>>;
+
+    /// Reads the answer to a message we sent.
+    fn sent(&self, response: &http::Response<Vec<u8>>) -> Sent;
+}
+
+/// What most gateways mean by a status, when their body says nothing better.
+fn sent_by_status(status: StatusCode, retry_after: Option<Duration>) -> Sent {
+    match status.as_u16() {
+        200..=299 => Sent::Accepted { id: None },
+        401 | 403 => Sent::Refused(Refusal::Unauthorized),
+        408 | 425 | 429 => Sent::Retry { after: retry_after, why: "rate_limited" },
+        500..=599 => Sent::Retry { after: retry_after, why: "gateway_error" },
+        _ => Sent::Refused(Refusal::Permanent),
+    }
+}
+
+fn retry_after(response: &http::Response<Vec<u8>>) -> Option<Duration> {
+    let seconds: u64 = response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}

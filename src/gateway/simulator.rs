@@ -1,0 +1,131 @@
+//! The fake phone's dialect, for development and for the test suites of apps. `serve` refuses it.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{Request, Response};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    Event, Gateway, Ignored, Malformed, Sent, Unauthenticated, Webhook,
+    credentials::Reader,
+    json::{self, text},
+    retry_after, scheme, sent_by_status,
+};
+use crate::domain::{Chat, Sender, Subject};
+
+pub(super) const KIND: &str = "simulator";
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    Arc::new(Simulator {
+        secrets: reader.webhook_secrets(),
+        url: reader.base_url(None),
+        api_key: reader.sending("api_key", "the bearer the fake phone expects"),
+    })
+}
+
+struct Simulator {
+    secrets: Vec<SecretString>,
+    url: String,
+    api_key: SecretString,
+}
+
+/// The body of a simulated webhook.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Message {
+    pub id: String,
+    /// A chat id: digits, E.164, `…@c.us`, `…@lid` or a BSUID.
+    pub from: String,
+    pub text: String,
+    /// Unix seconds.
+    pub timestamp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_name: Option<String>,
+    /// `…@g.us` when it was written in a group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_me: bool,
+    /// An edit of an earlier message.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edited: bool,
+}
+
+impl Message {
+    /// The request body and the three Standard Webhooks headers that sign it at `now`.
+    pub fn sign(&self, secret: &str, now: Timestamp) -> (Vec<u8>, [(&'static str, String); 3]) {
+        let body = serde_json::to_vec(self).expect("a message has only string keys");
+        let key = crate::config::decode_whsec(secret).unwrap_or_default();
+        let stamp = now.as_second().to_string();
+        let signature = STANDARD.encode(scheme::standard_signature(&key, &self.id, &stamp, &body));
+        let headers = [
+            ("webhook-id", self.id.clone()),
+            ("webhook-timestamp", stamp),
+            ("webhook-signature", format!("v1,{signature}")),
+        ];
+        (body, headers)
+    }
+}
+
+impl Gateway for Simulator {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn authenticity(&self) -> &'static str {
+        "Standard Webhooks signature"
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        scheme::standard_webhooks(webhook, &self.secrets)
+    }
+
+    fn parse(&self, body: &[u8]) -> Result<Vec<Event>, Malformed> {
+        let malformed = || Malformed("expected id, from, text and timestamp".to_owned());
+        let message: Message = serde_json::from_value(json::parse(body)?).map_err(|_| malformed())?;
+        let from: Chat = message.from.parse().map_err(|_| malformed())?;
+        let sender = match from.subject() {
+            Subject::Phone(phone) => Sender::new(Some(phone.clone()), None, None),
+            Subject::Lid(id) => Sender::new(None, Some(id), None),
+            Subject::Bsuid(id) => Sender::new(None, None, Some(id)),
+        };
+        let ignored = match &message {
+            Message { from_me: true, .. } => Some(Ignored::FromMe),
+            Message { group: Some(_), .. } => Some(Ignored::Group),
+            Message { edited: true, .. } => Some(Ignored::Edit),
+            Message { text, .. } if text.is_empty() => Some(Ignored::NonText),
+            _ => None,
+        };
+        Ok(vec![Event {
+            ignored,
+            message_id: Some(message.id),
+            dedupe_key: None,
+            group: message.group.is_some(),
+            chat_id: Some(message.group.unwrap_or(message.from)),
+            sender,
+            push_name: message.push_name,
+            text: Some(message.text),
+            timestamp: Some(message.timestamp),
+            from_me: message.from_me,
+        }])
+    }
+
+    fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        Request::post(format!("{}/messages", self.url))
+            .header("authorization", format!("Bearer {}", self.api_key.expose_secret()))
+            .header("content-type", "application/json")
+            .body(json!({ "to": chat_id, "text": text }).to_string().into_bytes())
+            .expect("a checked URL and printable credentials make a request")
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        match sent_by_status(response.status(), retry_after(response)) {
+            Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/id").map(str::to_owned) },
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The JSON API under `/api/otp/v2/{instance}`.
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::StatusCode,
+    web::{Data, Path, Payload, Query},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    App, auth, body, limits,
+    problem::{Code, Problem},
+    view,
+};
+use crate::{
+    domain::{VerificationId, token::RedeemToken},
+    service::{FieldFault, Filter, Idempotency, Instance, Mint, ServiceError, callback, decode_cursor, input},
+};
+
+type Answer = Result<HttpResponse, Problem>;
+
+/// `POST …/generate-link`
+pub(super) async fn generate_link(
+    app: Data<App>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
+    let caller = auth::caller(&app, &request, &instance).await?;
+    let idempotency_key = idempotency_key(&request)?;
+    let body = body::object(&request, payload).await?;
+    let mint: Mint = input::mint(&body, &caller.instance).map_err(ServiceError::Invalid)?;
+    let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
+    let warnings = mint.warnings.clone();
+    let minted = app.service.mint(&caller.instance, &caller.token, mint, idempotency).await?;
+    let mut response = HttpResponseBuilder::new(StatusCode::OK);
+    if let Some((quota, remaining)) = minted.allowance {
+        limits::headers(&mut response, quota, remaining, None);
+    }
+    let data = view::link(&app.service, &caller.instance, &minted.record, &warnings);
+    Ok(view::envelope(response, "OTP link request created successfully", &data))
+}
+
+/// Quoted, as the draft writes it, or bare, as everybody does.
+fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    if (1..=255).contains(&bare.len()) && !bare.contains('"') {
+        return Ok(Some(bare.to_owned()));
+    }
+    Err(invalid("Idempotency-Key", "expected 1 to 255 visible ASCII characters"))
+}
+
+fn invalid(field: &str, detail: &str) -> Problem {
+    ServiceError::Invalid(vec![FieldFault { field: field.to_owned(), detail: detail.to_owned() }]).into()
+}
+
+/// What a list can be asked for.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ListQuery {
+    status: Option<String>,
+    otp_type: Option<String>,
+    chat_id: Option<String>,
+    client_ref: Option<String>,
+    created_after: Option<String>,
+    created_before: Option<String>,
+    cursor: Option<String>,
+    limit: Option<String>,
+}
+
+const STATUSES: &[&str] = &["pending", "verified", "failed", "expired", "canceled"];
+
+/// `GET …/requests`
+pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
+    let caller = auth::caller(&app, &request, &instance).await?;
+    let query = Query::<ListQuery>::from_query(request.query_string())
+        .map_err(|_| Problem::new(Code::InvalidRequest, "a query parameter occurs twice or cannot be decoded"))?;
+    let mut faults = Vec::new();
+    let mut fault = |field: &str, detail: &str| {
+        faults.push(FieldFault { field: field.to_owned(), detail: detail.to_owned() });
+    };
+    let query = query.into_inner();
+    if query.status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
+        fault("status", "expected pending, verified, failed, expired or canceled");
+    }
+    if query.otp_type.as_deref().is_some_and(|kind| !["link", "code"].contains(&kind)) {
+        fault("otp_type", "expected link or code");
+    }
+    let mut time = |field: &str, text: Option<&String>| {
+        let parsed = text.map(|text| text.parse::<jiff::Timestamp>());
+        if matches!(parsed, Some(Err(_))) {
+            fault(field, "expected an RFC 3339 time such as 2026-11-20T10:00:00Z");
+        }
+        parsed.and_then(Result::ok)
+    };
+    let created_after = time("created_after", query.created_after.as_ref());
+    let created_before = time("created_before", query.created_before.as_ref());
+    let chat = query.chat_id.as_ref().map(|text| text.trim().parse());
+    if matches!(chat, Some(Err(_))) {
+        fault("chat_id", "expected <digits>@c.us, an E.164 number or <id>@lid");
+    }
+    let cursor = query.cursor.as_deref().map(decode_cursor);
+    if matches!(cursor, Some(None)) {
+        fault("cursor", "expected a next_cursor of an earlier page");
+    }
+    let limit = query.limit.as_deref().map_or(Some(50), |text| text.parse().ok());
+    if limit.is_none_or(|limit: usize| !(1..=200).contains(&limit)) {
+        fault("limit", "expected a whole number from 1 to 200");
+    }
+    if !faults.is_empty() {
+        return Err(ServiceError::Invalid(faults).into());
+    }
+    if query.otp_type.as_deref() == Some("code") {
+        return Ok(page(&[], None));
+    }
+    let filter = Filter {
+        status: query.status,
+        chat: chat.and_then(Result::ok),
+        client_ref: query.client_ref,
+        created_after,
+        created_before,
+    };
+    let found = app.service.list(&caller.instance, &filter, cursor.flatten(), limit.unwrap_or(50)).await?;
+    let records: Vec<Value> =
+        found.records.iter().map(|record| view::full(&app.service, &caller.instance, record)).collect();
+    Ok(page(&records, found.next_cursor))
+}
+
+fn page(records: &[Value], next_cursor: Option<String>) -> HttpResponse {
+    let mut data = json!({ "requests": records });
+    if let Some(cursor) = next_cursor {
+        data["next_cursor"] = json!(cursor);
+    }
+    view::success("OTP requests", &data)
+}
+
+async fn named(
+    app: &App,
+    request: &HttpRequest,
+    path: &(String, String),
+) -> Result<(auth::Caller, VerificationId), Problem> {
+    let caller = auth::caller(app, request, &path.0).await?;
+    let id = path.1.parse().map_err(|_| Problem::not_found())?;
+    Ok((caller, id))
+}
+
+/// `GET …/requests/{uuid}`
+pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let (caller, id) = named(&app, &request, &path).await?;
+    let record = app.service.get(&caller.instance, id).await?;
+    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record)))
+}
+
+/// `POST …/requests/{uuid}/cancel`
+pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let (caller, id) = named(&app, &request, &path).await?;
+    let record = app.service.cancel(&caller.instance, id).await?;
+    let message = if record.status(app.service.now()) == "canceled" {
+        "OTP request canceled"
+    } else {
+        "OTP request had ended before"
+    };
+    Ok(view::success(message, &view::full(&app.service, &caller.instance, &record)))
+}
+
+/// `POST …/redeem`
+pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
+    let caller = auth::caller(&app, &request, &instance).await?;
+    let body = body::object(&request, payload).await?;
+    let text = |name: &str| body.get(name).and_then(Value::as_str);
+    let token = text("token").ok_or_else(|| invalid("token", "is missing: the token of the redirect"))?;
+    if body.get("verifier").is_some_and(|verifier| !verifier.is_string()) {
+        return Err(invalid("verifier", "expected a string"));
+    }
+    let token: RedeemToken = token.parse().map_err(|_| Problem::from(ServiceError::Refused))?;
+    let redeemed = app.service.redeem(&caller.instance, &token, text("verifier")).await?;
+    Ok(view::success("Login confirmed", &redeemed_data(&caller.instance, &redeemed.record)))
+}
+
+fn redeemed_data(_instance: &Instance, record: &crate::domain::Verification) -> Value {
+    let proof = record.proof();
+    json!({
+        "uuid": record.id,
+        "subject": proof.map(|proof| json!({ "kind": proof.subject.kind(), "value": proof.subject.value() })),
+        "chat_id": record.chat_id(),
+        "push_name": proof.and_then(|proof| proof.push_name.as_deref()),
+        "purpose": record.request.purpose,
+        "client_ref": record.request.client_ref,
+        "metadata": callback::metadata(record),
+        "completion": { "mode": record.mode().as_str(), "state": callback::completion_state(record) },
+    })
+}
+
+/// `GET …/callbacks`: those that were given up.
+pub(super) async fn dead_callbacks(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
+    let caller = auth::caller(&app, &request, &instance).await?;
+    let callbacks = app.service.dead_callbacks(&caller.instance, 200).await?;
+    Ok(view::success("Callbacks given up", &json!({ "callbacks": callbacks })))
+}
+
+/// `POST …/callbacks/{id}/replay`
+pub(super) async fn replay(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let caller = auth::caller(&app, &request, &path.0).await?;
+    app.service.replay(&caller.instance, &path.1).await?;
+    Ok(view::success("Callback queued again", &json!({ "id": path.1 })))
+}

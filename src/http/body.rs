@@ -1,0 +1,68 @@
+//! Reading a body: bounded in size, and in time to the last byte.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest,
+    http::header,
+    web::{Bytes, BytesMut, Payload},
+};
+use futures_util::StreamExt as _;
+use serde_json::{Map, Value};
+
+use super::problem::{Code, Problem};
+
+/// Own API.
+pub(super) const API: usize = 64 * 1024;
+/// Gateways batch.
+pub(super) const WEBHOOK: usize = 3 * 1024 * 1024;
+/// From the head to the last byte.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The whole body, or the problem with it.
+pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > limit) {
+        return Err(too_large(limit));
+    }
+    let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
+    tokio::time::timeout(DEADLINE, collect(payload, limit)).await.map_err(|_| timeout())?
+}
+
+async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Problem::new(Code::MalformedBody, "the body broke off"))?;
+        if body.len() + chunk.len() > limit {
+            return Err(too_large(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(Code::BodyTooLarge, format!("at most {limit} bytes are read here"))
+}
+
+/// A JSON object of the own API. An empty body counts as `{}`.
+pub(super) async fn object(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
+    let media = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let body = read(request, payload, API).await?;
+    if body.is_empty() {
+        return Ok(Map::new());
+    }
+    if essence != "application/json" && !essence.ends_with("+json") {
+        let detail = "send `Content-Type: application/json`";
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
+    match serde_json::from_slice(&body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Problem::new(Code::MalformedBody, "expected a JSON object")),
+        Err(error) => {
+            let place = format!("not JSON at line {} column {}", error.line(), error.column());
+            Err(Problem::new(Code::MalformedBody, place))
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The closed list of problems, and how one is told: RFC 9457 members inside the envelope of the old API.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder, ResponseError,
+    http::{StatusCode, header},
+};
+use serde_json::json;
+
+use super::limits;
+use crate::{
+    domain::quota::Quota,
+    service::{Denied, FieldFault, ServiceError},
+    store::StoreError,
+};
+
+macro_rules! problems {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $title:literal;)*) => {
+        /// What can go wrong, one row each: stable code, status, title.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Code { $($(#[$doc])* $variant,)* }
+
+        impl Code {
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+problems! {
+    MalformedBody = "malformed_body", 400, "The body cannot be read";
+    Unauthenticated = "unauthenticated", 401, "The API token is missing or wrong";
+    WebhookUnauthenticated = "webhook_unauthenticated", 401, "The webhook does not prove where it comes from";
+    InstanceDisabled = "instance_disabled", 403, "The instance takes no new requests";
+    HandshakeRefused = "handshake_refused", 403, "The verify token does not match";
+    CrossSite = "cross_site", 403, "The form was sent from another site";
+    NotFound = "not_found", 404, "There is nothing here";
+    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
+    BodyTimeout = "body_timeout", 408, "The body came too slowly";
+    /// Used, revoked or lapsed.
+    TokenSpent = "token_spent", 410, "The token is spent";
+    BodyTooLarge = "body_too_large", 413, "The body is too large";
+    UnsupportedMediaType = "unsupported_media_type", 415, "The body must be JSON";
+    InvalidRequest = "invalid_request", 422, "The request has faulty fields";
+    IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used with another body";
+    /// No such token for this instance, or a wrong verifier.
+    TokenRefused = "token_refused", 422, "The token is not accepted";
+    RateLimited = "rate_limited", 429, "Too many requests";
+    InternalError = "internal_error", 500, "Something went wrong here";
+    StoreUnavailable = "store_unavailable", 503, "The store is away";
+    /// Old work still comes to its end.
+    TemporaryReducedCapacity = "temporary_reduced_capacity", 503, "No new requests are taken at the moment";
+}
+
+/// One problem, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub code: Code,
+    pub detail: String,
+    pub errors: Vec<FieldFault>,
+    pub retry_after: Option<Duration>,
+    pub quota: Option<Quota>,
+}
+
+impl Problem {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, quota: None }
+    }
+
+    pub fn not_found() -> Self {
+        Self::new(Code::NotFound, "no such path, instance or request for this token")
+    }
+
+    /// The same words whether a token is missing, malformed or wrong.
+    pub fn unauthenticated() -> Self {
+        Self::new(Code::Unauthenticated, "send `Authorization: Bearer <API token>` with a token of this instance")
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.code.as_str())
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponseBuilder::new(self.status_code());
+        response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
+        if let Some(retry_after) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, retry_after.as_secs_f64().ceil().max(1.0).to_string()));
+        }
+        if let Some(quota) = self.quota {
+            limits::headers(&mut response, quota, 0, self.retry_after);
+        }
+        if self.code == Code::Unauthenticated {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        response.body(
+            json!({
+                "success": false,
+                "message": self.code.title(),
+                "type": format!("urn:countersign:problem:{}", self.code.as_str()),
+                "title": self.code.title(),
+                "status": self.code.status(),
+                "detail": self.detail,
+                "code": self.code.as_str(),
+                "errors": self.errors,
+            })
+            .to_string(),
+        )
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthorized => Self::unauthenticated(),
+            Denied::NotFound => Self::not_found(),
+        }
+    }
+}
+
+/// The only place where the service's errors become problems. Causes are logged, never shown.
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::NotFound => Self::not_found(),
+            ServiceError::Invalid(errors) => {
+                let named: Vec<&str> = errors.iter().map(|fault| fault.field.as_str()).collect();
+                let detail = format!("mend {}", named.join(", "));
+                Self { errors, ..Self::new(Code::InvalidRequest, detail) }
+            }
+            ServiceError::KeyReused => {
+                Self::new(Code::IdempotencyKeyReused, "send a new Idempotency-Key, or the body it was first used with")
+            }
+            ServiceError::RateLimited { retry_after, quota } => Self {
+                retry_after: Some(retry_after),
+                quota: Some(quota),
+                ..Self::new(Code::RateLimited, "wait as long as Retry-After says")
+            },
+            ServiceError::Disabled => Self::new(Code::InstanceDisabled, "disabled = true in its configuration"),
+            ServiceError::Spent => Self::new(Code::TokenSpent, "it was used, revoked, or is too old"),
+            ServiceError::Refused => Self::new(Code::TokenRefused, "it is unknown here, or the verifier is wrong"),
+            ServiceError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let retry_after = Some(Duration::from_secs(2));
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "the store did not answer");
+                Self { retry_after, ..Self::new(Code::StoreUnavailable, "nothing was lost; try again") }
+            }
+            StoreError::Full => {
+                tracing::error!(%error, "the store takes no new work");
+                Self { retry_after, ..Self::new(Code::TemporaryReducedCapacity, "what is pending goes on; try again") }
+            }
+            StoreError::Broken(_) | StoreError::Unfit(_) => {
+                tracing::error!(%error, "the store cannot be used");
+                Self::new(Code::InternalError, "see the daemon's log")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_statuses_are_errors() {
+        for (index, code) in Code::ALL.iter().enumerate() {
+            assert!((400..600).contains(&code.status()));
+            assert!(Code::ALL[..index].iter().all(|other| other.as_str() != code.as_str()));
+        }
+    }
+}

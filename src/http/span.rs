@@ -1,0 +1,52 @@
+//! One line per request. Route templates only: paths, queries and headers hold tokens.
+
+use std::time::Instant;
+
+use actix_web::{
+    Error, HttpMessage as _,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{HeaderName, HeaderValue},
+    middleware::Next,
+    web,
+};
+
+use super::App;
+use crate::{entropy, metrics::ByRoute};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives every request an id and a log line.
+pub(super) async fn observe(
+    app: web::Data<App>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let start = Instant::now();
+    let id = request_id(&request);
+    let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
+    let method = request.method().clone();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = next.call(request).await?;
+    let status = response.status().as_u16();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    app.service.metrics.http_requests.get_or_create(&ByRoute { route: route.clone(), status }).inc();
+    let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(%method, route, status, millis, request_id = id, "request");
+    Ok(response)
+}
+
+/// The id of a request, for whoever has to name it.
+#[derive(Clone)]
+pub(super) struct RequestId(#[expect(dead_code, reason = "read by handlers that log")] String);
+
+/// The caller's, when it is short and harmless; else one of ours.
+fn request_id(request: &ServiceRequest) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let harmless = |text: &&str| {
+        (8..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    given.filter(harmless).map_or_else(|| format!("{:032x}", u128::from_be_bytes(entropy::bytes())), str::to_owned)
+}

@@ -1,0 +1,71 @@
+//! How a verification is shown to the API's callers.
+
+use actix_web::{HttpResponse, HttpResponseBuilder, http::StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    domain::{Verification, time::rfc3339, token::Kind, whatsapp},
+    service::{Instance, Service, Warning, callback},
+};
+
+/// `{"success":true,"message":…,"data":…}`.
+pub(super) fn success(message: &str, data: &Value) -> HttpResponse {
+    envelope(HttpResponseBuilder::new(StatusCode::OK), message, data)
+}
+
+pub(super) fn envelope(mut response: HttpResponseBuilder, message: &str, data: &Value) -> HttpResponse {
+    response
+        .content_type("application/json")
+        .insert_header(("cache-control", "no-store"))
+        .body(json!({ "success": true, "message": message, "data": data }).to_string())
+}
+
+/// Everything the caller needs to hand the link to a person. Made again from the record each time: the code
+/// is stored nowhere.
+pub(super) fn link(service: &Service, instance: &Instance, record: &Verification, warnings: &[Warning]) -> Value {
+    let mut data = Map::new();
+    let mut put = |name: &str, value: Value| data.insert(name.to_owned(), value);
+    put("uuid", json!(record.id));
+    put("chat_id", json!(record.chat_id()));
+    put("status", json!(record.status(service.now())));
+    put("otp_type", json!("link"));
+    put("expires_at", json!(rfc3339(record.expires_at)));
+    put("created_at", json!(rfc3339(record.created_at)));
+    if let Some(code) = service.code(record) {
+        let text = service.prefilled(instance, record, &code);
+        put("code", json!(code.as_str()));
+        put("whatsapp_link", json!(whatsapp::wa_me(&instance.config.number, &text)));
+        put("app_url", json!(whatsapp::app_url(&instance.config.number, &text)));
+        put("text", json!(text));
+    }
+    if let Some(handle) = service.token(record, Kind::Handle) {
+        put("start_url", json!(service.public(&format!("/l/{handle}"))));
+        put("qr_url", json!(service.public(&format!("/l/{handle}/qr.svg"))));
+    }
+    put("poll_token", json!(service.token(record, Kind::Poll).map(|token| token.to_string())));
+    put("warnings", json!(warnings));
+    Value::Object(data)
+}
+
+/// One verification with what has happened to it.
+pub(super) fn full(service: &Service, instance: &Instance, record: &Verification) -> Value {
+    let mut data = link(service, instance, record, &[]);
+    let proof = record.proof();
+    let timeline: Vec<Value> = record
+        .timeline
+        .iter()
+        .map(|entry| json!({ "at": rfc3339(entry.at), "event": entry.what, "reason": entry.reason }))
+        .collect();
+    data["reason"] = json!(record.reason());
+    data["ended_at"] = json!(record.ended_at().map(rfc3339));
+    data["subject"] = json!(proof.map(|proof| json!({ "kind": proof.subject.kind(), "value": proof.subject.value() })));
+    data["push_name"] = json!(proof.and_then(|proof| proof.push_name.as_deref()));
+    data["completion"] = json!({ "mode": record.mode().as_str(), "state": callback::completion_state(record) });
+    data["attempts"] = json!(record.attempts);
+    data["max_attempts"] = json!(record.max_attempts);
+    data["purpose"] = json!(record.request.purpose);
+    data["client_ref"] = json!(record.request.client_ref);
+    data["metadata"] = callback::metadata(record);
+    data["timeline"] = json!(timeline);
+    data
+}

@@ -1,0 +1,86 @@
+//! Webhooks: bytes in, 200 out after the commit. What the bytes mean is the gateway's business.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Path, Payload},
+};
+
+use super::{
+    App, body,
+    problem::{Code, Problem},
+};
+use crate::{
+    domain::InstanceId,
+    gateway::{Event, Webhook},
+    metrics::ByGateway,
+    service::{Instance, Outcome},
+};
+
+/// `GET` and `POST /webhooks/{instance}`
+pub(super) async fn receive(
+    app: Data<App>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let body = body::read(&request, payload, body::WEBHOOK).await?;
+    let id: Option<InstanceId> = instance.parse().ok();
+    let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
+    let kind = instance.gateway.kind();
+    let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
+    let headers = headers(&request);
+    let now = app.service.clock.wall();
+    let webhook = Webhook { method: &method, query: request.query_string(), headers: &headers, body: &body, now };
+    if let Err(why) = instance.gateway.authenticate(&webhook) {
+        let rejected = ByGateway { gateway: kind, result: why.0 };
+        app.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
+        tracing::warn!(gateway = kind, instance = %instance.config.id, reason = why.0, "a webhook was refused");
+        return Err(unauthenticated(&method));
+    }
+    if method == http::Method::GET {
+        let answer = instance.gateway.handshake(&webhook).ok_or_else(Problem::not_found)?;
+        tracing::info!(gateway = kind, instance = %instance.config.id, "the gateway's handshake was answered");
+        let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).unwrap_or_default();
+        return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
+    }
+    match instance.gateway.parse(&body) {
+        Ok(events) => {
+            for event in &events {
+                handle(&app, instance, event).await?;
+            }
+        }
+        // The gateway would only repeat it.
+        Err(error) => {
+            app.service.metrics.webhook_events.get_or_create(&ByGateway { gateway: kind, result: "malformed" }).inc();
+            tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "an authenticated webhook was not understood");
+        }
+    }
+    Ok(HttpResponse::Ok().finish())
+}
+
+async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Problem> {
+    let outcome: Outcome = app.service.receive(instance, event).await?;
+    let gateway = instance.gateway.kind();
+    let result = outcome.as_str();
+    app.service.metrics.webhook_events.get_or_create(&ByGateway { gateway, result }).inc();
+    tracing::debug!(gateway, instance = %instance.config.id, result, "event");
+    Ok(())
+}
+
+/// Constant: a forger learns nothing. Meta's page asks for 403 on a wrong verify token.
+fn unauthenticated(method: &http::Method) -> Problem {
+    let code = if method == http::Method::GET { Code::HandshakeRefused } else { Code::WebhookUnauthenticated };
+    Problem::new(code, "check the secrets at the gateway and here")
+}
+
+fn headers(request: &HttpRequest) -> http::HeaderMap {
+    let mut headers = http::HeaderMap::with_capacity(request.headers().len());
+    for (name, value) in request.headers() {
+        let name = http::HeaderName::from_bytes(name.as_str().as_bytes());
+        let value = http::HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}

@@ -1,0 +1,174 @@
+//! Everything that leaves the process: leased, attempted, settled.
+//!
+//! At least once, never lost. A worker that dies loses its lease and not the job; a worker that was too slow
+//! is refused by its fence. Jobs committed here arrive with their lease and start at once; polling finds what
+//! somebody dropped, what comes due, and what waits for a slot.
+
+mod breaker;
+mod callback;
+mod reply;
+pub mod signature;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::SignedDuration;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::breaker::Breakers;
+use crate::{
+    domain::Reason,
+    entropy,
+    metrics::Word,
+    service::{Service, ServiceError, job::Work},
+    slots::{Slot, Slots},
+    store::{LEASE, Leased, Settlement, StoreError},
+};
+
+/// How often each replica looks at all partitions, before jitter.
+const ROUND: Duration = Duration::from_millis(800);
+/// A job of an instance that is not configured here waits for a replica that has it.
+const UNKNOWN_INSTANCE: SignedDuration = SignedDuration::from_secs(60);
+const UNKNOWN_INSTANCE_LIFE: SignedDuration = SignedDuration::from_hours(24);
+
+/// The worker of this process.
+pub struct Outbox {
+    service: Arc<Service>,
+    slots: Arc<Slots>,
+    breakers: Breakers,
+    tasks: TaskTracker,
+}
+
+impl Outbox {
+    pub fn new(service: Arc<Service>) -> Arc<Self> {
+        let slots = Arc::clone(&service.handoff.slots);
+        Arc::new(Self { service, slots, breakers: Breakers::default(), tasks: TaskTracker::new() })
+    }
+
+    /// Works until `stop`, then lets the attempts in flight settle. Their deadline is shorter than any lease.
+    pub async fn run(self: Arc<Self>, mut committed: mpsc::Receiver<(Leased, Slot)>, stop: CancellationToken) {
+        let mut backlog = false;
+        loop {
+            let round = tokio::time::sleep(ROUND.mul_f64(0.75 + 0.5 * entropy::fraction()));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some((leased, slot)) = committed.recv() => {
+                    self.start(leased, slot);
+                    continue;
+                }
+                // More is due than there were slots: go on as soon as one is free.
+                () = self.slots.released(), if backlog => {}
+                () = round => {}
+            }
+            backlog = self.poll().await.unwrap_or_else(|error| {
+                self.service.metrics.store_errors.inc();
+                tracing::warn!(%error, "looking for due work failed");
+                false
+            });
+        }
+        committed.close();
+        while let Some((leased, slot)) = committed.recv().await {
+            self.start(leased, slot);
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Starts what is due and has a slot. `true`: something had none.
+    pub async fn poll(self: &Arc<Self>) -> Result<bool, StoreError> {
+        let mut backlog = false;
+        for (partition, destination) in self.service.store.due().await? {
+            let slots: Vec<Slot> = std::iter::from_fn(|| self.slots.take(&destination)).take(64).collect();
+            if slots.is_empty() {
+                backlog = true;
+                continue;
+            }
+            let wanted = slots.len();
+            let leased = self.service.store.lease(partition, &destination, wanted).await?;
+            backlog |= leased.len() == wanted;
+            for (leased, slot) in leased.into_iter().zip(slots) {
+                self.start(leased, slot);
+            }
+        }
+        Ok(backlog)
+    }
+
+    /// Waits until nothing is in flight.
+    pub async fn idle(&self) {
+        while self.slots.in_flight() > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn start(self: &Arc<Self>, leased: Leased, slot: Slot) {
+        let this = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let _slot = slot;
+            this.service.metrics.jobs_in_flight.inc();
+            this.work(&leased).await;
+            this.service.metrics.jobs_in_flight.dec();
+        });
+    }
+
+    async fn work(&self, leased: &Leased) {
+        let settlement = match self.attempt(leased).await {
+            Ok(settlement) => settlement,
+            Err(error) => {
+                // The lease runs out and the job comes again; nothing was decided.
+                tracing::warn!(job = %leased.id.0, %error, "a job could not be worked on");
+                return;
+            }
+        };
+        if let Settlement::Dead { note } = &settlement {
+            let result = if note == Reason::InstanceRemoved.as_str() { "instance_removed" } else { "given_up" };
+            self.service.metrics.jobs_dead.get_or_create(&Word { result }).inc();
+            tracing::warn!(job = %leased.id.0, note, "a job was given up");
+        }
+        self.settle(leased, &settlement).await;
+    }
+
+    async fn attempt(&self, leased: &Leased) -> Result<Settlement, ServiceError> {
+        let now = self.service.now();
+        let Some(instance) = self.service.instances.get(leased.instance).map(Arc::clone) else {
+            let given_up = now.duration_since(leased.since) > UNKNOWN_INSTANCE_LIFE;
+            let note = Reason::InstanceRemoved.to_string();
+            return Ok(if given_up {
+                Settlement::Dead { note }
+            } else {
+                Settlement::Postpone { at: now + UNKNOWN_INSTANCE }
+            });
+        };
+        match Work::of(&self.service.keys, leased)? {
+            Work::Callback { webhook_id, url, body, .. } => {
+                let settlement =
+                    callback::deliver(self, &instance, leased, callback::Delivery { webhook_id, url, body });
+                Ok(settlement.await)
+            }
+            Work::Reply { about, reply, chat_id, subject } => {
+                reply::send(self, &instance, leased, reply::Outgoing { about, reply, chat_id, subject }).await
+            }
+            Work::Expire { about } => self.service.expire(&instance, about).await.map(|()| Settlement::Done),
+            Work::Forget { about } => self.service.forget(&instance, about).await.map(|()| Settlement::Done),
+        }
+    }
+
+    /// Tells the store until it answers or the lease is over.
+    async fn settle(&self, leased: &Leased, settlement: &Settlement) {
+        let deadline = tokio::time::Instant::now() + LEASE;
+        loop {
+            match self.service.store.settle(leased, settlement).await {
+                Ok(true) => return,
+                Ok(false) => {
+                    self.service.metrics.leases_lost.inc();
+                    return;
+                }
+                Err(error) if tokio::time::Instant::now() >= deadline => {
+                    tracing::warn!(job = %leased.id.0, %error, "an outcome could not be stored; the job will come again");
+                    return;
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+}

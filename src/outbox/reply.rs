@@ -1,0 +1,91 @@
+//! One attempt to answer in the chat. The text is rendered here, from the record and today's settings.
+
+use jiff::SignedDuration;
+
+use super::Outbox;
+use crate::{
+    domain::{
+        Subject, Verification,
+        decide::Reply,
+        retry::Schedule,
+        template::{self, Values},
+        token::Kind,
+    },
+    entropy,
+    gateway::Sent,
+    metrics::ByGateway,
+    service::{Instance, Service, ServiceError, job::About},
+    store::{Leased, Settlement},
+};
+
+/// A reply that comes later than this confuses more than it helps.
+const LATEST: SignedDuration = SignedDuration::from_secs(120);
+
+pub(super) struct Outgoing {
+    pub(super) about: Option<About>,
+    pub(super) reply: Reply,
+    pub(super) chat_id: String,
+    pub(super) subject: Option<Subject>,
+}
+
+pub(super) async fn send(
+    outbox: &Outbox,
+    instance: &Instance,
+    leased: &Leased,
+    outgoing: Outgoing,
+) -> Result<Settlement, ServiceError> {
+    let service = &outbox.service;
+    let count = |result| {
+        let gateway = instance.gateway.kind();
+        service.metrics.replies.get_or_create(&ByGateway { gateway, result }).inc();
+    };
+    if service.now().duration_since(leased.since) > LATEST {
+        count("too_late");
+        return Ok(Settlement::Dead { note: "reply_undeliverable: too late".to_owned() });
+    }
+    let record = match outgoing.about {
+        None => None,
+        Some(about) => match service.record(about).await {
+            Ok(record) => Some(record),
+            // Erased meanwhile: there is nothing left to say.
+            Err(ServiceError::NotFound) => return Ok(Settlement::Done),
+            Err(error) => return Err(error),
+        },
+    };
+    let text = render(service, instance, outgoing.reply, record.as_ref());
+    let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
+    let sent = match instance.sending.send(request).await {
+        Ok(response) => instance.gateway.sent(&response),
+        Err(_) => Sent::Retry { after: None, why: "unreachable" },
+    };
+    Ok(match sent {
+        Sent::Accepted { .. } => {
+            count("sent");
+            Settlement::Done
+        }
+        Sent::Refused(refusal) => {
+            count(refusal.as_str());
+            Settlement::Dead { note: format!("reply_undeliverable: {}", refusal.as_str()) }
+        }
+        Sent::Retry { after, why } => {
+            count("retried");
+            let delay = Schedule::REPLY.next_delay(leased.attempts + 1, entropy::fraction(), after);
+            match delay {
+                Some(delay) => Settlement::Retry { at: service.now() + delay, note: why.to_owned() },
+                None => Settlement::Dead { note: format!("reply_undeliverable: {why}") },
+            }
+        }
+    })
+}
+
+fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&Verification>) -> String {
+    let hosted = record.and_then(|record| service.token(record, Kind::Link));
+    let hosted = hosted.map(|token| service.public(&format!("/o/{token}"))).unwrap_or_default();
+    let code = record.and_then(|record| service.code(record));
+    let values = Values {
+        link: record.and_then(|record| record.request.link.as_deref()).unwrap_or(&hosted),
+        name: record.map_or(&instance.config.name, |record| &record.request.name),
+        code: code.as_ref().map_or("", |code| code.as_str()),
+    };
+    template::render(instance.reply_text(reply, record), values)
+}

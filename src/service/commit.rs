@@ -1,0 +1,252 @@
+//! From a decision to one atomic change, and from the change to the worker beside us.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    CONFLICTS, Instance, Service, ServiceError, callback,
+    job::{self, About, Work},
+};
+use crate::{
+    domain::{
+        Command, Decision, Effect, Event, Partition, State, Subject, Verdict, Verification, decide, keys::Digest,
+    },
+    metrics::Word,
+    slots::Slot,
+    store::{
+        Change, Committed, Destination, Index, Job, JobId, Leased, RecordChange, RecordKey, StoreError, Stored, record,
+    },
+};
+
+/// The message that a decision answers.
+#[derive(Clone, Debug)]
+pub(super) struct Incoming {
+    /// Keyed digest of its stable id.
+    pub(super) id: Digest,
+    /// What the reply is addressed to.
+    pub(super) chat_id: String,
+    pub(super) subject: Option<Subject>,
+    /// The sender's budget of failure replies is not used up.
+    pub(super) may_reply_failure: bool,
+}
+
+/// What came of a command.
+pub(super) struct Applied {
+    pub(super) verdict: Verdict,
+    /// As it is now.
+    pub(super) record: Verification,
+    /// The message had been answered before; nothing was done.
+    pub(super) duplicate: bool,
+}
+
+impl Service {
+    /// Load, decide, commit. `loaded` spares the first load.
+    pub(super) async fn apply(
+        &self,
+        instance: &Instance,
+        key: RecordKey,
+        mut loaded: Option<Stored>,
+        command: Command,
+        incoming: Option<&Incoming>,
+    ) -> Result<Applied, ServiceError> {
+        let mut late = None;
+        for _ in 0..CONFLICTS {
+            let stored = match loaded.take() {
+                Some(stored) => stored,
+                None => self.store.load(key).await?.ok_or(ServiceError::NotFound)?,
+            };
+            let before = self.decode(&stored)?;
+            let now = late.take().unwrap_or_else(|| self.now());
+            let mut decision = decide(&before, command.clone(), now);
+            if let Some(Incoming { may_reply_failure: false, .. }) = incoming {
+                use crate::domain::decide::Reply::Success;
+                decision.effects.retain(|effect| matches!(effect, Effect::Reply(Success) | Effect::Callback(_)));
+            }
+            let Decision { next, effects, verdict, .. } = &decision;
+            if next.is_none() && effects.is_empty() {
+                return Ok(Applied { verdict: *verdict, record: before, duplicate: false });
+            }
+            let change = self.change(instance, &before, stored.version, &decision, incoming, now);
+            match self.send(change, now).await? {
+                Committed::Applied { .. } => {
+                    let record = decision.next.unwrap_or_else(|| before.clone());
+                    if before.ended_at().is_none() {
+                        self.count(&record);
+                    }
+                    return Ok(Applied { verdict: decision.verdict, record, duplicate: false });
+                }
+                Committed::Duplicate => {
+                    return Ok(Applied { verdict: Verdict::Unchanged, record: before, duplicate: true });
+                }
+                Committed::Conflict | Committed::Collision => {}
+                Committed::Late(now) => late = Some(now),
+            }
+        }
+        Err(StoreError::Unavailable("too many conflicting changes".to_owned()).into())
+    }
+
+    /// Commits; jobs for which a slot is free start here, at once.
+    pub(super) async fn send(&self, mut change: Change, now: Timestamp) -> Result<Committed, StoreError> {
+        let slots: Vec<Option<Slot>> = change
+            .jobs
+            .iter_mut()
+            .map(|job| {
+                let slot = if job.due.is_none() { self.handoff.slots.take(&job.destination) } else { None };
+                job.lease = slot.is_some();
+                slot
+            })
+            .collect();
+        let committed = self.store.commit(&change).await.inspect_err(|_| {
+            self.metrics.store_errors.inc();
+        })?;
+        if let Committed::Applied { leased } = &committed {
+            for ((job, slot), leased) in change.jobs.into_iter().zip(slots).zip(leased) {
+                if let (Some(slot), true) = (slot, *leased) {
+                    let Job { id, instance, destination, body, .. } = job;
+                    let partition = change.partition;
+                    let leased =
+                        Leased { partition, id, instance, destination, fence: 1, attempts: 0, since: now, body };
+                    self.handoff.give(leased, slot);
+                }
+            }
+        }
+        Ok(committed)
+    }
+
+    fn change(
+        &self,
+        instance: &Instance,
+        before: &Verification,
+        version: u64,
+        decision: &Decision,
+        incoming: Option<&Incoming>,
+        now: Timestamp,
+    ) -> Change {
+        let key = self.key_of(before);
+        let after = decision.next.as_ref().unwrap_or(before);
+        let ends = before.ended_at().is_none() && after.ended_at().is_some();
+        let mut jobs: Vec<Job> = decision
+            .effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Callback(event) => self.callback_job(instance, after, *event, now),
+                Effect::Reply(reply) => incoming.map(|incoming| {
+                    let work = Work::Reply {
+                        about: Some(About::from(key)),
+                        reply: *reply,
+                        chat_id: incoming.chat_id.clone(),
+                        subject: incoming.subject.clone(),
+                    };
+                    self.job(instance, job::reply_id(incoming.id), reply_destination(instance), None, &work)
+                }),
+            })
+            .collect();
+        if ends {
+            let due = now + instance.config.erase_after;
+            let work = Work::Forget { about: About::from(key) };
+            jobs.push(self.job(instance, job::forget_id(before.id), Destination::timer(), Some(due), &work));
+        }
+        let indexes = match after.proof() {
+            Some(proof) if ends && after.request.chat.is_none() => vec![self.chat_index(instance, &proof.subject)],
+            _ => Vec::new(),
+        };
+        Change {
+            partition: before.id.partition(),
+            record: Some(RecordChange {
+                key,
+                expected: version,
+                bytes: decision.next.as_ref().map(|next| record::encode(&self.keys, next)),
+                retain_until: after.ended_at().unwrap_or(after.expires_at).max(now) + instance.config.retention,
+                indexes,
+                created_at: before.created_at,
+            }),
+            answers: incoming.map(|incoming| incoming.id),
+            jobs,
+            cancel: if ends { vec![job::expire_id(before.id)] } else { Vec::new() },
+            valid_until: decision.valid_until,
+            finishing: true,
+        }
+    }
+
+    /// `None` when nobody wants to hear of this event.
+    fn callback_job(&self, instance: &Instance, record: &Verification, event: Event, now: Timestamp) -> Option<Job> {
+        let fallback = instance.config.callback_url.as_ref().map(url::Url::as_str);
+        let url = record.callback_url(event).or(fallback)?.to_owned();
+        let id = job::callback_id(record.id, event);
+        let work = Work::Callback {
+            event,
+            verification: Some(record.id),
+            webhook_id: self.keys.event_id(record.key, record.id, event.as_str(), 0),
+            body: callback::body(event, record, now),
+            url: url.clone(),
+        };
+        Some(self.job(instance, id, self.callback_destination(instance, &url), None, &work))
+    }
+
+    pub(super) fn job(
+        &self,
+        instance: &Instance,
+        id: JobId,
+        destination: Destination,
+        due: Option<Timestamp>,
+        work: &Work,
+    ) -> Job {
+        let body = work.seal(&self.keys, &id);
+        Job { id, instance: instance.config.id, destination, due, body, lease: false }
+    }
+
+    /// Receivers are told apart by instance, scheme, host and port.
+    pub(super) fn callback_destination(&self, instance: &Instance, url: &str) -> Destination {
+        let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+        Destination(format!("c{}", self.keys.look_up("origin", instance.config.id, origin.as_bytes()).hex()))
+    }
+
+    pub(super) fn chat_index(&self, instance: &Instance, subject: &Subject) -> Index {
+        Index::by("chat", self.keys.look_up("chat", instance.config.id, subject.canonical().as_bytes()))
+    }
+
+    /// A reply about no record, in the sender's own partition.
+    pub(super) async fn reply_without_record(
+        &self,
+        instance: &Instance,
+        partition: Partition,
+        incoming: &Incoming,
+        reply: crate::domain::decide::Reply,
+    ) -> Result<Committed, StoreError> {
+        let work =
+            Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
+        let job = self.job(instance, job::reply_id(incoming.id), reply_destination(instance), None, &work);
+        let change = Change {
+            partition,
+            record: None,
+            answers: Some(incoming.id),
+            jobs: vec![job],
+            cancel: Vec::new(),
+            valid_until: None,
+            finishing: true,
+        };
+        self.send(change, self.now()).await
+    }
+
+    /// Counts a verification that has just ended.
+    fn count(&self, record: &Verification) {
+        let result = match record.state {
+            State::Pending => return,
+            State::Verified { .. } => "verified",
+            State::Failed { .. } => "failed",
+            State::Expired { .. } => "expired",
+            State::Canceled { .. } => "canceled",
+        };
+        self.metrics.verifications.get_or_create(&Word { result }).inc();
+        if let State::Verified { at, .. } = record.state {
+            let elapsed = Duration::try_from(at.duration_since(record.created_at)).unwrap_or_default();
+            self.metrics.time_to_verification_seconds.observe(elapsed.as_secs_f64());
+        }
+    }
+}
+
+/// One number sends; its pace and its troubles are its own.
+pub(super) fn reply_destination(instance: &Instance) -> Destination {
+    Destination(format!("r{}", instance.config.id.simple()))
+}

@@ -1,0 +1,294 @@
+//! What callers send to mint a link: every fault found at once, with the field's name.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Instance;
+use crate::domain::{
+    Language, Mode, redirect,
+    template::{self, Use},
+    verification::{Callbacks, Request, Texts},
+    whatsapp::LONGEST_TEXT,
+};
+
+/// A field that cannot be accepted, why, and how to mend it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct FieldFault {
+    /// Dotted, such as `message.success`.
+    pub field: String,
+    pub detail: String,
+}
+
+/// Something that was accepted and may surprise.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Warning {
+    pub code: &'static str,
+    pub detail: String,
+}
+
+/// A checked request for a link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mint {
+    pub request: Request,
+    /// Seconds.
+    pub expires: u32,
+    pub max_attempts: u32,
+    pub warnings: Vec<Warning>,
+}
+
+/// Checks a body against the instance's rules.
+pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<FieldFault>> {
+    let config = &instance.config;
+    let mut fields =
+        Fields { table: body, prefix: String::new(), faults: Vec::new(), warnings: Vec::new(), asked: Vec::new() };
+    let f = &mut fields;
+    let name = f.text("name", 100).unwrap_or_else(|| config.name.clone());
+    if name.contains("://") || name.to_lowercase().contains("www.") {
+        f.fault("name", "holds an address; the name is shown in messages and must not be a link");
+    }
+    let chat =
+        f.text("chatId", 200).and_then(|text| f.parsed("chatId", &text, "<digits>@c.us, an E.164 number or <id>@lid"));
+    let (least, most) = config.expires_bounds;
+    let expires = f.number("expires", least, most).unwrap_or(config.expires);
+    let max_attempts = f.number("max_attempts", 1, 100).unwrap_or(config.max_attempts);
+    let lang = f.text("lang", 35);
+    let language = lang.as_deref().and_then(Language::find);
+    if let (Some(asked), None) = (&lang, language) {
+        let fallback = config.lang.tag();
+        f.warn("unknown_language", format!("{asked:?} is not a built-in language; {fallback} is used"));
+    }
+    let texts = texts(f);
+    let callbacks = callbacks(f, config.allow_http_callbacks);
+    let link = f.text("link", 2048).filter(|url| f.allowed("link", url, instance));
+    let redirect_url = f.text("redirect_url", 2048).filter(|url| f.allowed("redirect_url", url, instance));
+    let challenge = f.text("challenge", 43).filter(|text| f.is_challenge(text));
+    let completion = completion(f, instance);
+    let request = Request {
+        lang: language.unwrap_or(config.lang).tag().to_owned(),
+        chat,
+        texts,
+        callbacks,
+        link,
+        redirect_url,
+        challenge,
+        completion: Some(completion),
+        purpose: f.text("purpose", 100),
+        client_ref: f.text("client_ref", 200),
+        metadata: f.json("metadata", 2048),
+        state: f.text("state", 512),
+        client_ip: f.text("client_ip", 45).and_then(|text| {
+            f.parsed::<std::net::IpAddr>("client_ip", &text, "an IP address").map(|ip| ip.to_string())
+        }),
+        user_agent: f.text("user_agent", 512),
+        name,
+    };
+    let prompt = request.texts.prompt.as_deref().or(config.texts.prompt.as_deref()).unwrap_or_default();
+    if prompt.chars().count() + request.name.chars().count() + 80 > LONGEST_TEXT {
+        f.fault("message.prompt", "is too long: WhatsApp takes 4096 characters in all");
+    }
+    bindings(f, &request, instance);
+    f.unknown("chatId");
+    if fields.faults.is_empty() {
+        Ok(Mint { request, expires, max_attempts, warnings: fields.warnings })
+    } else {
+        Err(fields.faults)
+    }
+}
+
+/// Says what a request is not protected against.
+fn bindings(f: &mut Fields<'_>, request: &Request, instance: &Instance) {
+    let bound = request.challenge.is_some();
+    if request.completion == Some(Mode::SameBrowser) && !bound {
+        let detail = "no challenge was given: whoever opens the link in the reply completes this login";
+        f.warn("unbound_completion", detail.to_owned());
+    }
+    let redirects = request.redirect_url.is_some() || !instance.config.redirect_urls.is_empty();
+    if redirects && !bound && request.state.is_none() {
+        let detail = "neither state nor challenge was given: the app cannot tell whose browser comes back";
+        f.warn("unbound_redirect", detail.to_owned());
+    }
+}
+
+fn texts(f: &mut Fields<'_>) -> Texts {
+    f.within("message", |f| {
+        let mut text = |used_as: Use| {
+            let text = f.text(used_as.as_str(), LONGEST_TEXT)?;
+            let lint = template::lint(&text, used_as);
+            for error in lint.errors {
+                f.fault(used_as.as_str(), &error);
+            }
+            for warning in lint.warnings {
+                let field = f.path(used_as.as_str());
+                f.warn("unknown_placeholder", format!("{field}: {warning}"));
+            }
+            Some(text)
+        };
+        Texts {
+            prompt: text(Use::Prompt),
+            success: text(Use::Success),
+            failed: text(Use::Failed),
+            expired: text(Use::Expired),
+        }
+    })
+}
+
+fn callbacks(f: &mut Fields<'_>, allow_http: bool) -> Callbacks {
+    f.within("callback", |f| {
+        let mut url = |name: &str| {
+            let text = f.text(name, 2048)?;
+            match redirect::parse(&text) {
+                Some(url) if url.fragment().is_some() => f.fault(name, "has a fragment, which is never sent"),
+                Some(url) if url.scheme() == "http" && !allow_http => {
+                    f.fault(name, "is http://; callbacks go to https:// unless the instance has allow_http_callbacks");
+                }
+                Some(_) => {}
+                None => f.fault(name, "expected an https:// URL without credentials"),
+            }
+            Some(text)
+        };
+        Callbacks { success: url("success"), failed: url("failed"), expired: url("expired") }
+    })
+}
+
+fn completion(f: &mut Fields<'_>, instance: &Instance) -> Mode {
+    let config = &instance.config;
+    let Some(word) = f.text("completion", 40) else { return config.completion };
+    let allowed: Vec<Mode> =
+        std::iter::once(config.completion).chain(config.completions_allowed.iter().copied()).collect();
+    let asked = allowed.iter().find(|mode| mode.as_str() == word);
+    asked.copied().unwrap_or_else(|| {
+        let words: Vec<&str> = allowed.iter().map(|mode| mode.as_str()).collect();
+        f.fault("completion", &format!("expected one of {}; the instance allows no other", words.join(", ")));
+        config.completion
+    })
+}
+
+/// Reads one object and remembers what is wrong with it.
+struct Fields<'a> {
+    table: &'a Map<String, Value>,
+    prefix: String,
+    faults: Vec<FieldFault>,
+    warnings: Vec<Warning>,
+    asked: Vec<String>,
+}
+
+impl Fields<'_> {
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn fault(&mut self, name: &str, detail: &str) {
+        let field = if name.starts_with("message.") { name.to_owned() } else { self.path(name) };
+        self.faults.push(FieldFault { field, detail: detail.to_owned() });
+    }
+
+    fn warn(&mut self, code: &'static str, detail: String) {
+        self.warnings.push(Warning { code, detail });
+    }
+
+    fn get(&mut self, name: &str) -> Option<&Value> {
+        self.asked.push(name.to_owned());
+        self.table.get(name).filter(|value| !value.is_null())
+    }
+
+    /// At most `longest` characters; empty counts as absent.
+    fn text(&mut self, name: &str, longest: usize) -> Option<String> {
+        let text = match self.get(name)? {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => {
+                self.fault(name, "expected a string");
+                return None;
+            }
+        };
+        if text.chars().count() > longest {
+            self.fault(name, &format!("is longer than {longest} characters"));
+            return None;
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str, text: &str, expected: &str) -> Option<T> {
+        let parsed = text.trim().parse().ok();
+        if parsed.is_none() {
+            self.fault(name, &format!("expected {expected}"));
+        }
+        parsed
+    }
+
+    fn number(&mut self, name: &str, least: u32, most: u32) -> Option<u32> {
+        let number = match self.get(name)? {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        let number = number.and_then(|number| u32::try_from(number).ok()).filter(|n| (least..=most).contains(n));
+        if number.is_none() {
+            self.fault(name, &format!("expected a whole number from {least} to {most}"));
+        }
+        number
+    }
+
+    /// Any JSON, kept as text.
+    fn json(&mut self, name: &str, longest: usize) -> Option<String> {
+        let text = self.get(name)?.to_string();
+        if text.len() > longest {
+            self.fault(name, &format!("is larger than {longest} bytes of JSON"));
+            return None;
+        }
+        Some(text)
+    }
+
+    fn allowed(&mut self, name: &str, text: &str, instance: &Instance) -> bool {
+        let fits = redirect::parse(text).is_some_and(|url| redirect::allowed(&url, &instance.config.redirect_urls));
+        if !fits {
+            self.fault(name, "is not below an entry of the instance's redirect_urls");
+        }
+        fits
+    }
+
+    fn is_challenge(&mut self, text: &str) -> bool {
+        let shaped = text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if !shaped {
+            self.fault("challenge", "expected 43 characters: the base64url SHA-256 of a verifier (RFC 7636, S256)");
+        }
+        shaped
+    }
+
+    /// Reads an inner object with the same care.
+    fn within<T: Default>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> T {
+        self.asked.push(name.to_owned());
+        let table = match self.table.get(name) {
+            None | Some(Value::Null) => return T::default(),
+            Some(Value::Object(table)) => table,
+            Some(_) => {
+                self.fault(name, "expected an object");
+                return T::default();
+            }
+        };
+        let mut inner =
+            Fields { table, prefix: format!("{name}."), faults: Vec::new(), warnings: Vec::new(), asked: Vec::new() };
+        let value = read(&mut inner);
+        inner.unknown("success");
+        self.faults.append(&mut inner.faults);
+        self.warnings.append(&mut inner.warnings);
+        value
+    }
+
+    /// Unknown fields are ignored, as the clients of the old API expect, and reported.
+    fn unknown(&mut self, _last: &str) {
+        let known: Vec<&str> = self.asked.iter().map(String::as_str).collect();
+        let mut warnings = Vec::new();
+        for name in self.table.keys().filter(|name| !known.contains(&name.as_str())) {
+            let near =
+                template::nearest(name, &known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            let shown: String = template::clean(name).chars().take(60).collect();
+            let field = self.path(&shown);
+            warnings.push(Warning {
+                code: "unknown_field",
+                detail: format!("{field} is not a field and was ignored{near}"),
+            });
+        }
+        self.warnings.append(&mut warnings);
+    }
+}

@@ -1,0 +1,79 @@
+//! What is in a job: references and what must be kept whole, sealed for its place in the queue.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{Event, KeyRing, Subject, VerificationId, decide::Reply, keys::Digest},
+    entropy,
+    store::{JobId, Leased, RecordKey, StoreError},
+};
+
+/// Work for the outbox.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Work {
+    /// Deliver a body that was built once.
+    Callback { event: Event, verification: Option<VerificationId>, webhook_id: String, url: String, body: String },
+    /// Answer in a chat; the text is rendered when it is sent.
+    Reply { about: Option<About>, reply: Reply, chat_id: String, subject: Option<Subject> },
+    /// Let a pending verification end on time.
+    Expire { about: About },
+    /// Erase the person's data.
+    Forget { about: About },
+}
+
+/// A reference to a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct About {
+    pub id: VerificationId,
+    pub code: Option<Digest>,
+}
+
+impl From<RecordKey> for About {
+    fn from(RecordKey { id, code }: RecordKey) -> Self {
+        Self { id, code }
+    }
+}
+
+impl From<About> for RecordKey {
+    fn from(About { id, code }: About) -> Self {
+        Self { id, code }
+    }
+}
+
+impl Work {
+    pub fn seal(&self, keys: &KeyRing, id: &JobId) -> Vec<u8> {
+        let json = serde_json::to_vec(self).expect("work has only string keys");
+        keys.seal(&context(id), &json, entropy::bytes())
+    }
+
+    pub fn open(keys: &KeyRing, id: &JobId, sealed: &[u8]) -> Result<Self, StoreError> {
+        let broken = |what: &str| StoreError::Broken(format!("job {}: {what}", id.0));
+        let json = keys.open(&context(id), sealed).map_err(|_| broken("no configured key opens it"))?;
+        serde_json::from_slice(&json).map_err(|error| broken(&error.to_string()))
+    }
+
+    pub fn of(keys: &KeyRing, leased: &Leased) -> Result<Self, StoreError> {
+        Self::open(keys, &leased.id, &leased.body)
+    }
+}
+
+fn context(id: &JobId) -> String {
+    format!("job:{}", id.0)
+}
+
+pub fn expire_id(id: VerificationId) -> JobId {
+    JobId(format!("{}:expire", id.simple()))
+}
+
+pub fn forget_id(id: VerificationId) -> JobId {
+    JobId(format!("{}:forget", id.simple()))
+}
+
+pub fn callback_id(id: VerificationId, event: Event) -> JobId {
+    JobId(format!("{}:{}", id.simple(), event.as_str()))
+}
+
+pub fn reply_id(message: Digest) -> JobId {
+    JobId(format!("{}:reply", message.hex()))
+}

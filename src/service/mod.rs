@@ -1,0 +1,130 @@
+//! Use cases: load, decide, commit; again when somebody else moved first.
+//!
+//! Nothing here knows HTTP status codes, HTML or how a store works.
+
+pub mod callback;
+mod commit;
+mod complete;
+pub mod input;
+mod instance;
+pub mod job;
+mod mint;
+mod receive;
+mod requests;
+mod timers;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use url::Url;
+
+pub use self::{
+    complete::{Completed, Opened, Redeemed},
+    input::{FieldFault, Mint, Warning},
+    instance::{Denied, Instance, Instances},
+    mint::{Idempotency, Minted},
+    receive::Outcome,
+    requests::{DeadCallback, Filter, Page, decode_cursor},
+};
+use crate::{
+    clock::Clock,
+    domain::{
+        KeyRing, Verification,
+        code::LinkCode,
+        keys::Digest,
+        quota::Quota,
+        template::{self, Values},
+        token::{Kind, Token},
+        whatsapp,
+    },
+    metrics::Metrics,
+    slots::Handoff,
+    store::{RecordKey, Store, StoreError, Stored, record},
+};
+
+/// The use cases, over one store.
+pub struct Service {
+    pub store: Arc<dyn Store>,
+    pub keys: Arc<KeyRing>,
+    pub instances: Arc<Instances>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Clock,
+    pub public_url: Url,
+    pub handoff: Handoff,
+}
+
+/// Why a use case did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("there is no such verification")]
+    NotFound,
+    #[error("the request is faulty")]
+    Invalid(Vec<FieldFault>),
+    /// The idempotency key stands for a request with another body.
+    #[error("the idempotency key was used with another body")]
+    KeyReused,
+    #[error("too many")]
+    RateLimited { retry_after: Duration, quota: Quota },
+    #[error("the instance takes no new requests")]
+    Disabled,
+    /// The one-time token was used, revoked, or is too old.
+    #[error("the token is spent")]
+    Spent,
+    /// No such token, or a wrong verifier.
+    #[error("the token is not accepted")]
+    Refused,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How often a decision is taken again because others moved first.
+const CONFLICTS: usize = 8;
+
+impl Service {
+    pub fn now(&self) -> Timestamp {
+        self.store.now()
+    }
+
+    fn decode(&self, stored: &Stored) -> Result<Verification, StoreError> {
+        record::decode(&self.keys, stored)
+    }
+
+    async fn load(&self, key: RecordKey) -> Result<(Stored, Verification), ServiceError> {
+        let stored = self.store.load(key).await?.ok_or(ServiceError::NotFound)?;
+        let verification = self.decode(&stored)?;
+        Ok((stored, verification))
+    }
+
+    /// The record that a job is about.
+    pub async fn record(&self, about: job::About) -> Result<Verification, ServiceError> {
+        Ok(self.load(about.into()).await?.1)
+    }
+
+    /// The code of a record; `None` when the key that made it was removed.
+    pub fn code(&self, record: &Verification) -> Option<LinkCode> {
+        self.keys.link_code(record.key, record.instance, record.id, &record.nonce, record.code_length)
+    }
+
+    /// Where a record is kept.
+    pub fn key_of(&self, record: &Verification) -> RecordKey {
+        let digest: Option<Digest> =
+            self.code(record).and_then(|code| self.keys.code_digest(record.key, record.instance, &code));
+        RecordKey { id: record.id, code: digest }
+    }
+
+    pub fn token(&self, record: &Verification, kind: Kind) -> Option<Token> {
+        self.keys.token(record.key, kind, record.id, &record.nonce)
+    }
+
+    /// Below the public URL.
+    pub fn public(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
+    }
+
+    /// What the person is to send.
+    pub fn prefilled(&self, instance: &Instance, record: &Verification, code: &LinkCode) -> String {
+        let values = Values { name: &record.request.name, ..Values::default() };
+        let prompt = template::render(instance.prompt(record), values);
+        whatsapp::prefilled(&prompt, code, instance.language(Some(record)).warning())
+    }
+}

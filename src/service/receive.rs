@@ -1,0 +1,207 @@
+//! An authenticated message from a person: find the code, decide, answer once.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::{Instance, Service, ServiceError, commit::Incoming};
+use crate::{
+    domain::{
+        Command, Partition, Reason, Sender, Subject, Verdict, Verification,
+        decide::Reply,
+        extract::{Candidates, candidates},
+        keys::Digest,
+        quota::{Allowance, Quota},
+    },
+    gateway::Event,
+    metrics::Word,
+    store::{Committed, Stored, Take},
+};
+
+/// Slack of a gateway's clock and its retries, on top of the longest life of a code.
+const SLACK: SignedDuration = SignedDuration::from_mins(10);
+/// One answer to unknown codes per sender in this time.
+const UNKNOWN_REPLIES: Duration = Duration::from_mins(10);
+
+/// What became of one event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    Verified,
+    /// The person who had verified wrote again; the success reply is repeated.
+    Repeated,
+    Expired,
+    Failed(Reason),
+    /// Answered before, perhaps by another replica.
+    Duplicate,
+    /// Not a message, or one without anything like a code.
+    Ignored(&'static str),
+}
+
+impl Outcome {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Repeated => "repeated",
+            Self::Expired => "code_expired",
+            Self::Failed(reason) => reason.as_str(),
+            Self::Duplicate => "duplicate",
+            Self::Ignored(why) => why,
+        }
+    }
+}
+
+/// Who wrote, for limits and replies.
+struct From<'a> {
+    sender: &'a Sender,
+    /// Stands for the sender in keys.
+    identity: Digest,
+    partition: Partition,
+    incoming: Incoming,
+}
+
+impl Service {
+    /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
+    pub async fn receive(&self, instance: &Instance, event: &Event) -> Result<Outcome, ServiceError> {
+        let outcome = self.handle(instance, event).await?;
+        if let Outcome::Failed(reason) = outcome {
+            self.metrics.messages_refused.get_or_create(&Word { result: reason.as_str() }).inc();
+        }
+        Ok(outcome)
+    }
+
+    async fn handle(&self, instance: &Instance, event: &Event) -> Result<Outcome, ServiceError> {
+        if let Some(why) = event.ignored {
+            return Ok(Outcome::Ignored(why.as_str()));
+        }
+        let (Some(text), Some(id), Some(chat_id)) = (&event.text, event.stable_id(), &event.chat_id) else {
+            return Ok(Outcome::Ignored("incomplete"));
+        };
+        if self.is_too_old(instance, event) {
+            return Ok(Outcome::Failed(Reason::MessageTooOld));
+        }
+        let Candidates { codes, edited } = candidates(text, usize::from(instance.config.code_length));
+        if codes.is_empty() {
+            return Ok(Outcome::Ignored("no_code"));
+        }
+        let from = self.from(instance, event, id, chat_id);
+        let digests: Vec<(Partition, Digest)> = codes
+            .iter()
+            .flat_map(|code| {
+                let partition = code.partition();
+                self.keys.code_digests(instance.config.id, code).map(move |digest| (partition, digest))
+            })
+            .collect();
+        let guesses = instance.config.limits.guesses.map(|quota| guess_take(&from, quota));
+        let found = self.store.find(guesses.as_ref(), &digests).await?;
+        if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
+            return Ok(Outcome::Failed(Reason::RateLimited));
+        }
+        let known = found.records.into_iter().zip(&digests).filter_map(|(stored, (_, digest))| {
+            let stored = stored?;
+            Some(self.decode(&stored).map(|record| (stored, record, *digest)))
+        });
+        let known: Vec<(Stored, Verification, Digest)> = known.collect::<Result<_, _>>()?;
+        let now = self.now();
+        let mut live = known.iter().filter(|(_, record, _)| record.status(now) == "pending");
+        match (live.next(), live.next()) {
+            (Some(_), Some(_)) => self.refuse(instance, from, Reason::SeveralCodes).await,
+            (Some(one), None) => self.matched(instance, from, event, edited, one).await,
+            (None, _) => match known.first() {
+                Some(one) => self.matched(instance, from, event, edited, one).await,
+                None => {
+                    if let Some(take) = guesses {
+                        self.store.admit(&[take], None).await?;
+                    }
+                    self.refuse(instance, from, Reason::CodeUnknown).await
+                }
+            },
+        }
+    }
+
+    async fn matched(
+        &self,
+        instance: &Instance,
+        mut from: From<'_>,
+        event: &Event,
+        edited: bool,
+        (stored, record, digest): &(Stored, Verification, Digest),
+    ) -> Result<Outcome, ServiceError> {
+        let command = Command::Receive { sender: from.sender.clone(), push_name: event.push_name.clone(), edited };
+        let foreseen = crate::domain::decide(record, command.clone(), self.now()).verdict;
+        if !matches!(foreseen, Verdict::Verified | Verdict::Repeated) {
+            from.incoming.may_reply_failure = self.may_reply_failure(instance, &from).await?;
+        }
+        let key = crate::store::RecordKey { id: record.id, code: Some(*digest) };
+        let applied = self.apply(instance, key, Some(stored.clone()), command, Some(&from.incoming)).await?;
+        if applied.duplicate {
+            return Ok(Outcome::Duplicate);
+        }
+        Ok(match applied.verdict {
+            Verdict::Verified => Outcome::Verified,
+            Verdict::Repeated => Outcome::Repeated,
+            Verdict::Expired => Outcome::Expired,
+            Verdict::Failed(reason) => Outcome::Failed(reason),
+            _ => Outcome::Ignored("unchanged"),
+        })
+    }
+
+    /// Nothing matched. Silence, unless a reply is due and the sender's budget allows it.
+    async fn refuse(&self, instance: &Instance, from: From<'_>, reason: Reason) -> Result<Outcome, ServiceError> {
+        let reply = match reason {
+            Reason::SeveralCodes => self.may_reply_failure(instance, &from).await?.then_some(Reply::Failed),
+            _ if instance.config.reply_to_unknown => {
+                let quota = Quota::per(1, UNKNOWN_REPLIES);
+                let take =
+                    Take { partition: from.partition, bucket: format!("unknown:{}", from.identity.hex()), quota };
+                self.allows(take).await?.then_some(Reply::Unknown)
+            }
+            _ => None,
+        };
+        if let Some(reply) = reply {
+            let sent = self.reply_without_record(instance, from.partition, &from.incoming, reply).await?;
+            if sent == Committed::Duplicate {
+                return Ok(Outcome::Duplicate);
+            }
+        }
+        Ok(Outcome::Failed(reason))
+    }
+
+    async fn may_reply_failure(&self, instance: &Instance, from: &From<'_>) -> Result<bool, ServiceError> {
+        let Some(quota) = instance.config.limits.failure_replies else { return Ok(true) };
+        let bucket = format!("failures:{}", from.identity.hex());
+        self.allows(Take { partition: from.partition, bucket, quota }).await
+    }
+
+    async fn allows(&self, take: Take) -> Result<bool, ServiceError> {
+        let admission = self.store.admit(&[take], None).await?;
+        Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
+    }
+
+    fn from<'a>(&self, instance: &Instance, event: &'a Event, id: &str, chat_id: &str) -> From<'a> {
+        let subject = event.sender.subject();
+        let instance_id = instance.config.id;
+        let canonical = subject.as_ref().map_or_else(|| format!("chat:{chat_id}"), Subject::canonical);
+        let identity = self.keys.look_up("sender", instance_id, canonical.as_bytes());
+        let incoming = Incoming {
+            id: self.keys.look_up("message", instance_id, id.as_bytes()),
+            chat_id: chat_id.to_owned(),
+            subject,
+            may_reply_failure: true,
+        };
+        From { sender: &event.sender, identity, partition: super::mint::spread(identity), incoming }
+    }
+
+    /// By the gateway's own time; the daemon's message ids are forgotten only long after this.
+    fn is_too_old(&self, instance: &Instance, event: &Event) -> bool {
+        let Some(sent) = event.timestamp.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) else {
+            return event.timestamp.is_some();
+        };
+        let longest = SignedDuration::try_from(instance.config.longest_life()).unwrap_or(SignedDuration::MAX);
+        let age = self.now().duration_since(sent);
+        age > longest + SLACK || age < -SLACK
+    }
+}
+
+fn guess_take(from: &From<'_>, quota: Quota) -> Take {
+    Take { partition: from.partition, bucket: format!("guesses:{}", from.identity.hex()), quota }
+}

@@ -1,0 +1,175 @@
+//! What callers can ask about their verifications afterwards.
+
+use std::fmt::Write as _;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Instance, Service, ServiceError, job::Work};
+use crate::{
+    domain::{
+        Chat, Command, Partition, Verification, VerificationId,
+        time::{from_millis, rfc3339},
+    },
+    store::{Index, JobId, Position, RecordKey},
+};
+
+/// Records read for one page at most: filters beyond the index are applied on read.
+const READ: usize = 1_000;
+
+/// Which records a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub status: Option<String>,
+    pub chat: Option<Chat>,
+    pub client_ref: Option<String>,
+    pub created_after: Option<Timestamp>,
+    pub created_before: Option<Timestamp>,
+}
+
+/// Part of a list, newest first.
+pub struct Page {
+    pub records: Vec<Verification>,
+    /// Only when this is missing has the list ended.
+    pub next_cursor: Option<String>,
+}
+
+/// A callback that was given up, as operators see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadCallback {
+    pub id: String,
+    pub webhook_id: String,
+    #[serde(rename = "type")]
+    pub event: &'static str,
+    pub uuid: Option<String>,
+    pub url: String,
+    pub status: &'static str,
+    pub attempts: u32,
+    pub dead_at: String,
+    pub last_error: String,
+}
+
+impl Service {
+    /// A record of this instance; another tenant's is not found.
+    pub async fn get(&self, instance: &Instance, id: VerificationId) -> Result<Verification, ServiceError> {
+        let (_, record) = self.load(RecordKey { id, code: None }).await?;
+        if record.instance == instance.config.id { Ok(record) } else { Err(ServiceError::NotFound) }
+    }
+
+    /// Cancels what is pending; what has ended stays as it is.
+    pub async fn cancel(&self, instance: &Instance, id: VerificationId) -> Result<Verification, ServiceError> {
+        let record = self.get(instance, id).await?;
+        let applied = self.apply(instance, self.key_of(&record), None, Command::Cancel, None).await?;
+        Ok(applied.record)
+    }
+
+    pub async fn list(
+        &self,
+        instance: &Instance,
+        filter: &Filter,
+        cursor: Option<Position>,
+        limit: usize,
+    ) -> Result<Page, ServiceError> {
+        let index = match (&filter.chat, &filter.client_ref) {
+            (Some(chat), _) => self.chat_index(instance, chat.subject()),
+            (None, Some(client_ref)) => self.ref_index(instance, client_ref),
+            (None, None) => Index::all(instance.config.id),
+        };
+        let mut after = cursor.or_else(|| filter.created_before.map(before));
+        let mut records = Vec::new();
+        let mut read = 0;
+        loop {
+            let batch = self.store.list(&index, after.as_ref(), limit + 1).await?;
+            let last_batch = batch.len() <= limit;
+            for stored in batch {
+                let record = self.decode(&stored)?;
+                if filter.created_after.is_some_and(|after| record.created_at < after) {
+                    return Ok(Page { records, next_cursor: None });
+                }
+                if records.len() == limit || read == READ {
+                    return Ok(Page { records, next_cursor: after.as_ref().map(encode_cursor) });
+                }
+                read += 1;
+                after = Some(Position { created_at: record.created_at, id: record.id });
+                if self.shows(filter, &record) {
+                    records.push(record);
+                }
+            }
+            if last_batch {
+                return Ok(Page { records, next_cursor: None });
+            }
+        }
+    }
+
+    fn shows(&self, filter: &Filter, record: &Verification) -> bool {
+        let status = filter.status.as_deref().is_none_or(|status| record.status(self.now()) == status);
+        let client_ref = filter.client_ref.is_none() || record.request.client_ref == filter.client_ref;
+        status && client_ref && filter.created_before.is_none_or(|before| record.created_at < before)
+    }
+
+    /// Callbacks of an instance that were given up, newest first.
+    pub async fn dead_callbacks(&self, instance: &Instance, limit: usize) -> Result<Vec<DeadCallback>, ServiceError> {
+        let mut callbacks = Vec::new();
+        for dead in self.store.dead(instance.config.id, limit).await? {
+            let Work::Callback { event, verification, webhook_id, url, .. } =
+                Work::open(&self.keys, &dead.id, &dead.body)?
+            else {
+                continue;
+            };
+            callbacks.push(DeadCallback {
+                id: encode_job(dead.partition, &dead.id),
+                webhook_id,
+                event: event.as_str(),
+                uuid: verification.map(|id| id.to_string()),
+                url: crate::domain::redirect::parse(&url)
+                    .map(|url| url.origin().ascii_serialization())
+                    .unwrap_or_default(),
+                status: "dead",
+                attempts: dead.attempts,
+                dead_at: rfc3339(dead.at),
+                last_error: dead.note,
+            });
+        }
+        Ok(callbacks)
+    }
+
+    /// Queues a dead callback again, under the same `webhook-id`.
+    pub async fn replay(&self, instance: &Instance, id: &str) -> Result<(), ServiceError> {
+        let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
+        if self.store.replay(instance.config.id, partition, &job).await? {
+            self.handoff.slots.nudge();
+            Ok(())
+        } else {
+            Err(ServiceError::NotFound)
+        }
+    }
+}
+
+/// The position before everything created at `time`.
+fn before(time: Timestamp) -> Position {
+    Position { created_at: time, id: VerificationId::from_bytes([0; 16]) }
+}
+
+fn encode_cursor(position: &Position) -> String {
+    let mut text = String::new();
+    let _ = write!(text, "{}.{}", position.created_at.as_millisecond(), position.id.simple());
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+/// Reverses what a page's `next_cursor` holds.
+pub fn decode_cursor(cursor: &str) -> Option<Position> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    let (millis, id) = text.split_once('.')?;
+    Some(Position { created_at: from_millis(millis.parse().ok()?), id: id.parse().ok()? })
+}
+
+fn encode_job(partition: Partition, id: &JobId) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}.{}", partition.index(), id.0))
+}
+
+fn decode_job(id: &str) -> Option<(Partition, JobId)> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
+    let (partition, job) = text.split_once('.')?;
+    Some((Partition::of(partition.parse().ok()?), JobId(job.to_owned())))
+}

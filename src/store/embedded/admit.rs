@@ -1,0 +1,55 @@
+//! Buckets and idempotency keys.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::{
+    domain::{VerificationId, keys::Digest, quota::Allowance},
+    store::{Reservation, Reserve, StoreError, Take},
+};
+
+use super::time::after;
+
+const RESERVATION_MEMORY: Duration = Duration::from_hours(24);
+
+pub(super) fn take(connection: &Connection, now: i64, take: &Take) -> rusqlite::Result<Allowance> {
+    let (tat, allowance) = next(connection, now, take)?;
+    if matches!(allowance, Allowance::Allowed { .. }) {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO buckets (partition, name, tat) VALUES (?1, ?2, ?3)")?
+            .execute(params![take.partition.index(), take.bucket, tat])?;
+    }
+    Ok(allowance)
+}
+
+/// What [`take()`] would say.
+pub(super) fn peek(connection: &Connection, now: i64, take: &Take) -> rusqlite::Result<Allowance> {
+    Ok(next(connection, now, take)?.1)
+}
+
+fn next(connection: &Connection, now: i64, take: &Take) -> rusqlite::Result<(i64, Allowance)> {
+    let tat: Option<i64> = connection
+        .prepare_cached("SELECT tat FROM buckets WHERE partition = ?1 AND name = ?2")?
+        .query_row(params![take.partition.index(), take.bucket], |row| row.get(0))
+        .optional()?;
+    Ok(take.quota.take(tat.unwrap_or(0), now.saturating_mul(1000)))
+}
+
+/// Whoever came first.
+pub(super) fn reserve(connection: &Connection, now: i64, wanted: &Reserve) -> Result<Reservation, StoreError> {
+    let key = wanted.key.hex();
+    let holder: Option<(String, [u8; 16])> = connection
+        .prepare_cached("SELECT fingerprint, id FROM reservations WHERE key = ?1 AND until > ?2")?
+        .query_row(params![key, now], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((fingerprint, id)) = holder {
+        let fingerprint = Digest::from_hex(&fingerprint);
+        let fingerprint = fingerprint.ok_or_else(|| StoreError::Broken("a fingerprint is no digest".to_owned()))?;
+        return Ok(Reservation { fingerprint, id: VerificationId::from_bytes(id) });
+    }
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO reservations (key, fingerprint, id, until) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![key, wanted.fingerprint.hex(), wanted.id.as_bytes(), after(now, RESERVATION_MEMORY)])?;
+    Ok(Reservation { fingerprint: wanted.fingerprint, id: wanted.id })
+}

@@ -1,0 +1,97 @@
+//! The files: one directory, one lock, one database and its connections.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::StoreError;
+
+/// How long a connection waits for a lock that a stranger (a backup, a shell) holds.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of log that are kept for the next writes after it was moved into the database.
+const LOG_LIMIT: i64 = 64 * 1024 * 1024;
+/// More than there are statements, so that none is compiled twice.
+const STATEMENTS: usize = 64;
+
+pub(super) struct Disk {
+    database: PathBuf,
+    /// Refuses a second process for as long as it is open.
+    lock: File,
+}
+
+impl Disk {
+    /// Makes what is missing and locks it. The database file exists, private, before SQLite sees it: SQLite
+    /// gives its other files the same mode, and a process that opens the file again loses SQLite's locks.
+    pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
+        let unfit = |error: io::Error| StoreError::Unfit(format!("cannot use {}: {error}", directory.display()));
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unfit)?;
+        let lock = private(&directory.join("lock")).map_err(unfit)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::Unfit(format!(
+                "another process uses the store in {}: stop it, or give several replicas one Redis",
+                directory.display()
+            )),
+            TryLockError::Error(error) => unfit(error),
+        })?;
+        let database = directory.join("countersign.sqlite");
+        private(&database).map_err(unfit)?;
+        Ok(Self { database, lock })
+    }
+
+    /// The connection that writes, with all tables in place.
+    pub(super) fn writer(&self) -> Result<Connection, StoreError> {
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let set = |connection: &Connection| -> rusqlite::Result<String> {
+            let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "temp_store", "MEMORY")?;
+            // Checkpoints are the writer's own: SQLite would run them inside a commit and hide their errors.
+            connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+            connection.pragma_update_and_check(None, "journal_size_limit", LOG_LIMIT, |_| Ok(()))?;
+            connection.execute_batch(concat!("BEGIN IMMEDIATE;", include_str!("schema.sql"), "COMMIT;"))?;
+            Ok(mode)
+        };
+        match set(&connection) {
+            Ok(mode) if mode == "wal" => Ok(connection),
+            Ok(mode) => Err(self.unfit(format!("journal mode stays {mode}, WAL is needed"))),
+            Err(error) => Err(self.unfit(error)),
+        }
+    }
+
+    /// A connection that sees what was committed when its statement began.
+    pub(super) fn reader(&self) -> Result<Connection, StoreError> {
+        self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    /// What has to outlive every connection.
+    pub(super) fn into_lock(self) -> File {
+        self.lock
+    }
+
+    fn connect(&self, mode: OpenFlags) -> Result<Connection, StoreError> {
+        // Each connection has one user at a time, so SQLite need not guard it.
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open_with_flags(&self.database, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            connection.busy_timeout(PATIENCE)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            Ok(connection)
+        };
+        open().map_err(|error| self.unfit(error))
+    }
+
+    fn unfit(&self, why: impl std::fmt::Display) -> StoreError {
+        StoreError::Unfit(format!("cannot use {}: {why}", self.database.display()))
+    }
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}

@@ -1,0 +1,151 @@
+//! One process, one directory, one SQLite database: nothing else to run.
+//!
+//! SQLite because it recovers by itself from a full disk and has decades of crash tests behind it. All writes
+//! pass one thread (`writer.rs`), which makes each of them atomic and many of them one fsync; reads go beside.
+
+mod admit;
+mod claim;
+mod commit;
+mod disk;
+mod error;
+mod query;
+mod queue;
+mod reader;
+mod time;
+mod trim;
+mod upkeep;
+mod writer;
+
+use std::{fs::File, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::{
+    clock::Clock,
+    domain::{InstanceId, Partition, keys::Digest},
+};
+
+use super::{
+    Admission, Change, Committed, Dead, Destination, Found, Index, JobId, Leased, Position, RecordKey, Reserve,
+    Settlement, Store, StoreError, Stored, Take,
+};
+
+use self::{disk::Disk, reader::Readers, time::Time, writer::Writer};
+
+/// Dropping it finishes what is queued and closes the database.
+///
+/// Fields drop in this order: the writer's connection is the last to close, because only it can move the log into
+/// the database, and the lock outlives both.
+pub struct EmbeddedStore {
+    readers: Readers,
+    writer: Writer,
+    time: Arc<Time>,
+    _lock: File,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `directory`, which is made if missing. Whatever a former process had leased is due
+    /// again at once.
+    pub fn open(directory: &Path, clock: Clock) -> Result<Self, StoreError> {
+        let time = Arc::new(Time::new(clock));
+        let disk = Disk::open(directory)?;
+        let connection = disk.writer()?;
+        queue::void_leases(&connection, time.millis())?;
+        let readers = Readers::new([disk.reader()?, disk.reader()?]);
+        let writer = Writer::start(connection, Arc::clone(&time))
+            .map_err(|error| StoreError::Unfit(format!("cannot start a thread: {error}")))?;
+        Ok(Self { readers, writer, time, _lock: disk.into_lock() })
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn now(&self) -> Timestamp {
+        self.time.now()
+    }
+
+    async fn load(&self, key: RecordKey) -> Result<Option<Stored>, StoreError> {
+        let now = self.time.millis();
+        self.readers.run(move |connection| query::record(connection, now, key)).await
+    }
+
+    async fn find(&self, peek: Option<&Take>, codes: &[(Partition, Digest)]) -> Result<Found, StoreError> {
+        let now = self.time.millis();
+        let (peek, codes) = (peek.cloned(), codes.to_vec());
+        self.readers
+            .run(move |connection| {
+                let allowance = peek.map(|take| admit::peek(connection, now, &take)).transpose()?;
+                let records = codes.iter().map(|&(_, code)| query::record_by_code(connection, now, code));
+                Ok(Found { allowance, records: records.collect::<rusqlite::Result<_>>()? })
+            })
+            .await
+    }
+
+    async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
+        let (takes, reserve) = (takes.to_vec(), reserve.cloned());
+        self.writer
+            .run(move |connection, now| {
+                let allowances = takes.iter().map(|take| admit::take(connection, now, take));
+                let allowances = allowances.collect::<rusqlite::Result<_>>()?;
+                let reservation = reserve.map(|wanted| admit::reserve(connection, now, &wanted)).transpose()?;
+                Ok(Admission { allowances, reservation })
+            })
+            .await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+        let change = change.clone();
+        self.writer.run(move |connection, now| commit::commit(connection, now, &change)).await
+    }
+
+    async fn due(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
+        let now = self.time.millis();
+        self.readers.run(move |connection| query::due(connection, now)).await
+    }
+
+    async fn lease(
+        &self,
+        partition: Partition,
+        destination: &Destination,
+        limit: usize,
+    ) -> Result<Vec<Leased>, StoreError> {
+        let destination = destination.clone();
+        self.writer.run(move |connection, now| queue::lease(connection, now, partition, &destination, limit)).await
+    }
+
+    async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+        let (leased, settlement) = (leased.clone(), settlement.clone());
+        self.writer.run(move |connection, now| Ok(queue::settle(connection, now, &leased, &settlement)?)).await
+    }
+
+    async fn hold(&self, destination: &Destination, until: Timestamp) -> Result<(), StoreError> {
+        let destination = destination.clone();
+        self.writer.run(move |connection, _| Ok(queue::hold(connection, &destination, until)?)).await
+    }
+
+    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        let now = self.time.millis();
+        let (index, after) = (index.clone(), after.cloned());
+        self.readers.run(move |connection| query::list(connection, now, &index, after.as_ref(), limit)).await
+    }
+
+    async fn dead(&self, instance: InstanceId, limit: usize) -> Result<Vec<Dead>, StoreError> {
+        let now = self.time.millis();
+        self.readers.run(move |connection| query::dead(connection, now, instance, limit)).await
+    }
+
+    async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError> {
+        let id = id.clone();
+        self.writer.run(move |connection, now| Ok(queue::replay(connection, now, instance, partition, &id)?)).await
+    }
+
+    async fn claim(&self, fingerprints: &[String]) -> Result<(), StoreError> {
+        let fingerprints = fingerprints.to_vec();
+        self.writer.run(move |connection, _| claim::claim(connection, &fingerprints)).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.writer.run(|connection, _| Ok(claim::probe(connection)?)).await
+    }
+}

@@ -1,0 +1,101 @@
+//! The reads. Each follows an index from its first row to its last.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use crate::{
+    domain::{InstanceId, Partition, VerificationId, keys::Digest, time::from_millis},
+    store::{DEAD_MEMORY, Dead, Destination, Index, JobId, Position, RecordKey, Stored},
+};
+
+use super::time::after;
+
+pub(super) fn record(connection: &Connection, now: i64, key: RecordKey) -> rusqlite::Result<Option<Stored>> {
+    connection
+        .prepare_cached("SELECT id, version, bytes FROM records WHERE id = ?1 AND retain_until > ?2")?
+        .query_row(params![key.id.as_bytes(), now], stored)
+        .optional()
+}
+
+pub(super) fn record_by_code(connection: &Connection, now: i64, code: Digest) -> rusqlite::Result<Option<Stored>> {
+    connection
+        .prepare_cached("SELECT id, version, bytes FROM records WHERE code = ?1 AND retain_until > ?2")?
+        .query_row(params![code.hex(), now], stored)
+        .optional()
+}
+
+pub(super) fn list(
+    connection: &Connection,
+    now: i64,
+    index: &Index,
+    after: Option<&Position>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Stored>> {
+    let (created_at, id) =
+        after.map_or((i64::MAX, [u8::MAX; 16]), |after| (after.created_at.as_millisecond(), *after.id.as_bytes()));
+    // A cross join is never reordered: the list leads.
+    let mut page = connection.prepare_cached(
+        "SELECT records.id, version, bytes FROM entries CROSS JOIN records ON records.id = entries.id
+         WHERE list = ?1 AND (created_at, entries.id) < (?2, ?3) AND retain_until > ?4
+         ORDER BY created_at DESC, entries.id DESC LIMIT ?5",
+    )?;
+    page.query_map(params![index.0, created_at, id, now, rows(limit)], stored)?.collect()
+}
+
+/// Jumps from each destination to the next, whose first job is the one due first: the cost is the number of
+/// destinations, however many jobs wait.
+pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<(Partition, Destination)>> {
+    let mut next = connection.prepare_cached(
+        "SELECT partition, jobs.destination, max(due, coalesce(until, due))
+         FROM jobs LEFT JOIN holds ON holds.destination = jobs.destination
+         WHERE died IS NULL AND (partition, jobs.destination) > (?1, ?2)
+         ORDER BY partition, jobs.destination, due LIMIT 1",
+    )?;
+    let mut found = Vec::new();
+    let mut last = (-1, String::new());
+    loop {
+        let row = next.query_row(params![last.0, last.1], |row| {
+            Ok(((row.get(0)?, row.get::<_, String>(1)?), row.get::<_, i64>(2)?))
+        });
+        let Some((destination, due)) = row.optional()? else { return Ok(found) };
+        if due <= now {
+            found.push((partition(destination.0), Destination(destination.1.clone())));
+        }
+        last = destination;
+    }
+}
+
+pub(super) fn dead(connection: &Connection, now: i64, of: InstanceId, limit: usize) -> rusqlite::Result<Vec<Dead>> {
+    let forgotten = now.saturating_sub(after(0, DEAD_MEMORY));
+    let mut newest = connection.prepare_cached(
+        "SELECT partition, id, destination, attempts, died, note, body FROM jobs
+         WHERE instance = ?1 AND died > ?2 ORDER BY died DESC, seq DESC LIMIT ?3",
+    )?;
+    let dead = newest.query_map(params![of.simple(), forgotten, rows(limit)], |row| {
+        Ok(Dead {
+            partition: partition(row.get("partition")?),
+            id: JobId(row.get("id")?),
+            destination: Destination(row.get("destination")?),
+            attempts: row.get("attempts")?,
+            at: from_millis(row.get("died")?),
+            note: row.get("note")?,
+            body: row.get("body")?,
+        })
+    })?;
+    dead.collect()
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    Ok(Stored {
+        id: VerificationId::from_bytes(row.get(0)?),
+        version: row.get::<_, i64>(1)?.cast_unsigned(),
+        bytes: row.get(2)?,
+    })
+}
+
+fn partition(index: i64) -> Partition {
+    Partition::of(u8::try_from(index).unwrap_or(0))
+}
+
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

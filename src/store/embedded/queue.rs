@@ -1,0 +1,147 @@
+//! The jobs. A lease is a due time that lies ahead, so a lease that runs out needs no reaper.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use crate::{
+    domain::{InstanceId, Partition, time::from_millis},
+    store::{DEAD_MEMORY, Destination, Job, JobId, LEASE, Leased, Settlement, StoreError},
+};
+
+use super::time::after;
+
+/// `true`: the job is leased to the caller. A job that is known already is left alone.
+pub(super) fn add(connection: &Connection, now: i64, partition: Partition, job: &Job) -> rusqlite::Result<bool> {
+    let leased = job.lease && job.due.is_none() && !is_held(connection, now, &job.destination)?;
+    let due = job.due.map_or(now, Timestamp::as_millisecond);
+    let added = connection
+        .prepare_cached(
+            "INSERT INTO jobs (partition, id, instance, destination, due, leased, fence, since, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8) ON CONFLICT (partition, id) DO NOTHING",
+        )?
+        .execute(params![
+            partition.index(),
+            job.id.0,
+            job.instance.simple(),
+            job.destination.0,
+            if leased { after(now, LEASE) } else { due },
+            leased,
+            now,
+            job.body
+        ])?;
+    Ok(leased && added == 1)
+}
+
+pub(super) fn cancel(connection: &Connection, partition: Partition, timer: &JobId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM jobs WHERE partition = ?1 AND id = ?2 AND destination = ?3")?
+        .execute(params![partition.index(), timer.0, Destination::timer().0])?;
+    Ok(())
+}
+
+pub(super) fn lease(
+    connection: &Connection,
+    now: i64,
+    partition: Partition,
+    destination: &Destination,
+    limit: usize,
+) -> Result<Vec<Leased>, StoreError> {
+    if is_held(connection, now, destination)? {
+        return Ok(Vec::new());
+    }
+    let mut due = connection.prepare_cached(
+        "SELECT seq, id, instance, fence, attempts, since, body FROM jobs
+         WHERE died IS NULL AND partition = ?1 AND destination = ?2 AND due <= ?3 ORDER BY due, seq LIMIT ?4",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = due.query(params![partition.index(), destination.0, now, limit])?;
+    let mut jobs = Vec::new();
+    while let Some(row) = rows.next()? {
+        let instance: String = row.get("instance")?;
+        let job = Leased {
+            partition,
+            id: JobId(row.get("id")?),
+            instance: instance.parse::<InstanceId>().map_err(|error| StoreError::Broken(error.to_string()))?,
+            destination: destination.clone(),
+            fence: row.get::<_, i64>("fence")?.cast_unsigned() + 1,
+            attempts: row.get("attempts")?,
+            since: from_millis(row.get("since")?),
+            body: row.get("body")?,
+        };
+        jobs.push((row.get::<_, i64>("seq")?, job));
+    }
+    // Only now: a scan must not meet what it has moved.
+    let mut take = connection.prepare_cached("UPDATE jobs SET due = ?2, leased = 1, fence = ?3 WHERE seq = ?1")?;
+    for (seq, job) in &jobs {
+        take.execute(params![seq, after(now, LEASE), job.fence.cast_signed()])?;
+    }
+    Ok(jobs.into_iter().map(|(_, job)| job).collect())
+}
+
+/// `false` when the fence has risen, or the job is gone.
+pub(super) fn settle(
+    connection: &Connection,
+    now: i64,
+    leased: &Leased,
+    settlement: &Settlement,
+) -> rusqlite::Result<bool> {
+    let job = "partition = ?1 AND id = ?2 AND fence = ?3 AND died IS NULL";
+    let key = (leased.partition.index(), &leased.id.0, leased.fence.cast_signed());
+    let changed = match settlement {
+        Settlement::Done => connection
+            .prepare_cached(&format!("DELETE FROM jobs WHERE {job}"))?
+            .execute(params![key.0, key.1, key.2])?,
+        Settlement::Retry { at, note } => connection
+            .prepare_cached(&format!(
+                "UPDATE jobs SET leased = 0, due = ?4, attempts = attempts + 1, note = ?5 WHERE {job}"
+            ))?
+            .execute(params![key.0, key.1, key.2, at.as_millisecond(), note])?,
+        Settlement::Postpone { at } => connection
+            .prepare_cached(&format!("UPDATE jobs SET leased = 0, due = ?4 WHERE {job}"))?
+            .execute(params![key.0, key.1, key.2, at.as_millisecond()])?,
+        Settlement::Dead { note } => connection
+            .prepare_cached(&format!(
+                "UPDATE jobs SET leased = 0, died = ?4, attempts = attempts + 1, note = ?5 WHERE {job}"
+            ))?
+            .execute(params![key.0, key.1, key.2, now, note])?,
+    };
+    Ok(changed == 1)
+}
+
+/// The last word counts.
+pub(super) fn hold(connection: &Connection, destination: &Destination, until: Timestamp) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO holds (destination, until) VALUES (?1, ?2)")?
+        .execute(params![destination.0, until.as_millisecond()])?;
+    Ok(())
+}
+
+pub(super) fn replay(
+    connection: &Connection,
+    now: i64,
+    instance: InstanceId,
+    partition: Partition,
+    id: &JobId,
+) -> rusqlite::Result<bool> {
+    let forgotten = now.saturating_sub(after(0, DEAD_MEMORY));
+    let queued = connection
+        .prepare_cached(
+            "UPDATE jobs SET died = NULL, due = ?1, attempts = 0, note = ''
+             WHERE partition = ?2 AND id = ?3 AND instance = ?4 AND died > ?5",
+        )?
+        .execute(params![now, partition.index(), id.0, instance.simple(), forgotten])?;
+    Ok(queued == 1)
+}
+
+/// The process that held these leases is no more.
+pub(super) fn void_leases(connection: &Connection, now: i64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE jobs SET leased = 0, due = ?1 WHERE leased = 1", [now])?;
+    Ok(())
+}
+
+/// Looked at whenever jobs are handed out, so a hold moves no due time and can be cut short.
+fn is_held(connection: &Connection, now: i64, destination: &Destination) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM holds WHERE destination = ?1 AND until > ?2")?
+        .exists(params![destination.0, now])
+}

@@ -1,0 +1,75 @@
+-- Times are milliseconds of the store's time. What carries a time to end has an index on it, for `trim`.
+
+CREATE TABLE IF NOT EXISTS meta (
+  key TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS records (
+  id BLOB PRIMARY KEY,
+  code TEXT,
+  version INTEGER NOT NULL,
+  retain_until INTEGER NOT NULL,
+  bytes BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS records_code ON records (code) WHERE code IS NOT NULL;
+CREATE INDEX IF NOT EXISTS records_end ON records (retain_until);
+
+CREATE TABLE IF NOT EXISTS entries (
+  list TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  id BLOB NOT NULL,
+  PRIMARY KEY (list, created_at, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS entries_id ON entries (id);
+
+CREATE TABLE IF NOT EXISTS messages (
+  digest TEXT PRIMARY KEY,
+  until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS messages_end ON messages (until);
+
+-- A dead job keeps its row, so that its id stays taken.
+CREATE TABLE IF NOT EXISTS jobs (
+  seq INTEGER PRIMARY KEY,
+  partition INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  instance TEXT NOT NULL,
+  destination TEXT NOT NULL,
+  due INTEGER NOT NULL,
+  leased INTEGER NOT NULL,
+  fence INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  since INTEGER NOT NULL,
+  died INTEGER,
+  note TEXT NOT NULL DEFAULT '',
+  body BLOB NOT NULL,
+  UNIQUE (partition, id)
+) STRICT;
+CREATE INDEX IF NOT EXISTS jobs_due ON jobs (partition, destination, due) WHERE died IS NULL;
+CREATE INDEX IF NOT EXISTS jobs_leased ON jobs (leased) WHERE leased = 1;
+CREATE INDEX IF NOT EXISTS jobs_dead ON jobs (instance, died) WHERE died IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_end ON jobs (died) WHERE died IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS holds (
+  destination TEXT PRIMARY KEY,
+  until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS holds_end ON holds (until);
+
+-- `tat` is in microseconds; a bucket whose time has passed is full, like one that has no row.
+CREATE TABLE IF NOT EXISTS buckets (
+  partition INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  tat INTEGER NOT NULL,
+  PRIMARY KEY (partition, name)
+) STRICT;
+CREATE INDEX IF NOT EXISTS buckets_end ON buckets (tat);
+
+CREATE TABLE IF NOT EXISTS reservations (
+  key TEXT PRIMARY KEY,
+  fingerprint TEXT NOT NULL,
+  id BLOB NOT NULL,
+  until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS reservations_end ON reservations (until);

@@ -1,0 +1,36 @@
+//! The store's time: the wall clock, held still whenever it goes backwards.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use crate::{clock::Clock, domain::time::from_millis};
+
+pub(super) struct Time {
+    clock: Clock,
+    last: AtomicI64,
+}
+
+impl Time {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, last: AtomicI64::new(i64::MIN) }
+    }
+
+    /// In milliseconds, as the database keeps times.
+    pub(super) fn millis(&self) -> i64 {
+        let wall = self.clock.wall().as_millisecond();
+        self.last.fetch_max(wall, Ordering::AcqRel).max(wall)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        from_millis(self.millis())
+    }
+}
+
+/// The moment `span` after `now`, both in milliseconds.
+pub(super) fn after(now: i64, span: Duration) -> i64 {
+    now.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
+}

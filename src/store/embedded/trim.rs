@@ -1,0 +1,45 @@
+//! Forgets what has run out, a batch at a time. Reads never see it anyway.
+
+use rusqlite::{Connection, params};
+
+use crate::store::DEAD_MEMORY;
+
+use super::time::after;
+
+/// `true` when more may be left. At most `size` rows of each kind go, found by the index on their end.
+pub(super) fn batch(connection: &Connection, now: i64, size: usize) -> rusqlite::Result<bool> {
+    let limit = i64::try_from(size).unwrap_or(i64::MAX);
+    let died = now.saturating_sub(after(0, DEAD_MEMORY));
+    let ended = [
+        ("messages", "digest", "until", now),
+        ("reservations", "key", "until", now),
+        ("holds", "destination", "until", now),
+        ("buckets", "rowid", "tat", now.saturating_mul(1000)),
+        ("jobs", "seq", "died", died),
+    ];
+    let mut more = records(connection, now, limit)? == size;
+    for (table, key, end, now) in ended {
+        let sql = format!(
+            "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {end} <= ?1 ORDER BY {end} LIMIT ?2)"
+        );
+        more |= connection.prepare_cached(&sql)?.execute(params![now, limit])? == size;
+    }
+    Ok(more)
+}
+
+/// Removes a record with its entries in all lists.
+pub(super) fn forget(connection: &Connection, id: [u8; 16]) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([id])?;
+    connection.prepare_cached("DELETE FROM records WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+fn records(connection: &Connection, now: i64, limit: i64) -> rusqlite::Result<usize> {
+    let sql = "SELECT id FROM records WHERE retain_until <= ?1 ORDER BY retain_until LIMIT ?2";
+    let mut ended = connection.prepare_cached(sql)?;
+    let ids = ended.query_map([now, limit], |row| row.get(0))?.collect::<rusqlite::Result<Vec<[u8; 16]>>>()?;
+    for &id in &ids {
+        forget(connection, id)?;
+    }
+    Ok(ids.len())
+}

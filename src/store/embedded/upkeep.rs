@@ -1,0 +1,63 @@
+//! What the writer does beside its work: forgets what has run out, and moves the log into the database.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::{trim, writer::GROUP};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// From this length on (64 MiB) the log is cut, even if that has to wait for readers.
+const LONG_LOG: i64 = 16 * 1024;
+
+pub(super) struct Upkeep {
+    last: Instant,
+    /// Something was written since then.
+    pending: bool,
+    /// The last batch was full: more waits.
+    behind: bool,
+    log_pages: i64,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self { last: Instant::now(), pending: true, behind: false, log_pages: 0 }
+    }
+}
+
+impl Upkeep {
+    /// How long the writer may wait for work; `None` for ever.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        match (self.behind, self.pending) {
+            (true, _) => Some(Duration::ZERO),
+            (false, true) => Some(INTERVAL.saturating_sub(self.last.elapsed())),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether it is time again, now that something was written or not.
+    pub(super) fn is_due(&mut self, wrote: bool) -> bool {
+        self.pending |= wrote;
+        self.behind || (self.pending && self.last.elapsed() >= INTERVAL)
+    }
+
+    /// Part of a group's transaction. A batch is as large as a group, so that trimming keeps up with any load.
+    pub(super) fn trim(&mut self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
+        self.behind = trim::batch(connection, now, GROUP)?;
+        self.pending = self.behind;
+        self.last = Instant::now();
+        Ok(())
+    }
+
+    /// After the group was answered, so that nobody waits for it.
+    pub(super) fn checkpoint(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mode = if self.log_pages > LONG_LOG { "TRUNCATE" } else { "PASSIVE" };
+        self.log_pages = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))?;
+        Ok(())
+    }
+
+    /// The disk takes nothing now.
+    pub(super) fn put_off(&mut self) {
+        *self = Self { log_pages: self.log_pages, ..Self::default() };
+    }
+}

@@ -1,0 +1,208 @@
+//! The one thread that writes. Whatever is queued becomes one transaction, and so one fsync.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use crate::store::StoreError;
+
+use super::{error::passes, time::Time, upkeep::Upkeep};
+
+/// Writes that may wait; one more is refused at once.
+const QUEUE: usize = 1024;
+/// Writes that share a transaction.
+pub(super) const GROUP: usize = 256;
+/// `EX_IOERR`.
+const IO_ERROR: i32 = 74;
+
+/// Tells the caller what its step said. Dropped when the group did not land, which tells it that.
+type Answer = Box<dyn FnOnce() + Send>;
+
+/// What a step left behind.
+struct Stepped {
+    keep: bool,
+    answer: Answer,
+}
+
+type Operation = Box<dyn FnOnce(&Connection, i64) -> Stepped + Send>;
+
+pub(super) struct Writer {
+    queue: Option<SyncSender<Operation>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection, time: Arc<Time>) -> io::Result<Self> {
+        let (queue, operations) = sync_channel(QUEUE);
+        let work = move || work(connection, &operations, &time);
+        let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(work)?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Runs `step` at the store's time and answers when it is durable. A step that fails leaves nothing.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&Connection, i64) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let unavailable = |why: &str| StoreError::Unavailable(why.to_owned());
+        let (sender, answer) = oneshot::channel();
+        let operation: Operation = Box::new(|connection, now| {
+            let result = step(connection, now);
+            // A caller that has gone away needs no answer.
+            Stepped { keep: result.is_ok(), answer: Box::new(|| drop(sender.send(result))) }
+        });
+        let queue = self.queue.as_ref().expect("only `drop` takes the queue");
+        queue.try_send(operation).map_err(|error| match error {
+            TrySendError::Full(_) => unavailable("too many writes are waiting"),
+            TrySendError::Disconnected(_) => unavailable("the writer has stopped"),
+        })?;
+        answer.await.map_err(|_| unavailable("the write did not land, the log says why"))?
+    }
+}
+
+impl Drop for Writer {
+    /// Finishes what is queued.
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported by the thread that had it.
+            drop(thread.join());
+        }
+    }
+}
+
+fn work(mut connection: Connection, operations: &Receiver<Operation>, time: &Time) {
+    let mut upkeep = Upkeep::default();
+    while let Some(group) = next(operations, &upkeep) {
+        let wrote = !group.is_empty();
+        let due = upkeep.is_due(wrote);
+        let landed = land(&mut connection, group, time, due.then_some(&mut upkeep));
+        if !due {
+            continue;
+        }
+        if !landed {
+            upkeep.put_off();
+        }
+        // Even then: on a full disk the log can be written again from its start once it was moved.
+        if let Err(error) = upkeep.checkpoint(&connection) {
+            survive(&error);
+        }
+    }
+}
+
+/// What is queued, without waiting for more. Empty when only upkeep has something to do, `None` at the end.
+fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operation>> {
+    let first = match upkeep.pause() {
+        Some(pause) => match operations.recv_timeout(pause) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        },
+        None => operations.recv().ok()?,
+    };
+    let mut group = vec![first];
+    while group.len() < GROUP {
+        match operations.try_recv() {
+            Ok(operation) => group.push(operation),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+        }
+    }
+    Some(group)
+}
+
+/// Applies a group and tells everybody in it. `false`: it did not land, and nothing of it is stored.
+fn land(connection: &mut Connection, group: Vec<Operation>, time: &Time, upkeep: Option<&mut Upkeep>) -> bool {
+    match apply(connection, group, time, upkeep) {
+        Ok(Some(answers)) => {
+            for answer in answers {
+                answer();
+            }
+            true
+        }
+        Ok(None) => {
+            tracing::warn!("SQLite rolled a group of writes back");
+            false
+        }
+        Err(error) => {
+            survive(&error);
+            false
+        }
+    }
+}
+
+/// `None` when SQLite gave the transaction up by itself, as it may when a statement finds the disk full.
+fn apply(
+    connection: &mut Connection,
+    group: Vec<Operation>,
+    time: &Time,
+    upkeep: Option<&mut Upkeep>,
+) -> rusqlite::Result<Option<Vec<Answer>>> {
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut answers = Vec::with_capacity(group.len());
+    for operation in group {
+        let savepoint = transaction.savepoint()?;
+        let Stepped { keep, answer } = operation(&savepoint, time.millis());
+        if keep {
+            savepoint.commit()?;
+        } else {
+            drop(savepoint);
+        }
+        if transaction.is_autocommit() {
+            return Ok(None);
+        }
+        answers.push(answer);
+    }
+    if let Some(upkeep) = upkeep {
+        upkeep.trim(&transaction, time.millis())?;
+    }
+    transaction.commit()?;
+    Ok(Some(answers))
+}
+
+/// Returns from troubles that pass. After a failed fsync nobody knows what the disk holds, and a second one
+/// would report success: only a new process, which reads what is there, can tell.
+fn survive(error: &rusqlite::Error) {
+    if passes(error) {
+        tracing::warn!(%error, "the store cannot write");
+    } else {
+        tracing::error!(%error, "the store's disk failed, giving up");
+        std::process::exit(IO_ERROR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_and_recovers() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = Connection::open(directory.path().join("database")).unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        connection.pragma_update(None, "max_page_count", 64).unwrap();
+        let writer = Writer::start(connection, Arc::new(Time::new(Clock::default()))).unwrap();
+        let insert = |key: i64| {
+            writer.run(move |connection, _| {
+                let value = "x".repeat(10_000);
+                Ok(connection
+                    .execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", rusqlite::params![key, value])?)
+            })
+        };
+        let mut key = 0;
+        while insert(key).await.is_ok() {
+            key += 1;
+        }
+        assert!(matches!(insert(key).await, Err(StoreError::Unavailable(_))));
+        writer.run(|connection, _| Ok(connection.pragma_update(None, "max_page_count", 1000)?)).await.unwrap();
+        insert(key).await.unwrap();
+    }
+}

@@ -1,0 +1,323 @@
+//! Durable state. A store moves bytes atomically and knows no rule of the protocol.
+//!
+//! Two implementations, one behaviour: [`embedded`] for one process, [`redis`] for any number of them. The
+//! conformance suite in `tests/it/store.rs` owns the contract. `now` is the store's time, and every method is
+//! one atomic step per partition.
+
+pub mod embedded;
+pub mod record;
+pub mod redis;
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::domain::{
+    InstanceId, Partition, VerificationId,
+    keys::Digest,
+    quota::{Allowance, Quota},
+};
+
+/// How long a gateway's message id is remembered: past Meta's seven days of retries.
+pub const MESSAGE_MEMORY: Duration = Duration::from_hours(8 * 24);
+/// How long a job that was given up can be replayed.
+pub const DEAD_MEMORY: Duration = Duration::from_hours(7 * 24);
+/// How long a worker may hold a job: longer than any attempt can take.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// Where a record is kept. Links are found by their code, so their record lives under its digest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordKey {
+    pub id: VerificationId,
+    /// `None` when the caller knows only the id; the store then looks it up.
+    pub code: Option<Digest>,
+}
+
+/// A record as stored: sealed bytes, and a version that rises with every change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stored {
+    pub id: VerificationId,
+    pub version: u64,
+    pub bytes: Vec<u8>,
+}
+
+/// Everything one decision writes. It lands whole or not at all.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// All of it lies in this partition.
+    pub partition: Partition,
+    /// `None` when a message is answered that belongs to no record.
+    pub record: Option<RecordChange>,
+    /// The gateway message that this change answers; a second one is a [`Committed::Duplicate`].
+    pub answers: Option<Digest>,
+    pub jobs: Vec<Job>,
+    /// Timers that have lost their purpose.
+    pub cancel: Vec<JobId>,
+    /// The first store time at which this change must not be applied any more.
+    pub valid_until: Option<Timestamp>,
+    /// Old work must be finished even when the store is too full to take new work.
+    pub finishing: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct RecordChange {
+    /// With its code, for a link.
+    pub key: RecordKey,
+    /// The version this change was decided on; 0 creates. Always compared.
+    pub expected: u64,
+    /// `None` leaves the record, and its version, as they are.
+    pub bytes: Option<Vec<u8>>,
+    /// When the store may forget the record.
+    pub retain_until: Timestamp,
+    /// Lists the record appears in, newest first by `created_at`. Given at creation and when it grows.
+    pub indexes: Vec<Index>,
+    pub created_at: Timestamp,
+}
+
+/// One list of records.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Index(pub String);
+
+impl Index {
+    pub fn all(instance: InstanceId) -> Self {
+        Self(format!("all:{}", instance.simple()))
+    }
+
+    pub fn by(what: &str, digest: Digest) -> Self {
+        Self(format!("{what}:{}", digest.hex()))
+    }
+}
+
+/// Names a job; unique within its partition for ever, so that the same effect is never queued twice.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct JobId(pub String);
+
+/// Where work goes. Jobs of one destination wait for one another, never for those of another.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Destination(pub String);
+
+impl Destination {
+    /// Work that this process does by itself.
+    pub fn timer() -> Self {
+        Self("timer".to_owned())
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Work that has to happen after a commit.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub id: JobId,
+    pub instance: InstanceId,
+    pub destination: Destination,
+    /// `None`: at once.
+    pub due: Option<Timestamp>,
+    /// Sealed; opaque here.
+    pub body: Vec<u8>,
+    /// Hand it to the committing process in the same step. A held destination refuses.
+    pub lease: bool,
+}
+
+/// What became of a [`Change`].
+#[must_use]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Committed {
+    /// For each job of the change, whether it is now leased to the caller (with fence 1).
+    Applied { leased: Vec<bool> },
+    /// Somebody else moved first: read again, decide again.
+    Conflict,
+    /// This gateway message was answered before.
+    Duplicate,
+    /// Another record has this code: draw again.
+    Collision,
+    /// The store's clock has passed `valid_until`: decide again at this time.
+    Late(Timestamp),
+}
+
+/// A job in the hands of a worker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leased {
+    pub partition: Partition,
+    pub id: JobId,
+    pub instance: InstanceId,
+    pub destination: Destination,
+    /// Rises with every lease; a worker whose lease ran out is refused by it.
+    pub fence: u64,
+    /// Attempts spent so far. A lease that ran out is none.
+    pub attempts: u32,
+    /// When the job was committed.
+    pub since: Timestamp,
+    pub body: Vec<u8>,
+}
+
+/// What a worker says about its leased job.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Settlement {
+    Done,
+    /// An attempt failed; the next one comes at this time. `note` says why, for people.
+    Retry {
+        at: Timestamp,
+        note: String,
+    },
+    /// Nothing was attempted; give it back until this time.
+    Postpone {
+        at: Timestamp,
+    },
+    /// Given up; kept for [`DEAD_MEMORY`].
+    Dead {
+        note: String,
+    },
+}
+
+/// A job that was given up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dead {
+    pub partition: Partition,
+    pub id: JobId,
+    pub destination: Destination,
+    pub attempts: u32,
+    pub at: Timestamp,
+    pub note: String,
+    pub body: Vec<u8>,
+}
+
+/// One unit of a bucket.
+#[derive(Clone, Debug)]
+pub struct Take {
+    pub partition: Partition,
+    pub bucket: String,
+    pub quota: Quota,
+}
+
+/// Claims an idempotency key for a request, for a day.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    pub partition: Partition,
+    pub key: Digest,
+    /// What the request said; another body under the same key differs here.
+    pub fingerprint: Digest,
+    /// The id the request will get, unless an earlier one holds the key.
+    pub id: VerificationId,
+}
+
+/// Who holds an idempotency key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reservation {
+    pub fingerprint: Digest,
+    pub id: VerificationId,
+}
+
+/// Answer to [`Store::admit`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Admission {
+    /// One for each [`Take`].
+    pub allowances: Vec<Allowance>,
+    /// Whoever holds the key now: us, or an earlier request.
+    pub reservation: Option<Reservation>,
+}
+
+/// Answer to [`Store::find`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// Whether one more unit could be taken from the bucket that was looked at.
+    pub allowance: Option<Allowance>,
+    /// One for each code.
+    pub records: Vec<Option<Stored>>,
+}
+
+/// Where a page of a list ends; the next one starts after it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Position {
+    pub created_at: Timestamp,
+    pub id: VerificationId,
+}
+
+/// Why the store did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Worth another try: the network, a fail-over, a full queue, an unconfirmed write.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The store takes no new work; finishing old work still succeeds.
+    #[error("the store is full")]
+    Full,
+    /// A bug, or a store that something else has written to.
+    #[error("the store answered what it cannot answer: {0}")]
+    Broken(String),
+    /// This process must not use this store. The text says what to change.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// Durable state behind one process or many.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The store's time, as well as this process knows it without asking. Never goes backwards.
+    fn now(&self) -> Timestamp;
+
+    async fn load(&self, key: RecordKey) -> Result<Option<Stored>, StoreError>;
+
+    /// Looks codes up and, in the same round trip, whether `peek` has a unit left (without taking it).
+    async fn find(&self, peek: Option<&Take>, codes: &[(Partition, Digest)]) -> Result<Found, StoreError>;
+
+    /// Takes from all buckets and claims the key, in one round trip. A refused bucket does not stop the others.
+    async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError>;
+
+    /// Writes a decision. Applied means durable in the configured mode. Repeating a change whose outcome is
+    /// unknown is safe: it conflicts with itself.
+    async fn commit(&self, change: &Change) -> Result<Committed, StoreError>;
+
+    /// Destinations that have due work, in all partitions.
+    async fn due(&self) -> Result<Vec<(Partition, Destination)>, StoreError>;
+
+    /// Leases up to `limit` due jobs of one destination for [`LEASE`], oldest first.
+    async fn lease(
+        &self,
+        partition: Partition,
+        destination: &Destination,
+        limit: usize,
+    ) -> Result<Vec<Leased>, StoreError>;
+
+    /// `false`: the lease had run out and another worker holds the job now; nothing was written.
+    async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError>;
+
+    /// Keeps all work for a destination back until `until`, without spending attempts.
+    async fn hold(&self, destination: &Destination, until: Timestamp) -> Result<(), StoreError>;
+
+    /// A page of an index, newest first, strictly after `after`.
+    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError>;
+
+    /// Jobs of an instance that were given up, newest first, at most `limit`.
+    async fn dead(&self, instance: InstanceId, limit: usize) -> Result<Vec<Dead>, StoreError>;
+
+    /// Queues a dead job again, at once and with a fresh count of attempts. `false`: there is no such dead job.
+    async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError>;
+
+    /// Remembers the key fingerprints and the format on first use. A store made with other keys is
+    /// [`StoreError::Unfit`].
+    async fn claim(&self, fingerprints: &[String]) -> Result<(), StoreError>;
+
+    /// Refuses a store that would lose logins silently, and returns what is merely unwise.
+    async fn posture(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// A real write through the path that commits use.
+    async fn probe(&self) -> Result<(), StoreError>;
+}
+
+/// A store made with keys that this process does not have.
+pub(crate) fn other_keys<'a>(known: impl Iterator<Item = &'a str>) -> StoreError {
+    let known: Vec<&str> = known.map(|fingerprint| fingerprint.get(..8).unwrap_or(fingerprint)).collect();
+    StoreError::Unfit(format!(
+        "this store was made with other keys (fingerprints {}): none of them is in key or key_file. Add the old key as a \
+         further line of key_file, or start with an empty store",
+        known.join(", ")
+    ))
+}

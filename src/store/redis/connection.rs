@@ -1,0 +1,137 @@
+//! One multiplexed connection, replaced when it is broken or its server is no longer the master.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
+    aio::MultiplexedConnection,
+};
+
+use super::script;
+use crate::{entropy, store::StoreError};
+
+/// A request waits this long for the store in all, then its caller hears 503.
+const BUDGET: Duration = Duration::from_secs(2);
+const CONNECT: Duration = Duration::from_secs(1);
+const RESPONSE: Duration = Duration::from_secs(1);
+
+/// The way to one Redis master.
+pub(super) struct Connection {
+    client: Client,
+    /// With a generation, so that of many that saw it break only one throws it away.
+    current: Mutex<(u64, Option<MultiplexedConnection>)>,
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// What to do about an error.
+enum Cure {
+    LoadScripts,
+    Reconnect,
+    Wait,
+    GiveUp(StoreError),
+}
+
+impl Connection {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, current: Mutex::new((0, None)), connecting: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Sends a pipeline of commands that are safe to repeat, and repeats it within the budget.
+    pub(super) async fn run(&self, pipeline: &mut Pipeline) -> Result<Vec<Value>, StoreError> {
+        pipeline.ignore_errors();
+        let deadline = Instant::now() + BUDGET;
+        loop {
+            let error = match self.try_once(pipeline).await {
+                Ok(values) => return Ok(values),
+                Err(error) => error,
+            };
+            let pause = match cure(&error) {
+                Cure::GiveUp(error) => return Err(error),
+                Cure::LoadScripts | Cure::Reconnect => Duration::from_millis(5),
+                Cure::Wait => Duration::from_millis(50).mul_f64(1.0 + 3.0 * entropy::fraction()),
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(StoreError::Unavailable(category(&error)));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn try_once(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let (generation, mut connection) = self.get().await?;
+        let answer: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(&mut connection).await;
+        let values = answer.and_then(|values| values.into_iter().collect());
+        if let Err(error) = &values {
+            match cure(error) {
+                Cure::LoadScripts => script::load_all(&mut connection).await?,
+                Cure::Reconnect => self.discard(generation),
+                Cure::Wait | Cure::GiveUp(_) => {}
+            }
+        }
+        values
+    }
+
+    async fn get(&self) -> RedisResult<(u64, MultiplexedConnection)> {
+        let current = || {
+            let slot = self.current.lock().expect("nobody panics while holding it");
+            slot.1.clone().map(|connection| (slot.0, connection))
+        };
+        if let Some(found) = current() {
+            return Ok(found);
+        }
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(found) = current() {
+            return Ok(found);
+        }
+        let connection = self.dial().await?;
+        let mut slot = self.current.lock().expect("nobody panics while holding it");
+        slot.0 += 1;
+        slot.1 = Some(connection.clone());
+        Ok((slot.0, connection))
+    }
+
+    /// A connection of its own, for traffic that blocks.
+    pub(super) async fn dial(&self) -> RedisResult<MultiplexedConnection> {
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(RESPONSE));
+        self.client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    fn discard(&self, generation: u64) {
+        let mut slot = self.current.lock().expect("nobody panics while holding it");
+        if slot.0 == generation {
+            slot.1 = None;
+        }
+    }
+}
+
+fn cure(error: &RedisError) -> Cure {
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::NoScript) => Cure::LoadScripts,
+        // A demoted master answers reads for ever; only a new connection finds the new one.
+        ErrorKind::Server(ServerErrorKind::ReadOnly) | ErrorKind::Io => Cure::Reconnect,
+        ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown,
+        ) => Cure::Wait,
+        _ if error.is_unrecoverable_error() || error.is_timeout() || error.is_connection_dropped() => Cure::Reconnect,
+        _ => match error.code() {
+            Some("OOM") => Cure::GiveUp(StoreError::Full),
+            Some("NOREPLICAS" | "MISCONF" | "BUSY" | "UNKILLABLE") => Cure::Wait,
+            Some("NOAUTH" | "WRONGPASS" | "NOPERM") => {
+                Cure::GiveUp(StoreError::Unavailable("Redis refuses our credentials".to_owned()))
+            }
+            _ => Cure::GiveUp(StoreError::Broken(category(error))),
+        },
+    }
+}
+
+/// Without details, which could quote a key or an address with a password.
+pub(super) fn category(error: &RedisError) -> String {
+    error.code().map_or_else(|| error.category().to_owned(), |code| format!("{} ({code})", error.category()))
+}

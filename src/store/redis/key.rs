@@ -1,0 +1,103 @@
+//! The names of everything in Redis, and which slot they share.
+
+use crate::domain::{InstanceId, Partition, VerificationId, keys::Digest};
+
+use super::super::{Destination, Index, RecordKey};
+
+/// Hash tags of the partitions: slot numbers spread evenly, so that 3 or 6 masters carry alike. A test
+/// computes it. Changing a tag is a migration.
+const TAGS: [&str; 32] = [
+    "10", "07", "25", "7", "0b", "0s", "b", "s", "11", "06", "24", "6", "0c", "0r", "c", "r", "12", "05", "27", "5",
+    "0l", "0q", "l", "q", "13", "04", "26", "4", "0a", "0p", "a", "p",
+];
+
+/// Format and key fingerprints; permanent.
+pub(super) const META: &str = "cs:meta";
+
+fn key(partition: Partition, rest: &str) -> String {
+    format!("cs:{{{}}}:{rest}", TAGS[usize::from(partition.index())])
+}
+
+/// A record's place within its partition: the digest of its code, or its uuid when it has none.
+pub(super) fn locator(at: &RecordKey) -> String {
+    at.code.map_or_else(|| at.id.simple(), Digest::hex)
+}
+
+pub(super) fn record(partition: Partition, locator: &str) -> String {
+    key(partition, &format!("r:{locator}"))
+}
+
+pub(super) fn uuid(id: VerificationId) -> String {
+    key(id.partition(), &format!("i:{}", id.simple()))
+}
+
+pub(super) fn message(partition: Partition, digest: Option<Digest>) -> String {
+    key(partition, &format!("m:{}", digest.map(Digest::hex).unwrap_or_default()))
+}
+
+/// Destinations by the time of their next due job; permanent.
+pub(super) fn destinations(partition: Partition) -> String {
+    key(partition, "d")
+}
+
+/// Jobs: head, state and body of each; permanent.
+pub(super) fn jobs(partition: Partition) -> String {
+    key(partition, "j")
+}
+
+/// Jobs of one destination by due time or end of lease; permanent.
+pub(super) fn queue(partition: Partition, destination: &Destination) -> String {
+    key(partition, &format!("q:{destination}"))
+}
+
+pub(super) fn hold(partition: Partition, destination: &Destination) -> String {
+    key(partition, &format!("h:{destination}"))
+}
+
+/// Dead jobs of one instance by time of death; permanent.
+pub(super) fn dead(partition: Partition, instance: InstanceId) -> String {
+    key(partition, &format!("x:{}", instance.simple()))
+}
+
+pub(super) fn index(partition: Partition, index: &Index) -> String {
+    key(partition, &format!("n:{}", index.0))
+}
+
+pub(super) fn bucket(partition: Partition, bucket: &str) -> String {
+    key(partition, &format!("b:{bucket}"))
+}
+
+pub(super) fn reservation(partition: Partition, digest: Digest) -> String {
+    key(partition, &format!("k:{}", digest.hex()))
+}
+
+/// What readiness writes.
+pub(super) fn canary(partition: Partition) -> String {
+    key(partition, "b:canary")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(tag: &str) -> u16 {
+        let crc = tag.bytes().fold(0u16, |crc, byte| {
+            (0..8)
+                .fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+        });
+        crc % 16_384
+    }
+
+    #[test]
+    fn partitions_lie_evenly_over_three_and_six_masters() {
+        assert_eq!(slot("foo"), 12_182, "the published example of the algorithm");
+        for masters in [3u16, 6] {
+            let mut load = vec![0; usize::from(masters)];
+            for tag in TAGS {
+                load[usize::from(slot(tag)) * usize::from(masters) / 16_384] += 1;
+            }
+            let (least, most) = (load.iter().min().unwrap(), load.iter().max().unwrap());
+            assert!(most - least <= 1, "{masters}: {load:?}");
+        }
+    }
+}

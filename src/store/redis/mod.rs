@@ -1,0 +1,296 @@
+//! Any number of replicas on one Redis.
+//!
+//! Every change is one script on one partition, whose keys share a hash tag. Scripts report the time they ran
+//! at, from which each replica learns the store's clock.
+
+mod connection;
+mod key;
+mod lane;
+mod parse;
+mod posture;
+mod queue;
+mod script;
+mod time;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use redis::{Client, Cmd, Value};
+
+pub use lane::Durability;
+
+use self::{connection::Connection, lane::Lane, parse::reply, time::StoreTime};
+use super::{
+    Admission, Change, Committed, Dead, Destination, Found, Index, JobId, LEASE, Leased, MESSAGE_MEMORY, Position,
+    RecordKey, Reservation, Reserve, Settlement, Store, StoreError, Stored, Take,
+};
+use crate::{
+    clock::Clock,
+    domain::{InstanceId, Partition, VerificationId, keys::Digest, quota::Allowance},
+};
+
+/// How long a list keeps an entry whose record nobody touches.
+const INDEX_MEMORY: Duration = Duration::from_hours(31 * 24);
+const RESERVATION_MEMORY: Duration = Duration::from_hours(24);
+const FORMAT: &str = "1";
+
+/// A [`Store`] on Redis 7 or Valkey 8.
+pub struct RedisStore {
+    connection: Arc<Connection>,
+    lane: Option<Lane>,
+    time: StoreTime,
+}
+
+impl RedisStore {
+    /// Does not connect yet: a store that is away must not stop the process from starting.
+    pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
+        let client =
+            Client::open(url).map_err(|error| StoreError::Unfit(format!("store.url: {}", error.category())))?;
+        let connection = Arc::new(Connection::new(client));
+        let lane = (durability != Durability::Standard).then(|| Lane::open(Arc::clone(&connection), durability));
+        Ok(Self { connection, lane, time: StoreTime::new(clock) })
+    }
+
+    /// How far this host's clock is from the store's, in milliseconds.
+    pub fn skew_millis(&self) -> i64 {
+        self.time.skew_millis()
+    }
+
+    async fn one<T: redis::FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
+        let mut pipeline = redis::Pipeline::with_capacity(1);
+        let mut values = self.connection.run(pipeline.add_command(cmd.clone())).await?;
+        reply(values.pop().unwrap_or(Value::Nil))
+    }
+
+    /// For writes whose loss would break a promise.
+    async fn confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd) -> Result<T, StoreError> {
+        match &self.lane {
+            Some(lane) => reply(lane.run(cmd).await?),
+            None => self.one(&cmd).await,
+        }
+    }
+
+    async fn locators(&self, id: VerificationId) -> Result<String, StoreError> {
+        let known: Option<String> = self.one(redis::cmd("GET").arg(key::uuid(id))).await?;
+        Ok(known.unwrap_or_else(|| id.simple()))
+    }
+
+    fn read(&self, fields: parse::Fields) -> Result<Option<Stored>, StoreError> {
+        parse::stored(fields, self.time.now())
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    fn now(&self) -> Timestamp {
+        self.time.now()
+    }
+
+    async fn load(&self, at: RecordKey) -> Result<Option<Stored>, StoreError> {
+        let locator = match at.code {
+            Some(code) => code.hex(),
+            None => self.locators(at.id).await?,
+        };
+        let fields = self.one(&parse::read_record(&key::record(at.id.partition(), &locator))).await?;
+        self.read(fields)
+    }
+
+    async fn find(&self, peek: Option<&Take>, codes: &[(Partition, Digest)]) -> Result<Found, StoreError> {
+        let mut pipeline = redis::Pipeline::with_capacity(codes.len() + 1);
+        for (partition, digest) in codes {
+            pipeline.add_command(parse::read_record(&key::record(*partition, &digest.hex())));
+        }
+        if let Some(take) = peek {
+            pipeline.add_command(self.take(take, false));
+        }
+        let mut values = self.connection.run(&mut pipeline).await?;
+        let allowance = match peek {
+            Some(_) => Some(self.allowance(values.pop().unwrap_or(Value::Nil))?),
+            None => None,
+        };
+        let records = values.into_iter().map(|value| self.read(reply(value)?)).collect::<Result<_, _>>()?;
+        Ok(Found { allowance, records })
+    }
+
+    async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
+        let mut pipeline = redis::Pipeline::with_capacity(takes.len() + 1);
+        for take in takes {
+            pipeline.add_command(self.take(take, true));
+        }
+        let until = self.time.now() + RESERVATION_MEMORY;
+        if let Some(reserve) = reserve {
+            pipeline
+                .cmd("SET")
+                .arg(key::reservation(reserve.partition, reserve.key))
+                .arg(parse::write_reservation(reserve, until))
+                .arg("NX")
+                .arg("GET")
+                .arg("PX")
+                .arg(millis(RESERVATION_MEMORY));
+        }
+        let mut values = self.connection.run(&mut pipeline).await?;
+        let reservation = match reserve {
+            Some(ours) => {
+                let earlier: Option<String> = reply(values.pop().unwrap_or(Value::Nil))?;
+                let earlier = earlier.and_then(|text| parse::read_reservation(&text, self.time.now()));
+                Some(earlier.unwrap_or(Reservation { fingerprint: ours.fingerprint, id: ours.id }))
+            }
+            None => None,
+        };
+        let allowances = values.into_iter().map(|value| self.allowance(value)).collect::<Result<_, _>>()?;
+        Ok(Admission { allowances, reservation })
+    }
+
+    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+        let answer: Vec<Value> = self.confirmed(self.commit_script(change)).await?;
+        let mut answer = answer.into_iter();
+        let word: String = reply(answer.next().unwrap_or(Value::Nil))?;
+        let now: i64 = reply(answer.next().unwrap_or(Value::Nil))?;
+        self.time.observe(now);
+        match word.as_str() {
+            "applied" => {
+                let leased = answer.map(reply::<i64>).map(|flag| Ok(flag? == 1)).collect::<Result<_, StoreError>>()?;
+                Ok(Committed::Applied { leased })
+            }
+            "conflict" => Ok(Committed::Conflict),
+            "duplicate" => Ok(Committed::Duplicate),
+            "collision" => Ok(Committed::Collision),
+            "late" => Ok(Committed::Late(crate::domain::time::from_millis(now))),
+            other => Err(StoreError::Broken(format!("commit.lua said {other}"))),
+        }
+    }
+
+    async fn due(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
+        self.due_everywhere().await
+    }
+
+    async fn lease(
+        &self,
+        partition: Partition,
+        destination: &Destination,
+        limit: usize,
+    ) -> Result<Vec<Leased>, StoreError> {
+        self.lease_some(partition, destination, limit).await
+    }
+
+    async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+        self.settle_one(leased, settlement).await
+    }
+
+    async fn hold(&self, destination: &Destination, until: Timestamp) -> Result<(), StoreError> {
+        self.hold_everywhere(destination, until).await
+    }
+
+    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        self.page(index, after, limit).await
+    }
+
+    async fn dead(&self, instance: InstanceId, limit: usize) -> Result<Vec<Dead>, StoreError> {
+        self.dead_of(instance, limit).await
+    }
+
+    async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError> {
+        self.replay_one(instance, partition, id).await
+    }
+
+    async fn claim(&self, fingerprints: &[String]) -> Result<(), StoreError> {
+        let meta: HashMap<String, String> = self.one(redis::cmd("HGETALL").arg(key::META)).await?;
+        let format = meta.get("format").map_or(FORMAT, String::as_str);
+        if format != FORMAT {
+            return Err(StoreError::Unfit(format!("the store has format {format}, this version reads {FORMAT}")));
+        }
+        let known: Vec<&String> = meta.keys().filter(|name| *name != "format").collect();
+        if !known.is_empty() && !fingerprints.iter().any(|ours| known.contains(&ours)) {
+            return Err(super::other_keys(known.into_iter().map(String::as_str)));
+        }
+        let mut cmd = redis::cmd("HSET");
+        cmd.arg(key::META).arg("format").arg(FORMAT);
+        for fingerprint in fingerprints {
+            cmd.arg(fingerprint).arg(self.time.now().to_string());
+        }
+        self.confirmed::<Value>(cmd).await.map(drop)
+    }
+
+    async fn posture(&self) -> Result<Vec<String>, StoreError> {
+        let info: String = self.one(&redis::cmd("INFO")).await?;
+        posture::judge(&info)
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        let mut cmd = script::TAKE.call(&[key::canary(Partition::of(crate::entropy::bytes::<1>()[0]))]);
+        cmd.arg(self.time.shift()).arg(1).arg(1_000_000).arg(1);
+        self.allowance(self.one(&cmd).await?).map(drop)
+    }
+}
+
+impl RedisStore {
+    fn take(&self, take: &Take, really: bool) -> Cmd {
+        let mut cmd = script::TAKE.call(&[key::bucket(take.partition, &take.bucket)]);
+        cmd.arg(self.time.shift()).arg(take.quota.interval_micros()).arg(take.quota.burst()).arg(i64::from(really));
+        cmd
+    }
+
+    fn allowance(&self, value: Value) -> Result<Allowance, StoreError> {
+        let (now, allowed, number): (i64, i64, u64) = reply(value)?;
+        self.time.observe(now);
+        Ok(match allowed {
+            1 => Allowance::Allowed { remaining: u32::try_from(number).unwrap_or(u32::MAX) },
+            _ => Allowance::Exhausted { retry_after: Duration::from_micros(number) },
+        })
+    }
+
+    fn commit_script(&self, change: &Change) -> Cmd {
+        let partition = change.partition;
+        let nothing = RecordKey { id: VerificationId::from_bytes([0; 16]), code: None };
+        let record = change.record.as_ref();
+        let at = record.map_or(nothing, |record| record.key);
+        let locator = key::locator(&at);
+        let no_indexes = Vec::new();
+        let indexes = record.map_or(&no_indexes, |record| &record.indexes);
+        let mut keys = vec![
+            key::record(partition, &locator),
+            if record.is_some() { key::uuid(at.id) } else { key::record(partition, "") },
+            key::message(partition, change.answers),
+            key::destinations(partition),
+            key::jobs(partition),
+            key::queue(partition, &Destination::timer()),
+        ];
+        keys.extend(indexes.iter().map(|index| key::index(partition, index)));
+        for job in &change.jobs {
+            keys.push(key::queue(partition, &job.destination));
+            keys.push(key::hold(partition, &job.destination));
+        }
+        let script = if change.finishing { &script::COMMIT_OLD } else { &script::COMMIT_NEW };
+        let mut cmd = script.call(&keys);
+        cmd.arg(self.time.shift())
+            .arg(millis(LEASE))
+            .arg(if change.answers.is_some() { millis(MESSAGE_MEMORY) } else { 0 })
+            .arg(record.map_or(-1, |record| i64::try_from(record.expected).unwrap_or(i64::MAX)))
+            .arg(change.valid_until.map_or(0, Timestamp::as_millisecond))
+            .arg(at.id.simple())
+            .arg(locator)
+            .arg(record.and_then(|record| record.bytes.as_deref()).unwrap_or_default())
+            .arg(record.map_or(0, |record| record.retain_until.as_millisecond()))
+            .arg(record.map_or(0, |record| record.created_at.as_millisecond()))
+            .arg(millis(INDEX_MEMORY))
+            .arg(indexes.len())
+            .arg(change.jobs.len());
+        for job in &change.jobs {
+            cmd.arg(&job.id.0)
+                .arg(&job.destination.0)
+                .arg(job.due.map_or(0, Timestamp::as_millisecond))
+                .arg(i64::from(job.lease && job.due.is_none()))
+                .arg(parse::write_head(job))
+                .arg(&job.body);
+        }
+        for id in &change.cancel {
+            cmd.arg(&id.0);
+        }
+        cmd
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,209 @@
+//! Jobs and lists: what spans partitions or hands out work.
+
+use jiff::Timestamp;
+use redis::Value;
+
+use super::{RedisStore, key, millis, parse, parse::reply, script};
+use crate::{
+    domain::{InstanceId, Partition, time::from_millis},
+    store::{DEAD_MEMORY, Dead, Destination, Index, JobId, LEASE, Leased, Position, Settlement, StoreError, Stored},
+};
+
+/// Destinations looked at per partition and poll.
+const DESTINATIONS: usize = 64;
+
+impl RedisStore {
+    pub(super) async fn due_everywhere(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
+        let mut pipeline = redis::pipe();
+        for partition in Partition::all() {
+            let mut cmd = script::DUE.call(&[key::destinations(partition)]);
+            cmd.arg(self.time.shift()).arg(DESTINATIONS);
+            pipeline.add_command(cmd);
+        }
+        let values = self.connection.run(&mut pipeline).await?;
+        let mut due = Vec::new();
+        for (partition, value) in Partition::all().zip(values) {
+            let mut answer: Vec<String> = reply(value)?;
+            let destinations = answer.split_off(1);
+            self.time.observe(answer[0].parse().unwrap_or_default());
+            due.extend(destinations.into_iter().map(|name| (partition, Destination(name))));
+        }
+        Ok(due)
+    }
+
+    pub(super) async fn lease_some(
+        &self,
+        partition: Partition,
+        destination: &Destination,
+        limit: usize,
+    ) -> Result<Vec<Leased>, StoreError> {
+        let mut cmd = script::LEASE.call(&[
+            key::destinations(partition),
+            key::queue(partition, destination),
+            key::jobs(partition),
+            key::hold(partition, destination),
+        ]);
+        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(&destination.0).arg(limit);
+        // Confirmed: what a fail-over could still take back must not be acted upon.
+        let answer: Vec<Value> = self.confirmed(cmd).await?;
+        let mut leased = Vec::new();
+        for row in answer.get(1..).unwrap_or_default().chunks_exact(5) {
+            let [id, fence, attempts, head, body] = row else { continue };
+            let head: String = reply(head.clone())?;
+            let (since, instance, _) =
+                parse::read_head(&head).ok_or_else(|| StoreError::Broken("a job without a head".to_owned()))?;
+            leased.push(Leased {
+                partition,
+                id: JobId(reply(id.clone())?),
+                instance,
+                destination: destination.clone(),
+                fence: reply(fence.clone())?,
+                attempts: reply(attempts.clone())?,
+                since,
+                body: reply(body.clone())?,
+            });
+        }
+        Ok(leased)
+    }
+
+    pub(super) async fn settle_one(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+        let (word, at, note) = match settlement {
+            Settlement::Done => ("done", 0, ""),
+            Settlement::Retry { at, note } => ("retry", at.as_millisecond(), note.as_str()),
+            Settlement::Postpone { at } => ("postpone", at.as_millisecond(), ""),
+            Settlement::Dead { note } => ("dead", 0, note.as_str()),
+        };
+        let partition = leased.partition;
+        let mut cmd = script::SETTLE.call(&[
+            key::destinations(partition),
+            key::queue(partition, &leased.destination),
+            key::jobs(partition),
+            key::dead(partition, leased.instance),
+        ]);
+        cmd.arg(self.time.shift())
+            .arg(&leased.destination.0)
+            .arg(&leased.id.0)
+            .arg(leased.fence)
+            .arg(word)
+            .arg(at)
+            .arg(note)
+            .arg(millis(DEAD_MEMORY));
+        let (now, settled): (i64, i64) = self.one(&cmd).await?;
+        self.time.observe(now);
+        Ok(settled == 1)
+    }
+
+    pub(super) async fn hold_everywhere(&self, destination: &Destination, until: Timestamp) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        for partition in Partition::all() {
+            pipeline
+                .cmd("SET")
+                .arg(key::hold(partition, destination))
+                .arg(until.as_millisecond())
+                .arg("PXAT")
+                .arg(until.as_millisecond() - self.time.shift());
+        }
+        self.connection.run(&mut pipeline).await.map(drop)
+    }
+
+    /// A merge of all partitions' newest entries. Entries whose record is gone are skipped, so it goes on
+    /// until the page is full or nothing is left.
+    pub(super) async fn page(
+        &self,
+        index: &Index,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let bound = after.map_or("+inf".to_owned(), |position| position.created_at.as_millisecond().to_string());
+        let mut pipeline = redis::pipe();
+        for partition in Partition::all() {
+            pipeline
+                .cmd("ZREVRANGEBYSCORE")
+                .arg(key::index(partition, index))
+                .arg(&bound)
+                .arg("-inf")
+                .arg("WITHSCORES");
+            // Entries of the bound's own millisecond may be before it; they are few, and cut off below.
+            pipeline.arg("LIMIT").arg(0).arg(limit.saturating_add(SAME_MILLISECOND));
+        }
+        let values = self.connection.run(&mut pipeline).await?;
+        let mut entries: Vec<(i64, Partition, String)> = Vec::new();
+        for (partition, value) in Partition::all().zip(values) {
+            let rows: Vec<(String, f64)> = reply(value)?;
+            #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
+            entries.extend(rows.into_iter().map(|(locator, score)| (score as i64, partition, locator)));
+        }
+        let mut pipeline = redis::pipe();
+        for (_, partition, locator) in &entries {
+            pipeline.add_command(parse::read_record(&key::record(*partition, locator)));
+        }
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let values = self.connection.run(&mut pipeline).await?;
+        let mut found = Vec::new();
+        for ((created, ..), value) in entries.into_iter().zip(values) {
+            if let Some(stored) = parse::stored(reply(value)?, self.time.now())? {
+                found.push((Position { created_at: from_millis(created), id: stored.id }, stored));
+            }
+        }
+        found.retain(|(position, _)| after.is_none_or(|after| position < after));
+        found.sort_by(|(a, _), (b, _)| b.cmp(a));
+        found.truncate(limit);
+        Ok(found.into_iter().map(|(_, stored)| stored).collect())
+    }
+
+    pub(super) async fn dead_of(&self, instance: InstanceId, limit: usize) -> Result<Vec<Dead>, StoreError> {
+        let mut dead = Vec::new();
+        for partition in Partition::all() {
+            let mut cmd = redis::cmd("ZREVRANGE");
+            cmd.arg(key::dead(partition, instance)).arg(0).arg(limit.saturating_sub(1)).arg("WITHSCORES");
+            let rows: Vec<(String, f64)> = self.one(&cmd).await?;
+            for (id, score) in rows {
+                let mut cmd = redis::cmd("HMGET");
+                let field = |suffix: &str| format!("{id}|{suffix}");
+                cmd.arg(key::jobs(partition)).arg(field("h")).arg(field("s")).arg(field("b"));
+                let (head, state, body): (Option<String>, Option<String>, Option<Vec<u8>>) = self.one(&cmd).await?;
+                let (Some(head), Some(state), Some(body)) = (head, state, body) else { continue };
+                let mut words = state.splitn(3, ' ');
+                let (Some((_, _, destination)), Some(_fence)) = (parse::read_head(&head), words.next()) else {
+                    continue;
+                };
+                let attempts = words.next().and_then(|word| word.parse().ok()).unwrap_or_default();
+                let note = words.next().unwrap_or_default().to_owned();
+                #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit")]
+                let at = from_millis(score as i64);
+                if at + DEAD_MEMORY > self.time.now() {
+                    dead.push(Dead { partition, id: JobId(id), destination, attempts, at, note, body });
+                }
+            }
+        }
+        dead.sort_by_key(|job| std::cmp::Reverse(job.at));
+        dead.truncate(limit);
+        Ok(dead)
+    }
+
+    pub(super) async fn replay_one(
+        &self,
+        instance: InstanceId,
+        partition: Partition,
+        id: &JobId,
+    ) -> Result<bool, StoreError> {
+        let head: Option<String> =
+            self.one(redis::cmd("HGET").arg(key::jobs(partition)).arg(format!("{}|h", id.0))).await?;
+        let Some((_, _, destination)) = head.as_deref().and_then(parse::read_head) else { return Ok(false) };
+        let mut cmd = script::REPLAY.call(&[
+            key::destinations(partition),
+            key::queue(partition, &destination),
+            key::jobs(partition),
+            key::dead(partition, instance),
+        ]);
+        cmd.arg(self.time.shift()).arg(&destination.0).arg(&id.0);
+        let (now, replayed): (i64, i64) = self.confirmed(cmd).await?;
+        self.time.observe(now);
+        Ok(replayed == 1)
+    }
+}
+
+/// More records than one partition creates within one millisecond.
+const SAME_MILLISECOND: usize = 64;

@@ -1,0 +1,67 @@
+//! The scripts, and how one is called.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, RedisResult, Script, aio::MultiplexedConnection};
+
+/// Lua that moves bytes. It knows no rule of the protocol.
+pub(super) struct Lua(LazyLock<Script>);
+
+macro_rules! lua {
+    ($flags:literal, $file:literal) => {
+        Lua(LazyLock::new(|| Script::new(concat!("#!lua", $flags, "\n", include_str!($file)))))
+    };
+}
+
+/// Starts new work; refused by a full Redis.
+pub(super) static COMMIT_NEW: Lua = lua!("", "commit.lua");
+/// Finishes old work, also when Redis is full: what was accepted must come to its end.
+pub(super) static COMMIT_OLD: Lua = lua!(" flags=allow-oom", "commit.lua");
+pub(super) static LEASE: Lua = lua!(" flags=allow-oom", "lease.lua");
+pub(super) static SETTLE: Lua = lua!(" flags=allow-oom", "settle.lua");
+pub(super) static REPLAY: Lua = lua!(" flags=allow-oom", "replay.lua");
+pub(super) static TAKE: Lua = lua!(" flags=allow-oom", "take.lua");
+pub(super) static DUE: Lua = lua!(" flags=no-writes", "due.lua");
+
+static ALL: [&Lua; 7] = [&COMMIT_NEW, &COMMIT_OLD, &LEASE, &SETTLE, &REPLAY, &TAKE, &DUE];
+
+impl Lua {
+    /// `EVALSHA` with the declared keys; the caller adds the arguments.
+    pub(super) fn call(&self, keys: &[String]) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(self.0.get_hash()).arg(keys.len()).arg(keys);
+        cmd
+    }
+}
+
+/// Fills the script cache, which a restart or a fail-over empties.
+pub(super) async fn load_all(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    for lua in ALL {
+        lua.0.load_async(connection).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn scripts_stay_small_and_state_their_contract() {
+        for source in [
+            include_str!("commit.lua"),
+            include_str!("lease.lua"),
+            include_str!("settle.lua"),
+            include_str!("replay.lua"),
+            include_str!("take.lua"),
+            include_str!("due.lua"),
+        ] {
+            let header = source.lines().take_while(|line| line.starts_with("--")).collect::<Vec<_>>().join("\n");
+            for part in ["KEYS", "ARGV", "->"] {
+                assert!(header.contains(part), "{header}");
+            }
+            assert!(source.lines().filter(|line| !line.starts_with("--")).count() <= 40, "{header}");
+            for state in ["pending", "verified", "expired", "canceled"] {
+                assert!(!source.contains(state), "a script knows the state {state}");
+            }
+        }
+    }
+}

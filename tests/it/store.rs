@@ -1,0 +1,96 @@
+//! The contract of `Store`, sentence by sentence, for both stores.
+//!
+//! A case gets an empty store and the clock that moves its time. A sentence that holds for one store only is no
+//! sentence of the contract; what is left to say about the files of the embedded one is in `embedded`.
+
+#![expect(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
+
+mod embedded;
+mod fixture;
+mod jobs;
+mod limits;
+mod lists;
+mod memory;
+mod queue;
+mod records;
+
+macro_rules! run {
+    ($name:ident, $($module:ident: $($case:ident)*;)*) => {
+        mod $name {$(
+            mod $module {$(
+                #[tokio::test]
+                async fn $case() {
+                    let clock = countersign::clock::Clock::default();
+                    let Some(fixture) = crate::store::fixture::$name(&clock).await else { return };
+                    crate::store::$module::$case(fixture.store(), &clock).await;
+                }
+            )*}
+        )*}
+    };
+}
+
+macro_rules! contract {
+    ($($cases:tt)*) => {
+        run! { in_a_directory, $($cases)* }
+        run! { in_redis, $($cases)* }
+    };
+}
+
+contract! {
+    records:
+        a_record_is_found_by_its_id_and_by_its_code
+        a_change_raises_the_version
+        a_stale_change_conflicts
+        a_missing_record_conflicts
+        creating_twice_conflicts
+        the_code_of_another_record_collides
+        a_comparison_alone_keeps_the_version
+        of_many_changes_at_once_one_is_applied
+        a_change_is_late_from_its_first_invalid_moment_on
+        a_message_is_answered_once
+        the_first_reason_to_refuse_is_told
+        a_refused_change_leaves_nothing
+        a_forgotten_record_makes_room;
+    jobs:
+        a_committed_job_is_leased_in_the_same_step
+        a_lease_keeps_a_job_out_of_reach_until_it_runs_out
+        a_lease_that_ran_out_cannot_be_settled
+        a_job_that_is_done_never_comes_back
+        a_retry_spends_an_attempt
+        a_postponed_job_has_spent_nothing
+        a_job_given_up_is_kept_and_can_be_replayed
+        only_a_dead_job_of_the_instance_is_replayed
+        the_dead_are_listed_newest_first;
+    queue:
+        due_names_the_destinations_with_due_work
+        the_oldest_job_comes_first
+        many_workers_share_no_job
+        a_held_destination_gives_nothing
+        a_commit_under_a_hold_leases_nothing
+        a_cancelled_timer_never_fires
+        a_job_is_queued_once
+        partitions_do_not_share_job_ids;
+    lists:
+        a_list_is_newest_first
+        pages_have_no_gap_and_no_overlap
+        a_record_joins_a_list_when_it_grows
+        an_unknown_list_is_empty;
+    limits:
+        a_burst_then_one_per_interval
+        a_refused_bucket_does_not_stop_the_others
+        looking_takes_nothing
+        codes_are_answered_in_order
+        an_idempotency_key_belongs_to_whoever_came_first
+        a_store_made_with_other_keys_is_refused
+        a_key_can_be_rotated
+        a_probe_writes
+        time_never_goes_backwards;
+}
+
+// Redis forgets keys by a clock that no test can push, so what is remembered for days is falsified here alone.
+run! { in_a_directory_for_days,
+    memory:
+        a_message_is_remembered_for_eight_days
+        an_idempotency_key_is_held_for_a_day
+        a_dead_job_is_kept_for_a_week;
+}

@@ -1,0 +1,182 @@
+//! What only a store of files has to promise: one process, and nothing lost between two of them.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use countersign::{
+    clock::Clock,
+    store::{Change, Committed, Index, Job, Reserve, Settlement, Store, StoreError, embedded::EmbeddedStore},
+};
+use futures_util::FutureExt as _;
+use rusqlite::Connection;
+
+use super::fixture::{
+    HERE, applied, at, create, digest, id, job, lease, lease_one, link, list, nothing, queue, record, stored, write,
+};
+
+fn open(directory: &Path, clock: &Clock) -> EmbeddedStore {
+    EmbeddedStore::open(directory, clock.clone()).unwrap()
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+fn database(directory: &Path) -> Connection {
+    Connection::open(directory.join("countersign.sqlite")).unwrap()
+}
+
+#[tokio::test]
+async fn a_directory_serves_one_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deep/er");
+    let store = open(&path, &Clock::default());
+    match EmbeddedStore::open(&path, Clock::default()) {
+        Err(StoreError::Unfit(why)) => assert!(why.contains("another process") && why.contains("deep/er"), "{why}"),
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("opened twice"),
+    }
+    store.probe().await.unwrap();
+    drop(store);
+    open(&path, &Clock::default()).probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_are_private() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let store = open(&path, &Clock::default());
+    store.probe().await.unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    let files = files(&path);
+    assert_eq!(files.len(), 4, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("countersign.sqlite"), "a shopping list".repeat(100)).unwrap();
+    let refused = EmbeddedStore::open(directory.path(), Clock::default()).err().unwrap();
+    assert!(matches!(refused, StoreError::Unfit(_)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_next_process_finds_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::default();
+    let (key, message) = (link(), digest());
+    let index = Index("list".to_owned());
+    let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
+    {
+        let store = open(directory.path(), &clock);
+        store.claim(&["fingerprint".to_owned()]).await.unwrap();
+        let mut change = Change { answers: Some(message), ..write(&store, key, 0, b"1") };
+        list(&mut change, &index);
+        applied(store.commit(&change).await.unwrap());
+        queue(&store, vec![job("a"), Job { due: Some(at(&store, 60)), ..job("later") }]).await;
+        let leased = lease_one(&store).await;
+        assert!(store.settle(&leased, &Settlement::Retry { at: store.now(), note: String::new() }).await.unwrap());
+        lease_one(&store).await;
+        assert_eq!(queue(&store, vec![Job { lease: true, ..job("b") }]).await, [true]);
+        store.admit(&[], Some(&reserve)).await.unwrap();
+    }
+    let store = open(directory.path(), &clock);
+    assert!(matches!(store.claim(&["other".to_owned()]).await, Err(StoreError::Unfit(_))));
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(store.list(&index, None, 10).await.unwrap().len(), 1);
+    let again = Change { answers: Some(message), ..nothing(HERE) };
+    assert_eq!(store.commit(&again).await.unwrap(), Committed::Duplicate);
+    let held = store.admit(&[], Some(&Reserve { id: id(), ..reserve.clone() })).await.unwrap();
+    assert_eq!(held.reservation.unwrap().id, reserve.id);
+
+    let jobs: Vec<_> = lease(&store).await.into_iter().map(|job| (job.id.0, job.fence, job.attempts)).collect();
+    assert_eq!(jobs, [("a".to_owned(), 3, 1), ("b".to_owned(), 2, 0)]);
+    clock.advance(Duration::from_secs(60));
+    assert!(lease(&store).await.iter().any(|job| job.id.0 == "later"));
+}
+
+#[tokio::test]
+async fn what_is_queued_is_finished() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::default();
+    let store = open(directory.path(), &clock);
+    let keys: Vec<_> = (0..500).map(|_| link()).collect();
+    for &key in &keys {
+        // Nobody waits for the answer.
+        let _ = store.commit(&write(&store, key, 0, b"1")).now_or_never();
+    }
+    drop(store);
+    // A database that was closed needs no log.
+    assert_eq!(files(directory.path()).len(), 2);
+    let store = open(directory.path(), &clock);
+    for key in keys {
+        assert!(store.load(key).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), &Clock::default());
+    let database = database(directory.path());
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut waiting = Vec::new();
+    let refused = loop {
+        assert!(waiting.len() < 2000, "nothing is refused");
+        let mut write = store.probe();
+        match (&mut write).now_or_never() {
+            Some(answer) => break answer,
+            None => waiting.push(write),
+        }
+    };
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    database.execute_batch("ROLLBACK").unwrap();
+    for write in waiting {
+        write.await.unwrap();
+    }
+    store.probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_has_run_out_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::default();
+    let store = open(directory.path(), &clock);
+    for _ in 0..300 {
+        let mut change = Change { answers: Some(digest()), ..write(&store, link(), 0, b"1") };
+        list(&mut change, &Index("list".to_owned()));
+        let _ = store.commit(&change).now_or_never();
+    }
+    let kept = link();
+    let mut change = write(&store, kept, 0, b"1");
+    record(&mut change).retain_until = at(&store, 3600 * 24 * 365);
+    applied(store.commit(&change).await.unwrap());
+    queue(&store, vec![job("a")]).await;
+    let dead = lease_one(&store).await;
+    assert!(store.settle(&dead, &Settlement::Dead { note: String::new() }).await.unwrap());
+    clock.advance(Duration::from_hours(24 * 9));
+    create(&store, link(), b"2").await;
+
+    let database = database(directory.path());
+    let rows = || -> i64 {
+        let sql = "SELECT (SELECT count(*) FROM records) + (SELECT count(*) FROM entries)
+                 + (SELECT count(*) FROM messages) + (SELECT count(*) FROM jobs)";
+        database.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if rows() == 2 {
+            assert!(store.load(kept).await.unwrap().is_some());
+            return;
+        }
+    }
+    panic!("{} rows are left", rows());
+}

@@ -1,0 +1,155 @@
+//! Empty stores, and short ways to say what a case writes.
+
+use std::{any::Any, time::Duration};
+
+use countersign::{
+    clock::Clock,
+    domain::{InstanceId, KeyRing, Partition, VerificationId, keys::Digest},
+    entropy,
+    store::{
+        Change, Committed, Destination, Index, Job, JobId, Leased, RecordChange, RecordKey, Store, Stored,
+        embedded::EmbeddedStore,
+    },
+};
+use jiff::Timestamp;
+
+pub(super) struct Fixture {
+    store: Box<dyn Store>,
+    /// What the store stands on: a directory, a server.
+    _ground: Box<dyn Any>,
+}
+
+impl Fixture {
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+}
+
+pub(super) async fn in_a_directory(clock: &Clock) -> Option<Fixture> {
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(directory.path(), clock.clone()).unwrap();
+    Some(Fixture { store: Box::new(store), _ground: Box::new(directory) })
+}
+
+pub(super) use in_a_directory as in_a_directory_for_days;
+
+pub(super) async fn in_redis(clock: &Clock) -> Option<Fixture> {
+    redis_store(clock).await
+}
+
+/// WIRE HERE: `crate::redis_server::start()` as the ground, `RedisStore::connect` on its URL as the store.
+async fn redis_store(_clock: &Clock) -> Option<Fixture> {
+    std::future::ready(None).await
+}
+
+pub(super) fn digest() -> Digest {
+    let ring = KeyRing::new(&[[1; 32]]).unwrap();
+    ring.look_up("test", InstanceId::from_random([1; 16]), &entropy::bytes::<16>())
+}
+
+pub(super) fn instance() -> InstanceId {
+    InstanceId::from_random(entropy::bytes())
+}
+
+pub(super) fn id() -> VerificationId {
+    VerificationId::new(1_795_168_830_123, entropy::bytes())
+}
+
+pub(super) fn link() -> RecordKey {
+    RecordKey { id: id(), code: Some(digest()) }
+}
+
+pub(super) fn at(store: &dyn Store, seconds: u64) -> Timestamp {
+    store.now() + Duration::from_secs(seconds)
+}
+
+pub(super) fn stored(id: VerificationId, version: u64, bytes: &[u8]) -> Stored {
+    Stored { id, version, bytes: bytes.to_vec() }
+}
+
+/// A change of nothing, to be filled in.
+pub(super) fn nothing(partition: Partition) -> Change {
+    Change {
+        partition,
+        record: None,
+        answers: None,
+        jobs: Vec::new(),
+        cancel: Vec::new(),
+        valid_until: None,
+        finishing: false,
+    }
+}
+
+/// Writes `bytes` over version `expected`.
+pub(super) fn write(store: &dyn Store, key: RecordKey, expected: u64, bytes: &[u8]) -> Change {
+    let now = store.now();
+    let record = RecordChange {
+        key,
+        expected,
+        bytes: Some(bytes.to_vec()),
+        retain_until: now + Duration::from_hours(1),
+        indexes: Vec::new(),
+        created_at: now,
+    };
+    Change { record: Some(record), ..nothing(key.id.partition()) }
+}
+
+/// Looks at version `expected` and writes no record.
+pub(super) fn compare(store: &dyn Store, key: RecordKey, expected: u64) -> Change {
+    let mut change = write(store, key, expected, b"");
+    record(&mut change).bytes = None;
+    change
+}
+
+pub(super) fn record(change: &mut Change) -> &mut RecordChange {
+    change.record.as_mut().unwrap()
+}
+
+pub(super) fn list(change: &mut Change, index: &Index) {
+    record(change).indexes.push(index.clone());
+}
+
+pub(super) fn job(id: &str) -> Job {
+    Job {
+        id: JobId(id.to_owned()),
+        instance: InstanceId::from_random([1; 16]),
+        destination: there(),
+        due: None,
+        body: id.as_bytes().to_vec(),
+        lease: false,
+    }
+}
+
+pub(super) fn there() -> Destination {
+    Destination("there".to_owned())
+}
+
+/// The partition of cases that need only one.
+pub(super) const HERE: Partition = Partition::of(7);
+
+pub(super) async fn queue(store: &dyn Store, jobs: Vec<Job>) -> Vec<bool> {
+    let change = Change { jobs, ..nothing(HERE) };
+    applied(store.commit(&change).await.unwrap())
+}
+
+/// Leases whatever is due there.
+pub(super) async fn lease(store: &dyn Store) -> Vec<Leased> {
+    store.lease(HERE, &there(), 100).await.unwrap()
+}
+
+pub(super) async fn lease_one(store: &dyn Store) -> Leased {
+    let mut leased = lease(store).await;
+    assert_eq!(leased.len(), 1, "{leased:?}");
+    leased.remove(0)
+}
+
+pub(super) fn applied(committed: Committed) -> Vec<bool> {
+    match committed {
+        Committed::Applied { leased } => leased,
+        refused => panic!("{refused:?}"),
+    }
+}
+
+pub(super) async fn create(store: &dyn Store, key: RecordKey, bytes: &[u8]) {
+    applied(store.commit(&write(store, key, 0, bytes)).await.unwrap());
+}

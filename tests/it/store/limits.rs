@@ -1,0 +1,165 @@
+//! Buckets, idempotency keys, and what a store says about itself.
+
+use std::time::Duration;
+
+use countersign::{
+    clock::Clock,
+    domain::quota::{Allowance, Quota},
+    store::{Reservation, Reserve, Store, StoreError, Take},
+};
+use jiff::Timestamp;
+
+use super::fixture::{HERE, create, digest, id, link, stored};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn bucket(name: &str, count: u32) -> Take {
+    Take { partition: HERE, bucket: name.to_owned(), quota: Quota::per(count, MINUTE * count) }
+}
+
+async fn take(store: &dyn Store, take: &Take) -> Allowance {
+    let admission = store.admit(std::slice::from_ref(take), None).await.unwrap();
+    assert_eq!(admission.reservation, None);
+    assert_eq!(admission.allowances.len(), 1);
+    admission.allowances[0]
+}
+
+async fn peek(store: &dyn Store, take: &Take) -> Allowance {
+    store.find(Some(take), &[]).await.unwrap().allowance.unwrap()
+}
+
+fn left(remaining: u32) -> Allowance {
+    Allowance::Allowed { remaining }
+}
+
+fn assert_exhausted(allowance: Allowance) {
+    match allowance {
+        Allowance::Exhausted { retry_after } => {
+            assert!(retry_after <= MINUTE && retry_after > MINUTE / 2, "{retry_after:?}");
+        }
+        Allowance::Allowed { .. } => panic!("{allowance:?}"),
+    }
+}
+
+pub(super) async fn a_burst_then_one_per_interval(store: &dyn Store, clock: &Clock) {
+    let three = bucket("three", 3);
+    for remaining in [2, 1, 0] {
+        assert_eq!(take(store, &three).await, left(remaining));
+    }
+    for _ in 0..3 {
+        assert_exhausted(take(store, &three).await);
+    }
+    clock.advance(MINUTE);
+    assert_eq!(take(store, &three).await, left(0));
+    assert_exhausted(take(store, &three).await);
+    clock.advance(MINUTE * 10);
+    assert_eq!(take(store, &three).await, left(2));
+}
+
+pub(super) async fn a_refused_bucket_does_not_stop_the_others(store: &dyn Store, _: &Clock) {
+    let (one, four) = (bucket("one", 1), bucket("four", 4));
+    let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
+    let takes = [one.clone(), one, four.clone(), four.clone()];
+    let admission = store.admit(&takes, Some(&reserve)).await.unwrap();
+    assert_eq!(admission.allowances[0], left(0));
+    assert_exhausted(admission.allowances[1]);
+    assert_eq!(admission.allowances[2..], [left(3), left(2)]);
+    assert_eq!(admission.reservation.unwrap().id, reserve.id);
+    assert_eq!(take(store, &four).await, left(1));
+}
+
+pub(super) async fn looking_takes_nothing(store: &dyn Store, clock: &Clock) {
+    let two = bucket("two", 2);
+    for _ in 0..5 {
+        assert_eq!(peek(store, &two).await, left(1));
+    }
+    assert_eq!(take(store, &two).await, left(1));
+    assert_eq!(peek(store, &two).await, left(0));
+    assert_eq!(take(store, &two).await, left(0));
+    assert_exhausted(peek(store, &two).await);
+    clock.advance(MINUTE);
+    assert_eq!(peek(store, &two).await, left(0));
+    assert_eq!(take(store, &two).await, left(0));
+}
+
+pub(super) async fn codes_are_answered_in_order(store: &dyn Store, _: &Clock) {
+    let (one, two) = (link(), link());
+    create(store, one, b"1").await;
+    create(store, two, b"2").await;
+    let places = [two, link(), one].map(|key| (key.id.partition(), key.code.unwrap()));
+    let found = store.find(Some(&bucket("b", 5)), &places).await.unwrap();
+    assert_eq!(found.records, [Some(stored(two.id, 1, b"2")), None, Some(stored(one.id, 1, b"1"))]);
+    assert_eq!(found.allowance, Some(left(4)));
+    let found = store.find(None, &[]).await.unwrap();
+    assert_eq!((found.allowance, found.records.len()), (None, 0));
+}
+
+pub(super) async fn an_idempotency_key_belongs_to_whoever_came_first(store: &dyn Store, _: &Clock) {
+    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
+    let second = Reserve { fingerprint: digest(), id: id(), ..first.clone() };
+    let other = Reserve { key: digest(), ..second.clone() };
+    for reserve in [&first, &second, &first] {
+        let held = store.admit(&[], Some(reserve)).await.unwrap();
+        assert!(held.allowances.is_empty());
+        assert_eq!(held.reservation, Some(Reservation { fingerprint: first.fingerprint, id: first.id }));
+    }
+    let held = store.admit(&[], Some(&other)).await.unwrap().reservation;
+    assert_eq!(held, Some(Reservation { fingerprint: other.fingerprint, id: other.id }));
+}
+
+pub(super) async fn a_store_made_with_other_keys_is_refused(store: &dyn Store, _: &Clock) {
+    let [ours, theirs] = ["0123456789abcdef", "fedcba9876543210"].map(str::to_owned);
+    store.claim(std::slice::from_ref(&ours)).await.unwrap();
+    for _ in 0..2 {
+        match store.claim(std::slice::from_ref(&theirs)).await {
+            Err(StoreError::Unfit(why)) => assert!(why.contains("01234567") && !why.contains("012345678"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    store.claim(&[ours]).await.unwrap();
+}
+
+pub(super) async fn a_key_can_be_rotated(store: &dyn Store, _: &Clock) {
+    let [old, new, newest] = ["old fingerprint", "new fingerprint", "newest fingerprint"].map(str::to_owned);
+    store.claim(std::slice::from_ref(&old)).await.unwrap();
+    store.claim(&[new.clone(), old]).await.unwrap();
+    store.claim(std::slice::from_ref(&new)).await.unwrap();
+    assert!(matches!(store.claim(std::slice::from_ref(&newest)).await, Err(StoreError::Unfit(_))));
+    store.claim(&[newest, new]).await.unwrap();
+}
+
+pub(super) async fn a_probe_writes(store: &dyn Store, _: &Clock) {
+    for _ in 0..3 {
+        store.probe().await.unwrap();
+    }
+}
+
+pub(super) async fn time_never_goes_backwards(store: &dyn Store, clock: &Clock) {
+    store.probe().await.unwrap();
+    let mut last = Timestamp::MIN;
+    let mut rises = || {
+        let now = store.now();
+        assert!(now >= last);
+        last = now;
+        now
+    };
+    for _ in 0..100 {
+        rises();
+    }
+    let before = rises();
+    clock.advance(MINUTE);
+    assert!(rises().duration_since(before).as_secs() >= 60);
+    turn_back(clock);
+    for _ in 0..3 {
+        rises();
+        store.probe().await.unwrap();
+    }
+}
+
+/// An hour, by going once around the range of the shift.
+fn turn_back(clock: &Clock) {
+    let half = i64::MAX.cast_unsigned();
+    clock.advance(Duration::from_millis(half));
+    clock.advance(Duration::from_millis(half + 2 - 3_600_000));
+    assert!(clock.shift_millis() < 0);
+}

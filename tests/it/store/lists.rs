@@ -1,0 +1,98 @@
+//! Lists of records, a page at a time.
+
+use std::{collections::HashMap, time::Duration};
+
+use countersign::{
+    clock::Clock,
+    domain::VerificationId,
+    store::{Index, Position, RecordKey, Store, Stored},
+};
+use jiff::Timestamp;
+
+use super::fixture::{applied, compare, id, link, list, record, stored, write};
+
+async fn add(store: &dyn Store, key: RecordKey, created_at: Timestamp, indexes: &[&Index]) {
+    let mut change = write(store, key, 0, b"1");
+    record(&mut change).created_at = created_at;
+    for index in indexes {
+        list(&mut change, index);
+    }
+    applied(store.commit(&change).await.unwrap());
+}
+
+fn ids(page: &[Stored]) -> Vec<VerificationId> {
+    page.iter().map(|stored| stored.id).collect()
+}
+
+pub(super) async fn a_list_is_newest_first(store: &dyn Store, _: &Clock) {
+    let (all, some) = (Index("all".to_owned()), Index("some".to_owned()));
+    let now = store.now();
+    let keys = [3, 1, 4, 2].map(|age| (now - Duration::from_secs(age), link(), age));
+    for (created_at, key, age) in keys {
+        let indexes = if age > 2 { vec![&all, &some] } else { vec![&all] };
+        add(store, key, created_at, &indexes).await;
+    }
+    let [third, first, fourth, second] = keys.map(|(_, key, _)| key);
+    assert_eq!(ids(&store.list(&all, None, 10).await.unwrap()), [first.id, second.id, third.id, fourth.id]);
+    assert_eq!(ids(&store.list(&all, None, 2).await.unwrap()), [first.id, second.id]);
+    assert_eq!(ids(&store.list(&some, None, 10).await.unwrap()), [third.id, fourth.id]);
+    let after = Position { created_at: now - Duration::from_secs(2), id: second.id };
+    assert_eq!(ids(&store.list(&all, Some(&after), 10).await.unwrap()), [third.id, fourth.id]);
+    applied(store.commit(&write(store, first, 1, b"2")).await.unwrap());
+    assert_eq!(store.list(&all, None, 1).await.unwrap(), [stored(first.id, 2, b"2")]);
+}
+
+pub(super) async fn pages_have_no_gap_and_no_overlap(store: &dyn Store, _: &Clock) {
+    let index = Index("many".to_owned());
+    let now = store.now();
+    let mut times = HashMap::new();
+    for n in 0..120_u64 {
+        let created_at = now - Duration::from_millis(n / 40);
+        let key = RecordKey { id: id(), code: None };
+        let key = if n % 2 == 0 { key } else { link() };
+        add(store, key, created_at, &[&index]).await;
+        times.insert(key.id, created_at);
+    }
+    for limit in [1, 7, 40, 120, 500] {
+        let mut seen: Vec<VerificationId> = Vec::new();
+        loop {
+            let after = seen.last().map(|&id| Position { created_at: times[&id], id });
+            let page = store.list(&index, after.as_ref(), limit).await.unwrap();
+            seen.extend(ids(&page));
+            if page.len() < limit {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 120, "pages of {limit}");
+        assert!(seen.is_sorted_by(|one, two| times[one] >= times[two]), "pages of {limit}");
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 120, "pages of {limit}");
+    }
+}
+
+pub(super) async fn a_record_joins_a_list_when_it_grows(store: &dyn Store, _: &Clock) {
+    let (index, more) = (Index("list".to_owned()), Index("more".to_owned()));
+    let (older, newer) = (link(), link());
+    let now = store.now();
+    let earlier = now - Duration::from_secs(5);
+    add(store, older, earlier, &[&index]).await;
+    add(store, newer, now, &[&index, &more]).await;
+    let mut change = write(store, older, 1, b"2");
+    record(&mut change).created_at = earlier;
+    list(&mut change, &more);
+    list(&mut change, &index);
+    applied(store.commit(&change).await.unwrap());
+    for index in [&index, &more] {
+        assert_eq!(ids(&store.list(index, None, 10).await.unwrap()), [newer.id, older.id]);
+    }
+    applied(store.commit(&compare(store, older, 2)).await.unwrap());
+    assert_eq!(store.list(&more, None, 10).await.unwrap()[1], stored(older.id, 2, b"2"));
+}
+
+pub(super) async fn an_unknown_list_is_empty(store: &dyn Store, _: &Clock) {
+    add(store, link(), store.now(), &[&Index("list".to_owned())]).await;
+    assert_eq!(store.list(&Index("lis".to_owned()), None, 10).await.unwrap(), []);
+    let after = Position { created_at: Timestamp::MIN, id: id() };
+    assert_eq!(store.list(&Index("list".to_owned()), Some(&after), 10).await.unwrap(), []);
+}

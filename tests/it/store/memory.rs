@@ -1,0 +1,48 @@
+//! What a store remembers for days.
+
+use std::time::Duration;
+
+use countersign::{
+    clock::Clock,
+    store::{Change, Committed, DEAD_MEMORY, MESSAGE_MEMORY, Reserve, Settlement, Store},
+};
+
+use super::fixture::{HERE, applied, digest, id, job, lease, lease_one, nothing, queue};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub(super) async fn a_message_is_remembered_for_eight_days(store: &dyn Store, clock: &Clock) {
+    let [one, two] = [digest(), digest()].map(|message| Change { answers: Some(message), ..nothing(HERE) });
+    for change in [&one, &two] {
+        applied(store.commit(change).await.unwrap());
+    }
+    clock.advance(MESSAGE_MEMORY - MINUTE);
+    assert_eq!(store.commit(&one).await.unwrap(), Committed::Duplicate);
+    clock.advance(MINUTE);
+    applied(store.commit(&two).await.unwrap());
+    assert_eq!(store.commit(&two).await.unwrap(), Committed::Duplicate);
+}
+
+pub(super) async fn an_idempotency_key_is_held_for_a_day(store: &dyn Store, clock: &Clock) {
+    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
+    let second = Reserve { id: id(), fingerprint: digest(), ..first.clone() };
+    let holder = async |reserve| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().id;
+    assert_eq!(holder(&first).await, first.id);
+    clock.advance(Duration::from_hours(24) - MINUTE);
+    assert_eq!(holder(&second).await, first.id);
+    clock.advance(MINUTE);
+    assert_eq!(holder(&second).await, second.id);
+    assert_eq!(holder(&first).await, second.id);
+}
+
+pub(super) async fn a_dead_job_is_kept_for_a_week(store: &dyn Store, clock: &Clock) {
+    queue(store, vec![job("a")]).await;
+    let leased = lease_one(store).await;
+    assert!(store.settle(&leased, &Settlement::Dead { note: String::new() }).await.unwrap());
+    clock.advance(DEAD_MEMORY - MINUTE);
+    assert_eq!(store.dead(leased.instance, 10).await.unwrap().len(), 1);
+    clock.advance(MINUTE);
+    assert_eq!(store.dead(leased.instance, 10).await.unwrap(), []);
+    assert!(!store.replay(leased.instance, HERE, &leased.id).await.unwrap());
+    assert!(lease(store).await.is_empty());
+}

@@ -1,0 +1,143 @@
+//! Many jobs: which of them come, when, and in whose hands.
+
+use std::{collections::HashSet, time::Duration};
+
+use countersign::{
+    clock::Clock,
+    domain::Partition,
+    store::{Change, Destination, Job, JobId, LEASE, Settlement, Store},
+};
+use futures_util::future::join_all;
+
+use super::fixture::{HERE, applied, at, job, lease, lease_one, nothing, queue, there};
+
+fn names(jobs: &[countersign::store::Leased]) -> Vec<&str> {
+    jobs.iter().map(|job| job.id.0.as_str()).collect()
+}
+
+fn to(destination: &str, job: Job) -> Job {
+    Job { destination: Destination(destination.to_owned()), ..job }
+}
+
+pub(super) async fn due_names_the_destinations_with_due_work(store: &dyn Store, clock: &Clock) {
+    let later = Some(at(store, 60));
+    let mut expected = HashSet::new();
+    for partition in Partition::all().step_by(5) {
+        let jobs = vec![
+            to("now", job("1")),
+            to("now", job("2")),
+            to("both", job("3")),
+            Job { due: later, ..to("both", job("4")) },
+            Job { due: later, ..to("later", job("5")) },
+            Job { lease: true, ..to("leased", job("6")) },
+            Job { due: later, destination: Destination::timer(), ..job("7") },
+        ];
+        applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
+        expected.extend(["now", "both"].map(|name| (partition, Destination(name.to_owned()))));
+    }
+    let due = store.due().await.unwrap();
+    assert_eq!(due.len(), expected.len(), "{due:?}");
+    assert_eq!(due.into_iter().collect::<HashSet<_>>(), expected);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(store.due().await.unwrap().len(), 7 * 5);
+}
+
+pub(super) async fn the_oldest_job_comes_first(store: &dyn Store, clock: &Clock) {
+    let due = |seconds| Some(at(store, seconds));
+    let jobs = [("c", 30), ("a", 10), ("d", 40), ("b", 20), ("e", 500)];
+    queue(store, jobs.map(|(id, seconds)| Job { due: due(seconds), ..job(id) }).into()).await;
+    assert!(lease(store).await.is_empty());
+    clock.advance(Duration::from_secs(100));
+    let first = store.lease(HERE, &there(), 3).await.unwrap();
+    assert_eq!(names(&first), ["a", "b", "c"]);
+    assert_eq!(names(&lease(store).await), ["d"]);
+    assert!(lease(store).await.is_empty());
+}
+
+pub(super) async fn many_workers_share_no_job(store: &dyn Store, _: &Clock) {
+    queue(store, (0..60).map(|n| job(&n.to_string())).collect()).await;
+    let there = there();
+    let hands = join_all((0..16).map(|_| store.lease(HERE, &there, 5))).await;
+    let taken: Vec<JobId> = hands.into_iter().flat_map(Result::unwrap).map(|job| job.id).collect();
+    assert_eq!(taken.len(), 60);
+    assert_eq!(taken.into_iter().collect::<HashSet<_>>().len(), 60);
+}
+
+pub(super) async fn a_held_destination_gives_nothing(store: &dyn Store, clock: &Clock) {
+    queue(store, vec![job("a"), to("elsewhere", job("b"))]).await;
+    let leased = lease_one(store).await;
+    assert!(store.settle(&leased, &Settlement::Postpone { at: store.now() }).await.unwrap());
+    store.hold(&there(), at(store, 60)).await.unwrap();
+    assert!(lease(store).await.is_empty());
+    let elsewhere = Destination("elsewhere".to_owned());
+    assert_eq!(store.due().await.unwrap(), [(HERE, elsewhere.clone())]);
+    assert_eq!(store.lease(HERE, &elsewhere, 10).await.unwrap().len(), 1);
+    clock.advance(Duration::from_secs(58));
+    assert!(lease(store).await.is_empty());
+    clock.advance(Duration::from_secs(2));
+    assert!(store.due().await.unwrap().contains(&(HERE, there())));
+    let leased = lease_one(store).await;
+    assert_eq!((leased.attempts, leased.fence), (0, 2));
+}
+
+pub(super) async fn a_commit_under_a_hold_leases_nothing(store: &dyn Store, clock: &Clock) {
+    store.hold(&there(), at(store, 60)).await.unwrap();
+    let jobs = vec![
+        Job { lease: true, ..job("a") },
+        Job { due: Some(at(store, 90)), ..job("b") },
+        Job { lease: true, ..to("elsewhere", job("c")) },
+    ];
+    assert_eq!(queue(store, jobs).await, [false, false, true]);
+    assert!(store.due().await.unwrap().is_empty());
+    assert!(lease(store).await.is_empty());
+    clock.advance(Duration::from_secs(60));
+    let leased = lease_one(store).await;
+    assert_eq!((leased.id.0.as_str(), leased.attempts, leased.fence), ("a", 0, 1));
+    clock.advance(Duration::from_secs(30));
+    assert!(names(&lease(store).await).contains(&"b"));
+    // The hold is over for those who commit, too.
+    assert_eq!(queue(store, vec![Job { lease: true, ..job("d") }]).await, [true]);
+}
+
+pub(super) async fn a_cancelled_timer_never_fires(store: &dyn Store, clock: &Clock) {
+    let timer = |id| Job { destination: Destination::timer(), due: Some(at(store, 60)), ..job(id) };
+    queue(store, vec![timer("kept"), timer("cancelled")]).await;
+    let cancel = vec![JobId("cancelled".to_owned()), JobId("unknown".to_owned())];
+    applied(store.commit(&Change { cancel, ..nothing(HERE) }).await.unwrap());
+    clock.advance(Duration::from_secs(60));
+    let fired = store.lease(HERE, &Destination::timer(), 10).await.unwrap();
+    assert_eq!(names(&fired), ["kept"]);
+    // The one that is running loses its job, and does no harm to a later one.
+    let cancel = vec![JobId("kept".to_owned())];
+    applied(store.commit(&Change { cancel, ..nothing(HERE) }).await.unwrap());
+    assert!(!store.settle(&fired[0], &Settlement::Done).await.unwrap());
+    clock.advance(LEASE);
+    assert!(store.due().await.unwrap().is_empty());
+}
+
+pub(super) async fn a_job_is_queued_once(store: &dyn Store, clock: &Clock) {
+    let again = || Job { lease: true, body: b"other".to_vec(), ..job("a") };
+    queue(store, vec![job("a")]).await;
+    assert_eq!(queue(store, vec![again()]).await, [false]);
+    let leased = lease_one(store).await;
+    assert_eq!((leased.body.as_slice(), leased.fence), (b"a".as_slice(), 1));
+    assert_eq!(queue(store, vec![again()]).await, [false]);
+    assert!(lease(store).await.is_empty());
+    assert!(store.settle(&leased, &Settlement::Dead { note: String::new() }).await.unwrap());
+    assert_eq!(queue(store, vec![again(), job("b")]).await, [false, false]);
+    clock.advance(LEASE);
+    assert_eq!(names(&lease(store).await), ["b"]);
+    assert_eq!(store.dead(leased.instance, 10).await.unwrap()[0].body, b"a");
+}
+
+pub(super) async fn partitions_do_not_share_job_ids(store: &dyn Store, _: &Clock) {
+    for partition in [Partition::of(1), Partition::of(2)] {
+        let change = Change { jobs: vec![Job { lease: true, ..job("a") }, job("b")], ..nothing(partition) };
+        assert_eq!(applied(store.commit(&change).await.unwrap()), [true, false]);
+    }
+    let leased = store.lease(Partition::of(1), &there(), 10).await.unwrap();
+    assert_eq!(names(&leased), ["b"]);
+    assert_eq!(leased[0].partition, Partition::of(1));
+    assert!(store.settle(&leased[0], &Settlement::Done).await.unwrap());
+    assert_eq!(names(&store.lease(Partition::of(2), &there(), 10).await.unwrap()), ["b"]);
+}

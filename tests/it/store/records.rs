@@ -1,0 +1,210 @@
+//! One change: what refuses it, and that it lands whole or not at all.
+
+use std::time::Duration;
+
+use countersign::{
+    clock::Clock,
+    domain::VerificationId,
+    store::{Change, Committed, Destination, Index, Job, JobId, RecordKey, Store},
+};
+use futures_util::future::join_all;
+
+use super::fixture::{
+    applied, at, compare, create, digest, id, job, link, list, nothing, record, stored, there, write,
+};
+
+pub(super) async fn a_record_is_found_by_its_id_and_by_its_code(store: &dyn Store, _: &Clock) {
+    let (link, code) = (link(), RecordKey { id: id(), code: None });
+    create(store, link, b"link").await;
+    create(store, code, b"code").await;
+    let found = Some(stored(link.id, 1, b"link"));
+    assert_eq!(store.load(link).await.unwrap(), found);
+    assert_eq!(store.load(RecordKey { code: None, ..link }).await.unwrap(), found);
+    let codes = [(link.id.partition(), link.code.unwrap())];
+    assert_eq!(store.find(None, &codes).await.unwrap().records, [found]);
+    assert_eq!(store.load(code).await.unwrap(), Some(stored(code.id, 1, b"code")));
+    assert_eq!(store.load(RecordKey { id: id(), code: None }).await.unwrap(), None);
+    assert_eq!(store.load(self::link()).await.unwrap(), None);
+}
+
+pub(super) async fn a_change_raises_the_version(store: &dyn Store, _: &Clock) {
+    for key in [link(), RecordKey { id: id(), code: None }] {
+        create(store, key, b"1").await;
+        for version in 1..4_u8 {
+            applied(store.commit(&write(store, key, version.into(), &[version])).await.unwrap());
+            assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, u64::from(version) + 1, &[version])));
+        }
+    }
+}
+
+pub(super) async fn a_stale_change_conflicts(store: &dyn Store, _: &Clock) {
+    let key = link();
+    create(store, key, b"1").await;
+    applied(store.commit(&write(store, key, 1, b"2")).await.unwrap());
+    for expected in [1, 3] {
+        assert_eq!(store.commit(&write(store, key, expected, b"x")).await.unwrap(), Committed::Conflict);
+        assert_eq!(store.commit(&compare(store, key, expected)).await.unwrap(), Committed::Conflict);
+    }
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 2, b"2")));
+}
+
+pub(super) async fn a_missing_record_conflicts(store: &dyn Store, _: &Clock) {
+    let key = link();
+    assert_eq!(store.commit(&write(store, key, 1, b"x")).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.commit(&compare(store, key, 1)).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.load(key).await.unwrap(), None);
+}
+
+pub(super) async fn creating_twice_conflicts(store: &dyn Store, _: &Clock) {
+    for key in [link(), RecordKey { id: id(), code: None }] {
+        create(store, key, b"1").await;
+        assert_eq!(store.commit(&write(store, key, 0, b"x")).await.unwrap(), Committed::Conflict);
+        assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    }
+}
+
+pub(super) async fn the_code_of_another_record_collides(store: &dyn Store, _: &Clock) {
+    let first = link();
+    create(store, first, b"1").await;
+    let second = twin(first);
+    assert_eq!(store.commit(&write(store, second, 0, b"2")).await.unwrap(), Committed::Collision);
+    assert_eq!(store.load(RecordKey { code: None, ..second }).await.unwrap(), None);
+    assert_eq!(store.load(first).await.unwrap(), Some(stored(first.id, 1, b"1")));
+}
+
+pub(super) async fn a_comparison_alone_keeps_the_version(store: &dyn Store, _: &Clock) {
+    let key = link();
+    create(store, key, b"1").await;
+    for _ in 0..3 {
+        applied(store.commit(&compare(store, key, 1)).await.unwrap());
+    }
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+}
+
+pub(super) async fn of_many_changes_at_once_one_is_applied(store: &dyn Store, _: &Clock) {
+    let key = link();
+    create(store, key, b"0").await;
+    let changes: Vec<Change> =
+        (0..64_u8).map(|n| Change { jobs: vec![job(&n.to_string())], ..write(store, key, 1, &[n]) }).collect();
+    let results = join_all(changes.iter().map(|change| store.commit(change))).await;
+    let results: Vec<Committed> = results.into_iter().map(Result::unwrap).collect();
+    let winners: Vec<usize> = (0..64).filter(|&n| matches!(results[n], Committed::Applied { .. })).collect();
+    assert_eq!(winners.len(), 1, "{results:?}");
+    assert_eq!(results.iter().filter(|&result| *result == Committed::Conflict).count(), 63);
+    let winner = u8::try_from(winners[0]).unwrap();
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 2, &[winner])));
+    let jobs = store.lease(key.id.partition(), &there(), 100).await.unwrap();
+    assert_eq!(jobs.into_iter().map(|job| job.body).collect::<Vec<_>>(), [winner.to_string().into_bytes()]);
+}
+
+pub(super) async fn a_change_is_late_from_its_first_invalid_moment_on(store: &dyn Store, clock: &Clock) {
+    let key = link();
+    let end = at(store, 60);
+    let valid = |change: Change| Change { valid_until: Some(end), ..change };
+    applied(store.commit(&valid(write(store, key, 0, b"1"))).await.unwrap());
+    clock.advance(Duration::from_secs(60));
+    for change in [write(store, key, 1, b"2"), compare(store, key, 1), nothing(key.id.partition())] {
+        match store.commit(&valid(change)).await.unwrap() {
+            Committed::Late(time) => assert!(time >= end && time <= store.now(), "{time}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+}
+
+pub(super) async fn a_message_is_answered_once(store: &dyn Store, _: &Clock) {
+    let key = link();
+    let (one, two) = (digest(), digest());
+    let answer = |change: Change, message| Change { answers: Some(message), ..change };
+    applied(store.commit(&answer(write(store, key, 0, b"1"), one)).await.unwrap());
+    let partition = key.id.partition();
+    for change in [write(store, key, 1, b"x"), compare(store, key, 1), nothing(partition)] {
+        assert_eq!(store.commit(&answer(change, one)).await.unwrap(), Committed::Duplicate);
+    }
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    applied(store.commit(&answer(nothing(partition), two)).await.unwrap());
+    assert_eq!(store.commit(&answer(nothing(partition), two)).await.unwrap(), Committed::Duplicate);
+    assert_eq!(store.commit(&answer(write(store, key, 1, b"x"), two)).await.unwrap(), Committed::Duplicate);
+}
+
+pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Clock) {
+    let (key, message) = (link(), digest());
+    create(store, key, b"1").await;
+    applied(store.commit(&Change { answers: Some(message), ..nothing(key.id.partition()) }).await.unwrap());
+    let past = Some(store.now());
+    let mut change = Change { answers: Some(message), valid_until: past, ..write(store, key, 5, b"x") };
+    assert_eq!(store.commit(&change).await.unwrap(), Committed::Duplicate);
+    change.answers = None;
+    assert_eq!(store.commit(&change).await.unwrap(), Committed::Conflict);
+    record(&mut change).expected = 1;
+    assert!(matches!(store.commit(&change).await.unwrap(), Committed::Late(_)));
+}
+
+pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock) {
+    let (key, answered) = (link(), digest());
+    create(store, key, b"1").await;
+    let partition = key.id.partition();
+    let timer = Job { destination: Destination::timer(), ..job("timer") };
+    applied(store.commit(&Change { answers: Some(answered), jobs: vec![timer], ..nothing(partition) }).await.unwrap());
+
+    let index = Index("refused".to_owned());
+    let full = |expected| {
+        let mut change = write(store, key, expected, b"x");
+        change.jobs = vec![job("left"), Job { lease: true, ..job("leased") }];
+        change.cancel = vec![JobId("timer".to_owned())];
+        change.answers = Some(digest());
+        list(&mut change, &index);
+        change
+    };
+    let duplicate = Change { answers: Some(answered), ..full(1) };
+    let stale = full(2);
+    let late = Change { valid_until: Some(store.now()), ..full(1) };
+    let mut collision = full(0);
+    record(&mut collision).key = twin(key);
+    for change in [&duplicate, &stale, &late, &collision] {
+        let refused = store.commit(change).await.unwrap();
+        assert!(!matches!(refused, Committed::Applied { .. }), "{refused:?}");
+    }
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
+    assert_eq!(store.due().await.unwrap(), [(partition, Destination::timer())]);
+    for message in [stale.answers, late.answers, collision.answers] {
+        applied(store.commit(&Change { answers: message, ..nothing(partition) }).await.unwrap());
+    }
+    let landed = full(1);
+    assert_eq!(applied(store.commit(&landed).await.unwrap()), [false, true]);
+    assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(key.id, 2, b"x")]);
+    assert_eq!(store.due().await.unwrap(), [(partition, there())]);
+    let message = Change { answers: landed.answers, ..nothing(partition) };
+    assert_eq!(store.commit(&message).await.unwrap(), Committed::Duplicate);
+}
+
+pub(super) async fn a_forgotten_record_makes_room(store: &dyn Store, _: &Clock) {
+    let (key, index) = (link(), Index("forgotten".to_owned()));
+    let plain = RecordKey { id: id(), code: None };
+    for key in [key, plain] {
+        let mut change = write(store, key, 0, b"1");
+        record(&mut change).retain_until = store.now() + Duration::from_millis(300);
+        list(&mut change, &index);
+        applied(store.commit(&change).await.unwrap());
+        assert!(store.load(key).await.unwrap().is_some());
+    }
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(store.load(key).await.unwrap(), None);
+    assert_eq!(store.load(RecordKey { code: None, ..key }).await.unwrap(), None);
+    assert_eq!(store.find(None, &[(key.id.partition(), key.code.unwrap())]).await.unwrap().records, [None]);
+    assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
+    assert_eq!(store.commit(&write(store, key, 1, b"x")).await.unwrap(), Committed::Conflict);
+    let heir = twin(key);
+    for key in [heir, plain] {
+        create(store, key, b"2").await;
+        assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"2")));
+    }
+}
+
+/// Another record that drew the same code. A code names its partition, so they share that, too.
+fn twin(key: RecordKey) -> RecordKey {
+    let mut bytes = *id().as_bytes();
+    bytes[15] = key.id.as_bytes()[15];
+    RecordKey { id: VerificationId::from_bytes(bytes), ..key }
+}
