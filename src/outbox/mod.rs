@@ -11,7 +11,7 @@ pub mod signature;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -148,8 +148,8 @@ impl Outbox {
             Work::Reply { about, reply, chat_id, subject } => {
                 reply::send(self, &instance, leased, reply::Outgoing { about, reply, chat_id, subject }).await
             }
-            Work::Expire { about } => self.service.expire(&instance, about).await.map(|()| Settlement::Done),
-            Work::Forget { about } => self.service.forget(&instance, about).await.map(|()| Settlement::Done),
+            Work::Expire { about } => self.service.expire(&instance, about).await.map(rung),
+            Work::Forget { about } => self.service.forget(&instance, about).await.map(rung),
         }
     }
 
@@ -171,4 +171,9 @@ impl Outbox {
             }
         }
     }
+}
+
+/// A timer that has rung, or must ring again.
+fn rung(again: Option<Timestamp>) -> Settlement {
+    again.map_or(Settlement::Done, |at| Settlement::Postpone { at })
 }

@@ -1,1 +1,2 @@
+mod redis_server;
 mod store;

@@ -6,8 +6,7 @@
 --      10 created ms  11 index memory ms  12 #indexes  13 #jobs, for each: id, destination, due ms (0: now),
 --      lease (0/1), head, body; then ids of timers to remove
 -- -> {'applied', now, leased...} | {'conflict'|'duplicate'|'collision'|'late', now}
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[1]
+local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[1]
 local function until_of(value) return value and tonumber(value) > now and tonumber(value) end
 local answers = ARGV[3] ~= '0' and until_of(redis.call('GET', KEYS[3]))
 -- The write makes a following WAIT cover the commit that answered first.
@@ -45,4 +44,6 @@ end
 for i = a, #ARGV do
   redis.call('ZREM', KEYS[6], ARGV[i]); redis.call('HDEL', KEYS[5], ARGV[i] .. '|s', ARGV[i] .. '|h', ARGV[i] .. '|b')
 end
+local first = a <= #ARGV and redis.call('ZRANGE', KEYS[6], 0, 0, 'WITHSCORES')
+if first then redis.call(first[2] and 'ZADD' or 'ZREM', KEYS[4], unpack(first[2] and {first[2], 'timer'} or {'timer'})) end
 return out

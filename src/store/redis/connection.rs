@@ -41,6 +41,9 @@ impl Connection {
 
     /// Sends a pipeline of commands that are safe to repeat, and repeats it within the budget.
     pub(super) async fn run(&self, pipeline: &mut Pipeline) -> Result<Vec<Value>, StoreError> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
         pipeline.ignore_errors();
         let deadline = Instant::now() + BUDGET;
         loop {

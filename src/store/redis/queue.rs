@@ -46,6 +46,9 @@ impl RedisStore {
         cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(&destination.0).arg(limit);
         // Confirmed: what a fail-over could still take back must not be acted upon.
         let answer: Vec<Value> = self.confirmed(cmd).await?;
+        if let Some(now) = answer.first() {
+            self.time.observe(reply(now.clone())?);
+        }
         let mut leased = Vec::new();
         for row in answer.get(1..).unwrap_or_default().chunks_exact(5) {
             let [id, fence, attempts, head, body] = row else { continue };

@@ -10,20 +10,20 @@ use jiff::Timestamp;
 use crate::{clock::Clock, domain::time::from_millis};
 
 /// A step of the store's clock that is more than the noise of the network.
-const STEP_MS: i64 = 1_000;
+const STEP_US: i64 = 1_000_000;
 
 pub(super) struct StoreTime {
     start: Instant,
-    /// Store time minus our monotonic time, without the shift of tests.
-    offset: AtomicI64,
+    /// Store time minus our monotonic time in microseconds, without the shift of tests.
+    offset_us: AtomicI64,
     latest: AtomicI64,
     clock: Clock,
 }
 
 impl StoreTime {
     pub(super) fn new(clock: Clock) -> Self {
-        let offset = AtomicI64::new(clock.wall().as_millisecond() - clock.shift_millis());
-        Self { start: Instant::now(), offset, latest: AtomicI64::new(i64::MIN), clock }
+        let offset_us = AtomicI64::new((clock.wall().as_millisecond() - clock.shift_millis()) * 1000);
+        Self { start: Instant::now(), offset_us, latest: AtomicI64::new(i64::MIN), clock }
     }
 
     pub(super) fn shift(&self) -> i64 {
@@ -32,15 +32,16 @@ impl StoreTime {
 
     /// Learns from an answer. The answer was older when it arrived, so the largest offset is the truest.
     pub(super) fn observe(&self, store_millis: i64) {
-        let seen = store_millis - self.shift() - self.elapsed();
-        let known = self.offset.load(Ordering::Relaxed);
-        if seen > known || known - seen > STEP_MS {
-            self.offset.store(seen, Ordering::Relaxed);
+        let seen = (store_millis - self.shift()) * 1000 - self.elapsed_us();
+        let known = self.offset_us.load(Ordering::Relaxed);
+        if seen > known || known - seen > STEP_US {
+            self.offset_us.store(seen, Ordering::Relaxed);
         }
     }
 
+    /// Never ahead of the store by more than its clock's own steps.
     pub(super) fn now(&self) -> Timestamp {
-        let now = self.offset.load(Ordering::Relaxed) + self.elapsed() + self.shift();
+        let now = (self.offset_us.load(Ordering::Relaxed) + self.elapsed_us()) / 1000 + self.shift();
         from_millis(self.latest.fetch_max(now, Ordering::Relaxed).max(now))
     }
 
@@ -49,7 +50,7 @@ impl StoreTime {
         self.clock.wall().as_millisecond() - self.now().as_millisecond()
     }
 
-    fn elapsed(&self) -> i64 {
-        i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX / 4)
+    fn elapsed_us(&self) -> i64 {
+        i64::try_from(self.start.elapsed().as_micros()).unwrap_or(i64::MAX / 4)
     }
 }

@@ -9,6 +9,7 @@ use countersign::{
     store::{
         Change, Committed, Destination, Index, Job, JobId, Leased, RecordChange, RecordKey, Store, Stored,
         embedded::EmbeddedStore,
+        redis::{Durability, RedisStore},
     },
 };
 use jiff::Timestamp;
@@ -34,12 +35,10 @@ pub(super) async fn in_a_directory(clock: &Clock) -> Option<Fixture> {
 pub(super) use in_a_directory as in_a_directory_for_days;
 
 pub(super) async fn in_redis(clock: &Clock) -> Option<Fixture> {
-    redis_store(clock).await
-}
-
-/// WIRE HERE: `crate::redis_server::start()` as the ground, `RedisStore::connect` on its URL as the store.
-async fn redis_store(_clock: &Clock) -> Option<Fixture> {
-    std::future::ready(None).await
+    let server = crate::redis_server::start();
+    let store = RedisStore::new(&server.url(), Durability::Standard, clock.clone()).unwrap();
+    store.probe().await.unwrap();
+    Some(Fixture { store: Box::new(store), _ground: Box::new(server) })
 }
 
 pub(super) fn digest() -> Digest {
@@ -59,8 +58,9 @@ pub(super) fn link() -> RecordKey {
     RecordKey { id: id(), code: Some(digest()) }
 }
 
+/// So many seconds from now, less what a process may be ahead of its store.
 pub(super) fn at(store: &dyn Store, seconds: u64) -> Timestamp {
-    store.now() + Duration::from_secs(seconds)
+    store.now() + Duration::from_secs(seconds) - Duration::from_millis(200)
 }
 
 pub(super) fn stored(id: VerificationId, version: u64, bytes: &[u8]) -> Stored {

@@ -23,7 +23,7 @@ fn dead(note: &str) -> Settlement {
 }
 
 pub(super) async fn a_committed_job_is_leased_in_the_same_step(store: &dyn Store, clock: &Clock) {
-    let before = store.now();
+    let before = at(store, 0);
     assert_eq!(queue(store, vec![leased("a"), job("b")]).await, [true, false]);
     let other = lease_one(store).await;
     assert_eq!((other.id.0.as_str(), other.fence), ("b", 1));
@@ -59,7 +59,7 @@ pub(super) async fn a_lease_that_ran_out_cannot_be_settled(store: &dyn Store, cl
     let zombie = lease_one(store).await;
     clock.advance(LEASE);
     let holder = lease_one(store).await;
-    let settlements = [Settlement::Done, retry(store, 0), Settlement::Postpone { at: store.now() }, dead("zombie")];
+    let settlements = [Settlement::Done, retry(store, 0), Settlement::Postpone { at: at(store, 0) }, dead("zombie")];
     for settlement in &settlements {
         assert!(!store.settle(&zombie, settlement).await.unwrap());
         assert!(lease(store).await.is_empty());
@@ -110,7 +110,7 @@ pub(super) async fn a_job_given_up_is_kept_and_can_be_replayed(store: &dyn Store
     let first = lease_one(store).await;
     assert!(store.settle(&first, &retry(store, 0)).await.unwrap());
     let second = lease_one(store).await;
-    let before = store.now();
+    let before = at(store, 0);
     assert!(store.settle(&second, &dead("410 Gone")).await.unwrap());
     clock.advance(LEASE);
     assert!(lease(store).await.is_empty());

@@ -131,7 +131,7 @@ pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Cl
     let (key, message) = (link(), digest());
     create(store, key, b"1").await;
     applied(store.commit(&Change { answers: Some(message), ..nothing(key.id.partition()) }).await.unwrap());
-    let past = Some(store.now());
+    let past = Some(at(store, 0));
     let mut change = Change { answers: Some(message), valid_until: past, ..write(store, key, 5, b"x") };
     assert_eq!(store.commit(&change).await.unwrap(), Committed::Duplicate);
     change.answers = None;
@@ -158,7 +158,7 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
     };
     let duplicate = Change { answers: Some(answered), ..full(1) };
     let stale = full(2);
-    let late = Change { valid_until: Some(store.now()), ..full(1) };
+    let late = Change { valid_until: Some(at(store, 0)), ..full(1) };
     let mut collision = full(0);
     record(&mut collision).key = twin(key);
     for change in [&duplicate, &stale, &late, &collision] {
@@ -174,6 +174,7 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
     let landed = full(1);
     assert_eq!(applied(store.commit(&landed).await.unwrap()), [false, true]);
     assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(key.id, 2, b"x")]);
+    assert_eq!(store.lease(partition, &Destination::timer(), 10).await.unwrap(), []);
     assert_eq!(store.due().await.unwrap(), [(partition, there())]);
     let message = Change { answers: landed.answers, ..nothing(partition) };
     assert_eq!(store.commit(&message).await.unwrap(), Committed::Duplicate);

@@ -1,0 +1,85 @@
+//! A private Redis, ended with its owner.
+
+use std::{
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+pub(crate) struct RedisServer {
+    child: Child,
+    pub(crate) port: u16,
+    directory: TempDir,
+}
+
+/// Starts `redis-server` on a free port, with an append-only file.
+pub(crate) fn start() -> RedisServer {
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    RedisServer { child: spawn(port, directory.path(), &[]), port, directory }
+}
+
+/// As [`start`], following another one.
+pub(crate) fn start_replica_of(master: &RedisServer) -> RedisServer {
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let replica_of = format!("127.0.0.1 {}", master.port);
+    RedisServer { child: spawn(port, directory.path(), &["--replicaof", &replica_of]), port, directory }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn spawn(port: u16, directory: &std::path::Path, more: &[&str]) -> Child {
+    let port_text = port.to_string();
+    let child = Command::new("redis-server")
+        .args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+        .args(["--appendfsync", "everysec", "--repl-diskless-sync-delay", "0", "--dir"])
+        .arg(directory)
+        .args(more.iter().flat_map(|argument| argument.split(' ')))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed; ./tests/run does it");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "redis-server did not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child
+}
+
+impl RedisServer {
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// `kill -9`, and the same data again.
+    pub(crate) fn crash_and_restart(&mut self) {
+        self.crash();
+        self.child = spawn(self.port, self.directory.path(), &[]);
+    }
+
+    pub(crate) fn crash(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(self.port, self.directory.path(), &[]);
+    }
+
+    pub(crate) fn connection(&self) -> redis::Connection {
+        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
