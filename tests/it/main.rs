@@ -1,2 +1,5 @@
+mod app;
+mod fakes;
+mod flow;
 mod redis_server;
 mod store;

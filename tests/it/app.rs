@@ -1,0 +1,317 @@
+//! The daemon under test, in this process, on real sockets, over a real store.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use countersign::{
+    app::{self, Application},
+    clock::Clock,
+    config::{self, Faults},
+    egress::{Egress, Policy},
+    gateway::Purpose,
+    outbox::Outbox,
+    service::Service,
+};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::{Request, Response};
+use serde_json::{Value, json};
+use sha2::Sha512;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fakes::Fake,
+    redis_server::{self, RedisServer},
+};
+
+pub(crate) const WAHA: &str = "5f0c2a90-0000-4000-8000-000000000001";
+pub(crate) const META: &str = "5f0c2a90-0000-4000-8000-000000000002";
+pub(crate) const TOKEN: &str = "cst_test-token-of-the-first-instance";
+pub(crate) const META_TOKEN: &str = "cst_test-token-of-the-second-instance";
+pub(crate) const CALLBACK_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub(crate) const WAHA_KEY: &str = "waha-hmac-key-0123456789abcdef";
+pub(crate) const META_SECRET: &str = "meta-app-secret-0123456789abcdef";
+pub(crate) const API_KEY: &str = "waha-api-key-0123456789";
+pub(crate) const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+/// What the daemon keeps its state in; survives a restart of the daemon.
+pub(crate) enum Ground {
+    Directory(TempDir),
+    Redis(Arc<RedisServer>),
+}
+
+impl Ground {
+    pub(crate) fn directory() -> Self {
+        Self::Directory(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn redis() -> Self {
+        Self::Redis(Arc::new(redis_server::start()))
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Directory(directory) => format!("embedded:{}", directory.path().display()),
+            Self::Redis(server) => server.url(),
+        }
+    }
+}
+
+/// The world: gateway, app, store. Daemons come and go in it.
+pub(crate) struct World {
+    pub(crate) gateway: Fake,
+    pub(crate) receiver: Fake,
+    pub(crate) ground: Ground,
+    /// Lines for every `[[instance]]`.
+    pub(crate) extra: String,
+    /// Lines before the first table.
+    pub(crate) top: String,
+    pub(crate) clock: Clock,
+}
+
+impl World {
+    pub(crate) fn new(ground: Ground) -> Self {
+        let (extra, top) = (String::new(), String::new());
+        Self { gateway: Fake::start(), receiver: Fake::start(), ground, extra, top, clock: Clock::default() }
+    }
+
+    pub(crate) fn config(&self, listen: &str, operator: &str) -> String {
+        let (gateway, receiver, store, extra, top) =
+            (&self.gateway.url, &self.receiver.url, self.ground.url(), &self.extra, &self.top);
+        let digest = |token: &str| {
+            let digest = countersign::domain::keys::sha256(token.as_bytes());
+            digest.iter().fold("sha256:".to_owned(), |out, byte| format!("{out}{byte:02x}"))
+        };
+        let (first, second) = (digest(TOKEN), digest(META_TOKEN));
+        format!(
+            r#"
+public_url = "http://127.0.0.1:1"
+listen = "{listen}"
+operator_listen = "{operator}"
+key = "{KEY}"
+{top}
+[store]
+url = "{store}"
+[log]
+format = "text"
+level = "trace"
+[shutdown]
+drain_delay = "0s"
+grace = "5s"
+[[instance]]
+id = "{WAHA}"
+name = "Harbour"
+number = "+447700900999"
+tokens = ["{first}"]
+callback_secrets = ["{CALLBACK_SECRET}"]
+callback_url = "{receiver}/default"
+allow_http_callbacks = true
+callback_allow_networks = ["127.0.0.0/8"]
+redirect_urls = ["https://app.example.org/in"]
+{extra}
+[instance.gateway]
+kind = "waha"
+url = "{gateway}"
+api_key = "{API_KEY}"
+webhook_secret = "{WAHA_KEY}"
+[[instance]]
+id = "{META}"
+name = "Meta"
+number = "+12025550142"
+tokens = ["{second}"]
+callback_secrets = ["{CALLBACK_SECRET}"]
+callback_url = "{receiver}/meta"
+allow_http_callbacks = true
+callback_allow_networks = ["127.0.0.0/8"]
+{extra}
+[instance.gateway]
+kind = "cloud-api"
+url = "{gateway}"
+phone_number_id = "777"
+access_token = "meta-access-token-0123456789"
+webhook_secret = "{META_SECRET}"
+"#
+        )
+    }
+
+    pub(crate) async fn start(&self) -> Daemon {
+        let mut faults = Faults::default();
+        let text = self.config("127.0.0.1:0", "127.0.0.1:0");
+        let config = config::load(Some(&text), HashMap::new(), &[], &mut faults);
+        let config = config.unwrap_or_else(|| panic!("{faults}"));
+        let instances = app::instances(&config, Purpose::Serve, &mut faults);
+        assert!(faults.is_empty(), "{faults}");
+        let application = Application::build(&config, instances, self.clock.clone()).await.unwrap();
+        let client = client();
+        let base = format!("http://{}", application.public_address().unwrap());
+        let operator = format!("http://{}", application.operator_address().unwrap());
+        let (service, outbox) = (Arc::clone(&application.service), Arc::clone(&application.outbox));
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(application.run(stop.clone()));
+        Daemon { base, operator, client, service, outbox, stop, running, clock: self.clock.clone() }
+    }
+}
+
+pub(crate) fn client() -> Egress {
+    Egress::new(Policy { anywhere: true, http: true, ..Policy::default() })
+}
+
+pub(crate) struct Daemon {
+    pub(crate) base: String,
+    pub(crate) operator: String,
+    pub(crate) client: Egress,
+    pub(crate) service: Arc<Service>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) clock: Clock,
+    stop: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+/// An answer of the daemon, with its body as JSON where it is JSON.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) text: String,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn data(&self, name: &str) -> &Value {
+        &self.json["data"][name]
+    }
+
+    pub(crate) fn text_of(&self, name: &str) -> String {
+        self.data(name).as_str().unwrap_or_else(|| panic!("{name} in {}", self.text)).to_owned()
+    }
+}
+
+impl From<Response<Vec<u8>>> for Answer {
+    fn from(response: Response<Vec<u8>>) -> Self {
+        let text = String::from_utf8_lossy(response.body()).into_owned();
+        let json = serde_json::from_str(&text).unwrap_or_default();
+        Self { status: response.status().as_u16(), headers: response.headers().clone(), text, json }
+    }
+}
+
+impl Daemon {
+    pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> Answer {
+        self.client.send(request).await.unwrap().into()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.get_as(TOKEN, path).await
+    }
+
+    pub(crate) async fn get_as(&self, token: &str, path: &str) -> Answer {
+        let request = Request::get(format!("{}{path}", self.base)).header("authorization", format!("Bearer {token}"));
+        self.send(request.body(Vec::new()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.post_with(path, body, &[]).await
+    }
+
+    pub(crate) async fn post_with(&self, path: &str, body: Value, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::post(format!("{}{path}", self.base)).header("content-type", "application/json");
+        if !headers.iter().any(|(name, _)| *name == "authorization") {
+            request = request.header("authorization", format!("Bearer {TOKEN}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.to_string().into_bytes()).unwrap()).await
+    }
+
+    /// Mints on the first instance.
+    pub(crate) async fn mint(&self, body: Value) -> Answer {
+        self.post(&format!("/api/otp/v2/{WAHA}/generate-link"), body).await
+    }
+
+    /// Mints and insists.
+    pub(crate) async fn link(&self, body: Value) -> Link {
+        let answer = self.mint(body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        Link { uuid: answer.text_of("uuid"), code: answer.text_of("code"), text: answer.text_of("text") }
+    }
+
+    /// A person's message through WAHA, from a number.
+    pub(crate) async fn says(&self, number: &str, id: &str, text: &str) -> Answer {
+        self.waha(&message(number, id, text, self.clock.wall().as_second())).await
+    }
+
+    pub(crate) async fn waha(&self, body: &Value) -> Answer {
+        self.send(signed_waha(&self.base, body)).await
+    }
+
+    pub(crate) async fn status(&self, uuid: &str) -> String {
+        self.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await.text_of("status")
+    }
+
+    /// Works off everything that is due now and waits for it.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..200 {
+            self.outbox.poll().await.unwrap();
+            self.outbox.idle().await;
+            if self.service.store.due().await.unwrap().is_empty() {
+                return;
+            }
+        }
+        panic!("work stays due: {:?}", self.service.store.due().await.unwrap());
+    }
+
+    pub(crate) async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.settle().await;
+    }
+
+    /// Ends in order, with nothing left that is due.
+    pub(crate) async fn finish(self) {
+        self.settle().await;
+        self.stop().await;
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(10), self.running).await.expect("it stops").unwrap().unwrap();
+    }
+
+    /// As if the process had died: nothing is drained.
+    pub(crate) fn vanish(self) {
+        self.running.abort();
+    }
+}
+
+pub(crate) struct Link {
+    pub(crate) uuid: String,
+    pub(crate) code: String,
+    pub(crate) text: String,
+}
+
+pub(crate) fn message(number: &str, id: &str, text: &str, timestamp: i64) -> Value {
+    json!({
+        "id": format!("evt_{id}"), "event": "message", "session": "default", "engine": "NOWEB",
+        "payload": {
+            "id": format!("false_{number}@c.us_{id}"), "timestamp": timestamp, "from": format!("{number}@c.us"),
+            "fromMe": false, "source": "app", "body": text, "hasMedia": false,
+            "_data": { "pushName": "Mara" },
+        },
+    })
+}
+
+pub(crate) fn signed_waha(base: &str, body: &Value) -> Request<Vec<u8>> {
+    let body = body.to_string().into_bytes();
+    let mut mac = Hmac::<Sha512>::new_from_slice(WAHA_KEY.as_bytes()).unwrap();
+    mac.update(&body);
+    let hex = mac.finalize().into_bytes().iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"));
+    Request::post(format!("{base}/webhooks/{WAHA}"))
+        .header("content-type", "application/json")
+        .header("x-webhook-hmac", hex)
+        .header("x-webhook-hmac-algorithm", "sha512")
+        .body(body)
+        .unwrap()
+}

@@ -1,0 +1,129 @@
+//! The world around the daemon, on real sockets: an app that receives callbacks, and a gateway that sends.
+
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer,
+    dev::ServerHandle,
+    web::{self, Bytes, Data},
+};
+use serde_json::Value;
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Arrived {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    arrived: Mutex<Vec<Arrived>>,
+    /// What it answers; 0 is 200.
+    status: AtomicU16,
+    /// How many more requests get `status`; afterwards 200.
+    failing: AtomicU64,
+    delay_ms: AtomicU64,
+    retry_after: Mutex<Option<String>>,
+}
+
+/// A server that remembers what it got and answers as told.
+pub(crate) struct Fake {
+    state: Arc<State>,
+    pub(crate) url: String,
+    handle: ServerHandle,
+}
+
+impl Fake {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(State::default());
+        let data = Data::from(Arc::clone(&state));
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(data.clone())
+                .app_data(web::PayloadConfig::new(1 << 22))
+                .default_service(web::to(answer))
+        });
+        let server = server.workers(1).disable_signals().shutdown_timeout(0).listen(listener).unwrap().run();
+        let handle = server.handle();
+        tokio::spawn(server);
+        Self { state, url, handle }
+    }
+
+    pub(crate) fn arrived(&self) -> Vec<Arrived> {
+        self.state.arrived.lock().unwrap().clone()
+    }
+
+    /// Waits until `count` requests have arrived; more is a failure of the test.
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<Arrived> {
+        for _ in 0..1000 {
+            if self.arrived().len() >= count {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let arrived = self.arrived();
+        assert_eq!(
+            arrived.len(),
+            count,
+            "{:?}",
+            arrived.iter().map(|a| String::from_utf8_lossy(&a.body).into_owned()).collect::<Vec<_>>()
+        );
+        arrived
+    }
+
+    /// The next `count` requests get this status.
+    pub(crate) fn fail(&self, status: u16, count: u64) {
+        self.state.status.store(status, Ordering::SeqCst);
+        self.state.failing.store(count, Ordering::SeqCst);
+    }
+
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.state.delay_ms.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn retry_after(&self, value: &str) {
+        *self.state.retry_after.lock().unwrap() = Some(value.to_owned());
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        drop(self.handle.stop(false));
+    }
+}
+
+async fn answer(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
+    let arrived = Arrived { path: request.uri().to_string(), headers: headers.collect(), body: body.to_vec() };
+    state.arrived.lock().unwrap().push(arrived);
+    tokio::time::sleep(Duration::from_millis(state.delay_ms.load(Ordering::SeqCst))).await;
+    let failing = state.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+    let status = if failing { state.status.load(Ordering::SeqCst) } else { 200 };
+    let mut response = HttpResponse::build(actix_web::http::StatusCode::from_u16(status).unwrap());
+    if let (true, Some(value)) = (failing, state.retry_after.lock().unwrap().as_ref()) {
+        response.insert_header(("retry-after", value.as_str()));
+    }
+    response.json(serde_json::json!({ "id": "true_447700900123@c.us_REPLY" }))
+}

@@ -1,0 +1,197 @@
+//! The whole flow from outside, once per store.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign::domain::keys::sha256;
+use serde_json::json;
+
+use crate::app::{CALLBACK_SECRET, Daemon, Ground, Link, WAHA, World};
+
+macro_rules! on_both_stores {
+    ($($case:ident)*) => {
+        mod embedded {$(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() { super::$case(super::Ground::directory()).await; }
+        )*}
+        mod redis {$(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() { super::$case(super::Ground::redis()).await; }
+        )*}
+    };
+}
+pub(crate) use on_both_stores;
+
+on_both_stores! {
+    a_person_proves_a_chat_and_the_app_learns_it
+    the_challenge_binds_the_redeem
+    a_disputed_link_is_worth_nothing
+}
+
+/// The hidden field of a page.
+pub(crate) fn form_field(page: &str) -> String {
+    page.split("name=\"form\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+}
+
+/// The path of the hosted link in a reply.
+pub(crate) fn link_in(reply: &str) -> String {
+    let start = reply.find("/o/").unwrap_or_else(|| panic!("{reply}"));
+    reply[start..].split_whitespace().next().unwrap().to_owned()
+}
+
+pub(crate) async fn tap(app: &Daemon, path: &str, field: &str) -> crate::app::Answer {
+    let request = http::Request::post(format!("{}{path}", app.base))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("form={field}").into_bytes())
+        .unwrap();
+    app.send(request).await
+}
+
+async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let hook = |name: &str| format!("{}/{name}", world.receiver.url);
+    let answer = app
+        .mint(json!({
+            "name": "Harbour", "expires": 900, "client_ref": "cart 7", "metadata": {"a": [1]}, "state": "st 1",
+            "message": {
+                "prompt": "Sign me in to <name>", "success": "Hi <name>: {link} (<code>)",
+                "failed": "no", "expired": "Code {code} is too old",
+            },
+            "callback": {"success": hook("ok"), "failed": hook("bad")},
+        }))
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.json["success"], true);
+    assert_eq!(answer.json["message"], "OTP link request created successfully");
+    let (uuid, code) = (answer.text_of("uuid"), answer.text_of("code"));
+    assert_eq!(code.len(), 14);
+    assert_eq!(answer.data("status"), "pending");
+    assert_eq!(answer.data("otp_type"), "link");
+    assert!(answer.data("chat_id").is_null());
+    assert!(answer.text_of("created_at").ends_with("+00:00"));
+    let wa_me = answer.text_of("whatsapp_link");
+    let expected = format!(
+        "https://wa.me/447700900999?text=Sign%20me%20in%20to%20Harbour%20%5B{code}%5D%20-%20DO%20NOT%20CHANGE%20THIS%20MESSAGE"
+    );
+    assert_eq!(wa_me, expected);
+
+    let sent = answer.text_of("text");
+    let heard = app.says("447700900123", "AAA1", &sent).await;
+    assert_eq!((heard.status, heard.text.as_str()), (200, ""));
+    assert_eq!(app.status(&uuid).await, "verified");
+
+    let reply = &world.gateway.wait_for(1).await[0];
+    assert_eq!(reply.path, "/api/sendText");
+    assert_eq!(reply.header("x-api-key"), crate::app::API_KEY);
+    assert_eq!(reply.json()["chatId"], "447700900123@c.us");
+    let text = reply.json()["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("Hi Harbour: http://127.0.0.1:1/o/") && text.ends_with(&format!("({code})")), "{text}");
+
+    let callback = &world.receiver.wait_for(1).await[0];
+    assert_eq!(callback.path, "/ok");
+    let body = callback.json();
+    assert_eq!(body["type"], "link.verified");
+    assert_eq!(body["data"]["uuid"], uuid);
+    assert_eq!(body["data"]["chat_id"], "447700900123@c.us");
+    assert_eq!(body["data"]["subject"], json!({"kind": "phone", "value": "+447700900123"}));
+    assert_eq!(body["data"]["push_name"], "Mara");
+    assert_eq!(body["data"]["client_ref"], "cart 7");
+    assert_eq!(body["data"]["metadata"], json!({"a": [1]}));
+    assert_eq!(body["data"]["completion"], json!({"mode": "anywhere", "state": "offered"}));
+    assert!(!callback.json().to_string().contains(&code), "a callback never holds the code");
+    let library = standardwebhooks::Webhook::new(CALLBACK_SECRET).unwrap();
+    let mut headers = http::HeaderMap::new();
+    for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+        headers.insert(http::HeaderName::from_static(name), callback.header(name).parse().unwrap());
+    }
+    library.verify(&callback.body, &headers).unwrap();
+
+    let path = link_in(&text);
+    for _ in 0..3 {
+        let page = app.get(&path).await;
+        assert_eq!(page.status, 200);
+        assert!(page.text.contains("+44••••••••23"), "{}", page.text);
+        let policy = page.header("content-security-policy");
+        assert!(policy.contains("default-src 'none'") && policy.contains("form-action 'self' https://app.example.org"));
+        assert_eq!(page.header("referrer-policy"), "same-origin");
+        assert_eq!(page.header("cache-control"), "no-store");
+    }
+    let field = form_field(&app.get(&path).await.text);
+    assert_eq!(tap(&app, &path, "forged").await.status, 422);
+    let tapped = tap(&app, &path, &field).await;
+    assert_eq!(tapped.status, 303, "{}", tapped.text);
+    let location = url::Url::parse(tapped.header("location")).unwrap();
+    assert!(location.as_str().starts_with("https://app.example.org/in?uuid="));
+    let query: std::collections::HashMap<_, _> = location.query_pairs().into_owned().collect();
+    assert_eq!((query["uuid"].as_str(), query["state"].as_str()), (uuid.as_str(), "st 1"));
+    assert_eq!(tap(&app, &path, &field).await.status, 410, "one use");
+
+    let redeem = format!("/api/otp/v2/{WAHA}/redeem");
+    let redeemed = app.post(&redeem, json!({"token": query["token"]})).await;
+    assert_eq!(redeemed.status, 200, "{}", redeemed.text);
+    assert_eq!(redeemed.data("subject"), &json!({"kind": "phone", "value": "+447700900123"}));
+    assert_eq!(redeemed.data("metadata"), &json!({"a": [1]}));
+    assert_eq!(app.post(&redeem, json!({"token": query["token"]})).await.status, 422, "one use");
+    let callbacks = world.receiver.wait_for(2).await;
+    assert_eq!(callbacks[1].json()["type"], "link.redeemed");
+    assert_eq!(callbacks[1].path, "/default");
+
+    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
+    let events: Vec<&str> =
+        shown.data("timeline").as_array().unwrap().iter().map(|entry| entry["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["created", "verified", "completed", "redeemed"]);
+    assert_eq!(shown.text_of("whatsapp_link"), wa_me, "the link is made again from the record");
+    app.finish().await;
+}
+
+async fn verified(world: &World, app: &Daemon, body: serde_json::Value) -> (Link, String) {
+    let link = app.link(body).await;
+    assert_eq!(app.says("447700900123", "M1", &link.text).await.status, 200);
+    let reply = world.gateway.wait_for(1).await[0].json()["text"].as_str().unwrap().to_owned();
+    (link, link_in(&reply))
+}
+
+async fn redirect_token(app: &Daemon, path: &str) -> String {
+    let field = form_field(&app.get(path).await.text);
+    let tapped = tap(app, path, &field).await;
+    let location = url::Url::parse(tapped.header("location")).unwrap();
+    location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned()
+}
+
+async fn the_challenge_binds_the_redeem(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let verifier = "the-verifier-that-stays-in-the-session";
+    let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
+    let (_, path) = verified(&world, &app, json!({"challenge": challenge})).await;
+    assert_eq!(world.receiver.wait_for(1).await[0].json()["data"]["completion"]["mode"], "same_browser");
+    let token = redirect_token(&app, &path).await;
+    let redeem = format!("/api/otp/v2/{WAHA}/redeem");
+    for wrong in [json!({"token": token}), json!({"token": token, "verifier": "wrong"})] {
+        assert_eq!(app.post(&redeem, wrong).await.json["code"], "token_refused");
+    }
+    let foreign = app
+        .post_with(
+            &format!("/api/otp/v2/{}/redeem", crate::app::META),
+            json!({"token": token, "verifier": verifier}),
+            &[("authorization", &format!("Bearer {}", crate::app::META_TOKEN))],
+        )
+        .await;
+    assert_eq!(foreign.json["code"], "token_refused", "another tenant's token is as good as none");
+    assert_eq!(app.post(&redeem, json!({"token": token, "verifier": verifier})).await.status, 200);
+    app.finish().await;
+}
+
+async fn a_disputed_link_is_worth_nothing(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let (link, path) = verified(&world, &app, json!({})).await;
+    let field = form_field(&app.get(&path).await.text);
+    let token = redirect_token(&app, &path).await;
+    assert_eq!(tap(&app, &format!("{path}/dispute"), &field).await.status, 200);
+    let answer = app.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({"token": token})).await;
+    assert_eq!(answer.json["code"], "token_refused");
+    assert_eq!(app.status(&link.uuid).await, "verified");
+    assert_eq!(world.receiver.wait_for(2).await[1].json()["type"], "link.disputed");
+    assert_eq!(app.get(&path).await.status, 410);
+    app.finish().await;
+}
