@@ -93,7 +93,9 @@ fn verdict(gateway: &dyn Gateway, webhook: &Webhook<'_>) -> Value {
     let is_get = webhook.method == Method::GET;
     if let Err(why) = gateway.authenticate(webhook) {
         let (status, kind) = if is_get { (403, "handshake") } else { (401, "ignore") };
-        let event = json!({ "kind": kind, "reason": "unauthenticated", "status": status });
+        let event = json!({
+            "kind": kind, "reason": "unauthenticated", "status": status, "from_me": false, "group": false,
+        });
         return json!({
             "auth": "reject", "reason": why.0,
             "response": { "status": status, "body": null }, "events": [event],

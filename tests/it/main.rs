@@ -1,5 +1,10 @@
 mod app;
+mod callbacks;
 mod fakes;
 mod flow;
+mod gateways;
+mod layers;
+mod matching;
+mod protocol;
 mod redis_server;
 mod store;

@@ -1,0 +1,206 @@
+//! Callbacks: never lost, on the printed schedule, isolated from one another.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    app::{Daemon, Ground, WAHA, World},
+    fakes::Fake,
+    flow::on_both_stores,
+};
+
+on_both_stores! {
+    a_failing_receiver_is_tried_on_schedule_and_the_body_never_changes
+    what_is_given_up_can_be_replayed_under_its_id
+    gone_ends_the_job_at_once
+    retry_after_only_delays
+    redirects_are_not_followed
+    a_slow_receiver_delays_nobody_else
+    a_closed_address_is_never_reached
+    a_failing_gateway_does_not_hold_the_callback_and_late_replies_are_dropped
+    erased_after_a_day_and_gone_after_a_week
+}
+
+async fn verified(app: &Daemon, id: &str, body: serde_json::Value) -> String {
+    let link = app.link(body).await;
+    app.says("447700900123", id, &link.text).await;
+    link.uuid
+}
+
+async fn dead(app: &Daemon) -> serde_json::Value {
+    let answer = app.get(&format!("/api/otp/v2/{WAHA}/callbacks")).await;
+    answer.data("callbacks").clone()
+}
+
+async fn a_failing_receiver_is_tried_on_schedule_and_the_body_never_changes(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    world.receiver.fail(500, 4);
+    verified(&app, "A", json!({})).await;
+    app.settle().await;
+    // 2, 5, 15 and 60 seconds, each with up to a fifth more.
+    for (count, base) in [(1, 2.0), (2, 5.0), (3, 15.0), (4, 60.0)] {
+        assert_eq!(world.receiver.arrived().len(), count);
+        app.advance(Duration::from_secs_f64(base - 1.0)).await;
+        assert_eq!(world.receiver.arrived().len(), count, "too early after attempt {count}");
+        app.advance(Duration::from_secs_f64(base * 0.2 + 2.0)).await;
+    }
+    let arrived = world.receiver.wait_for(5).await;
+    let (id, body) = (arrived[0].header("webhook-id").to_owned(), arrived[0].body.clone());
+    assert!(arrived.iter().all(|attempt| attempt.header("webhook-id") == id && attempt.body == body));
+    let stamps: Vec<i64> = arrived.iter().map(|attempt| attempt.header("webhook-timestamp").parse().unwrap()).collect();
+    assert!(stamps.windows(2).all(|pair| pair[0] < pair[1]), "each attempt signs its own time");
+    app.finish().await;
+}
+
+async fn what_is_given_up_can_be_replayed_under_its_id(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    world.receiver.fail(503, 13);
+    let uuid = verified(&app, "A", json!({})).await;
+    app.settle().await;
+    for _ in 0..14 {
+        app.advance(Duration::from_hours(30)).await;
+    }
+    assert_eq!(world.receiver.arrived().len(), 13, "thirteen attempts");
+    let listed = dead(&app).await;
+    assert_eq!(listed[0]["uuid"], uuid);
+    assert_eq!((&listed[0]["attempts"], &listed[0]["last_error"]), (&json!(13), &json!("status 503")));
+    let id = listed[0]["id"].as_str().unwrap();
+    let replay = app.post(&format!("/api/otp/v2/{WAHA}/callbacks/{id}/replay"), json!({})).await;
+    assert_eq!(replay.status, 200, "{}", replay.text);
+    app.settle().await;
+    let arrived = world.receiver.wait_for(14).await;
+    assert_eq!(arrived[13].header("webhook-id"), arrived[0].header("webhook-id"));
+    assert_eq!(dead(&app).await, json!([]));
+    assert_eq!(app.post(&format!("/api/otp/v2/{WAHA}/callbacks/{id}/replay"), json!({})).await.status, 404);
+    app.finish().await;
+}
+
+async fn gone_ends_the_job_at_once(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    world.receiver.fail(410, 1);
+    verified(&app, "A", json!({})).await;
+    app.settle().await;
+    app.advance(Duration::from_hours(1)).await;
+    assert_eq!(world.receiver.arrived().len(), 1);
+    assert_eq!(dead(&app).await[0]["last_error"], "410 Gone");
+    app.finish().await;
+}
+
+async fn retry_after_only_delays(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    world.receiver.fail(429, 1);
+    world.receiver.retry_after("600");
+    verified(&app, "A", json!({})).await;
+    app.settle().await;
+    app.advance(Duration::from_secs(595)).await;
+    assert_eq!(world.receiver.arrived().len(), 1);
+    app.advance(Duration::from_secs(10)).await;
+    world.receiver.wait_for(2).await;
+    app.finish().await;
+}
+
+async fn redirects_are_not_followed(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let trap = Fake::start();
+    for (index, status) in [301, 302, 307, 308].into_iter().enumerate() {
+        world.receiver.fail(status, 1);
+        verified(&app, &format!("A{index}"), json!({})).await;
+        app.settle().await;
+    }
+    assert!(trap.arrived().is_empty());
+    assert_eq!(world.receiver.arrived().len(), 4);
+    app.advance(Duration::from_secs(5)).await;
+    world.receiver.wait_for(8).await;
+    app.finish().await;
+}
+
+async fn a_slow_receiver_delays_nobody_else(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let slow = Fake::start();
+    slow.delay(Duration::from_secs(3));
+    for index in 0..12 {
+        let url = format!("{}/slow", slow.url);
+        verified(&app, &format!("S{index}"), json!({"callback": {"success": url}})).await;
+    }
+    verified(&app, "Q", json!({})).await;
+    world.receiver.wait_for(1).await;
+    assert!(slow.arrived().len() <= 8, "a destination gets no more than its slots");
+    slow.delay(Duration::ZERO);
+    slow.wait_for(12).await;
+    app.finish().await;
+}
+
+async fn a_closed_address_is_never_reached(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let ours = app.base.rsplit(':').next().unwrap().to_owned();
+    for (index, url) in [
+        "http://169.254.169.254/latest".to_owned(),
+        "http://10.0.0.1/x".to_owned(),
+        "http://[::1]:1/x".to_owned(),
+        "http://2130706434:9/x".replace("2130706434", "3232235777"),
+        format!("http://0x7f.1:{ours}/api"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        verified(&app, &format!("F{index}"), json!({"callback": {"success": url}})).await;
+    }
+    app.settle().await;
+    // The daemon's own port is only known after binding; port 0 in this test keeps it out of the closed list,
+    // so the last one fails for another reason: our API refuses it.
+    for _ in 0..14 {
+        app.advance(Duration::from_hours(30)).await;
+    }
+    let listed = dead(&app).await;
+    let notes: Vec<&str> = listed.as_array().unwrap().iter().map(|job| job["last_error"].as_str().unwrap()).collect();
+    assert_eq!(notes.iter().filter(|note| **note == "forbidden_target").count(), 4, "{notes:?}");
+    app.finish().await;
+}
+
+async fn a_failing_gateway_does_not_hold_the_callback_and_late_replies_are_dropped(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    world.gateway.fail(500, 2);
+    verified(&app, "A", json!({})).await;
+    world.receiver.wait_for(1).await;
+    app.settle().await;
+    app.advance(Duration::from_secs(3)).await;
+    app.advance(Duration::from_secs(7)).await;
+    assert_eq!(world.gateway.arrived().len(), 3, "2 and 5 seconds later");
+    world.gateway.fail(500, 1);
+    verified(&app, "B", json!({})).await;
+    app.settle().await;
+    app.advance(Duration::from_secs(200)).await;
+    assert_eq!(world.gateway.arrived().len(), 4, "too late to be sent");
+    world.gateway.fail(401, 1);
+    verified(&app, "C", json!({})).await;
+    app.settle().await;
+    app.advance(Duration::from_secs(60)).await;
+    assert_eq!(world.gateway.arrived().len(), 5, "a logged-out number is not hammered");
+    app.finish().await;
+}
+
+async fn erased_after_a_day_and_gone_after_a_week(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let uuid = verified(&app, "A", json!({"chatId": "447700900123@c.us"})).await;
+    app.settle().await;
+    let path = format!("/api/otp/v2/{WAHA}/requests/{uuid}");
+    app.advance(Duration::from_hours(23)).await;
+    assert_eq!(app.get(&path).await.data("chat_id"), "447700900123@c.us");
+    app.advance(Duration::from_hours(2)).await;
+    let erased = app.get(&path).await;
+    assert_eq!(erased.data("status"), "verified");
+    assert!(erased.data("chat_id").is_null() && erased.data("subject").is_null(), "{}", erased.text);
+    app.advance(Duration::from_hours(24 * 7)).await;
+    assert_eq!(app.get(&path).await.status, 404);
+    app.finish().await;
+}

@@ -1,0 +1,324 @@
+//! One code, one success: whoever sends it, however often, on however many replicas.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    app::{Ground, META, META_SECRET, META_TOKEN, World, message, signed_waha},
+    flow::on_both_stores,
+};
+
+on_both_stores! {
+    of_many_senders_one_succeeds
+    a_redelivered_message_has_one_effect
+    a_bound_link_accepts_only_its_chat
+    an_expired_code_is_told_from_an_unknown_one
+    expiry_is_told_on_time_without_anybody_looking
+    only_direct_text_counts
+    several_live_codes_verify_nothing
+    a_hidden_number_is_answered_kindly
+    strangers_hear_nothing_and_guessers_are_stopped
+    another_instances_code_is_unknown
+    a_message_from_long_ago_is_not_answered
+    meta_batches_and_senders_without_a_phone
+    a_person_taps_twice
+}
+
+fn events(world: &World) -> Vec<String> {
+    world.receiver.arrived().iter().map(|callback| callback.json()["type"].as_str().unwrap().to_owned()).collect()
+}
+
+fn replies(world: &World) -> Vec<String> {
+    world.gateway.arrived().iter().map(|reply| reply.json()["text"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn of_many_senders_one_succeeds(ground: Ground) {
+    let world = World::new(ground);
+    let (one, two) = match &world.ground {
+        // The embedded store is for one process.
+        Ground::Directory(_) => (world.start().await, None),
+        Ground::Redis(_) => (world.start().await, Some(world.start().await)),
+    };
+    let link = one.link(json!({})).await;
+    let now = one.clock.wall().as_second();
+    let mut sending = Vec::new();
+    for index in 0..60 {
+        let app = if index % 2 == 1 { two.as_ref().unwrap_or(&one) } else { &one };
+        let message = message(&format!("4477009001{index:02}"), &format!("M{index}"), &link.text, now);
+        let request = signed_waha(&app.base, &message);
+        let client = app.client.clone();
+        sending.push(tokio::spawn(async move { client.send(request).await.unwrap().status().as_u16() }));
+    }
+    for sent in sending {
+        assert_eq!(sent.await.unwrap(), 200);
+    }
+    one.settle().await;
+    world.receiver.wait_for(1).await;
+    assert_eq!(events(&world), ["link.verified"]);
+    let successes = replies(&world).iter().filter(|text| text.contains("/o/")).count();
+    assert_eq!(successes, 1);
+    assert_eq!(replies(&world).len(), 60, "each sender hears something once");
+    if let Some(two) = two {
+        two.finish().await;
+    }
+    one.finish().await;
+}
+
+async fn a_redelivered_message_has_one_effect(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    for _ in 0..5 {
+        assert_eq!(app.says("447700900123", "SAME", &link.text).await.status, 200);
+    }
+    // WAHA also reports one message under its LID and as message.any.
+    let now = app.clock.wall().as_second();
+    let mut lid = message("447700900123", "SAME", &link.text, now);
+    lid["payload"]["id"] = json!("false_190000000000117@lid_SAME");
+    lid["payload"]["from"] = json!("190000000000117@lid");
+    lid["event"] = json!("message.any");
+    assert_eq!(app.waha(&lid).await.status, 200);
+    app.settle().await;
+    assert_eq!(events(&world), ["link.verified"]);
+    assert_eq!(replies(&world).len(), 1);
+    app.finish().await;
+}
+
+async fn a_bound_link_accepts_only_its_chat(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nfailure_replies_per_10m = 0\n".to_owned();
+    let app = world.start().await;
+    let link = app.link(json!({"chatId": "+55 11987654321".replace(' ', ""), "message": {"failed": "not you"}})).await;
+    for (id, wrong) in ["447700900100", "447700900101"].iter().enumerate() {
+        app.says(wrong, &format!("W{id}"), &link.text).await;
+    }
+    assert_eq!(app.status(&link.uuid).await, "pending");
+    // WhatsApp leaves out the ninth digit.
+    app.says("551187654321", "R1", &link.text).await;
+    assert_eq!(app.status(&link.uuid).await, "verified");
+    app.settle().await;
+    assert_eq!(events(&world), ["link.verified"]);
+    let shown = app.get(&format!("/api/otp/v2/{}/requests/{}", crate::app::WAHA, link.uuid)).await;
+    assert_eq!(shown.data("chat_id"), "+5511987654321");
+    assert_eq!(shown.data("attempts"), 2);
+    let said = replies(&world);
+    assert_eq!(said.iter().filter(|text| *text == "not you").count(), 2, "{said:?}");
+
+    let doomed = app.link(json!({"chatId": "447700900123@c.us", "max_attempts": 1})).await;
+    app.says("447700900100", "W9", &doomed.text).await;
+    assert_eq!(app.status(&doomed.uuid).await, "failed");
+    app.settle().await;
+    let last = world.receiver.arrived().pop().unwrap().json();
+    assert_eq!((&last["type"], &last["data"]["reason"]), (&json!("link.failed"), &json!("sender_mismatch")));
+    app.finish().await;
+}
+
+async fn an_expired_code_is_told_from_an_unknown_one(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let link = app.link(json!({"expires": 60, "message": {"expired": "Code <code> is too old"}})).await;
+    app.advance(Duration::from_secs(61)).await;
+    app.says("447700900123", "L1", &link.text).await;
+    app.settle().await;
+    assert_eq!(app.status(&link.uuid).await, "expired");
+    assert_eq!(replies(&world), [format!("Code {} is too old", link.code)]);
+    app.says("447700900123", "L2", "hello [ZZZZZZZZZZZZZZ]").await;
+    app.settle().await;
+    assert_eq!(replies(&world).len(), 1, "an unknown code gets silence");
+    app.finish().await;
+}
+
+async fn expiry_is_told_on_time_without_anybody_looking(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let failed_url = format!("{}/failed", world.receiver.url);
+    let link = app.link(json!({"expires": 60, "callback": {"failed": failed_url}})).await;
+    app.clock.advance(Duration::from_secs(59));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(world.receiver.arrived().is_empty());
+    app.clock.advance(Duration::from_secs(1));
+    let callback = &world.receiver.wait_for(1).await[0];
+    assert_eq!(callback.json()["type"], "link.expired");
+    assert_eq!(callback.json()["data"]["uuid"], link.uuid);
+    assert_eq!(callback.path, "/failed", "expired goes to callback.failed when it has no URL of its own");
+    let said = callback.json()["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let late = said.duration_since(callback.json()["data"]["expires_at"].as_str().unwrap().parse().unwrap());
+    assert!(late.as_secs() <= 5, "{late}");
+    app.finish().await;
+}
+
+async fn only_direct_text_counts(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    let now = app.clock.wall().as_second();
+    let plain = |id: &str| message("447700900123", id, &link.text, now);
+    let mut group = plain("G1");
+    group["payload"]["id"] = json!("false_120363000000000017@g.us_G1_447700900123@c.us");
+    group["payload"]["from"] = json!("120363000000000017@g.us");
+    let mut mine = plain("G2");
+    mine["payload"]["fromMe"] = json!(true);
+    let mut status = plain("G3");
+    status["payload"]["from"] = json!("status@broadcast");
+    let mut edit = plain("G4");
+    edit["event"] = json!("message.edited");
+    let mut reaction = plain("G5");
+    reaction["event"] = json!("message.reaction");
+    let mut quote = message("447700900123", "G6", "what is this?", now);
+    quote["payload"]["replyTo"] = json!({"id": "x", "body": link.text});
+    for event in [group, mine, status, edit, reaction, quote] {
+        assert_eq!(app.waha(&event).await.status, 200);
+    }
+    app.settle().await;
+    assert_eq!(app.status(&link.uuid).await, "pending");
+    assert!(replies(&world).is_empty());
+    app.finish().await;
+}
+
+async fn several_live_codes_verify_nothing(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let (one, two) = (app.link(json!({})).await, app.link(json!({})).await);
+    app.says("447700900123", "S1", &format!("[{}] [{}]", one.code, two.code)).await;
+    app.settle().await;
+    assert_eq!((app.status(&one.uuid).await, app.status(&two.uuid).await), ("pending".into(), "pending".into()));
+    assert_eq!(replies(&world).len(), 1);
+    app.says("447700900123", "S2", &format!("[AAAAAAAA] [{}]", one.code.to_lowercase())).await;
+    assert_eq!(app.status(&one.uuid).await, "verified", "an unknown code beside it does no harm");
+    app.finish().await;
+}
+
+async fn a_hidden_number_is_answered_kindly(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let link = app.link(json!({"chatId": "447700900123@c.us"})).await;
+    let now = app.clock.wall().as_second();
+    let mut hidden = message("447700900123", "H1", &link.text, now);
+    hidden["payload"]["from"] = json!("190000000000117@lid");
+    hidden["payload"]["id"] = json!("false_190000000000117@lid_H1");
+    app.waha(&hidden).await;
+    app.settle().await;
+    assert_eq!(app.status(&link.uuid).await, "pending");
+    assert_eq!(replies(&world).len(), 1);
+    assert_eq!(world.gateway.arrived()[0].json()["chatId"], "190000000000117@lid");
+    let unbound = app.link(json!({})).await;
+    hidden["payload"]["body"] = json!(unbound.text);
+    hidden["payload"]["id"] = json!("false_190000000000117@lid_H2");
+    app.waha(&hidden).await;
+    app.settle().await;
+    let callback = world.receiver.wait_for(1).await[0].json();
+    assert_eq!(callback["data"]["subject"], json!({"kind": "lid", "value": "190000000000117"}));
+    app.finish().await;
+}
+
+async fn strangers_hear_nothing_and_guessers_are_stopped(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "reply_to_unknown = true\n[instance.limits]\nguesses_per_10m = 5\n".to_owned();
+    let app = world.start().await;
+    app.says("447700900199", "C0", "hello, is this the shop?").await;
+    for guess in 0..8 {
+        app.says("447700900199", &format!("C{guess}x"), &format!("[AAAAAAAAAAAAA{guess}]")).await;
+    }
+    app.settle().await;
+    assert_eq!(replies(&world).len(), 1, "one reply in ten minutes");
+    let link = app.link(json!({})).await;
+    app.says("447700900199", "C9", &link.text).await;
+    assert_eq!(app.status(&link.uuid).await, "pending", "a guesser is not listened to");
+    app.says("447700900123", "C10", &link.text).await;
+    assert_eq!(app.status(&link.uuid).await, "verified", "others are");
+    app.finish().await;
+}
+
+async fn another_instances_code_is_unknown(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let minted = app
+        .post_with(
+            &format!("/api/otp/v2/{META}/generate-link"),
+            json!({}),
+            &[("authorization", &format!("Bearer {META_TOKEN}"))],
+        )
+        .await;
+    app.says("447700900123", "X1", &minted.text_of("text")).await;
+    app.settle().await;
+    assert!(replies(&world).is_empty() && events(&world).is_empty());
+    app.finish().await;
+}
+
+async fn a_message_from_long_ago_is_not_answered(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    let now = app.clock.wall().as_second();
+    for (id, at) in [("O1", now - 3600 - 660), ("O2", now + 660)] {
+        app.waha(&message("447700900123", id, &link.text, at)).await;
+    }
+    app.settle().await;
+    assert_eq!(app.status(&link.uuid).await, "pending");
+    assert!(replies(&world).is_empty());
+    app.waha(&message("447700900123", "O3", &link.text, now - 3600 - 540)).await;
+    assert_eq!(app.status(&link.uuid).await, "verified");
+    app.finish().await;
+}
+
+async fn meta_batches_and_senders_without_a_phone(ground: Ground) {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let world = World::new(ground);
+    let app = world.start().await;
+    let bearer = format!("Bearer {META_TOKEN}");
+    let mint = |body: Value| app.post_with("/api/otp/v2/5f0c2a90-0000-4000-8000-000000000002/generate-link", body, &[]);
+    assert_eq!(mint(json!({})).await.status, 404, "another tenant's token");
+    let mut links = Vec::new();
+    for _ in 0..2 {
+        let path = format!("/api/otp/v2/{META}/generate-link");
+        links.push(app.post_with(&path, json!({}), &[("authorization", &bearer)]).await);
+    }
+    let now = app.clock.wall().as_second().to_string();
+    let messages: Vec<Value> = vec![
+        json!({"from": "447700900123", "id": "wamid.A", "timestamp": now, "type": "text", "text": {"body": links[0].text_of("text")}}),
+        json!({"from_user_id": "GB.10000000000001", "id": "wamid.B", "timestamp": now, "type": "text", "text": {"body": links[1].text_of("text")}}),
+        json!({"from": "447700900123", "id": "wamid.C", "timestamp": now, "type": "image", "image": {}}),
+    ];
+    let body = json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [
+        {"field": "messages", "value": {"statuses": [{"id": "x", "status": "read"}]}},
+        {"field": "messages", "value": {"contacts": [{"wa_id": "447700900123", "profile": {"name": "Mara"}}], "messages": messages}},
+    ]}]})
+    .to_string()
+    .into_bytes();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(META_SECRET.as_bytes()).unwrap();
+    mac.update(&body);
+    let hex = mac.finalize().into_bytes().iter().fold("sha256=".to_owned(), |out, byte| format!("{out}{byte:02x}"));
+    let request = http::Request::post(format!("{}/webhooks/{META}", app.base)).header("x-hub-signature-256", hex);
+    assert_eq!(app.send(request.body(body).unwrap()).await.status, 200);
+    app.settle().await;
+    assert_eq!(events(&world), ["link.verified", "link.verified"]);
+    let sent = world.gateway.arrived();
+    assert_eq!(sent[0].path, "/777/messages");
+    assert_eq!(sent[0].header("authorization"), "Bearer meta-access-token-0123456789");
+    let to: Vec<Value> = sent.iter().map(|reply| json!([reply.json()["to"], reply.json()["recipient"]])).collect();
+    assert!(to.contains(&json!(["447700900123", null])) && to.contains(&json!([null, "GB.10000000000001"])), "{to:?}");
+
+    let hello =
+        |token: &str| format!("/webhooks/{META}?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={token}");
+    let answer = app.get(&hello(META_SECRET)).await;
+    assert_eq!((answer.status, answer.text.as_str()), (200, "1158201444"));
+    assert_eq!(app.get(&hello("guess")).await.status, 403);
+    app.finish().await;
+}
+
+async fn a_person_taps_twice(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    app.says("447700900123", "T1", &link.text).await;
+    app.says("447700900123", "T2", &link.text).await;
+    app.says("447700900124", "T3", &link.text).await;
+    app.settle().await;
+    let said = replies(&world);
+    let links: Vec<&String> = said.iter().filter(|text| text.contains("/o/")).collect();
+    assert_eq!(links.len(), 2);
+    assert_eq!(links[0], links[1], "the same link again");
+    assert_eq!(events(&world), ["link.verified"]);
+    app.finish().await;
+}

@@ -1,0 +1,198 @@
+//! Random walks through `decide`: what must hold whatever happens, in whatever order.
+
+use countersign::domain::{
+    Command, Decision, Effect, Event, InstanceId, KeyRing, Sender, State, Subject, Verdict, Verification,
+    VerificationId, decide,
+    decide::Reply,
+    time::from_millis,
+    verification::{Birth, Completion, Request},
+};
+use proptest::prelude::*;
+
+const START: i64 = 1_795_168_830_000;
+const LIFE: i64 = 600_000;
+
+fn ring() -> KeyRing {
+    KeyRing::new(&[[1; 32]]).unwrap()
+}
+
+fn verification(bound: bool, challenge: bool, max_attempts: u32) -> Verification {
+    let birth = Birth {
+        id: VerificationId::new(1, [1; 10]),
+        instance: InstanceId::from_random([1; 16]),
+        key: ring().current(),
+        nonce: [1; 16],
+        code_length: 14,
+        now: from_millis(START),
+        expires_at: from_millis(START + LIFE),
+        max_attempts,
+    };
+    let request = Request {
+        chat: bound.then(|| "447700900123".parse().unwrap()),
+        challenge: challenge.then(|| "right".to_owned()),
+        ..Request::default()
+    };
+    Verification::new(birth, request)
+}
+
+fn sender(kind: u8) -> Sender {
+    match kind {
+        0 => Sender::new(Some("447700900123".parse().unwrap()), None, None),
+        1 => Sender::new(Some("447700900124".parse().unwrap()), None, None),
+        2 => Sender::new(None, Some("190000000000117"), None),
+        _ => Sender::new(None, None, Some("GB.10000000000001")),
+    }
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let token = |which: u8| ring().secret(&[which]);
+    prop_oneof![
+        4 => (0u8..4, any::<bool>()).prop_map(|(who, edited)| Command::Receive { sender: sender(who), push_name: None, edited }),
+        1 => Just(Command::Cancel),
+        2 => Just(Command::Expire),
+        2 => (0u8..2).prop_map(move |which| Command::Complete { token: token(which) }),
+        3 => (0u8..3, 0u8..3).prop_map(move |(which, proof)| Command::Redeem {
+            token: token(which),
+            challenge: match proof { 0 => None, 1 => Some("right".to_owned()), _ => Some("wrong".to_owned()) },
+        }),
+        1 => Just(Command::Dispute),
+        1 => Just(Command::Forget),
+    ]
+}
+
+/// How far along a state is; nothing ever goes back.
+fn rank(record: &Verification) -> u8 {
+    match &record.state {
+        State::Pending => 0,
+        State::Failed { .. } | State::Expired { .. } | State::Canceled { .. } => 9,
+        State::Verified { completion, .. } => match completion {
+            Completion::Offered { .. } => 1,
+            Completion::Released { .. } => 2,
+            Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => 3,
+        },
+    }
+}
+
+fn status(record: &Verification) -> &'static str {
+    match record.state {
+        State::Pending => "pending",
+        State::Verified { .. } => "verified",
+        State::Failed { .. } => "failed",
+        State::Expired { .. } => "expired",
+        State::Canceled { .. } => "canceled",
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_walk_breaks_no_promise(
+        bound in any::<bool>(), challenge in any::<bool>(), max_attempts in 1u32..4,
+        steps in prop::collection::vec((command(), 0i64..200_000), 1..40),
+    ) {
+        let mut record = verification(bound, challenge, max_attempts);
+        let mut now = START;
+        let mut told: Vec<Event> = Vec::new();
+        let (mut successes, mut redeemed) = (0, 0);
+        for (command, wait) in steps {
+            now += wait;
+            let at = from_millis(now);
+            let Decision { next, effects, verdict, valid_until } = decide(&record, command.clone(), at);
+            prop_assert!(valid_until.is_none_or(|until| until > at), "a decision is valid when it is taken");
+
+            for effect in &effects {
+                match effect {
+                    Effect::Callback(event) => {
+                        prop_assert!(!told.contains(event), "{event:?} twice");
+                        prop_assert!(next.is_some(), "an event without a change could occur twice");
+                        told.push(*event);
+                    }
+                    Effect::Reply(reply) => {
+                        let received = matches!(command, Command::Receive { .. });
+                        prop_assert!(received, "only a message is answered");
+                        let succeeded = matches!(verdict, Verdict::Verified | Verdict::Repeated);
+                        prop_assert_eq!(*reply == Reply::Success, succeeded);
+                    }
+                }
+            }
+            prop_assert!(effects.iter().filter(|effect| matches!(effect, Effect::Reply(_))).count() <= 1);
+            if matches!(command, Command::Receive { .. }) {
+                prop_assert!(effects.iter().any(|effect| matches!(effect, Effect::Reply(_))), "every message is answered");
+            }
+            if verdict == Verdict::Verified {
+                successes += 1;
+                prop_assert!(now < START + LIFE, "verified after its time");
+                if let (true, Command::Receive { sender, .. }) = (bound, &command) {
+                    let subject = Subject::Phone("447700900123".parse().unwrap());
+                    prop_assert_eq!(sender.is(&subject), Some(true), "verified for somebody else");
+                }
+            }
+            if verdict == Verdict::Redeemed {
+                redeemed += 1;
+                if let (true, Command::Redeem { challenge, .. }) = (challenge, &command) {
+                    prop_assert_eq!(challenge.as_deref(), Some("right"));
+                }
+            }
+            if let Some(next) = next {
+                prop_assert!(rank(&next) >= rank(&record), "{:?} after {:?}", next.state, record.state);
+                let ended = record.ended_at().is_some();
+                prop_assert!(!ended || status(&next) == status(&record), "a terminal state was left");
+                prop_assert!(next.timeline.len() <= 40);
+                record = next;
+            }
+        }
+        prop_assert!(successes <= 1 && redeemed <= 1);
+        prop_assert_eq!(told.contains(&Event::LinkVerified), successes == 1);
+        let endings = [Event::LinkVerified, Event::LinkFailed, Event::LinkExpired, Event::LinkCanceled];
+        let ended = endings.iter().filter(|event| told.contains(event)).count();
+        prop_assert_eq!(ended, usize::from(record.ended_at().is_some()), "one ending, told once");
+    }
+}
+
+#[test]
+fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
+    let mut record = verification(true, false, 3);
+    for left in [2, 1, 0] {
+        let decision =
+            decide(&record, Command::Receive { sender: sender(1), push_name: None, edited: false }, from_millis(START));
+        record = decision.next.unwrap();
+        assert_eq!(status(&record) == "failed", left == 0);
+    }
+    assert_eq!(record.reason().unwrap().as_str(), "attempts_exhausted");
+    let mut once = verification(true, false, 1);
+    let decision =
+        decide(&once, Command::Receive { sender: sender(1), push_name: None, edited: false }, from_millis(START));
+    once = decision.next.unwrap();
+    assert_eq!(once.reason().unwrap().as_str(), "sender_mismatch");
+}
+
+#[test]
+fn the_last_moment_counts_and_the_next_does_not() {
+    let receive = || Command::Receive { sender: sender(0), push_name: None, edited: false };
+    let record = verification(false, false, 1);
+    assert_eq!(decide(&record, receive(), from_millis(START + LIFE - 1)).verdict, Verdict::Verified);
+    assert_eq!(decide(&record, receive(), from_millis(START + LIFE)).verdict, Verdict::Expired);
+    assert_eq!(decide(&record, Command::Expire, from_millis(START + LIFE - 1)).verdict, Verdict::Unchanged);
+}
+
+#[test]
+fn five_wrong_verifiers_spend_a_redeem_token() {
+    let at = |offset: i64| from_millis(START + offset);
+    let token = ring().secret(b"t");
+    let mut record = verification(false, true, 1);
+    for command in [Command::Receive { sender: sender(0), push_name: None, edited: false }, Command::Complete { token }]
+    {
+        record = decide(&record, command, at(1)).next.unwrap();
+    }
+    let redeem = |challenge: &str| Command::Redeem { token, challenge: Some(challenge.to_owned()) };
+    for _ in 0..4 {
+        let decision = decide(&record, redeem("wrong"), at(2));
+        assert_eq!(decision.verdict, Verdict::Refused);
+        record = decision.next.unwrap();
+    }
+    assert_eq!(decide(&record, redeem("right"), at(3)).verdict, Verdict::Redeemed);
+    assert_eq!(decide(&record, redeem("right"), at(60_001)).verdict, Verdict::Gone, "60 seconds");
+    record = decide(&record, redeem("wrong"), at(2)).next.unwrap();
+    assert_eq!(decide(&record, redeem("right"), at(3)).verdict, Verdict::Refused);
+}
