@@ -40,7 +40,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(only("/requests/{uuid}/cancel", "POST", post().to(api::cancel)))
         .service(only("/redeem", "POST", post().to(api::redeem)))
         .service(only("/callbacks", "GET", get().to(api::dead_callbacks)))
-        .service(only("/callbacks/{id}/replay", "POST", post().to(api::replay)));
+        .service(only("/callbacks/{id}/replay", "POST", post().to(api::replay)))
+        .default_service(web::to(nothing));
     let everything = web::scope("")
         .wrap(from_fn(span::observe))
         .service(api)

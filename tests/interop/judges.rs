@@ -1,18 +1,34 @@
 //! Libraries that receivers verify with.
 
 use std::{
-    fs::{self, File},
+    io::{Seek as _, Write as _},
     path::{Path, PathBuf},
     process::Command,
+    sync::LazyLock,
 };
 
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
-/// Where packages are installed and claims are written: inside the target directory.
+/// Where packages are installed: inside the target directory.
 const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
-const PYPI: &str = "standardwebhooks==1.1.0";
-const NPM: &str = "standardwebhooks@1.1.1";
+
+/// A virtual environment that holds the library of PyPI.
+static VENV: LazyLock<PathBuf> = LazyLock::new(|| {
+    let venv = Path::new(SCRATCH).join("interop-pypi");
+    run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--no-input", "standardwebhooks==1.1.0"]));
+    venv
+});
+
+/// A folder that holds the library of npm.
+static NODE_MODULES: LazyLock<PathBuf> = LazyLock::new(|| {
+    let prefix = Path::new(SCRATCH).join("interop-npm");
+    std::fs::create_dir_all(&prefix).unwrap();
+    let npm = ["install", "--no-save", "--no-audit", "--no-fund", "--silent", "standardwebhooks@1.1.1", "--prefix"];
+    run(Command::new("npm").args(npm).arg(&prefix));
+    prefix.join("node_modules")
+});
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Judge {
@@ -34,19 +50,9 @@ impl Judge {
     pub(crate) fn verdicts(self, claims: &[Value]) -> Vec<String> {
         match self {
             Self::Crate => claims.iter().map(|claim| verdict_of_the_crate(claim).to_owned()).collect(),
-            Self::PyPi => {
-                let venv = own_directory("pypi");
-                run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-                run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--no-input", PYPI]));
-                ask(Command::new(venv.join("bin/python")).arg("tests/interop/verify.py"), &venv, claims)
-            }
+            Self::PyPi => ask(Command::new(VENV.join("bin/python")).arg("tests/interop/verify.py"), claims),
             Self::Npm => {
-                let prefix = own_directory("npm");
-                let install = ["install", "--no-save", "--no-audit", "--no-fund", "--silent", NPM, "--prefix"];
-                run(Command::new("npm").args(install).arg(&prefix));
-                let mut node = Command::new("node");
-                node.arg("tests/interop/verify.cjs").env("NODE_PATH", prefix.join("node_modules"));
-                ask(&mut node, &prefix, claims)
+                ask(Command::new("node").arg("tests/interop/verify.cjs").env("NODE_PATH", &*NODE_MODULES), claims)
             }
         }
     }
@@ -62,24 +68,19 @@ fn verdict_of_the_crate(claim: &Value) -> &'static str {
     if library.verify(body.as_bytes(), &headers).is_ok() { super::ACCEPTED } else { super::REFUSED }
 }
 
-/// One per test, since two tests install at the same time.
-fn own_directory(name: &str) -> PathBuf {
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    let directory = Path::new(SCRATCH).join(format!("interop-{name}-{test}"));
-    fs::create_dir_all(&directory).unwrap();
-    directory
-}
-
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let heard = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {heard}");
 }
 
-fn ask(command: &mut Command, directory: &Path, claims: &[Value]) -> Vec<String> {
-    let path = directory.join("claims.jsonl");
-    fs::write(&path, claims.iter().map(|claim| format!("{claim}\n")).collect::<String>()).unwrap();
-    let output = command.stdin(File::open(&path).unwrap()).output().unwrap();
+fn ask(command: &mut Command, claims: &[Value]) -> Vec<String> {
+    let mut lines = tempfile::tempfile().unwrap();
+    for claim in claims {
+        writeln!(lines, "{claim}").unwrap();
+    }
+    lines.rewind().unwrap();
+    let output = command.stdin(lines).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }

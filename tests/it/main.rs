@@ -1,3 +1,4 @@
+mod api;
 mod app;
 mod callbacks;
 mod fakes;
@@ -5,6 +6,7 @@ mod flow;
 mod gateways;
 mod layers;
 mod matching;
+mod process;
 mod protocol;
 mod redis_server;
 mod store;

@@ -85,10 +85,6 @@ contract! {
         a_key_can_be_rotated
         a_probe_writes
         time_never_goes_backwards;
-}
-
-// Redis forgets keys by a clock that no test can push, so what is remembered for days is falsified here alone.
-run! { in_a_directory_for_days,
     memory:
         a_message_is_remembered_for_eight_days
         an_idempotency_key_is_held_for_a_day

@@ -14,6 +14,7 @@ if answers then redis.call('SET', KEYS[3], answers, 'KEEPTTL'); return {'duplica
 if ARGV[4] ~= '-1' then
   local at = redis.call('HMGET', KEYS[1], 'version', 'id', 'until')
   if not until_of(at[3]) then at = {'0', ARGV[6]} end
+  if ARGV[4] == '0' and redis.call('EXISTS', KEYS[2]) == 1 then return {'conflict', now} end
   if ARGV[4] == '0' and at[2] ~= ARGV[6] then return {'collision', now} end
   if at[1] ~= ARGV[4] then return {'conflict', now} end
 end

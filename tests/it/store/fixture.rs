@@ -32,8 +32,6 @@ pub(super) async fn in_a_directory(clock: &Clock) -> Option<Fixture> {
     Some(Fixture { store: Box::new(store), _ground: Box::new(directory) })
 }
 
-pub(super) use in_a_directory as in_a_directory_for_days;
-
 pub(super) async fn in_redis(clock: &Clock) -> Option<Fixture> {
     let server = crate::redis_server::start();
     let store = RedisStore::new(&server.url(), Durability::Standard, clock.clone()).unwrap();

@@ -61,6 +61,12 @@ pub(super) async fn creating_twice_conflicts(store: &dyn Store, _: &Clock) {
         assert_eq!(store.commit(&write(store, key, 0, b"x")).await.unwrap(), Committed::Conflict);
         assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
     }
+    // Two who hold the same idempotency key draw different codes for the same id.
+    let key = link();
+    create(store, key, b"1").await;
+    let other_code = RecordKey { code: Some(digest()), ..key };
+    assert_eq!(store.commit(&write(store, other_code, 0, b"x")).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.load(RecordKey { code: None, ..key }).await.unwrap(), Some(stored(key.id, 1, b"1")));
 }
 
 pub(super) async fn the_code_of_another_record_collides(store: &dyn Store, _: &Clock) {

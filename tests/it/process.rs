@@ -1,0 +1,459 @@
+//! The daemon as a process: races between replicas, `kill -9` at any moment, signals, the command line, and
+//! what it writes out.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read as _,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use countersign::egress::Egress;
+use serde_json::{Value, json};
+
+use crate::{
+    app::{Answer, Ground, TOKEN, WAHA, World, client, message, signed_waha},
+    redis_server::free_port,
+};
+
+/// A real `serve`.
+struct Process {
+    child: Child,
+    base: String,
+    client: Egress,
+    output: Arc<Mutex<Vec<u8>>>,
+    _config: tempfile::NamedTempFile,
+}
+
+impl Process {
+    async fn start(world: &World) -> Self {
+        let (port, operator) = (free_port(), free_port());
+        let config = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(config.path(), world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}")))
+            .unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["serve", "--config"])
+            .arg(config.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stdout.take().unwrap(), &output);
+        collect(child.stderr.take().unwrap(), &output);
+        let this = Self { child, base: format!("http://127.0.0.1:{port}"), client: client(), output, _config: config };
+        this.wait_until_ready(operator).await;
+        this
+    }
+
+    async fn wait_until_ready(&self, operator: u16) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let request = http::Request::get(format!("http://127.0.0.1:{operator}/readyz")).body(Vec::new()).unwrap();
+            if self.client.send(request).await.is_ok_and(|response| response.status().is_success()) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not ready: {}", self.written());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn mint(&self, body: Value) -> Option<Answer> {
+        let request = http::Request::post(format!("{}/api/otp/v2/{WAHA}/generate-link", self.base))
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("content-type", "application/json")
+            .body(body.to_string().into_bytes())
+            .unwrap();
+        self.client.send(request).await.ok().map(Answer::from).filter(|answer| answer.status == 200)
+    }
+
+    async fn says(&self, number: &str, id: &str, text: &str) -> bool {
+        let now = countersign::clock::Clock::default().wall().as_second();
+        let request = signed_waha(&self.base, &message(number, id, text, now));
+        self.client.send(request).await.is_ok_and(|response| response.status().as_u16() == 200)
+    }
+
+    /// SIGKILL.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    fn terminate(mut self) -> (Option<i32>, Duration, String) {
+        let start = Instant::now();
+        signal(&self.child, "-TERM");
+        let status = self.child.wait().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        (status.code(), start.elapsed(), self.written())
+    }
+
+    fn written(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn signal(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+fn collect(mut pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<Vec<u8>>>) {
+    let into = Arc::clone(into);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 8192];
+        while let Ok(read) = pipe.read(&mut buffer) {
+            if read == 0 {
+                return;
+            }
+            into.lock().unwrap().extend_from_slice(&buffer[..read]);
+        }
+    });
+}
+
+fn told(world: &World) -> HashMap<String, HashSet<String>> {
+    let mut told: HashMap<String, HashSet<String>> = HashMap::new();
+    for callback in world.receiver.arrived() {
+        let body = callback.json();
+        if body["type"] == "link.verified" {
+            let uuid = body["data"]["uuid"].as_str().unwrap().to_owned();
+            told.entry(uuid).or_default().insert(callback.header("webhook-id").to_owned());
+        }
+    }
+    told
+}
+
+/// Ten codes, a thousand senders each, three processes: ten successes.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_codes_and_a_thousand_senders_make_ten_successes() {
+    let world = World::new(Ground::redis());
+    let processes = [Process::start(&world).await, Process::start(&world).await, Process::start(&world).await];
+    let mut links = Vec::new();
+    for _ in 0..10 {
+        let minted = processes[0].mint(json!({})).await.unwrap();
+        links.push((minted.text_of("uuid"), minted.text_of("text")));
+    }
+    let now = countersign::clock::Clock::default().wall().as_second();
+    let requests: Vec<_> = (0..10_000u32)
+        .map(|index| {
+            let (_, text) = &links[(index % 10) as usize];
+            let sender = format!("4477{:08}", index / 10);
+            let base = &processes[(index / 10 % 3) as usize].base;
+            signed_waha(base, &message(&sender, &format!("M{index}"), text, now))
+        })
+        .collect();
+    let queue = Arc::new(Mutex::new(requests));
+    let client = client();
+    let mut senders = Vec::new();
+    for _ in 0..64 {
+        let (queue, client) = (Arc::clone(&queue), client.clone());
+        senders.push(tokio::spawn(async move {
+            let mut delivered = 0;
+            loop {
+                let Some(request) = queue.lock().unwrap().pop() else { return delivered };
+                // A gateway repeats what was not taken.
+                for _ in 0..20 {
+                    if client.send(request.clone()).await.is_ok_and(|response| response.status().is_success()) {
+                        delivered += 1;
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }));
+    }
+    let mut delivered = 0;
+    for sender in senders {
+        delivered += sender.await.unwrap();
+    }
+    assert_eq!(delivered, 10_000);
+    let winners = || {
+        let replies = world.gateway.arrived();
+        replies.iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while (told(&world).len() < 10 || winners() < 10) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for process in processes {
+        process.terminate();
+    }
+    let told = told(&world);
+    assert_eq!(told.len(), 10);
+    assert!(links.iter().all(|(uuid, _)| told.get(uuid).is_some_and(|ids| ids.len() == 1)));
+    let verified = world.receiver.arrived().iter().filter(|c| c.json()["type"] == "link.verified").count();
+    assert_eq!(verified, 10, "without faults nothing is told twice");
+    let winners =
+        world.gateway.arrived().iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count();
+    assert_eq!(winners, 10);
+}
+
+/// Whatever was answered 200 before a kill is told to the app after it, under one id, and answered in the chat.
+async fn nothing_accepted_is_lost(ground: Ground) {
+    let world = World::new(ground);
+    let mut accepted: HashMap<String, String> = HashMap::new();
+    let mut process = Process::start(&world).await;
+    for round in 0..4u64 {
+        let mut work = tokio::task::JoinSet::new();
+        let shared = Arc::new(process);
+        for worker in 0..8u64 {
+            let process = Arc::clone(&shared);
+            work.spawn(async move {
+                let mut accepted = Vec::new();
+                for index in 0..10_000u64 {
+                    let Some(minted) = process.mint(json!({})).await else { break };
+                    let number = format!("4477{:08}", round * 1_000_000 + worker * 100_000 + index);
+                    if !process.says(&number, &format!("K{round}-{worker}-{index}"), &minted.text_of("text")).await {
+                        break;
+                    }
+                    accepted.push((minted.text_of("uuid"), number));
+                }
+                accepted
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(400 + 170 * round)).await;
+        signal(&shared.child, "-KILL");
+        while let Some(part) = work.join_next().await {
+            accepted.extend(part.unwrap());
+        }
+        Arc::into_inner(shared).unwrap().kill();
+        process = Process::start(&world).await;
+    }
+    assert!(accepted.len() > 40, "{}", accepted.len());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let untold = || {
+        let told = told(&world);
+        accepted.keys().filter(|uuid| !told.contains_key(*uuid)).count()
+    };
+    let unanswered = || {
+        let replies = world.gateway.arrived();
+        let chats: HashSet<String> = replies.iter().map(|reply| reply.json()["chatId"].to_string()).collect();
+        accepted.values().filter(|number| !chats.contains(&format!("\"{number}@c.us\""))).count()
+    };
+    while untold() + unanswered() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!((untold(), unanswered()), (0, 0), "of {}", accepted.len());
+    assert!(told(&world).values().all(|ids| ids.len() == 1), "a repeated callback has its first id");
+    process.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_loses_nothing_on_the_embedded_store() {
+    nothing_accepted_is_lost(Ground::directory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_loses_nothing_on_redis() {
+    nothing_accepted_is_lost(Ground::redis()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_drains_what_is_in_flight() {
+    let world = World::new(Ground::directory());
+    world.receiver.delay(Duration::from_millis(700));
+    let process = Process::start(&world).await;
+    let minted = process.mint(json!({})).await.unwrap();
+    assert!(process.says("447700900123", "T1", &minted.text_of("text")).await);
+    let (status, took, written) = process.terminate();
+    assert_eq!(status, Some(0), "{written}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert_eq!(world.receiver.arrived().len(), 1);
+    // The attempt was settled: a restart finds nothing to repeat.
+    world.receiver.delay(Duration::ZERO);
+    let process = Process::start(&world).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.receiver.arrived().len(), 1);
+    process.terminate();
+}
+
+/// Everything at trace level, through the whole flow and through refusals: no code, token, secret or phone.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_secret_is_written_out() {
+    for ground in [Ground::directory(), Ground::redis()] {
+        let world = World::new(ground);
+        let process = Process::start(&world).await;
+        let minted = process.mint(json!({"chatId": "447700900123", "client_ref": "canary-ref"})).await.unwrap();
+        let (code, text) = (minted.text_of("code"), minted.text_of("text"));
+        assert!(process.says("447700900155", "CANARYMSG0", &text).await);
+        assert!(process.says("447700900123", "CANARYMSG1", &text).await);
+        let reply = world.gateway.wait_for(2).await[1].json()["text"].as_str().unwrap().to_owned();
+        let path = crate::flow::link_in(&reply);
+        let request = |method: &str, path: &str, body: String| {
+            http::Request::builder()
+                .method(method)
+                .uri(format!("{}{path}", process.base))
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(body.into_bytes())
+                .unwrap()
+        };
+        let page = process.client.send(request("GET", &path, String::new())).await.unwrap();
+        let field = crate::flow::form_field(&String::from_utf8_lossy(page.body()));
+        let tapped = process.client.send(request("POST", &path, format!("form={field}"))).await.unwrap();
+        let location = url::Url::parse(tapped.headers()["location"].to_str().unwrap()).unwrap();
+        let redeem = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
+        // Refusals, too: a forged webhook, rubbish, a token in a query.
+        for body in [json!({"payload": {"body": code}}).to_string(), format!("{{\"code\": {code}")] {
+            let request = request("POST", &format!("/webhooks/{WAHA}?token={code}"), body);
+            assert_eq!(process.client.send(request).await.unwrap().status().as_u16(), 401);
+        }
+        world.receiver.wait_for(1).await;
+        let (_, _, written) = process.terminate();
+        assert!(written.contains("/o/{token}") && written.contains("/webhooks/{instance}"), "{written}");
+        let token = path.trim_start_matches("/o/").to_owned();
+        for secret in [
+            code.as_str(),
+            token.as_str(),
+            redeem.as_str(),
+            field.as_str(),
+            "447700900123",
+            "447700900155",
+            "CANARYMSG",
+            "canary-ref",
+            TOKEN,
+            crate::app::CALLBACK_SECRET,
+            crate::app::WAHA_KEY,
+            crate::app::API_KEY,
+            crate::app::KEY,
+            "Mara",
+        ] {
+            assert!(!written.contains(secret), "{secret} in\n{written}");
+        }
+    }
+}
+
+/// Whoever steals the store's files learns nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_readable_is_at_rest() {
+    for ground in [Ground::directory(), Ground::redis()] {
+        let world = World::new(ground);
+        let process = Process::start(&world).await;
+        world.receiver.fail(500, 100);
+        let minted = process.mint(json!({"chatId": "447700900123", "name": "CanaryName"})).await.unwrap();
+        assert!(process.says("447700900123", "CANARYMSG1", &minted.text_of("text")).await);
+        world.receiver.wait_for(1).await;
+        let mut bytes = Vec::new();
+        match &world.ground {
+            Ground::Directory(directory) => {
+                for entry in std::fs::read_dir(directory.path()).unwrap() {
+                    std::fs::File::open(entry.unwrap().path()).unwrap().read_to_end(&mut bytes).unwrap();
+                }
+            }
+            Ground::Redis(server) => {
+                let mut connection = server.connection();
+                let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+                assert!(keys.len() > 5);
+                for key in keys {
+                    bytes.extend(key.as_bytes());
+                    let dump: Vec<u8> = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
+                    bytes.extend(dump);
+                }
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        for secret in [minted.text_of("code").as_str(), "447700900123", "CANARYMSG", "CanaryName", "Mara"] {
+            assert!(!text.contains(secret), "{secret}");
+        }
+        process.terminate();
+    }
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign")).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_faulty_configuration_ends_with_78_and_every_fault() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let bad = "public_url = \"x\"\n[store]\nurl = \"embedded:/tmp/x\"\nurll = 1\n[[instance]]\nid = \"5f0c2a90-0000-4000-8000-000000000001\"\n\
+               name = \"N\"\nnumber = \"+447700900999\"\ntokens = [\"plain\"]\ncallback_secrets = [\"whsec_c2hvcnQ=\"]\n[instance.gateway]\nkind = \"simulator\"\n";
+    std::fs::write(file.path(), bad).unwrap();
+    for command in ["serve", "check-config"] {
+        let (status, _, error) = run(&[command, "--config", file.path().to_str().unwrap()]);
+        assert_eq!(status, Some(78), "{error}");
+        for expected in [
+            "public_url: expected an http",
+            "store.urll: is not a key; did you mean url?",
+            "key_file: is missing",
+            "instance.0.tokens.0: expected \"sha256:\"",
+            "instance.0.callback_secrets.0: expected whsec_",
+        ] {
+            assert!(error.contains(expected), "{expected} in {error}");
+        }
+    }
+    let (status, _, error) = run(&["serve", "--config", "/nonexistent"]);
+    assert_eq!((status, error.contains("/nonexistent")), (Some(78), true));
+}
+
+#[test]
+fn serve_refuses_a_gateway_that_proves_nothing_and_the_simulator() {
+    let (status, block, _) = run(&["new-instance", "--name", "Shop \"A\""]);
+    assert_eq!(status, Some(0));
+    let top = format!(
+        "public_url = \"https://wa.example.org\"\nkey = \"{}\"\n[store]\nurl = \"embedded:/tmp/countersign-x\"\n",
+        crate::app::KEY
+    );
+    let check = |text: String| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        run(&["check-config", "--config", file.path().to_str().unwrap()])
+    };
+    let (status, output, error) = check(format!("{top}{block}"));
+    assert_eq!(status, Some(0), "{error}");
+    assert!(output.contains("HMAC-SHA512"), "{output}");
+    let unsigned = block.lines().filter(|line| !line.starts_with("webhook_secret")).collect::<Vec<_>>().join("\n");
+    let (status, _, error) = check(format!("{top}{unsigned}"));
+    assert!(status == Some(78) && error.contains("instance.0.gateway.webhook_secret: is missing"), "{error}");
+    let weak = block.replace("webhook_secret = \"whsec_", "webhook_secret = \"secret\" #");
+    assert!(check(format!("{top}{weak}")).2.contains("under 24 bytes"));
+    let fake = block.replace("kind = \"waha\"", "kind = \"simulator\"");
+    let (status, _, error) = check(format!("{top}{fake}"));
+    assert!(status == Some(78) && error.contains("\"simulator\" is not one of cloud-api, waha"), "{error}");
+}
+
+#[test]
+fn the_store_of_other_keys_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, block, _) = run(&["new-instance"]);
+    let config = |key: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (port, operator) = (free_port(), free_port());
+        let text = format!(
+            "public_url = \"https://wa.example.org\"\nkey = \"{key}\"\nlisten = \"127.0.0.1:{port}\"\noperator_listen = \"127.0.0.1:{operator}\"\n\
+             [store]\nurl = \"embedded:{}\"\n{block}",
+            directory.path().display()
+        );
+        std::fs::write(file.path(), text).unwrap();
+        file
+    };
+    let first = config(crate::app::KEY);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["serve", "--config", first.path().to_str().unwrap()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = child.stderr.take().unwrap();
+    let mut seen = Vec::new();
+    let mut buffer = [0; 1024];
+    while !String::from_utf8_lossy(&seen).contains("instance") {
+        let read = log.read(&mut buffer).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&buffer[..read]);
+    }
+    let (status, _, error) = run(&["serve", "--config", first.path().to_str().unwrap()]);
+    assert_eq!(status, Some(78), "a second process on the same directory: {error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let other = config("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");
+    let (status, _, error) = run(&["serve", "--config", other.path().to_str().unwrap()]);
+    assert!(status == Some(78) && error.contains("other keys"), "{error}");
+}
