@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
 mod inspect;
-mod new_instance;
+pub(crate) mod new_instance;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};

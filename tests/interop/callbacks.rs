@@ -77,7 +77,7 @@ pub(crate) async fn delivered() -> Vec<Callback> {
         let running = tokio::spawn(application.run(stop.clone()));
         prove_a_chat(&world, &base, state).await;
         let arrived = world.receiver.wait_for(callbacks.len() + 1).await.pop().unwrap();
-        assert_eq!(arrived.json()["data"]["push_name"], PUSH_NAME.replace('\u{2028}', ""));
+        assert_eq!(arrived.json()["data"]["push_name"], PUSH_NAME);
         callbacks.push(Callback {
             state,
             id: arrived.header("webhook-id").to_owned(),

@@ -279,11 +279,6 @@ impl Daemon {
         self.stop.cancel();
         tokio::time::timeout(Duration::from_secs(10), self.running).await.expect("it stops").unwrap().unwrap();
     }
-
-    /// As if the process had died: nothing is drained.
-    pub(crate) fn vanish(self) {
-        self.running.abort();
-    }
 }
 
 pub(crate) struct Link {

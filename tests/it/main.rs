@@ -8,5 +8,6 @@ mod layers;
 mod matching;
 mod process;
 mod protocol;
+mod redis_faults;
 mod redis_server;
 mod store;

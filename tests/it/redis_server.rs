@@ -3,13 +3,14 @@
 use std::{
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
 pub(crate) struct RedisServer {
-    child: Child,
+    child: Mutex<Child>,
     pub(crate) port: u16,
     directory: TempDir,
 }
@@ -18,7 +19,7 @@ pub(crate) struct RedisServer {
 pub(crate) fn start() -> RedisServer {
     let directory = tempfile::tempdir().unwrap();
     let port = free_port();
-    RedisServer { child: spawn(port, directory.path(), &[]), port, directory }
+    RedisServer { child: Mutex::new(spawn(port, directory.path(), &[])), port, directory }
 }
 
 /// As [`start`], following another one.
@@ -26,7 +27,7 @@ pub(crate) fn start_replica_of(master: &RedisServer) -> RedisServer {
     let directory = tempfile::tempdir().unwrap();
     let port = free_port();
     let replica_of = format!("127.0.0.1 {}", master.port);
-    RedisServer { child: spawn(port, directory.path(), &["--replicaof", &replica_of]), port, directory }
+    RedisServer { child: Mutex::new(spawn(port, directory.path(), &["--replicaof", &replica_of])), port, directory }
 }
 
 pub(crate) fn free_port() -> u16 {
@@ -57,19 +58,18 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
-    /// `kill -9`, and the same data again.
-    pub(crate) fn crash_and_restart(&mut self) {
-        self.crash();
-        self.child = spawn(self.port, self.directory.path(), &[]);
+    /// Sends a signal; `-KILL` also waits for the end.
+    pub(crate) fn signal(&self, signal: &str) {
+        let mut child = self.child.lock().unwrap();
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        if signal == "-KILL" {
+            child.wait().unwrap();
+        }
     }
 
-    pub(crate) fn crash(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    pub(crate) fn restart(&mut self) {
-        self.child = spawn(self.port, self.directory.path(), &[]);
+    /// After `-KILL`, with the same data.
+    pub(crate) fn restart(&self) {
+        *self.child.lock().unwrap() = spawn(self.port, self.directory.path(), &[]);
     }
 
     pub(crate) fn connection(&self) -> redis::Connection {
@@ -79,7 +79,8 @@ impl RedisServer {
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }

@@ -90,3 +90,13 @@ contract! {
         an_idempotency_key_is_held_for_a_day
         a_dead_job_is_kept_for_a_week;
 }
+
+/// A change that answers a message and nothing else.
+pub(crate) fn one_message() -> countersign::store::Change {
+    countersign::store::Change { answers: Some(fixture::digest()), ..fixture::nothing(fixture::HERE) }
+}
+
+/// Insists that a change was written.
+pub(crate) fn landed(committed: countersign::store::Committed) {
+    fixture::applied(committed);
+}

@@ -24,9 +24,8 @@ if ARGV[4] ~= '-1' and ARGV[8] ~= '' then
   redis.call('PEXPIREAT', KEYS[1], ARGV[9] - ARGV[1])
   redis.call('SET', KEYS[2], ARGV[7], 'PXAT', ARGV[9] - ARGV[1])
   for i = 7, 6 + ARGV[12] do
-    redis.call('ZADD', KEYS[i], ARGV[10], ARGV[7])
+    redis.call('ZADD', KEYS[i], ARGV[10], ARGV[7]); redis.call('PEXPIRE', KEYS[i], ARGV[11])
     redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - ARGV[11])
-    redis.call('PEXPIRE', KEYS[i], ARGV[11])
   end
 end
 if ARGV[3] ~= '0' then redis.call('SET', KEYS[3], now + ARGV[3], 'PX', ARGV[3]) end

@@ -23,7 +23,7 @@ pub use lane::Durability;
 use self::{connection::Connection, lane::Lane, parse::reply, time::StoreTime};
 use super::{
     Admission, Change, Committed, Dead, Destination, Found, Index, JobId, LEASE, Leased, MESSAGE_MEMORY, Position,
-    RecordKey, Reservation, Reserve, Settlement, Store, StoreError, Stored, Take,
+    RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
 };
 use crate::{
     clock::Clock,
@@ -118,23 +118,17 @@ impl Store for RedisStore {
         for take in takes {
             pipeline.add_command(self.take(take, true));
         }
-        let until = self.time.now() + RESERVATION_MEMORY;
         if let Some(reserve) = reserve {
-            pipeline
-                .cmd("SET")
-                .arg(key::reservation(reserve.partition, reserve.key))
-                .arg(parse::write_reservation(reserve, until))
-                .arg("NX")
-                .arg("GET")
-                .arg("PX")
-                .arg(millis(RESERVATION_MEMORY));
+            let mut cmd = script::RESERVE.call(&[key::reservation(reserve.partition, reserve.key)]);
+            cmd.arg(self.time.shift()).arg(parse::write_claim(reserve)).arg(millis(RESERVATION_MEMORY));
+            pipeline.add_command(cmd);
         }
         let mut values = self.connection.run(&mut pipeline).await?;
         let reservation = match reserve {
-            Some(ours) => {
-                let earlier: Option<String> = reply(values.pop().unwrap_or(Value::Nil))?;
-                let earlier = earlier.and_then(|text| parse::read_reservation(&text, self.time.now()));
-                Some(earlier.unwrap_or(Reservation { fingerprint: ours.fingerprint, id: ours.id }))
+            Some(_) => {
+                let (now, holder): (i64, String) = reply(values.pop().unwrap_or(Value::Nil))?;
+                self.time.observe(now);
+                Some(parse::read_claim(&holder)?)
             }
             None => None,
         };

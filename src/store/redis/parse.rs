@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use redis::{Cmd, FromRedisValue, Value};
 
 use crate::{
-    domain::{InstanceId, VerificationId, keys::Digest, time::from_millis},
+    domain::{InstanceId, keys::Digest, time::from_millis},
     store::{Destination, Job, Reservation, Reserve, StoreError, Stored},
 };
 
@@ -42,14 +42,13 @@ pub(super) fn read_head(head: &str) -> Option<(Timestamp, InstanceId, Destinatio
     Some((since, words.next()?.parse().ok()?, Destination(words.next()?.to_owned())))
 }
 
-pub(super) fn write_reservation(reserve: &Reserve, until: Timestamp) -> String {
-    format!("{} {} {}", reserve.fingerprint.hex(), reserve.id.simple(), until.as_millisecond())
+pub(super) fn write_claim(reserve: &Reserve) -> String {
+    format!("{} {}", reserve.fingerprint.hex(), reserve.id.simple())
 }
 
-pub(super) fn read_reservation(text: &str, now: Timestamp) -> Option<Reservation> {
-    let mut words = text.split(' ');
-    let fingerprint = Digest::from_hex(words.next()?)?;
-    let id: VerificationId = words.next()?.parse().ok()?;
-    let until = from_millis(words.next()?.parse().ok()?);
-    (now < until).then_some(Reservation { fingerprint, id })
+pub(super) fn read_claim(text: &str) -> Result<Reservation, StoreError> {
+    let claim = text.split_once(' ').and_then(|(fingerprint, id)| {
+        Some(Reservation { fingerprint: Digest::from_hex(fingerprint)?, id: id.parse().ok()? })
+    });
+    claim.ok_or_else(|| StoreError::Broken("a reservation that is none".to_owned()))
 }

@@ -201,7 +201,7 @@ impl RedisStore {
             key::jobs(partition),
             key::dead(partition, instance),
         ]);
-        cmd.arg(self.time.shift()).arg(&destination.0).arg(&id.0);
+        cmd.arg(self.time.shift()).arg(&destination.0).arg(&id.0).arg(millis(DEAD_MEMORY));
         let (now, replayed): (i64, i64) = self.confirmed(cmd).await?;
         self.time.observe(now);
         Ok(replayed == 1)

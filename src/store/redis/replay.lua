@@ -1,10 +1,12 @@
 -- Queues a dead job again. Its fence keeps rising, its attempts start anew.
 -- KEYS 1 due destinations  2 queue  3 jobs  4 dead jobs of the instance
--- ARGV 1 shift ms  2 destination  3 id
+-- ARGV 1 shift ms  2 destination  3 id  4 dead memory ms
 -- -> {now, 0|1}
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[1]
-if redis.call('ZREM', KEYS[4], ARGV[3]) == 0 then return {now, 0} end
+local died = redis.call('ZSCORE', KEYS[4], ARGV[3])
+if not died or died + ARGV[4] <= now then return {now, 0} end
+redis.call('ZREM', KEYS[4], ARGV[3])
 local state = redis.call('HGET', KEYS[3], ARGV[3] .. '|s')
 if not state then return {now, 0} end
 redis.call('HSET', KEYS[3], ARGV[3] .. '|s', string.match(state, '^%d+') .. ' 0 ')

@@ -21,9 +21,10 @@ pub(super) static LEASE: Lua = lua!(" flags=allow-oom", "lease.lua");
 pub(super) static SETTLE: Lua = lua!(" flags=allow-oom", "settle.lua");
 pub(super) static REPLAY: Lua = lua!(" flags=allow-oom", "replay.lua");
 pub(super) static TAKE: Lua = lua!(" flags=allow-oom", "take.lua");
+pub(super) static RESERVE: Lua = lua!("", "reserve.lua");
 pub(super) static DUE: Lua = lua!(" flags=no-writes", "due.lua");
 
-static ALL: [&Lua; 7] = [&COMMIT_NEW, &COMMIT_OLD, &LEASE, &SETTLE, &REPLAY, &TAKE, &DUE];
+static ALL: [&Lua; 8] = [&COMMIT_NEW, &COMMIT_OLD, &LEASE, &SETTLE, &REPLAY, &TAKE, &RESERVE, &DUE];
 
 impl Lua {
     /// `EVALSHA` with the declared keys; the caller adds the arguments.
@@ -52,6 +53,7 @@ mod tests {
             include_str!("settle.lua"),
             include_str!("replay.lua"),
             include_str!("take.lua"),
+            include_str!("reserve.lua"),
             include_str!("due.lua"),
         ] {
             let header = source.lines().take_while(|line| line.starts_with("--")).collect::<Vec<_>>().join("\n");

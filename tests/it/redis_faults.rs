@@ -1,0 +1,202 @@
+//! What Redis does to us, and that nothing accepted suffers from it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    clock::Clock,
+    domain::{
+        Partition,
+        quota::{Allowance, Quota},
+    },
+    store::{
+        Store, StoreError, Take,
+        redis::{Durability, RedisStore},
+    },
+};
+use serde_json::json;
+
+use crate::{
+    app::{Ground, World},
+    redis_server::{self, RedisServer},
+};
+
+fn store(server: &RedisServer, durability: Durability) -> RedisStore {
+    RedisStore::new(&server.url(), durability, Clock::default()).unwrap()
+}
+
+fn set(server: &RedisServer, name: &str, value: &str) {
+    let _: String = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query(&mut server.connection()).unwrap();
+}
+
+/// Kills and restarts the server under a world that shares it.
+fn ground() -> (Arc<RedisServer>, World) {
+    let server = Arc::new(redis_server::start());
+    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    (server, world)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_503_and_loses_nothing() {
+    let (server, world) = ground();
+    let app = world.start().await;
+    world.receiver.fail(500, 1);
+    let told = app.link(json!({})).await;
+    app.says("447700900111", "O0", &told.text).await;
+    world.receiver.wait_for(1).await;
+    let link = app.link(json!({})).await;
+    server.signal("-KILL");
+    let start = Instant::now();
+    let refused = app.says("447700900123", "O1", &link.text).await;
+    assert_eq!((refused.status, &refused.json["code"]), (503, &json!("store_unavailable")));
+    assert_eq!(refused.header("retry-after"), "2");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(app.mint(json!({})).await.status, 503);
+    let live = http::Request::get(format!("{}/livez", app.operator)).body(Vec::new()).unwrap();
+    assert_eq!(app.send(live).await.status, 200, "liveness never depends on the store");
+    server.restart();
+    // The gateway delivers again.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while app.says("447700900123", "O1", &link.text).await.status != 200 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(app.status(&link.uuid).await, "verified");
+    app.settle().await;
+    app.advance(Duration::from_secs(20)).await;
+    assert_eq!(world.receiver.wait_for(3).await.len(), 3, "one retried, one new");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_at_the_start_is_waited_for() {
+    let (server, world) = ground();
+    server.signal("-KILL");
+    let app = world.start().await;
+    let ready = || http::Request::get(format!("{}/readyz", app.operator)).body(Vec::new()).unwrap();
+    assert_eq!(app.send(ready()).await.status, 503);
+    server.restart();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while app.send(ready()).await.status != 200 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    app.link(json!({})).await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flushed_script_cache_is_invisible() {
+    let (server, world) = ground();
+    let app = world.start().await;
+    for index in 0..20 {
+        let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut server.connection()).unwrap();
+        let link = app.link(json!({})).await;
+        let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut server.connection()).unwrap();
+        assert_eq!(app.says(&format!("4477009001{index:02}"), &format!("F{index}"), &link.text).await.status, 200);
+    }
+    world.receiver.wait_for(20).await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_redis_refuses_new_work_and_finishes_old() {
+    let (server, world) = ground();
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    set(&server, "maxmemory", "1mb");
+    let refused = app.mint(json!({})).await;
+    assert_eq!((refused.status, &refused.json["code"]), (503, &json!("temporary_reduced_capacity")));
+    assert_eq!(app.says("447700900123", "M1", &link.text).await.status, 200);
+    world.receiver.wait_for(1).await;
+    set(&server, "maxmemory", "0");
+    app.link(json!({})).await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_evicts_is_refused() {
+    let server = redis_server::start();
+    set(&server, "maxmemory-policy", "allkeys-lru");
+    let refused = store(&server, Durability::Standard).posture().await;
+    assert!(matches!(refused, Err(StoreError::Unfit(why)) if why.contains("noeviction")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demoted_master_is_left_for_the_new_one() {
+    let server = redis_server::start();
+    let store = store(&server, Durability::Standard);
+    store.probe().await.unwrap();
+    let other = redis_server::start();
+    let demote = |host: &str, port: &str| {
+        let _: () = redis::cmd("REPLICAOF").arg(host).arg(port).query(&mut server.connection()).unwrap();
+    };
+    demote("127.0.0.1", &other.port.to_string());
+    assert!(matches!(store.probe().await, Err(StoreError::Unavailable(_))), "READONLY is not a success");
+    demote("NO", "ONE");
+    store.probe().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn durable_means_that_a_replica_has_it() {
+    let master = redis_server::start();
+    let replica = redis_server::start_replica_of(&master);
+    wait_for_replica(&master);
+    let store = store(&master, Durability::Durable);
+    let take =
+        || Take { partition: Partition::of(1), bucket: "b".to_owned(), quota: Quota::per(5, Duration::from_secs(50)) };
+    store.claim(&["f".repeat(32)]).await.unwrap();
+    let change = crate::store::one_message();
+    crate::store::landed(store.commit(&change).await.unwrap());
+    drop(replica);
+    let unconfirmed = store.commit(&crate::store::one_message()).await;
+    assert!(matches!(unconfirmed, Err(StoreError::Unavailable(_))), "{unconfirmed:?}");
+    let replica = redis_server::start_replica_of(&master);
+    wait_for_replica(&master);
+    let again = store.commit(&change).await.unwrap();
+    assert_eq!(again, countersign::store::Committed::Duplicate);
+    assert!(matches!(store.admit(&[take()], None).await.unwrap().allowances[..], [Allowance::Allowed { .. }]));
+    drop(replica);
+}
+
+fn wait_for_replica(master: &RedisServer) {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    loop {
+        let confirmed: i64 = redis::cmd("WAIT").arg(1).arg(200).query(&mut master.connection()).unwrap();
+        if confirmed >= 1 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the replica does not follow");
+        let _: () = redis::cmd("SET").arg("x").arg(1).query(&mut master.connection()).unwrap();
+    }
+}
+
+/// Keys that stay by design; every other one must age out.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_ages_out_or_is_meant_to_stay() {
+    let (server, world) = ground();
+    let app = world.start().await;
+    let link = app.link(json!({"chatId": "447700900123", "client_ref": "r"})).await;
+    app.post_with(&format!("/api/otp/v2/{}/generate-link", crate::app::WAHA), json!({}), &[("idempotency-key", "k")])
+        .await;
+    app.says("447700900199", "K1", &link.text).await;
+    app.says("447700900123", "K2", &link.text).await;
+    app.says("447700900199", "K3", "[AAAAAAAAAAAAAA]").await;
+    app.settle().await;
+    let mut connection = server.connection();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+    let mut kinds = std::collections::BTreeSet::new();
+    for key in &keys {
+        let ttl: i64 = redis::cmd("TTL").arg(key).query(&mut connection).unwrap();
+        let kind = key.split("}:").nth(1).map_or("meta", |rest| rest.split(':').next().unwrap());
+        let stays = ["meta", "d", "j", "q", "x"].contains(&kind);
+        assert_eq!(ttl == -1, stays, "{key} lives {ttl} s");
+        kinds.insert(kind.to_owned());
+    }
+    for kind in ["r", "i", "n", "m", "k", "b"] {
+        assert!(kinds.contains(kind), "{kind} was not exercised: {kinds:?}");
+    }
+    app.finish().await;
+}
