@@ -95,8 +95,3 @@ contract! {
 pub(crate) fn one_message() -> countersign::store::Change {
     countersign::store::Change { answers: Some(fixture::digest()), ..fixture::nothing(fixture::HERE) }
 }
-
-/// Insists that a change was written.
-pub(crate) fn landed(committed: countersign::store::Committed) {
-    fixture::applied(committed);
-}
