@@ -1,3 +1,52 @@
+//! Login links over WhatsApp: the map of the house.
+//!
+//! An app asks for a link; a person taps it and presses Send; the gateway posts the message here; the code in
+//! it is matched once; the person is answered in the chat and the app by a signed callback.
+//!
+//! # Layers
+//!
+//! Imports flow down, and a test fails when one does not.
+//!
+//! | layer | what it is | what it must never know |
+//! |---|---|---|
+//! | [`domain`] | the protocol: records, [`domain::decide()`], codes, texts, keys | I/O, time, randomness, JSON |
+//! | [`clock`], [`entropy`] | the only doors to the wall clock and to random bytes | who asks |
+//! | [`config`], [`metrics`] | values; families | any connection; who increments |
+//! | [`store`] | atomic bytes on disk or in Redis | why a state follows another |
+//! | [`gateway`] | one dialect per file: bytes to events, texts to requests | sockets, verifications |
+//! | [`address`], [`egress`] | which addresses are open; the only way out | what is carried |
+//! | [`slots`] | how much may be in flight | what it is |
+//! | [`service`] | use cases: load, decide, commit | HTTP, HTML, Redis, SQLite |
+//! | [`outbox`] | lease, attempt, settle | why a job exists |
+//! | [`http`] | two listeners, problems, pages | how anything is stored or signed |
+//! | [`app`], [`telemetry`], [`shutdown`] | wiring, logs, the end | rules |
+//! | [`dev`], [`cli`] | the fake phone; subcommands | |
+//!
+//! # A message arrives
+//!
+//! 1. `http::webhook` reads at most 3 MiB and hands bytes and headers to the instance's [`gateway::Gateway`],
+//!    which authenticates the raw bytes before it parses them.
+//! 2. [`service::Service::receive`] extracts at most three codes, looks them up in one round trip, and asks
+//!    [`domain::decide()`] what the message does to the record it found.
+//! 3. One [`store::Store::commit`] writes the record (if nobody moved first), the message's id, and the jobs:
+//!    the reply, the callback. The gateway hears 200 only now. Jobs for which this process has a free slot are
+//!    leased to it in the same step and start at once.
+//! 4. [`outbox::Outbox`] attempts them and settles. Whoever dies loses the lease, never the job.
+//!
+//! # A link is minted
+//!
+//! [`service::input::mint`] names every faulty field; [`service::Service::mint`] takes from the quota and claims
+//! the idempotency key in one round trip, then commits the record with its expiry timer. The code is derived
+//! from the uuid, a nonce and the key, so the same link can be shown again and is stored nowhere.
+//!
+//! # Invariants
+//!
+//! - Every rule of the protocol is written once, in [`domain::decide()`]. Lua and SQL know none.
+//! - What leaves the process leaves as a job, committed together with its cause.
+//! - GET changes nothing.
+//! - Everything personal at rest is sealed; codes and tokens are only there as keyed digests.
+//! - Everything is bounded: sizes, times, counts, retries, queues.
+
 pub mod address;
 pub mod app;
 pub mod cli;

@@ -1,7 +1,7 @@
 //! Gateways: one WhatsApp dialect per file.
 //!
 //! A gateway translates and never performs I/O: it authenticates bytes, parses events, builds a request and
-//! reads a response. Adding one takes a file, a folder of fixtures and a line in [`KINDS`].
+//! reads a response. Adding one takes a file, a folder of fixtures and a line in the table of kinds below.
 
 mod cloud_api;
 mod credentials;

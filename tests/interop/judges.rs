@@ -13,7 +13,7 @@ use serde_json::Value;
 /// Where packages are installed: inside the target directory.
 const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// A virtual environment that holds the library of PyPI.
+/// A virtual environment that holds the library for Python.
 static VENV: LazyLock<PathBuf> = LazyLock::new(|| {
     let venv = Path::new(SCRATCH).join("interop-pypi");
     run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
@@ -21,7 +21,7 @@ static VENV: LazyLock<PathBuf> = LazyLock::new(|| {
     venv
 });
 
-/// A folder that holds the library of npm.
+/// A folder that holds the library for JavaScript.
 static NODE_MODULES: LazyLock<PathBuf> = LazyLock::new(|| {
     let prefix = Path::new(SCRATCH).join("interop-npm");
     std::fs::create_dir_all(&prefix).unwrap();
@@ -33,15 +33,15 @@ static NODE_MODULES: LazyLock<PathBuf> = LazyLock::new(|| {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Judge {
     Crate,
-    PyPi,
-    Npm,
+    Python,
+    JavaScript,
 }
 
 impl Judge {
     pub(crate) fn all() -> &'static [Self] {
         let asked = |(name, value): (String, String)| name == "COUNTERSIGN_INTEROP" && value == "1";
         if countersign::config::environment().any(asked) {
-            &[Self::Crate, Self::PyPi, Self::Npm]
+            &[Self::Crate, Self::Python, Self::JavaScript]
         } else {
             &[Self::Crate]
         }
@@ -50,8 +50,8 @@ impl Judge {
     pub(crate) fn verdicts(self, claims: &[Value]) -> Vec<String> {
         match self {
             Self::Crate => claims.iter().map(|claim| verdict_of_the_crate(claim).to_owned()).collect(),
-            Self::PyPi => ask(Command::new(VENV.join("bin/python")).arg("tests/interop/verify.py"), claims),
-            Self::Npm => {
+            Self::Python => ask(Command::new(VENV.join("bin/python")).arg("tests/interop/verify.py"), claims),
+            Self::JavaScript => {
                 ask(Command::new("node").arg("tests/interop/verify.cjs").env("NODE_PATH", &*NODE_MODULES), claims)
             }
         }

@@ -2,7 +2,9 @@
 //!
 //! A secret is rotated in three states: the old one signs, both sign, the new one signs. A receiver that holds
 //! the old or the new secret must accept four of those six cells, and nothing that was changed on the way.
-//! The crate judges always; the libraries of PyPI and npm with `COUNTERSIGN_INTEROP=1`.
+//! The crate judges always; the libraries for Python and JavaScript with `COUNTERSIGN_INTEROP=1`.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../it/app.rs"]
 #[allow(dead_code, reason = "a part of the harness is enough here")]

@@ -20,6 +20,7 @@ on_both_stores! {
     a_closed_address_is_never_reached
     a_failing_gateway_does_not_hold_the_callback_and_late_replies_are_dropped
     erased_after_a_day_and_gone_after_a_week
+    a_failing_destination_is_left_alone_for_a_while
 }
 
 async fn verified(app: &Daemon, id: &str, body: serde_json::Value) -> String {
@@ -202,5 +203,28 @@ async fn erased_after_a_day_and_gone_after_a_week(ground: Ground) {
     assert!(erased.data("chat_id").is_null() && erased.data("subject").is_null(), "{}", erased.text);
     app.advance(Duration::from_hours(24 * 7)).await;
     assert_eq!(app.get(&path).await.status, 404);
+    app.finish().await;
+}
+
+async fn a_failing_destination_is_left_alone_for_a_while(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let broken = Fake::start();
+    broken.fail(500, 1000);
+    let url = format!("{}/x", broken.url);
+    for index in 0..12 {
+        verified(&app, &format!("B{index}"), json!({"callback": {"success": url}})).await;
+    }
+    app.settle().await;
+    let attempts = broken.arrived().len();
+    assert!(attempts >= 10, "{attempts}");
+    broken.fail(500, 0);
+    verified(&app, "B99", json!({"callback": {"success": url}})).await;
+    verified(&app, "H1", json!({})).await;
+    world.receiver.wait_for(1).await;
+    app.advance(Duration::from_secs(20)).await;
+    assert_eq!(broken.arrived().len(), attempts, "held, while others are served");
+    app.advance(Duration::from_secs(15)).await;
+    broken.wait_for(attempts + 13).await;
     app.finish().await;
 }
