@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     config::{Config, Durability, Faults, ShutdownConfig, StoreConfig},
-    domain::KeyRing,
+    domain::{InstanceId, KeyRing},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
     http::{
@@ -52,7 +52,8 @@ pub struct Application {
 pub fn instances(config: &Config, purpose: Purpose, faults: &mut Faults) -> Instances {
     let closed = closed(config);
     let built = config.instances.iter().filter_map(|instance| {
-        let gateway = gateway::build(instance.gateway.clone(), purpose, faults)?;
+        let url = webhook_url(&config.public_url, instance.id);
+        let gateway = gateway::build(instance.gateway.clone(), purpose, &url, faults)?;
         let callbacks = Egress::new(Policy {
             anywhere: false,
             http: instance.allow_http_callbacks,
@@ -63,6 +64,11 @@ pub fn instances(config: &Config, purpose: Purpose, faults: &mut Faults) -> Inst
         Some(Instance { config: instance.clone(), gateway, callbacks, sending })
     });
     Instances::new(built.collect::<Vec<_>>())
+}
+
+/// Where an instance's webhooks arrive.
+pub fn webhook_url(public_url: &url::Url, instance: InstanceId) -> String {
+    format!("{}/webhooks/{instance}", public_url.as_str().trim_end_matches('/'))
 }
 
 /// Where no callback may go: to ourselves, and to the store.
@@ -249,5 +255,9 @@ fn banner(service: &Service) {
             completion = instance.config.completion.as_str(),
             "instance"
         );
+        if instance.gateway.is_weakly_authenticated() {
+            let authenticity = instance.gateway.authenticity();
+            tracing::warn!(instance = %instance.config.id, authenticity, "whoever learns this secret can verify any number");
+        }
     }
 }

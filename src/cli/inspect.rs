@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{BAD_CONFIGURATION, Failure};
 use crate::{
+    app,
     clock::Clock,
     config::{self, Faults, LogConfig},
     domain::{InstanceId, extract},
@@ -55,6 +56,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     };
     let webhook = Webhook {
         method: &method,
+        path_secret: None,
         query: if is_get { &raw_query } else { url_query },
         headers: &headers,
         body: if is_get { &[] } else { &body },
@@ -66,13 +68,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
 
 fn gateway_of(options: &Options) -> Result<std::sync::Arc<dyn Gateway>, Failure> {
     let config = super::load(&super::read(&options.config)?)?;
+    let public_url = config.public_url;
     let instance = config.instances.into_iter().find(|instance| instance.id == options.instance);
     let instance = instance.ok_or_else(|| Failure {
         status: BAD_CONFIGURATION,
         error: anyhow::anyhow!("--instance: {} is not in the configuration", options.instance),
     })?;
     let mut faults: Faults = config::Faults::default();
-    match gateway::build(instance.gateway, Purpose::Inspect, &mut faults) {
+    let url = app::webhook_url(&public_url, options.instance);
+    match gateway::build(instance.gateway, Purpose::Inspect, &url, &mut faults) {
         Some(gateway) => Ok(gateway),
         None => Err(faults.into()),
     }
@@ -107,7 +111,7 @@ fn verdict(gateway: &dyn Gateway, webhook: &Webhook<'_>) -> Value {
         let event = json!({ "kind": "handshake", "status": status, "body": body });
         return json!({ "auth": "accept", "reason": null, "response": { "status": status, "body": body }, "events": [event] });
     }
-    let events: Vec<Value> = match gateway.parse(webhook.body) {
+    let events: Vec<Value> = match gateway.parse(webhook) {
         Ok(events) => events.iter().map(describe).collect(),
         Err(error) => vec![json!({ "kind": "ignore", "reason": "malformed", "detail": error.to_string() })],
     };

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use url::form_urlencoded;
 
 use super::{
     Event, Gateway, Handshake, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
     credentials::Reader,
     json::{self, items, seconds, text},
     retry_after,
-    scheme::{self, Hash},
+    scheme::{self, Scheme},
     sent_by_status,
 };
 use crate::domain::{Sender, Subject};
@@ -50,23 +49,23 @@ impl Gateway for CloudApi {
 
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
         if webhook.method == Method::GET {
-            let token = query(webhook.query, "hub.verify_token").ok_or(Unauthenticated("no verify token"))?;
-            let genuine = query(webhook.query, "hub.mode").as_deref() == Some("subscribe")
+            let token = scheme::query(webhook.query, "hub.verify_token").ok_or(Unauthenticated("no verify token"))?;
+            let genuine = scheme::query(webhook.query, "hub.mode").as_deref() == Some("subscribe")
                 && scheme::same_secret(&token, &self.verify_token);
             return if genuine { Ok(()) } else { Err(Unauthenticated("wrong verify token")) };
         }
-        scheme::body_hmac_hex(webhook, "x-hub-signature-256", "sha256=", Hash::Sha256, &self.app_secrets)
+        Scheme::hub_sha256().verify(webhook, &self.app_secrets)
     }
 
     fn handshake(&self, webhook: &Webhook<'_>) -> Option<Handshake> {
-        let challenge = query(webhook.query, "hub.challenge").unwrap_or_default();
+        let challenge = scheme::query(webhook.query, "hub.challenge").unwrap_or_default();
         let echoed = challenge.len() <= 256 && challenge.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let status = if echoed { StatusCode::OK } else { StatusCode::BAD_REQUEST };
         Some(Handshake { status, body: if echoed { challenge } else { String::new() } })
     }
 
-    fn parse(&self, body: &[u8]) -> Result<Vec<Event>, Malformed> {
-        let body = json::parse(body)?;
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        let body = json::parse(webhook.body)?;
         let mut events = Vec::new();
         for change in items(&body, "/entry").flat_map(|entry| items(entry, "/changes")) {
             match text(change, "/field") {
@@ -117,10 +116,6 @@ impl Gateway for CloudApi {
             _ => sent_by_status(response.status(), after),
         }
     }
-}
-
-fn query(query: &str, name: &str) -> Option<String> {
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 fn read_value(value: &Value, events: &mut Vec<Event>) {

@@ -1,9 +1,11 @@
 //! Reading a gateway's table: which secrets are good enough, and for what.
 
+#![allow(dead_code, reason = "what gateways that follow need")]
+
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::simulator;
-use crate::config::{Faults, Section};
+use super::{scheme::Scheme, simulator};
+use crate::config::{Faults, Section, not_one_of};
 
 /// Shorter secrets can be guessed, or were made up by hand.
 const SHORTEST: usize = 24;
@@ -31,12 +33,19 @@ impl Purpose {
 pub(super) struct Reader<'a> {
     pub(super) section: &'a mut Section,
     pub(super) purpose: Purpose,
+    /// Where this instance's webhooks arrive.
+    pub(super) webhook_url: &'a str,
     pub(super) faults: &'a mut Faults,
 }
 
 impl Reader<'_> {
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.section.text(name, self.faults)
+    }
+
+    /// The URL that the gateway signs: as it is configured there.
+    pub(super) fn webhook_url(&mut self) -> String {
+        self.text("webhook_url").unwrap_or_else(|| self.webhook_url.to_owned())
     }
 
     /// A base URL without its trailing slash.
@@ -55,6 +64,33 @@ impl Reader<'_> {
             self.faults.add(self.section.key(name), format!("is missing: {hint}"));
         }
         secret.unwrap_or_default()
+    }
+
+    /// The way webhooks are proved where a gateway knows several: `webhook_auth` names one of `choices`, the
+    /// first is the default. `webhook_header` and `webhook_param` rename what carries a secret.
+    pub(super) fn scheme(&mut self, choices: &[(&str, Scheme)]) -> Scheme {
+        let (header, param) = (self.text("webhook_header"), self.text("webhook_param"));
+        let key = self.section.key("webhook_auth");
+        let chosen = match self.text("webhook_auth") {
+            None => choices.first(),
+            Some(word) => {
+                let found = choices.iter().find(|(name, _)| *name == word);
+                if found.is_none() {
+                    let words: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+                    self.faults.add(key, not_one_of(&word, &words));
+                }
+                found.or(choices.first())
+            }
+        };
+        let mut scheme = chosen.map(|(_, scheme)| scheme.clone()).expect("every gateway offers a scheme");
+        match (&mut scheme, header, param) {
+            (Scheme::StaticHeader { header } | Scheme::BodyHmac { header, .. }, Some(name), _) => {
+                *header = name.to_ascii_lowercase();
+            }
+            (Scheme::UrlSecret { param }, _, Some(name)) => *param = name,
+            _ => {}
+        }
+        scheme
     }
 
     /// What proves a webhook, newest first. Nothing configured is a fault: it would mean no check.

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 pub use self::{credentials::Purpose, simulator::Message as SimulatedMessage};
 use crate::{
     config::{Faults, Section, not_one_of},
-    domain::{Sender, Subject},
+    domain::{Phone, Sender, Subject},
 };
 
 type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;
@@ -28,7 +28,13 @@ const KINDS: &[(&str, Build)] =
     &[("cloud-api", cloud_api::build), ("waha", waha::build), (simulator::KIND, simulator::build)];
 
 /// Reads an `[instance.gateway]` table. Faults are reported with their keys; with faults there is no gateway.
-pub fn build(mut section: Section, purpose: Purpose, faults: &mut Faults) -> Option<Arc<dyn Gateway>> {
+/// `webhook_url` is where this instance's webhooks arrive, for schemes that sign it.
+pub fn build(
+    mut section: Section,
+    purpose: Purpose,
+    webhook_url: &str,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Gateway>> {
     let before = faults.iter().count();
     let words: Vec<&str> = KINDS.iter().map(|(word, _)| *word).filter(|word| purpose.allows(word)).collect();
     let kind = section.required_text("kind", &format!("one of {}", words.join(", ")), faults);
@@ -38,7 +44,7 @@ pub fn build(mut section: Section, purpose: Purpose, faults: &mut Faults) -> Opt
         }
         return None;
     };
-    let mut reader = credentials::Reader { section: &mut section, purpose, faults };
+    let mut reader = credentials::Reader { section: &mut section, purpose, webhook_url, faults };
     let gateway = build(&mut reader);
     section.finish(faults);
     (faults.iter().count() == before).then_some(gateway)
@@ -47,6 +53,8 @@ pub fn build(mut section: Section, purpose: Purpose, faults: &mut Faults) -> Opt
 /// A request as it came from the gateway, before anything is believed.
 pub struct Webhook<'a> {
     pub method: &'a Method,
+    /// What followed the instance in the path.
+    pub path_secret: Option<&'a str>,
     /// Without `?`.
     pub query: &'a str,
     pub headers: &'a HeaderMap,
@@ -184,6 +192,11 @@ pub trait Gateway: Send + Sync + 'static {
     /// What proves that a webhook is genuine, for the banner at start.
     fn authenticity(&self) -> &'static str;
 
+    /// Whether that proof would also hold for another body; said at start.
+    fn is_weakly_authenticated(&self) -> bool {
+        false
+    }
+
     /// Over the raw bytes, in constant time, before anything is parsed.
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated>;
 
@@ -192,14 +205,29 @@ pub trait Gateway: Send + Sync + 'static {
         None
     }
 
-    /// Everything in an authenticated body, in order of appearance.
-    fn parse(&self, body: &[u8]) -> Result<Vec<Event>, Malformed>;
+    /// Everything in an authenticated request, in order of appearance.
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed>;
+
+    /// The answer that tells the gateway that all is well: content type and body.
+    fn acknowledgement(&self) -> (&'static str, &'static str) {
+        ("text/plain; charset=utf-8", "")
+    }
 
     /// The request that sends `text` to whoever wrote from `chat_id`.
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> http::Request<Vec<u8>>;
 
     /// Reads the answer to a message we sent.
     fn sent(&self, response: &http::Response<Vec<u8>>) -> Sent;
+
+    /// Asks the gateway for the phone number behind a LID, where it can tell.
+    fn who_is(&self, _lid: &str) -> Option<http::Request<Vec<u8>>> {
+        None
+    }
+
+    /// Reads the answer to [`Gateway::who_is`]; the gateway may not know either.
+    fn phone_behind(&self, _response: &http::Response<Vec<u8>>) -> Option<Phone> {
+        None
+    }
 }
 
 /// What most gateways mean by a status, when their body says nothing better.

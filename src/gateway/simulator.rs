@@ -13,7 +13,9 @@ use super::{
     Event, Gateway, Ignored, Malformed, Sent, Unauthenticated, Webhook,
     credentials::Reader,
     json::{self, text},
-    retry_after, scheme, sent_by_status,
+    retry_after,
+    scheme::{self, Scheme},
+    sent_by_status,
 };
 use crate::domain::{Chat, Sender, Subject};
 
@@ -80,12 +82,12 @@ impl Gateway for Simulator {
     }
 
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        scheme::standard_webhooks(webhook, &self.secrets)
+        Scheme::StandardWebhooks.verify(webhook, &self.secrets)
     }
 
-    fn parse(&self, body: &[u8]) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         let malformed = || Malformed("expected id, from, text and timestamp".to_owned());
-        let message: Message = serde_json::from_value(json::parse(body)?).map_err(|_| malformed())?;
+        let message: Message = serde_json::from_value(json::parse(webhook.body)?).map_err(|_| malformed())?;
         let from: Chat = message.from.parse().map_err(|_| malformed())?;
         let sender = match from.subject() {
             Subject::Phone(phone) => Sender::new(Some(phone.clone()), None, None),

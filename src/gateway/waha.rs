@@ -11,13 +11,19 @@ use super::{
     credentials::Reader,
     json::{self, seconds, text},
     retry_after,
-    scheme::{self, Hash},
+    scheme::{Encoding, Hash, Scheme},
     sent_by_status,
 };
 use crate::domain::{Sender, Subject, subject::phone_of_jid};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Waha {
+        scheme: Scheme::BodyHmac {
+            header: "x-webhook-hmac".to_owned(),
+            prefix: String::new(),
+            hash: Hash::Sha512,
+            encoding: Encoding::Hex,
+        },
         hmac_keys: reader.webhook_secrets(),
         url: reader.base_url(None),
         api_key: reader.sending("api_key", "WAHA's X-Api-Key, to send replies"),
@@ -26,6 +32,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
 }
 
 struct Waha {
+    scheme: Scheme,
     hmac_keys: Vec<SecretString>,
     url: String,
     api_key: SecretString,
@@ -45,11 +52,11 @@ impl Gateway for Waha {
         if webhook.header("x-webhook-hmac-algorithm").is_some_and(|name| name != "sha512") {
             return Err(Unauthenticated("another algorithm"));
         }
-        scheme::body_hmac_hex(webhook, "x-webhook-hmac", "", Hash::Sha512, &self.hmac_keys)
+        self.scheme.verify(webhook, &self.hmac_keys)
     }
 
-    fn parse(&self, body: &[u8]) -> Result<Vec<Event>, Malformed> {
-        let body = json::parse(body)?;
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        let body = json::parse(webhook.body)?;
         let payload = &body["payload"];
         let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
             "message" | "message.any" => read_message(payload)?,

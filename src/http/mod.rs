@@ -45,15 +45,19 @@ pub fn routes(config: &mut ServiceConfig) {
     let everything = web::scope("")
         .wrap(from_fn(span::observe))
         .service(api)
-        .service(
-            only("/webhooks/{instance}", "GET, POST", post().to(webhook::receive)).route(get().to(webhook::receive)),
-        )
+        .service(inbound("/webhooks/{instance}"))
+        .service(inbound("/webhooks/{instance}/{secret}"))
         .service(only("/l/{handle}", "GET, HEAD", look().to(pages::start)))
         .service(only("/l/{handle}/qr.svg", "GET, HEAD", look().to(pages::qr_code)))
         .service(only("/o/{token}", "GET, HEAD, POST", look().to(pages::open)).route(post().to(pages::complete)))
         .service(only("/o/{token}/dispute", "POST", post().to(pages::dispute)))
         .default_service(web::to(nothing));
     config.service(everything);
+}
+
+/// For gateways.
+fn inbound(path: &str) -> Resource {
+    only(path, "GET, POST", post().to(webhook::receive)).route(get().to(webhook::receive))
 }
 
 /// GET and HEAD.

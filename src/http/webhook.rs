@@ -2,7 +2,7 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Data, Path, Payload},
+    web::{Data, Payload},
 };
 
 use super::{
@@ -16,21 +16,18 @@ use crate::{
     service::{Instance, Outcome},
 };
 
-/// `GET` and `POST /webhooks/{instance}`
-pub(super) async fn receive(
-    app: Data<App>,
-    instance: Path<String>,
-    request: HttpRequest,
-    payload: Payload,
-) -> Result<HttpResponse, Problem> {
+/// `GET` and `POST /webhooks/{instance}` and `/webhooks/{instance}/{secret}`
+pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
     let body = body::read(&request, payload, body::WEBHOOK).await?;
-    let id: Option<InstanceId> = instance.parse().ok();
+    let path_secret = request.match_info().get("secret");
+    let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
     let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
     let kind = instance.gateway.kind();
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
     let headers = headers(&request);
     let now = app.service.clock.wall();
-    let webhook = Webhook { method: &method, query: request.query_string(), headers: &headers, body: &body, now };
+    let webhook =
+        Webhook { method: &method, path_secret, query: request.query_string(), headers: &headers, body: &body, now };
     if let Err(why) = instance.gateway.authenticate(&webhook) {
         let rejected = ByGateway { gateway: kind, result: why.0 };
         app.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
@@ -43,7 +40,7 @@ pub(super) async fn receive(
         let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).unwrap_or_default();
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
-    match instance.gateway.parse(&body) {
+    match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
                 handle(&app, instance, event).await?;
@@ -55,7 +52,8 @@ pub(super) async fn receive(
             tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "an authenticated webhook was not understood");
         }
     }
-    Ok(HttpResponse::Ok().finish())
+    let (content_type, body) = instance.gateway.acknowledgement();
+    Ok(HttpResponse::Ok().content_type(content_type).body(body))
 }
 
 async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Problem> {

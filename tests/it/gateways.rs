@@ -16,8 +16,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// The gateways that have an adapter.
-const SPOKEN: &[&str] = &["cloud-api", "waha"];
+/// The gateways that have an adapter, and which keys of [`settings`] each of them knows.
+const SPOKEN: &[(&str, &[&str])] =
+    &[("cloud-api", &["verify_token", "access_token", "phone_number_id"]), ("waha", &["api_key"])];
+
+/// Gateways whose signature a forger would have to make, and where it stands.
+const SIGNED: &[(&str, &str)] = &[("cloud-api", "x-hub-signature-256"), ("waha", "x-webhook-hmac")];
 
 struct Case {
     name: String,
@@ -41,26 +45,42 @@ fn cases(gateway: &str) -> Vec<Case> {
     cases
 }
 
-fn settings(gateway: &str, secret: &Value) -> Value {
-    json!({
-        "kind": gateway, "url": "http://127.0.0.1:1", "webhook_secret": secret, "verify_token": secret,
-        "api_key": "x", "access_token": "x", "phone_number_id": "777",
-    })
-}
-
-fn build(gateway: &str, secret: &Value) -> Arc<dyn Gateway> {
+/// A table as the configuration would hold it for this case.
+fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
+    let secret = &signing["secret"];
+    let all = json!({
+        "url": "http://127.0.0.1:1", "verify_token": secret, "api_key": "x", "access_token": "x",
+        "phone_number_id": "777", "webhook_url": signing["url"],
+    });
+    let (_, known) = SPOKEN.iter().find(|(name, _)| *name == gateway).unwrap();
     let mut table = Map::new();
-    let known = match gateway {
-        "waha" => &["kind", "url", "webhook_secret", "api_key"][..],
-        _ => &["kind", "url", "webhook_secret", "verify_token", "access_token", "phone_number_id"],
+    table.insert("kind".to_owned(), json!(gateway));
+    table.insert("url".to_owned(), all["url"].clone());
+    table.insert("webhook_secret".to_owned(), secret.clone());
+    for key in *known {
+        table.insert((*key).to_owned(), all[*key].clone());
+    }
+    // Where a gateway knows several ways, the case names one.
+    let chosen = match signing["scheme"].as_str() {
+        Some("static-header") => Some(("static-header", "webhook_header", &signing["header"])),
+        Some("url-secret") => Some(("url-secret", "webhook_param", &signing["param"])),
+        Some("evolution-jwt") => Some(("jwt", "webhook_header", &Value::Null)),
+        _ => None,
     };
-    for (key, value) in settings(gateway, secret).as_object().unwrap() {
-        if known.contains(&key.as_str()) {
-            table.insert(key.clone(), value.clone());
+    if let (Some((auth, key, value)), true) = (chosen, known.contains(&"webhook_auth")) {
+        table.insert("webhook_auth".to_owned(), json!(auth));
+        if !value.is_null() {
+            table.insert(key.to_owned(), value.clone());
         }
     }
+    table
+}
+
+fn build(gateway: &str, signing: &Value) -> Arc<dyn Gateway> {
     let mut faults = Faults::default();
-    gateway::build(Section::new("gateway", table), Purpose::Inspect, &mut faults).unwrap_or_else(|| panic!("{faults}"))
+    let section = Section::new("gateway", settings(gateway, signing));
+    gateway::build(section, Purpose::Inspect, "https://verify.example.test/hook", &mut faults)
+        .unwrap_or_else(|| panic!("{faults}"))
 }
 
 fn headers(expect: &Value) -> HeaderMap {
@@ -88,7 +108,7 @@ fn compare(name: &str, got: &Value, want: &Value) {
 
 #[test]
 fn fixtures_pass_through_the_command_line() {
-    for gateway in SPOKEN {
+    for (gateway, _) in SPOKEN {
         for case in cases(gateway) {
             let got = inspect(gateway, &case);
             assert_eq!(got["auth"], case.expect["auth"], "{}: {got}", case.name);
@@ -107,13 +127,13 @@ fn fixtures_pass_through_the_command_line() {
 
 fn inspect(gateway: &str, case: &Case) -> Value {
     const INSTANCE: &str = "5f0c2a90-0000-4000-8000-000000000001";
-    let secret = &case.expect["signing"]["secret"];
-    let more = if *gateway == *"cloud-api" { format!("verify_token = {secret}\n") } else { String::new() };
+    let signing = &case.expect["signing"];
+    let table: toml::Table = serde_json::from_value(Value::Object(settings(gateway, signing))).unwrap();
     let config = format!(
         "public_url = \"https://verify.example.test\"\nkey = \"{}\"\n[store]\nurl = \"embedded:/nonexistent\"\n\
          [[instance]]\nid = \"{INSTANCE}\"\nname = \"N\"\nnumber = \"+12025550142\"\n\
          tokens = [\"sha256:{}\"]\ncallback_secrets = [\"{}\"]\n\
-         [instance.gateway]\nkind = \"{gateway}\"\nwebhook_secret = {secret}\n{more}",
+         [instance.gateway]\n{table}",
         crate::app::KEY,
         "0".repeat(64),
         crate::app::CALLBACK_SECRET,
@@ -124,6 +144,8 @@ fn inspect(gateway: &str, case: &Case) -> Value {
     command.arg("inspect-webhook").arg("--config").arg(file.path()).args(["--instance", INSTANCE]);
     command.args(["--method", case.expect["method"].as_str().unwrap()]);
     command.args(["--now", &case.expect["now"].to_string()]);
+    let url = signing["request_url"].as_str().or(signing["url"].as_str()).unwrap();
+    command.args(["--url", url]);
     for (name, value) in case.expect["headers"].as_object().into_iter().flatten() {
         command.arg("--header").arg(format!("{name}: {}", value.as_str().unwrap()));
     }
@@ -136,24 +158,26 @@ fn accepted(gateway: &dyn Gateway, method: &Method, headers: &HeaderMap, body: &
     let query = if method == Method::GET { std::str::from_utf8(body).unwrap() } else { "" };
     let body = if method == Method::GET { &[] } else { body };
     let now = Timestamp::from_second(now).unwrap();
-    gateway.authenticate(&Webhook { method, query, headers, body, now }).is_ok()
+    gateway.authenticate(&Webhook { method, path_secret: None, query, headers, body, now }).is_ok()
 }
 
 /// What an enemy without the secret can try on a genuine request.
 #[test]
 fn no_forgery_is_accepted() {
-    for gateway in SPOKEN {
+    for (gateway, name) in SIGNED {
         for case in
             cases(gateway).iter().filter(|case| case.expect["auth"] == "accept" && case.expect["method"] == "POST")
         {
             let now = case.expect["now"].as_i64().unwrap();
-            let secret = &case.expect["signing"]["secret"];
-            let adapter = build(gateway, secret);
+            let signing = &case.expect["signing"];
+            let adapter = build(gateway, signing);
             let genuine = headers(&case.expect);
             let ok = |headers: &HeaderMap, body: &[u8]| accepted(&*adapter, &Method::POST, headers, body, now);
             assert!(ok(&genuine, &case.body), "{}", case.name);
-            let name = if *gateway == "waha" { "x-webhook-hmac" } else { "x-hub-signature-256" };
-            let signature = genuine[name].to_str().unwrap().to_owned();
+            if !genuine.contains_key(*name) {
+                continue;
+            }
+            let signature = genuine[*name].to_str().unwrap().to_owned();
 
             let mut forged: Vec<HeaderMap> = Vec::new();
             let with = |value: &str| {
@@ -172,28 +196,39 @@ fn no_forgery_is_accepted() {
             twice.append(HeaderName::from_static(name), HeaderValue::from_str(&signature).unwrap());
             forged.push(twice);
             let mut none = genuine.clone();
-            none.remove(name);
+            none.remove(*name);
             forged.push(none);
-            for headers in forged
-                .iter()
-                .filter(|headers| headers.get(name) != genuine.get(name) || headers.get_all(name).iter().count() != 1)
-            {
+            for headers in forged.iter().filter(|headers| {
+                headers.get(*name) != genuine.get(*name) || headers.get_all(*name).iter().count() != 1
+            }) {
                 assert!(!ok(headers, &case.body), "{}: {headers:?}", case.name);
             }
             let mut longer = case.body.clone();
             longer.push(b' ');
             assert!(!ok(&genuine, &longer), "{}", case.name);
-            let reserialised = serde_json::from_slice::<Value>(&case.body).unwrap().to_string();
-            assert!(reserialised.as_bytes() == case.body.as_slice() || !ok(&genuine, reserialised.as_bytes()));
-            assert!(!accepted(&*build(gateway, &json!("secret")), &Method::POST, &genuine, &case.body, now));
+            if let Ok(value) = serde_json::from_slice::<Value>(&case.body) {
+                let reserialised = value.to_string().into_bytes();
+                assert!(reserialised == case.body || !ok(&genuine, &reserialised));
+            }
+            let mut published = signing.clone();
+            published["secret"] = json!("secret");
+            assert!(!accepted(&*build(gateway, &published), &Method::POST, &genuine, &case.body, now));
         }
     }
+}
+
+fn parse(gateway: &dyn Gateway, body: &[u8]) -> bool {
+    let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
+    let webhook = Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body, now };
+    gateway.parse(&webhook).is_ok()
 }
 
 #[test]
 fn any_of_several_secrets_is_enough() {
     for case in cases("waha") {
-        let rotated = build("waha", &json!(["a-newer-secret-of-24-bytes-or-more", case.expect["signing"]["secret"]]));
+        let mut signing = case.expect["signing"].clone();
+        signing["secret"] = json!(["a-newer-secret-of-24-bytes-or-more", signing["secret"]]);
+        let rotated = build("waha", &signing);
         let now = case.expect["now"].as_i64().unwrap();
         assert!(accepted(&*rotated, &Method::POST, &headers(&case.expect), &case.body, now));
     }
@@ -202,17 +237,18 @@ fn any_of_several_secrets_is_enough() {
 /// Authenticated rubbish is refused by a word, never by a panic.
 #[test]
 fn mutated_bodies_do_no_harm() {
-    for gateway in SPOKEN {
-        let adapter = build(gateway, &json!("a-secret-of-24-bytes-or-more"));
+    for (gateway, _) in SPOKEN {
         for case in cases(gateway) {
+            let adapter = build(gateway, &case.expect["signing"]);
             for index in 0..case.body.len() {
                 let mut cut = case.body.clone();
                 cut[index] = cut[index].wrapping_add(1);
-                let _ = adapter.parse(&cut);
+                let _ = parse(&*adapter, &cut);
                 cut.truncate(index);
-                let _ = adapter.parse(&cut);
+                let _ = parse(&*adapter, &cut);
             }
         }
+        let adapter = build(gateway, &cases(gateway)[0].expect["signing"]);
         for body in [
             "",
             "null",
@@ -222,7 +258,7 @@ fn mutated_bodies_do_no_harm() {
             "{\"event\":\"message\"}",
             "{\"event\":\"message\",\"payload\":[]}",
         ] {
-            let _ = adapter.parse(body.as_bytes());
+            let _ = parse(&*adapter, body.as_bytes());
         }
     }
 }

@@ -1,3 +1,6 @@
+//! The daemon from outside, on real sockets, over real stores.
+#![expect(clippy::unwrap_used, reason = "what cannot go on has failed")]
+
 mod api;
 mod app;
 mod callbacks;

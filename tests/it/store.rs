@@ -3,8 +3,6 @@
 //! A case gets an empty store and the clock that moves its time. A sentence that holds for one store only is no
 //! sentence of the contract; what is left to say about the files of the embedded one is in `embedded`.
 
-#![expect(clippy::unwrap_used, reason = "a case that cannot go on has failed")]
-
 mod embedded;
 mod fixture;
 mod jobs;
