@@ -24,7 +24,7 @@ use crate::{
     },
     metrics::Metrics,
     outbox::Outbox,
-    service::{Instance, Instances, Service},
+    service::{Instance, Instances, Phones, Service},
     slots::{Handoff, Slot, Slots},
     store::{Leased, Store, StoreError, embedded::EmbeddedStore, redis, redis::RedisStore},
 };
@@ -100,6 +100,7 @@ impl Application {
             clock,
             public_url: config.public_url.clone(),
             handoff,
+            phones: Phones::default(),
         });
         let bind =
             |address: SocketAddr| TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"));

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | [`domain`] | the protocol: records, [`domain::decide()`], codes, texts, keys | I/O, time, randomness, JSON |
 //! | [`clock`], [`entropy`] | the only doors to the wall clock and to random bytes | who asks |
-//! | [`config`], [`metrics`] | values; families | any connection; who increments |
+//! | [`config`], [`metrics`], [`credentials`] | values; families; fresh secrets | any connection; who increments |
 //! | [`store`] | atomic bytes on disk or in Redis | why a state follows another |
 //! | [`gateway`] | one dialect per file: bytes to events, texts to requests | sockets, verifications |
 //! | [`address`], [`egress`] | which addresses are open; the only way out | what is carried |
@@ -19,7 +19,7 @@
 //! | [`service`] | use cases: load, decide, commit | HTTP, HTML, Redis, SQLite |
 //! | [`outbox`] | lease, attempt, settle | why a job exists |
 //! | [`http`] | two listeners, problems, pages | how anything is stored or signed |
-//! | [`app`], [`telemetry`], [`shutdown`] | wiring, logs, the end | rules |
+//! | [`app`], [`telemetry`], [`shutdown`], [`failure`] | wiring, logs, the end | rules |
 //! | [`dev`], [`cli`] | the fake phone; subcommands | |
 //!
 //! # A message arrives
@@ -52,10 +52,12 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod credentials;
 pub mod dev;
 pub mod domain;
 pub mod egress;
 pub mod entropy;
+pub mod failure;
 pub mod gateway;
 pub mod http;
 pub mod metrics;

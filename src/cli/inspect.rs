@@ -8,12 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{BAD_CONFIGURATION, Failure};
 use crate::{
     app,
     clock::Clock,
     config::{self, Faults, LogConfig},
     domain::{InstanceId, extract},
+    failure::{BAD_CONFIGURATION, Failure},
     gateway::{self, Event, Gateway, Purpose, Webhook},
     telemetry,
 };

@@ -2,17 +2,17 @@
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
 mod inspect;
-pub(crate) mod new_instance;
+mod new_instance;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, Faults};
-
-/// `EX_CONFIG` of sysexits.h.
-const BAD_CONFIGURATION: u8 = 78;
+use crate::{
+    config::{self, Config, Faults},
+    failure::{BAD_CONFIGURATION, Failure},
+};
 
 /// WhatsApp login links and codes, self-hosted.
 #[derive(Debug, Parser)]
@@ -56,28 +56,6 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9090")]
         url: String,
     },
-}
-
-/// Why a command failed, and what the shell is told.
-#[derive(Debug)]
-pub struct Failure {
-    pub status: u8,
-    pub error: anyhow::Error,
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        let unfit = error.downcast_ref().is_some_and(|error| matches!(error, crate::store::StoreError::Unfit(_)));
-        Self { status: if unfit { BAD_CONFIGURATION } else { 1 }, error }
-    }
-}
-
-impl From<Faults> for Failure {
-    fn from(faults: Faults) -> Self {
-        let error =
-            anyhow::anyhow!("the configuration has faults:\n{faults}`countersign print-config` shows every key");
-        Self { status: BAD_CONFIGURATION, error }
-    }
 }
 
 /// Parses the arguments and does what they say.

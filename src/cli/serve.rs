@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::Failure;
 use crate::{
     app::{self, Application},
     clock::Clock,
     config::{self, Config, Faults},
+    failure::Failure,
     gateway::Purpose,
     service::Instances,
     shutdown, telemetry,

@@ -207,7 +207,10 @@ impl Draft {
                     let (until, misses) = (*until, *misses);
                     self.redeem(challenge.as_deref(), until, misses)
                 }
-                _ => self.unchanged(Verdict::Refused),
+                Completion::Offered { .. } | Completion::Released { .. } => self.unchanged(Verdict::Refused),
+                Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
+                    self.unchanged(Verdict::Gone)
+                }
             },
             Command::Dispute => match completion {
                 Completion::Offered { .. } | Completion::Released { .. } => {

@@ -5,6 +5,7 @@
 pub mod callback;
 mod commit;
 mod complete;
+mod identity;
 pub mod input;
 mod instance;
 pub mod job;
@@ -20,6 +21,7 @@ use url::Url;
 
 pub use self::{
     complete::{Completed, Opened, Redeemed},
+    identity::Phones,
     input::{FieldFault, Mint, Warning},
     instance::{Denied, Instance, Instances},
     mint::{Idempotency, Minted},
@@ -51,6 +53,7 @@ pub struct Service {
     pub clock: Clock,
     pub public_url: Url,
     pub handoff: Handoff,
+    pub phones: Phones,
 }
 
 /// Why a use case did not come to its end.

@@ -126,7 +126,9 @@ impl Service {
         edited: bool,
         (stored, record, digest): &(Stored, Verification, Digest),
     ) -> Result<Outcome, ServiceError> {
-        let command = Command::Receive { sender: from.sender.clone(), push_name: event.push_name.clone(), edited };
+        let sender = self.phones.resolve(instance, from.sender, from.identity).await;
+        from.incoming.subject = sender.subject();
+        let command = Command::Receive { sender, push_name: event.push_name.clone(), edited };
         let foreseen = crate::domain::decide(record, command.clone(), self.now()).verdict;
         if !matches!(foreseen, Verdict::Verified | Verdict::Repeated) {
             from.incoming.may_reply_failure = self.may_reply_failure(instance, &from).await?;

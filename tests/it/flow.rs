@@ -130,7 +130,8 @@ async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
     assert_eq!(redeemed.status, 200, "{}", redeemed.text);
     assert_eq!(redeemed.data("subject"), &json!({"kind": "phone", "value": "+447700900123"}));
     assert_eq!(redeemed.data("metadata"), &json!({"a": [1]}));
-    assert_eq!(app.post(&redeem, json!({"token": query["token"]})).await.status, 422, "one use");
+    let again = app.post(&redeem, json!({"token": query["token"]})).await;
+    assert_eq!((again.status, &again.json["code"]), (410, &json!("token_spent")), "one use");
     let callbacks = world.receiver.wait_for(2).await;
     assert_eq!(callbacks[1].json()["type"], "link.redeemed");
     assert_eq!(callbacks[1].path, "/default");
@@ -189,7 +190,7 @@ async fn a_disputed_link_is_worth_nothing(ground: Ground) {
     let token = redirect_token(&app, &path).await;
     assert_eq!(tap(&app, &format!("{path}/dispute"), &field).await.status, 200);
     let answer = app.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({"token": token})).await;
-    assert_eq!(answer.json["code"], "token_refused");
+    assert_eq!(answer.json["code"], "token_spent");
     assert_eq!(app.status(&link.uuid).await, "verified");
     assert_eq!(world.receiver.wait_for(2).await[1].json()["type"], "link.disputed");
     assert_eq!(app.get(&path).await.status, 410);

@@ -6,16 +6,17 @@ use std::{fs, path::Path};
 const LAYERS: &[&[&str]] = &[
     &["domain"],
     &["clock", "entropy"],
-    &["config", "metrics"],
+    &["config", "metrics", "credentials"],
     &["store", "gateway", "address"],
     &["egress"],
     &["slots"],
     &["service"],
     &["outbox"],
     &["http"],
-    &["telemetry", "shutdown"],
+    &["telemetry", "shutdown", "failure"],
     &["app"],
-    &["dev", "cli"],
+    &["dev"],
+    &["cli"],
     &["lib", "main"],
 ];
 

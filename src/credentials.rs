@@ -1,0 +1,49 @@
+//! Fresh credentials. They are shown once and kept as digests, or in the configuration.
+
+use std::fmt::Write as _;
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+
+use crate::{
+    domain::{InstanceId, keys::sha256},
+    entropy,
+};
+
+/// Fresh credentials of an instance.
+pub struct Credentials {
+    pub id: InstanceId,
+    pub token: String,
+    pub callback_secret: String,
+    pub webhook_secret: String,
+}
+
+impl Credentials {
+    pub fn draw() -> Self {
+        Self {
+            id: InstanceId::from_random(entropy::bytes()),
+            token: draw_token(),
+            callback_secret: draw_whsec(),
+            webhook_secret: draw_whsec(),
+        }
+    }
+}
+
+/// An API token; the prefix lets secret scanners find leaked ones.
+pub fn draw_token() -> String {
+    format!("cst_{}", URL_SAFE_NO_PAD.encode(entropy::bytes::<32>()))
+}
+
+fn draw_whsec() -> String {
+    format!("whsec_{}", STANDARD.encode(entropy::bytes::<32>()))
+}
+
+/// How the configuration names a token without holding it.
+pub fn token_digest(token: &str) -> String {
+    sha256(token.as_bytes()).iter().fold("sha256:".to_owned(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}

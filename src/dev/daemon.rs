@@ -1,0 +1,100 @@
+//! The daemon as everybody outside sees it: over HTTP.
+
+use std::time::{Duration, Instant};
+
+use http::{Request, Response, request::Builder};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+
+use crate::{
+    domain::InstanceId,
+    egress::{Egress, EgressError, Policy},
+};
+
+/// A client of one instance. The token is this process's own.
+#[derive(Clone)]
+pub(super) struct Daemon {
+    egress: Egress,
+    /// Without a trailing slash.
+    pub(super) base: String,
+    pub(super) instance: InstanceId,
+    token: SecretString,
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+    pub(super) location: Option<String>,
+    pub(super) elapsed: Duration,
+}
+
+impl Answer {
+    /// `null` when it is no JSON.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl Daemon {
+    pub(super) fn new(base: String, instance: InstanceId, token: SecretString) -> Self {
+        let egress = Egress::new(Policy { anywhere: true, http: true, ..Policy::default() });
+        Self { egress, base, instance, token }
+    }
+
+    pub(super) fn api(&self) -> String {
+        format!("{}/api/otp/v2/{}", self.base, self.instance)
+    }
+
+    pub(super) fn webhook_url(&self) -> String {
+        format!("{}/webhooks/{}", self.base, self.instance)
+    }
+
+    /// A path below the instance's API.
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, EgressError> {
+        self.send(self.authorized(Request::get(format!("{}{path}", self.api()))), Vec::new()).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, EgressError> {
+        let request = Request::post(format!("{}{path}", self.api())).header("content-type", "application/json");
+        self.send(self.authorized(request), body.to_string().into_bytes()).await
+    }
+
+    /// As the gateway.
+    pub(super) async fn webhook(&self, body: &[u8], headers: &[(&'static str, String)]) -> Result<Answer, EgressError> {
+        let request = Request::post(self.webhook_url()).header("content-type", "application/json");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        self.send(request, body.to_vec()).await
+    }
+
+    /// As a browser.
+    pub(super) async fn look(&self, url: &str) -> Result<Answer, EgressError> {
+        self.send(Request::get(url), Vec::new()).await
+    }
+
+    /// As a browser that submits a form of the daemon's own page.
+    pub(super) async fn submit(&self, url: &str, form: String) -> Result<Answer, EgressError> {
+        let request = Request::post(url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("origin", &self.base)
+            .header("sec-fetch-site", "same-origin");
+        self.send(request, form.into_bytes()).await
+    }
+
+    fn authorized(&self, request: Builder) -> Builder {
+        request.header("authorization", format!("Bearer {}", self.token.expose_secret()))
+    }
+
+    async fn send(&self, request: Builder, body: Vec<u8>) -> Result<Answer, EgressError> {
+        let request = request.body(body).map_err(|_| EgressError::Broken)?;
+        let start = Instant::now();
+        let response: Response<Vec<u8>> = self.egress.send(request).await?;
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let status = response.status().as_u16();
+        Ok(Answer { status, location, elapsed: start.elapsed(), body: response.into_body() })
+    }
+}

@@ -1,0 +1,69 @@
+//! What the daemon sends: replies to the gateway, callbacks to the app.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web::{Bytes, Data, Json},
+};
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq as _;
+
+use super::{Bubble, Callback, Phone, Side};
+use crate::{entropy, outbox::signature};
+
+/// What the simulator's dialect sends.
+#[derive(Deserialize)]
+pub(super) struct Reply {
+    to: String,
+    text: String,
+}
+
+/// `POST /messages`, as the gateway.
+pub(super) async fn message(phone: Data<Phone>, request: HttpRequest, reply: Json<Reply>) -> HttpResponse {
+    let expected = format!("Bearer {}", phone.identity.api_key.expose_secret());
+    let given = request.headers().get(header::AUTHORIZATION).map_or(&b""[..], header::HeaderValue::as_bytes);
+    if !bool::from(given.ct_eq(expected.as_bytes())) {
+        return HttpResponse::Unauthorized().finish();
+    }
+    let Reply { to, text } = reply.into_inner();
+    phone.note(|journal, at| {
+        let millis = journal.last_written(&to).and_then(|before| u64::try_from(at - before).ok());
+        let side = Side::Business;
+        journal.said(|id| Bubble { id, at, side, chat: to, text, note: None, status: None, millis });
+    });
+    HttpResponse::Ok().json(json!({ "id": format!("SIM{:016X}", u64::from_be_bytes(entropy::bytes())) }))
+}
+
+/// `POST /inbox`, as the app. Shows what is not genuine as well: finding out why is what it is for.
+pub(super) async fn callback(phone: Data<Phone>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let webhook_id = header("webhook-id").to_owned();
+    let genuine = header("webhook-timestamp").parse().is_ok_and(|at| {
+        let signed = header("webhook-signature");
+        let made_with = |secret| signature::verify(secret, &webhook_id, at, &body, signed);
+        phone.identity.callback_secrets.iter().any(made_with)
+    });
+    let kind =
+        serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("type")?.as_str()?.to_owned()));
+    let text = |value: &header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let mut headers: Vec<(String, String)> =
+        request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    headers.sort_unstable();
+    let answered = phone.inbox_status();
+    phone.note(|journal, at| {
+        journal.called_back(|id| Callback {
+            id,
+            at,
+            kind: kind.unwrap_or_else(|| "unknown".to_owned()),
+            headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+            genuine,
+            attempt: 1,
+            webhook_id,
+            answered,
+        });
+    });
+    HttpResponse::build(StatusCode::from_u16(answered).unwrap_or_default()).finish()
+}

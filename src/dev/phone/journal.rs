@@ -1,0 +1,102 @@
+//! What the fake phone has seen, newest last, and not without end.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+
+use crate::gateway::SimulatedMessage;
+
+/// More than anybody scrolls through.
+const KEPT: usize = 200;
+
+#[derive(Default)]
+pub(in crate::dev) struct Journal {
+    pub(in crate::dev) bubbles: VecDeque<Bubble>,
+    pub(in crate::dev) callbacks: VecDeque<Callback>,
+    /// For sending it again.
+    pub(super) last: Option<SimulatedMessage>,
+    next: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::dev) enum Side {
+    Person,
+    Business,
+}
+
+/// One message in the chat.
+#[derive(Clone, Serialize)]
+pub(in crate::dev) struct Bubble {
+    pub(super) id: u64,
+    /// Unix milliseconds.
+    pub(super) at: i64,
+    pub(in crate::dev) side: Side,
+    /// The person's chat id, whichever side wrote.
+    pub(in crate::dev) chat: String,
+    pub(in crate::dev) text: String,
+    /// What is unusual about it, in a few words.
+    pub(super) note: Option<&'static str>,
+    /// What the daemon answered to the webhook.
+    pub(super) status: Option<u16>,
+    /// Until that answer; for a reply, since the message it answers.
+    pub(super) millis: Option<u64>,
+}
+
+/// One attempt to call the app back.
+#[derive(Clone, Serialize)]
+pub(in crate::dev) struct Callback {
+    pub(super) id: u64,
+    pub(super) at: i64,
+    pub(in crate::dev) kind: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(in crate::dev) body: String,
+    /// Made with one of the instance's secrets.
+    pub(in crate::dev) genuine: bool,
+    /// How often this `webhook-id` has come, this time included.
+    pub(super) attempt: usize,
+    pub(super) webhook_id: String,
+    pub(super) answered: u16,
+}
+
+impl Journal {
+    /// Returns the bubble's id, for [`Journal::delivered`].
+    pub(super) fn said(&mut self, make: impl FnOnce(u64) -> Bubble) -> u64 {
+        let id = self.id();
+        keep(&mut self.bubbles, make(id));
+        id
+    }
+
+    /// The daemon has answered.
+    pub(super) fn delivered(&mut self, id: u64, status: Option<u16>, millis: u64) {
+        if let Some(bubble) = self.bubbles.iter_mut().rev().find(|bubble| bubble.id == id) {
+            bubble.status = status;
+            bubble.millis = Some(millis);
+        }
+    }
+
+    pub(super) fn called_back(&mut self, make: impl FnOnce(u64) -> Callback) {
+        let id = self.id();
+        let callback = make(id);
+        let before = self.callbacks.iter().filter(|earlier| earlier.webhook_id == callback.webhook_id).count();
+        keep(&mut self.callbacks, Callback { attempt: before + 1, ..callback });
+    }
+
+    /// When the person of this chat last wrote.
+    pub(super) fn last_written(&self, chat: &str) -> Option<i64> {
+        let mine = |bubble: &&Bubble| bubble.side == Side::Person && bubble.chat == chat;
+        self.bubbles.iter().rev().find(mine).map(|bubble| bubble.at)
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+fn keep<T>(list: &mut VecDeque<T>, new: T) {
+    if list.len() == KEPT {
+        list.pop_front();
+    }
+    list.push_back(new);
+}

@@ -1,0 +1,70 @@
+//! The fake phone's own small API, for its page.
+
+use actix_web::{
+    HttpResponse,
+    http::StatusCode,
+    web::{Data, Json, ServiceConfig, get, post, resource},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Phone, inbox, pages, send::Draft, state};
+use crate::{dev::daemon::Answer, egress::EgressError};
+
+/// What an app may answer to a callback, as far as the daemon tells it apart.
+const INBOX_ANSWERS: [u16; 3] = [200, 410, 500];
+
+pub(super) fn all(config: &mut ServiceConfig) {
+    config
+        .service(resource("/").route(get().to(pages::phone)))
+        .service(resource("/landed").route(get().to(pages::landed)))
+        .service(resource("/state.json").route(get().to(state::state)))
+        .service(resource("/mint").route(post().to(mint)))
+        .service(resource("/send").route(post().to(send)))
+        .service(resource("/redeem").route(post().to(redeem)))
+        .service(resource("/inbox/status").route(post().to(inbox_status)))
+        .service(resource("/inbox").route(post().to(inbox::callback)))
+        .service(resource("/messages").route(post().to(inbox::message)));
+}
+
+/// Passes the page's fields on to the daemon, as an app's server would.
+async fn mint(phone: Data<Phone>, fields: Json<Value>) -> HttpResponse {
+    pass_on(phone.daemon.post("/generate-link", &fields).await)
+}
+
+async fn redeem(phone: Data<Phone>, fields: Json<Value>) -> HttpResponse {
+    pass_on(phone.daemon.post("/redeem", &fields).await)
+}
+
+async fn send(phone: Data<Phone>, draft: Json<Draft>) -> HttpResponse {
+    match phone.send(draft.into_inner()).await {
+        Some(posted) => pass_on(posted.answer),
+        None => HttpResponse::Conflict().json(json!({ "message": "nothing was sent yet" })),
+    }
+}
+
+/// The daemon's answer with its status, whatever it is.
+fn pass_on(answer: Result<Answer, EgressError>) -> HttpResponse {
+    match answer {
+        Ok(answer) => {
+            let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
+            HttpResponse::Ok().json(json!({ "status": status.as_u16(), "body": answer.json() }))
+        }
+        Err(error) => {
+            HttpResponse::BadGateway().json(json!({ "message": format!("the daemon did not answer: {error}") }))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct InboxStatus {
+    status: u16,
+}
+
+async fn inbox_status(phone: Data<Phone>, wanted: Json<InboxStatus>) -> HttpResponse {
+    if !INBOX_ANSWERS.contains(&wanted.status) {
+        return HttpResponse::UnprocessableEntity().json(json!({ "message": "expected 200, 410 or 500" }));
+    }
+    phone.answer_callbacks_with(wanted.status);
+    HttpResponse::NoContent().finish()
+}

@@ -1,0 +1,74 @@
+//! What the page shows, and how it learns of news: by asking, and being kept waiting until there is some.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse,
+    web::{Data, Query},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Phone;
+
+/// Links can be minted, and end, without the phone's doing; so the daemon is asked this often.
+const PATIENCE: Duration = Duration::from_millis(900);
+/// The newest, each with its timeline: well within what one answer may hold.
+const SHOWN: &str = "/requests?otp_type=link&limit=12";
+
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    /// The revision that the page has.
+    after: Option<u64>,
+}
+
+/// `GET /state.json?after=…`
+pub(super) async fn state(phone: Data<Phone>, asked: Query<Asked>) -> HttpResponse {
+    let mut watch = phone.watch();
+    if let Some(after) = asked.after {
+        // Running out of patience is no error: what the daemon knows may have changed.
+        let _ = tokio::time::timeout(PATIENCE, watch.wait_for(|revision| *revision != after)).await;
+    }
+    let revision = *watch.borrow();
+    let requests = match phone.daemon.get(SHOWN).await {
+        Ok(answer) if answer.status == 200 => answer.json().pointer("/data/requests").map(brief).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    let journal = phone.journal();
+    let (bubbles, callbacks) = (&journal.bubbles, &journal.callbacks);
+    HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(json!({
+        "revision": revision,
+        "now": phone.clock.wall().as_millisecond(),
+        "business": { "name": phone.identity.name, "number": phone.identity.number.e164() },
+        "api": phone.daemon.api(),
+        "inbox_status": phone.inbox_status(),
+        "bubbles": bubbles,
+        "callbacks": callbacks,
+        "requests": requests,
+    }))
+}
+
+/// The members that the page shows.
+fn brief(requests: &Value) -> Value {
+    const MEMBERS: [&str; 11] = [
+        "uuid",
+        "status",
+        "reason",
+        "text",
+        "whatsapp_link",
+        "start_url",
+        "created_at",
+        "expires_at",
+        "timeline",
+        "subject",
+        "completion",
+    ];
+    let brief = |request: &Value| -> Value {
+        MEMBERS
+            .iter()
+            .map(|name| ((*name).to_owned(), request[*name].clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    requests.as_array().into_iter().flatten().map(brief).collect()
+}

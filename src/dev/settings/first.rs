@@ -1,0 +1,62 @@
+//! What the first run writes.
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+
+use crate::{
+    credentials::{Credentials, token_digest},
+    entropy,
+};
+
+/// The settings for a fake phone at `origin`, and the API token of which they hold only the digest.
+pub(super) fn settings(origin: &str) -> (String, String) {
+    let Credentials { id, token, callback_secret, webhook_secret } = Credentials::draw();
+    let key = STANDARD.encode(entropy::bytes::<32>());
+    let api_key = format!("phone_{}", URL_SAFE_NO_PAD.encode(entropy::bytes::<24>()));
+    let digest = token_digest(&token);
+    let text = format!(
+        r#"# Settings of `countersign dev`, yours to edit; `countersign print-config` shows every key.
+# The command line decides the addresses, public_url and the store. Delete this directory to start over.
+key = "{key}"
+
+[log]
+format = "text"
+# For every request and event: "countersign=debug".
+level = "countersign=warn,actix_server=warn"
+
+[shutdown]
+drain_delay = "0s"
+grace = "1s"
+
+[[instance]]
+id = "{id}"
+name = "Harbour demo"
+# Of a range that is set aside for fiction.
+number = "+447700900999"
+# Digests only; `countersign dev --new-token` adds one and shows its token.
+tokens = [
+  "{digest}",
+]
+callback_secrets = ["{callback_secret}"]
+# The inbox beside the fake phone. Your own app's URL works as well.
+callback_url = "{origin}/inbox"
+allow_http_callbacks = true
+callback_allow_networks = ["127.0.0.0/8", "::1/128"]
+# Where people may land after the link in the reply. Add your own app, such as "http://localhost:3000/".
+redirect_urls = ["{origin}/landed"]
+completion = "same_browser"
+completions_allowed = ["same_browser", "prove_phone", "anywhere"]
+# Short, to see a link expire.
+expires_min = 10
+
+[instance.gateway]
+kind = "simulator"
+url = "{origin}"
+api_key = "{api_key}"
+webhook_secret = "{webhook_secret}"
+"#
+    );
+    (text, token)
+}
