@@ -26,6 +26,12 @@ pub struct ByGateway {
     pub result: &'static str,
 }
 
+/// A configured instance; as many as there are numbers.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct ByInstance {
+    pub instance: String,
+}
+
 /// A request by route template and status.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub struct ByRoute {
@@ -73,6 +79,8 @@ metrics! {
     callback_attempts: Family<Word, Counter> = Family::default(),
     /// Attempts to send a reply, by result.
     replies: Family<ByGateway, Counter> = Family::default(),
+    /// Numbers whose gateway refuses our credentials (1): logged out, banned, or a wrong token.
+    numbers_refused: Family<ByInstance, Gauge> = Family::default(),
     /// Jobs given up.
     jobs_dead: Family<Word, Counter> = Family::default(),
     /// Jobs whose lease ran out while this process worked on them.

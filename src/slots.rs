@@ -12,10 +12,6 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::store::{Destination, Leased};
 
-/// In flight for one destination, so that a slow receiver holds no more than this.
-const PER_DESTINATION: usize = 8;
-/// Timers are our own work and quick.
-const PER_TIMER: usize = 64;
 /// In flight in this process.
 pub const TOTAL: usize = 256;
 
@@ -41,11 +37,10 @@ impl Slots {
 
     /// `None` when the destination or the process is busy.
     pub fn take(self: &Arc<Self>, destination: &Destination) -> Option<Slot> {
-        let most = if *destination == Destination::timer() { PER_TIMER } else { PER_DESTINATION };
         let permit = Arc::clone(&self.total).try_acquire_owned().ok()?;
         let mut used = self.used.lock().expect("nobody panics while holding it");
         let count = used.entry(destination.clone()).or_default();
-        if *count >= most {
+        if *count >= destination.width() {
             return None;
         }
         *count += 1;
@@ -111,7 +106,7 @@ mod tests {
         let slots = Slots::new();
         let busy = Destination("a".to_owned());
         let held: Vec<Slot> = std::iter::from_fn(|| slots.take(&busy)).collect();
-        assert_eq!(held.len(), PER_DESTINATION);
+        assert_eq!(held.len(), busy.width());
         assert!(slots.take(&Destination("b".to_owned())).is_some());
         drop(held);
         assert!(slots.take(&busy).is_some());

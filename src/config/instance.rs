@@ -54,6 +54,8 @@ pub struct Limits {
     pub mint: Option<Quota>,
     pub guesses: Option<Quota>,
     pub failure_replies: Option<Quota>,
+    /// Of one number, over all replicas.
+    pub replies_per_second: Option<u32>,
 }
 
 impl InstanceConfig {
@@ -233,6 +235,7 @@ fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
         mint: (per_second > 0).then(|| Quota::sustained(per_second, burst)),
         guesses: per_ten_minutes(number("guesses_per_10m")),
         failure_replies: per_ten_minutes(number("failure_replies_per_10m")),
+        replies_per_second: Some(number("replies_per_second")).filter(|rate| *rate > 0),
     };
     section.finish(faults);
     limits

@@ -6,6 +6,7 @@
 
 mod breaker;
 mod callback;
+mod line;
 mod reply;
 pub mod signature;
 
@@ -15,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::breaker::Breakers;
+use self::{breaker::Breakers, line::Lines};
 use crate::{
     domain::Reason,
     entropy,
@@ -36,13 +37,20 @@ pub struct Outbox {
     service: Arc<Service>,
     slots: Arc<Slots>,
     breakers: Breakers,
+    lines: Lines,
     tasks: TaskTracker,
 }
 
 impl Outbox {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let slots = Arc::clone(&service.handoff.slots);
-        Arc::new(Self { service, slots, breakers: Breakers::default(), tasks: TaskTracker::new() })
+        Arc::new(Self {
+            service,
+            slots,
+            breakers: Breakers::default(),
+            lines: Lines::default(),
+            tasks: TaskTracker::new(),
+        })
     }
 
     /// Works until `stop`, then lets the attempts in flight settle. Their deadline is shorter than any lease.

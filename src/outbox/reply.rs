@@ -2,20 +2,21 @@
 
 use jiff::SignedDuration;
 
-use super::Outbox;
+use super::{Outbox, line::Busy};
 use crate::{
     domain::{
-        Subject, Verification,
+        Partition, Subject, Verification,
         decide::Reply,
+        quota::{Allowance, Quota},
         retry::Schedule,
         template::{self, Values},
         token::Kind,
     },
     entropy,
-    gateway::Sent,
-    metrics::ByGateway,
+    gateway::{Refusal, Sent},
+    metrics::{ByGateway, ByInstance},
     service::{Instance, Service, ServiceError, job::About},
-    store::{Leased, Settlement},
+    store::{Leased, Settlement, Take},
 };
 
 /// A reply that comes later than this confuses more than it helps.
@@ -53,11 +54,28 @@ pub(super) async fn send(
         },
     };
     let text = render(service, instance, outgoing.reply, record.as_ref());
+    if let Some(at) = pace(outbox, instance, outgoing.reply).await? {
+        return Ok(Settlement::Postpone { at });
+    }
+    let number = instance.config.id;
+    let _socket = match outbox.lines.enter(number, service.now()).await {
+        Ok(socket) => socket,
+        Err(Busy::Silent(until)) => return Ok(Settlement::Postpone { at: until }),
+        Err(Busy::Full) => return Ok(Settlement::Postpone { at: service.now() + SignedDuration::from_secs(1) }),
+    };
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
     let sent = match instance.sending.send(request).await {
         Ok(response) => instance.gateway.sent(&response),
         Err(_) => Sent::Retry { after: None, why: "unreachable" },
     };
+    if !matches!(sent, Sent::Retry { .. }) {
+        let refused_us = matches!(sent, Sent::Refused(Refusal::Unauthorized));
+        if outbox.lines.note(number, service.now(), refused_us) {
+            tracing::error!(instance = %number, "the gateway refuses us: the number may be logged out or banned");
+        }
+        let open = ByInstance { instance: number.to_string() };
+        service.metrics.numbers_refused.get_or_create(&open).set(i64::from(refused_us));
+    }
     Ok(match sent {
         Sent::Accepted { .. } => {
             count("sent");
@@ -76,6 +94,30 @@ pub(super) async fn send(
             }
         }
     })
+}
+
+/// When this number may send again, if it has sent as much as it may. Whatever is no success also has to fit
+/// into half of the rate, so that strangers who send rubbish cannot keep anybody's link waiting.
+async fn pace(outbox: &Outbox, instance: &Instance, reply: Reply) -> Result<Option<jiff::Timestamp>, ServiceError> {
+    let service = &outbox.service;
+    let Some(rate) = instance.config.limits.replies_per_second else { return Ok(None) };
+    let number = instance.config.id;
+    let partition = Partition::of(number.as_bytes()[15]);
+    let take = |lane: &str, rate| {
+        let bucket = format!("{lane}:{}", number.simple());
+        Take { partition, bucket, quota: Quota::sustained(rate, rate) }
+    };
+    let lanes = match reply {
+        Reply::Success => vec![take("pace", rate)],
+        _ => vec![take("slow", rate.div_ceil(2)), take("pace", rate)],
+    };
+    for lane in lanes {
+        let admission = service.store.admit(&[lane], None).await?;
+        if let [Allowance::Exhausted { retry_after }] = admission.allowances[..] {
+            return Ok(Some(service.now() + retry_after));
+        }
+    }
+    Ok(None)
 }
 
 fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&Verification>) -> String {

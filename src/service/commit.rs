@@ -138,7 +138,13 @@ impl Service {
                         chat_id: incoming.chat_id.clone(),
                         subject: incoming.subject.clone(),
                     };
-                    self.job(instance, job::reply_id(incoming.id), reply_destination(instance), None, &work)
+                    self.job(
+                        instance,
+                        job::reply_id(incoming.id),
+                        self.reply_destination(instance, incoming),
+                        None,
+                        &work,
+                    )
                 }),
             })
             .collect();
@@ -199,7 +205,12 @@ impl Service {
     /// Receivers are told apart by instance, scheme, host and port.
     pub(super) fn callback_destination(&self, instance: &Instance, url: &str) -> Destination {
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
-        Destination(format!("c{}", self.keys.look_up("origin", instance.config.id, origin.as_bytes()).hex()))
+        Destination::callback(self.keys.look_up("origin", instance.config.id, origin.as_bytes()))
+    }
+
+    /// One chat, so that its replies keep their order and never two are on their way.
+    fn reply_destination(&self, instance: &Instance, incoming: &Incoming) -> Destination {
+        Destination::reply(self.keys.look_up("chat", instance.config.id, incoming.chat_id.as_bytes()))
     }
 
     pub(super) fn chat_index(&self, instance: &Instance, subject: &Subject) -> Index {
@@ -216,7 +227,8 @@ impl Service {
     ) -> Result<Committed, StoreError> {
         let work =
             Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
-        let job = self.job(instance, job::reply_id(incoming.id), reply_destination(instance), None, &work);
+        let destination = self.reply_destination(instance, incoming);
+        let job = self.job(instance, job::reply_id(incoming.id), destination, None, &work);
         let change = Change {
             partition,
             record: None,
@@ -244,9 +256,4 @@ impl Service {
             self.metrics.time_to_verification_seconds.observe(elapsed.as_secs_f64());
         }
     }
-}
-
-/// One number sends; its pace and its troubles are its own.
-pub(super) fn reply_destination(instance: &Instance) -> Destination {
-    Destination(format!("r{}", instance.config.id.simple()))
 }

@@ -102,6 +102,26 @@ impl Destination {
     pub fn timer() -> Self {
         Self("timer".to_owned())
     }
+
+    /// One chat of one number.
+    pub fn reply(chat: Digest) -> Self {
+        Self(format!("r{}", chat.hex()))
+    }
+
+    /// One receiver of one instance.
+    pub fn callback(receiver: Digest) -> Self {
+        Self(format!("c{}", receiver.hex()))
+    }
+
+    /// How many of its jobs one process works on at once: a chat's replies one after the other, a slow receiver
+    /// no more than its share, timers as they come.
+    pub fn width(&self) -> usize {
+        match self.0.as_bytes().first() {
+            Some(b't') => 64,
+            Some(b'r') => 1,
+            _ => 8,
+        }
+    }
 }
 
 impl fmt::Display for Destination {

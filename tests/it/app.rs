@@ -139,9 +139,21 @@ webhook_secret = "{META_SECRET}"
         let text = self.config("127.0.0.1:0", "127.0.0.1:0");
         let config = config::load(Some(&text), HashMap::new(), &[], &mut faults);
         let config = config.unwrap_or_else(|| panic!("{faults}"));
-        let instances = app::instances(&config, Purpose::Serve, &mut faults);
+        let build = async |faults: &mut Faults| {
+            let instances = app::instances(&config, Purpose::Serve, faults);
+            Application::build(&config, instances, self.clock.clone()).await
+        };
+        let mut application = build(&mut faults).await;
         assert!(faults.is_empty(), "{faults}");
-        let application = Application::build(&config, instances, self.clock.clone()).await.unwrap();
+        // The threads of an earlier daemon in this process may still be letting go of the directory.
+        for _ in 0..100 {
+            if application.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            application = build(&mut faults).await;
+        }
+        let application = application.unwrap();
         let client = client();
         let base = format!("http://{}", application.public_address().unwrap());
         let operator = format!("http://{}", application.operator_address().unwrap());

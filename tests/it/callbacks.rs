@@ -21,6 +21,8 @@ on_both_stores! {
     a_failing_gateway_does_not_hold_the_callback_and_late_replies_are_dropped
     erased_after_a_day_and_gone_after_a_week
     a_failing_destination_is_left_alone_for_a_while
+    a_number_is_paced_and_rubbish_does_not_hold_a_link_back
+    a_refused_number_falls_silent_and_comes_back
 }
 
 async fn verified(app: &Daemon, id: &str, body: serde_json::Value) -> String {
@@ -226,5 +228,52 @@ async fn a_failing_destination_is_left_alone_for_a_while(ground: Ground) {
     assert_eq!(broken.arrived().len(), attempts, "held, while others are served");
     app.advance(Duration::from_secs(15)).await;
     broken.wait_for(attempts + 13).await;
+    app.finish().await;
+}
+
+async fn a_number_is_paced_and_rubbish_does_not_hold_a_link_back(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nreplies_per_second = 4\n".to_owned();
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    app.says("447700900100", "P0", &link.text).await;
+    world.gateway.wait_for(1).await;
+    // The code is used: everybody else hears that it did not work, two a second.
+    for index in 1..=20 {
+        app.says(&format!("4477009001{index:02}"), &format!("P{index}"), &link.text).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let said = world.gateway.arrived().len();
+    assert!((2..=5).contains(&said), "{said} at once");
+    let other = app.link(json!({})).await;
+    app.says("447700900150", "P50", &other.text).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let replies = world.gateway.arrived();
+    let links = replies.iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count();
+    assert_eq!(links, 2, "the second person got the link at once");
+    for _ in 0..12 {
+        app.advance(Duration::from_secs(1)).await;
+    }
+    world.gateway.wait_for(22).await;
+    app.finish().await;
+}
+
+async fn a_refused_number_falls_silent_and_comes_back(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    world.gateway.fail(401, 1);
+    verified(&app, "N0", json!({})).await;
+    world.gateway.wait_for(1).await;
+    app.settle().await;
+    verified(&app, "N1", json!({})).await;
+    app.settle().await;
+    assert_eq!(world.gateway.arrived().len(), 1, "silent");
+    let ready = http::Request::get(format!("{}/readyz", app.operator)).body(Vec::new()).unwrap();
+    assert_eq!(app.send(ready).await.status, 200, "readiness does not depend on a number");
+    let metrics = http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap();
+    let metrics = app.send(metrics).await.text;
+    assert!(metrics.contains(&format!("countersign_numbers_refused{{instance=\"{WAHA}\"}} 1")), "{metrics}");
+    app.advance(Duration::from_secs(31)).await;
+    world.gateway.wait_for(2).await;
     app.finish().await;
 }

@@ -34,7 +34,8 @@ fn replies(world: &World) -> Vec<String> {
 }
 
 async fn of_many_senders_one_succeeds(ground: Ground) {
-    let world = World::new(ground);
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
     let (one, two) = match &world.ground {
         // The embedded store is for one process.
         Ground::Directory(_) => (world.start().await, None),

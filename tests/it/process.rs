@@ -284,8 +284,11 @@ async fn nothing_secret_is_written_out() {
         let (code, text) = (minted.text_of("code"), minted.text_of("text"));
         assert!(process.says("447700900155", "CANARYMSG0", &text).await);
         assert!(process.says("447700900123", "CANARYMSG1", &text).await);
-        let reply = world.gateway.wait_for(2).await[1].json()["text"].as_str().unwrap().to_owned();
-        let path = crate::flow::link_in(&reply);
+        let replies = world.gateway.wait_for(2).await;
+        let texts: Vec<String> =
+            replies.iter().map(|reply| reply.json()["text"].as_str().unwrap().to_owned()).collect();
+        let reply = texts.iter().find(|text| text.contains("/o/")).unwrap();
+        let path = crate::flow::link_in(reply);
         let request = |method: &str, path: &str, body: String| {
             http::Request::builder()
                 .method(method)
