@@ -174,8 +174,17 @@ impl Application {
 
 fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<Arc<dyn Store>> {
     Ok(match &config.store {
-        StoreConfig::Embedded { directory } => Arc::new(EmbeddedStore::open(directory, clock.clone())?),
+        StoreConfig::Embedded { directory } => {
+            tracing::info!(store = "embedded", directory = %directory.display(), "every answer waits for the disk");
+            Arc::new(EmbeddedStore::open(directory, clock.clone())?)
+        }
         StoreConfig::Redis { url, durability } => {
+            let promise = match durability {
+                Durability::Standard => "a write counts when Redis has it",
+                Durability::Durable => "a write counts when a replica has it",
+                Durability::Strict => "a write counts when it is on a replica's disk",
+            };
+            tracing::info!(store = "redis", ?durability, promise);
             let durability = match durability {
                 Durability::Standard => redis::Durability::Standard,
                 Durability::Durable => redis::Durability::Durable,

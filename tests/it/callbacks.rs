@@ -97,7 +97,7 @@ async fn retry_after_only_delays(ground: Ground) {
     let world = World::new(ground);
     let app = world.start().await;
     world.receiver.fail(429, 1);
-    world.receiver.retry_after("600");
+    world.receiver.fail_with("retry-after", "600");
     verified(&app, "A", json!({})).await;
     app.settle().await;
     app.advance(Duration::from_secs(595)).await;
@@ -111,6 +111,7 @@ async fn redirects_are_not_followed(ground: Ground) {
     let world = World::new(ground);
     let app = world.start().await;
     let trap = Fake::start();
+    world.receiver.fail_with("location", &trap.url);
     for (index, status) in [301, 302, 307, 308].into_iter().enumerate() {
         world.receiver.fail(status, 1);
         verified(&app, &format!("A{index}"), json!({})).await;

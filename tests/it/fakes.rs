@@ -42,7 +42,8 @@ struct State {
     /// How many more requests get `status`; afterwards 200.
     failing: AtomicU64,
     delay_ms: AtomicU64,
-    retry_after: Mutex<Option<String>>,
+    /// Sent along while failing.
+    header: Mutex<Option<(&'static str, String)>>,
 }
 
 /// A server that remembers what it got and answers as told.
@@ -102,8 +103,9 @@ impl Fake {
         self.state.delay_ms.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
-    pub(crate) fn retry_after(&self, value: &str) {
-        *self.state.retry_after.lock().unwrap() = Some(value.to_owned());
+    /// A header of the failing answers.
+    pub(crate) fn fail_with(&self, name: &'static str, value: &str) {
+        *self.state.header.lock().unwrap() = Some((name, value.to_owned()));
     }
 }
 
@@ -122,8 +124,8 @@ async fn answer(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpRe
     let failing = state.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
     let status = if failing { state.status.load(Ordering::SeqCst) } else { 200 };
     let mut response = HttpResponse::build(actix_web::http::StatusCode::from_u16(status).unwrap());
-    if let (true, Some(value)) = (failing, state.retry_after.lock().unwrap().as_ref()) {
-        response.insert_header(("retry-after", value.as_str()));
+    if let (true, Some((name, value))) = (failing, state.header.lock().unwrap().as_ref()) {
+        response.insert_header((*name, value.as_str()));
     }
     response.json(serde_json::json!({ "id": "true_447700900123@c.us_REPLY" }))
 }
