@@ -6,6 +6,7 @@
 mod cloud_api;
 mod credentials;
 mod event;
+mod jid;
 mod json;
 mod scheme;
 mod simulator;
