@@ -6,11 +6,17 @@
 mod cloud_api;
 mod credentials;
 mod event;
+mod evolution;
+mod gowa;
+mod green_api;
 mod jid;
 mod json;
 mod scheme;
 mod simulator;
 mod waha;
+mod whapi;
+mod wppconnect;
+mod wuzapi;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,6 +39,12 @@ type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;
 const KINDS: &[(&str, Build)] = &[
     ("cloud-api", cloud_api::build),
     ("waha", waha::build),
+    ("evolution", evolution::build),
+    ("gowa", gowa::build),
+    ("wppconnect", wppconnect::build),
+    ("wuzapi", wuzapi::build),
+    ("green-api", green_api::build),
+    ("whapi", whapi::build),
     (simulator::KIND, simulator::build),
 ];
 
