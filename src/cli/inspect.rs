@@ -129,7 +129,7 @@ fn describe(event: &Event) -> Value {
         "dedupe_key": event.dedupe_key,
         "chat_id": event.chat_id,
         "phone_e164": event.sender.phone.as_ref().map(crate::domain::Phone::e164),
-        "lid": event.sender.lid(),
+        "lid": event.sender.lid().map(|id| format!("{id}@lid")),
         "bsuid": event.sender.bsuid(),
         "push_name": event.push_name,
         "text": event.text,

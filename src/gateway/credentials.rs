@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "what gateways that follow need")]
 
 use secrecy::{ExposeSecret as _, SecretString};
+use url::form_urlencoded;
 
 use super::{scheme::Scheme, simulator};
 use crate::config::{Faults, Section, not_one_of};
@@ -115,4 +116,9 @@ impl Reader<'_> {
         }
         secrets
     }
+}
+
+/// A name as one segment of a path.
+pub(super) fn segment(name: &str) -> String {
+    form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
 }

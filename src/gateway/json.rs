@@ -1,5 +1,6 @@
 //! Reading what others wrote: by JSON pointer, tolerant of absence, strict about duplicate keys.
 
+use jiff::Timestamp;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -37,6 +38,11 @@ pub(super) fn seconds(value: &Value, pointer: &str) -> Option<i64> {
         Value::String(text) => text.split('.').next()?.parse().ok(),
         _ => None,
     }
+}
+
+/// Whole seconds from an RFC 3339 time with any offset, fractions cut.
+pub(super) fn instant(value: &Value, pointer: &str) -> Option<i64> {
+    text(value, pointer)?.parse().ok().map(Timestamp::as_second)
 }
 
 pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {

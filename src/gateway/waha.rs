@@ -7,14 +7,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Sent, Unauthenticated, Webhook,
-    credentials::Reader,
+    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    credentials::{Reader, segment},
+    jid::{self, Content, Message, texts},
     json::{self, seconds, text},
     retry_after,
     scheme::{Encoding, Hash, Scheme},
     sent_by_status,
 };
-use crate::domain::{Sender, Subject, subject::phone_of_jid};
+use crate::domain::{Phone, Subject, subject::phone_of_jid};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Waha {
@@ -82,13 +83,33 @@ impl Gateway for Waha {
 
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match sent_by_status(response.status(), retry_after(response)) {
-            Sent::Accepted { .. } => {
-                let id = ["/id/_serialized", "/key/id", "/id"].iter().find_map(|pointer| text(&body, pointer));
-                Sent::Accepted { id: id.map(str::to_owned) }
+        let after = retry_after(response);
+        match (sent_by_status(response.status(), after), text(&body, "/status")) {
+            _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
+            (Sent::Accepted { .. }, _) => {
+                let ids = texts(&body, &["/id/_serialized", "/key/id", "/id"]);
+                Sent::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
             }
-            other => other,
+            // 422 tells the state of a session that is not working.
+            (Sent::Refused(Refusal::Permanent), Some("STARTING")) => Sent::Retry { after, why: "not_connected" },
+            (Sent::Refused(Refusal::Permanent), Some("SCAN_QR_CODE" | "STOPPED" | "FAILED")) => {
+                Sent::Refused(Refusal::Unauthorized)
+            }
+            (other, _) => other,
         }
+    }
+
+    fn who_is(&self, lid: &str) -> Option<Request<Vec<u8>>> {
+        let lid = segment(lid.strip_suffix("@lid").unwrap_or(lid));
+        Request::get(format!("{}/api/{}/lids/{lid}", self.url, segment(&self.session)))
+            .header("x-api-key", self.api_key.expose_secret())
+            .body(Vec::new())
+            .ok()
+    }
+
+    fn phone_behind(&self, response: &Response<Vec<u8>>) -> Option<Phone> {
+        let body: Value = serde_json::from_slice(response.body()).ok()?;
+        response.status().is_success().then(|| text(&body, "/pn").and_then(phone_of_jid))?
     }
 }
 
@@ -97,42 +118,24 @@ fn read_message(payload: &Value) -> Result<Event, Malformed> {
     // <fromMe>_<chat>_<HEX>[_<participant>]
     let parts: Vec<&str> = id.split('_').collect();
     let chat = text(payload, "/from").or(parts.get(1).copied()).unwrap_or_default();
-    let from_me = payload["fromMe"].as_bool().unwrap_or_default() || parts.first() == Some(&"true");
-    let group = chat.ends_with("@g.us") || parts.get(1).is_some_and(|chat| chat.ends_with("@g.us"));
-    let broadcast = chat.ends_with("@broadcast") || chat.ends_with("@newsletter");
-    let body = text(payload, "/body");
-    let ignored = if from_me {
-        Some(Ignored::FromMe)
-    } else if group {
-        Some(Ignored::Group)
-    } else if broadcast {
-        Some(Ignored::Broadcast)
-    } else if body.is_none() {
-        Some(Ignored::NonText)
-    } else {
-        None
-    };
-    Ok(Event {
-        ignored,
-        message_id: Some(id.to_owned()),
-        dedupe_key: parts.get(2).map(|part| (*part).to_owned()),
-        chat_id: Some(chat.to_owned()),
-        sender: if from_me { Sender::default() } else { read_sender(payload, chat, group) },
-        push_name: ["/_data/pushName", "/_data/Info/PushName", "/_data/notifyName"]
-            .iter()
-            .find_map(|pointer| text(payload, pointer))
-            .map(str::to_owned),
-        text: body.map(str::to_owned),
-        timestamp: seconds(payload, "/timestamp"),
-        from_me,
-        group,
-    })
-}
-
-/// The first id that is a phone's; the engines put the other one in different places.
-fn read_sender(payload: &Value, chat: &str, group: bool) -> Sender {
-    let author = if group { text(payload, "/participant").or(text(payload, "/author")) } else { Some(chat) };
+    let group = jid::is_group(chat) || parts.get(1).is_some_and(|chat| jid::is_group(chat));
+    // The engines put the other id of a person in different places.
+    let authors: &[&str] = if group { &["/participant", "/author"] } else { &[] };
     let alternatives = ["/_data/key/remoteJidAlt", "/_data/key/participantAlt", "/_data/Info/SenderAlt"];
-    let ids = || author.into_iter().chain(alternatives.iter().filter_map(|pointer| text(payload, pointer)));
-    Sender::new(ids().find_map(phone_of_jid), ids().find(|id| id.ends_with("@lid")), None)
+    let mut senders = if group { Vec::new() } else { vec![chat] };
+    senders.extend(texts(payload, authors).first());
+    senders.extend(texts(payload, &alternatives));
+    let names = ["/_data/pushName", "/_data/Info/PushName", "/_data/notifyName"];
+    let message = Message {
+        id,
+        dedupe_key: parts.get(2).copied(),
+        chat,
+        from_me: payload["fromMe"].as_bool().unwrap_or_default() || parts.first() == Some(&"true"),
+        group,
+        senders,
+        content: Content::of(text(payload, "/body")),
+        push_name: texts(payload, &names).first().copied(),
+        timestamp: seconds(payload, "/timestamp"),
+    };
+    Ok(message.event())
 }

@@ -17,11 +17,24 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// The gateways that have an adapter, and which keys of [`settings`] each of them knows.
-const SPOKEN: &[(&str, &[&str])] =
-    &[("cloud-api", &["verify_token", "access_token", "phone_number_id"]), ("waha", &["api_key"])];
+const SPOKEN: &[(&str, &[&str])] = &[
+    ("cloud-api", &["verify_token", "access_token", "phone_number_id"]),
+    ("waha", &["api_key"]),
+    ("evolution", &["webhook_auth", "api_key"]),
+    ("gowa", &[]),
+    ("wppconnect", &["webhook_auth", "api_key"]),
+    ("wuzapi", &["api_key"]),
+    ("green-api", &["webhook_auth", "api_key"]),
+    ("whapi", &["webhook_auth", "api_key"]),
+];
 
 /// Gateways whose signature a forger would have to make, and where it stands.
-const SIGNED: &[(&str, &str)] = &[("cloud-api", "x-hub-signature-256"), ("waha", "x-webhook-hmac")];
+const SIGNED: &[(&str, &str)] = &[
+    ("cloud-api", "x-hub-signature-256"),
+    ("waha", "x-webhook-hmac"),
+    ("gowa", "x-hub-signature-256"),
+    ("wuzapi", "x-hmac-signature"),
+];
 
 struct Case {
     name: String,

@@ -7,6 +7,8 @@ mod callbacks;
 mod fakes;
 mod flow;
 mod gateways;
+mod gateways_parse;
+mod gateways_send;
 mod layers;
 mod matching;
 mod process;

@@ -1,0 +1,138 @@
+//! Evolution API: nothing is signed, messages come wrapped, and releases disagree where the phone stands.
+
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use super::{
+    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    credentials::{Reader, segment},
+    jid::{self, Content, Message, texts},
+    json::{self, items, seconds, text},
+    retry_after,
+    scheme::Scheme,
+    sent_by_status,
+};
+use crate::domain::Subject;
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let choices = [
+        ("static-header", Scheme::StaticHeader { header: "x-webhook-secret".to_owned() }),
+        ("url-secret", Scheme::UrlSecret { param: "token".to_owned() }),
+        ("jwt", Scheme::ExpiringJwt),
+    ];
+    Arc::new(Evolution {
+        scheme: reader.scheme(&choices),
+        secrets: reader.webhook_secrets(),
+        url: reader.base_url(None),
+        api_key: reader.sending("api_key", "Evolution's apikey, to send replies"),
+        instance: segment(reader.sending("instance", "the name of the Evolution instance").expose_secret()),
+    })
+}
+
+struct Evolution {
+    scheme: Scheme,
+    secrets: Vec<SecretString>,
+    url: String,
+    api_key: SecretString,
+    /// Ready for a path.
+    instance: String,
+}
+
+impl Gateway for Evolution {
+    fn kind(&self) -> &'static str {
+        "evolution"
+    }
+
+    fn authenticity(&self) -> &'static str {
+        self.scheme.describe()
+    }
+
+    fn is_weakly_authenticated(&self) -> bool {
+        self.scheme.is_weak()
+    }
+
+    /// With `webhookByEvents` the URL ends in `/messages-upsert`, after the query if there is one: then what was
+    /// appended is no secret, and the secret stands before it.
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        let query = webhook.query.rsplit_once('/').map_or(webhook.query, |(before, _)| before);
+        let bare = Webhook { path_secret: None, query, ..*webhook };
+        self.scheme.verify(webhook, &self.secrets).or_else(|why| match self.scheme {
+            Scheme::UrlSecret { .. } => self.scheme.verify(&bare, &self.secrets),
+            _ => Err(why),
+        })
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        let body = json::parse(webhook.body)?;
+        let data = &body["data"];
+        let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
+            "messages.upsert" => read_message(data)?,
+            "messages.update" => {
+                let from_me = data["fromMe"].as_bool().unwrap_or_default();
+                Event { from_me, ..Event::ignored(Ignored::Status) }
+            }
+            "messages.edited" => Event::ignored(Ignored::Edit),
+            "send.message" => Event::ignored(Ignored::FromMe),
+            _ => Event::ignored(Ignored::Event),
+        };
+        Ok(vec![event])
+    }
+
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let number = jid::address(chat_id, subject, "@s.whatsapp.net");
+        let message = json!({ "number": number, "text": text, "linkPreview": false });
+        Request::post(format!("{}/message/sendText/{}", self.url, self.instance))
+            .header("apikey", self.api_key.expose_secret())
+            .header("content-type", "application/json")
+            .body(message.to_string().into_bytes())
+            .expect("a checked URL and printable credentials make a request")
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        let says = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
+        let after = retry_after(response);
+        match response.status() {
+            StatusCode::BAD_REQUEST if items(&body, "/response/message").any(|one| one["exists"] == false) => {
+                Sent::Refused(Refusal::NotOnWhatsApp)
+            }
+            // Failures of the connection come as 400, in words.
+            StatusCode::BAD_REQUEST if says("connection closed") || says("timed out") => {
+                Sent::Retry { after, why: "not_connected" }
+            }
+            // Releases from 2.4 on serve nobody without a licence.
+            StatusCode::SERVICE_UNAVAILABLE if says("license") => Sent::Refused(Refusal::Unauthorized),
+            status => match sent_by_status(status, after) {
+                Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/key/id").map(str::to_owned) },
+                other => other,
+            },
+        }
+    }
+}
+
+fn read_message(data: &Value) -> Result<Event, Malformed> {
+    let id = text(data, "/key/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let chat = text(data, "/key/remoteJid").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
+    // `/sender` beside the data is our own number.
+    let senders: &[&str] = if jid::is_group(chat) {
+        &["/key/participant", "/key/participantAlt", "/key/participantPn"]
+    } else {
+        &["/key/remoteJid", "/key/remoteJidAlt", "/key/senderPn", "/key/senderLid", "/key/previousRemoteJid"]
+    };
+    let message = Message {
+        id,
+        dedupe_key: None,
+        chat,
+        from_me: data["key"]["fromMe"].as_bool().unwrap_or_default(),
+        group: false,
+        senders: texts(data, senders),
+        content: Content::unwrap(&data["message"]),
+        push_name: text(data, "/pushName"),
+        // A 64-bit number may come as an object.
+        timestamp: seconds(data, "/messageTimestamp").or_else(|| seconds(data, "/messageTimestamp/low")),
+    };
+    Ok(message.event())
+}

@@ -1,0 +1,122 @@
+//! GOWA (go-whatsapp-web-multidevice): HMAC-SHA256 of the raw body, flat messages, times with an offset.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{Request, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use super::{
+    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    credentials::{Reader, segment},
+    jid::{self, Content, Message, texts},
+    json::{self, instant, text},
+    retry_after,
+    scheme::Scheme,
+    sent_by_status,
+};
+use crate::domain::Subject;
+
+/// Keys of what is no text; its caption may stand where a text does.
+const MEDIA: &[&str] = &["audio", "document", "image", "sticker", "video", "video_note"];
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    Arc::new(Gowa {
+        scheme: Scheme::hub_sha256(),
+        secrets: reader.webhook_secrets(),
+        url: reader.base_url(None),
+        basic_auth: reader.sending("basic_auth", "user:password of GOWA's API, to send replies"),
+        device: reader.text("device").map(|device| segment(&device)),
+    })
+}
+
+struct Gowa {
+    scheme: Scheme,
+    secrets: Vec<SecretString>,
+    url: String,
+    basic_auth: SecretString,
+    /// For servers with several; encoded, as the header has it.
+    device: Option<String>,
+}
+
+impl Gateway for Gowa {
+    fn kind(&self) -> &'static str {
+        "gowa"
+    }
+
+    fn authenticity(&self) -> &'static str {
+        self.scheme.describe()
+    }
+
+    fn is_weakly_authenticated(&self) -> bool {
+        self.scheme.is_weak()
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.scheme.verify(webhook, &self.secrets)
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        let body = json::parse(webhook.body)?;
+        // Releases before 8 name no event, and do not tell our own messages from others.
+        let event = match text(&body, "/event").ok_or_else(|| Malformed("no event: GOWA before 8".to_owned()))? {
+            "message" => read_message(&body["payload"])?,
+            "message.ack" => Event::ignored(Ignored::Status),
+            "message.edited" | "message.revoked" | "message.deleted" => Event::ignored(Ignored::Edit),
+            "message.reaction" => Event::ignored(Ignored::NonText),
+            _ => Event::ignored(Ignored::Event),
+        };
+        Ok(vec![event])
+    }
+
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let message = json!({ "phone": jid::address(chat_id, subject, "@s.whatsapp.net"), "message": text });
+        let credentials = STANDARD.encode(self.basic_auth.expose_secret());
+        let mut request = Request::post(format!("{}/send/message", self.url))
+            .header("authorization", format!("Basic {credentials}"))
+            .header("content-type", "application/json");
+        if let Some(device) = &self.device {
+            request = request.header("x-device-id", device);
+        }
+        request.body(message.to_string().into_bytes()).expect("a checked URL and printable credentials make a request")
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        let after = retry_after(response);
+        match text(&body, "/code") {
+            Some("INVALID_JID") => Sent::Refused(Refusal::NotOnWhatsApp),
+            Some("WA_REACHOUT_TIMELOCK") => Sent::Refused(Refusal::WindowClosed),
+            // Not connected and not logged in share a code; only the former passes by itself.
+            Some("AUTHENTICATION_ERROR") if text(&body, "/message").is_some_and(|why| why.contains("connect")) => {
+                Sent::Retry { after, why: "not_connected" }
+            }
+            _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
+            _ => match sent_by_status(response.status(), after) {
+                Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/results/message_id").map(str::to_owned) },
+                other => other,
+            },
+        }
+    }
+}
+
+fn read_message(payload: &Value) -> Result<Event, Malformed> {
+    let id = text(payload, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let chat = text(payload, "/chat_id").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
+    let senders: &[&str] =
+        if jid::is_group(chat) { &["/from", "/from_lid"] } else { &["/from", "/chat_id", "/from_lid", "/chat_lid"] };
+    let is_media = MEDIA.iter().any(|kind| payload.get(kind).is_some());
+    let message = Message {
+        id,
+        dedupe_key: None,
+        chat,
+        from_me: payload["is_from_me"].as_bool().unwrap_or_default(),
+        group: false,
+        senders: texts(payload, senders),
+        content: Content::of(text(payload, "/body").filter(|_| !is_media)),
+        push_name: text(payload, "/from_name"),
+        timestamp: instant(payload, "/timestamp"),
+    };
+    Ok(message.event())
+}

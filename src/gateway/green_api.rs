@@ -1,0 +1,121 @@
+//! Green-API: a secret in the Authorization header, and the text in a place of its own for each type.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use super::{
+    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    credentials::{Reader, segment},
+    jid::{self, Content, Message, texts},
+    json::{self, seconds, text},
+    retry_after,
+    scheme::Scheme,
+    sent_by_status,
+};
+use crate::domain::Subject;
+
+const DEFAULT_URL: &str = "https://api.green-api.com";
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    Arc::new(GreenApi {
+        scheme: reader.scheme(&[("static-header", Scheme::StaticHeader { header: "authorization".to_owned() })]),
+        secrets: reader.webhook_secrets(),
+        url: reader.base_url(Some(DEFAULT_URL)),
+        instance: segment(reader.sending("instance", "the idInstance").expose_secret()),
+        api_key: reader.sending("api_key", "the apiTokenInstance, to send replies"),
+    })
+}
+
+struct GreenApi {
+    scheme: Scheme,
+    /// Whole header values, with the word before the token.
+    secrets: Vec<SecretString>,
+    url: String,
+    /// Ready for a path.
+    instance: String,
+    api_key: SecretString,
+}
+
+impl Gateway for GreenApi {
+    fn kind(&self) -> &'static str {
+        "green-api"
+    }
+
+    fn authenticity(&self) -> &'static str {
+        self.scheme.describe()
+    }
+
+    fn is_weakly_authenticated(&self) -> bool {
+        self.scheme.is_weak()
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.scheme.verify(webhook, &self.secrets)
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        let body = json::parse(webhook.body)?;
+        let event = match text(&body, "/typeWebhook").ok_or_else(|| Malformed("no typeWebhook".to_owned()))? {
+            "incomingMessageReceived" => read_message(&body, false)?,
+            "outgoingMessageReceived" | "outgoingAPIMessageReceived" => read_message(&body, true)?,
+            "outgoingMessageStatus" => Event { from_me: true, ..Event::ignored(Ignored::Status) },
+            _ => Event::ignored(Ignored::Event),
+        };
+        Ok(vec![event])
+    }
+
+    /// The token stands in the URL; nobody may log it.
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let chat_id = jid::address(chat_id, subject, "@c.us");
+        let message = json!({ "chatId": chat_id, "message": text, "linkPreview": false });
+        let token = segment(self.api_key.expose_secret());
+        Request::post(format!("{}/waInstance{}/sendMessage/{token}", self.url, self.instance))
+            .header("content-type", "application/json")
+            .body(message.to_string().into_bytes())
+            .expect("a checked URL and printable credentials make a request")
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        let says = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
+        let after = retry_after(response);
+        match response.status().as_u16() {
+            400 if says("starting") => Sent::Retry { after, why: "not_connected" },
+            400 if says("expired") || says("deleted") || says("not authorized") => Sent::Refused(Refusal::Unauthorized),
+            466 => Sent::Retry { after, why: "quota" },
+            _ => match sent_by_status(response.status(), after) {
+                Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/idMessage").map(str::to_owned) },
+                other => other,
+            },
+        }
+    }
+}
+
+fn read_message(body: &Value, from_me: bool) -> Result<Event, Malformed> {
+    let id = text(body, "/idMessage").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let chat = text(body, "/senderData/chatId").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
+    let senders: &[&str] =
+        if jid::is_group(chat) { &["/senderData/sender"] } else { &["/senderData/sender", "/senderData/chatId"] };
+    let words = match text(body, "/messageData/typeMessage") {
+        Some("textMessage") => text(body, "/messageData/textMessageData/textMessage"),
+        Some("extendedTextMessage" | "quotedMessage") => text(body, "/messageData/extendedTextMessageData/text"),
+        _ => None,
+    };
+    let edited = text(body, "/messageData/typeMessage") == Some("editedMessage");
+    let message = Message {
+        id,
+        dedupe_key: None,
+        chat,
+        from_me,
+        group: false,
+        senders: texts(body, senders),
+        // `{{SWE001}}` and the like: Green-API could not decrypt it.
+        content: if edited { Content::Edit } else { Content::of(words.filter(|text| !text.starts_with("{{SWE"))) },
+        push_name: text(body, "/senderData/senderName"),
+        timestamp: seconds(body, "/timestamp"),
+    };
+    Ok(message.event())
+}

@@ -1,0 +1,113 @@
+//! Whapi.cloud: a secret in a header, batches, and senders as bare digits.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use super::{
+    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    credentials::Reader,
+    jid::{self, Content, Message},
+    json::{self, items, seconds, text},
+    retry_after,
+    scheme::Scheme,
+    sent_by_status,
+};
+use crate::domain::Subject;
+
+const DEFAULT_URL: &str = "https://gate.whapi.cloud";
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    Arc::new(Whapi {
+        scheme: reader.scheme(&[("static-header", Scheme::StaticHeader { header: "x-webhook-secret".to_owned() })]),
+        secrets: reader.webhook_secrets(),
+        url: reader.base_url(Some(DEFAULT_URL)),
+        api_key: reader.sending("api_key", "the channel's token, to send replies"),
+    })
+}
+
+struct Whapi {
+    scheme: Scheme,
+    secrets: Vec<SecretString>,
+    url: String,
+    api_key: SecretString,
+}
+
+impl Gateway for Whapi {
+    fn kind(&self) -> &'static str {
+        "whapi"
+    }
+
+    fn authenticity(&self) -> &'static str {
+        self.scheme.describe()
+    }
+
+    fn is_weakly_authenticated(&self) -> bool {
+        self.scheme.is_weak()
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.scheme.verify(webhook, &self.secrets)
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        let body = json::parse(webhook.body)?;
+        let kind = text(&body, "/event/type").ok_or_else(|| Malformed("no event".to_owned()))?;
+        match (kind, text(&body, "/event/event")) {
+            ("messages", Some("post")) => items(&body, "/messages").map(read_message).collect(),
+            ("messages", _) => Ok(vec![Event::ignored(Ignored::Edit)]),
+            ("statuses", _) => Ok(items(&body, "/statuses").map(|_| Event::ignored(Ignored::Status)).collect()),
+            _ => Ok(vec![Event::ignored(Ignored::Event)]),
+        }
+    }
+
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let to = jid::address(chat_id, subject, "@s.whatsapp.net");
+        let message = json!({ "to": to, "body": text, "no_link_preview": true });
+        Request::post(format!("{}/messages/text", self.url))
+            .header("authorization", format!("Bearer {}", self.api_key.expose_secret()))
+            .header("content-type", "application/json")
+            .body(message.to_string().into_bytes())
+            .expect("a checked URL and printable credentials make a request")
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        let after = retry_after(response);
+        match sent_by_status(response.status(), after) {
+            // The trial is over or not paid for.
+            _ if response.status().as_u16() == 402 => Sent::Refused(Refusal::Unauthorized),
+            Sent::Accepted { .. } if body["sent"] == false => Sent::Retry { after, why: "not_sent" },
+            Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/message/id").map(str::to_owned) },
+            other => other,
+        }
+    }
+}
+
+fn read_message(message: &Value) -> Result<Event, Malformed> {
+    let id = text(message, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let chat = text(message, "/chat_id").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
+    let from = text(message, "/from").unwrap_or_default();
+    // Bare digits are a phone's, except where the chat hides the phone: there they might be the LID's.
+    let digits = format!("{from}@s.whatsapp.net");
+    let from = if from.contains('@') || chat.ends_with("@lid") { from } else { &digits };
+    let words = match text(message, "/type") {
+        Some("text") => text(message, "/text/body"),
+        Some("link_preview") => text(message, "/link_preview/body"),
+        _ => None,
+    };
+    let message = Message {
+        id,
+        dedupe_key: None,
+        chat,
+        from_me: message["from_me"].as_bool().unwrap_or_default(),
+        group: false,
+        senders: if jid::is_group(chat) { vec![from] } else { vec![from, chat] },
+        content: Content::of(words),
+        push_name: text(message, "/from_name"),
+        timestamp: seconds(message, "/timestamp"),
+    };
+    Ok(message.event())
+}

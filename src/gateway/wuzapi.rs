@@ -1,0 +1,131 @@
+//! `WuzAPI`: HMAC-SHA256 of the raw body, which is JSON or a form that holds JSON.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use super::{
+    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    credentials::Reader,
+    jid::{self, Content, Message, texts},
+    json::{self, instant, text},
+    retry_after,
+    scheme::{Encoding, Hash, Scheme},
+    sent_by_status,
+};
+use crate::domain::Subject;
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let hmac = Scheme::BodyHmac {
+        header: "x-hmac-signature".to_owned(),
+        prefix: String::new(),
+        hash: Hash::Sha256,
+        encoding: Encoding::Hex,
+    };
+    let url_secret = Scheme::UrlSecret { param: "token".to_owned() };
+    Arc::new(Wuzapi {
+        scheme: reader.scheme(&[("hmac", hmac), ("url-secret", url_secret)]),
+        secrets: reader.webhook_secrets(),
+        url: reader.base_url(None),
+        api_key: reader.sending("api_key", "the WuzAPI user's token, to send replies"),
+    })
+}
+
+struct Wuzapi {
+    scheme: Scheme,
+    secrets: Vec<SecretString>,
+    url: String,
+    api_key: SecretString,
+}
+
+impl Gateway for Wuzapi {
+    fn kind(&self) -> &'static str {
+        "wuzapi"
+    }
+
+    fn authenticity(&self) -> &'static str {
+        self.scheme.describe()
+    }
+
+    fn is_weakly_authenticated(&self) -> bool {
+        self.scheme.is_weak()
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.scheme.verify(webhook, &self.secrets)
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        if webhook.header("content-type").is_some_and(|kind| kind.starts_with("multipart/")) {
+            // A file comes with it.
+            return Ok(vec![Event::ignored(Ignored::NonText)]);
+        }
+        let body = read_body(webhook.body)?;
+        let event = match text(&body, "/type").ok_or_else(|| Malformed("no type".to_owned()))? {
+            "Message" => read_message(&body["event"])?,
+            "ReadReceipt" => Event::ignored(Ignored::Status),
+            _ => Event::ignored(Ignored::Event),
+        };
+        Ok(vec![event])
+    }
+
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let message = json!({ "Phone": jid::address(chat_id, subject, ""), "Body": text, "LinkPreview": false });
+        Request::post(format!("{}/chat/send/text", self.url))
+            .header("token", self.api_key.expose_secret())
+            .header("content-type", "application/json")
+            .body(message.to_string().into_bytes())
+            .expect("a checked URL and printable credentials make a request")
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        let after = retry_after(response);
+        match sent_by_status(response.status(), after) {
+            // All failures of WhatsApp are 500, in words.
+            _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
+            Sent::Accepted { .. } if body["success"] == false => Sent::Retry { after, why: "not_sent" },
+            Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/data/Id").map(str::to_owned) },
+            other => other,
+        }
+    }
+}
+
+/// In form mode the event stands in `jsonData`.
+fn read_body(body: &[u8]) -> Result<Value, Malformed> {
+    if body.starts_with(b"{") {
+        return json::parse(body);
+    }
+    let field = form_urlencoded::parse(body).find(|(name, _)| name == "jsonData");
+    let (_, event) = field.ok_or_else(|| Malformed("neither JSON nor a form with jsonData".to_owned()))?;
+    json::parse(event.as_bytes())
+}
+
+fn read_message(event: &Value) -> Result<Event, Malformed> {
+    let info = &event["Info"];
+    let id = text(info, "/ID").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+    let chat = text(info, "/Chat").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
+    if !event["SourceWebMsg"].is_null() {
+        // Out of the phone's history.
+        return Ok(Event::ignored(Ignored::Event));
+    }
+    let is_true = |pointer: &str| event.pointer(pointer).and_then(Value::as_bool).unwrap_or_default();
+    let group = is_true("/Info/IsGroup");
+    let edited = is_true("/IsEdit") || text(info, "/Edit").is_some();
+    let senders: &[&str] = if group { &["/Sender", "/SenderAlt"] } else { &["/Sender", "/SenderAlt", "/Chat"] };
+    let message = Message {
+        id,
+        dedupe_key: None,
+        chat,
+        from_me: is_true("/Info/IsFromMe") || !info["DeviceSentMeta"].is_null(),
+        group,
+        senders: texts(info, senders),
+        content: if edited { Content::Edit } else { Content::unwrap(&event["Message"]) },
+        push_name: text(info, "/PushName"),
+        timestamp: instant(info, "/Timestamp"),
+    };
+    Ok(message.event())
+}
