@@ -3,7 +3,7 @@
 use std::{
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -38,7 +38,7 @@ fn spawn(port: u16, directory: &std::path::Path, more: &[&str]) -> Child {
     let port_text = port.to_string();
     let child = Command::new("redis-server")
         .args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
-        .args(["--appendfsync", "everysec", "--repl-diskless-sync-delay", "0", "--dir"])
+        .args(["--appendfsync", "always", "--repl-diskless-sync-delay", "0", "--dir"])
         .arg(directory)
         .args(more.iter().flat_map(|argument| argument.split(' ')))
         .stdout(Stdio::null())
@@ -79,7 +79,7 @@ impl RedisServer {
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        let mut child = self.child.lock().unwrap();
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = child.kill();
         let _ = child.wait();
     }

@@ -25,20 +25,19 @@ if ARGV[4] ~= '-1' and ARGV[8] ~= '' then
   redis.call('SET', KEYS[2], ARGV[7], 'PXAT', ARGV[9] - ARGV[1])
   for i = 7, 6 + ARGV[12] do
     redis.call('ZADD', KEYS[i], ARGV[10], ARGV[7]); redis.call('PEXPIRE', KEYS[i], ARGV[11])
-    redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - ARGV[11])
+    if now % 32 == 0 then redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - ARGV[11]) end
   end
 end
 if ARGV[3] ~= '0' then redis.call('SET', KEYS[3], now + ARGV[3], 'PX', ARGV[3]) end
 local k, a, out = 7 + ARGV[12], 14, {'applied', now}
 for _ = 1, ARGV[13] do
   local held = until_of(redis.call('GET', KEYS[k + 1]))
-  local lease = ARGV[a + 3] == '1' and not held and redis.call('HEXISTS', KEYS[5], ARGV[a] .. '|s') == 0
+  local lease = ARGV[a + 3] == '1' and not held
   local due = lease and now + ARGV[2] or math.max(ARGV[a + 2], now, held or 0)
   if redis.call('HSETNX', KEYS[5], ARGV[a] .. '|s', (lease and 1 or 0) .. ' 0 ') == 1 then
     redis.call('HSET', KEYS[5], ARGV[a] .. '|h', now .. ' ' .. ARGV[a + 4], ARGV[a] .. '|b', ARGV[a + 5])
-    redis.call('ZADD', KEYS[k], due, ARGV[a])
-    redis.call('ZADD', KEYS[4], 'LT', due, ARGV[a + 1])
-  end
+    redis.call('ZADD', KEYS[k], due, ARGV[a]); redis.call('ZADD', KEYS[4], 'LT', due, ARGV[a + 1])
+  else lease = false end
   k, a, out[#out + 1] = k + 2, a + 6, lease and 1 or 0
 end
 for i = a, #ARGV do
