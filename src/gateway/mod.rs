@@ -3,29 +3,52 @@
 //! A gateway translates and never performs I/O: it authenticates bytes, parses events, builds a request and
 //! reads a response. Adding one takes a file, a folder of fixtures and a line in the table of kinds below.
 
+mod bird;
+mod chatwoot;
 mod cloud_api;
+mod cloud_relay;
 mod credentials;
+mod event;
+mod hypersender;
 mod json;
 mod scheme;
 mod simulator;
+mod twilio;
+mod vonage;
 mod waha;
+mod wawp;
 
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 
-pub use self::{credentials::Purpose, simulator::Message as SimulatedMessage};
+pub use self::{
+    credentials::Purpose,
+    event::{Event, Ignored},
+    simulator::Message as SimulatedMessage,
+};
 use crate::{
     config::{Faults, Section, not_one_of},
-    domain::{Phone, Sender, Subject},
+    domain::{Phone, Subject},
 };
 
 type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;
 
 /// Every kind there is.
-const KINDS: &[(&str, Build)] =
-    &[("cloud-api", cloud_api::build), ("waha", waha::build), (simulator::KIND, simulator::build)];
+const KINDS: &[(&str, Build)] = &[
+    ("cloud-api", cloud_api::build),
+    ("360dialog", cloud_relay::build_360dialog),
+    ("gupshup-v3", cloud_relay::build_gupshup),
+    ("waha", waha::build),
+    ("hypersender", hypersender::build),
+    ("wawp", wawp::build),
+    ("twilio", twilio::build),
+    ("vonage", vonage::build),
+    ("bird", bird::build),
+    ("chatwoot", chatwoot::build),
+    (simulator::KIND, simulator::build),
+];
 
 /// Reads an `[instance.gateway]` table. Faults are reported with their keys; with faults there is no gateway.
 /// `webhook_url` is where this instance's webhooks arrive, for schemes that sign it.
@@ -80,65 +103,6 @@ pub struct Unauthenticated(pub &'static str);
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub String);
-
-/// Why an event can verify nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Ignored {
-    FromMe,
-    Group,
-    Broadcast,
-    Status,
-    Event,
-    NonText,
-    Edit,
-}
-
-impl Ignored {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FromMe => "from_me",
-            Self::Group => "group",
-            Self::Broadcast => "broadcast",
-            Self::Status => "status",
-            Self::Event => "event",
-            Self::NonText => "non_text",
-            Self::Edit => "edit",
-        }
-    }
-}
-
-/// One thing a webhook tells.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Event {
-    /// `None`: a person's direct text message, which may hold a code.
-    pub ignored: Option<Ignored>,
-    /// As the gateway writes it; holds personal data.
-    pub message_id: Option<String>,
-    /// The part of the id that stays the same when one message comes under several ids.
-    pub dedupe_key: Option<String>,
-    /// What a reply is addressed to.
-    pub chat_id: Option<String>,
-    pub sender: Sender,
-    pub push_name: Option<String>,
-    /// Verbatim.
-    pub text: Option<String>,
-    /// Unix seconds by the gateway.
-    pub timestamp: Option<i64>,
-    pub from_me: bool,
-    pub group: bool,
-}
-
-impl Event {
-    /// An event that carries nothing worth keeping.
-    pub fn ignored(why: Ignored) -> Self {
-        Self { ignored: Some(why), from_me: why == Ignored::FromMe, group: why == Ignored::Group, ..Self::default() }
-    }
-
-    /// The stable id: what a repeated delivery has in common with the first.
-    pub fn stable_id(&self) -> Option<&str> {
-        self.dedupe_key.as_deref().or(self.message_id.as_deref())
-    }
-}
 
 /// What a gateway said to a message we sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -244,4 +208,15 @@ fn sent_by_status(status: StatusCode, retry_after: Option<Duration>) -> Sent {
 fn retry_after(response: &http::Response<Vec<u8>>) -> Option<Duration> {
     let seconds: u64 = response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+/// As above, with the id at the first of `pointers` that holds one.
+fn sent_with_id(response: &http::Response<Vec<u8>>, body: &serde_json::Value, pointers: &[&str]) -> Sent {
+    match sent_by_status(response.status(), retry_after(response)) {
+        Sent::Accepted { .. } => {
+            let id = pointers.iter().find_map(|pointer| json::text(body, pointer));
+            Sent::Accepted { id: id.map(str::to_owned) }
+        }
+        other => other,
+    }
 }
