@@ -17,11 +17,29 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// The gateways that have an adapter, and which keys of [`settings`] each of them knows.
-const SPOKEN: &[(&str, &[&str])] =
-    &[("cloud-api", &["verify_token", "access_token", "phone_number_id"]), ("waha", &["api_key"])];
+const SPOKEN: &[(&str, &[&str])] = &[
+    ("cloud-api", &["verify_token", "access_token", "phone_number_id"]),
+    ("360dialog", &["webhook_auth", "api_key"]),
+    ("gupshup-v3", &["webhook_auth", "api_key"]),
+    ("waha", &["api_key"]),
+    ("hypersender", &["api_key"]),
+    ("wawp", &["webhook_auth", "access_token"]),
+    ("twilio", &["webhook_url"]),
+    ("vonage", &["channel"]),
+    ("bird", &["webhook_url"]),
+    ("chatwoot", &["api_key"]),
+];
 
 /// Gateways whose signature a forger would have to make, and where it stands.
-const SIGNED: &[(&str, &str)] = &[("cloud-api", "x-hub-signature-256"), ("waha", "x-webhook-hmac")];
+const SIGNED: &[(&str, &str)] = &[
+    ("cloud-api", "x-hub-signature-256"),
+    ("360dialog", "x-360dialog-signature"),
+    ("waha", "x-webhook-hmac"),
+    ("twilio", "x-twilio-signature"),
+    ("vonage", "authorization"),
+    ("bird", "messagebird-signature"),
+    ("chatwoot", "x-chatwoot-signature"),
+];
 
 struct Case {
     name: String,
@@ -51,6 +69,7 @@ fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
     let all = json!({
         "url": "http://127.0.0.1:1", "verify_token": secret, "api_key": "x", "access_token": "x",
         "phone_number_id": "777", "webhook_url": signing["url"],
+        "channel": signing.get("channel").unwrap_or(&json!("whatsapp")),
     });
     let (_, known) = SPOKEN.iter().find(|(name, _)| *name == gateway).unwrap();
     let mut table = Map::new();
@@ -60,6 +79,7 @@ fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
     for key in *known {
         table.insert((*key).to_owned(), all[*key].clone());
     }
+    table.retain(|_, value| !value.is_null());
     // Where a gateway knows several ways, the case names one.
     let chosen = match signing["scheme"].as_str() {
         Some("static-header") => Some(("static-header", "webhook_header", &signing["header"])),
