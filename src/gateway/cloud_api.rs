@@ -25,7 +25,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         verify_token: verify_token.or_else(|| app_secrets.first().cloned()).unwrap_or_default(),
         app_secrets,
         access_token: reader.sending("access_token", "a system user's token, to send replies"),
-        phone_number_id: reader.sending("phone_number_id", "the id of the sending number").expose_secret().to_owned(),
+        phone_number_id: reader.identifier("phone_number_id", "the id of the sending number"),
         url: reader.base_url(Some(DEFAULT_URL)),
     })
 }
@@ -65,57 +65,70 @@ impl Gateway for CloudApi {
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
-        let body = json::parse(webhook.body)?;
-        let mut events = Vec::new();
-        for change in items(&body, "/entry").flat_map(|entry| items(entry, "/changes")) {
-            match text(change, "/field") {
-                // While Meta's own agent handles a conversation, the same structure comes as `standby`.
-                Some("messages" | "standby") => read_value(&change["value"], &mut events),
-                Some("smb_message_echoes") => events.extend(items(&change["value"], "/message_echoes").map(read_echo)),
-                Some(_) => events.push(Event::ignored(Ignored::Event)),
-                None => return Err(Malformed("a change without a field".to_owned())),
-            }
-        }
-        if events.is_empty() && body.get("entry").is_none() {
-            return Err(Malformed("no entry".to_owned()));
-        }
-        Ok(events)
+        read(webhook.body)
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        let mut message = json!({
-            "messaging_product": "whatsapp",
-            "recipient_type": "individual",
-            "type": "text",
-            "text": { "preview_url": false, "body": text },
-        });
-        match subject {
-            Some(Subject::Bsuid(id)) => message["recipient"] = json!(id),
-            _ => message["to"] = json!(chat_id),
-        }
-        Request::post(format!("{}/{}/messages", self.url, self.phone_number_id))
-            .header("authorization", format!("Bearer {}", self.access_token.expose_secret()))
-            .header("content-type", "application/json")
-            .body(message.to_string().into_bytes())
-            .expect("a checked URL and printable credentials make a request")
+        let bearer = format!("Bearer {}", self.access_token.expose_secret());
+        let url = format!("{}/{}/messages", self.url, self.phone_number_id);
+        json::post(&url, &[("authorization", &bearer)], &message(chat_id, subject, text))
     }
 
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
-        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        if response.status().is_success() {
-            return Sent::Accepted { id: text(&body, "/messages/0/id").map(str::to_owned) };
-        }
-        let after = retry_after(response);
-        match body.pointer("/error/code").and_then(Value::as_i64) {
-            Some(190) => Sent::Refused(Refusal::Unauthorized),
-            Some(4 | 80_007 | 130_429 | 131_056) => Sent::Retry { after, why: "rate_limited" },
-            Some(131_026) => Sent::Refused(Refusal::NotOnWhatsApp),
-            Some(131_047) => Sent::Refused(Refusal::WindowClosed),
-            Some(100 | 131_008 | 131_009 | 131_049) => Sent::Refused(Refusal::Permanent),
-            Some(131_000) => Sent::Retry { after, why: "gateway_error" },
-            _ => sent_by_status(response.status(), after),
+        sent(response)
+    }
+}
+
+/// A text message as Meta takes it.
+pub(super) fn message(chat_id: &str, subject: Option<&Subject>, text: &str) -> Value {
+    let mut message = json!({
+        "messaging_product": "whatsapp",
+        "recipient_type": "individual",
+        "type": "text",
+        "text": { "preview_url": false, "body": text },
+    });
+    match subject {
+        Some(Subject::Bsuid(id)) => message["recipient"] = json!(id),
+        _ => message["to"] = json!(chat_id),
+    }
+    message
+}
+
+/// What Meta's answer means.
+pub(super) fn sent(response: &Response<Vec<u8>>) -> Sent {
+    let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+    if response.status().is_success() {
+        return Sent::Accepted { id: text(&body, "/messages/0/id").map(str::to_owned) };
+    }
+    let after = retry_after(response);
+    match body.pointer("/error/code").and_then(Value::as_i64) {
+        Some(190) => Sent::Refused(Refusal::Unauthorized),
+        Some(4 | 80_007 | 130_429 | 131_056) => Sent::Retry { after, why: "rate_limited" },
+        Some(131_026) => Sent::Refused(Refusal::NotOnWhatsApp),
+        Some(131_047) => Sent::Refused(Refusal::WindowClosed),
+        Some(100 | 131_008 | 131_009 | 131_049) => Sent::Refused(Refusal::Permanent),
+        Some(131_000) => Sent::Retry { after, why: "gateway_error" },
+        _ => sent_by_status(response.status(), after),
+    }
+}
+
+/// Everything in a body of Meta's format.
+pub(super) fn read(body: &[u8]) -> Result<Vec<Event>, Malformed> {
+    let body = json::parse(body)?;
+    let mut events = Vec::new();
+    for change in items(&body, "/entry").flat_map(|entry| items(entry, "/changes")) {
+        match text(change, "/field") {
+            // While Meta's own agent handles a conversation, the same structure comes as `standby`.
+            Some("messages" | "standby") => read_value(&change["value"], &mut events),
+            Some("smb_message_echoes") => events.extend(items(&change["value"], "/message_echoes").map(read_echo)),
+            Some(_) => events.push(Event::ignored(Ignored::Event)),
+            None => return Err(Malformed("a change without a field".to_owned())),
         }
     }
+    if events.is_empty() && body.get("entry").is_none() {
+        return Err(Malformed("no entry".to_owned()));
+    }
+    Ok(events)
 }
 
 fn read_value(value: &Value, events: &mut Vec<Event>) {

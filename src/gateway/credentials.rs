@@ -1,7 +1,6 @@
 //! Reading a gateway's table: which secrets are good enough, and for what.
 
-#![allow(dead_code, reason = "what gateways that follow need")]
-
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::form_urlencoded;
 
@@ -28,6 +27,11 @@ impl Purpose {
     pub(super) fn allows(self, kind: &str) -> bool {
         self != Self::Serve || kind != simulator::KIND
     }
+}
+
+/// The value of an `authorization` header.
+pub(super) fn basic(user: &str, password: &SecretString) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose_secret())))
 }
 
 /// A section with the rules for secrets.
@@ -64,7 +68,21 @@ impl Reader<'_> {
         if secret.is_none() && self.purpose != Purpose::Inspect {
             self.faults.add(self.section.key(name), format!("is missing: {hint}"));
         }
+        if secret.as_ref().is_some_and(|secret| secret.expose_secret().contains(char::is_control)) {
+            self.faults.add(self.section.key(name), "holds control characters, which no header can carry");
+        }
         secret.unwrap_or_default()
+    }
+
+    /// An identifier that becomes a part of a URL's path; a fault when it is absent, except for inspection.
+    pub(super) fn identifier(&mut self, name: &str, hint: &str) -> String {
+        let id = self.text(name).unwrap_or_default();
+        if id.is_empty() && self.purpose != Purpose::Inspect {
+            self.faults.add(self.section.key(name), format!("is missing: {hint}"));
+        } else if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+            self.faults.add(self.section.key(name), "expected letters, digits, - and _");
+        }
+        id
     }
 
     /// The way webhooks are proved where a gateway knows several: `webhook_auth` names one of `choices`, the

@@ -1,5 +1,6 @@
 //! Reading what others wrote: by JSON pointer, tolerant of absence, strict about duplicate keys.
 
+use http::Request;
 use jiff::Timestamp;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -47,6 +48,13 @@ pub(super) fn instant(value: &Value, pointer: &str) -> Option<i64> {
 
 pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
     value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// A request that carries `body` to a checked URL.
+pub(super) fn post(url: &str, headers: &[(&str, &str)], body: &Value) -> Request<Vec<u8>> {
+    let request = Request::post(url).header("content-type", "application/json");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(body.to_string().into_bytes()).expect("a checked URL and printable credentials make a request")
 }
 
 struct Strict;

@@ -3,17 +3,24 @@
 //! A gateway translates and never performs I/O: it authenticates bytes, parses events, builds a request and
 //! reads a response. Adding one takes a file, a folder of fixtures and a line in the table of kinds below.
 
+mod bird;
+mod chatwoot;
 mod cloud_api;
+mod cloud_relay;
 mod credentials;
 mod event;
 mod evolution;
 mod gowa;
 mod green_api;
+mod hypersender;
 mod jid;
 mod json;
 mod scheme;
 mod simulator;
+mod twilio;
+mod vonage;
 mod waha;
+mod wawp;
 mod whapi;
 mod wppconnect;
 mod wuzapi;
@@ -45,6 +52,14 @@ const KINDS: &[(&str, Build)] = &[
     ("wuzapi", wuzapi::build),
     ("green-api", green_api::build),
     ("whapi", whapi::build),
+    ("360dialog", cloud_relay::build_360dialog),
+    ("gupshup-v3", cloud_relay::build_gupshup),
+    ("hypersender", hypersender::build),
+    ("wawp", wawp::build),
+    ("twilio", twilio::build),
+    ("vonage", vonage::build),
+    ("bird", bird::build),
+    ("chatwoot", chatwoot::build),
     (simulator::KIND, simulator::build),
 ];
 
@@ -206,4 +221,15 @@ fn sent_by_status(status: StatusCode, retry_after: Option<Duration>) -> Sent {
 fn retry_after(response: &http::Response<Vec<u8>>) -> Option<Duration> {
     let seconds: u64 = response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+/// As above, with the id at the first of `pointers` that holds one.
+fn sent_with_id(response: &http::Response<Vec<u8>>, body: &serde_json::Value, pointers: &[&str]) -> Sent {
+    match sent_by_status(response.status(), retry_after(response)) {
+        Sent::Accepted { .. } => {
+            let id = pointers.iter().find_map(|pointer| json::text(body, pointer));
+            Sent::Accepted { id: id.map(str::to_owned) }
+        }
+        other => other,
+    }
 }

@@ -58,18 +58,7 @@ impl Gateway for Waha {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let payload = &body["payload"];
-        let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
-            "message" | "message.any" => read_message(payload)?,
-            "message.ack" | "message.ack.group" => {
-                let from_me = payload["fromMe"].as_bool().unwrap_or_default();
-                Event { from_me, ..Event::ignored(Ignored::Status) }
-            }
-            "message.edited" => Event::ignored(Ignored::Edit),
-            "message.reaction" => Event::ignored(Ignored::NonText),
-            _ => Event::ignored(Ignored::Event),
-        };
-        Ok(vec![event])
+        Ok(vec![read_event(text(&body, "/event"), &body["payload"])?])
     }
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
@@ -111,6 +100,20 @@ impl Gateway for Waha {
         let body: Value = serde_json::from_slice(response.body()).ok()?;
         response.status().is_success().then(|| text(&body, "/pn").and_then(phone_of_jid))?
     }
+}
+
+/// One event of the family; relatives say `messages.any` for `message.any`.
+pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<Event, Malformed> {
+    Ok(match name.ok_or_else(|| Malformed("no event".to_owned()))? {
+        "message" | "message.any" | "messages.any" => read_message(payload)?,
+        "message.ack" | "message.ack.group" | "messages.ack" => {
+            let from_me = payload["fromMe"].as_bool().unwrap_or_default();
+            Event { from_me, ..Event::ignored(Ignored::Status) }
+        }
+        "message.edited" => Event::ignored(Ignored::Edit),
+        "message.reaction" => Event::ignored(Ignored::NonText),
+        _ => Event::ignored(Ignored::Event),
+    })
 }
 
 fn read_message(payload: &Value) -> Result<Event, Malformed> {

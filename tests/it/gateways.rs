@@ -26,6 +26,14 @@ const SPOKEN: &[(&str, &[&str])] = &[
     ("wuzapi", &["api_key"]),
     ("green-api", &["webhook_auth", "api_key"]),
     ("whapi", &["webhook_auth", "api_key"]),
+    ("360dialog", &["webhook_auth", "api_key"]),
+    ("gupshup-v3", &["webhook_auth", "api_key"]),
+    ("hypersender", &["api_key"]),
+    ("wawp", &["webhook_auth", "access_token"]),
+    ("twilio", &["webhook_url"]),
+    ("vonage", &["channel"]),
+    ("bird", &["webhook_url"]),
+    ("chatwoot", &["api_key"]),
 ];
 
 /// Gateways whose signature a forger would have to make, and where it stands.
@@ -34,6 +42,11 @@ const SIGNED: &[(&str, &str)] = &[
     ("waha", "x-webhook-hmac"),
     ("gowa", "x-hub-signature-256"),
     ("wuzapi", "x-hmac-signature"),
+    ("360dialog", "x-360dialog-signature"),
+    ("twilio", "x-twilio-signature"),
+    ("vonage", "authorization"),
+    ("bird", "messagebird-signature"),
+    ("chatwoot", "x-chatwoot-signature"),
 ];
 
 struct Case {
@@ -64,6 +77,7 @@ fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
     let all = json!({
         "url": "http://127.0.0.1:1", "verify_token": secret, "api_key": "x", "access_token": "x",
         "phone_number_id": "777", "webhook_url": signing["url"],
+        "channel": signing.get("channel").unwrap_or(&json!("whatsapp")),
     });
     let (_, known) = SPOKEN.iter().find(|(name, _)| *name == gateway).unwrap();
     let mut table = Map::new();
@@ -73,6 +87,7 @@ fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
     for key in *known {
         table.insert((*key).to_owned(), all[*key].clone());
     }
+    table.retain(|_, value| !value.is_null());
     // Where a gateway knows several ways, the case names one.
     let chosen = match signing["scheme"].as_str() {
         Some("static-header") => Some(("static-header", "webhook_header", &signing["header"])),

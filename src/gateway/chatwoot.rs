@@ -1,0 +1,140 @@
+//! Chatwoot as a gateway: HMAC-SHA256 of time and body. Its webhooks cover every inbox of an account, and
+//! agents and visitors can write numbers into contacts, so a phone counts only where the channel names it.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use super::{
+    Event, Gateway, Ignored, Malformed, Sent, Unauthenticated, Webhook,
+    credentials::Reader,
+    json::{self, instant, items, seconds, text},
+    retry_after,
+    scheme::{Encoding, Hash, Scheme},
+    sent_by_status,
+};
+use crate::domain::{Sender, Subject};
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    Arc::new(Chatwoot {
+        scheme: Scheme::TimedHmac {
+            header: "x-chatwoot-signature".to_owned(),
+            timestamp_header: "x-chatwoot-timestamp".to_owned(),
+            prefix: "sha256=".to_owned(),
+            hash: Hash::Sha256,
+            encoding: Encoding::Hex,
+        },
+        secrets: reader.webhook_secrets(),
+        url: reader.base_url(None),
+        api_key: reader.sending("api_key", "an agent's or bot's access token, to send replies"),
+        account_id: reader.identifier("account_id", "the number in /app/accounts/<number>"),
+        inbox_id: reader.text("inbox_id"),
+    })
+}
+
+struct Chatwoot {
+    scheme: Scheme,
+    secrets: Vec<SecretString>,
+    url: String,
+    api_key: SecretString,
+    account_id: String,
+    /// The only inbox that counts; if it is none of WhatsApp's, the numbers of its contacts are believed.
+    inbox_id: Option<String>,
+}
+
+impl Gateway for Chatwoot {
+    fn kind(&self) -> &'static str {
+        "chatwoot"
+    }
+
+    fn authenticity(&self) -> &'static str {
+        self.scheme.describe()
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.scheme.verify(webhook, &self.secrets)
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        let body = json::parse(webhook.body)?;
+        let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
+            "message_created" => self.read_message(&body)?,
+            _ => Event::ignored(Ignored::Event),
+        };
+        Ok(vec![event])
+    }
+
+    fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let conversation: String = form_urlencoded::byte_serialize(chat_id.as_bytes()).collect();
+        let url = format!("{}/api/v1/accounts/{}/conversations/{conversation}/messages", self.url, self.account_id);
+        let message = json!({ "content": text, "message_type": "outgoing" });
+        json::post(&url, &[("api_access_token", self.api_key.expose_secret())], &message)
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        match sent_by_status(response.status(), retry_after(response)) {
+            Sent::Accepted { .. } => Sent::Accepted { id: number(&body, "/id") },
+            other => other,
+        }
+    }
+}
+
+impl Chatwoot {
+    fn read_message(&self, body: &Value) -> Result<Event, Malformed> {
+        let id = text(body, "/source_id").map(str::to_owned).or(number(body, "/id"));
+        let id = id.ok_or_else(|| Malformed("a message without an id".to_owned()))?;
+        let kind = text(body, "/message_type");
+        let by_agent = text(body, "/sender/type").is_some_and(|kind| kind != "contact");
+        let private = body["private"].as_bool().unwrap_or_default();
+        let from_me = matches!(kind, Some("outgoing" | "template")) || by_agent || private;
+        let is_text = text(body, "/content_type").is_none_or(|kind| kind == "text")
+            && items(body, "/attachments").next().is_none();
+        let sender = self.sender(body);
+        let ignored = if from_me {
+            Some(Ignored::FromMe)
+        } else if kind != Some("incoming") || sender.is_none() {
+            Some(Ignored::Event)
+        } else {
+            (!is_text || text(body, "/content").is_none()).then_some(Ignored::NonText)
+        };
+        Ok(Event {
+            ignored,
+            message_id: Some(id),
+            chat_id: number(body, "/conversation/id"),
+            sender: sender.filter(|_| !from_me).unwrap_or_default(),
+            push_name: text(body, "/sender/name").map(str::to_owned),
+            text: text(body, "/content").map(str::to_owned),
+            timestamp: seconds(body, "/created_at").or(instant(body, "/created_at")),
+            from_me,
+            ..Event::default()
+        })
+    }
+
+    /// `None` for an inbox that does not count: the visitors of a web page choose their own numbers.
+    fn sender(&self, body: &Value) -> Option<Sender> {
+        let inbox = number(body, "/inbox/id");
+        if self.inbox_id.is_some() && self.inbox_id != inbox {
+            return None;
+        }
+        let source = text(body, "/conversation/contact_inbox/source_id").unwrap_or_default();
+        let named = match text(body, "/conversation/channel") {
+            Some("Channel::Whatsapp") => Some(source),
+            Some("Channel::TwilioSms") => source.strip_prefix("whatsapp:"),
+            _ => None,
+        };
+        let in_contact = || text(body, "/sender/phone_number").and_then(|number| number.parse().ok());
+        match named {
+            Some(id) => Some(Sender::new(id.parse().ok(), None, Some(id))),
+            None => self.inbox_id.as_ref().map(|_| Sender::new(in_contact(), None, None)),
+        }
+    }
+}
+
+/// Ids are numbers there.
+fn number(body: &Value, pointer: &str) -> Option<String> {
+    body.pointer(pointer)?.as_i64().map(|id| id.to_string())
+}

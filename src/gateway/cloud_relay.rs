@@ -1,0 +1,108 @@
+//! Meta's format through somebody else: 360dialog, and the v3 callbacks of Gupshup. Only the proof and the
+//! address of messages differ.
+
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{
+    Event, Gateway, Malformed, Sent, Unauthenticated, Webhook, cloud_api,
+    credentials::Reader,
+    json, retry_after,
+    scheme::{Encoding, Hash, Scheme},
+};
+use crate::domain::Subject;
+
+pub(super) fn build_360dialog(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let hmac = |header: &str, prefix: &str| Scheme::BodyHmac {
+        header: header.to_owned(),
+        prefix: prefix.to_owned(),
+        hash: Hash::Sha256,
+        encoding: Encoding::Hex,
+    };
+    let static_header = Scheme::StaticHeader { header: "authorization".to_owned() };
+    let scheme = reader.scheme(&[("hmac", hmac("x-360dialog-signature", "")), ("static-header", static_header)]);
+    let alternative = match &scheme {
+        Scheme::BodyHmac { header, .. } => Some(hmac(header, "sha256=")),
+        _ => None,
+    };
+    Arc::new(Relay {
+        kind: "360dialog",
+        scheme,
+        alternative,
+        secrets: reader.webhook_secrets(),
+        endpoint: format!("{}/messages", reader.base_url(Some("https://waba-v2.360dialog.io"))),
+        key_header: "d360-api-key",
+        api_key: reader.sending("api_key", "the number's D360-API-KEY, to send replies"),
+    })
+}
+
+pub(super) fn build_gupshup(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let scheme = reader.scheme(&[
+        ("static-header", Scheme::StaticHeader { header: "authorization".to_owned() }),
+        ("url-secret", Scheme::UrlSecret { param: "secret".to_owned() }),
+    ]);
+    let app_id = reader.identifier("app_id", "the id of the Gupshup app");
+    let url = reader.base_url(Some("https://partner.gupshup.io"));
+    Arc::new(Relay {
+        kind: "gupshup-v3",
+        scheme,
+        alternative: None,
+        secrets: reader.webhook_secrets(),
+        endpoint: format!("{url}/partner/app/{app_id}/v3/message"),
+        key_header: "authorization",
+        api_key: reader.sending("api_key", "the app's access token, to send replies"),
+    })
+}
+
+struct Relay {
+    kind: &'static str,
+    scheme: Scheme,
+    /// 360dialog does not document whether Meta's prefix stands before the MAC.
+    alternative: Option<Scheme>,
+    secrets: Vec<SecretString>,
+    endpoint: String,
+    key_header: &'static str,
+    api_key: SecretString,
+}
+
+impl Gateway for Relay {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn authenticity(&self) -> &'static str {
+        self.scheme.describe()
+    }
+
+    fn is_weakly_authenticated(&self) -> bool {
+        self.scheme.is_weak()
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        let outcome = self.scheme.verify(webhook, &self.secrets);
+        match &self.alternative {
+            Some(other) => outcome.or_else(|why| other.verify(webhook, &self.secrets).map_err(|_| why)),
+            None => outcome,
+        }
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        cloud_api::read(webhook.body)
+    }
+
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let key = (self.key_header, self.api_key.expose_secret());
+        json::post(&self.endpoint, &[key], &cloud_api::message(chat_id, subject, text))
+    }
+
+    /// 360dialog answers 400 to its own rate limit, and to unpaid bills; only the words tell which.
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let words = String::from_utf8_lossy(response.body()).to_lowercase();
+        if response.status() == StatusCode::BAD_REQUEST && words.contains("endpoint rate limit") {
+            return Sent::Retry { after: retry_after(response), why: "rate_limited" };
+        }
+        cloud_api::sent(response)
+    }
+}

@@ -1,0 +1,80 @@
+//! Hypersender: WAHA's payload one level deeper, and a static header as the only proof.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use super::{
+    Event, Gateway, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    credentials::Reader,
+    json::{self, text},
+    retry_after,
+    scheme::Scheme,
+    sent_with_id, waha,
+};
+use crate::domain::Subject;
+
+const DEFAULT_URL: &str = "https://app.hypersender.com/api/whatsapp/v2";
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    Arc::new(Hypersender {
+        scheme: Scheme::StaticHeader { header: "authorization".to_owned() },
+        secrets: reader.webhook_secrets(),
+        url: reader.base_url(Some(DEFAULT_URL)),
+        api_key: reader.sending("api_key", "Hypersender's API token, to send replies"),
+        instance: reader.identifier("instance", "the id of the instance at Hypersender"),
+    })
+}
+
+struct Hypersender {
+    scheme: Scheme,
+    secrets: Vec<SecretString>,
+    url: String,
+    api_key: SecretString,
+    instance: String,
+}
+
+impl Gateway for Hypersender {
+    fn kind(&self) -> &'static str {
+        "hypersender"
+    }
+
+    fn authenticity(&self) -> &'static str {
+        self.scheme.describe()
+    }
+
+    fn is_weakly_authenticated(&self) -> bool {
+        self.scheme.is_weak()
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.scheme.verify(webhook, &self.secrets)
+    }
+
+    /// `instanceId` and `userId` stand sometimes in `data` and sometimes beside it; nothing depends on them.
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        let body = json::parse(webhook.body)?;
+        let name = text(&body, "/event").or(text(&body, "/data/event"));
+        Ok(vec![waha::read_event(name, &body["data"]["payload"])?])
+    }
+
+    fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let message = json!({ "chatId": chat_id, "text": text, "link_preview": false });
+        let bearer = format!("Bearer {}", self.api_key.expose_secret());
+        json::post(&format!("{}/{}/send-text", self.url, self.instance), &[("authorization", &bearer)], &message)
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        match response.status().as_u16() {
+            422 if body.pointer("/errors/exists") == Some(&Value::Bool(false)) => Sent::Refused(Refusal::NotOnWhatsApp),
+            // WhatsApp holds the number back for some hours. The person would gain nothing by writing again, and
+            // the hold may end while the reply is still of use.
+            423 => Sent::Retry { after: retry_after(response), why: "restricted" },
+            // A queued message has no id yet.
+            _ => sent_with_id(response, &body, &["/key/id"]),
+        }
+    }
+}

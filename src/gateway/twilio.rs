@@ -1,0 +1,158 @@
+//! Twilio, for WhatsApp and SMS: forms, and HMAC-SHA1 of the URL and every parameter.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use url::form_urlencoded;
+
+use super::{
+    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    credentials::{Purpose, Reader, basic},
+    json::text,
+    retry_after,
+    scheme::Scheme,
+    sent_by_status,
+};
+use crate::domain::{Sender, Subject};
+
+/// Stands before the numbers of WhatsApp; those of SMS are bare.
+const WHATSAPP: &str = "whatsapp:";
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let auth_tokens = reader.webhook_secrets();
+    let account_sid = reader.identifier("account_sid", "the account's AC…, to send replies");
+    let from = reader.text("from");
+    let messaging_service_sid = reader.text("messaging_service_sid");
+    if from.is_none() && messaging_service_sid.is_none() && reader.purpose != Purpose::Inspect {
+        let key = reader.section.key("from");
+        reader.faults.add(key, "is missing: the number that sends, or else messaging_service_sid");
+    }
+    let api_key = reader.text("api_key");
+    let authorization = match &api_key {
+        Some(key) => basic(key, &reader.sending("api_secret", "it belongs to api_key")),
+        None => basic(&account_sid, &auth_tokens.first().cloned().unwrap_or_default()),
+    };
+    Arc::new(Twilio {
+        scheme: Scheme::Twilio { url: reader.webhook_url() },
+        auth_tokens,
+        url: reader.base_url(Some("https://api.twilio.com")),
+        authorization: authorization.into(),
+        account_sid,
+        from,
+        messaging_service_sid,
+    })
+}
+
+struct Twilio {
+    scheme: Scheme,
+    auth_tokens: Vec<SecretString>,
+    url: String,
+    authorization: SecretString,
+    account_sid: String,
+    from: Option<String>,
+    messaging_service_sid: Option<String>,
+}
+
+impl Gateway for Twilio {
+    fn kind(&self) -> &'static str {
+        "twilio"
+    }
+
+    fn authenticity(&self) -> &'static str {
+        "HMAC-SHA1 of URL and parameters (X-Twilio-Signature)"
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.scheme.verify(webhook, &self.auth_tokens)
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        let form = Form(form_urlencoded::parse(webhook.body).into_owned().collect());
+        Ok(vec![self.read(&form)?])
+    }
+
+    /// Twilio would send any other text to the person.
+    fn acknowledgement(&self) -> (&'static str, &'static str) {
+        ("text/xml", "<Response/>")
+    }
+
+    fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("To", chat_id);
+        match (&self.messaging_service_sid, &self.from) {
+            (Some(service), _) => {
+                form.append_pair("MessagingServiceSid", service);
+            }
+            (None, from) => {
+                let number = from.as_deref().unwrap_or_default();
+                let number = number.strip_prefix(WHATSAPP).unwrap_or(number);
+                let prefix = if chat_id.starts_with(WHATSAPP) { WHATSAPP } else { "" };
+                form.append_pair("From", &format!("{prefix}{number}"));
+            }
+        }
+        form.append_pair("Body", text);
+        Request::post(format!("{}/2010-04-01/Accounts/{}/Messages.json", self.url, self.account_sid))
+            .header("authorization", self.authorization.expose_secret())
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.finish().into_bytes())
+            .expect("a checked URL and printable credentials make a request")
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        if response.status().is_success() {
+            return Sent::Accepted { id: text(&body, "/sid").map(str::to_owned) };
+        }
+        let after = retry_after(response);
+        match body.pointer("/code").and_then(Value::as_i64) {
+            Some(20_003) => Sent::Refused(Refusal::Unauthorized),
+            Some(21_211) => Sent::Refused(Refusal::Permanent),
+            Some(63_016) => Sent::Refused(Refusal::WindowClosed),
+            Some(20_429 | 63_018) => Sent::Retry { after, why: "rate_limited" },
+            _ => sent_by_status(response.status(), after),
+        }
+    }
+}
+
+impl Twilio {
+    fn read(&self, form: &Form) -> Result<Event, Malformed> {
+        if form.one("MessageStatus").is_some() || form.one("SmsStatus") != Some("received") {
+            return Ok(Event::ignored(Ignored::Status));
+        }
+        let missing = |name: &str| Malformed(format!("not exactly one {name}"));
+        let id = form.one("MessageSid").ok_or_else(|| missing("MessageSid"))?;
+        let from = form.one("From").ok_or_else(|| missing("From"))?;
+        let on_whatsapp = from.strip_prefix(WHATSAPP);
+        // The sender of an SMS can be forged, so it counts only where SMS was asked for.
+        if on_whatsapp.is_none() && self.from.as_deref().is_some_and(|from| from.starts_with(WHATSAPP)) {
+            return Ok(Event::ignored(Ignored::Event));
+        }
+        let number = on_whatsapp.unwrap_or(from);
+        let phone = number.starts_with('+').then(|| number.parse().ok()).flatten();
+        let is_text = form.one("NumMedia").is_none_or(|count| count == "0")
+            && form.one("MessageType").is_none_or(|kind| kind == "text");
+        let body = form.one("Body").filter(|_| is_text);
+        Ok(Event {
+            ignored: body.is_none().then_some(Ignored::NonText),
+            message_id: Some(id.to_owned()),
+            chat_id: Some(from.to_owned()),
+            sender: Sender::new(phone, None, on_whatsapp),
+            push_name: form.one("ProfileName").map(str::to_owned),
+            text: body.map(str::to_owned),
+            ..Event::default()
+        })
+    }
+}
+
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// What occurs exactly once and is not empty.
+    fn one(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let value = values.next()?;
+        (values.next().is_none() && !value.is_empty()).then_some(value)
+    }
+}

@@ -1,0 +1,87 @@
+//! Wawp: WAHA's envelope, proved by a secret in the URL or by an HMAC whose header nobody documents.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use super::{
+    Event, Gateway, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    credentials::Reader,
+    json::{self, text},
+    retry_after,
+    scheme::{Encoding, Hash, Scheme},
+    sent_with_id, waha,
+};
+use crate::domain::Subject;
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let hmac =
+        Scheme::BodyHmac { header: String::new(), prefix: String::new(), hash: Hash::Sha256, encoding: Encoding::Hex };
+    let url_secret = Scheme::UrlSecret { param: "secret".to_owned() };
+    let scheme = reader.scheme(&[("url-secret", url_secret), ("hmac", hmac)]);
+    if matches!(&scheme, Scheme::BodyHmac { header, .. } if header.is_empty()) {
+        let key = reader.section.key("webhook_header");
+        reader.faults.add(key, "is missing: Wawp documents no name; take it from a recorded webhook");
+    }
+    Arc::new(Wawp {
+        scheme,
+        secrets: reader.webhook_secrets(),
+        url: reader.base_url(Some("https://api.wawp.net")),
+        access_token: reader.sending("access_token", "Wawp's access token, to send replies"),
+        instance_id: reader.identifier("instance_id", "the id of the instance at Wawp"),
+    })
+}
+
+struct Wawp {
+    scheme: Scheme,
+    secrets: Vec<SecretString>,
+    url: String,
+    access_token: SecretString,
+    instance_id: String,
+}
+
+impl Gateway for Wawp {
+    fn kind(&self) -> &'static str {
+        "wawp"
+    }
+
+    fn authenticity(&self) -> &'static str {
+        self.scheme.describe()
+    }
+
+    fn is_weakly_authenticated(&self) -> bool {
+        self.scheme.is_weak()
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.scheme.verify(webhook, &self.secrets)
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        let body = json::parse(webhook.body)?;
+        Ok(vec![waha::read_event(text(&body, "/event"), &body["payload"])?])
+    }
+
+    fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let message = json!({
+            "instance_id": self.instance_id,
+            "access_token": self.access_token.expose_secret(),
+            "chatId": chat_id,
+            "message": text,
+        });
+        json::post(&format!("{}/v2/send/text", self.url), &[], &message)
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        match text(&body, "/code").or(text(&body, "/error")) {
+            Some("invalid_instance" | "invalid_access_token" | "subscription_required") => {
+                Sent::Refused(Refusal::Unauthorized)
+            }
+            Some("wawp_upstream_error") => Sent::Retry { after: retry_after(response), why: "gateway_error" },
+            _ => sent_with_id(response, &body, &["/id/_serialized", "/key/id", "/id"]),
+        }
+    }
+}

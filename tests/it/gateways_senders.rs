@@ -1,0 +1,199 @@
+//! Whom a message proves: only a phone that the gateway vouches for, and never our own side.
+
+use countersign::gateway::{Event, Ignored, Webhook};
+use http::{HeaderMap, Method};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use crate::gateways_replies::{build, settings};
+
+fn read(kind: &str, more: &Value, body: &[u8]) -> Result<Event, String> {
+    let mut settings = settings(kind);
+    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
+    let webhook = Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body, now };
+    let events = build(kind, &settings).unwrap().parse(&webhook).map_err(|error| error.to_string())?;
+    let [event] = <[Event; 1]>::try_from(events).unwrap();
+    Ok(event)
+}
+
+#[track_caller]
+fn expect(event: &Event, ignored: Option<Ignored>, phone: Option<&str>) {
+    assert_eq!(event.ignored, ignored);
+    assert_eq!(event.sender.phone.as_ref().map(countersign::domain::Phone::e164).as_deref(), phone);
+}
+
+const NAMED: Option<&str> = Some("+447700900123");
+
+/// `body` with `value` at `pointer`.
+fn changed(body: &Value, pointer: &str, value: Value) -> Vec<u8> {
+    let mut body = body.clone();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    body.pointer_mut(parent).unwrap()[key] = value;
+    body.to_string().into_bytes()
+}
+
+fn fixture(path: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(format!("tests/fixtures/gateways/{path}.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn twilio() {
+    let form = |changes: &[(&str, &str)]| {
+        let genuine = [
+            ("MessageSid", "SM1"),
+            ("SmsStatus", "received"),
+            ("From", "whatsapp:+447700900123"),
+            ("Body", "[K7QXM2PD]"),
+            ("NumMedia", "0"),
+            ("MessageType", "text"),
+        ];
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(genuine.iter().filter(|(name, _)| !changes.iter().any(|(changed, _)| name == changed)));
+        body.extend_pairs(changes.iter().filter(|(_, value)| !value.is_empty()));
+        body.finish().into_bytes()
+    };
+    let event = |changes: &[(&str, &str)]| read("twilio", &json!({}), &form(changes)).unwrap();
+    expect(&event(&[]), None, NAMED);
+    // Short codes, names and what the future may bring.
+    for from in ["12345", "8850123", "NORTHWIND", "+12345", "whatsapp:447700900123", "whatsapp:+44x"] {
+        expect(&event(&[("From", from)]), None, None);
+    }
+    let unnamed = event(&[("From", "whatsapp:GB.10000000000001")]);
+    assert_eq!((unnamed.sender.phone.is_none(), unnamed.sender.bsuid()), (true, Some("GB.10000000000001")));
+    assert_eq!(event(&[("From", "GB.10000000001")]).sender.bsuid(), None);
+    // A caption, a tap and a picture are no typed text.
+    for change in [("NumMedia", "1"), ("MessageType", "button"), ("Body", "")] {
+        expect(&event(&[change]), Some(Ignored::NonText), NAMED);
+    }
+    for change in [("SmsStatus", "delivered"), ("MessageStatus", "read"), ("SmsStatus", "")] {
+        expect(&event(&[change]), Some(Ignored::Status), None);
+    }
+    assert!(read("twilio", &json!({}), &form(&[("From", "+447700900123"), ("From", "+12025550187")])).is_err());
+    let whatsapp_only = json!({ "from": "whatsapp:+12025550142" });
+    expect(&read("twilio", &whatsapp_only, &form(&[])).unwrap(), None, NAMED);
+    let sms = form(&[("From", "+447700900123")]);
+    expect(&read("twilio", &whatsapp_only, &sms).unwrap(), Some(Ignored::Event), None);
+}
+
+#[test]
+fn vonage() {
+    let text = fixture("vonage/text");
+    let event = |pointer: &str, value: Value| read("vonage", &json!({}), &changed(&text, pointer, value)).unwrap();
+    expect(&event("/to", json!("12025550142")), None, NAMED);
+    for channel in ["sms", "messenger", "viber_service", "instagram"] {
+        expect(&event("/channel", json!(channel)), Some(Ignored::Event), None);
+    }
+    let unnamed = event("/from", json!("GB.10000000000001"));
+    assert_eq!((unnamed.sender.phone.is_none(), unnamed.sender.bsuid()), (true, Some("GB.10000000000001")));
+    let unnamed = event("/from", Value::Null);
+    assert_eq!((unnamed.sender.subject(), unnamed.chat_id), (None, None));
+    for kind in ["reaction", "unsupported", "button", "reply"] {
+        expect(&event("/message_type", json!(kind)), Some(Ignored::NonText), NAMED);
+    }
+    let sms = fixture("vonage/sms_text");
+    let forged = changed(&sms, "/from", json!("GB.1000"));
+    assert_eq!(read("vonage", &json!({ "channel": "sms" }), &forged).unwrap().sender.subject(), None);
+}
+
+#[test]
+fn bird() {
+    let text = fixture("bird/text");
+    let event = |pointer: &str, value: Value| read("bird", &json!({}), &changed(&text, pointer, value)).unwrap();
+    expect(&event("/service", json!("channels")), None, NAMED);
+    expect(&event("/event", json!("sms.inbound")), Some(Ignored::Event), None);
+    expect(&event("/payload/direction", Value::Null), Some(Ignored::FromMe), None);
+    expect(&event("/payload/body/type", json!("image")), Some(Ignored::NonText), NAMED);
+    expect(&event("/payload/sender/contact/identifierKey", json!("emailaddress")), None, None);
+    let bsuid = event("/payload/meta/extraInformation/whatsappbsuid", json!("GB.10000000000001"));
+    assert_eq!(bsuid.sender.bsuid(), Some("GB.10000000000001"));
+}
+
+#[test]
+fn chatwoot() {
+    let text = fixture("chatwoot/incoming");
+    let told =
+        |more: &Value, pointer: &str, value: Value| read("chatwoot", more, &changed(&text, pointer, value)).unwrap();
+    let event = |pointer: &str, value: Value| told(&json!({}), pointer, value);
+    expect(&event("/private", json!(false)), None, NAMED);
+    expect(&event("/private", json!(true)), Some(Ignored::FromMe), None);
+    expect(&event("/sender/type", json!("agent_bot")), Some(Ignored::FromMe), None);
+    expect(&event("/message_type", json!("template")), Some(Ignored::FromMe), None);
+    expect(&event("/message_type", json!("activity")), Some(Ignored::Event), NAMED);
+    expect(&event("/event", json!("message_updated")), Some(Ignored::Event), None);
+    expect(&event("/attachments", json!([{ "file_type": "image" }])), Some(Ignored::NonText), NAMED);
+    // An agent may write any number into a contact; the channel's id is the truth.
+    expect(&event("/sender/phone_number", json!("+12025550187")), None, NAMED);
+    expect(&event("/conversation/contact_inbox/source_id", json!("GB.10000000000001")), None, None);
+    // Visitors of a web page choose their own numbers and ids.
+    for channel in ["Channel::WebWidget", "Channel::Api", "Channel::Sms", "Channel::TwilioSms"] {
+        expect(&event("/conversation/channel", json!(channel)), Some(Ignored::Event), None);
+    }
+    let mut twilio = text.clone();
+    twilio["conversation"]["channel"] = json!("Channel::TwilioSms");
+    let source = changed(&twilio, "/conversation/contact_inbox/source_id", json!("whatsapp:+447700900123"));
+    expect(&read("chatwoot", &json!({}), &source).unwrap(), None, NAMED);
+    let inbox = json!({ "inbox_id": 3 });
+    expect(&told(&inbox, "/conversation/channel", json!("Channel::Api")), None, NAMED);
+    expect(&told(&inbox, "/inbox/id", json!(4)), Some(Ignored::Event), None);
+    assert_eq!(event("/source_id", Value::Null).message_id.as_deref(), Some("501"));
+    assert_eq!(event("/created_at", json!(1_788_256_800)).timestamp, Some(1_788_256_800));
+}
+
+#[test]
+fn hypersender_and_wawp() {
+    let text = fixture("hypersender/text");
+    let event = |pointer: &str, value: Value| read("hypersender", &json!({}), &changed(&text, pointer, value)).unwrap();
+    expect(&event("/event", json!("messages.any")), None, NAMED);
+    expect(&event("/event", Value::Null), None, NAMED);
+    expect(&event("/data/instanceId", json!("another place")), None, NAMED);
+    expect(&event("/event", json!("messages.ack")), Some(Ignored::Status), None);
+    for name in ["message.phone.received", "message.revoked", "message.waiting", "poll.vote"] {
+        expect(&event("/event", json!(name)), Some(Ignored::Event), None);
+    }
+    let hidden = event("/data/payload/from", json!("190000000000117@lid"));
+    assert_eq!((hidden.sender.phone.is_none(), hidden.sender.lid()), (true, Some("190000000000117")));
+    expect(&event("/data/payload/from", json!("status@broadcast")), Some(Ignored::Broadcast), None);
+    let mut known = text.clone();
+    known["data"]["payload"]["from"] = json!("190000000000117@lid");
+    known["data"]["payload"]["_data"]["key"]["remoteJidAlt"] = json!("447700900123@s.whatsapp.net");
+    expect(&read("hypersender", &json!({}), known.to_string().as_bytes()).unwrap(), None, NAMED);
+    let wawp = fixture("wawp/text");
+    expect(
+        &read("wawp", &json!({}), &changed(&wawp, "/payload/fromMe", json!(true))).unwrap(),
+        Some(Ignored::FromMe),
+        None,
+    );
+}
+
+/// Whether 360dialog writes Meta's prefix is not documented.
+#[test]
+fn the_prefix_of_360dialog_is_optional() {
+    let (body, expect) = (fixture("360dialog/text").to_string(), fixture("360dialog/text.expect"));
+    let written = std::fs::read("tests/fixtures/gateways/360dialog/text.json").unwrap();
+    let mac = expect["headers"]["x-360dialog-signature"].as_str().unwrap();
+    let gateway =
+        build("360dialog", &json!({ "api_key": "k", "webhook_secret": expect["signing"]["secret"] })).unwrap();
+    let accepts = |signature: String, body: &[u8]| {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-360dialog-signature", signature.parse().unwrap());
+        let (method, now) = (&Method::POST, Timestamp::UNIX_EPOCH);
+        let webhook = Webhook { method, path_secret: None, query: "", headers: &headers, body, now };
+        gateway.authenticate(&webhook).is_ok()
+    };
+    for prefix in ["", "sha256="] {
+        assert!(accepts(format!("{prefix}{mac}"), &written));
+        assert!(!accepts(format!("{prefix}{}", mac.to_uppercase()), &written));
+        assert!(!accepts(format!("{prefix}{mac}"), format!("{body} ").as_bytes()));
+    }
+    assert!(!accepts(format!("sha256=sha256={mac}"), &written));
+    assert!(!accepts(format!("sha1={mac}"), &written));
+}
+
+#[test]
+fn the_agent_of_meta_hides_no_message_of_360dialog() {
+    let text = fixture("360dialog/text");
+    let standby = changed(&text, "/entry/0/changes/0/field", json!("standby"));
+    expect(&read("360dialog", &json!({}), &standby).unwrap(), None, NAMED);
+}
