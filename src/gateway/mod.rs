@@ -5,6 +5,7 @@
 
 mod cloud_api;
 mod credentials;
+mod generic;
 mod json;
 mod scheme;
 mod simulator;
@@ -24,8 +25,12 @@ use crate::{
 type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;
 
 /// Every kind there is.
-const KINDS: &[(&str, Build)] =
-    &[("cloud-api", cloud_api::build), ("waha", waha::build), (simulator::KIND, simulator::build)];
+const KINDS: &[(&str, Build)] = &[
+    ("cloud-api", cloud_api::build),
+    ("generic", generic::build),
+    ("waha", waha::build),
+    (simulator::KIND, simulator::build),
+];
 
 /// Reads an `[instance.gateway]` table. Faults are reported with their keys; with faults there is no gateway.
 /// `webhook_url` is where this instance's webhooks arrive, for schemes that sign it.
