@@ -28,7 +28,11 @@ type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;
 const KINDS: &[(&str, Build)] = &[
     ("cloud-api", cloud_api::build),
     ("generic", generic::build),
+    ("gupshup", |reader| generic::preset("gupshup", generic::presets::GUPSHUP, reader)),
+    ("infobip", |reader| generic::preset("infobip", generic::presets::INFOBIP, reader)),
+    ("ultramsg", |reader| generic::preset("ultramsg", generic::presets::ULTRAMSG, reader)),
     ("waha", waha::build),
+    ("z-api", |reader| generic::preset("z-api", generic::presets::Z_API, reader)),
     (simulator::KIND, simulator::build),
 ];
 

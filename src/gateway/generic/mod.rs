@@ -1,9 +1,11 @@
-//! Any gateway that posts JSON, known only by configuration.
+//! Any gateway that posts JSON, known only by configuration; and presets, which are such configurations in a
+//! file.
 
 mod answer;
 mod auth;
 mod fields;
 mod mapping;
+pub(super) mod presets;
 mod read;
 mod send;
 mod source;
@@ -18,10 +20,18 @@ use super::{
     Event, Gateway, Malformed, Purpose, Sent, Unauthenticated, Webhook, credentials::Reader, json, retry_after,
     sent_by_status,
 };
-use crate::domain::Subject;
+use crate::{config::Section, domain::Subject};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     configured("generic", reader)
+}
+
+/// A kind whose table starts from `defaults`; the operator's keys win, those of `mapping` and `send` one by
+/// one.
+pub(super) fn preset(kind: &'static str, defaults: &str, reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let defaults = toml::from_str(defaults).expect("a test reads every preset");
+    *reader.section = std::mem::take(reader.section).over(&Section::new("", defaults));
+    configured(kind, reader)
 }
 
 fn configured(kind: &'static str, reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
