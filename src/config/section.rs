@@ -151,6 +151,18 @@ impl Section {
         })
     }
 
+    /// What stands under `name`, alone or in a list, each value with its key; an empty text counts as absent.
+    pub fn values(&mut self, name: &str) -> Vec<(String, Value)> {
+        let key = self.key(name);
+        let values = match self.ask(name) {
+            Some(Value::Array(values)) => {
+                values.into_iter().enumerate().map(|(index, value)| (format!("{key}.{index}"), value)).collect()
+            }
+            single => single.into_iter().map(|value| (key.clone(), value)).collect::<Vec<_>>(),
+        };
+        values.into_iter().filter(|(_, value)| value != "").collect()
+    }
+
     /// A list whose entries parse as `T`.
     pub fn list<T: FromStr>(&mut self, name: &str, expected: &str, faults: &mut Faults) -> Vec<T> {
         let mut list = Vec::new();

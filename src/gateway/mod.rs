@@ -10,6 +10,7 @@ mod cloud_relay;
 mod credentials;
 mod event;
 mod evolution;
+mod generic;
 mod gowa;
 mod green_api;
 mod hypersender;
@@ -60,6 +61,11 @@ const KINDS: &[(&str, Build)] = &[
     ("vonage", vonage::build),
     ("bird", bird::build),
     ("chatwoot", chatwoot::build),
+    ("generic", generic::build),
+    ("gupshup", |reader| generic::preset("gupshup", generic::presets::GUPSHUP, reader)),
+    ("infobip", |reader| generic::preset("infobip", generic::presets::INFOBIP, reader)),
+    ("ultramsg", |reader| generic::preset("ultramsg", generic::presets::ULTRAMSG, reader)),
+    ("z-api", |reader| generic::preset("z-api", generic::presets::Z_API, reader)),
     (simulator::KIND, simulator::build),
 ];
 

@@ -2,8 +2,6 @@
 //!
 //! All secrets are tried, all comparisons take constant time, and every header must occur exactly once.
 
-#![allow(dead_code, reason = "the schemes of gateways that follow")]
-
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},

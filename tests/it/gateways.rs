@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// The gateways that have an adapter, and which keys of [`settings`] each of them knows.
-const SPOKEN: &[(&str, &[&str])] = &[
+pub(crate) const SPOKEN: &[(&str, &[&str])] = &[
     ("cloud-api", &["verify_token", "access_token", "phone_number_id"]),
     ("waha", &["api_key"]),
     ("evolution", &["webhook_auth", "api_key"]),
@@ -34,6 +34,11 @@ const SPOKEN: &[(&str, &[&str])] = &[
     ("vonage", &["channel"]),
     ("bird", &["webhook_url"]),
     ("chatwoot", &["api_key"]),
+    ("generic", &["webhook_auth"]),
+    ("gupshup", &["webhook_auth"]),
+    ("infobip", &["webhook_auth"]),
+    ("ultramsg", &["webhook_auth"]),
+    ("z-api", &["webhook_auth"]),
 ];
 
 /// Gateways whose signature a forger would have to make, and where it stands.
@@ -47,23 +52,26 @@ const SIGNED: &[(&str, &str)] = &[
     ("vonage", "authorization"),
     ("bird", "messagebird-signature"),
     ("chatwoot", "x-chatwoot-signature"),
+    ("generic", "x-gateway-signature"),
 ];
 
-struct Case {
-    name: String,
-    expect: Value,
-    body: Vec<u8>,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) expect: Value,
+    pub(crate) body: Vec<u8>,
     body_path: PathBuf,
 }
 
-fn cases(gateway: &str) -> Vec<Case> {
+pub(crate) fn cases(gateway: &str) -> Vec<Case> {
     let folder = Path::new("tests/fixtures/gateways").join(gateway);
     let mut cases = Vec::new();
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let Some(stem) = name.strip_suffix(".expect.json") else { continue };
-        let expect: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let mut expect: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        // What a generic gateway is configured with, beside the rest of its settings.
+        expect["signing"]["mapping"] = expect["mapping"].clone();
         let body_path = folder.join(expect["body_file"].as_str().unwrap());
         cases.push(Case { name: format!("{gateway}/{stem}"), body: fs::read(&body_path).unwrap(), expect, body_path });
     }
@@ -93,6 +101,8 @@ fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
         Some("static-header") => Some(("static-header", "webhook_header", &signing["header"])),
         Some("url-secret") => Some(("url-secret", "webhook_param", &signing["param"])),
         Some("evolution-jwt") => Some(("jwt", "webhook_header", &Value::Null)),
+        Some("hmac") => Some(("hmac", "webhook_header", &signing["header"])),
+        Some("standard-webhooks") => Some(("standard-webhooks", "webhook_header", &Value::Null)),
         _ => None,
     };
     if let (Some((auth, key, value)), true) = (chosen, known.contains(&"webhook_auth")) {
@@ -101,17 +111,24 @@ fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
             table.insert(key.to_owned(), value.clone());
         }
     }
+    if signing["mapping"].is_object() {
+        table.insert("mapping".to_owned(), signing["mapping"].clone());
+        for part in ["algorithm", "encoding", "prefix", "signed"] {
+            table.insert(format!("webhook_{part}"), signing[part].clone());
+        }
+        table.retain(|_, value| !value.is_null());
+    }
     table
 }
 
-fn build(gateway: &str, signing: &Value) -> Arc<dyn Gateway> {
+pub(crate) fn build(gateway: &str, signing: &Value) -> Arc<dyn Gateway> {
     let mut faults = Faults::default();
     let section = Section::new("gateway", settings(gateway, signing));
     gateway::build(section, Purpose::Inspect, "https://verify.example.test/hook", &mut faults)
         .unwrap_or_else(|| panic!("{faults}"))
 }
 
-fn headers(expect: &Value) -> HeaderMap {
+pub(crate) fn headers(expect: &Value) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in expect["headers"].as_object().into_iter().flatten() {
         let name: HeaderName = name.parse().unwrap();
@@ -156,12 +173,12 @@ fn fixtures_pass_through_the_command_line() {
 fn inspect(gateway: &str, case: &Case) -> Value {
     const INSTANCE: &str = "5f0c2a90-0000-4000-8000-000000000001";
     let signing = &case.expect["signing"];
-    let table: toml::Table = serde_json::from_value(Value::Object(settings(gateway, signing))).unwrap();
+    let table: toml::Value = serde_json::from_value(Value::Object(settings(gateway, signing))).unwrap();
     let config = format!(
         "public_url = \"https://verify.example.test\"\nkey = \"{}\"\n[store]\nurl = \"embedded:/nonexistent\"\n\
          [[instance]]\nid = \"{INSTANCE}\"\nname = \"N\"\nnumber = \"+12025550142\"\n\
          tokens = [\"sha256:{}\"]\ncallback_secrets = [\"{}\"]\n\
-         [instance.gateway]\n{table}",
+         gateway = {table}",
         crate::app::KEY,
         "0".repeat(64),
         crate::app::CALLBACK_SECRET,
@@ -245,12 +262,6 @@ fn no_forgery_is_accepted() {
     }
 }
 
-fn parse(gateway: &dyn Gateway, body: &[u8]) -> bool {
-    let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
-    let webhook = Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body, now };
-    gateway.parse(&webhook).is_ok()
-}
-
 #[test]
 fn any_of_several_secrets_is_enough() {
     for case in cases("waha") {
@@ -259,34 +270,5 @@ fn any_of_several_secrets_is_enough() {
         let rotated = build("waha", &signing);
         let now = case.expect["now"].as_i64().unwrap();
         assert!(accepted(&*rotated, &Method::POST, &headers(&case.expect), &case.body, now));
-    }
-}
-
-/// Authenticated rubbish is refused by a word, never by a panic.
-#[test]
-fn mutated_bodies_do_no_harm() {
-    for (gateway, _) in SPOKEN {
-        for case in cases(gateway) {
-            let adapter = build(gateway, &case.expect["signing"]);
-            for index in 0..case.body.len() {
-                let mut cut = case.body.clone();
-                cut[index] = cut[index].wrapping_add(1);
-                let _ = parse(&*adapter, &cut);
-                cut.truncate(index);
-                let _ = parse(&*adapter, &cut);
-            }
-        }
-        let adapter = build(gateway, &cases(gateway)[0].expect["signing"]);
-        for body in [
-            "",
-            "null",
-            "[]",
-            "{}",
-            "{\"entry\":5}",
-            "{\"event\":\"message\"}",
-            "{\"event\":\"message\",\"payload\":[]}",
-        ] {
-            let _ = parse(&*adapter, body.as_bytes());
-        }
     }
 }

@@ -1,0 +1,133 @@
+//! The validated mapping: where in a body each thing stands.
+
+use serde_json::Value;
+
+use super::{
+    fields::{Fields, within},
+    source::{Condition, Source},
+};
+use crate::config::{Faults, Section};
+
+pub(super) struct Mapping {
+    /// The message or the list of messages.
+    pub(super) select: String,
+    pub(super) event: Option<Events>,
+    pub(super) message_id: Vec<Source>,
+    /// Whether only what follows the last `_` stays the same when a message comes again.
+    pub(super) last_component: bool,
+    pub(super) chat_id: Vec<Source>,
+    pub(super) sender: Vec<Source>,
+    pub(super) lid: Vec<Source>,
+    pub(super) bsuid: Vec<Source>,
+    pub(super) text: Vec<Source>,
+    pub(super) timestamp: Option<(String, Unit)>,
+    pub(super) from_me: FromMe,
+    pub(super) group: Vec<Condition>,
+    pub(super) edit: Vec<Condition>,
+    pub(super) broadcast: Vec<Condition>,
+    pub(super) push_name: Vec<Source>,
+}
+
+/// Which events are messages, and which tell what became of ours.
+pub(super) struct Events {
+    pub(super) pointer: String,
+    pub(super) accept: Vec<String>,
+    pub(super) status: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unit {
+    Seconds,
+    Milliseconds,
+    Rfc3339,
+    /// The gateway tells no time, or none that means anything.
+    None,
+}
+
+/// How our own messages are told from a person's.
+pub(super) enum FromMe {
+    /// The operator states that they never come.
+    Never,
+    /// If `optional`, a message that says nothing is a person's.
+    When { conditions: Vec<Condition>, optional: bool },
+}
+
+impl Mapping {
+    pub(super) fn read(section: Section, faults: &mut Faults) -> Self {
+        const DEDUPE: &[(&str, bool)] = &[("whole", false), ("last_component", true)];
+        let mut fields = Fields::new(section, faults);
+        let f = &mut fields;
+        let mapping = Self {
+            select: f.pointer("select").unwrap_or_default(),
+            event: events(f),
+            message_id: f.required("message_id", "where a message's id stands"),
+            last_component: f.section.choice("dedupe", DEDUPE, f.faults).unwrap_or_default(),
+            chat_id: f.required("chat_id", "where the chat stands that a reply is addressed to"),
+            sender: f.required("sender", "where the sender's phone stands; of several pointers the first phone wins"),
+            lid: f.sources("lid"),
+            bsuid: f.sources("bsuid"),
+            text: f.required("text", "where a message's text stands"),
+            timestamp: timestamp(f),
+            from_me: from_me(f),
+            group: f.conditions("group"),
+            edit: f.conditions("edit"),
+            broadcast: f.conditions("broadcast"),
+            push_name: f.sources("push_name"),
+        };
+        fields.finish();
+        mapping
+    }
+}
+
+fn events(f: &mut Fields<'_>) -> Option<Events> {
+    let (key, value) = f.section.values("event").into_iter().next()?;
+    let mut event = within(key, value, "{ pointer = \"…\", accept = [\"…\"] }", f.faults)?;
+    if !event.section.has("pointer") {
+        event.fault("pointer", "is missing: where the kind of an event stands");
+    }
+    let (pointer, accept, status) = (event.pointer("pointer"), event.words("accept"), event.words("status"));
+    if accept.is_empty() {
+        event.fault("accept", "is empty: no event would be a message");
+    }
+    event.finish();
+    Some(Events { pointer: pointer?, accept, status })
+}
+
+fn timestamp(f: &mut Fields<'_>) -> Option<(String, Unit)> {
+    const UNITS: &[(&str, Unit)] =
+        &[("s", Unit::Seconds), ("ms", Unit::Milliseconds), ("rfc3339", Unit::Rfc3339), ("none", Unit::None)];
+    let (key, value) = f.section.values("timestamp").into_iter().next()?;
+    let mut timestamp = within(key, value, "{ pointer = \"…\", unit = \"s\" }", f.faults)?;
+    let pointer = timestamp.pointer("pointer");
+    let unit = timestamp.section.choice("unit", UNITS, timestamp.faults);
+    if !timestamp.section.has("unit") {
+        timestamp.fault("unit", "is missing: s, ms, rfc3339 or none");
+    }
+    if !timestamp.section.has("pointer") && unit.is_some_and(|unit| unit != Unit::None) {
+        timestamp.fault("pointer", "is missing: where the time of a message stands");
+    }
+    timestamp.finish();
+    Some((pointer?, unit?))
+}
+
+/// Unset is a fault: our own messages hold codes.
+fn from_me(f: &mut Fields<'_>) -> FromMe {
+    let values = f.section.values("from_me");
+    if let [(_, Value::String(word))] = values.as_slice()
+        && word == "never"
+    {
+        return FromMe::Never;
+    }
+    if values.is_empty() {
+        f.fault("from_me", "is missing: what marks our own messages, or \"never\" if they are never posted here");
+    }
+    let mut optional = false;
+    let mut conditions = Vec::new();
+    for (key, value) in values {
+        let shape = "{ pointer = \"…\" }, or \"never\"";
+        let Some(mut fields) = within(key, value, shape, f.faults) else { continue };
+        optional |= fields.section.flag("optional", fields.faults);
+        conditions.extend(fields.condition());
+    }
+    FromMe::When { conditions, optional }
+}

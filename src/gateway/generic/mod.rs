@@ -1,0 +1,95 @@
+//! Any gateway that posts JSON, known only by configuration; and presets, which are such configurations in a
+//! file.
+
+mod answer;
+mod auth;
+mod fields;
+mod mapping;
+pub(super) mod presets;
+mod read;
+mod send;
+mod source;
+mod template;
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+
+use self::{auth::Auth, mapping::Mapping, send::Send, template::Values};
+use super::{
+    Event, Gateway, Malformed, Purpose, Sent, Unauthenticated, Webhook, credentials::Reader, json, retry_after,
+    sent_by_status,
+};
+use crate::{config::Section, domain::Subject};
+
+pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    configured("generic", reader)
+}
+
+/// A kind whose table starts from `defaults`; the operator's keys win, those of `mapping` and `send` one by
+/// one.
+pub(super) fn preset(kind: &'static str, defaults: &str, reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let defaults = toml::from_str(defaults).expect("a test reads every preset");
+    *reader.section = std::mem::take(reader.section).over(&Section::new("", defaults));
+    configured(kind, reader)
+}
+
+fn configured(kind: &'static str, reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let auth = Auth::read(reader);
+    let values = Values::read(reader);
+    let mapping = Mapping::read(reader.section.section("mapping", reader.faults), reader.faults);
+    let sends = reader.section.has("send");
+    let send = sends.then(|| Send::read(reader.section.section("send", reader.faults), &values, reader.faults));
+    if reader.purpose != Purpose::Inspect {
+        if send.is_none() {
+            reader.faults.add(reader.section.key("send"), "is missing: the request that sends a text");
+        }
+        for name in send.iter().flat_map(Send::names).filter(|name| values.lacks(name)) {
+            reader.faults.add(reader.section.key(&name), format!("is missing: send uses {{{name}}}"));
+        }
+    }
+    Arc::new(Generic { kind, auth, mapping, values, send })
+}
+
+struct Generic {
+    kind: &'static str,
+    auth: Auth,
+    mapping: Mapping,
+    values: Values,
+    /// Absent only for inspection.
+    send: Option<Send>,
+}
+
+impl Gateway for Generic {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn authenticity(&self) -> &'static str {
+        self.auth.scheme.describe()
+    }
+
+    fn is_weakly_authenticated(&self) -> bool {
+        self.auth.scheme.is_weak()
+    }
+
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.auth.scheme.verify(webhook, &self.auth.secrets)
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+        read::events(&self.mapping, &json::parse(webhook.body)?)
+    }
+
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        // Where nothing can be sent to, egress says so.
+        self.send.as_ref().map(|send| send.request(&self.values, chat_id, subject, text)).unwrap_or_default()
+    }
+
+    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+        match &self.send {
+            Some(send) => send.answers.read(response),
+            None => sent_by_status(response.status(), retry_after(response)),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Whatever bytes arrive, no adapter panics, and nothing that we or a group wrote passes for a person's message.
+
+use std::{cell::RefCell, sync::Arc};
+
+use countersign::gateway::{Gateway, Webhook};
+use http::{HeaderMap, HeaderValue, Method};
+use jiff::Timestamp;
+use proptest::{
+    prelude::*,
+    sample::Index,
+    test_runner::{Config, TestRunner},
+};
+use serde_json::{Map, Value};
+
+use crate::gateways::{SPOKEN, build, cases, headers};
+
+const CASES: u32 = 10_000;
+const LONG: u32 = 1_000_000;
+
+/// A genuine request and the gateway it is for.
+struct Seed {
+    gateway: Arc<dyn Gateway>,
+    body: Vec<u8>,
+    headers: HeaderMap,
+}
+
+fn seeds() -> Vec<Seed> {
+    let seeds = SPOKEN.iter().flat_map(|(gateway, _)| cases(gateway).into_iter().map(move |case| (*gateway, case)));
+    seeds
+        .map(|(gateway, case)| Seed {
+            gateway: build(gateway, &case.expect["signing"]),
+            body: case.body,
+            headers: headers(&case.expect),
+        })
+        .collect()
+}
+
+/// How a genuine request is spoiled.
+#[derive(Clone, Debug)]
+enum Spoil {
+    /// Another body altogether.
+    Replace(Value),
+    /// One value within the body, by its place.
+    Graft(Index, Value),
+    /// Single bytes.
+    Bytes(Vec<(Index, u8)>),
+    Truncate(Index),
+}
+
+fn json() -> impl Strategy<Value = Value> {
+    let words = prop::sample::select(vec![
+        "",
+        "message",
+        "text",
+        "true",
+        "447700900123",
+        "190000000000117@lid",
+        "447700900123@c.us",
+        "x@g.us",
+        "_",
+        "+",
+        "GB.1",
+        "2026-09-01T10:00:00Z",
+        "\u{202e}[K7QXM2PD]",
+        "@",
+        "~",
+        "false_@c.us_",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        words.prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        prop::sample::select(vec!["event", "payload", "data", "entry", "messages", "id", "type", "text", "from"])
+            .prop_map(str::to_owned),
+        ".{0,4}",
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner), 0..4)
+                .prop_map(|entries| Value::Object(entries.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+fn spoil() -> impl Strategy<Value = Spoil> {
+    prop_oneof![
+        1 => json().prop_map(Spoil::Replace),
+        4 => (any::<Index>(), json()).prop_map(|(place, value)| Spoil::Graft(place, value)),
+        2 => prop::collection::vec(any::<(Index, u8)>(), 1..4).prop_map(Spoil::Bytes),
+        1 => any::<Index>().prop_map(Spoil::Truncate),
+    ]
+}
+
+fn spoiled(body: &[u8], spoil: &Spoil) -> Vec<u8> {
+    let mut bytes = body.to_vec();
+    match spoil {
+        Spoil::Replace(value) => return value.to_string().into_bytes(),
+        Spoil::Graft(place, graft) => {
+            let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return bytes };
+            let mut pointers = Vec::new();
+            collect(&value, String::new(), &mut pointers);
+            *value.pointer_mut(&pointers.swap_remove(place.index(pointers.len()))).unwrap() = graft.clone();
+            return value.to_string().into_bytes();
+        }
+        Spoil::Bytes(changes) => changes.iter().for_each(|(place, byte)| *place.get_mut(&mut bytes) = *byte),
+        Spoil::Truncate(place) => bytes.truncate(place.index(body.len())),
+    }
+    bytes
+}
+
+/// The place of every value.
+fn collect(value: &Value, pointer: String, pointers: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| collect(item, format!("{pointer}/{index}"), pointers));
+        }
+        Value::Object(entries) => {
+            for (name, entry) in entries {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                collect(entry, format!("{pointer}/{name}"), pointers);
+            }
+        }
+        _ => {}
+    }
+    pointers.push(pointer);
+}
+
+#[test]
+fn no_request_makes_an_adapter_panic() {
+    let long = std::env::var_os("COUNTERSIGN_LONG").is_some_and(|value| value == "1");
+    let cases = if long { LONG } else { CASES };
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let seeds = seeds();
+    let messages = RefCell::new(0_u32);
+    let strategy = (any::<Index>(), spoil(), any::<Option<(Index, u8)>>(), ".{0,40}", any::<u32>());
+    let outcome = runner.run(&strategy, |(seed, spoil, header, query, now)| {
+        let seed = seed.get(&seeds);
+        let body = spoiled(&seed.body, &spoil);
+        let mut headers = seed.headers.clone();
+        if let Some((place, byte)) = header
+            && !headers.is_empty()
+            && let Ok(value) = HeaderValue::from_bytes(&[b'a', byte])
+        {
+            let name = headers.keys().nth(place.index(headers.keys_len())).unwrap().clone();
+            headers.append(name, value);
+        }
+        let now = Timestamp::from_second(i64::from(now)).unwrap();
+        for method in [Method::POST, Method::GET] {
+            let webhook =
+                Webhook { method: &method, path_secret: None, query: &query, headers: &headers, body: &body, now };
+            let _ = seed.gateway.authenticate(&webhook);
+            let _ = seed.gateway.handshake(&webhook);
+            for event in seed.gateway.parse(&webhook).into_iter().flatten().filter(|event| event.ignored.is_none()) {
+                *messages.borrow_mut() += 1;
+                prop_assert!(!event.from_me && !event.group && event.text.is_some(), "{:?}", event.ignored);
+            }
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+    assert!(*messages.borrow() > cases / 20, "the mutations hardly reach the message paths: {messages:?}");
+}
+
+fn parse(gateway: &dyn Gateway, body: &[u8]) -> bool {
+    let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
+    let webhook = Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body, now };
+    gateway.parse(&webhook).is_ok()
+}
+
+/// Authenticated rubbish is refused by a word, never by a panic.
+#[test]
+fn mutated_bodies_do_no_harm() {
+    for (gateway, _) in SPOKEN {
+        for case in cases(gateway) {
+            let adapter = build(gateway, &case.expect["signing"]);
+            for index in 0..case.body.len() {
+                let mut cut = case.body.clone();
+                cut[index] = cut[index].wrapping_add(1);
+                let _ = parse(&*adapter, &cut);
+                cut.truncate(index);
+                let _ = parse(&*adapter, &cut);
+            }
+        }
+        let adapter = build(gateway, &cases(gateway)[0].expect["signing"]);
+        for body in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            "{\"entry\":5}",
+            "{\"event\":\"message\"}",
+            "{\"event\":\"message\",\"payload\":[]}",
+        ] {
+            let _ = parse(&*adapter, body.as_bytes());
+        }
+    }
+}
