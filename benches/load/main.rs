@@ -1,0 +1,59 @@
+//! How fast, how late, how large: measured against what the same machine can do at the same moment.
+//!
+//! `cargo bench` measures and fails when a required ratio is missed; `cargo bench -- --quick` only sees to it
+//! that everything still runs.
+
+mod client;
+mod daemon;
+mod disk;
+mod embedded;
+mod fakes;
+mod floor;
+mod latency;
+mod meter;
+mod over_redis;
+mod process;
+mod redis_server;
+mod report;
+mod wire;
+
+use std::{process::ExitCode, time::Duration};
+
+use report::Report;
+
+/// How long everything is measured.
+pub(crate) struct Plan {
+    rounds: usize,
+    round: Duration,
+    /// Before memory counts as idle.
+    idle: Duration,
+    /// Over which latencies are taken.
+    messages: usize,
+}
+
+const FULL: Plan = Plan { rounds: 5, round: Duration::from_secs(2), idle: Duration::from_secs(2), messages: 1000 };
+const QUICK: Plan =
+    Plan { rounds: 1, round: Duration::from_millis(300), idle: Duration::from_millis(200), messages: 50 };
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((floor::WORD, rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        floor::run(rest)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Cargo says `--bench` unless this is built as a test.
+    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
+    let full = has("--bench") && !has("--quick");
+    let report = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(full))?;
+    Ok(if report.finish() || !full { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn measure(full: bool) -> anyhow::Result<Report> {
+    let plan = if full { FULL } else { QUICK };
+    // Beside the build, because a directory for temporary files may be memory.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let mut report = Report::default();
+    over_redis::measure(&plan, directory.path(), &mut report).await?;
+    embedded::measure(&plan, directory.path(), &mut report).await?;
+    Ok(report)
+}

@@ -1,0 +1,127 @@
+//! Throughput over Redis: floors and daemon in turn, and what the daemon holds in memory meanwhile.
+
+use std::{path::Path, time::Instant};
+
+use crate::{
+    Plan,
+    client::{Supply, per_second, post},
+    daemon::{self, Daemon},
+    fakes::Fake,
+    floor::{Cost, Floor},
+    latency,
+    meter::{Pair, Series, nothing},
+    redis_server::RedisServer,
+    report::{Report, after_warm_up, median},
+};
+
+/// The least share of the floor's rate.
+const REQUIRED: f64 = 0.7;
+const IDLE_MEGABYTES: f64 = 20.0;
+
+/// Databases in the one Redis.
+const FLOOR: u8 = 0;
+const WHOLE: u8 = 1;
+const ALONE: u8 = 2;
+
+/// Two scripts of one command each; two with as many commands as the daemon's; the daemon.
+#[derive(Default)]
+struct Trio {
+    floor: Series,
+    alike: Series,
+    ours: Series,
+}
+
+impl Trio {
+    fn print(&self, report: &mut Report, name: &str, commands: usize) {
+        self.floor.print(&format!("{name}: floor"));
+        self.alike.print(&format!("{name}: floor with {commands} Redis commands"));
+        self.ours.print(&format!("{name}: countersign"));
+        report.at_least(&format!("{name} / floor"), self.ours.rate() / self.floor.rate(), REQUIRED);
+        Report::ratio(&format!("{name} / floor with as many commands"), self.ours.rate() / self.alike.rate());
+    }
+}
+
+pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let redis = RedisServer::start(directory)?;
+    let (receiver, gateway, silent) = (Fake::prompt().await?, Fake::prompt().await?, Fake::silent().await?);
+    let (receiver_url, gateway_url) = (receiver.url(), gateway.url());
+    let floor = Floor::start(directory, &redis.url(FLOOR), [&receiver_url, &gateway_url])?;
+    let daemon = Daemon::start(directory, "redis", &redis.url(WHOLE), &gateway_url, Some(&receiver_url))?;
+    tokio::time::sleep(plan.idle).await;
+    let idle = daemon.process.megabytes("VmRSS")?;
+    // Its gateway never answers and nobody wants callbacks: it mints and matches, and its outbox stands still.
+    let alone = Daemon::start(directory, "alone", &redis.url(ALONE), &silent.url(), None)?;
+
+    let pair = |address, server| Pair { address, server, store: &redis.process };
+    let (floor, ours) = (pair(floor.address, &floor.process), pair(daemon.address, &daemon.process));
+    let alone = pair(alone.address, &alone.process);
+    let (mut mint, mut commit, mut whole) = (Trio::default(), Trio::default(), Trio::default());
+    let (mut mint_commands, mut commit_commands, mut delivered) = (0, 0, Vec::new());
+    let request = daemon::mint();
+    for round in 0..=plan.rounds {
+        let limit = plan.round;
+        let before = redis.commands()?;
+        let minted = ours.round(&mut mint.ours, Supply::Repeat(&request), limit, nothing).await?;
+        let webhooks = daemon::webhooks(&daemon::links(&minted)?);
+        if round == 0 {
+            mint_commands = (redis.commands()? - before) / minted.len();
+        }
+        let bare = Cost { bytes: minted[0].len(), commands: 2, outbox: false };
+        for (series, commands) in [(&mut mint.floor, 2), (&mut mint.alike, mint_commands)] {
+            let request = alike(&request, Cost { commands, ..bare });
+            floor.round(series, Supply::Repeat(&request), limit, nothing).await?;
+            redis.flush(FLOOR)?;
+        }
+
+        let minted = alone.round(&mut Series::default(), Supply::Repeat(&request), limit, nothing).await?;
+        let before = redis.commands()?;
+        let alone_webhooks = daemon::webhooks(&daemon::links(&minted)?);
+        let matched = alone.round(&mut commit.ours, Supply::Once(&alone_webhooks), limit, nothing).await?;
+        if round == 0 {
+            commit_commands = (redis.commands()? - before) / matched.len();
+        }
+        for (series, commands) in [(&mut commit.floor, 2), (&mut commit.alike, commit_commands)] {
+            let request = alike(&webhooks[0], Cost { commands, bytes: 0, ..bare });
+            floor.round(series, Supply::Repeat(&request), limit, nothing).await?;
+            redis.flush(FLOOR)?;
+        }
+
+        let start = Instant::now();
+        let both_came = async |count| {
+            let (callbacks, replies) = (receiver.take(count).await?, gateway.take(count).await?);
+            let last = callbacks.iter().chain(&replies).map(|arrival| arrival.at).max();
+            delivered.push(per_second(count, last.unwrap_or(start) - start));
+            anyhow::Ok(())
+        };
+        ours.round(&mut whole.ours, Supply::Once(&webhooks), limit, both_came).await?;
+        let request = alike(&webhooks[0], Cost { bytes: 0, outbox: true, ..bare });
+        let both_came = async |count| {
+            receiver.take(count).await?;
+            gateway.take(count).await?;
+            anyhow::Ok(())
+        };
+        floor.round(&mut whole.floor, Supply::Repeat(&request), limit, both_came).await?;
+        redis.flush(FLOOR)?;
+    }
+
+    Report::heading(&format!("Over Redis, 64 connections, median of {} rounds of {:?}", plan.rounds, plan.round));
+    Report::columns("", ["requests/s", "CPU us/req.", "Redis us/req."]);
+    mint.print(report, "mint", mint_commands);
+    commit.print(report, "webhook to commit", commit_commands);
+    whole.floor.print("the same with callback and reply: floor");
+    whole.ours.print("the same with callback and reply: countersign");
+    Report::ratio("the same with callback and reply / floor", whole.ours.rate() / whole.floor.rate());
+    Report::number("callbacks and replies, to the last one", median(after_warm_up(&delivered)), "pairs/s");
+    latency::measure(plan, &daemon, &receiver, &gateway).await?;
+    report.below("memory of serve, idle", idle, "MB", IDLE_MEGABYTES);
+    Report::number("memory of serve after all this", daemon.process.megabytes("VmRSS")?, "MB");
+    Report::number("memory of serve, at most", daemon.process.megabytes("VmHWM")?, "MB");
+    Ok(())
+}
+
+/// A request to the floor that is as long as `like`.
+fn alike(like: &[u8], cost: Cost) -> Vec<u8> {
+    let text = String::from_utf8_lossy(like);
+    let length = text.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
+    post(&cost.path(), &[], &"x".repeat(length))
+}
