@@ -93,7 +93,7 @@ pub(crate) async fn closed_loop(address: SocketAddr, supply: Supply<'_>, limit: 
 
 /// One request of an open loop.
 pub(crate) struct Timed {
-    pub(crate) due: Instant,
+    pub(crate) sent: Instant,
     pub(crate) answered: Instant,
 }
 
@@ -112,10 +112,12 @@ pub(crate) async fn open_loop(
             Some(connection) => connection,
             None => Connection::open(address).await?,
         };
+        // Not when it was due: timers are a millisecond coarse.
+        let sent = Instant::now();
         connection.exchange(request).await?;
         let answered = Instant::now();
         idle.borrow_mut().push(connection);
-        Ok(Timed { due, answered })
+        Ok(Timed { sent, answered })
     }))
     .await
 }

@@ -17,6 +17,9 @@ const REQUIRED: f64 = 5.0;
 const IDLE_MEGABYTES: f64 = 20.0;
 
 pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let kind = file_system(directory)?;
+    let (rounds, round) = (plan.rounds, plan.round);
+    Report::heading(&format!("Embedded store on {kind}, 64 connections, median of {rounds} rounds of {round:?}"));
     let (receiver, gateway) = (Fake::prompt().await?, Fake::prompt().await?);
     let store = format!("embedded:{}", directory.join("store").display());
     let daemon = Daemon::start(directory, "embedded", &store, &gateway.url(), Some(&receiver.url()))?;
@@ -43,12 +46,9 @@ pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) 
     }
     let [minted, syncs, verified, delivered] =
         [minted, syncs, verified, delivered].map(|rounds| median(after_warm_up(&rounds)));
-    let kind = file_system(directory)?;
-    let (rounds, round) = (plan.rounds, plan.round);
-    Report::heading(&format!("Embedded store on {kind}, 64 connections, median of {rounds} rounds of {round:?}"));
     Report::number("mint", minted, "/s");
-    Report::number("webhook to commit, callbacks and replies beside", verified, "/s");
-    Report::number("callbacks and replies, to the last one", delivered, "pairs/s");
+    Report::number("webhook to commit, callback and reply beside", verified, "/s");
+    Report::number("callback and reply, to the last one", delivered, "pairs/s");
     Report::number("write and fdatasync, one after the other", syncs, "/s");
     report.at_least("verifications / fdatasync", verified / syncs, REQUIRED);
     latency::measure(plan, &daemon, &receiver, &gateway).await?;

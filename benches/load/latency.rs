@@ -31,10 +31,10 @@ pub(crate) async fn measure(plan: &Plan, daemon: &Daemon, receiver: &Fake, gatew
     let mut answered = Vec::with_capacity(links.len());
     for (link, time) in links.iter().zip(times) {
         let at = arrived.get(&link.uuid).context("a callback names another link")?;
-        told.push((*at - time.due).as_secs_f64() * 1e3);
-        answered.push((time.answered - time.due).as_secs_f64() * 1e3);
+        told.push((*at - time.sent).as_secs_f64() * 1e3);
+        answered.push((time.answered - time.sent).as_secs_f64() * 1e3);
     }
-    for (name, values) in [("webhook due to its answer", answered), ("webhook due to callback received", told)] {
+    for (name, values) in [("webhook sent to its answer", answered), ("webhook sent to callback received", told)] {
         Report::number(&format!("{name}, 100/s, p50"), percentile(&values, 50), "ms");
         Report::number(&format!("{name}, 100/s, p99"), percentile(&values, 99), "ms");
     }

@@ -42,6 +42,7 @@ impl Trio {
 }
 
 pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) -> anyhow::Result<()> {
+    Report::heading(&format!("Over Redis, 64 connections, median of {} rounds of {:?}", plan.rounds, plan.round));
     let redis = RedisServer::start(directory)?;
     let (receiver, gateway, silent) = (Fake::prompt().await?, Fake::prompt().await?, Fake::silent().await?);
     let (receiver_url, gateway_url) = (receiver.url(), gateway.url());
@@ -56,7 +57,8 @@ pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) 
     let (floor, ours) = (pair(floor.address, &floor.process), pair(daemon.address, &daemon.process));
     let alone = pair(alone.address, &alone.process);
     let (mut mint, mut commit, mut whole) = (Trio::default(), Trio::default(), Trio::default());
-    let (mut mint_commands, mut commit_commands, mut delivered) = (0, 0, Vec::new());
+    let (mut mint_commands, mut commit_commands) = (0, 0);
+    let (mut delivered, mut delivered_floor) = (Vec::new(), Vec::new());
     let request = daemon::mint();
     for round in 0..=plan.rounds {
         let limit = plan.round;
@@ -85,33 +87,35 @@ pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) 
             floor.round(series, Supply::Repeat(&request), limit, nothing).await?;
             redis.flush(FLOOR)?;
         }
+        redis.flush(ALONE)?;
 
-        let start = Instant::now();
-        let both_came = async |count| {
-            let (callbacks, replies) = (receiver.take(count).await?, gateway.take(count).await?);
-            let last = callbacks.iter().chain(&replies).map(|arrival| arrival.at).max();
-            delivered.push(per_second(count, last.unwrap_or(start) - start));
-            anyhow::Ok(())
-        };
-        ours.round(&mut whole.ours, Supply::Once(&webhooks), limit, both_came).await?;
-        let request = alike(&webhooks[0], Cost { bytes: 0, outbox: true, ..bare });
-        let both_came = async |count| {
-            receiver.take(count).await?;
-            gateway.take(count).await?;
-            anyhow::Ok(())
-        };
-        floor.round(&mut whole.floor, Supply::Repeat(&request), limit, both_came).await?;
+        let with_outbox = alike(&webhooks[0], Cost { bytes: 0, outbox: true, ..bare });
+        let pairs = [
+            (ours, &mut whole.ours, Supply::Once(&webhooks), &mut delivered),
+            (floor, &mut whole.floor, Supply::Repeat(&with_outbox), &mut delivered_floor),
+        ];
+        for (pair, series, supply, delivered) in pairs {
+            let start = Instant::now();
+            let both_came = async |count| {
+                let (callbacks, replies) = (receiver.take(count).await?, gateway.take(count).await?);
+                let last = callbacks.iter().chain(&replies).map(|arrival| arrival.at).max();
+                delivered.push(per_second(count, last.unwrap_or(start) - start));
+                anyhow::Ok(())
+            };
+            pair.round(series, supply, limit, both_came).await?;
+        }
         redis.flush(FLOOR)?;
     }
 
-    Report::heading(&format!("Over Redis, 64 connections, median of {} rounds of {:?}", plan.rounds, plan.round));
-    Report::columns("", ["requests/s", "CPU us/req.", "Redis us/req."]);
+    Report::columns("", ["requests/s", "CPU us each", "Redis us each"]);
     mint.print(report, "mint", mint_commands);
     commit.print(report, "webhook to commit", commit_commands);
-    whole.floor.print("the same with callback and reply: floor");
-    whole.ours.print("the same with callback and reply: countersign");
-    Report::ratio("the same with callback and reply / floor", whole.ours.rate() / whole.floor.rate());
-    Report::number("callbacks and replies, to the last one", median(after_warm_up(&delivered)), "pairs/s");
+    whole.floor.print("the same, callback and reply beside: floor");
+    whole.ours.print("the same, callback and reply beside: countersign");
+    let [delivered, delivered_floor] = [delivered, delivered_floor].map(|rounds| median(after_warm_up(&rounds)));
+    Report::number("callback and reply, to the last one: floor", delivered_floor, "pairs/s");
+    Report::number("callback and reply, to the last one: countersign", delivered, "pairs/s");
+    Report::ratio("callback and reply / floor", delivered / delivered_floor);
     latency::measure(plan, &daemon, &receiver, &gateway).await?;
     report.below("memory of serve, idle", idle, "MB", IDLE_MEGABYTES);
     Report::number("memory of serve after all this", daemon.process.megabytes("VmRSS")?, "MB");

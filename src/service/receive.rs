@@ -106,7 +106,8 @@ impl Service {
         match (live.next(), live.next()) {
             (Some(_), Some(_)) => self.refuse(instance, from, Reason::SeveralCodes).await,
             (Some(one), None) => self.matched(instance, from, event, edited, one).await,
-            (None, _) => match known.first() {
+            // A redelivered message finds the record it has ended, not one beside it that was over before.
+            (None, _) => match known.iter().find(|(_, record, _)| record.status(now) != "expired").or(known.first()) {
                 Some(one) => self.matched(instance, from, event, edited, one).await,
                 None => {
                     if let Some(take) = guesses {

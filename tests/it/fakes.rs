@@ -44,6 +44,8 @@ struct State {
     delay_ms: AtomicU64,
     /// Sent along while failing.
     header: Mutex<Option<(&'static str, String)>>,
+    /// Another answer than the usual one.
+    json: Mutex<Option<Value>>,
 }
 
 /// A server that remembers what it got and answers as told.
@@ -99,6 +101,10 @@ impl Fake {
         self.state.failing.store(count, Ordering::SeqCst);
     }
 
+    pub(crate) fn answer(&self, json: Value) {
+        *self.state.json.lock().unwrap() = Some(json);
+    }
+
     pub(crate) fn delay(&self, delay: Duration) {
         self.state.delay_ms.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
     }
@@ -127,5 +133,6 @@ async fn answer(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpRe
     if let (true, Some((name, value))) = (failing, state.header.lock().unwrap().as_ref()) {
         response.insert_header((*name, value.as_str()));
     }
-    response.json(serde_json::json!({ "id": "true_447700900123@c.us_REPLY" }))
+    let usual = || serde_json::json!({ "id": "true_447700900123@c.us_REPLY" });
+    response.json(state.json.lock().unwrap().clone().unwrap_or_else(usual))
 }

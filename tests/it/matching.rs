@@ -23,6 +23,8 @@ on_both_stores! {
     a_message_from_long_ago_is_not_answered
     meta_batches_and_senders_without_a_phone
     a_person_taps_twice
+    the_gateway_is_asked_once_who_a_lid_is
+    a_redelivery_beside_an_expired_code_has_no_second_answer
 }
 
 fn events(world: &World) -> Vec<String> {
@@ -321,5 +323,42 @@ async fn a_person_taps_twice(ground: Ground) {
     assert_eq!(links.len(), 2);
     assert_eq!(links[0], links[1], "the same link again");
     assert_eq!(events(&world), ["link.verified"]);
+    app.finish().await;
+}
+
+async fn the_gateway_is_asked_once_who_a_lid_is(ground: Ground) {
+    let world = World::new(ground);
+    world.gateway.answer(json!({"lid": "190000000000117@lid", "pn": "447700900123@c.us", "id": "x"}));
+    let app = world.start().await;
+    let now = app.clock.wall().as_second();
+    for index in 0..2 {
+        let link = app.link(json!({"chatId": "447700900123@c.us"})).await;
+        let mut hidden = message("447700900123", &format!("W{index}"), &link.text, now);
+        hidden["payload"]["from"] = json!("190000000000117@lid");
+        hidden["payload"]["id"] = json!(format!("false_190000000000117@lid_W{index}"));
+        app.waha(&hidden).await;
+        assert_eq!(app.status(&link.uuid).await, "verified");
+        app.settle().await;
+    }
+    let callback = world.receiver.arrived()[0].json();
+    assert_eq!(callback["data"]["subject"], json!({"kind": "phone", "value": "+447700900123"}));
+    let asked = world.gateway.arrived().iter().filter(|request| request.path.contains("/lids/")).count();
+    assert_eq!(asked, 1, "the answer is remembered");
+    app.finish().await;
+}
+
+async fn a_redelivery_beside_an_expired_code_has_no_second_answer(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let old = app.link(json!({"expires": 60})).await;
+    app.advance(Duration::from_secs(61)).await;
+    let live = app.link(json!({})).await;
+    let text = format!("[{}] [{}]", old.code, live.code);
+    for _ in 0..2 {
+        app.says("447700900123", "E1", &text).await;
+        app.settle().await;
+    }
+    assert_eq!(app.status(&live.uuid).await, "verified");
+    assert_eq!(replies(&world).len(), 1);
     app.finish().await;
 }

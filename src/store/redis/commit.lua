@@ -14,15 +14,15 @@ if answers then redis.call('SET', KEYS[3], answers, 'KEEPTTL'); return {'duplica
 if ARGV[4] ~= '-1' then
   local at = redis.call('HMGET', KEYS[1], 'version', 'id', 'until')
   if not until_of(at[3]) then at = {'0', ARGV[6]} end
-  if ARGV[4] == '0' and redis.call('EXISTS', KEYS[2]) == 1 then return {'conflict', now} end
   if ARGV[4] == '0' and at[2] ~= ARGV[6] then return {'collision', now} end
   if at[1] ~= ARGV[4] then return {'conflict', now} end
 end
 if ARGV[5] ~= '0' and now >= tonumber(ARGV[5]) then return {'late', now} end
 if ARGV[4] ~= '-1' and ARGV[8] ~= '' then
+  local known = {'SET', KEYS[2], ARGV[7], 'PXAT', ARGV[9] - ARGV[1], ARGV[4] == '0' and 'NX' or nil}
+  if not redis.call(unpack(known)) then return {'conflict', now} end
   redis.call('HSET', KEYS[1], 'id', ARGV[6], 'version', ARGV[4] + 1, 'until', ARGV[9], 'bytes', ARGV[8])
   redis.call('PEXPIREAT', KEYS[1], ARGV[9] - ARGV[1])
-  redis.call('SET', KEYS[2], ARGV[7], 'PXAT', ARGV[9] - ARGV[1])
   for i = 7, 6 + ARGV[12] do
     redis.call('ZADD', KEYS[i], ARGV[10], ARGV[7]); redis.call('PEXPIRE', KEYS[i], ARGV[11])
     if now % 32 == 0 then redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - ARGV[11]) end
@@ -31,7 +31,7 @@ end
 if ARGV[3] ~= '0' then redis.call('SET', KEYS[3], now + ARGV[3], 'PX', ARGV[3]) end
 local k, a, out = 7 + ARGV[12], 14, {'applied', now}
 for _ = 1, ARGV[13] do
-  local held = until_of(redis.call('GET', KEYS[k + 1]))
+  local held = ARGV[a + 2] == '0' and until_of(redis.call('GET', KEYS[k + 1]))
   local lease = ARGV[a + 3] == '1' and not held
   local due = lease and now + ARGV[2] or math.max(ARGV[a + 2], now, held or 0)
   if redis.call('HSETNX', KEYS[5], ARGV[a] .. '|s', (lease and 1 or 0) .. ' 0 ') == 1 then
