@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 
 use countersign::{
-    app::{self, Application},
+    app::Application,
     config::{self, Faults},
-    gateway::Purpose,
     outbox::signature,
 };
 use serde_json::{Value, json};
@@ -99,9 +98,8 @@ async fn application(world: &World, state: State) -> Application {
     let mut faults = Faults::default();
     let config = config::load(Some(&text), HashMap::new(), &[], &mut faults);
     let config = config.unwrap_or_else(|| panic!("{faults}"));
-    let instances = app::instances(&config, Purpose::Serve, &mut faults);
     assert!(faults.is_empty(), "{faults}");
-    Application::build(&config, instances, world.clock.clone()).await.unwrap()
+    crate::app::build(&config, &world.clock).await
 }
 
 async fn prove_a_chat(world: &World, base: &str, state: State) {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use countersign::{
     app::{self, Application},
     clock::Clock,
-    config::{self, Faults},
+    config::{self, Config, Faults},
     egress::{Egress, Policy},
     gateway::Purpose,
     outbox::Outbox,
@@ -139,21 +139,7 @@ webhook_secret = "{META_SECRET}"
         let text = self.config("127.0.0.1:0", "127.0.0.1:0");
         let config = config::load(Some(&text), HashMap::new(), &[], &mut faults);
         let config = config.unwrap_or_else(|| panic!("{faults}"));
-        let build = async |faults: &mut Faults| {
-            let instances = app::instances(&config, Purpose::Serve, faults);
-            Application::build(&config, instances, self.clock.clone()).await
-        };
-        let mut application = build(&mut faults).await;
-        assert!(faults.is_empty(), "{faults}");
-        // The threads of an earlier daemon in this process may still be letting go of the directory.
-        for _ in 0..100 {
-            if application.is_ok() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            application = build(&mut faults).await;
-        }
-        let application = application.unwrap();
+        let application = build(&config, &self.clock).await;
         let client = client();
         let base = format!("http://{}", application.public_address().unwrap());
         let operator = format!("http://{}", application.operator_address().unwrap());
@@ -162,6 +148,23 @@ webhook_secret = "{META_SECRET}"
         let running = tokio::spawn(application.run(stop.clone()));
         Daemon { base, operator, client, service, outbox, stop, running, clock: self.clock.clone() }
     }
+}
+
+/// Waits for the threads of an earlier daemon of this process, which may still be letting go of the directory.
+pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
+    let attempt = async || {
+        let mut faults = Faults::default();
+        let instances = app::instances(config, Purpose::Serve, &mut faults);
+        assert!(faults.is_empty(), "{faults}");
+        Application::build(config, instances, clock.clone()).await
+    };
+    for _ in 0..250 {
+        if let Ok(application) = attempt().await {
+            return application;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    attempt().await.unwrap()
 }
 
 pub(crate) fn client() -> Egress {
