@@ -157,6 +157,7 @@ impl Application {
         let unfit = probe.await.context("the probe crashed")?;
         readiness.set(false);
         tokio::time::sleep(shutdown.drain_delay).await;
+        service.store.changes().close();
         public_handle.stop(true).await;
         public.await.context("the public listener crashed")??;
         stop_outbox.cancel();

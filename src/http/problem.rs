@@ -158,6 +158,10 @@ impl From<ServiceError> for Problem {
             ServiceError::Disabled => Self::new(Code::InstanceDisabled, "disabled = true in its configuration"),
             ServiceError::Spent => Self::new(Code::TokenSpent, "it was used, revoked, or is too old"),
             ServiceError::Refused => Self::new(Code::TokenRefused, "it is unknown here, or the verifier is wrong"),
+            ServiceError::Crowded => Self {
+                retry_after: Some(Duration::from_secs(5)),
+                ..Self::new(Code::TemporaryReducedCapacity, "too many wait for news; ask for the state instead")
+            },
             ServiceError::Store(error) => error.into(),
         }
     }

@@ -13,6 +13,7 @@ mod mint;
 mod receive;
 mod requests;
 mod timers;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,6 +28,7 @@ pub use self::{
     mint::{Idempotency, Minted},
     receive::Outcome,
     requests::{DeadCallback, Filter, Page, decode_cursor},
+    watch::Watched,
 };
 use crate::{
     clock::Clock,
@@ -76,6 +78,9 @@ pub enum ServiceError {
     /// No such token, or a wrong verifier.
     #[error("the token is not accepted")]
     Refused,
+    /// Too many wait for news already.
+    #[error("no place to wait is free")]
+    Crowded,
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -4,15 +4,17 @@
 //! conformance suite in `tests/it/store.rs` owns the contract. `now` is the store's time, and every method is
 //! one atomic step per partition.
 
+pub mod changes;
 pub mod embedded;
 pub mod record;
 pub mod redis;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use self::changes::{Busy, Changes, Watch};
 use crate::domain::{
     InstanceId, Partition, VerificationId,
     keys::Digest,
@@ -58,6 +60,14 @@ pub struct Change {
     pub valid_until: Option<Timestamp>,
     /// Old work must be finished even when the store is too full to take new work.
     pub finishing: bool,
+}
+
+impl Change {
+    /// The record whose waiters must hear of this; a new one has none.
+    pub(crate) fn changed(&self) -> Option<VerificationId> {
+        let record = self.record.as_ref()?;
+        (record.expected > 0 && record.bytes.is_some()).then_some(record.key.id)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -280,6 +290,9 @@ pub enum StoreError {
 pub trait Store: Send + Sync + 'static {
     /// The store's time, as well as this process knows it without asking. Never goes backwards.
     fn now(&self) -> Timestamp;
+
+    /// Rings when a record is written, by this process or, soon after, by another on the same store.
+    fn changes(&self) -> &Arc<Changes>;
 
     async fn load(&self, key: RecordKey) -> Result<Option<Stored>, StoreError>;
 

@@ -3,6 +3,7 @@
 //! A case gets an empty store and the clock that moves its time. A sentence that holds for one store only is no
 //! sentence of the contract; what is left to say about the files of the embedded one is in `embedded`.
 
+mod changes;
 mod embedded;
 mod fixture;
 mod jobs;
@@ -73,6 +74,9 @@ contract! {
         pages_have_no_gap_and_no_overlap
         a_record_joins_a_list_when_it_grows
         an_unknown_list_is_empty;
+    changes:
+        a_change_wakes_whoever_waits_for_its_record
+        what_changes_nothing_wakes_nobody;
     limits:
         a_burst_then_one_per_interval
         a_refused_bucket_does_not_stop_the_others

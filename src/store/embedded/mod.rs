@@ -27,8 +27,8 @@ use crate::{
 };
 
 use super::{
-    Admission, Change, Committed, Dead, Destination, Found, Index, JobId, Leased, Position, RecordKey, Reserve,
-    Settlement, Store, StoreError, Stored, Take,
+    Admission, Change, Changes, Committed, Dead, Destination, Found, Index, JobId, Leased, Position, RecordKey,
+    Reserve, Settlement, Store, StoreError, Stored, Take,
 };
 
 use self::{disk::Disk, reader::Readers, time::Time, writer::Writer};
@@ -41,6 +41,7 @@ pub struct EmbeddedStore {
     readers: Readers,
     writer: Writer,
     time: Arc<Time>,
+    changes: Arc<Changes>,
     _lock: File,
 }
 
@@ -55,7 +56,7 @@ impl EmbeddedStore {
         let readers = Readers::new([disk.reader()?, disk.reader()?]);
         let writer = Writer::start(connection, Arc::clone(&time))
             .map_err(|error| StoreError::Unfit(format!("cannot start a thread: {error}")))?;
-        Ok(Self { readers, writer, time, _lock: disk.into_lock() })
+        Ok(Self { readers, writer, time, changes: Arc::default(), _lock: disk.into_lock() })
     }
 }
 
@@ -63,6 +64,10 @@ impl EmbeddedStore {
 impl Store for EmbeddedStore {
     fn now(&self) -> Timestamp {
         self.time.now()
+    }
+
+    fn changes(&self) -> &Arc<Changes> {
+        &self.changes
     }
 
     async fn load(&self, key: RecordKey) -> Result<Option<Stored>, StoreError> {
@@ -96,7 +101,12 @@ impl Store for EmbeddedStore {
 
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
         let change = change.clone();
-        self.writer.run(move |connection, now| commit::commit(connection, now, &change)).await
+        let changed = change.changed();
+        let committed = self.writer.run(move |connection, now| commit::commit(connection, now, &change)).await?;
+        if let (Committed::Applied { .. }, Some(id)) = (&committed, changed) {
+            self.changes.ring(id);
+        }
+        Ok(committed)
     }
 
     async fn due(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {

@@ -15,8 +15,8 @@ use crate::{entropy, store::StoreError};
 
 /// A request waits this long for the store in all, then its caller hears 503.
 const BUDGET: Duration = Duration::from_secs(2);
-const CONNECT: Duration = Duration::from_secs(1);
-const RESPONSE: Duration = Duration::from_secs(1);
+pub(super) const CONNECT: Duration = Duration::from_secs(1);
+pub(super) const RESPONSE: Duration = Duration::from_secs(1);
 
 /// The way to one Redis master.
 pub(super) struct Connection {

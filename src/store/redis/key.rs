@@ -71,6 +71,11 @@ pub(super) fn reservation(partition: Partition, digest: Digest) -> String {
     key(partition, &format!("k:{}", digest.hex()))
 }
 
+/// Where changes of the partition's records are told.
+pub(super) fn channel(partition: Partition) -> String {
+    key(partition, "changes")
+}
+
 /// What readiness writes.
 pub(super) fn canary(partition: Partition) -> String {
     key(partition, "b:canary")

@@ -11,6 +11,7 @@ mod posture;
 mod queue;
 mod script;
 mod time;
+mod wake;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,10 +21,10 @@ use redis::{Client, Cmd, Value};
 
 pub use lane::Durability;
 
-use self::{connection::Connection, lane::Lane, parse::reply, time::StoreTime};
+use self::{connection::Connection, lane::Lane, parse::reply, time::StoreTime, wake::Wake};
 use super::{
-    Admission, Change, Committed, Dead, Destination, Found, Index, JobId, LEASE, Leased, MESSAGE_MEMORY, Position,
-    RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
+    Admission, Change, Changes, Committed, Dead, Destination, Found, Index, JobId, LEASE, Leased, MESSAGE_MEMORY,
+    Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
 };
 use crate::{
     clock::Clock,
@@ -40,6 +41,7 @@ pub struct RedisStore {
     connection: Arc<Connection>,
     lane: Option<Lane>,
     time: StoreTime,
+    wake: Wake,
 }
 
 impl RedisStore {
@@ -47,9 +49,10 @@ impl RedisStore {
     pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
         let client =
             Client::open(url).map_err(|error| StoreError::Unfit(format!("store.url: {}", error.category())))?;
-        let connection = Arc::new(Connection::new(client));
+        let connection = Arc::new(Connection::new(client.clone()));
+        let wake = Wake::new(client, Arc::clone(&connection));
         let lane = (durability != Durability::Standard).then(|| Lane::open(Arc::clone(&connection), durability));
-        Ok(Self { connection, lane, time: StoreTime::new(clock) })
+        Ok(Self { connection, lane, time: StoreTime::new(clock), wake })
     }
 
     /// How far this host's clock is from the store's, in milliseconds.
@@ -85,6 +88,10 @@ impl RedisStore {
 impl Store for RedisStore {
     fn now(&self) -> Timestamp {
         self.time.now()
+    }
+
+    fn changes(&self) -> &Arc<Changes> {
+        self.wake.changes()
     }
 
     async fn load(&self, at: RecordKey) -> Result<Option<Stored>, StoreError> {
@@ -144,6 +151,9 @@ impl Store for RedisStore {
         self.time.observe(now);
         match word.as_str() {
             "applied" => {
+                if let Some(id) = change.changed() {
+                    self.wake.tell(id);
+                }
                 let leased = answer.map(reply::<i64>).map(|flag| Ok(flag? == 1)).collect::<Result<_, StoreError>>()?;
                 Ok(Committed::Applied { leased })
             }

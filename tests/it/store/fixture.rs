@@ -36,7 +36,14 @@ pub(super) async fn in_redis(clock: &Clock) -> Option<Fixture> {
     let server = crate::redis_server::start();
     let store = RedisStore::new(&server.url(), Durability::Standard, clock.clone()).unwrap();
     store.probe().await.unwrap();
+    listens(&store).await;
     Some(Fixture { store: Box::new(store), _ground: Box::new(server) })
+}
+
+/// Waits until the store hears what other replicas tell: then it rings once for what it may have missed.
+pub(super) async fn listens(store: &dyn Store) {
+    let mut watch = store.changes().watch(id()).unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(30), watch.rung()).await.unwrap());
 }
 
 pub(super) fn digest() -> Digest {

@@ -1,0 +1,85 @@
+//! Waiting for a verification to change, wherever the change happens.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Service, ServiceError};
+use crate::{
+    domain::{Verification, VerificationId},
+    entropy,
+    store::{Busy, RecordKey, StoreError, Watch},
+};
+
+/// Waiters look by themselves this often, whether or not anybody rang.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// A record that somebody follows. Dropping it ends the wait.
+pub struct Watched {
+    service: Arc<Service>,
+    watch: Watch,
+    key: RecordKey,
+    record: Verification,
+    version: u64,
+    status: &'static str,
+}
+
+impl Service {
+    /// Follows a record from now on; also one that has ended. Places are few: [`ServiceError::Crowded`].
+    pub async fn watch(self: &Arc<Self>, id: VerificationId) -> Result<Watched, ServiceError> {
+        let watch = self.store.changes().watch(id).map_err(|busy| match busy {
+            Busy::Full => ServiceError::Crowded,
+            Busy::Closed => stopping(),
+        })?;
+        let (stored, record) = self.load(RecordKey { id, code: None }).await?;
+        let (key, status) = (self.key_of(&record), record.status(self.now()));
+        Ok(Watched { service: Arc::clone(self), watch, key, record, version: stored.version, status })
+    }
+}
+
+impl Watched {
+    /// As it was last seen.
+    pub fn record(&self) -> &Verification {
+        &self.record
+    }
+
+    /// As a reader sees it now: a pending record past its time is expired.
+    pub fn status(&self) -> &'static str {
+        self.record.status(self.service.now())
+    }
+
+    /// Waits until the record has been written again, or its time is over. A store that is away for a while
+    /// only makes it take longer. An error ends the wait: the record is gone, or the process is stopping.
+    ///
+    /// Cancel safe: a change that came while nobody waited is found by the next call.
+    pub async fn changed(&mut self) -> Result<(), ServiceError> {
+        loop {
+            let now = self.service.now();
+            if self.record.status(now) != self.status {
+                self.status = self.record.status(now);
+                return Ok(());
+            }
+            let mut patience = LOOK.mul_f64(0.9 + 0.2 * entropy::fraction());
+            if self.status == "pending"
+                && let Ok(left) = Duration::try_from(self.record.expires_at.duration_since(now))
+            {
+                // A little late rather than a little early, which would mean to look twice.
+                patience = patience.min(left + Duration::from_millis(5));
+            }
+            if let Ok(false) = tokio::time::timeout(patience, self.watch.rung()).await {
+                return Err(stopping());
+            }
+            match self.service.load(self.key).await {
+                Ok((stored, record)) if stored.version != self.version => {
+                    self.status = record.status(self.service.now());
+                    (self.version, self.record) = (stored.version, record);
+                    return Ok(());
+                }
+                Ok(_) | Err(ServiceError::Store(StoreError::Unavailable(_) | StoreError::Full)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn stopping() -> ServiceError {
+    StoreError::Unavailable("this process is stopping".to_owned()).into()
+}

@@ -1,0 +1,64 @@
+//! Who waits is woken.
+
+use std::time::Duration;
+
+use countersign::{
+    clock::Clock,
+    store::{Change, Committed, Store},
+};
+use tokio::time::timeout;
+
+use super::fixture::{applied, compare, create, link, listens, record, write};
+
+/// Long enough that only a ring that never comes can take longer.
+const SOON: Duration = Duration::from_secs(30);
+/// For what must not happen; a ring that comes later than this would go unseen.
+const MOMENT: Duration = Duration::from_millis(300);
+
+pub(super) async fn a_change_wakes_whoever_waits_for_its_record(store: &dyn Store, _: &Clock) {
+    let (key, other) = (link(), link());
+    create(store, key, b"1").await;
+    create(store, other, b"1").await;
+    let mut waiting = [store.changes().watch(key.id).unwrap(), store.changes().watch(key.id).unwrap()];
+    let mut elsewhere = store.changes().watch(other.id).unwrap();
+    applied(store.commit(&write(store, key, 1, b"2")).await.unwrap());
+    for watch in &mut waiting {
+        assert!(timeout(SOON, watch.rung()).await.unwrap());
+    }
+    assert!(timeout(MOMENT, elsewhere.rung()).await.is_err(), "the other record did not change");
+}
+
+pub(super) async fn what_changes_nothing_wakes_nobody(store: &dyn Store, _: &Clock) {
+    let key = link();
+    create(store, key, b"1").await;
+    let mut watch = store.changes().watch(key.id).unwrap();
+    let stale: Change = write(store, key, 7, b"2");
+    assert_eq!(store.commit(&stale).await.unwrap(), Committed::Conflict);
+    let mut late = write(store, key, 1, b"2");
+    late.valid_until = Some(store.now() - Duration::from_secs(60));
+    assert!(matches!(store.commit(&late).await.unwrap(), Committed::Late(_)));
+    let mut nothing = compare(store, key, 1);
+    record(&mut nothing).created_at = store.now();
+    applied(store.commit(&nothing).await.unwrap());
+    assert!(timeout(MOMENT, watch.rung()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_change_on_one_replica_wakes_the_waiters_of_another() {
+    use countersign::store::redis::{Durability, RedisStore};
+    let server = crate::redis_server::start();
+    let replica = || RedisStore::new(&server.url(), Durability::Standard, Clock::default()).unwrap();
+    let (here, there) = (replica(), replica());
+    let key = link();
+    create(&here, key, b"1").await;
+    listens(&there).await;
+    let mut watch = there.changes().watch(key.id).unwrap();
+    applied(here.commit(&write(&here, key, 1, b"2")).await.unwrap());
+    assert!(timeout(SOON, watch.rung()).await.unwrap());
+
+    server.signal("-KILL");
+    server.restart();
+    assert!(timeout(SOON, watch.rung()).await.unwrap(), "listens again, and rings for what it may have missed");
+    while here.commit(&write(&here, key, 2, b"3")).await.is_err() {}
+    assert!(timeout(SOON, watch.rung()).await.unwrap());
+}
