@@ -8,6 +8,7 @@ pub mod operator;
 mod pages;
 pub mod problem;
 mod qr;
+pub mod route;
 mod span;
 mod view;
 mod webhook;
@@ -15,14 +16,12 @@ mod webhook;
 use std::sync::Arc;
 
 use actix_web::{
-    HttpRequest, HttpResponse, Resource, Route, guard,
-    http::header,
     middleware::from_fn,
-    web::{self, ServiceConfig, get, post, resource},
+    web::{self, ServiceConfig, to},
 };
 use ipnet::IpNet;
 
-use self::problem::{Code, Problem};
+use self::route::{Entry, get, look, nothing, post};
 use crate::service::Service;
 
 /// What handlers of the public listener need.
@@ -31,51 +30,43 @@ pub struct App {
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// Routes of the public listener.
+/// What stands before every path of the JSON API.
+const API: &str = "/api/otp/v2/{instance}";
+
+/// Every route of the public listener.
+#[rustfmt::skip]
+pub const ROUTES: &[Entry] = &[
+    post("/api/otp/v2/{instance}/generate-link",         || to(api::generate_link)),
+    get( "/api/otp/v2/{instance}/requests",              || to(api::list)),
+    get( "/api/otp/v2/{instance}/requests/{uuid}",       || to(api::get)),
+    post("/api/otp/v2/{instance}/requests/{uuid}/cancel", || to(api::cancel)),
+    post("/api/otp/v2/{instance}/redeem",                || to(api::redeem)),
+    get( "/api/otp/v2/{instance}/callbacks",             || to(api::dead_callbacks)),
+    post("/api/otp/v2/{instance}/callbacks/{id}/replay", || to(api::replay)),
+
+    get( "/webhooks/{instance}",                         || to(webhook::receive)),
+    post("/webhooks/{instance}",                         || to(webhook::receive)),
+    get( "/webhooks/{instance}/{secret}",                || to(webhook::receive)),
+    post("/webhooks/{instance}/{secret}",                || to(webhook::receive)),
+
+    look("/l/{handle}",                                  || to(pages::start)),
+    look("/l/{handle}/qr.svg",                           || to(pages::qr_code)),
+    look("/o/{token}",                                   || to(pages::open)),
+    post("/o/{token}",                                   || to(pages::complete)),
+    post("/o/{token}/dispute",                           || to(pages::dispute)),
+];
+
+/// Serves [`ROUTES`].
 pub fn routes(config: &mut ServiceConfig) {
-    let api = web::scope("/api/otp/v2/{instance}")
-        .service(only("/generate-link", "POST", post().to(api::generate_link)))
-        .service(only("/requests", "GET", get().to(api::list)))
-        .service(only("/requests/{uuid}", "GET", get().to(api::get)))
-        .service(only("/requests/{uuid}/cancel", "POST", post().to(api::cancel)))
-        .service(only("/redeem", "POST", post().to(api::redeem)))
-        .service(only("/callbacks", "GET", get().to(api::dead_callbacks)))
-        .service(only("/callbacks/{id}/replay", "POST", post().to(api::replay)))
-        .default_service(web::to(nothing));
-    let everything = web::scope("")
-        .wrap(from_fn(span::observe))
-        .service(api)
-        .service(inbound("/webhooks/{instance}"))
-        .service(inbound("/webhooks/{instance}/{secret}"))
-        .service(only("/l/{handle}", "GET, HEAD", look().to(pages::start)))
-        .service(only("/l/{handle}/qr.svg", "GET, HEAD", look().to(pages::qr_code)))
-        .service(only("/o/{token}", "GET, HEAD, POST", look().to(pages::open)).route(post().to(pages::complete)))
-        .service(only("/o/{token}/dispute", "POST", post().to(pages::dispute)))
-        .default_service(web::to(nothing));
-    config.service(everything);
-}
-
-/// For gateways.
-fn inbound(path: &str) -> Resource {
-    only(path, "GET, POST", post().to(webhook::receive)).route(get().to(webhook::receive))
-}
-
-/// GET and HEAD.
-fn look() -> Route {
-    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
-}
-
-/// A resource whose other methods are 405, with what is allowed.
-fn only(path: &str, allowed: &'static str, route: Route) -> Resource {
-    let refuse = move || async move {
-        let mut response =
-            actix_web::ResponseError::error_response(&Problem::new(Code::MethodNotAllowed, format!("use {allowed}")));
-        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
-        response
-    };
-    resource(path).route(route).default_service(web::to(refuse))
-}
-
-async fn nothing(_request: HttpRequest) -> Result<HttpResponse, Problem> {
-    Err(Problem::not_found())
+    let (api, others): (Vec<_>, Vec<_>) = ROUTES.iter().partition(|entry| entry.path.starts_with(API));
+    let mut below_api = web::scope(API);
+    for resource in route::resources(&api, API) {
+        below_api = below_api.service(resource);
+    }
+    let mut everything =
+        web::scope("").wrap(from_fn(span::observe)).service(below_api.default_service(web::to(nothing)));
+    for resource in route::resources(&others, "") {
+        everything = everything.service(resource);
+    }
+    config.service(everything.default_service(web::to(nothing)));
 }
