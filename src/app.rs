@@ -262,12 +262,12 @@ fn banner(service: &Service) {
         tracing::info!(
             instance = %instance.config.id,
             gateway = instance.gateway.kind(),
-            authenticity = instance.gateway.authenticity(),
+            authenticity = instance.gateway.proof().describe(),
             completion = instance.config.completion.as_str(),
             "instance"
         );
-        if instance.gateway.is_weakly_authenticated() {
-            let authenticity = instance.gateway.authenticity();
+        if instance.gateway.proof().is_weak() {
+            let authenticity = instance.gateway.proof().describe();
             tracing::warn!(instance = %instance.config.id, authenticity, "whoever learns this secret can verify any number");
         }
     }

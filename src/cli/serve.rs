@@ -48,7 +48,7 @@ pub(super) fn check(text: &str) -> Result<ExitCode, Failure> {
             instance.config.id,
             instance.config.name,
             instance.gateway.kind(),
-            instance.gateway.authenticity(),
+            instance.gateway.proof().describe(),
             format_args!("{}webhooks/{}", config.public_url, instance.config.id),
         );
     }

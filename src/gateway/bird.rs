@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
     credentials::Reader,
     json::{self, instant, seconds, text},
     scheme::Scheme,
@@ -27,6 +27,10 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     })
 }
 
+/// What an identifier is, as Bird calls it.
+const PHONE: &str = "phonenumber";
+const BSUID: &str = "whatsappbsuid";
+
 struct Bird {
     scheme: Scheme,
     signing_keys: Vec<SecretString>,
@@ -39,12 +43,8 @@ impl Gateway for Bird {
         "bird"
     }
 
-    fn authenticity(&self) -> &'static str {
-        self.scheme.describe()
-    }
-
-    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        self.scheme.verify(webhook, &self.signing_keys)
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.scheme, secrets: &self.signing_keys }
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
@@ -58,8 +58,9 @@ impl Gateway for Bird {
     }
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let key = if chat_id.starts_with('+') { PHONE } else { BSUID };
         let message = json!({
-            "receiver": { "contacts": [{ "identifierValue": chat_id }] },
+            "receiver": { "contacts": [{ "identifierKey": key, "identifierValue": chat_id }] },
             "body": { "type": "text", "text": { "text": text } },
         });
         let key = format!("AccessKey {}", self.access_key.expose_secret());
@@ -77,16 +78,17 @@ fn read_message(payload: &Value) -> Result<Event, Malformed> {
     let from_me = text(payload, "/direction") != Some("incoming");
     let other = if from_me { "/receiver/contacts/0" } else { "/sender/contact" };
     let of = |field: &str| text(payload, &format!("{other}/{field}"));
-    let chat = of("identifierValue");
     let bsuid = text(payload, "/meta/extraInformation/whatsappbsuid");
-    let phone = chat.filter(|_| of("identifierKey") == Some("phonenumber")).and_then(|number| number.parse().ok());
+    let number = of("identifierValue").filter(|_| of("identifierKey").is_none_or(|key| key == PHONE));
+    let phone = number.filter(|_| of("identifierKey").is_some()).and_then(|number| number.parse().ok());
     let is_text = text(payload, "/body/type") == Some("text");
     let words = text(payload, "/body/text/text").filter(|_| is_text);
     let ignored = if from_me { Some(Ignored::FromMe) } else { words.is_none().then_some(Ignored::NonText) };
     Ok(Event {
         ignored,
         message_id: Some(id.to_owned()),
-        chat_id: chat.or(bsuid).map(str::to_owned),
+        // A person without a phone is named by a username, which can change.
+        chat_id: number.or(bsuid).or(of("identifierValue")).map(str::to_owned),
         sender: if from_me { Sender::default() } else { Sender::new(phone, None, bsuid) },
         push_name: of("annotations/name").map(str::to_owned),
         text: words.map(str::to_owned),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
     credentials::Reader,
     json::{self, instant, items, seconds, text},
     retry_after,
@@ -50,12 +50,8 @@ impl Gateway for Chatwoot {
         "chatwoot"
     }
 
-    fn authenticity(&self) -> &'static str {
-        self.scheme.describe()
-    }
-
-    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        self.scheme.verify(webhook, &self.secrets)
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.scheme, secrets: &self.secrets }
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {

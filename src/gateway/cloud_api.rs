@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Handshake, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Handshake, Ignored, Malformed, Proof, Refusal, Sent, Unauthenticated, Webhook,
     credentials::Reader,
     json::{self, items, seconds, text},
     retry_after,
@@ -22,6 +22,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let app_secrets = reader.webhook_secrets();
     let verify_token = reader.section.secret("verify_token", reader.faults);
     Arc::new(CloudApi {
+        scheme: Scheme::hub_sha256(),
         verify_token: verify_token.or_else(|| app_secrets.first().cloned()).unwrap_or_default(),
         app_secrets,
         access_token: reader.sending("access_token", "a system user's token, to send replies"),
@@ -31,6 +32,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
 }
 
 struct CloudApi {
+    scheme: Scheme,
     app_secrets: Vec<SecretString>,
     verify_token: SecretString,
     access_token: SecretString,
@@ -43,8 +45,8 @@ impl Gateway for CloudApi {
         "cloud-api"
     }
 
-    fn authenticity(&self) -> &'static str {
-        "HMAC-SHA256 of the raw body (X-Hub-Signature-256)"
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.scheme, secrets: &self.app_secrets }
     }
 
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
@@ -54,7 +56,7 @@ impl Gateway for CloudApi {
                 && scheme::same_secret(&token, &self.verify_token);
             return if genuine { Ok(()) } else { Err(Unauthenticated("wrong verify token")) };
         }
-        Scheme::hub_sha256().verify(webhook, &self.app_secrets)
+        self.proof().verify(webhook)
     }
 
     fn handshake(&self, webhook: &Webhook<'_>) -> Option<Handshake> {

@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Event, Gateway, Malformed, Sent, Unauthenticated, Webhook, cloud_api,
+    Event, Gateway, Malformed, Proof, Sent, Unauthenticated, Webhook, cloud_api,
     credentials::Reader,
     json, retry_after,
     scheme::{Encoding, Hash, Scheme},
@@ -72,12 +72,8 @@ impl Gateway for Relay {
         self.kind
     }
 
-    fn authenticity(&self) -> &'static str {
-        self.scheme.describe()
-    }
-
-    fn is_weakly_authenticated(&self) -> bool {
-        self.scheme.is_weak()
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.scheme, secrets: &self.secrets }
     }
 
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {

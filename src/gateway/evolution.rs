@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Unauthenticated, Webhook,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, items, seconds, text},
@@ -46,12 +46,8 @@ impl Gateway for Evolution {
         "evolution"
     }
 
-    fn authenticity(&self) -> &'static str {
-        self.scheme.describe()
-    }
-
-    fn is_weakly_authenticated(&self) -> bool {
-        self.scheme.is_weak()
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.scheme, secrets: &self.secrets }
     }
 
     /// With `webhookByEvents` the URL ends in `/messages-upsert`, after the query if there is one: then what was
@@ -63,6 +59,11 @@ impl Gateway for Evolution {
             Scheme::UrlSecret { .. } => self.scheme.verify(&bare, &self.secrets),
             _ => Err(why),
         })
+    }
+
+    /// With `webhookByEvents`: `messages-upsert` and the like.
+    fn takes_tail(&self, tail: &str) -> bool {
+        tail.len() <= 64 && tail.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {

@@ -7,10 +7,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Malformed, Proof, Refusal, Sent, Webhook,
     credentials::Reader,
     json::{self, text},
-    retry_after,
     scheme::Scheme,
     sent_with_id, waha,
 };
@@ -41,16 +40,8 @@ impl Gateway for Hypersender {
         "hypersender"
     }
 
-    fn authenticity(&self) -> &'static str {
-        self.scheme.describe()
-    }
-
-    fn is_weakly_authenticated(&self) -> bool {
-        self.scheme.is_weak()
-    }
-
-    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        self.scheme.verify(webhook, &self.secrets)
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.scheme, secrets: &self.secrets }
     }
 
     /// `instanceId` and `userId` stand sometimes in `data` and sometimes beside it; nothing depends on them.
@@ -70,9 +61,8 @@ impl Gateway for Hypersender {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match response.status().as_u16() {
             422 if body.pointer("/errors/exists") == Some(&Value::Bool(false)) => Sent::Refused(Refusal::NotOnWhatsApp),
-            // WhatsApp holds the number back for some hours. The person would gain nothing by writing again, and
-            // the hold may end while the reply is still of use.
-            423 => Sent::Retry { after: retry_after(response), why: "restricted" },
+            // WhatsApp holds the number back for some hours.
+            423 => Sent::Refused(Refusal::WindowClosed),
             // A queued message has no id yet.
             _ => sent_with_id(response, &body, &["/key/id"]),
         }

@@ -16,6 +16,7 @@ mod green_api;
 mod hypersender;
 mod jid;
 mod json;
+mod proof;
 mod scheme;
 mod simulator;
 mod twilio;
@@ -34,6 +35,7 @@ use jiff::Timestamp;
 pub use self::{
     credentials::Purpose,
     event::{Event, Ignored},
+    proof::Proof,
     simulator::Message as SimulatedMessage,
 };
 use crate::{
@@ -142,7 +144,8 @@ pub enum Sent {
 pub enum Refusal {
     /// The number has no WhatsApp account, or blocks us.
     NotOnWhatsApp,
-    /// Free text is not allowed any more; the person would have to write again.
+    /// WhatsApp takes no free text to this chat now: the person's last message is too long ago, or the number is
+    /// held back from writing first. It passes in hours, so trying again within minutes only makes it worse.
     WindowClosed,
     /// Our token is wrong, or the number is logged out or banned.
     Unauthorized,
@@ -172,16 +175,18 @@ pub trait Gateway: Send + Sync + 'static {
     /// The word in the configuration.
     fn kind(&self) -> &'static str;
 
-    /// What proves that a webhook is genuine, for the banner at start.
-    fn authenticity(&self) -> &'static str;
-
-    /// Whether that proof would also hold for another body; said at start.
-    fn is_weakly_authenticated(&self) -> bool {
-        false
-    }
+    /// What proves that a webhook is genuine.
+    fn proof(&self) -> Proof<'_>;
 
     /// Over the raw bytes, in constant time, before anything is parsed.
-    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated>;
+    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
+        self.proof().verify(webhook)
+    }
+
+    /// Whether webhooks also come to `<the configured URL>/<tail>`.
+    fn takes_tail(&self, _tail: &str) -> bool {
+        false
+    }
 
     /// The answer to a GET, where this gateway asks for one.
     fn handshake(&self, _webhook: &Webhook<'_>) -> Option<Handshake> {

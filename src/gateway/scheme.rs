@@ -20,6 +20,10 @@ use crate::domain::keys::sha256;
 
 /// How far a signed time may be from ours, either way.
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+/// How long Vonage repeats a webhook. Nobody documents that a repetition is signed anew, and refusing it would
+/// lose what was sent while we were away. What such a token proves is this body alone, whose message has an id
+/// that is remembered for longer, and a time of its own.
+const REPEATED: SignedDuration = SignedDuration::from_hours(24);
 
 const ABSENT: Unauthenticated = Unauthenticated("no signature");
 const MALFORMED: Unauthenticated = Unauthenticated("malformed signature");
@@ -57,7 +61,7 @@ pub(super) enum Scheme {
     UrlSecret { param: String },
     /// An HS256 token as bearer, with `exp`.
     ExpiringJwt,
-    /// An HS256 token as bearer, with a recent `iat` and the body's SHA-256 as `payload_hash`.
+    /// An HS256 token as bearer, with an `iat` of the last day and the body's SHA-256 as `payload_hash`.
     BodyJwt,
     /// Twilio: HMAC-SHA1 of the URL and the sorted form parameters.
     Twilio { url: String },
@@ -129,7 +133,7 @@ impl Scheme {
                     return Err(WRONG);
                 }
                 let issued = claims.get("iat").and_then(Value::as_i64).ok_or(MALFORMED)?;
-                recent(&issued.to_string(), webhook.now)
+                within(issued, webhook.now, REPEATED)
             }
             Self::Twilio { url } => twilio(webhook, url, secrets),
             Self::Bird { url } => {
@@ -176,8 +180,13 @@ fn recent(stamp: &str, now: Timestamp) -> Result<(), Unauthenticated> {
     let seconds: i64 = stamp.parse().map_err(|_| MALFORMED)?;
     // Some gateways sign milliseconds.
     let seconds = if seconds > 100_000_000_000 { seconds / 1000 } else { seconds };
-    let at = Timestamp::from_second(seconds).map_err(|_| MALFORMED)?;
-    if at.duration_since(now).abs() <= TOLERANCE { Ok(()) } else { Err(STALE) }
+    within(seconds, now, SignedDuration::ZERO)
+}
+
+/// `longer` is what the past gets on top.
+fn within(seconds: i64, now: Timestamp, longer: SignedDuration) -> Result<(), Unauthenticated> {
+    let age = now.duration_since(Timestamp::from_second(seconds).map_err(|_| MALFORMED)?);
+    if age <= TOLERANCE + longer && age >= -TOLERANCE { Ok(()) } else { Err(STALE) }
 }
 
 fn standard_webhooks(webhook: &Webhook<'_>, secrets: &[SecretString]) -> Result<(), Unauthenticated> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
     credentials::Reader,
     json::{self, text},
     retry_after,
@@ -77,12 +77,8 @@ impl Gateway for Simulator {
         KIND
     }
 
-    fn authenticity(&self) -> &'static str {
-        "Standard Webhooks signature"
-    }
-
-    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        Scheme::StandardWebhooks.verify(webhook, &self.secrets)
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &Scheme::StandardWebhooks, secrets: &self.secrets }
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {

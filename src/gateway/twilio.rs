@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Webhook,
     credentials::{Purpose, Reader, basic},
     json::text,
     retry_after,
@@ -60,12 +60,8 @@ impl Gateway for Twilio {
         "twilio"
     }
 
-    fn authenticity(&self) -> &'static str {
-        "HMAC-SHA1 of URL and parameters (X-Twilio-Signature)"
-    }
-
-    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        self.scheme.verify(webhook, &self.auth_tokens)
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.scheme, secrets: &self.auth_tokens }
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
     credentials::{Purpose, Reader, basic},
     json::{self, instant, text},
     scheme::Scheme,
@@ -47,12 +47,8 @@ impl Gateway for Vonage {
         "vonage"
     }
 
-    fn authenticity(&self) -> &'static str {
-        Scheme::BodyJwt.describe()
-    }
-
-    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        Scheme::BodyJwt.verify(webhook, &self.signature_secrets)
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &Scheme::BodyJwt, secrets: &self.signature_secrets }
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {

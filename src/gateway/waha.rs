@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Unauthenticated, Webhook,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, seconds, text},
@@ -45,8 +45,8 @@ impl Gateway for Waha {
         "waha"
     }
 
-    fn authenticity(&self) -> &'static str {
-        "HMAC-SHA512 of the raw body (X-Webhook-Hmac)"
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.scheme, secrets: &self.hmac_keys }
     }
 
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Webhook,
     credentials::Reader,
     jid::{self, Content, Message},
     json::{self, items, seconds, text},
@@ -40,16 +40,8 @@ impl Gateway for Whapi {
         "whapi"
     }
 
-    fn authenticity(&self) -> &'static str {
-        self.scheme.describe()
-    }
-
-    fn is_weakly_authenticated(&self) -> bool {
-        self.scheme.is_weak()
-    }
-
-    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        self.scheme.verify(webhook, &self.secrets)
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.scheme, secrets: &self.secrets }
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {

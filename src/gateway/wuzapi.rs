@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Refusal, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Webhook,
     credentials::Reader,
     jid::{self, Content, Message, texts},
     json::{self, instant, text},
@@ -46,16 +46,8 @@ impl Gateway for Wuzapi {
         "wuzapi"
     }
 
-    fn authenticity(&self) -> &'static str {
-        self.scheme.describe()
-    }
-
-    fn is_weakly_authenticated(&self) -> bool {
-        self.scheme.is_weak()
-    }
-
-    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        self.scheme.verify(webhook, &self.secrets)
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.scheme, secrets: &self.secrets }
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {

@@ -48,6 +48,7 @@ pub const ROUTES: &[Entry] = &[
     post("/webhooks/{instance}",                         || to(webhook::receive)),
     get( "/webhooks/{instance}/{secret}",                || to(webhook::receive)),
     post("/webhooks/{instance}/{secret}",                || to(webhook::receive)),
+    post("/webhooks/{instance}/{secret}/{tail}",         || to(webhook::receive)),
 
     look("/l/{handle}",                                  || to(pages::start)),
     look("/l/{handle}/qr.svg",                           || to(pages::qr_code)),

@@ -22,6 +22,9 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
     let path_secret = request.match_info().get("secret");
     let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
     let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
+    if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.takes_tail(tail)) {
+        return Err(Problem::not_found());
+    }
     let kind = instance.gateway.kind();
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
     let headers = headers(&request);

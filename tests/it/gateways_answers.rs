@@ -88,7 +88,7 @@ fn the_errors_of_the_family_of_waha() {
             (201, json!({ "key": { "id": "3EB0" }, "status": "PENDING" }), accepted("3EB0")),
             (422, json!({ "errors": { "exists": false }, "statusCode": 422 }), refused(Refusal::NotOnWhatsApp)),
             (422, json!({ "errors": { "chatId": ["required"] } }), refused(Refusal::Permanent)),
-            (423, json!({ "message": "restricted, 3 hours left" }), retry("restricted")),
+            (423, json!({ "message": "restricted, 3 hours left" }), refused(Refusal::WindowClosed)),
         ],
     );
     answers(

@@ -136,7 +136,7 @@ fn a_preset_gives_way_key_by_key() {
          [instance.gateway.mapping]\ntext = \"/data/relayed\"\n[instance.gateway.send]\npermanent = [418]\n",
     );
     let gateway = gateway.unwrap_or_else(|faults| panic!("{faults:#?}"));
-    assert!(gateway.authenticity().starts_with("a secret in a header") && gateway.is_weakly_authenticated());
+    assert!(gateway.proof().describe().starts_with("a secret in a header") && gateway.proof().is_weak());
     let body: Value = serde_json::from_slice(&cases("ultramsg")[0].body).unwrap();
     let mut body = body.clone();
     body["data"]["relayed"] = json!("from the relay");
@@ -175,7 +175,7 @@ fn the_example_in_the_reference_works() {
     let example =
         example.replacen("[instance.gateway]\n", "", 1).replacen("\"…\"", "\"a-secret-of-more-than-24-bytes\"", 1);
     let gateway = served(&example).unwrap_or_else(|faults| panic!("{faults:#?}"));
-    assert_eq!((gateway.kind(), gateway.authenticity()), ("generic", "HMAC of timestamp and raw body"));
+    assert_eq!((gateway.kind(), gateway.proof().describe()), ("generic", "HMAC of timestamp and raw body"));
     let message = json!({
         "id": "m-1", "chat": "447700900123@c.us", "author": { "lid": "190000000000117@lid", "name": "Mara" },
         "content": { "type": "text", "text": "[K7QXM2PD]" }, "at": 1_788_256_800, "direction": "in",

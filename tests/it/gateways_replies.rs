@@ -138,9 +138,11 @@ fn vonage_bird_and_chatwoot_send_as_documented() {
         sends("vonage", &channel, "447700900123", "https://api.nexmo.com/v1/messages", header, &text);
     }
     let url = "https://api.bird.com/workspaces/w/channels/c/messages";
-    let text = json!({ "receiver": { "contacts": [{ "identifierValue": "+447700900123" }] },
-                       "body": { "type": "text", "text": { "text": TEXT } } });
-    sends("bird", &json!({}), "+447700900123", url, ("authorization", "AccessKey key"), &text);
+    for (chat, key) in [("+447700900123", "phonenumber"), ("GB.10000000000001", "whatsappbsuid")] {
+        let text = json!({ "receiver": { "contacts": [{ "identifierKey": key, "identifierValue": chat }] },
+                           "body": { "type": "text", "text": { "text": TEXT } } });
+        sends("bird", &json!({}), chat, url, ("authorization", "AccessKey key"), &text);
+    }
     let url = "https://cw.example.test/api/v1/accounts/1/conversations/42/messages";
     let text = json!({ "content": TEXT, "message_type": "outgoing" });
     sends("chatwoot", &json!({}), "42", url, ("api_access_token", "key"), &text);

@@ -17,7 +17,7 @@ use http::{Request, Response};
 
 use self::{auth::Auth, mapping::Mapping, send::Send, template::Values};
 use super::{
-    Event, Gateway, Malformed, Purpose, Sent, Unauthenticated, Webhook, credentials::Reader, json, retry_after,
+    Event, Gateway, Malformed, Proof, Purpose, Sent, Webhook, credentials::Reader, json, retry_after,
     sent_by_status,
 };
 use crate::{config::Section, domain::Subject};
@@ -65,16 +65,8 @@ impl Gateway for Generic {
         self.kind
     }
 
-    fn authenticity(&self) -> &'static str {
-        self.auth.scheme.describe()
-    }
-
-    fn is_weakly_authenticated(&self) -> bool {
-        self.auth.scheme.is_weak()
-    }
-
-    fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        self.auth.scheme.verify(webhook, &self.auth.secrets)
+    fn proof(&self) -> Proof<'_> {
+        Proof { scheme: &self.auth.scheme, secrets: &self.auth.secrets }
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
