@@ -17,8 +17,7 @@ use http::{Request, Response};
 
 use self::{auth::Auth, mapping::Mapping, send::Send, template::Values};
 use super::{
-    Event, Gateway, Malformed, Proof, Purpose, Sent, Webhook, credentials::Reader, json, retry_after,
-    sent_by_status,
+    Event, Gateway, Malformed, Proof, Purpose, Sent, Webhook, credentials::Reader, json, retry_after, sent_by_status,
 };
 use crate::{config::Section, domain::Subject};
 
