@@ -8,6 +8,7 @@ use std::{
 
 use actix_web::{App as Actix, HttpServer, dev::Server, web::Data};
 use anyhow::Context as _;
+use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +23,14 @@ use crate::{
         self, App,
         operator::{self, Operator, Readiness},
     },
-    metrics::Metrics,
+    metrics::{
+        Metrics,
+        label::{ByGateway, Known, Of},
+    },
     outbox::Outbox,
     service::{Instance, Instances, Phones, Service},
     slots::{Handoff, Slot, Slots},
-    store::{Leased, Store, StoreError, embedded::EmbeddedStore, redis, redis::RedisStore},
+    store::{Leased, Store, StoreError, embedded::EmbeddedStore, measured::Measured, redis, redis::RedisStore},
 };
 
 /// An ingress that reuses idle connections must not find them closed: longer than its own idle time.
@@ -89,8 +93,13 @@ impl Application {
     /// not be used does.
     pub async fn build(config: &Config, instances: Instances, clock: Clock) -> anyhow::Result<Self> {
         let keys = KeyRing::new(&config.keys.0).context("no key is configured")?;
-        let store = open_store(config, &clock)?;
         let metrics = Metrics::new();
+        let (kind, store) = open_store(config, &clock)?;
+        let store = Arc::new(Measured::new(store, Arc::clone(&metrics)));
+        metrics.begin(env!("CARGO_PKG_VERSION"), kind, seconds(clock.wall()));
+        metrics.config_current.set(1);
+        metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
+        introduce(&metrics, &instances, clock.wall());
         let (handoff, committed) = Handoff::new(Slots::new());
         let service = Arc::new(Service {
             store,
@@ -173,11 +182,29 @@ impl Application {
     }
 }
 
-fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<Arc<dyn Store>> {
+/// Lets the series of all instances begin.
+fn introduce(metrics: &Metrics, instances: &Instances, now: Timestamp) {
+    for instance in instances.iter() {
+        let (id, gateway) = (instance.config.id, instance.gateway.kind());
+        metrics.know(id, gateway);
+        let from = ByGateway { instance: Of(id), gateway };
+        metrics.gateway_last_inbound_timestamp_seconds.get_or_create(&from).set(seconds(now));
+        let state = if instance.config.disabled { "disabled" } else { "enabled" };
+        let known = Known { instance: Of(id), name: instance.config.name.clone(), gateway, state };
+        metrics.instance_info.get_or_create(&known).set(1);
+    }
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time.as_duration().as_secs_f64()
+}
+
+/// The store, and the word for its kind.
+fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static str, Arc<dyn Store>)> {
     Ok(match &config.store {
         StoreConfig::Embedded { directory } => {
             tracing::info!(store = "embedded", directory = %directory.display(), "every answer waits for the disk");
-            Arc::new(EmbeddedStore::open(directory, clock.clone())?)
+            ("embedded", Arc::new(EmbeddedStore::open(directory, clock.clone())?))
         }
         StoreConfig::Redis { url, durability } => {
             let promise = match durability {
@@ -191,7 +218,7 @@ fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<Arc<dyn Store>> 
                 Durability::Durable => redis::Durability::Durable,
                 Durability::Strict => redis::Durability::Strict,
             };
-            Arc::new(RedisStore::new(url.expose_secret(), durability, clock.clone())?)
+            ("redis", Arc::new(RedisStore::new(url.expose_secret(), durability, clock.clone())?))
         }
     })
 }
@@ -219,6 +246,8 @@ async fn keep_ready(
             () = tokio::time::sleep(PROBE_EVERY) => {}
         }
         let outcome = if prepared { service.store.probe().await } else { prepare(&service).await };
+        #[expect(clippy::cast_precision_loss, reason = "an offset that loses digits is alarming anyway")]
+        service.metrics.clock_offset_seconds.set(service.store.skew_millis() as f64 / 1000.0);
         match outcome {
             Ok(()) => {
                 failures = 0;
@@ -233,7 +262,6 @@ async fn keep_ready(
             }
             Err(error) => {
                 failures += 1;
-                service.metrics.store_errors.inc();
                 if failures == PROBE_FAILURES {
                     tracing::error!(%error, "the store is away; not ready");
                     readiness.set(false);

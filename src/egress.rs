@@ -42,20 +42,28 @@ pub struct Policy {
 
 /// Why there is no answer. The word is stored with the attempt and shown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+#[error("{}", self.word())]
 pub enum EgressError {
-    /// One word for every forbidden target, so that answers map nobody's network.
-    #[error("forbidden_target")]
     Forbidden,
-    #[error("dns")]
     Dns,
-    #[error("connect")]
     Connect,
-    #[error("tls")]
     Tls,
-    #[error("timeout")]
     Timeout,
-    #[error("broken")]
     Broken,
+}
+
+impl EgressError {
+    pub const fn word(self) -> &'static str {
+        match self {
+            // One word for every forbidden target, so that answers map nobody's network.
+            Self::Forbidden => "forbidden_target",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+        }
+    }
 }
 
 /// Sends requests within one [`Policy`].

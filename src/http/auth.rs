@@ -18,6 +18,7 @@ use crate::{
         keys::sha256,
         quota::{Allowance, Quota},
     },
+    metrics::label::ByLimit,
     service::{Denied, Instance},
     store::Take,
 };
@@ -57,11 +58,14 @@ async fn refuse(app: &App, request: &HttpRequest) -> Problem {
     let quota = take.quota;
     match app.service.store.admit(&[take], None).await {
         Ok(admission) => match admission.allowances[..] {
-            [Allowance::Exhausted { retry_after }] => Problem {
-                retry_after: Some(retry_after),
-                quota: Some(quota),
-                ..Problem::new(Code::RateLimited, "too many wrong tokens from this address")
-            },
+            [Allowance::Exhausted { retry_after }] => {
+                app.service.metrics.limited.get_or_create(&ByLimit { limit: "authentication" }).inc();
+                Problem {
+                    retry_after: Some(retry_after),
+                    quota: Some(quota),
+                    ..Problem::new(Code::RateLimited, "too many wrong tokens from this address")
+                }
+            }
             _ => Problem::unauthenticated(),
         },
         Err(_) => Problem::unauthenticated(),

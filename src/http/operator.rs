@@ -49,6 +49,7 @@ async fn ready(operator: Data<Operator>) -> HttpResponse {
 }
 
 async fn metrics(operator: Data<Operator>) -> HttpResponse {
+    operator.metrics.ready.set(i64::from(operator.readiness.is_ready()));
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .body(operator.metrics.render())

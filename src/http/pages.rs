@@ -61,6 +61,7 @@ struct Note<'a> {
 pub(super) async fn start(app: Data<App>, handle: Path<String>) -> Result<HttpResponse, Problem> {
     let Some((instance, record)) = by_handle(&app, &handle).await? else { return Ok(gone()) };
     let Some(code) = app.service.code(&record) else { return Ok(gone()) };
+    app.service.looked_at(&record, "start");
     let text = app.service.prefilled(&instance, &record, &code);
     let whatsapp_link = whatsapp::wa_me(&instance.config.number, &text);
     let language = instance.language(Some(&record));

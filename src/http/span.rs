@@ -12,7 +12,10 @@ use actix_web::{
 };
 
 use super::App;
-use crate::{entropy, metrics::ByRoute};
+use crate::{
+    entropy,
+    metrics::label::{ByRoute, RouteStatus, class},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -32,8 +35,11 @@ pub(super) async fn observe(
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    app.service.metrics.http_requests.get_or_create(&ByRoute { route: route.clone(), status }).inc();
-    let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let elapsed = start.elapsed();
+    let metrics = &app.service.metrics;
+    metrics.http_request_seconds.get_or_create(&ByRoute { route: route.clone() }).observe(elapsed.as_secs_f64());
+    metrics.http_requests.get_or_create(&RouteStatus { route: route.clone(), status: class(status) }).inc();
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(%method, route, status, millis, request_id = id, "request");
     Ok(response)
 }

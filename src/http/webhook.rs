@@ -10,9 +10,9 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    domain::InstanceId,
+    domain::{InstanceId, Reason},
     gateway::{Event, Webhook},
-    metrics::ByGateway,
+    metrics::label::{ByGateway, ByReason, GatewayReason, GatewayResult, Of},
     service::{Instance, Outcome},
 };
 
@@ -32,8 +32,10 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
     let webhook =
         Webhook { method: &method, path_secret, query: request.query_string(), headers: &headers, body: &body, now };
     if let Err(why) = instance.gateway.authenticate(&webhook) {
-        let rejected = ByGateway { gateway: kind, result: why.0 };
+        let rejected = GatewayReason { instance: Of(instance.config.id), gateway: kind, reason: why.0 };
         app.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
+        let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
+        app.service.metrics.attempts_failed.get_or_create(&failed).inc();
         tracing::warn!(gateway = kind, instance = %instance.config.id, reason = why.0, "a webhook was refused");
         return Err(unauthenticated(&method));
     }
@@ -43,6 +45,7 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
         let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).unwrap_or_default();
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
+    heard(&app, instance);
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
@@ -51,7 +54,7 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
         }
         // The gateway would only repeat it.
         Err(error) => {
-            app.service.metrics.webhook_events.get_or_create(&ByGateway { gateway: kind, result: "malformed" }).inc();
+            count(&app, instance, "malformed");
             tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "an authenticated webhook was not understood");
         }
     }
@@ -63,9 +66,21 @@ async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Pro
     let outcome: Outcome = app.service.receive(instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();
-    app.service.metrics.webhook_events.get_or_create(&ByGateway { gateway, result }).inc();
+    count(app, instance, result);
     tracing::debug!(gateway, instance = %instance.config.id, result, "event");
     Ok(())
+}
+
+fn count(app: &App, instance: &Instance, result: &'static str) {
+    let event = GatewayResult { instance: Of(instance.config.id), gateway: instance.gateway.kind(), result };
+    app.service.metrics.webhook_events.get_or_create(&event).inc();
+}
+
+/// The gateway is alive: it has proved that it is itself.
+fn heard(app: &App, instance: &Instance) {
+    let from = ByGateway { instance: Of(instance.config.id), gateway: instance.gateway.kind() };
+    let last = app.service.metrics.gateway_last_inbound_timestamp_seconds.get_or_create_owned(&from);
+    last.set(app.service.clock.wall().as_duration().as_secs_f64());
 }
 
 /// Constant: a forger learns nothing. Meta's page asks for 403 on a wrong verify token.

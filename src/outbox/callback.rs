@@ -1,13 +1,16 @@
 //! One attempt to deliver a callback.
 
+use std::time::{Duration, Instant};
+
 use http::Request;
 use url::Url;
 
 use super::{Outbox, signature};
 use crate::{
     domain::retry::{Schedule, parse_retry_after},
+    egress::EgressError,
     entropy,
-    metrics::Word,
+    metrics::label::{ByResult, Of},
     service::Instance,
     store::{Leased, Settlement},
 };
@@ -24,21 +27,30 @@ enum Answer {
     /// 410: the receiver never wants this one.
     Gone,
     Failed {
+        /// For metrics; the note tells more.
+        result: &'static str,
         note: String,
-        retry_after: Option<std::time::Duration>,
+        retry_after: Option<Duration>,
     },
 }
 
 pub(super) async fn deliver(outbox: &Outbox, instance: &Instance, leased: &Leased, delivery: Delivery) -> Settlement {
     let service = &outbox.service;
+    let start = Instant::now();
     let answer = attempt(outbox, instance, delivery).await;
     let now = service.now();
     let (result, success) = match &answer {
         Answer::Delivered => ("delivered", true),
         Answer::Gone => ("gone", true),
-        Answer::Failed { .. } => ("failed", false),
+        Answer::Failed { result, .. } => (*result, false),
     };
-    service.metrics.callback_attempts.get_or_create(&Word { result }).inc();
+    let metrics = &service.metrics;
+    metrics.callback_attempts.get_or_create(&ByResult { instance: Of(instance.config.id), result }).inc();
+    metrics.callback_attempt_seconds.observe(start.elapsed().as_secs_f64());
+    if matches!(answer, Answer::Delivered) {
+        let took = Duration::try_from(now.duration_since(leased.since)).unwrap_or_default();
+        metrics.callback_delivery_seconds.observe(took.as_secs_f64());
+    }
     if let Some(until) = outbox.breakers.note(&leased.destination, now, success)
         && let Err(error) = service.store.hold(&leased.destination, until).await
     {
@@ -47,7 +59,7 @@ pub(super) async fn deliver(outbox: &Outbox, instance: &Instance, leased: &Lease
     match answer {
         Answer::Delivered => Settlement::Done,
         Answer::Gone => Settlement::Dead { note: "410 Gone".to_owned() },
-        Answer::Failed { note, retry_after } => {
+        Answer::Failed { note, retry_after, .. } => {
             let delay = Schedule::CALLBACK.next_delay(leased.attempts + 1, entropy::fraction(), retry_after);
             match delay {
                 Some(delay) => Settlement::Retry { at: now + delay, note },
@@ -58,9 +70,10 @@ pub(super) async fn deliver(outbox: &Outbox, instance: &Instance, leased: &Lease
 }
 
 async fn attempt(outbox: &Outbox, instance: &Instance, delivery: Delivery) -> Answer {
-    let failed = |note: String| Answer::Failed { note, retry_after: None };
+    let failed =
+        |error: EgressError| Answer::Failed { result: error.word(), note: error.to_string(), retry_after: None };
     let Delivery { webhook_id, url, body } = delivery;
-    let Ok(url) = Url::parse(&url) else { return failed("forbidden_target".to_owned()) };
+    let Ok(url) = Url::parse(&url) else { return failed(EgressError::Forbidden) };
     // The store's time, so that a replica whose clock is off still signs what receivers accept.
     let timestamp = outbox.service.now().as_second();
     let signature = signature::sign(&instance.config.callback_secrets, &webhook_id, timestamp, body.as_bytes());
@@ -70,7 +83,7 @@ async fn attempt(outbox: &Outbox, instance: &Instance, delivery: Delivery) -> An
         .header("webhook-timestamp", timestamp)
         .header("webhook-signature", signature)
         .body(body.into_bytes());
-    let Ok(request) = request else { return failed("forbidden_target".to_owned()) };
+    let Ok(request) = request else { return failed(EgressError::Forbidden) };
     match instance.callbacks.send(request).await {
         Ok(response) if response.status().is_success() => Answer::Delivered,
         Ok(response) if response.status().as_u16() == 410 => Answer::Gone,
@@ -78,8 +91,14 @@ async fn attempt(outbox: &Outbox, instance: &Instance, delivery: Delivery) -> An
             let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
             let asked = matches!(response.status().as_u16(), 429 | 503);
             let retry_after = header.filter(|_| asked).and_then(|value| parse_retry_after(value, outbox.service.now()));
-            Answer::Failed { note: format!("status {}", response.status().as_u16()), retry_after }
+            let status = response.status().as_u16();
+            let result = match status {
+                300..=399 => "status_3xx",
+                400..=499 => "status_4xx",
+                _ => "status_5xx",
+            };
+            Answer::Failed { result, note: format!("status {status}"), retry_after }
         }
-        Err(error) => failed(error.to_string()),
+        Err(error) => failed(error),
     }
 }

@@ -20,7 +20,7 @@ use self::{breaker::Breakers, line::Lines};
 use crate::{
     domain::Reason,
     entropy,
-    metrics::Word,
+    metrics::label::{ByKind, KindReason},
     service::{Service, ServiceError, job::Work},
     slots::{Slot, Slots},
     store::{LEASE, Leased, Settlement, StoreError},
@@ -70,7 +70,6 @@ impl Outbox {
                 () = round => {}
             }
             backlog = self.poll().await.unwrap_or_else(|error| {
-                self.service.metrics.store_errors.inc();
                 tracing::warn!(%error, "looking for due work failed");
                 false
             });
@@ -113,9 +112,11 @@ impl Outbox {
         let this = Arc::clone(self);
         self.tasks.spawn(async move {
             let _slot = slot;
-            this.service.metrics.jobs_in_flight.inc();
+            let kind = leased.destination.kind();
+            let in_flight = this.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
+            in_flight.inc();
             this.work(&leased).await;
-            this.service.metrics.jobs_in_flight.dec();
+            in_flight.dec();
         });
     }
 
@@ -129,8 +130,9 @@ impl Outbox {
             }
         };
         if let Settlement::Dead { note } = &settlement {
-            let result = if note == Reason::InstanceRemoved.as_str() { "instance_removed" } else { "given_up" };
-            self.service.metrics.jobs_dead.get_or_create(&Word { result }).inc();
+            let reason = if note == Reason::InstanceRemoved.as_str() { "instance_removed" } else { "given_up" };
+            let kind = leased.destination.kind();
+            self.service.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
             tracing::warn!(job = %leased.id.0, note, "a job was given up");
         }
         self.settle(leased, &settlement).await;
@@ -168,7 +170,8 @@ impl Outbox {
             match self.service.store.settle(leased, settlement).await {
                 Ok(true) => return,
                 Ok(false) => {
-                    self.service.metrics.leases_lost.inc();
+                    let kind = leased.destination.kind();
+                    self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
                     return;
                 }
                 Err(error) if tokio::time::Instant::now() >= deadline => {

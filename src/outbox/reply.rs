@@ -1,5 +1,7 @@
 //! One attempt to answer in the chat. The text is rendered here, from the record and today's settings.
 
+use std::time::Instant;
+
 use jiff::SignedDuration;
 
 use super::{Outbox, line::Busy};
@@ -14,7 +16,7 @@ use crate::{
     },
     entropy,
     gateway::{Refusal, Sent},
-    metrics::{ByGateway, ByInstance},
+    metrics::label::{ByInstance, GatewayResult, Of},
     service::{Instance, Service, ServiceError, job::About},
     store::{Leased, Settlement, Take},
 };
@@ -38,7 +40,8 @@ pub(super) async fn send(
     let service = &outbox.service;
     let count = |result| {
         let gateway = instance.gateway.kind();
-        service.metrics.replies.get_or_create(&ByGateway { gateway, result }).inc();
+        let instance = Of(instance.config.id);
+        service.metrics.replies.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
     if service.now().duration_since(leased.since) > LATEST {
         count("too_late");
@@ -64,16 +67,18 @@ pub(super) async fn send(
         Err(Busy::Full) => return Ok(Settlement::Postpone { at: service.now() + SignedDuration::from_secs(1) }),
     };
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
+    let start = Instant::now();
     let sent = match instance.sending.send(request).await {
         Ok(response) => instance.gateway.sent(&response),
         Err(_) => Sent::Retry { after: None, why: "unreachable" },
     };
+    service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
     if !matches!(sent, Sent::Retry { .. }) {
         let refused_us = matches!(sent, Sent::Refused(Refusal::Unauthorized));
         if outbox.lines.note(number, service.now(), refused_us) {
             tracing::error!(instance = %number, "the gateway refuses us: the number may be logged out or banned");
         }
-        let open = ByInstance { instance: number.to_string() };
+        let open = ByInstance { instance: Of(number) };
         service.metrics.numbers_refused.get_or_create(&open).set(i64::from(refused_us));
     }
     Ok(match sent {

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         Command, Decision, Effect, Event, Partition, State, Subject, Verdict, Verification, decide, keys::Digest,
     },
-    metrics::Word,
+    metrics::label::{ByResult, Ended, Of},
     slots::Slot,
     store::{
         Change, Committed, Destination, Index, Job, JobId, Leased, RecordChange, RecordKey, StoreError, Stored, record,
@@ -74,6 +74,7 @@ impl Service {
                     if before.ended_at().is_none() {
                         self.count(&record);
                     }
+                    self.count_completion(&record, decision.verdict);
                     return Ok(Applied { verdict: decision.verdict, record, duplicate: false });
                 }
                 Committed::Duplicate => {
@@ -97,9 +98,7 @@ impl Service {
                 slot
             })
             .collect();
-        let committed = self.store.commit(&change).await.inspect_err(|_| {
-            self.metrics.store_errors.inc();
-        })?;
+        let committed = self.store.commit(&change).await?;
         if let Committed::Applied { leased } = &committed {
             for ((job, slot), leased) in change.jobs.into_iter().zip(slots).zip(leased) {
                 if let (Some(slot), true) = (slot, *leased) {
@@ -250,10 +249,22 @@ impl Service {
             State::Expired { .. } => "expired",
             State::Canceled { .. } => "canceled",
         };
-        self.metrics.verifications.get_or_create(&Word { result }).inc();
+        let ended = Ended { instance: Of(record.instance), otp_type: "link", result };
+        self.metrics.verifications.get_or_create(&ended).inc();
         if let State::Verified { at, .. } = record.state {
             let elapsed = Duration::try_from(at.duration_since(record.created_at)).unwrap_or_default();
             self.metrics.time_to_verification_seconds.observe(elapsed.as_secs_f64());
         }
+    }
+
+    /// Counts what became of the link in the reply.
+    fn count_completion(&self, record: &Verification, verdict: Verdict) {
+        let result = match verdict {
+            Verdict::Completed => "completed",
+            Verdict::Redeemed => "redeemed",
+            Verdict::Disputed => "disputed",
+            _ => return,
+        };
+        self.metrics.completions.get_or_create(&ByResult { instance: Of(record.instance), result }).inc();
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         verification::Completion,
     },
     entropy,
+    metrics::label::{ByPage, Of},
     store::{RecordKey, Stored},
 };
 
@@ -54,9 +55,14 @@ impl Service {
         Ok(self.recognise(handle, Kind::Handle).await?.1)
     }
 
+    /// Counts a look at a page, `start` or `reply`.
+    pub fn looked_at(&self, record: &Verification, page: &'static str) {
+        self.metrics.links_opened.get_or_create(&ByPage { instance: Of(record.instance), page }).inc();
+    }
+
     pub async fn open(&self, token: &Token) -> Result<Opened, ServiceError> {
         let (_, record) = self.recognise(token, Kind::Link).await?;
-        self.metrics.links_opened.inc();
+        self.looked_at(&record, "reply");
         let completion = match &record.state {
             State::Verified { completion, .. } => Some(completion),
             _ => None,

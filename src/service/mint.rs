@@ -15,6 +15,7 @@ use crate::{
         verification::Birth,
     },
     entropy,
+    metrics::label::{ByInstance, ByLimit, Of},
     store::{Change, Committed, Destination, Index, RecordChange, RecordKey, Reserve, StoreError, Take, record},
 };
 
@@ -57,6 +58,7 @@ impl Service {
                 match *taken {
                     Allowance::Allowed { remaining } => allowance = Some((take.quota, remaining)),
                     Allowance::Exhausted { retry_after } => {
+                        self.metrics.limited.get_or_create(&ByLimit { limit: "mint" }).inc();
                         return Err(ServiceError::RateLimited { retry_after, quota: take.quota });
                     }
                 }
@@ -75,7 +77,7 @@ impl Service {
             }
         }
         let record = self.create(instance, input, id).await?;
-        self.metrics.links_minted.inc();
+        self.metrics.links_minted.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();
         Ok(Minted { record, allowance })
     }
 

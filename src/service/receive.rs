@@ -14,7 +14,7 @@ use crate::{
         quota::{Allowance, Quota},
     },
     gateway::Event,
-    metrics::Word,
+    metrics::label::{ByLimit, ByReason, Of},
     store::{Committed, Stored, Take},
 };
 
@@ -63,8 +63,20 @@ impl Service {
     /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
     pub async fn receive(&self, instance: &Instance, event: &Event) -> Result<Outcome, ServiceError> {
         let outcome = self.handle(instance, event).await?;
-        if let Outcome::Failed(reason) = outcome {
-            self.metrics.messages_refused.get_or_create(&Word { result: reason.as_str() }).inc();
+        let instance = Of(instance.config.id);
+        match outcome {
+            Outcome::Failed(reason) => {
+                let reason = reason.as_str();
+                self.metrics.attempts_failed.get_or_create(&ByReason { instance, reason }).inc();
+            }
+            Outcome::Expired => {
+                let reason = Reason::CodeExpired.as_str();
+                self.metrics.attempts_failed.get_or_create(&ByReason { instance, reason }).inc();
+            }
+            _ => {}
+        }
+        if let word @ ("code_unknown" | "no_code") = outcome.as_str() {
+            self.metrics.messages_unmatched.get_or_create(&ByReason { instance, reason: word }).inc();
         }
         Ok(outcome)
     }
@@ -94,6 +106,7 @@ impl Service {
         let guesses = instance.config.limits.guesses.map(|quota| guess_take(&from, quota));
         let found = self.store.find(guesses.as_ref(), &digests).await?;
         if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
+            self.metrics.limited.get_or_create(&ByLimit { limit: "guesses" }).inc();
             return Ok(Outcome::Failed(Reason::RateLimited));
         }
         let known = found.records.into_iter().zip(&digests).filter_map(|(stored, (_, digest))| {
@@ -172,7 +185,11 @@ impl Service {
     async fn may_reply_failure(&self, instance: &Instance, from: &From<'_>) -> Result<bool, ServiceError> {
         let Some(quota) = instance.config.limits.failure_replies else { return Ok(true) };
         let bucket = format!("failures:{}", from.identity.hex());
-        self.allows(Take { partition: from.partition, bucket, quota }).await
+        let allowed = self.allows(Take { partition: from.partition, bucket, quota }).await?;
+        if !allowed {
+            self.metrics.limited.get_or_create(&ByLimit { limit: "failure_replies" }).inc();
+        }
+        Ok(allowed)
     }
 
     async fn allows(&self, take: Take) -> Result<bool, ServiceError> {

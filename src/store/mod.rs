@@ -6,6 +6,7 @@
 
 pub mod changes;
 pub mod embedded;
+pub mod measured;
 pub mod record;
 pub mod redis;
 
@@ -130,6 +131,16 @@ impl Destination {
             Some(b't') => 64,
             Some(b'r') => 1,
             _ => 8,
+        }
+    }
+
+    /// The word for what goes there.
+    pub fn kind(&self) -> &'static str {
+        match self.0.as_bytes().first() {
+            Some(b't') => "timer",
+            Some(b'r') => "reply",
+            Some(b'c') => "callback",
+            _ => "other",
         }
     }
 }
@@ -285,6 +296,18 @@ pub enum StoreError {
     Unfit(String),
 }
 
+impl StoreError {
+    /// The word for metrics.
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Full => "full",
+            Self::Broken(_) => "broken",
+            Self::Unfit(_) => "unfit",
+        }
+    }
+}
+
 /// Durable state behind one process or many.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -293,6 +316,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Rings when a record is written, by this process or, soon after, by another on the same store.
     fn changes(&self) -> &Arc<Changes>;
+
+    /// How far this host's clock is ahead of the store's, in milliseconds.
+    fn skew_millis(&self) -> i64;
 
     async fn load(&self, key: RecordKey) -> Result<Option<Stored>, StoreError>;
 

@@ -70,6 +70,10 @@ impl Store for EmbeddedStore {
         &self.changes
     }
 
+    fn skew_millis(&self) -> i64 {
+        self.time.skew_millis()
+    }
+
     async fn load(&self, key: RecordKey) -> Result<Option<Stored>, StoreError> {
         let now = self.time.millis();
         self.readers.run(move |connection| query::record(connection, now, key)).await

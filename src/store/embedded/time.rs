@@ -25,6 +25,11 @@ impl Time {
         self.last.fetch_max(wall, Ordering::AcqRel).max(wall)
     }
 
+    /// Negative while the wall clock catches up with where it was before it went back.
+    pub(super) fn skew_millis(&self) -> i64 {
+        self.clock.wall().as_millisecond() - self.millis()
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         from_millis(self.millis())
     }

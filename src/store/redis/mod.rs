@@ -55,11 +55,6 @@ impl RedisStore {
         Ok(Self { connection, lane, time: StoreTime::new(clock), wake })
     }
 
-    /// How far this host's clock is from the store's, in milliseconds.
-    pub fn skew_millis(&self) -> i64 {
-        self.time.skew_millis()
-    }
-
     async fn one<T: redis::FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
         let mut pipeline = redis::Pipeline::with_capacity(1);
         let mut values = self.connection.run(pipeline.add_command(cmd.clone())).await?;
@@ -92,6 +87,10 @@ impl Store for RedisStore {
 
     fn changes(&self) -> &Arc<Changes> {
         self.wake.changes()
+    }
+
+    fn skew_millis(&self) -> i64 {
+        self.time.skew_millis()
     }
 
     async fn load(&self, at: RecordKey) -> Result<Option<Stored>, StoreError> {

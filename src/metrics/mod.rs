@@ -1,0 +1,271 @@
+//! Every metric: its labels as closed words, its help beside it.
+//!
+//! Series that an alert adds up exist from the start ([`Metrics::know`]): a counter that appears with its first
+//! event would hide that event from `increase()`.
+
+pub mod label;
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{
+        MetricType, TypedMetric,
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use self::label::{
+    Build, ByGateway, ByInstance, ByKind, ByLimit, ByOperation, ByPage, ByReason, ByResult, ByRoute, ByVersion, Ended,
+    GatewayReason, GatewayResult, KindReason, Known, Of, OperationCause, Reloaded, RouteStatus,
+};
+use crate::domain::{InstanceId, Reason};
+
+/// A gauge of seconds.
+pub type Seconds = Gauge<f64, AtomicU64>;
+
+/// One family, for lists of what there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// As registered: counters are exposed with `_total`, histograms with `_bucket`, `_sum` and `_count`.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])* $name:ident: $kind:ty = $make:expr,)*) => {
+        /// All families. A field's doc comment is its help text.
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])* pub $name: $kind,)*
+        }
+
+        impl Metrics {
+            /// What there is to see, in order of appearance.
+            pub const ENTRIES: &[Entry] = &[$(Entry {
+                name: concat!("countersign_", stringify!($name)),
+                kind: kind(<$kind as TypedMetric>::TYPE),
+                help: concat!($($help),*).trim_ascii(),
+            }),*];
+
+            pub fn new() -> Arc<Self> {
+                let mut registry = Registry::with_prefix("countersign");
+                $(
+                    let $name: $kind = $make;
+                    // The registry ends each help with a full stop of its own.
+                    registry.register(stringify!($name), concat!($($help),*).trim().trim_end_matches('.'), $name.clone());
+                )*
+                Arc::new(Self { registry, $($name,)* })
+            }
+        }
+    };
+}
+
+const fn kind(of: MetricType) -> &'static str {
+    match of {
+        MetricType::Counter => "counter",
+        MetricType::Histogram => "histogram",
+        _ => "gauge",
+    }
+}
+
+/// 0.5 ms to 4.8 s: what a store or a request of our own takes.
+fn brief() -> Histogram {
+    Histogram::new(exponential_buckets(0.0005, 2.5, 11))
+}
+
+/// 5 ms to 12 s: what somebody else's server takes, up to our deadline.
+fn remote() -> Histogram {
+    Histogram::new(exponential_buckets(0.005, 2.2, 11))
+}
+
+metrics! {
+    /// Links minted.
+    links_minted: Family<ByInstance, Counter> = Family::default(),
+    /// Pages that were looked at: `start`, where a person begins, and `reply`, the link in the reply. Robots look too.
+    links_opened: Family<ByPage, Counter> = Family::default(),
+    /// Taps on the button of the start page.
+    links_clicked: Family<ByInstance, Counter> = Family::default(),
+    /// Verifications that ended, by type and last state; `expired` was never used in time.
+    verifications: Family<Ended, Counter> = Family::default(),
+    /// Seconds from mint to the matching message.
+    time_to_verification_seconds: Histogram = Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+    /// What became of the link in the reply: `completed` by a tap, `redeemed` by the app, `disputed` by the person.
+    completions: Family<ByResult, Counter> = Family::default(),
+    /// Attempts to prove something that failed, by reason.
+    attempts_failed: Family<ByReason, Counter> = Family::default(),
+    /// Messages of people that belong to no verification: `code_unknown` holds a code nobody minted, `no_code` none.
+    messages_unmatched: Family<ByReason, Counter> = Family::default(),
+    /// Events in authenticated webhooks, by what became of them.
+    webhook_events: Family<GatewayResult, Counter> = Family::default(),
+    /// Webhooks that did not prove where they come from, by cause.
+    webhooks_rejected: Family<GatewayReason, Counter> = Family::default(),
+    /// Unix time of the last authenticated webhook of an instance; of the first start while there was none.
+    gateway_last_inbound_timestamp_seconds: Family<ByGateway, Seconds> = Family::default(),
+    /// Attempts to send a reply, by result.
+    replies: Family<GatewayResult, Counter> = Family::default(),
+    /// Seconds a gateway took to take a message from us.
+    reply_seconds: Histogram = remote(),
+    /// Numbers whose gateway refuses our credentials (1): logged out, banned, or a wrong token.
+    numbers_refused: Family<ByInstance, Gauge> = Family::default(),
+    /// Attempts to deliver a callback, by result: `delivered`, `gone`, `status_3xx` to `status_5xx`, or why there was no answer.
+    callback_attempts: Family<ByResult, Counter> = Family::default(),
+    /// Seconds a receiver took to answer an attempt.
+    callback_attempt_seconds: Histogram = remote(),
+    /// Seconds from the event to its delivered callback, all attempts together.
+    callback_delivery_seconds: Histogram = Histogram::new(exponential_buckets(0.01, 4.0, 12)),
+    /// Jobs that wait, now or for later, by kind. The same on every replica: take the maximum.
+    queue_depth: Family<ByKind, Gauge> = Family::default(),
+    /// Age of the oldest job that waits, since its event. The same on every replica: take the maximum.
+    queue_oldest_seconds: Family<ByKind, Seconds> = Family::default(),
+    /// How long the longest-due job has been due: work that nobody takes up. The same on every replica.
+    queue_lateness_seconds: Family<ByKind, Seconds> = Family::default(),
+    /// Jobs in the hands of this process.
+    jobs_in_flight: Family<ByKind, Gauge> = Family::default(),
+    /// Jobs given up, by kind and reason; callbacks can be replayed for a week.
+    jobs_dead: Family<KindReason, Counter> = Family::default(),
+    /// Jobs whose lease ran out while this process worked on them; what they sent may be sent again.
+    leases_lost: Family<ByKind, Counter> = Family::default(),
+    /// Requests and messages beyond a limit, by limit.
+    limited: Family<ByLimit, Counter> = Family::default(),
+    /// Seconds the store took, by operation.
+    store_request_seconds: Family<ByOperation, Histogram> = Family::new_with_constructor(brief),
+    /// Requests to the store that failed, by operation and cause.
+    store_errors: Family<OperationCause, Counter> = Family::default(),
+    /// Seconds this host's clock is ahead of the store's.
+    clock_offset_seconds: Seconds = Seconds::default(),
+    /// Requests on the public listener, by route template and class of status.
+    http_requests: Family<RouteStatus, Counter> = Family::default(),
+    /// Seconds from a request's head to its answer, by route template.
+    http_request_seconds: Family<ByRoute, Histogram> = Family::new_with_constructor(brief),
+    /// Whether this process asks for requests (1): its store takes writes and it is not stopping.
+    ready: Gauge = Gauge::default(),
+    /// Replicas alive, by version, as the store knows them. The same on every replica: take the maximum.
+    replicas: Family<ByVersion, Gauge> = Family::default(),
+    /// Reloads of the configuration: `applied`, `refused` (the old one stays), `unchanged`.
+    config_reloads: Family<Reloaded, Counter> = Family::default(),
+    /// Whether the configuration in the file is the one in use (1), or was refused (0).
+    config_current: Gauge = Gauge::default(),
+    /// Unix time at which the configuration in use was read.
+    config_read_timestamp_seconds: Seconds = Seconds::default(),
+    /// The configured instances, always 1: name, gateway, and whether they take requests.
+    instance_info: Family<Known, Gauge> = Family::default(),
+    /// What runs here, always 1.
+    build_info: Family<Build, Gauge> = Family::default(),
+    /// Unix time of this process's start.
+    start_time_seconds: Seconds = Seconds::default(),
+}
+
+/// What a verification of each type can end as.
+const ENDS: &[(&str, &str)] = &[
+    ("link", "verified"),
+    ("link", "failed"),
+    ("link", "expired"),
+    ("link", "canceled"),
+    ("code", "validated"),
+    ("code", "failed"),
+    ("code", "expired"),
+    ("code", "canceled"),
+];
+
+impl Metrics {
+    /// The exposition format.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        encode(&mut out, &self.registry).expect("writing to a string does not fail");
+        out
+    }
+
+    /// Lets the series of an instance begin at zero.
+    pub fn know(&self, instance: InstanceId, gateway: &'static str) {
+        let instance = Of(instance);
+        drop(self.links_minted.get_or_create(&ByInstance { instance }));
+        drop(self.links_clicked.get_or_create(&ByInstance { instance }));
+        drop(self.numbers_refused.get_or_create(&ByInstance { instance }));
+        for page in ["start", "reply"] {
+            drop(self.links_opened.get_or_create(&ByPage { instance, page }));
+        }
+        for &(otp_type, result) in ENDS {
+            drop(self.verifications.get_or_create(&Ended { instance, otp_type, result }));
+        }
+        for result in ["completed", "redeemed", "disputed"] {
+            drop(self.completions.get_or_create(&ByResult { instance, result }));
+        }
+        for reason in Reason::ALL {
+            drop(self.attempts_failed.get_or_create(&ByReason { instance, reason: reason.as_str() }));
+        }
+        for reason in ["code_unknown", "no_code"] {
+            drop(self.messages_unmatched.get_or_create(&ByReason { instance, reason }));
+        }
+        for result in ["verified", "repeated", "duplicate", "malformed"] {
+            drop(self.webhook_events.get_or_create(&GatewayResult { instance, gateway, result }));
+        }
+        for result in ["sent", "retried", "unauthorized"] {
+            drop(self.replies.get_or_create(&GatewayResult { instance, gateway, result }));
+        }
+        for result in ["delivered", "status_4xx", "status_5xx", "connect", "timeout"] {
+            drop(self.callback_attempts.get_or_create(&ByResult { instance, result }));
+        }
+    }
+
+    /// Forgets what is only known of instances that are configured.
+    pub fn forget(&self, instance: InstanceId, gateway: &'static str) {
+        let instance = Of(instance);
+        self.gateway_last_inbound_timestamp_seconds.remove(&ByGateway { instance, gateway });
+        self.numbers_refused.remove(&ByInstance { instance });
+    }
+
+    /// Lets the series that belong to no instance begin at zero.
+    pub fn begin(&self, version: &'static str, store: &'static str, start: f64) {
+        self.build_info.get_or_create(&Build { version, store }).set(1);
+        self.start_time_seconds.set(start);
+        for kind in ["timer", "reply", "callback"] {
+            drop(self.leases_lost.get_or_create(&ByKind { kind }));
+            drop(self.jobs_in_flight.get_or_create(&ByKind { kind }));
+            drop(self.queue_depth.get_or_create(&ByKind { kind }));
+            drop(self.jobs_dead.get_or_create(&KindReason { kind, reason: "given_up" }));
+        }
+        for limit in ["mint", "guesses", "failure_replies", "authentication"] {
+            drop(self.limited.get_or_create(&ByLimit { limit }));
+        }
+        for result in ["applied", "refused", "unchanged"] {
+            drop(self.config_reloads.get_or_create(&Reloaded { result }));
+        }
+        for operation in ["commit", "probe"] {
+            drop(self.store_errors.get_or_create(&OperationCause { operation, cause: "unavailable" }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn helps_and_names_are_rendered() {
+        let metrics = Metrics::new();
+        let instance = InstanceId::from_random([7; 16]);
+        metrics.begin("1.2.3", "redis", 0.0);
+        metrics.know(instance, "waha");
+        let text = metrics.render();
+        let mut rendered = 0;
+        for Entry { name, kind, help } in Metrics::ENTRIES {
+            assert!(help.ends_with('.') && !help.ends_with("..") && !help.contains('\n'), "{name}: {help:?}");
+            // A family without a series is not rendered.
+            if text.contains(&format!("# TYPE {name} ")) {
+                rendered += 1;
+                assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} {kind} in {text}");
+                assert!(text.contains(&format!("# HELP {name} {help}\n")), "{name}: {help} in {text}");
+            }
+        }
+        assert!(rendered > 25, "{rendered} in {text}");
+        let minted = format!("countersign_links_minted_total{{instance=\"{instance}\"}} 0\n");
+        assert!(text.contains(&minted), "{text}");
+    }
+}

@@ -1,0 +1,122 @@
+//! A store that is watched: how long each operation takes, and why it fails.
+
+use std::{sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{
+    Admission, Change, Committed, Dead, Destination, Found, Index, JobId, Leased, Position, RecordKey, Reserve,
+    Settlement, Store, StoreError, Stored, Take, changes::Changes,
+};
+use crate::{
+    domain::{InstanceId, Partition, keys::Digest},
+    metrics::{
+        Metrics,
+        label::{ByOperation, OperationCause},
+    },
+};
+
+/// Any store, with its metrics.
+pub struct Measured {
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+}
+
+impl Measured {
+    pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
+        Self { store, metrics }
+    }
+
+    async fn watch<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let start = Instant::now();
+        let outcome = work.await;
+        let took = start.elapsed().as_secs_f64();
+        self.metrics.store_request_seconds.get_or_create(&ByOperation { operation }).observe(took);
+        if let Err(error) = &outcome {
+            let cause = error.cause();
+            self.metrics.store_errors.get_or_create(&OperationCause { operation, cause }).inc();
+        }
+        outcome
+    }
+}
+
+#[async_trait]
+impl Store for Measured {
+    fn now(&self) -> Timestamp {
+        self.store.now()
+    }
+
+    fn changes(&self) -> &Arc<Changes> {
+        self.store.changes()
+    }
+
+    fn skew_millis(&self) -> i64 {
+        self.store.skew_millis()
+    }
+
+    async fn load(&self, key: RecordKey) -> Result<Option<Stored>, StoreError> {
+        self.watch("load", self.store.load(key)).await
+    }
+
+    async fn find(&self, peek: Option<&Take>, codes: &[(Partition, Digest)]) -> Result<Found, StoreError> {
+        self.watch("find", self.store.find(peek, codes)).await
+    }
+
+    async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
+        self.watch("admit", self.store.admit(takes, reserve)).await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+        self.watch("commit", self.store.commit(change)).await
+    }
+
+    async fn due(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
+        self.watch("due", self.store.due()).await
+    }
+
+    async fn lease(
+        &self,
+        partition: Partition,
+        destination: &Destination,
+        limit: usize,
+    ) -> Result<Vec<Leased>, StoreError> {
+        self.watch("lease", self.store.lease(partition, destination, limit)).await
+    }
+
+    async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+        self.watch("settle", self.store.settle(leased, settlement)).await
+    }
+
+    async fn hold(&self, destination: &Destination, until: Timestamp) -> Result<(), StoreError> {
+        self.watch("hold", self.store.hold(destination, until)).await
+    }
+
+    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        self.watch("list", self.store.list(index, after, limit)).await
+    }
+
+    async fn dead(&self, instance: InstanceId, limit: usize) -> Result<Vec<Dead>, StoreError> {
+        self.watch("dead", self.store.dead(instance, limit)).await
+    }
+
+    async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError> {
+        self.watch("replay", self.store.replay(instance, partition, id)).await
+    }
+
+    async fn claim(&self, fingerprints: &[String]) -> Result<(), StoreError> {
+        self.watch("claim", self.store.claim(fingerprints)).await
+    }
+
+    async fn posture(&self) -> Result<Vec<String>, StoreError> {
+        self.watch("posture", self.store.posture()).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.watch("probe", self.store.probe()).await
+    }
+}
