@@ -158,14 +158,14 @@ impl Service {
         };
         Change {
             partition: before.id.partition(),
-            record: Some(RecordChange {
+            records: vec![RecordChange {
                 key,
                 expected: version,
                 bytes: decision.next.as_ref().map(|next| record::encode(&self.keys, next)),
                 retain_until: after.ended_at().unwrap_or(after.expires_at).max(now) + instance.config.retention,
                 indexes,
                 created_at: before.created_at,
-            }),
+            }],
             answers: incoming.map(|incoming| incoming.id),
             jobs,
             cancel: if ends { vec![job::expire_id(before.id)] } else { Vec::new() },
@@ -230,7 +230,7 @@ impl Service {
         let job = self.job(instance, job::reply_id(incoming.id), destination, None, &work);
         let change = Change {
             partition,
-            record: None,
+            records: Vec::new(),
             answers: Some(incoming.id),
             jobs: vec![job],
             cancel: Vec::new(),

@@ -123,14 +123,14 @@ impl Service {
         }
         Change {
             partition: record.id.partition(),
-            record: Some(RecordChange {
+            records: vec![RecordChange {
                 key,
                 expected: 0,
                 bytes: Some(record::encode(&self.keys, record)),
                 retain_until: record.expires_at + instance.config.retention,
                 indexes,
                 created_at: record.created_at,
-            }),
+            }],
             answers: None,
             jobs: vec![timer],
             cancel: Vec::new(),

@@ -50,8 +50,8 @@ pub struct Stored {
 pub struct Change {
     /// All of it lies in this partition.
     pub partition: Partition,
-    /// `None` when a message is answered that belongs to no record.
-    pub record: Option<RecordChange>,
+    /// Each once. None when a message is answered that belongs to no record.
+    pub records: Vec<RecordChange>,
     /// The gateway message that this change answers; a second one is a [`Committed::Duplicate`].
     pub answers: Option<Digest>,
     pub jobs: Vec<Job>,

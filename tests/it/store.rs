@@ -45,6 +45,7 @@ contract! {
         the_code_of_another_record_collides
         a_comparison_alone_keeps_the_version
         of_many_changes_at_once_one_is_applied
+        several_records_are_written_together_or_not_at_all
         a_change_is_late_from_its_first_invalid_moment_on
         a_message_is_answered_once
         the_first_reason_to_refuse_is_told

@@ -15,16 +15,16 @@ pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Resu
     {
         return Ok(Committed::Duplicate);
     }
-    if let Some(record) = &change.record
-        && let Some(refusal) = compare(connection, now, record)?
-    {
-        return Ok(refusal);
+    for record in &change.records {
+        if let Some(refusal) = compare(connection, now, record)? {
+            return Ok(refusal);
+        }
     }
     let time = from_millis(now);
     if change.valid_until.is_some_and(|until| time >= until) {
         return Ok(Committed::Late(time));
     }
-    if let Some(record) = &change.record {
+    for record in &change.records {
         write(connection, record)?;
     }
     if let Some(message) = change.answers {

@@ -245,21 +245,16 @@ impl RedisStore {
 
     fn commit_script(&self, change: &Change) -> Cmd {
         let partition = change.partition;
-        let nothing = RecordKey { id: VerificationId::from_bytes([0; 16]), code: None };
-        let record = change.record.as_ref();
-        let at = record.map_or(nothing, |record| record.key);
-        let locator = key::locator(&at);
-        let no_indexes = Vec::new();
-        let indexes = record.map_or(&no_indexes, |record| &record.indexes);
         let mut keys = vec![
-            key::record(partition, &locator),
-            if record.is_some() { key::uuid(at.id) } else { key::record(partition, "") },
             key::message(partition, change.answers),
             key::destinations(partition),
             key::jobs(partition),
             key::queue(partition, &Destination::timer()),
         ];
-        keys.extend(indexes.iter().map(|index| key::index(partition, index)));
+        for record in &change.records {
+            keys.extend([key::record(partition, &key::locator(&record.key)), key::uuid(record.key.id)]);
+            keys.extend(record.indexes.iter().map(|index| key::index(partition, index)));
+        }
         for job in &change.jobs {
             keys.push(key::queue(partition, &job.destination));
             keys.push(key::hold(partition, &job.destination));
@@ -269,16 +264,19 @@ impl RedisStore {
         cmd.arg(self.time.shift())
             .arg(millis(LEASE))
             .arg(if change.answers.is_some() { millis(MESSAGE_MEMORY) } else { 0 })
-            .arg(record.map_or(-1, |record| i64::try_from(record.expected).unwrap_or(i64::MAX)))
             .arg(change.valid_until.map_or(0, Timestamp::as_millisecond))
-            .arg(at.id.simple())
-            .arg(locator)
-            .arg(record.and_then(|record| record.bytes.as_deref()).unwrap_or_default())
-            .arg(record.map_or(0, |record| record.retain_until.as_millisecond()))
-            .arg(record.map_or(0, |record| record.created_at.as_millisecond()))
             .arg(millis(INDEX_MEMORY))
-            .arg(indexes.len())
+            .arg(change.records.len())
             .arg(change.jobs.len());
+        for record in &change.records {
+            cmd.arg(record.expected)
+                .arg(record.key.id.simple())
+                .arg(key::locator(&record.key))
+                .arg(record.bytes.as_deref().unwrap_or_default())
+                .arg(record.retain_until.as_millisecond())
+                .arg(record.created_at.as_millisecond())
+                .arg(record.indexes.len());
+        }
         for job in &change.jobs {
             cmd.arg(&job.id.0)
                 .arg(&job.destination.0)

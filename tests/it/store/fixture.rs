@@ -76,7 +76,7 @@ pub(super) fn stored(id: VerificationId, version: u64, bytes: &[u8]) -> Stored {
 pub(super) fn nothing(partition: Partition) -> Change {
     Change {
         partition,
-        record: None,
+        records: Vec::new(),
         answers: None,
         jobs: Vec::new(),
         cancel: Vec::new(),
@@ -96,7 +96,7 @@ pub(super) fn write(store: &dyn Store, key: RecordKey, expected: u64, bytes: &[u
         indexes: Vec::new(),
         created_at: now,
     };
-    Change { record: Some(record), ..nothing(key.id.partition()) }
+    Change { records: vec![record], ..nothing(key.id.partition()) }
 }
 
 /// Looks at version `expected` and writes no record.
@@ -107,7 +107,7 @@ pub(super) fn compare(store: &dyn Store, key: RecordKey, expected: u64) -> Chang
 }
 
 pub(super) fn record(change: &mut Change) -> &mut RecordChange {
-    change.record.as_mut().unwrap()
+    &mut change.records[0]
 }
 
 pub(super) fn list(change: &mut Change, index: &Index) {

@@ -103,6 +103,33 @@ pub(super) async fn of_many_changes_at_once_one_is_applied(store: &dyn Store, _:
     assert_eq!(jobs.into_iter().map(|job| job.body).collect::<Vec<_>>(), [winner.to_string().into_bytes()]);
 }
 
+pub(super) async fn several_records_are_written_together_or_not_at_all(store: &dyn Store, _: &Clock) {
+    let (old, counted, index) = (link(), link(), Index("together".to_owned()));
+    let [counted, new] = [counted, link()].map(|key| beside(key, old));
+    create(store, old, b"1").await;
+    create(store, counted, b"1").await;
+    let change = |counted_version| {
+        let mut change = write(store, new, 0, b"new");
+        list(&mut change, &index);
+        change.records.push(record(&mut write(store, old, 1, b"2")).clone());
+        change.records.push(record(&mut write(store, counted, counted_version, b"2")).clone());
+        change.jobs = vec![job("together")];
+        change
+    };
+    assert_eq!(store.commit(&change(7)).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.load(new).await.unwrap(), None);
+    assert_eq!(store.load(RecordKey { code: None, ..new }).await.unwrap(), None);
+    assert_eq!(store.load(old).await.unwrap(), Some(stored(old.id, 1, b"1")));
+    assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
+    applied(store.commit(&change(1)).await.unwrap());
+    assert_eq!(store.commit(&change(1)).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.load(old).await.unwrap(), Some(stored(old.id, 2, b"2")));
+    assert_eq!(store.load(counted).await.unwrap(), Some(stored(counted.id, 2, b"2")));
+    assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(new.id, 1, b"new")]);
+    let jobs = store.lease(old.id.partition(), &there(), 100).await.unwrap();
+    assert_eq!(jobs.len(), 1);
+}
+
 pub(super) async fn a_change_is_late_from_its_first_invalid_moment_on(store: &dyn Store, clock: &Clock) {
     let key = link();
     let end = at(store, 60);
@@ -211,7 +238,12 @@ pub(super) async fn a_forgotten_record_makes_room(store: &dyn Store, _: &Clock) 
 
 /// Another record that drew the same code. A code names its partition, so they share that, too.
 fn twin(key: RecordKey) -> RecordKey {
-    let mut bytes = *id().as_bytes();
-    bytes[15] = key.id.as_bytes()[15];
+    beside(RecordKey { id: id(), ..key }, key)
+}
+
+/// `key` moved to the partition of `other`.
+fn beside(key: RecordKey, other: RecordKey) -> RecordKey {
+    let mut bytes = *key.id.as_bytes();
+    bytes[15] = other.id.as_bytes()[15];
     RecordKey { id: VerificationId::from_bytes(bytes), ..key }
 }
