@@ -64,10 +64,10 @@ pub struct Change {
 }
 
 impl Change {
-    /// The record whose waiters must hear of this; a new one has none.
-    pub(crate) fn changed(&self) -> Option<VerificationId> {
-        let record = self.record.as_ref()?;
-        (record.expected > 0 && record.bytes.is_some()).then_some(record.key.id)
+    /// The records whose waiters must hear of this; a new one has none.
+    pub(crate) fn changed(&self) -> Vec<VerificationId> {
+        let changed = self.records.iter().filter(|record| record.expected > 0 && record.bytes.is_some());
+        changed.map(|record| record.key.id).collect()
     }
 }
 

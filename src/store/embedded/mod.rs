@@ -107,8 +107,10 @@ impl Store for EmbeddedStore {
         let change = change.clone();
         let changed = change.changed();
         let committed = self.writer.run(move |connection, now| commit::commit(connection, now, &change)).await?;
-        if let (Committed::Applied { .. }, Some(id)) = (&committed, changed) {
-            self.changes.ring(id);
+        if let Committed::Applied { .. } = &committed {
+            for id in changed {
+                self.changes.ring(id);
+            }
         }
         Ok(committed)
     }

@@ -150,7 +150,7 @@ impl Store for RedisStore {
         self.time.observe(now);
         match word.as_str() {
             "applied" => {
-                if let Some(id) = change.changed() {
+                for id in change.changed() {
                     self.wake.tell(id);
                 }
                 let leased = answer.map(reply::<i64>).map(|flag| Ok(flag? == 1)).collect::<Result<_, StoreError>>()?;
