@@ -17,6 +17,7 @@ use crate::{
         InstanceId, Partition,
         keys::sha256,
         quota::{Allowance, Quota},
+        token::Token,
     },
     metrics::label::ByLimit,
     service::{Denied, Instance},
@@ -50,7 +51,12 @@ fn bearer(request: &HttpRequest) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-async fn refuse(app: &App, request: &HttpRequest) -> Problem {
+/// The bearer, when it has the form of a token that reads the state of one verification.
+pub(super) fn poll_token(request: &HttpRequest) -> Option<Token> {
+    bearer(request)?.parse().ok()
+}
+
+pub(super) async fn refuse(app: &App, request: &HttpRequest) -> Problem {
     let address = client_address(request, &app.trusted_proxies).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let name = network_of(address).to_string();
     let partition = Partition::of(sha256(name.as_bytes())[0]);

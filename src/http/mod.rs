@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod body;
+mod events;
 mod limits;
 pub mod operator;
 mod pages;
@@ -21,7 +22,7 @@ use actix_web::{
 };
 use ipnet::IpNet;
 
-use self::route::{Entry, get, look, nothing, post};
+use self::route::{Entry, get, look, nothing, options, post};
 use crate::service::Service;
 
 /// What handlers of the public listener need.
@@ -39,6 +40,8 @@ pub const ROUTES: &[Entry] = &[
     post("/api/otp/v2/{instance}/generate-link",         || to(api::generate_link)),
     get( "/api/otp/v2/{instance}/requests",              || to(api::list)),
     get( "/api/otp/v2/{instance}/requests/{uuid}",       || to(api::get)),
+    get( "/api/otp/v2/{instance}/requests/{uuid}/events", || to(events::events)),
+    options("/api/otp/v2/{instance}/requests/{uuid}/events", || to(events::preflight)),
     post("/api/otp/v2/{instance}/requests/{uuid}/cancel", || to(api::cancel)),
     post("/api/otp/v2/{instance}/redeem",                || to(api::redeem)),
     get( "/api/otp/v2/{instance}/callbacks",             || to(api::dead_callbacks)),

@@ -25,6 +25,11 @@ pub(super) const fn post(path: &'static str, answer: fn() -> Route) -> Entry {
     Entry { methods: "POST", path, answer }
 }
 
+/// For pages of other origins, which ask before they send a bearer.
+pub(super) const fn options(path: &'static str, answer: fn() -> Route) -> Entry {
+    Entry { methods: "OPTIONS", path, answer }
+}
+
 /// GET and HEAD, for what browsers and robots look at.
 pub(super) const fn look(path: &'static str, answer: fn() -> Route) -> Entry {
     Entry { methods: "GET, HEAD", path, answer }

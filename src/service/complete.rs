@@ -60,6 +60,11 @@ impl Service {
         self.metrics.links_opened.get_or_create(&ByPage { instance: Of(record.instance), page }).inc();
     }
 
+    /// The record that a token of this kind opens.
+    pub async fn by_token(&self, token: &Token, kind: Kind) -> Result<Verification, ServiceError> {
+        Ok(self.recognise(token, kind).await?.1)
+    }
+
     pub async fn open(&self, token: &Token) -> Result<Opened, ServiceError> {
         let (_, record) = self.recognise(token, Kind::Link).await?;
         self.looked_at(&record, "reply");

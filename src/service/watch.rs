@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+
 use super::{Service, ServiceError};
 use crate::{
     domain::{Verification, VerificationId},
@@ -20,6 +22,8 @@ pub struct Watched {
     record: Verification,
     version: u64,
     status: &'static str,
+    /// Somebody has rung, and the record was not read since.
+    rung: bool,
 }
 
 impl Service {
@@ -31,7 +35,7 @@ impl Service {
         })?;
         let (stored, record) = self.load(RecordKey { id, code: None }).await?;
         let (key, status) = (self.key_of(&record), record.status(self.now()));
-        Ok(Watched { service: Arc::clone(self), watch, key, record, version: stored.version, status })
+        Ok(Watched { service: Arc::clone(self), watch, key, record, version: stored.version, status, rung: false })
     }
 }
 
@@ -46,6 +50,11 @@ impl Watched {
         self.record.status(self.service.now())
     }
 
+    /// Whether nothing more will come of the verification itself.
+    pub fn has_ended(&self) -> bool {
+        self.record.ended_at().is_some() || self.service.now() >= self.record.expires_at
+    }
+
     /// Waits until the record has been written again, or its time is over. A store that is away for a while
     /// only makes it take longer. An error ends the wait: the record is gone, or the process is stopping.
     ///
@@ -57,26 +66,33 @@ impl Watched {
                 self.status = self.record.status(now);
                 return Ok(());
             }
-            let mut patience = LOOK.mul_f64(0.9 + 0.2 * entropy::fraction());
-            if self.status == "pending"
-                && let Ok(left) = Duration::try_from(self.record.expires_at.duration_since(now))
-            {
-                // A little late rather than a little early, which would mean to look twice.
-                patience = patience.min(left + Duration::from_millis(5));
-            }
-            if let Ok(false) = tokio::time::timeout(patience, self.watch.rung()).await {
+            if !self.rung && !self.wait(now).await {
                 return Err(stopping());
             }
+            self.rung = true;
             match self.service.load(self.key).await {
                 Ok((stored, record)) if stored.version != self.version => {
+                    self.rung = false;
                     self.status = record.status(self.service.now());
                     (self.version, self.record) = (stored.version, record);
                     return Ok(());
                 }
-                Ok(_) | Err(ServiceError::Store(StoreError::Unavailable(_) | StoreError::Full)) => {}
+                Ok(_) | Err(ServiceError::Store(StoreError::Unavailable(_) | StoreError::Full)) => self.rung = false,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Until somebody rings or it is time to look. `false`: the process is ending.
+    async fn wait(&mut self, now: Timestamp) -> bool {
+        let mut patience = LOOK.mul_f64(0.9 + 0.2 * entropy::fraction());
+        if self.status == "pending"
+            && let Ok(left) = Duration::try_from(self.record.expires_at.duration_since(now))
+        {
+            // A little late rather than a little early, which would mean to look twice.
+            patience = patience.min(left + Duration::from_millis(5));
+        }
+        tokio::time::timeout(patience, self.watch.rung()).await.unwrap_or(true)
     }
 }
 

@@ -4,6 +4,7 @@
 mod api;
 mod app;
 mod callbacks;
+mod events;
 mod fakes;
 mod flow;
 mod gateways;

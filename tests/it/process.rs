@@ -18,16 +18,16 @@ use crate::{
 };
 
 /// A real `serve`.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    base: String,
+    pub(crate) base: String,
     client: Egress,
     output: Arc<Mutex<Vec<u8>>>,
     _config: tempfile::NamedTempFile,
 }
 
 impl Process {
-    async fn start(world: &World) -> Self {
+    pub(crate) async fn start(world: &World) -> Self {
         let (port, operator) = (free_port(), free_port());
         let config = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(config.path(), world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}")))
@@ -59,7 +59,7 @@ impl Process {
         }
     }
 
-    async fn mint(&self, body: Value) -> Option<Answer> {
+    pub(crate) async fn mint(&self, body: Value) -> Option<Answer> {
         let request = http::Request::post(format!("{}/api/otp/v2/{WAHA}/generate-link", self.base))
             .header("authorization", format!("Bearer {TOKEN}"))
             .header("content-type", "application/json")
@@ -68,7 +68,7 @@ impl Process {
         self.client.send(request).await.ok().map(Answer::from).filter(|answer| answer.status == 200)
     }
 
-    async fn says(&self, number: &str, id: &str, text: &str) -> bool {
+    pub(crate) async fn says(&self, number: &str, id: &str, text: &str) -> bool {
         let now = countersign::clock::Clock::default().wall().as_second();
         let request = signed_waha(&self.base, &message(number, id, text, now));
         self.client.send(request).await.is_ok_and(|response| response.status().as_u16() == 200)

@@ -1,0 +1,204 @@
+//! Waiting for news of one verification: as a stream of events, or with one long request.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web::{Bytes, Data, Path, Query},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{App, auth, problem::Problem, view};
+use crate::{
+    domain::{Verification, VerificationId, time::rfc3339, token::Kind},
+    service::{FieldFault, Instance, Service, ServiceError, Watched, callback},
+};
+
+/// Proxies take a silent stream for a dead one.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// What a client that lost the stream waits before it asks again.
+const RECONNECT_MS: u32 = 2_000;
+/// Longest `wait`: below the idle time of usual proxies.
+const LONGEST: u64 = 55;
+
+/// What the caller may see.
+#[derive(Clone)]
+enum Scope {
+    /// API token: everything that one request shows.
+    Everything(Arc<Instance>),
+    /// Poll token: how it stands, and nothing of the person.
+    State,
+}
+
+#[derive(Deserialize)]
+pub(super) struct EventsQuery {
+    wait: Option<String>,
+}
+
+/// `GET …/requests/{uuid}/events`
+pub(super) async fn events(
+    app: Data<App>,
+    path: Path<(String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let answer = follow(&app, &path, &request).await;
+    let mut response = answer.unwrap_or_else(|problem| actix_web::ResponseError::error_response(&problem));
+    open_to_pages(&mut response);
+    Ok(response)
+}
+
+/// `OPTIONS …/requests/{uuid}/events`: the app's own page may wait here with a poll token.
+pub(super) async fn preflight() -> HttpResponse {
+    let mut response = HttpResponse::NoContent()
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET"))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, last-event-id"))
+        .insert_header((header::ACCESS_CONTROL_MAX_AGE, "86400"))
+        .finish();
+    open_to_pages(&mut response);
+    response
+}
+
+/// No cookie has a say here, so any page may read what its bearer opens.
+fn open_to_pages(response: &mut HttpResponse) {
+    let any = header::HeaderValue::from_static("*");
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+}
+
+async fn follow(
+    app: &App,
+    (instance, uuid): &(String, String),
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let (scope, id) = admitted(app, request, instance, uuid).await?;
+    let wait = wait(request)?;
+    let watched = app.service.watch(id).await?;
+    if let Scope::Everything(instance) = &scope
+        && watched.record().instance != instance.config.id
+    {
+        return Err(Problem::not_found());
+    }
+    let viewer = Viewer { service: Arc::clone(&app.service), scope };
+    match wait {
+        Some(wait) => Ok(long_poll(&viewer, watched, wait).await),
+        None => Ok(stream(viewer, watched, request)),
+    }
+}
+
+/// How long a long-poll may take; `None` asks for a stream.
+fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
+    let query = Query::<EventsQuery>::from_query(request.query_string());
+    let wait = query.map_or_else(|_| Some(String::new()), |query| query.into_inner().wait);
+    let Some(text) = wait else { return Ok(None) };
+    match text.parse() {
+        Ok(seconds) if seconds <= LONGEST => Ok(Some(Duration::from_secs(seconds))),
+        _ => {
+            let detail = format!("expected, once, a whole number of seconds from 0 to {LONGEST}");
+            Err(ServiceError::Invalid(vec![FieldFault { field: "wait".to_owned(), detail }]).into())
+        }
+    }
+}
+
+/// Whose request this is. A poll token opens its own verification; everything else must be an API token.
+async fn admitted(
+    app: &App,
+    request: &HttpRequest,
+    instance: &str,
+    uuid: &str,
+) -> Result<(Scope, VerificationId), Problem> {
+    let id = uuid.parse::<VerificationId>();
+    if let (Some(token), Ok(id)) = (auth::poll_token(request), &id)
+        && token.id() == *id
+    {
+        return match app.service.by_token(&token, Kind::Poll).await {
+            Ok(record) if instance.parse() == Ok(record.instance) => Ok((Scope::State, *id)),
+            Ok(_) | Err(ServiceError::NotFound) => Err(auth::refuse(app, request).await),
+            Err(error) => Err(error.into()),
+        };
+    }
+    let caller = auth::caller(app, request, instance).await?;
+    Ok((Scope::Everything(caller.instance), id.map_err(|_| Problem::not_found())?))
+}
+
+struct Viewer {
+    service: Arc<Service>,
+    scope: Scope,
+}
+
+impl Viewer {
+    fn view(&self, record: &Verification) -> Value {
+        match &self.scope {
+            Scope::Everything(instance) => view::full(&self.service, instance, record),
+            Scope::State => json!({
+                "uuid": record.id,
+                "status": record.status(self.service.now()),
+                "expires_at": rfc3339(record.expires_at),
+                "completion": { "mode": record.mode().as_str(), "state": callback::completion_state(record) },
+            }),
+        }
+    }
+}
+
+/// Answers when something has changed, at once when nothing more will, and at the latest after `wait`.
+async fn long_poll(viewer: &Viewer, mut watched: Watched, wait: Duration) -> HttpResponse {
+    let deadline = tokio::time::Instant::now() + wait;
+    let first = viewer.view(watched.record());
+    let mut now = first.clone();
+    while now == first && !watched.has_ended() {
+        // A record that is gone, or a process that stops, ends the wait as time does: with what was last seen.
+        let Ok(Ok(())) = tokio::time::timeout_at(deadline, watched.changed()).await else { break };
+        now = viewer.view(watched.record());
+    }
+    view::success("OTP request", &now)
+}
+
+/// One event for each change that the caller may see, until nothing more will come.
+fn stream(viewer: Viewer, watched: Watched, request: &HttpRequest) -> HttpResponse {
+    // An `EventSource` comes back after every end; 204 tells it that the end was the end.
+    if watched.has_ended() && request.headers().contains_key("last-event-id") {
+        return HttpResponse::new(StatusCode::NO_CONTENT);
+    }
+    let first = Some(Following { viewer, watched, shown: Value::Null, count: 0 });
+    let body = futures_util::stream::unfold(first, async |state| {
+        let mut state = state?;
+        let chunk = state.next().await?;
+        let next = if state.watched.has_ended() && state.is_shown() { None } else { Some(state) };
+        Some((Ok::<_, actix_web::Error>(chunk), next))
+    });
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        // nginx would keep the events until its buffer is full.
+        .insert_header(("x-accel-buffering", "no"))
+        .streaming(body)
+}
+
+/// A stream that is under way.
+struct Following {
+    viewer: Viewer,
+    watched: Watched,
+    shown: Value,
+    count: u32,
+}
+
+impl Following {
+    fn is_shown(&self) -> bool {
+        self.viewer.view(self.watched.record()) == self.shown
+    }
+
+    /// `None`: the record is gone, or the process stops. Clients ask again, elsewhere.
+    async fn next(&mut self) -> Option<Bytes> {
+        while self.is_shown() {
+            match tokio::time::timeout(HEARTBEAT, self.watched.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => return Some(Bytes::from_static(b": still waiting\n\n")),
+            }
+        }
+        self.shown = self.viewer.view(self.watched.record());
+        self.count += 1;
+        let retry = if self.count == 1 { format!("retry: {RECONNECT_MS}\n") } else { String::new() };
+        Some(Bytes::from(format!("{retry}id: {}\nevent: status\ndata: {}\n\n", self.count, self.shown)))
+    }
+}
