@@ -42,7 +42,7 @@ pub(super) fn serve(text: &str) -> Result<ExitCode, Failure> {
 pub(super) fn check(text: &str) -> Result<ExitCode, Failure> {
     let (config, instances) = assemble(text)?;
     println!("the configuration is good: {} instance(s), public at {}", config.instances.len(), config.public_url);
-    for instance in instances.iter() {
+    for instance in instances.all() {
         println!(
             "  {} {}: {}, webhooks proved by {}, at {}",
             instance.config.id,

@@ -97,7 +97,7 @@ async fn by_handle(app: &App, handle: &str) -> Result<Option<(std::sync::Arc<Ins
         Err(ServiceError::NotFound) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    Ok(app.service.instances.get(record.instance).cloned().map(|instance| (instance, record)))
+    Ok(app.service.instances.get(record.instance).map(|instance| (instance, record)))
 }
 
 /// `GET /o/{token}`: shows, and changes nothing, however many robots look.
@@ -130,7 +130,7 @@ pub(super) async fn open(app: Data<App>, token: Path<String>) -> Result<HttpResp
         form_field: &opened.form_field,
         dispute: format!("/o/{token}/dispute"),
     };
-    let target = target(instance, &opened.record);
+    let target = target(&instance, &opened.record);
     Ok(html(StatusCode::OK, &page, target.as_ref()))
 }
 

@@ -45,16 +45,16 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
         let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).unwrap_or_default();
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
-    heard(&app, instance);
+    heard(&app, &instance);
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
-                handle(&app, instance, event).await?;
+                handle(&app, &instance, event).await?;
             }
         }
         // The gateway would only repeat it.
         Err(error) => {
-            count(&app, instance, "malformed");
+            count(&app, &instance, "malformed");
             tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "an authenticated webhook was not understood");
         }
     }

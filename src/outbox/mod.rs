@@ -140,7 +140,7 @@ impl Outbox {
 
     async fn attempt(&self, leased: &Leased) -> Result<Settlement, ServiceError> {
         let now = self.service.now();
-        let Some(instance) = self.service.instances.get(leased.instance).map(Arc::clone) else {
+        let Some(instance) = self.service.instances.get(leased.instance) else {
             let given_up = now.duration_since(leased.since) > UNKNOWN_INSTANCE_LIFE;
             let note = Reason::InstanceRemoved.to_string();
             return Ok(if given_up {

@@ -124,7 +124,7 @@ impl Service {
     /// The instance that a hosted link belongs to.
     pub async fn instance_of(&self, token: &Token) -> Result<std::sync::Arc<Instance>, ServiceError> {
         let (_, record) = self.load(RecordKey { id: token.id(), code: None }).await?;
-        self.instances.get(record.instance).cloned().ok_or(ServiceError::NotFound)
+        self.instances.get(record.instance).ok_or(ServiceError::NotFound)
     }
 
     /// Exchanges a redeem token for the proven subject, once.

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::{
@@ -36,21 +37,42 @@ pub enum Denied {
     NotFound,
 }
 
-/// All instances of this process.
+/// All instances of this process. A reload replaces them in one step; whoever holds one finishes with it.
 #[derive(Debug, Default)]
-pub struct Instances(HashMap<InstanceId, Arc<Instance>>);
+pub struct Instances(ArcSwap<Table>);
+
+type Table = HashMap<InstanceId, Arc<Instance>>;
+
+/// How a reload changed the set.
+#[derive(Debug)]
+pub struct Replaced {
+    pub added: Vec<InstanceId>,
+    pub removed: Vec<Arc<Instance>>,
+}
 
 impl Instances {
     pub fn new(instances: impl IntoIterator<Item = Instance>) -> Self {
-        Self(instances.into_iter().map(|instance| (instance.config.id, Arc::new(instance))).collect())
+        let table: Table = instances.into_iter().map(|instance| (instance.config.id, Arc::new(instance))).collect();
+        Self(ArcSwap::from_pointee(table))
     }
 
-    pub fn get(&self, id: InstanceId) -> Option<&Arc<Instance>> {
-        self.0.get(&id)
+    pub fn get(&self, id: InstanceId) -> Option<Arc<Instance>> {
+        self.0.load().get(&id).map(Arc::clone)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Instance>> {
-        self.0.values()
+    /// Those of this moment.
+    pub fn all(&self) -> Vec<Arc<Instance>> {
+        self.0.load().values().map(Arc::clone).collect()
+    }
+
+    /// Takes over what `next` holds, all at once.
+    pub fn replace(&self, next: &Self) -> Replaced {
+        let next = next.0.load_full();
+        let before = self.0.swap(Arc::clone(&next));
+        Replaced {
+            added: next.keys().filter(|id| !before.contains_key(id)).copied().collect(),
+            removed: before.values().filter(|instance| !next.contains_key(&instance.config.id)).cloned().collect(),
+        }
     }
 
     /// Another tenant's instance answers exactly as one that does not exist.
@@ -60,8 +82,9 @@ impl Instances {
             let tokens = instance.config.tokens.iter();
             tokens.fold(Choice::from(0), |any, known| any | known[..].ct_eq(&digest)).into()
         };
-        let known = self.0.values().fold(false, |any, instance| any | holds(instance));
-        let wanted = id.and_then(|id| self.0.get(&id)).filter(|instance| holds(instance));
+        let table = self.0.load();
+        let known = table.values().fold(false, |any, instance| any | holds(instance));
+        let wanted = id.and_then(|id| table.get(&id)).filter(|instance| holds(instance));
         match wanted {
             Some(instance) => Ok(Arc::clone(instance)),
             None if known => Err(Denied::NotFound),

@@ -24,7 +24,7 @@ pub use self::{
     complete::{Completed, Opened, Redeemed},
     identity::Phones,
     input::{FieldFault, Mint, Warning},
-    instance::{Denied, Instance, Instances},
+    instance::{Denied, Instance, Instances, Replaced},
     mint::{Idempotency, Minted},
     receive::Outcome,
     requests::{DeadCallback, Filter, Page, decode_cursor},

@@ -184,7 +184,7 @@ impl Application {
 
 /// Lets the series of all instances begin.
 fn introduce(metrics: &Metrics, instances: &Instances, now: Timestamp) {
-    for instance in instances.iter() {
+    for instance in instances.all() {
         let (id, gateway) = (instance.config.id, instance.gateway.kind());
         metrics.know(id, gateway);
         let from = ByGateway { instance: Of(id), gateway };
@@ -286,7 +286,7 @@ where
 
 /// What proves a webhook, said once per instance.
 fn banner(service: &Service) {
-    for instance in service.instances.iter() {
+    for instance in service.instances.all() {
         tracing::info!(
             instance = %instance.config.id,
             gateway = instance.gateway.kind(),
