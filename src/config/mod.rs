@@ -176,6 +176,7 @@ fn store(s: &mut Section, faults: &mut Faults) -> Option<StoreConfig> {
     const DURABILITIES: &[(&str, Durability)] =
         &[("standard", Durability::Standard), ("durable", Durability::Durable), ("strict", Durability::Strict)];
     let mut section = s.section("store", faults);
+    section.file_over_default("url", "embedded:/var/lib/countersign");
     let url = section.secret("url", faults);
     let durability = section.choice("durability", DURABILITIES, faults).unwrap_or(Durability::Standard);
     section.finish(faults);

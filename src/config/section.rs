@@ -42,6 +42,13 @@ impl Section {
         self.table.get(name).is_some_and(|value| !value.is_null())
     }
 
+    /// Forgets `name` where it holds only its `default` and `name_file` was given in its place.
+    pub fn file_over_default(&mut self, name: &str, default: &str) {
+        if self.has(&format!("{name}_file")) && self.table.get(name).is_some_and(|value| value == default) {
+            self.table.remove(name);
+        }
+    }
+
     /// A text, empty counting as absent. Numbers are taken as they are written.
     pub fn text(&mut self, name: &str, faults: &mut Faults) -> Option<String> {
         match self.ask(name)? {

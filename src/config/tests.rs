@@ -40,6 +40,18 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
+fn the_url_of_the_store_can_stand_in_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "redis://:a-password@redis/0\n").unwrap();
+    let named = GOOD.replace("url = \"redis://127.0.0.1/0\"", &format!("url_file = {:?}", file.path()));
+    let (config, faults) = parse(&named, &[]);
+    assert_eq!(faults, Vec::<String>::new());
+    assert!(matches!(config.unwrap().store, StoreConfig::Redis { .. }));
+    let (_, faults) = parse(&named.replace("url_file", "url = \"redis://x/0\"\nurl_file"), &[]);
+    assert_eq!(faults, ["store.url: is given together with url_file; remove one of the two"]);
+}
+
+#[test]
 fn every_fault_is_reported_at_once_with_its_key_and_a_cure() {
     let bad = GOOD
         .replace("public_url", "publik_url")

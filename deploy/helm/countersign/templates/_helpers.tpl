@@ -1,0 +1,62 @@
+{{- define "countersign.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 53 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "countersign.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 53 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "countersign.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 53 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 53 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "countersign.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "countersign.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: daemon
+{{- end }}
+
+{{- define "countersign.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{ include "countersign.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "countersign.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "countersign.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "countersign.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{/* The host people see. */}}
+{{- define "countersign.host" -}}
+{{- (urlParse .Values.publicUrl).host | regexFind "^[^:]+" }}
+{{- end }}
+
+{{- define "countersign.replicas" -}}
+{{- if eq .Values.store.kind "embedded" }}1{{ else if .Values.autoscaling.enabled }}{{ .Values.autoscaling.minReplicas }}{{ else }}{{ .Values.replicaCount | default 2 }}{{ end }}
+{{- end }}
+
+{{/* Networks that callbacks may reach, as the instances' own keys say. */}}
+{{- define "countersign.callbackNetworks" -}}
+{{- $networks := list }}
+{{- with .Values.config.instance_default }}{{ $networks = concat $networks (.callback_allow_networks | default list) }}{{ end }}
+{{- range .Values.instances }}{{ $networks = concat $networks (.callback_allow_networks | default list) }}{{ end }}
+{{- $networks | uniq | sortAlpha | toJson }}
+{{- end }}

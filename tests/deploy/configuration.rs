@@ -1,0 +1,70 @@
+//! Whether the daemon takes the configurations that we ship, with secrets in the places they name.
+
+use std::collections::HashMap;
+
+use countersign::{
+    app,
+    config::{self, Faults},
+    gateway::Purpose,
+};
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+/// Where the manifests and Compose mount secrets.
+const MOUNTED: &str = "/run/secrets/";
+
+/// A secret that fits a key of the configuration.
+fn secret(key: &str) -> &'static str {
+    match key {
+        "key_file" => "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+        "url_file" => "rediss://:password@redis.example.org:6380/0",
+        "callback_secrets_file" => "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+        "basic_auth_file" => "user:password",
+        _ => "0123456789abcdef0123456789abcdef",
+    }
+}
+
+/// Puts a file where each `…_file` points, below `place`.
+fn provide(table: &mut Table, place: &TempDir) -> usize {
+    let mut provided = 0;
+    for (key, value) in table.iter_mut() {
+        match value {
+            Value::String(path) if key.ends_with("_file") => {
+                assert!(path.starts_with(MOUNTED), "{key} is at {path}, where nothing is mounted");
+                let file = place.path().join(path.trim_start_matches(MOUNTED).replace('/', "-"));
+                std::fs::write(&file, secret(key)).unwrap();
+                *path = file.to_str().unwrap().to_owned();
+                provided += 1;
+            }
+            Value::Table(table) => provided += provide(table, place),
+            Value::Array(values) => {
+                provided +=
+                    values.iter_mut().filter_map(Value::as_table_mut).map(|table| provide(table, place)).sum::<usize>();
+            }
+            _ => {}
+        }
+    }
+    provided
+}
+
+/// What `check-config` would say.
+fn faults(text: &str) -> Vec<String> {
+    let place = tempfile::tempdir().unwrap();
+    let mut table: Table = text.parse().unwrap_or_else(|error| panic!("{error} in {text}"));
+    assert!(provide(&mut table, &place) >= 3, "a key, callback secrets and a gateway's secret are files");
+    let mut faults = Faults::default();
+    if let Some(config) = config::load(Some(&table.to_string()), HashMap::new(), &[], &mut faults) {
+        app::instances(&config, Purpose::Serve, &mut faults);
+    }
+    faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()
+}
+
+#[test]
+fn the_daemon_takes_every_configuration_in_the_manifests() {
+    for manifest in crate::manifests() {
+        let text = manifest.configuration();
+        assert_eq!(faults(text), Vec::<String>::new(), "{}", manifest.name);
+        let broken = text.replace("public_url", "publik_url");
+        assert_eq!(faults(&broken).len(), 2, "{}: a misspelled key is seen", manifest.name);
+    }
+}

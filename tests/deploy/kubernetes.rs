@@ -1,0 +1,191 @@
+//! Manifests, read as strictly as an API server with `fieldValidation: Strict` reads them.
+
+use std::path::Path;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        autoscaling::v2::HorizontalPodAutoscaler,
+        core::v1::{ConfigMap, Pod, PodSpec, PodTemplateSpec, Service, ServiceAccount},
+        networking::v1::{Ingress, NetworkPolicy},
+        policy::v1::PodDisruptionBudget,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_yaml_ng::Value;
+
+/// A file of objects.
+pub(crate) struct Manifest {
+    pub(crate) name: String,
+    pub(crate) objects: Vec<Object>,
+}
+
+/// One object of a kind that we ship.
+pub(crate) enum Object {
+    ConfigMap(ConfigMap),
+    Service(Service),
+    ServiceAccount(ServiceAccount),
+    Pod(Pod),
+    Deployment(Deployment),
+    StatefulSet(StatefulSet),
+    PodDisruptionBudget(PodDisruptionBudget),
+    HorizontalPodAutoscaler(HorizontalPodAutoscaler),
+    NetworkPolicy(NetworkPolicy),
+    Ingress(Ingress),
+    /// Of somebody's own definition: its spec is checked by what we say in it.
+    Custom(Custom),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Custom {
+    api_version: String,
+    pub(crate) kind: String,
+    metadata: ObjectMeta,
+    pub(crate) spec: Value,
+}
+
+impl Manifest {
+    pub(crate) fn read(path: &Path) -> Self {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        match objects(&text) {
+            Ok(objects) => Self { name, objects },
+            Err(problem) => panic!("{name}: {problem}"),
+        }
+    }
+
+    /// The pods that this manifest asks for, each with its labels.
+    pub(crate) fn pods(&self) -> Vec<(&ObjectMeta, &PodSpec)> {
+        self.objects
+            .iter()
+            .filter_map(|object| match object {
+                Object::Pod(pod) => Some((&pod.metadata, pod.spec.as_ref().unwrap())),
+                _ => object
+                    .template()
+                    .map(|template| (template.metadata.as_ref().unwrap(), template.spec.as_ref().unwrap())),
+            })
+            .collect()
+    }
+
+    /// The workload's template: the daemon itself.
+    pub(crate) fn daemon(&self) -> (&ObjectMeta, &PodSpec) {
+        let mut templates = self.objects.iter().filter_map(Object::template);
+        let template = templates.next().unwrap_or_else(|| panic!("{}: no workload", self.name));
+        assert!(templates.next().is_none(), "{}: two workloads", self.name);
+        (template.metadata.as_ref().unwrap(), template.spec.as_ref().unwrap())
+    }
+
+    /// `config.toml`.
+    pub(crate) fn configuration(&self) -> &str {
+        let maps = self.objects.iter().filter_map(|object| match object {
+            Object::ConfigMap(map) => map.data.as_ref()?.get("config.toml"),
+            _ => None,
+        });
+        maps.into_iter().next().unwrap_or_else(|| panic!("{}: no config.toml", self.name))
+    }
+}
+
+impl Object {
+    fn template(&self) -> Option<&PodTemplateSpec> {
+        match self {
+            Self::Deployment(deployment) => Some(&deployment.spec.as_ref().unwrap().template),
+            Self::StatefulSet(set) => Some(&set.spec.as_ref().unwrap().template),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::ConfigMap(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::ServiceAccount(object) => &object.metadata,
+            Self::Pod(object) => &object.metadata,
+            Self::Deployment(object) => &object.metadata,
+            Self::StatefulSet(object) => &object.metadata,
+            Self::PodDisruptionBudget(object) => &object.metadata,
+            Self::HorizontalPodAutoscaler(object) => &object.metadata,
+            Self::NetworkPolicy(object) => &object.metadata,
+            Self::Ingress(object) => &object.metadata,
+            Self::Custom(object) => &object.metadata,
+        }
+    }
+}
+
+fn objects(text: &str) -> Result<Vec<Object>, String> {
+    let mut objects = Vec::new();
+    for document in serde_yaml_ng::Deserializer::from_str(text) {
+        let value = Value::deserialize(document).map_err(|error| error.to_string())?;
+        if !value.is_null() {
+            objects.push(object(value)?);
+        }
+    }
+    Ok(objects)
+}
+
+fn object(value: Value) -> Result<Object, String> {
+    let kind = value.get("kind").and_then(Value::as_str).ok_or("an object without a kind")?.to_owned();
+    Ok(match kind.as_str() {
+        "ConfigMap" => Object::ConfigMap(strict(value)?),
+        "Service" => Object::Service(strict(value)?),
+        "ServiceAccount" => Object::ServiceAccount(strict(value)?),
+        "Pod" => Object::Pod(strict(value)?),
+        "Deployment" => Object::Deployment(strict(value)?),
+        "StatefulSet" => Object::StatefulSet(strict(value)?),
+        "PodDisruptionBudget" => Object::PodDisruptionBudget(strict(value)?),
+        "HorizontalPodAutoscaler" => Object::HorizontalPodAutoscaler(strict(value)?),
+        "NetworkPolicy" => Object::NetworkPolicy(strict(value)?),
+        "Ingress" => Object::Ingress(strict(value)?),
+        "ServiceMonitor" | "PrometheusRule" | "HTTPRoute" => {
+            let custom: Custom = strict(value)?;
+            let group =
+                if custom.kind == "HTTPRoute" { "gateway.networking.k8s.io/v1" } else { "monitoring.coreos.com/v1" };
+            if custom.api_version != group {
+                return Err(format!("{} is of {}", custom.kind, custom.api_version));
+            }
+            Object::Custom(custom)
+        }
+        // A Secret most of all: a manifest in a repository holds none.
+        other => return Err(format!("{other} is no kind that we ship")),
+    })
+}
+
+/// Refuses what an API server would not know.
+fn strict<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    let mut unknown = Vec::new();
+    let read = serde_ignored::deserialize(value, |path| unknown.push(path.to_string()));
+    match read {
+        Err(error) => Err(error.to_string()),
+        Ok(_) if !unknown.is_empty() => Err(format!("unknown fields: {}", unknown.join(", "))),
+        Ok(read) => Ok(read),
+    }
+}
+
+#[test]
+fn every_manifest_is_known_to_its_last_field() {
+    for manifest in crate::manifests() {
+        assert!(manifest.objects.len() >= 6, "{}: only {} objects", manifest.name, manifest.objects.len());
+        for object in &manifest.objects {
+            let metadata = object.metadata();
+            assert!(metadata.name.is_some() && metadata.namespace.is_some(), "{}: {metadata:?}", manifest.name);
+        }
+    }
+}
+
+#[test]
+fn a_misspelled_field_a_wrong_type_and_a_repeated_key_are_seen() {
+    let good = crate::file("deploy/kubernetes.yaml");
+    for (from, to, seen) in [
+        ("strategy:", "strategi:", "strategi"),
+        ("readOnlyRootFilesystem", "readOnlyRootFileSystem", "readOnlyRootFileSystem"),
+        ("containerPort: 8080", "containerPort: http", "invalid type"),
+        ("type: ClusterIP", "type: ClusterIP\n  type: NodePort", "duplicate entry"),
+        ("kind: ServiceAccount", "kind: Secret", "no kind that we ship"),
+        ("unhealthyPodEvictionPolicy", "unhealthyPodsEvictionPolicy", "unhealthyPodsEvictionPolicy"),
+    ] {
+        assert!(good.contains(from), "{from} is not in the manifest any more");
+        let problem = objects(&good.replacen(from, to, 1)).err().unwrap_or_default();
+        assert!(problem.contains(seen), "{from} as {to}: {problem:?}");
+    }
+}

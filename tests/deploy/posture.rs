@@ -1,0 +1,77 @@
+//! Whether every pod is one that Pod Security's profile "restricted" lets in, and a little more.
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+
+#[test]
+fn every_pod_is_restricted() {
+    for manifest in crate::manifests() {
+        assert!(!manifest.pods().is_empty(), "{}", manifest.name);
+        for (_, pod) in manifest.pods() {
+            let faults = faults(pod);
+            assert!(faults.is_empty(), "{}: {faults:?}", manifest.name);
+        }
+    }
+}
+
+type Change = fn(&mut PodSpec);
+
+#[test]
+fn an_open_pod_is_seen() {
+    let manifests = crate::manifests();
+    let (_, good) = manifests[0].daemon();
+    let open: [(&str, Change); 6] = [
+        ("token", |pod| pod.automount_service_account_token = None),
+        ("links", |pod| pod.enable_service_links = None),
+        ("root", |pod| pod.security_context.as_mut().unwrap().run_as_non_root = None),
+        ("seccomp", |pod| pod.security_context.as_mut().unwrap().seccomp_profile = None),
+        ("root file system", |pod| context(pod).read_only_root_filesystem = Some(false)),
+        ("capabilities", |pod| context(pod).capabilities = None),
+    ];
+    for (what, change) in open {
+        let mut pod = good.clone();
+        change(&mut pod);
+        assert_eq!(faults(&pod), [what]);
+    }
+}
+
+fn context(pod: &mut PodSpec) -> &mut k8s_openapi::api::core::v1::SecurityContext {
+    pod.containers[0].security_context.as_mut().unwrap()
+}
+
+fn faults(pod: &PodSpec) -> Vec<&'static str> {
+    let mut faults = Vec::new();
+    let mut check = |what, holds: bool| {
+        if !holds {
+            faults.push(what);
+        }
+    };
+    check("token", pod.automount_service_account_token == Some(false));
+    check("links", pod.enable_service_links == Some(false));
+    check("host", pod.host_network.is_none() && pod.host_pid.is_none() && pod.host_ipc.is_none());
+    let security = pod.security_context.clone().unwrap_or_default();
+    check("root", security.run_as_non_root == Some(true) && security.run_as_user.is_some_and(|user| user > 0));
+    check("seccomp", security.seccomp_profile.is_some_and(|profile| profile.type_ == "RuntimeDefault"));
+    for container in &pod.containers {
+        let security = container.security_context.clone().unwrap_or_default();
+        check("escalation", security.allow_privilege_escalation == Some(false));
+        check("root file system", security.read_only_root_filesystem == Some(true));
+        let capabilities = security.capabilities.unwrap_or_default();
+        check("capabilities", capabilities.drop == Some(vec!["ALL".to_owned()]) && capabilities.add.is_none());
+        check("privileged", security.privileged.is_none());
+        check("memory", limits(container, "memory"));
+        check("secret in the environment", !names_a_secret(container));
+    }
+    faults
+}
+
+fn limits(container: &Container, resource: &str) -> bool {
+    let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    limits.is_some_and(|limits| limits.contains_key(resource))
+}
+
+fn names_a_secret(container: &Container) -> bool {
+    container.env.iter().flatten().any(|variable| {
+        let from = variable.value_from.as_ref().is_some_and(|source| source.secret_key_ref.is_some());
+        from || ["KEY", "SECRET", "TOKEN", "PASSWORD"].iter().any(|word| variable.name.contains(word))
+    })
+}

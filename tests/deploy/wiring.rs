@@ -1,0 +1,217 @@
+//! Whether the objects of a manifest find each other: selectors, ports, the grace period and the drain.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{
+    api::{
+        core::v1::Service,
+        networking::v1::{NetworkPolicyEgressRule, NetworkPolicySpec},
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+
+use crate::kubernetes::{Manifest, Object};
+
+type Labels = BTreeMap<String, String>;
+
+fn selects(selector: &Labels, labels: &Labels) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn matched(selector: Option<&LabelSelector>) -> Labels {
+    selector.and_then(|selector| selector.match_labels.clone()).unwrap_or_default()
+}
+
+#[test]
+fn every_selector_finds_the_daemon_and_nothing_else_of_ours() {
+    for manifest in crate::manifests() {
+        let name = &manifest.name;
+        let selectors = manifest.objects.iter().filter_map(|object| match object {
+            Object::Deployment(object) => Some(("Deployment", matched(Some(&object.spec.as_ref()?.selector)))),
+            Object::StatefulSet(object) => Some(("StatefulSet", matched(Some(&object.spec.as_ref()?.selector)))),
+            Object::PodDisruptionBudget(object) => Some(("budget", matched(object.spec.as_ref()?.selector.as_ref()))),
+            Object::NetworkPolicy(object) => Some(("policy", matched(object.spec.as_ref()?.pod_selector.as_ref()))),
+            Object::Service(object) => Some(("Service", object.spec.as_ref()?.selector.clone()?)),
+            _ => None,
+        });
+        let daemon = manifest.daemon().0.labels.clone().unwrap();
+        for (what, selector) in selectors {
+            assert!(selects(&selector, &daemon), "{name}: {what} selects {selector:?}, the daemon is {daemon:?}");
+            for (metadata, _) in manifest.pods() {
+                let labels = metadata.labels.clone().unwrap();
+                assert!(labels == daemon || !selects(&selector, &labels), "{name}: {what} selects {labels:?} too");
+            }
+        }
+    }
+}
+
+fn services(manifest: &Manifest) -> BTreeMap<String, &Service> {
+    let named = manifest.objects.iter().filter_map(|object| match object {
+        Object::Service(service) => Some((service.metadata.name.clone()?, service)),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// The container port that a port of a Service leads to.
+fn leads_to(manifest: &Manifest, service: &Service, port: &str) -> Option<i32> {
+    let ports = service.spec.as_ref()?.ports.as_ref()?;
+    let port = ports.iter().find(|known| known.name.as_deref() == Some(port) || known.port.to_string() == port)?;
+    let Some(IntOrString::String(target)) = &port.target_port else { return None };
+    let ports = manifest.daemon().1.containers[0].ports.as_ref()?;
+    ports.iter().find(|port| port.name.as_ref() == Some(target)).map(|port| port.container_port)
+}
+
+#[test]
+fn only_the_public_listener_is_routed() {
+    let mut routed = 0;
+    for manifest in crate::manifests() {
+        let services = services(&manifest);
+        assert_eq!(services.len(), 2, "{}", manifest.name);
+        for object in &manifest.objects {
+            let backends: Vec<(String, String)> = match object {
+                Object::Ingress(ingress) => {
+                    let rules = ingress.spec.as_ref().unwrap().rules.clone().unwrap();
+                    let paths = rules.into_iter().flat_map(|rule| rule.http.unwrap().paths);
+                    let services = paths.map(|path| path.backend.service.unwrap());
+                    services.map(|service| (service.name, service.port.unwrap().name.unwrap())).collect()
+                }
+                Object::Custom(custom) if custom.kind == "HTTPRoute" => {
+                    let backend = &custom.spec["rules"][0]["backendRefs"][0];
+                    vec![(backend["name"].as_str().unwrap().to_owned(), backend["port"].as_u64().unwrap().to_string())]
+                }
+                _ => continue,
+            };
+            for (service, port) in backends {
+                routed += 1;
+                assert_eq!(leads_to(&manifest, services[&service], &port), Some(8080), "{}", manifest.name);
+            }
+        }
+        // A Service that leads to the operator's listener is never one that opens a port to the outside.
+        for (name, service) in services {
+            if leads_to(&manifest, service, "operator") == Some(9090) {
+                assert_eq!(service.spec.as_ref().unwrap().cluster_ip.as_deref(), Some("None"), "{name}");
+            }
+        }
+    }
+    assert!(routed > 0, "no manifest routes anything");
+}
+
+#[test]
+fn the_grace_period_outlasts_the_drain() {
+    for manifest in crate::manifests() {
+        let configuration: toml::Table = manifest.configuration().parse().unwrap();
+        let seconds = |key: &str| {
+            let text = configuration["shutdown"][key].as_str().unwrap();
+            Duration::try_from(text.parse::<jiff::SignedDuration>().unwrap()).unwrap().as_secs()
+        };
+        let (_, pod) = manifest.daemon();
+        let lifecycle = pod.containers[0].lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
+        let sleep = lifecycle.and_then(|hook| hook.sleep.as_ref()).map_or(0, |sleep| sleep.seconds.unsigned_abs());
+        let grace = pod.termination_grace_period_seconds.unwrap().unsigned_abs();
+        // Requests get one grace, attempts another.
+        let drain = sleep + seconds("drain_delay") + 2 * seconds("grace");
+        assert!(drain < grace, "{}: a drain takes up to {drain} s, {grace} s are given", manifest.name);
+        let ready = pod.containers[0].readiness_probe.as_ref().unwrap();
+        let noticed = ready.period_seconds.unwrap() * ready.failure_threshold.unwrap();
+        assert!(
+            u64::from(noticed.unsigned_abs()) < sleep + seconds("drain_delay"),
+            "{}: probes need {noticed} s to notice that the pod is leaving",
+            manifest.name
+        );
+    }
+}
+
+#[test]
+fn probes_ask_the_right_question() {
+    for manifest in crate::manifests() {
+        let container = &manifest.daemon().1.containers[0];
+        for (probe, path) in [
+            (&container.startup_probe, "/livez"),
+            (&container.liveness_probe, "/livez"),
+            (&container.readiness_probe, "/readyz"),
+        ] {
+            let get = probe.as_ref().unwrap().http_get.as_ref().unwrap();
+            assert_eq!(get.path.as_deref(), Some(path), "{}", manifest.name);
+            assert_eq!(get.port, IntOrString::String("operator".to_owned()), "{}", manifest.name);
+        }
+    }
+}
+
+#[test]
+fn the_embedded_store_is_one_process_on_one_volume() {
+    for manifest in crate::manifests() {
+        let embedded = manifest.configuration().contains("url = \"embedded:/var/lib/countersign\"");
+        let set = manifest.objects.iter().find_map(|object| match object {
+            Object::StatefulSet(set) => set.spec.as_ref(),
+            _ => None,
+        });
+        assert_eq!(embedded, set.is_some(), "{}", manifest.name);
+        let mounts = manifest.daemon().1.containers[0].volume_mounts.as_ref().unwrap();
+        let data = mounts.iter().find(|mount| mount.mount_path == "/var/lib/countersign");
+        assert_eq!(embedded, data.is_some(), "{}", manifest.name);
+        if let Some(set) = set {
+            assert_eq!(set.replicas, Some(1), "{}", manifest.name);
+            let claims = set.volume_claim_templates.as_ref().unwrap();
+            assert_eq!(claims[0].metadata.name.as_ref(), Some(&data.unwrap().name));
+        }
+        let budget = manifest.objects.iter().any(|object| matches!(object, Object::PodDisruptionBudget(_)));
+        assert_eq!(budget, !embedded, "{}: a budget over one pod would stop every drain of its node", manifest.name);
+    }
+}
+
+#[test]
+fn the_way_out_is_narrow() {
+    let mut policies = 0;
+    for manifest in crate::manifests() {
+        for object in &manifest.objects {
+            let Object::NetworkPolicy(policy) = object else { continue };
+            policies += 1;
+            let spec = policy.spec.as_ref().unwrap();
+            assert_eq!(spec.policy_types.as_deref(), Some(&["Ingress".to_owned(), "Egress".to_owned()][..]));
+            let faults = open_ways(spec);
+            assert!(faults.is_empty(), "{}: {faults:?}", manifest.name);
+            if manifest.name == "kubernetes.yaml" {
+                assert!(spec.egress.iter().flatten().all(|rule| rule.to.is_some()));
+            }
+            let mut closed = spec.clone();
+            closed.egress.as_mut().unwrap().push(NetworkPolicyEgressRule::default());
+            assert_eq!(open_ways(&closed).len(), 1, "a rule without ports and peers is seen");
+        }
+    }
+    assert!(policies > 0, "no manifest has a policy");
+}
+
+/// Rules that let a pod reach the whole of a private network, or everything.
+fn open_ways(spec: &NetworkPolicySpec) -> Vec<String> {
+    let mut faults = Vec::new();
+    for rule in spec.egress.iter().flatten() {
+        let ports: Vec<i32> = rule
+            .ports
+            .iter()
+            .flatten()
+            .filter_map(|port| match &port.port {
+                Some(IntOrString::Int(port)) => Some(*port),
+                _ => None,
+            })
+            .collect();
+        let everywhere = rule.to.iter().flatten().filter_map(|peer| peer.ip_block.as_ref());
+        let everywhere: Vec<_> = everywhere.filter(|block| block.cidr.ends_with("/0")).collect();
+        // Where names and Redis are is the operator's to say.
+        if rule.to.is_none() && !matches!(ports.as_slice(), [53, 53] | [6379]) {
+            faults.push(format!("{ports:?} to anywhere"));
+        }
+        for block in everywhere {
+            let spared = block.except.clone().unwrap_or_default();
+            let needed: &[&str] = if block.cidr.contains(':') {
+                &["fc00::/7"]
+            } else {
+                &["10.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16"]
+            };
+            if ports.as_slice() != [443] || !needed.iter().all(|network| spared.iter().any(|known| known == network)) {
+                faults.push(format!("{ports:?} to {}", block.cidr));
+            }
+        }
+    }
+    faults
+}
