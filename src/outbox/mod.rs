@@ -158,8 +158,7 @@ impl Outbox {
             Work::Reply { about, reply, chat_id, subject } => {
                 reply::send(self, &instance, leased, reply::Outgoing { about, reply, chat_id, subject }).await
             }
-            Work::Expire { about } => self.service.expire(&instance, about).await.map(rung),
-            Work::Forget { about } => self.service.forget(&instance, about).await.map(rung),
+            Work::Tick { about } => self.service.tick(&instance, about).await.map(rung),
         }
     }
 

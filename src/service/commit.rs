@@ -125,7 +125,7 @@ impl Service {
         let key = self.key_of(before);
         let after = decision.next.as_ref().unwrap_or(before);
         let ends = before.ended_at().is_none() && after.ended_at().is_some();
-        let mut jobs: Vec<Job> = decision
+        let jobs: Vec<Job> = decision
             .effects
             .iter()
             .filter_map(|effect| match effect {
@@ -147,11 +147,6 @@ impl Service {
                 }),
             })
             .collect();
-        if ends {
-            let due = now + instance.config.erase_after;
-            let work = Work::Forget { about: About::from(key) };
-            jobs.push(self.job(instance, job::forget_id(before.id), Destination::timer(), Some(due), &work));
-        }
         let indexes = match after.proof() {
             Some(proof) if ends && after.request.chat.is_none() => vec![self.chat_index(instance, &proof.subject)],
             _ => Vec::new(),
@@ -168,7 +163,9 @@ impl Service {
             }],
             answers: incoming.map(|incoming| incoming.id),
             jobs,
-            cancel: if ends { vec![job::expire_id(before.id)] } else { Vec::new() },
+            cancel: Vec::new(),
+            // The timer that would have ended it erases it instead.
+            retime: if ends { vec![(job::timer_id(before.id), now + instance.config.erase_after)] } else { Vec::new() },
             valid_until: decision.valid_until,
             finishing: true,
         }
@@ -234,6 +231,7 @@ impl Service {
             answers: Some(incoming.id),
             jobs: vec![job],
             cancel: Vec::new(),
+            retime: Vec::new(),
             valid_until: None,
             finishing: true,
         };

@@ -16,10 +16,8 @@ pub enum Work {
     Callback { event: Event, verification: Option<VerificationId>, webhook_id: String, url: String, body: String },
     /// Answer in a chat; the text is rendered when it is sent.
     Reply { about: Option<About>, reply: Reply, chat_id: String, subject: Option<Subject> },
-    /// Let a pending verification end on time.
-    Expire { about: About },
-    /// Erase the person's data.
-    Forget { about: About },
+    /// Let a pending verification end on time, and erase the person's data when it has ended long enough.
+    Tick { about: About },
 }
 
 /// A reference to a record.
@@ -62,12 +60,9 @@ fn context(id: &JobId) -> String {
     format!("job:{}", id.0)
 }
 
-pub fn expire_id(id: VerificationId) -> JobId {
-    JobId(format!("{}:expire", id.simple()))
-}
-
-pub fn forget_id(id: VerificationId) -> JobId {
-    JobId(format!("{}:forget", id.simple()))
+/// A verification has one timer, from its birth until its person's data is erased.
+pub fn timer_id(id: VerificationId) -> JobId {
+    JobId(format!("{}:timer", id.simple()))
 }
 
 pub fn callback_id(id: VerificationId, event: Event) -> JobId {

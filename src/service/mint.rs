@@ -112,8 +112,8 @@ impl Service {
 
     fn birth_change(&self, instance: &Instance, record: &Verification) -> Change {
         let key = self.key_of(record);
-        let work = Work::Expire { about: About::from(key) };
-        let timer = self.job(instance, job::expire_id(record.id), Destination::timer(), Some(record.expires_at), &work);
+        let work = Work::Tick { about: About::from(key) };
+        let timer = self.job(instance, job::timer_id(record.id), Destination::timer(), Some(record.expires_at), &work);
         let mut indexes = vec![Index::all(instance.config.id)];
         if let Some(chat) = &record.request.chat {
             indexes.push(self.chat_index(instance, chat.subject()));
@@ -134,6 +134,7 @@ impl Service {
             answers: None,
             jobs: vec![timer],
             cancel: Vec::new(),
+            retime: Vec::new(),
             valid_until: None,
             finishing: false,
         }

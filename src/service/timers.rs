@@ -3,30 +3,34 @@
 use jiff::Timestamp;
 
 use super::{Instance, Service, ServiceError, job::About};
-use crate::domain::{Command, State};
+use crate::domain::{Command, Verification};
 
 impl Service {
-    /// Lets a pending verification end. One that ended otherwise, or is gone, needs nothing. `Some`: the timer
-    /// rang early, by this store's clock, and must ring again then.
-    pub async fn expire(&self, instance: &Instance, about: About) -> Result<Option<Timestamp>, ServiceError> {
-        self.tick(instance, about, Command::Expire).await
-    }
-
-    /// Erases the person's data of a verification that ended.
-    pub async fn forget(&self, instance: &Instance, about: About) -> Result<Option<Timestamp>, ServiceError> {
-        self.tick(instance, about, Command::Forget).await
-    }
-
-    async fn tick(
-        &self,
-        instance: &Instance,
-        about: About,
-        command: Command,
-    ) -> Result<Option<Timestamp>, ServiceError> {
+    /// Does what is due: a pending verification ends, the person's data of an ended one is erased. `Some`: when
+    /// the timer must ring again. It always follows from the record as it was read, so a timer that was set
+    /// anew meanwhile, or rings too early, does no harm.
+    pub async fn tick(&self, instance: &Instance, about: About) -> Result<Option<Timestamp>, ServiceError> {
+        let record = match self.load(about.into()).await {
+            Ok((_, record)) => record,
+            Err(ServiceError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let (command, due) = next(instance, &record);
+        if self.now() < due {
+            return Ok(Some(due));
+        }
+        let forgets = matches!(command, Command::Forget);
         match self.apply(instance, about.into(), None, command, None).await {
-            Ok(applied) => Ok(matches!(applied.record.state, State::Pending).then_some(applied.record.expires_at)),
+            Ok(applied) => Ok((!forgets).then(|| next(instance, &applied.record).1)),
             Err(ServiceError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+fn next(instance: &Instance, record: &Verification) -> (Command, Timestamp) {
+    match record.ended_at() {
+        None => (Command::Expire, record.expires_at),
+        Some(at) => (Command::Forget, at + instance.config.erase_after),
     }
 }

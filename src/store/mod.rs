@@ -55,8 +55,10 @@ pub struct Change {
     /// The gateway message that this change answers; a second one is a [`Committed::Duplicate`].
     pub answers: Option<Digest>,
     pub jobs: Vec<Job>,
-    /// Timers that have lost their purpose.
+    /// Timers of this partition that have lost their purpose.
     pub cancel: Vec<JobId>,
+    /// Timers that ring at another time from now on, if they are there.
+    pub retime: Vec<(JobId, Timestamp)>,
     /// The first store time at which this change must not be applied any more.
     pub valid_until: Option<Timestamp>,
     /// Old work must be finished even when the store is too full to take new work.

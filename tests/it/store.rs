@@ -68,6 +68,7 @@ contract! {
         a_held_destination_gives_nothing
         a_commit_under_a_hold_leases_nothing
         a_cancelled_timer_never_fires
+        a_retimed_timer_rings_at_its_new_time
         a_job_is_queued_once
         partitions_do_not_share_job_ids;
     lists:

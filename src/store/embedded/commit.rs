@@ -39,6 +39,9 @@ pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Resu
     for timer in &change.cancel {
         queue::cancel(connection, change.partition, timer)?;
     }
+    for (timer, due) in &change.retime {
+        queue::retime(connection, change.partition, timer, *due)?;
+    }
     Ok(Committed::Applied { leased })
 }
 

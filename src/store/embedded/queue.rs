@@ -39,6 +39,19 @@ pub(super) fn cancel(connection: &Connection, partition: Partition, timer: &JobI
     Ok(())
 }
 
+/// A leased timer keeps its fence: its worker settles what it has read.
+pub(super) fn retime(
+    connection: &Connection,
+    partition: Partition,
+    timer: &JobId,
+    due: Timestamp,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE jobs SET due = ?4 WHERE partition = ?1 AND id = ?2 AND destination = ?3")?
+        .execute(params![partition.index(), timer.0, Destination::timer().0, due.as_millisecond()])?;
+    Ok(())
+}
+
 pub(super) fn lease(
     connection: &Connection,
     now: i64,

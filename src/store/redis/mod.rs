@@ -74,8 +74,8 @@ impl RedisStore {
         Ok(known.unwrap_or_else(|| id.simple()))
     }
 
-    fn read(&self, fields: parse::Fields) -> Result<Option<Stored>, StoreError> {
-        parse::stored(fields, self.time.now())
+    fn read(&self, value: Option<Vec<u8>>) -> Result<Option<Stored>, StoreError> {
+        parse::stored(value, self.time.now())
     }
 }
 
@@ -98,8 +98,8 @@ impl Store for RedisStore {
             Some(code) => code.hex(),
             None => self.locators(at.id).await?,
         };
-        let fields = self.one(&parse::read_record(&key::record(at.id.partition(), &locator))).await?;
-        self.read(fields)
+        let value = self.one(&parse::read_record(&key::record(at.id.partition(), &locator))).await?;
+        self.read(value)
     }
 
     async fn find(&self, peek: Option<&Take>, codes: &[(Partition, Digest)]) -> Result<Found, StoreError> {
@@ -255,9 +255,9 @@ impl RedisStore {
             keys.extend([key::record(partition, &key::locator(&record.key)), key::uuid(record.key.id)]);
             keys.extend(record.indexes.iter().map(|index| key::index(partition, index)));
         }
-        for job in &change.jobs {
-            keys.push(key::queue(partition, &job.destination));
-            keys.push(key::hold(partition, &job.destination));
+        keys.extend(change.jobs.iter().map(|job| key::queue(partition, &job.destination)));
+        if change.jobs.iter().any(|job| job.due.is_none()) {
+            keys.extend(change.jobs.iter().map(|job| key::hold(partition, &job.destination)));
         }
         let script = if change.finishing { &script::COMMIT_OLD } else { &script::COMMIT_NEW };
         let mut cmd = script.call(&keys);
@@ -279,14 +279,16 @@ impl RedisStore {
         }
         for job in &change.jobs {
             cmd.arg(&job.id.0)
-                .arg(&job.destination.0)
+                .arg(parse::listed(&job.destination))
                 .arg(job.due.map_or(0, Timestamp::as_millisecond))
                 .arg(i64::from(job.lease && job.due.is_none()))
-                .arg(parse::write_head(job))
-                .arg(&job.body);
+                .arg(parse::write_job(job));
         }
         for id in &change.cancel {
-            cmd.arg(&id.0);
+            cmd.arg(&id.0).arg(0);
+        }
+        for (id, due) in &change.retime {
+            cmd.arg(&id.0).arg(due.as_millisecond());
         }
         cmd
     }

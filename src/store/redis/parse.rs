@@ -12,34 +12,63 @@ pub(super) fn reply<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
     T::from_redis_value(value).map_err(|error| StoreError::Broken(error.to_string()))
 }
 
-pub(super) type Fields = (Option<String>, Option<u64>, Option<i64>, Option<Vec<u8>>);
-
 pub(super) fn read_record(key: &str) -> Cmd {
-    let mut cmd = redis::cmd("HMGET");
-    cmd.arg(key).arg("id").arg("version").arg("until").arg("bytes");
+    let mut cmd = redis::cmd("GET");
+    cmd.arg(key);
     cmd
 }
 
-/// `None` for a record that is not there, or past its time.
-pub(super) fn stored(fields: Fields, now: Timestamp) -> Result<Option<Stored>, StoreError> {
-    let (Some(id), Some(version), Some(until), Some(bytes)) = fields else { return Ok(None) };
+/// `None` for a record that is not there, or past its time. Its first line is the script's: version, end and id.
+pub(super) fn stored(value: Option<Vec<u8>>, now: Timestamp) -> Result<Option<Stored>, StoreError> {
+    let Some(mut bytes) = value else { return Ok(None) };
+    let broken = || StoreError::Broken("a record without a head".to_owned());
+    let (length, head) = first_line(&bytes).ok_or_else(broken)?;
+    let mut words = head.split(' ');
+    let mut word = || words.next().ok_or_else(broken);
+    let version = word()?.parse().map_err(|_| broken())?;
+    let until = word()?.parse().map_err(|_| broken())?;
+    let id = word()?.parse().map_err(|_| broken())?;
     if from_millis(until) <= now {
         return Ok(None);
     }
-    let id = id.parse().map_err(|_| StoreError::Broken("a record without an id".to_owned()))?;
+    bytes.drain(..=length);
     Ok(Some(Stored { id, version, bytes }))
 }
 
-/// What is known of a job beside its state: the instance, then the destination.
-pub(super) fn write_head(job: &Job) -> String {
-    format!("{} {}", job.instance.simple(), job.destination)
+fn first_line(bytes: &[u8]) -> Option<(usize, &str)> {
+    let length = bytes.iter().take(256).position(|byte| *byte == b'\n')?;
+    Some((length, std::str::from_utf8(&bytes[..length]).ok()?))
 }
 
-/// The time of the commit stands before what [`write_head`] wrote.
-pub(super) fn read_head(head: &str) -> Option<(Timestamp, InstanceId, Destination)> {
-    let mut words = head.splitn(3, ' ');
+/// What the script is given of a job: the instance and the destination, then the body.
+pub(super) fn write_job(job: &Job) -> Vec<u8> {
+    let mut bytes = format!("{} {}\n", job.instance.simple(), job.destination).into_bytes();
+    bytes.extend_from_slice(&job.body);
+    bytes
+}
+
+/// A job as it is kept.
+pub(super) struct Kept {
+    pub(super) since: Timestamp,
+    pub(super) instance: InstanceId,
+    pub(super) destination: Destination,
+    pub(super) body: Vec<u8>,
+}
+
+/// The fence at birth and the time of the commit stand before what [`write_job`] wrote.
+pub(super) fn read_job(mut bytes: Vec<u8>) -> Option<Kept> {
+    let (length, head) = first_line(&bytes)?;
+    let mut words = head.splitn(4, ' ').skip(1);
     let since = from_millis(words.next()?.parse().ok()?);
-    Some((since, words.next()?.parse().ok()?, Destination(words.next()?.to_owned())))
+    let instance = words.next()?.parse().ok()?;
+    let destination = Destination(words.next()?.to_owned());
+    bytes.drain(..=length);
+    Some(Kept { since, instance, destination, body: bytes })
+}
+
+/// How scripts name a destination: timers are found without being listed.
+pub(super) fn listed(destination: &Destination) -> &str {
+    if *destination == Destination::timer() { "" } else { &destination.0 }
 }
 
 pub(super) fn write_claim(reserve: &Reserve) -> String {

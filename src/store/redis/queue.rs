@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use redis::Value;
 
-use super::{RedisStore, key, millis, parse, parse::reply, script};
+use super::{
+    RedisStore, key, millis,
+    parse::{self, Kept, reply},
+    script,
+};
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{DEAD_MEMORY, Dead, Destination, Index, JobId, LEASE, Leased, Position, Settlement, StoreError, Stored},
@@ -16,7 +20,8 @@ impl RedisStore {
     pub(super) async fn due_everywhere(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
-            let mut cmd = script::DUE.call(&[key::destinations(partition)]);
+            let mut cmd =
+                script::DUE.call(&[key::destinations(partition), key::queue(partition, &Destination::timer())]);
             cmd.arg(self.time.shift()).arg(DESTINATIONS);
             pipeline.add_command(cmd);
         }
@@ -24,8 +29,11 @@ impl RedisStore {
         let mut due = Vec::new();
         for (partition, value) in Partition::all().zip(values) {
             let mut answer: Vec<String> = reply(value)?;
-            let destinations = answer.split_off(1);
+            let destinations = answer.split_off(2);
             self.time.observe(answer[0].parse().unwrap_or_default());
+            if answer[1] == "1" {
+                due.push((partition, Destination::timer()));
+            }
             due.extend(destinations.into_iter().map(|name| (partition, Destination(name))));
         }
         Ok(due)
@@ -43,18 +51,16 @@ impl RedisStore {
             key::jobs(partition),
             key::hold(partition, destination),
         ]);
-        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(&destination.0).arg(limit);
+        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(parse::listed(destination)).arg(limit);
         // Confirmed: what a fail-over could still take back must not be acted upon.
         let answer: Vec<Value> = self.confirmed(cmd).await?;
         if let Some(now) = answer.first() {
             self.time.observe(reply(now.clone())?);
         }
         let mut leased = Vec::new();
-        for row in answer.get(1..).unwrap_or_default().chunks_exact(5) {
-            let [id, fence, attempts, head, body] = row else { continue };
-            let head: String = reply(head.clone())?;
-            let (since, instance, _) =
-                parse::read_head(&head).ok_or_else(|| StoreError::Broken("a job without a head".to_owned()))?;
+        for row in answer.get(1..).unwrap_or_default().chunks_exact(4) {
+            let [id, fence, attempts, job] = row else { continue };
+            let Kept { since, instance, body, .. } = kept(reply(job.clone())?)?;
             leased.push(Leased {
                 partition,
                 id: JobId(reply(id.clone())?),
@@ -63,7 +69,7 @@ impl RedisStore {
                 fence: reply(fence.clone())?,
                 attempts: reply(attempts.clone())?,
                 since,
-                body: reply(body.clone())?,
+                body,
             });
         }
         Ok(leased)
@@ -84,7 +90,7 @@ impl RedisStore {
             key::dead(partition, leased.instance),
         ]);
         cmd.arg(self.time.shift())
-            .arg(&leased.destination.0)
+            .arg(parse::listed(&leased.destination))
             .arg(&leased.id.0)
             .arg(leased.fence)
             .arg(word)
@@ -164,14 +170,11 @@ impl RedisStore {
             let rows: Vec<(String, f64)> = self.one(&cmd).await?;
             for (id, score) in rows {
                 let mut cmd = redis::cmd("HMGET");
-                let field = |suffix: &str| format!("{id}|{suffix}");
-                cmd.arg(key::jobs(partition)).arg(field("h")).arg(field("s")).arg(field("b"));
-                let (head, state, body): (Option<String>, Option<String>, Option<Vec<u8>>) = self.one(&cmd).await?;
-                let (Some(head), Some(state), Some(body)) = (head, state, body) else { continue };
-                let mut words = state.splitn(3, ' ');
-                let (Some((_, _, destination)), Some(_fence)) = (parse::read_head(&head), words.next()) else {
-                    continue;
-                };
+                cmd.arg(key::jobs(partition)).arg(&id).arg(format!("{id}|s"));
+                let (job, state): (Option<Vec<u8>>, Option<String>) = self.one(&cmd).await?;
+                let (Some(job), Some(state)) = (job, state) else { continue };
+                let Kept { destination, body, .. } = kept(job)?;
+                let mut words = state.splitn(3, ' ').skip(1);
                 let attempts = words.next().and_then(|word| word.parse().ok()).unwrap_or_default();
                 let note = words.next().unwrap_or_default().to_owned();
                 #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit")]
@@ -192,20 +195,24 @@ impl RedisStore {
         partition: Partition,
         id: &JobId,
     ) -> Result<bool, StoreError> {
-        let head: Option<String> =
-            self.one(redis::cmd("HGET").arg(key::jobs(partition)).arg(format!("{}|h", id.0))).await?;
-        let Some((_, _, destination)) = head.as_deref().and_then(parse::read_head) else { return Ok(false) };
+        let job: Option<Vec<u8>> = self.one(redis::cmd("HGET").arg(key::jobs(partition)).arg(&id.0)).await?;
+        let Some(job) = job else { return Ok(false) };
+        let destination = kept(job)?.destination;
         let mut cmd = script::REPLAY.call(&[
             key::destinations(partition),
             key::queue(partition, &destination),
             key::jobs(partition),
             key::dead(partition, instance),
         ]);
-        cmd.arg(self.time.shift()).arg(&destination.0).arg(&id.0).arg(millis(DEAD_MEMORY));
+        cmd.arg(self.time.shift()).arg(parse::listed(&destination)).arg(&id.0).arg(millis(DEAD_MEMORY));
         let (now, replayed): (i64, i64) = self.confirmed(cmd).await?;
         self.time.observe(now);
         Ok(replayed == 1)
     }
+}
+
+fn kept(job: Vec<u8>) -> Result<Kept, StoreError> {
+    parse::read_job(job).ok_or_else(|| StoreError::Broken("a job without a head".to_owned()))
 }
 
 /// More records than one partition creates within one millisecond.

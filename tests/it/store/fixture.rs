@@ -80,6 +80,7 @@ pub(super) fn nothing(partition: Partition) -> Change {
         answers: None,
         jobs: Vec::new(),
         cancel: Vec::new(),
+        retime: Vec::new(),
         valid_until: None,
         finishing: false,
     }
