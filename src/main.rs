@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// The C library's one is slow under threads, and with musl very slow.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[expect(clippy::print_stderr, reason = "a failure is told where people look for it")]
 fn main() -> ExitCode {
     match countersign::cli::run() {

@@ -77,10 +77,10 @@ pub struct Unsealable;
 
 struct Key {
     id: KeyId,
-    code: [u8; 32],
-    digest: [u8; 32],
-    token: [u8; 32],
-    event: [u8; 32],
+    code: Signer,
+    digest: Signer,
+    token: Signer,
+    event: Signer,
     seal: XChaCha20Poly1305,
 }
 
@@ -122,7 +122,7 @@ impl KeyRing {
         nonce: &[u8; 16],
         length: u8,
     ) -> Option<LinkCode> {
-        let mac = mac(&self.get(key)?.code, &[b"link", instance.as_bytes(), id.as_bytes(), nonce]);
+        let mac = self.get(key)?.code.mac(&[b"link", instance.as_bytes(), id.as_bytes(), nonce]);
         Some(LinkCode::from_bits(id.partition(), &mac, length))
     }
 
@@ -139,7 +139,7 @@ impl KeyRing {
     /// idempotency key. Always made with the *oldest* key, so that adding a key forgets nothing.
     pub fn look_up(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> Digest {
         let oldest = &self.0[self.0.len() - 1];
-        truncate(mac(&oldest.digest, &[purpose.as_bytes(), instance.as_bytes(), value]))
+        truncate(oldest.digest.mac(&[purpose.as_bytes(), instance.as_bytes(), value]))
     }
 
     /// The partition that everything about one chat of one instance lives in.
@@ -150,12 +150,12 @@ impl KeyRing {
     /// Digest of a one-time secret that we handed out and only have to recognise.
     pub fn secret(&self, secret: &[u8]) -> Digest {
         let oldest = &self.0[self.0.len() - 1];
-        truncate(mac(&oldest.digest, &[b"secret", secret]))
+        truncate(oldest.digest.mac(&[b"secret", secret]))
     }
 
     /// The URL-safe bearer of `kind` for one verification. `None` when the key has been removed.
     pub fn token(&self, key: KeyId, kind: Kind, id: VerificationId, nonce: &[u8; 16]) -> Option<Token> {
-        let mac = mac(&self.get(key)?.token, &[kind.as_str().as_bytes(), id.as_bytes(), nonce]);
+        let mac = self.get(key)?.token.mac(&[kind.as_str().as_bytes(), id.as_bytes(), nonce]);
         Some(Token::new(key, id, truncate(mac).0))
     }
 
@@ -167,14 +167,14 @@ impl KeyRing {
     /// The form field that ties a POST to the page it came from.
     pub fn form_field(&self, token: &Token) -> String {
         let key = self.get(token.key()).unwrap_or(&self.0[0]);
-        truncate(mac(&key.token, &[b"form", token.to_string().as_bytes()])).hex()
+        truncate(key.token.mac(&[b"form", token.to_string().as_bytes()])).hex()
     }
 
     /// A `webhook-id`: a function of what happened and never random, so that whatever is repeated or rolled
     /// back carries the same id and receivers that deduplicate are protected.
     pub fn event_id(&self, key: KeyId, id: VerificationId, event: &str, send: u32) -> String {
         let key = self.get(key).unwrap_or(&self.0[0]);
-        let mac = mac(&key.event, &[id.as_bytes(), event.as_bytes(), &send.to_be_bytes()]);
+        let mac = key.event.mac(&[id.as_bytes(), event.as_bytes(), &send.to_be_bytes()]);
         format!("msg_{}", truncate(mac).hex())
     }
 
@@ -197,7 +197,7 @@ impl KeyRing {
 
     /// What a store remembers to refuse a process with other keys. One per key, oldest last.
     pub fn fingerprints(&self) -> Vec<String> {
-        self.0.iter().map(|key| truncate(mac(&key.digest, &[b"fingerprint"])).hex()).collect()
+        self.0.iter().map(|key| truncate(key.digest.mac(&[b"fingerprint"])).hex()).collect()
     }
 }
 
@@ -212,16 +212,16 @@ impl Key {
         let [a, b, c, d, ..] = subkey("id");
         Self {
             id: KeyId([a, b, c, d]),
-            code: subkey("code"),
-            digest: subkey("digest"),
-            token: subkey("token"),
-            event: subkey("event"),
+            code: Signer::new(subkey("code")),
+            digest: Signer::new(subkey("digest")),
+            token: Signer::new(subkey("token")),
+            event: Signer::new(subkey("event")),
             seal: XChaCha20Poly1305::new(&subkey("seal").into()),
         }
     }
 
     fn code_digest(&self, instance: InstanceId, code: &LinkCode) -> Digest {
-        truncate(mac(&self.digest, &[b"code", instance.as_bytes(), code.as_str().as_bytes()]))
+        truncate(self.digest.mac(&[b"code", instance.as_bytes(), code.as_str().as_bytes()]))
     }
 }
 
@@ -230,14 +230,23 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Each part is preceded by its length, so that no two lists of parts sign the same bytes.
-fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    for part in parts {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part);
+/// An HMAC that has read its key, which is half of the work for values as short as ours.
+struct Signer(Hmac<Sha256>);
+
+impl Signer {
+    fn new(key: [u8; 32]) -> Self {
+        Self(Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"))
     }
-    mac.finalize().into_bytes().into()
+
+    /// Each part is preceded by its length, so that no two lists of parts sign the same bytes.
+    fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
 }
 
 fn truncate(mac: [u8; 32]) -> Digest {

@@ -1,7 +1,15 @@
-//! One multiplexed connection, replaced when it is broken or its server is no longer the master.
+//! Multiplexed connections, replaced when one is broken or its server is no longer the master.
+//!
+//! The task behind a connection lives in the runtime that dialled it. Each of the web server's workers is a
+//! runtime of its own, on one thread: with a connection of its own a request never waits for another thread.
 
 use std::{
-    sync::Mutex,
+    collections::HashMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -9,6 +17,8 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
     aio::MultiplexedConnection,
 };
+
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::script;
 use crate::{entropy, store::StoreError};
@@ -21,9 +31,31 @@ pub(super) const RESPONSE: Duration = Duration::from_secs(1);
 /// The way to one Redis master.
 pub(super) struct Connection {
     client: Client,
-    /// With a generation, so that of many that saw it break only one throws it away.
-    current: Mutex<(u64, Option<MultiplexedConnection>)>,
+    open: Mutex<HashMap<Worker, Open>>,
+    generations: AtomicU64,
     connecting: tokio::sync::Mutex<()>,
+}
+
+/// Who shares a connection: one thread that is a runtime, or all threads of a larger one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Worker {
+    Thread(ThreadId),
+    Threads,
+}
+
+impl Worker {
+    fn here() -> Self {
+        match Handle::current().runtime_flavor() {
+            RuntimeFlavor::CurrentThread => Self::Thread(thread::current().id()),
+            _ => Self::Threads,
+        }
+    }
+}
+
+/// With a generation, so that of many that saw it break only one throws it away.
+struct Open {
+    generation: u64,
+    connection: MultiplexedConnection,
 }
 
 /// What to do about an error.
@@ -36,7 +68,7 @@ enum Cure {
 
 impl Connection {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, current: Mutex::new((0, None)), connecting: tokio::sync::Mutex::new(()) }
+        Self { client, open: Mutex::default(), generations: AtomicU64::new(0), connecting: tokio::sync::Mutex::new(()) }
     }
 
     /// Sends a pipeline of commands that are safe to repeat, and repeats it within the budget.
@@ -78,9 +110,10 @@ impl Connection {
     }
 
     async fn get(&self) -> RedisResult<(u64, MultiplexedConnection)> {
+        let worker = Worker::here();
         let current = || {
-            let slot = self.current.lock().expect("nobody panics while holding it");
-            slot.1.clone().map(|connection| (slot.0, connection))
+            let open = self.open.lock().expect("nobody panics while holding it");
+            open.get(&worker).map(|open| (open.generation, open.connection.clone()))
         };
         if let Some(found) = current() {
             return Ok(found);
@@ -90,10 +123,10 @@ impl Connection {
             return Ok(found);
         }
         let connection = self.dial().await?;
-        let mut slot = self.current.lock().expect("nobody panics while holding it");
-        slot.0 += 1;
-        slot.1 = Some(connection.clone());
-        Ok((slot.0, connection))
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        let open = Open { generation, connection: connection.clone() };
+        self.open.lock().expect("nobody panics while holding it").insert(worker, open);
+        Ok((generation, connection))
     }
 
     /// A connection of its own, for traffic that blocks.
@@ -104,10 +137,8 @@ impl Connection {
     }
 
     fn discard(&self, generation: u64) {
-        let mut slot = self.current.lock().expect("nobody panics while holding it");
-        if slot.0 == generation {
-            slot.1 = None;
-        }
+        let mut open = self.open.lock().expect("nobody panics while holding it");
+        open.retain(|_, open| open.generation != generation);
     }
 }
 
