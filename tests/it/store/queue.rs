@@ -123,21 +123,21 @@ pub(super) async fn a_retimed_timer_rings_at_its_new_time(store: &dyn Store, clo
         let retime = vec![(JobId(id.to_owned()), at(store, seconds))];
         applied(store.commit(&Change { retime, ..nothing(HERE) }).await.unwrap());
     };
-    let ring = async || store.lease(HERE, &Destination::timer(), 10).await.unwrap();
+    let ringing = async || store.lease(HERE, &Destination::timer(), 10).await.unwrap();
     queue(store, vec![timer("later"), timer("sooner")]).await;
     retime("later", 600).await;
     retime("sooner", 30).await;
     retime("unknown", 1).await;
     clock.advance(Duration::from_secs(30));
-    let rung = ring().await;
-    assert_eq!(names(&rung), ["sooner"]);
+    let first = ringing().await;
+    assert_eq!(names(&first), ["sooner"]);
     // Its worker still holds it, and says when it rings again.
     retime("sooner", 5).await;
-    assert!(store.settle(&rung[0], &Settlement::Postpone { at: at(store, 100) }).await.unwrap());
+    assert!(store.settle(&first[0], &Settlement::Postpone { at: at(store, 100) }).await.unwrap());
     clock.advance(Duration::from_secs(60));
-    assert!(ring().await.is_empty());
+    assert!(ringing().await.is_empty());
     clock.advance(Duration::from_secs(510));
-    assert_eq!(names(&ring().await), ["sooner", "later"]);
+    assert_eq!(names(&ringing().await), ["sooner", "later"]);
 }
 
 pub(super) async fn a_job_is_queued_once(store: &dyn Store, clock: &Clock) {
