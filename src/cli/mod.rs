@@ -5,7 +5,10 @@ mod inspect;
 mod new_instance;
 mod serve;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -62,7 +65,7 @@ enum Command {
 pub fn run() -> Result<ExitCode, Failure> {
     match Cli::parse().command {
         Command::Dev(options) => Ok(crate::dev::run(options)?),
-        Command::Serve { config } => serve::serve(&read(&config)?),
+        Command::Serve { config } => serve::serve(&config),
         Command::NewInstance { name, number } => {
             println!("{}", new_instance::block(&name, &number)?);
             Ok(ExitCode::SUCCESS)
@@ -77,7 +80,7 @@ pub fn run() -> Result<ExitCode, Failure> {
     }
 }
 
-fn read(path: &PathBuf) -> Result<String, Failure> {
+fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| Failure {
         status: BAD_CONFIGURATION,
         error: anyhow::anyhow!("cannot read {}: {error}", path.display()),

@@ -1,46 +1,33 @@
 //! `serve`, `check-config`, `healthcheck`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 
 use crate::{
-    app::{self, Application},
+    app::{self, Application, Source},
     clock::Clock,
-    config::{self, Config, Faults},
     failure::Failure,
-    gateway::Purpose,
-    service::Instances,
     shutdown, telemetry,
 };
 
-/// Everything the configuration says, or everything that is wrong with it.
-fn assemble(text: &str) -> Result<(Config, Instances), Failure> {
-    let mut faults = Faults::default();
-    let config = config::load(Some(text), config::environment(), &[], &mut faults);
-    let built = config.map(|config| {
-        let instances = app::instances(&config, Purpose::Serve, &mut faults);
-        (config, instances)
-    });
-    match built {
-        Some(built) if faults.is_empty() => Ok(built),
-        _ => Err(faults.into()),
-    }
-}
-
-pub(super) fn serve(text: &str) -> Result<ExitCode, Failure> {
-    let (config, instances) = assemble(text)?;
+pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
+    let runtime = runtime()?;
+    let _within = runtime.enter();
+    // Before anything is read: what changes from now on is noticed.
+    let source = Source::new(path).context("cannot listen for SIGHUP")?;
+    let (config, instances) = app::assemble(&super::read(path)?)?;
     telemetry::init(&config.log);
-    runtime()?.block_on(async {
+    runtime.block_on(async {
         let stop = shutdown::on_signal().context("cannot listen for signals")?;
         let application = Application::build(&config, instances, Clock::default()).await?;
-        application.run(stop).await?;
+        application.reloading(source).run(stop).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
 pub(super) fn check(text: &str) -> Result<ExitCode, Failure> {
-    let (config, instances) = assemble(text)?;
+    let (config, instances) = app::assemble(text)?;
     println!("the configuration is good: {} instance(s), public at {}", config.instances.len(), config.public_url);
     for instance in instances.all() {
         println!(

@@ -4,6 +4,7 @@
 
 mod faults;
 mod instance;
+mod restart;
 mod section;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -17,6 +18,7 @@ use url::Url;
 pub use self::{
     faults::{Fault, Faults},
     instance::{InstanceConfig, Limits},
+    restart::files,
     section::{Section, not_one_of},
 };
 
@@ -80,6 +82,33 @@ pub fn load(
     overrides: &[(&str, String)],
     faults: &mut Faults,
 ) -> Option<Config> {
+    if let Some(Err(error)) = file.map(str::parse::<toml::Table>) {
+        faults.add("configuration", place(file.unwrap_or_default(), &error));
+        return None;
+    }
+    match layers(file, environment, overrides) {
+        Ok(Value::Object(table)) => read(Section::new("", table), faults),
+        Ok(_) => None,
+        Err(error) => {
+            faults.add("configuration", error.to_string());
+            None
+        }
+    }
+}
+
+/// Where TOML is broken. Its own report quotes the line, which may hold a secret.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("not TOML at line {line}: {}", error.message())
+}
+
+/// All layers as one table.
+fn layers(
+    file: Option<&str>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    overrides: &[(&str, String)],
+) -> Result<Value, config::ConfigError> {
     let mut builder = config::Config::builder().add_source(text(REFERENCE));
     if let Some(file) = file {
         builder = builder.add_source(text(file));
@@ -92,15 +121,7 @@ pub fn load(
     for (key, value) in overrides {
         builder = builder.set_override(*key, value.clone()).expect("our own keys are well-formed");
     }
-    let table = builder.build().and_then(config::Config::try_deserialize::<Value>);
-    match table {
-        Ok(Value::Object(table)) => read(Section::new("", table), faults),
-        Ok(_) => None,
-        Err(error) => {
-            faults.add("configuration", error.to_string());
-            None
-        }
-    }
+    builder.build().and_then(config::Config::try_deserialize::<Value>)
 }
 
 /// The process's environment, for [`load`].

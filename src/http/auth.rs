@@ -57,7 +57,7 @@ pub(super) fn poll_token(request: &HttpRequest) -> Option<Token> {
 }
 
 pub(super) async fn refuse(app: &App, request: &HttpRequest) -> Problem {
-    let address = client_address(request, &app.trusted_proxies).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let address = client_address(request, &app.trusted_proxies.load()).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let name = network_of(address).to_string();
     let partition = Partition::of(sha256(name.as_bytes())[0]);
     let take = Take { partition, bucket: format!("auth:{name}"), quota: Quota::per(FAILURES.0, FAILURES.1) };

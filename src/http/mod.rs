@@ -20,6 +20,7 @@ use actix_web::{
     middleware::from_fn,
     web::{self, ServiceConfig, to},
 };
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use self::route::{Entry, get, look, nothing, options, post};
@@ -28,7 +29,8 @@ use crate::service::Service;
 /// What handlers of the public listener need.
 pub struct App {
     pub service: Arc<Service>,
-    pub trusted_proxies: Vec<IpNet>,
+    /// Replaced by a reload.
+    pub trusted_proxies: Arc<ArcSwap<Vec<IpNet>>>,
 }
 
 /// What stands before every path of the JSON API.

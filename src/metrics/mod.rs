@@ -148,7 +148,7 @@ metrics! {
     ready: Gauge = Gauge::default(),
     /// Replicas alive, by version, as the store knows them. The same on every replica: take the maximum.
     replicas: Family<ByVersion, Gauge> = Family::default(),
-    /// Reloads of the configuration: `applied`, `refused` (the old one stays), `unchanged`.
+    /// Reloads of the configuration: `applied`, `unchanged`, or the old one stays: `refused`, `needs_restart`.
     config_reloads: Family<Reloaded, Counter> = Family::default(),
     /// Whether the configuration in the file is the one in use (1), or was refused (0).
     config_current: Gauge = Gauge::default(),
@@ -234,7 +234,7 @@ impl Metrics {
         for limit in ["mint", "guesses", "failure_replies", "authentication"] {
             drop(self.limited.get_or_create(&ByLimit { limit }));
         }
-        for result in ["applied", "refused", "unchanged"] {
+        for result in ["applied", "refused", "needs_restart", "unchanged"] {
             drop(self.config_reloads.get_or_create(&Reloaded { result }));
         }
         for operation in ["commit", "probe"] {

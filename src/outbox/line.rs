@@ -73,6 +73,13 @@ impl Lines {
         socket.ok().and_then(Result::ok).ok_or(Busy::Full)
     }
 
+    /// Closes every circuit.
+    pub(super) fn forgive(&self) {
+        for line in self.0.lock().expect("nobody panics while holding it").values() {
+            *line.circuit.lock().expect("nobody panics while holding it") = Circuit::default();
+        }
+    }
+
     /// Notes how the gateway took a message. `true`: the circuit has just opened.
     pub(super) fn note(&self, instance: InstanceId, now: Timestamp, refused_us: bool) -> bool {
         let line = self.get(instance);

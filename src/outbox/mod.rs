@@ -101,6 +101,11 @@ impl Outbox {
         Ok(backlog)
     }
 
+    /// Tries again at once where credentials were refused: the operator has changed the configuration.
+    pub fn forgive(&self) {
+        self.lines.forgive();
+    }
+
     /// Waits until nothing is in flight.
     pub async fn idle(&self) {
         while self.slots.in_flight() > 0 {

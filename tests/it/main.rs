@@ -18,6 +18,7 @@ mod gateways_send;
 mod gateways_senders;
 mod layers;
 mod matching;
+mod operate_reload;
 mod process;
 mod protocol;
 mod redis_faults;

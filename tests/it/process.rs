@@ -21,20 +21,28 @@ use crate::{
 pub(crate) struct Process {
     child: Child,
     pub(crate) base: String,
-    client: Egress,
+    /// The operator listener.
+    pub(crate) operator: String,
+    pub(crate) client: Egress,
     output: Arc<Mutex<Vec<u8>>>,
-    _config: tempfile::NamedTempFile,
+    pub(crate) config: tempfile::NamedTempFile,
 }
 
 impl Process {
     pub(crate) async fn start(world: &World) -> Self {
         let (port, operator) = (free_port(), free_port());
+        let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+        Self::with(port, operator, &text, &[]).await
+    }
+
+    /// With a configuration that listens on these ports.
+    pub(crate) async fn with(port: u16, operator: u16, text: &str, environment: &[(&str, &str)]) -> Self {
         let config = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(config.path(), world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}")))
-            .unwrap();
+        std::fs::write(config.path(), text).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
             .args(["serve", "--config"])
             .arg(config.path())
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -42,21 +50,39 @@ impl Process {
         let output = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().unwrap(), &output);
         collect(child.stderr.take().unwrap(), &output);
-        let this = Self { child, base: format!("http://127.0.0.1:{port}"), client: client(), output, _config: config };
-        this.wait_until_ready(operator).await;
+        let (base, operator) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{operator}"));
+        let this = Self { child, base, operator, client: client(), output, config };
+        this.wait_until_ready().await;
         this
     }
 
-    async fn wait_until_ready(&self, operator: u16) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+    async fn wait_until_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let request = http::Request::get(format!("http://127.0.0.1:{operator}/readyz")).body(Vec::new()).unwrap();
+            let request = http::Request::get(format!("{}/readyz", self.operator)).body(Vec::new()).unwrap();
             if self.client.send(request).await.is_ok_and(|response| response.status().is_success()) {
                 return;
             }
             assert!(Instant::now() < deadline, "not ready: {}", self.written());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// A page of the operator listener.
+    pub(crate) async fn operator(&self, path: &str) -> Answer {
+        let request = http::Request::get(format!("{}{path}", self.operator)).body(Vec::new()).unwrap();
+        self.client.send(request).await.unwrap().into()
+    }
+
+    /// One series of `/metrics`, such as `countersign_ready`; 0 when it is not there.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let text = self.operator("/metrics").await.text;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(&self.child, name);
     }
 
     pub(crate) async fn mint(&self, body: Value) -> Option<Answer> {
@@ -75,13 +101,13 @@ impl Process {
     }
 
     /// SIGKILL.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, and how it ended.
-    fn terminate(mut self) -> (Option<i32>, Duration, String) {
+    pub(crate) fn terminate(mut self) -> (Option<i32>, Duration, String) {
         let start = Instant::now();
         signal(&self.child, "-TERM");
         let status = self.child.wait().unwrap();
@@ -89,7 +115,7 @@ impl Process {
         (status.code(), start.elapsed(), self.written())
     }
 
-    fn written(&self) -> String {
+    pub(crate) fn written(&self) -> String {
         String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
     }
 }

@@ -1,0 +1,131 @@
+//! The parts that a configuration names: instances with their gateways, the store.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+
+use crate::{
+    clock::Clock,
+    config::{self, Config, Durability, Faults, StoreConfig},
+    domain::InstanceId,
+    egress::{Egress, Policy},
+    gateway::{self, Purpose},
+    metrics::{
+        Metrics,
+        label::{ByGateway, Known, Of},
+    },
+    service::{Instance, Instances, Service},
+    store::{Store, embedded::EmbeddedStore, redis, redis::RedisStore},
+};
+
+/// Everything a configuration file says, or everything that is wrong with it.
+pub fn assemble(text: &str) -> Result<(Config, Instances), Faults> {
+    let mut faults = Faults::default();
+    let config = config::load(Some(text), config::environment(), &[], &mut faults);
+    let built = config.map(|config| {
+        let instances = instances(&config, Purpose::Serve, &mut faults);
+        (config, instances)
+    });
+    match built {
+        Some(built) if faults.is_empty() => Ok(built),
+        _ => Err(faults),
+    }
+}
+
+/// Builds every instance's gateway; faults carry their keys.
+pub fn instances(config: &Config, purpose: Purpose, faults: &mut Faults) -> Instances {
+    let closed = closed(config);
+    let built = config.instances.iter().filter_map(|instance| {
+        let url = webhook_url(&config.public_url, instance.id);
+        let gateway = gateway::build(instance.gateway.clone(), purpose, &url, faults)?;
+        let callbacks = Egress::new(Policy {
+            anywhere: false,
+            http: instance.allow_http_callbacks,
+            networks: instance.callback_allow_networks.clone(),
+            closed: closed.clone(),
+        });
+        let sending = Egress::new(Policy { anywhere: true, ..Policy::default() });
+        Some(Instance { config: instance.clone(), gateway, callbacks, sending })
+    });
+    Instances::new(built.collect::<Vec<_>>())
+}
+
+/// Where an instance's webhooks arrive.
+pub fn webhook_url(public_url: &url::Url, instance: InstanceId) -> String {
+    format!("{}/webhooks/{instance}", public_url.as_str().trim_end_matches('/'))
+}
+
+/// Where no callback may go: to ourselves, and to the store.
+fn closed(config: &Config) -> Vec<(String, u16)> {
+    let mut closed: Vec<(String, u16)> =
+        [config.listen, config.operator_listen].iter().map(|own| (own.ip().to_string(), own.port())).collect();
+    if let StoreConfig::Redis { url, .. } = &config.store
+        && let Ok(url) = url::Url::parse(url.expose_secret())
+        && let Some(host) = url.host_str()
+    {
+        closed.push((host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(6379)));
+    }
+    closed
+}
+
+/// Lets the series of all instances begin.
+pub(super) fn introduce(metrics: &Metrics, instances: &Instances, now: Timestamp) {
+    metrics.instance_info.clear();
+    for instance in instances.all() {
+        let (id, gateway) = (instance.config.id, instance.gateway.kind());
+        metrics.know(id, gateway);
+        let from = ByGateway { instance: Of(id), gateway };
+        if metrics.gateway_last_inbound_timestamp_seconds.get(&from).is_none() {
+            metrics.gateway_last_inbound_timestamp_seconds.get_or_create(&from).set(seconds(now));
+        }
+        let state = if instance.config.disabled { "disabled" } else { "enabled" };
+        let known = Known { instance: Of(id), name: instance.config.name.clone(), gateway, state };
+        metrics.instance_info.get_or_create(&known).set(1);
+    }
+}
+
+pub(super) fn seconds(time: Timestamp) -> f64 {
+    time.as_duration().as_secs_f64()
+}
+
+/// The store, and the word for its kind.
+pub(super) fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static str, Arc<dyn Store>)> {
+    Ok(match &config.store {
+        StoreConfig::Embedded { directory } => {
+            tracing::info!(store = "embedded", directory = %directory.display(), "every answer waits for the disk");
+            ("embedded", Arc::new(EmbeddedStore::open(directory, clock.clone())?))
+        }
+        StoreConfig::Redis { url, durability } => {
+            let promise = match durability {
+                Durability::Standard => "a write counts when Redis has it",
+                Durability::Durable => "a write counts when a replica has it",
+                Durability::Strict => "a write counts when it is on a replica's disk",
+            };
+            tracing::info!(store = "redis", ?durability, promise);
+            let durability = match durability {
+                Durability::Standard => redis::Durability::Standard,
+                Durability::Durable => redis::Durability::Durable,
+                Durability::Strict => redis::Durability::Strict,
+            };
+            ("redis", Arc::new(RedisStore::new(url.expose_secret(), durability, clock.clone())?))
+        }
+    })
+}
+
+/// What proves a webhook, said once per instance.
+pub(super) fn banner(service: &Service) {
+    for instance in service.instances.all() {
+        tracing::info!(
+            instance = %instance.config.id,
+            gateway = instance.gateway.kind(),
+            authenticity = instance.gateway.proof().describe(),
+            completion = instance.config.completion.as_str(),
+            "instance"
+        );
+        if instance.gateway.proof().is_weak() {
+            let authenticity = instance.gateway.proof().describe();
+            tracing::warn!(instance = %instance.config.id, authenticity, "whoever learns this secret can verify any number");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a running process can take up of a changed configuration, and what it cannot.
+
+use std::path::PathBuf;
+
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+
+use super::{Config, StoreConfig, layers};
+
+impl Config {
+    /// The keys in which `next` differs and that only a new process can take up.
+    pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
+        let (log, shutdown) = (&self.log, &self.shutdown);
+        let changed = [
+            ("public_url", self.public_url != next.public_url),
+            ("listen", self.listen != next.listen),
+            ("operator_listen", self.operator_listen != next.operator_listen),
+            ("key", self.keys.0 != next.keys.0),
+            ("store", !self.store.is_same(&next.store)),
+            ("log.format", log.json != next.log.json),
+            ("shutdown", (shutdown.drain_delay, shutdown.grace) != (next.shutdown.drain_delay, next.shutdown.grace)),
+        ];
+        changed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+    }
+}
+
+impl StoreConfig {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Embedded { directory }, Self::Embedded { directory: other }) => directory == other,
+            (Self::Redis { url, durability }, Self::Redis { url: other, durability: others }) => {
+                url.expose_secret() == other.expose_secret() && durability == others
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The files that secrets are read from: whatever stands under a key that ends in `_file`.
+pub fn files(file: Option<&str>, environment: impl IntoIterator<Item = (String, String)>) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    if let Ok(table) = layers(file, environment, &[]) {
+        collect(&table, &mut files);
+    }
+    files.sort();
+    files.dedup();
+    files
+}
+
+fn collect(value: &Value, files: &mut Vec<PathBuf>) {
+    match value {
+        Value::Object(table) => {
+            for (key, value) in table {
+                match value {
+                    Value::String(path) if key.ends_with("_file") => files.push(PathBuf::from(path)),
+                    _ => collect(value, files),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect(value, files)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_files_are_found_at_every_depth() {
+        let text = "key_file = \"/a\"\n[[instance]]\ncallback_secrets_file = \"/b\"\n[instance.gateway]\napi_key_file = \"/c\"\n";
+        let environment = [("COUNTERSIGN__STORE__URL_FILE".to_owned(), "/d".to_owned())];
+        let names: Vec<_> = files(Some(text), environment).into_iter().map(|path| path.display().to_string()).collect();
+        assert_eq!(names, ["/a", "/b", "/c", "/d"]);
+        assert!(files(Some("not toml ="), []).is_empty());
+    }
+}

@@ -1,0 +1,175 @@
+//! A changed configuration is taken up while requests go on, whole or not at all.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use countersign::credentials::token_digest;
+use serde_json::json;
+
+use crate::{
+    app::{Answer, Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    process::Process,
+    redis_server::free_port,
+};
+
+const FRESH: &str = "cst_a-token-that-comes-with-a-reload";
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn mint(process: &Process, instance: &str, token: &str) -> Answer {
+    let request = http::Request::post(format!("{}/api/otp/v2/{instance}/generate-link", process.base))
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json");
+    process.client.send(request.body(b"{}".to_vec()).unwrap()).await.unwrap().into()
+}
+
+fn reloads(result: &str) -> String {
+    format!("countersign_config_reloads_total{{result=\"{result}\"}}")
+}
+
+fn with_token(text: &str, token: &str) -> String {
+    text.replacen("tokens = [", &format!("tokens = [\"{}\", ", token_digest(token)), 1)
+}
+
+/// Moved into place, as editors and configuration management do.
+fn write(path: &Path, text: &str) {
+    let beside = path.with_extension("next");
+    std::fs::write(&beside, text).unwrap();
+    std::fs::rename(beside, path).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
+    let world = World::new(Ground::directory());
+    let process = Process::start(&world).await;
+    let good = std::fs::read_to_string(process.config.path()).unwrap();
+    assert_eq!(mint(&process, WAHA, FRESH).await.status, 401);
+
+    // A fault anywhere leaves everything as it is, the good half included.
+    let bad = with_token(&good, FRESH).replace("number = \"+12025550142\"", "number = \"hunter2-not-a-number\"");
+    write(process.config.path(), &bad);
+    process.signal("-HUP");
+    until("it is refused", async || process.metric(&reloads("refused")).await >= 1.0).await;
+    assert!((process.metric("countersign_config_current").await).abs() < 0.5);
+    assert_eq!(mint(&process, WAHA, FRESH).await.status, 401);
+    assert_eq!(mint(&process, WAHA, TOKEN).await.status, 200);
+    let written = process.written();
+    assert!(written.contains("instance.1.number: expected an international phone number"), "{written}");
+
+    // Broken TOML is refused without quoting the line.
+    write(process.config.path(), &format!("{good}\nwebhook_secret = \"canary-in-a-broken-line"));
+    process.signal("-HUP");
+    until("broken TOML is refused", async || process.metric(&reloads("refused")).await >= 2.0).await;
+    assert!(process.written().contains("not TOML at line"), "{}", process.written());
+    assert!(!process.written().contains("canary-in-a-broken-line"));
+
+    // What only a new process can take up is named, and nothing else is taken up either.
+    write(process.config.path(), &with_token(&good, FRESH).replace("http://127.0.0.1:1\"", "http://127.0.0.1:2\""));
+    process.signal("-HUP");
+    until("it needs a restart", async || process.metric(&reloads("needs_restart")).await >= 1.0).await;
+    assert!(process.written().contains("public_url"), "{}", process.written());
+    assert_eq!(mint(&process, WAHA, FRESH).await.status, 401);
+
+    // A good one: a token comes, an instance is disabled and finishes what is pending.
+    let pending = mint(&process, META, META_TOKEN).await;
+    let disabled = with_token(&good, FRESH).replace("name = \"Meta\"", "name = \"Meta\"\ndisabled = true");
+    write(process.config.path(), &disabled);
+    process.signal("-HUP");
+    until("it is applied", async || process.metric(&reloads("applied")).await >= 1.0).await;
+    assert!((process.metric("countersign_config_current").await - 1.0).abs() < 0.5);
+    assert_eq!(mint(&process, WAHA, FRESH).await.status, 200);
+    let refused = mint(&process, META, META_TOKEN).await;
+    assert_eq!((refused.status, refused.json["code"].as_str()), (403, Some("instance_disabled")), "{}", refused.text);
+    let uuid = pending.text_of("uuid");
+    let request = http::Request::get(format!("{}/api/otp/v2/{META}/requests/{uuid}", process.base))
+        .header("authorization", format!("Bearer {META_TOKEN}"));
+    let shown: Answer = process.client.send(request.body(Vec::new()).unwrap()).await.unwrap().into();
+    assert_eq!(shown.text_of("status"), "pending");
+
+    process.signal("-HUP");
+    until("nothing has changed", async || process.metric(&reloads("unchanged")).await >= 1.0).await;
+
+    // The instance goes; its callers are told what callers of no instance are told.
+    let alone = good.split("[[instance]]").take(2).collect::<Vec<_>>().join("[[instance]]");
+    write(process.config.path(), &alone);
+    process.signal("-HUP");
+    until("the instance is gone", async || mint(&process, META, META_TOKEN).await.status == 401).await;
+    assert_eq!(mint(&process, WAHA, FRESH).await.status, 401, "its token is gone, too");
+    let (status, _, written) = process.terminate();
+    assert_eq!(status, Some(0), "{written}");
+}
+
+/// Kubernetes swaps `..data`, a symlink to a directory; neither the file nor its own link changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_file_is_read_again_when_kubernetes_swaps_its_directory() {
+    let world = World::new(Ground::directory());
+    let volume = tempfile::tempdir().unwrap();
+    let (port, operator) = (free_port(), free_port());
+    let put = |version: &str, secret: &str| {
+        let directory = volume.path().join(version);
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("hmac"), secret).unwrap();
+        std::os::unix::fs::symlink(version, volume.path().join("..next")).unwrap();
+        std::fs::rename(volume.path().join("..next"), volume.path().join("..data")).unwrap();
+    };
+    put("one", "another-hmac-key-0123456789abcdef");
+    std::os::unix::fs::symlink("..data/hmac", volume.path().join("hmac")).unwrap();
+    let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+    let file = format!("webhook_secret_file = \"{}\"", volume.path().join("hmac").display());
+    let text = text.replace(&format!("webhook_secret = \"{}\"", crate::app::WAHA_KEY), &file);
+    let process = Process::with(port, operator, &text, &[]).await;
+    let minted = process.mint(json!({})).await.unwrap();
+    assert!(!process.says("447700900123", "S1", &minted.text_of("text")).await, "signed with the other key");
+    put("two", crate::app::WAHA_KEY);
+    until("the new secret is in use", async || process.says("447700900123", "S1", &minted.text_of("text")).await).await;
+    process.terminate();
+}
+
+/// Fifty reloads under load: not one request fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_drops_no_request() {
+    let world = World::new(Ground::directory());
+    let process = Arc::new(Process::start(&world).await);
+    let good = std::fs::read_to_string(process.config.path()).unwrap();
+    let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let mut load = tokio::task::JoinSet::new();
+    for worker in 0..8u32 {
+        let (process, done, served) = (Arc::clone(&process), Arc::clone(&done), Arc::clone(&served));
+        load.spawn(async move {
+            let mut round = 0;
+            while !done.load(Ordering::Relaxed) {
+                let minted = process.mint(json!({})).await.expect("a mint failed during a reload");
+                let number = format!("4477{worker:02}{round:06}");
+                let said = process.says(&number, &format!("R{worker}-{round}"), &minted.text_of("text")).await;
+                assert!(said, "a message was not taken during a reload");
+                round += 1;
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    for round in 0..50u32 {
+        let before = served.load(Ordering::Relaxed);
+        write(process.config.path(), &format!("{}\n# {round}\n", with_token(&good, FRESH)));
+        process.signal("-HUP");
+        let wanted = f64::from(round + 1);
+        until("it is applied", async || process.metric(&reloads("applied")).await >= wanted).await;
+        until("requests go on", async || served.load(Ordering::Relaxed) > before || load.is_empty()).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    while let Some(worker) = load.join_next().await {
+        worker.unwrap();
+    }
+    assert!(served.load(Ordering::Relaxed) >= 50);
+}
