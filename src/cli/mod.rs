@@ -51,6 +51,12 @@ enum Command {
     },
     /// Print every key with its default and meaning.
     PrintConfig,
+    /// Print the HTTP contract as OpenAPI 3.1.
+    Openapi {
+        /// Where the API lives, as the document names it.
+        #[arg(long, default_value = "http://127.0.0.1:8080")]
+        url: String,
+    },
     /// Show what the daemon would make of a recorded webhook request. Works offline.
     InspectWebhook(inspect::Options),
     /// Ask a running daemon whether it is ready; exit 0 or 1.
@@ -73,6 +79,10 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::CheckConfig { config } => serve::check(&read(&config)?),
         Command::PrintConfig => {
             print!("{}", config::REFERENCE);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Openapi { url } => {
+            println!("{:#}", crate::http::contract::openapi(url.trim_end_matches('/')));
             Ok(ExitCode::SUCCESS)
         }
         Command::InspectWebhook(options) => inspect::run(&options),

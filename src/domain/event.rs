@@ -3,16 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 macro_rules! events {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)*) => {
         /// The `type` of a callback. Each occurs at most once per verification.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-        pub enum Event { $($(#[$doc])* #[serde(rename = $text)] $variant,)* }
+        pub enum Event { $($(#[doc = $doc])+ #[serde(rename = $text)] $variant,)* }
 
         impl Event {
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
+            }
+
+            /// What it tells, for people.
+            pub fn about(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)* }
             }
         }
     };
@@ -23,7 +28,9 @@ events! {
     LinkVerified = "link.verified",
     /// The verification *ended* as failed; wrong senders before that are only in the timeline.
     LinkFailed = "link.failed",
+    /// The time ran out; told on time, not when somebody looks.
     LinkExpired = "link.expired",
+    /// The app canceled it.
     LinkCanceled = "link.canceled",
     /// The app's server exchanged the redeem token.
     LinkRedeemed = "link.redeemed",

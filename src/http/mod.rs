@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod body;
+pub mod contract;
 mod events;
 mod limits;
 pub mod operator;
@@ -60,6 +61,8 @@ pub const ROUTES: &[Entry] = &[
     look("/o/{token}",                                   || to(pages::open)),
     post("/o/{token}",                                   || to(pages::complete)),
     post("/o/{token}/dispute",                           || to(pages::dispute)),
+
+    look("/openapi.json",                                || to(contract::serve::openapi_json)),
 ];
 
 /// Serves [`ROUTES`].

@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::limits;
 use crate::{
@@ -83,6 +83,20 @@ impl Problem {
         Self::new(Code::NotFound, "no such path, instance or request for this token")
     }
 
+    /// What is sent.
+    pub(super) fn body(&self) -> Value {
+        json!({
+            "success": false,
+            "message": self.code.title(),
+            "type": format!("urn:countersign:problem:{}", self.code.as_str()),
+            "title": self.code.title(),
+            "status": self.code.status(),
+            "detail": self.detail,
+            "code": self.code.as_str(),
+            "errors": self.errors,
+        })
+    }
+
     /// The same words whether a token is missing, malformed or wrong.
     pub fn unauthenticated() -> Self {
         Self::new(Code::Unauthenticated, "send `Authorization: Bearer <API token>` with a token of this instance")
@@ -112,19 +126,7 @@ impl ResponseError for Problem {
         if self.code == Code::Unauthenticated {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        response.body(
-            json!({
-                "success": false,
-                "message": self.code.title(),
-                "type": format!("urn:countersign:problem:{}", self.code.as_str()),
-                "title": self.code.title(),
-                "status": self.code.status(),
-                "detail": self.detail,
-                "code": self.code.as_str(),
-                "errors": self.errors,
-            })
-            .to_string(),
-        )
+        response.body(self.body().to_string())
     }
 }
 

@@ -66,18 +66,20 @@ pub(crate) struct World {
     pub(crate) extra: String,
     /// Lines before the first table.
     pub(crate) top: String,
+    /// Further `[[instance]]` blocks.
+    pub(crate) more: String,
     pub(crate) clock: Clock,
 }
 
 impl World {
     pub(crate) fn new(ground: Ground) -> Self {
-        let (extra, top) = (String::new(), String::new());
-        Self { gateway: Fake::start(), receiver: Fake::start(), ground, extra, top, clock: Clock::default() }
+        let (extra, top, more) = Default::default();
+        Self { gateway: Fake::start(), receiver: Fake::start(), ground, extra, top, more, clock: Clock::default() }
     }
 
     pub(crate) fn config(&self, listen: &str, operator: &str) -> String {
-        let (gateway, receiver, store, extra, top) =
-            (&self.gateway.url, &self.receiver.url, self.ground.url(), &self.extra, &self.top);
+        let (gateway, receiver, store) = (&self.gateway.url, &self.receiver.url, self.ground.url());
+        let (extra, top, more) = (&self.extra, &self.top, &self.more);
         let digest = |token: &str| {
             let digest = countersign::domain::keys::sha256(token.as_bytes());
             digest.iter().fold("sha256:".to_owned(), |out, byte| format!("{out}{byte:02x}"))
@@ -130,7 +132,7 @@ url = "{gateway}"
 phone_number_id = "777"
 access_token = "meta-access-token-0123456789"
 webhook_secret = "{META_SECRET}"
-"#
+{more}"#
         )
     }
 

@@ -4,6 +4,7 @@
 mod api;
 mod app;
 mod callbacks;
+mod contract;
 mod events;
 mod fakes;
 mod flow;

@@ -1,0 +1,152 @@
+//! Minting a link, and exchanging what it was worth.
+
+use serde_json::{Value, json};
+
+use super::{
+    operation::{Area, Operation, operation},
+    schema::{named, nullable, object, text},
+    values,
+};
+use crate::http::problem::Code;
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![generate(), redeem()]
+}
+
+fn generate() -> Operation {
+    let about = "Every field is optional. `warnings` says what was accepted and may surprise: unknown fields, unknown \
+        placeholders, and logins that are bound to no browser.";
+    operation(Area::Links, "POST", "/api/otp/v2/{instance}/generate-link", "generateLink", "Mint a login link")
+        .about(about)
+        .idempotent()
+        .json(generate_body(), generate_example())
+        .envelope("OTP link request created successfully", &named("Link"), &link_example())
+        .problems(&[Code::InstanceDisabled])
+}
+
+fn generate_body() -> Value {
+    let placeholders = "May hold `<link>`, `<name>` and `<code>`, or the same in braces.";
+    let template = |about: &str| json!({ "type": ["string", "null"], "maxLength": 4096, "description": format!("{about} {placeholders}") });
+    let url =
+        |about: &str| json!({ "type": ["string", "null"], "format": "uri", "maxLength": 2048, "description": about });
+    let short =
+        |longest: u32, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
+    json!({
+        "type": "object",
+        "properties": {
+            "chatId": short(200, "Only this chat can match: `<digits>@c.us`, an E.164 number or `<id>@lid`."),
+            "expires": {
+                "type": ["integer", "null"], "minimum": 60, "maximum": 3600, "default": 1800,
+                "description": "Seconds until the code is too old; the instance can narrow the bounds.",
+            },
+            "name": short(100, "The application's name in messages; must not be an address."),
+            "lang": short(35, "A built-in language; an unknown one falls back to the instance's."),
+            "message": {
+                "type": ["object", "null"],
+                "properties": {
+                    "prompt": template("What the person sends, before the code. `<name>` only."),
+                    "success": template("The reply to the right message. `<link>` is the hosted page."),
+                    "failed": template("The reply when it failed, without `<link>`."),
+                    "expired": template("The reply when it came too late, without `<link>`."),
+                },
+            },
+            "callback": {
+                "type": ["object", "null"],
+                "properties": {
+                    "success": url("Hears `link.verified`."),
+                    "failed": url("Hears `link.failed`, and `link.expired` when that has no URL."),
+                    "expired": url("Hears `link.expired`."),
+                },
+            },
+            "link": url("Your own URL for `<link>`, below an entry of the instance's `redirect_urls`."),
+            "redirect_url": url("Where the person lands, below an entry of the instance's `redirect_urls`."),
+            "challenge": {
+                "type": ["string", "null"], "pattern": "^([A-Za-z0-9_-]{43})?$",
+                "description": "Base64url SHA-256 of a verifier that stays in the visitor's session (RFC 7636, S256).",
+            },
+            "completion": {
+                "type": ["string", "null"], "enum": ["same_browser", "prove_phone", "anywhere", "", null],
+                "description": "Where the login ends; one of those that the instance allows.",
+            },
+            "state": short(512, "Comes back in the redirect and nowhere else."),
+            "purpose": short(100, "A label of yours, echoed."),
+            "client_ref": short(200, "A reference of yours, echoed; lists can filter on it."),
+            "metadata": { "description": "Any JSON up to 2 KB, echoed." },
+            "max_attempts": {
+                "type": ["integer", "null"], "minimum": 1, "maximum": 100, "default": 5,
+                "description": "Wrong senders before it fails; 1 ends it at the first.",
+            },
+            "client_ip": short(45, "Where the person's browser is."),
+            "user_agent": short(512, "What the person's browser says it is; shown before the tap."),
+        },
+    })
+}
+
+fn generate_example() -> Value {
+    json!({
+        "name": "Harbour",
+        "expires": 900,
+        "challenge": values::CHALLENGE,
+        "client_ref": "cart 7",
+        "message": { "prompt": "Sign me in to <name>", "success": "Hi! Tap to continue: <link>" },
+    })
+}
+
+pub(super) fn link_example() -> Value {
+    let text = format!("Sign me in to Harbour [{}] - DO NOT CHANGE THIS MESSAGE", values::CODE);
+    let encoded = text.replace(' ', "%20").replace('[', "%5B").replace(']', "%5D");
+    json!({
+        "uuid": values::UUID,
+        "chat_id": null,
+        "status": "pending",
+        "otp_type": "link",
+        "expires_at": values::EXPIRES,
+        "created_at": values::CREATED,
+        "code": values::CODE,
+        "whatsapp_link": format!("https://wa.me/447700900999?text={encoded}"),
+        "app_url": format!("whatsapp://send?phone=447700900999&text={encoded}"),
+        "text": text,
+        "start_url": format!("https://wa.example.org/l/{}", values::HANDLE),
+        "qr_url": format!("https://wa.example.org/l/{}/qr.svg", values::HANDLE),
+        "poll_token": values::POLL_TOKEN,
+        "warnings": [],
+    })
+}
+
+fn redeem() -> Operation {
+    let about = "Log the person in on this answer, never on the callback `link.verified`. The token of the redirect \
+        works once, for 60 seconds, and only with the verifier of the session that minted the link.";
+    let body = json!({
+        "type": "object",
+        "required": ["token"],
+        "properties": {
+            "token": text("The `token` of the redirect."),
+            "verifier": text("From the session, when the link was minted with a `challenge`."),
+        },
+    });
+    let data = object(&json!({
+        "uuid": { "type": "string", "format": "uuid" },
+        "subject": named("Subject"),
+        "chat_id": nullable(text("The chat that wrote.")),
+        "push_name": nullable(text("The sender's display name, chosen by the sender.")),
+        "purpose": nullable(text("As given.")),
+        "client_ref": nullable(text("As given.")),
+        "metadata": { "description": "As given." },
+        "completion": named("Completion"),
+    }));
+    let example = json!({
+        "uuid": values::UUID,
+        "subject": { "kind": "phone", "value": values::PHONE },
+        "chat_id": values::CHAT,
+        "push_name": "Mara",
+        "purpose": null,
+        "client_ref": "cart 7",
+        "metadata": null,
+        "completion": { "mode": "same_browser", "state": "redeemed" },
+    });
+    operation(Area::Links, "POST", "/api/otp/v2/{instance}/redeem", "redeem", "Exchange the redirect's token")
+        .about(about)
+        .json(body, json!({ "token": values::REDEEM_TOKEN, "verifier": values::VERIFIER }))
+        .envelope("Login confirmed", &data, &example)
+        .problems(&[Code::TokenSpent, Code::TokenRefused])
+}

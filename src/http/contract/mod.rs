@@ -1,0 +1,69 @@
+//! The HTTP contract as one table of operations, and its four renderings: OpenAPI, a page, a Postman collection,
+//! an index for language models.
+//!
+//! # Adding an operation
+//!
+//! 1. The route stands in [`super::ROUTES`].
+//! 2. Its row stands in the file of its area here, such as `requests.rs`: one call of `operation(…)`, with an example
+//!    request and answer. A new file is one line in [`operations`]. A shape that several answers share goes to
+//!    `schema.rs`, a value that an example needs to `values.rs`.
+//! 3. `tests/it/contract/live.rs` says how such a value comes to be in a running daemon, and the example is executed.
+
+mod callbacks;
+mod itself;
+mod links;
+mod openapi;
+mod operation;
+mod pages;
+mod requests;
+pub mod samples;
+mod schema;
+pub mod serve;
+pub mod values;
+mod webhooks;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::LazyLock;
+
+pub use self::{
+    openapi::openapi,
+    operation::{Access, Answer, Area, Body, Operation, Parameter},
+};
+
+/// Every operation of the public listener, in the order in which they are read.
+pub fn operations() -> &'static [Operation] {
+    static ALL: LazyLock<Vec<Operation>> = LazyLock::new(|| {
+        [
+            links::operations(),
+            requests::operations(),
+            callbacks::operations(),
+            pages::operations(),
+            webhooks::operations(),
+            itself::operations(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    });
+    &ALL
+}
+
+/// What stands in the path for a parameter, and what it is.
+fn path_parameter(path: &str, name: &str) -> (&'static str, &'static str) {
+    match name {
+        "instance" => (values::INSTANCE, "The instance's id."),
+        "uuid" => (values::UUID, "The request's id."),
+        "id" => (values::CALLBACK, "The callback's id in the list."),
+        "handle" => (values::HANDLE, "Names the start page; part of `start_url`."),
+        "secret" => (values::WEBHOOK_SECRET, "The secret that the gateway was given with the URL."),
+        "tail" => ("messages-upsert", "What some gateways append to the URL."),
+        "token" if path.starts_with("/o/") => (values::LINK_TOKEN, "Part of the link in the reply."),
+        _ => ("", ""),
+    }
+}
+
+fn path_value(path: &str, name: &str) -> &'static str {
+    path_parameter(path, name).0
+}

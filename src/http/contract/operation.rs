@@ -1,0 +1,274 @@
+//! One row of the contract: an operation, said in a few calls.
+
+use serde_json::{Value, json};
+
+use crate::http::problem::Code;
+
+/// The parts of the API, in the order in which they are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Area {
+    Links,
+    Codes,
+    Requests,
+    Callbacks,
+    Wawp,
+    Pages,
+    Webhooks,
+    Contract,
+}
+
+impl Area {
+    pub const ALL: &[Self] = &[
+        Self::Links,
+        Self::Codes,
+        Self::Requests,
+        Self::Callbacks,
+        Self::Wawp,
+        Self::Pages,
+        Self::Webhooks,
+        Self::Contract,
+    ];
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Links => "Login links",
+            Self::Codes => "Codes",
+            Self::Requests => "Requests",
+            Self::Callbacks => "Callback log",
+            Self::Wawp => "Wawp's paths",
+            Self::Pages => "Pages",
+            Self::Webhooks => "Webhooks",
+            Self::Contract => "This contract",
+        }
+    }
+
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Links => "A person taps a link, presses Send in WhatsApp, and the app learns which chat wrote.",
+            Self::Codes => "The older flow: a code is sent out, and the person types it.",
+            Self::Requests => "What was asked for, what became of it, and how to end it.",
+            Self::Callbacks => "What was sent to the app, and how to have it sent again.",
+            Self::Wawp => "The paths of Wawp's v2 API, for apps that were written for it.",
+            Self::Pages => "What a person's browser opens. GET changes nothing; only a tap does.",
+            Self::Webhooks => "Where the gateway delivers messages. Each is authenticated over its raw bytes.",
+            Self::Contract => "The API, described for people and for programs.",
+        }
+    }
+}
+
+/// What proves the caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// `Authorization: Bearer <API token>` of the instance in the path.
+    Token,
+    /// The API token, or the request's own poll token.
+    PollToken,
+    /// Wawp's `access_token`, wherever it stands.
+    Wawp,
+    /// Whatever the gateway signs or sends.
+    Gateway,
+    /// What stands in the path is all there is, or nothing is asked for.
+    Nobody,
+}
+
+/// A query parameter or a header.
+pub struct Parameter {
+    pub name: &'static str,
+    /// `query` or `header`.
+    pub place: &'static str,
+    pub schema: Value,
+    /// What the example sends; `None`: it leaves the parameter out.
+    pub example: Option<&'static str>,
+    pub required: bool,
+}
+
+/// What is sent.
+pub struct Body {
+    pub media: &'static str,
+    pub schema: Value,
+    pub example: Value,
+    pub required: bool,
+}
+
+/// What comes back when all went well.
+pub struct Answer {
+    pub status: u16,
+    pub about: &'static str,
+    /// Empty: no body.
+    pub media: &'static str,
+    pub schema: Value,
+    pub example: Value,
+}
+
+/// One method of one path.
+pub struct Operation {
+    pub method: &'static str,
+    pub path: &'static str,
+    pub id: &'static str,
+    pub area: Area,
+    pub title: &'static str,
+    pub about: &'static str,
+    pub access: Access,
+    pub parameters: Vec<Parameter>,
+    pub body: Option<Body>,
+    pub answers: Vec<Answer>,
+    pub problems: Vec<Code>,
+}
+
+/// An operation that reads the store and needs an API token, until said otherwise.
+pub(super) fn operation(
+    area: Area,
+    method: &'static str,
+    path: &'static str,
+    id: &'static str,
+    title: &'static str,
+) -> Operation {
+    Operation {
+        method,
+        path,
+        id,
+        area,
+        title,
+        about: "",
+        access: Access::Token,
+        parameters: Vec::new(),
+        body: None,
+        answers: Vec::new(),
+        problems: vec![
+            Code::Unauthenticated,
+            Code::NotFound,
+            Code::RateLimited,
+            Code::InternalError,
+            Code::StoreUnavailable,
+            Code::TemporaryReducedCapacity,
+        ],
+    }
+}
+
+impl Operation {
+    pub(super) fn about(mut self, about: &'static str) -> Self {
+        self.about = about;
+        self
+    }
+
+    /// Asks for something else than an API token; nobody's tokens are counted then.
+    pub(super) fn open_to(mut self, access: Access) -> Self {
+        self.access = access;
+        self.without(&[Code::Unauthenticated, Code::RateLimited])
+    }
+
+    pub(super) fn without(mut self, codes: &[Code]) -> Self {
+        self.problems.retain(|code| !codes.contains(code));
+        self
+    }
+
+    pub(super) fn problems(mut self, codes: &[Code]) -> Self {
+        self.problems.extend(codes.iter().filter(|code| !self.problems.contains(code)).collect::<Vec<_>>());
+        self.problems.sort_by_key(|code| code.status());
+        self
+    }
+
+    /// A query parameter, sent by the example when `example` is given.
+    pub(super) fn query(mut self, name: &'static str, schema: Value, example: Option<&'static str>) -> Self {
+        self.parameters.push(Parameter { name, place: "query", schema, example, required: false });
+        self
+    }
+
+    pub(super) fn header(mut self, name: &'static str, schema: Value, example: Option<&'static str>) -> Self {
+        self.parameters.push(Parameter { name, place: "header", schema, example, required: false });
+        self
+    }
+
+    /// A JSON object; an empty body counts as `{}`, so it is never required by the parser itself.
+    pub(super) fn json(self, schema: Value, example: Value) -> Self {
+        self.body("application/json", schema, example)
+    }
+
+    pub(super) fn body(mut self, media: &'static str, schema: Value, example: Value) -> Self {
+        self.body = Some(Body { media, schema, example, required: true });
+        let codes = [Code::MalformedBody, Code::BodyTimeout, Code::BodyTooLarge, Code::InvalidRequest];
+        let this = self.problems(&codes);
+        if media == "application/json" { this.problems(&[Code::UnsupportedMediaType]) } else { this }
+    }
+
+    pub(super) fn optional_body(mut self) -> Self {
+        if let Some(body) = &mut self.body {
+            body.required = false;
+        }
+        self
+    }
+
+    /// The key that makes a repeat safe.
+    pub(super) fn idempotent(self) -> Self {
+        self.header(
+            "Idempotency-Key",
+            json!({
+                "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$",
+                "description": "The same key and body give the same answer for 24 hours; another body is refused.",
+            }),
+            Some("cart-7"),
+        )
+        .problems(&[Code::IdempotencyKeyReused, Code::InvalidRequest])
+    }
+
+    /// `{"success": true, "message": …, "data": <schema>}`, as the old API writes it.
+    pub(super) fn envelope(self, message: &'static str, data: &Value, example: &Value) -> Self {
+        let schema = json!({
+            "type": "object",
+            "required": ["success", "message", "data"],
+            "properties": {
+                "success": { "const": true },
+                "message": { "type": "string", "description": "For people; do not compare." },
+                "data": data,
+            },
+        });
+        let example = json!({ "success": true, "message": message, "data": example });
+        self.answer(200, "It worked", "application/json", schema, example)
+    }
+
+    pub(super) fn answer(
+        mut self,
+        status: u16,
+        about: &'static str,
+        media: &'static str,
+        schema: Value,
+        example: Value,
+    ) -> Self {
+        self.answers.push(Answer { status, about, media, schema, example });
+        self
+    }
+
+    /// A page for people.
+    pub(super) fn page(self, status: u16, about: &'static str) -> Self {
+        self.answer(status, about, "text/html", json!({ "type": "string" }), Value::Null)
+    }
+
+    /// Names between braces, in order.
+    pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or_default())
+    }
+
+    /// The example's path, with its values in the place of the parameters.
+    pub fn example_path(&self) -> String {
+        let mut path = self.path.to_owned();
+        for name in self.path_parameters() {
+            path = path.replace(&format!("{{{name}}}"), super::path_value(self.path, name));
+        }
+        path
+    }
+
+    /// What the example sends after the question mark.
+    pub fn example_query(&self) -> Vec<(&'static str, &'static str)> {
+        self.sent("query")
+    }
+
+    /// Headers the example sends beside credentials and media type.
+    pub fn example_headers(&self) -> Vec<(&'static str, &'static str)> {
+        self.sent("header")
+    }
+
+    fn sent(&self, place: &str) -> Vec<(&'static str, &'static str)> {
+        let here = self.parameters.iter().filter(|parameter| parameter.place == place);
+        here.filter_map(|parameter| Some((parameter.name, parameter.example?))).collect()
+    }
+}

@@ -1,0 +1,117 @@
+//! The example of an operation, in the languages of those who call it. Nothing has to be installed for any.
+
+mod curl;
+mod node;
+mod php;
+mod python;
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use url::form_urlencoded;
+
+use super::{Access, Operation, values};
+
+/// A program that sends the example, prints the answer, and fails when it is a problem.
+pub struct Sample {
+    /// For highlighters.
+    pub language: &'static str,
+    /// For people.
+    pub label: &'static str,
+    pub source: String,
+}
+
+/// Where samples find the daemon and who they are.
+pub const ENVIRONMENT: [&str; 3] = ["COUNTERSIGN_URL", "COUNTERSIGN_INSTANCE", "COUNTERSIGN_TOKEN"];
+
+/// One sample for each language.
+pub fn all(operation: &Operation) -> [Sample; 4] {
+    let call = Call::of(operation);
+    [
+        Sample { language: "shell", label: "curl", source: curl::sample(&call) },
+        Sample { language: "javascript", label: "Node", source: node::sample(&call) },
+        Sample { language: "python", label: "Python", source: python::sample(&call) },
+        Sample { language: "php", label: "PHP", source: php::sample(&call) },
+    ]
+}
+
+/// What all languages have to say.
+struct Call<'a> {
+    method: &'static str,
+    /// After the daemon's URL; the instance is still a value of the examples.
+    target: String,
+    headers: Vec<(&'a str, &'a str)>,
+    token: bool,
+    body: Sent<'a>,
+    redirects: bool,
+}
+
+enum Sent<'a> {
+    Nothing,
+    Json(&'a Value),
+    /// Signed or encoded: byte for byte.
+    Raw(String),
+}
+
+impl<'a> Call<'a> {
+    fn of(operation: &'a Operation) -> Self {
+        let mut target = operation.example_path();
+        for (index, (name, value)) in operation.example_query().into_iter().enumerate() {
+            let pair = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+            let _ = write!(target, "{}{pair}", if index == 0 { '?' } else { '&' });
+        }
+        let mut headers = operation.example_headers();
+        let mut sent = Sent::Nothing;
+        if let Some(body) = &operation.body {
+            headers.insert(0, ("Content-Type", body.media));
+            sent = match body.media {
+                "application/x-www-form-urlencoded" => Sent::Raw(form(&body.example)),
+                _ if operation.access == Access::Gateway => Sent::Raw(body.example.to_string()),
+                _ => Sent::Json(&body.example),
+            };
+        }
+        Self {
+            method: operation.method,
+            target,
+            headers,
+            token: matches!(operation.access, Access::Token | Access::PollToken),
+            body: sent,
+            redirects: operation.answers.iter().any(|answer| (300..400).contains(&answer.status)),
+        }
+    }
+
+    /// The target, with the instance as the language reads its environment.
+    fn target(&self, instance: &str) -> String {
+        self.target.replace(values::INSTANCE, instance)
+    }
+}
+
+fn form(fields: &Value) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        form.append_pair(name, value.as_str().unwrap_or_default());
+    }
+    form.finish()
+}
+
+/// A string literal of JavaScript and Python alike.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn indented(text: &str, by: usize) -> String {
+    text.replace('\n', &format!("\n{}", " ".repeat(by)))
+}
+
+/// Items between two brackets, one a line.
+fn listed(open: char, items: &[String], close: char) -> String {
+    if items.is_empty() {
+        return format!("{open}{close}");
+    }
+    let mut out = format!("{open}\n");
+    for item in items {
+        let _ = writeln!(out, "    {},", indented(item, 4));
+    }
+    out.push(close);
+    out
+}

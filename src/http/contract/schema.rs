@@ -1,0 +1,204 @@
+//! The shapes that several operations share, by name.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    domain::{Event, Reason},
+    http::problem::Code,
+};
+
+/// A reference to one of [`components`].
+pub(super) fn named(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+pub(super) fn text(about: &str) -> Value {
+    json!({ "type": "string", "description": about })
+}
+
+pub(super) fn time(about: &str) -> Value {
+    json!({ "type": "string", "format": "date-time", "description": about })
+}
+
+/// The same, or `null`.
+pub(super) fn nullable(mut schema: Value) -> Value {
+    schema["type"] = json!([schema["type"], "null"]);
+    schema
+}
+
+/// An answer's object: every property is always there.
+pub(super) fn object(properties: &Value) -> Value {
+    let names: Vec<&String> = properties.as_object().map(|map| map.keys().collect()).unwrap_or_default();
+    json!({ "type": "object", "required": names, "properties": properties })
+}
+
+/// Both, with what each requires.
+pub(super) fn extended(base: &Value, properties: &Value) -> Value {
+    let mut schema = object(properties);
+    let mut all = base["properties"].as_object().cloned().unwrap_or_default();
+    all.extend(properties.as_object().cloned().unwrap_or_default());
+    let required = [base["required"].as_array(), schema["required"].as_array()];
+    schema["required"] = required.into_iter().flatten().flatten().cloned().collect();
+    schema["properties"] = Value::Object(all);
+    schema
+}
+
+/// Every named shape, as `components.schemas` holds them.
+pub(super) fn components() -> Map<String, Value> {
+    let mut all = Map::new();
+    for (name, schema) in [
+        ("Problem", problem()),
+        ("Warning", warning()),
+        ("Subject", subject()),
+        ("Completion", completion()),
+        ("Link", link()),
+        ("Request", request()),
+        ("CallbackEntry", callback_entry()),
+        ("Event", event()),
+    ] {
+        all.insert(name.to_owned(), schema);
+    }
+    all
+}
+
+fn words<T>(all: &[T], word: impl Fn(&T) -> &'static str) -> Value {
+    all.iter().map(word).collect()
+}
+
+fn problem() -> Value {
+    let fault = object(&json!({
+        "field": text("Its name, dotted: `message.success`."),
+        "detail": text("What is wrong with it and how to mend it."),
+    }));
+    object(&json!({
+        "success": { "const": false },
+        "message": text("The same as `title`, where clients of the old API look."),
+        "type": { "type": "string", "pattern": "^urn:countersign:problem:" },
+        "title": text("What the code means."),
+        "status": { "type": "integer" },
+        "detail": text("This occurrence, for people."),
+        "code": { "enum": words(Code::ALL, |code| code.as_str()) },
+        "errors": { "type": "array", "items": fault, "description": "Every faulty field at once." },
+    }))
+}
+
+fn warning() -> Value {
+    object(&json!({
+        "code": text("`unknown_field`, `unknown_placeholder`, `unknown_language`, `unbound_completion`, …"),
+        "detail": text("What was accepted and may surprise."),
+    }))
+}
+
+fn subject() -> Value {
+    let mut schema = object(&json!({
+        "kind": { "enum": ["phone", "lid", "bsuid"], "description": "WhatsApp can hide a number." },
+        "value": text("E.164 for a phone; the digits of a LID are no phone number."),
+    }));
+    schema["type"] = json!(["object", "null"]);
+    schema["description"] = json!("Who proved the chat; `null` until somebody has.");
+    schema
+}
+
+fn completion() -> Value {
+    object(&json!({
+        "mode": { "enum": ["same_browser", "prove_phone", "anywhere"], "description": "Where the login ends." },
+        "state": {
+            "enum": ["offered", "released", "redeemed", "lapsed", "disputed", null],
+            "description": "What became of the link in the reply.",
+        },
+    }))
+}
+
+fn link() -> Value {
+    let mut schema = object(&json!({
+        "uuid": { "type": "string", "format": "uuid", "description": "Names the request; it opens nothing." },
+        "chat_id": nullable(text("The chat as the caller gave it, later the one that proved itself.")),
+        "status": { "enum": ["pending", "verified", "failed", "expired", "canceled"] },
+        "otp_type": { "const": "link" },
+        "expires_at": time("After this the code counts as expired."),
+        "created_at": time("By the store's clock."),
+        "code": text("What stands in brackets in the person's message. Kept nowhere: made again when it is asked for."),
+        "whatsapp_link": text("Opens WhatsApp with the message typed in."),
+        "app_url": text("The same for the installed app: `whatsapp://send?…`."),
+        "text": text("The message itself."),
+        "start_url": text("A hosted page with button, QR code and live state."),
+        "qr_url": text("The QR code alone, as SVG."),
+        "poll_token": nullable(text("A bearer that shows the state of this request and nothing else.")),
+        "warnings": { "type": "array", "items": named("Warning") },
+    }));
+    // Made with a key that was removed since, a request can be shown and not be used.
+    let lost = ["code", "whatsapp_link", "app_url", "text", "start_url", "qr_url"];
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.retain(|name| !lost.iter().any(|lost| name == lost));
+    }
+    schema
+}
+
+fn request() -> Value {
+    let entry = object(&json!({
+        "at": time("By the store's clock."),
+        "event": text("`created`, `verified`, `completed`, `redeemed`, …"),
+        "reason": nullable_reason("Why, where there is a reason."),
+    }));
+    extended(
+        &link(),
+        &json!({
+            "reason": nullable_reason("Why it did not succeed."),
+            "ended_at": nullable(time("When the state became final.")),
+            "subject": named("Subject"),
+            "push_name": nullable(text("The sender's display name, chosen by the sender.")),
+            "completion": named("Completion"),
+            "attempts": { "type": "integer", "minimum": 0, "description": "Wrong senders so far." },
+            "max_attempts": { "type": "integer", "minimum": 1 },
+            "purpose": nullable(text("As given.")),
+            "client_ref": nullable(text("As given.")),
+            "metadata": { "description": "As given." },
+            "timeline": { "type": "array", "items": entry, "description": "What happened, oldest first." },
+        }),
+    )
+}
+
+fn nullable_reason(about: &str) -> Value {
+    let mut reasons: Vec<Value> = Reason::ALL.iter().map(|reason| json!(reason.as_str())).collect();
+    reasons.push(Value::Null);
+    json!({ "enum": reasons, "description": about })
+}
+
+fn callback_entry() -> Value {
+    object(&json!({
+        "id": text("Names it in `…/callbacks/{id}/replay`."),
+        "webhook_id": text("The `webhook-id` header of every attempt."),
+        "type": { "enum": words(Event::ALL, |event| event.as_str()) },
+        "uuid": nullable(text("The request it is about.")),
+        "url": text("Where it was sent, without path and query."),
+        "status": { "const": "dead" },
+        "attempts": { "type": "integer", "minimum": 0 },
+        "dead_at": time("When it was given up."),
+        "last_error": text("Of the last attempt."),
+    }))
+}
+
+/// The body of a callback.
+fn event() -> Value {
+    let data = object(&json!({
+        "uuid": { "type": "string", "format": "uuid" },
+        "otp_type": { "const": "link" },
+        "status": { "enum": ["pending", "verified", "failed", "expired", "canceled"] },
+        "reason": nullable_reason("Why it did not succeed."),
+        "chat_id": nullable(text("As the caller gave it, else the chat that wrote.")),
+        "subject": named("Subject"),
+        "push_name": nullable(text("The sender's display name, chosen by the sender.")),
+        "purpose": nullable(text("As given.")),
+        "client_ref": nullable(text("As given.")),
+        "metadata": { "description": "As given." },
+        "completion": named("Completion"),
+        "created_at": time("When it was minted."),
+        "expires_at": time("When it would have expired."),
+        "ended_at": nullable(time("When the state became final.")),
+    }));
+    object(&json!({
+        "type": { "enum": words(Event::ALL, |event| event.as_str()) },
+        "timestamp": time("When it happened."),
+        "data": data,
+    }))
+}

@@ -1,0 +1,32 @@
+//! The values that examples are written with. Tests exchange them for values of a running daemon, so that what
+//! the documentation shows is what was executed.
+
+pub const INSTANCE: &str = "5f0c2a90-0000-4000-8000-000000000001";
+pub const UUID: &str = "019aa3f2-6c00-7c31-9d4e-5b1f0c2a90e7";
+pub const CODE: &str = "K7QXM2PDTA9V4Z";
+/// In `/l/{handle}`.
+pub const HANDLE: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOcpXyk0nQb6nGdW1mSv3T0k";
+/// In `/o/{token}`.
+pub const LINK_TOKEN: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOfU3hJ8rYtC0aZkq9XbLw2e";
+pub const POLL_TOKEN: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOeM5c1vQd7RjTnUy4PzKx8g";
+/// In the redirect, and in `redeem`.
+pub const REDEEM_TOKEN: &str = "AZqj8mwAfDGdTlsfDCqQ5_4bC9dHnYxTzQmLw3aVk0E";
+/// The hidden field of a page's form.
+pub const FORM_FIELD: &str = "m3nV6sZc0tWq8yLrXe1uGg";
+/// The pair of RFC 7636, appendix B.
+pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+/// In `…/callbacks/{id}`.
+pub const CALLBACK: &str = "N2Uua05oWg";
+pub const WEBHOOK_ID: &str = "msg_2Zt0nX1cJ8dQkq5w";
+/// In `/webhooks/{instance}/{secret}`.
+pub const WEBHOOK_SECRET: &str = "a-secret-that-the-gateway-was-given";
+/// What a gateway signs a webhook with, here WAHA's.
+pub const WEBHOOK_SIGNATURE: &str = "6f1e0a7c…";
+pub const CHAT: &str = "447700900123@c.us";
+pub const PHONE: &str = "+447700900123";
+pub const CREATED: &str = "2026-11-20T10:00:00+00:00";
+pub const ENDED: &str = "2026-11-20T10:00:30+00:00";
+pub const EXPIRES: &str = "2026-11-20T10:15:00+00:00";
+/// When the webhook's message was sent, by the gateway.
+pub const SENT: u32 = 1_795_168_830;

@@ -1,0 +1,152 @@
+//! What an example needs of the world. The table is written with the values of `contract::values`; here each comes
+//! to be in a running daemon, as far as an operation names it.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign::{
+    domain::keys::sha256,
+    http::contract::{Operation, values},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app::{Answer, CALLBACK_SECRET, Daemon, Ground, META, META_SECRET, META_TOKEN, TOKEN, WAHA, World, signed_waha},
+    flow::{form_field, link_in, tap},
+};
+
+/// Its gateway appends to the URL of its webhooks.
+const EVOLUTION: &str = "5f0c2a90-0000-4000-8000-000000000003";
+
+/// Two instances, and those that some examples need.
+pub(super) fn world() -> World {
+    let mut world = World::new(Ground::directory());
+    let digest = sha256(TOKEN.as_bytes()).iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"));
+    world.more = format!(
+        r#"
+[[instance]]
+id = "{EVOLUTION}"
+name = "Evolution"
+number = "+12025550143"
+tokens = ["sha256:{digest}"]
+callback_secrets = ["{CALLBACK_SECRET}"]
+[instance.gateway]
+kind = "evolution"
+url = "{}"
+api_key = "evolution-api-key-0123456789"
+instance = "harbour"
+webhook_auth = "url-secret"
+webhook_secret = "{}"
+"#,
+        world.gateway.url,
+        values::WEBHOOK_SECRET
+    );
+    world
+}
+
+/// Values of the examples, and those that take their place.
+#[derive(Default)]
+pub(super) struct Live(BTreeMap<String, String>);
+
+impl Live {
+    fn put(&mut self, example: &str, value: impl Into<String>) {
+        self.0.insert(example.to_owned(), value.into());
+    }
+
+    fn get(&self, example: &str) -> &str {
+        &self.0[example]
+    }
+
+    /// `text` with the living values.
+    pub(super) fn exchange(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (example, value)| text.replace(example, value))
+    }
+
+    pub(super) fn instance(&self) -> &str {
+        self.get(values::INSTANCE)
+    }
+
+    pub(super) fn token(&self) -> &'static str {
+        if self.instance() == META { META_TOKEN } else { TOKEN }
+    }
+}
+
+/// Everything an operation sends, as text: which values occur in it decides what is prepared.
+fn sent(operation: &Operation) -> String {
+    let body = operation.body.as_ref().map(|body| body.example.to_string()).unwrap_or_default();
+    let parameters = operation.parameters.iter().filter_map(|parameter| parameter.example);
+    format!("{} {} {body}", operation.example_path(), parameters.collect::<Vec<_>>().join(" "))
+}
+
+/// Makes everything that an operation's example names, fresh. `number` is another one each time.
+pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, number: usize) -> Live {
+    app.settle().await;
+    let text = sent(operation);
+    let needs = |value: &str| text.contains(value);
+    let mut live = Live::default();
+    live.put(values::INSTANCE, WAHA);
+    live.put(&values::SENT.to_string(), app.clock.wall().as_second().to_string());
+    live.put("cart-7", format!("cart-{number}"));
+    let phone = format!("4477009{number:05}");
+    let challenge = URL_SAFE_NO_PAD.encode(sha256(values::VERIFIER.as_bytes()));
+    let link = app.mint(json!({ "challenge": challenge })).await;
+    live.put(values::UUID, link.text_of("uuid"));
+    live.put(values::CODE, link.text_of("code"));
+    live.put(values::HANDLE, link.text_of("start_url").rsplit('/').next().unwrap());
+    live.put(values::POLL_TOKEN, link.text_of("poll_token"));
+    if operation.id == "watchRequest" {
+        // What has ended is told at once.
+        app.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", link.text_of("uuid")), json!({})).await;
+    }
+    if needs(values::LINK_TOKEN) || needs(values::REDEEM_TOKEN) {
+        open_link(world, app, &link, &phone, &mut live).await;
+    }
+    if needs(values::REDEEM_TOKEN) {
+        let path = format!("/o/{}", live.get(values::LINK_TOKEN));
+        let location = tap(app, &path, live.get(values::FORM_FIELD)).await;
+        let location = url::Url::parse(location.header("location")).unwrap();
+        let token = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
+        live.put(values::REDEEM_TOKEN, token);
+    }
+    if needs(values::CALLBACK) || operation.id == "listCallbacks" {
+        live.put(values::CALLBACK, given_up(world, app, &phone).await);
+    }
+    if needs("subscribe") {
+        // Only Meta shakes hands.
+        live.put(values::INSTANCE, META);
+        live.put(values::WEBHOOK_SECRET, META_SECRET);
+    }
+    if operation.path.ends_with("/{tail}") {
+        live.put(values::INSTANCE, EVOLUTION);
+    }
+    if let Some(body) = operation.body.as_ref().filter(|_| needs(values::WEBHOOK_SIGNATURE)) {
+        live.put(values::WEBHOOK_SIGNATURE, signature(&live.exchange(&body.example.to_string())));
+    }
+    live
+}
+
+/// The person writes, and the reply holds the link.
+async fn open_link(world: &World, app: &Daemon, link: &Answer, phone: &str, live: &mut Live) {
+    let before = world.gateway.arrived().len();
+    assert_eq!(app.says(phone, phone, &link.text_of("text")).await.status, 200);
+    let reply = world.gateway.wait_for(before + 1).await.pop().unwrap();
+    let found = link_in(reply.json()["text"].as_str().unwrap());
+    live.put(values::LINK_TOKEN, found.trim_start_matches("/o/"));
+    live.put(values::FORM_FIELD, form_field(&app.get(&found).await.text));
+}
+
+/// A callback whose receiver said never again.
+async fn given_up(world: &World, app: &Daemon, phone: &str) -> String {
+    world.receiver.fail(410, 1);
+    let link = app.link(json!({})).await;
+    app.says(phone, phone, &link.text).await;
+    app.settle().await;
+    let dead = app.get(&format!("/api/otp/v2/{WAHA}/callbacks")).await;
+    dead.data("callbacks")[0]["id"].as_str().unwrap_or_else(|| panic!("{}", dead.text)).to_owned()
+}
+
+fn signature(body: &str) -> String {
+    let signed = signed_waha("http://x", &serde_json::from_str::<Value>(body).unwrap());
+    assert_eq!(signed.body(), body.as_bytes(), "compact, in the order of its keys");
+    signed.headers()["x-webhook-hmac"].to_str().unwrap().to_owned()
+}

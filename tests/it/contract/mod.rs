@@ -1,0 +1,196 @@
+//! The contract is what the daemon does: every example is executed, every answer is judged by the document.
+
+mod judge;
+mod live;
+mod samples;
+
+use std::io::{Read as _, Write as _};
+
+use countersign::http::contract::{Access, Area, Operation, operations, values};
+use serde_json::{Value, json};
+
+use self::{
+    judge::Judge,
+    live::{Live, prepare, world},
+};
+use crate::app::{Answer, Daemon, META_TOKEN};
+
+/// How an example can be sent otherwise than it is written.
+#[derive(Clone, Copy, Default)]
+struct Twist<'a> {
+    token: Option<&'a str>,
+    body: Option<&'a [u8]>,
+    media: Option<&'a str>,
+}
+
+async fn send(app: &Daemon, operation: &Operation, live: &Live, twist: Twist<'_>) -> Answer {
+    let mut url = url::Url::parse(&format!("{}{}", app.base, live.exchange(&operation.example_path()))).unwrap();
+    for (name, value) in operation.example_query() {
+        url.query_pairs_mut().append_pair(name, &live.exchange(value));
+    }
+    if operation.area == Area::Contract {
+        return whole(&url, &[]);
+    }
+    let mut request = http::Request::builder().method(operation.method).uri(url.as_str());
+    if matches!(operation.access, Access::Token | Access::PollToken) {
+        request = request.header("authorization", format!("Bearer {}", twist.token.unwrap_or_else(|| live.token())));
+    }
+    for (name, value) in operation.example_headers() {
+        request = request.header(name, live.exchange(value));
+    }
+    let mut body = Vec::new();
+    if let Some(described) = &operation.body {
+        request = request.header("content-type", twist.media.unwrap_or(described.media));
+        body = live.exchange(&encoded(described.media, &described.example)).into_bytes();
+    }
+    let body = twist.body.map_or(body, <[u8]>::to_vec);
+    app.send(request.body(body).unwrap()).await
+}
+
+/// A GET whose answer may be larger than the usual client reads.
+fn whole(url: &url::Url, headers: &[(&str, &str)]) -> Answer {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", url.port().unwrap())).unwrap();
+    let headers: String = headers.iter().fold(String::new(), |out, (name, value)| format!("{out}{name}: {value}\r\n"));
+    write!(stream, "GET {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n", url.path()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines();
+    let status: u16 = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let mut response = http::Response::builder().status(status);
+    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+        response = response.header(name, value);
+    }
+    response.body(body.as_bytes().to_vec()).unwrap().into()
+}
+
+fn encoded(media: &str, example: &Value) -> String {
+    if media != "application/x-www-form-urlencoded" {
+        return example.to_string();
+    }
+    let fields = example.as_object().unwrap().iter().map(|(name, value)| (name, value.as_str().unwrap()));
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_is_executed_and_answered_as_documented() {
+    let world = world();
+    let app = world.start().await;
+    let judge = Judge::new();
+    for (number, operation) in operations().iter().enumerate() {
+        let live = prepare(&world, &app, operation, number).await;
+        let answer = send(&app, operation, &live, Twist::default()).await;
+        let documented = &operation.answers[0];
+        assert_eq!(answer.status, documented.status, "{}: {}", operation.id, answer.text);
+        judge.check(operation, &answer);
+        if documented.media == "application/json" && !documented.example.is_null() {
+            judge.check_json(&format!("the example of {}", operation.id), &documented.schema, &documented.example);
+            same_members(operation.id, &documented.example, &answer.json);
+        }
+    }
+    app.finish().await;
+}
+
+/// What is shown has the members that really come.
+fn same_members(place: &str, example: &Value, answer: &Value) {
+    match (example, answer) {
+        (Value::Object(example), Value::Object(answer)) => {
+            let names = |map: &serde_json::Map<String, Value>| map.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(example), names(answer), "{place}");
+            for (name, value) in example.iter().filter(|(name, _)| *name != "metadata") {
+                same_members(&format!("{place}.{name}"), value, &answer[name]);
+            }
+        }
+        (Value::Array(example), Value::Array(answer)) => {
+            if let (Some(example), Some(answer)) = (example.first(), answer.first()) {
+                same_members(&format!("{place}[0]"), example, answer);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_is_documented() {
+    let world = world();
+    let app = world.start().await;
+    let judge = Judge::new();
+    let mut seen = std::collections::BTreeSet::new();
+    let large = vec![b'x'; 3 * 1024 * 1024 + 1];
+    for (number, operation) in operations().iter().enumerate() {
+        let live = prepare(&world, &app, operation, number).await;
+        let mut twists = vec![
+            Twist { token: Some("wrong"), ..Twist::default() },
+            Twist { token: Some(META_TOKEN), ..Twist::default() },
+        ];
+        if operation.body.is_some() {
+            let with = |body: &'static [u8]| Twist { body: Some(body), ..Twist::default() };
+            twists.extend([with(b"{"), with(b"[]"), with(b""), with(b"{}"), with(b"\xff\xfe=%ff&&")]);
+            twists.push(Twist { body: Some(&large), ..Twist::default() });
+            twists.push(Twist { media: Some("text/plain"), ..Twist::default() });
+        }
+        for twist in twists {
+            let answer = send(&app, operation, &live, twist).await;
+            judge.check(operation, &answer);
+            if let Some(code) = answer.json["code"].as_str().filter(|_| answer.status >= 400) {
+                seen.insert(code.to_owned());
+            }
+        }
+        // Nothing has these names.
+        let nothing = Live::default();
+        judge.check(
+            operation,
+            &send(&app, operation, &nothing, Twist { token: Some(live.token()), ..Twist::default() }).await,
+        );
+    }
+    for code in [
+        "unauthenticated",
+        "not_found",
+        "malformed_body",
+        "body_too_large",
+        "unsupported_media_type",
+        "invalid_request",
+    ] {
+        assert!(seen.contains(code), "{code} in {seen:?}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_are_as_documented() {
+    let world = world();
+    let app = world.start().await;
+    let judge = Judge::new();
+    let operation = |id: &str| operations().iter().find(|operation| operation.id == id).unwrap();
+    for (number, id) in ["redeem", "disputeLink", "cancelRequest"].into_iter().enumerate() {
+        let live = prepare(&world, &app, operation(id), number).await;
+        assert_eq!(send(&app, operation(id), &live, Twist::default()).await.status, 200);
+    }
+    app.link(json!({ "expires": 60, "metadata": { "a": [1] } })).await;
+    app.advance(std::time::Duration::from_secs(3600)).await;
+    let mut types = std::collections::BTreeSet::new();
+    for callback in world.receiver.arrived() {
+        let body = callback.json();
+        judge.check_json("a callback", &judge.schema("Event"), &body);
+        types.insert(body["type"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(
+        types.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["link.canceled", "link.disputed", "link.expired", "link.redeemed", "link.verified"]
+    );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_served_and_spares_who_has_it() {
+    let world = world();
+    let app = world.start().await;
+    let url = url::Url::parse(&format!("{}/openapi.json", app.base)).unwrap();
+    let answer = whole(&url, &[]);
+    assert_eq!((answer.status, &answer.json["openapi"]), (200, &json!("3.1.0")));
+    assert_eq!(answer.json["servers"][0]["url"], "http://127.0.0.1:1", "the public URL");
+    let again = whole(&url, &[("if-none-match", answer.header("etag"))]);
+    assert_eq!((again.status, again.text.as_str()), (304, ""));
+    assert!(answer.text.contains(values::REDEEM_TOKEN));
+    app.finish().await;
+}

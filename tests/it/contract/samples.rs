@@ -1,0 +1,67 @@
+//! The samples are run as they are shown. Which languages: `COUNTERSIGN_SAMPLES`, or else what every machine has.
+
+use std::process::{Command, Stdio};
+
+use countersign::http::contract::{operations, samples};
+
+use super::live::{prepare, world};
+
+/// A label of the samples, and how its program is run.
+const RUNNERS: [(&str, &str, &[&str]); 4] = [
+    ("curl", "sh", &["-e"]),
+    ("Node", "node", &["--input-type=module"]),
+    ("Python", "python3", &["-"]),
+    ("PHP", "php", &[]),
+];
+
+fn asked() -> Vec<String> {
+    let given = countersign::config::environment().find(|(name, _)| name == "COUNTERSIGN_SAMPLES");
+    let given = given.map_or_else(|| "curl".to_owned(), |(_, value)| value);
+    given.split_whitespace().map(str::to_owned).collect()
+}
+
+fn installed(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sample_runs_as_it_is_shown() {
+    let world = world();
+    let app = world.start().await;
+    let mut number = 0;
+    for label in asked() {
+        let (_, program, arguments) = RUNNERS.into_iter().find(|(known, ..)| *known == label).unwrap();
+        let needed = if label == "curl" { "curl" } else { program };
+        if !installed(needed) {
+            println!("skipped: samples of {label}, {needed} is not installed");
+            continue;
+        }
+        for operation in operations() {
+            number += 1;
+            let live = prepare(&world, &app, operation, number).await;
+            let sample = samples::all(operation).into_iter().find(|sample| sample.label == label).unwrap();
+            let source = live.exchange(&sample.source);
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("sample");
+            std::fs::write(&file, &source).unwrap();
+            let output = Command::new(program)
+                .args(arguments)
+                .stdin(std::fs::File::open(&file).unwrap())
+                .env(samples::ENVIRONMENT[0], &app.base)
+                .env(samples::ENVIRONMENT[1], live.instance())
+                .env(samples::ENVIRONMENT[2], live.token())
+                .output()
+                .unwrap();
+            let heard = String::from_utf8_lossy(&output.stderr);
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{label}, {}: {heard}{said}\n{source}", operation.id);
+            let json = operation.answers[0].media == "application/json";
+            assert!(
+                !json || serde_json::from_str::<serde_json::Value>(&said).is_ok(),
+                "{label}, {}: {said}",
+                operation.id
+            );
+        }
+    }
+    app.finish().await;
+}
