@@ -20,7 +20,8 @@
 //! | [`outbox`] | lease, attempt, settle | why a job exists |
 //! | [`http`] | two listeners, problems, pages | how anything is stored or signed |
 //! | [`app`], [`telemetry`], [`shutdown`], [`failure`] | wiring, logs, the end | rules |
-//! | [`dev`], [`cli`] | the fake phone; subcommands | |
+//! | [`dev`], [`doctor`] | the fake phone; webhooks in every dialect, genuine and forged | how a message is matched |
+//! | [`cli`] | subcommands | |
 //!
 //! # A message arrives
 //!
@@ -54,6 +55,7 @@ pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod dev;
+pub mod doctor;
 pub mod domain;
 pub mod egress;
 pub mod entropy;

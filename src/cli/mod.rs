@@ -59,6 +59,8 @@ enum Command {
     },
     /// Show what the daemon would make of a recorded webhook request. Works offline.
     InspectWebhook(inspect::Options),
+    /// Fire genuine, forged, replayed and stale webhooks at the running daemon; print a pass/fail card; exit 0 or 1.
+    Doctor(crate::doctor::Options),
     /// Ask a running daemon whether it is ready; exit 0 or 1.
     Healthcheck {
         /// The operator listener.
@@ -86,6 +88,7 @@ pub fn run() -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::InspectWebhook(options) => inspect::run(&options),
+        Command::Doctor(options) => crate::doctor::blocking(load(&read(&options.config)?)?, &options),
         Command::Healthcheck { url } => serve::healthcheck(&url),
     }
 }

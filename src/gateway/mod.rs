@@ -17,6 +17,7 @@ mod hypersender;
 mod jid;
 mod json;
 mod proof;
+mod sample;
 mod scheme;
 mod simulator;
 mod twilio;
@@ -31,11 +32,14 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
+use serde_json::Value;
 
 pub use self::{
     credentials::Purpose,
     event::{Event, Ignored},
     proof::Proof,
+    sample::{Sample, Who},
+    scheme::{Carrier, Draft},
     simulator::Message as SimulatedMessage,
 };
 use crate::{
@@ -203,6 +207,11 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// The request that sends `text` to whoever wrote from `chat_id`.
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> http::Request<Vec<u8>>;
+
+    /// A body with which this gateway would tell of `sample`, where only the configuration knows its shape.
+    fn compose(&self, _sample: &Sample) -> Option<Value> {
+        None
+    }
 
     /// Reads the answer to a message we sent.
     fn sent(&self, response: &http::Response<Vec<u8>>) -> Sent;

@@ -1,8 +1,12 @@
 //! What makes a webhook of one instance genuine.
 
-use secrecy::SecretString;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Unauthenticated, Webhook, scheme::Scheme};
+use super::{
+    Unauthenticated, Webhook,
+    scheme::{Carrier, Draft, Scheme},
+};
 
 /// A scheme with the secrets it is used with, newest first.
 #[derive(Clone, Copy)]
@@ -11,7 +15,7 @@ pub struct Proof<'a> {
     pub(super) secrets: &'a [SecretString],
 }
 
-impl Proof<'_> {
+impl<'a> Proof<'a> {
     /// In words, for the banner at start.
     pub fn describe(&self) -> &'static str {
         self.scheme.describe()
@@ -24,5 +28,46 @@ impl Proof<'_> {
 
     pub(super) fn verify(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
         self.scheme.verify(webhook, self.secrets)
+    }
+
+    /// All that are tried, newest first.
+    pub fn secrets(&self) -> &'a [SecretString] {
+        self.secrets
+    }
+
+    /// Signs a draft as the gateway would at `at`, with the newest secret.
+    pub fn sign(&self, draft: &mut Draft, at: Timestamp) {
+        let secret = self.secrets.first().map_or("", |secret| secret.expose_secret());
+        self.scheme.sign(secret, draft, at);
+    }
+
+    /// Signs a draft as somebody would who believes in `secret`.
+    pub fn sign_as(&self, secret: &str, draft: &mut Draft, at: Timestamp) {
+        self.scheme.sign(secret, draft, at);
+    }
+
+    /// Where in a request the proof stands.
+    pub fn carrier(&self) -> Carrier {
+        self.scheme.carrier()
+    }
+
+    /// What stands before the proof itself, such as `sha256=`.
+    pub fn prefix(&self) -> &'a str {
+        self.scheme.prefix()
+    }
+
+    /// The header that holds the signed time.
+    pub fn time_header(&self) -> Option<&'a str> {
+        self.scheme.time_header()
+    }
+
+    /// How old a signature may be and how far ahead of our clock; `None`: it holds for ever.
+    pub fn lifetime(&self) -> Option<(SignedDuration, Option<SignedDuration>)> {
+        self.scheme.lifetime()
+    }
+
+    /// Whether the URL is signed too.
+    pub fn signs_query(&self) -> bool {
+        self.scheme.signs_query()
     }
 }

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["http"],
     &["telemetry", "shutdown", "failure"],
     &["app"],
-    &["dev"],
+    &["dev", "doctor"],
     &["cli"],
     &["lib", "main"],
 ];

@@ -3,6 +3,7 @@
 
 mod answer;
 mod auth;
+mod compose;
 mod fields;
 mod mapping;
 pub(super) mod presets;
@@ -14,10 +15,11 @@ mod template;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use serde_json::Value;
 
 use self::{auth::Auth, mapping::Mapping, send::Send, template::Values};
 use super::{
-    Event, Gateway, Malformed, Proof, Purpose, Sent, Webhook, credentials::Reader, json, retry_after, sent_by_status,
+    Event, Gateway, Malformed, Proof, Purpose, Sample, Sent, Webhook, credentials::Reader, json, retry_after, sent_by_status,
 };
 use crate::{config::Section, domain::Subject};
 
@@ -70,6 +72,10 @@ impl Gateway for Generic {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         read::events(&self.mapping, &json::parse(webhook.body)?)
+    }
+
+    fn compose(&self, sample: &Sample) -> Option<Value> {
+        compose::body(&self.mapping, sample)
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {

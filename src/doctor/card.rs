@@ -1,0 +1,102 @@
+//! The pass/fail card.
+#![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
+
+use serde::Serialize;
+use serde_json::json;
+
+/// How one check went.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) group: &'static str,
+    pub(super) name: String,
+    pub(super) passed: bool,
+    pub(super) expected: String,
+    pub(super) got: String,
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Card {
+    pub(super) checks: Vec<Check>,
+    /// What could not be looked at, and why.
+    pub(super) notes: Vec<String>,
+    /// What to do about what failed.
+    pub(super) advice: Vec<String>,
+    /// What stays behind in the instance.
+    pub(super) leaves: Vec<String>,
+}
+
+/// Whom the card is about.
+pub(super) struct Title {
+    pub(super) instance: String,
+    pub(super) gateway: &'static str,
+    pub(super) url: String,
+    pub(super) proof: &'static str,
+    pub(super) weak: bool,
+}
+
+impl Card {
+    pub(super) fn add(
+        &mut self,
+        group: &'static str,
+        name: impl Into<String>,
+        passed: bool,
+        expected: impl Into<String>,
+        got: impl Into<String>,
+    ) {
+        let check = Check { group, name: name.into(), passed, expected: expected.into(), got: got.into() };
+        self.checks.push(check);
+    }
+
+    pub(super) fn passed(&self) -> bool {
+        !self.checks.is_empty() && self.checks.iter().all(|check| check.passed)
+    }
+
+    fn failed(&self) -> usize {
+        self.checks.iter().filter(|check| !check.passed).count()
+    }
+
+    pub(super) fn print(&self, title: &Title, as_json: bool) {
+        if as_json {
+            let card = json!({
+                "instance": title.instance, "gateway": title.gateway, "url": title.url, "proof": title.proof,
+                "weak": title.weak, "passed": self.passed(), "failed": self.failed(), "checks": self.checks,
+                "notes": self.notes, "advice": self.advice, "leaves": self.leaves,
+            });
+            println!("{card}");
+            return;
+        }
+        println!("{} ({}) at {}", title.instance, title.gateway, title.url);
+        println!("webhooks are proved by {}", title.proof);
+        let mut group = "";
+        for check in &self.checks {
+            if check.group != group {
+                group = check.group;
+                let (all, passed) = self.count(group);
+                println!("\n{group}: {passed} of {all}");
+            }
+            // Dozens of forgeries that were refused say no more than their number.
+            if check.passed && group == "forged" {
+                continue;
+            }
+            let mark = if check.passed { "✓" } else { "✗" };
+            println!("  {mark} {:<52} {}", check.name, check.got);
+            if !check.passed {
+                println!("    expected: {}", check.expected);
+            }
+        }
+        for (heading, lines) in [("note", &self.notes), ("to do", &self.advice), ("left behind", &self.leaves)] {
+            if !lines.is_empty() {
+                println!();
+            }
+            lines.iter().for_each(|line| println!("{heading}: {line}"));
+        }
+        let verdict = if self.passed() { "PASS" } else { "FAIL" };
+        println!("\n{verdict}: {} checks, {} failed", self.checks.len(), self.failed());
+    }
+
+    fn count(&self, group: &str) -> (usize, usize) {
+        let of = self.checks.iter().filter(|check| check.group == group);
+        (of.clone().count(), of.filter(|check| check.passed).count())
+    }
+}

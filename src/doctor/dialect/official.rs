@@ -1,0 +1,147 @@
+//! Gateways on WhatsApp's official API.
+
+use serde_json::json;
+
+use super::{Body, Table};
+use crate::gateway::{Sample, Who};
+
+const NAME: &str = "countersign doctor";
+
+/// What stands for a person who has a username and hides the number.
+fn bsuid(sample: &Sample) -> String {
+    format!("GB.{}", sample.lid)
+}
+
+fn rfc3339(sample: &Sample) -> String {
+    jiff::Timestamp::from_second(sample.at).unwrap_or_default().to_string()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "one signature for all composers")]
+pub(super) fn meta(_: &Table, sample: &Sample) -> Option<Body> {
+    let metadata = json!({ "display_phone_number": "12025550142", "phone_number_id": "100000000000777" });
+    let mut message = json!({
+        "id": format!("wamid.{}", sample.id), "timestamp": sample.at.to_string(), "type": "text",
+        "text": { "body": sample.text },
+    });
+    let mut contact = json!({ "profile": { "name": NAME } });
+    if sample.who == Who::Hidden {
+        message["from_user_id"] = json!(bsuid(sample));
+        contact["user_id"] = json!(bsuid(sample));
+    } else {
+        message["from"] = json!(sample.phone);
+        contact["wa_id"] = json!(sample.phone);
+    }
+    let (field, value) = match sample.who {
+        Who::Own => {
+            message["to"] = message["from"].take();
+            message["from"] = json!("12025550142");
+            let value = json!({ "messaging_product": "whatsapp", "metadata": metadata, "message_echoes": [message] });
+            ("smb_message_echoes", value)
+        }
+        _ => {
+            if sample.who == Who::Group {
+                message["group_id"] = json!("120363000000000017");
+            }
+            let value = json!({
+                "messaging_product": "whatsapp", "metadata": metadata, "contacts": [contact], "messages": [message],
+            });
+            ("messages", value)
+        }
+    };
+    Some(Body::Json(json!({
+        "object": "whatsapp_business_account",
+        "entry": [{ "id": "100000000000555", "changes": [{ "value": value, "field": field }] }],
+    })))
+}
+
+pub(super) fn twilio(_: &Table, sample: &Sample) -> Option<Body> {
+    let sid = format!("SM{:0>32}", sample.id.to_lowercase());
+    let to = "whatsapp:+12025550142".to_owned();
+    let from = match sample.who {
+        Who::Group => return None,
+        // What we send comes back only as a status.
+        Who::Own => {
+            let status = |name| (name, "delivered".to_owned());
+            let (us, them) = (("From", to), ("To", format!("whatsapp:+{}", sample.phone)));
+            return Some(Body::Form(vec![("MessageSid", sid), status("MessageStatus"), status("SmsStatus"), us, them]));
+        }
+        Who::Hidden => format!("whatsapp:{}", bsuid(sample)),
+        Who::Person => format!("whatsapp:+{}", sample.phone),
+    };
+    Some(Body::Form(vec![
+        ("SmsMessageSid", sid.clone()),
+        ("MessageSid", sid),
+        ("NumMedia", "0".to_owned()),
+        ("ProfileName", NAME.to_owned()),
+        ("MessageType", "text".to_owned()),
+        ("SmsStatus", "received".to_owned()),
+        ("From", from),
+        ("To", to),
+        ("Body", sample.text.clone()),
+    ]))
+}
+
+pub(super) fn vonage(table: &Table, sample: &Sample) -> Option<Body> {
+    let channel = table.text("channel").unwrap_or_else(|| "whatsapp".to_owned());
+    let uuid = format!("00000000-0000-4000-8000-{:0>12.12}", sample.id.to_lowercase());
+    let from = match sample.who {
+        Who::Group => return None,
+        Who::Hidden if channel == "whatsapp" => bsuid(sample),
+        Who::Hidden => return None,
+        Who::Own => {
+            let status = json!({
+                "message_uuid": uuid, "status": "delivered", "channel": channel, "timestamp": rfc3339(sample),
+                "to": sample.phone, "from": "12025550142",
+            });
+            return Some(Body::Json(status));
+        }
+        Who::Person => sample.phone.clone(),
+    };
+    Some(Body::Json(json!({
+        "channel": channel, "message_uuid": uuid, "to": "12025550142", "from": from, "timestamp": rfc3339(sample),
+        "message_type": "text", "text": sample.text, "profile": { "name": NAME },
+    })))
+}
+
+pub(super) fn bird(_: &Table, sample: &Sample) -> Option<Body> {
+    let (key, value) = match sample.who {
+        Who::Group => return None,
+        Who::Hidden => ("whatsappusername", "doctor".to_owned()),
+        _ => ("phonenumber", format!("+{}", sample.phone)),
+    };
+    let contact = json!({ "identifierKey": key, "identifierValue": value, "annotations": { "name": NAME } });
+    let mut extra = json!({ "timestamp": sample.at.to_string() });
+    if sample.who == Who::Hidden {
+        extra["whatsappbsuid"] = json!(bsuid(sample));
+    }
+    let own = sample.who == Who::Own;
+    let mut payload = json!({
+        "id": sample.id, "body": { "type": "text", "text": { "text": sample.text } },
+        "meta": { "extraInformation": extra }, "createdAt": rfc3339(sample),
+        "direction": if own { "outgoing" } else { "incoming" },
+    });
+    if own {
+        payload["receiver"] = json!({ "contacts": [contact] });
+    } else {
+        payload["sender"] = json!({ "contact": contact });
+    }
+    let event = if own { "whatsapp.outbound" } else { "whatsapp.inbound" };
+    Some(Body::Json(json!({ "service": "channels", "event": event, "payload": payload })))
+}
+
+pub(super) fn chatwoot(table: &Table, sample: &Sample) -> Option<Body> {
+    let inbox = table.text("inbox_id").and_then(|id| id.parse().ok()).unwrap_or(1_i64);
+    let (own, hidden) = (sample.who == Who::Own, sample.who == Who::Hidden);
+    if sample.who == Who::Group {
+        return None;
+    }
+    let source = if hidden { bsuid(sample) } else { sample.phone.clone() };
+    let phone = (!hidden).then(|| format!("+{}", sample.phone));
+    Some(Body::Json(json!({
+        "event": "message_created", "id": 501, "source_id": format!("wamid.{}", sample.id), "content": sample.text,
+        "content_type": "text", "message_type": if own { "outgoing" } else { "incoming" }, "private": false,
+        "created_at": rfc3339(sample), "account": { "id": 1 }, "inbox": { "id": inbox },
+        "conversation": { "id": 42, "channel": "Channel::Whatsapp", "contact_inbox": { "source_id": source } },
+        "sender": { "type": if own { "user" } else { "contact" }, "name": NAME, "phone_number": phone },
+    })))
+}

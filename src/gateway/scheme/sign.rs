@@ -1,0 +1,211 @@
+//! The other side of a scheme: webhooks as the gateway would sign them, for `doctor`.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use url::form_urlencoded;
+
+use super::{REPEATED, Scheme, TOLERANCE, encode, hex, hmac, jwt, standard_signature, twilio};
+use crate::{domain::keys::sha256, gateway::scheme::Hash};
+
+/// A webhook before it is sent.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Draft {
+    /// Without `?`.
+    pub query: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Draft {
+    fn header(&mut self, name: &str, value: impl Into<String>) {
+        self.headers.retain(|(known, _)| known != name);
+        self.headers.push((name.to_owned(), value.into()));
+    }
+}
+
+/// Where in a request the proof stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Carrier {
+    /// Its lower-case name.
+    Header(String),
+    /// The parameter's name.
+    Query(String),
+}
+
+impl Scheme {
+    /// Signs a draft anew, as a gateway that knows `secret` would at `at`.
+    pub(in crate::gateway) fn sign(&self, secret: &str, draft: &mut Draft, at: Timestamp) {
+        let key = secret.as_bytes();
+        let stamp = at.as_second().to_string();
+        match self {
+            Self::BodyHmac { header, prefix, hash, encoding } => {
+                let mac = encode(*encoding, &hmac(*hash, key, &[&draft.body]));
+                draft.header(header, format!("{prefix}{mac}"));
+            }
+            Self::TimedHmac { header, timestamp_header, prefix, hash, encoding } => {
+                let mac = encode(*encoding, &hmac(*hash, key, &[stamp.as_bytes(), b".", &draft.body]));
+                draft.header(header, format!("{prefix}{mac}"));
+                draft.header(timestamp_header, stamp);
+            }
+            Self::StandardWebhooks => {
+                let id = format!("msg_{}", &hex(&sha256(&draft.body))[..16]);
+                let key = crate::config::decode_whsec(secret).unwrap_or_default();
+                let mac = STANDARD.encode(standard_signature(&key, &id, &stamp, &draft.body));
+                draft.header("webhook-id", id);
+                draft.header("webhook-timestamp", stamp);
+                draft.header("webhook-signature", format!("v1,{mac}"));
+            }
+            Self::StaticHeader { header } => draft.header(header, secret),
+            Self::UrlSecret { param } => {
+                draft.query = form_urlencoded::Serializer::new(String::new()).append_pair(param, secret).finish();
+            }
+            Self::ExpiringJwt => {
+                let claims = json!({
+                    "iat": at.as_second(), "exp": at.as_second() + 600, "app": "evolution", "action": "webhook",
+                });
+                draft.header("authorization", format!("Bearer {}", jwt::token(key, &claims)));
+            }
+            Self::BodyJwt => {
+                let claims = json!({
+                    "iat": at.as_second(), "jti": hex(&sha256(stamp.as_bytes())), "iss": "Vonage",
+                    "payload_hash": hex(&sha256(&draft.body)),
+                });
+                draft.header("authorization", format!("Bearer {}", jwt::token(key, &claims)));
+            }
+            Self::Twilio { url } => {
+                if let Some((_, query)) = url.split_once('?') {
+                    query.clone_into(&mut draft.query);
+                }
+                let signature = twilio::signature(key, url, &draft.query, &draft.body);
+                draft.header("x-twilio-signature", signature);
+            }
+            Self::Bird { url } => {
+                let hash = sha256(&draft.body);
+                let parts = [stamp.as_bytes(), b"\n", url.as_bytes(), b"\n", &hash];
+                let signature = STANDARD.encode(hmac(Hash::Sha256, key, &parts));
+                draft.header("messagebird-signature", signature);
+                draft.header("messagebird-request-timestamp", stamp);
+            }
+        }
+    }
+
+    pub(in crate::gateway) fn carrier(&self) -> Carrier {
+        let header = match self {
+            Self::BodyHmac { header, .. } | Self::TimedHmac { header, .. } | Self::StaticHeader { header } => header,
+            Self::UrlSecret { param } => return Carrier::Query(param.clone()),
+            Self::StandardWebhooks => "webhook-signature",
+            Self::ExpiringJwt | Self::BodyJwt => "authorization",
+            Self::Twilio { .. } => "x-twilio-signature",
+            Self::Bird { .. } => "messagebird-signature",
+        };
+        Carrier::Header(header.to_owned())
+    }
+
+    /// What stands before the proof itself.
+    pub(in crate::gateway) fn prefix(&self) -> &str {
+        match self {
+            Self::BodyHmac { prefix, .. } | Self::TimedHmac { prefix, .. } => prefix,
+            Self::StandardWebhooks => "v1,",
+            Self::ExpiringJwt | Self::BodyJwt => "Bearer ",
+            _ => "",
+        }
+    }
+
+    /// The header that holds the signed time.
+    pub(in crate::gateway) fn time_header(&self) -> Option<&str> {
+        match self {
+            Self::TimedHmac { timestamp_header, .. } => Some(timestamp_header),
+            Self::StandardWebhooks => Some("webhook-timestamp"),
+            Self::Bird { .. } => Some("messagebird-request-timestamp"),
+            _ => None,
+        }
+    }
+
+    /// How old and how young a signature may be; `None`: it holds for ever.
+    pub(in crate::gateway) fn lifetime(&self) -> Option<(SignedDuration, Option<SignedDuration>)> {
+        match self {
+            Self::TimedHmac { .. } | Self::StandardWebhooks | Self::Bird { .. } => Some((TOLERANCE, Some(TOLERANCE))),
+            Self::BodyJwt => Some((TOLERANCE + REPEATED, Some(TOLERANCE))),
+            Self::ExpiringJwt => Some((SignedDuration::from_secs(600), None)),
+            _ => None,
+        }
+    }
+
+    /// Whether the URL is signed too.
+    pub(in crate::gateway) fn signs_query(&self) -> bool {
+        matches!(self, Self::Twilio { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, Method};
+    use secrecy::SecretString;
+
+    use super::{super::Encoding, *};
+    use crate::gateway::Webhook;
+
+    const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+    fn every() -> Vec<Scheme> {
+        let (header, prefix) = ("x-mac".to_owned(), "sha1=".to_owned());
+        let timed = Scheme::TimedHmac {
+            header: header.clone(),
+            timestamp_header: "x-at".to_owned(),
+            prefix,
+            hash: Hash::Sha1,
+            encoding: Encoding::Base64,
+        };
+        vec![
+            Scheme::hub_sha256(),
+            timed,
+            Scheme::StandardWebhooks,
+            Scheme::StaticHeader { header },
+            Scheme::UrlSecret { param: "token".to_owned() },
+            Scheme::ExpiringJwt,
+            Scheme::BodyJwt,
+            Scheme::Twilio { url: "https://wa.example.org/hook".to_owned() },
+            Scheme::Twilio { url: "https://wa.example.org/hook?a=b".to_owned() },
+            Scheme::Bird { url: "https://wa.example.org/hook".to_owned() },
+        ]
+    }
+
+    fn accepted(scheme: &Scheme, draft: &Draft, now: Timestamp) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &draft.headers {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let (method, query, body) = (&Method::POST, draft.query.as_str(), draft.body.as_slice());
+        let webhook = Webhook { method, path_secret: None, query, headers: &headers, body, now };
+        scheme.verify(&webhook, &[SecretString::from(SECRET.to_owned())]).is_ok()
+    }
+
+    #[test]
+    fn what_is_signed_is_accepted_as_long_as_it_says() {
+        let at = Timestamp::from_second(1_788_256_800).unwrap();
+        for scheme in every() {
+            let mut draft = Draft { body: b"a=1&b=2".to_vec(), ..Draft::default() };
+            scheme.sign(SECRET, &mut draft, at);
+            assert!(accepted(&scheme, &draft, at), "{scheme:?}");
+            match scheme.carrier() {
+                Carrier::Header(name) => {
+                    let value = &draft.headers.iter().find(|(known, _)| *known == name).unwrap().1;
+                    assert!(value.starts_with(scheme.prefix()), "{scheme:?}");
+                }
+                Carrier::Query(name) => assert!(draft.query.starts_with(&name)),
+            }
+            let second = SignedDuration::from_secs(1);
+            let Some((old, young)) = scheme.lifetime() else {
+                assert!(accepted(&scheme, &draft, at + SignedDuration::from_hours(1000)));
+                continue;
+            };
+            assert!(accepted(&scheme, &draft, at + old - second), "{scheme:?}");
+            assert!(!accepted(&scheme, &draft, at + old + second), "{scheme:?}");
+            if let Some(young) = young {
+                assert!(accepted(&scheme, &draft, at - young), "{scheme:?}");
+                assert!(!accepted(&scheme, &draft, at - young - second), "{scheme:?}");
+            }
+        }
+    }
+}
