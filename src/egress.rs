@@ -71,6 +71,7 @@ impl EgressError {
 pub struct Egress {
     client: reqwest::Client,
     policy: Arc<Policy>,
+    largest: usize,
 }
 
 impl Egress {
@@ -89,10 +90,16 @@ impl Egress {
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("a client of constants builds");
-        Self { client, policy }
+        Self { client, policy, largest: LARGEST_ANSWER }
     }
 
-    /// Sends, and reads at most 64 KiB of the answer.
+    /// For answers of our own listeners, such as metrics of many instances: reads up to `largest` bytes.
+    #[must_use]
+    pub fn reading(self, largest: usize) -> Self {
+        Self { largest, ..self }
+    }
+
+    /// Sends, and reads at most 64 KiB of the answer, unless told otherwise.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, EgressError> {
         let url = url::Url::parse(&request.uri().to_string()).map_err(|_| EgressError::Forbidden)?;
         self.judge(&url).await?;
@@ -135,10 +142,10 @@ impl Egress {
     async fn exchange(&self, request: reqwest::Request) -> Result<Response<Vec<u8>>, EgressError> {
         let mut answer = self.client.execute(request).await.map_err(|error| classify(&error))?;
         let mut body = Vec::new();
-        while body.len() < LARGEST_ANSWER
+        while body.len() < self.largest
             && let Some(chunk) = answer.chunk().await.map_err(|error| classify(&error))?
         {
-            let room = LARGEST_ANSWER - body.len();
+            let room = self.largest - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
         let mut response = Response::new(body);

@@ -89,7 +89,9 @@ impl Card {
             if !lines.is_empty() {
                 println!();
             }
-            lines.iter().for_each(|line| println!("{heading}: {line}"));
+            for line in lines {
+                println!("{heading}: {line}");
+            }
         }
         let verdict = if self.passed() { "PASS" } else { "FAIL" };
         println!("\n{verdict}: {} checks, {} failed", self.checks.len(), self.failed());

@@ -81,8 +81,7 @@ impl<'a> Patient<'a> {
 /// A code that nobody minted, in a text.
 fn unknown() -> String {
     const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let code: String =
-        entropy::bytes::<16>().iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    let code: String = entropy::bytes::<16>().iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
     format!("countersign doctor [{code}]")
 }
 
@@ -90,7 +89,8 @@ pub(super) async fn all(patient: &Patient<'_>, card: &mut Card) {
     let before = patient.probe.counters().await;
     if before.is_none() {
         card.notes.push(
-            "the metrics cannot be read from here (--operator-url): answers are judged by their status alone".to_owned(),
+            "the metrics cannot be read from here (--operator-url): answers are judged by their status alone"
+                .to_owned(),
         );
     }
     let sample = patient.sample(Who::Person, &unknown());
@@ -261,11 +261,12 @@ fn refused(card: &mut Card, name: String, status: &Result<u16, String>) {
 }
 
 fn advise(patient: &Patient<'_>, card: &mut Card) {
-    let of = |group: &str| card.checks.iter().filter(move |check| check.group == group);
-    let refused = of("genuine").filter(|check| check.got.starts_with("401")).count();
-    let accepted = of("forged").filter(|check| check.got.starts_with('2')).count();
+    let answered = |group: &str, answer: &str| {
+        card.checks.iter().filter(|check| check.group == group && check.got.starts_with(answer)).count()
+    };
+    let (refused, accepted) = (answered("genuine", "401"), answered("forged", "2"));
     let mut advice = Vec::new();
-    if refused > 0 && refused == of("genuine").count() {
+    if refused > 0 && refused == answered("genuine", "") {
         advice.push(format!(
             "genuine webhooks are refused: the daemon at {} was started with other secrets (restart or reload it), or \
              something in between changes bodies or drops headers (try --url with its own address)",

@@ -48,8 +48,11 @@ pub(super) fn forgeries(proof: &Proof<'_>, unsigned: &Draft, others: &[String], 
     forge.made
 }
 
+/// Equal for what is one request: headers of different names have no order.
 fn key(draft: &Draft) -> (String, Vec<(String, String)>, Vec<u8>) {
-    (draft.query.clone(), draft.headers.clone(), draft.body.clone())
+    let mut headers = draft.headers.clone();
+    headers.sort_by(|one, other| one.0.cmp(&other.0));
+    (draft.query.clone(), headers, draft.body.clone())
 }
 
 struct Forge<'a> {
@@ -113,7 +116,10 @@ impl Forge<'_> {
             let cut: String = bare.chars().take(length * eighth / 8).collect();
             say(&format!("the first {eighth}/8 of the proof"), format!("{prefix}{cut}"));
         }
-        say("without its last character", format!("{prefix}{}", bare.chars().take(length.max(1) - 1).collect::<String>()));
+        say(
+            "without its last character",
+            format!("{prefix}{}", bare.chars().take(length.max(1) - 1).collect::<String>()),
+        );
         say("without its first character", format!("{prefix}{}", bare.chars().skip(1).collect::<String>()));
         for place in 0..8 {
             let changed = flipped(&bare, length * place / 8);
@@ -133,7 +139,8 @@ impl Forge<'_> {
         say("base64 of it", STANDARD.encode(&value));
         say("hash of it", hex(&sha256(value.as_bytes())));
         say("two schemes in one", format!("Bearer Bearer {value}"));
-        for word in ["null", "undefined", "true", "*", "[object Object]", "{}", "' OR '1'='1", "none", "%00", "$secret"] {
+        for word in ["null", "undefined", "true", "*", "[object Object]", "{}", "' OR '1'='1", "none", "%00", "$secret"]
+        {
             say(&format!("the word {word}"), word.to_owned());
         }
         if !prefix.is_empty() {

@@ -4,11 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{
-    card::Card,
-    checks::Patient,
-    probe::Counters,
-};
+use super::{card::Card, checks::Patient, probe::Counters};
 use crate::gateway::{Draft, Who};
 
 const STEP: Duration = Duration::from_millis(500);
@@ -79,7 +75,9 @@ async fn reply(patient: &Patient<'_>, before: &Counters) -> String {
 pub(super) async fn wait(patient: &Patient<'_>, token: &str, patience: Duration, card: &mut Card) {
     match arrival(patient, token, patience, card).await {
         Ok(true) => {}
-        Ok(false) => card.add("real phone", "a message from a real phone", false, "verified", "nothing matched in time"),
+        Ok(false) => {
+            card.add("real phone", "a message from a real phone", false, "verified", "nothing matched in time");
+        }
         Err(error) => card.add("real phone", "a message from a real phone", false, "verified", format!("{error:#}")),
     }
 }

@@ -12,6 +12,9 @@ use crate::{
     gateway::Draft,
 };
 
+/// Metrics grow with the number of instances.
+const METRICS: usize = 16 * 1024 * 1024;
+
 /// The daemon, from outside.
 pub(super) struct Probe {
     egress: Egress,
@@ -45,7 +48,8 @@ impl Counters {
 
 impl Probe {
     pub(super) fn new(base: &str, operator: &str, instance: InstanceId) -> Self {
-        let egress = Egress::new(Policy { anywhere: true, http: true, ..Policy::default() });
+        let policy = Policy { anywhere: true, http: true, ..Policy::default() };
+        let egress = Egress::new(policy).reading(METRICS);
         let trim = |url: &str| url.trim_end_matches('/').to_owned();
         Self { egress, base: trim(base), operator: trim(operator), instance }
     }
@@ -81,7 +85,11 @@ impl Probe {
         let response = self.send(request).await.with_context(|| format!("cannot reach {}", self.base))?;
         let json: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         let status = response.status();
-        anyhow::ensure!(status.is_success(), "{path} answers {status}: {}", json["detail"].as_str().unwrap_or_default());
+        anyhow::ensure!(
+            status.is_success(),
+            "{path} answers {status}: {}",
+            json["detail"].as_str().unwrap_or_default()
+        );
         Ok(json["data"].clone())
     }
 

@@ -85,9 +85,8 @@ pub(super) fn vonage(table: &Table, sample: &Sample) -> Option<Body> {
     let channel = table.text("channel").unwrap_or_else(|| "whatsapp".to_owned());
     let uuid = format!("00000000-0000-4000-8000-{:0>12.12}", sample.id.to_lowercase());
     let from = match sample.who {
-        Who::Group => return None,
         Who::Hidden if channel == "whatsapp" => bsuid(sample),
-        Who::Hidden => return None,
+        Who::Group | Who::Hidden => return None,
         Who::Own => {
             let status = json!({
                 "message_uuid": uuid, "status": "delivered", "channel": channel, "timestamp": rfc3339(sample),

@@ -54,7 +54,8 @@ pub(super) fn waha(_: &Table, sample: &Sample) -> Option<Body> {
 }
 
 pub(super) fn hypersender(_: &Table, sample: &Sample) -> Option<Body> {
-    let data = json!({ "id": format!("evt_{}", sample.id), "event": "message.any", "payload": payload_of_waha(sample) });
+    let data =
+        json!({ "id": format!("evt_{}", sample.id), "event": "message.any", "payload": payload_of_waha(sample) });
     Some(Body::Json(json!({ "event": "message.any", "data": data, "instanceId": "doctor", "userId": 1 })))
 }
 

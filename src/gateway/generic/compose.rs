@@ -54,7 +54,9 @@ fn draft(mapping: &Mapping, sample: &Sample, person: &str, choice: (usize, usize
     let chat = if sample.who == Who::Group && mapping.group.iter().all(is_suffix) { GROUP } else { person };
     if let FromMe::When { conditions, .. } = &mapping.from_me {
         let own = sample.who == Who::Own;
-        conditions.iter().for_each(|condition| make(&mut item, condition, own));
+        for condition in conditions {
+            make(&mut item, condition, own);
+        }
     }
     for condition in mapping.group.iter().filter(|condition| !is_suffix(condition)) {
         make(&mut item, condition, sample.who == Who::Group);
@@ -80,9 +82,11 @@ fn draft(mapping: &Mapping, sample: &Sample, person: &str, choice: (usize, usize
     } else if sample.who == Who::Hidden {
         mapping.lid.iter().take(1).for_each(|source| fill(&mut item, source, person.into()));
     }
-    for (sources, choice, value) in
-        [(&mapping.sender, choice.1, person), (&mapping.chat_id, choice.0, chat), (&mapping.text, choice.2, &sample.text)]
-    {
+    for (sources, choice, value) in [
+        (&mapping.sender, choice.1, person),
+        (&mapping.chat_id, choice.0, chat),
+        (&mapping.text, choice.2, &sample.text),
+    ] {
         if let Some(source) = sources.get(choice) {
             fill(&mut item, source, value.into());
         }
@@ -122,7 +126,10 @@ fn make(item: &mut Value, condition: &Condition, holds: bool) {
 
 /// As the gateway would write it: flags and numbers without quotes.
 fn scalar(word: &str) -> Value {
-    serde_json::from_str(word).ok().filter(|value: &Value| !value.is_object() && !value.is_array()).unwrap_or(word.into())
+    serde_json::from_str(word)
+        .ok()
+        .filter(|value: &Value| !value.is_object() && !value.is_array())
+        .unwrap_or(word.into())
 }
 
 /// Writes a value at a pointer, with all that must stand around it. A number in the pointer is the index of a
@@ -134,7 +141,7 @@ fn put(at: &mut Value, pointer: &str, value: Value) {
     };
     let (name, rest) = rest.split_once('/').map_or((rest, String::new()), |(name, rest)| (name, format!("/{rest}")));
     let name = name.replace("~1", "/").replace("~0", "~");
-    if name == "0" && !at.is_object() || name == "0" && at.as_object().is_some_and(Map::is_empty) {
+    if name == "0" && at.as_object().is_none_or(Map::is_empty) {
         if !at.is_array() {
             *at = json!([null]);
         }

@@ -19,7 +19,8 @@ use serde_json::Value;
 
 use self::{auth::Auth, mapping::Mapping, send::Send, template::Values};
 use super::{
-    Event, Gateway, Malformed, Proof, Purpose, Sample, Sent, Webhook, credentials::Reader, json, retry_after, sent_by_status,
+    Event, Gateway, Malformed, Proof, Purpose, Sample, Sent, Webhook, credentials::Reader, json, retry_after,
+    sent_by_status,
 };
 use crate::{config::Section, domain::Subject};
 

@@ -1,0 +1,223 @@
+//! `doctor` passes for every kind of gateway against a running daemon, and fails when something is wrong.
+
+use std::{
+    collections::BTreeSet,
+    process::{Command, Output},
+    sync::Arc,
+};
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
+use serde_json::Value;
+
+use crate::{
+    app::{TOKEN, client},
+    every_gateway::{EVERY, Serve, file, id, instances, secret},
+    fakes::Fake,
+};
+
+/// The command as a person would type it.
+async fn doctor(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.arg("doctor").args(arguments).arg("--json");
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn card(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn checks<'a>(card: &'a Value, group: &str) -> Vec<&'a Value> {
+    card["checks"].as_array().unwrap().iter().filter(|check| check["group"] == group).collect()
+}
+
+fn failed(card: &Value) -> Vec<String> {
+    let failed = card["checks"].as_array().unwrap().iter().filter(|check| check["passed"] == false);
+    failed.map(|check| format!("{}: {} got {}", check["group"], check["name"], check["got"])).collect()
+}
+
+#[tokio::test]
+async fn it_passes_for_every_kind_and_leaves_nothing() {
+    let gateway = Fake::start();
+    let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
+    let config = serve.config.path().to_str().unwrap();
+    let mut kinds = BTreeSet::new();
+    for (index, (kind, variant, _)) in EVERY.iter().enumerate() {
+        let output = doctor(&[&id(index), "--config", config]).await;
+        let card = card(&output);
+        let name = format!("{kind} {variant}");
+        assert_eq!(failed(&card), Vec::<String>::new(), "{name}: {card}");
+        assert_eq!((output.status.code(), &card["passed"]), (Some(0), &Value::Bool(true)), "{name}");
+        assert_eq!(card["gateway"], *kind);
+        let forged = checks(&card, "forged").len();
+        assert!(forged >= 60, "{name}: only {forged} forgeries");
+        let harmless = checks(&card, "harmless").len();
+        assert!(checks(&card, "genuine").len() >= 5, "{name}: {card}");
+        // Twilio tells neither groups nor times; the rest know nearly everything.
+        assert!(harmless >= if *kind == "twilio" { 3 } else { 4 } || *variant == "sms", "{name}: {harmless} {card}");
+        kinds.insert(*kind);
+    }
+    assert_eq!(kinds.len(), 21);
+    assert!(gateway.arrived().is_empty(), "nothing was sent to anybody");
+    for index in 0..EVERY.len() {
+        let url = format!("{}/api/otp/v2/{}/requests", serve.base, id(index));
+        let request = http::Request::get(url).header("authorization", format!("Bearer {TOKEN}"));
+        let answer = client().send(request.body(Vec::new()).unwrap()).await.unwrap();
+        let list: Value = serde_json::from_slice(answer.body()).unwrap();
+        assert!(answer.status().is_success() && !list.to_string().contains("uuid"), "{list}");
+    }
+}
+
+#[tokio::test]
+async fn other_secrets_in_the_daemon_turn_it_red() {
+    let gateway = Fake::start();
+    let serve = Serve::start(&instances(&gateway.url, "", |kind, index| secret(kind, index + 40))).await;
+    let text = std::fs::read_to_string(serve.config.path()).unwrap();
+    for index in [0, 4, 6, 8, 11, 15, 16, 17, 23, 27] {
+        let here = text.replace(&secret(EVERY[index].0, index + 40), &secret(EVERY[index].0, index));
+        assert_ne!(here, text);
+        let config = file(&here);
+        let output = doctor(&[&id(index), "--config", config.path().to_str().unwrap()]).await;
+        let card = card(&output);
+        assert_eq!((output.status.code(), &card["passed"]), (Some(1), &Value::Bool(false)), "{}", EVERY[index].0);
+        assert!(
+            checks(&card, "genuine").iter().filter(|check| check["got"].as_str().unwrap().starts_with("401")).count()
+                >= 5
+        );
+        assert!(card["advice"].to_string().contains("genuine webhooks are refused"), "{card}");
+    }
+}
+
+/// What stands between the gateway and the daemon in a real installation.
+struct Proxy {
+    url: String,
+    handle: ServerHandle,
+}
+
+type Spoil = fn(&mut Vec<(String, String)>, &mut Vec<u8>);
+
+impl Proxy {
+    fn start(to: &str, spoil: Option<Spoil>) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let to = Arc::new(to.to_owned());
+        let server = HttpServer::new(move || {
+            let to = Arc::clone(&to);
+            App::new().default_service(web::to(move |request: HttpRequest, body: web::Bytes| {
+                let to = Arc::clone(&to);
+                async move { forward(&to, &request, &body, spoil).await }
+            }))
+        });
+        let server = server.workers(1).disable_signals().shutdown_timeout(0).listen(listener).unwrap().run();
+        let handle = server.handle();
+        tokio::spawn(server);
+        Self { url, handle }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.handle.stop(false));
+    }
+}
+
+async fn forward(to: &str, request: &HttpRequest, body: &[u8], spoil: Option<Spoil>) -> HttpResponse {
+    let Some(spoil) = spoil else { return HttpResponse::Ok().finish() };
+    let headers = request.headers().iter().filter(|(name, _)| !["host", "content-length"].contains(&name.as_str()));
+    let mut headers: Vec<(String, String)> =
+        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
+    let mut body = body.to_vec();
+    spoil(&mut headers, &mut body);
+    let mut out = http::Request::builder().method(request.method().as_str()).uri(format!("{to}{}", request.uri()));
+    for (name, value) in headers {
+        out = out.header(name, value);
+    }
+    let answer = client().send(out.body(body).unwrap()).await.unwrap();
+    HttpResponse::build(actix_web::http::StatusCode::from_u16(answer.status().as_u16()).unwrap())
+        .body(answer.into_body())
+}
+
+#[tokio::test]
+async fn a_proxy_that_meddles_turns_it_red_and_an_honest_one_does_not() {
+    let gateway = Fake::start();
+    let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
+    let config = serve.config.path().to_str().unwrap();
+    let waha = EVERY.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let url_secret = EVERY.iter().position(|(kind, _, _)| *kind == "wppconnect").unwrap();
+    let honest: Spoil = |_, _| {};
+    let strips: Spoil = |headers, _| headers.retain(|(name, _)| !name.starts_with("x-"));
+    let rewrites: Spoil = |_, body| {
+        if let Ok(value) = serde_json::from_slice::<Value>(body) {
+            *body = serde_json::to_vec_pretty(&value).unwrap();
+        }
+    };
+    let latin: Spoil = |_, body| {
+        *body = String::from_utf8_lossy(body)
+            .chars()
+            .map(|c| if c.is_ascii() { c } else { '?' })
+            .collect::<String>()
+            .into();
+    };
+    for (name, spoil, index, green) in [
+        ("honest", Some(honest), waha, true),
+        ("strips headers", Some(strips), waha, false),
+        ("writes bodies anew", Some(rewrites), waha, false),
+        ("loses letters", Some(latin), waha, false),
+        ("says yes to everything", None, waha, false),
+        ("says yes to everything", None, url_secret, false),
+    ] {
+        let proxy = Proxy::start(&serve.base, spoil);
+        let output = doctor(&[&id(index), "--config", config, "--url", &proxy.url]).await;
+        let card = card(&output);
+        assert_eq!(card["passed"], green, "{name}: {:?}", failed(&card));
+        assert_eq!(output.status.code(), Some(i32::from(!green)), "{name}");
+        let forged = checks(&card, "forged").iter().filter(|check| check["passed"] == false).count();
+        assert_eq!(forged > 50, spoil.is_none(), "{name}: {forged} forgeries passed");
+    }
+}
+
+#[tokio::test]
+async fn where_strangers_are_answered_it_asks_for_a_number_first() {
+    let gateway = Fake::start();
+    let serve = Serve::start(&instances(&gateway.url, "reply_to_unknown = true", secret)).await;
+    let config = serve.config.path().to_str().unwrap();
+    let waha = EVERY.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let refused = doctor(&[&id(waha), "--config", config]).await;
+    assert_eq!(refused.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--phone"));
+    assert!(gateway.arrived().is_empty());
+    let allowed = doctor(&[&id(waha), "--config", config, "--phone", "+447700900555"]).await;
+    assert_eq!(failed(&card(&allowed)), Vec::<String>::new());
+    for arrived in gateway.arrived() {
+        let chat = arrived.json()["chatId"].as_str().unwrap().to_owned();
+        assert!(chat == "447700900555@c.us" || chat.ends_with("@lid"), "{chat}");
+    }
+}
+
+#[tokio::test]
+async fn with_a_token_a_link_is_minted_and_matched_once() {
+    let gateway = Fake::start();
+    let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
+    let config = serve.config.path().to_str().unwrap();
+    for kind in ["waha", "cloud-api", "generic", "twilio"] {
+        let index = EVERY.iter().position(|(one, _, _)| *one == kind).unwrap();
+        let arguments = ["--phone", "+447700900555", "--token", TOKEN];
+        let output = doctor(&[&[id(index).as_str(), "--config", config][..], &arguments].concat()).await;
+        let card = card(&output);
+        assert_eq!(failed(&card), Vec::<String>::new(), "{kind}");
+        assert!(checks(&card, "matched").len() >= 5, "{kind}: {card}");
+    }
+    let replies = gateway.arrived();
+    assert_eq!(replies.len(), 4);
+    assert!(replies.iter().all(|reply| String::from_utf8_lossy(&reply.body).contains("447700900555")));
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_in_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let (text, ..) = crate::every_gateway::configuration(&directory, &instances("http://127.0.0.1:1", "", secret));
+    let config = file(&text);
+    let output = doctor(&[&id(0), "--config", config.path().to_str().unwrap()]).await;
+    let card = card(&output);
+    assert_eq!((output.status.code(), failed(&card).len()), (Some(1), 1));
+    assert!(card["advice"].to_string().contains("is it running"), "{card}");
+}
