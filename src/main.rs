@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// The C library's one is slow under threads, and with musl very slow.
+/// The C library's one is slow under threads, and with musl very slow. Without transparent huge pages: a daemon
+/// that idles must not hold tens of megabytes.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
