@@ -63,6 +63,10 @@ pub const ROUTES: &[Entry] = &[
     post("/o/{token}/dispute",                           || to(pages::dispute)),
 
     look("/openapi.json",                                || to(contract::serve::openapi_json)),
+    look("/docs",                                        || to(contract::serve::docs)),
+    look("/docs.md",                                     || to(contract::serve::docs_markdown)),
+    look("/postman.json",                                || to(contract::serve::postman)),
+    look("/llms.txt",                                    || to(contract::serve::llms)),
 ];
 
 /// Serves [`ROUTES`].

@@ -6,16 +6,26 @@ use super::operation::{Access, Area, Operation, operation};
 use crate::http::problem::Code;
 
 pub(super) fn operations() -> Vec<Operation> {
-    let object = json!({ "type": "object" });
     vec![
-        file("/openapi.json", "getOpenApi", "The contract as OpenAPI 3.1")
-            .about("Generated from the same table as this page, and held to the routes by tests.")
-            .answer(200, "The document", "application/json", object, Value::Null)
-            .answer(304, "You have it already", "", json!({}), Value::Null),
+        file("/openapi.json", "getOpenApi", "The contract as OpenAPI 3.1", "application/json")
+            .about("Generated from the same table as the page, and held to the routes by tests."),
+        file("/docs", "getDocs", "The contract as a page", "text/html")
+            .about("One file that loads nothing: it can be saved and read offline."),
+        file("/docs.md", "getDocsMarkdown", "The contract as Markdown", "text/markdown")
+            .about("The same as the page, for whoever reads text."),
+        file("/postman.json", "getPostman", "The contract as a Postman collection", "application/json")
+            .about("Version 2.1; set its variables to your URL, instance and token."),
+        file("/llms.txt", "getLlms", "An index for language models", "text/plain")
+            .about("As llmstxt.org describes it."),
     ]
 }
 
-fn file(path: &'static str, id: &'static str, title: &'static str) -> Operation {
+fn file(path: &'static str, id: &'static str, title: &'static str, media: &'static str) -> Operation {
     let store = [Code::NotFound, Code::InternalError, Code::StoreUnavailable, Code::TemporaryReducedCapacity];
-    operation(Area::Contract, "GET", path, id, title).open_to(Access::Nobody).without(&store)
+    let kind = if media == "application/json" { "object" } else { "string" };
+    operation(Area::Contract, "GET", path, id, title)
+        .open_to(Access::Nobody)
+        .without(&store)
+        .answer(200, "The file", media, json!({ "type": kind }), Value::Null)
+        .answer(304, "You have it already", "", json!({}), Value::Null)
 }

@@ -10,16 +10,22 @@
 //! 3. `tests/it/contract/live.rs` says how such a value comes to be in a running daemon, and the example is executed.
 
 mod callbacks;
+mod fields;
+mod highlight;
 mod itself;
 mod links;
+mod markdown;
 mod openapi;
 mod operation;
+mod page;
 mod pages;
+mod postman;
 mod requests;
 pub mod samples;
 mod schema;
 pub mod serve;
 pub mod values;
+pub mod verify;
 mod webhooks;
 
 #[cfg(test)]

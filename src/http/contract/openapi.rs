@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Access, Area, Operation, Parameter, operations, path_parameter, samples, schema};
+use super::{Access, Area, Operation, Parameter, operations, path_parameter, samples, schema, values};
 use crate::{
     domain::Event,
     http::problem::{Code, Problem},
@@ -154,6 +154,30 @@ fn headers() -> Value {
     })
 }
 
+/// A callback as it is sent.
+pub(super) fn event_example() -> Value {
+    json!({
+        "type": "link.verified",
+        "timestamp": values::ENDED,
+        "data": {
+            "uuid": values::UUID,
+            "otp_type": "link",
+            "status": "verified",
+            "reason": null,
+            "chat_id": values::CHAT,
+            "subject": { "kind": "phone", "value": values::PHONE },
+            "push_name": "Mara",
+            "purpose": null,
+            "client_ref": "cart 7",
+            "metadata": null,
+            "completion": { "mode": "same_browser", "state": "offered" },
+            "created_at": values::CREATED,
+            "expires_at": values::EXPIRES,
+            "ended_at": values::ENDED,
+        },
+    })
+}
+
 /// What the daemon posts to the app.
 fn callbacks() -> Value {
     let parameters: Vec<Value> = [
@@ -168,12 +192,16 @@ fn callbacks() -> Value {
     .collect();
     let mut callbacks = Map::new();
     for event in Event::ALL {
+        let mut example = event_example();
+        example["type"] = json!(event.as_str());
         callbacks.insert(
             event.as_str().to_owned(),
             json!({ "post": {
                 "summary": event.about(),
                 "parameters": parameters,
-                "requestBody": { "required": true, "content": { "application/json": { "schema": schema::named("Event") } } },
+                "requestBody": { "required": true, "content": {
+                    "application/json": { "schema": schema::named("Event"), "example": example },
+                } },
                 "responses": {
                     "2XX": { "description": "Taken. Anything else is tried again." },
                     "410": { "description": "Never again." },

@@ -42,6 +42,20 @@ impl Area {
         }
     }
 
+    /// For anchors.
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Links => "links",
+            Self::Codes => "codes",
+            Self::Requests => "requests",
+            Self::Callbacks => "callback-log",
+            Self::Wawp => "wawp",
+            Self::Pages => "pages",
+            Self::Webhooks => "webhooks",
+            Self::Contract => "contract",
+        }
+    }
+
     pub const fn about(self) -> &'static str {
         match self {
             Self::Links => "A person taps a link, presses Send in WhatsApp, and the app learns which chat wrote.",
@@ -69,6 +83,23 @@ pub enum Access {
     Gateway,
     /// What stands in the path is all there is, or nothing is asked for.
     Nobody,
+}
+
+impl Access {
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Token => "API token",
+            Self::PollToken => "API token, or the request's poll token",
+            Self::Wawp => "access token, in query, body or header",
+            Self::Gateway => "the gateway's proof",
+            Self::Nobody => "open to everybody",
+        }
+    }
+
+    /// Whether a bearer goes along.
+    pub const fn is_token(self) -> bool {
+        matches!(self, Self::Token | Self::PollToken)
+    }
 }
 
 /// A query parameter or a header.

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::openapi;
+use super::{markdown, openapi, page, postman};
 use crate::{domain::keys::sha256, http::App};
 
 fn file(request: &HttpRequest, media: &'static str, body: String) -> HttpResponse {
@@ -27,4 +27,31 @@ fn url(app: &App) -> String {
 /// `GET /openapi.json`
 pub(in crate::http) async fn openapi_json(app: Data<App>, request: HttpRequest) -> HttpResponse {
     file(&request, "application/json", openapi(&url(&app)).to_string())
+}
+
+/// `GET /docs`
+pub(in crate::http) async fn docs(request: HttpRequest) -> HttpResponse {
+    let (html, policy) = page::page();
+    let mut response = file(&request, "text/html; charset=utf-8", html);
+    for (name, value) in [("content-security-policy", policy.as_str()), ("referrer-policy", "no-referrer")] {
+        if let Ok(value) = header::HeaderValue::from_str(value) {
+            response.headers_mut().insert(header::HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+/// `GET /docs.md`
+pub(in crate::http) async fn docs_markdown(request: HttpRequest) -> HttpResponse {
+    file(&request, "text/markdown; charset=utf-8", markdown::document())
+}
+
+/// `GET /postman.json`
+pub(in crate::http) async fn postman(app: Data<App>, request: HttpRequest) -> HttpResponse {
+    file(&request, "application/json", postman::collection(&url(&app)).to_string())
+}
+
+/// `GET /llms.txt`
+pub(in crate::http) async fn llms(app: Data<App>, request: HttpRequest) -> HttpResponse {
+    file(&request, "text/plain; charset=utf-8", markdown::index(&url(&app)))
 }

@@ -14,13 +14,13 @@ const RUNNERS: [(&str, &str, &[&str]); 4] = [
     ("PHP", "php", &[]),
 ];
 
-fn asked() -> Vec<String> {
+pub(super) fn asked() -> Vec<String> {
     let given = countersign::config::environment().find(|(name, _)| name == "COUNTERSIGN_SAMPLES");
     let given = given.map_or_else(|| "curl".to_owned(), |(_, value)| value);
     given.split_whitespace().map(str::to_owned).collect()
 }
 
-fn installed(program: &str) -> bool {
+pub(super) fn installed(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 

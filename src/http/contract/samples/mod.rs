@@ -10,7 +10,9 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::{Access, Operation, values};
+use super::{Access, Body, Operation, values};
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A program that sends the example, prints the answer, and fails when it is a problem.
 pub struct Sample {
@@ -65,7 +67,7 @@ impl<'a> Call<'a> {
         if let Some(body) = &operation.body {
             headers.insert(0, ("Content-Type", body.media));
             sent = match body.media {
-                "application/x-www-form-urlencoded" => Sent::Raw(form(&body.example)),
+                FORM => Sent::Raw(form(&body.example)),
                 _ if operation.access == Access::Gateway => Sent::Raw(body.example.to_string()),
                 _ => Sent::Json(&body.example),
             };
@@ -74,7 +76,7 @@ impl<'a> Call<'a> {
             method: operation.method,
             target,
             headers,
-            token: matches!(operation.access, Access::Token | Access::PollToken),
+            token: operation.access.is_token(),
             body: sent,
             redirects: operation.answers.iter().any(|answer| (300..400).contains(&answer.status)),
         }
@@ -84,6 +86,11 @@ impl<'a> Call<'a> {
     fn target(&self, instance: &str) -> String {
         self.target.replace(values::INSTANCE, instance)
     }
+}
+
+/// A body as a person would write it.
+pub(super) fn written(body: &Body) -> String {
+    if body.media == FORM { form(&body.example) } else { format!("{:#}", body.example) }
 }
 
 fn form(fields: &Value) -> String {

@@ -1,0 +1,192 @@
+//! The table as a page that loads nothing.
+
+use std::sync::LazyLock;
+
+use askama::Template;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+
+use super::{
+    Area, Operation, Parameter,
+    fields::{self, Row},
+    highlight::{html, prose},
+    openapi, operations, path_parameter, samples, values, verify,
+};
+use crate::{
+    domain::{Event, Reason, keys::sha256},
+    http::problem::Code,
+};
+
+const CSS: &str = include_str!("../../../templates/docs/style.css");
+const JS: &str = include_str!("../../../templates/docs/page.js");
+const INTRODUCTION: &str = include_str!("../../../templates/docs/introduction.md");
+
+#[derive(Template)]
+#[template(path = "docs/page.html")]
+struct Page {
+    css: &'static str,
+    js: &'static str,
+    version: &'static str,
+    introduction: Vec<Paragraph>,
+    areas: Vec<Chapter>,
+    events: Vec<(&'static str, String)>,
+    event: String,
+    verify: Vec<Shown>,
+    problems: Vec<(&'static str, u16, &'static str)>,
+    reasons: Vec<(&'static str, String)>,
+}
+
+/// A paragraph, or the steps of a list.
+struct Paragraph {
+    html: String,
+    steps: Vec<String>,
+}
+
+struct Chapter {
+    id: &'static str,
+    title: &'static str,
+    about: String,
+    operations: Vec<Section>,
+}
+
+struct Section {
+    id: &'static str,
+    method: &'static str,
+    path: &'static str,
+    title: &'static str,
+    about: String,
+    access: &'static str,
+    /// Whether the bar's token goes along.
+    token: bool,
+    path_fields: Vec<Input>,
+    query_fields: Vec<Input>,
+    header_fields: Vec<Input>,
+    rows: Vec<Row>,
+    body: Option<(&'static str, String)>,
+    answers: Vec<Told>,
+    answer_rows: Vec<Row>,
+    problems: Vec<(u16, &'static str, &'static str)>,
+    samples: Vec<Shown>,
+}
+
+/// A parameter: in the table, and in the form.
+struct Input {
+    name: String,
+    kind: String,
+    about: String,
+    value: String,
+}
+
+struct Told {
+    status: u16,
+    about: &'static str,
+    media: &'static str,
+    example: String,
+}
+
+struct Shown {
+    label: &'static str,
+    html: String,
+}
+
+/// The page, and the policy it is served with.
+pub(super) fn page() -> (String, String) {
+    static HTML: LazyLock<String> =
+        LazyLock::new(|| built().render().expect("a compiled template of plain values renders"));
+    let [script, style] = [JS, CSS].map(|text| STANDARD.encode(sha256(text.as_bytes())));
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; img-src data:; \
+         connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    (HTML.clone(), policy)
+}
+
+fn built() -> Page {
+    let chapters = Area::ALL.iter().map(|area| Chapter {
+        id: area.id(),
+        title: area.title(),
+        about: prose(area.about()),
+        operations: operations().iter().filter(|operation| operation.area == *area).map(section).collect(),
+    });
+    Page {
+        css: CSS,
+        js: JS,
+        version: env!("CARGO_PKG_VERSION"),
+        introduction: INTRODUCTION.split("\n\n").map(paragraph).collect(),
+        areas: chapters.filter(|chapter| !chapter.operations.is_empty()).collect(),
+        events: Event::ALL.iter().map(|event| (event.as_str(), prose(event.about()))).collect(),
+        event: html(&format!("{:#}", openapi::event_example())),
+        verify: verify::samples().map(|sample| Shown { label: sample.label, html: html(&sample.source) }).into(),
+        problems: Code::ALL.iter().map(|code| (code.as_str(), code.status(), code.title())).collect(),
+        reasons: Reason::ALL.iter().map(|reason| (reason.as_str(), prose(reason.about()))).collect(),
+    }
+}
+
+fn paragraph(text: &str) -> Paragraph {
+    if !text.starts_with("1. ") {
+        return Paragraph { html: prose(text), steps: Vec::new() };
+    }
+    let step = |line: &str| line.split_once(". ").map_or_else(String::new, |(_, step)| prose(step));
+    Paragraph { html: String::new(), steps: text.lines().map(step).collect() }
+}
+
+fn section(operation: &Operation) -> Section {
+    let path_fields = operation.path_parameters().filter(|name| *name != "instance").map(|name| {
+        let (value, about) = path_parameter(operation.path, name);
+        Input { name: name.to_owned(), kind: "string".to_owned(), about: prose(about), value: value.to_owned() }
+    });
+    let placed = |place: &str| {
+        let here = operation.parameters.iter().filter(|parameter| parameter.place == place);
+        here.map(input).collect()
+    };
+    let answer = operation.answers.first();
+    Section {
+        id: operation.id,
+        method: operation.method,
+        path: operation.path,
+        title: operation.title,
+        about: prose(operation.about),
+        access: operation.access.about(),
+        token: operation.access.is_token(),
+        path_fields: path_fields.collect(),
+        query_fields: placed("query"),
+        header_fields: placed("header"),
+        rows: operation.body.as_ref().map(|body| shown_rows(&body.schema)).unwrap_or_default(),
+        body: operation.body.as_ref().map(|body| (body.media, samples::written(body))),
+        answers: operation.answers.iter().map(told).collect(),
+        answer_rows: answer.map(|answer| shown_rows(data(&answer.schema))).unwrap_or_default(),
+        problems: operation.problems.iter().map(|code| (code.status(), code.as_str(), code.title())).collect(),
+        samples: samples::all(operation)
+            .map(|sample| Shown { label: sample.label, html: html(sample.source.trim_end()) })
+            .into(),
+    }
+}
+
+/// What the envelope holds, which is the same everywhere.
+fn data(schema: &Value) -> &Value {
+    schema.pointer("/properties/data").unwrap_or(schema)
+}
+
+fn shown_rows(schema: &Value) -> Vec<Row> {
+    fields::rows(schema).into_iter().map(|row| Row { about: prose(&row.about), ..row }).collect()
+}
+
+fn input(parameter: &Parameter) -> Input {
+    let value = parameter.example.filter(|value| *value != values::WEBHOOK_SIGNATURE).unwrap_or_default();
+    let about = parameter.schema["description"].as_str().unwrap_or_default();
+    Input {
+        name: parameter.name.to_owned(),
+        kind: fields::kind(&parameter.schema),
+        about: prose(about),
+        value: value.to_owned(),
+    }
+}
+
+fn told(answer: &super::Answer) -> Told {
+    let example = match &answer.example {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        value => html(&format!("{value:#}")),
+    };
+    Told { status: answer.status, about: answer.about, media: answer.media, example }
+}

@@ -1,0 +1,56 @@
+"""Throws schemathesis at a daemon of its own: all phases, three seeds, every answer judged by /openapi.json.
+
+usage: tests/schemathesis.py COUNTERSIGN SCHEMATHESIS [EXAMPLES] [SEED…]
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+# Old clients are lenient, and so are we: numbers for strings, null for absent, unknown fields. That faulty values are
+# refused has tests of its own; what schemathesis sends is refused or taken as it is read.
+CHECKS = ",".join(
+    [
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_headers_conformance",
+        "response_schema_conformance",
+        "unsupported_method",
+        "ignored_auth",
+    ]
+)
+
+
+def main(daemon, schemathesis, examples="200", *seeds):
+    with tempfile.TemporaryDirectory() as home:
+        command = [daemon, "dev", "--json", "--data", home, "--listen", "127.0.0.1:0"]
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            ready = json.loads(running.stdout.readline())
+            failed = [seed for seed in seeds or ("1", "2", "3") if not judge(schemathesis, ready, home, examples, seed)]
+            if running.poll() is not None:
+                sys.exit(f"the daemon ended with {running.returncode}")
+        finally:
+            running.terminate()
+            running.wait()
+    if failed:
+        sys.exit(f"failed with the seeds {', '.join(failed)}")
+
+
+def judge(schemathesis, ready, home, examples, seed):
+    """The instance is the real one, or most requests would end at their first segment."""
+    print(f"-- seed {seed}", flush=True)
+    base = ready["base_url"]
+    command = [os.path.abspath(schemathesis), "run", f"{base}/openapi.json", "--url", base, "--checks", CHECKS, "--seed", seed]
+    command += ["--max-examples", examples, "--header", f"Authorization: Bearer {ready['token']}", "--no-color"]
+    command += ["--continue-on-failure", "--warnings", "off", "--suppress-health-check", "all"]
+    with open(f"{home}/schemathesis.toml", "w") as file:
+        file.write(f'[parameters]\n"path.instance" = "{ready["instance"]}"\n')
+    command[1:1] = ["--config-file", f"{home}/schemathesis.toml"]
+    return subprocess.run(command, cwd=home).returncode == 0
+
+
+main(*sys.argv[1:])
