@@ -1,6 +1,6 @@
 //! Whether the daemon takes the configurations that we ship, with secrets in the places they name.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use countersign::{
     app,
@@ -47,13 +47,22 @@ fn provide(table: &mut Table, place: &TempDir) -> usize {
     provided
 }
 
-/// What `check-config` would say.
-fn faults(text: &str) -> Vec<String> {
+/// What `check-config` would say, with some secret in each place.
+pub(crate) fn faults(text: &str) -> Vec<String> {
     let place = tempfile::tempdir().unwrap();
     let mut table: Table = text.parse().unwrap_or_else(|error| panic!("{error} in {text}"));
     assert!(provide(&mut table, &place) >= 3, "a key, callback secrets and a gateway's secret are files");
+    check(&table.to_string())
+}
+
+/// The same with the secrets in a directory in the place of the mounted one.
+pub(crate) fn faults_with(text: &str, secrets: &Path) -> Vec<String> {
+    check(&text.replace("/run/secrets/countersign", secrets.to_str().unwrap()))
+}
+
+fn check(text: &str) -> Vec<String> {
     let mut faults = Faults::default();
-    if let Some(config) = config::load(Some(&table.to_string()), HashMap::new(), &[], &mut faults) {
+    if let Some(config) = config::load(Some(text), HashMap::new(), &[], &mut faults) {
         app::instances(&config, Purpose::Serve, &mut faults);
     }
     faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()
