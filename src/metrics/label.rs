@@ -1,6 +1,10 @@
 //! The labels. Each is bounded: a word of a closed list, a configured instance, or a template of our own routes.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use std::fmt;
+
+use prometheus_client::encoding::{
+    EncodeLabelKey, EncodeLabelSet, EncodeLabelValue, LabelSetEncoder, LabelValueEncoder,
+};
 
 use crate::domain::InstanceId;
 
@@ -9,17 +13,36 @@ use crate::domain::InstanceId;
 pub struct Of(pub InstanceId);
 
 impl EncodeLabelValue for Of {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        std::fmt::Write::write_fmt(encoder, format_args!("{}", self.0))
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        fmt::Write::write_fmt(encoder, format_args!("{}", self.0))
     }
 }
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($label:ident: $kind:ty),* })*) => {
         $($(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-        pub struct $name { $(pub $label: $kind),* })*
+        #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+        pub struct $name { $(pub $label: $kind),* }
+
+        impl EncodeLabelSet for $name {
+            fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+                $(
+                    let mut label = encoder.encode_label();
+                    let mut key = label.encode_label_key()?;
+                    EncodeLabelKey::encode(&exposed(stringify!($label)), &mut key)?;
+                    let mut value = key.encode_label_value()?;
+                    EncodeLabelValue::encode(&self.$label, &mut value)?;
+                    value.finish()?;
+                )*
+                Ok(())
+            }
+        })*
     };
+}
+
+/// A label's name as Prometheus sees it, which gives `instance` to the process it scrapes and would rename ours.
+fn exposed(label: &'static str) -> &'static str {
+    if label == "instance" { "instance_id" } else { label }
 }
 
 /// A word of a closed list.

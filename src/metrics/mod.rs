@@ -265,7 +265,7 @@ mod tests {
             }
         }
         assert!(rendered > 25, "{rendered} in {text}");
-        let minted = format!("countersign_links_minted_total{{instance=\"{instance}\"}} 0\n");
+        let minted = format!("countersign_links_minted_total{{instance_id=\"{instance}\"}} 0\n");
         assert!(text.contains(&minted), "{text}");
     }
 }

@@ -1,5 +1,5 @@
 //! What stands in `deploy/`: whether Kubernetes would take it whole, whether its pods are as closed as they claim,
-//! and whether the daemon takes the configuration in it.
+//! whether the daemon takes the configuration in it, and whether dashboard and alerts watch what it tells.
 //!
 //! Checks `deploy/kubernetes.yaml`, and every file in the directory that `COUNTERSIGN_RENDERS` names.
 
@@ -9,6 +9,7 @@ mod compose;
 mod configuration;
 mod kubernetes;
 mod posture;
+mod watching;
 mod wiring;
 
 use std::path::{Path, PathBuf};

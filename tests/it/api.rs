@@ -386,7 +386,7 @@ async fn probes_and_metrics_live_on_their_own_listener() {
     assert_eq!(operator("/livez").await.status, 200);
     assert_eq!(operator("/readyz").await.status, 200);
     let metrics = operator("/metrics").await;
-    let minted = format!("countersign_links_minted_total{{instance=\"{WAHA}\"}} 1\n");
+    let minted = format!("countersign_links_minted_total{{instance_id=\"{WAHA}\"}} 1\n");
     assert!(metrics.text.contains(&minted), "{}", metrics.text);
     let routes = metrics.text.lines().filter(|line| line.contains("route="));
     assert!(routes.clone().count() > 1 && routes.clone().all(|line| !line.contains(WAHA)), "route templates only");

@@ -273,7 +273,7 @@ async fn a_refused_number_falls_silent_and_comes_back(ground: Ground) {
     assert_eq!(app.send(ready).await.status, 200, "readiness does not depend on a number");
     let metrics = http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap();
     let metrics = app.send(metrics).await.text;
-    assert!(metrics.contains(&format!("countersign_numbers_refused{{instance=\"{WAHA}\"}} 1")), "{metrics}");
+    assert!(metrics.contains(&format!("countersign_numbers_refused{{instance_id=\"{WAHA}\"}} 1")), "{metrics}");
     app.advance(Duration::from_secs(31)).await;
     world.gateway.wait_for(2).await;
     app.finish().await;
