@@ -7,7 +7,7 @@ mod reload;
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::{App as Actix, HttpServer, dev::Server, web::Data};
@@ -25,13 +25,14 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::KeyRing,
+    entropy,
     http::{
         self, App,
         operator::{self, Operator, Readiness},
     },
     metrics::Metrics,
     outbox::Outbox,
-    service::{Instances, Phones, Service},
+    service::{Instances, Phones, Service, Vitals, vitals},
     slots::{Handoff, Slot, Slots},
     store::{Leased, StoreError, measured::Measured},
 };
@@ -64,6 +65,9 @@ impl Application {
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
         parts::introduce(&metrics, &instances, clock.wall());
         let (handoff, committed) = Handoff::new(Slots::new());
+        let public = bind(config.listen)?;
+        let operator = bind(config.operator_listen)?;
+        let (replica, started) = (parts::replica_name(operator.local_addr()?.port()), clock.wall());
         let service = Arc::new(Service {
             store,
             keys: Arc::new(keys),
@@ -73,16 +77,15 @@ impl Application {
             public_url: config.public_url.clone(),
             handoff,
             phones: Phones::default(),
+            vitals: Vitals::new(replica, started),
         });
-        let bind =
-            |address: SocketAddr| TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"));
         let this = Self {
             outbox: Outbox::new(Arc::clone(&service)),
             service,
             readiness: Readiness::default(),
             committed,
-            public: bind(config.listen)?,
-            operator: bind(config.operator_listen)?,
+            public,
+            operator,
             config: config.clone(),
             source: None,
         };
@@ -120,7 +123,7 @@ impl Application {
         let public = serve(public, shutdown.grace, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
-        let state = Data::new(Operator { readiness: readiness.clone(), metrics: Arc::clone(&service.metrics) });
+        let state = Data::new(Operator { readiness: readiness.clone(), service: Arc::clone(&service) });
         let operator = serve(operator, Duration::from_secs(1), move |config| {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
@@ -131,6 +134,7 @@ impl Application {
         let worker = tokio::spawn(Arc::clone(&outbox).run(committed, stop_outbox.clone()));
         let draining = CancellationToken::new();
         let probe = tokio::spawn(ready::keep(Arc::clone(&service), readiness.clone(), draining.clone(), stop.clone()));
+        let observer = tokio::spawn(observe(Arc::clone(&service), readiness.clone(), stop.clone()));
         if let Some(source) = source {
             let live = Live { config, service: Arc::clone(&service), outbox: Arc::clone(&outbox), trusted_proxies };
             tokio::spawn(reload::watch(source, live, stop.clone()));
@@ -153,9 +157,30 @@ impl Application {
             Ok(joined) => joined.context("the outbox crashed")?,
             Err(_) => tracing::warn!("attempts are still in flight; their jobs go on after their lease"),
         }
+        observer.await.context("the observer crashed")?;
+        service.say_goodbye().await;
         tracing::info!("stopped");
         unfit.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+/// Keeps what operators see fresh. However large the store, looking takes a small part of the time.
+async fn observe(service: Arc<Service>, readiness: Readiness, stop: CancellationToken) {
+    loop {
+        let start = Instant::now();
+        if let Err(error) = service.observe(readiness.is_ready()).await {
+            tracing::debug!(%error, "what operators see is not fresh");
+        }
+        let pause = vitals::EVERY.max(start.elapsed() * 50);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause.mul_f64(0.9 + 0.2 * entropy::fraction())) => {}
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
 }
 
 fn serve<F>(listener: TcpListener, grace: Duration, configure: F) -> anyhow::Result<Server>

@@ -129,3 +129,10 @@ pub(super) fn banner(service: &Service) {
         }
     }
 }
+
+/// Tells this process from the others: the host, and a port that only one process there can have.
+pub(super) fn replica_name(port: u16) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
+    format!("{}:{port}", host.unwrap_or_else(|| "host".to_owned()))
+}

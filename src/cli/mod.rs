@@ -4,6 +4,7 @@
 mod inspect;
 mod new_instance;
 mod serve;
+mod status;
 
 use std::{
     path::{Path, PathBuf},
@@ -61,6 +62,8 @@ enum Command {
     InspectWebhook(inspect::Options),
     /// Fire genuine, forged, replayed and stale webhooks at the running daemon; print a pass/fail card; exit 0 or 1.
     Doctor(crate::doctor::Options),
+    /// Show how a running daemon and its neighbours fare: gateways, queues, failures, replicas.
+    Status(status::Options),
     /// Ask a running daemon whether it is ready; exit 0 or 1.
     Healthcheck {
         /// The operator listener.
@@ -89,6 +92,7 @@ pub fn run() -> Result<ExitCode, Failure> {
         }
         Command::InspectWebhook(options) => inspect::run(&options),
         Command::Doctor(options) => crate::doctor::blocking(load(&read(&options.config)?)?, &options),
+        Command::Status(options) => status::run(&options),
         Command::Healthcheck { url } => serve::healthcheck(&url),
     }
 }

@@ -1,4 +1,6 @@
-//! Probes and metrics, on their own listener.
+//! Probes, metrics and the status page's data, on their own listener.
+//!
+//! `/livez` asks nobody: a store that is away is no reason to restart this process.
 
 use std::sync::{
     Arc,
@@ -10,7 +12,7 @@ use actix_web::{
     web::{Data, ServiceConfig, get, resource},
 };
 
-use crate::metrics::Metrics;
+use crate::service::Service;
 
 /// Whether this process should get requests.
 #[derive(Clone, Default, Debug)]
@@ -29,7 +31,7 @@ impl Readiness {
 /// What the operator's listener needs.
 pub struct Operator {
     pub readiness: Readiness,
-    pub metrics: Arc<Metrics>,
+    pub service: Arc<Service>,
 }
 
 /// Routes of the operator's listener.
@@ -37,7 +39,8 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .service(resource("/livez").route(get().to(HttpResponse::Ok)))
         .service(resource("/readyz").route(get().to(ready)))
-        .service(resource("/metrics").route(get().to(metrics)));
+        .service(resource("/metrics").route(get().to(metrics)))
+        .service(resource("/status").route(get().to(status)));
 }
 
 async fn ready(operator: Data<Operator>) -> HttpResponse {
@@ -49,8 +52,13 @@ async fn ready(operator: Data<Operator>) -> HttpResponse {
 }
 
 async fn metrics(operator: Data<Operator>) -> HttpResponse {
-    operator.metrics.ready.set(i64::from(operator.readiness.is_ready()));
+    let metrics = &operator.service.metrics;
+    metrics.ready.set(i64::from(operator.readiness.is_ready()));
+    HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(metrics.render())
+}
+
+async fn status(operator: Data<Operator>) -> HttpResponse {
     HttpResponse::Ok()
-        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        .body(operator.metrics.render())
+        .insert_header(("cache-control", "no-store"))
+        .json(operator.service.status(operator.readiness.is_ready()))
 }

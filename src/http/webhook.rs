@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{InstanceId, Reason},
     gateway::{Event, Webhook},
-    metrics::label::{ByGateway, ByReason, GatewayReason, GatewayResult, Of},
+    metrics::label::{ByReason, GatewayReason, GatewayResult, Of},
     service::{Instance, Outcome},
 };
 
@@ -36,6 +36,7 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
         app.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
         let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
         app.service.metrics.attempts_failed.get_or_create(&failed).inc();
+        app.service.vitals.failed(instance.config.id, "webhook", why.0, app.service.clock.wall());
         tracing::warn!(gateway = kind, instance = %instance.config.id, reason = why.0, "a webhook was refused");
         return Err(unauthenticated(&method));
     }
@@ -45,7 +46,7 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
         let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).unwrap_or_default();
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
-    heard(&app, &instance);
+    app.service.heard(&instance);
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
@@ -74,13 +75,6 @@ async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Pro
 fn count(app: &App, instance: &Instance, result: &'static str) {
     let event = GatewayResult { instance: Of(instance.config.id), gateway: instance.gateway.kind(), result };
     app.service.metrics.webhook_events.get_or_create(&event).inc();
-}
-
-/// The gateway is alive: it has proved that it is itself.
-fn heard(app: &App, instance: &Instance) {
-    let from = ByGateway { instance: Of(instance.config.id), gateway: instance.gateway.kind() };
-    let last = app.service.metrics.gateway_last_inbound_timestamp_seconds.get_or_create_owned(&from);
-    last.set(app.service.clock.wall().as_duration().as_secs_f64());
 }
 
 /// Constant: a forger learns nothing. Meta's page asks for 403 on a wrong verify token.

@@ -51,6 +51,9 @@ pub(super) async fn deliver(outbox: &Outbox, instance: &Instance, leased: &Lease
         let took = Duration::try_from(now.duration_since(leased.since)).unwrap_or_default();
         metrics.callback_delivery_seconds.observe(took.as_secs_f64());
     }
+    if let Answer::Failed { note, .. } = &answer {
+        service.vitals.failed(instance.config.id, "callback", note, service.clock.wall());
+    }
     if let Some(until) = outbox.breakers.note(&leased.destination, now, success)
         && let Err(error) = service.store.hold(&leased.destination, until).await
     {

@@ -12,7 +12,9 @@ pub mod job;
 mod mint;
 mod receive;
 mod requests;
+pub mod status;
 mod timers;
+pub mod vitals;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -28,6 +30,7 @@ pub use self::{
     mint::{Idempotency, Minted},
     receive::Outcome,
     requests::{DeadCallback, Filter, Page, decode_cursor},
+    vitals::Vitals,
     watch::Watched,
 };
 use crate::{
@@ -56,6 +59,7 @@ pub struct Service {
     pub public_url: Url,
     pub handoff: Handoff,
     pub phones: Phones,
+    pub vitals: Vitals,
 }
 
 /// Why a use case did not come to its end.

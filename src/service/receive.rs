@@ -68,10 +68,12 @@ impl Service {
             Outcome::Failed(reason) => {
                 let reason = reason.as_str();
                 self.metrics.attempts_failed.get_or_create(&ByReason { instance, reason }).inc();
+                self.vitals.failed(instance.0, "message", reason, self.clock.wall());
             }
             Outcome::Expired => {
                 let reason = Reason::CodeExpired.as_str();
                 self.metrics.attempts_failed.get_or_create(&ByReason { instance, reason }).inc();
+                self.vitals.failed(instance.0, "message", reason, self.clock.wall());
             }
             _ => {}
         }

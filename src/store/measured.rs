@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Change, Committed, Dead, Destination, Found, Index, JobId, Leased, Position, RecordKey, Reserve,
-    Settlement, Store, StoreError, Stored, Take, changes::Changes,
+    Admission, Announced, Backlog, Change, Committed, Dead, Destination, Found, Index, JobId, Leased, Position,
+    RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take, changes::Changes,
 };
 use crate::{
     domain::{InstanceId, Partition, keys::Digest},
@@ -114,6 +114,22 @@ impl Store for Measured {
 
     async fn posture(&self) -> Result<Vec<String>, StoreError> {
         self.watch("posture", self.store.posture()).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        self.watch("backlog", self.store.backlog()).await
+    }
+
+    async fn announce(&self, replica: &str, words: &str) -> Result<(), StoreError> {
+        self.watch("announce", self.store.announce(replica, words)).await
+    }
+
+    async fn announced(&self) -> Result<Vec<Announced>, StoreError> {
+        self.watch("announced", self.store.announced()).await
+    }
+
+    async fn describe(&self) -> Result<String, StoreError> {
+        self.watch("describe", self.store.describe()).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 //! conformance suite in `tests/it/store.rs` owns the contract. `now` is the store's time, and every method is
 //! one atomic step per partition.
 
+pub mod backlog;
 pub mod changes;
 pub mod embedded;
 pub mod measured;
@@ -15,7 +16,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-pub use self::changes::{Busy, Changes, Watch};
+pub use self::{
+    backlog::{Announced, Backlog, REPLICA_MEMORY},
+    changes::{Busy, Changes, Watch},
+};
 use crate::domain::{
     InstanceId, Partition, VerificationId,
     keys::Digest,
@@ -368,6 +372,20 @@ pub trait Store: Send + Sync + 'static {
     async fn posture(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
+
+    /// What waits, by kind of destination; kinds with nothing are left out. Looks at a bounded number of
+    /// destinations and only at the ends of their queues, so that it stays cheap: with very much work the depth is
+    /// a lower bound, and the oldest is the oldest of those seen.
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
+
+    /// Remembers what a replica says of itself, for [`REPLICA_MEMORY`]; what it said before is forgotten.
+    async fn announce(&self, replica: &str, words: &str) -> Result<(), StoreError>;
+
+    /// What replicas said of themselves, newest first.
+    async fn announced(&self) -> Result<Vec<Announced>, StoreError>;
+
+    /// One line for people: what this store is, its role, its size.
+    async fn describe(&self) -> Result<String, StoreError>;
 
     /// A real write through the path that commits use.
     async fn probe(&self) -> Result<(), StoreError>;

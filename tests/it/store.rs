@@ -10,6 +10,7 @@ mod jobs;
 mod limits;
 mod lists;
 mod memory;
+mod operate;
 mod queue;
 mod records;
 
@@ -89,6 +90,11 @@ contract! {
         a_key_can_be_rotated
         a_probe_writes
         time_never_goes_backwards;
+    operate:
+        the_backlog_is_told_by_kind
+        what_is_done_or_dead_does_not_wait
+        replicas_are_remembered_for_a_day
+        a_store_describes_itself;
     memory:
         a_message_is_remembered_for_eight_days
         an_idempotency_key_is_held_for_a_day

@@ -4,6 +4,7 @@
 //! pass one thread (`writer.rs`), which makes each of them atomic and many of them one fsync; reads go beside.
 
 mod admit;
+mod backlog;
 mod claim;
 mod commit;
 mod disk;
@@ -27,8 +28,8 @@ use crate::{
 };
 
 use super::{
-    Admission, Change, Changes, Committed, Dead, Destination, Found, Index, JobId, Leased, Position, RecordKey,
-    Reserve, Settlement, Store, StoreError, Stored, Take,
+    Admission, Announced, Backlog, Change, Changes, Committed, Dead, Destination, Found, Index, JobId, Leased,
+    Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
 };
 
 use self::{disk::Disk, reader::Readers, time::Time, writer::Writer};
@@ -159,6 +160,25 @@ impl Store for EmbeddedStore {
     async fn claim(&self, fingerprints: &[String]) -> Result<(), StoreError> {
         let fingerprints = fingerprints.to_vec();
         self.writer.run(move |connection, _| claim::claim(connection, &fingerprints)).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        let now = self.time.millis();
+        self.readers.run(move |connection| backlog::waiting(connection, now)).await
+    }
+
+    async fn announce(&self, replica: &str, words: &str) -> Result<(), StoreError> {
+        let (replica, words) = (replica.to_owned(), words.to_owned());
+        self.writer.run(move |connection, now| Ok(backlog::announce(connection, now, &replica, &words)?)).await
+    }
+
+    async fn announced(&self) -> Result<Vec<Announced>, StoreError> {
+        let now = self.time.millis();
+        self.readers.run(move |connection| backlog::announced(connection, now)).await
+    }
+
+    async fn describe(&self) -> Result<String, StoreError> {
+        self.readers.run(backlog::describe).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -73,3 +73,10 @@ CREATE TABLE IF NOT EXISTS reservations (
   until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS reservations_end ON reservations (until);
+
+-- What processes said of themselves; read by people.
+CREATE TABLE IF NOT EXISTS replicas (
+  name TEXT PRIMARY KEY,
+  at INTEGER NOT NULL,
+  words TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

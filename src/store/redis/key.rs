@@ -14,6 +14,9 @@ const TAGS: [&str; 32] = [
 /// Format and key fingerprints; permanent.
 pub(super) const META: &str = "cs:meta";
 
+/// What each replica said of itself; forgotten when nobody says anything.
+pub(super) const REPLICAS: &str = "cs:replicas";
+
 fn key(partition: Partition, rest: &str) -> String {
     format!("cs:{{{}}}:{rest}", TAGS[usize::from(partition.index())])
 }

@@ -3,6 +3,7 @@
 //! Every change is one script on one partition, whose keys share a hash tag. Scripts report the time they ran
 //! at, from which each replica learns the store's clock.
 
+mod backlog;
 mod connection;
 mod key;
 mod lane;
@@ -23,8 +24,8 @@ pub use lane::Durability;
 
 use self::{connection::Connection, lane::Lane, parse::reply, time::StoreTime, wake::Wake};
 use super::{
-    Admission, Change, Changes, Committed, Dead, Destination, Found, Index, JobId, LEASE, Leased, MESSAGE_MEMORY,
-    Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
+    Admission, Announced, Backlog, Change, Changes, Committed, Dead, Destination, Found, Index, JobId, LEASE, Leased,
+    MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
 };
 use crate::{
     clock::Clock,
@@ -218,6 +219,22 @@ impl Store for RedisStore {
     async fn posture(&self) -> Result<Vec<String>, StoreError> {
         let info: String = self.one(&redis::cmd("INFO")).await?;
         posture::judge(&info)
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        self.waiting().await
+    }
+
+    async fn announce(&self, replica: &str, words: &str) -> Result<(), StoreError> {
+        self.announce_one(replica, words).await
+    }
+
+    async fn announced(&self) -> Result<Vec<Announced>, StoreError> {
+        self.every_replica().await
+    }
+
+    async fn describe(&self) -> Result<String, StoreError> {
+        self.role().await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -33,6 +33,24 @@ pub(super) fn judge(info: &str) -> Result<Vec<String>, StoreError> {
     Ok(warnings)
 }
 
+/// Reads `INFO`. One line for people.
+pub(super) fn describe(info: &str) -> String {
+    let fields: HashMap<&str, &str> = info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+    let field = |name: &str| fields.get(name).copied().unwrap_or("?");
+    let file = match (field("aof_enabled"), field("aof_last_write_status")) {
+        ("1", "ok") => "append-only file",
+        ("1", _) => "append-only file FAILING",
+        _ => "no append-only file",
+    };
+    format!(
+        "Redis {}, {}, {} replicas, {} used, {file}",
+        field("redis_version"),
+        field("role"),
+        field("connected_slaves"),
+        field("used_memory_human"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +62,8 @@ mod tests {
         assert!(judge(&good.replace("noeviction", "allkeys-lru")).is_err());
         assert!(judge(&good.replace("7.0", "6.2")).is_err());
         assert_eq!(judge(&good.replace("enabled:1", "enabled:0")).unwrap().len(), 1);
+        let told =
+            describe(&format!("{good}connected_slaves:2\r\nused_memory_human:1.50M\r\naof_last_write_status:err\r\n"));
+        assert_eq!(told, "Redis 7.0.15, master, 2 replicas, 1.50M used, append-only file FAILING");
     }
 }

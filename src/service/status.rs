@@ -1,0 +1,187 @@
+//! The one page for the night call, as data.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Service,
+    vitals::{Failure, seconds},
+};
+use crate::{
+    domain::{InstanceId, time::rfc3339},
+    metrics::label::{ByInstance, KindReason, Of},
+};
+
+/// Failures that are shown.
+const SHOWN: usize = 10;
+
+/// How everything fares, as one replica sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub replica: String,
+    pub version: String,
+    pub ready: bool,
+    pub started_at: String,
+    pub store: StoreStatus,
+    pub config: ConfigStatus,
+    pub gateways: Vec<GatewayStatus>,
+    pub queues: Vec<QueueStatus>,
+    /// Callbacks this process gave up since it started; they can be replayed.
+    pub callbacks_given_up: u64,
+    /// The latest first, of all replicas together.
+    pub failures: Vec<FailureStatus>,
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoreStatus {
+    pub description: String,
+    /// This host's clock less the store's.
+    pub clock_offset_seconds: f64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// `false`: the file holds one that was refused.
+    pub current: bool,
+    /// Unix time.
+    pub read_at: f64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    pub instance: InstanceId,
+    pub name: String,
+    pub gateway: String,
+    /// `enabled`, `disabled`.
+    pub state: String,
+    /// `null` while nothing was ever heard.
+    pub last_inbound_at: Option<String>,
+    pub last_inbound_age_seconds: Option<f64>,
+    /// It refuses our credentials: logged out, banned, or a wrong token.
+    pub refuses_us: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueueStatus {
+    pub kind: String,
+    pub depth: u64,
+    /// Age of the oldest; `null` for timers, which wait by design.
+    pub oldest_seconds: Option<f64>,
+    /// How long the most overdue has been due.
+    pub lateness_seconds: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FailureStatus {
+    pub at: String,
+    pub instance: InstanceId,
+    pub what: String,
+    pub reason: String,
+    pub count: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    pub name: String,
+    pub version: String,
+    pub alive: bool,
+    pub ready: bool,
+    /// Whether it uses the configuration in its file.
+    pub config_current: bool,
+    pub started_at: Option<String>,
+    pub seen_seconds_ago: f64,
+}
+
+impl Service {
+    /// What is known without asking anybody: the store's part is a few seconds old.
+    #[expect(clippy::cast_precision_loss, reason = "an offset that loses digits is alarming anyway")]
+    pub fn status(&self, ready: bool) -> Status {
+        let now = self.now();
+        let seen = self.vitals.seen.load();
+        let wall = self.clock.wall();
+        let mut gateways: Vec<GatewayStatus> = self
+            .instances
+            .all()
+            .iter()
+            .map(|instance| {
+                let id = instance.config.id;
+                let last = self.vitals.last_heard(id);
+                let refused = self.metrics.numbers_refused.get(&ByInstance { instance: Of(id) });
+                GatewayStatus {
+                    instance: id,
+                    name: instance.config.name.clone(),
+                    gateway: instance.gateway.kind().to_owned(),
+                    state: if instance.config.disabled { "disabled" } else { "enabled" }.to_owned(),
+                    last_inbound_at: last.map(rfc3339),
+                    last_inbound_age_seconds: last.map(|last| seconds(wall.duration_since(last))),
+                    refuses_us: refused.is_some_and(|gauge| gauge.get() != 0),
+                }
+            })
+            .collect();
+        gateways.sort_by_key(|gateway| (gateway.name.clone(), gateway.instance));
+        let age = |since: jiff::Timestamp| seconds(now.duration_since(since));
+        let queues = seen.backlog.iter().map(|one| QueueStatus {
+            kind: one.kind.to_owned(),
+            depth: one.depth,
+            oldest_seconds: one.oldest.map(age),
+            lateness_seconds: one.overdue.map(age),
+        });
+        let replicas = seen.replicas.iter().map(|(one, said)| ReplicaStatus {
+            name: one.replica.clone(),
+            version: said.version.clone(),
+            alive: self.is_alive(one, said),
+            ready: said.ready,
+            config_current: said.config_current,
+            started_at: said.started.map(rfc3339),
+            seen_seconds_ago: age(one.at),
+        });
+        let given_up = KindReason { kind: "callback", reason: "given_up" };
+        Status {
+            replica: self.vitals.replica.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready,
+            started_at: rfc3339(self.vitals.started),
+            store: StoreStatus {
+                description: seen.store.clone(),
+                clock_offset_seconds: self.store.skew_millis() as f64 / 1000.0,
+            },
+            config: ConfigStatus {
+                current: self.metrics.config_current.get() == 1,
+                read_at: self.metrics.config_read_timestamp_seconds.get(),
+            },
+            gateways,
+            queues: queues.collect(),
+            callbacks_given_up: self.metrics.jobs_dead.get(&given_up).map_or(0, |counter| counter.get()),
+            failures: self.latest_failures(),
+            replicas: replicas.collect(),
+        }
+    }
+
+    /// Of this process as they are now, of the others as they were told.
+    fn latest_failures(&self) -> Vec<FailureStatus> {
+        let seen = self.vitals.seen.load();
+        let others = seen.replicas.iter().filter(|(one, _)| one.replica != self.vitals.replica);
+        let mut all = self.vitals.own_failures();
+        for failure in others.flat_map(|(_, said)| &said.failures) {
+            let same = |one: &&mut Failure| {
+                one.instance == failure.instance && one.what == failure.what && one.reason == failure.reason
+            };
+            match all.iter_mut().find(same) {
+                Some(known) => {
+                    known.count += failure.count;
+                    known.at = known.at.max(failure.at);
+                }
+                None => all.push(failure.clone()),
+            }
+        }
+        all.sort_by_key(|failure| std::cmp::Reverse(failure.at));
+        let shown = all.into_iter().take(SHOWN).map(|Failure { at, instance, what, reason, count }| FailureStatus {
+            at: rfc3339(at),
+            instance,
+            what,
+            reason,
+            count,
+        });
+        shown.collect()
+    }
+}

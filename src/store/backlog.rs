@@ -1,0 +1,47 @@
+//! What waits and who works: what operators ask a store for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// How long a store remembers what a replica said of itself.
+pub const REPLICA_MEMORY: Duration = Duration::from_hours(24);
+
+/// What waits for one kind of destination.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backlog {
+    /// [`super::Destination::kind`].
+    pub kind: &'static str,
+    /// Jobs that are not done and not dead, also those that are leased or due later.
+    pub depth: u64,
+    /// When the oldest of them was committed; `None` for timers, which wait by design.
+    pub oldest: Option<Timestamp>,
+    /// Since when the most overdue of them has been due.
+    pub overdue: Option<Timestamp>,
+}
+
+/// What a replica said of itself, and when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Announced {
+    pub replica: String,
+    pub at: Timestamp,
+    /// Opaque here.
+    pub words: String,
+}
+
+impl Backlog {
+    pub(super) fn none(kind: &'static str) -> Self {
+        Self { kind, depth: 0, oldest: None, overdue: None }
+    }
+
+    pub(super) fn waits_since(&mut self, since: Timestamp) {
+        self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
+    }
+
+    /// Notes when a job is due, if that is over.
+    pub(super) fn overdue(&mut self, due: Timestamp, now: Timestamp) {
+        if due < now {
+            self.overdue = Some(self.overdue.map_or(due, |overdue| overdue.min(due)));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What waits, and who works here: reads for operators.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::time::after;
+use crate::{
+    domain::time::from_millis,
+    store::{Announced, Backlog, Destination, REPLICA_MEMORY},
+};
+
+/// Jobs counted of one destination in one partition; beyond them the numbers say less than there is.
+const COUNTED: i64 = 100_000;
+/// Jobs looked at on either end of a queue: the oldest waits for its turn in front, or for its last retry behind.
+const ENDS: i64 = 4;
+
+/// Jumps from each destination to the next, and looks at the ends of each.
+pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Backlog>> {
+    let mut next = connection.prepare_cached(
+        "SELECT partition, destination, due FROM jobs WHERE died IS NULL AND (partition, destination) > (?1, ?2)
+         ORDER BY partition, destination, due LIMIT 1",
+    )?;
+    let mut count = connection.prepare_cached(
+        "SELECT count(*) FROM
+         (SELECT 1 FROM jobs WHERE died IS NULL AND partition = ?1 AND destination = ?2 LIMIT ?3)",
+    )?;
+    let mut oldest = connection.prepare_cached(
+        "SELECT min(since) FROM (
+           SELECT since FROM (SELECT since FROM jobs WHERE died IS NULL AND partition = ?1 AND destination = ?2
+             ORDER BY due LIMIT ?3)
+           UNION ALL
+           SELECT since FROM (SELECT since FROM jobs WHERE died IS NULL AND partition = ?1 AND destination = ?2
+             ORDER BY due DESC LIMIT ?3))",
+    )?;
+    let mut kinds = BTreeMap::new();
+    let mut last = (-1, String::new());
+    loop {
+        let row = next.query_row(params![last.0, last.1], |row| {
+            Ok(((row.get::<_, i64>(0)?, row.get::<_, String>(1)?), row.get::<_, i64>(2)?))
+        });
+        let Some((at, due)) = row.optional()? else { return Ok(kinds.into_values().collect()) };
+        let destination = Destination(at.1.clone());
+        let backlog = kinds.entry(destination.kind()).or_insert_with(|| Backlog::none(destination.kind()));
+        backlog.depth += count.query_row(params![at.0, at.1, COUNTED], |row| row.get::<_, i64>(0))?.unsigned_abs();
+        backlog.overdue(from_millis(due), from_millis(now));
+        if destination != Destination::timer() {
+            let since: Option<i64> = oldest.query_row(params![at.0, at.1, ENDS], |row| row.get(0))?;
+            if let Some(since) = since {
+                backlog.waits_since(from_millis(since));
+            }
+        }
+        last = at;
+    }
+}
+
+pub(super) fn announce(connection: &Connection, now: i64, replica: &str, words: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM replicas WHERE at <= ?1")?
+        .execute([now.saturating_sub(after(0, REPLICA_MEMORY))])?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO replicas (name, at, words) VALUES (?1, ?2, ?3)")?
+        .execute(params![replica, now, words])?;
+    Ok(())
+}
+
+pub(super) fn announced(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Announced>> {
+    let mut newest =
+        connection.prepare_cached("SELECT name, at, words FROM replicas WHERE at > ?1 ORDER BY at DESC, name")?;
+    let rows = newest.query_map([now.saturating_sub(after(0, REPLICA_MEMORY))], |row| {
+        Ok(Announced { replica: row.get(0)?, at: from_millis(row.get(1)?), words: row.get(2)? })
+    })?;
+    rows.collect()
+}
+
+/// For people: what this store is, and how large.
+pub(super) fn describe(connection: &Connection) -> rusqlite::Result<String> {
+    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    let size: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    Ok(format!("SQLite {}, one process, {} KiB", rusqlite::version(), pages * size / 1024))
+}

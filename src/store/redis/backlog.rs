@@ -1,0 +1,118 @@
+//! What waits, and who works here: reads for operators.
+
+use std::collections::BTreeMap;
+
+use redis::Value;
+
+use super::{
+    RedisStore, key,
+    parse::{self, reply},
+};
+use crate::{
+    domain::{Partition, time::from_millis},
+    store::{Announced, Backlog, Destination, REPLICA_MEMORY, StoreError},
+};
+
+/// Destinations looked at per partition; beyond them the numbers say less than there is.
+const DESTINATIONS: usize = 256;
+/// Jobs looked at on either end of a queue: the oldest waits for its turn in front, or for its last retry behind.
+const ENDS: isize = 4;
+
+impl RedisStore {
+    pub(super) async fn waiting(&self) -> Result<Vec<Backlog>, StoreError> {
+        let queues = self.queues().await?;
+        let mut pipeline = redis::pipe();
+        for (partition, destination) in &queues {
+            let queue = key::queue(*partition, destination);
+            pipeline.cmd("ZCARD").arg(&queue);
+            pipeline.cmd("ZRANGE").arg(&queue).arg(0).arg(ENDS - 1).arg("WITHSCORES");
+            pipeline.cmd("ZRANGE").arg(&queue).arg(-ENDS).arg(-1);
+        }
+        let mut values = self.connection.run(&mut pipeline).await?.into_iter();
+        let mut next = || values.next().unwrap_or(Value::Nil);
+        let now = self.time.now();
+        let mut kinds = BTreeMap::new();
+        let mut jobs = redis::pipe();
+        let mut asked = Vec::new();
+        for (partition, destination) in &queues {
+            let depth: u64 = reply(next())?;
+            let front: Vec<(String, f64)> = reply(next())?;
+            let back: Vec<String> = reply(next())?;
+            let backlog = kinds.entry(destination.kind()).or_insert_with(|| Backlog::none(destination.kind()));
+            backlog.depth += depth;
+            if let Some((_, due)) = front.first() {
+                #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit 53 bits")]
+                backlog.overdue(from_millis(*due as i64), now);
+            }
+            if *destination != Destination::timer() {
+                for id in front.iter().map(|(id, _)| id).chain(&back) {
+                    jobs.cmd("HGET").arg(key::jobs(*partition)).arg(id);
+                    asked.push(destination.kind());
+                }
+            }
+        }
+        let values = if asked.is_empty() { Vec::new() } else { self.connection.run(&mut jobs).await? };
+        for (kind, value) in asked.into_iter().zip(values) {
+            // Settled meanwhile, if it is not there.
+            let job: Option<Vec<u8>> = reply(value)?;
+            if let (Some(kept), Some(backlog)) = (job.and_then(parse::read_job), kinds.get_mut(kind)) {
+                backlog.waits_since(kept.since);
+            }
+        }
+        Ok(kinds.into_values().filter(|backlog| backlog.depth > 0).collect())
+    }
+
+    /// Timers are in no list of destinations.
+    async fn queues(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
+        let mut pipeline = redis::pipe();
+        for partition in Partition::all() {
+            pipeline.cmd("ZRANGE").arg(key::destinations(partition)).arg(0).arg(DESTINATIONS - 1);
+        }
+        let values = self.connection.run(&mut pipeline).await?;
+        let mut queues: Vec<_> = Partition::all().map(|partition| (partition, Destination::timer())).collect();
+        for (partition, value) in Partition::all().zip(values) {
+            let names: Vec<String> = reply(value)?;
+            queues.extend(names.into_iter().map(|name| (partition, Destination(name))));
+        }
+        Ok(queues)
+    }
+
+    pub(super) async fn announce_one(&self, replica: &str, words: &str) -> Result<(), StoreError> {
+        let now = self.time.now().as_millisecond();
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HSET").arg(key::REPLICAS).arg(replica).arg(format!("{now} {words}"));
+        pipeline.cmd("PEXPIRE").arg(key::REPLICAS).arg(super::millis(REPLICA_MEMORY));
+        self.connection.run(&mut pipeline).await.map(drop)
+    }
+
+    pub(super) async fn every_replica(&self) -> Result<Vec<Announced>, StoreError> {
+        let rows: Vec<(String, String)> = self.one(redis::cmd("HGETALL").arg(key::REPLICAS)).await?;
+        let oldest = self.time.now() - REPLICA_MEMORY;
+        let mut announced = Vec::new();
+        let mut gone = redis::cmd("HDEL");
+        gone.arg(key::REPLICAS);
+        let mut forget = false;
+        for (replica, row) in rows {
+            let said = row.split_once(' ').and_then(|(at, words)| Some((from_millis(at.parse().ok()?), words)));
+            match said {
+                Some((at, words)) if at > oldest => {
+                    announced.push(Announced { replica, at, words: words.to_owned() });
+                }
+                _ => {
+                    gone.arg(replica);
+                    forget = true;
+                }
+            }
+        }
+        if forget {
+            self.one::<Value>(&gone).await?;
+        }
+        announced.sort_by_key(|one| (std::cmp::Reverse(one.at), one.replica.clone()));
+        Ok(announced)
+    }
+
+    pub(super) async fn role(&self) -> Result<String, StoreError> {
+        let info: String = self.one(&redis::cmd("INFO")).await?;
+        Ok(super::posture::describe(&info))
+    }
+}

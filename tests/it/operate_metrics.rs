@@ -1,0 +1,143 @@
+//! Every metric moves in a real flow, or is held to what it must say.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use countersign::metrics::Metrics;
+use serde_json::json;
+
+use crate::app::{Daemon, Ground, META, WAHA, World, message};
+
+/// Samples by name, added up over their labels.
+async fn scrape(app: &Daemon) -> (String, BTreeMap<String, f64>) {
+    let request = http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap();
+    let text = app.send(request).await.text;
+    let mut sums = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let name = series.split('{').next().unwrap().to_owned();
+        *sums.entry(name).or_insert(0.0) += value.parse::<f64>().unwrap();
+    }
+    (text, sums)
+}
+
+/// One family's sample.
+fn sample(entry: &countersign::metrics::Entry) -> String {
+    match entry.kind {
+        "counter" => format!("{}_total", entry.name),
+        "histogram" => format!("{}_count", entry.name),
+        _ => entry.name.to_owned(),
+    }
+}
+
+/// What a quiet daemon in the middle of its life shows as zero, and what would have to happen.
+const QUIET: &[(&str, &str)] = &[
+    ("countersign_links_clicked", "no page of this flow is tapped"),
+    ("countersign_leases_lost", "nobody is slower than a lease"),
+    ("countersign_store_errors", "the store is well"),
+    ("countersign_config_reloads", "nobody reloads; operate_reload does"),
+    ("countersign_numbers_refused", "the gateway takes our credentials; callbacks does not"),
+    ("countersign_jobs_in_flight", "everything is settled"),
+    ("countersign_queue_lateness_seconds", "nothing waits for longer than it must"),
+    ("countersign_clock_offset_seconds", "one host, one clock"),
+];
+
+async fn every_metric_moves(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 6\n".to_owned();
+    let app = world.start().await;
+    let (_, before) = scrape(&app).await;
+
+    // Verified, answered, opened, tapped, redeemed.
+    let link = app.link(json!({})).await;
+    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
+    let start = url::Url::parse(&shown.text_of("start_url")).unwrap();
+    assert_eq!(app.get(start.path()).await.status, 200);
+    assert_eq!(app.says("447700900123", "M1", &link.text).await.status, 200);
+    let reply = world.gateway.wait_for(1).await.remove(0).json()["text"].as_str().unwrap().to_owned();
+    let path = crate::flow::link_in(&reply);
+    let page = app.get(&path).await.text;
+    let tap = http::Request::post(format!("{}{path}", app.base))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("form={}", crate::flow::form_field(&page)).into_bytes())
+        .unwrap();
+    let tapped = app.send(tap).await;
+    let location = url::Url::parse(tapped.header("location")).unwrap();
+    let token = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
+    assert_eq!(app.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({ "token": token })).await.status, 200);
+    // Unknown, chatter, forged, too old, expired; a callback that fails and one that dies; too many mints.
+    app.says("447700900155", "M2", "[ZZZZZZZZZZZZZZ]").await;
+    app.says("447700900155", "M3", "good morning").await;
+    assert_eq!(app.post(&format!("/webhooks/{META}"), json!({})).await.status, 401);
+    app.waha(&message("447700900123", "M4", "[ZZZZZZZZZZZZZZ]", 5)).await;
+    world.receiver.fail(410, 1);
+    let gone = app.link(json!({})).await;
+    app.says("447700900124", "M5", &gone.text).await;
+    world.receiver.wait_for(3).await;
+    let expired = app.link(json!({ "expires": 60 })).await;
+    app.advance(Duration::from_secs(61)).await;
+    app.says("447700900125", "M6", &expired.text).await;
+    world.receiver.fail(503, 1000);
+    let waits = app.link(json!({})).await;
+    app.says("447700900126", "M7", &waits.text).await;
+    for _ in 0..20 {
+        app.mint(json!({})).await;
+    }
+    app.service.observe(true).await.unwrap();
+
+    let (text, after) = scrape(&app).await;
+    let mut still = Vec::new();
+    for entry in Metrics::ENTRIES {
+        let name = sample(entry);
+        let value = after.get(&name).copied().unwrap_or(0.0);
+        let moved = match entry.kind {
+            "gauge" => value > 0.0,
+            _ => value > before.get(&name).copied().unwrap_or(0.0),
+        };
+        if !moved && !QUIET.iter().any(|(quiet, _)| *quiet == entry.name) {
+            still.push(entry.name);
+        }
+    }
+    assert!(still.is_empty(), "{still:?} did not move in\n{text}");
+    for (quiet, why) in QUIET {
+        assert!(Metrics::ENTRIES.iter().any(|entry| entry.name == *quiet), "{quiet} ({why}) is no metric");
+    }
+    for expected in [
+        format!("countersign_verifications_total{{instance=\"{WAHA}\",otp_type=\"link\",result=\"verified\"}} 3"),
+        format!("countersign_verifications_total{{instance=\"{WAHA}\",otp_type=\"link\",result=\"expired\"}} 1"),
+        format!("countersign_attempts_failed_total{{instance=\"{WAHA}\",reason=\"message_too_old\"}} 1"),
+        format!("countersign_attempts_failed_total{{instance=\"{WAHA}\",reason=\"code_expired\"}} 1"),
+        format!("countersign_attempts_failed_total{{instance=\"{META}\",reason=\"webhook_unauthenticated\"}} 1"),
+        format!("countersign_messages_unmatched_total{{instance=\"{WAHA}\",reason=\"no_code\"}} 1"),
+        format!("countersign_completions_total{{instance=\"{WAHA}\",result=\"redeemed\"}} 1"),
+        format!("countersign_links_opened_total{{instance=\"{WAHA}\",page=\"start\"}} 1"),
+        format!("countersign_callback_attempts_total{{instance=\"{WAHA}\",result=\"gone\"}} 1"),
+        "countersign_queue_depth{kind=\"callback\"} 1".to_owned(),
+        format!("countersign_replicas{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
+    ] {
+        assert!(text.contains(&format!("{expected}\n")), "{expected} in\n{text}");
+    }
+    // Nothing that a stranger sends can make a series.
+    let series = text.lines().count();
+    for number in 0..50 {
+        app.get(&format!("/nowhere/{number}")).await;
+        app.get(&format!("/l/{number}/qr.svg")).await;
+        app.send(
+            http::Request::builder().method(format!("M{number}").as_str()).uri(&app.base).body(Vec::new()).unwrap(),
+        )
+        .await;
+    }
+    let (text, _) = scrape(&app).await;
+    assert!(text.lines().count() < series + 40, "{text}");
+    assert!(!text.contains("447700900") && !text.contains(&link.code));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn every_metric_moves_on_the_embedded_store() {
+    every_metric_moves(Ground::directory()).await;
+}
+
+#[tokio::test]
+async fn every_metric_moves_on_redis() {
+    every_metric_moves(Ground::redis()).await;
+}

@@ -1,0 +1,112 @@
+//! `status`: what somebody who was woken up has to know, on one screen.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    app::{Ground, WAHA, World},
+    process::Process,
+};
+
+fn status(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign")).arg("status").args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Asks until it holds: what the store knows is a few seconds old.
+async fn until(process: &Process, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (_, output, error) = status(&["--operator", &process.operator, "--json"]);
+        let json: Value = serde_json::from_str(&output).unwrap_or_else(|_| panic!("{output}{error}"));
+        if holds(&json) {
+            return json;
+        }
+        assert!(Instant::now() < deadline, "never: {what}: {json:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn one_screen(ground: Ground, store: &str) {
+    let world = World::new(ground);
+    let process = Process::start(&world).await;
+    let minted = process.mint(json!({})).await.unwrap();
+    world.receiver.fail(503, 1000);
+    assert!(process.says("447700900123", "S1", &minted.text_of("text")).await);
+    assert!(process.says("447700900155", "S2", "[ZZZZZZZZZZZZZZ]").await);
+    let seen = until(&process, "the callback waits", |json| {
+        json["queues"].as_array().unwrap().iter().any(|queue| queue["kind"] == "callback" && queue["depth"] == 1)
+            && json["replicas"][0]["ready"] == true
+    })
+    .await;
+    assert_eq!(seen["ready"], true);
+    assert!(seen["store"]["description"].as_str().unwrap().starts_with(store), "{seen:#}");
+    let gateway = seen["gateways"].as_array().unwrap().iter().find(|one| one["instance"] == WAHA).unwrap();
+    assert!(gateway["last_inbound_age_seconds"].as_f64().unwrap() < 60.0, "{gateway:#}");
+    assert_eq!(
+        (&gateway["gateway"], &gateway["state"], &gateway["refuses_us"]),
+        (&json!("waha"), &json!("enabled"), &json!(false))
+    );
+    let silent = seen["gateways"].as_array().unwrap().iter().find(|one| one["instance"] != WAHA).unwrap();
+    assert_eq!(silent["last_inbound_at"], Value::Null);
+    let reasons: Vec<&str> =
+        seen["failures"].as_array().unwrap().iter().map(|one| one["reason"].as_str().unwrap()).collect();
+    assert!(reasons.contains(&"status 503") && reasons.contains(&"code_unknown"), "{reasons:?}");
+
+    // For people: the same daemon, found by its configuration.
+    let (code, screen, error) = status(&["--config", process.config.path().to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{error}");
+    for expected in ["ready, up since", "Harbour", "waha", "heard", "callback   1 wait", "status 503", "x1", store] {
+        assert!(screen.contains(expected), "{expected} in\n{screen}");
+    }
+    assert!(!screen.contains("447700900"), "{screen}");
+
+    // Another process: it learns from the store when the gateway was heard, and sees the first one go.
+    if matches!(world.ground, Ground::Redis(_)) {
+        let other = Process::start(&world).await;
+        let seen = until(&other, "both live", |json| {
+            json["replicas"].as_array().unwrap().iter().filter(|one| one["alive"] == true).count() == 2
+                && json["gateways"].as_array().unwrap().iter().any(|one| one["last_inbound_at"] != Value::Null)
+        })
+        .await;
+        assert_eq!(seen["replicas"].as_array().unwrap().len(), 2);
+        process.terminate();
+        until(&other, "one is gone", |json| {
+            json["replicas"].as_array().unwrap().iter().filter(|one| one["alive"] == true).count() == 1
+        })
+        .await;
+        other.terminate();
+    } else {
+        // After a restart the gateway does not look as if it had been silent for ever.
+        process.terminate();
+        let process = Process::start(&world).await;
+        until(&process, "what was heard before", |json| {
+            json["gateways"].as_array().unwrap().iter().any(|one| one["last_inbound_at"] != Value::Null)
+        })
+        .await;
+        process.terminate();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_screen_on_the_embedded_store() {
+    one_screen(Ground::directory(), "SQLite").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_screen_on_redis() {
+    one_screen(Ground::redis(), "Redis").await;
+}
+
+#[test]
+fn nobody_there_is_said_plainly() {
+    let port = crate::redis_server::free_port();
+    let (code, _, error) = status(&["--operator", &format!("http://127.0.0.1:{port}")]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("is the daemon running?"), "{error}");
+}

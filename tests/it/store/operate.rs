@@ -1,0 +1,90 @@
+//! What operators ask for: what waits, and who works here.
+
+use std::time::Duration;
+
+use countersign::{
+    clock::Clock,
+    domain::Partition,
+    store::{Announced, Backlog, Change, Destination, Job, REPLICA_MEMORY, Settlement, Store},
+};
+
+use super::fixture::{HERE, applied, at, digest, job, lease_one, nothing, queue};
+
+fn of<'a>(backlog: &'a [Backlog], kind: &str) -> &'a Backlog {
+    backlog.iter().find(|one| one.kind == kind).unwrap_or_else(|| panic!("{kind} in {backlog:?}"))
+}
+
+pub(super) async fn the_backlog_is_told_by_kind(store: &dyn Store, clock: &Clock) {
+    assert_eq!(store.backlog().await.unwrap(), []);
+    let (receiver, chat) = (Destination::callback(digest()), Destination::reply(digest()));
+    let first = store.now();
+    let to = |destination: &Destination, id: &str| Job { destination: destination.clone(), ..job(id) };
+    for partition in [Partition::of(3), Partition::of(30)] {
+        let jobs = vec![
+            to(&receiver, "1"),
+            Job { lease: true, ..to(&receiver, "2") },
+            Job { due: Some(at(store, 3600)), ..to(&receiver, "3") },
+            Job { due: Some(at(store, 100)), ..to(&Destination::timer(), "4") },
+        ];
+        applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
+    }
+    clock.advance(Duration::from_secs(60));
+    let change = Change { jobs: vec![Job { lease: true, ..to(&chat, "5") }], ..nothing(HERE) };
+    let replied = store.now();
+    applied(store.commit(&change).await.unwrap());
+
+    let backlog = store.backlog().await.unwrap();
+    assert_eq!(backlog.len(), 3, "{backlog:?}");
+    let near = |time: Option<jiff::Timestamp>, expected: jiff::Timestamp| {
+        let off = time.unwrap_or_else(|| panic!("{backlog:?}")).duration_since(expected);
+        assert!(off.abs() < jiff::SignedDuration::from_secs(3), "{off} in {backlog:?}");
+    };
+    let callbacks = of(&backlog, "callback");
+    assert_eq!(callbacks.depth, 6);
+    near(callbacks.oldest, first);
+    near(callbacks.overdue, first);
+    let timers = of(&backlog, "timer");
+    assert_eq!((timers.depth, timers.oldest, timers.overdue), (2, None, None));
+    let chats = of(&backlog, "reply");
+    assert_eq!((chats.depth, replies.overdue), (1, None), "it is leased, so it is not late");
+    near(chats.oldest, replied);
+
+    clock.advance(Duration::from_secs(100));
+    near(of(&store.backlog().await.unwrap(), "timer").overdue, first + Duration::from_secs(100));
+}
+
+pub(super) async fn what_is_done_or_dead_does_not_wait(store: &dyn Store, _: &Clock) {
+    queue(store, vec![job("a")]).await;
+    let leased = lease_one(store).await;
+    assert_eq!(store.backlog().await.unwrap()[0].depth, 1);
+    assert!(store.settle(&leased, &Settlement::Done).await.unwrap());
+    assert_eq!(store.backlog().await.unwrap(), []);
+    queue(store, vec![job("b")]).await;
+    let leased = lease_one(store).await;
+    assert!(store.settle(&leased, &Settlement::Dead { note: String::new() }).await.unwrap());
+    assert_eq!(store.backlog().await.unwrap(), []);
+}
+
+pub(super) async fn replicas_are_remembered_for_a_day(store: &dyn Store, clock: &Clock) {
+    let names = |announced: &[Announced]| announced.iter().map(|one| one.replica.clone()).collect::<Vec<_>>();
+    assert_eq!(store.announced().await.unwrap(), []);
+    store.announce("one", "{\"a\":1}").await.unwrap();
+    clock.advance(Duration::from_secs(10));
+    store.announce("two", "x y z").await.unwrap();
+    let announced = store.announced().await.unwrap();
+    assert_eq!(names(&announced), ["two", "one"]);
+    assert_eq!(announced[0].words, "x y z");
+    clock.advance(Duration::from_secs(10));
+    store.announce("one", "again").await.unwrap();
+    let announced = store.announced().await.unwrap();
+    assert_eq!((names(&announced), announced[0].words.as_str()), (vec!["one".to_owned(), "two".to_owned()], "again"));
+    clock.advance(REPLICA_MEMORY - Duration::from_secs(5));
+    assert_eq!(names(&store.announced().await.unwrap()), ["one"]);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(store.announced().await.unwrap(), []);
+}
+
+pub(super) async fn a_store_describes_itself(store: &dyn Store, _: &Clock) {
+    let told = store.describe().await.unwrap();
+    assert!(told.starts_with("Redis ") || told.starts_with("SQLite "), "{told}");
+}
