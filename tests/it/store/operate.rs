@@ -46,7 +46,7 @@ pub(super) async fn the_backlog_is_told_by_kind(store: &dyn Store, clock: &Clock
     let timers = of(&backlog, "timer");
     assert_eq!((timers.depth, timers.oldest, timers.overdue), (2, None, None));
     let chats = of(&backlog, "reply");
-    assert_eq!((chats.depth, replies.overdue), (1, None), "it is leased, so it is not late");
+    assert_eq!((chats.depth, chats.overdue), (1, None), "it is leased, so it is not late");
     near(chats.oldest, replied);
 
     clock.advance(Duration::from_secs(100));
