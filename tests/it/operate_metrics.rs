@@ -102,15 +102,15 @@ async fn every_metric_moves(ground: Ground) {
         assert!(Metrics::ENTRIES.iter().any(|entry| entry.name == *quiet), "{quiet} ({why}) is no metric");
     }
     for expected in [
-        format!("countersign_verifications_total{{instance=\"{WAHA}\",otp_type=\"link\",result=\"verified\"}} 3"),
-        format!("countersign_verifications_total{{instance=\"{WAHA}\",otp_type=\"link\",result=\"expired\"}} 1"),
-        format!("countersign_attempts_failed_total{{instance=\"{WAHA}\",reason=\"message_too_old\"}} 1"),
-        format!("countersign_attempts_failed_total{{instance=\"{WAHA}\",reason=\"code_expired\"}} 1"),
-        format!("countersign_attempts_failed_total{{instance=\"{META}\",reason=\"webhook_unauthenticated\"}} 1"),
-        format!("countersign_messages_unmatched_total{{instance=\"{WAHA}\",reason=\"no_code\"}} 1"),
-        format!("countersign_completions_total{{instance=\"{WAHA}\",result=\"redeemed\"}} 1"),
-        format!("countersign_links_opened_total{{instance=\"{WAHA}\",page=\"start\"}} 1"),
-        format!("countersign_callback_attempts_total{{instance=\"{WAHA}\",result=\"gone\"}} 1"),
+        format!("countersign_verifications_total{{instance_id=\"{WAHA}\",otp_type=\"link\",result=\"verified\"}} 3"),
+        format!("countersign_verifications_total{{instance_id=\"{WAHA}\",otp_type=\"link\",result=\"expired\"}} 1"),
+        format!("countersign_attempts_failed_total{{instance_id=\"{WAHA}\",reason=\"message_too_old\"}} 1"),
+        format!("countersign_attempts_failed_total{{instance_id=\"{WAHA}\",reason=\"code_expired\"}} 1"),
+        format!("countersign_attempts_failed_total{{instance_id=\"{META}\",reason=\"webhook_unauthenticated\"}} 1"),
+        format!("countersign_messages_unmatched_total{{instance_id=\"{WAHA}\",reason=\"no_code\"}} 1"),
+        format!("countersign_completions_total{{instance_id=\"{WAHA}\",result=\"redeemed\"}} 1"),
+        format!("countersign_links_opened_total{{instance_id=\"{WAHA}\",page=\"start\"}} 1"),
+        format!("countersign_callback_attempts_total{{instance_id=\"{WAHA}\",result=\"gone\"}} 1"),
         "countersign_queue_depth{kind=\"callback\"} 1".to_owned(),
         format!("countersign_replicas{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
     ] {
