@@ -101,9 +101,9 @@ impl Probe {
     }
 }
 
-/// Lines such as `countersign_webhook_events_total{instance="…",gateway="waha",result="group"} 3`.
+/// Lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`.
 fn read(text: &str, instance: InstanceId) -> Counters {
-    let ours = format!("instance=\"{instance}\"");
+    let ours = format!("instance_id=\"{instance}\"");
     let mut counters = Counters::default();
     for line in text.lines().filter(|line| line.contains(&ours)) {
         let Some((family, rest)) = line.strip_prefix("countersign_").and_then(|line| line.split_once('{')) else {
@@ -127,9 +127,9 @@ mod tests {
     fn only_this_instances_counters_are_read() {
         let instance: InstanceId = "5f0c2a90-0000-4000-8000-000000000001".parse().unwrap();
         let text = "# HELP x y\n\
-            countersign_webhook_events_total{instance=\"5f0c2a90-0000-4000-8000-000000000001\",gateway=\"waha\",result=\"group\"} 3\n\
-            countersign_webhook_events_total{instance=\"5f0c2a90-0000-4000-8000-000000000002\",gateway=\"waha\",result=\"group\"} 9\n\
-            countersign_webhooks_rejected_total{instance=\"5f0c2a90-0000-4000-8000-000000000001\",gateway=\"waha\",reason=\"no signature\"} 2\n";
+            countersign_webhook_events_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000001\",gateway=\"waha\",result=\"group\"} 3\n\
+            countersign_webhook_events_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000002\",gateway=\"waha\",result=\"group\"} 9\n\
+            countersign_webhooks_rejected_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000001\",gateway=\"waha\",reason=\"no signature\"} 2\n";
         let counters = read(text, instance);
         assert!((counters.of("webhook_events", "group") - 3.0).abs() < 0.1);
         assert!((counters.of("webhooks_rejected", "no signature") - 2.0).abs() < 0.1);
