@@ -40,6 +40,15 @@
 //! the idempotency key in one round trip, then commits the record with its expiry timer. The code is derived
 //! from the uuid, a nonce and the key, so the same link can be shown again and is stored nowhere.
 //!
+//! # A code is sent
+//!
+//! 1. [`service::Service::request_code`] commits three records at once: the new verification, the one it replaces, and
+//!    the chat's own, which names the code that counts and holds the wrong tries ([`domain::target`]). A job sends it.
+//! 2. [`outbox::Outbox`] renders the message when it is sent, and writes down how it fared; [`domain::decide()`] says
+//!    whether another channel takes over.
+//! 3. [`service::Service::validate`] compares what was typed, commits the try with the chat's count, and only then
+//!    answers.
+//!
 //! # Invariants
 //!
 //! - Every rule of the protocol is written once, in [`domain::decide()`]. Lua and SQL know none.

@@ -10,12 +10,15 @@ use super::{faults::Faults, section::Section};
 use crate::domain::{
     InstanceId, Language, Mode, Phone,
     quota::Quota,
+    sending::Channel,
     template::{self, Use},
     verification::Texts,
 };
 
 const MODES: &[(&str, Mode)] =
     &[("same_browser", Mode::SameBrowser), ("prove_phone", Mode::ProvePhone), ("anywhere", Mode::Anywhere)];
+
+const CHANNELS: &[(&str, Channel)] = &[("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
 
 /// The settings of one instance.
 #[derive(Clone, Debug)]
@@ -39,6 +42,7 @@ pub struct InstanceConfig {
     pub expires: u32,
     pub expires_bounds: (u32, u32),
     pub max_attempts: u32,
+    pub codes: Codes,
     pub reply_to_unknown: bool,
     pub disabled: bool,
     pub retention: Duration,
@@ -48,10 +52,30 @@ pub struct InstanceConfig {
     pub gateway: Section,
 }
 
+/// Codes that we send.
+#[derive(Clone, Debug)]
+pub struct Codes {
+    /// Whether the API's caller learns them.
+    pub in_response: bool,
+    /// Seconds.
+    pub expires: u32,
+    pub expires_bounds: (u32, u32),
+    /// Wrong tries that end one.
+    pub attempts: u32,
+    /// Empty: whatever there is.
+    pub channels: Vec<Channel>,
+    /// Whose gateway sends by SMS.
+    pub sms_instance: Option<InstanceId>,
+}
+
 /// `None`: turned off.
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub mint: Option<Quota>,
+    /// Codes sent to one chat.
+    pub codes: Option<Quota>,
+    /// Wrong codes for one chat within [`crate::domain::target::WINDOW`].
+    pub wrong_codes: Option<u32>,
     pub guesses: Option<Quota>,
     pub failure_replies: Option<Quota>,
     /// Of one number, over all replicas.
@@ -115,6 +139,7 @@ impl InstanceConfig {
             expires,
             expires_bounds: (expires_min, expires_max),
             max_attempts: s.number("max_attempts", 1..=100, faults),
+            codes: codes(s, faults),
             reply_to_unknown: s.flag("reply_to_unknown", faults),
             disabled: s.flag("disabled", faults),
             retention: s.duration("retention", faults),
@@ -206,6 +231,35 @@ fn modes(s: &mut Section, faults: &mut Faults) -> Vec<Mode> {
     modes
 }
 
+fn codes(s: &mut Section, faults: &mut Faults) -> Codes {
+    let mut seconds = |name| s.number(name, 10..=86_400, faults);
+    let (least, most) = (seconds("code_expires_min"), seconds("code_expires_max"));
+    let expires = seconds("code_expires");
+    if !(least..=most).contains(&expires) {
+        let problem = format!("must lie between code_expires_min {least} and code_expires_max {most}");
+        faults.add(s.key("code_expires"), problem);
+    }
+    let words: Vec<&str> = CHANNELS.iter().map(|(word, _)| *word).collect();
+    let mut channels = Vec::new();
+    for (index, text) in s.texts("channels", faults).into_iter().enumerate() {
+        match CHANNELS.iter().find(|(word, _)| *word == text) {
+            Some((_, channel)) if channels.contains(channel) => {
+                faults.add(s.key(&format!("channels.{index}")), "stands there twice");
+            }
+            Some((_, channel)) => channels.push(*channel),
+            None => faults.add(s.key(&format!("channels.{index}")), super::section::not_one_of(&text, &words)),
+        }
+    }
+    Codes {
+        in_response: s.flag("code_in_response", faults),
+        expires,
+        expires_bounds: (least, most),
+        attempts: s.number("code_attempts", 1..=20, faults),
+        channels,
+        sms_instance: s.parsed("sms_instance", "the id of another [[instance]]", faults),
+    }
+}
+
 fn texts(s: &mut Section, faults: &mut Faults) -> Texts {
     let mut section = s.section("texts", faults);
     let mut text = |used_as: Use| {
@@ -220,6 +274,7 @@ fn texts(s: &mut Section, faults: &mut Faults) -> Texts {
         success: text(Use::Success),
         failed: text(Use::Failed),
         expired: text(Use::Expired),
+        code: text(Use::Code),
     };
     section.finish(faults);
     texts
@@ -233,6 +288,8 @@ fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
     let per_ten_minutes = |count: u32| (count > 0).then(|| Quota::per(count, ten_minutes));
     let limits = Limits {
         mint: (per_second > 0).then(|| Quota::sustained(per_second, burst)),
+        codes: per_ten_minutes(number("codes_per_chat_10m")),
+        wrong_codes: Some(number("wrong_codes_per_chat_15m")).filter(|most| *most > 0),
         guesses: per_ten_minutes(number("guesses_per_10m")),
         failure_replies: per_ten_minutes(number("failure_replies_per_10m")),
         replies_per_second: Some(number("replies_per_second")).filter(|rate| *rate > 0),

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
 
 use super::{
+    decide_code::{self, CodeCommand},
     event::Event,
     keys::Digest,
     reason::Reason,
@@ -28,6 +29,8 @@ pub enum Command {
     Dispute,
     /// The person's data is no longer needed.
     Forget,
+    /// What happens only to codes.
+    Code(CodeCommand),
 }
 
 /// What must leave the process because of a decision. Committed with it, as jobs.
@@ -35,6 +38,15 @@ pub enum Command {
 pub enum Effect {
     Reply(Reply),
     Callback(Event),
+    /// Tell the app of the `send`-th send of a code.
+    CallbackOfSend {
+        event: Event,
+        send: u16,
+    },
+    /// Send the code, as this leg of its record says.
+    Code {
+        leg: usize,
+    },
 }
 
 /// Which text answers in the chat.
@@ -70,6 +82,12 @@ pub enum Verdict {
     Gone,
     /// Wrong token or wrong verifier.
     Refused,
+    /// The code was typed, just now.
+    Validated,
+    /// The code is sent again.
+    Resent,
+    /// Not before this time.
+    TooSoon(Timestamp),
 }
 
 /// The value of [`decide`].
@@ -87,6 +105,9 @@ pub struct Decision {
 /// What `command` does to `before` at `now`. Terminal states absorb: nothing leaves `verified`, `failed`,
 /// `expired` or `canceled`, and nothing leaves `redeemed`, `lapsed` or `disputed`.
 pub fn decide(before: &Verification, command: Command, now: Timestamp) -> Decision {
+    if let Some(otp) = &before.otp {
+        return decide_code::decide(before, otp, &command, now);
+    }
     let draft = Draft { next: before.clone(), effects: Vec::new(), now };
     match &before.state {
         State::Pending => draft.pending(command),
@@ -94,6 +115,7 @@ pub fn decide(before: &Verification, command: Command, now: Timestamp) -> Decisi
         State::Failed { .. } => draft.over(&command, Verdict::Failed(Reason::CodeNotActive), Reply::Failed),
         State::Canceled { .. } => draft.over(&command, Verdict::Failed(Reason::CodeCanceled), Reply::Failed),
         State::Expired { .. } => draft.over(&command, Verdict::Expired, Reply::Expired),
+        State::Sent { .. } | State::Validated { .. } => draft.unchanged(Verdict::Refused),
     }
 }
 
@@ -120,7 +142,7 @@ impl Draft {
                 self.changed(Verdict::Canceled)
             }
             Command::Expire | Command::Forget => return self.unchanged(Verdict::Unchanged),
-            Command::Complete { .. } | Command::Redeem { .. } | Command::Dispute => {
+            Command::Complete { .. } | Command::Redeem { .. } | Command::Dispute | Command::Code(_) => {
                 return self.unchanged(Verdict::Refused);
             }
         };
@@ -192,6 +214,7 @@ impl Draft {
                 self.unchanged(Verdict::Failed(Reason::CodeUsed))
             }
             Command::Cancel | Command::Expire => self.unchanged(Verdict::Unchanged),
+            Command::Code(_) => self.unchanged(Verdict::Refused),
             Command::Forget => self.forget(),
             Command::Complete { token } => match completion {
                 Completion::Offered { until } if now < *until => {
@@ -273,19 +296,15 @@ impl Draft {
                 self.unchanged(verdict)
             }
             Command::Cancel | Command::Expire => self.unchanged(Verdict::Unchanged),
-            Command::Complete { .. } | Command::Redeem { .. } | Command::Dispute => self.unchanged(Verdict::Refused),
+            Command::Complete { .. } | Command::Redeem { .. } | Command::Dispute | Command::Code(_) => {
+                self.unchanged(Verdict::Refused)
+            }
             Command::Forget => self.forget(),
         }
     }
 
     fn forget(mut self) -> Decision {
-        let request = &mut self.next.request;
-        request.chat = None;
-        request.texts = super::verification::Texts::default();
-        (request.client_ip, request.user_agent) = (None, None);
-        if let State::Verified { proof, .. } = &mut self.next.state {
-            *proof = None;
-        }
+        self.next.forget();
         self.changed(Verdict::Forgotten)
     }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)*) => {
-        /// The `type` of a callback. Each occurs at most once per verification.
+        /// The `type` of a callback. Each occurs at most once per verification, `code.sent` and `code.delivered` once
+        /// per send.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
         pub enum Event { $($(#[doc = $doc])+ #[serde(rename = $text)] $variant,)* }
 
@@ -36,6 +37,18 @@ events! {
     LinkRedeemed = "link.redeemed",
     /// The person said "this wasn't me"; the redeem token is revoked.
     LinkDisputed = "link.disputed",
+    /// A gateway has taken the message with the code.
+    CodeSent = "code.sent",
+    /// The person's phone has it.
+    CodeDelivered = "code.delivered",
+    /// The app presented the code that was sent.
+    CodeValidated = "code.validated",
+    /// Too many wrong tries, or no channel could deliver it.
+    CodeFailed = "code.failed",
+    /// The time ran out; told on time, not when somebody looks.
+    CodeExpired = "code.expired",
+    /// By the app, or because another code was asked for.
+    CodeCanceled = "code.canceled",
     /// Sent by hand to try a receiver; belongs to no verification.
     Test = "callback.test",
 }

@@ -42,6 +42,14 @@ impl VerificationId {
         Self(Uuid::from_bytes(bytes))
     }
 
+    /// The same id, moved to `partition`.
+    #[must_use]
+    pub fn within(self, partition: Partition) -> Self {
+        let mut bytes = *self.as_bytes();
+        bytes[15] = bytes[15] & !(PARTITIONS - 1) | partition.index();
+        Self::from_bytes(bytes)
+    }
+
     pub fn partition(self) -> Partition {
         Partition::of(self.0.as_bytes()[15])
     }
@@ -108,5 +116,9 @@ mod tests {
         assert_eq!(id.0.get_version_num(), 7);
         assert_eq!(&id.simple()[..12], format!("{:012x}", 1_795_168_830_123_u64));
         assert_eq!(id.to_string().parse::<VerificationId>().unwrap(), id);
+        for partition in Partition::all() {
+            let moved = id.within(partition);
+            assert_eq!((moved.partition(), moved.as_bytes()[..15].to_vec()), (partition, id.as_bytes()[..15].to_vec()));
+        }
     }
 }

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     code::LinkCode,
     id::{InstanceId, Partition, VerificationId},
+    otp::{OtpCode, Shape},
     subject::Subject,
     token::{Kind, Token},
 };
@@ -46,6 +47,10 @@ impl fmt::Debug for KeyId {
 pub struct Digest([u8; 16]);
 
 impl Digest {
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     pub fn hex(self) -> String {
         format!("{:032x}", u128::from_be_bytes(self.0))
     }
@@ -124,6 +129,20 @@ impl KeyRing {
     ) -> Option<LinkCode> {
         let mac = self.get(key)?.code.mac(&[b"link", instance.as_bytes(), id.as_bytes(), nonce]);
         Some(LinkCode::from_bits(id.partition(), &mac, length))
+    }
+
+    /// The code that we send. `None` when the key has been removed.
+    pub fn otp_code(
+        &self,
+        key: KeyId,
+        instance: InstanceId,
+        id: VerificationId,
+        nonce: &[u8; 16],
+        shape: Shape,
+    ) -> Option<OtpCode> {
+        let key = &self.get(key)?.code;
+        let block = |number: u32| key.mac(&[b"otp", instance.as_bytes(), id.as_bytes(), nonce, &number.to_be_bytes()]);
+        Some(OtpCode::draw(shape, block))
     }
 
     /// Where a code is found, for every key that may have made it.

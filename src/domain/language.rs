@@ -11,6 +11,7 @@ macro_rules! texts {
             expired: include_str!(concat!("../../templates/messages/", $tag, "/expired.txt")),
             unidentified: include_str!(concat!("../../templates/messages/", $tag, "/unidentified.txt")),
             unknown: include_str!(concat!("../../templates/messages/", $tag, "/unknown.txt")),
+            code: include_str!(concat!("../../templates/messages/", $tag, "/code.txt")),
         }
     };
 }
@@ -24,6 +25,7 @@ struct Texts {
     expired: &'static str,
     unidentified: &'static str,
     unknown: &'static str,
+    code: &'static str,
 }
 
 /// English first: it is what everything falls back to.
@@ -99,6 +101,11 @@ impl Language {
     pub fn unknown(self) -> &'static str {
         self.0.unknown.trim_end()
     }
+
+    /// The message with a code that we send.
+    pub fn code(self) -> &'static str {
+        self.0.code.trim_end()
+    }
 }
 
 impl std::fmt::Debug for Language {
@@ -122,6 +129,7 @@ mod tests {
                 (language.expired(), Use::Expired, "<name>"),
                 (language.unidentified(), Use::Failed, "<name>"),
                 (language.unknown(), Use::Failed, ""),
+                (language.code(), Use::Code, "<name>"),
             ];
             for (text, used_as, needed) in texts {
                 assert!(!text.is_empty() && text.contains(needed), "{language:?} {used_as:?}");

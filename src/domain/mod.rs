@@ -6,17 +6,21 @@
 
 pub mod code;
 pub mod decide;
+pub mod decide_code;
 pub mod event;
 pub mod extract;
 pub mod id;
 pub mod keys;
 pub mod language;
+pub mod otp;
 pub mod phone;
 pub mod quota;
 pub mod reason;
 pub mod redirect;
 pub mod retry;
+pub mod sending;
 pub mod subject;
+pub mod target;
 pub mod template;
 pub mod time;
 pub mod token;

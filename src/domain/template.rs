@@ -17,6 +17,8 @@ pub enum Use {
     Success,
     Failed,
     Expired,
+    /// The message with a code that we send.
+    Code,
 }
 
 impl Use {
@@ -27,6 +29,7 @@ impl Use {
             Self::Success => "success",
             Self::Failed => "failed",
             Self::Expired => "expired",
+            Self::Code => "code",
         }
     }
 
@@ -34,7 +37,7 @@ impl Use {
         match self {
             Self::Prompt => &["link", "code"],
             Self::Success => &[],
-            Self::Failed | Self::Expired => &["link"],
+            Self::Failed | Self::Expired | Self::Code => &["link"],
         }
     }
 }
@@ -90,8 +93,10 @@ fn word_at(text: &str) -> Option<(&str, usize)> {
 /// Finds every fault of `text` at once.
 pub fn lint(text: &str, used_as: Use) -> Lint {
     let mut lint = Lint::default();
+    let mut holds_code = false;
     for piece in pieces(text) {
         let Piece::Word(word, braces, position) = piece else { continue };
+        holds_code |= word == "code";
         let shown = if braces { format!("{{{word}}}") } else { format!("<{word}>") };
         if !KNOWN.contains(&word) {
             let mut sentence = format!("unknown placeholder {shown} at character {position}");
@@ -103,6 +108,9 @@ pub fn lint(text: &str, used_as: Use) -> Lint {
             let use_name = used_as.as_str();
             lint.errors.push(format!("{shown} at character {position} has no meaning in the {use_name} text"));
         }
+    }
+    if used_as == Use::Code && !holds_code {
+        lint.errors.push("<code> is missing: nobody would learn the code".to_owned());
     }
     lint
 }
@@ -174,5 +182,7 @@ mod tests {
         assert_eq!(lint("<link> {code} <name>", Use::Prompt).errors.len(), 2);
         assert_eq!(lint("<link> <code>", Use::Failed).errors.len(), 1);
         assert_eq!(lint("<link> <code>", Use::Success), Lint::default());
+        assert_eq!(lint("<name> <link>", Use::Code).errors.len(), 2);
+        assert_eq!(lint("{code}", Use::Code), Lint::default());
     }
 }

@@ -8,6 +8,7 @@ use super::{
     id::{InstanceId, VerificationId},
     keys::{Digest, KeyId},
     reason::Reason,
+    sending::Otp,
     subject::{Chat, Sender, Subject},
 };
 
@@ -78,6 +79,8 @@ pub struct Texts {
     pub success: Option<String>,
     pub failed: Option<String>,
     pub expired: Option<String>,
+    /// The message with a code that we send; only instances have one of their own.
+    pub code: Option<String>,
 }
 
 /// Where one request's events go; absent ones go to the instance's callback URL.
@@ -98,12 +101,16 @@ pub struct Verification {
     pub key: KeyId,
     /// Told to nobody: whoever steals only the keys, or only the store, still derives no code.
     pub nonce: [u8; 16],
+    /// Of a link.
     pub code_length: u8,
+    /// Makes it one of type `code`; absent, it is a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otp: Option<Otp>,
     #[serde(with = "millis")]
     pub created_at: Timestamp,
     #[serde(with = "millis")]
     pub expires_at: Timestamp,
-    /// Wrong senders that end it.
+    /// Wrong senders, or wrong codes, that end it.
     pub max_attempts: u32,
     pub attempts: u32,
     pub request: Request,
@@ -116,6 +123,16 @@ pub struct Verification {
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum State {
     Pending,
+    /// A gateway has taken the code.
+    Sent {
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
+    /// The app presented the code that we sent. Terminal.
+    Validated {
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
     /// A chat sent the code. Terminal; the completion beside it moves on by itself.
     Verified {
         #[serde(with = "millis")]
@@ -210,6 +227,7 @@ impl Verification {
             key,
             nonce,
             code_length,
+            otp: None,
             created_at: now,
             expires_at,
             max_attempts: max_attempts.max(1),
@@ -220,12 +238,19 @@ impl Verification {
         }
     }
 
+    /// A verification whose code we send.
+    pub fn code(birth: Birth, otp: Otp, request: Request) -> Self {
+        Self { otp: Some(otp), ..Self::new(birth, request) }
+    }
+
     /// The status that a reader at `now` must see: a pending record past its time is expired, whether or not
     /// anybody has written that down yet.
     pub fn status(&self, now: Timestamp) -> &'static str {
         match self.state {
-            State::Pending if now >= self.expires_at => "expired",
+            State::Pending | State::Sent { .. } if now >= self.expires_at => "expired",
             State::Pending => "pending",
+            State::Sent { .. } => "sent",
+            State::Validated { .. } => "validated",
             State::Verified { .. } => "verified",
             State::Failed { .. } => "failed",
             State::Expired { .. } => "expired",
@@ -236,10 +261,12 @@ impl Verification {
     /// When it ended, if it has.
     pub fn ended_at(&self) -> Option<Timestamp> {
         match self.state {
-            State::Pending => None,
-            State::Verified { at, .. } | State::Failed { at, .. } | State::Expired { at } | State::Canceled { at } => {
-                Some(at)
-            }
+            State::Pending | State::Sent { .. } => None,
+            State::Verified { at, .. }
+            | State::Validated { at }
+            | State::Failed { at, .. }
+            | State::Expired { at }
+            | State::Canceled { at } => Some(at),
         }
     }
 
@@ -248,7 +275,7 @@ impl Verification {
             State::Failed { reason, .. } => Some(reason),
             State::Expired { .. } => Some(Reason::CodeExpired),
             State::Canceled { .. } => Some(Reason::CodeCanceled),
-            State::Pending | State::Verified { .. } => None,
+            State::Pending | State::Sent { .. } | State::Validated { .. } | State::Verified { .. } => None,
         }
     }
 
@@ -283,6 +310,22 @@ impl Verification {
             Event::LinkFailed => urls.failed.as_deref(),
             Event::LinkExpired => urls.expired.as_deref().or(urls.failed.as_deref()),
             _ => None,
+        }
+    }
+
+    /// `link` or `code`.
+    pub fn otp_type(&self) -> &'static str {
+        if self.otp.is_some() { "code" } else { "link" }
+    }
+
+    /// Erases what names the person.
+    pub(super) fn forget(&mut self) {
+        let request = &mut self.request;
+        request.chat = None;
+        request.texts = Texts::default();
+        (request.client_ip, request.user_agent) = (None, None);
+        if let State::Verified { proof, .. } = &mut self.state {
+            *proof = None;
         }
     }
 

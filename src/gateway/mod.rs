@@ -44,7 +44,7 @@ pub use self::{
 };
 use crate::{
     config::{Faults, Section, not_one_of},
-    domain::{Phone, Subject},
+    domain::{Language, Phone, Subject, sending::Channel},
 };
 
 type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;
@@ -167,6 +167,17 @@ impl Refusal {
     }
 }
 
+/// A code on its way to a person.
+#[derive(Clone, Copy)]
+pub struct CodeMessage<'a> {
+    pub subject: &'a Subject,
+    /// For gateways that send approved templates.
+    pub code: &'a str,
+    /// The whole message, code and all.
+    pub text: &'a str,
+    pub language: Language,
+}
+
 /// Answer to a subscription handshake.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Handshake {
@@ -203,6 +214,16 @@ pub trait Gateway: Send + Sync + 'static {
     /// The answer that tells the gateway that all is well: content type and body.
     fn acknowledgement(&self) -> (&'static str, &'static str) {
         ("text/plain; charset=utf-8", "")
+    }
+
+    /// What this gateway's messages travel on.
+    fn channel(&self) -> Channel {
+        Channel::WhatsApp
+    }
+
+    /// The request that sends a code to somebody who may never have written. `None`: this gateway can only answer.
+    fn code_message(&self, message: &CodeMessage<'_>) -> Option<http::Request<Vec<u8>>> {
+        Some(self.text_message(&message.subject.chat_id(), Some(message.subject), message.text))
     }
 
     /// The request that sends `text` to whoever wrote from `chat_id`.

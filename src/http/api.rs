@@ -18,7 +18,7 @@ use crate::{
     service::{FieldFault, Filter, Idempotency, Instance, Mint, ServiceError, callback, decode_cursor, input},
 };
 
-type Answer = Result<HttpResponse, Problem>;
+pub(super) type Answer = Result<HttpResponse, Problem>;
 
 /// `POST …/generate-link`
 pub(super) async fn generate_link(
@@ -43,7 +43,7 @@ pub(super) async fn generate_link(
 }
 
 /// Quoted, as the draft writes it, or bare, as everybody does.
-fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
@@ -70,7 +70,7 @@ pub(super) struct ListQuery {
     limit: Option<String>,
 }
 
-const STATUSES: &[&str] = &["pending", "verified", "failed", "expired", "canceled"];
+const STATUSES: &[&str] = &["pending", "sent", "verified", "validated", "failed", "expired", "canceled"];
 
 /// `GET …/requests`
 pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
@@ -83,7 +83,7 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
     };
     let query = query.into_inner();
     if query.status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
-        fault("status", "expected pending, verified, failed, expired or canceled");
+        fault("status", &format!("expected one of {}", STATUSES.join(", ")));
     }
     if query.otp_type.as_deref().is_some_and(|kind| !["link", "code"].contains(&kind)) {
         fault("otp_type", "expected link or code");
@@ -112,11 +112,9 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
     if !faults.is_empty() {
         return Err(ServiceError::Invalid(faults).into());
     }
-    if query.otp_type.as_deref() == Some("code") {
-        return Ok(page(&[], None));
-    }
     let filter = Filter {
         status: query.status,
+        otp_type: query.otp_type,
         chat: chat.and_then(Result::ok),
         client_ref: query.client_ref,
         created_after,
@@ -136,7 +134,7 @@ fn page(records: &[Value], next_cursor: Option<String>) -> HttpResponse {
     view::success("OTP requests", &data)
 }
 
-async fn named(
+pub(super) async fn named(
     app: &App,
     request: &HttpRequest,
     path: &(String, String),

@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod body;
+mod codes;
 pub mod contract;
 mod events;
 mod limits;
@@ -41,11 +42,14 @@ const API: &str = "/api/otp/v2/{instance}";
 #[rustfmt::skip]
 pub const ROUTES: &[Entry] = &[
     post("/api/otp/v2/{instance}/generate-link",         || to(api::generate_link)),
+    post("/api/otp/v2/{instance}/request-code",          || to(codes::request)),
+    post("/api/otp/v2/{instance}/validate-code",         || to(codes::validate)),
     get( "/api/otp/v2/{instance}/requests",              || to(api::list)),
     get( "/api/otp/v2/{instance}/requests/{uuid}",       || to(api::get)),
     get( "/api/otp/v2/{instance}/requests/{uuid}/events", || to(events::events)),
     options("/api/otp/v2/{instance}/requests/{uuid}/events", || to(events::preflight)),
     post("/api/otp/v2/{instance}/requests/{uuid}/cancel", || to(api::cancel)),
+    post("/api/otp/v2/{instance}/requests/{uuid}/resend", || to(codes::resend)),
     post("/api/otp/v2/{instance}/redeem",                || to(api::redeem)),
     get( "/api/otp/v2/{instance}/callbacks",             || to(api::dead_callbacks)),
     post("/api/otp/v2/{instance}/callbacks/{id}/replay", || to(api::replay)),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::limits;
 use crate::{
-    domain::quota::Quota,
+    domain::{Reason, quota::Quota},
     service::{Denied, FieldFault, ServiceError},
     store::StoreError,
 };
@@ -48,11 +48,18 @@ problems! {
     CrossSite = "cross_site", 403, "The form was sent from another site";
     NotFound = "not_found", 404, "There is nothing here";
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
+    CodeUsed = "code_used", 409, "The code was used already";
+    /// None was asked for, it was canceled, or too many tries were wrong.
+    CodeNotActive = "code_not_active", 409, "No code is active for this chat";
+    NothingToSend = "nothing_to_send", 409, "This request has nothing to send";
     BodyTimeout = "body_timeout", 408, "The body came too slowly";
+    /// Its time was over.
+    CodeExpired = "code_expired", 410, "The code has expired";
     /// Used, revoked or lapsed.
     TokenSpent = "token_spent", 410, "The token is spent";
     BodyTooLarge = "body_too_large", 413, "The body is too large";
     UnsupportedMediaType = "unsupported_media_type", 415, "The body must be JSON";
+    CodeWrong = "code_wrong", 422, "The code is wrong";
     InvalidRequest = "invalid_request", 422, "The request has faulty fields";
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used with another body";
     /// No such token for this instance, or a wrong verifier.
@@ -95,6 +102,16 @@ impl Problem {
             "code": self.code.as_str(),
             "errors": self.errors,
         })
+    }
+
+    /// Why a code that was typed did not count, or cannot be sent again.
+    fn of_code(reason: Reason) -> Self {
+        match reason {
+            Reason::CodeWrong => Self::new(Code::CodeWrong, "it is not the one that was sent last to this chat"),
+            Reason::CodeExpired => Self::new(Code::CodeExpired, "ask for a new one"),
+            Reason::CodeUsed => Self::new(Code::CodeUsed, "each code works once; ask for a new one"),
+            _ => Self::new(Code::CodeNotActive, "none was asked for, it was canceled, or tries were wrong too often"),
+        }
     }
 
     /// The same words whether a token is missing, malformed or wrong.
@@ -158,6 +175,10 @@ impl From<ServiceError> for Problem {
                 ..Self::new(Code::RateLimited, "wait as long as Retry-After says")
             },
             ServiceError::Disabled => Self::new(Code::InstanceDisabled, "disabled = true in its configuration"),
+            ServiceError::Code(reason) => Self::of_code(reason),
+            ServiceError::NothingToSend => {
+                Self::new(Code::NothingToSend, "only codes are sent; hand the link out again yourself")
+            }
             ServiceError::Spent => Self::new(Code::TokenSpent, "it was used, revoked, or is too old"),
             ServiceError::Refused => Self::new(Code::TokenRefused, "it is unknown here, or the verifier is wrong"),
             ServiceError::Crowded => Self {

@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder, http::StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    domain::{Verification, time::rfc3339, token::Kind, whatsapp},
+    domain::{Verification, sending::Channel, time::rfc3339, token::Kind, whatsapp},
     service::{Instance, Service, Warning, callback},
 };
 
@@ -47,9 +47,30 @@ pub(super) fn link(service: &Service, instance: &Instance, record: &Verification
     Value::Object(data)
 }
 
+/// A code that we send, as its caller sees it.
+pub(super) fn code(service: &Service, instance: &Instance, record: &Verification, warnings: &[Warning]) -> Value {
+    let mut data = json!({
+        "uuid": record.id,
+        "chat_id": record.chat_id(),
+        "status": record.status(service.now()),
+        "otp_type": record.otp_type(),
+        "expires_at": rfc3339(record.expires_at),
+        "created_at": rfc3339(record.created_at),
+        "poll_token": service.token(record, Kind::Poll).map(|token| token.to_string()),
+        "warnings": warnings,
+    });
+    if let (true, Some(code)) = (instance.config.codes.in_response, service.otp(record)) {
+        data["code"] = json!(code.as_str());
+    }
+    data
+}
+
 /// One verification with what has happened to it.
 pub(super) fn full(service: &Service, instance: &Instance, record: &Verification) -> Value {
-    let mut data = link(service, instance, record, &[]);
+    let mut data = match &record.otp {
+        Some(_) => code(service, instance, record, &[]),
+        None => link(service, instance, record, &[]),
+    };
     let proof = record.proof();
     let timeline: Vec<Value> = record
         .timeline
@@ -60,7 +81,16 @@ pub(super) fn full(service: &Service, instance: &Instance, record: &Verification
     data["ended_at"] = json!(record.ended_at().map(rfc3339));
     data["subject"] = json!(proof.map(|proof| json!({ "kind": proof.subject.kind(), "value": proof.subject.value() })));
     data["push_name"] = json!(proof.and_then(|proof| proof.push_name.as_deref()));
-    data["completion"] = json!({ "mode": record.mode().as_str(), "state": callback::completion_state(record) });
+    match &record.otp {
+        Some(otp) => {
+            data["send"] = json!(otp.send());
+            data["channel"] = json!(otp.channel().map(Channel::as_str));
+        }
+        None => {
+            let state = callback::completion_state(record);
+            data["completion"] = json!({ "mode": record.mode().as_str(), "state": state });
+        }
+    }
     data["attempts"] = json!(record.attempts);
     data["max_attempts"] = json!(record.max_attempts);
     data["purpose"] = json!(record.request.purpose);

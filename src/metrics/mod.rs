@@ -88,6 +88,10 @@ fn remote() -> Histogram {
 metrics! {
     /// Links minted.
     links_minted: Family<ByInstance, Counter> = Family::default(),
+    /// Codes asked for.
+    codes_requested: Family<ByInstance, Counter> = Family::default(),
+    /// Attempts to send a code, by result.
+    codes_sent: Family<GatewayResult, Counter> = Family::default(),
     /// Pages that were looked at: `start`, where a person begins, and `reply`, the link in the reply. Robots look too.
     links_opened: Family<ByPage, Counter> = Family::default(),
     /// Taps on the button of the start page.
@@ -187,6 +191,7 @@ impl Metrics {
         let instance = Of(instance);
         drop(self.links_minted.get_or_create(&ByInstance { instance }));
         drop(self.links_clicked.get_or_create(&ByInstance { instance }));
+        drop(self.codes_requested.get_or_create(&ByInstance { instance }));
         drop(self.numbers_refused.get_or_create(&ByInstance { instance }));
         for page in ["start", "reply"] {
             drop(self.links_opened.get_or_create(&ByPage { instance, page }));

@@ -6,9 +6,11 @@
 
 mod breaker;
 mod callback;
+mod code;
 mod line;
 mod reply;
 pub mod signature;
+mod speak;
 
 use std::{sync::Arc, time::Duration};
 
@@ -163,6 +165,7 @@ impl Outbox {
             Work::Reply { about, reply, chat_id, subject } => {
                 reply::send(self, &instance, leased, reply::Outgoing { about, reply, chat_id, subject }).await
             }
+            Work::Code { about, leg } => code::send(self, &instance, leased, about, leg).await,
             Work::Tick { about } => self.service.tick(&instance, about).await.map(rung),
         }
     }

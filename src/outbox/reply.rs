@@ -1,24 +1,24 @@
 //! One attempt to answer in the chat. The text is rendered here, from the record and today's settings.
 
-use std::time::Instant;
-
 use jiff::SignedDuration;
 
-use super::{Outbox, line::Busy};
+use super::{
+    Outbox,
+    speak::{Haste, Spoken, speak},
+};
 use crate::{
     domain::{
-        Partition, Subject, Verification,
+        Subject, Verification,
         decide::Reply,
-        quota::{Allowance, Quota},
         retry::Schedule,
         template::{self, Values},
         token::Kind,
     },
     entropy,
-    gateway::{Refusal, Sent},
-    metrics::label::{ByInstance, GatewayResult, Of},
+    gateway::Sent,
+    metrics::label::{GatewayResult, Of},
     service::{Instance, Service, ServiceError, job::About},
-    store::{Leased, Settlement, Take},
+    store::{Leased, Settlement},
 };
 
 /// A reply that comes later than this confuses more than it helps.
@@ -57,30 +57,12 @@ pub(super) async fn send(
         },
     };
     let text = render(service, instance, outgoing.reply, record.as_ref());
-    if let Some(at) = pace(outbox, instance, outgoing.reply).await? {
-        return Ok(Settlement::Postpone { at });
-    }
-    let number = instance.config.id;
-    let _socket = match outbox.lines.enter(number, service.now()).await {
-        Ok(socket) => socket,
-        Err(Busy::Silent(until)) => return Ok(Settlement::Postpone { at: until }),
-        Err(Busy::Full) => return Ok(Settlement::Postpone { at: service.now() + SignedDuration::from_secs(1) }),
-    };
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
-    let start = Instant::now();
-    let sent = match instance.sending.send(request).await {
-        Ok(response) => instance.gateway.sent(&response),
-        Err(_) => Sent::Retry { after: None, why: "unreachable" },
+    let haste = if outgoing.reply == Reply::Success { Haste::Awaited } else { Haste::Unasked };
+    let sent = match speak(outbox, instance, request, haste).await? {
+        Spoken::Answer(sent) => sent,
+        Spoken::Later(at) | Spoken::Silent(at) => return Ok(Settlement::Postpone { at }),
     };
-    service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
-    if !matches!(sent, Sent::Retry { .. }) {
-        let refused_us = matches!(sent, Sent::Refused(Refusal::Unauthorized));
-        if outbox.lines.note(number, service.now(), refused_us) {
-            tracing::error!(instance = %number, "the gateway refuses us: the number may be logged out or banned");
-        }
-        let open = ByInstance { instance: Of(number) };
-        service.metrics.numbers_refused.get_or_create(&open).set(i64::from(refused_us));
-    }
     Ok(match sent {
         Sent::Accepted { .. } => {
             count("sent");
@@ -101,30 +83,6 @@ pub(super) async fn send(
             }
         }
     })
-}
-
-/// When this number may send again, if it has sent as much as it may. Whatever is no success also has to fit
-/// into half of the rate, so that strangers who send rubbish cannot keep anybody's link waiting.
-async fn pace(outbox: &Outbox, instance: &Instance, reply: Reply) -> Result<Option<jiff::Timestamp>, ServiceError> {
-    let service = &outbox.service;
-    let Some(rate) = instance.config.limits.replies_per_second else { return Ok(None) };
-    let number = instance.config.id;
-    let partition = Partition::of(number.as_bytes()[15]);
-    let take = |lane: &str, rate| {
-        let bucket = format!("{lane}:{}", number.simple());
-        Take { partition, bucket, quota: Quota::sustained(rate, rate) }
-    };
-    let lanes = match reply {
-        Reply::Success => vec![take("pace", rate)],
-        _ => vec![take("slow", rate.div_ceil(2)), take("pace", rate)],
-    };
-    for lane in lanes {
-        let admission = service.store.admit(&[lane], None).await?;
-        if let [Allowance::Exhausted { retry_after }] = admission.allowances[..] {
-            return Ok(Some(service.now() + retry_after));
-        }
-    }
-    Ok(None)
 }
 
 fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&Verification>) -> String {

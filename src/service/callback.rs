@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Event, State, Verification, time::rfc3339, verification::Completion};
+use crate::domain::{Event, State, Verification, sending::Channel, time::rfc3339, verification::Completion};
 
 /// The body of `event` about a record, at the time of the verdict. Never holds the code or a token.
 pub fn body(event: Event, record: &Verification, at: Timestamp) -> String {
@@ -12,7 +12,7 @@ pub fn body(event: Event, record: &Verification, at: Timestamp) -> String {
     let mut data = Map::new();
     let mut put = |name: &str, value: Value| data.insert(name.to_owned(), value);
     put("uuid", json!(record.id));
-    put("otp_type", json!("link"));
+    put("otp_type", json!(record.otp_type()));
     put("status", json!(record.status(at)));
     put("reason", json!(record.reason()));
     put("chat_id", json!(record.chat_id()));
@@ -21,6 +21,14 @@ pub fn body(event: Event, record: &Verification, at: Timestamp) -> String {
     put("purpose", json!(request.purpose));
     put("client_ref", json!(request.client_ref));
     put("metadata", metadata(record));
+    if let Some(otp) = &record.otp {
+        put("send", json!(otp.send()));
+        put("channel", json!(otp.channel().map(Channel::as_str)));
+        put("created_at", json!(rfc3339(record.created_at)));
+        put("expires_at", json!(rfc3339(record.expires_at)));
+        put("ended_at", json!(record.ended_at().map(rfc3339)));
+        return envelope(event, at, &Value::Object(data));
+    }
     put("completion", json!({ "mode": record.mode().as_str(), "state": completion_state(record) }));
     put("created_at", json!(rfc3339(record.created_at)));
     put("expires_at", json!(rfc3339(record.expires_at)));

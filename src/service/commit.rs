@@ -113,7 +113,7 @@ impl Service {
         Ok(committed)
     }
 
-    fn change(
+    pub(super) fn change(
         &self,
         instance: &Instance,
         before: &Verification,
@@ -129,7 +129,15 @@ impl Service {
             .effects
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Callback(event) => self.callback_job(instance, after, *event, now),
+                Effect::Callback(event) => {
+                    let id = job::callback_id(before.id, *event);
+                    self.callback_job(instance, after, *event, id, 0, now)
+                }
+                Effect::CallbackOfSend { event, send } => {
+                    let id = job::callback_of_send_id(before.id, *event, *send);
+                    self.callback_job(instance, after, *event, id, u32::from(*send), now)
+                }
+                Effect::Code { leg } => Some(self.code_job(instance, after, *leg)),
                 Effect::Reply(reply) => incoming.map(|incoming| {
                     let work = Work::Reply {
                         about: Some(About::from(key)),
@@ -172,14 +180,21 @@ impl Service {
     }
 
     /// `None` when nobody wants to hear of this event.
-    fn callback_job(&self, instance: &Instance, record: &Verification, event: Event, now: Timestamp) -> Option<Job> {
+    fn callback_job(
+        &self,
+        instance: &Instance,
+        record: &Verification,
+        event: Event,
+        id: JobId,
+        send: u32,
+        now: Timestamp,
+    ) -> Option<Job> {
         let fallback = instance.config.callback_url.as_ref().map(url::Url::as_str);
         let url = record.callback_url(event).or(fallback)?.to_owned();
-        let id = job::callback_id(record.id, event);
         let work = Work::Callback {
             event,
             verification: Some(record.id),
-            webhook_id: self.keys.event_id(record.key, record.id, event.as_str(), 0),
+            webhook_id: self.keys.event_id(record.key, record.id, event.as_str(), send),
             body: callback::body(event, record, now),
             url: url.clone(),
         };
@@ -239,15 +254,16 @@ impl Service {
     }
 
     /// Counts a verification that has just ended.
-    fn count(&self, record: &Verification) {
+    pub(super) fn count(&self, record: &Verification) {
         let result = match record.state {
-            State::Pending => return,
+            State::Pending | State::Sent { .. } => return,
+            State::Validated { .. } => "validated",
             State::Verified { .. } => "verified",
             State::Failed { .. } => "failed",
             State::Expired { .. } => "expired",
             State::Canceled { .. } => "canceled",
         };
-        let ended = Ended { instance: Of(record.instance), otp_type: "link", result };
+        let ended = Ended { instance: Of(record.instance), otp_type: record.otp_type(), result };
         self.metrics.verifications.get_or_create(&ended).inc();
         if let State::Verified { at, .. } = record.state {
             let elapsed = Duration::try_from(at.duration_since(record.created_at)).unwrap_or_default();

@@ -39,24 +39,15 @@ pub struct Mint {
 /// Checks a body against the instance's rules.
 pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<FieldFault>> {
     let config = &instance.config;
-    let mut fields =
-        Fields { table: body, prefix: String::new(), faults: Vec::new(), warnings: Vec::new(), asked: Vec::new() };
+    let mut fields = Fields::of(body);
     let f = &mut fields;
-    let name = f.text("name", 100).unwrap_or_else(|| config.name.clone());
-    if name.contains("://") || name.to_lowercase().contains("www.") {
-        f.fault("name", "holds an address; the name is shown in messages and must not be a link");
-    }
+    let name = f.app_name(&config.name);
     let chat =
         f.text("chatId", 200).and_then(|text| f.parsed("chatId", &text, "<digits>@c.us, an E.164 number or <id>@lid"));
     let (least, most) = config.expires_bounds;
     let expires = f.number("expires", least, most).unwrap_or(config.expires);
     let max_attempts = f.number("max_attempts", 1, 100).unwrap_or(config.max_attempts);
-    let lang = f.text("lang", 35);
-    let language = lang.as_deref().and_then(Language::find);
-    if let (Some(asked), None) = (&lang, language) {
-        let fallback = config.lang.tag();
-        f.warn("unknown_language", format!("{asked:?} is not a built-in language; {fallback} is used"));
-    }
+    let language = f.language(config.lang);
     let texts = texts(f);
     let callbacks = callbacks(f, config.allow_http_callbacks);
     let link = f.text("link", 2048).filter(|url| f.allowed("link", url, instance));
@@ -64,7 +55,7 @@ pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<
     let challenge = f.text("challenge", 43).filter(|text| f.is_challenge(text));
     let completion = completion(f, instance);
     let request = Request {
-        lang: language.unwrap_or(config.lang).tag().to_owned(),
+        lang: language.tag().to_owned(),
         chat,
         texts,
         callbacks,
@@ -76,9 +67,7 @@ pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<
         client_ref: f.text("client_ref", 200),
         metadata: f.json("metadata", 2048),
         state: f.text("state", 512),
-        client_ip: f.text("client_ip", 45).and_then(|text| {
-            f.parsed::<std::net::IpAddr>("client_ip", &text, "an IP address").map(|ip| ip.to_string())
-        }),
+        client_ip: f.ip("client_ip"),
         user_agent: f.text("user_agent", 512),
         name,
     };
@@ -128,6 +117,7 @@ fn texts(f: &mut Fields<'_>) -> Texts {
             success: text(Use::Success),
             failed: text(Use::Failed),
             expired: text(Use::Expired),
+            code: None,
         }
     })
 }
@@ -164,25 +154,29 @@ fn completion(f: &mut Fields<'_>, instance: &Instance) -> Mode {
 }
 
 /// Reads one object and remembers what is wrong with it.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     table: &'a Map<String, Value>,
     prefix: String,
-    faults: Vec<FieldFault>,
-    warnings: Vec<Warning>,
+    pub(super) faults: Vec<FieldFault>,
+    pub(super) warnings: Vec<Warning>,
     asked: Vec<String>,
 }
 
-impl Fields<'_> {
-    fn path(&self, name: &str) -> String {
+impl<'a> Fields<'a> {
+    pub(super) fn of(table: &'a Map<String, Value>) -> Self {
+        Self { table, prefix: String::new(), faults: Vec::new(), warnings: Vec::new(), asked: Vec::new() }
+    }
+
+    pub(super) fn path(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    fn fault(&mut self, name: &str, detail: &str) {
+    pub(super) fn fault(&mut self, name: &str, detail: &str) {
         let field = if name.starts_with("message.") { name.to_owned() } else { self.path(name) };
         self.faults.push(FieldFault { field, detail: detail.to_owned() });
     }
 
-    fn warn(&mut self, code: &'static str, detail: String) {
+    pub(super) fn warn(&mut self, code: &'static str, detail: String) {
         self.warnings.push(Warning { code, detail });
     }
 
@@ -192,7 +186,7 @@ impl Fields<'_> {
     }
 
     /// At most `longest` characters; empty counts as absent.
-    fn text(&mut self, name: &str, longest: usize) -> Option<String> {
+    pub(super) fn text(&mut self, name: &str, longest: usize) -> Option<String> {
         let text = match self.get(name)? {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
@@ -208,7 +202,31 @@ impl Fields<'_> {
         (!text.is_empty()).then_some(text)
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, name: &str, text: &str, expected: &str) -> Option<T> {
+    /// The application's name, as messages show it.
+    pub(super) fn app_name(&mut self, default: &str) -> String {
+        let name = self.text("name", 100).unwrap_or_else(|| default.to_owned());
+        if name.contains("://") || name.to_lowercase().contains("www.") {
+            self.fault("name", "holds an address; the name is shown in messages and must not be a link");
+        }
+        name
+    }
+
+    /// One that is not built in falls back, with a warning.
+    pub(super) fn language(&mut self, default: Language) -> Language {
+        let Some(asked) = self.text("lang", 35) else { return default };
+        Language::find(&asked).unwrap_or_else(|| {
+            let fallback = default.tag();
+            self.warn("unknown_language", format!("{asked:?} is not a built-in language; {fallback} is used"));
+            default
+        })
+    }
+
+    pub(super) fn ip(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name, 45)?;
+        self.parsed::<std::net::IpAddr>(name, &text, "an IP address").map(|ip| ip.to_string())
+    }
+
+    pub(super) fn parsed<T: std::str::FromStr>(&mut self, name: &str, text: &str, expected: &str) -> Option<T> {
         let parsed = text.trim().parse().ok();
         if parsed.is_none() {
             self.fault(name, &format!("expected {expected}"));
@@ -216,7 +234,7 @@ impl Fields<'_> {
         parsed
     }
 
-    fn number(&mut self, name: &str, least: u32, most: u32) -> Option<u32> {
+    pub(super) fn number(&mut self, name: &str, least: u32, most: u32) -> Option<u32> {
         let number = match self.get(name)? {
             Value::Number(number) => number.as_u64(),
             Value::String(text) => text.parse().ok(),
@@ -229,8 +247,23 @@ impl Fields<'_> {
         number
     }
 
+    /// As JSON has it, or as forms write it.
+    pub(super) fn flag(&mut self, name: &str, default: bool) -> bool {
+        match self.get(name) {
+            None => default,
+            Some(Value::Bool(flag)) => *flag,
+            Some(Value::String(text)) if matches!(text.as_str(), "true" | "1") => true,
+            Some(Value::String(text)) if matches!(text.as_str(), "false" | "0") => false,
+            Some(Value::Number(number)) if matches!(number.as_u64(), Some(0 | 1)) => number.as_u64() == Some(1),
+            Some(_) => {
+                self.fault(name, "expected true or false");
+                default
+            }
+        }
+    }
+
     /// Any JSON, kept as text.
-    fn json(&mut self, name: &str, longest: usize) -> Option<String> {
+    pub(super) fn json(&mut self, name: &str, longest: usize) -> Option<String> {
         let text = self.get(name)?.to_string();
         if text.len() > longest {
             self.fault(name, &format!("is larger than {longest} bytes of JSON"));
@@ -276,7 +309,7 @@ impl Fields<'_> {
     }
 
     /// Unknown fields are ignored, as the clients of the old API expect, and reported.
-    fn unknown(&mut self, _last: &str) {
+    pub(super) fn unknown(&mut self, _last: &str) {
         let known: Vec<&str> = self.asked.iter().map(String::as_str).collect();
         let mut warnings = Vec::new();
         for name in self.table.keys().filter(|name| !known.contains(&name.as_str())) {

@@ -7,7 +7,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::{
     config::InstanceConfig,
-    domain::{InstanceId, Language, Verification, decide::Reply, keys::sha256},
+    domain::{InstanceId, Language, Verification, decide::Reply, keys::sha256, sending::Channel},
     egress::Egress,
     gateway::Gateway,
 };
@@ -58,6 +58,15 @@ impl Instances {
 
     pub fn get(&self, id: InstanceId) -> Option<Arc<Instance>> {
         self.0.load().get(&id).map(Arc::clone)
+    }
+
+    /// Whose gateway carries messages of `instance` over `channel`.
+    pub fn carrier(&self, instance: &Arc<Instance>, channel: Channel) -> Option<Arc<Instance>> {
+        if instance.gateway.channel() == channel {
+            return Some(Arc::clone(instance));
+        }
+        let other = instance.config.codes.sms_instance.filter(|_| channel == Channel::Sms);
+        other.and_then(|id| self.get(id)).filter(|other| other.gateway.channel() == channel)
     }
 
     /// Those of this moment.
@@ -113,6 +122,22 @@ impl Instance {
             Reply::Unidentified => language.unidentified(),
             Reply::Unknown => language.unknown(),
         }
+    }
+
+    /// The text that carries a code before it is filled: the instance's, else the language's.
+    pub fn code_text(&self, verification: &Verification) -> &str {
+        self.config.texts.code.as_deref().unwrap_or_else(|| self.language(Some(verification)).code())
+    }
+
+    /// What codes are tried over, in this order. An instance that names nothing uses its own gateway, then SMS
+    /// where it names an instance for that.
+    pub fn channels(&self) -> Vec<Channel> {
+        if !self.config.codes.channels.is_empty() {
+            return self.config.codes.channels.clone();
+        }
+        let own = self.gateway.channel();
+        let sms = (own != Channel::Sms && self.config.codes.sms_instance.is_some()).then_some(Channel::Sms);
+        [Some(own), sms].into_iter().flatten().collect()
     }
 
     pub fn prompt<'a>(&'a self, verification: &'a Verification) -> &'a str {

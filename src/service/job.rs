@@ -16,6 +16,8 @@ pub enum Work {
     Callback { event: Event, verification: Option<VerificationId>, webhook_id: String, url: String, body: String },
     /// Answer in a chat; the text is rendered when it is sent.
     Reply { about: Option<About>, reply: Reply, chat_id: String, subject: Option<Subject> },
+    /// Send the code, as this leg of the record says; the text is rendered when it is sent.
+    Code { about: About, leg: usize },
     /// Let a pending verification end on time, and erase the person's data when it has ended long enough.
     Tick { about: About },
 }
@@ -67,6 +69,15 @@ pub fn timer_id(id: VerificationId) -> JobId {
 
 pub fn callback_id(id: VerificationId, event: Event) -> JobId {
     JobId(format!("{}:{}", id.simple(), event.as_str()))
+}
+
+/// For what is told once for each send.
+pub fn callback_of_send_id(id: VerificationId, event: Event, send: u16) -> JobId {
+    JobId(format!("{}:{}:{send}", id.simple(), event.as_str()))
+}
+
+pub fn code_id(id: VerificationId, leg: usize) -> JobId {
+    JobId(format!("{}:code:{leg}", id.simple()))
 }
 
 pub fn reply_id(message: Digest) -> JobId {

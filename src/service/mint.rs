@@ -19,6 +19,9 @@ use crate::{
     store::{Change, Committed, Destination, Index, RecordChange, RecordKey, Reserve, StoreError, Take, record},
 };
 
+/// Looks for a request under the same key, before its repeat is told to wait.
+const PATIENCE: u32 = 10;
+
 /// What a caller sent to make a repeat safe.
 pub struct Idempotency {
     pub key: String,
@@ -26,7 +29,24 @@ pub struct Idempotency {
     pub body: String,
 }
 
-/// A link, new or the same as before.
+/// One bucket, and what metrics call it.
+pub(super) struct Limit {
+    pub(super) name: &'static str,
+    pub(super) take: Take,
+}
+
+/// What a caller found at the door.
+#[derive(Default)]
+pub(super) struct Entered {
+    /// What an earlier request with this idempotency key has made.
+    pub(super) existing: Option<Verification>,
+    /// Of the first limit.
+    pub(super) allowance: Option<(Quota, u32)>,
+    /// The id that the idempotency key stands for.
+    pub(super) id: Option<VerificationId>,
+}
+
+/// A link or a code, new or the same as before.
 pub struct Minted {
     pub record: Verification,
     /// What is left of the caller's quota, if there is one.
@@ -48,37 +68,65 @@ impl Service {
         let now = self.now();
         let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let mut id = VerificationId::new(millis, entropy::bytes());
-        let takes: Vec<Take> =
+        let takes: Vec<Limit> =
             instance.config.limits.mint.map(|quota| self.mint_take(instance, token, quota)).into_iter().collect();
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, id));
-        let mut allowance = None;
-        if !takes.is_empty() || reserve.is_some() {
-            let admission = self.store.admit(&takes, reserve.as_ref()).await?;
-            if let (Some(taken), Some(take)) = (admission.allowances.first(), takes.first()) {
-                match *taken {
-                    Allowance::Allowed { remaining } => allowance = Some((take.quota, remaining)),
-                    Allowance::Exhausted { retry_after } => {
-                        self.metrics.limited.get_or_create(&ByLimit { limit: "mint" }).inc();
-                        return Err(ServiceError::RateLimited { retry_after, quota: take.quota });
-                    }
-                }
-            }
-            if let (Some(holder), Some(ours)) = (admission.reservation, &reserve) {
-                if holder.fingerprint != ours.fingerprint {
-                    return Err(ServiceError::KeyReused);
-                }
-                if holder.id != id {
-                    id = holder.id;
-                    // Whoever reserved it may have died before the commit; then we do it for him.
-                    if let Some(stored) = self.store.load(RecordKey { id, code: None }).await? {
-                        return Ok(Minted { record: self.decode(&stored)?, allowance });
-                    }
-                }
-            }
+        let Entered { existing, allowance, id: reserved } = self.enter(&takes, reserve).await?;
+        if let Some(record) = existing {
+            return Ok(Minted { record, allowance });
         }
+        id = reserved.unwrap_or(id);
         let record = self.create(instance, input, id).await?;
         self.metrics.links_minted.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();
         Ok(Minted { record, allowance })
+    }
+
+    /// Takes from the limits and claims the idempotency key, in one round trip. Somebody who repeats himself is
+    /// answered also when nothing is left.
+    pub(super) async fn enter(&self, limits: &[Limit], reserve: Option<Reserve>) -> Result<Entered, ServiceError> {
+        if limits.is_empty() && reserve.is_none() {
+            return Ok(Entered::default());
+        }
+        let takes: Vec<Take> = limits.iter().map(|limit| limit.take.clone()).collect();
+        let admission = self.store.admit(&takes, reserve.as_ref()).await?;
+        let mut entered = Entered::default();
+        if let (Some(holder), Some(ours)) = (admission.reservation, &reserve) {
+            if holder.fingerprint != ours.fingerprint {
+                return Err(ServiceError::KeyReused);
+            }
+            entered.id = Some(holder.id);
+            // Whoever reserved it may have died before the commit; then we do it for him.
+            if holder.id != ours.id {
+                let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
+                entered.existing = self.made_by(holder.id, if refused { PATIENCE } else { 1 }).await?;
+            }
+        }
+        for (allowance, Limit { name, take }) in admission.allowances.iter().zip(limits) {
+            match *allowance {
+                Allowance::Allowed { remaining } => {
+                    entered.allowance.get_or_insert((take.quota, remaining));
+                }
+                Allowance::Exhausted { .. } if entered.existing.is_some() => {}
+                Allowance::Exhausted { retry_after } => {
+                    self.metrics.limited.get_or_create(&ByLimit { limit: name }).inc();
+                    return Err(ServiceError::RateLimited { retry_after, quota: take.quota });
+                }
+            }
+        }
+        Ok(entered)
+    }
+
+    /// What somebody with the same idempotency key has made, or is about to make.
+    async fn made_by(&self, id: VerificationId, looks: u32) -> Result<Option<Verification>, ServiceError> {
+        for look in 1..=looks {
+            if let Some(stored) = self.store.load(RecordKey { id, code: None }).await? {
+                return Ok(Some(self.decode(&stored)?));
+            }
+            if look < looks {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(None)
     }
 
     async fn create(&self, instance: &Instance, input: Mint, id: VerificationId) -> Result<Verification, ServiceError> {
@@ -110,7 +158,7 @@ impl Service {
         Err(StoreError::Unavailable("no free code was found".to_owned()).into())
     }
 
-    fn birth_change(&self, instance: &Instance, record: &Verification) -> Change {
+    pub(super) fn birth_change(&self, instance: &Instance, record: &Verification) -> Change {
         let key = self.key_of(record);
         let work = Work::Tick { about: About::from(key) };
         let timer = self.job(instance, job::timer_id(record.id), Destination::timer(), Some(record.expires_at), &work);
@@ -144,12 +192,13 @@ impl Service {
         Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
     }
 
-    fn mint_take(&self, instance: &Instance, token: &str, quota: Quota) -> Take {
+    pub(super) fn mint_take(&self, instance: &Instance, token: &str, quota: Quota) -> Limit {
         let digest = self.keys.look_up("mint", instance.config.id, token.as_bytes());
-        Take { partition: spread(digest), bucket: format!("mint:{}", digest.hex()), quota }
+        let take = Take { partition: spread(digest), bucket: format!("mint:{}", digest.hex()), quota };
+        Limit { name: "mint", take }
     }
 
-    fn reserve(&self, instance: &Instance, idempotency: &Idempotency, id: VerificationId) -> Reserve {
+    pub(super) fn reserve(&self, instance: &Instance, idempotency: &Idempotency, id: VerificationId) -> Reserve {
         let digest = |purpose: &str, text: &str| self.keys.look_up(purpose, instance.config.id, text.as_bytes());
         let key = digest("idempotency", &idempotency.key);
         Reserve { partition: spread(key), key, fingerprint: digest("body", &idempotency.body), id }

@@ -3,17 +3,21 @@
 //! Nothing here knows HTTP status codes, HTML or how a store works.
 
 pub mod callback;
+mod code;
 mod commit;
 mod complete;
 mod identity;
 pub mod input;
+pub mod input_code;
 mod instance;
 pub mod job;
 mod mint;
 mod receive;
 mod requests;
 pub mod status;
+mod target;
 mod timers;
+mod validate;
 pub mod vitals;
 mod watch;
 
@@ -36,9 +40,10 @@ pub use self::{
 use crate::{
     clock::Clock,
     domain::{
-        KeyRing, Verification,
+        KeyRing, Reason, Verification,
         code::LinkCode,
         keys::Digest,
+        otp::OtpCode,
         quota::Quota,
         template::{self, Values},
         token::{Kind, Token},
@@ -76,6 +81,12 @@ pub enum ServiceError {
     RateLimited { retry_after: Duration, quota: Quota },
     #[error("the instance takes no new requests")]
     Disabled,
+    /// A code that was typed does not count, or nothing can be done about a code: the reason says why.
+    #[error("the code is not accepted: {0}")]
+    Code(Reason),
+    /// Only codes are sent; a link is handed out by the app.
+    #[error("there is nothing to send")]
+    NothingToSend,
     /// The one-time token was used, revoked, or is too old.
     #[error("the token is spent")]
     Spent,
@@ -112,9 +123,18 @@ impl Service {
         Ok(self.load(about.into()).await?.1)
     }
 
-    /// The code of a record; `None` when the key that made it was removed.
+    /// The code of a link's record; `None` when the key that made it was removed.
     pub fn code(&self, record: &Verification) -> Option<LinkCode> {
+        if record.otp.is_some() {
+            return None;
+        }
         self.keys.link_code(record.key, record.instance, record.id, &record.nonce, record.code_length)
+    }
+
+    /// The code that we send; `None` for a link, and when the key that made it was removed.
+    pub fn otp(&self, record: &Verification) -> Option<OtpCode> {
+        let shape = record.otp.as_ref()?.shape;
+        self.keys.otp_code(record.key, record.instance, record.id, &record.nonce, shape)
     }
 
     /// Where a record is kept.

@@ -22,6 +22,8 @@ const READ: usize = 1_000;
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub status: Option<String>,
+    /// `link` or `code`.
+    pub otp_type: Option<String>,
     pub chat: Option<Chat>,
     pub client_ref: Option<String>,
     pub created_after: Option<Timestamp>,
@@ -104,8 +106,9 @@ impl Service {
 
     fn shows(&self, filter: &Filter, record: &Verification) -> bool {
         let status = filter.status.as_deref().is_none_or(|status| record.status(self.now()) == status);
+        let otp_type = filter.otp_type.as_deref().is_none_or(|otp_type| record.otp_type() == otp_type);
         let client_ref = filter.client_ref.is_none() || record.request.client_ref == filter.client_ref;
-        status && client_ref && filter.created_before.is_none_or(|before| record.created_at < before)
+        status && otp_type && client_ref && filter.created_before.is_none_or(|before| record.created_at < before)
     }
 
     /// Callbacks of an instance that were given up, newest first.

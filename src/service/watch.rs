@@ -86,7 +86,7 @@ impl Watched {
     /// Until somebody rings or it is time to look. `false`: the process is ending.
     async fn wait(&mut self, now: Timestamp) -> bool {
         let mut patience = LOOK.mul_f64(0.9 + 0.2 * entropy::fraction());
-        if self.status == "pending"
+        if matches!(self.status, "pending" | "sent")
             && let Ok(left) = Duration::try_from(self.record.expires_at.duration_since(now))
         {
             // A little late rather than a little early, which would mean to look twice.

@@ -4,6 +4,9 @@
 mod api;
 mod app;
 mod callbacks;
+mod codes;
+mod codes_protocol;
+mod codes_races;
 mod contract;
 mod doctor;
 mod events;

@@ -4,6 +4,7 @@ use countersign::domain::{
     Command, Decision, Effect, Event, InstanceId, KeyRing, Sender, State, Subject, Verdict, Verification,
     VerificationId, decide,
     decide::Reply,
+    decide_code::CodeCommand,
     time::from_millis,
     verification::{Birth, Completion, Request},
 };
@@ -57,6 +58,8 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         1 => Just(Command::Dispute),
         1 => Just(Command::Forget),
+        1 => any::<bool>().prop_map(|right| Command::Code(CodeCommand::Try { right })),
+        1 => Just(Command::Code(CodeCommand::Accepted { leg: 0 })),
     ]
 }
 
@@ -64,6 +67,7 @@ fn command() -> impl Strategy<Value = Command> {
 fn rank(record: &Verification) -> u8 {
     match &record.state {
         State::Pending => 0,
+        State::Sent { .. } | State::Validated { .. } => panic!("a link is neither"),
         State::Failed { .. } | State::Expired { .. } | State::Canceled { .. } => 9,
         State::Verified { completion, .. } => match completion {
             Completion::Offered { .. } => 1,
@@ -73,14 +77,9 @@ fn rank(record: &Verification) -> u8 {
     }
 }
 
+/// Before its time, so that nothing but the state tells.
 fn status(record: &Verification) -> &'static str {
-    match record.state {
-        State::Pending => "pending",
-        State::Verified { .. } => "verified",
-        State::Failed { .. } => "failed",
-        State::Expired { .. } => "expired",
-        State::Canceled { .. } => "canceled",
-    }
+    record.status(from_millis(START))
 }
 
 proptest! {
@@ -108,6 +107,7 @@ proptest! {
                         prop_assert!(next.is_some(), "an event without a change could occur twice");
                         told.push(*event);
                     }
+                    Effect::CallbackOfSend { .. } | Effect::Code { .. } => prop_assert!(false, "a link sends no code"),
                     Effect::Reply(reply) => {
                         let received = matches!(command, Command::Receive { .. });
                         prop_assert!(received, "only a message is answered");

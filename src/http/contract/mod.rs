@@ -10,6 +10,7 @@
 //! 3. `tests/it/contract/live.rs` says how such a value comes to be in a running daemon, and the example is executed.
 
 mod callbacks;
+mod codes;
 mod fields;
 mod highlight;
 mod itself;
@@ -43,6 +44,7 @@ pub fn operations() -> &'static [Operation] {
     static ALL: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         [
             links::operations(),
+            codes::operations(),
             requests::operations(),
             callbacks::operations(),
             pages::operations(),
@@ -60,6 +62,7 @@ pub fn operations() -> &'static [Operation] {
 fn path_parameter(path: &str, name: &str) -> (&'static str, &'static str) {
     match name {
         "instance" => (values::INSTANCE, "The instance's id."),
+        "uuid" if path.ends_with("/resend") => (values::CODE_UUID, "The request's id."),
         "uuid" => (values::UUID, "The request's id."),
         "id" => (values::CALLBACK, "The callback's id in the list."),
         "handle" => (values::HANDLE, "Names the start page; part of `start_url`."),

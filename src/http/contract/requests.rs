@@ -29,7 +29,7 @@ fn list() -> Operation {
         .about(about)
         .query(
             "status",
-            json!({ "enum": ["pending", "verified", "failed", "expired", "canceled"], "type": "string" }),
+            json!({ "enum": ["pending", "sent", "verified", "validated", "failed", "expired", "canceled"], "type": "string" }),
             Some("pending"),
         )
         .query("otp_type", json!({ "enum": ["link", "code"], "type": "string" }), None)
@@ -59,7 +59,7 @@ fn watch() -> Operation {
         it sees the state and nothing of the person, and pages of any origin may read it.";
     let state = object(&json!({
         "uuid": { "type": "string", "format": "uuid" },
-        "status": { "enum": ["pending", "verified", "failed", "expired", "canceled"] },
+        "status": { "enum": ["pending", "sent", "verified", "validated", "failed", "expired", "canceled"] },
         "expires_at": time("After this the code counts as expired."),
         "completion": named("Completion"),
     }));

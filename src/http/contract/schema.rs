@@ -52,7 +52,10 @@ pub(super) fn components() -> Map<String, Value> {
         ("Subject", subject()),
         ("Completion", completion()),
         ("Link", link()),
-        ("Request", request()),
+        ("Code", code()),
+        ("LinkRequest", link_request()),
+        ("CodeRequest", code_request()),
+        ("Request", json!({ "anyOf": [named("LinkRequest"), named("CodeRequest")] })),
         ("CallbackEntry", callback_entry()),
         ("Event", event()),
     ] {
@@ -134,28 +137,56 @@ fn link() -> Value {
     schema
 }
 
-fn request() -> Value {
+fn code() -> Value {
+    let mut schema = object(&json!({
+        "uuid": { "type": "string", "format": "uuid", "description": "Names the request." },
+        "chat_id": nullable(text("The chat as the caller gave it, until it is erased.")),
+        "status": { "enum": ["pending", "sent", "validated", "failed", "expired", "canceled"] },
+        "otp_type": { "const": "code" },
+        "expires_at": time("After this the code counts as expired."),
+        "created_at": time("By the store's clock."),
+        "code": text("Kept nowhere: made again when it is asked for. Absent where `code_in_response = false`."),
+        "poll_token": nullable(text("A bearer that shows the state of this request and nothing else.")),
+        "warnings": { "type": "array", "items": named("Warning") },
+    }));
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.retain(|name| name != "code");
+    }
+    schema
+}
+
+fn code_request() -> Value {
+    let mut more = of_a_request();
+    more["send"] = json!({ "type": "integer", "minimum": 1, "description": "How often it was asked to be sent." });
+    more["channel"] = json!({ "enum": ["whatsapp", "sms", null], "description": "Over which the last message went." });
+    extended(&code(), &more)
+}
+
+fn link_request() -> Value {
+    let mut more = of_a_request();
+    more["completion"] = named("Completion");
+    extended(&link(), &more)
+}
+
+/// What a request of either type has when it is looked at.
+fn of_a_request() -> Value {
     let entry = object(&json!({
         "at": time("By the store's clock."),
         "event": text("`created`, `verified`, `completed`, `redeemed`, …"),
         "reason": nullable_reason("Why, where there is a reason."),
     }));
-    extended(
-        &link(),
-        &json!({
+    json!({
             "reason": nullable_reason("Why it did not succeed."),
             "ended_at": nullable(time("When the state became final.")),
             "subject": named("Subject"),
             "push_name": nullable(text("The sender's display name, chosen by the sender.")),
-            "completion": named("Completion"),
-            "attempts": { "type": "integer", "minimum": 0, "description": "Wrong senders so far." },
+            "attempts": { "type": "integer", "minimum": 0, "description": "Wrong senders, or wrong codes, so far." },
             "max_attempts": { "type": "integer", "minimum": 1 },
             "purpose": nullable(text("As given.")),
             "client_ref": nullable(text("As given.")),
             "metadata": { "description": "As given." },
             "timeline": { "type": "array", "items": entry, "description": "What happened, oldest first." },
-        }),
-    )
+    })
 }
 
 fn nullable_reason(about: &str) -> Value {
@@ -180,22 +211,38 @@ fn callback_entry() -> Value {
 
 /// The body of a callback.
 fn event() -> Value {
-    let data = object(&json!({
-        "uuid": { "type": "string", "format": "uuid" },
-        "otp_type": { "const": "link" },
-        "status": { "enum": ["pending", "verified", "failed", "expired", "canceled"] },
-        "reason": nullable_reason("Why it did not succeed."),
-        "chat_id": nullable(text("As the caller gave it, else the chat that wrote.")),
-        "subject": named("Subject"),
-        "push_name": nullable(text("The sender's display name, chosen by the sender.")),
-        "purpose": nullable(text("As given.")),
-        "client_ref": nullable(text("As given.")),
-        "metadata": { "description": "As given." },
-        "completion": named("Completion"),
-        "created_at": time("When it was minted."),
-        "expires_at": time("When it would have expired."),
-        "ended_at": nullable(time("When the state became final.")),
-    }));
+    let data = |otp_type: &str, states: &[&str], more: &Value| {
+        let base = object(&json!({
+          "uuid": { "type": "string", "format": "uuid" },
+          "otp_type": { "const": otp_type },
+          "status": { "enum": states },
+          "reason": nullable_reason("Why it did not succeed."),
+          "chat_id": nullable(text("As the caller gave it, else the chat that wrote.")),
+          "subject": named("Subject"),
+          "push_name": nullable(text("The sender's display name, chosen by the sender.")),
+          "purpose": nullable(text("As given.")),
+          "client_ref": nullable(text("As given.")),
+          "metadata": { "description": "As given." },
+          "created_at": time("When it was minted."),
+          "expires_at": time("When it would have expired."),
+          "ended_at": nullable(time("When the state became final.")),
+        }));
+        extended(&base, more)
+    };
+    let link = data(
+        "link",
+        &["pending", "verified", "failed", "expired", "canceled"],
+        &json!({ "completion": named("Completion") }),
+    );
+    let code = data(
+        "code",
+        &["pending", "sent", "validated", "failed", "expired", "canceled"],
+        &json!({
+            "send": { "type": "integer", "minimum": 1, "description": "Which send it was, where it was sent again." },
+            "channel": { "enum": ["whatsapp", "sms", null], "description": "Over which the last message went." },
+        }),
+    );
+    let data = json!({ "anyOf": [link, code] });
     object(&json!({
         "type": { "enum": words(Event::ALL, |event| event.as_str()) },
         "timestamp": time("When it happened."),

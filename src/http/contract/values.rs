@@ -4,6 +4,10 @@
 pub const INSTANCE: &str = "5f0c2a90-0000-4000-8000-000000000001";
 pub const UUID: &str = "019aa3f2-6c00-7c31-9d4e-5b1f0c2a90e7";
 pub const CODE: &str = "K7QXM2PDTA9V4Z";
+/// A request of type `code`, its chat and its code.
+pub const CODE_UUID: &str = "019aa3f2-6c00-7c31-9d4e-5b1f0c2a90f1";
+pub const CODE_CHAT: &str = "447700900125@c.us";
+pub const OTP: &str = "508214";
 /// In `/l/{handle}`.
 pub const HANDLE: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOcpXyk0nQb6nGdW1mSv3T0k";
 /// In `/o/{token}`.

@@ -94,6 +94,17 @@ pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, 
     live.put(values::CODE, link.text_of("code"));
     live.put(values::HANDLE, link.text_of("start_url").rsplit('/').next().unwrap());
     live.put(values::POLL_TOKEN, link.text_of("poll_token"));
+    if needs(values::OTP) || needs(values::CODE_UUID) {
+        let chat = format!("{phone}@c.us");
+        let path = format!("/api/otp/v2/{WAHA}/request-code");
+        let code = app.post(&path, json!({ "chatId": chat })).await;
+        app.settle().await;
+        // Past the pause between two sends.
+        app.clock.advance(std::time::Duration::from_secs(61));
+        live.put(values::CODE_UUID, code.text_of("uuid"));
+        live.put(values::OTP, code.text_of("code"));
+        live.put(values::CODE_CHAT, chat);
+    }
     if operation.id == "watchRequest" {
         // What has ended is told at once.
         app.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", link.text_of("uuid")), json!({})).await;

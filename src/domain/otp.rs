@@ -1,0 +1,196 @@
+//! The code that we send and the person types back: its alphabet, its derivation, and what counts as the same.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
+
+/// How many characters a caller may ask for.
+pub const LENGTHS: std::ops::RangeInclusive<u32> = 4..=10;
+
+const DIGITS: &[u8] = b"0123456789";
+const LOWER: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/// What a code is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Shape {
+    pub length: u8,
+    pub letters: bool,
+    pub digits: bool,
+    /// Of letters; without it they are lower case.
+    pub capitals: bool,
+}
+
+impl Shape {
+    /// Six digits.
+    pub const USUAL: Self = Self { length: 6, letters: false, digits: true, capitals: false };
+
+    /// Digits first, then letters. Digits alone when neither was asked for, which callers are refused.
+    fn alphabet(self) -> Vec<u8> {
+        let letters = match (self.letters, self.capitals) {
+            (true, true) => UPPER,
+            (true, false) => LOWER,
+            (false, _) => &[],
+        };
+        let digits = if self.digits || letters.is_empty() { DIGITS } else { &[] };
+        [digits, letters].concat()
+    }
+}
+
+/// A code for a person to type. Redacted in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OtpCode(String);
+
+impl OtpCode {
+    /// Draws characters from the bytes of `block(0)`, `block(1)`, … Bytes that would favour the first letters of
+    /// the alphabet are thrown away.
+    pub fn draw(shape: Shape, block: impl Fn(u32) -> [u8; 32]) -> Self {
+        let alphabet = shape.alphabet();
+        let fair = 256 - 256 % alphabet.len();
+        let bytes = (0..).flat_map(block).map(usize::from).filter(|byte| *byte < fair);
+        Self(bytes.map(|byte| char::from(alphabet[byte % alphabet.len()])).take(usize::from(shape.length)).collect())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a person typed this code, in any case, any digits of Unicode, and with the spaces and hyphens that
+    /// keyboards and messages add. Constant-time in what was typed, except for its length.
+    pub fn is(&self, typed: &str) -> bool {
+        canonical(typed).as_bytes().ct_eq(canonical(&self.0).as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for OtpCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OtpCode(•)")
+    }
+}
+
+/// Decimal digits of the scripts whose keyboards our languages use, and full-width forms, by their zero.
+const ZEROS: &[char] = &['\u{660}', '\u{6f0}', '\u{966}', '\u{ff10}'];
+
+fn canonical(typed: &str) -> String {
+    let typed = typed
+        .chars()
+        .take(64)
+        .filter(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, '-' | '\u{200e}' | '\u{200f}'));
+    typed
+        .map(|c| {
+            let zero =
+                ZEROS.iter().find(|zero| (**zero..char::from_u32(**zero as u32 + 10).unwrap_or(**zero)).contains(&c));
+            zero.and_then(|zero| char::from_digit(c as u32 - *zero as u32, 10)).unwrap_or(c.to_ascii_uppercase())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::domain::{InstanceId, KeyRing, VerificationId};
+
+    fn shape(length: u8, letters: bool, digits: bool, capitals: bool) -> Shape {
+        Shape { length, letters, digits, capitals }
+    }
+
+    fn codes(shape: Shape) -> impl Iterator<Item = OtpCode> {
+        let ring = KeyRing::new(&[[1; 32]]).unwrap();
+        let (key, instance) = (ring.current(), InstanceId::from_random([1; 16]));
+        (0u64..).map(move |number| {
+            let mut nonce = [0; 16];
+            nonce[..8].copy_from_slice(&number.to_be_bytes());
+            ring.otp_code(key, instance, VerificationId::new(1, [2; 10]), &nonce, shape).unwrap()
+        })
+    }
+
+    #[test]
+    fn the_alphabet_is_what_was_asked_for() {
+        for (shape, alphabet) in [
+            (shape(4, false, true, false), "0123456789"),
+            (shape(10, true, false, false), "abcdefghijklmnopqrstuvwxyz"),
+            (shape(6, true, false, true), "ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+            (shape(7, true, true, false), "0123456789abcdefghijklmnopqrstuvwxyz"),
+            (shape(8, true, true, true), "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+            (shape(6, false, true, true), "0123456789"),
+        ] {
+            let mut seen: Vec<char> = Vec::new();
+            for code in codes(shape).take(2_000) {
+                assert_eq!(code.as_str().len(), usize::from(shape.length));
+                seen.extend(code.as_str().chars());
+            }
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen, alphabet.chars().collect::<Vec<_>>(), "{shape:?}");
+        }
+    }
+
+    /// Upper bound of the chi-square statistic that a fair draw stays under in all but one of 10⁵ cases
+    /// (Wilson and Hilferty).
+    fn bound(freedom: f64) -> f64 {
+        let spread = 2.0 / (9.0 * freedom);
+        freedom * (1.0 - spread + 4.265 * spread.sqrt()).powi(3)
+    }
+
+    #[test]
+    fn codes_favour_nothing() {
+        fair(25_000);
+    }
+
+    #[test]
+    #[ignore = "long: a million codes"]
+    fn a_million_codes_favour_nothing() {
+        fair(500_000);
+    }
+
+    /// Every character and every pair of neighbours is as likely as any other.
+    fn fair(count: usize) {
+        for shape in [Shape::USUAL, shape(5, true, true, true)] {
+            let size = if shape.letters { 36_usize } else { 10 };
+            let length = usize::from(shape.length);
+            let rank = |letter: u8| if letter.is_ascii_digit() { letter - b'0' } else { letter - b'A' + 10 };
+            let mut single = vec![vec![0_u32; size]; length];
+            let mut pairs = vec![vec![0_u32; size * size]; length - 1];
+            for code in codes(shape).take(count) {
+                let ranks: Vec<usize> = code.as_str().bytes().map(|letter| usize::from(rank(letter))).collect();
+                for (position, &rank) in ranks.iter().enumerate() {
+                    single[position][rank] += 1;
+                }
+                for (position, pair) in ranks.windows(2).enumerate() {
+                    pairs[position][pair[0] * size + pair[1]] += 1;
+                }
+            }
+            for counts in single.iter().chain(&pairs) {
+                #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+                let (cells, expected) = (counts.len() as f64, count as f64 / counts.len() as f64);
+                let chi: f64 = counts.iter().map(|&seen| (f64::from(seen) - expected).powi(2) / expected).sum();
+                assert!(chi < bound(cells - 1.0), "{shape:?}: {chi} of {}", bound(cells - 1.0));
+            }
+        }
+    }
+
+    #[test]
+    fn another_nonce_is_another_code_and_the_same_is_the_same() {
+        let twice = || codes(shape(10, true, true, true)).take(1_000).map(|code| code.0).collect::<Vec<_>>();
+        assert_eq!(twice(), twice());
+        let mut seen = HashSet::new();
+        assert!(twice().into_iter().all(|code| seen.insert(code)));
+    }
+
+    #[test]
+    fn people_type_in_their_own_way() {
+        let code = OtpCode("508214".to_owned());
+        for typed in ["508214", " 508 214 ", "508-214", "٥٠٨٢١٤", "۵۰۸۲۱۴", "५०८२१४", "５０８２１４", "\u{200f}508214"]
+        {
+            assert!(code.is(typed), "{typed}");
+        }
+        assert!(OtpCode("ab1".to_owned()).is("AB1") && OtpCode("AB1".to_owned()).is("ab1"));
+        for typed in ["", "508215", "50821", "5082144", "O08214", "٥٠٨٢١٥"] {
+            assert!(!code.is(typed), "{typed}");
+        }
+        assert_eq!(format!("{code:?}"), "OtpCode(•)");
+    }
+}

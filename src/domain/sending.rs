@@ -1,0 +1,116 @@
+//! How a code travels: over which channels, how often, and how far it came.
+
+use jiff::{Timestamp, fmt::serde::timestamp::millisecond::required as millis};
+use serde::{Deserialize, Serialize};
+
+use super::otp::Shape;
+
+/// What carries messages to a chat.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    WhatsApp,
+    Sms,
+}
+
+impl Channel {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WhatsApp => "whatsapp",
+            Self::Sms => "sms",
+        }
+    }
+}
+
+/// What makes a verification one of type `code`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Otp {
+    pub shape: Shape,
+    /// In the order in which they are tried.
+    pub channels: Vec<Channel>,
+    /// A line of the caller's below the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footer: Option<String>,
+    /// Every message there was, oldest first.
+    #[serde(default)]
+    pub legs: Vec<Leg>,
+    /// When the last send was asked for.
+    #[serde(with = "millis")]
+    pub asked_at: Timestamp,
+    /// The sends of which the app was told that they are sent, and delivered, one bit each.
+    #[serde(default)]
+    told_sent: u32,
+    #[serde(default)]
+    told_delivered: u32,
+}
+
+/// No code is sent more often.
+pub const MOST_SENDS: u16 = 20;
+
+/// One message over one channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Leg {
+    /// 1 for the request itself, one more for each time it was asked to be sent again.
+    pub send: u16,
+    pub channel: Channel,
+    pub fate: Fate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// Ours to send.
+    Queued,
+    /// The gateway has it.
+    Accepted,
+    /// The phone has it.
+    Delivered,
+    /// It will never arrive.
+    Failed,
+}
+
+impl Otp {
+    /// The first send over the first channel.
+    pub fn new(shape: Shape, channels: Vec<Channel>, footer: Option<String>, now: Timestamp) -> Self {
+        let first = channels.first().map(|&channel| Leg { send: 1, channel, fate: Fate::Queued });
+        let legs = first.into_iter().collect();
+        Self { shape, channels, footer, legs, asked_at: now, told_sent: 0, told_delivered: 0 }
+    }
+
+    /// Whether the app is still to be told that this send is sent; asked once.
+    pub(super) fn tell_sent(&mut self, send: u16) -> bool {
+        first(&mut self.told_sent, send)
+    }
+
+    pub(super) fn tell_delivered(&mut self, send: u16) -> bool {
+        first(&mut self.told_delivered, send)
+    }
+
+    /// How often it was asked to be sent.
+    pub fn send(&self) -> u16 {
+        self.legs.last().map_or(0, |leg| leg.send)
+    }
+
+    /// Over which channel the last message went.
+    pub fn channel(&self) -> Option<Channel> {
+        self.legs.last().map(|leg| leg.channel)
+    }
+
+    /// Where the next send starts: at the first channel that has not failed this person, or at the first of all.
+    pub(super) fn first_channel(&self) -> Option<Channel> {
+        let failed = |channel| self.legs.iter().any(|leg| leg.channel == channel && leg.fate == Fate::Failed);
+        let open = self.channels.iter().copied().find(|&channel| !failed(channel));
+        open.or(self.channels.first().copied())
+    }
+
+    /// The channel to try after `failed` did not carry.
+    pub(super) fn next_channel(&self, failed: Channel) -> Option<Channel> {
+        self.channels.iter().copied().skip_while(|&channel| channel != failed).nth(1)
+    }
+}
+
+fn first(told: &mut u32, send: u16) -> bool {
+    let before = *told;
+    *told |= 1 << send.min(31);
+    *told != before
+}

@@ -1,0 +1,144 @@
+//! What is remembered about one chat of one instance, whichever code is on.
+//!
+//! Wrong tries are counted here and not in the verification, so that asking for a new code resets nothing.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::VerificationId;
+
+/// Wrong tries older than this are forgotten, and no lock is longer.
+pub const WINDOW: SignedDuration = SignedDuration::from_mins(15);
+
+/// How many wrong tries a chat has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Guard {
+    /// In one [`WINDOW`]. `None`: they are not counted.
+    pub misses: Option<u32>,
+    /// The lock lasts a whole window from the last miss, instead of to the end of the one it was in.
+    pub anew: bool,
+}
+
+/// The record of a chat. Its codes come and go.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Target {
+    /// The code that was asked for last; it alone can be validated.
+    pub active: Option<VerificationId>,
+    /// Milliseconds since the epoch, here and below.
+    asked_at: Option<i64>,
+    misses: u32,
+    window_until: i64,
+    locked_until: i64,
+}
+
+impl Target {
+    /// How long nothing is compared any more.
+    pub fn locked(&self, now: Timestamp) -> Option<SignedDuration> {
+        left(self.locked_until, now)
+    }
+
+    /// How long until another code may be asked for, where that has to wait.
+    pub fn cooling(&self, now: Timestamp, cooldown: SignedDuration) -> Option<SignedDuration> {
+        left(self.asked_at?.saturating_add(millis(cooldown)), now)
+    }
+
+    /// A new code replaces the one before.
+    pub fn asked(&mut self, id: VerificationId, now: Timestamp) {
+        (self.active, self.asked_at) = (Some(id), Some(now.as_millisecond()));
+    }
+
+    /// A code was compared and was wrong.
+    pub fn missed(&mut self, guard: Guard, now: Timestamp) {
+        let at = now.as_millisecond();
+        if at >= self.window_until {
+            (self.misses, self.window_until) = (0, at.saturating_add(millis(WINDOW)));
+        }
+        self.misses = self.misses.saturating_add(1);
+        if guard.misses.is_some_and(|most| self.misses >= most) {
+            self.locked_until = if guard.anew { at.saturating_add(millis(WINDOW)) } else { self.window_until };
+            // When the lock ends, counting starts anew.
+            self.window_until = self.locked_until;
+        }
+    }
+
+    /// The chat has proved itself: nothing is held against it.
+    pub fn proved(&mut self) {
+        (self.misses, self.window_until, self.locked_until) = (0, 0, 0);
+    }
+
+    /// Until when forgetting it would help somebody who guesses.
+    pub fn matters_until(&self, now: Timestamp) -> Timestamp {
+        now + WINDOW * 2
+    }
+}
+
+fn left(until: i64, now: Timestamp) -> Option<SignedDuration> {
+    let left = until.saturating_sub(now.as_millisecond());
+    (left > 0).then(|| SignedDuration::from_millis(left))
+}
+
+fn millis(duration: SignedDuration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::from_millis;
+
+    fn at(seconds: i64) -> Timestamp {
+        from_millis(1_795_168_830_000 + seconds * 1000)
+    }
+
+    const FIFTEEN: Guard = Guard { misses: Some(15), anew: false };
+    const FIVE: Guard = Guard { misses: Some(5), anew: true };
+
+    #[test]
+    fn fifteen_misses_lock_for_the_rest_of_the_window() {
+        let mut target = Target::default();
+        for second in 0..15 {
+            assert_eq!(target.locked(at(second * 10)), None, "the last allowed try is still compared");
+            target.missed(FIFTEEN, at(second * 10));
+            target.asked(VerificationId::from_bytes([7; 16]), at(second * 10));
+        }
+        assert_eq!(target.locked(at(140)), Some(SignedDuration::from_secs(760)));
+        assert!(target.locked(at(899)).is_some());
+        assert_eq!(target.locked(at(900)), None);
+        target.missed(FIFTEEN, at(900));
+        assert_eq!(target.locked(at(901)), None, "a new window");
+    }
+
+    #[test]
+    fn misses_are_forgotten_with_their_window_and_by_a_success() {
+        let mut target = Target::default();
+        (0..14).for_each(|_| target.missed(FIFTEEN, at(0)));
+        target.missed(FIFTEEN, at(900));
+        assert_eq!(target.locked(at(900)), None);
+        (0..13).for_each(|_| target.missed(FIFTEEN, at(901)));
+        target.proved();
+        target.missed(FIFTEEN, at(902));
+        assert_eq!(target.locked(at(902)), None);
+    }
+
+    #[test]
+    fn five_misses_lock_for_a_whole_window_from_the_last() {
+        let mut target = Target::default();
+        (0..5).for_each(|second| target.missed(FIVE, at(second * 100)));
+        assert_eq!(target.locked(at(400)), Some(WINDOW));
+        assert_eq!(target.locked(at(1300)), None);
+        let off = Guard { misses: None, anew: false };
+        (0..99).for_each(|_| target.missed(off, at(1300)));
+        assert_eq!(target.locked(at(1300)), None);
+    }
+
+    #[test]
+    fn a_chat_cools_down_after_it_was_asked() {
+        let mut target = Target::default();
+        let minute = SignedDuration::from_mins(1);
+        assert_eq!(target.cooling(at(0), minute), None);
+        target.asked(VerificationId::from_bytes([7; 16]), at(0));
+        assert_eq!(target.cooling(at(1), minute), Some(SignedDuration::from_secs(59)));
+        assert_eq!(target.cooling(at(60), minute), None);
+    }
+}

@@ -1,0 +1,60 @@
+//! `request-code`, `validate-code`, and sending again.
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::StatusCode,
+    web::{Data, Path, Payload},
+};
+use serde_json::{Value, json};
+
+use super::{
+    App,
+    api::{Answer, idempotency_key, named},
+    auth, body, limits, view,
+};
+use crate::{
+    domain::{target::Guard, time::rfc3339},
+    service::{Idempotency, ServiceError, input_code},
+};
+
+/// `POST …/request-code`
+pub(super) async fn request(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
+    let caller = auth::caller(&app, &request, &instance).await?;
+    let idempotency_key = idempotency_key(&request)?;
+    let body = body::object(&request, payload).await?;
+    let input = input_code::request(&body, &caller.instance).map_err(ServiceError::Invalid)?;
+    // A link's key stands for a link.
+    let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
+    let warnings = input.warnings.clone();
+    let minted = app.service.request_code(&caller.instance, &caller.token, input, None, idempotency).await?;
+    let mut response = HttpResponseBuilder::new(StatusCode::OK);
+    if let Some((quota, remaining)) = minted.allowance {
+        limits::headers(&mut response, quota, remaining, None);
+    }
+    let data = view::code(&app.service, &caller.instance, &minted.record, &warnings);
+    Ok(view::envelope(response, "OTP code generated and message queued successfully", &data))
+}
+
+/// `POST …/validate-code`
+pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
+    let caller = auth::caller(&app, &request, &instance).await?;
+    let body = body::object(&request, payload).await?;
+    let typed = input_code::typed(&body).map_err(ServiceError::Invalid)?;
+    let guard = Guard { misses: caller.instance.config.limits.wrong_codes, anew: false };
+    let record = app.service.validate(&caller.instance, &caller.token, &typed, guard).await?;
+    let data = json!({
+        "uuid": record.id,
+        "chat_id": typed.chat.as_given(),
+        "status": record.status(app.service.now()),
+        "validated_at": record.ended_at().map(rfc3339),
+    });
+    Ok(view::success("OTP code validated successfully", &data))
+}
+
+/// `POST …/requests/{uuid}/resend`
+pub(super) async fn resend(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let (caller, id) = named(&app, &request, &path).await?;
+    let record = app.service.resend(&caller.instance, id).await?;
+    let data = view::code(&app.service, &caller.instance, &record, &[]);
+    Ok::<HttpResponse, _>(view::success("OTP code queued again", &data))
+}

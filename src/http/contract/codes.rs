@@ -1,0 +1,124 @@
+//! Codes that we send: asked for, typed, sent again.
+
+use serde_json::{Value, json};
+
+use super::{
+    operation::{Area, Operation, operation},
+    schema::{named, object, text, time},
+    values,
+};
+use crate::http::problem::Code;
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![request(), validate(), resend()]
+}
+
+fn request() -> Operation {
+    let about = "The message is queued; `code.sent` tells when a gateway has taken it. One code counts per chat: a new \
+        one replaces it. `code` is absent where the instance keeps codes from its callers.";
+    operation(Area::Codes, "POST", "/api/otp/v2/{instance}/request-code", "requestCode", "Send a code")
+        .about(about)
+        .idempotent()
+        .json(request_body(), request_example())
+        .envelope("OTP code generated and message queued successfully", &named("Code"), &code_example("pending"))
+        .problems(&[Code::InstanceDisabled])
+}
+
+fn request_body() -> Value {
+    let flag =
+        |default: bool, about: &str| json!({ "type": ["boolean", "null"], "default": default, "description": about });
+    let number = |least: u32, most: u32, default: u32, about: &str| {
+        json!({
+            "type": ["integer", "null"], "minimum": least, "maximum": most, "default": default, "description": about,
+        })
+    };
+    let short =
+        |longest: u32, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
+    json!({
+        "type": "object",
+        "required": ["chatId"],
+        "properties": {
+            "chatId": chat(),
+            "length": number(4, 10, 6, "Characters."),
+            "useLetter": flag(false, "Letters, lower case unless `allCapital`."),
+            "useNumber": flag(true, "Digits. Not false together with `useLetter`."),
+            "allCapital": flag(false, "Upper-case letters."),
+            "name": short(100, "The application's name in the message; must not be an address."),
+            "expires": number(60, 1800, 1800, "Seconds until it is too old; the instance can change the bounds."),
+            "lang": short(35, "A built-in language; an unknown one falls back to the instance's."),
+            "purpose": short(100, "A label of yours, echoed."),
+            "client_ref": short(200, "A reference of yours, echoed; lists can filter on it."),
+            "metadata": { "description": "Any JSON up to 2 KB, echoed." },
+            "client_ip": short(45, "Where the person's browser is."),
+            "user_agent": short(512, "What the person's browser says it is."),
+        },
+    })
+}
+
+fn request_example() -> Value {
+    json!({ "chatId": values::CODE_CHAT, "length": 6, "name": "Harbour", "expires": 900 })
+}
+
+fn chat() -> Value {
+    json!({ "type": "string", "maxLength": 200, "description": "`<digits>@c.us`, an E.164 number or `<id>@lid`." })
+}
+
+pub(super) fn code_example(status: &str) -> Value {
+    json!({
+        "uuid": values::CODE_UUID,
+        "chat_id": values::CODE_CHAT,
+        "code": values::OTP,
+        "status": status,
+        "otp_type": "code",
+        "expires_at": values::EXPIRES,
+        "created_at": values::CREATED,
+        "poll_token": values::POLL_TOKEN,
+        "warnings": [],
+    })
+}
+
+fn validate() -> Operation {
+    let about = "What was typed is compared with the code that counts for the chat: in any case, with spaces and \
+        hyphens, in the digits of any language. Five wrong tries end a code. Fifteen in fifteen minutes lock the chat \
+        (429) for the rest of them, whatever codes are asked for meanwhile; a right one forgives all.";
+    let body = json!({
+        "type": "object",
+        "required": ["chatId", "code"],
+        "properties": {
+            "chatId": chat(),
+            "code": { "type": "string", "minLength": 1, "maxLength": 64, "description": "What the person typed." },
+        },
+    });
+    let data = object(&json!({
+        "uuid": { "type": "string", "format": "uuid" },
+        "chat_id": text("As it was given here."),
+        "status": { "const": "validated" },
+        "validated_at": time("By the store's clock."),
+    }));
+    let example = json!({
+        "uuid": values::CODE_UUID,
+        "chat_id": values::CODE_CHAT,
+        "status": "validated",
+        "validated_at": values::ENDED,
+    });
+    operation(Area::Codes, "POST", "/api/otp/v2/{instance}/validate-code", "validateCode", "Check a code")
+        .about(about)
+        .json(body, json!({ "chatId": values::CODE_CHAT, "code": values::OTP }))
+        .envelope("OTP code validated successfully", &data, &example)
+        .problems(&[Code::CodeWrong, Code::CodeExpired, Code::CodeUsed, Code::CodeNotActive])
+}
+
+fn resend() -> Operation {
+    let about = "The same code, to the same chat, at most once a minute. Starts at the first channel that has not \
+        failed.";
+    operation(Area::Codes, "POST", "/api/otp/v2/{instance}/requests/{uuid}/resend", "resendCode", "Send it again")
+        .about(about)
+        .envelope("OTP code queued again", &named("Code"), &code_example("sent"))
+        .problems(&[
+            Code::InstanceDisabled,
+            Code::CodeExpired,
+            Code::CodeUsed,
+            Code::CodeNotActive,
+            Code::NothingToSend,
+        ])
+}

@@ -1,0 +1,91 @@
+//! One attempt to send a code; the next channel when this one can never carry it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Outbox,
+    speak::{Haste, Spoken, speak},
+};
+use crate::{
+    domain::{Subject, decide_code::CodeCommand, retry::Schedule},
+    entropy,
+    gateway::{CodeMessage, Refusal, Sent},
+    metrics::label::{GatewayResult, Of},
+    service::{Instance, ServiceError, job::About},
+    store::{Leased, Settlement},
+};
+
+/// A message that is sent must not be sent again only because the store hesitates.
+const PATIENCE: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
+
+pub(super) async fn send(
+    outbox: &Outbox,
+    instance: &Arc<Instance>,
+    leased: &Leased,
+    about: About,
+    leg: usize,
+) -> Result<Settlement, ServiceError> {
+    let service = &outbox.service;
+    let Some(outgoing) = service.outgoing(instance, about, leg).await? else { return Ok(Settlement::Done) };
+    let channel = outgoing.leg.channel;
+    let undelivered = async |why: &'static str| {
+        tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why, "a code was not delivered");
+        note(outbox, instance, about, CodeCommand::Undelivered { leg, why }).await?;
+        Ok(Settlement::Done)
+    };
+    let subject = outgoing.record.request.chat.as_ref().map(|chat| chat.subject().clone());
+    let Some(subject) = subject.filter(|subject| channel_reaches(channel, subject)) else {
+        return undelivered("no_address").await;
+    };
+    let Some(carrier) = service.instances.carrier(instance, channel) else { return undelivered("no_carrier").await };
+    let message = CodeMessage {
+        subject: &subject,
+        code: &outgoing.code,
+        text: &outgoing.text,
+        language: instance.language(Some(&outgoing.record)),
+    };
+    let Some(request) = carrier.gateway.code_message(&message) else { return undelivered("cannot_write_first").await };
+    let count = |result| {
+        let (gateway, instance) = (carrier.gateway.kind(), Of(carrier.config.id));
+        service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
+    };
+    let sent = match speak(outbox, &carrier, request, Haste::Awaited).await? {
+        Spoken::Answer(sent) => sent,
+        Spoken::Later(at) => return Ok(Settlement::Postpone { at }),
+        // Somebody waits; another channel may still be in time.
+        Spoken::Silent(_) => Sent::Refused(Refusal::Unauthorized),
+    };
+    match sent {
+        Sent::Accepted { id: _ } => {
+            count("sent");
+            note(outbox, instance, about, CodeCommand::Accepted { leg }).await?;
+            Ok(Settlement::Done)
+        }
+        Sent::Refused(refusal) => {
+            count(refusal.as_str());
+            undelivered(refusal.as_str()).await
+        }
+        Sent::Retry { after, why } => {
+            count("retried");
+            match Schedule::REPLY.next_delay(leased.attempts + 1, entropy::fraction(), after) {
+                Some(delay) => Ok(Settlement::Retry { at: service.now() + delay, note: why.to_owned() }),
+                None => undelivered(why).await,
+            }
+        }
+    }
+}
+
+fn channel_reaches(channel: crate::domain::sending::Channel, subject: &Subject) -> bool {
+    channel != crate::domain::sending::Channel::Sms || matches!(subject, Subject::Phone(_))
+}
+
+async fn note(outbox: &Outbox, instance: &Instance, about: About, command: CodeCommand) -> Result<(), ServiceError> {
+    for pause in PATIENCE {
+        match outbox.service.fared(instance, about, command.clone()).await {
+            Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,
+            outcome => return outcome,
+        }
+    }
+    outbox.service.fared(instance, about, command).await
+}

@@ -1,0 +1,92 @@
+//! One message to a gateway: paced, over one of the number's sockets, with the number's circuit in mind.
+
+use std::time::Instant;
+
+use http::Request;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Outbox, line::Busy};
+use crate::{
+    domain::{
+        Partition,
+        quota::{Allowance, Quota},
+    },
+    gateway::{Refusal, Sent},
+    metrics::label::{ByInstance, Of},
+    service::{Instance, ServiceError},
+    store::Take,
+};
+
+/// Whether somebody waits for the message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Haste {
+    Awaited,
+    /// Has to fit into half of the rate, so that strangers who send rubbish cannot keep anybody's message waiting.
+    Unasked,
+}
+
+/// What came of it.
+pub(super) enum Spoken {
+    Answer(Sent),
+    /// Nothing was sent: the number has sent as much as it may.
+    Later(Timestamp),
+    /// Nothing was sent: the gateway refuses this number's credentials, and is left alone until then.
+    Silent(Timestamp),
+}
+
+/// `number` is the instance whose gateway carries the message.
+pub(super) async fn speak(
+    outbox: &Outbox,
+    number: &Instance,
+    request: Request<Vec<u8>>,
+    haste: Haste,
+) -> Result<Spoken, ServiceError> {
+    let service = &outbox.service;
+    let id = number.config.id;
+    if let Some(at) = pace(outbox, number, haste).await? {
+        return Ok(Spoken::Later(at));
+    }
+    let _socket = match outbox.lines.enter(id, service.now()).await {
+        Ok(socket) => socket,
+        Err(Busy::Silent(until)) => return Ok(Spoken::Silent(until)),
+        Err(Busy::Full) => return Ok(Spoken::Later(service.now() + SignedDuration::from_secs(1))),
+    };
+    let start = Instant::now();
+    let sent = match number.sending.send(request).await {
+        Ok(response) => number.gateway.sent(&response),
+        Err(_) => Sent::Retry { after: None, why: "unreachable" },
+    };
+    service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
+    if !matches!(sent, Sent::Retry { .. }) {
+        let refused_us = matches!(sent, Sent::Refused(Refusal::Unauthorized));
+        if outbox.lines.note(id, service.now(), refused_us) {
+            tracing::error!(instance = %id, "the gateway refuses us: the number may be logged out or banned");
+        }
+        let open = ByInstance { instance: Of(id) };
+        service.metrics.numbers_refused.get_or_create(&open).set(i64::from(refused_us));
+    }
+    Ok(Spoken::Answer(sent))
+}
+
+/// When this number may send again, if it has sent as much as it may.
+async fn pace(outbox: &Outbox, number: &Instance, haste: Haste) -> Result<Option<Timestamp>, ServiceError> {
+    let service = &outbox.service;
+    let Some(rate) = number.config.limits.replies_per_second else { return Ok(None) };
+    let id = number.config.id;
+    let partition = Partition::of(id.as_bytes()[15]);
+    let take = |lane: &str, rate| {
+        let bucket = format!("{lane}:{}", id.simple());
+        Take { partition, bucket, quota: Quota::sustained(rate, rate) }
+    };
+    let lanes = match haste {
+        Haste::Awaited => vec![take("pace", rate)],
+        Haste::Unasked => vec![take("slow", rate.div_ceil(2)), take("pace", rate)],
+    };
+    for lane in lanes {
+        let admission = service.store.admit(&[lane], None).await?;
+        if let [Allowance::Exhausted { retry_after }] = admission.allowances[..] {
+            return Ok(Some(service.now() + retry_after));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,242 @@
+//! Codes that we send: asked for, sent again, carried, reported.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    CONFLICTS, Idempotency, Instance, Minted, Service, ServiceError,
+    input_code::CodeRequest,
+    job::{self, About, Work},
+    mint::{Entered, Limit},
+};
+use crate::{
+    domain::{
+        Command, Reason, Verdict, Verification, VerificationId, decide,
+        decide_code::{COOLDOWN, CodeCommand},
+        quota::Quota,
+        sending::{Fate, Leg, Otp},
+        template::{self, Values},
+        verification::Birth,
+    },
+    entropy,
+    metrics::label::{ByInstance, ByLimit, Of},
+    store::{Change, Committed, Destination, Job, RecordKey, StoreError, Take},
+};
+
+/// A message with a code, ready for its gateway.
+pub struct Outgoing {
+    pub leg: Leg,
+    pub code: String,
+    pub text: String,
+    pub record: Verification,
+}
+
+impl Service {
+    /// Makes a code and queues it. The code that counted for this chat before does not any more.
+    ///
+    /// `cooldown` is the time that must lie between two requests for one chat, whoever asks.
+    pub async fn request_code(
+        &self,
+        instance: &Instance,
+        token: &str,
+        input: CodeRequest,
+        cooldown: Option<SignedDuration>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Minted, ServiceError> {
+        if instance.config.disabled {
+            return Err(ServiceError::Disabled);
+        }
+        let subject = input.chat.subject();
+        let millis = u64::try_from(self.now().as_millisecond()).unwrap_or_default();
+        let partition = self.target_partition(instance, subject);
+        let id = VerificationId::new(millis, entropy::bytes()).within(partition);
+        if let Some(cooldown) = cooldown {
+            let aimed = self.target(instance, subject).await?;
+            cool(&aimed.target, cooldown, self.now()).inspect_err(|_| self.count_limit("cooldown"))?;
+        }
+        let limits = self.limits(instance, token, &input);
+        let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, id));
+        let Entered { existing, allowance, id: reserved } = self.enter(&limits, reserve).await?;
+        if let Some(record) = existing {
+            return Ok(Minted { record, allowance });
+        }
+        let record = self.create_code(instance, input, cooldown, reserved.unwrap_or(id)).await?;
+        self.metrics.codes_requested.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();
+        Ok(Minted { record, allowance })
+    }
+
+    fn limits(&self, instance: &Instance, token: &str, input: &CodeRequest) -> Vec<Limit> {
+        let mint = instance.config.limits.mint.map(|quota| self.mint_take(instance, token, quota));
+        let chat = self.chat_limit(instance, input.chat.subject());
+        mint.into_iter().chain(chat).collect()
+    }
+
+    /// Messages that one chat gets, however often somebody asks.
+    fn chat_limit(&self, instance: &Instance, subject: &crate::domain::Subject) -> Option<Limit> {
+        let quota = instance.config.limits.codes?;
+        let digest = self.keys.look_up("codes", instance.config.id, subject.canonical().as_bytes());
+        let partition = self.target_partition(instance, subject);
+        let take = Take { partition, bucket: format!("codes:{}", digest.hex()), quota };
+        Some(Limit { name: "codes", take })
+    }
+
+    async fn create_code(
+        &self,
+        instance: &Instance,
+        input: CodeRequest,
+        cooldown: Option<SignedDuration>,
+        id: VerificationId,
+    ) -> Result<Verification, ServiceError> {
+        let CodeRequest { request, chat, shape, expires, channels, footer, .. } = input;
+        let mut late = None;
+        for _ in 0..CONFLICTS {
+            let mut aimed = self.target(instance, chat.subject()).await?;
+            let now = late.take().unwrap_or_else(|| self.now());
+            if let Some(cooldown) = cooldown {
+                cool(&aimed.target, cooldown, now).inspect_err(|_| self.count_limit("cooldown"))?;
+            }
+            let birth = Birth {
+                id,
+                instance: instance.config.id,
+                key: self.keys.current(),
+                nonce: entropy::bytes(),
+                code_length: instance.config.code_length,
+                now,
+                expires_at: now + Duration::from_secs(u64::from(expires)),
+                max_attempts: instance.config.codes.attempts,
+            };
+            let otp = Otp::new(shape, channels.clone(), footer.clone(), now);
+            let record = Verification::code(birth, otp, request.clone());
+            let mut change = self.birth_change(instance, &record);
+            change.jobs.push(self.code_job(instance, &record, 0));
+            let replaced = match aimed.target.active {
+                Some(old) => self.replace(instance, old, &mut change, now).await?,
+                None => None,
+            };
+            aimed.target.asked(id, now);
+            let retain_until = change.records[0].retain_until;
+            change.records.push(self.target_change(aimed, retain_until, now));
+            match self.send(change, now).await? {
+                Committed::Applied { .. } => {
+                    if let Some(old) = &replaced {
+                        self.count(old);
+                    }
+                    return Ok(record);
+                }
+                // Somebody with the same idempotency key was faster, or the chat was: then the next round replaces
+                // what it got.
+                Committed::Conflict | Committed::Duplicate => match self.load(RecordKey { id, code: None }).await {
+                    Ok((_, existing)) => return Ok(existing),
+                    Err(ServiceError::NotFound) => {}
+                    Err(error) => return Err(error),
+                },
+                Committed::Late(now) => late = Some(now),
+                Committed::Collision => {}
+            }
+        }
+        Err(StoreError::Unavailable("too many codes for one chat at once".to_owned()).into())
+    }
+
+    /// Ends the chat's former code in the commit of the new one.
+    async fn replace(
+        &self,
+        instance: &Instance,
+        old: VerificationId,
+        change: &mut Change,
+        now: Timestamp,
+    ) -> Result<Option<Verification>, ServiceError> {
+        let (stored, before) = match self.load(RecordKey { id: old, code: None }).await {
+            Ok(found) => found,
+            Err(ServiceError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let decision = decide(&before, Command::Code(CodeCommand::Replace), now);
+        let Some(next) = decision.next.clone() else { return Ok(None) };
+        let end = self.change(instance, &before, stored.version, &decision, None, now);
+        change.records.extend(end.records);
+        change.jobs.extend(end.jobs);
+        change.cancel.extend(end.cancel);
+        change.valid_until = end.valid_until;
+        Ok(Some(next))
+    }
+
+    /// Sends the same code again.
+    pub async fn resend(&self, instance: &Instance, id: VerificationId) -> Result<Verification, ServiceError> {
+        if instance.config.disabled {
+            return Err(ServiceError::Disabled);
+        }
+        let record = self.get(instance, id).await?;
+        let Some(otp) = &record.otp else { return Err(ServiceError::NothingToSend) };
+        // The chat's limit is not touched by those who are too early.
+        let early = otp.asked_at + COOLDOWN > self.now();
+        if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
+            let limit = self.chat_limit(instance, chat.subject());
+            self.enter(&limit.into_iter().collect::<Vec<_>>(), None).await?;
+        }
+        let applied =
+            self.apply(instance, self.key_of(&record), None, Command::Code(CodeCommand::Resend), None).await?;
+        match applied.verdict {
+            Verdict::Resent => Ok(applied.record),
+            Verdict::TooSoon(again) => {
+                self.count_limit("cooldown");
+                Err(too_soon(again.duration_since(self.now()), COOLDOWN))
+            }
+            Verdict::Expired => Err(ServiceError::Code(Reason::CodeExpired)),
+            Verdict::Failed(reason) => Err(ServiceError::Code(reason)),
+            _ => Err(ServiceError::NothingToSend),
+        }
+    }
+
+    /// Over one destination with the replies to this chat, so that never two are on their way.
+    pub(super) fn code_job(&self, instance: &Instance, record: &Verification, leg: usize) -> Job {
+        let chat = record.request.chat.as_ref().map(|chat| chat.subject().chat_id()).unwrap_or_default();
+        let destination = Destination::reply(self.keys.look_up("chat", instance.config.id, chat.as_bytes()));
+        let work = Work::Code { about: About::from(self.key_of(record)), leg };
+        self.job(instance, job::code_id(record.id, leg), destination, None, &work)
+    }
+
+    /// What a job has to send. `None`: nothing any more, because the code has ended or this leg has.
+    pub async fn outgoing(
+        &self,
+        instance: &Instance,
+        about: About,
+        leg: usize,
+    ) -> Result<Option<Outgoing>, ServiceError> {
+        let record = match self.record(about).await {
+            Ok(record) => record,
+            Err(ServiceError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let live = matches!(record.status(self.now()), "pending" | "sent");
+        let queued = record.otp.as_ref().and_then(|otp| otp.legs.get(leg)).filter(|leg| leg.fate == Fate::Queued);
+        let (true, Some(&leg), Some(code)) = (live, queued, self.otp(&record)) else { return Ok(None) };
+        let values = Values { name: &record.request.name, code: code.as_str(), ..Values::default() };
+        let mut text = template::render(instance.code_text(&record), values);
+        if let Some(footer) = record.otp.as_ref().and_then(|otp| otp.footer.as_deref()) {
+            text = format!("{text}\n\n{footer}");
+        }
+        Ok(Some(Outgoing { leg, code: code.as_str().to_owned(), text, record }))
+    }
+
+    /// Writes down how a message fared. A code that is gone has nothing to learn.
+    pub async fn fared(&self, instance: &Instance, about: About, command: CodeCommand) -> Result<(), ServiceError> {
+        match self.apply(instance, about.into(), None, Command::Code(command), None).await {
+            Ok(_) | Err(ServiceError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn count_limit(&self, limit: &'static str) {
+        self.metrics.limited.get_or_create(&ByLimit { limit }).inc();
+    }
+}
+
+fn cool(target: &crate::domain::target::Target, cooldown: SignedDuration, now: Timestamp) -> Result<(), ServiceError> {
+    target.cooling(now, cooldown).map_or(Ok(()), |left| Err(too_soon(left, cooldown)))
+}
+
+fn too_soon(left: SignedDuration, cooldown: SignedDuration) -> ServiceError {
+    let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
+    ServiceError::RateLimited { retry_after: duration(left), quota: Quota::per(1, duration(cooldown)) }
+}

@@ -1,0 +1,136 @@
+//! What callers send to ask for a code, and to have one checked.
+
+use serde_json::{Map, Value};
+
+use super::{
+    FieldFault, Instance,
+    input::{Fields, Warning},
+};
+use crate::domain::{
+    Chat, Language, Subject,
+    otp::{LENGTHS, Shape},
+    sending::Channel,
+    verification::Request,
+};
+
+/// A checked request for a code.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CodeRequest {
+    pub request: Request,
+    pub chat: Chat,
+    pub shape: Shape,
+    /// Seconds.
+    pub expires: u32,
+    pub channels: Vec<Channel>,
+    pub footer: Option<String>,
+    pub warnings: Vec<Warning>,
+}
+
+/// A code that somebody typed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Typed {
+    pub chat: Chat,
+    pub code: String,
+}
+
+const CHAT: &str = "<digits>@c.us, an E.164 number or <id>@lid";
+
+/// Checks a body of `request-code` against the instance's rules.
+pub fn request(body: &Map<String, Value>, instance: &Instance) -> Result<CodeRequest, Vec<FieldFault>> {
+    let config = &instance.config;
+    let mut fields = Fields::of(body);
+    let f = &mut fields;
+    let chat = chat(f);
+    let length = f.number("length", *LENGTHS.start(), *LENGTHS.end()).unwrap_or(u32::from(Shape::USUAL.length));
+    let shape = Shape {
+        length: u8::try_from(length).unwrap_or(Shape::USUAL.length),
+        letters: f.flag("useLetter", false),
+        digits: f.flag("useNumber", true),
+        capitals: f.flag("allCapital", false),
+    };
+    if !shape.letters && !shape.digits {
+        f.fault("useNumber", "is false, and so is useLetter: nothing is left to make a code of");
+    }
+    let (least, most) = config.codes.expires_bounds;
+    let expires = f.number("expires", least, most).unwrap_or(config.codes.expires);
+    let name = f.app_name(&config.name);
+    let language = f.language(config.lang);
+    let request = Request {
+        name,
+        lang: language.tag().to_owned(),
+        chat: chat.clone(),
+        purpose: f.text("purpose", 100),
+        client_ref: f.text("client_ref", 200),
+        metadata: f.json("metadata", 2048),
+        client_ip: f.ip("client_ip"),
+        user_agent: f.text("user_agent", 512),
+        ..Request::default()
+    };
+    let channels = channels(f, instance, chat.as_ref());
+    f.unknown("");
+    let warnings = std::mem::take(&mut fields.warnings);
+    match chat {
+        Some(chat) if fields.faults.is_empty() => {
+            Ok(CodeRequest { request, chat, shape, expires, channels, footer: None, warnings })
+        }
+        _ => Err(fields.faults),
+    }
+}
+
+/// A request with nothing but a chat: six digits.
+pub fn plain(
+    chat: Chat,
+    language: Language,
+    expires: u32,
+    instance: &Instance,
+) -> Result<CodeRequest, Vec<FieldFault>> {
+    let empty = Map::new();
+    let mut fields = Fields::of(&empty);
+    let channels = channels(&mut fields, instance, Some(&chat));
+    if !fields.faults.is_empty() {
+        return Err(fields.faults);
+    }
+    let request = Request {
+        name: instance.config.name.clone(),
+        lang: language.tag().to_owned(),
+        chat: Some(chat.clone()),
+        ..Request::default()
+    };
+    Ok(CodeRequest { request, chat, shape: Shape::USUAL, expires, channels, footer: None, warnings: Vec::new() })
+}
+
+/// Checks a body of `validate-code`.
+pub fn typed(body: &Map<String, Value>) -> Result<Typed, Vec<FieldFault>> {
+    let mut fields = Fields::of(body);
+    let chat = chat(&mut fields);
+    let code = fields.text("code", 64);
+    if code.is_none() && !fields.faults.iter().any(|fault| fault.field == "code") {
+        fields.fault("code", "is missing: what the person typed");
+    }
+    match (chat, code) {
+        (Some(chat), Some(code)) if fields.faults.is_empty() => Ok(Typed { chat, code }),
+        _ => Err(fields.faults),
+    }
+}
+
+fn chat(f: &mut Fields<'_>) -> Option<Chat> {
+    let before = f.faults.len();
+    let Some(text) = f.text("chatId", 200) else {
+        if f.faults.len() == before {
+            f.fault("chatId", &format!("is missing: {CHAT}"));
+        }
+        return None;
+    };
+    f.parsed("chatId", &text, CHAT)
+}
+
+/// Those that can reach this chat.
+fn channels(f: &mut Fields<'_>, instance: &Instance, chat: Option<&Chat>) -> Vec<Channel> {
+    let has_phone = chat.is_none_or(|chat| matches!(chat.subject(), Subject::Phone(_)));
+    let channels: Vec<Channel> =
+        instance.channels().into_iter().filter(|&channel| has_phone || channel != Channel::Sms).collect();
+    if channels.is_empty() {
+        f.fault("chatId", "expected a phone number: this instance sends codes by SMS");
+    }
+    channels
+}

@@ -1,0 +1,64 @@
+//! The record of one chat: which of its codes counts, and how often somebody was wrong.
+
+use jiff::Timestamp;
+
+use super::{Instance, Service, ServiceError};
+use crate::{
+    domain::{Partition, Subject, VerificationId, keys::Digest, target::Target},
+    entropy,
+    store::{RecordChange, RecordKey, StoreError},
+};
+
+/// A chat as it was read. Whoever writes it has compared the version.
+pub(super) struct Aimed {
+    pub(super) target: Target,
+    key: RecordKey,
+    version: u64,
+}
+
+impl Service {
+    fn target_digest(&self, instance: &Instance, subject: &Subject) -> Digest {
+        self.keys.look_up("target", instance.config.id, subject.canonical().as_bytes())
+    }
+
+    /// Where everything about one chat's codes is kept, so that one commit can write it.
+    pub(super) fn target_partition(&self, instance: &Instance, subject: &Subject) -> Partition {
+        self.keys.subject_partition(instance.config.id, subject)
+    }
+
+    /// A chat that nobody has sent a code to is an empty one.
+    pub(super) async fn target(&self, instance: &Instance, subject: &Subject) -> Result<Aimed, ServiceError> {
+        let digest = self.target_digest(instance, subject);
+        let partition = self.target_partition(instance, subject);
+        let id = VerificationId::from_bytes(*digest.as_bytes()).within(partition);
+        let key = RecordKey { id, code: Some(digest) };
+        let found = self.store.find(None, &[(partition, digest)]).await?;
+        let Some(stored) = found.records.into_iter().next().flatten() else {
+            return Ok(Aimed { target: Target::default(), key, version: 0 });
+        };
+        let broken = |what: String| StoreError::Broken(format!("a chat's record: {what}"));
+        let json = self.keys.open(&context(digest), &stored.bytes);
+        let json = json.map_err(|_| broken("no configured key opens it".to_owned()))?;
+        let target = serde_json::from_slice(&json).map_err(|error| broken(error.to_string()))?;
+        Ok(Aimed { target, key, version: stored.version })
+    }
+
+    /// What `aimed` has become. It is kept as long as the record it points to, and as long as a guess counts.
+    pub(super) fn target_change(&self, aimed: Aimed, retain_until: Timestamp, now: Timestamp) -> RecordChange {
+        let Aimed { target, key, version } = aimed;
+        let json = serde_json::to_vec(&target).expect("a target has only string keys");
+        let digest = key.code.expect("a target is found by its digest");
+        RecordChange {
+            key,
+            expected: version,
+            bytes: Some(self.keys.seal(&context(digest), &json, entropy::bytes())),
+            retain_until: retain_until.max(target.matters_until(now)),
+            indexes: Vec::new(),
+            created_at: now,
+        }
+    }
+}
+
+fn context(digest: Digest) -> String {
+    format!("target:{}", digest.hex())
+}

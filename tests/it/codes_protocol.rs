@@ -1,0 +1,203 @@
+//! Random walks through the protocol of codes: what must hold whatever happens, in whatever order.
+
+use std::collections::HashMap;
+
+use countersign::domain::{
+    Command, Decision, Effect, Event, InstanceId, KeyRing, Reason, State, Verdict, Verification, VerificationId,
+    decide,
+    decide_code::{COOLDOWN, CodeCommand},
+    otp::Shape,
+    sending::{Channel, Fate, Otp},
+    time::from_millis,
+    verification::{Birth, Request},
+};
+use proptest::prelude::*;
+
+const START: i64 = 1_795_168_830_000;
+const LIFE: i64 = 600_000;
+
+fn code(channels: &[Channel], max_attempts: u32) -> Verification {
+    let now = from_millis(START);
+    let birth = Birth {
+        id: VerificationId::new(1, [1; 10]),
+        instance: InstanceId::from_random([1; 16]),
+        key: KeyRing::new(&[[1; 32]]).unwrap().current(),
+        nonce: [1; 16],
+        code_length: 14,
+        now,
+        expires_at: from_millis(START + LIFE),
+        max_attempts,
+    };
+    let request = Request { chat: Some("447700900123".parse().unwrap()), ..Request::default() };
+    Verification::code(birth, Otp::new(Shape::USUAL, channels.to_vec(), None, now), request)
+}
+
+const BOTH: &[Channel] = &[Channel::WhatsApp, Channel::Sms];
+
+fn command() -> impl Strategy<Value = Command> {
+    let code = prop_oneof![
+        2 => any::<bool>().prop_map(|right| CodeCommand::Try { right }),
+        2 => Just(CodeCommand::Try { right: false }),
+        3 => Just(CodeCommand::Resend),
+        1 => Just(CodeCommand::Replace),
+        3 => (0usize..8).prop_map(|leg| CodeCommand::Accepted { leg }),
+        3 => (0usize..8).prop_map(|leg| CodeCommand::Delivered { leg }),
+        3 => (0usize..8).prop_map(|leg| CodeCommand::Undelivered { leg, why: "not_on_whatsapp" }),
+    ];
+    prop_oneof![
+        12 => code.prop_map(Command::Code),
+        1 => Just(Command::Cancel),
+        2 => Just(Command::Expire),
+        1 => Just(Command::Forget),
+        1 => Just(Command::Dispute),
+    ]
+}
+
+/// Every message there is belongs to an effect, and the other way round.
+fn legs(record: &Verification) -> usize {
+    record.otp.as_ref().unwrap().legs.len()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_walk_breaks_no_promise(
+        both in any::<bool>(), max_attempts in 1u32..6,
+        steps in prop::collection::vec((command(), 0i64..80_000), 1..60),
+    ) {
+        let mut record = code(if both { BOTH } else { &BOTH[..1] }, max_attempts);
+        let mut now = START;
+        let mut told: HashMap<(Event, u16), usize> = HashMap::new();
+        let (mut queued, mut wrong, mut validated) = (1, 0, 0);
+        for (command, wait) in steps {
+            now += wait;
+            let at = from_millis(now);
+            let Decision { next, effects, verdict, valid_until } = decide(&record, command.clone(), at);
+            prop_assert!(valid_until.is_none_or(|until| until > at), "a decision is valid when it is taken");
+            prop_assert!(effects.is_empty() || next.is_some(), "an effect without a change could occur twice");
+            for effect in effects {
+                match effect {
+                    Effect::Callback(event) => *told.entry((event, 0)).or_default() += 1,
+                    Effect::CallbackOfSend { event, send } => {
+                        *told.entry((event, send)).or_default() += 1;
+                        if event == Event::CodeDelivered {
+                            prop_assert!(told.contains_key(&(Event::CodeSent, send)), "delivered before it was sent");
+                        }
+                    }
+                    Effect::Code { leg } => {
+                        prop_assert_eq!(leg, queued, "each leg is queued once, in order");
+                        queued += 1;
+                    }
+                    Effect::Reply(_) => prop_assert!(false, "nobody wrote"),
+                }
+            }
+            match verdict {
+                Verdict::Failed(Reason::CodeWrong) => wrong += 1,
+                Verdict::Validated => {
+                    validated += 1;
+                    prop_assert!(now < START + LIFE, "validated after its time");
+                    let right = matches!(command, Command::Code(CodeCommand::Try { right: true }));
+                    prop_assert!(right && wrong < max_attempts, "validated by a wrong code, or after too many");
+                }
+                _ => {}
+            }
+            if let Some(next) = next {
+                let ended = record.ended_at().is_some();
+                prop_assert!(!ended || next.state == record.state, "a terminal state was left");
+                let unsent = matches!((&record.state, &next.state), (State::Sent { .. }, State::Pending));
+                prop_assert!(!unsent, "what is sent stays sent");
+                prop_assert_eq!(legs(&next), queued);
+                prop_assert!(legs(&next) <= 40 && next.timeline.len() <= 40);
+                record = next;
+            }
+        }
+        prop_assert!(validated <= 1 && wrong <= max_attempts);
+        prop_assert!(told.values().all(|times| *times == 1), "{told:?}");
+        let endings = [Event::CodeValidated, Event::CodeFailed, Event::CodeExpired, Event::CodeCanceled];
+        let ended = endings.iter().filter(|event| told.contains_key(&(**event, 0))).count();
+        prop_assert_eq!(ended, usize::from(record.ended_at().is_some()), "one ending, told once");
+    }
+}
+
+fn step(record: &mut Verification, command: CodeCommand, seconds: i64) -> (Verdict, Vec<Effect>) {
+    let decision = decide(record, Command::Code(command), from_millis(START + seconds * 1000));
+    if let Some(next) = decision.next {
+        *record = next;
+    }
+    (decision.verdict, decision.effects)
+}
+
+#[test]
+fn the_last_allowed_try_works_and_the_next_does_not() {
+    let wrong = CodeCommand::Try { right: false };
+    let right = CodeCommand::Try { right: true };
+    let mut record = code(BOTH, 5);
+    for _ in 0..4 {
+        assert_eq!(step(&mut record, wrong.clone(), 1).0, Verdict::Failed(Reason::CodeWrong));
+    }
+    assert_eq!(step(&mut record.clone(), right.clone(), 1).0, Verdict::Validated);
+    assert_eq!(step(&mut record, wrong, 1).0, Verdict::Failed(Reason::CodeWrong));
+    assert_eq!(record.reason(), Some(Reason::AttemptsExhausted));
+    assert_eq!(step(&mut record, right.clone(), 1).0, Verdict::Failed(Reason::CodeNotActive));
+    let record = code(BOTH, 5);
+    assert_eq!(step(&mut record.clone(), right.clone(), 599).0, Verdict::Validated);
+    assert_eq!(step(&mut record.clone(), right, 600).0, Verdict::Expired);
+}
+
+#[test]
+fn a_used_code_says_so() {
+    let mut record = code(BOTH, 5);
+    step(&mut record, CodeCommand::Try { right: true }, 1);
+    for right in [true, false] {
+        assert_eq!(step(&mut record, CodeCommand::Try { right }, 700).0, Verdict::Failed(Reason::CodeUsed));
+    }
+}
+
+#[test]
+fn another_channel_takes_over_and_the_end_comes_when_none_is_left() {
+    let mut record = code(BOTH, 5);
+    let lost = |leg| CodeCommand::Undelivered { leg, why: "not_on_whatsapp" };
+    assert_eq!(step(&mut record, lost(0), 1).1, [Effect::Code { leg: 1 }]);
+    assert_eq!(step(&mut record, lost(0), 1).1, [], "told twice");
+    let sent = Effect::CallbackOfSend { event: Event::CodeSent, send: 1 };
+    assert_eq!(step(&mut record, CodeCommand::Accepted { leg: 1 }, 2).1, [sent]);
+    assert_eq!(step(&mut record, lost(1), 3).1, [Effect::Callback(Event::CodeFailed)]);
+    assert_eq!(record.reason(), Some(Reason::ReplyUndeliverable));
+}
+
+#[test]
+fn a_late_failure_does_not_touch_what_was_sent_again() {
+    let mut record = code(&BOTH[..1], 5);
+    step(&mut record, CodeCommand::Accepted { leg: 0 }, 1);
+    assert_eq!(step(&mut record, CodeCommand::Resend, 59).0, Verdict::TooSoon(from_millis(START) + COOLDOWN));
+    assert_eq!(step(&mut record, CodeCommand::Resend, 60), (Verdict::Resent, vec![Effect::Code { leg: 1 }]));
+    assert_eq!(step(&mut record, CodeCommand::Undelivered { leg: 0, why: "permanent" }, 61).1, []);
+    assert_eq!(record.ended_at(), None);
+    let delivered = step(&mut record, CodeCommand::Delivered { leg: 1 }, 62).1;
+    let told = |event| Effect::CallbackOfSend { event, send: 2 };
+    assert_eq!(delivered, [told(Event::CodeSent), told(Event::CodeDelivered)]);
+}
+
+#[test]
+fn a_send_starts_at_the_first_channel_that_has_not_failed() {
+    let mut record = code(BOTH, 5);
+    step(&mut record, CodeCommand::Undelivered { leg: 0, why: "not_on_whatsapp" }, 1);
+    step(&mut record, CodeCommand::Accepted { leg: 1 }, 1);
+    step(&mut record, CodeCommand::Resend, 70);
+    let leg = record.otp.as_ref().unwrap().legs[2];
+    assert_eq!((leg.channel, leg.send, leg.fate), (Channel::Sms, 2, Fate::Queued));
+}
+
+/// What an older version wrote must go on.
+#[test]
+fn a_record_without_the_new_members_is_a_link() {
+    let record = code(BOTH, 5);
+    let mut json = serde_json::to_value(&record).unwrap();
+    let members = json.as_object_mut().unwrap();
+    members.remove("otp");
+    let old: Verification = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!((old.otp_type(), old.status(from_millis(START))), ("link", "pending"));
+    let again: Verification = serde_json::from_value(serde_json::to_value(&record).unwrap()).unwrap();
+    assert_eq!(again, record);
+}

@@ -1,0 +1,87 @@
+//! Everything at once, once per store: one success, every wrong try counted, one active code.
+
+use futures_util::{StreamExt as _, stream};
+use serde_json::json;
+
+use crate::{
+    app::{Ground, World},
+    codes::{CHAT, code, events, request, validate, wrong},
+    flow::on_both_stores,
+};
+
+on_both_stores! {
+    a_thousand_right_answers_are_one_success
+    a_thousand_wrong_answers_are_five_tries
+    right_answers_and_new_codes_race
+}
+
+/// So many requests are on their way at once.
+const AT_ONCE: usize = 200;
+
+async fn a_thousand_right_answers_are_one_success(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    let answers: Vec<_> =
+        stream::iter(0..1_000).map(|_| validate(&app, CHAT, &right)).buffer_unordered(AT_ONCE).collect().await;
+    let successes = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(successes, 1);
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!((answer.status, &answer.json["code"]), (409, &json!("code_used")), "{}", answer.text);
+    }
+    assert_eq!(app.status(&uuid).await, "validated");
+    app.settle().await;
+    assert_eq!(events(&world).iter().filter(|event| *event == "code.validated").count(), 1);
+    app.finish().await;
+}
+
+async fn a_thousand_wrong_answers_are_five_tries(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    let guess = wrong(&right);
+    let answers: Vec<_> =
+        stream::iter(0..1_000).map(|_| validate(&app, CHAT, &guess)).buffer_unordered(AT_ONCE).collect().await;
+    let compared = answers.iter().filter(|answer| answer.json["code"] == "code_wrong").count();
+    assert_eq!(compared, 5, "no more are ever compared");
+    for answer in answers.iter().filter(|answer| answer.json["code"] != "code_wrong") {
+        assert_eq!((answer.status, &answer.json["code"]), (409, &json!("code_not_active")), "{}", answer.text);
+    }
+    assert_eq!(validate(&app, CHAT, &right).await.json["code"], "code_not_active", "right, and too late");
+    assert_eq!(app.status(&uuid).await, "failed");
+    app.settle().await;
+    assert_eq!(events(&world).iter().filter(|event| *event == "code.failed").count(), 1);
+    app.finish().await;
+}
+
+/// Whatever the order: a code succeeds at most once, and after all of it at most one is alive.
+async fn right_answers_and_new_codes_race(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\ncodes_per_chat_10m = 0\nwrong_codes_per_chat_15m = 0".to_owned();
+    let app = world.start().await;
+    let mut uuids = Vec::new();
+    let mut validated = 0;
+    for _ in 0..20 {
+        let (uuid, right) = code(&app, json!({"chatId": CHAT, "length": 10})).await;
+        let tries = stream::iter(0..8).map(|_| validate(&app, CHAT, &right)).buffer_unordered(8).collect::<Vec<_>>();
+        let (answers, asked) = tokio::join!(tries, request(&app, json!({"chatId": CHAT, "length": 10})));
+        assert_eq!(asked.status, 200, "{}", asked.text);
+        let successes = answers.iter().filter(|answer| answer.status == 200).count();
+        assert!(successes <= 1);
+        for answer in &answers {
+            assert!(matches!(answer.status, 200 | 409 | 422), "{}", answer.text);
+        }
+        validated += successes;
+        let expected = if successes == 1 { "validated" } else { "canceled" };
+        assert_eq!(app.status(&uuid).await, expected);
+        uuids.extend([uuid, asked.text_of("uuid")]);
+    }
+    app.settle().await;
+    let mut alive = 0;
+    for uuid in &uuids {
+        alive += usize::from(matches!(app.status(uuid).await.as_str(), "pending" | "sent"));
+    }
+    assert_eq!(alive, 1, "one active code per chat");
+    assert_eq!(events(&world).iter().filter(|event| *event == "code.validated").count(), validated);
+    app.finish().await;
+}
