@@ -69,12 +69,12 @@ pub(super) async fn send(
             Settlement::Done
         }
         Sent::Refused(refusal) => {
-            service.vitals.failed(number, "reply", refusal.as_str(), service.clock.wall());
+            service.vitals.failed(instance.config.id, "reply", refusal.as_str(), service.clock.wall());
             count(refusal.as_str());
             Settlement::Dead { note: format!("reply_undeliverable: {}", refusal.as_str()) }
         }
         Sent::Retry { after, why } => {
-            service.vitals.failed(number, "reply", why, service.clock.wall());
+            service.vitals.failed(instance.config.id, "reply", why, service.clock.wall());
             count("retried");
             let delay = Schedule::REPLY.next_delay(leased.attempts + 1, entropy::fraction(), after);
             match delay {
