@@ -46,9 +46,10 @@ def judge(schemathesis, ready, home, examples, seed):
     base = ready["base_url"]
     command = [os.path.abspath(schemathesis), "run", f"{base}/openapi.json", "--url", base, "--checks", CHECKS, "--seed", seed]
     command += ["--max-examples", examples, "--header", f"Authorization: Bearer {ready['token']}", "--no-color"]
-    command += ["--continue-on-failure", "--warnings", "off", "--suppress-health-check", "all"]
+    command += ["--continue-on-failure", "--warnings", "off", "--suppress-health-check", "all", "--request-timeout", "60"]
     with open(f"{home}/schemathesis.toml", "w") as file:
-        file.write(f'[parameters]\n"path.instance" = "{ready["instance"]}"\n')
+        # A stream goes on for as long as a request is pending.
+        file.write(f'[parameters]\n"path.instance" = "{ready["instance"]}"\n"query.wait" = 0\n')
     command[1:1] = ["--config-file", f"{home}/schemathesis.toml"]
     return subprocess.run(command, cwd=home).returncode == 0
 

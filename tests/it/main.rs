@@ -28,6 +28,7 @@ mod operate_metrics;
 mod operate_reload;
 mod operate_status;
 mod process;
+mod promises;
 mod protocol;
 mod redis_faults;
 mod redis_server;

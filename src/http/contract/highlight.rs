@@ -76,25 +76,24 @@ fn escape(text: &str, out: &mut String) {
     }
 }
 
-/// HTML of one paragraph: `code` and **strong** as in Markdown.
+/// HTML of one paragraph: `code` and **strong** as in Markdown, code also within strong.
 pub(super) fn prose(text: &str) -> String {
     let mut out = String::new();
+    let mut strong = false;
     for (index, piece) in text.split('`').enumerate() {
-        let code = index % 2 == 1;
-        out.push_str(if code { "<code>" } else { "" });
-        if code {
+        if index % 2 == 1 {
+            out.push_str("<code>");
             escape(piece, &mut out);
-        } else {
-            for (index, piece) in piece.split("**").enumerate() {
-                out.push_str(match index {
-                    0 => "",
-                    odd if odd % 2 == 1 => "<strong>",
-                    _ => "</strong>",
-                });
-                escape(piece, &mut out);
-            }
+            out.push_str("</code>");
+            continue;
         }
-        out.push_str(if code { "</code>" } else { "" });
+        for (index, piece) in piece.split("**").enumerate() {
+            if index > 0 {
+                strong = !strong;
+                out.push_str(if strong { "<strong>" } else { "</strong>" });
+            }
+            escape(piece, &mut out);
+        }
     }
     out
 }
@@ -119,5 +118,6 @@ mod tests {
     #[test]
     fn prose_escapes_and_marks() {
         assert_eq!(prose("**a** `<b>` & c"), "<strong>a</strong> <code>&lt;b&gt;</code> &amp; c");
+        assert_eq!(prose("**a `b` c**: d"), "<strong>a <code>b</code> c</strong>: d");
     }
 }

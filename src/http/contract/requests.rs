@@ -71,9 +71,22 @@ fn watch() -> Operation {
         .query("wait", seconds, Some("25"))
         .header("Last-Event-ID", text("Sent by browsers that come back."), None)
         .envelope("OTP request", &data, &pending_example())
-        .answer(200, "The stream", "text/event-stream", json!({ "type": "string" }), Value::Null)
+        .answer(200, "The stream, one object for each event", "text/event-stream", streamed(), Value::Null)
         .answer(204, "To a browser that comes back: nothing more will come", "", json!({}), Value::Null)
         .problems(&[Code::Unauthenticated, Code::RateLimited, Code::InvalidRequest])
+}
+
+fn streamed() -> Value {
+    json!({
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": text("Counts the events of this stream."),
+            "event": { "const": "status" },
+            "data": text("JSON: what `data` holds in the long-poll's answer."),
+            "retry": { "type": "integer", "description": "Milliseconds to wait before asking again." },
+        },
+    })
 }
 
 fn cancel() -> Operation {

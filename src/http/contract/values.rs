@@ -26,7 +26,8 @@ pub const WEBHOOK_ID: &str = "msg_2Zt0nX1cJ8dQkq5w";
 /// In `/webhooks/{instance}/{secret}`.
 pub const WEBHOOK_SECRET: &str = "a-secret-that-the-gateway-was-given";
 /// What a gateway signs a webhook with, here WAHA's.
-pub const WEBHOOK_SIGNATURE: &str = "6f1e0a7c…";
+pub const WEBHOOK_SIGNATURE: &str = "1cf7633d5ac3076c2a897c85feca3de1eeab0c0e7812d74f0549051a7df0b153\
+    0b3be0164177ce7f1e17247969453608aea66d1141dd559d513b411ca4398471";
 pub const CHAT: &str = "447700900123@c.us";
 pub const PHONE: &str = "+447700900123";
 pub const CREATED: &str = "2026-11-20T10:00:00+00:00";

@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// Its gateway appends to the URL of its webhooks.
-const EVOLUTION: &str = "5f0c2a90-0000-4000-8000-000000000003";
+pub(crate) const EVOLUTION: &str = "5f0c2a90-0000-4000-8000-000000000003";
 
 /// Two instances, and those that some examples need.
-pub(super) fn world() -> World {
+pub(crate) fn world() -> World {
     let mut world = World::new(Ground::directory());
     let digest = sha256(TOKEN.as_bytes()).iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"));
     world.more = format!(

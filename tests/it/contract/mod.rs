@@ -2,7 +2,7 @@
 
 mod documents;
 mod judge;
-mod live;
+pub(crate) mod live;
 mod samples;
 
 use std::io::{Read as _, Write as _};
