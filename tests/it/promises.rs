@@ -6,14 +6,15 @@ use std::{fs, path::Path};
 use serde_json::json;
 
 use crate::{
-    app::{Ground, WAHA, World},
+    app::{Answer, Ground, WAHA, World},
+    codes::{self, CHAT},
     contract::live,
 };
 
 const TABLE: &str = include_str!("promises.txt");
 const PROMISES: usize = 166;
-/// Files of tests that are on their way.
-const COMING: &[&str] = &["codes::", "codes_races::", "wawp::", "operate_metrics::"];
+/// Tests that are on their way.
+const COMING: &str = "coming::";
 
 struct Promise<'a> {
     id: &'a str,
@@ -49,10 +50,6 @@ fn is_a_test(name: &str) -> bool {
     source.is_some_and(|source| source.contains(&format!("fn {function}(")))
 }
 
-fn is_coming(name: &str) -> bool {
-    COMING.iter().any(|file| name.starts_with(file) && !Path::new("tests/it").join(file.replace("::", ".rs")).exists())
-}
-
 #[test]
 fn every_promise_is_shown_by_a_test_or_answered_in_the_readme() {
     let readme = fs::read_to_string("README.md").unwrap();
@@ -66,7 +63,7 @@ fn every_promise_is_shown_by_a_test_or_answered_in_the_readme() {
         unmet.extend(
             tests
                 .iter()
-                .filter(|test| !is_a_test(test) && !is_coming(test))
+                .filter(|test| !is_a_test(test) && !test.starts_with(COMING))
                 .map(|test| format!("{id}: no test {test}")),
         );
         if let Some(line) = line.filter(|line| !readme.contains(*line)) {
@@ -77,13 +74,18 @@ fn every_promise_is_shown_by_a_test_or_answered_in_the_readme() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn links_live_for_half_an_hour_unless_told_otherwise() {
+async fn both_live_for_half_an_hour_unless_told_otherwise() {
     let world = World::new(Ground::directory());
     let app = world.start().await;
+    let lives = |answer: &Answer| {
+        let time = |name: &str| answer.text_of(name).parse::<jiff::Timestamp>().unwrap().as_second();
+        time("expires_at") - time("created_at")
+    };
     for (body, seconds) in [(json!({}), 1800), (json!({"expires": 60}), 60), (json!({"expires": 3600}), 3600)] {
-        let link = app.mint(body).await;
-        let time = |name: &str| link.text_of(name).parse::<jiff::Timestamp>().unwrap();
-        assert_eq!(time("expires_at").as_second() - time("created_at").as_second(), seconds);
+        assert_eq!(lives(&app.mint(body).await), seconds);
+    }
+    for (body, seconds) in [(json!({"chatId": CHAT}), 1800), (json!({"chatId": CHAT, "expires": 60}), 60)] {
+        assert_eq!(lives(&codes::request(&app, body).await), seconds);
     }
     app.finish().await;
 }

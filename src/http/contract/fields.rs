@@ -21,9 +21,14 @@ pub(super) fn rows(schema: &Value) -> Vec<Row> {
 }
 
 fn collect(schema: &Value, prefix: &str, found: &mut Vec<Row>) {
-    let schema = schema["anyOf"].as_array().and_then(|all| all.last()).map_or_else(|| schema.clone(), resolved);
+    for variant in schema["anyOf"].as_array().into_iter().flatten() {
+        collect(&resolved(variant), prefix, found);
+    }
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        if found.iter().any(|row| row.name == format!("{prefix}{name}")) {
+            continue;
+        }
         let inner = resolved(field);
         found.push(Row {
             name: format!("{prefix}{name}"),
