@@ -16,6 +16,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 use anyhow::Context as _;
 use clap::Args;
 
+pub use self::dialect::compose;
 use self::{
     card::{Card, Title},
     checks::Patient,

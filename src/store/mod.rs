@@ -338,7 +338,8 @@ pub trait Store: Send + Sync + 'static {
     /// unknown is safe: it conflicts with itself.
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError>;
 
-    /// Destinations that have due work, in all partitions.
+    /// Destinations that have due work, in all partitions, the longest due first: one chat's replies stand in the
+    /// partitions of different records.
     async fn due(&self) -> Result<Vec<(Partition, Destination)>, StoreError>;
 
     /// Leases up to `limit` due jobs of one destination for [`LEASE`], oldest first.

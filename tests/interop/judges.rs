@@ -13,11 +13,17 @@ use serde_json::Value;
 /// Where packages are installed: inside the target directory.
 const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// A virtual environment that holds the library for Python.
+/// A virtual environment that holds the libraries for Python.
 static VENV: LazyLock<PathBuf> = LazyLock::new(|| {
     let venv = Path::new(SCRATCH).join("interop-pypi");
     run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--no-input", "standardwebhooks==1.1.0"]));
+    run(Command::new(venv.join("bin/pip")).args([
+        "install",
+        "--quiet",
+        "--no-input",
+        "standardwebhooks==1.1.0",
+        "twilio==9.13.0",
+    ]));
     venv
 });
 
@@ -30,6 +36,17 @@ static NODE_MODULES: LazyLock<PathBuf> = LazyLock::new(|| {
     prefix.join("node_modules")
 });
 
+/// Whether libraries may be downloaded and asked.
+pub(crate) fn asked() -> bool {
+    let asked = |(name, value): (String, String)| name == "COUNTERSIGN_INTEROP" && value == "1";
+    countersign::config::environment().any(asked)
+}
+
+/// What Twilio's own library answers to each claim.
+pub(crate) fn twilio(claims: &[Value]) -> Vec<String> {
+    ask(Command::new(VENV.join("bin/python")).arg("tests/interop/twilio.py"), claims)
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Judge {
     Crate,
@@ -39,12 +56,7 @@ pub(crate) enum Judge {
 
 impl Judge {
     pub(crate) fn all() -> &'static [Self] {
-        let asked = |(name, value): (String, String)| name == "COUNTERSIGN_INTEROP" && value == "1";
-        if countersign::config::environment().any(asked) {
-            &[Self::Crate, Self::Python, Self::JavaScript]
-        } else {
-            &[Self::Crate]
-        }
+        if asked() { &[Self::Crate, Self::Python, Self::JavaScript] } else { &[Self::Crate] }
     }
 
     pub(crate) fn verdicts(self, claims: &[Value]) -> Vec<String> {

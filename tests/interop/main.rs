@@ -10,6 +10,9 @@
 #[allow(dead_code, reason = "a part of the harness is enough here")]
 mod app;
 mod callbacks;
+#[path = "../it/every_gateway.rs"]
+#[allow(dead_code, reason = "a part of the harness is enough here")]
+mod every_gateway;
 #[path = "../it/fakes.rs"]
 #[allow(dead_code, reason = "a part of the harness is enough here")]
 mod fakes;
@@ -17,6 +20,7 @@ mod judges;
 #[path = "../it/redis_server.rs"]
 #[allow(dead_code, reason = "a part of the harness is enough here")]
 mod redis_server;
+mod twilio;
 
 use std::collections::BTreeMap;
 

@@ -112,12 +112,13 @@ pub(crate) fn id(index: usize) -> String {
     format!("5f0c2a90-0000-4000-8000-0000000001{index:02}")
 }
 
-/// `[[instance]]` blocks for all entries; `gateway` is where their APIs are, `secret_of` their webhook secret.
+/// `[[instance]]` blocks for all entries; `gateway` is where their APIs are, with the entry's
+/// number in the place of `{n}`; `secret_of` their webhook secret.
 pub(crate) fn instances(gateway: &str, extra: &str, secret_of: impl Fn(&str, usize) -> String) -> String {
     let mut blocks = String::new();
     for (index, (kind, _, table)) in EVERY.iter().enumerate() {
         // A generic table has {url} as a template of its own.
-        let table = table.replacen("{url}", gateway, 1);
+        let table = table.replacen("{url}", &gateway.replace("{n}", &format!("{index:02}")), 1);
         let (id, secret, digest) = (id(index), secret_of(kind, index), digest(crate::app::TOKEN));
         let callback = crate::app::CALLBACK_SECRET;
         let block = format!(

@@ -50,7 +50,7 @@ const COMPOSERS: &[(&str, Compose)] = &[
 ];
 
 /// An unsigned webhook that tells of `sample`; `None`: this gateway knows no such message.
-pub(super) fn compose(gateway: &dyn Gateway, section: &Section, sample: &Sample) -> Option<Draft> {
+pub fn compose(gateway: &dyn Gateway, section: &Section, sample: &Sample) -> Option<Draft> {
     let composer = COMPOSERS.iter().find(|(kind, _)| *kind == gateway.kind());
     let body = match composer {
         Some((_, compose)) => compose(&Table { section: section.clone() }, sample)?,

@@ -83,7 +83,8 @@ pub(super) fn twilio(_: &Table, sample: &Sample) -> Option<Body> {
 
 pub(super) fn vonage(table: &Table, sample: &Sample) -> Option<Body> {
     let channel = table.text("channel").unwrap_or_else(|| "whatsapp".to_owned());
-    let uuid = format!("00000000-0000-4000-8000-{:0>12.12}", sample.id.to_lowercase());
+    let tail = sample.id.get(sample.id.len().saturating_sub(12)..).unwrap_or_default().to_lowercase();
+    let uuid = format!("00000000-0000-4000-8000-{tail:0>12}");
     let from = match sample.who {
         Who::Hidden if channel == "whatsapp" => bsuid(sample),
         Who::Group | Who::Hidden => return None,

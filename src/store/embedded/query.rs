@@ -56,12 +56,14 @@ pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<(Pa
         let row = next.query_row(params![last.0, last.1], |row| {
             Ok(((row.get(0)?, row.get::<_, String>(1)?), row.get::<_, i64>(2)?))
         });
-        let Some((destination, due)) = row.optional()? else { return Ok(found) };
+        let Some((destination, due)) = row.optional()? else { break };
         if due <= now {
-            found.push((partition(destination.0), Destination(destination.1.clone())));
+            found.push((due, (partition(destination.0), Destination(destination.1.clone()))));
         }
         last = destination;
     }
+    found.sort_by_key(|(due, _)| *due);
+    Ok(found.into_iter().map(|(_, destination)| destination).collect())
 }
 
 pub(super) fn dead(connection: &Connection, now: i64, of: InstanceId, limit: usize) -> rusqlite::Result<Vec<Dead>> {

@@ -32,11 +32,15 @@ impl RedisStore {
             let destinations = answer.split_off(2);
             self.time.observe(answer[0].parse().unwrap_or_default());
             if answer[1] == "1" {
-                due.push((partition, Destination::timer()));
+                due.push((0.0, (partition, Destination::timer())));
             }
-            due.extend(destinations.into_iter().map(|name| (partition, Destination(name))));
+            for pair in destinations.chunks_exact(2) {
+                let since: f64 = pair[1].parse().unwrap_or_default();
+                due.push((since, (partition, Destination(pair[0].clone()))));
+            }
         }
-        Ok(due)
+        due.sort_by(|one, other| one.0.total_cmp(&other.0));
+        Ok(due.into_iter().map(|(_, destination)| destination).collect())
     }
 
     pub(super) async fn lease_some(

@@ -1,0 +1,109 @@
+//! What every fuzz target does with its bytes: one target per gateway's parser, one for all proofs, one for the
+//! search for codes in texts. Seeds are the recorded webhooks in `tests/fixtures/gateways`.
+//!
+//! `tests/fuzz/run` builds and runs all of them on a stable compiler; `cargo fuzz run --fuzz-dir tests/fuzz waha`
+//! works too, on a nightly one.
+
+use std::{cell::OnceCell, sync::Arc};
+
+use countersign::{
+    config::{Faults, Section},
+    domain::extract::candidates,
+    gateway::{self, Gateway, Purpose, Webhook},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+const KINDS: &[&str] = &[
+    "cloud-api", "360dialog", "gupshup-v3", "twilio", "vonage", "bird", "chatwoot", "waha", "hypersender", "wawp",
+    "evolution", "gowa", "wppconnect", "wuzapi", "green-api", "whapi", "gupshup", "infobip", "ultramsg", "z-api",
+    "generic",
+];
+
+fn build(kind: &str) -> Arc<dyn Gateway> {
+    let mut table = json!({ "kind": kind, "webhook_secret": SECRET });
+    if kind == "infobip" {
+        table["webhook_secret"] = json!("someone:a-secret-of-more-than-24-bytes");
+    }
+    if kind == "generic" {
+        table["webhook_auth"] = json!("standard-webhooks");
+        let expect = include_str!("../fixtures/gateways/generic/pointer_mapping.expect.json");
+        let expect: Value = serde_json::from_str(expect).expect("a fixture");
+        table["mapping"] = expect["mapping"].clone();
+    }
+    let mut faults = Faults::default();
+    let section = Section::new("gateway", table.as_object().expect("a table").clone());
+    let gateway = gateway::build(section, Purpose::Inspect, "https://verify.example.test/hook", &mut faults);
+    gateway.unwrap_or_else(|| panic!("{kind}: {faults}"))
+}
+
+thread_local! {
+    static ONE: OnceCell<Arc<dyn Gateway>> = const { OnceCell::new() };
+    static ALL: OnceCell<Vec<Arc<dyn Gateway>>> = const { OnceCell::new() };
+}
+
+/// Whatever arrives: no panic, and nothing that we or a group wrote passes for a person's message.
+pub fn webhook(kind: &str, body: &[u8]) {
+    ONE.with(|one| {
+        let gateway = one.get_or_init(|| build(kind));
+        let headers = HeaderMap::new();
+        let now = Timestamp::from_second(1_788_256_803).expect("a time");
+        let webhook = Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body, now };
+        assert!(gateway.authenticate(&webhook).is_err(), "nothing was proved");
+        let Ok(events) = gateway.parse(&webhook) else { return };
+        for event in events.iter().filter(|event| event.ignored.is_none()) {
+            assert!(!event.from_me && !event.group && event.text.is_some());
+            candidates(event.text.as_deref().unwrap_or_default(), 14);
+        }
+    });
+}
+
+/// A query, headers and a body, a line each: nothing is ever proved without the secret.
+pub fn proofs(bytes: &[u8]) {
+    let mut lines = bytes.splitn(4, |byte| *byte == b'\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (query, value, time, body) = (String::from_utf8_lossy(line()).into_owned(), line(), line(), line());
+    let mut headers = HeaderMap::new();
+    for name in [
+        "x-hub-signature-256", "x-twilio-signature", "authorization", "x-webhook-hmac", "x-hmac-signature",
+        "x-chatwoot-signature", "messagebird-signature", "x-360dialog-signature", "webhook-signature",
+        "x-webhook-secret",
+    ] {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    for name in ["x-chatwoot-timestamp", "messagebird-request-timestamp", "webhook-timestamp", "webhook-id"] {
+        if let Ok(value) = HeaderValue::from_bytes(time) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    ALL.with(|all| {
+        for gateway in all.get_or_init(|| KINDS.iter().map(|kind| build(kind)).collect()) {
+            for method in [Method::POST, Method::GET] {
+                let now = Timestamp::from_second(1_788_256_803).expect("a time");
+                let path_secret = std::str::from_utf8(time).ok();
+                let webhook = Webhook { method: &method, path_secret, query: &query, headers: &headers, body, now };
+                assert!(gateway.authenticate(&webhook).is_err(), "{} proved nothing", gateway.kind());
+                let _ = gateway.handshake(&webhook);
+            }
+        }
+    });
+}
+
+/// Linear, at most three, and every one of them a code.
+pub fn extract(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for length in [8, 14, 16] {
+        let found = candidates(&text, length);
+        assert!(found.codes.len() <= 3);
+        assert!(!found.edited || found.codes.len() == 1);
+        for code in &found.codes {
+            assert!((8..=16).contains(&code.as_str().len()) || found.edited);
+            let again = candidates(&format!("[{}]", code.as_str()), length);
+            assert_eq!(again.codes, [code.clone()]);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! One person's replies leave one after the other, in the order of their messages; nobody else waits for them.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::app::{Ground, World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_to_one_chat_keep_their_order() {
+    for ground in [Ground::directory(), Ground::redis()] {
+        let world = World::new(ground);
+        let daemon = world.start().await;
+        world.gateway.delay(Duration::from_millis(300));
+        let mut links = Vec::new();
+        for word in ["first", "second", "third", "other"] {
+            links.push(daemon.link(json!({ "message": { "success": format!("the {word} reply") } })).await);
+        }
+        for (number, link) in links.iter().enumerate() {
+            let person = if number == 3 { "447700900200" } else { "447700900123" };
+            assert_eq!(daemon.says(person, &format!("3EB00{number}"), &link.text).await.status, 200);
+        }
+        let replies: Vec<(String, String)> = world
+            .gateway
+            .wait_for(4)
+            .await
+            .iter()
+            .map(|reply| reply.json())
+            .map(|json| (json["chatId"].as_str().unwrap().to_owned(), json["text"].as_str().unwrap().to_owned()))
+            .collect();
+        let of = |chat: &str| -> Vec<&str> {
+            replies.iter().filter(|(to, _)| to.starts_with(chat)).map(|(_, text)| text.as_str()).collect()
+        };
+        assert_eq!(of("447700900123"), ["the first reply", "the second reply", "the third reply"]);
+        let position = |text: &str| replies.iter().position(|(_, found)| found == text).unwrap();
+        assert!(position("the other reply") < position("the third reply"), "{replies:?}");
+        daemon.finish().await;
+    }
+}
