@@ -249,7 +249,7 @@ impl Ward {
 
     /// A counter or gauge of one instance, by a word of its labels.
     fn metric(&self, family: &str, index: usize, word: &str) -> u64 {
-        let (text, instance) = (self.service.metrics.render(), format!("instance=\"{}\"", id(index)));
+        let (text, instance) = (self.service.metrics.render(), format!("=\"{}\"", id(index)));
         let line = text.lines().find(|line| {
             line.starts_with(&format!("countersign_{family}{{")) && line.contains(&instance) && line.contains(word)
         });
