@@ -157,6 +157,7 @@ impl Service {
         change.records.extend(end.records);
         change.jobs.extend(end.jobs);
         change.cancel.extend(end.cancel);
+        change.retime.extend(end.retime);
         change.valid_until = end.valid_until;
         Ok(Some(next))
     }
