@@ -27,7 +27,7 @@ macro_rules! events {
 events! {
     /// A chat sent the code. It says nothing about whose browser is waiting.
     LinkVerified = "link.verified",
-    /// The verification *ended* as failed; wrong senders before that are only in the timeline.
+    /// The verification ended as failed; wrong senders before that are only in the timeline.
     LinkFailed = "link.failed",
     /// The time ran out; told on time, not when somebody looks.
     LinkExpired = "link.expired",

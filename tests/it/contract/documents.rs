@@ -80,6 +80,15 @@ async fn text_index_and_collection_tell_the_same() {
     app.finish().await;
 }
 
+#[test]
+fn the_command_line_prints_the_same_document() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    let output = command.args(["openapi", "--url", "https://x.example/"]).output().unwrap();
+    assert!(output.status.success());
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed, countersign::http::contract::openapi("https://x.example"));
+}
+
 /// Driver, and how its program is run; `verify` of the shown code stands before it.
 const DRIVERS: [(&str, &str, &[&str], &str); 3] = [
     (

@@ -53,6 +53,12 @@ impl Live {
         self.0.insert(example.to_owned(), value.into());
     }
 
+    /// The same ids at another instance.
+    pub(super) fn at(mut self, instance: &str) -> Self {
+        self.put(values::INSTANCE, instance);
+        self
+    }
+
     fn get(&self, example: &str) -> &str {
         &self.0[example]
     }
@@ -72,7 +78,7 @@ impl Live {
 }
 
 /// Everything an operation sends, as text: which values occur in it decides what is prepared.
-fn sent(operation: &Operation) -> String {
+pub(super) fn sent(operation: &Operation) -> String {
     let body = operation.body.as_ref().map(|body| body.example.to_string()).unwrap_or_default();
     let parameters = operation.parameters.iter().filter_map(|parameter| parameter.example);
     format!("{} {} {body}", operation.example_path(), parameters.collect::<Vec<_>>().join(" "))

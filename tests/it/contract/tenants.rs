@@ -1,0 +1,50 @@
+//! Two tenants and every operation: what belongs to the other one does not exist.
+
+use countersign::http::contract::{Access, operations, values};
+
+use super::{
+    Twist,
+    live::{self, Live, prepare},
+    send,
+};
+use crate::app::{Answer, META, META_TOKEN};
+
+/// Names nobody's instance.
+const NOBODY: &str = "5f0c2a90-0000-4000-8000-0000000000ff";
+
+/// Values that belong to somebody.
+const OWNED: [&str; 6] =
+    [values::UUID, values::CODE_UUID, values::CALLBACK, values::REDEEM_TOKEN, values::OTP, values::POLL_TOKEN];
+
+fn seen(answer: &Answer) -> (u16, &str) {
+    (answer.status, &answer.text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_another_tenant_does_not_exist() {
+    let world = live::world();
+    let app = world.start().await;
+    let theirs = Twist { token: Some(META_TOKEN), ..Twist::default() };
+    let mut compared = 0;
+    for (number, operation) in operations().iter().enumerate() {
+        if !matches!(operation.access, Access::Token | Access::PollToken) {
+            continue;
+        }
+        let id = operation.id;
+        let ours = prepare(&world, &app, operation, number).await;
+        let foreign = send(&app, operation, &ours, theirs).await;
+        let ours = ours.at(NOBODY);
+        let unknown = send(&app, operation, &ours, theirs).await;
+        assert_eq!(seen(&foreign), seen(&unknown), "{id}: another's instance looks unlike none");
+        assert_eq!(foreign.status, 404, "{id}: {}", foreign.text);
+        if OWNED.iter().any(|value| live::sent(operation).contains(value)) {
+            let foreign = send(&app, operation, &ours.at(META), theirs).await;
+            let unknown = send(&app, operation, &Live::default().at(META), theirs).await;
+            assert_eq!(seen(&foreign), seen(&unknown), "{id}: another's ids look unlike none");
+            assert!(foreign.status >= 400, "{id}: {}", foreign.text);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 6, "{compared}");
+    app.finish().await;
+}
