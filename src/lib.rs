@@ -10,7 +10,8 @@
 //! | layer | what it is | what it must never know |
 //! |---|---|---|
 //! | [`domain`] | the protocol: records, [`domain::decide()`], codes, texts, keys | I/O, time, randomness, JSON |
-//! | [`clock`], [`entropy`] | the only doors to the wall clock and to random bytes | who asks |
+//! | [`clock`], [`entropy`], [`lines`] | the only doors to the wall clock, to random bytes, to the log's end | who asks |
+//! | [`trace`] | which trace a piece of work belongs to | what the work is |
 //! | [`config`], [`metrics`], [`credentials`] | values; families; fresh secrets | any connection; who increments |
 //! | [`store`] | atomic bytes on disk or in Redis | why a state follows another |
 //! | [`gateway`] | one dialect per file: bytes to events, texts to requests | sockets, verifications |
@@ -71,6 +72,7 @@ pub mod entropy;
 pub mod failure;
 pub mod gateway;
 pub mod http;
+pub mod lines;
 pub mod metrics;
 pub mod outbox;
 pub mod service;
@@ -78,3 +80,4 @@ pub mod shutdown;
 pub mod slots;
 pub mod store;
 pub mod telemetry;
+pub mod trace;

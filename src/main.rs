@@ -9,7 +9,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[expect(clippy::print_stderr, reason = "a failure is told where people look for it")]
 fn main() -> ExitCode {
-    match countersign::cli::run() {
+    let outcome = countersign::cli::run();
+    countersign::lines::flush();
+    match outcome {
         Ok(status) => status,
         Err(failure) => {
             eprintln!("countersign: {:#}", failure.error);

@@ -40,6 +40,9 @@ use crate::{
 /// An ingress that reuses idle connections must not find them closed: longer than its own idle time.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// What is left of the grace period when it is over: the store has to hear of jobs that are given back.
+const HAND_BACK: Duration = Duration::from_secs(2);
+
 /// The daemon, bound and not yet running.
 pub struct Application {
     pub service: Arc<Service>,
@@ -118,6 +121,10 @@ impl Application {
         let Self { service, outbox, readiness, committed, public, operator, config, source } = self;
         let shutdown = config.shutdown;
         parts::banner(&service);
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = &config.otlp {
+            crate::telemetry::export(otlp);
+        }
         let trusted_proxies = Arc::new(ArcSwap::from_pointee(config.trusted_proxies.clone()));
         let app = Data::new(App { service: Arc::clone(&service), trusted_proxies: Arc::clone(&trusted_proxies) });
         let public = serve(public, shutdown.grace, move |config| {
@@ -131,7 +138,7 @@ impl Application {
         let public = tokio::spawn(public);
         let operator = tokio::spawn(operator);
         let stop_outbox = CancellationToken::new();
-        let worker = tokio::spawn(Arc::clone(&outbox).run(committed, stop_outbox.clone()));
+        let worker = tokio::spawn(Arc::clone(&outbox).run(committed, stop.clone(), stop_outbox.clone()));
         let draining = CancellationToken::new();
         let probe = tokio::spawn(ready::keep(Arc::clone(&service), readiness.clone(), draining.clone(), stop.clone()));
         let observer = tokio::spawn(observe(Arc::clone(&service), readiness.clone(), stop.clone()));
@@ -146,17 +153,26 @@ impl Application {
         let unfit = probe.await.context("the probe crashed")?;
         readiness.set(false);
         tokio::time::sleep(shutdown.drain_delay).await;
+        let deadline = tokio::time::Instant::now() + shutdown.grace;
         service.store.changes().close();
         public_handle.stop(true).await;
         public.await.context("the public listener crashed")??;
         stop_outbox.cancel();
-        let drained = tokio::time::timeout(shutdown.grace, worker).await;
+        let mut worker = worker;
+        let joined = match tokio::time::timeout_at(deadline, &mut worker).await {
+            Ok(joined) => joined,
+            Err(_) => {
+                tracing::warn!("attempts are still in flight: their jobs are given back");
+                outbox.hand_back();
+                tokio::time::timeout(HAND_BACK, worker).await.unwrap_or_else(|_| {
+                    tracing::warn!("not all jobs could be given back; they go on after their lease");
+                    Ok(())
+                })
+            }
+        };
+        joined.context("the outbox crashed")?;
         operator_handle.stop(false).await;
         operator.await.context("the operator listener crashed")??;
-        match drained {
-            Ok(joined) => joined.context("the outbox crashed")?,
-            Err(_) => tracing::warn!("attempts are still in flight; their jobs go on after their lease"),
-        }
         observer.await.context("the observer crashed")?;
         service.say_goodbye().await;
         tracing::info!("stopped");

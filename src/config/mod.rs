@@ -35,6 +35,7 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     pub store: StoreConfig,
     pub log: LogConfig,
+    pub otlp: Option<OtlpConfig>,
     pub shutdown: ShutdownConfig,
     pub instances: Vec<InstanceConfig>,
 }
@@ -67,6 +68,16 @@ pub enum Durability {
 pub struct LogConfig {
     pub json: bool,
     pub level: String,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug)]
+pub struct OtlpConfig {
+    pub url: Url,
+    /// The whole header.
+    pub authorization: Option<SecretString>,
+    /// Of the traces that begin here; those of others are recorded when their header asks for it.
+    pub sample_percent: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +156,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
     let trusted_proxies = s.list("trusted_proxies", "a network such as 10.0.0.0/8", faults);
     let store = store(s, faults);
     let log = log(s, faults);
+    let otlp = otlp(s, faults);
     let mut shutdown = s.section("shutdown", faults);
     let shutdown_config = ShutdownConfig {
         drain_delay: shutdown.duration("drain_delay", faults),
@@ -174,6 +186,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
         trusted_proxies,
         store: store?,
         log,
+        otlp,
         shutdown: shutdown_config,
         instances,
     })
@@ -223,6 +236,18 @@ fn log(s: &mut Section, faults: &mut Faults) -> LogConfig {
     };
     section.finish(faults);
     log
+}
+
+fn otlp(s: &mut Section, faults: &mut Faults) -> Option<OtlpConfig> {
+    let mut section = s.section("otlp", faults);
+    let url = section.url("url", faults);
+    let authorization = section.secret("authorization", faults);
+    let sample_percent = u8::try_from(section.number("sample_percent", 0..=100, faults)).unwrap_or(100);
+    if url.is_some() && cfg!(not(feature = "otlp")) {
+        faults.add(section.key("url"), "needs a build with the feature otlp");
+    }
+    section.finish(faults);
+    Some(OtlpConfig { url: url?, authorization, sample_percent })
 }
 
 /// The key bytes of a Standard Webhooks secret `whsec_<base64>`.

@@ -18,9 +18,22 @@ impl Config {
             ("key", self.keys.0 != next.keys.0),
             ("store", !self.store.is_same(&next.store)),
             ("log.format", log.json != next.log.json),
+            ("otlp", !self.exports_as(next)),
             ("shutdown", (shutdown.drain_delay, shutdown.grace) != (next.shutdown.drain_delay, next.shutdown.grace)),
         ];
         changed.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+    }
+}
+
+impl Config {
+    fn exports_as(&self, next: &Self) -> bool {
+        let whole = |config: &Self| {
+            config.otlp.as_ref().map(|otlp| {
+                let authorization = otlp.authorization.as_ref().map(|header| header.expose_secret().to_owned());
+                (otlp.url.clone(), authorization, otlp.sample_percent)
+            })
+        };
+        whole(self) == whole(next)
     }
 }
 

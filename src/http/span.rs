@@ -15,6 +15,7 @@ use super::App;
 use crate::{
     entropy,
     metrics::label::{ByRoute, RouteStatus, class},
+    trace::{self, Context, Span},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -26,11 +27,14 @@ pub(super) async fn observe(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let start = Instant::now();
+    let began = app.service.clock.wall();
+    let parent = traceparent(&request);
+    let context = parent.map_or_else(Context::begin, Context::child);
     let id = request_id(&request);
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let method = request.method().clone();
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.call(request).await?;
+    let mut response = trace::within(context, next.call(request)).await?;
     let status = response.status().as_u16();
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -40,8 +44,31 @@ pub(super) async fn observe(
     metrics.http_request_seconds.get_or_create(&ByRoute { route: route.clone() }).observe(elapsed.as_secs_f64());
     metrics.http_requests.get_or_create(&RouteStatus { route: route.clone(), status: class(status) }).inc();
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(%method, route, status, millis, request_id = id, "request");
+    tracing::info!(%method, route, status, millis, request_id = id, trace_id = context.trace_id(), "request");
+    if trace::wanted(context) {
+        trace::finish(Span {
+            name: format!("{method} {route}"),
+            server: true,
+            context,
+            parent: parent.map(Context::span),
+            start: began,
+            took: elapsed,
+            ok: status < 500,
+            attributes: vec![
+                ("http.route", route),
+                ("http.request.method", method.to_string()),
+                ("http.response.status_code", status.to_string()),
+            ],
+        });
+    }
     Ok(response)
+}
+
+/// The caller's place in a trace, if it tells one and only one.
+fn traceparent(request: &ServiceRequest) -> Option<Context> {
+    let mut told = request.headers().get_all("traceparent");
+    let first = told.next()?.to_str().ok()?.parse().ok()?;
+    told.next().is_none().then_some(first)
 }
 
 /// The id of a request, for whoever has to name it.

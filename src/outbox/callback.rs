@@ -13,6 +13,7 @@ use crate::{
     metrics::label::{ByResult, Of},
     service::Instance,
     store::{Leased, Settlement},
+    trace::{self, Context},
 };
 
 pub(super) struct Delivery {
@@ -84,8 +85,12 @@ async fn attempt(outbox: &Outbox, instance: &Instance, delivery: Delivery) -> An
         .header("content-type", "application/json")
         .header("webhook-id", webhook_id)
         .header("webhook-timestamp", timestamp)
-        .header("webhook-signature", signature)
-        .body(body.into_bytes());
+        .header("webhook-signature", signature);
+    let request = match trace::current().and_then(Context::header) {
+        Some(traceparent) => request.header("traceparent", traceparent),
+        None => request,
+    };
+    let request = request.body(body.into_bytes());
     let Ok(request) = request else { return failed(EgressError::Forbidden) };
     match instance.callbacks.send(request).await {
         Ok(response) if response.status().is_success() => Answer::Delivered,

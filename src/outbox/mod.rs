@@ -12,7 +12,10 @@ mod reply;
 pub mod signature;
 mod speak;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -23,9 +26,10 @@ use crate::{
     domain::Reason,
     entropy,
     metrics::label::{ByKind, KindReason},
-    service::{Service, ServiceError, job::Work},
+    service::{Instance, Service, ServiceError, job::Work},
     slots::{Slot, Slots},
     store::{LEASE, Leased, Settlement, StoreError},
+    trace::{self, Context, Span},
 };
 
 /// How often each replica looks at all partitions, before jitter.
@@ -41,6 +45,8 @@ pub struct Outbox {
     breakers: Breakers,
     lines: Lines,
     tasks: TaskTracker,
+    /// Attempts in flight end now, and their jobs are given back.
+    hand_back: CancellationToken,
 }
 
 impl Outbox {
@@ -52,11 +58,18 @@ impl Outbox {
             breakers: Breakers::default(),
             lines: Lines::default(),
             tasks: TaskTracker::new(),
+            hand_back: CancellationToken::new(),
         })
     }
 
-    /// Works until `stop`, then lets the attempts in flight settle. Their deadline is shorter than any lease.
-    pub async fn run(self: Arc<Self>, mut committed: mpsc::Receiver<(Leased, Slot)>, stop: CancellationToken) {
+    /// Works until `stop`, then lets the attempts in flight settle. Their deadline is shorter than any lease. From
+    /// `draining` on only what is committed here is worked on: the rest is for those who stay.
+    pub async fn run(
+        self: Arc<Self>,
+        mut committed: mpsc::Receiver<(Leased, Slot)>,
+        draining: CancellationToken,
+        stop: CancellationToken,
+    ) {
         let mut backlog = false;
         loop {
             let round = tokio::time::sleep(ROUND.mul_f64(0.75 + 0.5 * entropy::fraction()));
@@ -71,6 +84,10 @@ impl Outbox {
                 () = self.slots.released(), if backlog => {}
                 () = round => {}
             }
+            if draining.is_cancelled() {
+                backlog = false;
+                continue;
+            }
             backlog = self.poll().await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "looking for due work failed");
                 false
@@ -82,6 +99,11 @@ impl Outbox {
         }
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Ends all attempts; their jobs are due again at once, for whoever is there, and no attempt was spent.
+    pub fn hand_back(&self) {
+        self.hand_back.cancel();
     }
 
     /// Starts what is due and has a slot. `true`: something had none.
@@ -128,7 +150,14 @@ impl Outbox {
     }
 
     async fn work(&self, leased: &Leased) {
-        let settlement = match self.attempt(leased).await {
+        let attempt = async {
+            tokio::select! {
+                biased;
+                () = self.hand_back.cancelled() => Ok(Settlement::Postpone { at: self.service.now() }),
+                settlement = self.attempt(leased) => settlement,
+            }
+        };
+        let settlement = match attempt.await {
             Ok(settlement) => settlement,
             Err(error) => {
                 // The lease runs out and the job comes again; nothing was decided.
@@ -156,23 +185,58 @@ impl Outbox {
                 Settlement::Postpone { at: now + UNKNOWN_INSTANCE }
             });
         };
-        match Work::of(&self.service.keys, leased)? {
+        let (work, parent) = Work::of(&self.service.keys, leased)?;
+        let context = parent.map_or_else(Context::begin, Context::child);
+        let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
+        let settlement = trace::within(context, self.perform(&instance, leased, work)).await;
+        let (ok, note) = match &settlement {
+            Ok(Settlement::Done | Settlement::Postpone { .. }) => (true, "done"),
+            Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),
+            Err(_) => (false, "store"),
+        };
+        let (took, instance_id) = (start.elapsed(), instance.config.id);
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let trace_id = context.trace_id();
+        if ok {
+            tracing::debug!(work = name, instance = %instance_id, millis, trace_id, "attempt");
+        } else {
+            tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "an attempt failed");
+        }
+        if trace::wanted(context) {
+            trace::finish(Span {
+                name: name.to_owned(),
+                server: false,
+                context,
+                parent: parent.map(Context::span),
+                start: began,
+                took,
+                ok,
+                attributes: vec![
+                    ("countersign.instance", instance_id.to_string()),
+                    ("countersign.note", note.to_owned()),
+                ],
+            });
+        }
+        settlement
+    }
+
+    async fn perform(&self, instance: &Arc<Instance>, leased: &Leased, work: Work) -> Result<Settlement, ServiceError> {
+        match work {
             Work::Callback { webhook_id, url, body, .. } => {
-                let settlement =
-                    callback::deliver(self, &instance, leased, callback::Delivery { webhook_id, url, body });
-                Ok(settlement.await)
+                let delivery = callback::Delivery { webhook_id, url, body };
+                Ok(callback::deliver(self, instance, leased, delivery).await)
             }
             Work::Reply { about, reply, chat_id, subject } => {
-                reply::send(self, &instance, leased, reply::Outgoing { about, reply, chat_id, subject }).await
+                reply::send(self, instance, leased, reply::Outgoing { about, reply, chat_id, subject }).await
             }
-            Work::Code { about, leg } => code::send(self, &instance, leased, about, leg).await,
-            Work::Tick { about } => self.service.tick(&instance, about).await.map(rung),
+            Work::Code { about, leg } => code::send(self, instance, leased, about, leg).await,
+            Work::Tick { about } => self.service.tick(instance, about).await.map(rung),
         }
     }
 
     /// Tells the store until it answers or the lease is over.
     async fn settle(&self, leased: &Leased, settlement: &Settlement) {
-        let deadline = tokio::time::Instant::now() + LEASE;
+        let deadline = Instant::now() + LEASE;
         loop {
             match self.service.store.settle(leased, settlement).await {
                 Ok(true) => return,
@@ -181,7 +245,7 @@ impl Outbox {
                     self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
                     return;
                 }
-                Err(error) if tokio::time::Instant::now() >= deadline => {
+                Err(error) if Instant::now() >= deadline => {
                     tracing::warn!(job = %leased.id.0, %error, "an outcome could not be stored; the job will come again");
                     return;
                 }

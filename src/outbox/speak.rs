@@ -15,6 +15,7 @@ use crate::{
     metrics::label::{ByInstance, Of},
     service::{Instance, ServiceError},
     store::Take,
+    trace::{self, Context},
 };
 
 /// Whether somebody waits for the message.
@@ -38,7 +39,7 @@ pub(super) enum Spoken {
 pub(super) async fn speak(
     outbox: &Outbox,
     number: &Instance,
-    request: Request<Vec<u8>>,
+    mut request: Request<Vec<u8>>,
     haste: Haste,
 ) -> Result<Spoken, ServiceError> {
     let service = &outbox.service;
@@ -51,6 +52,11 @@ pub(super) async fn speak(
         Err(Busy::Silent(until)) => return Ok(Spoken::Silent(until)),
         Err(Busy::Full) => return Ok(Spoken::Later(service.now() + SignedDuration::from_secs(1))),
     };
+    if let Some(traceparent) = trace::current().and_then(Context::header)
+        && let Ok(value) = traceparent.parse()
+    {
+        request.headers_mut().insert("traceparent", value);
+    }
     let start = Instant::now();
     let sent = match number.sending.send(request).await {
         Ok(response) => number.gateway.sent(&response),

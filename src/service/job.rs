@@ -6,6 +6,7 @@ use crate::{
     domain::{Event, KeyRing, Subject, VerificationId, decide::Reply, keys::Digest},
     entropy,
     store::{JobId, Leased, RecordKey, StoreError},
+    trace::{self, Context},
 };
 
 /// Work for the outbox.
@@ -42,20 +43,48 @@ impl From<About> for RecordKey {
 }
 
 impl Work {
+    /// What a trace calls it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Callback { .. } => "callback",
+            Self::Reply { .. } => "reply",
+            Self::Code { .. } => "code",
+            Self::Tick { .. } => "timer",
+        }
+    }
+
+    /// What sends something out remembers the trace that it belongs to.
     pub fn seal(&self, keys: &KeyRing, id: &JobId) -> Vec<u8> {
-        let json = serde_json::to_vec(self).expect("work has only string keys");
+        let trace = if matches!(self, Self::Tick { .. }) { None } else { trace::current() };
+        let kept = Kept { work: self, trace: trace.and_then(Context::header) };
+        let json = serde_json::to_vec(&kept).expect("work has only string keys");
         keys.seal(&context(id), &json, entropy::bytes())
     }
 
     pub fn open(keys: &KeyRing, id: &JobId, sealed: &[u8]) -> Result<Self, StoreError> {
+        Self::open_kept(keys, id, sealed).map(|kept| kept.work)
+    }
+
+    fn open_kept(keys: &KeyRing, id: &JobId, sealed: &[u8]) -> Result<Kept<Self>, StoreError> {
         let broken = |what: &str| StoreError::Broken(format!("job {}: {what}", id.0));
         let json = keys.open(&context(id), sealed).map_err(|_| broken("no configured key opens it"))?;
         serde_json::from_slice(&json).map_err(|error| broken(&error.to_string()))
     }
 
-    pub fn of(keys: &KeyRing, leased: &Leased) -> Result<Self, StoreError> {
-        Self::open(keys, &leased.id, &leased.body)
+    /// With the trace that it goes on; a new one where nobody is told of it.
+    pub fn of(keys: &KeyRing, leased: &Leased) -> Result<(Self, Option<Context>), StoreError> {
+        let Kept { work, trace } = Self::open_kept(keys, &leased.id, &leased.body)?;
+        Ok((work, trace.and_then(|header| header.parse().ok())))
     }
+}
+
+/// Work and the `traceparent` of what caused it.
+#[derive(Serialize, Deserialize)]
+struct Kept<W> {
+    #[serde(flatten)]
+    work: W,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
 fn context(id: &JobId) -> String {

@@ -1,10 +1,15 @@
-//! Logs. Our own level is set; dependencies stay at info, because some of them write out what they send.
+//! Logs, and spans for whoever collects them. Our own level is set; dependencies stay at info, because some of them write out what they send.
+
+#[cfg(feature = "otlp")]
+mod otlp;
 
 use std::{io::IsTerminal as _, sync::OnceLock};
 
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
-use crate::config::LogConfig;
+#[cfg(feature = "otlp")]
+pub use self::otlp::start as export;
+use crate::{config::LogConfig, lines};
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
@@ -12,10 +17,18 @@ static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 pub fn init(log: &LogConfig) {
     let (filter, handle) = reload::Layer::new(filter(log));
     let registry = tracing_subscriber::registry().with(filter);
+    let ansi = std::io::stderr().is_terminal();
+    let lines = match lines::start() {
+        Ok(lines) => lines,
+        Err(error) => {
+            tracing::debug!(%error, "no thread for the log");
+            return;
+        }
+    };
     let installed = if log.json {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(lines)).try_init()
     } else {
-        registry.with(fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr)).try_init()
+        registry.with(fmt::layer().with_ansi(ansi).with_writer(lines)).try_init()
     };
     match installed {
         Ok(()) => drop(FILTER.set(handle)),

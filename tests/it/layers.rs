@@ -5,7 +5,8 @@ use std::{fs, path::Path};
 /// Lowest first; modules of one line do not import one another.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
-    &["clock", "entropy"],
+    &["clock", "entropy", "lines"],
+    &["trace"],
     &["config", "metrics", "credentials"],
     &["store", "gateway", "address"],
     &["egress"],

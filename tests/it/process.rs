@@ -107,9 +107,14 @@ impl Process {
     }
 
     /// SIGTERM, and how it ended.
-    pub(crate) fn terminate(mut self) -> (Option<i32>, Duration, String) {
+    pub(crate) fn terminate(self) -> (Option<i32>, Duration, String) {
+        self.signal("-TERM");
+        self.ended()
+    }
+
+    /// Waits for the end that somebody has asked for.
+    pub(crate) fn ended(mut self) -> (Option<i32>, Duration, String) {
         let start = Instant::now();
-        signal(&self.child, "-TERM");
         let status = self.child.wait().unwrap();
         std::thread::sleep(Duration::from_millis(50));
         (status.code(), start.elapsed(), self.written())

@@ -174,6 +174,7 @@ fn survive(error: &rusqlite::Error) {
         tracing::warn!(%error, "the store cannot write");
     } else {
         tracing::error!(%error, "the store's disk failed, giving up");
+        crate::lines::flush();
         std::process::exit(IO_ERROR);
     }
 }

@@ -1,0 +1,95 @@
+//! Spans to a collector, as OTLP over HTTP in JSON: every collector takes it on port 4318.
+//!
+//! Best effort and bounded: what a collector does not take within a batch's attempt is dropped, and no request ever
+//! waits for it.
+
+use std::time::Duration;
+
+use http::Request;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::{
+    config::OtlpConfig,
+    egress::{Egress, Policy},
+    trace::{self, Span},
+};
+
+/// Spans of one request to the collector.
+const BATCH: usize = 512;
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Exports until the process ends. Needs a runtime.
+pub fn start(config: &OtlpConfig) {
+    if let Some(spans) = trace::export(config.sample_percent) {
+        tokio::spawn(carry(config.clone(), spans));
+    }
+}
+
+async fn carry(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
+    // The operator wrote the URL himself.
+    let egress = Egress::new(Policy { anywhere: true, http: true, ..Policy::default() });
+    let url = format!("{}/v1/traces", config.url.as_str().trim_end_matches('/'));
+    let mut batch = Vec::new();
+    let mut failing = false;
+    while spans.recv_many(&mut batch, BATCH).await > 0 {
+        tokio::time::sleep(GATHER).await;
+        while batch.len() < BATCH
+            && let Ok(span) = spans.try_recv()
+        {
+            batch.push(span);
+        }
+        let mut request = Request::post(&url).header("content-type", "application/json");
+        if let Some(authorization) = &config.authorization {
+            request = request.header("authorization", authorization.expose_secret());
+        }
+        let body = body(&std::mem::take(&mut batch)).to_string().into_bytes();
+        let Ok(request) = request.body(body) else { return };
+        let taken = egress.send(request).await.is_ok_and(|response| response.status().is_success());
+        if failing == taken {
+            failing = !taken;
+            if failing {
+                tracing::warn!("the trace collector does not take our spans; they are dropped");
+            } else {
+                tracing::info!("the trace collector takes our spans again");
+            }
+        }
+    }
+}
+
+fn body(spans: &[Span]) -> Value {
+    let resource = attributes(&[
+        ("service.name", "countersign".to_owned()),
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+    ]);
+    json!({ "resourceSpans": [{
+        "resource": { "attributes": resource },
+        "scopeSpans": [{
+            "scope": { "name": "countersign", "version": env!("CARGO_PKG_VERSION") },
+            "spans": spans.iter().map(span).collect::<Vec<_>>(),
+        }],
+    }]})
+}
+
+fn span(span: &Span) -> Value {
+    let start = span.start.as_nanosecond();
+    let end = start + i128::try_from(span.took.as_nanos()).unwrap_or_default();
+    // SPAN_KIND_SERVER, SPAN_KIND_CLIENT; STATUS_CODE_UNSET, STATUS_CODE_ERROR.
+    let (kind, status) = (if span.server { 2 } else { 3 }, if span.ok { 0 } else { 2 });
+    json!({
+        "traceId": format!("{:032x}", span.context.trace()),
+        "spanId": format!("{:016x}", span.context.span()),
+        "parentSpanId": span.parent.map(|parent| format!("{parent:016x}")).unwrap_or_default(),
+        "name": span.name,
+        "kind": kind,
+        "startTimeUnixNano": start.to_string(),
+        "endTimeUnixNano": end.to_string(),
+        "attributes": attributes(&span.attributes),
+        "status": { "code": status },
+    })
+}
+
+fn attributes(pairs: &[(&'static str, String)]) -> Vec<Value> {
+    pairs.iter().map(|(key, value)| json!({ "key": key, "value": { "stringValue": value } })).collect()
+}

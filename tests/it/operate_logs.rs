@@ -1,0 +1,128 @@
+//! Logs and traces: one line per request, none lost at the end, and one trace from the webhook to the callback.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::{
+    app::{Ground, TOKEN, WAHA, World, message, signed_waha},
+    fakes::Fake,
+    process::Process,
+    redis_server::free_port,
+};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+async fn start(world: &World, more: &str) -> Process {
+    let (port, operator) = (free_port(), free_port());
+    let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+    let text = text.replace("format = \"text\"\nlevel = \"trace\"", "format = \"json\"\nlevel = \"debug\"");
+    Process::with(port, operator, &text.replace("[shutdown]", &format!("{more}\n[shutdown]")), &[]).await
+}
+
+fn lines(written: &str) -> Vec<Value> {
+    written.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect()
+}
+
+/// Sends the message of `minted` as part of a caller's trace.
+async fn said(process: &Process, text: &str, id: &str, traceparent: Option<&str>) {
+    let now = countersign::clock::Clock::default().wall().as_second();
+    let mut request = signed_waha(&process.base, &message("447700900123", id, text, now));
+    if let Some(traceparent) = traceparent {
+        request.headers_mut().insert("traceparent", traceparent.parse().unwrap());
+    }
+    assert_eq!(process.client.send(request).await.unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_one_line_and_none_is_lost_at_the_end() {
+    let world = World::new(Ground::directory());
+    let process = start(&world, "").await;
+    for number in 0..200 {
+        let request = http::Request::get(format!("{}/api/otp/v2/{WAHA}/requests/{number}?secret=canary", process.base))
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("x-request-id", format!("request-{number}"));
+        let answer = process.client.send(request.body(Vec::new()).unwrap()).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 404);
+    }
+    let (status, _, written) = process.terminate();
+    assert_eq!(status, Some(0), "{written}");
+    let lines = lines(&written);
+    let requests: Vec<&Value> = lines.iter().filter(|line| line["message"] == "request").collect();
+    assert_eq!(requests.len(), 200);
+    for (number, line) in requests.iter().enumerate() {
+        assert_eq!(line["route"], "/api/otp/v2/{instance}/requests/{uuid}");
+        assert_eq!((&line["status"], &line["method"]), (&json!(404), &json!("GET")));
+        assert_eq!(line["request_id"], format!("request-{number}"));
+        assert_eq!(line["trace_id"].as_str().unwrap().len(), 32);
+        assert!(line["millis"].is_u64() && line["timestamp"].is_string(), "{line}");
+    }
+    assert_eq!(lines.last().unwrap()["message"], "stopped");
+    assert!(!written.contains("canary"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_trace_goes_on_to_gateway_and_receiver() {
+    let world = World::new(Ground::directory());
+    let process = start(&world, "").await;
+    let minted = process.mint(json!({})).await.unwrap();
+    said(&process, &minted.text_of("text"), "T1", Some(&format!("00-{TRACE}-00f067aa0ba902b7-01"))).await;
+    let callback = world.receiver.wait_for(1).await.remove(0);
+    let reply = world.gateway.wait_for(1).await.remove(0);
+    for arrived in [&callback, &reply] {
+        let told = arrived.header("traceparent");
+        assert!(told.starts_with(&format!("00-{TRACE}-")) && told.ends_with("-01"), "{told}");
+        assert!(!told.contains("00f067aa0ba902b7"), "a step of its own: {told}");
+    }
+    // Nobody asked for a trace: none is told, for it would switch the receiver's own sampling off.
+    let minted = process.mint(json!({})).await.unwrap();
+    said(&process, &minted.text_of("text"), "T2", Some("00-not-a-trace-01")).await;
+    assert_eq!(world.receiver.wait_for(2).await[1].header("traceparent"), "");
+    let (_, _, written) = process.terminate();
+    let traced: Vec<Value> = lines(&written).into_iter().filter(|line| line["trace_id"] == TRACE).collect();
+    let messages: Vec<&str> = traced.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    assert_eq!(messages.iter().filter(|message| **message == "request").count(), 1, "{messages:?}");
+    assert_eq!(messages.iter().filter(|message| **message == "attempt").count(), 2, "{messages:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_reach_a_collector() {
+    let world = World::new(Ground::directory());
+    let collector = Fake::start();
+    let process =
+        start(&world, &format!("[otlp]\nurl = \"{}\"\nauthorization = \"Bearer canary\"", collector.url)).await;
+    let minted = process.mint(json!({})).await.unwrap();
+    said(&process, &minted.text_of("text"), "O1", Some(&format!("00-{TRACE}-00f067aa0ba902b7-01"))).await;
+    // The caller does not record: neither do we.
+    said(&process, "hello", "O2", Some("00-ffffffffffffffffffffffffffffffff-00f067aa0ba902b7-00")).await;
+    let spans = || -> Vec<Value> {
+        let arrived = collector.arrived();
+        let bodies = arrived.iter().map(crate::fakes::Arrived::json);
+        bodies.flat_map(|body| body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone()).collect()
+    };
+    let ours = || spans().into_iter().filter(|span| span["traceId"] == TRACE).collect::<Vec<_>>();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while ours().len() < 3 {
+        assert!(Instant::now() < deadline, "{:#?}", spans());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let spans = ours();
+    let named =
+        |name: &str| spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("{name}: {spans:#?}"));
+    let request = named("POST /webhooks/{instance}");
+    assert_eq!((&request["parentSpanId"], &request["kind"]), (&json!("00f067aa0ba902b7"), &json!(2)));
+    for name in ["callback", "reply"] {
+        assert_eq!((&named(name)["parentSpanId"], &named(name)["kind"]), (&request["spanId"], &json!(3)));
+    }
+    let time = |span: &Value, key: &str| span[key].as_str().unwrap().parse::<u64>().unwrap();
+    for span in &spans {
+        assert!(time(span, "startTimeUnixNano") <= time(span, "endTimeUnixNano"));
+        assert!(time(span, "startTimeUnixNano") > 1_600_000_000_000_000_000);
+    }
+    let arrived = collector.arrived().remove(0);
+    assert_eq!((arrived.path.as_str(), arrived.header("authorization")), ("/v1/traces", "Bearer canary"));
+    let (_, _, written) = process.terminate();
+    let told: String = collector.arrived().iter().map(|one| String::from_utf8_lossy(&one.body).into_owned()).collect();
+    assert!(!told.contains("ffffffff") && !told.contains("447700900123") && !told.contains(&minted.text_of("code")));
+    assert!(!written.contains("canary"));
+}

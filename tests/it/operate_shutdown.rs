@@ -1,0 +1,175 @@
+//! An orderly end: not ready first, then nothing new, then what is in flight, then the leases go to whoever stays.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::{
+    app::{Ground, World, message, signed_waha},
+    process::Process,
+    redis_server::free_port,
+};
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn start(world: &World, shutdown: (&str, &str)) -> Process {
+    let (port, operator) = (free_port(), free_port());
+    let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+    let (from, to) = ("drain_delay = \"0s\"\ngrace = \"5s\"", shutdown);
+    let text = text.replace(from, &format!("drain_delay = \"{}\"\ngrace = \"{}\"", to.0, to.1));
+    Process::with(port, operator, &text, &[]).await
+}
+
+/// While endpoints are still being removed requests come: they are served, though the probe says no.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_process_is_not_ready_and_serves() {
+    let world = World::new(Ground::directory());
+    let process = start(&world, ("4s", "5s")).await;
+    process.signal("-TERM");
+    until("it is not ready", async || process.operator("/readyz").await.status == 503).await;
+    assert_eq!(process.operator("/livez").await.status, 200);
+    assert!(process.metric("countersign_ready").await.abs() < 0.5);
+    let minted = process.mint(json!({})).await.expect("a draining process serves");
+    assert!(process.says("447700900123", "D1", &minted.text_of("text")).await);
+    let (status, _, written) = process.ended();
+    assert_eq!(status, Some(0), "{written}");
+    assert_eq!(world.receiver.arrived().len(), 1, "what was accepted while draining was told");
+}
+
+/// The receiver is slower than the grace period: the attempt is broken off, its job is due at once, and the other
+/// replica delivers it long before a lease would have run out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_finished_in_time_is_handed_back_at_once() {
+    let world = World::new(Ground::redis());
+    let process = start(&world, ("0s", "1s")).await;
+    let minted = process.mint(json!({})).await.unwrap();
+    world.receiver.delay(Duration::from_secs(9));
+    assert!(process.says("447700900123", "H1", &minted.text_of("text")).await);
+    until("the attempt has begun", async || world.receiver.arrived().len() == 1).await;
+    world.receiver.delay(Duration::ZERO);
+    let (status, took, written) = process.terminate();
+    assert_eq!(status, Some(0), "{written}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(written.contains("their jobs are given back"), "{written}");
+    let ended = Instant::now();
+    let other = start(&world, ("0s", "5s")).await;
+    until("the other one delivers it", async || world.receiver.arrived().len() == 2).await;
+    assert!(ended.elapsed() < Duration::from_secs(10), "a lease lasts 15 s: {:?}", ended.elapsed());
+    let arrived = world.receiver.arrived();
+    assert_eq!(arrived[0].header("webhook-id"), arrived[1].header("webhook-id"));
+    until("nothing waits", async || other.metric("countersign_queue_depth{kind=\"callback\"}").await < 0.5).await;
+    other.terminate();
+}
+
+/// Three replicas are replaced one after the other, three times over, under a load that a balancer spreads over the
+/// ready ones: no request fails, every login is told, and nothing is told twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_fails_no_request_and_loses_and_doubles_no_callback() {
+    let world = Arc::new(World::new(Ground::redis()));
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(start(&world, ("2s", "15s")).await);
+    }
+    // The balancer's list: who is on it gets requests until its probe was seen to fail.
+    let list: Arc<Mutex<Vec<(String, String)>>> =
+        Arc::new(Mutex::new(replicas.iter().map(|one| (one.base.clone(), one.operator.clone())).collect()));
+    let done = Arc::new(AtomicBool::new(false));
+    let probing = tokio::spawn({
+        let (list, done) = (Arc::clone(&list), Arc::clone(&done));
+        async move {
+            let client = crate::app::client();
+            while !done.load(Ordering::Relaxed) {
+                let known = list.lock().unwrap().clone();
+                for one in known {
+                    let request = http::Request::get(format!("{}/readyz", one.1)).body(Vec::new()).unwrap();
+                    if !client.send(request).await.is_ok_and(|response| response.status().is_success()) {
+                        list.lock().unwrap().retain(|other| *other != one);
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    });
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let turn = Arc::new(AtomicU32::new(0));
+    let mut load = tokio::task::JoinSet::new();
+    for worker in 0..6u32 {
+        let (list, done, told, turn) = (Arc::clone(&list), Arc::clone(&done), Arc::clone(&told), Arc::clone(&turn));
+        load.spawn(async move {
+            let client = crate::app::client();
+            let next = || {
+                let list = list.lock().unwrap();
+                list[turn.fetch_add(1, Ordering::Relaxed) as usize % list.len()].0.clone()
+            };
+            let mut round = 0u32;
+            while !done.load(Ordering::Relaxed) {
+                let request = http::Request::post(format!("{}/api/otp/v2/{}/generate-link", next(), crate::app::WAHA))
+                    .header("authorization", format!("Bearer {}", crate::app::TOKEN))
+                    .header("content-type", "application/json")
+                    .body(b"{}".to_vec())
+                    .unwrap();
+                let minted: crate::app::Answer =
+                    client.send(request).await.expect("a mint was not answered during the restart").into();
+                assert_eq!(minted.status, 200, "{}", minted.text);
+                let now = countersign::clock::Clock::default().wall().as_second();
+                let number = format!("4477{worker:02}{round:06}");
+                let body = message(&number, &format!("R{worker}-{round}"), &minted.text_of("text"), now);
+                let answer = client.send(signed_waha(&next(), &body)).await;
+                let answer = answer.expect("a message was not answered during the restart");
+                assert_eq!(answer.status().as_u16(), 200);
+                told.lock().unwrap().push(minted.text_of("uuid"));
+                round += 1;
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+        });
+    }
+    for _ in 0..3 {
+        for replica in &mut replicas {
+            // As a Deployment with maxUnavailable 0 does it: the new one is ready before the old one is told.
+            let fresh = start(&world, ("2s", "15s")).await;
+            list.lock().unwrap().push((fresh.base.clone(), fresh.operator.clone()));
+            let old = std::mem::replace(replica, fresh);
+            let (status, took, written) = tokio::task::spawn_blocking(move || old.terminate()).await.unwrap();
+            assert_eq!(status, Some(0), "{written}");
+            assert!(took < Duration::from_secs(25), "{took:?}");
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    while let Some(worker) = load.join_next().await {
+        worker.unwrap();
+    }
+    probing.await.unwrap();
+    let told = Arc::into_inner(told).unwrap().into_inner().unwrap();
+    assert!(told.len() > 50, "{}", told.len());
+    let heard = || {
+        let mut ids: Vec<String> = Vec::new();
+        for callback in world.receiver.arrived() {
+            let body = callback.json();
+            if body["type"] == "link.verified" {
+                ids.push(body["data"]["uuid"].as_str().unwrap().to_owned());
+            }
+        }
+        ids
+    };
+    until("every login is told", async || heard().len() >= told.len()).await;
+    let mut ids = heard();
+    ids.sort();
+    let mut expected = told;
+    expected.sort();
+    assert_eq!(ids, expected, "each once");
+    for replica in replicas {
+        replica.terminate();
+    }
+}
