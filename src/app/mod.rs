@@ -32,7 +32,7 @@ use crate::{
     },
     metrics::Metrics,
     outbox::Outbox,
-    service::{Instances, Phones, Service, Vitals, vitals},
+    service::{Instances, Phones, Service, Traces, Vitals, vitals},
     slots::{Handoff, Slot, Slots},
     store::{Leased, StoreError, measured::Measured},
 };
@@ -72,6 +72,7 @@ impl Application {
         let operator = bind(config.operator_listen)?;
         let (replica, started) = (parts::replica_name(operator.local_addr()?.port()), clock.wall());
         let service = Arc::new(Service {
+            traces: Traces::new(Arc::<Measured>::clone(&store)),
             store,
             keys: Arc::new(keys),
             instances: Arc::new(instances),

@@ -29,7 +29,7 @@ pub mod whatsapp;
 
 pub use decide::{Command, Decision, Effect, Verdict, decide};
 pub use event::Event;
-pub use id::{InstanceId, Partition, VerificationId};
+pub use id::{InstanceId, PARTITIONS, Partition, VerificationId};
 pub use keys::KeyRing;
 pub use language::Language;
 pub use phone::Phone;

@@ -190,17 +190,3 @@ fn redeemed_data(_instance: &Instance, record: &crate::domain::Verification) -> 
         "completion": { "mode": record.mode().as_str(), "state": callback::completion_state(record) },
     })
 }
-
-/// `GET …/callbacks`: those that were given up.
-pub(super) async fn dead_callbacks(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &instance).await?;
-    let callbacks = app.service.dead_callbacks(&caller.instance, 200).await?;
-    Ok(view::success("Callbacks given up", &json!({ "callbacks": callbacks })))
-}
-
-/// `POST …/callbacks/{id}/replay`
-pub(super) async fn replay(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &path.0).await?;
-    app.service.replay(&caller.instance, &path.1).await?;
-    Ok(view::success("Callback queued again", &json!({ "id": path.1 })))
-}

@@ -5,10 +5,12 @@ mod auth;
 mod body;
 mod codes;
 pub mod contract;
+mod delivery;
 mod events;
 mod limits;
 pub mod operator;
 mod pages;
+mod person;
 pub mod problem;
 mod qr;
 pub mod route;
@@ -25,7 +27,7 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
-use self::route::{Entry, get, look, nothing, options, post};
+use self::route::{Entry, delete, get, look, nothing, options, post};
 use crate::service::Service;
 
 /// What handlers of the public listener need.
@@ -51,8 +53,12 @@ pub const ROUTES: &[Entry] = &[
     post("/api/otp/v2/{instance}/requests/{uuid}/cancel", || to(api::cancel)),
     post("/api/otp/v2/{instance}/requests/{uuid}/resend", || to(codes::resend)),
     post("/api/otp/v2/{instance}/redeem",                || to(api::redeem)),
-    get( "/api/otp/v2/{instance}/callbacks",             || to(api::dead_callbacks)),
-    post("/api/otp/v2/{instance}/callbacks/{id}/replay", || to(api::replay)),
+    get( "/api/otp/v2/{instance}/callbacks",             || to(delivery::list)),
+    post("/api/otp/v2/{instance}/callbacks/test",        || to(delivery::test)),
+    get( "/api/otp/v2/{instance}/callbacks/{id}",        || to(delivery::get)),
+    post("/api/otp/v2/{instance}/callbacks/{id}/replay", || to(delivery::replay)),
+    get( "/api/otp/v2/{instance}/explain",               || to(person::explain)),
+    delete("/api/otp/v2/{instance}/subjects/{chat_id}",  || to(person::erase)),
 
     get( "/webhooks/{instance}",                         || to(webhook::receive)),
     post("/webhooks/{instance}",                         || to(webhook::receive)),

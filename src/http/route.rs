@@ -30,6 +30,10 @@ pub(super) const fn options(path: &'static str, answer: fn() -> Route) -> Entry 
     Entry { methods: "OPTIONS", path, answer }
 }
 
+pub(super) const fn delete(path: &'static str, answer: fn() -> Route) -> Entry {
+    Entry { methods: "DELETE", path, answer }
+}
+
 /// GET and HEAD, for what browsers and robots look at.
 pub(super) const fn look(path: &'static str, answer: fn() -> Route) -> Entry {
     Entry { methods: "GET, HEAD", path, answer }

@@ -65,6 +65,28 @@ pub(super) fn code(service: &Service, instance: &Instance, record: &Verification
     data
 }
 
+/// How a verification stands and what has happened to it, without what opens it or names a person.
+pub(super) fn brief(service: &Service, record: &Verification) -> Value {
+    json!({
+        "uuid": record.id,
+        "otp_type": record.otp_type(),
+        "status": record.status(service.now()),
+        "reason": record.reason(),
+        "created_at": rfc3339(record.created_at),
+        "expires_at": rfc3339(record.expires_at),
+        "ended_at": record.ended_at().map(rfc3339),
+        "completion": { "mode": record.mode().as_str(), "state": callback::completion_state(record) },
+        "attempts": record.attempts,
+        "client_ref": record.request.client_ref,
+        "timeline": timeline(record),
+    })
+}
+
+fn timeline(record: &Verification) -> Vec<Value> {
+    let entries = record.timeline.iter();
+    entries.map(|entry| json!({ "at": rfc3339(entry.at), "event": entry.what, "reason": entry.reason })).collect()
+}
+
 /// One verification with what has happened to it.
 pub(super) fn full(service: &Service, instance: &Instance, record: &Verification) -> Value {
     let mut data = match &record.otp {
@@ -72,11 +94,6 @@ pub(super) fn full(service: &Service, instance: &Instance, record: &Verification
         None => link(service, instance, record, &[]),
     };
     let proof = record.proof();
-    let timeline: Vec<Value> = record
-        .timeline
-        .iter()
-        .map(|entry| json!({ "at": rfc3339(entry.at), "event": entry.what, "reason": entry.reason }))
-        .collect();
     data["reason"] = json!(record.reason());
     data["ended_at"] = json!(record.ended_at().map(rfc3339));
     data["subject"] = json!(proof.map(|proof| json!({ "kind": proof.subject.kind(), "value": proof.subject.value() })));
@@ -96,6 +113,6 @@ pub(super) fn full(service: &Service, instance: &Instance, record: &Verification
     data["purpose"] = json!(record.request.purpose);
     data["client_ref"] = json!(record.request.client_ref);
     data["metadata"] = callback::metadata(record);
-    data["timeline"] = json!(timeline);
+    data["timeline"] = json!(timeline(record));
     data
 }

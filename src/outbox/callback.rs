@@ -61,7 +61,7 @@ pub(super) async fn deliver(outbox: &Outbox, instance: &Instance, leased: &Lease
         tracing::warn!(%error, "a failing destination could not be held");
     }
     match answer {
-        Answer::Delivered => Settlement::Done,
+        Answer::Delivered => Settlement::Delivered,
         Answer::Gone => Settlement::Dead { note: "410 Gone".to_owned() },
         Answer::Failed { note, retry_after, .. } => {
             let delay = Schedule::CALLBACK.next_delay(leased.attempts + 1, entropy::fraction(), retry_after);

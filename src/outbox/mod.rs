@@ -34,6 +34,8 @@ use crate::{
 
 /// How often each replica looks at all partitions, before jitter.
 const ROUND: Duration = Duration::from_millis(800);
+/// How often each replica clears what ended jobs have left behind.
+const TIDY: Duration = Duration::from_mins(10);
 /// A job of an instance that is not configured here waits for a replica that has it.
 const UNKNOWN_INSTANCE: SignedDuration = SignedDuration::from_secs(60);
 const UNKNOWN_INSTANCE_LIFE: SignedDuration = SignedDuration::from_hours(24);
@@ -71,7 +73,13 @@ impl Outbox {
         stop: CancellationToken,
     ) {
         let mut backlog = false;
+        let mut tidied = tokio::time::Instant::now();
         loop {
+            if tidied.elapsed() > TIDY.mul_f64(0.75 + 0.5 * entropy::fraction()) {
+                tidied = tokio::time::Instant::now();
+                let this = Arc::clone(&self);
+                self.tasks.spawn(async move { this.tidy().await });
+            }
             let round = tokio::time::sleep(ROUND.mul_f64(0.75 + 0.5 * entropy::fraction()));
             tokio::select! {
                 biased;
@@ -128,6 +136,14 @@ impl Outbox {
     /// Tries again at once where credentials were refused: the operator has changed the configuration.
     pub fn forgive(&self) {
         self.lines.forgive();
+    }
+
+    async fn tidy(&self) {
+        for instance in self.service.instances.all() {
+            if let Err(error) = self.service.store.tidy(instance.config.id).await {
+                tracing::debug!(%error, "ended jobs were not cleared; another round will");
+            }
+        }
     }
 
     /// Waits until nothing is in flight.

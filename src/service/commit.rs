@@ -221,7 +221,11 @@ impl Service {
 
     /// One chat, so that its replies keep their order and never two are on their way.
     fn reply_destination(&self, instance: &Instance, incoming: &Incoming) -> Destination {
-        Destination::reply(self.keys.look_up("chat", instance.config.id, incoming.chat_id.as_bytes()))
+        self.reply_destination_of(instance, &incoming.chat_id)
+    }
+
+    pub(super) fn reply_destination_of(&self, instance: &Instance, chat_id: &str) -> Destination {
+        Destination::reply(self.keys.look_up("chat", instance.config.id, chat_id.as_bytes()))
     }
 
     pub(super) fn chat_index(&self, instance: &Instance, subject: &Subject) -> Index {

@@ -52,6 +52,12 @@ impl Phones {
         }
     }
 
+    /// The person wants to be forgotten.
+    pub(super) fn forget(&self, phone: &Phone) {
+        let mut known = self.0.lock().expect("nobody panics while holding it");
+        known.retain(|_, told| told.phone.as_ref() != Some(phone));
+    }
+
     fn known(&self, key: (InstanceId, Digest)) -> Option<Told> {
         let known = self.0.lock().expect("nobody panics while holding it");
         let told = known.get(&key)?;

@@ -6,6 +6,9 @@ pub mod callback;
 mod code;
 mod commit;
 mod complete;
+pub mod delivery;
+mod erase;
+pub mod explain;
 mod identity;
 pub mod input;
 pub mod input_code;
@@ -17,6 +20,7 @@ mod requests;
 pub mod status;
 mod target;
 mod timers;
+mod trace;
 mod validate;
 pub mod vitals;
 mod watch;
@@ -28,12 +32,15 @@ use url::Url;
 
 pub use self::{
     complete::{Completed, Opened, Redeemed},
+    delivery::CallbackView,
+    erase::Erased,
     identity::Phones,
     input::{FieldFault, Mint, Warning},
     instance::{Denied, Instance, Instances, Replaced},
     mint::{Idempotency, Minted},
     receive::Outcome,
-    requests::{DeadCallback, Filter, Page, decode_cursor},
+    requests::{Filter, Page, decode_cursor},
+    trace::Traces,
     vitals::Vitals,
     watch::Watched,
 };
@@ -65,6 +72,7 @@ pub struct Service {
     pub handoff: Handoff,
     pub phones: Phones,
     pub vitals: Vitals,
+    pub traces: Traces,
 }
 
 /// Why a use case did not come to its end.

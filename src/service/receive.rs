@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::{Instance, Service, ServiceError, commit::Incoming};
 use crate::{
     domain::{
-        Command, Partition, Reason, Sender, Subject, Verdict, Verification,
+        Command, Partition, Reason, Sender, Subject, Verdict, Verification, VerificationId,
         decide::Reply,
         extract::{Candidates, candidates},
         keys::Digest,
@@ -62,7 +62,9 @@ struct From<'a> {
 impl Service {
     /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
     pub async fn receive(&self, instance: &Instance, event: &Event) -> Result<Outcome, ServiceError> {
-        let outcome = self.handle(instance, event).await?;
+        let mut about = None;
+        let outcome = self.handle(instance, event, &mut about).await?;
+        self.trace(instance, event, outcome, about);
         let instance = Of(instance.config.id);
         match outcome {
             Outcome::Failed(reason) => {
@@ -83,7 +85,12 @@ impl Service {
         Ok(outcome)
     }
 
-    async fn handle(&self, instance: &Instance, event: &Event) -> Result<Outcome, ServiceError> {
+    async fn handle(
+        &self,
+        instance: &Instance,
+        event: &Event,
+        about: &mut Option<VerificationId>,
+    ) -> Result<Outcome, ServiceError> {
         if let Some(why) = event.ignored {
             return Ok(Outcome::Ignored(why.as_str()));
         }
@@ -120,10 +127,16 @@ impl Service {
         let mut live = known.iter().filter(|(_, record, _)| record.status(now) == "pending");
         match (live.next(), live.next()) {
             (Some(_), Some(_)) => self.refuse(instance, from, Reason::SeveralCodes).await,
-            (Some(one), None) => self.matched(instance, from, event, edited, one).await,
+            (Some(one), None) => {
+                *about = Some(one.1.id);
+                self.matched(instance, from, event, edited, one).await
+            }
             // A redelivered message finds the record it has ended, not one beside it that was over before.
             (None, _) => match known.iter().find(|(_, record, _)| record.status(now) != "expired").or(known.first()) {
-                Some(one) => self.matched(instance, from, event, edited, one).await,
+                Some(one) => {
+                    *about = Some(one.1.id);
+                    self.matched(instance, from, event, edited, one).await
+                }
                 None => {
                     if let Some(take) = guesses {
                         self.store.admit(&[take], None).await?;

@@ -4,15 +4,11 @@ use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use serde::Serialize;
 
-use super::{Instance, Service, ServiceError, job::Work};
+use super::{Instance, Service, ServiceError};
 use crate::{
-    domain::{
-        Chat, Command, Partition, Verification, VerificationId,
-        time::{from_millis, rfc3339},
-    },
-    store::{Index, JobId, Position, RecordKey},
+    domain::{Chat, Command, Verification, VerificationId, time::from_millis},
+    store::{Index, Position, RecordKey},
 };
 
 /// Records read for one page at most: filters beyond the index are applied on read.
@@ -35,21 +31,6 @@ pub struct Page {
     pub records: Vec<Verification>,
     /// Only when this is missing has the list ended.
     pub next_cursor: Option<String>,
-}
-
-/// A callback that was given up, as operators see it.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeadCallback {
-    pub id: String,
-    pub webhook_id: String,
-    #[serde(rename = "type")]
-    pub event: &'static str,
-    pub uuid: Option<String>,
-    pub url: String,
-    pub status: &'static str,
-    pub attempts: u32,
-    pub dead_at: String,
-    pub last_error: String,
 }
 
 impl Service {
@@ -110,43 +91,6 @@ impl Service {
         let client_ref = filter.client_ref.is_none() || record.request.client_ref == filter.client_ref;
         status && otp_type && client_ref && filter.created_before.is_none_or(|before| record.created_at < before)
     }
-
-    /// Callbacks of an instance that were given up, newest first.
-    pub async fn dead_callbacks(&self, instance: &Instance, limit: usize) -> Result<Vec<DeadCallback>, ServiceError> {
-        let mut callbacks = Vec::new();
-        for dead in self.store.dead(instance.config.id, limit).await? {
-            let Work::Callback { event, verification, webhook_id, url, .. } =
-                Work::open(&self.keys, &dead.id, &dead.body)?
-            else {
-                continue;
-            };
-            callbacks.push(DeadCallback {
-                id: encode_job(dead.partition, &dead.id),
-                webhook_id,
-                event: event.as_str(),
-                uuid: verification.map(|id| id.to_string()),
-                url: crate::domain::redirect::parse(&url)
-                    .map(|url| url.origin().ascii_serialization())
-                    .unwrap_or_default(),
-                status: "dead",
-                attempts: dead.attempts,
-                dead_at: rfc3339(dead.at),
-                last_error: dead.note,
-            });
-        }
-        Ok(callbacks)
-    }
-
-    /// Queues a dead callback again, under the same `webhook-id`.
-    pub async fn replay(&self, instance: &Instance, id: &str) -> Result<(), ServiceError> {
-        let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
-        if self.store.replay(instance.config.id, partition, &job).await? {
-            self.handoff.slots.nudge();
-            Ok(())
-        } else {
-            Err(ServiceError::NotFound)
-        }
-    }
 }
 
 /// The position before everything created at `time`.
@@ -165,14 +109,4 @@ pub fn decode_cursor(cursor: &str) -> Option<Position> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     let (millis, id) = text.split_once('.')?;
     Some(Position { created_at: from_millis(millis.parse().ok()?), id: id.parse().ok()? })
-}
-
-fn encode_job(partition: Partition, id: &JobId) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}.{}", partition.index(), id.0))
-}
-
-fn decode_job(id: &str) -> Option<(Partition, JobId)> {
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
-    let (partition, job) = text.split_once('.')?;
-    Some((Partition::of(partition.parse().ok()?), JobId(job.to_owned())))
 }

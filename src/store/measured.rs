@@ -6,8 +6,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Announced, Backlog, Change, Committed, Dead, Destination, Found, Index, JobId, Leased, Position,
-    RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take, changes::Changes,
+    Admission, Announced, Backlog, Change, Committed, Destination, Found, Index, JobId, Leased, Position, RecordKey,
+    Reserve, Settlement, Store, StoreError, Stored, Take,
+    archive::{Archive, Journal, KnownJob, Note, Removal, Standing},
+    changes::Changes,
 };
 use crate::{
     domain::{InstanceId, Partition, keys::Digest},
@@ -100,10 +102,6 @@ impl Store for Measured {
         self.watch("list", self.store.list(index, after, limit)).await
     }
 
-    async fn dead(&self, instance: InstanceId, limit: usize) -> Result<Vec<Dead>, StoreError> {
-        self.watch("dead", self.store.dead(instance, limit)).await
-    }
-
     async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError> {
         self.watch("replay", self.store.replay(instance, partition, id)).await
     }
@@ -134,5 +132,37 @@ impl Store for Measured {
 
     async fn probe(&self) -> Result<(), StoreError> {
         self.watch("probe", self.store.probe()).await
+    }
+}
+
+#[async_trait]
+impl Archive for Measured {
+    async fn jobs(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<KnownJob>, StoreError> {
+        self.watch("jobs", self.store.jobs(instance, standing, limit)).await
+    }
+
+    async fn job(
+        &self,
+        instance: InstanceId,
+        partition: Partition,
+        id: &JobId,
+    ) -> Result<Option<KnownJob>, StoreError> {
+        self.watch("job", self.store.job(instance, partition, id)).await
+    }
+
+    async fn tidy(&self, instance: InstanceId) -> Result<(), StoreError> {
+        self.watch("tidy", self.store.tidy(instance)).await
+    }
+
+    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+        self.watch("note", self.store.note(notes)).await
+    }
+
+    async fn notes(&self, journal: &Journal, limit: usize) -> Result<Vec<(Timestamp, Note)>, StoreError> {
+        self.watch("notes", self.store.notes(journal, limit)).await
+    }
+
+    async fn remove(&self, removal: &Removal) -> Result<(), StoreError> {
+        self.watch("remove", self.store.remove(removal)).await
     }
 }

@@ -4,6 +4,7 @@
 //! conformance suite in `tests/it/store.rs` owns the contract. `now` is the store's time, and every method is
 //! one atomic step per partition.
 
+pub mod archive;
 pub mod backlog;
 pub mod changes;
 pub mod embedded;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 pub use self::{
+    archive::{KnownJob, Standing},
     backlog::{Announced, Backlog, REPLICA_MEMORY},
     changes::{Busy, Changes, Watch},
 };
@@ -207,6 +209,8 @@ pub struct Leased {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Settlement {
     Done,
+    /// Done, and remembered for a while: [`archive::DELIVERED_MEMORY`].
+    Delivered,
     /// An attempt failed; the next one comes at this time. `note` says why, for people.
     Retry {
         at: Timestamp,
@@ -220,18 +224,6 @@ pub enum Settlement {
     Dead {
         note: String,
     },
-}
-
-/// A job that was given up.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Dead {
-    pub partition: Partition,
-    pub id: JobId,
-    pub destination: Destination,
-    pub attempts: u32,
-    pub at: Timestamp,
-    pub note: String,
-    pub body: Vec<u8>,
 }
 
 /// One unit of a bucket.
@@ -316,7 +308,7 @@ impl StoreError {
 
 /// Durable state behind one process or many.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: archive::Archive {
     /// The store's time, as well as this process knows it without asking. Never goes backwards.
     fn now(&self) -> Timestamp;
 
@@ -359,10 +351,7 @@ pub trait Store: Send + Sync + 'static {
     /// A page of an index, newest first, strictly after `after`.
     async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError>;
 
-    /// Jobs of an instance that were given up, newest first, at most `limit`.
-    async fn dead(&self, instance: InstanceId, limit: usize) -> Result<Vec<Dead>, StoreError>;
-
-    /// Queues a dead job again, at once and with a fresh count of attempts. `false`: there is no such dead job.
+    /// Queues a dead or delivered job again, at once and with a fresh count of attempts. `false`: there is none.
     async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError>;
 
     /// Remembers the key fingerprints and the format on first use. A store made with other keys is

@@ -3,6 +3,7 @@
 //! A case gets an empty store and the clock that moves its time. A sentence that holds for one store only is no
 //! sentence of the contract; what is left to say about the files of the embedded one is in `embedded`.
 
+mod archive;
 mod changes;
 mod embedded;
 mod fixture;
@@ -77,6 +78,14 @@ contract! {
         pages_have_no_gap_and_no_overlap
         a_record_joins_a_list_when_it_grows
         an_unknown_list_is_empty;
+    archive:
+        a_delivered_callback_is_remembered_for_a_day_and_can_be_replayed
+        only_so_many_delivered_callbacks_are_remembered
+        waiting_callbacks_are_seen_without_a_lease
+        a_job_is_seen_by_its_instance_alone
+        notes_are_newest_first_bounded_and_kept_for_a_day
+        a_removed_record_is_gone_from_every_list
+        removed_jobs_never_come;
     changes:
         a_change_wakes_whoever_waits_for_its_record
         what_changes_nothing_wakes_nobody;

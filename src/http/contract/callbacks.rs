@@ -4,22 +4,29 @@ use serde_json::{Value, json};
 
 use super::{
     operation::{Area, Operation, operation},
-    schema::{named, object, text},
+    schema::{extended, named, object, text},
     values,
 };
+use crate::http::problem::Code;
 
 pub(super) fn operations() -> Vec<Operation> {
-    vec![list(), replay()]
+    vec![list(), get(), replay(), test()]
 }
 
 fn list() -> Operation {
     let data = object(&json!({ "callbacks": { "type": "array", "items": named("CallbackEntry") } }));
-    operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks", "listCallbacks", "List given-up callbacks")
-        .about("At most 200, newest first. They are kept for seven days.")
-        .envelope("Callbacks given up", &data, &json!({ "callbacks": [entry_example()] }))
+    let about = "Newest first. Those on their way are `pending`; those that were taken are remembered for a day, those \
+        that were given up for seven.";
+    operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks", "listCallbacks", "List callbacks")
+        .about(about)
+        .query("status", json!({ "type": "string", "enum": ["pending", "delivered", "dead"] }), Some("dead"))
+        .query("uuid", json!({ "type": "string", "description": "Only those about this request." }), None)
+        .query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 100 }), None)
+        .envelope("Callbacks", &data, &json!({ "callbacks": [entry_example()] }))
+        .problems(&[Code::InvalidRequest])
 }
 
-fn entry_example() -> Value {
+pub(super) fn entry_example() -> Value {
     json!({
         "id": values::CALLBACK,
         "webhook_id": values::WEBHOOK_ID,
@@ -28,15 +35,75 @@ fn entry_example() -> Value {
         "url": "https://app.example.org",
         "status": "dead",
         "attempts": 13,
-        "dead_at": "2026-11-23T14:00:00+00:00",
+        "created_at": values::ENDED,
+        "next_attempt_at": null,
+        "ended_at": "2026-11-23T14:00:00+00:00",
         "last_error": "answered 500",
     })
+}
+
+fn get() -> Operation {
+    let body = json!({ "type": "object", "description": "As it is sent, byte for byte but for the spaces." });
+    let mut example = entry_example();
+    example["body"] = json!({
+        "type": "link.verified",
+        "timestamp": values::ENDED,
+        "data": {
+            "uuid": values::UUID,
+            "otp_type": "link",
+            "status": "verified",
+            "reason": null,
+            "chat_id": values::CHAT,
+            "subject": { "kind": "phone", "value": values::PHONE },
+            "push_name": "Mara",
+            "purpose": null,
+            "client_ref": null,
+            "metadata": null,
+            "completion": { "mode": "anywhere", "state": "offered" },
+            "created_at": values::CREATED,
+            "expires_at": values::EXPIRES,
+            "ended_at": values::ENDED,
+        },
+    });
+    let data = extended(&super::schema::components()["CallbackEntry"], &json!({ "body": body }));
+    operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks/{id}", "getCallback", "Show one callback")
+        .about("With its body. Another tenant's callback does not exist.")
+        .envelope("Callback", &data, &example)
 }
 
 fn replay() -> Operation {
     let path = "/api/otp/v2/{instance}/callbacks/{id}/replay";
     let data = object(&json!({ "id": text("As asked.") }));
     operation(Area::Callbacks, "POST", path, "replayCallback", "Send a callback again")
-        .about("Under the same `webhook-id`, with a fresh schedule of attempts.")
+        .about("One that was delivered or given up, under the same `webhook-id`, with a fresh schedule of attempts.")
         .envelope("Callback queued again", &data, &json!({ "id": values::CALLBACK }))
+}
+
+fn test() -> Operation {
+    let about = "A signed `callback.test` about nothing, through the real queue: to the instance's `callback_url`, or to \
+        `url`. `GET …/callbacks/{id}` tells what became of it.";
+    let body = json!({
+        "type": "object",
+        "properties": {
+            "url": { "type": ["string", "null"], "format": "uri", "description": "Under the rules for `callback.*`." },
+        },
+    });
+    let mut example = entry_example();
+    for (name, value) in [
+        ("type", json!("callback.test")),
+        ("uuid", Value::Null),
+        ("status", json!("pending")),
+        ("attempts", json!(0)),
+        ("next_attempt_at", json!(values::ENDED)),
+        ("ended_at", Value::Null),
+        ("last_error", Value::Null),
+    ] {
+        example[name] = value;
+    }
+    operation(Area::Callbacks, "POST", "/api/otp/v2/{instance}/callbacks/test", "testCallback", "Send a test callback")
+        .about(about)
+        .idempotent()
+        .json(body, json!({}))
+        .optional_body()
+        .envelope("Test callback queued", &named("CallbackEntry"), &example)
 }

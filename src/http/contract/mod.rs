@@ -20,6 +20,7 @@ mod openapi;
 mod operation;
 mod page;
 mod pages;
+mod people;
 mod postman;
 mod requests;
 pub mod samples;
@@ -47,6 +48,7 @@ pub fn operations() -> &'static [Operation] {
             codes::operations(),
             requests::operations(),
             callbacks::operations(),
+            people::operations(),
             pages::operations(),
             webhooks::operations(),
             itself::operations(),
@@ -65,6 +67,7 @@ fn path_parameter(path: &str, name: &str) -> (&'static str, &'static str) {
         "uuid" if path.ends_with("/resend") => (values::CODE_UUID, "The request's id."),
         "uuid" => (values::UUID, "The request's id."),
         "id" => (values::CALLBACK, "The callback's id in the list."),
+        "chat_id" => (values::CHAT, "A chat id, an E.164 number or a business-scoped user id."),
         "handle" => (values::HANDLE, "Names the start page; part of `start_url`."),
         "secret" => (values::WEBHOOK_SECRET, "The secret that the gateway was given with the URL."),
         "tail" => ("messages-upsert", "What some gateways append to the URL."),

@@ -11,6 +11,7 @@ pub enum Area {
     Codes,
     Requests,
     Callbacks,
+    People,
     Wawp,
     Pages,
     Webhooks,
@@ -23,6 +24,7 @@ impl Area {
         Self::Codes,
         Self::Requests,
         Self::Callbacks,
+        Self::People,
         Self::Wawp,
         Self::Pages,
         Self::Webhooks,
@@ -35,6 +37,7 @@ impl Area {
             Self::Codes => "Codes",
             Self::Requests => "Requests",
             Self::Callbacks => "Callback log",
+            Self::People => "People",
             Self::Wawp => "Wawp's paths",
             Self::Pages => "Pages",
             Self::Webhooks => "Webhooks",
@@ -49,6 +52,7 @@ impl Area {
             Self::Codes => "codes",
             Self::Requests => "requests",
             Self::Callbacks => "callback-log",
+            Self::People => "people",
             Self::Wawp => "wawp",
             Self::Pages => "pages",
             Self::Webhooks => "webhooks",
@@ -62,6 +66,7 @@ impl Area {
             Self::Codes => "The older flow: a code is sent out, and the person types it.",
             Self::Requests => "What was asked for, what became of it, and how to end it.",
             Self::Callbacks => "What was sent to the app, and how to have it sent again.",
+            Self::People => "Why a message did nothing, and a person's wish to be forgotten.",
             Self::Wawp => "The paths of Wawp's v2 API, for apps that were written for it.",
             Self::Pages => "What a person's browser opens. GET changes nothing; only a tap does.",
             Self::Webhooks => "Where the gateway delivers messages. Each is authenticated over its raw bytes.",
@@ -202,6 +207,13 @@ impl Operation {
     /// A query parameter, sent by the example when `example` is given.
     pub(super) fn query(mut self, name: &'static str, schema: Value, example: Option<&'static str>) -> Self {
         self.parameters.push(Parameter { name, place: "query", schema, example, required: false });
+        self
+    }
+
+    /// As [`Self::query`], for one that cannot be left out.
+    pub(super) fn required_query(mut self, name: &'static str, schema: Value, example: &'static str) -> Self {
+        let example = Some(example);
+        self.parameters.push(Parameter { name, place: "query", schema, example, required: true });
         self
     }
 

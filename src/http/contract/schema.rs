@@ -197,15 +197,17 @@ fn nullable_reason(about: &str) -> Value {
 
 fn callback_entry() -> Value {
     object(&json!({
-        "id": text("Names it in `…/callbacks/{id}/replay`."),
+        "id": text("Names it in `…/callbacks/{id}`."),
         "webhook_id": text("The `webhook-id` header of every attempt."),
         "type": { "enum": words(Event::ALL, |event| event.as_str()) },
         "uuid": nullable(text("The request it is about.")),
-        "url": text("Where it was sent, without path and query."),
-        "status": { "const": "dead" },
+        "url": text("Where it is sent, without path and query."),
+        "status": { "enum": ["pending", "delivered", "dead"] },
         "attempts": { "type": "integer", "minimum": 0 },
-        "dead_at": time("When it was given up."),
-        "last_error": text("Of the last attempt."),
+        "created_at": time("When it was decided."),
+        "next_attempt_at": nullable(time("While it is pending.")),
+        "ended_at": nullable(time("When it was delivered or given up.")),
+        "last_error": nullable(text("Of the last attempt that failed.")),
     }))
 }
 

@@ -4,6 +4,7 @@
 //! pass one thread (`writer.rs`), which makes each of them atomic and many of them one fsync; reads go beside.
 
 mod admit;
+mod archive;
 mod backlog;
 mod claim;
 mod commit;
@@ -28,8 +29,8 @@ use crate::{
 };
 
 use super::{
-    Admission, Announced, Backlog, Change, Changes, Committed, Dead, Destination, Found, Index, JobId, Leased,
-    Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
+    Admission, Announced, Backlog, Change, Changes, Committed, Destination, Found, Index, JobId, Leased, Position,
+    RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
 };
 
 use self::{disk::Disk, reader::Readers, time::Time, writer::Writer};
@@ -145,11 +146,6 @@ impl Store for EmbeddedStore {
         let now = self.time.millis();
         let (index, after) = (index.clone(), after.cloned());
         self.readers.run(move |connection| query::list(connection, now, &index, after.as_ref(), limit)).await
-    }
-
-    async fn dead(&self, instance: InstanceId, limit: usize) -> Result<Vec<Dead>, StoreError> {
-        let now = self.time.millis();
-        self.readers.run(move |connection| query::dead(connection, now, instance, limit)).await
     }
 
     async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError> {

@@ -3,11 +3,9 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::{
-    domain::{InstanceId, Partition, VerificationId, keys::Digest, time::from_millis},
-    store::{DEAD_MEMORY, Dead, Destination, Index, JobId, Position, RecordKey, Stored},
+    domain::{Partition, VerificationId, keys::Digest},
+    store::{Destination, Index, Position, RecordKey, Stored},
 };
-
-use super::time::after;
 
 pub(super) fn record(connection: &Connection, now: i64, key: RecordKey) -> rusqlite::Result<Option<Stored>> {
     connection
@@ -66,26 +64,6 @@ pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<(Pa
     Ok(found.into_iter().map(|(_, destination)| destination).collect())
 }
 
-pub(super) fn dead(connection: &Connection, now: i64, of: InstanceId, limit: usize) -> rusqlite::Result<Vec<Dead>> {
-    let forgotten = now.saturating_sub(after(0, DEAD_MEMORY));
-    let mut newest = connection.prepare_cached(
-        "SELECT partition, id, destination, attempts, died, note, body FROM jobs
-         WHERE instance = ?1 AND died > ?2 ORDER BY died DESC, seq DESC LIMIT ?3",
-    )?;
-    let dead = newest.query_map(params![of.simple(), forgotten, rows(limit)], |row| {
-        Ok(Dead {
-            partition: partition(row.get("partition")?),
-            id: JobId(row.get("id")?),
-            destination: Destination(row.get("destination")?),
-            attempts: row.get("attempts")?,
-            at: from_millis(row.get("died")?),
-            note: row.get("note")?,
-            body: row.get("body")?,
-        })
-    })?;
-    dead.collect()
-}
-
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     Ok(Stored {
         id: VerificationId::from_bytes(row.get(0)?),
@@ -94,10 +72,10 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     })
 }
 
-fn partition(index: i64) -> Partition {
+pub(super) fn partition(index: i64) -> Partition {
     Partition::of(u8::try_from(index).unwrap_or(0))
 }
 
-fn rows(limit: usize) -> i64 {
+pub(super) fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -5,10 +5,10 @@ use rusqlite::{Connection, params};
 
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
-    store::{DEAD_MEMORY, Destination, Job, JobId, LEASE, Leased, Settlement, StoreError},
+    store::{DEAD_MEMORY, Destination, Job, JobId, LEASE, Leased, Settlement, StoreError, archive::DELIVERED_MEMORY},
 };
 
-use super::time::after;
+use super::{archive, time::after};
 
 /// `true`: the job is leased to the caller. A job that is known already is left alone.
 pub(super) fn add(connection: &Connection, now: i64, partition: Partition, job: &Job) -> rusqlite::Result<bool> {
@@ -104,6 +104,18 @@ pub(super) fn settle(
         Settlement::Done => connection
             .prepare_cached(&format!("DELETE FROM jobs WHERE {job}"))?
             .execute(params![key.0, key.1, key.2])?,
+        Settlement::Delivered => {
+            let changed = connection
+                .prepare_cached(&format!(
+                    "UPDATE jobs SET leased = 0, died = ?4, delivered = 1, attempts = attempts + 1, note = '' WHERE {job}"
+                ))?
+                .execute(params![key.0, key.1, key.2, now])?;
+            // Counting them costs more than one of them: now and then is enough.
+            if now % 64 == 0 {
+                archive::drop_surplus(connection, leased.instance)?;
+            }
+            changed
+        }
         Settlement::Retry { at, note } => connection
             .prepare_cached(&format!(
                 "UPDATE jobs SET leased = 0, due = ?4, attempts = attempts + 1, note = ?5 WHERE {job}"
@@ -136,13 +148,20 @@ pub(super) fn replay(
     partition: Partition,
     id: &JobId,
 ) -> rusqlite::Result<bool> {
-    let forgotten = now.saturating_sub(after(0, DEAD_MEMORY));
+    let forgotten = |memory| now.saturating_sub(after(0, memory));
     let queued = connection
         .prepare_cached(
-            "UPDATE jobs SET died = NULL, due = ?1, attempts = 0, note = ''
-             WHERE partition = ?2 AND id = ?3 AND instance = ?4 AND died > ?5",
+            "UPDATE jobs SET died = NULL, delivered = 0, due = ?1, attempts = 0, note = ''
+             WHERE partition = ?2 AND id = ?3 AND instance = ?4 AND died > iif(delivered, ?6, ?5)",
         )?
-        .execute(params![now, partition.index(), id.0, instance.simple(), forgotten])?;
+        .execute(params![
+            now,
+            partition.index(),
+            id.0,
+            instance.simple(),
+            forgotten(DEAD_MEMORY),
+            forgotten(DELIVERED_MEMORY)
+        ])?;
     Ok(queued == 1)
 }
 

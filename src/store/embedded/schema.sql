@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS messages (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS messages_end ON messages (until);
 
--- A dead job keeps its row, so that its id stays taken.
+-- A job that has ended, dead or delivered, keeps its row for a while, so that its id stays taken.
 CREATE TABLE IF NOT EXISTS jobs (
   seq INTEGER PRIMARY KEY,
   partition INTEGER NOT NULL,
@@ -42,13 +42,16 @@ CREATE TABLE IF NOT EXISTS jobs (
   attempts INTEGER NOT NULL DEFAULT 0,
   since INTEGER NOT NULL,
   died INTEGER,
+  delivered INTEGER NOT NULL DEFAULT 0,
   note TEXT NOT NULL DEFAULT '',
   body BLOB NOT NULL,
   UNIQUE (partition, id)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS jobs_due ON jobs (partition, destination, due) WHERE died IS NULL;
 CREATE INDEX IF NOT EXISTS jobs_leased ON jobs (leased) WHERE leased = 1;
-CREATE INDEX IF NOT EXISTS jobs_dead ON jobs (instance, died) WHERE died IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (instance, delivered, died) WHERE died IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_delivered ON jobs (died) WHERE delivered = 1;
+CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (instance, due) WHERE died IS NULL AND destination >= 'c' AND destination < 'd';
 CREATE INDEX IF NOT EXISTS jobs_end ON jobs (died) WHERE died IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS holds (
@@ -80,3 +83,13 @@ CREATE TABLE IF NOT EXISTS replicas (
   at INTEGER NOT NULL,
   words TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS notes (
+  seq INTEGER PRIMARY KEY,
+  partition INTEGER NOT NULL,
+  journal TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  bytes BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS notes_journal ON notes (journal, at);
+CREATE INDEX IF NOT EXISTS notes_end ON notes (at);

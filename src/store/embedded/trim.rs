@@ -2,26 +2,29 @@
 
 use rusqlite::{Connection, params};
 
-use crate::store::DEAD_MEMORY;
+use crate::store::{
+    DEAD_MEMORY,
+    archive::{DELIVERED_MEMORY, NOTE_MEMORY},
+};
 
 use super::time::after;
 
 /// `true` when more may be left. At most `size` rows of each kind go, found by the index on their end.
 pub(super) fn batch(connection: &Connection, now: i64, size: usize) -> rusqlite::Result<bool> {
     let limit = i64::try_from(size).unwrap_or(i64::MAX);
-    let died = now.saturating_sub(after(0, DEAD_MEMORY));
+    let before = |memory| now.saturating_sub(after(0, memory));
     let ended = [
         ("messages", "digest", "until", now),
         ("reservations", "key", "until", now),
         ("holds", "destination", "until", now),
         ("buckets", "rowid", "tat", now.saturating_mul(1000)),
-        ("jobs", "seq", "died", died),
+        ("jobs", "seq", "died", before(DEAD_MEMORY)),
+        ("jobs", "seq", "delivered = 1 AND died", before(DELIVERED_MEMORY)),
+        ("notes", "seq", "at", before(NOTE_MEMORY)),
     ];
     let mut more = records(connection, now, limit)? == size;
     for (table, key, end, now) in ended {
-        let sql = format!(
-            "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {end} <= ?1 ORDER BY {end} LIMIT ?2)"
-        );
+        let sql = format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {end} <= ?1 LIMIT ?2)");
         more |= connection.prepare_cached(&sql)?.execute(params![now, limit])? == size;
     }
     Ok(more)

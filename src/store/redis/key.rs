@@ -2,7 +2,7 @@
 
 use crate::domain::{InstanceId, Partition, VerificationId, keys::Digest};
 
-use super::super::{Destination, Index, RecordKey};
+use super::super::{Destination, Index, RecordKey, archive::Journal};
 
 /// Hash tags of the partitions: slot numbers spread evenly, so that 3 or 6 masters carry alike. A test
 /// computes it. Changing a tag is a migration.
@@ -60,6 +60,16 @@ pub(super) fn hold(partition: Partition, destination: &Destination) -> String {
 /// Dead jobs of one instance by time of death; permanent.
 pub(super) fn dead(partition: Partition, instance: InstanceId) -> String {
     key(partition, &format!("x:{}", instance.simple()))
+}
+
+/// Jobs of one instance that were delivered lately, by their end; permanent.
+pub(super) fn delivered(partition: Partition, instance: InstanceId) -> String {
+    key(partition, &format!("y:{}", instance.simple()))
+}
+
+/// Notes by their time.
+pub(super) fn journal(partition: Partition, journal: &Journal) -> String {
+    key(partition, &format!("t:{}", journal.0))
 }
 
 pub(super) fn index(partition: Partition, index: &Index) -> String {

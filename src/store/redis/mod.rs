@@ -3,6 +3,7 @@
 //! Every change is one script on one partition, whose keys share a hash tag. Scripts report the time they ran
 //! at, from which each replica learns the store's clock.
 
+mod archive;
 mod backlog;
 mod connection;
 mod key;
@@ -24,7 +25,7 @@ pub use lane::Durability;
 
 use self::{connection::Connection, lane::Lane, parse::reply, time::StoreTime, wake::Wake};
 use super::{
-    Admission, Announced, Backlog, Change, Changes, Committed, Dead, Destination, Found, Index, JobId, LEASE, Leased,
+    Admission, Announced, Backlog, Change, Changes, Committed, Destination, Found, Index, JobId, LEASE, Leased,
     MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
 };
 use crate::{
@@ -188,10 +189,6 @@ impl Store for RedisStore {
 
     async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {
         self.page(index, after, limit).await
-    }
-
-    async fn dead(&self, instance: InstanceId, limit: usize) -> Result<Vec<Dead>, StoreError> {
-        self.dead_of(instance, limit).await
     }
 
     async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError> {

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
-    store::{DEAD_MEMORY, Dead, Destination, Index, JobId, LEASE, Leased, Position, Settlement, StoreError, Stored},
+    store::{
+        DEAD_MEMORY, Destination, Index, JobId, LEASE, Leased, Position, Settlement, StoreError, Stored,
+        archive::{DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY},
+    },
 };
 
 /// Destinations looked at per partition and poll.
@@ -82,16 +85,21 @@ impl RedisStore {
     pub(super) async fn settle_one(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
         let (word, at, note) = match settlement {
             Settlement::Done => ("done", 0, ""),
+            Settlement::Delivered => ("ended", 0, ""),
             Settlement::Retry { at, note } => ("retry", at.as_millisecond(), note.as_str()),
             Settlement::Postpone { at } => ("postpone", at.as_millisecond(), ""),
-            Settlement::Dead { note } => ("dead", 0, note.as_str()),
+            Settlement::Dead { note } => ("ended", 0, note.as_str()),
         };
         let partition = leased.partition;
+        let (ended, memory, kept) = match settlement {
+            Settlement::Delivered => (key::delivered(partition, leased.instance), DELIVERED_MEMORY, DELIVERED_KEPT),
+            _ => (key::dead(partition, leased.instance), DEAD_MEMORY, DEAD_KEPT),
+        };
         let mut cmd = script::SETTLE.call(&[
             key::destinations(partition),
             key::queue(partition, &leased.destination),
             key::jobs(partition),
-            key::dead(partition, leased.instance),
+            ended,
         ]);
         cmd.arg(self.time.shift())
             .arg(parse::listed(&leased.destination))
@@ -100,7 +108,8 @@ impl RedisStore {
             .arg(word)
             .arg(at)
             .arg(note)
-            .arg(millis(DEAD_MEMORY));
+            .arg(millis(memory))
+            .arg(kept);
         let (now, settled): (i64, i64) = self.one(&cmd).await?;
         self.time.observe(now);
         Ok(settled == 1)
@@ -166,33 +175,6 @@ impl RedisStore {
         Ok(found.into_iter().map(|(_, stored)| stored).collect())
     }
 
-    pub(super) async fn dead_of(&self, instance: InstanceId, limit: usize) -> Result<Vec<Dead>, StoreError> {
-        let mut dead = Vec::new();
-        for partition in Partition::all() {
-            let mut cmd = redis::cmd("ZREVRANGE");
-            cmd.arg(key::dead(partition, instance)).arg(0).arg(limit.saturating_sub(1)).arg("WITHSCORES");
-            let rows: Vec<(String, f64)> = self.one(&cmd).await?;
-            for (id, score) in rows {
-                let mut cmd = redis::cmd("HMGET");
-                cmd.arg(key::jobs(partition)).arg(&id).arg(format!("{id}|s"));
-                let (job, state): (Option<Vec<u8>>, Option<String>) = self.one(&cmd).await?;
-                let (Some(job), Some(state)) = (job, state) else { continue };
-                let Kept { destination, body, .. } = kept(job)?;
-                let mut words = state.splitn(3, ' ').skip(1);
-                let attempts = words.next().and_then(|word| word.parse().ok()).unwrap_or_default();
-                let note = words.next().unwrap_or_default().to_owned();
-                #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit")]
-                let at = from_millis(score as i64);
-                if at + DEAD_MEMORY > self.time.now() {
-                    dead.push(Dead { partition, id: JobId(id), destination, attempts, at, note, body });
-                }
-            }
-        }
-        dead.sort_by_key(|job| std::cmp::Reverse(job.at));
-        dead.truncate(limit);
-        Ok(dead)
-    }
-
     pub(super) async fn replay_one(
         &self,
         instance: InstanceId,
@@ -207,8 +189,10 @@ impl RedisStore {
             key::queue(partition, &destination),
             key::jobs(partition),
             key::dead(partition, instance),
+            key::delivered(partition, instance),
         ]);
-        cmd.arg(self.time.shift()).arg(parse::listed(&destination)).arg(&id.0).arg(millis(DEAD_MEMORY));
+        cmd.arg(self.time.shift()).arg(parse::listed(&destination)).arg(&id.0);
+        cmd.arg(millis(DEAD_MEMORY)).arg(millis(DELIVERED_MEMORY));
         let (now, replayed): (i64, i64) = self.confirmed(cmd).await?;
         self.time.observe(now);
         Ok(replayed == 1)

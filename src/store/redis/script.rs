@@ -20,11 +20,13 @@ pub(super) static COMMIT_OLD: Lua = lua!(" flags=allow-oom", "commit.lua");
 pub(super) static LEASE: Lua = lua!(" flags=allow-oom", "lease.lua");
 pub(super) static SETTLE: Lua = lua!(" flags=allow-oom", "settle.lua");
 pub(super) static REPLAY: Lua = lua!(" flags=allow-oom", "replay.lua");
+/// Also when Redis is full: it only frees.
+pub(super) static REMOVE: Lua = lua!(" flags=allow-oom", "remove.lua");
 pub(super) static TAKE: Lua = lua!(" flags=allow-oom", "take.lua");
 pub(super) static RESERVE: Lua = lua!("", "reserve.lua");
 pub(super) static DUE: Lua = lua!(" flags=no-writes", "due.lua");
 
-static ALL: [&Lua; 8] = [&COMMIT_NEW, &COMMIT_OLD, &LEASE, &SETTLE, &REPLAY, &TAKE, &RESERVE, &DUE];
+static ALL: [&Lua; 9] = [&COMMIT_NEW, &COMMIT_OLD, &LEASE, &SETTLE, &REPLAY, &REMOVE, &TAKE, &RESERVE, &DUE];
 
 impl Lua {
     /// `EVALSHA` with the declared keys; the caller adds the arguments.
@@ -52,6 +54,7 @@ mod tests {
             include_str!("lease.lua"),
             include_str!("settle.lua"),
             include_str!("replay.lua"),
+            include_str!("remove.lua"),
             include_str!("take.lua"),
             include_str!("reserve.lua"),
             include_str!("due.lua"),

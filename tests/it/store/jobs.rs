@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::{
     clock::Clock,
     domain::Partition,
-    store::{Change, Job, JobId, LEASE, Settlement, Store},
+    store::{Change, Job, JobId, LEASE, Settlement, Standing, Store},
 };
 
 use super::fixture::{HERE, at, instance, job, lease, lease_one, nothing, queue, there};
@@ -64,7 +64,7 @@ pub(super) async fn a_lease_that_ran_out_cannot_be_settled(store: &dyn Store, cl
         assert!(!store.settle(&zombie, settlement).await.unwrap());
         assert!(lease(store).await.is_empty());
     }
-    assert!(store.dead(zombie.instance, 10).await.unwrap().is_empty());
+    assert!(store.jobs(zombie.instance, Standing::Dead, 10).await.unwrap().is_empty());
     assert!(store.settle(&holder, &retry(store, 0)).await.unwrap());
     assert_eq!(lease_one(store).await.attempts, 1);
 }
@@ -77,7 +77,7 @@ pub(super) async fn a_job_that_is_done_never_comes_back(store: &dyn Store, clock
     clock.advance(Duration::from_hours(1));
     assert!(lease(store).await.is_empty());
     assert!(store.due().await.unwrap().is_empty());
-    assert!(store.dead(leased.instance, 10).await.unwrap().is_empty());
+    assert!(store.jobs(leased.instance, Standing::Dead, 10).await.unwrap().is_empty());
 }
 
 pub(super) async fn a_retry_spends_an_attempt(store: &dyn Store, clock: &Clock) {
@@ -116,14 +116,14 @@ pub(super) async fn a_job_given_up_is_kept_and_can_be_replayed(store: &dyn Store
     assert!(lease(store).await.is_empty());
     assert!(store.due().await.unwrap().is_empty());
 
-    let kept = store.dead(second.instance, 10).await.unwrap();
+    let kept = store.jobs(second.instance, Standing::Dead, 10).await.unwrap();
     assert_eq!(kept.len(), 1);
     assert_eq!((kept[0].partition, &kept[0].id, &kept[0].destination), (HERE, &second.id, &there()));
     assert_eq!((kept[0].attempts, kept[0].note.as_str(), kept[0].body.as_slice()), (2, "410 Gone", b"a".as_slice()));
     assert!(kept[0].at >= before && kept[0].at <= store.now());
 
     assert!(store.replay(second.instance, HERE, &second.id).await.unwrap());
-    assert!(store.dead(second.instance, 10).await.unwrap().is_empty());
+    assert!(store.jobs(second.instance, Standing::Dead, 10).await.unwrap().is_empty());
     assert_eq!(store.due().await.unwrap(), [(HERE, there())]);
     let third = lease_one(store).await;
     assert_eq!((third.attempts, third.body.as_slice()), (0, b"a".as_slice()));
@@ -137,7 +137,7 @@ pub(super) async fn only_a_dead_job_of_the_instance_is_replayed(store: &dyn Stor
     let leased = lease_one(store).await;
     assert!(store.settle(&leased, &dead("why")).await.unwrap());
     let stranger = instance();
-    assert!(store.dead(stranger, 10).await.unwrap().is_empty());
+    assert!(store.jobs(stranger, Standing::Dead, 10).await.unwrap().is_empty());
     assert!(!store.replay(stranger, HERE, &leased.id).await.unwrap());
     assert!(!store.replay(leased.instance, Partition::of(8), &leased.id).await.unwrap());
     assert!(!store.replay(leased.instance, HERE, &JobId("alive".to_owned())).await.unwrap());
@@ -157,7 +157,7 @@ pub(super) async fn the_dead_are_listed_newest_first(store: &dyn Store, clock: &
         assert!(store.settle(&leased[0], &dead(&n.to_string())).await.unwrap());
         clock.advance(Duration::from_secs(1));
     }
-    let dead = store.dead(job("").instance, 4).await.unwrap();
+    let dead = store.jobs(job("").instance, Standing::Dead, 4).await.unwrap();
     assert_eq!(dead.iter().map(|dead| dead.note.as_str()).collect::<Vec<_>>(), ["5", "4", "3", "2"]);
     assert_eq!(dead[0].partition, Partition::of(5));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    store::{Change, Committed, DEAD_MEMORY, MESSAGE_MEMORY, Reserve, Settlement, Store},
+    store::{Change, Committed, DEAD_MEMORY, MESSAGE_MEMORY, Reserve, Settlement, Standing, Store},
 };
 
 use super::fixture::{HERE, applied, digest, id, job, lease, lease_one, nothing, queue};
@@ -40,9 +40,9 @@ pub(super) async fn a_dead_job_is_kept_for_a_week(store: &dyn Store, clock: &Clo
     let leased = lease_one(store).await;
     assert!(store.settle(&leased, &Settlement::Dead { note: String::new() }).await.unwrap());
     clock.advance(DEAD_MEMORY - MINUTE);
-    assert_eq!(store.dead(leased.instance, 10).await.unwrap().len(), 1);
+    assert_eq!(store.jobs(leased.instance, Standing::Dead, 10).await.unwrap().len(), 1);
     clock.advance(MINUTE);
-    assert_eq!(store.dead(leased.instance, 10).await.unwrap(), []);
+    assert_eq!(store.jobs(leased.instance, Standing::Dead, 10).await.unwrap(), []);
     assert!(!store.replay(leased.instance, HERE, &leased.id).await.unwrap());
     assert!(lease(store).await.is_empty());
 }

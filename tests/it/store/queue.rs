@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use countersign::{
     clock::Clock,
     domain::Partition,
-    store::{Change, Destination, Job, JobId, LEASE, Settlement, Store},
+    store::{Change, Destination, Job, JobId, LEASE, Settlement, Standing, Store},
 };
 use futures_util::future::join_all;
 
@@ -159,7 +159,7 @@ pub(super) async fn a_job_is_queued_once(store: &dyn Store, clock: &Clock) {
     assert_eq!(queue(store, vec![again(), job("b")]).await, [false, false]);
     clock.advance(LEASE);
     assert_eq!(names(&lease(store).await), ["b"]);
-    assert_eq!(store.dead(leased.instance, 10).await.unwrap()[0].body, b"a");
+    assert_eq!(store.jobs(leased.instance, Standing::Dead, 10).await.unwrap()[0].body, b"a");
 }
 
 pub(super) async fn partitions_do_not_share_job_ids(store: &dyn Store, _: &Clock) {

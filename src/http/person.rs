@@ -1,0 +1,70 @@
+//! Questions about people: why nothing happened, and the wish to be forgotten.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Path, Query},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{App, auth, problem::Problem, view};
+use crate::{
+    domain::Chat,
+    service::{FieldFault, ServiceError, explain::Question},
+};
+
+/// Longer than any message id.
+const LONGEST: usize = 512;
+
+#[derive(Deserialize)]
+struct Asked {
+    q: Option<String>,
+}
+
+/// `GET …/explain?q=`: a uuid, a message id, a chat or the end of a phone number.
+pub(super) async fn explain(
+    app: Data<App>,
+    instance: Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let caller = auth::caller(&app, &request, &instance).await?;
+    let asked = Query::<Asked>::from_query(request.query_string()).ok().and_then(|query| query.into_inner().q);
+    let Some(text) = asked.filter(|text| (1..=LONGEST).contains(&text.trim().len())) else {
+        return Err(faulty("q", "expected, once, a uuid, a message id, a chat id or the last digits of a phone"));
+    };
+    let question = Question::parse(&text);
+    let answer = app.service.explain(&caller.instance, &question).await?;
+    let requests: Vec<Value> = answer
+        .requests
+        .iter()
+        .map(|(record, callbacks)| {
+            let mut shown = view::brief(&app.service, record);
+            shown["callbacks"] = json!(callbacks);
+            shown
+        })
+        .collect();
+    let data = json!({
+        "read_as": question.kind(), "sentence": answer.sentence, "messages": answer.messages, "requests": requests,
+    });
+    Ok(view::success("Explanation", &data))
+}
+
+/// `DELETE …/subjects/{chat_id}`
+pub(super) async fn erase(
+    app: Data<App>,
+    path: Path<(String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let caller = auth::caller(&app, &request, &path.0).await?;
+    let chat: Chat = path
+        .1
+        .trim()
+        .parse()
+        .map_err(|error: crate::domain::subject::InvalidChat| faulty("chat_id", &error.to_string()))?;
+    let erased = app.service.erase(&caller.instance, &chat).await?;
+    Ok(view::success("Erased", &json!({ "erased": erased })))
+}
+
+fn faulty(field: &str, detail: &str) -> Problem {
+    ServiceError::Invalid(vec![FieldFault { field: field.to_owned(), detail: detail.to_owned() }]).into()
+}

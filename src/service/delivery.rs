@@ -1,0 +1,183 @@
+//! The delivery log: callbacks on their way, delivered and given up.
+
+use std::str::FromStr;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    Instance, Service, ServiceError, callback,
+    job::{self, Work},
+};
+use crate::{
+    domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
+    entropy,
+    store::{Change, Committed, JobId, KnownJob, Standing},
+};
+
+/// A callback as people see it. Times are RFC 3339.
+#[derive(Clone, Debug, Serialize)]
+pub struct CallbackView {
+    pub id: String,
+    pub webhook_id: String,
+    #[serde(rename = "type")]
+    pub event: &'static str,
+    pub uuid: Option<String>,
+    /// Scheme, host and port: the rest of a URL may be a secret.
+    pub url: String,
+    /// `pending`, `delivered` or `dead`.
+    pub status: &'static str,
+    pub attempts: u32,
+    pub created_at: String,
+    pub next_attempt_at: Option<String>,
+    pub ended_at: Option<String>,
+    pub last_error: Option<String>,
+    #[serde(skip)]
+    pub since: Timestamp,
+}
+
+/// The word for how a callback stands.
+pub const fn word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Waiting => "pending",
+        Standing::Delivered => "delivered",
+        Standing::Dead => "dead",
+    }
+}
+
+pub const STANDINGS: [Standing; 3] = [Standing::Waiting, Standing::Delivered, Standing::Dead];
+
+impl Service {
+    /// Callbacks of an instance, newest first; `standing` narrows them. At most `limit` of each standing are read.
+    pub async fn callbacks(
+        &self,
+        instance: &Instance,
+        standing: Option<Standing>,
+        limit: usize,
+    ) -> Result<Vec<CallbackView>, ServiceError> {
+        let mut callbacks = Vec::new();
+        for of in STANDINGS.into_iter().filter(|of| standing.is_none_or(|wanted| wanted == *of)) {
+            for job in self.store.jobs(instance.config.id, of, limit).await? {
+                callbacks.extend(self.view(&job)?.map(|(view, _)| view));
+            }
+        }
+        callbacks.sort_by_key(|callback| std::cmp::Reverse(callback.since));
+        callbacks.truncate(limit);
+        Ok(callbacks)
+    }
+
+    /// Callbacks of one verification, as far as they are remembered.
+    pub async fn callbacks_of(
+        &self,
+        instance: &Instance,
+        record: &Verification,
+    ) -> Result<Vec<CallbackView>, ServiceError> {
+        let mut callbacks = Vec::new();
+        for id in job::callback_ids(record) {
+            if let Some(job) = self.store.job(instance.config.id, record.id.partition(), &id).await? {
+                callbacks.extend(self.view(&job)?.map(|(view, _)| view));
+            }
+        }
+        callbacks.sort_by_key(|callback| std::cmp::Reverse(callback.since));
+        Ok(callbacks)
+    }
+
+    /// One callback with its body.
+    pub async fn callback(&self, instance: &Instance, id: &str) -> Result<(CallbackView, Value), ServiceError> {
+        let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
+        let job = self.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
+        let (view, body) = self.view(&job)?.ok_or(ServiceError::NotFound)?;
+        Ok((view, Value::from_str(&body).unwrap_or_default()))
+    }
+
+    /// Queues a callback that was delivered or given up again, under the same `webhook-id`.
+    pub async fn replay(&self, instance: &Instance, id: &str) -> Result<(), ServiceError> {
+        let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
+        // Replies end as well, but nobody wants one late.
+        let known = self.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
+        if self.view(&known)?.is_none() || !self.store.replay(instance.config.id, partition, &job).await? {
+            return Err(ServiceError::NotFound);
+        }
+        self.handoff.slots.nudge();
+        Ok(())
+    }
+
+    /// Sends a signed event about nothing through the real queue. The same `repeat` key sends it once.
+    pub async fn test_callback(
+        &self,
+        instance: &Instance,
+        url: &str,
+        repeat: Option<&str>,
+    ) -> Result<CallbackView, ServiceError> {
+        let seed = match repeat {
+            Some(key) => self.keys.look_up("test callback", instance.config.id, key.as_bytes()),
+            None => self.keys.look_up("test callback", instance.config.id, &entropy::bytes::<16>()),
+        };
+        let now = self.now();
+        let (partition, id) = (super::mint::spread(seed), JobId(format!("test:{}", seed.hex())));
+        let data = json!({ "test": true, "instance": instance.config.id, "note": "sent by hand; belongs to nobody" });
+        let work = Work::Callback {
+            event: Event::Test,
+            verification: None,
+            webhook_id: format!("msg_{}", seed.hex()),
+            body: callback::envelope(Event::Test, now, &data),
+            url: url.to_owned(),
+        };
+        let job = self.job(instance, id.clone(), self.callback_destination(instance, url), None, &work);
+        let change = Change {
+            partition,
+            records: Vec::new(),
+            answers: None,
+            jobs: vec![job],
+            cancel: Vec::new(),
+            retime: Vec::new(),
+            valid_until: None,
+            finishing: false,
+        };
+        match self.send(change, now).await? {
+            Committed::Applied { .. } => {}
+            other => tracing::error!(?other, "a change without conditions was refused"),
+        }
+        let known = self.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;
+        match Work::open(&self.keys, &known.id, &known.body)? {
+            Work::Callback { url: first, .. } if first != url => Err(ServiceError::KeyReused),
+            _ => self.view(&known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound),
+        }
+    }
+
+    /// `None` for work that is no callback.
+    fn view(&self, job: &KnownJob) -> Result<Option<(CallbackView, String)>, ServiceError> {
+        let Work::Callback { event, verification, webhook_id, url, body } = Work::open(&self.keys, &job.id, &job.body)?
+        else {
+            return Ok(None);
+        };
+        let waits = job.standing == Standing::Waiting;
+        let view = CallbackView {
+            id: encode_job(job.partition, &job.id),
+            webhook_id,
+            event: event.as_str(),
+            uuid: verification.as_ref().map(VerificationId::to_string),
+            url: redirect::parse(&url).map(|url| url.origin().ascii_serialization()).unwrap_or_default(),
+            status: word(job.standing),
+            attempts: job.attempts,
+            created_at: rfc3339(job.since),
+            next_attempt_at: waits.then(|| rfc3339(job.at)),
+            ended_at: (!waits).then(|| rfc3339(job.at)),
+            last_error: (!job.note.is_empty()).then(|| job.note.clone()),
+            since: job.since,
+        };
+        Ok(Some((view, body)))
+    }
+}
+
+pub(super) fn encode_job(partition: Partition, id: &JobId) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}.{}", partition.index(), id.0))
+}
+
+fn decode_job(id: &str) -> Option<(Partition, JobId)> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
+    let (partition, job) = text.split_once('.')?;
+    Some((Partition::of(partition.parse().ok()?), JobId(job.to_owned())))
+}

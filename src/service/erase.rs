@@ -1,0 +1,147 @@
+//! Forgetting a person at their wish: everything that is kept about a chat, at once.
+
+use serde::Serialize;
+
+use super::{
+    Instance, Service, ServiceError,
+    job::{self, Work},
+    trace,
+};
+use crate::{
+    domain::{Chat, Partition, Subject, Verification},
+    store::{Destination, Index, Position, RecordKey, archive::Removal},
+};
+
+/// Records of one chat that are read at once.
+const BATCH: usize = 100;
+/// Jobs of one instance that are looked into, of each standing.
+const JOBS: usize = 50_000;
+
+/// How much there was.
+#[derive(Clone, Copy, Default, Debug, Serialize)]
+pub struct Erased {
+    /// Verifications, with their timelines and links; also pending ones.
+    pub requests: usize,
+    /// Callbacks and replies, on their way or kept.
+    pub jobs: usize,
+    /// Traces of messages.
+    pub traces: usize,
+}
+
+impl Service {
+    /// Removes all that is kept about a chat of this instance. What was pending is gone without a callback.
+    pub async fn erase(&self, instance: &Instance, chat: &Chat) -> Result<Erased, ServiceError> {
+        let mut erased = Erased::default();
+        let index = self.chat_index(instance, chat.subject());
+        let mut after = None;
+        loop {
+            let page = self.store.list(&index, after.as_ref(), BATCH).await?;
+            let Some(last) = page.last() else { break };
+            let last = self.decode(last)?;
+            after = Some(Position { created_at: last.created_at, id: last.id });
+            for stored in &page {
+                let record = self.decode(stored)?;
+                self.store.remove(&self.removal(instance, &record, &index)).await?;
+                erased.requests += 1;
+            }
+        }
+        erased.jobs = self.erase_jobs(instance, chat.subject()).await?;
+        erased.traces = self.erase_traces(instance, chat.subject()).await?;
+        if let Subject::Phone(phone) = chat.subject() {
+            self.phones.forget(phone);
+        }
+        tracing::info!(instance = %instance.config.id, ?erased, "a chat was erased");
+        Ok(erased)
+    }
+
+    fn removal(&self, instance: &Instance, record: &Verification, index: &Index) -> Removal {
+        let mut indexes = vec![Index::all(instance.config.id), index.clone()];
+        indexes.extend(record.request.client_ref.as_ref().map(|client_ref| self.ref_index(instance, client_ref)));
+        let key: RecordKey = self.key_of(record);
+        let mut jobs = vec![job::timer_id(record.id)];
+        jobs.extend(job::callback_ids(record));
+        let legs = record.otp.as_ref().map_or(0, |otp| otp.legs.len() + otp.channels.len());
+        jobs.extend((0..legs).map(|leg| job::code_id(record.id, leg)));
+        Removal {
+            partition: record.id.partition(),
+            instance: instance.config.id,
+            record: Some((key, indexes)),
+            jobs,
+            queues: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Whatever names the person although its record is gone, or never was.
+    async fn erase_jobs(&self, instance: &Instance, subject: &Subject) -> Result<usize, ServiceError> {
+        let mut removals: Vec<Removal> = Partition::all().map(|partition| nothing(instance, partition)).collect();
+        let mut erased = 0;
+        for standing in super::delivery::STANDINGS {
+            for job in self.store.jobs(instance.config.id, standing, JOBS).await? {
+                // One that no key opens tells nobody anything.
+                if Work::open(&self.keys, &job.id, &job.body).is_ok_and(|work| work.is_about(subject)) {
+                    removals[usize::from(job.partition.index())].jobs.push(job.id);
+                    erased += 1;
+                }
+            }
+        }
+        let replies: Vec<Destination> =
+            spellings(subject).iter().map(|chat_id| self.reply_destination_of(instance, chat_id)).collect();
+        for mut removal in removals {
+            removal.queues = replies.clone();
+            self.store.remove(&removal).await?;
+        }
+        Ok(erased)
+    }
+
+    async fn erase_traces(&self, instance: &Instance, subject: &Subject) -> Result<usize, ServiceError> {
+        let journal = trace::journal(instance.config.id);
+        let about = self.trace_of(instance, subject);
+        let mut erased = 0;
+        for (_, trace, note) in self.traces(instance).await? {
+            if trace.chat == Some(about) {
+                let mut removal = nothing(instance, note.partition);
+                removal.notes.push((journal.clone(), note.bytes));
+                self.store.remove(&removal).await?;
+                erased += 1;
+            }
+        }
+        Ok(erased)
+    }
+}
+
+fn nothing(instance: &Instance, partition: Partition) -> Removal {
+    let instance = instance.config.id;
+    Removal { partition, instance, record: None, jobs: Vec::new(), queues: Vec::new(), notes: Vec::new() }
+}
+
+/// How gateways may name this chat.
+fn spellings(subject: &Subject) -> Vec<String> {
+    match subject {
+        Subject::Phone(phone) => {
+            let digits = phone.digits();
+            let suffixed = ["", "@c.us", "@s.whatsapp.net"].map(|suffix| format!("{digits}{suffix}"));
+            let prefixed = ["+", "whatsapp:+"].map(|prefix| format!("{prefix}{digits}"));
+            suffixed.into_iter().chain(prefixed).collect()
+        }
+        Subject::Lid(_) | Subject::Bsuid(_) => vec![subject.chat_id(), subject.value()],
+    }
+}
+
+impl Work {
+    /// Whether it names this person.
+    fn is_about(&self, subject: &Subject) -> bool {
+        let names = |chat_id: &str| chat_id.parse::<Chat>().is_ok_and(|chat| chat.subject() == subject);
+        match self {
+            Self::Callback { body, .. } => {
+                let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+                let data = &body["data"];
+                let value = subject.value();
+                data["subject"]["value"] == value.as_str() || data["chat_id"].as_str().is_some_and(names)
+            }
+            Self::Reply { chat_id, subject: to, .. } => to.as_ref() == Some(subject) || names(chat_id),
+            // They name their record, and that is gone.
+            Self::Tick { .. } | Self::Code { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! "I sent it, and nothing happened": one sentence and what it rests on.
+
+mod sentence;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{CallbackView, Instance, Service, ServiceError, trace::Trace};
+use crate::{
+    domain::{Chat, Subject, Verification, VerificationId, keys::Digest, time::rfc3339},
+    store::{Index, RecordKey},
+};
+
+/// Messages and requests that one answer names.
+const MOST: usize = 20;
+/// Newest requests that are looked through for the end of a phone number.
+const READ: usize = 1_000;
+
+/// What somebody wants to understand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Question {
+    Request(VerificationId),
+    /// The gateway's id of a message.
+    Message(String),
+    /// The last two to six digits of a phone.
+    Ending(String),
+    Chat(Subject),
+}
+
+impl Question {
+    /// Reads what people paste. Whatever is nothing else is a message id.
+    pub fn parse(text: &str) -> Self {
+        let text = text.trim();
+        if let Ok(id) = text.parse() {
+            return Self::Request(id);
+        }
+        let digits = text.trim_start_matches(['…', '.', '*', '•']);
+        if (2..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Self::Ending(digits.to_owned());
+        }
+        match text.parse::<Chat>() {
+            Ok(chat) => Self::Chat(chat.subject().clone()),
+            Err(_) => Self::Message(text.to_owned()),
+        }
+    }
+
+    /// The word for how it was read.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "request",
+            Self::Message(_) => "message",
+            Self::Ending(_) => "phone_ending",
+            Self::Chat(_) => "chat",
+        }
+    }
+}
+
+/// A message that came, as far as it may be known.
+#[derive(Clone, Debug, Serialize)]
+pub struct Message {
+    pub at: String,
+    /// `verified`, a reason of the closed list, or why it was ignored.
+    pub outcome: String,
+    pub phone_ending: Option<String>,
+    pub uuid: Option<String>,
+    pub meaning: String,
+}
+
+/// One answer.
+pub struct Explanation {
+    pub sentence: String,
+    pub messages: Vec<Message>,
+    /// With their callbacks, as far as they are remembered.
+    pub requests: Vec<(Verification, Vec<CallbackView>)>,
+}
+
+impl Service {
+    /// Looks through records and through the traces of the last day.
+    pub async fn explain(&self, instance: &Instance, question: &Question) -> Result<Explanation, ServiceError> {
+        let traces = self.matching_traces(instance, question).await?;
+        let mut ids: Vec<VerificationId> = traces.iter().filter_map(|(_, trace)| trace.uuid).collect();
+        ids.extend(self.matching_requests(instance, question).await?);
+        ids.sort_by(|a, b| b.cmp(a));
+        ids.dedup();
+        let mut requests = Vec::new();
+        for id in ids.into_iter().take(MOST) {
+            match self.get(instance, id).await {
+                Ok(record) => {
+                    let callbacks = self.callbacks_of(instance, &record).await?;
+                    requests.push((record, callbacks));
+                }
+                Err(ServiceError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let messages: Vec<Message> = traces.iter().take(MOST).map(|(at, trace)| message(*at, trace)).collect();
+        let sentence = sentence::of(question, &traces, &requests, self.now());
+        Ok(Explanation { sentence, messages, requests })
+    }
+
+    async fn matching_traces(
+        &self,
+        instance: &Instance,
+        question: &Question,
+    ) -> Result<Vec<(Timestamp, Trace)>, ServiceError> {
+        let asked: Option<Digest> = match question {
+            Question::Message(id) => Some(self.message_digest(instance, id)),
+            Question::Chat(subject) => Some(self.trace_of(instance, subject)),
+            Question::Request(_) | Question::Ending(_) => None,
+        };
+        let fits = |trace: &Trace| match question {
+            Question::Request(id) => trace.uuid == Some(*id),
+            Question::Message(_) => asked.is_some_and(|asked| trace.ids.contains(&asked)),
+            Question::Chat(_) => trace.chat.is_some() && trace.chat == asked,
+            Question::Ending(ending) => trace.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
+        };
+        let traces = self.traces(instance).await?.into_iter();
+        Ok(traces.filter(|(_, trace, _)| fits(trace)).map(|(at, trace, _)| (at, trace)).take(MOST).collect())
+    }
+
+    async fn matching_requests(
+        &self,
+        instance: &Instance,
+        question: &Question,
+    ) -> Result<Vec<VerificationId>, ServiceError> {
+        match question {
+            Question::Message(_) => Ok(Vec::new()),
+            Question::Request(id) => {
+                let known = self.store.load(RecordKey { id: *id, code: None }).await?;
+                Ok(known.map(|stored| stored.id).into_iter().collect())
+            }
+            Question::Chat(subject) => {
+                let index = self.chat_index(instance, subject);
+                Ok(self.store.list(&index, None, MOST).await?.into_iter().map(|stored| stored.id).collect())
+            }
+            Question::Ending(ending) => {
+                let newest = self.store.list(&Index::all(instance.config.id), None, READ).await?;
+                let records = newest.iter().map(|stored| self.decode(stored)).collect::<Result<Vec<_>, _>>()?;
+                let fits = |record: &&Verification| ends_with(record, ending);
+                Ok(records.iter().filter(fits).take(MOST).map(|record| record.id).collect())
+            }
+        }
+    }
+}
+
+/// Whether the phone that a record asks for, or was proved by, ends so.
+pub(super) fn ends_with(record: &Verification, ending: &str) -> bool {
+    let proved = record.proof().map(|proof| &proof.subject);
+    let asked = record.request.chat.as_ref().map(Chat::subject);
+    proved.into_iter().chain(asked).any(|subject| match subject {
+        Subject::Phone(phone) => phone.digits().ends_with(ending),
+        Subject::Lid(_) | Subject::Bsuid(_) => false,
+    })
+}
+
+/// Only so many digits are kept as a trace has.
+fn same_ending(kept: &str, asked: &str) -> bool {
+    kept.ends_with(asked) || asked.ends_with(kept)
+}
+
+fn message(at: Timestamp, trace: &Trace) -> Message {
+    Message {
+        at: rfc3339(at),
+        outcome: trace.outcome.clone(),
+        phone_ending: trace.ending.clone(),
+        uuid: trace.uuid.map(|id| id.to_string()),
+        meaning: sentence::meaning(trace),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_what_it_looks_like() {
+        for (text, kind) in [
+            ("0192f2a0-0000-7000-8000-000000000000", "request"),
+            ("0123", "phone_ending"),
+            ("…23", "phone_ending"),
+            ("+447700900123", "chat"),
+            ("447700900123@c.us", "chat"),
+            ("false_447700900123@c.us_3EB0", "message"),
+            ("wamid.HBgM", "message"),
+        ] {
+            assert_eq!(Question::parse(text).kind(), kind, "{text}");
+        }
+    }
+}

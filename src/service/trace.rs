@@ -1,0 +1,125 @@
+//! Why a message did what it did, or nothing: a trace of every message, kept for a day, without text, code or
+//! number.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::{Instance, Outcome, Service, ServiceError};
+use crate::{
+    domain::{InstanceId, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
+    entropy,
+    gateway::Event,
+    store::{
+        Store,
+        archive::{Journal, NOTES_KEPT, Note},
+    },
+};
+
+/// Traces that wait to be written; more are dropped, because no login may wait for one.
+const QUEUE: usize = 2_048;
+const BATCH: usize = 256;
+/// Digits of a phone that a trace keeps.
+const ENDING: usize = 4;
+
+/// What is kept of one message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Trace {
+    /// Digests of the gateway's message id, whole and as it stays the same over repeats.
+    pub(super) ids: Vec<Digest>,
+    /// Digest of the sender, to erase it by.
+    pub(super) chat: Option<Digest>,
+    /// The last digits of the sender's phone.
+    pub(super) ending: Option<String>,
+    /// `phone`, `lid` or `bsuid`.
+    pub(super) sender: Option<String>,
+    /// What became of it: `verified`, a reason of the closed list, or why it was ignored.
+    pub(super) outcome: String,
+    pub(super) uuid: Option<VerificationId>,
+    /// Seconds between the gateway's own time and ours.
+    pub(super) age: Option<i64>,
+}
+
+/// The way to the store, beside the requests.
+#[derive(Clone)]
+pub struct Traces(mpsc::Sender<Note>);
+
+impl Traces {
+    /// Writes until all senders are gone.
+    pub fn new(store: std::sync::Arc<dyn Store>) -> Self {
+        let (sender, mut waiting) = mpsc::channel::<Note>(QUEUE);
+        tokio::spawn(async move {
+            let mut batch = Vec::with_capacity(BATCH);
+            while waiting.recv_many(&mut batch, BATCH).await > 0 {
+                if let Err(error) = store.note(&batch).await {
+                    tracing::debug!(%error, "traces were not kept");
+                }
+                batch.clear();
+            }
+        });
+        Self(sender)
+    }
+}
+
+pub(super) fn journal(instance: InstanceId) -> Journal {
+    Journal(format!("messages:{}", instance.simple()))
+}
+
+fn context(instance: InstanceId) -> String {
+    format!("trace:{}", instance.simple())
+}
+
+impl Service {
+    pub(super) fn trace_of(&self, instance: &Instance, subject: &Subject) -> Digest {
+        self.keys.look_up("trace", instance.config.id, subject.canonical().as_bytes())
+    }
+
+    /// The digest that a message is remembered under.
+    pub(super) fn message_digest(&self, instance: &Instance, id: &str) -> Digest {
+        self.keys.look_up("message", instance.config.id, id.as_bytes())
+    }
+
+    /// Remembers what became of a message. Our own and those of groups are nobody's question.
+    pub(super) fn trace(&self, instance: &Instance, event: &Event, outcome: Outcome, uuid: Option<VerificationId>) {
+        if matches!(outcome, Outcome::Ignored(why) if UNTRACED.contains(&why)) {
+            return;
+        }
+        let subject = event.sender.subject();
+        let ids = [event.stable_id(), event.message_id.as_deref()].into_iter().flatten();
+        let ids: Vec<Digest> = ids.map(|id| self.message_digest(instance, id)).collect();
+        let partition = ids.first().map_or(Partition::of(0), |id| super::mint::spread(*id));
+        let age = event.timestamp.map(|at| self.now().as_second() - at);
+        let trace = Trace {
+            ids,
+            chat: subject.as_ref().map(|subject| self.trace_of(instance, subject)),
+            ending: event.sender.phone.as_ref().map(|phone| ending(phone.digits())),
+            sender: subject.as_ref().map(|subject| subject.kind().to_owned()),
+            outcome: outcome.as_str().to_owned(),
+            uuid,
+            age,
+        };
+        let id = instance.config.id;
+        let json = serde_json::to_vec(&trace).expect("a trace has only string keys");
+        let note =
+            Note { partition, journal: journal(id), bytes: self.keys.seal(&context(id), &json, entropy::bytes()) };
+        // Full: the store is slow, and what came before says enough.
+        let _ = self.traces.0.try_send(note);
+    }
+
+    /// Traces of an instance, newest first.
+    pub(super) async fn traces(&self, instance: &Instance) -> Result<Vec<(Timestamp, Trace, Note)>, ServiceError> {
+        let id = instance.config.id;
+        let notes = self.store.notes(&journal(id), NOTES_KEPT * usize::from(PARTITIONS)).await?;
+        let open = |note: &Note| -> Option<Trace> {
+            serde_json::from_slice(&self.keys.open(&context(id), &note.bytes).ok()?).ok()
+        };
+        Ok(notes.into_iter().filter_map(|(at, note)| Some((at, open(&note)?, note))).collect())
+    }
+}
+
+fn ending(digits: &str) -> String {
+    digits[digits.len().saturating_sub(ENDING)..].to_owned()
+}
+
+/// Outcomes that explain nothing to a person who sent a message.
+const UNTRACED: &[&str] = &["from_me", "group", "broadcast", "status"];

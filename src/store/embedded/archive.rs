@@ -1,0 +1,181 @@
+//! Looking back: jobs by how they stand, notes, removal.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::{
+    EmbeddedStore,
+    query::{partition, rows},
+    time::after,
+    trim,
+};
+use crate::{
+    domain::{InstanceId, PARTITIONS, Partition, time::from_millis},
+    store::{
+        DEAD_MEMORY, Destination, JobId, StoreError,
+        archive::{
+            Archive, DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY, Journal, KnownJob, NOTE_MEMORY, NOTES_KEPT, Note,
+            Removal, Standing,
+        },
+    },
+};
+
+#[async_trait]
+impl Archive for EmbeddedStore {
+    async fn jobs(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<KnownJob>, StoreError> {
+        let now = self.time.millis();
+        self.readers.run(move |connection| jobs(connection, now, instance, standing, limit)).await
+    }
+
+    async fn job(
+        &self,
+        instance: InstanceId,
+        partition: Partition,
+        id: &JobId,
+    ) -> Result<Option<KnownJob>, StoreError> {
+        let (now, id) = (self.time.millis(), id.clone());
+        self.readers
+            .run(move |connection| {
+                let sql = format!("SELECT {COLUMNS} FROM jobs WHERE partition = ?1 AND id = ?2 AND instance = ?3");
+                let mut one = connection.prepare_cached(&sql)?;
+                let job = one.query_row(params![partition.index(), id.0, instance.simple()], known).optional()?;
+                Ok(job.filter(|job| job.at.as_millisecond() > forgotten(now, job.standing)))
+            })
+            .await
+    }
+
+    /// Upkeep sees to it.
+    async fn tidy(&self, _: InstanceId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+        let notes = notes.to_vec();
+        self.writer
+            .run(move |connection, now| {
+                let mut add = connection
+                    .prepare_cached("INSERT INTO notes (partition, journal, at, bytes) VALUES (?1, ?2, ?3, ?4)")?;
+                let mut trim = connection.prepare_cached(
+                    "DELETE FROM notes WHERE seq IN
+                     (SELECT seq FROM notes WHERE journal = ?1 ORDER BY at DESC, seq DESC LIMIT -1 OFFSET ?2)",
+                )?;
+                let kept = rows(NOTES_KEPT * usize::from(PARTITIONS));
+                for note in &notes {
+                    add.execute(params![note.partition.index(), note.journal.0, now, note.bytes])?;
+                }
+                let mut trimmed: Vec<&Journal> = Vec::new();
+                for Note { journal, .. } in &notes {
+                    if !trimmed.contains(&journal) {
+                        trimmed.push(journal);
+                        trim.execute(params![journal.0, kept])?;
+                    }
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn notes(&self, journal: &Journal, limit: usize) -> Result<Vec<(Timestamp, Note)>, StoreError> {
+        let (oldest, journal) = (self.time.millis().saturating_sub(after(0, NOTE_MEMORY)), journal.clone());
+        self.readers
+            .run(move |connection| {
+                let mut newest = connection.prepare_cached(
+                    "SELECT at, partition, bytes FROM notes WHERE journal = ?1 AND at > ?2
+                     ORDER BY at DESC, seq DESC LIMIT ?3",
+                )?;
+                let notes = newest.query_map(params![journal.0, oldest, rows(limit)], |row| {
+                    let note = Note { partition: partition(row.get(1)?), journal: journal.clone(), bytes: row.get(2)? };
+                    Ok((from_millis(row.get(0)?), note))
+                })?;
+                notes.collect()
+            })
+            .await
+    }
+
+    async fn remove(&self, removal: &Removal) -> Result<(), StoreError> {
+        let removal = removal.clone();
+        self.writer
+            .run(move |connection, _| {
+                if let Some((key, _)) = &removal.record {
+                    trim::forget(connection, *key.id.as_bytes())?;
+                }
+                let mut job = connection.prepare_cached("DELETE FROM jobs WHERE partition = ?1 AND id = ?2")?;
+                for id in &removal.jobs {
+                    job.execute(params![removal.partition.index(), id.0])?;
+                }
+                let mut queue = connection
+                    .prepare_cached("DELETE FROM jobs WHERE died IS NULL AND partition = ?1 AND destination = ?2")?;
+                for destination in &removal.queues {
+                    queue.execute(params![removal.partition.index(), destination.0])?;
+                }
+                let mut note = connection.prepare_cached("DELETE FROM notes WHERE journal = ?1 AND bytes = ?2")?;
+                for (journal, bytes) in &removal.notes {
+                    note.execute(params![journal.0, bytes])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+const COLUMNS: &str = "partition, id, destination, attempts, since, due, died, delivered, note, body";
+
+fn jobs(
+    connection: &Connection,
+    now: i64,
+    instance: InstanceId,
+    standing: Standing,
+    limit: usize,
+) -> rusqlite::Result<Vec<KnownJob>> {
+    let which = match standing {
+        Standing::Waiting => "died IS NULL AND destination >= 'c' AND destination < 'd' AND due > ?2 ORDER BY due, seq",
+        Standing::Delivered => "delivered = 1 AND died > ?2 ORDER BY died DESC, seq DESC",
+        Standing::Dead => "delivered = 0 AND died > ?2 ORDER BY died DESC, seq DESC",
+    };
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE instance = ?1 AND {which} LIMIT ?3");
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_map(params![instance.simple(), forgotten(now, standing), rows(limit)], known)?.collect()
+}
+
+/// What ended then or before is no longer there.
+fn forgotten(now: i64, standing: Standing) -> i64 {
+    match standing {
+        Standing::Waiting => i64::MIN,
+        Standing::Delivered => now.saturating_sub(after(0, DELIVERED_MEMORY)),
+        Standing::Dead => now.saturating_sub(after(0, DEAD_MEMORY)),
+    }
+}
+
+fn known(row: &Row<'_>) -> rusqlite::Result<KnownJob> {
+    let died: Option<i64> = row.get("died")?;
+    let standing = match (died, row.get::<_, bool>("delivered")?) {
+        (None, _) => Standing::Waiting,
+        (Some(_), true) => Standing::Delivered,
+        (Some(_), false) => Standing::Dead,
+    };
+    Ok(KnownJob {
+        partition: partition(row.get("partition")?),
+        id: JobId(row.get("id")?),
+        destination: Destination(row.get("destination")?),
+        standing,
+        attempts: row.get("attempts")?,
+        since: from_millis(row.get("since")?),
+        at: from_millis(died.map_or_else(|| row.get("due"), Ok)?),
+        note: row.get("note")?,
+        body: row.get("body")?,
+    })
+}
+
+/// Of many jobs that have ended the oldest give way.
+pub(super) fn drop_surplus(connection: &Connection, instance: InstanceId) -> rusqlite::Result<()> {
+    for (delivered, kept) in [(true, DELIVERED_KEPT), (false, DEAD_KEPT)] {
+        connection
+            .prepare_cached(
+                "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE instance = ?1 AND delivered = ?2
+                 AND died IS NOT NULL ORDER BY died DESC, seq DESC LIMIT -1 OFFSET ?3)",
+            )?
+            .execute(params![instance.simple(), delivered, rows(kept * usize::from(PARTITIONS))])?;
+    }
+    Ok(())
+}

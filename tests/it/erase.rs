@@ -1,0 +1,165 @@
+//! Forgetting a person: at once at their wish, and by itself after a day and after a week.
+
+use std::{io::Read as _, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    app::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    flow::on_both_stores,
+};
+
+on_both_stores! {
+    a_chat_is_erased_wherever_it_is_kept
+    whatever_spelling_names_the_same_chat
+    a_pending_request_is_gone_without_a_callback
+    erasing_touches_nobody_else
+    retention_is_configured
+}
+
+const PERSON: &str = "447700900123";
+const OTHER: &str = "447700900177";
+
+async fn erase(app: &Daemon, chat: &str) -> Answer {
+    erase_as(app, TOKEN, WAHA, chat).await
+}
+
+async fn erase_as(app: &Daemon, token: &str, instance: &str, chat: &str) -> Answer {
+    let request = http::Request::delete(format!("{}/api/otp/v2/{instance}/subjects/{chat}", app.base))
+        .header("authorization", format!("Bearer {token}"));
+    app.send(request.body(Vec::new()).unwrap()).await
+}
+
+async fn count(app: &Daemon, query: &str) -> usize {
+    let answer = app.get(&format!("/api/otp/v2/{WAHA}/requests?limit=200&{query}")).await;
+    answer.data("requests").as_array().unwrap_or_else(|| panic!("{}", answer.text)).len()
+}
+
+async fn a_chat_is_erased_wherever_it_is_kept(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    // Delivered, waiting, given up; proved and asked for.
+    let proved = app.link(json!({"client_ref": "cart"})).await;
+    app.says(PERSON, "E1", &proved.text).await;
+    world.receiver.wait_for(1).await;
+    app.settle().await;
+    world.receiver.fail(410, 1);
+    let asked = app.link(json!({"chatId": PERSON})).await;
+    app.says(PERSON, "E2", &asked.text).await;
+    world.receiver.wait_for(2).await;
+    app.settle().await;
+    world.receiver.fail(500, 100);
+    let waiting = app.link(json!({"chatId": PERSON})).await;
+    app.says(PERSON, "E3", &waiting.text).await;
+    app.settle().await;
+    app.says(PERSON, "E4", "no code in it").await;
+    let kept = app.link(json!({"client_ref": "cart"})).await;
+    app.says(OTHER, "O1", &kept.text).await;
+    app.settle().await;
+    assert_eq!((count(&app, "").await, count(&app, &format!("chat_id={PERSON}")).await), (4, 3));
+    assert_eq!(erase(&app, OTHER).await.data("erased")["requests"], 1);
+
+    let erased = erase(&app, PERSON).await;
+    assert_eq!(erased.status, 200, "{}", erased.text);
+    assert_eq!(erased.data("erased"), &json!({"requests": 3, "jobs": 0, "traces": 4}));
+    assert_eq!((count(&app, "").await, count(&app, "client_ref=cart").await), (0, 0));
+    for link in [&proved, &asked, &waiting] {
+        assert_eq!(app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await.status, 404);
+    }
+    let callbacks = app.get(&format!("/api/otp/v2/{WAHA}/callbacks")).await;
+    assert_eq!(callbacks.data("callbacks"), &json!([]));
+    let explained = app.get(&format!("/api/otp/v2/{WAHA}/explain?q=0123")).await;
+    assert_eq!((explained.data("messages"), explained.data("requests")), (&json!([]), &json!([])));
+    let before = world.receiver.arrived().len();
+    app.advance(Duration::from_hours(1)).await;
+    assert_eq!(world.receiver.arrived().len(), before, "no callback of an erased person leaves");
+    assert_eq!(erase(&app, PERSON).await.data("erased"), &json!({"requests": 0, "jobs": 0, "traces": 0}));
+    app.stop().await;
+    assert_eq!(records_at_rest(&world), 0);
+}
+
+/// How many records the store still has, as rows or keys.
+fn records_at_rest(world: &World) -> usize {
+    match &world.ground {
+        Ground::Directory(directory) => {
+            let mut bytes = Vec::new();
+            for entry in std::fs::read_dir(directory.path()).unwrap() {
+                std::fs::File::open(entry.unwrap().path()).unwrap().read_to_end(&mut bytes).unwrap();
+            }
+            // SQLite overwrites what it deletes (`secure_delete`), and all of it was sealed.
+            assert!(!bytes.windows(PERSON.len()).any(|window| window == PERSON.as_bytes()));
+            0
+        }
+        Ground::Redis(server) => {
+            let keys: Vec<String> = ::redis::cmd("KEYS").arg("cs:*:[rint]:*").query(&mut server.connection()).unwrap();
+            keys.len()
+        }
+    }
+}
+
+async fn whatever_spelling_names_the_same_chat(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    for chat in
+        [PERSON.to_owned(), format!("%2B{PERSON}"), format!("{PERSON}@c.us"), format!("{PERSON}@s.whatsapp.net")]
+    {
+        app.link(json!({"chatId": PERSON})).await;
+        assert_eq!(erase(&app, &chat).await.data("erased")["requests"], 1, "{chat}");
+    }
+    for chat in ["x", "%20", "12@g.us"] {
+        let refused = erase(&app, chat).await;
+        assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("chat_id")), "{chat}");
+    }
+    app.finish().await;
+}
+
+async fn a_pending_request_is_gone_without_a_callback(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let link = app.link(json!({"chatId": PERSON, "expires": 60})).await;
+    assert_eq!(erase(&app, PERSON).await.data("erased")["requests"], 1);
+    assert_eq!(app.says(PERSON, "P1", &link.text).await.status, 200);
+    app.advance(Duration::from_secs(120)).await;
+    assert!(world.receiver.arrived().is_empty() && world.gateway.arrived().is_empty());
+    app.finish().await;
+}
+
+async fn erasing_touches_nobody_else(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let mine = app.link(json!({"chatId": PERSON})).await;
+    let other = app.link(json!({"chatId": OTHER})).await;
+    let foreign = erase_as(&app, META_TOKEN, META, PERSON).await;
+    assert_eq!((foreign.status, &foreign.data("erased")["requests"]), (200, &json!(0)), "another tenant's chat");
+    assert_eq!(erase_as(&app, META_TOKEN, WAHA, PERSON).await.status, 404);
+    assert_eq!(app.status(&mine.uuid).await, "pending");
+    erase(&app, PERSON).await;
+    assert_eq!(app.status(&other.uuid).await, "pending");
+    app.says(OTHER, "N1", &other.text).await;
+    app.settle().await;
+    assert_eq!(app.status(&other.uuid).await, "verified");
+    app.finish().await;
+}
+
+async fn retention_is_configured(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "retention = \"48h\"\nerase_after = \"1h\"".to_owned();
+    let app = world.start().await;
+    let link = app.link(json!({"message": {"success": "Hello <link>"}})).await;
+    app.says(PERSON, "T1", &link.text).await;
+    app.settle().await;
+    let path = format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid);
+    assert_eq!(app.get(&path).await.data("subject")["value"], format!("+{PERSON}"));
+    app.advance(Duration::from_mins(61)).await;
+    let forgotten = app.get(&path).await;
+    assert_eq!(
+        (forgotten.status, forgotten.data("subject"), forgotten.data("push_name")),
+        (200, &Value::Null, &Value::Null)
+    );
+    assert_eq!(forgotten.data("chat_id"), &Value::Null);
+    assert_eq!(count(&app, "status=verified").await, 1, "still listed");
+    app.advance(Duration::from_hours(48)).await;
+    assert_eq!(app.get(&path).await.status, 404);
+    assert_eq!(count(&app, "").await, 0);
+    app.finish().await;
+}

@@ -1,0 +1,202 @@
+//! Looking back, and taking away.
+
+use std::time::Duration;
+
+use countersign::{
+    clock::Clock,
+    domain::Partition,
+    store::{
+        Change, Committed, Destination, Index, Job, JobId, KnownJob, RecordKey, Settlement, Standing, Store,
+        archive::{DELIVERED_KEPT, DELIVERED_MEMORY, Journal, NOTE_MEMORY, NOTES_KEPT, Note, Removal},
+    },
+};
+
+use super::fixture::{
+    HERE, applied, at, create, digest, id, instance, job, lease, link, list, nothing, queue, there, write,
+};
+
+fn callback(id: &str) -> Job {
+    Job { destination: to(), ..job(id) }
+}
+
+fn to() -> Destination {
+    Destination("creceiver".to_owned())
+}
+
+async fn lease_callback(store: &dyn Store) -> countersign::store::Leased {
+    store.lease(HERE, &to(), 1).await.unwrap().remove(0)
+}
+
+async fn deliver(store: &dyn Store, id: &str) {
+    queue(store, vec![callback(id)]).await;
+    let leased = lease_callback(store).await;
+    assert!(store.settle(&leased, &Settlement::Delivered).await.unwrap());
+}
+
+fn ids(jobs: &[KnownJob]) -> Vec<&str> {
+    jobs.iter().map(|job| job.id.0.as_str()).collect()
+}
+
+async fn jobs(store: &dyn Store, standing: Standing) -> Vec<KnownJob> {
+    store.jobs(job("").instance, standing, 10_000).await.unwrap()
+}
+
+pub(super) async fn a_delivered_callback_is_remembered_for_a_day_and_can_be_replayed(store: &dyn Store, clock: &Clock) {
+    let before = at(store, 0);
+    deliver(store, "a").await;
+    assert!(jobs(store, Standing::Waiting).await.is_empty() && jobs(store, Standing::Dead).await.is_empty());
+    let kept = jobs(store, Standing::Delivered).await;
+    assert_eq!((kept[0].partition, kept[0].attempts, kept[0].body.as_slice()), (HERE, 1, b"a".as_slice()));
+    assert!(kept[0].since >= before && kept[0].at >= kept[0].since && kept[0].at <= store.now());
+    assert_eq!(store.job(job("").instance, HERE, &kept[0].id).await.unwrap().as_ref(), Some(&kept[0]));
+
+    assert_eq!(queue(store, vec![callback("a")]).await, [false], "its id stays taken");
+    assert!(store.lease(HERE, &to(), 1).await.unwrap().is_empty());
+    assert!(!store.replay(instance(), HERE, &kept[0].id).await.unwrap());
+    assert!(store.replay(job("").instance, HERE, &kept[0].id).await.unwrap());
+    assert!(!store.replay(job("").instance, HERE, &kept[0].id).await.unwrap());
+    let again = lease_callback(store).await;
+    assert_eq!((again.attempts, again.body.as_slice()), (0, b"a".as_slice()));
+    assert!(store.settle(&again, &Settlement::Delivered).await.unwrap());
+
+    clock.advance(DELIVERED_MEMORY + Duration::from_secs(1));
+    assert!(jobs(store, Standing::Delivered).await.is_empty());
+    assert_eq!(store.job(job("").instance, HERE, &again.id).await.unwrap(), None);
+    assert!(!store.replay(job("").instance, HERE, &again.id).await.unwrap());
+    store.tidy(job("").instance).await.unwrap();
+    deliver(store, "b").await;
+    assert_eq!(ids(&jobs(store, Standing::Delivered).await), ["b"]);
+}
+
+pub(super) async fn only_so_many_delivered_callbacks_are_remembered(store: &dyn Store, _: &Clock) {
+    // The embedded store bounds them over all partitions, and only now and then.
+    let bound = DELIVERED_KEPT * 32;
+    let mut delivered = 0;
+    while delivered < bound * 3 {
+        let batch: Vec<Job> = (0..256).map(|n| callback(&format!("{}", delivered + n))).collect();
+        queue(store, batch).await;
+        for leased in store.lease(HERE, &to(), 256).await.unwrap() {
+            assert!(store.settle(&leased, &Settlement::Delivered).await.unwrap());
+        }
+        delivered += 256;
+    }
+    let kept = jobs(store, Standing::Delivered).await;
+    assert!(kept.len() < bound * 2, "{}", kept.len());
+    assert!(kept.iter().any(|job| job.id.0 == format!("{}", delivered - 1)), "the newest is among them");
+    assert!(kept.iter().all(|job| job.id.0 != "0"), "the oldest is not");
+}
+
+pub(super) async fn waiting_callbacks_are_seen_without_a_lease(store: &dyn Store, clock: &Clock) {
+    let late = Job { due: Some(store.now() + Duration::from_secs(600)), ..callback("late") };
+    let reply = Job { destination: Destination("rchat".to_owned()), ..job("reply") };
+    let other = Job { instance: instance(), destination: Destination("cother".to_owned()), ..job("other") };
+    queue(store, vec![late, callback("retried"), reply, other]).await;
+    let leased = lease_callback(store).await;
+    let why = Settlement::Retry { at: at(store, 60), note: "status 500".to_owned() };
+    assert!(store.settle(&leased, &why).await.unwrap());
+    let waiting = jobs(store, Standing::Waiting).await;
+    assert_eq!(ids(&waiting), ["retried", "late"]);
+    assert_eq!((waiting[0].attempts, waiting[0].note.as_str()), (1, "status 500"));
+    assert!(waiting[0].at > store.now() + Duration::from_secs(50), "{:?}", waiting[0]);
+    assert_eq!(ids(&store.jobs(job("").instance, Standing::Waiting, 1).await.unwrap()), ["retried"]);
+    clock.advance(Duration::from_secs(61));
+    let leased = lease_callback(store).await;
+    assert_eq!(leased.attempts, 1, "looking has spent nothing");
+    assert_eq!(jobs(store, Standing::Waiting).await.len(), 2, "also while somebody works on it");
+}
+
+pub(super) async fn a_job_is_seen_by_its_instance_alone(store: &dyn Store, _: &Clock) {
+    queue(store, vec![callback("a")]).await;
+    let id = JobId("a".to_owned());
+    assert!(store.job(job("").instance, HERE, &id).await.unwrap().is_some());
+    for (instance, partition, id) in [
+        (instance(), HERE, id.clone()),
+        (job("").instance, Partition::of(8), id),
+        (job("").instance, HERE, JobId("b".to_owned())),
+    ] {
+        assert_eq!(store.job(instance, partition, &id).await.unwrap(), None);
+    }
+}
+
+pub(super) async fn notes_are_newest_first_bounded_and_kept_for_a_day(store: &dyn Store, clock: &Clock) {
+    let journal = Journal("here".to_owned());
+    let note = |n: u16| Note { partition: Partition::of(5), journal: journal.clone(), bytes: n.to_be_bytes().to_vec() };
+    for n in 0..3 {
+        store.note(&[note(n)]).await.unwrap();
+        clock.advance(Duration::from_secs(1));
+    }
+    store.note(&[Note { journal: Journal("there".to_owned()), ..note(9) }]).await.unwrap();
+    let kept = store.notes(&journal, 2).await.unwrap();
+    assert_eq!(kept.iter().map(|(_, note)| note.bytes[1]).collect::<Vec<_>>(), [2, 1]);
+    assert!(kept[0].0 > kept[1].0 && kept[0].0 <= store.now());
+    let mut removal = removal();
+    (removal.partition, removal.notes) = (Partition::of(5), vec![(journal.clone(), note(1).bytes)]);
+    store.remove(&removal).await.unwrap();
+    assert_eq!(store.notes(&journal, 9).await.unwrap().len(), 2);
+
+    let many: Vec<Note> = (0..u16::try_from(NOTES_KEPT).unwrap() * 33).map(note).collect();
+    for batch in many.chunks(512) {
+        store.note(batch).await.unwrap();
+    }
+    assert!(store.notes(&journal, usize::MAX >> 1).await.unwrap().len() <= NOTES_KEPT * 32);
+    clock.advance(NOTE_MEMORY + Duration::from_secs(1));
+    assert!(store.notes(&journal, 9).await.unwrap().is_empty());
+}
+
+fn removal() -> Removal {
+    let instance = job("").instance;
+    Removal { partition: HERE, instance, record: None, jobs: Vec::new(), queues: Vec::new(), notes: Vec::new() }
+}
+
+pub(super) async fn a_removed_record_is_gone_from_every_list(store: &dyn Store, _: &Clock) {
+    let (all, some) = (Index("all".to_owned()), Index("some".to_owned()));
+    for key in [link(), RecordKey { id: id(), code: None }] {
+        let mut change = write(store, key, 0, b"1");
+        list(&mut change, &all);
+        list(&mut change, &some);
+        applied(store.commit(&change).await.unwrap());
+        let mut removal = removal();
+        (removal.partition, removal.record) = (key.id.partition(), Some((key, vec![all.clone(), some.clone()])));
+        for _ in 0..2 {
+            store.remove(&removal).await.unwrap();
+            for key in [key, RecordKey { code: None, ..key }] {
+                assert_eq!(store.load(key).await.unwrap(), None);
+            }
+            assert!(store.list(&all, None, 9).await.unwrap().is_empty());
+            assert!(store.list(&some, None, 9).await.unwrap().is_empty());
+        }
+        assert_eq!(store.commit(&write(store, key, 1, b"2")).await.unwrap(), Committed::Conflict);
+        let other = RecordKey { id: id(), code: Some(digest()) };
+        create(store, other, b"1").await;
+        assert!(store.load(other).await.unwrap().is_some());
+    }
+}
+
+pub(super) async fn removed_jobs_never_come(store: &dyn Store, clock: &Clock) {
+    queue(store, vec![job("a"), job("b"), callback("c"), callback("d"), callback("dead"), callback("timer")]).await;
+    deliver_one(store, &Settlement::Delivered).await;
+    deliver_one(store, &Settlement::Dead { note: "410".to_owned() }).await;
+    let known: Vec<JobId> = ["a", "c", "d", "dead", "timer"].map(|id| JobId(id.to_owned())).to_vec();
+    store.remove(&Removal { jobs: known, ..removal() }).await.unwrap();
+    clock.advance(Duration::from_hours(1));
+    assert_eq!(lease(store).await.iter().map(|job| job.id.0.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert!(store.lease(HERE, &to(), 9).await.unwrap().is_empty());
+    for standing in [Standing::Waiting, Standing::Delivered, Standing::Dead] {
+        assert!(jobs(store, standing).await.is_empty(), "{standing:?}");
+    }
+    assert_eq!(queue(store, vec![callback("c")]).await, [false], "an id that is free again");
+    assert_eq!(lease_callback(store).await.id.0, "c");
+
+    let change = Change { jobs: vec![job("x"), job("y")], ..nothing(HERE) };
+    applied(store.commit(&change).await.unwrap());
+    store.remove(&Removal { queues: vec![there()], ..removal() }).await.unwrap();
+    clock.advance(Duration::from_hours(1));
+    assert!(lease(store).await.is_empty(), "a queue with all that waits in it");
+    queue(store, vec![job("z")]).await;
+    assert_eq!(lease(store).await[0].id.0, "z");
+}
+
+async fn deliver_one(store: &dyn Store, settlement: &Settlement) {
+    let leased = lease_callback(store).await;
+    assert!(store.settle(&leased, settlement).await.unwrap());
+}
