@@ -210,12 +210,12 @@ fn the_dashboard_begins_with_the_funnel_and_nothing_overlaps() {
 fn prometheus_understands_all_of_it() {
     let Some(promtool) = std::env::var_os("PROMTOOL") else { return };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let run = |arguments: [&str; 2], file: PathBuf| {
+    let run = |arguments: &[&str], file: PathBuf| {
         let done = Command::new(&promtool).args(arguments).arg(&file).output().unwrap();
         assert!(done.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&done.stderr));
     };
-    run(["check", "rules"], root.join(ALERTS));
-    run(["test", "rules"], root.join("tests/deploy/alerts.yaml"));
+    run(&["check", "rules", "--lint-fatal"], root.join(ALERTS));
+    run(&["test", "rules"], root.join("tests/deploy/alerts.yaml"));
     let rules: Vec<serde_json::Value> = expressions()
         .into_iter()
         .filter(|(_, expression)| !expression.starts_with("label_values"))
@@ -228,5 +228,5 @@ fn prometheus_understands_all_of_it() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
     std::fs::write(file.path(), groups.to_string()).unwrap();
-    run(["check", "rules"], file.path().to_owned());
+    run(&["check", "rules"], file.path().to_owned());
 }
