@@ -44,7 +44,7 @@ pub(crate) fn asked() -> bool {
 
 /// What Twilio's own library answers to each claim.
 pub(crate) fn twilio(claims: &[Value]) -> Vec<String> {
-    ask(Command::new(VENV.join("bin/python")).arg("tests/interop/twilio.py"), claims)
+    ask(Command::new(VENV.join("bin/python")).arg("tests/interop/judge_twilio.py"), claims)
 }
 
 #[derive(Clone, Copy, Debug)]

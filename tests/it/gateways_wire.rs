@@ -368,3 +368,17 @@ async fn a_reply_that_comes_too_late_is_dropped_and_counted() {
         assert_eq!((ward.gateways.arrived(index), late, sent), (2, 1, 0), "{}", name(index));
     }
 }
+
+/// Evolution appends the event's name to the URL, also behind a secret; nobody else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_is_taken_only_where_a_gateway_appends_one() {
+    let ward = Ward::start().await;
+    for (index, (kind, _, _)) in EVERY.iter().enumerate() {
+        for (tail, of_evolution) in [("messages-upsert", 401), ("x/y", 404), ("Messages", 404)] {
+            let url = format!("{}/webhooks/{}/a-wrong-secret/{tail}", ward.base, id(index));
+            let answer = client().send(http::Request::post(url).body(b"{}".to_vec()).unwrap()).await.unwrap();
+            let wanted = if *kind == "evolution" { of_evolution } else { 404 };
+            assert_eq!(answer.status().as_u16(), wanted, "{} {tail}", name(index));
+        }
+    }
+}

@@ -43,7 +43,10 @@ def answer(claim):
         return validator.compute_signature(url, {} if isinstance(given, str) else parameters(given))
     if "validate" in claim:
         url, given, signature = claim["validate"]
-        return "accepted" if validator.validate(url, parameters(given), signature) else "refused"
+        try:
+            return "accepted" if validator.validate(url, parameters(given), signature) else "refused"
+        except TypeError:  # A text that is no form, and no hash of it in the URL.
+            return "refused"
     client = Client(claim["account"], claim["token"], http_client=Elsewhere(claim["base"]))
     return client.messages.create(**claim["create"]).sid
 
