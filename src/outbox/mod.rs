@@ -206,7 +206,7 @@ impl Outbox {
         let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
         let settlement = trace::within(context, self.perform(&instance, leased, work)).await;
         let (ok, note) = match &settlement {
-            Ok(Settlement::Done | Settlement::Postpone { .. }) => (true, "done"),
+            Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
             Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),
             Err(_) => (false, "store"),
         };
