@@ -6,7 +6,7 @@ mod reload;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -81,6 +81,7 @@ impl Application {
             public_url: config.public_url.clone(),
             handoff,
             phones: Phones::default(),
+            sending: AtomicUsize::new(0),
             vitals: Vitals::new(replica, started),
         });
         let this = Self {

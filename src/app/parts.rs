@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use crate::{
     clock::Clock,
     config::{self, Config, Durability, Faults, StoreConfig},
-    domain::InstanceId,
+    domain::{InstanceId, sending::Channel},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
     metrics::{
@@ -48,7 +48,38 @@ pub fn instances(config: &Config, purpose: Purpose, faults: &mut Faults) -> Inst
         let sending = Egress::new(Policy { anywhere: true, ..Policy::default() });
         Some(Instance { config: instance.clone(), gateway, callbacks, sending })
     });
-    Instances::new(built.collect::<Vec<_>>())
+    let built: Vec<Instance> = built.collect();
+    if faults.is_empty() {
+        channels(&built, faults);
+    }
+    Instances::new(built)
+}
+
+/// Every channel needs a gateway that carries it.
+fn channels(instances: &[Instance], faults: &mut Faults) {
+    for instance in instances {
+        let id = instance.config.id;
+        let sms = instance.config.codes.sms_instance.map(|wanted| {
+            let other = instances.iter().find(|other| other.config.id == wanted);
+            other.is_some_and(|other| other.gateway.channel() == Channel::Sms)
+        });
+        if sms == Some(false) {
+            faults.add(
+                format!("instance {id}: sms_instance"),
+                "names no [[instance]] whose gateway sends SMS: kind twilio or vonage with channel = \"sms\", or generic",
+            );
+        }
+        for channel in instance.channels() {
+            let carried = instance.gateway.channel() == channel || (channel == Channel::Sms && sms.is_some());
+            if !carried {
+                let channel = channel.as_str();
+                faults.add(
+                    format!("instance {id}: channels"),
+                    format!("{channel} is carried by no gateway: its own carries another channel, and sms_instance is for sms"),
+                );
+            }
+        }
+    }
 }
 
 /// Where an instance's webhooks arrive.

@@ -57,6 +57,10 @@ impl Gateway for Bird {
         Ok(vec![event])
     }
 
+    fn address(&self, subject: &Subject) -> String {
+        subject.value()
+    }
+
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let key = if chat_id.starts_with('+') { PHONE } else { BSUID };
         let message = json!({

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
+    CodeMessage, Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
     credentials::Reader,
     json::{self, instant, items, seconds, text},
     retry_after,
@@ -61,6 +61,11 @@ impl Gateway for Chatwoot {
             _ => Event::ignored(Ignored::Event),
         };
         Ok(vec![event])
+    }
+
+    /// Messages go to conversations, and only a person can begin one.
+    fn code_message(&self, _message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
+        None
     }
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {

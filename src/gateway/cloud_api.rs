@@ -7,7 +7,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Handshake, Ignored, Malformed, Proof, Refusal, Sent, Unauthenticated, Webhook,
+    CodeMessage, Event, Gateway, Handshake, Ignored, Malformed, Progress, Proof, Refusal, Sent, Unauthenticated,
+    Webhook,
+    cloud_template::AuthenticationTemplate,
     credentials::Reader,
     json::{self, items, seconds, text},
     retry_after,
@@ -28,6 +30,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         access_token: reader.sending("access_token", "a system user's token, to send replies"),
         phone_number_id: reader.identifier("phone_number_id", "the id of the sending number"),
         url: reader.base_url(Some(DEFAULT_URL)),
+        template: AuthenticationTemplate::read(reader),
     })
 }
 
@@ -38,6 +41,7 @@ struct CloudApi {
     access_token: SecretString,
     phone_number_id: String,
     url: String,
+    template: Option<AuthenticationTemplate>,
 }
 
 impl Gateway for CloudApi {
@@ -70,6 +74,19 @@ impl Gateway for CloudApi {
         read(webhook.body)
     }
 
+    fn address(&self, subject: &Subject) -> String {
+        digits(subject)
+    }
+
+    fn code_message(&self, message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
+        let Some(template) = &self.template else {
+            return Some(self.text_message(&digits(message.subject), Some(message.subject), message.text));
+        };
+        let bearer = format!("Bearer {}", self.access_token.expose_secret());
+        let url = format!("{}/{}/messages", self.url, self.phone_number_id);
+        Some(json::post(&url, &[("authorization", &bearer)], &template.message(message)))
+    }
+
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let bearer = format!("Bearer {}", self.access_token.expose_secret());
         let url = format!("{}/{}/messages", self.url, self.phone_number_id);
@@ -78,6 +95,14 @@ impl Gateway for CloudApi {
 
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         sent(response)
+    }
+}
+
+/// How Meta writes a chat that may not exist yet.
+pub(super) fn digits(subject: &Subject) -> String {
+    match subject {
+        Subject::Phone(phone) => phone.digits().to_owned(),
+        other => other.chat_id(),
     }
 }
 
@@ -134,11 +159,22 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Event>, Malformed> {
 }
 
 fn read_value(value: &Value, events: &mut Vec<Event>) {
-    events.extend(items(value, "/statuses").map(|_| Event::ignored(Ignored::Status)));
+    events.extend(items(value, "/statuses").map(read_status));
     events.extend(items(value, "/messages").map(|message| read_message(message, value)));
     if value.get("statuses").is_none() && value.get("messages").is_none() {
         events.push(Event::ignored(Ignored::Event));
     }
+}
+
+fn read_status(status: &Value) -> Event {
+    let progress = text(status, "/status").and_then(Progress::of);
+    let why = status.pointer("/errors/0/code").and_then(Value::as_i64);
+    let progress = progress.map(|progress| match (progress, why) {
+        (Progress::Failed(_), Some(131_026)) => Progress::Failed(Refusal::NotOnWhatsApp),
+        (Progress::Failed(_), Some(131_047)) => Progress::Failed(Refusal::WindowClosed),
+        _ => progress,
+    });
+    Event::status(text(status, "/id"), progress)
 }
 
 fn read_message(message: &Value, value: &Value) -> Event {
@@ -166,6 +202,7 @@ fn read_message(message: &Value, value: &Value) -> Event {
         timestamp: seconds(message, "/timestamp"),
         from_me: false,
         group: group.is_some(),
+        receipt: None,
     }
 }
 

@@ -7,7 +7,8 @@ use http::{Request, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Event, Gateway, Malformed, Proof, Sent, Unauthenticated, Webhook, cloud_api,
+    CodeMessage, Event, Gateway, Malformed, Proof, Sent, Unauthenticated, Webhook, cloud_api,
+    cloud_template::AuthenticationTemplate,
     credentials::Reader,
     json, retry_after,
     scheme::{Encoding, Hash, Scheme},
@@ -35,6 +36,7 @@ pub(super) fn build_360dialog(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         endpoint: format!("{}/messages", reader.base_url(Some("https://waba-v2.360dialog.io"))),
         key_header: "d360-api-key",
         api_key: reader.sending("api_key", "the number's D360-API-KEY, to send replies"),
+        template: AuthenticationTemplate::read(reader),
     })
 }
 
@@ -53,6 +55,7 @@ pub(super) fn build_gupshup(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         endpoint: format!("{url}/partner/app/{app_id}/v3/message"),
         key_header: "authorization",
         api_key: reader.sending("api_key", "the app's access token, to send replies"),
+        template: AuthenticationTemplate::read(reader),
     })
 }
 
@@ -65,6 +68,7 @@ struct Relay {
     endpoint: String,
     key_header: &'static str,
     api_key: SecretString,
+    template: Option<AuthenticationTemplate>,
 }
 
 impl Gateway for Relay {
@@ -86,6 +90,18 @@ impl Gateway for Relay {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         cloud_api::read(webhook.body)
+    }
+
+    fn address(&self, subject: &Subject) -> String {
+        cloud_api::digits(subject)
+    }
+
+    fn code_message(&self, message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
+        let body = match &self.template {
+            Some(template) => template.message(message),
+            None => cloud_api::message(&cloud_api::digits(message.subject), Some(message.subject), message.text),
+        };
+        Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {

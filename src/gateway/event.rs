@@ -1,5 +1,6 @@
 //! What webhooks tell, in one shape for all gateways.
 
+use super::Receipt;
 use crate::domain::Sender;
 
 /// Why an event can verify nothing.
@@ -47,6 +48,8 @@ pub struct Event {
     pub timestamp: Option<i64>,
     pub from_me: bool,
     pub group: bool,
+    /// Of a status: what it says about a message of ours.
+    pub receipt: Option<Receipt>,
 }
 
 impl Event {

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Unauthenticated, Webhook,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, items, seconds, text},
@@ -73,7 +73,8 @@ impl Gateway for Evolution {
             "messages.upsert" => read_message(data)?,
             "messages.update" => {
                 let from_me = data["fromMe"].as_bool().unwrap_or_default();
-                Event { from_me, ..Event::ignored(Ignored::Status) }
+                let progress = text(data, "/status").and_then(Progress::of);
+                Event { from_me, ..Event::status(text(data, "/keyId"), progress) }
             }
             "messages.edited" => Event::ignored(Ignored::Edit),
             "send.message" => Event::ignored(Ignored::FromMe),

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Webhook,
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, instant, text},
@@ -54,7 +54,10 @@ impl Gateway for Gowa {
         // Releases before 8 name no event, and do not tell our own messages from others.
         let event = match text(&body, "/event").ok_or_else(|| Malformed("no event: GOWA before 8".to_owned()))? {
             "message" => read_message(&body["payload"])?,
-            "message.ack" => Event::ignored(Ignored::Status),
+            "message.ack" => {
+                let ids = json::items(&body, "/payload/ids").filter_map(Value::as_str);
+                return Ok(Event::statuses(ids, text(&body, "/payload/receipt_type").and_then(Progress::of)));
+            }
             "message.edited" | "message.revoked" | "message.deleted" => Event::ignored(Ignored::Edit),
             "message.reaction" => Event::ignored(Ignored::NonText),
             _ => Event::ignored(Ignored::Event),

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Webhook,
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, seconds, text},
@@ -53,7 +53,10 @@ impl Gateway for GreenApi {
         let event = match text(&body, "/typeWebhook").ok_or_else(|| Malformed("no typeWebhook".to_owned()))? {
             "incomingMessageReceived" => read_message(&body, false)?,
             "outgoingMessageReceived" | "outgoingAPIMessageReceived" => read_message(&body, true)?,
-            "outgoingMessageStatus" => Event { from_me: true, ..Event::ignored(Ignored::Status) },
+            "outgoingMessageStatus" => {
+                let progress = text(&body, "/status").and_then(Progress::of);
+                Event { from_me: true, ..Event::status(text(&body, "/idMessage"), progress) }
+            }
             _ => Event::ignored(Ignored::Event),
         };
         Ok(vec![event])

@@ -89,6 +89,7 @@ impl Message<'_> {
             timestamp: self.timestamp,
             from_me: self.from_me,
             group,
+            receipt: None,
         }
     }
 }

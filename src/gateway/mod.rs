@@ -7,6 +7,7 @@ mod bird;
 mod chatwoot;
 mod cloud_api;
 mod cloud_relay;
+mod cloud_template;
 mod credentials;
 mod event;
 mod evolution;
@@ -17,6 +18,7 @@ mod hypersender;
 mod jid;
 mod json;
 mod proof;
+mod receipt;
 mod sample;
 mod scheme;
 mod simulator;
@@ -38,6 +40,7 @@ pub use self::{
     credentials::Purpose,
     event::{Event, Ignored},
     proof::Proof,
+    receipt::{Progress, Receipt, stable_id},
     sample::{Sample, Who},
     scheme::{Carrier, Draft},
     simulator::Message as SimulatedMessage,
@@ -221,9 +224,14 @@ pub trait Gateway: Send + Sync + 'static {
         Channel::WhatsApp
     }
 
+    /// The chat with somebody who may never have written, as [`Gateway::text_message`] takes it.
+    fn address(&self, subject: &Subject) -> String {
+        subject.chat_id()
+    }
+
     /// The request that sends a code to somebody who may never have written. `None`: this gateway can only answer.
     fn code_message(&self, message: &CodeMessage<'_>) -> Option<http::Request<Vec<u8>>> {
-        Some(self.text_message(&message.subject.chat_id(), Some(message.subject), message.text))
+        Some(self.text_message(&self.address(message.subject), Some(message.subject), message.text))
     }
 
     /// The request that sends `text` to whoever wrote from `chat_id`.

@@ -8,14 +8,14 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Webhook,
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
     credentials::{Purpose, Reader, basic},
     json::text,
     retry_after,
     scheme::Scheme,
     sent_by_status,
 };
-use crate::domain::{Sender, Subject};
+use crate::domain::{Sender, Subject, sending::Channel};
 
 /// Stands before the numbers of WhatsApp; those of SMS are bare.
 const WHATSAPP: &str = "whatsapp:";
@@ -29,6 +29,10 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         let key = reader.section.key("from");
         reader.faults.add(key, "is missing: the number that sends, or else messaging_service_sid");
     }
+    let on_whatsapp = from.as_deref().is_some_and(|from| from.starts_with(WHATSAPP));
+    let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
+    let channel = reader.section.choice("channel", &channels, reader.faults);
+    let channel = channel.unwrap_or(if on_whatsapp { Channel::WhatsApp } else { Channel::Sms });
     let api_key = reader.text("api_key");
     let authorization = match &api_key {
         Some(key) => basic(key, &reader.sending("api_secret", "it belongs to api_key")),
@@ -42,6 +46,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         account_sid,
         from,
         messaging_service_sid,
+        channel,
     })
 }
 
@@ -53,6 +58,8 @@ struct Twilio {
     account_sid: String,
     from: Option<String>,
     messaging_service_sid: Option<String>,
+    /// Of codes: replies go where the message came from.
+    channel: Channel,
 }
 
 impl Gateway for Twilio {
@@ -72,6 +79,18 @@ impl Gateway for Twilio {
     /// Twilio would send any other text to the person.
     fn acknowledgement(&self) -> (&'static str, &'static str) {
         ("text/xml", "<Response/>")
+    }
+
+    fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    fn address(&self, subject: &Subject) -> String {
+        let to = match subject {
+            Subject::Phone(phone) => phone.e164(),
+            other => other.chat_id(),
+        };
+        if self.channel == Channel::WhatsApp { format!("{WHATSAPP}{to}") } else { to }
     }
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
@@ -115,7 +134,13 @@ impl Gateway for Twilio {
 impl Twilio {
     fn read(&self, form: &Form) -> Result<Event, Malformed> {
         if form.one("MessageStatus").is_some() || form.one("SmsStatus") != Some("received") {
-            return Ok(Event::ignored(Ignored::Status));
+            let progress = form.one("MessageStatus").and_then(Progress::of);
+            let progress = progress.map(|progress| match (progress, form.one("ErrorCode")) {
+                (Progress::Failed(_), Some("63003" | "63024")) => Progress::Failed(Refusal::NotOnWhatsApp),
+                (Progress::Failed(_), Some("63016")) => Progress::Failed(Refusal::WindowClosed),
+                _ => progress,
+            });
+            return Ok(Event::status(form.one("MessageSid"), progress));
         }
         let missing = |name: &str| Malformed(format!("not exactly one {name}"));
         let id = form.one("MessageSid").ok_or_else(|| missing("MessageSid"))?;

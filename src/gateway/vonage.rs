@@ -8,13 +8,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Sent, Webhook, cloud_api,
     credentials::{Purpose, Reader, basic},
     json::{self, instant, text},
     scheme::Scheme,
     sent_with_id,
 };
-use crate::domain::{Sender, Subject};
+use crate::domain::{Sender, Subject, sending::Channel};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let channels = [("whatsapp", "whatsapp"), ("sms", "sms")];
@@ -54,13 +54,23 @@ impl Gateway for Vonage {
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         let body = json::parse(webhook.body)?;
         let event = match text(&body, "/message_type") {
-            None if body.get("status").is_some() => Event::ignored(Ignored::Status),
+            None if body.get("status").is_some() => {
+                Event::status(text(&body, "/message_uuid"), text(&body, "/status").and_then(Progress::of))
+            }
             // The senders of SMS can be forged, and those of other channels are no phones.
             Some(_) if text(&body, "/channel") != Some(self.channel) => Event::ignored(Ignored::Event),
             Some(kind) => read_message(&body, kind)?,
             None => Event::ignored(Ignored::Event),
         };
         Ok(vec![event])
+    }
+
+    fn channel(&self) -> Channel {
+        if self.channel == "sms" { Channel::Sms } else { Channel::WhatsApp }
+    }
+
+    fn address(&self, subject: &Subject) -> String {
+        cloud_api::digits(subject)
     }
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {

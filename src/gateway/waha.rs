@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Unauthenticated, Webhook,
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Unauthenticated, Webhook,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, seconds, text},
@@ -108,7 +108,8 @@ pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<Event, M
         "message" | "message.any" | "messages.any" => read_message(payload)?,
         "message.ack" | "message.ack.group" | "messages.ack" => {
             let from_me = payload["fromMe"].as_bool().unwrap_or_default();
-            Event { from_me, ..Event::ignored(Ignored::Status) }
+            let progress = Progress::of_ack(payload["ack"].as_i64());
+            Event { from_me, ..Event::status(text(payload, "/id").filter(|_| from_me), progress) }
         }
         "message.edited" => Event::ignored(Ignored::Edit),
         "message.reaction" => Event::ignored(Ignored::NonText),

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Webhook,
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
     credentials::Reader,
     jid::{self, Content, Message},
     json::{self, items, seconds, text},
@@ -50,7 +50,7 @@ impl Gateway for Whapi {
         match (kind, text(&body, "/event/event")) {
             ("messages", Some("post")) => items(&body, "/messages").map(read_message).collect(),
             ("messages", _) => Ok(vec![Event::ignored(Ignored::Edit)]),
-            ("statuses", _) => Ok(items(&body, "/statuses").map(|_| Event::ignored(Ignored::Status)).collect()),
+            ("statuses", _) => Ok(items(&body, "/statuses").map(read_status).collect()),
             _ => Ok(vec![Event::ignored(Ignored::Event)]),
         }
     }
@@ -76,6 +76,10 @@ impl Gateway for Whapi {
             other => other,
         }
     }
+}
+
+fn read_status(status: &Value) -> Event {
+    Event::status(text(status, "/id"), text(status, "/status").and_then(Progress::of))
 }
 
 fn read_message(message: &Value) -> Result<Event, Malformed> {

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Webhook,
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, seconds, text},
@@ -56,7 +56,11 @@ impl Gateway for Wppconnect {
         let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
             "onmessage" => read_message(&body, false)?,
             "onselfmessage" => read_message(&body, true)?,
-            "onack" => Event { from_me: is_from_me(&body), ..Event::ignored(Ignored::Status) },
+            "onack" => {
+                let progress = Progress::of_ack(body["ack"].as_i64());
+                let id = text(&body, "/id/_serialized").or(text(&body, "/id")).filter(|_| is_from_me(&body));
+                Event { from_me: is_from_me(&body), ..Event::status(id, progress) }
+            }
             "onrevokedmessage" => Event::ignored(Ignored::Edit),
             "onreactionmessage" => Event::ignored(Ignored::NonText),
             // Among them `unreadmessages`, which repeats old ones at start.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Refusal, Sent, Webhook,
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
     credentials::Reader,
     jid::{self, Content, Message, texts},
     json::{self, instant, text},
@@ -58,7 +58,10 @@ impl Gateway for Wuzapi {
         let body = read_body(webhook.body)?;
         let event = match text(&body, "/type").ok_or_else(|| Malformed("no type".to_owned()))? {
             "Message" => read_message(&body["event"])?,
-            "ReadReceipt" => Event::ignored(Ignored::Status),
+            "ReadReceipt" => {
+                let ids = json::items(&body, "/event/MessageIDs").filter_map(Value::as_str);
+                return Ok(Event::statuses(ids, text(&body, "/state").and_then(Progress::of)));
+            }
             _ => Event::ignored(Ignored::Event),
         };
         Ok(vec![event])

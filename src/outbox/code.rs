@@ -1,6 +1,12 @@
 //! One attempt to send a code; the next channel when this one can never carry it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
     Outbox,
@@ -50,6 +56,7 @@ pub(super) async fn send(
         let (gateway, instance) = (carrier.gateway.kind(), Of(carrier.config.id));
         service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
+    let _sending = Sending::begin(&service.sending);
     let sent = match speak(outbox, &carrier, request, Haste::Awaited).await? {
         Spoken::Answer(sent) => sent,
         Spoken::Later(at) => return Ok(Settlement::Postpone { at }),
@@ -57,8 +64,15 @@ pub(super) async fn send(
         Spoken::Silent(_) => Sent::Refused(Refusal::Unauthorized),
     };
     match sent {
-        Sent::Accepted { id: _ } => {
+        Sent::Accepted { id } => {
             count("sent");
+            if let Some(id) = id.filter(|id| !id.is_empty()) {
+                let (owner, expires_at) = (instance.config.id, outgoing.record.expires_at);
+                let noted = service.remember_message(&carrier, &id, owner, about, leg, expires_at).await;
+                if let Err(error) = noted {
+                    tracing::warn!(%error, "reports about a message will not be understood");
+                }
+            }
             note(outbox, instance, about, CodeCommand::Accepted { leg }).await?;
             Ok(Settlement::Done)
         }
@@ -73,6 +87,22 @@ pub(super) async fn send(
                 None => undelivered(why).await,
             }
         }
+    }
+}
+
+/// Counts one for as long as it lives.
+struct Sending<'a>(&'a AtomicUsize);
+
+impl<'a> Sending<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -15,6 +15,7 @@ pub mod input_code;
 mod instance;
 pub mod job;
 mod mint;
+mod receipt;
 mod receive;
 mod requests;
 pub mod status;
@@ -25,7 +26,13 @@ mod validate;
 pub mod vitals;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use url::Url;
@@ -71,6 +78,8 @@ pub struct Service {
     pub public_url: Url,
     pub handoff: Handoff,
     pub phones: Phones,
+    /// Codes that a gateway is being given by this process.
+    pub sending: AtomicUsize,
     pub vitals: Vitals,
     pub traces: Traces,
 }
@@ -114,6 +123,10 @@ const CONFLICTS: usize = 8;
 impl Service {
     pub fn now(&self) -> Timestamp {
         self.store.now()
+    }
+
+    pub(crate) fn codes_on_their_way(&self) -> usize {
+        self.sending.load(Ordering::Relaxed)
     }
 
     fn decode(&self, stored: &Stored) -> Result<Verification, StoreError> {

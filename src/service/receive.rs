@@ -91,6 +91,9 @@ impl Service {
         event: &Event,
         about: &mut Option<VerificationId>,
     ) -> Result<Outcome, ServiceError> {
+        if let Some(receipt) = &event.receipt {
+            return self.report(instance, receipt).await;
+        }
         if let Some(why) = event.ignored {
             return Ok(Outcome::Ignored(why.as_str()));
         }

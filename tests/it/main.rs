@@ -5,6 +5,7 @@ mod api;
 mod app;
 mod callbacks;
 mod codes;
+mod codes_channels;
 mod codes_protocol;
 mod codes_races;
 mod contract;

@@ -26,6 +26,9 @@ pub(super) struct Mapping {
     pub(super) edit: Vec<Condition>,
     pub(super) broadcast: Vec<Condition>,
     pub(super) push_name: Vec<Source>,
+    /// Of a status: which of our messages, and what became of it.
+    pub(super) receipt_id: Vec<Source>,
+    pub(super) receipt: Vec<Source>,
 }
 
 /// Which events are messages, and which tell what became of ours.
@@ -73,6 +76,8 @@ impl Mapping {
             edit: f.conditions("edit"),
             broadcast: f.conditions("broadcast"),
             push_name: f.sources("push_name"),
+            receipt_id: f.sources("receipt_id"),
+            receipt: f.sources("receipt"),
         };
         fields.finish();
         mapping

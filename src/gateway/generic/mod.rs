@@ -22,7 +22,10 @@ use super::{
     Event, Gateway, Malformed, Proof, Purpose, Sample, Sent, Webhook, credentials::Reader, json, retry_after,
     sent_by_status,
 };
-use crate::{config::Section, domain::Subject};
+use crate::{
+    config::Section,
+    domain::{Subject, sending::Channel},
+};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     configured("generic", reader)
@@ -50,7 +53,9 @@ fn configured(kind: &'static str, reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
             reader.faults.add(reader.section.key(&name), format!("is missing: send uses {{{name}}}"));
         }
     }
-    Arc::new(Generic { kind, auth, mapping, values, send })
+    let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
+    let channel = reader.section.choice("channel", &channels, reader.faults).unwrap_or(Channel::WhatsApp);
+    Arc::new(Generic { kind, auth, mapping, values, send, channel })
 }
 
 struct Generic {
@@ -60,6 +65,7 @@ struct Generic {
     values: Values,
     /// Absent only for inspection.
     send: Option<Send>,
+    channel: Channel,
 }
 
 impl Gateway for Generic {
@@ -77,6 +83,14 @@ impl Gateway for Generic {
 
     fn compose(&self, sample: &Sample) -> Option<Value> {
         compose::body(&self.mapping, sample)
+    }
+
+    fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    fn address(&self, subject: &Subject) -> String {
+        self.send.as_ref().map(|send| send.address(subject)).unwrap_or_default()
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {

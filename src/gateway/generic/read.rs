@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    super::{Event, Ignored, Malformed, json::seconds},
+    super::{Event, Ignored, Malformed, Progress, json::seconds},
     mapping::{FromMe, Mapping, Unit},
     source::{any, text, word, words},
 };
@@ -34,7 +34,7 @@ fn other(mapping: &Mapping, item: &Value, body: &Value) -> Option<Ignored> {
 
 fn event(mapping: &Mapping, item: &Value, body: &Value) -> Result<Event, Malformed> {
     if let Some(why) = other(mapping, item, body) {
-        return Ok(Event::ignored(why));
+        return Ok(if why == Ignored::Status { status(mapping, item) } else { Event::ignored(why) });
     }
     let chat_id = words(&mapping.chat_id, item).next();
     let chat_ends = |ends: &[&str]| chat_id.iter().any(|chat| ends.iter().any(|end| chat.ends_with(end)));
@@ -71,7 +71,14 @@ fn event(mapping: &Mapping, item: &Value, body: &Value) -> Result<Event, Malform
         timestamp: mapping.timestamp.as_ref().and_then(|(pointer, unit)| timestamp(item, pointer, *unit)),
         from_me,
         group,
+        receipt: None,
     })
+}
+
+/// What became of a message of ours, where the mapping says how that is told.
+fn status(mapping: &Mapping, item: &Value) -> Event {
+    let progress = words(&mapping.receipt, item).next().and_then(|word| Progress::of(&word));
+    Event::status(words(&mapping.receipt_id, item).next().as_deref(), progress)
 }
 
 /// A message that should say and does not is refused: a wrong pointer must not turn our words into a person's.

@@ -22,6 +22,8 @@ pub(super) struct Send {
     method: Method,
     /// A template.
     url: String,
+    /// A template of a chat id.
+    address: String,
     headers: HeaderMap,
     body: Body,
     pub(super) answers: Answers,
@@ -58,8 +60,12 @@ impl Send {
         }
         let headers = headers(f, values, &body, &mut used);
         let answers = Answers::fields(f);
+        let address = f.section.text("address", f.faults).unwrap_or_else(|| "{digits}".to_owned());
+        if !address.contains("{digits}") || names(&address).any(|name| name != "digits") {
+            f.fault("address", "expected {digits} and what stands around it in a chat id, such as \"{digits}@c.us\"");
+        }
         fields.finish();
-        Self { method, url, headers, body, answers, names: used }
+        Self { method, url, address, headers, body, answers, names: used }
     }
 
     /// Every name once.
@@ -68,6 +74,15 @@ impl Send {
         names.sort();
         names.dedup();
         names.into_iter()
+    }
+
+    /// Who has never written has no chat id yet.
+    pub(super) fn address(&self, subject: &Subject) -> String {
+        let digits = match subject {
+            Subject::Phone(phone) => phone.digits().to_owned(),
+            other => return other.chat_id(),
+        };
+        fill(&self.address, &|name| (name == "digits").then_some(digits.as_str()))
     }
 
     pub(super) fn request(

@@ -1,0 +1,110 @@
+//! What a gateway tells of a code it took: from the message's id to the verification it was for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Instance, Outcome, Service, ServiceError, job::About};
+use crate::{
+    domain::{Command, InstanceId, VerificationId, decide_code::CodeCommand, keys::Digest},
+    entropy,
+    gateway::{Progress, Receipt, stable_id},
+    store::{Change, RecordChange, RecordKey, StoreError},
+};
+
+/// Reports come a little later than the code lives.
+const SLACK: Duration = Duration::from_mins(10);
+/// A quick gateway reports before we have noted the message's id.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(850)];
+
+/// What a message's id leads to.
+#[derive(Serialize, Deserialize)]
+struct Pointer {
+    instance: InstanceId,
+    about: About,
+    leg: usize,
+}
+
+impl Service {
+    /// Remembers which message carries a leg. `carrier` is the instance whose gateway took it.
+    pub async fn remember_message(
+        &self,
+        carrier: &Instance,
+        message_id: &str,
+        instance: InstanceId,
+        about: About,
+        leg: usize,
+        expires_at: Timestamp,
+    ) -> Result<(), ServiceError> {
+        let key = self.message_key(carrier, message_id);
+        let digest = key.code.expect("a message is found by its digest");
+        let pointer = Pointer { instance, about, leg };
+        let json = serde_json::to_vec(&pointer).expect("a pointer has only string keys");
+        let now = self.now();
+        let record = RecordChange {
+            key,
+            expected: 0,
+            bytes: Some(self.keys.seal(&context(digest), &json, entropy::bytes())),
+            retain_until: expires_at.max(now) + SLACK,
+            indexes: Vec::new(),
+            created_at: now,
+        };
+        let change = Change {
+            partition: key.id.partition(),
+            records: vec![record],
+            answers: None,
+            jobs: Vec::new(),
+            cancel: Vec::new(),
+            retime: Vec::new(),
+            valid_until: None,
+            finishing: true,
+        };
+        // A message that is known already leads where it did.
+        let _ = self.store.commit(&change).await?;
+        Ok(())
+    }
+
+    /// Moves a code on. Reports about replies, and about what others sent from this number, lead nowhere.
+    pub(super) async fn report(&self, carrier: &Instance, receipt: &Receipt) -> Result<Outcome, ServiceError> {
+        let ignored = Outcome::Ignored("status");
+        let key = self.message_key(carrier, &receipt.message_id);
+        let mut found = self.pointer(key).await?;
+        for pause in PATIENCE {
+            if found.is_some() || self.codes_on_their_way() == 0 {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            found = self.pointer(key).await?;
+        }
+        let Some(Pointer { instance, about, leg }) = found else { return Ok(ignored) };
+        let Some(owner) = self.instances.get(instance) else { return Ok(ignored) };
+        let command = match receipt.progress {
+            Progress::Accepted => CodeCommand::Accepted { leg },
+            Progress::Delivered => CodeCommand::Delivered { leg },
+            Progress::Failed(refusal) => CodeCommand::Undelivered { leg, why: refusal.as_str() },
+        };
+        match self.apply(&owner, about.into(), None, Command::Code(command), None).await {
+            Ok(_) | Err(ServiceError::NotFound) => Ok(ignored),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn message_key(&self, carrier: &Instance, message_id: &str) -> RecordKey {
+        let digest = self.keys.look_up("sent", carrier.config.id, stable_id(message_id).as_bytes());
+        RecordKey { id: VerificationId::from_bytes(*digest.as_bytes()), code: Some(digest) }
+    }
+
+    async fn pointer(&self, key: RecordKey) -> Result<Option<Pointer>, ServiceError> {
+        let digest = key.code.expect("a message is found by its digest");
+        let found = self.store.find(None, &[(key.id.partition(), digest)]).await?;
+        let Some(stored) = found.records.into_iter().next().flatten() else { return Ok(None) };
+        let broken = || StoreError::Broken("a message that was sent leads nowhere".to_owned());
+        let json = self.keys.open(&context(digest), &stored.bytes).map_err(|_| broken())?;
+        Ok(Some(serde_json::from_slice(&json).map_err(|_| broken())?))
+    }
+}
+
+fn context(digest: Digest) -> String {
+    format!("sent:{}", digest.hex())
+}

@@ -1,0 +1,316 @@
+//! How codes travel: over which gateway, what takes over when one fails, and what reports do.
+
+use std::{collections::HashMap, sync::Arc};
+
+use countersign::{
+    domain::{Language, Subject},
+    gateway::{CodeMessage, Gateway, Progress, Refusal, Webhook},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    app::{Answer, CALLBACK_SECRET, Daemon, Ground, WAHA, World},
+    codes::{CHAT, code, events, validate},
+    fakes::Fake,
+    flow::on_both_stores,
+    gateways, gateways_send,
+};
+
+on_both_stores! {
+    sms_takes_over_from_a_number_that_is_not_on_whatsapp
+    without_any_channel_the_code_fails
+    reports_move_a_code_on
+    a_report_of_failure_sends_it_another_way
+}
+
+const SMS: &str = "5f0c2a90-0000-4000-8000-000000000009";
+
+/// The first instance hands codes on to an SMS gateway.
+fn with_sms(ground: Ground, sms: &Fake) -> World {
+    let mut world = World::new(ground);
+    world.extra = format!("sms_instance = \"{SMS}\"");
+    world.more = format!(
+        r#"
+[[instance]]
+id = "{SMS}"
+name = "SMS"
+number = "+12025550143"
+tokens = ["sha256:{}"]
+callback_secrets = ["{CALLBACK_SECRET}"]
+[instance.gateway]
+kind = "twilio"
+url = "{}"
+account_sid = "AC00000000000000000000000000000777"
+from = "+12025550143"
+webhook_secret = "a-twilio-auth-token-of-32-bytes-0"
+"#,
+        "0".repeat(64),
+        sms.url
+    );
+    world
+}
+
+fn form(body: &[u8]) -> HashMap<String, String> {
+    url::form_urlencoded::parse(body).into_owned().collect()
+}
+
+async fn timeline(app: &Daemon, uuid: &str) -> Vec<String> {
+    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
+    let entries = shown.data("timeline").as_array().unwrap().clone();
+    entries.iter().map(|entry| entry["event"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn sms_takes_over_from_a_number_that_is_not_on_whatsapp(ground: Ground) {
+    let sms = Fake::start();
+    sms.answer(json!({"sid": "SM18365e3244136420d77c3b378dceb234", "status": "queued"}));
+    let world = with_sms(ground, &sms);
+    let app = world.start().await;
+    world.gateway.fail(404, 1);
+    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    let message = &sms.wait_for(1).await[0];
+    assert_eq!(message.path, "/2010-04-01/Accounts/AC00000000000000000000000000000777/Messages.json");
+    let sent = form(&message.body);
+    assert_eq!((sent["To"].as_str(), sent["From"].as_str()), ("+447700900123", "+12025550143"));
+    assert_eq!(sent["Body"], world.gateway.wait_for(1).await[0].json()["text"].as_str().unwrap(), "one code");
+    app.settle().await;
+    assert_eq!(app.status(&uuid).await, "sent");
+    assert_eq!(timeline(&app, &uuid).await, ["created", "not delivered by whatsapp: permanent", "sent by sms"]);
+    let callbacks = world.receiver.wait_for(1).await;
+    assert_eq!(events(&world), ["code.sent"]);
+    assert_eq!(callbacks[0].json()["data"]["channel"], "sms");
+    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
+
+    // Logged out: refused once, and left alone for the next one.
+    world.gateway.fail(401, 1);
+    code(&app, json!({"chatId": "447700900124"})).await;
+    sms.wait_for(2).await;
+    app.settle().await;
+    code(&app, json!({"chatId": "447700900125"})).await;
+    sms.wait_for(3).await;
+    assert_eq!(world.gateway.arrived().len(), 2, "the number is silent");
+    app.finish().await;
+}
+
+async fn without_any_channel_the_code_fails(ground: Ground) {
+    let sms = Fake::start();
+    let world = with_sms(ground, &sms);
+    let app = world.start().await;
+    world.gateway.fail(404, 1);
+    sms.fail(400, 1);
+    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    sms.wait_for(1).await;
+    app.settle().await;
+    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
+    assert_eq!((shown.data("status"), shown.data("reason")), (&json!("failed"), &json!("reply_undeliverable")));
+    assert_eq!(events(&world), ["code.failed"]);
+    assert_eq!(world.receiver.wait_for(1).await[0].json()["data"]["reason"], "reply_undeliverable");
+    assert_eq!(validate(&app, CHAT, &right).await.json["code"], "code_not_active");
+    app.finish().await;
+}
+
+async fn ack(app: &Daemon, id: &str, ack: i64) -> Answer {
+    let payload = json!({"id": id, "from": CHAT, "participant": null, "fromMe": true, "ack": ack});
+    app.waha(&json!({"id": "evt_1", "event": "message.ack", "session": "default", "payload": payload})).await
+}
+
+async fn reports_move_a_code_on(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    world.gateway.wait_for(1).await;
+    app.settle().await;
+    assert_eq!(ack(&app, "true_447700900123@c.us_OTHER", 2).await.status, 200, "somebody else's message");
+    assert_eq!(ack(&app, "true_447700900123@c.us_REPLY", 1).await.status, 200);
+    app.settle().await;
+    assert_eq!(events(&world), ["code.sent"]);
+    // The same message under its other name, and then again as read.
+    for level in [2, 3, 2] {
+        assert_eq!(ack(&app, "true_190000000000117@lid_REPLY", level).await.status, 200);
+    }
+    app.settle().await;
+    assert_eq!(events(&world), ["code.sent", "code.delivered"], "once");
+    assert_eq!(timeline(&app, &uuid).await, ["created", "sent by whatsapp", "delivered by whatsapp"]);
+    assert_eq!(app.status(&uuid).await, "sent");
+    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
+    assert_eq!(ack(&app, "true_447700900123@c.us_REPLY", 3).await.status, 200);
+    app.finish().await;
+}
+
+async fn a_report_of_failure_sends_it_another_way(ground: Ground) {
+    let sms = Fake::start();
+    let world = with_sms(ground, &sms);
+    let app = world.start().await;
+    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    world.gateway.wait_for(1).await;
+    app.settle().await;
+    for _ in 0..2 {
+        assert_eq!(ack(&app, "true_447700900123@c.us_REPLY", -1).await.status, 200);
+    }
+    assert!(form(&sms.wait_for(1).await[0].body)["Body"].starts_with(&right));
+    app.settle().await;
+    assert_eq!(events(&world), ["code.sent"], "one send, whichever way it goes");
+    let expected = ["created", "sent by whatsapp", "not delivered by whatsapp: permanent"];
+    assert_eq!(timeline(&app, &uuid).await, expected);
+    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
+    app.finish().await;
+}
+
+/// As its documentation writes it.
+fn progress_in(kind: &str, name: &str) -> Option<(String, Progress)> {
+    let case = gateways::cases(kind).into_iter().find(|case| case.name == format!("{kind}/{name}")).unwrap();
+    let gateway = gateways::build(kind, &case.expect["signing"]);
+    let headers = gateways::headers(&case.expect);
+    let method = http::Method::POST;
+    let webhook = Webhook {
+        method: &method,
+        path_secret: None,
+        query: "",
+        headers: &headers,
+        body: &case.body,
+        now: Timestamp::from_second(1_788_256_800).unwrap(),
+    };
+    let events = gateway.parse(&webhook).unwrap();
+    assert_eq!(events.len(), 1);
+    events.into_iter().next().unwrap().receipt.map(|receipt| (receipt.message_id, receipt.progress))
+}
+
+#[test]
+fn recorded_reports_are_understood() {
+    let (delivered, closed) = (Progress::Delivered, Progress::Failed(Refusal::WindowClosed));
+    for (kind, name, id, progress) in [
+        ("cloud-api", "status_delivered", "wamid.HBgMNDQ3NzAwOTAwMTIzFQIAERgUOTU1OEM4QTkxMzNGMEExMzZEMDMA", delivered),
+        ("360dialog", "status_failed", "wamid.HBgMNDQ3NzAwOTAwMTIzFQIAERgUNzc0RThCRjZBOTkwRUY3NTE0MDcA", closed),
+        ("gupshup-v3", "status_failed", "wamid.HBgMNDQ3NzAwOTAwMTIzFQIAERgUNzc0RThCRjZBOTkwRUY3NTE0MDcA", closed),
+        ("twilio", "status_callback", "SM18365e3244136420d77c3b378dceb234", delivered),
+        ("green-api", "status", "8B78C9D17EB7C0850821", delivered),
+        ("vonage", "status_read", "3c30eb85-6518-4ec1-8009-3b0b6d25189d", delivered),
+        ("whapi", "status", "PsqX5BF784E318CCE47593-wBGHaXh", delivered),
+        ("z-api", "status", "3EB0D7551C4B500546378C", delivered),
+        ("gowa", "ack", "3EB0D34250E216C6850B77", delivered),
+        ("hypersender", "ack", "true_447700900123@c.us_3EB0008E1EDA4C0A6A5824", delivered),
+        ("waha", "ack_read", "true_447700900123@c.us_3EB05738EDD94995930BF2", delivered),
+        ("wawp", "ack", "true_447700900123@c.us_3EB0E9F96C60C95920DC18", delivered),
+        ("wppconnect", "ack", "true_447700900123@c.us_BA00F4E2365C9924126F3E1A34613A0E", delivered),
+        ("evolution", "update_read", "3EB0A6856B58E8BED26669", delivered),
+        ("gupshup", "event_delivered", "e04af40c-faa1-4517-8e5f-61f96c89b920", delivered),
+    ] {
+        assert_eq!(progress_in(kind, name), Some((id.to_owned(), progress)), "{kind} {name}");
+    }
+}
+
+fn asked(gateway: &Arc<dyn Gateway>, subject: &Subject) -> Option<(String, Value)> {
+    let language = Language::find("pt-BR").unwrap();
+    let message = CodeMessage { subject, code: "508214", text: "508214 is your code", language };
+    let request = gateway.code_message(&message)?;
+    let body = String::from_utf8(request.body().clone()).unwrap();
+    let json = serde_json::from_str(&body).unwrap_or_else(|_| json!(form(body.as_bytes())));
+    Some((request.uri().to_string(), json))
+}
+
+#[test]
+fn each_gateway_is_asked_in_its_own_words() {
+    let phone = Subject::Phone("+447700900123".parse().unwrap());
+    let key =
+        json!({ "url": "http://gw.test", "api_key": "k", "account": "a", "from": "12025550142", "api_secret": "s" });
+    let with = |kind: &str, more: Value| {
+        let mut settings = key.clone();
+        settings["kind"] = json!(kind);
+        for (name, value) in more.as_object().unwrap() {
+            settings[name] = value.clone();
+        }
+        settings
+    };
+    for (settings, pointer, to) in [
+        (json!({ "kind": "waha", "url": "http://gw.test", "api_key": "k" }), "/chatId", "447700900123@c.us"),
+        (
+            json!({ "kind": "gowa", "url": "http://gw.test", "basic_auth": "u:p" }),
+            "/phone",
+            "447700900123@s.whatsapp.net",
+        ),
+        (
+            json!({ "kind": "vonage", "channel": "sms", "from": "Harbour", "api_key": "k", "api_secret": "s" }),
+            "/to",
+            "447700900123",
+        ),
+        (
+            json!({ "kind": "twilio", "account_sid": "AC1", "from": "whatsapp:+12025550142" }),
+            "/To",
+            "whatsapp:+447700900123",
+        ),
+        (
+            json!({ "kind": "twilio", "account_sid": "AC1", "messaging_service_sid": "MG1", "channel": "sms" }),
+            "/To",
+            "+447700900123",
+        ),
+        (
+            json!({ "kind": "bird", "workspace_id": "w", "channel_id": "c", "access_key": "k" }),
+            "/receiver/contacts/0/identifierValue",
+            "+447700900123",
+        ),
+        (with("gupshup", json!({})), "/destination", "447700900123"),
+        (with("z-api", json!({})), "/phone", "447700900123"),
+        (json!({ "kind": "ultramsg", "account": "a", "api_key": "k" }), "/to", "447700900123@c.us"),
+    ] {
+        let gateway = gateways_send::build(settings.clone());
+        let (_, body) = asked(&gateway, &phone).unwrap();
+        assert_eq!(body.pointer(pointer), Some(&json!(to)), "{settings}");
+        assert!(body.to_string().contains("508214 is your code"), "{body}");
+    }
+    let chatwoot = json!({ "kind": "chatwoot", "url": "http://gw.test", "account_id": "1", "api_key": "k" });
+    assert_eq!(asked(&gateways_send::build(chatwoot), &phone), None, "it can only answer");
+}
+
+#[test]
+fn meta_sends_codes_as_an_approved_template() {
+    let phone = Subject::Phone("+447700900123".parse().unwrap());
+    let parameters = json!([{ "type": "text", "text": "508214" }]);
+    let components = json!([
+        { "type": "body", "parameters": parameters },
+        { "type": "button", "sub_type": "url", "index": "0", "parameters": parameters },
+    ]);
+    for (settings, url) in [
+        (
+            json!({ "kind": "cloud-api", "phone_number_id": "777", "access_token": "t", "template": "login_code" }),
+            "https://graph.facebook.com/v23.0/777/messages",
+        ),
+        (
+            json!({ "kind": "360dialog", "api_key": "k", "template": "login_code" }),
+            "https://waba-v2.360dialog.io/messages",
+        ),
+        (
+            json!({ "kind": "gupshup-v3", "app_id": "a", "api_key": "k", "template": "login_code" }),
+            "https://partner.gupshup.io/partner/app/a/v3/message",
+        ),
+    ] {
+        let (asked_url, body) = asked(&gateways_send::build(settings.clone()), &phone).unwrap();
+        assert_eq!(asked_url, url);
+        let template = json!({ "name": "login_code", "language": { "code": "pt_BR" }, "components": components });
+        assert_eq!(
+            body,
+            json!({
+                "messaging_product": "whatsapp", "recipient_type": "individual", "to": "447700900123",
+                "type": "template", "template": template,
+            })
+        );
+        let mut plain = settings;
+        plain.as_object_mut().unwrap().remove("template");
+        let (_, body) = asked(&gateways_send::build(plain), &phone).unwrap();
+        assert_eq!((&body["type"], &body["to"]), (&json!("text"), &json!("447700900123")));
+    }
+}
+
+#[tokio::test]
+async fn a_channel_without_a_gateway_is_a_fault() {
+    let faults = |extra: &str| {
+        let mut world = World::new(Ground::directory());
+        world.extra = extra.to_owned();
+        let text = world.config("127.0.0.1:0", "127.0.0.1:0");
+        countersign::app::assemble(&text).err().map(|faults| faults.to_string()).unwrap_or_default()
+    };
+    assert_eq!(faults("channels = [\"whatsapp\"]"), "");
+    assert!(faults("channels = [\"whatsapp\", \"sms\"]").contains("sms is carried by no gateway"));
+    assert!(faults(&format!("sms_instance = \"{WAHA}\"")).contains("names no [[instance]] whose gateway sends SMS"));
+    assert!(faults("channels = [\"sms\", \"sms\"]").contains("stands there twice"));
+    assert!(faults("channels = [\"pigeon\"]").contains("pigeon"));
+}
