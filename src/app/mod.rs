@@ -52,6 +52,7 @@ pub struct Application {
     public: TcpListener,
     operator: TcpListener,
     config: Config,
+    places: Option<http::Places>,
     source: Option<Source>,
 }
 
@@ -92,6 +93,7 @@ impl Application {
             public,
             operator,
             config: config.clone(),
+            places: parts::open_places(config)?,
             source: None,
         };
         match ready::prepare(&this.service).await {
@@ -120,7 +122,7 @@ impl Application {
     /// Serves until `stop`, then drains: not ready, still listening while the news spreads, finish requests,
     /// finish attempts.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { service, outbox, readiness, committed, public, operator, config, source } = self;
+        let Self { service, outbox, readiness, committed, public, operator, config, places, source } = self;
         let shutdown = config.shutdown;
         parts::banner(&service);
         #[cfg(feature = "otlp")]
@@ -128,7 +130,8 @@ impl Application {
             crate::telemetry::export(otlp);
         }
         let trusted_proxies = Arc::new(ArcSwap::from_pointee(config.trusted_proxies.clone()));
-        let app = Data::new(App { service: Arc::clone(&service), trusted_proxies: Arc::clone(&trusted_proxies) });
+        let app =
+            Data::new(App { service: Arc::clone(&service), trusted_proxies: Arc::clone(&trusted_proxies), places });
         let public = serve(public, shutdown.grace, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
@@ -11,6 +12,7 @@ use crate::{
     domain::{InstanceId, sending::Channel},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
+    http::Places,
     metrics::{
         Metrics,
         label::{ByGateway, Known, Of},
@@ -121,6 +123,12 @@ pub(super) fn seconds(time: Timestamp) -> f64 {
 }
 
 /// The store, and the word for its kind.
+pub(super) fn open_places(config: &Config) -> anyhow::Result<Option<Places>> {
+    let Some(file) = &config.geoip_file else { return Ok(None) };
+    let places = Places::open(file).with_context(|| format!("geoip_file {}", file.display()))?;
+    Ok(Some(places))
+}
+
 pub(super) fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static str, Arc<dyn Store>)> {
     Ok(match &config.store {
         StoreConfig::Embedded { directory } => {

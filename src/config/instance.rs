@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{faults::Faults, section::Section};
+use super::{faults::Faults, page::PageConfig, section::Section};
 use crate::domain::{
     InstanceId, Language, Mode, Phone,
     quota::Quota,
@@ -22,6 +22,7 @@ const CHANNELS: &[(&str, Channel)] = &[("whatsapp", Channel::WhatsApp), ("sms", 
 
 /// The settings of one instance.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own for the operator")]
 pub struct InstanceConfig {
     pub id: InstanceId,
     pub name: String,
@@ -36,6 +37,11 @@ pub struct InstanceConfig {
     pub redirect_urls: Vec<Url>,
     pub completion: Mode,
     pub completions_allowed: Vec<Mode>,
+    /// Refuse requests that whoever opens the link could complete.
+    pub require_binding: bool,
+    /// Only the browser that started, on the same device: no reply code, no QR code.
+    pub strict_browser: bool,
+    pub page: PageConfig,
     pub lang: Language,
     pub texts: Texts,
     pub code_length: u8,
@@ -78,6 +84,8 @@ pub struct Limits {
     pub wrong_codes: Option<u32>,
     pub guesses: Option<Quota>,
     pub failure_replies: Option<Quota>,
+    /// POSTs to start pages, by address.
+    pub taps: Option<Quota>,
     /// Of one number, over all replicas.
     pub replies_per_second: Option<u32>,
 }
@@ -133,6 +141,9 @@ impl InstanceConfig {
             redirect_urls: urls(s, "redirect_urls", faults),
             completion,
             completions_allowed: modes(s, faults),
+            require_binding: s.flag("require_binding", faults),
+            strict_browser: s.flag("strict_browser", faults),
+            page: PageConfig::read(s.section("page", faults), faults),
             lang,
             texts: texts(s, faults),
             code_length,
@@ -292,6 +303,7 @@ fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
         wrong_codes: Some(number("wrong_codes_per_chat_15m")).filter(|most| *most > 0),
         guesses: per_ten_minutes(number("guesses_per_10m")),
         failure_replies: per_ten_minutes(number("failure_replies_per_10m")),
+        taps: Some(number("taps_per_minute")).filter(|n| *n > 0).map(|n| Quota::per(n, Duration::from_mins(1))),
         replies_per_second: Some(number("replies_per_second")).filter(|rate| *rate > 0),
     };
     section.finish(faults);

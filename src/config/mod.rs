@@ -4,6 +4,7 @@
 
 mod faults;
 mod instance;
+mod page;
 mod restart;
 mod section;
 
@@ -18,6 +19,7 @@ use url::Url;
 pub use self::{
     faults::{Fault, Faults},
     instance::{InstanceConfig, Limits},
+    page::{Color, Logo, PageConfig},
     restart::files,
     section::{Section, not_one_of},
 };
@@ -33,6 +35,8 @@ pub struct Config {
     pub operator_listen: SocketAddr,
     pub keys: Masters,
     pub trusted_proxies: Vec<IpNet>,
+    /// A `MaxMind` database with places of addresses.
+    pub geoip_file: Option<PathBuf>,
     pub store: StoreConfig,
     pub log: LogConfig,
     pub otlp: Option<OtlpConfig>,
@@ -154,6 +158,10 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
     let operator_listen = s.address("operator_listen", faults);
     let keys = keys(s, faults);
     let trusted_proxies = s.list("trusted_proxies", "a network such as 10.0.0.0/8", faults);
+    let geoip_file = s.text("geoip_file", faults).map(PathBuf::from);
+    if geoip_file.as_ref().is_some_and(|file| !file.is_file()) {
+        faults.add("geoip_file", "is no file that can be read: a MaxMind DB (.mmdb) with places of addresses");
+    }
     let store = store(s, faults);
     let log = log(s, faults);
     let otlp = otlp(s, faults);
@@ -184,6 +192,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
         operator_listen: operator_listen?,
         keys: Masters(keys),
         trusted_proxies,
+        geoip_file,
         store: store?,
         log,
         otlp,

@@ -15,6 +15,7 @@ impl Config {
             ("public_url", self.public_url != next.public_url),
             ("listen", self.listen != next.listen),
             ("operator_listen", self.operator_listen != next.operator_listen),
+            ("geoip_file", self.geoip_file != next.geoip_file),
             ("key", self.keys.0 != next.keys.0),
             ("store", !self.store.is_same(&next.store)),
             ("log.format", log.json != next.log.json),

@@ -17,21 +17,14 @@ pub struct LinkCode(String);
 impl LinkCode {
     /// The partition's character, then five bits of `secret` for each further one. `length` is at most 16.
     pub fn from_bits(partition: Partition, secret: &[u8; 32], length: u8) -> Self {
-        let mut code = String::with_capacity(usize::from(length));
-        code.push(char::from(ALPHABET[usize::from(partition.index())]));
-        for index in 0..usize::from(length.clamp(8, 16)) - 1 {
-            code.push(char::from(ALPHABET[usize::from(five_bits(secret, index * 5))]));
-        }
-        Self(code)
+        let first = char::from(ALPHABET[usize::from(partition.index())]);
+        let rest = letters(secret, usize::from(length.clamp(8, 16)) - 1);
+        Self(format!("{first}{rest}"))
     }
 
     /// Reads what a person sent: any case, and Crockford's aliases O=0, I=L=1.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::read(text, |upper| match upper {
-            b'O' => b'0',
-            b'I' | b'L' => b'1',
-            other => other,
-        })
+        Self::read(text, unalias)
     }
 
     /// As [`LinkCode::parse`] without aliases: a bare word of a sentence must look exactly like a code.
@@ -39,14 +32,14 @@ impl LinkCode {
         Self::read(text, std::convert::identity)
     }
 
-    fn read(text: &str, alias: fn(u8) -> u8) -> Option<Self> {
+    fn read(text: &str, alias: fn(char) -> char) -> Option<Self> {
         if !LENGTHS.contains(&text.len()) {
             return None;
         }
         let code: Option<String> = text
-            .bytes()
-            .map(|byte| alias(byte.to_ascii_uppercase()))
-            .map(|byte| ALPHABET.contains(&byte).then_some(char::from(byte)))
+            .chars()
+            .map(|c| alias(c.to_ascii_uppercase()))
+            .map(|c| u8::try_from(c).is_ok_and(|byte| ALPHABET.contains(&byte)).then_some(c))
             .collect();
         code.map(Self)
     }
@@ -66,6 +59,20 @@ impl LinkCode {
 impl fmt::Debug for LinkCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LinkCode(•)")
+    }
+}
+
+/// Five bits of `secret` for each of `count` letters, at most 50.
+pub(super) fn letters(secret: &[u8; 32], count: usize) -> String {
+    (0..count).map(|index| char::from(ALPHABET[usize::from(five_bits(secret, index * 5))])).collect()
+}
+
+/// What people read for a letter that is not in the alphabet.
+pub(super) fn unalias(upper: char) -> char {
+    match upper {
+        'O' => '0',
+        'I' | 'L' => '1',
+        other => other,
     }
 }
 

@@ -1,15 +1,17 @@
 //! The whole protocol: what a command does to a verification.
 
+mod finish;
+
 use jiff::Timestamp;
-use subtle::ConstantTimeEq as _;
 
 use super::{
+    binding::{Binding, Told},
     decide_code::{self, CodeCommand},
     event::Event,
     keys::Digest,
     reason::Reason,
     subject::Sender,
-    verification::{COMPLETION_WINDOW, Completion, Proof, REDEEM_MISSES, REDEEM_WINDOW, State, Verification},
+    verification::{COMPLETION_WINDOW, Completion, Proof, State, Verification},
 };
 
 /// What can happen to a verification.
@@ -21,10 +23,22 @@ pub enum Command {
     Cancel,
     /// The timer rang.
     Expire,
+    /// Somebody is about to send the message from the start page. `gently`: nobody pressed anything, so another
+    /// browser's tap stays.
+    Bind { binding: Binding, gently: bool },
     /// Somebody tapped the button behind the link; `token` is the digest of the redeem token to hand out.
-    Complete { token: Digest },
+    /// A wrong browser is told the reply code, where `may_tell`.
+    Complete { token: Digest, browser: Option<Digest>, may_tell: bool },
+    /// Somebody behind the link says that the login was started elsewhere: the reply code may be shown.
+    Tell,
+    /// The waiting page of somebody who is signed in already goes on by itself.
+    Finish { token: Digest, browser: Option<Digest> },
+    /// The reply code was typed on the start page; `right` says whether it was this one.
+    Type { token: Digest, browser: Option<Digest>, right: bool },
     /// The app's server presents a redeem token, and the S256 challenge of its verifier if it sent one.
     Redeem { token: Digest, challenge: Option<String> },
+    /// The app's server presents the reply code that was typed on a page of its own.
+    RedeemCode { right: bool, challenge: Option<String> },
     /// "This wasn't me."
     Dispute,
     /// The person's data is no longer needed.
@@ -54,6 +68,8 @@ pub enum Effect {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Success,
+    /// The message came from another device than the one that waits: a code to type there, and no link.
+    OtherDevice,
     Failed,
     Expired,
     /// WhatsApp hid the number that this verification needs.
@@ -72,7 +88,15 @@ pub enum Verdict {
     Failed(Reason),
     Expired,
     Canceled,
+    /// The tap is kept.
+    Bound,
     Completed,
+    /// The reply code may be shown to whoever asked.
+    Told,
+    /// Another browser started this, and it alone may finish.
+    WrongBrowser,
+    /// A try of the reply code is gone.
+    WrongCode,
     Redeemed,
     Disputed,
     Forgotten,
@@ -141,10 +165,17 @@ impl Draft {
                 self.next.state = State::Canceled { at: self.now };
                 self.changed(Verdict::Canceled)
             }
+            Command::Bind { .. } if expired => return self.unchanged(Verdict::Unchanged),
+            Command::Bind { binding, gently } => self.bind(binding, gently),
             Command::Expire | Command::Forget => return self.unchanged(Verdict::Unchanged),
-            Command::Complete { .. } | Command::Redeem { .. } | Command::Dispute | Command::Code(_) => {
-                return self.unchanged(Verdict::Refused);
-            }
+            Command::Complete { .. }
+            | Command::Tell
+            | Command::Finish { .. }
+            | Command::Type { .. }
+            | Command::Redeem { .. }
+            | Command::RedeemCode { .. }
+            | Command::Dispute
+            | Command::Code(_) => return self.unchanged(Verdict::Refused),
         };
         decision.valid_until = Some(expires_at);
         decision
@@ -168,13 +199,22 @@ impl Draft {
             self.effects.push(Effect::Reply(Reply::Unidentified));
             return self.changed(Verdict::Failed(reason));
         };
-        let what = if edited { "verified (edited text)" } else { "verified" };
+        let what = match (edited, self.next.is_unbound()) {
+            (false, false) => "verified",
+            (true, false) => "verified (edited text)",
+            (false, true) => "verified (unbound)",
+            (true, true) => "verified (edited text, unbound)",
+        };
         self.end(what, None, Event::LinkVerified);
-        self.effects.push(Effect::Reply(Reply::Success));
+        let elsewhere = self.next.expects_code();
+        self.effects.push(Effect::Reply(if elsewhere { Reply::OtherDevice } else { Reply::Success }));
         self.next.state = State::Verified {
             at: self.now,
             proof: Some(Proof { subject, sender, push_name }),
-            completion: Completion::Offered { until: self.now + COMPLETION_WINDOW },
+            completion: Completion::Offered {
+                until: self.now + COMPLETION_WINDOW,
+                told: elsewhere.then(|| Told::at(self.now)),
+            },
         };
         self.changed(Verdict::Verified)
     }
@@ -194,98 +234,21 @@ impl Draft {
         self.changed(Verdict::Failed(why))
     }
 
+    /// The last tap wins; the match freezes it.
+    fn bind(mut self, binding: Binding, gently: bool) -> Decision {
+        let held = self.next.binding.as_ref();
+        if held.is_some_and(|held| gently || (held.place == binding.place && held.browser.matches(binding.browser))) {
+            return self.unchanged(Verdict::Unchanged);
+        }
+        self.next.note_tap(self.now, binding.place);
+        self.next.binding = Some(binding);
+        self.changed(Verdict::Bound)
+    }
+
     fn expire(mut self) -> Decision {
         self.end("expired", Some(Reason::CodeExpired), Event::LinkExpired);
         self.next.state = State::Expired { at: self.now };
         self.changed(Verdict::Expired)
-    }
-
-    fn verified(mut self, proof: Option<&Proof>, completion: &Completion, command: Command) -> Decision {
-        let now = self.now;
-        match command {
-            Command::Receive { sender, .. } => {
-                let same = proof.is_some_and(|proof| sender.is(&proof.subject) == Some(true));
-                let open = matches!(completion, Completion::Offered { until } if now < *until);
-                if same && open {
-                    self.effects.push(Effect::Reply(Reply::Success));
-                    return self.unchanged(Verdict::Repeated);
-                }
-                self.effects.push(Effect::Reply(Reply::Failed));
-                self.unchanged(Verdict::Failed(Reason::CodeUsed))
-            }
-            Command::Cancel | Command::Expire => self.unchanged(Verdict::Unchanged),
-            Command::Code(_) => self.unchanged(Verdict::Refused),
-            Command::Forget => self.forget(),
-            Command::Complete { token } => match completion {
-                Completion::Offered { until } if now < *until => {
-                    self.next.note(now, "completed", None);
-                    let until = now + REDEEM_WINDOW;
-                    self.complete(Completion::Released { token, until, misses: 0 }, Verdict::Completed)
-                }
-                Completion::Offered { .. } => self.lapse("lapsed"),
-                _ => self.unchanged(Verdict::Gone),
-            },
-            Command::Redeem { token, challenge } => match completion {
-                Completion::Released { token: issued, until, misses } if issued.matches(token) => {
-                    let (until, misses) = (*until, *misses);
-                    self.redeem(challenge.as_deref(), until, misses)
-                }
-                Completion::Offered { .. } | Completion::Released { .. } => self.unchanged(Verdict::Refused),
-                Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
-                    self.unchanged(Verdict::Gone)
-                }
-            },
-            Command::Dispute => match completion {
-                Completion::Offered { .. } | Completion::Released { .. } => {
-                    self.next.note(now, "disputed", None);
-                    self.effects.push(Effect::Callback(Event::LinkDisputed));
-                    self.complete(Completion::Disputed { at: now }, Verdict::Disputed)
-                }
-                Completion::Disputed { .. } => self.unchanged(Verdict::Disputed),
-                Completion::Redeemed { .. } | Completion::Lapsed { .. } => self.unchanged(Verdict::Gone),
-            },
-        }
-    }
-
-    fn redeem(mut self, presented: Option<&str>, until: Timestamp, misses: u8) -> Decision {
-        if self.now >= until {
-            return self.lapse("redeem token lapsed");
-        }
-        let proven = self.next.request.challenge.as_deref().is_none_or(|wanted| {
-            presented.is_some_and(|presented| presented.as_bytes().ct_eq(wanted.as_bytes()).into())
-        });
-        if proven {
-            self.next.note(self.now, "redeemed", None);
-            self.effects.push(Effect::Callback(Event::LinkRedeemed));
-            let at = self.now;
-            let mut decision = self.complete(Completion::Redeemed { at }, Verdict::Redeemed);
-            decision.valid_until = Some(until);
-            return decision;
-        }
-        if misses + 1 >= REDEEM_MISSES {
-            return self.lapse("redeem token spent by wrong verifiers");
-        }
-        if let State::Verified { completion: Completion::Released { misses, .. }, .. } = &mut self.next.state {
-            *misses += 1;
-        }
-        self.changed(Verdict::Refused)
-    }
-
-    fn lapse(mut self, what: &str) -> Decision {
-        self.next.note(self.now, what, Some(Reason::RedeemExpired));
-        let at = self.now;
-        self.complete(Completion::Lapsed { at }, Verdict::Gone)
-    }
-
-    fn complete(mut self, to: Completion, verdict: Verdict) -> Decision {
-        let mut valid_until = None;
-        if let State::Verified { completion, .. } = &mut self.next.state {
-            if let (Completion::Offered { until }, Completion::Released { .. }) = (&*completion, &to) {
-                valid_until = Some(*until);
-            }
-            *completion = to;
-        }
-        Decision { valid_until, ..self.changed(verdict) }
     }
 
     /// `failed`, `expired` and `canceled`: every message gets its answer, nothing changes.
@@ -295,10 +258,15 @@ impl Draft {
                 self.effects.push(Effect::Reply(reply));
                 self.unchanged(verdict)
             }
-            Command::Cancel | Command::Expire => self.unchanged(Verdict::Unchanged),
-            Command::Complete { .. } | Command::Redeem { .. } | Command::Dispute | Command::Code(_) => {
-                self.unchanged(Verdict::Refused)
-            }
+            Command::Cancel | Command::Expire | Command::Bind { .. } => self.unchanged(Verdict::Unchanged),
+            Command::Complete { .. }
+            | Command::Tell
+            | Command::Finish { .. }
+            | Command::Type { .. }
+            | Command::Redeem { .. }
+            | Command::RedeemCode { .. }
+            | Command::Dispute
+            | Command::Code(_) => self.unchanged(Verdict::Refused),
             Command::Forget => self.forget(),
         }
     }

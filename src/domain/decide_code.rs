@@ -60,7 +60,15 @@ impl Draft {
             }
             Command::Cancel => self.cancel("canceled"),
             Command::Expire | Command::Forget => return self.unchanged(Verdict::Unchanged),
-            Command::Receive { .. } | Command::Complete { .. } | Command::Redeem { .. } | Command::Dispute => {
+            Command::Receive { .. }
+            | Command::Bind { .. }
+            | Command::Complete { .. }
+            | Command::Tell
+            | Command::Finish { .. }
+            | Command::Type { .. }
+            | Command::Redeem { .. }
+            | Command::RedeemCode { .. }
+            | Command::Dispute => {
                 return self.unchanged(Verdict::Refused);
             }
             Command::Code(command) => match *command {
@@ -83,9 +91,15 @@ impl Draft {
         match command {
             Command::Code(CodeCommand::Try { .. } | CodeCommand::Resend) => self.unchanged(verdict),
             Command::Code(_) | Command::Cancel | Command::Expire => self.unchanged(Verdict::Unchanged),
-            Command::Receive { .. } | Command::Complete { .. } | Command::Redeem { .. } | Command::Dispute => {
-                self.unchanged(Verdict::Refused)
-            }
+            Command::Receive { .. }
+            | Command::Bind { .. }
+            | Command::Complete { .. }
+            | Command::Tell
+            | Command::Finish { .. }
+            | Command::Type { .. }
+            | Command::Redeem { .. }
+            | Command::RedeemCode { .. }
+            | Command::Dispute => self.unchanged(Verdict::Refused),
             Command::Forget => self.forget(),
         }
     }

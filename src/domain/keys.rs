@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    binding::ReplyCode,
     code::LinkCode,
     id::{InstanceId, Partition, VerificationId},
     otp::{OtpCode, Shape},
@@ -145,6 +146,11 @@ impl KeyRing {
         Some(OtpCode::draw(shape, block))
     }
 
+    /// What another device types where the login was started. `None` when the key has been removed.
+    pub fn reply_code(&self, key: KeyId, id: VerificationId, nonce: &[u8; 16]) -> Option<ReplyCode> {
+        Some(ReplyCode::from_bits(&self.get(key)?.code.mac(&[b"reply", id.as_bytes(), nonce])))
+    }
+
     /// Where a code is found, for every key that may have made it.
     pub fn code_digests(&self, instance: InstanceId, code: &LinkCode) -> impl Iterator<Item = Digest> {
         self.0.iter().map(move |key| key.code_digest(instance, code))
@@ -183,10 +189,12 @@ impl KeyRing {
         self.token(token.key(), kind, token.id(), nonce).is_some_and(|genuine| genuine.matches(token))
     }
 
-    /// The form field that ties a POST to the page it came from.
-    pub fn form_field(&self, token: &Token) -> String {
+    /// The form field that ties a POST to the page it came from, and to the browser where one is asked for.
+    pub fn form_field(&self, token: &Token, cookie: Option<&str>) -> String {
         let key = self.get(token.key()).unwrap_or(&self.0[0]);
-        truncate(key.token.mac(&[b"form", token.to_string().as_bytes()])).hex()
+        let token = token.to_string();
+        let parts = [b"form".as_slice(), token.as_bytes(), cookie.unwrap_or_default().as_bytes()];
+        truncate(key.token.mac(&parts)).hex()
     }
 
     /// A `webhook-id`: a function of what happened and never random, so that whatever is repeated or rolled

@@ -9,6 +9,7 @@ macro_rules! texts {
             success: include_str!(concat!("../../templates/messages/", $tag, "/success.txt")),
             failed: include_str!(concat!("../../templates/messages/", $tag, "/failed.txt")),
             expired: include_str!(concat!("../../templates/messages/", $tag, "/expired.txt")),
+            other_device: include_str!(concat!("../../templates/messages/", $tag, "/other_device.txt")),
             unidentified: include_str!(concat!("../../templates/messages/", $tag, "/unidentified.txt")),
             unknown: include_str!(concat!("../../templates/messages/", $tag, "/unknown.txt")),
             code: include_str!(concat!("../../templates/messages/", $tag, "/code.txt")),
@@ -23,6 +24,7 @@ struct Texts {
     success: &'static str,
     failed: &'static str,
     expired: &'static str,
+    other_device: &'static str,
     unidentified: &'static str,
     unknown: &'static str,
     code: &'static str,
@@ -92,6 +94,11 @@ impl Language {
         self.0.expired.trim_end()
     }
 
+    /// The reply with a code to type where the login was started.
+    pub fn other_device(self) -> &'static str {
+        self.0.other_device.trim_end()
+    }
+
     /// The reply when WhatsApp hid the number that the verification needs.
     pub fn unidentified(self) -> &'static str {
         self.0.unidentified.trim_end()
@@ -127,6 +134,7 @@ mod tests {
                 (language.success(), Use::Success, "<link>"),
                 (language.failed(), Use::Failed, "<name>"),
                 (language.expired(), Use::Expired, "<name>"),
+                (language.other_device(), Use::Success, "<code>"),
                 (language.unidentified(), Use::Failed, "<name>"),
                 (language.unknown(), Use::Failed, ""),
                 (language.code(), Use::Code, "<name>"),

@@ -4,6 +4,7 @@
 //! [`Command`]; what follows is the value of [`decide()`], a pure function of the record, the command
 //! and the time. Callers load, decide, commit; nobody else changes a state.
 
+pub mod binding;
 pub mod code;
 pub mod decide;
 pub mod decide_code;

@@ -7,10 +7,16 @@ fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "https" | "http") && url.host_str().is_some_and(|host| !host.is_empty())
 }
 
-/// Parses a URL of the allow-list or a request. Refuses what parsers disagree about: white space, control
-/// characters, backslashes, credentials.
+/// Characters that nobody sees and some parsers drop.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Parses a URL of the allow-list or a request. Refuses what parsers disagree about: white space, control and
+/// invisible characters, backslashes, credentials.
 pub fn parse(text: &str) -> Option<Url> {
-    let ambiguous = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
+    let ambiguous = |c: char| c.is_control() || c.is_whitespace() || is_invisible(c) || c == '\\';
     if text.len() > 2048 || text.contains(ambiguous) || !text.to_ascii_lowercase().starts_with("http") {
         return None;
     }

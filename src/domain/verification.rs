@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::requir
 use serde::{Deserialize, Serialize};
 
 use super::{
+    binding::{Binding, Place, Told},
     event::Event,
     id::{InstanceId, VerificationId},
     keys::{Digest, KeyId},
@@ -69,6 +70,12 @@ pub struct Request {
     pub state: Option<String>,
     pub client_ip: Option<String>,
     pub user_agent: Option<String>,
+    /// The app shows a QR code itself: the reply holds a code to type there, and no link.
+    pub qr: bool,
+    /// The expired request that this one was made from, by a tap on its page.
+    pub renews: Option<VerificationId>,
+    /// How many such taps lie behind it.
+    pub renewals: u8,
 }
 
 /// The texts of one request; absent ones come from the instance, then from the language.
@@ -114,6 +121,9 @@ pub struct Verification {
     pub max_attempts: u32,
     pub attempts: u32,
     pub request: Request,
+    /// The browser that waits, if it used the start page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
     pub state: State,
     pub timeline: Vec<Entry>,
 }
@@ -172,6 +182,9 @@ pub enum Completion {
     Offered {
         #[serde(with = "millis")]
         until: Timestamp,
+        /// The reply code, once somebody has seen it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<Told>,
     },
     /// Tapped: a redeem token is out, of which only the digest is kept.
     Released {
@@ -233,6 +246,7 @@ impl Verification {
             max_attempts: max_attempts.max(1),
             attempts: 0,
             request,
+            binding: None,
             state: State::Pending,
             timeline,
         }
@@ -292,14 +306,36 @@ impl Verification {
         self.request.chat.as_ref().map(|chat| chat.as_given().to_owned()).or_else(proved)
     }
 
-    /// How this verification completes: a request bound to nothing completes wherever its link is opened, and
-    /// is called that.
+    /// How this verification completes. One that was bound to nothing when its message came completes wherever
+    /// its link is opened, and is called that.
     pub fn mode(&self) -> Mode {
         match self.request.completion {
             Some(Mode::ProvePhone) => Mode::ProvePhone,
-            Some(Mode::SameBrowser) if self.request.challenge.is_some() => Mode::SameBrowser,
-            _ => Mode::Anywhere,
+            Some(Mode::SameBrowser) if matches!(self.state, State::Verified { .. }) && self.is_unbound() => {
+                Mode::Anywhere
+            }
+            Some(Mode::SameBrowser) => Mode::SameBrowser,
+            Some(Mode::Anywhere) | None => Mode::Anywhere,
         }
+    }
+
+    /// Meant for one browser, and nobody said which.
+    pub fn is_unbound(&self) -> bool {
+        let same_browser = self.request.completion == Some(Mode::SameBrowser);
+        same_browser && self.request.challenge.is_none() && self.binding.is_none()
+    }
+
+    /// The browser that alone may finish. `None` where the app itself binds, or nothing does.
+    pub fn bound_browser(&self) -> Option<&Binding> {
+        let cookie = self.request.completion == Some(Mode::SameBrowser) && self.request.challenge.is_none();
+        self.binding.as_ref().filter(|_| cookie)
+    }
+
+    /// Whether the message comes from another device than the one that waits, so that the reply holds a code.
+    pub fn expects_code(&self) -> bool {
+        let scanned = self.binding.as_ref().is_some_and(|binding| binding.place == Place::Qr);
+        let app_scanned = self.request.qr && self.request.challenge.is_some();
+        self.request.completion == Some(Mode::SameBrowser) && (scanned || app_scanned)
     }
 
     /// Where `event` goes when the request says so. A failed URL also hears of expiry when nothing else does.
@@ -324,6 +360,9 @@ impl Verification {
         request.chat = None;
         request.texts = Texts::default();
         (request.client_ip, request.user_agent) = (None, None);
+        if let Some(binding) = &mut self.binding {
+            (binding.ip, binding.user_agent) = (None, None);
+        }
         if let State::Verified { proof, .. } = &mut self.state {
             *proof = None;
         }
@@ -334,5 +373,13 @@ impl Verification {
         if self.timeline.len() < TIMELINE_LENGTH {
             self.timeline.push(Entry { at, what: what.to_owned(), reason });
         }
+    }
+
+    /// Only the last tap stands in the timeline, so that many leave room for what follows.
+    pub(super) fn note_tap(&mut self, at: Timestamp, place: Place) {
+        if self.timeline.last().is_some_and(|last| last.what.starts_with("tapped")) {
+            self.timeline.pop();
+        }
+        self.note(at, &format!("tapped ({})", place.as_str()), None);
     }
 }

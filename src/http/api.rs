@@ -163,17 +163,34 @@ pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request
     Ok(view::success(message, &view::full(&app.service, &caller.instance, &record)))
 }
 
-/// `POST …/redeem`
+/// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier}` with the reply's code.
 pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
     let caller = auth::caller(&app, &request, &instance).await?;
     let body = body::object(&request, payload).await?;
-    let text = |name: &str| body.get(name).and_then(Value::as_str);
-    let token = text("token").ok_or_else(|| invalid("token", "is missing: the token of the redirect"))?;
-    if body.get("verifier").is_some_and(|verifier| !verifier.is_string()) {
-        return Err(invalid("verifier", "expected a string"));
+    let mut faults = Vec::new();
+    let mut text = |name: &'static str| {
+        let value = body.get(name).filter(|value| !value.is_null());
+        if value.is_some_and(|value| !value.is_string()) {
+            faults.push(FieldFault { field: name.to_owned(), detail: "expected a string".to_owned() });
+        }
+        value.and_then(Value::as_str)
+    };
+    let (token, uuid, code, verifier) = (text("token"), text("uuid"), text("code"), text("verifier"));
+    if !faults.is_empty() {
+        return Err(ServiceError::Invalid(faults).into());
     }
-    let token: RedeemToken = token.parse().map_err(|_| Problem::from(ServiceError::Refused))?;
-    let redeemed = app.service.redeem(&caller.instance, &token, text("verifier")).await?;
+    let refused = || Problem::from(ServiceError::Refused);
+    let redeemed = match (token, uuid, code) {
+        (Some(token), _, _) => {
+            let token: RedeemToken = token.parse().map_err(|_| refused())?;
+            app.service.redeem(&caller.instance, &token, verifier).await?
+        }
+        (None, Some(uuid), Some(code)) => {
+            let id: VerificationId = uuid.parse().map_err(|_| refused())?;
+            app.service.redeem_code(&caller.instance, id, code, verifier).await?
+        }
+        _ => return Err(invalid("token", "is missing: the token of the redirect, or uuid and code of the reply")),
+    };
     Ok(view::success("Login confirmed", &redeemed_data(&caller.instance, &redeemed.record)))
 }
 

@@ -99,7 +99,7 @@ pub(super) fn client_address(request: &HttpRequest, trusted: &[ipnet::IpNet]) ->
 }
 
 /// An IPv6 subscriber owns a /64, so that is what is counted.
-fn network_of(ip: IpAddr) -> IpAddr {
+pub(super) fn network_of(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(v6) => {

@@ -11,6 +11,7 @@ mod limits;
 pub mod operator;
 mod pages;
 mod person;
+mod places;
 pub mod problem;
 mod qr;
 pub mod route;
@@ -27,6 +28,7 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
+pub use self::places::Places;
 use self::route::{Entry, delete, get, look, nothing, options, post};
 use crate::service::Service;
 
@@ -35,6 +37,8 @@ pub struct App {
     pub service: Arc<Service>,
     /// Replaced by a reload.
     pub trusted_proxies: Arc<ArcSwap<Vec<IpNet>>>,
+    /// Where addresses are, if the operator has a database.
+    pub places: Option<Places>,
 }
 
 /// What stands before every path of the JSON API.
@@ -67,10 +71,15 @@ pub const ROUTES: &[Entry] = &[
     post("/webhooks/{instance}/{secret}/{tail}",         || to(webhook::receive)),
 
     look("/l/{handle}",                                  || to(pages::start)),
+    post("/l/{handle}",                                  || to(pages::tap)),
+    post("/l/{handle}/code",                             || to(pages::type_code)),
+    get( "/l/{handle}/events",                           || to(pages::events)),
+    look("/l/{handle}/go",                               || to(pages::go)),
     look("/l/{handle}/qr.svg",                           || to(pages::qr_code)),
     look("/o/{token}",                                   || to(pages::open)),
     post("/o/{token}",                                   || to(pages::complete)),
     post("/o/{token}/dispute",                           || to(pages::dispute)),
+    look("/widget.js",                                   || to(pages::widget)),
 
     look("/openapi.json",                                || to(contract::serve::openapi_json)),
     look("/docs",                                        || to(contract::serve::docs)),

@@ -110,6 +110,7 @@ pub(super) fn full(service: &Service, instance: &Instance, record: &Verification
     }
     data["attempts"] = json!(record.attempts);
     data["max_attempts"] = json!(record.max_attempts);
+    data["renews"] = json!(record.request.renews);
     data["purpose"] = json!(record.request.purpose);
     data["client_ref"] = json!(record.request.client_ref);
     data["metadata"] = callback::metadata(record);

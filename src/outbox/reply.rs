@@ -58,7 +58,8 @@ pub(super) async fn send(
     };
     let text = render(service, instance, outgoing.reply, record.as_ref());
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
-    let haste = if outgoing.reply == Reply::Success { Haste::Awaited } else { Haste::Unasked };
+    let awaited = matches!(outgoing.reply, Reply::Success | Reply::OtherDevice);
+    let haste = if awaited { Haste::Awaited } else { Haste::Unasked };
     let sent = match speak(outbox, instance, request, haste).await? {
         Spoken::Answer(sent) => sent,
         Spoken::Later(at) | Spoken::Silent(at) => return Ok(Settlement::Postpone { at }),
@@ -88,11 +89,14 @@ pub(super) async fn send(
 fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&Verification>) -> String {
     let hosted = record.and_then(|record| service.token(record, Kind::Link));
     let hosted = hosted.map(|token| service.public(&format!("/o/{token}"))).unwrap_or_default();
-    let code = record.and_then(|record| service.code(record));
+    let code = match reply {
+        Reply::OtherDevice => record.and_then(|record| service.reply_code(record)).map(|code| code.as_str().to_owned()),
+        _ => record.and_then(|record| service.code(record)).map(|code| code.as_str().to_owned()),
+    };
     let values = Values {
         link: record.and_then(|record| record.request.link.as_deref()).unwrap_or(&hosted),
         name: record.map_or(&instance.config.name, |record| &record.request.name),
-        code: code.as_ref().map_or("", |code| code.as_str()),
+        code: code.as_deref().unwrap_or_default(),
     };
     template::render(instance.reply_text(reply, record), values)
 }

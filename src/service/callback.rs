@@ -29,6 +29,7 @@ pub fn body(event: Event, record: &Verification, at: Timestamp) -> String {
         put("ended_at", json!(record.ended_at().map(rfc3339)));
         return envelope(event, at, &Value::Object(data));
     }
+    put("renews", json!(request.renews));
     put("completion", json!({ "mode": record.mode().as_str(), "state": completion_state(record) }));
     put("created_at", json!(rfc3339(record.created_at)));
     put("expires_at", json!(rfc3339(record.expires_at)));

@@ -60,8 +60,9 @@ impl Service {
             let now = late.take().unwrap_or_else(|| self.now());
             let mut decision = decide(&before, command.clone(), now);
             if let Some(Incoming { may_reply_failure: false, .. }) = incoming {
-                use crate::domain::decide::Reply::Success;
-                decision.effects.retain(|effect| matches!(effect, Effect::Reply(Success) | Effect::Callback(_)));
+                use crate::domain::decide::Reply::{OtherDevice, Success};
+                let granted = |effect: &Effect| !matches!(effect, Effect::Reply(reply) if !matches!(reply, Success | OtherDevice));
+                decision.effects.retain(granted);
             }
             let Decision { next, effects, verdict, .. } = &decision;
             if next.is_none() && effects.is_empty() {

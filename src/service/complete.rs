@@ -1,13 +1,16 @@
 //! The link in the reply, and what the app's server gets for it.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use url::Url;
 
 use super::{Instance, Service, ServiceError};
 use crate::{
     domain::{
-        Command, State, Verdict, Verification,
-        keys::sha256,
+        Command, Mode, State, Verdict, Verification, VerificationId,
+        binding::ReplyCode,
+        keys::{Digest, sha256},
         token::{Kind, RedeemToken, Token},
         verification::Completion,
     },
@@ -18,20 +21,33 @@ use crate::{
 
 /// A link that was looked at; looking changes nothing.
 pub struct Opened {
+    pub instance: Arc<Instance>,
     pub record: Verification,
-    /// Whether the button still does something.
-    pub open: bool,
-    /// Ties the form to this page.
+    pub now: OpenedAs,
+    /// Ties the form to this page, and to this browser where one is asked for.
     pub form_field: String,
-    pub disputed: bool,
-    pub completed: bool,
+    /// Whether the app may have drawn a QR code of its own, so that this can be the wrong device.
+    pub may_tell: bool,
+}
+
+/// What its page says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenedAs {
+    /// The button still does something.
+    Open,
+    Used,
+    Disputed,
+    Over,
 }
 
 /// A link that was tapped.
-pub struct Completed {
-    pub record: Verification,
+pub enum Tapped {
     /// Where the person goes, with the redeem token; `None` when there is nowhere.
-    pub redirect: Option<Url>,
+    Completed { redirect: Option<Url> },
+    /// To be typed in the browser that waits.
+    Told { code: ReplyCode },
+    /// Only the browser that waits can go on, and no code is told.
+    WrongBrowser,
 }
 
 /// What a redeem token was worth.
@@ -41,18 +57,22 @@ pub struct Redeemed {
 
 impl Service {
     /// Finds the record of a hosted link. A token that was not made here is not found.
-    async fn recognise(&self, token: &Token, kind: Kind) -> Result<(Stored, Verification), ServiceError> {
+    pub(super) async fn recognise(
+        &self,
+        token: &Token,
+        kind: Kind,
+    ) -> Result<(Stored, Verification, Arc<Instance>), ServiceError> {
         let (stored, record) = self.load(RecordKey { id: token.id(), code: None }).await?;
-        if self.keys.recognises(token, kind, &record.nonce) {
-            Ok((stored, record))
-        } else {
-            Err(ServiceError::NotFound)
+        if !self.keys.recognises(token, kind, &record.nonce) {
+            return Err(ServiceError::NotFound);
         }
+        let instance = self.instances.get(record.instance).ok_or(ServiceError::NotFound)?;
+        Ok((stored, record, instance))
     }
 
-    /// The start page's record.
-    pub async fn by_handle(&self, handle: &Token) -> Result<Verification, ServiceError> {
-        Ok(self.recognise(handle, Kind::Handle).await?.1)
+    /// What recognises a browser again; never its cookie itself.
+    pub(super) fn browser(&self, record: &Verification, cookie: Option<&str>) -> Option<Digest> {
+        cookie.map(|cookie| self.keys.look_up("browser", record.instance, cookie.as_bytes()))
     }
 
     /// Counts a look at a page, `start` or `reply`.
@@ -60,71 +80,83 @@ impl Service {
         self.metrics.links_opened.get_or_create(&ByPage { instance: Of(record.instance), page }).inc();
     }
 
+    /// The cookie counts only where a browser is bound.
+    fn link_field(&self, token: &Token, record: &Verification, cookie: Option<&str>) -> String {
+        self.keys.form_field(token, cookie.filter(|_| record.bound_browser().is_some()))
+    }
+
     /// The record that a token of this kind opens.
     pub async fn by_token(&self, token: &Token, kind: Kind) -> Result<Verification, ServiceError> {
         Ok(self.recognise(token, kind).await?.1)
     }
 
-    pub async fn open(&self, token: &Token) -> Result<Opened, ServiceError> {
-        let (_, record) = self.recognise(token, Kind::Link).await?;
+    pub async fn open(&self, token: &Token, cookie: Option<&str>) -> Result<Opened, ServiceError> {
+        let (_, record, instance) = self.recognise(token, Kind::Link).await?;
         self.looked_at(&record, "reply");
-        let completion = match &record.state {
-            State::Verified { completion, .. } => Some(completion),
-            _ => None,
+        let now = match &record.state {
+            State::Verified { completion, .. } => match completion {
+                Completion::Offered { until, .. } if self.now() < *until => OpenedAs::Open,
+                Completion::Offered { .. } | Completion::Lapsed { .. } => OpenedAs::Over,
+                Completion::Released { .. } | Completion::Redeemed { .. } => OpenedAs::Used,
+                Completion::Disputed { .. } => OpenedAs::Disputed,
+            },
+            _ => OpenedAs::Over,
         };
+        let app_binds = record.request.challenge.is_some() && record.mode() == Mode::SameBrowser;
         Ok(Opened {
-            open: matches!(completion, Some(Completion::Offered { until }) if self.now() < *until),
-            disputed: matches!(completion, Some(Completion::Disputed { .. })),
-            completed: matches!(completion, Some(Completion::Released { .. } | Completion::Redeemed { .. })),
-            form_field: self.keys.form_field(token),
+            now,
+            form_field: self.link_field(token, &record, cookie),
+            may_tell: app_binds && !instance.config.strict_browser,
+            instance,
             record,
         })
     }
 
-    /// The tap. Once; `form_field` must be the page's.
+    /// The tap. Completes once; `form_field` must be the page's. `elsewhere`: the person says that the login was
+    /// started on another device, and wants the code for it.
     pub async fn complete(
         &self,
-        instance: &Instance,
         token: &Token,
+        cookie: Option<&str>,
         form_field: &str,
-    ) -> Result<Completed, ServiceError> {
-        let (stored, record) = self.recognise(token, Kind::Link).await?;
-        if record.instance != instance.config.id {
-            return Err(ServiceError::NotFound);
-        }
-        self.check_form(token, form_field)?;
+        elsewhere: bool,
+    ) -> Result<(Arc<Instance>, Verification, Tapped), ServiceError> {
+        let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
+        check(form_field, &self.link_field(token, &record, cookie))?;
+        let may_tell = !instance.config.strict_browser;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
-        let command = Command::Complete { token: self.keys.secret(redeem.secret()) };
-        let applied = self.apply(instance, self.key_of(&record), Some(stored), command, None).await?;
-        match applied.verdict {
-            Verdict::Completed => {
-                let redirect = redirect(instance, &applied.record, &redeem);
-                Ok(Completed { record: applied.record, redirect })
-            }
-            Verdict::Refused => Err(ServiceError::NotFound),
-            _ => Err(ServiceError::Spent),
-        }
+        let command = if elsewhere && may_tell {
+            Command::Tell
+        } else {
+            let token = self.keys.secret(redeem.secret());
+            Command::Complete { token, browser: self.browser(&record, cookie), may_tell }
+        };
+        let applied = self.apply(&instance, self.key_of(&record), Some(stored), command, None).await?;
+        let tapped = match applied.verdict {
+            Verdict::Completed => Tapped::Completed { redirect: redirect(&instance, &applied.record, &redeem) },
+            Verdict::Told => Tapped::Told { code: self.reply_code(&applied.record).ok_or(ServiceError::Spent)? },
+            Verdict::WrongBrowser => Tapped::WrongBrowser,
+            Verdict::Refused => return Err(ServiceError::NotFound),
+            _ => return Err(ServiceError::Spent),
+        };
+        Ok((instance, applied.record, tapped))
     }
 
     /// "This wasn't me": revokes what the link was worth.
-    pub async fn dispute(&self, instance: &Instance, token: &Token, form_field: &str) -> Result<(), ServiceError> {
-        let (stored, record) = self.recognise(token, Kind::Link).await?;
-        if record.instance != instance.config.id {
-            return Err(ServiceError::NotFound);
-        }
-        self.check_form(token, form_field)?;
-        let applied = self.apply(instance, self.key_of(&record), Some(stored), Command::Dispute, None).await?;
+    pub async fn dispute(
+        &self,
+        token: &Token,
+        cookie: Option<&str>,
+        form_field: &str,
+    ) -> Result<(Arc<Instance>, Verification), ServiceError> {
+        let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
+        check(form_field, &self.link_field(token, &record, cookie))?;
+        let applied = self.apply(&instance, self.key_of(&record), Some(stored), Command::Dispute, None).await?;
         match applied.verdict {
-            Verdict::Disputed => Ok(()),
+            Verdict::Disputed => Ok((instance, applied.record)),
             Verdict::Refused => Err(ServiceError::NotFound),
             _ => Err(ServiceError::Spent),
         }
-    }
-
-    /// The instance that a hosted link belongs to.
-    pub async fn instance_of(&self, token: &Token) -> Result<std::sync::Arc<Instance>, ServiceError> {
-        let (_, record) = self.load(RecordKey { id: token.id(), code: None }).await?;
-        self.instances.get(record.instance).ok_or(ServiceError::NotFound)
     }
 
     /// Exchanges a redeem token for the proven subject, once.
@@ -134,34 +166,67 @@ impl Service {
         token: &RedeemToken,
         verifier: Option<&str>,
     ) -> Result<Redeemed, ServiceError> {
+        let command = Command::Redeem { token: self.keys.secret(token.secret()), challenge: challenge(verifier) };
+        self.exchange(instance, token.id(), |_| command).await
+    }
+
+    /// Exchanges the reply's code, typed on a page of the app, for the proven subject, once.
+    pub async fn redeem_code(
+        &self,
+        instance: &Instance,
+        id: VerificationId,
+        typed: &str,
+        verifier: Option<&str>,
+    ) -> Result<Redeemed, ServiceError> {
+        let command = |record: &Verification| {
+            let right = self.reply_code(record).is_some_and(|code| code.is(typed));
+            Command::RedeemCode { right, challenge: challenge(verifier) }
+        };
+        self.exchange(instance, id, command).await
+    }
+
+    async fn exchange(
+        &self,
+        instance: &Instance,
+        id: VerificationId,
+        command: impl FnOnce(&Verification) -> Command,
+    ) -> Result<Redeemed, ServiceError> {
         let refused = |error| match error {
             ServiceError::NotFound => ServiceError::Refused,
             other => other,
         };
-        let (stored, record) = self.load(RecordKey { id: token.id(), code: None }).await.map_err(refused)?;
+        let (stored, record) = self.load(RecordKey { id, code: None }).await.map_err(refused)?;
         if record.instance != instance.config.id {
             return Err(ServiceError::Refused);
         }
-        let challenge = verifier.map(|verifier| URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes())));
-        let command = Command::Redeem { token: self.keys.secret(token.secret()), challenge };
+        let command = command(&record);
         let applied = self.apply(instance, self.key_of(&record), Some(stored), command, None).await?;
         match applied.verdict {
             Verdict::Redeemed => Ok(Redeemed { record: applied.record }),
-            Verdict::Refused | Verdict::Unchanged => Err(ServiceError::Refused),
+            Verdict::Refused | Verdict::WrongCode | Verdict::Unchanged => Err(ServiceError::Refused),
             _ => Err(ServiceError::Spent),
         }
     }
-
-    fn check_form(&self, token: &Token, presented: &str) -> Result<(), ServiceError> {
-        let genuine = self.keys.form_field(token);
-        let same = subtle::ConstantTimeEq::ct_eq(genuine.as_bytes(), presented.as_bytes());
-        if same.into() { Ok(()) } else { Err(ServiceError::Refused) }
-    }
 }
 
-fn redirect(instance: &Instance, record: &Verification, redeem: &RedeemToken) -> Option<Url> {
+/// Whether a form comes from a page that we made for this browser.
+pub(super) fn check(presented: &str, genuine: &str) -> Result<(), ServiceError> {
+    let same = subtle::ConstantTimeEq::ct_eq(genuine.as_bytes(), presented.as_bytes());
+    if same.into() { Ok(()) } else { Err(ServiceError::Refused) }
+}
+
+fn challenge(verifier: Option<&str>) -> Option<String> {
+    verifier.map(|verifier| URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes())))
+}
+
+/// Where the person lands, without what is added to it.
+pub fn landing(instance: &Instance, record: &Verification) -> Option<Url> {
     let requested = record.request.redirect_url.as_deref().and_then(|text| Url::parse(text).ok());
-    let mut url = requested.or_else(|| instance.config.redirect_urls.first().cloned())?;
+    requested.or_else(|| instance.config.redirect_urls.first().cloned())
+}
+
+pub(super) fn redirect(instance: &Instance, record: &Verification, redeem: &RedeemToken) -> Option<Url> {
+    let mut url = landing(instance, record)?;
     {
         let mut query = url.query_pairs_mut();
         query.append_pair("uuid", &record.id.to_string()).append_pair("token", &redeem.reveal());

@@ -53,6 +53,7 @@ pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<
     let link = f.text("link", 2048).filter(|url| f.allowed("link", url, instance));
     let redirect_url = f.text("redirect_url", 2048).filter(|url| f.allowed("redirect_url", url, instance));
     let challenge = f.text("challenge", 43).filter(|text| f.is_challenge(text));
+    let qr = f.flag("qr", false);
     let completion = completion(f, instance);
     let request = Request {
         lang: language.tag().to_owned(),
@@ -70,6 +71,8 @@ pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<
         client_ip: f.ip("client_ip"),
         user_agent: f.text("user_agent", 512),
         name,
+        qr,
+        ..Request::default()
     };
     let prompt = request.texts.prompt.as_deref().or(config.texts.prompt.as_deref()).unwrap_or_default();
     if prompt.chars().count() + request.name.chars().count() + 80 > LONGEST_TEXT {
@@ -84,14 +87,34 @@ pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<
     }
 }
 
-/// Says what a request is not protected against.
+/// Says what a request is not protected against, and refuses what the instance does not want.
 fn bindings(f: &mut Fields<'_>, request: &Request, instance: &Instance) {
+    let config = &instance.config;
     let bound = request.challenge.is_some();
-    if request.completion == Some(Mode::SameBrowser) && !bound {
-        let detail = "no challenge was given: whoever opens the link in the reply completes this login";
-        f.warn("unbound_completion", detail.to_owned());
+    match request.completion {
+        Some(Mode::SameBrowser) if !bound && config.require_binding => {
+            f.fault("challenge", "is missing, and the instance has require_binding: send the S256 of a verifier");
+        }
+        Some(Mode::SameBrowser) if !bound => {
+            let detail = "no challenge was given: hand out start_url, which binds the browser that uses it; with \
+                          whatsapp_link alone whoever opens the link in the reply completes this login";
+            f.warn("unbound_completion", detail.to_owned());
+        }
+        Some(Mode::ProvePhone) if request.chat.is_none() => {
+            f.fault("chatId", "is missing: prove_phone confirms the number that the person has stated");
+        }
+        Some(Mode::Anywhere) if config.require_binding => {
+            f.fault("completion", "is anywhere, which binds nobody, and the instance has require_binding");
+        }
+        _ => {}
     }
-    let redirects = request.redirect_url.is_some() || !instance.config.redirect_urls.is_empty();
+    if request.qr && !bound {
+        f.fault("qr", "needs a challenge: the reply's code is redeemed with its verifier");
+    }
+    if request.qr && config.strict_browser {
+        f.fault("qr", "cannot be: with strict_browser nothing finishes on another device");
+    }
+    let redirects = request.redirect_url.is_some() || !config.redirect_urls.is_empty();
     if redirects && !bound && request.state.is_none() {
         let detail = "neither state nor challenge was given: the app cannot tell whose browser comes back";
         f.warn("unbound_redirect", detail.to_owned());

@@ -119,6 +119,7 @@ impl Instance {
             Reply::Success => pick(|texts| texts.success.as_deref(), language.success()),
             Reply::Failed => pick(|texts| texts.failed.as_deref(), language.failed()),
             Reply::Expired => pick(|texts| texts.expired.as_deref(), language.expired()),
+            Reply::OtherDevice => language.other_device(),
             Reply::Unidentified => language.unidentified(),
             Reply::Unknown => language.unknown(),
         }

@@ -18,6 +18,7 @@ mod mint;
 mod receipt;
 mod receive;
 mod requests;
+mod start;
 pub mod status;
 mod target;
 mod timers;
@@ -38,7 +39,7 @@ use jiff::Timestamp;
 use url::Url;
 
 pub use self::{
-    complete::{Completed, Opened, Redeemed},
+    complete::{Opened, OpenedAs, Redeemed, Tapped, landing},
     delivery::CallbackView,
     erase::Erased,
     identity::Phones,
@@ -47,6 +48,7 @@ pub use self::{
     mint::{Idempotency, Minted},
     receive::Outcome,
     requests::{Filter, Page, decode_cursor},
+    start::{Browser, Stage, Start, Typed},
     trace::Traces,
     vitals::Vitals,
     watch::Watched,
@@ -55,6 +57,7 @@ use crate::{
     clock::Clock,
     domain::{
         KeyRing, Reason, Verification,
+        binding::ReplyCode,
         code::LinkCode,
         keys::Digest,
         otp::OtpCode,
@@ -156,6 +159,11 @@ impl Service {
     pub fn otp(&self, record: &Verification) -> Option<OtpCode> {
         let shape = record.otp.as_ref()?.shape;
         self.keys.otp_code(record.key, record.instance, record.id, &record.nonce, shape)
+    }
+
+    /// What another device types on the start page; `None` when the key that made it was removed.
+    pub fn reply_code(&self, record: &Verification) -> Option<ReplyCode> {
+        self.keys.reply_code(record.key, record.id, &record.nonce)
     }
 
     /// Where a record is kept.

@@ -295,14 +295,15 @@ async fn every_refusal_is_a_problem() {
     let generate = generate(WAHA);
     let large = "x".repeat(64 * 1024 + 1);
     let deep = "[".repeat(60_000);
-    let cases: [(&str, &str, &str, &str, u16); 16] = [
+    let cases: [(&str, &str, &str, &str, u16); 17] = [
         ("GET", "/", "", "", 404),
         ("GET", "/nowhere/at/all", "", "", 404),
         ("GET", "/api/otp/v2/x/%ff", "", "", 404),
         ("DELETE", &generate, "application/json", "{}", 405),
         ("GET", &generate, "", "", 405),
         ("PUT", "/o/x", "", "", 405),
-        ("POST", "/l/x", "", "", 405),
+        ("DELETE", "/l/x", "", "", 405),
+        ("POST", "/l/x", "", "", 404),
         ("POST", &generate, "application/json", "{", 400),
         ("POST", &generate, "application/json", "[]", 400),
         ("POST", &generate, "application/json", "{\"a\":1e999}", 400),

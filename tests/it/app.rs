@@ -68,18 +68,21 @@ pub(crate) struct World {
     pub(crate) top: String,
     /// Further `[[instance]]` blocks.
     pub(crate) more: String,
+    pub(crate) public_url: String,
     pub(crate) clock: Clock,
 }
 
 impl World {
     pub(crate) fn new(ground: Ground) -> Self {
         let (extra, top, more) = Default::default();
-        Self { gateway: Fake::start(), receiver: Fake::start(), ground, extra, top, more, clock: Clock::default() }
+        let public_url = "http://127.0.0.1:1".to_owned();
+        let (gateway, receiver) = (Fake::start(), Fake::start());
+        Self { gateway, receiver, ground, extra, top, more, public_url, clock: Clock::default() }
     }
 
     pub(crate) fn config(&self, listen: &str, operator: &str) -> String {
         let (gateway, receiver, store) = (&self.gateway.url, &self.receiver.url, self.ground.url());
-        let (extra, top, more) = (&self.extra, &self.top, &self.more);
+        let (extra, top, more, public_url) = (&self.extra, &self.top, &self.more, &self.public_url);
         let digest = |token: &str| {
             let digest = countersign::domain::keys::sha256(token.as_bytes());
             digest.iter().fold("sha256:".to_owned(), |out, byte| format!("{out}{byte:02x}"))
@@ -87,7 +90,7 @@ impl World {
         let (first, second) = (digest(TOKEN), digest(META_TOKEN));
         format!(
             r#"
-public_url = "http://127.0.0.1:1"
+public_url = "{public_url}"
 listen = "{listen}"
 operator_listen = "{operator}"
 key = "{KEY}"

@@ -3,6 +3,9 @@
 
 mod api;
 mod app;
+mod attacks;
+mod binding;
+mod browser;
 mod callbacks;
 mod codes;
 mod codes_channels;

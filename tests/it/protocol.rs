@@ -1,10 +1,13 @@
 //! Random walks through `decide`: what must hold whatever happens, in whatever order.
 
 use countersign::domain::{
-    Command, Decision, Effect, Event, InstanceId, KeyRing, Sender, State, Subject, Verdict, Verification,
-    VerificationId, decide,
+    Command, Decision, Effect, Event, InstanceId, KeyRing, Mode, Sender, State, Subject, Verdict, Verification,
+    VerificationId,
+    binding::{Binding, CODE_TRIES, Place},
+    decide,
     decide::Reply,
     decide_code::CodeCommand,
+    keys::Digest,
     time::from_millis,
     verification::{Birth, Completion, Request},
 };
@@ -31,6 +34,7 @@ fn verification(bound: bool, challenge: bool, max_attempts: u32) -> Verification
     let request = Request {
         chat: bound.then(|| "447700900123".parse().unwrap()),
         challenge: challenge.then(|| "right".to_owned()),
+        completion: Some(Mode::SameBrowser),
         ..Request::default()
     };
     Verification::new(birth, request)
@@ -45,16 +49,43 @@ fn sender(kind: u8) -> Sender {
     }
 }
 
+fn cookie(which: u8) -> Option<Digest> {
+    (which > 0).then(|| ring().secret(&[b'c', which]))
+}
+
+fn binding(which: u8, place: Place) -> Binding {
+    Binding { browser: cookie(which).unwrap(), place, ip: None, user_agent: None }
+}
+
+fn shown(proof: u8) -> Option<String> {
+    match proof {
+        0 => None,
+        1 => Some("right".to_owned()),
+        _ => Some("wrong".to_owned()),
+    }
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let token = |which: u8| ring().secret(&[which]);
     prop_oneof![
         4 => (0u8..4, any::<bool>()).prop_map(|(who, edited)| Command::Receive { sender: sender(who), push_name: None, edited }),
         1 => Just(Command::Cancel),
         2 => Just(Command::Expire),
-        2 => (0u8..2).prop_map(move |which| Command::Complete { token: token(which) }),
+        2 => (0u8..2, 0u8..3, any::<bool>()).prop_map(move |(which, browser, may_tell)| Command::Complete {
+            token: token(which), browser: cookie(browser), may_tell,
+        }),
+        3 => (1u8..3, any::<bool>(), any::<bool>()).prop_map(|(browser, qr, gently)| Command::Bind {
+            binding: binding(browser, if qr { Place::Qr } else { Place::Here }), gently,
+        }),
+        1 => Just(Command::Tell),
+        1 => (0u8..2, 0u8..3).prop_map(move |(which, browser)| Command::Finish { token: token(which), browser: cookie(browser) }),
+        2 => (0u8..2, 0u8..3, any::<bool>()).prop_map(move |(which, browser, right)| Command::Type {
+            token: token(which), browser: cookie(browser), right,
+        }),
+        1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| Command::RedeemCode { right, challenge: shown(proof) }),
         3 => (0u8..3, 0u8..3).prop_map(move |(which, proof)| Command::Redeem {
             token: token(which),
-            challenge: match proof { 0 => None, 1 => Some("right".to_owned()), _ => Some("wrong".to_owned()) },
+            challenge: shown(proof),
         }),
         1 => Just(Command::Dispute),
         1 => Just(Command::Forget),
@@ -93,7 +124,7 @@ proptest! {
         let mut record = verification(bound, challenge, max_attempts);
         let mut now = START;
         let mut told: Vec<Event> = Vec::new();
-        let (mut successes, mut redeemed) = (0, 0);
+        let (mut successes, mut redeemed, mut misses) = (0, 0, 0);
         for (command, wait) in steps {
             now += wait;
             let at = from_millis(now);
@@ -112,7 +143,11 @@ proptest! {
                         let received = matches!(command, Command::Receive { .. });
                         prop_assert!(received, "only a message is answered");
                         let succeeded = matches!(verdict, Verdict::Verified | Verdict::Repeated);
-                        prop_assert_eq!(*reply == Reply::Success, succeeded);
+                        prop_assert_eq!(matches!(reply, Reply::Success | Reply::OtherDevice), succeeded);
+                        if *reply == Reply::Success && !challenge {
+                            let qr = record.binding.as_ref().is_some_and(|held| held.place == Place::Qr);
+                            prop_assert!(!qr, "a scanning phone got a link");
+                        }
                     }
                 }
             }
@@ -128,9 +163,27 @@ proptest! {
                     prop_assert_eq!(sender.is(&subject), Some(true), "verified for somebody else");
                 }
             }
+            let held = record.binding.as_ref().map(|held| held.browser);
+            if let (Verdict::Completed, Command::Complete { browser, .. } | Command::Type { browser, .. }) = (verdict, &command) {
+                let own = held.is_none() || challenge || *browser == held;
+                prop_assert!(own, "another browser finished");
+                if let Command::Type { browser, right, .. } = &command {
+                    prop_assert!(*right && *browser == held, "a code opened what it should not");
+                }
+            }
+            if matches!(command, Command::Type { right: false, .. } | Command::RedeemCode { right: false, .. }) {
+                prop_assert!(!matches!(verdict, Verdict::Completed | Verdict::Redeemed));
+            }
+            if !matches!(record.state, State::Pending) && let Some(next) = &next {
+                prop_assert_eq!(next.binding.as_ref().map(|held| held.browser), held, "the match freezes the browser");
+            }
+            if verdict == Verdict::WrongCode {
+                misses += 1;
+                prop_assert!(misses < CODE_TRIES, "more tries than there are");
+            }
             if verdict == Verdict::Redeemed {
                 redeemed += 1;
-                if let (true, Command::Redeem { challenge, .. }) = (challenge, &command) {
+                if let (true, Command::Redeem { challenge, .. } | Command::RedeemCode { challenge, .. }) = (challenge, &command) {
                     prop_assert_eq!(challenge.as_deref(), Some("right"));
                 }
             }
@@ -181,8 +234,10 @@ fn five_wrong_verifiers_spend_a_redeem_token() {
     let at = |offset: i64| from_millis(START + offset);
     let token = ring().secret(b"t");
     let mut record = verification(false, true, 1);
-    for command in [Command::Receive { sender: sender(0), push_name: None, edited: false }, Command::Complete { token }]
-    {
+    for command in [
+        Command::Receive { sender: sender(0), push_name: None, edited: false },
+        Command::Complete { token, browser: None, may_tell: true },
+    ] {
         record = decide(&record, command, at(1)).next.unwrap();
     }
     let redeem = |challenge: &str| Command::Redeem { token, challenge: Some(challenge.to_owned()) };

@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_field_is_found_where_the_page_has_it() {
-        let page = include_str!("../../../templates/pages/open.html").replace("{{ form_field }}", "aB-_");
+        let page = include_str!("../../../templates/pages/confirm.html").replace("{{ form_field }}", "aB-_");
         assert_eq!(hidden_field(&page, "form").as_deref(), Some("aB-_"));
         assert_eq!(hidden_field(&page, "other"), None);
     }

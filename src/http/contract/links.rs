@@ -64,6 +64,10 @@ fn generate_body() -> Value {
                 "type": ["string", "null"], "pattern": "^([A-Za-z0-9_-]{43})?$",
                 "description": "Base64url SHA-256 of a verifier that stays in the visitor's session (RFC 7636, S256).",
             },
+            "qr": {
+                "type": ["boolean", "null"], "default": false,
+                "description": "You show a QR code yourself: the reply holds a code to type on your page. Needs a `challenge`.",
+            },
             "completion": {
                 "type": ["string", "null"], "enum": ["same_browser", "prove_phone", "anywhere", "", null],
                 "description": "Where the login ends; one of those that the instance allows.",
@@ -118,9 +122,10 @@ fn redeem() -> Operation {
         works once, for 60 seconds, and only with the verifier of the session that minted the link.";
     let body = json!({
         "type": "object",
-        "required": ["token"],
         "properties": {
             "token": text("The `token` of the redirect."),
+            "uuid": text("With `code`, in the place of `token`: the request, when you showed a QR code yourself."),
+            "code": text("The six characters of the reply, as the person typed them on your page."),
             "verifier": text("From the session, when the link was minted with a `challenge`."),
         },
     });

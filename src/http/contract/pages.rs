@@ -10,7 +10,7 @@ use super::{
 use crate::http::problem::Code;
 
 pub(super) fn operations() -> Vec<Operation> {
-    vec![start(), qr_code(), open(), complete(), dispute()]
+    vec![start(), bind(), type_code(), events(), go(), qr_code(), open(), complete(), dispute(), widget()]
 }
 
 fn page(method: &'static str, path: &'static str, id: &'static str, title: &'static str) -> Operation {
@@ -19,10 +19,94 @@ fn page(method: &'static str, path: &'static str, id: &'static str, title: &'sta
 
 fn start() -> Operation {
     page("GET", "/l/{handle}", "startPage", "The start page")
-        .about("Button, QR code and the text to copy, in the request's language.")
+        .about("Button, QR code and the text to copy, in the request's language; then what the person waits for. Gives the \
+            browser a random cookie and writes nothing.")
         .without(&[Code::NotFound])
         .page(200, "The page")
         .page(410, "The link is over, or never was")
+}
+
+fn state() -> Value {
+    let words = ["pending", "link", "code", "finish", "done", "expired", "disputed", "over"];
+    json!({ "type": "string", "enum": words, "description": "What the page of this browser shows." })
+}
+
+fn cookie() -> Value {
+    text("What the start page has given the browser; over plain HTTP it has another name.")
+}
+
+fn bind() -> Operation {
+    let body = json!({
+        "type": "object",
+        "required": ["form"],
+        "properties": {
+            "form": text("The hidden field of the page: ties the tap to it and to the browser."),
+            "place": { "enum": ["here", "qr"], "description": "Where WhatsApp is: on this device, or on one that scans." },
+            "auto": { "enum": ["1"], "description": "Nobody pressed anything: another browser's tap stays." },
+            "do": { "enum": ["renew", "finish"], "description": "Make an expired link anew; go on after `prove_phone`." },
+        },
+    });
+    page("POST", "/l/{handle}", "tapStart", "The tap on the start page")
+        .about(
+            "Binds the login to this browser. While the message is not there the last tap wins. With \
+            `Accept: application/json` the answer is a state.",
+        )
+        .header("Cookie", cookie(), Some(values::COOKIE))
+        .body("application/x-www-form-urlencoded", body, json!({ "form": values::START_FIELD, "place": "here" }))
+        .without(&[Code::InvalidRequest])
+        .page(200, "The page, with the link")
+        .answer(303, "To the new link, or to the app", "", json!({}), Value::Null)
+        .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent, Code::RateLimited, Code::InstanceDisabled])
+}
+
+fn type_code() -> Operation {
+    let body = json!({
+        "type": "object",
+        "required": ["form", "code"],
+        "properties": {
+            "form": text("The hidden field of the page: ties the tap to it and to the browser."),
+            "code": text("The six characters of the reply, in any case."),
+        },
+    });
+    page("POST", "/l/{handle}/code", "typeCode", "The reply's code")
+        .about("In the browser that waits, five times at most, for five minutes.")
+        .header("Cookie", cookie(), Some(values::COOKIE))
+        .body(
+            "application/x-www-form-urlencoded",
+            body,
+            json!({ "form": values::START_FIELD, "code": values::REPLY_CODE }),
+        )
+        .without(&[Code::InvalidRequest])
+        .answer(303, "To the app", "", json!({}), Value::Null)
+        .page(422, "The page again: the code is wrong")
+        .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent, Code::RateLimited])
+}
+
+fn events() -> Operation {
+    let now = json!({ "enum": ["1"], "description": "Only the present state, and no stream." });
+    let one = json!({ "type": "object", "required": ["state"], "properties": { "state": state() } });
+    page("GET", "/l/{handle}/events", "watchStart", "What the waiting page waits for")
+        .about("Server-Sent Events named `state`, each with `{\"state\": …}` as its data.")
+        .query("now", now, Some("1"))
+        .answer(200, "The state, or the stream", "application/json", one, json!({ "state": "pending" }))
+        .answer(200, "The stream", "text/event-stream", json!({ "type": "string" }), Value::Null)
+        .problems(&[Code::TemporaryReducedCapacity])
+}
+
+fn go() -> Operation {
+    page("GET", "/l/{handle}/go", "goStart", "Straight to WhatsApp")
+        .about("For SMS and e-mail: to wa.me where nothing needs binding, else to the start page.")
+        .without(&[Code::NotFound])
+        .answer(303, "To wa.me or the start page", "", json!({}), Value::Null)
+        .page(410, "The link is over, or never was")
+}
+
+fn widget() -> Operation {
+    let store = [Code::NotFound, Code::InternalError, Code::StoreUnavailable, Code::TemporaryReducedCapacity];
+    page("GET", "/widget.js", "widget", "The drop-in element")
+        .about("Defines `<countersign-login>`: button, QR code and live state for a page of yours.")
+        .without(&store)
+        .answer(200, "The script", "text/javascript", json!({ "type": "string" }), Value::Null)
 }
 
 fn qr_code() -> Operation {
@@ -43,7 +127,10 @@ fn form() -> Value {
     json!({
         "type": "object",
         "required": ["form"],
-        "properties": { "form": text("The hidden field of the page: ties the tap to it.") },
+        "properties": {
+            "form": text("The hidden field of the page: ties the tap to it, and to the browser where one is bound."),
+            "elsewhere": { "enum": ["1"], "description": "With a `challenge`: show the code for the device that started." },
+        },
     })
 }
 
@@ -51,14 +138,15 @@ fn tap(path: &'static str, id: &'static str, title: &'static str) -> Operation {
     page("POST", path, id, title)
         .body("application/x-www-form-urlencoded", form(), json!({ "form": values::FORM_FIELD }))
         .without(&[Code::InvalidRequest])
-        .problems(&[Code::CrossSite, Code::TokenRefused])
+        .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent])
 }
 
 fn complete() -> Operation {
     tap("/o/{token}", "completeLink", "The tap on Continue")
         .about("Works once. Sends the browser to `redirect_url` with `uuid`, `token` and `state`.")
         .answer(303, "To the app", "", json!({}), Value::Null)
-        .page(200, "Done, where the app has no `redirect_url`")
+        .page(200, "Done, where the app has no `redirect_url`; or the code, in another browser than the one that waits")
+        .page(403, "Another browser waits, and the instance has `strict_browser`")
         .page(410, "The link is over")
 }
 

@@ -112,6 +112,7 @@ pub(super) fn pending_example() -> Value {
         "completion": { "mode": "same_browser", "state": null },
         "attempts": 0,
         "max_attempts": 5,
+        "renews": null,
         "purpose": null,
         "client_ref": "cart 7",
         "metadata": null,

@@ -182,6 +182,7 @@ fn of_a_request() -> Value {
             "push_name": nullable(text("The sender's display name, chosen by the sender.")),
             "attempts": { "type": "integer", "minimum": 0, "description": "Wrong senders, or wrong codes, so far." },
             "max_attempts": { "type": "integer", "minimum": 1 },
+            "renews": nullable(text("The expired request that a tap on its page made anew, if there was one.")),
             "purpose": nullable(text("As given.")),
             "client_ref": nullable(text("As given.")),
             "metadata": { "description": "As given." },
@@ -234,7 +235,10 @@ fn event() -> Value {
     let link = data(
         "link",
         &["pending", "verified", "failed", "expired", "canceled"],
-        &json!({ "completion": named("Completion") }),
+        &json!({
+            "renews": nullable(text("The expired request that a tap on its page made anew, if there was one.")),
+            "completion": named("Completion"),
+        }),
     );
     let code = data(
         "code",

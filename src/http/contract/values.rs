@@ -17,6 +17,12 @@ pub const POLL_TOKEN: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOeM5c1vQd7RjTnUy4PzKx8g";
 pub const REDEEM_TOKEN: &str = "AZqj8mwAfDGdTlsfDCqQ5_4bC9dHnYxTzQmLw3aVk0E";
 /// The hidden field of a page's form.
 pub const FORM_FIELD: &str = "m3nV6sZc0tWq8yLrXe1uGg";
+/// The hidden field of the start page.
+pub const START_FIELD: &str = "b0q7Tz4mXe2nWc9sRy6uVg";
+/// The browser's cookie, which the start page sets.
+pub const COOKIE: &str = "__Host-cs=Zt3vQ8mXr1nWc7sLy5uKpA";
+/// The code in the reply to a phone that scanned.
+pub const REPLY_CODE: &str = "7K3Q9X";
 /// The pair of RFC 7636, appendix B.
 pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";

@@ -89,7 +89,10 @@ fn standing(record: &Verification, now: Timestamp) -> String {
     let (id, status) = (record.id, record.status(now));
     let more = match &record.state {
         State::Verified { completion, .. } => match completion {
-            Completion::Offered { until } if now < *until => "; the link in the reply waits to be tapped",
+            Completion::Offered { until, told: Some(told) } if now < *until && told.is_live(now) => {
+                "; the code for the page that waits was told"
+            }
+            Completion::Offered { until, .. } if now < *until => "; the link in the reply waits to be tapped",
             Completion::Offered { .. } => "; the link in the reply was never tapped",
             Completion::Released { until, .. } if now < *until => "; the app has not redeemed the token yet",
             Completion::Released { .. } => "; the app did not redeem the token in time",

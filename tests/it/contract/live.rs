@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{Answer, CALLBACK_SECRET, Daemon, Ground, META, META_SECRET, META_TOKEN, TOKEN, WAHA, World, signed_waha},
+    browser::{self, Browser},
     flow::{form_field, link_in, tap},
 };
 
@@ -114,6 +115,18 @@ pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, 
     if operation.id == "watchRequest" {
         // What has ended is told at once.
         app.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", link.text_of("uuid")), json!({})).await;
+    }
+    if needs(values::START_FIELD) {
+        let (page, mut browser) = (format!("/l/{}", live.get(values::HANDLE)), Browser::default());
+        live.put(values::START_FIELD, browser::field(&browser.look(app, &page).await.text));
+        if needs(values::REPLY_CODE) {
+            let before = world.gateway.arrived().len();
+            browser.tap(app, &page, "qr").await;
+            app.says(&phone, &phone, &link.text_of("text")).await;
+            let reply = browser::reply(world, before + 1).await;
+            live.put(values::REPLY_CODE, browser::code_in(&reply).unwrap());
+        }
+        live.put(values::COOKIE, browser.cookie.unwrap());
     }
     if needs(values::LINK_TOKEN) || needs(values::REDEEM_TOKEN) {
         open_link(world, app, &link, &phone, &mut live).await;

@@ -1,0 +1,214 @@
+//! After the match: who may finish, and how often somebody may err.
+
+use jiff::Timestamp;
+use subtle::ConstantTimeEq as _;
+
+use super::{Command, Decision, Draft, Effect, Reply, Verdict};
+use crate::domain::{
+    binding::{CODE_TRIES, Told},
+    event::Event,
+    keys::Digest,
+    reason::Reason,
+    subject::Sender,
+    verification::{Completion, Mode, Proof, REDEEM_MISSES, REDEEM_WINDOW, State},
+};
+
+impl Draft {
+    pub(super) fn verified(self, proof: Option<&Proof>, completion: &Completion, command: Command) -> Decision {
+        match command {
+            Command::Receive { sender, .. } => self.again(proof, completion, &sender),
+            Command::Cancel | Command::Expire | Command::Bind { .. } => self.unchanged(Verdict::Unchanged),
+            Command::Forget => self.forget(),
+            Command::Code(_) => self.unchanged(Verdict::Refused),
+            Command::Dispute => self.dispute(completion),
+            Command::Redeem { token, challenge } => match completion {
+                Completion::Released { token: issued, until, misses } if issued.matches(token) => {
+                    let (until, misses) = (*until, *misses);
+                    self.redeem(challenge.as_deref(), until, misses)
+                }
+                Completion::Offered { .. } | Completion::Released { .. } => self.unchanged(Verdict::Refused),
+                Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
+                    self.unchanged(Verdict::Gone)
+                }
+            },
+            Command::Complete { .. }
+            | Command::Tell
+            | Command::Finish { .. }
+            | Command::Type { .. }
+            | Command::RedeemCode { .. } => match *completion {
+                Completion::Offered { until, told } if self.now < until => self.offered(until, told, command),
+                Completion::Offered { .. } => self.lapse("lapsed"),
+                _ => self.unchanged(Verdict::Gone),
+            },
+        }
+    }
+
+    /// The message once more.
+    fn again(mut self, proof: Option<&Proof>, completion: &Completion, sender: &Sender) -> Decision {
+        let now = self.now;
+        let same = proof.is_some_and(|proof| sender.is(&proof.subject) == Some(true));
+        let code = self.next.expects_code();
+        let open = match completion {
+            Completion::Offered { told: Some(told), .. } if code => told.is_live(now),
+            Completion::Offered { until, .. } => now < *until,
+            _ => false,
+        };
+        if same && open {
+            self.effects.push(Effect::Reply(if code { Reply::OtherDevice } else { Reply::Success }));
+            return self.unchanged(Verdict::Repeated);
+        }
+        self.effects.push(Effect::Reply(Reply::Failed));
+        self.unchanged(Verdict::Failed(Reason::CodeUsed))
+    }
+
+    fn offered(self, until: Timestamp, told: Option<Told>, command: Command) -> Decision {
+        match command {
+            Command::Complete { token, browser, may_tell } => match self.admits(browser) {
+                true => self.release(token, "completed"),
+                false if may_tell => self.tell(until, told),
+                false => self.wrong_browser(),
+            },
+            Command::Finish { token, browser } => {
+                let waits = self.next.binding.as_ref().is_some_and(|binding| is(binding.browser, browser));
+                let may = self.next.request.completion == Some(Mode::ProvePhone) && waits;
+                if may { self.release(token, "finished by the waiting page") } else { self.unchanged(Verdict::Refused) }
+            }
+            Command::Tell if self.next.request.challenge.is_some() || self.next.bound_browser().is_some() => {
+                self.tell(until, told)
+            }
+            Command::Tell => self.unchanged(Verdict::Refused),
+            Command::Type { token, browser, right } => {
+                let waits = self.next.binding.as_ref().is_some_and(|binding| is(binding.browser, browser));
+                match told {
+                    _ if !waits => self.unchanged(Verdict::WrongBrowser),
+                    Some(told) if told.is_live(self.now) && right => {
+                        let mut decision = self.release(token, "code typed");
+                        decision.valid_until = Some(until.min(told.until));
+                        decision
+                    }
+                    Some(told) if told.is_live(self.now) => self.miss(until, told),
+                    _ => self.unchanged(Verdict::Gone),
+                }
+            }
+            Command::RedeemCode { right, challenge } => match told {
+                // Only an app that keeps a verifier takes codes on a page of its own.
+                _ if self.next.request.challenge.is_none() => self.unchanged(Verdict::Refused),
+                Some(told) if told.is_live(self.now) && right && self.proves(challenge.as_deref()) => {
+                    self.redeemed(until.min(told.until))
+                }
+                Some(told) if told.is_live(self.now) => self.miss(until, told),
+                _ => self.unchanged(Verdict::Gone),
+            },
+            _ => self.unchanged(Verdict::Unchanged),
+        }
+    }
+
+    /// Whether the link may be completed from a browser with this cookie.
+    fn admits(&self, browser: Option<Digest>) -> bool {
+        self.next.bound_browser().is_none_or(|binding| is(binding.browser, browser))
+    }
+
+    fn release(mut self, token: Digest, what: &str) -> Decision {
+        self.next.note(self.now, what, None);
+        let until = self.now + REDEEM_WINDOW;
+        self.complete(Completion::Released { token, until, misses: 0 }, Verdict::Completed)
+    }
+
+    /// Shows the reply code; a second look prolongs nothing and restores no try.
+    fn tell(mut self, until: Timestamp, told: Option<Told>) -> Decision {
+        match told {
+            Some(told) if told.is_live(self.now) => self.unchanged(Verdict::Told),
+            Some(_) => self.unchanged(Verdict::Gone),
+            None => {
+                self.next.note(self.now, "code shown", Some(Reason::WrongBrowser));
+                let told = Some(Told::at(self.now));
+                self.complete(Completion::Offered { until, told }, Verdict::Told)
+            }
+        }
+    }
+
+    fn wrong_browser(mut self) -> Decision {
+        if self.next.timeline.last().is_some_and(|last| last.reason == Some(Reason::WrongBrowser)) {
+            return self.unchanged(Verdict::WrongBrowser);
+        }
+        self.next.note(self.now, "link tapped", Some(Reason::WrongBrowser));
+        self.changed(Verdict::WrongBrowser)
+    }
+
+    fn miss(mut self, until: Timestamp, told: Told) -> Decision {
+        let misses = told.misses + 1;
+        let over = misses >= CODE_TRIES;
+        self.next.note(self.now, "code typed", Some(if over { Reason::AttemptsExhausted } else { Reason::CodeWrong }));
+        let to = Completion::Offered { until, told: Some(Told { misses, ..told }) };
+        let decision = self.complete(to, if over { Verdict::Gone } else { Verdict::WrongCode });
+        Decision { valid_until: Some(until.min(told.until)), ..decision }
+    }
+
+    fn dispute(mut self, completion: &Completion) -> Decision {
+        match completion {
+            Completion::Offered { .. } | Completion::Released { .. } => {
+                self.next.note(self.now, "disputed", None);
+                self.effects.push(Effect::Callback(Event::LinkDisputed));
+                let at = self.now;
+                self.complete(Completion::Disputed { at }, Verdict::Disputed)
+            }
+            Completion::Disputed { .. } => self.unchanged(Verdict::Disputed),
+            Completion::Redeemed { .. } | Completion::Lapsed { .. } => self.unchanged(Verdict::Gone),
+        }
+    }
+
+    fn proves(&self, presented: Option<&str>) -> bool {
+        self.next.request.challenge.as_deref().is_none_or(|wanted| {
+            presented.is_some_and(|presented| presented.as_bytes().ct_eq(wanted.as_bytes()).into())
+        })
+    }
+
+    fn redeem(mut self, presented: Option<&str>, until: Timestamp, misses: u8) -> Decision {
+        if self.now >= until {
+            return self.lapse("redeem token lapsed");
+        }
+        if self.proves(presented) {
+            return self.redeemed(until);
+        }
+        if misses + 1 >= REDEEM_MISSES {
+            return self.lapse("redeem token spent by wrong verifiers");
+        }
+        if let State::Verified { completion: Completion::Released { misses, .. }, .. } = &mut self.next.state {
+            *misses += 1;
+        }
+        self.changed(Verdict::Refused)
+    }
+
+    fn redeemed(mut self, until: Timestamp) -> Decision {
+        self.next.note(self.now, "redeemed", None);
+        self.effects.push(Effect::Callback(Event::LinkRedeemed));
+        let at = self.now;
+        let mut decision = self.complete(Completion::Redeemed { at }, Verdict::Redeemed);
+        decision.valid_until = Some(until);
+        decision
+    }
+
+    fn lapse(mut self, what: &str) -> Decision {
+        self.next.note(self.now, what, Some(Reason::RedeemExpired));
+        let at = self.now;
+        self.complete(Completion::Lapsed { at }, Verdict::Gone)
+    }
+
+    fn complete(mut self, to: Completion, verdict: Verdict) -> Decision {
+        let mut valid_until = None;
+        if let State::Verified { completion, .. } = &mut self.next.state {
+            if let (Completion::Offered { until, .. }, Completion::Released { .. } | Completion::Offered { .. }) =
+                (&*completion, &to)
+            {
+                valid_until = Some(*until);
+            }
+            *completion = to;
+        }
+        Decision { valid_until, ..self.changed(verdict) }
+    }
+}
+
+/// Constant-time.
+fn is(bound: Digest, browser: Option<Digest>) -> bool {
+    browser.is_some_and(|browser| bound.matches(browser))
+}

@@ -1,0 +1,83 @@
+//! `GET /l/{handle}/events`: what the waiting page waits for, as it happens.
+
+use std::{convert::Infallible, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Bytes, Data, Path},
+};
+use futures_util::stream;
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use super::{look::policy, visitor::Visitor};
+use crate::{
+    domain::token::Token,
+    http::{App, problem::Problem},
+    service::{Service, Stage, Watched},
+};
+
+/// Proxies close what is silent for longer.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Then the browser comes again by itself.
+const LONGEST: Duration = Duration::from_mins(5);
+
+struct Stream {
+    service: std::sync::Arc<Service>,
+    watched: Watched,
+    cookie: Option<String>,
+    last: Option<Stage>,
+    until: Instant,
+}
+
+/// A stream of states; with `?now`, only the present one.
+pub(crate) async fn events(
+    app: Data<App>,
+    handle: Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let visitor = Visitor::new(&app, &request);
+    let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
+    let start = app.service.start(&handle, visitor.cookie()).await?;
+    let mut response = HttpResponse::Ok();
+    policy(&mut response, &[], None, None);
+    if request.query_string().starts_with("now") {
+        let body = json!({ "state": start.stage.as_str() }).to_string();
+        return Ok(response.content_type("application/json").body(body));
+    }
+    let watched = app.service.watch(start.record.id).await?;
+    let stream = Stream {
+        service: std::sync::Arc::clone(&app.service),
+        watched,
+        cookie: visitor.cookie,
+        last: None,
+        until: Instant::now() + LONGEST,
+    };
+    response.content_type("text/event-stream").insert_header(("x-accel-buffering", "no"));
+    Ok(response.streaming(stream::unfold(stream, |mut stream| async move {
+        let bytes = stream.next().await?;
+        Some((Ok::<_, Infallible>(bytes), stream))
+    })))
+}
+
+impl Stream {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if self.last.is_some_and(Stage::is_last) || Instant::now() >= self.until {
+                return None;
+            }
+            let stage = self.service.stage(self.watched.record(), self.cookie.as_deref());
+            let word = Some(stage.as_str());
+            if word != self.last.map(Stage::as_str) {
+                self.last = Some(stage);
+                let data = json!({ "state": stage.as_str() });
+                return Some(Bytes::from(format!("retry: 2000\nevent: state\ndata: {data}\n\n")));
+            }
+            match timeout(HEARTBEAT, self.watched.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => return Some(Bytes::from_static(b": still here\n\n")),
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! How every page looks, and what browsers may do with it.
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::{StatusCode, header},
+};
+use askama::Template;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use url::Url;
+
+use super::words::Words;
+use crate::{
+    config::Logo,
+    domain::{Language, Verification, keys::sha256},
+    http::{
+        App,
+        problem::{Code, Problem},
+    },
+    service::Instance,
+};
+
+const CSS: &str = include_str!("../../../templates/pages/style.css");
+pub(super) const SCRIPT: &str = include_str!("../../../templates/pages/wait.js");
+
+/// Language and brand of one page.
+pub(super) struct Look<'a> {
+    pub(super) lang: &'static str,
+    pub(super) dir: &'static str,
+    pub(super) name: &'a str,
+    pub(super) color: String,
+    pub(super) logo: Option<&'a str>,
+    pub(super) css: String,
+    /// Said on the page, so that nobody ships it.
+    pub(super) insecure: bool,
+    pub(super) words: &'static Words,
+}
+
+impl<'a> Look<'a> {
+    pub(super) fn of(app: &App, instance: &'a Instance, record: &'a Verification) -> Self {
+        let page = &instance.config.page;
+        let name = page.name.as_deref().unwrap_or(&record.request.name);
+        Self::new(app, instance.language(Some(record)), name, Some((page.color, page.logo.as_ref())))
+    }
+
+    /// For what belongs to nobody.
+    pub(super) fn plain(app: &App, language: Language) -> Self {
+        Self::new(app, language, "WhatsApp", None)
+    }
+
+    fn new(
+        app: &App,
+        language: Language,
+        name: &'a str,
+        brand: Option<(crate::config::Color, Option<&'a Logo>)>,
+    ) -> Self {
+        let (color, logo) = brand.unwrap_or_default();
+        Self {
+            lang: language.tag(),
+            dir: if language.right_to_left() { "rtl" } else { "ltr" },
+            name,
+            color: color.to_string(),
+            logo: logo.map(Logo::url),
+            css: format!(":root{{--go:{color};--on:{}}}\n{CSS}", color.ink()),
+            insecure: app.service.public_url.scheme() != "https",
+            words: Words::of(language),
+        }
+    }
+}
+
+/// A page with nothing to do but read.
+#[derive(Template)]
+#[template(path = "pages/note.html")]
+struct Note<'a> {
+    look: &'a Look<'a>,
+    sign: &'a str,
+    title: &'a str,
+    text: &'a str,
+    link: &'a str,
+    link_text: &'a str,
+}
+
+pub(super) fn note(status: StatusCode, look: &Look<'_>, sign: &str, title: &str, text: &str) -> HttpResponse {
+    Answer::new(look).send(status, &Note { look, sign, title, text, link: "", link_text: "" })
+}
+
+/// What went wrong, for people. Faults of ours stay problems.
+pub(super) fn failure(look: &Look<'_>, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
+    let w = look.words;
+    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let (title, text, link) = match problem.code {
+        Code::NotFound | Code::TokenSpent => {
+            return Ok(note(StatusCode::GONE, look, "late", &w.over_title, &w.over_lead));
+        }
+        Code::TokenRefused | Code::CrossSite => (&w.again_title, &w.again_lead, back),
+        Code::RateLimited => (&w.slow_title, &w.slow_lead, back),
+        _ => return Err(problem),
+    };
+    let page = Note { look, sign: "late", title, text, link, link_text: &w.refresh };
+    let mut answer = Answer::new(look);
+    answer.retry_after = problem.retry_after;
+    Ok(answer.send(status, &page))
+}
+
+/// One page on its way out.
+pub(super) struct Answer<'a> {
+    look: &'a Look<'a>,
+    pub(super) redirects_to: Option<Url>,
+    pub(super) set_cookie: Option<String>,
+    pub(super) scripted: bool,
+    pub(super) retry_after: Option<std::time::Duration>,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(look: &'a Look<'a>) -> Self {
+        Self { look, redirects_to: None, set_cookie: None, scripted: false, retry_after: None }
+    }
+
+    pub(super) fn send(self, status: StatusCode, page: &impl Template) -> HttpResponse {
+        let mut response = HttpResponse::build(status);
+        let script = self.scripted.then_some(SCRIPT);
+        policy(&mut response, &[&self.look.css, NOSCRIPT], script, self.redirects_to.as_ref());
+        if let Some(cookie) = self.set_cookie {
+            response.insert_header((header::SET_COOKIE, cookie));
+        }
+        if let Some(wait) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0).to_string()));
+        }
+        let body = page.render().expect("a compiled template of plain values renders");
+        response.content_type("text/html; charset=utf-8").body(body)
+    }
+}
+
+/// Hides what only a script makes useful.
+const NOSCRIPT: &str = ".js{display:none!important}";
+
+pub(super) fn see_other(url: &str) -> HttpResponse {
+    let mut response = HttpResponse::SeeOther();
+    policy(&mut response, &[], None, None);
+    response.insert_header((header::LOCATION, url)).finish()
+}
+
+/// No foreign script, style or asset, no frame, no cache, no robot. The form may lead to where its redirect goes.
+pub(super) fn policy(
+    response: &mut HttpResponseBuilder,
+    styles: &[&str],
+    script: Option<&str>,
+    redirects_to: Option<&Url>,
+) {
+    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(sha256(text.as_bytes())));
+    let styles: Vec<String> = styles.iter().map(|style| hash(style)).collect();
+    let styles = if styles.is_empty() { "'none'".to_owned() } else { styles.join(" ") };
+    let script = script.map_or_else(|| "'none'".to_owned(), hash);
+    let target = redirects_to.map(|url| format!(" {}", url.origin().ascii_serialization())).unwrap_or_default();
+    let csp = format!(
+        "default-src 'none'; script-src {script}; style-src {styles}; img-src 'self' data:; connect-src 'self'; \
+         form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'"
+    );
+    response
+        .insert_header(("content-security-policy", csp))
+        .insert_header(("referrer-policy", "same-origin"))
+        .insert_header(("cache-control", "no-store"))
+        .insert_header(("x-robots-tag", "noindex"))
+        .insert_header(("x-content-type-options", "nosniff"))
+        .insert_header(("cross-origin-opener-policy", "same-origin"));
+}

@@ -1,0 +1,17 @@
+//! What a person sees in the browser. GET changes nothing; only a POST with this page's field does.
+
+mod device;
+mod link;
+mod live;
+mod look;
+mod start;
+mod visitor;
+mod widget;
+mod words;
+
+pub(super) use self::{
+    link::{complete, dispute, open},
+    live::events,
+    start::{go, qr_code, start, tap, type_code},
+    widget::widget,
+};

@@ -1,0 +1,245 @@
+//! `/l/{handle}`: button, QR code, live state; and the code from the chat.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::StatusCode,
+    web::{Data, Path, Payload},
+};
+use askama::Template;
+use serde_json::json;
+
+use super::{
+    look::{Answer, Look, SCRIPT, note, policy, see_other},
+    visitor::{self, Visitor},
+    words::Words,
+};
+use crate::{
+    domain::{Mode, binding::Place, token::Token, whatsapp},
+    http::{App, problem::Problem, qr},
+    service::{ServiceError, Stage, Start, Typed, landing},
+};
+
+#[derive(Template)]
+#[template(path = "pages/wait.html")]
+struct Wait<'a> {
+    look: &'a Look<'a>,
+    w: &'static Words,
+    script: &'static str,
+    stage: &'static str,
+    last: bool,
+    title: &'a str,
+    lead: &'a str,
+    sign: &'a str,
+    path: String,
+    form_field: &'a str,
+    /// Milliseconds of the epoch.
+    now: i64,
+    until: i64,
+    /// What the no-script form has opened.
+    revealed: Option<&'static str>,
+    strict: bool,
+    renewable: bool,
+    whatsapp_link: String,
+    chat: String,
+    text: String,
+    hand_lead: String,
+    qr: String,
+    error: String,
+}
+
+type Page = Result<HttpResponse, Problem>;
+
+/// `GET /l/{handle}`: writes nothing; the cookie is random.
+pub(crate) async fn start(app: Data<App>, handle: Path<String>, request: HttpRequest) -> Page {
+    let mut visitor = Visitor::new(&app, &request);
+    let Ok(handle) = handle.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
+    let cookie = visitor.recognise(&app);
+    match app.service.start(&handle, visitor.cookie()).await {
+        Ok(start) => {
+            app.service.looked_at(&start.record, "start");
+            Ok(show(&app, &handle, &start, cookie, &Shown::default()))
+        }
+        Err(ServiceError::NotFound) => Ok(gone(&app, &visitor)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a POST adds to the page.
+struct Shown {
+    status: StatusCode,
+    revealed: Option<&'static str>,
+    tries_left: Option<u8>,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self { status: StatusCode::OK, revealed: None, tries_left: None }
+    }
+}
+
+fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, shown: &Shown) -> HttpResponse {
+    let Start { instance, record, stage, form_field, .. } = start;
+    let look = Look::of(app, instance, record);
+    let w = look.words;
+    let service = &app.service;
+    let number = instance.config.number.e164();
+    let mut page = Wait {
+        look: &look,
+        w,
+        script: SCRIPT,
+        stage: stage.as_str(),
+        last: stage.is_last(),
+        title: "",
+        lead: "",
+        sign: "late",
+        path: format!("/l/{handle}"),
+        form_field,
+        now: service.now().as_millisecond(),
+        until: record.expires_at.as_millisecond(),
+        revealed: shown.revealed,
+        strict: instance.config.strict_browser,
+        renewable: false,
+        whatsapp_link: String::new(),
+        chat: format!("https://wa.me/{}", instance.config.number.digits()),
+        text: String::new(),
+        hand_lead: w.by_hand_lead.replace("<number>", &format!("\u{2066}{number}\u{2069}")),
+        qr: String::new(),
+        error: shown.tries_left.map(|left| w.code_wrong.replace("<n>", &left.to_string())).unwrap_or_default(),
+    };
+    let (title, lead): (&str, &str) = match stage {
+        Stage::Pending => (&w.pending_title, ""),
+        Stage::Link => (&w.link_title, ""),
+        Stage::Code { .. } => (&w.code_title, ""),
+        Stage::Finish => (&w.finish_title, ""),
+        Stage::Done => (&w.done_title, &w.done_lead),
+        Stage::Expired { renewable: true } => (&w.expired_title, &w.expired_lead),
+        Stage::Disputed => (&w.disputed_title, &w.disputed_lead),
+        Stage::Expired { renewable: false } | Stage::Over => (&w.over_title, &w.over_lead),
+    };
+    (page.title, page.lead) = (title, lead);
+    match stage {
+        Stage::Pending => {
+            let Some(code) = service.code(record) else {
+                return note(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead);
+            };
+            page.text = service.prefilled(instance, record, &code);
+            page.whatsapp_link = whatsapp::wa_me(&instance.config.number, &page.text);
+            page.qr = qr::svg(&page.whatsapp_link, &w.qr_label);
+        }
+        Stage::Code { until } => page.until = until.as_millisecond(),
+        Stage::Done => page.sign = "ok",
+        Stage::Expired { renewable } => page.renewable = *renewable,
+        _ => {}
+    }
+    let mut answer = Answer::new(&look);
+    answer.redirects_to = landing(instance, record);
+    answer.set_cookie = set_cookie;
+    answer.scripted = !page.last;
+    answer.send(shown.status, &page)
+}
+
+/// `POST /l/{handle}`: the tap; and the taps of a page that has come to its end.
+pub(crate) async fn tap(app: Data<App>, handle: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+    let visitor = Visitor::new(&app, &request);
+    let answer = tapped(&app, &handle, &visitor, &request, payload).await;
+    answer.or_else(|problem| visitor.failure(&app, problem, &format!("/l/{handle}")))
+}
+
+async fn tapped(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> Page {
+    let form = visitor::form(app, request, payload).await?;
+    let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+    let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
+    let service = &app.service;
+    visitor.admit(app, service.start(&handle, None).await?.instance.as_ref()).await?;
+    match field("do") {
+        "renew" => {
+            let fresh = service.renew(&handle, visitor.cookie(), field("form")).await?;
+            return Ok(see_other(&format!("/l/{fresh}")));
+        }
+        "finish" => {
+            let redirect = service.finish(&handle, visitor.cookie(), field("form")).await?;
+            return Ok(see_other(redirect.as_ref().map_or(&format!("/l/{handle}"), |url| url.as_str())));
+        }
+        _ => {}
+    }
+    let place = if field("place") == "qr" { Place::Qr } else { Place::Here };
+    let gently = field("auto") == "1";
+    let start = service.tap(&handle, visitor.browser(), field("form"), place, gently).await?;
+    let held = start.record.binding.as_ref().filter(|_| start.ours).map(|binding| binding.place.as_str());
+    if visitor.wants_json {
+        let mut response = HttpResponse::Ok();
+        policy(&mut response, &[], None, None);
+        let body = json!({ "state": start.stage.as_str(), "place": held }).to_string();
+        return Ok(response.content_type("application/json").body(body));
+    }
+    Ok(show(app, &handle, &start, None, &Shown { revealed: held, ..Shown::default() }))
+}
+
+/// `POST /l/{handle}/code`
+pub(crate) async fn type_code(app: Data<App>, handle: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+    let visitor = Visitor::new(&app, &request);
+    let answer = typed(&app, &handle, &visitor, &request, payload).await;
+    answer.or_else(|problem| visitor.failure(&app, problem, &format!("/l/{handle}")))
+}
+
+async fn typed(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> Page {
+    let form = visitor::form(app, request, payload).await?;
+    let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+    let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
+    let service = &app.service;
+    visitor.admit(app, service.start(&handle, None).await?.instance.as_ref()).await?;
+    match service.type_code(&handle, visitor.cookie(), field("form"), field("code")).await? {
+        Typed::Right { redirect: Some(url) } => Ok(see_other(url.as_str())),
+        Typed::Right { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
+        Typed::Wrong { tries_left } => {
+            let start = service.start(&handle, visitor.cookie()).await?;
+            let shown =
+                Shown { status: StatusCode::UNPROCESSABLE_ENTITY, tries_left: Some(tries_left), ..Shown::default() };
+            Ok(show(app, &handle, &start, None, &shown))
+        }
+    }
+}
+
+/// `GET /l/{handle}/go`, for SMS and e-mail: to WhatsApp where nothing needs binding, else to the start page.
+pub(crate) async fn go(app: Data<App>, handle: Path<String>, request: HttpRequest) -> Page {
+    let visitor = Visitor::new(&app, &request);
+    let Ok(handle) = handle.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
+    let start = match app.service.start(&handle, None).await {
+        Ok(start) => start,
+        Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
+        Err(error) => return Err(error.into()),
+    };
+    let Start { instance, record, stage, .. } = &start;
+    app.service.looked_at(record, "start");
+    let needs_binding = match record.request.completion {
+        Some(Mode::SameBrowser) => record.request.challenge.is_none(),
+        Some(Mode::ProvePhone) => true,
+        Some(Mode::Anywhere) | None => false,
+    };
+    let code = app.service.code(record).filter(|_| *stage == Stage::Pending && !needs_binding);
+    Ok(match code {
+        Some(code) => {
+            let text = app.service.prefilled(instance, record, &code);
+            see_other(&whatsapp::wa_me(&instance.config.number, &text))
+        }
+        None => see_other(&app.service.public(&format!("/l/{handle}"))),
+    })
+}
+
+/// `GET /l/{handle}/qr.svg`
+pub(crate) async fn qr_code(app: Data<App>, handle: Path<String>) -> Page {
+    let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
+    let Start { instance, record, .. } = app.service.start(&handle, None).await?;
+    let code = app.service.code(&record).ok_or_else(Problem::not_found)?;
+    let text = app.service.prefilled(&instance, &record, &code);
+    let mut response = HttpResponse::Ok();
+    policy(&mut response, &[], None, None);
+    response.insert_header(("cross-origin-resource-policy", "cross-origin"));
+    let label = &Words::of(instance.language(Some(&record))).qr_label;
+    Ok(response.content_type("image/svg+xml").body(qr::svg(&whatsapp::wa_me(&instance.config.number, &text), label)))
+}
+
+pub(super) fn gone(app: &App, visitor: &Visitor) -> HttpResponse {
+    let look = Look::plain(app, visitor.language);
+    note(StatusCode::GONE, &look, "late", &look.words.over_title, &look.words.over_lead)
+}

@@ -1,0 +1,101 @@
+//! What the pages say, one file per language under `templates/pages/words`.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use serde::Deserialize;
+
+use crate::domain::Language;
+
+macro_rules! words {
+    ($($key:ident)*) => {
+        /// The words of one language. A file that lacks a key, or has one too many, is refused.
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct Words { $(pub(super) $key: String,)* }
+
+        #[cfg(test)]
+        impl Words {
+            fn all(&self) -> Vec<(&'static str, &str)> {
+                vec![$((stringify!($key), self.$key.as_str()),)*]
+            }
+        }
+    };
+}
+
+words! {
+    pending_title lead_here open show_qr lead_qr qr_label by_hand by_hand_lead copy copied waiting left hint refresh
+    link_title link_lead code_title code_lead code_label code_wrong r#continue finish_title finish_lead
+    done_title done_lead expired_title expired_lead new_link over_title over_lead disputed_title disputed_lead
+    used_title used_lead confirm_title number account device place confirm_lead not_me elsewhere
+    told_title told_lead told_warning wrong_title wrong_lead again_title again_lead slow_title slow_lead
+}
+
+macro_rules! files {
+    ($($tag:literal)*) => {
+        &[$(($tag, include_str!(concat!("../../../templates/pages/words/", $tag, ".toml"))),)*]
+    };
+}
+
+const FILES: &[(&str, &str)] = files!("en" "ar" "es" "fr" "pt-BR" "id" "hi" "ur" "tr" "de" "ru" "zh");
+
+static ALL: LazyLock<HashMap<&str, Words>> = LazyLock::new(|| {
+    let parse = |text| toml::from_str(text).expect("a test parses every file");
+    FILES.iter().map(|(tag, text)| (*tag, parse(text))).collect()
+});
+
+impl Words {
+    pub(super) fn of(language: Language) -> &'static Self {
+        ALL.get(language.tag()).unwrap_or(&ALL["en"])
+    }
+}
+
+/// The best of a browser's `Accept-Language`, for pages that belong to no request.
+pub(super) fn preferred(accept: &str) -> Language {
+    let mut ranges: Vec<(f32, &str)> = accept
+        .split(',')
+        .take(20)
+        .filter_map(|range| {
+            let (tag, rest) = range.split_once(';').unwrap_or((range, ""));
+            let quality = rest.trim().strip_prefix("q=").map_or(Some(1.0), |text| text.trim().parse().ok())?;
+            (quality > 0.0).then_some((quality, tag.trim()))
+        })
+        .collect();
+    ranges.sort_by(|a, b| b.0.total_cmp(&a.0));
+    ranges.into_iter().find_map(|(_, tag)| Language::find(tag)).unwrap_or(Language::ENGLISH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_language_has_every_word_and_its_placeholders() {
+        let placeholders = |text: &str| {
+            let mut found: Vec<String> =
+                text.split('<').skip(1).filter_map(|rest| Some(rest.split_once('>')?.0.to_owned())).collect();
+            found.sort();
+            found
+        };
+        let english = Words::of(Language::ENGLISH).all();
+        for language in Language::all() {
+            assert!(ALL.contains_key(language.tag()), "{language:?} has no file");
+            let words = Words::of(language).all();
+            for ((key, text), (_, original)) in words.iter().zip(&english) {
+                assert!(!text.trim().is_empty() && !text.contains('\n'), "{language:?} {key}");
+                assert_eq!(placeholders(text), placeholders(original), "{language:?} {key}");
+                let same = language.tag() != "en" && text == original;
+                assert!(!same, "{language:?} {key} is not translated");
+            }
+        }
+        assert_eq!(FILES.len(), Language::all().count());
+    }
+
+    #[test]
+    fn the_browser_is_asked_where_nobody_else_can_be() {
+        for (accept, tag) in
+            [("fr-CA,fr;q=0.9,en;q=0.5", "fr"), ("tlh, ar;q=0.1", "ar"), ("de;q=0, *", "en"), ("", "en")]
+        {
+            assert_eq!(preferred(accept).tag(), tag, "{accept}");
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Which browser may finish, in every mode, once per store.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign::domain::keys::sha256;
+use serde_json::{Value, json};
+
+use crate::{
+    app::{Ground, META, META_TOKEN, WAHA, World},
+    browser::{Browser, code_in, field, landed, redeem, reply, start_path},
+    flow::{link_in, on_both_stores},
+};
+
+on_both_stores! {
+    bound_here_finishes_here_and_nowhere_else
+    a_scanning_phone_gets_a_code_that_its_browser_types
+    five_wrong_codes_spend_it
+    the_last_tap_wins_until_the_match
+    the_app_binds_with_a_verifier_and_a_code
+    the_waiting_page_finishes_for_who_stated_the_number
+    an_expired_page_gives_a_new_link
+}
+
+const PHONE: &str = "447700900123";
+
+fn challenge(verifier: &str) -> String {
+    URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()))
+}
+
+async fn timeline(app: &crate::app::Daemon, uuid: &str) -> Vec<String> {
+    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
+    let entries = shown.data("timeline").as_array().unwrap().clone();
+    let word = |entry: &Value| match entry["reason"].as_str() {
+        Some(reason) => format!("{}: {reason}", entry["event"].as_str().unwrap()),
+        None => entry["event"].as_str().unwrap().to_owned(),
+    };
+    entries.iter().map(word).collect()
+}
+
+async fn bound_here_finishes_here_and_nowhere_else(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let minted = app.mint(json!({"state": "s"})).await;
+    let (page, text) = (start_path(&minted), minted.text_of("text"));
+    let (mut owner, mut other) = (Browser::default(), Browser::default());
+    let shown = owner.tap(&app, &page, "here").await;
+    assert_eq!(shown.status, 200, "{}", shown.text);
+    assert!(shown.text.contains("https://wa.me/447700900999?text="), "the answer shows the link");
+    assert_eq!(owner.stage(&app, &page).await, "pending");
+    app.says(PHONE, "B1", &text).await;
+    let link = link_in(&reply(&world, 1).await);
+    assert_eq!(
+        world.receiver.wait_for(1).await[0].json()["data"]["completion"],
+        json!({"mode": "same_browser", "state": "offered"})
+    );
+    assert_eq!(owner.stage(&app, &page).await, "link");
+
+    let told = other.go_on(&app, &link).await;
+    assert_eq!((told.status, landed(&told)), (200, None));
+    let code = code_in(told.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
+    assert!(told.text.contains("Type it only on the page you opened yourself"), "{}", told.text);
+    assert_eq!(other.type_code(&app, &page, &code).await.status, 422, "the code is for the browser that waits");
+    assert_eq!(owner.stage(&app, &page).await, "code", "the waiting page asks for it");
+    let cookieless =
+        Browser::default().post(&app, &link, &[("form", &field(&owner.look(&app, &link).await.text))]).await;
+    assert_eq!(cookieless.status, 422, "the field is tied to the cookie");
+
+    let landed = landed(&owner.go_on(&app, &link).await).expect("its own browser goes on");
+    assert_eq!(landed["state"], "s");
+    assert_eq!(owner.stage(&app, &page).await, "done");
+    assert_eq!(owner.type_code(&app, &page, &code).await.status, 410, "one use, whichever way");
+    assert_eq!(redeem(&app, json!({"token": landed["token"]})).await.status, 200);
+    let events = timeline(&app, &minted.text_of("uuid")).await;
+    assert_eq!(events, ["created", "tapped (here)", "verified", "code shown: wrong_browser", "completed", "redeemed"]);
+    app.finish().await;
+}
+
+async fn a_scanning_phone_gets_a_code_that_its_browser_types(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let minted = app.mint(json!({"state": "s", "message": {"success": "Own text: <link>"}})).await;
+    let page = start_path(&minted);
+    let mut desk = Browser::default();
+    assert!(desk.tap(&app, &page, "qr").await.text.contains("<svg"));
+    app.says(PHONE, "Q1", &minted.text_of("text")).await;
+    let text = reply(&world, 1).await;
+    assert!(!text.contains("/o/"), "no link for a phone that only scanned: {text}");
+    let code = code_in(&text).expect("a code");
+    assert!(text.contains("Type it only on a page you opened yourself"), "{text}");
+    assert_eq!(desk.stage(&app, &page).await, "code");
+    assert_eq!(Browser::default().stage(&app, &page).await, "link", "others learn nothing");
+    app.says(PHONE, "Q2", &minted.text_of("text")).await;
+    assert!(reply(&world, 2).await.contains(&code), "a second message gets the same answer");
+
+    let wrong = desk.type_code(&app, &page, "000000").await;
+    assert_eq!(wrong.status, 422);
+    assert!(wrong.text.contains("Tries left: 4"), "{}", wrong.text);
+    let typed = desk.type_code(&app, &page, &format!(" {}-{} ", code[..3].to_lowercase(), &code[3..])).await;
+    let landed = landed(&typed).unwrap_or_else(|| panic!("{} {}", typed.status, typed.text));
+    assert_eq!(redeem(&app, json!({"token": landed["token"]})).await.data("subject")["value"], "+447700900123");
+    app.finish().await;
+}
+
+async fn five_wrong_codes_spend_it(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let minted = app.mint(json!({})).await;
+    let page = start_path(&minted);
+    let mut desk = Browser::default();
+    desk.tap(&app, &page, "qr").await;
+    app.says(PHONE, "W1", &minted.text_of("text")).await;
+    let code = code_in(&reply(&world, 1).await).unwrap();
+    for _ in 0..4 {
+        assert_eq!(desk.type_code(&app, &page, "ZZZZZZ").await.status, 422);
+    }
+    assert_eq!(desk.type_code(&app, &page, "ZZZZZZ").await.status, 410);
+    assert_eq!(desk.type_code(&app, &page, &code).await.status, 410, "the right one comes too late");
+    assert_eq!(desk.stage(&app, &page).await, "over");
+
+    let minted = app.mint(json!({})).await;
+    let page = start_path(&minted);
+    desk.tap(&app, &page, "qr").await;
+    app.says(PHONE, "W2", &minted.text_of("text")).await;
+    let code = code_in(&reply(&world, 2).await).unwrap();
+    for _ in 0..4 {
+        assert_eq!(desk.type_code(&app, &page, "ZZZZZZ").await.status, 422);
+    }
+    app.advance(Duration::from_secs(299)).await;
+    assert!(landed(&desk.type_code(&app, &page, &code).await).is_some(), "the last try, in the last moment");
+
+    let minted = app.mint(json!({})).await;
+    let page = start_path(&minted);
+    desk.tap(&app, &page, "qr").await;
+    app.says(PHONE, "W3", &minted.text_of("text")).await;
+    let code = code_in(&reply(&world, 3).await).unwrap();
+    app.advance(Duration::from_secs(301)).await;
+    assert_eq!(desk.type_code(&app, &page, &code).await.status, 410, "five minutes");
+    app.finish().await;
+}
+
+async fn the_last_tap_wins_until_the_match(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let minted = app.mint(json!({})).await;
+    let page = start_path(&minted);
+    let (mut first, mut last) = (Browser::default(), Browser::default());
+    first.tap(&app, &page, "qr").await;
+    let gently = [("place", "qr"), ("auto", "1")];
+    last.submit(&app, &page, &page, &gently).await;
+    last.tap(&app, &page, "here").await;
+    first.submit(&app, &page, &page, &gently).await;
+    app.says(PHONE, "L1", &minted.text_of("text")).await;
+    let link = link_in(&reply(&world, 1).await);
+    first.tap(&app, &page, "here").await;
+    assert_eq!(landed(&first.go_on(&app, &link).await), None, "frozen at the match");
+    assert!(landed(&last.go_on(&app, &link).await).is_some());
+    let events = timeline(&app, &minted.text_of("uuid")).await;
+    assert_eq!(events[1..3], ["tapped (here)", "verified"], "only the last tap is told");
+    app.finish().await;
+}
+
+async fn the_app_binds_with_a_verifier_and_a_code(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let body = |qr: bool| json!({"challenge": challenge("v"), "qr": qr});
+    let minted = app.mint(body(true)).await;
+    assert_eq!(minted.data("warnings"), &json!([]), "nothing is unbound");
+    app.says(PHONE, "C1", &minted.text_of("text")).await;
+    let code = code_in(&reply(&world, 1).await).expect("the reply holds the code");
+    let uuid = minted.text_of("uuid");
+    let wrong = [
+        json!({"uuid": uuid, "code": code, "verifier": "w"}),
+        json!({"uuid": uuid, "code": code}),
+        json!({"uuid": uuid, "code": "000000", "verifier": "v"}),
+    ];
+    for body in wrong {
+        assert_eq!(redeem(&app, body).await.json["code"], "token_refused");
+    }
+    let foreign = format!("/api/otp/v2/{META}/redeem");
+    let headers = [("authorization", &*format!("Bearer {META_TOKEN}"))];
+    let foreign = app.post_with(&foreign, json!({"uuid": uuid, "code": code, "verifier": "v"}), &headers).await;
+    assert_eq!(foreign.json["code"], "token_refused");
+    assert_eq!(redeem(&app, json!({"uuid": uuid, "code": code, "verifier": "v"})).await.status, 200);
+    assert_eq!(redeem(&app, json!({"uuid": uuid, "code": code, "verifier": "v"})).await.status, 410);
+
+    let minted = app.mint(body(false)).await;
+    app.says(PHONE, "C2", &minted.text_of("text")).await;
+    let link = link_in(&reply(&world, 2).await);
+    let mut phone = Browser::default();
+    let told = phone.submit(&app, &link, &link, &[("elsewhere", "1")]).await;
+    let code = code_in(told.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
+    for _ in 0..4 {
+        let body = json!({"uuid": minted.text_of("uuid"), "code": "000000", "verifier": "v"});
+        assert_eq!(redeem(&app, body).await.json["code"], "token_refused");
+    }
+    let landed = landed(&phone.go_on(&app, &link).await).expect("no cookie is asked for");
+    assert_eq!(redeem(&app, json!({"token": landed["token"]})).await.json["code"], "token_refused");
+    let by_code = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": "v"});
+    assert_eq!(redeem(&app, by_code).await.status, 410, "one use, whichever way");
+    assert_eq!(redeem(&app, json!({"token": landed["token"], "verifier": "v"})).await.status, 200);
+
+    // The start page serves such a request too; its code leads to the redirect, and that to the verifier.
+    let minted = app.mint(body(false)).await;
+    let (page, mut desk) = (start_path(&minted), Browser::default());
+    desk.tap(&app, &page, "qr").await;
+    app.says(PHONE, "C3", &minted.text_of("text")).await;
+    let code = code_in(&reply(&world, 3).await).unwrap();
+    let landed = crate::browser::landed(&desk.type_code(&app, &page, &code).await).unwrap();
+    assert_eq!(redeem(&app, json!({"token": landed["token"], "verifier": "v"})).await.status, 200);
+    app.finish().await;
+}
+
+async fn the_waiting_page_finishes_for_who_stated_the_number(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "completions_allowed = [\"prove_phone\", \"anywhere\"]".to_owned();
+    let app = world.start().await;
+    let refused = app.mint(json!({"completion": "prove_phone"})).await;
+    assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("chatId")));
+    let minted = app.mint(json!({"completion": "prove_phone", "chatId": PHONE, "state": "s"})).await;
+    let page = start_path(&minted);
+    let (mut owner, mut other) = (Browser::default(), Browser::default());
+    owner.tap(&app, &page, "qr").await;
+    app.says(PHONE, "P1", &minted.text_of("text")).await;
+    assert_eq!(owner.stage(&app, &page).await, "finish");
+    assert_eq!(other.stage(&app, &page).await, "link");
+    assert_eq!(other.submit(&app, &page, &page, &[("do", "finish")]).await.status, 422);
+    let landed = landed(&owner.submit(&app, &page, &page, &[("do", "finish")]).await).unwrap();
+    let redeemed = redeem(&app, json!({"token": landed["token"]})).await;
+    assert_eq!(redeemed.data("completion")["mode"], "prove_phone");
+
+    let minted = app.mint(json!({"state": "s"})).await;
+    let page = start_path(&minted);
+    owner.tap(&app, &page, "here").await;
+    app.says(PHONE, "P2", &minted.text_of("text")).await;
+    let finish = owner.submit(&app, &page, &page, &[("do", "finish")]).await;
+    assert_eq!(finish.status, 422, "only where the person was signed in before");
+    app.finish().await;
+}
+
+async fn an_expired_page_gives_a_new_link(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let minted = app.mint(json!({"state": "s", "chatId": PHONE, "client_ref": "cart 7", "expires": 60})).await;
+    let page = start_path(&minted);
+    let mut browser = Browser::default();
+    assert_eq!(browser.submit(&app, &page, &page, &[("do", "renew")]).await.status, 410, "it lives");
+    app.advance(Duration::from_secs(61)).await;
+    assert_eq!(browser.stage(&app, &page).await, "expired");
+    let renewed = browser.submit(&app, &page, &page, &[("do", "renew")]).await;
+    assert_eq!(renewed.status, 303, "{}", renewed.text);
+    let fresh = renewed.header("location").to_owned();
+    assert_ne!(fresh, page);
+    let again = Browser::default().submit(&app, &page, &page, &[("do", "renew")]).await;
+    assert_eq!(again.header("location"), fresh, "many taps make one");
+    let listed = app.get(&format!("/api/otp/v2/{WAHA}/requests?client_ref=cart%207")).await;
+    let requests = listed.data("requests").as_array().unwrap().clone();
+    assert_eq!(requests.len(), 2);
+    let new = requests.iter().find(|request| request["status"] == "pending").unwrap();
+    assert_eq!(new["renews"], json!(minted.text_of("uuid")));
+    browser.tap(&app, &fresh, "here").await;
+    app.says("447700900777", "N0", new["text"].as_str().unwrap()).await;
+    assert_eq!(browser.stage(&app, &fresh).await, "pending", "the same chat as before is asked for");
+    app.says(PHONE, "N1", new["text"].as_str().unwrap()).await;
+    assert_eq!(browser.stage(&app, &fresh).await, "link");
+    app.advance(Duration::from_secs(3700)).await;
+    let late = browser.submit(&app, &page, &page, &[("do", "renew")]).await;
+    assert_eq!(late.status, 410, "not for ever");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strict_browser_tells_no_code_and_shows_no_picture() {
+    let mut world = World::new(Ground::directory());
+    world.extra = "strict_browser = true".to_owned();
+    let app = world.start().await;
+    let refused = app.mint(json!({"challenge": challenge("v"), "qr": true})).await;
+    assert_eq!(refused.json["errors"][0]["field"], "qr");
+    let minted = app.mint(json!({})).await;
+    let page = start_path(&minted);
+    let (mut owner, mut other) = (Browser::default(), Browser::default());
+    assert!(!owner.look(&app, &page).await.text.contains("id=\"scan\""));
+    owner.tap(&app, &page, "qr").await;
+    app.says(PHONE, "S1", &minted.text_of("text")).await;
+    let link = link_in(&reply(&world, 1).await);
+    let refused = other.go_on(&app, &link).await;
+    assert_eq!(refused.status, 403);
+    assert!(!refused.text.contains("class=\"code\"") && refused.text.contains("another browser"), "{}", refused.text);
+    let events = timeline(&app, &minted.text_of("uuid")).await;
+    assert_eq!(events[3], "link tapped: wrong_browser");
+    assert!(landed(&owner.go_on(&app, &link).await).is_some());
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_binds_nobody_is_refused_where_binding_is_required() {
+    let mut world = World::new(Ground::directory());
+    world.extra = "require_binding = true\ncompletions_allowed = [\"anywhere\", \"prove_phone\"]".to_owned();
+    let app = world.start().await;
+    for (body, field) in [(json!({}), "challenge"), (json!({"completion": "anywhere"}), "completion")] {
+        let refused = app.mint(body).await;
+        assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!(field)));
+    }
+    for body in [json!({"challenge": challenge("v")}), json!({"completion": "prove_phone", "chatId": PHONE})] {
+        assert_eq!(app.mint(body).await.status, 200);
+    }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cookie_belongs_to_this_host_alone() {
+    let mut world = World::new(Ground::directory());
+    world.public_url = "https://wa.example.org".to_owned();
+    let app = world.start().await;
+    let page = start_path(&app.mint(json!({})).await);
+    let mut browser = Browser::default();
+    let shown = browser.look(&app, &page).await;
+    let cookie = shown.header("set-cookie").to_owned();
+    assert!(cookie.starts_with("__Host-cs="), "{cookie}");
+    for attribute in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure", "; Max-Age="] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    assert!(!cookie.contains("Domain"), "{cookie}");
+    assert_eq!(browser.look(&app, &page).await.header("set-cookie"), "", "one per browser");
+    let other = start_path(&app.mint(json!({})).await);
+    assert_eq!(browser.look(&app, &other).await.header("set-cookie"), "", "for all its pages");
+    browser.cookie = Some("__Host-cs=short".to_owned());
+    assert!(browser.look(&app, &page).await.header("set-cookie").starts_with("__Host-cs="), "only one of ours");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn go_leads_to_whatsapp_only_where_nothing_needs_binding() {
+    let mut world = World::new(Ground::directory());
+    world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
+    let app = world.start().await;
+    for (body, direct) in
+        [(json!({}), false), (json!({"challenge": challenge("v")}), true), (json!({"completion": "anywhere"}), true)]
+    {
+        let minted = app.mint(body).await;
+        let went = Browser::default().look(&app, &format!("{}/go", start_path(&minted))).await;
+        assert_eq!(went.status, 303);
+        let expected = if direct { minted.text_of("whatsapp_link") } else { minted.text_of("start_url") };
+        assert_eq!(went.header("location"), expected);
+    }
+    app.finish().await;
+}

@@ -1,0 +1,99 @@
+//! A person's browser, as far as the pages need one: cookies and forms.
+
+use http::Request;
+use url::form_urlencoded;
+
+use crate::app::{Answer, Daemon, WAHA, World};
+
+#[derive(Default)]
+pub(crate) struct Browser {
+    pub(crate) cookie: Option<String>,
+}
+
+impl Browser {
+    async fn send(&mut self, app: &Daemon, request: http::request::Builder, body: Vec<u8>) -> Answer {
+        let request = match &self.cookie {
+            Some(cookie) => request.header("cookie", cookie),
+            None => request,
+        };
+        let answer = app.send(request.header("accept", "text/html").body(body).unwrap()).await;
+        if let Some(set) = answer.headers.get("set-cookie") {
+            self.cookie = Some(set.to_str().unwrap().split(';').next().unwrap().to_owned());
+        }
+        answer
+    }
+
+    pub(crate) async fn look(&mut self, app: &Daemon, path: &str) -> Answer {
+        self.send(app, Request::get(format!("{}{path}", app.base)), Vec::new()).await
+    }
+
+    pub(crate) async fn post(&mut self, app: &Daemon, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = Request::post(format!("{}{path}", app.base))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", "same-origin");
+        self.send(app, request, body.into_bytes()).await
+    }
+
+    /// Looks at a page and submits its form with more fields.
+    pub(crate) async fn submit(&mut self, app: &Daemon, page: &str, to: &str, fields: &[(&str, &str)]) -> Answer {
+        let field = field(&self.look(app, page).await.text);
+        let mut all = vec![("form", field.as_str())];
+        all.extend(fields);
+        self.post(app, to, &all).await
+    }
+
+    pub(crate) async fn tap(&mut self, app: &Daemon, page: &str, place: &str) -> Answer {
+        self.submit(app, page, page, &[("place", place)]).await
+    }
+
+    /// Taps the link in the reply.
+    pub(crate) async fn go_on(&mut self, app: &Daemon, link: &str) -> Answer {
+        self.submit(app, link, link, &[]).await
+    }
+
+    pub(crate) async fn type_code(&mut self, app: &Daemon, page: &str, code: &str) -> Answer {
+        self.submit(app, page, &format!("{page}/code"), &[("code", code)]).await
+    }
+
+    /// What its waiting page is told.
+    pub(crate) async fn stage(&mut self, app: &Daemon, page: &str) -> String {
+        let answer = self.look(app, &format!("{page}/events?now")).await;
+        answer.json["state"].as_str().unwrap_or_else(|| panic!("{}", answer.text)).to_owned()
+    }
+}
+
+/// The hidden field, wherever the page keeps it.
+pub(crate) fn field(page: &str) -> String {
+    let after = page.split("data-form=\"").nth(1).or_else(|| page.split("name=\"form\" value=\"").nth(1));
+    after.unwrap_or_default().split('"').next().unwrap().to_owned()
+}
+
+/// The code on a page or in a reply.
+pub(crate) fn code_in(text: &str) -> Option<String> {
+    let six = |word: &&str| {
+        word.len() == 6
+            && word.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+            && !word.contains(['I', 'L', 'O', 'U'])
+    };
+    text.split(|c: char| !c.is_ascii_alphanumeric()).find(six).map(str::to_owned)
+}
+
+/// The parameters that the app's page gets.
+pub(crate) fn landed(answer: &Answer) -> Option<std::collections::HashMap<String, String>> {
+    let url = url::Url::parse(answer.headers.get("location")?.to_str().ok()?).ok()?;
+    url.as_str().starts_with("https://app.example.org/in").then(|| url.query_pairs().into_owned().collect())
+}
+
+/// The path of a start page.
+pub(crate) fn start_path(minted: &Answer) -> String {
+    url::Url::parse(&minted.text_of("start_url")).unwrap().path().to_owned()
+}
+
+pub(crate) async fn reply(world: &World, count: usize) -> String {
+    world.gateway.wait_for(count).await[count - 1].json()["text"].as_str().unwrap().to_owned()
+}
+
+pub(crate) async fn redeem(app: &Daemon, body: serde_json::Value) -> Answer {
+    app.post(&format!("/api/otp/v2/{WAHA}/redeem"), body).await
+}
