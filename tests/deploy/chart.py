@@ -51,6 +51,7 @@ REFUSED = [
     ("a number without its +", {"instances": [{"number": "447700900999"}]}, "instances/0/number"),
     ("the fake phone in production", {"instances": [{"gateway": {"kind": "simulator"}}]}, "gateway/kind"),
     ("a key that the chart sets", {"config": {"listen": "0.0.0.0:80"}}, "listen"),
+    ("a collector's password in values", {"config": {"otlp": {"authorization": "Bearer x"}}}, "authorization"),
     ("a proxy that is no network", {"trustedProxies": ["ingress"]}, "trustedProxies/0"),
     ("a tag as digest", {"image": {"digest": "latest"}}, "image/digest"),
     ("another log format", {"log": {"format": "xml"}}, "log/format"),

@@ -179,7 +179,7 @@ def main():
         took = time.monotonic() - stop
         state = compose(files, "ps", "--all", "--format", "json", "countersign", environment=environment, capture=True)
         check('"ExitCode":0' in state.stdout.replace(" ", ""), f"the daemon ended with {state.stdout}")
-        check(took < 45, f"the daemon took {took:.0f} s to stop")
+        check(took < 30, f"the daemon took {took:.0f} s to stop")
         print(f"stopped after {took:.1f} s, status 0")
     except BaseException:
         compose(files, "logs", "--no-color", "--tail", "40", environment=environment, may_fail=True)

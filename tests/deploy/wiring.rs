@@ -109,8 +109,8 @@ fn the_grace_period_outlasts_the_drain() {
         let lifecycle = pod.containers[0].lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
         let sleep = lifecycle.and_then(|hook| hook.sleep.as_ref()).map_or(0, |sleep| sleep.seconds.unsigned_abs());
         let grace = pod.termination_grace_period_seconds.unwrap().unsigned_abs();
-        // Requests get one grace, attempts another.
-        let drain = sleep + seconds("drain_delay") + 2 * seconds("grace");
+        // What is in hand when the grace is over is handed back within two seconds.
+        let drain = sleep + seconds("drain_delay") + seconds("grace") + 2;
         assert!(drain < grace, "{}: a drain takes up to {drain} s, {grace} s are given", manifest.name);
         let ready = pod.containers[0].readiness_probe.as_ref().unwrap();
         let noticed = ready.period_seconds.unwrap() * ready.failure_threshold.unwrap();

@@ -23,7 +23,7 @@ spec:
   priorityClassName: {{ . }}
   {{- end }}
   {{- with .Values.shutdown }}
-  terminationGracePeriodSeconds: {{ add .preStopSeconds .drainDelaySeconds .graceSeconds .graceSeconds 5 }}
+  terminationGracePeriodSeconds: {{ add .preStopSeconds .drainDelaySeconds .graceSeconds 10 }}
   {{- end }}
   securityContext:
     {{- $pod := dict
