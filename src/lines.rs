@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Write as _},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// How long lines are gathered.
 const GATHER: Duration = Duration::from_millis(10);
+/// How long the end waits for the last lines.
+const LAST: Duration = Duration::from_secs(1);
 /// What may wait for a stalled reader.
 const MOST: usize = 8 * 1024 * 1024;
 
@@ -68,6 +70,19 @@ pub fn flush() {
             error,
             "{{\"level\":\"WARN\",\"message\":\"{dropped} log lines were dropped: nobody reads them\"}}"
         );
+    }
+}
+
+/// [`flush`] at the end of the process, which a stalled reader must not keep alive.
+pub fn finish() {
+    let (done, wait) = mpsc::channel();
+    let flushing = thread::Builder::new().name("last-lines".to_owned()).spawn(move || {
+        flush();
+        // Nobody waits for it any more, if the end was faster.
+        let _ = done.send(());
+    });
+    if flushing.is_ok() {
+        let _ = wait.recv_timeout(LAST);
     }
 }
 

@@ -6,7 +6,10 @@ use actix_web::{
     Error, HttpMessage as _,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{HeaderName, HeaderValue},
+    http::{
+        Method,
+        header::{HeaderName, HeaderValue},
+    },
     middleware::Next,
     web,
 };
@@ -32,7 +35,7 @@ pub(super) async fn observe(
     let context = parent.map_or_else(Context::begin, Context::child);
     let id = request_id(&request);
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
-    let method = request.method().clone();
+    let method = known(request.method());
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = trace::within(context, next.call(request)).await?;
     let status = response.status().as_u16();
@@ -44,7 +47,7 @@ pub(super) async fn observe(
     metrics.http_request_seconds.get_or_create(&ByRoute { route: route.clone() }).observe(elapsed.as_secs_f64());
     metrics.http_requests.get_or_create(&RouteStatus { route: route.clone(), status: class(status) }).inc();
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(%method, route, status, millis, request_id = id, trace_id = context.trace_id(), "request");
+    tracing::info!(method, route, status, millis, request_id = id, trace_id = context.trace_id(), "request");
     if trace::wanted(context) {
         trace::finish(Span {
             name: format!("{method} {route}"),
@@ -56,12 +59,18 @@ pub(super) async fn observe(
             ok: status < 500,
             attributes: vec![
                 ("http.route", route),
-                ("http.request.method", method.to_string()),
+                ("http.request.method", method.to_owned()),
                 ("http.response.status_code", status.to_string()),
             ],
         });
     }
     Ok(response)
+}
+
+/// A method is any word that a stranger likes; what we write down is not.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|word| method.as_str() == *word).unwrap_or("other")
 }
 
 /// The caller's place in a trace, if it tells one and only one.

@@ -174,7 +174,7 @@ fn survive(error: &rusqlite::Error) {
         tracing::warn!(%error, "the store cannot write");
     } else {
         tracing::error!(%error, "the store's disk failed, giving up");
-        crate::lines::flush();
+        crate::lines::finish();
         std::process::exit(IO_ERROR);
     }
 }
