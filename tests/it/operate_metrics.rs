@@ -114,7 +114,7 @@ async fn every_metric_moves(ground: Ground) {
         format!("countersign_completions_total{{instance_id=\"{WAHA}\",result=\"redeemed\"}} 1"),
         format!("countersign_links_opened_total{{instance_id=\"{WAHA}\",page=\"start\"}} 1"),
         format!("countersign_callback_attempts_total{{instance_id=\"{WAHA}\",result=\"gone\"}} 1"),
-        "countersign_queue_depth{kind=\"callback\"} 1".to_owned(),
+        "countersign_queue_depth{kind=\"callback\"} 2".to_owned(),
         format!("countersign_replicas{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
     ] {
         assert!(text.contains(&format!("{expected}\n")), "{expected} in\n{text}");
