@@ -3,8 +3,10 @@
 
 mod inspect;
 mod new_instance;
+mod remote;
 mod serve;
 mod status;
+mod verify;
 
 use std::{
     path::{Path, PathBuf},
@@ -64,6 +66,22 @@ enum Command {
     Doctor(crate::doctor::Options),
     /// Show how a running daemon and its neighbours fare: gateways, queues, failures, replicas.
     Status(status::Options),
+    /// Mint a login link.
+    Mint(remote::Mint),
+    /// Say in one sentence what became of a message, a request or a person's try.
+    Explain(remote::Explain),
+    /// Send a signed test event to the app, and tell what it answered; exit 0 or 1.
+    SendTestCallback(remote::Test),
+    /// The delivery log.
+    #[command(subcommand)]
+    Callbacks(remote::Callbacks),
+    /// Tell whether a callback is genuine, and if not, why; exit 0 or 1. Works offline.
+    VerifySignature(verify::Options),
+    /// Print what a shell needs to complete these commands.
+    Completions {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: clap_complete::Shell,
+    },
     /// Ask a running daemon whether it is ready; exit 0 or 1.
     Healthcheck {
         /// The operator listener.
@@ -93,6 +111,16 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::InspectWebhook(options) => inspect::run(&options),
         Command::Doctor(options) => crate::doctor::blocking(load(&read(&options.config)?)?, &options),
         Command::Status(options) => status::run(&options),
+        Command::Mint(options) => remote::mint(&options),
+        Command::Explain(options) => remote::explain(&options),
+        Command::SendTestCallback(options) => remote::test(&options),
+        Command::Callbacks(command) => remote::callbacks(&command),
+        Command::VerifySignature(options) => verify::run(&options),
+        Command::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "countersign", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Healthcheck { url } => serve::healthcheck(&url),
     }
 }

@@ -41,7 +41,8 @@ async fn what_belongs_to_another_tenant_does_not_exist() {
             let foreign = send(&app, operation, &ours.at(META), theirs).await;
             let unknown = send(&app, operation, &Live::default().at(META), theirs).await;
             assert_eq!(seen(&foreign), seen(&unknown), "{id}: another's ids look unlike none");
-            assert!(foreign.status >= 400, "{id}: {}", foreign.text);
+            // A question is answered: there is nothing to tell.
+            assert!(foreign.status >= 400 || id == "explain", "{id}: {}", foreign.text);
             compared += 1;
         }
     }

@@ -1,0 +1,108 @@
+//! Commands against a running daemon, as people type them.
+
+use std::process::{Command, Output};
+
+use serde_json::json;
+
+use crate::app::{CALLBACK_SECRET, Daemon, Ground, TOKEN, WAHA, World};
+
+fn run(arguments: &[&str], token: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.args(arguments).env("COUNTERSIGN_TOKEN", token).env("CALLBACK_SECRET", CALLBACK_SECRET);
+    command.output().unwrap()
+}
+
+/// Runs beside the daemon, which lives in this process.
+async fn against(app: &Daemon, command: &[&str], token: &str) -> (bool, String) {
+    let mut arguments: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
+    arguments.extend(["--url", &app.base, "--instance", WAHA].map(str::to_owned));
+    let token = token.to_owned();
+    let output =
+        tokio::task::spawn_blocking(move || run(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &token));
+    let output = output.await.unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_minted_explained_and_its_callback_replayed() {
+    let world = World::new(Ground::directory());
+    let app = world.start().await;
+    let (ok, minted) = against(&app, &["mint", "--name", "Harbour", "--chat", "447700900123"], TOKEN).await;
+    assert!(ok && minted.contains("https://wa.me/447700900999?text="), "{minted}");
+    let field = |name: &str| {
+        let line = minted.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    let (uuid, code) = (field("uuid"), field("code"));
+    world.receiver.fail(410, 1);
+    app.says("447700900123", "C1", &format!("[{code}]")).await;
+    world.receiver.wait_for(1).await;
+    app.settle().await;
+    let (ok, explained) = against(&app, &["explain", &uuid], TOKEN).await;
+    assert!(ok && explained.contains("is verified") && explained.contains("link.verified was given up"), "{explained}");
+    assert!(explained.lines().any(|line| line.starts_with("  2") && line.contains(": created")), "{explained}");
+    let (ok, listed) = against(&app, &["callbacks", "list", "--status", "dead"], TOKEN).await;
+    assert!(ok && listed.contains("dead") && listed.contains("410"), "{listed}");
+    let (ok, replayed) = against(&app, &["callbacks", "replay", "--all-dead"], TOKEN).await;
+    assert!(ok && replayed.contains("queued again"), "{replayed}");
+    world.receiver.wait_for(2).await;
+    app.settle().await;
+    let (ok, tested) = against(&app, &["send-test-callback"], TOKEN).await;
+    assert!(ok && tested.contains("delivered") && tested.contains("callback.test"), "{tested}");
+    world.receiver.fail(500, 1);
+    let (ok, tested) = against(&app, &["send-test-callback"], TOKEN).await;
+    assert!(!ok && tested.contains("status 500"), "{tested}");
+
+    let (ok, refused) = against(&app, &["explain", &uuid], "wrong").await;
+    assert!(!ok && refused.contains("unauthenticated") && !refused.contains("wrong token here"), "{refused}");
+    let (ok, refused) = against(&app, &["mint", "--expires", "5"], TOKEN).await;
+    assert!(!ok && refused.contains("expires: expected a whole number"), "{refused}");
+    for text in [&minted, &explained, &listed] {
+        assert!(!text.contains(TOKEN));
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_is_judged_with_its_reason() {
+    let world = World::new(Ground::directory());
+    let app = world.start().await;
+    app.post(&format!("/api/otp/v2/{WAHA}/callbacks/test"), json!({})).await;
+    let callback = world.receiver.wait_for(1).await.remove(0);
+    app.settle().await;
+    let directory = tempfile::tempdir().unwrap();
+    let judge = |body: &[u8], timestamp: &str, signature: &str| {
+        let file = directory.path().join("body");
+        std::fs::write(&file, body).unwrap();
+        let file = file.to_str().unwrap();
+        let id = callback.header("webhook-id");
+        let arguments = ["verify-signature", "--id", id, "--timestamp", timestamp, "--signature", signature, file];
+        let output = run(&arguments, TOKEN);
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (timestamp, signature) = (callback.header("webhook-timestamp"), callback.header("webhook-signature"));
+    let (ok, text) = judge(&callback.body, timestamp, signature);
+    assert!(ok && text.starts_with("genuine"), "{text}");
+    let with_newline = [callback.body.as_slice(), b"\n"].concat();
+    let pretty = format!("{:#}", callback.json()).into_bytes();
+    for (body, timestamp, signature, why) in [
+        (&with_newline, timestamp, signature, "line break"),
+        (&pretty, timestamp, signature, "raw bytes"),
+        (&callback.body, "1", signature, "another secret"),
+        (&callback.body, timestamp, "v2,abc", "no `v1,` entry"),
+        (&b"{}".to_vec(), timestamp, signature, "another secret"),
+    ] {
+        let (ok, text) = judge(body, timestamp, signature);
+        assert!(!ok && text.contains(why), "{why}: {text}");
+    }
+    app.finish().await;
+}
+
+#[test]
+fn every_shell_is_completed() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(&["completions", shell], TOKEN);
+        assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains("send-test-callback"));
+    }
+}
