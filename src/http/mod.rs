@@ -17,6 +17,7 @@ mod qr;
 pub mod route;
 mod span;
 mod view;
+mod wawp;
 mod webhook;
 
 use std::sync::Arc;
@@ -63,6 +64,11 @@ pub const ROUTES: &[Entry] = &[
     post("/api/otp/v2/{instance}/callbacks/{id}/replay", || to(delivery::replay)),
     get( "/api/otp/v2/{instance}/explain",               || to(person::explain)),
     delete("/api/otp/v2/{instance}/subjects/{chat_id}",  || to(person::erase)),
+
+    get( "/v2/auth/otp/send",                            || to(wawp::send)),
+    post("/v2/auth/otp/send",                            || to(wawp::send)),
+    get( "/v2/auth/otp/verify",                          || to(wawp::verify)),
+    post("/v2/auth/otp/verify",                          || to(wawp::verify)),
 
     get( "/webhooks/{instance}",                         || to(webhook::receive)),
     post("/webhooks/{instance}",                         || to(webhook::receive)),

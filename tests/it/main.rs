@@ -45,5 +45,7 @@ mod promises;
 mod protocol;
 mod redis_faults;
 mod redis_server;
+mod sdk;
 mod store;
 mod tenants;
+mod wawp;

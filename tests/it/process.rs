@@ -339,7 +339,20 @@ async fn nothing_secret_is_written_out() {
             assert_eq!(process.client.send(request).await.unwrap().status().as_u16(), 401);
         }
         world.receiver.wait_for(1).await;
+        // Wawp's way: credentials, number and code in the query.
+        let credentials = format!("instance_id={WAHA}&access_token={TOKEN}&chatId=447700900166");
+        let sent = request("GET", &format!("/v2/auth/otp/send?{credentials}"), String::new());
+        assert_eq!(process.client.send(sent).await.unwrap().status().as_u16(), 200);
+        let otp = world.gateway.wait_for(3).await[2].json()["text"].as_str().unwrap()[..6].to_owned();
+        for (typed, status) in [("ABCDEF", 422), (otp.as_str(), 200), ("canary-guess", 409)] {
+            let checked = request("GET", &format!("/v2/auth/otp/verify?{credentials}&code={typed}"), String::new());
+            assert_eq!(process.client.send(checked).await.unwrap().status().as_u16(), status);
+        }
         let (_, _, written) = process.terminate();
+        assert!(written.contains("/v2/auth/otp/verify"), "{written}");
+        for secret in [format!(" {otp} "), format!("={otp}"), "447700900166".into(), "canary-guess".into()] {
+            assert!(!written.contains(&secret), "{secret} in\n{written}");
+        }
         assert!(written.contains("/o/{token}") && written.contains("/webhooks/{instance}"), "{written}");
         let token = path.trim_start_matches("/o/").to_owned();
         for secret in [

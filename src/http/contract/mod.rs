@@ -28,6 +28,7 @@ mod schema;
 pub mod serve;
 pub mod values;
 pub mod verify;
+mod wawp;
 mod webhooks;
 
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub fn operations() -> &'static [Operation] {
         [
             links::operations(),
             codes::operations(),
+            wawp::operations(),
             requests::operations(),
             callbacks::operations(),
             people::operations(),

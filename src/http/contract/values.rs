@@ -8,6 +8,8 @@ pub const CODE: &str = "K7QXM2PDTA9V4Z";
 pub const CODE_UUID: &str = "019aa3f2-6c00-7c31-9d4e-5b1f0c2a90f1";
 pub const CODE_CHAT: &str = "447700900125@c.us";
 pub const OTP: &str = "508214";
+/// An API token.
+pub const ACCESS_TOKEN: &str = "cst_an-api-token-of-the-instance";
 /// In `/l/{handle}`.
 pub const HANDLE: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOcpXyk0nQb6nGdW1mSv3T0k";
 /// In `/o/{token}`.

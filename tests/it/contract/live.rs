@@ -92,6 +92,7 @@ pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, 
     let needs = |value: &str| text.contains(value);
     let mut live = Live::default();
     live.put(values::INSTANCE, WAHA);
+    live.put(values::ACCESS_TOKEN, TOKEN);
     live.put(&values::SENT.to_string(), app.clock.wall().as_second().to_string());
     live.put("cart-7", format!("cart-{number}"));
     let phone = format!("4477009{number:05}");
@@ -101,7 +102,7 @@ pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, 
     live.put(values::CODE, link.text_of("code"));
     live.put(values::HANDLE, link.text_of("start_url").rsplit('/').next().unwrap());
     live.put(values::POLL_TOKEN, link.text_of("poll_token"));
-    if needs(values::OTP) || needs(values::CODE_UUID) {
+    if [values::OTP, values::CODE_UUID, values::CODE_CHAT].into_iter().any(needs) {
         let chat = format!("{phone}@c.us");
         let path = format!("/api/otp/v2/{WAHA}/request-code");
         let code = app.post(&path, json!({ "chatId": chat })).await;
