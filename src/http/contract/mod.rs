@@ -47,10 +47,10 @@ pub fn operations() -> &'static [Operation] {
         [
             links::operations(),
             codes::operations(),
-            wawp::operations(),
             requests::operations(),
             callbacks::operations(),
             people::operations(),
+            wawp::operations(),
             pages::operations(),
             webhooks::operations(),
             itself::operations(),

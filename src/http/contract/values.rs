@@ -7,6 +7,7 @@ pub const CODE: &str = "K7QXM2PDTA9V4Z";
 /// A request of type `code`, its chat and its code.
 pub const CODE_UUID: &str = "019aa3f2-6c00-7c31-9d4e-5b1f0c2a90f1";
 pub const CODE_CHAT: &str = "447700900125@c.us";
+pub const CODE_NUMBER: &str = "447700900125";
 pub const OTP: &str = "508214";
 /// An API token.
 pub const ACCESS_TOKEN: &str = "cst_an-api-token-of-the-instance";

@@ -74,14 +74,14 @@ fn in_query(operation: Operation) -> Operation {
     operation
         .query("instance_id", text("The instance's id."), Some(values::INSTANCE))
         .query("access_token", text("An API token of the instance."), Some(values::ACCESS_TOKEN))
-        .query("chatId", text("A phone number, country code first."), Some(values::CODE_CHAT))
+        .query("chatId", text("A phone number, country code first."), Some(values::CODE_NUMBER))
 }
 
 fn in_body(operation: Operation, more: &[(&str, &str)]) -> Operation {
     let mut example = json!({
         "instance_id": values::INSTANCE,
         "access_token": values::ACCESS_TOKEN,
-        "chatId": values::CODE_CHAT,
+        "chatId": values::CODE_NUMBER,
     });
     let mut properties = json!({
         "instance_id": text("The instance's id."),

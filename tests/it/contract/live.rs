@@ -102,7 +102,7 @@ pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, 
     live.put(values::CODE, link.text_of("code"));
     live.put(values::HANDLE, link.text_of("start_url").rsplit('/').next().unwrap());
     live.put(values::POLL_TOKEN, link.text_of("poll_token"));
-    if [values::OTP, values::CODE_UUID, values::CODE_CHAT].into_iter().any(needs) {
+    if [values::OTP, values::CODE_UUID, values::CODE_NUMBER].into_iter().any(needs) {
         let chat = format!("{phone}@c.us");
         let path = format!("/api/otp/v2/{WAHA}/request-code");
         let code = app.post(&path, json!({ "chatId": chat })).await;
@@ -111,7 +111,7 @@ pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, 
         app.clock.advance(std::time::Duration::from_secs(61));
         live.put(values::CODE_UUID, code.text_of("uuid"));
         live.put(values::OTP, code.text_of("code"));
-        live.put(values::CODE_CHAT, chat);
+        live.put(values::CODE_NUMBER, phone.as_str());
     }
     if operation.id == "watchRequest" {
         // What has ended is told at once.
