@@ -132,6 +132,11 @@ fn read(path: &Path) -> Result<String, Failure> {
     })
 }
 
+/// A secret that would be seen by everybody on the machine as an argument.
+fn variable(name: &str) -> Option<String> {
+    config::environment().find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
 fn load(text: &str) -> Result<Config, Failure> {
     let mut faults = Faults::default();
     let config = config::load(Some(text), config::environment(), &[], &mut faults);

@@ -219,7 +219,7 @@ impl Remote {
     async fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let token = match &self.token_file {
             Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
-            None => std::env::var(TOKEN).with_context(|| format!("set {TOKEN}, or give --token-file"))?,
+            None => super::variable(TOKEN).with_context(|| format!("set {TOKEN}, or give --token-file"))?,
         };
         let url = format!("{}/api/otp/v2/{}/{path}", self.url.trim_end_matches('/'), self.instance);
         let mut request = http::Request::builder()
@@ -237,8 +237,8 @@ impl Remote {
             .with_context(|| format!("{} did not answer with JSON; is it countersign's public listener?", self.url))?;
         if !response.status().is_success() {
             let faults = answer["errors"].as_array().into_iter().flatten();
-            let faults: String =
-                faults.map(|f| format!("\n  {}: {}", plain(&f["field"]), plain(&f["detail"]))).collect();
+            let faults: String = faults
+                .fold(String::new(), |out, f| format!("{out}\n  {}: {}", plain(&f["field"]), plain(&f["detail"])));
             bail!("{} ({}): {}{faults}", plain(&answer["title"]), plain(&answer["code"]), plain(&answer["detail"]));
         }
         Ok(answer["data"].clone())

@@ -36,7 +36,7 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let secret = match &options.secret_file {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
-        None => std::env::var(SECRET).with_context(|| format!("set {SECRET}, or give --secret-file"))?,
+        None => super::variable(SECRET).with_context(|| format!("set {SECRET}, or give --secret-file"))?,
     };
     let body = std::fs::read(&options.body).with_context(|| format!("cannot read {}", options.body.display()))?;
     let age = Clock::default().wall().as_second() - options.timestamp;
