@@ -8,6 +8,8 @@ document.addEventListener("DOMContentLoaded", () => {
       .then((answer) => (answer.ok ? answer.json() : {}), () => ({}));
   };
   let over = false;
+  // A form is on its way somewhere: news of what it did must not call the browser back.
+  document.addEventListener("submit", () => { over = true; });
   const seen = (state) => {
     if (over || !state || state === stage) return;
     over = true;

@@ -1,0 +1,274 @@
+// One scenario: node drive.mjs NAME. COUNTERSIGN, CHROMIUM and MODULES say where things are; SHOTS takes pictures.
+import assert from "node:assert/strict";
+import { World, s256, until } from "./world.mjs";
+
+const here = (page) => page.locator("#open");
+
+/** The tap is sent while the browser leaves for WhatsApp. */
+async function tap(page) {
+  const sent = page.waitForRequest((request) => request.method() === "POST");
+  await here(page).tap();
+  await sent;
+  await page.waitForURL(/^https:\/\/wa\.me\//);
+}
+
+const scenarios = {
+  async button() {
+    const world = await World.start();
+    const minted = await world.mint(), page = await world.person("phone");
+    await page.goto(minted.start_url);
+    assert.equal(await here(page).getAttribute("href"), minted.whatsapp_link);
+    await world.inspect(page, "phone-pending");
+    await tap(page);
+    assert.equal(page.url(), minted.whatsapp_link);
+    await page.goto(minted.start_url);
+    const reply = await world.says(minted.text);
+    await page.waitForSelector('main[data-stage="link"]');
+    await world.inspect(page, "phone-link");
+    const chat = await page.context().newPage();
+    await chat.goto(world.link(reply));
+    await world.inspect(chat, "phone-confirm");
+    await chat.locator("button.go").tap();
+    await world.landed(chat);
+    await page.waitForSelector('main[data-stage="done"]');
+    await world.inspect(page, "phone-done");
+    return world;
+  },
+
+  async scan() {
+    const world = await World.start();
+    const minted = await world.mint(), page = await world.person("desktop");
+    await page.goto(minted.start_url);
+    await page.waitForSelector("#scan[open] .qr svg");
+    assert.equal(await world.scan(page), minted.whatsapp_link);
+    await world.inspect(page, "desktop-pending");
+    const reply = await world.says(minted.text);
+    assert(!reply.includes("/o/"), reply);
+    await page.waitForSelector('main[data-stage="code"]');
+    await world.inspect(page, "desktop-code");
+    await page.fill("#code", "000000");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#error");
+    await world.inspect(page, "desktop-code-wrong");
+    await page.fill("#code", world.code(reply).toLowerCase());
+    await page.click("button.go");
+    await world.landed(page);
+    return world;
+  },
+
+  async phone_scan() {
+    const world = await World.start();
+    const minted = await world.mint(), page = await world.person("phone");
+    await page.goto(minted.start_url);
+    const heard = page.waitForResponse((response) => response.request().method() === "POST");
+    await page.locator("#scan summary").tap();
+    assert.equal((await (await heard).json()).place, "qr");
+    assert.equal(await world.scan(page), minted.whatsapp_link);
+    await page.locator("#hand summary").tap();
+    assert.equal(await page.locator("#text").textContent(), minted.text);
+    await page.locator("#copy").tap();
+    await until("the copy", async () => (await page.locator("#copy").textContent()) === "Copied");
+    await world.inspect(page, "phone-scan");
+    return world;
+  },
+
+  async wrong_browser() {
+    const world = await World.start();
+    const minted = await world.mint(), owner = await world.person("phone"), other = await world.person("phone");
+    await owner.goto(minted.start_url);
+    await tap(owner);
+    await owner.goto(minted.start_url);
+    const reply = await world.says(minted.text);
+    await owner.waitForSelector('main[data-stage="link"]');
+    await other.goto(world.link(reply));
+    await other.locator("button.go").tap();
+    const code = await other.locator(".code strong").textContent();
+    await world.inspect(other, "phone-told");
+    await owner.waitForSelector('main[data-stage="code"]');
+    await owner.fill("#code", code);
+    await owner.locator("button.go").tap();
+    await world.landed(owner);
+    assert.equal(world.browser.contexts().length, 2);
+    return world;
+  },
+
+  async strict() {
+    const world = await World.start("strict_browser = true");
+    const minted = await world.mint(), owner = await world.person("phone"), other = await world.person("desktop");
+    await owner.goto(minted.start_url);
+    assert.equal(await owner.locator("#scan").count(), 0);
+    await tap(owner);
+    const link = world.link(await world.says(minted.text));
+    await other.goto(link);
+    await other.click("button.go");
+    await other.waitForSelector(".sign");
+    assert.equal(await other.locator(".code").count(), 0);
+    await world.inspect(other, "desktop-wrong-browser");
+    await owner.goto(link);
+    await owner.locator("button.go").tap();
+    await world.landed(owner);
+    return world;
+  },
+
+  async other_device() {
+    const world = await World.start();
+    const minted = await world.mint({ challenge: s256("v") }), phone = await world.person("phone");
+    await phone.goto(world.link(await world.says(minted.text)));
+    await world.inspect(phone, "phone-confirm-elsewhere");
+    await phone.locator("button[name=elsewhere]").tap();
+    const code = await phone.locator(".code strong").textContent();
+    const redeemed = await world.call("POST", "/redeem", { uuid: minted.uuid, code, verifier: "v" });
+    assert.equal(redeemed.data?.subject.value, "+447700900123", JSON.stringify(redeemed));
+    return world;
+  },
+
+  async expired() {
+    const world = await World.start();
+    const minted = await world.mint({ expires: 10 }), page = await world.person("phone");
+    await page.goto(minted.start_url);
+    await page.waitForSelector('main[data-stage="expired"]');
+    await world.inspect(page, "phone-expired");
+    await page.locator("button.go").tap();
+    await page.waitForSelector('main[data-stage="pending"]');
+    assert.notEqual(page.url(), minted.start_url);
+    const fresh = new URL(await here(page).getAttribute("href")).searchParams.get("text");
+    assert.notEqual(fresh, minted.text);
+    await tap(page);
+    const renewed = page;
+    await renewed.goto(world.link(await world.says(fresh)));
+    await renewed.locator("button.go").tap();
+    await world.landed(renewed);
+    return world;
+  },
+
+  async right_to_left() {
+    const world = await World.start();
+    for (const lang of ["ar", "ur"]) {
+      const minted = await world.mint({ lang }), page = await world.person("phone"), desk = await world.person("desktop");
+      await page.goto(minted.start_url);
+      assert.equal(await page.locator("html").getAttribute("dir"), "rtl");
+      await world.inspect(page, `phone-pending-${lang}`);
+      await desk.goto(minted.start_url);
+      await desk.waitForSelector("#scan[open]");
+      await world.inspect(desk, `desktop-pending-${lang}`);
+      await tap(page);
+      await page.goto(world.link(await world.says(minted.text)));
+      assert.match(await page.locator("dd bdi").first().textContent(), /^\+44/);
+      await world.inspect(page, `phone-confirm-${lang}`);
+    }
+    return world;
+  },
+
+  async every_language() {
+    const world = await World.start();
+    const page = await world.person("phone");
+    for (const lang of ["en", "ar", "es", "fr", "pt-BR", "id", "hi", "ur", "tr", "de", "ru", "zh"]) {
+      await page.goto((await world.mint({ lang })).start_url);
+      assert.equal(await page.locator("html").getAttribute("lang"), lang);
+      await world.inspect(page, `language-${lang}`);
+    }
+    return world;
+  },
+
+  async without_script() {
+    const world = await World.start();
+    const minted = await world.mint(), page = await world.person("phone", { javaScriptEnabled: false });
+    await page.goto(minted.start_url);
+    assert.equal(await here(page).isVisible(), false, "nothing to tap that binds nobody");
+    if (process.env.SHOTS) await page.screenshot({ path: process.env.SHOTS + "/phone-plain.png", fullPage: true });
+    await page.locator("button[value=here]").tap();
+    assert.equal(await here(page).getAttribute("href"), minted.whatsapp_link);
+    assert(await here(page).isVisible());
+    if (process.env.SHOTS) await page.screenshot({ path: process.env.SHOTS + "/phone-plain-here.png", fullPage: true });
+    await world.says(minted.text);
+    await page.waitForSelector('main[data-stage="link"]');
+    const second = await world.mint(), desk = await world.person("desktop", { javaScriptEnabled: false });
+    await desk.goto(second.start_url);
+    await desk.click("button[value=qr]");
+    assert.equal(await world.scan(desk), second.whatsapp_link);
+    const reply = await world.says(second.text);
+    await desk.waitForSelector('main[data-stage="code"]');
+    await desk.fill("#code", world.code(reply));
+    await desk.click("button.go");
+    await world.landed(desk);
+    return world;
+  },
+
+  async back_button() {
+    const world = await World.start();
+    const minted = await world.mint(), page = await world.person("phone");
+    await page.goto(minted.start_url);
+    await tap(page);
+    await page.goto(world.link(await world.says(minted.text)));
+    await page.locator("button.go").tap();
+    await world.landed(page);
+    const token = new URL(page.url()).searchParams.get("token");
+    await page.goBack();
+    await page.waitForLoadState();
+    assert.equal(await page.locator("form").count(), 0, "a used link has nothing to press");
+    await world.inspect(page, "phone-used");
+    assert((await world.call("POST", "/redeem", { token })).success, "the token of the redirect is still good");
+    return world;
+  },
+
+  async not_me() {
+    const world = await World.start();
+    const minted = await world.mint(), page = await world.person("phone");
+    await page.goto(minted.start_url);
+    await tap(page);
+    await page.goto(world.link(await world.says(minted.text)));
+    await page.locator("button.no").tap();
+    await page.waitForSelector(".sign.ok");
+    await world.inspect(page, "phone-disputed");
+    return world;
+  },
+
+  async prove_phone() {
+    const world = await World.start();
+    const minted = await world.mint({ completion: "prove_phone", chatId: "447700900123" });
+    const page = await world.person("desktop");
+    await page.goto(minted.start_url);
+    await page.waitForSelector("#scan[open]");
+    await world.says(minted.text);
+    await world.landed(page);
+    return world;
+  },
+
+  async polling() {
+    const world = await World.start();
+    const minted = await world.mint(), page = await world.person("phone");
+    await page.route(/\/events$/, (route) => route.fulfill({ status: 503 }));
+    await page.goto(minted.start_url);
+    await world.says(minted.text);
+    await page.waitForSelector('main[data-stage="link"]');
+    return world;
+  },
+
+  async brand() {
+    const world = await World.start('[instance.page]\nname = "Häfen & Söhne"\ncolor = "#ffcc00"');
+    const minted = await world.mint(), page = await world.person("desktop", { colorScheme: "dark" });
+    await page.goto(minted.start_url);
+    await page.waitForSelector("#scan[open]");
+    await world.inspect(page, "desktop-brand-dark");
+    const phone = await world.person("phone", { colorScheme: "dark" });
+    await phone.goto(minted.start_url);
+    await world.inspect(phone, "phone-brand-dark");
+    const [cookie] = (await phone.context().cookies()).filter((cookie) => cookie.domain === "localhost");
+    assert.deepEqual([cookie.name, cookie.secure, cookie.httpOnly, cookie.sameSite, cookie.path], ["__Host-cs", true, true, "Lax", "/"]);
+    return world;
+  },
+};
+
+const [, , name] = process.argv;
+if (!name) {
+  console.log(Object.keys(scenarios).join("\n"));
+} else {
+  try {
+    const world = await scenarios[name]();
+    assert.deepEqual(world.faults, [], "no violation of the policy, no error on a page");
+    for (const [url, size] of world.sizes) assert(size < 30_000, `${size} bytes: ${url}`);
+    console.log(`${name}: passed; largest page ${Math.max(0, ...world.sizes.values())} bytes`);
+  } finally {
+    await World.last?.stop();
+  }
+}
