@@ -177,6 +177,7 @@ const scenarios = {
     assert.equal(await here(page).isVisible(), false, "nothing to tap that binds nobody");
     if (process.env.SHOTS) await page.screenshot({ path: process.env.SHOTS + "/phone-plain.png", fullPage: true });
     await page.locator("button[value=here]").tap();
+    await page.waitForSelector("#here:not(.js)");
     assert.equal(await here(page).getAttribute("href"), minted.whatsapp_link);
     assert(await here(page).isVisible());
     if (process.env.SHOTS) await page.screenshot({ path: process.env.SHOTS + "/phone-plain-here.png", fullPage: true });
@@ -185,6 +186,7 @@ const scenarios = {
     const second = await world.mint(), desk = await world.person("desktop", { javaScriptEnabled: false });
     await desk.goto(second.start_url);
     await desk.click("button[value=qr]");
+    await desk.waitForSelector("#scan[open]:not(.js)");
     assert.equal(await world.scan(desk), second.whatsapp_link);
     const reply = await world.says(second.text);
     await desk.waitForSelector('main[data-stage="code"]');

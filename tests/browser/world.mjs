@@ -165,7 +165,7 @@ webhook_secret = "${HMAC}"
       });
       if (process.env.TRACE) page.on("request", (r) => console.error(r.method(), r.url()));
       page.on("response", async (response) => {
-        if (response.url().startsWith(this.url) && /\/(l|o)\/[^/]+$/.test(response.url()) && response.status() === 200) {
+        if (response.request().method() === "GET" && response.url().startsWith(this.url) && /\/(l|o)\/[^/]+$/.test(response.url()) && response.status() === 200) {
           this.sizes.set(response.url(), (await response.body().catch(() => "")).length);
         }
       });
