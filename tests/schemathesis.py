@@ -49,7 +49,7 @@ def judge(schemathesis, ready, home, examples, seed):
     command += ["--continue-on-failure", "--warnings", "off", "--suppress-health-check", "all", "--request-timeout", "60"]
     with open(f"{home}/schemathesis.toml", "w") as file:
         # A stream goes on for as long as a request is pending.
-        file.write(f'[parameters]\n"path.instance" = "{ready["instance"]}"\n"query.wait" = 0\n')
+        file.write(f'[parameters]\n"path.instance" = "{ready["instance"]}"\n"query.wait" = 0\n"query.now" = "1"\n')
     command[1:1] = ["--config-file", f"{home}/schemathesis.toml"]
     return subprocess.run(command, cwd=home).returncode == 0
 

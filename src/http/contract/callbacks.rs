@@ -59,6 +59,7 @@ fn get() -> Operation {
             "purpose": null,
             "client_ref": null,
             "metadata": null,
+            "renews": null,
             "completion": { "mode": "anywhere", "state": "offered" },
             "created_at": values::CREATED,
             "expires_at": values::EXPIRES,

@@ -170,6 +170,7 @@ pub(super) fn event_example() -> Value {
             "purpose": null,
             "client_ref": "cart 7",
             "metadata": null,
+            "renews": null,
             "completion": { "mode": "same_browser", "state": "offered" },
             "created_at": values::CREATED,
             "expires_at": values::EXPIRES,

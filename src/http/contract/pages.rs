@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     operation::{Access, Area, Operation, operation},
-    schema::text,
+    schema::{streamed, text},
     values,
 };
 use crate::http::problem::Code;
@@ -89,7 +89,7 @@ fn events() -> Operation {
         .about("Server-Sent Events named `state`, each with `{\"state\": …}` as its data.")
         .query("now", now, Some("1"))
         .answer(200, "The state, or the stream", "application/json", one, json!({ "state": "pending" }))
-        .answer(200, "The stream", "text/event-stream", json!({ "type": "string" }), Value::Null)
+        .answer(200, "The stream", "text/event-stream", streamed("state", "JSON: `{\"state\": …}`."), Value::Null)
         .problems(&[Code::TemporaryReducedCapacity])
 }
 

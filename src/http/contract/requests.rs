@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     links::link_example,
     operation::{Access, Area, Operation, operation},
-    schema::{named, object, text, time},
+    schema::{named, object, streamed, text, time},
     values,
 };
 use crate::http::problem::Code;
@@ -65,28 +65,16 @@ fn watch() -> Operation {
     }));
     let seconds = json!({ "type": "integer", "minimum": 0, "maximum": 55, "description": "Seconds to wait at most." });
     let data = json!({ "anyOf": [state, named("Request")] });
+    let stream = streamed("status", "JSON: what `data` holds in the long-poll's answer.");
     operation(Area::Requests, "GET", "/api/otp/v2/{instance}/requests/{uuid}/events", "watchRequest", "Wait for news")
         .about(about)
         .open_to(Access::PollToken)
         .query("wait", seconds, Some("25"))
         .header("Last-Event-ID", text("Sent by browsers that come back."), None)
         .envelope("OTP request", &data, &pending_example())
-        .answer(200, "The stream, one object for each event", "text/event-stream", streamed(), Value::Null)
+        .answer(200, "The stream, one object for each event", "text/event-stream", stream, Value::Null)
         .answer(204, "To a browser that comes back: nothing more will come", "", json!({}), Value::Null)
         .problems(&[Code::Unauthenticated, Code::RateLimited, Code::InvalidRequest])
-}
-
-fn streamed() -> Value {
-    json!({
-        "type": "object",
-        "required": ["event", "data"],
-        "properties": {
-            "id": text("Counts the events of this stream."),
-            "event": { "const": "status" },
-            "data": text("JSON: what `data` holds in the long-poll's answer."),
-            "retry": { "type": "integer", "description": "Milliseconds to wait before asking again." },
-        },
-    })
 }
 
 fn cancel() -> Operation {

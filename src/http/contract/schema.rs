@@ -32,6 +32,20 @@ pub(super) fn object(properties: &Value) -> Value {
     json!({ "type": "object", "required": names, "properties": properties })
 }
 
+/// One event of a stream named `event`.
+pub(super) fn streamed(event: &str, data: &str) -> Value {
+    json!({
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": text("Counts the events of this stream."),
+            "event": { "const": event },
+            "data": text(data),
+            "retry": { "type": "integer", "description": "Milliseconds to wait before asking again." },
+        },
+    })
+}
+
 /// Both, with what each requires.
 pub(super) fn extended(base: &Value, properties: &Value) -> Value {
     let mut schema = object(properties);
