@@ -13,8 +13,6 @@ use crate::{
 
 const TABLE: &str = include_str!("promises.txt");
 const PROMISES: usize = 166;
-/// Files of tests that are on their way; nothing is excused once they are there.
-const COMING: &[&str] = &["wawp"];
 
 struct Promise<'a> {
     id: &'a str,
@@ -50,11 +48,6 @@ fn is_a_test(name: &str) -> bool {
     source.is_some_and(|source| source.contains(&format!("fn {function}(")))
 }
 
-fn is_coming(name: &str) -> bool {
-    let file = name.split("::").next().unwrap_or_default();
-    COMING.contains(&file) && !Path::new(&format!("tests/it/{file}.rs")).exists()
-}
-
 #[test]
 fn every_promise_is_shown_by_a_test_or_answered_in_the_readme() {
     let readme = fs::read_to_string("README.md").unwrap();
@@ -65,12 +58,7 @@ fn every_promise_is_shown_by_a_test_or_answered_in_the_readme() {
     let mut unmet = Vec::new();
     for Promise { id, tests, line } in promises {
         assert!(!tests.is_empty() || line.is_some(), "nothing shows {id}");
-        unmet.extend(
-            tests
-                .iter()
-                .filter(|test| !is_a_test(test) && !is_coming(test))
-                .map(|test| format!("{id}: no test {test}")),
-        );
+        unmet.extend(tests.iter().filter(|test| !is_a_test(test)).map(|test| format!("{id}: no test {test}")));
         if let Some(line) = line.filter(|line| !readme.contains(*line)) {
             unmet.push(format!("{id}: the README does not say {line:?}"));
         }
