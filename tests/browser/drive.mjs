@@ -6,10 +6,9 @@ const here = (page) => page.locator("#open");
 
 /** The tap is sent while the browser leaves for WhatsApp. */
 async function tap(page) {
-  const sent = page.waitForRequest((request) => request.method() === "POST");
   await here(page).tap();
-  await sent;
   await page.waitForURL(/^https:\/\/wa\.me\//);
+  await World.last.bound(decodeURIComponent(page.url()), "here");
 }
 
 const scenarios = {

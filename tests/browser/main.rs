@@ -25,8 +25,9 @@ static MODULES: LazyLock<PathBuf> = LazyLock::new(|| {
 static TURN: Mutex<()> = Mutex::new(());
 
 fn chromium() -> PathBuf {
-    let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let variable = |name: &str| countersign::config::environment().find(|(key, _)| key == name).map(|(_, value)| value);
+    let named = variable("CHROMIUM").map(PathBuf::from);
+    let path = variable("PATH").unwrap_or_default();
     let mut found = std::env::split_paths(&path)
         .flat_map(|directory| ["chromium", "chromium-browser", "google-chrome"].map(|name| directory.join(name)))
         .filter(|file| file.is_file());

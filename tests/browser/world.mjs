@@ -136,6 +136,15 @@ webhook_secret = "${HMAC}"
     return answer.data;
   }
 
+  /** Waits until the tap on the page with this wa.me link is kept: a person needs seconds to press Send. */
+  bound(link, place) {
+    return until("the tap", async () => {
+      const { data } = await this.call("GET", "/requests?status=pending");
+      const mine = data.requests.find((request) => link.includes(request.code));
+      return mine?.timeline.some((entry) => entry.event === `tapped (${place})`);
+    });
+  }
+
   /** A person sends; the reply of the chat. */
   async says(text, number = "447700900123") {
     const id = "M" + ++this.messages, before = this.replies.length;
