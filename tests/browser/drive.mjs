@@ -235,6 +235,33 @@ const scenarios = {
     return world;
   },
 
+  async example() {
+    const world = await World.start();
+    const url = await world.startExample(), page = await world.person("desktop");
+    await page.goto(url);
+    const shown = await page.locator("countersign-login").evaluate((element) => {
+      element.addEventListener("verified", () => { document.title = "verified"; });
+      return element.getAttribute("start");
+    });
+    const start = await page.context().newPage();
+    await start.goto(shown);
+    await start.waitForSelector("#scan[open]");
+    const text = new URL(await here(start).getAttribute("href")).searchParams.get("text");
+    const reply = await world.says(text);
+    await until("the event", async () => (await page.title()) === "verified");
+    await page.reload();
+    assert.equal(await page.locator("h1").textContent(), "Sign in", "nobody is in on `verified`");
+    await start.fill("#code", world.code(reply));
+    await start.click("button.go");
+    await start.waitForURL(url + "/");
+    assert.equal(await start.locator("h1").textContent(), "Hello +447700900123");
+    const other = await world.person("desktop");
+    await other.goto(url);
+    await other.locator("countersign-login a").click();
+    await other.waitForURL(/\/l\//);
+    return world;
+  },
+
   async polling() {
     const world = await World.start();
     const minted = await world.mint(), page = await world.person("phone");

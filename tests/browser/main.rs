@@ -84,6 +84,7 @@ scenarios! {
     back_button
     not_me
     prove_phone
+    example
     polling
     brand
 }

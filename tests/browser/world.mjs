@@ -70,7 +70,7 @@ export class World {
       request.pipe(inner);
     });
     const [gateway, app, front] = [await listening(this.gateway), await listening(this.app), await listening(this.front)];
-    [this.port, this.operator] = await Promise.all([0, 0].map(async () => {
+    [this.port, this.operator, this.example] = await Promise.all([0, 0, 0].map(async () => {
       const probe = http.createServer(), port = await listening(probe);
       await new Promise((resolve) => probe.close(resolve));
       return port;
@@ -95,7 +95,7 @@ name = "Harbour"
 number = "+447700900999"
 tokens = ["sha256:${createHash("sha256").update(TOKEN).digest("hex")}"]
 callback_secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="]
-redirect_urls = ["${this.appUrl}/in"]
+redirect_urls = ["${this.appUrl}/in", "http://localhost:${this.example}/"]
 completions_allowed = ["prove_phone", "anywhere"]
 expires_min = 10
 ${settings}
@@ -112,8 +112,19 @@ webhook_secret = "${HMAC}"
     });
   }
 
+  /** The app of deploy/examples. */
+  async startExample() {
+    const url = `http://localhost:${this.example}`;
+    const env = { ...process.env, COUNTERSIGN_URL: `http://127.0.0.1:${this.port}`, COUNTERSIGN_INSTANCE: INSTANCE,
+      COUNTERSIGN_TOKEN: TOKEN, APP_URL: url };
+    this.python = spawn("python3", ["deploy/examples/login.py"], { env, stdio: ["ignore", "inherit", "ignore"] });
+    await until("the example", () => fetch(url + "/in").then(() => true, () => false));
+    return url;
+  }
+
   async stop() {
     await this.browser?.close();
+    this.python?.kill("SIGTERM");
     this.daemon?.kill("SIGTERM");
     for (const server of [this.gateway, this.app, this.front]) server?.close(), server?.closeAllConnections();
     rmSync(this.directory, { recursive: true, force: true });
