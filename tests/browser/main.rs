@@ -45,7 +45,6 @@ fn drive(scenario: &str) {
         .expect("node is missing: apt-get install nodejs npm");
     let (said, heard) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{scenario}:\n{said}{heard}");
-    println!("{said}");
 }
 
 macro_rules! scenarios {
