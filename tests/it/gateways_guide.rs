@@ -40,7 +40,5 @@ fn every_kind_has_a_block_a_row_and_a_link() {
         assert!(GUIDE.contains(&format!("[`{kind}`](#{kind})")), "{kind} is missing in the table");
         assert!(GUIDE.contains(&format!("\n### {kind}\n")), "{kind} has no section");
     }
-    for (name, text) in [("README.md", include_str!("../../README.md"))] {
-        assert!(text.contains("deploy/gateways.md"), "{name} does not link the guide");
-    }
+    assert!(include_str!("../../README.md").contains("deploy/gateways.md"), "README.md does not link the guide");
 }

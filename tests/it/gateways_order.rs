@@ -25,7 +25,7 @@ async fn replies_to_one_chat_keep_their_order() {
             .wait_for(4)
             .await
             .iter()
-            .map(|reply| reply.json())
+            .map(crate::fakes::Arrived::json)
             .map(|json| (json["chatId"].as_str().unwrap().to_owned(), json["text"].as_str().unwrap().to_owned()))
             .collect();
         let of = |chat: &str| -> Vec<&str> {

@@ -248,6 +248,7 @@ impl Ward {
     }
 
     /// A counter or gauge of one instance, by a word of its labels.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole and small")]
     fn metric(&self, family: &str, index: usize, word: &str) -> u64 {
         let (text, instance) = (self.service.metrics.render(), format!("=\"{}\"", id(index)));
         let line = text.lines().find(|line| {
@@ -282,8 +283,8 @@ async fn every_reply_is_what_the_reference_says_and_every_error_is_understood() 
     for index in 0..EVERY.len() {
         assert_eq!((ward.gateways.arrived(index), ward.replies(index, "sent")), (1, 1), "{}", name(index));
     }
-    for index in 0..EVERY.len() {
-        for (status, body, result) in answers::of(EVERY[index].0) {
+    for (index, every) in EVERY.iter().enumerate() {
+        for (status, body, result) in answers::of(every.0) {
             let (sent, before, arrived) =
                 (ward.replies(index, "sent"), ward.replies(index, result), ward.gateways.arrived(index));
             ward.gateways.answers(index, Reply { status, body: body.to_string(), after: None });

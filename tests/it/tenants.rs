@@ -54,20 +54,20 @@ fn asked(method: &str, path: &str, names: &Names) -> Option<(String, Option<Valu
     let path = path.strip_prefix("/api/otp/v2/{instance}")?;
     let Names { uuid, chat, redeem, code, client_ref, .. } = names;
     Some(match (method, path) {
-        ("POST", "/generate-link") => (String::new(), Some(json!({}))),
         ("POST", "/request-code") => (String::new(), Some(json!({"chatId": chat, "length": 99}))),
         ("POST", "/validate-code") => (String::new(), Some(json!({"chatId": chat, "code": code}))),
         ("GET", "/requests") => (format!("?chat_id={chat}&client_ref={client_ref}"), None),
         ("GET", "/requests/{uuid}/events") => ("?wait=0".to_owned(), None),
-        ("GET", "/requests/{uuid}" | "/callbacks/{id}") => (String::new(), None),
-        ("POST", "/requests/{uuid}/cancel" | "/requests/{uuid}/resend") => (String::new(), Some(json!({}))),
         ("POST", "/redeem") => (String::new(), Some(json!({"token": redeem}))),
         ("GET", "/callbacks") => (format!("?uuid={uuid}"), None),
-        ("POST", "/callbacks/{id}/replay") => (String::new(), Some(json!({}))),
+        (
+            "POST",
+            "/generate-link" | "/requests/{uuid}/cancel" | "/requests/{uuid}/resend" | "/callbacks/{id}/replay",
+        ) => (String::new(), Some(json!({}))),
         // Nothing of anybody is named; only the instance can be another's.
         ("POST", "/callbacks/test") => (String::new(), Some(json!({"url": "ftp://x"}))),
         ("GET", "/explain") => (format!("?q={uuid}"), None),
-        ("DELETE", "/subjects/{chat_id}") => (String::new(), None),
+        ("GET", "/requests/{uuid}" | "/callbacks/{id}") | ("DELETE", "/subjects/{chat_id}") => (String::new(), None),
         _ => return None,
     })
 }

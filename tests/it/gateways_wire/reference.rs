@@ -17,6 +17,7 @@ pub(super) enum Form {
     Fields(Vec<(String, String)>),
 }
 
+#[expect(clippy::too_many_lines, reason = "one table of requests, to be read from top to bottom")]
 pub(super) fn request(kind: &str, variant: &str, index: usize) -> Wanted {
     const KEY: &str = "key-of-the-gateway";
     let (bearer, jid, cus) = (format!("Bearer {KEY}"), format!("{PERSON}@s.whatsapp.net"), format!("{PERSON}@c.us"));
