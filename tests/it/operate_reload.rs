@@ -28,6 +28,11 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// The log is written a moment behind.
+async fn says(process: &Process, what: &str) {
+    until(what, async || process.written().contains(what)).await;
+}
+
 async fn mint(process: &Process, instance: &str, token: &str) -> Answer {
     let request = http::Request::post(format!("{}/api/otp/v2/{instance}/generate-link", process.base))
         .header("authorization", format!("Bearer {token}"))
@@ -65,21 +70,20 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     assert!((process.metric("countersign_config_current").await).abs() < 0.5);
     assert_eq!(mint(&process, WAHA, FRESH).await.status, 401);
     assert_eq!(mint(&process, WAHA, TOKEN).await.status, 200);
-    let written = process.written();
-    assert!(written.contains("instance.1.number: expected an international phone number"), "{written}");
+    says(&process, "instance.1.number: expected an international phone number").await;
 
     // Broken TOML is refused without quoting the line.
     write(process.config.path(), &format!("{good}\nwebhook_secret = \"canary-in-a-broken-line"));
     process.signal("-HUP");
     until("broken TOML is refused", async || process.metric(&reloads("refused")).await >= 2.0).await;
-    assert!(process.written().contains("not TOML at line"), "{}", process.written());
+    says(&process, "not TOML at line").await;
     assert!(!process.written().contains("canary-in-a-broken-line"));
 
     // What only a new process can take up is named, and nothing else is taken up either.
     write(process.config.path(), &with_token(&good, FRESH).replace("http://127.0.0.1:1\"", "http://127.0.0.1:2\""));
     process.signal("-HUP");
     until("it needs a restart", async || process.metric(&reloads("needs_restart")).await >= 1.0).await;
-    assert!(process.written().contains("public_url"), "{}", process.written());
+    says(&process, "public_url").await;
     assert_eq!(mint(&process, WAHA, FRESH).await.status, 401);
 
     // A good one: a token comes, an instance is disabled and finishes what is pending.
