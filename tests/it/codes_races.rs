@@ -4,7 +4,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use crate::{
-    app::{Ground, World},
+    app::{Ground, WAHA, World},
     codes::{CHAT, code, events, request, validate, wrong},
     flow::on_both_stores,
 };
@@ -43,12 +43,14 @@ async fn a_thousand_wrong_answers_are_five_tries(ground: Ground) {
     let answers: Vec<_> =
         stream::iter(0..1_000).map(|_| validate(&app, CHAT, &guess)).buffer_unordered(AT_ONCE).collect().await;
     let compared = answers.iter().filter(|answer| answer.json["code"] == "code_wrong").count();
-    assert_eq!(compared, 5, "no more are ever compared");
+    // One whose commit was confirmed too late to be told about finds, when it looks again, a code that is over.
+    assert!((1..=5).contains(&compared), "{compared} were compared");
     for answer in answers.iter().filter(|answer| answer.json["code"] != "code_wrong") {
         assert_eq!((answer.status, &answer.json["code"]), (409, &json!("code_not_active")), "{}", answer.text);
     }
     assert_eq!(validate(&app, CHAT, &right).await.json["code"], "code_not_active", "right, and too late");
-    assert_eq!(app.status(&uuid).await, "failed");
+    let record = app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
+    assert_eq!((record.data("status"), record.data("attempts")), (&json!("failed"), &json!(5)), "{}", record.text);
     app.settle().await;
     assert_eq!(events(&world).iter().filter(|event| *event == "code.failed").count(), 1);
     app.finish().await;
