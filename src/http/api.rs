@@ -64,6 +64,7 @@ pub(super) struct ListQuery {
     otp_type: Option<String>,
     chat_id: Option<String>,
     client_ref: Option<String>,
+    phone_last: Option<String>,
     created_after: Option<String>,
     created_before: Option<String>,
     cursor: Option<String>,
@@ -87,6 +88,10 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
     }
     if query.otp_type.as_deref().is_some_and(|kind| !["link", "code"].contains(&kind)) {
         fault("otp_type", "expected link or code");
+    }
+    let digits = |text: &str| (4..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if query.phone_last.as_deref().is_some_and(|text| !digits(text)) {
+        fault("phone_last", "expected the last 4 to 8 digits of a phone number");
     }
     let mut time = |field: &str, text: Option<&String>| {
         let parsed = text.map(|text| text.parse::<jiff::Timestamp>());
@@ -117,6 +122,7 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
         otp_type: query.otp_type,
         chat: chat.and_then(Result::ok),
         client_ref: query.client_ref,
+        phone_last: query.phone_last,
         created_after,
         created_before,
     };

@@ -13,6 +13,7 @@ on_both_stores! {
     an_idempotency_key_gives_the_same_link
     a_hundred_parallel_repeats_mint_one_link
     lists_page_filter_and_end
+    a_filter_gives_up_after_a_thousand_and_goes_on
     cancel_ends_what_is_pending
     tenants_are_walls
     the_mint_limit_is_told_and_kept
@@ -103,12 +104,39 @@ async fn lists_page_filter_and_end(ground: Ground) {
     assert_eq!(count("status=verified").await, 1);
     assert_eq!(count("status=pending&client_ref=cart").await, 8);
     assert_eq!(count("otp_type=code").await, 0);
+    assert_eq!(count("phone_last=0123").await, 8, "of a chat that was asked for");
+    assert_eq!(count("phone_last=00900177").await, 1, "of one that proved itself");
+    assert_eq!(count("phone_last=0177&status=pending").await, 0);
+    assert_eq!(count("phone_last=0012").await, 0, "the end, not the middle");
     assert_eq!(count("created_after=2020-01-01T00:00:00Z").await, 23);
     assert_eq!(count("created_before=2020-01-01T00:00:00Z").await, 0);
-    let faulty = app.get(&format!("{path}?status=x&otp_type=y&limit=0&cursor=!&created_after=now&chat_id=z")).await;
+    let faulty = app
+        .get(&format!("{path}?status=x&otp_type=y&limit=0&cursor=!&created_after=now&chat_id=z&phone_last=123"))
+        .await;
     let fields: Vec<&str> =
         faulty.json["errors"].as_array().unwrap().iter().map(|fault| fault["field"].as_str().unwrap()).collect();
-    assert_eq!(fields, ["status", "otp_type", "created_after", "chat_id", "cursor", "limit"]);
+    assert_eq!(fields, ["status", "otp_type", "phone_last", "created_after", "chat_id", "cursor", "limit"]);
+    for digits in ["123456789", "+4477", "12a4", "%D9%A1%D9%A2%D9%A3%D9%A4", ""] {
+        let faulty = app.get(&format!("{path}?phone_last={digits}")).await;
+        assert_eq!((faulty.status, &faulty.json["errors"][0]["field"]), (422, &json!("phone_last")), "{digits}");
+    }
+    app.finish().await;
+}
+
+/// A filter that hardly anything passes reads so much and no more, and says where to go on.
+async fn a_filter_gives_up_after_a_thousand_and_goes_on(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let wanted = app.link(json!({"chatId": "447700900123"})).await;
+    for _ in 0..21 {
+        futures_util::future::join_all((0..50).map(|_| app.link(json!({"chatId": "447700900456"})))).await;
+    }
+    let path = format!("/api/otp/v2/{WAHA}/requests?phone_last=0123&limit=1");
+    let first = app.get(&path).await;
+    assert_eq!(first.data("requests"), &json!([]), "1,050 newer ones come first");
+    let next = app.get(&format!("{path}&cursor={}", first.data("next_cursor").as_str().unwrap())).await;
+    assert_eq!(next.data("requests")[0]["uuid"], json!(wanted.uuid));
+    assert!(next.json["data"].get("next_cursor").is_none(), "{}", next.text);
     app.finish().await;
 }
 

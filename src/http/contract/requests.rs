@@ -39,6 +39,13 @@ fn list() -> Operation {
             None,
         )
         .query("client_ref", text("Exactly as it was given."), None)
+        .query(
+            "phone_last",
+            json!({ "type": "string", "pattern": "^[0-9]{4,8}$",
+                "description": "Last digits of the phone that was asked for, or that proved itself. Nothing hidden \
+                    behind a LID or a BSUID is found, nor what is erased." }),
+            None,
+        )
         .query("created_after", time("Not older than this."), None)
         .query("created_before", time("Older than this."), None)
         .query("cursor", text("`next_cursor` of the page before."), None)
