@@ -28,6 +28,7 @@ pub(super) fn to_a_program(shown: &Shown<'_>) {
         "token": token.expose_secret(),
         "callback_secret": callback_secret,
         "webhook_url": phone.daemon.webhook_url(),
+        "phone_url": phone.identity.origin,
         "webhook_secret": phone.identity.webhook_secret.expose_secret(),
     });
     println!("{line}");

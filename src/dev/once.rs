@@ -1,6 +1,8 @@
-//! `--once`: one login from link to subject, and what must not work, over real HTTP. One line a step.
+//! `--once`: one login from link to subject, one code from request to use, and what must not work, over real HTTP.
+//! One line a step.
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
+mod codes;
 mod person;
 
 use std::{
@@ -61,14 +63,17 @@ async fn acts(person: &Person<'_>) -> Result<(), Stopped> {
     let link = step("the app mints a link", mint(phone)).await?;
     let message = step("the person sends the prepared message", person.send(&link.text, How::Plain)).await?;
     let reply = step("a reply arrives, with a link in it", reply(person)).await?;
-    step("the app is called back: link.verified, signature good", called_back(person, "link.verified", &link)).await?;
+    step("the app is called back: link.verified, signature good", called_back(person, "link.verified", &link.uuid))
+        .await?;
     let form = step("looking at the link changes nothing", look(phone, &reply, &link)).await?;
     let token = step("tapping its button leads back to the app, with a token", tap(phone, &reply, &form)).await?;
     step("the app redeems the token and learns who it was", redeem(person, &token)).await?;
     step("a second redeem is refused", redeem_again(phone, &token)).await?;
-    step("the app is called back: link.redeemed, signature good", called_back(person, "link.redeemed", &link)).await?;
+    step("the app is called back: link.redeemed, signature good", called_back(person, "link.redeemed", &link.uuid))
+        .await?;
     step("a webhook with a wrong signature is refused", forge(person, &link.text)).await?;
-    step("the first webhook, replayed, has no second effect", replay(person, &message)).await
+    step("the first webhook, replayed, has no second effect", replay(person, &message)).await?;
+    codes::acts(person).await
 }
 
 struct Link {
@@ -99,11 +104,11 @@ async fn reply(person: &Person<'_>) -> anyhow::Result<String> {
     link.map(str::to_owned).context("the reply holds no link of this daemon")
 }
 
-async fn called_back(person: &Person<'_>, kind: &str, link: &Link) -> anyhow::Result<()> {
+async fn called_back(person: &Person<'_>, kind: &str, uuid: &str) -> anyhow::Result<()> {
     let Callback { genuine, body, .. } = person.callback(kind).await?;
     ensure!(genuine, "its signature is not made with the callback secret");
     let body: Value = serde_json::from_str(&body).context("its body is no JSON")?;
-    ensure!(body.pointer("/data/uuid") == Some(&json!(link.uuid)), "it is about another request");
+    ensure!(body.pointer("/data/uuid") == Some(&json!(uuid)), "it is about another request");
     Ok(())
 }
 

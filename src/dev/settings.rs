@@ -98,16 +98,19 @@ fn parse(text: &str) -> anyhow::Result<toml::Table> {
     text.parse().context("dev.toml is not TOML; mend or delete it")
 }
 
-/// The instance that the fake phone serves. Others may stand beside it.
-fn simulated(table: &mut toml::Table) -> anyhow::Result<&mut toml::Table> {
+/// Every instance whose gateway is the fake phone.
+fn all_simulated(table: &mut toml::Table) -> impl Iterator<Item = &mut toml::Table> {
     let instances = table.get_mut("instance").and_then(toml::Value::as_array_mut).into_iter().flatten();
-    let mut tables = instances.filter_map(toml::Value::as_table_mut);
-    let simulator = |table: &&mut toml::Table| {
+    instances.filter_map(toml::Value::as_table_mut).filter(|table| {
         let kind = table.get("gateway").and_then(|gateway| gateway.get("kind"));
         kind.and_then(toml::Value::as_str) == Some("simulator")
-    };
-    tables
-        .find(simulator)
+    })
+}
+
+/// The instance that the fake phone serves: the first. Others may stand beside it.
+fn simulated(table: &mut toml::Table) -> anyhow::Result<&mut toml::Table> {
+    all_simulated(table)
+        .next()
         .context("dev.toml has no [[instance]] with gateway kind \"simulator\"; delete it to start over")
 }
 
@@ -125,12 +128,14 @@ fn phone_port(text: &str) -> anyhow::Result<Option<u16>> {
 /// Moves everything that points at the fake phone to where it is now; adds what only this process may use.
 fn layer(text: &str, origin: &str, digest: &str, redirect_urls: &[Url]) -> anyhow::Result<String> {
     let mut table = parse(text)?;
-    let instance = simulated(&mut table)?;
-    if let Some(before) = phone_origin(instance) {
-        for value in instance.iter_mut().map(|(_, value)| value) {
-            repoint(value, &before, origin);
+    for instance in all_simulated(&mut table) {
+        if let Some(before) = phone_origin(instance) {
+            for value in instance.iter_mut().map(|(_, value)| value) {
+                repoint(value, &before, origin);
+            }
         }
     }
+    let instance = simulated(&mut table)?;
     let list = |instance: &mut toml::Table, name: &str, more: Vec<toml::Value>| {
         let entry = instance.entry(name).or_insert_with(|| toml::Value::Array(Vec::new()));
         if let toml::Value::Array(values) = entry {
@@ -178,6 +183,13 @@ fn identity(config: &Config, origin: &str) -> anyhow::Result<Identity> {
     let kind_of = |section: &config::Section| section.clone().text("kind", &mut Faults::default());
     let instance = config.instances.iter().find(|instance| kind_of(&instance.gateway).as_deref() == Some("simulator"));
     let instance = instance.context("there is no instance with the simulator")?;
+    let sms_api_key = instance.codes.sms_instance.and_then(|id| {
+        let other = config
+            .instances
+            .iter()
+            .find(|other| other.id == id && kind_of(&other.gateway) == kind_of(&instance.gateway))?;
+        other.gateway.clone().secret("api_key", &mut Faults::default())
+    });
     let secret = |name: &str| instance.gateway.clone().secret(name, &mut Faults::default()).unwrap_or_default();
     Ok(Identity {
         instance: instance.id,
@@ -185,6 +197,7 @@ fn identity(config: &Config, origin: &str) -> anyhow::Result<Identity> {
         number: instance.number.clone(),
         origin: origin.to_owned(),
         api_key: secret("api_key"),
+        sms_api_key,
         webhook_secret: secret("webhook_secret").expose_secret().into(),
         callback_secrets: instance.callback_secrets.clone(),
     })

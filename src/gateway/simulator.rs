@@ -10,19 +10,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
+    CodeMessage, Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
     credentials::Reader,
     json::{self, text},
     retry_after,
     scheme::{self, Scheme},
     sent_by_status,
 };
-use crate::domain::{Chat, Sender, Subject};
+use crate::domain::{Chat, Sender, Subject, sending::Channel};
 
 pub(super) const KIND: &str = "simulator";
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
+    let channel = reader.section.choice("channel", &channels, reader.faults).unwrap_or(Channel::WhatsApp);
     Arc::new(Simulator {
+        channel,
         secrets: reader.webhook_secrets(),
         url: reader.base_url(None),
         api_key: reader.sending("api_key", "the bearer the fake phone expects"),
@@ -30,6 +33,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
 }
 
 struct Simulator {
+    channel: Channel,
     secrets: Vec<SecretString>,
     url: String,
     api_key: SecretString,
@@ -69,6 +73,18 @@ impl Message {
             ("webhook-signature", format!("v1,{signature}")),
         ];
         (body, headers)
+    }
+}
+
+impl Simulator {
+    /// A code is marked as one, so that the phone can tell what it was sent unasked.
+    fn message(&self, chat_id: &str, text: &str, code: bool) -> Request<Vec<u8>> {
+        let body = json!({ "to": chat_id, "text": text, "channel": self.channel.as_str(), "code": code });
+        Request::post(format!("{}/messages", self.url))
+            .header("authorization", format!("Bearer {}", self.api_key.expose_secret()))
+            .header("content-type", "application/json")
+            .body(body.to_string().into_bytes())
+            .expect("a checked URL and printable credentials make a request")
     }
 }
 
@@ -113,11 +129,15 @@ impl Gateway for Simulator {
     }
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        Request::post(format!("{}/messages", self.url))
-            .header("authorization", format!("Bearer {}", self.api_key.expose_secret()))
-            .header("content-type", "application/json")
-            .body(json!({ "to": chat_id, "text": text }).to_string().into_bytes())
-            .expect("a checked URL and printable credentials make a request")
+        self.message(chat_id, text, false)
+    }
+
+    fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    fn code_message(&self, message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
+        Some(self.message(&self.address(message.subject), message.text, true))
     }
 
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {

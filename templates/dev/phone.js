@@ -59,16 +59,22 @@ function pretty(text) {
 
 function bubble(item) {
   const parts = [make('p', { class: 'who' }), make('p', { class: 'words', dir: 'auto' }, ...linked(item.text)), make('p', { class: 'meta' })];
-  return make('li', { class: `bubble ${item.side}` }, ...parts);
+  const code = item.code && /[0-9A-Za-z]*[0-9][0-9A-Za-z]*/.exec(item.text)?.[0];
+  if (code) {
+    const type = make('button', { type: 'button', class: 'small' }, 'Type it into the app');
+    type.addEventListener('click', () => { codeChat = item.chat; $('check').value = code; $('check').focus(); });
+    parts.splice(2, 0, type);
+  }
+  return make('li', { class: `bubble ${item.side}${item.sms ? ' sms' : ''}` }, ...parts);
 }
 
 function refreshBubble(node, item) {
   const mine = item.side === 'person';
-  node.querySelector('.who').textContent = [mine ? nameOf(item.chat) : `to ${nameOf(item.chat)}`, item.note].filter(Boolean).join(' · ');
+  node.querySelector('.who').textContent = [item.sms ? 'SMS' : null, mine ? nameOf(item.chat) : `to ${nameOf(item.chat)}`, item.note].filter(Boolean).join(' · ');
   const meta = [clock(item.at)];
   if (mine && item.status) meta.push(item.status === 200 ? `✓✓ webhook 200 in ${item.millis} ms` : `✗ webhook ${item.status}`);
   else if (mine) meta.push(item.millis == null ? 'on its way' : '✗ no answer');
-  else if (item.millis != null && item.millis < 60000) meta.push(`${item.millis} ms after the message`);
+  else if (item.millis != null && item.millis < 60000) meta.push(`${item.millis} ms after ${item.code ? 'the app asked' : 'the message'}`);
   node.querySelector('.meta').textContent = meta.join(' · ');
   node.classList.toggle('refused', mine && item.millis != null && item.status !== 200);
 }
@@ -80,17 +86,18 @@ function nameOf(chat) {
 
 // Requests.
 
-const WORDS = { pending: 'waiting', verified: 'verified', failed: 'failed', expired: 'expired', canceled: 'canceled' };
+const WORDS = { pending: 'waiting', sent: 'sent', validated: 'validated', verified: 'verified', failed: 'failed', expired: 'expired', canceled: 'canceled' };
+const LIVE = ['pending', 'sent'];
 let fresh = null;
 
 function request(item) {
-  const write = make('button', { type: 'button', class: 'small' }, 'Write it');
-  write.addEventListener('click', () => compose(item.text));
+  const write = item.text ? make('button', { type: 'button', class: 'small' }, 'Write it') : null;
+  write?.addEventListener('click', () => compose(item.text));
   const actions = make('p', { class: 'row actions' }, write,
     item.start_url ? make('a', { class: 'small button', href: item.start_url, target: '_blank', rel: 'noopener noreferrer' }, 'Start page') : null);
   return make('li', { class: 'card' },
     make('p', { class: 'row head' }, make('span', { class: 'pill' }), make('span', { class: 'when' })),
-    make('p', { class: 'said', dir: 'auto' }, item.text ?? ''),
+    make('p', { class: 'said', dir: 'auto' }, item.text ?? `A code for ${item.chat_id ?? 'somebody'}`),
     make('p', { class: 'who-proved' }), actions,
     make('details', {}, make('summary', {}, 'Timeline'), make('ol', { class: 'timeline' })));
 }
@@ -102,10 +109,12 @@ function refreshRequest(node, item) {
   node.querySelector('.who-proved').textContent = [
     item.subject && `${item.subject.value}${item.subject.kind === 'phone' ? '' : ` (${item.subject.kind.toUpperCase()})`}`,
     item.completion?.state && `link ${item.completion.state}`, item.reason,
+    item.otp_type !== 'link' && item.channel && `by ${item.channel === 'sms' ? 'SMS' : 'WhatsApp'}`,
+    item.otp_type !== 'link' && item.attempts > 0 && `${item.attempts} of ${item.max_attempts} tries wrong`,
   ].filter(Boolean).join(' · ');
   node.querySelector('.timeline').replaceChildren(...(item.timeline ?? []).map((entry) =>
     make('li', {}, make('time', {}, clock(Date.parse(entry.at))), ` ${entry.event}${entry.reason ? `: ${entry.reason}` : ''}`)));
-  node.classList.toggle('over', item.status !== 'pending');
+  node.classList.toggle('over', !LIVE.includes(item.status));
 }
 
 function refreshAges(items, now) {
@@ -113,7 +122,7 @@ function refreshAges(items, now) {
     const item = items[index];
     const left = Math.round((Date.parse(item.expires_at) - now) / 1000);
     const waiting = left > 90 ? `${Math.round(left / 60)} min left` : `${Math.max(left, 0)} s left`;
-    node.querySelector('.when').textContent = item.status === 'pending' ? waiting : clock(Date.parse(item.created_at));
+    node.querySelector('.when').textContent = LIVE.includes(item.status) ? waiting : clock(Date.parse(item.created_at));
     node.classList.toggle('fresh', item.uuid === fresh);
   }
 }
@@ -198,7 +207,10 @@ $('sender').addEventListener('change', () => {
   const other = $('sender').value === 'other';
   $('sender-other').hidden = !other;
   if (other) $('sender-other').focus();
+  nameReceiver();
 });
+
+$('sender-other').addEventListener('input', nameReceiver);
 
 // What the app does.
 
@@ -211,13 +223,53 @@ $('mint-form').addEventListener('submit', async (event) => {
   try {
     const { status, body } = await ask('/mint', fields);
     if (status !== 200) {
-      note.textContent = (body.errors ?? []).map((fault) => `${fault.field} ${fault.detail}`).join('; ') || body.detail || `answered ${status}`;
+      note.textContent = faultOf({ status, body });
       return;
     }
     fresh = body.data.uuid;
     note.textContent = 'Minted. The message is written: press Send.';
     compose(body.data.text);
   } catch (error) { note.textContent = error.message; }
+});
+
+// Who was sent the last code.
+let codeChat = null;
+
+function nameReceiver() {
+  const { from, push_name: name } = sender();
+  $('code-to').textContent = name || from || 'somebody else';
+}
+
+function faultOf({ status, body }) {
+  return (body.errors ?? []).map((fault) => `${fault.field} ${fault.detail}`).join('; ') || body.detail || `answered ${status}`;
+}
+
+function tell(text, good) {
+  $('code-note').textContent = text;
+  $('code-note').classList.toggle('bad', !good);
+}
+
+$('code-form').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const chatId = sender().from;
+  try {
+    const answer = await ask('/code', { chatId, no_whatsapp: $('code-sms').checked });
+    if (answer.status !== 200) return tell(faultOf(answer), false);
+    [codeChat, fresh] = [chatId, answer.body.data.uuid];
+    $('check').value = '';
+    tell('Sent. It arrives on the phone.', true);
+  } catch (error) { tell(error.message, false); }
+});
+
+$('check-form').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const code = $('check').value.trim();
+  if (!code) return;
+  try {
+    const answer = await ask('/code/check', { chatId: codeChat ?? sender().from, code });
+    const good = answer.status === 200;
+    tell(good ? '✓ 200, validated: the person has this chat.' : `✗ ${answer.status} ${answer.body.code}: ${faultOf(answer)}`, good);
+  } catch (error) { tell(error.message, false); }
 });
 
 $('paste-form').addEventListener('submit', (event) => {
@@ -238,6 +290,7 @@ function show(state) {
   $('api').textContent = state.api;
   $('business-name').textContent = state.business.name;
   $('business-number').textContent = state.business.number;
+  $('code-sms-label').hidden = !state.sms;
   $('avatar').textContent = [...state.business.name][0] ?? '';
   keep($('bubbles'), state.bubbles, (item) => item.id, bubble, refreshBubble);
   newest = state.callbacks.at(-1)?.id ?? 0;

@@ -14,6 +14,7 @@ mod codes_races;
 mod command_line;
 mod contract;
 mod delivery_log;
+mod dev;
 mod doctor;
 mod erase;
 mod events;

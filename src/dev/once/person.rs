@@ -26,8 +26,12 @@ impl Person<'_> {
     }
 
     pub(super) async fn reply(&self) -> anyhow::Result<String> {
-        let mine = |bubble: &&Bubble| bubble.side == Side::Business && bubble.chat == NUMBER;
-        self.until("no reply", |journal| journal.bubbles.iter().find(mine).map(|bubble| bubble.text.clone())).await
+        self.message("no reply", |bubble| bubble.side == Side::Business && bubble.chat == NUMBER).await
+    }
+
+    /// The text of the first message that is `wanted`.
+    pub(super) async fn message(&self, missing: &str, wanted: impl Fn(&&Bubble) -> bool) -> anyhow::Result<String> {
+        self.until(missing, |journal| journal.bubbles.iter().find(&wanted).map(|bubble| bubble.text.clone())).await
     }
 
     pub(super) async fn callback(&self, kind: &str) -> anyhow::Result<Callback> {

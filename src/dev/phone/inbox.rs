@@ -1,5 +1,7 @@
 //! What the daemon sends: replies to the gateway, callbacks to the app.
 
+use std::sync::atomic::Ordering;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
@@ -11,29 +13,53 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use super::{Bubble, Callback, Phone, Side};
-use crate::{entropy, outbox::signature};
+use crate::{
+    domain::{Chat, Subject},
+    entropy,
+    outbox::signature,
+};
 
 /// What the simulator's dialect sends.
 #[derive(Deserialize)]
 pub(super) struct Reply {
     to: String,
     text: String,
+    #[serde(default)]
+    channel: String,
+    #[serde(default)]
+    code: bool,
 }
 
 /// `POST /messages`, as the gateway.
 pub(super) async fn message(phone: Data<Phone>, request: HttpRequest, reply: Json<Reply>) -> HttpResponse {
-    let expected = format!("Bearer {}", phone.identity.api_key.expose_secret());
+    let Reply { to, text, channel, code } = reply.into_inner();
+    let sms = channel == "sms";
+    let key = if sms { phone.identity.sms_api_key.as_ref() } else { Some(&phone.identity.api_key) };
     let given = request.headers().get(header::AUTHORIZATION).map_or(&b""[..], header::HeaderValue::as_bytes);
-    if !bool::from(given.ct_eq(expected.as_bytes())) {
+    let expected = key.map(|key| format!("Bearer {}", key.expose_secret()));
+    if !expected.is_some_and(|expected| given.ct_eq(expected.as_bytes()).into()) {
         return HttpResponse::Unauthorized().finish();
     }
-    let Reply { to, text } = reply.into_inner();
+    if code && !sms && phone.no_whatsapp.load(Ordering::Relaxed) {
+        return HttpResponse::NotFound().json(json!({ "message": "this number is not on WhatsApp" }));
+    }
+    let chat = if code { written(&to) } else { to };
     phone.note(|journal, at| {
-        let millis = journal.last_written(&to).and_then(|before| u64::try_from(at - before).ok());
+        let before = if code { journal.asked } else { journal.last_written(&chat) };
+        let millis = before.and_then(|before| u64::try_from(at - before).ok());
         let side = Side::Business;
-        journal.said(|id| Bubble { id, at, side, chat: to, text, note: None, status: None, millis });
+        journal.said(|id| Bubble { id, at, side, chat, text, note: None, status: None, millis, sms, code });
     });
     HttpResponse::Ok().json(json!({ "id": format!("SIM{:016X}", u64::from_be_bytes(entropy::bytes())) }))
+}
+
+/// The chat as the page writes it: the daemon may name it in another spelling than the app did.
+fn written(to: &str) -> String {
+    match to.parse::<Chat>().map(|chat| chat.subject().clone()) {
+        Ok(Subject::Phone(phone)) => phone.e164(),
+        Ok(other) => other.chat_id(),
+        Err(_) => to.to_owned(),
+    }
 }
 
 /// `POST /inbox`, as the app. Shows what is not genuine as well: finding out why is what it is for.

@@ -15,6 +15,8 @@ pub(in crate::dev) struct Journal {
     pub(in crate::dev) callbacks: VecDeque<Callback>,
     /// For sending it again.
     pub(super) last: Option<SimulatedMessage>,
+    /// When the app last asked for a code.
+    pub(super) asked: Option<i64>,
     next: u64,
 }
 
@@ -39,8 +41,12 @@ pub(in crate::dev) struct Bubble {
     pub(super) note: Option<&'static str>,
     /// What the daemon answered to the webhook.
     pub(super) status: Option<u16>,
-    /// Until that answer; for a reply, since the message it answers.
+    /// Until that answer; for a reply, since the message it answers; for a code, since the app asked for it.
     pub(super) millis: Option<u64>,
+    /// Not by WhatsApp.
+    pub(in crate::dev) sms: bool,
+    /// Sent because the app asked, not because the person wrote.
+    pub(in crate::dev) code: bool,
 }
 
 /// One attempt to call the app back.

@@ -1,6 +1,7 @@
 //! The fake phone: a person's chat, the gateway behind it, and the app that is called back, on one loopback
 //! listener. What it sends is signed and goes over HTTP, so the daemon cannot tell it from the real thing.
 
+mod codes;
 mod guard;
 mod inbox;
 mod journal;
@@ -13,7 +14,7 @@ use std::{
     net::TcpListener,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
 };
 
@@ -23,6 +24,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 pub(super) use self::{
+    codes::Wanted,
     journal::{Bubble, Callback, Journal, Side},
     send::{Draft, How, Posted},
 };
@@ -40,6 +42,8 @@ pub(super) struct Identity {
     /// Where the fake phone is, without a trailing slash.
     pub(super) origin: String,
     pub(super) api_key: SecretString,
+    /// Of the instance that sends by SMS, if this phone is its gateway.
+    pub(super) sms_api_key: Option<SecretString>,
     pub(super) webhook_secret: SecretString,
     pub(super) callback_secrets: Vec<SecretString>,
 }
@@ -53,13 +57,16 @@ pub(super) struct Phone {
     changed: watch::Sender<u64>,
     /// What the inbox answers callbacks with.
     inbox_status: AtomicU16,
+    /// Whether WhatsApp knows nobody who is sent a code.
+    no_whatsapp: AtomicBool,
 }
 
 impl Phone {
     pub(super) fn new(identity: Identity, daemon: Daemon, clock: Clock) -> Arc<Self> {
         let (changed, _) = watch::channel(0);
         let inbox_status = AtomicU16::new(200);
-        Arc::new(Self { identity, daemon, clock, journal: Mutex::default(), changed, inbox_status })
+        let no_whatsapp = AtomicBool::new(false);
+        Arc::new(Self { identity, daemon, clock, journal: Mutex::default(), changed, inbox_status, no_whatsapp })
     }
 
     pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {

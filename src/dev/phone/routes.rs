@@ -8,7 +8,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Phone, inbox, pages, send::Draft, state};
+use super::{Phone, codes, inbox, pages, send::Draft, state};
 use crate::{dev::daemon::Answer, egress::EgressError};
 
 /// What an app may answer to a callback, as far as the daemon tells it apart.
@@ -20,6 +20,8 @@ pub(super) fn all(config: &mut ServiceConfig) {
         .service(resource("/landed").route(get().to(pages::landed)))
         .service(resource("/state.json").route(get().to(state::state)))
         .service(resource("/mint").route(post().to(mint)))
+        .service(resource("/code").route(post().to(codes::request)))
+        .service(resource("/code/check").route(post().to(codes::check)))
         .service(resource("/send").route(post().to(send)))
         .service(resource("/redeem").route(post().to(redeem)))
         .service(resource("/inbox/status").route(post().to(inbox_status)))
@@ -44,7 +46,7 @@ async fn send(phone: Data<Phone>, draft: Json<Draft>) -> HttpResponse {
 }
 
 /// The daemon's answer with its status, whatever it is.
-fn pass_on(answer: Result<Answer, EgressError>) -> HttpResponse {
+pub(super) fn pass_on(answer: Result<Answer, EgressError>) -> HttpResponse {
     match answer {
         Ok(answer) => {
             let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);

@@ -81,6 +81,8 @@ impl Phone {
                 note: how.note(),
                 status: None,
                 millis: None,
+                sms: false,
+                code: false,
             });
             if how != How::Forged {
                 journal.last = Some(message);

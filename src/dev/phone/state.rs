@@ -14,7 +14,7 @@ use super::Phone;
 /// Links can be minted, and end, without the phone's doing; so the daemon is asked this often.
 const PATIENCE: Duration = Duration::from_millis(900);
 /// The newest, each with its timeline: well within what one answer may hold.
-const SHOWN: &str = "/requests?otp_type=link&limit=12";
+const SHOWN: &str = "/requests?limit=12";
 
 #[derive(Deserialize)]
 pub(super) struct Asked {
@@ -41,6 +41,7 @@ pub(super) async fn state(phone: Data<Phone>, asked: Query<Asked>) -> HttpRespon
         "now": phone.clock.wall().as_millisecond(),
         "business": { "name": phone.identity.name, "number": phone.identity.number.e164() },
         "api": phone.daemon.api(),
+        "sms": phone.identity.sms_api_key.is_some(),
         "inbox_status": phone.inbox_status(),
         "bubbles": bubbles,
         "callbacks": callbacks,
@@ -50,8 +51,13 @@ pub(super) async fn state(phone: Data<Phone>, asked: Query<Asked>) -> HttpRespon
 
 /// The members that the page shows.
 fn brief(requests: &Value) -> Value {
-    const MEMBERS: [&str; 11] = [
+    const MEMBERS: [&str; 16] = [
         "uuid",
+        "otp_type",
+        "chat_id",
+        "channel",
+        "attempts",
+        "max_attempts",
         "status",
         "reason",
         "text",

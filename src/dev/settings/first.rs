@@ -13,8 +13,10 @@ use crate::{
 /// The settings for a fake phone at `origin`, and the API token of which they hold only the digest.
 pub(super) fn settings(origin: &str) -> (String, String) {
     let Credentials { id, token, callback_secret, webhook_secret } = Credentials::draw();
+    let Credentials { id: sms, token: sms_token, webhook_secret: sms_secret, .. } = Credentials::draw();
+    let sms_digest = token_digest(&sms_token);
     let key = STANDARD.encode(entropy::bytes::<32>());
-    let api_key = format!("phone_{}", URL_SAFE_NO_PAD.encode(entropy::bytes::<24>()));
+    let [api_key, sms_api_key] = [(); 2].map(|()| format!("phone_{}", URL_SAFE_NO_PAD.encode(entropy::bytes::<24>())));
     let digest = token_digest(&token);
     let text = format!(
         r#"# Settings of `countersign dev`, yours to edit; `countersign print-config` shows every key.
@@ -50,12 +52,29 @@ completion = "same_browser"
 completions_allowed = ["same_browser", "prove_phone", "anywhere"]
 # Short, to see a link expire.
 expires_min = 10
+# Sends codes to people who are not on WhatsApp.
+sms_instance = "{sms}"
 
 [instance.gateway]
 kind = "simulator"
 url = "{origin}"
 api_key = "{api_key}"
 webhook_secret = "{webhook_secret}"
+
+# The fake phone's SMS. Nobody knows its API token.
+[[instance]]
+id = "{sms}"
+name = "Harbour demo"
+number = "+447700900998"
+tokens = ["{sms_digest}"]
+callback_secrets = ["{callback_secret}"]
+
+[instance.gateway]
+kind = "simulator"
+channel = "sms"
+url = "{origin}"
+api_key = "{sms_api_key}"
+webhook_secret = "{sms_secret}"
 "#
     );
     (text, token)

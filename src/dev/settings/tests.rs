@@ -27,6 +27,7 @@ fn a_phone_that_moved_takes_its_addresses_along_and_leaves_others() {
     let text =
         first().0.replace(&format!("callback_url = \"{THEN}/inbox\""), "callback_url = \"http://127.0.0.1:40011/x\"");
     let layered = layer(&text, NOW, "sha256:00", &["http://localhost:3000/".parse().unwrap()]).unwrap();
+    assert_eq!(layered.matches(&format!("url = \"{NOW}\"")).count(), 2, "the SMS gateway moves along");
     assert!(!layered.contains("127.0.0.1:4001\"") && !layered.contains("127.0.0.1:4001/"));
     assert!(layered.contains("127.0.0.1:40011/x") && layered.contains(&format!("{NOW}/landed")));
     assert!(layered.contains("http://localhost:3000/") && layered.contains("sha256:00"));

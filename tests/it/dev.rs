@@ -1,0 +1,137 @@
+//! `countersign dev` as a process: the rehearsal, and codes on the fake phone.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::app::client;
+
+const ANA: &str = "+447700900123";
+
+struct Dev {
+    child: Child,
+    ready: Value,
+    _home: tempfile::TempDir,
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Dev {
+    fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["dev", "--json", "--data"])
+            .arg(home.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, ready: serde_json::from_str(&line).unwrap(), _home: home }
+    }
+
+    fn phone(&self, path: &str) -> String {
+        format!("{}{path}", self.ready["phone_url"].as_str().unwrap())
+    }
+
+    async fn post(&self, path: &str, headers: &[(&str, &str)], body: Value) -> (u16, Value) {
+        let request = http::Request::post(self.phone(path)).header("content-type", "application/json");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let answer = client().send(request.body(body.to_string().into_bytes()).unwrap()).await.unwrap();
+        (answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap_or_default())
+    }
+
+    /// The newest bubble that is a code, when there are `count` of them.
+    async fn code(&self, count: usize) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let answer =
+                client().send(http::Request::get(self.phone("/state.json")).body(Vec::new()).unwrap()).await.unwrap();
+            let state: Value = serde_json::from_slice(answer.body()).unwrap();
+            let codes: Vec<&Value> =
+                state["bubbles"].as_array().unwrap().iter().filter(|bubble| bubble["code"] == json!(true)).collect();
+            if codes.len() == count {
+                assert!(!state["requests"].to_string().contains(&digits(codes[count - 1])), "only the phone knows it");
+                return codes[count - 1].clone();
+            }
+            assert!(Instant::now() < deadline, "{state}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn digits(bubble: &Value) -> String {
+    let text = bubble["text"].as_str().unwrap();
+    text.split(|letter: char| !letter.is_ascii_digit()).find(|word| word.len() == 6).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fake_phone_shows_codes_and_the_app_checks_them() {
+    let dev = Dev::start();
+    let (status, asked) = dev.post("/code", &[], json!({ "chatId": ANA })).await;
+    assert_eq!((status, &asked["status"]), (200, &json!(200)), "{asked}");
+    let bubble = dev.code(1).await;
+    assert_eq!((&bubble["chat"], &bubble["sms"], &bubble["side"]), (&json!(ANA), &json!(false), &json!("business")));
+    assert!(bubble["millis"].is_u64(), "{bubble}");
+    let code = digits(&bubble);
+    let check = async |code: &str| dev.post("/code/check", &[], json!({ "chatId": ANA, "code": code })).await.1;
+    let wrong = if code == "000000" { "111111" } else { "000000" };
+    assert_eq!(check(wrong).await["body"]["code"], "code_wrong");
+    assert_eq!(check(&code).await["body"]["data"]["status"], "validated");
+    assert_eq!(check(&code).await["body"]["code"], "code_used");
+    let elsewhere = json!({ "chatId": "447700900456@c.us", "no_whatsapp": true });
+    assert_eq!(dev.post("/code", &[], elsewhere).await.1["status"], 200);
+    let bubble = dev.code(2).await;
+    assert_eq!((&bubble["chat"], &bubble["sms"]), (&json!("+447700900456"), &json!(true)), "it came by SMS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_its_own_page_and_its_own_daemon_reach_the_fake_phone() {
+    let dev = Dev::start();
+    let foreign = [("origin", "https://evil.example")];
+    assert_eq!(dev.post("/code", &foreign, json!({ "chatId": ANA })).await.0, 403);
+    assert_eq!(dev.post("/code/check", &foreign, json!({ "chatId": ANA, "code": "1" })).await.0, 403);
+    for channel in ["whatsapp", "sms", "carrier pigeon"] {
+        let message = json!({ "to": ANA, "text": "123456 is your code", "channel": channel, "code": true });
+        for header in ["Bearer ", "Bearer phone_", "phone"] {
+            assert_eq!(dev.post("/messages", &[("authorization", header)], message.clone()).await.0, 401);
+        }
+        assert_eq!(dev.post("/messages", &[], message).await.0, 401, "{channel}");
+    }
+}
+
+#[test]
+fn the_rehearsal_plays_link_and_code_with_a_time_for_each_step() {
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign")).args(["dev", "--once"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let steps: Vec<&str> = said.lines().take_while(|line| !line.is_empty()).collect();
+    let mut rest = steps.iter();
+    for step in [
+        "mints a link",
+        "learns who it was",
+        "replayed, has no second effect",
+        "asks for a code",
+        "code arrives in the chat",
+        "wrong code is refused, and counted",
+        "right one is accepted",
+        "a second time is refused",
+        "code.validated, signature good",
+        "arrives by SMS",
+        "accepted as well",
+    ] {
+        let line = rest.find(|line| line.contains(step)).unwrap_or_else(|| panic!("{step}\n{said}"));
+        assert!(line.starts_with('✓') && line.contains(" ms  "), "{line}");
+    }
+    assert!(said.contains("all of it works, in "), "{said}");
+}
