@@ -17,7 +17,6 @@ use crate::{
         quota::Quota,
         sending::{Fate, Leg, Otp},
         template::{self, Values},
-        verification::Birth,
     },
     entropy,
     metrics::label::{ByInstance, ByLimit, Of},
@@ -96,16 +95,7 @@ impl Service {
             if let Some(cooldown) = cooldown {
                 cool(&aimed.target, cooldown, now).inspect_err(|_| self.count_limit("cooldown"))?;
             }
-            let birth = Birth {
-                id,
-                instance: instance.config.id,
-                key: self.keys.current(),
-                nonce: entropy::bytes(),
-                code_length: instance.config.code_length,
-                now,
-                expires_at: now + Duration::from_secs(u64::from(expires)),
-                max_attempts: instance.config.codes.attempts,
-            };
+            let birth = self.birth(instance, id, now, expires, instance.config.codes.attempts);
             let otp = Otp::new(shape, channels.clone(), footer.clone(), now);
             let record = Verification::code(birth, otp, request.clone());
             let mut change = self.birth_change(instance, &record);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{
     CONFLICTS, Instance, Service, ServiceError,
     input::Mint,
@@ -133,16 +135,7 @@ impl Service {
         let Mint { request, expires, max_attempts, .. } = input;
         for _ in 0..CONFLICTS {
             let now = self.now();
-            let birth = Birth {
-                id,
-                instance: instance.config.id,
-                key: self.keys.current(),
-                nonce: entropy::bytes(),
-                code_length: instance.config.code_length,
-                now,
-                expires_at: now + Duration::from_secs(u64::from(expires)),
-                max_attempts,
-            };
+            let birth = self.birth(instance, id, now, expires, max_attempts);
             let record = Verification::new(birth, request.clone());
             match self.send(self.birth_change(instance, &record), now).await? {
                 Committed::Applied { .. } => return Ok(record),
@@ -156,6 +149,27 @@ impl Service {
             }
         }
         Err(StoreError::Unavailable("no free code was found".to_owned()).into())
+    }
+
+    /// What is drawn and fixed when a record begins; `expires` are the seconds it lives.
+    pub(super) fn birth(
+        &self,
+        instance: &Instance,
+        id: VerificationId,
+        now: Timestamp,
+        expires: u32,
+        max_attempts: u32,
+    ) -> Birth {
+        Birth {
+            id,
+            instance: instance.config.id,
+            key: self.keys.current(),
+            nonce: entropy::bytes(),
+            code_length: instance.config.code_length,
+            now,
+            expires_at: now + Duration::from_secs(u64::from(expires)),
+            max_attempts,
+        }
     }
 
     pub(super) fn birth_change(&self, instance: &Instance, record: &Verification) -> Change {

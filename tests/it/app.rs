@@ -1,6 +1,6 @@
 //! The daemon under test, in this process, on real sockets, over a real store.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use countersign::{
     app::{self, Application},
@@ -57,6 +57,28 @@ impl Ground {
     }
 }
 
+/// One `[[instance]]` of a configuration.
+pub(crate) struct Block<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) number: &'a str,
+    pub(crate) token: &'a str,
+    /// Further keys of the instance.
+    pub(crate) lines: &'a str,
+    pub(crate) gateway: &'a str,
+}
+
+impl fmt::Display for Block<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, name, number, token, lines, gateway } = self;
+        write!(f, "[[instance]]\nid = \"{id}\"\nname = \"{name}\"\nnumber = \"{number}\"\ntokens = [\"sha256:")?;
+        for byte in countersign::domain::keys::sha256(token.as_bytes()) {
+            write!(f, "{byte:02x}")?;
+        }
+        write!(f, "\"]\ncallback_secrets = [\"{CALLBACK_SECRET}\"]\n{lines}\n[instance.gateway]\n{gateway}\n")
+    }
+}
+
 /// The world: gateway, app, store. Daemons come and go in it.
 pub(crate) struct World {
     pub(crate) gateway: Fake,
@@ -83,11 +105,33 @@ impl World {
     pub(crate) fn config(&self, listen: &str, operator: &str) -> String {
         let (gateway, receiver, store) = (&self.gateway.url, &self.receiver.url, self.ground.url());
         let (extra, top, more, public_url) = (&self.extra, &self.top, &self.more, &self.public_url);
-        let digest = |token: &str| {
-            let digest = countersign::domain::keys::sha256(token.as_bytes());
-            digest.iter().fold("sha256:".to_owned(), |out, byte| format!("{out}{byte:02x}"))
+        let app = |path: &str| {
+            format!(
+                "callback_url = \"{receiver}/{path}\"\nallow_http_callbacks = true\n\
+                 callback_allow_networks = [\"127.0.0.0/8\"]\n{extra}\n"
+            )
         };
-        let (first, second) = (digest(TOKEN), digest(META_TOKEN));
+        let waha = Block {
+            id: WAHA,
+            name: "Harbour",
+            number: "+447700900999",
+            token: TOKEN,
+            lines: &format!("redirect_urls = [\"https://app.example.org/in\"]\n{}", app("default")),
+            gateway: &format!(
+                "kind = \"waha\"\nurl = \"{gateway}\"\napi_key = \"{API_KEY}\"\nwebhook_secret = \"{WAHA_KEY}\""
+            ),
+        };
+        let meta = Block {
+            id: META,
+            name: "Meta",
+            number: "+12025550142",
+            token: META_TOKEN,
+            lines: &app("meta"),
+            gateway: &format!(
+                "kind = \"cloud-api\"\nurl = \"{gateway}\"\nphone_number_id = \"777\"\n\
+                 access_token = \"meta-access-token-0123456789\"\nwebhook_secret = \"{META_SECRET}\""
+            ),
+        };
         format!(
             r#"
 public_url = "{public_url}"
@@ -103,39 +147,7 @@ level = "trace"
 [shutdown]
 drain_delay = "0s"
 grace = "5s"
-[[instance]]
-id = "{WAHA}"
-name = "Harbour"
-number = "+447700900999"
-tokens = ["{first}"]
-callback_secrets = ["{CALLBACK_SECRET}"]
-callback_url = "{receiver}/default"
-allow_http_callbacks = true
-callback_allow_networks = ["127.0.0.0/8"]
-redirect_urls = ["https://app.example.org/in"]
-{extra}
-[instance.gateway]
-kind = "waha"
-url = "{gateway}"
-api_key = "{API_KEY}"
-webhook_secret = "{WAHA_KEY}"
-[[instance]]
-id = "{META}"
-name = "Meta"
-number = "+12025550142"
-tokens = ["{second}"]
-callback_secrets = ["{CALLBACK_SECRET}"]
-callback_url = "{receiver}/meta"
-allow_http_callbacks = true
-callback_allow_networks = ["127.0.0.0/8"]
-{extra}
-[instance.gateway]
-kind = "cloud-api"
-url = "{gateway}"
-phone_number_id = "777"
-access_token = "meta-access-token-0123456789"
-webhook_secret = "{META_SECRET}"
-{more}"#
+{waha}{meta}{more}"#
         )
     }
 

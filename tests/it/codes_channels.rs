@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, CALLBACK_SECRET, Daemon, Ground, WAHA, World},
+    app::{Answer, Block, Daemon, Ground, WAHA, World},
     codes::{CHAT, code, events, validate},
     fakes::Fake,
     flow::on_both_stores,
@@ -30,24 +30,13 @@ const SMS: &str = "5f0c2a90-0000-4000-8000-000000000009";
 fn with_sms(ground: Ground, sms: &Fake) -> World {
     let mut world = World::new(ground);
     world.extra = format!("sms_instance = \"{SMS}\"");
-    world.more = format!(
-        r#"
-[[instance]]
-id = "{SMS}"
-name = "SMS"
-number = "+12025550143"
-tokens = ["sha256:{}"]
-callback_secrets = ["{CALLBACK_SECRET}"]
-[instance.gateway]
-kind = "twilio"
-url = "{}"
-account_sid = "AC00000000000000000000000000000777"
-from = "+12025550143"
-webhook_secret = "a-twilio-auth-token-of-32-bytes-0"
-"#,
-        "0".repeat(64),
+    let gateway = format!(
+        "kind = \"twilio\"\nurl = \"{}\"\naccount_sid = \"AC00000000000000000000000000000777\"\n\
+         from = \"+12025550143\"\nwebhook_secret = \"a-twilio-auth-token-of-32-bytes-0\"",
         sms.url
     );
+    let block = Block { id: SMS, name: "SMS", number: "+12025550143", token: "", lines: "", gateway: &gateway };
+    world.more = block.to_string();
     world
 }
 

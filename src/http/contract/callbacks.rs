@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    openapi::event_example,
     operation::{Area, Operation, operation},
     schema::{extended, named, object, text},
     values,
@@ -45,27 +46,7 @@ pub(super) fn entry_example() -> Value {
 fn get() -> Operation {
     let body = json!({ "type": "object", "description": "As it is sent, byte for byte but for the spaces." });
     let mut example = entry_example();
-    example["body"] = json!({
-        "type": "link.verified",
-        "timestamp": values::ENDED,
-        "data": {
-            "uuid": values::UUID,
-            "otp_type": "link",
-            "status": "verified",
-            "reason": null,
-            "chat_id": values::CHAT,
-            "subject": { "kind": "phone", "value": values::PHONE },
-            "push_name": "Mara",
-            "purpose": null,
-            "client_ref": null,
-            "metadata": null,
-            "renews": null,
-            "completion": { "mode": "anywhere", "state": "offered" },
-            "created_at": values::CREATED,
-            "expires_at": values::EXPIRES,
-            "ended_at": values::ENDED,
-        },
-    });
+    example["body"] = event_example();
     let data = extended(&super::schema::components()["CallbackEntry"], &json!({ "body": body }));
     operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks/{id}", "getCallback", "Show one callback")
         .about("With its body. Another tenant's callback does not exist.")

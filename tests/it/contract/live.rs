@@ -11,7 +11,7 @@ use countersign::{
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, CALLBACK_SECRET, Daemon, Ground, META, META_SECRET, META_TOKEN, TOKEN, WAHA, World, signed_waha},
+    app::{Answer, Block, Daemon, Ground, META, META_SECRET, META_TOKEN, TOKEN, WAHA, World, signed_waha},
     browser::{self, Browser},
     flow::{form_field, link_in, tap},
 };
@@ -22,26 +22,15 @@ pub(crate) const EVOLUTION: &str = "5f0c2a90-0000-4000-8000-000000000003";
 /// Two instances, and those that some examples need.
 pub(crate) fn world() -> World {
     let mut world = World::new(Ground::directory());
-    let digest = sha256(TOKEN.as_bytes()).iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"));
-    world.more = format!(
-        r#"
-[[instance]]
-id = "{EVOLUTION}"
-name = "Evolution"
-number = "+12025550143"
-tokens = ["sha256:{digest}"]
-callback_secrets = ["{CALLBACK_SECRET}"]
-[instance.gateway]
-kind = "evolution"
-url = "{}"
-api_key = "evolution-api-key-0123456789"
-instance = "harbour"
-webhook_auth = "url-secret"
-webhook_secret = "{}"
-"#,
+    let gateway = format!(
+        "kind = \"evolution\"\nurl = \"{}\"\napi_key = \"evolution-api-key-0123456789\"\ninstance = \"harbour\"\n\
+         webhook_auth = \"url-secret\"\nwebhook_secret = \"{}\"",
         world.gateway.url,
         values::WEBHOOK_SECRET
     );
+    let number = "+12025550143";
+    let block = Block { id: EVOLUTION, name: "Evolution", number, token: TOKEN, lines: "", gateway: &gateway };
+    world.more = block.to_string();
     world
 }
 
