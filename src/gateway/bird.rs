@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Receipt, Sent, Webhook,
     credentials::Reader,
     json::{self, instant, seconds, text},
     scheme::Scheme,
@@ -98,6 +98,16 @@ fn read_message(payload: &Value) -> Result<Event, Malformed> {
         text: words.map(str::to_owned),
         timestamp: seconds(payload, "/meta/extraInformation/timestamp").or(instant(payload, "/createdAt")),
         from_me,
+        receipt: if from_me { receipt(payload, id) } else { None },
         ..Event::default()
     })
+}
+
+/// What became of a message of ours: the message itself comes again as `whatsapp.outbound`, with another status.
+/// Where WhatsApp refused it, Bird names Meta's code: docs.bird.com/api, Channels API, "Message Failure Sources".
+fn receipt(payload: &Value, id: &str) -> Option<Receipt> {
+    let source = payload.pointer("/failure/source").filter(|source| text(source, "/name") == Some("whatsapp"));
+    let why = source.and_then(|source| text(source, "/code")).and_then(|code| code.parse().ok());
+    let progress = Progress::of(text(payload, "/status")?)?.because(why);
+    Some(Receipt { message_id: id.to_owned(), progress })
 }

@@ -169,12 +169,7 @@ fn read_value(value: &Value, events: &mut Vec<Event>) {
 fn read_status(status: &Value) -> Event {
     let progress = text(status, "/status").and_then(Progress::of);
     let why = status.pointer("/errors/0/code").and_then(Value::as_i64);
-    let progress = progress.map(|progress| match (progress, why) {
-        (Progress::Failed(_), Some(131_026)) => Progress::Failed(Refusal::NotOnWhatsApp),
-        (Progress::Failed(_), Some(131_047)) => Progress::Failed(Refusal::WindowClosed),
-        _ => progress,
-    });
-    Event::status(text(status, "/id"), progress)
+    Event::status(text(status, "/id"), progress.map(|progress| progress.because(why)))
 }
 
 fn read_message(message: &Value, value: &Value) -> Event {

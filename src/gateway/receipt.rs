@@ -24,12 +24,22 @@ impl Progress {
     /// The words of gateways, in any case. `None`: nothing has changed yet, or the word is not known.
     pub(super) fn of(word: &str) -> Option<Self> {
         Some(match word.to_ascii_lowercase().as_str() {
-            "sent" | "server_ack" | "submitted" => Self::Accepted,
-            "delivered" | "delivery_ack" | "received" | "read" | "played" => Self::Delivered,
+            "sent" | "server" | "server_ack" | "submitted" => Self::Accepted,
+            "delivered" | "device" | "delivery_ack" | "received" | "read" | "played" => Self::Delivered,
             "noaccount" => Self::Failed(Refusal::NotOnWhatsApp),
-            "failed" | "error" | "undelivered" | "undeliverable" | "rejected" => Self::Failed(Refusal::Permanent),
+            "failed" | "error" | "undelivered" | "undeliverable" | "rejected" | "expired" | "sending_failed"
+            | "delivery_failed" => Self::Failed(Refusal::Permanent),
             _ => return None,
         })
+    }
+
+    /// The reason that Meta gives, where a gateway passes its number on: WhatsApp Cloud API, error codes.
+    pub(super) fn because(self, code: Option<i64>) -> Self {
+        match (self, code) {
+            (Self::Failed(_), Some(131_026)) => Self::Failed(Refusal::NotOnWhatsApp),
+            (Self::Failed(_), Some(131_047)) => Self::Failed(Refusal::WindowClosed),
+            _ => self,
+        }
     }
 
     /// The scale of WhatsApp's own clients: -1 error, 0 on its way, 1 server, 2 device, 3 read, 4 played.

@@ -182,6 +182,14 @@ fn recorded_reports_are_understood() {
         ("wawp", "ack", "true_447700900123@c.us_3EB0E9F96C60C95920DC18", delivered),
         ("wppconnect", "ack", "true_447700900123@c.us_BA00F4E2365C9924126F3E1A34613A0E", delivered),
         ("evolution", "update_read", "3EB0A6856B58E8BED26669", delivered),
+        ("wuzapi", "receipt_json", "3EB0B255069DB73046D51D", delivered),
+        ("bird", "outgoing", "f2f8d3f5-d4cc-43ed-80de-c718738bd1d1", Progress::Accepted),
+        ("bird", "delivered", "f2f8d3f5-d4cc-43ed-80de-c718738bd1d1", delivered),
+        ("bird", "delivery_failed", "f2f8d3f5-d4cc-43ed-80de-c718738bd1d1", closed),
+        ("infobip", "delivery_report", "fb469d73-d362-463f-b30f-1e959b53badc", delivered),
+        ("infobip", "seen_report", "fb469d73-d362-463f-b30f-1e959b53badc", delivered),
+        ("ultramsg", "ack_device", "311777", delivered),
+        ("ultramsg", "ack_server", "true_447700900123@c.us_3EB0FF54790702367270", Progress::Accepted),
         ("gupshup", "event_delivered", "e04af40c-faa1-4517-8e5f-61f96c89b920", delivered),
     ] {
         assert_eq!(progress_in(kind, name), Some((id.to_owned(), progress)), "{kind} {name}");

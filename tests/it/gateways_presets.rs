@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     config::{self, Faults, REFERENCE},
     domain::{Phone, Subject},
-    gateway::{self, Gateway, Ignored, Malformed, Purpose, Refusal, Sent, Webhook},
+    gateway::{self, Gateway, Ignored, Malformed, Progress, Purpose, Refusal, Sent, Webhook},
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, Method, Response};
@@ -216,4 +216,47 @@ fn basic_and_timed_proofs() {
     assert!(!proves(&*timed, &headers, b"{}", 1301), "too old");
     assert!(!proves(&*timed, &headers, b"{} ", 1000) && !proves(&*timed, &headers[..1], b"{}", 1000));
     assert!(!proves(&*timed, &[headers[0], ("x-at", "1001")], b"{}", 1000));
+}
+
+#[test]
+fn reports_of_presets_move_only_what_they_name() {
+    let reports = |kind: &str, name: &str, pointer: &str, value: Value| {
+        let gateway = preset(kind, "url = \"https://gw.test\"").unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let case = cases(kind).into_iter().find(|case| case.name == format!("{kind}/{name}")).unwrap();
+        let mut body: Value = serde_json::from_slice(&case.body).unwrap();
+        *body.pointer_mut(pointer).unwrap() = value;
+        let events = parse(&*gateway, &body).unwrap();
+        let told = events.into_iter().map(|event| (event.ignored, event.receipt.map(|receipt| receipt.progress)));
+        told.collect::<Vec<_>>()
+    };
+    let (status, failed) = (Some(Ignored::Status), Some(Progress::Failed(Refusal::Permanent)));
+    let group = |group: &str| reports("infobip", "delivery_report", "/results/0/status/groupName", json!(group));
+    for (word, progress) in [
+        ("DELIVERED", Some(Progress::Delivered)),
+        ("PENDING", None),
+        ("UNDELIVERABLE", failed),
+        ("EXPIRED", failed),
+        ("REJECTED", failed),
+    ] {
+        assert_eq!(group(word), [(status, progress)], "{word}");
+    }
+    let two = reports("infobip", "delivery_reports", "/results/0/bulkId", json!("x"));
+    assert_eq!(two, [(status, None), (status, failed)]);
+    let unnamed = reports("infobip", "delivery_report", "/results/0/messageId", Value::Null);
+    assert_eq!(unnamed, [(status, None)], "a report about no message moves none");
+    let message = reports("infobip", "text_and_image", "/results/0/contact", json!({"seenAt": "x"}));
+    assert_eq!(message, [(None, None), (Some(Ignored::NonText), None)], "people's messages are no reports");
+    let of_a_person = reports("infobip", "text_and_image", "/results/0/price", json!({"status": "DELIVERED"}));
+    assert_eq!(of_a_person[0], (None, None));
+
+    let ack = |ack: &str| reports("ultramsg", "ack_device", "/data/ack", json!(ack));
+    for (word, progress) in [
+        ("pending", None),
+        ("server", Some(Progress::Accepted)),
+        ("read", Some(Progress::Delivered)),
+        ("Played", Some(Progress::Delivered)),
+        ("", None),
+    ] {
+        assert_eq!(ack(word), [(status, progress)], "{word}");
+    }
 }

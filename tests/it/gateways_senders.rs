@@ -1,6 +1,6 @@
 //! Whom a message proves: only a phone that the gateway vouches for, and never our own side.
 
-use countersign::gateway::{Event, Ignored, Webhook};
+use countersign::gateway::{Event, Ignored, Progress, Refusal, Webhook};
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -108,6 +108,22 @@ fn bird() {
     expect(&event("/payload/sender/contact/identifierKey", json!("emailaddress")), None, None);
     let bsuid = event("/payload/meta/extraInformation/whatsappbsuid", json!("GB.10000000000001"));
     assert_eq!(bsuid.sender.bsuid(), Some("GB.10000000000001"));
+    assert_eq!(event("/payload/status", json!("delivered")).receipt, None, "theirs, not ours");
+
+    let failed = fixture("bird/delivery_failed");
+    let told = |pointer: &str, value: Value| {
+        let event = read("bird", &json!({}), &changed(&failed, pointer, value)).unwrap();
+        assert_eq!(event.ignored, Some(Ignored::FromMe), "a report verifies nothing");
+        event.receipt.map(|receipt| receipt.progress)
+    };
+    assert_eq!(told("/payload/failure/source/code", json!("131026")), Some(Progress::Failed(Refusal::NotOnWhatsApp)));
+    let permanent = Some(Progress::Failed(Refusal::Permanent));
+    assert_eq!(told("/payload/failure/source/name", json!("sms-messagebird")), permanent);
+    assert_eq!(told("/payload/failure", Value::Null), permanent);
+    assert_eq!(told("/payload/status", json!("sending_failed")), Some(Progress::Failed(Refusal::WindowClosed)));
+    for nothing_new in ["accepted", "processing", "Zugestellt", ""] {
+        assert_eq!(told("/payload/status", json!(nothing_new)), None, "{nothing_new}");
+    }
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub(super) struct Mapping {
     /// Of a status: which of our messages, and what became of it.
     pub(super) receipt_id: Vec<Source>,
     pub(super) receipt: Vec<Source>,
+    /// What marks, without a word, that the phone has it.
+    pub(super) delivered: Vec<Condition>,
 }
 
 /// Which events are messages, and which tell what became of ours.
@@ -78,6 +80,7 @@ impl Mapping {
             push_name: f.sources("push_name"),
             receipt_id: f.sources("receipt_id"),
             receipt: f.sources("receipt"),
+            delivered: f.conditions("delivered"),
         };
         fields.finish();
         mapping

@@ -28,6 +28,8 @@ fn other(mapping: &Mapping, item: &Value, body: &Value) -> Option<Ignored> {
     match kind {
         Some(kind) if rule.accept.contains(&kind) => None,
         Some(kind) if rule.status.contains(&kind) => Some(Ignored::Status),
+        // Reports need no kind where they are told by what stands in them.
+        None if reports(mapping, item) => Some(Ignored::Status),
         _ => Some(Ignored::Event),
     }
 }
@@ -77,8 +79,19 @@ fn event(mapping: &Mapping, item: &Value, body: &Value) -> Result<Event, Malform
 
 /// What became of a message of ours, where the mapping says how that is told.
 fn status(mapping: &Mapping, item: &Value) -> Event {
-    let progress = words(&mapping.receipt, item).next().and_then(|word| Progress::of(&word));
-    Event::status(words(&mapping.receipt_id, item).next().as_deref(), progress)
+    Event::status(words(&mapping.receipt_id, item).next().as_deref(), progress(mapping, item))
+}
+
+/// Whether anything stands in an item that only a report has.
+fn reports(mapping: &Mapping, item: &Value) -> bool {
+    words(&mapping.receipt, item).next().is_some() || any(&mapping.delivered, item)
+}
+
+fn progress(mapping: &Mapping, item: &Value) -> Option<Progress> {
+    match words(&mapping.receipt, item).next() {
+        Some(word) => Progress::of(&word),
+        None => any(&mapping.delivered, item).then_some(Progress::Delivered),
+    }
 }
 
 /// A message that should say and does not is refused: a wrong pointer must not turn our words into a person's.
