@@ -146,7 +146,7 @@ format = "text"
 level = "trace"
 [shutdown]
 drain_delay = "0s"
-grace = "5s"
+grace = "20s"
 {waha}{meta}{more}"#
         )
     }
@@ -175,7 +175,7 @@ pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
         assert!(faults.is_empty(), "{faults}");
         Application::build(config, instances, clock.clone()).await
     };
-    for _ in 0..250 {
+    for _ in 0..3000 {
         if let Ok(application) = attempt().await {
             return application;
         }
@@ -296,9 +296,16 @@ impl Daemon {
         panic!("work stays due: {:?}", self.service.store.due().await.unwrap());
     }
 
+    /// As if this time had passed, with all work done that was due before it and comes due in it.
     pub(crate) async fn advance(&self, by: Duration) {
-        self.clock.advance(by);
+        self.pass(by).await;
         self.settle().await;
+    }
+
+    /// As if this time had passed. What is on its way arrives first: it would come too late, or lose its lease.
+    pub(crate) async fn pass(&self, by: Duration) {
+        self.settle().await;
+        self.clock.advance(by);
     }
 
     /// Ends in order, with nothing left that is due.
@@ -309,7 +316,7 @@ impl Daemon {
 
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(10), self.running).await.expect("it stops").unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(60), self.running).await.expect("it stops").unwrap().unwrap();
     }
 }
 

@@ -126,7 +126,7 @@ async fn five_wrong_codes_spend_it(ground: Ground) {
     for _ in 0..4 {
         assert_eq!(desk.type_code(&app, &page, "ZZZZZZ").await.status, 422);
     }
-    app.advance(Duration::from_secs(299)).await;
+    app.advance(Duration::from_secs(270)).await;
     assert!(landed(&desk.type_code(&app, &page, &code).await).is_some(), "the last try, in the last moment");
 
     let minted = app.mint(json!({})).await;

@@ -52,7 +52,7 @@ async fn each_callback_is_seen_on_its_way_and_at_its_end(ground: Ground) {
     assert!(!one.text.contains("secret-path"), "{}", one.text);
     let foreign = app.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/callbacks")).await;
     assert_eq!(foreign.data("callbacks"), &json!([]));
-    app.clock.advance(Duration::from_hours(25));
+    app.pass(Duration::from_hours(25)).await;
     assert!(listed(&app, "").await.is_empty(), "remembered for a day");
     app.finish().await;
 }

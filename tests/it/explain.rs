@@ -26,7 +26,7 @@ async fn ask(app: &Daemon, question: &str) -> Answer {
 
 /// Traces are written beside the answer to the gateway.
 async fn ask_until(app: &Daemon, question: &str, messages: usize) -> Answer {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let answer = ask(app, question).await;
         if answer.data("messages").as_array().unwrap().len() >= messages {

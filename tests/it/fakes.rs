@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU16, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::{
@@ -79,7 +79,7 @@ impl Fake {
 
     /// Waits until `count` requests have arrived; more is a failure of the test.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<Arrived> {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if self.arrived().len() >= count {
                 break;
             }
@@ -126,7 +126,11 @@ async fn answer(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpRe
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
     let arrived = Arrived { path: request.uri().to_string(), headers: headers.collect(), body: body.to_vec() };
     state.arrived.lock().unwrap().push(arrived);
-    tokio::time::sleep(Duration::from_millis(state.delay_ms.load(Ordering::SeqCst))).await;
+    // Whoever shortens the delay also frees those who wait.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(state.delay_ms.load(Ordering::SeqCst)) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let failing = state.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
     let status = if failing { state.status.load(Ordering::SeqCst) } else { 200 };
     let mut response = HttpResponse::build(actix_web::http::StatusCode::from_u16(status).unwrap());

@@ -11,7 +11,7 @@ async fn replies_to_one_chat_keep_their_order() {
     for ground in [Ground::directory(), Ground::redis()] {
         let world = World::new(ground);
         let daemon = world.start().await;
-        world.gateway.delay(Duration::from_millis(300));
+        world.gateway.delay(Duration::from_secs(9));
         let mut links = Vec::new();
         for word in ["first", "second", "third", "other"] {
             links.push(daemon.link(json!({ "message": { "success": format!("the {word} reply") } })).await);
@@ -20,6 +20,9 @@ async fn replies_to_one_chat_keep_their_order() {
             let person = if number == 3 { "447700900200" } else { "447700900123" };
             assert_eq!(daemon.says(person, &format!("3EB00{number}"), &link.text).await.status, 200);
         }
+        // The first of each chat is being taken; whatever else left now would not wait for its turn.
+        world.gateway.wait_for(2).await;
+        world.gateway.delay(Duration::ZERO);
         let replies: Vec<(String, String)> = world
             .gateway
             .wait_for(4)

@@ -243,6 +243,8 @@ impl Ward {
     }
 
     async fn advance(&self, seconds: u64) {
+        // What is on its way arrives first: it would come too late, or lose its lease.
+        self.settle().await;
         self.clock.advance(Duration::from_secs(seconds));
         self.settle().await;
     }
@@ -287,7 +289,7 @@ async fn every_reply_is_what_the_reference_says_and_every_error_is_understood() 
         for (status, body, result) in answers::of(every.0) {
             let (sent, before, arrived) =
                 (ward.replies(index, "sent"), ward.replies(index, result), ward.gateways.arrived(index));
-            ward.gateways.answers(index, Reply { status, body: body.to_string(), after: None });
+            ward.gateways.answers(index, Reply { status, body: body.to_string(), after: Some(40) });
             ward.proves(index).await;
             ward.settle().await;
             let what = format!("{}: {status} {body}", name(index));

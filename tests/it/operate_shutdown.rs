@@ -8,6 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use countersign::{
+    clock::Clock,
+    store::{
+        Store as _,
+        redis::{Durability, RedisStore},
+    },
+};
 use serde_json::json;
 
 use crate::{
@@ -27,7 +34,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 async fn start(world: &World, shutdown: (&str, &str)) -> Process {
     let (port, operator) = (free_port(), free_port());
     let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
-    let (from, to) = ("drain_delay = \"0s\"\ngrace = \"5s\"", shutdown);
+    let (from, to) = ("drain_delay = \"0s\"\ngrace = \"20s\"", shutdown);
     let text = text.replace(from, &format!("drain_delay = \"{}\"\ngrace = \"{}\"", to.0, to.1));
     Process::with(port, operator, &text, &[]).await
 }
@@ -36,7 +43,7 @@ async fn start(world: &World, shutdown: (&str, &str)) -> Process {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draining_process_is_not_ready_and_serves() {
     let world = World::new(Ground::directory());
-    let process = start(&world, ("4s", "5s")).await;
+    let process = start(&world, ("10s", "20s")).await;
     process.signal("-TERM");
     until("it is not ready", async || process.operator("/readyz").await.status == 503).await;
     assert_eq!(process.operator("/livez").await.status, 200);
@@ -58,15 +65,17 @@ async fn what_is_not_finished_in_time_is_handed_back_at_once() {
     world.receiver.delay(Duration::from_secs(9));
     assert!(process.says("447700900123", "H1", &minted.text_of("text")).await);
     until("the attempt has begun", async || world.receiver.arrived().len() == 1).await;
-    world.receiver.delay(Duration::ZERO);
     let (status, took, written) = process.terminate();
+    world.receiver.delay(Duration::ZERO);
     assert_eq!(status, Some(0), "{written}");
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(took < Duration::from_secs(40), "{took:?}");
     assert!(written.contains("their jobs are given back"), "{written}");
-    let ended = Instant::now();
-    let other = start(&world, ("0s", "5s")).await;
+    // A lease lasts 15 s from the start of the attempt.
+    let store = RedisStore::new(&world.ground.url(), Durability::Standard, Clock::default()).unwrap();
+    let due = store.due().await.unwrap();
+    assert!(due.iter().any(|(_, destination)| destination.kind() == "callback"), "{due:?}");
+    let other = start(&world, ("0s", "20s")).await;
     until("the other one delivers it", async || world.receiver.arrived().len() == 2).await;
-    assert!(ended.elapsed() < Duration::from_secs(10), "a lease lasts 15 s: {:?}", ended.elapsed());
     let arrived = world.receiver.arrived();
     assert_eq!(arrived[0].header("webhook-id"), arrived[1].header("webhook-id"));
     until("nothing waits", async || other.metric("countersign_queue_depth{kind=\"callback\"}").await < 0.5).await;
@@ -80,7 +89,7 @@ async fn a_rolling_restart_fails_no_request_and_loses_and_doubles_no_callback() 
     let world = Arc::new(World::new(Ground::redis()));
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        replicas.push(start(&world, ("2s", "15s")).await);
+        replicas.push(start(&world, ("3s", "20s")).await);
     }
     // The balancer's list: who is on it gets requests until its probe was seen to fail.
     let list: Arc<Mutex<Vec<(String, String)>>> =
@@ -138,12 +147,12 @@ async fn a_rolling_restart_fails_no_request_and_loses_and_doubles_no_callback() 
     for _ in 0..3 {
         for replica in &mut replicas {
             // As a Deployment with maxUnavailable 0 does it: the new one is ready before the old one is told.
-            let fresh = start(&world, ("2s", "15s")).await;
+            let fresh = start(&world, ("3s", "20s")).await;
             list.lock().unwrap().push((fresh.base.clone(), fresh.operator.clone()));
             let old = std::mem::replace(replica, fresh);
             let (status, took, written) = tokio::task::spawn_blocking(move || old.terminate()).await.unwrap();
             assert_eq!(status, Some(0), "{written}");
-            assert!(took < Duration::from_secs(25), "{took:?}");
+            assert!(took < Duration::from_secs(60), "{took:?}");
         }
     }
     done.store(true, Ordering::Relaxed);

@@ -3,7 +3,10 @@
 use std::{
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,8 +33,21 @@ pub(crate) fn start_replica_of(master: &RedisServer) -> RedisServer {
     RedisServer { child: Mutex::new(spawn(port, directory.path(), &["--replicaof", &replica_of])), port, directory }
 }
 
+/// A port for a process that cannot choose its own. It is below those that the kernel gives to connections, any of
+/// which could take it before the process has it, and no other caller here gets it.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Suites that run beside this one start elsewhere.
+    let start = std::process::id().wrapping_mul(7919);
+    loop {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + offset).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn spawn(port: u16, directory: &std::path::Path, more: &[&str]) -> Child {
@@ -45,7 +61,7 @@ fn spawn(port: u16, directory: &std::path::Path, more: &[&str]) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("redis-server is installed; ./tests/run does it");
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < deadline, "redis-server did not start");
         std::thread::sleep(Duration::from_millis(10));

@@ -95,9 +95,8 @@ pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, 
         let chat = format!("{phone}@c.us");
         let path = format!("/api/otp/v2/{WAHA}/request-code");
         let code = app.post(&path, json!({ "chatId": chat })).await;
-        app.settle().await;
         // Past the pause between two sends.
-        app.clock.advance(std::time::Duration::from_secs(61));
+        app.pass(std::time::Duration::from_secs(61)).await;
         live.put(values::CODE_UUID, code.text_of("uuid"));
         live.put(values::OTP, code.text_of("code"));
         live.put(values::CODE_NUMBER, phone.as_str());

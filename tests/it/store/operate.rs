@@ -37,7 +37,7 @@ pub(super) async fn the_backlog_is_told_by_kind(store: &dyn Store, clock: &Clock
     assert_eq!(backlog.len(), 3, "{backlog:?}");
     let near = |time: Option<jiff::Timestamp>, expected: jiff::Timestamp| {
         let off = time.unwrap_or_else(|| panic!("{backlog:?}")).duration_since(expected);
-        assert!(off.abs() < jiff::SignedDuration::from_secs(3), "{off} in {backlog:?}");
+        assert!(off.abs() < jiff::SignedDuration::from_secs(20), "{off} in {backlog:?}");
     };
     let callbacks = of(&backlog, "callback");
     assert_eq!(callbacks.depth, 6);
@@ -69,18 +69,18 @@ pub(super) async fn replicas_are_remembered_for_a_day(store: &dyn Store, clock: 
     let names = |announced: &[Announced]| announced.iter().map(|one| one.replica.clone()).collect::<Vec<_>>();
     assert_eq!(store.announced().await.unwrap(), []);
     store.announce("one", "{\"a\":1}").await.unwrap();
-    clock.advance(Duration::from_secs(10));
+    clock.advance(Duration::from_secs(100));
     store.announce("two", "x y z").await.unwrap();
     let announced = store.announced().await.unwrap();
     assert_eq!(names(&announced), ["two", "one"]);
     assert_eq!(announced[0].words, "x y z");
-    clock.advance(Duration::from_secs(10));
+    clock.advance(Duration::from_secs(100));
     store.announce("one", "again").await.unwrap();
     let announced = store.announced().await.unwrap();
     assert_eq!((names(&announced), announced[0].words.as_str()), (vec!["one".to_owned(), "two".to_owned()], "again"));
-    clock.advance(REPLICA_MEMORY - Duration::from_secs(5));
+    clock.advance(REPLICA_MEMORY - Duration::from_secs(50));
     assert_eq!(names(&store.announced().await.unwrap()), ["one"]);
-    clock.advance(Duration::from_secs(10));
+    clock.advance(Duration::from_secs(100));
     assert_eq!(store.announced().await.unwrap(), []);
 }
 
