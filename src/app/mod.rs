@@ -12,7 +12,7 @@ use std::{
 
 use actix_web::{App as Actix, HttpServer, dev::Server, web::Data};
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -135,7 +135,14 @@ impl Application {
         let public = serve(public, shutdown.grace, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
-        let state = Data::new(Operator { readiness: readiness.clone(), service: Arc::clone(&service) });
+        let password = Arc::new(ArcSwapOption::from_pointee(config.operator_password.clone()));
+        let state = Data::new(Operator {
+            readiness: readiness.clone(),
+            service: Arc::clone(&service),
+            password: Arc::clone(&password),
+            trusted_proxies: Arc::clone(&trusted_proxies),
+            comparing: tokio::sync::Mutex::default(),
+        });
         let operator = serve(operator, Duration::from_secs(1), move |config| {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
@@ -148,7 +155,8 @@ impl Application {
         let probe = tokio::spawn(ready::keep(Arc::clone(&service), readiness.clone(), draining.clone(), stop.clone()));
         let observer = tokio::spawn(observe(Arc::clone(&service), readiness.clone(), stop.clone()));
         if let Some(source) = source {
-            let live = Live { config, service: Arc::clone(&service), outbox: Arc::clone(&outbox), trusted_proxies };
+            let (service, outbox) = (Arc::clone(&service), Arc::clone(&outbox));
+            let live = Live { config, service, outbox, trusted_proxies, password };
             tokio::spawn(reload::watch(source, live, stop.clone()));
         }
 

@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::parts::{self, seconds};
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Password},
     domain::keys::sha256,
     metrics::label::Reloaded,
     outbox::Outbox,
@@ -51,6 +51,7 @@ pub(super) struct Live {
     pub(super) service: Arc<Service>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) trusted_proxies: Arc<ArcSwap<Vec<IpNet>>>,
+    pub(super) password: Arc<ArcSwapOption<Password>>,
 }
 
 /// Why the old configuration stays. Both texts are for people.
@@ -131,6 +132,7 @@ impl Live {
         parts::introduce(metrics, &self.service.instances, self.service.clock.wall());
         self.outbox.forgive();
         self.trusted_proxies.store(Arc::new(next.trusted_proxies.clone()));
+        self.password.store(next.operator_password.clone().map(Arc::new));
         telemetry::set_level(&next.log);
         let disabled = next.instances.iter().filter(|instance| instance.disabled).count();
         tracing::info!(

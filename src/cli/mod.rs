@@ -1,6 +1,7 @@
 //! Subcommands. Standard output is the result, standard error the log.
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
+mod hash_password;
 mod inspect;
 mod new_instance;
 mod remote;
@@ -47,6 +48,8 @@ enum Command {
         #[arg(long, default_value = "+447700900999")]
         number: String,
     },
+    /// Read a password from standard input, and print the digest that `operator_password` takes.
+    HashPassword,
     /// Read a configuration and report every fault.
     CheckConfig {
         #[arg(long)]
@@ -97,6 +100,10 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Serve { config } => serve::serve(&config),
         Command::NewInstance { name, number } => {
             println!("{}", new_instance::block(&name, &number)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::HashPassword => {
+            println!("{}", hash_password::digest()?);
             Ok(ExitCode::SUCCESS)
         }
         Command::CheckConfig { config } => serve::check(&read(&config)?),

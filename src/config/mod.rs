@@ -4,6 +4,7 @@
 
 mod faults;
 mod instance;
+mod operator;
 mod page;
 mod restart;
 mod section;
@@ -19,6 +20,7 @@ use url::Url;
 pub use self::{
     faults::{Fault, Faults},
     instance::{InstanceConfig, Limits},
+    operator::Password,
     page::{Color, Logo, PageConfig},
     restart::files,
     section::{Section, not_one_of},
@@ -33,6 +35,8 @@ pub struct Config {
     pub public_url: Url,
     pub listen: SocketAddr,
     pub operator_listen: SocketAddr,
+    /// Opens the operator's page; `None`: there is no page.
+    pub operator_password: Option<Password>,
     pub keys: Masters,
     pub trusted_proxies: Vec<IpNet>,
     /// A `MaxMind` database with places of addresses.
@@ -156,6 +160,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
     }
     let listen = s.address("listen", faults);
     let operator_listen = s.address("operator_listen", faults);
+    let operator_password = Password::read(s, faults);
     let keys = keys(s, faults);
     let trusted_proxies = s.list("trusted_proxies", "a network such as 10.0.0.0/8", faults);
     let geoip_file = s.text("geoip_file", faults).map(PathBuf::from);
@@ -190,6 +195,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
         public_url: public_url?,
         listen: listen?,
         operator_listen: operator_listen?,
+        operator_password,
         keys: Masters(keys),
         trusted_proxies,
         geoip_file,

@@ -52,6 +52,11 @@ impl Digest {
         &self.0
     }
 
+    /// A digest that somebody presents.
+    pub const fn presented(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     pub fn hex(self) -> String {
         format!("{:032x}", u128::from_be_bytes(self.0))
     }
@@ -197,6 +202,16 @@ impl KeyRing {
         truncate(key.token.mac(&parts)).hex()
     }
 
+    /// Signs what the operator's browser is to present again.
+    pub fn session(&self, parts: &[&[u8]]) -> Digest {
+        self.0[0].session(parts)
+    }
+
+    /// Whether `given` is what [`KeyRing::session`] makes of `parts`, in constant time.
+    pub fn is_session(&self, parts: &[&[u8]], given: Digest) -> bool {
+        self.0.iter().fold(false, |any, key| any | key.session(parts).matches(given))
+    }
+
     /// A `webhook-id`: a function of what happened and never random, so that whatever is repeated or rolled
     /// back carries the same id and receivers that deduplicate are protected.
     pub fn event_id(&self, key: KeyId, id: VerificationId, event: &str, send: u32) -> String {
@@ -245,6 +260,11 @@ impl Key {
             event: Signer::new(subkey("event")),
             seal: XChaCha20Poly1305::new(&subkey("seal").into()),
         }
+    }
+
+    fn session(&self, parts: &[&[u8]]) -> Digest {
+        let parts: Vec<&[u8]> = [b"session".as_slice()].into_iter().chain(parts.iter().copied()).collect();
+        truncate(self.token.mac(&parts))
     }
 
     fn code_digest(&self, instance: InstanceId, code: &LinkCode) -> Digest {

@@ -14,6 +14,7 @@ pub mod id;
 pub mod keys;
 pub mod language;
 pub mod otp;
+pub mod password;
 pub mod phone;
 pub mod quota;
 pub mod reason;

@@ -71,7 +71,13 @@ pub(super) struct ListQuery {
     limit: Option<String>,
 }
 
-const STATUSES: &[&str] = &["pending", "sent", "verified", "validated", "failed", "expired", "canceled"];
+/// Every word for how a request stands.
+pub(super) const STATUSES: &[&str] = &["pending", "sent", "verified", "validated", "failed", "expired", "canceled"];
+
+/// Enough digits to narrow a list, too few to be a number.
+pub(super) fn is_ending(text: &str) -> bool {
+    (4..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
 
 /// `GET …/requests`
 pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
@@ -89,8 +95,7 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
     if query.otp_type.as_deref().is_some_and(|kind| !["link", "code"].contains(&kind)) {
         fault("otp_type", "expected link or code");
     }
-    let digits = |text: &str| (4..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    if query.phone_last.as_deref().is_some_and(|text| !digits(text)) {
+    if query.phone_last.as_deref().is_some_and(|text| !is_ending(text)) {
         fault("phone_last", "expected the last 4 to 8 digits of a phone number");
     }
     let mut time = |field: &str, text: Option<&String>| {

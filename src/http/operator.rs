@@ -1,6 +1,12 @@
-//! Probes, metrics and the status page's data, on their own listener.
+//! Probes, metrics, the status page's data, and a page of requests for the operator, on their own listener.
 //!
 //! `/livez` asks nobody: a store that is away is no reason to restart this process.
+
+mod list;
+mod login;
+mod look;
+mod one;
+mod session;
 
 use std::sync::{
     Arc,
@@ -9,10 +15,14 @@ use std::sync::{
 
 use actix_web::{
     HttpResponse,
-    web::{Data, ServiceConfig, get, resource},
+    middleware::from_fn,
+    web::{Data, ServiceConfig, get, post, resource, scope, to},
 };
+use arc_swap::{ArcSwap, ArcSwapOption};
+use ipnet::IpNet;
+use tokio::sync::Mutex;
 
-use crate::service::Service;
+use crate::{config::Password, service::Service};
 
 /// Whether this process should get requests.
 #[derive(Clone, Default, Debug)]
@@ -32,6 +42,12 @@ impl Readiness {
 pub struct Operator {
     pub readiness: Readiness,
     pub service: Arc<Service>,
+    /// Opens the page of requests; without one there is no page. Replaced by a reload.
+    pub password: Arc<ArcSwapOption<Password>>,
+    /// Replaced by a reload.
+    pub trusted_proxies: Arc<ArcSwap<Vec<IpNet>>>,
+    /// Held while a password is compared.
+    pub comparing: Mutex<()>,
 }
 
 /// Routes of the operator's listener.
@@ -40,7 +56,19 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/livez").route(get().to(HttpResponse::Ok)))
         .service(resource("/readyz").route(get().to(ready)))
         .service(resource("/metrics").route(get().to(metrics)))
-        .service(resource("/status").route(get().to(status)));
+        .service(resource("/status").route(get().to(status)))
+        .service(
+            scope("/requests")
+                .wrap(from_fn(session::gate))
+                .service(resource("").route(get().to(list::list)))
+                .service(resource("/login").route(get().to(login::ask)).route(post().to(login::enter)))
+                .service(resource("/logout").route(post().to(login::leave)))
+                .service(resource("/explain").route(get().to(list::explain)))
+                .service(resource("/{instance}/{uuid}").route(get().to(one::one)))
+                .service(resource("/{instance}/{uuid}/cancel").route(post().to(one::cancel)))
+                .service(resource("/{instance}/{uuid}/replay").route(post().to(one::replay)))
+                .default_service(to(look::nothing)),
+        );
 }
 
 async fn ready(operator: Data<Operator>) -> HttpResponse {

@@ -1,6 +1,6 @@
 // One scenario: node drive.mjs NAME. COUNTERSIGN, CHROMIUM and MODULES say where things are; SHOTS takes pictures.
 import assert from "node:assert/strict";
-import { World, s256, until } from "./world.mjs";
+import { INSTANCE, World, pbkdf2, s256, until } from "./world.mjs";
 
 const here = (page) => page.locator("#open");
 
@@ -283,6 +283,74 @@ const scenarios = {
     await world.inspect(phone, "phone-brand-dark");
     const [cookie] = (await phone.context().cookies()).filter((cookie) => cookie.domain === "localhost");
     assert.deepEqual([cookie.name, cookie.secure, cookie.httpOnly, cookie.sameSite, cookie.path], ["__Host-cs", true, true, "Lax", "/"]);
+    return world;
+  },
+
+  async operator() {
+    const world = await World.start("", `operator_password = "${pbkdf2("correct horse battery")}"`);
+    const refs = ["cart 7", "order-2291", "cart 9", "<b>not bold</b>"];
+    for (let n = 0; n < 28; n++) await world.mint({ client_ref: refs[n % 4], purpose: n % 3 ? "login" : "checkout", chatId: n % 2 ? "447700900123" : undefined });
+    const proved = await world.mint({ client_ref: "cart 12", purpose: "login", metadata: { order: 2291, items: ["lamp", "<script>"] }, callback: { success: world.appUrl + "/hook" } });
+    await world.says(proved.text);
+    await world.call("POST", `/requests/${(await world.mint({ client_ref: "cart 13" })).uuid}/cancel`);
+    await world.call("POST", "/request-code", { chatId: "447700900456", purpose: "step up" });
+    const mine = await world.mint({ client_ref: "cart 14", chatId: "447700900123" });
+    const url = `http://127.0.0.1:${world.operator}/requests`, page = await world.person("desktop");
+    assert.equal((await page.goto(url)).status(), 401);
+    await world.inspect(page, "operator-login");
+    await page.fill("#password", "wrong horse battery");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#error");
+    await world.inspect(page, "operator-login-wrong");
+    await page.fill("#password", "correct horse battery");
+    await page.click("button.go");
+    await page.waitForURL(url);
+    const [cookie] = (await page.context().cookies(url)).filter((cookie) => cookie.name === "cs-operator");
+    assert.deepEqual([cookie.httpOnly, cookie.sameSite, cookie.path], [true, "Strict", "/requests"]);
+    assert.equal(await page.locator(".rows tbody tr").count(), 25);
+    await world.inspect(page, "operator-list");
+    await page.click("a[rel=next]");
+    await page.waitForURL(/cursor=/);
+    assert.equal(await page.locator(".rows tbody tr").count(), 7);
+    await page.fill("#phone_last", "0123");
+    await page.selectOption("#status", "verified");
+    await page.click("button.go");
+    await page.waitForURL(/phone_last=0123/);
+    assert.equal(await page.locator(".rows tbody tr").count(), 1);
+    await world.inspect(page, "operator-filtered");
+    await page.click(".rows tbody a");
+    await page.waitForSelector(".callbacks");
+    await world.inspect(page, "operator-verified");
+    await page.goto(`${url}/${INSTANCE}/${mine.uuid}`);
+    await page.click("button.no");
+    await page.waitForSelector(".notice");
+    assert.equal((await world.call("GET", "/requests/" + mine.uuid)).data.status, "canceled");
+    await world.inspect(page, "operator-canceled");
+    await page.click(".crumb a");
+    await page.fill("#phone_last", "12");
+    await page.click("button.go");
+    await page.waitForSelector(".fault");
+    await world.inspect(page, "operator-fault");
+    await page.fill("#q", proved.uuid);
+    await page.click(".ask button");
+    await page.waitForSelector(".sentence");
+    await world.inspect(page, "operator-explained");
+    const phone = await world.person("phone", { colorScheme: "dark", storageState: await page.context().storageState() });
+    await phone.goto(url);
+    await world.inspect(phone, "operator-phone-dark");
+    await phone.locator(".rows tbody a").first().tap();
+    await phone.waitForSelector(".timeline");
+    await world.inspect(phone, "operator-phone-one-dark");
+    const plain = await world.person("desktop", { javaScriptEnabled: false });
+    await plain.goto(url);
+    await plain.fill("#password", "correct horse battery");
+    await plain.click("button.go");
+    await plain.waitForURL(url);
+    assert.equal(await plain.locator(".rows tbody tr").count(), 25, "without a script");
+    await page.click("button.plain");
+    await page.waitForURL(url + "/login");
+    await page.goto(url);
+    assert.equal(await page.locator("#password").count(), 1, "logged out");
     return world;
   },
 };

@@ -86,4 +86,5 @@ scenarios! {
     example
     polling
     brand
+    operator
 }

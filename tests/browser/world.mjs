@@ -1,6 +1,6 @@
 // A daemon behind TLS, the gateway and the app it talks to, and a real Chromium in front of it.
 import { execFileSync, spawn } from "node:child_process";
-import { createHmac, randomBytes, createHash } from "node:crypto";
+import { createHmac, createHash, pbkdf2Sync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync, mkdirSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
@@ -19,6 +19,13 @@ const TOKEN = "cst_test-token-of-the-first-instance", HMAC = "waha-hmac-key-0123
 export const b64url = (bytes) => Buffer.from(bytes).toString("base64url");
 export const s256 = (text) => b64url(createHash("sha256").update(text).digest());
 
+/** As `countersign hash-password` writes it. */
+export function pbkdf2(password) {
+  const [salt, rounds] = ["0123456789abcdef", 100_000];
+  const bare = (bytes) => Buffer.from(bytes).toString("base64").replaceAll("=", "");
+  return `$pbkdf2-sha256$i=${rounds}$${bare(salt)}$${bare(pbkdf2Sync(password, salt, rounds, 32, "sha256"))}`;
+}
+
 export async function until(what, check, patience = 60_000) {
   for (const end = Date.now() + patience; Date.now() < end;) {
     const found = await check();
@@ -36,13 +43,13 @@ export class World {
   sizes = new Map();
   messages = 0;
 
-  static async start(settings = "") {
+  static async start(settings = "", top = "") {
     World.last = new World();
-    await World.last.begin(settings);
+    await World.last.begin(settings, top);
     return World.last;
   }
 
-  async begin(settings) {
+  async begin(settings, top) {
     this.directory = mkdtempSync(path.join(tmpdir(), "countersign-browser-"));
     const file = (name) => path.join(this.directory, name);
     execFileSync("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
@@ -82,6 +89,7 @@ public_url = "${this.url}"
 listen = "127.0.0.1:${this.port}"
 operator_listen = "127.0.0.1:${this.operator}"
 key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+${top}
 [store]
 url = "embedded:${file("data")}"
 [log]

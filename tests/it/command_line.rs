@@ -1,7 +1,11 @@
 //! Commands against a running daemon, as people type them.
 
-use std::process::{Command, Output};
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
 
+use countersign::domain::password::PasswordDigest;
 use serde_json::json;
 
 use crate::app::{CALLBACK_SECRET, Daemon, Ground, TOKEN, WAHA, World};
@@ -105,4 +109,20 @@ fn every_shell_is_completed() {
         let output = run(&["completions", shell], TOKEN);
         assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains("send-test-callback"));
     }
+}
+
+#[test]
+fn a_password_becomes_a_digest_that_the_configuration_takes() {
+    let hash = |password: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.arg("hash-password").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = hash("correct horse battery\nand more");
+    let digest: PasswordDigest = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    assert!(digest.is_of("correct horse battery") && !digest.is_of("correct horse"));
+    let short = hash("short\n");
+    assert!(!short.status.success() && String::from_utf8_lossy(&short.stderr).contains("under 12 characters"));
 }

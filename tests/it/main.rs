@@ -41,6 +41,7 @@ mod operate_metrics;
 mod operate_reload;
 mod operate_shutdown;
 mod operate_status;
+mod operator_page;
 mod process;
 mod promises;
 mod protocol;

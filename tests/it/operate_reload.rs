@@ -177,3 +177,24 @@ async fn a_reload_drops_no_request() {
     }
     assert!(served.load(Ordering::Relaxed) >= 50);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_requests_comes_and_goes_with_its_password() {
+    let world = World::new(Ground::directory());
+    let process = Process::start(&world).await;
+    let good = std::fs::read_to_string(process.config.path()).unwrap();
+    let status = async || {
+        let request = http::Request::get(format!("{}/requests", process.operator)).body(Vec::new()).unwrap();
+        process.client.send(request).await.unwrap().status().as_u16()
+    };
+    assert_eq!(status().await, 404);
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "correct horse battery\n").unwrap();
+    let line = format!("operator_password_file = {:?}\n", secret.path());
+    write(process.config.path(), &format!("{line}{good}"));
+    process.signal("-HUP");
+    until("the page is there", async || status().await == 401).await;
+    write(process.config.path(), &good);
+    process.signal("-HUP");
+    until("the page is gone", async || status().await == 404).await;
+}

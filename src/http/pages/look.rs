@@ -140,7 +140,7 @@ pub(super) fn see_other(url: &str) -> HttpResponse {
 }
 
 /// No foreign script, style or asset, no frame, no cache, no robot. The form may lead to where its redirect goes.
-pub(super) fn policy(
+pub(crate) fn policy(
     response: &mut HttpResponseBuilder,
     styles: &[&str],
     script: Option<&str>,

@@ -12,6 +12,7 @@ mod words;
 pub(super) use self::{
     link::{complete, dispute, open},
     live::events,
+    look::policy,
     start::{go, qr_code, start, tap, type_code},
     widget::widget,
 };

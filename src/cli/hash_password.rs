@@ -1,0 +1,25 @@
+//! `hash-password`: what a configuration may hold in the place of a password.
+#![expect(clippy::print_stderr, reason = "standard output is the digest alone, so that it can be piped")]
+
+use std::io::{BufRead as _, IsTerminal as _, Read as _, stdin};
+
+use anyhow::{Context as _, ensure};
+
+use crate::{domain::password::PasswordDigest, entropy};
+
+/// Shorter ones are guessed.
+const SHORTEST: usize = 12;
+/// Far longer than anybody types.
+const LONGEST: u64 = 1024;
+
+/// Of the first line of standard input: as an argument, everybody on the machine could read it.
+pub(super) fn digest() -> anyhow::Result<PasswordDigest> {
+    if stdin().is_terminal() {
+        eprintln!("Write the password and press Enter. It is shown as you write.");
+    }
+    let mut line = String::new();
+    stdin().lock().take(LONGEST).read_line(&mut line).context("cannot read the password")?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    ensure!(password.chars().count() >= SHORTEST, "the password has under {SHORTEST} characters");
+    Ok(PasswordDigest::of(password, entropy::bytes()))
+}

@@ -1,0 +1,229 @@
+//! `/requests`: the requests of one instance, newest first; `/requests/explain`: what became of a message.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::StatusCode,
+    web::{Data, Query, ReqData},
+};
+use askama::Template;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde::Deserialize;
+use url::form_urlencoded;
+
+use super::{
+    Operator,
+    look::{self, Frame, Row, When},
+    session::Session,
+};
+use crate::{
+    http::{api, problem::Problem},
+    service::{
+        Filter, Instance, ServiceError, decode_cursor,
+        explain::{Message, Question},
+    },
+};
+
+const PAGE: usize = 25;
+/// More than any gateway's message id.
+const QUESTION: usize = 512;
+
+/// What was asked for, as it was written; empty: nothing.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    instance: String,
+    status: String,
+    phone_last: String,
+    client_ref: String,
+    since: String,
+    cursor: String,
+    q: String,
+}
+
+/// An option of a choice.
+struct Choice {
+    value: String,
+    text: String,
+    chosen: bool,
+}
+
+#[derive(Template)]
+#[template(path = "operator/list.html")]
+struct ListPage {
+    frame: Frame,
+    asked: Asked,
+    instances: Vec<Choice>,
+    statuses: Vec<Choice>,
+    faults: Vec<&'static str>,
+    narrowed: bool,
+    rows: Vec<Row>,
+    /// Where older ones are.
+    older: String,
+    /// Set when this is not the first page.
+    newest: String,
+}
+
+#[derive(Template)]
+#[template(path = "operator/explain.html")]
+struct ExplainPage {
+    frame: Frame,
+    asked: Asked,
+    name: String,
+    sentence: String,
+    messages: Vec<(When, Message)>,
+    rows: Vec<Row>,
+}
+
+/// `GET /requests`
+pub(super) async fn list(operator: Data<Operator>, session: ReqData<Session>, request: HttpRequest) -> HttpResponse {
+    listed(&operator, &session, &request).await.unwrap_or_else(|problem| look::failure(&problem))
+}
+
+async fn listed(operator: &Operator, session: &Session, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    let service = &operator.service;
+    let mut faults = Vec::new();
+    let asked = asked(request).unwrap_or_else(|fault| {
+        faults.push(fault);
+        Asked::default()
+    });
+    let instances = instances(operator);
+    let instance = chosen(&instances, &asked);
+    if instance.is_none() {
+        faults.push("There is no such instance.");
+    }
+    let filter = asked.filter(&mut faults);
+    let cursor = (!asked.cursor.is_empty()).then(|| decode_cursor(&asked.cursor));
+    if matches!(cursor, Some(None)) {
+        faults.push("The page that the link names does not exist.");
+    }
+    let (mut rows, mut older) = (Vec::new(), String::new());
+    if let (Some(instance), true) = (&instance, faults.is_empty()) {
+        let found = service.list(instance, &filter, cursor.flatten(), PAGE).await?;
+        rows = found.records.iter().map(|record| Row::of(record, service.now())).collect();
+        older = found.next_cursor.map(|cursor| asked.link(instance, Some(&cursor))).unwrap_or_default();
+    }
+    let newest = match &instance {
+        Some(instance) if !asked.cursor.is_empty() => asked.link(instance, None),
+        _ => String::new(),
+    };
+    let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let page = ListPage {
+        frame: Frame::new(session.field(&service.keys)),
+        instances: choices(&instances, instance.as_ref()),
+        statuses: statuses(&asked.status),
+        narrowed: asked.narrowed(),
+        asked,
+        faults,
+        rows,
+        older,
+        newest,
+    };
+    Ok(look::page(status, &page))
+}
+
+/// `GET /requests/explain?instance=…&q=…`
+pub(super) async fn explain(operator: Data<Operator>, session: ReqData<Session>, request: HttpRequest) -> HttpResponse {
+    explained(&operator, &session, &request).await.unwrap_or_else(|problem| look::failure(&problem))
+}
+
+async fn explained(operator: &Operator, session: &Session, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    let service = &operator.service;
+    let asked = asked(request).map_err(|_| Problem::not_found())?;
+    let instance = chosen(&instances(operator), &asked).ok_or(ServiceError::NotFound)?;
+    let frame = Frame::new(session.field(&service.keys));
+    let name = instance.config.name.clone();
+    let question = asked.q.trim();
+    if question.is_empty() || question.len() > QUESTION {
+        let sentence = "Write a message id, the last digits of a number, or the uuid of a request.".to_owned();
+        let page = ExplainPage { frame, asked, name, sentence, messages: Vec::new(), rows: Vec::new() };
+        return Ok(look::page(StatusCode::UNPROCESSABLE_ENTITY, &page));
+    }
+    let found = service.explain(&instance, &Question::parse(question)).await?;
+    let rows = found.requests.iter().map(|(record, _)| Row::of(record, service.now())).collect();
+    let messages = found.messages.into_iter().map(|message| (When::read(&message.at), message)).collect();
+    let page = ExplainPage { frame, asked, name, sentence: found.sentence, messages, rows };
+    Ok(look::page(StatusCode::OK, &page))
+}
+
+fn asked(request: &HttpRequest) -> Result<Asked, &'static str> {
+    let query = Query::<Asked>::from_query(request.query_string());
+    query.map(Query::into_inner).map_err(|_| "The address cannot be read: a filter occurs twice in it.")
+}
+
+impl Asked {
+    fn filter(&self, faults: &mut Vec<&'static str>) -> Filter {
+        let given = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
+        let phone_last = given(&self.phone_last);
+        if phone_last.as_deref().is_some_and(|digits| !api::is_ending(digits)) {
+            faults.push("Last digits: write 4 to 8 digits.");
+        }
+        let status = given(&self.status);
+        if status.as_deref().is_some_and(|status| !api::STATUSES.contains(&status)) {
+            faults.push("There is no such status.");
+        }
+        let created_after = given(&self.since).map(|text| point(&text));
+        if created_after == Some(None) {
+            faults.push("Since: write a time such as 2026-11-20T10:00.");
+        }
+        let (client_ref, created_after) = (given(&self.client_ref), created_after.flatten());
+        Filter { status, client_ref, phone_last, created_after, ..Filter::default() }
+    }
+
+    fn narrowed(&self) -> bool {
+        [&self.status, &self.phone_last, &self.client_ref, &self.since].iter().any(|text| !text.is_empty())
+    }
+
+    /// The list with the same filters, at another place.
+    fn link(&self, instance: &Instance, cursor: Option<&str>) -> String {
+        let id = instance.config.id.to_string();
+        let fields = [
+            ("instance", id.as_str()),
+            ("status", &self.status),
+            ("phone_last", &self.phone_last),
+            ("client_ref", &self.client_ref),
+            ("since", &self.since),
+            ("cursor", cursor.unwrap_or_default()),
+        ];
+        let given = fields.into_iter().filter(|(_, value)| !value.is_empty());
+        format!("/requests?{}", form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish())
+    }
+}
+
+/// As a form writes a time, in UTC, or as the API does.
+fn point(text: &str) -> Option<Timestamp> {
+    let civil = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+    text.parse().ok().or_else(civil)
+}
+
+/// Of all tenants: the operator is theirs all.
+fn instances(operator: &Operator) -> Vec<Arc<Instance>> {
+    let mut instances = operator.service.instances.all();
+    instances.sort_by(|a, b| (&a.config.name, a.config.id).cmp(&(&b.config.name, b.config.id)));
+    instances
+}
+
+fn chosen(instances: &[Arc<Instance>], asked: &Asked) -> Option<Arc<Instance>> {
+    let wanted = |instance: &&Arc<Instance>| {
+        asked.instance.is_empty()
+            || asked.instance.parse().is_ok_and(|id: crate::domain::InstanceId| id == instance.config.id)
+    };
+    instances.iter().find(wanted).cloned()
+}
+
+fn choices(instances: &[Arc<Instance>], chosen: Option<&Arc<Instance>>) -> Vec<Choice> {
+    let choice = |instance: &Arc<Instance>| {
+        let id = instance.config.id;
+        let ambiguous = instances.iter().filter(|other| other.config.name == instance.config.name).count() > 1;
+        let text = if ambiguous { format!("{} ({id})", instance.config.name) } else { instance.config.name.clone() };
+        Choice { value: id.to_string(), text, chosen: chosen.is_some_and(|chosen| chosen.config.id == id) }
+    };
+    instances.iter().map(choice).collect()
+}
+
+fn statuses(chosen: &str) -> Vec<Choice> {
+    let choice =
+        |status: &&str| Choice { value: (*status).to_owned(), text: (*status).to_owned(), chosen: *status == chosen };
+    api::STATUSES.iter().map(choice).collect()
+}

@@ -1,0 +1,123 @@
+//! How the operator's pages look, and what browsers may do with them.
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+};
+use askama::Template;
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::{
+    domain::{Subject, Verification},
+    http::{pages, problem::Problem},
+};
+
+pub(super) const CSS: &str = include_str!("../../../templates/operator/style.css");
+
+/// What stands on every page behind the login.
+pub(super) struct Frame {
+    pub(super) css: &'static str,
+    pub(super) form_field: String,
+}
+
+impl Frame {
+    pub(super) fn new(form_field: String) -> Self {
+        Self { css: CSS, form_field }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "operator/failure.html")]
+struct FailurePage<'a> {
+    css: &'static str,
+    title: &'a str,
+    detail: &'a str,
+}
+
+pub(super) fn page(status: StatusCode, page: &impl Template) -> HttpResponse {
+    let mut response = HttpResponse::build(status);
+    pages::policy(&mut response, &[CSS], None, None);
+    let body = page.render().expect("a compiled template of plain values renders");
+    response.content_type("text/html; charset=utf-8").body(body)
+}
+
+pub(super) fn see_other(url: &str) -> HttpResponse {
+    let mut response = HttpResponse::SeeOther();
+    pages::policy(&mut response, &[], None, None);
+    response.insert_header((header::LOCATION, url)).finish()
+}
+
+pub(super) fn failure(problem: &Problem) -> HttpResponse {
+    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    page(status, &FailurePage { css: CSS, title: problem.code.title(), detail: &problem.detail })
+}
+
+/// Whatever else is asked for below the page's path.
+pub(super) async fn nothing() -> HttpResponse {
+    failure(&Problem::new(crate::http::problem::Code::NotFound, "no such page, instance or request"))
+}
+
+/// A point in time for machines and for people, in UTC.
+pub(super) struct When {
+    pub(super) machine: String,
+    pub(super) person: String,
+}
+
+impl When {
+    /// Of a time as the API writes it.
+    pub(super) fn read(text: &str) -> Self {
+        let unread = || Self { machine: text.to_owned(), person: text.to_owned() };
+        text.parse::<Timestamp>().map_or_else(|_| unread(), Self::from)
+    }
+}
+
+impl From<Timestamp> for When {
+    fn from(at: Timestamp) -> Self {
+        let person = at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        Self { machine: crate::domain::time::rfc3339(at), person }
+    }
+}
+
+/// One request in a list.
+pub(super) struct Row {
+    pub(super) path: String,
+    pub(super) otp_type: &'static str,
+    pub(super) status: &'static str,
+    pub(super) created: When,
+    pub(super) expires: When,
+    pub(super) number: String,
+    pub(super) client_ref: String,
+    pub(super) purpose: String,
+}
+
+impl Row {
+    pub(super) fn of(record: &Verification, now: Timestamp) -> Self {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        Self {
+            path: path(record),
+            otp_type: record.otp_type(),
+            status: record.status(now),
+            created: record.created_at.into(),
+            expires: record.expires_at.into(),
+            number: number(record),
+            client_ref: text(&record.request.client_ref),
+            purpose: text(&record.request.purpose),
+        }
+    }
+}
+
+pub(super) fn path(record: &Verification) -> String {
+    format!("/requests/{}/{}", record.instance, record.id)
+}
+
+/// Whose it is, as far as a screen may show: the ends of a number. Empty where nobody is known (yet, or any more).
+pub(super) fn number(record: &Verification) -> String {
+    let proved = record.proof().map(|proof| &proof.subject);
+    let asked = record.request.chat.as_ref().map(crate::domain::Chat::subject);
+    match proved.or(asked) {
+        Some(Subject::Phone(phone)) => phone.masked(),
+        Some(Subject::Lid(_)) => "hidden (LID)".to_owned(),
+        Some(Subject::Bsuid(_)) => "hidden (user id)".to_owned(),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,199 @@
+//! `/requests/{instance}/{uuid}`: one request with what has happened to it, and what can be done about it.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::StatusCode,
+    web::{Data, Path, Payload, ReqData},
+};
+use askama::Template;
+
+use super::{
+    Operator,
+    look::{self, Frame, When, see_other},
+    session::Session,
+};
+use crate::{
+    domain::{InstanceId, Verification, VerificationId, sending::Channel},
+    http::problem::Problem,
+    service::{CallbackView, Instance, ServiceError, callback},
+};
+
+struct Entry {
+    at: When,
+    what: String,
+    reason: String,
+}
+
+/// A callback, with its times for people.
+struct Delivery {
+    created: When,
+    next_attempt: Option<When>,
+    ended: Option<When>,
+    view: CallbackView,
+}
+
+impl From<CallbackView> for Delivery {
+    fn from(view: CallbackView) -> Self {
+        let when = |text: &Option<String>| text.as_deref().map(When::read);
+        Self {
+            created: When::read(&view.created_at),
+            next_attempt: when(&view.next_attempt_at),
+            ended: when(&view.ended_at),
+            view,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "operator/one.html")]
+struct OnePage {
+    frame: Frame,
+    path: String,
+    list: String,
+    notice: &'static str,
+    title: &'static str,
+    status: &'static str,
+    /// It can still be canceled.
+    live: bool,
+    uuid: String,
+    /// Labels and values, none of them empty.
+    facts: Vec<(&'static str, String)>,
+    metadata: String,
+    timeline: Vec<Entry>,
+    callbacks: Vec<Delivery>,
+}
+
+type Names = Path<(String, String)>;
+
+/// `GET /requests/{instance}/{uuid}`
+pub(super) async fn one(
+    operator: Data<Operator>,
+    session: ReqData<Session>,
+    names: Names,
+    request: HttpRequest,
+) -> HttpResponse {
+    let notice = match request.query_string() {
+        "done=canceled" => "It is canceled.",
+        "done=over" => "It had ended before.",
+        "done=replayed" => "The callback is queued again.",
+        _ => "",
+    };
+    let field = session.field(&operator.service.keys);
+    shown(&operator, field, &names, notice).await.unwrap_or_else(|problem| look::failure(&problem))
+}
+
+async fn shown(
+    operator: &Operator,
+    form_field: String,
+    names: &(String, String),
+    notice: &'static str,
+) -> Result<HttpResponse, Problem> {
+    let service = &operator.service;
+    let (instance, record) = found(operator, names).await?;
+    let status = record.status(service.now());
+    let metadata = callback::metadata(&record);
+    let page = OnePage {
+        frame: Frame::new(form_field),
+        path: look::path(&record),
+        list: format!("/requests?instance={}", instance.config.id),
+        notice,
+        title: if record.otp.is_some() { "Code" } else { "Link" },
+        status,
+        live: matches!(status, "pending" | "sent"),
+        uuid: record.id.to_string(),
+        facts: facts(&instance, &record),
+        metadata: if metadata.is_null() { String::new() } else { format!("{metadata:#}") },
+        timeline: record
+            .timeline
+            .iter()
+            .map(|entry| Entry {
+                at: entry.at.into(),
+                what: entry.what.clone(),
+                reason: entry.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
+            })
+            .collect(),
+        callbacks: service.callbacks_of(&instance, &record).await?.into_iter().map(Delivery::from).collect(),
+    };
+    Ok(look::page(StatusCode::OK, &page))
+}
+
+async fn found(operator: &Operator, names: &(String, String)) -> Result<(Arc<Instance>, Verification), Problem> {
+    let (instance, id) = named(operator, names)?;
+    let record = operator.service.get(&instance, id).await?;
+    Ok((instance, record))
+}
+
+fn named(operator: &Operator, (instance, id): &(String, String)) -> Result<(Arc<Instance>, VerificationId), Problem> {
+    let instance = instance.parse().ok().and_then(|id: InstanceId| operator.service.instances.get(id));
+    let id = id.parse().map_err(|_| ServiceError::NotFound)?;
+    Ok((instance.ok_or(ServiceError::NotFound)?, id))
+}
+
+fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, String)> {
+    let request = &record.request;
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let time = |at: Option<jiff::Timestamp>| at.map(|at| When::from(at).person).unwrap_or_default();
+    let (sent_by, completion) = match &record.otp {
+        Some(otp) => (text(otp.channel().map(Channel::as_str)), String::new()),
+        None => {
+            let state = callback::completion_state(record).map(|state| format!(", {state}")).unwrap_or_default();
+            (String::new(), format!("{}{state}", record.mode().as_str()))
+        }
+    };
+    let facts = [
+        ("Instance", instance.config.name.clone()),
+        ("Number", look::number(record)),
+        ("Sender name", text(record.proof().and_then(|proof| proof.push_name.as_deref()))),
+        ("Name in messages", request.name.clone()),
+        ("Created", time(Some(record.created_at))),
+        ("Expires", time(Some(record.expires_at))),
+        ("Ended", time(record.ended_at())),
+        ("Reason", text(record.reason().map(crate::domain::Reason::as_str))),
+        ("Wrong tries", format!("{} of {}", record.attempts, record.max_attempts)),
+        ("Completion", completion),
+        ("Sent by", sent_by),
+        ("Purpose", text(request.purpose.as_deref())),
+        ("Reference", text(request.client_ref.as_deref())),
+    ];
+    facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// `POST /requests/{instance}/{uuid}/cancel`
+pub(super) async fn cancel(
+    operator: Data<Operator>,
+    session: ReqData<Session>,
+    names: Names,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResponse {
+    let act = async {
+        session.form(&operator.service.keys, &request, payload).await?;
+        let (instance, id) = named(&operator, &names)?;
+        let record = operator.service.cancel(&instance, id).await?;
+        let canceled = record.status(operator.service.now()) == "canceled";
+        tracing::info!(uuid = %id, canceled, "an operator canceled a request");
+        Ok(see_other(&format!("{}?done={}", look::path(&record), if canceled { "canceled" } else { "over" })))
+    };
+    act.await.unwrap_or_else(|problem: Problem| look::failure(&problem))
+}
+
+/// `POST /requests/{instance}/{uuid}/replay`, with the callback's id in the form.
+pub(super) async fn replay(
+    operator: Data<Operator>,
+    session: ReqData<Session>,
+    names: Names,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResponse {
+    let act = async {
+        let fields = session.form(&operator.service.keys, &request, payload).await?;
+        let (instance, record) = found(&operator, &names).await?;
+        let id = fields.get("callback").map(String::as_str).unwrap_or_default();
+        operator.service.replay(&instance, id).await?;
+        tracing::info!(uuid = %record.id, "an operator replayed a callback");
+        Ok(see_other(&format!("{}?done=replayed", look::path(&record))))
+    };
+    act.await.unwrap_or_else(|problem: Problem| look::failure(&problem))
+}

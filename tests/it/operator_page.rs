@@ -1,0 +1,463 @@
+//! The operator's page of requests: who may see it, what it shows, and what it never shows.
+
+use std::time::Duration;
+
+use countersign::{
+    config::{self, Faults, Password},
+    domain::keys::KeyRing,
+};
+use serde_json::json;
+
+use crate::{
+    app::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
+    flow::{form_field, on_both_stores},
+};
+
+on_both_stores! {
+    without_a_password_there_is_no_page
+    nothing_is_shown_without_a_login
+    only_the_password_opens_it_and_guesses_run_out
+    a_cookie_that_is_forged_or_stale_opens_nothing
+    another_password_ends_every_session
+    a_form_counts_only_from_the_session_s_own_page
+    what_others_wrote_is_shown_as_text_and_secrets_are_not_shown
+    the_list_is_filtered_and_paged_and_knows_all_tenants
+    a_request_is_canceled_and_a_callback_replayed
+    a_message_is_explained
+}
+
+const PASSWORD: &str = "correct horse battery";
+/// Of the password above, as Python's `hashlib.pbkdf2_hmac` makes it.
+const DIGEST: &str = "$pbkdf2-sha256$i=100000$MDEyMzQ1Njc4OWFiY2RlZg$hLne8TouGCTQgICXM2UlnguGPFJk6wzUwaafCbSR+18";
+const UUID: &str = "0192f2a0-0000-7000-8000-000000000000";
+
+fn world(ground: Ground) -> World {
+    let mut world = World::new(ground);
+    world.top = format!("operator_password = \"{DIGEST}\"");
+    world
+}
+
+struct Browser<'a> {
+    app: &'a Daemon,
+    cookie: String,
+}
+
+impl<'a> Browser<'a> {
+    fn new(app: &'a Daemon) -> Self {
+        Self { app, cookie: String::new() }
+    }
+
+    async fn logged_in(app: &'a Daemon) -> Self {
+        let mut browser = Self::new(app);
+        let answer = browser.log_in(PASSWORD).await;
+        assert_eq!((answer.status, answer.header("location")), (303, "/requests"), "{}", answer.text);
+        browser.cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+        browser
+    }
+
+    async fn log_in(&self, password: &str) -> Answer {
+        self.post("/requests/login", &[("password", password)], &[]).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        let request = http::Request::get(format!("{}{path}", self.app.operator)).header("cookie", &self.cookie);
+        self.app.send(request.body(Vec::new()).unwrap()).await
+    }
+
+    async fn page(&self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        answer.text
+    }
+
+    async fn post(&self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = http::Request::post(format!("{}{path}", self.app.operator))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("cookie", &self.cookie);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.app.send(request.body(body.into_bytes()).unwrap()).await
+    }
+}
+
+fn gets() -> [String; 6] {
+    [
+        "/requests".to_owned(),
+        format!("/requests?instance={WAHA}"),
+        format!("/requests/explain?instance={WAHA}&q=1234"),
+        format!("/requests/{WAHA}/{UUID}"),
+        "/requests/".to_owned(),
+        "/requests/no/such/page".to_owned(),
+    ]
+}
+
+fn posts() -> [String; 3] {
+    let request = format!("/requests/{WAHA}/{UUID}");
+    [format!("{request}/cancel"), format!("{request}/replay"), "/requests/logout".to_owned()]
+}
+
+async fn without_a_password_there_is_no_page(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let browser = Browser::new(&app);
+    for path in gets().iter().map(String::as_str).chain(["/requests/login"]) {
+        let answer = browser.get(path).await;
+        assert_eq!((answer.status, answer.text.as_str()), (404, ""), "{path}");
+    }
+    for path in posts().iter().map(String::as_str).chain(["/requests/login"]) {
+        assert_eq!(browser.post(path, &[("password", "")], &[]).await.status, 404, "{path}");
+    }
+    assert_eq!(app.get("/requests").await.status, 404, "nor on the public listener");
+    app.finish().await;
+}
+
+async fn nothing_is_shown_without_a_login(ground: Ground) {
+    let world = world(ground);
+    let app = world.start().await;
+    let link = app.link(json!({"client_ref": "a-secret-cart"})).await;
+    let browser = Browser::new(&app);
+    let known = format!("/requests/{WAHA}/{}", link.uuid);
+    for path in gets().iter().map(String::as_str).chain([known.as_str(), "/requests/%6cogin", "/requests/login/"]) {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status, 401, "{path}");
+        assert!(answer.text.contains("type=\"password\"") && !answer.text.contains("a-secret-cart"), "{path}");
+    }
+    for path in posts().iter().map(String::as_str).chain([format!("{known}/cancel").as_str()]) {
+        assert_eq!(browser.post(path, &[], &[]).await.status, 401, "{path}");
+    }
+    assert_eq!(app.status(&link.uuid).await, "pending");
+    let page = browser.get("/requests/login").await;
+    assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'none'"), "{policy}");
+    assert_eq!((page.header("cache-control"), page.header("x-content-type-options")), ("no-store", "nosniff"));
+    assert_eq!(app.get(&format!("/requests/{WAHA}/{}", link.uuid)).await.status, 404, "nor on the public listener");
+    app.finish().await;
+}
+
+async fn only_the_password_opens_it_and_guesses_run_out(ground: Ground) {
+    let world = world(ground);
+    let app = world.start().await;
+    let browser = Browser::new(&app);
+    let right = browser.log_in(PASSWORD).await;
+    assert_eq!(right.status, 303);
+    let cookie = right.header("set-cookie");
+    for attribute in ["HttpOnly", "SameSite=Strict", "Path=/requests", "Max-Age=3600"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    assert!(!cookie.contains("Secure"), "it would never come back over plain HTTP");
+    let https = browser.post("/requests/login", &[("password", PASSWORD)], &[("x-forwarded-proto", "https")]).await;
+    assert!(https.header("set-cookie").ends_with("; Secure"));
+    for wrong in ["", "correct horse batterz", "Correct horse battery", DIGEST] {
+        let answer = browser.log_in(wrong).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (401, ""), "{wrong}");
+        assert!(answer.text.contains("not the password"));
+    }
+    let tries = (0..12).map(async |guess| browser.log_in(&format!("guess {guess}")).await.status);
+    let answers = futures_util::future::join_all(tries).await;
+    let compared = answers.iter().filter(|status| **status == 401).count();
+    assert!((4..=5).contains(&compared), "ten tries in all, and one more each minute: {answers:?}");
+    let refused = browser.log_in(PASSWORD).await;
+    assert_eq!(refused.status, 429, "the right one as well, or it would be told apart");
+    assert!((1..=600).contains(&refused.header("retry-after").parse().unwrap_or(0)), "{:?}", refused.headers);
+    app.clock.advance(Duration::from_secs(61));
+    assert_eq!(browser.log_in(PASSWORD).await.status, 303, "one more each minute");
+    assert!(app.service.metrics.render().contains("limit=\"operator_login\""));
+    app.finish().await;
+}
+
+async fn a_cookie_that_is_forged_or_stale_opens_nothing(ground: Ground) {
+    let world = world(ground);
+    let app = world.start().await;
+    let browser = Browser::logged_in(&app).await;
+    browser.page("/requests").await;
+    let status = async |cookie: String| Browser { app: &app, cookie }.get("/requests").await.status;
+    for at in "cs-operator=".len()..browser.cookie.len() - 1 {
+        let mut forged = browser.cookie.clone().into_bytes();
+        forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+        assert_eq!(status(String::from_utf8(forged).unwrap()).await, 401, "character {at}");
+    }
+    let value = browser.cookie.strip_prefix("cs-operator=").unwrap();
+    for cookie in ["", "x", &value[..20], &format!("{value}AAAA")] {
+        assert_eq!(status(format!("cs-operator={cookie}")).await, 401);
+    }
+    assert_eq!(status(format!("cs-other={value}")).await, 401);
+    assert_eq!(status(format!("other=1; cs-operator=x; {}", browser.cookie)).await, 200, "beside other cookies");
+    app.clock.advance(Duration::from_secs(3500));
+    browser.page("/requests").await;
+    app.clock.advance(Duration::from_secs(101));
+    assert_eq!(browser.get("/requests").await.status, 401, "an hour is over");
+    app.finish().await;
+}
+
+async fn another_password_ends_every_session(ground: Ground) {
+    let mut world = world(ground);
+    let app = world.start().await;
+    let cookie = Browser::logged_in(&app).await.cookie;
+    app.finish().await;
+    let app = world.start().await;
+    assert_eq!(Browser { app: &app, cookie: cookie.clone() }.get("/requests").await.status, 200, "a restart does not");
+    app.finish().await;
+    world.top = world.top.replace("MDEyMzQ1", "MDEyMzQ2");
+    let app = world.start().await;
+    assert_eq!(Browser { app: &app, cookie }.get("/requests").await.status, 401);
+    app.finish().await;
+}
+
+async fn a_form_counts_only_from_the_session_s_own_page(ground: Ground) {
+    let world = world(ground);
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    let path = format!("/requests/{WAHA}/{}", link.uuid);
+    let (browser, other) = (Browser::logged_in(&app).await, Browser::logged_in(&app).await);
+    let field = form_field(&browser.page(&path).await);
+    let foreign_field = form_field(&other.page(&path).await);
+    assert_ne!(field, foreign_field);
+    for action in ["cancel", "replay"] {
+        let target = format!("{path}/{action}");
+        for wrong in ["", "0", &foreign_field, &"0".repeat(32)] {
+            assert_eq!(browser.post(&target, &[("form", wrong)], &[]).await.status, 403, "{action} {wrong}");
+        }
+        assert_eq!(browser.post(&target, &[], &[]).await.status, 403, "{action}");
+        for header in [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("origin", "https://evil.example"),
+            ("origin", "null"),
+        ] {
+            let answer = browser.post(&target, &[("form", &field)], &[header]).await;
+            assert_eq!(answer.status, 403, "{action} {header:?}");
+        }
+    }
+    let login = browser.post("/requests/login", &[("password", PASSWORD)], &[("origin", "https://evil.example")]).await;
+    assert_eq!((login.status, login.header("set-cookie")), (403, ""), "nobody is logged in by another site");
+    assert_eq!(browser.post("/requests/logout", &[("form", &foreign_field)], &[]).await.status, 403);
+    assert_eq!(app.status(&link.uuid).await, "pending");
+    assert_eq!(browser.get(&format!("{path}/cancel")).await.status, 405, "GET changes nothing");
+    let origin = app.operator.clone();
+    let good = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[("origin", &origin)]).await;
+    assert_eq!(good.status, 303, "{}", good.text);
+    let huge = "x".repeat(5000);
+    assert_eq!(browser.post("/requests/logout", &[("form", &field), ("x", &huge)], &[]).await.status, 413);
+    let out = browser.post("/requests/logout", &[("form", &field)], &[]).await;
+    assert!(out.status == 303 && out.header("set-cookie").starts_with("cs-operator=; Path=/requests; Max-Age=0"));
+    app.finish().await;
+}
+
+const SCRIPT: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
+
+async fn what_others_wrote_is_shown_as_text_and_secrets_are_not_shown(ground: Ground) {
+    let world = world(ground);
+    let app = world.start().await;
+    let link = app
+        .link(json!({
+            "name": "Bad <b>name</b>", "client_ref": SCRIPT, "purpose": "<i>purpose</i>", "metadata": {SCRIPT: SCRIPT},
+        }))
+        .await;
+    let mut proof = message("447700900123", "P1", &link.text, app.clock.wall().as_second());
+    proof["payload"]["_data"]["pushName"] = json!("<svg onload=alert(2)>");
+    assert_eq!(app.waha(&proof).await.status, 200);
+    let reply = world.gateway.wait_for(1).await.pop().unwrap();
+    world.receiver.wait_for(1).await;
+    app.settle().await;
+    let code = app.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({"chatId": "447700900123"})).await;
+    app.settle().await;
+    let browser = Browser::logged_in(&app).await;
+    let mut pages = vec![
+        browser.page("/requests").await,
+        browser.page(&format!("/requests?instance={WAHA}")).await,
+        browser.page(&format!("/requests/{WAHA}/{}", link.uuid)).await,
+        browser.page(&format!("/requests/{WAHA}/{}", code.text_of("uuid"))).await,
+        browser.page(&format!("/requests/explain?instance={WAHA}&q=0123")).await,
+    ];
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("client_ref", SCRIPT).finish();
+    pages.push(browser.page(&format!("/requests?instance={WAHA}&{query}")).await);
+    let faulty = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("phone_last", SCRIPT), ("since", SCRIPT), ("status", SCRIPT), ("cursor", SCRIPT)])
+        .finish();
+    pages.push(browser.get(&format!("/requests?{faulty}")).await.text);
+    let question = url::form_urlencoded::byte_serialize(SCRIPT.as_bytes()).collect::<String>();
+    pages.push(browser.page(&format!("/requests/explain?instance={WAHA}&q={question}")).await);
+    let token = reply.json()["text"].as_str().unwrap().split("/o/").nth(1).unwrap().trim().to_owned();
+    for page in &pages {
+        for raw in ["<script", "<img", "<b>name", "<i>", "<svg onload"] {
+            assert!(!page.contains(raw), "{raw} in {page}");
+        }
+        let otp = format!(">{}<", code.text_of("code"));
+        for secret in [link.code.as_str(), &otp, "447700900123", &token, &link.text] {
+            assert!(!page.contains(secret), "{secret} in {page}");
+        }
+    }
+    let one = &pages[2];
+    for shown in ["Bad &#60;b&#62;name", "alert(1)", "&#60;svg onload=alert(2)&#62;", "+44••••••••23", "link.verified"]
+    {
+        assert!(one.contains(shown), "{shown} in {one}");
+    }
+    assert!(pages[5].contains(&link.uuid), "found by its own reference");
+    app.finish().await;
+}
+
+fn uuids(page: &str) -> Vec<String> {
+    let rows = page.split("<th scope=\"row\"").skip(1);
+    rows.map(|row| {
+        row.split("href=\"").nth(1).unwrap().split('"').next().unwrap().rsplit('/').next().unwrap().to_owned()
+    })
+    .collect()
+}
+
+fn older(page: &str) -> Option<String> {
+    let before = page.split("\" rel=\"next\"").next().filter(|before| before.len() < page.len())?;
+    Some(before.rsplit("href=\"").next().unwrap().replace("&#38;", "&").replace("&amp;", "&"))
+}
+
+async fn the_list_is_filtered_and_paged_and_knows_all_tenants(ground: Ground) {
+    let world = world(ground);
+    let app = world.start().await;
+    let mut minted = Vec::new();
+    for index in 0..30 {
+        let chat = if index % 3 == 0 { "447700900123" } else { "447700900456" };
+        minted.push(app.link(json!({"chatId": chat, "client_ref": format!("cart & {}", index % 2)})).await.uuid);
+    }
+    let meta = app
+        .post_with(
+            &format!("/api/otp/v2/{META}/generate-link"),
+            json!({}),
+            &[("authorization", &format!("Bearer {META_TOKEN}"))],
+        )
+        .await;
+    assert_eq!(meta.status, 200, "{}", meta.text);
+    let browser = Browser::logged_in(&app).await;
+    let all = async |query: &str| {
+        let (mut path, mut seen, mut pages) = (format!("/requests?instance={WAHA}{query}"), Vec::new(), 0);
+        loop {
+            let page = browser.page(&path).await;
+            seen.extend(uuids(&page));
+            pages += 1;
+            match older(&page) {
+                Some(next) => path = next,
+                None => return (seen, pages),
+            }
+        }
+    };
+    minted.reverse();
+    assert_eq!(all("").await, (minted.clone(), 2), "newest first, without gap or repetition");
+    assert_eq!(all("&phone_last=0123").await.0.len(), 10);
+    assert_eq!(all("&client_ref=cart+%26+1").await.0.len(), 15);
+    assert_eq!(all("&client_ref=cart+%26+1&phone_last=0123").await.0.len(), 5);
+    assert_eq!(all("&status=verified").await.0.len(), 0);
+    assert_eq!(all("&status=pending&since=2020-01-01T00%3A00").await, (minted.clone(), 2));
+    assert_eq!(all("&since=2099-01-01T00%3A00").await.0.len(), 0);
+    let other = browser.page(&format!("/requests?instance={META}")).await;
+    assert_eq!(uuids(&other), [meta.text_of("uuid")], "the operator sees every tenant");
+    for query in ["status=x", "phone_last=123", "phone_last=12345x", "since=yesterday", "cursor=!", "instance=nobody"] {
+        let answer = browser.get(&format!("/requests?{query}")).await;
+        assert_eq!(answer.status, 422, "{query}");
+        assert!(answer.text.contains("role=\"alert\"") && uuids(&answer.text).is_empty(), "{query}");
+    }
+    assert_eq!(browser.get("/requests?status=pending&status=sent").await.status, 422);
+    for missing in [
+        format!("/requests/{META}/{}", minted[0]),
+        format!("/requests/{WAHA}/{UUID}"),
+        format!("/requests/{UUID}/{}", minted[0]),
+        "/requests/x/y".to_owned(),
+        "/requests/explain?instance=nobody&q=1234".to_owned(),
+        "/requests/nothing".to_owned(),
+    ] {
+        assert_eq!(browser.get(&missing).await.status, 404, "{missing}");
+    }
+    app.finish().await;
+}
+
+async fn a_request_is_canceled_and_a_callback_replayed(ground: Ground) {
+    let world = world(ground);
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    let path = format!("/requests/{WAHA}/{}", link.uuid);
+    let browser = Browser::logged_in(&app).await;
+    let page = browser.page(&path).await;
+    let field = form_field(&page);
+    assert!(page.contains("Cancel it") && page.contains("None is remembered"), "{page}");
+    let canceled = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[]).await;
+    assert_eq!((canceled.status, canceled.header("location")), (303, &*format!("{path}?done=canceled")));
+    let first = world.receiver.wait_for(1).await.pop().unwrap();
+    app.settle().await;
+    let page = browser.page(canceled.header("location")).await;
+    assert!(page.contains("It is canceled.") && !page.contains("Cancel it"), "{page}");
+    assert!(page.contains("link.canceled") && page.contains("delivered"), "{page}");
+    assert_eq!(app.status(&link.uuid).await, "canceled");
+    let again = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[]).await;
+    assert_eq!(again.status, 303, "harmless");
+    let callback = page.split("name=\"callback\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let target = format!("{path}/replay");
+    let replayed = browser.post(&target, &[("form", &field), ("callback", callback)], &[]).await;
+    assert_eq!((replayed.status, replayed.header("location")), (303, &*format!("{path}?done=replayed")));
+    let second = world.receiver.wait_for(2).await.pop().unwrap();
+    assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
+    app.settle().await;
+    for id in ["", "x", "MC5ub25l"] {
+        let answer = browser.post(&target, &[("form", &field), ("callback", id)], &[]).await;
+        assert_eq!(answer.status, 404, "{id}");
+    }
+    app.finish().await;
+}
+
+async fn a_message_is_explained(ground: Ground) {
+    let world = world(ground);
+    let app = world.start().await;
+    let link = app.link(json!({"chatId": "447700900123"})).await;
+    app.says("447700900123", "E1", &link.text).await;
+    app.settle().await;
+    let browser = Browser::logged_in(&app).await;
+    let page = browser.page(&format!("/requests/explain?instance={WAHA}&q={}", link.uuid)).await;
+    assert!(page.contains("is verified") && uuids(&page) == [link.uuid.clone()], "{page}");
+    let never = browser.page(&format!("/requests/explain?instance={WAHA}&q=NEVER")).await;
+    assert!(never.contains("did not reach this instance") && uuids(&never).is_empty(), "{never}");
+    let ending = browser.page(&format!("/requests/explain?instance={WAHA}&q=0123")).await;
+    assert_eq!(uuids(&ending), [link.uuid]);
+    for query in ["", "&q=", &format!("&q={}", "x".repeat(513))] {
+        assert_eq!(browser.get(&format!("/requests/explain?instance={WAHA}{query}")).await.status, 422, "{query}");
+    }
+    app.finish().await;
+}
+
+fn password_of(lines: &str) -> Result<Option<Password>, String> {
+    let mut world = World::new(Ground::directory());
+    world.top = lines.to_owned();
+    let mut faults = Faults::default();
+    let config = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[], &mut faults);
+    if faults.is_empty() { Ok(config.unwrap().operator_password) } else { Err(faults.to_string()) }
+}
+
+#[tokio::test]
+async fn a_password_is_a_digest_or_stands_in_a_file() {
+    assert!(password_of("").unwrap().is_none());
+    assert!(password_of(&format!("operator_password = \"{DIGEST}\"")).unwrap().unwrap().is(PASSWORD));
+    for (lines, problem) in [
+        ("operator_password = \"correct horse battery\"", "countersign hash-password"),
+        ("operator_password = \"$argon2id$v=19$m=1,t=1,p=1$c2FsdA$aGFzaA\"", "expected $pbkdf2-sha256$"),
+        ("operator_password_file = \"/absent\"", "cannot read /absent"),
+    ] {
+        let fault = password_of(lines).unwrap_err();
+        assert!(fault.contains(problem) && !fault.contains("correct horse"), "{fault}");
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let line = format!("operator_password_file = {:?}", file.path());
+    std::fs::write(file.path(), format!("{PASSWORD}\n")).unwrap();
+    let plain = password_of(&line).unwrap().unwrap();
+    assert!(plain.is(PASSWORD) && !plain.is("") && !plain.is("correct horse batter"));
+    assert!(!format!("{plain:?}").contains("horse"));
+    std::fs::write(file.path(), DIGEST).unwrap();
+    assert!(password_of(&line).unwrap().unwrap().is(PASSWORD));
+    std::fs::write(file.path(), "short\n").unwrap();
+    assert!(password_of(&line).unwrap_err().contains("under 12 characters"));
+}
+
+#[test]
+fn a_session_outlives_the_rotation_of_the_key() {
+    let parts: &[&[u8]] = &[b"cookie", b"1"];
+    let before = KeyRing::new(&[[1; 32]]).unwrap();
+    let after = KeyRing::new(&[[2; 32], [1; 32]]).unwrap();
+    assert!(after.is_session(parts, before.session(parts)));
+    assert!(!KeyRing::new(&[[2; 32]]).unwrap().is_session(parts, before.session(parts)));
+    assert!(!after.is_session(&[b"cookie1", b""], before.session(parts)), "parts do not run together");
+}
