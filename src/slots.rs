@@ -18,8 +18,17 @@ pub const TOTAL: usize = 256;
 /// The free places of this process.
 pub struct Slots {
     total: Arc<Semaphore>,
-    used: Mutex<HashMap<Destination, usize>>,
+    used: Mutex<HashMap<Destination, Used>>,
     released: Notify,
+    nudged: Notify,
+}
+
+/// How a destination's places stand.
+#[derive(Default)]
+struct Used {
+    count: usize,
+    /// Work was committed for which there was no place.
+    wanted: bool,
 }
 
 /// A place taken; dropping it frees the place.
@@ -32,29 +41,45 @@ pub struct Slot {
 impl Slots {
     pub fn new() -> Arc<Self> {
         let total = Arc::new(Semaphore::new(TOTAL));
-        Arc::new(Self { total, used: Mutex::default(), released: Notify::new() })
+        Arc::new(Self { total, used: Mutex::default(), released: Notify::new(), nudged: Notify::new() })
     }
 
-    /// `None` when the destination or the process is busy.
+    /// For work that is about to be committed. `None` when the destination or the process is busy; as soon as the
+    /// destination is free, the worker looks for what had to wait.
     pub fn take(self: &Arc<Self>, destination: &Destination) -> Option<Slot> {
+        self.claim(destination, true)
+    }
+
+    /// For work that is due: whoever asks looks again by himself.
+    pub fn take_for_due(self: &Arc<Self>, destination: &Destination) -> Option<Slot> {
+        self.claim(destination, false)
+    }
+
+    fn claim(self: &Arc<Self>, destination: &Destination, wanted: bool) -> Option<Slot> {
         let permit = Arc::clone(&self.total).try_acquire_owned().ok()?;
-        let mut used = self.used.lock().expect("nobody panics while holding it");
-        let count = used.entry(destination.clone()).or_default();
-        if *count >= destination.width() {
+        let mut places = self.used.lock().expect("nobody panics while holding it");
+        let used = places.entry(destination.clone()).or_default();
+        if used.count >= destination.width() {
+            used.wanted |= wanted;
             return None;
         }
-        *count += 1;
+        used.count += 1;
         Some(Slot { slots: Arc::clone(self), destination: destination.clone(), _permit: permit })
     }
 
-    /// Waits until some slot has been freed, or somebody nudged, since the last call.
+    /// Waits until some slot has been freed since the last call.
     pub async fn released(&self) {
         self.released.notified().await;
     }
 
+    /// Waits until somebody has nudged since the last call.
+    pub async fn nudged(&self) {
+        self.nudged.notified().await;
+    }
+
     /// Makes the worker look for due work without waiting for its next round.
     pub fn nudge(&self) {
-        self.released.notify_one();
+        self.nudged.notify_one();
     }
 
     pub fn in_flight(&self) -> usize {
@@ -64,15 +89,20 @@ impl Slots {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut used = self.slots.used.lock().expect("nobody panics while holding it");
-        if let Some(count) = used.get_mut(&self.destination) {
-            *count -= 1;
-            if *count == 0 {
-                used.remove(&self.destination);
+        let mut places = self.slots.used.lock().expect("nobody panics while holding it");
+        let mut wanted = false;
+        if let Some(used) = places.get_mut(&self.destination) {
+            used.count -= 1;
+            wanted = std::mem::take(&mut used.wanted);
+            if used.count == 0 {
+                places.remove(&self.destination);
             }
         }
-        drop(used);
+        drop(places);
         self.slots.released.notify_one();
+        if wanted {
+            self.slots.nudge();
+        }
     }
 }
 
@@ -99,6 +129,8 @@ impl Handoff {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -111,5 +143,21 @@ mod tests {
         drop(held);
         assert!(slots.take(&busy).is_some());
         assert_eq!(slots.in_flight(), 0);
+    }
+
+    #[test]
+    fn what_was_committed_for_a_busy_destination_is_looked_for_when_it_is_free() {
+        let slots = Slots::new();
+        let busy = Destination("a".to_owned());
+        let nudged = || slots.nudged().now_or_never().is_some();
+        let held: Vec<Slot> = std::iter::from_fn(|| slots.take_for_due(&busy)).collect();
+        drop(held);
+        assert!(!nudged(), "a round of the worker causes no other");
+        let mut held: Vec<Slot> = std::iter::from_fn(|| slots.take(&busy)).collect();
+        assert!(!nudged(), "it is still busy");
+        held.pop();
+        assert!(nudged());
+        held.pop();
+        assert!(!nudged(), "once is enough");
     }
 }

@@ -90,6 +90,7 @@ impl Outbox {
                 }
                 // More is due than there were slots: go on as soon as one is free.
                 () = self.slots.released(), if backlog => {}
+                () = self.slots.nudged() => {}
                 () = round => {}
             }
             if draining.is_cancelled() {
@@ -118,7 +119,7 @@ impl Outbox {
     pub async fn poll(self: &Arc<Self>) -> Result<bool, StoreError> {
         let mut backlog = false;
         for (partition, destination) in self.service.store.due().await? {
-            let slots: Vec<Slot> = std::iter::from_fn(|| self.slots.take(&destination)).take(64).collect();
+            let slots: Vec<Slot> = std::iter::from_fn(|| self.slots.take_for_due(&destination)).take(64).collect();
             if slots.is_empty() {
                 backlog = true;
                 continue;
