@@ -31,6 +31,7 @@ pub(super) async fn keep(
 ) -> Option<StoreError> {
     let mut prepared = readiness.is_ready();
     let mut failures = 0;
+    let mut said = String::new();
     loop {
         tokio::select! {
             () = draining.cancelled() => return None,
@@ -44,6 +45,7 @@ pub(super) async fn keep(
         match outcome {
             Ok(()) => {
                 failures = 0;
+                said.clear();
                 prepared = true;
                 if !readiness.is_ready() {
                     tracing::info!("ready");
@@ -58,9 +60,12 @@ pub(super) async fn keep(
             }
             Err(error) => {
                 failures += 1;
-                if failures == FAILURES {
+                let why = error.to_string();
+                // What is wrong may change while somebody mends it.
+                if failures == FAILURES || (failures > FAILURES && why != said) {
                     tracing::error!(%error, "the store is away; not ready");
                     readiness.set(false);
+                    said = why;
                 }
             }
         }

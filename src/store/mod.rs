@@ -284,7 +284,7 @@ pub enum StoreError {
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// The store takes no new work; finishing old work still succeeds.
-    #[error("the store is full")]
+    #[error("the store is full: raise maxmemory of Redis, or give the disk more room")]
     Full,
     /// A bug, or a store that something else has written to.
     #[error("the store answered what it cannot answer: {0}")]

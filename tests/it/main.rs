@@ -46,6 +46,7 @@ mod process;
 mod promises;
 mod protocol;
 mod redis_faults;
+mod redis_refusals;
 mod redis_server;
 mod sdk;
 mod store;

@@ -40,6 +40,13 @@ impl Process {
 
     /// With a configuration that listens on these ports.
     pub(crate) async fn with(port: u16, operator: u16, text: &str, environment: &[(&str, &str)]) -> Self {
+        let this = Self::spawn(port, operator, text, environment);
+        this.wait_until_ready().await;
+        this
+    }
+
+    /// One that may never become ready.
+    pub(crate) fn spawn(port: u16, operator: u16, text: &str, environment: &[(&str, &str)]) -> Self {
         let config = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(config.path(), text).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
@@ -54,12 +61,10 @@ impl Process {
         let collectors =
             vec![collect(child.stdout.take().unwrap(), &output), collect(child.stderr.take().unwrap(), &output)];
         let (base, operator) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{operator}"));
-        let this = Self { child, base, operator, client: client(), output, collectors, config };
-        this.wait_until_ready().await;
-        this
+        Self { child, base, operator, client: client(), output, collectors, config }
     }
 
-    async fn wait_until_ready(&self) {
+    pub(crate) async fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let request = http::Request::get(format!("{}/readyz", self.operator)).body(Vec::new()).unwrap();

@@ -20,7 +20,7 @@ use redis::{
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::script;
+use super::{remedy, script};
 use crate::{entropy, store::StoreError};
 
 /// A request waits this long for the store in all, then its caller hears 503.
@@ -89,10 +89,22 @@ impl Connection {
                 Cure::Wait => Duration::from_millis(50).mul_f64(1.0 + 3.0 * entropy::fraction()),
             };
             if Instant::now() + pause >= deadline {
-                return Err(StoreError::Unavailable(category(&error)));
+                return Err(StoreError::Unavailable(self.explain(&error).await));
             }
             tokio::time::sleep(pause).await;
         }
+    }
+
+    async fn explain(&self, error: &RedisError) -> String {
+        let broken = error.kind() == ErrorKind::Io && !error.is_connection_refusal() && !error.is_timeout();
+        // One asks for all: they wait for the same server.
+        if broken
+            && let Ok(_one_at_a_time) = self.connecting.try_lock()
+            && let Some(why) = remedy::why_broken(&self.client).await
+        {
+            return why;
+        }
+        remedy::told(error)
     }
 
     async fn try_once(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
@@ -153,19 +165,17 @@ fn cure(error: &RedisError) -> Cure {
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::MasterDown,
         ) => Cure::Wait,
+        _ if refuses_us(error) => Cure::GiveUp(StoreError::Unavailable(remedy::told(error))),
         _ if error.is_unrecoverable_error() || error.is_timeout() || error.is_connection_dropped() => Cure::Reconnect,
         _ => match error.code() {
             Some("OOM") => Cure::GiveUp(StoreError::Full),
             Some("NOREPLICAS" | "MISCONF" | "BUSY" | "UNKILLABLE") => Cure::Wait,
-            Some("NOAUTH" | "WRONGPASS" | "NOPERM") => {
-                Cure::GiveUp(StoreError::Unavailable("Redis refuses our credentials".to_owned()))
-            }
-            _ => Cure::GiveUp(StoreError::Broken(category(error))),
+            _ => Cure::GiveUp(StoreError::Broken(remedy::told(error))),
         },
     }
 }
 
-/// Without details, which could quote a key or an address with a password.
-pub(super) fn category(error: &RedisError) -> String {
-    error.code().map_or_else(|| error.category().to_owned(), |code| format!("{} ({code})", error.category()))
+/// Until somebody changes a password or a permission.
+fn refuses_us(error: &RedisError) -> bool {
+    matches!(remedy::code(error), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
 }

@@ -8,10 +8,7 @@ use std::sync::Arc;
 use redis::{Cmd, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    connection::{Connection, category},
-    script,
-};
+use super::{connection::Connection, remedy::told, script};
 use crate::store::StoreError;
 
 /// Most writes that share one confirmation.
@@ -107,13 +104,13 @@ fn answer(batch: Vec<(Cmd, Answer)>, outcome: RedisResult<Vec<RedisResult<Value>
             };
             (values, (!confirmed).then(|| "no replica has it".to_owned()))
         }
-        Err(error) => (Vec::new(), Some(category(&error))),
+        Err(error) => (Vec::new(), Some(told(&error))),
     };
     values.reverse();
     for (_, sender) in batch {
         let result = match (values.pop(), &why) {
             (Some(Err(error)), _) if error.code() == Some("OOM") => Err(StoreError::Full),
-            (Some(Err(error)), _) => Err(StoreError::Unavailable(category(&error))),
+            (Some(Err(error)), _) => Err(StoreError::Unavailable(told(&error))),
             (Some(Ok(value)), None) => Ok(value),
             (_, why) => Err(unconfirmed(why.as_deref().unwrap_or("the connection broke"))),
         };

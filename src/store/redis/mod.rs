@@ -11,6 +11,7 @@ mod lane;
 mod parse;
 mod posture;
 mod queue;
+mod remedy;
 mod script;
 mod time;
 mod wake;

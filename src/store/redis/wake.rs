@@ -16,8 +16,9 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    connection::{CONNECT, Connection, RESPONSE, category},
+    connection::{CONNECT, Connection, RESPONSE},
     key,
+    remedy::told,
 };
 use crate::{
     domain::{Partition, VerificationId},
@@ -88,7 +89,7 @@ async fn listen(client: Client, changes: Arc<Changes>) {
     loop {
         let error = hear(&client, &changes, &mut cut_off).await;
         if !cut_off {
-            tracing::warn!(error = category(&error), "news of changes are cut off; waiters look every few seconds");
+            tracing::warn!(error = told(&error), "news of changes are cut off; waiters look every few seconds");
             cut_off = true;
         }
         tokio::time::sleep(PAUSE.mul_f64(1.0 + entropy::fraction())).await;

@@ -1,0 +1,77 @@
+//! What an error of Redis means to whoever runs it, and how it is mended.
+
+use std::time::Duration;
+
+use redis::{Client, ConnectionAddr, ErrorKind, RedisError};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
+
+/// A server that denies us says so before we have asked anything.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Without details of the answer, which could quote a key or an address with a password.
+pub(super) fn told(error: &RedisError) -> String {
+    match code(error) {
+        Some(code) => remedy(code).map_or_else(|| format!("{} ({code})", error.category()), str::to_owned),
+        None if error.is_connection_refusal() => "nobody listens at the address in store.url".to_owned(),
+        None if error.is_timeout() => "Redis does not answer in time".to_owned(),
+        None => error.category().to_owned(),
+    }
+}
+
+/// The first word of an error, or the one that says what it means.
+pub(super) fn code(error: &RedisError) -> Option<&str> {
+    // The library keeps no word of a refused AUTH or HELLO.
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return Some("WRONGPASS");
+    }
+    let code = error.code()?;
+    let detail = error.detail().filter(|_| code == "ERR").unwrap_or_default();
+    Some(match detail {
+        // Before a password Redis reads only short commands.
+        _ if detail.contains("unauthenticated") => "NOAUTH",
+        // Permissions that a command within a script lacks, in the words of Redis 7.0 and of later ones.
+        _ if detail.contains("user executing the script") || detail.contains("ACL failure") => "NOPERM",
+        _ => code,
+    })
+}
+
+/// By the first word of the error.
+fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "NOAUTH" => "Redis asks for a password, and store.url has none (NOAUTH): write redis://USER:PASSWORD@HOST",
+        "WRONGPASS" => "Redis refuses the user or the password in store.url (WRONGPASS)",
+        "NOPERM" => {
+            "the user in store.url may not do what we need (NOPERM): ACL SETUSER … ~cs:* &cs:* +@read +@write \
+             +@scripting +@pubsub +@connection +info +time +wait (and +waitaof for durability = \"strict\")"
+        }
+        "DENIED" => {
+            "Redis is in protected mode and takes connections from its own host alone (DENIED): give it a password \
+             (requirepass) and write that into store.url"
+        }
+        "READONLY" => {
+            "store.url leads to a replica, or to a master that was demoted (READONLY): let it lead to the master"
+        }
+        "OOM" => "Redis has used up its memory (OOM): raise maxmemory",
+        "MISCONF" => "Redis cannot write to its disk and takes no writes (MISCONF): its own log says why; give it room",
+        "LOADING" => "Redis is still reading its data from disk (LOADING): it serves when that is done",
+        "NOREPLICAS" => "Redis has fewer replicas than its min-replicas-to-write (NOREPLICAS): bring them back",
+        "MASTERDOWN" => "store.url leads to a replica that has lost its master (MASTERDOWN)",
+        "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" => {
+            "store.url leads to one node of a Redis Cluster, which it cannot be: use a Redis outside a cluster"
+        }
+        _ => return None,
+    })
+}
+
+/// Asks a server that breaks connections off for its reason: in protected mode it gives one and hangs up, and the
+/// library reports the end of the connection alone.
+pub(super) async fn why_broken(client: &Client) -> Option<String> {
+    let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() else { return None };
+    let mut line = [0; 8];
+    let heard = async {
+        let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
+        stream.read_exact(&mut line).await
+    };
+    timeout(PATIENCE, heard).await.ok()?.ok()?;
+    if &line == b"-DENIED " { remedy("DENIED").map(str::to_owned) } else { None }
+}

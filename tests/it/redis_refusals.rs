@@ -1,0 +1,210 @@
+//! A Redis that refuses us says why in its own shorthand. The log says what that means and how it is mended.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    clock::Clock,
+    store::{
+        Store, StoreError,
+        redis::{Durability, RedisStore},
+    },
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use crate::{
+    app::{Ground, World},
+    process::Process,
+    redis_server::{self, RedisServer, free_port},
+};
+
+const PASSWORD: &str = "canary-password";
+
+fn open(url: &str) -> RedisStore {
+    RedisStore::new(url, Durability::Standard, Clock::default()).unwrap()
+}
+
+fn tell(server: &RedisServer, words: &[&str]) {
+    let mut cmd = redis::cmd(words[0]);
+    let _: redis::Value = cmd.arg(&words[1..]).query(&mut server.connection()).unwrap();
+}
+
+/// The url of the server with credentials.
+fn with(server: &RedisServer, credentials: &str) -> String {
+    server.url().replace("redis://", &format!("redis://{credentials}@"))
+}
+
+fn launch(world: &World, url: &str) -> Process {
+    let (port, operator) = (free_port(), free_port());
+    let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+    Process::spawn(port, operator, &text.replace(&world.ground.url(), url), &[])
+}
+
+/// Every way in says it: the probe, and what a request does.
+async fn refused(url: &str) -> String {
+    let store = open(url);
+    let probed = store.probe().await.unwrap_err().to_string();
+    let committed = store.commit(&crate::store::one_message()).await.unwrap_err();
+    assert!(matches!(committed, StoreError::Unavailable(_)), "{probed}, and {committed}: worth another try");
+    assert_eq!(committed.to_string(), probed);
+    assert!(!probed.contains(PASSWORD) && !probed.contains("127.0.0.1"), "{probed}");
+    probed
+}
+
+#[track_caller]
+fn says(told: &str, words: &[&str]) {
+    for word in words {
+        assert!(told.contains(word), "{word} in {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_asked_for_by_name() {
+    let server = redis_server::start();
+    tell(&server, &["ACL", "SETUSER", "weak", "on", &format!(">{PASSWORD}"), "~cs:*", "&cs:*", "+@read"]);
+    says(&refused(&with(&server, &format!("weak:{PASSWORD}"))).await, &["store.url", "(NOPERM)", "ACL SETUSER"]);
+    says(&refused(&with(&server, "weak:canary-password-2")).await, &["store.url", "(WRONGPASS)"]);
+    says(&refused(&with(&server, "nobody:canary-password")).await, &["store.url", "(WRONGPASS)"]);
+    tell(&server, &["CONFIG", "SET", "requirepass", PASSWORD]);
+    says(&refused(&server.url()).await, &["(NOAUTH)", "redis://USER:PASSWORD@HOST"]);
+    says(&refused(&with(&server, ":another")).await, &["(WRONGPASS)"]);
+    open(&with(&server, &format!(":{PASSWORD}"))).probe().await.unwrap();
+}
+
+/// With the permissions that the message names, and no others, everything works.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_permissions_that_are_named_are_enough() {
+    let server = redis_server::start();
+    let weak = format!(">{PASSWORD}");
+    tell(&server, &["ACL", "SETUSER", "us", "on", &weak]);
+    let named = refused(&with(&server, &format!("us:{PASSWORD}"))).await;
+    let rules: Vec<&str> =
+        named.split_once("ACL SETUSER … ").unwrap().1.split(" (and").next().unwrap().split_whitespace().collect();
+    let all: Vec<&str> = ["ACL", "SETUSER", "us"].into_iter().chain(rules).collect();
+    tell(&server, &all);
+
+    let server = Arc::new(server);
+    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let process = launch(&world, &with(&server, &format!("us:{PASSWORD}")));
+    process.wait_until_ready().await;
+    let minted = process.mint(json!({})).await.unwrap();
+    assert!(process.says("447700900123", "A1", &minted.text_of("text")).await);
+    world.receiver.wait_for(1).await;
+    world.gateway.wait_for(1).await;
+    assert_eq!(process.operator("/readyz").await.status, 200);
+    let (status, _, written) = process.terminate();
+    assert_eq!(status, Some(0), "{written}");
+    assert!(!written.contains("NOPERM") && !written.contains(PASSWORD), "{written}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_a_full_one_and_one_without_a_disk_are_told_apart() {
+    let (server, other) = (redis_server::start(), redis_server::start());
+    tell(&server, &["REPLICAOF", "127.0.0.1", &other.port.to_string()]);
+    says(&refused(&server.url()).await, &["(READONLY)", "master"]);
+    tell(&server, &["REPLICAOF", "NO", "ONE"]);
+
+    tell(&server, &["CONFIG", "SET", "maxmemory", "1kb"]);
+    let full = open(&server.url()).commit(&crate::store::one_message()).await.unwrap_err();
+    assert!(matches!(full, StoreError::Full), "{full}");
+    says(&full.to_string(), &["full", "maxmemory"]);
+    tell(&server, &["CONFIG", "SET", "maxmemory", "0"]);
+
+    // A save that fails, as on a full disk: nothing more is written.
+    let (_, directory): (String, String) =
+        redis::cmd("CONFIG").arg("GET").arg("dir").query(&mut server.connection()).unwrap();
+    std::fs::remove_dir_all(directory).unwrap();
+    tell(&server, &["CONFIG", "SET", "save", "3600 1"]);
+    tell(&server, &["BGSAVE"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let failed = || {
+        let info: String = redis::cmd("INFO").arg("persistence").query(&mut server.connection()).unwrap();
+        info.contains("rdb_last_bgsave_status:err")
+    };
+    while !failed() {
+        assert!(Instant::now() < deadline, "the save does not fail");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    says(&refused(&server.url()).await, &["(MISCONF)", "disk"]);
+}
+
+/// Says `greeting` to whoever connects, and `answer` to every command; without an answer it hangs up.
+async fn server(greeting: &'static str, answer: Option<&'static str>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}/0", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                stream.write_all(greeting.as_bytes()).await?;
+                let mut buffer = vec![0; 65536];
+                while let Some(answer) = answer {
+                    let read = stream.read(&mut buffer).await?;
+                    if read == 0 {
+                        break;
+                    }
+                    // Our commands hold no text that begins a line so.
+                    let commands = buffer[..read].split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"*"));
+                    stream.write_all(answer.repeat(commands.count()).as_bytes()).await?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    url
+}
+
+/// What a Redis without a password says to other hosts, before it hangs up: networking.c of Redis.
+const DENIED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is \
+                      set for the default user. In this mode connections are only accepted from the loopback \
+                      interface.\r\n";
+const LOADING: &str = "-LOADING Redis is loading the dataset in memory\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn protected_mode_loading_and_silence_are_named() {
+    says(&refused(&server(DENIED, None).await).await, &["protected mode", "(DENIED)", "requirepass"]);
+    says(&refused(&server("", Some(LOADING)).await).await, &["(LOADING)", "reading its data"]);
+    // What hangs up without a word is no Redis in protected mode.
+    let broken = refused(&server("", None).await).await;
+    assert!(!broken.contains("DENIED"), "{broken}");
+    let nobody = format!("redis://127.0.0.1:{}/0", free_port());
+    says(&refused(&nobody).await, &["nobody listens", "store.url"]);
+}
+
+/// At the start, and again whenever it is something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_it_at_the_start_and_when_it_changes() {
+    let server = redis_server::start();
+    tell(&server, &["CONFIG", "SET", "requirepass", PASSWORD]);
+    let server = Arc::new(server);
+    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let process = launch(&world, &server.url());
+    let until = async |what: &str| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !process.written().contains(what) {
+            assert!(Instant::now() < deadline, "{what} in {}", process.written());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    until("the store is not there yet; not ready error=the store is unavailable: Redis asks for a password").await;
+    until("the store is away; not ready error=the store is unavailable: Redis asks for a password").await;
+    server.signal("-KILL");
+    until("the store is away; not ready error=the store is unavailable: nobody listens").await;
+    assert_eq!(process.written().matches("the store is away").count(), 2, "{}", process.written());
+    // Its password was in its memory alone.
+    server.restart();
+    process.wait_until_ready().await;
+    process.terminate();
+}
+
+#[test]
+fn the_readme_names_the_same_permissions() {
+    let readme = include_str!("../../README.md").replace('\n', " ");
+    let rules = "~cs:* &cs:* +@read +@write +@scripting +@pubsub +@connection +info +time +wait";
+    assert!(readme.contains(&format!("ACL SETUSER countersign on >PASSWORD {rules}`")), "README.md");
+}
