@@ -152,11 +152,25 @@ fn text(toml: &str) -> impl config::Source + Send + Sync + use<> + 'static {
     config::File::from_str(toml, config::FileFormat::Toml)
 }
 
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
 fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
     let s = &mut section;
     let public_url = s.url("public_url", faults);
     if public_url.is_none() && !s.has("public_url") {
         faults.add("public_url", "is missing: where people and gateways reach this daemon");
+    }
+    if public_url.as_ref().is_some_and(|url| url.scheme() == "http" && !is_loopback(url)) {
+        let why = "is not encrypted: whoever is on the way reads codes, and browsers keep no login there; use https://, or \
+            a loopback host such as http://127.0.0.1:8080 to try things";
+        faults.add("public_url", why);
     }
     let listen = s.address("listen", faults);
     let operator_listen = s.address("operator_listen", faults);

@@ -52,6 +52,17 @@ fn the_url_of_the_store_can_stand_in_a_file() {
 }
 
 #[test]
+fn people_are_met_over_https_or_on_this_machine_alone() {
+    let at = |url: &str| parse(&GOOD.replace("https://wa.example.org", url), &[]).1;
+    for good in ["https://wa.example.org/otp", "http://127.0.0.1:8080", "http://[::1]:8080", "http://localhost:8080"] {
+        assert_eq!(at(good), Vec::<String>::new(), "{good}");
+    }
+    for bad in ["http://wa.example.org", "http://10.0.0.1", "http://localhost.example.org", "http://127.0.0.1.nip.io"] {
+        assert!(at(bad)[0].starts_with("public_url: is not encrypted"), "{bad}: {:?}", at(bad));
+    }
+}
+
+#[test]
 fn every_fault_is_reported_at_once_with_its_key_and_a_cure() {
     let bad = GOOD
         .replace("public_url", "publik_url")
