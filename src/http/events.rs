@@ -8,12 +8,12 @@ use actix_web::{
     web::{Bytes, Data, Path, Query},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{App, auth, problem::Problem, view};
 use crate::{
-    domain::{Verification, VerificationId, time::rfc3339, token::Kind},
-    service::{FieldFault, Instance, Service, ServiceError, Watched, callback},
+    domain::{Verification, VerificationId, token::Kind},
+    service::{FieldFault, Instance, Service, ServiceError, Watched},
 };
 
 /// Proxies take a silent stream for a dead one.
@@ -130,12 +130,7 @@ impl Viewer {
     fn view(&self, record: &Verification) -> Value {
         match &self.scope {
             Scope::Everything(instance) => view::full(&self.service, instance, record),
-            Scope::State => json!({
-                "uuid": record.id,
-                "status": record.status(self.service.now()),
-                "expires_at": rfc3339(record.expires_at),
-                "completion": { "mode": record.mode().as_str(), "state": callback::completion_state(record) },
-            }),
+            Scope::State => view::state(&self.service, record),
         }
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn code(service: &Service, instance: &Instance, record: &Verification
 
 /// How a verification stands and what has happened to it, without what opens it or names a person.
 pub(super) fn brief(service: &Service, record: &Verification) -> Value {
-    json!({
+    let mut data = json!({
         "uuid": record.id,
         "otp_type": record.otp_type(),
         "status": record.status(service.now()),
@@ -75,11 +75,30 @@ pub(super) fn brief(service: &Service, record: &Verification) -> Value {
         "created_at": rfc3339(record.created_at),
         "expires_at": rfc3339(record.expires_at),
         "ended_at": record.ended_at().map(rfc3339),
-        "completion": { "mode": record.mode().as_str(), "state": callback::completion_state(record) },
         "attempts": record.attempts,
         "client_ref": record.request.client_ref,
         "timeline": timeline(record),
-    })
+    });
+    put_completion(&mut data, record);
+    data
+}
+
+/// How it stands, and nothing of the person.
+pub(super) fn state(service: &Service, record: &Verification) -> Value {
+    let mut data = json!({
+        "uuid": record.id,
+        "status": record.status(service.now()),
+        "expires_at": rfc3339(record.expires_at),
+    });
+    put_completion(&mut data, record);
+    data
+}
+
+/// Only a link is completed.
+fn put_completion(data: &mut Value, record: &Verification) {
+    if record.otp.is_none() {
+        data["completion"] = json!({ "mode": record.mode().as_str(), "state": callback::completion_state(record) });
+    }
 }
 
 fn timeline(record: &Verification) -> Vec<Value> {
@@ -98,16 +117,11 @@ pub(super) fn full(service: &Service, instance: &Instance, record: &Verification
     data["ended_at"] = json!(record.ended_at().map(rfc3339));
     data["subject"] = json!(proof.map(|proof| json!({ "kind": proof.subject.kind(), "value": proof.subject.value() })));
     data["push_name"] = json!(proof.and_then(|proof| proof.push_name.as_deref()));
-    match &record.otp {
-        Some(otp) => {
-            data["send"] = json!(otp.send());
-            data["channel"] = json!(otp.channel().map(Channel::as_str));
-        }
-        None => {
-            let state = callback::completion_state(record);
-            data["completion"] = json!({ "mode": record.mode().as_str(), "state": state });
-        }
+    if let Some(otp) = &record.otp {
+        data["send"] = json!(otp.send());
+        data["channel"] = json!(otp.channel().map(Channel::as_str));
     }
+    put_completion(&mut data, record);
     data["attempts"] = json!(record.attempts);
     data["max_attempts"] = json!(record.max_attempts);
     data["renews"] = json!(record.request.renews);

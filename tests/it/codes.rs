@@ -19,6 +19,7 @@ on_both_stores! {
     a_repeat_with_its_key_gives_the_same_code
     a_code_expires_on_time
     codes_are_listed_shown_and_canceled
+    a_code_has_nothing_to_complete
 }
 
 pub(crate) const CHAT: &str = "447700900123@c.us";
@@ -333,6 +334,21 @@ async fn every_faulty_field_is_named() {
     let warned = request(&app, json!({"chatId": CHAT, "lenght": 5, "lang": "tlh"})).await;
     let warnings = warned.data("warnings").to_string();
     assert!(warnings.contains("did you mean length?") && warnings.contains("unknown_language"), "{warnings}");
+    app.finish().await;
+}
+
+async fn a_code_has_nothing_to_complete(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let answer = request(&app, json!({"chatId": CHAT})).await;
+    let uuid = answer.text_of("uuid");
+    let path = format!("/api/otp/v2/{WAHA}/requests/{uuid}/events?wait=0");
+    let state = app.get_as(&answer.text_of("poll_token"), &path).await;
+    let names: Vec<&String> = state.json["data"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["expires_at", "status", "uuid"], "{}", state.text);
+    let explained = app.get(&format!("/api/otp/v2/{WAHA}/explain?q={uuid}")).await;
+    assert_eq!(explained.data("requests")[0]["otp_type"], "code");
+    assert_eq!(explained.data("requests")[0].get("completion"), None, "{}", explained.text);
     app.finish().await;
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    codes,
     flow::on_both_stores,
 };
 
@@ -13,6 +14,7 @@ on_both_stores! {
     a_chat_is_erased_wherever_it_is_kept
     whatever_spelling_names_the_same_chat
     a_pending_request_is_gone_without_a_callback
+    an_erased_code_opens_nothing
     erasing_touches_nobody_else
     retention_is_configured
 }
@@ -121,6 +123,19 @@ async fn a_pending_request_is_gone_without_a_callback(ground: Ground) {
     assert_eq!(app.says(PERSON, "P1", &link.text).await.status, 200);
     app.advance(Duration::from_secs(120)).await;
     assert!(world.receiver.arrived().is_empty() && world.gateway.arrived().is_empty());
+    app.finish().await;
+}
+
+async fn an_erased_code_opens_nothing(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let (_, code) = codes::code(&app, json!({"chatId": PERSON})).await;
+    assert_eq!(erase(&app, PERSON).await.data("erased")["requests"], 1);
+    let refused = codes::validate(&app, PERSON, &code).await;
+    assert_eq!((refused.status, &refused.json["code"]), (409, &json!("code_not_active")));
+    app.advance(Duration::from_mins(11)).await;
+    let (_, code) = codes::code(&app, json!({"chatId": PERSON})).await;
+    assert_eq!(codes::validate(&app, PERSON, &code).await.status, 200, "the next one counts");
     app.finish().await;
 }
 

@@ -27,7 +27,7 @@ fn explain() -> Operation {
         "uuid": nullable(text("The request whose code it held.")),
         "meaning": text("What that means, after \"the message\"."),
     }));
-    let request = object(&json!({
+    let mut request = object(&json!({
         "uuid": { "type": "string", "format": "uuid" },
         "otp_type": { "enum": ["link", "code"] },
         "status": text("How it stands."),
@@ -35,12 +35,12 @@ fn explain() -> Operation {
         "created_at": time("When it was made."),
         "expires_at": time("After this the code counts as expired."),
         "ended_at": nullable(time("When it ended.")),
-        "completion": named("Completion"),
         "attempts": { "type": "integer", "minimum": 0 },
         "client_ref": nullable(text("As given.")),
         "timeline": { "type": "array", "items": event },
         "callbacks": { "type": "array", "items": named("CallbackEntry") },
     }));
+    request["properties"]["completion"] = named("Completion");
     let data = object(&json!({
         "read_as": { "enum": ["request", "message", "phone_ending", "chat"] },
         "sentence": text("The answer, for people."),

@@ -64,12 +64,12 @@ fn watch() -> Operation {
     let about = "A stream of Server-Sent Events, one for each change, until nothing more will come; with `wait` one \
         JSON answer as soon as something changes. With the request's own `poll_token` as the bearer a browser may ask: \
         it sees the state and nothing of the person, and pages of any origin may read it.";
-    let state = object(&json!({
+    let mut state = object(&json!({
         "uuid": { "type": "string", "format": "uuid" },
         "status": { "enum": ["pending", "sent", "verified", "validated", "failed", "expired", "canceled"] },
         "expires_at": time("After this the code counts as expired."),
-        "completion": named("Completion"),
     }));
+    state["properties"]["completion"] = named("Completion");
     let seconds = json!({ "type": "integer", "minimum": 0, "maximum": 55, "description": "Seconds to wait at most." });
     let data = json!({ "anyOf": [state, named("Request")] });
     let stream = streamed("status", "JSON: what `data` holds in the long-poll's answer.");
