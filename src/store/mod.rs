@@ -234,6 +234,18 @@ pub struct Take {
     pub quota: Quota,
 }
 
+/// Indexes of those that are taken in one step.
+fn by_partition(takes: &[Take]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (index, take) in takes.iter().enumerate() {
+        match groups.iter_mut().find(|group| takes[group[0]].partition == take.partition) {
+            Some(group) => group.push(index),
+            None => groups.push(vec![index]),
+        }
+    }
+    groups
+}
+
 /// Claims an idempotency key for a request, for a day.
 #[derive(Clone, Debug)]
 pub struct Reserve {
@@ -323,7 +335,8 @@ pub trait Store: archive::Archive {
     /// Looks codes up and, in the same round trip, whether `peek` has a unit left (without taking it).
     async fn find(&self, peek: Option<&Take>, codes: &[(Partition, Digest)]) -> Result<Found, StoreError>;
 
-    /// Takes from all buckets and claims the key, in one round trip. A refused bucket does not stop the others.
+    /// Takes from all buckets, each named once, and claims the key, in one round trip. Where a bucket is short nothing
+    /// is taken from those of its partition; other partitions and the key know nothing of it.
     async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError>;
 
     /// Writes a decision. Applied means durable in the configured mode. Repeating a change whose outcome is

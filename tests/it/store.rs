@@ -91,7 +91,7 @@ contract! {
         what_changes_nothing_wakes_nobody;
     limits:
         a_burst_then_one_per_interval
-        a_refused_bucket_does_not_stop_the_others
+        a_short_bucket_stops_those_of_its_partition
         looking_takes_nothing
         codes_are_answered_in_order
         an_idempotency_key_belongs_to_whoever_came_first

@@ -6,24 +6,34 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     domain::{VerificationId, keys::Digest, quota::Allowance},
-    store::{Reservation, Reserve, StoreError, Take},
+    store::{Reservation, Reserve, StoreError, Take, by_partition},
 };
 
 use super::time::after;
 
 const RESERVATION_MEMORY: Duration = Duration::from_hours(24);
 
-pub(super) fn take(connection: &Connection, now: i64, take: &Take) -> rusqlite::Result<Allowance> {
-    let (tat, allowance) = next(connection, now, take)?;
-    if matches!(allowance, Allowance::Allowed { .. }) {
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO buckets (partition, name, tat) VALUES (?1, ?2, ?3)")?
-            .execute(params![take.partition.index(), take.bucket, tat])?;
+pub(super) fn take(connection: &Connection, now: i64, takes: &[Take]) -> rusqlite::Result<Vec<Allowance>> {
+    let mut found = takes.iter().map(|take| next(connection, now, take)).collect::<rusqlite::Result<Vec<_>>>()?;
+    for group in by_partition(takes) {
+        let short = group.iter().any(|&index| matches!(found[index].1, Allowance::Exhausted { .. }));
+        for index in group {
+            let (take, (tat, allowance)) = (&takes[index], &mut found[index]);
+            match allowance {
+                Allowance::Allowed { remaining } if short => *remaining += 1,
+                Allowance::Allowed { .. } => {
+                    connection
+                        .prepare_cached("INSERT OR REPLACE INTO buckets (partition, name, tat) VALUES (?1, ?2, ?3)")?
+                        .execute(params![take.partition.index(), take.bucket, *tat])?;
+                }
+                Allowance::Exhausted { .. } => {}
+            }
+        }
     }
-    Ok(allowance)
+    Ok(found.into_iter().map(|(_, allowance)| allowance).collect())
 }
 
-/// What [`take()`] would say.
+/// What [`take()`] would say of one.
 pub(super) fn peek(connection: &Connection, now: i64, take: &Take) -> rusqlite::Result<Allowance> {
     Ok(next(connection, now, take)?.1)
 }

@@ -97,8 +97,7 @@ impl Store for EmbeddedStore {
         let (takes, reserve) = (takes.to_vec(), reserve.cloned());
         self.writer
             .run(move |connection, now| {
-                let allowances = takes.iter().map(|take| admit::take(connection, now, take));
-                let allowances = allowances.collect::<rusqlite::Result<_>>()?;
+                let allowances = admit::take(connection, now, &takes)?;
                 let reservation = reserve.map(|wanted| admit::reserve(connection, now, &wanted)).transpose()?;
                 Ok(Admission { allowances, reservation })
             })

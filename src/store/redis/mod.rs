@@ -27,7 +27,7 @@ pub use lane::Durability;
 use self::{connection::Connection, lane::Lane, parse::reply, time::StoreTime, wake::Wake};
 use super::{
     Admission, Announced, Backlog, Change, Changes, Committed, Destination, Found, Index, JobId, LEASE, Leased,
-    MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
+    MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take, by_partition,
 };
 use crate::{
     clock::Clock,
@@ -111,11 +111,11 @@ impl Store for RedisStore {
             pipeline.add_command(parse::read_record(&key::record(*partition, &digest.hex())));
         }
         if let Some(take) = peek {
-            pipeline.add_command(self.take(take, false));
+            pipeline.add_command(self.take(&[take], false));
         }
         let mut values = self.connection.run(&mut pipeline).await?;
         let allowance = match peek {
-            Some(_) => Some(self.allowance(values.pop().unwrap_or(Value::Nil))?),
+            Some(_) => self.allowances(values.pop().unwrap_or(Value::Nil))?.pop(),
             None => None,
         };
         let records = values.into_iter().map(|value| self.read(reply(value)?)).collect::<Result<_, _>>()?;
@@ -123,9 +123,11 @@ impl Store for RedisStore {
     }
 
     async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
-        let mut pipeline = redis::Pipeline::with_capacity(takes.len() + 1);
-        for take in takes {
-            pipeline.add_command(self.take(take, true));
+        let groups = by_partition(takes);
+        let mut pipeline = redis::Pipeline::with_capacity(groups.len() + 1);
+        for group in &groups {
+            let group: Vec<&Take> = group.iter().map(|&index| &takes[index]).collect();
+            pipeline.add_command(self.take(&group, true));
         }
         if let Some(reserve) = reserve {
             let mut cmd = script::RESERVE.call(&[key::reservation(reserve.partition, reserve.key)]);
@@ -141,7 +143,12 @@ impl Store for RedisStore {
             }
             None => None,
         };
-        let allowances = values.into_iter().map(|value| self.allowance(value)).collect::<Result<_, _>>()?;
+        let mut allowances = vec![Allowance::Allowed { remaining: 0 }; takes.len()];
+        for (group, value) in groups.iter().zip(values) {
+            for (&index, allowance) in group.iter().zip(self.allowances(value)?) {
+                allowances[index] = allowance;
+            }
+        }
         Ok(Admission { allowances, reservation })
     }
 
@@ -237,25 +244,35 @@ impl Store for RedisStore {
 
     async fn probe(&self) -> Result<(), StoreError> {
         let mut cmd = script::TAKE.call(&[key::canary(Partition::of(crate::entropy::bytes::<1>()[0]))]);
-        cmd.arg(self.time.shift()).arg(1).arg(1_000_000).arg(1);
-        self.allowance(self.one(&cmd).await?).map(drop)
+        cmd.arg(self.time.shift()).arg(1).arg(1).arg(1_000_000);
+        self.allowances(self.one(&cmd).await?).map(drop)
     }
 }
 
 impl RedisStore {
-    fn take(&self, take: &Take, really: bool) -> Cmd {
-        let mut cmd = script::TAKE.call(&[key::bucket(take.partition, &take.bucket)]);
-        cmd.arg(self.time.shift()).arg(take.quota.interval_micros()).arg(take.quota.burst()).arg(i64::from(really));
+    /// All of `takes` lie in one partition.
+    fn take(&self, takes: &[&Take], really: bool) -> Cmd {
+        let keys: Vec<String> = takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect();
+        let mut cmd = script::TAKE.call(&keys);
+        cmd.arg(self.time.shift()).arg(i64::from(really));
+        for take in takes {
+            cmd.arg(take.quota.interval_micros()).arg(take.quota.burst());
+        }
         cmd
     }
 
-    fn allowance(&self, value: Value) -> Result<Allowance, StoreError> {
-        let (now, allowed, number): (i64, i64, u64) = reply(value)?;
+    fn allowances(&self, value: Value) -> Result<Vec<Allowance>, StoreError> {
+        let numbers: Vec<i64> = reply(value)?;
+        let Some((&now, numbers)) = numbers.split_first() else {
+            return Err(StoreError::Broken("take.lua said nothing".to_owned()));
+        };
         self.time.observe(now);
-        Ok(match allowed {
-            1 => Allowance::Allowed { remaining: u32::try_from(number).unwrap_or(u32::MAX) },
-            _ => Allowance::Exhausted { retry_after: Duration::from_micros(number) },
-        })
+        let allowance = |pair: &[i64]| match pair {
+            [1, remaining] => Allowance::Allowed { remaining: u32::try_from(*remaining).unwrap_or(u32::MAX) },
+            [_, micros] => Allowance::Exhausted { retry_after: Duration::from_micros(micros.unsigned_abs()) },
+            _ => Allowance::Exhausted { retry_after: Duration::ZERO },
+        };
+        Ok(numbers.chunks(2).map(allowance).collect())
     }
 
     fn commit_script(&self, change: &Change) -> Cmd {

@@ -1,14 +1,24 @@
--- One unit of a bucket, by the generic cell rate algorithm (the arithmetic of domain/quota.rs).
--- KEYS 1 bucket   ARGV 1 shift ms  2 interval us  3 burst  4 take (0: only look)
--- -> {now ms, 1, remaining} | {now ms, 0, retry after us}
+-- One unit of each bucket, or of none where one is short, by the generic cell rate algorithm (domain/quota.rs).
+-- KEYS 1.. buckets   ARGV 1 shift ms  2 take (0: only look)  then for each bucket: interval us, burst
+-- -> {now ms, then for each bucket: 1, remaining | 0, retry after us}
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2] + ARGV[1] * 1000
-local tat = tonumber(redis.call('GET', KEYS[1]) or 0)
-local next = math.max(tat, now) + ARGV[2]
-local room = now + ARGV[2] * ARGV[3] - next
-local ms = math.floor(now / 1000)
-if room < 0 then return {ms, 0, -room} end
-if ARGV[4] == '1' then
-  redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000) + 1000)
+local tats = redis.call('MGET', unpack(KEYS))
+local answer, nexts, short = {math.floor(now / 1000)}, {}, false
+for i = 1, #KEYS do
+  local interval = tonumber(ARGV[2 * i + 1])
+  nexts[i] = math.max(tonumber(tats[i] or 0), now) + interval
+  local room = now + interval * ARGV[2 * i + 2] - nexts[i]
+  short = short or room < 0
+  answer[2 * i] = room < 0 and 0 or 1
+  answer[2 * i + 1] = room < 0 and -room or math.floor(room / interval)
 end
-return {ms, 1, math.floor(room / ARGV[2])}
+if ARGV[2] ~= '1' then return answer end
+for i, key in ipairs(KEYS) do
+  if not short then
+    redis.call('SET', key, string.format('%.0f', nexts[i]), 'PX', math.ceil((nexts[i] - now) / 1000) + 1000)
+  elseif answer[2 * i] == 1 then
+    answer[2 * i + 1] = answer[2 * i + 1] + 1
+  end
+end
+return answer

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    domain::quota::{Allowance, Quota},
+    domain::{
+        Partition,
+        quota::{Allowance, Quota},
+    },
     store::{Reservation, Reserve, Store, StoreError, Take},
 };
 use jiff::Timestamp;
@@ -12,6 +15,7 @@ use jiff::Timestamp;
 use super::fixture::{HERE, create, digest, id, link, stored};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const THERE: Partition = Partition::of(8);
 
 fn bucket(name: &str, count: u32) -> Take {
     Take { partition: HERE, bucket: name.to_owned(), quota: Quota::per(count, MINUTE * count) }
@@ -56,16 +60,18 @@ pub(super) async fn a_burst_then_one_per_interval(store: &dyn Store, clock: &Clo
     assert_eq!(take(store, &three).await, left(2));
 }
 
-pub(super) async fn a_refused_bucket_does_not_stop_the_others(store: &dyn Store, _: &Clock) {
-    let (one, four) = (bucket("one", 1), bucket("four", 4));
+pub(super) async fn a_short_bucket_stops_those_of_its_partition(store: &dyn Store, _: &Clock) {
+    let (one, four, other) = (bucket("one", 1), bucket("four", 4), Take { partition: THERE, ..bucket("other", 4) });
     let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
-    let takes = [one.clone(), one, four.clone(), four.clone()];
+    let takes = [one, other.clone(), four.clone()];
+    let all = store.admit(&takes, None).await.unwrap().allowances;
+    assert_eq!(all, [left(0), left(3), left(3)]);
     let admission = store.admit(&takes, Some(&reserve)).await.unwrap();
-    assert_eq!(admission.allowances[0], left(0));
-    assert_exhausted(admission.allowances[1]);
-    assert_eq!(admission.allowances[2..], [left(3), left(2)]);
+    assert_exhausted(admission.allowances[0]);
+    assert_eq!(admission.allowances[1..], [left(2), left(3)], "what is left is told, and nothing was taken");
     assert_eq!(admission.reservation.unwrap().id, reserve.id);
-    assert_eq!(take(store, &four).await, left(1));
+    assert_eq!(take(store, &four).await, left(2));
+    assert_eq!(take(store, &other).await, left(1));
 }
 
 pub(super) async fn looking_takes_nothing(store: &dyn Store, clock: &Clock) {
