@@ -129,9 +129,8 @@ impl Application {
         if let Some(otlp) = &config.otlp {
             crate::telemetry::export(otlp);
         }
-        let trusted_proxies = Arc::new(ArcSwap::from_pointee(config.trusted_proxies.clone()));
-        let app =
-            Data::new(App { service: Arc::clone(&service), trusted_proxies: Arc::clone(&trusted_proxies), places });
+        let edge = Arc::new(ArcSwap::from_pointee(config.edge.clone()));
+        let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), places));
         let public = serve(public, shutdown.grace, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
@@ -156,7 +155,7 @@ impl Application {
         let observer = tokio::spawn(observe(Arc::clone(&service), readiness.clone(), stop.clone()));
         if let Some(source) = source {
             let (service, outbox) = (Arc::clone(&service), Arc::clone(&outbox));
-            let live = Live { config, service, outbox, trusted_proxies, password };
+            let live = Live { config, service, outbox, edge, password };
             tokio::spawn(reload::watch(source, live, stop.clone()));
         }
 

@@ -10,13 +10,12 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use ipnet::IpNet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::parts::{self, seconds};
 use crate::{
-    config::{self, Config, Password},
+    config::{self, Config, Edge, Password},
     domain::keys::sha256,
     metrics::label::Reloaded,
     outbox::Outbox,
@@ -50,7 +49,7 @@ pub(super) struct Live {
     pub(super) config: Config,
     pub(super) service: Arc<Service>,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) trusted_proxies: Arc<ArcSwap<Vec<IpNet>>>,
+    pub(super) edge: Arc<ArcSwap<Edge>>,
     pub(super) password: Arc<ArcSwapOption<Password>>,
 }
 
@@ -131,7 +130,7 @@ impl Live {
         }
         parts::introduce(metrics, &self.service.instances, self.service.clock.wall());
         self.outbox.forgive();
-        self.trusted_proxies.store(Arc::new(next.trusted_proxies.clone()));
+        self.edge.store(Arc::new(next.edge.clone()));
         self.password.store(next.operator_password.clone().map(Arc::new));
         telemetry::set_level(&next.log);
         let disabled = next.instances.iter().filter(|instance| instance.disabled).count();

@@ -77,15 +77,18 @@ pub struct Codes {
 /// `None`: turned off.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Of one token.
     pub mint: Option<Quota>,
+    /// Of all tokens together.
+    pub instance: Option<Quota>,
+    /// Links minted for one chat.
+    pub links: Option<Quota>,
     /// Codes sent to one chat.
     pub codes: Option<Quota>,
     /// Wrong codes for one chat within [`crate::domain::target::WINDOW`].
     pub wrong_codes: Option<u32>,
     pub guesses: Option<Quota>,
     pub failure_replies: Option<Quota>,
-    /// POSTs to start pages, by address.
-    pub taps: Option<Quota>,
     /// Of one number, over all replicas.
     pub replies_per_second: Option<u32>,
 }
@@ -295,15 +298,17 @@ fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
     let mut section = s.section("limits", faults);
     let mut number = |name| section.number(name, 0..=1_000_000, faults);
     let (per_second, burst) = (number("mint_per_second"), number("mint_burst"));
+    let (all_per_second, all_burst) = (number("instance_mint_per_second"), number("instance_mint_burst"));
     let ten_minutes = Duration::from_mins(10);
     let per_ten_minutes = |count: u32| (count > 0).then(|| Quota::per(count, ten_minutes));
     let limits = Limits {
         mint: (per_second > 0).then(|| Quota::sustained(per_second, burst)),
+        instance: (all_per_second > 0).then(|| Quota::sustained(all_per_second, all_burst)),
+        links: per_ten_minutes(number("links_per_chat_10m")),
         codes: per_ten_minutes(number("codes_per_chat_10m")),
         wrong_codes: Some(number("wrong_codes_per_chat_15m")).filter(|most| *most > 0),
         guesses: per_ten_minutes(number("guesses_per_10m")),
         failure_replies: per_ten_minutes(number("failure_replies_per_10m")),
-        taps: Some(number("taps_per_minute")).filter(|n| *n > 0).map(|n| Quota::per(n, Duration::from_mins(1))),
         replies_per_second: Some(number("replies_per_second")).filter(|rate| *rate > 0),
     };
     section.finish(faults);

@@ -2,6 +2,7 @@
 //!
 //! It holds values and builds no parts. The environment is an argument.
 
+mod edge;
 mod faults;
 mod instance;
 mod operator;
@@ -12,12 +13,12 @@ mod section;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::Url;
 
 pub use self::{
+    edge::{Edge, ProxyHeader},
     faults::{Fault, Faults},
     instance::{InstanceConfig, Limits},
     operator::Password,
@@ -38,7 +39,7 @@ pub struct Config {
     /// Opens the operator's page; `None`: there is no page.
     pub operator_password: Option<Password>,
     pub keys: Masters,
-    pub trusted_proxies: Vec<IpNet>,
+    pub edge: Edge,
     /// A `MaxMind` database with places of addresses.
     pub geoip_file: Option<PathBuf>,
     pub store: StoreConfig,
@@ -176,7 +177,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
     let operator_listen = s.address("operator_listen", faults);
     let operator_password = Password::read(s, faults);
     let keys = keys(s, faults);
-    let trusted_proxies = s.list("trusted_proxies", "a network such as 10.0.0.0/8", faults);
+    let edge = Edge::read(s, faults);
     let geoip_file = s.text("geoip_file", faults).map(PathBuf::from);
     if geoip_file.as_ref().is_some_and(|file| !file.is_file()) {
         faults.add("geoip_file", "is no file that can be read: a MaxMind DB (.mmdb) with places of addresses");
@@ -211,7 +212,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
         operator_listen: operator_listen?,
         operator_password,
         keys: Masters(keys),
-        trusted_proxies,
+        edge,
         geoip_file,
         store: store?,
         log,

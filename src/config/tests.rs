@@ -126,6 +126,24 @@ fn the_reference_and_the_code_agree() {
 }
 
 #[test]
+fn faulty_limits_say_what_they_may_be() {
+    let bad = GOOD.replace(
+        "[store]",
+        "proxy_header = \"x-real-ip\"\n[limits]\npages_per_minute = -1\ntaps_per_second = 3\n[store]",
+    );
+    let bad = format!("{bad}\n[instance.limits]\nlinks_per_chat_10m = \"many\"\n");
+    let (_, faults) = parse(&bad, &[]);
+    for part in [
+        "proxy_header: \"x-real-ip\" is not one of x-forwarded-for, forwarded",
+        "limits.pages_per_minute: expected a whole number from 0 to 1000000",
+        "limits.taps_per_second: ",
+        "instance.0.limits.links_per_chat_10m: expected a whole number from 0 to 1000000",
+    ] {
+        assert!(faults.iter().any(|fault| fault.starts_with(part)), "{part} in {faults:#?}");
+    }
+}
+
+#[test]
 fn debug_output_holds_no_secret() {
     let (config, _) = parse(GOOD, &[]);
     let shown = format!("{config:?}");

@@ -70,6 +70,9 @@ impl VerificationId {
 pub struct InstanceId(Uuid);
 
 impl InstanceId {
+    /// For what belongs to no instance.
+    pub const NOBODY: Self = Self(Uuid::nil());
+
     pub fn from_random(random: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(random).into_uuid())
     }

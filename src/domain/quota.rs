@@ -9,6 +9,69 @@ pub struct Quota {
     interval: Duration,
 }
 
+/// The limits there are. Callers, metrics and people know them by these words.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Name {
+    /// Links and codes asked for with one token.
+    Mint,
+    /// Links and codes asked for with all tokens of one instance.
+    Instance,
+    /// Links for one chat.
+    Links,
+    /// Codes sent to one chat.
+    Codes,
+    /// Between two codes.
+    Cooldown,
+    /// Codes checked with one token.
+    Validate,
+    /// Wrong codes for one chat.
+    WrongCodes,
+    /// Unknown codes from one sender.
+    Guesses,
+    /// Replies to one sender whose code failed.
+    FailureReplies,
+    /// Requests of one address to public pages.
+    Pages,
+    /// Those of them that change something.
+    Taps,
+    /// Wrong tokens from one address.
+    Authentication,
+}
+
+impl Name {
+    pub const ALL: &[Self] = &[
+        Self::Mint,
+        Self::Instance,
+        Self::Links,
+        Self::Codes,
+        Self::Cooldown,
+        Self::Validate,
+        Self::WrongCodes,
+        Self::Guesses,
+        Self::FailureReplies,
+        Self::Pages,
+        Self::Taps,
+        Self::Authentication,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mint => "mint",
+            Self::Instance => "instance",
+            Self::Links => "links",
+            Self::Codes => "codes",
+            Self::Cooldown => "cooldown",
+            Self::Validate => "validate",
+            Self::WrongCodes => "wrong_codes",
+            Self::Guesses => "guesses",
+            Self::FailureReplies => "failure_replies",
+            Self::Pages => "pages",
+            Self::Taps => "taps",
+            Self::Authentication => "authentication",
+        }
+    }
+}
+
 /// What the store said about one bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Allowance {
@@ -35,6 +98,16 @@ impl Quota {
 
     pub fn burst(self) -> u32 {
         self.burst
+    }
+
+    /// The time in which an empty bucket fills.
+    pub fn window(self) -> Duration {
+        self.interval.saturating_mul(self.burst)
+    }
+
+    /// Until the bucket is full, when `remaining` units are left; until the next unit, when none is.
+    pub fn reset(self, remaining: u32) -> Duration {
+        if remaining == 0 { self.interval } else { self.interval * self.burst.saturating_sub(remaining) }
     }
 
     /// Time that one unit costs, in microseconds.

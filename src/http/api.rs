@@ -1,15 +1,14 @@
 //! The JSON API under `/api/otp/v2/{instance}`.
 
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
-    http::StatusCode,
+    HttpRequest, HttpResponse,
     web::{Data, Path, Payload, Query},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    App, auth, body, limits,
+    App, auth, body,
     problem::{Code, Problem},
     view,
 };
@@ -33,13 +32,9 @@ pub(super) async fn generate_link(
     let mint: Mint = input::mint(&body, &caller.instance).map_err(ServiceError::Invalid)?;
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
-    let minted = app.service.mint(&caller.instance, &caller.token, mint, idempotency).await?;
-    let mut response = HttpResponseBuilder::new(StatusCode::OK);
-    if let Some((quota, remaining)) = minted.allowance {
-        limits::headers(&mut response, quota, remaining, None);
-    }
-    let data = view::link(&app.service, &caller.instance, &minted.record, &warnings);
-    Ok(view::envelope(response, "OTP link request created successfully", &data))
+    let record = app.service.mint(&caller.instance, &caller.token, mint, idempotency).await?;
+    let data = view::link(&app.service, &caller.instance, &record, &warnings);
+    Ok(view::success("OTP link request created successfully", &data))
 }
 
 /// Quoted, as the draft writes it, or bare, as everybody does.

@@ -1,8 +1,7 @@
 //! `request-code`, `validate-code`, and sending again.
 
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
-    http::StatusCode,
+    HttpRequest, HttpResponse,
     web::{Data, Path, Payload},
 };
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     App,
     api::{Answer, idempotency_key, named},
-    auth, body, limits, view,
+    auth, body, view,
 };
 use crate::{
     domain::{target::Guard, time::rfc3339},
@@ -26,13 +25,9 @@ pub(super) async fn request(app: Data<App>, instance: Path<String>, request: Htt
     // A link's key stands for a link.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
-    let minted = app.service.request_code(&caller.instance, &caller.token, input, None, idempotency).await?;
-    let mut response = HttpResponseBuilder::new(StatusCode::OK);
-    if let Some((quota, remaining)) = minted.allowance {
-        limits::headers(&mut response, quota, remaining, None);
-    }
-    let data = view::code(&app.service, &caller.instance, &minted.record, &warnings);
-    Ok(view::envelope(response, "OTP code generated and message queued successfully", &data))
+    let record = app.service.request_code(&caller.instance, &caller.token, input, None, idempotency).await?;
+    let data = view::code(&app.service, &caller.instance, &record, &warnings);
+    Ok(view::success("OTP code generated and message queued successfully", &data))
 }
 
 /// `POST …/validate-code`

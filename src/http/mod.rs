@@ -3,10 +3,12 @@
 mod api;
 mod auth;
 mod body;
+mod client;
 mod codes;
 pub mod contract;
 mod delivery;
 mod events;
+mod gate;
 mod limits;
 pub mod operator;
 mod pages;
@@ -27,19 +29,28 @@ use actix_web::{
     web::{self, ServiceConfig, to},
 };
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 
 pub use self::places::Places;
-use self::route::{Entry, delete, get, look, nothing, options, post};
-use crate::service::Service;
+use self::{
+    gate::Gate,
+    route::{Entry, delete, get, look, nothing, options, post},
+};
+use crate::{config::Edge, service::Service};
 
 /// What handlers of the public listener need.
 pub struct App {
     pub service: Arc<Service>,
     /// Replaced by a reload.
-    pub trusted_proxies: Arc<ArcSwap<Vec<IpNet>>>,
+    edge: Arc<ArcSwap<Edge>>,
+    gate: Gate,
     /// Where addresses are, if the operator has a database.
     pub places: Option<Places>,
+}
+
+impl App {
+    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, places: Option<Places>) -> Self {
+        Self { service, edge, gate: Gate::default(), places }
+    }
 }
 
 /// What stands before every path of the JSON API.
@@ -101,8 +112,10 @@ pub fn routes(config: &mut ServiceConfig) {
     for resource in route::resources(&api, API) {
         below_api = below_api.service(resource);
     }
-    let mut everything =
-        web::scope("").wrap(from_fn(span::observe)).service(below_api.default_service(web::to(nothing)));
+    let mut everything = web::scope("")
+        .wrap(from_fn(gate::guard))
+        .wrap(from_fn(span::observe))
+        .service(below_api.default_service(web::to(nothing)));
     for resource in route::resources(&others, "") {
         everything = everything.service(resource);
     }

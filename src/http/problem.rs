@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::limits;
 use crate::{
-    domain::{Reason, quota::Quota},
+    domain::Reason,
     service::{Denied, FieldFault, ServiceError},
     store::StoreError,
 };
@@ -78,12 +78,11 @@ pub struct Problem {
     pub detail: String,
     pub errors: Vec<FieldFault>,
     pub retry_after: Option<Duration>,
-    pub quota: Option<Quota>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, quota: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
     pub fn not_found() -> Self {
@@ -135,10 +134,7 @@ impl ResponseError for Problem {
         let mut response = HttpResponseBuilder::new(self.status_code());
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         if let Some(retry_after) = self.retry_after {
-            response.insert_header((header::RETRY_AFTER, retry_after.as_secs_f64().ceil().max(1.0).to_string()));
-        }
-        if let Some(quota) = self.quota {
-            limits::headers(&mut response, quota, 0, self.retry_after);
+            response.insert_header((header::RETRY_AFTER, limits::seconds(retry_after).to_string()));
         }
         if self.code == Code::Unauthenticated {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
@@ -169,9 +165,8 @@ impl From<ServiceError> for Problem {
             ServiceError::KeyReused => {
                 Self::new(Code::IdempotencyKeyReused, "send a new Idempotency-Key, or the body it was first used with")
             }
-            ServiceError::RateLimited { retry_after, quota } => Self {
+            ServiceError::RateLimited { retry_after } => Self {
                 retry_after: Some(retry_after),
-                quota: Some(quota),
                 ..Self::new(Code::RateLimited, "wait as long as Retry-After says")
             },
             ServiceError::Disabled => Self::new(Code::InstanceDisabled, "disabled = true in its configuration"),

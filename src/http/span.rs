@@ -14,10 +14,11 @@ use actix_web::{
     web,
 };
 
-use super::App;
+use super::{App, limits};
 use crate::{
     entropy,
     metrics::label::{ByRoute, RouteStatus, class},
+    service,
     trace::{self, Context, Span},
 };
 
@@ -37,7 +38,9 @@ pub(super) async fn observe(
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let method = known(request.method());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = trace::within(context, next.call(request)).await?;
+    let (response, told) = service::telling(trace::within(context, next.call(request))).await;
+    let mut response = response?;
+    limits::headers(response.headers_mut(), &told);
     let status = response.status().as_u16();
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);

@@ -44,7 +44,7 @@ pub(super) async fn send(app: Data<App>, request: HttpRequest, payload: Payload)
         "code": "success",
         "message": "Verification code sent successfully",
         "expires_in": LIFE,
-        "job_id": sent.record.id,
+        "job_id": sent.id,
     })))
 }
 

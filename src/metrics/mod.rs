@@ -23,7 +23,7 @@ use self::label::{
     Build, ByGateway, ByInstance, ByKind, ByLimit, ByOperation, ByPage, ByReason, ByResult, ByRoute, ByVersion, Ended,
     GatewayReason, GatewayResult, KindReason, Known, Of, OperationCause, Reloaded, RouteStatus,
 };
-use crate::domain::{InstanceId, Reason};
+use crate::domain::{InstanceId, Reason, quota::Name};
 
 /// A gauge of seconds.
 pub type Seconds = Gauge<f64, AtomicU64>;
@@ -236,8 +236,8 @@ impl Metrics {
             drop(self.queue_depth.get_or_create(&ByKind { kind }));
             drop(self.jobs_dead.get_or_create(&KindReason { kind, reason: "given_up" }));
         }
-        for limit in ["mint", "guesses", "failure_replies", "authentication"] {
-            drop(self.limited.get_or_create(&ByLimit { limit }));
+        for limit in Name::ALL {
+            drop(self.limited.get_or_create(&ByLimit { limit: limit.as_str() }));
         }
         for result in ["applied", "refused", "needs_restart", "unchanged"] {
             drop(self.config_reloads.get_or_create(&Reloaded { result }));

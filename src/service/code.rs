@@ -5,22 +5,23 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CONFLICTS, Idempotency, Instance, Minted, Service, ServiceError,
+    CONFLICTS, Idempotency, Instance, Service, ServiceError,
     input_code::CodeRequest,
     job::{self, About, Work},
-    mint::{Entered, Limit},
+    mint::Entered,
 };
 use crate::{
     domain::{
         Command, Reason, Verdict, Verification, VerificationId, decide,
         decide_code::{COOLDOWN, CodeCommand},
-        quota::Quota,
+        quota::{Name, Quota},
         sending::{Fate, Leg, Otp},
+        target::Target,
         template::{self, Values},
     },
     entropy,
-    metrics::label::{ByInstance, ByLimit, Of},
-    store::{Change, Committed, Destination, Job, RecordKey, StoreError, Take},
+    metrics::label::{ByInstance, Of},
+    store::{Change, Committed, Destination, Job, RecordKey, StoreError},
 };
 
 /// A message with a code, ready for its gateway.
@@ -42,7 +43,7 @@ impl Service {
         input: CodeRequest,
         cooldown: Option<SignedDuration>,
         idempotency: Option<Idempotency>,
-    ) -> Result<Minted, ServiceError> {
+    ) -> Result<Verification, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
         }
@@ -52,32 +53,18 @@ impl Service {
         let id = VerificationId::new(millis, entropy::bytes()).within(partition);
         if let Some(cooldown) = cooldown {
             let aimed = self.target(instance, subject).await?;
-            cool(&aimed.target, cooldown, self.now()).inspect_err(|_| self.count_limit("cooldown"))?;
+            self.cool(&aimed.target, cooldown, self.now())?;
         }
-        let limits = self.limits(instance, token, &input);
+        let mut limits = self.mint_limits(instance, token);
+        limits.extend(self.chat_limit(instance, Name::Codes, subject));
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, id));
-        let Entered { existing, allowance, id: reserved } = self.enter(&limits, reserve).await?;
+        let Entered { existing, id: reserved } = self.enter(&limits, reserve).await?;
         if let Some(record) = existing {
-            return Ok(Minted { record, allowance });
+            return Ok(record);
         }
         let record = self.create_code(instance, input, cooldown, reserved.unwrap_or(id)).await?;
         self.metrics.codes_requested.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();
-        Ok(Minted { record, allowance })
-    }
-
-    fn limits(&self, instance: &Instance, token: &str, input: &CodeRequest) -> Vec<Limit> {
-        let mint = instance.config.limits.mint.map(|quota| self.mint_take(instance, token, quota));
-        let chat = self.chat_limit(instance, input.chat.subject());
-        mint.into_iter().chain(chat).collect()
-    }
-
-    /// Messages that one chat gets, however often somebody asks.
-    fn chat_limit(&self, instance: &Instance, subject: &crate::domain::Subject) -> Option<Limit> {
-        let quota = instance.config.limits.codes?;
-        let digest = self.keys.look_up("codes", instance.config.id, subject.canonical().as_bytes());
-        let partition = self.target_partition(instance, subject);
-        let take = Take { partition, bucket: format!("codes:{}", digest.hex()), quota };
-        Some(Limit { name: "codes", take })
+        Ok(record)
     }
 
     async fn create_code(
@@ -93,7 +80,7 @@ impl Service {
             let mut aimed = self.target(instance, chat.subject()).await?;
             let now = late.take().unwrap_or_else(|| self.now());
             if let Some(cooldown) = cooldown {
-                cool(&aimed.target, cooldown, now).inspect_err(|_| self.count_limit("cooldown"))?;
+                self.cool(&aimed.target, cooldown, now)?;
             }
             let birth = self.birth(instance, id, now, expires, instance.config.codes.attempts);
             let otp = Otp::new(shape, channels.clone(), footer.clone(), now);
@@ -162,17 +149,14 @@ impl Service {
         // The chat's limit is not touched by those who are too early.
         let early = otp.asked_at + COOLDOWN > self.now();
         if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
-            let limit = self.chat_limit(instance, chat.subject());
-            self.enter(&limit.into_iter().collect::<Vec<_>>(), None).await?;
+            let limit = self.chat_limit(instance, Name::Codes, chat.subject());
+            self.enter(limit.as_slice(), None).await?;
         }
         let applied =
             self.apply(instance, self.key_of(&record), None, Command::Code(CodeCommand::Resend), None).await?;
         match applied.verdict {
             Verdict::Resent => Ok(applied.record),
-            Verdict::TooSoon(again) => {
-                self.count_limit("cooldown");
-                Err(too_soon(again.duration_since(self.now()), COOLDOWN))
-            }
+            Verdict::TooSoon(again) => Err(self.too_soon(again.duration_since(self.now()), COOLDOWN)),
             Verdict::Expired => Err(ServiceError::Code(Reason::CodeExpired)),
             Verdict::Failed(reason) => Err(ServiceError::Code(reason)),
             _ => Err(ServiceError::NothingToSend),
@@ -218,16 +202,12 @@ impl Service {
         }
     }
 
-    fn count_limit(&self, limit: &'static str) {
-        self.metrics.limited.get_or_create(&ByLimit { limit }).inc();
+    fn cool(&self, target: &Target, cooldown: SignedDuration, now: Timestamp) -> Result<(), ServiceError> {
+        target.cooling(now, cooldown).map_or(Ok(()), |left| Err(self.too_soon(left, cooldown)))
     }
-}
 
-fn cool(target: &crate::domain::target::Target, cooldown: SignedDuration, now: Timestamp) -> Result<(), ServiceError> {
-    target.cooling(now, cooldown).map_or(Ok(()), |left| Err(too_soon(left, cooldown)))
-}
-
-fn too_soon(left: SignedDuration, cooldown: SignedDuration) -> ServiceError {
-    let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
-    ServiceError::RateLimited { retry_after: duration(left), quota: Quota::per(1, duration(cooldown)) }
+    fn too_soon(&self, left: SignedDuration, cooldown: SignedDuration) -> ServiceError {
+        let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
+        self.limited(Name::Cooldown, Quota::per(1, duration(cooldown)), duration(left))
+    }
 }

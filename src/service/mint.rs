@@ -8,16 +8,17 @@ use super::{
     CONFLICTS, Instance, Service, ServiceError,
     input::Mint,
     job::{self, About, Work},
+    limit::Limit,
 };
 use crate::{
     domain::{
         Partition, Verification, VerificationId,
         keys::Digest,
-        quota::{Allowance, Quota},
+        quota::{Allowance, Name},
         verification::Birth,
     },
     entropy,
-    metrics::label::{ByInstance, ByLimit, Of},
+    metrics::label::{ByInstance, Of},
     store::{Change, Committed, Destination, Index, RecordChange, RecordKey, Reserve, StoreError, Take, record},
 };
 
@@ -31,28 +32,13 @@ pub struct Idempotency {
     pub body: String,
 }
 
-/// One bucket, and what metrics call it.
-pub(super) struct Limit {
-    pub(super) name: &'static str,
-    pub(super) take: Take,
-}
-
 /// What a caller found at the door.
 #[derive(Default)]
 pub(super) struct Entered {
     /// What an earlier request with this idempotency key has made.
     pub(super) existing: Option<Verification>,
-    /// Of the first limit.
-    pub(super) allowance: Option<(Quota, u32)>,
     /// The id that the idempotency key stands for.
     pub(super) id: Option<VerificationId>,
-}
-
-/// A link or a code, new or the same as before.
-pub struct Minted {
-    pub record: Verification,
-    /// What is left of the caller's quota, if there is one.
-    pub allowance: Option<(Quota, u32)>,
 }
 
 impl Service {
@@ -63,24 +49,24 @@ impl Service {
         token: &str,
         input: Mint,
         idempotency: Option<Idempotency>,
-    ) -> Result<Minted, ServiceError> {
+    ) -> Result<Verification, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
         }
         let now = self.now();
         let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let mut id = VerificationId::new(millis, entropy::bytes());
-        let takes: Vec<Limit> =
-            instance.config.limits.mint.map(|quota| self.mint_take(instance, token, quota)).into_iter().collect();
+        let mut limits = self.mint_limits(instance, token);
+        limits.extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, Name::Links, c.subject())));
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, id));
-        let Entered { existing, allowance, id: reserved } = self.enter(&takes, reserve).await?;
+        let Entered { existing, id: reserved } = self.enter(&limits, reserve).await?;
         if let Some(record) = existing {
-            return Ok(Minted { record, allowance });
+            return Ok(record);
         }
         id = reserved.unwrap_or(id);
         let record = self.create(instance, input, id).await?;
         self.metrics.links_minted.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();
-        Ok(Minted { record, allowance })
+        Ok(record)
     }
 
     /// Takes from the limits and claims the idempotency key, in one round trip. Somebody who repeats himself is
@@ -103,19 +89,10 @@ impl Service {
                 entered.existing = self.made_by(holder.id, if refused { PATIENCE } else { 1 }).await?;
             }
         }
-        for (allowance, Limit { name, take }) in admission.allowances.iter().zip(limits) {
-            match *allowance {
-                Allowance::Allowed { remaining } => {
-                    entered.allowance.get_or_insert((take.quota, remaining));
-                }
-                Allowance::Exhausted { .. } if entered.existing.is_some() => {}
-                Allowance::Exhausted { retry_after } => {
-                    self.metrics.limited.get_or_create(&ByLimit { limit: name }).inc();
-                    return Err(ServiceError::RateLimited { retry_after, quota: take.quota });
-                }
-            }
+        match self.judge(limits, &admission.allowances) {
+            Some(retry_after) if entered.existing.is_none() => Err(ServiceError::RateLimited { retry_after }),
+            _ => Ok(entered),
         }
-        Ok(entered)
     }
 
     /// What somebody with the same idempotency key has made, or is about to make.
@@ -204,12 +181,6 @@ impl Service {
 
     pub(super) fn ref_index(&self, instance: &Instance, client_ref: &str) -> Index {
         Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
-    }
-
-    pub(super) fn mint_take(&self, instance: &Instance, token: &str, quota: Quota) -> Limit {
-        let digest = self.keys.look_up("mint", instance.config.id, token.as_bytes());
-        let take = Take { partition: spread(digest), bucket: format!("mint:{}", digest.hex()), quota };
-        Limit { name: "mint", take }
     }
 
     pub(super) fn reserve(&self, instance: &Instance, idempotency: &Idempotency, id: VerificationId) -> Reserve {

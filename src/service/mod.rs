@@ -14,6 +14,7 @@ pub mod input;
 pub mod input_code;
 mod instance;
 pub mod job;
+mod limit;
 mod mint;
 mod receipt;
 mod receive;
@@ -45,7 +46,8 @@ pub use self::{
     identity::Phones,
     input::{FieldFault, Mint, Warning},
     instance::{Denied, Instance, Instances, Replaced},
-    mint::{Idempotency, Minted},
+    limit::{Standing, telling},
+    mint::Idempotency,
     receive::Outcome,
     requests::{Filter, Page, decode_cursor},
     start::{Browser, Stage, Start, Typed},
@@ -61,7 +63,6 @@ use crate::{
         code::LinkCode,
         keys::Digest,
         otp::OtpCode,
-        quota::Quota,
         template::{self, Values},
         token::{Kind, Token},
         whatsapp,
@@ -98,7 +99,7 @@ pub enum ServiceError {
     #[error("the idempotency key was used with another body")]
     KeyReused,
     #[error("too many")]
-    RateLimited { retry_after: Duration, quota: Quota },
+    RateLimited { retry_after: Duration },
     #[error("the instance takes no new requests")]
     Disabled,
     /// A code that was typed does not count, or nothing can be done about a code: the reason says why.

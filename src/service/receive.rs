@@ -11,10 +11,10 @@ use crate::{
         decide::Reply,
         extract::{Candidates, candidates},
         keys::Digest,
-        quota::{Allowance, Quota},
+        quota::{Allowance, Name, Quota},
     },
     gateway::Event,
-    metrics::label::{ByLimit, ByReason, Of},
+    metrics::label::{ByReason, Of},
     store::{Committed, Stored, Take},
 };
 
@@ -118,7 +118,7 @@ impl Service {
         let guesses = instance.config.limits.guesses.map(|quota| guess_take(&from, quota));
         let found = self.store.find(guesses.as_ref(), &digests).await?;
         if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
-            self.metrics.limited.get_or_create(&ByLimit { limit: "guesses" }).inc();
+            self.count_limit(Name::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited));
         }
         let known = found.records.into_iter().zip(&digests).filter_map(|(stored, (_, digest))| {
@@ -205,7 +205,7 @@ impl Service {
         let bucket = format!("failures:{}", from.identity.hex());
         let allowed = self.allows(Take { partition: from.partition, bucket, quota }).await?;
         if !allowed {
-            self.metrics.limited.get_or_create(&ByLimit { limit: "failure_replies" }).inc();
+            self.count_limit(Name::FailureReplies);
         }
         Ok(allowed)
     }

@@ -253,6 +253,6 @@ impl Service {
         };
         let idempotency = Idempotency { key: format!("renewal of {}", record.id), body: String::new() };
         let minted = self.mint(&instance, "renewals", mint, Some(idempotency)).await?;
-        self.token(&minted.record, Kind::Handle).ok_or(ServiceError::Spent)
+        self.token(&minted, Kind::Handle).ok_or(ServiceError::Spent)
     }
 }

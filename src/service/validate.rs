@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, input_code::Typed, mint::Limit};
+use super::{CONFLICTS, Instance, Service, ServiceError, input_code::Typed};
 use crate::{
     domain::{
         Command, Reason, State, Verdict, Verification, decide,
         decide_code::CodeCommand,
-        quota::Quota,
+        quota::{Name, Quota},
         target::{Guard, WINDOW},
     },
-    metrics::label::{ByLimit, ByReason, Of},
+    metrics::label::{ByReason, Of},
     store::{Committed, RecordKey, StoreError},
 };
 
@@ -24,10 +24,8 @@ impl Service {
         typed: &Typed,
         guard: Guard,
     ) -> Result<Verification, ServiceError> {
-        if let Some(quota) = instance.config.limits.mint {
-            let Limit { take, .. } = self.mint_take(instance, &format!("validate {token}"), quota);
-            self.enter(&[Limit { name: "validate", take }], None).await?;
-        }
+        let limit = self.token_limit(instance, Name::Validate, token);
+        self.enter(limit.as_slice(), None).await?;
         let outcome = self.compare(instance, typed, guard).await;
         if let Err(ServiceError::Code(reason)) = outcome {
             let failed = ByReason { instance: Of(instance.config.id), reason: reason.as_str() };
@@ -43,12 +41,9 @@ impl Service {
             let mut aimed = self.target(instance, subject).await?;
             let now = late.take().unwrap_or_else(|| self.now());
             if let Some(left) = aimed.target.locked(now) {
-                self.metrics.limited.get_or_create(&ByLimit { limit: "wrong_codes" }).inc();
                 let window = Duration::try_from(WINDOW).unwrap_or_default();
-                return Err(ServiceError::RateLimited {
-                    retry_after: Duration::try_from(left).unwrap_or_default(),
-                    quota: Quota::per(guard.misses.unwrap_or(1), window),
-                });
+                let quota = Quota::per(guard.misses.unwrap_or(1), window);
+                return Err(self.limited(Name::WrongCodes, quota, Duration::try_from(left).unwrap_or_default()));
             }
             let not_active = ServiceError::Code(Reason::CodeNotActive);
             let Some(active) = aimed.target.active else { return Err(not_active) };

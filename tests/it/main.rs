@@ -35,6 +35,8 @@ mod gateways_send;
 mod gateways_senders;
 mod gateways_wire;
 mod layers;
+mod limits;
+mod limits_address;
 mod matching;
 mod operate_logs;
 mod operate_metrics;

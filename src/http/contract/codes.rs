@@ -19,6 +19,7 @@ fn request() -> Operation {
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/request-code", "requestCode", "Send a code")
         .about(about)
         .idempotent()
+        .spends()
         .json(request_body(), request_example())
         .envelope("OTP code generated and message queued successfully", &named("Code"), &code_example("pending"))
         .problems(&[Code::InstanceDisabled])
@@ -104,6 +105,7 @@ fn validate() -> Operation {
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/validate-code", "validateCode", "Check a code")
         .about(about)
         .json(body, json!({ "chatId": values::CODE_CHAT, "code": values::OTP }))
+        .spends()
         .envelope("OTP code validated successfully", &data, &example)
         .problems(&[Code::CodeWrong, Code::CodeExpired, Code::CodeUsed, Code::CodeNotActive])
 }
@@ -113,6 +115,7 @@ fn resend() -> Operation {
         failed.";
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/requests/{uuid}/resend", "resendCode", "Send it again")
         .about(about)
+        .spends()
         .envelope("OTP code queued again", &named("Code"), &code_example("sent"))
         .problems(&[
             Code::InstanceDisabled,

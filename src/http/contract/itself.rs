@@ -26,6 +26,8 @@ fn file(path: &'static str, id: &'static str, title: &'static str, media: &'stat
     operation(Area::Contract, "GET", path, id, title)
         .open_to(Access::Nobody)
         .without(&store)
+        .problems(&[Code::RateLimited])
+        .spends()
         .answer(200, "The file", media, json!({ "type": kind }), Value::Null)
         .answer(304, "You have it already", "", json!({}), Value::Null)
 }

@@ -19,6 +19,7 @@ fn generate() -> Operation {
     operation(Area::Links, "POST", "/api/otp/v2/{instance}/generate-link", "generateLink", "Mint a login link")
         .about(about)
         .idempotent()
+        .spends()
         .json(generate_body(), generate_example())
         .envelope("OTP link request created successfully", &named("Link"), &link_example())
         .problems(&[Code::InstanceDisabled])

@@ -96,11 +96,11 @@ fn parameter(parameter: &Parameter) -> Value {
 
 fn responses(operation: &Operation) -> Value {
     let mut responses = Map::new();
+    let common = common_headers(operation.spends);
     for answer in &operation.answers {
         let status = answer.status.to_string();
-        let response = responses
-            .entry(status)
-            .or_insert_with(|| json!({ "description": answer.about, "headers": common_headers() }));
+        let response =
+            responses.entry(status).or_insert_with(|| json!({ "description": answer.about, "headers": common }));
         if !answer.media.is_empty() {
             response["content"][answer.media]["schema"] = answer.schema.clone();
             if !answer.example.is_null() {
@@ -110,14 +110,16 @@ fn responses(operation: &Operation) -> Value {
     }
     for code in &operation.problems {
         let status = code.status().to_string();
-        let response =
-            responses.entry(status).or_insert_with(|| json!({ "description": "", "headers": common_headers() }));
+        let response = responses.entry(status).or_insert_with(|| json!({ "description": "", "headers": common }));
         let so_far = response["description"].as_str().unwrap_or_default();
         let line = format!("`{}`: {}", code.as_str(), code.title());
         response["description"] = if so_far.is_empty() { json!(line) } else { json!(format!("{so_far}\n\n{line}")) };
         let media = &mut response["content"]["application/problem+json"];
         media["schema"] = schema::named("Problem");
         media["examples"][code.as_str()] = json!({ "summary": code.title(), "value": example(*code) });
+        if *code == Code::RateLimited && operation.area == Area::Pages {
+            response["content"]["text/html"]["schema"] = json!({ "type": "string" });
+        }
         for name in own_headers(*code) {
             response["headers"][*name] = json!({ "$ref": format!("#/components/headers/{name}") });
         }
@@ -134,13 +136,15 @@ fn own_headers(code: Code) -> &'static [&'static str] {
     match code {
         Code::RateLimited => &["Retry-After", "RateLimit", "RateLimit-Policy"],
         Code::StoreUnavailable | Code::TemporaryReducedCapacity => &["Retry-After"],
-        Code::Unauthenticated => &["WWW-Authenticate"],
+        Code::Unauthenticated => &["WWW-Authenticate", "RateLimit", "RateLimit-Policy"],
         _ => &[],
     }
 }
 
-fn common_headers() -> Value {
-    json!({ "X-Request-Id": { "$ref": "#/components/headers/X-Request-Id" } })
+fn common_headers(spends: bool) -> Value {
+    let told: &[&str] = if spends { &["RateLimit", "RateLimit-Policy"] } else { &[] };
+    let names = ["X-Request-Id"].iter().chain(told);
+    names.map(|name| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }))).collect()
 }
 
 fn headers() -> Value {
@@ -148,8 +152,9 @@ fn headers() -> Value {
     json!({
         "X-Request-Id": header("Names this exchange in the daemon's log; yours is kept when it is short and harmless."),
         "Retry-After": { "description": "Seconds.", "schema": { "type": "integer", "minimum": 1 } },
-        "RateLimit": header("What is left: `\"mint\";r=12;t=3`."),
-        "RateLimit-Policy": header("The limit: `\"mint\";q=5000;w=25`."),
+        "RateLimit": header("What is left of each limit that this request took from: `\"mint\";r=4990;t=1`. `t` are the \
+            seconds until all of it is back; when nothing is left, until one is. A list of structured fields (RFC 9651)."),
+        "RateLimit-Policy": header("Those limits: `\"mint\";q=5000;w=25` is 5,000 at once and as many in 25 seconds."),
         "WWW-Authenticate": header("`Bearer`."),
     })
 }

@@ -149,6 +149,8 @@ pub struct Operation {
     pub body: Option<Body>,
     pub answers: Vec<Answer>,
     pub problems: Vec<Code>,
+    /// Every answer tells how limits stand.
+    pub spends: bool,
 }
 
 /// An operation that reads the store and needs an API token, until said otherwise.
@@ -170,6 +172,7 @@ pub(super) fn operation(
         parameters: Vec::new(),
         body: None,
         answers: Vec::new(),
+        spends: false,
         problems: vec![
             Code::Unauthenticated,
             Code::NotFound,
@@ -191,6 +194,12 @@ impl Operation {
     pub(super) fn open_to(mut self, access: Access) -> Self {
         self.access = access;
         self.without(&[Code::Unauthenticated, Code::RateLimited])
+    }
+
+    /// Takes from limits whenever it is called.
+    pub(super) fn spends(mut self) -> Self {
+        self.spends = true;
+        self
     }
 
     pub(super) fn without(mut self, codes: &[Code]) -> Self {

@@ -14,7 +14,7 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 fn page(method: &'static str, path: &'static str, id: &'static str, title: &'static str) -> Operation {
-    operation(Area::Pages, method, path, id, title).open_to(Access::Nobody)
+    operation(Area::Pages, method, path, id, title).open_to(Access::Nobody).problems(&[Code::RateLimited]).spends()
 }
 
 fn start() -> Operation {
@@ -56,7 +56,7 @@ fn bind() -> Operation {
         .without(&[Code::InvalidRequest])
         .page(200, "The page, with the link")
         .answer(303, "To the new link, or to the app", "", json!({}), Value::Null)
-        .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent, Code::RateLimited, Code::InstanceDisabled])
+        .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent, Code::InstanceDisabled])
 }
 
 fn type_code() -> Operation {
@@ -79,7 +79,7 @@ fn type_code() -> Operation {
         .without(&[Code::InvalidRequest])
         .answer(303, "To the app", "", json!({}), Value::Null)
         .page(422, "The page again: the code is wrong")
-        .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent, Code::RateLimited])
+        .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent])
 }
 
 fn events() -> Operation {

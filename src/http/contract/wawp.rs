@@ -60,6 +60,7 @@ fn verify(method: &'static str, id: &'static str) -> Operation {
 fn wawp(operation: Operation, schema: Value, example: Value) -> Operation {
     operation
         .open_to(Access::Wawp)
+        .spends()
         .answer(200, "It worked", "application/json", schema, example)
         .problems(&[Code::Unauthenticated, Code::RateLimited, Code::CrossSite, Code::InvalidRequest])
         // What a GET brings as a body is read, too.

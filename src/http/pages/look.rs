@@ -13,7 +13,7 @@ use crate::{
     config::Logo,
     domain::{Language, Verification, keys::sha256},
     http::{
-        App,
+        App, limits,
         problem::{Code, Problem},
     },
     service::Instance,
@@ -123,7 +123,7 @@ impl<'a> Answer<'a> {
             response.insert_header((header::SET_COOKIE, cookie));
         }
         if let Some(wait) = self.retry_after {
-            response.insert_header((header::RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0).to_string()));
+            response.insert_header((header::RETRY_AFTER, limits::seconds(wait).to_string()));
         }
         let body = page.render().expect("a compiled template of plain values renders");
         response.content_type("text/html; charset=utf-8").body(body)

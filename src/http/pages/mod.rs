@@ -14,5 +14,6 @@ pub(super) use self::{
     live::events,
     look::policy,
     start::{go, qr_code, start, tap, type_code},
+    visitor::Visitor,
     widget::widget,
 };

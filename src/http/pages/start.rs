@@ -150,7 +150,6 @@ async fn tapped(app: &App, handle: &str, visitor: &Visitor, request: &HttpReques
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &app.service;
-    visitor.admit(app, service.start(&handle, None).await?.instance.as_ref()).await?;
     match field("do") {
         "renew" => {
             let fresh = service.renew(&handle, visitor.cookie(), field("form")).await?;
@@ -187,7 +186,6 @@ async fn typed(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &app.service;
-    visitor.admit(app, service.start(&handle, None).await?.instance.as_ref()).await?;
     match service.type_code(&handle, visitor.cookie(), field("form"), field("code")).await? {
         Typed::Right { redirect: Some(url) } => Ok(see_other(url.as_str())),
         Typed::Right { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),

@@ -1,4 +1,4 @@
-//! The browser in front of a page: its cookie, where its forms come from, how often it taps.
+//! The browser in front of a page: its cookie, and where its forms come from.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -11,14 +11,13 @@ use super::{
     words,
 };
 use crate::{
-    domain::{Language, Partition, keys::sha256, quota::Allowance},
+    domain::Language,
     entropy,
     http::{
-        App, auth, body,
+        App, body, client,
         problem::{Code, Problem},
     },
-    service::{Browser, Instance},
-    store::Take,
+    service::Browser,
 };
 
 /// Longer than any link and its completion live.
@@ -27,10 +26,10 @@ const COOKIE_LIFE: u32 = 2 * 24 * 60 * 60;
 const FORM: usize = 4096;
 
 /// Who asks for a page.
-pub(super) struct Visitor {
+pub(in crate::http) struct Visitor {
     /// The value that this browser sent.
     pub(super) cookie: Option<String>,
-    ip: Option<IpAddr>,
+    ip: IpAddr,
     user_agent: Option<String>,
     /// What to say where no request says it.
     pub(super) language: Language,
@@ -47,7 +46,7 @@ fn cookie_name(public_url: &Url) -> &'static str {
 }
 
 impl Visitor {
-    pub(super) fn new(app: &App, request: &HttpRequest) -> Self {
+    pub(in crate::http) fn new(app: &App, request: &HttpRequest) -> Self {
         let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         let name = cookie_name(&app.service.public_url);
         let cookies = request.headers().get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
@@ -57,7 +56,7 @@ impl Visitor {
         });
         Self {
             cookie,
-            ip: auth::client_address(request, &app.trusted_proxies.load()),
+            ip: client::address(request, &app.edge.load()),
             user_agent: header(header::USER_AGENT).map(str::to_owned),
             language: words::preferred(header(header::ACCEPT_LANGUAGE).unwrap_or_default()),
             reads_html: header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html")),
@@ -79,7 +78,7 @@ impl Visitor {
     }
 
     /// What went wrong, in words for whoever asked.
-    pub(super) fn failure(&self, app: &App, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
+    pub(in crate::http) fn failure(&self, app: &App, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
         if self.reads_html { look::failure(&Look::plain(app, self.language), problem, back) } else { Err(problem) }
     }
 
@@ -88,23 +87,7 @@ impl Visitor {
     }
 
     pub(super) fn browser(&self) -> Browser<'_> {
-        Browser { cookie: self.cookie(), ip: self.ip, user_agent: self.user_agent.as_deref() }
-    }
-
-    /// Counts a tap of this address.
-    pub(super) async fn admit(&self, app: &App, instance: &Instance) -> Result<(), Problem> {
-        let (Some(quota), Some(ip)) = (instance.config.limits.taps, self.ip) else { return Ok(()) };
-        let name = auth::network_of(ip).to_string();
-        let partition = Partition::of(sha256(name.as_bytes())[0]);
-        let bucket = format!("taps:{}:{name}", instance.config.id.simple());
-        let admission = app.service.store.admit(&[Take { partition, bucket, quota }], None).await?;
-        match admission.allowances[..] {
-            [Allowance::Exhausted { retry_after }] => {
-                let detail = "too many taps from this address";
-                Err(Problem { retry_after: Some(retry_after), ..Problem::new(Code::RateLimited, detail) })
-            }
-            _ => Ok(()),
-        }
+        Browser { cookie: self.cookie(), ip: Some(self.ip), user_agent: self.user_agent.as_deref() }
     }
 }
 

@@ -27,6 +27,12 @@ impl Judge {
         let response = &self.responses(operation)[answer.status.to_string()];
         assert!(response.is_object(), "{place} answers {}, which is not documented: {}", answer.status, answer.text);
         assert!(!answer.header("x-request-id").is_empty(), "{place}: no x-request-id");
+        for name in ["RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate"] {
+            let (there, described) = (answer.headers.contains_key(name), response["headers"][name].is_object());
+            assert!(described || !there, "{place}: {name} is not documented for {}", answer.status);
+            let always = operation.spends && answer.status < 400 && name.starts_with("RateLimit");
+            assert!(there || !always, "{place}: {name} is documented and missing");
+        }
         let Some(content) = response["content"].as_object() else {
             assert!(answer.text.is_empty(), "{place}: {} has no documented body: {}", answer.status, answer.text);
             return;

@@ -1,0 +1,46 @@
+//! Who knocks: which proxies are believed, and what one address may do.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{faults::Faults, section::Section};
+use crate::domain::quota::Quota;
+
+/// Where a proxy writes down whom it heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyHeader {
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
+/// What is known of strangers before they say who they are. Limits are per address; `None`: turned off.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    pub trusted_proxies: Vec<IpNet>,
+    pub proxy_header: ProxyHeader,
+    /// Requests to public pages.
+    pub pages: Option<Quota>,
+    /// Those of them that are no GET.
+    pub taps: Option<Quota>,
+    pub wrong_tokens: Option<Quota>,
+}
+
+impl Edge {
+    pub(super) fn read(s: &mut Section, faults: &mut Faults) -> Self {
+        const HEADERS: &[(&str, ProxyHeader)] =
+            &[("x-forwarded-for", ProxyHeader::XForwardedFor), ("forwarded", ProxyHeader::Forwarded)];
+        let trusted_proxies = s.list("trusted_proxies", "a network such as 10.0.0.0/8", faults);
+        let proxy_header = s.choice("proxy_header", HEADERS, faults).unwrap_or(ProxyHeader::XForwardedFor);
+        let mut section = s.section("limits", faults);
+        let mut per_minute = |name| {
+            let count = section.number(name, 0..=1_000_000, faults);
+            (count > 0).then(|| Quota::per(count, Duration::from_mins(1)))
+        };
+        let (pages, taps) = (per_minute("pages_per_minute"), per_minute("taps_per_minute"));
+        let wrong_tokens = per_minute("wrong_tokens_per_minute");
+        section.finish(faults);
+        Self { trusted_proxies, proxy_header, pages, taps, wrong_tokens }
+    }
+}

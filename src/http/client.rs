@@ -1,0 +1,161 @@
+//! Where a request comes from.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use actix_web::{HttpRequest, http::header::HeaderValue};
+
+use crate::config::{Edge, ProxyHeader};
+
+/// The rightmost address that no trusted proxy claims for itself. Headers from anybody else are ignored, and so is
+/// everything to the left of what is no address.
+pub(super) fn address(request: &HttpRequest, edge: &Edge) -> IpAddr {
+    let is_trusted = |ip: IpAddr| edge.trusted_proxies.iter().any(|network| network.contains(&ip));
+    let peer = request.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+    if !is_trusted(peer) {
+        return peer;
+    }
+    let (name, read): (_, fn(&str) -> Option<IpAddr>) = match edge.proxy_header {
+        ProxyHeader::XForwardedFor => ("x-forwarded-for", hop),
+        ProxyHeader::Forwarded => ("forwarded", forwarded),
+    };
+    let lines: Vec<&[u8]> = request.headers().get_all(name).map(HeaderValue::as_bytes).collect();
+    let mut client = peer;
+    for text in lines.into_iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
+        let Some(ip) = std::str::from_utf8(text).ok().and_then(|text| read(text.trim())) else { break };
+        client = ip;
+        if !is_trusted(client) {
+            break;
+        }
+    }
+    client
+}
+
+/// An address as proxies write it: bare, with a port, in brackets.
+fn hop(text: &str) -> Option<IpAddr> {
+    let ip = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
+    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    ip.ok().or_else(bare).map(|ip| ip.to_canonical())
+}
+
+/// The `for` of one element of RFC 7239. Given twice, or in a text that was cut at a comma, it is none.
+fn forwarded(element: &str) -> Option<IpAddr> {
+    let mut found = element.split(';').filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
+    });
+    let (value, None) = (found.next()?, found.next()) else { return None };
+    hop(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+}
+
+/// An IPv6 subscriber owns a /64, so that is what is counted.
+pub(super) fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    const PROXY: &str = "10.0.0.1";
+
+    fn seen(proxy_header: ProxyHeader, peer: &str, headers: &[(&'static str, &[u8])]) -> String {
+        let peer: IpAddr = peer.parse().unwrap();
+        let mut request = TestRequest::default().peer_addr(SocketAddr::new(peer, 1));
+        for (name, value) in headers {
+            request = request.append_header((*name, HeaderValue::from_bytes(value).unwrap()));
+        }
+        let trusted_proxies = ["10.0.0.0/8", "2001:db8:ff::/48"].map(|network| network.parse().unwrap()).to_vec();
+        let edge = Edge { trusted_proxies, proxy_header, pages: None, taps: None, wrong_tokens: None };
+        address(&request.to_http_request(), &edge).to_string()
+    }
+
+    #[test]
+    fn the_last_word_of_trusted_proxies_counts() {
+        let long = format!("{}2.2.2.2", "1.1.1.1, ".repeat(2_000));
+        let table: &[(&str, &[&[u8]], &str)] = &[
+            ("203.0.113.9", &[b"1.1.1.1"], "203.0.113.9"),
+            (PROXY, &[], PROXY),
+            (PROXY, &[b"1.1.1.1"], "1.1.1.1"),
+            (PROXY, &[b"1.1.1.1, 2.2.2.2"], "2.2.2.2"),
+            (PROXY, &[b"1.1.1.1,2.2.2.2 ,\t10.0.0.7 "], "2.2.2.2"),
+            (PROXY, &[b"10.0.0.8, 10.0.0.7"], "10.0.0.8"),
+            (PROXY, &[long.as_bytes()], "2.2.2.2"),
+            // Many lines are one list.
+            (PROXY, &[b"1.1.1.1", b"2.2.2.2", b"10.0.0.7"], "2.2.2.2"),
+            (PROXY, &[b"2.2.2.2", b"10.0.0.9, 10.0.0.7", b"10.0.0.6"], "2.2.2.2"),
+            // Ports and brackets.
+            (PROXY, &[b"2.2.2.2:4711"], "2.2.2.2"),
+            (PROXY, &[b"[2606:4700::1]:443"], "2606:4700::1"),
+            (PROXY, &[b"[2606:4700::1]"], "2606:4700::1"),
+            (PROXY, &[b"2606:4700::1"], "2606:4700::1"),
+            (PROXY, &[b"1.1.1.1, 2001:db8:ff::2"], "1.1.1.1"),
+            ("2001:db8:ff::1", &[b"1.1.1.1"], "1.1.1.1"),
+            ("2001:db8:fe::1", &[b"1.1.1.1"], "2001:db8:fe::1"),
+            // The same address in another spelling.
+            ("::ffff:10.0.0.1", &[b"::ffff:2.2.2.2"], "2.2.2.2"),
+            (PROXY, &[b"2.2.2.2, ::ffff:10.0.0.7"], "2.2.2.2"),
+            // What is no address hides everything to its left.
+            (PROXY, &[b"rubbish"], PROXY),
+            (PROXY, &[b""], PROXY),
+            (PROXY, &[b"1.1.1.1, unknown"], PROXY),
+            (PROXY, &[b"1.1.1.1, unknown, 10.0.0.7"], "10.0.0.7"),
+            (PROXY, &[b"1.1.1.1, "], PROXY),
+            (PROXY, &[b"1.1.1.1, 2.2.2.2.2"], PROXY),
+            (PROXY, &[b"1.1.1.1, [2606:4700::1"], PROXY),
+            (PROXY, &[b"1.1.1.1, 2.2.2.2:99999"], PROXY),
+            (PROXY, &[b"6.6.6.6", b"\xff, 2.2.2.2"], "2.2.2.2"),
+            (PROXY, &[b"6.6.6.6", b"\xff"], PROXY),
+        ];
+        for (peer, lines, client) in table {
+            let headers: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+            let shown: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
+            assert_eq!(seen(ProxyHeader::XForwardedFor, peer, &headers), *client, "{peer}: {shown:?}");
+        }
+    }
+
+    #[test]
+    fn rfc_7239_counts_where_it_is_configured() {
+        let table: &[(&str, &[&[u8]], &str)] = &[
+            ("203.0.113.9", &[b"for=1.1.1.1"], "203.0.113.9"),
+            (PROXY, &[b"for=1.1.1.1, for=2.2.2.2"], "2.2.2.2"),
+            (PROXY, &[b"for=1.1.1.1", b"For=2.2.2.2;proto=https;by=10.0.0.1"], "2.2.2.2"),
+            (PROXY, &[b"proto=http; for = \"2.2.2.2:4711\", for=10.0.0.7"], "2.2.2.2"),
+            (PROXY, &[b"for=\"[2606:4700::1]:4711\""], "2606:4700::1"),
+            (PROXY, &[b"for=\"[2606:4700::1]\""], "2606:4700::1"),
+            (PROXY, &[b"for=1.1.1.1, for=unknown"], PROXY),
+            (PROXY, &[b"for=1.1.1.1, for=_hidden"], PROXY),
+            (PROXY, &[b"for=1.1.1.1, proto=https"], PROXY),
+            (PROXY, &[b"for=1.1.1.1;for=2.2.2.2"], PROXY),
+            (PROXY, &[b"for=1.1.1.1;host=\"a,for=2.2.2.2\""], PROXY),
+        ];
+        for (peer, lines, client) in table {
+            let headers: Vec<_> = lines.iter().map(|line| ("forwarded", *line)).collect();
+            let shown: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
+            assert_eq!(seen(ProxyHeader::Forwarded, peer, &headers), *client, "{peer}: {shown:?}");
+        }
+    }
+
+    #[test]
+    fn the_other_header_is_never_read() {
+        let both: &[(&'static str, &[u8])] = &[("x-forwarded-for", b"1.1.1.1"), ("forwarded", b"for=2.2.2.2")];
+        assert_eq!(seen(ProxyHeader::XForwardedFor, PROXY, both), "1.1.1.1");
+        assert_eq!(seen(ProxyHeader::Forwarded, PROXY, both), "2.2.2.2");
+        assert_eq!(seen(ProxyHeader::Forwarded, PROXY, &both[..1]), PROXY);
+        let others: &[(&'static str, &[u8])] = &[("x-real-ip", b"1.1.1.1"), ("true-client-ip", b"1.1.1.1")];
+        assert_eq!(seen(ProxyHeader::XForwardedFor, PROXY, others), PROXY);
+    }
+
+    #[test]
+    fn a_subscriber_of_ipv6_is_one() {
+        assert_eq!(network("2001:db8:1:2:3::4".parse().unwrap()).to_string(), "2001:db8:1:2::");
+        assert_eq!(network("203.0.113.9".parse().unwrap()).to_string(), "203.0.113.9");
+    }
+}

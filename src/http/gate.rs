@@ -1,0 +1,156 @@
+//! What one address may do before it has said who it is.
+
+use std::{collections::HashMap, net::IpAddr, sync::Mutex, time::Duration};
+
+use actix_web::{
+    Error, HttpRequest, ResponseError as _,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::Method,
+    middleware::Next,
+    web::Data,
+};
+use jiff::Timestamp;
+
+use super::{
+    App, client,
+    pages::Visitor,
+    problem::{Code, Problem},
+};
+use crate::{
+    config::Edge,
+    domain::quota::{Allowance, Name, Quota},
+    service::Standing,
+};
+
+/// Addresses that are remembered to be refused; about a megabyte.
+const REMEMBERED: usize = 10_000;
+/// So long nobody asks the store about them again.
+const REMEMBER: Duration = Duration::from_secs(5);
+
+/// What somebody wants.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Knock {
+    Look,
+    Tap,
+    WrongToken,
+}
+
+impl Knock {
+    /// The limits that are on.
+    fn limits(self, edge: &Edge) -> Vec<(Name, Quota)> {
+        let all = match self {
+            Self::Look => &[(Name::Pages, edge.pages)][..],
+            Self::Tap => &[(Name::Pages, edge.pages), (Name::Taps, edge.taps)],
+            Self::WrongToken => &[(Name::Authentication, edge.wrong_tokens)],
+        };
+        all.iter().filter_map(|&(name, quota)| Some((name, quota?))).collect()
+    }
+}
+
+/// Remembers who was refused, so that a flood does not become a flood of the store.
+#[derive(Default)]
+pub(super) struct Gate(Mutex<HashMap<(IpAddr, Knock), Shut>>);
+
+#[derive(Clone, Copy)]
+struct Shut {
+    name: Name,
+    quota: Quota,
+    /// The first moment at which there can be a unit again. Others only take, so it is never earlier.
+    until: Timestamp,
+    forget: Timestamp,
+}
+
+impl Gate {
+    /// Counts somebody. How long to wait, if it was too much. Where the store is away everybody passes: what
+    /// stands behind needs it too, and says so.
+    pub(super) async fn knock(&self, app: &App, request: &HttpRequest, knock: Knock) -> Option<Duration> {
+        let edge = app.edge.load();
+        let limits = knock.limits(&edge);
+        if limits.is_empty() {
+            return None;
+        }
+        let address = client::network(client::address(request, &edge));
+        let now = app.service.now();
+        if let Some(shut) = self.shut((address, knock), now, &limits) {
+            let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();
+            let allowance = Allowance::Exhausted { retry_after };
+            return app.service.note(Standing { name: shut.name, quota: shut.quota, allowance });
+        }
+        let standings = app.service.admit_address(address, &limits).await.ok()?;
+        let mut longest = None;
+        for standing in standings {
+            if let Some(wait) = app.service.note(standing) {
+                longest = longest.max(Some(wait));
+                self.remember((address, knock), standing, now, wait);
+            }
+        }
+        longest
+    }
+
+    fn shut(&self, key: (IpAddr, Knock), now: Timestamp, limits: &[(Name, Quota)]) -> Option<Shut> {
+        let shut = *self.0.lock().expect("nothing panics here").get(&key)?;
+        let as_configured = limits.contains(&(shut.name, shut.quota));
+        (now < shut.until.min(shut.forget) && as_configured).then_some(shut)
+    }
+
+    fn remember(&self, key: (IpAddr, Knock), standing: Standing, now: Timestamp, wait: Duration) {
+        let mut known = self.0.lock().expect("nothing panics here");
+        if known.len() >= REMEMBERED {
+            known.retain(|_, shut| now < shut.until.min(shut.forget));
+        }
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        let shut = Shut { name: standing.name, quota: standing.quota, until: now + wait, forget: now + REMEMBER };
+        known.insert(key, shut);
+    }
+}
+
+/// Whether a path, as the router reads it, is open to everybody.
+fn is_public(path: &str) -> bool {
+    const FILES: &[&str] = &["/widget.js", "/openapi.json", "/docs", "/docs.md", "/postman.json", "/llms.txt"];
+    path.starts_with("/l/") || path.starts_with("/o/") || FILES.contains(&path)
+}
+
+/// Stands before the public pages.
+pub(super) async fn guard(
+    app: Data<App>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    if is_public(request.match_info().as_str()) {
+        let looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        let knock = if looks { Knock::Look } else { Knock::Tap };
+        if let Some(wait) = app.gate.knock(&app, request.request(), knock).await {
+            let refusal = refusal(&app, request.request(), wait);
+            return Ok(request.into_response(refusal).map_into_right_body());
+        }
+    }
+    Ok(next.call(request).await?.map_into_left_body())
+}
+
+fn refusal(app: &App, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
+    let problem =
+        Problem::new(Code::RateLimited, "too many requests from this address; wait as long as Retry-After says");
+    let problem = Problem { retry_after: Some(wait), ..problem };
+    let back: String = request.path().split_inclusive('/').take(3).collect();
+    let answer = Visitor::new(app, request).failure(app, problem, back.trim_end_matches('/'));
+    answer.unwrap_or_else(|problem| problem.error_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{ROUTES, contract};
+
+    #[test]
+    fn the_public_pages_are_those_of_the_contract() {
+        for operation in contract::operations() {
+            let open = matches!(operation.area, contract::Area::Pages | contract::Area::Contract);
+            assert_eq!(is_public(&operation.example_path()), open, "{}", operation.path);
+            assert!(!open || operation.problems.contains(&Code::RateLimited), "{}", operation.path);
+        }
+        assert!(ROUTES.iter().any(|entry| is_public(entry.path)));
+    }
+}

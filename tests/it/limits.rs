@@ -1,0 +1,338 @@
+//! Budgets of tokens, instances, chats and senders: that they bite, whom, and how they are told; once per store.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, future::join_all, stream};
+use serde_json::{Value, json};
+use sfv::{BareItem, GenericBareItem, List, ListEntry, Parser};
+
+use crate::{
+    app::{API_KEY, Answer, CALLBACK_SECRET, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, WAHA_KEY, World, message},
+    codes::{CHAT, code, request, validate, wrong},
+    flow::on_both_stores,
+    process::Process,
+};
+
+on_both_stores! {
+    a_token_has_a_budget_of_its_own
+    an_instance_has_one_for_all_its_tokens
+    a_chat_gets_so_many_links
+    a_chat_gets_so_many_codes
+    checking_has_a_budget_of_its_own
+    only_unknown_codes_are_guesses
+    what_is_off_is_off
+}
+
+const THIRD: &str = "5f0c2a90-0000-4000-8000-000000000003";
+const TOKENS: [&str; 2] = ["cst_one-token-of-the-third-instance", "cst_another-token-of-the-third-instance"];
+
+/// One item of both headers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Told {
+    pub(crate) name: String,
+    pub(crate) quota: i64,
+    pub(crate) window: i64,
+    pub(crate) left: i64,
+    pub(crate) reset: i64,
+}
+
+fn items(field: &str) -> Vec<(String, Vec<(String, i64)>)> {
+    let list: List = Parser::new(field).parse().unwrap_or_else(|error| panic!("{field}: {error}"));
+    let item = |entry: ListEntry| {
+        let ListEntry::Item(item) = entry else { panic!("{field}") };
+        let BareItem::String(name) = item.bare_item else { panic!("{field}") };
+        let number = |value: BareItem| match value {
+            GenericBareItem::Integer(number) => i64::from(number),
+            _ => panic!("{field}"),
+        };
+        let parameters = item.params.into_iter().map(|(key, value)| (key.as_str().to_owned(), number(value)));
+        (name.as_str().to_owned(), parameters.collect())
+    };
+    list.into_iter().map(item).collect()
+}
+
+/// What an answer says about limits, read as structured fields.
+pub(crate) fn told(answer: &Answer) -> Vec<Told> {
+    let (policies, lefts) = (items(answer.header("ratelimit-policy")), items(answer.header("ratelimit")));
+    assert_eq!(policies.len(), lefts.len());
+    let both = policies.into_iter().zip(lefts);
+    both.map(|((name, policy), (same, left))| {
+        assert_eq!(name, same);
+        let ([(q, quota), (w, window)], [(r, left), (t, reset)]) = (&policy[..], &left[..]) else { panic!("{name}") };
+        assert_eq!([q, w, r, t], ["q", "w", "r", "t"]);
+        Told { name, quota: *quota, window: *window, left: *left, reset: *reset }
+    })
+    .collect()
+}
+
+pub(crate) fn of(answer: &Answer, name: &str) -> Told {
+    let all = told(answer);
+    all.iter().find(|told| told.name == name).unwrap_or_else(|| panic!("no {name} in {all:?}")).clone()
+}
+
+/// A refusal by one limit that is honest about it.
+pub(crate) fn assert_limited(answer: &Answer, name: &str) {
+    assert_eq!((answer.status, &answer.json["code"]), (429, &json!("rate_limited")), "{}", answer.text);
+    let told = of(answer, name);
+    let wait: i64 = answer.header("retry-after").parse().unwrap();
+    assert!(wait >= 1 && told.reset == wait && told.left == 0 && wait <= told.window, "{told:?}, {wait}");
+}
+
+fn with_third(world: &mut World, limits: &str) {
+    let tokens = TOKENS.map(countersign::credentials::token_digest);
+    let (gateway, receiver) = (&world.gateway.url, &world.receiver.url);
+    world.more = format!(
+        r#"
+[[instance]]
+id = "{THIRD}"
+name = "Third"
+number = "+447700900998"
+tokens = ["{}", "{}"]
+callback_secrets = ["{CALLBACK_SECRET}"]
+callback_url = "{receiver}/third"
+allow_http_callbacks = true
+callback_allow_networks = ["127.0.0.0/8"]
+[instance.limits]
+{limits}
+[instance.gateway]
+kind = "waha"
+url = "{gateway}"
+api_key = "{API_KEY}"
+webhook_secret = "{WAHA_KEY}"
+"#,
+        tokens[0], tokens[1]
+    );
+}
+
+async fn mint_as(app: &Daemon, instance: &str, token: &str, body: Value) -> Answer {
+    let bearer = format!("Bearer {token}");
+    app.post_with(&format!("/api/otp/v2/{instance}/generate-link"), body, &[("authorization", &bearer)]).await
+}
+
+/// Many at once: as many as the bucket held are served, and what came back meanwhile.
+async fn burst(app: &Daemon, token: &str, size: usize) -> usize {
+    let start = Instant::now();
+    let answers = join_all((0..size * 10).map(|_| mint_as(app, THIRD, token, json!({})))).await;
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    let back = usize::try_from(start.elapsed().as_secs()).unwrap() + 1;
+    assert!((size..=size + back).contains(&served), "{served} of {size}, {back} came back");
+    let mut left: Vec<i64> = answers.iter().filter(|a| a.status == 200).map(|a| told(a)[0].left).collect();
+    left.sort_unstable();
+    assert_eq!(left.last(), Some(&(i64::try_from(size).unwrap() - 1)), "what remains goes down from the whole");
+    assert_eq!(left.first(), Some(&0));
+    served
+}
+
+async fn a_token_has_a_budget_of_its_own(ground: Ground) {
+    let mut world = World::new(ground);
+    with_third(&mut world, "mint_per_second = 1\nmint_burst = 8");
+    let app = world.start().await;
+    assert!(burst(&app, TOKENS[0], 8).await < 80);
+    assert_limited(&exhausted(&app, THIRD, TOKENS[0]).await, "mint");
+    let other = mint_as(&app, THIRD, TOKENS[1], json!({})).await;
+    assert_eq!((other.header("ratelimit-policy"), other.header("ratelimit")), ("\"mint\";q=8;w=8", "\"mint\";r=7;t=1"));
+    let default = app.mint(json!({})).await;
+    assert_eq!(default.header("ratelimit-policy"), "\"mint\";q=5000;w=25");
+    assert_eq!(default.header("ratelimit"), "\"mint\";r=4999;t=1");
+    app.finish().await;
+}
+
+/// Asks until it is refused; on a slow machine a unit comes back now and then.
+async fn exhausted(app: &Daemon, instance: &str, token: &str) -> Answer {
+    for _ in 0..50 {
+        let answers = join_all((0..20).map(|_| mint_as(app, instance, token, json!({})))).await;
+        if let Some(refused) = answers.into_iter().find(|answer| answer.status == 429) {
+            return refused;
+        }
+    }
+    panic!("nothing is ever refused");
+}
+
+async fn an_instance_has_one_for_all_its_tokens(ground: Ground) {
+    let mut world = World::new(ground);
+    let limits = "mint_per_second = 100\nmint_burst = 1000\ninstance_mint_per_second = 1\ninstance_mint_burst = 5";
+    with_third(&mut world, limits);
+    let app = world.start().await;
+    let first = mint_as(&app, THIRD, TOKENS[0], json!({})).await;
+    assert_eq!(first.header("ratelimit-policy"), "\"mint\";q=1000;w=10, \"instance\";q=5;w=5");
+    let refused = exhausted(&app, THIRD, TOKENS[0]).await;
+    assert_limited(&refused, "instance");
+    assert!(of(&refused, "mint").left >= 900, "what was refused took nothing from the token's own");
+    assert_limited(&exhausted(&app, THIRD, TOKENS[1]).await, "instance");
+    assert_eq!(app.mint(json!({})).await.status, 200, "another instance is free");
+    app.finish().await;
+}
+
+async fn a_chat_gets_so_many_links(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nlinks_per_chat_10m = 2\nmint_per_second = 0".to_owned();
+    let app = world.start().await;
+    let first = app.mint(json!({"chatId": CHAT})).await;
+    assert_eq!(first.header("ratelimit-policy"), "\"links\";q=2;w=600");
+    assert_eq!(first.header("ratelimit"), "\"links\";r=1;t=300");
+    let second = app.mint(json!({"chatId": "+447700900123"})).await;
+    assert_eq!(second.header("ratelimit"), "\"links\";r=0;t=300");
+    for uuid in [first.text_of("uuid"), second.text_of("uuid")] {
+        let canceled = app.post(&format!("/api/otp/v2/{WAHA}/requests/{uuid}/cancel"), json!({})).await;
+        assert_eq!(canceled.status, 200);
+    }
+    for spelling in [CHAT, "447700900123", "+447700900123", "447700900123@s.whatsapp.net"] {
+        assert_limited(&app.mint(json!({"chatId": spelling})).await, "links");
+    }
+    assert_eq!(app.mint(json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
+    assert_eq!(app.mint(json!({})).await.status, 200, "a link for whoever sends it is not counted");
+    assert_eq!(mint_as(&app, META, META_TOKEN, json!({"chatId": CHAT})).await.status, 200, "another instance is free");
+    assert_eq!(request(&app, json!({"chatId": CHAT})).await.status, 200, "codes are counted apart");
+    app.clock.advance(Duration::from_mins(5));
+    assert_eq!(app.mint(json!({"chatId": CHAT})).await.status, 200, "one comes back in five minutes");
+    assert_limited(&app.mint(json!({"chatId": CHAT})).await, "links");
+    app.finish().await;
+}
+
+async fn a_chat_gets_so_many_codes(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0".to_owned();
+    let app = world.start().await;
+    let first = request(&app, json!({"chatId": CHAT})).await;
+    assert_eq!(first.header("ratelimit-policy"), "\"codes\";q=3;w=600");
+    assert_eq!(first.header("ratelimit"), "\"codes\";r=2;t=200");
+    let resend = format!("/api/otp/v2/{WAHA}/requests/{}/resend", first.text_of("uuid"));
+    let early = app.post(&resend, json!({})).await;
+    assert_limited(&early, "cooldown");
+    assert_eq!(early.header("ratelimit-policy"), "\"cooldown\";q=1;w=60");
+    app.clock.advance(Duration::from_secs(61));
+    let again = app.post(&resend, json!({})).await;
+    assert_eq!((again.status, of(&again, "codes").left), (200, 1), "sending again is sending");
+    assert_eq!(request(&app, json!({"chatId": CHAT})).await.status, 200);
+    assert_limited(&request(&app, json!({"chatId": "+447700900123"})).await, "codes");
+    assert_eq!(request(&app, json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
+    app.finish().await;
+}
+
+async fn checking_has_a_budget_of_its_own(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 40\nwrong_codes_per_chat_15m = 3".to_owned();
+    let app = world.start().await;
+    let (_, right) = code(&app, json!({"chatId": CHAT})).await;
+    let missed = validate(&app, CHAT, &wrong(&right)).await;
+    assert_eq!((missed.status, missed.header("ratelimit-policy")), (422, "\"validate\";q=40;w=40"));
+    assert_eq!(missed.header("ratelimit"), "\"validate\";r=39;t=1", "asking for the code took nothing from it");
+    for _ in 0..2 {
+        assert_eq!(validate(&app, CHAT, &wrong(&right)).await.status, 422);
+    }
+    let locked = validate(&app, CHAT, &right).await;
+    assert_limited(&locked, "wrong_codes");
+    assert_eq!(of(&locked, "wrong_codes").quota, 3);
+    let answers: Vec<Answer> =
+        stream::iter(0..300).map(|_| validate(&app, "447700900124", "000000")).buffer_unordered(50).collect().await;
+    let refused = answers.iter().find(|answer| answer.status == 429).expect("the token's budget ends");
+    assert_limited(refused, "validate");
+    assert_eq!(app.mint(json!({})).await.status, 200, "asking goes on");
+    app.finish().await;
+}
+
+async fn only_unknown_codes_are_guesses(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nguesses_per_10m = 2".to_owned();
+    let app = world.start().await;
+    let (link, next, last) = (app.link(json!({})).await, app.link(json!({})).await, app.link(json!({})).await);
+    let (sender, other) = ("447700900199", "447700900123");
+    for time in 0..6 {
+        assert_eq!(app.says(sender, &format!("G{time}"), &link.text).await.status, 200);
+        assert_eq!(app.says(sender, &format!("H{time}"), "hello, is this the shop?").await.status, 200);
+    }
+    app.says(sender, "G10", "[AAAAAAAAAAAAA1]").await;
+    app.says(sender, "G11", &next.text).await;
+    assert_eq!(app.status(&next.uuid).await, "verified", "what is known, and chatter, is no guess");
+    app.says(sender, "G12", "[AAAAAAAAAAAAA2]").await;
+    app.says(sender, "G13", &last.text).await;
+    assert_eq!(app.status(&last.uuid).await, "pending", "two guesses were allowed");
+    app.says(other, "G14", &last.text).await;
+    assert_eq!(app.status(&last.uuid).await, "verified", "another sender is free");
+    app.finish().await;
+}
+
+async fn what_is_off_is_off(ground: Ground) {
+    let mut world = World::new(ground);
+    world.top = "[limits]\npages_per_minute = 0\ntaps_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
+    world.extra = "[instance.limits]\nmint_per_second = 0\nlinks_per_chat_10m = 0\ncodes_per_chat_10m = 0\n\
+        wrong_codes_per_chat_15m = 0\nguesses_per_10m = 0\nfailure_replies_per_10m = 0"
+        .to_owned();
+    let app = world.start().await;
+    let quiet = |answer: &Answer| {
+        let told = ["ratelimit", "ratelimit-policy", "retry-after"].map(|name| answer.headers.contains_key(name));
+        assert_eq!(told, [false; 3]);
+    };
+    let (start, mut last) = (app.mint(json!({})).await.text_of("start_url"), String::new());
+    let start = url::Url::parse(&start).unwrap().path().to_owned();
+    for round in 0..70 {
+        let minted = app.mint(json!({"chatId": CHAT})).await;
+        assert_eq!(minted.status, 200, "{}", minted.text);
+        let sent = request(&app, json!({"chatId": CHAT})).await;
+        assert_eq!(sent.status, 200, "{}", sent.text);
+        let missed = validate(&app, CHAT, &wrong(&sent.text_of("code"))).await;
+        assert_eq!(missed.status, 422, "{}", missed.text);
+        let forged = app.get_as("wrong", &format!("/api/otp/v2/{WAHA}/requests")).await;
+        assert_eq!(forged.status, 401);
+        let tapped = crate::flow::tap(&app, &start, "wrong").await;
+        assert_eq!(tapped.status, 422, "{}", tapped.text);
+        let looked = app.get(&start).await;
+        assert_eq!(looked.status, 200);
+        app.says("447700900123", &format!("O{round}"), &format!("[AAAAAAAAAAAA{round:02}]")).await;
+        [minted, sent, missed, forged, tapped, looked].iter().for_each(quiet);
+        last = round.to_string();
+    }
+    assert_eq!(last, "69");
+    let link = app.link(json!({})).await;
+    app.says("447700900123", "O99", &link.text).await;
+    assert_eq!(app.status(&link.uuid).await, "verified", "a guesser is heard");
+    app.finish().await;
+}
+
+/// Counts are those of all processes together.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_every_budget() {
+    let mut world = World::new(Ground::redis());
+    world.top = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
+    world.extra = "[instance.limits]\nlinks_per_chat_10m = 5\ncodes_per_chat_10m = 4\nguesses_per_10m = 2".to_owned();
+    let replicas = [Process::start(&world).await, Process::start(&world).await];
+    let ask = async |index: usize, path: &str, token: &str, body: Option<Value>| -> Answer {
+        let replica = &replicas[index % 2];
+        let request = http::Request::builder()
+            .method(if body.is_some() { "POST" } else { "GET" })
+            .uri(format!("{}{path}", replica.base))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json");
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        replica.client.send(request.body(body).unwrap()).await.unwrap().into()
+    };
+    let statuses = async |path: &str, token: &str, body: Option<Value>| {
+        let answers = join_all((0..12).map(|index| ask(index, path, token, body.clone()))).await;
+        let mut left: Vec<i64> =
+            answers.iter().filter(|a| a.status != 429).map(|a| told(a).pop().unwrap().left).collect();
+        left.sort_unstable();
+        left
+    };
+    let api = format!("/api/otp/v2/{WAHA}");
+    let chat = Some(json!({"chatId": CHAT}));
+    assert_eq!(statuses(&format!("{api}/generate-link"), TOKEN, chat.clone()).await, [0, 1, 2, 3, 4]);
+    assert_eq!(statuses(&format!("{api}/request-code"), TOKEN, chat).await, [0, 1, 2, 3]);
+    assert_eq!(statuses("/widget.js", TOKEN, None).await, [0]);
+    assert_eq!(statuses(&format!("{api}/requests"), "wrong", None).await, [0]);
+
+    let link = replicas[0].mint(json!({})).await.unwrap();
+    let text = link.text_of("text");
+    for (index, guess) in ["[AAAAAAAAAAAAA1]", "[AAAAAAAAAAAAA2]", &text].into_iter().enumerate() {
+        assert!(replicas[index % 2].says("447700900199", &format!("R{index}"), guess).await);
+    }
+    let status = ask(1, &format!("{api}/requests/{}", link.text_of("uuid")), TOKEN, None).await;
+    assert_eq!(status.text_of("status"), "pending", "one guess at each of two");
+    let body = message("447700900123", "R9", &text, countersign::clock::Clock::default().wall().as_second());
+    let other = crate::app::signed_waha(&replicas[1].base, &body);
+    assert_eq!(replicas[1].client.send(other).await.unwrap().status(), 200);
+    let status = ask(0, &format!("{api}/requests/{}", link.text_of("uuid")), TOKEN, None).await;
+    assert_eq!(status.text_of("status"), "verified");
+    let refused = replicas[0].metric("countersign_limited_total{limit=\"links\"}").await
+        + replicas[1].metric("countersign_limited_total{limit=\"links\"}").await;
+    assert!((refused - 7.0).abs() < f64::EPSILON, "{refused}");
+}

@@ -1,0 +1,189 @@
+//! Budgets of client addresses: on every public page and for wrong tokens, never for webhooks; once per store.
+
+use http::Request;
+use serde_json::json;
+
+use crate::{
+    app::{Answer, Daemon, Ground, META, TOKEN, WAHA, World},
+    flow::on_both_stores,
+    limits::{assert_limited, of, told},
+};
+
+on_both_stores! {
+    every_public_page_counts_its_visitor
+    taps_are_counted_beside_looks
+    wrong_tokens_are_counted_by_address
+    webhooks_are_never_limited_by_address
+    a_flood_is_refused_without_the_store
+}
+
+const PROXIED: &str = "trusted_proxies = [\"127.0.0.0/8\"]\n";
+
+async fn ask(app: &Daemon, method: &str, path: &str, from: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = Request::builder().method(method).uri(format!("{}{path}", app.base));
+    request = request.header("x-forwarded-for", from);
+    if method == "POST" {
+        request = request.header("content-type", "application/x-www-form-urlencoded");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    app.send(request.body(Vec::new()).unwrap()).await
+}
+
+async fn start_page(app: &Daemon) -> String {
+    let start = app.mint(json!({})).await.text_of("start_url");
+    url::Url::parse(&start).unwrap().path().to_owned()
+}
+
+async fn every_public_page_counts_its_visitor(ground: Ground) {
+    let mut world = World::new(ground);
+    world.top = format!("{PROXIED}[limits]\npages_per_minute = 1\n");
+    let app = world.start().await;
+    let start = start_page(&app).await;
+    let files = ["/widget.js", "/openapi.json", "/docs", "/docs.md", "/postman.json", "/llms.txt"].map(str::to_owned);
+    let below = ["", "/go", "/qr.svg", "/events?now=1"].map(|tail| format!("{start}{tail}"));
+    let links = ["/o/nothing".to_owned(), "/l/nothing".to_owned(), start.replace("/l/", "/%6C/")];
+    let pages: Vec<String> = files.into_iter().chain(below).chain(links).collect();
+    for (index, page) in pages.iter().enumerate() {
+        let visitor = format!("203.0.113.{index}");
+        let first = ask(&app, "GET", page, &visitor, &[]).await;
+        assert_ne!(first.status, 429, "{page}");
+        assert_eq!(first.header("ratelimit-policy"), "\"pages\";q=1;w=60", "{page}");
+        assert_eq!(first.header("ratelimit"), "\"pages\";r=0;t=60", "{page}");
+        let (one, other) = (&pages[(index + 1) % pages.len()], ask(&app, "GET", page, &visitor, &[]).await);
+        assert_limited(&other, "pages");
+        assert_limited(&ask(&app, "GET", one, &visitor, &[]).await, "pages");
+    }
+    for (method, path) in [("POST", start.clone()), ("POST", format!("{start}/code")), ("POST", "/o/x".to_owned())] {
+        assert_limited(&ask(&app, method, &path, "203.0.113.0", &[]).await, "pages");
+    }
+    assert_limited(&ask(&app, "POST", "/o/x/dispute", "203.0.113.0", &[]).await, "pages");
+    assert_eq!(ask(&app, "HEAD", "/widget.js", "203.0.113.0", &[]).await.status, 429);
+
+    let html = ask(&app, "GET", &start, "203.0.113.0", &[("accept", "text/html")]).await;
+    assert_eq!((html.status, html.header("content-type")), (429, "text/html; charset=utf-8"), "people read a page");
+    assert!(html.text.contains(&format!("href=\"{start}\"")) && !html.header("retry-after").is_empty());
+
+    // A subscriber of IPv6 is a /64, however many addresses it has.
+    assert_eq!(ask(&app, "GET", "/docs", "2001:db8:1:2::1", &[]).await.status, 200);
+    assert_limited(&ask(&app, "GET", "/docs", "[2001:db8:1:2:ffff::2]:4711", &[]).await, "pages");
+    assert_eq!(ask(&app, "GET", "/docs", "2001:db8:1:3::1", &[]).await.status, 200);
+    // Only the proxy's own word counts.
+    assert_limited(&ask(&app, "GET", "/docs", "198.51.100.77, 203.0.113.0", &[]).await, "pages");
+    // Whoever has a token is not asked where from.
+    let bearer = [("authorization", &*format!("Bearer {TOKEN}"))];
+    let listed = ask(&app, "GET", &format!("/api/otp/v2/{WAHA}/requests"), "203.0.113.0", &bearer).await;
+    assert_eq!((listed.status, told(&listed).len()), (200, 0));
+    app.finish().await;
+}
+
+async fn taps_are_counted_beside_looks(ground: Ground) {
+    let mut world = World::new(ground);
+    world.top = format!("{PROXIED}[limits]\npages_per_minute = 40\ntaps_per_minute = 2\n");
+    let app = world.start().await;
+    let start = start_page(&app).await;
+    let taps = [start.clone(), format!("{start}/code")];
+    for (tap, left) in taps.iter().zip([1, 0]) {
+        let tapped = ask(&app, "POST", tap, "203.0.113.1", &[]).await;
+        assert_eq!(tapped.status, 422, "{}", tapped.text);
+        assert_eq!(tapped.header("ratelimit-policy"), "\"pages\";q=40;w=60, \"taps\";q=2;w=60");
+        assert_eq!(of(&tapped, "taps").left, left);
+    }
+    for path in [start.clone(), format!("{start}/code"), "/o/x".to_owned(), "/o/x/dispute".to_owned()] {
+        assert_limited(&ask(&app, "POST", &path, "203.0.113.1", &[]).await, "taps");
+    }
+    assert_eq!(ask(&app, "GET", &start, "203.0.113.1", &[]).await.status, 200, "looking goes on");
+    assert_eq!(start_page(&app).await.len(), start.len());
+    let fresh = start_page(&app).await;
+    assert_limited(&ask(&app, "POST", &fresh, "203.0.113.1", &[]).await, "taps");
+    assert_eq!(ask(&app, "POST", &fresh, "203.0.113.2", &[]).await.status, 422, "another address is free");
+    app.finish().await;
+}
+
+async fn wrong_tokens_are_counted_by_address(ground: Ground) {
+    let mut world = World::new(ground);
+    world.top = format!("{PROXIED}[limits]\nwrong_tokens_per_minute = 2\n");
+    let app = world.start().await;
+    let uuid = app.link(json!({})).await.uuid;
+    let list = format!("/api/otp/v2/{WAHA}/requests");
+    let wrong = [("authorization", "Bearer wrong")];
+    let first = ask(&app, "GET", &list, "203.0.113.1", &wrong).await;
+    assert_eq!((first.status, first.header("ratelimit-policy")), (401, "\"authentication\";q=2;w=60"));
+    assert_eq!(first.header("ratelimit"), "\"authentication\";r=1;t=30");
+    let wawp = format!("/v2/auth/otp/send?instance_id={WAHA}&access_token=wrong&chatId=447700900123");
+    assert_eq!(ask(&app, "GET", &wawp, "203.0.113.1", &[]).await.status, 401);
+    let events = format!("/api/otp/v2/{WAHA}/requests/{uuid}/events?wait=0");
+    for (method, path) in
+        [("GET", list.clone()), ("GET", wawp), ("GET", events), ("POST", format!("/api/otp/v2/{META}/redeem"))]
+    {
+        assert_limited(&ask(&app, method, &path, "203.0.113.1", &wrong).await, "authentication");
+    }
+    let right = [("authorization", &*format!("Bearer {TOKEN}"))];
+    let served = ask(&app, "GET", &list, "203.0.113.1", &right).await;
+    assert_eq!((served.status, told(&served).len()), (200, 0), "a right token is never limited by address");
+    assert_eq!(ask(&app, "GET", &list, "203.0.113.2", &wrong).await.status, 401, "another address is free");
+    app.finish().await;
+}
+
+async fn webhooks_are_never_limited_by_address(ground: Ground) {
+    let mut world = World::new(ground);
+    world.top = "[limits]\npages_per_minute = 1\ntaps_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    for path in ["/docs", "/docs"] {
+        app.get(path).await;
+    }
+    for _ in 0..2 {
+        app.get_as("wrong", &format!("/api/otp/v2/{WAHA}/requests")).await;
+    }
+    assert_eq!(app.get("/docs").await.status, 429, "this address has spent everything");
+    for round in 0..40 {
+        let heard = app.says("447700900123", &format!("W{round}"), "good morning").await;
+        assert_eq!((heard.status, told(&heard).len()), (200, 0));
+        let forged = app.post(&format!("/webhooks/{META}"), json!({})).await;
+        assert_eq!((forged.status, told(&forged).len()), (401, 0), "a forger learns nothing new either");
+    }
+    app.says("447700900123", "W99", &link.text).await;
+    assert_eq!(app.status(&link.uuid).await, "verified");
+    app.finish().await;
+}
+
+/// Whoever was refused is remembered, and the store is left alone.
+async fn a_flood_is_refused_without_the_store(ground: Ground) {
+    let mut world = World::new(ground);
+    world.top = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
+    let app = world.start().await;
+    let asked = async || {
+        let text = app.send(Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap()).await.text;
+        let line = "countersign_store_request_seconds_count{operation=\"admit\"} ";
+        let count = |prefix: &str| text.lines().find_map(|l| l.strip_prefix(prefix)?.parse::<f64>().ok());
+        (count(line).unwrap_or(0.0), count("countersign_limited_total{limit=\"pages\"} ").unwrap_or(0.0))
+    };
+    let (before, _) = asked().await;
+    for round in 0..200 {
+        let answer = app.get("/llms.txt").await;
+        assert_eq!(answer.status, if round == 0 { 200 } else { 429 });
+        if round > 0 {
+            assert_limited(&answer, "pages");
+        }
+    }
+    let (after, limited) = asked().await;
+    assert!(after - before < 100.0, "{} questions to the store", after - before);
+    assert!((limited - 199.0).abs() < f64::EPSILON, "each is counted: {limited}");
+    app.finish().await;
+}
+
+/// Nobody is believed who was not told to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_from_a_stranger_is_ignored() {
+    let mut world = World::new(Ground::directory());
+    world.top = "[limits]\npages_per_minute = 1\n".to_owned();
+    let app = world.start().await;
+    assert_eq!(ask(&app, "GET", "/docs", "203.0.113.1", &[]).await.status, 200);
+    for index in 2..10 {
+        let forwarded = [("forwarded", "for=198.51.100.1"), ("x-real-ip", "198.51.100.2")];
+        assert_limited(&ask(&app, "GET", "/docs", &format!("203.0.113.{index}"), &forwarded).await, "pages");
+    }
+    app.finish().await;
+}
