@@ -139,7 +139,7 @@ impl Application {
             readiness: readiness.clone(),
             service: Arc::clone(&service),
             password: Arc::clone(&password),
-            trusted_proxies: Arc::clone(&trusted_proxies),
+            edge: Arc::clone(&edge),
             comparing: tokio::sync::Mutex::default(),
         });
         let operator = serve(operator, Duration::from_secs(1), move |config| {

@@ -36,6 +36,8 @@ pub enum Name {
     Taps,
     /// Wrong tokens from one address.
     Authentication,
+    /// Tries at the operator's password.
+    OperatorLogin,
 }
 
 impl Name {
@@ -52,6 +54,7 @@ impl Name {
         Self::Pages,
         Self::Taps,
         Self::Authentication,
+        Self::OperatorLogin,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -68,6 +71,7 @@ impl Name {
             Self::Pages => "pages",
             Self::Taps => "taps",
             Self::Authentication => "authentication",
+            Self::OperatorLogin => "operator_login",
         }
     }
 }

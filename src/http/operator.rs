@@ -19,10 +19,12 @@ use actix_web::{
     web::{Data, ServiceConfig, get, post, resource, scope, to},
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
-use ipnet::IpNet;
 use tokio::sync::Mutex;
 
-use crate::{config::Password, service::Service};
+use crate::{
+    config::{Edge, Password},
+    service::Service,
+};
 
 /// Whether this process should get requests.
 #[derive(Clone, Default, Debug)]
@@ -45,7 +47,7 @@ pub struct Operator {
     /// Opens the page of requests; without one there is no page. Replaced by a reload.
     pub password: Arc<ArcSwapOption<Password>>,
     /// Replaced by a reload.
-    pub trusted_proxies: Arc<ArcSwap<Vec<IpNet>>>,
+    pub edge: Arc<ArcSwap<Edge>>,
     /// Held while a password is compared.
     pub comparing: Mutex<()>,
 }

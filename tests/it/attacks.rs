@@ -254,7 +254,8 @@ async fn ten_thousand_robots_spend_nothing() {
         ("accept", "*/*"),
         ("sec-fetch-site", "cross-site"),
     ];
-    let world = World::new(Ground::directory());
+    let mut world = World::new(Ground::directory());
+    world.top = "[limits]\npages_per_minute = 0\n".to_owned();
     let app = world.start().await;
     let minted = app.mint(json!({"state": "s"})).await;
     let (page, mut owner) = (start_path(&minted), Browser::default());

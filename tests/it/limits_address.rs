@@ -1,5 +1,7 @@
 //! Budgets of client addresses: on every public page and for wrong tokens, never for webhooks; once per store.
 
+use std::time::{Duration, Instant};
+
 use http::Request;
 use serde_json::json;
 
@@ -7,6 +9,7 @@ use crate::{
     app::{Answer, Daemon, Ground, META, TOKEN, WAHA, World},
     flow::on_both_stores,
     limits::{assert_limited, of, told},
+    process::Process,
 };
 
 on_both_stores! {
@@ -186,4 +189,34 @@ async fn a_header_from_a_stranger_is_ignored() {
         assert_limited(&ask(&app, "GET", "/docs", &format!("203.0.113.{index}"), &forwarded).await, "pages");
     }
     app.finish().await;
+}
+
+/// Without a restart, and also for whom it has just refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_up_limits_and_proxies() {
+    let mut world = World::new(Ground::directory());
+    world.top = "[limits]\npages_per_minute = 1\n".to_owned();
+    let process = Process::start(&world).await;
+    let look = async |from: &str| -> Answer {
+        let request = Request::get(format!("{}/docs", process.base)).header("x-forwarded-for", from);
+        process.client.send(request.body(Vec::new()).unwrap()).await.unwrap().into()
+    };
+    assert_eq!(look("203.0.113.1").await.status, 200);
+    assert_limited(&look("203.0.113.2").await, "pages");
+    let text = std::fs::read_to_string(process.config.path()).unwrap();
+    std::fs::write(process.config.path(), text.replace("[limits]", &format!("{PROXIED}[limits]"))).unwrap();
+    process.signal("-HUP");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while look("203.0.113.3").await.status != 200 {
+        assert!(Instant::now() < deadline, "the proxy is not believed: {}", process.written());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_limited(&look("203.0.113.3").await, "pages");
+    std::fs::write(process.config.path(), text.replace("pages_per_minute = 1", "pages_per_minute = 0")).unwrap();
+    process.signal("-HUP");
+    while look("203.0.113.3").await.status != 200 {
+        assert!(Instant::now() < deadline, "the limit stays: {}", process.written());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!look("203.0.113.3").await.headers.contains_key("ratelimit"));
 }

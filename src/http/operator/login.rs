@@ -1,9 +1,6 @@
 //! The one password, and how often it may be guessed.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -21,10 +18,10 @@ use crate::{
     domain::{
         Partition,
         keys::sha256,
-        quota::{Allowance, Quota},
+        quota::{Name, Quota},
     },
-    http::{auth, problem::Problem},
-    metrics::label::ByLimit,
+    http::{client, problem::Problem},
+    service::Standing,
     store::Take,
 };
 
@@ -62,7 +59,6 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
     let mut fields = session::fields(request, payload).await?;
     let Some(password) = operator.password.load_full() else { return Err(Problem::not_found()) };
     if let Some(wait) = exhausted(operator, request).await? {
-        operator.service.metrics.limited.get_or_create(&ByLimit { limit: "operator_login" }).inc();
         let minutes = wait.as_secs().div_ceil(60).max(1);
         let error = format!("Too many tries. Wait {minutes} min, then try again.");
         let mut response = page(StatusCode::TOO_MANY_REQUESTS, &error);
@@ -90,15 +86,15 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
 
 /// How long to wait. Taken before anything is compared, so that guesses side by side count as well.
 async fn exhausted(operator: &Operator, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let address = auth::client_address(request, &operator.trusted_proxies.load());
-    let name = auth::network_of(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED))).to_string();
+    let name = client::network(client::address(request, &operator.edge.load())).to_string();
     for (name, (tries, window)) in [(name.as_str(), TRIES), ("everybody", TRIES_OF_ALL)] {
         let partition = Partition::of(sha256(name.as_bytes())[0]);
-        let take = Take { partition, bucket: format!("operator:{name}"), quota: Quota::per(tries, window) };
-        if let [Allowance::Exhausted { retry_after }] =
-            operator.service.store.admit(&[take], None).await?.allowances[..]
-        {
-            return Ok(Some(retry_after));
+        let quota = Quota::per(tries, window);
+        let take = Take { partition, bucket: format!("operator:{name}"), quota };
+        let allowances = operator.service.store.admit(&[take], None).await?.allowances;
+        let standing = |allowance| Standing { name: Name::OperatorLogin, quota, allowance };
+        if let Some(wait) = allowances.into_iter().find_map(|allowance| operator.service.note(standing(allowance))) {
+            return Ok(Some(wait));
         }
     }
     Ok(None)
