@@ -183,7 +183,7 @@ async fn a_chat_gets_so_many_links(ground: Ground) {
     assert_eq!(app.mint(json!({})).await.status, 200, "a link for whoever sends it is not counted");
     assert_eq!(mint_as(&app, META, META_TOKEN, json!({"chatId": CHAT})).await.status, 200, "another instance is free");
     assert_eq!(request(&app, json!({"chatId": CHAT})).await.status, 200, "codes are counted apart");
-    app.clock.advance(Duration::from_mins(5));
+    app.pass(Duration::from_mins(5)).await;
     assert_eq!(app.mint(json!({"chatId": CHAT})).await.status, 200, "one comes back in five minutes");
     assert_limited(&app.mint(json!({"chatId": CHAT})).await, "links");
     app.finish().await;
@@ -200,7 +200,7 @@ async fn a_chat_gets_so_many_codes(ground: Ground) {
     let early = app.post(&resend, json!({})).await;
     assert_limited(&early, "cooldown");
     assert_eq!(early.header("ratelimit-policy"), "\"cooldown\";q=1;w=60");
-    app.clock.advance(Duration::from_secs(61));
+    app.pass(Duration::from_secs(61)).await;
     let again = app.post(&resend, json!({})).await;
     assert_eq!((again.status, of(&again, "codes").left), (200, 1), "sending again is sending");
     assert_eq!(request(&app, json!({"chatId": CHAT})).await.status, 200);
