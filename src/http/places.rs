@@ -25,3 +25,58 @@ impl Places {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/geoip/places.mmdb");
+
+    #[test]
+    fn addresses_have_the_places_of_the_database() {
+        let places = Places::open(Path::new(FIXTURE)).unwrap();
+        let name = |ip: &str, lang: &str| places.name(ip.parse().unwrap(), lang);
+        for (ip, lang, place) in [
+            ("203.0.113.7", "en", Some("Northwind, Harbourland")),
+            ("203.0.113.7", "de", Some("Nordwind, Hafenland")),
+            ("203.0.113.7", "zh", Some("北风, Harbourland")),
+            ("203.0.113.7", "ur", Some("Northwind, Harbourland")),
+            ("198.51.100.255", "de", Some("Hafenland")),
+            ("2001:db8:1::7", "en", Some("Six Wells, Harbourland")),
+            ("2001:db8:1::7", "de", Some("Six Wells, Hafenland")),
+            ("2001:db8:2::7", "en", None),
+            ("203.0.112.255", "en", None),
+            ("10.0.0.1", "en", None),
+            ("127.0.0.1", "en", None),
+            ("::1", "en", None),
+            ("fe80::1", "en", None),
+        ] {
+            assert_eq!(name(ip, lang).as_deref(), place, "{ip} {lang}");
+        }
+    }
+
+    #[test]
+    fn a_broken_database_is_refused_or_knows_nothing() {
+        let whole = std::fs::read(FIXTURE).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("broken.mmdb");
+        let open = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            Places::open(&file)
+        };
+        for bytes in [&b""[..], b"no database", &whole[..whole.len() - 40]] {
+            assert!(open(bytes).is_err());
+        }
+        assert!(Places::open(&directory.path().join("missing.mmdb")).is_err());
+        // Damaged anywhere: refused or silent, never a panic.
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] = !bytes[at];
+            if let Ok(places) = open(&bytes) {
+                for ip in ["203.0.113.7", "2001:db8:1::7", "10.0.0.1"] {
+                    let _place = places.name(ip.parse().unwrap(), "de");
+                }
+            }
+        }
+    }
+}

@@ -1,10 +1,15 @@
 //! Everything at once, once per store: one success, every wrong try counted, one active code.
 
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use crate::{
-    app::{Ground, WAHA, World},
+    app::{Answer, Daemon, Ground, WAHA, World},
     codes::{CHAT, code, events, request, validate, wrong},
     flow::on_both_stores,
 };
@@ -18,14 +23,31 @@ on_both_stores! {
 /// So many requests are on their way at once.
 const AT_ONCE: usize = 200;
 
+/// A thousand answers at once. A busy store sends some callers away with 503, as it must: they come again, as apps do.
+/// Also how many were sent away, for what became of their first try is not known.
+async fn a_thousand(app: &Daemon, code: &str) -> (Vec<Answer>, usize) {
+    let sent_away = AtomicUsize::new(0);
+    let insist = async || {
+        loop {
+            let answer = validate(app, CHAT, code).await;
+            if answer.status != 503 {
+                return answer;
+            }
+            sent_away.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let answers = stream::iter(0..1_000).map(|_| insist()).buffer_unordered(AT_ONCE).collect().await;
+    (answers, sent_away.into_inner())
+}
+
 async fn a_thousand_right_answers_are_one_success(ground: Ground) {
     let world = World::new(ground);
     let app = world.start().await;
     let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
-    let answers: Vec<_> =
-        stream::iter(0..1_000).map(|_| validate(&app, CHAT, &right)).buffer_unordered(AT_ONCE).collect().await;
+    let (answers, sent_away) = a_thousand(&app, &right).await;
     let successes = answers.iter().filter(|answer| answer.status == 200).count();
-    assert_eq!(successes, 1);
+    assert!(successes == 1 || (successes == 0 && sent_away > 0), "{successes} successes, {sent_away} sent away");
     for answer in answers.iter().filter(|answer| answer.status != 200) {
         assert_eq!((answer.status, &answer.json["code"]), (409, &json!("code_used")), "{}", answer.text);
     }
@@ -40,11 +62,10 @@ async fn a_thousand_wrong_answers_are_five_tries(ground: Ground) {
     let app = world.start().await;
     let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
     let guess = wrong(&right);
-    let answers: Vec<_> =
-        stream::iter(0..1_000).map(|_| validate(&app, CHAT, &guess)).buffer_unordered(AT_ONCE).collect().await;
+    let (answers, sent_away) = a_thousand(&app, &guess).await;
     let compared = answers.iter().filter(|answer| answer.json["code"] == "code_wrong").count();
     // One whose commit was confirmed too late to be told about finds, when it looks again, a code that is over.
-    assert!((1..=5).contains(&compared), "{compared} were compared");
+    assert!(compared <= 5 && (compared > 0 || sent_away > 0), "{compared} were compared, {sent_away} sent away");
     for answer in answers.iter().filter(|answer| answer.json["code"] != "code_wrong") {
         assert_eq!((answer.status, &answer.json["code"]), (409, &json!("code_not_active")), "{}", answer.text);
     }
@@ -83,7 +104,9 @@ async fn right_answers_and_new_codes_race(ground: Ground) {
     for uuid in &uuids {
         alive += usize::from(matches!(app.status(uuid).await.as_str(), "pending" | "sent"));
     }
-    assert_eq!(alive, 1, "one active code per chat");
+    // Five of the eight that typed the old code may have come after the new one, and ended it.
+    let ended = app.status(uuids.last().unwrap()).await == "failed";
+    assert_eq!(alive, usize::from(!ended), "one active code per chat");
     assert_eq!(events(&world).iter().filter(|event| *event == "code.validated").count(), validated);
     app.finish().await;
 }
