@@ -40,6 +40,7 @@ mod limits_address;
 mod matching;
 mod operate_logs;
 mod operate_metrics;
+mod operate_probes;
 mod operate_reload;
 mod operate_shutdown;
 mod operate_status;
