@@ -1,6 +1,6 @@
 //! The JSON API: what is accepted, what is refused and how, who sees what.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -200,12 +200,23 @@ async fn the_mint_limit_is_told_and_kept(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 3\n".to_owned();
     let app = world.start().await;
-    for (left, reset) in [(2, 1), (1, 2), (0, 1)] {
-        let minted = app.mint(json!({})).await;
+    // The bucket fills by itself, too: what took a busy machine too long is asked again.
+    let mut minted = loop {
+        let start = Instant::now();
+        let mut minted = Vec::new();
+        for _ in 0..4 {
+            minted.push(app.mint(json!({})).await);
+        }
+        if start.elapsed() < Duration::from_millis(800) {
+            break minted;
+        }
+        app.pass(Duration::from_secs(10)).await;
+    };
+    let refused = minted.pop().unwrap();
+    for (minted, (left, reset)) in minted.iter().zip([(2, 1), (1, 2), (0, 1)]) {
         assert_eq!(minted.header("ratelimit"), format!("\"mint\";r={left};t={reset}"));
         assert_eq!(minted.header("ratelimit-policy"), "\"mint\";q=3;w=3");
     }
-    let refused = app.mint(json!({})).await;
     assert_eq!((refused.status, &refused.json["code"]), (429, &json!("rate_limited")));
     assert_eq!(refused.header("retry-after"), "1");
     app.clock.advance(Duration::from_secs(1));
