@@ -1,4 +1,5 @@
-//! Logs, and spans for whoever collects them. Our own level is set; dependencies stay at info, because some of them write out what they send.
+//! Logs, and spans for whoever collects them. Our own level is set; dependencies never say more than info, because some
+//! of them write out what they send.
 
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -45,5 +46,27 @@ pub fn set_level(log: &LogConfig) {
 
 fn filter(log: &LogConfig) -> EnvFilter {
     let own = if log.level.contains('=') { log.level.clone() } else { format!("countersign={}", log.level) };
-    EnvFilter::try_new(format!("info,{own}")).unwrap_or_else(|_| EnvFilter::new("info"))
+    let others = match log.level.as_str() {
+        less @ ("warn" | "error" | "off") => less,
+        _ => "info",
+    };
+    EnvFilter::try_new(format!("{others},{own}")).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_say_no_more_than_info_and_no_more_than_we() {
+        for (level, shown) in [
+            ("trace", "countersign=trace,info"),
+            ("info", "countersign=info,info"),
+            ("warn", "countersign=warn,warn"),
+            ("off", "countersign=off,off"),
+            ("countersign::outbox=debug", "countersign::outbox=debug,info"),
+        ] {
+            assert_eq!(filter(&LogConfig { json: false, level: level.to_owned() }).to_string(), shown);
+        }
+    }
 }
