@@ -1,8 +1,8 @@
-// <countersign-login start="…/l/handle" poll="uuid-events-url" token="poll_token"></countersign-login>
-// A button on a phone, a QR code elsewhere, and a live state. Emits `verified` for display only: log somebody in
-// on `redeem`, never on this.
+// <countersign-login start="start_url" events="…/requests/uuid/events" token="poll_token"></countersign-login>
+// A button, with `qr` a QR code beside it where nobody holds a phone, and a live state. Emits `verified` for display
+// only: log somebody in on `redeem`, never on this.
 customElements.define("countersign-login", class extends HTMLElement {
-  static observedAttributes = ["start", "events", "token"];
+  static observedAttributes = ["start", "events", "token", "qr", "label"];
 
   connectedCallback() { this.draw(); this.follow(); }
   disconnectedCallback() { this.stop(); }

@@ -262,6 +262,31 @@ const scenarios = {
     return world;
   },
 
+  async widget_qr() {
+    const world = await World.start();
+    const verifier = "a-verifier-that-stays-in-the-session-0123456789";
+    const minted = await world.mint({ challenge: s256(verifier), qr: true });
+    const events = `${world.url}/api/otp/v2/${INSTANCE}/requests/${minted.uuid}/events`;
+    world.embedding = `<main><h1>Sign in</h1><countersign-login qr label="Scan with WhatsApp" start="${minted.start_url}" events="${events}"
+ token="${minted.poll_token}"></countersign-login></main><script src="${world.url}/widget.js"></script>`;
+    const [desktop, phone] = [await world.person("desktop"), await world.person("phone")];
+    for (const page of [desktop, phone]) {
+      await page.goto(`${world.appUrl}/embedding`);
+      await page.locator("countersign-login a").waitFor();
+    }
+    const picture = desktop.locator("countersign-login img");
+    await until("the picture", () => picture.evaluate((image) => image.complete && image.naturalWidth > 0));
+    assert.equal(await world.scan(desktop, picture), minted.whatsapp_link);
+    await world.inspect(desktop, "widget-qr");
+    assert.equal(await phone.locator("countersign-login img").count(), 0, "nobody scans the phone in his hand");
+    const reply = await world.says(minted.text);
+    assert(!reply.includes("/o/"), reply);
+    await desktop.waitForSelector('countersign-login[state="verified"]');
+    const redeemed = await world.call("POST", "/redeem", { uuid: minted.uuid, code: world.code(reply), verifier });
+    assert.equal(redeemed.data.subject.value, "+447700900123");
+    return world;
+  },
+
   async polling() {
     const world = await World.start();
     const minted = await world.mint(), page = await world.person("phone");

@@ -84,6 +84,7 @@ scenarios! {
     not_me
     prove_phone
     example
+    widget_qr
     polling
     brand
     operator

@@ -64,7 +64,9 @@ export class World {
     });
     const tls = { key: readFileSync(file("key")), cert: readFileSync(file("cert")) };
     this.app = https.createServer(tls, (request, response) => {
-      response.setHeader("content-type", "text/html").end("<!doctype html><html lang=en><title>App</title><link rel=icon href='data:,'><main><h1>The app</h1></main>");
+      const shown = request.url === "/embedding" ? this.embedding : "<main><h1>The app</h1></main>";
+      response.setHeader("content-type", "text/html");
+      response.end("<!doctype html><html lang=en><title>App</title><link rel=icon href='data:,'>" + shown);
     });
     this.front = https.createServer(tls, (request, response) => {
       const { method, url, headers } = request;
@@ -222,8 +224,8 @@ webhook_secret = "${HMAC}"
     if (wide) throw new Error(`${name}: wider than the window`);
   }
 
-  async scan(page) {
-    const png = PNG.sync.read(await page.locator(".qr svg").screenshot());
+  async scan(page, picture = page.locator(".qr svg")) {
+    const png = PNG.sync.read(await picture.screenshot());
     return jsqr(new Uint8ClampedArray(png.data), png.width, png.height)?.data;
   }
 
