@@ -5,10 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 
 use crate::store::{Destination, Leased};
 
@@ -16,55 +16,69 @@ use crate::store::{Destination, Leased};
 pub const TOTAL: usize = 256;
 
 /// The free places of this process.
+#[derive(Default)]
 pub struct Slots {
-    total: Arc<Semaphore>,
-    used: Mutex<HashMap<Destination, Used>>,
+    places: Mutex<Places>,
     released: Notify,
     nudged: Notify,
 }
 
-/// How a destination's places stand.
+/// How the places stand, of the process and of each destination that has any.
+#[derive(Default)]
+struct Places {
+    all: Used,
+    each: HashMap<Destination, Used>,
+}
+
 #[derive(Default)]
 struct Used {
     count: usize,
-    /// Work was committed for which there was no place.
+    /// Work waits in the store that found no place here.
     wanted: bool,
+}
+
+impl Used {
+    /// Whether somebody waits for what is freed.
+    fn free(&mut self) -> bool {
+        self.count -= 1;
+        std::mem::take(&mut self.wanted)
+    }
 }
 
 /// A place taken; dropping it frees the place.
 pub struct Slot {
     slots: Arc<Slots>,
     destination: Destination,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Slots {
     pub fn new() -> Arc<Self> {
-        let total = Arc::new(Semaphore::new(TOTAL));
-        Arc::new(Self { total, used: Mutex::default(), released: Notify::new(), nudged: Notify::new() })
+        Arc::default()
     }
 
-    /// For work that is about to be committed. `None` when the destination or the process is busy; as soon as the
-    /// destination is free, the worker looks for what had to wait.
+    /// `None` when the destination or the process is busy.
     pub fn take(self: &Arc<Self>, destination: &Destination) -> Option<Slot> {
-        self.claim(destination, true)
-    }
-
-    /// For work that is due: whoever asks looks again by himself.
-    pub fn take_for_due(self: &Arc<Self>, destination: &Destination) -> Option<Slot> {
-        self.claim(destination, false)
-    }
-
-    fn claim(self: &Arc<Self>, destination: &Destination, wanted: bool) -> Option<Slot> {
-        let permit = Arc::clone(&self.total).try_acquire_owned().ok()?;
-        let mut places = self.used.lock().expect("nobody panics while holding it");
-        let used = places.entry(destination.clone()).or_default();
-        if used.count >= destination.width() {
-            used.wanted |= wanted;
+        let mut places = self.places();
+        let Places { all, each } = &mut *places;
+        let used = each.get(destination).map_or(0, |used| used.count);
+        if all.count >= TOTAL || used >= destination.width() {
             return None;
         }
-        used.count += 1;
-        Some(Slot { slots: Arc::clone(self), destination: destination.clone(), _permit: permit })
+        all.count += 1;
+        each.entry(destination.clone()).or_default().count += 1;
+        Some(Slot { slots: Arc::clone(self), destination: destination.clone() })
+    }
+
+    /// Work lies in the store now that found no place before. As soon as there is one the worker looks for it: at
+    /// once, if it was freed while the work was committed.
+    pub fn missed(&self, destination: &Destination) {
+        let mut places = self.places();
+        let Places { all, each } = &mut *places;
+        match each.get_mut(destination) {
+            Some(used) if used.count >= destination.width() => used.wanted = true,
+            _ if all.count >= TOTAL => all.wanted = true,
+            _ => self.nudge(),
+        }
     }
 
     /// Waits until some slot has been freed since the last call.
@@ -83,19 +97,23 @@ impl Slots {
     }
 
     pub fn in_flight(&self) -> usize {
-        TOTAL - self.total.available_permits()
+        self.places().all.count
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().expect("nobody panics while holding it")
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut places = self.slots.used.lock().expect("nobody panics while holding it");
-        let mut wanted = false;
-        if let Some(used) = places.get_mut(&self.destination) {
-            used.count -= 1;
-            wanted = std::mem::take(&mut used.wanted);
+        let mut places = self.slots.places();
+        let Places { all, each } = &mut *places;
+        let mut wanted = all.free();
+        if let Some(used) = each.get_mut(&self.destination) {
+            wanted |= used.free();
             if used.count == 0 {
-                places.remove(&self.destination);
+                each.remove(&self.destination);
             }
         }
         drop(places);
@@ -150,14 +168,46 @@ mod tests {
         let slots = Slots::new();
         let busy = Destination("a".to_owned());
         let nudged = || slots.nudged().now_or_never().is_some();
-        let held: Vec<Slot> = std::iter::from_fn(|| slots.take_for_due(&busy)).collect();
-        drop(held);
-        assert!(!nudged(), "a round of the worker causes no other");
         let mut held: Vec<Slot> = std::iter::from_fn(|| slots.take(&busy)).collect();
+        held.truncate(1);
+        assert!(!nudged(), "nobody waits");
+        held.extend(std::iter::from_fn(|| slots.take(&busy)));
+        slots.missed(&busy);
+        drop(slots.take(&Destination("b".to_owned())));
         assert!(!nudged(), "it is still busy");
         held.pop();
         assert!(nudged());
         held.pop();
         assert!(!nudged(), "once is enough");
+    }
+
+    #[test]
+    fn a_place_that_was_freed_during_the_commit_is_used_at_once() {
+        let slots = Slots::new();
+        let busy = Destination("a".to_owned());
+        let nudged = || slots.nudged().now_or_never().is_some();
+        let held: Vec<Slot> = std::iter::from_fn(|| slots.take(&busy)).collect();
+        assert!(slots.take(&busy).is_none());
+        drop(held);
+        slots.missed(&busy);
+        assert!(nudged());
+    }
+
+    #[test]
+    fn what_was_committed_in_a_busy_process_is_looked_for_when_any_place_is_free() {
+        let slots = Slots::new();
+        let nudged = || slots.nudged().now_or_never().is_some();
+        let mut held: Vec<Slot> =
+            (0..TOTAL).map(|index| slots.take(&Destination(format!("d{index}"))).unwrap()).collect();
+        let late = Destination("late".to_owned());
+        assert!(slots.take(&late).is_none());
+        assert_eq!(slots.in_flight(), TOTAL);
+        slots.missed(&late);
+        assert!(!nudged());
+        held.pop();
+        assert!(nudged());
+        assert!(slots.take(&late).is_some());
+        drop(held);
+        assert!(slots.places().each.is_empty(), "nothing is kept of destinations that are idle");
     }
 }

@@ -119,7 +119,7 @@ impl Outbox {
     pub async fn poll(self: &Arc<Self>) -> Result<bool, StoreError> {
         let mut backlog = false;
         for (partition, destination) in self.service.store.due().await? {
-            let slots: Vec<Slot> = std::iter::from_fn(|| self.slots.take_for_due(&destination)).take(64).collect();
+            let slots: Vec<Slot> = std::iter::from_fn(|| self.slots.take(&destination)).take(64).collect();
             if slots.is_empty() {
                 backlog = true;
                 continue;

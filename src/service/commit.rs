@@ -102,6 +102,9 @@ impl Service {
         let committed = self.store.commit(&change).await?;
         if let Committed::Applied { leased } = &committed {
             for ((job, slot), leased) in change.jobs.into_iter().zip(slots).zip(leased) {
+                if slot.is_none() && job.due.is_none() {
+                    self.handoff.slots.missed(&job.destination);
+                }
                 if let (Some(slot), true) = (slot, *leased) {
                     let Job { id, instance, destination, body, .. } = job;
                     let partition = change.partition;
