@@ -140,7 +140,7 @@ impl Application {
             service: Arc::clone(&service),
             password: Arc::clone(&password),
             edge: Arc::clone(&edge),
-            comparing: tokio::sync::Mutex::default(),
+            comparing: Arc::default(),
         });
         let operator = serve(operator, Duration::from_secs(1), move |config| {
             config.app_data(state.clone()).configure(operator::routes);

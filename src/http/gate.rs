@@ -1,6 +1,11 @@
 //! What one address may do before it has said who it is.
 
-use std::{collections::HashMap, net::IpAddr, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     Error, HttpRequest, ResponseError as _,
@@ -11,6 +16,7 @@ use actix_web::{
     web::Data,
 };
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::{
     App, client,
@@ -27,6 +33,11 @@ use crate::{
 const REMEMBERED: usize = 10_000;
 /// So long nobody asks the store about them again.
 const REMEMBER: Duration = Duration::from_secs(5);
+
+/// So long somebody waits for the store to count him.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// So long nobody asks a store again that did not answer.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What somebody wants.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -48,9 +59,14 @@ impl Knock {
     }
 }
 
-/// Remembers who was refused, so that a flood does not become a flood of the store.
+/// Remembers who was refused, so that a flood does not become a flood of the store, and that the store is away, so
+/// that what needs no store is served as fast as ever.
 #[derive(Default)]
-pub(super) struct Gate(Mutex<HashMap<(IpAddr, Knock), Shut>>);
+pub(super) struct Gate {
+    shut: Mutex<HashMap<(IpAddr, Knock), Shut>>,
+    /// Nobody asks the store before.
+    ask_again: Mutex<Option<Instant>>,
+}
 
 #[derive(Clone, Copy)]
 struct Shut {
@@ -77,7 +93,7 @@ impl Gate {
             let allowance = Allowance::Exhausted { retry_after };
             return app.service.note(Standing { name: shut.name, quota: shut.quota, allowance });
         }
-        let standings = app.service.admit_address(address, &limits).await.ok()?;
+        let standings = self.ask(app, address, &limits).await?;
         let mut longest = None;
         for standing in standings {
             if let Some(wait) = app.service.note(standing) {
@@ -88,19 +104,30 @@ impl Gate {
         longest
     }
 
+    async fn ask(&self, app: &App, address: IpAddr, limits: &[(Name, Quota)]) -> Option<Vec<Standing>> {
+        let ask_again = || self.ask_again.lock().expect("nothing panics here");
+        if ask_again().is_some_and(|again| Instant::now() < again) {
+            return None;
+        }
+        let answer = timeout(PATIENCE, app.service.admit_address(address, limits)).await.ok().and_then(Result::ok);
+        *ask_again() = answer.is_none().then(|| Instant::now() + PAUSE);
+        answer
+    }
+
     fn shut(&self, key: (IpAddr, Knock), now: Timestamp, limits: &[(Name, Quota)]) -> Option<Shut> {
-        let shut = *self.0.lock().expect("nothing panics here").get(&key)?;
+        let shut = *self.shut.lock().expect("nothing panics here").get(&key)?;
         let as_configured = limits.contains(&(shut.name, shut.quota));
         (now < shut.until.min(shut.forget) && as_configured).then_some(shut)
     }
 
     fn remember(&self, key: (IpAddr, Knock), standing: Standing, now: Timestamp, wait: Duration) {
-        let mut known = self.0.lock().expect("nothing panics here");
+        let mut known = self.shut.lock().expect("nothing panics here");
         if known.len() >= REMEMBERED {
             known.retain(|_, shut| now < shut.until.min(shut.forget));
-        }
-        if known.len() >= REMEMBERED {
-            known.clear();
+            // Or the next ones would look through all of them again.
+            if known.len() > REMEMBERED / 2 {
+                known.clear();
+            }
         }
         let shut = Shut { name: standing.name, quota: standing.quota, until: now + wait, forget: now + REMEMBER };
         known.insert(key, shut);
@@ -143,6 +170,27 @@ fn refusal(app: &App, request: &HttpRequest, wait: Duration) -> actix_web::HttpR
 mod tests {
     use super::*;
     use crate::http::{ROUTES, contract};
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_only_for_a_while() {
+        let gate = Gate::default();
+        let quota = Quota::per(1, Duration::from_mins(1));
+        let standing =
+            Standing { name: Name::Pages, quota, allowance: Allowance::Exhausted { retry_after: Duration::ZERO } };
+        let key = |number: u32| (IpAddr::V4(number.into()), Knock::Look);
+        let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(Name::Pages, quota)]);
+        for number in 0..50_000 {
+            gate.remember(key(number), standing, now, wait);
+            assert!(gate.shut(key(number), now, &limits).is_some(), "the last one always is");
+            assert!(gate.shut.lock().unwrap().len() <= REMEMBERED);
+        }
+        let last = key(49_999);
+        assert!(gate.shut(last, now + REMEMBER - Duration::from_millis(1), &limits).is_some());
+        assert!(gate.shut(last, now + REMEMBER, &limits).is_none(), "then the store is asked again");
+        assert!(gate.shut((last.0, Knock::Tap), now, &limits).is_none());
+        gate.remember(last, standing, now, Duration::from_secs(1));
+        assert!(gate.shut(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
+    }
 
     #[test]
     fn the_public_pages_are_those_of_the_contract() {

@@ -49,7 +49,7 @@ pub struct Operator {
     /// Replaced by a reload.
     pub edge: Arc<ArcSwap<Edge>>,
     /// Held while a password is compared.
-    pub comparing: Mutex<()>,
+    pub comparing: Arc<Mutex<()>>,
 }
 
 /// Routes of the operator's listener.

@@ -6,11 +6,15 @@ use super::{Instance, Service, ServiceError, mint::spread};
 use crate::{
     domain::{
         InstanceId, Partition, Subject,
+        keys::Digest,
         quota::{Allowance, Name, Quota},
     },
     metrics::label::ByLimit,
     store::{StoreError, Take},
 };
+
+/// No address reads like it.
+const EVERYBODY: &str = "everybody";
 
 tokio::task_local! {
     static TOLD: RefCell<Vec<Standing>>;
@@ -40,6 +44,12 @@ pub async fn telling<F: Future>(work: F) -> (F::Output, Vec<Standing>) {
     .await
 }
 
+fn standings(limits: &[Limit], allowances: &[Allowance]) -> impl Iterator<Item = Standing> {
+    let standing =
+        |(limit, &allowance): (&Limit, &Allowance)| Standing { name: limit.name, quota: limit.take.quota, allowance };
+    limits.iter().zip(allowances).map(standing)
+}
+
 /// Outside of [`telling`] nobody listens.
 fn tell(standing: Standing) {
     let _ = TOLD.try_with(|told| told.borrow_mut().push(standing));
@@ -48,11 +58,7 @@ fn tell(standing: Standing) {
 impl Service {
     /// Tells how the limits stand and counts those that are short. How long to wait until none is.
     pub(super) fn judge(&self, limits: &[Limit], allowances: &[Allowance]) -> Option<Duration> {
-        let mut wait = None;
-        for (Limit { name, take }, &allowance) in limits.iter().zip(allowances) {
-            wait = wait.max(self.note(Standing { name: *name, quota: take.quota, allowance }));
-        }
-        wait
+        standings(limits, allowances).filter_map(|standing| self.note(standing)).max()
     }
 
     /// Tells how a limit stands, and counts it when it is short. How long to wait until it is not.
@@ -105,13 +111,32 @@ impl Service {
 
     /// Takes from limits of one address. It is a network, for IPv6.
     pub async fn admit_address(&self, address: IpAddr, limits: &[(Name, Quota)]) -> Result<Vec<Standing>, StoreError> {
-        let digest = self.keys.look_up("address", InstanceId::NOBODY, address.to_string().as_bytes());
-        let (partition, hex) = (spread(digest), digest.hex());
-        let take =
-            |&(name, quota): &(Name, Quota)| Take { partition, bucket: format!("{}:{hex}", name.as_str()), quota };
-        let takes: Vec<Take> = limits.iter().map(take).collect();
+        let address = address.to_string();
+        let partition = spread(self.stranger(&address));
+        self.admit(limits.iter().map(|&(name, quota)| self.stranger_limit(partition, name, &address, quota))).await
+    }
+
+    /// Takes a try at the operator's password, of one address and of everybody together, or of neither.
+    pub async fn admit_login(&self, address: IpAddr, own: Quota, of_all: Quota) -> Result<Vec<Standing>, StoreError> {
+        let partition = spread(self.stranger(EVERYBODY));
+        let limit = |whose, quota| self.stranger_limit(partition, Name::OperatorLogin, whose, quota);
+        self.admit([limit(&address.to_string(), own), limit(EVERYBODY, of_all)]).await
+    }
+
+    fn stranger_limit(&self, partition: Partition, name: Name, whose: &str, quota: Quota) -> Limit {
+        let bucket = format!("{}:{}", name.as_str(), self.stranger(whose).hex());
+        Limit { name, take: Take { partition, bucket, quota } }
+    }
+
+    /// Addresses are not written down.
+    fn stranger(&self, whose: &str) -> Digest {
+        self.keys.look_up("address", InstanceId::NOBODY, whose.as_bytes())
+    }
+
+    async fn admit(&self, limits: impl IntoIterator<Item = Limit>) -> Result<Vec<Standing>, StoreError> {
+        let limits: Vec<Limit> = limits.into_iter().collect();
+        let takes: Vec<Take> = limits.iter().map(|limit| limit.take.clone()).collect();
         let allowances = self.store.admit(&takes, None).await?.allowances;
-        let standing = |(&(name, quota), allowance)| Standing { name, quota, allowance };
-        Ok(limits.iter().zip(allowances).map(standing).collect())
+        Ok(standings(&limits, &allowances).collect())
     }
 }

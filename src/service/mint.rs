@@ -77,6 +77,7 @@ impl Service {
         }
         let takes: Vec<Take> = limits.iter().map(|limit| limit.take.clone()).collect();
         let admission = self.store.admit(&takes, reserve.as_ref()).await?;
+        let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
         let mut entered = Entered::default();
         if let (Some(holder), Some(ours)) = (admission.reservation, &reserve) {
             if holder.fingerprint != ours.fingerprint {
@@ -85,14 +86,14 @@ impl Service {
             entered.id = Some(holder.id);
             // Whoever reserved it may have died before the commit; then we do it for him.
             if holder.id != ours.id {
-                let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
                 entered.existing = self.made_by(holder.id, if refused { PATIENCE } else { 1 }).await?;
             }
         }
-        match self.judge(limits, &admission.allowances) {
-            Some(retry_after) if entered.existing.is_none() => Err(ServiceError::RateLimited { retry_after }),
-            _ => Ok(entered),
+        if refused && entered.existing.is_some() {
+            return Ok(entered);
         }
+        let wait = self.judge(limits, &admission.allowances);
+        wait.map_or(Ok(entered), |retry_after| Err(ServiceError::RateLimited { retry_after }))
     }
 
     /// What somebody with the same idempotency key has made, or is about to make.

@@ -21,6 +21,7 @@ on_both_stores! {
     checking_has_a_budget_of_its_own
     only_unknown_codes_are_guesses
     what_is_off_is_off
+    a_repeat_is_answered_and_counts_as_no_refusal
 }
 
 const THIRD: &str = "5f0c2a90-0000-4000-8000-000000000003";
@@ -150,14 +151,19 @@ async fn exhausted(app: &Daemon, instance: &str, token: &str) -> Answer {
 
 async fn an_instance_has_one_for_all_its_tokens(ground: Ground) {
     let mut world = World::new(ground);
-    let limits = "mint_per_second = 100\nmint_burst = 1000\ninstance_mint_per_second = 1\ninstance_mint_burst = 5";
+    let limits = "mint_per_second = 1\nmint_burst = 1000\ninstance_mint_per_second = 1\ninstance_mint_burst = 5";
     with_third(&mut world, limits);
     let app = world.start().await;
+    let start = Instant::now();
     let first = mint_as(&app, THIRD, TOKENS[0], json!({})).await;
-    assert_eq!(first.header("ratelimit-policy"), "\"mint\";q=1000;w=10, \"instance\";q=5;w=5");
+    assert_eq!(first.header("ratelimit-policy"), "\"mint\";q=1000;w=1000, \"instance\";q=5;w=5");
+    for _ in 0..5 {
+        exhausted(&app, THIRD, TOKENS[0]).await;
+    }
     let refused = exhausted(&app, THIRD, TOKENS[0]).await;
     assert_limited(&refused, "instance");
-    assert!(of(&refused, "mint").left >= 900, "what was refused took nothing from the token's own");
+    let served = 5 + i64::try_from(start.elapsed().as_secs()).unwrap() + 1;
+    assert!(of(&refused, "mint").left >= 1000 - served, "what was refused took nothing from the token's own");
     assert_limited(&exhausted(&app, THIRD, TOKENS[1]).await, "instance");
     assert_eq!(app.mint(json!({})).await.status, 200, "another instance is free");
     app.finish().await;
@@ -286,6 +292,32 @@ async fn what_is_off_is_off(ground: Ground) {
     let link = app.link(json!({})).await;
     app.says("447700900123", "O99", &link.text).await;
     assert_eq!(app.status(&link.uuid).await, "verified", "a guesser is heard");
+    app.finish().await;
+}
+
+async fn a_repeat_is_answered_and_counts_as_no_refusal(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nlinks_per_chat_10m = 1".to_owned();
+    let app = world.start().await;
+    let ask = async |key: &'static str| {
+        let path = format!("/api/otp/v2/{WAHA}/generate-link");
+        app.post_with(&path, json!({"chatId": CHAT}), &[("idempotency-key", key)]).await
+    };
+    let refusals = || {
+        let text = app.service.metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix("countersign_limited_total{limit=\"links\"} "));
+        line.unwrap().to_owned()
+    };
+    let first = ask("one").await;
+    assert_eq!(of(&first, "links").left, 0);
+    for _ in 0..3 {
+        let again = ask("one").await;
+        assert_eq!((again.status, &again.json), (200, &first.json));
+        assert!(!again.headers.contains_key("retry-after") && !again.headers.contains_key("ratelimit"));
+    }
+    assert_eq!(refusals(), "0");
+    assert_limited(&ask("two").await, "links");
+    assert_eq!(refusals(), "1");
     app.finish().await;
 }
 

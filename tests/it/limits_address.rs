@@ -1,6 +1,9 @@
 //! Budgets of client addresses: on every public page and for wrong tokens, never for webhooks; once per store.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::Request;
 use serde_json::json;
@@ -10,6 +13,7 @@ use crate::{
     flow::on_both_stores,
     limits::{assert_limited, of, told},
     process::Process,
+    redis_server,
 };
 
 on_both_stores! {
@@ -174,6 +178,35 @@ async fn a_flood_is_refused_without_the_store(ground: Ground) {
     let (after, limited) = asked().await;
     assert!(after - before < 100.0, "{} questions to the store", after - before);
     assert!((limited - 199.0).abs() < f64::EPSILON, "each is counted: {limited}");
+    app.finish().await;
+}
+
+/// What needs no store is served without it, and nearly as fast.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_is_asked_now_and_then() {
+    let server = Arc::new(redis_server::start());
+    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let app = world.start().await;
+    let asked = || {
+        let text = app.service.metrics.render();
+        let line = "countersign_store_request_seconds_count{operation=\"admit\"} ";
+        text.lines().find_map(|l| l.strip_prefix(line)?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    assert_eq!(app.get("/widget.js").await.status, 200);
+    server.signal("-STOP");
+    let (before, start) = (asked(), Instant::now());
+    for _ in 0..60 {
+        let answer = app.get("/widget.js").await;
+        assert_eq!((answer.status, told(&answer).len()), (200, 0));
+    }
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    server.signal("-CONT");
+    assert!(asked() - before < 30.0, "{}", asked() - before);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while told(&app.get("/widget.js").await).is_empty() {
+        assert!(Instant::now() < deadline, "nobody counts again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     app.finish().await;
 }
 

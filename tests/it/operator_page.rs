@@ -17,6 +17,7 @@ on_both_stores! {
     without_a_password_there_is_no_page
     nothing_is_shown_without_a_login
     only_the_password_opens_it_and_guesses_run_out
+    guesses_run_out_for_everybody_together
     a_cookie_that_is_forged_or_stale_opens_nothing
     another_password_ends_every_session
     a_form_counts_only_from_the_session_s_own_page
@@ -163,6 +164,42 @@ async fn only_the_password_opens_it_and_guesses_run_out(ground: Ground) {
     app.clock.advance(Duration::from_secs(61));
     assert_eq!(browser.log_in(PASSWORD).await.status, 303, "one more each minute");
     assert!(app.service.metrics.render().contains("limit=\"operator_login\""));
+    app.finish().await;
+}
+
+/// However many addresses somebody has. Whoever is refused for his own spends nothing of the others'.
+async fn guesses_run_out_for_everybody_together(ground: Ground) {
+    let mut world = World::new(ground);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), PASSWORD).unwrap();
+    world.top = format!("operator_password_file = {:?}\ntrusted_proxies = [\"127.0.0.0/8\"]", file.path());
+    let app = world.start().await;
+    let browser = Browser::new(&app);
+    let start = std::time::Instant::now();
+    let tries = async |from: &str, count: usize| {
+        let fields = [("password", "a guess")];
+        let mut compared = 0;
+        for _ in 0..count {
+            let answer = browser.post("/requests/login", &fields, &[("x-forwarded-for", from)]).await;
+            assert!([401, 429].contains(&answer.status), "{}", answer.text);
+            compared += usize::from(answer.status == 401);
+        }
+        compared
+    };
+    // One comes back each minute, also to the machine that takes its time.
+    let back = || usize::try_from(start.elapsed().as_secs()).unwrap() / 60;
+    let first = tries("2001:db8:1:2::1", 20).await + tries("2001:db8:1:2::2", 20).await;
+    assert!((10..=10 + back()).contains(&first), "{first}");
+    let mut all = first;
+    for index in 0..6 {
+        all += tries(&format!("203.0.113.{index}"), 12).await;
+    }
+    assert!((60..=60 + back()).contains(&all), "{all}");
+    let told = browser.post("/requests/login", &[("password", PASSWORD)], &[("x-forwarded-for", "198.51.100.1")]).await;
+    assert!(told.status == 429 || back() > 0, "{}", told.text);
+    app.clock.advance(Duration::from_secs(61));
+    let told = browser.post("/requests/login", &[("password", PASSWORD)], &[("x-forwarded-for", "198.51.100.1")]).await;
+    assert_eq!(told.status, 303, "{}", told.text);
     app.finish().await;
 }
 

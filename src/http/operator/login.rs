@@ -1,6 +1,6 @@
 //! The one password, and how often it may be guessed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -15,14 +15,8 @@ use super::{
     session::{self, Session},
 };
 use crate::{
-    domain::{
-        Partition,
-        keys::sha256,
-        quota::{Name, Quota},
-    },
+    domain::quota::Quota,
     http::{client, problem::Problem},
-    service::Standing,
-    store::Take,
 };
 
 pub(super) const PATH: &str = "/requests/login";
@@ -68,10 +62,15 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
     }
     let given = fields.remove("password").unwrap_or_default();
     let right = {
-        // Comparing takes a core for a while; guesses in parallel must not take them all.
-        let _turn = operator.comparing.lock().await;
+        // Comparing takes a core for a while; guesses in parallel must not take them all. The turn ends with the work,
+        // not with the request: whoever hangs up has not made room for another.
+        let turn = Arc::clone(&operator.comparing).lock_owned().await;
         let password = password.clone();
-        web::block(move || password.is(&given)).await.unwrap_or(false)
+        let compare = move || {
+            let _turn = turn;
+            password.is(&given)
+        };
+        web::block(compare).await.unwrap_or(false)
     };
     if !right {
         tracing::warn!("a login to the page of requests was refused: wrong password");
@@ -86,18 +85,10 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
 
 /// How long to wait. Taken before anything is compared, so that guesses side by side count as well.
 async fn exhausted(operator: &Operator, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let name = client::network(client::address(request, &operator.edge.load())).to_string();
-    for (name, (tries, window)) in [(name.as_str(), TRIES), ("everybody", TRIES_OF_ALL)] {
-        let partition = Partition::of(sha256(name.as_bytes())[0]);
-        let quota = Quota::per(tries, window);
-        let take = Take { partition, bucket: format!("operator:{name}"), quota };
-        let allowances = operator.service.store.admit(&[take], None).await?.allowances;
-        let standing = |allowance| Standing { name: Name::OperatorLogin, quota, allowance };
-        if let Some(wait) = allowances.into_iter().find_map(|allowance| operator.service.note(standing(allowance))) {
-            return Ok(Some(wait));
-        }
-    }
-    Ok(None)
+    let address = client::network(client::address(request, &operator.edge.load()));
+    let [own, of_all] = [TRIES, TRIES_OF_ALL].map(|(tries, window)| Quota::per(tries, window));
+    let standings = operator.service.admit_login(address, own, of_all).await?;
+    Ok(standings.into_iter().filter_map(|standing| operator.service.note(standing)).max())
 }
 
 /// `POST /requests/logout`
