@@ -188,6 +188,8 @@ mod tests {
         assert!(gate.shut(last, now + REMEMBER - Duration::from_millis(1), &limits).is_some());
         assert!(gate.shut(last, now + REMEMBER, &limits).is_none(), "then the store is asked again");
         assert!(gate.shut((last.0, Knock::Tap), now, &limits).is_none());
+        let raised = [(Name::Pages, Quota::per(2, Duration::from_mins(1)))];
+        assert!(gate.shut(last, now, &raised).is_none(), "a reload has changed the limit");
         gate.remember(last, standing, now, Duration::from_secs(1));
         assert!(gate.shut(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
     }

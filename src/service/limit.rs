@@ -61,6 +61,11 @@ impl Service {
         standings(limits, allowances).filter_map(|standing| self.note(standing)).max()
     }
 
+    /// Tells how the limits stand to somebody who is answered in any case.
+    pub(super) fn mention(limits: &[Limit], allowances: &[Allowance]) {
+        standings(limits, allowances).for_each(tell);
+    }
+
     /// Tells how a limit stands, and counts it when it is short. How long to wait until it is not.
     pub fn note(&self, standing: Standing) -> Option<Duration> {
         tell(standing);

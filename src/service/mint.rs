@@ -77,7 +77,6 @@ impl Service {
         }
         let takes: Vec<Take> = limits.iter().map(|limit| limit.take.clone()).collect();
         let admission = self.store.admit(&takes, reserve.as_ref()).await?;
-        let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
         let mut entered = Entered::default();
         if let (Some(holder), Some(ours)) = (admission.reservation, &reserve) {
             if holder.fingerprint != ours.fingerprint {
@@ -86,10 +85,12 @@ impl Service {
             entered.id = Some(holder.id);
             // Whoever reserved it may have died before the commit; then we do it for him.
             if holder.id != ours.id {
+                let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
                 entered.existing = self.made_by(holder.id, if refused { PATIENCE } else { 1 }).await?;
             }
         }
-        if refused && entered.existing.is_some() {
+        if entered.existing.is_some() {
+            Self::mention(limits, &admission.allowances);
             return Ok(entered);
         }
         let wait = self.judge(limits, &admission.allowances);
