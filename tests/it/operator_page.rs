@@ -172,7 +172,8 @@ async fn guesses_run_out_for_everybody_together(ground: Ground) {
     let mut world = World::new(ground);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), PASSWORD).unwrap();
-    world.top = format!("operator_password_file = {:?}\ntrusted_proxies = [\"127.0.0.0/8\"]", file.path());
+    let path = file.path().display();
+    world.top = format!("operator_password_file = \"{path}\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
     let app = world.start().await;
     let browser = Browser::new(&app);
     let start = std::time::Instant::now();
