@@ -251,11 +251,21 @@ fn store(s: &mut Section, faults: &mut Faults) -> Option<StoreConfig> {
             Some(StoreConfig::Embedded { directory: PathBuf::from(directory) })
         }
         Some(("redis" | "rediss", _)) => Some(StoreConfig::Redis { url, durability }),
+        Some(("redis+sentinel" | "rediss+sentinel", rest)) if names_a_master(rest) => {
+            Some(StoreConfig::Redis { url, durability })
+        }
         _ => {
-            faults.add(section.key("url"), "expected embedded:DIR, redis://host:port/db or rediss://host:port/db");
+            let expected = "expected embedded:DIR, redis://HOST:PORT/DB or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB \
+                (rediss… for TLS)";
+            faults.add(section.key("url"), expected);
             None
         }
     }
+}
+
+fn names_a_master(rest: &str) -> bool {
+    let parts = rest.strip_prefix("//").and_then(|rest| rest.split_once('/'));
+    parts.is_some_and(|(hosts, master)| !hosts.is_empty() && !master.is_empty())
 }
 
 fn log(s: &mut Section, faults: &mut Faults) -> LogConfig {

@@ -84,6 +84,8 @@ pub(crate) struct World {
     pub(crate) gateway: Fake,
     pub(crate) receiver: Fake,
     pub(crate) ground: Ground,
+    /// Lines of `[store]`, instead of the ground's.
+    pub(crate) store: Option<String>,
     /// Lines for every `[[instance]]`.
     pub(crate) extra: String,
     /// Lines before the first table.
@@ -99,11 +101,12 @@ impl World {
         let (extra, top, more) = Default::default();
         let public_url = "http://127.0.0.1:1".to_owned();
         let (gateway, receiver) = (Fake::start(), Fake::start());
-        Self { gateway, receiver, ground, extra, top, more, public_url, clock: Clock::default() }
+        Self { gateway, receiver, ground, store: None, extra, top, more, public_url, clock: Clock::default() }
     }
 
     pub(crate) fn config(&self, listen: &str, operator: &str) -> String {
-        let (gateway, receiver, store) = (&self.gateway.url, &self.receiver.url, self.ground.url());
+        let (gateway, receiver) = (&self.gateway.url, &self.receiver.url);
+        let store = self.store.clone().unwrap_or_else(|| format!("url = \"{}\"", self.ground.url()));
         let (extra, top, more, public_url) = (&self.extra, &self.top, &self.more, &self.public_url);
         let app = |path: &str| {
             format!(
@@ -140,7 +143,7 @@ operator_listen = "{operator}"
 key = "{KEY}"
 {top}
 [store]
-url = "{store}"
+{store}
 [log]
 format = "text"
 level = "trace"

@@ -50,6 +50,7 @@ mod promises;
 mod protocol;
 mod redis_faults;
 mod redis_refusals;
+mod redis_sentinel;
 mod redis_server;
 mod sdk;
 mod store;

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, ThreadId},
@@ -14,23 +14,24 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
+    AsyncConnectionConfig, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
     aio::MultiplexedConnection,
 };
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::{remedy, script};
+use super::{
+    remedy, script,
+    source::{self, Source},
+};
 use crate::{entropy, store::StoreError};
 
 /// A request waits this long for the store in all, then its caller hears 503.
 const BUDGET: Duration = Duration::from_secs(2);
-pub(super) const CONNECT: Duration = Duration::from_secs(1);
-pub(super) const RESPONSE: Duration = Duration::from_secs(1);
 
 /// The way to one Redis master.
 pub(super) struct Connection {
-    client: Client,
+    source: Arc<Source>,
     open: Mutex<HashMap<Worker, Open>>,
     generations: AtomicU64,
     connecting: tokio::sync::Mutex<()>,
@@ -67,8 +68,8 @@ enum Cure {
 }
 
 impl Connection {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, open: Mutex::default(), generations: AtomicU64::new(0), connecting: tokio::sync::Mutex::new(()) }
+    pub(super) fn new(source: Arc<Source>) -> Self {
+        Self { source, open: Mutex::default(), generations: AtomicU64::new(0), connecting: tokio::sync::Mutex::new(()) }
     }
 
     /// Sends a pipeline of commands that are safe to repeat, and repeats it within the budget.
@@ -100,7 +101,8 @@ impl Connection {
         // One asks for all: they wait for the same server.
         if broken
             && let Ok(_one_at_a_time) = self.connecting.try_lock()
-            && let Some(why) = remedy::why_broken(&self.client).await
+            && let Some(client) = self.source.address()
+            && let Some(why) = remedy::why_broken(client).await
         {
             return why;
         }
@@ -143,9 +145,7 @@ impl Connection {
 
     /// A connection of its own, for traffic that blocks.
     pub(super) async fn dial(&self) -> RedisResult<MultiplexedConnection> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(RESPONSE));
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+        self.source.dial(AsyncConnectionConfig::new()).await
     }
 
     fn discard(&self, generation: u64) {
@@ -165,6 +165,7 @@ fn cure(error: &RedisError) -> Cure {
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::MasterDown,
         ) => Cure::Wait,
+        _ if source::has_no_master(error) => Cure::Wait,
         _ if refuses_us(error) => Cure::GiveUp(StoreError::Unavailable(remedy::told(error))),
         _ if error.is_unrecoverable_error() || error.is_timeout() || error.is_connection_dropped() => Cure::Reconnect,
         _ => match error.code() {

@@ -13,6 +13,7 @@ mod posture;
 mod queue;
 mod remedy;
 mod script;
+mod source;
 mod time;
 mod wake;
 
@@ -20,11 +21,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use redis::{Client, Cmd, Value};
+use redis::{Cmd, Value};
 
 pub use lane::Durability;
 
-use self::{connection::Connection, lane::Lane, parse::reply, time::StoreTime, wake::Wake};
+use self::{connection::Connection, lane::Lane, parse::reply, source::Source, time::StoreTime, wake::Wake};
 use super::{
     Admission, Announced, Backlog, Change, Changes, Committed, Destination, Found, Index, JobId, LEASE, Leased,
     MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take, by_partition,
@@ -50,10 +51,9 @@ pub struct RedisStore {
 impl RedisStore {
     /// Does not connect yet: a store that is away must not stop the process from starting.
     pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
-        let client =
-            Client::open(url).map_err(|error| StoreError::Unfit(format!("store.url: {}", error.category())))?;
-        let connection = Arc::new(Connection::new(client.clone()));
-        let wake = Wake::new(client, Arc::clone(&connection));
+        let source = Arc::new(Source::parse(url)?);
+        let connection = Arc::new(Connection::new(Arc::clone(&source)));
+        let wake = Wake::new(source, Arc::clone(&connection));
         let lane = (durability != Durability::Standard).then(|| Lane::open(Arc::clone(&connection), durability));
         Ok(Self { connection, lane, time: StoreTime::new(clock), wake })
     }

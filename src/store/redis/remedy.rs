@@ -12,6 +12,9 @@ const PATIENCE: Duration = Duration::from_millis(300);
 pub(super) fn told(error: &RedisError) -> String {
     match code(error) {
         Some(code) => remedy(code).map_or_else(|| format!("{} ({code})", error.category()), str::to_owned),
+        None if super::source::has_no_master(error) => {
+            "no Sentinel in store.url knows a living master of the name in it".to_owned()
+        }
         None if error.is_connection_refusal() => "nobody listens at the address in store.url".to_owned(),
         None if error.is_timeout() => "Redis does not answer in time".to_owned(),
         None => error.category().to_owned(),

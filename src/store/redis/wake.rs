@@ -16,9 +16,10 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    connection::{CONNECT, Connection, RESPONSE},
+    connection::Connection,
     key,
     remedy::told,
+    source::{CONNECT, RESPONSE, Source},
 };
 use crate::{
     domain::{Partition, VerificationId},
@@ -37,22 +38,22 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Both directions.
 pub(super) struct Wake {
     changes: Arc<Changes>,
-    client: Client,
+    source: Arc<Source>,
     connection: Arc<Connection>,
     teller: OnceLock<(mpsc::Sender<VerificationId>, AbortOnDropHandle<()>)>,
     listener: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl Wake {
-    pub(super) fn new(client: Client, connection: Arc<Connection>) -> Self {
+    pub(super) fn new(source: Arc<Source>, connection: Arc<Connection>) -> Self {
         let changes = Arc::default();
-        Self { changes, client, connection, teller: OnceLock::new(), listener: OnceLock::new() }
+        Self { changes, source, connection, teller: OnceLock::new(), listener: OnceLock::new() }
     }
 
     /// The waiters here. Whoever wants to wait makes this process listen to the others.
     pub(super) fn changes(&self) -> &Arc<Changes> {
         self.listener.get_or_init(|| {
-            let listen = listen(self.client.clone(), Arc::clone(&self.changes));
+            let listen = listen(Arc::clone(&self.source), Arc::clone(&self.changes));
             AbortOnDropHandle::new(tokio::spawn(listen))
         });
         &self.changes
@@ -84,10 +85,10 @@ async fn tell(connection: Arc<Connection>, mut waiting: mpsc::Receiver<Verificat
     }
 }
 
-async fn listen(client: Client, changes: Arc<Changes>) {
+async fn listen(source: Arc<Source>, changes: Arc<Changes>) {
     let mut cut_off = false;
     loop {
-        let error = hear(&client, &changes, &mut cut_off).await;
+        let error = hear(&source, &changes, &mut cut_off).await;
         if !cut_off {
             tracing::warn!(error = told(&error), "news of changes are cut off; waiters look every few seconds");
             cut_off = true;
@@ -97,8 +98,8 @@ async fn listen(client: Client, changes: Arc<Changes>) {
 }
 
 /// Subscribes and rings until the connection breaks.
-async fn hear(client: &Client, changes: &Arc<Changes>, cut_off: &mut bool) -> RedisError {
-    let mut connection = match subscribe(client, Arc::clone(changes)).await {
+async fn hear(source: &Source, changes: &Arc<Changes>, cut_off: &mut bool) -> RedisError {
+    let mut connection = match subscribe(source, Arc::clone(changes)).await {
         Ok(connection) => connection,
         Err(error) => return error,
     };
@@ -113,8 +114,8 @@ async fn hear(client: &Client, changes: &Arc<Changes>, cut_off: &mut bool) -> Re
     }
 }
 
-async fn subscribe(client: &Client, changes: Arc<Changes>) -> RedisResult<MultiplexedConnection> {
-    let info = client.get_connection_info().clone();
+async fn subscribe(source: &Source, changes: Arc<Changes>) -> RedisResult<MultiplexedConnection> {
+    let info = source.client().await?.get_connection_info().clone();
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     let client = Client::open(info.into_connection_info()?.set_redis_settings(settings))?;
     let config = AsyncConnectionConfig::new()

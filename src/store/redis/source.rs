@@ -1,0 +1,170 @@
+//! Where the master is: at one address, or wherever Sentinel says at the moment.
+
+use std::time::Duration;
+
+use futures_util::future::select_ok;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError, RedisResult,
+    TlsMode,
+    aio::MultiplexedConnection,
+    sentinel::{Sentinel, SentinelNodeConnectionInfo},
+};
+use tokio::time::timeout;
+use url::{Url, form_urlencoded};
+
+use crate::store::StoreError;
+
+/// For asking where to go, and once more for going there.
+pub(super) const CONNECT: Duration = Duration::from_secs(1);
+pub(super) const RESPONSE: Duration = Duration::from_secs(1);
+const SENTINEL_PORT: &str = "26379";
+
+/// Made of `store.url`.
+pub(super) enum Source {
+    Address(Client),
+    Sentinels {
+        sentinels: Vec<ConnectionInfo>,
+        master: String,
+        /// User, password, database and encryption of the master.
+        node: Box<SentinelNodeConnectionInfo>,
+    },
+}
+
+impl Source {
+    /// Errors quote nothing of the text: it may hold a password.
+    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+        let unfit = |why: &str| StoreError::Unfit(format!("store.url: {why}"));
+        match text.split_once("+sentinel://") {
+            Some((scheme @ ("redis" | "rediss"), rest)) => by_sentinel(scheme, rest).ok_or_else(|| {
+                unfit("expected redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/MASTER[/DB][?sentinel_password=…]")
+            }),
+            _ => Client::open(text).map(Self::Address).map_err(|error| unfit(error.category())),
+        }
+    }
+
+    /// The one address, if there is but one.
+    pub(super) fn address(&self) -> Option<&Client> {
+        match self {
+            Self::Address(client) => Some(client),
+            Self::Sentinels { .. } => None,
+        }
+    }
+
+    /// A client of the present master. Whichever Sentinel is first to name one that calls itself master is believed:
+    /// beside the old half of a split that may be the old master, which then confirms no durable write.
+    pub(super) async fn client(&self) -> RedisResult<Client> {
+        match self {
+            Self::Address(client) => Ok(client.clone()),
+            Self::Sentinels { sentinels, master, node } => {
+                let asked = sentinels.iter().map(|sentinel| {
+                    Box::pin(async move {
+                        let mut sentinel = Sentinel::build(vec![sentinel.clone()])?;
+                        in_time(sentinel.async_master_for(master, Some(node))).await
+                    })
+                });
+                select_ok(asked).await.map(|(client, _)| client)
+            }
+        }
+    }
+
+    pub(super) async fn dial(&self, config: AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
+        let config = config.set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(RESPONSE));
+        self.client().await?.get_multiplexed_async_connection_with_config(&config).await
+    }
+}
+
+/// A host that swallows packets must not hold up the others.
+async fn in_time<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    timeout(CONNECT, work)
+        .await
+        .unwrap_or_else(|_| Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))))
+}
+
+/// Whether Sentinel cannot name a living master: while it elects one, or for ever, if it knows no such name.
+pub(super) fn has_no_master(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::MasterNameNotFoundBySentinel
+}
+
+/// `[USER:PASSWORD@]HOST:PORT,HOST:PORT/MASTER[/DB][?sentinel_user=…&sentinel_password=…]`
+fn by_sentinel(scheme: &str, rest: &str) -> Option<Source> {
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = place.split_once('/')?;
+    let (credentials, hosts) = authority.rsplit_once('@').map_or(("", authority), |(before, hosts)| (before, hosts));
+    let (master, database) = path.split_once('/').unwrap_or((path, "0"));
+    let database: u32 = database.trim_end_matches('/').parse().ok()?;
+    if master.is_empty() {
+        return None;
+    }
+    let at = if credentials.is_empty() { "" } else { "@" };
+    let node: ConnectionInfo = format!("{scheme}://{credentials}{at}master/{database}").into_connection_info().ok()?;
+    let node = SentinelNodeConnectionInfo::default().set_redis_connection_info(node.redis_settings().clone());
+    let node = if scheme == "rediss" { node.set_tls_mode(TlsMode::Secure) } else { node };
+    let mut url = Url::parse(&format!("{scheme}://sentinel")).ok()?;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "sentinel_user" => url.set_username(&value).ok()?,
+            "sentinel_password" => url.set_password(Some(&value)).ok()?,
+            _ => return None,
+        }
+    }
+    let sentinels = hosts.split(',').map(|host| {
+        let port = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map(|(_, port)| port);
+        let name = port.map_or(host, |port| &host[..host.len() - port.len() - 1]);
+        url.set_host(Some(name)).ok()?;
+        url.set_port(Some(port.unwrap_or(SENTINEL_PORT).parse().ok()?)).ok()?;
+        url.as_str().into_connection_info().ok()
+    });
+    let sentinels = sentinels.collect::<Option<_>>()?;
+    Some(Source::Sentinels { sentinels, master: master.to_owned(), node: Box::new(node) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Option<String> {
+        match Source::parse(text).ok()? {
+            Source::Address(client) => Some(client.get_connection_info().addr().to_string()),
+            Source::Sentinels { sentinels, master, node } => {
+                let sentinels = sentinels.iter().map(|sentinel| {
+                    let settings = sentinel.redis_settings();
+                    format!("{}:{:?}:{:?}", sentinel.addr(), settings.username(), settings.password().is_some())
+                });
+                Some(format!("{} {master} {node:?}", sentinels.collect::<Vec<_>>().join(" ")))
+            }
+        }
+    }
+
+    #[test]
+    fn sentinels_are_read_with_what_belongs_to_them_and_to_the_master() {
+        assert_eq!(parsed("redis://a:7/0").unwrap(), "a:7");
+        let full =
+            parsed("redis+sentinel://me:p%40ss@a,b:7,[::1]:8/otp/3?sentinel_user=s&sentinel_password=t").unwrap();
+        assert!(full.starts_with("a:26379:Some(\"s\"):true b:7:"), "{full}");
+        assert!(full.contains("::1") && full.contains(" otp "), "{full}");
+        assert!(full.contains("db: 3") && full.contains("\"me\"") && full.contains("redacted"), "{full}");
+        let least = parsed("redis+sentinel://a/otp").unwrap();
+        assert!(least.starts_with("a:26379:None:false otp ") && least.contains("db: 0"), "{least}");
+        assert!(least.contains("tls_mode: None"), "{least}");
+        assert!(parsed("rediss+sentinel://a/otp").unwrap().contains("Secure"));
+    }
+
+    #[test]
+    fn what_is_no_such_url_is_refused_without_being_quoted() {
+        for bad in [
+            "redis+sentinel://secret@a",
+            "redis+sentinel://secret@a/",
+            "redis+sentinel:///otp",
+            "redis+sentinel://secret@a,/otp",
+            "redis+sentinel://secret@a:x/otp",
+            "redis+sentinel://secret@a:70000/otp",
+            "redis+sentinel://secret@a/otp/x",
+            "redis+sentinel://secret@a/otp?password=secret",
+            "http+sentinel://secret@a/otp",
+            "redis-sentinel://secret@a/otp",
+        ] {
+            let Err(StoreError::Unfit(why)) = Source::parse(bad) else { panic!("{bad} was taken") };
+            assert!(why.starts_with("store.url: ") && !why.contains("secret"), "{bad}: {why}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Fail-over by Sentinel: a pause, after which everything that was answered is still so.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    clock::Clock,
+    store::{
+        Store,
+        redis::{Durability, RedisStore},
+    },
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    app::{Daemon, Ground, World},
+    redis_server::{self, RedisServer},
+};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A master, its replica, and three who watch them.
+struct Watched {
+    master: RedisServer,
+    replica: RedisServer,
+    sentinels: Vec<Sentinel>,
+}
+
+struct Sentinel {
+    child: Child,
+    port: u16,
+    _directory: TempDir,
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Sentinel {
+    fn start(master: &RedisServer) -> Self {
+        let (directory, port) = (tempfile::tempdir().unwrap(), redis_server::free_port());
+        let file = directory.path().join("sentinel.conf");
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor otp 127.0.0.1 {} 2\n\
+             sentinel down-after-milliseconds otp 2000\nsentinel failover-timeout otp 5000\n",
+            directory.path().display(),
+            master.port
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new("redis-server");
+        command.arg(&file).arg("--sentinel").stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), port, _directory: directory }
+    }
+
+    fn ask(&self, words: &[&str]) -> Option<redis::Value> {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        redis::cmd("SENTINEL").arg(words).query(&mut client.get_connection().ok()?).ok()
+    }
+
+    fn master_port(&self) -> Option<u16> {
+        let (_, port): (String, u16) = redis::from_redis_value(self.ask(&["GET-MASTER-ADDR-BY-NAME", "otp"])?).ok()?;
+        Some(port)
+    }
+
+    /// Whether it knows the other Sentinels and the replica.
+    fn is_whole(&self) -> bool {
+        let count = |word| match self.ask(&[word, "otp"]) {
+            Some(redis::Value::Array(list)) => list.len(),
+            _ => 0,
+        };
+        count("SENTINELS") == 2 && count("REPLICAS") == 1
+    }
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl Watched {
+    async fn start() -> Self {
+        let master = redis_server::start();
+        let replica = redis_server::start_replica_of(&master);
+        let sentinels: Vec<Sentinel> = (0..3).map(|_| Sentinel::start(&master)).collect();
+        let watched = Self { master, replica, sentinels };
+        until("the replica follows", async || {
+            let info: String = redis::cmd("INFO").arg("replication").query(&mut watched.replica.connection()).unwrap();
+            info.contains("master_link_status:up")
+        })
+        .await;
+        until("the Sentinels know one another", async || watched.sentinels.iter().all(Sentinel::is_whole)).await;
+        watched
+    }
+
+    /// One of the Sentinels is away for ever.
+    fn url(&self) -> String {
+        let ports = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port));
+        let hosts: Vec<String> = std::iter::once("127.0.0.1:1".to_owned()).chain(ports).collect();
+        format!("redis+sentinel://{}/otp/0", hosts.join(","))
+    }
+
+    async fn promoted(&self) {
+        let replica = self.replica.port;
+        until("the replica is promoted", async || {
+            self.sentinels.iter().all(|sentinel| sentinel.master_port() == Some(replica))
+        })
+        .await;
+    }
+}
+
+/// As a gateway does: again, until somebody takes it.
+async fn insists(app: &Daemon, id: &str, text: &str) {
+    until("the message is taken", async || app.says("447700900123", id, text).await.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_master_is_a_pause() {
+    let watched = Watched::start().await;
+    let mut world = World::new(Ground::directory());
+    world.store = Some(format!("url = \"{}\"\ndurability = \"durable\"", watched.url()));
+    let app = world.start().await;
+    let (before, pending) = (app.link(json!({})).await, app.link(json!({})).await);
+    insists(&app, "S1", &before.text).await;
+    app.settle().await;
+    watched.master.signal("-KILL");
+    assert_ne!(app.says("447700900123", "S2", &pending.text).await.status, 200, "nobody confirms it");
+    watched.promoted().await;
+    // Nobody is left to confirm, and so nothing is promised until the old master is back as a replica.
+    assert_ne!(app.says("447700900123", "S2", &pending.text).await.status, 200, "still nobody confirms it");
+    watched.master.restart();
+    insists(&app, "S2", &pending.text).await;
+    for link in [&before, &pending] {
+        assert_eq!(app.status(&link.uuid).await, "verified");
+    }
+    until("both callbacks", async || {
+        app.settle().await;
+        world.receiver.arrived().len() >= 2
+    })
+    .await;
+    let mut ids: Vec<String> = world.receiver.arrived().iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 2, "each under its own id, however often");
+    app.finish().await;
+}
+
+/// The old master answers on, and takes no writes any more: connections to it are worth nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demoted_master_is_left() {
+    let watched = Watched::start().await;
+    let store = RedisStore::new(&watched.url(), Durability::Standard, Clock::default()).unwrap();
+    store.probe().await.unwrap();
+    until("the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
+    watched.promoted().await;
+    until("the old master follows", async || {
+        let role: redis::Value = redis::cmd("ROLE").query(&mut watched.master.connection()).unwrap();
+        matches!(role, redis::Value::Array(words) if words.first() == Some(&redis::Value::BulkString(b"slave".to_vec())))
+    })
+    .await;
+    until("writes go to the new master", async || store.probe().await.is_ok()).await;
+    assert!(store.describe().await.unwrap().contains("master"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_nobody_knows_is_said() {
+    let watched = Watched::start().await;
+    let url = watched.url().replace("/otp/", "/opt/");
+    let store = RedisStore::new(&url, Durability::Standard, Clock::default()).unwrap();
+    let error = store.probe().await.unwrap_err().to_string();
+    assert!(error.contains("no Sentinel in store.url knows a living master"), "{error}");
+}
