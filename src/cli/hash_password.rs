@@ -5,12 +5,10 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _, stdin};
 
 use anyhow::{Context as _, ensure};
 
-use crate::{domain::password::PasswordDigest, entropy};
-
-/// Shorter ones are guessed.
-const SHORTEST: usize = 12;
-/// Far longer than anybody types.
-const LONGEST: u64 = 1024;
+use crate::{
+    domain::password::{LONGEST, PasswordDigest, SHORTEST},
+    entropy,
+};
 
 /// Of the first line of standard input: as an argument, everybody on the machine could read it.
 pub(super) fn digest() -> anyhow::Result<PasswordDigest> {
@@ -18,8 +16,10 @@ pub(super) fn digest() -> anyhow::Result<PasswordDigest> {
         eprintln!("Write the password and press Enter. It is shown as you write.");
     }
     let mut line = String::new();
-    stdin().lock().take(LONGEST).read_line(&mut line).context("cannot read the password")?;
+    let most = LONGEST as u64 + 2;
+    stdin().lock().take(most).read_line(&mut line).context("cannot read the password")?;
     let password = line.trim_end_matches(['\r', '\n']);
     ensure!(password.chars().count() >= SHORTEST, "the password has under {SHORTEST} characters");
+    ensure!(password.len() <= LONGEST, "the password has over {LONGEST} bytes");
     Ok(PasswordDigest::of(password, entropy::bytes()))
 }

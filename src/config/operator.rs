@@ -6,10 +6,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
 use super::{faults::Faults, section::Section};
-use crate::domain::{keys::sha256, password::PasswordDigest};
-
-/// Shorter ones are guessed.
-const SHORTEST: usize = 12;
+use crate::domain::{
+    keys::sha256,
+    password::{LONGEST, PasswordDigest, SHORTEST},
+};
 
 /// The password of the operator's page: a digest, or a file's content.
 #[derive(Clone)]
@@ -46,6 +46,10 @@ impl Password {
         }
         if text.chars().count() < SHORTEST {
             faults.add("operator_password_file", format!("holds a password of under {SHORTEST} characters"));
+            return None;
+        }
+        if text.len() > LONGEST {
+            faults.add("operator_password_file", format!("holds a password of over {LONGEST} bytes"));
             return None;
         }
         Some(Self::Plain(secret))

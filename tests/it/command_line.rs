@@ -123,6 +123,11 @@ fn a_password_becomes_a_digest_that_the_configuration_takes() {
     let output = hash("correct horse battery\nand more");
     let digest: PasswordDigest = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
     assert!(digest.is_of("correct horse battery") && !digest.is_of("correct horse"));
+    let long = hash(&"x".repeat(1025));
+    assert!(!long.status.success() && String::from_utf8_lossy(&long.stderr).contains("over 1024 bytes"), "never cut");
+    let longest = format!("{}x", "ü".repeat(511));
+    let digest: PasswordDigest = String::from_utf8(hash(&longest).stdout).unwrap().trim().parse().unwrap();
+    assert!(digest.is_of(&longest));
     let short = hash("short\n");
     assert!(!short.status.success() && String::from_utf8_lossy(&short.stderr).contains("under 12 characters"));
 }

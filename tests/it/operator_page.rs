@@ -486,6 +486,8 @@ async fn a_password_is_a_digest_or_stands_in_a_file() {
     assert!(!format!("{plain:?}").contains("horse"));
     std::fs::write(file.path(), DIGEST).unwrap();
     assert!(password_of(&line).unwrap().unwrap().is(PASSWORD));
+    std::fs::write(file.path(), "x".repeat(1025)).unwrap();
+    assert!(password_of(&line).unwrap_err().contains("over 1024 bytes"));
     std::fs::write(file.path(), "short\n").unwrap();
     assert!(password_of(&line).unwrap_err().contains("under 12 characters"));
 }
