@@ -105,12 +105,20 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     process.signal("-HUP");
     until("nothing has changed", async || process.metric(&reloads("unchanged")).await >= 1.0).await;
 
+    let series = async || {
+        let shown = process.operator("/metrics").await.text;
+        let gauge = |line: &&str| line.starts_with("countersign_gateway_last_inbound_timestamp") && line.contains(META);
+        shown.lines().filter(gauge).count()
+    };
+    assert_eq!(series().await, 1);
+
     // The instance goes; its callers are told what callers of no instance are told.
     let alone = good.split("[[instance]]").take(2).collect::<Vec<_>>().join("[[instance]]");
     write(process.config.path(), &alone);
     process.signal("-HUP");
     until("the instance is gone", async || mint(&process, META, META_TOKEN).await.status == 401).await;
     assert_eq!(mint(&process, WAHA, FRESH).await.status, 401, "its token is gone, too");
+    until("no alert waits for its gateway", async || series().await == 0).await;
     let (status, _, written) = process.terminate();
     assert_eq!(status, Some(0), "{written}");
 }

@@ -67,7 +67,7 @@ async fn one_screen(ground: Ground, store: &str) {
     assert!(!screen.contains("447700900"), "{screen}");
 
     // Another process: it learns from the store when the gateway was heard, and sees the first one go.
-    if matches!(world.ground, Ground::Redis(_)) {
+    if let Ground::Redis(server) = &world.ground {
         let other = Process::start(&world).await;
         let seen = until(&other, "both live", |json| {
             json["replicas"].as_array().unwrap().iter().filter(|one| one["alive"] == true).count() == 2
@@ -76,10 +76,19 @@ async fn one_screen(ground: Ground, store: &str) {
         .await;
         assert_eq!(seen["replicas"].as_array().unwrap().len(), 2);
         process.terminate();
-        until(&other, "one is gone", |json| {
+        let seen = until(&other, "one is gone", |json| {
             json["replicas"].as_array().unwrap().iter().filter(|one| one["alive"] == true).count() == 1
         })
         .await;
+        let gone = seen["replicas"].as_array().unwrap().iter().find(|one| one["alive"] == false).unwrap();
+        assert!(gone["seen_seconds_ago"].as_f64().unwrap() < 30.0, "it said so, nobody had to wait: {gone}");
+
+        server.signal("-KILL");
+        until(&other, "the store is missed", |json| json["ready"] == false).await;
+        let (code, screen, error) = status(&["--operator", &other.operator]);
+        assert_eq!(code, Some(1), "{screen}{error}");
+        assert!(screen.contains("NOT READY"), "{screen}");
+        server.restart();
         other.terminate();
     } else {
         // After a restart the gateway does not look as if it had been silent for ever.
