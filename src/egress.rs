@@ -72,6 +72,7 @@ pub struct Egress {
     client: reqwest::Client,
     policy: Arc<Policy>,
     largest: usize,
+    deadline: Duration,
 }
 
 impl Egress {
@@ -85,12 +86,11 @@ impl Egress {
             .no_proxy()
             .referer(false)
             .connect_timeout(CONNECT)
-            .timeout(DEADLINE)
             .pool_idle_timeout(IDLE)
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("a client of constants builds");
-        Self { client, policy, largest: LARGEST_ANSWER }
+        Self { client, policy, largest: LARGEST_ANSWER, deadline: DEADLINE }
     }
 
     /// For answers of our own listeners, such as metrics of many instances: reads up to `largest` bytes.
@@ -99,12 +99,18 @@ impl Egress {
         Self { largest, ..self }
     }
 
+    /// For whoever has longer than [`DEADLINE`].
+    #[must_use]
+    pub fn waiting(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
     /// Sends, and reads at most 64 KiB of the answer, unless told otherwise.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, EgressError> {
         let url = url::Url::parse(&request.uri().to_string()).map_err(|_| EgressError::Forbidden)?;
         self.judge(&url).await?;
         let request = request.try_into().map_err(|_| EgressError::Forbidden)?;
-        match tokio::time::timeout(DEADLINE, self.exchange(request)).await {
+        match tokio::time::timeout(self.deadline, self.exchange(request)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(EgressError::Timeout),
         }
