@@ -8,10 +8,13 @@ use crate::app::{Answer, Daemon, WAHA, World};
 #[derive(Default)]
 pub(crate) struct Browser {
     pub(crate) cookie: Option<String>,
+    /// Sent with every request.
+    pub(crate) headers: Vec<(&'static str, &'static str)>,
 }
 
 impl Browser {
     async fn send(&mut self, app: &Daemon, request: http::request::Builder, body: Vec<u8>) -> Answer {
+        let request = self.headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = match &self.cookie {
             Some(cookie) => request.header("cookie", cookie),
             None => request,

@@ -52,6 +52,7 @@ mod redis_faults;
 mod redis_refusals;
 mod redis_sentinel;
 mod redis_server;
+mod reply_page;
 mod sdk;
 mod store;
 mod tenants;
