@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::{Faults, Section};
 
 /// The whole page has to stay small.
-const LARGEST_LOGO: usize = 12 * 1024;
+const LARGEST_LOGO: usize = 7 * 1024;
 
 /// The operator's brand.
 #[derive(Clone, Debug)]

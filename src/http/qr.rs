@@ -1,12 +1,49 @@
-//! A QR code as one SVG path.
+//! QR codes: as a small bitmap inside a page, as one SVG path where somebody else embeds it.
 
 use std::fmt::Write as _;
 
 use askama::Template as _;
-use fast_qr::{ECL, QRBuilder};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use fast_qr::{ECL, QRBuilder, QRCode};
 
 /// Four modules of quiet zone, as the standard asks.
 const MARGIN: usize = 4;
+/// A longer text is read more surely from larger modules than with more redundancy: screens have no scratches.
+const DENSE: usize = 320;
+
+/// `None` when the text is too long for any QR code.
+fn code(text: &str) -> Option<QRCode> {
+    let level = if text.len() > DENSE { ECL::L } else { ECL::M };
+    QRBuilder::new(text).ecl(level).build().ok()
+}
+
+/// A `data:` URL of one bit a module, which weighs a fifth of the SVG. Empty when the text is too long.
+pub(super) fn bitmap(text: &str) -> String {
+    let Some(code) = code(text) else { return String::new() };
+    let side = code.size + 2 * MARGIN;
+    let row_bytes = side.div_ceil(32) * 4;
+    let word = |number: usize| u32::try_from(number).expect("a QR code has at most 177 modules a side").to_le_bytes();
+    let head = 62;
+    // File header, then BITMAPINFOHEADER of one plane and one bit a pixel, then the palette: white, black.
+    let mut file = Vec::with_capacity(head + row_bytes * side);
+    file.extend_from_slice(b"BM");
+    for field in [head + row_bytes * side, 0, head, 40, side, side] {
+        file.extend(word(field));
+    }
+    file.extend([1, 0, 1, 0]);
+    for field in [0, row_bytes * side, 0, 0, 2, 2, 0x00ff_ffff, 0] {
+        file.extend(word(field));
+    }
+    for row in (0..side).rev() {
+        let mut bits = vec![0; row_bytes];
+        for column in 0..code.size {
+            let dark = row.checked_sub(MARGIN).is_some_and(|row| row < code.size && code[row][column].value());
+            bits[(column + MARGIN) / 8] |= u8::from(dark) << (7 - (column + MARGIN) % 8);
+        }
+        file.extend(bits);
+    }
+    format!("data:image/bmp;base64,{}", STANDARD.encode(file))
+}
 
 #[derive(askama::Template)]
 #[template(
@@ -23,7 +60,7 @@ struct Svg<'a> {
 
 /// Empty when the text is too long for any QR code. Each run of dark modules is one stroke, which keeps it small.
 pub(super) fn svg(text: &str, label: &str) -> String {
-    let Ok(code) = QRBuilder::new(text).ecl(ECL::M).build() else { return String::new() };
+    let Some(code) = code(text) else { return String::new() };
     let mut path = String::new();
     for row in 0..code.size {
         let _ = write!(path, "M{MARGIN} {}.5", row + MARGIN);
@@ -41,4 +78,33 @@ pub(super) fn svg(text: &str, label: &str) -> String {
     }
     let svg = Svg { side: code.size + 2 * MARGIN, label, path };
     svg.render().expect("a compiled template of plain values renders")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That a phone reads it is shown in a browser; that no bit is out of place, here.
+    #[test]
+    fn the_bitmap_holds_the_modules_of_the_code() {
+        for text in ["x", &"long ".repeat(80)] {
+            let code = code(text).unwrap();
+            let file = STANDARD.decode(bitmap(text).strip_prefix("data:image/bmp;base64,").unwrap()).unwrap();
+            let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+            let (side, start) = (number(18), number(10));
+            assert_eq!((number(2), number(22), side), (file.len(), side, code.size + 8));
+            let row_bytes = (file.len() - start) / side;
+            let dark = |row: usize, column: usize| {
+                file[start + (side - 1 - row) * row_bytes + column / 8] & (0x80 >> (column % 8)) != 0
+            };
+            for row in 0..side {
+                for column in 0..side {
+                    let within = |at: usize| (4..side - 4).contains(&at);
+                    let expected = within(row) && within(column) && code[row - 4][column - 4].value();
+                    assert_eq!(dark(row, column), expected, "{row} {column}");
+                }
+            }
+        }
+        assert_eq!(bitmap(&"x".repeat(3000)), "");
+    }
 }

@@ -38,7 +38,7 @@ const scenarios = {
     const world = await World.start();
     const minted = await world.mint(), page = await world.person("desktop");
     await page.goto(minted.start_url);
-    await page.waitForSelector("#scan[open] .qr svg");
+    await page.waitForSelector("#scan[open] .qr img");
     assert.equal(await world.scan(page), minted.whatsapp_link);
     await world.inspect(page, "desktop-pending");
     const reply = await world.says(minted.text);

@@ -224,7 +224,7 @@ webhook_secret = "${HMAC}"
     if (wide) throw new Error(`${name}: wider than the window`);
   }
 
-  async scan(page, picture = page.locator(".qr svg")) {
+  async scan(page, picture = page.locator(".qr img")) {
     const png = PNG.sync.read(await picture.screenshot());
     return jsqr(new Uint8ClampedArray(png.data), png.width, png.height)?.data;
   }

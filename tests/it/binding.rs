@@ -82,7 +82,7 @@ async fn a_scanning_phone_gets_a_code_that_its_browser_types(ground: Ground) {
     let minted = app.mint(json!({"state": "s", "message": {"success": "Own text: <link>"}})).await;
     let page = start_path(&minted);
     let mut desk = Browser::default();
-    assert!(desk.tap(&app, &page, "qr").await.text.contains("<svg"));
+    assert!(desk.tap(&app, &page, "qr").await.text.contains("data:image/bmp;base64,"));
     app.says(PHONE, "Q1", &minted.text_of("text")).await;
     let text = reply(&world, 1).await;
     assert!(!text.contains("/o/"), "no link for a phone that only scanned: {text}");

@@ -45,6 +45,7 @@ mod operate_reload;
 mod operate_shutdown;
 mod operate_status;
 mod operator_page;
+mod page_weight;
 mod process;
 mod promises;
 mod protocol;

@@ -124,7 +124,7 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
             };
             page.text = service.prefilled(instance, record, &code);
             page.whatsapp_link = whatsapp::wa_me(&instance.config.number, &page.text);
-            page.qr = qr::svg(&page.whatsapp_link, &w.qr_label);
+            page.qr = qr::bitmap(&page.whatsapp_link);
         }
         Stage::Code { until } => page.until = until.as_millisecond(),
         Stage::Done => page.sign = "ok",

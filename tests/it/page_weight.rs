@@ -1,0 +1,44 @@
+//! However much an operator and an app put into it, a page stays light enough for a slow phone.
+
+use countersign::domain::language::Language;
+use serde_json::json;
+
+use crate::{
+    app::{Ground, World},
+    browser::{Browser, start_path},
+    flow::link_in,
+};
+
+/// The promise of spec and README, in bytes before compression.
+const HEAVIEST: usize = 30_000;
+const LARGEST_LOGO: usize = 7 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_stay_below_thirty_kilobytes() {
+    let mut world = World::new(Ground::directory());
+    let directory = tempfile::tempdir().unwrap();
+    let logo = directory.path().join("logo.png");
+    std::fs::write(&logo, [&[0x89, b'P', b'N', b'G'][..], &[0; LARGEST_LOGO - 4]].concat()).unwrap();
+    world.extra = format!("[instance.page]\nlogo_file = \"{}\"\ncolor = \"#0b7a4b\"", logo.display());
+    let app = world.start().await;
+    for (index, language) in Language::all().enumerate() {
+        let tag = language.tag();
+        let name = "\u{1f511}".repeat(100);
+        let minted = app.mint(json!({"lang": tag, "name": name})).await;
+        assert_eq!(minted.status, 200, "{}", minted.text);
+        let page = start_path(&minted);
+        let mut waiting = Browser::default();
+        let mut pages = vec![("untapped", waiting.look(&app, &page).await)];
+        pages.push(("scanned", waiting.tap(&app, &page, "qr").await));
+        pages.push(("here", waiting.tap(&app, &page, "here").await));
+        app.says("447700900123", &format!("W{index}"), &minted.text_of("text")).await;
+        let link = link_in(&crate::browser::reply(&world, index + 1).await);
+        pages.push(("confirm", waiting.look(&app, &link).await));
+        pages.push(("verified", waiting.look(&app, &page).await));
+        for (state, answer) in &pages {
+            assert!(answer.text.contains("data:image/png;base64,"), "{tag} {state}: {}", answer.text);
+            assert!(answer.text.len() < HEAVIEST, "{tag} {state}: {} bytes", answer.text.len());
+        }
+    }
+    app.finish().await;
+}
