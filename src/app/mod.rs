@@ -131,7 +131,7 @@ impl Application {
         }
         let edge = Arc::new(ArcSwap::from_pointee(config.edge.clone()));
         let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), places));
-        let public = serve(public, shutdown.grace, move |config| {
+        let public = serve(public, None, shutdown.grace, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
         let password = Arc::new(ArcSwapOption::from_pointee(config.operator_password.clone()));
@@ -142,7 +142,7 @@ impl Application {
             edge: Arc::clone(&edge),
             comparing: Arc::default(),
         });
-        let operator = serve(operator, Duration::from_secs(1), move |config| {
+        let operator = serve(operator, Some(1), Duration::from_secs(1), move |config| {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
         let (public_handle, operator_handle) = (public.handle(), operator.handle());
@@ -211,11 +211,17 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
 }
 
-fn serve<F>(listener: TcpListener, grace: Duration, configure: F) -> anyhow::Result<Server>
+/// With as many `workers` as the machine has processors, unless told otherwise: each holds tables of its own.
+fn serve<F>(listener: TcpListener, workers: Option<usize>, grace: Duration, configure: F) -> anyhow::Result<Server>
 where
     F: Fn(&mut actix_web::web::ServiceConfig) + Send + Clone + 'static,
 {
-    let server = HttpServer::new(move || Actix::new().configure(configure.clone()))
+    let server = HttpServer::new(move || Actix::new().configure(configure.clone()));
+    let server = match workers {
+        Some(workers) => server.workers(workers),
+        None => server,
+    };
+    let server = server
         .disable_signals()
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_DEADLINE)

@@ -53,9 +53,6 @@ impl App {
     }
 }
 
-/// What stands before every path of the JSON API.
-const API: &str = "/api/otp/v2/{instance}";
-
 /// Every route of the public listener.
 #[rustfmt::skip]
 pub const ROUTES: &[Entry] = &[
@@ -107,17 +104,7 @@ pub const ROUTES: &[Entry] = &[
 
 /// Serves [`ROUTES`].
 pub fn routes(config: &mut ServiceConfig) {
-    let (api, others): (Vec<_>, Vec<_>) = ROUTES.iter().partition(|entry| entry.path.starts_with(API));
-    let mut below_api = web::scope(API);
-    for resource in route::resources(&api, API) {
-        below_api = below_api.service(resource);
-    }
-    let mut everything = web::scope("")
-        .wrap(from_fn(gate::guard))
-        .wrap(from_fn(span::observe))
-        .service(below_api.default_service(web::to(nothing)));
-    for resource in route::resources(&others, "") {
-        everything = everything.service(resource);
-    }
-    config.service(everything.default_service(web::to(nothing)));
+    let table: Vec<&'static Entry> = ROUTES.iter().collect();
+    let everything = route::add(web::scope(""), &table, "").default_service(web::to(nothing));
+    config.service(everything.wrap(from_fn(gate::guard)).wrap(from_fn(span::observe)));
 }

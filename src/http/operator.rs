@@ -66,9 +66,13 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/login").route(get().to(login::ask)).route(post().to(login::enter)))
                 .service(resource("/logout").route(post().to(login::leave)))
                 .service(resource("/explain").route(get().to(list::explain)))
-                .service(resource("/{instance}/{uuid}").route(get().to(one::one)))
-                .service(resource("/{instance}/{uuid}/cancel").route(post().to(one::cancel)))
-                .service(resource("/{instance}/{uuid}/replay").route(post().to(one::replay)))
+                .service(
+                    scope("/{instance}/{uuid}")
+                        .service(resource("").route(get().to(one::one)))
+                        .service(resource("/cancel").route(post().to(one::cancel)))
+                        .service(resource("/replay").route(post().to(one::replay)))
+                        .default_service(to(look::nothing)),
+                )
                 .default_service(to(look::nothing)),
         );
 }
