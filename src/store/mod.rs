@@ -290,7 +290,7 @@ pub struct Position {
 }
 
 /// Why the store did not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Worth another try: the network, a fail-over, a full queue, an unconfirmed write.
     #[error("the store is unavailable: {0}")]

@@ -91,6 +91,8 @@ contract! {
         what_changes_nothing_wakes_nobody;
     limits:
         a_burst_then_one_per_interval
+        a_crowd_gets_what_there_is_and_no_more
+        who_goes_away_holds_up_nobody
         a_short_bucket_stops_those_of_its_partition
         looking_takes_nothing
         codes_are_answered_in_order

@@ -39,13 +39,13 @@ pub(super) struct Connection {
 
 /// Who shares a connection: one thread that is a runtime, or all threads of a larger one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Worker {
+pub(super) enum Worker {
     Thread(ThreadId),
     Threads,
 }
 
 impl Worker {
-    fn here() -> Self {
+    pub(super) fn here() -> Self {
         match Handle::current().runtime_flavor() {
             RuntimeFlavor::CurrentThread => Self::Thread(thread::current().id()),
             _ => Self::Threads,

@@ -5,6 +5,7 @@
 
 mod archive;
 mod backlog;
+mod bucket;
 mod connection;
 mod key;
 mod lane;
@@ -25,7 +26,9 @@ use redis::{Cmd, Value};
 
 pub use lane::Durability;
 
-use self::{connection::Connection, lane::Lane, parse::reply, source::Source, time::StoreTime, wake::Wake};
+use self::{
+    bucket::Buckets, connection::Connection, lane::Lane, parse::reply, source::Source, time::StoreTime, wake::Wake,
+};
 use super::{
     Admission, Announced, Backlog, Change, Changes, Committed, Destination, Found, Index, JobId, LEASE, Leased,
     MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take, by_partition,
@@ -44,7 +47,8 @@ const FORMAT: &str = "1";
 pub struct RedisStore {
     connection: Arc<Connection>,
     lane: Option<Lane>,
-    time: StoreTime,
+    time: Arc<StoreTime>,
+    buckets: Buckets,
     wake: Wake,
 }
 
@@ -55,7 +59,9 @@ impl RedisStore {
         let connection = Arc::new(Connection::new(Arc::clone(&source)));
         let wake = Wake::new(source, Arc::clone(&connection));
         let lane = (durability != Durability::Standard).then(|| Lane::open(Arc::clone(&connection), durability));
-        Ok(Self { connection, lane, time: StoreTime::new(clock), wake })
+        let time = Arc::new(StoreTime::new(clock));
+        let buckets = Buckets::new(Arc::clone(&connection), Arc::clone(&time));
+        Ok(Self { connection, lane, time, buckets, wake })
     }
 
     async fn one<T: redis::FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
@@ -111,11 +117,11 @@ impl Store for RedisStore {
             pipeline.add_command(parse::read_record(&key::record(*partition, &digest.hex())));
         }
         if let Some(take) = peek {
-            pipeline.add_command(self.take(&[take], false));
+            pipeline.cmd("GET").arg(key::bucket(take.partition, &take.bucket));
         }
         let mut values = self.connection.run(&mut pipeline).await?;
         let allowance = match peek {
-            Some(_) => self.allowances(values.pop().unwrap_or(Value::Nil))?.pop(),
+            Some(take) => Some(self.buckets.look(take, values.pop().unwrap_or(Value::Nil))?),
             None => None,
         };
         let records = values.into_iter().map(|value| self.read(reply(value)?)).collect::<Result<_, _>>()?;
@@ -123,11 +129,14 @@ impl Store for RedisStore {
     }
 
     async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
+        if let ([take], None) = (takes, reserve) {
+            return Ok(Admission { allowances: vec![self.buckets.take(take).await?], reservation: None });
+        }
         let groups = by_partition(takes);
         let mut pipeline = redis::Pipeline::with_capacity(groups.len() + 1);
         for group in &groups {
             let group: Vec<&Take> = group.iter().map(|&index| &takes[index]).collect();
-            pipeline.add_command(self.take(&group, true));
+            pipeline.add_command(self.buckets.take_all(&group));
         }
         if let Some(reserve) = reserve {
             let mut cmd = script::RESERVE.call(&[key::reservation(reserve.partition, reserve.key)]);
@@ -145,7 +154,7 @@ impl Store for RedisStore {
         };
         let mut allowances = vec![Allowance::Allowed { remaining: 0 }; takes.len()];
         for (group, value) in groups.iter().zip(values) {
-            for (&index, allowance) in group.iter().zip(self.allowances(value)?) {
+            for (&index, allowance) in group.iter().zip(self.buckets.taken(value)?) {
                 allowances[index] = allowance;
             }
         }
@@ -245,36 +254,11 @@ impl Store for RedisStore {
     async fn probe(&self) -> Result<(), StoreError> {
         let mut cmd = script::TAKE.call(&[key::canary(Partition::of(crate::entropy::bytes::<1>()[0]))]);
         cmd.arg(self.time.shift()).arg(1).arg(1).arg(1_000_000);
-        self.allowances(self.one(&cmd).await?).map(drop)
+        self.buckets.taken(self.one(&cmd).await?).map(drop)
     }
 }
 
 impl RedisStore {
-    /// All of `takes` lie in one partition.
-    fn take(&self, takes: &[&Take], really: bool) -> Cmd {
-        let keys: Vec<String> = takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect();
-        let mut cmd = script::TAKE.call(&keys);
-        cmd.arg(self.time.shift()).arg(i64::from(really));
-        for take in takes {
-            cmd.arg(take.quota.interval_micros()).arg(take.quota.burst());
-        }
-        cmd
-    }
-
-    fn allowances(&self, value: Value) -> Result<Vec<Allowance>, StoreError> {
-        let numbers: Vec<i64> = reply(value)?;
-        let Some((&now, numbers)) = numbers.split_first() else {
-            return Err(StoreError::Broken("take.lua said nothing".to_owned()));
-        };
-        self.time.observe(now);
-        let allowance = |pair: &[i64]| match pair {
-            [1, remaining] => Allowance::Allowed { remaining: u32::try_from(*remaining).unwrap_or(u32::MAX) },
-            [_, micros] => Allowance::Exhausted { retry_after: Duration::from_micros(micros.unsigned_abs()) },
-            _ => Allowance::Exhausted { retry_after: Duration::ZERO },
-        };
-        Ok(numbers.chunks(2).map(allowance).collect())
-    }
-
     fn commit_script(&self, change: &Change) -> Cmd {
         let partition = change.partition;
         let mut keys = vec![

@@ -1,24 +1,24 @@
--- One unit of each bucket, or of none where one is short, by the generic cell rate algorithm (domain/quota.rs).
--- KEYS 1.. buckets   ARGV 1 shift ms  2 take (0: only look)  then for each bucket: interval us, burst
--- -> {now ms, then for each bucket: 1, remaining | 0, retry after us}
+-- Takes from buckets by the generic cell rate algorithm (domain/quota.rs): of each as many units as are wanted, or as
+-- there are in the shortest of them.
+-- KEYS 1.. buckets   ARGV 1 shift ms  2 units wanted  then for each bucket: interval us, burst
+-- -> {now ms, units taken, then for each bucket: units there were, us until there is another}
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2] + ARGV[1] * 1000
 local tats = redis.call('MGET', unpack(KEYS))
-local answer, nexts, short = {math.floor(now / 1000)}, {}, false
+local answer, starts, taken = {math.floor(now / 1000)}, {}, tonumber(ARGV[2])
 for i = 1, #KEYS do
-  local interval = tonumber(ARGV[2 * i + 1])
-  nexts[i] = math.max(tonumber(tats[i] or 0), now) + interval
-  local room = now + interval * ARGV[2 * i + 2] - nexts[i]
-  short = short or room < 0
-  answer[2 * i] = room < 0 and 0 or 1
-  answer[2 * i + 1] = room < 0 and -room or math.floor(room / interval)
+  local interval, burst = tonumber(ARGV[2 * i + 1]), ARGV[2 * i + 2]
+  starts[i] = math.max(tonumber(tats[i] or 0), now)
+  local units = math.max(math.floor((now + interval * burst - starts[i]) / interval), 0)
+  answer[2 * i + 1], taken = units, math.min(taken, units)
 end
-if ARGV[2] ~= '1' then return answer end
+answer[2] = taken
 for i, key in ipairs(KEYS) do
-  if not short then
-    redis.call('SET', key, string.format('%.0f', nexts[i]), 'PX', math.ceil((nexts[i] - now) / 1000) + 1000)
-  elseif answer[2 * i] == 1 then
-    answer[2 * i + 1] = answer[2 * i + 1] + 1
+  local interval, burst = tonumber(ARGV[2 * i + 1]), ARGV[2 * i + 2]
+  local tat = starts[i] + taken * interval
+  if taken > 0 then
+    redis.call('SET', key, string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000) + 1000)
   end
+  answer[2 * i + 2] = math.max(tat + interval - now - interval * burst, 0)
 end
 return answer

@@ -10,6 +10,7 @@ use countersign::{
     },
     store::{Reservation, Reserve, Store, StoreError, Take},
 };
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::fixture::{HERE, create, digest, id, link, stored};
@@ -58,6 +59,47 @@ pub(super) async fn a_burst_then_one_per_interval(store: &dyn Store, clock: &Clo
     assert_exhausted(take(store, &three).await);
     clock.advance(MINUTE * 10);
     assert_eq!(take(store, &three).await, left(2));
+}
+
+pub(super) async fn a_crowd_gets_what_there_is_and_no_more(store: &dyn Store, clock: &Clock) {
+    let (fifty, other) = (bucket("fifty", 50), bucket("other", 1));
+    for there in [50, 7] {
+        let all = join_all((0..200).map(|_| take(store, &fifty))).await;
+        let mut lefts: Vec<u32> = Vec::new();
+        for allowance in all {
+            match allowance {
+                Allowance::Allowed { remaining } => lefts.push(remaining),
+                Allowance::Exhausted { .. } => assert_exhausted(allowance),
+            }
+        }
+        lefts.sort_unstable();
+        assert_eq!(lefts, (0..there).collect::<Vec<_>>(), "each is told of another place");
+        clock.advance(MINUTE * 7);
+    }
+    assert_eq!(take(store, &other).await, left(0), "another bucket is another matter");
+    let roomier = Take { quota: Quota::per(100, MINUTE * 100), ..fifty.clone() };
+    let (some, more) = tokio::join!(take(store, &fifty), take(store, &roomier));
+    assert!([some, more].iter().all(|allowance| matches!(allowance, Allowance::Allowed { .. })), "{some:?} {more:?}");
+}
+
+pub(super) async fn who_goes_away_holds_up_nobody(store: &dyn Store, _: &Clock) {
+    let many = bucket("many", 1_000);
+    for round in 0..20 {
+        let mut crowd: Vec<_> = (0..20).map(|_| Box::pin(take(store, &many))).collect();
+        // All are on their way, when those go who came first.
+        futures_util::future::poll_fn(|cx| {
+            for one in &mut crowd {
+                let _ = one.as_mut().poll(cx);
+            }
+            std::task::Poll::Ready(())
+        })
+        .await;
+        let patient = crowd.split_off(round);
+        drop(crowd);
+        let got =
+            tokio::time::timeout(Duration::from_secs(30), join_all(patient)).await.expect("nobody waits for ever");
+        assert!(got.iter().all(|allowance| matches!(allowance, Allowance::Allowed { .. })), "{round}: {got:?}");
+    }
 }
 
 pub(super) async fn a_short_bucket_stops_those_of_its_partition(store: &dyn Store, _: &Clock) {

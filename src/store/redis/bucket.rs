@@ -1,0 +1,196 @@
+//! Buckets: taking from them and looking into them.
+//!
+//! All who want the same bucket at the same moment share one round trip: whoever comes first goes at once, and those
+//! who come meanwhile go together after him. Nobody waits for anybody who is not yet there.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use redis::{Cmd, Value};
+use tokio::sync::oneshot;
+
+use super::{
+    connection::{Connection, Worker},
+    key,
+    parse::reply,
+    script,
+    time::StoreTime,
+};
+use crate::{
+    domain::quota::Allowance,
+    store::{StoreError, Take},
+};
+
+/// So far may the store's time as we know it be behind.
+const LAG: Duration = Duration::from_millis(10);
+
+type Waiting = oneshot::Sender<Result<Allowance, StoreError>>;
+
+/// The way to all buckets.
+#[derive(Clone)]
+pub(super) struct Buckets {
+    connection: Arc<Connection>,
+    time: Arc<StoreTime>,
+    crowds: Arc<Mutex<HashMap<Door, Vec<Waiting>>>>,
+}
+
+/// Where a crowd gathers. One for each worker, for a connection belongs to one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Door {
+    worker: Worker,
+    key: String,
+    /// A reload may change it.
+    interval_micros: i64,
+    burst: u32,
+}
+
+impl Buckets {
+    pub(super) fn new(connection: Arc<Connection>, time: Arc<StoreTime>) -> Self {
+        Self { connection, time, crowds: Arc::default() }
+    }
+
+    /// One unit of one bucket.
+    pub(super) async fn take(&self, take: &Take) -> Result<Allowance, StoreError> {
+        let door = Door {
+            worker: Worker::here(),
+            key: key::bucket(take.partition, &take.bucket),
+            interval_micros: take.quota.interval_micros(),
+            burst: take.quota.burst(),
+        };
+        let (sender, answer) = oneshot::channel();
+        if let Some(first) = self.join(&door, sender) {
+            // A task of its own: whoever came first may be gone before the others have their answer.
+            tokio::spawn(self.clone().serve(door, first));
+        }
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the process is ending".to_owned())))
+    }
+
+    /// Gives the newcomer back if nobody is being served, and lets those gather who come after him.
+    fn join(&self, door: &Door, newcomer: Waiting) -> Option<Waiting> {
+        let mut crowds = self.crowds();
+        if let Some(crowd) = crowds.get_mut(door) {
+            crowd.push(newcomer);
+            return None;
+        }
+        crowds.insert(door.clone(), Vec::new());
+        Some(newcomer)
+    }
+
+    /// What [`Buckets::take`] would say, but for a unit that comes within [`LAG`].
+    pub(super) fn look(&self, take: &Take, value: Value) -> Result<Allowance, StoreError> {
+        let tat: Option<i64> = reply(value)?;
+        let now = (self.time.now() + LAG).as_millisecond().saturating_mul(1000);
+        Ok(take.quota.take(tat.unwrap_or(0), now).1)
+    }
+
+    /// Of each of `takes`, which lie in one partition, one unit, or none of any.
+    pub(super) fn take_all(&self, takes: &[&Take]) -> Cmd {
+        let keys: Vec<String> = takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect();
+        let mut cmd = script::TAKE.call(&keys);
+        cmd.arg(self.time.shift()).arg(1);
+        for take in takes {
+            cmd.arg(take.quota.interval_micros()).arg(take.quota.burst());
+        }
+        cmd
+    }
+
+    /// The answer to [`Buckets::take_all`].
+    pub(super) fn taken(&self, value: Value) -> Result<Vec<Allowance>, StoreError> {
+        let (taken, buckets) = self.read(value)?;
+        Ok(buckets.into_iter().map(|bucket| bucket.allowance(taken, 0)).collect())
+    }
+
+    async fn serve(self, door: Door, first: Waiting) {
+        let mut crowd = Crowd { buckets: &self, door: &door, dispersed: false };
+        let mut waiting = vec![first];
+        while !waiting.is_empty() {
+            match self.take_for(&door, waiting.len()).await {
+                Ok((taken, bucket)) => {
+                    for (place, waiting) in (0..).zip(waiting) {
+                        // Somebody who has gone away needs no answer.
+                        let _ = waiting.send(Ok(bucket.allowance(taken, place)));
+                    }
+                }
+                Err(error) => waiting.into_iter().for_each(|waiting| drop(waiting.send(Err(error.clone())))),
+            }
+            waiting = crowd.next();
+        }
+    }
+
+    async fn take_for(&self, door: &Door, count: usize) -> Result<(i64, Bucket), StoreError> {
+        let mut cmd = script::TAKE.call(std::slice::from_ref(&door.key));
+        cmd.arg(self.time.shift()).arg(count).arg(door.interval_micros).arg(door.burst);
+        let mut values = self.connection.run(redis::Pipeline::with_capacity(1).add_command(cmd)).await?;
+        let (taken, buckets) = self.read(values.pop().unwrap_or(Value::Nil))?;
+        let bucket = buckets.first().copied();
+        Ok((taken, bucket.ok_or_else(|| StoreError::Broken("take.lua named no bucket".to_owned()))?))
+    }
+
+    fn read(&self, value: Value) -> Result<(i64, Vec<Bucket>), StoreError> {
+        let numbers: Vec<i64> = reply(value)?;
+        let [now, taken, buckets @ ..] = numbers.as_slice() else {
+            return Err(StoreError::Broken("take.lua said too little".to_owned()));
+        };
+        self.time.observe(*now);
+        let (pairs, _) = buckets.as_chunks::<2>();
+        Ok((*taken, pairs.iter().map(|&[units, wait_micros]| Bucket { units, wait_micros }).collect()))
+    }
+
+    fn crowds(&self) -> MutexGuard<'_, HashMap<Door, Vec<Waiting>>> {
+        self.crowds.lock().expect("nobody panics while holding it")
+    }
+}
+
+/// What take.lua says of one bucket.
+#[derive(Clone, Copy)]
+struct Bucket {
+    /// Before anything was taken.
+    units: i64,
+    /// After it was.
+    wait_micros: i64,
+}
+
+impl Bucket {
+    /// For the one at `place` in a crowd that got `taken` units together.
+    fn allowance(self, taken: i64, place: i64) -> Allowance {
+        let left = if place < taken { self.units - place - 1 } else { self.units - taken };
+        if place < taken || left > 0 {
+            Allowance::Allowed { remaining: u32::try_from(left).unwrap_or(u32::MAX) }
+        } else {
+            Allowance::Exhausted { retry_after: Duration::from_micros(self.wait_micros.unsigned_abs()) }
+        }
+    }
+}
+
+/// Whoever is served together. However serving ends, the next one to come is a first one again.
+struct Crowd<'a> {
+    buckets: &'a Buckets,
+    door: &'a Door,
+    dispersed: bool,
+}
+
+impl Crowd<'_> {
+    /// Those who came meanwhile and are still there. When there is none the crowd is over.
+    fn next(&mut self) -> Vec<Waiting> {
+        let mut crowds = self.buckets.crowds();
+        let mut waiting = crowds.get_mut(self.door).map(mem::take).unwrap_or_default();
+        waiting.retain(|waiting| !waiting.is_closed());
+        if waiting.is_empty() {
+            crowds.remove(self.door);
+            self.dispersed = true;
+        }
+        waiting
+    }
+}
+
+impl Drop for Crowd<'_> {
+    fn drop(&mut self) {
+        if !self.dispersed {
+            self.buckets.crowds().remove(self.door);
+        }
+    }
+}
