@@ -14,9 +14,7 @@ use crate::{
     },
     metrics::label::{ByResult, Ended, Of},
     slots::Slot,
-    store::{
-        Change, Committed, Destination, Index, Job, JobId, Leased, RecordChange, RecordKey, StoreError, Stored, record,
-    },
+    store::{Change, Committed, Destination, Index, Job, JobId, Leased, RecordChange, RecordKey, StoreError, record},
 };
 
 /// The message that a decision answers.
@@ -41,22 +39,21 @@ pub(super) struct Applied {
 }
 
 impl Service {
-    /// Load, decide, commit. `loaded` spares the first load.
+    /// Load, decide, commit. `loaded`, a record and its version, spares the first load.
     pub(super) async fn apply(
         &self,
         instance: &Instance,
         key: RecordKey,
-        mut loaded: Option<Stored>,
+        mut loaded: Option<(u64, Verification)>,
         command: Command,
         incoming: Option<&Incoming>,
     ) -> Result<Applied, ServiceError> {
         let mut late = None;
         for _ in 0..CONFLICTS {
-            let stored = match loaded.take() {
-                Some(stored) => stored,
-                None => self.store.load(key).await?.ok_or(ServiceError::NotFound)?,
+            let (version, before) = match loaded.take() {
+                Some(loaded) => loaded,
+                None => self.load(key).await.map(|(stored, record)| (stored.version, record))?,
             };
-            let before = self.decode(&stored)?;
             let now = late.take().unwrap_or_else(|| self.now());
             let mut decision = decide(&before, command.clone(), now);
             if let Some(Incoming { may_reply_failure: false, .. }) = incoming {
@@ -68,7 +65,7 @@ impl Service {
             if next.is_none() && effects.is_empty() {
                 return Ok(Applied { verdict: *verdict, record: before, duplicate: false });
             }
-            let change = self.change(instance, &before, stored.version, &decision, incoming, now);
+            let change = self.change(instance, &before, version, &decision, incoming, now);
             match self.send(change, now).await? {
                 Committed::Applied { .. } => {
                     let record = decision.next.unwrap_or_else(|| before.clone());

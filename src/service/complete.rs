@@ -131,7 +131,8 @@ impl Service {
             let token = self.keys.secret(redeem.secret());
             Command::Complete { token, browser: self.browser(&record, cookie), may_tell }
         };
-        let applied = self.apply(&instance, self.key_of(&record), Some(stored), command, None).await?;
+        let applied =
+            self.apply(&instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
         let tapped = match applied.verdict {
             Verdict::Completed => Tapped::Completed { redirect: redirect(&instance, &applied.record, &redeem) },
             Verdict::Told => Tapped::Told { code: self.reply_code(&applied.record).ok_or(ServiceError::Spent)? },
@@ -151,7 +152,8 @@ impl Service {
     ) -> Result<(Arc<Instance>, Verification), ServiceError> {
         let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
         check(form_field, &self.link_field(token, &record, cookie))?;
-        let applied = self.apply(&instance, self.key_of(&record), Some(stored), Command::Dispute, None).await?;
+        let applied =
+            self.apply(&instance, self.key_of(&record), Some((stored.version, record)), Command::Dispute, None).await?;
         match applied.verdict {
             Verdict::Disputed => Ok((instance, applied.record)),
             Verdict::Refused => Err(ServiceError::NotFound),
@@ -200,7 +202,7 @@ impl Service {
             return Err(ServiceError::Refused);
         }
         let command = command(&record);
-        let applied = self.apply(instance, self.key_of(&record), Some(stored), command, None).await?;
+        let applied = self.apply(instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
         match applied.verdict {
             Verdict::Redeemed => Ok(Redeemed { record: applied.record }),
             Verdict::Refused | Verdict::WrongCode | Verdict::Unchanged => Err(ServiceError::Refused),

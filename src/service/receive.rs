@@ -166,7 +166,8 @@ impl Service {
             from.incoming.may_reply_failure = self.may_reply_failure(instance, &from).await?;
         }
         let key = crate::store::RecordKey { id: record.id, code: Some(*digest) };
-        let applied = self.apply(instance, key, Some(stored.clone()), command, Some(&from.incoming)).await?;
+        let loaded = Some((stored.version, record.clone()));
+        let applied = self.apply(instance, key, loaded, command, Some(&from.incoming)).await?;
         if applied.duplicate {
             return Ok(Outcome::Duplicate);
         }

@@ -65,8 +65,12 @@ impl RedisStore {
     }
 
     async fn one<T: redis::FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
+        self.alone(cmd.clone()).await
+    }
+
+    async fn alone<T: redis::FromRedisValue>(&self, cmd: Cmd) -> Result<T, StoreError> {
         let mut pipeline = redis::Pipeline::with_capacity(1);
-        let mut values = self.connection.run(pipeline.add_command(cmd.clone())).await?;
+        let mut values = self.connection.run(pipeline.add_command(cmd)).await?;
         reply(values.pop().unwrap_or(Value::Nil))
     }
 
@@ -74,7 +78,7 @@ impl RedisStore {
     async fn confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd) -> Result<T, StoreError> {
         match &self.lane {
             Some(lane) => reply(lane.run(cmd).await?),
-            None => self.one(&cmd).await,
+            None => self.alone(cmd).await,
         }
     }
 
