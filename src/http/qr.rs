@@ -11,15 +11,14 @@ const MARGIN: usize = 4;
 /// A longer text is read more surely from larger modules than with more redundancy: screens have no scratches.
 const DENSE: usize = 320;
 
-/// `None` when the text is too long for any QR code.
 fn code(text: &str) -> Option<QRCode> {
     let level = if text.len() > DENSE { ECL::L } else { ECL::M };
     QRBuilder::new(text).ecl(level).build().ok()
 }
 
-/// A `data:` URL of one bit a module, which weighs a fifth of the SVG. Empty when the text is too long.
-pub(super) fn bitmap(text: &str) -> String {
-    let Some(code) = code(text) else { return String::new() };
+/// A `data:` URL of one bit a module, which weighs a fifth of the SVG. `None` as in [`svg`].
+pub(super) fn bitmap(text: &str) -> Option<String> {
+    let code = code(text)?;
     let side = code.size + 2 * MARGIN;
     let row_bytes = side.div_ceil(32) * 4;
     let word = |number: usize| u32::try_from(number).expect("a QR code has at most 177 modules a side").to_le_bytes();
@@ -42,7 +41,7 @@ pub(super) fn bitmap(text: &str) -> String {
         }
         file.extend(bits);
     }
-    format!("data:image/bmp;base64,{}", STANDARD.encode(file))
+    Some(format!("data:image/bmp;base64,{}", STANDARD.encode(file)))
 }
 
 #[derive(askama::Template)]
@@ -58,9 +57,9 @@ struct Svg<'a> {
     path: String,
 }
 
-/// Empty when the text is too long for any QR code. Each run of dark modules is one stroke, which keeps it small.
-pub(super) fn svg(text: &str, label: &str) -> String {
-    let Some(code) = code(text) else { return String::new() };
+/// `None` when the text is too long for any QR code. Each run of dark modules is one stroke, which keeps it small.
+pub(super) fn svg(text: &str, label: &str) -> Option<String> {
+    let code = code(text)?;
     let mut path = String::new();
     for row in 0..code.size {
         let _ = write!(path, "M{MARGIN} {}.5", row + MARGIN);
@@ -77,7 +76,7 @@ pub(super) fn svg(text: &str, label: &str) -> String {
         }
     }
     let svg = Svg { side: code.size + 2 * MARGIN, label, path };
-    svg.render().expect("a compiled template of plain values renders")
+    Some(svg.render().expect("a compiled template of plain values renders"))
 }
 
 #[cfg(test)]
@@ -89,7 +88,7 @@ mod tests {
     fn the_bitmap_holds_the_modules_of_the_code() {
         for text in ["x", &"long ".repeat(80)] {
             let code = code(text).unwrap();
-            let file = STANDARD.decode(bitmap(text).strip_prefix("data:image/bmp;base64,").unwrap()).unwrap();
+            let file = STANDARD.decode(bitmap(text).unwrap().strip_prefix("data:image/bmp;base64,").unwrap()).unwrap();
             let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
             let (side, start) = (number(18), number(10));
             assert_eq!((number(2), number(22), side), (file.len(), side, code.size + 8));
@@ -105,6 +104,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(bitmap(&"x".repeat(3000)), "");
+        assert_eq!(bitmap(&"x".repeat(3000)), None);
     }
 }

@@ -1,4 +1,4 @@
-//! However much an operator and an app put into it, a page stays light enough for a slow phone.
+//! However much an operator and an app put into a page, it stays light enough for a slow phone.
 
 use countersign::domain::language::Language;
 use serde_json::json;
@@ -40,5 +40,21 @@ async fn pages_stay_below_thirty_kilobytes() {
             assert!(answer.text.len() < HEAVIEST, "{tag} {state}: {} bytes", answer.text.len());
         }
     }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_qr_code_can_hold_is_not_offered_as_one() {
+    let world = World::new(Ground::directory());
+    let app = world.start().await;
+    let minted = app.mint(json!({"message": {"prompt": "\u{1f511}".repeat(500)}})).await;
+    let page = start_path(&minted);
+    let mut waiting = Browser::default();
+    let shown = waiting.look(&app, &page).await.text;
+    assert!(shown.contains("id=\"open\"") && !shown.contains("<img") && !shown.contains("id=\"scan\""), "{shown}");
+    assert_eq!(waiting.look(&app, &format!("{page}/qr.svg")).await.status, 404);
+    let short = start_path(&app.mint(json!({})).await);
+    assert!(waiting.look(&app, &short).await.text.contains("id=\"scan\""));
+    assert_eq!(waiting.look(&app, &format!("{short}/qr.svg")).await.status, 200);
     app.finish().await;
 }

@@ -37,7 +37,8 @@ struct Wait<'a> {
     until: i64,
     /// What the no-script form has opened.
     revealed: Option<&'static str>,
-    strict: bool,
+    /// Another phone may send the message, and a QR code can hold it.
+    scannable: bool,
     renewable: bool,
     whatsapp_link: String,
     chat: String,
@@ -97,7 +98,7 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
         now: service.now().as_millisecond(),
         until: record.expires_at.as_millisecond(),
         revealed: shown.revealed,
-        strict: instance.config.strict_browser,
+        scannable: false,
         renewable: false,
         whatsapp_link: String::new(),
         chat: format!("https://wa.me/{}", instance.config.number.digits()),
@@ -124,7 +125,8 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
             };
             page.text = service.prefilled(instance, record, &code);
             page.whatsapp_link = whatsapp::wa_me(&instance.config.number, &page.text);
-            page.qr = qr::bitmap(&page.whatsapp_link);
+            page.qr = qr::bitmap(&page.whatsapp_link).unwrap_or_default();
+            page.scannable = !instance.config.strict_browser && !page.qr.is_empty();
         }
         Stage::Code { until } => page.until = until.as_millisecond(),
         Stage::Done => page.sign = "ok",
@@ -230,11 +232,12 @@ pub(crate) async fn qr_code(app: Data<App>, handle: Path<String>) -> Page {
     let Start { instance, record, .. } = app.service.start(&handle, None).await?;
     let code = app.service.code(&record).ok_or_else(Problem::not_found)?;
     let text = app.service.prefilled(&instance, &record, &code);
+    let label = &Words::of(instance.language(Some(&record))).qr_label;
+    let svg = qr::svg(&whatsapp::wa_me(&instance.config.number, &text), label).ok_or_else(Problem::not_found)?;
     let mut response = HttpResponse::Ok();
     policy(&mut response, &[], None, None);
     response.insert_header(("cross-origin-resource-policy", "cross-origin"));
-    let label = &Words::of(instance.language(Some(&record))).qr_label;
-    Ok(response.content_type("image/svg+xml").body(qr::svg(&whatsapp::wa_me(&instance.config.number, &text), label)))
+    Ok(response.content_type("image/svg+xml").body(svg))
 }
 
 pub(super) fn gone(app: &App, visitor: &Visitor) -> HttpResponse {
