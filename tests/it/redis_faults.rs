@@ -71,6 +71,32 @@ async fn an_outage_is_503_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_before_a_silent_redis_is_told_and_the_next_one_is_served() {
+    let server = redis_server::start();
+    let store = store(&server, Durability::Standard);
+    let take = [Take {
+        partition: Partition::of(3),
+        bucket: "crowd".to_owned(),
+        quota: Quota::per(1000, Duration::from_secs(1000)),
+    }];
+    store.admit(&take, None).await.unwrap();
+    server.signal("-STOP");
+    let crowd = (0..20).map(|place| {
+        let (store, take) = (&store, &take);
+        async move {
+            tokio::time::sleep(Duration::from_millis(100) * place).await;
+            store.admit(take, None).await
+        }
+    });
+    for told in futures_util::future::join_all(crowd).await {
+        assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
+    }
+    server.signal("-CONT");
+    let after = tokio::time::timeout(Duration::from_secs(60), store.admit(&take, None)).await.unwrap();
+    assert!(after.is_ok(), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_at_the_start_is_waited_for() {
     let (server, world) = ground();
     server.signal("-KILL");

@@ -11,10 +11,10 @@ use std::{
 };
 
 use redis::{Cmd, Value};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    connection::{Connection, Worker},
+    connection::{BUDGET, Connection, Worker},
     key,
     parse::reply,
     script,
@@ -25,6 +25,8 @@ use crate::{
     store::{StoreError, Take},
 };
 
+/// A round trip that fails says why when its budget is used up. Who came meanwhile does not wait for a second one.
+const PATIENCE: Duration = BUDGET.saturating_add(Duration::from_millis(200));
 /// So far may the store's time as we know it be behind.
 const LAG: Duration = Duration::from_millis(10);
 
@@ -66,7 +68,11 @@ impl Buckets {
             // A task of its own: whoever came first may be gone before the others have their answer.
             tokio::spawn(self.clone().serve(door, first));
         }
-        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the process is ending".to_owned())))
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(StoreError::Unavailable("the process is ending".to_owned())),
+            Err(_) => Err(StoreError::Unavailable("Redis does not answer in time".to_owned())),
+        }
     }
 
     /// Gives the newcomer back if nobody is being served, and lets those gather who come after him.

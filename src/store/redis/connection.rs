@@ -27,7 +27,7 @@ use super::{
 use crate::{entropy, store::StoreError};
 
 /// A request waits this long for the store in all, then its caller hears 503.
-const BUDGET: Duration = Duration::from_secs(2);
+pub(super) const BUDGET: Duration = Duration::from_secs(2);
 
 /// The way to one Redis master.
 pub(super) struct Connection {
