@@ -1,6 +1,7 @@
 //! How a verification is shown to the API's callers.
 
 use actix_web::{HttpResponse, HttpResponseBuilder, http::StatusCode};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -14,10 +15,15 @@ pub(super) fn success(message: &str, data: &Value) -> HttpResponse {
 }
 
 pub(super) fn envelope(mut response: HttpResponseBuilder, message: &str, data: &Value) -> HttpResponse {
-    response
-        .content_type("application/json")
-        .insert_header(("cache-control", "no-store"))
-        .body(json!({ "success": true, "message": message, "data": data }).to_string())
+    let body = serde_json::to_vec(&Envelope { success: true, message, data }).expect("it has only string keys");
+    response.content_type("application/json").insert_header(("cache-control", "no-store")).body(body)
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    success: bool,
+    message: &'a str,
+    data: &'a Value,
 }
 
 /// Everything the caller needs to hand the link to a person. Made again from the record each time: the code
