@@ -1,9 +1,14 @@
 //! Why a message did what it did, or nothing: a trace of every message, kept for a day, without text, code or
 //! number.
 
+use std::{sync::Arc, time::Duration};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 
 use super::{Instance, Outcome, Service, ServiceError};
 use crate::{
@@ -17,8 +22,10 @@ use crate::{
 };
 
 /// Traces that wait to be written; more are dropped, because no login may wait for one.
-const QUEUE: usize = 2_048;
-const BATCH: usize = 256;
+const QUEUE: usize = 4_096;
+const BATCH: usize = 1_000;
+/// How long the first of a batch waits for the others.
+const GATHER: Duration = Duration::from_millis(50);
 /// Digits of a phone that a trace keeps.
 const ENDING: usize = 4;
 
@@ -42,22 +49,56 @@ pub(super) struct Trace {
 
 /// The way to the store, beside the requests.
 #[derive(Clone)]
-pub struct Traces(mpsc::Sender<Note>);
+pub struct Traces(mpsc::Sender<Entry>);
+
+enum Entry {
+    Note(Note),
+    /// Somebody wants to read: whatever came before is written first.
+    Write(oneshot::Sender<()>),
+}
 
 impl Traces {
     /// Writes until all senders are gone.
-    pub fn new(store: std::sync::Arc<dyn Store>) -> Self {
-        let (sender, mut waiting) = mpsc::channel::<Note>(QUEUE);
-        tokio::spawn(async move {
-            let mut batch = Vec::with_capacity(BATCH);
-            while waiting.recv_many(&mut batch, BATCH).await > 0 {
-                if let Err(error) = store.note(&batch).await {
-                    tracing::debug!(%error, "traces were not kept");
-                }
-                batch.clear();
-            }
-        });
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let (sender, waiting) = mpsc::channel(QUEUE);
+        tokio::spawn(write(store, waiting));
         Self(sender)
+    }
+
+    /// Waits until what came before is written.
+    async fn written(&self) {
+        let (sender, written) = oneshot::channel();
+        if self.0.send(Entry::Write(sender)).await.is_ok() {
+            let _ = written.await;
+        }
+    }
+}
+
+async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>) {
+    let mut batch = Vec::new();
+    let mut reader = None;
+    while let Some(first) = waiting.recv().await {
+        let gathered = sleep(GATHER);
+        tokio::pin!(gathered);
+        let mut next = Some(first);
+        while let Some(entry) = next {
+            match entry {
+                Entry::Note(note) => batch.push(note),
+                Entry::Write(told) => reader = Some(told),
+            }
+            next = if batch.len() == BATCH || reader.is_some() {
+                None
+            } else {
+                tokio::select! { biased; () = &mut gathered => None, next = waiting.recv() => next }
+            };
+        }
+        if !batch.is_empty()
+            && let Err(error) = store.note(&batch).await
+        {
+            tracing::debug!(%error, "traces were not kept");
+        }
+        batch.clear();
+        reader.take().map(|told: oneshot::Sender<()>| told.send(()));
     }
 }
 
@@ -103,11 +144,12 @@ impl Service {
         let note =
             Note { partition, journal: journal(id), bytes: self.keys.seal(&context(id), &json, entropy::bytes()) };
         // Full: the store is slow, and what came before says enough.
-        let _ = self.traces.0.try_send(note);
+        let _ = self.traces.0.try_send(Entry::Note(note));
     }
 
     /// Traces of an instance, newest first.
     pub(super) async fn traces(&self, instance: &Instance) -> Result<Vec<(Timestamp, Trace, Note)>, ServiceError> {
+        self.traces.written().await;
         let id = instance.config.id;
         let notes = self.store.notes(&journal(id), NOTES_KEPT * usize::from(PARTITIONS)).await?;
         let open = |note: &Note| -> Option<Trace> {

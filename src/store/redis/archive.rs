@@ -1,5 +1,7 @@
 //! Looking back: jobs by how they stand, notes, removal.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use redis::{Cmd, Value};
@@ -106,10 +108,17 @@ impl Archive for RedisStore {
     async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
         let now = self.time.now().as_millisecond();
         let mut pipeline = redis::pipe();
-        for note in notes {
-            let journal = key::journal(note.partition, &note.journal);
-            let last = -1 - i64::try_from(NOTES_KEPT).unwrap_or(i64::MAX);
-            pipeline.cmd("ZADD").arg(&journal).arg(now).arg(&note.bytes);
+        let last = -1 - i64::try_from(NOTES_KEPT).unwrap_or(i64::MAX);
+        let mut journals: BTreeMap<String, Vec<(usize, &[u8])>> = BTreeMap::new();
+        for (place, note) in notes.iter().enumerate() {
+            journals.entry(key::journal(note.partition, &note.journal)).or_default().push((place, &note.bytes));
+        }
+        for (journal, notes) in journals {
+            pipeline.cmd("ZADD").arg(&journal);
+            for (place, bytes) in notes {
+                // They keep their order: a score holds parts of a millisecond, down to 1/4096.
+                pipeline.arg(format!("{now}.{:03}", place.min(999))).arg(bytes);
+            }
             pipeline.cmd("ZREMRANGEBYSCORE").arg(&journal).arg("-inf").arg(now - millis(NOTE_MEMORY));
             pipeline.cmd("ZREMRANGEBYRANK").arg(&journal).arg(0).arg(last);
             pipeline.cmd("PEXPIRE").arg(&journal).arg(millis(NOTE_MEMORY));
