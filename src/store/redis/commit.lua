@@ -2,17 +2,18 @@
 -- KEYS 1 answered message  2 due destinations  3 jobs  4 timers; then for each record: itself, uuid -> locator, its
 --      indexes; then for each job its queue; then, unless all jobs are timers, for each job the hold on its destination
 -- ARGV 1 shift ms  2 lease ms  3 message memory ms, 0: answers none  4 valid until ms, 0: always  5 index memory ms
---      6 #records  7 #jobs, for each record: expected version, uuid, locator, bytes ('': unchanged), retain until ms,
---      created ms, #indexes; for each job: id, destination ('': a timer), due ms (0: now), lease (0/1), head and body;
---      then for each timer to change: id, due ms (0: remove). PTTL before PEXPIRE: a look is not logged and replicated.
+--      6 #records  7 #jobs, for each record: expected version, uuid, locator, head and bytes ('': unchanged), retain
+--      until ms, created ms, #indexes; for each job: id, destination ('': a timer), due ms (0: now), head and body, of
+--      which the first letter asks for a lease (0/1); then for each timer to change: id, due ms (0: remove)
+--      A look (PTTL) before a write: it is neither logged nor replicated. What is a number already stays text: Lua is
+--      slow in writing one.
 -- -> {'applied', now, leased...} | {'conflict'|'duplicate'|'collision'|'late', now}
 local call, t = redis.call, redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[1]
 local function until_of(value) return value and tonumber(value) > now and tonumber(value) end
 local answers = ARGV[3] ~= '0' and until_of(call('GET', KEYS[1]))
 -- The write makes a following WAIT cover the commit that answered first.
 if answers then call('SET', KEYS[1], answers, 'KEEPTTL'); return {'duplicate', now} end
-local k, a, out = 5, 8, {'applied', now}
-for _ = 1, ARGV[6] do
+local k, a, out = 5, 8, {'applied', now}; for _ = 1, ARGV[6] do
   local version, till, id = string.match(call('GETRANGE', KEYS[k], 0, 79), '^(%d+) (%d+) (%x+)\n')
   if not until_of(till) then version, id = '0', ARGV[a + 1] end
   if ARGV[a] == '0' and id ~= ARGV[a + 1] then return {'collision', now} end
@@ -20,12 +21,12 @@ for _ = 1, ARGV[6] do
   k, a = k + 2 + ARGV[a + 6], a + 7
 end
 if ARGV[4] ~= '0' and now >= tonumber(ARGV[4]) then return {'late', now} end
-if ARGV[3] ~= '0' then call('SET', KEYS[1], now + ARGV[3], 'PX', ARGV[3]) end; k, a = 5, 8
-for _ = 1, ARGV[6] do
-  local version, id, locator, bytes, till, created, indexes = unpack(ARGV, a, a + 6)
+if ARGV[3] ~= '0' then call('SET', KEYS[1], now + ARGV[3], 'PX', ARGV[3]) end
+k, a = 5, 8; for _ = 1, ARGV[6] do
+  local version, _, locator, bytes, till, created, indexes = unpack(ARGV, a, a + 6)
   if bytes ~= '' then
-    call('SET', KEYS[k + 1], locator, 'PXAT', till - ARGV[1])
-    call('SET', KEYS[k], (version + 1) .. ' ' .. till .. ' ' .. id .. '\n' .. bytes, 'PXAT', till - ARGV[1])
+    local pxat = ARGV[1] == '0' and till or till - ARGV[1]; call('SET', KEYS[k], bytes, 'PXAT', pxat)
+    if version == '0' or call('PTTL', KEYS[k + 1]) < till - now then call('SET', KEYS[k + 1], locator, 'PXAT', pxat) end
     for i = k + 2, k + 1 + indexes do
       call('ZADD', KEYS[i], created, locator)
       if call('PTTL', KEYS[i]) < ARGV[5] / 2 then call('PEXPIRE', KEYS[i], ARGV[5]) end
@@ -36,11 +37,12 @@ for _ = 1, ARGV[6] do
 end
 local holds = k + ARGV[7] <= #KEYS and call('MGET', unpack(KEYS, k + ARGV[7])) or {}
 for i = 1, ARGV[7] do
-  local held = ARGV[a + 2] == '0' and until_of(holds[i]); local lease = ARGV[a + 3] == '1' and not held and 1 or 0
-  local due = lease == 1 and now + ARGV[2] or math.max(ARGV[a + 2], now, held or 0)
-  if call('HSETNX', KEYS[3], ARGV[a], lease .. ' ' .. now .. ' ' .. ARGV[a + 4]) == 1 then
-    call('ZADD', KEYS[k], due, ARGV[a]); if ARGV[a + 1] ~= '' then call('ZADD', KEYS[2], 'LT', due, ARGV[a + 1]) end
-  else lease = 0 end; k, a, out[#out + 1] = k + 1, a + 5, lease
+  local id, destination, due, job = unpack(ARGV, a, a + 3); local held = due == '0' and until_of(holds[i])
+  local lease = held and '0' or string.sub(job, 1, 1); if held then job = '0' .. string.sub(job, 2) end
+  if lease == '1' then due = now + ARGV[2] elseif due + 0 < (held or now) then due = held or now end
+  if call('HSETNX', KEYS[3], id, job) == 1 then
+    call('ZADD', KEYS[k], due, id); if destination ~= '' then call('ZADD', KEYS[2], 'LT', due, destination) end
+  else lease = '0' end; k, a, out[#out + 1] = k + 1, a + 4, lease
 end
 for i = a, #ARGV, 2 do
   if ARGV[i + 1] ~= '0' then call('ZADD', KEYS[4], 'XX', ARGV[i + 1], ARGV[i])

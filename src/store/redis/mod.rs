@@ -292,7 +292,7 @@ impl RedisStore {
             cmd.arg(record.expected)
                 .arg(record.key.id.simple())
                 .arg(key::locator(&record.key))
-                .arg(record.bytes.as_deref().unwrap_or_default())
+                .arg(parse::write_record(record))
                 .arg(record.retain_until.as_millisecond())
                 .arg(record.created_at.as_millisecond())
                 .arg(record.indexes.len());
@@ -301,8 +301,7 @@ impl RedisStore {
             cmd.arg(&job.id.0)
                 .arg(parse::listed(&job.destination))
                 .arg(job.due.map_or(0, Timestamp::as_millisecond))
-                .arg(i64::from(job.lease && job.due.is_none()))
-                .arg(parse::write_job(job));
+                .arg(parse::write_job(job, self.time.now()));
         }
         for id in &change.cancel {
             cmd.arg(&id.0).arg(0);

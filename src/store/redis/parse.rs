@@ -5,7 +5,7 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::{
     domain::{InstanceId, keys::Digest, time::from_millis},
-    store::{Destination, Job, Reservation, Reserve, StoreError, Stored},
+    store::{Destination, Job, RecordChange, Reservation, Reserve, StoreError, Stored},
 };
 
 pub(super) fn reply<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
@@ -18,7 +18,7 @@ pub(super) fn read_record(key: &str) -> Cmd {
     cmd
 }
 
-/// `None` for a record that is not there, or past its time. Its first line is the script's: version, end and id.
+/// `None` for a record that is not there, or past its time. Its first line is its head: version, end and id.
 pub(super) fn stored(value: Option<Vec<u8>>, now: Timestamp) -> Result<Option<Stored>, StoreError> {
     let Some(mut bytes) = value else { return Ok(None) };
     let broken = || StoreError::Broken("a record without a head".to_owned());
@@ -40,11 +40,19 @@ fn first_line(bytes: &[u8]) -> Option<(usize, &str)> {
     Some((length, std::str::from_utf8(&bytes[..length]).ok()?))
 }
 
-/// What the script is given of a job: the instance and the destination, then the body.
-pub(super) fn write_job(job: &Job) -> Vec<u8> {
-    let mut bytes = format!("{} {}\n", job.instance.simple(), job.destination).into_bytes();
-    bytes.extend_from_slice(&job.body);
-    bytes
+/// A record as it is kept; nothing, if it stays as it is.
+pub(super) fn write_record(record: &RecordChange) -> Vec<u8> {
+    let Some(bytes) = &record.bytes else { return Vec::new() };
+    let (version, until) = (record.expected + 1, record.retain_until.as_millisecond());
+    let head = format!("{version} {until} {}\n", record.key.id.simple());
+    [head.as_bytes(), bytes].concat()
+}
+
+/// A job as it is kept, if it gets the lease it asks for.
+pub(super) fn write_job(job: &Job, now: Timestamp) -> Vec<u8> {
+    let (lease, since) = (i32::from(job.lease && job.due.is_none()), now.as_millisecond());
+    let head = format!("{lease} {since} {} {}\n", job.instance.simple(), job.destination);
+    [head.as_bytes(), &job.body].concat()
 }
 
 /// A job as it is kept.
@@ -55,7 +63,7 @@ pub(super) struct Kept {
     pub(super) body: Vec<u8>,
 }
 
-/// The fence at birth and the time of the commit stand before what [`write_job`] wrote.
+/// Reverses [`write_job`].
 pub(super) fn read_job(mut bytes: Vec<u8>) -> Option<Kept> {
     let (length, head) = first_line(&bytes)?;
     let mut words = head.splitn(4, ' ').skip(1);
