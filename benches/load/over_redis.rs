@@ -107,6 +107,7 @@ pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) 
             pair.round(series, supply, limit, both_came).await?;
         }
         redis.flush(FLOOR)?;
+        redis.flush(WHOLE)?;
     }
 
     Report::columns("", ["requests/s", "CPU us each", "Redis us each"]);
