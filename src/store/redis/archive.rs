@@ -138,13 +138,12 @@ impl Archive for RedisStore {
         let mut notes = Vec::new();
         for (partition, value) in Partition::all().zip(values) {
             let rows: Vec<(Vec<u8>, f64)> = reply(value)?;
-            notes.extend(rows.into_iter().map(|(bytes, score)| {
-                (from_millis(score_millis(score)), Note { partition, journal: journal.clone(), bytes })
-            }));
+            let note = |bytes| Note { partition, journal: journal.clone(), bytes };
+            notes.extend(rows.into_iter().map(|(bytes, score)| (score, note(bytes))));
         }
-        notes.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        notes.sort_by(|(one, _), (other, _)| other.total_cmp(one));
         notes.truncate(limit);
-        Ok(notes)
+        Ok(notes.into_iter().map(|(score, note)| (from_millis(score_millis(score)), note)).collect())
     }
 
     async fn remove(&self, removal: &Removal) -> Result<(), StoreError> {

@@ -134,6 +134,13 @@ pub(super) async fn notes_are_newest_first_bounded_and_kept_for_a_day(store: &dy
     store.remove(&removal).await.unwrap();
     assert_eq!(store.notes(&journal, 9).await.unwrap().len(), 2);
 
+    let together: Vec<Note> = (0..40)
+        .map(|n| Note { partition: Partition::of(n), journal: Journal("these".to_owned()), bytes: vec![n] })
+        .collect();
+    store.note(&together).await.unwrap();
+    let kept = store.notes(&together[0].journal, 40).await.unwrap();
+    assert!(kept.iter().map(|(_, note)| note.bytes[0]).eq((0..40).rev()), "those of one batch keep their order");
+
     let many: Vec<Note> = (0..u16::try_from(NOTES_KEPT).unwrap() * 33).map(note).collect();
     for batch in many.chunks(512) {
         store.note(batch).await.unwrap();
