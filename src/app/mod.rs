@@ -1,8 +1,10 @@
 //! Builds the parts from a configuration, binds, runs, and ends in order.
 
+mod listener;
 mod parts;
 mod ready;
 mod reload;
+mod socket;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -10,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{App as Actix, HttpServer, dev::Server, web::Data};
+use actix_web::web::Data;
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc;
@@ -37,9 +39,6 @@ use crate::{
     store::{Leased, StoreError, measured::Measured},
 };
 
-/// An ingress that reuses idle connections must not find them closed: longer than its own idle time.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// What is left of the grace period when it is over: the store has to hear of jobs that are given back.
 const HAND_BACK: Duration = Duration::from_secs(2);
 
@@ -69,8 +68,8 @@ impl Application {
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
         parts::introduce(&metrics, &instances, clock.wall());
         let (handoff, committed) = Handoff::new(Slots::new());
-        let public = bind(config.listen)?;
-        let operator = bind(config.operator_listen)?;
+        let public = listener::bind(config.listen)?;
+        let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (parts::replica_name(operator.local_addr()?.port()), clock.wall());
         let service = Arc::new(Service {
             traces: Traces::new(Arc::<Measured>::clone(&store)),
@@ -131,7 +130,7 @@ impl Application {
         }
         let edge = Arc::new(ArcSwap::from_pointee(config.edge.clone()));
         let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), places));
-        let public = serve(public, None, shutdown.grace, move |config| {
+        let public = listener::public(public, shutdown.grace, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
         let password = Arc::new(ArcSwapOption::from_pointee(config.operator_password.clone()));
@@ -142,7 +141,7 @@ impl Application {
             edge: Arc::clone(&edge),
             comparing: Arc::default(),
         });
-        let operator = serve(operator, Some(1), Duration::from_secs(1), move |config| {
+        let operator = listener::operator(operator, move |config| {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
         let (public_handle, operator_handle) = (public.handle(), operator.handle());
@@ -205,27 +204,4 @@ async fn observe(service: Arc<Service>, readiness: Readiness, stop: Cancellation
             () = tokio::time::sleep(pause.mul_f64(0.9 + 0.2 * entropy::fraction())) => {}
         }
     }
-}
-
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
-}
-
-/// With as many `workers` as the machine has processors, unless told otherwise: each holds tables of its own.
-fn serve<F>(listener: TcpListener, workers: Option<usize>, grace: Duration, configure: F) -> anyhow::Result<Server>
-where
-    F: Fn(&mut actix_web::web::ServiceConfig) + Send + Clone + 'static,
-{
-    let server = HttpServer::new(move || Actix::new().configure(configure.clone()));
-    let server = match workers {
-        Some(workers) => server.workers(workers),
-        None => server,
-    };
-    let server = server
-        .disable_signals()
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_DEADLINE)
-        .shutdown_timeout(grace.as_secs().max(1))
-        .listen(listener)?;
-    Ok(server.run())
 }

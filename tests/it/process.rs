@@ -47,9 +47,20 @@ impl Process {
 
     /// One that may never become ready.
     pub(crate) fn spawn(port: u16, operator: u16, text: &str, environment: &[(&str, &str)]) -> Self {
+        Self::run(Command::new(env!("CARGO_BIN_EXE_countersign")), port, operator, text, environment)
+    }
+
+    /// One that may open so many files, and no more.
+    pub(crate) fn spawn_with_files(files: u16, port: u16, operator: u16, text: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_countersign")]);
+        Self::run(shell, port, operator, text, &[])
+    }
+
+    fn run(mut command: Command, port: u16, operator: u16, text: &str, environment: &[(&str, &str)]) -> Self {
         let config = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(config.path(), text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        let mut child = command
             .args(["serve", "--config"])
             .arg(config.path())
             .envs(environment.iter().copied())
@@ -106,6 +117,30 @@ impl Process {
         let now = countersign::clock::Clock::default().wall().as_second();
         let request = signed_waha(&self.base, &message(number, id, text, now));
         self.client.send(request).await.is_ok_and(|response| response.status().as_u16() == 200)
+    }
+
+    /// What the kernel says about it, such as `status`.
+    pub(crate) fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+
+    /// The most memory it ever had, in KiB.
+    pub(crate) fn peak(&self) -> usize {
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// How many files it has open.
+    pub(crate) fn files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// Seconds of processor time, a hundred to the second as everywhere on Linux.
+    pub(crate) fn processor(&self) -> f64 {
+        let stat = self.proc("stat");
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
     }
 
     /// SIGKILL.

@@ -1,0 +1,59 @@
+//! More connections than a process may open files: it goes on, without haste, and is itself again when they go.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet, time::timeout};
+
+use crate::{
+    app::{Ground, World},
+    hostile_clients::address,
+    process::Process,
+    redis_server::free_port,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_out_of_files_stops_nothing_for_long() {
+    let world = World::new(Ground::directory());
+    let (port, operator) = (free_port(), free_port());
+    let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+    let process = Process::spawn_with_files(128, port, operator, &text);
+    process.wait_until_ready().await;
+    let minted = process.mint(json!({})).await.unwrap();
+    assert!(process.proc("limits").lines().any(|line| line.starts_with("Max open files") && line.contains(" 128 ")));
+
+    // A message that is to be told to the app while nothing more can be accepted.
+    world.receiver.fail(500, 1);
+    assert!(process.says("447700900123", "F1", &minted.text_of("text")).await);
+    world.gateway.wait_for(1).await;
+    let mut flood = JoinSet::new();
+    for _ in 0..300 {
+        let address = address(&process);
+        flood.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.ok()?;
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx: ").await.ok()?;
+            Some(stream)
+        });
+    }
+    let flood = flood.join_all().await;
+    assert!(flood.iter().flatten().count() > 200);
+    let (start, spent) = (Instant::now(), process.processor());
+    // Its second attempt, a connection of its own, comes through, and so does who operates it.
+    while world.receiver.arrived().len() < 2 {
+        assert!(start.elapsed() < Duration::from_secs(30), "no file was left for a callback: {}", process.written());
+        let ready = timeout(Duration::from_secs(5), process.operator("/readyz")).await.expect("the operator is served");
+        assert_eq!(ready.status, 200);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let share = (process.processor() - spent) / start.elapsed().as_secs_f64();
+    assert!(share < 0.5, "{share} of a processor");
+    assert!(process.files() <= 128);
+
+    drop(flood);
+    let start = Instant::now();
+    assert!(process.mint(json!({})).await.is_some());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    let (status, _, written) = process.terminate();
+    assert_eq!(status, Some(0), "{written}");
+    assert!(!written.contains("os error 24"), "{written}");
+}
