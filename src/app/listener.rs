@@ -10,7 +10,7 @@ use std::{
 use actix_http::HttpService;
 use actix_service::{ServiceFactoryExt as _, map_config};
 use actix_web::{
-    App, Error,
+    App, Error, HttpResponse,
     body::MessageBody,
     dev::{AppConfig, Server, ServiceRequest, ServiceResponse, fn_service},
     middleware::{Next, from_fn},
@@ -25,6 +25,8 @@ use super::socket::{HEAD, Served, Serving, Socket};
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// So long is read, after an answer, what a client goes on sending: closed at once it might not see the answer.
 const LINGER: Duration = Duration::from_secs(1);
+/// Names and values of all headers, and the target: bytes. The parser itself holds four times as many.
+const LARGEST_HEAD: usize = 32 * 1024;
 /// Connections to a listener for one operator, beside his monitoring.
 const OPERATOR: usize = 64;
 /// Connections of one worker, however many files the process may open.
@@ -113,12 +115,23 @@ where
     Ok(server.run())
 }
 
-/// Tells the socket of a request when it begins and when its answer is written.
+/// Tells the socket of a request when it begins and when its answer is written. One with too large a head is not let
+/// in.
 async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let begun = request.conn_data::<Serving>().map(Serving::begin);
-    let response = next.call(request).await?;
-    Ok(response.map_body(|_, body| Served { body: body.boxed(), _request: begun }))
+    let response = if head(&request) > LARGEST_HEAD {
+        request.into_response(HttpResponse::RequestHeaderFieldsTooLarge().force_close().finish())
+    } else {
+        next.call(request).await?.map_into_boxed_body()
+    };
+    Ok(response.map_body(|_, body| Served { body, _request: begun }))
+}
+
+fn head(request: &ServiceRequest) -> usize {
+    let headers = request.headers().iter();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    target + headers.map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
 }

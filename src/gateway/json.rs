@@ -9,11 +9,15 @@ use super::Malformed;
 
 /// Parses a body. A key that occurs twice in one object is refused: parsers disagree about which one counts,
 /// and a signature covers both.
-pub(super) fn parse(body: &[u8]) -> Result<Value, Malformed> {
+pub fn strict(body: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = Strict.deserialize(&mut deserializer).map_err(|error| Malformed(describe(&error)))?;
-    deserializer.end().map_err(|error| Malformed(describe(&error)))?;
+    let value = Strict.deserialize(&mut deserializer)?;
+    deserializer.end()?;
     Ok(value)
+}
+
+pub(super) fn parse(body: &[u8]) -> Result<Value, Malformed> {
+    strict(body).map_err(|error| Malformed(describe(&error)))
 }
 
 /// Without quoting the body, which holds a person's words.

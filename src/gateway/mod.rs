@@ -39,6 +39,7 @@ use serde_json::Value;
 pub use self::{
     credentials::Purpose,
     event::{Event, Ignored},
+    json::strict as strict_json,
     proof::Proof,
     receipt::{Progress, Receipt, stable_id},
     sample::{Sample, Who},

@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::problem::{Code, Problem};
+use crate::gateway::strict_json;
 
 /// Own API.
 pub(super) const API: usize = 64 * 1024;
@@ -57,11 +58,12 @@ pub(super) async fn object(request: &HttpRequest, payload: Payload) -> Result<Ma
         let detail = "send `Content-Type: application/json`";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    match serde_json::from_slice(&body) {
+    match strict_json(&body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Problem::new(Code::MalformedBody, "expected a JSON object")),
         Err(error) => {
-            let place = format!("not JSON at line {} column {}", error.line(), error.column());
+            let fault = if error.is_data() { "a key occurs twice in one object" } else { "not JSON" };
+            let place = format!("{fault} at line {} column {}", error.line(), error.column());
             Err(Problem::new(Code::MalformedBody, place))
         }
     }

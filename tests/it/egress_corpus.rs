@@ -1,1 +1,247 @@
-//! To come.
+//! Where no callback may go, in every spelling, and by every trick of names and certificates.
+
+use std::{
+    collections::HashSet,
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use countersign::egress::{Egress, EgressError, Policy, Resolver, System};
+use futures_util::future::BoxFuture;
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    time::sleep,
+};
+
+use crate::{
+    app::{Ground, TOKEN, WAHA, World},
+    fakes::Fake,
+    process::Process,
+    redis_server::free_port,
+};
+
+/// `{port}` is that of a listener on every address of this host.
+const CORPUS: &str = include_str!("egress_corpus.txt");
+
+async fn callbacks(process: &Process) -> Vec<Value> {
+    let request = http::Request::get(format!("{}/api/otp/v2/{WAHA}/callbacks?limit=200", process.base))
+        .header("authorization", format!("Bearer {TOKEN}"));
+    let answer = process.client.send(request.body(Vec::new()).unwrap()).await.unwrap();
+    let json: Value = serde_json::from_slice(answer.body()).unwrap();
+    json["data"]["callbacks"].as_array().unwrap().clone()
+}
+
+/// Asks for a callback to every URL. How many were taken at mint, and every error that the others came to.
+async fn try_all(process: &Process, urls: &[String]) -> (usize, HashSet<String>) {
+    let mut taken = 0;
+    for (index, url) in urls.iter().enumerate() {
+        let Some(minted) = process.mint(json!({"callback": {"success": url}})).await else { continue };
+        assert!(process.says(&format!("4477008{index:05}"), &format!("C{index}"), &minted.text_of("text")).await);
+        taken += 1;
+    }
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        let tried = callbacks(process).await;
+        let errors: Vec<&Value> =
+            tried.iter().map(|one| &one["last_error"]).filter(|error| error.is_string()).collect();
+        if errors.len() >= taken {
+            return (taken, errors.iter().map(|error| error.as_str().unwrap().to_owned()).collect());
+        }
+        let untried = tried.iter().filter(|one| one["last_error"].is_null()).map(|one| &one["url"]);
+        assert!(Instant::now() < deadline, "{:?}", untried.collect::<Vec<_>>());
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn only(word: &str) -> HashSet<String> {
+    HashSet::from([word.to_owned()])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_spelling_of_an_address_reaches_what_is_closed() {
+    let (port, operator) = (free_port(), free_port());
+    let world = World::new(Ground::directory());
+    let open = "callback_allow_networks = [\"127.0.0.0/8\"]";
+    let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+    assert!(text.contains(open));
+    let process = Process::with(port, operator, &text.replace(open, ""), &[]).await;
+    let lines = CORPUS.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    // A port of its own for each: what fails too often is left alone for a while.
+    let traps: Vec<(String, std::net::TcpListener)> = lines
+        .map(|line| {
+            let trap = std::net::TcpListener::bind("[::]:0").or_else(|_| std::net::TcpListener::bind("0.0.0.0:0"));
+            let trap = trap.unwrap();
+            let port = trap.local_addr().unwrap().port().to_string();
+            (line.replace("{port}", &port).replace("\\t", "\t").replace("\\n", "\n"), trap)
+        })
+        .collect();
+    assert!(traps.len() >= 60, "{}", traps.len());
+    let urls: Vec<String> = traps.iter().map(|(url, _)| url.clone()).collect();
+    let (taken, errors) = try_all(&process, &urls).await;
+    assert!(taken > 40, "{taken}");
+    assert_eq!(errors, only("forbidden_target"), "one message for all");
+    for (url, trap) in traps {
+        trap.set_nonblocking(true).unwrap();
+        assert!(trap.accept().is_err(), "{url} was reached");
+    }
+    process.terminate();
+}
+
+/// A network is open, and in it are our own listeners and the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_network_does_not_open_the_daemon_or_its_store() {
+    let world = World::new(Ground::redis());
+    let (port, operator) = (free_port(), free_port());
+    let text = world.config(&format!("0.0.0.0:{port}"), &format!("127.0.0.1:{operator}"));
+    let process = Process::with(port, operator, &text, &[]).await;
+    let redis =
+        world.ground.url().rsplit(':').next().unwrap().trim_end_matches(|c: char| !c.is_ascii_digit()).to_owned();
+    let redis = redis.split('/').next().unwrap();
+    let mut urls = vec![format!("http://127.0.0.2:{port}/livez")];
+    for port in [&port.to_string(), &operator.to_string(), redis] {
+        for host in ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "127.0.0.1."] {
+            urls.push(format!("http://{host}:{port}/api"));
+        }
+    }
+    let (taken, errors) = try_all(&process, &urls).await;
+    assert_eq!(taken, urls.len());
+    assert_eq!(errors, only("forbidden_target"));
+    process.terminate();
+}
+
+/// Answers with one list after the other, again and again.
+struct Fickle {
+    answers: Vec<Vec<&'static str>>,
+    asked: AtomicUsize,
+}
+
+impl Resolver for Fickle {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            if name != "fickle.test" {
+                return System.resolve(name).await;
+            }
+            let turn = self.asked.fetch_add(1, Ordering::SeqCst);
+            let answer = &self.answers[turn % self.answers.len()];
+            if answer.is_empty() {
+                sleep(Duration::from_mins(1)).await;
+            }
+            Ok(answer.iter().map(|ip| ip.parse().unwrap()).collect())
+        })
+    }
+}
+
+fn fickle(policy: Policy, answers: &[&[&'static str]]) -> Egress {
+    let answers = answers.iter().map(|answer| answer.to_vec()).collect();
+    Egress::with(policy, Arc::new(Fickle { answers, asked: AtomicUsize::new(0) }), RootCertStore::empty())
+}
+
+async fn outcome(egress: &Egress, url: &str) -> Result<u16, EgressError> {
+    let request = http::Request::post(url).header("connection", "close").body(b"body".to_vec()).unwrap();
+    egress.send(request).await.map(|answer| answer.status().as_u16())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_changes_its_mind_reaches_nothing() {
+    let trap = Fake::start();
+    let url = trap.url.replace("127.0.0.1", "fickle.test");
+    let strict = || Policy { http: true, ..Policy::default() };
+    for answers in [
+        &["127.0.0.1"][..],
+        &["127.0.0.1", "93.184.216.34"],
+        &["93.184.216.34", "127.0.0.1"],
+        &["::ffff:127.0.0.1"],
+        &["169.254.169.254"],
+        &["64:ff9b::7f00:1", "::1"],
+    ] {
+        assert_eq!(outcome(&fickle(strict(), &[answers]), &url).await, Err(EgressError::Forbidden), "{answers:?}");
+    }
+    // Its own port is closed on 127.0.0.1 alone, and nobody listens on 127.0.0.2. Whatever is judged is connected to.
+    let at = trap.url.rsplit(':').next().unwrap().parse().unwrap();
+    let networks = vec!["127.0.0.0/8".parse().unwrap()];
+    let policy = Policy { http: true, networks, closed: vec![("127.0.0.1".to_owned(), at)], ..Policy::default() };
+    let rebinding = fickle(policy.clone(), &[&["127.0.0.2"], &["127.0.0.1"]]);
+    for _ in 0..100 {
+        let outcome = outcome(&rebinding, &url).await;
+        assert!(matches!(outcome, Err(EgressError::Forbidden | EgressError::Connect)), "{outcome:?}");
+    }
+    assert!(trap.arrived().is_empty());
+    let open = Policy { closed: Vec::new(), ..policy };
+    assert_eq!(outcome(&fickle(open.clone(), &[&["127.0.0.1"]]), &url).await, Ok(200), "the trap works");
+    let start = Instant::now();
+    assert_eq!(outcome(&fickle(open, &[&[]]), &url).await, Err(EgressError::Timeout), "a resolver that hangs");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+fn certificate(name: &str) -> CertificateDer<'static> {
+    let file = format!("{}/tests/fixtures/tls/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    CertificateDer::from_pem_file(file).unwrap()
+}
+
+/// A server with this certificate: where it is, and how many bytes it could read.
+async fn speaks_tls(name: &str) -> (u16, Arc<AtomicUsize>) {
+    let key = format!("{}/tests/fixtures/tls/server.key", env!("CARGO_MANIFEST_DIR"));
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate(name)], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, heard) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&heard);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let read = stream.read(&mut [0; 4096]).await.unwrap_or(0);
+            count.fetch_add(read, Ordering::SeqCst);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    });
+    (port, heard)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_said_to_whom_no_certificate_vouches_for() {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate("trusted")).unwrap();
+    let policy = Policy { networks: vec!["127.0.0.0/8".parse().unwrap()], ..Policy::default() };
+    let names = Arc::new(Everywhere);
+    let trusting = Egress::with(policy.clone(), names.clone(), roots);
+    let usual = Egress::with(policy, names, RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+    for (name, egress, expected) in [
+        ("good", &trusting, Ok(200)),
+        ("good", &usual, Err(EgressError::Tls)),
+        ("expired", &trusting, Err(EgressError::Tls)),
+        ("other", &trusting, Err(EgressError::Tls)),
+        ("stranger", &trusting, Err(EgressError::Tls)),
+        ("self-signed", &trusting, Err(EgressError::Tls)),
+    ] {
+        let (port, heard) = speaks_tls(name).await;
+        assert_eq!(outcome(egress, &format!("https://good.test:{port}/")).await, expected, "{name}");
+        assert_eq!(heard.load(Ordering::SeqCst) > 0, expected.is_ok(), "{name}");
+    }
+    let plain = Fake::start();
+    let url = plain.url.replace("http://127.0.0.1", "https://good.test");
+    assert_eq!(outcome(&trusting, &url).await, Err(EgressError::Tls), "no TLS at all");
+    assert!(plain.arrived().is_empty());
+}
+
+/// Every name is here.
+struct Everywhere;
+
+impl Resolver for Everywhere {
+    fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async { Ok(vec![IpAddr::from([127, 0, 0, 1])]) })
+    }
+}

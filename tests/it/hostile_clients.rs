@@ -55,9 +55,8 @@ async fn drip(address: SocketAddr, first: Vec<u8>, more: &'static [u8], pause: D
     loop {
         match timeout(pause, from.read(&mut answer)).await {
             Ok(Ok(0) | Err(_)) => return,
-            Ok(Ok(_)) => {}
             Err(_) if to.write_all(more).await.is_err() => return,
-            Err(_) => {}
+            Ok(Ok(_)) | Err(_) => {}
         }
     }
 }
@@ -101,7 +100,9 @@ async fn never_ends(address: SocketAddr, head: String) {
 }
 
 fn post(headers: &str) -> String {
-    format!("POST /api/otp/v2/{WAHA}/generate-link HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n{headers}\r\n")
+    format!(
+        "POST /api/otp/v2/{WAHA}/generate-link HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n{headers}\r\n"
+    )
 }
 
 /// Asks once, as a gateway's pool does, and stays.
@@ -147,7 +148,12 @@ async fn nobody_holds_a_connection_by_being_slow() {
         slow.spawn(drip(address, format!("{GET}GET /").into(), b"x", second));
         slow.spawn(drip(address, GET.into(), b"\r\n", second));
         slow.spawn(drip(address, post(&format!("{bearer}content-length: 60000\r\n")).into(), b" ", second));
-        slow.spawn(drip(address, post(&format!("{bearer}transfer-encoding: chunked\r\n")).into(), b"1\r\n \r\n", second));
+        slow.spawn(drip(
+            address,
+            post(&format!("{bearer}transfer-encoding: chunked\r\n")).into(),
+            b"1\r\n \r\n",
+            second,
+        ));
         slow.spawn(drip(address, post("transfer-encoding: chunked\r\n").into(), b"1\r\n \r\n", second));
     }
     for _ in 0..10 {

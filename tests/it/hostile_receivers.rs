@@ -1,1 +1,222 @@
-//! To come.
+//! Receivers that hang, drip, never end or send too much: an attempt ends when it must, little is read, little is
+//! kept, and whoever is well is told meanwhile.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use countersign::egress::{DEADLINE, Egress, EgressError, Policy};
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+
+use crate::{
+    app::{Ground, WAHA, World},
+    hostile_clients::many_files,
+    process::Process,
+};
+
+/// What a receiver does with a connection: it says `first`, then `more` for ever.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    first: &'static str,
+    more: &'static str,
+    pause: Duration,
+    /// What the attempt comes to. An answer whose head is good is one, however its body goes on.
+    outcome: Result<u16, EgressError>,
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\n\r\n";
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+const SIZED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";
+const NEVER: Duration = Duration::from_hours(1);
+const DRIP: Duration = Duration::from_millis(200);
+const FAST: Duration = Duration::ZERO;
+const TIMEOUT: Result<u16, EgressError> = Err(EgressError::Timeout);
+const BROKEN: Result<u16, EgressError> = Err(EgressError::Broken);
+/// 32 KiB.
+const MUCH: &str = "$much";
+
+const fn way(
+    name: &'static str,
+    first: &'static str,
+    more: &'static str,
+    pause: Duration,
+    outcome: Result<u16, EgressError>,
+) -> Way {
+    Way { name, first, more, pause, outcome }
+}
+
+const WAYS: &[Way] = &[
+    way("hangs after accept", "", "", NEVER, TIMEOUT),
+    way("hangs in the head", "HTTP/1.1 200 OK\r\nx: ", "", NEVER, TIMEOUT),
+    way("hangs after the head", SIZED, "", NEVER, TIMEOUT),
+    way("drips the head", "HTTP/1.1 200 OK\r\nx: ", "y", DRIP, TIMEOUT),
+    way("drips the body", SIZED, "y", DRIP, TIMEOUT),
+    way("drips chunks", CHUNKED, "1\r\ny\r\n", DRIP, TIMEOUT),
+    way("endless body", OK, MUCH, FAST, Ok(200)),
+    way("a TiB", "HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\n", MUCH, FAST, Ok(200)),
+    way("endless gzip", "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n", MUCH, FAST, Ok(200)),
+    way("endless tiny chunks", CHUNKED, "1\r\ny\r\n", FAST, BROKEN),
+    way("endless chunk extension", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;x=", MUCH, FAST, BROKEN),
+    way("endless trailers", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", "x: y\r\n", FAST, BROKEN),
+    way("endless header", "HTTP/1.1 200 OK\r\nx: ", MUCH, FAST, BROKEN),
+    way("endless headers", "HTTP/1.1 200 OK\r\n", "x: y\r\n", FAST, BROKEN),
+    way("endless 1xx", "", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", FAST, BROKEN),
+    way("endless 100", "", "HTTP/1.1 100 Continue\r\n\r\n", FAST, BROKEN),
+    way("endless status", "HTTP/1.1 200 ", MUCH, FAST, BROKEN),
+    way("not HTTP", "SSH-2.0-OpenSSH_9.9\r\n", "", NEVER, BROKEN),
+    way("another protocol", "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", "", NEVER, BROKEN),
+];
+
+/// A receiver, and how many bytes it could get rid of on its greediest connection.
+struct Receiver {
+    address: SocketAddr,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Receiver {
+    async fn start(way: Way) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, taken) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let most = Arc::clone(&taken);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(annoy(stream, way, Arc::clone(&most)));
+            }
+        });
+        Self { address, taken }
+    }
+}
+
+async fn annoy(mut stream: TcpStream, way: Way, most: Arc<AtomicUsize>) {
+    let mut request = [0; 16 * 1024];
+    let _ = stream.read(&mut request).await;
+    let more = if way.more == MUCH { "y".repeat(32 << 10) } else { way.more.to_owned() };
+    let more = if way.pause == FAST { more.repeat(1.max((16 << 10) / more.len())) } else { more };
+    let mut taken = 0;
+    let mut next = way.first.to_owned();
+    while stream.write_all(next.as_bytes()).await.is_ok() {
+        taken += next.len();
+        most.fetch_max(taken, Ordering::SeqCst);
+        next.clone_from(&more);
+        if way.pause == NEVER {
+            // Until the other side has had enough.
+            let _ = stream.read(&mut request).await;
+            return;
+        }
+        sleep(way.pause).await;
+    }
+}
+
+fn egress() -> Egress {
+    Egress::new(Policy { http: true, networks: vec!["127.0.0.0/8".parse().unwrap()], ..Policy::default() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_attempt_ends_in_time_and_reads_little() {
+    let egress = egress();
+    let attempts = WAYS.iter().map(|way| {
+        let egress = egress.clone();
+        async move {
+            let receiver = Receiver::start(*way).await;
+            let request = http::Request::post(format!("http://{}/", receiver.address)).body(vec![b'x'; 1000]).unwrap();
+            let start = Instant::now();
+            let answer = egress.send(request).await;
+            let took = start.elapsed();
+            let length = answer.as_ref().map_or(0, |answer| answer.body().len());
+            let outcome = answer.map(|answer| answer.status().as_u16());
+            let late = if way.outcome == TIMEOUT { DEADLINE } else { Duration::ZERO };
+            let in_time = took < late + Duration::from_secs(5);
+            // On top of what is read come the buffers of two kernels.
+            let taken = receiver.taken.load(Ordering::SeqCst);
+            let little = taken < 24 << 20 && length <= 64 << 10;
+            (outcome != way.outcome || !in_time || !little)
+                .then(|| format!("{}: {outcome:?} after {took:?}, {length} bytes kept, {taken} taken", way.name))
+        }
+    });
+    let wrong: Vec<String> = join_all(attempts).await.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_closes_in_the_middle_has_not_answered() {
+    for first in
+        ["", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", CHUNKED, "HTTP/1.1 100 \r\n\r\n"]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(first.as_bytes()).await;
+            }
+        });
+        let answer = egress().send(http::Request::get(url).body(Vec::new()).unwrap()).await;
+        assert_eq!(answer.map(|answer| answer.status()), Err(EgressError::Broken), "{first}");
+    }
+}
+
+/// What says it is compressed is handed on as it came: "hello", by gzip.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_inflated() {
+    const HELLO: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcbH\xcd\xc9\xc9\x07\0\x86\xa6\x106\x05\0\0\0";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let read = stream.read(&mut request).await.unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", HELLO.len());
+        stream.write_all(&[head.as_bytes(), HELLO].concat()).await.unwrap();
+        String::from_utf8_lossy(&request[..read]).to_lowercase()
+    });
+    let answer = egress().send(http::Request::get(url).body(Vec::new()).unwrap()).await.unwrap();
+    assert_eq!(answer.body(), HELLO);
+    assert!(!asked.await.unwrap().contains("accept-encoding"));
+}
+
+/// A real process with eight callbacks for each of them at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_them_neither_bloats_the_daemon_nor_delays_the_healthy() {
+    many_files();
+    let world = World::new(Ground::directory());
+    let process = Process::start(&world).await;
+    let mut urls = Vec::new();
+    for way in WAYS {
+        urls.push(format!("http://{}/x", Receiver::start(*way).await.address));
+    }
+    let peak = process.peak();
+    for (index, url) in urls.iter().cycle().take(urls.len() * 8).enumerate() {
+        let minted = process.mint(json!({"callback": {"success": url}})).await.unwrap();
+        assert!(process.says(&format!("4477009{index:05}"), &format!("H{index}"), &minted.text_of("text")).await);
+    }
+    let start = Instant::now();
+    let healthy = process.mint(json!({})).await.unwrap();
+    assert!(process.says("447700900123", "WELL", &healthy.text_of("text")).await);
+    world.receiver.wait_for(1).await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    // As many attempts as there are callbacks, those that run out of time among them.
+    let attempts = "countersign_callback_attempt_seconds_count";
+    let timeouts = format!("countersign_callback_attempts_total{{instance_id=\"{WAHA}\",result=\"timeout\"}}");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while process.metric(attempts).await < 152.0 || process.metric(&timeouts).await < 40.0 {
+        assert!(Instant::now() < deadline, "{}", process.operator("/metrics").await.text);
+        sleep(Duration::from_millis(100)).await;
+    }
+    let grown = process.peak() - peak;
+    eprintln!("healthy after {took:?}, grown {grown} KiB, all tried after {:?}", start.elapsed());
+    assert!(grown < 64 * 1024, "{grown} KiB");
+    process.terminate();
+}

@@ -29,11 +29,12 @@ async fn told(process: &Process, bytes: &[u8]) -> String {
         to
     });
     let mut answer = Vec::new();
-    let closed = timeout(Duration::from_mins(1), from.read_to_end(&mut answer)).await;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    assert!(closed.is_ok(), "it is not closed: {answer}");
+    let closed = timeout(Duration::from_secs(40), from.read_to_end(&mut answer)).await;
     writer.abort();
-    answer
+    if closed.is_err() {
+        answer.splice(0..0, *b"still open: ");
+    }
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 fn request(headers: &str, body: &str) -> Vec<u8> {
@@ -45,7 +46,6 @@ fn request(headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-#[expect(clippy::type_complexity, reason = "a table")]
 fn malformed() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
     let smuggling = |headers: &str, body: &str| request(headers, &format!("{body}{SMUGGLED}"));
     let many = |count: usize| (0..count).fold(String::new(), |all, index| format!("{all}x{index}: y\r\n"));
@@ -77,7 +77,6 @@ fn malformed() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
         ("a long path", format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(40 << 10)).into(), &[414, 431]),
         ("a byte too long", request("content-length: 65537\r\n", &" ".repeat(65_537)), &[413]),
         ("far too long", request("content-length: 1099511627776\r\n", &" ".repeat(1 << 20)), &[413]),
-        ("too long in chunks", request("transfer-encoding: chunked\r\n", &"400\r\n".repeat(1)), &[408, 400]),
         ("an end too early", request("content-length: 60\r\n", "{"), &[408]),
         ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(), &[400, 505]),
         ("HTTP/3.7", b"GET / HTTP/3.7\r\nhost: a\r\n\r\n".to_vec(), &[400, 505]),
@@ -178,8 +177,8 @@ async fn monstrous_json_is_refused_and_costs_little() {
     for status in many.join_all().await {
         assert!(matches!(status, 200 | 400 | 413 | 422), "{status}");
     }
-    let mut asked = 0;
-    let slowest = legitimate(&process, || std::mem::replace(&mut asked, asked + 1) > 3).await;
+    let mut asked = 0..4;
+    let slowest = legitimate(&process, || asked.next().is_none()).await;
     let grown = process.peak() - peak;
     eprintln!("{:?}, slowest {slowest:?}, grown {grown} KiB", start.elapsed());
     assert!(grown < 256 * 1024, "{grown} KiB");
