@@ -1,14 +1,15 @@
 //! Reading a body: bounded in size, and in time to the last byte.
 
-use std::time::Duration;
+use std::{ops::Deref, time::Duration};
 
 use actix_web::{
     HttpRequest,
     http::header,
-    web::{Bytes, BytesMut, Payload},
+    web::{BytesMut, Payload},
 };
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::problem::{Code, Problem};
 use crate::gateway::strict_json;
@@ -19,27 +20,50 @@ pub(super) const API: usize = 64 * 1024;
 pub(super) const WEBHOOK: usize = 3 * 1024 * 1024;
 /// From the head to the last byte.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Bodies larger than [`API`] that are in memory at the same time: strangers send them too, and it is only known who
+/// sends when all of it is there. Others wait, within their deadline.
+static LARGE: Semaphore = Semaphore::const_new(16);
+
+/// A body, and its place among the large ones.
+#[derive(Default)]
+pub(super) struct Body {
+    bytes: BytesMut,
+    place: Option<SemaphorePermit<'static>>,
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// The whole body, or the problem with it.
-pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Body, Problem> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > limit) {
         return Err(too_large(limit));
     }
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
-    tokio::time::timeout(DEADLINE, collect(payload, limit)).await.map_err(|_| timeout())?
+    tokio::time::timeout(DEADLINE, collect(payload, limit, announced)).await.map_err(|_| timeout())?
 }
 
-async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
-    let mut body = BytesMut::new();
+async fn collect(mut payload: Payload, limit: usize, announced: Option<usize>) -> Result<Body, Problem> {
+    let mut body = Body::default();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Problem::new(Code::MalformedBody, "the body broke off"))?;
         if body.len() + chunk.len() > limit {
             return Err(too_large(limit));
         }
-        body.extend_from_slice(&chunk);
+        if body.len() + chunk.len() > API && body.place.is_none() {
+            body.place = LARGE.acquire().await.ok();
+            // All at once: growing by doubling takes twice as much.
+            body.bytes.reserve(announced.unwrap_or(limit).saturating_sub(body.len()));
+        }
+        body.bytes.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
+    Ok(body)
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -18,13 +18,13 @@ use crate::{
 
 /// `GET` and `POST /webhooks/{instance}` and `/webhooks/{instance}/{secret}`
 pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
-    let body = body::read(&request, payload, body::WEBHOOK).await?;
     let path_secret = request.match_info().get("secret");
     let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
     let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
     if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.takes_tail(tail)) {
         return Err(Problem::not_found());
     }
+    let body = body::read(&request, payload, body::WEBHOOK).await?;
     let kind = instance.gateway.kind();
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
     let headers = headers(&request);
@@ -36,8 +36,9 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
         app.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
         let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
         app.service.metrics.attempts_failed.get_or_create(&failed).inc();
-        app.service.vitals.failed(instance.config.id, "webhook", why.0, app.service.clock.wall());
-        tracing::warn!(gateway = kind, instance = %instance.config.id, reason = why.0, "a webhook was refused");
+        if let Some(count) = app.service.vitals.failed(instance.config.id, "webhook", why.0, app.service.clock.wall()) {
+            tracing::warn!(gateway = kind, instance = %instance.config.id, reason = why.0, count, "a webhook was refused");
+        }
         return Err(unauthenticated(&method));
     }
     if method == http::Method::GET {

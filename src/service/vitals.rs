@@ -23,6 +23,8 @@ pub const EVERY: Duration = Duration::from_secs(5);
 pub(super) const SILENCE: SignedDuration = SignedDuration::from_secs(30);
 /// Kinds of failure that are kept; the same one again only counts.
 const FAILURES: usize = 32;
+/// A failure that has not been for so long is news.
+const QUIET: SignedDuration = SignedDuration::from_mins(1);
 
 /// What only this process knows, and what it has last read of the store.
 pub struct Vitals {
@@ -74,14 +76,15 @@ impl Vitals {
         Self { replica, started, heard, failures, seen }
     }
 
-    /// Notes a failure. `reason` is a word or a status, never a text of somebody else's.
-    pub fn failed(&self, instance: InstanceId, what: &str, reason: &str, at: Timestamp) {
+    /// Notes a failure. `reason` is a word or a status, never a text of somebody else's. How often there was this one,
+    /// when that is worth a line of the log: strangers fail as often as they like.
+    pub fn failed(&self, instance: InstanceId, what: &str, reason: &str, at: Timestamp) -> Option<u64> {
         let mut failures = lock(&self.failures);
         let same = |one: &&mut Failure| one.instance == instance && one.what == what && one.reason == reason;
         if let Some(known) = failures.iter_mut().find(same) {
             known.count += 1;
-            known.at = at;
-            return;
+            let quiet = at.duration_since(std::mem::replace(&mut known.at, at));
+            return (quiet >= QUIET || known.count.is_power_of_two()).then_some(known.count);
         }
         if failures.len() == FAILURES
             && let Some(oldest) = failures.iter().enumerate().min_by_key(|(_, one)| one.at).map(|(index, _)| index)
@@ -89,6 +92,7 @@ impl Vitals {
             failures.swap_remove(oldest);
         }
         failures.push(Failure { at, instance, what: what.to_owned(), reason: reason.to_owned(), count: 1 });
+        Some(1)
     }
 
     pub(super) fn last_heard(&self, instance: InstanceId) -> Option<Timestamp> {
@@ -219,9 +223,10 @@ mod tests {
     fn failures_of_one_kind_are_one_and_the_oldest_makes_room() {
         let vitals = Vitals::new("a".to_owned(), from_millis(0));
         let instance = InstanceId::from_random([1; 16]);
-        for second in 0..100 {
-            vitals.failed(instance, "callback", "status 503", from_millis(second * 1000));
-        }
+        let fail = |second: i64| vitals.failed(instance, "callback", "status 503", from_millis(second * 1000));
+        let told: Vec<u64> = (0..99).filter_map(fail).collect();
+        assert_eq!(told, [1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(fail(98 + 60), Some(100), "news again");
         assert_eq!((vitals.own_failures().len(), vitals.own_failures()[0].count), (1, 100));
         for number in 0..FAILURES {
             vitals.failed(instance, "callback", &format!("status {number}"), from_millis(200_000));

@@ -50,7 +50,8 @@ fn filter(log: &LogConfig) -> EnvFilter {
         less @ ("warn" | "error" | "off") => less,
         _ => "info",
     };
-    EnvFilter::try_new(format!("{others},{own}")).unwrap_or_else(|_| EnvFilter::new("info"))
+    // It tells of every connection that breaks HTTP, as an error: whoever sends rubbish would write our log.
+    EnvFilter::try_new(format!("{others},actix_http=off,{own}")).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 #[cfg(test)]
@@ -60,11 +61,11 @@ mod tests {
     #[test]
     fn dependencies_say_no_more_than_info_and_no_more_than_we() {
         for (level, shown) in [
-            ("trace", "countersign=trace,info"),
-            ("info", "countersign=info,info"),
-            ("warn", "countersign=warn,warn"),
-            ("off", "countersign=off,off"),
-            ("countersign::outbox=debug", "countersign::outbox=debug,info"),
+            ("trace", "countersign=trace,actix_http=off,info"),
+            ("info", "countersign=info,actix_http=off,info"),
+            ("warn", "countersign=warn,actix_http=off,warn"),
+            ("off", "countersign=off,actix_http=off,off"),
+            ("countersign::outbox=debug", "countersign::outbox=debug,actix_http=off,info"),
         ] {
             assert_eq!(filter(&LogConfig { json: false, level: level.to_owned() }).to_string(), shown);
         }

@@ -37,6 +37,7 @@ mod gateways_senders;
 mod gateways_wire;
 mod hostile_clients;
 mod hostile_files;
+mod hostile_floods;
 mod hostile_receivers;
 mod hostile_requests;
 mod layers;

@@ -1,0 +1,106 @@
+//! Floods of what strangers may send: they fill neither the memory nor the log.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    app::{Ground, WAHA, World},
+    hostile_clients::{address, many_files},
+    process::Process,
+};
+
+const MIB: usize = 1 << 20;
+
+/// Whoever wants to send a webhook may send 3 MiB before it turns out that he may not.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_of_strangers_do_not_add_up() {
+    many_files();
+    let world = World::new(Ground::directory());
+    let process = Process::start(&world).await;
+    let minted = process.mint(json!({})).await.unwrap();
+    let (address, peak, start) = (address(&process), process.peak(), Instant::now());
+    let mut hoard = JoinSet::new();
+    for _ in 0..200 {
+        hoard.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("POST /webhooks/{WAHA} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", 3 * MIB);
+            let _ = stream.write_all(head.as_bytes()).await;
+            // All but the last byte.
+            let _ = timeout(Duration::from_secs(5), stream.write_all(&vec![b' '; 3 * MIB - 1])).await;
+            let mut answer = Vec::new();
+            let _ = timeout(Duration::from_mins(1), stream.read_to_end(&mut answer)).await;
+            assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+        });
+    }
+    while process.files() < 200 {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(process.says("447700900123", "M1", &minted.text_of("text")).await);
+    world.receiver.wait_for(1).await;
+    hoard.join_all().await;
+    let grown = process.peak() - peak;
+    eprintln!("grown {grown} KiB, over after {:?}", start.elapsed());
+    assert!(grown < 160 * 1024, "{grown} KiB");
+    process.terminate();
+}
+
+/// A line for a request, and none for what is not one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_refusals_does_not_flood_the_log() {
+    const EACH: usize = 1000;
+    many_files();
+    let world = World::new(Ground::directory());
+    let (port, operator) = (crate::redis_server::free_port(), crate::redis_server::free_port());
+    let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+    let text = text.replace("format = \"text\"\nlevel = \"trace\"", "format = \"json\"");
+    let process = Process::with(port, operator, &text, &[]).await;
+    let before = process.written().len();
+    let canary = "canary-".repeat(500);
+    let requests = [
+        format!("GET /{canary} HTTP/1.1\r\nhost: {canary}\r\nuser-agent: {canary}\r\nx-request-id: {canary}\r\n\r\n"),
+        format!("GET /api/otp/v2/{WAHA}/requests HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {canary}\r\n\r\n"),
+        format!("POST /webhooks/{WAHA}/{canary} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{{}}"),
+    ];
+    let address = address(&process);
+    let mut flood = JoinSet::new();
+    for request in requests {
+        for _ in 0..10 {
+            let request = request.clone();
+            flood.spawn(async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let mut answer = vec![0; 65536];
+                for _ in 0..EACH / 10 {
+                    stream.write_all(request.as_bytes()).await.unwrap();
+                    let read = timeout(Duration::from_mins(1), stream.read(&mut answer)).await.unwrap().unwrap();
+                    assert!(answer[..read].starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer[..read]));
+                }
+            });
+        }
+    }
+    for index in 0..EACH {
+        let rubbish: &'static [u8] = [&b"\x16\x03\x01\x02"[..], b"GET / HTTP/1.1\r\ncanary\r\n\r\n"][index % 2];
+        flood.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let _ = stream.write_all(rubbish).await;
+            let _ = timeout(Duration::from_mins(1), stream.read_to_end(&mut Vec::new())).await;
+        });
+    }
+    flood.join_all().await;
+    let (status, _, written) = process.terminate();
+    assert_eq!(status, Some(0));
+    let log = &written[before..];
+    let lines = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(lines("\"message\":\"request\""), 3 * EACH);
+    let others = log.lines().count() - 3 * EACH;
+    assert!(others < 60, "{others}: {}", log.lines().filter(|line| !line.contains("\"request\"")).collect::<String>());
+    assert!(log.len() < 3 * EACH * 400, "{} bytes for {} requests", log.len(), 3 * EACH);
+    assert!(!log.contains("canary"));
+}
