@@ -3,29 +3,18 @@
 //! Addresses are judged when the connection is made; deadline and size cover everything from the name's resolution to
 //! the last byte; redirects are not followed; proxies of the environment are ignored; nothing is decompressed.
 
-mod connect;
-mod metered;
+mod resolve;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{
-    HeaderValue, Request, Response, Uri,
-    header::{ACCEPT, AUTHORIZATION, USER_AGENT},
-};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioTimer},
-};
+use http::{Request, Response};
 use ipnet::IpNet;
-use rustls::RootCertStore;
+use reqwest::redirect;
+use rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
-use self::connect::Connector;
-pub use self::connect::{Resolver, System};
-use crate::address::permits;
+use self::resolve::{Judge, PORT, classify};
+pub use self::resolve::{Resolver, System};
 
 /// For the name, the connection and TLS.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -33,10 +22,6 @@ const CONNECT: Duration = Duration::from_secs(3);
 pub const DEADLINE: Duration = Duration::from_secs(10);
 /// What is read of an answer; the rest is not even received.
 const LARGEST_ANSWER: usize = 64 * 1024;
-/// The largest head of an answer.
-const LARGEST_HEAD: usize = 64 * 1024;
-/// All heads, sizes of chunks, and what was received ahead of the last byte that is read.
-const BESIDES: usize = 256 * 1024;
 /// A pooled connection skips name resolution, so it must not live long.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -82,8 +67,8 @@ impl EgressError {
 /// Sends requests within one [`Policy`].
 #[derive(Clone)]
 pub struct Egress {
-    client: Client<Connector, Full<Bytes>>,
-    connector: Connector,
+    client: reqwest::Client,
+    judge: Judge,
     largest: usize,
     deadline: Duration,
 }
@@ -96,17 +81,27 @@ impl Egress {
     }
 
     /// With names and authorities other than the world's.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn with(policy: Policy, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
-        let most = LARGEST_ANSWER + BESIDES;
-        let connector = Connector { policy: Arc::new(policy), resolver, tls: connect::tls(roots), most };
-        Self { client: client(&connector), connector, largest: LARGEST_ANSWER, deadline: DEADLINE }
+        let judge = Judge { policy: Arc::new(policy), resolver };
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls(roots))
+            .dns_resolver(Arc::new(judge.clone()))
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
+            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .expect("a client of constants builds");
+        Self { client, judge, largest: LARGEST_ANSWER, deadline: DEADLINE }
     }
 
     /// For answers of our own listeners, such as metrics of many instances: reads up to `largest` bytes.
     #[must_use]
     pub fn reading(self, largest: usize) -> Self {
-        let connector = Connector { most: largest + BESIDES, ..self.connector };
-        Self { client: client(&connector), connector, largest, ..self }
+        Self { largest, ..self }
     }
 
     /// For whoever has longer than [`DEADLINE`].
@@ -117,103 +112,56 @@ impl Egress {
 
     /// Sends, and reads at most 64 KiB of the answer, unless told otherwise.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, EgressError> {
-        let (mut head, body) = request.into_parts();
-        let mut url = Url::parse(&head.uri.to_string()).map_err(|_| EgressError::Forbidden)?;
-        self.judge(&url)?;
-        if let Some(credentials) = take_credentials(&mut url) {
-            head.headers.entry(AUTHORIZATION).or_insert(credentials);
-        }
-        head.uri = Uri::try_from(url.as_str()).map_err(|_| EgressError::Forbidden)?;
-        head.headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        let agent = HeaderValue::from_static(concat!("countersign/", env!("CARGO_PKG_VERSION")));
-        head.headers.entry(USER_AGENT).or_insert(agent);
-        let request = Request::from_parts(head, Full::from(body));
-        match tokio::time::timeout(self.deadline, self.exchange(request)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(EgressError::Timeout),
-        }
+        let url = Url::parse(&request.uri().to_string()).map_err(|_| EgressError::Forbidden)?;
+        let port = url.port_or_known_default().unwrap_or_default();
+        let exchange = async {
+            self.judge(&url, port).await?;
+            let request = request.try_into().map_err(|_| EgressError::Forbidden)?;
+            PORT.scope(port, self.exchange(request)).await
+        };
+        tokio::time::timeout(self.deadline, exchange).await.unwrap_or(Err(EgressError::Timeout))
     }
 
-    /// What can be said before anything is resolved.
-    fn judge(&self, url: &Url) -> Result<(), EgressError> {
-        let policy = &self.connector.policy;
-        let speaks = url.scheme() == "https" || (url.scheme() == "http" && (policy.http || policy.anywhere));
-        let reaches = policy.anywhere
-            || match url.host() {
-                Some(Host::Ipv4(v4)) => permits(v4.into(), &policy.networks),
-                Some(Host::Ipv6(v6)) => permits(v6.into(), &policy.networks),
-                Some(Host::Domain(_)) => true,
-                None => false,
-            };
-        if speaks && reaches { Ok(()) } else { Err(EgressError::Forbidden) }
+    /// A literal address is never resolved, so it is judged here.
+    async fn judge(&self, url: &Url, port: u16) -> Result<(), EgressError> {
+        let policy = &self.judge.policy;
+        if url.scheme() != "https" && !(url.scheme() == "http" && (policy.http || policy.anywhere)) {
+            return Err(EgressError::Forbidden);
+        }
+        let literal: IpAddr = match url.host() {
+            Some(Host::Ipv4(v4)) => v4.into(),
+            Some(Host::Ipv6(v6)) => v6.into(),
+            Some(Host::Domain(_)) => return Ok(()),
+            None => return Err(EgressError::Forbidden),
+        };
+        self.judge.judge(&[literal.to_canonical()], port).await
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Vec<u8>>, EgressError> {
-        let answer = self.client.request(request).await.map_err(|error| classify(&error))?;
+    async fn exchange(&self, request: reqwest::Request) -> Result<Response<Vec<u8>>, EgressError> {
+        let mut answer = self.client.execute(request).await.map_err(|error| classify(&error))?;
         // Nobody asked for another protocol.
         if answer.status().is_informational() {
             return Err(EgressError::Broken);
         }
-        let (head, mut stream) = answer.into_parts();
         let mut body = Vec::new();
         while body.len() < self.largest
-            && let Some(frame) = stream.frame().await
+            && let Some(chunk) = answer.chunk().await.map_err(|error| classify(&error))?
         {
-            let frame = frame.map_err(|error| classify(&error))?;
-            if let Some(chunk) = frame.data_ref() {
-                let room = self.largest - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            }
+            let room = self.largest - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
-        Ok(Response::from_parts(head, body))
+        let mut response = Response::new(body);
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the place")]
-fn client(connector: &Connector) -> Client<Connector, Full<Bytes>> {
-    Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(IDLE)
-        .pool_timer(TokioTimer::new())
-        .http1_max_buf_size(LARGEST_HEAD)
-        .build(connector.clone())
-}
-
-/// What stands before the `@`, as the header that it means.
-fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
-    if url.username().is_empty() && url.password().is_none() {
-        return None;
-    }
-    let plain = |text: &str| percent_decode(text);
-    let pair = [plain(url.username()), plain(url.password().unwrap_or_default())].join(&b':');
-    let _ = (url.set_username(""), url.set_password(None));
-    let mut header = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).ok()?;
-    header.set_sensitive(true);
-    Some(header)
-}
-
-fn percent_decode(text: &str) -> Vec<u8> {
-    // A form's decoder also reads `+` as a space.
-    let text = format!("={}", text.replace('+', "%2B").replace('&', "%26"));
-    url::form_urlencoded::parse(text.as_bytes()).flat_map(|(_, value)| value.into_owned().into_bytes()).collect()
-}
-
-/// By the types in the chain of causes, never by their text.
-fn classify(error: &(dyn std::error::Error + 'static)) -> EgressError {
-    let mut cause = Some(error);
-    while let Some(current) = cause {
-        if let Some(ours) = current.downcast_ref::<EgressError>() {
-            return *ours;
-        }
-        let inner = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(ours) = inner.and_then(|inner| inner.downcast_ref::<EgressError>()) {
-            return *ours;
-        }
-        if current.is::<rustls::Error>()
-            || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
-        {
-            return EgressError::Tls;
-        }
-        cause = current.source();
-    }
-    EgressError::Broken
+fn tls(roots: RootCertStore) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring knows TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }

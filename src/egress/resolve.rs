@@ -1,0 +1,114 @@
+//! Finds the addresses of a name, and judges them.
+
+use std::{
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use futures_util::future::BoxFuture;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::net::lookup_host;
+
+use super::{EgressError, Policy};
+use crate::address::permits;
+
+/// Finds the addresses of a name.
+pub trait Resolver: Send + Sync {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// As the operating system does it.
+pub struct System;
+
+impl Resolver for System {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move { Ok(lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
+    }
+}
+
+tokio::task_local! {
+    /// Of the request that is being sent: whoever resolves its name is told the name alone.
+    pub(super) static PORT: u16;
+}
+
+/// What the client asks while it connects: what was judged is what is connected to, so that a name that changes its
+/// mind in between changes nothing.
+#[derive(Clone)]
+pub(super) struct Judge {
+    pub(super) policy: Arc<Policy>,
+    pub(super) resolver: Arc<dyn Resolver>,
+}
+
+impl Resolve for Judge {
+    fn resolve(&self, name: Name) -> Resolving {
+        // The future may go on in another task, where the port is not known.
+        let (this, port) = (self.clone(), PORT.try_with(|port| *port));
+        Box::pin(async move {
+            let port = port.map_err(|_| EgressError::Forbidden)?;
+            let found = this.find(name.as_str()).await?;
+            this.judge(&found, port).await?;
+            Ok(Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
+        })
+    }
+}
+
+impl Judge {
+    /// Refuses all addresses of a name when one of them is closed.
+    pub(super) async fn judge(&self, addresses: &[IpAddr], port: u16) -> Result<(), EgressError> {
+        if self.policy.anywhere {
+            return Ok(());
+        }
+        if !addresses.iter().all(|ip| permits(*ip, &self.policy.networks)) {
+            return Err(EgressError::Forbidden);
+        }
+        for (closed, _) in self.policy.closed.iter().filter(|(_, closed)| *closed == port) {
+            let ours = self.find(closed).await?;
+            let everywhere = ours.iter().any(IpAddr::is_unspecified);
+            if addresses.iter().any(|ip| ours.contains(ip) || (everywhere && is_local(*ip))) {
+                return Err(EgressError::Forbidden);
+            }
+        }
+        Ok(())
+    }
+
+    async fn find(&self, host: &str) -> Result<Vec<IpAddr>, EgressError> {
+        if let Ok(literal) = host.parse::<IpAddr>() {
+            return Ok(vec![literal.to_canonical()]);
+        }
+        // Resolvers disagree about `localhost.` and `x.localhost`; browsers do not (RFC 6761).
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        let here = name == "localhost" || name.ends_with(".localhost");
+        let found = self.resolver.resolve(if here { "localhost" } else { host }).await.map_err(|_| EgressError::Dns)?;
+        if found.is_empty() {
+            return Err(EgressError::Dns);
+        }
+        Ok(found.iter().map(IpAddr::to_canonical).collect())
+    }
+}
+
+/// Only an address of this host can be bound.
+fn is_local(ip: IpAddr) -> bool {
+    std::net::UdpSocket::bind((ip, 0)).is_ok()
+}
+
+/// By the types in the chain of causes, never by their text.
+pub(super) fn classify(error: &reqwest::Error) -> EgressError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(ours) = current.downcast_ref::<EgressError>() {
+            return *ours;
+        }
+        let inner = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if current.is::<rustls::Error>() || inner.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>) {
+            return EgressError::Tls;
+        }
+        cause = current.source();
+    }
+    match error {
+        _ if error.is_timeout() => EgressError::Timeout,
+        _ if error.is_connect() => EgressError::Connect,
+        _ => EgressError::Broken,
+    }
+}
