@@ -1,0 +1,253 @@
+//! A Redis Cluster: commands follow their slots, wherever these go.
+//!
+//! What an answer is missing from is asked again, and nothing else: while a slot moves, a command whose keys are
+//! still at the old master must not be sent to the new one, which would make them a second time.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+use futures_util::{
+    FutureExt as _,
+    future::{join_all, select_ok},
+};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use tokio::runtime::Handle;
+
+use super::{
+    connection::{BUDGET, Cure, Home, cure, slot_of, some_time},
+    errand::{Detour, Errand},
+    lane::{Durability, Fault},
+    map::{self, Map},
+    master::{Confirmed, Master},
+    node::Node,
+    seeds::{Address, Seeds},
+    source::in_time,
+};
+use crate::{domain::Partition, store::StoreError};
+
+/// So often a command is sent on at once. Who is sent about more than that asks people who do not agree yet.
+const HOPS: u32 = 5;
+
+pub(super) struct Cluster {
+    seeds: Seeds,
+    confirmed: Option<Confirmed>,
+    map: ArcSwapOption<Map>,
+    masters: Mutex<HashMap<Address, Arc<Master>>>,
+    /// When somebody last looked for the map in vain, and why that was.
+    looking: tokio::sync::Mutex<Option<(Instant, RedisError)>>,
+}
+
+impl Cluster {
+    pub(super) fn new(seeds: Seeds, durability: Durability) -> Self {
+        let confirmed = (durability != Durability::Standard).then(|| (durability, Handle::current()));
+        let (map, masters, looking) = Default::default();
+        Self { seeds, confirmed, map, masters, looking }
+    }
+
+    /// Sends commands that are safe to repeat, each to the master of its slot, and repeats within the budget those
+    /// that have no answer. The answers stand in the order of the commands.
+    pub(super) async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        self.insist(pipeline.cmd_iter().map(Errand::new).collect(), None).await
+    }
+
+    pub(super) async fn confirm(&self, cmd: Cmd) -> Result<Value, StoreError> {
+        let mut values = self.insist(vec![Errand::new(&cmd)], self.confirmed.as_ref()).await?;
+        Ok(values.pop().unwrap_or(Value::Nil))
+    }
+
+    /// Asks one node what concerns itself; twice, if only our connection to it broke.
+    pub(super) async fn ask(&self, node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let once = async || node.send(pipeline).await.and_then(|values| values.into_iter().collect());
+        let answer = match once().await {
+            Err(error) if matches!(cure(&error), Cure::Reconnect) => once().await,
+            answer => answer,
+        };
+        match answer {
+            Ok(values) => Ok(values),
+            Err(error) => Err(StoreError::Unavailable(node.explain(&error).await)),
+        }
+    }
+
+    pub(super) async fn homes(&self, anew: bool) -> Result<Vec<Home>, StoreError> {
+        let known = if anew { self.look_again(self.map.load_full().as_ref()).await } else { self.map().await };
+        let map = match known {
+            Ok(map) => map,
+            Err(error) => return Err(StoreError::Unavailable(super::remedy::told(&error))),
+        };
+        let homes = map.masters().into_iter().map(|master| {
+            let is_here = |partition: &Partition| {
+                map.master_of(slot_of(*partition)).is_some_and(|other| Arc::ptr_eq(other, master))
+            };
+            let partitions = Partition::all().filter(is_here).collect();
+            Home { name: master.address.to_string(), node: Arc::clone(&master.node), partitions }
+        });
+        Ok(homes.collect())
+    }
+
+    async fn insist(
+        &self,
+        mut errands: Vec<Errand<'_>>,
+        confirmed: Option<&Confirmed>,
+    ) -> Result<Vec<Value>, StoreError> {
+        let deadline = Instant::now() + BUDGET;
+        let mut hops = 0;
+        loop {
+            let Some(trouble) = self.round(&mut errands, confirmed).await? else {
+                return Ok(errands.into_iter().map(Errand::into_value).collect());
+            };
+            hops += 1;
+            let at_once = trouble.redirect_node().is_some() || matches!(cure(&trouble), Cure::LoadScripts);
+            let pause = if at_once && hops <= HOPS { Duration::ZERO } else { some_time() };
+            if Instant::now() + pause >= deadline {
+                return Err(StoreError::Unavailable(super::remedy::told(&trouble)));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Sends what has no answer yet. Returns why some still have none.
+    async fn round(
+        &self,
+        errands: &mut [Errand<'_>],
+        confirmed: Option<&Confirmed>,
+    ) -> Result<Option<RedisError>, StoreError> {
+        let map = match self.map().await {
+            Ok(map) => map,
+            Err(error) => return worth_another_try(error).map(Some),
+        };
+        let mut trouble = Trouble::default();
+        let mut parts: Vec<(Arc<Master>, Vec<&mut Errand<'_>>)> = Vec::new();
+        for errand in errands.iter_mut().filter(|errand| !errand.is_done()) {
+            let master = match &errand.detour {
+                Some(detour) => self.master(&detour.to),
+                None => map.master_of(errand.slot).cloned().ok_or_else(map::down),
+            };
+            match master {
+                Ok(master) => match parts.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &master)) {
+                    Some((_, part)) => part.push(errand),
+                    None => parts.push((master, vec![errand])),
+                },
+                Err(error) => trouble.note(error)?,
+            }
+        }
+        let sent = join_all(parts.iter().map(|(master, part)| master.carry(part, confirmed))).await;
+        for ((master, part), answers) in parts.into_iter().zip(sent) {
+            for (errand, answer) in part.into_iter().zip(answers) {
+                errand.detour = None;
+                match answer {
+                    Ok(value) => errand.done(value),
+                    Err(Fault::Refused(error) | Fault::Broken(error)) => {
+                        errand.detour = Detour::told_by(&error, &master.address);
+                        trouble.note(error)?;
+                    }
+                    Err(fault @ Fault::Unconfirmed(_)) => return Err(fault.into()),
+                }
+            }
+        }
+        if trouble.map_is_old {
+            // If nobody can tell, the next round says why.
+            let _ = self.look_again(Some(&map)).await;
+        }
+        Ok(trouble.error)
+    }
+
+    async fn map(&self) -> RedisResult<Arc<Map>> {
+        match self.map.load_full() {
+            Some(map) => Ok(map),
+            None => self.look_again(None).await,
+        }
+    }
+
+    /// The map that comes after `old`: somebody else's, if one was found meanwhile.
+    async fn look_again(&self, old: Option<&Arc<Map>>) -> RedisResult<Arc<Map>> {
+        let asked = Instant::now();
+        let mut in_vain = self.looking.lock().await;
+        let known = self.map.load_full();
+        if let Some(known) = &known
+            && !old.is_some_and(|old| Arc::ptr_eq(old, known))
+        {
+            return Ok(Arc::clone(known));
+        }
+        // Of a crowd one looks for all.
+        if let Some((began, error)) = &*in_vain
+            && *began >= asked
+        {
+            return Err(error.clone());
+        }
+        let began = Instant::now();
+        let found = self.look(known.as_deref()).await;
+        match &found {
+            Ok(map) => self.map.store(Some(Arc::clone(map))),
+            Err(error) => *in_vain = Some((began, error.clone())),
+        }
+        found
+    }
+
+    /// Asks all nodes that we know. The first one that sees the whole cluster is believed: if it is behind the others,
+    /// they send us on.
+    async fn look(&self, known: Option<&Map>) -> RedisResult<Arc<Map>> {
+        let mut nodes = self.seeds.addresses.clone();
+        for node in known.into_iter().flat_map(Map::nodes) {
+            if !nodes.contains(node) {
+                nodes.push(node.clone());
+            }
+        }
+        let nodes = nodes.iter().map(|node| self.master(node)).collect::<RedisResult<Vec<_>>>()?;
+        let asked = nodes.iter().map(|node| in_time(node.ranges()).boxed());
+        let (ranges, _) = select_ok(asked).await?;
+        let map = Arc::new(Map::new(ranges, |address| self.master(address))?);
+        let masters = map.masters();
+        let is_master = |node: &Arc<Master>| masters.iter().any(|master| Arc::ptr_eq(master, node));
+        self.masters.lock().expect("nobody panics while holding it").retain(|_, node| is_master(node));
+        drop(masters);
+        Ok(map)
+    }
+
+    fn master(&self, address: &Address) -> RedisResult<Arc<Master>> {
+        let mut masters = self.masters.lock().expect("nobody panics while holding it");
+        if let Some(master) = masters.get(address) {
+            return Ok(Arc::clone(master));
+        }
+        let master = Arc::new(Master::new(address.clone(), self.seeds.source(address)?));
+        masters.insert(address.clone(), Arc::clone(&master));
+        Ok(master)
+    }
+}
+
+/// What a round ran into.
+#[derive(Default)]
+struct Trouble {
+    error: Option<RedisError>,
+    map_is_old: bool,
+}
+
+impl Trouble {
+    fn note(&mut self, error: RedisError) -> Result<(), StoreError> {
+        let error = worth_another_try(error)?;
+        // While a slot moves, and while a master lacks something, it is still the right one.
+        let stays = matches!(
+            error.code(),
+            Some("ASK" | "TRYAGAIN" | "NOSCRIPT" | "LOADING" | "BUSY" | "MISCONF" | "NOREPLICAS")
+        );
+        self.map_is_old |= !stays;
+        // What takes longest decides how long we wait.
+        if self.error.as_ref().is_none_or(|known| known.redirect_node().is_some()) {
+            self.error = Some(error);
+        }
+        Ok(())
+    }
+}
+
+fn worth_another_try(error: RedisError) -> Result<RedisError, StoreError> {
+    if error.redirect_node().is_some() {
+        return Ok(error);
+    }
+    match cure(&error) {
+        Cure::GiveUp(error) => Err(error),
+        Cure::LoadScripts | Cure::Reconnect | Cure::Wait => Ok(error),
+    }
+}
