@@ -12,9 +12,12 @@ use std::{
 
 use countersign::{
     clock::Clock,
-    domain::Partition,
+    domain::{
+        Partition, VerificationId,
+        quota::{Allowance, Quota},
+    },
     store::{
-        Committed, Store,
+        Committed, Reserve, Store, Take,
         redis::{Durability, RedisStore},
     },
 };
@@ -187,6 +190,70 @@ async fn a_killed_master_is_replaced_while_people_log_in() {
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
     let written = end(process);
     assert!(written.contains("Durable"), "a cluster has replicas: {written}");
+}
+
+/// While a slot is half moved, what is there is found there, what is new is made at its new master, nothing is done
+/// in both places, and what needs keys of both waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_moved_slot_is_one_slot() {
+    let cluster = cluster_server::start();
+    let store = RedisStore::new(&cluster.url(), Durability::Standard, Clock::default()).unwrap();
+    let slot = cluster.slot_of(SOME[1]);
+    let from = cluster.owner(0, slot);
+    let to = (from + 1) % 3;
+    let take = async |bucket: &str, partition: u8| {
+        let quota = Quota::per(5, Duration::from_secs(50_000));
+        let takes = [Take { partition: Partition::of(partition), bucket: bucket.to_owned(), quota }];
+        match store.admit(&takes, None).await.unwrap().allowances[..] {
+            [Allowance::Allowed { remaining }] => Some(remaining),
+            _ => None,
+        }
+    };
+    assert_eq!(take("old", 7).await, Some(4));
+    cluster.begin_move(slot, from, to);
+    assert_eq!(take("old", 7).await, Some(3), "still at the old master");
+    assert_eq!(take("new", 7).await, Some(4), "at the new master");
+    assert_eq!(take("new", 7).await, Some(3));
+    assert!(cluster.errors("ASK") >= 2, "nobody was asked");
+    // Several partitions in one pipeline, two of them with keys of the moving slot: one here, one there.
+    let quota = || Quota::per(5, Duration::from_secs(50_000));
+    let takes: Vec<Take> = [("x", 0), ("old", 7), ("x", 22), ("x", 9)]
+        .map(|(bucket, partition)| Take {
+            partition: Partition::of(partition),
+            bucket: bucket.to_owned(),
+            quota: quota(),
+        })
+        .into();
+    let key = Reserve {
+        partition: Partition::of(7),
+        key: crate::store::digest(),
+        fingerprint: crate::store::digest(),
+        id: VerificationId::new(1_795_168_830_123, [7; 10]).within(Partition::of(7)),
+    };
+    let admitted = store.admit(&takes, Some(&key)).await.unwrap();
+    let left = admitted.allowances.iter().map(|allowance| match allowance {
+        Allowance::Allowed { remaining } => *remaining,
+        Allowance::Exhausted { .. } => 99,
+    });
+    assert_eq!(left.collect::<Vec<_>>(), [4, 2, 4, 4], "each once, in their order");
+    assert_eq!(admitted.reservation.unwrap().id, key.id);
+
+    // A change needs keys that are nowhere yet, and waits until the slot has moved.
+    let waits = async {
+        let begun = Instant::now();
+        let committed = store.commit(&crate::store::one_message()).await;
+        assert!(matches!(committed, Ok(Committed::Applied { .. })), "{committed:?}");
+        assert!(begun.elapsed() > Duration::from_millis(300), "it did not wait");
+    };
+    let moves = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert!(cluster.end_move(slot, from, to) >= 1);
+    };
+    tokio::join!(waits, moves);
+    assert!(cluster.errors("TRYAGAIN") > 0);
+    assert_eq!([take("old", 7).await, take("new", 7).await], [Some(1), Some(2)], "all of it moved, once");
+    assert_eq!(store.admit(&[], Some(&key)).await.unwrap().reservation.unwrap().id, key.id);
+    assert_eq!(cluster.errors("CROSSSLOT"), 0);
 }
 
 /// Wakes between replicas go by the master of the slot, wherever that is.

@@ -133,6 +133,10 @@ contract! {
         a_dead_job_is_kept_for_a_week;
 }
 
+pub(crate) fn digest() -> countersign::domain::keys::Digest {
+    fixture::digest()
+}
+
 /// A change that answers a message and nothing else.
 pub(crate) fn one_message() -> countersign::store::Change {
     countersign::store::Change { answers: Some(fixture::digest()), ..fixture::nothing(fixture::HERE) }

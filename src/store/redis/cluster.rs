@@ -24,6 +24,7 @@ use super::{
     map::{self, Map},
     master::{Confirmed, Master},
     node::Node,
+    remedy,
     seeds::{Address, Seeds},
     source::in_time,
 };
@@ -76,7 +77,7 @@ impl Cluster {
         let known = if anew { self.look_again(self.map.load_full().as_ref()).await } else { self.map().await };
         let map = match known {
             Ok(map) => map,
-            Err(error) => return Err(StoreError::Unavailable(super::remedy::told(&error))),
+            Err(error) => return Err(StoreError::Unavailable(remedy::told(&error))),
         };
         let homes = map.masters().into_iter().map(|master| {
             let is_here = |partition: &Partition| {
@@ -100,10 +101,10 @@ impl Cluster {
                 return Ok(errands.into_iter().map(Errand::into_value).collect());
             };
             hops += 1;
-            let at_once = trouble.redirect_node().is_some() || matches!(cure(&trouble), Cure::LoadScripts);
+            let at_once = trouble.error.redirect_node().is_some() || matches!(cure(&trouble.error), Cure::LoadScripts);
             let pause = if at_once && hops <= HOPS { Duration::ZERO } else { some_time() };
             if Instant::now() + pause >= deadline {
-                return Err(StoreError::Unavailable(super::remedy::told(&trouble)));
+                return Err(StoreError::Unavailable(trouble.told()));
             }
             tokio::time::sleep(pause).await;
         }
@@ -114,12 +115,22 @@ impl Cluster {
         &self,
         errands: &mut [Errand<'_>],
         confirmed: Option<&Confirmed>,
-    ) -> Result<Option<RedisError>, StoreError> {
+    ) -> Result<Option<Trouble>, StoreError> {
         let map = match self.map().await {
             Ok(map) => map,
-            Err(error) => return worth_another_try(error).map(Some),
+            Err(error) => return Trouble::new(error, None).map(Some),
         };
-        let mut trouble = Trouble::default();
+        let mut trouble = None;
+        let mut map_is_old = false;
+        let mut note = |error: RedisError, at: Option<&Address>| {
+            let new = Trouble::new(error, at)?;
+            map_is_old |= new.is_elsewhere();
+            // What takes longest decides how long we wait.
+            if trouble.as_ref().is_none_or(|known: &Trouble| known.error.redirect_node().is_some()) {
+                trouble = Some(new);
+            }
+            Ok::<(), StoreError>(())
+        };
         let mut parts: Vec<(Arc<Master>, Vec<&mut Errand<'_>>)> = Vec::new();
         for errand in errands.iter_mut().filter(|errand| !errand.is_done()) {
             let master = match &errand.detour {
@@ -131,7 +142,7 @@ impl Cluster {
                     Some((_, part)) => part.push(errand),
                     None => parts.push((master, vec![errand])),
                 },
-                Err(error) => trouble.note(error)?,
+                Err(error) => note(error, None)?,
             }
         }
         let sent = join_all(parts.iter().map(|(master, part)| master.carry(part, confirmed))).await;
@@ -142,17 +153,17 @@ impl Cluster {
                     Ok(value) => errand.done(value),
                     Err(Fault::Refused(error) | Fault::Broken(error)) => {
                         errand.detour = Detour::told_by(&error, &master.address);
-                        trouble.note(error)?;
+                        note(error, Some(&master.address))?;
                     }
                     Err(fault @ Fault::Unconfirmed(_)) => return Err(fault.into()),
                 }
             }
         }
-        if trouble.map_is_old {
+        if map_is_old {
             // If nobody can tell, the next round says why.
             let _ = self.look_again(Some(&map)).await;
         }
-        Ok(trouble.error)
+        Ok(trouble)
     }
 
     async fn map(&self) -> RedisResult<Arc<Map>> {
@@ -218,36 +229,36 @@ impl Cluster {
     }
 }
 
-/// What a round ran into.
-#[derive(Default)]
+/// What a command ran into that is worth another try.
 struct Trouble {
-    error: Option<RedisError>,
-    map_is_old: bool,
+    error: RedisError,
+    at: Option<Address>,
 }
 
 impl Trouble {
-    fn note(&mut self, error: RedisError) -> Result<(), StoreError> {
-        let error = worth_another_try(error)?;
-        // While a slot moves, and while a master lacks something, it is still the right one.
-        let stays = matches!(
-            error.code(),
-            Some("ASK" | "TRYAGAIN" | "NOSCRIPT" | "LOADING" | "BUSY" | "MISCONF" | "NOREPLICAS")
-        );
-        self.map_is_old |= !stays;
-        // What takes longest decides how long we wait.
-        if self.error.as_ref().is_none_or(|known| known.redirect_node().is_some()) {
-            self.error = Some(error);
+    fn new(error: RedisError, at: Option<&Address>) -> Result<Self, StoreError> {
+        let trouble = Self { error, at: at.cloned() };
+        if trouble.error.redirect_node().is_some() {
+            return Ok(trouble);
         }
-        Ok(())
+        match cure(&trouble.error) {
+            Cure::GiveUp(StoreError::Unavailable(_)) => Err(StoreError::Unavailable(trouble.told())),
+            Cure::GiveUp(StoreError::Broken(_)) => Err(StoreError::Broken(trouble.told())),
+            Cure::GiveUp(error) => Err(error),
+            Cure::LoadScripts | Cure::Reconnect | Cure::Wait => Ok(trouble),
+        }
     }
-}
 
-fn worth_another_try(error: RedisError) -> Result<RedisError, StoreError> {
-    if error.redirect_node().is_some() {
-        return Ok(error);
+    /// While a slot moves, and while a master lacks something, it is still the right one.
+    fn is_elsewhere(&self) -> bool {
+        !matches!(
+            self.error.code(),
+            Some("ASK" | "TRYAGAIN" | "NOSCRIPT" | "LOADING" | "BUSY" | "MISCONF" | "NOREPLICAS")
+        )
     }
-    match cure(&error) {
-        Cure::GiveUp(error) => Err(error),
-        Cure::LoadScripts | Cure::Reconnect | Cure::Wait => Ok(error),
+
+    fn told(&self) -> String {
+        let told = remedy::told(&self.error);
+        self.at.as_ref().map_or_else(|| told.clone(), |at| format!("{told} (at {at})"))
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn told(error: &RedisError) -> String {
         None if super::source::has_no_master(error) => {
             "no Sentinel in store.url knows a living master of the name in it".to_owned()
         }
-        None if error.is_connection_refusal() => "nobody listens at the address in store.url".to_owned(),
+        None if error.is_connection_refusal() => "nobody listens where store.url leads".to_owned(),
         None if error.is_timeout() => "Redis does not answer in time".to_owned(),
         None => error.category().to_owned(),
     }
