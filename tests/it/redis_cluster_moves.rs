@@ -174,12 +174,20 @@ async fn a_killed_master_is_replaced_while_people_log_in() {
     let slot = cluster.slot_of(SOME[0]);
     let killed = cluster.owner(1, slot);
     let observer = (killed + 1) % 3;
+    let replica = || RedisStore::new(&cluster.url(), Durability::Standard, Clock::default()).unwrap();
+    let (here, there) = (replica(), replica());
+    crate::store::hears(&here, &there, Partition::of(0)).await;
     cluster.nodes[killed].signal("-KILL");
     let deadline = Instant::now() + PATIENCE;
     while cluster.owner(observer, slot) == killed {
         assert!(Instant::now() < deadline, "nobody takes over");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // Whoever wants no confirmation is served at once, and hears again what others do.
+    while here.probe().await.is_err() {
+        assert!(Instant::now() < deadline, "nobody finds the new master");
+    }
+    crate::store::hears(&here, &there, Partition::of(0)).await;
     // The new master has no replica until the old one comes back; then it is whole.
     cluster.nodes[killed].restart();
     cluster.is_whole();
