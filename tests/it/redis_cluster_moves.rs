@@ -167,7 +167,7 @@ async fn slots_move_while_people_log_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_master_is_replaced_while_people_log_in() {
-    let cluster = cluster_server::start_with_replicas();
+    let cluster = cluster_server::start_with_replicas(Duration::from_secs(2));
     let (world, process) = serve(&cluster, "auto").await;
     let crowd = Crowd::gather(&process);
     enough(&world, 20).await;
@@ -286,7 +286,7 @@ async fn news_follow_their_slot() {
 /// A write goes with the `WAIT` behind it, to the master of its slot, also after the slot moved.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirmed_write_follows_its_slot() {
-    let cluster = cluster_server::start_with_replicas();
+    let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
     let store = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
     let confirmed = async || {
         let deadline = Instant::now() + PATIENCE;

@@ -11,8 +11,8 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use futures_util::{
-    FutureExt as _,
-    future::{join_all, select_ok},
+    future::join_all,
+    stream::{FuturesUnordered, StreamExt as _},
 };
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::runtime::Handle;
@@ -208,8 +208,18 @@ impl Cluster {
             }
         }
         let nodes = nodes.iter().map(|node| self.master(node)).collect::<RedisResult<Vec<_>>>()?;
-        let asked = nodes.iter().map(|node| in_time(node.ranges()).boxed());
-        let (ranges, _) = select_ok(asked).await?;
+        let mut asked: FuturesUnordered<_> = nodes.iter().map(|node| in_time(node.ranges())).collect();
+        let mut in_vain: Option<RedisError> = None;
+        let ranges = loop {
+            match asked.next().await {
+                Some(Ok(ranges)) => break ranges,
+                // Who refuses us says more than who does not answer.
+                Some(Err(error)) if in_vain.as_ref().is_none_or(RedisError::is_io_error) => in_vain = Some(error),
+                Some(Err(_)) => {}
+                None => return Err(in_vain.unwrap_or_else(map::down)),
+            }
+        };
+        drop(asked);
         let map = Arc::new(Map::new(ranges, |address| self.master(address))?);
         let masters = map.masters();
         let is_master = |node: &Arc<Master>| masters.iter().any(|master| Arc::ptr_eq(master, node));
