@@ -137,6 +137,11 @@ pub(crate) fn digest() -> countersign::domain::keys::Digest {
     fixture::digest()
 }
 
+/// A change that queues a job, which is due at once.
+pub(crate) fn one_job(partition: Partition) -> countersign::store::Change {
+    countersign::store::Change { jobs: vec![fixture::job("one")], ..fixture::nothing(partition) }
+}
+
 /// A change that answers a message and nothing else.
 pub(crate) fn one_message() -> countersign::store::Change {
     countersign::store::Change { answers: Some(fixture::digest()), ..fixture::nothing(fixture::HERE) }

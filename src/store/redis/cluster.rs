@@ -27,6 +27,7 @@ use super::{
     remedy,
     seeds::{Address, Seeds},
     source::in_time,
+    trouble::Trouble,
 };
 use crate::{domain::Partition, store::StoreError};
 
@@ -53,6 +54,22 @@ impl Cluster {
     /// that have no answer. The answers stand in the order of the commands.
     pub(super) async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
         self.insist(pipeline.cmd_iter().map(Errand::new).collect(), None).await
+    }
+
+    /// As [`Cluster::run`], but waits for nobody: what has no answer now is `None`, unless nothing has one.
+    pub(super) async fn run_partly(&self, pipeline: &Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
+        let mut errands: Vec<Errand<'_>> = pipeline.cmd_iter().map(Errand::new).collect();
+        for hops in 1.. {
+            let Some(trouble) = self.round(&mut errands, None).await? else { break };
+            if !trouble.needs_no_time() || hops > HOPS {
+                if !errands.iter().any(Errand::is_done) {
+                    return Err(StoreError::Unavailable(trouble.told()));
+                }
+                tracing::debug!(error = trouble.told(), "a part of the cluster is not there");
+                break;
+            }
+        }
+        Ok(errands.into_iter().map(Errand::into_value).collect())
     }
 
     pub(super) async fn confirm(&self, cmd: Cmd) -> Result<Value, StoreError> {
@@ -98,11 +115,10 @@ impl Cluster {
         let mut hops = 0;
         loop {
             let Some(trouble) = self.round(&mut errands, confirmed).await? else {
-                return Ok(errands.into_iter().map(Errand::into_value).collect());
+                return Ok(errands.into_iter().filter_map(Errand::into_value).collect());
             };
             hops += 1;
-            let at_once = trouble.error.redirect_node().is_some() || matches!(cure(&trouble.error), Cure::LoadScripts);
-            let pause = if at_once && hops <= HOPS { Duration::ZERO } else { some_time() };
+            let pause = if trouble.needs_no_time() && hops <= HOPS { Duration::ZERO } else { some_time() };
             if Instant::now() + pause >= deadline {
                 return Err(StoreError::Unavailable(trouble.told()));
             }
@@ -236,39 +252,5 @@ impl Cluster {
         let master = Arc::new(Master::new(address.clone(), self.seeds.source(address)?));
         masters.insert(address.clone(), Arc::clone(&master));
         Ok(master)
-    }
-}
-
-/// What a command ran into that is worth another try.
-struct Trouble {
-    error: RedisError,
-    at: Option<Address>,
-}
-
-impl Trouble {
-    fn new(error: RedisError, at: Option<&Address>) -> Result<Self, StoreError> {
-        let trouble = Self { error, at: at.cloned() };
-        if trouble.error.redirect_node().is_some() {
-            return Ok(trouble);
-        }
-        match cure(&trouble.error) {
-            Cure::GiveUp(StoreError::Unavailable(_)) => Err(StoreError::Unavailable(trouble.told())),
-            Cure::GiveUp(StoreError::Broken(_)) => Err(StoreError::Broken(trouble.told())),
-            Cure::GiveUp(error) => Err(error),
-            Cure::LoadScripts | Cure::Reconnect | Cure::Wait => Ok(trouble),
-        }
-    }
-
-    /// While a slot moves, and while a master lacks something, it is still the right one.
-    fn is_elsewhere(&self) -> bool {
-        !matches!(
-            self.error.code(),
-            Some("ASK" | "TRYAGAIN" | "NOSCRIPT" | "LOADING" | "BUSY" | "MISCONF" | "NOREPLICAS")
-        )
-    }
-
-    fn told(&self) -> String {
-        let told = remedy::told(&self.error);
-        self.at.as_ref().map_or_else(|| told.clone(), |at| format!("{told} (at {at})"))
     }
 }

@@ -73,6 +73,15 @@ impl Connection {
         }
     }
 
+    /// As [`Connection::run`]; in a cluster, what cannot be answered at once is left out, so that a part of it that is
+    /// away, or on its way, holds up nobody else.
+    pub(super) async fn run_partly(&self, pipeline: &mut Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
+        match self {
+            Self::One { .. } => Ok(self.run(pipeline).await?.into_iter().map(Some).collect()),
+            Self::Cluster(cluster) => cluster.run_partly(pipeline).boxed().await,
+        }
+    }
+
     /// Sends a write whose loss would break a promise: confirmed, if that was asked for.
     pub(super) async fn confirm(&self, cmd: Cmd) -> Result<Value, StoreError> {
         match self {

@@ -35,8 +35,8 @@ impl<'a> Errand<'a> {
         self.value = Some(value);
     }
 
-    pub(super) fn into_value(self) -> Value {
-        self.value.unwrap_or(Value::Nil)
+    pub(super) fn into_value(self) -> Option<Value> {
+        self.value
     }
 }
 

@@ -24,6 +24,7 @@ mod seeds;
 mod slot;
 mod source;
 mod time;
+mod trouble;
 mod wake;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
