@@ -93,11 +93,8 @@ pub fn webhook_url(public_url: &url::Url, instance: InstanceId) -> String {
 fn closed(config: &Config) -> Vec<(String, u16)> {
     let mut closed: Vec<(String, u16)> =
         [config.listen, config.operator_listen].iter().map(|own| (own.ip().to_string(), own.port())).collect();
-    if let StoreConfig::Redis { url, .. } = &config.store
-        && let Ok(url) = url::Url::parse(url.expose_secret())
-        && let Some(host) = url.host_str()
-    {
-        closed.push((host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(6379)));
+    if let StoreConfig::Redis { url, .. } = &config.store {
+        closed.extend(redis::addresses(url.expose_secret()));
     }
     closed
 }

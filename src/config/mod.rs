@@ -237,26 +237,34 @@ fn keys(s: &mut Section, faults: &mut Faults) -> Vec<[u8; 32]> {
 }
 
 fn store(s: &mut Section, faults: &mut Faults) -> Option<StoreConfig> {
-    const DURABILITIES: &[(&str, Durability)] =
-        &[("standard", Durability::Standard), ("durable", Durability::Durable), ("strict", Durability::Strict)];
+    const DURABILITIES: &[(&str, Option<Durability>)] = &[
+        ("auto", None),
+        ("standard", Some(Durability::Standard)),
+        ("durable", Some(Durability::Durable)),
+        ("strict", Some(Durability::Strict)),
+    ];
     let mut section = s.section("store", faults);
     section.file_over_default("url", "embedded:/var/lib/countersign");
     let url = section.secret("url", faults);
-    let durability = section.choice("durability", DURABILITIES, faults).unwrap_or(Durability::Standard);
+    let durability = section.choice("durability", DURABILITIES, faults).flatten();
     section.finish(faults);
     let url = url?;
     let text = url.expose_secret();
+    let redis = |otherwise| {
+        let durability = durability.unwrap_or(otherwise);
+        Some(StoreConfig::Redis { url: url.clone(), durability })
+    };
     match text.split_once(':') {
         Some(("embedded", directory)) if !directory.is_empty() => {
             Some(StoreConfig::Embedded { directory: PathBuf::from(directory) })
         }
-        Some(("redis" | "rediss", _)) => Some(StoreConfig::Redis { url, durability }),
-        Some(("redis+sentinel" | "rediss+sentinel", rest)) if names_a_master(rest) => {
-            Some(StoreConfig::Redis { url, durability })
-        }
+        Some(("redis" | "rediss", _)) => redis(Durability::Standard),
+        // Where there is a fail-over there are replicas.
+        Some(("redis+sentinel" | "rediss+sentinel", rest)) if names_a_master(rest) => redis(Durability::Durable),
+        Some(("redis-cluster" | "rediss-cluster", rest)) if names_hosts(rest) => redis(Durability::Durable),
         _ => {
-            let expected = "expected embedded:DIR, redis://HOST:PORT/DB or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB \
-                (rediss… for TLS)";
+            let expected = "expected embedded:DIR, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB or \
+                redis-cluster://HOST:PORT,HOST:PORT without a database (rediss… for TLS)";
             faults.add(section.key("url"), expected);
             None
         }
@@ -266,6 +274,12 @@ fn store(s: &mut Section, faults: &mut Faults) -> Option<StoreConfig> {
 fn names_a_master(rest: &str) -> bool {
     let parts = rest.strip_prefix("//").and_then(|rest| rest.split_once('/'));
     parts.is_some_and(|(hosts, master)| !hosts.is_empty() && !master.is_empty())
+}
+
+fn names_hosts(rest: &str) -> bool {
+    let hosts = rest.strip_prefix("//").unwrap_or_default();
+    let (hosts, database) = hosts.split_once('/').unwrap_or((hosts, ""));
+    !hosts.is_empty() && matches!(database, "" | "0")
 }
 
 fn log(s: &mut Section, faults: &mut Faults) -> LogConfig {

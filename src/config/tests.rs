@@ -151,3 +151,25 @@ fn debug_output_holds_no_secret() {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
 }
+
+#[test]
+fn a_store_may_be_a_cluster_and_is_durable_where_there_are_replicas() {
+    let at = |url: &str, lines: &str| {
+        let text = GOOD.replace("url = \"redis://127.0.0.1/0\"", &format!("url = \"{url}\"\n{lines}"));
+        let (config, faults) = parse(&text, &[]);
+        match config.map(|config| config.store) {
+            Some(StoreConfig::Redis { durability, .. }) => Ok(durability),
+            _ => Err(faults.join(", ")),
+        }
+    };
+    assert_eq!(at("redis://a/0", ""), Ok(Durability::Standard));
+    assert_eq!(at("redis+sentinel://a/otp/0", ""), Ok(Durability::Durable));
+    assert_eq!(at("redis-cluster://:p@a:7,b", ""), Ok(Durability::Durable));
+    assert_eq!(at("rediss-cluster://a/0", "durability = \"strict\""), Ok(Durability::Strict));
+    assert_eq!(at("rediss-cluster://a", "durability = \"standard\""), Ok(Durability::Standard));
+    for bad in ["redis-cluster://", "redis-cluster:a", "redis-cluster://secret@a/3", "redis-cluster://secret@a/otp/0"] {
+        let faults = at(bad, "").unwrap_err();
+        assert!(faults.starts_with("store.url: expected ") && faults.contains("without a database"), "{faults}");
+        assert!(!faults.contains("secret"), "{faults}");
+    }
+}

@@ -16,21 +16,29 @@ pub(crate) struct RedisServer {
     child: Mutex<Child>,
     pub(crate) port: u16,
     directory: TempDir,
+    /// Further arguments, kept through a restart.
+    more: Vec<String>,
 }
 
 /// Starts `redis-server` on a free port, with an append-only file.
 pub(crate) fn start() -> RedisServer {
+    start_with(Vec::new())
+}
+
+/// As [`start`], with further arguments.
+pub(crate) fn start_with(more: Vec<String>) -> RedisServer {
     let directory = tempfile::tempdir().unwrap();
     let port = free_port();
-    RedisServer { child: Mutex::new(spawn(port, directory.path(), &[])), port, directory }
+    RedisServer { child: Mutex::new(spawn(port, directory.path(), &more)), port, directory, more }
 }
 
 /// As [`start`], following another one.
 pub(crate) fn start_replica_of(master: &RedisServer) -> RedisServer {
-    let directory = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let replica_of = format!("127.0.0.1 {}", master.port);
-    RedisServer { child: Mutex::new(spawn(port, directory.path(), &["--replicaof", &replica_of])), port, directory }
+    let follows = vec!["--replicaof".to_owned(), "127.0.0.1".to_owned(), master.port.to_string()];
+    let mut server = start_with(follows);
+    // Whoever restarts it decides anew whom it follows.
+    server.more.clear();
+    server
 }
 
 /// A port for a process that cannot choose its own. It is below those that the kernel gives to connections, any of
@@ -50,13 +58,13 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-fn spawn(port: u16, directory: &std::path::Path, more: &[&str]) -> Child {
+fn spawn(port: u16, directory: &std::path::Path, more: &[String]) -> Child {
     let port_text = port.to_string();
     let child = Command::new("redis-server")
         .args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
         .args(["--appendfsync", "always", "--repl-diskless-sync-delay", "0", "--dir"])
         .arg(directory)
-        .args(more.iter().flat_map(|argument| argument.split(' ')))
+        .args(more)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -85,7 +93,7 @@ impl RedisServer {
 
     /// After `-KILL`, with the same data.
     pub(crate) fn restart(&self) {
-        *self.child.lock().unwrap() = spawn(self.port, self.directory.path(), &[]);
+        *self.child.lock().unwrap() = spawn(self.port, self.directory.path(), &self.more);
     }
 
     pub(crate) fn connection(&self) -> redis::Connection {

@@ -1,4 +1,4 @@
-//! The contract of `Store`, sentence by sentence, for both stores.
+//! The contract of `Store`, sentence by sentence, for both stores; Redis also as a cluster.
 //!
 //! A case gets an empty store and the clock that moves its time. A sentence that holds for one store only is no
 //! sentence of the contract; what is left to say about the files of the embedded one is in `embedded`.
@@ -15,6 +15,10 @@ mod operate;
 mod queue;
 mod records;
 
+use std::time::{Duration, Instant};
+
+use countersign::{domain::Partition, store::RecordKey};
+
 macro_rules! run {
     ($name:ident, $($module:ident: $($case:ident)*;)*) => {
         mod $name {$(
@@ -30,10 +34,27 @@ macro_rules! run {
     };
 }
 
+/// One after the other: a cluster takes seconds to form.
+macro_rules! run_in_one_cluster {
+    ($($module:ident: $($case:ident)*;)*) => {
+        #[tokio::test]
+        async fn in_a_cluster() {
+            let cluster = crate::cluster_server::start();
+            $($({
+                let clock = countersign::clock::Clock::default();
+                let store = fixture::in_a_cluster(&cluster, &clock).await;
+                $module::$case(&store, &clock).await;
+            })*)*
+            assert_eq!(cluster.errors("CROSSSLOT"), 0);
+        }
+    };
+}
+
 macro_rules! contract {
     ($($cases:tt)*) => {
         run! { in_a_directory, $($cases)* }
         run! { in_redis, $($cases)* }
+        run_in_one_cluster! { $($cases)* }
     };
 }
 
@@ -112,7 +133,35 @@ contract! {
         a_dead_job_is_kept_for_a_week;
 }
 
+pub(crate) fn digest() -> countersign::domain::keys::Digest {
+    fixture::digest()
+}
+
+/// A change that queues a job, which is due at once.
+pub(crate) fn one_job(partition: Partition) -> countersign::store::Change {
+    countersign::store::Change { jobs: vec![fixture::job("one")], ..fixture::nothing(partition) }
+}
+
 /// A change that answers a message and nothing else.
 pub(crate) fn one_message() -> countersign::store::Change {
     countersign::store::Change { answers: Some(fixture::digest()), ..fixture::nothing(fixture::HERE) }
+}
+
+/// Waits until what is written through `here` in a partition wakes who waits through `there`.
+pub(crate) async fn hears(
+    here: &dyn countersign::store::Store,
+    there: &dyn countersign::store::Store,
+    partition: Partition,
+) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let key = RecordKey { id: fixture::id().within(partition), code: None };
+        fixture::create(here, key, b"1").await;
+        let mut watch = there.changes().watch(key.id).unwrap();
+        fixture::applied(here.commit(&fixture::write(here, key, 1, b"2")).await.unwrap());
+        if tokio::time::timeout(Duration::from_secs(1), watch.rung()).await.is_ok() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nobody hears of {partition:?}");
+    }
 }

@@ -111,8 +111,9 @@ impl RedisStore {
         Ok(announced)
     }
 
-    pub(super) async fn role(&self) -> Result<String, StoreError> {
-        let info: String = self.one(&redis::cmd("INFO")).await?;
-        Ok(super::posture::describe(&info))
+    /// What each master says of itself, with its name.
+    pub(super) async fn infos(&self) -> Result<Vec<(String, Result<String, StoreError>)>, StoreError> {
+        let answers = self.connection.ask_all(&redis::cmd("INFO")).await?;
+        Ok(answers.into_iter().map(|(home, answer)| (home.name, answer.and_then(reply))).collect())
     }
 }

@@ -1,75 +1,64 @@
-//! Multiplexed connections, replaced when one is broken or its server is no longer the master.
-//!
-//! The task behind a connection lives in the runtime that dialled it. Each of the web server's workers is a
-//! runtime of its own, on one thread: with a connection of its own a request never waits for another thread.
+//! The way to Redis: to one master, or to those of a cluster.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread::{self, ThreadId},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use redis::{
-    AsyncConnectionConfig, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
-    aio::MultiplexedConnection,
-};
+use futures_util::FutureExt as _;
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use tokio::runtime::Handle;
 
-use tokio::runtime::{Handle, RuntimeFlavor};
-
+pub(super) use super::node::Worker;
 use super::{
-    remedy, script,
+    cluster::Cluster,
+    lane::{Durability, Lane},
+    node::Node,
+    remedy,
+    seeds::Seeds,
+    slot,
     source::{self, Source},
 };
-use crate::{entropy, store::StoreError};
+use crate::{
+    domain::Partition,
+    entropy,
+    store::{StoreError, redis::key},
+};
 
 /// A request waits this long for the store in all, then its caller hears 503.
 pub(super) const BUDGET: Duration = Duration::from_secs(2);
 
-/// The way to one Redis master.
-pub(super) struct Connection {
-    source: Arc<Source>,
-    open: Mutex<HashMap<Worker, Open>>,
-    generations: AtomicU64,
-    connecting: tokio::sync::Mutex<()>,
-}
-
-/// Who shares a connection: one thread that is a runtime, or all threads of a larger one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Worker {
-    Thread(ThreadId),
-    Threads,
-}
-
-impl Worker {
-    pub(super) fn here() -> Self {
-        match Handle::current().runtime_flavor() {
-            RuntimeFlavor::CurrentThread => Self::Thread(thread::current().id()),
-            _ => Self::Threads,
-        }
-    }
-}
-
-/// With a generation, so that of many that saw it break only one throws it away.
-struct Open {
-    generation: u64,
-    connection: MultiplexedConnection,
+pub(super) enum Connection {
+    One { node: Arc<Node>, lane: Option<Lane> },
+    Cluster(Box<Cluster>),
 }
 
 /// What to do about an error.
-enum Cure {
+pub(super) enum Cure {
     LoadScripts,
     Reconnect,
     Wait,
     GiveUp(StoreError),
 }
 
+/// A master, and the partitions that it has.
+pub(super) struct Home {
+    /// Names it among the others. Empty for the only one.
+    pub(super) name: String,
+    pub(super) node: Arc<Node>,
+    pub(super) partitions: Vec<Partition>,
+}
+
 impl Connection {
-    pub(super) fn new(source: Arc<Source>) -> Self {
-        Self { source, open: Mutex::default(), generations: AtomicU64::new(0), connecting: tokio::sync::Mutex::new(()) }
+    /// Errors quote nothing of the text: it may hold a password.
+    pub(super) fn new(url: &str, durability: Durability) -> Result<Self, StoreError> {
+        if let Some(seeds) = Seeds::parse(url)? {
+            return Ok(Self::Cluster(Box::new(Cluster::new(seeds, durability))));
+        }
+        let node = Arc::new(Node::new(Source::parse(url)?));
+        let confirmed = durability != Durability::Standard;
+        let lane = confirmed.then(|| Lane::open(&Handle::current(), Arc::clone(&node), durability));
+        Ok(Self::One { node, lane })
     }
 
     /// Sends a pipeline of commands that are safe to repeat, and repeats it within the budget.
@@ -77,84 +66,101 @@ impl Connection {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
-        pipeline.ignore_errors();
-        let deadline = Instant::now() + BUDGET;
-        loop {
-            let error = match self.try_once(pipeline).await {
-                Ok(values) => return Ok(values),
-                Err(error) => error,
-            };
-            let pause = match cure(&error) {
-                Cure::GiveUp(error) => return Err(error),
-                Cure::LoadScripts | Cure::Reconnect => Duration::from_millis(5),
-                Cure::Wait => Duration::from_millis(50).mul_f64(1.0 + 3.0 * entropy::fraction()),
-            };
-            if Instant::now() + pause >= deadline {
-                return Err(StoreError::Unavailable(self.explain(&error).await));
+        match self {
+            Self::One { node, .. } => insist(node, pipeline.ignore_errors()).await,
+            // Boxed, so that who has no cluster carries nothing of it.
+            Self::Cluster(cluster) => cluster.run(pipeline).boxed().await,
+        }
+    }
+
+    /// As [`Connection::run`]; in a cluster, what cannot be answered at once is left out, so that a part of it that is
+    /// away, or on its way, holds up nobody else.
+    pub(super) async fn run_partly(&self, pipeline: &mut Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
+        match self {
+            Self::One { .. } => Ok(self.run(pipeline).await?.into_iter().map(Some).collect()),
+            Self::Cluster(cluster) => cluster.run_partly(pipeline).boxed().await,
+        }
+    }
+
+    /// Sends a write whose loss would break a promise: confirmed, if that was asked for.
+    pub(super) async fn confirm(&self, cmd: Cmd) -> Result<Value, StoreError> {
+        match self {
+            Self::One { lane: Some(lane), .. } => Ok(lane.run(cmd, false).await?),
+            Self::One { lane: None, .. } => {
+                let mut values = self.run(Pipeline::with_capacity(1).add_command(cmd)).await?;
+                Ok(values.pop().unwrap_or(Value::Nil))
             }
-            tokio::time::sleep(pause).await;
+            Self::Cluster(cluster) => cluster.confirm(cmd).boxed().await,
         }
     }
 
-    async fn explain(&self, error: &RedisError) -> String {
-        let broken = error.kind() == ErrorKind::Io && !error.is_connection_refusal() && !error.is_timeout();
-        // One asks for all: they wait for the same server.
-        if broken
-            && let Ok(_one_at_a_time) = self.connecting.try_lock()
-            && let Some(client) = self.source.address()
-            && let Some(why) = remedy::why_broken(client).await
-        {
-            return why;
-        }
-        remedy::told(error)
+    /// Asks every master, for what concerns itself and no key.
+    pub(super) async fn ask_all(&self, cmd: &Cmd) -> Result<Vec<(Home, Result<Value, StoreError>)>, StoreError> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(cmd.clone()).ignore_errors();
+        let homes = self.homes(false).await?;
+        let asked = homes.into_iter().map(async |home| {
+            let answer = match self {
+                Self::One { .. } => insist(&home.node, &pipeline).await,
+                Self::Cluster(cluster) => cluster.ask(&home.node, &pipeline).await,
+            };
+            (home, answer.map(|mut values| values.pop().unwrap_or(Value::Nil)))
+        });
+        Ok(futures_util::future::join_all(asked).await)
     }
 
-    async fn try_once(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
-        let (generation, mut connection) = self.get().await?;
-        let answer: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(&mut connection).await;
-        let values = answer.and_then(|values| values.into_iter().collect());
-        if let Err(error) = &values {
-            match cure(error) {
-                Cure::LoadScripts => script::load_all(&mut connection).await?,
-                Cure::Reconnect => self.discard(generation),
-                Cure::Wait | Cure::GiveUp(_) => {}
+    /// All masters. `anew`: what was known of a cluster is known to be old.
+    pub(super) async fn homes(&self, anew: bool) -> Result<Vec<Home>, StoreError> {
+        match self {
+            Self::One { node, .. } => {
+                let (name, node, partitions) = (String::new(), Arc::clone(node), Partition::all().collect());
+                Ok(vec![Home { name, node, partitions }])
             }
+            Self::Cluster(cluster) => cluster.homes(anew).boxed().await,
         }
-        values
-    }
-
-    async fn get(&self) -> RedisResult<(u64, MultiplexedConnection)> {
-        let worker = Worker::here();
-        let current = || {
-            let open = self.open.lock().expect("nobody panics while holding it");
-            open.get(&worker).map(|open| (open.generation, open.connection.clone()))
-        };
-        if let Some(found) = current() {
-            return Ok(found);
-        }
-        let _one_at_a_time = self.connecting.lock().await;
-        if let Some(found) = current() {
-            return Ok(found);
-        }
-        let connection = self.dial().await?;
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-        let open = Open { generation, connection: connection.clone() };
-        self.open.lock().expect("nobody panics while holding it").insert(worker, open);
-        Ok((generation, connection))
-    }
-
-    /// A connection of its own, for traffic that blocks.
-    pub(super) async fn dial(&self) -> RedisResult<MultiplexedConnection> {
-        self.source.dial(AsyncConnectionConfig::new()).await
-    }
-
-    fn discard(&self, generation: u64) {
-        let mut open = self.open.lock().expect("nobody panics while holding it");
-        open.retain(|_, open| open.generation != generation);
     }
 }
 
-fn cure(error: &RedisError) -> Cure {
+/// Hosts and ports that `store.url` names: of Redis, of Sentinels, of the nodes that a cluster is first looked for at.
+pub fn addresses(url: &str) -> Vec<(String, u16)> {
+    match (Seeds::parse(url), Source::parse(url)) {
+        (Ok(Some(seeds)), _) => seeds.addresses.into_iter().map(|address| (address.host, address.port)).collect(),
+        (_, Ok(source)) => source.addresses(),
+        _ => Vec::new(),
+    }
+}
+
+/// The slot that a partition's keys share.
+pub(super) fn slot_of(partition: Partition) -> u16 {
+    slot::of(key::channel(partition).as_bytes())
+}
+
+async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+    let deadline = Instant::now() + BUDGET;
+    loop {
+        let answer = node.send(pipeline).await.and_then(|values| values.into_iter().collect());
+        let error: RedisError = match answer {
+            Ok(values) => return Ok(values),
+            Err(error) => error,
+        };
+        let pause = match cure(&error) {
+            Cure::GiveUp(error) => return Err(error),
+            Cure::LoadScripts | Cure::Reconnect => Duration::from_millis(5),
+            Cure::Wait => some_time(),
+        };
+        if Instant::now() + pause >= deadline {
+            return Err(StoreError::Unavailable(node.explain(&error).await));
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Before a server that needs time is asked again.
+pub(super) fn some_time() -> Duration {
+    Duration::from_millis(50).mul_f64(1.0 + 3.0 * entropy::fraction())
+}
+
+pub(super) fn cure(error: &RedisError) -> Cure {
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::NoScript) => Cure::LoadScripts,
         // A demoted master answers reads for ever; only a new connection finds the new one.
@@ -179,4 +185,20 @@ fn cure(error: &RedisError) -> Cure {
 /// Until somebody changes a password or a permission.
 fn refuses_us(error: &RedisError) -> bool {
     matches!(remedy::code(error), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_host_of_a_url_is_named() {
+        let addresses = |url: &str| {
+            let addresses = super::addresses(url).into_iter().map(|(host, port)| format!("{host} {port}"));
+            addresses.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(addresses("redis://:p@a/0"), "a 6379");
+        assert_eq!(addresses("rediss://[::1]:7/0"), "::1 7");
+        assert_eq!(addresses("redis+sentinel://:p@a,b:7/otp/0"), "a 26379, b 7");
+        assert_eq!(addresses("redis-cluster://:p@a,[::1]:7"), "a 6379, ::1 7");
+        assert_eq!(addresses("nonsense"), "");
+    }
 }

@@ -5,18 +5,24 @@
 
 use std::sync::Arc;
 
-use redis::{Cmd, RedisResult, Value, aio::MultiplexedConnection};
-use tokio::sync::{mpsc, oneshot};
+use redis::{Cmd, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
-use super::{connection::Connection, remedy::told, script};
+use super::{
+    connection::{Cure, cure},
+    node::Node,
+    remedy::told,
+    script,
+};
 use crate::store::StoreError;
 
 /// Most writes that share one confirmation.
 const BATCH: usize = 64;
 /// How long replicas get to confirm.
 const PATIENCE_MS: u32 = 100;
-
-type Answer = oneshot::Sender<Result<Value, StoreError>>;
 
 /// What must have happened before a write counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,25 +35,54 @@ pub enum Durability {
     Strict,
 }
 
-/// The way for writes that must be confirmed.
-pub(super) struct Lane(mpsc::Sender<(Cmd, Answer)>);
+/// The way for writes that must be confirmed, to one master.
+pub(super) struct Lane(mpsc::Sender<Order>);
+
+struct Order {
+    cmd: Cmd,
+    /// For a slot that is on its way to this master.
+    asking: bool,
+    answer: oneshot::Sender<Result<Value, Fault>>,
+}
+
+/// Why a write does not count.
+pub(super) enum Fault {
+    /// Redis did not do it.
+    Refused(RedisError),
+    /// It may have been done.
+    Broken(RedisError),
+    /// It was done here, and is not where it must be.
+    Unconfirmed(String),
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        let unconfirmed = |why: &str| Self::Unavailable(format!("the write was not confirmed: {why}"));
+        match fault {
+            Fault::Refused(error) if error.code() == Some("OOM") => Self::Full,
+            Fault::Refused(error) => Self::Unavailable(told(&error)),
+            Fault::Broken(error) => unconfirmed(&told(&error)),
+            Fault::Unconfirmed(why) => unconfirmed(&why),
+        }
+    }
+}
 
 impl Lane {
-    pub(super) fn open(connection: Arc<Connection>, durability: Durability) -> Self {
+    pub(super) fn open(runtime: &Handle, node: Arc<Node>, durability: Durability) -> Self {
         let (sender, receiver) = mpsc::channel(1024);
-        tokio::spawn(carry(connection, durability, receiver));
+        runtime.spawn(carry(node, durability, receiver));
         Self(sender)
     }
 
-    pub(super) async fn run(&self, cmd: Cmd) -> Result<Value, StoreError> {
+    pub(super) async fn run(&self, cmd: Cmd, asking: bool) -> Result<Value, Fault> {
         let (answer, wait) = oneshot::channel();
-        let full = || StoreError::Unavailable("too many writes wait for confirmation".to_owned());
-        self.0.try_send((cmd, answer)).map_err(|_| full())?;
+        let full = || Fault::Unconfirmed("too many writes wait for it".to_owned());
+        self.0.try_send(Order { cmd, asking, answer }).map_err(|_| full())?;
         wait.await.map_err(|_| full())?
     }
 }
 
-async fn carry(source: Arc<Connection>, durability: Durability, mut waiting: mpsc::Receiver<(Cmd, Answer)>) {
+async fn carry(node: Arc<Node>, durability: Durability, mut waiting: mpsc::Receiver<Order>) {
     let mut connection = None;
     while let Some(first) = waiting.recv().await {
         let mut batch = vec![first];
@@ -56,73 +91,74 @@ async fn carry(source: Arc<Connection>, durability: Durability, mut waiting: mps
         {
             batch.push(next);
         }
-        let mut outcome = send(&source, &mut connection, durability, &batch).await;
+        let mut outcome = send(&node, &mut connection, durability, &batch).await;
         if outcome.as_ref().is_ok_and(|values| values.iter().any(is_noscript))
             && let Some(open) = connection.as_mut()
             && script::load_all(open).await.is_ok()
         {
-            outcome = send(&source, &mut connection, durability, &batch).await;
+            outcome = send(&node, &mut connection, durability, &batch).await;
         }
         answer(batch, outcome);
     }
 }
 
+/// The answers to the batch, and last that to the `WAIT` behind it.
 async fn send(
-    source: &Connection,
+    node: &Node,
     slot: &mut Option<MultiplexedConnection>,
     durability: Durability,
-    batch: &[(Cmd, Answer)],
+    batch: &[Order],
 ) -> RedisResult<Vec<RedisResult<Value>>> {
     let mut connection = match slot.take() {
         Some(open) => open,
-        None => source.dial().await?,
+        None => node.dial().await?,
     };
     let mut pipeline = redis::pipe();
     pipeline.ignore_errors();
-    for (cmd, _) in batch {
-        pipeline.add_command(cmd.clone());
+    for order in batch {
+        if order.asking {
+            pipeline.cmd("ASKING").ignore();
+        }
+        pipeline.add_command(order.cmd.clone());
     }
     match durability {
         Durability::Strict => pipeline.cmd("WAITAOF").arg(0).arg(1).arg(PATIENCE_MS),
         Durability::Standard | Durability::Durable => pipeline.cmd("WAIT").arg(1).arg(PATIENCE_MS),
     };
     let values: Vec<RedisResult<Value>> = pipeline.query_async(&mut connection).await?;
-    if !values.iter().flatten().any(is_readonly) {
+    // A demoted master answers for ever; only a new connection finds the new one.
+    if !values.iter().any(|value| value.as_ref().is_err_and(|error| matches!(cure(error), Cure::Reconnect))) {
         *slot = Some(connection);
     }
     Ok(values)
 }
 
-fn answer(batch: Vec<(Cmd, Answer)>, outcome: RedisResult<Vec<RedisResult<Value>>>) {
-    let unconfirmed = |why: &str| StoreError::Unavailable(format!("the write was not confirmed: {why}"));
-    let (mut values, why) = match outcome {
+fn answer(batch: Vec<Order>, outcome: RedisResult<Vec<RedisResult<Value>>>) {
+    let (mut values, fault) = match outcome {
         Ok(mut values) => {
             let confirmed = match values.pop() {
                 Some(Ok(Value::Int(replicas))) => replicas >= 1,
                 Some(Ok(Value::Array(counts))) => matches!(counts.last(), Some(Value::Int(replicas)) if *replicas >= 1),
                 _ => false,
             };
-            (values, (!confirmed).then(|| "no replica has it".to_owned()))
+            (values, (!confirmed).then_some(None))
         }
-        Err(error) => (Vec::new(), Some(told(&error))),
+        Err(error) => (Vec::new(), Some(Some(error))),
     };
     values.reverse();
-    for (_, sender) in batch {
-        let result = match (values.pop(), &why) {
-            (Some(Err(error)), _) if error.code() == Some("OOM") => Err(StoreError::Full),
-            (Some(Err(error)), _) => Err(StoreError::Unavailable(told(&error))),
+    for order in batch {
+        let result = match (values.pop(), &fault) {
+            (Some(Err(error)), _) => Err(Fault::Refused(error)),
             (Some(Ok(value)), None) => Ok(value),
-            (_, why) => Err(unconfirmed(why.as_deref().unwrap_or("the connection broke"))),
+            (_, Some(Some(error))) => Err(Fault::Broken(error.clone())),
+            (Some(Ok(_)), Some(None)) => Err(Fault::Unconfirmed("no replica has it".to_owned())),
+            (None, _) => Err(Fault::Unconfirmed("the connection broke".to_owned())),
         };
         // The request may have been given up meanwhile; the write stands all the same.
-        let _ = sender.send(result);
+        let _ = order.answer.send(result);
     }
 }
 
 fn is_noscript(value: &RedisResult<Value>) -> bool {
     value.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT"))
-}
-
-fn is_readonly(value: &Value) -> bool {
-    matches!(value, Value::ServerError(error) if error.code() == "READONLY")
 }

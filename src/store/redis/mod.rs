@@ -1,21 +1,30 @@
 //! Any number of replicas on one Redis.
 //!
-//! Every change is one script on one partition, whose keys share a hash tag. Scripts report the time they ran
-//! at, from which each replica learns the store's clock.
+//! Every change is one script on one partition, whose keys share a hash tag, so that a cluster is as good as one
+//! master. Scripts report the time they ran at, from which each replica learns the store's clock.
 
 mod archive;
 mod backlog;
 mod bucket;
+mod cluster;
 mod connection;
+mod errand;
 mod key;
 mod lane;
+mod listen;
+mod map;
+mod master;
+mod node;
 mod parse;
 mod posture;
 mod queue;
 mod remedy;
 mod script;
+mod seeds;
+mod slot;
 mod source;
 mod time;
+mod trouble;
 mod wake;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -24,11 +33,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use redis::{Cmd, Value};
 
+pub use connection::addresses;
 pub use lane::Durability;
 
-use self::{
-    bucket::Buckets, connection::Connection, lane::Lane, parse::reply, source::Source, time::StoreTime, wake::Wake,
-};
+use self::{bucket::Buckets, connection::Connection, parse::reply, time::StoreTime, wake::Wake};
 use super::{
     Admission, Announced, Backlog, Change, Changes, Committed, Destination, Found, Index, JobId, LEASE, Leased,
     MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take, by_partition,
@@ -46,7 +54,7 @@ const FORMAT: &str = "1";
 /// A [`Store`] on Redis 7 or Valkey 8.
 pub struct RedisStore {
     connection: Arc<Connection>,
-    lane: Option<Lane>,
+    durability: Durability,
     time: Arc<StoreTime>,
     buckets: Buckets,
     wake: Wake,
@@ -55,13 +63,11 @@ pub struct RedisStore {
 impl RedisStore {
     /// Does not connect yet: a store that is away must not stop the process from starting.
     pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
-        let source = Arc::new(Source::parse(url)?);
-        let connection = Arc::new(Connection::new(Arc::clone(&source)));
-        let wake = Wake::new(source, Arc::clone(&connection));
-        let lane = (durability != Durability::Standard).then(|| Lane::open(Arc::clone(&connection), durability));
+        let connection = Arc::new(Connection::new(url, durability)?);
+        let wake = Wake::new(Arc::clone(&connection));
         let time = Arc::new(StoreTime::new(clock));
         let buckets = Buckets::new(Arc::clone(&connection), Arc::clone(&time));
-        Ok(Self { connection, lane, time, buckets, wake })
+        Ok(Self { connection, durability, time, buckets, wake })
     }
 
     async fn one<T: redis::FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
@@ -76,10 +82,7 @@ impl RedisStore {
 
     /// For writes whose loss would break a promise.
     async fn confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd) -> Result<T, StoreError> {
-        match &self.lane {
-            Some(lane) => reply(lane.run(cmd).await?),
-            None => self.alone(cmd).await,
-        }
+        reply(self.connection.confirm(cmd).await?)
     }
 
     async fn locators(&self, id: VerificationId) -> Result<String, StoreError> {
@@ -235,8 +238,7 @@ impl Store for RedisStore {
     }
 
     async fn posture(&self) -> Result<Vec<String>, StoreError> {
-        let info: String = self.one(&redis::cmd("INFO")).await?;
-        posture::judge(&info)
+        posture::judge_all(&self.infos().await?, self.durability)
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
@@ -252,13 +254,24 @@ impl Store for RedisStore {
     }
 
     async fn describe(&self) -> Result<String, StoreError> {
-        self.role().await
+        posture::describe_all(self.infos().await?)
     }
 
+    /// At every master: a part of the logins is lost where one of them takes no writes.
     async fn probe(&self) -> Result<(), StoreError> {
-        let mut cmd = script::TAKE.call(&[key::canary(Partition::of(crate::entropy::bytes::<1>()[0]))]);
-        cmd.arg(self.time.shift()).arg(1).arg(1).arg(1_000_000);
-        self.buckets.taken(self.one(&cmd).await?).map(drop)
+        let random = usize::from(crate::entropy::bytes::<1>()[0]);
+        let mut pipeline = redis::pipe();
+        for home in self.connection.homes(false).await? {
+            if let Some(partition) = home.partitions.get(random % home.partitions.len().max(1)) {
+                let mut cmd = script::TAKE.call(&[key::canary(*partition)]);
+                cmd.arg(self.time.shift()).arg(1).arg(1).arg(1_000_000);
+                pipeline.add_command(cmd);
+            }
+        }
+        for value in self.connection.run(&mut pipeline).await? {
+            self.buckets.taken(value)?;
+        }
+        Ok(())
     }
 }
 

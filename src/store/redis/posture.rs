@@ -2,11 +2,64 @@
 
 use std::collections::HashMap;
 
+use super::Durability;
 use crate::store::StoreError;
 
+/// How far the clocks of masters may differ, beyond the time it takes to ask them all.
+const APART_US: u64 = 500_000;
+
+/// `INFO` of one master, or why there is none, and what it is called among several.
+pub(super) type Told = (String, Result<String, StoreError>);
+
+/// Refuses what would lose logins silently at any master; the returned sentences only warn.
+pub(super) fn judge_all(masters: &[Told], durability: Durability) -> Result<Vec<String>, StoreError> {
+    let mut warnings = Vec::new();
+    let mut times = Vec::new();
+    for (name, info) in masters {
+        let at = |why: String| if name.is_empty() { why } else { format!("{why} (at {name})") };
+        let told = info.clone().and_then(|info| {
+            times.extend(fields(&info).get("server_time_usec").and_then(|time| time.parse::<u64>().ok()));
+            judge(&info, durability)
+        });
+        match told {
+            Ok(told) => warnings.extend(told.into_iter().map(at)),
+            Err(StoreError::Unavailable(why)) => return Err(StoreError::Unavailable(at(why))),
+            Err(StoreError::Unfit(why)) => return Err(StoreError::Unfit(at(why))),
+            Err(other) => return Err(other),
+        }
+    }
+    let apart = times.iter().max().zip(times.iter().min()).map_or(0, |(last, first)| last - first);
+    if apart > APART_US {
+        warnings.push(format!(
+            "the clocks of the cluster's masters are {} ms apart: what expires does so by the clock of its master; let \
+             them keep the same time",
+            apart / 1000
+        ));
+    }
+    Ok(warnings)
+}
+
+/// One line for people.
+pub(super) fn describe_all(masters: Vec<Told>) -> Result<String, StoreError> {
+    if let [(name, _)] = masters.as_slice()
+        && name.is_empty()
+    {
+        return masters.into_iter().next().map_or(Ok(String::new()), |(_, info)| info.map(|info| describe(&info)));
+    }
+    let lines = masters.iter().map(|(name, info)| match info {
+        Ok(info) => format!("{name}: {}", describe(info)),
+        Err(error) => format!("{name}: {error}"),
+    });
+    Ok(format!("Redis Cluster of {} masters; {}", masters.len(), lines.collect::<Vec<_>>().join("; ")))
+}
+
+fn fields(info: &str) -> HashMap<&str, &str> {
+    info.lines().filter_map(|line| line.trim_end().split_once(':')).collect()
+}
+
 /// Reads `INFO`. Refuses what would lose logins silently; the returned sentences only warn.
-pub(super) fn judge(info: &str) -> Result<Vec<String>, StoreError> {
-    let fields: HashMap<&str, &str> = info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+fn judge(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> {
+    let fields = fields(info);
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
     let major: u32 = field("redis_version").split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     if major < 7 {
@@ -27,15 +80,22 @@ pub(super) fn judge(info: &str) -> Result<Vec<String>, StoreError> {
                 .to_owned(),
         );
     }
+    if field("connected_slaves") == "0" && durability != Durability::Standard {
+        warnings.push(
+            "Redis has no replica, and nobody can confirm a write: every one will be refused, unless store.durability is \
+             \"standard\""
+                .to_owned(),
+        );
+    }
     if field("role") == "slave" {
         warnings.push("store.url points to a replica; writes will be refused until it is promoted".to_owned());
     }
     Ok(warnings)
 }
 
-/// Reads `INFO`. One line for people.
-pub(super) fn describe(info: &str) -> String {
-    let fields: HashMap<&str, &str> = info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+/// Reads `INFO`.
+fn describe(info: &str) -> String {
+    let fields = fields(info);
     let field = |name: &str| fields.get(name).copied().unwrap_or("?");
     let file = match (field("aof_enabled"), field("aof_last_write_status")) {
         ("1", "ok") => "append-only file",
@@ -58,12 +118,38 @@ mod tests {
     #[test]
     fn eviction_and_old_servers_are_refused() {
         let good = "redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\nrole:master\r\n";
-        assert_eq!(judge(good).unwrap(), Vec::<String>::new());
-        assert!(judge(&good.replace("noeviction", "allkeys-lru")).is_err());
-        assert!(judge(&good.replace("7.0", "6.2")).is_err());
-        assert_eq!(judge(&good.replace("enabled:1", "enabled:0")).unwrap().len(), 1);
+        assert_eq!(judge(good, Durability::Standard).unwrap(), Vec::<String>::new());
+        assert!(judge(&good.replace("noeviction", "allkeys-lru"), Durability::Standard).is_err());
+        assert!(judge(&good.replace("7.0", "6.2"), Durability::Standard).is_err());
+        let alone = good.replace("role:master", "role:master\r\nconnected_slaves:0");
+        assert_eq!(judge(&alone, Durability::Standard).unwrap().len(), 0);
+        assert_eq!(judge(&alone, Durability::Strict).unwrap().len(), 1);
+        assert_eq!(judge(&good.replace("enabled:1", "enabled:0"), Durability::Standard).unwrap().len(), 1);
         let told =
             describe(&format!("{good}connected_slaves:2\r\nused_memory_human:1.50M\r\naof_last_write_status:err\r\n"));
         assert_eq!(told, "Redis 7.0.15, master, 2 replicas, 1.50M used, append-only file FAILING");
+    }
+
+    #[test]
+    fn each_fault_of_a_cluster_is_named_with_its_node() {
+        let good = "redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\nrole:master\r\n\
+                    server_time_usec:1000000\r\n";
+        let cluster =
+            |second: &str| vec![("a:1".to_owned(), Ok(good.to_owned())), ("b:2".to_owned(), Ok(second.to_owned()))];
+        assert_eq!(judge_all(&cluster(good), Durability::Durable).unwrap(), Vec::<String>::new());
+        let refused = judge_all(&cluster(&good.replace("noeviction", "allkeys-lru")), Durability::Durable)
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("allkeys-lru") && refused.ends_with("(at b:2)"), "{refused}");
+        let warned = judge_all(&cluster(&good.replace("enabled:1", "enabled:0")), Durability::Durable).unwrap();
+        assert!(matches!(&warned[..], [one] if one.ends_with("(at b:2)")), "{warned:?}");
+        let apart = judge_all(&cluster(&good.replace("1000000", "3000000")), Durability::Durable).unwrap();
+        assert!(matches!(&apart[..], [one] if one.contains("2000 ms apart")), "{apart:?}");
+        let mut away = cluster(good);
+        away[1].1 = Err(StoreError::Unavailable("nobody listens".to_owned()));
+        let told = describe_all(away.clone()).unwrap();
+        assert!(told.starts_with("Redis Cluster of 2 masters; a:1: Redis 7.0.15, master"), "{told}");
+        assert!(told.contains("b:2: the store is unavailable: nobody listens"), "{told}");
+        assert!(judge_all(&away, Durability::Durable).unwrap_err().to_string().contains("nobody listens (at b:2)"));
     }
 }

@@ -28,9 +28,10 @@ impl RedisStore {
             cmd.arg(self.time.shift()).arg(DESTINATIONS);
             pipeline.add_command(cmd);
         }
-        let values = self.connection.run(&mut pipeline).await?;
+        let values = self.connection.run_partly(&mut pipeline).await?;
         let mut due = Vec::new();
         for (partition, value) in Partition::all().zip(values) {
+            let Some(value) = value else { continue };
             let mut answer: Vec<String> = reply(value)?;
             let destinations = answer.split_off(2);
             self.time.observe(answer[0].parse().unwrap_or_default());

@@ -15,7 +15,7 @@ pub(super) fn told(error: &RedisError) -> String {
         None if super::source::has_no_master(error) => {
             "no Sentinel in store.url knows a living master of the name in it".to_owned()
         }
-        None if error.is_connection_refusal() => "nobody listens at the address in store.url".to_owned(),
+        None if error.is_connection_refusal() => "nobody listens where store.url leads".to_owned(),
         None if error.is_timeout() => "Redis does not answer in time".to_owned(),
         None => error.category().to_owned(),
     }
@@ -32,6 +32,7 @@ pub(super) fn code(error: &RedisError) -> Option<&str> {
     Some(match detail {
         // Before a password Redis reads only short commands.
         _ if detail.contains("unauthenticated") => "NOAUTH",
+        _ if detail.contains("cluster support disabled") => "NOCLUSTER",
         // Permissions that a command within a script lacks, in the words of Redis 7.0 and of later ones.
         _ if detail.contains("user executing the script") || detail.contains("ACL failure") => "NOPERM",
         _ => code,
@@ -45,7 +46,8 @@ fn remedy(code: &str) -> Option<&'static str> {
         "WRONGPASS" => "Redis refuses the user or the password in store.url (WRONGPASS)",
         "NOPERM" => {
             "the user in store.url may not do what we need (NOPERM): ACL SETUSER … ~cs:* &cs:* +@read +@write \
-             +@scripting +@pubsub +@connection +info +time +wait (and +waitaof for durability = \"strict\")"
+             +@scripting +@pubsub +@connection +info +time +wait (and +waitaof for durability = \"strict\", \
+             +cluster|info +cluster|slots for a cluster)"
         }
         "DENIED" => {
             "Redis is in protected mode and takes connections from its own host alone (DENIED): give it a password \
@@ -59,9 +61,15 @@ fn remedy(code: &str) -> Option<&'static str> {
         "LOADING" => "Redis is still reading its data from disk (LOADING): it serves when that is done",
         "NOREPLICAS" => "Redis has fewer replicas than its min-replicas-to-write (NOREPLICAS): bring them back",
         "MASTERDOWN" => "store.url leads to a replica that has lost its master (MASTERDOWN)",
-        "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" => {
-            "store.url leads to one node of a Redis Cluster, which it cannot be: use a Redis outside a cluster"
+        "MOVED" | "ASK" | "CROSSSLOT" => {
+            "store.url leads to one node of a Redis Cluster: write redis-cluster://HOST:PORT,HOST:PORT"
         }
+        "NOCLUSTER" => "store.url says redis-cluster://, and a Redis outside a cluster answers: write redis://",
+        "CLUSTERDOWN" => {
+            "some slots of the Redis Cluster have no master (CLUSTERDOWN): bring back its nodes, or wait until their \
+             replicas take over"
+        }
+        "TRYAGAIN" => "slots of the Redis Cluster are on their way to another master for too long (TRYAGAIN)",
         _ => return None,
     })
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::select_ok;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError, RedisResult,
-    TlsMode,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError,
+    RedisResult, TlsMode,
     aio::MultiplexedConnection,
     sentinel::{Sentinel, SentinelNodeConnectionInfo},
 };
@@ -17,7 +17,7 @@ use crate::store::StoreError;
 /// For asking where to go, and once more for going there.
 pub(super) const CONNECT: Duration = Duration::from_secs(1);
 pub(super) const RESPONSE: Duration = Duration::from_secs(1);
-const SENTINEL_PORT: &str = "26379";
+const SENTINEL_PORT: u16 = 26_379;
 
 /// Made of `store.url`.
 pub(super) enum Source {
@@ -50,6 +50,21 @@ impl Source {
         }
     }
 
+    /// Hosts and ports that are known without asking anybody.
+    pub(super) fn addresses(&self) -> Vec<(String, u16)> {
+        let infos: Vec<&ConnectionInfo> = match self {
+            Self::Address(client) => vec![client.get_connection_info()],
+            Self::Sentinels { sentinels, .. } => sentinels.iter().collect(),
+        };
+        let addresses = infos.into_iter().filter_map(|info| match info.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                Some((host.trim_matches(['[', ']']).to_owned(), *port))
+            }
+            _ => None,
+        });
+        addresses.collect()
+    }
+
     /// A client of the present master. Whichever Sentinel is first to name one that calls itself master is believed:
     /// beside the old half of a split that may be the old master, which then confirms no durable write.
     pub(super) async fn client(&self) -> RedisResult<Client> {
@@ -74,7 +89,7 @@ impl Source {
 }
 
 /// A host that swallows packets must not hold up the others.
-async fn in_time<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+pub(super) async fn in_time<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     timeout(CONNECT, work)
         .await
         .unwrap_or_else(|_| Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))))
@@ -107,15 +122,26 @@ fn by_sentinel(scheme: &str, rest: &str) -> Option<Source> {
             _ => return None,
         }
     }
-    let sentinels = hosts.split(',').map(|host| {
-        let port = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map(|(_, port)| port);
-        let name = port.map_or(host, |port| &host[..host.len() - port.len() - 1]);
+    let sentinels = hosts_of(hosts, SENTINEL_PORT).map(|host| {
+        let (name, port) = host?;
         url.set_host(Some(name)).ok()?;
-        url.set_port(Some(port.unwrap_or(SENTINEL_PORT).parse().ok()?)).ok()?;
+        url.set_port(Some(port)).ok()?;
         url.as_str().into_connection_info().ok()
     });
     let sentinels = sentinels.collect::<Option<_>>()?;
     Some(Source::Sentinels { sentinels, master: master.to_owned(), node: Box::new(node) })
+}
+
+/// `HOST[:PORT],HOST[:PORT]`, an IPv6 address in brackets; `None` for what has no host or no such port.
+pub(super) fn hosts_of(list: &str, port: u16) -> impl Iterator<Item = Option<(&str, u16)>> {
+    list.split(',').map(move |host| {
+        let given = host.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
+        let (name, port) = match given {
+            Some((name, port)) => (name, port.parse().ok()?),
+            None => (host, port),
+        };
+        (!name.is_empty()).then_some((name, port))
+    })
 }
 
 #[cfg(test)]

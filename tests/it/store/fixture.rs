@@ -40,6 +40,15 @@ pub(super) async fn in_redis(clock: &Clock) -> Option<Fixture> {
     Some(Fixture { store: Box::new(store), _ground: Box::new(server) })
 }
 
+/// What an earlier case left there is gone.
+pub(super) async fn in_a_cluster(cluster: &crate::cluster_server::Cluster, clock: &Clock) -> RedisStore {
+    cluster.flush();
+    let store = RedisStore::new(&cluster.url(), Durability::Standard, clock.clone()).unwrap();
+    store.probe().await.unwrap();
+    listens(&store).await;
+    store
+}
+
 /// Waits until the store hears what other replicas tell: then it rings once for what it may have missed.
 pub(super) async fn listens(store: &dyn Store) {
     let mut watch = store.changes().watch(id()).unwrap();

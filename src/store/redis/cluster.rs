@@ -1,0 +1,256 @@
+//! A Redis Cluster: commands follow their slots, wherever these go.
+//!
+//! What an answer is missing from is asked again, and nothing else: while a slot moves, a command whose keys are
+//! still at the old master must not be sent to the new one, which would make them a second time.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+use futures_util::{
+    future::join_all,
+    stream::{FuturesUnordered, StreamExt as _},
+};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use tokio::runtime::Handle;
+
+use super::{
+    connection::{BUDGET, Cure, Home, cure, slot_of, some_time},
+    errand::{Detour, Errand},
+    lane::{Durability, Fault},
+    map::{self, Map},
+    master::{Confirmed, Master},
+    node::Node,
+    remedy,
+    seeds::{Address, Seeds},
+    source::in_time,
+    trouble::Trouble,
+};
+use crate::{domain::Partition, store::StoreError};
+
+/// So often a command is sent on at once. Who is sent about more than that asks people who do not agree yet.
+const HOPS: u32 = 5;
+
+pub(super) struct Cluster {
+    seeds: Seeds,
+    confirmed: Option<Confirmed>,
+    map: ArcSwapOption<Map>,
+    masters: Mutex<HashMap<Address, Arc<Master>>>,
+    /// When somebody last looked for the map in vain, and why that was.
+    looking: tokio::sync::Mutex<Option<(Instant, RedisError)>>,
+}
+
+impl Cluster {
+    pub(super) fn new(seeds: Seeds, durability: Durability) -> Self {
+        let confirmed = (durability != Durability::Standard).then(|| (durability, Handle::current()));
+        let (map, masters, looking) = Default::default();
+        Self { seeds, confirmed, map, masters, looking }
+    }
+
+    /// Sends commands that are safe to repeat, each to the master of its slot, and repeats within the budget those
+    /// that have no answer. The answers stand in the order of the commands.
+    pub(super) async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        self.insist(pipeline.cmd_iter().map(Errand::new).collect(), None).await
+    }
+
+    /// As [`Cluster::run`], but waits for nobody: what has no answer now is `None`, unless nothing has one.
+    pub(super) async fn run_partly(&self, pipeline: &Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
+        let mut errands: Vec<Errand<'_>> = pipeline.cmd_iter().map(Errand::new).collect();
+        for hops in 1.. {
+            let Some(trouble) = self.round(&mut errands, None).await? else { break };
+            if !trouble.needs_no_time() || hops > HOPS {
+                if !errands.iter().any(Errand::is_done) {
+                    return Err(StoreError::Unavailable(trouble.told()));
+                }
+                tracing::debug!(error = trouble.told(), "a part of the cluster is not there");
+                break;
+            }
+        }
+        Ok(errands.into_iter().map(Errand::into_value).collect())
+    }
+
+    pub(super) async fn confirm(&self, cmd: Cmd) -> Result<Value, StoreError> {
+        let mut values = self.insist(vec![Errand::new(&cmd)], self.confirmed.as_ref()).await?;
+        Ok(values.pop().unwrap_or(Value::Nil))
+    }
+
+    /// Asks one node what concerns itself; twice, if only our connection to it broke.
+    pub(super) async fn ask(&self, node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let once = async || node.send(pipeline).await.and_then(|values| values.into_iter().collect());
+        let answer = match once().await {
+            Err(error) if matches!(cure(&error), Cure::Reconnect) => once().await,
+            answer => answer,
+        };
+        match answer {
+            Ok(values) => Ok(values),
+            Err(error) => Err(StoreError::Unavailable(node.explain(&error).await)),
+        }
+    }
+
+    pub(super) async fn homes(&self, anew: bool) -> Result<Vec<Home>, StoreError> {
+        let known = if anew { self.look_again(self.map.load_full().as_ref()).await } else { self.map().await };
+        let map = match known {
+            Ok(map) => map,
+            Err(error) => return Err(StoreError::Unavailable(remedy::told(&error))),
+        };
+        let homes = map.masters().into_iter().map(|master| {
+            let is_here = |partition: &Partition| {
+                map.master_of(slot_of(*partition)).is_some_and(|other| Arc::ptr_eq(other, master))
+            };
+            let partitions = Partition::all().filter(is_here).collect();
+            Home { name: master.address.to_string(), node: Arc::clone(&master.node), partitions }
+        });
+        Ok(homes.collect())
+    }
+
+    async fn insist(
+        &self,
+        mut errands: Vec<Errand<'_>>,
+        confirmed: Option<&Confirmed>,
+    ) -> Result<Vec<Value>, StoreError> {
+        let deadline = Instant::now() + BUDGET;
+        let mut hops = 0;
+        loop {
+            let Some(trouble) = self.round(&mut errands, confirmed).await? else {
+                return Ok(errands.into_iter().filter_map(Errand::into_value).collect());
+            };
+            hops += 1;
+            let pause = if trouble.needs_no_time() && hops <= HOPS { Duration::ZERO } else { some_time() };
+            if Instant::now() + pause >= deadline {
+                return Err(StoreError::Unavailable(trouble.told()));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Sends what has no answer yet. Returns why some still have none.
+    async fn round(
+        &self,
+        errands: &mut [Errand<'_>],
+        confirmed: Option<&Confirmed>,
+    ) -> Result<Option<Trouble>, StoreError> {
+        let map = match self.map().await {
+            Ok(map) => map,
+            Err(error) => return Trouble::new(error, None).map(Some),
+        };
+        let mut trouble = None;
+        let mut map_is_old = false;
+        let mut note = |error: RedisError, at: Option<&Address>| {
+            let new = Trouble::new(error, at)?;
+            map_is_old |= new.is_elsewhere();
+            // What takes longest decides how long we wait.
+            if trouble.as_ref().is_none_or(|known: &Trouble| known.error.redirect_node().is_some()) {
+                trouble = Some(new);
+            }
+            Ok::<(), StoreError>(())
+        };
+        let mut parts: Vec<(Arc<Master>, Vec<&mut Errand<'_>>)> = Vec::new();
+        for errand in errands.iter_mut().filter(|errand| !errand.is_done()) {
+            let master = match &errand.detour {
+                Some(detour) => self.master(&detour.to),
+                None => map.master_of(errand.slot).cloned().ok_or_else(map::down),
+            };
+            match master {
+                Ok(master) => match parts.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &master)) {
+                    Some((_, part)) => part.push(errand),
+                    None => parts.push((master, vec![errand])),
+                },
+                Err(error) => note(error, None)?,
+            }
+        }
+        let sent = join_all(parts.iter().map(|(master, part)| master.carry(part, confirmed))).await;
+        for ((master, part), answers) in parts.into_iter().zip(sent) {
+            for (errand, answer) in part.into_iter().zip(answers) {
+                errand.detour = None;
+                match answer {
+                    Ok(value) => errand.done(value),
+                    Err(Fault::Refused(error) | Fault::Broken(error)) => {
+                        errand.detour = Detour::told_by(&error, &master.address);
+                        note(error, Some(&master.address))?;
+                    }
+                    Err(fault @ Fault::Unconfirmed(_)) => return Err(fault.into()),
+                }
+            }
+        }
+        if map_is_old {
+            // If nobody can tell, the next round says why.
+            let _ = self.look_again(Some(&map)).await;
+        }
+        Ok(trouble)
+    }
+
+    async fn map(&self) -> RedisResult<Arc<Map>> {
+        match self.map.load_full() {
+            Some(map) => Ok(map),
+            None => self.look_again(None).await,
+        }
+    }
+
+    /// The map that comes after `old`: somebody else's, if one was found meanwhile.
+    async fn look_again(&self, old: Option<&Arc<Map>>) -> RedisResult<Arc<Map>> {
+        let asked = Instant::now();
+        let mut in_vain = self.looking.lock().await;
+        let known = self.map.load_full();
+        if let Some(known) = &known
+            && !old.is_some_and(|old| Arc::ptr_eq(old, known))
+        {
+            return Ok(Arc::clone(known));
+        }
+        // Of a crowd one looks for all.
+        if let Some((began, error)) = &*in_vain
+            && *began >= asked
+        {
+            return Err(error.clone());
+        }
+        let began = Instant::now();
+        let found = self.look(known.as_deref()).await;
+        match &found {
+            Ok(map) => self.map.store(Some(Arc::clone(map))),
+            Err(error) => *in_vain = Some((began, error.clone())),
+        }
+        found
+    }
+
+    /// Asks all nodes that we know. The first one that sees the whole cluster is believed: if it is behind the others,
+    /// they send us on.
+    async fn look(&self, known: Option<&Map>) -> RedisResult<Arc<Map>> {
+        let mut nodes = self.seeds.addresses.clone();
+        for node in known.into_iter().flat_map(Map::nodes) {
+            if !nodes.contains(node) {
+                nodes.push(node.clone());
+            }
+        }
+        let nodes = nodes.iter().map(|node| self.master(node)).collect::<RedisResult<Vec<_>>>()?;
+        let mut asked: FuturesUnordered<_> = nodes.iter().map(|node| in_time(node.ranges())).collect();
+        let mut in_vain: Option<RedisError> = None;
+        let ranges = loop {
+            match asked.next().await {
+                Some(Ok(ranges)) => break ranges,
+                // Who refuses us says more than who does not answer.
+                Some(Err(error)) if in_vain.as_ref().is_none_or(RedisError::is_io_error) => in_vain = Some(error),
+                Some(Err(_)) => {}
+                None => return Err(in_vain.unwrap_or_else(map::down)),
+            }
+        };
+        drop(asked);
+        let map = Arc::new(Map::new(ranges, |address| self.master(address))?);
+        let masters = map.masters();
+        let is_master = |node: &Arc<Master>| masters.iter().any(|master| Arc::ptr_eq(master, node));
+        self.masters.lock().expect("nobody panics while holding it").retain(|_, node| is_master(node));
+        drop(masters);
+        Ok(map)
+    }
+
+    fn master(&self, address: &Address) -> RedisResult<Arc<Master>> {
+        let mut masters = self.masters.lock().expect("nobody panics while holding it");
+        if let Some(master) = masters.get(address) {
+            return Ok(Arc::clone(master));
+        }
+        let master = Arc::new(Master::new(address.clone(), self.seeds.source(address)?));
+        masters.insert(address.clone(), Arc::clone(&master));
+        Ok(master)
+    }
+}

@@ -1,0 +1,50 @@
+//! A command on its way to the master of its slot.
+
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+
+use super::{seeds::Address, slot};
+
+pub(super) struct Errand<'a> {
+    pub(super) cmd: &'a Cmd,
+    pub(super) slot: u16,
+    /// Where a master sent us, for this command alone.
+    pub(super) detour: Option<Detour>,
+    value: Option<Value>,
+}
+
+pub(super) struct Detour {
+    pub(super) to: Address,
+    /// The slot is on its way there: only who says so is served.
+    asking: bool,
+}
+
+impl<'a> Errand<'a> {
+    pub(super) fn new(cmd: &'a Cmd) -> Self {
+        Self { cmd, slot: slot::of_command(cmd), detour: None, value: None }
+    }
+
+    pub(super) fn asks(&self) -> bool {
+        self.detour.as_ref().is_some_and(|detour| detour.asking)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.value.is_some()
+    }
+
+    pub(super) fn done(&mut self, value: Value) {
+        self.value = Some(value);
+    }
+
+    pub(super) fn into_value(self) -> Option<Value> {
+        self.value
+    }
+}
+
+impl Detour {
+    /// `None` unless `error`, of the master at `teller`, names another one.
+    pub(super) fn told_by(error: &RedisError, teller: &Address) -> Option<Self> {
+        let (to, _) = error.redirect_node()?;
+        let asking = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
+        Some(Self { to: Address::told(to, teller)?, asking })
+    }
+}

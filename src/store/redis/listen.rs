@@ -1,0 +1,153 @@
+//! Hears what other replicas tell: a subscriber at every master, for the partitions that are there.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
+    aio::MultiplexedConnection,
+};
+use tokio::sync::Notify;
+
+use super::{
+    connection::{Connection, Home, some_time},
+    key,
+    node::Node,
+    remedy::told,
+    source::{CONNECT, RESPONSE},
+};
+use crate::{
+    domain::{Partition, VerificationId},
+    entropy,
+    store::changes::Changes,
+};
+
+/// A silent connection is asked this often whether it lives.
+const PING: Duration = Duration::from_secs(5);
+/// Between two tries to subscribe.
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) async fn listen(connection: Arc<Connection>, changes: Arc<Changes>) {
+    let mut ears = Ears { changes, open: HashMap::new(), disturbed: Arc::default() };
+    let (mut cut_off, mut anew) = (false, false);
+    loop {
+        match ears.attend(&connection, anew).await {
+            Ok(()) => {
+                cut_off = false;
+                tokio::select! {
+                    () = ears.disturbed.notified() => {
+                        anew = true;
+                        tokio::time::sleep(some_time()).await;
+                    }
+                    () = tokio::time::sleep(PING) => anew = false,
+                }
+            }
+            Err(error) => {
+                if !cut_off {
+                    tracing::warn!(error, "news of changes are cut off; waiters look every few seconds");
+                    cut_off = true;
+                }
+                anew = true;
+                tokio::time::sleep(PAUSE.mul_f64(1.0 + entropy::fraction())).await;
+            }
+        }
+    }
+}
+
+struct Ears {
+    changes: Arc<Changes>,
+    /// By the name of the master.
+    open: HashMap<String, Ear>,
+    /// By connections that have ended, and by subscriptions that have.
+    disturbed: Arc<Notify>,
+}
+
+/// The subscriber at one master.
+struct Ear {
+    connection: MultiplexedConnection,
+    hears: Vec<Partition>,
+    /// The connection is worth nothing: it broke, or Redis ended a subscription because its slot went away, and what
+    /// it said of that may have been taken for the answer to something else.
+    over: Arc<AtomicBool>,
+}
+
+impl Ears {
+    /// Subscribes to what is not heard, and looks whether the rest is. One master that is away keeps nobody from
+    /// hearing the others.
+    async fn attend(&mut self, connection: &Connection, anew: bool) -> Result<(), String> {
+        let homes = connection.homes(anew).await.map_err(|error| error.to_string())?;
+        self.open.retain(|name, ear| !ear.over.load(Ordering::Relaxed) && homes.iter().any(|home| home.name == *name));
+        let mut outcome = Ok(());
+        let mut news = false;
+        for home in &homes {
+            match self.attend_one(home).await {
+                Ok(new) => news |= new,
+                Err(error) => {
+                    self.open.remove(&home.name);
+                    outcome = Err(told(&error));
+                }
+            }
+        }
+        if news {
+            // Whatever was told while nobody listened.
+            self.changes.ring_all();
+        }
+        outcome
+    }
+
+    /// Whether something is heard that was not heard before.
+    async fn attend_one(&mut self, home: &Home) -> RedisResult<bool> {
+        if !self.open.contains_key(&home.name) {
+            let ear = self.open_at(&home.node).await?;
+            self.open.insert(home.name.clone(), ear);
+        }
+        let Some(ear) = self.open.get_mut(&home.name) else { return Ok(false) };
+        let missing: Vec<Partition> = home.partitions.iter().copied().filter(|one| !ear.hears.contains(one)).collect();
+        if missing.is_empty() {
+            redis::cmd("PING").query_async::<Value>(&mut ear.connection).await?;
+            return Ok(false);
+        }
+        for partition in missing {
+            redis::cmd("SSUBSCRIBE").arg(key::channel(partition)).query_async::<Value>(&mut ear.connection).await?;
+            ear.hears.push(partition);
+        }
+        Ok(true)
+    }
+
+    async fn open_at(&self, node: &Node) -> RedisResult<Ear> {
+        let info = node.source().client().await?.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.into_connection_info()?.set_redis_settings(settings))?;
+        let over = Arc::new(AtomicBool::new(false));
+        let (changes, disturbed, ended) = (Arc::clone(&self.changes), Arc::clone(&self.disturbed), Arc::clone(&over));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(RESPONSE))
+            .set_push_sender(move |push: PushInfo| {
+                if let Some(id) = named(&push) {
+                    changes.ring(id);
+                } else if matches!(push.kind, PushKind::SUnsubscribe | PushKind::Disconnection) {
+                    ended.store(true, Ordering::Relaxed);
+                    disturbed.notify_one();
+                }
+                Ok::<(), redis::aio::SendError>(())
+            });
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Ear { connection, hears: Vec::new(), over })
+    }
+}
+
+fn named(push: &PushInfo) -> Option<VerificationId> {
+    match (&push.kind, push.data.as_slice()) {
+        (PushKind::SMessage, [_, Value::BulkString(id)]) => {
+            Some(VerificationId::from_bytes(id.as_slice().try_into().ok()?))
+        }
+        _ => None,
+    }
+}

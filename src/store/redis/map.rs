@@ -1,0 +1,126 @@
+//! Who has which slots, as the nodes of a cluster say it.
+
+use std::sync::Arc;
+
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, from_redis_value};
+
+use super::{master::Master, seeds::Address};
+
+/// Slots that one master has, with its replicas behind it.
+pub(super) struct Range {
+    pub(super) first: u16,
+    pub(super) last: u16,
+    pub(super) nodes: Vec<Address>,
+}
+
+/// What was true when somebody was asked.
+pub(super) struct Map {
+    ranges: Vec<(Range, Arc<Master>)>,
+}
+
+impl Map {
+    pub(super) fn new(
+        ranges: Vec<Range>,
+        mut master: impl FnMut(&Address) -> RedisResult<Arc<Master>>,
+    ) -> RedisResult<Self> {
+        let ranges = ranges.into_iter().filter(|range| !range.nodes.is_empty());
+        let mut ranges = ranges
+            .map(|range| master(&range.nodes[0]).map(|master| (range, master)))
+            .collect::<RedisResult<Vec<_>>>()?;
+        ranges.sort_by_key(|(range, _)| range.first);
+        Ok(Self { ranges })
+    }
+
+    /// `None`: nobody has this slot.
+    pub(super) fn master_of(&self, slot: u16) -> Option<&Arc<Master>> {
+        let after = self.ranges.partition_point(|(range, _)| range.first <= slot);
+        let (range, master) = self.ranges.get(after.checked_sub(1)?)?;
+        (slot <= range.last).then_some(master)
+    }
+
+    /// Each once, in the order of their slots.
+    pub(super) fn masters(&self) -> Vec<&Arc<Master>> {
+        let mut masters: Vec<&Arc<Master>> = Vec::new();
+        for (_, master) in &self.ranges {
+            if !masters.iter().any(|known| Arc::ptr_eq(known, master)) {
+                masters.push(master);
+            }
+        }
+        masters
+    }
+
+    /// Masters and replicas.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Address> {
+        self.ranges.iter().flat_map(|(range, _)| &range.nodes)
+    }
+}
+
+/// As long as a part of the slots has no master.
+pub(super) fn down() -> RedisError {
+    RedisError::from((ErrorKind::Server(ServerErrorKind::ClusterDown), "some slots have no master"))
+}
+
+/// The answers to `CLUSTER INFO` and `CLUSTER SLOTS`. A node that is cut off from the others says so in the first and
+/// nothing true in the second.
+pub(super) fn read(answers: Vec<RedisResult<Value>>, teller: &Address) -> RedisResult<Vec<Range>> {
+    let mut answers = answers.into_iter();
+    let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
+    let info: String = from_redis_value(next()?)?;
+    if !info.lines().any(|line| line.trim_end() == "cluster_state:ok") {
+        return Err(down());
+    }
+    let rows: Vec<Vec<Value>> = from_redis_value(next()?)?;
+    rows.into_iter().map(|row| range(row, teller)).collect()
+}
+
+fn range(row: Vec<Value>, teller: &Address) -> RedisResult<Range> {
+    let mut row = row.into_iter();
+    let mut slot = || from_redis_value(row.next().unwrap_or(Value::Nil));
+    let (first, last) = (slot()?, slot()?);
+    let node = |value: Value| -> RedisResult<Address> {
+        let node: Vec<Value> = from_redis_value(value)?;
+        let [host, port, ..] = node.as_slice() else {
+            return Err(RedisError::from((ErrorKind::Parse, "CLUSTER SLOTS names a node without an address")));
+        };
+        let host: Option<String> = from_redis_value(host.clone())?;
+        Ok(Address::beside(teller, host.as_deref().unwrap_or_default(), from_redis_value(port.clone())?))
+    };
+    Ok(Range { first, last, nodes: row.map(node).collect::<RedisResult<_>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn node(host: Value, port: i64) -> Value {
+        Value::Array(vec![host, Value::Int(port), text("id")])
+    }
+
+    #[test]
+    fn ranges_are_read_and_a_node_that_is_cut_off_is_not_believed() {
+        let teller = Address { host: "10.0.0.9".to_owned(), port: 1 };
+        let slots = Value::Array(vec![
+            Value::Array(vec![Value::Int(0), Value::Int(99), node(text("a"), 7), node(text("b"), 8)]),
+            Value::Array(vec![Value::Int(100), Value::Int(100), node(Value::Nil, 9)]),
+        ]);
+        let info = |state: &str| text(&format!("cluster_state:{state}\r\ncluster_slots_assigned:101\r\n"));
+        let ranges = read(vec![Ok(info("ok")), Ok(slots.clone())], &teller).unwrap();
+        let told: Vec<String> = ranges
+            .iter()
+            .map(|range| {
+                format!(
+                    "{}-{} {:?}",
+                    range.first,
+                    range.last,
+                    range.nodes.iter().map(ToString::to_string).collect::<Vec<_>>()
+                )
+            })
+            .collect();
+        assert_eq!(told, ["0-99 [\"a:7\", \"b:8\"]", "100-100 [\"10.0.0.9:9\"]"]);
+        assert_eq!(read(vec![Ok(info("fail")), Ok(slots)], &teller).err().unwrap().code(), Some("CLUSTERDOWN"));
+    }
+}

@@ -1,0 +1,63 @@
+//! A master of a cluster, and how commands get there.
+
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::join_all;
+use redis::{Pipeline, RedisResult, Value};
+use tokio::runtime::Handle;
+
+use super::{
+    errand::Errand,
+    lane::{Durability, Fault, Lane},
+    map::{self, Range},
+    node::Node,
+    seeds::Address,
+    source::Source,
+};
+
+/// How writes are confirmed, and the runtime that outlives all workers.
+pub(super) type Confirmed = (Durability, Handle);
+
+/// A node that has, or gets, slots.
+pub(super) struct Master {
+    pub(super) address: Address,
+    pub(super) node: Arc<Node>,
+    /// Opened by the first write that must be confirmed.
+    lane: OnceLock<Lane>,
+}
+
+impl Master {
+    pub(super) fn new(address: Address, source: Source) -> Self {
+        Self { address, node: Arc::new(Node::new(source)), lane: OnceLock::new() }
+    }
+
+    /// One answer for each errand.
+    pub(super) async fn carry(
+        &self,
+        errands: &[&mut Errand<'_>],
+        confirmed: Option<&Confirmed>,
+    ) -> Vec<Result<Value, Fault>> {
+        if let Some((durability, runtime)) = confirmed {
+            let lane = self.lane.get_or_init(|| Lane::open(runtime, Arc::clone(&self.node), *durability));
+            return join_all(errands.iter().map(|errand| lane.run(errand.cmd.clone(), errand.asks()))).await;
+        }
+        let mut pipeline = Pipeline::with_capacity(errands.len());
+        pipeline.ignore_errors();
+        for errand in errands {
+            if errand.asks() {
+                pipeline.cmd("ASKING").ignore();
+            }
+            pipeline.add_command(errand.cmd.clone());
+        }
+        match self.node.send(&pipeline).await {
+            Ok(values) => values.into_iter().map(|value| value.map_err(Fault::Refused)).collect(),
+            Err(error) => errands.iter().map(|_| Err(Fault::Broken(error.clone()))).collect(),
+        }
+    }
+
+    pub(super) async fn ranges(&self) -> RedisResult<Vec<Range>> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("CLUSTER").arg("INFO").cmd("CLUSTER").arg("SLOTS").ignore_errors();
+        map::read(self.node.send(&pipeline).await?, &self.address)
+    }
+}

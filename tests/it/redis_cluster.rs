@@ -1,0 +1,135 @@
+//! A Redis Cluster from outside: a login over it, its permissions, what is said of it, and what it must not be
+//! mistaken for.
+
+use countersign::{
+    clock::Clock,
+    store::{
+        Store, StoreError,
+        redis::{Durability, RedisStore},
+    },
+};
+use serde_json::json;
+
+use crate::{
+    app::{Ground, World},
+    cluster_server::{self, Cluster},
+    process::Process,
+    redis_server::{self, free_port},
+};
+
+const PASSWORD: &str = "canary-password";
+
+fn open(url: &str) -> RedisStore {
+    RedisStore::new(url, Durability::Standard, Clock::default()).unwrap()
+}
+
+fn everywhere(cluster: &Cluster, words: &[&str]) {
+    for node in 0..cluster.nodes.len() {
+        cluster.tell(node, words);
+    }
+}
+
+/// As a user with no more than the permissions that the README names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_over_a_cluster() {
+    let cluster = cluster_server::start();
+    let readme = include_str!("../../README.md").replace('\n', " ");
+    let rules = readme.split_once("ACL SETUSER countersign on >PASSWORD ").unwrap().1.split('`').next().unwrap();
+    let more = ["+cluster|info", "+cluster|slots"];
+    assert!(readme.contains(&format!("`{}`", more.join(" "))), "README.md does not name them");
+    let secret = format!(">{PASSWORD}");
+    let words = ["ACL", "SETUSER", "us", "on", &secret].into_iter().chain(rules.split_whitespace()).chain(more);
+    everywhere(&cluster, &words.collect::<Vec<_>>());
+
+    let mut world = World::new(Ground::directory());
+    let url = cluster.url().replace("://", &format!("://us:{PASSWORD}@"));
+    // Without replicas nobody could confirm a write.
+    world.store = Some(format!("url = \"{url}\"\ndurability = \"standard\""));
+    let processes = [Process::start(&world).await, Process::start(&world).await];
+    // Enough for every master to have some.
+    let mut ids = Vec::new();
+    for index in 0..24 {
+        let (one, other) = (&processes[index % 2], &processes[(index + 1) % 2]);
+        let minted = one.mint(json!({"chatId": format!("4477009001{index:02}"), "client_ref": "r"})).await.unwrap();
+        let text = minted.text_of("text");
+        assert!(other.says(&format!("4477009001{index:02}"), &format!("C{index}"), &text).await);
+        assert!(one.says(&format!("4477009001{index:02}"), &format!("D{index}"), &text).await, "a second time");
+        ids.push(minted.text_of("uuid"));
+    }
+    let told = world.receiver.wait_for(24).await;
+    let mut told: Vec<String> =
+        told.iter().map(|one| one.json()["data"]["uuid"].as_str().unwrap().to_owned()).collect();
+    told.sort();
+    ids.sort();
+    assert_eq!(told, ids, "each once");
+    for node in 0..3 {
+        assert!(cluster.ask::<u64>(node, &["DBSIZE"]) > 0, "nothing lies on node {node}");
+    }
+    let status = processes[0].operator("/status").await;
+    assert!(status.text.contains("Redis Cluster of 3 masters"), "{}", status.text);
+    assert_eq!(processes[0].operator("/readyz").await.status, 200);
+    for process in processes {
+        let (code, _, written) = process.terminate();
+        assert_eq!(code, Some(0), "{written}");
+        assert!(
+            !written.contains("NOPERM") && !written.contains("cut off") && !written.contains(PASSWORD),
+            "{written}"
+        );
+    }
+    assert_eq!(cluster.errors("CROSSSLOT"), 0);
+    // Whoever knows the map sends nothing astray.
+    assert_eq!(cluster.errors("MOVED"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_named_with_its_node() {
+    let cluster = cluster_server::start();
+    let store = open(&cluster.url());
+    assert_eq!(store.posture().await.unwrap(), Vec::<String>::new());
+    assert!(store.describe().await.unwrap().starts_with("Redis Cluster of 3 masters; 127.0.0.1:"));
+    let third = format!("127.0.0.1:{}", cluster.nodes[2].port);
+
+    let durable = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
+    let warned = durable.posture().await.unwrap();
+    assert!(warned.len() == 3 && warned[2].contains("has no replica") && warned[2].contains(&third), "{warned:?}");
+    let unconfirmed = durable.commit(&crate::store::one_message()).await.unwrap_err().to_string();
+    assert!(unconfirmed.contains("not confirmed: no replica has it"), "{unconfirmed}");
+
+    cluster.tell(2, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let Err(StoreError::Unfit(why)) = store.posture().await else { panic!("a node that evicts was taken") };
+    assert!(why.contains("allkeys-lru") && why.contains(&third), "{why}");
+    cluster.tell(2, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+
+    cluster.nodes[2].signal("-KILL");
+    let told = store.describe().await.unwrap();
+    assert!(told.contains(&format!("{third}: the store is unavailable: nobody listens")), "{told}");
+    let away = store.probe().await.unwrap_err().to_string();
+    assert!(away.contains("nobody listens") || away.contains("CLUSTERDOWN"), "{away}");
+}
+
+/// Each says what to write instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_and_a_single_redis_are_told_apart() {
+    let single = redis_server::start();
+    let mistaken = single.url().replace("redis://", "redis-cluster://");
+    let said = open(&mistaken).probe().await.unwrap_err().to_string();
+    assert!(said.contains("outside a cluster") && said.contains("redis://"), "{said}");
+
+    let cluster = cluster_server::start();
+    // Without the partitions that happen to be there.
+    let mut refusals = Vec::new();
+    for _ in 0..32 {
+        refusals.extend(open(&cluster.nodes[0].url()).commit(&crate::store::one_message()).await.err());
+        refusals.extend(open(&cluster.nodes[1].url()).commit(&crate::store::one_message()).await.err());
+    }
+    assert!(refusals.iter().all(|refusal| refusal.to_string().contains("redis-cluster://")), "{refusals:?}");
+    assert!(!refusals.is_empty());
+
+    let nobody = format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+    let said = open(&nobody).probe().await.unwrap_err().to_string();
+    assert!(said.contains("nobody listens"), "{said}");
+    cluster.tell(0, &["CONFIG", "SET", "requirepass", PASSWORD]);
+    cluster.nodes[1].signal("-KILL");
+    let said = open(&cluster.url()).probe().await.unwrap_err().to_string();
+    assert!(said.contains("(NOAUTH)"), "of one that is away and one that refuses us: {said}");
+}

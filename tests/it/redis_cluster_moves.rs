@@ -1,0 +1,332 @@
+//! Slots that move and masters that die while people log in: a pause, after which everything that was answered is
+//! still so, and every code has succeeded once.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    clock::Clock,
+    domain::{
+        Partition, VerificationId,
+        quota::{Allowance, Quota},
+    },
+    store::{
+        Committed, Reserve, Store, StoreError, Take,
+        redis::{Durability, RedisStore},
+    },
+};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::{
+    app::{Ground, World},
+    cluster_server::{self, Cluster},
+    process::Process,
+};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Tags of partitions 0, 7 and 22.
+const SOME: [&str; 3] = ["{10}", "{s}", "{l}"];
+
+/// What was answered 200: the link, and who sent its code.
+type Accepted = HashMap<String, String>;
+
+/// People who log in until they are told to stop, with gateways that deliver again.
+struct Crowd {
+    going: Arc<AtomicBool>,
+    people: JoinSet<Accepted>,
+}
+
+impl Crowd {
+    fn gather(process: &Arc<Process>) -> Self {
+        let going = Arc::new(AtomicBool::new(true));
+        let mut people = JoinSet::new();
+        for worker in 0..8u64 {
+            let (going, process) = (Arc::clone(&going), Arc::clone(process));
+            people.spawn(async move {
+                let mut accepted = HashMap::new();
+                for index in 0.. {
+                    if !going.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let Some(minted) = process.mint(json!({})).await else { continue };
+                    let (number, text) = (format!("4477{:08}", worker * 100_000 + index), minted.text_of("text"));
+                    // Delivered twice, and sent by a stranger as well.
+                    insist(&process, &number, &format!("W{worker}-{index}"), &text).await;
+                    insist(&process, &number, &format!("W{worker}-{index}"), &text).await;
+                    insist(
+                        &process,
+                        &format!("4478{:08}", worker * 100_000 + index),
+                        &format!("X{worker}-{index}"),
+                        &text,
+                    )
+                    .await;
+                    accepted.insert(minted.text_of("uuid"), number);
+                }
+                accepted
+            });
+        }
+        Self { going, people }
+    }
+
+    async fn go_home(mut self) -> Accepted {
+        self.going.store(false, Ordering::Relaxed);
+        let mut accepted = HashMap::new();
+        while let Some(part) = self.people.join_next().await {
+            accepted.extend(part.unwrap());
+        }
+        accepted
+    }
+}
+
+async fn insist(process: &Process, number: &str, id: &str, text: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !process.says(number, id, text).await {
+        assert!(Instant::now() < deadline, "nobody takes the message: {}", process.written());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Every accepted link was told to the app, under one id, as of the one who was first.
+async fn all_are_told_once(world: &World, accepted: &Accepted) {
+    let told = || {
+        let mut told: HashMap<String, HashSet<(String, String)>> = HashMap::new();
+        for one in world.receiver.arrived() {
+            let body = one.json();
+            assert_eq!(body["type"], "link.verified", "{body}");
+            let (uuid, by) = (body["data"]["uuid"].as_str().unwrap(), body["data"]["subject"]["value"].to_string());
+            told.entry(uuid.to_owned()).or_default().insert((one.header("webhook-id").to_owned(), by));
+        }
+        told
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while accepted.keys().any(|uuid| !told().contains_key(uuid)) {
+        assert!(Instant::now() < deadline, "of {} only {} were told", accepted.len(), told().len());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let told = told();
+    for (uuid, number) in accepted {
+        let events: Vec<_> = told[uuid].iter().collect();
+        assert!(matches!(&events[..], [(_, by)] if by.contains(number.as_str())), "{uuid} of {number}: {events:?}");
+    }
+}
+
+async fn enough(world: &World, more: usize) {
+    let (before, deadline) = (world.receiver.arrived().len(), Instant::now() + PATIENCE);
+    while world.receiver.arrived().len() < before + more {
+        assert!(Instant::now() < deadline, "nobody logs in any more");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn serve(cluster: &Cluster, durability: &str) -> (World, Arc<Process>) {
+    let mut world = World::new(Ground::directory());
+    world.store = Some(format!("url = \"{}\"\ndurability = \"{durability}\"", cluster.url()));
+    let process = Arc::new(Process::start(&world).await);
+    (world, process)
+}
+
+fn end(process: Arc<Process>) -> String {
+    let (status, _, written) = Arc::into_inner(process).unwrap().terminate();
+    assert_eq!(status, Some(0), "{written}");
+    written
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_move_while_people_log_in() {
+    let cluster = cluster_server::start();
+    let (world, process) = serve(&cluster, "standard").await;
+    let crowd = Crowd::gather(&process);
+    enough(&world, 20).await;
+    let (mut moved, begun) = (0, Instant::now());
+    for tag in SOME {
+        let slot = cluster.slot_of(tag);
+        let from = cluster.owner(0, slot);
+        let to = (from + 1) % 3;
+        cluster.begin_move(slot, from, to);
+        // Long enough for many to find the slot half moved.
+        enough(&world, 20).await;
+        while cluster.errors("TRYAGAIN") == 0 {
+            assert!(begun.elapsed() < PATIENCE, "nobody needs the slot");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        moved += cluster.end_move(slot, from, to);
+        enough(&world, 10).await;
+    }
+    let accepted = crowd.go_home().await;
+    all_are_told_once(&world, &accepted).await;
+    assert!(accepted.len() > 50 && moved > 3, "{} logins, {moved} keys", accepted.len());
+    let met = ["MOVED", "ASK", "TRYAGAIN"].map(|code| cluster.errors(code));
+    assert!(met.iter().all(|count| *count > 0), "the test met no {met:?}");
+    assert_eq!(cluster.errors("CROSSSLOT"), 0);
+    end(process);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_master_is_replaced_while_people_log_in() {
+    let cluster = cluster_server::start_with_replicas(Duration::from_secs(2));
+    let (world, process) = serve(&cluster, "auto").await;
+    let crowd = Crowd::gather(&process);
+    enough(&world, 20).await;
+    let slot = cluster.slot_of(SOME[0]);
+    let killed = cluster.owner(1, slot);
+    let observer = (killed + 1) % 3;
+    let replica = || RedisStore::new(&cluster.url(), Durability::Standard, Clock::default()).unwrap();
+    let (here, there) = (replica(), replica());
+    crate::store::hears(&here, &there, Partition::of(0)).await;
+    cluster.nodes[killed].signal("-KILL");
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.owner(observer, slot) == killed {
+        assert!(Instant::now() < deadline, "nobody takes over");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Whoever wants no confirmation is served at once, and hears again what others do.
+    while here.probe().await.is_err() {
+        assert!(Instant::now() < deadline, "nobody finds the new master");
+    }
+    crate::store::hears(&here, &there, Partition::of(0)).await;
+    // The new master has no replica until the old one comes back; then it is whole.
+    cluster.nodes[killed].restart();
+    cluster.is_whole();
+    enough(&world, 40).await;
+    let accepted = crowd.go_home().await;
+    all_are_told_once(&world, &accepted).await;
+    assert!(accepted.len() > 30, "{}", accepted.len());
+    assert_eq!(cluster.errors("CROSSSLOT"), 0);
+    let written = end(process);
+    assert!(written.contains("Durable"), "a cluster has replicas: {written}");
+}
+
+#[track_caller]
+fn applied(committed: &Result<Committed, StoreError>) {
+    assert!(matches!(committed, Ok(Committed::Applied { .. })), "{committed:?}");
+}
+
+/// While a slot is half moved, what is there is found there, what is new is made at its new master, nothing is done
+/// in both places, and what needs keys of both waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_moved_slot_is_one_slot() {
+    let cluster = cluster_server::start();
+    let store = RedisStore::new(&cluster.url(), Durability::Standard, Clock::default()).unwrap();
+    let slot = cluster.slot_of(SOME[1]);
+    let from = cluster.owner(0, slot);
+    let to = (from + 1) % 3;
+    let take = async |bucket: &str, partition: u8| {
+        let quota = Quota::per(5, Duration::from_secs(50_000));
+        let takes = [Take { partition: Partition::of(partition), bucket: bucket.to_owned(), quota }];
+        match store.admit(&takes, None).await.unwrap().allowances[..] {
+            [Allowance::Allowed { remaining }] => Some(remaining),
+            _ => None,
+        }
+    };
+    assert_eq!(take("old", 7).await, Some(4));
+    cluster.begin_move(slot, from, to);
+    assert_eq!(take("old", 7).await, Some(3), "still at the old master");
+    assert_eq!(take("new", 7).await, Some(4), "at the new master");
+    assert_eq!(take("new", 7).await, Some(3));
+    assert!(cluster.errors("ASK") >= 2, "nobody was asked");
+    // Several partitions in one pipeline, two of them with keys of the moving slot: one here, one there.
+    let quota = || Quota::per(5, Duration::from_secs(50_000));
+    let takes: Vec<Take> = [("x", 0), ("old", 7), ("x", 22), ("x", 9)]
+        .map(|(bucket, partition)| Take {
+            partition: Partition::of(partition),
+            bucket: bucket.to_owned(),
+            quota: quota(),
+        })
+        .into();
+    let key = Reserve {
+        partition: Partition::of(7),
+        key: crate::store::digest(),
+        fingerprint: crate::store::digest(),
+        id: VerificationId::new(1_795_168_830_123, [7; 10]).within(Partition::of(7)),
+    };
+    let admitted = store.admit(&takes, Some(&key)).await.unwrap();
+    let left = admitted.allowances.iter().map(|allowance| match allowance {
+        Allowance::Allowed { remaining } => *remaining,
+        Allowance::Exhausted { .. } => 99,
+    });
+    assert_eq!(left.collect::<Vec<_>>(), [4, 2, 4, 4], "each once, in their order");
+    assert_eq!(admitted.reservation.unwrap().id, key.id);
+
+    // Work of the other partitions is found meanwhile, without a wait.
+    applied(&store.commit(&crate::store::one_job(Partition::of(9))).await);
+    let begun = Instant::now();
+    let due = store.due().await.unwrap();
+    assert!(matches!(&due[..], [(partition, _)] if *partition == Partition::of(9)), "{due:?}");
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "it waited for the slot");
+
+    // A change needs keys that are nowhere yet, and waits until the slot has moved.
+    let waits = async {
+        let begun = Instant::now();
+        let committed = store.commit(&crate::store::one_message()).await;
+        applied(&committed);
+        assert!(begun.elapsed() > Duration::from_millis(300), "it did not wait");
+    };
+    let moves = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert!(cluster.end_move(slot, from, to) >= 1);
+    };
+    tokio::join!(waits, moves);
+    assert!(cluster.errors("TRYAGAIN") > 0);
+    assert_eq!([take("old", 7).await, take("new", 7).await], [Some(1), Some(2)], "all of it moved, once");
+    assert_eq!(store.admit(&[], Some(&key)).await.unwrap().reservation.unwrap().id, key.id);
+    assert_eq!(cluster.errors("CROSSSLOT"), 0);
+}
+
+/// Wakes between replicas go by the master of the slot, wherever that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn news_follow_their_slot() {
+    let cluster = cluster_server::start();
+    let replica = || RedisStore::new(&cluster.url(), Durability::Standard, Clock::default()).unwrap();
+    let (here, there) = (replica(), replica());
+    crate::store::hears(&here, &there, Partition::of(7)).await;
+    let slot = cluster.slot_of(SOME[1]);
+    let from = cluster.owner(0, slot);
+    cluster.begin_move(slot, from, (from + 1) % 3);
+    cluster.end_move(slot, from, (from + 1) % 3);
+    // At the new master, and unmoved ones at the old one.
+    crate::store::hears(&here, &there, Partition::of(7)).await;
+    for partition in Partition::all() {
+        crate::store::hears(&here, &there, partition).await;
+    }
+    assert_eq!(cluster.errors("CROSSSLOT"), 0);
+}
+
+/// A write goes with the `WAIT` behind it, to the master of its slot, also after the slot moved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_write_follows_its_slot() {
+    let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
+    let store = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
+    let confirmed = async || {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match store.commit(&crate::store::one_message()).await {
+                Ok(committed) => break applied(&Ok(committed)),
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        }
+    };
+    confirmed().await;
+    // The partition of the message.
+    let slot = cluster.slot_of(SOME[1]);
+    let from = cluster.owner(0, slot);
+    let to = (from + 1) % 3;
+    cluster.begin_move(slot, from, to);
+    cluster.end_move(slot, from, to);
+    confirmed().await;
+    assert!(cluster.errors("MOVED") > 0);
+    // Nobody confirms what only the master has.
+    let replica = to + 3;
+    cluster.nodes[replica].signal("-STOP");
+    let unconfirmed = store.commit(&crate::store::one_message()).await.unwrap_err().to_string();
+    assert!(unconfirmed.contains("no replica has it"), "{unconfirmed}");
+    cluster.nodes[replica].signal("-CONT");
+    confirmed().await;
+}
