@@ -22,6 +22,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 pub const DEADLINE: Duration = Duration::from_secs(10);
 /// What is read of an answer; the rest is not even received.
 const LARGEST_ANSWER: usize = 64 * 1024;
+/// In so many pieces at most.
+const PIECES: usize = 4096;
 /// A pooled connection skips name resolution, so it must not live long.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -144,11 +146,13 @@ impl Egress {
             return Err(EgressError::Broken);
         }
         let mut body = Vec::new();
-        while body.len() < self.largest
-            && let Some(chunk) = answer.chunk().await.map_err(|error| classify(&error))?
-        {
+        for _ in 0..PIECES {
+            let Some(chunk) = answer.chunk().await.map_err(|error| classify(&error))? else { break };
             let room = self.largest - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if body.len() == self.largest {
+                break;
+            }
         }
         let mut response = Response::new(body);
         *response.status_mut() = answer.status();

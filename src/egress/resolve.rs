@@ -100,11 +100,12 @@ pub(super) fn classify(error: &reqwest::Error) -> EgressError {
         if let Some(ours) = current.downcast_ref::<EgressError>() {
             return *ours;
         }
-        let inner = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if current.is::<rustls::Error>() || inner.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>) {
+        if current.is::<rustls::Error>() {
             return EgressError::Tls;
         }
-        cause = current.source();
+        // What is in an `io::Error` is not among its sources, only what is behind it.
+        let inner = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| current.source());
     }
     match error {
         _ if error.is_timeout() => EgressError::Timeout,
