@@ -159,6 +159,8 @@ async fn nobody_holds_a_connection_by_being_slow() {
     for _ in 0..10 {
         slow.spawn(never_ends(address, post(&format!("{bearer}transfer-encoding: chunked\r\n"))));
         slow.spawn(never_ends(address, post("transfer-encoding: chunked\r\n")));
+    }
+    for _ in 0..40 {
         slow.spawn(hardly_reads(address));
     }
     // All that are slow are gone, and all that are idle are there: 75 seconds are theirs.
