@@ -169,24 +169,3 @@ fn tls(roots: RootCertStore) -> ClientConfig {
         .with_root_certificates(roots)
         .with_no_client_auth()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_of_a_url_become_a_header_and_leave_it() {
-        let basic = |text: &str| {
-            let mut url = Url::parse(text).unwrap();
-            let header = take_credentials(&mut url);
-            (header.map(|header| header.to_str().unwrap().to_owned()), url.to_string())
-        };
-        let bare = "https://gateway.example/x".to_owned();
-        assert_eq!(basic(&bare), (None, bare.clone()));
-        for (written, meant) in [("a:b", "a:b"), ("a", "a:"), (":b", ":b"), ("%c3%a4:b+c%2B%26=%25", "\u{e4}:b+c+&=%")]
-        {
-            let expected = (Some(format!("Basic {}", STANDARD.encode(meant))), bare.clone());
-            assert_eq!(basic(&format!("https://{written}@gateway.example/x")), expected, "{written}");
-        }
-    }
-}
