@@ -53,6 +53,7 @@ mod redis_faults;
 mod redis_refusals;
 mod redis_sentinel;
 mod redis_server;
+mod replicas;
 mod reply_page;
 mod sdk;
 mod store;
