@@ -10,7 +10,7 @@ use countersign::clock::Clock;
 use serde_json::json;
 
 use crate::{
-    app::{Ground, World},
+    app::{Daemon, Ground, World},
     process::Process,
     redis_server::{self, RedisServer, free_port},
 };
@@ -144,6 +144,56 @@ async fn a_redis_that_stutters_is_only_slow() {
     assert_eq!(world.receiver.arrived().len(), 120, "each once");
 }
 
+/// The network is cut between Redis and its replica, and somebody promotes the replica: both halves take messages. The
+/// old one confirms nothing, so that only one of them answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_halves_only_one_lets_people_in() {
+    let old = Arc::new(redis_server::start());
+    let new = redis_server::start_replica_of(&old);
+    let durable = |server: &RedisServer| Some(format!("url = \"{}\"\ndurability = \"durable\"", server.url()));
+    let mut world = World::new(Ground::Redis(Arc::clone(&old)));
+    world.store = durable(&old);
+    let before = world.start().await;
+    let mut links = Vec::new();
+    while links.len() < 2 {
+        // It confirms when the replica has caught up.
+        let minted = before.mint(json!({})).await;
+        if minted.status == 200 {
+            links.push((minted.text_of("uuid"), minted.text_of("text")));
+        }
+    }
+    let replica_of = |server: &RedisServer, host: &str, port: &str| {
+        let _: () = redis::cmd("REPLICAOF").arg(host).arg(port).query(&mut server.connection()).unwrap();
+    };
+    replica_of(&new, "NO", "ONE");
+    let _another = redis_server::start_replica_of(&new);
+    world.store = durable(&new);
+    let after = world.start().await;
+    let heard = async |daemon: &Daemon, number: &str, id: &str, text: &str| daemon.says(number, id, text).await.status;
+    for (index, (_, text)) in links.iter().enumerate() {
+        let status = heard(&before, &format!("44770090010{index}"), &format!("H{index}"), text).await;
+        assert_eq!(status, 503, "nobody has it but the old half");
+    }
+    before.outbox.poll().await.ok();
+    assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (0, 0), "nor is anything told");
+    // The first message comes again, now to the new half; the second code is tried by somebody else.
+    for (number, id, (_, text)) in [("447700900100", "H0", &links[0]), ("447700900199", "H9", &links[1])] {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while heard(&after, number, id, text).await != 200 {
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    until("both are told", Duration::from_secs(60), || told(&world).len() == 2).await;
+    replica_of(&old, "127.0.0.1", &new.port.to_string());
+    assert_eq!(heard(&before, "447700900101", "H1", &links[1].1).await, 503);
+    before.outbox.poll().await.ok();
+    after.settle().await;
+    assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (2, 2), "each once");
+    before.stop().await;
+    after.stop().await;
+}
+
 /// Redis' own time.
 fn store_seconds(server: &RedisServer) -> i64 {
     let (seconds, _): (i64, i64) = redis::cmd("TIME").query(&mut server.connection()).unwrap();
@@ -155,7 +205,8 @@ fn store_seconds(server: &RedisServer) -> i64 {
 #[ignore = "needs libfaketime: ./tests/run --long"]
 async fn only_the_clock_of_the_store_counts() {
     const LIFE: i64 = 20;
-    let faketime = std::env::var("COUNTERSIGN_FAKETIME").expect("the path of libfaketime.so.1");
+    let faketime = std::env::var_os("COUNTERSIGN_FAKETIME").expect("the path of libfaketime.so.1");
+    let faketime = faketime.to_str().unwrap();
     let server = Arc::new(redis_server::start());
     let mut world = World::new(Ground::Redis(Arc::clone(&server)));
     world.extra = "expires_min = 10".to_owned();
@@ -163,8 +214,7 @@ async fn only_the_clock_of_the_store_counts() {
     for shift in ["+5m", "-5m", "-30d"] {
         let (port, operator) = (free_port(), free_port());
         let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
-        let environment =
-            [("LD_PRELOAD", faketime.as_str()), ("FAKETIME", shift), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+        let environment = [("LD_PRELOAD", faketime), ("FAKETIME", shift), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
         processes.push(Process::with(port, operator, &text, &environment).await);
     }
     let month = -2_592_000.0;
