@@ -55,6 +55,7 @@ mod redis_sentinel;
 mod redis_server;
 mod replicas;
 mod reply_page;
+mod rollback;
 mod sdk;
 mod store;
 mod tenants;
