@@ -66,7 +66,7 @@ impl Traces {
     }
 
     /// Waits until what came before is written.
-    async fn written(&self) {
+    pub(super) async fn written(&self) {
         let (sender, written) = oneshot::channel();
         if self.0.send(Entry::Write(sender)).await.is_ok() {
             let _ = written.await;

@@ -150,6 +150,7 @@ impl Service {
 
     /// The last word: others need not wait for the silence.
     pub async fn say_goodbye(&self) {
+        self.traces.written().await;
         if let Err(error) = self.say(false, true).await {
             tracing::debug!(%error, "the others were not told that this process ends");
         }

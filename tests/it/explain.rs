@@ -1,12 +1,13 @@
 //! "I sent it, and nothing happened."
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::{
     app::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
     flow::on_both_stores,
+    process::Process,
 };
 
 on_both_stores! {
@@ -16,6 +17,7 @@ on_both_stores! {
     nothing_personal_is_kept_or_shown
     another_tenant_learns_nothing
     a_day_later_only_requests_are_left
+    a_restart_forgets_nothing
 }
 
 async fn ask(app: &Daemon, question: &str) -> Answer {
@@ -24,17 +26,11 @@ async fn ask(app: &Daemon, question: &str) -> Answer {
     answer
 }
 
-/// Traces are written beside the answer to the gateway.
-async fn ask_until(app: &Daemon, question: &str, messages: usize) -> Answer {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let answer = ask(app, question).await;
-        if answer.data("messages").as_array().unwrap().len() >= messages {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "{}", answer.text);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+/// What was answered is known.
+async fn ask_after(app: &Daemon, question: &str, messages: usize) -> Answer {
+    let answer = ask(app, question).await;
+    assert!(answer.data("messages").as_array().unwrap().len() >= messages, "{}", answer.text);
+    answer
 }
 
 fn sentence(answer: &Answer) -> &str {
@@ -58,7 +54,7 @@ async fn a_message_that_matched_nothing_is_explained(ground: Ground) {
         ("447700900124", "no_code", "held no code"),
         ("0125", "message_too_old", "older than any code"),
     ] {
-        let answer = ask_until(&app, question, 1).await;
+        let answer = ask_after(&app, question, 1).await;
         assert_eq!(answer.data("messages")[0]["outcome"], outcome, "{question}: {}", answer.text);
         assert!(sentence(&answer).contains(words), "{question}: {}", answer.text);
         assert_eq!(answer.data("requests"), &json!([]));
@@ -72,13 +68,13 @@ async fn a_request_is_explained_with_what_came_of_it(ground: Ground) {
     let link = app.link(json!({"chatId": "447700900123"})).await;
     assert!(sentence(&ask(&app, &link.uuid).await).contains("No message with its code has arrived"));
     app.says("447700900199", "W1", &link.text).await;
-    let wrong = ask_until(&app, "W1", 1).await;
+    let wrong = ask_after(&app, "W1", 1).await;
     assert!(sentence(&wrong).contains("another chat") && sentence(&wrong).contains(&link.uuid), "{}", wrong.text);
     world.receiver.fail(500, 1);
     app.says("447700900123", "W2", &link.text).await;
     world.receiver.wait_for(1).await;
     app.outbox.idle().await;
-    let waiting = ask_until(&app, &link.uuid, 2).await;
+    let waiting = ask_after(&app, &link.uuid, 2).await;
     assert!(sentence(&waiting).contains("is verified after one wrong try"), "{}", waiting.text);
     assert!(
         sentence(&waiting).contains("link.verified waits for the app (1 attempts, status 500)"),
@@ -103,7 +99,7 @@ async fn the_end_of_a_number_finds_its_messages_and_requests(ground: Ground) {
     let proved = app.link(json!({})).await;
     app.says("447700900123", "N1", &proved.text).await;
     app.says("447700900177", "N2", "hello").await;
-    let answer = ask_until(&app, "0123", 1).await;
+    let answer = ask_after(&app, "0123", 1).await;
     let uuids: Vec<&Value> = answer.data("requests").as_array().unwrap().iter().map(|one| &one["uuid"]).collect();
     assert_eq!(uuids.len(), 2, "{}", answer.text);
     assert!(uuids.contains(&&json!(asked.uuid)) && uuids.contains(&&json!(proved.uuid)));
@@ -120,7 +116,7 @@ async fn nothing_personal_is_kept_or_shown(ground: Ground) {
     let app = world.start().await;
     let link = app.link(json!({})).await;
     app.says("447700900123", "CANARY", &link.text).await;
-    let answer = ask_until(&app, "0123", 1).await;
+    let answer = ask_after(&app, "0123", 1).await;
     for secret in ["447700900123", "7700900123", "Mara", "CANARY", &link.code] {
         assert!(!answer.text.contains(secret), "{secret} in {}", answer.text);
     }
@@ -133,7 +129,7 @@ async fn another_tenant_learns_nothing(ground: Ground) {
     let app = world.start().await;
     let link = app.link(json!({"chatId": "447700900123"})).await;
     app.says("447700900123", "T1", &link.text).await;
-    ask_until(&app, "T1", 1).await;
+    ask_after(&app, "T1", 1).await;
     for question in ["T1", "0123", "447700900123", &link.uuid] {
         let foreign = app.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/explain?q={question}")).await;
         assert_eq!((foreign.data("messages"), foreign.data("requests")), (&json!([]), &json!([])), "{question}");
@@ -146,9 +142,21 @@ async fn a_day_later_only_requests_are_left(ground: Ground) {
     let app = world.start().await;
     let link = app.link(json!({})).await;
     app.says("447700900123", "D1", &link.text).await;
-    ask_until(&app, "D1", 1).await;
+    ask_after(&app, "D1", 1).await;
     app.advance(Duration::from_hours(25)).await;
     assert_eq!(ask(&app, "D1").await.data("messages"), &json!([]));
     assert_eq!(ask(&app, &link.uuid).await.data("requests").as_array().unwrap().len(), 1);
     app.finish().await;
+}
+
+async fn a_restart_forgets_nothing(ground: Ground) {
+    let world = World::new(ground);
+    let process = Process::start(&world).await;
+    for index in 0..20 {
+        assert!(process.says("447700900123", &format!("R{index}"), "hello?").await);
+    }
+    process.terminate();
+    let app = world.start().await;
+    ask_after(&app, "0123", 20).await;
+    app.stop().await;
 }

@@ -1,7 +1,7 @@
 //! The time of Redis, kept beside our monotonic clock between answers.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
     time::Instant,
 };
 
@@ -16,6 +16,8 @@ pub(super) struct StoreTime {
     start: Instant,
     /// Store time minus our monotonic time in microseconds, without the shift of tests.
     offset_us: AtomicI64,
+    /// Until the store has told its time it is the host's, which may be any.
+    told: AtomicBool,
     latest: AtomicI64,
     clock: Clock,
 }
@@ -23,7 +25,7 @@ pub(super) struct StoreTime {
 impl StoreTime {
     pub(super) fn new(clock: Clock) -> Self {
         let offset_us = AtomicI64::new((clock.wall().as_millisecond() - clock.shift_millis()) * 1000);
-        Self { start: Instant::now(), offset_us, latest: AtomicI64::new(i64::MIN), clock }
+        Self { start: Instant::now(), offset_us, told: AtomicBool::new(false), latest: AtomicI64::new(i64::MIN), clock }
     }
 
     pub(super) fn shift(&self) -> i64 {
@@ -34,15 +36,21 @@ impl StoreTime {
     pub(super) fn observe(&self, store_millis: i64) {
         let seen = (store_millis - self.shift()) * 1000 - self.elapsed_us();
         let known = self.offset_us.load(Ordering::Relaxed);
-        if seen > known || known - seen > STEP_US {
+        let first = !self.told.swap(true, Ordering::Relaxed);
+        if first || seen > known || known - seen > STEP_US {
             self.offset_us.store(seen, Ordering::Relaxed);
         }
     }
 
-    /// Never ahead of the store by more than its clock's own steps.
+    /// Goes back only where the store's clock was put back, or turns out not to be the host's.
     pub(super) fn now(&self) -> Timestamp {
         let now = (self.offset_us.load(Ordering::Relaxed) + self.elapsed_us()) / 1000 + self.shift();
-        from_millis(self.latest.fetch_max(now, Ordering::Relaxed).max(now))
+        let latest = self.latest.fetch_max(now, Ordering::Relaxed);
+        if latest.saturating_sub(now) > STEP_US / 1000 {
+            self.latest.store(now, Ordering::Relaxed);
+            return from_millis(now);
+        }
+        from_millis(latest.max(now))
     }
 
     /// How far the host's clock is from the store's, in milliseconds.
@@ -52,5 +60,38 @@ impl StoreTime {
 
     fn elapsed_us(&self) -> i64 {
         i64::try_from(self.start.elapsed().as_micros()).unwrap_or(i64::MAX / 4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_store_is_believed_at_its_first_word_and_after_a_step() {
+        for ahead in [Duration::from_millis(900), Duration::from_hours(24)] {
+            let host = Clock::default();
+            let truth = host.wall().as_millisecond();
+            let time = StoreTime::new(Clock::default());
+            let off = i64::try_from(ahead.as_millis()).unwrap();
+            assert!((time.now().as_millisecond() - truth).abs() < 900);
+            time.observe(truth - off);
+            std::thread::sleep(ahead.min(Duration::from_secs(1)));
+            let now = time.now().as_millisecond() - host.wall().as_millisecond();
+            assert!((now + off).abs() < 500, "{now}");
+            time.observe(host.wall().as_millisecond());
+            assert!((time.now().as_millisecond() - host.wall().as_millisecond()).abs() < 500);
+        }
+    }
+
+    #[test]
+    fn a_late_answer_turns_nothing_back() {
+        let time = StoreTime::new(Clock::default());
+        let first = time.now().as_millisecond();
+        time.observe(first);
+        time.observe(first - 800);
+        assert!(time.now().as_millisecond() >= first);
     }
 }

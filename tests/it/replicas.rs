@@ -1,0 +1,259 @@
+//! Processes that share one Redis, and what happens to one of them, to its clock or to Redis meanwhile.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use countersign::clock::Clock;
+use serde_json::json;
+
+use crate::{
+    app::{Daemon, Ground, World},
+    process::Process,
+    redis_server::{self, RedisServer, free_port},
+};
+
+/// What was answered 200: the link and who sent it.
+type Accepted = Arc<Mutex<HashMap<String, String>>>;
+
+/// Callbacks of verified links: their ids and bodies, by link.
+fn told(world: &World) -> HashMap<String, HashSet<(String, Vec<u8>)>> {
+    let mut told: HashMap<String, HashSet<(String, Vec<u8>)>> = HashMap::new();
+    for callback in world.receiver.arrived() {
+        let body = callback.json();
+        if body["type"] == "link.verified" {
+            let uuid = body["data"]["uuid"].as_str().unwrap().to_owned();
+            told.entry(uuid).or_default().insert((callback.header("webhook-id").to_owned(), callback.body));
+        }
+    }
+    told
+}
+
+async fn until(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn until_metric(process: &Process, series: &str, as_wanted: impl Fn(f64) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !as_wanted(process.metric(series).await) {
+        assert!(Instant::now() < deadline, "{series}: {}", process.operator("/metrics").await.text);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// People log in through one process until it is gone or `stop`.
+async fn logins(process: &Process, name: &str, accepted: &Accepted, stop: &Mutex<bool>) {
+    for index in 0..100_000 {
+        if *stop.lock().unwrap() {
+            return;
+        }
+        let Some(minted) = process.mint(json!({})).await else { continue };
+        let number = format!("4477{name}{index:06}");
+        if process.says(&number, &format!("R{name}-{index}"), &minted.text_of("text")).await {
+            accepted.lock().unwrap().insert(minted.text_of("uuid"), number);
+        }
+    }
+}
+
+/// Of three processes one is killed and one frozen, with jobs on their way. Whoever is left takes them over when their
+/// leases end, and what the frozen one still does when it wakes up changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_dies_and_one_freezes_and_nothing_is_lost() {
+    let world = World::new(Ground::redis());
+    world.receiver.delay(Duration::from_millis(400));
+    let (killed, frozen, left) =
+        (Process::start(&world).await, Process::start(&world).await, Process::start(&world).await);
+    let (accepted, stop) = (Accepted::default(), Mutex::new(false));
+    let faults = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        killed.signal("-KILL");
+        frozen.signal("-STOP");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        *stop.lock().unwrap() = true;
+    };
+    let at_the_frozen = async {
+        // Its callers hang with it.
+        let patience = Duration::from_secs(3);
+        let _ = tokio::time::timeout(patience, logins(&frozen, "02", &accepted, &stop)).await;
+    };
+    tokio::join!(faults, at_the_frozen, logins(&killed, "01", &accepted, &stop), logins(&left, "03", &accepted, &stop));
+    let accepted = accepted.lock().unwrap().clone();
+    let done = || {
+        let told = told(&world);
+        let replies = world.gateway.arrived();
+        let chats: HashSet<String> = replies.iter().map(|reply| reply.json()["chatId"].to_string()).collect();
+        accepted.iter().all(|(uuid, number)| told.contains_key(uuid) && chats.contains(&format!("\"{number}@c.us\"")))
+    };
+    until("the third takes over what the others held", Duration::from_secs(120), done).await;
+    let (callbacks, verified) = (world.receiver.arrived().len(), told(&world).len());
+    frozen.signal("-CONT");
+    frozen.wait_until_ready().await;
+    // It serves again, and what it held when it froze is settled.
+    let minted = frozen.mint(json!({})).await.unwrap();
+    assert!(frozen.says("447700900555", "THAWED", &minted.text_of("text")).await);
+    until("it serves again", Duration::from_secs(60), || told(&world).contains_key(&minted.text_of("uuid"))).await;
+    let told = told(&world);
+    assert!(told.values().all(|copies| copies.len() == 1), "a copy has the same id and the same body");
+    let copies = world.receiver.arrived().len() - callbacks - (told.len() - verified);
+    assert!(copies <= 32, "{copies} were sent again by the one that woke up");
+    for process in [&frozen, &left] {
+        until_metric(process, "countersign_queue_depth{kind=\"callback\"}", |depth| depth < 0.5).await;
+    }
+    until_metric(&frozen, "countersign_leases_lost_total{kind=\"callback\"}", |lost| lost > 0.5).await;
+    assert!(accepted.len() > 10, "{}", accepted.len());
+    frozen.terminate();
+    left.terminate();
+}
+
+/// A Redis that stands still for 300 ms of every second is slow, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_stutters_is_only_slow() {
+    let server = Arc::new(redis_server::start());
+    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let process = Process::start(&world).await;
+    let done = Mutex::new(false);
+    let stutter = async {
+        while !*done.lock().unwrap() {
+            server.signal("-STOP");
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            server.signal("-CONT");
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+    };
+    let (process, world) = (&process, &world);
+    let person = async |person: u32| {
+        for round in 0..6 {
+            let minted = process.mint(json!({})).await.expect("a slow store refuses nobody");
+            let number = format!("44770090{person:02}{round:02}");
+            assert!(process.says(&number, &format!("S{person}-{round}"), &minted.text_of("text")).await);
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    };
+    let people = async {
+        futures_util::future::join_all((0..20).map(person)).await;
+        *done.lock().unwrap() = true;
+    };
+    tokio::join!(stutter, people);
+    until("everybody is told", Duration::from_secs(60), || told(world).len() == 120).await;
+    assert_eq!(world.receiver.arrived().len(), 120, "each once");
+}
+
+/// The network is cut between Redis and its replica, and somebody promotes the replica: both halves take messages. The
+/// old one confirms nothing, so that only one of them answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_halves_only_one_lets_people_in() {
+    let old = Arc::new(redis_server::start());
+    let new = redis_server::start_replica_of(&old);
+    let durable = |server: &RedisServer| Some(format!("url = \"{}\"\ndurability = \"durable\"", server.url()));
+    let mut world = World::new(Ground::Redis(Arc::clone(&old)));
+    world.store = durable(&old);
+    let before = world.start().await;
+    let mut links = Vec::new();
+    while links.len() < 2 {
+        // It confirms when the replica has caught up.
+        let minted = before.mint(json!({})).await;
+        if minted.status == 200 {
+            links.push((minted.text_of("uuid"), minted.text_of("text")));
+        }
+    }
+    let replica_of = |server: &RedisServer, host: &str, port: &str| {
+        let _: () = redis::cmd("REPLICAOF").arg(host).arg(port).query(&mut server.connection()).unwrap();
+    };
+    replica_of(&new, "NO", "ONE");
+    let _another = redis_server::start_replica_of(&new);
+    world.store = durable(&new);
+    let after = world.start().await;
+    let heard = async |daemon: &Daemon, number: &str, id: &str, text: &str| daemon.says(number, id, text).await.status;
+    for (index, (_, text)) in links.iter().enumerate() {
+        let status = heard(&before, &format!("44770090010{index}"), &format!("H{index}"), text).await;
+        assert_eq!(status, 503, "nobody has it but the old half");
+    }
+    before.outbox.poll().await.ok();
+    assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (0, 0), "nor is anything told");
+    // The first message comes again, now to the new half; the second code is tried by somebody else.
+    for (number, id, (_, text)) in [("447700900100", "H0", &links[0]), ("447700900199", "H9", &links[1])] {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while heard(&after, number, id, text).await != 200 {
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    until("both are told", Duration::from_secs(60), || told(&world).len() == 2).await;
+    replica_of(&old, "127.0.0.1", &new.port.to_string());
+    assert_eq!(heard(&before, "447700900101", "H1", &links[1].1).await, 503);
+    before.outbox.poll().await.ok();
+    after.settle().await;
+    assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (2, 2), "each once");
+    before.stop().await;
+    after.stop().await;
+}
+
+/// Redis' own time.
+fn store_seconds(server: &RedisServer) -> i64 {
+    let (seconds, _): (i64, i64) = redis::cmd("TIME").query(&mut server.connection()).unwrap();
+    seconds
+}
+
+/// Three hosts with wrong clocks: only the store's says when a link ends and when a callback was sent.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs libfaketime: ./tests/run --long"]
+async fn only_the_clock_of_the_store_counts() {
+    const LIFE: i64 = 20;
+    let faketime = std::env::var_os("COUNTERSIGN_FAKETIME").expect("the path of libfaketime.so.1");
+    let faketime = faketime.to_str().unwrap();
+    let server = Arc::new(redis_server::start());
+    let mut world = World::new(Ground::Redis(Arc::clone(&server)));
+    world.extra = "expires_min = 10".to_owned();
+    let mut processes = Vec::new();
+    for shift in ["+5m", "-5m", "-30d"] {
+        let (port, operator) = (free_port(), free_port());
+        let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+        let environment = [("LD_PRELOAD", faketime), ("FAKETIME", shift), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+        processes.push(Process::with(port, operator, &text, &environment).await);
+    }
+    let month = -2_592_000.0;
+    until_metric(&processes[2], "countersign_clock_offset_seconds", |offset| (offset - month).abs() < 60.0).await;
+    let (start, mut early, mut late) = (store_seconds(&server), Vec::new(), Vec::new());
+    for process in &processes {
+        for links in [&mut early, &mut late] {
+            let minted = process.mint(json!({"expires": LIFE})).await.unwrap();
+            let ends: jiff::Timestamp = minted.text_of("expires_at").parse().unwrap();
+            assert!((start + LIFE..=start + LIFE + 30).contains(&ends.as_second()), "{ends} of {start}");
+            links.push((minted.text_of("uuid"), minted.text_of("text")));
+        }
+    }
+    for (index, (_, text)) in early.iter().enumerate() {
+        let other = &processes[(index + 1) % 3];
+        assert!(other.says(&format!("44770090010{index}"), &format!("E{index}"), text).await);
+    }
+    until("all that came in time are verified", Duration::from_secs(60), || told(&world).len() == 3).await;
+    let ended = || {
+        let callbacks = world.receiver.arrived();
+        callbacks.iter().filter(|callback| callback.json()["type"] == "link.expired").count()
+    };
+    assert_eq!(ended(), 0, "nothing ends early");
+    until("the others end", Duration::from_secs(180), || ended() == 3).await;
+    assert!(store_seconds(&server) >= start + LIFE);
+    for (index, (_, text)) in late.iter().enumerate() {
+        for (place, process) in processes.iter().enumerate() {
+            assert!(process.says(&format!("4477009002{index}{place}"), &format!("L{index}-{place}"), text).await);
+        }
+    }
+    until("nine are told that it is over", Duration::from_secs(60), || world.gateway.arrived().len() == 12).await;
+    assert_eq!(told(&world).len(), 3, "nothing ends late");
+    // Whoever verifies with a right clock accepts five minutes at most.
+    let now = Clock::default().wall().as_second();
+    for callback in world.receiver.arrived() {
+        let sent: i64 = callback.header("webhook-timestamp").parse().unwrap();
+        assert!((start - 5..=now + 5).contains(&sent), "{sent}, {start} to {now}");
+    }
+    for process in processes {
+        process.terminate();
+    }
+}
