@@ -45,11 +45,12 @@ pub struct App {
     gate: Gate,
     /// Where addresses are, if the operator has a database.
     pub places: Option<Places>,
+    renderings: contract::serve::Renderings,
 }
 
 impl App {
     pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, places: Option<Places>) -> Self {
-        Self { service, edge, gate: Gate::default(), places }
+        Self { service, edge, gate: Gate::default(), places, renderings: Default::default() }
     }
 }
 

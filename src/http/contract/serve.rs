@@ -1,23 +1,51 @@
 //! The renderings, served as files.
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
+use std::sync::OnceLock;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web::{Bytes, Data},
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{markdown, openapi, page, postman};
 use crate::{domain::keys::sha256, http::App};
 
-fn file(request: &HttpRequest, media: &'static str, body: String) -> HttpResponse {
-    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&sha256(body.as_bytes())[..12]));
-    let mut response = HttpResponse::Ok();
-    let seen = request.headers().get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes());
-    if seen {
-        response.status(actix_web::http::StatusCode::NOT_MODIFIED);
+/// Made when somebody first asks, and kept: strangers ask as often as they like.
+#[derive(Default)]
+pub(in crate::http) struct Renderings {
+    openapi: OnceLock<Rendering>,
+    docs: OnceLock<(Rendering, String)>,
+    docs_markdown: OnceLock<Rendering>,
+    postman: OnceLock<Rendering>,
+    llms: OnceLock<Rendering>,
+}
+
+struct Rendering {
+    body: Bytes,
+    tag: String,
+}
+
+impl Rendering {
+    fn new(body: String) -> Self {
+        let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&sha256(body.as_bytes())[..12]));
+        Self { body: body.into(), tag }
     }
-    response
-        .insert_header((header::ETAG, tag))
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
-    if seen { response.finish() } else { response.content_type(media).body(body) }
+
+    fn serve(&self, request: &HttpRequest, media: &'static str) -> HttpResponse {
+        let mut response = HttpResponse::Ok();
+        let seen = request.headers().get(header::IF_NONE_MATCH);
+        let seen = seen.is_some_and(|seen| seen.as_bytes() == self.tag.as_bytes());
+        if seen {
+            response.status(StatusCode::NOT_MODIFIED);
+        }
+        response
+            .insert_header((header::ETAG, self.tag.as_str()))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        if seen { response.finish() } else { response.content_type(media).body(self.body.clone()) }
+    }
 }
 
 fn url(app: &App) -> String {
@@ -26,13 +54,17 @@ fn url(app: &App) -> String {
 
 /// `GET /openapi.json`
 pub(in crate::http) async fn openapi_json(app: Data<App>, request: HttpRequest) -> HttpResponse {
-    file(&request, "application/json", openapi(&url(&app)).to_string())
+    let made = app.renderings.openapi.get_or_init(|| Rendering::new(openapi(&url(&app)).to_string()));
+    made.serve(&request, "application/json")
 }
 
 /// `GET /docs`
-pub(in crate::http) async fn docs(request: HttpRequest) -> HttpResponse {
-    let (html, policy) = page::page();
-    let mut response = file(&request, "text/html; charset=utf-8", html);
+pub(in crate::http) async fn docs(app: Data<App>, request: HttpRequest) -> HttpResponse {
+    let (made, policy) = app.renderings.docs.get_or_init(|| {
+        let (html, policy) = page::page();
+        (Rendering::new(html), policy)
+    });
+    let mut response = made.serve(&request, "text/html; charset=utf-8");
     for (name, value) in [("content-security-policy", policy.as_str()), ("referrer-policy", "no-referrer")] {
         if let Ok(value) = header::HeaderValue::from_str(value) {
             response.headers_mut().insert(header::HeaderName::from_static(name), value);
@@ -42,16 +74,19 @@ pub(in crate::http) async fn docs(request: HttpRequest) -> HttpResponse {
 }
 
 /// `GET /docs.md`
-pub(in crate::http) async fn docs_markdown(request: HttpRequest) -> HttpResponse {
-    file(&request, "text/markdown; charset=utf-8", markdown::document())
+pub(in crate::http) async fn docs_markdown(app: Data<App>, request: HttpRequest) -> HttpResponse {
+    let made = app.renderings.docs_markdown.get_or_init(|| Rendering::new(markdown::document()));
+    made.serve(&request, "text/markdown; charset=utf-8")
 }
 
 /// `GET /postman.json`
 pub(in crate::http) async fn postman(app: Data<App>, request: HttpRequest) -> HttpResponse {
-    file(&request, "application/json", postman::collection(&url(&app)).to_string())
+    let made = app.renderings.postman.get_or_init(|| Rendering::new(postman::collection(&url(&app)).to_string()));
+    made.serve(&request, "application/json")
 }
 
 /// `GET /llms.txt`
 pub(in crate::http) async fn llms(app: Data<App>, request: HttpRequest) -> HttpResponse {
-    file(&request, "text/plain; charset=utf-8", markdown::index(&url(&app)))
+    let made = app.renderings.llms.get_or_init(|| Rendering::new(markdown::index(&url(&app))));
+    made.serve(&request, "text/plain; charset=utf-8")
 }
