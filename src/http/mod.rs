@@ -32,6 +32,7 @@ use arc_swap::ArcSwap;
 
 pub use self::places::Places;
 use self::{
+    contract::serve::Renderings,
     gate::Gate,
     route::{Entry, delete, get, look, nothing, options, post},
 };
@@ -45,12 +46,12 @@ pub struct App {
     gate: Gate,
     /// Where addresses are, if the operator has a database.
     pub places: Option<Places>,
-    renderings: contract::serve::Renderings,
+    renderings: Renderings,
 }
 
 impl App {
     pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, places: Option<Places>) -> Self {
-        Self { service, edge, gate: Gate::default(), places, renderings: Default::default() }
+        Self { service, edge, gate: Gate::default(), places, renderings: Renderings::default() }
     }
 }
 
