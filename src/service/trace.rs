@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::sleep,
 };
 
@@ -49,7 +49,11 @@ pub(super) struct Trace {
 
 /// The way to the store, beside the requests.
 #[derive(Clone)]
-pub struct Traces(mpsc::Sender<Entry>);
+pub struct Traces {
+    queue: mpsc::Sender<Entry>,
+    /// Somebody waits.
+    hurry: Arc<Notify>,
+}
 
 enum Entry {
     Note(Note),
@@ -60,37 +64,41 @@ enum Entry {
 impl Traces {
     /// Writes until all senders are gone.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        let (sender, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(write(store, waiting));
-        Self(sender)
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let hurry = Arc::new(Notify::new());
+        tokio::spawn(write(store, waiting, Arc::clone(&hurry)));
+        Self { queue, hurry }
+    }
+
+    /// Full: the store is slow, and what came before says enough.
+    fn put(&self, note: Note) {
+        let _ = self.queue.try_send(Entry::Note(note));
     }
 
     /// Waits until what came before is written.
     pub(super) async fn written(&self) {
         let (sender, written) = oneshot::channel();
-        if self.0.send(Entry::Write(sender)).await.is_ok() {
+        if self.queue.send(Entry::Write(sender)).await.is_ok() {
+            self.hurry.notify_one();
             let _ = written.await;
         }
     }
 }
 
-async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>) {
+async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>, hurry: Arc<Notify>) {
     let mut batch = Vec::new();
-    let mut reader = None;
     while let Some(first) = waiting.recv().await {
-        let gathered = sleep(GATHER);
-        tokio::pin!(gathered);
-        let mut next = Some(first);
+        // Whoever puts something into the queue meanwhile wakes nobody: that costs more than the trace.
+        if matches!(first, Entry::Note(_)) {
+            tokio::select! { () = sleep(GATHER) => {}, () = hurry.notified() => {} }
+        }
+        let (mut next, mut reader) = (Some(first), None);
         while let Some(entry) = next {
             match entry {
                 Entry::Note(note) => batch.push(note),
                 Entry::Write(told) => reader = Some(told),
             }
-            next = if batch.len() == BATCH || reader.is_some() {
-                None
-            } else {
-                tokio::select! { biased; () = &mut gathered => None, next = waiting.recv() => next }
-            };
+            next = if batch.len() < BATCH && reader.is_none() { waiting.try_recv().ok() } else { None };
         }
         if !batch.is_empty()
             && let Err(error) = store.note(&batch).await
@@ -98,7 +106,7 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>) {
             tracing::debug!(%error, "traces were not kept");
         }
         batch.clear();
-        reader.take().map(|told: oneshot::Sender<()>| told.send(()));
+        reader.map(|told| told.send(()));
     }
 }
 
@@ -143,8 +151,7 @@ impl Service {
         let json = serde_json::to_vec(&trace).expect("a trace has only string keys");
         let note =
             Note { partition, journal: journal(id), bytes: self.keys.seal(&context(id), &json, entropy::bytes()) };
-        // Full: the store is slow, and what came before says enough.
-        let _ = self.traces.0.try_send(Entry::Note(note));
+        self.traces.put(note);
     }
 
     /// Traces of an instance, newest first.
