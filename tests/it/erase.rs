@@ -87,8 +87,9 @@ fn records_at_rest(world: &World) -> usize {
             let mut bytes = Vec::new();
             for entry in std::fs::read_dir(directory.path()).unwrap() {
                 // SQLite may have removed it since it was listed.
-                if let Ok(mut file) = std::fs::File::open(entry.unwrap().path()) {
-                    file.read_to_end(&mut bytes).unwrap();
+                match std::fs::File::open(entry.unwrap().path()) {
+                    Ok(mut file) => drop(file.read_to_end(&mut bytes).unwrap()),
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
                 }
             }
             // SQLite overwrites what it deletes (`secure_delete`), and all of it was sealed.

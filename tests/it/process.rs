@@ -195,13 +195,14 @@ fn collect(mut pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<Vec<u
     })
 }
 
-fn told(world: &World) -> HashMap<String, HashSet<String>> {
-    let mut told: HashMap<String, HashSet<String>> = HashMap::new();
+/// Callbacks of verified links: their ids and bodies, by link.
+pub(crate) fn told(world: &World) -> HashMap<String, HashSet<(String, Vec<u8>)>> {
+    let mut told: HashMap<String, HashSet<(String, Vec<u8>)>> = HashMap::new();
     for callback in world.receiver.arrived() {
         let body = callback.json();
         if body["type"] == "link.verified" {
             let uuid = body["data"]["uuid"].as_str().unwrap().to_owned();
-            told.entry(uuid).or_default().insert(callback.header("webhook-id").to_owned());
+            told.entry(uuid).or_default().insert((callback.header("webhook-id").to_owned(), callback.body));
         }
     }
     told

@@ -11,25 +11,12 @@ use serde_json::json;
 
 use crate::{
     app::{Daemon, Ground, World},
-    process::Process,
+    process::{Process, told},
     redis_server::{self, RedisServer, free_port},
 };
 
 /// What was answered 200: the link and who sent it.
 type Accepted = Arc<Mutex<HashMap<String, String>>>;
-
-/// Callbacks of verified links: their ids and bodies, by link.
-fn told(world: &World) -> HashMap<String, HashSet<(String, Vec<u8>)>> {
-    let mut told: HashMap<String, HashSet<(String, Vec<u8>)>> = HashMap::new();
-    for callback in world.receiver.arrived() {
-        let body = callback.json();
-        if body["type"] == "link.verified" {
-            let uuid = body["data"]["uuid"].as_str().unwrap().to_owned();
-            told.entry(uuid).or_default().insert((callback.header("webhook-id").to_owned(), callback.body));
-        }
-    }
-    told
-}
 
 async fn until(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience;

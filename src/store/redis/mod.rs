@@ -71,12 +71,8 @@ impl RedisStore {
     }
 
     async fn one<T: redis::FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
-        self.alone(cmd.clone()).await
-    }
-
-    async fn alone<T: redis::FromRedisValue>(&self, cmd: Cmd) -> Result<T, StoreError> {
         let mut pipeline = redis::Pipeline::with_capacity(1);
-        let mut values = self.connection.run(pipeline.add_command(cmd)).await?;
+        let mut values = self.connection.run(pipeline.add_command(cmd.clone())).await?;
         reply(values.pop().unwrap_or(Value::Nil))
     }
 
