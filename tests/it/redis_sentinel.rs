@@ -2,7 +2,7 @@
 
 use std::{
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use countersign::{
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::{
     app::{Daemon, Ground, World},
+    process::until,
     redis_server::{self, RedisServer},
 };
 
@@ -78,26 +79,19 @@ impl Sentinel {
     }
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 impl Watched {
     async fn start() -> Self {
         let master = redis_server::start();
         let replica = redis_server::start_replica_of(&master);
         let sentinels: Vec<Sentinel> = (0..3).map(|_| Sentinel::start(&master)).collect();
         let watched = Self { master, replica, sentinels };
-        until("the replica follows", async || {
+        until(PATIENCE, "the replica follows", async || {
             let info: String = redis::cmd("INFO").arg("replication").query(&mut watched.replica.connection()).unwrap();
             info.contains("master_link_status:up")
         })
         .await;
-        until("the Sentinels know one another", async || watched.sentinels.iter().all(Sentinel::is_whole)).await;
+        until(PATIENCE, "the Sentinels know one another", async || watched.sentinels.iter().all(Sentinel::is_whole))
+            .await;
         watched
     }
 
@@ -110,7 +104,7 @@ impl Watched {
 
     async fn promoted(&self) {
         let replica = self.replica.port;
-        until("the replica is promoted", async || {
+        until(PATIENCE, "the replica is promoted", async || {
             self.sentinels.iter().all(|sentinel| sentinel.master_port() == Some(replica))
         })
         .await;
@@ -119,7 +113,7 @@ impl Watched {
 
 /// As a gateway does: again, until somebody takes it.
 async fn insists(app: &Daemon, id: &str, text: &str) {
-    until("the message is taken", async || app.says("447700900123", id, text).await.status == 200).await;
+    until(PATIENCE, "the message is taken", async || app.says("447700900123", id, text).await.status == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +135,7 @@ async fn a_killed_master_is_a_pause() {
     for link in [&before, &pending] {
         assert_eq!(app.status(&link.uuid).await, "verified");
     }
-    until("both callbacks", async || {
+    until(PATIENCE, "both callbacks", async || {
         app.settle().await;
         world.receiver.arrived().len() >= 2
     })
@@ -159,14 +153,14 @@ async fn a_demoted_master_is_left() {
     let watched = Watched::start().await;
     let store = RedisStore::new(&watched.url(), Durability::Standard, Clock::default()).unwrap();
     store.probe().await.unwrap();
-    until("the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
+    until(PATIENCE, "the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
     watched.promoted().await;
-    until("the old master follows", async || {
+    until(PATIENCE, "the old master follows", async || {
         let role: redis::Value = redis::cmd("ROLE").query(&mut watched.master.connection()).unwrap();
         matches!(role, redis::Value::Array(words) if words.first() == Some(&redis::Value::BulkString(b"slave".to_vec())))
     })
     .await;
-    until("writes go to the new master", async || store.probe().await.is_ok()).await;
+    until(PATIENCE, "writes go to the new master", async || store.probe().await.is_ok()).await;
     assert!(store.describe().await.unwrap().contains("master"));
 }
 

@@ -11,20 +11,12 @@ use serde_json::json;
 
 use crate::{
     app::{Daemon, Ground, World},
-    process::{Process, told},
+    process::{Process, told, until},
     redis_server::{self, RedisServer, free_port},
 };
 
 /// What was answered 200: the link and who sent it.
 type Accepted = Arc<Mutex<HashMap<String, String>>>;
-
-async fn until(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
 
 async fn until_metric(process: &Process, series: &str, as_wanted: impl Fn(f64) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -71,20 +63,21 @@ async fn one_dies_and_one_freezes_and_nothing_is_lost() {
     };
     tokio::join!(faults, at_the_frozen, logins(&killed, "01", &accepted, &stop), logins(&left, "03", &accepted, &stop));
     let accepted = accepted.lock().unwrap().clone();
-    let done = || {
+    let done = async || {
         let told = told(&world);
         let replies = world.gateway.arrived();
         let chats: HashSet<String> = replies.iter().map(|reply| reply.json()["chatId"].to_string()).collect();
         accepted.iter().all(|(uuid, number)| told.contains_key(uuid) && chats.contains(&format!("\"{number}@c.us\"")))
     };
-    until("the third takes over what the others held", Duration::from_secs(120), done).await;
+    until(Duration::from_secs(120), "the third takes over what the others held", done).await;
     let (callbacks, verified) = (world.receiver.arrived().len(), told(&world).len());
     frozen.signal("-CONT");
     frozen.wait_until_ready().await;
     // It serves again, and what it held when it froze is settled.
     let minted = frozen.mint(json!({})).await.unwrap();
     assert!(frozen.says("447700900555", "THAWED", &minted.text_of("text")).await);
-    until("it serves again", Duration::from_secs(60), || told(&world).contains_key(&minted.text_of("uuid"))).await;
+    until(Duration::from_secs(60), "it serves again", async || told(&world).contains_key(&minted.text_of("uuid")))
+        .await;
     let told = told(&world);
     assert!(told.values().all(|copies| copies.len() == 1), "a copy has the same id and the same body");
     let copies = world.receiver.arrived().len() - callbacks - (told.len() - verified);
@@ -127,7 +120,7 @@ async fn a_redis_that_stutters_is_only_slow() {
         *done.lock().unwrap() = true;
     };
     tokio::join!(stutter, people);
-    until("everybody is told", Duration::from_secs(60), || told(world).len() == 120).await;
+    until(Duration::from_secs(60), "everybody is told", async || told(world).len() == 120).await;
     assert_eq!(world.receiver.arrived().len(), 120, "each once");
 }
 
@@ -171,7 +164,7 @@ async fn of_two_halves_only_one_lets_people_in() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    until("both are told", Duration::from_secs(60), || told(&world).len() == 2).await;
+    until(Duration::from_secs(60), "both are told", async || told(&world).len() == 2).await;
     replica_of(&old, "127.0.0.1", &new.port.to_string());
     assert_eq!(heard(&before, "447700900101", "H1", &links[1].1).await, 503);
     before.outbox.poll().await.ok();
@@ -219,20 +212,20 @@ async fn only_the_clock_of_the_store_counts() {
         let other = &processes[(index + 1) % 3];
         assert!(other.says(&format!("44770090010{index}"), &format!("E{index}"), text).await);
     }
-    until("all that came in time are verified", Duration::from_secs(60), || told(&world).len() == 3).await;
+    until(Duration::from_secs(60), "all that came in time are verified", async || told(&world).len() == 3).await;
     let ended = || {
         let callbacks = world.receiver.arrived();
         callbacks.iter().filter(|callback| callback.json()["type"] == "link.expired").count()
     };
     assert_eq!(ended(), 0, "nothing ends early");
-    until("the others end", Duration::from_secs(180), || ended() == 3).await;
+    until(Duration::from_secs(180), "the others end", async || ended() == 3).await;
     assert!(store_seconds(&server) >= start + LIFE);
     for (index, (_, text)) in late.iter().enumerate() {
         for (place, process) in processes.iter().enumerate() {
             assert!(process.says(&format!("4477009002{index}{place}"), &format!("L{index}-{place}"), text).await);
         }
     }
-    until("nine are told that it is over", Duration::from_secs(60), || world.gateway.arrived().len() == 12).await;
+    until(Duration::from_secs(60), "nine are told that it is over", async || world.gateway.arrived().len() == 12).await;
     assert_eq!(told(&world).len(), 3, "nothing ends late");
     // Whoever verifies with a right clock accepts five minutes at most.
     let now = Clock::default().wall().as_second();
