@@ -16,9 +16,9 @@
 //! | [`store`] | atomic bytes on disk or in Redis | why a state follows another |
 //! | [`gateway`] | one dialect per file: bytes to events, texts to requests | sockets, verifications |
 //! | [`address`], [`egress`] | which addresses are open; the only way out | what is carried |
-//! | [`slots`] | how much may be in flight | what it is |
+//! | [`jobs`] | what a job is, how much may be in flight, when it is tried again | why a job exists |
 //! | [`service`] | use cases: load, decide, commit | HTTP, HTML, Redis, SQLite |
-//! | [`outbox`] | lease, attempt, settle | why a job exists |
+//! | [`worker`] | lease, attempt, settle | why a job exists |
 //! | [`http`] | two listeners, problems, pages | how anything is stored or signed |
 //! | [`app`], [`telemetry`], [`shutdown`], [`failure`] | wiring, logs, the end | rules |
 //! | [`dev`], [`doctor`] | the fake phone; webhooks in every dialect, genuine and forged | how a message is matched |
@@ -33,7 +33,7 @@
 //! 3. One [`store::Store::commit`] writes the record (if nobody moved first), the message's id, and the jobs:
 //!    the reply, the callback. The gateway hears 200 only now. Jobs for which this process has a free slot are
 //!    leased to it in the same step and start at once.
-//! 4. [`outbox::Outbox`] attempts them and settles. Whoever dies loses the lease, never the job.
+//! 4. [`worker::Worker`] attempts them and settles. Whoever dies loses the lease, never the job.
 //!
 //! # A link is minted
 //!
@@ -45,7 +45,7 @@
 //!
 //! 1. [`service::Service::request_code`] commits three records at once: the new verification, the one it replaces, and
 //!    the chat's own, which names the code that counts and holds the wrong tries ([`domain::target`]). A job sends it.
-//! 2. [`outbox::Outbox`] renders the message when it is sent, and writes down how it fared; [`domain::decide()`] says
+//! 2. [`worker::Worker`] renders the message when it is sent, and writes down how it fared; [`domain::decide()`] says
 //!    whether another channel takes over.
 //! 3. [`service::Service::validate`] compares what was typed, commits the try with the chat's count, and only then
 //!    answers.
@@ -72,12 +72,12 @@ pub mod entropy;
 pub mod failure;
 pub mod gateway;
 pub mod http;
+pub mod jobs;
 pub mod lines;
 pub mod metrics;
-pub mod outbox;
 pub mod service;
 pub mod shutdown;
-pub mod slots;
 pub mod store;
 pub mod telemetry;
 pub mod trace;
+pub mod worker;

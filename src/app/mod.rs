@@ -32,11 +32,11 @@ use crate::{
         self, App,
         operator::{self, Operator, Readiness},
     },
+    jobs::permits::{Handoff, Slot, Slots},
     metrics::Metrics,
-    outbox::Outbox,
     service::{Instances, Phones, Service, Traces, Vitals, vitals},
-    slots::{Handoff, Slot, Slots},
     store::{Leased, StoreError, measured::Measured},
+    worker::Worker,
 };
 
 /// What is left of the grace period when it is over: the store has to hear of jobs that are given back.
@@ -45,7 +45,7 @@ const HAND_BACK: Duration = Duration::from_secs(2);
 /// The daemon, bound and not yet running.
 pub struct Application {
     pub service: Arc<Service>,
-    pub outbox: Arc<Outbox>,
+    pub worker: Arc<Worker>,
     pub readiness: Readiness,
     committed: mpsc::Receiver<(Leased, Slot)>,
     public: TcpListener,
@@ -85,7 +85,7 @@ impl Application {
             vitals: Vitals::new(replica, started),
         });
         let this = Self {
-            outbox: Outbox::new(Arc::clone(&service)),
+            worker: Worker::new(Arc::clone(&service)),
             service,
             readiness: Readiness::default(),
             committed,
@@ -121,7 +121,7 @@ impl Application {
     /// Serves until `stop`, then drains: not ready, still listening while the news spreads, finish requests,
     /// finish attempts.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { service, outbox, readiness, committed, public, operator, config, places, source } = self;
+        let Self { service, worker, readiness, committed, public, operator, config, places, source } = self;
         let shutdown = config.shutdown;
         parts::banner(&service);
         #[cfg(feature = "otlp")]
@@ -147,14 +147,14 @@ impl Application {
         let (public_handle, operator_handle) = (public.handle(), operator.handle());
         let public = tokio::spawn(public);
         let operator = tokio::spawn(operator);
-        let stop_outbox = CancellationToken::new();
-        let worker = tokio::spawn(Arc::clone(&outbox).run(committed, stop.clone(), stop_outbox.clone()));
+        let stop_worker = CancellationToken::new();
+        let working = tokio::spawn(Arc::clone(&worker).run(committed, stop.clone(), stop_worker.clone()));
         let draining = CancellationToken::new();
         let probe = tokio::spawn(ready::keep(Arc::clone(&service), readiness.clone(), draining.clone(), stop.clone()));
         let observer = tokio::spawn(observe(Arc::clone(&service), readiness.clone(), stop.clone()));
         if let Some(source) = source {
-            let (service, outbox) = (Arc::clone(&service), Arc::clone(&outbox));
-            let live = Live { config, service, outbox, edge, password };
+            let (service, worker) = (Arc::clone(&service), Arc::clone(&worker));
+            let live = Live { config, service, worker, edge, password };
             tokio::spawn(reload::watch(source, live, stop.clone()));
         }
 
@@ -168,20 +168,20 @@ impl Application {
         service.store.changes().close();
         public_handle.stop(true).await;
         public.await.context("the public listener crashed")??;
-        stop_outbox.cancel();
-        let mut worker = worker;
-        let joined = match tokio::time::timeout_at(deadline, &mut worker).await {
+        stop_worker.cancel();
+        let mut working = working;
+        let joined = match tokio::time::timeout_at(deadline, &mut working).await {
             Ok(joined) => joined,
             Err(_) => {
                 tracing::warn!("attempts are still in flight: their jobs are given back");
-                outbox.hand_back();
-                tokio::time::timeout(HAND_BACK, worker).await.unwrap_or_else(|_| {
+                worker.hand_back();
+                tokio::time::timeout(HAND_BACK, working).await.unwrap_or_else(|_| {
                     tracing::warn!("not all jobs could be given back; they go on after their lease");
                     Ok(())
                 })
             }
         };
-        joined.context("the outbox crashed")?;
+        joined.context("the worker crashed")?;
         operator_handle.stop(false).await;
         operator.await.context("the operator listener crashed")??;
         observer.await.context("the observer crashed")?;

@@ -18,9 +18,9 @@ use crate::{
     config::{self, Config, Edge, Password},
     domain::keys::sha256,
     metrics::label::Reloaded,
-    outbox::Outbox,
     service::{Instances, Replaced, Service},
     telemetry,
+    worker::Worker,
 };
 
 const LOOK: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ pub(super) struct Live {
     /// The one in use.
     pub(super) config: Config,
     pub(super) service: Arc<Service>,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) worker: Arc<Worker>,
     pub(super) edge: Arc<ArcSwap<Edge>>,
     pub(super) password: Arc<ArcSwapOption<Password>>,
 }
@@ -129,7 +129,7 @@ impl Live {
             metrics.forget(instance.config.id, instance.gateway.kind());
         }
         parts::introduce(metrics, &self.service.instances, self.service.clock.wall());
-        self.outbox.forgive();
+        self.worker.forgive();
         self.edge.store(Arc::new(next.edge.clone()));
         self.password.store(next.operator_password.clone().map(Arc::new));
         telemetry::set_level(&next.log);

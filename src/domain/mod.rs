@@ -19,7 +19,6 @@ pub mod phone;
 pub mod quota;
 pub mod reason;
 pub mod redirect;
-pub mod retry;
 pub mod sending;
 pub mod subject;
 pub mod target;

@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{
-    CONFLICTS, Idempotency, Instance, Service, ServiceError,
-    input_code::CodeRequest,
-    job::{self, About, Work},
-    mint::Entered,
-};
+use super::{CONFLICTS, Idempotency, Instance, Service, ServiceError, input_code::CodeRequest, mint::Entered};
 use crate::{
     domain::{
         Command, Reason, Verdict, Verification, VerificationId, decide,
@@ -20,6 +15,7 @@ use crate::{
         template::{self, Values},
     },
     entropy,
+    jobs::payload::{self, About, Work},
     metrics::label::{ByInstance, Of},
     store::{Change, Committed, Destination, Job, RecordKey, StoreError},
 };
@@ -168,7 +164,7 @@ impl Service {
         let chat = record.request.chat.as_ref().map(|chat| chat.subject().chat_id()).unwrap_or_default();
         let destination = Destination::reply(self.keys.look_up("chat", instance.config.id, chat.as_bytes()));
         let work = Work::Code { about: About::from(self.key_of(record)), leg };
-        self.job(instance, job::code_id(record.id, leg), destination, None, &work)
+        self.job(instance, payload::code_id(record.id, leg), destination, None, &work)
     }
 
     /// What a job has to send. `None`: nothing any more, because the code has ended or this leg has.

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{
-    CONFLICTS, Instance, Service, ServiceError, callback,
-    job::{self, About, Work},
-};
+use super::{CONFLICTS, Instance, Service, ServiceError, callback};
 use crate::{
     domain::{
         Command, Decision, Effect, Event, Partition, State, Subject, Verdict, Verification, decide, keys::Digest,
     },
+    jobs::{
+        payload::{self, About, Work},
+        permits::Slot,
+    },
     metrics::label::{ByResult, Ended, Of},
-    slots::Slot,
     store::{Change, Committed, Destination, Index, Job, JobId, Leased, RecordChange, RecordKey, StoreError, record},
 };
 
@@ -131,11 +131,11 @@ impl Service {
             .iter()
             .filter_map(|effect| match effect {
                 Effect::Callback(event) => {
-                    let id = job::callback_id(before.id, *event);
+                    let id = payload::callback_id(before.id, *event);
                     self.callback_job(instance, after, *event, id, 0, now)
                 }
                 Effect::CallbackOfSend { event, send } => {
-                    let id = job::callback_of_send_id(before.id, *event, *send);
+                    let id = payload::callback_of_send_id(before.id, *event, *send);
                     self.callback_job(instance, after, *event, id, u32::from(*send), now)
                 }
                 Effect::Code { leg } => Some(self.code_job(instance, after, *leg)),
@@ -148,7 +148,7 @@ impl Service {
                     };
                     self.job(
                         instance,
-                        job::reply_id(incoming.id),
+                        payload::reply_id(incoming.id),
                         self.reply_destination(instance, incoming),
                         None,
                         &work,
@@ -174,7 +174,11 @@ impl Service {
             jobs,
             cancel: Vec::new(),
             // The timer that would have ended it erases it instead.
-            retime: if ends { vec![(job::timer_id(before.id), now + instance.config.erase_after)] } else { Vec::new() },
+            retime: if ends {
+                vec![(payload::timer_id(before.id), now + instance.config.erase_after)]
+            } else {
+                Vec::new()
+            },
             valid_until: decision.valid_until,
             finishing: true,
         }
@@ -244,7 +248,7 @@ impl Service {
         let work =
             Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
         let destination = self.reply_destination(instance, incoming);
-        let job = self.job(instance, job::reply_id(incoming.id), destination, None, &work);
+        let job = self.job(instance, payload::reply_id(incoming.id), destination, None, &work);
         let change = Change {
             partition,
             records: Vec::new(),

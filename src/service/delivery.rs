@@ -7,13 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{
-    Instance, Service, ServiceError, callback,
-    job::{self, Work},
-};
+use super::{Instance, Service, ServiceError, callback};
 use crate::{
     domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
     entropy,
+    jobs::payload::{self, Work},
     store::{Change, Committed, JobId, KnownJob, Standing},
 };
 
@@ -75,7 +73,7 @@ impl Service {
         record: &Verification,
     ) -> Result<Vec<CallbackView>, ServiceError> {
         let mut callbacks = Vec::new();
-        for id in job::callback_ids(record) {
+        for id in payload::callback_ids(record) {
             if let Some(job) = self.store.job(instance.config.id, record.id.partition(), &id).await? {
                 callbacks.extend(self.view(&job)?.map(|(view, _)| view));
             }

@@ -2,13 +2,10 @@
 
 use serde::Serialize;
 
-use super::{
-    Instance, Service, ServiceError,
-    job::{self, Work},
-    trace,
-};
+use super::{Instance, Service, ServiceError, trace};
 use crate::{
     domain::{Chat, Partition, Subject, Verification},
+    jobs::payload::{self, Work},
     store::{Destination, Index, Position, RecordKey, archive::Removal},
 };
 
@@ -58,10 +55,10 @@ impl Service {
         let mut indexes = vec![Index::all(instance.config.id), index.clone()];
         indexes.extend(record.request.client_ref.as_ref().map(|client_ref| self.ref_index(instance, client_ref)));
         let key: RecordKey = self.key_of(record);
-        let mut jobs = vec![job::timer_id(record.id)];
-        jobs.extend(job::callback_ids(record));
+        let mut jobs = vec![payload::timer_id(record.id)];
+        jobs.extend(payload::callback_ids(record));
         let legs = record.otp.as_ref().map_or(0, |otp| otp.legs.len() + otp.channels.len());
-        jobs.extend((0..legs).map(|leg| job::code_id(record.id, leg)));
+        jobs.extend((0..legs).map(|leg| payload::code_id(record.id, leg)));
         Removal {
             partition: record.id.partition(),
             instance: instance.config.id,

@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{
-    CONFLICTS, Instance, Service, ServiceError,
-    input::Mint,
-    job::{self, About, Work},
-    limit::Limit,
-};
+use super::{CONFLICTS, Instance, Service, ServiceError, input::Mint, limit::Limit};
 use crate::{
     domain::{
         Partition, Verification, VerificationId,
@@ -18,6 +13,7 @@ use crate::{
         verification::Birth,
     },
     entropy,
+    jobs::payload::{self, About, Work},
     metrics::label::{ByInstance, Of},
     store::{Change, Committed, Destination, Index, RecordChange, RecordKey, Reserve, StoreError, Take, record},
 };
@@ -154,7 +150,8 @@ impl Service {
     pub(super) fn birth_change(&self, instance: &Instance, record: &Verification) -> Change {
         let key = self.key_of(record);
         let work = Work::Tick { about: About::from(key) };
-        let timer = self.job(instance, job::timer_id(record.id), Destination::timer(), Some(record.expires_at), &work);
+        let timer =
+            self.job(instance, payload::timer_id(record.id), Destination::timer(), Some(record.expires_at), &work);
         let mut indexes = vec![Index::all(instance.config.id)];
         if let Some(chat) = &record.request.chat {
             indexes.push(self.chat_index(instance, chat.subject()));

@@ -13,7 +13,7 @@ mod identity;
 pub mod input;
 pub mod input_code;
 mod instance;
-pub mod job;
+
 mod limit;
 mod mint;
 mod receipt;
@@ -67,8 +67,8 @@ use crate::{
         token::{Kind, Token},
         whatsapp,
     },
+    jobs::{payload::About, permits::Handoff},
     metrics::Metrics,
-    slots::Handoff,
     store::{RecordKey, Store, StoreError, Stored, record},
 };
 
@@ -144,7 +144,7 @@ impl Service {
     }
 
     /// The record that a job is about.
-    pub async fn record(&self, about: job::About) -> Result<Verification, ServiceError> {
+    pub async fn record(&self, about: About) -> Result<Verification, ServiceError> {
         Ok(self.load(about.into()).await?.1)
     }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, Outcome, Service, ServiceError, job::About};
+use super::{Instance, Outcome, Service, ServiceError};
 use crate::{
     domain::{Command, InstanceId, VerificationId, decide_code::CodeCommand, keys::Digest},
     entropy,
     gateway::{Progress, Receipt, stable_id},
+    jobs::payload::About,
     store::{Change, RecordChange, RecordKey, StoreError},
 };
 

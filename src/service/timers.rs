@@ -2,8 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Instance, Service, ServiceError, job::About};
-use crate::domain::{Command, Verification};
+use super::{Instance, Service, ServiceError};
+use crate::{
+    domain::{Command, Verification},
+    jobs::payload::About,
+};
 
 impl Service {
     /// Does what is due: a pending verification ends, the person's data of an ended one is erased. `Some`: when

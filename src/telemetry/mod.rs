@@ -65,7 +65,7 @@ mod tests {
             ("info", "countersign=info,actix_http=off,info"),
             ("warn", "countersign=warn,actix_http=off,warn"),
             ("off", "countersign=off,actix_http=off,off"),
-            ("countersign::outbox=debug", "countersign::outbox=debug,actix_http=off,info"),
+            ("countersign::worker=debug", "countersign::worker=debug,actix_http=off,info"),
         ] {
             assert_eq!(filter(&LogConfig { json: false, level: level.to_owned() }).to_string(), shown);
         }

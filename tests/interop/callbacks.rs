@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use countersign::{
     app::Application,
     config::{self, Faults},
-    outbox::signature,
+    worker::signature,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;

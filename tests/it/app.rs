@@ -8,8 +8,8 @@ use countersign::{
     config::{self, Config, Faults},
     egress::{Egress, Policy},
     gateway::Purpose,
-    outbox::Outbox,
     service::Service,
+    worker::Worker,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{Request, Response};
@@ -163,10 +163,10 @@ grace = "20s"
         let client = client();
         let base = format!("http://{}", application.public_address().unwrap());
         let operator = format!("http://{}", application.operator_address().unwrap());
-        let (service, outbox) = (Arc::clone(&application.service), Arc::clone(&application.outbox));
+        let (service, worker) = (Arc::clone(&application.service), Arc::clone(&application.worker));
         let stop = CancellationToken::new();
         let running = tokio::spawn(application.run(stop.clone()));
-        Daemon { base, operator, client, service, outbox, stop, running, clock: self.clock.clone() }
+        Daemon { base, operator, client, service, worker, stop, running, clock: self.clock.clone() }
     }
 }
 
@@ -197,7 +197,7 @@ pub(crate) struct Daemon {
     pub(crate) operator: String,
     pub(crate) client: Egress,
     pub(crate) service: Arc<Service>,
-    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) worker: Arc<Worker>,
     pub(crate) clock: Clock,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
@@ -291,8 +291,8 @@ impl Daemon {
     /// Works off everything that is due now and waits for it.
     pub(crate) async fn settle(&self) {
         for _ in 0..200 {
-            self.outbox.poll().await.unwrap();
-            self.outbox.idle().await;
+            self.worker.poll().await.unwrap();
+            self.worker.idle().await;
             if self.service.store.due().await.unwrap().is_empty() {
                 return;
             }

@@ -31,7 +31,7 @@ async fn each_callback_is_seen_on_its_way_and_at_its_end(ground: Ground) {
     let link = app.link(json!({"callback": {"success": format!("{}/secret-path?key=1", world.receiver.url)}})).await;
     app.says("447700900123", "D1", &link.text).await;
     world.receiver.wait_for(1).await;
-    app.outbox.idle().await;
+    app.worker.idle().await;
     let pending = listed(&app, "?status=pending").await;
     assert_eq!(pending.len(), 1, "{pending:?}");
     let callback = &pending[0];

@@ -165,7 +165,7 @@ struct Ward {
     config: Config,
     dialects: Vec<Arc<dyn Gateway>>,
     service: Arc<countersign::service::Service>,
-    outbox: Arc<countersign::outbox::Outbox>,
+    worker: Arc<countersign::worker::Worker>,
     base: String,
     clock: Clock,
     stop: CancellationToken,
@@ -183,7 +183,7 @@ impl Ward {
         let config = config.unwrap_or_else(|| panic!("{faults}"));
         let application = build(&config, &clock).await;
         let base = format!("http://{}", application.public_address().unwrap());
-        let (service, outbox) = (Arc::clone(&application.service), Arc::clone(&application.outbox));
+        let (service, worker) = (Arc::clone(&application.service), Arc::clone(&application.worker));
         let stop = CancellationToken::new();
         tokio::spawn(application.run(stop.clone()));
         let dialects = config.instances.iter().map(|instance| {
@@ -192,7 +192,7 @@ impl Ward {
         });
         let dialects = dialects.collect();
         let said = std::sync::atomic::AtomicU64::new(0);
-        Self { gateways, config, dialects, service, outbox, base, clock, stop, _directory: directory, said }
+        Self { gateways, config, dialects, service, worker, base, clock, stop, _directory: directory, said }
     }
 
     /// A person asks for a link at one instance and sends it; their message has been answered with 200.
@@ -228,8 +228,8 @@ impl Ward {
 
     async fn settle(&self) {
         for _ in 0..400 {
-            self.outbox.poll().await.unwrap();
-            self.outbox.idle().await;
+            self.worker.poll().await.unwrap();
+            self.worker.idle().await;
             if self.service.store.due().await.unwrap().is_empty() {
                 return;
             }

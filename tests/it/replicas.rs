@@ -154,7 +154,7 @@ async fn of_two_halves_only_one_lets_people_in() {
         let status = heard(&before, &format!("44770090010{index}"), &format!("H{index}"), text).await;
         assert_eq!(status, 503, "nobody has it but the old half");
     }
-    before.outbox.poll().await.ok();
+    before.worker.poll().await.ok();
     assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (0, 0), "nor is anything told");
     // The first message comes again, now to the new half; the second code is tried by somebody else.
     for (number, id, (_, text)) in [("447700900100", "H0", &links[0]), ("447700900199", "H9", &links[1])] {
@@ -167,7 +167,7 @@ async fn of_two_halves_only_one_lets_people_in() {
     until(Duration::from_secs(60), "both are told", async || told(&world).len() == 2).await;
     replica_of(&old, "127.0.0.1", &new.port.to_string());
     assert_eq!(heard(&before, "447700900101", "H1", &links[1].1).await, 503);
-    before.outbox.poll().await.ok();
+    before.worker.poll().await.ok();
     after.settle().await;
     assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (2, 2), "each once");
     before.stop().await;

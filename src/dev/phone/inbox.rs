@@ -16,7 +16,7 @@ use super::{Bubble, Callback, Phone, Side};
 use crate::{
     domain::{Chat, Subject},
     entropy,
-    outbox::signature,
+    worker::signature,
 };
 
 /// What the simulator's dialect sends.

@@ -14,7 +14,7 @@ use redis::{Cmd, Value};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    connection::{BUDGET, Connection, Worker},
+    connection::{BUDGET, Connection, RuntimeThread},
     key,
     parse::reply,
     script,
@@ -43,7 +43,7 @@ pub(super) struct Buckets {
 /// Where a crowd gathers. One for each worker, for a connection belongs to one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Door {
-    worker: Worker,
+    worker: RuntimeThread,
     key: String,
     /// A reload may change it.
     interval_micros: i64,
@@ -58,7 +58,7 @@ impl Buckets {
     /// One unit of one bucket.
     pub(super) async fn take(&self, take: &Take) -> Result<Allowance, StoreError> {
         let door = Door {
-            worker: Worker::here(),
+            worker: RuntimeThread::here(),
             key: key::bucket(take.partition, &take.bucket),
             interval_micros: take.quota.interval_micros(),
             burst: take.quota.burst(),

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
 
-pub(super) use super::node::Worker;
+pub(super) use super::node::RuntimeThread;
 use super::{
     cluster::Cluster,
     lane::{Durability, Lane},

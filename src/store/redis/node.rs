@@ -24,19 +24,19 @@ use super::{
 /// One master: of a store that has but one, or of a cluster.
 pub(super) struct Node {
     source: Source,
-    open: Mutex<HashMap<Worker, Open>>,
+    open: Mutex<HashMap<RuntimeThread, Open>>,
     generations: AtomicU64,
     connecting: tokio::sync::Mutex<()>,
 }
 
 /// Who shares a connection: one thread that is a runtime, or all threads of a larger one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Worker {
+pub(super) enum RuntimeThread {
     Thread(ThreadId),
     Threads,
 }
 
-impl Worker {
+impl RuntimeThread {
     pub(super) fn here() -> Self {
         match Handle::current().runtime_flavor() {
             RuntimeFlavor::CurrentThread => Self::Thread(thread::current().id()),
@@ -81,7 +81,7 @@ impl Node {
     }
 
     async fn get(&self) -> RedisResult<(u64, MultiplexedConnection)> {
-        let worker = Worker::here();
+        let worker = RuntimeThread::here();
         let current = || {
             let open = self.open.lock().expect("nobody panics while holding it");
             open.get(&worker).map(|open| (open.generation, open.connection.clone()))

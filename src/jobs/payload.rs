@@ -9,7 +9,7 @@ use crate::{
     trace::{self, Context},
 };
 
-/// Work for the outbox.
+/// Work for the worker.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Work {

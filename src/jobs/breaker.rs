@@ -16,14 +16,14 @@ const LONGEST_HOLD: SignedDuration = SignedDuration::from_mins(10);
 
 /// What this replica has seen of one destination.
 #[derive(Default)]
-pub(super) struct Breaker {
+pub struct Breaker {
     recent: VecDeque<(Timestamp, bool)>,
     holds: i32,
 }
 
 impl Breaker {
     /// Notes an attempt. `Some`: keep all work back until then. After a hold, one success forgives all.
-    pub(super) fn note(&mut self, now: Timestamp, success: bool) -> Option<Timestamp> {
+    pub fn note(&mut self, now: Timestamp, success: bool) -> Option<Timestamp> {
         if success {
             self.holds = 0;
         }
@@ -45,10 +45,10 @@ impl Breaker {
 
 /// One [`Breaker`] per destination that has work.
 #[derive(Default)]
-pub(super) struct Breakers(Mutex<HashMap<Destination, Breaker>>);
+pub struct Breakers(Mutex<HashMap<Destination, Breaker>>);
 
 impl Breakers {
-    pub(super) fn note(&self, destination: &Destination, now: Timestamp, success: bool) -> Option<Timestamp> {
+    pub fn note(&self, destination: &Destination, now: Timestamp, success: bool) -> Option<Timestamp> {
         let mut breakers = self.0.lock().expect("nobody panics while holding it");
         if breakers.len() > 10_000 {
             breakers.retain(|_, breaker| !breaker.recent.is_empty());

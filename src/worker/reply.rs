@@ -3,21 +3,21 @@
 use jiff::SignedDuration;
 
 use super::{
-    Outbox,
+    Worker,
     speak::{Haste, Spoken, speak},
 };
 use crate::{
     domain::{
         Subject, Verification,
         decide::Reply,
-        retry::Schedule,
         template::{self, Values},
         token::Kind,
     },
     entropy,
     gateway::Sent,
+    jobs::{payload::About, retry::Schedule},
     metrics::label::{GatewayResult, Of},
-    service::{Instance, Service, ServiceError, job::About},
+    service::{Instance, Service, ServiceError},
     store::{Leased, Settlement},
 };
 
@@ -32,12 +32,12 @@ pub(super) struct Outgoing {
 }
 
 pub(super) async fn send(
-    outbox: &Outbox,
+    worker: &Worker,
     instance: &Instance,
     leased: &Leased,
     outgoing: Outgoing,
 ) -> Result<Settlement, ServiceError> {
-    let service = &outbox.service;
+    let service = &worker.service;
     let count = |result| {
         let gateway = instance.gateway.kind();
         let instance = Of(instance.config.id);
@@ -60,7 +60,7 @@ pub(super) async fn send(
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
     let awaited = matches!(outgoing.reply, Reply::Success | Reply::OtherDevice);
     let haste = if awaited { Haste::Awaited } else { Haste::Unasked };
-    let sent = match speak(outbox, instance, request, haste).await? {
+    let sent = match speak(worker, instance, request, haste).await? {
         Spoken::Answer(sent) => sent,
         Spoken::Later(at) | Spoken::Silent(at) => return Ok(Settlement::Postpone { at }),
     };

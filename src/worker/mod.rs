@@ -4,10 +4,8 @@
 //! is refused by its fence. Jobs committed here arrive with their lease and start at once; polling finds what
 //! somebody dropped, what comes due, and what waits for a slot.
 
-mod breaker;
 mod callback;
 mod code;
-mod line;
 mod reply;
 pub mod signature;
 mod speak;
@@ -21,13 +19,17 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{breaker::Breakers, line::Lines};
 use crate::{
     domain::Reason,
     entropy,
+    jobs::{
+        breaker::Breakers,
+        number::Lines,
+        payload::Work,
+        permits::{Slot, Slots},
+    },
     metrics::label::{ByKind, KindReason},
-    service::{Instance, Service, ServiceError, job::Work},
-    slots::{Slot, Slots},
+    service::{Instance, Service, ServiceError},
     store::{LEASE, Leased, Settlement, StoreError},
     trace::{self, Context, Span},
 };
@@ -41,7 +43,7 @@ const UNKNOWN_INSTANCE: SignedDuration = SignedDuration::from_secs(60);
 const UNKNOWN_INSTANCE_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
 /// The worker of this process.
-pub struct Outbox {
+pub struct Worker {
     service: Arc<Service>,
     slots: Arc<Slots>,
     breakers: Breakers,
@@ -51,7 +53,7 @@ pub struct Outbox {
     hand_back: CancellationToken,
 }
 
-impl Outbox {
+impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let slots = Arc::clone(&service.handoff.slots);
         Arc::new(Self {

@@ -5,13 +5,14 @@ use std::time::Instant;
 use http::Request;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Outbox, line::Busy};
+use super::Worker;
 use crate::{
     domain::{
         Partition,
         quota::{Allowance, Quota},
     },
     gateway::{Refusal, Sent},
+    jobs::number::Busy,
     metrics::label::{ByInstance, Of},
     service::{Instance, ServiceError},
     store::Take,
@@ -37,17 +38,17 @@ pub(super) enum Spoken {
 
 /// `number` is the instance whose gateway carries the message.
 pub(super) async fn speak(
-    outbox: &Outbox,
+    worker: &Worker,
     number: &Instance,
     mut request: Request<Vec<u8>>,
     haste: Haste,
 ) -> Result<Spoken, ServiceError> {
-    let service = &outbox.service;
+    let service = &worker.service;
     let id = number.config.id;
-    if let Some(at) = pace(outbox, number, haste).await? {
+    if let Some(at) = pace(worker, number, haste).await? {
         return Ok(Spoken::Later(at));
     }
-    let _socket = match outbox.lines.enter(id, service.now()).await {
+    let _socket = match worker.lines.enter(id, service.now()).await {
         Ok(socket) => socket,
         Err(Busy::Silent(until)) => return Ok(Spoken::Silent(until)),
         Err(Busy::Full) => return Ok(Spoken::Later(service.now() + SignedDuration::from_secs(1))),
@@ -65,7 +66,7 @@ pub(super) async fn speak(
     service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
     if !matches!(sent, Sent::Retry { .. }) {
         let refused_us = matches!(sent, Sent::Refused(Refusal::Unauthorized));
-        if outbox.lines.note(id, service.now(), refused_us) {
+        if worker.lines.note(id, service.now(), refused_us) {
             tracing::error!(instance = %id, "the gateway refuses us: the number may be logged out or banned");
         }
         let open = ByInstance { instance: Of(id) };
@@ -75,8 +76,8 @@ pub(super) async fn speak(
 }
 
 /// When this number may send again, if it has sent as much as it may.
-async fn pace(outbox: &Outbox, number: &Instance, haste: Haste) -> Result<Option<Timestamp>, ServiceError> {
-    let service = &outbox.service;
+async fn pace(worker: &Worker, number: &Instance, haste: Haste) -> Result<Option<Timestamp>, ServiceError> {
+    let service = &worker.service;
     let Some(rate) = number.config.limits.replies_per_second else { return Ok(None) };
     let id = number.config.id;
     let partition = Partition::of(id.as_bytes()[15]);

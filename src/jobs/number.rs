@@ -42,10 +42,10 @@ impl Circuit {
 
 /// The numbers of this process.
 #[derive(Default)]
-pub(super) struct Lines(Mutex<HashMap<InstanceId, Arc<Line>>>);
+pub struct Lines(Mutex<HashMap<InstanceId, Arc<Line>>>);
 
 /// Why nothing can be sent now.
-pub(super) enum Busy {
+pub enum Busy {
     /// The circuit is open.
     Silent(Timestamp),
     /// All sockets are in use.
@@ -63,7 +63,7 @@ impl Lines {
     }
 
     /// A socket to this number's gateway, if it may speak.
-    pub(super) async fn enter(&self, instance: InstanceId, now: Timestamp) -> Result<OwnedSemaphorePermit, Busy> {
+    pub async fn enter(&self, instance: InstanceId, now: Timestamp) -> Result<OwnedSemaphorePermit, Busy> {
         let line = self.get(instance);
         let open_until = line.circuit.lock().expect("nobody panics while holding it").open_until;
         if let Some(until) = open_until.filter(|until| now < *until) {
@@ -74,14 +74,14 @@ impl Lines {
     }
 
     /// Closes every circuit.
-    pub(super) fn forgive(&self) {
+    pub fn forgive(&self) {
         for line in self.0.lock().expect("nobody panics while holding it").values() {
             *line.circuit.lock().expect("nobody panics while holding it") = Circuit::default();
         }
     }
 
     /// Notes how the gateway took a message. `true`: the circuit has just opened.
-    pub(super) fn note(&self, instance: InstanceId, now: Timestamp, refused_us: bool) -> bool {
+    pub fn note(&self, instance: InstanceId, now: Timestamp, refused_us: bool) -> bool {
         let line = self.get(instance);
         let mut circuit = line.circuit.lock().expect("nobody panics while holding it");
         if refused_us {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use http::Request;
 use url::Url;
 
-use super::{Outbox, signature};
+use super::{Worker, signature};
 use crate::{
-    domain::retry::{Schedule, parse_retry_after},
     egress::EgressError,
     entropy,
+    jobs::retry::{Schedule, parse_retry_after},
     metrics::label::{ByResult, Of},
     service::Instance,
     store::{Leased, Settlement},
@@ -35,10 +35,10 @@ enum Answer {
     },
 }
 
-pub(super) async fn deliver(outbox: &Outbox, instance: &Instance, leased: &Leased, delivery: Delivery) -> Settlement {
-    let service = &outbox.service;
+pub(super) async fn deliver(worker: &Worker, instance: &Instance, leased: &Leased, delivery: Delivery) -> Settlement {
+    let service = &worker.service;
     let start = Instant::now();
-    let answer = attempt(outbox, instance, delivery).await;
+    let answer = attempt(worker, instance, delivery).await;
     let now = service.now();
     let (result, success) = match &answer {
         Answer::Delivered => ("delivered", true),
@@ -55,7 +55,7 @@ pub(super) async fn deliver(outbox: &Outbox, instance: &Instance, leased: &Lease
     if let Answer::Failed { note, .. } = &answer {
         service.vitals.failed(instance.config.id, "callback", note, service.clock.wall());
     }
-    if let Some(until) = outbox.breakers.note(&leased.destination, now, success)
+    if let Some(until) = worker.breakers.note(&leased.destination, now, success)
         && let Err(error) = service.store.hold(&leased.destination, until).await
     {
         tracing::warn!(%error, "a failing destination could not be held");
@@ -73,13 +73,13 @@ pub(super) async fn deliver(outbox: &Outbox, instance: &Instance, leased: &Lease
     }
 }
 
-async fn attempt(outbox: &Outbox, instance: &Instance, delivery: Delivery) -> Answer {
+async fn attempt(worker: &Worker, instance: &Instance, delivery: Delivery) -> Answer {
     let failed =
         |error: EgressError| Answer::Failed { result: error.word(), note: error.to_string(), retry_after: None };
     let Delivery { webhook_id, url, body } = delivery;
     let Ok(url) = Url::parse(&url) else { return failed(EgressError::Forbidden) };
     // The store's time, so that a replica whose clock is off still signs what receivers accept.
-    let timestamp = outbox.service.now().as_second();
+    let timestamp = worker.service.now().as_second();
     let signature = signature::sign(&instance.config.callback_secrets, &webhook_id, timestamp, body.as_bytes());
     let request = Request::post(url.as_str())
         .header("content-type", "application/json")
@@ -98,7 +98,7 @@ async fn attempt(outbox: &Outbox, instance: &Instance, delivery: Delivery) -> An
         Ok(response) => {
             let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
             let asked = matches!(response.status().as_u16(), 429 | 503);
-            let retry_after = header.filter(|_| asked).and_then(|value| parse_retry_after(value, outbox.service.now()));
+            let retry_after = header.filter(|_| asked).and_then(|value| parse_retry_after(value, worker.service.now()));
             let status = response.status().as_u16();
             let result = match status {
                 300..=399 => "status_3xx",

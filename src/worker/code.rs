@@ -9,15 +9,16 @@ use std::{
 };
 
 use super::{
-    Outbox,
+    Worker,
     speak::{Haste, Spoken, speak},
 };
 use crate::{
-    domain::{Subject, decide_code::CodeCommand, retry::Schedule},
+    domain::{Subject, decide_code::CodeCommand},
     entropy,
     gateway::{CodeMessage, Refusal, Sent},
+    jobs::{payload::About, retry::Schedule},
     metrics::label::{GatewayResult, Of},
-    service::{Instance, ServiceError, job::About},
+    service::{Instance, ServiceError},
     store::{Leased, Settlement},
 };
 
@@ -26,18 +27,18 @@ const PATIENCE: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 
 pub(super) async fn send(
-    outbox: &Outbox,
+    worker: &Worker,
     instance: &Arc<Instance>,
     leased: &Leased,
     about: About,
     leg: usize,
 ) -> Result<Settlement, ServiceError> {
-    let service = &outbox.service;
+    let service = &worker.service;
     let Some(outgoing) = service.outgoing(instance, about, leg).await? else { return Ok(Settlement::Done) };
     let channel = outgoing.leg.channel;
     let undelivered = async |why: &'static str| {
         tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why, "a code was not delivered");
-        note(outbox, instance, about, CodeCommand::Undelivered { leg, why }).await?;
+        note(worker, instance, about, CodeCommand::Undelivered { leg, why }).await?;
         Ok(Settlement::Done)
     };
     let subject = outgoing.record.request.chat.as_ref().map(|chat| chat.subject().clone());
@@ -57,7 +58,7 @@ pub(super) async fn send(
         service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
     let _sending = Sending::begin(&service.sending);
-    let sent = match speak(outbox, &carrier, request, Haste::Awaited).await? {
+    let sent = match speak(worker, &carrier, request, Haste::Awaited).await? {
         Spoken::Answer(sent) => sent,
         Spoken::Later(at) => return Ok(Settlement::Postpone { at }),
         // Somebody waits; another channel may still be in time.
@@ -73,7 +74,7 @@ pub(super) async fn send(
                     tracing::warn!(%error, "reports about a message will not be understood");
                 }
             }
-            note(outbox, instance, about, CodeCommand::Accepted { leg }).await?;
+            note(worker, instance, about, CodeCommand::Accepted { leg }).await?;
             Ok(Settlement::Done)
         }
         Sent::Refused(refusal) => {
@@ -110,12 +111,12 @@ fn channel_reaches(channel: crate::domain::sending::Channel, subject: &Subject) 
     channel != crate::domain::sending::Channel::Sms || matches!(subject, Subject::Phone(_))
 }
 
-async fn note(outbox: &Outbox, instance: &Instance, about: About, command: CodeCommand) -> Result<(), ServiceError> {
+async fn note(worker: &Worker, instance: &Instance, about: About, command: CodeCommand) -> Result<(), ServiceError> {
     for pause in PATIENCE {
-        match outbox.service.fared(instance, about, command.clone()).await {
+        match worker.service.fared(instance, about, command.clone()).await {
             Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,
             outcome => return outcome,
         }
     }
-    outbox.service.fared(instance, about, command).await
+    worker.service.fared(instance, about, command).await
 }
