@@ -32,7 +32,7 @@ use crate::{
         self, App,
         operator::{self, Operator, Readiness},
     },
-    jobs::permits::{Handoff, Slot, Slots},
+    jobs::permits::{Handoff, Permit, Permits},
     metrics::Metrics,
     service::{Instances, Phones, Service, Traces, Vitals, vitals},
     store::{Leased, StoreError, measured::Measured},
@@ -47,7 +47,7 @@ pub struct Application {
     pub service: Arc<Service>,
     pub worker: Arc<Worker>,
     pub readiness: Readiness,
-    committed: mpsc::Receiver<(Leased, Slot)>,
+    committed: mpsc::UnboundedReceiver<(Leased, Permit)>,
     public: TcpListener,
     operator: TcpListener,
     config: Config,
@@ -67,7 +67,7 @@ impl Application {
         metrics.config_current.set(1);
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
         parts::introduce(&metrics, &instances, clock.wall());
-        let (handoff, committed) = Handoff::new(Slots::new());
+        let (handoff, committed) = Handoff::new(Permits::new());
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (parts::replica_name(operator.local_addr()?.port()), clock.wall());

@@ -129,7 +129,7 @@ impl Live {
             metrics.forget(instance.config.id, instance.gateway.kind());
         }
         parts::introduce(metrics, &self.service.instances, self.service.clock.wall());
-        self.worker.forgive();
+        self.worker.forgive().await;
         self.edge.store(Arc::new(next.edge.clone()));
         self.password.store(next.operator_password.clone().map(Arc::new));
         telemetry::set_level(&next.log);

@@ -78,6 +78,13 @@ pub enum Reply {
     Unknown,
 }
 
+impl Reply {
+    /// Whether somebody waits for it, in front of a page.
+    pub const fn is_expected(self) -> bool {
+        matches!(self, Self::Success | Self::OtherDevice)
+    }
+}
+
 /// What the caller is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {

@@ -1,7 +1,12 @@
-//! What a job is, how much of it may be in flight, and when it is tried again.
+//! What a job is, how many attempts may be in flight, and when one is tried again.
+//!
+//! A job is leased only by a worker that can start it at once: it takes a [`permits::Permit`] first, which travels
+//! with the job. Permits are counted for each lane, so that no receiver, number or tenant takes those of another.
 
-pub mod breaker;
-pub mod number;
+mod backlog;
+pub mod health;
+mod pacing;
 pub mod payload;
 pub mod permits;
 pub mod retry;
+mod share;

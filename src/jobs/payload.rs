@@ -121,6 +121,7 @@ pub fn callback_ids(record: &Verification) -> Vec<JobId> {
     once.chain([Event::CodeSent, Event::CodeDelivered].into_iter().flat_map(each)).collect()
 }
 
-pub fn reply_id(message: Digest) -> JobId {
-    JobId(format!("{}:reply", message.hex()))
+/// Replies to one chat are a group.
+pub fn reply_id(chat: Digest, message: Digest) -> JobId {
+    JobId(format!("{}/{}:reply", chat.hex(), message.hex()))
 }

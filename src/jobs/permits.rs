@@ -1,125 +1,287 @@
-//! How much work may be in flight, and the way from a commit to the worker beside it.
-//!
-//! A job is leased only by somebody who can start it at once: a job that waits in a local queue burns its
-//! lease. So a slot is taken first and travels with the job.
+//! Permits for attempts, what is known to wait for them, and the way from a commit to the worker beside it.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 
-use crate::store::{Destination, Leased};
+use super::{
+    backlog::Backlog,
+    health::{Health, Outcome},
+    pacing::Hands,
+    share::{self, InFlight, Standing},
+};
+use crate::{
+    domain::Partition,
+    store::{Drawn, DueLane, Granted, Lane, LaneKind, LeaseRequest, Leased},
+};
 
-/// In flight in this process.
-pub const TOTAL: usize = 256;
+/// Parties that are remembered while nothing is in flight to them.
+const REMEMBERED: usize = 10_000;
 
-/// The free places of this process.
+/// The permits of this process.
 #[derive(Default)]
-pub struct Slots {
-    places: Mutex<Places>,
-    released: Notify,
-    nudged: Notify,
+pub struct Permits {
+    state: Mutex<State>,
+    changed: Notify,
 }
 
-/// How the places stand, of the process and of each destination that has any.
 #[derive(Default)]
-struct Places {
-    all: Used,
-    each: HashMap<Destination, Used>,
+struct State {
+    in_flight: HashMap<Lane, Attempts>,
+    health: HashMap<Lane, Health>,
+    hands: Hands,
+    backlog: Backlog,
 }
 
+/// Attempts of one lane.
 #[derive(Default)]
-struct Used {
-    count: usize,
-    /// Work waits in the store that found no place here.
-    wanted: bool,
+struct Attempts {
+    since: Vec<Instant>,
+    groups: Vec<String>,
 }
 
-impl Used {
-    /// Whether somebody waits for what is freed.
-    fn free(&mut self) -> bool {
-        self.count -= 1;
-        std::mem::take(&mut self.wanted)
+/// Permission for one attempt; dropping it gives it back.
+pub struct Permit {
+    permits: Arc<Permits>,
+    lane: Lane,
+    since: Instant,
+    group: Option<String>,
+    /// It holds a unit of the number's rate that is not used yet.
+    paced: AtomicBool,
+}
+
+impl State {
+    fn health(&self, lane: &Lane) -> Option<&Health> {
+        if lane.kind().is_message() { self.health.get(&party(lane)) } else { self.health.get(lane) }
+    }
+
+    fn standing(&self, lane: &Lane, now: Instant) -> Standing {
+        let oldest = self.in_flight.get(lane).and_then(|attempts| attempts.since.iter().min().copied());
+        share::standing(lane, self.health(lane), oldest, now)
+    }
+
+    fn room(&self, lane: &Lane, now: Instant) -> usize {
+        let unknown = Health::default();
+        let width = self.health(lane).unwrap_or(&unknown).width(lane.kind());
+        let in_flight = self.in_flight.iter().map(|(lane, attempts)| {
+            let (standing, count) = (self.standing(lane, now), attempts.since.len());
+            InFlight { lane, standing, count }
+        });
+        share::room(lane, self.standing(lane, now), width, in_flight)
     }
 }
 
-/// A place taken; dropping it frees the place.
-pub struct Slot {
-    slots: Arc<Slots>,
-    destination: Destination,
-}
-
-impl Slots {
+impl Permits {
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// `None` when the destination or the process is busy.
-    pub fn take(self: &Arc<Self>, destination: &Destination) -> Option<Slot> {
-        let mut places = self.places();
-        let Places { all, each } = &mut *places;
-        let used = each.get(destination).map_or(0, |used| used.count);
-        if all.count >= TOTAL || used >= destination.width() {
+    /// For a job that is about to be committed. `None` where it has to wait for its turn: its lane is busy or has work
+    /// that came before, its group has a job in hand, or, of a lane that is `paced`, there is no permission to send.
+    pub fn take(self: &Arc<Self>, lane: &Lane, group: Option<&str>, paced: bool) -> Option<Permit> {
+        let mut state = self.state();
+        let now = Instant::now();
+        let attempts = state.in_flight.get(lane);
+        let busy = group.is_some_and(|group| attempts.is_some_and(|one| one.groups.iter().any(|other| other == group)));
+        if busy || state.backlog.oldest(lane).is_some() || state.room(lane, now) == 0 {
             return None;
         }
-        all.count += 1;
-        each.entry(destination.clone()).or_default().count += 1;
-        Some(Slot { slots: Arc::clone(self), destination: destination.clone() })
-    }
-
-    /// Work lies in the store now that found no place before. As soon as there is one the worker looks for it: at
-    /// once, if it was freed while the work was committed.
-    pub fn missed(&self, destination: &Destination) {
-        let mut places = self.places();
-        let Places { all, each } = &mut *places;
-        match each.get_mut(destination) {
-            Some(used) if used.count >= destination.width() => used.wanted = true,
-            _ if all.count >= TOTAL => all.wanted = true,
-            _ => self.nudge(),
+        if paced && state.hands.take(lane, 1, now) == 0 {
+            return None;
         }
+        let mut permit = self.permit(&mut state, lane, now, paced);
+        join(&mut state, &mut permit, group);
+        Some(permit)
     }
 
-    /// Waits until some slot has been freed since the last call.
-    pub async fn released(&self) {
-        self.released.notified().await;
+    /// A job was committed that no permit was found for.
+    pub fn missed(&self, lane: &Lane, partition: Partition, since: Timestamp) {
+        self.state().backlog.note(lane, partition, since);
+        self.changed.notify_one();
     }
 
-    /// Waits until somebody has nudged since the last call.
-    pub async fn nudged(&self) {
-        self.nudged.notified().await;
+    /// Waits until something has changed since the last call that may let work begin.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
-    /// Makes the worker look for due work without waiting for its next round.
-    pub fn nudge(&self) {
-        self.nudged.notify_one();
+    /// To be given to [`Permits::looked`] with what the store says after this.
+    pub fn mark(&self) -> u64 {
+        self.state().backlog.mark()
+    }
+
+    /// What the store says is due.
+    pub fn looked(&self, mark: u64, due: Vec<DueLane>) {
+        self.state().backlog.replace(mark, due);
+    }
+
+    /// Lanes with due work and room for it, that which waits longest first, with how many attempts may begin.
+    pub fn ready(&self) -> Vec<(Lane, usize)> {
+        let (state, now) = (self.state(), Instant::now());
+        let lanes = state.backlog.lanes().into_iter().map(|lane| (state.room(&lane, now), lane));
+        lanes.filter(|(room, _)| *room > 0).map(|(room, lane)| (lane, room)).collect()
+    }
+
+    /// Of a paced lane: how much permission to draw from its bucket for `wanted` attempts.
+    pub fn to_draw(&self, lane: &Lane, wanted: usize, rate: u32) -> u32 {
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.state().hands.to_draw(lane, wanted, rate, Instant::now())
+    }
+
+    pub fn drawn(&self, lane: &Lane, drawn: Drawn) {
+        self.state().hands.drawn(lane, drawn, Instant::now());
+    }
+
+    /// When a lane that has used up its permission can draw again.
+    pub fn next_draw(&self, lane: &Lane) -> Option<Instant> {
+        self.state().hands.next_draw(lane)
+    }
+
+    /// What to lease of a lane, with a permit for each job.
+    pub fn request(self: &Arc<Self>, lane: &Lane, paced: bool) -> Vec<(LeaseRequest, Vec<Permit>)> {
+        let mut state = self.state();
+        let now = Instant::now();
+        let mut room = state.room(lane, now);
+        if paced {
+            let taken = state.hands.take(lane, u32::try_from(room).unwrap_or(u32::MAX), now);
+            room = taken as usize;
+        }
+        let busy = state.in_flight.get(lane).map(|attempts| attempts.groups.clone()).unwrap_or_default();
+        let mut requests = Vec::new();
+        for (partition, limit) in state.backlog.spread(lane, room) {
+            let permits = (0..limit).map(|_| self.permit(&mut state, lane, now, paced)).collect();
+            requests.push((LeaseRequest { partition, lane: lane.clone(), limit, busy: busy.clone() }, permits));
+        }
+        requests
+    }
+
+    /// Notes what a request was answered, and gives each job its permit.
+    pub fn granted(&self, request: &LeaseRequest, granted: Granted, permits: Vec<Permit>) -> Vec<(Leased, Permit)> {
+        let mut state = self.state();
+        let blocked = granted.jobs.len() < request.limit && granted.more.is_some();
+        let mut permits = permits.into_iter();
+        let mut jobs = Vec::with_capacity(granted.jobs.len());
+        for (leased, mut permit) in granted.jobs.into_iter().zip(&mut permits) {
+            join(&mut state, &mut permit, leased.id.group());
+            jobs.push((leased, permit));
+        }
+        state.backlog.asked(&request.lane, request.partition, granted.more, blocked);
+        // A permit that is given back looks at the state.
+        drop(state);
+        drop(permits);
+        jobs
+    }
+
+    /// Notes how an attempt ended. `Some`: the lane is to be left alone until then.
+    pub fn note(&self, lane: &Lane, now: Timestamp, outcome: Outcome) -> Option<Timestamp> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if state.health.len() > REMEMBERED {
+            let in_flight = &state.in_flight;
+            state.health.retain(|lane, _| in_flight.contains_key(lane));
+        }
+        let health = state.health.entry(party(lane)).or_default();
+        health.note(lane.kind(), now, outcome, crate::entropy::fraction())
+    }
+
+    /// Until when the party behind a lane is left alone because it refuses our credentials.
+    pub fn refused_until(&self, lane: &Lane) -> Option<Timestamp> {
+        self.state().health(lane).filter(|health| health.last() == Some(Outcome::Refused)).and_then(Health::held_until)
+    }
+
+    /// Lanes that this replica holds back, by kind.
+    pub fn held(&self) -> HashMap<LaneKind, usize> {
+        let mut held = HashMap::new();
+        for (lane, _) in self.state().health.iter().filter(|(_, health)| health.is_held()) {
+            *held.entry(lane.kind()).or_default() += 1;
+        }
+        held
+    }
+
+    /// Forgets why messages are held back. The lanes whose hold has to end in the store.
+    pub fn forgive_numbers(&self) -> Vec<Lane> {
+        let mut state = self.state();
+        let mut held = Vec::new();
+        state.health.retain(|lane, health| {
+            if lane.kind().is_message() && health.is_held() {
+                held.push(lane.clone());
+            }
+            !lane.kind().is_message()
+        });
+        held
+    }
+
+    /// Since when work of this lane has been due that waits for its turn.
+    pub fn oldest(&self, lane: &Lane) -> Option<Timestamp> {
+        self.state().backlog.oldest(lane)
     }
 
     pub fn in_flight(&self) -> usize {
-        self.places().all.count
+        self.state().in_flight.values().map(|attempts| attempts.since.len()).sum()
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().expect("nobody panics while holding it")
+    fn permit(self: &Arc<Self>, state: &mut State, lane: &Lane, since: Instant, paced: bool) -> Permit {
+        state.in_flight.entry(lane.clone()).or_default().since.push(since);
+        Permit { permits: Arc::clone(self), lane: lane.clone(), since, group: None, paced: AtomicBool::new(paced) }
+    }
+
+    /// Every change of the state is whole before anything can panic.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Slot {
+/// Whose health counts: all that a number sends goes through one gateway.
+pub fn party(lane: &Lane) -> Lane {
+    match lane.instance() {
+        Some(number) if lane.kind().is_message() => Lane::replies(number),
+        _ => lane.clone(),
+    }
+}
+
+fn join(state: &mut State, permit: &mut Permit, group: Option<&str>) {
+    let Some(group) = group else { return };
+    permit.group = Some(group.to_owned());
+    state.in_flight.entry(permit.lane.clone()).or_default().groups.push(group.to_owned());
+}
+
+impl Permit {
+    /// The unit of the number's rate is used: something is being sent.
+    pub fn spend(&self) {
+        self.paced.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut places = self.slots.places();
-        let Places { all, each } = &mut *places;
-        let mut wanted = all.free();
-        if let Some(used) = each.get_mut(&self.destination) {
-            wanted |= used.free();
-            if used.count == 0 {
-                each.remove(&self.destination);
+        let mut state = self.permits.state();
+        if let Some(attempts) = state.in_flight.get_mut(&self.lane) {
+            if let Some(place) = attempts.since.iter().position(|since| *since == self.since) {
+                attempts.since.swap_remove(place);
+            }
+            if let Some(place) = attempts.groups.iter().position(|group| Some(group) == self.group.as_ref()) {
+                attempts.groups.swap_remove(place);
+            }
+            if attempts.since.is_empty() {
+                state.in_flight.remove(&self.lane);
             }
         }
-        drop(places);
-        self.slots.released.notify_one();
-        if wanted {
-            self.slots.nudge();
+        if *self.paced.get_mut() {
+            state.hands.put_back(&self.lane);
+        }
+        state.backlog.unblock(&self.lane);
+        let waits = !state.backlog.is_empty();
+        drop(state);
+        if waits {
+            self.permits.changed.notify_one();
         }
     }
 }
@@ -127,87 +289,20 @@ impl Drop for Slot {
 /// Gives committed jobs to the worker of this process.
 #[derive(Clone)]
 pub struct Handoff {
-    pub slots: Arc<Slots>,
-    sender: mpsc::Sender<(Leased, Slot)>,
+    pub permits: Arc<Permits>,
+    sender: mpsc::UnboundedSender<(Leased, Permit)>,
 }
 
 impl Handoff {
     /// The worker's end comes with it.
-    pub fn new(slots: Arc<Slots>) -> (Self, mpsc::Receiver<(Leased, Slot)>) {
-        let (sender, receiver) = mpsc::channel(TOTAL);
-        (Self { slots, sender }, receiver)
+    pub fn new(permits: Arc<Permits>) -> (Self, mpsc::UnboundedReceiver<(Leased, Permit)>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { permits, sender }, receiver)
     }
 
-    /// Never waits: every job has a slot, and there are as many places as slots. When the worker is gone the
-    /// lease runs out and somebody else takes the job.
-    pub fn give(&self, leased: Leased, slot: Slot) {
-        let _ = self.sender.try_send((leased, slot));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    #[test]
-    fn one_destination_cannot_take_everything() {
-        let slots = Slots::new();
-        let busy = Destination("a".to_owned());
-        let held: Vec<Slot> = std::iter::from_fn(|| slots.take(&busy)).collect();
-        assert_eq!(held.len(), busy.width());
-        assert!(slots.take(&Destination("b".to_owned())).is_some());
-        drop(held);
-        assert!(slots.take(&busy).is_some());
-        assert_eq!(slots.in_flight(), 0);
-    }
-
-    #[test]
-    fn what_was_committed_for_a_busy_destination_is_looked_for_when_it_is_free() {
-        let slots = Slots::new();
-        let busy = Destination("a".to_owned());
-        let nudged = || slots.nudged().now_or_never().is_some();
-        let mut held: Vec<Slot> = std::iter::from_fn(|| slots.take(&busy)).collect();
-        held.truncate(1);
-        assert!(!nudged(), "nobody waits");
-        held.extend(std::iter::from_fn(|| slots.take(&busy)));
-        slots.missed(&busy);
-        drop(slots.take(&Destination("b".to_owned())));
-        assert!(!nudged(), "it is still busy");
-        held.pop();
-        assert!(nudged());
-        held.pop();
-        assert!(!nudged(), "once is enough");
-    }
-
-    #[test]
-    fn a_place_that_was_freed_during_the_commit_is_used_at_once() {
-        let slots = Slots::new();
-        let busy = Destination("a".to_owned());
-        let nudged = || slots.nudged().now_or_never().is_some();
-        let held: Vec<Slot> = std::iter::from_fn(|| slots.take(&busy)).collect();
-        assert!(slots.take(&busy).is_none());
-        drop(held);
-        slots.missed(&busy);
-        assert!(nudged());
-    }
-
-    #[test]
-    fn what_was_committed_in_a_busy_process_is_looked_for_when_any_place_is_free() {
-        let slots = Slots::new();
-        let nudged = || slots.nudged().now_or_never().is_some();
-        let mut held: Vec<Slot> =
-            (0..TOTAL).map(|index| slots.take(&Destination(format!("d{index}"))).unwrap()).collect();
-        let late = Destination("late".to_owned());
-        assert!(slots.take(&late).is_none());
-        assert_eq!(slots.in_flight(), TOTAL);
-        slots.missed(&late);
-        assert!(!nudged());
-        held.pop();
-        assert!(nudged());
-        assert!(slots.take(&late).is_some());
-        drop(held);
-        assert!(slots.places().each.is_empty(), "nothing is kept of destinations that are idle");
+    /// Never waits, and is bounded by the permits. When the worker is gone the lease runs out and another replica
+    /// takes the job.
+    pub fn give(&self, leased: Leased, permit: Permit) {
+        let _ = self.sender.send((leased, permit));
     }
 }

@@ -132,6 +132,10 @@ metrics! {
     queue_lateness_seconds: Family<ByKind, Seconds> = Family::default(),
     /// Jobs in the hands of this process.
     jobs_in_flight: Family<ByKind, Gauge> = Family::default(),
+    /// Lanes that this replica holds back because their attempts fail: receivers, and gateways of numbers.
+    lanes_held: Family<ByKind, Gauge> = Family::default(),
+    /// Seconds that the oldest due message of a number has been waiting for its turn. Replies are dropped after 120.
+    message_delay_seconds: Family<ByInstance, Seconds> = Family::default(),
     /// Jobs given up, by kind and reason; callbacks can be replayed for a week.
     jobs_dead: Family<KindReason, Counter> = Family::default(),
     /// Jobs whose lease ran out while this process worked on them; what they sent may be sent again.

@@ -17,7 +17,7 @@ use crate::{
     entropy,
     jobs::payload::{self, About, Work},
     metrics::label::{ByInstance, Of},
-    store::{Change, Committed, Destination, Job, RecordKey, StoreError},
+    store::{Change, Committed, Job, Lane, RecordKey, StoreError},
 };
 
 /// A message with a code, ready for its gateway.
@@ -159,12 +159,13 @@ impl Service {
         }
     }
 
-    /// Over one destination with the replies to this chat, so that never two are on their way.
+    /// In the lane of the number that carries it.
     pub(super) fn code_job(&self, instance: &Instance, record: &Verification, leg: usize) -> Job {
-        let chat = record.request.chat.as_ref().map(|chat| chat.subject().chat_id()).unwrap_or_default();
-        let destination = Destination::reply(self.keys.look_up("chat", instance.config.id, chat.as_bytes()));
+        let channel = record.otp.as_ref().and_then(|otp| otp.legs.get(leg)).map(|leg| leg.channel);
+        let carrier = channel.and_then(|channel| self.instances.carrier_id(instance, channel));
         let work = Work::Code { about: About::from(self.key_of(record)), leg };
-        self.job(instance, payload::code_id(record.id, leg), destination, None, &work)
+        let lane = Lane::codes(carrier.unwrap_or(instance.config.id));
+        self.job(instance, payload::code_id(record.id, leg), lane, None, &work)
     }
 
     /// What a job has to send. `None`: nothing any more, because the code has ended or this leg has.

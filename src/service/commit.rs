@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use super::{CONFLICTS, Instance, Service, ServiceError, callback};
 use crate::{
     domain::{
-        Command, Decision, Effect, Event, Partition, State, Subject, Verdict, Verification, decide, keys::Digest,
+        Command, Decision, Effect, Event, InstanceId, Partition, State, Subject, Verdict, Verification, decide,
+        decide::Reply, keys::Digest,
     },
     jobs::{
         payload::{self, About, Work},
-        permits::Slot,
+        permits::Permit,
     },
     metrics::label::{ByResult, Ended, Of},
-    store::{Change, Committed, Destination, Index, Job, JobId, Leased, RecordChange, RecordKey, StoreError, record},
+    store::{Change, Committed, Index, Job, JobId, Lane, Leased, RecordChange, RecordKey, StoreError, record},
 };
 
 /// The message that a decision answers.
@@ -57,8 +58,7 @@ impl Service {
             let now = late.take().unwrap_or_else(|| self.now());
             let mut decision = decide(&before, command.clone(), now);
             if let Some(Incoming { may_reply_failure: false, .. }) = incoming {
-                use crate::domain::decide::Reply::{OtherDevice, Success};
-                let granted = |effect: &Effect| !matches!(effect, Effect::Reply(reply) if !matches!(reply, Success | OtherDevice));
+                let granted = |effect: &Effect| !matches!(effect, Effect::Reply(reply) if !reply.is_expected());
                 decision.effects.retain(granted);
             }
             let Decision { next, effects, verdict, .. } = &decision;
@@ -85,33 +85,53 @@ impl Service {
         Err(StoreError::Unavailable("too many conflicting changes".to_owned()).into())
     }
 
-    /// Commits; jobs for which a slot is free start here, at once.
+    /// Commits; jobs for which there is a permit start here, at once.
     pub(super) async fn send(&self, mut change: Change, now: Timestamp) -> Result<Committed, StoreError> {
-        let slots: Vec<Option<Slot>> = change
+        let permits = &self.handoff.permits;
+        let taken: Vec<Option<Permit>> = change
             .jobs
             .iter_mut()
             .map(|job| {
-                let slot = if job.due.is_none() { self.handoff.slots.take(&job.destination) } else { None };
-                job.lease = slot.is_some();
-                slot
+                let paced = self.rate(&job.lane).is_some();
+                let permit = job.due.is_none().then(|| permits.take(&job.lane, job.id.group(), paced)).flatten();
+                job.lease = permit.is_some();
+                permit
             })
             .collect();
         let committed = self.store.commit(&change).await?;
         if let Committed::Applied { leased } = &committed {
-            for ((job, slot), leased) in change.jobs.into_iter().zip(slots).zip(leased) {
-                if slot.is_none() && job.due.is_none() {
-                    self.handoff.slots.missed(&job.destination);
-                }
-                if let (Some(slot), true) = (slot, *leased) {
-                    let Job { id, instance, destination, body, .. } = job;
-                    let partition = change.partition;
-                    let leased =
-                        Leased { partition, id, instance, destination, fence: 1, attempts: 0, since: now, body };
-                    self.handoff.give(leased, slot);
+            for ((job, permit), leased) in change.jobs.into_iter().zip(taken).zip(leased) {
+                let partition = change.partition;
+                match permit {
+                    Some(permit) if *leased => {
+                        let Job { id, instance, lane, body, .. } = job;
+                        let (since, fence) = (now, 1);
+                        let leased =
+                            Leased { partition, id, instance, lane, fence, attempts: 0, lapsed: 0, since, body };
+                        self.handoff.give(leased, permit);
+                    }
+                    None if job.due.is_none() => permits.missed(&job.lane, partition, now),
+                    _ => {}
                 }
             }
         }
         Ok(committed)
+    }
+
+    /// Messages a second that a lane may send; `None` for lanes that send none, and where the operator set no limit.
+    pub fn rate(&self, lane: &Lane) -> Option<u32> {
+        let number = lane.instance().filter(|_| lane.kind().is_message())?;
+        self.instances.get(number)?.config.limits.replies_per_second
+    }
+
+    /// How long the oldest message of this number that somebody waits for has been due.
+    pub fn message_delay(&self, number: InstanceId) -> Duration {
+        let oldest = [Lane::replies(number), Lane::codes(number)]
+            .iter()
+            .filter_map(|lane| self.handoff.permits.oldest(lane))
+            .min();
+        oldest
+            .map_or(Duration::ZERO, |oldest| Duration::try_from(self.now().duration_since(oldest)).unwrap_or_default())
     }
 
     pub(super) fn change(
@@ -146,13 +166,8 @@ impl Service {
                         chat_id: incoming.chat_id.clone(),
                         subject: incoming.subject.clone(),
                     };
-                    self.job(
-                        instance,
-                        payload::reply_id(incoming.id),
-                        self.reply_destination(instance, incoming),
-                        None,
-                        &work,
-                    )
+                    let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
+                    self.job(instance, id, reply_lane(instance, *reply), None, &work)
                 }),
             })
             .collect();
@@ -203,34 +218,24 @@ impl Service {
             body: callback::body(event, record, now),
             url: url.clone(),
         };
-        Some(self.job(instance, id, self.callback_destination(instance, &url), None, &work))
+        Some(self.job(instance, id, self.callback_lane(instance, &url), None, &work))
     }
 
-    pub(super) fn job(
-        &self,
-        instance: &Instance,
-        id: JobId,
-        destination: Destination,
-        due: Option<Timestamp>,
-        work: &Work,
-    ) -> Job {
+    pub(super) fn job(&self, instance: &Instance, id: JobId, lane: Lane, due: Option<Timestamp>, work: &Work) -> Job {
         let body = work.seal(&self.keys, &id);
-        Job { id, instance: instance.config.id, destination, due, body, lease: false }
+        Job { id, instance: instance.config.id, lane, due, body, lease: false }
     }
 
     /// Receivers are told apart by instance, scheme, host and port.
-    pub(super) fn callback_destination(&self, instance: &Instance, url: &str) -> Destination {
+    pub(super) fn callback_lane(&self, instance: &Instance, url: &str) -> Lane {
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
-        Destination::callback(self.keys.look_up("origin", instance.config.id, origin.as_bytes()))
+        let id = instance.config.id;
+        Lane::callbacks(id, self.keys.look_up("origin", id, origin.as_bytes()))
     }
 
-    /// One chat, so that its replies keep their order and never two are on their way.
-    fn reply_destination(&self, instance: &Instance, incoming: &Incoming) -> Destination {
-        self.reply_destination_of(instance, &incoming.chat_id)
-    }
-
-    pub(super) fn reply_destination_of(&self, instance: &Instance, chat_id: &str) -> Destination {
-        Destination::reply(self.keys.look_up("chat", instance.config.id, chat_id.as_bytes()))
+    /// A chat's replies keep their order, and never two are on their way from one process.
+    pub(super) fn chat_of(&self, instance: &Instance, chat_id: &str) -> Digest {
+        self.keys.look_up("chat", instance.config.id, chat_id.as_bytes())
     }
 
     pub(super) fn chat_index(&self, instance: &Instance, subject: &Subject) -> Index {
@@ -243,12 +248,12 @@ impl Service {
         instance: &Instance,
         partition: Partition,
         incoming: &Incoming,
-        reply: crate::domain::decide::Reply,
+        reply: Reply,
     ) -> Result<Committed, StoreError> {
         let work =
             Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
-        let destination = self.reply_destination(instance, incoming);
-        let job = self.job(instance, payload::reply_id(incoming.id), destination, None, &work);
+        let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
+        let job = self.job(instance, id, reply_lane(instance, reply), None, &work);
         let change = Change {
             partition,
             records: Vec::new(),
@@ -290,4 +295,10 @@ impl Service {
         };
         self.metrics.completions.get_or_create(&ByResult { instance: Of(record.instance), result }).inc();
     }
+}
+
+/// What nobody waits for never delays what somebody does.
+fn reply_lane(instance: &Instance, reply: Reply) -> Lane {
+    let number = instance.config.id;
+    if reply.is_expected() { Lane::replies(number) } else { Lane::notices(number) }
 }

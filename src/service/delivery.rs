@@ -98,7 +98,7 @@ impl Service {
         if self.view(&known)?.is_none() || !self.store.replay(instance.config.id, partition, &job).await? {
             return Err(ServiceError::NotFound);
         }
-        self.handoff.slots.nudge();
+        self.handoff.permits.missed(&known.lane, partition, self.now());
         Ok(())
     }
 
@@ -123,7 +123,7 @@ impl Service {
             body: callback::envelope(Event::Test, now, &data),
             url: url.to_owned(),
         };
-        let job = self.job(instance, id.clone(), self.callback_destination(instance, url), None, &work);
+        let job = self.job(instance, id.clone(), self.callback_lane(instance, url), None, &work);
         let change = Change {
             partition,
             records: Vec::new(),

@@ -6,7 +6,7 @@ use super::{Instance, Service, ServiceError, trace};
 use crate::{
     domain::{Chat, Partition, Subject, Verification},
     jobs::payload::{self, Work},
-    store::{Destination, Index, Position, RecordKey, archive::Removal},
+    store::{Index, Lane, Position, RecordKey, archive::Removal},
 };
 
 /// Records of one chat that are read at once.
@@ -64,7 +64,8 @@ impl Service {
             instance: instance.config.id,
             record: Some((key, indexes)),
             jobs,
-            queues: Vec::new(),
+            groups: Vec::new(),
+            lanes: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -82,10 +83,11 @@ impl Service {
                 }
             }
         }
-        let replies: Vec<Destination> =
-            spellings(subject).iter().map(|chat_id| self.reply_destination_of(instance, chat_id)).collect();
+        let chats: Vec<String> =
+            spellings(subject).iter().map(|chat_id| self.chat_of(instance, chat_id).hex()).collect();
         for mut removal in removals {
-            removal.queues = replies.clone();
+            removal.groups = chats.clone();
+            removal.lanes = vec![Lane::replies(instance.config.id), Lane::notices(instance.config.id)];
             self.store.remove(&removal).await?;
         }
         Ok(erased)
@@ -109,7 +111,15 @@ impl Service {
 
 fn nothing(instance: &Instance, partition: Partition) -> Removal {
     let instance = instance.config.id;
-    Removal { partition, instance, record: None, jobs: Vec::new(), queues: Vec::new(), notes: Vec::new() }
+    Removal {
+        partition,
+        instance,
+        record: None,
+        jobs: Vec::new(),
+        groups: Vec::new(),
+        lanes: Vec::new(),
+        notes: Vec::new(),
+    }
 }
 
 /// How gateways may name this chat.

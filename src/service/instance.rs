@@ -69,6 +69,14 @@ impl Instances {
         other.and_then(|id| self.get(id)).filter(|other| other.gateway.channel() == channel)
     }
 
+    /// As [`Instances::carrier`], by id.
+    pub fn carrier_id(&self, instance: &Instance, channel: Channel) -> Option<InstanceId> {
+        if instance.gateway.channel() == channel {
+            return Some(instance.config.id);
+        }
+        instance.config.codes.sms_instance.filter(|_| channel == Channel::Sms)
+    }
+
     /// Those of this moment.
     pub fn all(&self) -> Vec<Arc<Instance>> {
         self.0.load().values().map(Arc::clone).collect()

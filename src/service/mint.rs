@@ -15,7 +15,7 @@ use crate::{
     entropy,
     jobs::payload::{self, About, Work},
     metrics::label::{ByInstance, Of},
-    store::{Change, Committed, Destination, Index, RecordChange, RecordKey, Reserve, StoreError, Take, record},
+    store::{Change, Committed, Index, Lane, RecordChange, RecordKey, Reserve, StoreError, Take, record},
 };
 
 /// Looks for a request under the same key, before its repeat is told to wait.
@@ -150,8 +150,7 @@ impl Service {
     pub(super) fn birth_change(&self, instance: &Instance, record: &Verification) -> Change {
         let key = self.key_of(record);
         let work = Work::Tick { about: About::from(key) };
-        let timer =
-            self.job(instance, payload::timer_id(record.id), Destination::timer(), Some(record.expires_at), &work);
+        let timer = self.job(instance, payload::timer_id(record.id), Lane::timer(), Some(record.expires_at), &work);
         let mut indexes = vec![Index::all(instance.config.id)];
         if let Some(chat) = &record.request.chat {
             indexes.push(self.chat_index(instance, chat.subject()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Destination, Index, JobId, RecordKey, StoreError};
+use super::{Index, JobId, Lane, RecordKey, StoreError};
 use crate::domain::{InstanceId, Partition};
 
 /// How long a delivered callback is remembered.
@@ -36,7 +36,7 @@ pub enum Standing {
 pub struct KnownJob {
     pub partition: Partition,
     pub id: JobId,
-    pub destination: Destination,
+    pub lane: Lane,
     pub standing: Standing,
     /// Attempts spent, with the last one of a job that has ended.
     pub attempts: u32,
@@ -70,8 +70,9 @@ pub struct Removal {
     pub record: Option<(RecordKey, Vec<Index>)>,
     /// Wherever they stand.
     pub jobs: Vec<JobId>,
-    /// With all that waits for them.
-    pub queues: Vec<Destination>,
+    /// Groups whose jobs go from these lanes: see [`JobId::group`].
+    pub groups: Vec<String>,
+    pub lanes: Vec<Lane>,
     pub notes: Vec<(Journal, Vec<u8>)>,
 }
 

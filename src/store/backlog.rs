@@ -7,17 +7,22 @@ use jiff::Timestamp;
 /// How long a store remembers what a replica said of itself.
 pub const REPLICA_MEMORY: Duration = Duration::from_hours(24);
 
-/// What waits for one kind of destination.
+/// How long the end of a hold is remembered: what it kept back is late from then on.
+pub(super) const HOLD_MEMORY: Duration = Duration::from_mins(10);
+
+/// What waits in all lanes of one kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Backlog {
-    /// [`super::Destination::kind`].
+    /// [`super::LaneKind::as_str`].
     pub kind: &'static str,
     /// Jobs that are not done and not dead, also those that are leased or due later.
     pub depth: u64,
     /// When the oldest of them was committed; `None` for timers, which wait by design.
     pub oldest: Option<Timestamp>,
-    /// Since when the most overdue of them has been due.
+    /// Since when the most overdue of them could have been attempted: what is held back is not overdue.
     pub overdue: Option<Timestamp>,
+    /// Lanes that are held back, with work.
+    pub held: u64,
 }
 
 /// What a replica said of itself, and when.
@@ -31,15 +36,16 @@ pub struct Announced {
 
 impl Backlog {
     pub(super) fn none(kind: &'static str) -> Self {
-        Self { kind, depth: 0, oldest: None, overdue: None }
+        Self { kind, depth: 0, oldest: None, overdue: None, held: 0 }
     }
 
     pub(super) fn waits_since(&mut self, since: Timestamp) {
         self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
     }
 
-    /// Notes when a job is due, if that is over.
-    pub(super) fn overdue(&mut self, due: Timestamp, now: Timestamp) {
+    /// Notes when the first job of a lane is due, if that is over. The lane is, or was, held back until `hold`.
+    pub(super) fn overdue(&mut self, due: Timestamp, hold: Option<Timestamp>, now: Timestamp) {
+        let due = hold.map_or(due, |hold| due.max(hold));
         if due < now {
             self.overdue = Some(self.overdue.map_or(due, |overdue| overdue.min(due)));
         }

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Announced, Backlog, Change, Committed, Destination, Found, Index, JobId, Leased, Position, RecordKey,
-    Reserve, Settlement, Store, StoreError, Stored, Take,
+    Admission, Announced, Backlog, Change, Committed, Drawn, DueLane, Found, Granted, Index, JobId, Lane, LeaseRequest,
+    Leased, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
     archive::{Archive, Journal, KnownJob, Note, Removal, Standing},
     changes::Changes,
 };
@@ -73,29 +73,28 @@ impl Store for Measured {
         self.watch("admit", self.store.admit(takes, reserve)).await
     }
 
+    async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError> {
+        self.watch("draw", self.store.draw(takes, units)).await
+    }
+
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
         self.watch("commit", self.store.commit(change)).await
     }
 
-    async fn due(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
+    async fn due(&self) -> Result<Vec<DueLane>, StoreError> {
         self.watch("due", self.store.due()).await
     }
 
-    async fn lease(
-        &self,
-        partition: Partition,
-        destination: &Destination,
-        limit: usize,
-    ) -> Result<Vec<Leased>, StoreError> {
-        self.watch("lease", self.store.lease(partition, destination, limit)).await
+    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError> {
+        self.watch("lease", self.store.lease(requests)).await
     }
 
     async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
         self.watch("settle", self.store.settle(leased, settlement)).await
     }
 
-    async fn hold(&self, destination: &Destination, until: Timestamp) -> Result<(), StoreError> {
-        self.watch("hold", self.store.hold(destination, until)).await
+    async fn hold(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError> {
+        self.watch("hold", self.store.hold(lane, until)).await
     }
 
     async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {

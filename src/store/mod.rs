@@ -8,11 +8,12 @@ pub mod archive;
 pub mod backlog;
 pub mod changes;
 pub mod embedded;
+pub mod lane;
 pub mod measured;
 pub mod record;
 pub mod redis;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -21,6 +22,7 @@ pub use self::{
     archive::{KnownJob, Standing},
     backlog::{Announced, Backlog, REPLICA_MEMORY},
     changes::{Busy, Changes, Watch},
+    lane::{Lane, LaneKind},
 };
 use crate::domain::{
     InstanceId, Partition, VerificationId,
@@ -34,6 +36,9 @@ pub const MESSAGE_MEMORY: Duration = Duration::from_hours(8 * 24);
 pub const DEAD_MEMORY: Duration = Duration::from_hours(7 * 24);
 /// How long a worker may hold a job: longer than any attempt can take.
 pub const LEASE: Duration = Duration::from_secs(15);
+
+/// Jobs that a lease looks at beyond those it is asked for, where some are left out for their group.
+const GROUP_SCAN: usize = 256;
 
 /// Where a record is kept. Links are found by their code, so their record lives under its digest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,50 +117,10 @@ impl Index {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct JobId(pub String);
 
-/// Where work goes. Jobs of one destination wait for one another, never for those of another.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Destination(pub String);
-
-impl Destination {
-    /// Work that this process does by itself.
-    pub fn timer() -> Self {
-        Self("timer".to_owned())
-    }
-
-    /// One chat of one number.
-    pub fn reply(chat: Digest) -> Self {
-        Self(format!("r{}", chat.hex()))
-    }
-
-    /// One receiver of one instance.
-    pub fn callback(receiver: Digest) -> Self {
-        Self(format!("c{}", receiver.hex()))
-    }
-
-    /// How many of its jobs one process works on at once: a chat's replies one after the other, a slow receiver
-    /// no more than its share, timers as they come.
-    pub fn width(&self) -> usize {
-        match self.0.as_bytes().first() {
-            Some(b't') => 64,
-            Some(b'r') => 1,
-            _ => 8,
-        }
-    }
-
-    /// The word for what goes there.
-    pub fn kind(&self) -> &'static str {
-        match self.0.as_bytes().first() {
-            Some(b't') => "timer",
-            Some(b'r') => "reply",
-            Some(b'c') => "callback",
-            _ => "other",
-        }
-    }
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl JobId {
+    /// What stands before a slash: of the jobs of one group in one lane only one is leased at a time.
+    pub fn group(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(group, _)| group)
     }
 }
 
@@ -164,12 +129,12 @@ impl fmt::Display for Destination {
 pub struct Job {
     pub id: JobId,
     pub instance: InstanceId,
-    pub destination: Destination,
+    pub lane: Lane,
     /// `None`: at once.
     pub due: Option<Timestamp>,
     /// Sealed; opaque here.
     pub body: Vec<u8>,
-    /// Hand it to the committing process in the same step. A held destination refuses.
+    /// Hand it to the committing process in the same step. A held lane refuses.
     pub lease: bool,
 }
 
@@ -195,14 +160,44 @@ pub struct Leased {
     pub partition: Partition,
     pub id: JobId,
     pub instance: InstanceId,
-    pub destination: Destination,
+    pub lane: Lane,
     /// Rises with every lease; a worker whose lease ran out is refused by it.
     pub fence: u64,
     /// Attempts spent so far. A lease that ran out is none.
     pub attempts: u32,
+    /// Leases in a row, before this one, that ran out unsettled.
+    pub lapsed: u32,
     /// When the job was committed.
     pub since: Timestamp,
     pub body: Vec<u8>,
+}
+
+/// Work that is due in one lane of one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DueLane {
+    pub partition: Partition,
+    pub lane: Lane,
+    /// When the first of its jobs was due.
+    pub since: Timestamp,
+}
+
+/// How much of a lane a worker can start now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeaseRequest {
+    pub partition: Partition,
+    pub lane: Lane,
+    pub limit: usize,
+    /// Groups of which the caller has a job in hand: see [`JobId::group`].
+    pub busy: Vec<String>,
+}
+
+/// Answer to a [`LeaseRequest`].
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Granted {
+    /// Longest due first.
+    pub jobs: Vec<Leased>,
+    /// Since when there is more, if there is.
+    pub more: Option<Timestamp>,
 }
 
 /// What a worker says about its leased job.
@@ -273,6 +268,14 @@ pub struct Admission {
     pub reservation: Option<Reservation>,
 }
 
+/// Answer to [`Store::draw`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drawn {
+    pub units: u32,
+    /// Until there is another one.
+    pub wait: Duration,
+}
+
 /// Answer to [`Store::find`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
@@ -339,27 +342,24 @@ pub trait Store: archive::Archive {
     /// is taken from those of its partition; other partitions and the key know nothing of it.
     async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError>;
 
+    /// Takes up to `units` from all buckets alike, which lie in one partition: as many as the shortest has.
+    async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError>;
+
     /// Writes a decision. Applied means durable in the configured mode. Repeating a change whose outcome is
     /// unknown is safe: it conflicts with itself.
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError>;
 
-    /// Destinations that have due work, in all partitions, the longest due first: one chat's replies stand in the
-    /// partitions of different records.
-    async fn due(&self) -> Result<Vec<(Partition, Destination)>, StoreError>;
+    /// Lanes that have due work, in all partitions, the longest due first. Of very many a bounded number.
+    async fn due(&self) -> Result<Vec<DueLane>, StoreError>;
 
-    /// Leases up to `limit` due jobs of one destination for [`LEASE`], oldest first.
-    async fn lease(
-        &self,
-        partition: Partition,
-        destination: &Destination,
-        limit: usize,
-    ) -> Result<Vec<Leased>, StoreError>;
+    /// Leases due jobs for [`LEASE`], at most one of each group, in one round trip. One answer for each request.
+    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError>;
 
     /// `false`: the lease had run out and another worker holds the job now; nothing was written.
     async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError>;
 
-    /// Keeps all work for a destination back until `until`, without spending attempts.
-    async fn hold(&self, destination: &Destination, until: Timestamp) -> Result<(), StoreError>;
+    /// Keeps all work of a lane back until `until`, without spending attempts. A time that is over ends a hold.
+    async fn hold(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError>;
 
     /// A page of an index, newest first, strictly after `after`.
     async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError>;
@@ -376,8 +376,8 @@ pub trait Store: archive::Archive {
         Ok(Vec::new())
     }
 
-    /// What waits, by kind of destination; kinds with nothing are left out. Looks at a bounded number of
-    /// destinations and only at the ends of their queues, so that it stays cheap: with very much work the depth is
+    /// What waits, by kind of lane; kinds with nothing are left out. Looks at a bounded number of
+    /// lanes and only at the ends of their queues, so that it stays cheap: with very much work the depth is
     /// a lower bound, and the oldest is the oldest of those seen.
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 

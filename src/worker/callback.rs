@@ -9,7 +9,10 @@ use super::{Worker, signature};
 use crate::{
     egress::EgressError,
     entropy,
-    jobs::retry::{Schedule, parse_retry_after},
+    jobs::{
+        health::Outcome,
+        retry::{Schedule, parse_retry_after},
+    },
     metrics::label::{ByResult, Of},
     service::Instance,
     store::{Leased, Settlement},
@@ -55,11 +58,7 @@ pub(super) async fn deliver(worker: &Worker, instance: &Instance, leased: &Lease
     if let Answer::Failed { note, .. } = &answer {
         service.vitals.failed(instance.config.id, "callback", note, service.clock.wall());
     }
-    if let Some(until) = worker.breakers.note(&leased.destination, now, success)
-        && let Err(error) = service.store.hold(&leased.destination, until).await
-    {
-        tracing::warn!(%error, "a failing destination could not be held");
-    }
+    worker.note(&leased.lane, Outcome::of(success, start.elapsed())).await;
     match answer {
         Answer::Delivered => Settlement::Delivered,
         Answer::Gone => Settlement::Dead { note: "410 Gone".to_owned() },

@@ -8,15 +8,12 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Worker,
-    speak::{Haste, Spoken, speak},
-};
+use super::{Worker, speak::speak};
 use crate::{
     domain::{Subject, decide_code::CodeCommand},
     entropy,
     gateway::{CodeMessage, Refusal, Sent},
-    jobs::{payload::About, retry::Schedule},
+    jobs::{payload::About, permits::Permit, retry::Schedule},
     metrics::label::{GatewayResult, Of},
     service::{Instance, ServiceError},
     store::{Leased, Settlement},
@@ -30,6 +27,7 @@ pub(super) async fn send(
     worker: &Worker,
     instance: &Arc<Instance>,
     leased: &Leased,
+    permit: &Permit,
     about: About,
     leg: usize,
 ) -> Result<Settlement, ServiceError> {
@@ -58,11 +56,12 @@ pub(super) async fn send(
         service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
     let _sending = Sending::begin(&service.sending);
-    let sent = match speak(worker, &carrier, request, Haste::Awaited).await? {
-        Spoken::Answer(sent) => sent,
-        Spoken::Later(at) => return Ok(Settlement::Postpone { at }),
+    let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
+    let sent = if refused {
         // Somebody waits; another channel may still be in time.
-        Spoken::Silent(_) => Sent::Refused(Refusal::Unauthorized),
+        Sent::Refused(Refusal::Unauthorized)
+    } else {
+        speak(worker, &carrier, &leased.lane, permit, request).await
     };
     match sent {
         Sent::Accepted { id } => {

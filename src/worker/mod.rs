@@ -1,53 +1,61 @@
 //! Everything that leaves the process: leased, attempted, settled.
 //!
-//! At least once, never lost. A worker that dies loses its lease and not the job; a worker that was too slow
-//! is refused by its fence. Jobs committed here arrive with their lease and start at once; polling finds what
-//! somebody dropped, what comes due, and what waits for a slot.
+//! At least once, never lost. A worker that dies loses its lease and not the job; a worker that was too slow is refused
+//! by its fence. Jobs committed here arrive with their lease and a permit, and start at once; looking at the store
+//! finds what another replica has dropped, what comes due, and what waits for a permit.
+//!
+//! Three loops that do not wait for one another: one starts what is committed here, one looks at the store and leases
+//! what there are permits for, one clears what ended jobs have left behind.
 
 mod callback;
 mod code;
+mod lease;
 mod reply;
 pub mod signature;
 mod speak;
 
 use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    domain::Reason,
+    domain::{Partition, Reason},
     entropy,
     jobs::{
-        breaker::Breakers,
-        number::Lines,
+        health::Outcome,
         payload::Work,
-        permits::{Slot, Slots},
+        permits::{Permit, Permits, party},
+        retry::Schedule,
     },
     metrics::label::{ByKind, KindReason},
     service::{Instance, Service, ServiceError},
-    store::{LEASE, Leased, Settlement, StoreError},
+    store::{LEASE, Lane, Leased, Settlement},
     trace::{self, Context, Span},
 };
 
-/// How often each replica looks at all partitions, before jitter.
-const ROUND: Duration = Duration::from_millis(800);
 /// How often each replica clears what ended jobs have left behind.
 const TIDY: Duration = Duration::from_mins(10);
-/// A job of an instance that is not configured here waits for a replica that has it.
-const UNKNOWN_INSTANCE: SignedDuration = SignedDuration::from_secs(60);
-const UNKNOWN_INSTANCE_LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// A job that no attempt can be made of here, because its instance or its key is not configured, waits for a replica
+/// that has them.
+const UNKNOWN: SignedDuration = SignedDuration::from_secs(60);
+const UNKNOWN_LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// Leases in a row that ran out without an outcome: the job ends the processes that attempt it.
+const POISON: u32 = 8;
+/// A job that waits in hand for another one of its group, and has waited this long, could outlive its lease.
+const IN_HAND: Duration = Duration::from_secs(4);
 
 /// The worker of this process.
 pub struct Worker {
     service: Arc<Service>,
-    slots: Arc<Slots>,
-    breakers: Breakers,
-    lines: Lines,
+    permits: Arc<Permits>,
     tasks: TaskTracker,
     /// Attempts in flight end now, and their jobs are given back.
     hand_back: CancellationToken,
@@ -55,159 +63,177 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
-        let slots = Arc::clone(&service.handoff.slots);
-        Arc::new(Self {
-            service,
-            slots,
-            breakers: Breakers::default(),
-            lines: Lines::default(),
-            tasks: TaskTracker::new(),
-            hand_back: CancellationToken::new(),
-        })
+        let permits = Arc::clone(&service.handoff.permits);
+        Arc::new(Self { service, permits, tasks: TaskTracker::new(), hand_back: CancellationToken::new() })
     }
 
     /// Works until `stop`, then lets the attempts in flight settle. Their deadline is shorter than any lease. From
     /// `draining` on only what is committed here is worked on: the rest is for those who stay.
     pub async fn run(
         self: Arc<Self>,
-        mut committed: mpsc::Receiver<(Leased, Slot)>,
+        committed: mpsc::UnboundedReceiver<(Leased, Permit)>,
         draining: CancellationToken,
         stop: CancellationToken,
     ) {
-        let mut backlog = false;
-        let mut tidied = tokio::time::Instant::now();
-        loop {
-            if tidied.elapsed() > TIDY.mul_f64(0.75 + 0.5 * entropy::fraction()) {
-                tidied = tokio::time::Instant::now();
-                let this = Arc::clone(&self);
-                self.tasks.spawn(async move { this.tidy().await });
-            }
-            let round = tokio::time::sleep(ROUND.mul_f64(0.75 + 0.5 * entropy::fraction()));
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                Some((leased, slot)) = committed.recv() => {
-                    self.start(leased, slot);
-                    continue;
-                }
-                // More is due than there were slots: go on as soon as one is free.
-                () = self.slots.released(), if backlog => {}
-                () = self.slots.nudged() => {}
-                () = round => {}
-            }
-            if draining.is_cancelled() {
-                backlog = false;
-                continue;
-            }
-            backlog = self.poll().await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "looking for due work failed");
-                false
-            });
-        }
-        committed.close();
-        while let Some((leased, slot)) = committed.recv().await {
-            self.start(leased, slot);
-        }
+        let leasing = async {
+            tokio::select! { () = draining.cancelled() => {}, () = self.keep_leasing() => {} }
+        };
+        let tidying = async {
+            tokio::select! { () = stop.cancelled() => {}, () = self.keep_tidy() => {} }
+        };
+        tokio::join!(self.start_committed(committed, stop.clone()), leasing, tidying);
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    /// Ends all attempts; their jobs are due again at once, for whoever is there, and no attempt was spent.
+    async fn start_committed(
+        self: &Arc<Self>,
+        mut committed: mpsc::UnboundedReceiver<(Leased, Permit)>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let job = tokio::select! {
+                () = stop.cancelled() => break,
+                job = committed.recv() => job,
+            };
+            let Some(job) = job else { return };
+            self.start(vec![job]);
+        }
+        committed.close();
+        while let Some(job) = committed.recv().await {
+            self.start(vec![job]);
+        }
+    }
+
+    async fn keep_tidy(&self) {
+        loop {
+            tokio::time::sleep(TIDY.mul_f64(0.75 + 0.5 * entropy::fraction())).await;
+            for instance in self.service.instances.all() {
+                if let Err(error) = self.service.store.tidy(instance.config.id).await {
+                    tracing::debug!(%error, "ended jobs were not cleared; the next round will");
+                }
+            }
+        }
+    }
+
+    /// Ends all attempts; their jobs are due again at once, for any replica, and no attempt was spent.
     pub fn hand_back(&self) {
         self.hand_back.cancel();
     }
 
-    /// Starts what is due and has a slot. `true`: something had none.
-    pub async fn poll(self: &Arc<Self>) -> Result<bool, StoreError> {
-        let mut backlog = false;
-        for (partition, destination) in self.service.store.due().await? {
-            let slots: Vec<Slot> = std::iter::from_fn(|| self.slots.take(&destination)).take(64).collect();
-            if slots.is_empty() {
-                backlog = true;
-                continue;
-            }
-            let wanted = slots.len();
-            let leased = self.service.store.lease(partition, &destination, wanted).await?;
-            backlog |= leased.len() == wanted;
-            for (leased, slot) in leased.into_iter().zip(slots) {
-                self.start(leased, slot);
-            }
-        }
-        Ok(backlog)
-    }
-
-    /// Tries again at once where credentials were refused: the operator has changed the configuration.
-    pub fn forgive(&self) {
-        self.lines.forgive();
-    }
-
-    async fn tidy(&self) {
-        for instance in self.service.instances.all() {
-            if let Err(error) = self.service.store.tidy(instance.config.id).await {
-                tracing::debug!(%error, "ended jobs were not cleared; another round will");
-            }
-        }
-    }
-
     /// Waits until nothing is in flight.
     pub async fn idle(&self) {
-        while self.slots.in_flight() > 0 {
+        while self.permits.in_flight() > 0 || !self.tasks.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
-    fn start(self: &Arc<Self>, leased: Leased, slot: Slot) {
+    /// Tries again at once where a number was held back: the operator has changed the configuration.
+    pub async fn forgive(&self) {
+        let now = self.service.now();
+        for lane in self.permits.forgive_numbers().iter().flat_map(with_notices) {
+            if let Err(error) = self.service.store.hold(&lane, now).await {
+                tracing::warn!(%error, %lane, "a hold could not be ended; it ends by itself");
+            }
+            for partition in Partition::all() {
+                self.permits.missed(&lane, partition, now);
+            }
+        }
+    }
+
+    /// Notes how an attempt ended, and keeps the lane back where that is better for both sides.
+    async fn note(&self, lane: &Lane, outcome: Outcome) {
+        let Some(until) = self.permits.note(lane, self.service.now(), outcome) else { return };
+        for lane in with_notices(lane) {
+            tracing::info!(%lane, %until, "attempts fail: the lane is held back");
+            if let Err(error) = self.service.store.hold(&lane, until).await {
+                tracing::warn!(%error, %lane, "a failing lane could not be held back");
+            }
+        }
+    }
+
+    /// Starts jobs, one after the other.
+    fn start(self: &Arc<Self>, jobs: Vec<(Leased, Permit)>) {
         let this = Arc::clone(self);
+        let began = Instant::now();
         self.tasks.spawn(async move {
-            let _slot = slot;
-            let kind = leased.destination.kind();
-            let in_flight = this.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
-            in_flight.inc();
-            this.work(&leased).await;
-            in_flight.dec();
+            for (place, (leased, permit)) in jobs.into_iter().enumerate() {
+                let settlement = if place > 0 && began.elapsed() > IN_HAND {
+                    Some(Settlement::Postpone { at: this.service.now() })
+                } else {
+                    this.supervised(&leased, &permit).await
+                };
+                drop(permit);
+                if let Some(settlement) = settlement {
+                    this.conclude(&leased, &settlement).await;
+                }
+            }
         });
     }
 
-    async fn work(&self, leased: &Leased) {
+    /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
+    async fn supervised(&self, leased: &Leased, permit: &Permit) -> Option<Settlement> {
+        let kind = leased.lane.kind().as_str();
+        let in_flight = self.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
+        in_flight.inc();
         let attempt = async {
             tokio::select! {
                 biased;
                 () = self.hand_back.cancelled() => Ok(Settlement::Postpone { at: self.service.now() }),
-                settlement = self.attempt(leased) => settlement,
+                settlement = self.attempt(leased, permit) => settlement,
             }
         };
-        let settlement = match attempt.await {
-            Ok(settlement) => settlement,
-            Err(error) => {
-                // The lease runs out and the job comes again; nothing was decided.
-                tracing::warn!(job = %leased.id.0, %error, "a job could not be worked on");
-                return;
+        let outcome = AssertUnwindSafe(attempt).catch_unwind().await;
+        in_flight.dec();
+        match outcome {
+            Ok(Ok(settlement)) => Some(settlement),
+            Ok(Err(error)) => {
+                tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
+                None
             }
-        };
-        if let Settlement::Dead { note } = &settlement {
-            let reason = if note == Reason::InstanceRemoved.as_str() { "instance_removed" } else { "given_up" };
-            let kind = leased.destination.kind();
-            self.service.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
-            tracing::warn!(job = %leased.id.0, note, "a job was given up");
+            Err(panic) => {
+                let note = format!("panic: {}", message(panic.as_ref()));
+                tracing::error!(job = %leased.id.0, kind, note, "an attempt panicked");
+                Some(self.retry(leased, Schedule::REPLY, note))
+            }
         }
-        self.settle(leased, &settlement).await;
     }
 
-    async fn attempt(&self, leased: &Leased) -> Result<Settlement, ServiceError> {
-        let now = self.service.now();
+    fn retry(&self, leased: &Leased, schedule: Schedule, note: String) -> Settlement {
+        match schedule.next_delay(leased.attempts + 1, entropy::fraction(), None) {
+            Some(delay) => Settlement::Retry { at: self.service.now() + delay, note },
+            None => Settlement::Dead { note },
+        }
+    }
+
+    async fn conclude(&self, leased: &Leased, settlement: &Settlement) {
+        if let Settlement::Dead { note } = settlement {
+            let reason = dead_reason(note);
+            let kind = leased.lane.kind().as_str();
+            self.service.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
+            tracing::warn!(job = %leased.id.0, kind, reason, note, "a job was given up");
+        }
+        self.settle(leased, settlement).await;
+    }
+
+    async fn attempt(&self, leased: &Leased, permit: &Permit) -> Result<Settlement, ServiceError> {
+        if leased.lapsed >= POISON {
+            let note = format!("{POISONED}: {} leases in a row ended without an outcome", leased.lapsed);
+            return Ok(Settlement::Dead { note });
+        }
         let Some(instance) = self.service.instances.get(leased.instance) else {
-            let given_up = now.duration_since(leased.since) > UNKNOWN_INSTANCE_LIFE;
-            let note = Reason::InstanceRemoved.to_string();
-            return Ok(if given_up {
-                Settlement::Dead { note }
-            } else {
-                Settlement::Postpone { at: now + UNKNOWN_INSTANCE }
-            });
+            return Ok(self.impossible(leased, Reason::InstanceRemoved.to_string()));
         };
-        let (work, parent) = Work::of(&self.service.keys, leased)?;
+        let (work, parent) = match Work::of(&self.service.keys, leased) {
+            Ok(work) => work,
+            Err(error) => {
+                tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
+                return Ok(self.impossible(leased, format!("{UNREADABLE}: {error}")));
+            }
+        };
         let context = parent.map_or_else(Context::begin, Context::child);
         let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
-        let settlement = trace::within(context, self.perform(&instance, leased, work)).await;
+        let settlement = trace::within(context, self.perform(&instance, leased, permit, work)).await;
         let (ok, note) = match &settlement {
             Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
             Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),
@@ -239,16 +265,33 @@ impl Worker {
         settlement
     }
 
-    async fn perform(&self, instance: &Arc<Instance>, leased: &Leased, work: Work) -> Result<Settlement, ServiceError> {
+    /// Nothing can be attempted here. Another replica may be able to.
+    fn impossible(&self, leased: &Leased, note: String) -> Settlement {
+        let now = self.service.now();
+        if now.duration_since(leased.since) > UNKNOWN_LIFE {
+            Settlement::Dead { note }
+        } else {
+            Settlement::Postpone { at: now + UNKNOWN }
+        }
+    }
+
+    async fn perform(
+        &self,
+        instance: &Arc<Instance>,
+        leased: &Leased,
+        permit: &Permit,
+        work: Work,
+    ) -> Result<Settlement, ServiceError> {
         match work {
             Work::Callback { webhook_id, url, body, .. } => {
                 let delivery = callback::Delivery { webhook_id, url, body };
                 Ok(callback::deliver(self, instance, leased, delivery).await)
             }
             Work::Reply { about, reply, chat_id, subject } => {
-                reply::send(self, instance, leased, reply::Outgoing { about, reply, chat_id, subject }).await
+                let outgoing = reply::Outgoing { about, reply, chat_id, subject };
+                reply::send(self, instance, leased, permit, outgoing).await
             }
-            Work::Code { about, leg } => code::send(self, instance, leased, about, leg).await,
+            Work::Code { about, leg } => code::send(self, instance, leased, permit, about, leg).await,
             Work::Tick { about } => self.service.tick(instance, about).await.map(rung),
         }
     }
@@ -260,7 +303,7 @@ impl Worker {
             match self.service.store.settle(leased, settlement).await {
                 Ok(true) => return,
                 Ok(false) => {
-                    let kind = leased.destination.kind();
+                    let kind = leased.lane.kind().as_str();
                     self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
                     return;
                 }
@@ -277,4 +320,27 @@ impl Worker {
 /// A timer that has rung, or must ring again.
 fn rung(again: Option<Timestamp>) -> Settlement {
     again.map_or(Settlement::Done, |at| Settlement::Postpone { at })
+}
+
+const POISONED: &str = "poison";
+const UNREADABLE: &str = "unreadable";
+
+/// The word for metrics.
+fn dead_reason(note: &str) -> &'static str {
+    let known = [POISONED, UNREADABLE, Reason::InstanceRemoved.as_str()];
+    known.into_iter().find(|reason| note.starts_with(reason)).unwrap_or("given_up")
+}
+
+/// Replies that are awaited and those that are not share a gateway. Codes are never held: each of them goes to its next
+/// channel when this one fails.
+fn with_notices(lane: &Lane) -> Vec<Lane> {
+    match lane.instance() {
+        Some(number) if lane.kind().is_message() => vec![party(lane), Lane::notices(number)],
+        _ => vec![lane.clone()],
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -2,10 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{
-    Worker,
-    speak::{Haste, Spoken, speak},
-};
+use super::{Worker, speak::speak};
 use crate::{
     domain::{
         Subject, Verification,
@@ -15,7 +12,7 @@ use crate::{
     },
     entropy,
     gateway::Sent,
-    jobs::{payload::About, retry::Schedule},
+    jobs::{payload::About, permits::Permit, retry::Schedule},
     metrics::label::{GatewayResult, Of},
     service::{Instance, Service, ServiceError},
     store::{Leased, Settlement},
@@ -35,6 +32,7 @@ pub(super) async fn send(
     worker: &Worker,
     instance: &Instance,
     leased: &Leased,
+    permit: &Permit,
     outgoing: Outgoing,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
@@ -58,12 +56,7 @@ pub(super) async fn send(
     };
     let text = render(service, instance, outgoing.reply, record.as_ref());
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
-    let awaited = matches!(outgoing.reply, Reply::Success | Reply::OtherDevice);
-    let haste = if awaited { Haste::Awaited } else { Haste::Unasked };
-    let sent = match speak(worker, instance, request, haste).await? {
-        Spoken::Answer(sent) => sent,
-        Spoken::Later(at) | Spoken::Silent(at) => return Ok(Settlement::Postpone { at }),
-    };
+    let sent = speak(worker, instance, &leased.lane, permit, request).await;
     Ok(match sent {
         Sent::Accepted { .. } => {
             count("sent");

@@ -244,7 +244,7 @@ async fn a_failing_destination_is_left_alone_for_a_while(ground: Ground) {
     world.receiver.wait_for(1).await;
     app.advance(Duration::from_secs(20)).await;
     assert_eq!(broken.arrived().len(), attempts, "held, while others are served");
-    app.advance(Duration::from_secs(15)).await;
+    app.advance(Duration::from_secs(17)).await;
     broken.wait_for(attempts + 13).await;
     app.finish().await;
 }
@@ -300,7 +300,7 @@ async fn a_refused_number_falls_silent_and_comes_back(ground: Ground) {
     let metrics = http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap();
     let metrics = app.send(metrics).await.text;
     assert!(metrics.contains(&format!("countersign_numbers_refused{{instance_id=\"{WAHA}\"}} 1")), "{metrics}");
-    app.advance(Duration::from_secs(31)).await;
+    app.advance(Duration::from_secs(37)).await;
     world.gateway.wait_for(2).await;
     app.finish().await;
 }

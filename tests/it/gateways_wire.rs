@@ -346,7 +346,7 @@ async fn a_number_that_is_logged_out_falls_silent_and_says_so() {
         if ward.age(start) < 29 {
             assert_eq!(ward.gateways.arrived(index), 1, "{}: nothing is sent while it is silent", name(index));
         }
-        ward.advance(20).await;
+        ward.advance(22).await;
         assert_eq!((ward.gateways.arrived(index), ward.replies(index, "sent")), (2, 1), "{}", name(index));
         assert_eq!(ward.metric("numbers_refused", index, ""), 0, "{}", name(index));
     }

@@ -211,16 +211,16 @@ async fn a_crowd_of_them_neither_bloats_the_daemon_nor_delays_the_healthy() {
     world.receiver.wait_for(1).await;
     let took = start.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
-    // As many attempts as there are callbacks, those that run out of time among them.
+    // Those that answer get all of theirs; those that let us run out of time get one at a time.
     let attempts = "countersign_callback_attempt_seconds_count";
     let timeouts = format!("countersign_callback_attempts_total{{instance_id=\"{WAHA}\",result=\"timeout\"}}");
     let deadline = Instant::now() + Duration::from_secs(60);
-    while process.metric(attempts).await < 136.0 || process.metric(&timeouts).await < 40.0 {
+    while process.metric(attempts).await < 100.0 || process.metric(&timeouts).await < 10.0 {
         assert!(Instant::now() < deadline, "{}", process.operator("/metrics").await.text);
         sleep(Duration::from_millis(100)).await;
     }
     let grown = process.peak() - peak;
-    eprintln!("healthy after {took:?}, grown {grown} KiB, all tried after {:?}", start.elapsed());
+    eprintln!("healthy after {took:?}, grown {grown} KiB, tried after {:?}", start.elapsed());
     assert!(grown < 64 * 1024, "{grown} KiB");
     process.terminate();
 }

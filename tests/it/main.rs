@@ -41,6 +41,7 @@ mod hostile_files;
 mod hostile_floods;
 mod hostile_receivers;
 mod hostile_requests;
+mod lanes;
 mod layers;
 mod limits;
 mod limits_address;

@@ -37,6 +37,8 @@ const QUIET: &[(&str, &str)] = &[
     ("countersign_config_reloads", "nobody reloads; operate_reload does"),
     ("countersign_numbers_refused", "the gateway takes our credentials; callbacks does not"),
     ("countersign_jobs_in_flight", "everything is settled"),
+    ("countersign_lanes_held", "nothing fails often enough; lanes does"),
+    ("countersign_message_delay_seconds", "no number is over its rate; lanes is"),
     ("countersign_queue_lateness_seconds", "nothing waits for longer than it must"),
     ("countersign_clock_offset_seconds", "one host, one clock"),
 ];

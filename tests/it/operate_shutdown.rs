@@ -11,7 +11,7 @@ use std::{
 use countersign::{
     clock::Clock,
     store::{
-        Store as _,
+        LaneKind, Store as _,
         redis::{Durability, RedisStore},
     },
 };
@@ -67,7 +67,7 @@ async fn what_is_not_finished_in_time_is_handed_back_at_once() {
     // A lease lasts 15 s from the start of the attempt.
     let store = RedisStore::new(&world.ground.url(), Durability::Standard, Clock::default()).unwrap();
     let due = store.due().await.unwrap();
-    assert!(due.iter().any(|(_, destination)| destination.kind() == "callback"), "{due:?}");
+    assert!(due.iter().any(|due| due.lane.kind() == LaneKind::Callbacks), "{due:?}");
     let other = start(&world, ("0s", "20s")).await;
     until(PATIENCE, "the other one delivers it", async || world.receiver.arrived().len() == 2).await;
     let arrived = world.receiver.arrived();

@@ -259,7 +259,7 @@ async fn a_half_moved_slot_is_one_slot() {
     applied(&store.commit(&crate::store::one_job(Partition::of(9))).await);
     let begun = Instant::now();
     let due = store.due().await.unwrap();
-    assert!(matches!(&due[..], [(partition, _)] if *partition == Partition::of(9)), "{due:?}");
+    assert!(matches!(&due[..], [due] if due.partition == Partition::of(9)), "{due:?}");
     assert!(begun.elapsed() < Duration::from_millis(1_500), "it waited for the slot");
 
     // A change needs keys that are nowhere yet, and waits until the slot has moved.

@@ -85,15 +85,19 @@ contract! {
         only_a_dead_job_of_the_instance_is_replayed
         the_dead_are_listed_newest_first;
     queue:
-        due_names_the_destinations_with_due_work
+        due_names_the_lanes_with_due_work
         the_oldest_job_comes_first
         many_workers_share_no_job
-        a_held_destination_gives_nothing
+        a_held_lane_gives_nothing
         a_commit_under_a_hold_leases_nothing
         a_cancelled_timer_never_fires
         a_retimed_timer_rings_at_its_new_time
         a_job_is_queued_once
-        partitions_do_not_share_job_ids;
+        partitions_do_not_share_job_ids
+        of_a_group_one_job_is_leased_at_a_time
+        several_lanes_are_leased_at_once
+        leases_that_run_out_in_a_row_are_counted
+        a_hold_can_be_ended;
     lists:
         a_list_is_newest_first
         pages_have_no_gap_and_no_overlap
@@ -116,6 +120,7 @@ contract! {
         who_goes_away_holds_up_nobody
         a_short_bucket_stops_those_of_its_partition
         looking_takes_nothing
+        a_block_is_as_large_as_the_shortest_bucket
         codes_are_answered_in_order
         an_idempotency_key_belongs_to_whoever_came_first
         a_store_made_with_other_keys_is_refused
@@ -125,6 +130,7 @@ contract! {
     operate:
         the_backlog_is_told_by_kind
         what_is_done_or_dead_does_not_wait
+        what_is_held_back_is_not_overdue
         replicas_are_remembered_for_a_day
         a_store_describes_itself;
     memory:

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     domain::{VerificationId, keys::Digest, quota::Allowance},
-    store::{Reservation, Reserve, StoreError, Take, by_partition},
+    store::{Drawn, Reservation, Reserve, StoreError, Take, by_partition},
 };
 
 use super::time::after;
@@ -31,6 +31,23 @@ pub(super) fn take(connection: &Connection, now: i64, takes: &[Take]) -> rusqlit
         }
     }
     Ok(found.into_iter().map(|(_, allowance)| allowance).collect())
+}
+
+/// Unit by unit, for as long as all buckets have one.
+pub(super) fn draw(connection: &Connection, now: i64, takes: &[Take], units: u32) -> rusqlite::Result<Drawn> {
+    for drawn in 0..=units {
+        let short = takes.iter().map(|one| next(connection, now, one)).collect::<rusqlite::Result<Vec<_>>>()?;
+        let wait = |(_, allowance): &(i64, Allowance)| match allowance {
+            Allowance::Exhausted { retry_after } => *retry_after,
+            Allowance::Allowed { .. } => Duration::ZERO,
+        };
+        let wait = short.iter().map(wait).max().unwrap_or_default();
+        if drawn == units || !wait.is_zero() {
+            return Ok(Drawn { units: drawn, wait });
+        }
+        take(connection, now, takes)?;
+    }
+    Ok(Drawn { units, wait: Duration::ZERO })
 }
 
 /// What [`take()`] would say of one.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{InstanceId, PARTITIONS, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, Destination, JobId, StoreError,
+        DEAD_MEMORY, JobId, Lane, StoreError,
         archive::{
             Archive, DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY, Journal, KnownJob, NOTE_MEMORY, NOTES_KEPT, Note,
             Removal, Standing,
@@ -104,10 +104,15 @@ impl Archive for EmbeddedStore {
                 for id in &removal.jobs {
                     job.execute(params![removal.partition.index(), id.0])?;
                 }
-                let mut queue = connection
-                    .prepare_cached("DELETE FROM jobs WHERE died IS NULL AND partition = ?1 AND destination = ?2")?;
-                for destination in &removal.queues {
-                    queue.execute(params![removal.partition.index(), destination.0])?;
+                // The character after the slash that ends a group is the zero.
+                let mut waiting = connection.prepare_cached(
+                    "DELETE FROM jobs WHERE died IS NULL AND partition = ?1 AND lane = ?2
+                     AND id > ?3 || '/' AND id < ?3 || '0'",
+                )?;
+                for lane in &removal.lanes {
+                    for group in &removal.groups {
+                        waiting.execute(params![removal.partition.index(), lane.0, group])?;
+                    }
                 }
                 let mut note = connection.prepare_cached("DELETE FROM notes WHERE journal = ?1 AND bytes = ?2")?;
                 for (journal, bytes) in &removal.notes {
@@ -119,7 +124,7 @@ impl Archive for EmbeddedStore {
     }
 }
 
-const COLUMNS: &str = "partition, id, destination, attempts, since, due, died, delivered, note, body";
+const COLUMNS: &str = "partition, id, lane, attempts, since, due, died, delivered, note, body";
 
 fn jobs(
     connection: &Connection,
@@ -129,7 +134,7 @@ fn jobs(
     limit: usize,
 ) -> rusqlite::Result<Vec<KnownJob>> {
     let which = match standing {
-        Standing::Waiting => "died IS NULL AND destination >= 'c' AND destination < 'd' AND due > ?2 ORDER BY due, seq",
+        Standing::Waiting => "died IS NULL AND lane >= 'c' AND lane < 'd' AND due > ?2 ORDER BY due, seq",
         Standing::Delivered => "delivered = 1 AND died > ?2 ORDER BY died DESC, seq DESC",
         Standing::Dead => "delivered = 0 AND died > ?2 ORDER BY died DESC, seq DESC",
     };
@@ -157,7 +162,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<KnownJob> {
     Ok(KnownJob {
         partition: partition(row.get("partition")?),
         id: JobId(row.get("id")?),
-        destination: Destination(row.get("destination")?),
+        lane: Lane(row.get("lane")?),
         standing,
         attempts: row.get("attempts")?,
         since: from_millis(row.get("since")?),

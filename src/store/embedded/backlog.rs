@@ -1,50 +1,59 @@
 //! What waits, and who works here: reads for operators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::time::after;
 use crate::{
     domain::time::from_millis,
-    store::{Announced, Backlog, Destination, REPLICA_MEMORY},
+    store::{Announced, Backlog, Lane, REPLICA_MEMORY},
 };
 
-/// Jobs counted of one destination in one partition; beyond them the numbers say less than there is.
+/// Jobs counted of one lane in one partition; beyond them the numbers say less than there is.
 const COUNTED: i64 = 100_000;
 /// Jobs looked at on either end of a queue: the oldest waits for its turn in front, or for its last retry behind.
 const ENDS: i64 = 4;
 
-/// Jumps from each destination to the next, and looks at the ends of each.
+/// Jumps from each lane to the next, and looks at the ends of each.
 pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Backlog>> {
     let mut next = connection.prepare_cached(
-        "SELECT partition, destination, due FROM jobs WHERE died IS NULL AND (partition, destination) > (?1, ?2)
-         ORDER BY partition, destination, due LIMIT 1",
+        "SELECT partition, jobs.lane, due, until FROM jobs LEFT JOIN holds ON holds.lane = jobs.lane
+         WHERE died IS NULL AND (partition, jobs.lane) > (?1, ?2) ORDER BY partition, jobs.lane, due LIMIT 1",
     )?;
     let mut count = connection.prepare_cached(
         "SELECT count(*) FROM
-         (SELECT 1 FROM jobs WHERE died IS NULL AND partition = ?1 AND destination = ?2 LIMIT ?3)",
+         (SELECT 1 FROM jobs WHERE died IS NULL AND partition = ?1 AND lane = ?2 LIMIT ?3)",
     )?;
     let mut oldest = connection.prepare_cached(
         "SELECT min(since) FROM (
-           SELECT since FROM (SELECT since FROM jobs WHERE died IS NULL AND partition = ?1 AND destination = ?2
+           SELECT since FROM (SELECT since FROM jobs WHERE died IS NULL AND partition = ?1 AND lane = ?2
              ORDER BY due LIMIT ?3)
            UNION ALL
-           SELECT since FROM (SELECT since FROM jobs WHERE died IS NULL AND partition = ?1 AND destination = ?2
+           SELECT since FROM (SELECT since FROM jobs WHERE died IS NULL AND partition = ?1 AND lane = ?2
              ORDER BY due DESC LIMIT ?3))",
     )?;
     let mut kinds = BTreeMap::new();
+    let mut held_lanes = HashSet::new();
     let mut last = (-1, String::new());
     loop {
         let row = next.query_row(params![last.0, last.1], |row| {
-            Ok(((row.get::<_, i64>(0)?, row.get::<_, String>(1)?), row.get::<_, i64>(2)?))
+            Ok((
+                (row.get::<_, i64>(0)?, row.get::<_, String>(1)?),
+                row.get::<_, i64>(2)?,
+                row.get::<_, Option<i64>>(3)?,
+            ))
         });
-        let Some((at, due)) = row.optional()? else { return Ok(kinds.into_values().collect()) };
-        let destination = Destination(at.1.clone());
-        let backlog = kinds.entry(destination.kind()).or_insert_with(|| Backlog::none(destination.kind()));
+        let Some((at, due, hold)) = row.optional()? else { return Ok(kinds.into_values().collect()) };
+        let lane = Lane(at.1.clone());
+        let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::none(lane.kind().as_str()));
         backlog.depth += count.query_row(params![at.0, at.1, COUNTED], |row| row.get::<_, i64>(0))?.unsigned_abs();
-        backlog.overdue(from_millis(due), from_millis(now));
-        if destination != Destination::timer() {
+        let hold = hold.map(from_millis);
+        backlog.overdue(from_millis(due), hold, from_millis(now));
+        if hold.is_some_and(|until| until > from_millis(now)) && held_lanes.insert(lane.clone()) {
+            backlog.held += 1;
+        }
+        if lane != Lane::timer() {
             let since: Option<i64> = oldest.query_row(params![at.0, at.1, ENDS], |row| row.get(0))?;
             if let Some(since) = since {
                 backlog.waits_since(from_millis(since));

@@ -29,8 +29,8 @@ use crate::{
 };
 
 use super::{
-    Admission, Announced, Backlog, Change, Changes, Committed, Destination, Found, Index, JobId, Leased, Position,
-    RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
+    Admission, Announced, Backlog, Change, Changes, Committed, Drawn, DueLane, Found, Granted, Index, JobId, Lane,
+    LeaseRequest, Leased, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
 };
 
 use self::{disk::Disk, reader::Readers, time::Time, writer::Writer};
@@ -104,6 +104,11 @@ impl Store for EmbeddedStore {
             .await
     }
 
+    async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError> {
+        let takes = takes.to_vec();
+        self.writer.run(move |connection, now| Ok(admit::draw(connection, now, &takes, units)?)).await
+    }
+
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
         let change = change.clone();
         let changed = change.changed();
@@ -116,19 +121,16 @@ impl Store for EmbeddedStore {
         Ok(committed)
     }
 
-    async fn due(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
+    async fn due(&self) -> Result<Vec<DueLane>, StoreError> {
         let now = self.time.millis();
         self.readers.run(move |connection| query::due(connection, now)).await
     }
 
-    async fn lease(
-        &self,
-        partition: Partition,
-        destination: &Destination,
-        limit: usize,
-    ) -> Result<Vec<Leased>, StoreError> {
-        let destination = destination.clone();
-        self.writer.run(move |connection, now| queue::lease(connection, now, partition, &destination, limit)).await
+    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError> {
+        let requests = requests.to_vec();
+        self.writer
+            .run(move |connection, now| requests.iter().map(|request| queue::lease(connection, now, request)).collect())
+            .await
     }
 
     async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
@@ -136,9 +138,9 @@ impl Store for EmbeddedStore {
         self.writer.run(move |connection, now| Ok(queue::settle(connection, now, &leased, &settlement)?)).await
     }
 
-    async fn hold(&self, destination: &Destination, until: Timestamp) -> Result<(), StoreError> {
-        let destination = destination.clone();
-        self.writer.run(move |connection, _| Ok(queue::hold(connection, &destination, until)?)).await
+    async fn hold(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError> {
+        let lane = lane.clone();
+        self.writer.run(move |connection, _| Ok(queue::hold(connection, &lane, until)?)).await
     }
 
     async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {

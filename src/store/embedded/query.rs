@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::{
-    domain::{Partition, VerificationId, keys::Digest},
-    store::{Destination, Index, Position, RecordKey, Stored},
+    domain::{Partition, VerificationId, keys::Digest, time::from_millis},
+    store::{DueLane, Index, Lane, Position, RecordKey, Stored},
 };
 
 pub(super) fn record(connection: &Connection, now: i64, key: RecordKey) -> rusqlite::Result<Option<Stored>> {
@@ -39,14 +39,14 @@ pub(super) fn list(
     page.query_map(params![index.0, created_at, id, now, rows(limit)], stored)?.collect()
 }
 
-/// Jumps from each destination to the next, whose first job is the one due first: the cost is the number of
-/// destinations, however many jobs wait.
-pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<(Partition, Destination)>> {
+/// Jumps from each lane to the next, whose first job is the one due first: the cost is the number of lanes, however
+/// many jobs wait.
+pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<DueLane>> {
     let mut next = connection.prepare_cached(
-        "SELECT partition, jobs.destination, max(due, coalesce(until, due))
-         FROM jobs LEFT JOIN holds ON holds.destination = jobs.destination
-         WHERE died IS NULL AND (partition, jobs.destination) > (?1, ?2)
-         ORDER BY partition, jobs.destination, due LIMIT 1",
+        "SELECT partition, jobs.lane, max(due, coalesce(until, due))
+         FROM jobs LEFT JOIN holds ON holds.lane = jobs.lane
+         WHERE died IS NULL AND (partition, jobs.lane) > (?1, ?2)
+         ORDER BY partition, jobs.lane, due LIMIT 1",
     )?;
     let mut found = Vec::new();
     let mut last = (-1, String::new());
@@ -54,14 +54,14 @@ pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<(Pa
         let row = next.query_row(params![last.0, last.1], |row| {
             Ok(((row.get(0)?, row.get::<_, String>(1)?), row.get::<_, i64>(2)?))
         });
-        let Some((destination, due)) = row.optional()? else { break };
+        let Some((lane, due)) = row.optional()? else { break };
         if due <= now {
-            found.push((due, (partition(destination.0), Destination(destination.1.clone()))));
+            found.push(DueLane { partition: partition(lane.0), lane: Lane(lane.1.clone()), since: from_millis(due) });
         }
-        last = destination;
+        last = lane;
     }
-    found.sort_by_key(|(due, _)| *due);
-    Ok(found.into_iter().map(|(_, destination)| destination).collect())
+    found.sort_by_key(|due| due.since);
+    Ok(found)
 }
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {

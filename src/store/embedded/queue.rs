@@ -1,29 +1,34 @@
 //! The jobs. A lease is a due time that lies ahead, so a lease that runs out needs no reaper.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
-    store::{DEAD_MEMORY, Destination, Job, JobId, LEASE, Leased, Settlement, StoreError, archive::DELIVERED_MEMORY},
+    store::{
+        DEAD_MEMORY, GROUP_SCAN, Granted, Job, JobId, LEASE, Lane, LeaseRequest, Leased, Settlement, StoreError,
+        archive::DELIVERED_MEMORY,
+    },
 };
 
-use super::{archive, time::after};
+use super::{archive, query::rows, time::after};
 
 /// `true`: the job is leased to the caller. A job that is known already is left alone.
 pub(super) fn add(connection: &Connection, now: i64, partition: Partition, job: &Job) -> rusqlite::Result<bool> {
-    let leased = job.lease && job.due.is_none() && !is_held(connection, now, &job.destination)?;
+    let leased = job.lease && job.due.is_none() && !is_held(connection, now, &job.lane)?;
     let due = job.due.map_or(now, Timestamp::as_millisecond);
     let added = connection
         .prepare_cached(
-            "INSERT INTO jobs (partition, id, instance, destination, due, leased, fence, since, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8) ON CONFLICT (partition, id) DO NOTHING",
+            "INSERT INTO jobs (partition, id, instance, lane, due, leased, fence, lapsed, since, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6, ?7, ?8) ON CONFLICT (partition, id) DO NOTHING",
         )?
         .execute(params![
             partition.index(),
             job.id.0,
             job.instance.simple(),
-            job.destination.0,
+            job.lane.0,
             if leased { after(now, LEASE) } else { due },
             leased,
             now,
@@ -33,9 +38,11 @@ pub(super) fn add(connection: &Connection, now: i64, partition: Partition, job: 
 }
 
 pub(super) fn cancel(connection: &Connection, partition: Partition, timer: &JobId) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("DELETE FROM jobs WHERE partition = ?1 AND id = ?2 AND destination = ?3")?
-        .execute(params![partition.index(), timer.0, Destination::timer().0])?;
+    connection.prepare_cached("DELETE FROM jobs WHERE partition = ?1 AND id = ?2 AND lane = ?3")?.execute(params![
+        partition.index(),
+        timer.0,
+        Lane::timer().0
+    ])?;
     Ok(())
 }
 
@@ -47,48 +54,55 @@ pub(super) fn retime(
     due: Timestamp,
 ) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("UPDATE jobs SET due = ?4 WHERE partition = ?1 AND id = ?2 AND destination = ?3")?
-        .execute(params![partition.index(), timer.0, Destination::timer().0, due.as_millisecond()])?;
+        .prepare_cached("UPDATE jobs SET due = ?4 WHERE partition = ?1 AND id = ?2 AND lane = ?3")?
+        .execute(params![partition.index(), timer.0, Lane::timer().0, due.as_millisecond()])?;
     Ok(())
 }
 
-pub(super) fn lease(
-    connection: &Connection,
-    now: i64,
-    partition: Partition,
-    destination: &Destination,
-    limit: usize,
-) -> Result<Vec<Leased>, StoreError> {
-    if is_held(connection, now, destination)? {
-        return Ok(Vec::new());
+pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -> Result<Granted, StoreError> {
+    let LeaseRequest { partition, lane, limit, busy } = request;
+    if is_held(connection, now, lane)? {
+        return Ok(Granted::default());
     }
     let mut due = connection.prepare_cached(
-        "SELECT seq, id, instance, fence, attempts, since, body FROM jobs
-         WHERE died IS NULL AND partition = ?1 AND destination = ?2 AND due <= ?3 ORDER BY due, seq LIMIT ?4",
+        "SELECT seq, id, instance, fence, attempts, lapsed, since, body FROM jobs
+         WHERE died IS NULL AND partition = ?1 AND lane = ?2 AND due <= ?3 ORDER BY due, seq LIMIT ?4",
     )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut rows = due.query(params![partition.index(), destination.0, now, limit])?;
+    let mut rows = due.query(params![partition.index(), lane.0, now, rows(limit.saturating_add(GROUP_SCAN))])?;
+    let mut groups: HashSet<String> = busy.iter().cloned().collect();
     let mut jobs = Vec::new();
-    while let Some(row) = rows.next()? {
+    while jobs.len() < *limit
+        && let Some(row) = rows.next()?
+    {
+        let id = JobId(row.get("id")?);
+        if id.group().is_some_and(|group| !groups.insert(group.to_owned())) {
+            continue;
+        }
         let instance: String = row.get("instance")?;
         let job = Leased {
-            partition,
-            id: JobId(row.get("id")?),
+            partition: *partition,
+            id,
             instance: instance.parse::<InstanceId>().map_err(|error| StoreError::Broken(error.to_string()))?,
-            destination: destination.clone(),
+            lane: lane.clone(),
             fence: row.get::<_, i64>("fence")?.cast_unsigned() + 1,
             attempts: row.get("attempts")?,
+            lapsed: row.get("lapsed")?,
             since: from_millis(row.get("since")?),
             body: row.get("body")?,
         };
         jobs.push((row.get::<_, i64>("seq")?, job));
     }
     // Only now: a scan must not meet what it has moved.
-    let mut take = connection.prepare_cached("UPDATE jobs SET due = ?2, leased = 1, fence = ?3 WHERE seq = ?1")?;
+    let mut take = connection
+        .prepare_cached("UPDATE jobs SET due = ?2, leased = 1, lapsed = lapsed + 1, fence = ?3 WHERE seq = ?1")?;
     for (seq, job) in &jobs {
         take.execute(params![seq, after(now, LEASE), job.fence.cast_signed()])?;
     }
-    Ok(jobs.into_iter().map(|(_, job)| job).collect())
+    let first: Option<i64> = connection
+        .prepare_cached("SELECT min(due) FROM jobs WHERE died IS NULL AND partition = ?1 AND lane = ?2")?
+        .query_row(params![partition.index(), lane.0], |row| row.get(0))?;
+    let more = first.filter(|due| *due <= now).map(from_millis);
+    Ok(Granted { jobs: jobs.into_iter().map(|(_, job)| job).collect(), more })
 }
 
 /// `false` when the fence has risen, or the job is gone.
@@ -107,7 +121,7 @@ pub(super) fn settle(
         Settlement::Delivered => {
             let changed = connection
                 .prepare_cached(&format!(
-                    "UPDATE jobs SET leased = 0, died = ?4, delivered = 1, attempts = attempts + 1, note = '' WHERE {job}"
+                    "UPDATE jobs SET leased = 0, lapsed = 0, died = ?4, delivered = 1, attempts = attempts + 1, note = '' WHERE {job}"
                 ))?
                 .execute(params![key.0, key.1, key.2, now])?;
             // Counting them costs more than one of them: now and then is enough.
@@ -118,15 +132,15 @@ pub(super) fn settle(
         }
         Settlement::Retry { at, note } => connection
             .prepare_cached(&format!(
-                "UPDATE jobs SET leased = 0, due = ?4, attempts = attempts + 1, note = ?5 WHERE {job}"
+                "UPDATE jobs SET leased = 0, lapsed = 0, due = ?4, attempts = attempts + 1, note = ?5 WHERE {job}"
             ))?
             .execute(params![key.0, key.1, key.2, at.as_millisecond(), note])?,
         Settlement::Postpone { at } => connection
-            .prepare_cached(&format!("UPDATE jobs SET leased = 0, due = ?4 WHERE {job}"))?
+            .prepare_cached(&format!("UPDATE jobs SET leased = 0, lapsed = 0, due = ?4 WHERE {job}"))?
             .execute(params![key.0, key.1, key.2, at.as_millisecond()])?,
         Settlement::Dead { note } => connection
             .prepare_cached(&format!(
-                "UPDATE jobs SET leased = 0, died = ?4, attempts = attempts + 1, note = ?5 WHERE {job}"
+                "UPDATE jobs SET leased = 0, lapsed = 0, died = ?4, attempts = attempts + 1, note = ?5 WHERE {job}"
             ))?
             .execute(params![key.0, key.1, key.2, now, note])?,
     };
@@ -134,10 +148,10 @@ pub(super) fn settle(
 }
 
 /// The last word counts.
-pub(super) fn hold(connection: &Connection, destination: &Destination, until: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn hold(connection: &Connection, lane: &Lane, until: Timestamp) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("INSERT OR REPLACE INTO holds (destination, until) VALUES (?1, ?2)")?
-        .execute(params![destination.0, until.as_millisecond()])?;
+        .prepare_cached("INSERT OR REPLACE INTO holds (lane, until) VALUES (?1, ?2)")?
+        .execute(params![lane.0, until.as_millisecond()])?;
     Ok(())
 }
 
@@ -172,8 +186,6 @@ pub(super) fn void_leases(connection: &Connection, now: i64) -> rusqlite::Result
 }
 
 /// Looked at whenever jobs are handed out, so a hold moves no due time and can be cut short.
-fn is_held(connection: &Connection, now: i64, destination: &Destination) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("SELECT 1 FROM holds WHERE destination = ?1 AND until > ?2")?
-        .exists(params![destination.0, now])
+fn is_held(connection: &Connection, now: i64, lane: &Lane) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM holds WHERE lane = ?1 AND until > ?2")?.exists(params![lane.0, now])
 }

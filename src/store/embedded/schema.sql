@@ -35,11 +35,13 @@ CREATE TABLE IF NOT EXISTS jobs (
   partition INTEGER NOT NULL,
   id TEXT NOT NULL,
   instance TEXT NOT NULL,
-  destination TEXT NOT NULL,
+  lane TEXT NOT NULL,
   due INTEGER NOT NULL,
   leased INTEGER NOT NULL,
   fence INTEGER NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0,
+  -- Leases in a row that were not settled, with the one under way.
+  lapsed INTEGER NOT NULL DEFAULT 0,
   since INTEGER NOT NULL,
   died INTEGER,
   delivered INTEGER NOT NULL DEFAULT 0,
@@ -47,15 +49,15 @@ CREATE TABLE IF NOT EXISTS jobs (
   body BLOB NOT NULL,
   UNIQUE (partition, id)
 ) STRICT;
-CREATE INDEX IF NOT EXISTS jobs_due ON jobs (partition, destination, due) WHERE died IS NULL;
+CREATE INDEX IF NOT EXISTS jobs_due ON jobs (partition, lane, due) WHERE died IS NULL;
 CREATE INDEX IF NOT EXISTS jobs_leased ON jobs (leased) WHERE leased = 1;
 CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (instance, delivered, died) WHERE died IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_delivered ON jobs (died) WHERE delivered = 1;
-CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (instance, due) WHERE died IS NULL AND destination >= 'c' AND destination < 'd';
+CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (instance, due) WHERE died IS NULL AND lane >= 'c' AND lane < 'd';
 CREATE INDEX IF NOT EXISTS jobs_end ON jobs (died) WHERE died IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS holds (
-  destination TEXT PRIMARY KEY,
+  lane TEXT PRIMARY KEY,
   until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS holds_end ON holds (until);

@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 use crate::store::{
     DEAD_MEMORY,
     archive::{DELIVERED_MEMORY, NOTE_MEMORY},
+    backlog::HOLD_MEMORY,
 };
 
 use super::time::after;
@@ -16,7 +17,7 @@ pub(super) fn batch(connection: &Connection, now: i64, size: usize) -> rusqlite:
     let ended = [
         ("messages", "digest", "until", now),
         ("reservations", "key", "until", now),
-        ("holds", "destination", "until", now),
+        ("holds", "lane", "until", before(HOLD_MEMORY)),
         ("buckets", "rowid", "tat", now.saturating_mul(1000)),
         ("jobs", "seq", "died", before(DEAD_MEMORY)),
         ("jobs", "seq", "delivered = 1 AND died", before(DELIVERED_MEMORY)),

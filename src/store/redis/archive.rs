@@ -14,13 +14,13 @@ use super::{
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, Destination, JobId, StoreError,
+        DEAD_MEMORY, JobId, Lane, LaneKind, StoreError,
         archive::{Archive, DELIVERED_MEMORY, Journal, KnownJob, NOTE_MEMORY, NOTES_KEPT, Note, Removal, Standing},
     },
 };
 
-/// Destinations looked at per partition.
-const DESTINATIONS: usize = 1_000;
+/// Lanes looked at per partition.
+const LANES: usize = 1_000;
 /// Jobs forgotten per partition at once.
 const TIDIED: usize = 500;
 
@@ -61,11 +61,11 @@ impl Archive for RedisStore {
         id: &JobId,
     ) -> Result<Option<KnownJob>, StoreError> {
         let fields: Fields = self.one(&read_job(partition, &id.0)).await?;
-        let Some(Kept { instance: of, destination, .. }) = fields.0.clone().and_then(parse::read_job) else {
+        let Some(Kept { instance: of, lane, .. }) = fields.0.clone().and_then(parse::read_job) else {
             return Ok(None);
         };
         let sets = [
-            (Standing::Waiting, key::queue(partition, &destination)),
+            (Standing::Waiting, key::queue(partition, &lane)),
             (Standing::Delivered, key::delivered(partition, of)),
             (Standing::Dead, key::dead(partition, of)),
         ];
@@ -149,7 +149,7 @@ impl Archive for RedisStore {
     async fn remove(&self, removal: &Removal) -> Result<(), StoreError> {
         let Removal { partition, instance, .. } = *removal;
         let mut keys = vec![key::jobs(partition), key::dead(partition, instance), key::delivered(partition, instance)];
-        keys.extend(removal.queues.iter().map(|destination| key::queue(partition, destination)));
+        keys.extend(removal.lanes.iter().map(|lane| key::queue(partition, lane)));
         let mut locator = String::new();
         if let Some((at, indexes)) = &removal.record {
             locator = match at.code {
@@ -160,7 +160,7 @@ impl Archive for RedisStore {
             keys.extend(indexes.iter().map(|index| key::index(partition, index)));
         }
         let mut cmd = script::REMOVE.call(&keys);
-        cmd.arg(locator).arg(removal.queues.len());
+        cmd.arg(locator).arg(removal.lanes.len()).arg(removal.groups.len()).arg(&removal.groups);
         for id in &removal.jobs {
             cmd.arg(&id.0);
         }
@@ -195,40 +195,24 @@ impl RedisStore {
         places(Partition::all().zip(values))
     }
 
-    /// Receivers belong to one instance each; the first job of each tells to which.
     async fn on_their_way(&self, instance: InstanceId, limit: usize) -> Result<Vec<Place>, StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
-            pipeline.cmd("ZRANGE").arg(key::destinations(partition)).arg(0).arg(DESTINATIONS);
+            pipeline.cmd("ZRANGE").arg(key::lanes(partition)).arg(0).arg(LANES);
         }
         let mut queues = Vec::new();
         for (partition, value) in Partition::all().zip(self.connection.run(&mut pipeline).await?) {
-            let destinations = reply::<Vec<String>>(value)?.into_iter().map(Destination);
-            queues.extend(destinations.filter(|to| to.kind() == "callback").map(|to| (partition, to)));
+            let lanes = reply::<Vec<String>>(value)?.into_iter().map(Lane);
+            let ours = |lane: &Lane| lane.kind() == LaneKind::Callbacks && lane.instance() == Some(instance);
+            queues.extend(lanes.filter(ours).map(|lane| (partition, lane)));
         }
         let mut pipeline = redis::pipe();
-        for (partition, destination) in &queues {
-            pipeline.cmd("ZRANGE").arg(key::queue(*partition, destination)).arg(0).arg(limit.saturating_sub(1));
+        for (partition, lane) in &queues {
+            pipeline.cmd("ZRANGE").arg(key::queue(*partition, lane)).arg(0).arg(limit.saturating_sub(1));
             pipeline.arg("WITHSCORES");
         }
         let values = self.connection.run(&mut pipeline).await?;
-        let queues = queues.into_iter().zip(values);
-        let queues = queues.map(|((partition, _), value)| places(std::iter::once((partition, value))));
-        let queues: Vec<Vec<Place>> =
-            queues.filter(|places| !matches!(places, Ok(places) if places.is_empty())).collect::<Result<_, _>>()?;
-        let mut pipeline = redis::pipe();
-        for queue in &queues {
-            pipeline.cmd("HGET").arg(key::jobs(queue[0].partition)).arg(&queue[0].id);
-        }
-        let heads = self.connection.run(&mut pipeline).await?;
-        let mut ours = Vec::new();
-        for (queue, head) in queues.into_iter().zip(heads) {
-            let first: Option<Vec<u8>> = reply(head)?;
-            if first.and_then(parse::read_job).is_some_and(|first| first.instance == instance) {
-                ours.extend(queue);
-            }
-        }
-        Ok(ours)
+        places(queues.into_iter().map(|(partition, _)| partition).zip(values))
     }
 }
 
@@ -262,14 +246,14 @@ fn read_job(partition: Partition, id: &str) -> Cmd {
 }
 
 fn known(place: Place, standing: Standing, (job, state): Fields) -> Option<(KnownJob, InstanceId)> {
-    let Kept { since, instance, destination, body } = parse::read_job(job?)?;
-    let state = state.unwrap_or_else(|| "0 0 ".to_owned());
-    let mut words = state.splitn(3, ' ').skip(1);
+    let Kept { since, instance, lane, body } = parse::read_job(job?)?;
+    let state = state.unwrap_or_else(|| "0 0 0 ".to_owned());
+    let mut words = state.splitn(4, ' ').skip(1);
     let attempts = words.next()?.parse().ok()?;
-    let note = words.next().unwrap_or_default().to_owned();
+    let note = words.nth(1).unwrap_or_default().to_owned();
     let Place { partition, id, at } = place;
     let at = from_millis(at);
-    Some((KnownJob { partition, id: JobId(id), destination, standing, attempts, since, at, note, body }, instance))
+    Some((KnownJob { partition, id: JobId(id), lane, standing, attempts, since, at, note, body }, instance))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]

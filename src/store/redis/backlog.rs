@@ -1,6 +1,6 @@
 //! What waits, and who works here: reads for operators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use redis::Value;
 
@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{Announced, Backlog, Destination, REPLICA_MEMORY, StoreError},
+    store::{Announced, Backlog, Lane, REPLICA_MEMORY, StoreError},
 };
 
-/// Destinations looked at per partition; beyond them the numbers say less than there is.
-const DESTINATIONS: usize = 256;
+/// Lanes looked at per partition; beyond them the numbers say less than there is.
+const LANES: usize = 256;
 /// Jobs looked at on either end of a queue: the oldest waits for its turn in front, or for its last retry behind.
 const ENDS: isize = 4;
 
@@ -22,8 +22,9 @@ impl RedisStore {
     pub(super) async fn waiting(&self) -> Result<Vec<Backlog>, StoreError> {
         let queues = self.queues().await?;
         let mut pipeline = redis::pipe();
-        for (partition, destination) in &queues {
-            let queue = key::queue(*partition, destination);
+        for (partition, lane) in &queues {
+            let queue = key::queue(*partition, lane);
+            pipeline.cmd("GET").arg(key::hold(*partition, lane));
             pipeline.cmd("ZCARD").arg(&queue);
             pipeline.cmd("ZRANGE").arg(&queue).arg(0).arg(ENDS - 1).arg("WITHSCORES");
             pipeline.cmd("ZRANGE").arg(&queue).arg(-ENDS).arg(-1);
@@ -32,22 +33,27 @@ impl RedisStore {
         let mut next = || values.next().unwrap_or(Value::Nil);
         let now = self.time.now();
         let mut kinds = BTreeMap::new();
+        let mut held_lanes = HashSet::new();
         let mut jobs = redis::pipe();
         let mut asked = Vec::new();
-        for (partition, destination) in &queues {
+        for (partition, lane) in &queues {
+            let hold = reply::<Option<i64>>(next())?.map(from_millis);
             let depth: u64 = reply(next())?;
             let front: Vec<(String, f64)> = reply(next())?;
             let back: Vec<String> = reply(next())?;
-            let backlog = kinds.entry(destination.kind()).or_insert_with(|| Backlog::none(destination.kind()));
+            let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::none(lane.kind().as_str()));
             backlog.depth += depth;
+            if hold.is_some_and(|until| until > now) && depth > 0 && held_lanes.insert(lane) {
+                backlog.held += 1;
+            }
             if let Some((_, due)) = front.first() {
                 #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit 53 bits")]
-                backlog.overdue(from_millis(*due as i64), now);
+                backlog.overdue(from_millis(*due as i64), hold, now);
             }
-            if *destination != Destination::timer() {
+            if *lane != Lane::timer() {
                 for id in front.iter().map(|(id, _)| id).chain(&back) {
                     jobs.cmd("HGET").arg(key::jobs(*partition)).arg(id);
-                    asked.push(destination.kind());
+                    asked.push(lane.kind().as_str());
                 }
             }
         }
@@ -62,17 +68,17 @@ impl RedisStore {
         Ok(kinds.into_values().filter(|backlog| backlog.depth > 0).collect())
     }
 
-    /// Timers are in no list of destinations.
-    async fn queues(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
+    /// Timers are in no list of lanes.
+    async fn queues(&self) -> Result<Vec<(Partition, Lane)>, StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
-            pipeline.cmd("ZRANGE").arg(key::destinations(partition)).arg(0).arg(DESTINATIONS - 1);
+            pipeline.cmd("ZRANGE").arg(key::lanes(partition)).arg(0).arg(LANES - 1);
         }
         let values = self.connection.run(&mut pipeline).await?;
-        let mut queues: Vec<_> = Partition::all().map(|partition| (partition, Destination::timer())).collect();
+        let mut queues: Vec<_> = Partition::all().map(|partition| (partition, Lane::timer())).collect();
         for (partition, value) in Partition::all().zip(values) {
             let names: Vec<String> = reply(value)?;
-            queues.extend(names.into_iter().map(|name| (partition, Destination(name))));
+            queues.extend(names.into_iter().map(|name| (partition, Lane(name))));
         }
         Ok(queues)
     }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::quota::Allowance,
-    store::{StoreError, Take},
+    store::{Drawn, StoreError, Take},
 };
 
 /// A round trip that fails says why when its budget is used up. Who came meanwhile does not wait for a second one.
@@ -93,18 +93,25 @@ impl Buckets {
         Ok(take.quota.take(tat.unwrap_or(0), now).1)
     }
 
-    /// Of each of `takes`, which lie in one partition, one unit, or none of any.
-    pub(super) fn take_all(&self, takes: &[&Take]) -> Cmd {
+    /// Of each of `takes`, which lie in one partition, as many units as are wanted, or as the shortest has.
+    pub(super) fn take_all(&self, takes: &[&Take], units: u32) -> Cmd {
         let keys: Vec<String> = takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect();
         let mut cmd = script::TAKE.call(&keys);
-        cmd.arg(self.time.shift()).arg(1);
+        cmd.arg(self.time.shift()).arg(units);
         for take in takes {
             cmd.arg(take.quota.interval_micros()).arg(take.quota.burst());
         }
         cmd
     }
 
-    /// The answer to [`Buckets::take_all`].
+    /// The answer to [`Buckets::take_all`] of any number of units.
+    pub(super) fn drawn(&self, value: Value) -> Result<Drawn, StoreError> {
+        let (taken, buckets) = self.read(value)?;
+        let wait = buckets.iter().map(|bucket| bucket.wait_micros.unsigned_abs()).max().unwrap_or_default();
+        Ok(Drawn { units: u32::try_from(taken).unwrap_or_default(), wait: Duration::from_micros(wait) })
+    }
+
+    /// The answer to [`Buckets::take_all`] of one.
     pub(super) fn taken(&self, value: Value) -> Result<Vec<Allowance>, StoreError> {
         let (taken, buckets) = self.read(value)?;
         Ok(buckets.into_iter().map(|bucket| bucket.allowance(taken, 0)).collect())

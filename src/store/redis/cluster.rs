@@ -18,9 +18,9 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::runtime::Handle;
 
 use super::{
+    confirmed_writer::{Durability, Fault},
     connection::{BUDGET, Cure, Home, cure, slot_of, some_time},
     errand::{Detour, Errand},
-    lane::{Durability, Fault},
     map::{self, Map},
     master::{Confirmed, Master},
     node::Node,

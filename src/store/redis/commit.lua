@@ -1,9 +1,9 @@
 -- Writes one decision, or nothing.
--- KEYS 1 answered message  2 due destinations  3 jobs  4 timers; then for each record: itself, uuid -> locator, its
---      indexes; then for each job its queue; then, unless all jobs are timers, for each job the hold on its destination
+-- KEYS 1 answered message  2 due lanes  3 jobs  4 timers; then for each record: itself, uuid -> locator, its
+--      indexes; then for each job its queue; then, unless all jobs are timers, for each job the hold on its lane
 -- ARGV 1 shift ms  2 lease ms  3 message memory ms, 0: answers none  4 valid until ms, 0: always  5 index memory ms
 --      6 #records  7 #jobs, for each record: expected version, uuid, locator, head and bytes ('': unchanged), retain
---      until ms, created ms, #indexes; for each job: id, destination ('': a timer), due ms (0: now), head and body, of
+--      until ms, created ms, #indexes; for each job: id, lane ('': a timer), due ms (0: now), head and body, of
 --      which the first letter asks for a lease (0/1); then for each timer to change: id, due ms (0: remove)
 --      A look (PTTL) before a write: it is neither logged nor replicated. What is a number already stays text: Lua is
 --      slow in writing one.
@@ -37,11 +37,11 @@ k, a = 5, 8; for _ = 1, ARGV[6] do
 end
 local holds = k + ARGV[7] <= #KEYS and call('MGET', unpack(KEYS, k + ARGV[7])) or {}
 for i = 1, ARGV[7] do
-  local id, destination, due, job = unpack(ARGV, a, a + 3); local held = due == '0' and until_of(holds[i])
+  local id, lane, due, job = unpack(ARGV, a, a + 3); local held = due == '0' and until_of(holds[i])
   local lease = held and '0' or string.sub(job, 1, 1); if held then job = '0' .. string.sub(job, 2) end
   if lease == '1' then due = now + ARGV[2] elseif due + 0 < (held or now) then due = held or now end
   if call('HSETNX', KEYS[3], id, job) == 1 then
-    call('ZADD', KEYS[k], due, id); if destination ~= '' then call('ZADD', KEYS[2], 'LT', due, destination) end
+    call('ZADD', KEYS[k], due, id); if lane ~= '' then call('ZADD', KEYS[2], 'LT', due, lane) end
   else lease = '0' end; k, a, out[#out + 1] = k + 1, a + 4, lease
 end
 for i = a, #ARGV, 2 do

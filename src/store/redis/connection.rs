@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 pub(super) use super::node::RuntimeThread;
 use super::{
     cluster::Cluster,
-    lane::{Durability, Lane},
+    confirmed_writer::{ConfirmedWriter, Durability},
     node::Node,
     remedy,
     seeds::Seeds,
@@ -29,7 +29,7 @@ use crate::{
 pub(super) const BUDGET: Duration = Duration::from_secs(2);
 
 pub(super) enum Connection {
-    One { node: Arc<Node>, lane: Option<Lane> },
+    One { node: Arc<Node>, writer: Option<ConfirmedWriter> },
     Cluster(Box<Cluster>),
 }
 
@@ -57,8 +57,8 @@ impl Connection {
         }
         let node = Arc::new(Node::new(Source::parse(url)?));
         let confirmed = durability != Durability::Standard;
-        let lane = confirmed.then(|| Lane::open(&Handle::current(), Arc::clone(&node), durability));
-        Ok(Self::One { node, lane })
+        let writer = confirmed.then(|| ConfirmedWriter::open(&Handle::current(), Arc::clone(&node), durability));
+        Ok(Self::One { node, writer })
     }
 
     /// Sends a pipeline of commands that are safe to repeat, and repeats it within the budget.
@@ -85,8 +85,8 @@ impl Connection {
     /// Sends a write whose loss would break a promise: confirmed, if that was asked for.
     pub(super) async fn confirm(&self, cmd: Cmd) -> Result<Value, StoreError> {
         match self {
-            Self::One { lane: Some(lane), .. } => Ok(lane.run(cmd, false).await?),
-            Self::One { lane: None, .. } => {
+            Self::One { writer: Some(writer), .. } => Ok(writer.run(cmd, false).await?),
+            Self::One { writer: None, .. } => {
                 let mut values = self.run(Pipeline::with_capacity(1).add_command(cmd)).await?;
                 Ok(values.pop().unwrap_or(Value::Nil))
             }

@@ -2,7 +2,7 @@
 
 use crate::domain::{InstanceId, Partition, VerificationId, keys::Digest};
 
-use super::super::{Destination, Index, RecordKey, archive::Journal};
+use super::super::{Index, Lane, RecordKey, archive::Journal};
 
 /// Hash tags of the partitions: slot numbers spread evenly, so that 3 or 6 masters carry alike. A test
 /// computes it. Changing a tag is a migration.
@@ -38,8 +38,8 @@ pub(super) fn message(partition: Partition, digest: Option<Digest>) -> String {
     key(partition, &format!("m:{}", digest.map(Digest::hex).unwrap_or_default()))
 }
 
-/// Destinations by the time of their next due job; permanent.
-pub(super) fn destinations(partition: Partition) -> String {
+/// Lanes by the time of their next due job; permanent.
+pub(super) fn lanes(partition: Partition) -> String {
     key(partition, "d")
 }
 
@@ -48,13 +48,13 @@ pub(super) fn jobs(partition: Partition) -> String {
     key(partition, "j")
 }
 
-/// Jobs of one destination by due time or end of lease; permanent.
-pub(super) fn queue(partition: Partition, destination: &Destination) -> String {
-    key(partition, &format!("q:{destination}"))
+/// Jobs of one lane by due time or end of lease; permanent.
+pub(super) fn queue(partition: Partition, lane: &Lane) -> String {
+    key(partition, &format!("q:{lane}"))
 }
 
-pub(super) fn hold(partition: Partition, destination: &Destination) -> String {
-    key(partition, &format!("h:{destination}"))
+pub(super) fn hold(partition: Partition, lane: &Lane) -> String {
+    key(partition, &format!("h:{lane}"))
 }
 
 /// Dead jobs of one instance by time of death; permanent.

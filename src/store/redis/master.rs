@@ -7,8 +7,8 @@ use redis::{Pipeline, RedisResult, Value};
 use tokio::runtime::Handle;
 
 use super::{
+    confirmed_writer::{ConfirmedWriter, Durability, Fault},
     errand::Errand,
-    lane::{Durability, Fault, Lane},
     map::{self, Range},
     node::Node,
     seeds::Address,
@@ -23,12 +23,12 @@ pub(super) struct Master {
     pub(super) address: Address,
     pub(super) node: Arc<Node>,
     /// Opened by the first write that must be confirmed.
-    lane: OnceLock<Lane>,
+    writer: OnceLock<ConfirmedWriter>,
 }
 
 impl Master {
     pub(super) fn new(address: Address, source: Source) -> Self {
-        Self { address, node: Arc::new(Node::new(source)), lane: OnceLock::new() }
+        Self { address, node: Arc::new(Node::new(source)), writer: OnceLock::new() }
     }
 
     /// One answer for each errand.
@@ -38,8 +38,9 @@ impl Master {
         confirmed: Option<&Confirmed>,
     ) -> Vec<Result<Value, Fault>> {
         if let Some((durability, runtime)) = confirmed {
-            let lane = self.lane.get_or_init(|| Lane::open(runtime, Arc::clone(&self.node), *durability));
-            return join_all(errands.iter().map(|errand| lane.run(errand.cmd.clone(), errand.asks()))).await;
+            let writer =
+                self.writer.get_or_init(|| ConfirmedWriter::open(runtime, Arc::clone(&self.node), *durability));
+            return join_all(errands.iter().map(|errand| writer.run(errand.cmd.clone(), errand.asks()))).await;
         }
         let mut pipeline = Pipeline::with_capacity(errands.len());
         pipeline.ignore_errors();

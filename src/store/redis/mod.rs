@@ -7,10 +7,10 @@ mod archive;
 mod backlog;
 mod bucket;
 mod cluster;
+mod confirmed_writer;
 mod connection;
 mod errand;
 mod key;
-mod lane;
 mod listen;
 mod map;
 mod master;
@@ -33,13 +33,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use redis::{Cmd, Value};
 
+pub use confirmed_writer::Durability;
 pub use connection::addresses;
-pub use lane::Durability;
 
 use self::{bucket::Buckets, connection::Connection, parse::reply, time::StoreTime, wake::Wake};
 use super::{
-    Admission, Announced, Backlog, Change, Changes, Committed, Destination, Found, Index, JobId, LEASE, Leased,
-    MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take, by_partition,
+    Admission, Announced, Backlog, Change, Changes, Committed, Drawn, DueLane, Found, Granted, Index, JobId, LEASE,
+    Lane, LeaseRequest, Leased, MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored,
+    Take, by_partition,
 };
 use crate::{
     clock::Clock,
@@ -139,7 +140,7 @@ impl Store for RedisStore {
         let mut pipeline = redis::Pipeline::with_capacity(groups.len() + 1);
         for group in &groups {
             let group: Vec<&Take> = group.iter().map(|&index| &takes[index]).collect();
-            pipeline.add_command(self.buckets.take_all(&group));
+            pipeline.add_command(self.buckets.take_all(&group, 1));
         }
         if let Some(reserve) = reserve {
             let mut cmd = script::RESERVE.call(&[key::reservation(reserve.partition, reserve.key)]);
@@ -164,6 +165,11 @@ impl Store for RedisStore {
         Ok(Admission { allowances, reservation })
     }
 
+    async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError> {
+        let takes: Vec<&Take> = takes.iter().collect();
+        self.buckets.drawn(self.one(&self.buckets.take_all(&takes, units)).await?)
+    }
+
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
         let answer: Vec<Value> = self.confirmed(self.commit_script(change)).await?;
         let mut answer = answer.into_iter();
@@ -186,25 +192,20 @@ impl Store for RedisStore {
         }
     }
 
-    async fn due(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
+    async fn due(&self) -> Result<Vec<DueLane>, StoreError> {
         self.due_everywhere().await
     }
 
-    async fn lease(
-        &self,
-        partition: Partition,
-        destination: &Destination,
-        limit: usize,
-    ) -> Result<Vec<Leased>, StoreError> {
-        self.lease_some(partition, destination, limit).await
+    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError> {
+        self.lease_all(requests).await
     }
 
     async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
         self.settle_one(leased, settlement).await
     }
 
-    async fn hold(&self, destination: &Destination, until: Timestamp) -> Result<(), StoreError> {
-        self.hold_everywhere(destination, until).await
+    async fn hold(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError> {
+        self.hold_everywhere(lane, until).await
     }
 
     async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {
@@ -276,17 +277,17 @@ impl RedisStore {
         let partition = change.partition;
         let mut keys = vec![
             key::message(partition, change.answers),
-            key::destinations(partition),
+            key::lanes(partition),
             key::jobs(partition),
-            key::queue(partition, &Destination::timer()),
+            key::queue(partition, &Lane::timer()),
         ];
         for record in &change.records {
             keys.extend([key::record(partition, &key::locator(&record.key)), key::uuid(record.key.id)]);
             keys.extend(record.indexes.iter().map(|index| key::index(partition, index)));
         }
-        keys.extend(change.jobs.iter().map(|job| key::queue(partition, &job.destination)));
+        keys.extend(change.jobs.iter().map(|job| key::queue(partition, &job.lane)));
         if change.jobs.iter().any(|job| job.due.is_none()) {
-            keys.extend(change.jobs.iter().map(|job| key::hold(partition, &job.destination)));
+            keys.extend(change.jobs.iter().map(|job| key::hold(partition, &job.lane)));
         }
         let script = if change.finishing { &script::COMMIT_OLD } else { &script::COMMIT_NEW };
         let mut cmd = script.call(&keys);
@@ -308,7 +309,7 @@ impl RedisStore {
         }
         for job in &change.jobs {
             cmd.arg(&job.id.0)
-                .arg(parse::listed(&job.destination))
+                .arg(parse::listed(&job.lane))
                 .arg(job.due.map_or(0, Timestamp::as_millisecond))
                 .arg(parse::write_job(job, self.time.now()));
         }

@@ -5,7 +5,7 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::{
     domain::{InstanceId, keys::Digest, time::from_millis},
-    store::{Destination, Job, RecordChange, Reservation, Reserve, StoreError, Stored},
+    store::{Job, Lane, RecordChange, Reservation, Reserve, StoreError, Stored},
 };
 
 pub(super) fn reply<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
@@ -51,7 +51,7 @@ pub(super) fn write_record(record: &RecordChange) -> Vec<u8> {
 /// A job as it is kept, if it gets the lease it asks for.
 pub(super) fn write_job(job: &Job, now: Timestamp) -> Vec<u8> {
     let (lease, since) = (i32::from(job.lease && job.due.is_none()), now.as_millisecond());
-    let head = format!("{lease} {since} {} {}\n", job.instance.simple(), job.destination);
+    let head = format!("{lease} {since} {} {}\n", job.instance.simple(), job.lane);
     [head.as_bytes(), &job.body].concat()
 }
 
@@ -59,7 +59,7 @@ pub(super) fn write_job(job: &Job, now: Timestamp) -> Vec<u8> {
 pub(super) struct Kept {
     pub(super) since: Timestamp,
     pub(super) instance: InstanceId,
-    pub(super) destination: Destination,
+    pub(super) lane: Lane,
     pub(super) body: Vec<u8>,
 }
 
@@ -69,14 +69,14 @@ pub(super) fn read_job(mut bytes: Vec<u8>) -> Option<Kept> {
     let mut words = head.splitn(4, ' ').skip(1);
     let since = from_millis(words.next()?.parse().ok()?);
     let instance = words.next()?.parse().ok()?;
-    let destination = Destination(words.next()?.to_owned());
+    let lane = Lane(words.next()?.to_owned());
     bytes.drain(..=length);
-    Some(Kept { since, instance, destination, body: bytes })
+    Some(Kept { since, instance, lane, body: bytes })
 }
 
-/// How scripts name a destination: timers are found without being listed.
-pub(super) fn listed(destination: &Destination) -> &str {
-    if *destination == Destination::timer() { "" } else { &destination.0 }
+/// How scripts name a lane: timers are found without being listed.
+pub(super) fn listed(lane: &Lane) -> &str {
+    if *lane == Lane::timer() { "" } else { &lane.0 }
 }
 
 pub(super) fn write_claim(reserve: &Reserve) -> String {

@@ -1,5 +1,6 @@
 //! Jobs and lists: what spans partitions or hands out work.
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use redis::Value;
 
@@ -11,21 +12,22 @@ use super::{
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, Destination, Index, JobId, LEASE, Leased, Position, Settlement, StoreError, Stored,
+        DEAD_MEMORY, DueLane, GROUP_SCAN, Granted, Index, JobId, LEASE, Lane, LeaseRequest, Leased, Position,
+        Settlement, StoreError, Stored,
         archive::{DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY},
+        backlog::HOLD_MEMORY,
     },
 };
 
-/// Destinations looked at per partition and poll.
-const DESTINATIONS: usize = 64;
+/// Lanes looked at per partition and poll.
+const LANES: usize = 256;
 
 impl RedisStore {
-    pub(super) async fn due_everywhere(&self) -> Result<Vec<(Partition, Destination)>, StoreError> {
+    pub(super) async fn due_everywhere(&self) -> Result<Vec<DueLane>, StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
-            let mut cmd =
-                script::DUE.call(&[key::destinations(partition), key::queue(partition, &Destination::timer())]);
-            cmd.arg(self.time.shift()).arg(DESTINATIONS);
+            let mut cmd = script::DUE.call(&[key::lanes(partition), key::queue(partition, &Lane::timer())]);
+            cmd.arg(self.time.shift()).arg(LANES);
             pipeline.add_command(cmd);
         }
         let values = self.connection.run_partly(&mut pipeline).await?;
@@ -33,54 +35,57 @@ impl RedisStore {
         for (partition, value) in Partition::all().zip(values) {
             let Some(value) = value else { continue };
             let mut answer: Vec<String> = reply(value)?;
-            let destinations = answer.split_off(2);
+            let lanes = answer.split_off(2);
             self.time.observe(answer[0].parse().unwrap_or_default());
-            if answer[1] == "1" {
-                due.push((0.0, (partition, Destination::timer())));
-            }
-            for pair in destinations.chunks_exact(2) {
-                let since: f64 = pair[1].parse().unwrap_or_default();
-                due.push((since, (partition, Destination(pair[0].clone()))));
+            let timers = (&Lane::timer().0, &answer[1]);
+            let lanes = lanes.chunks_exact(2).map(|pair| (&pair[0], &pair[1]));
+            for (lane, score) in std::iter::once(timers).chain(lanes) {
+                if let Some(since) = due_time(score) {
+                    due.push(DueLane { partition, lane: Lane(lane.clone()), since });
+                }
             }
         }
-        due.sort_by(|one, other| one.0.total_cmp(&other.0));
-        Ok(due.into_iter().map(|(_, destination)| destination).collect())
+        due.sort_by_key(|due| due.since);
+        Ok(due)
     }
 
-    pub(super) async fn lease_some(
-        &self,
-        partition: Partition,
-        destination: &Destination,
-        limit: usize,
-    ) -> Result<Vec<Leased>, StoreError> {
+    pub(super) async fn lease_all(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError> {
+        join_all(requests.iter().map(|request| self.lease_some(request))).await.into_iter().collect()
+    }
+
+    async fn lease_some(&self, request: &LeaseRequest) -> Result<Granted, StoreError> {
+        let LeaseRequest { partition, lane, limit, busy } = request;
         let mut cmd = script::LEASE.call(&[
-            key::destinations(partition),
-            key::queue(partition, destination),
-            key::jobs(partition),
-            key::hold(partition, destination),
+            key::lanes(*partition),
+            key::queue(*partition, lane),
+            key::jobs(*partition),
+            key::hold(*partition, lane),
         ]);
-        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(parse::listed(destination)).arg(limit);
+        let ids = if lane.kind().is_message() { limit + GROUP_SCAN } else { *limit };
+        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(parse::listed(lane)).arg(limit).arg(ids).arg(busy);
         // Confirmed: what a fail-over could still take back must not be acted upon.
         let answer: Vec<Value> = self.confirmed(cmd).await?;
-        if let Some(now) = answer.first() {
-            self.time.observe(reply(now.clone())?);
-        }
-        let mut leased = Vec::new();
-        for row in answer.get(1..).unwrap_or_default().chunks_exact(4) {
-            let [id, fence, attempts, job] = row else { continue };
+        let [now, more, rows @ ..] = answer.as_slice() else {
+            return Err(StoreError::Broken("lease.lua said too little".to_owned()));
+        };
+        self.time.observe(reply(now.clone())?);
+        let mut jobs = Vec::with_capacity(rows.len() / 5);
+        for row in rows.chunks_exact(5) {
+            let [id, fence, attempts, lapsed, job] = row else { continue };
             let Kept { since, instance, body, .. } = kept(reply(job.clone())?)?;
-            leased.push(Leased {
-                partition,
+            jobs.push(Leased {
+                partition: *partition,
                 id: JobId(reply(id.clone())?),
                 instance,
-                destination: destination.clone(),
+                lane: lane.clone(),
                 fence: reply(fence.clone())?,
                 attempts: reply(attempts.clone())?,
+                lapsed: reply(lapsed.clone())?,
                 since,
                 body,
             });
         }
-        Ok(leased)
+        Ok(Granted { jobs, more: due_time(&reply::<String>(more.clone())?) })
     }
 
     pub(super) async fn settle_one(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
@@ -97,13 +102,13 @@ impl RedisStore {
             _ => (key::dead(partition, leased.instance), DEAD_MEMORY, DEAD_KEPT),
         };
         let mut cmd = script::SETTLE.call(&[
-            key::destinations(partition),
-            key::queue(partition, &leased.destination),
+            key::lanes(partition),
+            key::queue(partition, &leased.lane),
             key::jobs(partition),
             ended,
         ]);
         cmd.arg(self.time.shift())
-            .arg(parse::listed(&leased.destination))
+            .arg(parse::listed(&leased.lane))
             .arg(&leased.id.0)
             .arg(leased.fence)
             .arg(word)
@@ -116,15 +121,15 @@ impl RedisStore {
         Ok(settled == 1)
     }
 
-    pub(super) async fn hold_everywhere(&self, destination: &Destination, until: Timestamp) -> Result<(), StoreError> {
+    pub(super) async fn hold_everywhere(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
             pipeline
                 .cmd("SET")
-                .arg(key::hold(partition, destination))
+                .arg(key::hold(partition, lane))
                 .arg(until.as_millisecond())
                 .arg("PXAT")
-                .arg(until.as_millisecond() - self.time.shift());
+                .arg(until.as_millisecond() + millis(HOLD_MEMORY) - self.time.shift());
         }
         self.connection.run(&mut pipeline).await.map(drop)
     }
@@ -184,20 +189,27 @@ impl RedisStore {
     ) -> Result<bool, StoreError> {
         let job: Option<Vec<u8>> = self.one(redis::cmd("HGET").arg(key::jobs(partition)).arg(&id.0)).await?;
         let Some(job) = job else { return Ok(false) };
-        let destination = kept(job)?.destination;
+        let lane = kept(job)?.lane;
         let mut cmd = script::REPLAY.call(&[
-            key::destinations(partition),
-            key::queue(partition, &destination),
+            key::lanes(partition),
+            key::queue(partition, &lane),
             key::jobs(partition),
             key::dead(partition, instance),
             key::delivered(partition, instance),
         ]);
-        cmd.arg(self.time.shift()).arg(parse::listed(&destination)).arg(&id.0);
+        cmd.arg(self.time.shift()).arg(parse::listed(&lane)).arg(&id.0);
         cmd.arg(millis(DEAD_MEMORY)).arg(millis(DELIVERED_MEMORY));
         let (now, replayed): (i64, i64) = self.confirmed(cmd).await?;
         self.time.observe(now);
         Ok(replayed == 1)
     }
+}
+
+/// A score in milliseconds; `0` stands for none.
+fn due_time(score: &str) -> Option<Timestamp> {
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
+    let millis = score.parse::<f64>().unwrap_or_default() as i64;
+    (millis != 0).then(|| from_millis(millis))
 }
 
 fn kept(job: Vec<u8>) -> Result<Kept, StoreError> {

@@ -4,27 +4,27 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    domain::Partition,
+    domain::{Partition, keys::Digest},
     store::{
-        Change, Committed, Destination, Index, Job, JobId, KnownJob, RecordKey, Settlement, Standing, Store,
+        Change, Committed, Index, Job, JobId, KnownJob, Lane, RecordKey, Settlement, Standing, Store,
         archive::{DELIVERED_KEPT, DELIVERED_MEMORY, Journal, NOTE_MEMORY, NOTES_KEPT, Note, Removal},
     },
 };
 
 use super::fixture::{
-    HERE, applied, at, create, digest, id, instance, job, lease, link, list, nothing, queue, there, write,
+    HERE, applied, at, create, digest, id, instance, job, lease, lease_of, link, list, nothing, queue, there, write,
 };
 
 fn callback(id: &str) -> Job {
-    Job { destination: to(), ..job(id) }
+    Job { lane: to(), ..job(id) }
 }
 
-fn to() -> Destination {
-    Destination("creceiver".to_owned())
+fn to() -> Lane {
+    Lane::callbacks(job("").instance, Digest::from_hex("0123456789abcdef0123456789abcdef").unwrap())
 }
 
 async fn lease_callback(store: &dyn Store) -> countersign::store::Leased {
-    store.lease(HERE, &to(), 1).await.unwrap().remove(0)
+    lease_of(store, HERE, &to(), 1).await.remove(0)
 }
 
 async fn deliver(store: &dyn Store, id: &str) {
@@ -51,7 +51,7 @@ pub(super) async fn a_delivered_callback_is_remembered_for_a_day_and_can_be_repl
     assert_eq!(store.job(job("").instance, HERE, &kept[0].id).await.unwrap().as_ref(), Some(&kept[0]));
 
     assert_eq!(queue(store, vec![callback("a")]).await, [false], "its id stays taken");
-    assert!(store.lease(HERE, &to(), 1).await.unwrap().is_empty());
+    assert!(lease_of(store, HERE, &to(), 1).await.is_empty());
     assert!(!store.replay(instance(), HERE, &kept[0].id).await.unwrap());
     assert!(store.replay(job("").instance, HERE, &kept[0].id).await.unwrap());
     assert!(!store.replay(job("").instance, HERE, &kept[0].id).await.unwrap());
@@ -75,7 +75,7 @@ pub(super) async fn only_so_many_delivered_callbacks_are_remembered(store: &dyn 
     while delivered < bound * 3 {
         let batch: Vec<Job> = (0..256).map(|n| callback(&format!("{}", delivered + n))).collect();
         queue(store, batch).await;
-        for leased in store.lease(HERE, &to(), 256).await.unwrap() {
+        for leased in lease_of(store, HERE, &to(), 256).await {
             assert!(store.settle(&leased, &Settlement::Delivered).await.unwrap());
         }
         delivered += 256;
@@ -88,8 +88,9 @@ pub(super) async fn only_so_many_delivered_callbacks_are_remembered(store: &dyn 
 
 pub(super) async fn waiting_callbacks_are_seen_without_a_lease(store: &dyn Store, clock: &Clock) {
     let late = Job { due: Some(store.now() + Duration::from_secs(600)), ..callback("late") };
-    let reply = Job { destination: Destination("rchat".to_owned()), ..job("reply") };
-    let other = Job { instance: instance(), destination: Destination("cother".to_owned()), ..job("other") };
+    let reply = Job { lane: Lane::replies(job("").instance), ..job("reply") };
+    let stranger = instance();
+    let other = Job { instance: stranger, lane: Lane::callbacks(stranger, digest()), ..job("other") };
     queue(store, vec![late, callback("retried"), reply, other]).await;
     let leased = lease_callback(store).await;
     let why = Settlement::Retry { at: at(store, 60), note: "status 500".to_owned() };
@@ -152,7 +153,15 @@ pub(super) async fn notes_are_newest_first_bounded_and_kept_for_a_day(store: &dy
 
 fn removal() -> Removal {
     let instance = job("").instance;
-    Removal { partition: HERE, instance, record: None, jobs: Vec::new(), queues: Vec::new(), notes: Vec::new() }
+    Removal {
+        partition: HERE,
+        instance,
+        record: None,
+        jobs: Vec::new(),
+        groups: Vec::new(),
+        lanes: Vec::new(),
+        notes: Vec::new(),
+    }
 }
 
 pub(super) async fn a_removed_record_is_gone_from_every_list(store: &dyn Store, _: &Clock) {
@@ -187,20 +196,21 @@ pub(super) async fn removed_jobs_never_come(store: &dyn Store, clock: &Clock) {
     store.remove(&Removal { jobs: known, ..removal() }).await.unwrap();
     clock.advance(Duration::from_hours(1));
     assert_eq!(lease(store).await.iter().map(|job| job.id.0.as_str()).collect::<Vec<_>>(), ["b"]);
-    assert!(store.lease(HERE, &to(), 9).await.unwrap().is_empty());
+    assert!(lease_of(store, HERE, &to(), 9).await.is_empty());
     for standing in [Standing::Waiting, Standing::Delivered, Standing::Dead] {
         assert!(jobs(store, standing).await.is_empty(), "{standing:?}");
     }
     assert_eq!(queue(store, vec![callback("c")]).await, [false], "an id that is free again");
     assert_eq!(lease_callback(store).await.id.0, "c");
 
-    let change = Change { jobs: vec![job("x"), job("y")], ..nothing(HERE) };
+    let change = Change { jobs: ["x/1", "x/2", "y/1", "xx/1", "x"].map(job).into(), ..nothing(HERE) };
     applied(store.commit(&change).await.unwrap());
-    store.remove(&Removal { queues: vec![there()], ..removal() }).await.unwrap();
+    let groups = vec!["x".to_owned(), "unknown".to_owned()];
+    store.remove(&Removal { groups, lanes: vec![there(), to()], ..removal() }).await.unwrap();
     clock.advance(Duration::from_hours(1));
-    assert!(lease(store).await.is_empty(), "a queue with all that waits in it");
-    queue(store, vec![job("z")]).await;
-    assert_eq!(lease(store).await[0].id.0, "z");
+    let mut left: Vec<String> = lease(store).await.into_iter().map(|job| job.id.0).collect();
+    left.sort();
+    assert_eq!(left, ["b", "x", "xx/1", "y/1"], "a group goes, and nothing else");
 }
 
 async fn deliver_one(store: &dyn Store, settlement: &Settlement) {

@@ -7,7 +7,8 @@ use countersign::{
     domain::{InstanceId, KeyRing, Partition, VerificationId, keys::Digest},
     entropy,
     store::{
-        Change, Committed, Destination, Index, Job, JobId, Leased, RecordChange, RecordKey, Store, Stored,
+        Change, Committed, Granted, Index, Job, JobId, Lane, LeaseRequest, Leased, RecordChange, RecordKey, Store,
+        Stored,
         embedded::EmbeddedStore,
         redis::{Durability, RedisStore},
     },
@@ -128,15 +129,15 @@ pub(super) fn job(id: &str) -> Job {
     Job {
         id: JobId(id.to_owned()),
         instance: InstanceId::from_random([1; 16]),
-        destination: there(),
+        lane: there(),
         due: None,
         body: id.as_bytes().to_vec(),
         lease: false,
     }
 }
 
-pub(super) fn there() -> Destination {
-    Destination("there".to_owned())
+pub(super) fn there() -> Lane {
+    Lane("there".to_owned())
 }
 
 /// The partition of cases that need only one.
@@ -149,7 +150,21 @@ pub(super) async fn queue(store: &dyn Store, jobs: Vec<Job>) -> Vec<bool> {
 
 /// Leases whatever is due there.
 pub(super) async fn lease(store: &dyn Store) -> Vec<Leased> {
-    store.lease(HERE, &there(), 100).await.unwrap()
+    lease_of(store, HERE, &there(), 100).await
+}
+
+pub(super) async fn lease_of(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> Vec<Leased> {
+    granted(store, partition, lane, limit).await.jobs
+}
+
+pub(super) async fn granted(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> Granted {
+    let request = LeaseRequest { partition, lane: lane.clone(), limit, busy: Vec::new() };
+    store.lease(&[request]).await.unwrap().remove(0)
+}
+
+/// Partitions and lanes with due work.
+pub(super) async fn due(store: &dyn Store) -> Vec<(Partition, Lane)> {
+    store.due().await.unwrap().into_iter().map(|due| (due.partition, due.lane)).collect()
 }
 
 pub(super) async fn lease_one(store: &dyn Store) -> Leased {

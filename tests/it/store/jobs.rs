@@ -8,7 +8,7 @@ use countersign::{
     store::{Change, Job, JobId, LEASE, Settlement, Standing, Store},
 };
 
-use super::fixture::{HERE, at, instance, job, lease, lease_one, nothing, queue, there};
+use super::fixture::{HERE, at, due, instance, job, lease, lease_of, lease_one, nothing, queue, there};
 
 fn leased(id: &str) -> Job {
     Job { lease: true, ..job(id) }
@@ -36,21 +36,21 @@ pub(super) async fn a_committed_job_is_leased_in_the_same_step(store: &dyn Store
     let again = lease(store).await;
     let again = again.iter().find(|job| job.id.0 == "a").unwrap();
     assert_eq!((again.fence, again.attempts, again.body.as_slice()), (2, 1, b"a".as_slice()));
-    assert_eq!((again.partition, again.instance, &again.destination), (HERE, job("a").instance, &there()));
+    assert_eq!((again.partition, again.instance, &again.lane), (HERE, job("a").instance, &there()));
 }
 
 pub(super) async fn a_lease_keeps_a_job_out_of_reach_until_it_runs_out(store: &dyn Store, clock: &Clock) {
     queue(store, vec![leased("a")]).await;
     assert!(lease(store).await.is_empty());
-    assert!(store.due().await.unwrap().is_empty());
+    assert!(due(store).await.is_empty());
     for fence in 2..5 {
         clock.advance(LEASE - Duration::from_secs(9));
         assert!(lease(store).await.is_empty());
         clock.advance(Duration::from_secs(9));
-        assert_eq!(store.due().await.unwrap(), [(HERE, there())]);
+        assert_eq!(due(store).await, [(HERE, there())]);
         let leased = lease_one(store).await;
         assert_eq!((leased.fence, leased.attempts), (fence, 0));
-        assert!(store.due().await.unwrap().is_empty());
+        assert!(due(store).await.is_empty());
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn a_job_that_is_done_never_comes_back(store: &dyn Store, clock
     assert!(!store.settle(&leased, &Settlement::Done).await.unwrap());
     clock.advance(Duration::from_hours(1));
     assert!(lease(store).await.is_empty());
-    assert!(store.due().await.unwrap().is_empty());
+    assert!(due(store).await.is_empty());
     assert!(store.jobs(leased.instance, Standing::Dead, 10).await.unwrap().is_empty());
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn a_retry_spends_an_attempt(store: &dyn Store, clock: &Clock) 
         assert!(store.settle(&leased, &retry(store, 60)).await.unwrap());
         clock.advance(Duration::from_secs(40));
         assert!(lease(store).await.is_empty());
-        assert!(store.due().await.unwrap().is_empty());
+        assert!(due(store).await.is_empty());
         clock.advance(Duration::from_secs(20));
     }
 }
@@ -114,17 +114,17 @@ pub(super) async fn a_job_given_up_is_kept_and_can_be_replayed(store: &dyn Store
     assert!(store.settle(&second, &dead("410 Gone")).await.unwrap());
     clock.advance(LEASE);
     assert!(lease(store).await.is_empty());
-    assert!(store.due().await.unwrap().is_empty());
+    assert!(due(store).await.is_empty());
 
     let kept = store.jobs(second.instance, Standing::Dead, 10).await.unwrap();
     assert_eq!(kept.len(), 1);
-    assert_eq!((kept[0].partition, &kept[0].id, &kept[0].destination), (HERE, &second.id, &there()));
+    assert_eq!((kept[0].partition, &kept[0].id, &kept[0].lane), (HERE, &second.id, &there()));
     assert_eq!((kept[0].attempts, kept[0].note.as_str(), kept[0].body.as_slice()), (2, "410 Gone", b"a".as_slice()));
     assert!(kept[0].at >= before && kept[0].at <= store.now());
 
     assert!(store.replay(second.instance, HERE, &second.id).await.unwrap());
     assert!(store.jobs(second.instance, Standing::Dead, 10).await.unwrap().is_empty());
-    assert_eq!(store.due().await.unwrap(), [(HERE, there())]);
+    assert_eq!(due(store).await, [(HERE, there())]);
     let third = lease_one(store).await;
     assert_eq!((third.attempts, third.body.as_slice()), (0, b"a".as_slice()));
     assert!(third.fence > second.fence);
@@ -153,7 +153,7 @@ pub(super) async fn the_dead_are_listed_newest_first(store: &dyn Store, clock: &
         let partition = Partition::of(n);
         let change = Change { jobs: vec![job(&format!("job {n}"))], ..nothing(partition) };
         let _applied = store.commit(&change).await.unwrap();
-        let leased = store.lease(partition, &there(), 1).await.unwrap();
+        let leased = lease_of(store, partition, &there(), 1).await;
         assert!(store.settle(&leased[0], &dead(&n.to_string())).await.unwrap());
         clock.advance(Duration::from_secs(1));
     }

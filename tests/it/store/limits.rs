@@ -211,3 +211,16 @@ fn turn_back(clock: &Clock) {
     clock.advance(Duration::from_millis(half + 2 - 3_600_000));
     assert!(clock.shift_millis() < 0);
 }
+
+pub(super) async fn a_block_is_as_large_as_the_shortest_bucket(store: &dyn Store, clock: &Clock) {
+    let takes = [bucket("short", 3), bucket("long", 10)];
+    let drawn = store.draw(&takes, 2).await.unwrap();
+    assert_eq!((drawn.units, drawn.wait), (2, Duration::ZERO));
+    let drawn = store.draw(&takes, 5).await.unwrap();
+    assert_eq!(drawn.units, 1);
+    assert!(drawn.wait > Duration::ZERO);
+    assert_eq!(store.draw(&takes, 5).await.unwrap().units, 0);
+    assert_eq!(peek(store, &takes[1]).await, left(6), "of the long one as much as of the short one");
+    clock.advance(drawn.wait);
+    assert_eq!(store.draw(&takes, 5).await.unwrap().units, 1);
+}

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    domain::Partition,
-    store::{Announced, Backlog, Change, Destination, Job, REPLICA_MEMORY, Settlement, Store},
+    domain::{InstanceId, Partition},
+    store::{Announced, Backlog, Change, Job, Lane, REPLICA_MEMORY, Settlement, Store},
 };
 
 use super::fixture::{HERE, applied, at, digest, job, lease_one, nothing, queue};
@@ -16,15 +16,16 @@ fn of<'a>(backlog: &'a [Backlog], kind: &str) -> &'a Backlog {
 
 pub(super) async fn the_backlog_is_told_by_kind(store: &dyn Store, clock: &Clock) {
     assert_eq!(store.backlog().await.unwrap(), []);
-    let (receiver, chat) = (Destination::callback(digest()), Destination::reply(digest()));
+    let number = InstanceId::from_random([1; 16]);
+    let (receiver, chat) = (Lane::callbacks(number, digest()), Lane::replies(number));
     let first = store.now();
-    let to = |destination: &Destination, id: &str| Job { destination: destination.clone(), ..job(id) };
+    let to = |lane: &Lane, id: &str| Job { lane: lane.clone(), ..job(id) };
     for partition in [Partition::of(3), Partition::of(30)] {
         let jobs = vec![
             to(&receiver, "1"),
             Job { lease: true, ..to(&receiver, "2") },
             Job { due: Some(at(store, 3600)), ..to(&receiver, "3") },
-            Job { due: Some(at(store, 100)), ..to(&Destination::timer(), "4") },
+            Job { due: Some(at(store, 100)), ..to(&Lane::timer(), "4") },
         ];
         applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
     }
@@ -87,4 +88,23 @@ pub(super) async fn replicas_are_remembered_for_a_day(store: &dyn Store, clock: 
 pub(super) async fn a_store_describes_itself(store: &dyn Store, _: &Clock) {
     let told = store.describe().await.unwrap();
     assert!(told.starts_with("Redis ") || told.starts_with("SQLite "), "{told}");
+}
+
+pub(super) async fn what_is_held_back_is_not_overdue(store: &dyn Store, clock: &Clock) {
+    let receiver = Lane::callbacks(InstanceId::from_random([1; 16]), digest());
+    for partition in [HERE, Partition::of(8)] {
+        let jobs = vec![Job { lane: receiver.clone(), ..job("1") }];
+        applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
+    }
+    store.hold(&receiver, at(store, 300)).await.unwrap();
+    clock.advance(Duration::from_secs(200));
+    let backlog = store.backlog().await.unwrap();
+    let held = of(&backlog, "callback");
+    assert_eq!((held.depth, held.overdue, held.held), (2, None, 1));
+    clock.advance(Duration::from_secs(200));
+    let backlog = store.backlog().await.unwrap();
+    let late = of(&backlog, "callback");
+    let lateness = store.now().duration_since(late.overdue.unwrap()).as_secs();
+    assert!((95..110).contains(&lateness), "late since the end of the hold: {lateness}");
+    assert_eq!(late.held, 0);
 }

@@ -5,21 +5,21 @@ use std::{collections::HashSet, time::Duration};
 use countersign::{
     clock::Clock,
     domain::Partition,
-    store::{Change, Destination, Job, JobId, LEASE, Settlement, Standing, Store},
+    store::{Change, Job, JobId, LEASE, Lane, LeaseRequest, Settlement, Standing, Store},
 };
 use futures_util::future::join_all;
 
-use super::fixture::{HERE, applied, at, job, lease, lease_one, nothing, queue, there};
+use super::fixture::{HERE, applied, at, due, granted, job, lease, lease_of, lease_one, nothing, queue, there};
 
 fn names(jobs: &[countersign::store::Leased]) -> Vec<&str> {
     jobs.iter().map(|job| job.id.0.as_str()).collect()
 }
 
-fn to(destination: &str, job: Job) -> Job {
-    Job { destination: Destination(destination.to_owned()), ..job }
+fn to(lane: &str, job: Job) -> Job {
+    Job { lane: Lane(lane.to_owned()), ..job }
 }
 
-pub(super) async fn due_names_the_destinations_with_due_work(store: &dyn Store, clock: &Clock) {
+pub(super) async fn due_names_the_lanes_with_due_work(store: &dyn Store, clock: &Clock) {
     let later = Some(at(store, 60));
     let mut expected = HashSet::new();
     for partition in Partition::all().step_by(5) {
@@ -30,16 +30,16 @@ pub(super) async fn due_names_the_destinations_with_due_work(store: &dyn Store, 
             Job { due: later, ..to("both", job("4")) },
             Job { due: later, ..to("later", job("5")) },
             Job { lease: true, ..to("leased", job("6")) },
-            Job { due: later, destination: Destination::timer(), ..job("7") },
+            Job { due: later, lane: Lane::timer(), ..job("7") },
         ];
         applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
-        expected.extend(["now", "both"].map(|name| (partition, Destination(name.to_owned()))));
+        expected.extend(["now", "both"].map(|name| (partition, Lane(name.to_owned()))));
     }
-    let due = store.due().await.unwrap();
-    assert_eq!(due.len(), expected.len(), "{due:?}");
-    assert_eq!(due.into_iter().collect::<HashSet<_>>(), expected);
+    let found = due(store).await;
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    assert_eq!(found.into_iter().collect::<HashSet<_>>(), expected);
     clock.advance(Duration::from_secs(60));
-    assert_eq!(store.due().await.unwrap().len(), 7 * 5);
+    assert_eq!(due(store).await.len(), 7 * 5);
 }
 
 pub(super) async fn the_oldest_job_comes_first(store: &dyn Store, clock: &Clock) {
@@ -48,14 +48,14 @@ pub(super) async fn the_oldest_job_comes_first(store: &dyn Store, clock: &Clock)
         applied(store.commit(&Change { jobs, ..nothing(Partition::of(partition)) }).await.unwrap());
     }
     clock.advance(Duration::from_secs(100));
-    let partitions: Vec<u8> = store.due().await.unwrap().iter().map(|(partition, _)| partition.index()).collect();
+    let partitions: Vec<u8> = due(store).await.iter().map(|(partition, _)| partition.index()).collect();
     assert_eq!(partitions, [3, 11, 7, 19]);
-    let due = |seconds| Some(at(store, seconds));
+    let later = |seconds| Some(at(store, seconds));
     let jobs = [("c", 30), ("a", 10), ("d", 40), ("b", 20), ("e", 500)];
-    queue(store, jobs.map(|(id, seconds)| Job { due: due(seconds), ..job(id) }).into()).await;
+    queue(store, jobs.map(|(id, seconds)| Job { due: later(seconds), ..job(id) }).into()).await;
     assert!(lease(store).await.is_empty());
     clock.advance(Duration::from_secs(100));
-    let first = store.lease(HERE, &there(), 3).await.unwrap();
+    let first = lease_of(store, HERE, &there(), 3).await;
     assert_eq!(names(&first), ["a", "b", "c"]);
     assert_eq!(names(&lease(store).await), ["d"]);
     assert!(lease(store).await.is_empty());
@@ -64,25 +64,25 @@ pub(super) async fn the_oldest_job_comes_first(store: &dyn Store, clock: &Clock)
 pub(super) async fn many_workers_share_no_job(store: &dyn Store, _: &Clock) {
     queue(store, (0..60).map(|n| job(&n.to_string())).collect()).await;
     let there = there();
-    let hands = join_all((0..16).map(|_| store.lease(HERE, &there, 5))).await;
-    let taken: Vec<JobId> = hands.into_iter().flat_map(Result::unwrap).map(|job| job.id).collect();
+    let hands = join_all((0..16).map(|_| lease_of(store, HERE, &there, 5))).await;
+    let taken: Vec<JobId> = hands.into_iter().flatten().map(|job| job.id).collect();
     assert_eq!(taken.len(), 60);
     assert_eq!(taken.into_iter().collect::<HashSet<_>>().len(), 60);
 }
 
-pub(super) async fn a_held_destination_gives_nothing(store: &dyn Store, clock: &Clock) {
+pub(super) async fn a_held_lane_gives_nothing(store: &dyn Store, clock: &Clock) {
     queue(store, vec![job("a"), to("elsewhere", job("b"))]).await;
     let leased = lease_one(store).await;
     assert!(store.settle(&leased, &Settlement::Postpone { at: at(store, 0) }).await.unwrap());
     store.hold(&there(), at(store, 60)).await.unwrap();
     assert!(lease(store).await.is_empty());
-    let elsewhere = Destination("elsewhere".to_owned());
-    assert_eq!(store.due().await.unwrap(), [(HERE, elsewhere.clone())]);
-    assert_eq!(store.lease(HERE, &elsewhere, 10).await.unwrap().len(), 1);
+    let elsewhere = Lane("elsewhere".to_owned());
+    assert_eq!(due(store).await, [(HERE, elsewhere.clone())]);
+    assert_eq!(lease_of(store, HERE, &elsewhere, 10).await.len(), 1);
     clock.advance(Duration::from_secs(40));
     assert!(lease(store).await.is_empty());
     clock.advance(Duration::from_secs(20));
-    assert!(store.due().await.unwrap().contains(&(HERE, there())));
+    assert!(due(store).await.contains(&(HERE, there())));
     let leased = lease_one(store).await;
     assert_eq!((leased.attempts, leased.fence), (0, 2));
 }
@@ -95,7 +95,7 @@ pub(super) async fn a_commit_under_a_hold_leases_nothing(store: &dyn Store, cloc
         Job { lease: true, ..to("elsewhere", job("c")) },
     ];
     assert_eq!(queue(store, jobs).await, [false, false, true]);
-    assert!(store.due().await.unwrap().is_empty());
+    assert!(due(store).await.is_empty());
     assert!(lease(store).await.is_empty());
     clock.advance(Duration::from_secs(60));
     let leased = lease_one(store).await;
@@ -107,30 +107,30 @@ pub(super) async fn a_commit_under_a_hold_leases_nothing(store: &dyn Store, cloc
 }
 
 pub(super) async fn a_cancelled_timer_never_fires(store: &dyn Store, clock: &Clock) {
-    let timer = |id| Job { destination: Destination::timer(), due: Some(at(store, 60)), ..job(id) };
+    let timer = |id| Job { lane: Lane::timer(), due: Some(at(store, 60)), ..job(id) };
     queue(store, vec![timer("kept"), timer("cancelled")]).await;
     let cancel = vec![JobId("cancelled".to_owned()), JobId("unknown".to_owned())];
     applied(store.commit(&Change { cancel, ..nothing(HERE) }).await.unwrap());
     clock.advance(Duration::from_secs(60));
-    let fired = store.lease(HERE, &Destination::timer(), 10).await.unwrap();
+    let fired = lease_of(store, HERE, &Lane::timer(), 10).await;
     assert_eq!(names(&fired), ["kept"]);
     // The one that is running loses its job, and does no harm to a later one.
     let cancel = vec![JobId("kept".to_owned())];
     applied(store.commit(&Change { cancel, ..nothing(HERE) }).await.unwrap());
     assert!(!store.settle(&fired[0], &Settlement::Done).await.unwrap());
     clock.advance(LEASE);
-    // `due` may name the destination of a cancelled job until somebody has looked.
-    assert!(store.lease(HERE, &Destination::timer(), 10).await.unwrap().is_empty());
-    assert!(store.due().await.unwrap().is_empty());
+    // `due` may name the lane of a cancelled job until somebody has looked.
+    assert!(lease_of(store, HERE, &Lane::timer(), 10).await.is_empty());
+    assert!(due(store).await.is_empty());
 }
 
 pub(super) async fn a_retimed_timer_rings_at_its_new_time(store: &dyn Store, clock: &Clock) {
-    let timer = |id| Job { destination: Destination::timer(), due: Some(at(store, 60)), ..job(id) };
+    let timer = |id| Job { lane: Lane::timer(), due: Some(at(store, 60)), ..job(id) };
     let retime = async |id: &str, seconds| {
         let retime = vec![(JobId(id.to_owned()), at(store, seconds))];
         applied(store.commit(&Change { retime, ..nothing(HERE) }).await.unwrap());
     };
-    let ringing = async || store.lease(HERE, &Destination::timer(), 10).await.unwrap();
+    let ringing = async || lease_of(store, HERE, &Lane::timer(), 10).await;
     queue(store, vec![timer("later"), timer("sooner")]).await;
     retime("later", 600).await;
     retime("sooner", 30).await;
@@ -167,9 +167,83 @@ pub(super) async fn partitions_do_not_share_job_ids(store: &dyn Store, _: &Clock
         let change = Change { jobs: vec![Job { lease: true, ..job("a") }, job("b")], ..nothing(partition) };
         assert_eq!(applied(store.commit(&change).await.unwrap()), [true, false]);
     }
-    let leased = store.lease(Partition::of(1), &there(), 10).await.unwrap();
+    let leased = lease_of(store, Partition::of(1), &there(), 10).await;
     assert_eq!(names(&leased), ["b"]);
     assert_eq!(leased[0].partition, Partition::of(1));
     assert!(store.settle(&leased[0], &Settlement::Done).await.unwrap());
-    assert_eq!(names(&store.lease(Partition::of(2), &there(), 10).await.unwrap()), ["b"]);
+    assert_eq!(names(&lease_of(store, Partition::of(2), &there(), 10).await), ["b"]);
+}
+
+pub(super) async fn of_a_group_one_job_is_leased_at_a_time(store: &dyn Store, _: &Clock) {
+    queue(store, ["x/1", "x/2", "y/1", "yy", "z/1"].map(job).into()).await;
+    let ask = async |limit, busy: &[&str]| {
+        let busy = busy.iter().map(|group| (*group).to_owned()).collect();
+        let request = LeaseRequest { partition: HERE, lane: there(), limit, busy };
+        store.lease(&[request]).await.unwrap().remove(0)
+    };
+    let first = ask(9, &["z"]).await;
+    assert_eq!(names(&first.jobs), ["x/1", "y/1", "yy"]);
+    assert!(first.more.is_some(), "what is left out is still due");
+    let held_up = ask(9, &["x", "z"]).await;
+    assert_eq!((names(&held_up.jobs), held_up.more.is_some()), (vec![], true));
+    let last = ask(9, &[]).await;
+    assert_eq!((names(&last.jobs), last.more), (vec!["x/2", "z/1"], None));
+}
+
+pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &Clock) {
+    for partition in [HERE, Partition::of(8)] {
+        let jobs = vec![to("one", job("1")), to("other", job("2")), to("other", job("3"))];
+        applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
+    }
+    clock.advance(Duration::from_millis(100));
+    let request =
+        |partition, lane: &str, limit| LeaseRequest { partition, lane: Lane(lane.to_owned()), limit, busy: Vec::new() };
+    let requests = [
+        request(Partition::of(8), "other", 1),
+        request(HERE, "one", 5),
+        request(HERE, "nothing", 5),
+        request(HERE, "other", 2),
+    ];
+    let granted = store.lease(&requests).await.unwrap();
+    let found: Vec<Vec<&str>> = granted.iter().map(|granted| names(&granted.jobs)).collect();
+    assert_eq!(found, [vec!["2"], vec!["1"], vec![], vec!["2", "3"]]);
+    assert_eq!(granted.iter().map(|granted| granted.more.is_some()).collect::<Vec<_>>(), [true, false, false, false]);
+    assert_eq!(granted[0].jobs[0].partition, Partition::of(8));
+}
+
+pub(super) async fn leases_that_run_out_in_a_row_are_counted(store: &dyn Store, clock: &Clock) {
+    queue(store, vec![Job { lease: true, ..job("a") }]).await;
+    for lapsed in 1..4 {
+        clock.advance(LEASE);
+        let leased = lease_one(store).await;
+        assert_eq!((leased.lapsed, leased.attempts), (lapsed, 0));
+    }
+    clock.advance(LEASE);
+    for settlement in [
+        Settlement::Postpone { at: at(store, 0) },
+        Settlement::Retry { at: at(store, 0), note: "busy".to_owned() },
+        Settlement::Dead { note: String::new() },
+    ] {
+        let leased = lease_one(store).await;
+        let settled = store.settle(&leased, &settlement).await.unwrap();
+        assert!(settled);
+        if !matches!(settlement, Settlement::Dead { .. }) {
+            clock.advance(Duration::from_millis(10));
+            let next = lease_one(store).await;
+            assert_eq!(next.lapsed, 0, "after {settlement:?}");
+            assert!(store.settle(&next, &Settlement::Postpone { at: at(store, 0) }).await.unwrap());
+            clock.advance(Duration::from_millis(10));
+        }
+    }
+    assert!(store.replay(job("a").instance, HERE, &JobId("a".to_owned())).await.unwrap());
+    assert_eq!(lease_one(store).await.lapsed, 0);
+}
+
+pub(super) async fn a_hold_can_be_ended(store: &dyn Store, _: &Clock) {
+    queue(store, vec![job("a")]).await;
+    store.hold(&there(), at(store, 60)).await.unwrap();
+    let held = granted(store, HERE, &there(), 9).await;
+    assert_eq!((held.jobs, held.more), (vec![], None), "what is held is not due");
+    store.hold(&there(), store.now()).await.unwrap();
+    assert_eq!(lease(store).await.len(), 1);
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use countersign::{
     clock::Clock,
     domain::VerificationId,
-    store::{Change, Committed, Destination, Index, Job, JobId, RecordKey, Store},
+    store::{Change, Committed, Index, Job, JobId, Lane, RecordKey, Store},
 };
 use futures_util::future::join_all;
 
 use super::fixture::{
-    applied, at, compare, create, digest, id, job, link, list, nothing, record, stored, there, write,
+    applied, at, compare, create, digest, due, id, job, lease_of, link, list, nothing, record, stored, there, write,
 };
 
 pub(super) async fn a_record_is_found_by_its_id_and_by_its_code(store: &dyn Store, _: &Clock) {
@@ -99,7 +99,7 @@ pub(super) async fn of_many_changes_at_once_one_is_applied(store: &dyn Store, _:
     assert_eq!(results.iter().filter(|&result| *result == Committed::Conflict).count(), 63);
     let winner = u8::try_from(winners[0]).unwrap();
     assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 2, &[winner])));
-    let jobs = store.lease(key.id.partition(), &there(), 100).await.unwrap();
+    let jobs = lease_of(store, key.id.partition(), &there(), 100).await;
     assert_eq!(jobs.into_iter().map(|job| job.body).collect::<Vec<_>>(), [winner.to_string().into_bytes()]);
 }
 
@@ -126,7 +126,7 @@ pub(super) async fn several_records_are_written_together_or_not_at_all(store: &d
     assert_eq!(store.load(old).await.unwrap(), Some(stored(old.id, 2, b"2")));
     assert_eq!(store.load(counted).await.unwrap(), Some(stored(counted.id, 2, b"2")));
     assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(new.id, 1, b"new")]);
-    let jobs = store.lease(old.id.partition(), &there(), 100).await.unwrap();
+    let jobs = lease_of(store, old.id.partition(), &there(), 100).await;
     assert_eq!(jobs.len(), 1);
 }
 
@@ -177,7 +177,7 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
     let (key, answered) = (link(), digest());
     create(store, key, b"1").await;
     let partition = key.id.partition();
-    let timer = Job { destination: Destination::timer(), ..job("timer") };
+    let timer = Job { lane: Lane::timer(), ..job("timer") };
     applied(store.commit(&Change { answers: Some(answered), jobs: vec![timer], ..nothing(partition) }).await.unwrap());
 
     let index = Index("refused".to_owned());
@@ -200,15 +200,15 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
     }
     assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
-    assert_eq!(store.due().await.unwrap(), [(partition, Destination::timer())]);
+    assert_eq!(due(store).await, [(partition, Lane::timer())]);
     for message in [stale.answers, late.answers, collision.answers] {
         applied(store.commit(&Change { answers: message, ..nothing(partition) }).await.unwrap());
     }
     let landed = full(1);
     assert_eq!(applied(store.commit(&landed).await.unwrap()), [false, true]);
     assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(key.id, 2, b"x")]);
-    assert_eq!(store.lease(partition, &Destination::timer(), 10).await.unwrap(), []);
-    assert_eq!(store.due().await.unwrap(), [(partition, there())]);
+    assert_eq!(lease_of(store, partition, &Lane::timer(), 10).await, []);
+    assert_eq!(due(store).await, [(partition, there())]);
     let message = Change { answers: landed.answers, ..nothing(partition) };
     assert_eq!(store.commit(&message).await.unwrap(), Committed::Duplicate);
 }

@@ -1,7 +1,7 @@
 //! Confirmed writes: whatever waits goes out with one `WAIT` behind it.
 //!
 //! Script and `WAIT` travel on one connection of their own, never apart and never on the shared one, which
-//! `WAIT` would block. A broken lane answers unconfirmed; the caller's 503 makes the gateway ask again.
+//! `WAIT` would block. A broken writer answers unconfirmed; the caller's 503 makes the gateway ask again.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub enum Durability {
 }
 
 /// The way for writes that must be confirmed, to one master.
-pub(super) struct Lane(mpsc::Sender<Order>);
+pub(super) struct ConfirmedWriter(mpsc::Sender<Order>);
 
 struct Order {
     cmd: Cmd,
@@ -67,7 +67,7 @@ impl From<Fault> for StoreError {
     }
 }
 
-impl Lane {
+impl ConfirmedWriter {
     pub(super) fn open(runtime: &Handle, node: Arc<Node>, durability: Durability) -> Self {
         let (sender, receiver) = mpsc::channel(1024);
         runtime.spawn(carry(node, durability, receiver));

@@ -1,0 +1,107 @@
+//! Queues within the queue: jobs of one lane wait for one another, never for those of another.
+
+use std::fmt;
+
+use crate::domain::{InstanceId, keys::Digest};
+
+/// A lane, by its name in the store.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Lane(pub String);
+
+/// What is in a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum LaneKind {
+    /// Work of this process itself: no other party can slow it down.
+    Timer,
+    /// Replies of one number that somebody waits for.
+    Replies,
+    /// Replies of one number that nobody asked for: they get half of the number's rate.
+    Notices,
+    /// Codes that one number carries.
+    Codes,
+    /// Callbacks to one origin of one instance.
+    Callbacks,
+    Other,
+}
+
+impl LaneKind {
+    /// The word in metrics; everything that one number sends is a reply there.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Timer => "timer",
+            Self::Replies | Self::Notices | Self::Codes => "reply",
+            Self::Callbacks => "callback",
+            Self::Other => "other",
+        }
+    }
+
+    /// Whether a number's gateway carries it.
+    pub const fn is_message(self) -> bool {
+        matches!(self, Self::Replies | Self::Notices | Self::Codes)
+    }
+}
+
+impl Lane {
+    pub fn timer() -> Self {
+        Self("timer".to_owned())
+    }
+
+    pub fn replies(number: InstanceId) -> Self {
+        Self(format!("r{}", number.simple()))
+    }
+
+    pub fn notices(number: InstanceId) -> Self {
+        Self(format!("n{}", number.simple()))
+    }
+
+    pub fn codes(number: InstanceId) -> Self {
+        Self(format!("k{}", number.simple()))
+    }
+
+    /// `origin` is a keyed digest of the receiver's scheme, host and port.
+    pub fn callbacks(instance: InstanceId, origin: Digest) -> Self {
+        Self(format!("c{}:{}", instance.simple(), origin.hex()))
+    }
+
+    pub fn kind(&self) -> LaneKind {
+        match (self.0.as_bytes().first(), self.instance()) {
+            (Some(b'r'), Some(_)) => LaneKind::Replies,
+            (Some(b'n'), Some(_)) => LaneKind::Notices,
+            (Some(b'k'), Some(_)) => LaneKind::Codes,
+            (Some(b'c'), Some(_)) => LaneKind::Callbacks,
+            _ if self.0 == "timer" => LaneKind::Timer,
+            _ => LaneKind::Other,
+        }
+    }
+
+    /// Whose work it is; for messages, whose gateway carries them. `None` for timers.
+    pub fn instance(&self) -> Option<InstanceId> {
+        self.0.get(1..33)?.parse().ok()
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_names_its_kind_and_its_instance() {
+        let id = InstanceId::from_random([7; 16]);
+        let origin = Digest::from_hex("00112233445566778899aabbccddeeff").unwrap();
+        for (lane, kind) in [
+            (Lane::replies(id), LaneKind::Replies),
+            (Lane::notices(id), LaneKind::Notices),
+            (Lane::codes(id), LaneKind::Codes),
+            (Lane::callbacks(id, origin), LaneKind::Callbacks),
+        ] {
+            assert_eq!((lane.kind(), lane.instance()), (kind, Some(id)), "{lane}");
+        }
+        assert_eq!((Lane::timer().kind(), Lane::timer().instance()), (LaneKind::Timer, None));
+    }
+}

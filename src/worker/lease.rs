@@ -1,0 +1,155 @@
+//! Looking for due work, and leasing as much of it as can start now.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+
+use super::Worker;
+use crate::{
+    domain::{Partition, quota::Quota},
+    entropy,
+    jobs::permits::Permit,
+    store::{Drawn, Lane, LaneKind, Leased, StoreError, Take},
+};
+
+/// How often each replica looks at all partitions, before jitter.
+const ROUND: Duration = Duration::from_millis(800);
+
+impl Worker {
+    /// Looks once a round, whatever happens in between, and leases whenever a permit is free for what is known to wait.
+    pub(super) async fn keep_leasing(self: &Arc<Self>) {
+        let mut next_look = tokio::time::Instant::now();
+        let mut next_draw: Option<tokio::time::Instant> = None;
+        loop {
+            let wake = next_draw.map_or(next_look, |draw| draw.min(next_look));
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(wake) => {}
+                () = self.permits.changed() => {}
+            }
+            if tokio::time::Instant::now() >= next_look {
+                next_look = tokio::time::Instant::now() + ROUND.mul_f64(0.75 + 0.5 * entropy::fraction());
+                if let Err(error) = self.look().await {
+                    tracing::warn!(%error, "looking for due work failed");
+                    continue;
+                }
+            }
+            next_draw = match self.lease().await {
+                Ok(next_draw) => next_draw.map(tokio::time::Instant::from_std),
+                Err(error) => {
+                    tracing::warn!(%error, "due work could not be leased");
+                    // What is known to wait is asked for again after the next look.
+                    None
+                }
+            };
+        }
+    }
+
+    /// Starts what is due and has a permit.
+    pub async fn poll(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.look().await?;
+        self.lease().await.map(drop)
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
+        let mark = self.permits.mark();
+        let due = self.service.store.due().await?;
+        self.permits.looked(mark, due);
+        self.measure();
+        Ok(())
+    }
+
+    /// Leases of all lanes at once. `Some`: a lane waits for permission to send, which it may draw at that time.
+    async fn lease(self: &Arc<Self>) -> Result<Option<Instant>, StoreError> {
+        let ready = self.permits.ready();
+        let next_draws = join_all(ready.iter().map(|(lane, room)| self.draw(lane, *room))).await;
+        let requests = ready.iter().flat_map(|(lane, _)| self.permits.request(lane, self.service.rate(lane).is_some()));
+        let (requests, permits): (Vec<_>, Vec<_>) = requests.unzip();
+        if !requests.is_empty() {
+            let granted = self.service.store.lease(&requests).await?;
+            let mut jobs = Vec::new();
+            for ((request, granted), permits) in requests.iter().zip(granted).zip(permits) {
+                jobs.extend(self.permits.granted(request, granted, permits));
+            }
+            for group in in_order(jobs) {
+                self.start(group);
+            }
+        }
+        Ok(next_draws.into_iter().flatten().min())
+    }
+
+    /// Draws permission to send for a lane that needs it.
+    async fn draw(&self, lane: &Lane, room: usize) -> Option<Instant> {
+        let rate = self.service.rate(lane)?;
+        let units = self.permits.to_draw(lane, room, rate);
+        if units > 0 {
+            match self.service.store.draw(&buckets(lane, rate), units).await {
+                Ok(drawn) => self.permits.drawn(lane, drawn),
+                Err(error) => {
+                    tracing::warn!(%error, %lane, "no permission to send could be drawn");
+                    self.permits.drawn(lane, Drawn { units: 0, wait: ROUND });
+                }
+            }
+        }
+        self.permits.next_draw(lane)
+    }
+
+    /// What this replica knows of queues.
+    fn measure(&self) {
+        let metrics = &self.service.metrics;
+        let held = self.permits.held();
+        for kind in [LaneKind::Replies, LaneKind::Callbacks] {
+            let count = held.get(&kind).copied().unwrap_or_default();
+            metrics
+                .lanes_held
+                .get_or_create(&crate::metrics::label::ByKind { kind: kind.as_str() })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        for instance in self.service.instances.all() {
+            let id = instance.config.id;
+            let delay = self.service.message_delay(id);
+            let label = crate::metrics::label::ByInstance { instance: crate::metrics::label::Of(id) };
+            if delay > Duration::ZERO || metrics.message_delay_seconds.get(&label).is_some() {
+                metrics.message_delay_seconds.get_or_create(&label).set(delay.as_secs_f64());
+            }
+        }
+    }
+}
+
+/// The buckets from which a number's lane draws. What nobody asked for gets half of the rate, so that strangers who
+/// send rubbish cannot keep the replies of others waiting.
+fn buckets(lane: &Lane, rate: u32) -> Vec<Take> {
+    let Some(number) = lane.instance() else { return Vec::new() };
+    let partition = Partition::of(number.as_bytes()[15]);
+    let take = |name: &str, rate| {
+        let bucket = format!("{name}:{}", number.simple());
+        Take { partition, bucket, quota: Quota::sustained(rate, rate) }
+    };
+    match lane.kind() {
+        LaneKind::Notices => vec![take("slow", rate.div_ceil(2)), take("pace", rate)],
+        _ => vec![take("pace", rate)],
+    }
+}
+
+/// Jobs of one group one after the other, the oldest first; all others for themselves.
+fn in_order(mut jobs: Vec<(Leased, Permit)>) -> Vec<Vec<(Leased, Permit)>> {
+    jobs.sort_by_key(|(leased, _)| leased.since);
+    let mut groups: Vec<Vec<(Leased, Permit)>> = Vec::new();
+    let mut places: HashMap<(Lane, String), usize> = HashMap::new();
+    for job in jobs {
+        let Some(group) = job.0.id.group() else {
+            groups.push(vec![job]);
+            continue;
+        };
+        let place = *places.entry((job.0.lane.clone(), group.to_owned())).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(job),
+            None => groups.push(vec![job]),
+        }
+    }
+    groups
+}

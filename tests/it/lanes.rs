@@ -1,0 +1,152 @@
+//! Lanes: whoever fails, hangs or has too much to send makes nobody else wait, and a number serves the oldest first.
+
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    clock::Clock,
+    domain::{InstanceId, Partition},
+    store::{
+        Change, Job, JobId, LEASE, Lane, LeaseRequest, Standing, Store as _,
+        archive::Archive as _,
+        redis::{Durability, RedisStore},
+    },
+};
+use serde_json::json;
+
+use crate::{
+    app::{Daemon, Ground, WAHA, World},
+    fakes::Arrived,
+    flow::on_both_stores,
+};
+
+on_both_stores! {
+    receivers_that_hang_make_nobody_wait
+    replies_over_the_rate_leave_oldest_first_and_hold_up_no_callback
+    a_number_that_fails_keeps_its_attempts_for_later
+}
+
+async fn verified(daemon: &Daemon, person: usize, body: serde_json::Value) {
+    let link = daemon.link(body).await;
+    let answer = daemon.says(&format!("4477009{person:05}"), &format!("M{person}"), &link.text).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+/// Accepts connections, as the kernel does for it, and never answers.
+fn hanging() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+async fn receivers_that_hang_make_nobody_wait(ground: Ground) {
+    let world = World::new(ground);
+    let daemon = world.start().await;
+    let receivers: Vec<(TcpListener, String)> = (0..150).map(|_| hanging()).collect();
+    for (person, (_, url)) in receivers.iter().enumerate() {
+        verified(&daemon, person, json!({ "callback": { "success": url } })).await;
+    }
+    verified(&daemon, 999, json!({})).await;
+    world.receiver.wait_for(1).await;
+    // Not one attempt has ended when the callback to the healthy receiver is there.
+    let hanging = daemon.service.handoff.permits.in_flight();
+    assert!((32..=128).contains(&hanging), "{hanging} attempts hang");
+    drop(receivers);
+    daemon.stop().await;
+}
+
+async fn replies_over_the_rate_leave_oldest_first_and_hold_up_no_callback(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nreplies_per_second = 3\n".to_owned();
+    let daemon = world.start().await;
+    let people = 18;
+    for person in 0..people {
+        verified(&daemon, person, json!({})).await;
+    }
+    world.receiver.wait_for(people).await;
+    let said = world.gateway.arrived().len();
+    assert!(said < people, "the replies have not caught up with the callbacks");
+    let id: InstanceId = WAHA.parse().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while daemon.service.message_delay(id) == Duration::ZERO {
+        assert!(Instant::now() < deadline, "nobody says that replies are late");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let replies = world.gateway.wait_for(people).await;
+    let order: Vec<usize> = replies
+        .iter()
+        .map(Arrived::json)
+        .map(|json| json["chatId"].as_str().unwrap()[7..12].parse().unwrap())
+        .collect();
+    for (place, person) in order.iter().enumerate() {
+        // What leaves together arrives in any order.
+        assert!(place.abs_diff(*person) <= 3, "{order:?}");
+    }
+    daemon.finish().await;
+}
+
+async fn a_number_that_fails_keeps_its_attempts_for_later(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nreplies_per_second = 0\n".to_owned();
+    let daemon = world.start().await;
+    world.gateway.fail(503, u64::MAX);
+    for person in 0..30 {
+        verified(&daemon, person, json!({})).await;
+    }
+    daemon.settle().await;
+    let attempts = world.gateway.arrived().len();
+    assert!((10..30).contains(&attempts), "{attempts}: after ten failures the gateway is left alone");
+    world.receiver.wait_for(30).await;
+    world.gateway.fail(503, 0);
+    for _ in 0..12 {
+        daemon.advance(Duration::from_secs(7)).await;
+    }
+    world.gateway.wait_for(attempts + 30).await;
+    daemon.finish().await;
+}
+
+/// A job that ends every process that attempts it leaves no outcome behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_leases_always_run_out_is_given_up() {
+    let world = World::new(Ground::redis());
+    let id: InstanceId = WAHA.parse().unwrap();
+    let clock: Clock = world.clock.clone();
+    let store = RedisStore::new(&world.ground.url(), Durability::Standard, clock.clone()).unwrap();
+    let (lane, partition) = (Lane::replies(id), Partition::of(3));
+    let job = Job {
+        id: JobId("poison".to_owned()),
+        instance: id,
+        lane: lane.clone(),
+        due: None,
+        body: b"no key opens it".to_vec(),
+        lease: false,
+    };
+    let change = Change {
+        partition,
+        records: Vec::new(),
+        answers: None,
+        jobs: vec![job],
+        cancel: Vec::new(),
+        retime: Vec::new(),
+        valid_until: None,
+        finishing: true,
+    };
+    let _ = store.commit(&change).await.unwrap();
+    for lapsed in 0..8 {
+        let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy: Vec::new() };
+        let granted = store.lease(&[request]).await.unwrap().remove(0);
+        assert_eq!(granted.jobs[0].lapsed, lapsed);
+        clock.advance(LEASE);
+    }
+    let daemon = world.start().await;
+    daemon.settle().await;
+    let dead = store.jobs(id, Standing::Dead, 9).await.unwrap();
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert_eq!(dead[0].note, "poison: 8 leases in a row ended without an outcome");
+    let metrics = http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap();
+    let metrics = daemon.send(metrics).await.text;
+    assert!(metrics.contains("countersign_jobs_dead_total{kind=\"reply\",reason=\"poison\"} 1"), "{metrics}");
+    daemon.finish().await;
+}
