@@ -183,7 +183,7 @@ impl Worker {
                 settlement = self.attempt(leased, permit) => settlement,
             }
         };
-        let outcome = AssertUnwindSafe(attempt).catch_unwind().await;
+        let outcome = caught(attempt).await;
         in_flight.dec();
         match outcome {
             Ok(Ok(settlement)) => Some(settlement),
@@ -191,8 +191,7 @@ impl Worker {
                 tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
                 None
             }
-            Err(panic) => {
-                let note = format!("panic: {}", message(panic.as_ref()));
+            Err(note) => {
                 tracing::error!(job = %leased.id.0, kind, note, "an attempt panicked");
                 Some(self.retry(leased, Schedule::REPLY, note))
             }
@@ -340,7 +339,39 @@ fn with_notices(lane: &Lane) -> Vec<Lane> {
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+/// A panic of `attempt`, in words.
+async fn caught<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(attempt).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        format!("panic: {}", text.unwrap_or("without a message"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_outcome_that_says_why() {
+        let number = std::hint::black_box(7);
+        assert_eq!(caught(async { number }).await, Ok(7));
+        let outcome = caught(async {
+            tokio::task::yield_now().await;
+            assert!(number < 7, "{number} is too many");
+        });
+        assert_eq!(outcome.await, Err("panic: 7 is too many".to_owned()));
+    }
+
+    #[test]
+    fn what_is_given_up_is_counted_by_its_reason() {
+        for (note, reason) in [
+            ("poison: 8 leases in a row ended without an outcome", "poison"),
+            ("unreadable: job x: no configured key opens it", "unreadable"),
+            ("instance_removed", "instance_removed"),
+            ("status 503", "given_up"),
+        ] {
+            assert_eq!(dead_reason(note), reason);
+        }
+    }
 }

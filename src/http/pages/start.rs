@@ -1,5 +1,7 @@
 //! `/l/{handle}`: button, QR code, live state; and the code from the chat.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::StatusCode,
@@ -40,6 +42,8 @@ struct Wait<'a> {
     /// Another phone may send the message, and a QR code can hold it.
     scannable: bool,
     renewable: bool,
+    /// The reply waits for its turn.
+    busy: bool,
     whatsapp_link: String,
     chat: String,
     text: String,
@@ -49,6 +53,9 @@ struct Wait<'a> {
 }
 
 type Page = Result<HttpResponse, Problem>;
+
+/// Messages of a number that have waited this long are worth a word to those who wait.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// `GET /l/{handle}`: writes nothing; the cookie is random.
 pub(crate) async fn start(app: Data<App>, handle: Path<String>, request: HttpRequest) -> Page {
@@ -100,6 +107,7 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
         revealed: shown.revealed,
         scannable: false,
         renewable: false,
+        busy: service.message_delay(instance.config.id) > BUSY,
         whatsapp_link: String::new(),
         chat: format!("https://wa.me/{}", instance.config.number.digits()),
         text: String::new(),
