@@ -86,6 +86,11 @@ impl Backlog {
         lanes.into_iter().map(|(_, lane)| lane.clone()).collect()
     }
 
+    /// In how many partitions a lane has work: as many jobs at least are due.
+    pub(super) fn partitions(&self, lane: &Lane) -> usize {
+        self.open(lane).count()
+    }
+
     /// Spreads `count` over the partitions of a lane: evenly, beginning where the oldest work is.
     pub(super) fn spread(&self, lane: &Lane, count: usize) -> Vec<(Partition, usize)> {
         let mut open: Vec<(Timestamp, Partition)> =

@@ -123,17 +123,18 @@ impl Permits {
         self.state().backlog.replace(mark, due);
     }
 
-    /// Lanes with due work and room for it, that which waits longest first, with how many attempts may begin.
-    pub fn ready(&self) -> Vec<(Lane, usize)> {
+    /// Lanes with due work and room for it, that which waits longest first.
+    pub fn ready(&self) -> Vec<Lane> {
         let (state, now) = (self.state(), Instant::now());
-        let lanes = state.backlog.lanes().into_iter().map(|lane| (state.room(&lane, now), lane));
-        lanes.filter(|(room, _)| *room > 0).map(|(room, lane)| (lane, room)).collect()
+        state.backlog.lanes().into_iter().filter(|lane| state.room(lane, now) > 0).collect()
     }
 
-    /// Of a paced lane: how much permission to draw from its bucket for `wanted` attempts.
-    pub fn to_draw(&self, lane: &Lane, wanted: usize, rate: u32) -> u32 {
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        self.state().hands.to_draw(lane, wanted, rate, Instant::now())
+    /// Of a paced lane: how much permission to draw from its bucket. Each partition with work has one job at least, and
+    /// what is drawn without need is lost to the other replicas.
+    pub fn to_draw(&self, lane: &Lane, rate: u32) -> u32 {
+        let (state, now) = (self.state(), Instant::now());
+        let wanted = state.room(lane, now).min(state.backlog.partitions(lane));
+        state.hands.to_draw(lane, u32::try_from(wanted).unwrap_or(u32::MAX), rate, now)
     }
 
     pub fn drawn(&self, lane: &Lane, drawn: Drawn) {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::{
@@ -18,16 +19,20 @@ use crate::{
 
 /// How often each replica looks at all partitions, before jitter.
 const ROUND: Duration = Duration::from_millis(800);
+/// After a lease that failed.
+const PAUSE: Duration = Duration::from_millis(200);
 
 impl Worker {
     /// Looks once a round, whatever happens in between, and leases whenever a permit is free for what is known to wait.
-    pub(super) async fn keep_leasing(self: &Arc<Self>) {
+    pub(super) async fn keep_leasing(self: &Arc<Self>, draining: &CancellationToken) {
         let mut next_look = tokio::time::Instant::now();
         let mut next_draw: Option<tokio::time::Instant> = None;
         loop {
             let wake = next_draw.map_or(next_look, |draw| draw.min(next_look));
             tokio::select! {
                 biased;
+                // Only here: what is leased must reach its attempt.
+                () = draining.cancelled() => return,
                 () = tokio::time::sleep_until(wake) => {}
                 () = self.permits.changed() => {}
             }
@@ -42,7 +47,7 @@ impl Worker {
                 Ok(next_draw) => next_draw.map(tokio::time::Instant::from_std),
                 Err(error) => {
                     tracing::warn!(%error, "due work could not be leased");
-                    // What is known to wait is asked for again after the next look.
+                    tokio::time::sleep(PAUSE).await;
                     None
                 }
             };
@@ -66,8 +71,8 @@ impl Worker {
     /// Leases of all lanes at once. `Some`: a lane waits for permission to send, which it may draw at that time.
     async fn lease(self: &Arc<Self>) -> Result<Option<Instant>, StoreError> {
         let ready = self.permits.ready();
-        let next_draws = join_all(ready.iter().map(|(lane, room)| self.draw(lane, *room))).await;
-        let requests = ready.iter().flat_map(|(lane, _)| self.permits.request(lane, self.service.rate(lane).is_some()));
+        let next_draws = join_all(ready.iter().map(|lane| self.draw(lane))).await;
+        let requests = ready.iter().flat_map(|lane| self.permits.request(lane, self.service.rate(lane).is_some()));
         let (requests, permits): (Vec<_>, Vec<_>) = requests.unzip();
         if !requests.is_empty() {
             let granted = self.service.store.lease(&requests).await?;
@@ -83,9 +88,9 @@ impl Worker {
     }
 
     /// Draws permission to send for a lane that needs it.
-    async fn draw(&self, lane: &Lane, room: usize) -> Option<Instant> {
+    async fn draw(&self, lane: &Lane) -> Option<Instant> {
         let rate = self.service.rate(lane)?;
-        let units = self.permits.to_draw(lane, room, rate);
+        let units = self.permits.to_draw(lane, rate);
         if units > 0 {
             match self.service.store.draw(&buckets(lane, rate), units).await {
                 Ok(drawn) => self.permits.drawn(lane, drawn),

@@ -75,13 +75,10 @@ impl Worker {
         draining: CancellationToken,
         stop: CancellationToken,
     ) {
-        let leasing = async {
-            tokio::select! { () = draining.cancelled() => {}, () = self.keep_leasing() => {} }
-        };
         let tidying = async {
             tokio::select! { () = stop.cancelled() => {}, () = self.keep_tidy() => {} }
         };
-        tokio::join!(self.start_committed(committed, stop.clone()), leasing, tidying);
+        tokio::join!(self.start_committed(committed, stop.clone()), self.keep_leasing(&draining), tidying);
         self.tasks.close();
         self.tasks.wait().await;
     }

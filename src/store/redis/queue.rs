@@ -50,7 +50,15 @@ impl RedisStore {
     }
 
     pub(super) async fn lease_all(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError> {
-        join_all(requests.iter().map(|request| self.lease_some(request))).await.into_iter().collect()
+        let answers = join_all(requests.iter().map(|request| self.lease_some(request))).await;
+        if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+            if answers.iter().all(Result::is_err) {
+                return Err(error.clone());
+            }
+            // What the other masters have handed out is in our hands.
+            tracing::debug!(%error, "a part of the due work could not be leased");
+        }
+        Ok(answers.into_iter().map(Result::unwrap_or_default).collect())
     }
 
     async fn lease_some(&self, request: &LeaseRequest) -> Result<Granted, StoreError> {
