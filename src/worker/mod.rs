@@ -173,13 +173,13 @@ impl Worker {
         let kind = leased.lane.kind().as_str();
         let in_flight = self.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
         in_flight.inc();
-        let attempt = async {
+        let attempt = Box::pin(async {
             tokio::select! {
                 biased;
                 () = self.hand_back.cancelled() => Ok(Settlement::Postpone { at: self.service.now() }),
                 settlement = self.attempt(leased, permit) => settlement,
             }
-        };
+        });
         let outcome = caught(attempt).await;
         in_flight.dec();
         match outcome {

@@ -42,8 +42,8 @@ struct Wait<'a> {
     /// Another phone may send the message, and a QR code can hold it.
     scannable: bool,
     renewable: bool,
-    /// The reply waits for its turn.
-    busy: bool,
+    /// Said when the reply waits for its turn.
+    busy: &'a str,
     whatsapp_link: String,
     chat: String,
     text: String,
@@ -107,7 +107,7 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
         revealed: shown.revealed,
         scannable: false,
         renewable: false,
-        busy: service.message_delay(instance.config.id) > BUSY,
+        busy: if service.message_delay(instance.config.id) > BUSY { &w.busy } else { "" },
         whatsapp_link: String::new(),
         chat: format!("https://wa.me/{}", instance.config.number.digits()),
         text: String::new(),
