@@ -44,15 +44,15 @@ fn hanging() -> (TcpListener, String) {
 async fn receivers_that_hang_make_nobody_wait(ground: Ground) {
     let world = World::new(ground);
     let daemon = world.start().await;
-    let receivers: Vec<(TcpListener, String)> = (0..150).map(|_| hanging()).collect();
-    for (person, (_, url)) in receivers.iter().enumerate() {
+    let receivers: Vec<(TcpListener, String)> = (0..40).map(|_| hanging()).collect();
+    for (person, (_, url)) in receivers.iter().cycle().take(320).enumerate() {
         verified(&daemon, person, json!({ "callback": { "success": url } })).await;
     }
     verified(&daemon, 999, json!({})).await;
     world.receiver.wait_for(1).await;
-    // Not one attempt has ended when the callback to the healthy receiver is there.
+    // Each of the others has an attempt in flight still, and no more than its share.
     let hanging = daemon.service.handoff.permits.in_flight();
-    assert!((32..=128).contains(&hanging), "{hanging} attempts hang");
+    assert!((20..=128).contains(&hanging), "{hanging} attempts hang");
     drop(receivers);
     daemon.stop().await;
 }
