@@ -278,7 +278,9 @@ impl Drop for Permit {
         if *self.paced.get_mut() {
             state.hands.put_back(&self.lane);
         }
-        state.backlog.unblock(&self.lane);
+        if self.group.is_some() {
+            state.backlog.unblock(&self.lane);
+        }
         let waits = !state.backlog.is_empty();
         drop(state);
         if waits {
@@ -305,5 +307,81 @@ impl Handoff {
     /// takes the job.
     pub fn give(&self, leased: Leased, permit: Permit) {
         let _ = self.sender.send((leased, permit));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::domain::{InstanceId, time::from_millis};
+
+    fn lane() -> Lane {
+        Lane::replies(InstanceId::from_random([1; 16]))
+    }
+
+    fn has_changed(permits: &Permits) -> bool {
+        permits.changed().now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_commit_does_not_overtake_what_is_due() {
+        let (permits, lane, here) = (Permits::new(), lane(), Partition::of(1));
+        assert!(permits.take(&lane, None, false).is_some());
+        permits.missed(&lane, here, from_millis(1));
+        assert!(has_changed(&permits));
+        assert!(permits.take(&lane, None, false).is_none());
+        assert!(permits.take(&Lane::timer(), None, false).is_some(), "other lanes do not wait");
+        let (request, held) = permits.request(&lane, false).remove(0);
+        assert_eq!((request.partition, request.limit, held.len()), (here, 8, 8));
+        assert!(permits.granted(&request, Granted::default(), held).is_empty());
+        assert!(permits.take(&lane, None, false).is_some(), "there is no more");
+        assert_eq!(permits.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_group_has_one_job_in_hand() {
+        let (permits, lane) = (Permits::new(), lane());
+        let held = permits.take(&lane, Some("chat"), false);
+        assert!(held.is_some());
+        assert!(permits.take(&lane, Some("chat"), false).is_none());
+        assert!(permits.take(&lane, Some("other"), false).is_some());
+        permits.missed(&lane, Partition::of(1), from_millis(1));
+        let (request, unused) = permits.request(&lane, false).remove(0);
+        assert_eq!(request.busy, ["chat"]);
+        let blocked = Granted { jobs: Vec::new(), more: Some(from_millis(1)) };
+        assert!(permits.granted(&request, blocked, unused).is_empty());
+        assert!(permits.ready().is_empty(), "all that is due waits for the job in hand");
+        while has_changed(&permits) {}
+        drop(held);
+        assert!(has_changed(&permits));
+        assert_eq!(permits.ready(), [lane]);
+    }
+
+    #[test]
+    fn permission_to_send_comes_back_unless_something_was_sent() {
+        let (permits, lane) = (Permits::new(), lane());
+        assert!(permits.take(&lane, None, true).is_none(), "there is none in hand");
+        permits.drawn(&lane, Drawn { units: 1, wait: Duration::from_secs(1) });
+        drop(permits.take(&lane, None, true).unwrap());
+        let permit = permits.take(&lane, None, true).unwrap();
+        permit.spend();
+        drop(permit);
+        assert!(permits.take(&lane, None, true).is_none());
+        assert_eq!(permits.to_draw(&lane, 5), 0, "nothing is due");
+    }
+
+    #[test]
+    fn what_a_number_sends_has_one_party_behind_it() {
+        let (permits, number) = (Permits::new(), InstanceId::from_random([1; 16]));
+        let now = from_millis(0);
+        assert!(permits.note(&Lane::codes(number), now, Outcome::Refused).is_some());
+        assert!(permits.refused_until(&Lane::replies(number)).is_some());
+        assert_eq!(permits.held(), HashMap::from([(LaneKind::Replies, 1)]));
+        assert_eq!(permits.forgive_numbers(), [Lane::replies(number)]);
+        assert_eq!(permits.held(), HashMap::new());
     }
 }
