@@ -236,6 +236,9 @@ impl Metrics {
             drop(self.queue_depth.get_or_create(&ByKind { kind }));
             drop(self.jobs_dead.get_or_create(&KindReason { kind, reason: "given_up" }));
         }
+        for reason in ["gone", "forbidden_target", "instance_removed"] {
+            drop(self.jobs_dead.get_or_create(&KindReason { kind: "callback", reason }));
+        }
         for limit in Name::ALL {
             drop(self.limited.get_or_create(&ByLimit { limit: limit.as_str() }));
         }

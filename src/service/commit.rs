@@ -194,8 +194,7 @@ impl Service {
         send: u32,
         now: Timestamp,
     ) -> Option<Job> {
-        let fallback = instance.config.callback_url.as_ref().map(url::Url::as_str);
-        let url = record.callback_url(event).or(fallback)?.to_owned();
+        let url = Self::callback_url(instance, record, event)?.to_owned();
         let work = Work::Callback {
             event,
             verification: Some(record.id),
@@ -204,6 +203,10 @@ impl Service {
             url: url.clone(),
         };
         Some(self.job(instance, id, self.callback_destination(instance, &url), None, &work))
+    }
+
+    pub(super) fn callback_url<'a>(instance: &'a Instance, record: &'a Verification, event: Event) -> Option<&'a str> {
+        record.callback_url(event).or(instance.config.callback_url.as_ref().map(url::Url::as_str))
     }
 
     pub(super) fn job(
@@ -222,6 +225,12 @@ impl Service {
     pub(super) fn callback_destination(&self, instance: &Instance, url: &str) -> Destination {
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
         Destination::callback(self.keys.look_up("origin", instance.config.id, origin.as_bytes()))
+    }
+
+    /// Beside the others of its receiver: what holds those does not hold a test.
+    pub(super) fn test_destination(&self, instance: &Instance, url: &str) -> Destination {
+        let Destination(receiver) = self.callback_destination(instance, url);
+        Destination::callback(self.keys.look_up("test", instance.config.id, receiver.as_bytes()))
     }
 
     /// One chat, so that its replies keep their order and never two are on their way.

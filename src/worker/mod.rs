@@ -24,6 +24,7 @@ use crate::{
     entropy,
     jobs::{
         breaker::Breakers,
+        dead::DeadReason,
         number::Lines,
         payload::Work,
         permits::{Slot, Slots},
@@ -185,7 +186,7 @@ impl Worker {
             }
         };
         if let Settlement::Dead { note } = &settlement {
-            let reason = if note == Reason::InstanceRemoved.as_str() { "instance_removed" } else { "given_up" };
+            let reason = DeadReason::of(&leased.id, note).as_str();
             let kind = leased.destination.kind();
             self.service.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
             tracing::warn!(job = %leased.id.0, note, "a job was given up");
