@@ -18,6 +18,7 @@ on_both_stores! {
     the_answer_to_an_attempt_that_failed_is_kept_for_a_day
     a_failure_names_its_host_and_its_cause
     a_test_is_tried_once_also_where_the_receiver_is_held
+    tests_have_a_limit
 }
 
 async fn listed(app: &Daemon, query: &str) -> Vec<Value> {
@@ -266,4 +267,23 @@ async fn a_test_is_tried_once_also_where_the_receiver_is_held(ground: Ground) {
     assert_eq!(shown.data("status"), "delivered", "{}", shown.text);
     assert_eq!(world.receiver.arrived().len(), before + 2, "the others are still held");
     app.stop().await;
+}
+
+async fn tests_have_a_limit(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\ntest_callbacks_per_minute = 2".to_owned();
+    let app = world.start().await;
+    let path = format!("/api/otp/v2/{WAHA}/callbacks/test");
+    for left in [1, 0] {
+        let sent = app.post(&path, json!({})).await;
+        assert_eq!(sent.status, 200, "{}", sent.text);
+        assert_eq!(sent.header("ratelimit-policy"), "\"test_callbacks\";q=2;w=60");
+        assert!(sent.header("ratelimit").starts_with(&format!("\"test_callbacks\";r={left};")), "{sent:?}");
+    }
+    let refused = app.post(&path, json!({})).await;
+    assert_eq!((refused.status, &refused.json["code"]), (429, &json!("rate_limited")));
+    assert!(!refused.header("retry-after").is_empty());
+    app.advance(Duration::from_secs(31)).await;
+    assert_eq!(app.post(&path, json!({})).await.status, 200);
+    app.finish().await;
 }

@@ -104,5 +104,6 @@ fn test() -> Operation {
         .idempotent()
         .json(body, json!({}))
         .optional_body()
+        .spends()
         .envelope("Test callback queued", &named("CallbackEntry"), &example)
 }
