@@ -211,7 +211,7 @@ impl Metrics {
         for result in ["verified", "repeated", "duplicate", "malformed"] {
             drop(self.webhook_events.get_or_create(&GatewayResult { instance, gateway, result }));
         }
-        for result in ["sent", "retried", "unauthorized"] {
+        for result in ["sent", "retried", "unknown", "unauthorized"] {
             drop(self.replies.get_or_create(&GatewayResult { instance, gateway, result }));
         }
         for result in ["delivered", "status_4xx", "status_5xx", "connect", "timeout"] {

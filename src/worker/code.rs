@@ -10,13 +10,13 @@ use std::{
 
 use super::{
     Worker,
-    speak::{Haste, Spoken, speak},
+    again::{self, Failed, Next},
+    speak::{Answer, Haste, Spoken, speak},
 };
 use crate::{
     domain::{Subject, decide_code::CodeCommand},
-    entropy,
     gateway::{CodeMessage, Refusal, Sent},
-    jobs::{payload::About, retry::Schedule},
+    jobs::payload::About,
     metrics::label::{GatewayResult, Of},
     service::{Instance, ServiceError},
     store::{Leased, Settlement},
@@ -58,13 +58,13 @@ pub(super) async fn send(
         service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
     let _sending = Sending::begin(&service.sending);
-    let sent = match speak(worker, &carrier, request, Haste::Awaited).await? {
-        Spoken::Answer(sent) => sent,
+    let Answer { sent, after, repeatable } = match speak(worker, &carrier, &leased.id, request, Haste::Awaited).await? {
+        Spoken::Answer(answer) => answer,
         Spoken::Later(at) => return Ok(Settlement::Postpone { at }),
         // Somebody waits; another channel may still be in time.
-        Spoken::Silent(_) => Sent::Refused(Refusal::Unauthorized),
+        Spoken::Silent(_) => Answer { sent: Sent::Refused(Refusal::Unauthorized), after: None, repeatable: false },
     };
-    match sent {
+    let (why, unknown) = match sent {
         Sent::Accepted { id } => {
             count("sent");
             if let Some(id) = id.filter(|id| !id.is_empty()) {
@@ -75,19 +75,32 @@ pub(super) async fn send(
                 }
             }
             note(worker, instance, about, CodeCommand::Accepted { leg }).await?;
-            Ok(Settlement::Done)
+            return Ok(Settlement::Done);
         }
         Sent::Refused(refusal) => {
             count(refusal.as_str());
-            undelivered(refusal.as_str()).await
+            return undelivered(refusal.as_str()).await;
         }
-        Sent::Retry { after, why } => {
-            count("retried");
-            match Schedule::REPLY.next_delay(leased.attempts + 1, entropy::fraction(), after) {
-                Some(delay) => Ok(Settlement::Retry { at: service.now() + delay, note: why.to_owned() }),
-                None => undelivered(why).await,
-            }
-        }
+        Sent::NotSent { why } => (why, false),
+        Sent::Unknown { why } => (why, true),
+    };
+    count(if unknown { "unknown" } else { "retried" });
+    let perhaps = async || {
+        let name = channel.as_str();
+        tracing::info!(instance = %instance.config.id, channel = name, why, "a code was perhaps not delivered");
+        note(worker, instance, about, CodeCommand::Unknown { leg, why }).await?;
+        Ok(Settlement::Done)
+    };
+    // The next channel cannot send a second message over this one.
+    let next_channel = outgoing.record.otp.as_ref().and_then(|otp| otp.next_channel(channel));
+    if unknown && next_channel.is_some() {
+        return perhaps().await;
+    }
+    let failed = Failed { why, after, unknown, repeatable };
+    match again::next(worker, leased, failed, outgoing.record.expires_at).await? {
+        Next::Again(settlement) => Ok(settlement),
+        Next::TooLate { unknown: true } | Next::Spent { unknown: true } => perhaps().await,
+        Next::TooLate { .. } | Next::Spent { .. } => undelivered(why).await,
     }
 }
 

@@ -4,6 +4,7 @@
 //! is refused by its fence. Jobs committed here arrive with their lease and start at once; polling finds what
 //! somebody dropped, what comes due, and what waits for a slot.
 
+mod again;
 mod callback;
 mod code;
 mod reply;

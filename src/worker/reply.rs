@@ -4,7 +4,8 @@ use jiff::SignedDuration;
 
 use super::{
     Worker,
-    speak::{Haste, Spoken, speak},
+    again::{self, Failed, Next},
+    speak::{Answer, Haste, Spoken, speak},
 };
 use crate::{
     domain::{
@@ -13,9 +14,8 @@ use crate::{
         template::{self, Values},
         token::Kind,
     },
-    entropy,
     gateway::Sent,
-    jobs::{payload::About, retry::Schedule},
+    jobs::payload::About,
     metrics::label::{GatewayResult, Of},
     service::{Instance, Service, ServiceError},
     store::{Leased, Settlement},
@@ -60,29 +60,36 @@ pub(super) async fn send(
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
     let awaited = matches!(outgoing.reply, Reply::Success | Reply::OtherDevice);
     let haste = if awaited { Haste::Awaited } else { Haste::Unasked };
-    let sent = match speak(worker, instance, request, haste).await? {
-        Spoken::Answer(sent) => sent,
+    let Answer { sent, after, repeatable } = match speak(worker, instance, &leased.id, request, haste).await? {
+        Spoken::Answer(answer) => answer,
         Spoken::Later(at) | Spoken::Silent(at) => return Ok(Settlement::Postpone { at }),
     };
-    Ok(match sent {
+    let (why, unknown) = match sent {
         Sent::Accepted { .. } => {
             count("sent");
-            Settlement::Done
+            return Ok(Settlement::Done);
         }
         Sent::Refused(refusal) => {
             service.vitals.failed(instance.config.id, "reply", refusal.as_str(), service.clock.wall());
             count(refusal.as_str());
-            Settlement::Dead { note: format!("reply_undeliverable: {}", refusal.as_str()) }
+            return Ok(Settlement::Dead { note: format!("reply_undeliverable: {}", refusal.as_str()) });
         }
-        Sent::Retry { after, why } => {
-            service.vitals.failed(instance.config.id, "reply", why, service.clock.wall());
-            count("retried");
-            let delay = Schedule::REPLY.next_delay(leased.attempts + 1, entropy::fraction(), after);
-            match delay {
-                Some(delay) => Settlement::Retry { at: service.now() + delay, note: why.to_owned() },
-                None => Settlement::Dead { note: format!("reply_undeliverable: {why}") },
-            }
-        }
+        Sent::NotSent { why } => (why, false),
+        Sent::Unknown { why } => (why, true),
+    };
+    service.vitals.failed(instance.config.id, "reply", why, service.clock.wall());
+    let failed = Failed { why, after, unknown, repeatable };
+    let next = again::next(worker, leased, failed, leased.since + LATEST).await?;
+    count(match next {
+        _ if unknown => "unknown",
+        Next::TooLate { .. } => "too_late",
+        Next::Again(_) | Next::Spent { .. } => "retried",
+    });
+    let why = if unknown { format!("perhaps sent, {why}") } else { why.to_owned() };
+    Ok(match next {
+        Next::Again(settlement) => settlement,
+        Next::TooLate { .. } => Settlement::Dead { note: format!("reply_undeliverable: too late, {why}") },
+        Next::Spent { .. } => Settlement::Dead { note: format!("reply_undeliverable: {why}") },
     })
 }
 

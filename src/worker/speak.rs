@@ -1,6 +1,6 @@
 //! One message to a gateway: paced, over one of the number's sockets, with the number's circuit in mind.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Request;
 use jiff::{SignedDuration, Timestamp};
@@ -11,11 +11,12 @@ use crate::{
         Partition,
         quota::{Allowance, Quota},
     },
+    egress::EgressError,
     gateway::{Refusal, Sent},
-    jobs::number::Busy,
+    jobs::{number::Busy, retry::retry_after},
     metrics::label::{ByInstance, Of},
     service::{Instance, ServiceError},
-    store::Take,
+    store::{JobId, Take},
     trace::{self, Context},
 };
 
@@ -29,17 +30,27 @@ pub(super) enum Haste {
 
 /// What came of it.
 pub(super) enum Spoken {
-    Answer(Sent),
+    Answer(Answer),
     /// Nothing was sent: the number has sent as much as it may.
     Later(Timestamp),
     /// Nothing was sent: the gateway refuses this number's credentials, and is left alone until then.
     Silent(Timestamp),
 }
 
-/// `number` is the instance whose gateway carries the message.
+/// What the gateway said.
+pub(super) struct Answer {
+    pub(super) sent: Sent,
+    /// Its `Retry-After`.
+    pub(super) after: Option<Duration>,
+    /// The message has an id under which the gateway sends it once.
+    pub(super) repeatable: bool,
+}
+
+/// `number` is the instance whose gateway carries the message of this job.
 pub(super) async fn speak(
     worker: &Worker,
     number: &Instance,
+    job: &JobId,
     mut request: Request<Vec<u8>>,
     haste: Haste,
 ) -> Result<Spoken, ServiceError> {
@@ -58,13 +69,15 @@ pub(super) async fn speak(
     {
         request.headers_mut().insert("traceparent", value);
     }
+    let repeatable = number.gateway.identify(&mut request, &service.message_id(id, job));
     let start = Instant::now();
-    let sent = match number.sending.send(request).await {
-        Ok(response) => number.gateway.sent(&response),
-        Err(_) => Sent::Retry { after: None, why: "unreachable" },
+    let (sent, after) = match number.sending.send(request).await {
+        Ok(response) => (number.gateway.sent(&response), retry_after(response.headers(), service.now())),
+        Err(EgressError { cause, written: false }) => (Sent::NotSent { why: cause.word() }, None),
+        Err(EgressError { cause, written: true }) => (Sent::Unknown { why: cause.word() }, None),
     };
     service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
-    if !matches!(sent, Sent::Retry { .. }) {
+    if matches!(sent, Sent::Accepted { .. } | Sent::Refused(_)) {
         let refused_us = matches!(sent, Sent::Refused(Refusal::Unauthorized));
         if worker.lines.note(id, service.now(), refused_us) {
             tracing::error!(instance = %id, "the gateway refuses us: the number may be logged out or banned");
@@ -72,7 +85,7 @@ pub(super) async fn speak(
         let open = ByInstance { instance: Of(id) };
         service.metrics.numbers_refused.get_or_create(&open).set(i64::from(refused_us));
     }
-    Ok(Spoken::Answer(sent))
+    Ok(Spoken::Answer(Answer { sent, after, repeatable }))
 }
 
 /// When this number may send again, if it has sent as much as it may.
