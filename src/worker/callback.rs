@@ -26,6 +26,9 @@ pub(super) struct Delivery {
     pub(super) body: String,
 }
 
+/// Hosts, of receivers and of redirects, can be long.
+const NOTE: usize = 400;
+
 /// An attempt that failed.
 struct Failure {
     /// For metrics and the breaker.
@@ -68,7 +71,8 @@ pub(super) async fn deliver(worker: &Worker, instance: &Instance, leased: &Lease
         tracing::warn!(%error, "a failing destination could not be held");
     }
     let Err(failure) = outcome else { return Settlement::Delivered };
-    let note = format!("{host}: {}", failure.text);
+    let mut note = format!("{host}: {}", failure.text);
+    note.truncate(note.floor_char_boundary(NOTE));
     service.vitals.failed(instance.config.id, "callback", &note, service.clock.wall());
     if failure.ends || test {
         return Settlement::Dead { note };
