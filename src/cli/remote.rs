@@ -159,9 +159,9 @@ pub(super) fn test(options: &Test) -> Result<ExitCode, Failure> {
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         let callback = options.remote.run(&Method::GET, &format!("callbacks/{id}"), None)?;
-        let tried = callback["attempts"].as_u64().unwrap_or_default() > 0;
-        if callback["status"] != "pending" || tried || std::time::Instant::now() > deadline {
+        if callback["status"] != "pending" || std::time::Instant::now() > deadline {
             println!("{}", line(&callback));
+            answer(&callback["last_answer"]);
             let taken = callback["status"] == "delivered";
             return Ok(if taken { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
@@ -179,7 +179,11 @@ pub(super) fn callbacks(command: &Callbacks) -> Result<ExitCode, Failure> {
         Callbacks::Replay { remote, id, all_dead: _ } => {
             let ids = match id {
                 Some(id) => vec![id.clone()],
-                None => remote.list(Some("dead"))?.iter().map(|callback| plain(&callback["id"])).collect(),
+                None => {
+                    let dead = remote.list(Some("dead"))?;
+                    let real = dead.iter().filter(|callback| callback["type"] != "callback.test");
+                    real.map(|callback| plain(&callback["id"])).collect()
+                }
             };
             for id in &ids {
                 remote.run(&Method::POST, &format!("callbacks/{id}/replay"), None)?;
@@ -201,6 +205,21 @@ fn line(callback: &Value) -> String {
         plain(&callback["url"]),
         plain(&callback["id"]),
     )
+}
+
+/// What a receiver said, as far as it is text.
+fn answer(answer: &Value) {
+    if answer.is_null() {
+        return;
+    }
+    println!("it answered {} at {}:", answer["status"], plain(&answer["at"]));
+    for header in answer["headers"].as_array().into_iter().flatten() {
+        println!("  {}: {}", plain(&header["name"]), plain(&header["value"]));
+    }
+    println!();
+    for line in answer["body"].as_str().unwrap_or_default().lines() {
+        println!("  {}", plain(&json!(line)));
+    }
 }
 
 impl Remote {

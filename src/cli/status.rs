@@ -140,7 +140,7 @@ fn of_replica(replica: &ReplicaStatus) -> String {
 
 /// What a terminal may be shown of a text that came from elsewhere.
 fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(60).collect()
+    text.chars().filter(|c| !c.is_control()).take(120).collect()
 }
 
 fn span(seconds: f64) -> String {

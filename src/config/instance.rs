@@ -89,6 +89,7 @@ pub struct Limits {
     pub wrong_codes: Option<u32>,
     pub guesses: Option<Quota>,
     pub failure_replies: Option<Quota>,
+    pub test_callbacks: Option<Quota>,
     /// Of one number, over all replicas.
     pub replies_per_second: Option<u32>,
 }
@@ -309,6 +310,9 @@ fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
         wrong_codes: Some(number("wrong_codes_per_chat_15m")).filter(|most| *most > 0),
         guesses: per_ten_minutes(number("guesses_per_10m")),
         failure_replies: per_ten_minutes(number("failure_replies_per_10m")),
+        test_callbacks: Some(number("test_callbacks_per_minute"))
+            .filter(|count| *count > 0)
+            .map(|count| Quota::per(count, Duration::from_mins(1))),
         replies_per_second: Some(number("replies_per_second")).filter(|rate| *rate > 0),
     };
     section.finish(faults);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     domain::InstanceId,
-    egress::{Egress, EgressError, Policy},
+    egress::{Cause, Egress, EgressError, Policy},
 };
 
 /// A client of one instance. The token is this process's own.
@@ -90,7 +90,7 @@ impl Daemon {
     }
 
     async fn send(&self, request: Builder, body: Vec<u8>) -> Result<Answer, EgressError> {
-        let request = request.body(body).map_err(|_| EgressError::Broken)?;
+        let request = request.body(body).map_err(|_| Cause::Broken)?;
         let start = Instant::now();
         let response: Response<Vec<u8>> = self.egress.send(request).await?;
         let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);

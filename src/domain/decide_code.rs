@@ -29,6 +29,8 @@ pub enum CodeCommand {
     Delivered { leg: usize },
     /// It will never have it; the word says why.
     Undelivered { leg: usize, why: &'static str },
+    /// The gateway was asked and did not answer, so that it may have it or not.
+    Unknown { leg: usize, why: &'static str },
 }
 
 pub(super) fn decide(before: &Verification, otp: &Otp, command: &Command, now: Timestamp) -> Decision {
@@ -80,6 +82,7 @@ impl Draft {
                 CodeCommand::Accepted { leg } => return self.arrived(leg, Fate::Accepted),
                 CodeCommand::Delivered { leg } => return self.arrived(leg, Fate::Delivered),
                 CodeCommand::Undelivered { leg, why } => return self.undelivered(leg, why, expired),
+                CodeCommand::Unknown { leg, why } => return self.unknown(leg, why, expired),
             },
         };
         decision.valid_until = Some(expires_at);
@@ -158,7 +161,7 @@ impl Draft {
     fn arrived(mut self, index: usize, fate: Fate) -> Decision {
         let Some(leg) = self.otp.legs.get_mut(index) else { return self.unchanged(Verdict::Refused) };
         let news = match leg.fate {
-            Fate::Queued => true,
+            Fate::Queued | Fate::Unknown => true,
             Fate::Accepted => fate == Fate::Delivered,
             Fate::Delivered | Fate::Failed => false,
         };
@@ -189,18 +192,37 @@ impl Draft {
         if matches!(leg.fate, Fate::Failed | Fate::Delivered) {
             return self.unchanged(Verdict::Unchanged);
         }
+        let replaced = leg.fate == Fate::Unknown;
         leg.fate = Fate::Failed;
         let Leg { send, channel, .. } = *leg;
         let reason = Reason::ReplyUndeliverable;
         self.next.note(self.now, &format!("not delivered by {}: {why}", channel.as_str()), Some(reason));
         match self.otp.next_channel(channel) {
-            Some(channel) if send == latest && !expired => self.queue(Leg { send, channel, fate: Fate::Queued }),
+            Some(channel) if send == latest && !expired && !replaced => {
+                self.queue(Leg { send, channel, fate: Fate::Queued });
+            }
             _ if !expired && self.otp.legs.iter().all(|leg| leg.fate == Fate::Failed) => {
                 self.end("failed", Some(reason), Event::CodeFailed);
                 self.next.state = State::Failed { at: self.now, reason };
                 return self.changed(Verdict::Failed(reason));
             }
             _ => {}
+        }
+        self.changed(Verdict::Unchanged)
+    }
+
+    /// Over to the next channel as well. Without one the verification waits for what the person types.
+    fn unknown(mut self, index: usize, why: &str, expired: bool) -> Decision {
+        let latest = self.otp.send();
+        let Some(leg) = self.otp.legs.get_mut(index) else { return self.unchanged(Verdict::Refused) };
+        if leg.fate != Fate::Queued {
+            return self.unchanged(Verdict::Unchanged);
+        }
+        leg.fate = Fate::Unknown;
+        let Leg { send, channel, .. } = *leg;
+        self.next.note(self.now, &format!("perhaps sent by {}: {why}", channel.as_str()), None);
+        if let Some(channel) = self.otp.next_channel(channel).filter(|_| send == latest && !expired) {
+            self.queue(Leg { send, channel, fate: Fate::Queued });
         }
         self.changed(Verdict::Unchanged)
     }

@@ -30,6 +30,8 @@ pub enum Name {
     Guesses,
     /// Replies to one sender whose code failed.
     FailureReplies,
+    /// Test callbacks of one instance.
+    TestCallbacks,
     /// Requests of one address to public pages.
     Pages,
     /// Those of them that change something.
@@ -51,6 +53,7 @@ impl Name {
         Self::WrongCodes,
         Self::Guesses,
         Self::FailureReplies,
+        Self::TestCallbacks,
         Self::Pages,
         Self::Taps,
         Self::Authentication,
@@ -68,6 +71,7 @@ impl Name {
             Self::WrongCodes => "wrong_codes",
             Self::Guesses => "guesses",
             Self::FailureReplies => "failure_replies",
+            Self::TestCallbacks => "test_callbacks",
             Self::Pages => "pages",
             Self::Taps => "taps",
             Self::Authentication => "authentication",

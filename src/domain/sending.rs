@@ -67,6 +67,8 @@ pub enum Fate {
     Delivered,
     /// It will never arrive.
     Failed,
+    /// It was handed to the gateway, which did not answer: it may arrive.
+    Unknown,
 }
 
 impl Otp {
@@ -104,7 +106,7 @@ impl Otp {
     }
 
     /// The channel to try after `failed` did not carry.
-    pub(super) fn next_channel(&self, failed: Channel) -> Option<Channel> {
+    pub fn next_channel(&self, failed: Channel) -> Option<Channel> {
         self.channels.iter().copied().skip_while(|&channel| channel != failed).nth(1)
     }
 }

@@ -3,9 +3,15 @@
 //! Addresses are judged when the connection is made; deadline and size cover everything from the name's resolution to
 //! the last byte; redirects are not followed; proxies of the environment are ignored; nothing is decompressed.
 
+mod error;
 mod resolve;
+mod sent;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use http::{Request, Response};
 use ipnet::IpNet;
@@ -13,8 +19,15 @@ use reqwest::redirect;
 use rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
-use self::resolve::{Judge, PORT, classify};
-pub use self::resolve::{Resolver, System};
+use self::{
+    error::classify,
+    resolve::{Judge, PORT},
+    sent::Marked,
+};
+pub use self::{
+    error::{Cause, EgressError},
+    resolve::{Resolver, System},
+};
 
 /// For the name, the connection and TLS.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -38,32 +51,6 @@ pub struct Policy {
     pub networks: Vec<IpNet>,
     /// Host and port of our own listeners and of the store.
     pub closed: Vec<(String, u16)>,
-}
-
-/// Why there is no answer. The word is stored with the attempt and shown.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
-#[error("{}", self.word())]
-pub enum EgressError {
-    Forbidden,
-    Dns,
-    Connect,
-    Tls,
-    Timeout,
-    Broken,
-}
-
-impl EgressError {
-    pub const fn word(self) -> &'static str {
-        match self {
-            // One word for every forbidden target, so that answers map nobody's network.
-            Self::Forbidden => "forbidden_target",
-            Self::Dns => "dns",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Timeout => "timeout",
-            Self::Broken => "broken",
-        }
-    }
 }
 
 /// Sends requests within one [`Policy`].
@@ -114,36 +101,42 @@ impl Egress {
 
     /// Sends, and reads at most 64 KiB of the answer, unless told otherwise.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, EgressError> {
-        let url = Url::parse(&request.uri().to_string()).map_err(|_| EgressError::Forbidden)?;
+        let url = Url::parse(&request.uri().to_string()).map_err(|_| Cause::Forbidden)?;
         let port = url.port_or_known_default().unwrap_or_default();
+        let written = Arc::new(AtomicBool::new(false));
         let exchange = async {
             self.judge(&url, port).await?;
-            let request = request.try_into().map_err(|_| EgressError::Forbidden)?;
+            let request = request.map(|body| Marked::body(body, &written));
+            let request = request.try_into().map_err(|_| Cause::Forbidden)?;
             PORT.scope(port, self.exchange(request)).await
         };
-        tokio::time::timeout(self.deadline, exchange).await.unwrap_or(Err(EgressError::Timeout))
+        let outcome = tokio::time::timeout(self.deadline, exchange).await;
+        let written = || sent::begun(&written);
+        outcome
+            .unwrap_or_else(|_| Err(if written() { Cause::Timeout } else { Cause::ConnectTimeout }))
+            .map_err(|cause| EgressError { cause, written: written() && !cause.is_of_connecting() })
     }
 
     /// A literal address is never resolved, so it is judged here.
-    async fn judge(&self, url: &Url, port: u16) -> Result<(), EgressError> {
+    async fn judge(&self, url: &Url, port: u16) -> Result<(), Cause> {
         let policy = &self.judge.policy;
         if url.scheme() != "https" && !(url.scheme() == "http" && (policy.http || policy.anywhere)) {
-            return Err(EgressError::Forbidden);
+            return Err(Cause::Forbidden);
         }
         let literal: IpAddr = match url.host() {
             Some(Host::Ipv4(v4)) => v4.into(),
             Some(Host::Ipv6(v6)) => v6.into(),
             Some(Host::Domain(_)) => return Ok(()),
-            None => return Err(EgressError::Forbidden),
+            None => return Err(Cause::Forbidden),
         };
         self.judge.judge(&[literal.to_canonical()], port).await
     }
 
-    async fn exchange(&self, request: reqwest::Request) -> Result<Response<Vec<u8>>, EgressError> {
+    async fn exchange(&self, request: reqwest::Request) -> Result<Response<Vec<u8>>, Cause> {
         let mut answer = self.client.execute(request).await.map_err(|error| classify(&error))?;
         // Nobody asked for another protocol.
         if answer.status().is_informational() {
-            return Err(EgressError::Broken);
+            return Err(Cause::Broken);
         }
         let mut body = Vec::new();
         for _ in 0..PIECES {

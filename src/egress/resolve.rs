@@ -1,7 +1,6 @@
 //! Finds the addresses of a name, and judges them.
 
 use std::{
-    error::Error,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -11,7 +10,7 @@ use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 
-use super::{EgressError, Policy};
+use super::{Cause, Policy};
 use crate::address::permits;
 
 /// Finds the addresses of a name.
@@ -46,7 +45,7 @@ impl Resolve for Judge {
         // The future may go on in another task, where the port is not known.
         let (this, port) = (self.clone(), PORT.try_with(|port| *port));
         Box::pin(async move {
-            let port = port.map_err(|_| EgressError::Forbidden)?;
+            let port = port.map_err(|_| Cause::Forbidden)?;
             let found = this.find(name.as_str()).await?;
             this.judge(&found, port).await?;
             Ok(Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
@@ -56,33 +55,33 @@ impl Resolve for Judge {
 
 impl Judge {
     /// Refuses all addresses of a name when one of them is closed.
-    pub(super) async fn judge(&self, addresses: &[IpAddr], port: u16) -> Result<(), EgressError> {
+    pub(super) async fn judge(&self, addresses: &[IpAddr], port: u16) -> Result<(), Cause> {
         if self.policy.anywhere {
             return Ok(());
         }
         if !addresses.iter().all(|ip| permits(*ip, &self.policy.networks)) {
-            return Err(EgressError::Forbidden);
+            return Err(Cause::Forbidden);
         }
         for (closed, _) in self.policy.closed.iter().filter(|(_, closed)| *closed == port) {
             let ours = self.find(closed).await?;
             let everywhere = ours.iter().any(IpAddr::is_unspecified);
             if addresses.iter().any(|ip| ours.contains(ip) || (everywhere && is_local(*ip))) {
-                return Err(EgressError::Forbidden);
+                return Err(Cause::Forbidden);
             }
         }
         Ok(())
     }
 
-    async fn find(&self, host: &str) -> Result<Vec<IpAddr>, EgressError> {
+    async fn find(&self, host: &str) -> Result<Vec<IpAddr>, Cause> {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return Ok(vec![literal.to_canonical()]);
         }
         // Resolvers disagree about `localhost.` and `x.localhost`; browsers do not (RFC 6761).
         let name = host.trim_end_matches('.').to_ascii_lowercase();
         let here = name == "localhost" || name.ends_with(".localhost");
-        let found = self.resolver.resolve(if here { "localhost" } else { host }).await.map_err(|_| EgressError::Dns)?;
+        let found = self.resolver.resolve(if here { "localhost" } else { host }).await.map_err(|_| Cause::Dns)?;
         if found.is_empty() {
-            return Err(EgressError::Dns);
+            return Err(Cause::Dns);
         }
         Ok(found.iter().map(IpAddr::to_canonical).collect())
     }
@@ -91,25 +90,4 @@ impl Judge {
 /// Only an address of this host can be bound.
 fn is_local(ip: IpAddr) -> bool {
     std::net::UdpSocket::bind((ip, 0)).is_ok()
-}
-
-/// By the types in the chain of causes, never by their text.
-pub(super) fn classify(error: &reqwest::Error) -> EgressError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if let Some(ours) = current.downcast_ref::<EgressError>() {
-            return *ours;
-        }
-        if current.is::<rustls::Error>() {
-            return EgressError::Tls;
-        }
-        // What is in an `io::Error` is not among its sources, only what is behind it.
-        let inner = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| current.source());
-    }
-    match error {
-        _ if error.is_timeout() => EgressError::Timeout,
-        _ if error.is_connect() => EgressError::Connect,
-        _ => EgressError::Broken,
-    }
 }

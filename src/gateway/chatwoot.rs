@@ -12,7 +12,6 @@ use super::{
     CodeMessage, Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
     credentials::Reader,
     json::{self, instant, items, seconds, text},
-    retry_after,
     scheme::{Encoding, Hash, Scheme},
     sent_by_status,
 };
@@ -77,7 +76,7 @@ impl Gateway for Chatwoot {
 
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match sent_by_status(response.status(), retry_after(response)) {
+        match sent_by_status(response.status()) {
             Sent::Accepted { .. } => Sent::Accepted { id: number(&body, "/id") },
             other => other,
         }

@@ -12,7 +12,6 @@ use super::{
     cloud_template::AuthenticationTemplate,
     credentials::Reader,
     json::{self, items, seconds, text},
-    retry_after,
     scheme::{self, Scheme},
     sent_by_status,
 };
@@ -127,15 +126,14 @@ pub(super) fn sent(response: &Response<Vec<u8>>) -> Sent {
     if response.status().is_success() {
         return Sent::Accepted { id: text(&body, "/messages/0/id").map(str::to_owned) };
     }
-    let after = retry_after(response);
     match body.pointer("/error/code").and_then(Value::as_i64) {
         Some(190) => Sent::Refused(Refusal::Unauthorized),
-        Some(4 | 80_007 | 130_429 | 131_056) => Sent::Retry { after, why: "rate_limited" },
+        Some(4 | 80_007 | 130_429 | 131_056) => Sent::NotSent { why: "rate_limited" },
         Some(131_026) => Sent::Refused(Refusal::NotOnWhatsApp),
         Some(131_047) => Sent::Refused(Refusal::WindowClosed),
         Some(100 | 131_008 | 131_009 | 131_049) => Sent::Refused(Refusal::Permanent),
-        Some(131_000) => Sent::Retry { after, why: "gateway_error" },
-        _ => sent_by_status(response.status(), after),
+        Some(131_000) => Sent::NotSent { why: "gateway_error" },
+        _ => sent_by_status(response.status()),
     }
 }
 

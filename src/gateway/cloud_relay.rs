@@ -10,7 +10,7 @@ use super::{
     CodeMessage, Event, Gateway, Malformed, Proof, Sent, Unauthenticated, Webhook, cloud_api,
     cloud_template::AuthenticationTemplate,
     credentials::Reader,
-    json, retry_after,
+    json,
     scheme::{Encoding, Hash, Scheme},
 };
 use crate::domain::Subject;
@@ -113,7 +113,7 @@ impl Gateway for Relay {
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let words = String::from_utf8_lossy(response.body()).to_lowercase();
         if response.status() == StatusCode::BAD_REQUEST && words.contains("endpoint rate limit") {
-            return Sent::Retry { after: retry_after(response), why: "rate_limited" };
+            return Sent::NotSent { why: "rate_limited" };
         }
         cloud_api::sent(response)
     }

@@ -11,7 +11,6 @@ use super::{
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, items, seconds, text},
-    retry_after,
     scheme::Scheme,
     sent_by_status,
 };
@@ -96,18 +95,16 @@ impl Gateway for Evolution {
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         let says = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
-        let after = retry_after(response);
         match response.status() {
             StatusCode::BAD_REQUEST if items(&body, "/response/message").any(|one| one["exists"] == false) => {
                 Sent::Refused(Refusal::NotOnWhatsApp)
             }
             // Failures of the connection come as 400, in words.
-            StatusCode::BAD_REQUEST if says("connection closed") || says("timed out") => {
-                Sent::Retry { after, why: "not_connected" }
-            }
+            StatusCode::BAD_REQUEST if says("connection closed") => Sent::NotSent { why: "not_connected" },
+            StatusCode::BAD_REQUEST if says("timed out") => Sent::Unknown { why: "gateway_timeout" },
             // Releases from 2.4 on serve nobody without a licence.
             StatusCode::SERVICE_UNAVAILABLE if says("license") => Sent::Refused(Refusal::Unauthorized),
-            status => match sent_by_status(status, after) {
+            status => match sent_by_status(status) {
                 Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/key/id").map(str::to_owned) },
                 other => other,
             },

@@ -12,7 +12,6 @@ use super::{
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, instant, text},
-    retry_after,
     scheme::Scheme,
     sent_by_status,
 };
@@ -79,16 +78,15 @@ impl Gateway for Gowa {
 
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let after = retry_after(response);
         match text(&body, "/code") {
             Some("INVALID_JID") => Sent::Refused(Refusal::NotOnWhatsApp),
             Some("WA_REACHOUT_TIMELOCK") => Sent::Refused(Refusal::WindowClosed),
             // Not connected and not logged in share a code; only the former passes by itself.
             Some("AUTHENTICATION_ERROR") if text(&body, "/message").is_some_and(|why| why.contains("connect")) => {
-                Sent::Retry { after, why: "not_connected" }
+                Sent::NotSent { why: "not_connected" }
             }
             _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
-            _ => match sent_by_status(response.status(), after) {
+            _ => match sent_by_status(response.status()) {
                 Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/results/message_id").map(str::to_owned) },
                 other => other,
             },

@@ -11,7 +11,6 @@ use super::{
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, seconds, text},
-    retry_after,
     scheme::Scheme,
     sent_by_status,
 };
@@ -76,12 +75,11 @@ impl Gateway for GreenApi {
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         let says = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
-        let after = retry_after(response);
         match response.status().as_u16() {
-            400 if says("starting") => Sent::Retry { after, why: "not_connected" },
+            400 if says("starting") => Sent::NotSent { why: "not_connected" },
             400 if says("expired") || says("deleted") || says("not authorized") => Sent::Refused(Refusal::Unauthorized),
-            466 => Sent::Retry { after, why: "quota" },
-            _ => match sent_by_status(response.status(), after) {
+            466 => Sent::NotSent { why: "quota" },
+            _ => match sent_by_status(response.status()) {
                 Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/idMessage").map(str::to_owned) },
                 other => other,
             },

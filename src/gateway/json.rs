@@ -61,6 +61,14 @@ pub(super) fn post(url: &str, headers: &[(&str, &str)], body: &Value) -> Request
     request.body(body.to_string().into_bytes()).expect("a checked URL and printable credentials make a request")
 }
 
+/// Sets a field of a request's body. `false`: the body is no object.
+pub(super) fn insert(request: &mut Request<Vec<u8>>, field: &str, value: &str) -> bool {
+    let Ok(Value::Object(mut body)) = serde_json::from_slice(request.body()) else { return false };
+    body.insert(field.to_owned(), value.into());
+    *request.body_mut() = Value::Object(body).to_string().into_bytes();
+    true
+}
+
 struct Strict;
 
 impl<'de> DeserializeSeed<'de> for Strict {

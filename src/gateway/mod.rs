@@ -30,7 +30,7 @@ mod whapi;
 mod wppconnect;
 mod wuzapi;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
@@ -139,9 +139,12 @@ pub enum Sent {
     Accepted {
         id: Option<String>,
     },
-    /// Worth another try, not before this time if one is given.
-    Retry {
-        after: Option<Duration>,
+    /// It was not taken, for a reason that passes: another try repeats nothing.
+    NotSent {
+        why: &'static str,
+    },
+    /// It may be on its way: another try may be a second message.
+    Unknown {
         why: &'static str,
     },
     /// No try will ever succeed.
@@ -238,6 +241,12 @@ pub trait Gateway: Send + Sync + 'static {
     /// The request that sends `text` to whoever wrote from `chat_id`.
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> http::Request<Vec<u8>>;
 
+    /// Gives a message an id of ours, in the form that WhatsApp uses. `true`: the gateway sends messages of one id
+    /// once, however often it is asked.
+    fn identify(&self, _message: &mut http::Request<Vec<u8>>, _id: &str) -> bool {
+        false
+    }
+
     /// A body with which this gateway would tell of `sample`, where only the configuration knows its shape.
     fn compose(&self, _sample: &Sample) -> Option<Value> {
         None
@@ -258,24 +267,21 @@ pub trait Gateway: Send + Sync + 'static {
 }
 
 /// What most gateways mean by a status, when their body says nothing better.
-fn sent_by_status(status: StatusCode, retry_after: Option<Duration>) -> Sent {
+fn sent_by_status(status: StatusCode) -> Sent {
     match status.as_u16() {
         200..=299 => Sent::Accepted { id: None },
         401 | 403 => Sent::Refused(Refusal::Unauthorized),
-        408 | 425 | 429 => Sent::Retry { after: retry_after, why: "rate_limited" },
-        500..=599 => Sent::Retry { after: retry_after, why: "gateway_error" },
+        408 | 425 | 429 => Sent::NotSent { why: "rate_limited" },
+        // A proxy has passed the message on and was not answered: 520 and 524 are Cloudflare's.
+        504 | 520 | 524 => Sent::Unknown { why: "gateway_timeout" },
+        500..=599 => Sent::NotSent { why: "gateway_error" },
         _ => Sent::Refused(Refusal::Permanent),
     }
 }
 
-fn retry_after(response: &http::Response<Vec<u8>>) -> Option<Duration> {
-    let seconds: u64 = response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
 /// As above, with the id at the first of `pointers` that holds one.
 fn sent_with_id(response: &http::Response<Vec<u8>>, body: &serde_json::Value, pointers: &[&str]) -> Sent {
-    match sent_by_status(response.status(), retry_after(response)) {
+    match sent_by_status(response.status()) {
         Sent::Accepted { .. } => {
             let id = pointers.iter().find_map(|pointer| json::text(body, pointer));
             Sent::Accepted { id: id.map(str::to_owned) }

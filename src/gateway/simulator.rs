@@ -13,7 +13,6 @@ use super::{
     CodeMessage, Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
     credentials::Reader,
     json::{self, text},
-    retry_after,
     scheme::{self, Scheme},
     sent_by_status,
 };
@@ -142,7 +141,7 @@ impl Gateway for Simulator {
 
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match sent_by_status(response.status(), retry_after(response)) {
+        match sent_by_status(response.status()) {
             Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/id").map(str::to_owned) },
             other => other,
         }

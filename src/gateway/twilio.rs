@@ -11,7 +11,6 @@ use super::{
     Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
     credentials::{Purpose, Reader, basic},
     json::text,
-    retry_after,
     scheme::Scheme,
     sent_by_status,
 };
@@ -120,13 +119,12 @@ impl Gateway for Twilio {
         if response.status().is_success() {
             return Sent::Accepted { id: text(&body, "/sid").map(str::to_owned) };
         }
-        let after = retry_after(response);
         match body.pointer("/code").and_then(Value::as_i64) {
             Some(20_003) => Sent::Refused(Refusal::Unauthorized),
             Some(21_211) => Sent::Refused(Refusal::Permanent),
             Some(63_016) => Sent::Refused(Refusal::WindowClosed),
-            Some(20_429 | 63_018) => Sent::Retry { after, why: "rate_limited" },
-            _ => sent_by_status(response.status(), after),
+            Some(20_429 | 63_018) => Sent::NotSent { why: "rate_limited" },
+            _ => sent_by_status(response.status()),
         }
     }
 }

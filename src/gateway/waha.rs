@@ -11,7 +11,6 @@ use super::{
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, seconds, text},
-    retry_after,
     scheme::{Encoding, Hash, Scheme},
     sent_by_status,
 };
@@ -72,15 +71,14 @@ impl Gateway for Waha {
 
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let after = retry_after(response);
-        match (sent_by_status(response.status(), after), text(&body, "/status")) {
+        match (sent_by_status(response.status()), text(&body, "/status")) {
             _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
             (Sent::Accepted { .. }, _) => {
                 let ids = texts(&body, &["/id/_serialized", "/key/id", "/id"]);
                 Sent::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
             }
             // 422 tells the state of a session that is not working.
-            (Sent::Refused(Refusal::Permanent), Some("STARTING")) => Sent::Retry { after, why: "not_connected" },
+            (Sent::Refused(Refusal::Permanent), Some("STARTING")) => Sent::NotSent { why: "not_connected" },
             (Sent::Refused(Refusal::Permanent), Some("SCAN_QR_CODE" | "STOPPED" | "FAILED")) => {
                 Sent::Refused(Refusal::Unauthorized)
             }

@@ -10,7 +10,6 @@ use super::{
     Event, Gateway, Malformed, Proof, Refusal, Sent, Webhook,
     credentials::Reader,
     json::{self, text},
-    retry_after,
     scheme::{Encoding, Hash, Scheme},
     sent_with_id, waha,
 };
@@ -72,7 +71,7 @@ impl Gateway for Wawp {
             Some("invalid_instance" | "invalid_access_token" | "subscription_required") => {
                 Sent::Refused(Refusal::Unauthorized)
             }
-            Some("wawp_upstream_error") => Sent::Retry { after: retry_after(response), why: "gateway_error" },
+            Some("wawp_upstream_error") => Sent::NotSent { why: "gateway_error" },
             _ => sent_with_id(response, &body, &["/id/_serialized", "/key/id", "/id"]),
         }
     }

@@ -11,7 +11,6 @@ use super::{
     credentials::Reader,
     jid::{self, Content, Message},
     json::{self, items, seconds, text},
-    retry_after,
     scheme::Scheme,
     sent_by_status,
 };
@@ -67,11 +66,10 @@ impl Gateway for Whapi {
 
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let after = retry_after(response);
-        match sent_by_status(response.status(), after) {
+        match sent_by_status(response.status()) {
             // The trial is over or not paid for.
             _ if response.status().as_u16() == 402 => Sent::Refused(Refusal::Unauthorized),
-            Sent::Accepted { .. } if body["sent"] == false => Sent::Retry { after, why: "not_sent" },
+            Sent::Accepted { .. } if body["sent"] == false => Sent::NotSent { why: "not_sent" },
             Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/message/id").map(str::to_owned) },
             other => other,
         }

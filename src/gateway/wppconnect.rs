@@ -11,7 +11,6 @@ use super::{
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, seconds, text},
-    retry_after,
     scheme::Scheme,
     sent_by_status,
 };
@@ -84,11 +83,10 @@ impl Gateway for Wppconnect {
 
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let after = retry_after(response);
         match (response.status(), text(&body, "/status")) {
             (StatusCode::BAD_REQUEST, Some("Connected")) => Sent::Refused(Refusal::NotOnWhatsApp),
-            (StatusCode::NOT_FOUND, Some("Disconnected")) => Sent::Retry { after, why: "not_connected" },
-            (status, _) => match sent_by_status(status, after) {
+            (StatusCode::NOT_FOUND, Some("Disconnected")) => Sent::NotSent { why: "not_connected" },
+            (status, _) => match sent_by_status(status) {
                 Sent::Accepted { .. } => {
                     let ids = texts(&body, &["/response/0/id/_serialized", "/response/0/id"]);
                     Sent::Accepted { id: ids.first().map(|id| (*id).to_owned()) }

@@ -12,7 +12,6 @@ use super::{
     credentials::Reader,
     jid::{self, Content, Message, texts},
     json::{self, instant, text},
-    retry_after,
     scheme::{Encoding, Hash, Scheme},
     sent_by_status,
 };
@@ -76,13 +75,16 @@ impl Gateway for Wuzapi {
             .expect("a checked URL and printable credentials make a request")
     }
 
+    fn identify(&self, message: &mut Request<Vec<u8>>, id: &str) -> bool {
+        json::insert(message, "Id", id)
+    }
+
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let after = retry_after(response);
-        match sent_by_status(response.status(), after) {
+        match sent_by_status(response.status()) {
             // All failures of WhatsApp are 500, in words.
             _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
-            Sent::Accepted { .. } if body["success"] == false => Sent::Retry { after, why: "not_sent" },
+            Sent::Accepted { .. } if body["success"] == false => Sent::NotSent { why: "not_sent" },
             Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/data/Id").map(str::to_owned) },
             other => other,
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{App, auth, body, problem::Problem, view};
 use crate::{
-    domain::redirect,
+    domain::{redirect, time::rfc3339},
     service::{
         FieldFault, Instance, ServiceError,
         delivery::{STANDINGS, word},
@@ -57,9 +57,17 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
 /// `GET …/callbacks/{id}`: one, with the body as it is sent.
 pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let caller = auth::caller(&app, &request, &path.0).await?;
-    let (callback, body) = app.service.callback(&caller.instance, &path.1).await?;
+    let (callback, body, answer) = app.service.callback(&caller.instance, &path.1).await?;
     let mut data = json!(callback);
     data["body"] = body;
+    data["last_answer"] = match answer {
+        Some((at, answer)) => {
+            let headers = answer.headers.iter().map(|(name, value)| json!({ "name": name, "value": value }));
+            let headers: Vec<Value> = headers.collect();
+            json!({ "at": rfc3339(at), "status": answer.status, "headers": headers, "body": answer.body })
+        }
+        None => Value::Null,
+    };
     Ok(view::success("Callback", &data))
 }
 
@@ -70,7 +78,7 @@ pub(super) async fn replay(app: Data<App>, path: Path<(String, String)>, request
     Ok(view::success("Callback queued again", &json!({ "id": path.1 })))
 }
 
-/// `POST …/callbacks/test`: a signed event about nothing, through the real queue.
+/// `POST …/callbacks/test`: a signed event about nothing, tried once.
 pub(super) async fn test(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
     let caller = auth::caller(&app, &request, &instance).await?;
     let repeat = super::api::idempotency_key(&request)?;

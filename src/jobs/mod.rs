@@ -4,6 +4,7 @@
 //! with the job. Permits are counted for each lane, so that no receiver, number or tenant takes those of another.
 
 mod backlog;
+pub mod dead;
 pub mod health;
 mod pacing;
 pub mod payload;

@@ -9,6 +9,9 @@ use crate::{
     trace::{self, Context},
 };
 
+/// How ids of test events begin.
+const TEST: &str = "test:";
+
 /// Work for the worker.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -119,6 +122,15 @@ pub fn callback_ids(record: &Verification) -> Vec<JobId> {
     let each = |event| (0..=sends).map(move |send| callback_of_send_id(record.id, event, send));
     let once = events("code.").map(|event| callback_id(record.id, *event));
     once.chain([Event::CodeSent, Event::CodeDelivered].into_iter().flat_map(each)).collect()
+}
+
+pub fn test_id(seed: Digest) -> JobId {
+    JobId(format!("{TEST}{}", seed.hex()))
+}
+
+/// A test event is about nothing and belongs to nobody.
+pub fn is_test(id: &JobId) -> bool {
+    id.0.starts_with(TEST)
 }
 
 /// Replies to one chat are a group.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, header::RETRY_AFTER};
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+
 /// Seconds before each attempt of a callback: dense while a person waits, then for three days.
 const CALLBACK: &[u64] = &[0, 2, 5, 15, 60, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 /// Seconds before each attempt of a reply; after two minutes a reply is worse than none.
@@ -37,16 +40,40 @@ impl Schedule {
     }
 }
 
-/// Reads `Retry-After`, either form, relative to `now`; anything else is ignored.
-pub fn parse_retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
+/// Reads `Retry-After` relative to `now`: seconds, or one of the three date formats of RFC 9110, section 5.6.7.
+/// Anything else, and a date that has passed, is ignored.
+pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         let seconds = value.parse().unwrap_or(u64::MAX);
         return Some(Duration::from_secs(seconds).min(LONGEST));
     }
-    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    let delay = Duration::try_from(date.duration_since(now)).ok()?;
+    let delay = Duration::try_from(http_date(value, now)?.duration_since(now)).ok()?;
     Some(delay.min(LONGEST))
+}
+
+fn http_date(value: &str, now: Timestamp) -> Option<Timestamp> {
+    let date = ["%a, %d %b %Y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
+        .iter()
+        .find_map(|format| DateTime::strptime(format, value).ok())
+        .or_else(|| rfc850(value, now))?;
+    // The last hours of the year 9999 are no timestamp.
+    Some(date.to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |date| date.timestamp()))
+}
+
+/// Two digits of a year mean one that is at most fifty years ahead. Only then is the day of the week known.
+fn rfc850(value: &str, now: Timestamp) -> Option<DateTime> {
+    let (_, date) = value.split_once("day, ")?;
+    let date = DateTime::strptime("%d-%b-%y %H:%M:%S GMT", date).ok()?;
+    let this_year = now.to_zoned(TimeZone::UTC).year();
+    let year = this_year - this_year.rem_euclid(100) + date.year().rem_euclid(100);
+    let year = if year > this_year + 50 { year - 100 } else { year };
+    date.with().year(year).build().ok()
+}
+
+/// The answer's wish for a pause, if it has one.
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    parse_retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }
 
 #[cfg(test)]
@@ -73,12 +100,34 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_in_both_forms() {
+    fn retry_after_in_seconds_and_in_all_formats_of_a_date() {
         let now = from_millis(1_795_168_830_000);
-        assert_eq!(parse_retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(parse_retry_after("Fri, 20 Nov 2026 10:01:00 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(parse_retry_after("999999999999999999999999", now), Some(LONGEST));
-        for ignored in ["-1", "soon", "", "1.5", "Fri, 20 Nov 2026 09:00:00 GMT"] {
+        for (text, seconds) in [
+            ("120", 120),
+            ("Fri, 20 Nov 2026 10:01:00 GMT", 30),
+            ("Friday, 20-Nov-26 10:01:00 GMT", 30),
+            ("Fri Nov 20 10:01:00 2026", 30),
+            ("Tue Dec  1 10:00:30 2026", 86_400),
+            ("Tuesday, 01-Dec-26 10:00:30 GMT", 86_400),
+            ("Friday, 20-Nov-76 10:00:30 GMT", 86_400),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
+            ("18446744073709551615", 86_400),
+            ("999999999999999999999999", 86_400),
+        ] {
+            assert_eq!(parse_retry_after(text, now), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for ignored in [
+            "-1",
+            "soon",
+            "",
+            "1.5",
+            "Fri, 20 Nov 2026 09:00:00 GMT",
+            "Friday, 20-Nov-26 09:00:00 GMT",
+            "Fri Nov 20 09:00:00 2026",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Friday, 20-Nov-77 10:00:30 GMT",
+            "Fri Nov 31 10:01:00 2026",
+        ] {
             assert_eq!(parse_retry_after(ignored, now), None, "{ignored}");
         }
     }

@@ -215,7 +215,7 @@ impl Metrics {
         for result in ["verified", "repeated", "duplicate", "malformed"] {
             drop(self.webhook_events.get_or_create(&GatewayResult { instance, gateway, result }));
         }
-        for result in ["sent", "retried", "unauthorized"] {
+        for result in ["sent", "retried", "unknown", "unauthorized"] {
             drop(self.replies.get_or_create(&GatewayResult { instance, gateway, result }));
         }
         for result in ["delivered", "status_4xx", "status_5xx", "connect", "timeout"] {
@@ -239,6 +239,9 @@ impl Metrics {
             drop(self.jobs_in_flight.get_or_create(&ByKind { kind }));
             drop(self.queue_depth.get_or_create(&ByKind { kind }));
             drop(self.jobs_dead.get_or_create(&KindReason { kind, reason: "given_up" }));
+        }
+        for reason in ["gone", "forbidden_target", "instance_removed"] {
+            drop(self.jobs_dead.get_or_create(&KindReason { kind: "callback", reason }));
         }
         for limit in Name::ALL {
             drop(self.limited.get_or_create(&ByLimit { limit: limit.as_str() }));

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{CONFLICTS, Idempotency, Instance, Service, ServiceError, input_code::CodeRequest, mint::Entered};
 use crate::{
     domain::{
-        Command, Reason, Verdict, Verification, VerificationId, decide,
+        Command, InstanceId, Reason, Verdict, Verification, VerificationId, decide,
         decide_code::{COOLDOWN, CodeCommand},
         quota::{Name, Quota},
         sending::{Fate, Leg, Otp},
@@ -17,7 +17,7 @@ use crate::{
     entropy,
     jobs::payload::{self, About, Work},
     metrics::label::{ByInstance, Of},
-    store::{Change, Committed, Job, Lane, RecordKey, StoreError},
+    store::{Change, Committed, Job, JobId, Lane, RecordKey, StoreError},
 };
 
 /// A message with a code, ready for its gateway.
@@ -189,6 +189,12 @@ impl Service {
             text = format!("{text}\n\n{footer}");
         }
         Ok(Some(Outgoing { leg, code: code.as_str().to_owned(), text, record }))
+    }
+
+    /// Of the message that a job sends, the same in every attempt, in the form that WhatsApp's own clients use.
+    pub fn message_id(&self, number: InstanceId, job: &JobId) -> String {
+        let digest = self.keys.look_up("message id", number, job.0.as_bytes()).hex();
+        format!("3EB0{}", digest[..18].to_ascii_uppercase())
     }
 
     /// Writes down how a message fared. A code that is gone has nothing to learn.

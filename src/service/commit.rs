@@ -209,8 +209,7 @@ impl Service {
         send: u32,
         now: Timestamp,
     ) -> Option<Job> {
-        let fallback = instance.config.callback_url.as_ref().map(url::Url::as_str);
-        let url = record.callback_url(event).or(fallback)?.to_owned();
+        let url = Self::callback_url(instance, record, event)?.to_owned();
         let work = Work::Callback {
             event,
             verification: Some(record.id),
@@ -219,6 +218,10 @@ impl Service {
             url: url.clone(),
         };
         Some(self.job(instance, id, self.callback_lane(instance, &url), None, &work))
+    }
+
+    pub(super) fn callback_url<'a>(instance: &'a Instance, record: &'a Verification, event: Event) -> Option<&'a str> {
+        record.callback_url(event).or(instance.config.callback_url.as_ref().map(url::Url::as_str))
     }
 
     pub(super) fn job(&self, instance: &Instance, id: JobId, lane: Lane, due: Option<Timestamp>, work: &Work) -> Job {
@@ -231,6 +234,12 @@ impl Service {
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
         let id = instance.config.id;
         Lane::callbacks(id, self.keys.look_up("origin", id, origin.as_bytes()))
+    }
+
+    /// Beside the other callbacks to this origin: what holds those does not hold a test.
+    pub(super) fn test_lane(&self, instance: &Instance, url: &str) -> Lane {
+        let (id, Lane(origin)) = (instance.config.id, self.callback_lane(instance, url));
+        Lane::callbacks(id, self.keys.look_up("test", id, origin.as_bytes()))
     }
 
     /// A chat's replies keep their order, and never two are on their way from one process.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Instance, Service, ServiceError, callback};
+use super::{Instance, Service, ServiceError, answer::Answer, callback};
 use crate::{
     domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
     entropy,
@@ -82,12 +82,17 @@ impl Service {
         Ok(callbacks)
     }
 
-    /// One callback with its body.
-    pub async fn callback(&self, instance: &Instance, id: &str) -> Result<(CallbackView, Value), ServiceError> {
+    /// One callback with its body, and what its receiver last answered where that was no success.
+    pub async fn callback(
+        &self,
+        instance: &Instance,
+        id: &str,
+    ) -> Result<(CallbackView, Value, Option<(Timestamp, Answer)>), ServiceError> {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
         let job = self.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
         let (view, body) = self.view(&job)?.ok_or(ServiceError::NotFound)?;
-        Ok((view, Value::from_str(&body).unwrap_or_default()))
+        let answer = self.last_answer(&job).await?;
+        Ok((view, Value::from_str(&body).unwrap_or_default(), answer))
     }
 
     /// Queues a callback that was delivered or given up again, under the same `webhook-id`.
@@ -102,19 +107,22 @@ impl Service {
         Ok(())
     }
 
-    /// Sends a signed event about nothing through the real queue. The same `repeat` key sends it once.
+    /// Sends a signed event about nothing through the real queue, in one attempt and also where the receiver is held.
+    /// The same `repeat` key sends it once.
     pub async fn test_callback(
         &self,
         instance: &Instance,
         url: &str,
         repeat: Option<&str>,
     ) -> Result<CallbackView, ServiceError> {
+        let limit = self.test_limit(instance);
+        self.enter(limit.as_slice(), None).await?;
         let seed = match repeat {
             Some(key) => self.keys.look_up("test callback", instance.config.id, key.as_bytes()),
             None => self.keys.look_up("test callback", instance.config.id, &entropy::bytes::<16>()),
         };
         let now = self.now();
-        let (partition, id) = (super::mint::spread(seed), JobId(format!("test:{}", seed.hex())));
+        let (partition, id) = (super::mint::spread(seed), payload::test_id(seed));
         let data = json!({ "test": true, "instance": instance.config.id, "note": "sent by hand; belongs to nobody" });
         let work = Work::Callback {
             event: Event::Test,
@@ -123,7 +131,7 @@ impl Service {
             body: callback::envelope(Event::Test, now, &data),
             url: url.to_owned(),
         };
-        let job = self.job(instance, id.clone(), self.callback_lane(instance, url), None, &work);
+        let job = self.job(instance, id.clone(), self.test_lane(instance, url), None, &work);
         let change = Change {
             partition,
             records: Vec::new(),

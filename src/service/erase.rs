@@ -1,12 +1,14 @@
 //! Forgetting a person at their wish: everything that is kept about a chat, at once.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::{Instance, Service, ServiceError, trace};
 use crate::{
-    domain::{Chat, Partition, Subject, Verification},
+    domain::{Chat, Event, Partition, Subject, Verification},
     jobs::payload::{self, Work},
-    store::{Index, Lane, Position, RecordKey, archive::Removal},
+    store::{Index, JobId, Lane, Position, RecordKey, archive::Removal},
 };
 
 /// Records of one chat that are read at once.
@@ -25,10 +27,18 @@ pub struct Erased {
     pub traces: usize,
 }
 
+/// Who was told of a person, and by which jobs.
+#[derive(Default)]
+struct Told {
+    receivers: HashSet<Lane>,
+    jobs: Vec<JobId>,
+}
+
 impl Service {
     /// Removes all that is kept about a chat of this instance. What was pending is gone without a callback.
     pub async fn erase(&self, instance: &Instance, chat: &Chat) -> Result<Erased, ServiceError> {
         let mut erased = Erased::default();
+        let mut told = Told::default();
         let index = self.chat_index(instance, chat.subject());
         let mut after = None;
         loop {
@@ -38,11 +48,16 @@ impl Service {
             after = Some(Position { created_at: last.created_at, id: last.id });
             for stored in &page {
                 let record = self.decode(stored)?;
-                self.store.remove(&self.removal(instance, &record, &index)).await?;
+                let removal = self.removal(instance, &record, &index);
+                self.store.remove(&removal).await?;
+                let urls = Event::ALL.iter().filter_map(|event| Self::callback_url(instance, &record, *event));
+                told.receivers.extend(urls.map(|url| self.callback_lane(instance, url)));
+                told.jobs.extend(removal.jobs);
                 erased.requests += 1;
             }
         }
-        erased.jobs = self.erase_jobs(instance, chat.subject()).await?;
+        erased.jobs = self.erase_jobs(instance, chat.subject(), &mut told).await?;
+        self.erase_answers(instance, &told).await?;
         erased.traces = self.erase_traces(instance, chat.subject()).await?;
         if let Subject::Phone(phone) = chat.subject() {
             self.phones.forget(phone);
@@ -71,13 +86,15 @@ impl Service {
     }
 
     /// Whatever names the person although its record is gone, or never was.
-    async fn erase_jobs(&self, instance: &Instance, subject: &Subject) -> Result<usize, ServiceError> {
+    async fn erase_jobs(&self, instance: &Instance, subject: &Subject, told: &mut Told) -> Result<usize, ServiceError> {
         let mut removals: Vec<Removal> = Partition::all().map(|partition| nothing(instance, partition)).collect();
         let mut erased = 0;
         for standing in super::delivery::STANDINGS {
             for job in self.store.jobs(instance.config.id, standing, JOBS).await? {
                 // One that no key opens tells nobody anything.
                 if Work::open(&self.keys, &job.id, &job.body).is_ok_and(|work| work.is_about(subject)) {
+                    told.receivers.insert(job.lane);
+                    told.jobs.push(job.id.clone());
                     removals[usize::from(job.partition.index())].jobs.push(job.id);
                     erased += 1;
                 }
@@ -91,6 +108,18 @@ impl Service {
             self.store.remove(&removal).await?;
         }
         Ok(erased)
+    }
+
+    /// Receivers may repeat in an answer what they were told.
+    async fn erase_answers(&self, instance: &Instance, told: &Told) -> Result<(), ServiceError> {
+        for receiver in &told.receivers {
+            for (journal, note) in self.answers_to(receiver, &told.jobs).await? {
+                let mut removal = nothing(instance, note.partition);
+                removal.notes.push((journal, note.bytes));
+                self.store.remove(&removal).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn erase_traces(&self, instance: &Instance, subject: &Subject) -> Result<usize, ServiceError> {

@@ -97,6 +97,11 @@ impl Service {
         Some(self.instance_limit(instance, name, token.as_bytes(), quota))
     }
 
+    pub(super) fn test_limit(&self, instance: &Instance) -> Option<Limit> {
+        let quota = instance.config.limits.test_callbacks?;
+        Some(self.instance_limit(instance, Name::TestCallbacks, b"", quota))
+    }
+
     /// What one chat gets, however often and with whatever token somebody asks.
     pub(super) fn chat_limit(&self, instance: &Instance, name: Name, subject: &Subject) -> Option<Limit> {
         let limits = &instance.config.limits;

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows HTTP status codes, HTML or how a store works.
 
+pub mod answer;
 pub mod callback;
 mod code;
 mod commit;

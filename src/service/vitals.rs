@@ -86,10 +86,12 @@ impl Vitals {
             let quiet = at.duration_since(std::mem::replace(&mut known.at, at));
             return (quiet >= QUIET || known.count.is_power_of_two()).then_some(known.count);
         }
-        if failures.len() == FAILURES
-            && let Some(oldest) = failures.iter().enumerate().min_by_key(|(_, one)| one.at).map(|(index, _)| index)
-        {
-            failures.swap_remove(oldest);
+        if failures.len() == FAILURES {
+            // Receivers are named by their callers: whoever has most of them makes room, so that others stay.
+            let of = |instance| failures.iter().filter(|one| one.instance == instance).count();
+            let place = |one: &Failure| (std::cmp::Reverse(of(one.instance)), one.at);
+            let oldest = (0..failures.len()).min_by_key(|&index| place(&failures[index]));
+            failures.swap_remove(oldest.unwrap_or_default());
         }
         failures.push(Failure { at, instance, what: what.to_owned(), reason: reason.to_owned(), count: 1 });
         Some(1)
@@ -234,5 +236,12 @@ mod tests {
         }
         assert_eq!(vitals.own_failures().len(), FAILURES);
         assert!(vitals.own_failures().iter().all(|one| one.reason != "status 503"));
+        let other = InstanceId::from_random([2; 16]);
+        vitals.failed(other, "callback", "status 502", from_millis(0));
+        for number in 0..FAILURES {
+            vitals.failed(instance, "callback", &format!("host-{number}: tls"), from_millis(300_000));
+        }
+        assert_eq!(vitals.own_failures().len(), FAILURES);
+        assert!(vitals.own_failures().iter().any(|one| one.instance == other), "one tenant displaces no other");
     }
 }

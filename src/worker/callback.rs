@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use http::Request;
+use http::{Request, Response};
+use jiff::Timestamp;
 use url::Url;
 
 use super::{Worker, signature};
 use crate::{
-    egress::EgressError,
+    egress::{Cause, EgressError},
     entropy,
     jobs::{
+        dead,
         health::Outcome,
-        retry::{Schedule, parse_retry_after},
+        payload,
+        retry::{Schedule, retry_after},
     },
     metrics::label::{ByResult, Of},
     service::Instance,
@@ -25,60 +28,77 @@ pub(super) struct Delivery {
     pub(super) body: String,
 }
 
-/// What an answer means for the job.
-enum Answer {
-    Delivered,
-    /// 410: the receiver never wants this one.
-    Gone,
-    Failed {
-        /// For metrics; the note tells more.
-        result: &'static str,
-        note: String,
-        retry_after: Option<Duration>,
-    },
+/// Hosts, of receivers and of redirects, can be long.
+const NOTE: usize = 400;
+
+/// An attempt that failed.
+struct Failure {
+    /// For metrics and the breaker.
+    result: &'static str,
+    /// Class and cause, without anything that the receiver wrote but the host of a redirect.
+    text: String,
+    /// No later attempt will succeed.
+    ends: bool,
+    retry_after: Option<Duration>,
+}
+
+impl From<EgressError> for Failure {
+    fn from(error: EgressError) -> Self {
+        let ends = error.cause == Cause::Forbidden;
+        Self { result: error.cause.word(), text: error.to_string(), ends, retry_after: None }
+    }
 }
 
 pub(super) async fn deliver(worker: &Worker, instance: &Instance, leased: &Leased, delivery: Delivery) -> Settlement {
     let service = &worker.service;
     let start = Instant::now();
-    let answer = attempt(worker, instance, delivery).await;
+    let host = host(&delivery.url);
+    let outcome = attempt(worker, instance, leased, delivery).await;
     let now = service.now();
-    let (result, success) = match &answer {
-        Answer::Delivered => ("delivered", true),
-        Answer::Gone => ("gone", true),
-        Answer::Failed { result, .. } => (*result, false),
-    };
+    let result = outcome.as_ref().map_or_else(|failure| failure.result, |()| "delivered");
     let metrics = &service.metrics;
     metrics.callback_attempts.get_or_create(&ByResult { instance: Of(instance.config.id), result }).inc();
     metrics.callback_attempt_seconds.observe(start.elapsed().as_secs_f64());
-    if matches!(answer, Answer::Delivered) {
+    if outcome.is_ok() {
         let took = Duration::try_from(now.duration_since(leased.since)).unwrap_or_default();
         metrics.callback_delivery_seconds.observe(took.as_secs_f64());
     }
-    if let Answer::Failed { note, .. } = &answer {
-        service.vitals.failed(instance.config.id, "callback", note, service.clock.wall());
+    let test = payload::is_test(&leased.id);
+    // A test says nothing about the others of its receiver, and whoever answers 410 is well.
+    let success = outcome.is_ok() || result == dead::GONE;
+    if !test {
+        worker.note(&leased.lane, Outcome::of(success, start.elapsed())).await;
     }
-    worker.note(&leased.lane, Outcome::of(success, start.elapsed())).await;
-    match answer {
-        Answer::Delivered => Settlement::Delivered,
-        Answer::Gone => Settlement::Dead { note: "410 Gone".to_owned() },
-        Answer::Failed { note, retry_after, .. } => {
-            let delay = Schedule::CALLBACK.next_delay(leased.attempts + 1, entropy::fraction(), retry_after);
-            match delay {
-                Some(delay) => Settlement::Retry { at: now + delay, note },
-                None => Settlement::Dead { note },
-            }
-        }
+    let Err(failure) = outcome else { return Settlement::Delivered };
+    let mut note = format!("{host}: {}", failure.text);
+    note.truncate(note.floor_char_boundary(NOTE));
+    service.vitals.failed(instance.config.id, "callback", &note, service.clock.wall());
+    if failure.ends || test {
+        return Settlement::Dead { note };
+    }
+    match Schedule::CALLBACK.next_delay(leased.attempts + 1, entropy::fraction(), failure.retry_after) {
+        Some(delay) => Settlement::Retry { at: now + delay, note },
+        None => Settlement::Dead { note },
     }
 }
 
-async fn attempt(worker: &Worker, instance: &Instance, delivery: Delivery) -> Answer {
-    let failed =
-        |error: EgressError| Answer::Failed { result: error.word(), note: error.to_string(), retry_after: None };
+/// Host and port, as far as a URL may be shown.
+fn host(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    let host = url.as_ref().and_then(Url::host_str).unwrap_or("no host");
+    match url.as_ref().and_then(Url::port) {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, delivery: Delivery) -> Result<(), Failure> {
+    let service = &worker.service;
     let Delivery { webhook_id, url, body } = delivery;
-    let Ok(url) = Url::parse(&url) else { return failed(EgressError::Forbidden) };
+    let forbidden = || EgressError::from(Cause::Forbidden);
+    let url = Url::parse(&url).map_err(|_| forbidden())?;
     // The store's time, so that a replica whose clock is off still signs what receivers accept.
-    let timestamp = worker.service.now().as_second();
+    let timestamp = service.now().as_second();
     let signature = signature::sign(&instance.config.callback_secrets, &webhook_id, timestamp, body.as_bytes());
     let request = Request::post(url.as_str())
         .header("content-type", "application/json")
@@ -89,23 +109,31 @@ async fn attempt(worker: &Worker, instance: &Instance, delivery: Delivery) -> An
         Some(traceparent) => request.header("traceparent", traceparent),
         None => request,
     };
-    let request = request.body(body.into_bytes());
-    let Ok(request) = request else { return failed(EgressError::Forbidden) };
-    match instance.callbacks.send(request).await {
-        Ok(response) if response.status().is_success() => Answer::Delivered,
-        Ok(response) if response.status().as_u16() == 410 => Answer::Gone,
-        Ok(response) => {
-            let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-            let asked = matches!(response.status().as_u16(), 429 | 503);
-            let retry_after = header.filter(|_| asked).and_then(|value| parse_retry_after(value, worker.service.now()));
-            let status = response.status().as_u16();
-            let result = match status {
-                300..=399 => "status_3xx",
-                400..=499 => "status_4xx",
-                _ => "status_5xx",
-            };
-            Answer::Failed { result, note: format!("status {status}"), retry_after }
+    let request = request.body(body.into_bytes()).map_err(|_| forbidden())?;
+    let response = instance.callbacks.send(request).await?;
+    if response.status().is_success() {
+        return Ok(());
+    }
+    if let Err(error) = service.keep_answer(&leased.lane, &leased.id, &response).await {
+        tracing::debug!(%error, "the answer of a receiver was not kept");
+    }
+    Err(refused(&url, &response, service.now()))
+}
+
+/// What an answer means that is not a success.
+fn refused(url: &Url, response: &Response<Vec<u8>>, now: Timestamp) -> Failure {
+    let status = response.status().as_u16();
+    let asked = if matches!(status, 429 | 503) { retry_after(response.headers(), now) } else { None };
+    let failure = |result, text| Failure { result, text, ends: status == 410, retry_after: asked };
+    match status {
+        410 => failure(dead::GONE, format!("{}: status 410", dead::GONE)),
+        300..=399 => {
+            let target = response.headers().get("location").and_then(|value| value.to_str().ok());
+            let target = target.and_then(|target| url.join(target).ok());
+            let target = target.map(|target| format!(", a redirect to {}", target.origin().ascii_serialization()));
+            failure("status_3xx", format!("status {status}{}", target.unwrap_or_default()))
         }
-        Err(error) => failed(error),
+        400..=499 => failure("status_4xx", format!("status {status}")),
+        _ => failure("status_5xx", format!("status {status}")),
     }
 }

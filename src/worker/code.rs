@@ -8,12 +8,15 @@ use std::{
     time::Duration,
 };
 
-use super::{Worker, speak::speak};
+use super::{
+    Worker,
+    again::{self, Failed, Next},
+    speak::{Answer, speak},
+};
 use crate::{
     domain::{Subject, decide_code::CodeCommand},
-    entropy,
     gateway::{CodeMessage, Refusal, Sent},
-    jobs::{payload::About, permits::Permit, retry::Schedule},
+    jobs::{payload::About, permits::Permit},
     metrics::label::{GatewayResult, Of},
     service::{Instance, ServiceError},
     store::{Leased, Settlement},
@@ -57,13 +60,13 @@ pub(super) async fn send(
     };
     let _sending = Sending::begin(&service.sending);
     let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
-    let sent = if refused {
+    let Answer { sent, after, repeatable } = if refused {
         // Somebody waits; another channel may still be in time.
-        Sent::Refused(Refusal::Unauthorized)
+        Answer { sent: Sent::Refused(Refusal::Unauthorized), after: None, repeatable: false }
     } else {
-        speak(worker, &carrier, &leased.lane, permit, request).await
+        speak(worker, &carrier, leased, permit, request).await
     };
-    match sent {
+    let (why, unknown) = match sent {
         Sent::Accepted { id } => {
             count("sent");
             if let Some(id) = id.filter(|id| !id.is_empty()) {
@@ -74,19 +77,32 @@ pub(super) async fn send(
                 }
             }
             note(worker, instance, about, CodeCommand::Accepted { leg }).await?;
-            Ok(Settlement::Done)
+            return Ok(Settlement::Done);
         }
         Sent::Refused(refusal) => {
             count(refusal.as_str());
-            undelivered(refusal.as_str()).await
+            return undelivered(refusal.as_str()).await;
         }
-        Sent::Retry { after, why } => {
-            count("retried");
-            match Schedule::REPLY.next_delay(leased.attempts + 1, entropy::fraction(), after) {
-                Some(delay) => Ok(Settlement::Retry { at: service.now() + delay, note: why.to_owned() }),
-                None => undelivered(why).await,
-            }
-        }
+        Sent::NotSent { why } => (why, false),
+        Sent::Unknown { why } => (why, true),
+    };
+    count(if unknown { "unknown" } else { "retried" });
+    let perhaps = async || {
+        let name = channel.as_str();
+        tracing::info!(instance = %instance.config.id, channel = name, why, "a code was perhaps not delivered");
+        note(worker, instance, about, CodeCommand::Unknown { leg, why }).await?;
+        Ok(Settlement::Done)
+    };
+    // The next channel cannot send a second message over this one.
+    let next_channel = outgoing.record.otp.as_ref().and_then(|otp| otp.next_channel(channel));
+    if unknown && next_channel.is_some() {
+        return perhaps().await;
+    }
+    let failed = Failed { why, after, unknown, repeatable };
+    match again::next(worker, leased, failed, outgoing.record.expires_at).await? {
+        Next::Again(settlement) => Ok(settlement),
+        Next::TooLate { unknown: true } | Next::Spent { unknown: true } => perhaps().await,
+        Next::TooLate { .. } | Next::Spent { .. } => undelivered(why).await,
     }
 }
 

@@ -7,6 +7,7 @@
 //! Three loops that do not wait for one another: one starts what is committed here, one looks at the store and leases
 //! what there are permits for, one clears what ended jobs have left behind.
 
+mod again;
 mod callback;
 mod code;
 mod lease;
@@ -30,6 +31,7 @@ use crate::{
     domain::{Partition, Reason},
     entropy,
     jobs::{
+        dead::{self, DeadReason},
         health::Outcome,
         payload::Work,
         permits::{Permit, Permits, party},
@@ -204,7 +206,7 @@ impl Worker {
 
     async fn conclude(&self, leased: &Leased, settlement: &Settlement) {
         if let Settlement::Dead { note } = settlement {
-            let reason = dead_reason(note);
+            let reason = DeadReason::of(&leased.id, note).as_str();
             let kind = leased.lane.kind().as_str();
             self.service.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
             tracing::warn!(job = %leased.id.0, kind, reason, note, "a job was given up");
@@ -214,7 +216,7 @@ impl Worker {
 
     async fn attempt(&self, leased: &Leased, permit: &Permit) -> Result<Settlement, ServiceError> {
         if leased.lapsed >= POISON {
-            let note = format!("{POISONED}: {} leases in a row ended without an outcome", leased.lapsed);
+            let note = format!("{}: {} leases in a row ended without an outcome", dead::POISON, leased.lapsed);
             return Ok(Settlement::Dead { note });
         }
         let Some(instance) = self.service.instances.get(leased.instance) else {
@@ -224,7 +226,7 @@ impl Worker {
             Ok(work) => work,
             Err(error) => {
                 tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
-                return Ok(self.impossible(leased, format!("{UNREADABLE}: {error}")));
+                return Ok(self.impossible(leased, format!("{}: {error}", dead::UNREADABLE)));
             }
         };
         let context = parent.map_or_else(Context::begin, Context::child);
@@ -318,15 +320,6 @@ fn rung(again: Option<Timestamp>) -> Settlement {
     again.map_or(Settlement::Done, |at| Settlement::Postpone { at })
 }
 
-const POISONED: &str = "poison";
-const UNREADABLE: &str = "unreadable";
-
-/// The word for metrics.
-fn dead_reason(note: &str) -> &'static str {
-    let known = [POISONED, UNREADABLE, Reason::InstanceRemoved.as_str()];
-    known.into_iter().find(|reason| note.starts_with(reason)).unwrap_or("given_up")
-}
-
 /// Replies that are awaited and those that are not share a gateway. Codes are never held: each of them goes to its next
 /// channel when this one fails.
 fn with_notices(lane: &Lane) -> Vec<Lane> {
@@ -358,17 +351,5 @@ mod tests {
             assert!(number < 7, "{number} is too many");
         });
         assert_eq!(outcome.await, Err("panic: 7 is too many".to_owned()));
-    }
-
-    #[test]
-    fn what_is_given_up_is_counted_by_its_reason() {
-        for (note, reason) in [
-            ("poison: 8 leases in a row ended without an outcome", "poison"),
-            ("unreadable: job x: no configured key opens it", "unreadable"),
-            ("instance_removed", "instance_removed"),
-            ("status 503", "given_up"),
-        ] {
-            assert_eq!(dead_reason(note), reason);
-        }
     }
 }

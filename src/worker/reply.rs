@@ -2,7 +2,11 @@
 
 use jiff::SignedDuration;
 
-use super::{Worker, speak::speak};
+use super::{
+    Worker,
+    again::{self, Failed, Next},
+    speak::{Answer, speak},
+};
 use crate::{
     domain::{
         Subject, Verification,
@@ -10,9 +14,8 @@ use crate::{
         template::{self, Values},
         token::Kind,
     },
-    entropy,
     gateway::Sent,
-    jobs::{payload::About, permits::Permit, retry::Schedule},
+    jobs::{payload::About, permits::Permit},
     metrics::label::{GatewayResult, Of},
     service::{Instance, Service, ServiceError},
     store::{Leased, Settlement},
@@ -56,26 +59,33 @@ pub(super) async fn send(
     };
     let text = render(service, instance, outgoing.reply, record.as_ref());
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
-    let sent = speak(worker, instance, &leased.lane, permit, request).await;
-    Ok(match sent {
+    let Answer { sent, after, repeatable } = speak(worker, instance, leased, permit, request).await;
+    let (why, unknown) = match sent {
         Sent::Accepted { .. } => {
             count("sent");
-            Settlement::Done
+            return Ok(Settlement::Done);
         }
         Sent::Refused(refusal) => {
             service.vitals.failed(instance.config.id, "reply", refusal.as_str(), service.clock.wall());
             count(refusal.as_str());
-            Settlement::Dead { note: format!("reply_undeliverable: {}", refusal.as_str()) }
+            return Ok(Settlement::Dead { note: format!("reply_undeliverable: {}", refusal.as_str()) });
         }
-        Sent::Retry { after, why } => {
-            service.vitals.failed(instance.config.id, "reply", why, service.clock.wall());
-            count("retried");
-            let delay = Schedule::REPLY.next_delay(leased.attempts + 1, entropy::fraction(), after);
-            match delay {
-                Some(delay) => Settlement::Retry { at: service.now() + delay, note: why.to_owned() },
-                None => Settlement::Dead { note: format!("reply_undeliverable: {why}") },
-            }
-        }
+        Sent::NotSent { why } => (why, false),
+        Sent::Unknown { why } => (why, true),
+    };
+    service.vitals.failed(instance.config.id, "reply", why, service.clock.wall());
+    let failed = Failed { why, after, unknown, repeatable };
+    let next = again::next(worker, leased, failed, leased.since + LATEST).await?;
+    count(match next {
+        _ if unknown => "unknown",
+        Next::TooLate { .. } => "too_late",
+        Next::Again(_) | Next::Spent { .. } => "retried",
+    });
+    let why = if unknown { format!("perhaps sent, {why}") } else { why.to_owned() };
+    Ok(match next {
+        Next::Again(settlement) => settlement,
+        Next::TooLate { .. } => Settlement::Dead { note: format!("reply_undeliverable: too late, {why}") },
+        Next::Spent { .. } => Settlement::Dead { note: format!("reply_undeliverable: {why}") },
     })
 }
 

@@ -1,27 +1,37 @@
 //! One message to a gateway.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Request;
 
 use super::Worker;
 use crate::{
+    egress::EgressError,
     gateway::{Refusal, Sent},
-    jobs::{health::Outcome, permits::Permit},
+    jobs::{health::Outcome, permits::Permit, retry::retry_after},
     metrics::label::{ByInstance, Of},
     service::Instance,
-    store::Lane,
+    store::Leased,
     trace::{self, Context},
 };
 
-/// `number` is the instance whose gateway carries the message.
+/// What the gateway said.
+pub(super) struct Answer {
+    pub(super) sent: Sent,
+    /// Its `Retry-After`.
+    pub(super) after: Option<Duration>,
+    /// The message has an id under which the gateway sends it once.
+    pub(super) repeatable: bool,
+}
+
+/// `number` is the instance whose gateway carries the message of this job.
 pub(super) async fn speak(
     worker: &Worker,
     number: &Instance,
-    lane: &Lane,
+    leased: &Leased,
     permit: &Permit,
     mut request: Request<Vec<u8>>,
-) -> Sent {
+) -> Answer {
     let service = &worker.service;
     let id = number.config.id;
     if let Some(traceparent) = trace::current().and_then(Context::header)
@@ -29,16 +39,18 @@ pub(super) async fn speak(
     {
         request.headers_mut().insert("traceparent", value);
     }
+    let repeatable = number.gateway.identify(&mut request, &service.message_id(id, &leased.id));
     permit.spend();
     let start = Instant::now();
-    let sent = match number.sending.send(request).await {
-        Ok(response) => number.gateway.sent(&response),
-        Err(_) => Sent::Retry { after: None, why: "unreachable" },
+    let (sent, after) = match number.sending.send(request).await {
+        Ok(response) => (number.gateway.sent(&response), retry_after(response.headers(), service.now())),
+        Err(EgressError { cause, written: false }) => (Sent::NotSent { why: cause.word() }, None),
+        Err(EgressError { cause, written: true }) => (Sent::Unknown { why: cause.word() }, None),
     };
     service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
     let outcome = match &sent {
         Sent::Refused(Refusal::Unauthorized) => Outcome::Refused,
-        Sent::Retry { .. } => Outcome::Failed,
+        Sent::NotSent { .. } | Sent::Unknown { .. } => Outcome::Failed,
         Sent::Accepted { .. } | Sent::Refused(_) => Outcome::of(true, start.elapsed()),
     };
     if outcome != Outcome::Failed {
@@ -48,6 +60,6 @@ pub(super) async fn speak(
     if outcome == Outcome::Refused {
         tracing::error!(instance = %id, "the gateway refuses our credentials: the number may be logged out or banned");
     }
-    worker.note(lane, outcome).await;
-    sent
+    worker.note(&leased.lane, outcome).await;
+    Answer { sent, after, repeatable }
 }

@@ -1,6 +1,10 @@
 //! How codes travel: over which gateway, what takes over when one fails, and what reports do.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use countersign::{
     domain::{Language, Subject},
@@ -22,6 +26,10 @@ on_both_stores! {
     without_any_channel_the_code_fails
     reports_move_a_code_on
     a_report_of_failure_sends_it_another_way
+    sms_goes_first_where_whatsapp_may_have_sent_it
+    what_may_have_been_sent_can_still_be_typed
+    alone_it_is_repeated_once_and_can_still_be_typed
+    a_gateway_that_wants_to_be_asked_too_late_is_passed_over
 }
 
 const SMS: &str = "5f0c2a90-0000-4000-8000-000000000009";
@@ -78,6 +86,79 @@ async fn sms_takes_over_from_a_number_that_is_not_on_whatsapp(ground: Ground) {
     code(&app, json!({"chatId": "447700900125"})).await;
     sms.wait_for(3).await;
     assert_eq!(world.gateway.arrived().len(), 2, "the number is silent");
+    app.finish().await;
+}
+
+async fn sms_goes_first_where_whatsapp_may_have_sent_it(ground: Ground) {
+    let sms = Fake::start();
+    let world = with_sms(ground, &sms);
+    let app = world.start().await;
+    world.gateway.fail(504, 100);
+    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    assert!(form(&sms.wait_for(1).await[0].body)["Body"].starts_with(&right));
+    app.settle().await;
+    app.advance(Duration::from_secs(120)).await;
+    assert_eq!((world.gateway.arrived().len(), sms.arrived().len()), (1, 1));
+    let expected = ["created", "perhaps sent by whatsapp: gateway_timeout", "sent by sms"];
+    assert_eq!(timeline(&app, &uuid).await, expected);
+    assert_eq!(events(&world), ["code.sent"]);
+    let metrics = http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap();
+    let metrics = app.send(metrics).await.text;
+    let counted = format!("codes_sent_total{{instance_id=\"{WAHA}\",gateway=\"waha\",result=\"unknown\"}} 1");
+    assert!(metrics.contains(&counted), "{metrics}");
+    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
+    app.finish().await;
+}
+
+async fn what_may_have_been_sent_can_still_be_typed(ground: Ground) {
+    let sms = Fake::start();
+    let world = with_sms(ground, &sms);
+    let app = world.start().await;
+    world.gateway.fail(504, 1);
+    sms.fail(400, 1);
+    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    sms.wait_for(1).await;
+    app.settle().await;
+    assert_eq!(app.status(&uuid).await, "pending", "it may have arrived over WhatsApp");
+    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
+    app.finish().await;
+}
+
+async fn alone_it_is_repeated_once_and_can_still_be_typed(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    world.gateway.fail(504, 100);
+    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    app.settle().await;
+    for seconds in [3, 7, 19, 37] {
+        app.advance(Duration::from_secs(seconds)).await;
+    }
+    assert_eq!(world.gateway.arrived().len(), 2);
+    let expected = ["created", "perhaps sent by whatsapp: gateway_timeout"];
+    assert_eq!(timeline(&app, &uuid).await, expected);
+    assert_eq!(app.status(&uuid).await, "pending");
+    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
+    app.finish().await;
+}
+
+async fn a_gateway_that_wants_to_be_asked_too_late_is_passed_over(ground: Ground) {
+    let sms = Fake::start();
+    let world = with_sms(ground, &sms);
+    let app = world.start().await;
+    let hence = (world.clock.wall() + jiff::SignedDuration::from_hours(1)).to_zoned(jiff::tz::TimeZone::UTC);
+    let dates = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let dates = dates.map(|format| hence.strftime(format).to_string());
+    let wishes = ["3600", "18446744073709551615"].map(str::to_owned).into_iter().chain(dates);
+    for (index, wish) in wishes.enumerate() {
+        world.gateway.fail(429, 1);
+        world.gateway.fail_with("retry-after", &wish);
+        let start = Instant::now();
+        let (uuid, _) = code(&app, json!({"chatId": format!("44770090010{index}")})).await;
+        sms.wait_for(index + 1).await;
+        assert!(start.elapsed() < Duration::from_secs(1), "{wish}: {:?}", start.elapsed());
+        app.settle().await;
+        assert_eq!(app.status(&uuid).await, "sent", "{wish}");
+    }
     app.finish().await;
 }
 

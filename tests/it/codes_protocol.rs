@@ -43,6 +43,7 @@ fn command() -> impl Strategy<Value = Command> {
         3 => (0usize..8).prop_map(|leg| CodeCommand::Accepted { leg }),
         3 => (0usize..8).prop_map(|leg| CodeCommand::Delivered { leg }),
         3 => (0usize..8).prop_map(|leg| CodeCommand::Undelivered { leg, why: "not_on_whatsapp" }),
+        3 => (0usize..8).prop_map(|leg| CodeCommand::Unknown { leg, why: "timeout" }),
     ];
     prop_oneof![
         12 => code.prop_map(Command::Code),
@@ -164,6 +165,23 @@ fn another_channel_takes_over_and_the_end_comes_when_none_is_left() {
     assert_eq!(step(&mut record, CodeCommand::Accepted { leg: 1 }, 2).1, [sent]);
     assert_eq!(step(&mut record, lost(1), 3).1, [Effect::Callback(Event::CodeFailed)]);
     assert_eq!(record.reason(), Some(Reason::ReplyUndeliverable));
+}
+
+#[test]
+fn what_may_have_arrived_hands_over_once_and_ends_nothing() {
+    let mut record = code(BOTH, 5);
+    let lost = |leg| CodeCommand::Undelivered { leg, why: "permanent" };
+    let unknown = |leg| CodeCommand::Unknown { leg, why: "timeout" };
+    assert_eq!(step(&mut record, unknown(0), 1).1, [Effect::Code { leg: 1 }]);
+    assert_eq!(step(&mut record, unknown(0), 1).1, [], "told twice");
+    assert_eq!(step(&mut record, lost(1), 2).1, []);
+    assert_eq!((record.ended_at(), record.status(from_millis(START + 2))), (None, "pending"));
+    let mut late = record.clone();
+    let sent = Effect::CallbackOfSend { event: Event::CodeSent, send: 1 };
+    let delivered = Effect::CallbackOfSend { event: Event::CodeDelivered, send: 1 };
+    assert_eq!(step(&mut late, CodeCommand::Delivered { leg: 0 }, 3).1, [sent, delivered]);
+    // Only a report that it will not arrive ends it, and nothing is sent a third time.
+    assert_eq!(step(&mut record, lost(0), 3).1, [Effect::Callback(Event::CodeFailed)]);
 }
 
 #[test]

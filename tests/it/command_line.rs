@@ -56,7 +56,10 @@ async fn a_link_is_minted_explained_and_its_callback_replayed() {
     assert!(ok && tested.contains("delivered") && tested.contains("callback.test"), "{tested}");
     world.receiver.fail(500, 1);
     let (ok, tested) = against(&app, &["send-test-callback"], TOKEN).await;
-    assert!(!ok && tested.contains("status 500"), "{tested}");
+    let host = world.receiver.url.trim_start_matches("http://");
+    assert!(!ok && tested.contains(&format!("({host}: status 500)")), "{tested}");
+    assert!(tested.contains("it answered 500") && tested.contains("content-type: application/json"), "{tested}");
+    assert!(tested.contains("true_447700900123@c.us_REPLY"), "{tested}");
 
     let (ok, refused) = against(&app, &["explain", &uuid], "wrong").await;
     assert!(!ok && refused.contains("unauthenticated") && !refused.contains("wrong token here"), "{refused}");

@@ -15,6 +15,10 @@ on_both_stores! {
     a_test_is_a_real_signed_callback
     a_test_goes_only_where_callbacks_may_go
     what_is_asked_wrongly_is_named
+    the_answer_to_an_attempt_that_failed_is_kept_for_a_day
+    a_failure_names_its_host_and_its_cause
+    a_test_is_tried_once_also_where_the_receiver_is_held
+    tests_have_a_limit
 }
 
 async fn listed(app: &Daemon, query: &str) -> Vec<Value> {
@@ -36,7 +40,8 @@ async fn each_callback_is_seen_on_its_way_and_at_its_end(ground: Ground) {
     assert_eq!(pending.len(), 1, "{pending:?}");
     let callback = &pending[0];
     assert_eq!((&callback["uuid"], &callback["type"]), (&json!(link.uuid), &json!("link.verified")));
-    assert_eq!((&callback["attempts"], &callback["last_error"]), (&json!(1), &json!("status 500")));
+    let error = format!("{}: status 500", world.receiver.url.trim_start_matches("http://"));
+    assert_eq!((&callback["attempts"], &callback["last_error"]), (&json!(1), &json!(error)));
     assert_eq!(callback["url"], world.receiver.url, "the path may be a secret");
     assert!(callback["next_attempt_at"].is_string() && callback["ended_at"].is_null());
     app.advance(Duration::from_secs(4)).await;
@@ -123,9 +128,10 @@ async fn a_test_goes_only_where_callbacks_may_go(ground: Ground) {
     let metadata = app.post(&path, json!({"url": "http://169.254.169.254/latest"})).await;
     assert_eq!(metadata.status, 200, "the address is judged where it is dialled");
     app.settle().await;
-    let tried = listed(&app, "?status=pending").await;
+    let tried = listed(&app, "?status=dead").await;
     assert_eq!(tried[0]["attempts"], 1);
-    assert_eq!(tried[0]["last_error"], "forbidden_target");
+    let error = "169.254.169.254: forbidden_target: this address is not open to callbacks";
+    assert_eq!(tried[0]["last_error"], error);
     app.stop().await;
 }
 
@@ -140,5 +146,145 @@ async fn what_is_asked_wrongly_is_named(ground: Ground) {
     }
     let unknown = app.get(&format!("/api/otp/v2/{WAHA}/callbacks?uuid=0192f2a0-0000-7000-8000-000000000000")).await;
     assert_eq!(unknown.status, 404);
+    app.finish().await;
+}
+
+async fn the_answer_to_an_attempt_that_failed_is_kept_for_a_day(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    world.receiver.fail(500, 100);
+    world.receiver.fail_with("x-error-id", "E-4711");
+    world.receiver.answer(json!({ "error": "y".repeat(3000) }));
+    let link = app.link(json!({"chatId": "447700900123"})).await;
+    app.says("447700900123", "D1", &link.text).await;
+    app.settle().await;
+    let id = listed(&app, "").await[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/otp/v2/{WAHA}/callbacks/{id}");
+    let shown = app.get(&path).await;
+    let answer = shown.data("last_answer");
+    assert_eq!(answer["status"], 500, "{}", shown.text);
+    let header = json!({ "name": "x-error-id", "value": "E-4711" });
+    assert!(answer["headers"].as_array().unwrap().contains(&header), "{answer}");
+    assert_eq!(answer["body"], format!("{{\"error\":\"{}", "y".repeat(2048 - 10)));
+    // The last one counts, and another callback's is another.
+    world.receiver.fail_with("x-error-id", "E-4712");
+    app.advance(Duration::from_secs(3)).await;
+    let shown = app.get(&path).await;
+    assert!(shown.data("last_answer")["headers"].to_string().contains("E-4712"), "{}", shown.text);
+    // It may repeat what the body said of the person.
+    let request = http::Request::delete(format!("{}/api/otp/v2/{WAHA}/subjects/447700900123", app.base))
+        .header("authorization", format!("Bearer {}", crate::app::TOKEN));
+    assert_eq!(app.send(request.body(Vec::new()).unwrap()).await.status, 200);
+    let left = app.service.store.notes(&journal(&app, &world).await, 10).await.unwrap();
+    assert_eq!(left, [], "the answers were erased, too");
+
+    world.receiver.fail(500, 100);
+    let link = app.link(json!({})).await;
+    app.says("447700900155", "D2", &link.text).await;
+    app.settle().await;
+    app.advance(Duration::from_hours(23)).await;
+    let id = listed(&app, "").await[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/otp/v2/{WAHA}/callbacks/{id}");
+    assert!(app.get(&path).await.data("last_answer").is_object());
+    world.receiver.fail(0, 0);
+    app.advance(Duration::from_hours(25)).await;
+    assert!(app.get(&path).await.data("last_answer").is_null());
+    app.stop().await;
+}
+
+/// Where the answers of the world's receiver are.
+async fn journal(app: &Daemon, world: &World) -> countersign::store::archive::Journal {
+    world.receiver.fail(500, 1);
+    let link = app.link(json!({})).await;
+    app.says("447700900166", "J", &link.text).await;
+    app.settle().await;
+    let instance = WAHA.parse().unwrap();
+    let standing = countersign::store::Standing::Waiting;
+    let job = app.service.store.jobs(instance, standing, 1).await.unwrap().remove(0);
+    let journal = countersign::store::archive::Journal(format!("answers:{}", job.lane));
+    let notes = app.service.store.notes(&journal, 10).await.unwrap();
+    assert_eq!(notes.len(), 1, "only that of this callback");
+    for (_, note) in notes {
+        let removal = countersign::store::archive::Removal {
+            partition: note.partition,
+            instance,
+            record: None,
+            jobs: Vec::new(),
+            groups: Vec::new(),
+            lanes: Vec::new(),
+            notes: vec![(journal.clone(), note.bytes)],
+        };
+        app.service.store.remove(&removal).await.unwrap();
+    }
+    journal
+}
+
+async fn a_failure_names_its_host_and_its_cause(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let host = world.receiver.url.trim_start_matches("http://");
+    let closed = format!("127.0.0.1:{}", crate::redis_server::free_port());
+    world.receiver.fail_with("location", "https://elsewhere.example.org/secret?token=1");
+    let nobody = "nobody.invalid";
+    for (url, status, error) in [
+        (world.receiver.url.clone(), 302, format!("{host}: status 302, a redirect to https://elsewhere.example.org")),
+        (world.receiver.url.clone(), 404, format!("{host}: status 404")),
+        (format!("https://{host}/"), 200, format!("{host}: tls: the receiver does not speak TLS")),
+        (format!("http://{closed}/secret?token=1"), 200, format!("{closed}: connect: connection refused")),
+        (format!("https://{nobody}/"), 200, format!("{nobody}: dns: the name has no address")),
+    ] {
+        world.receiver.fail(status, 1);
+        let path = format!("/api/otp/v2/{WAHA}/callbacks/test");
+        let sent = app.post(&path, json!({ "url": url })).await;
+        app.settle().await;
+        let shown = app.get(&format!("/api/otp/v2/{WAHA}/callbacks/{}", sent.text_of("id"))).await;
+        assert_eq!((shown.data("status"), shown.data("last_error")), (&json!("dead"), &json!(error)), "{url}");
+    }
+    app.stop().await;
+}
+
+async fn a_test_is_tried_once_also_where_the_receiver_is_held(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    world.receiver.fail(500, 100);
+    for index in 0..12 {
+        let link = app.link(json!({})).await;
+        app.says("447700900123", &format!("B{index}"), &link.text).await;
+    }
+    app.settle().await;
+    let before = world.receiver.arrived().len();
+    let path = format!("/api/otp/v2/{WAHA}/callbacks/test");
+    let failed = app.post(&path, json!({})).await;
+    world.receiver.wait_for(before + 1).await;
+    app.settle().await;
+    let shown = app.get(&format!("/api/otp/v2/{WAHA}/callbacks/{}", failed.text_of("id"))).await;
+    assert_eq!((shown.data("status"), shown.data("attempts")), (&json!("dead"), &json!(1)), "{}", shown.text);
+    assert_eq!(shown.data("last_answer")["status"], 500);
+    world.receiver.fail(0, 0);
+    let sent = app.post(&path, json!({})).await;
+    world.receiver.wait_for(before + 2).await;
+    app.settle().await;
+    let shown = app.get(&format!("/api/otp/v2/{WAHA}/callbacks/{}", sent.text_of("id"))).await;
+    assert_eq!(shown.data("status"), "delivered", "{}", shown.text);
+    assert_eq!(world.receiver.arrived().len(), before + 2, "the others are still held");
+    app.stop().await;
+}
+
+async fn tests_have_a_limit(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\ntest_callbacks_per_minute = 2".to_owned();
+    let app = world.start().await;
+    let path = format!("/api/otp/v2/{WAHA}/callbacks/test");
+    for left in [1, 0] {
+        let sent = app.post(&path, json!({})).await;
+        assert_eq!(sent.status, 200, "{}", sent.text);
+        assert_eq!(sent.header("ratelimit-policy"), "\"test_callbacks\";q=2;w=60");
+        assert!(sent.header("ratelimit").starts_with(&format!("\"test_callbacks\";r={left};")), "{sent:?}");
+    }
+    let refused = app.post(&path, json!({})).await;
+    assert_eq!((refused.status, &refused.json["code"]), (429, &json!("rate_limited")));
+    assert!(!refused.header("retry-after").is_empty());
+    app.advance(Duration::from_secs(31)).await;
+    assert_eq!(app.post(&path, json!({})).await.status, 200);
     app.finish().await;
 }

@@ -77,7 +77,8 @@ async fn a_request_is_explained_with_what_came_of_it(ground: Ground) {
     let waiting = ask_after(&app, &link.uuid, 2).await;
     assert!(sentence(&waiting).contains("is verified after one wrong try"), "{}", waiting.text);
     assert!(
-        sentence(&waiting).contains("link.verified waits for the app (1 attempts, status 500)"),
+        sentence(&waiting).contains("link.verified waits for the app (1 attempts, 127.0.0.1:")
+            && sentence(&waiting).ends_with(": status 500)."),
         "{}",
         waiting.text
     );

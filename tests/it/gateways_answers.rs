@@ -1,7 +1,5 @@
 //! What the answers of each gateway mean.
 
-use std::time::Duration;
-
 use countersign::gateway::{Refusal, Sent};
 use http::Response;
 use serde_json::{Value, json};
@@ -13,7 +11,11 @@ fn accepted(id: &str) -> Sent {
 }
 
 fn retry(why: &'static str) -> Sent {
-    Sent::Retry { after: Some(Duration::from_secs(7)), why }
+    Sent::NotSent { why }
+}
+
+fn unknown() -> Sent {
+    Sent::Unknown { why: "gateway_timeout" }
 }
 
 fn refused(refusal: Refusal) -> Sent {
@@ -24,7 +26,7 @@ fn refused(refusal: Refusal) -> Sent {
 fn answers(kind: &str, table: &[(u16, Value, Sent)]) {
     let gateway = gateway(kind);
     for (status, body, wanted) in table {
-        let response = Response::builder().status(*status).header("retry-after", "7");
+        let response = Response::builder().status(*status);
         let response = response.body(body.to_string().into_bytes()).unwrap();
         assert_eq!(gateway.sent(&response), *wanted, "{kind} {status} {body}");
     }
@@ -33,8 +35,10 @@ fn answers(kind: &str, table: &[(u16, Value, Sent)]) {
         (404, refused(Refusal::Permanent)),
         (429, retry("rate_limited")),
         (502, retry("gateway_error")),
+        (504, unknown()),
+        (524, unknown()),
     ] {
-        let html = Response::builder().status(status).header("retry-after", "7").body(b"<html>".to_vec()).unwrap();
+        let html = Response::builder().status(status).body(b"<html>".to_vec()).unwrap();
         assert_eq!(gateway.sent(&html), wanted, "{kind} {status}");
     }
     let empty = Response::builder().status(200).body(Vec::new()).unwrap();

@@ -1,7 +1,7 @@
 //! The generic gateway: what its templates write, what it reads from answers, and what it says about a faulty
 //! table.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use countersign::{
     config::{Faults, Section},
@@ -127,10 +127,9 @@ fn digits_are_a_phones_or_nobodys() {
 fn answers_are_classified_by_body_then_by_status() {
     let gateway = built(TIDINGS);
     let sent = |status: u16, body: &str| {
-        let response = Response::builder().status(status).header("retry-after", "7");
+        let response = Response::builder().status(status);
         gateway.sent(&response.body(body.as_bytes().to_vec()).unwrap())
     };
-    let after = Some(Duration::from_secs(7));
     for (status, body, wanted) in [
         (202, r#"{"ref":"m-9"}"#, Sent::Accepted { id: Some("m-9".to_owned()) }),
         (202, r#"{"ref":12}"#, Sent::Accepted { id: Some("12".to_owned()) }),
@@ -142,10 +141,11 @@ fn answers_are_classified_by_body_then_by_status() {
         (409, r#"{"code":"window"}"#, Sent::Refused(Refusal::WindowClosed)),
         (202, r#"{"loggedOut":true}"#, Sent::Refused(Refusal::Unauthorized)),
         (202, r#"{"loggedOut":false}"#, Sent::Accepted { id: None }),
-        (420, "{}", Sent::Retry { after, why: "rate_limited" }),
-        (429, "{}", Sent::Retry { after, why: "rate_limited" }),
+        (420, "{}", Sent::NotSent { why: "rate_limited" }),
+        (429, "{}", Sent::NotSent { why: "rate_limited" }),
         (401, "", Sent::Refused(Refusal::Unauthorized)),
-        (503, "<html>", Sent::Retry { after, why: "gateway_error" }),
+        (504, "<html>", Sent::Unknown { why: "gateway_timeout" }),
+        (503, "<html>", Sent::NotSent { why: "gateway_error" }),
         (302, "", Sent::Refused(Refusal::Permanent)),
     ] {
         assert_eq!(sent(status, body), wanted, "{status} {body}");

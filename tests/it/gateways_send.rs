@@ -1,6 +1,6 @@
 //! What each gateway is asked to send, and what its answers mean.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use countersign::{
     config::{Faults, Section},
@@ -109,8 +109,9 @@ fn a_known_phone_is_preferred_to_a_lid() {
 /// Kind, status, body, meaning.
 fn answers() -> Vec<(&'static str, u16, Value, Sent)> {
     let accepted = |id: &str| Sent::Accepted { id: Some(id.to_owned()) };
-    let retry = |why| Sent::Retry { after: None, why };
+    let retry = |why| Sent::NotSent { why };
     let (busy, broken, offline) = (retry("rate_limited"), retry("gateway_error"), retry("not_connected"));
+    let perhaps = Sent::Unknown { why: "gateway_timeout" };
     let absent = Sent::Refused(Refusal::NotOnWhatsApp);
     let locked = Sent::Refused(Refusal::WindowClosed);
     let denied = Sent::Refused(Refusal::Unauthorized);
@@ -155,7 +156,7 @@ fn answers() -> Vec<(&'static str, u16, Value, Sent)> {
         ("gowa", 429, gowa("WA_REACHOUT_TIMELOCK", "WhatsApp rejected this send with error 463"), locked.clone()),
         ("gowa", 500, gowa("INTERNAL_SERVER_ERROR", "server returned error 463"), locked.clone()),
         ("gowa", 500, gowa("INTERNAL_SERVER_ERROR", "websocket not connected"), broken.clone()),
-        ("gowa", 504, gowa("GATEWAY_TIMEOUT", "Request timed out"), broken.clone()),
+        ("gowa", 504, gowa("GATEWAY_TIMEOUT", "Request timed out"), perhaps),
         (
             "wppconnect",
             201,
@@ -205,9 +206,8 @@ fn every_answer_is_understood() {
         assert_eq!(build(settings(kind)).sent(&response), meaning, "{kind} {status} {body}");
     }
     for kind in ["waha", "evolution", "gowa", "wppconnect", "wuzapi", "green-api", "whapi"] {
-        let busy = Response::builder().status(429).header("retry-after", "7").body(b"<html>".to_vec()).unwrap();
-        let after = Some(Duration::from_secs(7));
-        assert_eq!(build(settings(kind)).sent(&busy), Sent::Retry { after, why: "rate_limited" }, "{kind}");
+        let busy = Response::builder().status(429).body(b"<html>".to_vec()).unwrap();
+        assert_eq!(build(settings(kind)).sent(&busy), Sent::NotSent { why: "rate_limited" }, "{kind}");
         let empty = Response::builder().status(200).body(Vec::new()).unwrap();
         assert_eq!(build(settings(kind)).sent(&empty), Sent::Accepted { id: None }, "{kind}");
     }

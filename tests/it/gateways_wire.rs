@@ -48,6 +48,8 @@ pub(crate) struct Reply {
 struct State {
     next: HashMap<usize, VecDeque<Reply>>,
     arrived: HashMap<usize, u32>,
+    /// The ids that messages came with, where a gateway takes one.
+    ids: HashMap<usize, Vec<String>>,
     faults: Vec<String>,
 }
 
@@ -100,6 +102,8 @@ async fn take(state: web::Data<Mutex<State>>, request: HttpRequest, body: web::B
         None => Some(format!("no gateway at {path}")),
         Some((kind, variant, _)) => {
             let wanted = reference::request(kind, variant, index);
+            let (body, id) = without_id(kind, &body);
+            state.ids.entry(index).or_default().extend(id);
             against(&wanted, &request, &format!("/{rest}"), &body).map(|fault| format!("{kind} {variant}: {fault}"))
         }
     };
@@ -115,6 +119,16 @@ async fn take(state: web::Data<Mutex<State>>, request: HttpRequest, body: web::B
         response.insert_header(("retry-after", after.to_string()));
     }
     response.content_type("application/json").body(reply.body)
+}
+
+/// The message, and the id that only this gateway takes, which must look like one of WhatsApp's own.
+fn without_id(kind: &str, body: &[u8]) -> (Vec<u8>, Option<String>) {
+    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
+    let Ok(Value::Object(mut message)) = serde_json::from_slice::<Value>(body) else { return (body.to_vec(), None) };
+    let id = message.get("Id").and_then(Value::as_str).filter(|id| kind == "wuzapi" && id.len() == 22 && hex(id));
+    let Some(id) = id.map(str::to_owned) else { return (body.to_vec(), None) };
+    message.remove("Id");
+    (Value::Object(message).to_string().into_bytes(), Some(id))
 }
 
 /// What every HTTP client sends.
@@ -327,6 +341,33 @@ async fn delays_are_kept_and_what_passes_is_tried_again() {
         assert_eq!(ward.gateways.arrived(index), 3, "{}: after it, and after ours", name(index));
         assert_eq!((ward.replies(index, "retried"), ward.replies(index, "sent")), (2, 1), "{}", name(index));
         assert_eq!(ward.metric("numbers_refused", index, ""), 0, "{}", name(index));
+    }
+    ward.gateways.unfaulted();
+}
+
+/// Where nobody knows whether a message was sent, it is sent once more, unless an id keeps it from being a second one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_fate_is_unknown_is_repeated_once_or_under_its_id() {
+    let ward = Ward::start().await;
+    for (index, (kind, ..)) in EVERY.iter().enumerate() {
+        for _ in 0..3 {
+            ward.gateways.answers(index, Reply { status: 504, body: "<html>".to_owned(), after: None });
+        }
+        ward.proves(index).await;
+        for seconds in [0, 3, 7, 19, 37, 60] {
+            ward.advance(seconds).await;
+        }
+        let (arrived, sent) = (ward.gateways.arrived(index), ward.replies(index, "sent"));
+        let unknown = ward.replies(index, "unknown");
+        if *kind == "wuzapi" {
+            assert_eq!((arrived, unknown, sent), (4, 3, 1), "{}", name(index));
+            let mut ids = ward.gateways.state.lock().unwrap().ids[&index].clone();
+            ids.dedup();
+            assert_eq!(ids.len(), 1, "{ids:?}");
+        } else {
+            assert_eq!((arrived, unknown, sent), (2, 2, 0), "{}", name(index));
+            ward.gateways.state.lock().unwrap().next.clear();
+        }
     }
     ward.gateways.unfaulted();
 }

@@ -53,6 +53,7 @@ mod operate_reload;
 mod operate_shutdown;
 mod operate_status;
 mod operator_page;
+mod outcomes;
 mod page_weight;
 mod process;
 mod promises;

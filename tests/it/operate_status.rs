@@ -56,12 +56,13 @@ async fn one_screen(ground: Ground, store: &str) {
     assert_eq!(silent["last_inbound_at"], Value::Null);
     let reasons: Vec<&str> =
         seen["failures"].as_array().unwrap().iter().map(|one| one["reason"].as_str().unwrap()).collect();
-    assert!(reasons.contains(&"status 503") && reasons.contains(&"code_unknown"), "{reasons:?}");
+    let failed = format!("{}: status 503", world.receiver.url.trim_start_matches("http://"));
+    assert!(reasons.contains(&failed.as_str()) && reasons.contains(&"code_unknown"), "{reasons:?}");
 
     // For people: the same daemon, found by its configuration.
     let (code, screen, error) = status(&["--config", process.config.path().to_str().unwrap()]);
     assert_eq!(code, Some(0), "{error}");
-    for expected in ["ready, up since", "Harbour", "waha", "heard", "callback   1 wait", "status 503", "x1", store] {
+    for expected in ["ready, up since", "Harbour", "waha", "heard", "callback   1 wait", &failed, "x1", store] {
         assert!(screen.contains(expected), "{expected} in\n{screen}");
     }
     assert!(!screen.contains("447700900"), "{screen}");

@@ -4,7 +4,7 @@ use http::Response;
 use serde_json::Value;
 
 use super::{
-    super::{Refusal, Sent, retry_after, sent_by_status},
+    super::{Refusal, Sent, sent_by_status},
     fields::{Fields, status, within},
     source::{Condition, Source, words},
 };
@@ -55,13 +55,12 @@ impl Answers {
     pub(super) fn read(&self, response: &Response<Vec<u8>>) -> Sent {
         let status = response.status();
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let after = retry_after(response);
         let applies = |rule: &&Rule| {
             rule.status.is_none_or(|wanted| wanted == status.as_u16())
                 && rule.body.as_ref().is_none_or(|condition| condition.holds(&body) == Some(true))
         };
         match self.rules.iter().find(applies).map(|rule| rule.meaning) {
-            Some(Meaning::RateLimited) => return Sent::Retry { after, why: "rate_limited" },
+            Some(Meaning::RateLimited) => return Sent::NotSent { why: "rate_limited" },
             Some(Meaning::Refused(refusal)) => return Sent::Refused(refusal),
             None => {}
         }
@@ -69,7 +68,7 @@ impl Answers {
         if self.success.contains(&status.as_u16()) {
             return accepted;
         }
-        match sent_by_status(status, after) {
+        match sent_by_status(status) {
             Sent::Accepted { .. } if self.success.is_empty() => accepted,
             // Nobody said what it means; sending again could send twice.
             Sent::Accepted { .. } => Sent::Refused(Refusal::Permanent),

@@ -19,8 +19,7 @@ use serde_json::Value;
 
 use self::{auth::Auth, mapping::Mapping, send::Send, template::Values};
 use super::{
-    Event, Gateway, Malformed, Proof, Purpose, Sample, Sent, Webhook, credentials::Reader, json, retry_after,
-    sent_by_status,
+    Event, Gateway, Malformed, Proof, Purpose, Sample, Sent, Webhook, credentials::Reader, json, sent_by_status,
 };
 use crate::{
     config::Section,
@@ -101,7 +100,7 @@ impl Gateway for Generic {
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         match &self.send {
             Some(send) => send.answers.read(response),
-            None => sent_by_status(response.status(), retry_after(response)),
+            None => sent_by_status(response.status()),
         }
     }
 }

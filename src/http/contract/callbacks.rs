@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     openapi::event_example,
     operation::{Area, Operation, operation},
-    schema::{extended, named, object, text},
+    schema::{extended, named, object, text, time},
     values,
 };
 use crate::http::problem::Code;
@@ -39,7 +39,7 @@ pub(super) fn entry_example() -> Value {
         "created_at": values::ENDED,
         "next_attempt_at": null,
         "ended_at": "2026-11-23T14:00:00+00:00",
-        "last_error": "answered 500",
+        "last_error": "app.example.org: status 500",
     })
 }
 
@@ -47,9 +47,26 @@ fn get() -> Operation {
     let body = json!({ "type": "object", "description": "As it is sent, byte for byte but for the spaces." });
     let mut example = entry_example();
     example["body"] = event_example();
-    let data = extended(&super::schema::components()["CallbackEntry"], &json!({ "body": body }));
+    example["last_answer"] = json!({
+        "at": "2026-11-23T14:00:00+00:00",
+        "status": 500,
+        "headers": [{ "name": "content-type", "value": "text/plain" }],
+        "body": "database is locked",
+    });
+    let headers = object(&json!({ "name": text("In lower case."), "value": text("As it came.") }));
+    let answer = object(&json!({
+        "at": time("When it came."),
+        "status": { "type": "integer" },
+        "headers": { "type": "array", "items": headers, "description": "The first 4 KiB of them." },
+        "body": text("Its first 2 KiB."),
+    }));
+    let about =
+        "To the last attempt that was answered and failed. Of each receiver the latest 256 are kept, for a day.";
+    let answer = json!({ "anyOf": [answer, { "type": "null" }], "description": about });
+    let entry = &super::schema::components()["CallbackEntry"];
+    let data = extended(entry, &json!({ "body": body, "last_answer": answer }));
     operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks/{id}", "getCallback", "Show one callback")
-        .about("With its body. Another tenant's callback does not exist.")
+        .about("With its body, and what its receiver answered. Another tenant's callback does not exist.")
         .envelope("Callback", &data, &example)
 }
 
@@ -62,8 +79,8 @@ fn replay() -> Operation {
 }
 
 fn test() -> Operation {
-    let about = "A signed `callback.test` about nothing, through the real queue: to the instance's `callback_url`, or to \
-        `url`. `GET …/callbacks/{id}` tells what became of it.";
+    let about = "A signed `callback.test` about nothing, tried once, also where other callbacks are held back: to the \
+        instance's `callback_url`, or to `url`. `GET …/callbacks/{id}` tells what became of it.";
     let body = json!({
         "type": "object",
         "properties": {
@@ -87,5 +104,6 @@ fn test() -> Operation {
         .idempotent()
         .json(body, json!({}))
         .optional_body()
+        .spends()
         .envelope("Test callback queued", &named("CallbackEntry"), &example)
 }

@@ -222,7 +222,7 @@ fn callback_entry() -> Value {
         "created_at": time("When it was decided."),
         "next_attempt_at": nullable(time("While it is pending.")),
         "ended_at": nullable(time("When it was delivered or given up.")),
-        "last_error": nullable(text("Of the last attempt that failed.")),
+        "last_error": nullable(text("Of the last attempt that failed: host, class and cause.")),
     }))
 }
 

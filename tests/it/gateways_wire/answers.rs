@@ -9,6 +9,7 @@ const CLOSED: &str = "window_closed";
 const DENIED: &str = "unauthorized";
 const NEVER: &str = "permanent";
 const AGAIN: &str = "retried";
+const UNKNOWN: &str = "unknown";
 
 pub(super) fn of(kind: &str) -> Vec<Answer> {
     let meta = |code: i64| json!({ "error": { "message": "m", "code": code } });
@@ -57,6 +58,7 @@ pub(super) fn of(kind: &str) -> Vec<Answer> {
         "evolution" => vec![
             (400, json!({ "response": { "message": [{ "exists": false, "number": "1" }] } }), GONE),
             (400, json!({ "response": { "message": ["Error: Connection Closed"] } }), AGAIN),
+            (400, json!({ "response": { "message": ["Error: Timed Out"] } }), UNKNOWN),
             (400, json!({ "response": { "message": ["text is required"] } }), NEVER),
             (503, json!({ "error": "LICENSE_REQUIRED" }), DENIED),
         ],
@@ -66,7 +68,7 @@ pub(super) fn of(kind: &str) -> Vec<Answer> {
             (401, gowa("AUTHENTICATION_ERROR", "you are not logged in"), DENIED),
             (401, gowa("AUTHENTICATION_ERROR", "you are not connect to services server"), AGAIN),
             (500, gowa("INTERNAL_SERVER_ERROR", "server returned error 463"), CLOSED),
-            (504, gowa("GATEWAY_TIMEOUT", "Request timed out"), AGAIN),
+            (504, gowa("GATEWAY_TIMEOUT", "Request timed out"), UNKNOWN),
         ],
         "wppconnect" => vec![
             (400, json!({ "status": "Connected", "message": "O número 1 não existe." }), GONE),

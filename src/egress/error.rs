@@ -1,0 +1,113 @@
+//! Why there is no answer, and whether the request may have arrived all the same.
+
+use std::{error::Error, io};
+
+use rustls::{CertificateError, Error as TlsError};
+
+/// Why there is no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+#[error("{}: {}", self.cause.word(), self.cause)]
+pub struct EgressError {
+    pub cause: Cause,
+    /// The other side may have the request. `false`: it was never begun, so that sending it again repeats nothing.
+    pub written: bool,
+}
+
+/// The word is the class, for metrics; the text is for people.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+pub enum Cause {
+    /// One text for every forbidden target, so that answers map nobody's network.
+    #[error("this address is not open to callbacks")]
+    Forbidden,
+    #[error("the name has no address")]
+    Dns,
+    #[error("connection refused")]
+    Refused,
+    #[error("no connection")]
+    Connect,
+    #[error("{0}")]
+    Tls(&'static str),
+    #[error("no connection in time")]
+    ConnectTimeout,
+    #[error("no answer in time")]
+    Timeout,
+    #[error("the connection ended without a whole answer")]
+    Broken,
+}
+
+impl Cause {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Forbidden => "forbidden_target",
+            Self::Dns => "dns",
+            Self::Refused | Self::Connect => "connect",
+            Self::Tls(_) => "tls",
+            Self::ConnectTimeout | Self::Timeout => "timeout",
+            Self::Broken => "broken",
+        }
+    }
+
+    pub(super) const fn is_of_connecting(self) -> bool {
+        matches!(self, Self::Forbidden | Self::Dns | Self::Refused | Self::Connect | Self::ConnectTimeout)
+    }
+}
+
+/// Of a request that was not sent.
+impl From<Cause> for EgressError {
+    fn from(cause: Cause) -> Self {
+        Self { cause, written: false }
+    }
+}
+
+/// By the types in the chain of causes, never by their text.
+pub(super) fn classify(error: &reqwest::Error) -> Cause {
+    let mut refused = false;
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(ours) = current.downcast_ref::<Cause>() {
+            return *ours;
+        }
+        if let Some(error) = current.downcast_ref::<TlsError>() {
+            return Cause::Tls(of_tls(error));
+        }
+        let io = current.downcast_ref::<io::Error>();
+        refused |= io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        // What is in an `io::Error` is not among its sources, only what is behind it.
+        let inner = io.and_then(io::Error::get_ref);
+        cause = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| current.source());
+    }
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => Cause::ConnectTimeout,
+        (false, true) => Cause::Timeout,
+        (true, false) if refused => Cause::Refused,
+        (true, false) => Cause::Connect,
+        (false, false) => Cause::Broken,
+    }
+}
+
+fn of_tls(error: &TlsError) -> &'static str {
+    match error {
+        TlsError::InvalidCertificate(certificate) => of_certificate(certificate),
+        TlsError::NoCertificatesPresented => "no certificate was presented",
+        TlsError::AlertReceived(_) => "the receiver ended the handshake",
+        TlsError::PeerIncompatible(_) => "no TLS version or cipher in common",
+        TlsError::InvalidMessage(_) | TlsError::InappropriateMessage { .. } => "the receiver does not speak TLS",
+        _ => "the handshake failed",
+    }
+}
+
+fn of_certificate(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate not valid yet",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "certificate is for another name"
+        }
+        CertificateError::UnknownIssuer => "certificate from an unknown issuer",
+        CertificateError::Revoked => "certificate revoked",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate is not for servers"
+        }
+        _ => "certificate is not valid",
+    }
+}

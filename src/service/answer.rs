@@ -1,0 +1,102 @@
+//! What a receiver answered to a callback that failed: sealed, kept for a day, and only the latest of each receiver.
+
+use http::Response;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Service, ServiceError, mint::spread};
+use crate::{
+    domain::{InstanceId, Partition},
+    entropy,
+    store::{
+        JobId, Lane, StoreError,
+        archive::{Journal, KnownJob, NOTES_KEPT, Note},
+    },
+};
+
+/// Bytes of the body that are kept.
+const BODY: usize = 2048;
+/// Bytes of the headers that are kept.
+const HEADERS: usize = 4096;
+
+/// An answer as far as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    job: String,
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    fn of(job: &JobId, response: &Response<Vec<u8>>) -> Self {
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut room = HEADERS;
+        let headers = response.headers().iter().map(|(name, value)| (name.to_string(), lossy(value.as_bytes())));
+        let headers = headers.take_while(|(name, value)| {
+            let fits = name.len() + value.len() <= room;
+            room = room.saturating_sub(name.len() + value.len());
+            fits
+        });
+        let body = response.body();
+        Self {
+            job: job.0.clone(),
+            status: response.status().as_u16(),
+            headers: headers.collect(),
+            body: lossy(&body[..body.len().min(BODY)]),
+        }
+    }
+}
+
+/// One journal for each receiver, in one partition, so that a receiver that fails often fills no store.
+fn journal(receiver: &Lane) -> Journal {
+    Journal(format!("answers:{receiver}"))
+}
+
+fn context(receiver: &Lane) -> String {
+    format!("answer:{receiver}")
+}
+
+impl Service {
+    pub async fn keep_answer(
+        &self,
+        receiver: &Lane,
+        job: &JobId,
+        response: &Response<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let json = serde_json::to_vec(&Answer::of(job, response)).expect("an answer has only string keys");
+        let bytes = self.keys.seal(&context(receiver), &json, entropy::bytes());
+        let partition = self.partition_of_answers(receiver);
+        self.store.note(&[Note { partition, journal: journal(receiver), bytes }]).await
+    }
+
+    /// The last answer to this job, while it is kept.
+    pub(super) async fn last_answer(&self, job: &KnownJob) -> Result<Option<(Timestamp, Answer)>, ServiceError> {
+        let answers = self.answers(&job.lane).await?;
+        Ok(answers.into_iter().find(|(_, answer, _)| answer.job == job.id.0).map(|(at, answer, _)| (at, answer)))
+    }
+
+    /// The answers of a receiver to these jobs, as they are kept.
+    pub(super) async fn answers_to(
+        &self,
+        receiver: &Lane,
+        jobs: &[JobId],
+    ) -> Result<Vec<(Journal, Note)>, ServiceError> {
+        let answers = self.answers(receiver).await?.into_iter();
+        let theirs = answers.filter(|(_, answer, _)| jobs.iter().any(|job| job.0 == answer.job));
+        Ok(theirs.map(|(_, _, note)| (journal(receiver), note)).collect())
+    }
+
+    /// Newest first.
+    async fn answers(&self, receiver: &Lane) -> Result<Vec<(Timestamp, Answer, Note)>, ServiceError> {
+        let open = |note: &Note| -> Option<Answer> {
+            serde_json::from_slice(&self.keys.open(&context(receiver), &note.bytes).ok()?).ok()
+        };
+        let notes = self.store.notes(&journal(receiver), NOTES_KEPT).await?;
+        Ok(notes.into_iter().filter_map(|(at, note)| Some((at, open(&note)?, note))).collect())
+    }
+
+    fn partition_of_answers(&self, receiver: &Lane) -> Partition {
+        spread(self.keys.look_up("answers", InstanceId::NOBODY, receiver.0.as_bytes()))
+    }
+}
