@@ -29,7 +29,10 @@ use super::{
     source::in_time,
     trouble::Trouble,
 };
-use crate::{domain::Partition, store::StoreError};
+use crate::{
+    domain::Partition,
+    store::{StoreError, background::Background},
+};
 
 /// So often a command is sent on at once. Who is sent about more than that asks people who do not agree yet.
 const HOPS: u32 = 5;
@@ -44,8 +47,9 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: Seeds, durability: Durability) -> Self {
-        let confirmed = (durability != Durability::Standard).then(|| (durability, Handle::current()));
+    pub(super) fn new(seeds: Seeds, durability: Durability, background: &Background) -> Self {
+        let confirmed = durability != Durability::Standard;
+        let confirmed = confirmed.then(|| (durability, Handle::current(), background.clone()));
         let (map, masters, looking) = Default::default();
         Self { seeds, confirmed, map, masters, looking }
     }
