@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -243,13 +243,13 @@ impl Cluster {
         let map = Arc::new(Map::new(ranges, |address| self.master(address))?);
         let masters = map.masters();
         let is_master = |node: &Arc<Master>| masters.iter().any(|master| Arc::ptr_eq(master, node));
-        self.masters.lock().expect("nobody panics while holding it").retain(|_, node| is_master(node));
+        self.masters.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, node| is_master(node));
         drop(masters);
         Ok(map)
     }
 
     fn master(&self, address: &Address) -> RedisResult<Arc<Master>> {
-        let mut masters = self.masters.lock().expect("nobody panics while holding it");
+        let mut masters = self.masters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(master) = masters.get(address) {
             return Ok(Arc::clone(master));
         }
