@@ -2,6 +2,7 @@
 
 mod duties;
 mod listener;
+mod memory;
 mod parts;
 mod ready;
 mod reload;
@@ -18,8 +19,11 @@ use actix_web::web::Data;
 use anyhow::{Context as _, anyhow};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt as _;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{parts::seconds, reload::Live, supervise::Tasks};
 pub use self::{
@@ -143,8 +147,11 @@ impl Application {
             tasks.spawn("span exporter", exporter.map(Ok));
         }
         let edge = Arc::new(ArcSwap::from_pointee(config.edge.clone()));
-        let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), places));
-        let public = listener::public(public, shutdown.grace, move |config| {
+        let streams = TaskTracker::new();
+        let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), places, streams.clone()));
+        let bytes = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
+        let budget = listener::budget(bytes, Arc::clone(&service.metrics));
+        let public = listener::public(public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
         let password = Arc::new(ArcSwapOption::from_pointee(config.operator_password.clone()));
@@ -183,15 +190,19 @@ impl Application {
         tasks.ended(PROBE).await;
         readiness.set(false);
         tokio::time::sleep(shutdown.drain_delay).await;
-        let deadline = tokio::time::Instant::now() + shutdown.grace;
+        let deadline = Instant::now() + shutdown.grace;
         service.store.changes().close();
+        streams.close();
+        if timeout_at(deadline, streams.wait()).await.is_err() {
+            tracing::debug!("some event streams did not end in time");
+        }
         public_handle.stop(true).await;
         tasks.ended(PUBLIC).await;
         stop_worker.cancel();
         if !tasks.ended_by(deadline, WORKER).await {
             tracing::warn!("attempts are still in flight: their jobs are given back");
             worker.hand_back();
-            if !tasks.ended_by(tokio::time::Instant::now() + HAND_BACK, WORKER).await {
+            if !tasks.ended_by(Instant::now() + HAND_BACK, WORKER).await {
                 tracing::warn!("not all jobs could be given back; they go on after their lease");
             }
         }

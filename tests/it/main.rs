@@ -36,6 +36,7 @@ mod gateways_replies;
 mod gateways_send;
 mod gateways_senders;
 mod gateways_wire;
+mod hostile_budget;
 mod hostile_clients;
 mod hostile_files;
 mod hostile_floods;
