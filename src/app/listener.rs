@@ -3,11 +3,12 @@
 use std::{
     net::{SocketAddr, TcpListener},
     num::NonZero,
+    sync::Arc,
     thread::available_parallelism,
     time::Duration,
 };
 
-use actix_http::HttpService;
+use actix_http::{HttpService, error::DispatchError};
 use actix_service::{ServiceFactoryExt as _, map_config};
 use actix_web::{
     App, Error, HttpResponse,
@@ -15,11 +16,16 @@ use actix_web::{
     dev::{AppConfig, Server, ServiceRequest, ServiceResponse, fn_service},
     middleware::{Next, from_fn},
     rt::net::TcpStream,
-    web::ServiceConfig,
+    web::{Bytes, ServiceConfig},
 };
 use anyhow::Context as _;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 
-use super::socket::{HEAD, Served, Serving, Socket};
+use super::socket::{HEAD, Served, Socket};
+use crate::{
+    http::{budget::Budget, connection::Connection},
+    metrics::Metrics,
+};
 
 /// An ingress that reuses idle connections must not find them closed: longer than its own idle time.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -29,28 +35,49 @@ const LINGER: Duration = Duration::from_secs(1);
 const LARGEST_HEAD: usize = 32 * 1024;
 /// Connections to a listener for one operator, beside his monitoring.
 const OPERATOR: usize = 64;
-/// Connections of one worker, however many files the process may open.
-const MOST: usize = 25_000;
+const OPERATOR_BYTES: usize = 256 * 1024;
+/// What is written at once, and so kept of an answer that is not read.
+const BUFFER: usize = 16 * 1024;
+/// What the kernel keeps of an answer that is not read, and of a request that we do not read.
+const KERNEL: usize = 64 * 1024;
 
 pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
+    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    // Connections inherit them; without them the kernel buffers megabytes for each.
+    let (read, written) =
+        (set_socket_recv_buffer_size(&listener, KERNEL), set_socket_send_buffer_size(&listener, KERNEL));
+    read.and(written).with_context(|| format!("cannot set buffers on {address}"))?;
+    Ok(listener)
 }
 
-/// With as many workers as the machine has processors: each holds tables of its own. Takes no more connections than
-/// leave descriptors for the store, for callbacks and for the operator; others wait in the kernel.
-pub(super) fn public<F>(listener: TcpListener, grace: Duration, configure: F) -> anyhow::Result<Server>
+/// What all connections together may use: `bytes` of memory, and as many files as leave some for the store, for
+/// callbacks and for the operator.
+pub(super) fn budget(bytes: usize, metrics: Arc<Metrics>) -> Arc<Budget> {
+    // Those that had to make room take a moment to close.
+    Budget::new(bytes, connections(files()) / 6 * 5, Some(metrics))
+}
+
+/// With as many workers as the machine has processors: each holds tables of its own.
+pub(super) fn public<F>(
+    listener: TcpListener,
+    grace: Duration,
+    budget: Arc<Budget>,
+    configure: F,
+) -> anyhow::Result<Server>
 where
     F: Fn(&mut ServiceConfig) + Send + Clone + 'static,
 {
     let workers = available_parallelism().map_or(1, NonZero::get);
-    serve(listener, workers, (connections(files()) / workers).clamp(1, MOST), grace, configure)
+    // More than the budget allows, which closes the oldest that is stalled, where this bound lets the newest wait.
+    serve(listener, workers, (connections(files()) / workers).max(1), grace, budget, configure)
 }
 
 pub(super) fn operator<F>(listener: TcpListener, configure: F) -> anyhow::Result<Server>
 where
     F: Fn(&mut ServiceConfig) + Send + Clone + 'static,
 {
-    serve(listener, 1, OPERATOR, Duration::from_secs(1), configure)
+    let budget = Budget::new(OPERATOR * OPERATOR_BYTES, OPERATOR, None);
+    serve(listener, 1, OPERATOR, Duration::from_secs(1), budget, configure)
 }
 
 /// How many files this process may open, after it has asked for as many as it is allowed to ask for: many systems
@@ -75,6 +102,7 @@ fn serve<F>(
     workers: usize,
     connections: usize,
     grace: Duration,
+    budget: Arc<Budget>,
     configure: F,
 ) -> anyhow::Result<Server>
 where
@@ -99,16 +127,24 @@ where
                 .keep_alive(KEEP_ALIVE)
                 .client_request_timeout(HEAD)
                 .client_disconnect_timeout(LINGER)
+                .h1_write_buffer_size(BUFFER)
                 .local_addr(address)
                 .on_connect_ext(|socket: &Socket<TcpStream>, data| {
-                    data.insert(socket.serving());
+                    data.insert(socket.connection());
                 })
                 .h1(map_config(app, |()| AppConfig::default()));
-            fn_service(async |stream: TcpStream| {
-                let peer = stream.peer_addr().ok();
-                // An answer is one write; nothing is gained by holding its last packet back.
-                let _ = stream.set_nodelay(true);
-                Ok((Socket::new(stream), peer))
+            let budget = Arc::clone(&budget);
+            fn_service(move |stream: TcpStream| {
+                let admitted = budget.connection();
+                async move {
+                    // Closed at once, which costs less than an answer.
+                    let share = admitted
+                        .map_err(|_| DispatchError::Service(HttpResponse::ServiceUnavailable().finish().into()))?;
+                    let peer = stream.peer_addr().ok();
+                    // An answer is one write; nothing is gained by holding its last packet back.
+                    let _ = stream.set_nodelay(true);
+                    Ok((Socket::new(stream, share), peer))
+                }
             })
             .and_then(service)
         })?;
@@ -121,13 +157,13 @@ async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let begun = request.conn_data::<Serving>().map(Serving::begin);
+    let begun = request.conn_data::<Connection>().map(Connection::begin);
     let response = if head(&request) > LARGEST_HEAD {
         request.into_response(HttpResponse::RequestHeaderFieldsTooLarge().force_close().finish())
     } else {
         next.call(request).await?.map_into_boxed_body()
     };
-    Ok(response.map_body(|_, body| Served { body, _request: begun }))
+    Ok(response.map_body(|_, body| Served { body, rest: Bytes::new(), _request: begun }))
 }
 
 fn head(request: &ServiceRequest) -> usize {

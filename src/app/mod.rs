@@ -1,24 +1,31 @@
 //! Builds the parts from a configuration, binds, runs, and ends in order.
 
+mod duties;
 mod listener;
+mod memory;
 mod parts;
 mod ready;
 mod reload;
 mod socket;
+mod supervise;
 
 use std::{
     net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::AtomicUsize},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix_web::web::Data;
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{parts::seconds, reload::Live};
+use self::{parts::seconds, reload::Live, supervise::Tasks};
 pub use self::{
     parts::{assemble, instances, webhook_url},
     reload::Source,
@@ -27,14 +34,13 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::KeyRing,
-    entropy,
     http::{
         self, App,
         operator::{self, Operator, Readiness},
     },
     jobs::permits::{Handoff, Permit, Permits},
     metrics::Metrics,
-    service::{Instances, Phones, Service, Traces, Vitals, vitals},
+    service::{Instances, Phones, Service, Traces, Vitals},
     store::{Leased, StoreError, measured::Measured},
     worker::Worker,
 };
@@ -42,11 +48,19 @@ use crate::{
 /// What is left of the grace period when it is over: the store has to hear of jobs that are given back.
 const HAND_BACK: Duration = Duration::from_secs(2);
 
+// Tasks that the shutdown waits for.
+const PUBLIC: &str = "public listener";
+const OPERATOR: &str = "operator listener";
+const WORKER: &str = "worker";
+const PROBE: &str = "readiness probe";
+const HEARTBEAT: &str = "heartbeat";
+
 /// The daemon, bound and not yet running.
 pub struct Application {
     pub service: Arc<Service>,
     pub worker: Arc<Worker>,
     pub readiness: Readiness,
+    tasks: Tasks,
     committed: mpsc::UnboundedReceiver<(Leased, Permit)>,
     public: TcpListener,
     operator: TcpListener,
@@ -71,8 +85,11 @@ impl Application {
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (parts::replica_name(operator.local_addr()?.port()), clock.wall());
+        let (traces, written) = Traces::new(Arc::<Measured>::clone(&store));
+        let mut tasks = Tasks::default();
+        tasks.spawn("message log", written.map(Ok));
         let service = Arc::new(Service {
-            traces: Traces::new(Arc::<Measured>::clone(&store)),
+            traces,
             store,
             keys: Arc::new(keys),
             instances: Arc::new(instances),
@@ -88,6 +105,7 @@ impl Application {
             worker: Worker::new(Arc::clone(&service)),
             service,
             readiness: Readiness::default(),
+            tasks,
             committed,
             public,
             operator,
@@ -118,19 +136,22 @@ impl Application {
         self.operator.local_addr()
     }
 
-    /// Serves until `stop`, then drains: not ready, still listening while the news spreads, finish requests,
-    /// finish attempts.
+    /// Serves until `stop` or until one of its tasks ends, then drains: not ready, still listening while the news
+    /// spreads, finish requests, finish attempts.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { service, worker, readiness, committed, public, operator, config, places, source } = self;
+        let Self { service, worker, readiness, mut tasks, committed, public, operator, config, places, source } = self;
         let shutdown = config.shutdown;
         parts::banner(&service);
         #[cfg(feature = "otlp")]
-        if let Some(otlp) = &config.otlp {
-            crate::telemetry::export(otlp);
+        if let Some(exporter) = config.otlp.as_ref().and_then(crate::telemetry::exporter) {
+            tasks.spawn("span exporter", exporter.map(Ok));
         }
         let edge = Arc::new(ArcSwap::from_pointee(config.edge.clone()));
-        let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), places));
-        let public = listener::public(public, shutdown.grace, move |config| {
+        let streams = TaskTracker::new();
+        let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), places, streams.clone()));
+        let bytes = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
+        let budget = listener::budget(bytes, Arc::clone(&service.metrics));
+        let public = listener::public(public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
         let password = Arc::new(ArcSwapOption::from_pointee(config.operator_password.clone()));
@@ -145,63 +166,51 @@ impl Application {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
         let (public_handle, operator_handle) = (public.handle(), operator.handle());
-        let public = tokio::spawn(public);
-        let operator = tokio::spawn(operator);
-        let stop_worker = CancellationToken::new();
-        let working = tokio::spawn(Arc::clone(&worker).run(committed, stop.clone(), stop_worker.clone()));
-        let draining = CancellationToken::new();
-        let probe = tokio::spawn(ready::keep(Arc::clone(&service), readiness.clone(), draining.clone(), stop.clone()));
-        let observer = tokio::spawn(observe(Arc::clone(&service), readiness.clone(), stop.clone()));
+        tasks.spawn(PUBLIC, async { Ok(public.await?) });
+        tasks.spawn(OPERATOR, async { Ok(operator.await?) });
+        let (stop_worker, draining) = (CancellationToken::new(), CancellationToken::new());
+        let working = Arc::clone(&worker).run(committed, stop.clone(), stop_worker.clone());
+        tasks.spawn(WORKER, working.map(Ok));
+        let probe = ready::keep(Arc::clone(&service), readiness.clone(), draining.clone());
+        tasks.spawn(PROBE, probe.map(|unfit| Ok(unfit?)));
+        tasks.spawn(HEARTBEAT, duties::heartbeat(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
+        tasks.spawn("observer", duties::observe(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
+        let store = Arc::clone(&service.store);
+        tasks.spawn("store", async move { Err(anyhow!(store.background().failed().await)) });
         if let Some(source) = source {
             let (service, worker) = (Arc::clone(&service), Arc::clone(&worker));
             let live = Live { config, service, worker, edge, password };
-            tokio::spawn(reload::watch(source, live, stop.clone()));
+            tasks.spawn("reload", reload::watch(source, live, stop.clone()).map(Ok));
         }
 
-        stop.cancelled().await;
+        tasks.watch(&stop).await;
+        stop.cancel();
         tracing::info!("stopping: not ready, requests are still taken");
         draining.cancel();
-        let unfit = probe.await.context("the probe crashed")?;
+        tasks.ended(PROBE).await;
         readiness.set(false);
         tokio::time::sleep(shutdown.drain_delay).await;
-        let deadline = tokio::time::Instant::now() + shutdown.grace;
+        let deadline = Instant::now() + shutdown.grace;
         service.store.changes().close();
+        streams.close();
+        if timeout_at(deadline, streams.wait()).await.is_err() {
+            tracing::debug!("some event streams did not end in time");
+        }
         public_handle.stop(true).await;
-        public.await.context("the public listener crashed")??;
+        tasks.ended(PUBLIC).await;
         stop_worker.cancel();
-        let mut working = working;
-        let joined = match tokio::time::timeout_at(deadline, &mut working).await {
-            Ok(joined) => joined,
-            Err(_) => {
-                tracing::warn!("attempts are still in flight: their jobs are given back");
-                worker.hand_back();
-                tokio::time::timeout(HAND_BACK, working).await.unwrap_or_else(|_| {
-                    tracing::warn!("not all jobs could be given back; they go on after their lease");
-                    Ok(())
-                })
+        if !tasks.ended_by(deadline, WORKER).await {
+            tracing::warn!("attempts are still in flight: their jobs are given back");
+            worker.hand_back();
+            if !tasks.ended_by(Instant::now() + HAND_BACK, WORKER).await {
+                tracing::warn!("not all jobs could be given back; they go on after their lease");
             }
-        };
-        joined.context("the worker crashed")?;
+        }
         operator_handle.stop(false).await;
-        operator.await.context("the operator listener crashed")??;
-        observer.await.context("the observer crashed")?;
+        tasks.ended(OPERATOR).await;
+        tasks.ended(HEARTBEAT).await;
         service.say_goodbye().await;
         tracing::info!("stopped");
-        unfit.map_or(Ok(()), |error| Err(error.into()))
-    }
-}
-
-/// Keeps what operators see fresh. However large the store, looking takes a small part of the time.
-async fn observe(service: Arc<Service>, readiness: Readiness, stop: CancellationToken) {
-    loop {
-        let start = Instant::now();
-        if let Err(error) = service.observe(readiness.is_ready()).await {
-            tracing::debug!(%error, "what operators see is not fresh");
-        }
-        let pause = vitals::EVERY.max(start.elapsed() * 50);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause.mul_f64(0.9 + 0.2 * entropy::fraction())) => {}
-        }
+        tasks.finish()
     }
 }

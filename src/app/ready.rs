@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{http::operator::Readiness, service::Service, store::StoreError};
@@ -22,20 +23,21 @@ pub(super) async fn prepare(service: &Service) -> Result<(), StoreError> {
     service.store.probe().await
 }
 
-/// Keeps readiness true to the store. Returns an error when the store turns out to be one we must not use.
+/// Keeps readiness true to the store. An error: the store turns out to be one we must not use.
 pub(super) async fn keep(
     service: Arc<Service>,
     readiness: Readiness,
     draining: CancellationToken,
-    stop: CancellationToken,
-) -> Option<StoreError> {
+) -> Result<(), StoreError> {
     let mut prepared = readiness.is_ready();
     let mut failures = 0;
     let mut said = String::new();
+    let mut turn = interval(EVERY);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = draining.cancelled() => return None,
-            () = tokio::time::sleep(EVERY) => {}
+            () = draining.cancelled() => return Ok(()),
+            _ = turn.tick() => {}
         }
         let attempt = async { if prepared { service.store.probe().await } else { prepare(&service).await } };
         let outcome = tokio::time::timeout(PATIENCE, attempt).await;
@@ -55,8 +57,7 @@ pub(super) async fn keep(
             Err(error @ StoreError::Unfit(_)) => {
                 tracing::error!(%error, "this store must not be used");
                 readiness.set(false);
-                stop.cancel();
-                return Some(error);
+                return Err(error);
             }
             Err(error) => {
                 failures += 1;

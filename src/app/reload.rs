@@ -10,7 +10,10 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::parts::{self, seconds};
@@ -64,11 +67,13 @@ pub(super) async fn watch(mut source: Source, mut live: Live, stop: Cancellation
     let mut applied = source.print;
     let mut tried = applied;
     let mut last_seen = applied;
+    let mut turn = interval(LOOK);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let asked = tokio::select! {
             () = stop.cancelled() => return,
             Some(()) = source.hangup.recv() => true,
-            () = tokio::time::sleep(LOOK) => false,
+            _ = turn.tick() => false,
         };
         let path = source.path.clone();
         let Ok(print) = tokio::task::spawn_blocking(move || look(&path)).await else { continue };

@@ -2,10 +2,8 @@
 //! follows an answer that came before the end of its request, and for answers that nobody reads.
 
 use std::{
-    cell::Cell,
     io,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,47 +17,26 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use crate::http::{
+    budget::Share,
+    connection::{Connection, Request},
+};
+
 /// From the first byte of a head to its last.
 pub(super) const HEAD: Duration = Duration::from_secs(10);
 /// How long a client may keep an answer waiting, beyond what [`SLOWEST`] allows for the bytes that it does take.
 const UNREAD: Duration = Duration::from_secs(15);
 /// Bytes per second.
 const SLOWEST: u64 = 4096;
+/// So much is read before the connection looks at it; by itself it would fill 128 KiB.
+const TURN: usize = 16 * 1024;
+/// What an answer adds to its connection's buffer at a time.
+const PIECE: usize = 8 * 1024;
 
-/// The requests of one connection.
-#[derive(Clone, Default)]
-pub(super) struct Serving(Rc<Counts>);
-
-#[derive(Default)]
-struct Counts {
-    begun: Cell<u64>,
-    ended: Cell<u64>,
-}
-
-impl Serving {
-    /// A request is served until the returned value is gone.
-    pub(super) fn begin(&self) -> Request {
-        self.0.begun.set(self.0.begun.get() + 1);
-        Request(Rc::clone(&self.0))
-    }
-
-    fn is_busy(&self) -> bool {
-        self.0.begun.get() > self.0.ended.get()
-    }
-}
-
-/// One that is being served.
-pub(super) struct Request(Rc<Counts>);
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        self.0.ended.set(self.0.ended.get() + 1);
-    }
-}
-
-/// The body of an answer; the request is served when it is gone.
+/// The body of an answer, in pieces that do not fill a buffer by themselves; the request is served when it is gone.
 pub(super) struct Served {
     pub(super) body: BoxBody,
+    pub(super) rest: Bytes,
     pub(super) _request: Option<Request>,
 }
 
@@ -71,17 +48,34 @@ impl MessageBody for Served {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(cx)
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_next(cx)) {
+                Some(Ok(bytes)) => self.rest = bytes,
+                ended => return Poll::Ready(ended),
+            }
+        }
+        let piece = self.rest.len().min(PIECE);
+        Poll::Ready(Some(Ok(self.rest.split_to(piece))))
     }
 }
 
 /// The stream under a connection. Its errors end the connection.
 pub(super) struct Socket<S> {
-    stream: S,
-    serving: Serving,
+    /// `None`: a handler has taken it over.
+    stream: Option<S>,
+    connection: Connection,
+    /// Bytes that were read since the connection last looked at them.
+    turn: usize,
     /// Runs from the first byte that belongs to no request to the beginning of the next request, which has this number.
-    head: Option<(u64, Pin<Box<Sleep>>)>,
+    head: Option<Head>,
     unread: Option<Unread>,
+}
+
+/// The beginning of a request.
+struct Head {
+    request: u64,
+    bytes: usize,
+    sleep: Pin<Box<Sleep>>,
 }
 
 /// An answer that waits for its reader.
@@ -92,25 +86,30 @@ struct Unread {
 }
 
 impl<S> Socket<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, serving: Serving::default(), head: None, unread: None }
+    pub(super) fn new(stream: S, share: Share) -> Self {
+        Self { stream: Some(stream), connection: Connection::new(share), turn: 0, head: None, unread: None }
     }
 
-    pub(super) fn serving(&self) -> Serving {
-        self.serving.clone()
+    pub(super) fn connection(&self) -> Connection {
+        self.connection.clone()
     }
 
     /// Counts bytes that came. Those of a request that is being served have the deadline of their reader.
     fn arrived(&mut self, count: usize, cx: &mut Context<'_>) -> io::Result<()> {
-        let next = self.serving.0.begun.get() + 1;
-        if self.serving.is_busy() || self.head.as_ref().is_some_and(|(awaited, _)| *awaited < next) {
+        let next = self.connection.next();
+        if self.connection.is_busy() || self.head.as_ref().is_some_and(|head| head.request < next) {
             self.head = None;
         }
-        if count > 0 && self.head.is_none() && !self.serving.is_busy() {
-            self.head = Some((next, Box::pin(sleep_until(Instant::now() + HEAD))));
+        if count > 0 && !self.connection.is_busy() {
+            let head = self.head.get_or_insert_with(|| {
+                let sleep = Box::pin(sleep_until(Instant::now() + HEAD));
+                Head { request: next, bytes: 0, sleep }
+            });
+            head.bytes += count;
+            self.connection.head(head.bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
         }
-        let Some((_, sleep)) = &mut self.head else { return Ok(()) };
-        if sleep.as_mut().poll(cx).is_ready() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+        let Some(head) = &mut self.head else { return Ok(()) };
+        if head.sleep.as_mut().poll(cx).is_ready() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
     fn wrote(&mut self, outcome: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -122,6 +121,9 @@ impl<S> Socket<S> {
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
+                if self.unread.is_none() && self.connection.unread().is_err() {
+                    return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+                }
                 let unread = self.unread.get_or_insert_with(|| {
                     let since = Instant::now();
                     Unread { since, taken: 0, sleep: Box::pin(sleep_until(since)) }
@@ -138,26 +140,56 @@ impl<S> Socket<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // Whoever has paused it wakes this task afterwards.
+        if self.connection.is_paused() {
+            return Poll::Pending;
+        }
+        if self.turn >= TURN {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
         let before = into.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, into);
-        self.arrived(into.filled().len() - before, cx)?;
+        let outcome = Pin::new(stream).poll_read(cx, into);
+        let count = into.filled().len() - before;
+        self.turn = if outcome.is_pending() { 0 } else { self.turn + count };
+        self.arrived(count, cx)?;
+        if self.connection.poll_evicted(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         outcome
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        // The end of an answer whose stream was taken over is written by whoever has it.
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(bytes.len())) };
+        let outcome = Pin::new(stream).poll_write(cx, bytes);
         self.wrote(outcome, cx)
     }
 
     /// The kernel has everything.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unread = None;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if self.unread.take().is_some() {
+            self.connection.read();
+        }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
+        ready!(Pin::new(stream).poll_flush(cx))?;
+        if let Some(take) = self.connection.taker()
+            && let Some(stream) = self.stream.take()
+        {
+            take(Box::new(stream));
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.stream {
+            Some(stream) => Pin::new(stream).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }

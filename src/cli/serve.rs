@@ -18,12 +18,12 @@ pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
     let source = Source::new(path).context("cannot listen for SIGHUP")?;
     let (config, instances) = app::assemble(&super::read(path)?)?;
     telemetry::init(&config.log);
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let stop = shutdown::on_signal().context("cannot listen for signals")?;
         let application = Application::build(&config, instances, Clock::default()).await?;
-        application.reloading(source).run(stop).await?;
-        Ok(ExitCode::SUCCESS)
-    })
+        application.reloading(source).run(stop).await
+    });
+    served.map(|()| ExitCode::SUCCESS).map_err(Failure::of_daemon)
 }
 
 pub(super) fn check(text: &str) -> Result<ExitCode, Failure> {

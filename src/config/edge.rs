@@ -25,6 +25,8 @@ pub struct Edge {
     /// Those of them that are no GET.
     pub taps: Option<Quota>,
     pub wrong_tokens: Option<Quota>,
+    /// Bytes of memory for all of them together; `None`: a part of what the process may use.
+    pub unauthenticated: Option<usize>,
 }
 
 impl Edge {
@@ -40,7 +42,9 @@ impl Edge {
         };
         let (pages, taps) = (per_minute("pages_per_minute"), per_minute("taps_per_minute"));
         let wrong_tokens = per_minute("wrong_tokens_per_minute");
+        let mib: u32 = section.number("unauthenticated_mib", 0..=1_000_000, faults);
+        let unauthenticated = usize::try_from(mib).ok().filter(|mib| *mib > 0).map(|mib| mib * 1024 * 1024);
         section.finish(faults);
-        Self { trusted_proxies, proxy_header, pages, taps, wrong_tokens }
+        Self { trusted_proxies, proxy_header, pages, taps, wrong_tokens, unauthenticated }
     }
 }

@@ -18,6 +18,7 @@ impl Config {
             ("geoip_file", self.geoip_file != next.geoip_file),
             ("key", self.keys.0 != next.keys.0),
             ("store", !self.store.is_same(&next.store)),
+            ("limits.unauthenticated_mib", self.edge.unauthenticated != next.edge.unauthenticated),
             ("log.format", log.json != next.log.json),
             ("otlp", !self.exports_as(next)),
             ("shutdown", (shutdown.drain_delay, shutdown.grace) != (next.shutdown.drain_delay, next.shutdown.grace)),

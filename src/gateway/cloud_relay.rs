@@ -88,6 +88,10 @@ impl Gateway for Relay {
         }
     }
 
+    fn proof_covers_body(&self) -> bool {
+        std::iter::once(&self.scheme).chain(&self.alternative).any(Scheme::covers_body)
+    }
+
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         cloud_api::read(webhook.body)
     }

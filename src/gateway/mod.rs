@@ -205,6 +205,12 @@ pub trait Gateway: Send + Sync + 'static {
         self.proof().verify(webhook)
     }
 
+    /// Whether the body is part of the proof. Otherwise [`Gateway::authenticate`] says the same of an empty one, so that
+    /// a stranger is refused before he sends a body.
+    fn proof_covers_body(&self) -> bool {
+        self.proof().covers_body()
+    }
+
     /// Whether webhooks also come to `<the configured URL>/<tail>`.
     fn takes_tail(&self, _tail: &str) -> bool {
         false

@@ -26,6 +26,11 @@ impl<'a> Proof<'a> {
         self.scheme.is_weak()
     }
 
+    /// Whether the body is part of the proof.
+    pub fn covers_body(&self) -> bool {
+        self.scheme.covers_body()
+    }
+
     pub(super) fn verify(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
         self.scheme.verify(webhook, self.secrets)
     }

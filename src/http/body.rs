@@ -1,17 +1,21 @@
 //! Reading a body: bounded in size, and in time to the last byte.
 
-use std::{ops::Deref, time::Duration};
-
-use actix_web::{
-    HttpRequest,
-    http::header,
-    web::{BytesMut, Payload},
+use std::{
+    future::poll_fn,
+    ops::Deref,
+    task::{Context, Poll},
+    time::Duration,
 };
+
+use actix_web::{HttpRequest, http::header, web::Payload};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::problem::{Code, Problem};
+use super::{
+    budget::Share,
+    connection::Connection,
+    problem::{Code, Problem},
+};
 use crate::gateway::strict_json;
 
 /// Own API.
@@ -20,15 +24,15 @@ pub(super) const API: usize = 64 * 1024;
 pub(super) const WEBHOOK: usize = 3 * 1024 * 1024;
 /// From the head to the last byte.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Bodies larger than [`API`] that are in memory at the same time: strangers send them too, and it is only known who
-/// sends when all of it is there. Others wait, within their deadline.
-static LARGE: Semaphore = Semaphore::const_new(16);
+/// Bodies are gathered in blocks of one size and put together when all of it is there: blocks of many sizes, whose
+/// owners come and go, make an allocator hold several times what is in use.
+const BLOCK: usize = 16 * 1024;
 
-/// A body, and its place among the large ones.
+/// A body, and its share of the memory for strangers.
 #[derive(Default)]
 pub(super) struct Body {
-    bytes: BytesMut,
-    place: Option<SemaphorePermit<'static>>,
+    bytes: Vec<u8>,
+    _share: Option<Share>,
 }
 
 impl Deref for Body {
@@ -39,31 +43,113 @@ impl Deref for Body {
     }
 }
 
-/// The whole body, or the problem with it.
+/// Who sends a body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// It is only known when all of it is there.
+    Stranger,
+    /// Somebody who has proved who he is, with the head alone.
+    Authenticated,
+}
+
+/// The whole body of a stranger, or the problem with it.
 pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Body, Problem> {
+    read_from(From::Stranger, request, payload, limit).await
+}
+
+/// The whole body, or the problem with it.
+pub(super) async fn read_from(
+    from: From,
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<Body, Problem> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > limit) {
         return Err(too_large(limit));
     }
+    let connection = request.conn_data::<Connection>();
+    let share = connection.map(Connection::budget).map(|budget| match from {
+        From::Stranger => budget.body(),
+        From::Authenticated => budget.authenticated_body(),
+    });
+    let share = share.transpose().map_err(|_| crowded())?;
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
-    tokio::time::timeout(DEADLINE, collect(payload, limit, announced)).await.map_err(|_| timeout())?
+    tokio::time::timeout(DEADLINE, collect(payload, limit, announced, connection, share))
+        .await
+        .map_err(|_| timeout())?
 }
 
-async fn collect(mut payload: Payload, limit: usize, announced: Option<usize>) -> Result<Body, Problem> {
-    let mut body = Body::default();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| Problem::new(Code::MalformedBody, "the body broke off"))?;
-        if body.len() + chunk.len() > limit {
+async fn collect(
+    mut payload: Payload,
+    limit: usize,
+    announced: Option<usize>,
+    connection: Option<&Connection>,
+    mut share: Option<Share>,
+) -> Result<Body, Problem> {
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    let mut length = 0;
+    loop {
+        let next = poll_fn(|cx| {
+            if share.as_ref().is_some_and(|share| share.poll_evicted(cx).is_ready()) {
+                return Poll::Ready(Err(crowded()));
+            }
+            payload.poll_next_unpin(cx).map(Ok)
+        });
+        let Some(chunk) = next.await? else { break };
+        let mut chunk = chunk.map_err(|_| Problem::new(Code::MalformedBody, "the body broke off"))?;
+        length += chunk.len();
+        if length > limit {
             return Err(too_large(limit));
         }
-        if body.len() + chunk.len() > API && body.place.is_none() {
-            body.place = LARGE.acquire().await.ok();
-            // All at once: growing by doubling takes twice as much.
-            body.bytes.reserve(announced.unwrap_or(limit).saturating_sub(body.len()));
+        if let Some(share) = &mut share {
+            let charged = length.next_multiple_of(BLOCK);
+            poll_fn(|cx| raise(share, connection, charged, cx)).await?;
         }
-        body.bytes.extend_from_slice(&chunk);
+        while !chunk.is_empty() {
+            let block = match blocks.last_mut() {
+                Some(block) if block.len() < BLOCK => block,
+                _ => {
+                    let capacity = if blocks.is_empty() { announced.unwrap_or(BLOCK).min(BLOCK) } else { BLOCK };
+                    blocks.push(Vec::with_capacity(capacity));
+                    continue;
+                }
+            };
+            let part = chunk.split_to(chunk.len().min(BLOCK - block.len()));
+            block.extend_from_slice(&part);
+        }
     }
-    Ok(body)
+    let bytes = if blocks.len() == 1 { blocks.remove(0) } else { blocks.concat() };
+    if let Some(share) = &mut share {
+        // From now on nobody waits for it.
+        share.set_stalled(None);
+    }
+    Ok(Body { bytes, _share: share })
+}
+
+/// Reads nothing more while it waits for room.
+fn raise(
+    share: &mut Share,
+    connection: Option<&Connection>,
+    bytes: usize,
+    cx: &Context<'_>,
+) -> Poll<Result<(), Problem>> {
+    let raised = share.poll_raise(cx, bytes).map_err(|_| crowded());
+    if let Some(connection) = connection
+        && connection.is_paused() != raised.is_pending()
+    {
+        connection.pause(raised.is_pending());
+        cx.waker().wake_by_ref();
+    }
+    raised
+}
+
+/// Too many strangers send bodies at once.
+fn crowded() -> Problem {
+    Problem {
+        retry_after: Some(Duration::from_secs(2)),
+        ..Problem::new(Code::TemporaryReducedCapacity, "too much is being received; try again")
+    }
 }
 
 fn too_large(limit: usize) -> Problem {

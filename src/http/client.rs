@@ -73,7 +73,8 @@ mod tests {
             request = request.append_header((*name, HeaderValue::from_bytes(value).unwrap()));
         }
         let trusted_proxies = ["10.0.0.0/8", "2001:db8:ff::/48"].map(|network| network.parse().unwrap()).to_vec();
-        let edge = Edge { trusted_proxies, proxy_header, pages: None, taps: None, wrong_tokens: None };
+        let edge =
+            Edge { trusted_proxies, proxy_header, pages: None, taps: None, wrong_tokens: None, unauthenticated: None };
         address(&request.to_http_request(), &edge).to_string()
     }
 

@@ -10,9 +10,15 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{App, auth, problem::Problem, view};
+use super::{
+    App, auth,
+    connection::Connection,
+    follow::{self, Events},
+    problem::Problem,
+    view,
+};
 use crate::{
-    domain::{Verification, VerificationId, token::Kind},
+    domain::{Verification, VerificationId, keys::sha256, token::Kind},
     service::{FieldFault, Instance, Service, ServiceError, Watched},
 };
 
@@ -81,8 +87,12 @@ async fn follow(
     }
     let viewer = Viewer { service: Arc::clone(&app.service), scope };
     match wait {
-        Some(wait) => Ok(long_poll(&viewer, watched, wait).await),
-        None => Ok(stream(viewer, watched, request)),
+        Some(wait) => {
+            let budget = request.conn_data::<Connection>().map(Connection::budget);
+            let _share = budget.map(|budget| budget.long_poll()).transpose().map_err(|_| ServiceError::Crowded)?;
+            Ok(long_poll(&viewer, watched, wait).await)
+        }
+        None => stream(app, viewer, watched, request).await,
     }
 }
 
@@ -149,51 +159,49 @@ async fn long_poll(viewer: &Viewer, mut watched: Watched, wait: Duration) -> Htt
 }
 
 /// One event for each change that the caller may see, until nothing more will come.
-fn stream(viewer: Viewer, watched: Watched, request: &HttpRequest) -> HttpResponse {
+async fn stream(app: &App, viewer: Viewer, watched: Watched, request: &HttpRequest) -> Result<HttpResponse, Problem> {
     // An `EventSource` comes back after every end; 204 tells it that the end was the end.
     if watched.has_ended() && request.headers().contains_key("last-event-id") {
-        return HttpResponse::new(StatusCode::NO_CONTENT);
+        return Ok(HttpResponse::new(StatusCode::NO_CONTENT));
     }
-    let first = Some(Following { viewer, watched, shown: Value::Null, count: 0 });
-    let body = futures_util::stream::unfold(first, async |state| {
-        let mut state = state?;
-        let chunk = state.next().await?;
-        let next = if state.watched.has_ended() && state.is_shown() { None } else { Some(state) };
-        Some((Ok::<_, actix_web::Error>(chunk), next))
-    });
-    HttpResponse::Ok()
+    let mut response = HttpResponse::Ok();
+    response
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
         // nginx would keep the events until its buffer is full.
-        .insert_header(("x-accel-buffering", "no"))
-        .streaming(body)
+        .insert_header(("x-accel-buffering", "no"));
+    follow::answer(request, &app.streams, response, Following { viewer, watched, shown: None, count: 0 }).await
 }
 
 /// A stream that is under way.
 struct Following {
     viewer: Viewer,
     watched: Watched,
-    shown: Value,
+    /// Digest of what was shown last: thousands of these wait.
+    shown: Option<[u8; 32]>,
     count: u32,
 }
 
-impl Following {
-    fn is_shown(&self) -> bool {
-        self.viewer.view(self.watched.record()) == self.shown
-    }
-
-    /// `None`: the record is gone, or the process stops. Clients ask again, elsewhere.
+impl Events for Following {
+    /// `None`: nothing more will come, the record is gone, or the process stops. Clients ask again, elsewhere.
     async fn next(&mut self) -> Option<Bytes> {
-        while self.is_shown() {
+        loop {
+            let view = self.viewer.view(self.watched.record()).to_string();
+            let digest = sha256(view.as_bytes());
+            if self.shown != Some(digest) {
+                self.shown = Some(digest);
+                self.count += 1;
+                let retry = if self.count == 1 { format!("retry: {RECONNECT_MS}\n") } else { String::new() };
+                return Some(Bytes::from(format!("{retry}id: {}\nevent: status\ndata: {view}\n\n", self.count)));
+            }
+            if self.watched.has_ended() {
+                return None;
+            }
             match tokio::time::timeout(HEARTBEAT, self.watched.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
                 Err(_) => return Some(Bytes::from_static(b": still waiting\n\n")),
             }
         }
-        self.shown = self.viewer.view(self.watched.record());
-        self.count += 1;
-        let retry = if self.count == 1 { format!("retry: {RECONNECT_MS}\n") } else { String::new() };
-        Some(Bytes::from(format!("{retry}id: {}\nevent: status\ndata: {}\n\n", self.count, self.shown)))
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -105,7 +105,7 @@ impl Gate {
     }
 
     async fn ask(&self, app: &App, address: IpAddr, limits: &[(Name, Quota)]) -> Option<Vec<Standing>> {
-        let ask_again = || self.ask_again.lock().expect("nothing panics here");
+        let ask_again = || self.ask_again.lock().unwrap_or_else(PoisonError::into_inner);
         if ask_again().is_some_and(|again| Instant::now() < again) {
             return None;
         }
@@ -115,13 +115,13 @@ impl Gate {
     }
 
     fn shut(&self, key: (IpAddr, Knock), now: Timestamp, limits: &[(Name, Quota)]) -> Option<Shut> {
-        let shut = *self.shut.lock().expect("nothing panics here").get(&key)?;
+        let shut = *self.shut.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
         let as_configured = limits.contains(&(shut.name, shut.quota));
         (now < shut.until.min(shut.forget) && as_configured).then_some(shut)
     }
 
     fn remember(&self, key: (IpAddr, Knock), standing: Standing, now: Timestamp, wait: Duration) {
-        let mut known = self.shut.lock().expect("nothing panics here");
+        let mut known = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.retain(|_, shut| now < shut.until.min(shut.forget));
             // Or the next ones would look through all of them again.

@@ -3,11 +3,14 @@
 mod api;
 mod auth;
 mod body;
+pub mod budget;
 mod client;
 mod codes;
+pub mod connection;
 pub mod contract;
 mod delivery;
 mod events;
+mod follow;
 mod gate;
 mod limits;
 pub mod operator;
@@ -29,6 +32,7 @@ use actix_web::{
     web::{self, ServiceConfig, to},
 };
 use arc_swap::ArcSwap;
+use tokio_util::task::TaskTracker;
 
 pub use self::places::Places;
 use self::{
@@ -47,11 +51,13 @@ pub struct App {
     /// Where addresses are, if the operator has a database.
     pub places: Option<Places>,
     renderings: Renderings,
+    /// Event streams that wait on sockets of their own.
+    streams: TaskTracker,
 }
 
 impl App {
-    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, places: Option<Places>) -> Self {
-        Self { service, edge, gate: Gate::default(), places, renderings: Renderings::default() }
+    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, places: Option<Places>, streams: TaskTracker) -> Self {
+        Self { service, edge, gate: Gate::default(), places, renderings: Renderings::default(), streams }
     }
 }
 

@@ -6,7 +6,8 @@ use actix_web::{
 };
 
 use super::{
-    App, body,
+    App,
+    body::{self, Body},
     problem::{Code, Problem},
 };
 use crate::{
@@ -24,23 +25,24 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
     if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.takes_tail(tail)) {
         return Err(Problem::not_found());
     }
-    let body = body::read(&request, payload, body::WEBHOOK).await?;
-    let kind = instance.gateway.kind();
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
     let headers = headers(&request);
     let now = app.service.clock.wall();
-    let webhook =
-        Webhook { method: &method, path_secret, query: request.query_string(), headers: &headers, body: &body, now };
-    if let Err(why) = instance.gateway.authenticate(&webhook) {
-        let rejected = GatewayReason { instance: Of(instance.config.id), gateway: kind, reason: why.0 };
-        app.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
-        let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
-        app.service.metrics.attempts_failed.get_or_create(&failed).inc();
-        if let Some(count) = app.service.vitals.failed(instance.config.id, "webhook", why.0, app.service.clock.wall()) {
-            tracing::warn!(gateway = kind, instance = %instance.config.id, reason = why.0, count, "a webhook was refused");
-        }
-        return Err(unauthenticated(&method));
+    let head =
+        Webhook { method: &method, path_secret, query: request.query_string(), headers: &headers, body: &[], now };
+    let covers_body = instance.gateway.proof_covers_body();
+    if !covers_body {
+        authenticate(&app, &instance, &head)?;
     }
+    let body = match (&method, covers_body) {
+        (&http::Method::GET, _) => Body::default(),
+        (_, true) => body::read(&request, payload, body::WEBHOOK).await?,
+        (_, false) => body::read_from(body::From::Authenticated, &request, payload, body::WEBHOOK).await?,
+    };
+    // The body may have taken seconds.
+    let webhook = Webhook { body: &body, now: app.service.clock.wall(), ..head };
+    authenticate(&app, &instance, &webhook)?;
+    let kind = instance.gateway.kind();
     if method == http::Method::GET {
         let answer = instance.gateway.handshake(&webhook).ok_or_else(Problem::not_found)?;
         tracing::info!(gateway = kind, instance = %instance.config.id, "the gateway's handshake was answered");
@@ -62,6 +64,20 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
     }
     let (content_type, body) = instance.gateway.acknowledgement();
     Ok(HttpResponse::Ok().content_type(content_type).body(body))
+}
+
+/// Refuses and counts what does not prove where it comes from.
+fn authenticate(app: &App, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
+    let Err(why) = instance.gateway.authenticate(webhook) else { return Ok(()) };
+    let (id, kind) = (instance.config.id, instance.gateway.kind());
+    let rejected = GatewayReason { instance: Of(id), gateway: kind, reason: why.0 };
+    app.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
+    let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
+    app.service.metrics.attempts_failed.get_or_create(&failed).inc();
+    if let Some(count) = app.service.vitals.failed(id, "webhook", why.0, app.service.clock.wall()) {
+        tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "a webhook was refused");
+    }
+    Err(unauthenticated(webhook.method))
 }
 
 async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Problem> {

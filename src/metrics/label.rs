@@ -61,6 +61,7 @@ labels! {
     ByKind { kind: Word }
     KindReason { kind: Word, reason: Word }
     ByLimit { limit: Word }
+    ByCause { cause: Word }
     ByOperation { operation: Word }
     OperationCause { operation: Word, cause: Word }
     ByRoute { route: String }

@@ -20,8 +20,8 @@ use prometheus_client::{
 };
 
 use self::label::{
-    Build, ByGateway, ByInstance, ByKind, ByLimit, ByOperation, ByPage, ByReason, ByResult, ByRoute, ByVersion, Ended,
-    GatewayReason, GatewayResult, KindReason, Known, Of, OperationCause, Reloaded, RouteStatus,
+    Build, ByCause, ByGateway, ByInstance, ByKind, ByLimit, ByOperation, ByPage, ByReason, ByResult, ByRoute,
+    ByVersion, Ended, GatewayReason, GatewayResult, KindReason, Known, Of, OperationCause, Reloaded, RouteStatus,
 };
 use crate::domain::{InstanceId, Reason, quota::Name};
 
@@ -146,6 +146,12 @@ metrics! {
     store_request_seconds: Family<ByOperation, Histogram> = Family::new_with_constructor(brief),
     /// Requests to the store that failed, by operation and cause.
     store_errors: Family<OperationCause, Counter> = Family::default(),
+    /// Memory that is promised to connections, bodies and unread answers of strangers, and to streams that wait.
+    unauthenticated_bytes: Gauge = Gauge::default(),
+    /// The most of it there may be.
+    unauthenticated_limit_bytes: Gauge = Gauge::default(),
+    /// Times that it was used up: `refused`, or the oldest that was stalled was `evicted`.
+    unauthenticated_refused: Family<ByCause, Counter> = Family::default(),
     /// Seconds this host's clock is ahead of the store's.
     clock_offset_seconds: Seconds = Seconds::default(),
     /// Requests on the public listener, by route template and class of status.
@@ -245,6 +251,9 @@ impl Metrics {
         }
         for limit in Name::ALL {
             drop(self.limited.get_or_create(&ByLimit { limit: limit.as_str() }));
+        }
+        for cause in ["refused", "evicted"] {
+            drop(self.unauthenticated_refused.get_or_create(&ByCause { cause }));
         }
         for result in ["applied", "refused", "needs_restart", "unchanged"] {
             drop(self.config_reloads.get_or_create(&Reloaded { result }));

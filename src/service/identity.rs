@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -54,19 +54,19 @@ impl Phones {
 
     /// The person wants to be forgotten.
     pub(super) fn forget(&self, phone: &Phone) {
-        let mut known = self.0.lock().expect("nobody panics while holding it");
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, told| told.phone.as_ref() != Some(phone));
     }
 
     fn known(&self, key: (InstanceId, Digest)) -> Option<Told> {
-        let known = self.0.lock().expect("nobody panics while holding it");
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let told = known.get(&key)?;
         let memory = if told.phone.is_some() { MEMORY } else { DOUBT };
         (told.at.elapsed() < memory).then(|| told.clone())
     }
 
     fn remember(&self, key: (InstanceId, Digest), phone: Option<Phone>) {
-        let mut known = self.0.lock().expect("nobody panics while holding it");
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST {
             known.retain(|_, told| told.at.elapsed() < DOUBT);
         }

@@ -62,12 +62,12 @@ enum Entry {
 }
 
 impl Traces {
-    /// Writes until all senders are gone.
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    /// Also what writes them, which ends when all senders are gone.
+    pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let hurry = Arc::new(Notify::new());
-        tokio::spawn(write(store, waiting, Arc::clone(&hurry)));
-        Self { queue, hurry }
+        let write = write(store, waiting, Arc::clone(&hurry));
+        (Self { queue, hurry }, write)
     }
 
     /// Full: the store is slow, and what came before says enough.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use crate::{
     store::{Announced, Backlog, StoreError},
 };
 
-/// Between two looks at the store, and two words of each replica.
+/// Between two reports of each replica, and the least between two looks at the store.
 pub const EVERY: Duration = Duration::from_secs(5);
 /// A replica that has said nothing for this long is gone.
 pub(super) const SILENCE: SignedDuration = SignedDuration::from_secs(30);
@@ -122,9 +122,13 @@ impl Service {
         gauge.set(last.as_duration().as_secs_f64());
     }
 
-    /// Tells the others how this process fares, learns how they do, and counts what waits.
-    pub async fn observe(&self, ready: bool) -> Result<(), StoreError> {
-        self.say(ready, false).await?;
+    /// Reports this process to the others.
+    pub async fn announce(&self, ready: bool) -> Result<(), StoreError> {
+        self.say(ready, false).await
+    }
+
+    /// Reads what the others have reported, and counts what waits.
+    pub async fn observe(&self) -> Result<(), StoreError> {
         let replicas: Vec<(Announced, Said)> = self
             .store
             .announced()
@@ -214,7 +218,7 @@ pub(super) fn seconds(duration: SignedDuration) -> f64 {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nobody panics while holding it")
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -70,7 +70,8 @@ impl Watched {
                 return Err(stopping());
             }
             self.rung = true;
-            match self.service.load(self.key).await {
+            // Boxed: thousands wait, and few of them read at the same time.
+            match Box::pin(self.service.load(self.key)).await {
                 Ok((stored, record)) if stored.version != self.version => {
                     self.rung = false;
                     self.status = record.status(self.service.now());

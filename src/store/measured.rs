@@ -9,6 +9,7 @@ use super::{
     Admission, Announced, Backlog, Change, Committed, Drawn, DueLane, Found, Granted, Index, JobId, Lane, LeaseRequest,
     Leased, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
     archive::{Archive, Journal, KnownJob, Note, Removal, Standing},
+    background::Background,
     changes::Changes,
 };
 use crate::{
@@ -55,6 +56,10 @@ impl Store for Measured {
 
     fn changes(&self) -> &Arc<Changes> {
         self.store.changes()
+    }
+
+    fn background(&self) -> &Background {
+        self.store.background()
     }
 
     fn skew_millis(&self) -> i64 {

@@ -5,6 +5,7 @@
 //! one atomic step per partition.
 
 pub mod archive;
+pub mod background;
 pub mod backlog;
 pub mod changes;
 pub mod embedded;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 
 pub use self::{
     archive::{KnownJob, Standing},
+    background::Background,
     backlog::{Announced, Backlog, REPLICA_MEMORY},
     changes::{Busy, Changes, Watch},
     lane::{Lane, LaneKind},
@@ -329,6 +331,9 @@ pub trait Store: archive::Archive {
 
     /// Rings when a record is written, by this process or, soon after, by another on the same store.
     fn changes(&self) -> &Arc<Changes>;
+
+    /// Its own tasks and threads.
+    fn background(&self) -> &Background;
 
     /// How far this host's clock is ahead of the store's, in milliseconds.
     fn skew_millis(&self) -> i64;

@@ -9,7 +9,7 @@ use std::{io::IsTerminal as _, sync::OnceLock};
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
 #[cfg(feature = "otlp")]
-pub use self::otlp::start as export;
+pub use self::otlp::exporter;
 use crate::{config::LogConfig, lines};
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();

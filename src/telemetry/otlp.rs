@@ -20,11 +20,9 @@ use crate::{
 const BATCH: usize = 512;
 const GATHER: Duration = Duration::from_secs(1);
 
-/// Exports until the process ends. Needs a runtime.
-pub fn start(config: &OtlpConfig) {
-    if let Some(spans) = trace::export(config.sample_percent) {
-        tokio::spawn(carry(config.clone(), spans));
-    }
+/// What exports until the process ends. `None`: another part of this process does so already.
+pub fn exporter(config: &OtlpConfig) -> Option<impl Future<Output = ()> + Send + 'static> {
+    trace::export(config.sample_percent).map(|spans| carry(config.clone(), spans))
 }
 
 async fn carry(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
@@ -45,8 +43,10 @@ async fn carry(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
             request = request.header("authorization", authorization.expose_secret());
         }
         let body = body(&std::mem::take(&mut batch)).to_string().into_bytes();
-        let Ok(request) = request.body(body) else { return };
-        let taken = egress.send(request).await.is_ok_and(|response| response.status().is_success());
+        let taken = match request.body(body) {
+            Ok(request) => egress.send(request).await.is_ok_and(|response| response.status().is_success()),
+            Err(_) => false,
+        };
         if failing == taken {
             failing = !taken;
             if failing {

@@ -34,6 +34,8 @@ const QUIET: &[(&str, &str)] = &[
     ("countersign_links_clicked", "no page of this flow is tapped"),
     ("countersign_leases_lost", "nobody is slower than a lease"),
     ("countersign_store_errors", "the store is well"),
+    ("countersign_unauthenticated_limit_bytes", "it is known from the start"),
+    ("countersign_unauthenticated_refused", "strangers are few; hostile_budget has more"),
     ("countersign_config_reloads", "nobody reloads; operate_reload does"),
     ("countersign_numbers_refused", "the gateway takes our credentials; callbacks does not"),
     ("countersign_jobs_in_flight", "everything is settled"),
@@ -87,7 +89,8 @@ async fn every_metric_moves(ground: Ground) {
     for _ in 0..20 {
         app.mint(json!({})).await;
     }
-    app.service.observe(true).await.unwrap();
+    app.service.announce(true).await.unwrap();
+    app.service.observe().await.unwrap();
 
     let (text, after) = scrape(&app).await;
     let mut still = Vec::new();

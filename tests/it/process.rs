@@ -52,8 +52,13 @@ impl Process {
 
     /// One that may open so many files, and no more.
     pub(crate) fn spawn_with_files(files: u16, port: u16, operator: u16, text: &str) -> Self {
+        Self::spawn_after(&format!("ulimit -n {files}"), port, operator, text)
+    }
+
+    /// One that a shell starts after it has prepared something.
+    pub(crate) fn spawn_after(prepare: &str, port: u16, operator: u16, text: &str) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_countersign")]);
+        shell.args(["-c", &format!("{prepare}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_countersign")]);
         Self::run(shell, port, operator, text, &[])
     }
 
@@ -98,6 +103,10 @@ impl Process {
         let text = self.operator("/metrics").await.text;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -556,7 +565,7 @@ fn the_store_of_other_keys_is_refused() {
         seen.extend_from_slice(&buffer[..read]);
     }
     let (status, _, error) = run(&["serve", "--config", first.path().to_str().unwrap()]);
-    assert_eq!(status, Some(78), "a second process on the same directory: {error}");
+    assert_eq!(status, Some(75), "a second process on the same directory may be the first one's successor: {error}");
     child.kill().unwrap();
     child.wait().unwrap();
     let other = config("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");

@@ -95,7 +95,12 @@ impl Scheme {
 
     /// Whether a captured request could be repeated with another body.
     pub(super) fn is_weak(&self) -> bool {
-        matches!(self, Self::StaticHeader { .. } | Self::UrlSecret { .. } | Self::ExpiringJwt)
+        !self.covers_body()
+    }
+
+    /// Whether the body is part of the proof. Otherwise [`Scheme::verify`] says the same of an empty one.
+    pub(super) fn covers_body(&self) -> bool {
+        !matches!(self, Self::StaticHeader { .. } | Self::UrlSecret { .. } | Self::ExpiringJwt)
     }
 
     /// Over the raw bytes, before anything is parsed.

@@ -1,19 +1,22 @@
 //! `GET /l/{handle}/events`: what the waiting page waits for, as it happens.
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use actix_web::{
     HttpRequest, HttpResponse,
     web::{Bytes, Data, Path},
 };
-use futures_util::stream;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::{look::policy, visitor::Visitor};
 use crate::{
     domain::token::Token,
-    http::{App, problem::Problem},
+    http::{
+        App,
+        follow::{self, Events},
+        problem::Problem,
+    },
     service::{Service, Stage, Watched},
 };
 
@@ -54,13 +57,10 @@ pub(crate) async fn events(
         until: Instant::now() + LONGEST,
     };
     response.content_type("text/event-stream").insert_header(("x-accel-buffering", "no"));
-    Ok(response.streaming(stream::unfold(stream, |mut stream| async move {
-        let bytes = stream.next().await?;
-        Some((Ok::<_, Infallible>(bytes), stream))
-    })))
+    follow::answer(&request, &app.streams, response, stream).await
 }
 
-impl Stream {
+impl Events for Stream {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if self.last.is_some_and(Stage::is_last) || Instant::now() >= self.until {

@@ -10,6 +10,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::error::passes;
 use crate::store::StoreError;
 
 /// How long a connection waits for a lock that a stranger (a backup, a shell) holds.
@@ -29,11 +30,14 @@ impl Disk {
     /// Makes what is missing and locks it. The database file exists, private, before SQLite sees it: SQLite
     /// gives its other files the same mode, and a process that opens the file again loses SQLite's locks.
     pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
-        let unfit = |error: io::Error| StoreError::Unfit(format!("cannot use {}: {error}", directory.display()));
+        let unfit = |error: io::Error| {
+            let why = format!("cannot use {}: {error}", directory.display());
+            if passes_by_itself(&error) { StoreError::Unavailable(why) } else { StoreError::Unfit(why) }
+        };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unfit)?;
         let lock = private(&directory.join("lock")).map_err(unfit)?;
         lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::Unfit(format!(
+            TryLockError::WouldBlock => StoreError::Unavailable(format!(
                 "another process uses the store in {}: stop it, or give several replicas one Redis",
                 directory.display()
             )),
@@ -60,7 +64,7 @@ impl Disk {
         match set(&connection) {
             Ok(mode) if mode == "wal" => Ok(connection),
             Ok(mode) => Err(self.unfit(format!("journal mode stays {mode}, WAL is needed"))),
-            Err(error) => Err(self.unfit(error)),
+            Err(error) => Err(self.failed(&error)),
         }
     }
 
@@ -82,12 +86,26 @@ impl Disk {
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
             Ok(connection)
         };
-        open().map_err(|error| self.unfit(error))
+        open().map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> StoreError {
+        if passes(error) {
+            StoreError::Unavailable(format!("cannot use {}: {error}", self.database.display()))
+        } else {
+            self.unfit(error)
+        }
     }
 
     fn unfit(&self, why: impl std::fmt::Display) -> StoreError {
         StoreError::Unfit(format!("cannot use {}: {why}", self.database.display()))
     }
+}
+
+/// A full disk, or a limit that others share.
+fn passes_by_itself(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, OutOfMemory, QuotaExceeded, ResourceBusy, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ResourceBusy | OutOfMemory | Interrupted)
 }
 
 fn private(path: &Path) -> io::Result<File> {

@@ -29,8 +29,8 @@ use crate::{
 };
 
 use super::{
-    Admission, Announced, Backlog, Change, Changes, Committed, Drawn, DueLane, Found, Granted, Index, JobId, Lane,
-    LeaseRequest, Leased, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
+    Admission, Announced, Background, Backlog, Change, Changes, Committed, Drawn, DueLane, Found, Granted, Index,
+    JobId, Lane, LeaseRequest, Leased, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
 };
 
 use self::{disk::Disk, reader::Readers, time::Time, writer::Writer};
@@ -44,6 +44,7 @@ pub struct EmbeddedStore {
     writer: Writer,
     time: Arc<Time>,
     changes: Arc<Changes>,
+    background: Background,
     _lock: File,
 }
 
@@ -56,9 +57,10 @@ impl EmbeddedStore {
         let connection = disk.writer()?;
         queue::void_leases(&connection, time.millis())?;
         let readers = Readers::new([disk.reader()?, disk.reader()?]);
-        let writer = Writer::start(connection, Arc::clone(&time))
-            .map_err(|error| StoreError::Unfit(format!("cannot start a thread: {error}")))?;
-        Ok(Self { readers, writer, time, changes: Arc::default(), _lock: disk.into_lock() })
+        let background = Background::default();
+        let writer = Writer::start(connection, Arc::clone(&time), background.running("store's writer"))
+            .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
+        Ok(Self { readers, writer, time, changes: Arc::default(), background, _lock: disk.into_lock() })
     }
 }
 
@@ -70,6 +72,10 @@ impl Store for EmbeddedStore {
 
     fn changes(&self) -> &Arc<Changes> {
         &self.changes
+    }
+
+    fn background(&self) -> &Background {
+        &self.background
     }
 
     fn skew_millis(&self) -> i64 {

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::ControlFlow,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel},
@@ -9,10 +10,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Error, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::store::StoreError;
+use crate::store::{StoreError, background::Running};
 
 use super::{error::passes, time::Time, upkeep::Upkeep};
 
@@ -20,8 +21,6 @@ use super::{error::passes, time::Time, upkeep::Upkeep};
 const QUEUE: usize = 1024;
 /// Writes that share a transaction.
 pub(super) const GROUP: usize = 256;
-/// `EX_IOERR`.
-const IO_ERROR: i32 = 74;
 
 /// Tells the caller what its step said. Dropped when the group did not land, which tells it that.
 type Answer = Box<dyn FnOnce() + Send>;
@@ -40,9 +39,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, time: Arc<Time>) -> io::Result<Self> {
+    pub(super) fn start(connection: Connection, time: Arc<Time>, running: Running) -> io::Result<Self> {
         let (queue, operations) = sync_channel(QUEUE);
-        let work = move || work(connection, &operations, &time);
+        let work = move || {
+            if let ControlFlow::Break(error) = work(connection, &operations, &time) {
+                running.failed(&error.to_string());
+            }
+        };
         let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(work)?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
@@ -79,12 +82,14 @@ impl Drop for Writer {
     }
 }
 
-fn work(mut connection: Connection, operations: &Receiver<Operation>, time: &Time) {
+/// Until the queue is closed, or the disk has failed. After a failed fsync nobody knows what the disk holds, and a
+/// second one would report success: only a new process, which reads what is there, can tell.
+fn work(mut connection: Connection, operations: &Receiver<Operation>, time: &Time) -> ControlFlow<Error> {
     let mut upkeep = Upkeep::default();
     while let Some(group) = next(operations, &upkeep) {
         let wrote = !group.is_empty();
         let due = upkeep.is_due(wrote);
-        let landed = land(&mut connection, group, time, due.then_some(&mut upkeep));
+        let landed = land(&mut connection, group, time, due.then_some(&mut upkeep))?;
         if !due {
             continue;
         }
@@ -93,9 +98,10 @@ fn work(mut connection: Connection, operations: &Receiver<Operation>, time: &Tim
         }
         // Even then: on a full disk the log can be written again from its start once it was moved.
         if let Err(error) = upkeep.checkpoint(&connection) {
-            survive(&error);
+            survive(error)?;
         }
     }
+    ControlFlow::Continue(())
 }
 
 /// What is queued, without waiting for more. Empty when only upkeep has something to do, `None` at the end.
@@ -119,21 +125,26 @@ fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operati
 }
 
 /// Applies a group and tells everybody in it. `false`: it did not land, and nothing of it is stored.
-fn land(connection: &mut Connection, group: Vec<Operation>, time: &Time, upkeep: Option<&mut Upkeep>) -> bool {
+fn land(
+    connection: &mut Connection,
+    group: Vec<Operation>,
+    time: &Time,
+    upkeep: Option<&mut Upkeep>,
+) -> ControlFlow<Error, bool> {
     match apply(connection, group, time, upkeep) {
         Ok(Some(answers)) => {
             for answer in answers {
                 answer();
             }
-            true
+            ControlFlow::Continue(true)
         }
         Ok(None) => {
             tracing::warn!("SQLite rolled a group of writes back");
-            false
+            ControlFlow::Continue(false)
         }
         Err(error) => {
-            survive(&error);
-            false
+            survive(error)?;
+            ControlFlow::Continue(false)
         }
     }
 }
@@ -167,22 +178,21 @@ fn apply(
     Ok(Some(answers))
 }
 
-/// Returns from troubles that pass. After a failed fsync nobody knows what the disk holds, and a second one
-/// would report success: only a new process, which reads what is there, can tell.
-fn survive(error: &rusqlite::Error) {
-    if passes(error) {
+/// Goes on after troubles that pass.
+fn survive(error: Error) -> ControlFlow<Error> {
+    if passes(&error) {
         tracing::warn!(%error, "the store cannot write");
+        ControlFlow::Continue(())
     } else {
         tracing::error!(%error, "the store's disk failed, giving up");
-        crate::lines::finish();
-        std::process::exit(IO_ERROR);
+        ControlFlow::Break(error)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use crate::{clock::Clock, store::background::Background};
 
     #[tokio::test]
     async fn a_full_disk_refuses_and_recovers() {
@@ -190,7 +200,8 @@ mod tests {
         let connection = Connection::open(directory.path().join("database")).unwrap();
         connection.execute_batch(include_str!("schema.sql")).unwrap();
         connection.pragma_update(None, "max_page_count", 64).unwrap();
-        let writer = Writer::start(connection, Arc::new(Time::new(Clock::default()))).unwrap();
+        let running = Background::default().running("writer");
+        let writer = Writer::start(connection, Arc::new(Time::new(Clock::default())), running).unwrap();
         let insert = |key: i64| {
             writer.run(move |connection, _| {
                 let value = "x".repeat(10_000);

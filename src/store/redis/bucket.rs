@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     mem,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -154,7 +154,7 @@ impl Buckets {
     }
 
     fn crowds(&self) -> MutexGuard<'_, HashMap<Door, Vec<Waiting>>> {
-        self.crowds.lock().expect("nobody panics while holding it")
+        self.crowds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

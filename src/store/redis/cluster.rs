@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -29,7 +29,10 @@ use super::{
     source::in_time,
     trouble::Trouble,
 };
-use crate::{domain::Partition, store::StoreError};
+use crate::{
+    domain::Partition,
+    store::{StoreError, background::Background},
+};
 
 /// So often a command is sent on at once. Who is sent about more than that asks people who do not agree yet.
 const HOPS: u32 = 5;
@@ -44,8 +47,9 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: Seeds, durability: Durability) -> Self {
-        let confirmed = (durability != Durability::Standard).then(|| (durability, Handle::current()));
+    pub(super) fn new(seeds: Seeds, durability: Durability, background: &Background) -> Self {
+        let confirmed = durability != Durability::Standard;
+        let confirmed = confirmed.then(|| (durability, Handle::current(), background.clone()));
         let (map, masters, looking) = Default::default();
         Self { seeds, confirmed, map, masters, looking }
     }
@@ -239,13 +243,13 @@ impl Cluster {
         let map = Arc::new(Map::new(ranges, |address| self.master(address))?);
         let masters = map.masters();
         let is_master = |node: &Arc<Master>| masters.iter().any(|master| Arc::ptr_eq(master, node));
-        self.masters.lock().expect("nobody panics while holding it").retain(|_, node| is_master(node));
+        self.masters.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, node| is_master(node));
         drop(masters);
         Ok(map)
     }
 
     fn master(&self, address: &Address) -> RedisResult<Arc<Master>> {
-        let mut masters = self.masters.lock().expect("nobody panics while holding it");
+        let mut masters = self.masters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(master) = masters.get(address) {
             return Ok(Arc::clone(master));
         }

@@ -17,7 +17,7 @@ use super::{
     remedy::told,
     script,
 };
-use crate::store::StoreError;
+use crate::store::{StoreError, background::Background};
 
 /// Most writes that share one confirmation.
 const BATCH: usize = 64;
@@ -68,9 +68,13 @@ impl From<Fault> for StoreError {
 }
 
 impl ConfirmedWriter {
-    pub(super) fn open(runtime: &Handle, node: Arc<Node>, durability: Durability) -> Self {
+    pub(super) fn open(runtime: &Handle, background: &Background, node: Arc<Node>, durability: Durability) -> Self {
         let (sender, receiver) = mpsc::channel(1024);
-        runtime.spawn(carry(node, durability, receiver));
+        let running = background.running("confirmed writes");
+        runtime.spawn(async move {
+            carry(node, durability, receiver).await;
+            drop(running);
+        });
         Self(sender)
     }
 

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     domain::Partition,
     entropy,
-    store::{StoreError, redis::key},
+    store::{StoreError, background::Background, redis::key},
 };
 
 /// A request waits this long for the store in all, then its caller hears 503.
@@ -51,13 +51,14 @@ pub(super) struct Home {
 
 impl Connection {
     /// Errors quote nothing of the text: it may hold a password.
-    pub(super) fn new(url: &str, durability: Durability) -> Result<Self, StoreError> {
+    pub(super) fn new(url: &str, durability: Durability, background: &Background) -> Result<Self, StoreError> {
         if let Some(seeds) = Seeds::parse(url)? {
-            return Ok(Self::Cluster(Box::new(Cluster::new(seeds, durability))));
+            return Ok(Self::Cluster(Box::new(Cluster::new(seeds, durability, background))));
         }
         let node = Arc::new(Node::new(Source::parse(url)?));
         let confirmed = durability != Durability::Standard;
-        let writer = confirmed.then(|| ConfirmedWriter::open(&Handle::current(), Arc::clone(&node), durability));
+        let open = || ConfirmedWriter::open(&Handle::current(), background, Arc::clone(&node), durability);
+        let writer = confirmed.then(open);
         Ok(Self::One { node, writer })
     }
 

@@ -14,9 +14,10 @@ use super::{
     seeds::Address,
     source::Source,
 };
+use crate::store::background::Background;
 
-/// How writes are confirmed, and the runtime that outlives all workers.
-pub(super) type Confirmed = (Durability, Handle);
+/// How writes are confirmed, the runtime that outlives all workers, and who hears of a lane that failed.
+pub(super) type Confirmed = (Durability, Handle, Background);
 
 /// A node that has, or gets, slots.
 pub(super) struct Master {
@@ -37,9 +38,9 @@ impl Master {
         errands: &[&mut Errand<'_>],
         confirmed: Option<&Confirmed>,
     ) -> Vec<Result<Value, Fault>> {
-        if let Some((durability, runtime)) = confirmed {
-            let writer =
-                self.writer.get_or_init(|| ConfirmedWriter::open(runtime, Arc::clone(&self.node), *durability));
+        if let Some((durability, runtime, background)) = confirmed {
+            let open = || ConfirmedWriter::open(runtime, background, Arc::clone(&self.node), *durability);
+            let writer = self.writer.get_or_init(open);
             return join_all(errands.iter().map(|errand| writer.run(errand.cmd.clone(), errand.asks()))).await;
         }
         let mut pipeline = Pipeline::with_capacity(errands.len());

@@ -38,9 +38,9 @@ pub use connection::addresses;
 
 use self::{bucket::Buckets, connection::Connection, parse::reply, time::StoreTime, wake::Wake};
 use super::{
-    Admission, Announced, Backlog, Change, Changes, Committed, Drawn, DueLane, Found, Granted, Index, JobId, LEASE,
-    Lane, LeaseRequest, Leased, MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored,
-    Take, by_partition,
+    Admission, Announced, Background, Backlog, Change, Changes, Committed, Drawn, DueLane, Found, Granted, Index,
+    JobId, LEASE, Lane, LeaseRequest, Leased, MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store,
+    StoreError, Stored, Take, by_partition,
 };
 use crate::{
     clock::Clock,
@@ -59,16 +59,18 @@ pub struct RedisStore {
     time: Arc<StoreTime>,
     buckets: Buckets,
     wake: Wake,
+    background: Background,
 }
 
 impl RedisStore {
     /// Does not connect yet: a store that is away must not stop the process from starting.
     pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
-        let connection = Arc::new(Connection::new(url, durability)?);
-        let wake = Wake::new(Arc::clone(&connection));
+        let background = Background::default();
+        let connection = Arc::new(Connection::new(url, durability, &background)?);
+        let wake = Wake::new(Arc::clone(&connection), background.clone());
         let time = Arc::new(StoreTime::new(clock));
         let buckets = Buckets::new(Arc::clone(&connection), Arc::clone(&time));
-        Ok(Self { connection, durability, time, buckets, wake })
+        Ok(Self { connection, durability, time, buckets, wake, background })
     }
 
     async fn one<T: redis::FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {
@@ -100,6 +102,10 @@ impl Store for RedisStore {
 
     fn changes(&self) -> &Arc<Changes> {
         self.wake.changes()
+    }
+
+    fn background(&self) -> &Background {
+        &self.background
     }
 
     fn skew_millis(&self) -> i64 {

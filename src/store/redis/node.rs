@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, ThreadId},
@@ -83,7 +83,7 @@ impl Node {
     async fn get(&self) -> RedisResult<(u64, MultiplexedConnection)> {
         let worker = RuntimeThread::here();
         let current = || {
-            let open = self.open.lock().expect("nobody panics while holding it");
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.get(&worker).map(|open| (open.generation, open.connection.clone()))
         };
         if let Some(found) = current() {
@@ -96,7 +96,7 @@ impl Node {
         let connection = self.dial().await?;
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let open = Open { generation, connection: connection.clone() };
-        self.open.lock().expect("nobody panics while holding it").insert(worker, open);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(worker, open);
         Ok((generation, connection))
     }
 
@@ -106,7 +106,7 @@ impl Node {
     }
 
     fn discard(&self, generation: u64) {
-        let mut open = self.open.lock().expect("nobody panics while holding it");
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, open| open.generation != generation);
     }
 

@@ -9,7 +9,10 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{connection::Connection, key, listen::listen};
-use crate::{domain::VerificationId, store::changes::Changes};
+use crate::{
+    domain::VerificationId,
+    store::{background::Background, changes::Changes},
+};
 
 /// Changes that wait to be told.
 const QUEUE: usize = 1024;
@@ -19,21 +22,22 @@ const BATCH: usize = 128;
 pub(super) struct Wake {
     changes: Arc<Changes>,
     connection: Arc<Connection>,
+    background: Background,
     teller: OnceLock<(mpsc::Sender<VerificationId>, AbortOnDropHandle<()>)>,
     listener: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl Wake {
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
+    pub(super) fn new(connection: Arc<Connection>, background: Background) -> Self {
         let changes = Arc::default();
-        Self { changes, connection, teller: OnceLock::new(), listener: OnceLock::new() }
+        Self { changes, connection, background, teller: OnceLock::new(), listener: OnceLock::new() }
     }
 
     /// The waiters here. Whoever wants to wait makes this process listen to the others.
     pub(super) fn changes(&self) -> &Arc<Changes> {
         self.listener.get_or_init(|| {
             let listen = listen(Arc::clone(&self.connection), Arc::clone(&self.changes));
-            AbortOnDropHandle::new(tokio::spawn(listen))
+            self.start("subscriber to changes", listen)
         });
         &self.changes
     }
@@ -43,11 +47,19 @@ impl Wake {
         self.changes.ring(id);
         let (queue, _) = self.teller.get_or_init(|| {
             let (queue, waiting) = mpsc::channel(QUEUE);
-            let task = tokio::spawn(tell(Arc::clone(&self.connection), waiting));
-            (queue, AbortOnDropHandle::new(task))
+            let tell = tell(Arc::clone(&self.connection), waiting);
+            (queue, self.start("publisher of changes", tell))
         });
         // A full queue means that Redis is away; then nobody would hear it either.
         let _ = queue.try_send(id);
+    }
+
+    fn start(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+        let running = self.background.running(name);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            task.await;
+            drop(running);
+        }))
     }
 }
 

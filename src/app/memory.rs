@@ -1,0 +1,65 @@
+//! How much memory this process may use.
+
+use std::{fs, path::Path};
+
+/// What is there if nobody says.
+const UNKNOWN: u64 = 1 << 30;
+
+/// The smallest of the limits of our cgroup, of those above it, and of the machine.
+pub(super) fn limit() -> usize {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = of_cgroups(Path::new("/sys/fs/cgroup"), &cgroups).into_iter().chain([machine()]).min();
+    usize::try_from(limit.unwrap_or(UNKNOWN)).unwrap_or(usize::MAX)
+}
+
+/// In bytes. Not from /proc/meminfo, which a service manager may hide.
+fn machine() -> u64 {
+    let info = rustix::system::sysinfo();
+    let total = u128::from(info.totalram) * u128::from(info.mem_unit.max(1));
+    u64::try_from(total).unwrap_or(u64::MAX)
+}
+
+/// `cgroups` has the form of /proc/self/cgroup: `0::/path` for version 2, `4:memory:/path` for version 1. In a container
+/// the path is the host's, and its own group is mounted at the root.
+fn of_cgroups(root: &Path, cgroups: &str) -> Option<u64> {
+    let limits = cgroups.lines().flat_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let (_, controllers, path) = (fields.next(), fields.next().unwrap_or_default(), fields.next().unwrap_or("/"));
+        let (base, file) = match controllers {
+            "" => (root.to_owned(), "memory.max"),
+            list if list.split(',').any(|one| one == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
+            _ => return Vec::new(),
+        };
+        let above = Path::new(path.trim_start_matches('/')).ancestors().map(|group| base.join(group).join(file));
+        // "max" is no number.
+        above.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).collect()
+    });
+    limits.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_limit_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let limit = |cgroups: &str| of_cgroups(root.path(), cgroups);
+        assert_eq!(limit("0::/a/b\n"), None);
+        write("a/b/memory.max", "max\n");
+        assert_eq!(limit("0::/a/b\n"), None);
+        write("a/memory.max", "268435456\n");
+        assert_eq!(limit("0::/a/b\n"), Some(268_435_456), "of the group above");
+        write("memory.max", "1000\n");
+        assert_eq!(limit("0::/the/hosts/path\n"), Some(1000), "in a container");
+        write("memory/c/memory.limit_in_bytes", "2000\n");
+        assert_eq!(limit("4:memory:/c\n3:cpu,cpuacct:/a\n"), Some(2000));
+        assert_eq!(limit("4:memory:/c\n0::/\n"), Some(1000));
+        assert!(super::limit() > 0);
+    }
+}

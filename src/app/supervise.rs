@@ -1,0 +1,117 @@
+//! Tasks that live as long as the process. One that ends before it was asked to ends the process.
+
+use std::{collections::HashMap, panic::AssertUnwindSafe};
+
+use anyhow::{Context as _, anyhow, bail};
+use futures_util::FutureExt as _;
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+/// The name of a task, for the log.
+type Name = &'static str;
+
+/// Named tasks. Dropping it aborts those that still run.
+#[derive(Default)]
+pub(super) struct Tasks {
+    set: JoinSet<(Name, anyhow::Result<()>)>,
+    running: HashMap<Name, AbortHandle>,
+    /// Why the first one failed.
+    failure: Option<anyhow::Error>,
+}
+
+impl Tasks {
+    /// Starts a task; its name is given once.
+    pub(super) fn spawn(&mut self, name: Name, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        let task = async move {
+            let caught = AssertUnwindSafe(task).catch_unwind().await;
+            // The panic itself was logged by its hook.
+            (name, caught.unwrap_or_else(|_| Err(anyhow!("it panicked"))))
+        };
+        self.running.insert(name, self.set.spawn(task));
+    }
+
+    /// Waits for `stop`, or for the first task to end.
+    pub(super) async fn watch(&mut self, stop: &CancellationToken) {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            Some(ended) = self.set.join_next() => {
+                let Ok((name, outcome)) = ended else { return };
+                self.running.remove(name);
+                let outcome = outcome.and_then(|()| bail!("it returned"));
+                self.note(name, outcome);
+            }
+        }
+    }
+
+    /// Waits until a task has ended, as it was asked to.
+    pub(super) async fn ended(&mut self, name: Name) {
+        while self.running.contains_key(name) {
+            let Some(Ok((ended, outcome))) = self.set.join_next().await else { return };
+            self.running.remove(ended);
+            self.note(ended, outcome);
+        }
+    }
+
+    /// [`Tasks::ended`], if it does so in time.
+    pub(super) async fn ended_by(&mut self, deadline: Instant, name: Name) -> bool {
+        timeout_at(deadline, self.ended(name)).await.is_ok()
+    }
+
+    /// Aborts what still runs. Says why the first task failed, if one has.
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        self.set.abort_all();
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn note(&mut self, name: Name, outcome: anyhow::Result<()>) {
+        let Err(error) = outcome.with_context(|| format!("the {name} failed")) else { return };
+        tracing::error!(task = name, error = format!("{error:#}"), "a task failed; this process ends");
+        self.failure.get_or_insert(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    async fn outcome(task: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> String {
+        let mut tasks = Tasks::default();
+        tasks.spawn("other", pending());
+        tasks.spawn("one", task);
+        tasks.watch(&CancellationToken::new()).await;
+        // The other one can still be waited for, and is not.
+        assert!(!tasks.ended_by(Instant::now(), "other").await);
+        tasks.ended("one").await;
+        format!("{:#}", tasks.finish().unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn whatever_ends_before_the_stop_is_a_failure() {
+        assert_eq!(outcome(async { Ok(()) }).await, "the one failed: it returned");
+        assert_eq!(outcome(async { bail!("no disk") }).await, "the one failed: no disk");
+        assert_eq!(outcome(async { panic!("a bug") }).await, "the one failed: it panicked");
+    }
+
+    #[tokio::test]
+    async fn what_ends_after_the_stop_is_none_unless_it_failed() {
+        let stop = CancellationToken::new();
+        let mut tasks = Tasks::default();
+        let until = stop.clone();
+        tasks.spawn("good", async move {
+            until.cancelled().await;
+            Ok(())
+        });
+        stop.cancel();
+        tasks.watch(&stop).await;
+        tasks.ended("good").await;
+        tasks.spawn("bad", async { panic!("at the end") });
+        tasks.ended("bad").await;
+        assert_eq!(format!("{:#}", tasks.finish().unwrap_err()), "the bad failed: it panicked");
+    }
+}
