@@ -15,12 +15,16 @@ use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
         DEAD_MEMORY, Destination, JobId, StoreError,
-        archive::{Archive, DELIVERED_MEMORY, Journal, KnownJob, NOTE_MEMORY, NOTES_KEPT, Note, Removal, Standing},
+        archive::{
+            Archive, DELIVERED_MEMORY, Journal, KnownJob, Mark, NOTE_MEMORY, NOTES_KEPT, Note, Removal, Standing,
+        },
     },
 };
 
 /// Destinations looked at per partition.
 const DESTINATIONS: usize = 1_000;
+/// Jobs of one queue that may have the same time, to the millisecond, and still be told apart by pages.
+const TIES: usize = 1_000;
 /// Jobs forgotten per partition at once.
 const TIDIED: usize = 500;
 
@@ -31,14 +35,37 @@ struct Place {
     at: i64,
 }
 
+impl Place {
+    /// As Redis orders one set, and then by partition.
+    fn order(&self) -> (i64, u8, &str) {
+        (self.at, self.partition.index(), &self.id)
+    }
+}
+
 #[async_trait]
 impl Archive for RedisStore {
-    async fn jobs(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<KnownJob>, StoreError> {
+    async fn jobs_after(
+        &self,
+        instance: InstanceId,
+        standing: Standing,
+        mark: Option<&Mark>,
+        limit: usize,
+    ) -> Result<Vec<KnownJob>, StoreError> {
         let mut places = match standing {
-            Standing::Waiting => self.on_their_way(instance, limit).await?,
-            Standing::Delivered | Standing::Dead => self.ended(instance, standing, limit).await?,
+            Standing::Waiting => self.on_their_way(instance, mark, limit).await?,
+            Standing::Delivered | Standing::Dead => self.ended(instance, standing, mark, limit).await?,
         };
-        places.sort_by_key(|place| if standing == Standing::Waiting { place.at } else { -place.at });
+        places.sort_by(|one, other| one.order().cmp(&other.order()));
+        if standing != Standing::Waiting {
+            places.reverse();
+        }
+        if let Some(mark) = mark {
+            let last = (mark.at.as_millisecond(), mark.partition.index(), mark.id.0.as_str());
+            places.retain(|place| match standing {
+                Standing::Waiting => place.order() > last,
+                Standing::Delivered | Standing::Dead => place.order() < last,
+            });
+        }
         places.truncate(limit);
         let mut pipeline = redis::Pipeline::with_capacity(places.len());
         for place in &places {
@@ -183,12 +210,20 @@ impl RedisStore {
         }
     }
 
-    async fn ended(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<Place>, StoreError> {
+    async fn ended(
+        &self,
+        instance: InstanceId,
+        standing: Standing,
+        mark: Option<&Mark>,
+        limit: usize,
+    ) -> Result<Vec<Place>, StoreError> {
         let over = self.forgotten(standing).as_millisecond();
+        let newest = mark.map_or_else(|| "+inf".to_owned(), |mark| mark.at.as_millisecond().to_string());
+        let limit = with_ties(mark, limit);
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
             let set = ended_set(partition, instance, standing);
-            pipeline.cmd("ZREVRANGEBYSCORE").arg(set).arg("+inf").arg(format!("({over}")).arg("WITHSCORES");
+            pipeline.cmd("ZREVRANGEBYSCORE").arg(set).arg(&newest).arg(format!("({over}")).arg("WITHSCORES");
             pipeline.arg("LIMIT").arg(0).arg(limit);
         }
         let values = self.connection.run(&mut pipeline).await?;
@@ -196,7 +231,12 @@ impl RedisStore {
     }
 
     /// Receivers belong to one instance each; the first job of each tells to which.
-    async fn on_their_way(&self, instance: InstanceId, limit: usize) -> Result<Vec<Place>, StoreError> {
+    async fn on_their_way(
+        &self,
+        instance: InstanceId,
+        mark: Option<&Mark>,
+        limit: usize,
+    ) -> Result<Vec<Place>, StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
             pipeline.cmd("ZRANGE").arg(key::destinations(partition)).arg(0).arg(DESTINATIONS);
@@ -206,10 +246,12 @@ impl RedisStore {
             let destinations = reply::<Vec<String>>(value)?.into_iter().map(Destination);
             queues.extend(destinations.filter(|to| to.kind() == "callback").map(|to| (partition, to)));
         }
+        let first = mark.map_or_else(|| "-inf".to_owned(), |mark| mark.at.as_millisecond().to_string());
+        let limit = with_ties(mark, limit);
         let mut pipeline = redis::pipe();
         for (partition, destination) in &queues {
-            pipeline.cmd("ZRANGE").arg(key::queue(*partition, destination)).arg(0).arg(limit.saturating_sub(1));
-            pipeline.arg("WITHSCORES");
+            pipeline.cmd("ZRANGEBYSCORE").arg(key::queue(*partition, destination)).arg(&first).arg("+inf");
+            pipeline.arg("WITHSCORES").arg("LIMIT").arg(0).arg(limit);
         }
         let values = self.connection.run(&mut pipeline).await?;
         let queues = queues.into_iter().zip(values);
@@ -230,6 +272,11 @@ impl RedisStore {
         }
         Ok(ours)
     }
+}
+
+/// What has the time of the mark itself is read again.
+fn with_ties(mark: Option<&Mark>, limit: usize) -> usize {
+    if mark.is_some() { limit + TIES } else { limit }
 }
 
 fn ended_set(partition: Partition, instance: InstanceId, standing: Standing) -> String {
