@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::Request;
-use url::Url;
+use url::{Position, Url};
 
 use super::{Worker, signature};
 use crate::{
@@ -38,6 +38,7 @@ enum Answer {
 pub(super) async fn deliver(worker: &Worker, instance: &Instance, leased: &Leased, delivery: Delivery) -> Settlement {
     let service = &worker.service;
     let start = Instant::now();
+    let host = host(&delivery.url);
     let answer = attempt(worker, instance, delivery).await;
     let now = service.now();
     let (result, success) = match &answer {
@@ -53,7 +54,7 @@ pub(super) async fn deliver(worker: &Worker, instance: &Instance, leased: &Lease
         metrics.callback_delivery_seconds.observe(took.as_secs_f64());
     }
     if let Answer::Failed { note, .. } = &answer {
-        service.vitals.failed(instance.config.id, "callback", note, service.clock.wall());
+        service.vitals.failed(instance.config.id, "callback", &format!("{host}: {note}"), service.clock.wall());
     }
     if let Some(until) = worker.breakers.note(&leased.destination, now, success)
         && let Err(error) = service.store.hold(&leased.destination, until).await
@@ -71,6 +72,11 @@ pub(super) async fn deliver(worker: &Worker, instance: &Instance, leased: &Lease
             }
         }
     }
+}
+
+/// Host and port: the rest of a URL may be a secret.
+fn host(url: &str) -> String {
+    Url::parse(url).map(|url| url[Position::BeforeHost..Position::AfterPort].to_owned()).unwrap_or_default()
 }
 
 async fn attempt(worker: &Worker, instance: &Instance, delivery: Delivery) -> Answer {

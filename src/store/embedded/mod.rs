@@ -29,8 +29,8 @@ use crate::{
 };
 
 use super::{
-    Admission, Announced, Backlog, Change, Changes, Committed, Destination, Found, Index, JobId, Leased, Position,
-    RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
+    Admission, Announced, Backlog, Change, Changes, Committed, Description, Destination, Found, Index, JobId, Leased,
+    Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
 };
 
 use self::{disk::Disk, reader::Readers, time::Time, writer::Writer};
@@ -172,7 +172,7 @@ impl Store for EmbeddedStore {
         self.readers.run(move |connection| backlog::announced(connection, now)).await
     }
 
-    async fn describe(&self) -> Result<String, StoreError> {
+    async fn describe(&self) -> Result<Description, StoreError> {
         self.readers.run(backlog::describe).await
     }
 

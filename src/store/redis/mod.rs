@@ -38,8 +38,8 @@ pub use lane::Durability;
 
 use self::{bucket::Buckets, connection::Connection, parse::reply, time::StoreTime, wake::Wake};
 use super::{
-    Admission, Announced, Backlog, Change, Changes, Committed, Destination, Found, Index, JobId, LEASE, Leased,
-    MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take, by_partition,
+    Admission, Announced, Backlog, Change, Changes, Committed, Description, Destination, Found, Index, JobId, LEASE,
+    Leased, MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take, by_partition,
 };
 use crate::{
     clock::Clock,
@@ -249,8 +249,8 @@ impl Store for RedisStore {
         self.every_replica().await
     }
 
-    async fn describe(&self) -> Result<String, StoreError> {
-        posture::describe_all(self.infos().await?)
+    async fn describe(&self) -> Result<Description, StoreError> {
+        posture::describe_all(self.infos().await?, self.durability)
     }
 
     /// At every master: a part of the logins is lost where one of them takes no writes.

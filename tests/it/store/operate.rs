@@ -86,5 +86,6 @@ pub(super) async fn replicas_are_remembered_for_a_day(store: &dyn Store, clock: 
 
 pub(super) async fn a_store_describes_itself(store: &dyn Store, _: &Clock) {
     let told = store.describe().await.unwrap();
-    assert!(told.starts_with("Redis ") || told.starts_with("SQLite "), "{told}");
+    assert!(told.text.starts_with("Redis ") || told.text.starts_with("SQLite "), "{told:?}");
+    assert!(told.used_bytes > 0 && told.limit_bytes > told.used_bytes, "{told:?}");
 }
