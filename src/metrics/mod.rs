@@ -270,7 +270,9 @@ impl Metrics {
             drop(self.config_reloads.get_or_create(&Reloaded { result }));
         }
         for operation in ["commit", "probe"] {
-            drop(self.store_errors.get_or_create(&OperationCause { operation, cause: "unavailable" }));
+            for cause in ["unavailable", "full"] {
+                drop(self.store_errors.get_or_create(&OperationCause { operation, cause }));
+            }
         }
     }
 }
