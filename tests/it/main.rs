@@ -45,6 +45,7 @@ mod layers;
 mod limits;
 mod limits_address;
 mod matching;
+mod night_call;
 mod operate_logs;
 mod operate_metrics;
 mod operate_probes;
