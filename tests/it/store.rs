@@ -125,6 +125,7 @@ contract! {
         time_never_goes_backwards;
     operate:
         the_backlog_is_told_by_kind
+        what_is_held_back_is_not_late
         what_is_done_or_dead_does_not_wait
         replicas_are_remembered_for_a_day
         a_store_describes_itself;

@@ -9,38 +9,21 @@ use redis::{Cmd, Value};
 use super::{
     RedisStore, key, millis,
     parse::{self, Kept, reply},
+    places::{Place, ended_set, score_millis},
     script,
 };
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, Destination, JobId, StoreError,
+        DEAD_MEMORY, JobId, StoreError,
         archive::{
             Archive, DELIVERED_MEMORY, Journal, KnownJob, Mark, NOTE_MEMORY, NOTES_KEPT, Note, Removal, Standing,
         },
     },
 };
 
-/// Destinations looked at per partition.
-const DESTINATIONS: usize = 1_000;
-/// Jobs of one queue that may have the same time, to the millisecond, and still be told apart by pages.
-const TIES: usize = 1_000;
 /// Jobs forgotten per partition at once.
 const TIDIED: usize = 500;
-
-/// A job's place, before it is read.
-struct Place {
-    partition: Partition,
-    id: String,
-    at: i64,
-}
-
-impl Place {
-    /// As Redis orders one set, and then by partition.
-    fn order(&self) -> (i64, u8, &str) {
-        (self.at, self.partition.index(), &self.id)
-    }
-}
 
 #[async_trait]
 impl Archive for RedisStore {
@@ -51,22 +34,7 @@ impl Archive for RedisStore {
         mark: Option<&Mark>,
         limit: usize,
     ) -> Result<Vec<KnownJob>, StoreError> {
-        let mut places = match standing {
-            Standing::Waiting => self.on_their_way(instance, mark, limit).await?,
-            Standing::Delivered | Standing::Dead => self.ended(instance, standing, mark, limit).await?,
-        };
-        places.sort_by(|one, other| one.order().cmp(&other.order()));
-        if standing != Standing::Waiting {
-            places.reverse();
-        }
-        if let Some(mark) = mark {
-            let last = (mark.at.as_millisecond(), mark.partition.index(), mark.id.0.as_str());
-            places.retain(|place| match standing {
-                Standing::Waiting => place.order() > last,
-                Standing::Delivered | Standing::Dead => place.order() < last,
-            });
-        }
-        places.truncate(limit);
+        let places = self.places(instance, standing, mark, limit).await?;
         let mut pipeline = redis::Pipeline::with_capacity(places.len());
         for place in &places {
             pipeline.add_command(read_job(place.partition, &place.id));
@@ -202,97 +170,13 @@ impl Archive for RedisStore {
 
 impl RedisStore {
     /// What ended before this is no longer there.
-    fn forgotten(&self, standing: Standing) -> Timestamp {
+    pub(super) fn forgotten(&self, standing: Standing) -> Timestamp {
         match standing {
             Standing::Waiting => Timestamp::MIN,
             Standing::Delivered => self.time.now() - DELIVERED_MEMORY,
             Standing::Dead => self.time.now() - DEAD_MEMORY,
         }
     }
-
-    async fn ended(
-        &self,
-        instance: InstanceId,
-        standing: Standing,
-        mark: Option<&Mark>,
-        limit: usize,
-    ) -> Result<Vec<Place>, StoreError> {
-        let over = self.forgotten(standing).as_millisecond();
-        let newest = mark.map_or_else(|| "+inf".to_owned(), |mark| mark.at.as_millisecond().to_string());
-        let limit = with_ties(mark, limit);
-        let mut pipeline = redis::pipe();
-        for partition in Partition::all() {
-            let set = ended_set(partition, instance, standing);
-            pipeline.cmd("ZREVRANGEBYSCORE").arg(set).arg(&newest).arg(format!("({over}")).arg("WITHSCORES");
-            pipeline.arg("LIMIT").arg(0).arg(limit);
-        }
-        let values = self.connection.run(&mut pipeline).await?;
-        places(Partition::all().zip(values))
-    }
-
-    /// Receivers belong to one instance each; the first job of each tells to which.
-    async fn on_their_way(
-        &self,
-        instance: InstanceId,
-        mark: Option<&Mark>,
-        limit: usize,
-    ) -> Result<Vec<Place>, StoreError> {
-        let mut pipeline = redis::pipe();
-        for partition in Partition::all() {
-            pipeline.cmd("ZRANGE").arg(key::destinations(partition)).arg(0).arg(DESTINATIONS);
-        }
-        let mut queues = Vec::new();
-        for (partition, value) in Partition::all().zip(self.connection.run(&mut pipeline).await?) {
-            let destinations = reply::<Vec<String>>(value)?.into_iter().map(Destination);
-            queues.extend(destinations.filter(|to| to.kind() == "callback").map(|to| (partition, to)));
-        }
-        let first = mark.map_or_else(|| "-inf".to_owned(), |mark| mark.at.as_millisecond().to_string());
-        let limit = with_ties(mark, limit);
-        let mut pipeline = redis::pipe();
-        for (partition, destination) in &queues {
-            pipeline.cmd("ZRANGEBYSCORE").arg(key::queue(*partition, destination)).arg(&first).arg("+inf");
-            pipeline.arg("WITHSCORES").arg("LIMIT").arg(0).arg(limit);
-        }
-        let values = self.connection.run(&mut pipeline).await?;
-        let queues = queues.into_iter().zip(values);
-        let queues = queues.map(|((partition, _), value)| places(std::iter::once((partition, value))));
-        let queues: Vec<Vec<Place>> =
-            queues.filter(|places| !matches!(places, Ok(places) if places.is_empty())).collect::<Result<_, _>>()?;
-        let mut pipeline = redis::pipe();
-        for queue in &queues {
-            pipeline.cmd("HGET").arg(key::jobs(queue[0].partition)).arg(&queue[0].id);
-        }
-        let heads = self.connection.run(&mut pipeline).await?;
-        let mut ours = Vec::new();
-        for (queue, head) in queues.into_iter().zip(heads) {
-            let first: Option<Vec<u8>> = reply(head)?;
-            if first.and_then(parse::read_job).is_some_and(|first| first.instance == instance) {
-                ours.extend(queue);
-            }
-        }
-        Ok(ours)
-    }
-}
-
-/// What has the time of the mark itself is read again.
-fn with_ties(mark: Option<&Mark>, limit: usize) -> usize {
-    if mark.is_some() { limit + TIES } else { limit }
-}
-
-fn ended_set(partition: Partition, instance: InstanceId, standing: Standing) -> String {
-    match standing {
-        Standing::Delivered => key::delivered(partition, instance),
-        Standing::Waiting | Standing::Dead => key::dead(partition, instance),
-    }
-}
-
-fn places(values: impl Iterator<Item = (Partition, Value)>) -> Result<Vec<Place>, StoreError> {
-    let mut places = Vec::new();
-    for (partition, value) in values {
-        let rows: Vec<(String, f64)> = reply(value)?;
-        places.extend(rows.into_iter().map(|(id, score)| Place { partition, id, at: score_millis(score) }));
-    }
-    Ok(places)
 }
 
 /// The job, and its state once it was leased.
@@ -317,9 +201,4 @@ fn known(place: Place, standing: Standing, (job, state): Fields) -> Option<(Know
     let Place { partition, id, at } = place;
     let at = from_millis(at);
     Some((KnownJob { partition, id: JobId(id), destination, standing, attempts, since, at, note, body }, instance))
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
-fn score_millis(score: f64) -> i64 {
-    score as i64
 }

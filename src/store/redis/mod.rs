@@ -16,6 +16,7 @@ mod map;
 mod master;
 mod node;
 mod parse;
+mod places;
 mod posture;
 mod queue;
 mod remedy;

@@ -53,6 +53,21 @@ pub(super) async fn the_backlog_is_told_by_kind(store: &dyn Store, clock: &Clock
     near(of(&store.backlog().await.unwrap(), "timer").overdue, first + Duration::from_secs(100));
 }
 
+/// Our own back-off is no lateness; what is due after it is.
+pub(super) async fn what_is_held_back_is_not_late(store: &dyn Store, clock: &Clock) {
+    let receiver = Destination("creceiver".to_owned());
+    queue(store, vec![Job { destination: receiver.clone(), ..job("a") }]).await;
+    let until = store.now() + Duration::from_secs(600);
+    store.hold(&receiver, until).await.unwrap();
+    clock.advance(Duration::from_secs(300));
+    let backlog = store.backlog().await.unwrap();
+    let held = of(&backlog, "callback");
+    assert_eq!((held.depth, held.overdue), (1, None));
+    clock.advance(Duration::from_secs(400));
+    let late = of(&store.backlog().await.unwrap(), "callback").overdue.unwrap();
+    assert!(late.duration_since(until).abs() < jiff::SignedDuration::from_secs(20), "{late}, not {until}");
+}
+
 pub(super) async fn what_is_done_or_dead_does_not_wait(store: &dyn Store, _: &Clock) {
     queue(store, vec![job("a")]).await;
     let leased = lease_one(store).await;
