@@ -102,9 +102,10 @@ fn closed(config: &Config) -> Vec<(String, u16)> {
 /// Lets the series of all instances begin.
 pub(super) fn introduce(metrics: &Metrics, instances: &Instances, now: Timestamp) {
     metrics.instance_info.clear();
-    for instance in instances.all() {
+    let all = instances.all();
+    for instance in &all {
         let (id, gateway) = (instance.config.id, instance.gateway.kind());
-        metrics.know(id, gateway);
+        metrics.know(id, gateway, all.len());
         let from = ByGateway { instance: Of(id), gateway };
         if metrics.gateway_last_inbound_timestamp_seconds.get(&from).is_none() {
             metrics.gateway_last_inbound_timestamp_seconds.get_or_create(&from).set(seconds(now));

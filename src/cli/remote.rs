@@ -1,6 +1,6 @@
 //! Commands that ask a running daemon through its API: `mint`, `explain`, `callbacks`, `send-test-callback`.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::HashSet, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -16,6 +16,10 @@ use crate::{
 
 /// Where the token stands when no file is named: an argument would be seen by everybody on the machine.
 const TOKEN: &str = "COUNTERSIGN_TOKEN";
+/// Callbacks asked for at once.
+const PAGE: usize = 200;
+/// Bytes of an answer: a page holds addresses of any length.
+const ANSWER: usize = 4 << 20;
 /// How long a test callback may take before the command says that it is still on its way.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -84,6 +88,9 @@ pub(super) enum Callbacks {
         /// pending, delivered or dead.
         #[arg(long)]
         status: Option<String>,
+        /// At most so many lines; 0: all of them.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
     },
     /// Send one again, or all that were given up.
     Replay {
@@ -139,7 +146,9 @@ pub(super) fn explain(options: &Explain) -> Result<ExitCode, Failure> {
         }
         for callback in request["callbacks"].as_array().into_iter().flatten() {
             let at = if callback["ended_at"].is_null() { &callback["created_at"] } else { &callback["ended_at"] };
-            let what = format!("callback {} {}", plain(&callback["type"]), plain(&callback["status"]));
+            let why = callback["last_error"].as_str().map(|error| format!(" ({error})")).unwrap_or_default();
+            let (kind, status, url) = (plain(&callback["type"]), plain(&callback["status"]), plain(&callback["url"]));
+            let what = format!("callback {kind} {status} at {url}{why}");
             lines.push((plain(at), what));
         }
     }
@@ -171,18 +180,31 @@ pub(super) fn test(options: &Test) -> Result<ExitCode, Failure> {
 
 pub(super) fn callbacks(command: &Callbacks) -> Result<ExitCode, Failure> {
     match command {
-        Callbacks::List { remote, status } => {
-            for callback in remote.list(status.as_deref())? {
-                println!("{}", line(&callback));
+        Callbacks::List { remote, status, limit } => {
+            let limit = if *limit == 0 { usize::MAX } else { *limit };
+            let (mut shown, mut out) = (0, std::io::stdout().lock());
+            let more = remote.each(status.as_deref(), |callback| {
+                // Whoever reads the list may have seen enough.
+                let open = writeln!(out, "{}", line(callback)).is_ok();
+                shown += 1;
+                open && shown < limit
+            })?;
+            if more {
+                let _ = writeln!(std::io::stderr(), "countersign: there are more; --limit 0 shows all");
             }
         }
         Callbacks::Replay { remote, id, all_dead: _ } => {
             let ids = match id {
                 Some(id) => vec![id.clone()],
                 None => {
-                    let dead = remote.list(Some("dead"))?;
-                    let real = dead.iter().filter(|callback| callback["type"] != "callback.test");
-                    real.map(|callback| plain(&callback["id"])).collect()
+                    let mut dead = Vec::new();
+                    remote.each(Some("dead"), |callback| {
+                        if callback["type"] != "callback.test" {
+                            dead.push(plain(&callback["id"]));
+                        }
+                        true
+                    })?;
+                    dead
                 }
             };
             for id in &ids {
@@ -223,11 +245,24 @@ fn answer(answer: &Value) {
 }
 
 impl Remote {
-    fn list(&self, status: Option<&str>) -> Result<Vec<Value>, Failure> {
-        let filter: String = status.map(|status| byte_serialize(status.as_bytes()).collect()).unwrap_or_default();
-        let filter = if filter.is_empty() { String::new() } else { format!("&status={filter}") };
-        let data = self.run(&Method::GET, &format!("callbacks?limit=200{filter}"), None)?;
-        Ok(data["callbacks"].as_array().cloned().unwrap_or_default())
+    /// Walks all pages while `visit` says so. Whether there may be more than it was shown.
+    fn each(&self, status: Option<&str>, mut visit: impl FnMut(&Value) -> bool) -> Result<bool, Failure> {
+        let status: String = status.map(|status| byte_serialize(status.as_bytes()).collect()).unwrap_or_default();
+        let filter = if status.is_empty() { String::new() } else { format!("&status={status}") };
+        let (mut seen, mut cursor) = (HashSet::new(), String::new());
+        loop {
+            let page = self.run(&Method::GET, &format!("callbacks?limit={PAGE}{filter}{cursor}"), None)?;
+            let next = page["next_cursor"].as_str();
+            let callbacks = page["callbacks"].as_array().map(Vec::as_slice).unwrap_or_default();
+            for (index, callback) in callbacks.iter().enumerate() {
+                // One that is retried meanwhile comes again.
+                if seen.insert(plain(&callback["id"])) && !visit(callback) {
+                    return Ok(next.is_some() || index + 1 < callbacks.len());
+                }
+            }
+            let Some(next) = next else { return Ok(false) };
+            cursor = format!("&cursor={next}");
+        }
     }
 
     /// The `data` of a good answer.
@@ -249,7 +284,7 @@ impl Remote {
             request = request.header("content-type", "application/json");
         }
         let request = request.body(body.map(|body| body.to_string().into_bytes()).unwrap_or_default());
-        let egress = Egress::new(Policy { anywhere: true, http: true, ..Policy::default() });
+        let egress = Egress::new(Policy { anywhere: true, http: true, ..Policy::default() }).reading(ANSWER);
         let response = egress.send(request.context("--url, or the token, cannot be sent")?).await;
         let response = response.with_context(|| format!("no answer from {}; is the daemon running?", self.url))?;
         let answer: Value = serde_json::from_slice(response.body())

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::{
     egress::{Egress, Policy},
     failure::Failure,
-    service::status::{FailureStatus, GatewayStatus, QueueStatus, ReplicaStatus, Status},
+    service::status::{FailureStatus, GatewayStatus, QueueStatus, RefusalStatus, ReplicaStatus, Status, StoreStatus},
 };
 
 /// Whom to ask, and how to show it.
@@ -29,6 +29,16 @@ pub(super) struct Options {
 const QUIET: f64 = 900.0;
 /// Work that waits so long is worth a look.
 const LATE: f64 = 60.0;
+/// What was read of the store longer ago is not what it is now: it is read every 5 s.
+const STALE: f64 = 20.0;
+/// A refusal of the store so short ago is going on.
+const RECENT: f64 = 60.0;
+/// A store that uses this share of its room needs more.
+const FULL: f64 = 0.85;
+/// Instances that are listed; those in trouble come first.
+const LISTED: usize = 20;
+/// Bytes of an answer: a thousand instances are 400 kB.
+const ANSWER: usize = 16 << 20;
 
 /// Exit 0: ready; 1: not ready, or no answer.
 pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
@@ -56,7 +66,7 @@ fn operator(options: &Options) -> Result<String, Failure> {
 }
 
 async fn ask(operator: &str) -> anyhow::Result<Vec<u8>> {
-    let egress = Egress::new(Policy { anywhere: true, http: true, ..Policy::default() });
+    let egress = Egress::new(Policy { anywhere: true, http: true, ..Policy::default() }).reading(ANSWER);
     let request = http::Request::get(format!("{operator}/status")).body(Vec::new()).context("--operator")?;
     let response = egress.send(request).await;
     let response = response.with_context(|| format!("no answer from {operator}; is the daemon running?"))?;
@@ -71,19 +81,25 @@ fn screen(status: &Status) -> String {
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes everything");
     let readiness = if status.ready { "ready" } else { "NOT READY" };
     line(format!("countersign {} at {}: {readiness}, up since {}", status.version, status.replica, status.started_at));
-    let offset = status.store.clock_offset_seconds;
-    let clock =
-        if offset.abs() > 5.0 { format!(" !! this host's clock is off by {offset:.1} s") } else { String::new() };
-    let store = if status.store.description.is_empty() { "NOT REACHED YET" } else { &status.store.description };
-    line(format!("store    {store}{clock}"));
+    of_store(&status.store).into_iter().for_each(&mut line);
     if !status.config.current {
         line("config   !! the file holds a configuration that was refused; the old one is in use".to_owned());
     }
     line(String::new());
     line("gateways".to_owned());
-    status.gateways.iter().for_each(|gateway| line(of_gateway(gateway)));
+    let mut gateways: Vec<&GatewayStatus> = status.gateways.iter().collect();
+    gateways.sort_by_key(|gateway| !gateway.refuses_us);
+    gateways.iter().take(LISTED).for_each(|gateway| line(of_gateway(gateway)));
+    if gateways.len() > LISTED {
+        line(format!("  and {} more; `--json` has all of them", gateways.len() - LISTED));
+    }
     line(String::new());
-    line("queues".to_owned());
+    let stale = match status.seen_seconds_ago {
+        Some(age) if age > STALE => format!(" !! as they were {} ago", span(age)),
+        Some(_) => String::new(),
+        None => " !! not read yet".to_owned(),
+    };
+    line(format!("queues{stale}"));
     if status.queues.is_empty() {
         line("  nothing waits".to_owned());
     }
@@ -99,9 +115,36 @@ fn screen(status: &Status) -> String {
     }
     status.failures.iter().for_each(|failure| line(of_failure(failure)));
     line(String::new());
-    line("replicas".to_owned());
+    line(format!("replicas{stale}"));
     status.replicas.iter().for_each(|replica| line(of_replica(replica)));
     out
+}
+
+fn of_store(store: &StoreStatus) -> Vec<String> {
+    let described = match store.described_seconds_ago {
+        Some(age) if age > STALE => format!("!! does not answer; {} ago: {}", span(age), store.description),
+        Some(_) => store.description.clone(),
+        None => "NOT REACHED YET".to_owned(),
+    };
+    let mut lines = vec![format!("store    {described}")];
+    let mut trouble = |text: String| lines.push(format!("         {text}"));
+    #[expect(clippy::cast_precision_loss, reason = "a share of bytes")]
+    let share = store.used_bytes as f64 / store.limit_bytes.max(1) as f64;
+    if store.limit_bytes > 0 && share > FULL {
+        trouble(format!("!! {:.0} % of its room is used", share * 100.0));
+    }
+    if store.replicas_missing > 0 {
+        trouble("!! no replica follows, and store.durability asks one to confirm: every write is refused".to_owned());
+    }
+    let offset = store.clock_offset_seconds;
+    if offset.abs() > 5.0 {
+        trouble(format!("!! this host's clock is off by {offset:.1} s"));
+    }
+    if let Some(RefusalStatus { operation, reason, seconds_ago }) = &store.last_refusal {
+        let mark = if *seconds_ago < RECENT { "!! " } else { "" };
+        trouble(format!("{mark}refused {operation} {} ago: {}", span(*seconds_ago), plain(reason)));
+    }
+    lines
 }
 
 fn of_gateway(gateway: &GatewayStatus) -> String {
@@ -119,7 +162,11 @@ fn of_queue(queue: &QueueStatus) -> String {
     let late = queue.lateness_seconds.map_or_else(String::new, |late| {
         format!(", {}overdue by {}", if late > LATE { "!! " } else { "" }, span(late))
     });
-    format!("  {:<10} {} wait{oldest}{late}", queue.kind, queue.depth)
+    let held = match queue.held {
+        0 => String::new(),
+        held => format!(", {held} held back after failures"),
+    };
+    format!("  {:<10} {} wait{oldest}{late}{held}", queue.kind, queue.depth)
 }
 
 fn of_failure(failure: &FailureStatus) -> String {
@@ -140,7 +187,7 @@ fn of_replica(replica: &ReplicaStatus) -> String {
 
 /// What a terminal may be shown of a text that came from elsewhere.
 fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(120).collect()
+    text.chars().filter(|c| !c.is_control()).take(400).collect()
 }
 
 fn span(seconds: f64) -> String {

@@ -12,7 +12,7 @@ use crate::{
     domain::{redirect, time::rfc3339},
     service::{
         FieldFault, Instance, ServiceError,
-        delivery::{STANDINGS, word},
+        delivery::{Cursor, STANDINGS, word},
     },
     store::Standing,
 };
@@ -24,9 +24,10 @@ struct Filter {
     status: Option<String>,
     uuid: Option<String>,
     limit: Option<String>,
+    cursor: Option<String>,
 }
 
-/// `GET …/callbacks`: on their way, delivered lately, given up; newest first.
+/// `GET …/callbacks`: on their way, delivered lately, given up, in pages.
 pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
     let caller = auth::caller(&app, &request, &instance).await?;
     let filter = Query::<Filter>::from_query(request.query_string());
@@ -40,18 +41,23 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
     let Some(limit) = limit.filter(|limit: &usize| (1..=200).contains(limit)) else {
         return Err(faulty("limit", "expected a whole number from 1 to 200"));
     };
-    let mut callbacks = match &filter.uuid {
+    let cursor = filter.cursor.as_deref().map(Cursor::parse);
+    if cursor == Some(None) {
+        return Err(faulty("cursor", "expected next_cursor of the page before"));
+    }
+    let (callbacks, next) = match &filter.uuid {
         Some(uuid) => {
             let id = uuid.parse().map_err(|_| faulty("uuid", "expected the uuid of a request"))?;
             let record = app.service.get(&caller.instance, id).await?;
             let mut callbacks = app.service.callbacks_of(&caller.instance, &record).await?;
             callbacks.retain(|callback| standing.is_none_or(|standing| callback.status == word(standing)));
-            callbacks
+            callbacks.truncate(limit);
+            (callbacks, None)
         }
-        None => app.service.callbacks(&caller.instance, standing, limit).await?,
+        None => app.service.callbacks(&caller.instance, standing, cursor.flatten().as_ref(), limit).await?,
     };
-    callbacks.truncate(limit);
-    Ok(view::success("Callbacks", &json!({ "callbacks": callbacks })))
+    let next = next.map(|next| next.to_string());
+    Ok(view::success("Callbacks", &json!({ "callbacks": callbacks, "next_cursor": next })))
 }
 
 /// `GET …/callbacks/{id}`: one, with the body as it is sent.

@@ -1,7 +1,8 @@
 //! Every metric: its labels as closed words, its help beside it.
 //!
 //! Series that an alert adds up exist from the start ([`Metrics::know`]): a counter that appears with its first
-//! event would hide that event from `increase()`.
+//! event would hide that event from `increase()`. With more than [`FEW`] instances a series of an instance appears
+//! with its first event after all, because fifty series for each of a thousand instances are 6 MB in every scrape.
 
 pub mod label;
 
@@ -24,6 +25,9 @@ use self::label::{
     ByVersion, Ended, GatewayReason, GatewayResult, KindReason, Known, Of, OperationCause, Reloaded, RouteStatus,
 };
 use crate::domain::{InstanceId, Reason, quota::Name};
+
+/// Up to so many instances have all their series from the start.
+pub const FEW: usize = 32;
 
 /// A gauge of seconds.
 pub type Seconds = Gauge<f64, AtomicU64>;
@@ -114,6 +118,8 @@ metrics! {
     gateway_last_inbound_timestamp_seconds: Family<ByGateway, Seconds> = Family::default(),
     /// Attempts to send a reply, by result.
     replies: Family<GatewayResult, Counter> = Family::default(),
+    /// Age of the oldest message that waits for its number's rate. The same on every replica: take the maximum.
+    message_delay_seconds: Family<ByInstance, Seconds> = Family::default(),
     /// Seconds a gateway took to take a message from us.
     reply_seconds: Histogram = remote(),
     /// Numbers whose gateway refuses our credentials (1): logged out, banned, or a wrong token.
@@ -130,12 +136,10 @@ metrics! {
     queue_oldest_seconds: Family<ByKind, Seconds> = Family::default(),
     /// How long the longest-due job has been due: work that nobody takes up. The same on every replica.
     queue_lateness_seconds: Family<ByKind, Seconds> = Family::default(),
+    /// Lanes that are held back because their last attempts failed, by kind.
+    lanes_held: Family<ByKind, Gauge> = Family::default(),
     /// Jobs in the hands of this process.
     jobs_in_flight: Family<ByKind, Gauge> = Family::default(),
-    /// Lanes that this replica holds back because their attempts fail: receivers, and gateways of numbers.
-    lanes_held: Family<ByKind, Gauge> = Family::default(),
-    /// Seconds that the oldest due message of a number has been waiting for its turn. Replies are dropped after 120.
-    message_delay_seconds: Family<ByInstance, Seconds> = Family::default(),
     /// Jobs given up, by kind and reason; callbacks can be replayed for a week.
     jobs_dead: Family<KindReason, Counter> = Family::default(),
     /// Jobs whose lease ran out while this process worked on them; what they sent may be sent again.
@@ -152,6 +156,12 @@ metrics! {
     unauthenticated_limit_bytes: Gauge = Gauge::default(),
     /// Times that it was used up: `refused`, or the oldest that was stalled was `evicted`.
     unauthenticated_refused: Family<ByCause, Counter> = Family::default(),
+    /// Bytes the store uses: memory of Redis, of the fullest master in a cluster, or the file of the embedded store.
+    store_used_bytes: Gauge = Gauge::default(),
+    /// Bytes the store may use: `maxmemory` of Redis, the memory of its host without one, or what the disk has room for.
+    store_limit_bytes: Gauge = Gauge::default(),
+    /// Masters of Redis without a replica, although `store.durability` asks one to confirm every write.
+    store_replicas_missing: Gauge = Gauge::default(),
     /// Seconds this host's clock is ahead of the store's.
     clock_offset_seconds: Seconds = Seconds::default(),
     /// Requests on the public listener, by route template and class of status.
@@ -196,10 +206,14 @@ impl Metrics {
         out
     }
 
-    /// Lets the series of an instance begin at zero.
-    pub fn know(&self, instance: InstanceId, gateway: &'static str) {
+    /// Lets the series of an instance begin at zero: all of them among a few instances, else those that show whether
+    /// it is used.
+    pub fn know(&self, instance: InstanceId, gateway: &'static str, instances: usize) {
         let instance = Of(instance);
         drop(self.links_minted.get_or_create(&ByInstance { instance }));
+        if instances > FEW {
+            return;
+        }
         drop(self.links_clicked.get_or_create(&ByInstance { instance }));
         drop(self.codes_requested.get_or_create(&ByInstance { instance }));
         drop(self.numbers_refused.get_or_create(&ByInstance { instance }));
@@ -244,7 +258,10 @@ impl Metrics {
             drop(self.leases_lost.get_or_create(&ByKind { kind }));
             drop(self.jobs_in_flight.get_or_create(&ByKind { kind }));
             drop(self.queue_depth.get_or_create(&ByKind { kind }));
-            drop(self.jobs_dead.get_or_create(&KindReason { kind, reason: "given_up" }));
+            drop(self.lanes_held.get_or_create(&ByKind { kind }));
+            for reason in ["given_up", "gone", "poison"] {
+                drop(self.jobs_dead.get_or_create(&KindReason { kind, reason }));
+            }
         }
         for reason in ["gone", "forbidden_target", "instance_removed"] {
             drop(self.jobs_dead.get_or_create(&KindReason { kind: "callback", reason }));
@@ -259,7 +276,9 @@ impl Metrics {
             drop(self.config_reloads.get_or_create(&Reloaded { result }));
         }
         for operation in ["commit", "probe"] {
-            drop(self.store_errors.get_or_create(&OperationCause { operation, cause: "unavailable" }));
+            for cause in ["unavailable", "full"] {
+                drop(self.store_errors.get_or_create(&OperationCause { operation, cause }));
+            }
         }
     }
 }
@@ -273,7 +292,7 @@ mod tests {
         let metrics = Metrics::new();
         let instance = InstanceId::from_random([7; 16]);
         metrics.begin("1.2.3", "redis", 0.0);
-        metrics.know(instance, "waha");
+        metrics.know(instance, "waha", 1);
         let text = metrics.render();
         let mut rendered = 0;
         for Entry { name, kind, help } in Metrics::ENTRIES {
@@ -288,5 +307,13 @@ mod tests {
         assert!(rendered > 25, "{rendered} in {text}");
         let minted = format!("countersign_links_minted_total{{instance_id=\"{instance}\"}} 0\n");
         assert!(text.contains(&minted), "{text}");
+    }
+
+    #[test]
+    fn among_many_instances_a_series_begins_with_its_first_event() {
+        let metrics = Metrics::new();
+        let instance = InstanceId::from_random([7; 16]);
+        metrics.know(instance, "waha", FEW + 1);
+        assert_eq!(metrics.render().matches(&instance.to_string()).count(), 1);
     }
 }

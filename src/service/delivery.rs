@@ -1,6 +1,6 @@
 //! The delivery log: callbacks on their way, delivered and given up.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use crate::{
     domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
     entropy,
     jobs::payload::{self, Work},
-    store::{Change, Committed, JobId, KnownJob, Standing},
+    store::{Change, Committed, JobId, KnownJob, Standing, archive::Mark},
 };
 
 /// A callback as people see it. Times are RFC 3339.
@@ -47,23 +47,60 @@ pub const fn word(standing: Standing) -> &'static str {
 
 pub const STANDINGS: [Standing; 3] = [Standing::Waiting, Standing::Delivered, Standing::Dead];
 
+/// Where a page of callbacks ends. As text it is opaque.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    standing: Standing,
+    mark: Mark,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Mark { at, partition, id } = &self.mark;
+        let text = format!("{}.{}.{}.{}", word(self.standing), at.as_millisecond(), partition.index(), id.0);
+        f.write_str(&URL_SAFE_NO_PAD.encode(text))
+    }
+}
+
+impl Cursor {
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let mut parts = text.splitn(4, '.');
+        let mut part = || parts.next();
+        let standing = part()?;
+        let standing = STANDINGS.into_iter().find(|of| word(*of) == standing)?;
+        let at = Timestamp::from_millisecond(part()?.parse().ok()?).ok()?;
+        let partition = Partition::of(part()?.parse().ok()?);
+        Some(Self { standing, mark: Mark { at, partition, id: JobId(part()?.to_owned()) } })
+    }
+}
+
 impl Service {
-    /// Callbacks of an instance, newest first; `standing` narrows them. At most `limit` of each standing are read.
+    /// A page of an instance's callbacks, after `cursor`, with the cursor of the next page: those on their way by
+    /// their next attempt, then those delivered and those given up, each by their end, newest first. `standing`
+    /// narrows them.
     pub async fn callbacks(
         &self,
         instance: &Instance,
         standing: Option<Standing>,
+        cursor: Option<&Cursor>,
         limit: usize,
-    ) -> Result<Vec<CallbackView>, ServiceError> {
-        let mut callbacks = Vec::new();
-        for of in STANDINGS.into_iter().filter(|of| standing.is_none_or(|wanted| wanted == *of)) {
-            for job in self.store.jobs(instance.config.id, of, limit).await? {
-                callbacks.extend(self.view(&job)?.map(|(view, _)| view));
+    ) -> Result<(Vec<CallbackView>, Option<Cursor>), ServiceError> {
+        let (mut callbacks, mut room) = (Vec::new(), limit);
+        let begun = cursor.map_or(0, |cursor| STANDINGS.iter().position(|of| *of == cursor.standing).unwrap_or(0));
+        for of in STANDINGS.into_iter().skip(begun).filter(|of| standing.is_none_or(|wanted| wanted == *of)) {
+            let mark = cursor.filter(|cursor| cursor.standing == of).map(|cursor| &cursor.mark);
+            let jobs = self.store.jobs_after(instance.config.id, of, mark, room).await?;
+            for job in &jobs {
+                callbacks.extend(self.view(job)?.map(|(view, _)| view));
+            }
+            // Replies end, too, so a full page may show fewer.
+            room -= jobs.len();
+            if room == 0 {
+                return Ok((callbacks, jobs.last().map(|job| Cursor { standing: of, mark: job.mark() })));
             }
         }
-        callbacks.sort_by_key(|callback| std::cmp::Reverse(callback.since));
-        callbacks.truncate(limit);
-        Ok(callbacks)
+        Ok((callbacks, None))
     }
 
     /// Callbacks of one verification, as far as they are remembered.

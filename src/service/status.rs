@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     domain::{InstanceId, time::rfc3339},
-    metrics::label::{ByInstance, KindReason, Of},
+    metrics::label::{ByInstance, ByKind, KindReason, Of},
+    store::Description,
 };
 
 /// Failures that are shown.
@@ -23,6 +24,9 @@ pub struct Status {
     pub started_at: String,
     pub store: StoreStatus,
     pub config: ConfigStatus,
+    /// Age of what is said about queues and replicas; `null` while it was never read.
+    #[serde(default)]
+    pub seen_seconds_ago: Option<f64>,
     pub gateways: Vec<GatewayStatus>,
     pub queues: Vec<QueueStatus>,
     /// Callbacks this process gave up since it started; they can be replayed.
@@ -35,8 +39,28 @@ pub struct Status {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoreStatus {
     pub description: String,
+    /// Age of the description; `null` while there is none.
+    #[serde(default)]
+    pub described_seconds_ago: Option<f64>,
+    #[serde(default)]
+    pub used_bytes: u64,
+    #[serde(default)]
+    pub limit_bytes: u64,
+    /// Masters whose writes no replica can confirm, although one must.
+    #[serde(default)]
+    pub replicas_missing: usize,
+    #[serde(default)]
+    pub last_refusal: Option<RefusalStatus>,
     /// This host's clock less the store's.
     pub clock_offset_seconds: f64,
+}
+
+/// The last request to the store that failed here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RefusalStatus {
+    pub operation: String,
+    pub reason: String,
+    pub seconds_ago: f64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,6 +93,9 @@ pub struct QueueStatus {
     pub oldest_seconds: Option<f64>,
     /// How long the most overdue has been due.
     pub lateness_seconds: Option<f64>,
+    /// Receivers or numbers that are held back because their last attempts failed.
+    #[serde(default)]
+    pub held: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,8 +120,7 @@ pub struct ReplicaStatus {
 }
 
 impl Service {
-    /// What is known without asking anybody: the store's part is a few seconds old.
-    #[expect(clippy::cast_precision_loss, reason = "an offset that loses digits is alarming anyway")]
+    /// What is known without asking anybody: the store's part says how old it is.
     pub fn status(&self, ready: bool) -> Status {
         let now = self.now();
         let seen = self.vitals.seen.load();
@@ -120,13 +146,16 @@ impl Service {
             .collect();
         gateways.sort_by_key(|gateway| (gateway.name.clone(), gateway.instance));
         let age = |since: jiff::Timestamp| seconds(now.duration_since(since));
-        let queues = seen.backlog.iter().map(|one| QueueStatus {
+        let backlog = seen.iter().flat_map(|seen| &seen.backlog);
+        let queues = backlog.map(|one| QueueStatus {
+            held: self.held(one.kind),
             kind: one.kind.to_owned(),
             depth: one.depth,
             oldest_seconds: one.oldest.map(age),
             lateness_seconds: one.overdue.map(age),
         });
-        let replicas = seen.replicas.iter().map(|(one, said)| ReplicaStatus {
+        let replicas = seen.iter().flat_map(|seen| &seen.replicas);
+        let replicas = replicas.map(|(one, said)| ReplicaStatus {
             name: one.replica.clone(),
             version: said.version.clone(),
             alive: self.is_alive(one, said),
@@ -141,14 +170,12 @@ impl Service {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready,
             started_at: rfc3339(self.vitals.started),
-            store: StoreStatus {
-                description: seen.store.clone(),
-                clock_offset_seconds: self.store.skew_millis() as f64 / 1000.0,
-            },
+            store: self.store_status(),
             config: ConfigStatus {
                 current: self.metrics.config_current.get() == 1,
                 read_at: self.metrics.config_read_timestamp_seconds.get(),
             },
+            seen_seconds_ago: seen.as_ref().map(|seen| seen.at.elapsed().as_secs_f64()),
             gateways,
             queues: queues.collect(),
             callbacks_given_up: self.metrics.jobs_dead.get(&given_up).map_or(0, |counter| counter.get()),
@@ -157,10 +184,38 @@ impl Service {
         }
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "an offset that loses digits is alarming anyway")]
+    fn store_status(&self) -> StoreStatus {
+        let described = self.vitals.described.load();
+        let last_refusal = self.store.last_refusal().map(|refusal| RefusalStatus {
+            operation: refusal.operation.to_owned(),
+            reason: refusal.why,
+            seconds_ago: refusal.at.elapsed().as_secs_f64(),
+        });
+        let described_seconds_ago = described.as_ref().map(|known| known.0.elapsed().as_secs_f64());
+        let Description { text, used_bytes, limit_bytes, replicas_missing } =
+            described.as_ref().map(|known| known.1.clone()).unwrap_or_default();
+        let clock_offset_seconds = self.store.skew_millis() as f64 / 1000.0;
+        StoreStatus {
+            description: text,
+            described_seconds_ago,
+            used_bytes,
+            limit_bytes,
+            replicas_missing,
+            last_refusal,
+            clock_offset_seconds,
+        }
+    }
+
+    fn held(&self, kind: &'static str) -> u64 {
+        let gauge = self.metrics.lanes_held.get(&ByKind { kind });
+        gauge.map_or(0, |gauge| u64::try_from(gauge.get()).unwrap_or(0))
+    }
+
     /// Of this process as they are now, of the others as they were told.
     fn latest_failures(&self) -> Vec<FailureStatus> {
         let seen = self.vitals.seen.load();
-        let others = seen.replicas.iter().filter(|(one, _)| one.replica != self.vitals.replica);
+        let others = seen.iter().flat_map(|seen| &seen.replicas).filter(|(one, _)| one.replica != self.vitals.replica);
         let mut all = self.vitals.own_failures();
         for failure in others.flat_map(|(_, said)| &said.failures) {
             let same = |one: &&mut Failure| {

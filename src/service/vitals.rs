@@ -3,10 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use super::{Instance, Service};
 use crate::{
     domain::InstanceId,
     metrics::label::{ByGateway, ByKind, ByVersion, Of},
-    store::{Announced, Backlog, StoreError},
+    store::{Announced, Backlog, Description, StoreError},
 };
 
 /// Between two reports of each replica, and the least between two looks at the store.
@@ -34,15 +34,16 @@ pub struct Vitals {
     /// When each instance's gateway last proved to be alive.
     heard: Mutex<HashMap<InstanceId, Timestamp>>,
     failures: Mutex<Vec<Failure>>,
-    pub(super) seen: ArcSwap<Seen>,
+    pub(super) seen: ArcSwapOption<Seen>,
+    /// Apart from the rest: a store that refuses writes still describes itself.
+    pub(super) described: ArcSwapOption<(Instant, Description)>,
 }
 
-/// The store's part, a few seconds old at most.
-#[derive(Default)]
+/// What was last read of the store.
 pub(super) struct Seen {
+    pub(super) at: Instant,
     pub(super) backlog: Vec<Backlog>,
     pub(super) replicas: Vec<(Announced, Said)>,
-    pub(super) store: String,
 }
 
 /// What a replica tells the others. Fields may come and go between versions.
@@ -72,11 +73,12 @@ pub struct Failure {
 
 impl Vitals {
     pub fn new(replica: String, started: Timestamp) -> Self {
-        let (heard, failures, seen) = (Mutex::default(), Mutex::default(), ArcSwap::default());
-        Self { replica, started, heard, failures, seen }
+        let (heard, failures) = (Mutex::default(), Mutex::default());
+        let (seen, described) = (ArcSwapOption::empty(), ArcSwapOption::empty());
+        Self { replica, started, heard, failures, seen, described }
     }
 
-    /// Notes a failure. `reason` is a word or a status, never a text of somebody else's. How often there was this one,
+    /// Notes a failure. `reason` is a word or a status, with the host for a callback, never a text of somebody else's. How often there was this one,
     /// when that is worth a line of the log: strangers fail as often as they like.
     pub fn failed(&self, instance: InstanceId, what: &str, reason: &str, at: Timestamp) -> Option<u64> {
         let mut failures = lock(&self.failures);
@@ -127,8 +129,9 @@ impl Service {
         self.say(ready, false).await
     }
 
-    /// Reads what the others have reported, and counts what waits.
+    /// Reads what the others have reported and what the store is, and counts what waits.
     pub async fn observe(&self) -> Result<(), StoreError> {
+        self.look().await;
         let replicas: Vec<(Announced, Said)> = self
             .store
             .announced()
@@ -140,7 +143,6 @@ impl Service {
             })
             .collect();
         let backlog = self.store.backlog().await?;
-        let store = self.store.describe().await?;
         self.measure(&backlog);
         self.count_versions(&replicas);
         // What a process before this one, or another, has heard: a restart does not make a gateway look silent.
@@ -150,8 +152,18 @@ impl Service {
                 self.heard_at(&instance, *last);
             }
         }
-        self.vitals.seen.store(Arc::new(Seen { backlog, replicas, store }));
+        self.vitals.seen.store(Some(Arc::new(Seen { at: Instant::now(), backlog, replicas })));
         Ok(())
+    }
+
+    /// Asks the store what it is. What it said before stays, with its age, when it does not answer.
+    async fn look(&self) {
+        let Ok(described) = self.store.describe().await else { return };
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.metrics.store_used_bytes.set(gauge(described.used_bytes));
+        self.metrics.store_limit_bytes.set(gauge(described.limit_bytes));
+        self.metrics.store_replicas_missing.set(gauge(described.replicas_missing as u64));
+        self.vitals.described.store(Some(Arc::new((Instant::now(), described))));
     }
 
     /// The last word: others need not wait for the silence.
@@ -195,7 +207,7 @@ impl Service {
         let mut versions: HashMap<&str, i64> = HashMap::new();
         let before = self.vitals.seen.load();
         // A version that is gone shows zero once more, and then nothing.
-        for (_, said) in &before.replicas {
+        for (_, said) in before.iter().flat_map(|before| &before.replicas) {
             if !replicas.iter().any(|(_, now)| now.version == said.version) {
                 self.metrics.replicas.remove(&ByVersion { version: said.version.clone() });
             }

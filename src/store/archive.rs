@@ -49,6 +49,21 @@ pub struct KnownJob {
     pub body: Vec<u8>,
 }
 
+/// Where a page of jobs ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// [`KnownJob::at`].
+    pub at: Timestamp,
+    pub partition: Partition,
+    pub id: JobId,
+}
+
+impl KnownJob {
+    pub fn mark(&self) -> Mark {
+        Mark { at: self.at, partition: self.partition, id: self.id.clone() }
+    }
+}
+
 /// A list of notes, newest first.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Journal(pub String);
@@ -79,9 +94,21 @@ pub struct Removal {
 /// The part of a store that no login waits for.
 #[async_trait]
 pub trait Archive: Send + Sync + 'static {
+    /// The first `limit` of [`Archive::jobs_after`].
+    async fn jobs(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<KnownJob>, StoreError> {
+        self.jobs_after(instance, standing, None, limit).await
+    }
+
     /// Jobs of an instance: those that ended by their end, newest first; those that wait by their next attempt,
-    /// first first, and only callbacks. At most `limit`.
-    async fn jobs(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<KnownJob>, StoreError>;
+    /// first first, and only callbacks. At most `limit`, strictly after `mark`. A job that is retried meanwhile is
+    /// met again further on.
+    async fn jobs_after(
+        &self,
+        instance: InstanceId,
+        standing: Standing,
+        mark: Option<&Mark>,
+        limit: usize,
+    ) -> Result<Vec<KnownJob>, StoreError>;
 
     /// One job of an instance.
     async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId)

@@ -1,6 +1,6 @@
 //! What waits and who works: what operators ask a store for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -32,6 +32,26 @@ pub struct Announced {
     pub at: Timestamp,
     /// Opaque here.
     pub words: String,
+}
+
+/// What a store is, and how much room it has.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Description {
+    /// One line for people: product, role, size.
+    pub text: String,
+    pub used_bytes: u64,
+    /// What it may grow to.
+    pub limit_bytes: u64,
+    /// Masters whose writes no replica can confirm, although one must.
+    pub replicas_missing: usize,
+}
+
+/// The last request that a store refused or did not answer.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub at: Instant,
+    pub operation: &'static str,
+    pub why: String,
 }
 
 impl Backlog {

@@ -1,14 +1,17 @@
 //! A store that is watched: how long each operation takes, and why it fails.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Announced, Backlog, Change, Committed, Drawn, DueLane, Found, Granted, Index, JobId, Lane, LeaseRequest,
-    Leased, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
-    archive::{Archive, Journal, KnownJob, Note, Removal, Standing},
+    Admission, Announced, Backlog, Change, Committed, Description, Drawn, DueLane, Found, Granted, Index, JobId, Lane,
+    LeaseRequest, Leased, Position, RecordKey, Refusal, Reserve, Settlement, Store, StoreError, Stored, Take,
+    archive::{Archive, Journal, KnownJob, Mark, Note, Removal, Standing},
     background::Background,
     changes::Changes,
 };
@@ -24,11 +27,12 @@ use crate::{
 pub struct Measured {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
+    refused: Mutex<Option<Refusal>>,
 }
 
 impl Measured {
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
-        Self { store, metrics }
+        Self { store, metrics, refused: Mutex::default() }
     }
 
     async fn watch<T>(
@@ -43,6 +47,8 @@ impl Measured {
         if let Err(error) = &outcome {
             let cause = error.cause();
             self.metrics.store_errors.get_or_create(&OperationCause { operation, cause }).inc();
+            let refusal = Refusal { at: Instant::now(), operation, why: error.to_string() };
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
         }
         outcome
     }
@@ -130,8 +136,12 @@ impl Store for Measured {
         self.watch("announced", self.store.announced()).await
     }
 
-    async fn describe(&self) -> Result<String, StoreError> {
+    async fn describe(&self) -> Result<Description, StoreError> {
         self.watch("describe", self.store.describe()).await
+    }
+
+    fn last_refusal(&self) -> Option<Refusal> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
@@ -141,8 +151,14 @@ impl Store for Measured {
 
 #[async_trait]
 impl Archive for Measured {
-    async fn jobs(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<KnownJob>, StoreError> {
-        self.watch("jobs", self.store.jobs(instance, standing, limit)).await
+    async fn jobs_after(
+        &self,
+        instance: InstanceId,
+        standing: Standing,
+        mark: Option<&Mark>,
+        limit: usize,
+    ) -> Result<Vec<KnownJob>, StoreError> {
+        self.watch("jobs", self.store.jobs_after(instance, standing, mark, limit)).await
     }
 
     async fn job(

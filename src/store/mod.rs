@@ -22,7 +22,7 @@ use jiff::Timestamp;
 pub use self::{
     archive::{KnownJob, Standing},
     background::Background,
-    backlog::{Announced, Backlog, REPLICA_MEMORY},
+    backlog::{Announced, Backlog, Description, REPLICA_MEMORY, Refusal},
     changes::{Busy, Changes, Watch},
     lane::{Lane, LaneKind},
 };
@@ -392,8 +392,13 @@ pub trait Store: archive::Archive {
     /// What replicas said of themselves, newest first.
     async fn announced(&self) -> Result<Vec<Announced>, StoreError>;
 
-    /// One line for people: what this store is, its role, its size.
-    async fn describe(&self) -> Result<String, StoreError>;
+    /// What this store is, its role, its size.
+    async fn describe(&self) -> Result<Description, StoreError>;
+
+    /// The last request that failed here, where somebody keeps count.
+    fn last_refusal(&self) -> Option<Refusal> {
+        None
+    }
 
     /// A real write through the path that commits use.
     async fn probe(&self) -> Result<(), StoreError>;

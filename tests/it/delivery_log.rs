@@ -12,6 +12,7 @@ use crate::{
 on_both_stores! {
     each_callback_is_seen_on_its_way_and_at_its_end
     a_delivered_callback_is_replayed_under_its_id
+    however_many_there_are_all_are_listed
     a_test_is_a_real_signed_callback
     a_test_goes_only_where_callbacks_may_go
     what_is_asked_wrongly_is_named
@@ -117,6 +118,66 @@ async fn a_test_is_a_real_signed_callback(ground: Ground) {
     app.finish().await;
 }
 
+/// Each callback once, in pages of an instance's own, through the API and the command line.
+async fn however_many_there_are_all_are_listed(ground: Ground) {
+    all_are_listed(ground, 600).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: tests/run --long"]
+async fn ten_thousand_callbacks_are_listed_on_the_embedded_store() {
+    all_are_listed(Ground::directory(), 10_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: tests/run --long"]
+async fn ten_thousand_callbacks_are_listed_on_redis() {
+    all_are_listed(Ground::redis(), 10_000).await;
+}
+
+async fn all_are_listed(ground: Ground, count: usize) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\nmint_per_second = 1000\nmint_burst = 10000\ninstance_mint_per_second = 1000\n\
+                   instance_mint_burst = 10000\nreplies_per_second = 1000\nreplies_burst = 10000\n"
+        .to_owned();
+    world.receiver.fail(503, u64::MAX);
+    let app = std::sync::Arc::new(world.start().await);
+    let mut work = tokio::task::JoinSet::new();
+    for worker in 0..8 {
+        let app = std::sync::Arc::clone(&app);
+        work.spawn(async move {
+            for number in (worker..count).step_by(8) {
+                let link = app.link(json!({})).await;
+                let said = app.says(&format!("4477{number:08}"), &format!("L{number}"), &link.text).await;
+                assert_eq!(said.status, 200, "{}", said.text);
+            }
+        });
+    }
+    while let Some(done) = work.join_next().await {
+        done.unwrap();
+    }
+    let list = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["callbacks", "list", "--url", &app.base, "--instance", WAHA])
+            .args(arguments)
+            .env("COUNTERSIGN_TOKEN", crate::app::TOKEN)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{error}");
+        (String::from_utf8(output.stdout).unwrap(), error)
+    };
+    let (all, error) = list(&["--status", "pending", "--limit", "0"]);
+    let ids: std::collections::HashSet<&str> =
+        all.lines().map(|line| line.split("  ").nth(5).unwrap_or_else(|| panic!("{line}"))).collect();
+    assert_eq!((all.lines().count(), ids.len()), (count, count), "{error}");
+    let (some, error) = list(&["--limit", "250"]);
+    assert_eq!(some.lines().count(), 250);
+    assert!(error.contains("--limit 0"), "{error}");
+    let app = std::sync::Arc::into_inner(app).unwrap();
+    app.stop().await;
+}
+
 async fn a_test_goes_only_where_callbacks_may_go(ground: Ground) {
     let world = World::new(ground);
     let app = world.start().await;
@@ -138,9 +199,14 @@ async fn a_test_goes_only_where_callbacks_may_go(ground: Ground) {
 async fn what_is_asked_wrongly_is_named(ground: Ground) {
     let world = World::new(ground);
     let app = world.start().await;
-    for (query, field) in
-        [("status=x", "status"), ("limit=0", "limit"), ("limit=201", "limit"), ("uuid=x", "uuid"), ("limit=x", "limit")]
-    {
+    for (query, field) in [
+        ("status=x", "status"),
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("uuid=x", "uuid"),
+        ("limit=x", "limit"),
+        ("cursor=x", "cursor"),
+    ] {
         let answer = app.get(&format!("/api/otp/v2/{WAHA}/callbacks?{query}")).await;
         assert_eq!((answer.status, &answer.json["errors"][0]["field"]), (422, &json!(field)), "{query}");
     }

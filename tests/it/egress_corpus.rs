@@ -197,7 +197,7 @@ fn certificate(name: &str) -> CertificateDer<'static> {
 }
 
 /// A server with this certificate: where it is, and how many bytes it could read.
-async fn speaks_tls(name: &str) -> (u16, Arc<AtomicUsize>) {
+pub(crate) async fn speaks_tls(name: &str) -> (u16, Arc<AtomicUsize>) {
     let key = format!("{}/tests/fixtures/tls/server.key", env!("CARGO_MANIFEST_DIR"));
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

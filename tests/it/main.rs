@@ -47,6 +47,7 @@ mod layers;
 mod limits;
 mod limits_address;
 mod matching;
+mod night_call;
 mod operate_failure;
 mod operate_logs;
 mod operate_metrics;

@@ -86,7 +86,7 @@ async fn what_is_wrong_is_named_with_its_node() {
     let cluster = cluster_server::start();
     let store = open(&cluster.url());
     assert_eq!(store.posture().await.unwrap(), Vec::<String>::new());
-    assert!(store.describe().await.unwrap().starts_with("Redis Cluster of 3 masters; 127.0.0.1:"));
+    assert!(store.describe().await.unwrap().text.starts_with("Redis Cluster of 3 masters; 127.0.0.1:"));
     let third = format!("127.0.0.1:{}", cluster.nodes[2].port);
 
     let durable = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
@@ -101,7 +101,7 @@ async fn what_is_wrong_is_named_with_its_node() {
     cluster.tell(2, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
 
     cluster.nodes[2].signal("-KILL");
-    let told = store.describe().await.unwrap();
+    let told = store.describe().await.unwrap().text;
     assert!(told.contains(&format!("{third}: the store is unavailable: nobody listens")), "{told}");
     let away = store.probe().await.unwrap_err().to_string();
     assert!(away.contains("nobody listens") || away.contains("CLUSTERDOWN"), "{away}");

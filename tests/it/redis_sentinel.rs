@@ -161,7 +161,7 @@ async fn a_demoted_master_is_left() {
     })
     .await;
     until(PATIENCE, "writes go to the new master", async || store.probe().await.is_ok()).await;
-    assert!(store.describe().await.unwrap().contains("master"));
+    assert!(store.describe().await.unwrap().text.contains("master"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

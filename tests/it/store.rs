@@ -107,6 +107,7 @@ contract! {
         a_delivered_callback_is_remembered_for_a_day_and_can_be_replayed
         only_so_many_delivered_callbacks_are_remembered
         waiting_callbacks_are_seen_without_a_lease
+        jobs_are_read_in_pages_to_the_last
         a_job_is_seen_by_its_instance_alone
         notes_are_newest_first_bounded_and_kept_for_a_day
         a_removed_record_is_gone_from_every_list

@@ -15,15 +15,20 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 fn list() -> Operation {
-    let data = object(&json!({ "callbacks": { "type": "array", "items": named("CallbackEntry") } }));
-    let about = "Newest first. Those on their way are `pending`; those that were taken are remembered for a day, those \
-        that were given up for seven.";
+    let next =
+        json!({ "type": ["string", "null"], "description": "`cursor` of the next page; `null` after the last." });
+    let callbacks = json!({ "type": "array", "items": named("CallbackEntry") });
+    let data = object(&json!({ "callbacks": callbacks, "next_cursor": next }));
+    let about = "In pages. First those on their way, `pending`, by their next attempt; then those that were taken, which \
+        are remembered for a day, and those that were given up, for seven, each newest first. One that is retried \
+        while you read is met again.";
     operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks", "listCallbacks", "List callbacks")
         .about(about)
         .query("status", json!({ "type": "string", "enum": ["pending", "delivered", "dead"] }), Some("dead"))
         .query("uuid", json!({ "type": "string", "description": "Only those about this request." }), None)
         .query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 100 }), None)
-        .envelope("Callbacks", &data, &json!({ "callbacks": [entry_example()] }))
+        .query("cursor", json!({ "type": "string", "description": "`next_cursor` of the page before." }), None)
+        .envelope("Callbacks", &data, &json!({ "callbacks": [entry_example()], "next_cursor": null }))
         .problems(&[Code::InvalidRequest])
 }
 

@@ -15,17 +15,23 @@ use crate::{
     store::{
         DEAD_MEMORY, JobId, Lane, StoreError,
         archive::{
-            Archive, DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY, Journal, KnownJob, NOTE_MEMORY, NOTES_KEPT, Note,
-            Removal, Standing,
+            Archive, DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY, Journal, KnownJob, Mark, NOTE_MEMORY, NOTES_KEPT,
+            Note, Removal, Standing,
         },
     },
 };
 
 #[async_trait]
 impl Archive for EmbeddedStore {
-    async fn jobs(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<KnownJob>, StoreError> {
-        let now = self.time.millis();
-        self.readers.run(move |connection| jobs(connection, now, instance, standing, limit)).await
+    async fn jobs_after(
+        &self,
+        instance: InstanceId,
+        standing: Standing,
+        mark: Option<&Mark>,
+        limit: usize,
+    ) -> Result<Vec<KnownJob>, StoreError> {
+        let (now, mark) = (self.time.millis(), mark.cloned());
+        self.readers.run(move |connection| jobs(connection, now, instance, standing, mark.as_ref(), limit)).await
     }
 
     async fn job(
@@ -131,17 +137,31 @@ fn jobs(
     now: i64,
     instance: InstanceId,
     standing: Standing,
+    mark: Option<&Mark>,
     limit: usize,
 ) -> rusqlite::Result<Vec<KnownJob>> {
     let which = match standing {
-        Standing::Waiting => "died IS NULL AND lane >= 'c' AND lane < 'd' AND due > ?2 ORDER BY due, seq",
-        Standing::Delivered => "delivered = 1 AND died > ?2 ORDER BY died DESC, seq DESC",
-        Standing::Dead => "delivered = 0 AND died > ?2 ORDER BY died DESC, seq DESC",
+        Standing::Waiting => {
+            "died IS NULL AND lane >= 'c' AND lane < 'd' AND due > ?2
+             AND (?4 IS NULL OR (due >= ?4 AND (due, partition, id) > (?4, ?5, ?6))) ORDER BY due, partition, id"
+        }
+        Standing::Delivered => ENDED_DELIVERED,
+        Standing::Dead => ENDED_DEAD,
     };
     let sql = format!("SELECT {COLUMNS} FROM jobs WHERE instance = ?1 AND {which} LIMIT ?3");
     let mut statement = connection.prepare_cached(&sql)?;
-    statement.query_map(params![instance.simple(), forgotten(now, standing), rows(limit)], known)?.collect()
+    let (at, partition, id) = match mark {
+        Some(mark) => (Some(mark.at.as_millisecond()), mark.partition.index(), mark.id.0.as_str()),
+        None => (None, 0, ""),
+    };
+    let values = params![instance.simple(), forgotten(now, standing), rows(limit), at, partition, id];
+    statement.query_map(values, known)?.collect()
 }
+
+const ENDED_DELIVERED: &str = "delivered = 1 AND died > ?2
+    AND (?4 IS NULL OR (died <= ?4 AND (died, partition, id) < (?4, ?5, ?6))) ORDER BY died DESC, partition DESC, id DESC";
+const ENDED_DEAD: &str = "delivered = 0 AND died > ?2
+    AND (?4 IS NULL OR (died <= ?4 AND (died, partition, id) < (?4, ?5, ?6))) ORDER BY died DESC, partition DESC, id DESC";
 
 /// What ended then or before is no longer there.
 fn forgotten(now: i64, standing: Standing) -> i64 {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::time::after;
 use crate::{
     domain::time::from_millis,
-    store::{Announced, Backlog, Lane, REPLICA_MEMORY},
+    store::{Announced, Backlog, Description, Lane, REPLICA_MEMORY},
 };
 
 /// Jobs counted of one lane in one partition; beyond them the numbers say less than there is.
@@ -82,9 +82,18 @@ pub(super) fn announced(connection: &Connection, now: i64) -> rusqlite::Result<V
     rows.collect()
 }
 
-/// For people: what this store is, and how large.
-pub(super) fn describe(connection: &Connection) -> rusqlite::Result<String> {
+/// What this store is, how large, and how large it may become.
+pub(super) fn describe(connection: &Connection) -> rusqlite::Result<Description> {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     let size: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-    Ok(format!("SQLite {}, one process, {} KiB", rusqlite::version(), pages * size / 1024))
+    let used_bytes = (pages * size).unsigned_abs();
+    let disk = connection.path().and_then(|path| rustix::fs::statvfs(path).ok());
+    let free = disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let room = free.map(|free| format!(", {} MiB free on its disk", free >> 20)).unwrap_or_default();
+    Ok(Description {
+        text: format!("SQLite {}, one process, {} KiB{room}", rusqlite::version(), used_bytes / 1024),
+        used_bytes,
+        limit_bytes: free.map_or(0, |free| used_bytes.saturating_add(free)),
+        replicas_missing: 0,
+    })
 }

@@ -29,8 +29,9 @@ use crate::{
 };
 
 use super::{
-    Admission, Announced, Background, Backlog, Change, Changes, Committed, Drawn, DueLane, Found, Granted, Index,
-    JobId, Lane, LeaseRequest, Leased, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored, Take,
+    Admission, Announced, Background, Backlog, Change, Changes, Committed, Description, Drawn, DueLane, Found, Granted,
+    Index, JobId, Lane, LeaseRequest, Leased, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored,
+    Take,
 };
 
 use self::{disk::Disk, reader::Readers, time::Time, writer::Writer};
@@ -180,7 +181,7 @@ impl Store for EmbeddedStore {
         self.readers.run(move |connection| backlog::announced(connection, now)).await
     }
 
-    async fn describe(&self) -> Result<String, StoreError> {
+    async fn describe(&self) -> Result<Description, StoreError> {
         self.readers.run(backlog::describe).await
     }
 

@@ -9,37 +9,32 @@ use redis::{Cmd, Value};
 use super::{
     RedisStore, key, millis,
     parse::{self, Kept, reply},
+    places::{Place, ended_set, score_millis},
     script,
 };
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, JobId, Lane, LaneKind, StoreError,
-        archive::{Archive, DELIVERED_MEMORY, Journal, KnownJob, NOTE_MEMORY, NOTES_KEPT, Note, Removal, Standing},
+        DEAD_MEMORY, JobId, StoreError,
+        archive::{
+            Archive, DELIVERED_MEMORY, Journal, KnownJob, Mark, NOTE_MEMORY, NOTES_KEPT, Note, Removal, Standing,
+        },
     },
 };
 
-/// Lanes looked at per partition.
-const LANES: usize = 1_000;
 /// Jobs forgotten per partition at once.
 const TIDIED: usize = 500;
 
-/// A job's place, before it is read.
-struct Place {
-    partition: Partition,
-    id: String,
-    at: i64,
-}
-
 #[async_trait]
 impl Archive for RedisStore {
-    async fn jobs(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<KnownJob>, StoreError> {
-        let mut places = match standing {
-            Standing::Waiting => self.on_their_way(instance, limit).await?,
-            Standing::Delivered | Standing::Dead => self.ended(instance, standing, limit).await?,
-        };
-        places.sort_by_key(|place| if standing == Standing::Waiting { place.at } else { -place.at });
-        places.truncate(limit);
+    async fn jobs_after(
+        &self,
+        instance: InstanceId,
+        standing: Standing,
+        mark: Option<&Mark>,
+        limit: usize,
+    ) -> Result<Vec<KnownJob>, StoreError> {
+        let places = self.places(instance, standing, mark, limit).await?;
         let mut pipeline = redis::Pipeline::with_capacity(places.len());
         for place in &places {
             pipeline.add_command(read_job(place.partition, &place.id));
@@ -175,61 +170,13 @@ impl Archive for RedisStore {
 
 impl RedisStore {
     /// What ended before this is no longer there.
-    fn forgotten(&self, standing: Standing) -> Timestamp {
+    pub(super) fn forgotten(&self, standing: Standing) -> Timestamp {
         match standing {
             Standing::Waiting => Timestamp::MIN,
             Standing::Delivered => self.time.now() - DELIVERED_MEMORY,
             Standing::Dead => self.time.now() - DEAD_MEMORY,
         }
     }
-
-    async fn ended(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<Place>, StoreError> {
-        let over = self.forgotten(standing).as_millisecond();
-        let mut pipeline = redis::pipe();
-        for partition in Partition::all() {
-            let set = ended_set(partition, instance, standing);
-            pipeline.cmd("ZREVRANGEBYSCORE").arg(set).arg("+inf").arg(format!("({over}")).arg("WITHSCORES");
-            pipeline.arg("LIMIT").arg(0).arg(limit);
-        }
-        let values = self.connection.run(&mut pipeline).await?;
-        places(Partition::all().zip(values))
-    }
-
-    async fn on_their_way(&self, instance: InstanceId, limit: usize) -> Result<Vec<Place>, StoreError> {
-        let mut pipeline = redis::pipe();
-        for partition in Partition::all() {
-            pipeline.cmd("ZRANGE").arg(key::lanes(partition)).arg(0).arg(LANES);
-        }
-        let mut queues = Vec::new();
-        for (partition, value) in Partition::all().zip(self.connection.run(&mut pipeline).await?) {
-            let lanes = reply::<Vec<String>>(value)?.into_iter().map(Lane);
-            let ours = |lane: &Lane| lane.kind() == LaneKind::Callbacks && lane.instance() == Some(instance);
-            queues.extend(lanes.filter(ours).map(|lane| (partition, lane)));
-        }
-        let mut pipeline = redis::pipe();
-        for (partition, lane) in &queues {
-            pipeline.cmd("ZRANGE").arg(key::queue(*partition, lane)).arg(0).arg(limit.saturating_sub(1));
-            pipeline.arg("WITHSCORES");
-        }
-        let values = self.connection.run(&mut pipeline).await?;
-        places(queues.into_iter().map(|(partition, _)| partition).zip(values))
-    }
-}
-
-fn ended_set(partition: Partition, instance: InstanceId, standing: Standing) -> String {
-    match standing {
-        Standing::Delivered => key::delivered(partition, instance),
-        Standing::Waiting | Standing::Dead => key::dead(partition, instance),
-    }
-}
-
-fn places(values: impl Iterator<Item = (Partition, Value)>) -> Result<Vec<Place>, StoreError> {
-    let mut places = Vec::new();
-    for (partition, value) in values {
-        let rows: Vec<(String, f64)> = reply(value)?;
-        places.extend(rows.into_iter().map(|(id, score)| Place { partition, id, at: score_millis(score) }));
-    }
-    Ok(places)
 }
 
 /// The job, and its state once it was leased.
@@ -254,9 +201,4 @@ fn known(place: Place, standing: Standing, (job, state): Fields) -> Option<(Know
     let Place { partition, id, at } = place;
     let at = from_millis(at);
     Some((KnownJob { partition, id: JobId(id), lane, standing, attempts, since, at, note, body }, instance))
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
-fn score_millis(score: f64) -> i64 {
-    score as i64
 }

@@ -16,6 +16,7 @@ mod map;
 mod master;
 mod node;
 mod parse;
+mod places;
 mod posture;
 mod queue;
 mod remedy;
@@ -38,8 +39,8 @@ pub use connection::addresses;
 
 use self::{bucket::Buckets, connection::Connection, parse::reply, time::StoreTime, wake::Wake};
 use super::{
-    Admission, Announced, Background, Backlog, Change, Changes, Committed, Drawn, DueLane, Found, Granted, Index,
-    JobId, LEASE, Lane, LeaseRequest, Leased, MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store,
+    Admission, Announced, Background, Backlog, Change, Changes, Committed, Description, Drawn, DueLane, Found, Granted,
+    Index, JobId, LEASE, Lane, LeaseRequest, Leased, MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store,
     StoreError, Stored, Take, by_partition,
 };
 use crate::{
@@ -256,8 +257,8 @@ impl Store for RedisStore {
         self.every_replica().await
     }
 
-    async fn describe(&self) -> Result<String, StoreError> {
-        posture::describe_all(self.infos().await?)
+    async fn describe(&self) -> Result<Description, StoreError> {
+        posture::describe_all(self.infos().await?, self.durability)
     }
 
     /// At every master: a part of the logins is lost where one of them takes no writes.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Durability;
-use crate::store::StoreError;
+use crate::store::{Description, StoreError};
 
 /// How far the clocks of masters may differ, beyond the time it takes to ask them all.
 const APART_US: u64 = 500_000;
@@ -39,8 +39,26 @@ pub(super) fn judge_all(masters: &[Told], durability: Durability) -> Result<Vec<
     Ok(warnings)
 }
 
+/// All masters, by the fullest one.
+pub(super) fn describe_all(masters: Vec<Told>, durability: Durability) -> Result<Description, StoreError> {
+    let mut all = Description::default();
+    for info in masters.iter().filter_map(|(_, info)| info.as_ref().ok()) {
+        let fields = fields(info);
+        let number = |name: &str| fields.get(name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let used = number("used_memory");
+        let limit = Some(number("maxmemory")).filter(|limit| *limit > 0).unwrap_or(number("total_system_memory"));
+        if u128::from(used) * u128::from(all.limit_bytes.max(1)) >= u128::from(all.used_bytes) * u128::from(limit) {
+            (all.used_bytes, all.limit_bytes) = (used, limit);
+        }
+        let confirmed = durability == Durability::Standard || number("connected_slaves") > 0;
+        all.replicas_missing += usize::from(!confirmed);
+    }
+    all.text = describe_each(masters)?;
+    Ok(all)
+}
+
 /// One line for people.
-pub(super) fn describe_all(masters: Vec<Told>) -> Result<String, StoreError> {
+fn describe_each(masters: Vec<Told>) -> Result<String, StoreError> {
     if let [(name, _)] = masters.as_slice()
         && name.is_empty()
     {
@@ -102,8 +120,12 @@ fn describe(info: &str) -> String {
         ("1", _) => "append-only file FAILING",
         _ => "no append-only file",
     };
+    let limit = match field("maxmemory_human") {
+        "0B" | "?" => String::new(),
+        limit => format!(" of {limit}"),
+    };
     format!(
-        "Redis {}, {}, {} replicas, {} used, {file}",
+        "Redis {}, {}, {} replicas, {}{limit} used, {file}",
         field("redis_version"),
         field("role"),
         field("connected_slaves"),
@@ -131,6 +153,21 @@ mod tests {
     }
 
     #[test]
+    fn the_fullest_master_counts_and_so_does_each_without_a_replica() {
+        let info = |used: u64, limit: u64, replicas: u64| {
+            Ok(format!(
+                "used_memory:{used}\r\nmaxmemory:{limit}\r\nconnected_slaves:{replicas}\r\ntotal_system_memory:900\r\n"
+            ))
+        };
+        let masters = vec![("a:1".to_owned(), info(80, 100, 1)), ("b:2".to_owned(), info(90, 1000, 0))];
+        let all = describe_all(masters.clone(), Durability::Durable).unwrap();
+        assert_eq!((all.used_bytes, all.limit_bytes, all.replicas_missing), (80, 100, 1));
+        assert_eq!(describe_all(masters, Durability::Standard).unwrap().replicas_missing, 0);
+        let unlimited = describe_all(vec![(String::new(), info(9, 0, 1))], Durability::Durable).unwrap();
+        assert_eq!((unlimited.used_bytes, unlimited.limit_bytes), (9, 900), "the host's memory is the limit");
+    }
+
+    #[test]
     fn each_fault_of_a_cluster_is_named_with_its_node() {
         let good = "redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\nrole:master\r\n\
                     server_time_usec:1000000\r\n";
@@ -147,7 +184,7 @@ mod tests {
         assert!(matches!(&apart[..], [one] if one.contains("2000 ms apart")), "{apart:?}");
         let mut away = cluster(good);
         away[1].1 = Err(StoreError::Unavailable("nobody listens".to_owned()));
-        let told = describe_all(away.clone()).unwrap();
+        let told = describe_all(away.clone(), Durability::Durable).unwrap().text;
         assert!(told.starts_with("Redis Cluster of 2 masters; a:1: Redis 7.0.15, master"), "{told}");
         assert!(told.contains("b:2: the store is unavailable: nobody listens"), "{told}");
         assert!(judge_all(&away, Durability::Durable).unwrap_err().to_string().contains("nobody listens (at b:2)"));

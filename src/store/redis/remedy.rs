@@ -8,10 +8,24 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 /// A server that denies us says so before we have asked anything.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Without details of the answer, which could quote a key or an address with a password.
+/// Errors whose sentence quotes neither a key nor an address.
+const QUOTABLE: [&str; 7] = ["READONLY", "OOM", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
+/// What is quoted of a sentence.
+const QUOTED: usize = 200;
+
+/// With Redis' own sentence where it cannot quote a key, or an address with a password.
 pub(super) fn told(error: &RedisError) -> String {
     match code(error) {
-        Some(code) => remedy(code).map_or_else(|| format!("{} ({code})", error.category()), str::to_owned),
+        Some(code) => {
+            let meaning = remedy(code).map_or_else(|| format!("{} ({code})", error.category()), str::to_owned);
+            match error.detail().filter(|_| QUOTABLE.contains(&code)) {
+                Some(sentence) => {
+                    let sentence: String = sentence.chars().filter(|c| !c.is_control()).take(QUOTED).collect();
+                    format!("{meaning}; Redis says: {sentence}")
+                }
+                None => meaning,
+            }
+        }
         None if super::source::has_no_master(error) => {
             "no Sentinel in store.url knows a living master of the name in it".to_owned()
         }

@@ -106,6 +106,47 @@ pub(super) async fn waiting_callbacks_are_seen_without_a_lease(store: &dyn Store
     assert_eq!(jobs(store, Standing::Waiting).await.len(), 2, "also while somebody works on it");
 }
 
+/// Pages of `size` from the first to the last.
+async fn walk(store: &dyn Store, standing: Standing, size: usize) -> Vec<KnownJob> {
+    let mut all: Vec<KnownJob> = Vec::new();
+    loop {
+        let mark = all.last().map(KnownJob::mark);
+        let page = store.jobs_after(job("").instance, standing, mark.as_ref(), size).await.unwrap();
+        let full = page.len() == size;
+        all.extend(page);
+        if !full {
+            return all;
+        }
+    }
+}
+
+/// Whatever the size of a page: each job once and in one order, also where many have the same time.
+pub(super) async fn jobs_are_read_in_pages_to_the_last(store: &dyn Store, _: &Clock) {
+    const TIMES: u64 = 3;
+    let due = store.now() + Duration::from_secs(600);
+    for partition in [HERE, Partition::of(8)] {
+        let waits = (0..30u64).map(|number| Job {
+            due: Some(due + Duration::from_millis(number % TIMES)),
+            lane: Lane::callbacks(job("").instance, Digest::from_hex(&format!("{:032x}", number % 4)).unwrap()),
+            ..job(&format!("w{:02}", (number * 7) % 30))
+        });
+        let ends = (0..30).map(|number| callback(&format!("e{number:02}")));
+        applied(store.commit(&Change { jobs: waits.chain(ends).collect(), ..nothing(partition) }).await.unwrap());
+        for (place, leased) in lease_of(store, partition, &to(), 30).await.iter().enumerate() {
+            let note = "status 500".to_owned();
+            let end = if place % 2 == 0 { Settlement::Delivered } else { Settlement::Dead { note } };
+            assert!(store.settle(leased, &end).await.unwrap());
+        }
+    }
+    for (standing, count) in [(Standing::Waiting, 60), (Standing::Delivered, 30), (Standing::Dead, 30)] {
+        let whole = walk(store, standing, 1000).await;
+        assert_eq!(whole.len(), count, "{standing:?}");
+        for size in [1, 7, 30] {
+            assert_eq!(ids(&walk(store, standing, size).await), ids(&whole), "{standing:?} by {size}");
+        }
+    }
+}
+
 pub(super) async fn a_job_is_seen_by_its_instance_alone(store: &dyn Store, _: &Clock) {
     queue(store, vec![callback("a")]).await;
     let id = JobId("a".to_owned());
