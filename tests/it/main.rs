@@ -73,4 +73,5 @@ mod rollback;
 mod sdk;
 mod store;
 mod tenants;
+mod wait;
 mod wawp;

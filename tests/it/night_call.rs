@@ -190,11 +190,12 @@ async fn redis_that_is_read_only_and_then_down() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs libfaketime: tests/run --long"]
 async fn a_clock_that_is_wrong() {
-    let faketime = std::env::var("COUNTERSIGN_FAKETIME").expect("the path of libfaketime.so.1");
+    let faketime = std::env::var_os("COUNTERSIGN_FAKETIME").expect("the path of libfaketime.so.1");
+    let faketime = faketime.to_str().unwrap();
     let world = World::new(Ground::redis());
     let (port, operator) = (free_port(), free_port());
     let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
-    let environment = [("LD_PRELOAD", faketime.as_str()), ("FAKETIME", "+400s"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+    let environment = [("LD_PRELOAD", faketime), ("FAKETIME", "+400s"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
     let process = Process::with(port, operator, &text, &environment).await;
     shows(&process, &["!! this host's clock is off by "]).await;
     rises(&process, "countersign_clock_offset_seconds").await;

@@ -1,14 +1,15 @@
 //! How the daemon ends when it cannot start, or when one of its parts fails while it runs: in order, with an exit
 //! status that says whether a restart may help.
 
-use std::{net::TcpListener, process::Command, time::Duration};
+use std::{net::TcpListener, process::Command};
 
 use serde_json::json;
 
 use crate::{
     app::{Ground, World},
-    process::{Process, until},
+    process::Process,
     redis_server::free_port,
+    wait::until,
 };
 
 fn spawn(world: &World, prepare: &str) -> Process {
@@ -53,7 +54,7 @@ async fn a_store_whose_disk_fails_ends_the_process_in_order() {
     assert!(process.mint(json!({})).await.is_some());
     let id = process.id().to_string();
     assert!(Command::new("prlimit").args(["--pid", &id, "--fsize=0:0"]).status().unwrap().success());
-    until(Duration::from_secs(30), "the process notices", async || process.written().contains("a task failed")).await;
+    until("the process notices", async || process.written().contains("a task failed")).await;
     let (status, _, log) = tokio::task::spawn_blocking(|| process.ended()).await.unwrap();
     assert_eq!(status, Some(1), "{log}");
     let places = [
