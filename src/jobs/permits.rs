@@ -56,6 +56,7 @@ pub struct Permit {
     group: Option<String>,
     /// It holds a unit of the number's rate that is not used yet.
     paced: AtomicBool,
+    spent: AtomicBool,
 }
 
 impl State {
@@ -231,7 +232,14 @@ impl Permits {
 
     fn permit(self: &Arc<Self>, state: &mut State, lane: &Lane, since: Instant, paced: bool) -> Permit {
         state.in_flight.entry(lane.clone()).or_default().since.push(since);
-        Permit { permits: Arc::clone(self), lane: lane.clone(), since, group: None, paced: AtomicBool::new(paced) }
+        Permit {
+            permits: Arc::clone(self),
+            lane: lane.clone(),
+            since,
+            group: None,
+            paced: AtomicBool::new(paced),
+            spent: AtomicBool::default(),
+        }
     }
 
     /// Every change of the state is whole before anything can panic.
@@ -258,6 +266,12 @@ impl Permit {
     /// The unit of the number's rate is used: something is being sent.
     pub fn spend(&self) {
         self.paced.store(false, Ordering::Relaxed);
+        self.spent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a message may have been sent under it.
+    pub fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How the note of a job begins that may have been sent.
-const UNKNOWN: &str = "perhaps sent";
+pub(super) const UNKNOWN: &str = "perhaps sent";
 
 /// An attempt after which another may follow.
 pub(super) struct Failed {

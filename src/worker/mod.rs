@@ -178,7 +178,7 @@ impl Worker {
         let attempt = Box::pin(async {
             tokio::select! {
                 biased;
-                () = self.hand_back.cancelled() => Ok(Settlement::Postpone { at: self.service.now() }),
+                () = self.hand_back.cancelled() => Ok(self.given_back(permit)),
                 settlement = self.attempt(leased, permit) => settlement,
             }
         });
@@ -194,6 +194,16 @@ impl Worker {
                 tracing::error!(job = %leased.id.0, kind, note, "an attempt panicked");
                 Some(self.retry(leased, Schedule::REPLY, note))
             }
+        }
+    }
+
+    /// Due again at once. A message whose answer nobody waits for any more may have been sent.
+    fn given_back(&self, permit: &Permit) -> Settlement {
+        let at = self.service.now();
+        if permit.is_spent() {
+            Settlement::Retry { at, note: format!("{}: the process ended", again::UNKNOWN) }
+        } else {
+            Settlement::Postpone { at }
         }
     }
 

@@ -43,12 +43,8 @@ const QUIET: &[(&str, &str)] = &[
     ("countersign_message_delay_seconds", "no number is over its rate; lanes is"),
     ("countersign_queue_lateness_seconds", "nothing waits for longer than it must"),
     ("countersign_clock_offset_seconds", "one host, one clock"),
-    ("countersign_lanes_held", "too few attempts fail"),
-    ("countersign_message_delay_seconds", "no message waits for a rate"),
     ("countersign_store_replicas_missing", "writes need no replica"),
     ("countersign_unauthenticated_bytes", "no request is under way"),
-    ("countersign_unauthenticated_bytes_limit", "the budget is set where a process starts"),
-    ("countersign_unauthenticated_refused", "nobody floods"),
 ];
 
 async fn every_metric_moves(ground: Ground) {

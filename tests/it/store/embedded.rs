@@ -36,7 +36,9 @@ async fn a_directory_serves_one_store() {
     let path = directory.path().join("deep/er");
     let store = open(&path, &Clock::default());
     match EmbeddedStore::open(&path, Clock::default()) {
-        Err(StoreError::Unfit(why)) => assert!(why.contains("another process") && why.contains("deep/er"), "{why}"),
+        Err(StoreError::Unavailable(why)) => {
+            assert!(why.contains("another process") && why.contains("deep/er"), "{why}")
+        }
         Err(error) => panic!("{error:?}"),
         Ok(_) => panic!("opened twice"),
     }
