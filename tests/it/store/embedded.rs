@@ -37,7 +37,7 @@ async fn a_directory_serves_one_store() {
     let store = open(&path, &Clock::default());
     match EmbeddedStore::open(&path, Clock::default()) {
         Err(StoreError::Unavailable(why)) => {
-            assert!(why.contains("another process") && why.contains("deep/er"), "{why}")
+            assert!(why.contains("another process") && why.contains("deep/er"), "{why}");
         }
         Err(error) => panic!("{error:?}"),
         Ok(_) => panic!("opened twice"),
