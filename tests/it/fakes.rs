@@ -19,6 +19,7 @@ use serde_json::Value;
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
+    pub(crate) at: Instant,
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
@@ -77,10 +78,14 @@ impl Fake {
         self.state.arrived.lock().unwrap().clone()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.state.arrived.lock().unwrap().len()
+    }
+
     /// Waits until `count` requests have arrived; more is a failure of the test.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<Arrived> {
         for _ in 0..6000 {
-            if self.arrived().len() >= count {
+            if self.count() >= count {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -122,9 +127,10 @@ impl Drop for Fake {
 }
 
 async fn answer(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    let at = Instant::now();
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
-    let arrived = Arrived { path: request.uri().to_string(), headers: headers.collect(), body: body.to_vec() };
+    let arrived = Arrived { at, path: request.uri().to_string(), headers: headers.collect(), body: body.to_vec() };
     state.arrived.lock().unwrap().push(arrived);
     // Whoever shortens the delay also frees those who wait.
     let since = Instant::now();
