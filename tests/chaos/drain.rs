@@ -32,8 +32,10 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
     if plan.wants("burst") {
         burst(plan.scale, report).await;
     }
-    if plan.wants("order") {
-        order(report).await;
+    for replicas in [1, 3] {
+        if plan.wants(&format!("order {replicas}")) {
+            order(replicas, report).await;
+        }
     }
 }
 
@@ -61,9 +63,9 @@ async fn backlog(scale: usize, report: &mut Report) {
     let rate = |seconds: f64| count as f64 / seconds;
     let fresh = rate(span(&world.receiver, 0, count).await);
     let filler = Filler::new(&world).await;
-    let due = filler.after_filling(count);
     let own: InstanceId = WAHA.parse().unwrap();
-    filler.callbacks(own, &format!("{}/default", world.receiver.url), count, due).await;
+    let lane = filler.callbacks(own, &format!("{}/default", world.receiver.url), count).await;
+    filler.release(&[lane]).await;
     let drained = rate(span(&world.receiver, count, count).await);
     say(format_args!("backlog of {count}: {fresh:.0}/s fresh, {drained:.0}/s from the backlog"));
     report.at_least("a backlog drains, as a share of fresh ones", drained / fresh, 0.5, "");
@@ -82,8 +84,8 @@ async fn distance(scale: usize, report: &mut Report) {
         world.gateway.delay(Duration::from_millis(50));
         let process = replica(&world).await;
         let filler = Filler::new(&world).await;
-        let due = filler.after_filling(count);
-        filler.replies(WAHA.parse().unwrap(), count, due).await;
+        let lane = filler.replies(WAHA.parse().unwrap(), count).await;
+        filler.release(&[lane]).await;
         let took = span(&world.gateway, 0, count).await;
         say(format_args!("distance: Redis {round_trip:?} further away, {count} held replies leave in {took:.2} s"));
         seconds.push(took);
@@ -117,22 +119,30 @@ async fn burst(scale: usize, report: &mut Report) {
 }
 
 /// A number that hears more than it may answer.
-async fn order(report: &mut Report) {
+async fn order(replicas: usize, report: &mut Report) {
     const RATE: f64 = 20.0;
     const HEARD: f64 = 45.0;
     const SECONDS: f64 = 30.0;
     let mut world = World::new(ground("redis"));
     world.extra = "[instance.limits]\nmint_per_second = 0\n".to_owned();
-    let processes: [Process; 3] = [replica(&world).await, replica(&world).await, replica(&world).await];
+    let mut processes: Vec<Process> = Vec::new();
+    for _ in 0..replicas {
+        processes.push(replica(&world).await);
+    }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
     let people = people(&processes[0], (HEARD * SECONDS) as usize).await;
-    let logins = at_intervals(&processes.each_ref(), &people, Duration::from_secs_f64(1.0 / HEARD)).await;
+    let logins =
+        at_intervals(&processes.iter().collect::<Vec<_>>(), &people, Duration::from_secs_f64(1.0 / HEARD)).await;
     span(&world.gateway, 0, logins.len()).await;
     let (overtaken, waited) = served(&world.gateway, &logins);
+    let mut lapsed = 0.0;
+    for process in &processes {
+        lapsed += process.metric("countersign_leases_lost_total{kind=\"reply\"}").await;
+    }
     let ideal = (HEARD / RATE - 1.0) * SECONDS;
     say(format_args!(
-        "order: {} replies at {RATE}/s; waited p50 {:.1} s, at most {:.1} s, {ideal:.1} s with a perfect queue; \
-         overtaken by one that came later by p50 {:.2} s, p99 {:.2} s, at most {:.2} s",
+        "order {replicas}: {} replies at {RATE}/s; waited p50 {:.1} s, at most {:.1} s, {ideal:.1} s with a perfect queue; \
+         overtaken by one that came later by p50 {:.2} s, p99 {:.2} s, at most {:.2} s; {lapsed} leases ran out",
         logins.len(),
         median(&waited),
         longest(&waited),
@@ -140,21 +150,33 @@ async fn order(report: &mut Report) {
         percentile(&overtaken, 99),
         longest(&overtaken)
     ));
-    report.at_most("the longest wait beside a perfect queue", longest(&waited), ideal * 1.1 + 2.0, " s");
-    report.at_most("a reply is overtaken by one that came later", longest(&overtaken), 2.0, " s");
+    report.at_most(
+        &format!("order {replicas}: the longest wait beside a perfect queue"),
+        longest(&waited),
+        ideal * 1.1 + 2.0,
+        " s",
+    );
+    report.at_most(
+        &format!("order {replicas}: a reply is overtaken by one that came later"),
+        longest(&overtaken),
+        2.0,
+        " s",
+    );
 }
 
-/// Of each reply: by how many seconds the newest message that was answered before it came later, and how long it took.
+/// Of each reply: how long after its message was answered one was sent that got its reply before, in seconds, and how
+/// long it took.
 fn served(gateway: &Fake, logins: &[Login]) -> (Vec<f64>, Vec<f64>) {
-    let asked: HashMap<String, Instant> =
-        logins.iter().map(|login| (format!("{}@c.us", login.number), login.answered)).collect();
+    let logins: HashMap<String, &Login> =
+        logins.iter().map(|login| (format!("{}@c.us", login.number), login)).collect();
     let mut newest: Option<Instant> = None;
     let (mut overtaken, mut waited) = (Vec::new(), Vec::new());
     for reply in gateway.arrived() {
-        let at = asked[reply.json()["chatId"].as_str().unwrap()];
-        overtaken.push(newest.map_or(0.0, |newest| newest.saturating_duration_since(at).as_secs_f64()));
-        newest = newest.max(Some(at));
-        waited.push(reply.at.saturating_duration_since(at).as_secs_f64());
+        let login = logins[reply.json()["chatId"].as_str().unwrap()];
+        let later = newest.map_or(Duration::ZERO, |newest| newest.saturating_duration_since(login.answered));
+        overtaken.push(later.as_secs_f64());
+        newest = newest.max(Some(login.sent));
+        waited.push(reply.at.saturating_duration_since(login.answered).as_secs_f64());
     }
     (overtaken, waited)
 }

@@ -111,11 +111,8 @@ async fn round(trouble: Trouble, scale: usize) -> (f64, f64) {
     let idle = measure(&world, &process, PEOPLE).await;
     let cause = begin(trouble, &world, &process, scale).await;
     let troubled = measure(&world, &process, PEOPLE).await;
-    let mut waiting = Vec::new();
-    for kind in ["callback", "reply"] {
-        waiting.push(process.metric(&format!("countersign_queue_depth{{kind=\"{kind}\"}}")).await);
-        waiting.push(process.metric(&format!("countersign_jobs_in_flight{{kind=\"{kind}\"}}")).await);
-    }
+    let filler = Filler::new(&world).await;
+    let (callbacks, replies) = (filler.waiting("callback").await, filler.waiting("reply").await);
     let tests = match cause.accepted.load(Ordering::Relaxed) {
         0 => String::new(),
         accepted => format!(", {accepted} tests taken, {} refused", cause.refused.load(Ordering::Relaxed)),
@@ -124,13 +121,9 @@ async fn round(trouble: Trouble, scale: usize) -> (f64, f64) {
         format!("p50 {:.2} p99 {:.2} max {:.2} ms", median(values), percentile(values, 99), longest(values))
     };
     say(format_args!(
-        "  idle {}; then {}; afterwards {:.0} callbacks ({:.0} in flight) and {:.0} replies ({:.0}) wait{tests}",
+        "  idle {}; then {}; afterwards {callbacks} callbacks and {replies} replies wait{tests}",
         quantiles(&idle),
         quantiles(&troubled),
-        waiting[0],
-        waiting[1],
-        waiting[2],
-        waiting[3],
     ));
     (percentile(&idle, 99), percentile(&troubled, 99))
 }
@@ -173,7 +166,7 @@ fn tenant(place: usize) -> String {
 
 /// Returns when the trouble is there.
 async fn begin(trouble: Trouble, world: &World, process: &Process, scale: usize) -> Cause {
-    let mut cause = Cause::default();
+    let (mut cause, mut lanes) = (Cause::default(), Vec::new());
     let filler = Filler::new(world).await;
     let own: InstanceId = WAHA.parse().unwrap();
     match trouble {
@@ -183,34 +176,27 @@ async fn begin(trouble: Trouble, world: &World, process: &Process, scale: usize)
                 world.gateway.fail(503, u64::MAX);
             }
             let count = scale * if trouble == Trouble::ChatsAtOnce { 10_000 } else { 5_000 };
-            let due = filler.after_filling(count);
-            filler.replies(own, count, due).await;
-            filler.until(due).await;
+            lanes.push(filler.replies(own, count).await);
         }
         Trouble::HangingOfOne | Trouble::HangingOfMany => {
-            // More than are attempted while it is measured.
-            let count = 50;
-            let due = filler.after_filling(count * RECEIVERS);
             for place in 0..RECEIVERS {
                 let (listener, url) = hanging();
                 let of = if trouble == Trouble::HangingOfOne { own } else { tenant(place).parse().unwrap() };
-                filler.callbacks(of, &url, count, due).await;
+                // More than are attempted while it is measured.
+                lanes.push(filler.callbacks(of, &url, 50).await);
                 cause.hanging.push(listener);
             }
-            filler.until(due).await;
         }
         Trouble::BlackHole => {
-            let count = 20_000 * scale;
             let (listener, url) = hanging();
-            let due = filler.after_filling(count);
-            filler.callbacks(own, &url, count, due).await;
+            lanes.push(filler.callbacks(own, &url, 20_000 * scale).await);
             cause.hanging.push(listener);
-            filler.until(due).await;
         }
         Trouble::TestCallbacks => {
             cause.callers = (0..4).map(|_| tokio::spawn(call(process, &cause))).collect();
         }
     }
+    filler.release(&lanes).await;
     cause
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Person {
 pub(crate) struct Login {
     pub(crate) uuid: String,
     pub(crate) number: String,
+    /// First.
+    pub(crate) sent: Instant,
     pub(crate) answered: Instant,
 }
 
@@ -86,13 +88,16 @@ async fn again<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
 impl Person {
     /// One try of the gateway.
     pub(crate) async fn says(&self, process: &Process) -> Option<Login> {
+        let sent = Instant::now();
         let heard = process.says(&self.number, &self.uuid, &self.text).await;
-        heard.then(|| Login { uuid: self.uuid.clone(), number: self.number.clone(), answered: Instant::now() })
+        heard.then(|| Login { uuid: self.uuid.clone(), number: self.number.clone(), sent, answered: Instant::now() })
     }
 
     /// As a gateway does, until it is answered 200.
     pub(crate) async fn insists(&self, process: &Process) -> Login {
-        again("a message", async || self.says(process).await).await
+        let sent = Instant::now();
+        let login = again("a message", async || self.says(process).await).await;
+        Login { sent, ..login }
     }
 }
 
