@@ -21,6 +21,7 @@ use crate::wait::until_or;
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
+    pub(crate) at: Instant,
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
@@ -79,7 +80,7 @@ impl Fake {
         self.state.arrived.lock().unwrap().clone()
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.state.arrived.lock().unwrap().len()
     }
 
@@ -132,9 +133,10 @@ impl Drop for Fake {
 }
 
 async fn answer(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    let at = Instant::now();
     let headers = request.headers().iter();
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
-    let arrived = Arrived { path: request.uri().to_string(), headers: headers.collect(), body: body.to_vec() };
+    let arrived = Arrived { at, path: request.uri().to_string(), headers: headers.collect(), body: body.to_vec() };
     state.arrived.lock().unwrap().push(arrived);
     // A delay that is shortened is so also for those who wait.
     let since = Instant::now();

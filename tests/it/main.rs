@@ -17,6 +17,7 @@ mod contract;
 mod delivery_log;
 mod dev;
 mod doctor;
+mod duties;
 mod egress_corpus;
 mod erase;
 mod events;

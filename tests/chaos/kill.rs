@@ -1,0 +1,156 @@
+//! A replica is killed every other second while people log in. Whatever a gateway was answered 200 for is told to the
+//! app: once, but for copies that its receiver recognises.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use countersign::{entropy, store::LEASE};
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::sync::RwLock;
+
+use crate::{
+    Plan,
+    app::World,
+    load::{Login, UNLIMITED, ground, person, replica, told},
+    process::Process,
+    report::{Report, percentile, say},
+};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const PER_SECOND: u32 = 40;
+
+struct Trial {
+    store: &'static str,
+    replicas: usize,
+    logins: usize,
+    /// Between two kills; one process alone is away while it starts.
+    pause: Duration,
+}
+
+pub(crate) async fn run(plan: &Plan, report: &mut Report) {
+    let trials = [
+        Trial { store: "redis", replicas: 3, logins: 10_000 * plan.scale, pause: Duration::from_secs(2) },
+        Trial { store: "embedded", replicas: 1, logins: 5_000 * plan.scale, pause: Duration::from_secs(4) },
+    ];
+    for trial in trials.iter().filter(|trial| plan.wants(trial.store)) {
+        run_one(trial, report).await;
+    }
+}
+
+/// Its processes; a place is empty while a new one starts.
+type Replicas = Vec<RwLock<Option<Process>>>;
+
+async fn run_one(trial: &Trial, report: &mut Report) {
+    let mut world = World::new(ground(trial.store));
+    world.extra = UNLIMITED.to_owned();
+    let mut replicas = Replicas::new();
+    for _ in 0..trial.replicas {
+        replicas.push(RwLock::new(Some(replica(&world).await)));
+    }
+    let (done, kills, taken) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let start = tokio::time::Instant::now();
+    let people = async {
+        let one = async |place: usize| {
+            tokio::time::sleep_until(start + Duration::from_secs(1) / PER_SECOND * u32::try_from(place).unwrap()).await;
+            let login = insist(&replicas, place).await;
+            taken.lock().unwrap().push(login);
+        };
+        join_all((0..trial.logins).map(one)).await;
+        done.store(true, Ordering::Relaxed);
+    };
+    let killing = async {
+        while !done.load(Ordering::Relaxed) {
+            tokio::time::sleep(trial.pause).await;
+            let place = usize::from(entropy::bytes::<1>()[0]) % replicas.len();
+            kill(&replicas[place], &world).await;
+            kills.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    tokio::join!(people, killing);
+    let taken = taken.into_inner().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while told(&world.receiver).len() < taken.len() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // Copies that are still on their way.
+    tokio::time::sleep(LEASE + Duration::from_secs(3)).await;
+    judge(trial, &world, &taken, kills.into_inner(), report);
+}
+
+/// Without warning: whoever asks it anything meanwhile gets no answer.
+async fn kill(place: &RwLock<Option<Process>>, world: &World) {
+    if let Some(process) = place.read().await.as_ref() {
+        process.signal("-KILL");
+    }
+    let dead = place.write().await.take();
+    if let Some(dead) = dead {
+        dead.kill();
+    }
+    let next = replica(world).await;
+    *place.write().await = Some(next);
+}
+
+/// One person, whose app and gateway repeat what was not answered, at another replica if there is one.
+async fn insist(replicas: &Replicas, place: usize) -> Login {
+    let mut minted = None;
+    let mut turn = place;
+    loop {
+        if let Some(process) = replicas[turn % replicas.len()].read().await.as_ref() {
+            if minted.is_none() {
+                minted = person(process, json!({})).await;
+            }
+            if let Some(person) = &minted
+                && let Some(login) = person.says(process).await
+            {
+                return login;
+            }
+        }
+        turn += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn judge(trial: &Trial, world: &World, taken: &[Login], kills: usize, report: &mut Report) {
+    let mut copies: HashMap<String, Vec<(String, Vec<u8>)>> = HashMap::new();
+    for callback in world.receiver.arrived() {
+        let body = callback.json();
+        if body["type"] == "link.verified" {
+            let uuid = body["data"]["uuid"].as_str().unwrap().to_owned();
+            copies.entry(uuid).or_default().push((callback.header("webhook-id").to_owned(), callback.body));
+        }
+    }
+    let first = told(&world.receiver);
+    let late: Vec<f64> = taken
+        .iter()
+        .filter_map(|login| Some(first.get(&login.uuid)?.saturating_duration_since(login.answered).as_secs_f64()))
+        .collect();
+    let lost = taken.iter().filter(|login| !first.contains_key(&login.uuid)).count();
+    let differ = |copies: &&Vec<(String, Vec<u8>)>| copies.iter().collect::<HashSet<_>>().len() > 1;
+    let double = copies.values().filter(differ).count();
+    let repeated: usize = copies.values().map(|copies| copies.len() - 1).sum();
+    let replies: HashSet<String> =
+        world.gateway.arrived().iter().map(|reply| reply.json()["chatId"].as_str().unwrap().to_owned()).collect();
+    let silent = taken.iter().filter(|login| !replies.contains(&format!("{}@c.us", login.number))).count();
+    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+    let share = 100.0 * repeated as f64 / taken.len() as f64;
+    let name = trial.store;
+    say(format_args!(
+        "{name}: {} logins, {kills} kills: {lost} lost, {double} double, {repeated} repeated ({share:.2} %), {silent} \
+         without a reply; late by p50 {:.3} s, p99 {:.2} s, at most {:.2} s",
+        taken.len(),
+        percentile(&late, 50),
+        percentile(&late, 99),
+        percentile(&late, 100)
+    ));
+    report.judge(&format!("{name}: callbacks lost"), lost == 0, &lost.to_string());
+    report.judge(&format!("{name}: links told in two ways"), double == 0, &double.to_string());
+    report.at_most(&format!("{name}: repeated with equal id and body"), share, 0.5, " %");
+    report.at_most(&format!("{name}: the latest"), percentile(&late, 100), LEASE.as_secs_f64() + 3.0, " s");
+}

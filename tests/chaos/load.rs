@@ -1,0 +1,192 @@
+//! People who log in, and when the app is told.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use countersign::entropy;
+use futures_util::{StreamExt as _, future::join_all, stream};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::{
+    app::{Ground, World},
+    fakes::Fake,
+    process::Process,
+    redis_server::{self, RedisServer, free_port},
+};
+
+/// As no operator would limit a load test.
+pub(crate) const UNLIMITED: &str = "[instance.limits]\nmint_per_second = 0\nreplies_per_second = 0\n";
+
+/// A Redis as it is by default, which waits for no disk.
+pub(crate) fn redis() -> RedisServer {
+    redis_server::start_with(vec!["--appendfsync".to_owned(), "everysec".to_owned()])
+}
+
+/// What the daemons share, `redis` or `embedded`.
+pub(crate) fn ground(store: &str) -> Ground {
+    if store == "redis" { Ground::Redis(Arc::new(redis())) } else { Ground::directory() }
+}
+
+/// A real `serve` that logs as little as one in production.
+pub(crate) async fn replica(world: &World) -> Process {
+    let (port, operator) = (free_port(), free_port());
+    let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
+    Process::with(port, operator, &text.replace("level = \"trace\"", "level = \"error\""), &[]).await
+}
+
+/// A minted link and who will send its message.
+pub(crate) struct Person {
+    pub(crate) uuid: String,
+    pub(crate) number: String,
+    text: String,
+}
+
+/// A message that was answered 200.
+pub(crate) struct Login {
+    pub(crate) uuid: String,
+    pub(crate) number: String,
+    /// First.
+    pub(crate) sent: Instant,
+    pub(crate) answered: Instant,
+}
+
+pub(crate) async fn person(process: &Process, body: Value) -> Option<Person> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let minted = process.mint(body).await?;
+    let number = format!("4477{:08}", NEXT.fetch_add(1, Ordering::Relaxed));
+    Some(Person { uuid: minted.text_of("uuid"), number, text: minted.text_of("text") })
+}
+
+/// As [`person`], asked for until it is answered.
+pub(crate) async fn minted(process: &Process, body: &Value) -> Person {
+    again("a link", async || person(process, body.clone()).await).await
+}
+
+pub(crate) async fn people(process: &Process, count: usize) -> Vec<Person> {
+    let minting = stream::iter(0..count).map(|_| async { minted(process, &json!({})).await });
+    minting.buffer_unordered(16).collect().await
+}
+
+/// An overloaded machine answers 503 now and then; whoever asks repeats.
+async fn again<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
+    for _ in 0..200 {
+        if let Some(done) = attempt().await {
+            return done;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("never answered 200: {what}");
+}
+
+impl Person {
+    /// One try of the gateway.
+    pub(crate) async fn says(&self, process: &Process) -> Option<Login> {
+        let sent = Instant::now();
+        let heard = process.says(&self.number, &self.uuid, &self.text).await;
+        heard.then(|| Login { uuid: self.uuid.clone(), number: self.number.clone(), sent, answered: Instant::now() })
+    }
+
+    /// As a gateway does, until it is answered 200.
+    pub(crate) async fn insists(&self, process: &Process) -> Login {
+        let sent = Instant::now();
+        let login = again("a message", async || self.says(process).await).await;
+        Login { sent, ..login }
+    }
+}
+
+/// Mints and sends, with a callback of its own or the default one.
+pub(crate) async fn login(process: &Process, body: Value) -> Login {
+    minted(process, &body).await.insists(process).await
+}
+
+/// Messages at their times, whatever became of earlier ones; `pause` apart, over these processes in turn.
+pub(crate) async fn at_intervals(processes: &[&Process], people: &[Person], pause: Duration) -> Vec<Login> {
+    let start = tokio::time::Instant::now();
+    let said = people.iter().enumerate().map(|(place, person)| async move {
+        let due = start + pause * u32::try_from(place).unwrap();
+        tokio::time::sleep_until(due).await;
+        person.insists(processes[place % processes.len()]).await
+    });
+    join_all(said).await
+}
+
+/// When each callback of a verified link first arrived.
+pub(crate) fn told(receiver: &Fake) -> HashMap<String, Instant> {
+    let mut told = HashMap::new();
+    for callback in receiver.arrived() {
+        let body = callback.json();
+        if body["type"] == "link.verified" {
+            told.entry(body["data"]["uuid"].as_str().unwrap().to_owned()).or_insert(callback.at);
+        }
+    }
+    told
+}
+
+/// Milliseconds from the answer to the gateway to the callback; what did not come within `patience` is infinite.
+pub(crate) async fn lateness(receiver: &Fake, logins: &[Login], patience: Duration) -> Vec<f64> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let told = told(receiver);
+        if logins.iter().all(|login| told.contains_key(&login.uuid)) || Instant::now() > deadline {
+            let late = |login: &Login| {
+                told.get(&login.uuid)
+                    .map_or(f64::INFINITY, |at| at.saturating_duration_since(login.answered).as_secs_f64() * 1e3)
+            };
+            return logins.iter().map(late).collect();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// When the next one comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rhythm {
+    Regular,
+    Poisson,
+}
+
+/// People who log in at a rate until it is stopped.
+pub(crate) struct Traffic {
+    stop: Arc<AtomicBool>,
+    pub(crate) taken: Arc<AtomicUsize>,
+    running: JoinHandle<()>,
+}
+
+impl Traffic {
+    pub(crate) fn start(process: &Arc<Process>, per_second: f64, rhythm: Rhythm) -> Self {
+        let (stop, taken, process) = (Arc::new(AtomicBool::new(false)), Arc::<AtomicUsize>::default(), process.clone());
+        let (stopped, counted) = (stop.clone(), taken.clone());
+        let running = tokio::spawn(async move {
+            let mut due = tokio::time::Instant::now();
+            while !stopped.load(Ordering::Relaxed) {
+                tokio::time::sleep_until(due).await;
+                due += Duration::from_secs_f64(match rhythm {
+                    Rhythm::Regular => 1.0 / per_second,
+                    Rhythm::Poisson => -(1.0 - entropy::fraction()).max(1e-9).ln() / per_second,
+                });
+                let (process, counted) = (process.clone(), counted.clone());
+                tokio::spawn(async move {
+                    let Some(person) = person(&process, json!({})).await else { return };
+                    if person.says(&process).await.is_some() {
+                        counted.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        Self { stop, taken, running }
+    }
+
+    /// How many logins there were.
+    pub(crate) async fn stop(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.running.await.unwrap();
+        self.taken.load(Ordering::Relaxed)
+    }
+}
