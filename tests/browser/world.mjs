@@ -26,7 +26,7 @@ export function pbkdf2(password) {
   return `$pbkdf2-sha256$i=${rounds}$${bare(salt)}$${bare(pbkdf2Sync(password, salt, rounds, 32, "sha256"))}`;
 }
 
-export async function until(what, check, patience = 60_000) {
+export async function until(what, check, patience = 120_000) {
   for (const end = Date.now() + patience; Date.now() < end;) {
     const found = await check();
     if (found) return found;
@@ -202,7 +202,7 @@ webhook_secret = "${HMAC}"
     };
     context.on("page", watch);
     const page = await context.newPage();
-    page.setDefaultTimeout(60_000);
+    page.setDefaultTimeout(120_000);
     return page;
   }
 

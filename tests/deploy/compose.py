@@ -60,7 +60,7 @@ def ask(method, url, body=None, headers=None):
         return refused.code, refused.read().decode()
 
 
-def until(what, probe, seconds=60):
+def until(what, probe, seconds=120):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = probe()

@@ -21,6 +21,9 @@ mod judges;
 #[allow(dead_code, reason = "a part of the harness is enough here")]
 mod redis_server;
 mod twilio;
+#[path = "../it/wait.rs"]
+#[allow(dead_code, reason = "a part of the harness is enough here")]
+mod wait;
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,6 @@ use std::{
     collections::BTreeMap,
     net::TcpListener,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
@@ -17,6 +16,7 @@ use crate::{
     app::{TOKEN, client},
     every_gateway::{EVERY, Serve, id, instances, secret},
     judges,
+    wait::until,
 };
 
 type Pairs = Vec<(String, String)>;
@@ -251,12 +251,7 @@ async fn the_client_of_twilio_sends_what_we_send() {
         .body(case.body().1.into_bytes())
         .unwrap();
     assert_eq!(client().send(webhook).await.unwrap().status(), 200);
-    for _ in 0..1000 {
-        if !seen.lock().unwrap().is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the reply is sent", async || !seen.lock().unwrap().is_empty()).await;
 
     let create = json!({ "to": "whatsapp:+447700900123", "from_": "whatsapp:+12025550142", "body": TEXT });
     let claim = json!({ "create": create, "base": base, "account": "AC1", "token": token });

@@ -1,14 +1,16 @@
 //! A private Redis Cluster, ended with its owner.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
 
-use crate::redis_server::{self, RedisServer, free_port};
+use crate::{
+    redis_server::{self, RedisServer, free_port},
+    wait::blocking_until as until,
+};
 
 const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Three masters, and behind them their replicas, if there are any: node 3 is that of node 0.
 pub(crate) struct Cluster {
@@ -54,15 +56,6 @@ fn form(count: usize, node_timeout: Duration) -> Cluster {
     }
     cluster.is_whole();
     cluster
-}
-
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 impl Cluster {

@@ -9,6 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::app::client;
+use crate::wait::PATIENCE;
 
 const ANA: &str = "+447700900123";
 
@@ -53,7 +54,7 @@ impl Dev {
 
     /// The newest bubble that is a code, when there are `count` of them.
     async fn code(&self, count: usize) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let answer =
                 client().send(http::Request::get(self.phone("/state.json")).body(Vec::new()).unwrap()).await.unwrap();

@@ -29,6 +29,7 @@ use crate::{
     fakes::Fake,
     process::Process,
     redis_server::free_port,
+    wait::PATIENCE,
 };
 
 /// `{port}` is that of a listener on every address of this host.
@@ -50,7 +51,7 @@ async fn try_all(process: &Process, urls: &[String]) -> (usize, HashSet<String>)
         assert!(process.says(&format!("4477008{index:05}"), &format!("C{index}"), &minted.text_of("text")).await);
         taken += 1;
     }
-    let deadline = Instant::now() + Duration::from_secs(90);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let tried = callbacks(process).await;
         let errors: Vec<&Value> =

@@ -1,15 +1,13 @@
 //! A table of the configuration for every kind of gateway, and a daemon that serves all of them.
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::process::{Child, Command, Stdio};
 
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::{
     app::{KEY, client},
     redis_server::free_port,
+    wait::until,
 };
 
 /// Kind, a name that tells settings of one kind apart, and the keys that everything of it needs. `{url}` is
@@ -177,15 +175,12 @@ impl Serve {
             .spawn()
             .unwrap();
         let this = Self { child, base, operator, config, _directory: directory };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
+        until("it is ready", async || {
             let request = http::Request::get(format!("{}/readyz", this.operator)).body(Vec::new()).unwrap();
-            if client().send(request).await.is_ok_and(|response| response.status().is_success()) {
-                return this;
-            }
-            assert!(Instant::now() < deadline, "not ready");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            client().send(request).await.is_ok_and(|response| response.status().is_success())
+        })
+        .await;
+        this
     }
 }
 

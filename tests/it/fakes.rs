@@ -16,6 +16,8 @@ use actix_web::{
 };
 use serde_json::Value;
 
+use crate::wait::until_or;
+
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
@@ -77,21 +79,19 @@ impl Fake {
         self.state.arrived.lock().unwrap().clone()
     }
 
+    fn count(&self) -> usize {
+        self.state.arrived.lock().unwrap().len()
+    }
+
     /// Waits until `count` requests have arrived; more is a failure of the test.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<Arrived> {
-        for _ in 0..6000 {
-            if self.arrived().len() >= count {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let bodies = || {
+            let bodies = self.arrived().into_iter().map(|one| String::from_utf8_lossy(&one.body).into_owned());
+            bodies.collect::<Vec<_>>()
+        };
+        until_or(|| format!("{count} requests: {:?}", bodies()), async || self.count() >= count).await;
         let arrived = self.arrived();
-        assert_eq!(
-            arrived.len(),
-            count,
-            "{:?}",
-            arrived.iter().map(|a| String::from_utf8_lossy(&a.body).into_owned()).collect::<Vec<_>>()
-        );
+        assert_eq!(arrived.len(), count, "{:?}", bodies());
         arrived
     }
 
@@ -107,6 +107,16 @@ impl Fake {
 
     pub(crate) fn delay(&self, delay: Duration) {
         self.state.delay_ms.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Nothing is answered until [`Self::release`].
+    pub(crate) fn hold(&self) {
+        self.state.delay_ms.store(u64::MAX, Ordering::SeqCst);
+    }
+
+    /// Ends what [`Self::hold`] or a delay has begun, also for those who wait.
+    pub(crate) fn release(&self) {
+        self.delay(Duration::ZERO);
     }
 
     /// A header of the failing answers.
@@ -126,7 +136,7 @@ async fn answer(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpRe
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
     let arrived = Arrived { path: request.uri().to_string(), headers: headers.collect(), body: body.to_vec() };
     state.arrived.lock().unwrap().push(arrived);
-    // Whoever shortens the delay also frees those who wait.
+    // A delay that is shortened is so also for those who wait.
     let since = Instant::now();
     while since.elapsed() < Duration::from_millis(state.delay_ms.load(Ordering::SeqCst)) {
         tokio::time::sleep(Duration::from_millis(5)).await;

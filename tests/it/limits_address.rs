@@ -14,6 +14,7 @@ use crate::{
     limits::{assert_limited, of, told},
     process::Process,
     redis_server,
+    wait::{until, until_or},
 };
 
 on_both_stores! {
@@ -202,11 +203,7 @@ async fn a_store_that_is_away_is_asked_now_and_then() {
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     server.signal("-CONT");
     assert!(asked() - before < 30.0, "{}", asked() - before);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while told(&app.get("/widget.js").await).is_empty() {
-        assert!(Instant::now() < deadline, "nobody counts again");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("it counts again", async || !told(&app.get("/widget.js").await).is_empty()).await;
     app.finish().await;
 }
 
@@ -239,17 +236,12 @@ async fn a_reload_takes_up_limits_and_proxies() {
     let text = std::fs::read_to_string(process.config.path()).unwrap();
     std::fs::write(process.config.path(), text.replace("[limits]", &format!("{PROXIED}[limits]"))).unwrap();
     process.signal("-HUP");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while look("203.0.113.3").await.status != 200 {
-        assert!(Instant::now() < deadline, "the proxy is not believed: {}", process.written());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let otherwise = || format!("the proxy is believed: {}", process.written());
+    until_or(otherwise, async || look("203.0.113.3").await.status == 200).await;
     assert_limited(&look("203.0.113.3").await, "pages");
     std::fs::write(process.config.path(), text.replace("pages_per_minute = 1", "pages_per_minute = 0")).unwrap();
     process.signal("-HUP");
-    while look("203.0.113.3").await.status != 200 {
-        assert!(Instant::now() < deadline, "the limit stays: {}", process.written());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let otherwise = || format!("the limit is gone: {}", process.written());
+    until_or(otherwise, async || look("203.0.113.3").await.status == 200).await;
     assert!(!look("203.0.113.3").await.headers.contains_key("ratelimit"));
 }

@@ -69,4 +69,5 @@ mod rollback;
 mod sdk;
 mod store;
 mod tenants;
+mod wait;
 mod wawp;

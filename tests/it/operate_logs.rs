@@ -1,7 +1,5 @@
 //! Logs and traces: one line per request, none lost at the end, and one trace from the webhook to the callback.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,6 +7,7 @@ use crate::{
     fakes::Fake,
     process::Process,
     redis_server::free_port,
+    wait::until_or,
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -101,11 +100,7 @@ async fn spans_reach_a_collector() {
         bodies.flat_map(|body| body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone()).collect()
     };
     let ours = || spans().into_iter().filter(|span| span["traceId"] == TRACE).collect::<Vec<_>>();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while ours().len() < 3 {
-        assert!(Instant::now() < deadline, "{:#?}", spans());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_or(|| format!("three spans: {:#?}", spans()), async || ours().len() >= 3).await;
     let spans = ours();
     let named =
         |name: &str| spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("{name}: {spans:#?}"));

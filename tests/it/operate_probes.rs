@@ -1,13 +1,10 @@
 //! Probes: readiness is a write that the store takes, liveness is nothing but an answer.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use crate::{
     app::{Daemon, Ground, World},
-    redis_server,
+    redis_server, wait,
 };
 
 async fn asked(app: &Daemon, path: &str) -> u16 {
@@ -15,12 +12,11 @@ async fn asked(app: &Daemon, path: &str) -> u16 {
 }
 
 async fn until(app: &Daemon, status: u16) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while asked(app, "/readyz").await != status {
-        assert!(Instant::now() < deadline, "never {status}");
+    wait::until(&format!("/readyz answers {status}"), async || {
         assert_eq!(asked(app, "/livez").await, 200, "a restart would not mend the store");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        asked(app, "/readyz").await == status
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

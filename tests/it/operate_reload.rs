@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
 };
 
 use countersign::credentials::token_digest;
@@ -14,17 +13,16 @@ use serde_json::json;
 
 use crate::{
     app::{Answer, Ground, META, META_TOKEN, TOKEN, WAHA, World},
-    process::{Process, until},
+    process::Process,
     redis_server::free_port,
+    wait::until,
 };
 
 const FRESH: &str = "cst_a-token-that-comes-with-a-reload";
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// The log is written a moment behind.
 async fn says(process: &Process, what: &str) {
-    until(PATIENCE, what, async || process.written().contains(what)).await;
+    until(what, async || process.written().contains(what)).await;
 }
 
 async fn mint(process: &Process, instance: &str, token: &str) -> Answer {
@@ -60,7 +58,7 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     let bad = with_token(&good, FRESH).replace("number = \"+12025550142\"", "number = \"hunter2-not-a-number\"");
     write(process.config.path(), &bad);
     process.signal("-HUP");
-    until(PATIENCE, "it is refused", async || process.metric(&reloads("refused")).await >= 1.0).await;
+    until("it is refused", async || process.metric(&reloads("refused")).await >= 1.0).await;
     assert!((process.metric("countersign_config_current").await).abs() < 0.5);
     assert_eq!(mint(&process, WAHA, FRESH).await.status, 401);
     assert_eq!(mint(&process, WAHA, TOKEN).await.status, 200);
@@ -69,14 +67,14 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     // Broken TOML is refused without quoting the line.
     write(process.config.path(), &format!("{good}\nwebhook_secret = \"canary-in-a-broken-line"));
     process.signal("-HUP");
-    until(PATIENCE, "broken TOML is refused", async || process.metric(&reloads("refused")).await >= 2.0).await;
+    until("broken TOML is refused", async || process.metric(&reloads("refused")).await >= 2.0).await;
     says(&process, "not TOML at line").await;
     assert!(!process.written().contains("canary-in-a-broken-line"));
 
     // What only a new process can take up is named, and nothing else is taken up either.
     write(process.config.path(), &with_token(&good, FRESH).replace("http://127.0.0.1:1\"", "http://127.0.0.1:2\""));
     process.signal("-HUP");
-    until(PATIENCE, "it needs a restart", async || process.metric(&reloads("needs_restart")).await >= 1.0).await;
+    until("it needs a restart", async || process.metric(&reloads("needs_restart")).await >= 1.0).await;
     says(&process, "public_url").await;
     assert_eq!(mint(&process, WAHA, FRESH).await.status, 401);
 
@@ -85,7 +83,7 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     let disabled = with_token(&good, FRESH).replace("name = \"Meta\"", "name = \"Meta\"\ndisabled = true");
     write(process.config.path(), &disabled);
     process.signal("-HUP");
-    until(PATIENCE, "it is applied", async || process.metric(&reloads("applied")).await >= 1.0).await;
+    until("it is applied", async || process.metric(&reloads("applied")).await >= 1.0).await;
     assert!((process.metric("countersign_config_current").await - 1.0).abs() < 0.5);
     assert_eq!(mint(&process, WAHA, FRESH).await.status, 200);
     let refused = mint(&process, META, META_TOKEN).await;
@@ -97,7 +95,7 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     assert_eq!(shown.text_of("status"), "pending");
 
     process.signal("-HUP");
-    until(PATIENCE, "nothing has changed", async || process.metric(&reloads("unchanged")).await >= 1.0).await;
+    until("nothing has changed", async || process.metric(&reloads("unchanged")).await >= 1.0).await;
 
     let series = async || {
         let shown = process.operator("/metrics").await.text;
@@ -110,9 +108,9 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     let alone = good.split("[[instance]]").take(2).collect::<Vec<_>>().join("[[instance]]");
     write(process.config.path(), &alone);
     process.signal("-HUP");
-    until(PATIENCE, "the instance is gone", async || mint(&process, META, META_TOKEN).await.status == 401).await;
+    until("the instance is gone", async || mint(&process, META, META_TOKEN).await.status == 401).await;
     assert_eq!(mint(&process, WAHA, FRESH).await.status, 401, "its token is gone, too");
-    until(PATIENCE, "no alert waits for its gateway", async || series().await == 0).await;
+    until("no alert waits for its gateway", async || series().await == 0).await;
     let (status, _, written) = process.terminate();
     assert_eq!(status, Some(0), "{written}");
 }
@@ -139,10 +137,7 @@ async fn a_secret_file_is_read_again_when_kubernetes_swaps_its_directory() {
     let minted = process.mint(json!({})).await.unwrap();
     assert!(!process.says("447700900123", "S1", &minted.text_of("text")).await, "signed with the other key");
     put("two", crate::app::WAHA_KEY);
-    until(PATIENCE, "the new secret is in use", async || {
-        process.says("447700900123", "S1", &minted.text_of("text")).await
-    })
-    .await;
+    until("the new secret is in use", async || process.says("447700900123", "S1", &minted.text_of("text")).await).await;
     process.terminate();
 }
 
@@ -173,8 +168,8 @@ async fn a_reload_drops_no_request() {
         write(process.config.path(), &format!("{}\n# {round}\n", with_token(&good, FRESH)));
         process.signal("-HUP");
         let wanted = f64::from(round + 1);
-        until(PATIENCE, "it is applied", async || process.metric(&reloads("applied")).await >= wanted).await;
-        until(PATIENCE, "requests go on", async || served.load(Ordering::Relaxed) > before || load.is_empty()).await;
+        until("it is applied", async || process.metric(&reloads("applied")).await >= wanted).await;
+        until("requests go on", async || served.load(Ordering::Relaxed) > before || load.is_empty()).await;
     }
     done.store(true, Ordering::Relaxed);
     while let Some(worker) = load.join_next().await {
@@ -198,8 +193,8 @@ async fn the_page_of_requests_comes_and_goes_with_its_password() {
     let line = format!("operator_password_file = {:?}\n", secret.path());
     write(process.config.path(), &format!("{line}{good}"));
     process.signal("-HUP");
-    until(PATIENCE, "the page is there", async || status().await == 401).await;
+    until("the page is there", async || status().await == 401).await;
     write(process.config.path(), &good);
     process.signal("-HUP");
-    until(PATIENCE, "the page is gone", async || status().await == 404).await;
+    until("the page is gone", async || status().await == 404).await;
 }

@@ -19,11 +19,10 @@ use serde_json::json;
 
 use crate::{
     app::{Ground, World, message, signed_waha},
-    process::{Process, until},
+    process::Process,
     redis_server::free_port,
+    wait::until,
 };
-
-const PATIENCE: Duration = Duration::from_secs(90);
 
 async fn start(world: &World, shutdown: (&str, &str)) -> Process {
     let (port, operator) = (free_port(), free_port());
@@ -39,7 +38,7 @@ async fn a_draining_process_is_not_ready_and_serves() {
     let world = World::new(Ground::directory());
     let process = start(&world, ("10s", "20s")).await;
     process.signal("-TERM");
-    until(PATIENCE, "it is not ready", async || process.operator("/readyz").await.status == 503).await;
+    until("it is not ready", async || process.operator("/readyz").await.status == 503).await;
     assert_eq!(process.operator("/livez").await.status, 200);
     assert!(process.metric("countersign_ready").await.abs() < 0.5);
     let minted = process.mint(json!({})).await.expect("a draining process serves");
@@ -56,11 +55,11 @@ async fn what_is_not_finished_in_time_is_handed_back_at_once() {
     let world = World::new(Ground::redis());
     let process = start(&world, ("0s", "1s")).await;
     let minted = process.mint(json!({})).await.unwrap();
-    world.receiver.delay(Duration::from_secs(9));
+    world.receiver.hold();
     assert!(process.says("447700900123", "H1", &minted.text_of("text")).await);
-    until(PATIENCE, "the attempt has begun", async || world.receiver.arrived().len() == 1).await;
+    until("the attempt has begun", async || world.receiver.arrived().len() == 1).await;
     let (status, took, written) = process.terminate();
-    world.receiver.delay(Duration::ZERO);
+    world.receiver.release();
     assert_eq!(status, Some(0), "{written}");
     assert!(took < Duration::from_secs(40), "{took:?}");
     assert!(written.contains("their jobs are given back"), "{written}");
@@ -69,11 +68,10 @@ async fn what_is_not_finished_in_time_is_handed_back_at_once() {
     let due = store.due().await.unwrap();
     assert!(due.iter().any(|due| due.lane.kind() == LaneKind::Callbacks), "{due:?}");
     let other = start(&world, ("0s", "20s")).await;
-    until(PATIENCE, "the other one delivers it", async || world.receiver.arrived().len() == 2).await;
+    until("the other one delivers it", async || world.receiver.arrived().len() == 2).await;
     let arrived = world.receiver.arrived();
     assert_eq!(arrived[0].header("webhook-id"), arrived[1].header("webhook-id"));
-    until(PATIENCE, "nothing waits", async || other.metric("countersign_queue_depth{kind=\"callback\"}").await < 0.5)
-        .await;
+    other.until_metric("countersign_queue_depth{kind=\"callback\"}", |depth| depth < 0.5).await;
     other.terminate();
 }
 
@@ -167,7 +165,7 @@ async fn a_rolling_restart_fails_no_request_and_loses_and_doubles_no_callback() 
         }
         ids
     };
-    until(PATIENCE, "every login is told", async || heard().len() >= told.len()).await;
+    until("every login is told", async || heard().len() >= told.len()).await;
     let mut ids = heard();
     ids.sort();
     let mut expected = told;

@@ -1,15 +1,13 @@
 //! `status`: what somebody who was woken up has to know, on one screen.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{process::Command, sync::Mutex};
 
 use serde_json::{Value, json};
 
 use crate::{
     app::{Ground, WAHA, World},
     process::Process,
+    wait,
 };
 
 fn status(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -20,16 +18,18 @@ fn status(arguments: &[&str]) -> (Option<i32>, String, String) {
 
 /// Asks until it holds: what the store knows is a few seconds old.
 async fn until(process: &Process, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let (_, output, error) = status(&["--operator", &process.operator, "--json"]);
-        let json: Value = serde_json::from_str(&output).unwrap_or_else(|_| panic!("{output}{error}"));
-        if holds(&json) {
-            return json;
-        }
-        assert!(Instant::now() < deadline, "never: {what}: {json:#}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let seen = Mutex::new(Value::Null);
+    wait::until_or(
+        || format!("{what}: {:#}", seen.lock().unwrap()),
+        async || {
+            let (_, output, error) = status(&["--operator", &process.operator, "--json"]);
+            let mut seen = seen.lock().unwrap();
+            *seen = serde_json::from_str(&output).unwrap_or_else(|_| panic!("{output}{error}"));
+            holds(&seen)
+        },
+    )
+    .await;
+    seen.into_inner().unwrap()
 }
 
 async fn one_screen(ground: Ground, store: &str) {

@@ -5,7 +5,10 @@ use std::{
     collections::{HashMap, HashSet},
     io::Read as _,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -15,7 +18,8 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{Answer, Ground, TOKEN, WAHA, World, client, message, signed_waha},
-    redis_server::free_port,
+    redis_server::{free_port, signal},
+    wait::{until, until_or},
 };
 
 /// A real `serve`.
@@ -76,15 +80,14 @@ impl Process {
     }
 
     pub(crate) async fn wait_until_ready(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let request = http::Request::get(format!("{}/readyz", self.operator)).body(Vec::new()).unwrap();
-            if self.client.send(request).await.is_ok_and(|response| response.status().is_success()) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "not ready: {}", self.written());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until_or(
+            || format!("ready: {}", self.written()),
+            async || {
+                let request = http::Request::get(format!("{}/readyz", self.operator)).body(Vec::new()).unwrap();
+                self.client.send(request).await.is_ok_and(|response| response.status().is_success())
+            },
+        )
+        .await;
     }
 
     /// A page of the operator listener.
@@ -98,6 +101,20 @@ impl Process {
         let text = self.operator("/metrics").await.text;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a series is as wanted.
+    pub(crate) async fn until_metric(&self, series: &str, as_wanted: impl Fn(f64) -> bool) {
+        let seen = Mutex::new(0.0);
+        until_or(
+            || format!("{series} is {}: {}", seen.lock().unwrap(), self.written()),
+            async || {
+                let value = self.metric(series).await;
+                *seen.lock().unwrap() = value;
+                as_wanted(value)
+            },
+        )
+        .await;
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -134,6 +151,18 @@ impl Process {
     /// How many files it has open.
     pub(crate) fn files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// Whether it has the connection that comes from this port.
+    pub(crate) fn connects_from(&self, port: u16) -> bool {
+        let connections = self.proc("net/tcp");
+        let inode = connections.lines().skip(1).find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields[1].ends_with(&format!(":{port:04X}")).then(|| format!("socket:[{}]", fields[9]))
+        });
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let mut targets = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+        inode.is_some_and(|inode| targets.any(|target| target.to_str() == Some(&inode)))
     }
 
     /// Seconds of processor time, a hundred to the second as everywhere on Linux.
@@ -176,19 +205,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Waits for a condition, as long as `patience` lasts.
-pub(crate) async fn until(patience: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + patience;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn signal(child: &Child, signal: &str) {
-    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
 }
 
 fn collect(mut pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
@@ -265,10 +281,7 @@ async fn ten_codes_and_a_thousand_senders_make_ten_successes() {
         let replies = world.gateway.arrived();
         replies.iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count()
     };
-    let deadline = Instant::now() + Duration::from_secs(180);
-    while (told(&world).len() < 10 || winners() < 10) && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("the ten are told and answered", async || told(&world).len() >= 10 && winners() >= 10).await;
     for process in processes {
         process.terminate();
     }
@@ -290,8 +303,9 @@ async fn nothing_accepted_is_lost(ground: Ground) {
     for round in 0..4u64 {
         let mut work = tokio::task::JoinSet::new();
         let shared = Arc::new(process);
+        let taken = Arc::new(AtomicU64::new(0));
         for worker in 0..8u64 {
-            let process = Arc::clone(&shared);
+            let (process, taken) = (Arc::clone(&shared), Arc::clone(&taken));
             work.spawn(async move {
                 let mut accepted = Vec::new();
                 for index in 0..10_000u64 {
@@ -301,11 +315,13 @@ async fn nothing_accepted_is_lost(ground: Ground) {
                         break;
                     }
                     accepted.push((minted.text_of("uuid"), number));
+                    taken.fetch_add(1, Ordering::Relaxed);
                 }
                 accepted
             });
         }
-        tokio::time::sleep(Duration::from_millis(400 + 170 * round)).await;
+        // In the middle of the work, at another moment in each round.
+        until("people log in", async || taken.load(Ordering::Relaxed) > 10 + 17 * round).await;
         signal(&shared.child, "-KILL");
         while let Some(part) = work.join_next().await {
             accepted.extend(part.unwrap());
@@ -313,8 +329,6 @@ async fn nothing_accepted_is_lost(ground: Ground) {
         Arc::into_inner(shared).unwrap().kill();
         process = Process::start(&world).await;
     }
-    assert!(accepted.len() > 8, "{}", accepted.len());
-    let deadline = Instant::now() + Duration::from_secs(180);
     let untold = || {
         let told = told(&world);
         accepted.keys().filter(|uuid| !told.contains_key(*uuid)).count()
@@ -324,10 +338,8 @@ async fn nothing_accepted_is_lost(ground: Ground) {
         let chats: HashSet<String> = replies.iter().map(|reply| reply.json()["chatId"].to_string()).collect();
         accepted.values().filter(|number| !chats.contains(&format!("\"{number}@c.us\""))).count()
     };
-    while untold() + unanswered() > 0 && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    assert_eq!((untold(), unanswered()), (0, 0), "of {}", accepted.len());
+    let lost = || format!("of {} logins {} are untold, {} unanswered", accepted.len(), untold(), unanswered());
+    until_or(|| format!("all are told: {}", lost()), async || untold() + unanswered() == 0).await;
     assert!(told(&world).values().all(|ids| ids.len() == 1), "a repeated callback has its first id");
     process.terminate();
 }

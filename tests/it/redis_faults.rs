@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::{
     app::{Ground, World},
     redis_server::{self, RedisServer},
+    wait::{blocking_until, ends, until},
 };
 
 fn store(server: &RedisServer, durability: Durability) -> RedisStore {
@@ -58,11 +59,7 @@ async fn an_outage_is_503_and_loses_nothing() {
     assert_eq!(app.send(live).await.status, 200, "liveness never depends on the store");
     server.restart();
     // The gateway delivers again.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while app.says("447700900123", "O1", &link.text).await.status != 200 {
-        assert!(Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("it is taken", async || app.says("447700900123", "O1", &link.text).await.status == 200).await;
     assert_eq!(app.status(&link.uuid).await, "verified");
     app.settle().await;
     app.advance(Duration::from_secs(20)).await;
@@ -92,7 +89,7 @@ async fn a_crowd_before_a_silent_redis_is_told_and_the_next_one_is_served() {
         assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
     }
     server.signal("-CONT");
-    let after = tokio::time::timeout(Duration::from_secs(60), store.admit(&take, None)).await.unwrap();
+    let after = ends("the next one is served", store.admit(&take, None)).await;
     assert!(after.is_ok(), "{after:?}");
 }
 
@@ -104,11 +101,7 @@ async fn a_store_that_is_away_at_the_start_is_waited_for() {
     let ready = || http::Request::get(format!("{}/readyz", app.operator)).body(Vec::new()).unwrap();
     assert_eq!(app.send(ready()).await.status, 503);
     server.restart();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while app.send(ready()).await.status != 200 {
-        assert!(Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("it is ready", async || app.send(ready()).await.status == 200).await;
     app.link(json!({})).await;
     app.finish().await;
 }
@@ -173,10 +166,7 @@ async fn durable_means_that_a_replica_has_it() {
     let store = store(&master, Durability::Durable);
     let take =
         || Take { partition: Partition::of(1), bucket: "b".to_owned(), quota: Quota::per(5, Duration::from_secs(50)) };
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while let Err(error) = store.claim(&["f".repeat(32)]).await {
-        assert!(Instant::now() < deadline, "{error}");
-    }
+    until("the replica confirms", async || store.claim(&["f".repeat(32)]).await.is_ok()).await;
     let change = crate::store::one_message();
     let confirmed = store.commit(&change).await;
     assert!(confirmed.is_ok() || matches!(confirmed, Err(StoreError::Unavailable(_))), "{confirmed:?}");
@@ -198,15 +188,11 @@ async fn durable_means_that_a_replica_has_it() {
 }
 
 fn wait_for_replica(master: &RedisServer) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let confirmed: i64 = redis::cmd("WAIT").arg(1).arg(200).query(&mut master.connection()).unwrap();
-        if confirmed >= 1 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "the replica does not follow");
+    blocking_until("the replica follows", || {
         let _: () = redis::cmd("SET").arg("x").arg(1).query(&mut master.connection()).unwrap();
-    }
+        let confirmed: i64 = redis::cmd("WAIT").arg(1).arg(200).query(&mut master.connection()).unwrap();
+        confirmed >= 1
+    });
 }
 
 /// Keys that stay by design; every other one must age out.

@@ -1,9 +1,6 @@
 //! A Redis that refuses us says why in its own shorthand. The log says what that means and how it is mended.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use countersign::{
     clock::Clock,
@@ -22,6 +19,7 @@ use crate::{
     app::{Ground, World},
     process::Process,
     redis_server::{self, RedisServer, free_port},
+    wait::{until, until_or},
 };
 
 const PASSWORD: &str = "canary-password";
@@ -122,15 +120,11 @@ async fn a_replica_a_full_one_and_one_without_a_disk_are_told_apart() {
     std::fs::remove_dir_all(directory).unwrap();
     tell(&server, &["CONFIG", "SET", "save", "3600 1"]);
     tell(&server, &["BGSAVE"]);
-    let deadline = Instant::now() + Duration::from_secs(60);
     let failed = || {
         let info: String = redis::cmd("INFO").arg("persistence").query(&mut server.connection()).unwrap();
         info.contains("rdb_last_bgsave_status:err")
     };
-    while !failed() {
-        assert!(Instant::now() < deadline, "the save does not fail");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the save fails", async || failed()).await;
     says(&refused(&server.url()).await, &["(MISCONF)", "disk"]);
 }
 
@@ -185,11 +179,8 @@ async fn the_log_says_it_at_the_start_and_when_it_changes() {
     let world = World::new(Ground::Redis(Arc::clone(&server)));
     let process = launch(&world, &server.url());
     let until = async |what: &str| {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !process.written().contains(what) {
-            assert!(Instant::now() < deadline, "{what} in {}", process.written());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let otherwise = || format!("{what} in {}", process.written());
+        until_or(otherwise, async || process.written().contains(what)).await;
     };
     until("the store is not there yet; not ready error=the store is unavailable: Redis asks for a password").await;
     until("the store is away; not ready error=the store is unavailable: Redis asks for a password").await;

@@ -1,9 +1,6 @@
 //! Fail-over by Sentinel: a pause, after which everything that was answered is still so.
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::process::{Child, Command, Stdio};
 
 use countersign::{
     clock::Clock,
@@ -17,11 +14,9 @@ use tempfile::TempDir;
 
 use crate::{
     app::{Daemon, Ground, World},
-    process::until,
     redis_server::{self, RedisServer},
+    wait::until,
 };
-
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A master, its replica, and three who watch them.
 struct Watched {
@@ -85,13 +80,12 @@ impl Watched {
         let replica = redis_server::start_replica_of(&master);
         let sentinels: Vec<Sentinel> = (0..3).map(|_| Sentinel::start(&master)).collect();
         let watched = Self { master, replica, sentinels };
-        until(PATIENCE, "the replica follows", async || {
+        until("the replica follows", async || {
             let info: String = redis::cmd("INFO").arg("replication").query(&mut watched.replica.connection()).unwrap();
             info.contains("master_link_status:up")
         })
         .await;
-        until(PATIENCE, "the Sentinels know one another", async || watched.sentinels.iter().all(Sentinel::is_whole))
-            .await;
+        until("the Sentinels know one another", async || watched.sentinels.iter().all(Sentinel::is_whole)).await;
         watched
     }
 
@@ -104,7 +98,7 @@ impl Watched {
 
     async fn promoted(&self) {
         let replica = self.replica.port;
-        until(PATIENCE, "the replica is promoted", async || {
+        until("the replica is promoted", async || {
             self.sentinels.iter().all(|sentinel| sentinel.master_port() == Some(replica))
         })
         .await;
@@ -113,7 +107,7 @@ impl Watched {
 
 /// As a gateway does: again, until somebody takes it.
 async fn insists(app: &Daemon, id: &str, text: &str) {
-    until(PATIENCE, "the message is taken", async || app.says("447700900123", id, text).await.status == 200).await;
+    until("the message is taken", async || app.says("447700900123", id, text).await.status == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +129,7 @@ async fn a_killed_master_is_a_pause() {
     for link in [&before, &pending] {
         assert_eq!(app.status(&link.uuid).await, "verified");
     }
-    until(PATIENCE, "both callbacks", async || {
+    until("both callbacks", async || {
         app.settle().await;
         world.receiver.arrived().len() >= 2
     })
@@ -153,14 +147,14 @@ async fn a_demoted_master_is_left() {
     let watched = Watched::start().await;
     let store = RedisStore::new(&watched.url(), Durability::Standard, Clock::default()).unwrap();
     store.probe().await.unwrap();
-    until(PATIENCE, "the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
+    until("the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
     watched.promoted().await;
-    until(PATIENCE, "the old master follows", async || {
+    until("the old master follows", async || {
         let role: redis::Value = redis::cmd("ROLE").query(&mut watched.master.connection()).unwrap();
         matches!(role, redis::Value::Array(words) if words.first() == Some(&redis::Value::BulkString(b"slave".to_vec())))
     })
     .await;
-    until(PATIENCE, "writes go to the new master", async || store.probe().await.is_ok()).await;
+    until("writes go to the new master", async || store.probe().await.is_ok()).await;
     assert!(store.describe().await.unwrap().contains("master"));
 }
 

@@ -7,10 +7,12 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::wait::blocking_until;
 
 pub(crate) struct RedisServer {
     child: Mutex<Child>,
@@ -69,12 +71,21 @@ fn spawn(port: u16, directory: &std::path::Path, more: &[String]) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("redis-server is installed; ./tests/run does it");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "redis-server did not start");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    blocking_until("redis-server starts", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     child
+}
+
+/// Sends a signal, such as `-KILL`, at once: a busy machine takes its time to start a `kill`.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let signal = match name {
+        "-CONT" => Signal::CONT,
+        "-HUP" => Signal::HUP,
+        "-KILL" => Signal::KILL,
+        "-STOP" => Signal::STOP,
+        "-TERM" => Signal::TERM,
+        other => panic!("no test sends {other}"),
+    };
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 impl RedisServer {
@@ -83,10 +94,10 @@ impl RedisServer {
     }
 
     /// Sends a signal; `-KILL` also waits for the end.
-    pub(crate) fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let mut child = self.child.lock().unwrap();
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
-        if signal == "-KILL" {
+        self::signal(&child, name);
+        if name == "-KILL" {
             child.wait().unwrap();
         }
     }

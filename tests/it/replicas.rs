@@ -2,41 +2,70 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use countersign::clock::Clock;
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{Daemon, Ground, World},
-    process::{Process, told, until},
+    process::{Process, told},
     redis_server::{self, RedisServer, free_port},
+    wait::{ends, until},
 };
+
+const CALLBACKS: &str = "countersign_queue_depth{kind=\"callback\"}";
 
 /// What was answered 200: the link and who sent it.
 type Accepted = Arc<Mutex<HashMap<String, String>>>;
 
-async fn until_metric(process: &Process, series: &str, as_wanted: impl Fn(f64) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !as_wanted(process.metric(series).await) {
-        assert!(Instant::now() < deadline, "{series}: {}", process.operator("/metrics").await.text);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// People log in through one process until it is gone or `stop`.
-async fn logins(process: &Process, name: &str, accepted: &Accepted, stop: &Mutex<bool>) {
-    for index in 0..100_000 {
-        if *stop.lock().unwrap() {
+/// People log in through one process until `stop`.
+async fn logins(process: &Process, name: &str, accepted: &Accepted, stop: &CancellationToken) {
+    for index in 0.. {
+        if stop.is_cancelled() {
             return;
         }
-        let Some(minted) = process.mint(json!({})).await else { continue };
+        let Some(minted) = process.mint(json!({})).await else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
         let number = format!("4477{name}{index:06}");
         if process.says(&number, &format!("R{name}-{index}"), &minted.text_of("text")).await {
             accepted.lock().unwrap().insert(minted.text_of("uuid"), number);
         }
+    }
+}
+
+/// Takes an attempt, and leaves it without an answer.
+async fn unanswered(receiver: &TcpListener) -> std::net::TcpStream {
+    let (mut stream, _) = ends("an attempt begins", receiver.accept()).await.unwrap();
+    assert!(stream.read(&mut vec![0; 16 << 10]).await.unwrap() > 0);
+    stream.into_std().unwrap()
+}
+
+/// Whether the other side still waits for an answer.
+fn is_open(attempt: &std::net::TcpStream) -> bool {
+    !matches!(attempt.peek(&mut [0]), Ok(0))
+}
+
+/// Answers every further attempt, and notes its path.
+async fn answer_all(receiver: TcpListener, answered: Arc<Mutex<Vec<String>>>) {
+    while let Ok((mut stream, _)) = receiver.accept().await {
+        let mut request = vec![0; 16 << 10];
+        let read = stream.read(&mut request).await.unwrap_or_default();
+        let head = String::from_utf8_lossy(&request[..read]).into_owned();
+        answered.lock().unwrap().extend(head.split(' ').nth(1).map(str::to_owned));
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
     }
 }
 
@@ -48,20 +77,50 @@ async fn one_dies_and_one_freezes_and_nothing_is_lost() {
     world.receiver.delay(Duration::from_millis(400));
     let (killed, frozen, left) =
         (Process::start(&world).await, Process::start(&world).await, Process::start(&world).await);
-    let (accepted, stop) = (Accepted::default(), Mutex::new(false));
+    let (accepted, stop) = (Accepted::default(), CancellationToken::new());
+    let through = |name: &str| {
+        let accepted = accepted.lock().unwrap();
+        accepted.values().filter(|number| number.starts_with(&format!("4477{name}"))).count()
+    };
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", receiver.local_addr().unwrap());
     let faults = async {
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        until("people log in everywhere", async || ["01", "02", "03"].iter().all(|name| through(name) > 5)).await;
+        // The one that freezes is in the middle of an attempt, whose lease it will have lost when it wakes up. Most
+        // often the process that takes a message begins, and now and then another one finds it first.
+        let mut others = Vec::new();
+        let attempt = loop {
+            let callback = json!({ "success": format!("{url}/{}", others.len()) });
+            let minted = frozen.mint(json!({ "callback": callback })).await;
+            let text = minted.unwrap().text_of("text");
+            let (number, id) = (format!("4477009004{:02}", others.len()), format!("FROZEN{}", others.len()));
+            assert!(frozen.says(&number, &id, &text).await);
+            let attempt = unanswered(&receiver).await;
+            if frozen.connects_from(attempt.peer_addr().unwrap().port()) {
+                break attempt;
+            }
+            others.push(attempt);
+        };
+        let path = format!("/{}", others.len());
+        drop(others);
         killed.signal("-KILL");
         frozen.signal("-STOP");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        *stop.lock().unwrap() = true;
+        assert!(is_open(&attempt), "the attempt was over before it froze");
+        let before = through("03");
+        until("people go on logging in at the third", async || through("03") > before + 5).await;
+        stop.cancel();
+        (attempt, path)
     };
-    let at_the_frozen = async {
-        // Its callers hang with it.
-        let patience = Duration::from_secs(3);
-        let _ = tokio::time::timeout(patience, logins(&frozen, "02", &accepted, &stop)).await;
-    };
-    tokio::join!(faults, at_the_frozen, logins(&killed, "01", &accepted, &stop), logins(&left, "03", &accepted, &stop));
+    // Its callers hang with it.
+    let at_the_frozen = stop.run_until_cancelled(logins(&frozen, "02", &accepted, &stop));
+    let ((attempt, path), ..) = tokio::join!(
+        faults,
+        at_the_frozen,
+        logins(&killed, "01", &accepted, &stop),
+        logins(&left, "03", &accepted, &stop)
+    );
+    let answered = Arc::default();
+    let answering = tokio::spawn(answer_all(receiver, Arc::clone(&answered)));
     let accepted = accepted.lock().unwrap().clone();
     let done = async || {
         let told = told(&world);
@@ -69,24 +128,27 @@ async fn one_dies_and_one_freezes_and_nothing_is_lost() {
         let chats: HashSet<String> = replies.iter().map(|reply| reply.json()["chatId"].to_string()).collect();
         accepted.iter().all(|(uuid, number)| told.contains_key(uuid) && chats.contains(&format!("\"{number}@c.us\"")))
     };
-    until(Duration::from_secs(120), "the third takes over what the others held", done).await;
+    until("the third takes over what the others held", done).await;
+    until("the third repeats the attempt whose lease has run out", async || answered.lock().unwrap().contains(&path))
+        .await;
+    left.until_metric(CALLBACKS, |depth| depth < 0.5).await;
     let (callbacks, verified) = (world.receiver.arrived().len(), told(&world).len());
     frozen.signal("-CONT");
     frozen.wait_until_ready().await;
     // It serves again, and what it held when it froze is settled.
     let minted = frozen.mint(json!({})).await.unwrap();
     assert!(frozen.says("447700900555", "THAWED", &minted.text_of("text")).await);
-    until(Duration::from_secs(60), "it serves again", async || told(&world).contains_key(&minted.text_of("uuid")))
-        .await;
+    until("it serves again", async || told(&world).contains_key(&minted.text_of("uuid"))).await;
     let told = told(&world);
     assert!(told.values().all(|copies| copies.len() == 1), "a copy has the same id and the same body");
     let copies = world.receiver.arrived().len() - callbacks - (told.len() - verified);
     assert!(copies <= 32, "{copies} were sent again by the one that woke up");
     for process in [&frozen, &left] {
-        until_metric(process, "countersign_queue_depth{kind=\"callback\"}", |depth| depth < 0.5).await;
+        process.until_metric(CALLBACKS, |depth| depth < 0.5).await;
     }
-    until_metric(&frozen, "countersign_leases_lost_total{kind=\"callback\"}", |lost| lost > 0.5).await;
-    assert!(accepted.len() > 10, "{}", accepted.len());
+    frozen.until_metric("countersign_leases_lost_total{kind=\"callback\"}", |lost| lost > 0.5).await;
+    drop(attempt);
+    answering.abort();
     frozen.terminate();
     left.terminate();
 }
@@ -97,15 +159,20 @@ async fn a_redis_that_stutters_is_only_slow() {
     let server = Arc::new(redis_server::start());
     let world = World::new(Ground::Redis(Arc::clone(&server)));
     let process = Process::start(&world).await;
-    let done = Mutex::new(false);
-    let stutter = async {
-        while !*done.lock().unwrap() {
-            server.signal("-STOP");
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            server.signal("-CONT");
-            tokio::time::sleep(Duration::from_millis(700)).await;
+    let done = Arc::new(AtomicBool::new(false));
+    // On a thread of its own, whose sleep is not prolonged by what else the test does.
+    let stutter = std::thread::spawn({
+        let (server, done) = (Arc::downgrade(&server), Arc::clone(&done));
+        move || {
+            while let (false, Some(server)) = (done.load(Ordering::Relaxed), server.upgrade()) {
+                server.signal("-STOP");
+                std::thread::sleep(Duration::from_millis(300));
+                server.signal("-CONT");
+                drop(server);
+                std::thread::sleep(Duration::from_millis(700));
+            }
         }
-    };
+    });
     let (process, world) = (&process, &world);
     let person = async |person: u32| {
         for round in 0..6 {
@@ -115,12 +182,10 @@ async fn a_redis_that_stutters_is_only_slow() {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     };
-    let people = async {
-        futures_util::future::join_all((0..20).map(person)).await;
-        *done.lock().unwrap() = true;
-    };
-    tokio::join!(stutter, people);
-    until(Duration::from_secs(60), "everybody is told", async || told(world).len() == 120).await;
+    futures_util::future::join_all((0..20).map(person)).await;
+    done.store(true, Ordering::Relaxed);
+    until("everybody is told", async || told(world).len() == 120).await;
+    stutter.join().unwrap();
     assert_eq!(world.receiver.arrived().len(), 120, "each once");
 }
 
@@ -158,13 +223,9 @@ async fn of_two_halves_only_one_lets_people_in() {
     assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (0, 0), "nor is anything told");
     // The first message comes again, now to the new half; the second code is tried by somebody else.
     for (number, id, (_, text)) in [("447700900100", "H0", &links[0]), ("447700900199", "H9", &links[1])] {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while heard(&after, number, id, text).await != 200 {
-            assert!(Instant::now() < deadline);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until("the new half takes it", async || heard(&after, number, id, text).await == 200).await;
     }
-    until(Duration::from_secs(60), "both are told", async || told(&world).len() == 2).await;
+    until("both are told", async || told(&world).len() == 2).await;
     replica_of(&old, "127.0.0.1", &new.port.to_string());
     assert_eq!(heard(&before, "447700900101", "H1", &links[1].1).await, 503);
     before.worker.poll().await.ok();
@@ -198,7 +259,7 @@ async fn only_the_clock_of_the_store_counts() {
         processes.push(Process::with(port, operator, &text, &environment).await);
     }
     let month = -2_592_000.0;
-    until_metric(&processes[2], "countersign_clock_offset_seconds", |offset| (offset - month).abs() < 60.0).await;
+    processes[2].until_metric("countersign_clock_offset_seconds", |offset| (offset - month).abs() < 60.0).await;
     let (start, mut early, mut late) = (store_seconds(&server), Vec::new(), Vec::new());
     for process in &processes {
         for links in [&mut early, &mut late] {
@@ -212,20 +273,20 @@ async fn only_the_clock_of_the_store_counts() {
         let other = &processes[(index + 1) % 3];
         assert!(other.says(&format!("44770090010{index}"), &format!("E{index}"), text).await);
     }
-    until(Duration::from_secs(60), "all that came in time are verified", async || told(&world).len() == 3).await;
+    until("all that came in time are verified", async || told(&world).len() == 3).await;
     let ended = || {
         let callbacks = world.receiver.arrived();
         callbacks.iter().filter(|callback| callback.json()["type"] == "link.expired").count()
     };
     assert_eq!(ended(), 0, "nothing ends early");
-    until(Duration::from_secs(180), "the others end", async || ended() == 3).await;
+    until("the others end", async || ended() == 3).await;
     assert!(store_seconds(&server) >= start + LIFE);
     for (index, (_, text)) in late.iter().enumerate() {
         for (place, process) in processes.iter().enumerate() {
             assert!(process.says(&format!("4477009002{index}{place}"), &format!("L{index}-{place}"), text).await);
         }
     }
-    until(Duration::from_secs(60), "nine are told that it is over", async || world.gateway.arrived().len() == 12).await;
+    until("nine are told that it is over", async || world.gateway.arrived().len() == 12).await;
     assert_eq!(told(&world).len(), 3, "nothing ends late");
     // Whoever verifies with a right clock accepts five minutes at most.
     let now = Clock::default().wall().as_second();

@@ -9,9 +9,8 @@ use countersign::{
 use tokio::time::timeout;
 
 use super::fixture::{applied, compare, create, link, listens, record, write};
+use crate::wait::ends;
 
-/// Long enough that only a ring that never comes can take longer.
-const SOON: Duration = Duration::from_secs(30);
 /// For what must not happen; a ring that comes later than this would go unseen.
 const MOMENT: Duration = Duration::from_millis(300);
 
@@ -23,7 +22,7 @@ pub(super) async fn a_change_wakes_whoever_waits_for_its_record(store: &dyn Stor
     let mut elsewhere = store.changes().watch(other.id).unwrap();
     applied(store.commit(&write(store, key, 1, b"2")).await.unwrap());
     for watch in &mut waiting {
-        assert!(timeout(SOON, watch.rung()).await.unwrap());
+        assert!(ends("it rings", watch.rung()).await);
     }
     assert!(timeout(MOMENT, elsewhere.rung()).await.is_err(), "the other record did not change");
 }
@@ -54,11 +53,11 @@ async fn a_change_on_one_replica_wakes_the_waiters_of_another() {
     listens(&there).await;
     let mut watch = there.changes().watch(key.id).unwrap();
     applied(here.commit(&write(&here, key, 1, b"2")).await.unwrap());
-    assert!(timeout(SOON, watch.rung()).await.unwrap());
+    assert!(ends("it rings", watch.rung()).await);
 
     server.signal("-KILL");
     server.restart();
-    assert!(timeout(SOON, watch.rung()).await.unwrap(), "listens again, and rings for what it may have missed");
+    assert!(ends("it rings", watch.rung()).await, "listens again, and rings for what it may have missed");
     while here.commit(&write(&here, key, 2, b"3")).await.is_err() {}
-    assert!(timeout(SOON, watch.rung()).await.unwrap());
+    assert!(ends("it rings", watch.rung()).await);
 }

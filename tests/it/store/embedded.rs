@@ -171,12 +171,6 @@ async fn what_has_run_out_is_removed() {
                  + (SELECT count(*) FROM messages) + (SELECT count(*) FROM jobs)";
         database.query_row(sql, [], |row| row.get(0)).unwrap()
     };
-    for _ in 0..600 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        if rows() == 2 {
-            assert!(store.load(kept).await.unwrap().is_some());
-            return;
-        }
-    }
-    panic!("{} rows are left", rows());
+    crate::wait::until_or(|| format!("{} rows are left", rows()), async || rows() == 2).await;
+    assert!(store.load(kept).await.unwrap().is_some());
 }

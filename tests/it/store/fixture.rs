@@ -53,7 +53,7 @@ pub(super) async fn in_a_cluster(cluster: &crate::cluster_server::Cluster, clock
 /// Waits until the store hears what other replicas tell: then it rings once for what it may have missed.
 pub(super) async fn listens(store: &dyn Store) {
     let mut watch = store.changes().watch(id()).unwrap();
-    assert!(tokio::time::timeout(Duration::from_secs(30), watch.rung()).await.unwrap());
+    assert!(crate::wait::ends("it listens", watch.rung()).await);
 }
 
 pub(super) fn digest() -> Digest {

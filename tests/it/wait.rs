@@ -1,0 +1,37 @@
+//! How a test waits: for a condition, never for a time. How long something takes depends on the machine; whether it
+//! happens does not.
+
+use std::time::{Duration, Instant};
+
+/// What takes longer counts as never happening. No test that passes comes near it, however slow the machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits until `holds`.
+pub(crate) async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    until_or(|| what.to_owned(), holds).await;
+}
+
+/// As [`until`]; `otherwise` says what was seen instead.
+pub(crate) async fn until_or(otherwise: impl Fn() -> String, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never: {}", otherwise());
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// As [`until`], where nothing else has to run meanwhile.
+#[track_caller]
+pub(crate) fn blocking_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// What `future` comes to, which must end.
+pub(crate) async fn ends<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("never: {what}"))
+}
