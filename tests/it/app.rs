@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     fakes::Fake,
     redis_server::{self, RedisServer},
+    wait::{PATIENCE, ends},
 };
 
 pub(crate) const WAHA: &str = "5f0c2a90-0000-4000-8000-000000000001";
@@ -183,18 +184,19 @@ pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
         assert!(faults.is_empty(), "{faults}");
         Application::build(config, instances, clock.clone()).await
     };
-    for _ in 0..3000 {
-        if let Ok(application) = attempt().await {
-            return application;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Ok(application) => return application,
+            Err(error) => assert!(Instant::now() < deadline, "{error:#}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    attempt().await.unwrap()
 }
 
 /// A thousand requests at once take their time on a busy machine.
 pub(crate) fn client() -> Egress {
-    Egress::new(Policy { anywhere: true, http: true, ..Policy::default() }).waiting(Duration::from_mins(1))
+    Egress::new(Policy { anywhere: true, http: true, ..Policy::default() }).waiting(PATIENCE)
 }
 
 pub(crate) struct Daemon {
@@ -295,18 +297,7 @@ impl Daemon {
 
     /// Works off everything that is due now and waits for it.
     pub(crate) async fn settle(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            self.worker.poll().await.unwrap();
-            self.worker.idle().await;
-            let due = self.service.store.due().await.unwrap();
-            if due.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < deadline, "work stays due: {due:?}");
-            // A number that has used up its rate gets more as time passes.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        settle(&self.service, &self.worker).await;
     }
 
     /// As if this time had passed, with all work done that was due before it and comes due in it.
@@ -329,7 +320,28 @@ impl Daemon {
 
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(60), self.running).await.expect("it stops").unwrap().unwrap();
+        ends("it stops", self.running).await.unwrap().unwrap();
+    }
+}
+
+/// Works off everything that is due now and waits for it. The worker also leases by itself: what is due no more may
+/// have just been leased, and is waited for.
+pub(crate) async fn settle(service: &Service, worker: &Arc<Worker>) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        worker.poll().await.unwrap();
+        worker.idle().await;
+        let mut due = service.store.due().await.unwrap();
+        if due.is_empty() {
+            worker.idle().await;
+            due = service.store.due().await.unwrap();
+            if due.is_empty() {
+                return;
+            }
+        }
+        assert!(Instant::now() < deadline, "work stays due: {due:?}");
+        // A number that has used up its rate gets more as time passes.
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

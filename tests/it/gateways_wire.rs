@@ -227,14 +227,7 @@ impl Ward {
     }
 
     async fn settle(&self) {
-        for _ in 0..400 {
-            self.worker.poll().await.unwrap();
-            self.worker.idle().await;
-            if self.service.store.due().await.unwrap().is_empty() {
-                return;
-            }
-        }
-        panic!("work stays due");
+        crate::app::settle(&self.service, &self.worker).await;
     }
 
     /// Seconds by the daemon's clock, which also runs by itself.
