@@ -140,8 +140,8 @@ async fn every_attempt_ends_in_time_and_reads_little() {
             let took = start.elapsed();
             let length = answer.as_ref().map_or(0, |answer| answer.body().len());
             let outcome = answer.map(|answer| answer.status().as_u16());
-            let late = if way.outcome == TIMEOUT { DEADLINE } else { Duration::ZERO };
-            let in_time = took < late + Duration::from_secs(5);
+            // Twice the deadline, for a machine that is late with everything.
+            let in_time = took < 2 * DEADLINE;
             // On top of what is read come the buffers of two kernels.
             let taken = receiver.taken.load(Ordering::SeqCst);
             let little = (taken < 24 << 20 || INTERIM.iter().any(|one| one.name == way.name)) && length <= 64 << 10;
@@ -210,15 +210,12 @@ async fn a_crowd_of_them_neither_bloats_the_daemon_nor_delays_the_healthy() {
     assert!(process.says("447700900123", "WELL", &healthy.text_of("text")).await);
     world.receiver.wait_for(1).await;
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < DEADLINE, "it waited for those that hang: {took:?}");
     // Those that answer get all of theirs; those that let us run out of time get one at a time.
     let attempts = "countersign_callback_attempt_seconds_count";
     let timeouts = format!("countersign_callback_attempts_total{{instance_id=\"{WAHA}\",result=\"timeout\"}}");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while process.metric(attempts).await < 100.0 || process.metric(&timeouts).await < 10.0 {
-        assert!(Instant::now() < deadline, "{}", process.operator("/metrics").await.text);
-        sleep(Duration::from_millis(100)).await;
-    }
+    process.until_metric(attempts, |count| count >= 100.0).await;
+    process.until_metric(&timeouts, |count| count >= 10.0).await;
     let grown = process.peak() - peak;
     eprintln!("healthy after {took:?}, grown {grown} KiB, tried after {:?}", start.elapsed());
     assert!(grown < 64 * 1024, "{grown} KiB");
