@@ -11,6 +11,7 @@ use crate::{
     app::{Daemon, Ground, WAHA, World},
     fakes::{Arrived, Fake},
     flow::on_both_stores,
+    wait::until,
 };
 
 on_both_stores! {
@@ -145,10 +146,11 @@ async fn a_slow_receiver_delays_nobody_else(ground: Ground) {
     let app = world.start().await;
     let slow = Fake::start();
     slow.delay(Duration::from_secs(9));
-    for index in 0..12 {
-        let url = format!("{}/slow", slow.url);
+    let url = format!("{}/slow", slow.url);
+    let crowd = (0..12).map(async |index| {
         verified(&app, &format!("S{index}"), json!({"callback": {"success": url}})).await;
-    }
+    });
+    futures_util::future::join_all(crowd).await;
     verified(&app, "Q", json!({})).await;
     world.receiver.wait_for(1).await;
     assert!(slow.arrived().len() <= 8, "a destination gets no more than its slots");
@@ -270,11 +272,7 @@ async fn a_number_is_paced_and_rubbish_does_not_hold_a_link_back(ground: Ground)
         let replies = world.gateway.arrived();
         replies.iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count()
     };
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while links() < 2 {
-        assert!(Instant::now() < deadline, "the second person gets no link");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("the second person gets a link", async || links() >= 2).await;
     // All of the rubbish takes ten seconds.
     let said = world.gateway.arrived().len();
     assert!(said < 22 || start.elapsed() > Duration::from_secs(8), "the second person got the link at once: {said}");

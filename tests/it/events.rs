@@ -13,6 +13,7 @@ use crate::{
     app::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
     flow::on_both_stores,
     process::Process,
+    wait::{PATIENCE, until},
 };
 
 on_both_stores! {
@@ -22,8 +23,6 @@ on_both_stores! {
     expiry_is_news_on_time
     a_stopping_process_lets_waiters_go
 }
-
-const LONG: Duration = Duration::from_secs(30);
 
 fn path(uuid: &str) -> String {
     format!("/api/otp/v2/{WAHA}/requests/{uuid}/events")
@@ -47,7 +46,7 @@ impl Stream {
     async fn until(&mut self, wanted: &str) -> &str {
         let mut buffer = [0; 4096];
         while !self.text.contains(wanted) {
-            let read = timeout(LONG, self.socket.read(&mut buffer)).await;
+            let read = timeout(PATIENCE, self.socket.read(&mut buffer)).await;
             let read = read.unwrap_or_else(|_| panic!("no {wanted} in {}", self.text)).unwrap();
             assert!(read > 0, "it ended without {wanted}: {}", self.text);
             self.text.push_str(&String::from_utf8_lossy(&buffer[..read]));
@@ -139,15 +138,18 @@ async fn a_long_poll_answers_when_something_changes(ground: Ground) {
     let nothing = app.get(&format!("{}?wait=0", path(&link.uuid))).await;
     assert_eq!((nothing.status, nothing.data("status")), (200, &json!("pending")), "what time ends is no error");
     assert_eq!(nothing.header("access-control-allow-origin"), "*");
-    let start = Instant::now();
-    let (news, _) = tokio::join!(app.get(&waiting), async {
-        while app.service.store.changes().waiting() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        app.says("447700900123", "L1", &link.text).await
+    let waited = async {
+        let news = app.get(&waiting).await;
+        (news, Instant::now())
+    };
+    let ((news, answered), changed) = tokio::join!(waited, async {
+        until("it waits", async || app.service.store.changes().waiting() > 0).await;
+        app.says("447700900123", "L1", &link.text).await;
+        Instant::now()
     });
     assert_eq!(news.data("status"), "verified");
-    assert!(start.elapsed() < LONG, "it did not wait for the time to end");
+    let late = answered.saturating_duration_since(changed);
+    assert!(late < Duration::from_secs(30), "it waited for its 55 seconds to end: {late:?}");
     assert_eq!(app.get(&waiting).await.data("status"), "verified", "what has ended is told at once");
     for bad in ["56", "-1", "x", "", "1&wait=2"] {
         let refused = app.get(&format!("{}?wait={bad}", path(&link.uuid))).await;
@@ -223,12 +225,11 @@ async fn waiters_for_one_record_are_bounded() {
     assert_eq!((refused.status, &refused.json["code"]), (503, &json!("temporary_reduced_capacity")));
     assert_eq!(refused.header("retry-after"), "5");
     drop(streams);
-    let deadline = Instant::now() + LONG;
-    while app.service.store.changes().waiting() > 0 {
-        assert!(Instant::now() < deadline, "a place is not given back when its client goes away");
+    until("the places of clients that went away are given back", async || {
         // Whatever is written next finds that nobody is there.
         app.says("447700900123", "B1", &link.text).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        app.service.store.changes().waiting() == 0
+    })
+    .await;
     app.finish().await;
 }

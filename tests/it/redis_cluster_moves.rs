@@ -28,9 +28,8 @@ use crate::{
     app::{Ground, World},
     cluster_server::{self, Cluster},
     process::Process,
+    wait::{PATIENCE, until, until_or},
 };
-
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Tags of partitions 0, 7 and 22.
 const SOME: [&str; 3] = ["{10}", "{s}", "{l}"];
@@ -87,9 +86,10 @@ impl Crowd {
 }
 
 async fn insist(process: &Process, number: &str, id: &str, text: &str) {
+    // Not `until`: the compiler does not see that a task may hold it.
     let deadline = Instant::now() + PATIENCE;
     while !process.says(number, id, text).await {
-        assert!(Instant::now() < deadline, "nobody takes the message: {}", process.written());
+        assert!(Instant::now() < deadline, "never: the message is taken: {}", process.written());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -106,11 +106,14 @@ async fn all_are_told_once(world: &World, accepted: &Accepted) {
         }
         told
     };
-    let deadline = Instant::now() + PATIENCE;
-    while accepted.keys().any(|uuid| !told().contains_key(uuid)) {
-        assert!(Instant::now() < deadline, "of {} only {} were told", accepted.len(), told().len());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until_or(
+        || format!("of {} only {} are told", accepted.len(), told().len()),
+        async || {
+            let told = told();
+            accepted.keys().all(|uuid| told.contains_key(uuid))
+        },
+    )
+    .await;
     let told = told();
     for (uuid, number) in accepted {
         let events: Vec<_> = told[uuid].iter().collect();
@@ -119,11 +122,8 @@ async fn all_are_told_once(world: &World, accepted: &Accepted) {
 }
 
 async fn enough(world: &World, more: usize) {
-    let (before, deadline) = (world.receiver.arrived().len(), Instant::now() + PATIENCE);
-    while world.receiver.arrived().len() < before + more {
-        assert!(Instant::now() < deadline, "nobody logs in any more");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let before = world.receiver.arrived().len();
+    until("people go on logging in", async || world.receiver.arrived().len() >= before + more).await;
 }
 
 async fn serve(cluster: &Cluster, durability: &str) -> (World, Arc<Process>) {
@@ -145,7 +145,7 @@ async fn slots_move_while_people_log_in() {
     let (world, process) = serve(&cluster, "standard").await;
     let crowd = Crowd::gather(&process);
     enough(&world, 20).await;
-    let (mut moved, begun) = (0, Instant::now());
+    let mut moved = 0;
     for tag in SOME {
         let slot = cluster.slot_of(tag);
         let from = cluster.owner(0, slot);
@@ -153,10 +153,7 @@ async fn slots_move_while_people_log_in() {
         cluster.begin_move(slot, from, to);
         // Long enough for many to find the slot half moved.
         enough(&world, 20).await;
-        while cluster.errors("TRYAGAIN") == 0 {
-            assert!(begun.elapsed() < PATIENCE, "nobody needs the slot");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until("somebody needs the slot", async || cluster.errors("TRYAGAIN") > 0).await;
         moved += cluster.end_move(slot, from, to);
         enough(&world, 10).await;
     }
@@ -182,15 +179,9 @@ async fn a_killed_master_is_replaced_while_people_log_in() {
     let (here, there) = (replica(), replica());
     crate::store::hears(&here, &there, Partition::of(0)).await;
     cluster.nodes[killed].signal("-KILL");
-    let deadline = Instant::now() + PATIENCE;
-    while cluster.owner(observer, slot) == killed {
-        assert!(Instant::now() < deadline, "nobody takes over");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("a replica takes over", async || cluster.owner(observer, slot) != killed).await;
     // Whoever wants no confirmation is served at once, and hears again what others do.
-    while here.probe().await.is_err() {
-        assert!(Instant::now() < deadline, "nobody finds the new master");
-    }
+    until("the new master is found", async || here.probe().await.is_ok()).await;
     crate::store::hears(&here, &there, Partition::of(0)).await;
     // The new master has no replica until the old one comes back; then it is whole.
     cluster.nodes[killed].restart();
@@ -261,20 +252,20 @@ async fn a_half_moved_slot_is_one_slot() {
     let due = store.due().await.unwrap();
     assert!(matches!(&due[..], [due] if due.partition == Partition::of(9)), "{due:?}");
     assert!(begun.elapsed() < Duration::from_millis(1_500), "it waited for the slot");
+    let (refused, whole) = (cluster.errors("TRYAGAIN"), AtomicBool::new(false));
 
     // A change needs keys that are nowhere yet, and waits until the slot has moved.
     let waits = async {
-        let begun = Instant::now();
         let committed = store.commit(&crate::store::one_message()).await;
         applied(&committed);
-        assert!(begun.elapsed() > Duration::from_millis(300), "it did not wait");
+        assert!(whole.load(Ordering::Relaxed), "it did not wait");
     };
     let moves = async {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        until("it has to wait", async || cluster.errors("TRYAGAIN") > refused).await;
+        whole.store(true, Ordering::Relaxed);
         assert!(cluster.end_move(slot, from, to) >= 1);
     };
     tokio::join!(waits, moves);
-    assert!(cluster.errors("TRYAGAIN") > 0);
     assert_eq!([take("old", 7).await, take("new", 7).await], [Some(1), Some(2)], "all of it moved, once");
     assert_eq!(store.admit(&[], Some(&key)).await.unwrap().reservation.unwrap().id, key.id);
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
@@ -305,13 +296,14 @@ async fn a_confirmed_write_follows_its_slot() {
     let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
     let store = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
     let confirmed = async || {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match store.commit(&crate::store::one_message()).await {
-                Ok(committed) => break applied(&Ok(committed)),
-                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        until("it is confirmed", async || match store.commit(&crate::store::one_message()).await {
+            Err(StoreError::Unavailable(_)) => false,
+            committed => {
+                applied(&committed);
+                true
             }
-        }
+        })
+        .await;
     };
     confirmed().await;
     // The partition of the message.
