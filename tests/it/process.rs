@@ -162,6 +162,18 @@ impl Process {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
+    /// Whether it has the connection that comes from this port.
+    pub(crate) fn connects_from(&self, port: u16) -> bool {
+        let connections = self.proc("net/tcp");
+        let inode = connections.lines().skip(1).find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields[1].ends_with(&format!(":{port:04X}")).then(|| format!("socket:[{}]", fields[9]))
+        });
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let mut targets = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+        inode.is_some_and(|inode| targets.any(|target| target.to_str() == Some(&inode)))
+    }
+
     /// Seconds of processor time, a hundred to the second as everywhere on Linux.
     pub(crate) fn processor(&self) -> f64 {
         let stat = self.proc("stat");

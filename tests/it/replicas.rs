@@ -58,10 +58,13 @@ fn is_open(attempt: &std::net::TcpStream) -> bool {
     !matches!(attempt.peek(&mut [0]), Ok(0))
 }
 
-/// Answers every further attempt.
-async fn answer_all(receiver: TcpListener) {
+/// Answers every further attempt, and notes its path.
+async fn answer_all(receiver: TcpListener, answered: Arc<Mutex<Vec<String>>>) {
     while let Ok((mut stream, _)) = receiver.accept().await {
-        let _ = stream.read(&mut vec![0; 16 << 10]).await;
+        let mut request = vec![0; 16 << 10];
+        let read = stream.read(&mut request).await.unwrap_or_default();
+        let head = String::from_utf8_lossy(&request[..read]).into_owned();
+        answered.lock().unwrap().extend(head.split(' ').nth(1).map(str::to_owned));
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
     }
 }
@@ -80,31 +83,44 @@ async fn one_dies_and_one_freezes_and_nothing_is_lost() {
         accepted.values().filter(|number| number.starts_with(&format!("4477{name}"))).count()
     };
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", receiver.local_addr().unwrap());
+    let url = format!("http://{}", receiver.local_addr().unwrap());
     let faults = async {
         until("people log in everywhere", async || ["01", "02", "03"].iter().all(|name| through(name) > 5)).await;
-        // The one that freezes is in the middle of an attempt, whose lease it will have lost when it wakes up. The
-        // process that takes a message is also the one that begins.
-        let minted = frozen.mint(json!({ "callback": { "success": url } })).await.unwrap();
-        assert!(frozen.says("447700900444", "FROZEN", &minted.text_of("text")).await);
-        let attempt = unanswered(&receiver).await;
+        // The one that freezes is in the middle of an attempt, whose lease it will have lost when it wakes up. Most
+        // often the process that takes a message begins, and now and then another one finds it first.
+        let mut others = Vec::new();
+        let attempt = loop {
+            let callback = json!({ "success": format!("{url}/{}", others.len()) });
+            let minted = frozen.mint(json!({ "callback": callback })).await;
+            let text = minted.unwrap().text_of("text");
+            let (number, id) = (format!("4477009004{:02}", others.len()), format!("FROZEN{}", others.len()));
+            assert!(frozen.says(&number, &id, &text).await);
+            let attempt = unanswered(&receiver).await;
+            if frozen.connects_from(attempt.peer_addr().unwrap().port()) {
+                break attempt;
+            }
+            others.push(attempt);
+        };
+        let path = format!("/{}", others.len());
+        drop(others);
         killed.signal("-KILL");
         frozen.signal("-STOP");
         assert!(is_open(&attempt), "the attempt was over before it froze");
         let before = through("03");
         until("people go on logging in at the third", async || through("03") > before + 5).await;
         stop.cancel();
-        attempt
+        (attempt, path)
     };
     // Its callers hang with it.
     let at_the_frozen = stop.run_until_cancelled(logins(&frozen, "02", &accepted, &stop));
-    let (attempt, ..) = tokio::join!(
+    let ((attempt, path), ..) = tokio::join!(
         faults,
         at_the_frozen,
         logins(&killed, "01", &accepted, &stop),
         logins(&left, "03", &accepted, &stop)
     );
-    let answering = tokio::spawn(answer_all(receiver));
+    let answered = Arc::default();
+    let answering = tokio::spawn(answer_all(receiver, Arc::clone(&answered)));
     let accepted = accepted.lock().unwrap().clone();
     let done = async || {
         let told = told(&world);
@@ -113,6 +129,8 @@ async fn one_dies_and_one_freezes_and_nothing_is_lost() {
         accepted.iter().all(|(uuid, number)| told.contains_key(uuid) && chats.contains(&format!("\"{number}@c.us\"")))
     };
     until("the third takes over what the others held", done).await;
+    until("the third repeats the attempt whose lease has run out", async || answered.lock().unwrap().contains(&path))
+        .await;
     left.until_metric(CALLBACKS, |depth| depth < 0.5).await;
     let (callbacks, verified) = (world.receiver.arrived().len(), told(&world).len());
     frozen.signal("-CONT");
