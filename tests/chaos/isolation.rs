@@ -18,7 +18,7 @@ use crate::{
     Plan,
     app::{Block, TOKEN, WAHA, World},
     fill::Filler,
-    load::{UNLIMITED, at_intervals, ground, lateness, people, replica},
+    load::{Person, UNLIMITED, at_intervals, ground, lateness, people, replica},
     process::Process,
     report::{Report, longest, median, percentile, say},
 };
@@ -62,7 +62,7 @@ impl Trouble {
             Self::GatewayDown => "a gateway down with 5,000 chats due",
             Self::HangingOfOne => "64 hanging receivers of one tenant",
             Self::HangingOfMany => "64 hanging receivers of many tenants",
-            Self::BlackHole => "due callbacks of one black hole",
+            Self::BlackHole => "100,000 due callbacks of one black hole",
             Self::ChatsAtOnce => "10,000 chats due at once",
             Self::TestCallbacks => "callbacks/test at full speed",
         }
@@ -107,11 +107,14 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
 async fn round(trouble: Trouble, scale: usize) -> (f64, f64) {
     let world = world(trouble);
     let process = replica(&world).await;
-    let _warm = measure(&world, &process, 50).await;
-    let idle = measure(&world, &process, PEOPLE).await;
+    let (warm, calm, late) =
+        (people(&process, 50).await, people(&process, PEOPLE).await, people(&process, PEOPLE).await);
+    let _warm = measure(&world, &process, &warm).await;
+    let idle = measure(&world, &process, &calm).await;
     let cause = begin(trouble, &world, &process, scale).await;
-    let troubled = measure(&world, &process, PEOPLE).await;
     let filler = Filler::new(&world).await;
+    let before = (filler.waiting("callback").await, filler.waiting("reply").await);
+    let troubled = measure(&world, &process, &late).await;
     let (callbacks, replies) = (filler.waiting("callback").await, filler.waiting("reply").await);
     let tests = match cause.accepted.load(Ordering::Relaxed) {
         0 => String::new(),
@@ -121,16 +124,17 @@ async fn round(trouble: Trouble, scale: usize) -> (f64, f64) {
         format!("p50 {:.2} p99 {:.2} max {:.2} ms", median(values), percentile(values, 99), longest(values))
     };
     say(format_args!(
-        "  idle {}; then {}; afterwards {callbacks} callbacks and {replies} replies wait{tests}",
+        "  idle {}; then {}; {} callbacks and {} replies waited, {callbacks} and {replies} afterwards{tests}",
         quantiles(&idle),
         quantiles(&troubled),
+        before.0,
+        before.1,
     ));
     (percentile(&idle, 99), percentile(&troubled, 99))
 }
 
-async fn measure(world: &World, process: &Process, count: usize) -> Vec<f64> {
-    let people = people(process, count).await;
-    let logins = at_intervals(&[process], &people, PAUSE).await;
+async fn measure(world: &World, process: &Process, people: &[Person]) -> Vec<f64> {
+    let logins = at_intervals(&[process], people, PAUSE).await;
     lateness(&world.receiver, &logins, PATIENCE).await
 }
 
@@ -189,7 +193,7 @@ async fn begin(trouble: Trouble, world: &World, process: &Process, scale: usize)
         }
         Trouble::BlackHole => {
             let (listener, url) = hanging();
-            lanes.push(filler.callbacks(own, &url, 20_000 * scale).await);
+            lanes.push(filler.callbacks(own, &url, 100_000 * scale).await);
             cause.hanging.push(listener);
         }
         Trouble::TestCallbacks => {

@@ -36,7 +36,7 @@ struct Trial {
 
 pub(crate) async fn run(plan: &Plan, report: &mut Report) {
     let trials = [
-        Trial { store: "redis", replicas: 3, logins: 10_000 * plan.scale, pause: Duration::from_secs(2) },
+        Trial { store: "redis", replicas: 3, logins: 15_000 * plan.scale, pause: Duration::from_secs(2) },
         Trial { store: "embedded", replicas: 1, logins: 5_000 * plan.scale, pause: Duration::from_secs(4) },
     ];
     for trial in trials.iter().filter(|trial| plan.wants(trial.store)) {
@@ -150,6 +150,7 @@ fn judge(trial: &Trial, world: &World, taken: &[Login], kills: usize, report: &m
         percentile(&late, 100)
     ));
     report.judge(&format!("{name}: callbacks lost"), lost == 0, &lost.to_string());
+    report.judge(&format!("{name}: people without a reply"), silent == 0, &silent.to_string());
     report.judge(&format!("{name}: links told in two ways"), double == 0, &double.to_string());
     report.at_most(&format!("{name}: repeated with equal id and body"), share, 0.5, " %");
     report.at_most(&format!("{name}: the latest"), percentile(&late, 100), LEASE.as_secs_f64() + 3.0, " s");

@@ -51,12 +51,12 @@ impl Report {
     }
 }
 
-/// The smallest value that `percent` of all do not exceed.
+/// The smallest value that `percent` of all do not exceed; infinite where there is none.
 pub(crate) fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(rank).copied().unwrap_or_default()
+    sorted.get(rank).copied().unwrap_or(f64::INFINITY)
 }
 
 pub(crate) fn median(values: &[f64]) -> f64 {
