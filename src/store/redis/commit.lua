@@ -39,9 +39,9 @@ local holds = k + ARGV[7] <= #KEYS and call('MGET', unpack(KEYS, k + ARGV[7])) o
 for i = 1, ARGV[7] do
   local id, lane, due, job = unpack(ARGV, a, a + 3); local held = due == '0' and until_of(holds[i])
   local lease = held and '0' or string.sub(job, 1, 1); if held then job = '0' .. string.sub(job, 2) end
-  if lease == '1' then due = now + ARGV[2] elseif due + 0 < (held or now) then due = held or now end
+  if lease == '1' then due = now + ARGV[2] elseif tonumber(due) < now then due = now end
   if call('HSETNX', KEYS[3], id, job) == 1 then
-    call('ZADD', KEYS[k], due, id); if lane ~= '' then call('ZADD', KEYS[2], 'LT', due, lane) end
+    call('ZADD', KEYS[k], due, id); if lane ~= '' then call('ZADD', KEYS[2], 'LT', held or due, lane) end
   else lease = '0' end; k, a, out[#out + 1] = k + 1, a + 4, lease
 end
 for i = a, #ARGV, 2 do

@@ -130,6 +130,8 @@ impl RedisStore {
     }
 
     pub(super) async fn hold_everywhere(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError> {
+        let now = self.time.now();
+        let over = until <= now;
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
             pipeline
@@ -138,6 +140,12 @@ impl RedisStore {
                 .arg(until.as_millisecond())
                 .arg("PXAT")
                 .arg(until.as_millisecond() + millis(HOLD_MEMORY) - self.time.shift());
+            if over {
+                // Listed at the end of the hold; what is leased next says when it is due.
+                let mut listed = redis::cmd("ZADD");
+                listed.arg(key::lanes(partition)).arg("XX").arg("LT").arg(now.as_millisecond()).arg(&lane.0);
+                pipeline.add_command(listed);
+            }
         }
         self.connection.run(&mut pipeline).await.map(drop)
     }

@@ -244,6 +244,9 @@ pub(super) async fn a_hold_can_be_ended(store: &dyn Store, _: &Clock) {
     store.hold(&there(), at(store, 60)).await.unwrap();
     let held = granted(store, HERE, &there(), 9).await;
     assert_eq!((held.jobs, held.more), (vec![], None), "what is held is not due");
+    queue(store, vec![job("b")]).await;
+    assert!(due(store).await.is_empty());
     store.hold(&there(), store.now()).await.unwrap();
-    assert_eq!(lease(store).await.len(), 1);
+    assert_eq!(due(store).await, [(HERE, there())]);
+    assert_eq!(lease(store).await.len(), 2, "also what was committed meanwhile");
 }
