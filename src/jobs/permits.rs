@@ -1,12 +1,12 @@
 //! Permits for attempts, what is known to wait for them, and the way from a commit to the worker beside it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -25,6 +25,10 @@ use crate::{
 
 /// Parties that are remembered while nothing is in flight to them.
 const REMEMBERED: usize = 10_000;
+/// By how much the store's clock may be behind what this process knows of it.
+const CLOCKS: Duration = Duration::from_millis(20);
+/// Times of retries that are remembered; beyond them the round finds what is due.
+const RETRIES: usize = 1_000;
 
 /// The permits of this process.
 #[derive(Default)]
@@ -39,6 +43,8 @@ struct State {
     health: HashMap<Lane, Health>,
     hands: Hands,
     backlog: Backlog,
+    /// When jobs come due that were settled here.
+    retries: BTreeSet<Instant>,
 }
 
 /// Attempts of one lane.
@@ -112,6 +118,30 @@ impl Permits {
     /// Waits until something has changed since the last call that may let work begin.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// A job comes due after `delay` whose attempt has ended here: the store is looked at then, not a round later.
+    pub fn retry_in(&self, delay: Duration) {
+        let mut state = self.state();
+        if state.retries.len() < RETRIES {
+            state.retries.insert(Instant::now() + delay + CLOCKS);
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// When the next of them comes due. What is due already is forgotten after this.
+    pub fn next_retry(&self) -> Option<tokio::time::Instant> {
+        let mut state = self.state();
+        let next = state.retries.first().copied();
+        let later = state.retries.split_off(&Instant::now());
+        state.retries = later;
+        next.map(tokio::time::Instant::from_std)
+    }
+
+    /// Whether a lane has due work in several partitions.
+    pub fn has_backlog(&self, lane: &Lane) -> bool {
+        self.state().backlog.partitions(lane) > 1
     }
 
     /// To be given to [`Permits::looked`] with what the store says after this.
@@ -386,6 +416,20 @@ mod tests {
         drop(permit);
         assert!(permits.take(&lane, None, true).is_none());
         assert_eq!(permits.to_draw(&lane, 5), 0, "nothing is due");
+    }
+
+    #[test]
+    fn the_store_is_looked_at_when_a_retry_comes_due() {
+        let permits = Permits::new();
+        assert_eq!(permits.next_retry(), None);
+        permits.retry_in(Duration::from_secs(60));
+        assert!(has_changed(&permits));
+        permits.retry_in(Duration::ZERO);
+        let first = permits.next_retry().unwrap();
+        assert!(first < tokio::time::Instant::now() + Duration::from_secs(1));
+        std::thread::sleep(CLOCKS);
+        assert_eq!(permits.next_retry(), Some(first), "due now, and forgotten");
+        assert!(permits.next_retry().unwrap() > first);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::{
 
 /// How often each replica looks at all partitions, before jitter.
 const ROUND: Duration = Duration::from_millis(800);
+/// Between two looks, however many retries come due.
+const MIN_ROUND: Duration = Duration::from_millis(100);
 /// After a lease that failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -26,6 +28,7 @@ impl Worker {
     /// Looks once a round, whatever happens in between, and leases whenever a permit is free for what is known to wait.
     pub(super) async fn keep_leasing(self: &Arc<Self>, draining: &CancellationToken) {
         let mut next_look = tokio::time::Instant::now();
+        let mut looked = next_look;
         let mut next_draw: Option<tokio::time::Instant> = None;
         loop {
             let wake = next_draw.map_or(next_look, |draw| draw.min(next_look));
@@ -36,7 +39,11 @@ impl Worker {
                 () = tokio::time::sleep_until(wake) => {}
                 () = self.permits.changed() => {}
             }
+            if let Some(due) = self.permits.next_retry() {
+                next_look = next_look.min(due.max(looked + MIN_ROUND));
+            }
             if tokio::time::Instant::now() >= next_look {
+                looked = tokio::time::Instant::now();
                 next_look = tokio::time::Instant::now() + ROUND.mul_f64(0.75 + 0.5 * entropy::fraction());
                 if let Err(error) = self.look().await {
                     tracing::warn!(%error, "looking for due work failed");
@@ -71,7 +78,11 @@ impl Worker {
     /// Leases of all lanes at once. `Some`: a lane waits for permission to send, which it may draw at that time.
     async fn lease(self: &Arc<Self>) -> Result<Option<Instant>, StoreError> {
         let ready = self.permits.ready();
-        let next_draws = join_all(ready.iter().map(|lane| self.draw(lane))).await;
+        let draws = join_all(ready.iter().map(|lane| self.draw(lane))).await;
+        if draws.iter().any(|draw| draw.backlog) {
+            // The other replicas serve the number as well: the oldest work is where nobody has taken it since.
+            self.look().await?;
+        }
         let requests = ready.iter().flat_map(|lane| self.permits.request(lane, self.service.rate(lane).is_some()));
         let (requests, permits): (Vec<_>, Vec<_>) = requests.unzip();
         if !requests.is_empty() {
@@ -84,12 +95,12 @@ impl Worker {
                 self.start(group);
             }
         }
-        Ok(next_draws.into_iter().flatten().min())
+        Ok(draws.into_iter().filter_map(|draw| draw.next).min())
     }
 
     /// Draws permission to send for a lane that needs it.
-    async fn draw(&self, lane: &Lane) -> Option<Instant> {
-        let rate = self.service.rate(lane)?;
+    async fn draw(&self, lane: &Lane) -> Draw {
+        let Some(rate) = self.service.rate(lane) else { return Draw::default() };
         let units = self.permits.to_draw(lane, rate);
         if units > 0 {
             match self.service.store.draw(&buckets(lane, rate), units).await {
@@ -100,7 +111,7 @@ impl Worker {
                 }
             }
         }
-        self.permits.next_draw(lane)
+        Draw { next: self.permits.next_draw(lane), backlog: units > 0 && self.permits.has_backlog(lane) }
     }
 
     /// What this replica knows of queues.
@@ -123,6 +134,15 @@ impl Worker {
             }
         }
     }
+}
+
+/// What came of a draw.
+#[derive(Default)]
+struct Draw {
+    /// When the next one makes sense.
+    next: Option<Instant>,
+    /// There is permission now, and work in several partitions.
+    backlog: bool,
 }
 
 /// The buckets from which a number's lane draws. What nobody asked for gets half of the rate, so that strangers who

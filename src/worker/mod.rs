@@ -304,12 +304,21 @@ impl Worker {
         }
     }
 
+    /// Looks at the store when a job comes due that was settled here.
+    fn expect(&self, settlement: &Settlement) {
+        if let Settlement::Retry { at, .. } = settlement
+            && let Ok(delay) = Duration::try_from(at.duration_since(self.service.now()))
+        {
+            self.permits.retry_in(delay);
+        }
+    }
+
     /// Tells the store until it answers or the lease is over.
     async fn settle(&self, leased: &Leased, settlement: &Settlement) {
         let deadline = Instant::now() + LEASE;
         loop {
             match self.service.store.settle(leased, settlement).await {
-                Ok(true) => return,
+                Ok(true) => return self.expect(settlement),
                 Ok(false) => {
                     let kind = leased.lane.kind().as_str();
                     self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
