@@ -74,10 +74,6 @@ impl Backlog {
         self.open(lane).map(|(_, entry)| entry.since).min()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
-    }
-
     /// Lanes with work, that which waits longest first.
     pub(super) fn lanes(&self) -> Vec<Lane> {
         let mut lanes: Vec<(Timestamp, &Lane)> =

@@ -16,7 +16,7 @@ use super::{
     backlog::Backlog,
     health::{Health, Outcome},
     pacing::Hands,
-    share::{self, InFlight, Standing},
+    share::{self, Owner, Standing, Usage},
 };
 use crate::{
     domain::Partition,
@@ -40,6 +40,9 @@ pub struct Permits {
 #[derive(Default)]
 struct State {
     in_flight: HashMap<Lane, Attempts>,
+    usage: Usage,
+    /// Due work of a lane waits for permits of others.
+    starved: bool,
     health: HashMap<Lane, Health>,
     hands: Hands,
     backlog: Backlog,
@@ -48,10 +51,12 @@ struct State {
 }
 
 /// Attempts of one lane.
-#[derive(Default)]
 struct Attempts {
     since: Vec<Instant>,
     groups: Vec<String>,
+    owner: Owner,
+    /// As they are counted.
+    standing: Standing,
 }
 
 /// Permission for one attempt; dropping it gives it back.
@@ -75,14 +80,31 @@ impl State {
         share::standing(lane, self.health(lane), oldest, now)
     }
 
-    fn room(&self, lane: &Lane, now: Instant) -> usize {
+    /// Counts the attempts of a lane as it stands now.
+    fn recount(&mut self, lane: &Lane, now: Instant) {
+        let standing = self.standing(lane, now);
+        let Some(attempts) = self.in_flight.get_mut(lane).filter(|attempts| attempts.standing != standing) else {
+            return;
+        };
+        let before = std::mem::replace(&mut attempts.standing, standing);
+        self.usage.remove(attempts.owner, before, attempts.since.len());
+        self.usage.add(attempts.owner, standing, attempts.since.len());
+    }
+
+    /// How many more attempts the party behind a lane takes.
+    fn own_room(&self, lane: &Lane) -> usize {
         let unknown = Health::default();
         let width = self.health(lane).unwrap_or(&unknown).width(lane.kind());
-        let in_flight = self.in_flight.iter().map(|(lane, attempts)| {
-            let (standing, count) = (self.standing(lane, now), attempts.since.len());
-            InFlight { lane, standing, count }
-        });
-        share::room(lane, self.standing(lane, now), width, in_flight)
+        width.saturating_sub(self.in_flight.get(lane).map_or(0, |attempts| attempts.since.len()))
+    }
+
+    fn room(&mut self, lane: &Lane, now: Instant) -> usize {
+        self.recount(lane, now);
+        let (owner, standing) = match self.in_flight.get(lane) {
+            Some(attempts) => (attempts.owner, attempts.standing),
+            None => (Owner::of(lane), self.standing(lane, now)),
+        };
+        self.own_room(lane).min(self.usage.room(owner, standing))
     }
 }
 
@@ -156,14 +178,22 @@ impl Permits {
 
     /// Lanes with due work and room for it, that which waits longest first.
     pub fn ready(&self) -> Vec<Lane> {
-        let (state, now) = (self.state(), Instant::now());
-        state.backlog.lanes().into_iter().filter(|lane| state.room(lane, now) > 0).collect()
+        let (mut state, now) = (self.state(), Instant::now());
+        let in_flight: Vec<Lane> = state.in_flight.keys().cloned().collect();
+        for lane in in_flight {
+            state.recount(&lane, now);
+        }
+        let mut lanes = state.backlog.lanes();
+        lanes.retain(|lane| state.own_room(lane) > 0);
+        let (ready, starved): (Vec<Lane>, Vec<Lane>) = lanes.into_iter().partition(|lane| state.room(lane, now) > 0);
+        state.starved = !starved.is_empty();
+        ready
     }
 
     /// Of a paced lane: how much permission to draw from its bucket. Each partition with work has one job at least, and
     /// what is drawn without need is lost to the other replicas.
     pub fn to_draw(&self, lane: &Lane, rate: u32) -> u32 {
-        let (state, now) = (self.state(), Instant::now());
+        let (mut state, now) = (self.state(), Instant::now());
         let wanted = state.room(lane, now).min(state.backlog.partitions(lane));
         state.hands.to_draw(lane, u32::try_from(wanted).unwrap_or(u32::MAX), rate, now)
     }
@@ -221,7 +251,9 @@ impl Permits {
             state.health.retain(|lane, _| in_flight.contains_key(lane));
         }
         let health = state.health.entry(party(lane)).or_default();
-        health.note(lane.kind(), now, outcome, crate::entropy::fraction())
+        let hold = health.note(lane.kind(), now, outcome, crate::entropy::fraction());
+        state.recount(lane, Instant::now());
+        hold
     }
 
     /// Until when the party behind a lane is left alone because it refuses our credentials.
@@ -261,7 +293,11 @@ impl Permits {
     }
 
     fn permit(self: &Arc<Self>, state: &mut State, lane: &Lane, since: Instant, paced: bool) -> Permit {
-        state.in_flight.entry(lane.clone()).or_default().since.push(since);
+        let standing = state.standing(lane, since);
+        let new = || Attempts { since: Vec::new(), groups: Vec::new(), owner: Owner::of(lane), standing };
+        let attempts = state.in_flight.entry(lane.clone()).or_insert_with(new);
+        attempts.since.push(since);
+        state.usage.add(attempts.owner, attempts.standing, 1);
         Permit {
             permits: Arc::clone(self),
             lane: lane.clone(),
@@ -289,7 +325,9 @@ pub fn party(lane: &Lane) -> Lane {
 fn join(state: &mut State, permit: &mut Permit, group: Option<&str>) {
     let Some(group) = group else { return };
     permit.group = Some(group.to_owned());
-    state.in_flight.entry(permit.lane.clone()).or_default().groups.push(group.to_owned());
+    if let Some(attempts) = state.in_flight.get_mut(&permit.lane) {
+        attempts.groups.push(group.to_owned());
+    }
 }
 
 impl Permit {
@@ -307,10 +345,12 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.permits.state();
+        let mut guard = self.permits.state();
+        let state = &mut *guard;
         if let Some(attempts) = state.in_flight.get_mut(&self.lane) {
             if let Some(place) = attempts.since.iter().position(|since| *since == self.since) {
                 attempts.since.swap_remove(place);
+                state.usage.remove(attempts.owner, attempts.standing, 1);
             }
             if let Some(place) = attempts.groups.iter().position(|group| Some(group) == self.group.as_ref()) {
                 attempts.groups.swap_remove(place);
@@ -325,8 +365,8 @@ impl Drop for Permit {
         if self.group.is_some() {
             state.backlog.unblock(&self.lane);
         }
-        let waits = !state.backlog.is_empty();
-        drop(state);
+        let waits = state.starved || state.backlog.oldest(&self.lane).is_some();
+        drop(guard);
         if waits {
             self.permits.changed.notify_one();
         }

@@ -4,10 +4,13 @@
 //! is known of have the other half, and of that those that fail or answer slowly have half. In each of these an
 //! instance has at most half. So no number of receivers that hang, and no tenant, keeps the permits from the others.
 
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use super::health::{Health, MAX_WIDTH, Outcome, SLOW};
-use crate::store::{Lane, LaneKind};
+use crate::{
+    domain::InstanceId,
+    store::{Lane, LaneKind},
+};
 
 /// Attempts in flight of one kind of work.
 const SHARE: usize = 256;
@@ -22,7 +25,7 @@ pub(super) enum Standing {
 }
 
 /// Work that shares permits.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Pool {
     Timers,
     Messages,
@@ -39,13 +42,6 @@ impl Pool {
     }
 }
 
-/// A lane as it stands.
-pub(super) struct InFlight<'a> {
-    pub(super) lane: &'a Lane,
-    pub(super) standing: Standing,
-    pub(super) count: usize,
-}
-
 /// How a lane stands whose oldest attempt in flight began at `oldest`.
 pub(super) fn standing(lane: &Lane, health: Option<&Health>, oldest: Option<Instant>, now: Instant) -> Standing {
     if lane.kind() == LaneKind::Timer {
@@ -60,54 +56,76 @@ pub(super) fn standing(lane: &Lane, health: Option<&Health>, oldest: Option<Inst
     }
 }
 
-/// How many more attempts of a lane may begin.
-pub(super) fn room<'a>(
-    lane: &Lane,
-    standing: Standing,
-    width: usize,
-    in_flight: impl Iterator<Item = InFlight<'a>>,
-) -> usize {
-    let pool = Pool::of(lane.kind());
-    let (mut own, mut proven, mut others, mut doubtful) = (0, Used::default(), Used::default(), Used::default());
-    for other in in_flight.filter(|other| Pool::of(other.lane.kind()) == pool) {
-        if other.lane == lane {
-            own = other.count;
-        }
-        let same = other.lane.instance() == lane.instance();
-        match other.standing {
-            Standing::Proven => proven.add(other.count, same),
-            Standing::Unknown => others.add(other.count, same),
-            Standing::Doubtful => {
-                others.add(other.count, same);
-                doubtful.add(other.count, same);
-            }
-        }
-    }
-    if pool == Pool::Timers {
-        return MAX_WIDTH.saturating_sub(own);
-    }
-    let shared = match standing {
-        Standing::Proven => proven.room(SHARE / 2),
-        Standing::Unknown => others.room(SHARE / 2),
-        Standing::Doubtful => doubtful.room(SHARE / 4).min(others.room(SHARE / 2)),
-    };
-    width.saturating_sub(own).min(shared)
+/// Whose attempts count together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Owner {
+    pool: Pool,
+    instance: Option<InstanceId>,
 }
 
+impl Owner {
+    pub(super) fn of(lane: &Lane) -> Self {
+        Self { pool: Pool::of(lane.kind()), instance: lane.instance() }
+    }
+}
+
+/// Attempts in flight, by those who share permits.
 #[derive(Default)]
-struct Used {
-    all: usize,
-    by_instance: usize,
+pub(super) struct Usage {
+    pools: HashMap<Pool, Counts>,
+    owners: HashMap<Owner, Counts>,
 }
 
-impl Used {
-    fn add(&mut self, count: usize, same_instance: bool) {
-        self.all += count;
-        self.by_instance += if same_instance { count } else { 0 };
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    proven: usize,
+    unknown: usize,
+    doubtful: usize,
+}
+
+impl Counts {
+    fn of(&mut self, standing: Standing) -> &mut usize {
+        match standing {
+            Standing::Proven => &mut self.proven,
+            Standing::Unknown => &mut self.unknown,
+            Standing::Doubtful => &mut self.doubtful,
+        }
     }
 
-    fn room(&self, limit: usize) -> usize {
-        limit.saturating_sub(self.all).min((limit / 2).saturating_sub(self.by_instance))
+    /// How many more there may be where the half is for proven lanes and the other one for the rest.
+    fn room(self, standing: Standing, half: usize) -> usize {
+        let others = half.saturating_sub(self.unknown + self.doubtful);
+        match standing {
+            Standing::Proven => half.saturating_sub(self.proven),
+            Standing::Unknown => others,
+            Standing::Doubtful => others.min((half / 2).saturating_sub(self.doubtful)),
+        }
+    }
+}
+
+impl Usage {
+    pub(super) fn add(&mut self, owner: Owner, standing: Standing, count: usize) {
+        *self.pools.entry(owner.pool).or_default().of(standing) += count;
+        *self.owners.entry(owner).or_default().of(standing) += count;
+    }
+
+    pub(super) fn remove(&mut self, owner: Owner, standing: Standing, count: usize) {
+        *self.pools.entry(owner.pool).or_default().of(standing) -= count;
+        let counts = self.owners.entry(owner).or_default();
+        *counts.of(standing) -= count;
+        if counts.proven + counts.unknown + counts.doubtful == 0 {
+            self.owners.remove(&owner);
+        }
+    }
+
+    /// How many more attempts of this owner may begin in a lane of this standing.
+    pub(super) fn room(&self, owner: Owner, standing: Standing) -> usize {
+        if owner.pool == Pool::Timers {
+            return MAX_WIDTH;
+        }
+        let of_all = self.pools.get(&owner.pool).copied().unwrap_or_default();
+        let of_owner = self.owners.get(&owner).copied().unwrap_or_default();
+        of_all.room(standing, SHARE / 2).min(of_owner.room(standing, SHARE / 4))
     }
 }
 
@@ -122,8 +140,11 @@ mod tests {
     }
 
     fn room_beside(lane: &Lane, standing: Standing, others: &[(Lane, Standing, usize)]) -> usize {
-        let others = others.iter().map(|(lane, standing, count)| InFlight { lane, standing: *standing, count: *count });
-        room(lane, standing, MAX_WIDTH, others)
+        let mut usage = Usage::default();
+        for (lane, standing, count) in others {
+            usage.add(Owner::of(lane), *standing, *count);
+        }
+        usage.room(Owner::of(lane), standing).min(MAX_WIDTH)
     }
 
     #[test]

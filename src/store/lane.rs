@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::domain::{InstanceId, keys::Digest};
 
+/// Hexadecimal digits of an instance's id.
+const INSTANCE: usize = 32;
+
 /// A lane, by its name in the store.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Lane(pub String);
@@ -64,11 +67,12 @@ impl Lane {
     }
 
     pub fn kind(&self) -> LaneKind {
-        match (self.0.as_bytes().first(), self.instance()) {
-            (Some(b'r'), Some(_)) => LaneKind::Replies,
-            (Some(b'n'), Some(_)) => LaneKind::Notices,
-            (Some(b'k'), Some(_)) => LaneKind::Codes,
-            (Some(b'c'), Some(_)) => LaneKind::Callbacks,
+        let names_instance = self.0.len() > INSTANCE;
+        match self.0.as_bytes().first() {
+            Some(b'r') if names_instance => LaneKind::Replies,
+            Some(b'n') if names_instance => LaneKind::Notices,
+            Some(b'k') if names_instance => LaneKind::Codes,
+            Some(b'c') if names_instance => LaneKind::Callbacks,
             _ if self.0 == "timer" => LaneKind::Timer,
             _ => LaneKind::Other,
         }
@@ -76,7 +80,7 @@ impl Lane {
 
     /// Whose work it is; for messages, whose gateway carries them. `None` for timers.
     pub fn instance(&self) -> Option<InstanceId> {
-        self.0.get(1..33)?.parse().ok()
+        self.0.get(1..=INSTANCE)?.parse().ok()
     }
 }
 
