@@ -11,10 +11,13 @@ use crate::store::LaneKind;
 pub const SLOW: Duration = Duration::from_secs(1);
 /// Attempts in flight to one party that takes long but does what it is asked.
 const SLOW_WIDTH: usize = 8;
+const MEMORY: SignedDuration = SignedDuration::from_secs(10);
+/// By how much answers differ without a reason.
+const NOISE: Duration = Duration::from_millis(2);
 /// Messages in flight to a gateway that nothing is known of, or that fails.
 const MESSAGES: usize = 8;
 /// Attempts in flight to one party that answers fast.
-pub const MAX_WIDTH: usize = 64;
+pub const MAX_WIDTH: usize = 128;
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
 const MIN_ATTEMPTS: usize = 10;
 
@@ -26,42 +29,50 @@ const REFUSED_HOLD: [Duration; 2] = [Duration::from_secs(30), Duration::from_min
 
 /// How an attempt ended, as far as the party behind the lane is concerned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// It answered in time, also if it refused this one message.
-    Succeeded,
-    /// It succeeded, but took long.
-    Slow,
+pub enum AttemptOutcome {
+    /// It answered after this time, also if it refused this one message.
+    Answered(Duration),
     Failed,
     /// It refuses our credentials: the next attempt would fail as well.
     Refused,
-}
-
-impl Outcome {
-    /// Of an attempt that took `took`.
-    pub fn of(success: bool, took: Duration) -> Self {
-        match success {
-            true if took > SLOW => Self::Slow,
-            true => Self::Succeeded,
-            false => Self::Failed,
-        }
-    }
 }
 
 /// What is known of one party.
 #[derive(Debug)]
 pub struct Health {
     width: usize,
-    last: Option<Outcome>,
+    fastest: Fastest,
+    last: Option<AttemptOutcome>,
     recent: VecDeque<(Timestamp, bool)>,
     /// Holds in a row without a success.
     holds: u32,
     held_until: Option<Timestamp>,
 }
 
+/// The shortest time in which a party has answered within [`MEMORY`] to twice that, so that one that has become slower
+/// is measured anew.
+#[derive(Debug, Default)]
+struct Fastest {
+    began: Option<Timestamp>,
+    before: Option<Duration>,
+    now: Option<Duration>,
+}
+
+impl Fastest {
+    /// With the answer that took `took`.
+    fn note(&mut self, at: Timestamp, took: Duration) -> Duration {
+        if self.began.is_none_or(|began| at.duration_since(began) > MEMORY) {
+            (self.began, self.before, self.now) = (Some(at), self.now, None);
+        }
+        self.now = Some(self.now.map_or(took, |fastest| fastest.min(took)));
+        self.before.into_iter().chain(self.now).min().unwrap_or(took)
+    }
+}
+
 impl Default for Health {
     /// Nothing is known: one attempt shows whether there can be more.
     fn default() -> Self {
-        Self { width: 1, last: None, recent: VecDeque::new(), holds: 0, held_until: None }
+        Self { width: 1, fastest: Fastest::default(), last: None, recent: VecDeque::new(), holds: 0, held_until: None }
     }
 }
 
@@ -70,13 +81,19 @@ impl Health {
     /// is halved by a failure. After a hold the first failure is enough for the next one, twice as long.
     ///
     /// `jitter` in `0.0..=1.0` prolongs a hold by up to a fifth, so that many do not end together.
-    pub fn note(&mut self, kind: LaneKind, now: Timestamp, outcome: Outcome, jitter: f64) -> Option<Timestamp> {
-        let success = matches!(outcome, Outcome::Succeeded | Outcome::Slow);
+    pub fn note(
+        &mut self,
+        kind: LaneKind,
+        now: Timestamp,
+        outcome: AttemptOutcome,
+        in_flight: usize,
+        jitter: f64,
+    ) -> Option<Timestamp> {
+        let success = matches!(outcome, AttemptOutcome::Answered(_));
         self.last = Some(outcome);
         match outcome {
-            Outcome::Succeeded => self.width = (self.width + 1).min(MAX_WIDTH),
-            Outcome::Slow => self.width = self.width.max((self.width + 1).min(SLOW_WIDTH)),
-            Outcome::Failed | Outcome::Refused => self.width = (self.width / 2).max(1),
+            AttemptOutcome::Answered(took) => self.answered(now, took, in_flight),
+            AttemptOutcome::Failed | AttemptOutcome::Refused => self.width = (self.width / 2).max(1),
         }
         if success {
             (self.holds, self.held_until) = (0, None);
@@ -91,11 +108,11 @@ impl Health {
         let failing = self.recent.len() >= MIN_ATTEMPTS && failures * 10 >= self.recent.len() * 7;
         // Attempts that were in flight when the hold began tell nothing new.
         let held = self.held_until.is_some_and(|until| now < until);
-        if success || held || !(failing || self.holds > 0 || outcome == Outcome::Refused) {
+        if success || held || !(failing || self.holds > 0 || outcome == AttemptOutcome::Refused) {
             return None;
         }
         let [first, longest] = match (outcome, kind.is_message()) {
-            (Outcome::Refused, _) => REFUSED_HOLD,
+            (AttemptOutcome::Refused, _) => REFUSED_HOLD,
             (_, true) => MESSAGE_HOLD,
             (_, false) => CALLBACK_HOLD,
         };
@@ -106,7 +123,21 @@ impl Health {
         self.held_until
     }
 
-    pub fn last(&self) -> Option<Outcome> {
+    /// One more at once where the width is used, and fewer where answers take twice as long as they can: what is added
+    /// then only waits, for the other side or for a processor. A width that is not used has not been tried, and shrinks.
+    fn answered(&mut self, now: Timestamp, took: Duration, in_flight: usize) {
+        let fastest = self.fastest.note(now, took);
+        let most = if took > SLOW { SLOW_WIDTH.max(self.width) } else { MAX_WIDTH };
+        self.width = if took > 2 * fastest + NOISE {
+            self.width - self.width / 8
+        } else if 2 * in_flight >= self.width {
+            (self.width + 1).min(most)
+        } else {
+            (self.width - 1).max(1)
+        };
+    }
+
+    pub fn last(&self) -> Option<AttemptOutcome> {
         self.last
     }
 
@@ -141,8 +172,8 @@ mod tests {
     }
 
     fn callback(health: &mut Health, second: i64, success: bool) -> Option<Timestamp> {
-        let outcome = if success { Outcome::Succeeded } else { Outcome::Failed };
-        health.note(LaneKind::Callbacks, at(second), outcome, 0.0)
+        let outcome = if success { AttemptOutcome::Answered(Duration::ZERO) } else { AttemptOutcome::Failed };
+        health.note(LaneKind::Callbacks, at(second), outcome, 1, 0.0)
     }
 
     #[test]
@@ -172,16 +203,17 @@ mod tests {
     #[test]
     fn a_refusal_of_our_credentials_holds_at_once() {
         let mut health = Health::default();
-        let refused = |health: &mut Health, second| health.note(LaneKind::Replies, at(second), Outcome::Refused, 0.0);
+        let refused =
+            |health: &mut Health, second| health.note(LaneKind::Replies, at(second), AttemptOutcome::Refused, 1, 0.0);
         assert_eq!(refused(&mut health, 0), Some(at(30)));
         assert_eq!(refused(&mut health, 30), Some(at(90)));
-        assert_eq!(health.note(LaneKind::Replies, at(91), Outcome::Succeeded, 0.0), None);
+        assert_eq!(health.note(LaneKind::Replies, at(91), AttemptOutcome::Answered(Duration::ZERO), 1, 0.0), None);
         assert!(!health.is_held());
     }
 
     #[test]
     fn a_hold_is_prolonged_by_at_most_a_fifth() {
-        let until = Health::default().note(LaneKind::Replies, at(0), Outcome::Refused, 1.0);
+        let until = Health::default().note(LaneKind::Replies, at(0), AttemptOutcome::Refused, 1, 1.0);
         assert_eq!(until, Some(at(36)));
     }
 
@@ -193,21 +225,44 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_width_grows_with_successes_and_far_with_fast_ones_only() {
-        let mut health = Health::default();
-        for _ in 0..100 {
-            callback(&mut health, 0, true);
+    fn answers(health: &mut Health, second: i64, count: usize, took: Duration) {
+        for _ in 0..count {
+            health.note(LaneKind::Callbacks, at(second), AttemptOutcome::Answered(took), MAX_WIDTH, 0.0);
         }
+    }
+
+    #[test]
+    fn the_width_grows_with_answers_and_a_failure_halves_it() {
+        let mut health = Health::default();
+        answers(&mut health, 0, 200, Duration::from_millis(50));
         assert_eq!(health.width(LaneKind::Callbacks), MAX_WIDTH);
         callback(&mut health, 0, false);
         assert_eq!(health.width(LaneKind::Callbacks), MAX_WIDTH / 2);
-        health.note(LaneKind::Callbacks, at(0), Outcome::Slow, 0.0);
-        assert_eq!(health.width(LaneKind::Callbacks), MAX_WIDTH / 2);
         let mut slow = Health::default();
-        for _ in 0..100 {
-            slow.note(LaneKind::Callbacks, at(0), Outcome::Slow, 0.0);
-        }
+        answers(&mut slow, 0, 100, 2 * SLOW);
         assert_eq!(slow.width(LaneKind::Callbacks), SLOW_WIDTH);
+    }
+
+    #[test]
+    fn a_width_that_is_not_used_shrinks() {
+        let mut health = Health::default();
+        answers(&mut health, 0, 200, Duration::from_millis(10));
+        for _ in 0..200 {
+            let outcome = AttemptOutcome::Answered(Duration::from_millis(10));
+            health.note(LaneKind::Callbacks, at(1), outcome, 3, 0.0);
+        }
+        assert!((6..=7).contains(&health.width(LaneKind::Callbacks)));
+    }
+
+    #[test]
+    fn answers_that_take_twice_as_long_make_it_narrower() {
+        let mut health = Health::default();
+        answers(&mut health, 0, 20, Duration::from_millis(10));
+        let width = health.width(LaneKind::Callbacks);
+        answers(&mut health, 1, 10, Duration::from_millis(40));
+        assert!(health.width(LaneKind::Callbacks) < width / 2);
+        answers(&mut health, 11, 1, Duration::from_millis(40));
+        answers(&mut health, 22, 50, Duration::from_millis(40));
+        assert!(health.width(LaneKind::Callbacks) > width, "it is as fast as it can be now");
     }
 }

@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    backlog::Backlog,
-    health::{Health, Outcome},
+    due_work::DueWork,
+    health::{AttemptOutcome, Health},
     pacing::Hands,
-    share::{self, Owner, Standing, Usage},
+    share::{self, LaneStanding, Owner, Usage},
 };
 use crate::{
     domain::Partition,
@@ -45,7 +45,7 @@ struct State {
     starved: bool,
     health: HashMap<Lane, Health>,
     hands: Hands,
-    backlog: Backlog,
+    backlog: DueWork,
     /// When jobs come due that were settled here.
     retries: BTreeSet<Instant>,
 }
@@ -56,7 +56,7 @@ struct Attempts {
     groups: Vec<String>,
     owner: Owner,
     /// As they are counted.
-    standing: Standing,
+    standing: LaneStanding,
 }
 
 /// Permission for one attempt; dropping it gives it back.
@@ -75,7 +75,7 @@ impl State {
         if lane.kind().is_message() { self.health.get(&party(lane)) } else { self.health.get(lane) }
     }
 
-    fn standing(&self, lane: &Lane, now: Instant) -> Standing {
+    fn standing(&self, lane: &Lane, now: Instant) -> LaneStanding {
         let oldest = self.in_flight.get(lane).and_then(|attempts| attempts.since.iter().min().copied());
         share::standing(lane, self.health(lane), oldest, now)
     }
@@ -243,7 +243,7 @@ impl Permits {
     }
 
     /// Notes how an attempt ended. `Some`: the lane is to be left alone until then.
-    pub fn note(&self, lane: &Lane, now: Timestamp, outcome: Outcome) -> Option<Timestamp> {
+    pub fn note(&self, lane: &Lane, now: Timestamp, outcome: AttemptOutcome) -> Option<Timestamp> {
         let mut guard = self.state();
         let state = &mut *guard;
         if state.health.len() > REMEMBERED {
@@ -251,14 +251,18 @@ impl Permits {
             state.health.retain(|lane, _| in_flight.contains_key(lane));
         }
         let health = state.health.entry(party(lane)).or_default();
-        let hold = health.note(lane.kind(), now, outcome, crate::entropy::fraction());
+        let in_flight = state.in_flight.get(lane).map_or(0, |attempts| attempts.since.len());
+        let hold = health.note(lane.kind(), now, outcome, in_flight, crate::entropy::fraction());
         state.recount(lane, Instant::now());
         hold
     }
 
     /// Until when the party behind a lane is left alone because it refuses our credentials.
     pub fn refused_until(&self, lane: &Lane) -> Option<Timestamp> {
-        self.state().health(lane).filter(|health| health.last() == Some(Outcome::Refused)).and_then(Health::held_until)
+        self.state()
+            .health(lane)
+            .filter(|health| health.last() == Some(AttemptOutcome::Refused))
+            .and_then(Health::held_until)
     }
 
     /// Lanes that this replica holds back, by kind.
@@ -335,6 +339,11 @@ impl Permit {
     pub fn spend(&self) {
         self.paced.store(false, Ordering::Relaxed);
         self.spent.store(true, Ordering::Relaxed);
+    }
+
+    /// How long ago it was taken: with the wait for the store and for a processor.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Whether a message may have been sent under it.
@@ -476,7 +485,7 @@ mod tests {
     fn what_a_number_sends_has_one_party_behind_it() {
         let (permits, number) = (Permits::new(), InstanceId::from_random([1; 16]));
         let now = from_millis(0);
-        assert!(permits.note(&Lane::codes(number), now, Outcome::Refused).is_some());
+        assert!(permits.note(&Lane::codes(number), now, AttemptOutcome::Refused).is_some());
         assert!(permits.refused_until(&Lane::replies(number)).is_some());
         assert_eq!(permits.held(), HashMap::from([(LaneKind::Replies, 1)]));
         assert_eq!(permits.forgive_numbers(), [Lane::replies(number)]);

@@ -12,8 +12,9 @@ use crate::{
     entropy,
     jobs::{
         dead,
-        health::Outcome,
+        health::AttemptOutcome,
         payload,
+        permits::Permit,
         retry::{Schedule, retry_after},
     },
     metrics::label::{ByResult, Of},
@@ -49,7 +50,13 @@ impl From<EgressError> for Failure {
     }
 }
 
-pub(super) async fn deliver(worker: &Worker, instance: &Instance, leased: &Leased, delivery: Delivery) -> Settlement {
+pub(super) async fn deliver(
+    worker: &Worker,
+    instance: &Instance,
+    leased: &Leased,
+    permit: &Permit,
+    delivery: Delivery,
+) -> Settlement {
     let service = &worker.service;
     let start = Instant::now();
     let host = host(&delivery.url);
@@ -67,7 +74,8 @@ pub(super) async fn deliver(worker: &Worker, instance: &Instance, leased: &Lease
     // A test says nothing about the others of its receiver, and whoever answers 410 is well.
     let success = outcome.is_ok() || result == dead::GONE;
     if !test {
-        worker.note(&leased.lane, Outcome::of(success, start.elapsed())).await;
+        let answered = AttemptOutcome::Answered(permit.age());
+        worker.note(&leased.lane, if success { answered } else { AttemptOutcome::Failed }).await;
     }
     let Err(failure) = outcome else { return Settlement::Delivered };
     let mut note = format!("{host}: {}", failure.text);

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Worker,
     again::{self, Failed, Next},
-    speak::{Answer, speak},
+    speak::{GatewayAnswer, speak},
 };
 use crate::{
     domain::{Subject, decide_code::CodeCommand},
@@ -60,9 +60,9 @@ pub(super) async fn send(
     };
     let _sending = Sending::begin(&service.sending);
     let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
-    let Answer { sent, after, repeatable } = if refused {
+    let GatewayAnswer { sent, after, repeatable } = if refused {
         // Somebody waits; another channel may still be in time.
-        Answer { sent: Sent::Refused(Refusal::Unauthorized), after: None, repeatable: false }
+        GatewayAnswer { sent: Sent::Refused(Refusal::Unauthorized), after: None, repeatable: false }
     } else {
         speak(worker, &carrier, leased, permit, request).await
     };

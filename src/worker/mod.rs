@@ -32,7 +32,7 @@ use crate::{
     entropy,
     jobs::{
         dead::{self, DeadReason},
-        health::Outcome,
+        health::AttemptOutcome,
         payload::Work,
         permits::{Permit, Permits, party},
         retry::Schedule,
@@ -141,7 +141,7 @@ impl Worker {
     }
 
     /// Notes how an attempt ended, and keeps the lane back where that is better for both sides.
-    async fn note(&self, lane: &Lane, outcome: Outcome) {
+    async fn note(&self, lane: &Lane, outcome: AttemptOutcome) {
         let Some(until) = self.permits.note(lane, self.service.now(), outcome) else { return };
         for lane in with_notices(lane) {
             tracing::info!(%lane, %until, "attempts fail: the lane is held back");
@@ -293,7 +293,7 @@ impl Worker {
         match work {
             Work::Callback { webhook_id, url, body, .. } => {
                 let delivery = callback::Delivery { webhook_id, url, body };
-                Ok(callback::deliver(self, instance, leased, delivery).await)
+                Ok(callback::deliver(self, instance, leased, permit, delivery).await)
             }
             Work::Reply { about, reply, chat_id, subject } => {
                 let outgoing = reply::Outgoing { about, reply, chat_id, subject };

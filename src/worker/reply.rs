@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::{
     Worker,
     again::{self, Failed, Next},
-    speak::{Answer, speak},
+    speak::{GatewayAnswer, speak},
 };
 use crate::{
     domain::{
@@ -59,7 +59,7 @@ pub(super) async fn send(
     };
     let text = render(service, instance, outgoing.reply, record.as_ref());
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
-    let Answer { sent, after, repeatable } = speak(worker, instance, leased, permit, request).await;
+    let GatewayAnswer { sent, after, repeatable } = speak(worker, instance, leased, permit, request).await;
     let (why, unknown) = match sent {
         Sent::Accepted { .. } => {
             count("sent");

@@ -8,7 +8,7 @@ use super::Worker;
 use crate::{
     egress::EgressError,
     gateway::{Refusal, Sent},
-    jobs::{health::Outcome, permits::Permit, retry::retry_after},
+    jobs::{health::AttemptOutcome, permits::Permit, retry::retry_after},
     metrics::label::{ByInstance, Of},
     service::Instance,
     store::Leased,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What the gateway said.
-pub(super) struct Answer {
+pub(super) struct GatewayAnswer {
     pub(super) sent: Sent,
     /// Its `Retry-After`.
     pub(super) after: Option<Duration>,
@@ -31,7 +31,7 @@ pub(super) async fn speak(
     leased: &Leased,
     permit: &Permit,
     mut request: Request<Vec<u8>>,
-) -> Answer {
+) -> GatewayAnswer {
     let service = &worker.service;
     let id = number.config.id;
     if let Some(traceparent) = trace::current().and_then(Context::header)
@@ -49,17 +49,17 @@ pub(super) async fn speak(
     };
     service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
     let outcome = match &sent {
-        Sent::Refused(Refusal::Unauthorized) => Outcome::Refused,
-        Sent::NotSent { .. } | Sent::Unknown { .. } => Outcome::Failed,
-        Sent::Accepted { .. } | Sent::Refused(_) => Outcome::of(true, start.elapsed()),
+        Sent::Refused(Refusal::Unauthorized) => AttemptOutcome::Refused,
+        Sent::NotSent { .. } | Sent::Unknown { .. } => AttemptOutcome::Failed,
+        Sent::Accepted { .. } | Sent::Refused(_) => AttemptOutcome::Answered(permit.age()),
     };
-    if outcome != Outcome::Failed {
+    if outcome != AttemptOutcome::Failed {
         let open = ByInstance { instance: Of(id) };
-        service.metrics.numbers_refused.get_or_create(&open).set(i64::from(outcome == Outcome::Refused));
+        service.metrics.numbers_refused.get_or_create(&open).set(i64::from(outcome == AttemptOutcome::Refused));
     }
-    if outcome == Outcome::Refused {
+    if outcome == AttemptOutcome::Refused {
         tracing::error!(instance = %id, "the gateway refuses our credentials: the number may be logged out or banned");
     }
     worker.note(&leased.lane, outcome).await;
-    Answer { sent, after, repeatable }
+    GatewayAnswer { sent, after, repeatable }
 }

@@ -11,7 +11,7 @@ use crate::{
 
 /// Due work by lane and partition.
 #[derive(Default)]
-pub(super) struct Backlog {
+pub(super) struct DueWork {
     lanes: HashMap<Lane, BTreeMap<Partition, Entry>>,
     /// Counts what was noted: what comes while the store is looked at is not in its answer.
     clock: u64,
@@ -24,7 +24,7 @@ struct Entry {
     blocked: bool,
 }
 
-impl Backlog {
+impl DueWork {
     pub(super) fn mark(&self) -> u64 {
         self.clock
     }
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn permits_go_to_the_partitions_with_the_oldest_work() {
-        let mut backlog = Backlog::default();
+        let mut backlog = DueWork::default();
         backlog.replace(backlog.mark(), vec![due(3, 30), due(1, 10), due(2, 20)]);
         let lane = Lane("a".to_owned());
         let spread = |count| {
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_came_while_the_store_was_looked_at_is_kept() {
-        let mut backlog = Backlog::default();
+        let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
         backlog.note(&lane, Partition::of(1), from_millis(1));
         let mark = backlog.mark();
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_job_in_hand_is_not_asked_for() {
-        let mut backlog = Backlog::default();
+        let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
         backlog.note(&lane, Partition::of(1), from_millis(1));
         backlog.asked(&lane, Partition::of(1), Some(from_millis(1)), true);
