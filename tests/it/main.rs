@@ -64,6 +64,7 @@ mod promises;
 mod protocol;
 mod redis_cluster;
 mod redis_cluster_moves;
+mod redis_cost;
 mod redis_faults;
 mod redis_refusals;
 mod redis_sentinel;
