@@ -1,6 +1,10 @@
 //! The daemon as a child, and how callers and gateways talk to it.
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Context as _;
 use countersign::{clock::Clock, domain::keys::sha256};
@@ -17,10 +21,15 @@ const INSTANCE: &str = "5f0c2a90-0000-4000-8000-000000000001";
 const TOKEN: &str = "cst_bench-token-0123456789abcdefghij";
 const WEBHOOK_SECRET: &str = "waha-hmac-key-0123456789abcdef";
 
-/// `countersign serve`, the release binary.
+/// `countersign serve`.
 pub(crate) struct Daemon {
     pub(crate) address: SocketAddr,
     pub(crate) process: Process,
+}
+
+/// The daemon's program.
+pub(crate) fn binary() -> anyhow::Result<PathBuf> {
+    Ok(std::env::var_os("COUNTERSIGN_BINARY").context("COUNTERSIGN_BINARY must name the daemon's program")?.into())
 }
 
 /// A minted link that nobody has used.
@@ -71,7 +80,7 @@ webhook_secret = "{WEBHOOK_SECRET}"
         );
         let file = directory.join(format!("{name}.toml"));
         std::fs::write(&file, config)?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        let mut command = Command::new(binary()?);
         command.args(["serve", "--config"]).arg(&file);
         let log = directory.join(format!("{name}.log"));
         let process = Process::start(&mut command, &log)?;
