@@ -70,6 +70,15 @@ impl Service {
         Ok((stored, record, instance))
     }
 
+    /// Of a browser's cookies the one that counts here: that of the browser that waits, else the first.
+    pub(super) fn own<'a>(&self, record: &Verification, cookies: &'a [String]) -> Option<&'a str> {
+        let waiting = record.binding.as_ref().map(|binding| binding.browser);
+        let is_waiting = |cookie: &&String| {
+            waiting.zip(self.browser(record, Some(cookie))).is_some_and(|(waiting, browser)| waiting.matches(browser))
+        };
+        cookies.iter().find(is_waiting).or(cookies.first()).map(String::as_str)
+    }
+
     /// What recognises a browser again; never its cookie itself.
     pub(super) fn browser(&self, record: &Verification, cookie: Option<&str>) -> Option<Digest> {
         cookie.map(|cookie| self.keys.look_up("browser", record.instance, cookie.as_bytes()))
@@ -90,7 +99,7 @@ impl Service {
         Ok(self.recognise(token, kind).await?.1)
     }
 
-    pub async fn open(&self, token: &Token, cookie: Option<&str>) -> Result<Opened, ServiceError> {
+    pub async fn open(&self, token: &Token, cookies: &[String]) -> Result<Opened, ServiceError> {
         let (_, record, instance) = self.recognise(token, Kind::Link).await?;
         self.looked_at(&record, "reply");
         let now = match &record.state {
@@ -105,7 +114,7 @@ impl Service {
         let app_binds = record.request.challenge.is_some() && record.mode() == Mode::SameBrowser;
         Ok(Opened {
             now,
-            form_field: self.link_field(token, &record, cookie),
+            form_field: self.link_field(token, &record, self.own(&record, cookies)),
             may_tell: app_binds && !instance.config.strict_browser,
             instance,
             record,
@@ -117,11 +126,12 @@ impl Service {
     pub async fn complete(
         &self,
         token: &Token,
-        cookie: Option<&str>,
+        cookies: &[String],
         form_field: &str,
         elsewhere: bool,
     ) -> Result<(Arc<Instance>, Verification, Tapped), ServiceError> {
         let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
+        let cookie = self.own(&record, cookies);
         check(form_field, &self.link_field(token, &record, cookie))?;
         let may_tell = !instance.config.strict_browser;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
@@ -147,10 +157,11 @@ impl Service {
     pub async fn dispute(
         &self,
         token: &Token,
-        cookie: Option<&str>,
+        cookies: &[String],
         form_field: &str,
     ) -> Result<(Arc<Instance>, Verification), ServiceError> {
         let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
+        let cookie = self.own(&record, cookies);
         check(form_field, &self.link_field(token, &record, cookie))?;
         let applied =
             self.apply(&instance, self.key_of(&record), Some((stored.version, record)), Command::Dispute, None).await?;

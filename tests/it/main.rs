@@ -14,6 +14,7 @@ mod codes_protocol;
 mod codes_races;
 mod command_line;
 mod contract;
+mod cookies;
 mod delivery_log;
 mod dev;
 mod doctor;

@@ -50,7 +50,7 @@ pub(crate) async fn open(app: Data<App>, token: Path<String>, request: HttpReque
     let mut visitor = Visitor::new(&app, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
     let fresh = visitor.recognise(&app);
-    let opened = match app.service.open(&token, visitor.cookie()).await {
+    let opened = match app.service.open(&token, &visitor.cookies).await {
         Ok(opened) => opened,
         Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
         Err(error) => return Err(error.into()),
@@ -110,7 +110,7 @@ async fn completed(app: &App, token: &str, visitor: &Visitor, request: &HttpRequ
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
-    let (instance, record, tapped) = app.service.complete(&token, visitor.cookie(), field, elsewhere).await?;
+    let (instance, record, tapped) = app.service.complete(&token, &visitor.cookies, field, elsewhere).await?;
     let look = Look::of(app, &instance, &record);
     let w = look.words;
     Ok(match tapped {
@@ -135,7 +135,7 @@ async fn disputed(app: &App, token: &str, visitor: &Visitor, request: &HttpReque
     let form = visitor::form(app, request, payload).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
-    let (instance, record) = app.service.dispute(&token, visitor.cookie(), field).await?;
+    let (instance, record) = app.service.dispute(&token, &visitor.cookies, field).await?;
     let look = Look::of(app, &instance, &record);
     let w = look.words;
     Ok(note(StatusCode::OK, &look, "ok", &w.disputed_title, &w.disputed_lead))
