@@ -48,6 +48,8 @@ pub enum Tapped {
     Told { code: ReplyCode },
     /// Only the browser that waits can go on, and no code is told.
     WrongBrowser,
+    /// Somebody has gone on from here, and it was another browser or too long ago.
+    Used,
 }
 
 /// What a redeem token was worth.
@@ -62,6 +64,9 @@ impl Service {
         token: &Token,
         kind: Kind,
     ) -> Result<(Stored, Verification, Arc<Instance>), ServiceError> {
+        if !self.keys.admits(token, kind) {
+            return Err(ServiceError::NotFound);
+        }
         let (stored, record) = self.load(RecordKey { id: token.id(), code: None }).await?;
         if !self.keys.recognises(token, kind, &record.nonce) {
             return Err(ServiceError::NotFound);
@@ -70,13 +75,10 @@ impl Service {
         Ok((stored, record, instance))
     }
 
-    /// Of a browser's cookies the one that counts here: that of the browser that waits, else the first.
+    /// Of a browser's cookies the one that counts here: of the browser that waits or has gone on, else the first.
     pub(super) fn own<'a>(&self, record: &Verification, cookies: &'a [String]) -> Option<&'a str> {
-        let waiting = record.binding.as_ref().map(|binding| binding.browser);
-        let is_waiting = |cookie: &&String| {
-            waiting.zip(self.browser(record, Some(cookie))).is_some_and(|(waiting, browser)| waiting.matches(browser))
-        };
-        cookies.iter().find(is_waiting).or(cookies.first()).map(String::as_str)
+        let known = |cookie: &&String| self.browser(record, Some(cookie)).is_some_and(|browser| record.knows(browser));
+        cookies.iter().find(known).or(cookies.first()).map(String::as_str)
     }
 
     /// What recognises a browser again; never its cookie itself.
@@ -144,10 +146,13 @@ impl Service {
         let applied =
             self.apply(&instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
         let tapped = match applied.verdict {
-            Verdict::Completed => Tapped::Completed { redirect: redirect(&instance, &applied.record, &redeem) },
+            Verdict::Completed | Verdict::CompletedAgain => {
+                Tapped::Completed { redirect: redirect(&instance, &applied.record, &redeem) }
+            }
             Verdict::Told => Tapped::Told { code: self.reply_code(&applied.record).ok_or(ServiceError::Spent)? },
             Verdict::WrongBrowser => Tapped::WrongBrowser,
             Verdict::Refused => return Err(ServiceError::NotFound),
+            _ if is_used(&applied.record) => Tapped::Used,
             _ => return Err(ServiceError::Spent),
         };
         Ok((instance, applied.record, tapped))
@@ -220,6 +225,14 @@ impl Service {
             _ => Err(ServiceError::Spent),
         }
     }
+}
+
+/// Whether somebody has gone on from it.
+pub(super) fn is_used(record: &Verification) -> bool {
+    matches!(
+        record.state,
+        State::Verified { completion: Completion::Released { .. } | Completion::Redeemed { .. }, .. }
+    )
 }
 
 /// Whether a form comes from a page that we made for this browser.

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     Idempotency, Instance, Mint, Service, ServiceError,
-    complete::{check, redirect},
+    complete::{check, is_used, redirect},
 };
 use crate::{
     domain::{
@@ -80,7 +80,7 @@ impl Stage {
 
 /// What a typed code was worth.
 pub enum Typed {
-    /// `None` when there is nowhere to go.
+    /// `None` when there is nowhere to go, or no more.
     Right {
         redirect: Option<Url>,
     },
@@ -204,7 +204,9 @@ impl Service {
         let applied =
             self.apply(&instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
         match applied.verdict {
-            Verdict::Completed => Ok(Typed::Right { redirect: redirect(&instance, &applied.record, &redeem) }),
+            Verdict::Completed | Verdict::CompletedAgain => {
+                Ok(Typed::Right { redirect: redirect(&instance, &applied.record, &redeem) })
+            }
             Verdict::WrongCode => {
                 let misses = match &applied.record.state {
                     State::Verified { completion: Completion::Offered { told: Some(told), .. }, .. } => told.misses,
@@ -213,11 +215,12 @@ impl Service {
                 Ok(Typed::Wrong { tries_left: CODE_TRIES - misses })
             }
             Verdict::WrongBrowser | Verdict::Refused => Err(ServiceError::Refused),
+            _ if is_used(&applied.record) => Ok(Typed::Right { redirect: None }),
             _ => Err(ServiceError::Spent),
         }
     }
 
-    /// The waiting page of a person who is signed in already goes on.
+    /// The waiting page of a person who is signed in already goes on. `None` when there is nowhere to go, or no more.
     pub async fn finish(
         &self,
         handle: &Token,
@@ -233,8 +236,9 @@ impl Service {
         let applied =
             self.apply(&instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
         match applied.verdict {
-            Verdict::Completed => Ok(redirect(&instance, &applied.record, &redeem)),
+            Verdict::Completed | Verdict::CompletedAgain => Ok(redirect(&instance, &applied.record, &redeem)),
             Verdict::Refused => Err(ServiceError::Refused),
+            _ if is_used(&applied.record) => Ok(None),
             _ => Err(ServiceError::Spent),
         }
     }

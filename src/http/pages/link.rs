@@ -78,7 +78,8 @@ pub(crate) async fn open(app: Data<App>, token: Path<String>, request: HttpReque
     };
     let mut answer = Answer::new(&look);
     answer.redirects_to = landing(instance, record);
-    answer.set_cookie = fresh.filter(|_| record.bound_browser().is_some());
+    // A link that is bound to nothing binds at its first tap, so that a lost answer can be asked for again.
+    answer.set_cookie = fresh;
     Ok(answer.send(StatusCode::OK, &page))
 }
 
@@ -120,6 +121,7 @@ async fn completed(app: &App, token: &str, visitor: &Visitor, request: &HttpRequ
             let page = Told { look: &look, w, code: code.as_str() };
             Answer::new(&look).send(StatusCode::OK, &page)
         }
+        Tapped::Used => note(StatusCode::GONE, &look, "ok", &w.used_title, &w.used_lead),
         Tapped::WrongBrowser => note(StatusCode::FORBIDDEN, &look, "late", &w.wrong_title, &w.wrong_lead),
     })
 }
