@@ -25,6 +25,7 @@ pub mod target;
 pub mod template;
 pub mod time;
 pub mod token;
+pub mod typed;
 pub mod verification;
 pub mod whatsapp;
 

@@ -32,7 +32,7 @@ pub enum Name {
     FailureReplies,
     /// Test callbacks of one instance.
     TestCallbacks,
-    /// Requests of one address to public pages.
+    /// Requests of one address to the pages of one link, and to everything else that is public.
     Pages,
     /// Those of them that change something.
     Taps,

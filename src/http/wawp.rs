@@ -18,7 +18,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    domain::{Chat, Language, target::Guard, template},
+    domain::{Chat, Language, target::Guard, template, typed},
     service::{Denied, FieldFault, ServiceError, input_code},
 };
 
@@ -52,8 +52,10 @@ pub(super) async fn send(app: Data<App>, request: HttpRequest, payload: Payload)
 pub(super) async fn verify(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
     let (caller, chat) = input.caller(&app, &request).await?;
-    let code = input.get("code").filter(|code| code.chars().count() <= 64);
-    let code = code.ok_or_else(|| invalid("code", "expected what the person typed, at most 64 characters"))?;
+    let code = input.get("code").filter(|code| code.chars().count() <= typed::LONGEST);
+    let code = code.ok_or_else(|| {
+        invalid("code", &format!("expected what the person typed, at most {} characters", typed::LONGEST))
+    })?;
     let guarded = caller.instance.config.limits.wrong_codes.is_some();
     let guard = Guard { misses: guarded.then_some(TRIES), anew: true };
     let typed = input_code::Typed { chat, code };

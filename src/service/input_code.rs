@@ -10,6 +10,7 @@ use crate::domain::{
     Chat, Language, Subject,
     otp::{LENGTHS, Shape},
     sending::Channel,
+    typed,
     verification::Request,
 };
 
@@ -103,7 +104,7 @@ pub fn plain(
 pub fn typed(body: &Map<String, Value>) -> Result<Typed, Vec<FieldFault>> {
     let mut fields = Fields::of(body);
     let chat = chat(&mut fields);
-    let code = fields.text("code", 64);
+    let code = fields.text("code", typed::LONGEST);
     if code.is_none() && !fields.faults.iter().any(|fault| fault.field == "code") {
         fields.fault("code", "is missing: what the person typed");
     }

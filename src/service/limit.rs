@@ -5,7 +5,7 @@ use std::{cell::RefCell, net::IpAddr, time::Duration};
 use super::{Instance, Service, ServiceError, mint::spread};
 use crate::{
     domain::{
-        InstanceId, Partition, Subject,
+        InstanceId, Partition, Subject, VerificationId,
         keys::Digest,
         quota::{Allowance, Name, Quota},
     },
@@ -119,11 +119,16 @@ impl Service {
         spread(self.keys.look_up("limits", instance, b""))
     }
 
-    /// Takes from limits of one address. It is a network, for IPv6.
-    pub async fn admit_address(&self, address: IpAddr, limits: &[(Name, Quota)]) -> Result<Vec<Standing>, StoreError> {
-        let address = address.to_string();
-        let partition = spread(self.stranger(&address));
-        self.admit(limits.iter().map(|&(name, quota)| self.stranger_limit(partition, name, &address, quota))).await
+    /// Takes from limits of one address, for one link or for everything else. It is a network, for IPv6.
+    pub async fn admit_address(
+        &self,
+        address: IpAddr,
+        link: Option<VerificationId>,
+        limits: &[(Name, Quota)],
+    ) -> Result<Vec<Standing>, StoreError> {
+        let whose = link.map_or_else(|| address.to_string(), |link| format!("{address} for {link}"));
+        let partition = spread(self.stranger(&whose));
+        self.admit(limits.iter().map(|&(name, quota)| self.stranger_limit(partition, name, &whose, quota))).await
     }
 
     /// Takes a try at the operator's password, of one address and of everybody together, or of neither.

@@ -87,7 +87,7 @@ fn validate() -> Operation {
         "required": ["chatId", "code"],
         "properties": {
             "chatId": chat(),
-            "code": { "type": "string", "minLength": 1, "maxLength": 64, "description": "What the person typed." },
+            "code": { "type": "string", "minLength": 1, "maxLength": 200, "description": "What the person typed." },
         },
     });
     let data = object(&json!({
