@@ -147,6 +147,10 @@ impl Store for Measured {
     async fn probe(&self) -> Result<(), StoreError> {
         self.watch("probe", self.store.probe()).await
     }
+
+    async fn trial(&self) -> Result<(), StoreError> {
+        self.watch("trial", self.store.trial()).await
+    }
 }
 
 #[async_trait]
