@@ -177,6 +177,7 @@ impl Application {
         tasks.spawn(PROBE, probe.map(|unfit| Ok(unfit?)));
         tasks.spawn(HEARTBEAT, duties::heartbeat(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
         tasks.spawn("observer", duties::observe(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
+        tasks.spawn("store's watch", duties::watch_store(Arc::clone(&service), stop.clone()).map(Ok));
         let store = Arc::clone(&service.store);
         tasks.spawn("store", async move { Err(anyhow!(store.background().failed().await)) });
         if let Some(source) = source {

@@ -63,8 +63,7 @@ pub(super) async fn keep(
             () = draining.cancelled() => return Ok(()),
             _ = turn.tick() => {}
         }
-        let attempt =
-            async { if prepared { reached(service.store.probe().await) } else { prepare(&service).await } };
+        let attempt = async { if prepared { reached(service.store.probe().await) } else { prepare(&service).await } };
         let outcome = timeout(PATIENCE, attempt).await;
         let outcome = outcome.unwrap_or_else(|_| Err(StoreError::Unavailable("it hangs".to_owned())));
         #[expect(clippy::cast_precision_loss, reason = "an offset that loses digits is alarming anyway")]

@@ -110,7 +110,12 @@ async fn all_replicas_stay(world: &World, refuse: impl FnOnce(), old_finishes: b
     stays_ready(&process).await;
     let other = Process::start(world).await;
     stays_ready(&other).await;
-    assert_eq!(other.says("447700900123", "S1", &minted.unwrap().text_of("text")).await, old_finishes, "{}", other.written());
+    assert_eq!(
+        other.says("447700900123", "S1", &minted.unwrap().text_of("text")).await,
+        old_finishes,
+        "{}",
+        other.written()
+    );
     process.terminate();
     other.terminate();
 }

@@ -49,7 +49,10 @@ async fn refused(url: &str) -> String {
     let store = open(url);
     let probed = store.probe().await.unwrap_err().to_string();
     let committed = store.commit(&crate::store::one_message()).await.unwrap_err();
-    assert!(matches!(committed, StoreError::Unavailable(_) | StoreError::Refused(_)), "{probed}, and {committed}: worth another try");
+    assert!(
+        matches!(committed, StoreError::Unavailable(_) | StoreError::Refused(_)),
+        "{probed}, and {committed}: worth another try"
+    );
     assert_eq!(committed.to_string(), probed);
     assert!(!probed.contains(PASSWORD) && !probed.contains("127.0.0.1"), "{probed}");
     probed

@@ -294,7 +294,10 @@ impl RedisStore {
     async fn one_of_each_master(&self) -> Result<Vec<Partition>, StoreError> {
         let random = usize::from(crate::entropy::bytes::<1>()[0]);
         let homes = self.connection.homes(false).await?;
-        Ok(homes.iter().filter_map(|home| home.partitions.get(random % home.partitions.len().max(1)).copied()).collect())
+        Ok(homes
+            .iter()
+            .filter_map(|home| home.partitions.get(random % home.partitions.len().max(1)).copied())
+            .collect())
     }
 
     fn commit_script(&self, change: &Change) -> Cmd {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use redis::{Client, ConnectionAddr, ErrorKind, RedisError};
 use crate::store::StoreError;
+use redis::{Client, ConnectionAddr, ErrorKind, RedisError};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
 /// A server that denies us says so before we have asked anything.
