@@ -189,8 +189,8 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let retry_after = Some(Duration::from_secs(2));
         match error {
-            StoreError::Unavailable(_) => {
-                tracing::warn!(%error, "the store did not answer");
+            StoreError::Unavailable(_) | StoreError::Refused(_) => {
+                tracing::warn!(%error, "the store did not do it");
                 Self { retry_after, ..Self::new(Code::StoreUnavailable, "nothing was lost; try again") }
             }
             StoreError::Full => {

@@ -28,6 +28,7 @@ mod trace;
 mod validate;
 pub mod vitals;
 mod watch;
+pub mod watch_store;
 
 use std::{
     sync::{
