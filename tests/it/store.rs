@@ -64,6 +64,7 @@ contract! {
     records:
         a_record_is_found_by_its_id_and_by_its_code
         a_change_raises_the_version
+        a_version_is_the_time_of_its_write
         a_stale_change_conflicts
         a_missing_record_conflicts
         creating_twice_conflicts

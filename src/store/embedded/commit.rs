@@ -25,7 +25,7 @@ pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Resu
         return Ok(Committed::Late(time));
     }
     for record in &change.records {
-        write(connection, record)?;
+        write(connection, now, record)?;
     }
     if let Some(message) = change.answers {
         connection
@@ -70,25 +70,24 @@ fn compare(connection: &Connection, now: i64, record: &RecordChange) -> rusqlite
     Ok(None)
 }
 
-fn write(connection: &Connection, record: &RecordChange) -> rusqlite::Result<()> {
+fn write(connection: &Connection, now: i64, record: &RecordChange) -> rusqlite::Result<()> {
     let id = record.key.id.as_bytes();
     let retain_until = record.retain_until.as_millisecond();
+    let version = now.saturating_mul(1000).max(record.expected.cast_signed() + 1);
     match &record.bytes {
         Some(bytes) if record.expected == 0 => {
             let code = record.key.code.map(Digest::hex);
             make_room(connection, *id, code.as_deref())?;
             connection
                 .prepare_cached(
-                    "INSERT INTO records (id, code, version, retain_until, bytes) VALUES (?1, ?2, 1, ?3, ?4)",
+                    "INSERT INTO records (id, code, version, retain_until, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
-                .execute(params![id, code, retain_until, bytes])?;
+                .execute(params![id, code, version, retain_until, bytes])?;
         }
         Some(bytes) => {
             connection
-                .prepare_cached(
-                    "UPDATE records SET version = version + 1, retain_until = ?2, bytes = ?3 WHERE id = ?1",
-                )?
-                .execute(params![id, retain_until, bytes])?;
+                .prepare_cached("UPDATE records SET version = ?2, retain_until = ?3, bytes = ?4 WHERE id = ?1")?
+                .execute(params![id, version, retain_until, bytes])?;
         }
         None => {}
     }

@@ -40,11 +40,10 @@ fn first_line(bytes: &[u8]) -> Option<(usize, &str)> {
     Some((length, std::str::from_utf8(&bytes[..length]).ok()?))
 }
 
-/// A record as it is kept; nothing, if it stays as it is.
+/// A record as it is kept, but for its version, which the script sets; nothing, if it stays as it is.
 pub(super) fn write_record(record: &RecordChange) -> Vec<u8> {
     let Some(bytes) = &record.bytes else { return Vec::new() };
-    let (version, until) = (record.expected + 1, record.retain_until.as_millisecond());
-    let head = format!("{version} {until} {}\n", record.key.id.simple());
+    let head = format!("{} {}\n", record.retain_until.as_millisecond(), record.key.id.simple());
     [head.as_bytes(), bytes].concat()
 }
 

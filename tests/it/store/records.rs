@@ -10,19 +10,21 @@ use countersign::{
 use futures_util::future::join_all;
 
 use super::fixture::{
-    applied, at, compare, create, digest, due, id, job, lease_of, link, list, nothing, record, stored, there, write,
+    applied, at, compare, create, digest, due, id, job, lease_of, link, list, loaded, nothing, record, stored, there,
+    unversioned, version, write,
 };
 
 pub(super) async fn a_record_is_found_by_its_id_and_by_its_code(store: &dyn Store, _: &Clock) {
     let (link, code) = (link(), RecordKey { id: id(), code: None });
     create(store, link, b"link").await;
     create(store, code, b"code").await;
-    let found = Some(stored(link.id, 1, b"link"));
-    assert_eq!(store.load(link).await.unwrap(), found);
-    assert_eq!(store.load(RecordKey { code: None, ..link }).await.unwrap(), found);
+    let found = Some(stored(link.id, b"link"));
+    assert_eq!(loaded(store, link).await, found);
+    assert_eq!(loaded(store, RecordKey { code: None, ..link }).await, found);
     let codes = [(link.id.partition(), link.code.unwrap())];
-    assert_eq!(store.find(None, &codes).await.unwrap().records, [found]);
-    assert_eq!(store.load(code).await.unwrap(), Some(stored(code.id, 1, b"code")));
+    let by_code = store.find(None, &codes).await.unwrap().records.into_iter().flatten();
+    assert_eq!(unversioned(by_code), found.into_iter().collect::<Vec<_>>());
+    assert_eq!(loaded(store, code).await, Some(stored(code.id, b"code")));
     assert_eq!(store.load(RecordKey { id: id(), code: None }).await.unwrap(), None);
     assert_eq!(store.load(self::link()).await.unwrap(), None);
 }
@@ -30,22 +32,38 @@ pub(super) async fn a_record_is_found_by_its_id_and_by_its_code(store: &dyn Stor
 pub(super) async fn a_change_raises_the_version(store: &dyn Store, _: &Clock) {
     for key in [link(), RecordKey { id: id(), code: None }] {
         create(store, key, b"1").await;
-        for version in 1..4_u8 {
-            applied(store.commit(&write(store, key, version.into(), &[version])).await.unwrap());
-            assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, u64::from(version) + 1, &[version])));
+        for change in 1..4_u8 {
+            let before = version(store, key).await;
+            applied(store.commit(&write(store, key, before, &[change])).await.unwrap());
+            assert_eq!(loaded(store, key).await, Some(stored(key.id, &[change])));
+            assert!(version(store, key).await > before);
         }
+    }
+}
+
+pub(super) async fn a_version_is_the_time_of_its_write(store: &dyn Store, _: &Clock) {
+    let key = link();
+    for bytes in [b"1", b"2"] {
+        let change = write(store, key, version(store, key).await, bytes);
+        let time = || u64::try_from(store.now().as_microsecond()).unwrap();
+        let before = time();
+        applied(store.commit(&change).await.unwrap());
+        let written = version(store, key).await;
+        // What a process knows of the time may be some milliseconds behind.
+        assert!((before - 1_000_000..time() + 1_000_000).contains(&written), "{before} {written}");
     }
 }
 
 pub(super) async fn a_stale_change_conflicts(store: &dyn Store, _: &Clock) {
     let key = link();
     create(store, key, b"1").await;
-    applied(store.commit(&write(store, key, 1, b"2")).await.unwrap());
-    for expected in [1, 3] {
+    let first = version(store, key).await;
+    applied(store.commit(&write(store, key, first, b"2")).await.unwrap());
+    for expected in [1, first, version(store, key).await + 1] {
         assert_eq!(store.commit(&write(store, key, expected, b"x")).await.unwrap(), Committed::Conflict);
         assert_eq!(store.commit(&compare(store, key, expected)).await.unwrap(), Committed::Conflict);
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 2, b"2")));
+    assert_eq!(loaded(store, key).await, Some(stored(key.id, b"2")));
 }
 
 pub(super) async fn a_missing_record_conflicts(store: &dyn Store, _: &Clock) {
@@ -59,14 +77,14 @@ pub(super) async fn creating_twice_conflicts(store: &dyn Store, _: &Clock) {
     for key in [link(), RecordKey { id: id(), code: None }] {
         create(store, key, b"1").await;
         assert_eq!(store.commit(&write(store, key, 0, b"x")).await.unwrap(), Committed::Conflict);
-        assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+        assert_eq!(loaded(store, key).await, Some(stored(key.id, b"1")));
     }
     // Two who hold the same idempotency key draw different codes for the same id.
     let key = link();
     create(store, key, b"1").await;
     let other_code = RecordKey { code: Some(digest()), ..key };
     assert_eq!(store.commit(&write(store, other_code, 0, b"x")).await.unwrap(), Committed::Conflict);
-    assert_eq!(store.load(RecordKey { code: None, ..key }).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(loaded(store, RecordKey { code: None, ..key }).await, Some(stored(key.id, b"1")));
 }
 
 pub(super) async fn the_code_of_another_record_collides(store: &dyn Store, _: &Clock) {
@@ -75,30 +93,33 @@ pub(super) async fn the_code_of_another_record_collides(store: &dyn Store, _: &C
     let second = twin(first);
     assert_eq!(store.commit(&write(store, second, 0, b"2")).await.unwrap(), Committed::Collision);
     assert_eq!(store.load(RecordKey { code: None, ..second }).await.unwrap(), None);
-    assert_eq!(store.load(first).await.unwrap(), Some(stored(first.id, 1, b"1")));
+    assert_eq!(loaded(store, first).await, Some(stored(first.id, b"1")));
 }
 
 pub(super) async fn a_comparison_alone_keeps_the_version(store: &dyn Store, _: &Clock) {
     let key = link();
     create(store, key, b"1").await;
+    let before = version(store, key).await;
     for _ in 0..3 {
-        applied(store.commit(&compare(store, key, 1)).await.unwrap());
+        applied(store.commit(&compare(store, key, before)).await.unwrap());
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(version(store, key).await, before);
+    assert_eq!(loaded(store, key).await, Some(stored(key.id, b"1")));
 }
 
 pub(super) async fn of_many_changes_at_once_one_is_applied(store: &dyn Store, _: &Clock) {
     let key = link();
     create(store, key, b"0").await;
+    let version = version(store, key).await;
     let changes: Vec<Change> =
-        (0..64_u8).map(|n| Change { jobs: vec![job(&n.to_string())], ..write(store, key, 1, &[n]) }).collect();
+        (0..64_u8).map(|n| Change { jobs: vec![job(&n.to_string())], ..write(store, key, version, &[n]) }).collect();
     let results = join_all(changes.iter().map(|change| store.commit(change))).await;
     let results: Vec<Committed> = results.into_iter().map(Result::unwrap).collect();
     let winners: Vec<usize> = (0..64).filter(|&n| matches!(results[n], Committed::Applied { .. })).collect();
     assert_eq!(winners.len(), 1, "{results:?}");
     assert_eq!(results.iter().filter(|&result| *result == Committed::Conflict).count(), 63);
     let winner = u8::try_from(winners[0]).unwrap();
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 2, &[winner])));
+    assert_eq!(loaded(store, key).await, Some(stored(key.id, &[winner])));
     let jobs = lease_of(store, key.id.partition(), &there(), 100).await;
     assert_eq!(jobs.into_iter().map(|job| job.body).collect::<Vec<_>>(), [winner.to_string().into_bytes()]);
 }
@@ -108,10 +129,11 @@ pub(super) async fn several_records_are_written_together_or_not_at_all(store: &d
     let [counted, new] = [counted, link()].map(|key| beside(key, old));
     create(store, old, b"1").await;
     create(store, counted, b"1").await;
+    let (old_version, right) = (version(store, old).await, version(store, counted).await);
     let change = |counted_version| {
         let mut change = write(store, new, 0, b"new");
         list(&mut change, &index);
-        change.records.push(record(&mut write(store, old, 1, b"2")).clone());
+        change.records.push(record(&mut write(store, old, old_version, b"2")).clone());
         change.records.push(record(&mut write(store, counted, counted_version, b"2")).clone());
         change.jobs = vec![job("together")];
         change
@@ -119,13 +141,13 @@ pub(super) async fn several_records_are_written_together_or_not_at_all(store: &d
     assert_eq!(store.commit(&change(7)).await.unwrap(), Committed::Conflict);
     assert_eq!(store.load(new).await.unwrap(), None);
     assert_eq!(store.load(RecordKey { code: None, ..new }).await.unwrap(), None);
-    assert_eq!(store.load(old).await.unwrap(), Some(stored(old.id, 1, b"1")));
+    assert_eq!(loaded(store, old).await, Some(stored(old.id, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
-    applied(store.commit(&change(1)).await.unwrap());
-    assert_eq!(store.commit(&change(1)).await.unwrap(), Committed::Conflict);
-    assert_eq!(store.load(old).await.unwrap(), Some(stored(old.id, 2, b"2")));
-    assert_eq!(store.load(counted).await.unwrap(), Some(stored(counted.id, 2, b"2")));
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(new.id, 1, b"new")]);
+    applied(store.commit(&change(right)).await.unwrap());
+    assert_eq!(store.commit(&change(right)).await.unwrap(), Committed::Conflict);
+    assert_eq!(loaded(store, old).await, Some(stored(old.id, b"2")));
+    assert_eq!(loaded(store, counted).await, Some(stored(counted.id, b"2")));
+    assert_eq!(unversioned(store.list(&index, None, 10).await.unwrap()), [stored(new.id, b"new")]);
     let jobs = lease_of(store, old.id.partition(), &there(), 100).await;
     assert_eq!(jobs.len(), 1);
 }
@@ -135,14 +157,15 @@ pub(super) async fn a_change_is_late_from_its_first_invalid_moment_on(store: &dy
     let end = at(store, 60);
     let valid = |change: Change| Change { valid_until: Some(end), ..change };
     applied(store.commit(&valid(write(store, key, 0, b"1"))).await.unwrap());
+    let version = version(store, key).await;
     clock.advance(Duration::from_secs(60));
-    for change in [write(store, key, 1, b"2"), compare(store, key, 1), nothing(key.id.partition())] {
+    for change in [write(store, key, version, b"2"), compare(store, key, version), nothing(key.id.partition())] {
         match store.commit(&valid(change)).await.unwrap() {
             Committed::Late(time) => assert!(time >= end && time <= store.now(), "{time}"),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(loaded(store, key).await, Some(stored(key.id, b"1")));
 }
 
 pub(super) async fn a_message_is_answered_once(store: &dyn Store, _: &Clock) {
@@ -150,14 +173,14 @@ pub(super) async fn a_message_is_answered_once(store: &dyn Store, _: &Clock) {
     let (one, two) = (digest(), digest());
     let answer = |change: Change, message| Change { answers: Some(message), ..change };
     applied(store.commit(&answer(write(store, key, 0, b"1"), one)).await.unwrap());
-    let partition = key.id.partition();
-    for change in [write(store, key, 1, b"x"), compare(store, key, 1), nothing(partition)] {
+    let (partition, version) = (key.id.partition(), version(store, key).await);
+    for change in [write(store, key, version, b"x"), compare(store, key, version), nothing(partition)] {
         assert_eq!(store.commit(&answer(change, one)).await.unwrap(), Committed::Duplicate);
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(loaded(store, key).await, Some(stored(key.id, b"1")));
     applied(store.commit(&answer(nothing(partition), two)).await.unwrap());
     assert_eq!(store.commit(&answer(nothing(partition), two)).await.unwrap(), Committed::Duplicate);
-    assert_eq!(store.commit(&answer(write(store, key, 1, b"x"), two)).await.unwrap(), Committed::Duplicate);
+    assert_eq!(store.commit(&answer(write(store, key, version, b"x"), two)).await.unwrap(), Committed::Duplicate);
 }
 
 pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Clock) {
@@ -169,7 +192,7 @@ pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Cl
     assert_eq!(store.commit(&change).await.unwrap(), Committed::Duplicate);
     change.answers = None;
     assert_eq!(store.commit(&change).await.unwrap(), Committed::Conflict);
-    record(&mut change).expected = 1;
+    record(&mut change).expected = version(store, key).await;
     assert!(matches!(store.commit(&change).await.unwrap(), Committed::Late(_)));
 }
 
@@ -189,24 +212,25 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
         list(&mut change, &index);
         change
     };
-    let duplicate = Change { answers: Some(answered), ..full(1) };
-    let stale = full(2);
-    let late = Change { valid_until: Some(at(store, 0)), ..full(1) };
+    let version = version(store, key).await;
+    let duplicate = Change { answers: Some(answered), ..full(version) };
+    let stale = full(version + 1);
+    let late = Change { valid_until: Some(at(store, 0)), ..full(version) };
     let mut collision = full(0);
     record(&mut collision).key = twin(key);
     for change in [&duplicate, &stale, &late, &collision] {
         let refused = store.commit(change).await.unwrap();
         assert!(!matches!(refused, Committed::Applied { .. }), "{refused:?}");
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(loaded(store, key).await, Some(stored(key.id, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
     assert_eq!(due(store).await, [(partition, Lane::timer())]);
     for message in [stale.answers, late.answers, collision.answers] {
         applied(store.commit(&Change { answers: message, ..nothing(partition) }).await.unwrap());
     }
-    let landed = full(1);
+    let landed = full(version);
     assert_eq!(applied(store.commit(&landed).await.unwrap()), [false, true]);
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(key.id, 2, b"x")]);
+    assert_eq!(unversioned(store.list(&index, None, 10).await.unwrap()), [stored(key.id, b"x")]);
     assert_eq!(lease_of(store, partition, &Lane::timer(), 10).await, []);
     assert_eq!(due(store).await, [(partition, there())]);
     let message = Change { answers: landed.answers, ..nothing(partition) };
@@ -235,7 +259,7 @@ pub(super) async fn a_forgotten_record_makes_room(store: &dyn Store, _: &Clock) 
     let heir = twin(key);
     for key in [heir, plain] {
         create(store, key, b"2").await;
-        assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"2")));
+        assert_eq!(loaded(store, key).await, Some(stored(key.id, b"2")));
     }
 }
 
