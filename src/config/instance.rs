@@ -13,6 +13,7 @@ use crate::domain::{
     sending::Channel,
     template::{self, Use},
     verification::Texts,
+    written,
 };
 
 const MODES: &[(&str, Mode)] =
@@ -103,7 +104,9 @@ impl InstanceConfig {
         }
         let valid = id.is_some();
         let name = s.required_text("name", "the application's name in messages", faults);
-        let number = s.parsed("number", "an international phone number such as +447700900999", faults);
+        let number = s
+            .text("number", faults)
+            .and_then(|text| written::phone(&text).map_err(|why| faults.add(s.key("number"), why.to_string())).ok());
         if number.is_none() && !s.has("number") {
             faults.add(s.key("number"), "is missing: the WhatsApp number people write to");
         }

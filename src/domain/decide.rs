@@ -197,7 +197,8 @@ impl Draft {
             (_, None) => None,
             (Some(bound), Some(_)) => match sender.is(bound) {
                 None => None,
-                Some(true) => Some(bound.clone()),
+                // Not what was asked for: what the gateway reported.
+                Some(true) => sender.same_kind(bound),
                 Some(false) => return self.mismatch(),
             },
             (None, Some(subject)) => Some(subject),

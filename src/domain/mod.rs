@@ -13,6 +13,7 @@ pub mod extract;
 pub mod id;
 pub mod keys;
 pub mod language;
+mod numbering;
 pub mod otp;
 pub mod password;
 pub mod phone;
@@ -28,6 +29,7 @@ pub mod token;
 pub mod typed;
 pub mod verification;
 pub mod whatsapp;
+pub mod written;
 
 pub use decide::{Command, Decision, Effect, Verdict, decide};
 pub use event::Event;

@@ -18,7 +18,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    domain::{Chat, Language, target::Guard, template, typed},
+    domain::{Chat, Language, subject::InvalidChat, target::Guard, template, typed},
     service::{Denied, FieldFault, ServiceError, input_code},
 };
 
@@ -132,8 +132,8 @@ impl Input {
             Err(Denied::NotFound) => return Err(Problem::not_found()),
             Err(Denied::Unauthorized) => return Err(auth::refuse(app, request).await),
         };
-        let chat = self.get("chatId").and_then(|text| text.trim().parse().ok());
-        let chat = chat.ok_or_else(|| invalid("chatId", "expected a phone number: country code first, digits only"))?;
+        let chat = self.get("chatId").unwrap_or_default().parse();
+        let chat = chat.map_err(|why: InvalidChat| invalid("chatId", &why.to_string()))?;
         Ok((auth::Caller { instance, token }, chat))
     }
 }

@@ -34,8 +34,6 @@ pub struct Typed {
     pub code: String,
 }
 
-const CHAT: &str = "<digits>@c.us, an E.164 number or <id>@lid";
-
 /// Checks a body of `request-code` against the instance's rules.
 pub fn request(body: &Map<String, Value>, instance: &Instance) -> Result<CodeRequest, Vec<FieldFault>> {
     let config = &instance.config;
@@ -116,13 +114,11 @@ pub fn typed(body: &Map<String, Value>) -> Result<Typed, Vec<FieldFault>> {
 
 fn chat(f: &mut Fields<'_>) -> Option<Chat> {
     let before = f.faults.len();
-    let Some(text) = f.text("chatId", 200) else {
-        if f.faults.len() == before {
-            f.fault("chatId", &format!("is missing: {CHAT}"));
-        }
-        return None;
-    };
-    f.parsed("chatId", &text, CHAT)
+    let chat = f.chat("chatId");
+    if chat.is_none() && f.faults.len() == before {
+        f.fault("chatId", "is missing: <digits>@c.us, a phone number or <id>@lid");
+    }
+    chat
 }
 
 /// Those that can reach this chat.

@@ -50,6 +50,7 @@ mod limits;
 mod limits_address;
 mod matching;
 mod night_call;
+mod one_subscriber;
 mod operate_failure;
 mod operate_logs;
 mod operate_metrics;

@@ -35,7 +35,7 @@ fn generate_body() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "chatId": short(200, "Only this chat can match: `<digits>@c.us`, an E.164 number or `<id>@lid`."),
+            "chatId": short(200, "Only this chat can match: a phone number, `<digits>@c.us` or `<id>@lid`."),
             "expires": {
                 "type": ["integer", "null"], "minimum": 60, "maximum": 3600, "default": 1800,
                 "description": "Seconds until the code is too old; the instance can narrow the bounds.",
@@ -142,7 +142,7 @@ fn redeem() -> Operation {
     }));
     let example = json!({
         "uuid": values::UUID,
-        "subject": { "kind": "phone", "value": values::PHONE },
+        "subject": { "kind": "phone", "value": values::PHONE, "reported": values::PHONE },
         "chat_id": values::CHAT,
         "push_name": "Mara",
         "purpose": null,

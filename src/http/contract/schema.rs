@@ -109,7 +109,10 @@ fn warning() -> Value {
 fn subject() -> Value {
     let mut schema = object(&json!({
         "kind": { "enum": ["phone", "lid", "bsuid"], "description": "WhatsApp can hide a number." },
-        "value": text("E.164 for a phone; the digits of a LID are no phone number."),
+        "value": text(
+            "E.164 for a phone, as its numbering plan is today; the digits of a LID are no phone number.",
+        ),
+        "reported": text("The same as the gateway spelled it: WhatsApp keeps some old forms of numbers."),
     }));
     schema["type"] = json!(["object", "null"]);
     schema["description"] = json!("Who proved the chat; `null` until somebody has.");
