@@ -55,7 +55,7 @@ impl Daemon {
 public_url = "https://wa.example.org"
 listen = "{address}"
 operator_listen = "{operator}"
-key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+key = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU="
 [store]
 url = "{store}"
 [[instance]]
@@ -63,7 +63,7 @@ id = "{INSTANCE}"
 name = "Harbour"
 number = "+447700900999"
 tokens = ["sha256:{token}"]
-callback_secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="]
+callback_secrets = ["whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc="]
 {callback_url}
 allow_http_callbacks = true
 callback_allow_networks = ["127.0.0.0/8"]

@@ -6,6 +6,7 @@
 
 pub mod binding;
 pub mod code;
+pub mod country;
 pub mod decide;
 pub mod decide_code;
 pub mod event;

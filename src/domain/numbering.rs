@@ -3,6 +3,8 @@
 //! Equality of phones decides who is logged in, so a line stands here only where no two subscribers differ by the
 //! digits it bridges. An area of the long tests holds the table against libphonenumber's metadata.
 
+use super::country;
+
 /// Digits of a plan that may stand before a subscriber's number or be left out.
 struct Line {
     country: &'static str,
@@ -90,21 +92,13 @@ pub(super) fn spellings(digits: &str) -> Vec<String> {
     split(digits).map_or_else(|| vec![digits.to_owned()], |split| [false, true].map(|with| split.spelled(with)).into())
 }
 
-/// Two-digit country codes (ITU-T E.164). Zones 1 and 7 have one digit; all others three.
-const TWO_DIGITS: &str = "20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 \
-                          65 66 81 82 84 86 90 91 92 93 94 95 98";
 /// Countries in which numbers of people begin with 0, by libphonenumber's metadata.
 const ZERO_FIRST: &[&str] = &["39", "225", "226", "229", "241", "242", "250", "378", "992"];
 
 /// Whether a 0 stands after the country code that is dialled only within the country.
 pub(super) fn has_trunk_zero(digits: &str) -> bool {
-    let two = digits.get(..2).unwrap_or_default();
-    let length = match two {
-        _ if two.starts_with(['1', '7']) => 1,
-        _ if TWO_DIGITS.split(' ').any(|code| code == two) => 2,
-        _ => 3,
-    };
-    digits.split_at_checked(length).is_some_and(|(code, rest)| rest.starts_with('0') && !ZERO_FIRST.contains(&code))
+    let code = country::calling_code(digits);
+    digits[code.len()..].starts_with('0') && !ZERO_FIRST.contains(&code)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
+    address,
     config::Edge,
     domain::{
         KeyRing, VerificationId,
@@ -100,7 +101,7 @@ impl Gate {
         if limits.is_empty() {
             return None;
         }
-        let address = client::network(client::address(request, &edge));
+        let address = address::network(client::address(request, &edge));
         let (door, now) = ((address, link, knock), app.service.now());
         if let Some(shut) = self.shut(door, now, &limits) {
             let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();

@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     domain::{Chat, Language, subject::InvalidChat, target::Guard, template, typed},
-    service::{Denied, FieldFault, ServiceError, input_code},
+    service::{
+        Denied, FieldFault, ServiceError,
+        input_code::{self, Typed, Whose},
+    },
 };
 
 /// Seconds a code lives.
@@ -57,8 +60,9 @@ pub(super) async fn verify(app: Data<App>, request: HttpRequest, payload: Payloa
         invalid("code", &format!("expected what the person typed, at most {} characters", typed::LONGEST))
     })?;
     let guarded = caller.instance.config.limits.wrong_codes.is_some();
-    let guard = Guard { misses: guarded.then_some(TRIES), anew: true };
-    let typed = input_code::Typed { chat, code };
+    let guard =
+        Guard { misses: guarded.then_some(TRIES), anew: true, locked_for: caller.instance.config.codes.locked_for };
+    let typed = Typed { whose: Whose::Chat(chat), code };
     app.service.validate(&caller.instance, &caller.token, &typed, guard).await?;
     Ok(answer(&json!({ "code": "success", "message": "Verification code is valid", "verified": true })))
 }

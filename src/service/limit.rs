@@ -4,8 +4,9 @@ use std::{cell::RefCell, net::IpAddr, time::Duration};
 
 use super::{Instance, Service, ServiceError, mint::spread};
 use crate::{
+    address::network,
     domain::{
-        InstanceId, Partition, Subject, VerificationId,
+        Chat, InstanceId, Partition, Request, Subject, VerificationId, country,
         keys::Digest,
         quota::{Allowance, Name, Quota},
     },
@@ -107,6 +108,23 @@ impl Service {
         let limits = &instance.config.limits;
         let quota = if name == Name::Links { limits.links } else { limits.codes }?;
         Some(self.instance_limit(instance, name, subject.canonical().as_bytes(), quota))
+    }
+
+    /// Against whoever has codes sent for the money that they cost: each is of no use to people who log in.
+    pub(super) fn sending_limits(&self, instance: &Instance, request: &Request) -> Vec<Limit> {
+        let limits = &instance.config.limits;
+        let mut all = Vec::new();
+        let mut add = |name, quota: Option<Quota>, of: &str| {
+            all.extend(quota.map(|quota| self.instance_limit(instance, name, of.as_bytes(), quota)));
+        };
+        if let Some(address) = request.client_ip.as_deref().and_then(|text| text.parse().ok()) {
+            add(Name::CodesOfAddress, limits.codes_of_address, &network(address).to_string());
+        }
+        if let Some(Subject::Phone(phone)) = request.chat.as_ref().map(Chat::subject) {
+            add(Name::CodesOfCountry, limits.codes_of_country, country::calling_code(phone.digits()));
+            add(Name::CodesOfPrefix, limits.codes_of_prefix, country::prefix(phone.digits()));
+        }
+        all
     }
 
     fn instance_limit(&self, instance: &Instance, name: Name, of: &[u8], quota: Quota) -> Limit {

@@ -111,7 +111,7 @@ callback_allow_networks = ["127.0.0.0/8"]
 public_url = "http://127.0.0.1:{self.port}"
 listen = "127.0.0.1:{self.port}"
 operator_listen = "127.0.0.1:{self.operator}"
-key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+key = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU="
 {extra}
 [store]
 url = "embedded:{home}/store"

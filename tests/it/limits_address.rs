@@ -119,8 +119,10 @@ async fn a_crowd_behind_one_address_passes(ground: Ground) {
     let app = world.start().await;
     let looked = || {
         let text = app.service.metrics.render();
-        let counts = text.lines().filter(|line| line.starts_with("countersign_store_request_seconds_count"));
-        counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+        let operations = ["load", "find", "admit"]
+            .map(|name| format!("countersign_store_request_seconds_count{{operation=\"{name}\"}} "));
+        let count = |line: &str| operations.iter().find_map(|name| line.strip_prefix(name)?.parse::<f64>().ok());
+        text.lines().filter_map(count).sum::<f64>()
     };
     for login in 0..500 {
         let start = start_page(&app).await;

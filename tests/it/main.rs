@@ -10,6 +10,7 @@ mod callbacks;
 mod cluster_server;
 mod codes;
 mod codes_channels;
+mod codes_guard;
 mod codes_protocol;
 mod codes_races;
 mod command_line;

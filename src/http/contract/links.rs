@@ -134,7 +134,7 @@ fn redeem() -> Operation {
         "uuid": { "type": "string", "format": "uuid" },
         "subject": named("Subject"),
         "chat_id": nullable(text("The chat that wrote.")),
-        "push_name": nullable(text("The sender's display name, chosen by the sender.")),
+        "push_name": nullable(text("The sender's display name, chosen by the sender: without control and direction marks, at most 128 characters.")),
         "purpose": nullable(text("As given.")),
         "client_ref": nullable(text("As given.")),
         "metadata": { "description": "As given." },
