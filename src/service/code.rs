@@ -52,8 +52,8 @@ impl Service {
             self.cool(&aimed.target, cooldown, self.now())?;
         }
         let mut limits = self.mint_limits(instance, token);
-        limits.extend(self.chat_limit(instance, Name::Codes, subject));
         limits.extend(self.sending_limits(instance, &input.request));
+        limits.extend(self.chat_limit(instance, Name::Codes, subject));
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, id));
         let Entered { existing, id: reserved } = self.enter(&limits, reserve).await?;
         if let Some(record) = existing {

@@ -87,7 +87,7 @@ fn problem() -> Value {
         "field": text("Its name, dotted: `message.success`."),
         "detail": text("What is wrong with it and how to mend it."),
     }));
-    object(&json!({
+    let mut problem = object(&json!({
         "success": { "const": false },
         "message": text("The same as `title`, where clients of the old API look."),
         "type": { "type": "string", "pattern": "^urn:countersign:problem:" },
@@ -96,7 +96,9 @@ fn problem() -> Value {
         "detail": text("This occurrence, for people."),
         "code": { "enum": words(Code::ALL, |code| code.as_str()) },
         "errors": { "type": "array", "items": fault, "description": "Every faulty field at once." },
-    }))
+    }));
+    problem["properties"]["attempts_remaining"] = json!({ "type": "integer", "minimum": 1, "description": "Beside `code_wrong`: wrong tries until the code ends." });
+    problem
 }
 
 fn warning() -> Value {
