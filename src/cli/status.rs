@@ -92,7 +92,7 @@ fn screen(status: &Status) -> String {
     line(String::new());
     line("gateways".to_owned());
     let mut gateways: Vec<&GatewayStatus> = status.gateways.iter().collect();
-    gateways.sort_by_key(|gateway| !gateway.refuses_us);
+    gateways.sort_by_key(|gateway| !(gateway.refuses_us || gateway.room_used.is_some_and(|used| used > FULL)));
     gateways.iter().take(LISTED).for_each(|gateway| line(of_gateway(gateway)));
     if gateways.len() > LISTED {
         line(format!("  and {} more; `--json` has all of them", gateways.len() - LISTED));
@@ -162,8 +162,17 @@ fn of_gateway(gateway: &GatewayStatus) -> String {
         None => "nothing heard yet".to_owned(),
     };
     let refused = if gateway.refuses_us { "  !! it refuses us: logged out, banned, or a wrong token" } else { "" };
+    let room = match gateway.room_used {
+        Some(used) if used > FULL => format!("  !! {:.0} % of its room in the store is used", used * 100.0),
+        _ => String::new(),
+    };
     let disabled = if gateway.state == "enabled" { "" } else { "  (disabled)" };
-    format!("  {:<20} {:<12} {heard}{refused}{disabled}  {}", plain(&gateway.name), gateway.gateway, gateway.instance)
+    format!(
+        "  {:<20} {:<12} {heard}{refused}{room}{disabled}  {}",
+        plain(&gateway.name),
+        gateway.gateway,
+        gateway.instance
+    )
 }
 
 fn of_queue(queue: &QueueStatus) -> String {

@@ -144,6 +144,8 @@ metrics! {
     jobs_dead: Family<KindReason, Counter> = Family::default(),
     /// Jobs whose lease ran out while this process worked on them; what they sent may be sent again.
     leases_lost: Family<ByKind, Counter> = Family::default(),
+    /// Share of its room in the store that an instance has used, as of its last request here: see `store_percent`.
+    instance_room_ratio: Family<ByInstance, Seconds> = Family::default(),
     /// Requests and messages beyond a limit, by limit.
     limited: Family<ByLimit, Counter> = Family::default(),
     /// Seconds the store took, by operation.

@@ -53,9 +53,10 @@ impl Service {
         }
         let mut limits = self.mint_limits(instance, token);
         limits.extend(self.sending_limits(instance, &input.request));
+        limits.extend(self.room_limits(instance, &input.request));
         limits.extend(self.chat_limit(instance, Name::Codes, subject));
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, id));
-        let Entered { existing, id: reserved } = self.enter(&limits, reserve).await?;
+        let Entered { existing, id: reserved } = self.enter(instance, &limits, reserve).await?;
         if let Some(record) = existing {
             return Ok(record);
         }
@@ -149,7 +150,7 @@ impl Service {
         if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
             let mut limits = self.sending_limits(instance, &record.request);
             limits.extend(self.chat_limit(instance, Name::Codes, chat.subject()));
-            self.enter(&limits, None).await?;
+            self.enter(instance, &limits, None).await?;
         }
         let applied =
             self.apply(instance, self.key_of(&record), None, Command::Code(CodeCommand::Resend), None).await?;

@@ -153,7 +153,7 @@ impl Service {
         repeat: Option<&str>,
     ) -> Result<CallbackView, ServiceError> {
         let limit = self.test_limit(instance);
-        self.enter(limit.as_slice(), None).await?;
+        self.enter(instance, limit.as_slice(), None).await?;
         let seed = match repeat {
             Some(key) => self.keys.look_up("test callback", instance.config.id, key.as_bytes()),
             None => self.keys.look_up("test callback", instance.config.id, &entropy::bytes::<16>()),

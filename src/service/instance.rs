@@ -77,6 +77,11 @@ impl Instances {
         instance.config.codes.sms_instance.filter(|_| channel == Channel::Sms)
     }
 
+    /// Whether there is another one.
+    pub fn several(&self) -> bool {
+        self.0.load().len() > 1
+    }
+
     /// Those of this moment.
     pub fn all(&self) -> Vec<Arc<Instance>> {
         self.0.load().values().map(Arc::clone).collect()

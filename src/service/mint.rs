@@ -53,9 +53,10 @@ impl Service {
         let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let mut id = VerificationId::new(millis, entropy::bytes());
         let mut limits = self.mint_limits(instance, token);
+        limits.extend(self.room_limits(instance, &input.request));
         limits.extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, Name::Links, c.subject())));
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, id));
-        let Entered { existing, id: reserved } = self.enter(&limits, reserve).await?;
+        let Entered { existing, id: reserved } = self.enter(instance, &limits, reserve).await?;
         if let Some(record) = existing {
             return Ok(record);
         }
@@ -67,12 +68,18 @@ impl Service {
 
     /// Takes from the limits and claims the idempotency key, in one round trip. Somebody who repeats himself is
     /// answered also when nothing is left.
-    pub(super) async fn enter(&self, limits: &[Limit], reserve: Option<Reserve>) -> Result<Entered, ServiceError> {
+    pub(super) async fn enter(
+        &self,
+        instance: &Instance,
+        limits: &[Limit],
+        reserve: Option<Reserve>,
+    ) -> Result<Entered, ServiceError> {
         if limits.is_empty() && reserve.is_none() {
             return Ok(Entered::default());
         }
         let takes: Vec<Take> = limits.iter().map(|limit| limit.take.clone()).collect();
         let admission = self.store.admit(&takes, reserve.as_ref()).await?;
+        self.note_room(instance, limits, &admission.allowances);
         let mut entered = Entered::default();
         if let (Some(holder), Some(ours)) = (admission.reservation, &reserve) {
             if holder.fingerprint != ours.fingerprint {
@@ -89,8 +96,15 @@ impl Service {
             Self::mention(limits, &admission.allowances);
             return Ok(entered);
         }
-        let wait = self.judge(limits, &admission.allowances);
-        wait.map_or(Ok(entered), |retry_after| Err(ServiceError::RateLimited { retry_after }))
+        let Some(retry_after) = self.judge(limits, &admission.allowances) else { return Ok(entered) };
+        let short = |(limit, allowance): (&Limit, &Allowance)| {
+            limit.name.is_room() && matches!(allowance, Allowance::Exhausted { .. })
+        };
+        Err(if limits.iter().zip(&admission.allowances).any(short) {
+            ServiceError::RoomUsed { retry_after }
+        } else {
+            ServiceError::RateLimited { retry_after }
+        })
     }
 
     /// What somebody with the same idempotency key has made, or is about to make.

@@ -20,6 +20,7 @@ mod mint;
 mod receipt;
 mod receive;
 mod requests;
+mod room;
 mod start;
 pub mod status;
 mod target;
@@ -102,6 +103,9 @@ pub enum ServiceError {
     KeyReused,
     #[error("too many")]
     RateLimited { retry_after: Duration },
+    /// Its records fill the room that the instance has in the store.
+    #[error("the instance has used its room")]
+    RoomUsed { retry_after: Duration },
     #[error("the instance takes no new requests")]
     Disabled,
     /// A code that was typed does not count, or nothing can be done about a code: the reason says why.

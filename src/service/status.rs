@@ -99,6 +99,9 @@ pub struct GatewayStatus {
     /// `null` while nothing was ever heard.
     pub last_inbound_at: Option<String>,
     pub last_inbound_age_seconds: Option<f64>,
+    /// Share of its room in the store that it has used, as of its last request to this replica; `null` without one.
+    #[serde(default)]
+    pub room_used: Option<f64>,
     /// It refuses our credentials: logged out, banned, or a wrong token.
     pub refuses_us: bool,
 }
@@ -158,6 +161,11 @@ impl Service {
                     state: if instance.config.disabled { "disabled" } else { "enabled" }.to_owned(),
                     last_inbound_at: last.map(rfc3339),
                     last_inbound_age_seconds: last.map(|last| seconds(wall.duration_since(last))),
+                    room_used: self
+                        .metrics
+                        .instance_room_ratio
+                        .get(&ByInstance { instance: Of(id) })
+                        .map(|one| one.get()),
                     refuses_us: refused.is_some_and(|gauge| gauge.get() != 0),
                 }
             })

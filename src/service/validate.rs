@@ -34,7 +34,7 @@ impl Service {
         guard: Guard,
     ) -> Result<Verification, ServiceError> {
         let limit = self.token_limit(instance, Name::Validate, token);
-        self.enter(limit.as_slice(), None).await?;
+        self.enter(instance, limit.as_slice(), None).await?;
         let outcome = self.compare(instance, typed, guard).await;
         let reason = match outcome {
             Err(ServiceError::Code(reason)) => Some(reason),

@@ -43,6 +43,7 @@ const QUIET: &[(&str, &str)] = &[
     ("countersign_message_delay_seconds", "no number is over its rate; lanes is"),
     ("countersign_queue_lateness_seconds", "nothing waits for longer than it must"),
     ("countersign_clock_offset_seconds", "one host, one clock"),
+    ("countersign_store_refuses_writes", "new work is taken; night_call has a store that refuses it"),
     ("countersign_store_replicas_missing", "writes need no replica"),
     ("countersign_unauthenticated_bytes", "no request is under way"),
 ];

@@ -22,7 +22,7 @@ fn request() -> Operation {
         .spends()
         .json(request_body(), request_example())
         .envelope("OTP code generated and message queued successfully", &named("Code"), &code_example("pending"))
-        .problems(&[Code::InstanceDisabled])
+        .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
 fn request_body() -> Value {

@@ -22,7 +22,7 @@ fn generate() -> Operation {
         .spends()
         .json(generate_body(), generate_example())
         .envelope("OTP link request created successfully", &named("Link"), &link_example())
-        .problems(&[Code::InstanceDisabled])
+        .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
 fn generate_body() -> Value {

@@ -6,6 +6,7 @@
 mod admit;
 mod archive;
 mod backlog;
+mod ballast;
 mod claim;
 mod commit;
 mod disk;
@@ -34,7 +35,7 @@ use super::{
     Take,
 };
 
-use self::{disk::Disk, reader::Readers, time::Time, writer::Writer};
+use self::{ballast::Ballast, disk::Disk, reader::Readers, time::Time, writer::Writer};
 
 /// Dropping it finishes what is queued and closes the database.
 ///
@@ -59,8 +60,13 @@ impl EmbeddedStore {
         queue::void_leases(&connection, time.millis())?;
         let readers = Readers::new([disk.reader()?, disk.reader()?]);
         let background = Background::default();
-        let writer = Writer::start(connection, Arc::clone(&time), background.running("store's writer"))
-            .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
+        let writer = Writer::start(
+            connection,
+            Arc::clone(&time),
+            Ballast::open(directory),
+            background.running("store's writer"),
+        )
+        .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
         Ok(Self { readers, writer, time, changes: Arc::default(), background, _lock: disk.into_lock() })
     }
 }
@@ -102,6 +108,10 @@ impl Store for EmbeddedStore {
 
     async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
         let (takes, reserve) = (takes.to_vec(), reserve.cloned());
+        // Whoever claims a key is about to begin something.
+        if reserve.is_some() {
+            self.writer.has_room()?;
+        }
         self.writer
             .run(move |connection, now| {
                 let allowances = admit::take(connection, now, &takes)?;
@@ -117,6 +127,9 @@ impl Store for EmbeddedStore {
     }
 
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+        if !change.finishing {
+            self.writer.has_room()?;
+        }
         let change = change.clone();
         let changed = change.changed();
         let committed = self.writer.run(move |connection, now| commit::commit(connection, now, &change)).await?;
@@ -190,6 +203,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn trial(&self) -> Result<(), StoreError> {
+        self.writer.has_room()?;
         self.probe().await
     }
 }

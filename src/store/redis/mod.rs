@@ -141,10 +141,10 @@ impl Store for RedisStore {
     }
 
     async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
-        if let ([take], None) = (takes, reserve) {
-            return Ok(Admission { allowances: vec![self.buckets.take(take).await?], reservation: None });
-        }
         let groups = by_partition(takes);
+        if let ([_], None) = (groups.as_slice(), reserve) {
+            return Ok(Admission { allowances: self.buckets.take(takes).await?, reservation: None });
+        }
         let mut pipeline = redis::Pipeline::with_capacity(groups.len() + 1);
         for group in &groups {
             let group: Vec<&Take> = group.iter().map(|&index| &takes[index]).collect();

@@ -57,7 +57,7 @@ async fn files_are_private() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o700);
     let files = files(&path);
-    assert_eq!(files.len(), 4, "{files:?}");
+    assert_eq!(files.len(), 5, "{files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
@@ -118,7 +118,7 @@ async fn what_is_queued_is_finished() {
     }
     drop(store);
     // A database that was closed needs no log.
-    assert_eq!(files(directory.path()).len(), 2);
+    assert_eq!(files(directory.path()).len(), 3, "lock, database, ballast");
     let store = open(directory.path(), &clock);
     for key in keys {
         assert!(store.load(key).await.unwrap().is_some());
