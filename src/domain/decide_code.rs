@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     decide::{Command, Decision, Effect, Verdict},
     event::Event,
+    id::VerificationId,
     reason::Reason,
     sending::{Fate, Leg, MOST_SENDS, Otp},
     verification::{State, Verification},
@@ -17,8 +18,8 @@ pub const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 /// What can happen to a code, beside what can happen to every verification.
 #[derive(Clone, Debug)]
 pub enum CodeCommand {
-    /// The app presents what a person typed.
-    Try { right: bool },
+    /// The app presents what a person typed. `claim` is the id that its idempotency key stands for.
+    Try { right: bool, claim: Option<VerificationId> },
     /// The app wants the same code to be sent again.
     Resend,
     /// Another code was asked for, for the same chat.
@@ -35,6 +36,11 @@ pub enum CodeCommand {
 
 pub(super) fn decide(before: &Verification, otp: &Otp, command: &Command, now: Timestamp) -> Decision {
     let draft = Draft { next: before.clone(), otp: otp.clone(), effects: Vec::new(), now };
+    if let Command::Code(CodeCommand::Try { claim: Some(claim), .. }) = command
+        && let Some(right) = otp.tried(*claim)
+    {
+        return draft.unchanged(if right { Verdict::Repeated } else { Verdict::Failed(Reason::CodeWrong) });
+    }
     match before.state {
         State::Pending | State::Sent { .. } => draft.live(command),
         State::Validated { .. } => draft.over(command, Verdict::Failed(Reason::CodeUsed)),
@@ -74,8 +80,8 @@ impl Draft {
                 return self.unchanged(Verdict::Refused);
             }
             Command::Code(command) => match *command {
-                CodeCommand::Try { right: true } => self.validate(),
-                CodeCommand::Try { right: false } => self.miss(),
+                CodeCommand::Try { right: true, claim } => self.validate(claim),
+                CodeCommand::Try { right: false, claim } => self.miss(claim),
                 CodeCommand::Replace => self.cancel("replaced by another code"),
                 CodeCommand::Resend => self.resend(),
                 // How a message fared is true whenever it is heard.
@@ -107,13 +113,15 @@ impl Draft {
         }
     }
 
-    fn validate(mut self) -> Decision {
+    fn validate(mut self, claim: Option<VerificationId>) -> Decision {
+        self.otp.note_try(claim, true);
         self.end("validated", None, Event::CodeValidated);
         self.next.state = State::Validated { at: self.now };
         self.changed(Verdict::Validated)
     }
 
-    fn miss(mut self) -> Decision {
+    fn miss(mut self, claim: Option<VerificationId>) -> Decision {
+        self.otp.note_try(claim, false);
         self.next.attempts += 1;
         let why = Reason::CodeWrong;
         if self.next.attempts < self.next.max_attempts {

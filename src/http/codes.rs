@@ -33,10 +33,12 @@ pub(super) async fn request(app: Data<App>, instance: Path<String>, request: Htt
 /// `POST …/validate-code`
 pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
     let caller = auth::caller(&app, &request, &instance).await?;
+    let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
     let typed = input_code::typed(&body).map_err(ServiceError::Invalid)?;
     let guard = Guard { misses: caller.instance.config.limits.wrong_codes, anew: false };
-    let record = app.service.validate(&caller.instance, &caller.token, &typed, guard).await?;
+    let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
+    let record = app.service.validate(&caller.instance, &caller.token, &typed, guard, idempotency).await?;
     let data = json!({
         "uuid": record.id,
         "chat_id": typed.chat.as_given(),

@@ -57,7 +57,7 @@ pub(super) async fn verify(app: Data<App>, request: HttpRequest, payload: Payloa
     let guarded = caller.instance.config.limits.wrong_codes.is_some();
     let guard = Guard { misses: guarded.then_some(TRIES), anew: true };
     let typed = input_code::Typed { chat, code };
-    app.service.validate(&caller.instance, &caller.token, &typed, guard).await?;
+    app.service.validate(&caller.instance, &caller.token, &typed, guard, None).await?;
     Ok(answer(&json!({ "code": "success", "message": "Verification code is valid", "verified": true })))
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, input_code::Typed};
+use jiff::SignedDuration;
+
+use super::{CONFLICTS, Idempotency, Instance, Service, ServiceError, input_code::Typed};
 use crate::{
     domain::{
-        Command, Reason, State, Verdict, Verification, decide,
+        Command, Reason, State, Verdict, Verification, VerificationId, decide,
         decide_code::CodeCommand,
         quota::{Name, Quota},
         target::{Guard, WINDOW},
@@ -23,10 +25,13 @@ impl Service {
         token: &str,
         typed: &Typed,
         guard: Guard,
+        idempotency: Option<Idempotency>,
     ) -> Result<Verification, ServiceError> {
         let limit = self.token_limit(instance, Name::Validate, token);
         self.enter(limit.as_slice(), None).await?;
-        let outcome = self.compare(instance, typed, guard).await;
+        let partition = self.target_partition(instance, typed.chat.subject());
+        let claim = self.claim(instance, "validate", idempotency, partition).await?;
+        let outcome = self.compare(instance, typed, guard, claim).await;
         if let Err(ServiceError::Code(reason)) = outcome {
             let failed = ByReason { instance: Of(instance.config.id), reason: reason.as_str() };
             self.metrics.attempts_failed.get_or_create(&failed).inc();
@@ -34,16 +39,22 @@ impl Service {
         outcome
     }
 
-    async fn compare(&self, instance: &Instance, typed: &Typed, guard: Guard) -> Result<Verification, ServiceError> {
+    async fn compare(
+        &self,
+        instance: &Instance,
+        typed: &Typed,
+        guard: Guard,
+        claim: Option<VerificationId>,
+    ) -> Result<Verification, ServiceError> {
         let subject = typed.chat.subject();
         let mut late = None;
         for _ in 0..CONFLICTS {
             let mut aimed = self.target(instance, subject).await?;
             let now = late.take().unwrap_or_else(|| self.now());
-            if let Some(left) = aimed.target.locked(now) {
-                let window = Duration::try_from(WINDOW).unwrap_or_default();
-                let quota = Quota::per(guard.misses.unwrap_or(1), window);
-                return Err(self.limited(Name::WrongCodes, quota, Duration::try_from(left).unwrap_or_default()));
+            let locked = aimed.target.locked(now);
+            // Under a lock nothing but a repeat is answered, which is not compared again.
+            if let (Some(left), None) = (locked, claim) {
+                return Err(self.locked(guard, left));
             }
             let not_active = ServiceError::Code(Reason::CodeNotActive);
             let Some(active) = aimed.target.active else { return Err(not_active) };
@@ -52,9 +63,16 @@ impl Service {
             };
             let before = self.decode(&stored)?;
             let right = self.otp(&before).is_some_and(|code| code.is(&typed.code));
-            let decision = decide(&before, Command::Code(CodeCommand::Try { right }), now);
+            let decision = decide(&before, Command::Code(CodeCommand::Try { right, claim }), now);
             let verdict = decision.verdict;
-            let Some(next) = decision.next.clone() else { return Err(refusal(verdict)) };
+            let repeated =
+                decision.next.is_none() && matches!(verdict, Verdict::Repeated | Verdict::Failed(Reason::CodeWrong));
+            if let (Some(left), false) = (locked, repeated) {
+                return Err(self.locked(guard, left));
+            }
+            let Some(next) = decision.next.clone() else {
+                return if verdict == Verdict::Repeated { Ok(before) } else { Err(refusal(verdict)) };
+            };
             let mut change = self.change(instance, &before, stored.version, &decision, None, now);
             match verdict {
                 Verdict::Validated => aimed.target.proved(),
@@ -77,6 +95,11 @@ impl Service {
             }
         }
         Err(StoreError::Unavailable("too many tries at once".to_owned()).into())
+    }
+
+    fn locked(&self, guard: Guard, left: SignedDuration) -> ServiceError {
+        let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
+        self.limited(Name::WrongCodes, Quota::per(guard.misses.unwrap_or(1), duration(WINDOW)), duration(left))
     }
 }
 

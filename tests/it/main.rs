@@ -68,6 +68,7 @@ mod redis_faults;
 mod redis_refusals;
 mod redis_sentinel;
 mod redis_server;
+mod repeats;
 mod replicas;
 mod reply_page;
 mod rollback;

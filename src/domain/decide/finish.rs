@@ -7,10 +7,11 @@ use super::{Command, Decision, Draft, Effect, Reply, Verdict};
 use crate::domain::{
     binding::{CODE_TRIES, Told},
     event::Event,
+    id::VerificationId,
     keys::Digest,
     reason::Reason,
     subject::Sender,
-    verification::{Completion, Mode, Proof, REDEEM_MISSES, REDEEM_WINDOW, State},
+    verification::{Completion, Mode, Proof, REDEEM_MISSES, REDEEM_WINDOW, Redemption, State},
 };
 
 impl Draft {
@@ -21,12 +22,15 @@ impl Draft {
             Command::Forget => self.forget(),
             Command::Code(_) => self.unchanged(Verdict::Refused),
             Command::Dispute => self.dispute(completion),
-            Command::Redeem { token, challenge } => match completion {
+            Command::Redeem { token, challenge, claim } => match completion {
                 Completion::Released { token: issued, until, misses } if issued.matches(token) => {
-                    let (until, misses) = (*until, *misses);
-                    self.redeem(challenge.as_deref(), until, misses)
+                    let by = Redemption { token: Some(token), claim, until: *until };
+                    self.redeem(challenge.as_deref(), by, *misses)
                 }
                 Completion::Offered { .. } | Completion::Released { .. } => self.unchanged(Verdict::Refused),
+                Completion::Redeemed { by: Some(by), .. } if by.token.is_some_and(|known| known.matches(token)) => {
+                    self.redeem_again(challenge.as_deref(), claim, by)
+                }
                 Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
                     self.unchanged(Verdict::Gone)
                 }
@@ -35,9 +39,15 @@ impl Draft {
             | Command::Tell
             | Command::Finish { .. }
             | Command::Type { .. }
-            | Command::RedeemCode { .. } => match *completion {
-                Completion::Offered { until, told } if self.now < until => self.offered(until, told, command),
-                Completion::Offered { .. } => self.lapse("lapsed"),
+            | Command::RedeemCode { .. } => match (completion, command) {
+                (&Completion::Offered { until, told }, command) if self.now < until => {
+                    self.offered(until, told, command)
+                }
+                (Completion::Offered { .. }, _) => self.lapse("lapsed"),
+                (
+                    Completion::Redeemed { by: Some(by @ Redemption { token: None, .. }), .. },
+                    Command::RedeemCode { right: true, challenge, claim },
+                ) => self.redeem_again(challenge.as_deref(), claim, by),
                 _ => self.unchanged(Verdict::Gone),
             },
         }
@@ -90,11 +100,11 @@ impl Draft {
                     _ => self.unchanged(Verdict::Gone),
                 }
             }
-            Command::RedeemCode { right, challenge } => match told {
+            Command::RedeemCode { right, challenge, claim } => match told {
                 // Only an app that keeps a verifier takes codes on a page of its own.
                 _ if self.next.request.challenge.is_none() => self.unchanged(Verdict::Refused),
                 Some(told) if told.is_live(self.now) && right && self.proves(challenge.as_deref()) => {
-                    self.redeemed(until.min(told.until))
+                    self.redeemed(Redemption { token: None, claim, until: until.min(told.until) })
                 }
                 Some(told) if told.is_live(self.now) => self.miss(until, told),
                 _ => self.unchanged(Verdict::Gone),
@@ -163,12 +173,12 @@ impl Draft {
         })
     }
 
-    fn redeem(mut self, presented: Option<&str>, until: Timestamp, misses: u8) -> Decision {
-        if self.now >= until {
+    fn redeem(mut self, presented: Option<&str>, by: Redemption, misses: u8) -> Decision {
+        if self.now >= by.until {
             return self.lapse("redeem token lapsed");
         }
         if self.proves(presented) {
-            return self.redeemed(until);
+            return self.redeemed(by);
         }
         if misses + 1 >= REDEEM_MISSES {
             return self.lapse("redeem token spent by wrong verifiers");
@@ -179,11 +189,19 @@ impl Draft {
         self.changed(Verdict::Refused)
     }
 
-    fn redeemed(mut self, until: Timestamp) -> Decision {
+    /// A caller who got no answer asks again. A copied redirect is worth nothing: it holds the token, and neither the
+    /// verifier nor the caller's idempotency key.
+    fn redeem_again(self, presented: Option<&str>, claim: Option<VerificationId>, by: &Redemption) -> Decision {
+        let same_caller = self.next.request.challenge.is_some() || claim.is_some() && claim == by.claim;
+        let repeated = self.now < by.until && same_caller && self.proves(presented);
+        self.unchanged(if repeated { Verdict::Repeated } else { Verdict::Gone })
+    }
+
+    fn redeemed(mut self, by: Redemption) -> Decision {
         self.next.note(self.now, "redeemed", None);
         self.effects.push(Effect::Callback(Event::LinkRedeemed));
-        let at = self.now;
-        let mut decision = self.complete(Completion::Redeemed { at }, Verdict::Redeemed);
+        let (at, until) = (self.now, by.until);
+        let mut decision = self.complete(Completion::Redeemed { by: Some(by), at }, Verdict::Redeemed);
         decision.valid_until = Some(until);
         decision
     }

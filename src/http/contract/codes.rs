@@ -81,7 +81,8 @@ pub(super) fn code_example(status: &str) -> Value {
 fn validate() -> Operation {
     let about = "What was typed is compared with the code that counts for the chat: in any case, with spaces and \
         hyphens, in the digits of any language. Five wrong tries end a code. Fifteen in fifteen minutes lock the chat \
-        (429) for the rest of them, whatever codes are asked for meanwhile; a right one forgives all.";
+        (429) for the rest of them, whatever codes are asked for meanwhile; a right one forgives all. A repeat with \
+        the same `Idempotency-Key` gets the same answer and counts nothing.";
     let body = json!({
         "type": "object",
         "required": ["chatId", "code"],
@@ -104,6 +105,7 @@ fn validate() -> Operation {
     });
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/validate-code", "validateCode", "Check a code")
         .about(about)
+        .idempotent()
         .json(body, json!({ "chatId": values::CODE_CHAT, "code": values::OTP }))
         .spends()
         .envelope("OTP code validated successfully", &data, &example)
