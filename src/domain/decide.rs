@@ -8,6 +8,7 @@ use super::{
     binding::{Binding, Told},
     decide_code::{self, CodeCommand},
     event::Event,
+    id::VerificationId,
     keys::Digest,
     reason::Reason,
     subject::Sender,
@@ -36,10 +37,11 @@ pub enum Command {
     Finish { token: Digest, browser: Option<Digest> },
     /// The reply code was typed on the start page; `right` says whether it was this one.
     Type { token: Digest, browser: Option<Digest>, right: bool },
-    /// The app's server presents a redeem token, and the S256 challenge of its verifier if it sent one.
-    Redeem { token: Digest, challenge: Option<String> },
+    /// The app's server presents a redeem token, and the S256 challenge of its verifier if it sent one. `claim` is the
+    /// id that its idempotency key stands for.
+    Redeem { token: Digest, challenge: Option<String>, claim: Option<VerificationId> },
     /// The app's server presents the reply code that was typed on a page of its own.
-    RedeemCode { right: bool, challenge: Option<String> },
+    RedeemCode { right: bool, challenge: Option<String>, claim: Option<VerificationId> },
     /// "This wasn't me."
     Dispute,
     /// The person's data is no longer needed.
@@ -91,8 +93,10 @@ impl Reply {
 pub enum Verdict {
     /// This chat has proved the code, just now.
     Verified,
-    /// The same chat had proved it already; the reply is repeated.
+    /// It was done before, and whoever did it asks again: the same answer.
     Repeated,
+    /// It failed before, and whoever tried asks again: the same answer, and nothing is counted.
+    RepeatedFailure(Reason),
     Failed(Reason),
     Expired,
     Canceled,

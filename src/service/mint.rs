@@ -200,6 +200,30 @@ impl Service {
         let key = digest("idempotency", &idempotency.key);
         Reserve { partition: spread(key), key, fingerprint: digest("body", &idempotency.body), id }
     }
+
+    /// The id that an idempotency key stands for where it is not that of a new record: `what` is done in this partition,
+    /// whose commit confirms the claim, too. A full store takes no claim and still finishes what is old.
+    pub(super) async fn claim(
+        &self,
+        instance: &Instance,
+        what: &str,
+        idempotency: Option<Idempotency>,
+        partition: Partition,
+    ) -> Result<Option<VerificationId>, ServiceError> {
+        let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
+        let idempotency = Idempotency { key: format!("{what} {key}"), body };
+        let id = VerificationId::from_bytes(entropy::bytes());
+        let reserve = Reserve { partition, ..self.reserve(instance, &idempotency, id) };
+        let holder = match self.store.admit(&[], Some(&reserve)).await {
+            Ok(admission) => admission.reservation,
+            Err(StoreError::Full) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        match holder {
+            Some(holder) if holder.fingerprint != reserve.fingerprint => Err(ServiceError::KeyReused),
+            holder => Ok(holder.map(|holder| holder.id)),
+        }
+    }
 }
 
 /// Any partition, always the same one for the same digest.

@@ -52,6 +52,7 @@ mod limits;
 mod limits_address;
 mod matching;
 mod night_call;
+mod once_only;
 mod one_subscriber;
 mod operate_failure;
 mod operate_logs;

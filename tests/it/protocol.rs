@@ -82,14 +82,17 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, right)| Command::Type {
             token: token(which), browser: cookie(browser), right,
         }),
-        1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| Command::RedeemCode { right, challenge: shown(proof) }),
+        1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| Command::RedeemCode {
+            right, challenge: shown(proof), claim: None,
+        }),
         3 => (0u8..7, 0u8..3).prop_map(move |(which, proof)| Command::Redeem {
             token: token(which),
             challenge: shown(proof),
+            claim: None,
         }),
         1 => Just(Command::Dispute),
         1 => Just(Command::Forget),
-        1 => any::<bool>().prop_map(|right| Command::Code(CodeCommand::Try { right })),
+        1 => any::<bool>().prop_map(|right| Command::Code(CodeCommand::Try { right, claim: None })),
         1 => Just(Command::Code(CodeCommand::Accepted { leg: 0 })),
     ]
 }
@@ -214,6 +217,10 @@ proptest! {
                     prop_assert_eq!(challenge.as_deref(), Some("right"));
                 }
             }
+            if verdict == Verdict::Repeated && let Command::Redeem { challenge: shown, .. } | Command::RedeemCode { challenge: shown, .. } = &command {
+                prop_assert!(challenge && redeemed == 1, "repeated to somebody who proved nothing");
+                prop_assert_eq!(shown.as_deref(), Some("right"));
+            }
             if let Some(next) = next {
                 prop_assert!(rank(&next) >= rank(&record), "{:?} after {:?}", next.state, record.state);
                 let ended = record.ended_at().is_some();
@@ -267,7 +274,7 @@ fn five_wrong_verifiers_spend_a_redeem_token() {
     ] {
         record = decide(&record, command, at(1)).next.unwrap();
     }
-    let redeem = |challenge: &str| Command::Redeem { token, challenge: Some(challenge.to_owned()) };
+    let redeem = |challenge: &str| Command::Redeem { token, challenge: Some(challenge.to_owned()), claim: None };
     for _ in 0..4 {
         let decision = decide(&record, redeem("wrong"), at(2));
         assert_eq!(decision.verdict, Verdict::Refused);
@@ -285,7 +292,7 @@ fn the_last_three_answers_are_worth_something() {
     let token = |which: u8| ring().secret(&[which]);
     let complete =
         |which: u8, browser: u8| Command::Complete { token: token(which), browser: cookie(browser), may_tell: true };
-    let redeem = |which: u8| Command::Redeem { token: token(which), challenge: None };
+    let redeem = |which: u8| Command::Redeem { token: token(which), challenge: None, claim: None };
     let mut record = verification(false, false, 1);
     record =
         decide(&record, Command::Receive { sender: sender(0), push_name: None, edited: false }, at(0)).next.unwrap();
