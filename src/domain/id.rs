@@ -54,6 +54,12 @@ impl VerificationId {
         Partition::of(self.0.as_bytes()[15])
     }
 
+    /// Milliseconds since the epoch at which it was drawn.
+    pub fn millis(self) -> i64 {
+        let [a, b, c, d, e, f, ..] = *self.as_bytes();
+        i64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
