@@ -12,14 +12,15 @@ use super::{
     keys::Digest,
     reason::Reason,
     subject::Sender,
-    verification::{COMPLETION_WINDOW, Completion, Proof, State, Verification},
+    verification::{COMPLETION_WINDOW, Completion, Mode, Proof, State, Verification},
 };
 
 /// What can happen to a verification.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// A message with this verification's code arrived.
-    Receive { sender: Sender, push_name: Option<String>, edited: bool },
+    /// `weak`: the sender could be made up.
+    Receive { sender: Sender, push_name: Option<String>, edited: bool, weak: bool },
     /// The app changed its mind.
     Cancel,
     /// The timer rang.
@@ -173,7 +174,11 @@ impl Draft {
                 return self.expire();
             }
             Command::Cancel | Command::Expire if expired => return self.expire(),
-            Command::Receive { sender, push_name, edited } => self.receive(sender, push_name, edited),
+            // A number that is to be proved is not proved by what anybody can forge.
+            Command::Receive { weak: true, .. } if self.next.request.completion == Some(Mode::ProvePhone) => {
+                self.unidentified()
+            }
+            Command::Receive { sender, push_name, edited, .. } => self.receive(sender, push_name, edited),
             Command::Cancel => {
                 self.end("canceled", None, Event::LinkCanceled);
                 self.next.state = State::Canceled { at: self.now };
@@ -208,12 +213,7 @@ impl Draft {
             (None, Some(subject)) => Some(subject),
         };
         // A sender who hides the needed identity may well be the right one, so it costs no attempt.
-        let Some(subject) = subject else {
-            let reason = Reason::SenderUnidentified;
-            self.next.note(self.now, "message", Some(reason));
-            self.effects.push(Effect::Reply(Reply::Unidentified));
-            return self.changed(Verdict::Failed(reason));
-        };
+        let Some(subject) = subject else { return self.unidentified() };
         let what = match (edited, self.next.is_unbound()) {
             (false, false) => "verified",
             (true, false) => "verified (edited text)",
@@ -232,6 +232,13 @@ impl Draft {
             },
         };
         self.changed(Verdict::Verified)
+    }
+
+    fn unidentified(mut self) -> Decision {
+        let reason = Reason::SenderUnidentified;
+        self.next.note(self.now, "message", Some(reason));
+        self.effects.push(Effect::Reply(Reply::Unidentified));
+        self.changed(Verdict::Failed(reason))
     }
 
     /// Somebody else sent the code. It stays alive for its owner until too many have tried.

@@ -210,6 +210,13 @@ impl From<ServiceError> for Problem {
                 retry_after: Some(Duration::from_secs(5)),
                 ..Self::new(Code::TemporaryReducedCapacity, "too many wait for news; ask for the state instead")
             },
+            ServiceError::NotIdentified => Self {
+                retry_after: Some(Duration::from_secs(5)),
+                ..Self::new(
+                    Code::TemporaryReducedCapacity,
+                    "the gateway does not say whose LID this is; deliver it again",
+                )
+            },
             ServiceError::Store(error) => error.into(),
         }
     }

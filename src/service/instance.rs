@@ -87,6 +87,13 @@ impl Instances {
         self.0.load().values().map(Arc::clone).collect()
     }
 
+    /// The one that its vendor knows by this id.
+    pub fn numbered(&self, kind: &str, id: &str) -> Option<Arc<Instance>> {
+        let table = self.0.load();
+        let fits = |one: &&Arc<Instance>| one.gateway.kind() == kind && one.gateway.number_id() == Some(id);
+        table.values().filter(fits).min_by_key(|one| one.config.id).map(Arc::clone)
+    }
+
     /// Takes over what `next` holds, all at once.
     pub fn replace(&self, next: &Self) -> Replaced {
         let next = next.0.load_full();

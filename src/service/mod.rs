@@ -130,6 +130,9 @@ pub enum ServiceError {
     /// Too many wait for news already.
     #[error("no place to wait is free")]
     Crowded,
+    /// The gateway did not say which phone the sender's LID stands for.
+    #[error("the sender could not be identified now")]
+    NotIdentified,
     #[error(transparent)]
     Store(#[from] StoreError),
 }

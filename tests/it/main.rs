@@ -1,6 +1,7 @@
 //! The daemon from outside, on real sockets, over real stores.
 #![expect(clippy::unwrap_used, reason = "what cannot go on has failed")]
 
+mod addressed;
 mod api;
 mod app;
 mod attacks;
