@@ -93,10 +93,10 @@ impl Draft {
             Command::Finish { token, browser } => {
                 let waits = self.next.binding.as_ref().is_some_and(|binding| is(binding.browser, browser));
                 let may = self.next.request.completion == Some(Mode::ProvePhone) && waits;
-                match may {
-                    true => self.release(token, browser, "finished by the waiting page"),
-                    false => self.unchanged(Verdict::Refused),
+                if !may {
+                    return self.unchanged(Verdict::Refused);
                 }
+                self.release(token, browser, "finished by the waiting page")
             }
             Command::Tell if self.next.request.challenge.is_some() || self.next.bound_browser().is_some() => {
                 self.tell(until, told)
@@ -156,7 +156,7 @@ impl Draft {
         if self.now >= until || !by.is_some_and(|by| is(by, browser)) {
             return self.unchanged(Verdict::Gone);
         }
-        if !self.next.timeline.last().is_some_and(|last| last.what == AGAIN) {
+        if self.next.timeline.last().is_none_or(|last| last.what != AGAIN) {
             self.next.note(self.now, AGAIN, None);
         }
         let mut tokens: Vec<Issued> = tokens.iter().copied().filter(|issued| self.now < issued.until).collect();
