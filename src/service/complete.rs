@@ -16,7 +16,7 @@ use crate::{
     },
     entropy,
     metrics::label::{ByPage, Of},
-    store::{RecordKey, Stored},
+    store::Stored,
 };
 
 /// A link that was looked at; looking changes nothing.
@@ -62,7 +62,7 @@ impl Service {
         token: &Token,
         kind: Kind,
     ) -> Result<(Stored, Verification, Arc<Instance>), ServiceError> {
-        let (stored, record) = self.load(RecordKey { id: token.id(), code: None }).await?;
+        let (stored, record) = self.load(token.id()).await?;
         if !self.keys.recognises(token, kind, &record.nonce) {
             return Err(ServiceError::NotFound);
         }
@@ -131,8 +131,7 @@ impl Service {
             let token = self.keys.secret(redeem.secret());
             Command::Complete { token, browser: self.browser(&record, cookie), may_tell }
         };
-        let applied =
-            self.apply(&instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         let tapped = match applied.verdict {
             Verdict::Completed => Tapped::Completed { redirect: redirect(&instance, &applied.record, &redeem) },
             Verdict::Told => Tapped::Told { code: self.reply_code(&applied.record).ok_or(ServiceError::Spent)? },
@@ -152,8 +151,7 @@ impl Service {
     ) -> Result<(Arc<Instance>, Verification), ServiceError> {
         let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
         check(form_field, &self.link_field(token, &record, cookie))?;
-        let applied =
-            self.apply(&instance, self.key_of(&record), Some((stored.version, record)), Command::Dispute, None).await?;
+        let applied = self.apply(&instance, record.id, Some((stored.version, record)), Command::Dispute, None).await?;
         match applied.verdict {
             Verdict::Disputed => Ok((instance, applied.record)),
             Verdict::Refused => Err(ServiceError::NotFound),
@@ -197,12 +195,12 @@ impl Service {
             ServiceError::NotFound => ServiceError::Refused,
             other => other,
         };
-        let (stored, record) = self.load(RecordKey { id, code: None }).await.map_err(refused)?;
+        let (stored, record) = self.load(id).await.map_err(refused)?;
         if record.instance != instance.config.id {
             return Err(ServiceError::Refused);
         }
         let command = command(&record);
-        let applied = self.apply(instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
             Verdict::Redeemed => Ok(Redeemed { record: applied.record }),
             Verdict::Refused | Verdict::WrongCode | Verdict::Unchanged => Err(ServiceError::Refused),

@@ -8,7 +8,7 @@ use super::{Instance, Service, ServiceError, trace};
 use crate::{
     domain::{Chat, Event, Partition, Subject, Verification},
     jobs::payload::{self, Work},
-    store::{Index, JobId, Lane, Position, RecordKey, archive::Removal},
+    store::{Index, JobId, Lane, Position, archive::Removal},
 };
 
 /// Records of one chat that are read at once.
@@ -45,7 +45,7 @@ impl Service {
             let page = self.store.list(&index, after.as_ref(), BATCH).await?;
             let Some(last) = page.last() else { break };
             let last = self.decode(last)?;
-            after = Some(Position { created_at: last.created_at, id: last.id });
+            after = Some(Position { created_at: last.created_at, id: last.id.into() });
             for stored in &page {
                 let record = self.decode(stored)?;
                 let removal = self.removal(instance, &record, &index);
@@ -67,27 +67,21 @@ impl Service {
     }
 
     fn removal(&self, instance: &Instance, record: &Verification, index: &Index) -> Removal {
-        let mut indexes = vec![Index::all(instance.config.id), index.clone()];
-        indexes.extend(record.request.client_ref.as_ref().map(|client_ref| self.ref_index(instance, client_ref)));
-        let key: RecordKey = self.key_of(record);
-        let mut jobs = vec![payload::timer_id(record.id)];
-        jobs.extend(payload::callback_ids(record));
+        let mut indexes = self.indexes(instance, record);
+        if !indexes.contains(index) {
+            indexes.push(index.clone());
+        }
+        let mut jobs = payload::callback_ids(record);
         let legs = record.otp.as_ref().map_or(0, |otp| otp.legs.len() + otp.channels.len());
         jobs.extend((0..legs).map(|leg| payload::code_id(record.id, leg)));
-        Removal {
-            partition: record.id.partition(),
-            instance: instance.config.id,
-            record: Some((key, indexes)),
-            jobs,
-            groups: Vec::new(),
-            lanes: Vec::new(),
-            notes: Vec::new(),
-        }
+        let removal = Removal::new(instance.config.id, record.id.partition());
+        Removal { record: Some((record.id.into(), indexes)), jobs, ..removal }
     }
 
     /// Whatever names the person although its record is gone, or never was.
     async fn erase_jobs(&self, instance: &Instance, subject: &Subject, told: &mut Told) -> Result<usize, ServiceError> {
-        let mut removals: Vec<Removal> = Partition::all().map(|partition| nothing(instance, partition)).collect();
+        let mut removals: Vec<Removal> =
+            Partition::all().map(|partition| Removal::new(instance.config.id, partition)).collect();
         let mut erased = 0;
         for standing in super::delivery::STANDINGS {
             for job in self.store.jobs(instance.config.id, standing, JOBS).await? {
@@ -114,7 +108,7 @@ impl Service {
     async fn erase_answers(&self, instance: &Instance, told: &Told) -> Result<(), ServiceError> {
         for receiver in &told.receivers {
             for (journal, note) in self.answers_to(receiver, &told.jobs).await? {
-                let mut removal = nothing(instance, note.partition);
+                let mut removal = Removal::new(instance.config.id, note.partition);
                 removal.notes.push((journal, note.bytes));
                 self.store.remove(&removal).await?;
             }
@@ -128,26 +122,13 @@ impl Service {
         let mut erased = 0;
         for (_, trace, note) in self.traces(instance).await? {
             if trace.chat == Some(about) {
-                let mut removal = nothing(instance, note.partition);
+                let mut removal = Removal::new(instance.config.id, note.partition);
                 removal.notes.push((journal.clone(), note.bytes));
                 self.store.remove(&removal).await?;
                 erased += 1;
             }
         }
         Ok(erased)
-    }
-}
-
-fn nothing(instance: &Instance, partition: Partition) -> Removal {
-    let instance = instance.config.id;
-    Removal {
-        partition,
-        instance,
-        record: None,
-        jobs: Vec::new(),
-        groups: Vec::new(),
-        lanes: Vec::new(),
-        notes: Vec::new(),
     }
 }
 
@@ -176,8 +157,8 @@ impl Work {
                 data["subject"]["value"] == value.as_str() || data["chat_id"].as_str().is_some_and(names)
             }
             Self::Reply { chat_id, subject: to, .. } => to.as_ref() == Some(subject) || names(chat_id),
-            // They name their record, and that is gone.
-            Self::Tick { .. } | Self::Code { .. } => false,
+            // It names its record, and that is gone.
+            Self::Code { .. } => false,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     gateway::Event,
     metrics::label::{ByReason, Of},
-    store::{Committed, Stored, Take},
+    store::{Committed, Locator, RecordId, StoreError, Take},
 };
 
 /// Slack of a gateway's clock and its retries, on top of the longest life of a code.
@@ -108,36 +108,33 @@ impl Service {
             return Ok(Outcome::Ignored("no_code"));
         }
         let from = self.from(instance, event, id, chat_id);
-        let digests: Vec<(Partition, Digest)> = codes
+        let places: Vec<Locator> = codes
             .iter()
-            .flat_map(|code| {
-                let partition = code.partition();
-                self.keys.code_digests(instance.config.id, code).map(move |digest| (partition, digest))
-            })
+            .flat_map(|code| self.keys.link_ids(instance.config.id, code))
+            .map(|id| RecordId::from(id).locator())
             .collect();
         let guesses = instance.config.limits.guesses.map(|quota| guess_take(&from, quota));
-        let found = self.store.find(guesses.as_ref(), &digests).await?;
+        let found = self.store.find(guesses.as_ref(), &places).await?;
         if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
             self.count_limit(Name::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited));
         }
-        let known = found.records.into_iter().zip(&digests).filter_map(|(stored, (_, digest))| {
-            let stored = stored?;
-            Some(self.decode(&stored).map(|record| (stored, record, *digest)))
-        });
-        let known: Vec<(Stored, Verification, Digest)> = known.collect::<Result<_, _>>()?;
+        let decoded = found.records.into_iter().flatten().map(|stored| Ok((self.decode(&stored)?, stored.version)));
+        let mut known: Vec<(Verification, u64)> = decoded.collect::<Result<_, StoreError>>()?;
+        // A place is a shorter digest than a code is long.
+        known.retain(|(record, _)| self.code(record).is_some_and(|code| codes.contains(&code)));
         let now = self.now();
-        let mut live = known.iter().filter(|(_, record, _)| record.status(now) == "pending");
+        let mut live = known.iter().filter(|(record, _)| record.status(now) == "pending");
         match (live.next(), live.next()) {
             (Some(_), Some(_)) => self.refuse(instance, from, Reason::SeveralCodes).await,
             (Some(one), None) => {
-                *about = Some(one.1.id);
+                *about = Some(one.0.id);
                 self.matched(instance, from, event, edited, one).await
             }
             // A redelivered message finds the record it has ended, not one beside it that was over before.
-            (None, _) => match known.iter().find(|(_, record, _)| record.status(now) != "expired").or(known.first()) {
+            (None, _) => match known.iter().find(|(record, _)| record.status(now) != "expired").or(known.first()) {
                 Some(one) => {
-                    *about = Some(one.1.id);
+                    *about = Some(one.0.id);
                     self.matched(instance, from, event, edited, one).await
                 }
                 None => {
@@ -156,7 +153,7 @@ impl Service {
         mut from: From<'_>,
         event: &Event,
         edited: bool,
-        (stored, record, digest): &(Stored, Verification, Digest),
+        (record, version): &(Verification, u64),
     ) -> Result<Outcome, ServiceError> {
         let sender = self.phones.resolve(instance, from.sender, from.identity).await;
         from.incoming.subject = sender.subject();
@@ -165,9 +162,8 @@ impl Service {
         if !matches!(foreseen, Verdict::Verified | Verdict::Repeated) {
             from.incoming.may_reply_failure = self.may_reply_failure(instance, &from).await?;
         }
-        let key = crate::store::RecordKey { id: record.id, code: Some(*digest) };
-        let loaded = Some((stored.version, record.clone()));
-        let applied = self.apply(instance, key, loaded, command, Some(&from.incoming)).await?;
+        let loaded = Some((*version, record.clone()));
+        let applied = self.apply(instance, record.id, loaded, command, Some(&from.incoming)).await?;
         if applied.duplicate {
             return Ok(Outcome::Duplicate);
         }

@@ -11,7 +11,7 @@ use crate::{
         target::{Guard, WINDOW},
     },
     metrics::label::{ByReason, Of},
-    store::{Committed, RecordKey, StoreError},
+    store::{Committed, StoreError},
 };
 
 impl Service {
@@ -47,7 +47,7 @@ impl Service {
             }
             let not_active = ServiceError::Code(Reason::CodeNotActive);
             let Some(active) = aimed.target.active else { return Err(not_active) };
-            let Some(stored) = self.store.load(RecordKey { id: active, code: None }).await? else {
+            let Some(stored) = self.store.load(active.into()).await? else {
                 return Err(not_active);
             };
             let before = self.decode(&stored)?;

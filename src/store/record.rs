@@ -25,7 +25,7 @@ pub fn decode(keys: &KeyRing, stored: &Stored) -> Result<Verification, StoreErro
         Some((other, _)) => return Err(broken(&format!("format {other} is not known to this version"))),
         None => return Err(broken("empty")),
     };
-    let json = keys.open(&context(stored.id), sealed).map_err(|_| broken("no configured key opens it"))?;
+    let json = keys.open(&context(stored.id.into()), sealed).map_err(|_| broken("no configured key opens it"))?;
     serde_json::from_slice(&json).map_err(|error| broken(&error.to_string()))
 }
 

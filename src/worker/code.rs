@@ -14,9 +14,9 @@ use super::{
     speak::{GatewayAnswer, speak},
 };
 use crate::{
-    domain::{Subject, decide_code::CodeCommand},
+    domain::{Subject, VerificationId, decide_code::CodeCommand},
     gateway::{CodeMessage, Refusal, Sent},
-    jobs::{payload::About, permits::Permit},
+    jobs::permits::Permit,
     metrics::label::{GatewayResult, Of},
     service::{Instance, ServiceError},
     store::{Leased, Settlement},
@@ -31,7 +31,7 @@ pub(super) async fn send(
     instance: &Arc<Instance>,
     leased: &Leased,
     permit: &Permit,
-    about: About,
+    about: VerificationId,
     leg: usize,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
@@ -126,7 +126,12 @@ fn channel_reaches(channel: crate::domain::sending::Channel, subject: &Subject) 
     channel != crate::domain::sending::Channel::Sms || matches!(subject, Subject::Phone(_))
 }
 
-async fn note(worker: &Worker, instance: &Instance, about: About, command: CodeCommand) -> Result<(), ServiceError> {
+async fn note(
+    worker: &Worker,
+    instance: &Instance,
+    about: VerificationId,
+    command: CodeCommand,
+) -> Result<(), ServiceError> {
     for pause in PATIENCE {
         match worker.service.fared(instance, about, command.clone()).await {
             Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,

@@ -14,6 +14,7 @@ mod lease;
 mod reply;
 pub mod signature;
 mod speak;
+mod timer;
 
 use std::{
     any::Any,
@@ -23,7 +24,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -178,14 +179,14 @@ impl Worker {
         let attempt = Box::pin(async {
             tokio::select! {
                 biased;
-                () = self.hand_back.cancelled() => Ok(self.given_back(permit)),
-                settlement = self.attempt(leased, permit) => settlement,
+                () = self.hand_back.cancelled() => Ok(Some(self.given_back(permit))),
+                settlement = self.work_on(leased, permit) => settlement,
             }
         });
         let outcome = caught(attempt).await;
         in_flight.dec();
         match outcome {
-            Ok(Ok(settlement)) => Some(settlement),
+            Ok(Ok(settlement)) => settlement,
             Ok(Err(error)) => {
                 tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
                 None
@@ -222,6 +223,15 @@ impl Worker {
             tracing::warn!(job = %leased.id.0, kind, reason, note, "a job was given up");
         }
         self.settle(leased, settlement).await;
+    }
+
+    /// `None`: there is nothing to settle.
+    async fn work_on(&self, leased: &Leased, permit: &Permit) -> Result<Option<Settlement>, ServiceError> {
+        if leased.lane == Lane::timer() {
+            timer::ring(self, leased).await
+        } else {
+            self.attempt(leased, permit).await.map(Some)
+        }
     }
 
     async fn attempt(&self, leased: &Leased, permit: &Permit) -> Result<Settlement, ServiceError> {
@@ -300,7 +310,6 @@ impl Worker {
                 reply::send(self, instance, leased, permit, outgoing).await
             }
             Work::Code { about, leg } => code::send(self, instance, leased, permit, about, leg).await,
-            Work::Tick { about } => self.service.tick(instance, about).await.map(rung),
         }
     }
 
@@ -332,11 +341,6 @@ impl Worker {
             }
         }
     }
-}
-
-/// A timer that has rung, or must ring again.
-fn rung(again: Option<Timestamp>) -> Settlement {
-    again.map_or(Settlement::Done, |at| Settlement::Postpone { at })
 }
 
 /// Replies that are awaited and those that are not share a gateway. Codes are never held: each of them goes to its next

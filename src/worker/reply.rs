@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{
     domain::{
-        Subject, Verification,
+        Subject, Verification, VerificationId,
         decide::Reply,
         template::{self, Values},
         token::Kind,
     },
     gateway::Sent,
-    jobs::{payload::About, permits::Permit},
+    jobs::permits::Permit,
     metrics::label::{GatewayResult, Of},
     service::{Instance, Service, ServiceError},
     store::{Leased, Settlement},
@@ -25,7 +25,7 @@ use crate::{
 const LATEST: SignedDuration = SignedDuration::from_secs(120);
 
 pub(super) struct Outgoing {
-    pub(super) about: Option<About>,
+    pub(super) about: Option<VerificationId>,
     pub(super) reply: Reply,
     pub(super) chat_id: String,
     pub(super) subject: Option<Subject>,

@@ -4,18 +4,31 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::store::StoreError;
 
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 const KEY: &str = "key:";
 
-pub(super) fn claim(connection: &Connection, fingerprints: &[String]) -> Result<(), StoreError> {
-    let format: Option<String> =
-        connection.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| row.get(0)).optional()?;
+pub(super) fn check(format: Option<&str>) -> Result<(), StoreError> {
     match format {
-        Some(format) if format != FORMAT => {
-            return Err(StoreError::Unfit(format!(
-                "the store has format {format}, this version knows format {FORMAT}: use the version that made it"
-            )));
-        }
+        Some(format) if format != FORMAT => Err(StoreError::Unfit(format!(
+            "the store has format {format}, this version knows format {FORMAT}: use the version that made it, or start with \
+             an empty one"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// `None` of a new database.
+pub(super) fn format(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    if !connection.table_exists(None, "meta")? {
+        return Ok(None);
+    }
+    connection.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| row.get(0)).optional()
+}
+
+pub(super) fn claim(connection: &Connection, fingerprints: &[String]) -> Result<(), StoreError> {
+    let format = format(connection)?;
+    check(format.as_deref())?;
+    match format {
         Some(_) => {
             let known = known(connection)?;
             if !fingerprints.iter().any(|ours| known.contains(ours)) {

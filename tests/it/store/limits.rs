@@ -13,7 +13,7 @@ use countersign::{
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use super::fixture::{HERE, create, digest, id, link, stored};
+use super::fixture::{HERE, claim, create, digest, id, stored};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const THERE: Partition = Partition::of(8);
@@ -103,14 +103,14 @@ pub(super) async fn who_goes_away_holds_up_nobody(store: &dyn Store, _: &Clock) 
 
 pub(super) async fn a_short_bucket_stops_those_of_its_partition(store: &dyn Store, _: &Clock) {
     let (one, four, other) = (bucket("one", 1), bucket("four", 4), Take { partition: THERE, ..bucket("other", 4) });
-    let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
+    let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
     let takes = [one, other.clone(), four.clone()];
     let all = store.admit(&takes, None).await.unwrap().allowances;
     assert_eq!(all, [left(0), left(3), left(3)]);
     let admission = store.admit(&takes, Some(&reserve)).await.unwrap();
     assert_exhausted(admission.allowances[0]);
     assert_eq!(admission.allowances[1..], [left(2), left(3)], "what is left is told, and nothing was taken");
-    assert_eq!(admission.reservation.unwrap().id, reserve.id);
+    assert_eq!(admission.reservation.unwrap().claim, reserve.claim);
     assert_eq!(take(store, &four).await, left(2));
     assert_eq!(take(store, &other).await, left(1));
 }
@@ -130,28 +130,40 @@ pub(super) async fn looking_takes_nothing(store: &dyn Store, clock: &Clock) {
 }
 
 pub(super) async fn codes_are_answered_in_order(store: &dyn Store, _: &Clock) {
-    let (one, two) = (link(), link());
+    let (one, two) = (id(), id());
     create(store, one, b"1").await;
     create(store, two, b"2").await;
-    let places = [two, link(), one].map(|key| (key.id.partition(), key.code.unwrap()));
+    let places = [two, id(), one].map(|key| key.locator());
     let found = store.find(Some(&bucket("b", 5)), &places).await.unwrap();
-    assert_eq!(found.records, [Some(stored(two.id, 1, b"2")), None, Some(stored(one.id, 1, b"1"))]);
+    assert_eq!(found.records, [Some(stored(two, 1, b"2")), None, Some(stored(one, 1, b"1"))]);
     assert_eq!(found.allowance, Some(left(4)));
     let found = store.find(None, &[]).await.unwrap();
     assert_eq!((found.allowance, found.records.len()), (None, 0));
 }
 
 pub(super) async fn an_idempotency_key_belongs_to_whoever_came_first(store: &dyn Store, _: &Clock) {
-    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
-    let second = Reserve { fingerprint: digest(), id: id(), ..first.clone() };
+    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let second = Reserve { fingerprint: digest(), claim: claim(), ..first.clone() };
     let other = Reserve { key: digest(), ..second.clone() };
     for reserve in [&first, &second, &first] {
         let held = store.admit(&[], Some(reserve)).await.unwrap();
         assert!(held.allowances.is_empty());
-        assert_eq!(held.reservation, Some(Reservation { fingerprint: first.fingerprint, id: first.id }));
+        assert_eq!(held.reservation, Some(Reservation { fingerprint: first.fingerprint, claim: first.claim.clone() }));
     }
     let held = store.admit(&[], Some(&other)).await.unwrap().reservation;
-    assert_eq!(held, Some(Reservation { fingerprint: other.fingerprint, id: other.id }));
+    assert_eq!(held, Some(Reservation { fingerprint: other.fingerprint, claim: other.claim }));
+}
+
+pub(super) async fn a_claim_gives_way_only_to_who_names_it(store: &dyn Store, _: &Clock) {
+    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let holder = async |reserve: &Reserve| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
+    assert_eq!(holder(&first).await, first.claim);
+    let replace =
+        |replaced: &Reserve| Reserve { claim: claim(), replaces: Some(replaced.claim.clone()), ..first.clone() };
+    let (second, third) = (replace(&first), replace(&first));
+    assert_eq!(holder(&second).await, second.claim);
+    assert_eq!(holder(&third).await, second.claim, "what it names does not hold the key any more");
+    assert_eq!(holder(&first).await, second.claim);
 }
 
 pub(super) async fn a_store_made_with_other_keys_is_refused(store: &dyn Store, _: &Clock) {

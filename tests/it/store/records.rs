@@ -4,91 +4,85 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    domain::VerificationId,
-    store::{Change, Committed, Index, Job, JobId, Lane, RecordKey, Store},
+    store::{Change, Committed, Index, Job, Lane, RecordId, Store},
 };
 use futures_util::future::join_all;
 
 use super::fixture::{
-    applied, at, compare, create, digest, due, id, job, lease_of, link, list, nothing, record, stored, there, write,
+    applied, at, compare, create, digest, due, id, job, lease_of, list, nothing, record, stored, there, write,
 };
 
-pub(super) async fn a_record_is_found_by_its_id_and_by_its_code(store: &dyn Store, _: &Clock) {
-    let (link, code) = (link(), RecordKey { id: id(), code: None });
-    create(store, link, b"link").await;
-    create(store, code, b"code").await;
-    let found = Some(stored(link.id, 1, b"link"));
-    assert_eq!(store.load(link).await.unwrap(), found);
-    assert_eq!(store.load(RecordKey { code: None, ..link }).await.unwrap(), found);
-    let codes = [(link.id.partition(), link.code.unwrap())];
-    assert_eq!(store.find(None, &codes).await.unwrap().records, [found]);
-    assert_eq!(store.load(code).await.unwrap(), Some(stored(code.id, 1, b"code")));
-    assert_eq!(store.load(RecordKey { id: id(), code: None }).await.unwrap(), None);
-    assert_eq!(store.load(self::link()).await.unwrap(), None);
+pub(super) async fn a_record_is_found_by_its_id_and_by_its_place(store: &dyn Store, _: &Clock) {
+    let key = id();
+    create(store, key, b"1").await;
+    let found = Some(stored(key, 1, b"1"));
+    assert_eq!(store.load(key).await.unwrap(), found);
+    assert_eq!(store.find(None, &[key.locator()]).await.unwrap().records, [found]);
+    assert_eq!(store.load(twin(key)).await.unwrap(), None, "the whole id is compared");
+    assert_eq!(store.load(id()).await.unwrap(), None);
 }
 
 pub(super) async fn a_change_raises_the_version(store: &dyn Store, _: &Clock) {
-    for key in [link(), RecordKey { id: id(), code: None }] {
-        create(store, key, b"1").await;
-        for version in 1..4_u8 {
-            applied(store.commit(&write(store, key, version.into(), &[version])).await.unwrap());
-            assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, u64::from(version) + 1, &[version])));
-        }
+    let key = id();
+    create(store, key, b"1").await;
+    for version in 1..4_u8 {
+        applied(store.commit(&write(store, key, version.into(), &[version])).await.unwrap());
+        assert_eq!(store.load(key).await.unwrap(), Some(stored(key, u64::from(version) + 1, &[version])));
     }
 }
 
 pub(super) async fn a_stale_change_conflicts(store: &dyn Store, _: &Clock) {
-    let key = link();
+    let key = id();
     create(store, key, b"1").await;
     applied(store.commit(&write(store, key, 1, b"2")).await.unwrap());
     for expected in [1, 3] {
         assert_eq!(store.commit(&write(store, key, expected, b"x")).await.unwrap(), Committed::Conflict);
         assert_eq!(store.commit(&compare(store, key, expected)).await.unwrap(), Committed::Conflict);
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 2, b"2")));
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 2, b"2")));
 }
 
 pub(super) async fn a_missing_record_conflicts(store: &dyn Store, _: &Clock) {
-    let key = link();
+    let key = id();
     assert_eq!(store.commit(&write(store, key, 1, b"x")).await.unwrap(), Committed::Conflict);
     assert_eq!(store.commit(&compare(store, key, 1)).await.unwrap(), Committed::Conflict);
     assert_eq!(store.load(key).await.unwrap(), None);
 }
 
 pub(super) async fn creating_twice_conflicts(store: &dyn Store, _: &Clock) {
-    for key in [link(), RecordKey { id: id(), code: None }] {
-        create(store, key, b"1").await;
-        assert_eq!(store.commit(&write(store, key, 0, b"x")).await.unwrap(), Committed::Conflict);
-        assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
-    }
-    // Two who hold the same idempotency key draw different codes for the same id.
-    let key = link();
+    let key = id();
     create(store, key, b"1").await;
-    let other_code = RecordKey { code: Some(digest()), ..key };
-    assert_eq!(store.commit(&write(store, other_code, 0, b"x")).await.unwrap(), Committed::Conflict);
-    assert_eq!(store.load(RecordKey { code: None, ..key }).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(store.commit(&write(store, key, 0, b"x")).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 1, b"1")));
 }
 
-pub(super) async fn the_code_of_another_record_collides(store: &dyn Store, _: &Clock) {
-    let first = link();
+pub(super) async fn another_record_in_the_same_place_collides(store: &dyn Store, _: &Clock) {
+    let first = id();
     create(store, first, b"1").await;
     let second = twin(first);
     assert_eq!(store.commit(&write(store, second, 0, b"2")).await.unwrap(), Committed::Collision);
-    assert_eq!(store.load(RecordKey { code: None, ..second }).await.unwrap(), None);
-    assert_eq!(store.load(first).await.unwrap(), Some(stored(first.id, 1, b"1")));
+    for change in [write(store, second, 1, b"2"), compare(store, second, 1)] {
+        assert_eq!(
+            store.commit(&change).await.unwrap(),
+            Committed::Conflict,
+            "its version says nothing about this one"
+        );
+    }
+    assert_eq!(store.load(second).await.unwrap(), None);
+    assert_eq!(store.load(first).await.unwrap(), Some(stored(first, 1, b"1")));
 }
 
 pub(super) async fn a_comparison_alone_keeps_the_version(store: &dyn Store, _: &Clock) {
-    let key = link();
+    let key = id();
     create(store, key, b"1").await;
     for _ in 0..3 {
         applied(store.commit(&compare(store, key, 1)).await.unwrap());
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 1, b"1")));
 }
 
 pub(super) async fn of_many_changes_at_once_one_is_applied(store: &dyn Store, _: &Clock) {
-    let key = link();
+    let key = id();
     create(store, key, b"0").await;
     let changes: Vec<Change> =
         (0..64_u8).map(|n| Change { jobs: vec![job(&n.to_string())], ..write(store, key, 1, &[n]) }).collect();
@@ -98,14 +92,14 @@ pub(super) async fn of_many_changes_at_once_one_is_applied(store: &dyn Store, _:
     assert_eq!(winners.len(), 1, "{results:?}");
     assert_eq!(results.iter().filter(|&result| *result == Committed::Conflict).count(), 63);
     let winner = u8::try_from(winners[0]).unwrap();
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 2, &[winner])));
-    let jobs = lease_of(store, key.id.partition(), &there(), 100).await;
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 2, &[winner])));
+    let jobs = lease_of(store, key.partition(), &there(), 100).await;
     assert_eq!(jobs.into_iter().map(|job| job.body).collect::<Vec<_>>(), [winner.to_string().into_bytes()]);
 }
 
 pub(super) async fn several_records_are_written_together_or_not_at_all(store: &dyn Store, _: &Clock) {
-    let (old, counted, index) = (link(), link(), Index("together".to_owned()));
-    let [counted, new] = [counted, link()].map(|key| beside(key, old));
+    let (old, counted, index) = (id(), id(), Index("together".to_owned()));
+    let [counted, new] = [counted, id()].map(|key| key.within(old.partition()));
     create(store, old, b"1").await;
     create(store, counted, b"1").await;
     let change = |counted_version| {
@@ -118,52 +112,51 @@ pub(super) async fn several_records_are_written_together_or_not_at_all(store: &d
     };
     assert_eq!(store.commit(&change(7)).await.unwrap(), Committed::Conflict);
     assert_eq!(store.load(new).await.unwrap(), None);
-    assert_eq!(store.load(RecordKey { code: None, ..new }).await.unwrap(), None);
-    assert_eq!(store.load(old).await.unwrap(), Some(stored(old.id, 1, b"1")));
+    assert_eq!(store.load(old).await.unwrap(), Some(stored(old, 1, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
     applied(store.commit(&change(1)).await.unwrap());
     assert_eq!(store.commit(&change(1)).await.unwrap(), Committed::Conflict);
-    assert_eq!(store.load(old).await.unwrap(), Some(stored(old.id, 2, b"2")));
-    assert_eq!(store.load(counted).await.unwrap(), Some(stored(counted.id, 2, b"2")));
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(new.id, 1, b"new")]);
-    let jobs = lease_of(store, old.id.partition(), &there(), 100).await;
+    assert_eq!(store.load(old).await.unwrap(), Some(stored(old, 2, b"2")));
+    assert_eq!(store.load(counted).await.unwrap(), Some(stored(counted, 2, b"2")));
+    assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(new, 1, b"new")]);
+    let jobs = lease_of(store, old.partition(), &there(), 100).await;
     assert_eq!(jobs.len(), 1);
 }
 
 pub(super) async fn a_change_is_late_from_its_first_invalid_moment_on(store: &dyn Store, clock: &Clock) {
-    let key = link();
+    let key = id();
     let end = at(store, 60);
     let valid = |change: Change| Change { valid_until: Some(end), ..change };
     applied(store.commit(&valid(write(store, key, 0, b"1"))).await.unwrap());
     clock.advance(Duration::from_secs(60));
-    for change in [write(store, key, 1, b"2"), compare(store, key, 1), nothing(key.id.partition())] {
+    for change in [write(store, key, 1, b"2"), compare(store, key, 1), nothing(key.partition())] {
         match store.commit(&valid(change)).await.unwrap() {
             Committed::Late(time) => assert!(time >= end && time <= store.now(), "{time}"),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 1, b"1")));
 }
 
 pub(super) async fn a_message_is_answered_once(store: &dyn Store, _: &Clock) {
-    let key = link();
+    let key = id();
     let (one, two) = (digest(), digest());
     let answer = |change: Change, message| Change { answers: Some(message), ..change };
     applied(store.commit(&answer(write(store, key, 0, b"1"), one)).await.unwrap());
-    let partition = key.id.partition();
+    let partition = key.partition();
     for change in [write(store, key, 1, b"x"), compare(store, key, 1), nothing(partition)] {
         assert_eq!(store.commit(&answer(change, one)).await.unwrap(), Committed::Duplicate);
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 1, b"1")));
     applied(store.commit(&answer(nothing(partition), two)).await.unwrap());
     assert_eq!(store.commit(&answer(nothing(partition), two)).await.unwrap(), Committed::Duplicate);
     assert_eq!(store.commit(&answer(write(store, key, 1, b"x"), two)).await.unwrap(), Committed::Duplicate);
 }
 
 pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Clock) {
-    let (key, message) = (link(), digest());
+    let (key, message) = (id(), digest());
     create(store, key, b"1").await;
-    applied(store.commit(&Change { answers: Some(message), ..nothing(key.id.partition()) }).await.unwrap());
+    applied(store.commit(&Change { answers: Some(message), ..nothing(key.partition()) }).await.unwrap());
     let past = Some(at(store, 0));
     let mut change = Change { answers: Some(message), valid_until: past, ..write(store, key, 5, b"x") };
     assert_eq!(store.commit(&change).await.unwrap(), Committed::Duplicate);
@@ -174,18 +167,17 @@ pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Cl
 }
 
 pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock) {
-    let (key, answered) = (link(), digest());
+    let (key, answered) = (id(), digest());
     create(store, key, b"1").await;
-    let partition = key.id.partition();
-    let timer = Job { lane: Lane::timer(), ..job("timer") };
-    applied(store.commit(&Change { answers: Some(answered), jobs: vec![timer], ..nothing(partition) }).await.unwrap());
+    let partition = key.partition();
+    applied(store.commit(&Change { answers: Some(answered), ..nothing(partition) }).await.unwrap());
 
     let index = Index("refused".to_owned());
     let full = |expected| {
         let mut change = write(store, key, expected, b"x");
         change.jobs = vec![job("left"), Job { lease: true, ..job("leased") }];
-        change.cancel = vec![JobId("timer".to_owned())];
         change.answers = Some(digest());
+        record(&mut change).timer = Some(at(store, 0));
         list(&mut change, &index);
         change
     };
@@ -193,60 +185,47 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
     let stale = full(2);
     let late = Change { valid_until: Some(at(store, 0)), ..full(1) };
     let mut collision = full(0);
-    record(&mut collision).key = twin(key);
+    record(&mut collision).id = twin(key);
     for change in [&duplicate, &stale, &late, &collision] {
         let refused = store.commit(change).await.unwrap();
         assert!(!matches!(refused, Committed::Applied { .. }), "{refused:?}");
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"1")));
+    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 1, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
-    assert_eq!(due(store).await, [(partition, Lane::timer())]);
+    assert_eq!(due(store).await, []);
     for message in [stale.answers, late.answers, collision.answers] {
         applied(store.commit(&Change { answers: message, ..nothing(partition) }).await.unwrap());
     }
     let landed = full(1);
     assert_eq!(applied(store.commit(&landed).await.unwrap()), [false, true]);
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(key.id, 2, b"x")]);
-    assert_eq!(lease_of(store, partition, &Lane::timer(), 10).await, []);
+    assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(key, 2, b"x")]);
+    assert_eq!(lease_of(store, partition, &Lane::timer(), 10).await.len(), 1);
     assert_eq!(due(store).await, [(partition, there())]);
     let message = Change { answers: landed.answers, ..nothing(partition) };
     assert_eq!(store.commit(&message).await.unwrap(), Committed::Duplicate);
 }
 
 pub(super) async fn a_forgotten_record_makes_room(store: &dyn Store, _: &Clock) {
-    let (key, index) = (link(), Index("forgotten".to_owned()));
-    let plain = RecordKey { id: id(), code: None };
-    for key in [key, plain] {
-        let mut change = write(store, key, 0, b"1");
-        record(&mut change).retain_until = store.now() + Duration::from_secs(3);
-        list(&mut change, &index);
-        applied(store.commit(&change).await.unwrap());
-        assert!(store.load(key).await.unwrap().is_some());
-    }
-    // Both age by real time, which Redis measures itself.
-    crate::wait::until("both are forgotten", async || {
-        store.load(key).await.unwrap().is_none() && store.load(plain).await.unwrap().is_none()
-    })
-    .await;
-    assert_eq!(store.load(RecordKey { code: None, ..key }).await.unwrap(), None);
-    assert_eq!(store.find(None, &[(key.id.partition(), key.code.unwrap())]).await.unwrap().records, [None]);
+    let (key, index) = (id(), Index("forgotten".to_owned()));
+    let mut change = write(store, key, 0, b"1");
+    record(&mut change).retain_until = store.now() + Duration::from_secs(3);
+    list(&mut change, &index);
+    applied(store.commit(&change).await.unwrap());
+    assert!(store.load(key).await.unwrap().is_some());
+    // It ages by real time, which Redis measures itself.
+    crate::wait::until("it is forgotten", async || store.load(key).await.unwrap().is_none()).await;
+    assert_eq!(store.find(None, &[key.locator()]).await.unwrap().records, [None]);
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
     assert_eq!(store.commit(&write(store, key, 1, b"x")).await.unwrap(), Committed::Conflict);
     let heir = twin(key);
-    for key in [heir, plain] {
-        create(store, key, b"2").await;
-        assert_eq!(store.load(key).await.unwrap(), Some(stored(key.id, 1, b"2")));
-    }
+    create(store, heir, b"2").await;
+    assert_eq!(store.load(heir).await.unwrap(), Some(stored(heir, 1, b"2")));
+    assert_eq!(store.list(&index, None, 10).await.unwrap(), [], "the heir is in no list");
 }
 
-/// Another record that drew the same code. A code names its partition, so they share that, too.
-fn twin(key: RecordKey) -> RecordKey {
-    beside(RecordKey { id: id(), ..key }, key)
-}
-
-/// `key` moved to the partition of `other`.
-fn beside(key: RecordKey, other: RecordKey) -> RecordKey {
-    let mut bytes = *key.id.as_bytes();
-    bytes[15] = other.id.as_bytes()[15];
-    RecordKey { id: VerificationId::from_bytes(bytes), ..key }
+/// Another record that drew the same place.
+fn twin(key: RecordId) -> RecordId {
+    let mut bytes = *key.as_bytes();
+    bytes[5] ^= 1;
+    RecordId::new(bytes)
 }
