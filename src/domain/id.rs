@@ -50,6 +50,12 @@ impl VerificationId {
         Self::from_bytes(bytes)
     }
 
+    /// The time in it, in milliseconds.
+    pub fn millis(self) -> i64 {
+        let [a, b, c, d, e, f, ..] = *self.as_bytes();
+        i64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
     pub fn partition(self) -> Partition {
         Partition::of(self.0.as_bytes()[15])
     }
@@ -72,6 +78,10 @@ pub struct InstanceId(Uuid);
 impl InstanceId {
     /// For what belongs to no instance.
     pub const NOBODY: Self = Self(Uuid::nil());
+
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
 
     pub fn from_random(random: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(random).into_uuid())

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CONFLICTS, Idempotency, Instance, Service, ServiceError, draft::Draft, input_code::CodeRequest};
+use super::{
+    CONFLICTS, Idempotency, Instance, Service, ServiceError, draft::VerificationDraft, input_code::CodeRequest,
+};
 use crate::{
     domain::{
         Command, InstanceId, Partition, Reason, Verdict, Verification, VerificationId, decide,
@@ -68,7 +70,7 @@ impl Service {
         instance: &Instance,
         input: CodeRequest,
         cooldown: Option<SignedDuration>,
-        draft: Draft,
+        draft: VerificationDraft,
     ) -> Result<Verification, ServiceError> {
         let id = draft.id;
         let CodeRequest { request, chat, shape, expires, channels, footer, .. } = input;
@@ -91,7 +93,7 @@ impl Service {
             aimed.target.asked(id, now);
             let retain_until = change.records[0].retain_until;
             change.records.push(self.target_change(aimed, retain_until, now));
-            match self.send(change, now).await? {
+            match self.send_with(change, Some(&record), now).await? {
                 Committed::Applied { .. } => {
                     if let Some(old) = &replaced {
                         self.count(old);
@@ -113,9 +115,9 @@ impl Service {
     }
 
     /// Its id lies with everything else about its chat.
-    fn draft_code(&self, partition: Partition) -> Draft {
+    fn draft_code(&self, partition: Partition) -> VerificationDraft {
         let id = VerificationId::new(self.millis(), entropy::bytes()).within(partition);
-        Draft { key: self.keys.current(), nonce: entropy::bytes(), code_length: 0, id }
+        VerificationDraft { key: self.keys.current(), nonce: entropy::bytes(), code_length: 0, id }
     }
 
     /// Ends the chat's former code in the commit of the new one.
@@ -177,9 +179,10 @@ impl Service {
         &self,
         instance: &Instance,
         about: VerificationId,
+        known: Option<&Verification>,
         leg: usize,
     ) -> Result<Option<Outgoing>, ServiceError> {
-        let record = match self.record(about).await {
+        let record = match self.record(about, known).await {
             Ok(record) => record,
             Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),

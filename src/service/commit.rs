@@ -1,6 +1,6 @@
 //! From a decision to one atomic change, and from the change to the worker beside us.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use crate::{
     },
     jobs::{
         payload::{self, Work},
-        permits::Permit,
+        permits::{Permit, Startable},
     },
     metrics::label::{ByResult, Ended, Of},
     store::{Change, Committed, Index, Job, JobId, Lane, Leased, RecordChange, StoreError, record},
@@ -66,7 +66,8 @@ impl Service {
                 return Ok(Applied { verdict: *verdict, record: before, duplicate: false });
             }
             let change = self.change(instance, &before, version, &decision, incoming, now);
-            match self.send(change, now).await? {
+            let after = next.as_ref().unwrap_or(&before);
+            match self.send_with(change, Some(after), now).await? {
                 Committed::Applied { .. } => {
                     let record = decision.next.unwrap_or_else(|| before.clone());
                     if before.ended_at().is_none() {
@@ -86,7 +87,17 @@ impl Service {
     }
 
     /// Commits; jobs for which there is a permit start here, at once.
-    pub(super) async fn send(&self, mut change: Change, now: Timestamp) -> Result<Committed, StoreError> {
+    pub(super) async fn send(&self, change: Change, now: Timestamp) -> Result<Committed, StoreError> {
+        self.send_with(change, None, now).await
+    }
+
+    /// As [`Service::send`]. Jobs about `record` need not load what this change writes.
+    pub(super) async fn send_with(
+        &self,
+        mut change: Change,
+        record: Option<&Verification>,
+        now: Timestamp,
+    ) -> Result<Committed, StoreError> {
         let permits = &self.handoff.permits;
         let taken: Vec<Option<Permit>> = change
             .jobs
@@ -100,6 +111,7 @@ impl Service {
             .collect();
         let committed = self.store.commit(&change).await?;
         if let Committed::Applied { leased } = &committed {
+            let record = record.filter(|_| leased.contains(&true)).map(|record| Arc::new(record.clone()));
             for ((job, permit), leased) in change.jobs.into_iter().zip(taken).zip(leased) {
                 let partition = change.partition;
                 match permit {
@@ -108,7 +120,7 @@ impl Service {
                         let (since, fence) = (now, 1);
                         let leased =
                             Leased { partition, id, instance, lane, fence, attempts: 0, lapsed: 0, since, body };
-                        self.handoff.give(leased, permit);
+                        self.handoff.give(Startable { leased, permit, record: record.clone() });
                     }
                     None if job.due.is_none() => permits.missed(&job.lane, partition, now),
                     _ => {}

@@ -7,7 +7,7 @@ use crate::{
 
 /// Whoever makes a verification of it makes the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Draft {
+pub(super) struct VerificationDraft {
     pub(super) key: KeyId,
     pub(super) nonce: [u8; 16],
     /// Of a link.
@@ -15,12 +15,12 @@ pub(super) struct Draft {
     pub(super) id: VerificationId,
 }
 
-impl Draft {
+impl VerificationDraft {
     pub(super) fn write(&self) -> Vec<u8> {
         [self.key.as_bytes().as_slice(), &self.nonce, &[self.code_length], self.id.as_bytes()].concat()
     }
 
-    /// Reverses [`Draft::write`].
+    /// Reverses [`VerificationDraft::write`].
     pub(super) fn read(claim: &[u8]) -> Result<Self, StoreError> {
         let read = || {
             let (key, rest) = claim.split_first_chunk()?;
@@ -40,8 +40,8 @@ mod tests {
     #[test]
     fn a_draft_is_read_as_it_was_written() {
         let (key, id) = (KeyId::from_bytes([1; 4]), VerificationId::from_bytes([3; 16]));
-        let draft = Draft { key, nonce: [2; 16], code_length: 14, id };
-        assert_eq!(Draft::read(&draft.write()).unwrap(), draft);
-        assert!(Draft::read(&draft.write()[1..]).is_err());
+        let draft = VerificationDraft { key, nonce: [2; 16], code_length: 14, id };
+        assert_eq!(VerificationDraft::read(&draft.write()).unwrap(), draft);
+        assert!(VerificationDraft::read(&draft.write()[1..]).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, draft::Draft, input::Mint, limit::Limit};
+use super::{CONFLICTS, Instance, Service, ServiceError, draft::VerificationDraft, input::Mint, limit::Limit};
 use crate::{
     domain::{
         Chat, Partition, Verification, VerificationId,
@@ -33,7 +33,7 @@ pub(super) struct Entered {
     /// What an earlier request with this idempotency key has made.
     pub(super) existing: Option<Verification>,
     /// What the idempotency key stands for.
-    pub(super) draft: Option<Draft>,
+    pub(super) draft: Option<VerificationDraft>,
 }
 
 impl Service {
@@ -75,7 +75,7 @@ impl Service {
             if holder.fingerprint != ours.fingerprint {
                 return Err(ServiceError::KeyReused);
             }
-            let draft = Draft::read(&holder.claim)?;
+            let draft = VerificationDraft::read(&holder.claim)?;
             // Whoever claimed it may have died before the commit; then the same link is made here.
             if holder.claim != ours.claim {
                 let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
@@ -108,7 +108,7 @@ impl Service {
         &self,
         instance: &Instance,
         input: Mint,
-        mut draft: Draft,
+        mut draft: VerificationDraft,
         mut reserve: Option<Reserve>,
     ) -> Result<Verification, ServiceError> {
         let Mint { request, expires, max_attempts, .. } = input;
@@ -135,25 +135,25 @@ impl Service {
     async fn draw_again(
         &self,
         instance: &Instance,
-        refused: Draft,
+        refused: VerificationDraft,
         reserve: Option<&mut Reserve>,
-    ) -> Result<Draft, ServiceError> {
+    ) -> Result<VerificationDraft, ServiceError> {
         let draft = self.draft_link(instance);
         let Some(reserve) = reserve else { return Ok(draft) };
         (reserve.claim, reserve.replaces) = (draft.write(), Some(refused.write()));
         let holder = self.store.admit(&[], Some(reserve)).await?.reservation;
-        holder.map_or(Ok(draft), |holder| Ok(Draft::read(&holder.claim)?))
+        holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.claim)?))
     }
 
     /// A link's code follows from its nonce, and its id from its code.
-    fn draft_link(&self, instance: &Instance) -> Draft {
+    fn draft_link(&self, instance: &Instance) -> VerificationDraft {
         let (key, nonce, code_length) = (self.keys.current(), entropy::bytes(), instance.config.code_length);
         let id = self
             .keys
             .link_code(key, instance.config.id, &nonce, code_length)
             .and_then(|code| self.keys.link_id(key, instance.config.id, &code, self.millis()))
             .expect("the current key is there");
-        Draft { key, nonce, code_length, id }
+        VerificationDraft { key, nonce, code_length, id }
     }
 
     pub(super) fn millis(&self) -> u64 {
@@ -164,7 +164,7 @@ impl Service {
     pub(super) fn birth(
         &self,
         instance: &Instance,
-        Draft { id, key, nonce, code_length }: Draft,
+        VerificationDraft { id, key, nonce, code_length }: VerificationDraft,
         now: Timestamp,
         expires: u32,
         max_attempts: u32,
@@ -204,7 +204,7 @@ impl Service {
         Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
     }
 
-    pub(super) fn reserve(&self, instance: &Instance, idempotency: &Idempotency, draft: &Draft) -> Reserve {
+    pub(super) fn reserve(&self, instance: &Instance, idempotency: &Idempotency, draft: &VerificationDraft) -> Reserve {
         let digest = |purpose: &str, text: &str| self.keys.look_up(purpose, instance.config.id, text.as_bytes());
         let key = digest("idempotency", &idempotency.key);
         let fingerprint = digest("body", &idempotency.body);

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::{Index, JobId, Lane, RecordId, StoreError};
 use crate::domain::{InstanceId, Partition};
 
-/// How long a delivered callback is remembered.
-pub const DELIVERED_MEMORY: Duration = Duration::from_hours(24);
+/// How long a delivered callback is remembered, with its body.
+pub const DELIVERED_MEMORY: Duration = Duration::from_hours(1);
 /// Delivered callbacks of one instance that are remembered, for each partition.
 pub const DELIVERED_KEPT: usize = 64;
 /// Jobs of one instance that were given up and are kept, for each partition.

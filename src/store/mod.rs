@@ -48,6 +48,8 @@ const GROUP_SCAN: usize = 256;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stored {
     pub id: RecordId,
+    /// The store time of the last write in microseconds, or one more than the version before, whichever is larger.
+    /// In Redis by the clock of the server that wrote it.
     pub version: u64,
     pub bytes: Vec<u8>,
 }

@@ -14,7 +14,7 @@ use super::{
     speak::{GatewayAnswer, speak},
 };
 use crate::{
-    domain::{Subject, VerificationId, decide_code::CodeCommand},
+    domain::{Subject, Verification, VerificationId, decide_code::CodeCommand},
     gateway::{CodeMessage, Refusal, Sent},
     jobs::permits::Permit,
     metrics::label::{GatewayResult, Of},
@@ -26,16 +26,23 @@ use crate::{
 const PATIENCE: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 
+/// Which code, and which of its messages.
+pub(super) struct CodeLeg<'a> {
+    pub(super) about: VerificationId,
+    /// The code's record, where that is known.
+    pub(super) record: Option<&'a Verification>,
+    pub(super) leg: usize,
+}
+
 pub(super) async fn send(
     worker: &Worker,
     instance: &Arc<Instance>,
     leased: &Leased,
     permit: &Permit,
-    about: VerificationId,
-    leg: usize,
+    CodeLeg { about, record, leg }: CodeLeg<'_>,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
-    let Some(outgoing) = service.outgoing(instance, about, leg).await? else { return Ok(Settlement::Done) };
+    let Some(outgoing) = service.outgoing(instance, about, record, leg).await? else { return Ok(Settlement::Done) };
     let channel = outgoing.leg.channel;
     let undelivered = async |why: &'static str| {
         tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why, "a code was not delivered");

@@ -71,6 +71,7 @@ mod redis_server;
 mod replicas;
 mod reply_page;
 mod rollback;
+mod room;
 mod sdk;
 mod store;
 mod tenants;

@@ -65,6 +65,7 @@ contract! {
     records:
         a_record_is_found_by_its_id_and_by_its_place
         a_change_raises_the_version
+        a_version_is_the_time_of_its_write
         a_stale_change_conflicts
         a_missing_record_conflicts
         creating_twice_conflicts
@@ -123,6 +124,7 @@ contract! {
         what_changes_nothing_wakes_nobody;
     limits:
         a_burst_then_one_per_interval
+        a_bucket_owes_no_more_than_its_window
         a_crowd_gets_what_there_is_and_no_more
         who_goes_away_holds_up_nobody
         a_short_bucket_stops_those_of_its_partition

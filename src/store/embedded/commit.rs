@@ -26,7 +26,7 @@ pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Resu
         return Ok(Committed::Late(time));
     }
     for record in &change.records {
-        write(connection, record)?;
+        write(connection, now, record)?;
     }
     if let Some(message) = change.answers {
         connection
@@ -61,9 +61,10 @@ fn compare(connection: &Connection, now: i64, record: &RecordChange) -> rusqlite
     })
 }
 
-fn write(connection: &Connection, record: &RecordChange) -> rusqlite::Result<()> {
+fn write(connection: &Connection, now: i64, record: &RecordChange) -> rusqlite::Result<()> {
     let locator = record.id.locator();
     let (retain_until, timer) = (record.retain_until.as_millisecond(), record.timer.map(Timestamp::as_millisecond));
+    let version = now.saturating_mul(1000).max(record.expected.cast_signed() + 1);
     match &record.bytes {
         Some(bytes) if record.expected == 0 => {
             // One that has run out may not be trimmed yet: `compare` has seen to it that no other is here.
@@ -71,12 +72,13 @@ fn write(connection: &Connection, record: &RecordChange) -> rusqlite::Result<()>
             connection
                 .prepare_cached(
                     "INSERT INTO records (locator, head, partition, version, retain_until, rings_at, bytes)
-                     VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6)",
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![
                     locator.as_bytes(),
                     record.id.head(),
                     locator.partition().index(),
+                    version,
                     retain_until,
                     timer,
                     bytes
@@ -85,10 +87,10 @@ fn write(connection: &Connection, record: &RecordChange) -> rusqlite::Result<()>
         Some(bytes) => {
             connection
                 .prepare_cached(
-                    "UPDATE records SET version = version + 1, retain_until = ?2, rings_at = coalesce(?3, rings_at),
-                     bytes = ?4 WHERE locator = ?1",
+                    "UPDATE records SET version = ?2, retain_until = ?3, rings_at = coalesce(?4, rings_at),
+                     bytes = ?5 WHERE locator = ?1",
                 )?
-                .execute(params![locator.as_bytes(), retain_until, timer, bytes])?;
+                .execute(params![locator.as_bytes(), version, retain_until, timer, bytes])?;
         }
         None => {}
     }

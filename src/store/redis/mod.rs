@@ -182,7 +182,8 @@ impl Store for RedisStore {
                 for id in change.changed() {
                     self.wake.tell(id);
                 }
-                let leased = answer.map(reply::<i64>).map(|flag| Ok(flag? == 1)).collect::<Result<_, StoreError>>()?;
+                let leased =
+                    answer.skip(1).map(reply::<i64>).map(|flag| Ok(flag? == 1)).collect::<Result<_, StoreError>>()?;
                 Ok(Committed::Applied { leased })
             }
             "conflict" => Ok(Committed::Conflict),

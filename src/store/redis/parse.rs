@@ -41,11 +41,11 @@ pub(super) fn head(id: RecordId, version: u64) -> Vec<u8> {
     [version.to_be_bytes().as_slice(), &id.head()].concat()
 }
 
-/// A record as it is kept; nothing, if it stays as it is.
+/// A record as it is kept, but for its version, which the script sets; nothing, if it stays as it is.
 pub(super) fn write_record(record: &RecordChange) -> Vec<u8> {
     let Some(bytes) = &record.bytes else { return Vec::new() };
     let until = record.retain_until.as_millisecond().max(0).to_be_bytes();
-    [head(record.id, record.expected + 1).as_slice(), &until[2..], bytes].concat()
+    [record.id.head().as_slice(), &until[2..], bytes].concat()
 }
 
 /// Bytes of a job's head.

@@ -68,9 +68,10 @@ mod tests {
             for part in ["KEYS", "ARGV", "->"] {
                 assert!(header.contains(part), "{header}");
             }
-            assert!(!source.contains(';'), "one statement a line: {header}");
+            let code: String = source.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+            assert!(!code.contains(';'), "one statement a line: {header}");
             for state in ["pending", "verified", "expired", "canceled"] {
-                assert!(!source.contains(state), "a script knows the state {state}");
+                assert!(!code.contains(state), "a script knows the state {state}");
             }
         }
     }

@@ -8,7 +8,7 @@ use countersign::{
 };
 use tokio::time::timeout;
 
-use super::fixture::{applied, compare, create, id, listens, record, write};
+use super::fixture::{applied, compare, create, id, listens, record, version, write};
 use crate::wait::ends;
 
 /// For what must not happen; a ring that comes later than this would go unseen.
@@ -20,7 +20,7 @@ pub(super) async fn a_change_wakes_whoever_waits_for_its_record(store: &dyn Stor
     create(store, other, b"1").await;
     let mut waiting = [store.changes().watch(key).unwrap(), store.changes().watch(key).unwrap()];
     let mut elsewhere = store.changes().watch(other).unwrap();
-    applied(store.commit(&write(store, key, 1, b"2")).await.unwrap());
+    applied(store.commit(&write(store, key, version(store, key).await, b"2")).await.unwrap());
     for watch in &mut waiting {
         assert!(ends("it rings", watch.rung()).await);
     }
@@ -33,10 +33,10 @@ pub(super) async fn what_changes_nothing_wakes_nobody(store: &dyn Store, _: &Clo
     let mut watch = store.changes().watch(key).unwrap();
     let stale: Change = write(store, key, 7, b"2");
     assert_eq!(store.commit(&stale).await.unwrap(), Committed::Conflict);
-    let mut late = write(store, key, 1, b"2");
+    let mut late = write(store, key, version(store, key).await, b"2");
     late.valid_until = Some(store.now() - Duration::from_secs(60));
     assert!(matches!(store.commit(&late).await.unwrap(), Committed::Late(_)));
-    let mut nothing = compare(store, key, 1);
+    let mut nothing = compare(store, key, version(store, key).await);
     record(&mut nothing).created_at = store.now();
     applied(store.commit(&nothing).await.unwrap());
     assert!(timeout(MOMENT, watch.rung()).await.is_err());
@@ -52,12 +52,13 @@ async fn a_change_on_one_replica_wakes_the_waiters_of_another() {
     create(&here, key, b"1").await;
     listens(&there).await;
     let mut watch = there.changes().watch(key).unwrap();
-    applied(here.commit(&write(&here, key, 1, b"2")).await.unwrap());
+    applied(here.commit(&write(&here, key, version(&here, key).await, b"2")).await.unwrap());
     assert!(ends("it rings", watch.rung()).await);
 
     server.signal("-KILL");
     server.restart();
     assert!(ends("it rings", watch.rung()).await, "listens again, and rings for what it may have missed");
-    while here.commit(&write(&here, key, 2, b"3")).await.is_err() {}
+    let version = version(&here, key).await;
+    while here.commit(&write(&here, key, version, b"3")).await.is_err() {}
     assert!(ends("it rings", watch.rung()).await);
 }

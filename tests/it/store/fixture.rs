@@ -79,8 +79,24 @@ pub(super) fn at(store: &dyn Store, seconds: u64) -> Timestamp {
     store.now() + Duration::from_secs(seconds) - Duration::from_millis(200)
 }
 
-pub(super) fn stored(id: RecordId, version: u64, bytes: &[u8]) -> Stored {
-    Stored { id, version, bytes: bytes.to_vec() }
+/// Without its version, which is a time.
+pub(super) fn stored(id: RecordId, bytes: &[u8]) -> Stored {
+    Stored { id, version: 0, bytes: bytes.to_vec() }
+}
+
+/// As [`stored`] has it.
+pub(super) fn unversioned(found: impl IntoIterator<Item = Stored>) -> Vec<Stored> {
+    found.into_iter().map(|stored| Stored { version: 0, ..stored }).collect()
+}
+
+/// As [`stored`] has it.
+pub(super) async fn loaded(store: &dyn Store, key: RecordId) -> Option<Stored> {
+    unversioned(store.load(key).await.unwrap()).pop()
+}
+
+/// 0 for a record that is not there.
+pub(super) async fn version(store: &dyn Store, key: RecordId) -> u64 {
+    store.load(key).await.unwrap().map_or(0, |stored| stored.version)
 }
 
 /// A change of nothing, to be filled in.

@@ -9,15 +9,17 @@ use countersign::{
 use futures_util::future::join_all;
 
 use super::fixture::{
-    applied, at, compare, create, digest, due, id, job, lease_of, list, nothing, record, stored, there, write,
+    applied, at, compare, create, digest, due, id, job, lease_of, list, loaded, nothing, record, stored, there,
+    unversioned, version, write,
 };
 
 pub(super) async fn a_record_is_found_by_its_id_and_by_its_place(store: &dyn Store, _: &Clock) {
     let key = id();
     create(store, key, b"1").await;
-    let found = Some(stored(key, 1, b"1"));
-    assert_eq!(store.load(key).await.unwrap(), found);
-    assert_eq!(store.find(None, &[key.locator()]).await.unwrap().records, [found]);
+    let found = Some(stored(key, b"1"));
+    assert_eq!(loaded(store, key).await, found);
+    let by_place = store.find(None, &[key.locator()]).await.unwrap().records.into_iter().flatten();
+    assert_eq!(unversioned(by_place), found.into_iter().collect::<Vec<_>>());
     assert_eq!(store.load(twin(key)).await.unwrap(), None, "the whole id is compared");
     assert_eq!(store.load(id()).await.unwrap(), None);
 }
@@ -25,21 +27,37 @@ pub(super) async fn a_record_is_found_by_its_id_and_by_its_place(store: &dyn Sto
 pub(super) async fn a_change_raises_the_version(store: &dyn Store, _: &Clock) {
     let key = id();
     create(store, key, b"1").await;
-    for version in 1..4_u8 {
-        applied(store.commit(&write(store, key, version.into(), &[version])).await.unwrap());
-        assert_eq!(store.load(key).await.unwrap(), Some(stored(key, u64::from(version) + 1, &[version])));
+    for change in 1..4_u8 {
+        let before = version(store, key).await;
+        applied(store.commit(&write(store, key, before, &[change])).await.unwrap());
+        assert_eq!(loaded(store, key).await, Some(stored(key, &[change])));
+        assert!(version(store, key).await > before);
+    }
+}
+
+pub(super) async fn a_version_is_the_time_of_its_write(store: &dyn Store, _: &Clock) {
+    let key = id();
+    for bytes in [b"1", b"2"] {
+        let change = write(store, key, version(store, key).await, bytes);
+        let time = || u64::try_from(store.now().as_microsecond()).unwrap();
+        let before = time();
+        applied(store.commit(&change).await.unwrap());
+        let written = version(store, key).await;
+        // What a process knows of the time may be some milliseconds behind.
+        assert!((before - 1_000_000..time() + 1_000_000).contains(&written), "{before} {written}");
     }
 }
 
 pub(super) async fn a_stale_change_conflicts(store: &dyn Store, _: &Clock) {
     let key = id();
     create(store, key, b"1").await;
-    applied(store.commit(&write(store, key, 1, b"2")).await.unwrap());
-    for expected in [1, 3] {
+    let first = version(store, key).await;
+    applied(store.commit(&write(store, key, first, b"2")).await.unwrap());
+    for expected in [1, first, version(store, key).await + 1] {
         assert_eq!(store.commit(&write(store, key, expected, b"x")).await.unwrap(), Committed::Conflict);
         assert_eq!(store.commit(&compare(store, key, expected)).await.unwrap(), Committed::Conflict);
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 2, b"2")));
+    assert_eq!(loaded(store, key).await, Some(stored(key, b"2")));
 }
 
 pub(super) async fn a_missing_record_conflicts(store: &dyn Store, _: &Clock) {
@@ -53,7 +71,7 @@ pub(super) async fn creating_twice_conflicts(store: &dyn Store, _: &Clock) {
     let key = id();
     create(store, key, b"1").await;
     assert_eq!(store.commit(&write(store, key, 0, b"x")).await.unwrap(), Committed::Conflict);
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 1, b"1")));
+    assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
 }
 
 pub(super) async fn another_record_in_the_same_place_collides(store: &dyn Store, _: &Clock) {
@@ -61,38 +79,38 @@ pub(super) async fn another_record_in_the_same_place_collides(store: &dyn Store,
     create(store, first, b"1").await;
     let second = twin(first);
     assert_eq!(store.commit(&write(store, second, 0, b"2")).await.unwrap(), Committed::Collision);
-    for change in [write(store, second, 1, b"2"), compare(store, second, 1)] {
-        assert_eq!(
-            store.commit(&change).await.unwrap(),
-            Committed::Conflict,
-            "its version says nothing about this one"
-        );
+    let version = version(store, first).await;
+    for change in [write(store, second, version, b"2"), compare(store, second, version)] {
+        assert_eq!(store.commit(&change).await.unwrap(), Committed::Conflict, "its version is that of another record");
     }
     assert_eq!(store.load(second).await.unwrap(), None);
-    assert_eq!(store.load(first).await.unwrap(), Some(stored(first, 1, b"1")));
+    assert_eq!(loaded(store, first).await, Some(stored(first, b"1")));
 }
 
 pub(super) async fn a_comparison_alone_keeps_the_version(store: &dyn Store, _: &Clock) {
     let key = id();
     create(store, key, b"1").await;
+    let before = version(store, key).await;
     for _ in 0..3 {
-        applied(store.commit(&compare(store, key, 1)).await.unwrap());
+        applied(store.commit(&compare(store, key, before)).await.unwrap());
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 1, b"1")));
+    assert_eq!(version(store, key).await, before);
+    assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
 }
 
 pub(super) async fn of_many_changes_at_once_one_is_applied(store: &dyn Store, _: &Clock) {
     let key = id();
     create(store, key, b"0").await;
+    let version = version(store, key).await;
     let changes: Vec<Change> =
-        (0..64_u8).map(|n| Change { jobs: vec![job(&n.to_string())], ..write(store, key, 1, &[n]) }).collect();
+        (0..64_u8).map(|n| Change { jobs: vec![job(&n.to_string())], ..write(store, key, version, &[n]) }).collect();
     let results = join_all(changes.iter().map(|change| store.commit(change))).await;
     let results: Vec<Committed> = results.into_iter().map(Result::unwrap).collect();
     let winners: Vec<usize> = (0..64).filter(|&n| matches!(results[n], Committed::Applied { .. })).collect();
     assert_eq!(winners.len(), 1, "{results:?}");
     assert_eq!(results.iter().filter(|&result| *result == Committed::Conflict).count(), 63);
     let winner = u8::try_from(winners[0]).unwrap();
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 2, &[winner])));
+    assert_eq!(loaded(store, key).await, Some(stored(key, &[winner])));
     let jobs = lease_of(store, key.partition(), &there(), 100).await;
     assert_eq!(jobs.into_iter().map(|job| job.body).collect::<Vec<_>>(), [winner.to_string().into_bytes()]);
 }
@@ -102,23 +120,24 @@ pub(super) async fn several_records_are_written_together_or_not_at_all(store: &d
     let [counted, new] = [counted, id()].map(|key| key.within(old.partition()));
     create(store, old, b"1").await;
     create(store, counted, b"1").await;
+    let (old_version, right) = (version(store, old).await, version(store, counted).await);
     let change = |counted_version| {
         let mut change = write(store, new, 0, b"new");
         list(&mut change, &index);
-        change.records.push(record(&mut write(store, old, 1, b"2")).clone());
+        change.records.push(record(&mut write(store, old, old_version, b"2")).clone());
         change.records.push(record(&mut write(store, counted, counted_version, b"2")).clone());
         change.jobs = vec![job("together")];
         change
     };
     assert_eq!(store.commit(&change(7)).await.unwrap(), Committed::Conflict);
     assert_eq!(store.load(new).await.unwrap(), None);
-    assert_eq!(store.load(old).await.unwrap(), Some(stored(old, 1, b"1")));
+    assert_eq!(loaded(store, old).await, Some(stored(old, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
-    applied(store.commit(&change(1)).await.unwrap());
-    assert_eq!(store.commit(&change(1)).await.unwrap(), Committed::Conflict);
-    assert_eq!(store.load(old).await.unwrap(), Some(stored(old, 2, b"2")));
-    assert_eq!(store.load(counted).await.unwrap(), Some(stored(counted, 2, b"2")));
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(new, 1, b"new")]);
+    applied(store.commit(&change(right)).await.unwrap());
+    assert_eq!(store.commit(&change(right)).await.unwrap(), Committed::Conflict);
+    assert_eq!(loaded(store, old).await, Some(stored(old, b"2")));
+    assert_eq!(loaded(store, counted).await, Some(stored(counted, b"2")));
+    assert_eq!(unversioned(store.list(&index, None, 10).await.unwrap()), [stored(new, b"new")]);
     let jobs = lease_of(store, old.partition(), &there(), 100).await;
     assert_eq!(jobs.len(), 1);
 }
@@ -128,14 +147,15 @@ pub(super) async fn a_change_is_late_from_its_first_invalid_moment_on(store: &dy
     let end = at(store, 60);
     let valid = |change: Change| Change { valid_until: Some(end), ..change };
     applied(store.commit(&valid(write(store, key, 0, b"1"))).await.unwrap());
+    let version = version(store, key).await;
     clock.advance(Duration::from_secs(60));
-    for change in [write(store, key, 1, b"2"), compare(store, key, 1), nothing(key.partition())] {
+    for change in [write(store, key, version, b"2"), compare(store, key, version), nothing(key.partition())] {
         match store.commit(&valid(change)).await.unwrap() {
             Committed::Late(time) => assert!(time >= end && time <= store.now(), "{time}"),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 1, b"1")));
+    assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
 }
 
 pub(super) async fn a_message_is_answered_once(store: &dyn Store, _: &Clock) {
@@ -143,14 +163,14 @@ pub(super) async fn a_message_is_answered_once(store: &dyn Store, _: &Clock) {
     let (one, two) = (digest(), digest());
     let answer = |change: Change, message| Change { answers: Some(message), ..change };
     applied(store.commit(&answer(write(store, key, 0, b"1"), one)).await.unwrap());
-    let partition = key.partition();
-    for change in [write(store, key, 1, b"x"), compare(store, key, 1), nothing(partition)] {
+    let (partition, version) = (key.partition(), version(store, key).await);
+    for change in [write(store, key, version, b"x"), compare(store, key, version), nothing(partition)] {
         assert_eq!(store.commit(&answer(change, one)).await.unwrap(), Committed::Duplicate);
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 1, b"1")));
+    assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
     applied(store.commit(&answer(nothing(partition), two)).await.unwrap());
     assert_eq!(store.commit(&answer(nothing(partition), two)).await.unwrap(), Committed::Duplicate);
-    assert_eq!(store.commit(&answer(write(store, key, 1, b"x"), two)).await.unwrap(), Committed::Duplicate);
+    assert_eq!(store.commit(&answer(write(store, key, version, b"x"), two)).await.unwrap(), Committed::Duplicate);
 }
 
 pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Clock) {
@@ -162,7 +182,7 @@ pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Cl
     assert_eq!(store.commit(&change).await.unwrap(), Committed::Duplicate);
     change.answers = None;
     assert_eq!(store.commit(&change).await.unwrap(), Committed::Conflict);
-    record(&mut change).expected = 1;
+    record(&mut change).expected = version(store, key).await;
     assert!(matches!(store.commit(&change).await.unwrap(), Committed::Late(_)));
 }
 
@@ -181,24 +201,25 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
         list(&mut change, &index);
         change
     };
-    let duplicate = Change { answers: Some(answered), ..full(1) };
-    let stale = full(2);
-    let late = Change { valid_until: Some(at(store, 0)), ..full(1) };
+    let version = version(store, key).await;
+    let duplicate = Change { answers: Some(answered), ..full(version) };
+    let stale = full(version + 1);
+    let late = Change { valid_until: Some(at(store, 0)), ..full(version) };
     let mut collision = full(0);
     record(&mut collision).id = twin(key);
     for change in [&duplicate, &stale, &late, &collision] {
         let refused = store.commit(change).await.unwrap();
         assert!(!matches!(refused, Committed::Applied { .. }), "{refused:?}");
     }
-    assert_eq!(store.load(key).await.unwrap(), Some(stored(key, 1, b"1")));
+    assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
     assert_eq!(due(store).await, []);
     for message in [stale.answers, late.answers, collision.answers] {
         applied(store.commit(&Change { answers: message, ..nothing(partition) }).await.unwrap());
     }
-    let landed = full(1);
+    let landed = full(version);
     assert_eq!(applied(store.commit(&landed).await.unwrap()), [false, true]);
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), [stored(key, 2, b"x")]);
+    assert_eq!(unversioned(store.list(&index, None, 10).await.unwrap()), [stored(key, b"x")]);
     assert_eq!(lease_of(store, partition, &Lane::timer(), 10).await.len(), 1);
     assert_eq!(due(store).await, [(partition, there())]);
     let message = Change { answers: landed.answers, ..nothing(partition) };
@@ -219,8 +240,7 @@ pub(super) async fn a_forgotten_record_makes_room(store: &dyn Store, _: &Clock) 
     assert_eq!(store.commit(&write(store, key, 1, b"x")).await.unwrap(), Committed::Conflict);
     let heir = twin(key);
     create(store, heir, b"2").await;
-    assert_eq!(store.load(heir).await.unwrap(), Some(stored(heir, 1, b"2")));
-    assert_eq!(store.list(&index, None, 10).await.unwrap(), [], "the heir is in no list");
+    assert_eq!(loaded(store, heir).await, Some(stored(heir, b"2")));
 }
 
 /// Another record that drew the same place.

@@ -7,7 +7,7 @@ use countersign::{
     store::{Index, LEASE, Lane, Leased, Locator, RecordId, Settlement, Store, archive::Removal},
 };
 
-use super::fixture::{HERE, at, due, id, instance, list, ring, set_timer, write};
+use super::fixture::{HERE, applied, at, due, id, instance, list, ring, set_timer, version, write};
 
 fn here() -> RecordId {
     id().within(HERE)
@@ -65,16 +65,15 @@ pub(super) async fn a_timer_that_is_set_anew_forgets_its_lease(store: &dyn Store
     let timed = here();
     set_timer(store, timed, 0, 0).await;
     let rung = ring(store, HERE).await.remove(0);
-    set_timer(store, timed, 1, 90).await;
+    set_timer(store, timed, version(store, timed).await, 90).await;
     settle(store, &rung, Settlement::Done).await;
     clock.advance(Duration::from_secs(60));
     assert!(ring(store, HERE).await.is_empty());
     clock.advance(Duration::from_secs(30));
     assert_eq!(of(&ring(store, HERE).await), [timed.locator()]);
     // Sooner, and by a change that leaves the timer alone not at all.
-    set_timer(store, timed, 2, 5).await;
-    let store_change = write(store, timed, 3, b"other");
-    assert!(matches!(store.commit(&store_change).await.unwrap(), countersign::store::Committed::Applied { .. }));
+    set_timer(store, timed, version(store, timed).await, 5).await;
+    applied(store.commit(&write(store, timed, version(store, timed).await, b"other")).await.unwrap());
     clock.advance(Duration::from_secs(5));
     assert_eq!(ring(store, HERE).await.len(), 1);
 }
@@ -84,7 +83,7 @@ pub(super) async fn a_record_is_removed_with_its_timer_and_its_lists(store: &dyn
     let mut change = write(store, timed, 0, b"1");
     change.records[0].timer = Some(at(store, 60));
     list(&mut change, &index);
-    assert!(matches!(store.commit(&change).await.unwrap(), countersign::store::Committed::Applied { .. }));
+    applied(store.commit(&change).await.unwrap());
     let removal = Removal { record: Some((timed, vec![index.clone()])), ..Removal::new(instance(), HERE) };
     store.remove(&removal).await.unwrap();
     assert_eq!(store.load(timed).await.unwrap(), None);

@@ -13,11 +13,15 @@
 --      4 valid until, ms; 0: always
 --      5 number of records
 --      6 number of jobs
---      for each record: expected version and start of the id, as a value begins; locator; value ('': unchanged);
---        end, ms; due time of its timer, ms ('': as it is); time of creation, ms; number of lists
+--      for each record: expected version and start of the id, as a value begins; locator; value without its version
+--        ('': unchanged); end, ms; due time of its timer, ms ('': as it is); time of creation, ms; number of lists
 --      for each job: id; lane; due time, ms (0: at once); value, whose first letter asks for a lease (0 or 1)
--- -> {'applied', now, for each job 1 if it is leased else 0}
---    or {'conflict' | 'duplicate' | 'collision' | 'late', now}
+-- -> {'applied', now, us, for each job 1 if it is leased else 0}
+--    or {'duplicate', now, us}
+--    or {'conflict' | 'collision' | 'late', now}
+--
+-- us is the time of the server's own clock. A version is the time of its write by that clock in us, or one more than
+-- the version before.
 --
 -- A record's value begins with its version (8 bytes), the first 6 bytes of its id, and its end in ms (6 bytes).
 -- Numbers that arrive as text are passed on as text: Lua is slow in writing them.
@@ -31,7 +35,8 @@ local FIRST_ARG = 7
 local call = redis.call
 local time = call('TIME')
 local shift = ARGV[1]
-local now = time[1] * 1000 + math.floor(time[2] / 1000) + shift
+local us = time[1] * 1000000 + time[2]
+local now = math.floor(us / 1000) + shift
 local message_memory = ARGV[3]
 local valid_until = ARGV[4]
 local records = tonumber(ARGV[5])
@@ -48,7 +53,7 @@ if message_memory ~= '0' then
   if remembered then
     -- A write, so that a following WAIT covers the commit that answered first.
     call('SET', KEYS[1], remembered, 'KEEPTTL')
-    return {'duplicate', now}
+    return {'duplicate', now, us}
   end
 end
 
@@ -81,10 +86,11 @@ end
 key = FIRST_KEY
 arg = FIRST_ARG
 for _ = 1, records do
-  local _, locator, value, till, timer, created, lists = unpack(ARGV, arg, arg + RECORD_ARGS - 1)
+  local expected, locator, value, till, timer, created, lists = unpack(ARGV, arg, arg + RECORD_ARGS - 1)
   if value ~= '' then
     local expires = shift == '0' and till or till - shift
-    call('SET', KEYS[key], value, 'PXAT', expires)
+    local version = math.max(struct.unpack('>I8', expected) + 1, us)
+    call('SET', KEYS[key], struct.pack('>I8', version) .. value, 'PXAT', expires)
   end
   if timer ~= '' then
     call('ZADD', KEYS[4], timer, locator)
@@ -105,7 +111,7 @@ for _ = 1, records do
   arg = arg + RECORD_ARGS
 end
 
-local answer = {'applied', now}
+local answer = {'applied', now, us}
 local holds = {}
 if key + jobs <= #KEYS then
   holds = call('MGET', unpack(KEYS, key + jobs))
