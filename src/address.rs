@@ -1,4 +1,4 @@
-//! Which addresses a callback may reach. Judges an address; knows no names.
+//! Which addresses a callback may reach, and which are one subscriber. Judges an address; knows no names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -74,6 +74,17 @@ fn is_public(ip: IpAddr) -> bool {
                 && !V6_SPECIAL
                     .iter()
                     .any(|(base, length)| Ipv6Net::new((*base).into(), *length).is_ok_and(|block| block.contains(&v6)))
+        }
+    }
+}
+
+/// An IPv6 subscriber owns a /64, so that is what is counted.
+pub fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
     }
 }

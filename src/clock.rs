@@ -11,7 +11,15 @@ use crate::domain::time::from_millis;
 
 /// A clock that tests can push forward. `serve` never does.
 #[derive(Clone, Default, Debug)]
-pub struct Clock(Arc<AtomicI64>);
+pub struct Clock(Arc<Shift>);
+
+/// Milliseconds.
+#[derive(Default, Debug)]
+struct Shift {
+    now: AtomicI64,
+    /// Before the last push: questions that were asked then may not be answered yet.
+    before: AtomicI64,
+}
 
 impl Clock {
     /// The host's idea of the time. Signature tolerances use it; everything that decides about a
@@ -23,10 +31,16 @@ impl Clock {
 
     /// What the stores add to their own time.
     pub fn shift_millis(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.now.load(Ordering::Relaxed)
+    }
+
+    /// [`Self::shift_millis`] before the last [`Self::advance`].
+    pub fn earlier_shift_millis(&self) -> i64 {
+        self.0.before.load(Ordering::Relaxed)
     }
 
     pub fn advance(&self, by: std::time::Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX / 4), Ordering::Relaxed);
+        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX / 4);
+        self.0.before.store(self.0.now.fetch_add(by, Ordering::Relaxed), Ordering::Relaxed);
     }
 }

@@ -30,7 +30,7 @@ impl Failure {
 fn of_store(error: &StoreError) -> Option<u8> {
     match error {
         StoreError::Unfit(_) => Some(BAD_CONFIGURATION),
-        StoreError::Unavailable(_) | StoreError::Full => Some(TEMPORARY),
+        StoreError::Unavailable(_) | StoreError::Full | StoreError::Refused(_) => Some(TEMPORARY),
         StoreError::Broken(_) => None,
     }
 }

@@ -1,6 +1,10 @@
 //! The daemon as a child, and how callers and gateways talk to it.
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Context as _;
 use countersign::{clock::Clock, domain::keys::sha256};
@@ -17,10 +21,15 @@ const INSTANCE: &str = "5f0c2a90-0000-4000-8000-000000000001";
 const TOKEN: &str = "cst_bench-token-0123456789abcdefghij";
 const WEBHOOK_SECRET: &str = "waha-hmac-key-0123456789abcdef";
 
-/// `countersign serve`, the release binary.
+/// `countersign serve`.
 pub(crate) struct Daemon {
     pub(crate) address: SocketAddr,
     pub(crate) process: Process,
+}
+
+/// The daemon's program.
+pub(crate) fn binary() -> anyhow::Result<PathBuf> {
+    Ok(std::env::var_os("COUNTERSIGN_BINARY").context("COUNTERSIGN_BINARY must name the daemon's program")?.into())
 }
 
 /// A minted link that nobody has used.
@@ -46,7 +55,7 @@ impl Daemon {
 public_url = "https://wa.example.org"
 listen = "{address}"
 operator_listen = "{operator}"
-key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+key = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU="
 [store]
 url = "{store}"
 [[instance]]
@@ -54,7 +63,7 @@ id = "{INSTANCE}"
 name = "Harbour"
 number = "+447700900999"
 tokens = ["sha256:{token}"]
-callback_secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="]
+callback_secrets = ["whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc="]
 {callback_url}
 allow_http_callbacks = true
 callback_allow_networks = ["127.0.0.0/8"]
@@ -71,7 +80,7 @@ webhook_secret = "{WEBHOOK_SECRET}"
         );
         let file = directory.join(format!("{name}.toml"));
         std::fs::write(&file, config)?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        let mut command = Command::new(binary()?);
         command.args(["serve", "--config"]).arg(&file);
         let log = directory.join(format!("{name}.log"));
         let process = Process::start(&mut command, &log)?;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     entropy,
     http::operator::Readiness,
-    service::{Service, vitals::EVERY},
+    service::{Service, vitals::EVERY, watch_store::TRIALS},
 };
 
 /// Looking at the store takes at most one part in so many of the time, however large the store.
@@ -31,7 +31,21 @@ pub(super) async fn heartbeat(service: Arc<Service>, readiness: Readiness, stop:
     }
 }
 
-/// Keeps what operators see fresh.
+/// Keeps what is known of the store fresh.
+pub(super) async fn watch_store(service: Arc<Service>, stop: CancellationToken) {
+    let mut trial = tokio::time::interval(TRIALS);
+    trial.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = trial.tick() => {}
+        }
+        service.watch_store().await;
+    }
+}
+
+/// Keeps what operators see of the work fresh.
 pub(super) async fn observe(service: Arc<Service>, readiness: Readiness, stop: CancellationToken) {
     // What is read first names this process too.
     let announced = service.announce(readiness.is_ready()).await;

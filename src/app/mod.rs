@@ -114,7 +114,9 @@ impl Application {
             source: None,
         };
         match ready::prepare(&this.service).await {
-            Ok(()) => this.readiness.set(true),
+            Ok(()) => {
+                this.readiness.set_ready();
+            }
             Err(error @ StoreError::Unfit(_)) => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "the store is not there yet; not ready"),
         }
@@ -171,10 +173,11 @@ impl Application {
         let (stop_worker, draining) = (CancellationToken::new(), CancellationToken::new());
         let working = Arc::clone(&worker).run(committed, stop.clone(), stop_worker.clone());
         tasks.spawn(WORKER, working.map(Ok));
-        let probe = ready::keep(Arc::clone(&service), readiness.clone(), draining.clone());
+        let probe = ready::keep(Arc::clone(&service), Arc::clone(&worker), readiness.clone(), draining.clone());
         tasks.spawn(PROBE, probe.map(|unfit| Ok(unfit?)));
         tasks.spawn(HEARTBEAT, duties::heartbeat(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
         tasks.spawn("observer", duties::observe(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
+        tasks.spawn("store's watch", duties::watch_store(Arc::clone(&service), stop.clone()).map(Ok));
         let store = Arc::clone(&service.store);
         tasks.spawn("store", async move { Err(anyhow!(store.background().failed().await)) });
         if let Some(source) = source {
@@ -188,7 +191,7 @@ impl Application {
         tracing::info!("stopping: not ready, requests are still taken");
         draining.cancel();
         tasks.ended(PROBE).await;
-        readiness.set(false);
+        readiness.lacks("stopping");
         tokio::time::sleep(shutdown.drain_delay).await;
         let deadline = Instant::now() + shutdown.grace;
         service.store.changes().close();

@@ -1,18 +1,25 @@
-//! Readiness: a real write through the path that commits use, slow to fall and quick to rise. Gateways have no say
-//! in it: a pod that is taken out because WhatsApp is down helps nobody.
+//! Readiness: whether this replica has what it needs of its own, which is a way to the store and a worker that goes
+//! round. What all replicas share has no say in it, such as a store that is full, one without a replica, or a gateway
+//! that is down: it would take every replica out of the service while logins can still finish.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{http::operator::Readiness, service::Service, store::StoreError};
+use crate::{http::operator::Readiness, service::Service, store::StoreError, worker::Worker};
 
-/// One probe a second, three failures to fall, one success to rise: a fail-over of the store does not flap.
+/// Between two probes.
 const EVERY: Duration = Duration::from_secs(1);
-const FAILURES: u32 = 3;
-/// A store that hangs has failed.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// For one probe: as long as a request waits for the store.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the store may be away: a fail-over of it does not flap. With a probe that fails late it is below 6 s.
+const AWAY: Duration = Duration::from_secs(4);
+/// How long one step of the worker may take. Two of them wait for the store.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// What must be true before the first request.
 pub(super) async fn prepare(service: &Service) -> Result<(), StoreError> {
@@ -20,18 +27,35 @@ pub(super) async fn prepare(service: &Service) -> Result<(), StoreError> {
         tracing::warn!("{warning}");
     }
     service.store.claim(&service.keys.fingerprints()).await?;
-    service.store.probe().await
+    reached(service.store.probe().await)
 }
 
-/// Keeps readiness true to the store. An error: the store turns out to be one we must not use.
+/// A store that answers is there, whatever it refuses.
+fn reached(outcome: Result<(), StoreError>) -> Result<(), StoreError> {
+    match outcome {
+        Ok(()) | Err(StoreError::Full | StoreError::Refused(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What this replica lacks.
+fn lack(trouble: Option<&StoreError>, reached: Duration, step: Duration) -> Option<String> {
+    match trouble {
+        Some(error) if reached >= AWAY => Some(error.to_string()),
+        _ if step >= STUCK => Some(format!("the worker is stuck for {} s", step.as_secs())),
+        _ => None,
+    }
+}
+
+/// Keeps readiness true. An error: the store turns out to be one we must not use.
 pub(super) async fn keep(
     service: Arc<Service>,
+    worker: Arc<Worker>,
     readiness: Readiness,
     draining: CancellationToken,
 ) -> Result<(), StoreError> {
     let mut prepared = readiness.is_ready();
-    let mut failures = 0;
-    let mut said = String::new();
+    let mut last = Instant::now();
     let mut turn = interval(EVERY);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -39,36 +63,44 @@ pub(super) async fn keep(
             () = draining.cancelled() => return Ok(()),
             _ = turn.tick() => {}
         }
-        let attempt = async { if prepared { service.store.probe().await } else { prepare(&service).await } };
-        let outcome = tokio::time::timeout(PATIENCE, attempt).await;
+        let attempt = async { if prepared { reached(service.store.probe().await) } else { prepare(&service).await } };
+        let outcome = timeout(PATIENCE, attempt).await;
         let outcome = outcome.unwrap_or_else(|_| Err(StoreError::Unavailable("it hangs".to_owned())));
         #[expect(clippy::cast_precision_loss, reason = "an offset that loses digits is alarming anyway")]
         service.metrics.clock_offset_seconds.set(service.store.skew_millis() as f64 / 1000.0);
-        match outcome {
-            Ok(()) => {
-                failures = 0;
-                said.clear();
-                prepared = true;
-                if !readiness.is_ready() {
-                    tracing::info!("ready");
-                }
-                readiness.set(true);
+        match &outcome {
+            Ok(()) => (prepared, last) = (true, Instant::now()),
+            Err(StoreError::Unfit(why)) => {
+                tracing::error!(why, "this store must not be used");
+                readiness.lacks(why);
+                return outcome;
             }
-            Err(error @ StoreError::Unfit(_)) => {
-                tracing::error!(%error, "this store must not be used");
-                readiness.set(false);
-                return Err(error);
-            }
-            Err(error) => {
-                failures += 1;
-                let why = error.to_string();
-                // What is wrong may change while somebody mends it.
-                if failures == FAILURES || (failures > FAILURES && why != said) {
-                    tracing::error!(%error, "the store is away; not ready");
-                    readiness.set(false);
-                    said = why;
-                }
-            }
+            Err(_) => {}
         }
+        match lack(outcome.as_ref().err(), last.elapsed(), worker.step()) {
+            // What is wrong may change while somebody fixes it.
+            Some(why) if readiness.lacks(&why) => tracing::error!(why, "not ready"),
+            None if prepared && readiness.set_ready() => tracing::info!("ready"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_replica_lacks_itself_counts() {
+        let (soon, late) = (Duration::from_secs(1), Duration::from_secs(5));
+        let away = StoreError::Unavailable("nobody listens".to_owned());
+        assert_eq!(lack(None, soon, soon), None);
+        assert_eq!(lack(Some(&away), soon, soon), None, "a fail-over");
+        assert_eq!(lack(Some(&away), late, soon).unwrap(), "the store is unavailable: nobody listens");
+        assert_eq!(lack(None, soon, late).unwrap(), "the worker is stuck for 5 s");
+        for shared in [StoreError::Full, StoreError::Refused("no disk".to_owned())] {
+            assert!(reached(Err(shared)).is_ok());
+        }
+        assert!(reached(Err(away)).is_err());
     }
 }

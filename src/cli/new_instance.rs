@@ -4,12 +4,12 @@ use anyhow::Context as _;
 
 use crate::{
     credentials::{Credentials, token_digest},
-    domain::Phone,
+    domain::written,
 };
 
 /// TOML to paste, and what must be noted down now.
 pub(super) fn block(name: &str, number: &str) -> anyhow::Result<String> {
-    let number: Phone = number.parse().context("--number")?;
+    let number = written::phone(number).context("--number")?;
     let Credentials { id, token, callback_secret, webhook_secret } = Credentials::draw();
     let name = toml::Value::from(name);
     Ok(format!(

@@ -8,7 +8,9 @@ use clap::Args;
 use crate::{
     egress::{Egress, Policy},
     failure::Failure,
-    service::status::{FailureStatus, GatewayStatus, QueueStatus, RefusalStatus, ReplicaStatus, Status, StoreStatus},
+    service::status::{
+        FailureStatus, GatewayStatus, QueueStatus, RefusalStatus, RefusingStatus, ReplicaStatus, Status, StoreStatus,
+    },
 };
 
 /// Whom to ask, and how to show it.
@@ -29,8 +31,10 @@ pub(super) struct Options {
 const QUIET: f64 = 900.0;
 /// Work that waits so long is worth a look.
 const LATE: f64 = 60.0;
-/// What was read of the store longer ago is not what it is now: it is read every 5 s.
+/// What was read of queues and replicas longer ago is not what it is now: it is read every 5 s.
 const STALE: f64 = 20.0;
+/// So old may a description of the store be: it is asked every 3 s and has 2 s to answer.
+const ASKED: f64 = 6.0;
 /// A refusal of the store so short ago is going on.
 const RECENT: f64 = 60.0;
 /// A store that uses this share of its room needs more.
@@ -122,7 +126,9 @@ fn screen(status: &Status) -> String {
 
 fn of_store(store: &StoreStatus) -> Vec<String> {
     let described = match store.described_seconds_ago {
-        Some(age) if age > STALE => format!("!! does not answer; {} ago: {}", span(age), store.description),
+        Some(age) if age > ASKED || !store.answers => {
+            format!("!! does not answer; {} ago: {}", span(age), store.description)
+        }
         Some(_) => store.description.clone(),
         None => "NOT REACHED YET".to_owned(),
     };
@@ -140,7 +146,10 @@ fn of_store(store: &StoreStatus) -> Vec<String> {
     if offset.abs() > 5.0 {
         trouble(format!("!! this host's clock is off by {offset:.1} s"));
     }
-    if let Some(RefusalStatus { operation, reason, seconds_ago }) = &store.last_refusal {
+    if let Some(RefusingStatus { reason, for_seconds, .. }) = &store.refusing {
+        trouble(format!("!! takes no new work for {}: {}", span(*for_seconds), plain(reason)));
+    }
+    if let Some(RefusalStatus { operation, reason, seconds_ago, .. }) = &store.last_refusal {
         let mark = if *seconds_ago < RECENT { "!! " } else { "" };
         trouble(format!("{mark}refused {operation} {} ago: {}", span(*seconds_ago), plain(reason)));
     }

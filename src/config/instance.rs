@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::SignedDuration;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{faults::Faults, page::PageConfig, section::Section};
+use super::{faults::Faults, page::PageConfig, section::Section, weak::weakness};
 use crate::domain::{
     InstanceId, Language, Mode, Phone,
     quota::Quota,
     sending::Channel,
     template::{self, Use},
     verification::Texts,
+    written,
 };
 
 const MODES: &[(&str, Mode)] =
@@ -74,6 +76,10 @@ pub struct Codes {
     pub channels: Vec<Channel>,
     /// Whose gateway sends by SMS.
     pub sms_instance: Option<InstanceId>,
+    /// Beginnings of the numbers that codes are sent to, in digits. Empty: everywhere.
+    pub countries: Vec<String>,
+    /// How long [`crate::domain::target::FAILURES`] lock a chat.
+    pub locked_for: Option<SignedDuration>,
 }
 
 /// `None`: turned off.
@@ -87,10 +93,18 @@ pub struct Limits {
     pub links: Option<Quota>,
     /// Codes sent to one chat.
     pub codes: Option<Quota>,
+    /// Codes sent for one client address of the app.
+    pub codes_of_address: Option<Quota>,
+    /// Codes sent to one country.
+    pub codes_of_country: Option<Quota>,
+    /// Codes sent to a thousand numbers beside one another.
+    pub codes_of_prefix: Option<Quota>,
     /// Wrong codes for one chat within [`crate::domain::target::WINDOW`].
     pub wrong_codes: Option<u32>,
     pub guesses: Option<Quota>,
     pub failure_replies: Option<Quota>,
+    /// Success replies that are repeated.
+    pub success_replies: Option<Quota>,
     pub test_callbacks: Option<Quota>,
     /// Of one number, over all replicas.
     pub replies_per_second: Option<u32>,
@@ -105,7 +119,9 @@ impl InstanceConfig {
         }
         let valid = id.is_some();
         let name = s.required_text("name", "the application's name in messages", faults);
-        let number = s.parsed("number", "an international phone number such as +447700900999", faults);
+        let number = s
+            .text("number", faults)
+            .and_then(|text| written::phone(&text).map_err(|why| faults.add(s.key("number"), why.to_string())).ok());
         if number.is_none() && !s.has("number") {
             faults.add(s.key("number"), "is missing: the WhatsApp number people write to");
         }
@@ -211,11 +227,11 @@ fn callback_secrets(s: &mut Section, faults: &mut Faults) -> Vec<SecretString> {
     let secrets = s.secrets("callback_secrets", faults);
     for (index, secret) in secrets.iter().enumerate() {
         let long_enough = crate::config::decode_whsec(secret.expose_secret()).is_some_and(|key| key.len() >= 24);
+        let key = s.key(&format!("callback_secrets.{index}"));
         if !long_enough {
-            faults.add(
-                s.key(&format!("callback_secrets.{index}")),
-                "expected whsec_ and at least 24 bytes in base64; `countersign new-instance` makes one",
-            );
+            faults.add(key, "expected whsec_ and at least 24 bytes in base64; `countersign new-instance` makes one");
+        } else if let Some(why) = weakness(secret.expose_secret()) {
+            faults.add(key, format!("{why}; `countersign new-instance` makes one"));
         }
     }
     if secrets.is_empty() {
@@ -268,7 +284,21 @@ fn codes(s: &mut Section, faults: &mut Faults) -> Codes {
             None => faults.add(s.key(&format!("channels.{index}")), super::section::not_one_of(&text, &words)),
         }
     }
+    let mut countries = Vec::new();
+    for (index, text) in s.texts("code_countries", faults).into_iter().enumerate() {
+        match text.strip_prefix('+').filter(|digits| {
+            (1..=7).contains(&digits.len())
+                && digits.bytes().all(|byte| byte.is_ascii_digit())
+                && !digits.starts_with('0')
+        }) {
+            Some(digits) => countries.push(digits.to_owned()),
+            None => faults.add(s.key(&format!("code_countries.{index}")), "expected a calling code such as +44"),
+        }
+    }
+    let locked_for = SignedDuration::try_from(s.duration("locked_for", faults)).unwrap_or(SignedDuration::MAX);
     Codes {
+        countries,
+        locked_for: Some(locked_for).filter(|locked_for| !locked_for.is_zero()),
         in_response: s.flag("code_in_response", faults),
         expires,
         expires_bounds: (least, most),
@@ -310,9 +340,13 @@ fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
         instance: (all_per_second > 0).then(|| Quota::sustained(all_per_second, all_burst)),
         links: per_ten_minutes(number("links_per_chat_10m")),
         codes: per_ten_minutes(number("codes_per_chat_10m")),
+        codes_of_address: per_ten_minutes(number("codes_per_client_ip_10m")),
+        codes_of_country: per_ten_minutes(number("codes_per_country_10m")),
+        codes_of_prefix: per_ten_minutes(number("codes_per_prefix_10m")),
         wrong_codes: Some(number("wrong_codes_per_chat_15m")).filter(|most| *most > 0),
         guesses: per_ten_minutes(number("guesses_per_10m")),
         failure_replies: per_ten_minutes(number("failure_replies_per_10m")),
+        success_replies: per_ten_minutes(number("success_replies_per_10m")),
         test_callbacks: Some(number("test_callbacks_per_minute"))
             .filter(|count| *count > 0)
             .map(|count| Quota::per(count, Duration::from_mins(1))),

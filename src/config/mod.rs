@@ -9,6 +9,7 @@ mod operator;
 mod page;
 mod restart;
 mod section;
+mod weak;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -25,6 +26,7 @@ pub use self::{
     page::{Color, Logo, PageConfig},
     restart::files,
     section::{Section, not_one_of},
+    weak::weakness,
 };
 
 /// Every key with its default and meaning: layer 0, and the only reference.
@@ -226,7 +228,12 @@ fn keys(s: &mut Section, faults: &mut Faults) -> Vec<[u8; 32]> {
     let mut keys = Vec::new();
     for (index, secret) in s.secrets("key", faults).iter().enumerate() {
         match STANDARD.decode(secret.expose_secret()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
-            Some(key) => keys.push(key),
+            Some(key) => {
+                if let Some(why) = weak::weak_bytes(&key) {
+                    faults.add("key", format!("line {}: {why}; make one with `openssl rand -base64 32`", index + 1));
+                }
+                keys.push(key);
+            }
             None => faults.add("key", format!("line {}: expected 32 bytes in base64", index + 1)),
         }
     }

@@ -1,8 +1,10 @@
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use super::*;
 
 pub(crate) const GOOD: &str = r#"
 public_url = "https://wa.example.org"
-key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+key = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU="
 [store]
 url = "redis://127.0.0.1/0"
 [[instance]]
@@ -10,7 +12,7 @@ id = "5f0c2a90-0000-4000-8000-000000000001"
 name = "Harbour"
 number = "+447700900999"
 tokens = ["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]
-callback_secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="]
+callback_secrets = ["whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc="]
 [instance.gateway]
 kind = "waha"
 "#;
@@ -67,7 +69,7 @@ fn every_fault_is_reported_at_once_with_its_key_and_a_cure() {
     let bad = GOOD
         .replace("public_url", "publik_url")
         .replace("redis://127.0.0.1/0", "mysql://x")
-        .replace("AQEB", "AQ")
+        .replace("quJI", "qu")
         .replace("+447700900999", "12")
         .replace("sha256:e3", "sha256:zz")
         .replace("whsec_", "whsec-")
@@ -95,7 +97,7 @@ fn a_secret_is_a_value_or_a_file_never_both() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(
         file.path(),
-        "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\nAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n",
+        "ZwMetrC/g9augPqGLXxCTvxnRb1LAQSjCvJ8dbRF/vk=\nquJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU=\n",
     )
     .unwrap();
     let line = format!("key_file = {:?}\n", file.path());
@@ -104,7 +106,9 @@ fn a_secret_is_a_value_or_a_file_never_both() {
     let only_file = format!("{line}{}", GOOD.replace("key = ", "# key = "));
     let (config, faults) = parse(&only_file, &[]);
     assert_eq!(faults, Vec::<String>::new());
-    assert_eq!(config.unwrap().keys.0, [[2; 32], [1; 32]]);
+    let keys: Vec<String> = config.unwrap().keys.0.iter().map(|key| STANDARD.encode(key)).collect();
+    assert_eq!(keys, ["ZwMetrC/g9augPqGLXxCTvxnRb1LAQSjCvJ8dbRF/vk=", "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU="]);
+
     let (_, faults) = parse(&only_file.replace("key_file = \"", "key_file = \"/absent"), &[]);
     assert!(faults[0].starts_with("key_file: cannot read"), "{faults:?}");
 }

@@ -147,7 +147,10 @@ async fn redeem(person: &Person<'_>, token: &str) -> anyhow::Result<()> {
     let answer = person.phone.daemon.post("/redeem", &json!({ "token": token })).await?;
     ensure!(answer.status == 200, "redeem answered {}: {}", answer.status, answer.text());
     let subject = answer.json().pointer("/data/subject").cloned().unwrap_or_default();
-    ensure!(subject == json!({ "kind": "phone", "value": person::NUMBER }), "it names somebody else");
+    ensure!(
+        subject == json!({ "kind": "phone", "value": person::NUMBER, "reported": person::NUMBER }),
+        "it names somebody else"
+    );
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use super::{code, keys::Digest};
+use super::{code, keys::Digest, typed};
 
 /// How long a reply code can be typed.
 pub const CODE_WINDOW: SignedDuration = SignedDuration::from_mins(5);
@@ -76,10 +76,9 @@ impl ReplyCode {
         &self.0
     }
 
-    /// Constant-time; in any case, with spaces and hyphens, O for 0 and I or L for 1.
+    /// Constant-time; cleaned by [`typed::code`], O for 0 and I or L for 1.
     pub fn is(&self, typed: &str) -> bool {
-        let plain = typed.chars().filter(|c| !c.is_whitespace() && *c != '-').take(7);
-        let canonical: String = plain.map(|c| code::unalias(c.to_ascii_uppercase())).collect();
+        let canonical: String = typed::code(typed).chars().map(code::unalias).collect();
         subtle::ConstantTimeEq::ct_eq(canonical.as_bytes(), self.0.as_bytes()).into()
     }
 }
@@ -97,10 +96,10 @@ mod tests {
     #[test]
     fn people_may_type_it_as_they_like() {
         let code = ReplyCode("70KQ1Z".to_owned());
-        for good in ["70KQ1Z", "70kq1z", " 70k q1z ", "7O-kq-lz", "7okqiZ"] {
+        for good in ["70KQ1Z", "70kq1z", " 70k q1z ", "7O-kq-lz", "7okqiZ", "７０KQ1Z", "\u{202a}70K‑Q1Z\u{202c}"] {
             assert!(code.is(good), "{good}");
         }
-        for bad in ["", "70KQ1", "70KQ1ZZ", "70KQ1Y", "７０KQ1Z"] {
+        for bad in ["", "70KQ1", "70KQ1ZZ", "70KQ1Y", "70КQ1Z"] {
             assert!(!code.is(bad), "{bad}");
         }
     }

@@ -26,7 +26,8 @@ pub enum Command {
     /// Somebody is about to send the message from the start page. `gently`: nobody pressed anything, so another
     /// browser's tap stays.
     Bind { binding: Binding, gently: bool },
-    /// Somebody tapped the button behind the link; `token` is the digest of the redeem token to hand out.
+    /// Somebody tapped the button behind the link; `token` is the digest of the redeem token to hand out. Like typing and
+    /// finishing, it can be repeated by the same browser while such a token lives, because an answer can be lost.
     /// A wrong browser is told the reply code, where `may_tell`.
     Complete { token: Digest, browser: Option<Digest>, may_tell: bool },
     /// Somebody behind the link says that the login was started elsewhere: the reply code may be shown.
@@ -98,6 +99,8 @@ pub enum Verdict {
     /// The tap is kept.
     Bound,
     Completed,
+    /// The browser that completed it has asked again, and gets a further redeem token.
+    CompletedAgain,
     /// The reply code may be shown to whoever asked.
     Told,
     /// Another browser started this, and it alone may finish.
@@ -194,7 +197,8 @@ impl Draft {
             (_, None) => None,
             (Some(bound), Some(_)) => match sender.is(bound) {
                 None => None,
-                Some(true) => Some(bound.clone()),
+                // Not what was asked for: what the gateway reported.
+                Some(true) => sender.same_kind(bound),
                 Some(false) => return self.mismatch(),
             },
             (None, Some(subject)) => Some(subject),

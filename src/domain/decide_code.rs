@@ -39,6 +39,9 @@ pub(super) fn decide(before: &Verification, otp: &Otp, command: &Command, now: T
         State::Pending | State::Sent { .. } => draft.live(command),
         State::Validated { .. } => draft.over(command, Verdict::Failed(Reason::CodeUsed)),
         State::Expired { .. } => draft.over(command, Verdict::Expired),
+        State::Failed { reason: Reason::AttemptsExhausted, .. } => {
+            draft.over(command, Verdict::Failed(Reason::AttemptsExhausted))
+        }
         State::Failed { .. } | State::Canceled { .. } => draft.over(command, Verdict::Failed(Reason::CodeNotActive)),
         State::Verified { .. } => draft.unchanged(Verdict::Refused),
     }
@@ -115,15 +118,15 @@ impl Draft {
 
     fn miss(mut self) -> Decision {
         self.next.attempts += 1;
-        let why = Reason::CodeWrong;
         if self.next.attempts < self.next.max_attempts {
+            let why = Reason::CodeWrong;
             self.next.note(self.now, "wrong code", Some(why));
-        } else {
-            let reason = Reason::AttemptsExhausted;
-            self.end("failed", Some(reason), Event::CodeFailed);
-            self.next.state = State::Failed { at: self.now, reason };
+            return self.changed(Verdict::Failed(why));
         }
-        self.changed(Verdict::Failed(why))
+        let reason = Reason::AttemptsExhausted;
+        self.end("failed", Some(reason), Event::CodeFailed);
+        self.next.state = State::Failed { at: self.now, reason };
+        self.changed(Verdict::Failed(reason))
     }
 
     fn cancel(mut self, what: &str) -> Decision {

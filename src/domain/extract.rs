@@ -5,9 +5,8 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use unicode_normalization::UnicodeNormalization as _;
 
-use super::code::LinkCode;
+use super::{code::LinkCode, typed};
 
 /// Inbound text can be 64 KiB; no prefilled message comes near this.
 const SCANNED_BYTES: usize = 8 * 1024;
@@ -33,8 +32,8 @@ pub fn candidates(text: &str, expected_length: usize) -> Candidates {
     let plain = normalise(text);
     let mut codes = Vec::new();
     for group in BRACKETED.captures_iter(&plain) {
-        let inner: String = group[1].chars().filter(|c| !c.is_whitespace() && !"*_~`".contains(*c)).collect();
-        if let Some(code) = LinkCode::parse(&inner)
+        let inner: String = group[1].chars().filter(|c| !"*_~`".contains(*c)).collect();
+        if let Some(code) = LinkCode::parse(&typed::code(&inner))
             && !codes.contains(&code)
         {
             codes.push(code);
@@ -56,21 +55,13 @@ pub fn candidates(text: &str, expected_length: usize) -> Candidates {
     }
 }
 
-/// Drops invisible format characters, then folds compatibility forms such as full-width brackets.
+/// The start of it, as people see it.
 fn normalise(text: &str) -> String {
     let mut end = text.len().min(SCANNED_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].chars().filter(|c| !is_format(*c)).nfkc().collect()
-}
-
-/// Unicode category Cf.
-fn is_format(c: char) -> bool {
-    matches!(u32::from(c),
-        0xAD | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x890..=0x891 | 0x8E2 | 0x180E | 0x200B..=0x200F
-        | 0x202A..=0x202E | 0x2060..=0x2064 | 0x2066..=0x206F | 0xFEFF | 0xFFF9..=0xFFFB | 0x110BD | 0x110CD
-        | 0x13430..=0x1343F | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A | 0xE0001 | 0xE0020..=0xE007F)
+    typed::visible(&text[..end])
 }
 
 #[cfg(test)]
@@ -96,6 +87,7 @@ mod tests {
             "[not a code, really] [K7QXM2PD]",
             "[[K7QXM2PD]]",
             "مرحبا [K7QXM2PD] - لا تغير",
+            "[K7QX–M2PD] [K٧QXM۲PD]",
         ] {
             assert_eq!(found(text), ["K7QXM2PD"], "{text}");
         }

@@ -180,8 +180,15 @@ impl KeyRing {
 
     /// The URL-safe bearer of `kind` for one verification. `None` when the key has been removed.
     pub fn token(&self, key: KeyId, kind: Kind, id: VerificationId, nonce: &[u8; 16]) -> Option<Token> {
-        let mac = self.get(key)?.token.mac(&[kind.as_str().as_bytes(), id.as_bytes(), nonce]);
-        Some(Token::new(key, id, truncate(mac).0))
+        let made = self.get(key)?;
+        let proof = made.token.mac(&[kind.as_str().as_bytes(), id.as_bytes(), nonce]);
+        Some(Token::new(key, id, &made.door(kind, id), &proof))
+    }
+
+    /// Whether `token` can be one of ours, as far as its uuid tells, in constant time. What somebody made up is refused
+    /// without a look at the store.
+    pub fn admits(&self, token: &Token, kind: Kind) -> bool {
+        self.get(token.key()).is_some_and(|key| token.has_door(&key.door(kind, token.id())))
     }
 
     /// Whether `token` is the one that [`KeyRing::token`] makes, in constant time.
@@ -239,6 +246,10 @@ impl KeyRing {
 }
 
 impl Key {
+    fn door(&self, kind: Kind, id: VerificationId) -> [u8; 32] {
+        self.token.mac(&[b"door", kind.as_str().as_bytes(), id.as_bytes()])
+    }
+
     fn derive(master: &[u8; 32]) -> Self {
         let hkdf = Hkdf::<Sha256>::new(Some(b"countersign/1"), master);
         let subkey = |purpose: &str| {

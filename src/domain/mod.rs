@@ -6,6 +6,7 @@
 
 pub mod binding;
 pub mod code;
+pub mod country;
 pub mod decide;
 pub mod decide_code;
 pub mod event;
@@ -13,6 +14,7 @@ pub mod extract;
 pub mod id;
 pub mod keys;
 pub mod language;
+mod numbering;
 pub mod otp;
 pub mod password;
 pub mod phone;
@@ -25,8 +27,10 @@ pub mod target;
 pub mod template;
 pub mod time;
 pub mod token;
+pub mod typed;
 pub mod verification;
 pub mod whatsapp;
+pub mod written;
 
 pub use decide::{Command, Decision, Effect, Verdict, decide};
 pub use event::Event;

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
+use super::typed;
+
 /// How many characters a caller may ask for.
 pub const LENGTHS: std::ops::RangeInclusive<u32> = 4..=10;
 
@@ -56,10 +58,10 @@ impl OtpCode {
         &self.0
     }
 
-    /// Whether a person typed this code, in any case, any digits of Unicode, and with the spaces and hyphens that
-    /// keyboards and messages add. Constant-time in what was typed, except for its length.
+    /// Whether a person typed this code, in any case, any digits, with any spaces and marks ([`typed::code`]).
+    /// Constant-time in what was typed, except for its length.
     pub fn is(&self, typed: &str) -> bool {
-        canonical(typed).as_bytes().ct_eq(canonical(&self.0).as_bytes()).into()
+        typed::code(typed).as_bytes().ct_eq(typed::code(&self.0).as_bytes()).into()
     }
 }
 
@@ -67,23 +69,6 @@ impl fmt::Debug for OtpCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OtpCode(•)")
     }
-}
-
-/// Decimal digits of the scripts whose keyboards our languages use, and full-width forms, by their zero.
-const ZEROS: &[char] = &['\u{660}', '\u{6f0}', '\u{966}', '\u{ff10}'];
-
-fn canonical(typed: &str) -> String {
-    let typed = typed
-        .chars()
-        .take(64)
-        .filter(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, '-' | '\u{200e}' | '\u{200f}'));
-    typed
-        .map(|c| {
-            let zero =
-                ZEROS.iter().find(|zero| (**zero..char::from_u32(**zero as u32 + 10).unwrap_or(**zero)).contains(&c));
-            zero.and_then(|zero| char::from_digit(c as u32 - *zero as u32, 10)).unwrap_or(c.to_ascii_uppercase())
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -183,8 +168,17 @@ mod tests {
     #[test]
     fn people_type_in_their_own_way() {
         let code = OtpCode("508214".to_owned());
-        for typed in ["508214", " 508 214 ", "508-214", "٥٠٨٢١٤", "۵۰۸۲۱۴", "५०८२१४", "５０８２１４", "\u{200f}508214"]
-        {
+        for typed in [
+            "508214",
+            " 508 214 ",
+            "508-214",
+            "٥٠٨٢١٤",
+            "۵۰۸۲۱۴",
+            "५०८२१४",
+            "５０８２１４",
+            "\u{2068}508\u{200b}–214\u{2069}",
+            "৫০৮২১৪",
+        ] {
             assert!(code.is(typed), "{typed}");
         }
         assert!(OtpCode("ab1".to_owned()).is("AB1") && OtpCode("AB1".to_owned()).is("ab1"));

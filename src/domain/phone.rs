@@ -1,8 +1,10 @@
-//! Phone numbers in E.164, compared the way WhatsApp writes them.
+//! Phone numbers in E.164. Two are equal where one subscriber has both: [`super::numbering`] knows where.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+use super::numbering;
 
 /// An international phone number. Prints masked; [`Phone::digits`] is the only way to the whole of it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -25,16 +27,19 @@ impl Phone {
         format!("+{}", self.0)
     }
 
-    /// What two spellings of one account have in common: WhatsApp may leave out Brazil's ninth digit, and
-    /// may add Mexico's old `1` and Argentina's `9`.
+    /// The same for all spellings of one subscriber; for keyed digests, never for showing or dialling.
     pub fn canonical(&self) -> String {
-        let digits = &self.0;
-        match digits.len() {
-            13 if digits.starts_with("55") && &digits[4..5] == "9" => format!("{}{}", &digits[..4], &digits[5..]),
-            13 if digits.starts_with("521") => format!("52{}", &digits[3..]),
-            13 if digits.starts_with("549") => format!("54{}", &digits[3..]),
-            _ => digits.clone(),
-        }
+        numbering::canonical(&self.0)
+    }
+
+    /// With `+`, as the plan of today writes it: one person is one value, however WhatsApp spells the number.
+    pub fn current(&self) -> String {
+        format!("+{}", numbering::current(&self.0))
+    }
+
+    /// Country code and number in every spelling of this subscriber.
+    pub fn spellings(&self) -> Vec<String> {
+        numbering::spellings(&self.0)
     }
 
     /// `+44••••••••23`: enough to recognise one's own number, too little to call it.
@@ -90,17 +95,33 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_account_are_equal() {
+    fn spellings_of_one_subscriber_are_equal() {
         for (a, b) in [
             ("+5511987654321", "551187654321"),
+            ("5511961234567", "551161234567"),
             ("5215512345678", "525512345678"),
             ("5491123456789", "541123456789"),
+            ("22961123456", "2290161123456"),
             ("447700900123", "+447700900123"),
         ] {
             assert_eq!(phone(a), phone(b), "{a} {b}");
         }
-        assert_ne!(phone("447700900123"), phone("447700900124"));
-        assert_ne!(phone("5511887654321"), phone("551187654321"));
+    }
+
+    /// Both of each pair are valid by libphonenumber, or were.
+    #[test]
+    fn neighbours_are_two_subscribers() {
+        for (a, b) in [
+            ("5511941234567", "551141234567"),
+            ("5511921234567", "551121234567"),
+            ("5511971234567", "551171234567"),
+            ("5511887654321", "551187654321"),
+            ("2290161123456", "2290161123457"),
+            ("447700900123", "447700900124"),
+            ("393331234567", "39333123456"),
+        ] {
+            assert_ne!(phone(a), phone(b), "{a} {b}");
+        }
     }
 
     #[test]

@@ -26,13 +26,23 @@ pub enum Name {
     Validate,
     /// Wrong codes for one chat.
     WrongCodes,
+    /// Wrong codes for one chat, in a row.
+    CodeFailures,
+    /// Codes sent for one client address of the app.
+    CodesOfAddress,
+    /// Codes sent to one country.
+    CodesOfCountry,
+    /// Codes sent to numbers beside one another.
+    CodesOfPrefix,
     /// Unknown codes from one sender.
     Guesses,
     /// Replies to one sender whose code failed.
     FailureReplies,
+    /// Success replies to one sender that are repeated.
+    SuccessReplies,
     /// Test callbacks of one instance.
     TestCallbacks,
-    /// Requests of one address to public pages.
+    /// Requests of one address to the pages of one link, and to everything else that is public.
     Pages,
     /// Those of them that change something.
     Taps,
@@ -51,8 +61,13 @@ impl Name {
         Self::Cooldown,
         Self::Validate,
         Self::WrongCodes,
+        Self::CodeFailures,
+        Self::CodesOfAddress,
+        Self::CodesOfCountry,
+        Self::CodesOfPrefix,
         Self::Guesses,
         Self::FailureReplies,
+        Self::SuccessReplies,
         Self::TestCallbacks,
         Self::Pages,
         Self::Taps,
@@ -69,8 +84,13 @@ impl Name {
             Self::Cooldown => "cooldown",
             Self::Validate => "validate",
             Self::WrongCodes => "wrong_codes",
+            Self::CodeFailures => "code_failures",
+            Self::CodesOfAddress => "codes_of_address",
+            Self::CodesOfCountry => "codes_of_country",
+            Self::CodesOfPrefix => "codes_of_prefix",
             Self::Guesses => "guesses",
             Self::FailureReplies => "failure_replies",
+            Self::SuccessReplies => "success_replies",
             Self::TestCallbacks => "test_callbacks",
             Self::Pages => "pages",
             Self::Taps => "taps",

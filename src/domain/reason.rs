@@ -51,6 +51,8 @@ reasons! {
     RateLimited = "rate_limited",
     /// As many wrong attempts as were allowed.
     AttemptsExhausted = "attempts_exhausted",
+    /// A hundred codes in a row were wrong: the chat is locked, unless it proves itself by a link.
+    CodeLocked = "code_locked",
     /// The browser is another than the one that started.
     WrongBrowser = "wrong_browser",
     /// The app did not exchange the redirect's token in time.

@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::phone::Phone;
+use super::{
+    phone::Phone,
+    written::{self, Misdialled},
+};
 
 /// One identity of a person, as proved.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +29,16 @@ impl Subject {
         }
     }
 
-    /// As the API and callbacks write it: E.164, or the bare id.
+    /// As the API and callbacks write it: E.164 in the form of today's numbering plan, or the bare id.
     pub fn value(&self) -> String {
+        match self {
+            Self::Phone(phone) => phone.current(),
+            Self::Lid(id) | Self::Bsuid(id) => id.clone(),
+        }
+    }
+
+    /// As the gateway spelled it.
+    pub fn reported(&self) -> String {
         match self {
             Self::Phone(phone) => phone.e164(),
             Self::Lid(id) | Self::Bsuid(id) => id.clone(),
@@ -63,7 +74,7 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// A chat as a caller names it: digits, E.164, `…@c.us`, `…@s.whatsapp.net`, `…@lid` or a BSUID.
+/// A chat as a caller names it: a phone number as people write it, `…@c.us`, `…@s.whatsapp.net`, `…@lid` or a BSUID.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Chat {
@@ -72,8 +83,12 @@ pub struct Chat {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected <digits>@c.us, an E.164 number, <id>@lid or a business-scoped user id")]
-pub struct InvalidChat;
+pub enum InvalidChat {
+    #[error("expected <digits>@c.us, an international phone number, <id>@lid or a business-scoped user id")]
+    Kind,
+    #[error(transparent)]
+    Phone(#[from] Misdialled),
+}
 
 impl Chat {
     pub fn subject(&self) -> &Subject {
@@ -90,20 +105,29 @@ impl FromStr for Chat {
     type Err = InvalidChat;
 
     fn from_str(given: &str) -> Result<Self, Self::Err> {
-        let subject = match given.split_once('@') {
-            Some((digits, "c.us" | "s.whatsapp.net")) => phone_of_jid_user(digits).map(Subject::Phone),
-            Some((id, "lid")) => lid(id).map(Subject::Lid),
-            Some(_) => None,
-            None => given.parse().ok().map(Subject::Phone).or_else(|| bsuid(given).map(Subject::Bsuid)),
+        let text = given.trim();
+        let subject = match text.split_once('@') {
+            Some((user, "c.us" | "s.whatsapp.net")) => Subject::Phone(written::phone(without_device(user))?),
+            Some((id, "lid")) => Subject::Lid(lid(id).ok_or(InvalidChat::Kind)?),
+            Some(_) => return Err(InvalidChat::Kind),
+            None => match bsuid(text) {
+                Some(id) => Subject::Bsuid(id),
+                None => Subject::Phone(written::phone(text)?),
+            },
         };
-        Ok(Self { given: given.to_owned(), subject: subject.ok_or(InvalidChat)? })
+        Ok(Self { given: given.to_owned(), subject })
     }
 }
 
 impl TryFrom<String> for Chat {
     type Error = InvalidChat;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+
+    /// Records may hold what was accepted before it was refused.
+    fn try_from(given: String) -> Result<Self, Self::Error> {
+        given.parse().or_else(|why| {
+            let phone = phone_of_jid(&given).or_else(|| given.parse().ok()).ok_or(why)?;
+            Ok(Self { given, subject: Subject::Phone(phone) })
+        })
     }
 }
 
@@ -143,6 +167,15 @@ impl Sender {
         self.phone.clone().map(Subject::Phone).or_else(lid).or_else(bsuid)
     }
 
+    /// The identity of the same kind as `subject`.
+    pub fn same_kind(&self, subject: &Subject) -> Option<Subject> {
+        match subject {
+            Subject::Phone(_) => self.phone.clone().map(Subject::Phone),
+            Subject::Lid(_) => self.lid.clone().map(Subject::Lid),
+            Subject::Bsuid(_) => self.bsuid.clone().map(Subject::Bsuid),
+        }
+    }
+
     /// Whether `subject` is one of the identities in this message. `None` when the message does not carry
     /// that kind of identity, so that nothing can be said.
     pub fn is(&self, subject: &Subject) -> Option<bool> {
@@ -162,19 +195,20 @@ impl Sender {
     }
 }
 
-/// The phone of a WhatsApp id `<user>[.<agent>][:<device>]@c.us|s.whatsapp.net`, else nothing.
+/// The phone of a WhatsApp id `<user>[.<agent>][:<device>]@c.us|s.whatsapp.net|hosted`, else nothing.
 pub fn phone_of_jid(jid: &str) -> Option<Phone> {
     let (user, server) = jid.split_once('@')?;
-    if matches!(server, "c.us" | "s.whatsapp.net") { phone_of_jid_user(user) } else { None }
+    let is_phones = matches!(server, "c.us" | "s.whatsapp.net" | "hosted");
+    is_phones.then(|| without_device(user).parse().ok())?
 }
 
-fn phone_of_jid_user(user: &str) -> Option<Phone> {
-    let end = user.find(['.', ':']).unwrap_or(user.len());
-    user[..end].parse().ok()
+/// The user of `<user>[.<agent>][:<device>]`.
+fn without_device(user: &str) -> &str {
+    user.split(['.', ':']).next().unwrap_or_default()
 }
 
 fn lid(text: &str) -> Option<String> {
-    let user = text.split([':', '.']).next().unwrap_or_default();
+    let user = without_device(text);
     let shaped = (1..=32).contains(&user.len()) && user.bytes().all(|byte| byte.is_ascii_digit());
     shaped.then(|| user.to_owned())
 }

@@ -10,9 +10,16 @@ use super::VerificationId;
 /// Wrong tries older than this are forgotten, and no lock is longer.
 pub const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 
+/// Wrong tries in a row, over all windows, that lock a chat (NIST SP 800-63B, 5.2.2).
+pub const FAILURES: u32 = 100;
+/// Without another try they are forgotten.
+const FAILURES_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
 /// How many wrong tries a chat has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Guard {
+    /// How long [`FAILURES`] in a row lock the chat. `None`: they are not counted.
+    pub locked_for: Option<SignedDuration>,
     /// In one [`WINDOW`]. `None`: they are not counted.
     pub misses: Option<u32>,
     /// The lock lasts a whole window from the last miss, instead of to the end of the one it was in.
@@ -30,12 +37,30 @@ pub struct Target {
     misses: u32,
     window_until: i64,
     locked_until: i64,
+    /// In a row, whichever codes and windows they were in.
+    failures: u32,
+    /// When there were too many of them.
+    failed_at: Option<i64>,
+    shut_until: i64,
+}
+
+/// A chat that was guessed at too often. A link that it proves later opens it again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shut {
+    pub since: Timestamp,
+    pub left: SignedDuration,
 }
 
 impl Target {
     /// How long nothing is compared any more.
     pub fn locked(&self, now: Timestamp) -> Option<SignedDuration> {
         left(self.locked_until, now)
+    }
+
+    /// Whether there were too many failures in a row.
+    pub fn shut(&self, now: Timestamp) -> Option<Shut> {
+        let since = Timestamp::from_millisecond(self.failed_at?).ok()?;
+        left(self.shut_until, now).map(|left| Shut { since, left })
     }
 
     /// How long until another code may be asked for, where that has to wait.
@@ -55,6 +80,11 @@ impl Target {
             (self.misses, self.window_until) = (0, at.saturating_add(millis(WINDOW)));
         }
         self.misses = self.misses.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
+        if let Some(locked_for) = guard.locked_for.filter(|_| self.failures >= FAILURES) {
+            (self.failures, self.failed_at) = (0, Some(at));
+            self.shut_until = at.saturating_add(millis(locked_for));
+        }
         if guard.misses.is_some_and(|most| self.misses >= most) {
             self.locked_until = if guard.anew { at.saturating_add(millis(WINDOW)) } else { self.window_until };
             // When the lock ends, counting starts anew.
@@ -64,12 +94,13 @@ impl Target {
 
     /// The chat has proved itself: nothing is held against it.
     pub fn proved(&mut self) {
-        (self.misses, self.window_until, self.locked_until) = (0, 0, 0);
+        *self = Self { active: self.active, asked_at: self.asked_at, ..Self::default() };
     }
 
     /// Until when forgetting it would help somebody who guesses.
     pub fn matters_until(&self, now: Timestamp) -> Timestamp {
-        now + WINDOW * 2
+        let shut = self.shut(now).map_or(now, |shut| now + shut.left);
+        shut.max(now + if self.failures > 0 { FAILURES_KEPT } else { WINDOW * 2 })
     }
 }
 
@@ -91,8 +122,9 @@ mod tests {
         from_millis(1_795_168_830_000 + seconds * 1000)
     }
 
-    const FIFTEEN: Guard = Guard { misses: Some(15), anew: false };
-    const FIVE: Guard = Guard { misses: Some(5), anew: true };
+    const DAY: Option<SignedDuration> = Some(SignedDuration::from_hours(24));
+    const FIFTEEN: Guard = Guard { misses: Some(15), anew: false, locked_for: DAY };
+    const FIVE: Guard = Guard { misses: Some(5), anew: true, locked_for: None };
 
     #[test]
     fn fifteen_misses_lock_for_the_rest_of_the_window() {
@@ -127,9 +159,31 @@ mod tests {
         (0..5).for_each(|second| target.missed(FIVE, at(second * 100)));
         assert_eq!(target.locked(at(400)), Some(WINDOW));
         assert_eq!(target.locked(at(1300)), None);
-        let off = Guard { misses: None, anew: false };
+        let off = Guard { misses: None, anew: false, locked_for: None };
         (0..99).for_each(|_| target.missed(off, at(1300)));
         assert_eq!(target.locked(at(1300)), None);
+    }
+
+    #[test]
+    fn a_hundred_failures_in_a_row_shut_a_chat_for_a_day() {
+        let mut target = Target::default();
+        for index in 0..100 {
+            let now = at(index * 900);
+            assert_eq!((target.locked(now), target.shut(now)), (None, None), "{index}");
+            target.missed(FIFTEEN, now);
+            assert!(target.matters_until(now) >= now + SignedDuration::from_hours(24), "a pause forgets none");
+        }
+        let last = 99 * 900;
+        let shut = target.shut(at(last)).unwrap();
+        assert_eq!((shut.since, shut.left), (at(last), SignedDuration::from_hours(24)));
+        assert!(target.shut(at(last + 86_399)).is_some() && target.shut(at(last + 86_400)).is_none());
+        let mut forgiven = target.clone();
+        forgiven.proved();
+        assert_eq!(forgiven.shut(at(last)), None);
+        (0..99).for_each(|index| forgiven.missed(FIFTEEN, at(last + index * 900)));
+        forgiven.proved();
+        forgiven.missed(FIFTEEN, at(last + 99 * 900));
+        assert_eq!(forgiven.shut(at(last + 99 * 900)), None, "a success between them starts anew");
     }
 
     #[test]

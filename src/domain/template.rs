@@ -151,6 +151,17 @@ pub fn clean(value: &str) -> String {
     value.chars().filter(|c| !c.is_control() && !is_bidi(*c)).collect()
 }
 
+/// Longest name of a person that is kept.
+pub const LONGEST_NAME: usize = 128;
+
+/// The name that somebody gave himself, as others may see it. `None` when nothing is left of it.
+pub fn person(name: &str) -> Option<String> {
+    let visible = name.chars().filter(|c| !c.is_control() && !is_bidi(*c));
+    let name: String = visible.skip_while(|c| c.is_whitespace()).take(LONGEST_NAME).collect();
+    let name = name.trim_end();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -158,6 +169,15 @@ fn is_bidi(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_cleaned_and_cut() {
+        assert_eq!(person(" \u{202e}Mara\u{2069} \n👩\u{200d}🚀\0 ").as_deref(), Some("Mara 👩\u{200d}🚀"));
+        assert_eq!(person(&"é".repeat(100_000)), Some("é".repeat(LONGEST_NAME)));
+        for nothing in ["", " ", "\u{202e}", "\n\t"] {
+            assert_eq!(person(nothing), None);
+        }
+    }
 
     #[test]
     fn both_spellings_are_filled_once() {

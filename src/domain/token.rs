@@ -27,7 +27,11 @@ impl Kind {
     }
 }
 
-/// Key id, uuid and MAC. It proves nothing until the key ring has recognised it.
+/// Bytes of a token's MAC over the uuid alone; the others are over the record's nonce too.
+const DOOR: usize = 6;
+
+/// Key id, uuid and MACs: one over the uuid alone, which can be checked at the door, and one for which the record is
+/// needed. It proves nothing until the key ring has recognised it.
 #[derive(Clone)]
 pub struct Token {
     key: KeyId,
@@ -40,8 +44,14 @@ pub struct Token {
 pub struct InvalidToken;
 
 impl Token {
-    pub fn new(key: KeyId, id: VerificationId, mac: [u8; 16]) -> Self {
+    pub fn new(key: KeyId, id: VerificationId, door: &[u8; 32], proof: &[u8; 32]) -> Self {
+        let mac = std::array::from_fn(|index| if index < DOOR { door[index] } else { proof[index] });
         Self { key, id, mac }
+    }
+
+    /// Constant-time.
+    pub fn has_door(&self, door: &[u8; 32]) -> bool {
+        subtle::ConstantTimeEq::ct_eq(&self.mac[..DOOR], &door[..DOOR]).into()
     }
 
     pub fn id(&self) -> VerificationId {
@@ -80,7 +90,7 @@ impl FromStr for Token {
         let [k0, k1, k2, k3, rest @ ..] = bytes;
         let (id, mac) = rest.split_first_chunk::<16>().expect("36 is 4 + 16 + 16");
         let mac = <[u8; 16]>::try_from(mac).expect("36 is 4 + 16 + 16");
-        let token = Self::new(KeyId::from_bytes([k0, k1, k2, k3]), VerificationId::from_bytes(*id), mac);
+        let token = Self { key: KeyId::from_bytes([k0, k1, k2, k3]), id: VerificationId::from_bytes(*id), mac };
         if length == bytes.len() { Ok(token) } else { Err(InvalidToken) }
     }
 }
@@ -130,7 +140,7 @@ mod tests {
     #[test]
     fn tokens_survive_the_url_and_nothing_else_parses() {
         let id = VerificationId::new(5, [3; 10]);
-        let text = Token::new(KeyId::from_bytes([1, 2, 3, 4]), id, [9; 16]).to_string();
+        let text = Token::new(KeyId::from_bytes([1, 2, 3, 4]), id, &[8; 32], &[9; 32]).to_string();
         assert_eq!(text.len(), 48);
         assert_eq!(text.parse::<Token>().unwrap().id(), id);
         for bad in ["", "x", &text[1..], &format!("{text}A"), &text.replace(&text[..1], "+")] {

@@ -17,8 +17,10 @@ use super::{
 pub const COMPLETION_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// How long the app's server has to exchange a redeem token.
 pub const REDEEM_WINDOW: SignedDuration = SignedDuration::from_secs(60);
-/// Wrong verifiers that spend a redeem token.
+/// Wrong verifiers that spend the redeem tokens of one login.
 pub const REDEEM_MISSES: u8 = 5;
+/// Redeem tokens of one login that are out at once.
+pub const REDEEM_TOKENS: usize = 3;
 /// Entries of the timeline that are kept; the first ones matter most.
 const TIMELINE_LENGTH: usize = 40;
 
@@ -181,11 +183,13 @@ pub enum Completion {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         told: Option<Told>,
     },
-    /// Tapped: a redeem token is out, of which only the digest is kept.
+    /// Tapped: redeem tokens are out, and the first that is exchanged ends all.
     Released {
-        token: Digest,
-        #[serde(with = "millis")]
-        until: Timestamp,
+        /// Oldest first, at most [`REDEEM_TOKENS`].
+        tokens: Vec<Issued>,
+        /// The browser that tapped may do it again, where it was recognised.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Digest>,
         misses: u8,
     },
     Redeemed {
@@ -200,6 +204,14 @@ pub enum Completion {
         #[serde(with = "millis")]
         at: Timestamp,
     },
+}
+
+/// A redeem token that is out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Issued {
+    pub digest: Digest,
+    #[serde(with = "millis")]
+    pub until: Timestamp,
 }
 
 /// One line of the timeline.
@@ -323,6 +335,15 @@ impl Verification {
     pub fn bound_browser(&self) -> Option<&Binding> {
         let cookie = self.request.completion == Some(Mode::SameBrowser) && self.request.challenge.is_none();
         self.binding.as_ref().filter(|_| cookie)
+    }
+
+    /// Whether this browser waits, or has gone on from here.
+    pub fn knows(&self, browser: Digest) -> bool {
+        let by = match &self.state {
+            State::Verified { completion: Completion::Released { by, .. }, .. } => *by,
+            _ => None,
+        };
+        self.binding.as_ref().map(|binding| binding.browser).into_iter().chain(by).any(|known| known.matches(browser))
     }
 
     /// Whether the message comes from another device than the one that waits, so that the reply holds a code.

@@ -5,12 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::form_urlencoded;
 
 use super::{scheme::Scheme, simulator};
-use crate::config::{Faults, Section, not_one_of};
-
-/// Shorter secrets can be guessed, or were made up by hand.
-const SHORTEST: usize = 24;
-/// Published defaults of gateways.
-const KNOWN_DEFAULTS: &[&str] = &["secret", "changeme", "password", "admin", "test"];
+use crate::config::{Faults, Section, not_one_of, weakness};
 
 /// What the gateway is built for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,13 +118,12 @@ impl Reader<'_> {
             return secrets;
         }
         for secret in &secrets {
-            let value = secret.expose_secret();
-            let weak = value.len() < SHORTEST || KNOWN_DEFAULTS.contains(&value);
-            if weak && self.purpose == Purpose::Inspect {
-                tracing::warn!(key, "the secret has under {SHORTEST} bytes; serve would refuse it");
-            } else if weak {
-                self.faults
-                    .add(&key, format!("has under {SHORTEST} bytes or is a published default; use a random one"));
+            match weakness(secret.expose_secret()) {
+                Some(why) if self.purpose == Purpose::Inspect => {
+                    tracing::warn!(key, "the secret {why}; serve would refuse it");
+                }
+                Some(why) => self.faults.add(&key, format!("{why}; make one with `openssl rand -hex 32`")),
+                None => {}
             }
         }
         secrets

@@ -13,7 +13,7 @@ use super::{
     view,
 };
 use crate::{
-    domain::{VerificationId, token::RedeemToken},
+    domain::{Chat, VerificationId, token::RedeemToken},
     service::{FieldFault, Filter, Idempotency, Instance, Mint, ServiceError, callback, decode_cursor, input},
 };
 
@@ -102,9 +102,9 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
     };
     let created_after = time("created_after", query.created_after.as_ref());
     let created_before = time("created_before", query.created_before.as_ref());
-    let chat = query.chat_id.as_ref().map(|text| text.trim().parse());
-    if matches!(chat, Some(Err(_))) {
-        fault("chat_id", "expected <digits>@c.us, an E.164 number or <id>@lid");
+    let chat = query.chat_id.as_ref().map(|text| text.parse::<Chat>());
+    if let Some(Err(why)) = &chat {
+        fault("chat_id", &why.to_string());
     }
     let cursor = query.cursor.as_deref().map(decode_cursor);
     if matches!(cursor, Some(None)) {
@@ -204,7 +204,7 @@ fn redeemed_data(_instance: &Instance, record: &crate::domain::Verification) -> 
     let proof = record.proof();
     json!({
         "uuid": record.id,
-        "subject": proof.map(|proof| json!({ "kind": proof.subject.kind(), "value": proof.subject.value() })),
+        "subject": callback::subject(record),
         "chat_id": record.chat_id(),
         "push_name": proof.and_then(|proof| proof.push_name.as_deref()),
         "purpose": record.request.purpose,

@@ -45,7 +45,7 @@ pub(super) fn poll_token(request: &HttpRequest) -> Option<Token> {
 
 /// Counts a wrong token of an address; after too many it hears nothing about them for a while.
 pub(super) async fn refuse(app: &App, request: &HttpRequest) -> Problem {
-    match app.gate.knock(app, request, Knock::WrongToken).await {
+    match app.gate.knock(app, request, None, Knock::WrongToken).await {
         Some(wait) => Problem {
             retry_after: Some(wait),
             ..Problem::new(Code::RateLimited, "too many wrong tokens from this address")

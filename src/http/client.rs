@@ -47,17 +47,6 @@ fn forwarded(element: &str) -> Option<IpAddr> {
     hop(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
 }
 
-/// An IPv6 subscriber owns a /64, so that is what is counted.
-pub(super) fn network(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
@@ -156,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_of_ipv6_is_one() {
-        assert_eq!(network("2001:db8:1:2:3::4".parse().unwrap()).to_string(), "2001:db8:1:2::");
-        assert_eq!(network("203.0.113.9".parse().unwrap()).to_string(), "203.0.113.9");
+        assert_eq!(crate::address::network("2001:db8:1:2:3::4".parse().unwrap()).to_string(), "2001:db8:1:2::");
+        assert_eq!(crate::address::network("203.0.113.9".parse().unwrap()).to_string(), "203.0.113.9");
     }
 }

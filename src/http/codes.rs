@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     domain::{target::Guard, time::rfc3339},
-    service::{Idempotency, ServiceError, input_code},
+    service::{
+        Idempotency, ServiceError,
+        input_code::{self, Whose},
+    },
 };
 
 /// `POST …/request-code`
@@ -35,11 +38,18 @@ pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: Ht
     let caller = auth::caller(&app, &request, &instance).await?;
     let body = body::object(&request, payload).await?;
     let typed = input_code::typed(&body).map_err(ServiceError::Invalid)?;
-    let guard = Guard { misses: caller.instance.config.limits.wrong_codes, anew: false };
+    let guard = Guard {
+        misses: caller.instance.config.limits.wrong_codes,
+        anew: false,
+        locked_for: caller.instance.config.codes.locked_for,
+    };
     let record = app.service.validate(&caller.instance, &caller.token, &typed, guard).await?;
     let data = json!({
         "uuid": record.id,
-        "chat_id": typed.chat.as_given(),
+        "chat_id": match &typed.whose {
+            Whose::Chat(chat) => Some(chat.as_given().to_owned()),
+            Whose::Request(_) => record.chat_id(),
+        },
         "status": record.status(app.service.now()),
         "validated_at": record.ended_at().map(rfc3339),
     });

@@ -24,8 +24,13 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
+    address,
     config::Edge,
-    domain::quota::{Allowance, Name, Quota},
+    domain::{
+        KeyRing, VerificationId,
+        quota::{Allowance, Name, Quota},
+        token::{Kind, Token},
+    },
     service::Standing,
 };
 
@@ -63,10 +68,14 @@ impl Knock {
 /// that what needs no store is served as fast as ever.
 #[derive(Default)]
 pub(super) struct Gate {
-    shut: Mutex<HashMap<(IpAddr, Knock), Shut>>,
+    shut: Mutex<HashMap<Door, Shut>>,
     /// Nobody asks the store before.
     ask_again: Mutex<Option<Instant>>,
 }
+
+/// Who knocks, which link for, and what for. A crowd behind one address is as many as its links; everything that is
+/// about no link is counted together.
+type Door = (IpAddr, Option<VerificationId>, Knock);
 
 #[derive(Clone, Copy)]
 struct Shut {
@@ -80,47 +89,60 @@ struct Shut {
 impl Gate {
     /// Counts somebody. How long to wait, if it was too much. Where the store is away everybody passes: what
     /// stands behind needs it too, and says so.
-    pub(super) async fn knock(&self, app: &App, request: &HttpRequest, knock: Knock) -> Option<Duration> {
+    pub(super) async fn knock(
+        &self,
+        app: &App,
+        request: &HttpRequest,
+        link: Option<VerificationId>,
+        knock: Knock,
+    ) -> Option<Duration> {
         let edge = app.edge.load();
         let limits = knock.limits(&edge);
         if limits.is_empty() {
             return None;
         }
-        let address = client::network(client::address(request, &edge));
-        let now = app.service.now();
-        if let Some(shut) = self.shut((address, knock), now, &limits) {
+        let address = address::network(client::address(request, &edge));
+        let (door, now) = ((address, link, knock), app.service.now());
+        if let Some(shut) = self.shut(door, now, &limits) {
             let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();
             let allowance = Allowance::Exhausted { retry_after };
             return app.service.note(Standing { name: shut.name, quota: shut.quota, allowance });
         }
-        let standings = self.ask(app, address, &limits).await?;
+        let standings = self.ask(app, address, link, &limits).await?;
         let mut longest = None;
         for standing in standings {
             if let Some(wait) = app.service.note(standing) {
                 longest = longest.max(Some(wait));
-                self.remember((address, knock), standing, now, wait);
+                self.remember(door, standing, now, wait);
             }
         }
         longest
     }
 
-    async fn ask(&self, app: &App, address: IpAddr, limits: &[(Name, Quota)]) -> Option<Vec<Standing>> {
+    async fn ask(
+        &self,
+        app: &App,
+        address: IpAddr,
+        link: Option<VerificationId>,
+        limits: &[(Name, Quota)],
+    ) -> Option<Vec<Standing>> {
         let ask_again = || self.ask_again.lock().unwrap_or_else(PoisonError::into_inner);
         if ask_again().is_some_and(|again| Instant::now() < again) {
             return None;
         }
-        let answer = timeout(PATIENCE, app.service.admit_address(address, limits)).await.ok().and_then(Result::ok);
+        let answer =
+            timeout(PATIENCE, app.service.admit_address(address, link, limits)).await.ok().and_then(Result::ok);
         *ask_again() = answer.is_none().then(|| Instant::now() + PAUSE);
         answer
     }
 
-    fn shut(&self, key: (IpAddr, Knock), now: Timestamp, limits: &[(Name, Quota)]) -> Option<Shut> {
+    fn shut(&self, key: Door, now: Timestamp, limits: &[(Name, Quota)]) -> Option<Shut> {
         let shut = *self.shut.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
         let as_configured = limits.contains(&(shut.name, shut.quota));
         (now < shut.until.min(shut.forget) && as_configured).then_some(shut)
     }
 
-    fn remember(&self, key: (IpAddr, Knock), standing: Standing, now: Timestamp, wait: Duration) {
+    fn remember(&self, key: Door, standing: Standing, now: Timestamp, wait: Duration) {
         let mut known = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.retain(|_, shut| now < shut.until.min(shut.forget));
@@ -140,16 +162,29 @@ fn is_public(path: &str) -> bool {
     path.starts_with("/l/") || path.starts_with("/o/") || FILES.contains(&path)
 }
 
+/// Whether a path is about a link, and about which of ours, as far as its bearer tells.
+fn link(keys: &KeyRing, path: &str) -> Option<Option<VerificationId>> {
+    let (kind, rest) = match path.strip_prefix("/l/") {
+        Some(rest) => (Kind::Handle, rest),
+        None => (Kind::Link, path.strip_prefix("/o/")?),
+    };
+    let token: Option<Token> = rest.split('/').next().and_then(|text| text.parse().ok());
+    Some(token.filter(|token| keys.admits(token, kind)).map(|token| token.id()))
+}
+
 /// Stands before the public pages.
 pub(super) async fn guard(
     app: Data<App>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    if is_public(request.match_info().as_str()) {
+    let path = request.match_info().as_str();
+    let link = link(&app.service.keys, path);
+    // Behind this a link that we have not made is refused without a look at the store: there is nothing to count.
+    if is_public(path) && link != Some(None) {
         let looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let knock = if looks { Knock::Look } else { Knock::Tap };
-        if let Some(wait) = app.gate.knock(&app, request.request(), knock).await {
+        if let Some(wait) = app.gate.knock(&app, request.request(), link.flatten(), knock).await {
             let refusal = refusal(&app, request.request(), wait);
             return Ok(request.into_response(refusal).map_into_right_body());
         }
@@ -177,7 +212,7 @@ mod tests {
         let quota = Quota::per(1, Duration::from_mins(1));
         let standing =
             Standing { name: Name::Pages, quota, allowance: Allowance::Exhausted { retry_after: Duration::ZERO } };
-        let key = |number: u32| (IpAddr::V4(number.into()), Knock::Look);
+        let key = |number: u32| (IpAddr::V4(number.into()), None, Knock::Look);
         let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(Name::Pages, quota)]);
         for number in 0..50_000 {
             gate.remember(key(number), standing, now, wait);
@@ -187,7 +222,7 @@ mod tests {
         let last = key(49_999);
         assert!(gate.shut(last, now + REMEMBER - Duration::from_millis(1), &limits).is_some());
         assert!(gate.shut(last, now + REMEMBER, &limits).is_none(), "then the store is asked again");
-        assert!(gate.shut((last.0, Knock::Tap), now, &limits).is_none());
+        assert!(gate.shut((last.0, None, Knock::Tap), now, &limits).is_none());
         let raised = [(Name::Pages, Quota::per(2, Duration::from_mins(1)))];
         assert!(gate.shut(last, now, &raised).is_none(), "a reload has changed the limit");
         gate.remember(last, standing, now, Duration::from_secs(1));

@@ -8,6 +8,7 @@ mod client;
 mod codes;
 pub mod connection;
 pub mod contract;
+mod cookie;
 mod delivery;
 mod events;
 mod follow;

@@ -8,10 +8,7 @@ mod look;
 mod one;
 mod session;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use actix_web::{
     HttpResponse,
@@ -26,17 +23,30 @@ use crate::{
     service::Service,
 };
 
-/// Whether this process should get requests.
-#[derive(Clone, Default, Debug)]
-pub struct Readiness(Arc<AtomicBool>);
+/// Whether this process should get requests, or what it lacks.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<ArcSwapOption<String>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(ArcSwapOption::from_pointee("starting".to_owned())))
+    }
+}
 
 impl Readiness {
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+    /// Whether it was not ready.
+    pub fn set_ready(&self) -> bool {
+        self.0.swap(None).is_some()
+    }
+
+    /// Whether that was not known.
+    pub fn lacks(&self, why: &str) -> bool {
+        let before = self.0.swap(Some(Arc::new(why.to_owned())));
+        before.is_none_or(|before| *before != why)
     }
 
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load().is_none()
     }
 }
 
@@ -78,10 +88,9 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 async fn ready(operator: Data<Operator>) -> HttpResponse {
-    if operator.readiness.is_ready() {
-        HttpResponse::Ok().body("ready")
-    } else {
-        HttpResponse::ServiceUnavailable().body("not ready")
+    match &*operator.readiness.0.load() {
+        None => HttpResponse::Ok().body("ready"),
+        Some(why) => HttpResponse::ServiceUnavailable().body(format!("not ready: {why}")),
     }
 }
 

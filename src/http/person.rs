@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{App, auth, problem::Problem, view};
 use crate::{
-    domain::Chat,
+    domain::{Chat, subject::InvalidChat},
     service::{FieldFault, ServiceError, explain::Question},
 };
 
@@ -56,11 +56,7 @@ pub(super) async fn erase(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let caller = auth::caller(&app, &request, &path.0).await?;
-    let chat: Chat = path
-        .1
-        .trim()
-        .parse()
-        .map_err(|error: crate::domain::subject::InvalidChat| faulty("chat_id", &error.to_string()))?;
+    let chat: Chat = path.1.parse().map_err(|why: InvalidChat| faulty("chat_id", &why.to_string()))?;
     let erased = app.service.erase(&caller.instance, &chat).await?;
     Ok(view::success("Erased", &json!({ "erased": erased })))
 }

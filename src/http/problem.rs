@@ -51,6 +51,8 @@ problems! {
     CodeUsed = "code_used", 409, "The code was used already";
     /// None was asked for, it was canceled, or too many tries were wrong.
     CodeNotActive = "code_not_active", 409, "No code is active for this chat";
+    /// Ask for a new one.
+    AttemptsExhausted = "attempts_exhausted", 409, "Too many tries of this code were wrong";
     NothingToSend = "nothing_to_send", 409, "This request has nothing to send";
     BodyTimeout = "body_timeout", 408, "The body came too slowly";
     /// Its time was over.
@@ -64,6 +66,8 @@ problems! {
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used with another body";
     /// No such token for this instance, or a wrong verifier.
     TokenRefused = "token_refused", 422, "The token is not accepted";
+    /// It opens when the chat proves itself by a link.
+    CodeLocked = "code_locked", 429, "Too many codes in a row were wrong for this chat";
     RateLimited = "rate_limited", 429, "Too many requests";
     InternalError = "internal_error", 500, "Something went wrong here";
     StoreUnavailable = "store_unavailable", 503, "The store is away";
@@ -78,11 +82,13 @@ pub struct Problem {
     pub detail: String,
     pub errors: Vec<FieldFault>,
     pub retry_after: Option<Duration>,
+    /// Of a code that was wrong: how many more tries it has.
+    pub attempts_remaining: Option<u32>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, attempts_remaining: None }
     }
 
     pub fn not_found() -> Self {
@@ -91,7 +97,7 @@ impl Problem {
 
     /// What is sent.
     pub(super) fn body(&self) -> Value {
-        json!({
+        let mut body = json!({
             "success": false,
             "message": self.code.title(),
             "type": format!("urn:countersign:problem:{}", self.code.as_str()),
@@ -100,16 +106,20 @@ impl Problem {
             "detail": self.detail,
             "code": self.code.as_str(),
             "errors": self.errors,
-        })
+        });
+        if let Some(left) = self.attempts_remaining {
+            body["attempts_remaining"] = json!(left);
+        }
+        body
     }
 
     /// Why a code that was typed did not count, or cannot be sent again.
     fn of_code(reason: Reason) -> Self {
         match reason {
-            Reason::CodeWrong => Self::new(Code::CodeWrong, "it is not the one that was sent last to this chat"),
+            Reason::AttemptsExhausted => Self::new(Code::AttemptsExhausted, "ask for a new one"),
             Reason::CodeExpired => Self::new(Code::CodeExpired, "ask for a new one"),
             Reason::CodeUsed => Self::new(Code::CodeUsed, "each code works once; ask for a new one"),
-            _ => Self::new(Code::CodeNotActive, "none was asked for, it was canceled, or tries were wrong too often"),
+            _ => Self::new(Code::CodeNotActive, "none was asked for, it was canceled, or it was replaced by another"),
         }
     }
 
@@ -171,6 +181,17 @@ impl From<ServiceError> for Problem {
             },
             ServiceError::Disabled => Self::new(Code::InstanceDisabled, "disabled = true in its configuration"),
             ServiceError::Code(reason) => Self::of_code(reason),
+            ServiceError::CodeWrong { attempts_remaining } => Self {
+                attempts_remaining: Some(attempts_remaining),
+                ..Self::new(Code::CodeWrong, "it is not the one that was sent last to this chat")
+            },
+            ServiceError::CodeLocked { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(
+                    Code::CodeLocked,
+                    "wait as long as Retry-After says, or let the chat prove itself by a link",
+                )
+            },
             ServiceError::NothingToSend => {
                 Self::new(Code::NothingToSend, "only codes are sent; hand the link out again yourself")
             }
@@ -189,8 +210,8 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let retry_after = Some(Duration::from_secs(2));
         match error {
-            StoreError::Unavailable(_) => {
-                tracing::warn!(%error, "the store did not answer");
+            StoreError::Unavailable(_) | StoreError::Refused(_) => {
+                tracing::warn!(%error, "the store did not do it");
                 Self { retry_after, ..Self::new(Code::StoreUnavailable, "nothing was lost; try again") }
             }
             StoreError::Full => {

@@ -121,7 +121,7 @@ pub(super) fn full(service: &Service, instance: &Instance, record: &Verification
     let proof = record.proof();
     data["reason"] = json!(record.reason());
     data["ended_at"] = json!(record.ended_at().map(rfc3339));
-    data["subject"] = json!(proof.map(|proof| json!({ "kind": proof.subject.kind(), "value": proof.subject.value() })));
+    data["subject"] = callback::subject(record);
     data["push_name"] = json!(proof.and_then(|proof| proof.push_name.as_deref()));
     if let Some(otp) = &record.otp {
         data["send"] = json!(otp.send());

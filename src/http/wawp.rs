@@ -18,8 +18,11 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    domain::{Chat, Language, target::Guard, template},
-    service::{Denied, FieldFault, ServiceError, input_code},
+    domain::{Chat, Language, subject::InvalidChat, target::Guard, template, typed},
+    service::{
+        Denied, FieldFault, ServiceError,
+        input_code::{self, Typed, Whose},
+    },
 };
 
 /// Seconds a code lives.
@@ -52,11 +55,14 @@ pub(super) async fn send(app: Data<App>, request: HttpRequest, payload: Payload)
 pub(super) async fn verify(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
     let (caller, chat) = input.caller(&app, &request).await?;
-    let code = input.get("code").filter(|code| code.chars().count() <= 64);
-    let code = code.ok_or_else(|| invalid("code", "expected what the person typed, at most 64 characters"))?;
+    let code = input.get("code").filter(|code| code.chars().count() <= typed::LONGEST);
+    let code = code.ok_or_else(|| {
+        invalid("code", &format!("expected what the person typed, at most {} characters", typed::LONGEST))
+    })?;
     let guarded = caller.instance.config.limits.wrong_codes.is_some();
-    let guard = Guard { misses: guarded.then_some(TRIES), anew: true };
-    let typed = input_code::Typed { chat, code };
+    let guard =
+        Guard { misses: guarded.then_some(TRIES), anew: true, locked_for: caller.instance.config.codes.locked_for };
+    let typed = Typed { whose: Whose::Chat(chat), code };
     app.service.validate(&caller.instance, &caller.token, &typed, guard).await?;
     Ok(answer(&json!({ "code": "success", "message": "Verification code is valid", "verified": true })))
 }
@@ -130,8 +136,8 @@ impl Input {
             Err(Denied::NotFound) => return Err(Problem::not_found()),
             Err(Denied::Unauthorized) => return Err(auth::refuse(app, request).await),
         };
-        let chat = self.get("chatId").and_then(|text| text.trim().parse().ok());
-        let chat = chat.ok_or_else(|| invalid("chatId", "expected a phone number: country code first, digits only"))?;
+        let chat = self.get("chatId").unwrap_or_default().parse();
+        let chat = chat.map_err(|why: InvalidChat| invalid("chatId", &why.to_string()))?;
         Ok((auth::Caller { instance, token }, chat))
     }
 }

@@ -150,6 +150,8 @@ metrics! {
     store_request_seconds: Family<ByOperation, Histogram> = Family::new_with_constructor(brief),
     /// Requests to the store that failed, by operation and cause.
     store_errors: Family<OperationCause, Counter> = Family::default(),
+    /// Whether new work is refused by the store (1), as this replica finds out every 3 s by a write of its own.
+    store_refuses_writes: Gauge = Gauge::default(),
     /// Memory that is promised to connections, bodies and unread answers of strangers, and to streams that wait.
     unauthenticated_bytes: Gauge = Gauge::default(),
     /// The most of it there may be.

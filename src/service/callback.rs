@@ -16,7 +16,7 @@ pub fn body(event: Event, record: &Verification, at: Timestamp) -> String {
     put("status", json!(record.status(at)));
     put("reason", json!(record.reason()));
     put("chat_id", json!(record.chat_id()));
-    put("subject", json!(proof.map(|proof| json!({ "kind": proof.subject.kind(), "value": proof.subject.value() }))));
+    put("subject", subject(record));
     put("push_name", json!(proof.and_then(|proof| proof.push_name.as_deref())));
     put("purpose", json!(request.purpose));
     put("client_ref", json!(request.client_ref));
@@ -35,6 +35,16 @@ pub fn body(event: Event, record: &Verification, at: Timestamp) -> String {
     put("expires_at", json!(rfc3339(record.expires_at)));
     put("ended_at", json!(record.ended_at().map(rfc3339)));
     envelope(event, at, &Value::Object(data))
+}
+
+/// Who proved the chat.
+pub fn subject(record: &Verification) -> Value {
+    let subject = record.proof().map(|proof| &proof.subject);
+    json!(
+        subject.map(|subject| {
+            json!({ "kind": subject.kind(), "value": subject.value(), "reported": subject.reported() })
+        })
+    )
 }
 
 /// The three members every callback has.

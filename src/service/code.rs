@@ -53,6 +53,7 @@ impl Service {
             self.cool(&aimed.target, cooldown, self.now())?;
         }
         let mut limits = self.mint_limits(instance, token);
+        limits.extend(self.sending_limits(instance, &input.request));
         limits.extend(self.chat_limit(instance, Name::Codes, subject));
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, &draft));
         let entered = self.enter(&limits, reserve.as_ref()).await?;
@@ -81,6 +82,7 @@ impl Service {
             if let Some(cooldown) = cooldown {
                 self.cool(&aimed.target, cooldown, now)?;
             }
+            self.reopen(instance, &chat, &mut aimed.target, now).await?;
             let birth = self.birth(instance, draft, now, expires, instance.config.codes.attempts);
             let otp = Otp::new(shape, channels.clone(), footer.clone(), now);
             let record = Verification::code(birth, otp, request.clone());
@@ -152,8 +154,9 @@ impl Service {
         // The chat's limit is not touched by those who are too early.
         let early = otp.asked_at + COOLDOWN > self.now();
         if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
-            let limit = self.chat_limit(instance, Name::Codes, chat.subject());
-            self.enter(limit.as_slice(), None).await?;
+            let mut limits = self.sending_limits(instance, &record.request);
+            limits.extend(self.chat_limit(instance, Name::Codes, chat.subject()));
+            self.enter(&limits, None).await?;
         }
         let applied = self.apply(instance, record.id, None, Command::Code(CodeCommand::Resend), None).await?;
         match applied.verdict {

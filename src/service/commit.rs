@@ -26,8 +26,8 @@ pub(super) struct Incoming {
     /// What the reply is addressed to.
     pub(super) chat_id: String,
     pub(super) subject: Option<Subject>,
-    /// The sender's budget of failure replies is not used up.
-    pub(super) may_reply_failure: bool,
+    /// The sender's budget of such replies is not used up. The first success is always answered.
+    pub(super) may_reply: bool,
 }
 
 /// What came of a command.
@@ -57,9 +57,8 @@ impl Service {
             };
             let now = late.take().unwrap_or_else(|| self.now());
             let mut decision = decide(&before, command.clone(), now);
-            if let Some(Incoming { may_reply_failure: false, .. }) = incoming {
-                let granted = |effect: &Effect| !matches!(effect, Effect::Reply(reply) if !reply.is_expected());
-                decision.effects.retain(granted);
+            if incoming.is_some_and(|incoming| !incoming.may_reply) && decision.verdict != Verdict::Verified {
+                decision.effects.retain(|effect| !matches!(effect, Effect::Reply(_)));
             }
             let Decision { next, effects, verdict, .. } = &decision;
             if next.is_none() && effects.is_empty() {

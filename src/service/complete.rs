@@ -48,6 +48,8 @@ pub enum Tapped {
     Told { code: ReplyCode },
     /// Only the browser that waits can go on, and no code is told.
     WrongBrowser,
+    /// Somebody has gone on from here, and it was another browser or too long ago.
+    Used,
 }
 
 /// What a redeem token was worth.
@@ -62,12 +64,21 @@ impl Service {
         token: &Token,
         kind: Kind,
     ) -> Result<(Stored, Verification, Arc<Instance>), ServiceError> {
+        if !self.keys.admits(token, kind) {
+            return Err(ServiceError::NotFound);
+        }
         let (stored, record) = self.load(token.id()).await?;
         if !self.keys.recognises(token, kind, &record.nonce) {
             return Err(ServiceError::NotFound);
         }
         let instance = self.instances.get(record.instance).ok_or(ServiceError::NotFound)?;
         Ok((stored, record, instance))
+    }
+
+    /// Of a browser's cookies the one that counts here: of the browser that waits or has gone on, else the first.
+    pub(super) fn own<'a>(&self, record: &Verification, cookies: &'a [String]) -> Option<&'a str> {
+        let known = |cookie: &&String| self.browser(record, Some(cookie)).is_some_and(|browser| record.knows(browser));
+        cookies.iter().find(known).or(cookies.first()).map(String::as_str)
     }
 
     /// What recognises a browser again; never its cookie itself.
@@ -90,7 +101,7 @@ impl Service {
         Ok(self.recognise(token, kind).await?.1)
     }
 
-    pub async fn open(&self, token: &Token, cookie: Option<&str>) -> Result<Opened, ServiceError> {
+    pub async fn open(&self, token: &Token, cookies: &[String]) -> Result<Opened, ServiceError> {
         let (_, record, instance) = self.recognise(token, Kind::Link).await?;
         self.looked_at(&record, "reply");
         let now = match &record.state {
@@ -105,7 +116,7 @@ impl Service {
         let app_binds = record.request.challenge.is_some() && record.mode() == Mode::SameBrowser;
         Ok(Opened {
             now,
-            form_field: self.link_field(token, &record, cookie),
+            form_field: self.link_field(token, &record, self.own(&record, cookies)),
             may_tell: app_binds && !instance.config.strict_browser,
             instance,
             record,
@@ -117,11 +128,12 @@ impl Service {
     pub async fn complete(
         &self,
         token: &Token,
-        cookie: Option<&str>,
+        cookies: &[String],
         form_field: &str,
         elsewhere: bool,
     ) -> Result<(Arc<Instance>, Verification, Tapped), ServiceError> {
         let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
+        let cookie = self.own(&record, cookies);
         check(form_field, &self.link_field(token, &record, cookie))?;
         let may_tell = !instance.config.strict_browser;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
@@ -133,10 +145,13 @@ impl Service {
         };
         let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         let tapped = match applied.verdict {
-            Verdict::Completed => Tapped::Completed { redirect: redirect(&instance, &applied.record, &redeem) },
+            Verdict::Completed | Verdict::CompletedAgain => {
+                Tapped::Completed { redirect: redirect(&instance, &applied.record, &redeem) }
+            }
             Verdict::Told => Tapped::Told { code: self.reply_code(&applied.record).ok_or(ServiceError::Spent)? },
             Verdict::WrongBrowser => Tapped::WrongBrowser,
             Verdict::Refused => return Err(ServiceError::NotFound),
+            _ if is_used(&applied.record) => Tapped::Used,
             _ => return Err(ServiceError::Spent),
         };
         Ok((instance, applied.record, tapped))
@@ -146,10 +161,11 @@ impl Service {
     pub async fn dispute(
         &self,
         token: &Token,
-        cookie: Option<&str>,
+        cookies: &[String],
         form_field: &str,
     ) -> Result<(Arc<Instance>, Verification), ServiceError> {
         let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
+        let cookie = self.own(&record, cookies);
         check(form_field, &self.link_field(token, &record, cookie))?;
         let applied = self.apply(&instance, record.id, Some((stored.version, record)), Command::Dispute, None).await?;
         match applied.verdict {
@@ -207,6 +223,14 @@ impl Service {
             _ => Err(ServiceError::Spent),
         }
     }
+}
+
+/// Whether somebody has gone on from it.
+pub(super) fn is_used(record: &Verification) -> bool {
+    matches!(
+        record.state,
+        State::Verified { completion: Completion::Released { .. } | Completion::Redeemed { .. }, .. }
+    )
 }
 
 /// Whether a form comes from a page that we made for this browser.

@@ -136,10 +136,12 @@ impl Service {
 fn spellings(subject: &Subject) -> Vec<String> {
     match subject {
         Subject::Phone(phone) => {
-            let digits = phone.digits();
-            let suffixed = ["", "@c.us", "@s.whatsapp.net"].map(|suffix| format!("{digits}{suffix}"));
-            let prefixed = ["+", "whatsapp:+"].map(|prefix| format!("{prefix}{digits}"));
-            suffixed.into_iter().chain(prefixed).collect()
+            let names = |digits: String| {
+                let suffixed = ["", "@c.us", "@s.whatsapp.net", "@hosted"].map(|suffix| format!("{digits}{suffix}"));
+                let prefixed = ["+", "whatsapp:+"].map(|prefix| format!("{prefix}{digits}"));
+                suffixed.into_iter().chain(prefixed)
+            };
+            phone.spellings().into_iter().flat_map(names).collect()
         }
         Subject::Lid(_) | Subject::Bsuid(_) => vec![subject.chat_id(), subject.value()],
     }

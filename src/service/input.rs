@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::Instance;
 use crate::domain::{
-    Language, Mode, redirect,
+    Chat, Language, Mode, redirect,
+    subject::InvalidChat,
     template::{self, Use},
     verification::{Callbacks, Request, Texts},
     whatsapp::LONGEST_TEXT,
@@ -42,8 +43,7 @@ pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<
     let mut fields = Fields::of(body);
     let f = &mut fields;
     let name = f.app_name(&config.name);
-    let chat =
-        f.text("chatId", 200).and_then(|text| f.parsed("chatId", &text, "<digits>@c.us, an E.164 number or <id>@lid"));
+    let chat = f.chat("chatId");
     let (least, most) = config.expires_bounds;
     let expires = f.number("expires", least, most).unwrap_or(config.expires);
     let max_attempts = f.number("max_attempts", 1, 100).unwrap_or(config.max_attempts);
@@ -255,6 +255,12 @@ impl<'a> Fields<'a> {
             self.fault(name, &format!("expected {expected}"));
         }
         parsed
+    }
+
+    /// In any spelling.
+    pub(super) fn chat(&mut self, name: &str) -> Option<Chat> {
+        let text = self.text(name, 200)?;
+        text.parse().map_err(|why: InvalidChat| self.fault(name, &why.to_string())).ok()
     }
 
     pub(super) fn number(&mut self, name: &str, least: u32, most: u32) -> Option<u32> {

@@ -7,9 +7,10 @@ use super::{
     input::{Fields, Warning},
 };
 use crate::domain::{
-    Chat, Language, Subject,
+    Chat, Language, Subject, VerificationId,
     otp::{LENGTHS, Shape},
     sending::Channel,
+    typed,
     verification::Request,
 };
 
@@ -29,11 +30,18 @@ pub struct CodeRequest {
 /// A code that somebody typed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Typed {
-    pub chat: Chat,
+    pub whose: Whose,
     pub code: String,
 }
 
-const CHAT: &str = "<digits>@c.us, an E.164 number or <id>@lid";
+/// Which code was typed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// The one that counts for this chat.
+    Chat(Chat),
+    /// The one of this request.
+    Request(VerificationId),
+}
 
 /// Checks a body of `request-code` against the instance's rules.
 pub fn request(body: &Map<String, Value>, instance: &Instance) -> Result<CodeRequest, Vec<FieldFault>> {
@@ -67,6 +75,7 @@ pub fn request(body: &Map<String, Value>, instance: &Instance) -> Result<CodeReq
         ..Request::default()
     };
     let channels = channels(f, instance, chat.as_ref());
+    destination(f, instance, chat.as_ref());
     f.unknown("");
     let warnings = std::mem::take(&mut fields.warnings);
     match chat {
@@ -87,6 +96,7 @@ pub fn plain(
     let empty = Map::new();
     let mut fields = Fields::of(&empty);
     let channels = channels(&mut fields, instance, Some(&chat));
+    destination(&mut fields, instance, Some(&chat));
     if !fields.faults.is_empty() {
         return Err(fields.faults);
     }
@@ -102,26 +112,44 @@ pub fn plain(
 /// Checks a body of `validate-code`.
 pub fn typed(body: &Map<String, Value>) -> Result<Typed, Vec<FieldFault>> {
     let mut fields = Fields::of(body);
-    let chat = chat(&mut fields);
-    let code = fields.text("code", 64);
+    let whose = match (fields.text("uuid", 36), body.contains_key("chatId")) {
+        (Some(_), true) => {
+            fields.fault("uuid", "stands beside chatId: send one of them");
+            None
+        }
+        (Some(text), false) => fields.parsed("uuid", &text, "a UUID").map(Whose::Request),
+        (None, _) => chat(&mut fields).map(Whose::Chat),
+    };
+    let code = fields.text("code", typed::LONGEST);
     if code.is_none() && !fields.faults.iter().any(|fault| fault.field == "code") {
         fields.fault("code", "is missing: what the person typed");
     }
-    match (chat, code) {
-        (Some(chat), Some(code)) if fields.faults.is_empty() => Ok(Typed { chat, code }),
+    match (whose, code) {
+        (Some(whose), Some(code)) if fields.faults.is_empty() => Ok(Typed { whose, code }),
         _ => Err(fields.faults),
     }
 }
 
 fn chat(f: &mut Fields<'_>) -> Option<Chat> {
     let before = f.faults.len();
-    let Some(text) = f.text("chatId", 200) else {
-        if f.faults.len() == before {
-            f.fault("chatId", &format!("is missing: {CHAT}"));
-        }
-        return None;
+    let chat = f.chat("chatId");
+    if chat.is_none() && f.faults.len() == before {
+        f.fault("chatId", "is missing: <digits>@c.us, a phone number or <id>@lid");
+    }
+    chat
+}
+
+/// Codes go only to the countries that the operator named, if any. A chat without a number has none.
+fn destination(f: &mut Fields<'_>, instance: &Instance, chat: Option<&Chat>) {
+    let (Some(chat), countries) = (chat, &instance.config.codes.countries) else { return };
+    let allowed = |digits: &str| countries.iter().any(|country| digits.starts_with(country.as_str()));
+    let allowed = match chat.subject() {
+        Subject::Phone(phone) => allowed(phone.digits()),
+        Subject::Lid(_) | Subject::Bsuid(_) => false,
     };
-    f.parsed("chatId", &text, CHAT)
+    if !countries.is_empty() && !allowed {
+        f.fault("chatId", "is in no country that this instance sends codes to (code_countries)");
+    }
 }
 
 /// Those that can reach this chat.

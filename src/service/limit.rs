@@ -4,8 +4,9 @@ use std::{cell::RefCell, net::IpAddr, time::Duration};
 
 use super::{Instance, Service, ServiceError, mint::spread};
 use crate::{
+    address::network,
     domain::{
-        InstanceId, Partition, Subject,
+        Chat, InstanceId, Partition, Request, Subject, VerificationId, country,
         keys::Digest,
         quota::{Allowance, Name, Quota},
     },
@@ -109,6 +110,23 @@ impl Service {
         Some(self.instance_limit(instance, name, subject.canonical().as_bytes(), quota))
     }
 
+    /// Against whoever has codes sent for the money that they cost: each is of no use to people who log in.
+    pub(super) fn sending_limits(&self, instance: &Instance, request: &Request) -> Vec<Limit> {
+        let limits = &instance.config.limits;
+        let mut all = Vec::new();
+        let mut add = |name, quota: Option<Quota>, of: &str| {
+            all.extend(quota.map(|quota| self.instance_limit(instance, name, of.as_bytes(), quota)));
+        };
+        if let Some(address) = request.client_ip.as_deref().and_then(|text| text.parse().ok()) {
+            add(Name::CodesOfAddress, limits.codes_of_address, &network(address).to_string());
+        }
+        if let Some(Subject::Phone(phone)) = request.chat.as_ref().map(Chat::subject) {
+            add(Name::CodesOfCountry, limits.codes_of_country, country::calling_code(phone.digits()));
+            add(Name::CodesOfPrefix, limits.codes_of_prefix, country::prefix(phone.digits()));
+        }
+        all
+    }
+
     fn instance_limit(&self, instance: &Instance, name: Name, of: &[u8], quota: Quota) -> Limit {
         let id = instance.config.id;
         let bucket = format!("{}:{}", name.as_str(), self.keys.look_up(name.as_str(), id, of).hex());
@@ -119,11 +137,16 @@ impl Service {
         spread(self.keys.look_up("limits", instance, b""))
     }
 
-    /// Takes from limits of one address. It is a network, for IPv6.
-    pub async fn admit_address(&self, address: IpAddr, limits: &[(Name, Quota)]) -> Result<Vec<Standing>, StoreError> {
-        let address = address.to_string();
-        let partition = spread(self.stranger(&address));
-        self.admit(limits.iter().map(|&(name, quota)| self.stranger_limit(partition, name, &address, quota))).await
+    /// Takes from limits of one address, for one link or for everything else. It is a network, for IPv6.
+    pub async fn admit_address(
+        &self,
+        address: IpAddr,
+        link: Option<VerificationId>,
+        limits: &[(Name, Quota)],
+    ) -> Result<Vec<Standing>, StoreError> {
+        let whose = link.map_or_else(|| address.to_string(), |link| format!("{address} for {link}"));
+        let partition = spread(self.stranger(&whose));
+        self.admit(limits.iter().map(|&(name, quota)| self.stranger_limit(partition, name, &whose, quota))).await
     }
 
     /// Takes a try at the operator's password, of one address and of everybody together, or of neither.

@@ -29,6 +29,7 @@ mod trace;
 mod validate;
 pub mod vitals;
 mod watch;
+pub mod watch_store;
 
 use std::{
     sync::{
@@ -107,6 +108,12 @@ pub enum ServiceError {
     /// A code that was typed does not count, or nothing can be done about a code: the reason says why.
     #[error("the code is not accepted: {0}")]
     Code(Reason),
+    /// It was not the code, which ends after so many more wrong ones.
+    #[error("the code is wrong")]
+    CodeWrong { attempts_remaining: u32 },
+    /// Too many codes in a row were wrong for this chat.
+    #[error("the chat is locked")]
+    CodeLocked { retry_after: Duration },
     /// Only codes are sent; a link is handed out by the app.
     #[error("there is nothing to send")]
     NothingToSend,

@@ -12,6 +12,7 @@ use crate::{
         extract::{Candidates, candidates},
         keys::Digest,
         quota::{Allowance, Name, Quota},
+        template,
     },
     gateway::Event,
     metrics::label::{ByReason, Of},
@@ -157,11 +158,15 @@ impl Service {
     ) -> Result<Outcome, ServiceError> {
         let sender = self.phones.resolve(instance, from.sender, from.identity).await;
         from.incoming.subject = sender.subject();
-        let command = Command::Receive { sender, push_name: event.push_name.clone(), edited };
+        let push_name = event.push_name.as_deref().and_then(template::person);
+        let command = Command::Receive { sender, push_name, edited };
         let foreseen = crate::domain::decide(record, command.clone(), self.now()).verdict;
-        if !matches!(foreseen, Verdict::Verified | Verdict::Repeated) {
-            from.incoming.may_reply_failure = self.may_reply_failure(instance, &from).await?;
-        }
+        let limits = &instance.config.limits;
+        from.incoming.may_reply = match foreseen {
+            Verdict::Verified => true,
+            Verdict::Repeated => self.may_reply(&from, Name::SuccessReplies, limits.success_replies).await?,
+            _ => self.may_reply(&from, Name::FailureReplies, limits.failure_replies).await?,
+        };
         let loaded = Some((*version, record.clone()));
         let applied = self.apply(instance, record.id, loaded, command, Some(&from.incoming)).await?;
         if applied.duplicate {
@@ -179,7 +184,10 @@ impl Service {
     /// Nothing matched. Silence, unless a reply is due and the sender's budget allows it.
     async fn refuse(&self, instance: &Instance, from: From<'_>, reason: Reason) -> Result<Outcome, ServiceError> {
         let reply = match reason {
-            Reason::SeveralCodes => self.may_reply_failure(instance, &from).await?.then_some(Reply::Failed),
+            Reason::SeveralCodes => {
+                let quota = instance.config.limits.failure_replies;
+                self.may_reply(&from, Name::FailureReplies, quota).await?.then_some(Reply::Failed)
+            }
             _ if instance.config.reply_to_unknown => {
                 let quota = Quota::per(1, UNKNOWN_REPLIES);
                 let take =
@@ -197,12 +205,12 @@ impl Service {
         Ok(Outcome::Failed(reason))
     }
 
-    async fn may_reply_failure(&self, instance: &Instance, from: &From<'_>) -> Result<bool, ServiceError> {
-        let Some(quota) = instance.config.limits.failure_replies else { return Ok(true) };
-        let bucket = format!("failures:{}", from.identity.hex());
+    async fn may_reply(&self, from: &From<'_>, name: Name, quota: Option<Quota>) -> Result<bool, ServiceError> {
+        let Some(quota) = quota else { return Ok(true) };
+        let bucket = format!("{}:{}", name.as_str(), from.identity.hex());
         let allowed = self.allows(Take { partition: from.partition, bucket, quota }).await?;
         if !allowed {
-            self.count_limit(Name::FailureReplies);
+            self.count_limit(name);
         }
         Ok(allowed)
     }
@@ -221,7 +229,7 @@ impl Service {
             id: self.keys.look_up("message", instance_id, id.as_bytes()),
             chat_id: chat_id.to_owned(),
             subject,
-            may_reply_failure: true,
+            may_reply: true,
         };
         From { sender: &event.sender, identity, partition: super::mint::spread(identity), incoming }
     }

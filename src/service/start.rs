@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     Idempotency, Instance, Mint, Service, ServiceError,
-    complete::{check, redirect},
+    complete::{check, is_used, redirect},
 };
 use crate::{
     domain::{
@@ -80,7 +80,7 @@ impl Stage {
 
 /// What a typed code was worth.
 pub enum Typed {
-    /// `None` when there is nowhere to go.
+    /// `None` when there is nowhere to go, or no more.
     Right {
         redirect: Option<Url>,
     },
@@ -92,31 +92,31 @@ pub enum Typed {
 /// Who taps.
 #[derive(Clone, Copy)]
 pub struct Browser<'a> {
-    /// The value of its cookie.
-    pub cookie: Option<&'a str>,
+    /// The values of its cookies by our name.
+    pub cookies: &'a [String],
     pub ip: Option<std::net::IpAddr>,
     pub user_agent: Option<&'a str>,
 }
 
 impl Service {
-    pub async fn start(&self, handle: &Token, cookie: Option<&str>) -> Result<Start, ServiceError> {
+    pub async fn start(&self, handle: &Token, cookies: &[String]) -> Result<Start, ServiceError> {
         let (_, record, instance) = self.recognise(handle, Kind::Handle).await?;
-        Ok(self.started(handle, record, instance, cookie))
+        Ok(self.started(handle, record, instance, cookies))
     }
 
-    fn started(&self, handle: &Token, record: Verification, instance: Arc<Instance>, cookie: Option<&str>) -> Start {
-        let form_field = self.keys.form_field(handle, cookie);
-        let ours = self.waits(&record, cookie);
-        Start { stage: self.stage(&record, cookie), form_field, ours, instance, record }
+    fn started(&self, handle: &Token, record: Verification, instance: Arc<Instance>, cookies: &[String]) -> Start {
+        let form_field = self.keys.form_field(handle, self.own(&record, cookies));
+        let ours = self.waits(&record, cookies);
+        Start { stage: self.stage(&record, cookies), form_field, ours, instance, record }
     }
 
-    fn waits(&self, record: &Verification, cookie: Option<&str>) -> bool {
-        let browser = self.browser(record, cookie);
+    fn waits(&self, record: &Verification, cookies: &[String]) -> bool {
+        let browser = self.browser(record, self.own(record, cookies));
         record.binding.as_ref().zip(browser).is_some_and(|(held, browser)| held.browser.matches(browser))
     }
 
-    /// What the page of a browser with this cookie shows now.
-    pub fn stage(&self, record: &Verification, cookie: Option<&str>) -> Stage {
+    /// What the page of a browser with these cookies shows now.
+    pub fn stage(&self, record: &Verification, cookies: &[String]) -> Stage {
         let now = self.now();
         let completion = match &record.state {
             _ if record.otp.is_some() => return Stage::Over,
@@ -131,7 +131,7 @@ impl Service {
         match completion {
             Completion::Offered { until, .. } if now >= *until => Stage::Over,
             Completion::Offered { told, .. } => {
-                let ours = self.waits(record, cookie);
+                let ours = self.waits(record, cookies);
                 match told {
                     Some(told) if ours && told.is_live(now) => Stage::Code { until: told.until },
                     Some(_) if ours && record.expects_code() => Stage::Over,
@@ -164,8 +164,9 @@ impl Service {
         gently: bool,
     ) -> Result<Start, ServiceError> {
         let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
-        let digest = self.browser(&record, browser.cookie).ok_or(ServiceError::Refused)?;
-        check(form_field, &self.keys.form_field(handle, browser.cookie))?;
+        let cookie = self.own(&record, browser.cookies);
+        let digest = self.browser(&record, cookie).ok_or(ServiceError::Refused)?;
+        check(form_field, &self.keys.form_field(handle, cookie))?;
         let place = if instance.config.strict_browser { Place::Here } else { place };
         let binding = Binding {
             browser: digest,
@@ -179,18 +180,19 @@ impl Service {
         if first && applied.verdict == Verdict::Bound {
             self.metrics.links_clicked.get_or_create(&ByInstance { instance: Of(applied.record.instance) }).inc();
         }
-        Ok(self.started(handle, applied.record, instance, browser.cookie))
+        Ok(self.started(handle, applied.record, instance, browser.cookies))
     }
 
     /// The reply's code, typed on the start page.
     pub async fn type_code(
         &self,
         handle: &Token,
-        cookie: Option<&str>,
+        cookies: &[String],
         form_field: &str,
         typed: &str,
     ) -> Result<Typed, ServiceError> {
         let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
+        let cookie = self.own(&record, cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
         let command = Command::Type {
@@ -200,7 +202,9 @@ impl Service {
         };
         let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
-            Verdict::Completed => Ok(Typed::Right { redirect: redirect(&instance, &applied.record, &redeem) }),
+            Verdict::Completed | Verdict::CompletedAgain => {
+                Ok(Typed::Right { redirect: redirect(&instance, &applied.record, &redeem) })
+            }
             Verdict::WrongCode => {
                 let misses = match &applied.record.state {
                     State::Verified { completion: Completion::Offered { told: Some(told), .. }, .. } => told.misses,
@@ -209,35 +213,39 @@ impl Service {
                 Ok(Typed::Wrong { tries_left: CODE_TRIES - misses })
             }
             Verdict::WrongBrowser | Verdict::Refused => Err(ServiceError::Refused),
+            _ if is_used(&applied.record) => Ok(Typed::Right { redirect: None }),
             _ => Err(ServiceError::Spent),
         }
     }
 
-    /// The waiting page of a person who is signed in already goes on.
+    /// The waiting page of a person who is signed in already goes on. `None` when there is nowhere to go, or no more.
     pub async fn finish(
         &self,
         handle: &Token,
-        cookie: Option<&str>,
+        cookies: &[String],
         form_field: &str,
     ) -> Result<Option<Url>, ServiceError> {
         let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
+        let cookie = self.own(&record, cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
         let token = self.keys.secret(redeem.secret());
         let command = Command::Finish { token, browser: self.browser(&record, cookie) };
         let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
-            Verdict::Completed => Ok(redirect(&instance, &applied.record, &redeem)),
+            Verdict::Completed | Verdict::CompletedAgain => Ok(redirect(&instance, &applied.record, &redeem)),
             Verdict::Refused => Err(ServiceError::Refused),
+            _ if is_used(&applied.record) => Ok(None),
             _ => Err(ServiceError::Spent),
         }
     }
 
     /// Makes an expired request anew, and gives the handle of the new one. Many taps make one.
-    pub async fn renew(&self, handle: &Token, cookie: Option<&str>, form_field: &str) -> Result<Token, ServiceError> {
+    pub async fn renew(&self, handle: &Token, cookies: &[String], form_field: &str) -> Result<Token, ServiceError> {
         let (_, record, instance) = self.recognise(handle, Kind::Handle).await?;
+        let cookie = self.own(&record, cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
-        if self.stage(&record, cookie) != (Stage::Expired { renewable: true }) {
+        if self.stage(&record, cookies) != (Stage::Expired { renewable: true }) {
             return Err(ServiceError::Spent);
         }
         let life = record.expires_at.duration_since(record.created_at).as_secs();

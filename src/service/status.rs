@@ -49,16 +49,34 @@ pub struct StoreStatus {
     /// Masters whose writes no replica can confirm, although one must.
     #[serde(default)]
     pub replicas_missing: usize,
+    /// `false`: it did not answer when it was last asked, and the above is of before.
+    #[serde(default)]
+    pub answers: bool,
+    /// New work is refused now.
+    #[serde(default)]
+    pub refusing: Option<RefusingStatus>,
     #[serde(default)]
     pub last_refusal: Option<RefusalStatus>,
     /// This host's clock less the store's.
     pub clock_offset_seconds: f64,
 }
 
+/// The store takes no new work, as this replica found out by trying.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RefusingStatus {
+    /// The word of `store_errors`: `full`, `refused`, `unavailable`.
+    pub cause: String,
+    pub reason: String,
+    pub for_seconds: f64,
+}
+
 /// The last request to the store that failed here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RefusalStatus {
     pub operation: String,
+    /// The word of `store_errors`.
+    #[serde(default)]
+    pub cause: String,
     pub reason: String,
     pub seconds_ago: f64,
 }
@@ -186,15 +204,16 @@ impl Service {
 
     #[expect(clippy::cast_precision_loss, reason = "an offset that loses digits is alarming anyway")]
     fn store_status(&self) -> StoreStatus {
-        let described = self.vitals.described.load();
+        let watch = self.vitals.watch();
         let last_refusal = self.store.last_refusal().map(|refusal| RefusalStatus {
             operation: refusal.operation.to_owned(),
+            cause: refusal.cause.to_owned(),
             reason: refusal.why,
             seconds_ago: refusal.at.elapsed().as_secs_f64(),
         });
-        let described_seconds_ago = described.as_ref().map(|known| known.0.elapsed().as_secs_f64());
+        let described_seconds_ago = watch.described.as_ref().map(|known| known.0.elapsed().as_secs_f64());
         let Description { text, used_bytes, limit_bytes, replicas_missing } =
-            described.as_ref().map(|known| known.1.clone()).unwrap_or_default();
+            watch.described.as_ref().map(|known| known.1.clone()).unwrap_or_default();
         let clock_offset_seconds = self.store.skew_millis() as f64 / 1000.0;
         StoreStatus {
             description: text,
@@ -202,6 +221,8 @@ impl Service {
             used_bytes,
             limit_bytes,
             replicas_missing,
+            answers: watch.answers,
+            refusing: watch.refusing(),
             last_refusal,
             clock_offset_seconds,
         }

@@ -2,17 +2,26 @@
 
 use std::time::Duration;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, input_code::Typed};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    CONFLICTS, Instance, Service, ServiceError,
+    input_code::{Typed, Whose},
+    requests::Filter,
+};
 use crate::{
     domain::{
-        Command, Reason, State, Verdict, Verification, decide,
+        Chat, Command, Reason, Verdict, Verification, decide,
         decide_code::CodeCommand,
         quota::{Name, Quota},
-        target::{Guard, WINDOW},
+        target::{FAILURES, Guard, Target, WINDOW},
     },
     metrics::label::{ByReason, Of},
     store::{Committed, StoreError},
 };
+
+/// Links that a chat has proved which are looked at; the newest come first.
+const PROOFS: usize = 10;
 
 impl Service {
     /// Checks a code against the one that counts for its chat. An error that tells about the code has been
@@ -27,7 +36,13 @@ impl Service {
         let limit = self.token_limit(instance, Name::Validate, token);
         self.enter(limit.as_slice(), None).await?;
         let outcome = self.compare(instance, typed, guard).await;
-        if let Err(ServiceError::Code(reason)) = outcome {
+        let reason = match outcome {
+            Err(ServiceError::Code(reason)) => Some(reason),
+            Err(ServiceError::CodeWrong { .. }) => Some(Reason::CodeWrong),
+            Err(ServiceError::CodeLocked { .. }) => Some(Reason::CodeLocked),
+            _ => None,
+        };
+        if let Some(reason) = reason {
             let failed = ByReason { instance: Of(instance.config.id), reason: reason.as_str() };
             self.metrics.attempts_failed.get_or_create(&failed).inc();
         }
@@ -35,18 +50,32 @@ impl Service {
     }
 
     async fn compare(&self, instance: &Instance, typed: &Typed, guard: Guard) -> Result<Verification, ServiceError> {
-        let subject = typed.chat.subject();
+        let named = match &typed.whose {
+            Whose::Chat(_) => None,
+            Whose::Request(id) => Some(self.get(instance, *id).await?),
+        };
+        let not_active = ServiceError::Code(Reason::CodeNotActive);
+        let chat = match (&typed.whose, &named) {
+            (Whose::Chat(chat), _) => Some(chat),
+            (Whose::Request(_), record) => record.as_ref().and_then(|record| record.request.chat.as_ref()),
+        };
+        let Some(chat) = chat.filter(|_| named.as_ref().is_none_or(|record| record.otp.is_some())) else {
+            return Err(not_active);
+        };
         let mut late = None;
         for _ in 0..CONFLICTS {
-            let mut aimed = self.target(instance, subject).await?;
+            let mut aimed = self.target(instance, chat.subject()).await?;
             let now = late.take().unwrap_or_else(|| self.now());
+            self.reopen(instance, chat, &mut aimed.target, now).await?;
             if let Some(left) = aimed.target.locked(now) {
                 let window = Duration::try_from(WINDOW).unwrap_or_default();
                 let quota = Quota::per(guard.misses.unwrap_or(1), window);
                 return Err(self.limited(Name::WrongCodes, quota, Duration::try_from(left).unwrap_or_default()));
             }
-            let not_active = ServiceError::Code(Reason::CodeNotActive);
-            let Some(active) = aimed.target.active else { return Err(not_active) };
+            // Of a chat's codes only the last lives, so that any other one is refused by its own state.
+            let Some(active) = named.as_ref().map(|record| record.id).or(aimed.target.active) else {
+                return Err(not_active);
+            };
             let Some(stored) = self.store.load(active.into()).await? else {
                 return Err(not_active);
             };
@@ -58,7 +87,7 @@ impl Service {
             let mut change = self.change(instance, &before, stored.version, &decision, None, now);
             match verdict {
                 Verdict::Validated => aimed.target.proved(),
-                Verdict::Failed(Reason::CodeWrong) => aimed.target.missed(guard, now),
+                Verdict::Failed(Reason::CodeWrong | Reason::AttemptsExhausted) => aimed.target.missed(guard, now),
                 _ => {}
             }
             let retain_until = change.records[0].retain_until;
@@ -66,10 +95,12 @@ impl Service {
             match self.send(change, now).await? {
                 Committed::Applied { .. } => {
                     self.count(&next);
-                    return if matches!(next.state, State::Validated { .. }) {
-                        Ok(next)
-                    } else {
-                        Err(refusal(verdict))
+                    return match verdict {
+                        Verdict::Validated => Ok(next),
+                        Verdict::Failed(Reason::CodeWrong) => {
+                            Err(ServiceError::CodeWrong { attempts_remaining: next.max_attempts - next.attempts })
+                        }
+                        _ => Err(refusal(verdict)),
                     };
                 }
                 Committed::Late(now) => late = Some(now),
@@ -77,6 +108,34 @@ impl Service {
             }
         }
         Err(StoreError::Unavailable("too many tries at once".to_owned()).into())
+    }
+
+    /// Refuses where too many codes in a row were wrong, unless the chat has proved itself by a link since then.
+    pub(super) async fn reopen(
+        &self,
+        instance: &Instance,
+        chat: &Chat,
+        target: &mut Target,
+        now: Timestamp,
+    ) -> Result<(), ServiceError> {
+        let Some(shut) = target.shut(now) else { return Ok(()) };
+        let life = SignedDuration::try_from(instance.config.longest_life()).unwrap_or(SignedDuration::MAX);
+        let proofs = Filter {
+            status: Some("verified".to_owned()),
+            otp_type: Some("link".to_owned()),
+            chat: Some(chat.clone()),
+            created_after: shut.since.checked_sub(life).ok(),
+            ..Filter::default()
+        };
+        let proofs = self.list(instance, &proofs, None, PROOFS).await?.records;
+        if proofs.iter().any(|record| record.ended_at().is_some_and(|at| at > shut.since)) {
+            target.proved();
+            return Ok(());
+        }
+        let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
+        let window = instance.config.codes.locked_for.map_or(Duration::ZERO, duration);
+        let _ = self.limited(Name::CodeFailures, Quota::per(FAILURES, window), duration(shut.left));
+        Err(ServiceError::CodeLocked { retry_after: duration(shut.left) })
     }
 }
 

@@ -10,11 +10,11 @@ use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, Service};
+use super::{Instance, Service, watch_store::Watch};
 use crate::{
     domain::InstanceId,
     metrics::label::{ByGateway, ByKind, ByVersion, Of},
-    store::{Announced, Backlog, Description, StoreError},
+    store::{Announced, Backlog, StoreError},
 };
 
 /// Between two reports of each replica, and the least between two looks at the store.
@@ -35,8 +35,7 @@ pub struct Vitals {
     heard: Mutex<HashMap<InstanceId, Timestamp>>,
     failures: Mutex<Vec<Failure>>,
     pub(super) seen: ArcSwapOption<Seen>,
-    /// Apart from the rest: a store that refuses writes still describes itself.
-    pub(super) described: ArcSwapOption<(Instant, Description)>,
+    watch: Mutex<Watch>,
 }
 
 /// What was last read of the store.
@@ -74,8 +73,8 @@ pub struct Failure {
 impl Vitals {
     pub fn new(replica: String, started: Timestamp) -> Self {
         let (heard, failures) = (Mutex::default(), Mutex::default());
-        let (seen, described) = (ArcSwapOption::empty(), ArcSwapOption::empty());
-        Self { replica, started, heard, failures, seen, described }
+        let (seen, watch) = (ArcSwapOption::empty(), Mutex::default());
+        Self { replica, started, heard, failures, seen, watch }
     }
 
     /// Notes a failure. `reason` is a word or a status, with the host for a callback, never a text of somebody else's. How often there was this one,
@@ -101,6 +100,10 @@ impl Vitals {
 
     pub(super) fn last_heard(&self, instance: InstanceId) -> Option<Timestamp> {
         lock(&self.heard).get(&instance).copied()
+    }
+
+    pub(super) fn watch(&self) -> MutexGuard<'_, Watch> {
+        lock(&self.watch)
     }
 
     pub(super) fn own_failures(&self) -> Vec<Failure> {
@@ -129,9 +132,8 @@ impl Service {
         self.say(ready, false).await
     }
 
-    /// Reads what the others have reported and what the store is, and counts what waits.
+    /// Reads what the others have reported, and counts what waits.
     pub async fn observe(&self) -> Result<(), StoreError> {
-        self.look().await;
         let replicas: Vec<(Announced, Said)> = self
             .store
             .announced()
@@ -154,16 +156,6 @@ impl Service {
         }
         self.vitals.seen.store(Some(Arc::new(Seen { at: Instant::now(), backlog, replicas })));
         Ok(())
-    }
-
-    /// Asks the store what it is. What it said before stays, with its age, when it does not answer.
-    async fn look(&self) {
-        let Ok(described) = self.store.describe().await else { return };
-        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.metrics.store_used_bytes.set(gauge(described.used_bytes));
-        self.metrics.store_limit_bytes.set(gauge(described.limit_bytes));
-        self.metrics.store_replicas_missing.set(gauge(described.replicas_missing as u64));
-        self.vitals.described.store(Some(Arc::new((Instant::now(), described))));
     }
 
     /// The last word: others need not wait for the silence.

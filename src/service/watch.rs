@@ -77,7 +77,10 @@ impl Watched {
                     (self.version, self.record) = (stored.version, record);
                     return Ok(());
                 }
-                Ok(_) | Err(ServiceError::Store(StoreError::Unavailable(_) | StoreError::Full)) => self.rung = false,
+                Ok(_)
+                | Err(ServiceError::Store(StoreError::Unavailable(_) | StoreError::Full | StoreError::Refused(_))) => {
+                    self.rung = false;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -51,6 +51,8 @@ pub struct Description {
 pub struct Refusal {
     pub at: Instant,
     pub operation: &'static str,
+    /// [`super::StoreError::cause`].
+    pub cause: &'static str,
     pub why: String,
 }
 

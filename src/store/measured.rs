@@ -47,7 +47,7 @@ impl Measured {
         if let Err(error) = &outcome {
             let cause = error.cause();
             self.metrics.store_errors.get_or_create(&OperationCause { operation, cause }).inc();
-            let refusal = Refusal { at: Instant::now(), operation, why: error.to_string() };
+            let refusal = Refusal { at: Instant::now(), operation, cause, why: error.to_string() };
             *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
         }
         outcome
@@ -146,6 +146,10 @@ impl Store for Measured {
 
     async fn probe(&self) -> Result<(), StoreError> {
         self.watch("probe", self.store.probe()).await
+    }
+
+    async fn trial(&self) -> Result<(), StoreError> {
+        self.watch("trial", self.store.trial()).await
     }
 }
 

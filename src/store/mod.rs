@@ -374,6 +374,9 @@ pub enum StoreError {
     /// The store takes no new work; finishing old work still succeeds.
     #[error("the store is full: raise maxmemory of Redis, or give the disk more room")]
     Full,
+    /// The store is reached and takes no writes from any replica: too few replicas of its own, or no disk.
+    #[error("the store takes no writes: {0}")]
+    Refused(String),
     /// A bug, or a store that something else has written to.
     #[error("the store answered what it cannot answer: {0}")]
     Broken(String),
@@ -388,6 +391,7 @@ impl StoreError {
         match self {
             Self::Unavailable(_) => "unavailable",
             Self::Full => "full",
+            Self::Refused(_) => "refused",
             Self::Broken(_) => "broken",
             Self::Unfit(_) => "unfit",
         }
@@ -472,8 +476,12 @@ pub trait Store: archive::Archive {
         None
     }
 
-    /// A real write through the path that commits use.
+    /// A write of the kind that finishes old work, sent once to every master, and to none again. It fails when none of
+    /// them took it: about this process' way to the store.
     async fn probe(&self) -> Result<(), StoreError>;
+
+    /// A write of the kind that begins new work, at every master, and confirmed as commits are. It fails where they do.
+    async fn trial(&self) -> Result<(), StoreError>;
 }
 
 /// A store made with keys that this process does not have.

@@ -39,6 +39,7 @@ impl Worker {
                 () = tokio::time::sleep_until(wake) => {}
                 () = self.permits.changed() => {}
             }
+            self.steps();
             if let Some(due) = self.permits.next_retry() {
                 next_look = next_look.min(due.max(looked + MIN_ROUND));
             }
@@ -50,6 +51,7 @@ impl Worker {
                     continue;
                 }
             }
+            self.steps();
             next_draw = match self.lease().await {
                 Ok(next_draw) => next_draw.map(tokio::time::Instant::from_std),
                 Err(error) => {

@@ -19,7 +19,7 @@ mod timer;
 use std::{
     any::Any,
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -62,12 +62,24 @@ pub struct Worker {
     tasks: TaskTracker,
     /// Attempts in flight end now, and their jobs are given back.
     hand_back: CancellationToken,
+    /// When the last step of looking and leasing began.
+    stepped: Mutex<Instant>,
 }
 
 impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let permits = Arc::clone(&service.handoff.permits);
-        Arc::new(Self { service, permits, tasks: TaskTracker::new(), hand_back: CancellationToken::new() })
+        let (tasks, hand_back) = (TaskTracker::new(), CancellationToken::new());
+        Arc::new(Self { service, permits, tasks, hand_back, stepped: Mutex::new(Instant::now()) })
+    }
+
+    /// How long the step takes that it is in: looking, leasing, or waiting for the next round.
+    pub fn step(&self) -> Duration {
+        self.stepped.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn steps(&self) {
+        *self.stepped.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Works until `stop`, then lets the attempts in flight settle. Their deadline is shorter than any lease. From

@@ -90,7 +90,7 @@ export class World {
 public_url = "${this.url}"
 listen = "127.0.0.1:${this.port}"
 operator_listen = "127.0.0.1:${this.operator}"
-key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+key = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU="
 ${top}
 [store]
 url = "embedded:${file("data")}"
@@ -104,7 +104,7 @@ id = "${INSTANCE}"
 name = "Harbour"
 number = "+447700900999"
 tokens = ["sha256:${createHash("sha256").update(TOKEN).digest("hex")}"]
-callback_secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="]
+callback_secrets = ["whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc="]
 redirect_urls = ["${this.appUrl}/in", "http://localhost:${this.example}/"]
 completions_allowed = ["prove_phone", "anywhere"]
 expires_min = 10

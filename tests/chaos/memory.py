@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Memory under strangers, waiting streams and hostile receivers, measured on the real binary.
 
-    tests/chaos/memory.py [--binary target/release/countersign] [--streams 10000] [--strangers 5000] [--limit 256]
+    tests/chaos/memory.py [--binary target/dist/countersign] [--streams 10000] [--strangers 5000] [--limit 256]
 
 Runs the daemon with the embedded store in a memory cgroup of --limit MiB where one can be made (v1 or v2, as root);
 otherwise the limit is only compared with what the kernel says of the process. Prints figures and exits with 1 when a
@@ -111,7 +111,7 @@ callback_allow_networks = ["127.0.0.0/8"]
 public_url = "http://127.0.0.1:{self.port}"
 listen = "127.0.0.1:{self.port}"
 operator_listen = "127.0.0.1:{self.operator}"
-key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+key = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU="
 {extra}
 [store]
 url = "embedded:{home}/store"
@@ -416,7 +416,7 @@ def hostile_receivers(arguments, cgroup, home):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", default="target/release/countersign")
+    parser.add_argument("--binary", default="target/dist/countersign")
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--strangers", type=int, default=5_000)
     parser.add_argument("--limit", type=int, default=256, help="MiB")

@@ -16,9 +16,9 @@ const MOUNTED: &str = "/run/secrets/";
 /// A secret that fits a key of the configuration.
 fn secret(key: &str) -> &'static str {
     match key {
-        "key_file" => "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+        "key_file" => "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU=",
         "url_file" => "rediss://:password@redis.example.org:6380/0",
-        "callback_secrets_file" => "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+        "callback_secrets_file" => "whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc=",
         "basic_auth_file" => "user:password",
         _ => "0123456789abcdef0123456789abcdef",
     }

@@ -34,11 +34,11 @@ pub(crate) const WAHA: &str = "5f0c2a90-0000-4000-8000-000000000001";
 pub(crate) const META: &str = "5f0c2a90-0000-4000-8000-000000000002";
 pub(crate) const TOKEN: &str = "cst_test-token-of-the-first-instance";
 pub(crate) const META_TOKEN: &str = "cst_test-token-of-the-second-instance";
-pub(crate) const CALLBACK_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub(crate) const CALLBACK_SECRET: &str = "whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc=";
 pub(crate) const WAHA_KEY: &str = "waha-hmac-key-0123456789abcdef";
 pub(crate) const META_SECRET: &str = "meta-app-secret-0123456789abcdef";
 pub(crate) const API_KEY: &str = "waha-api-key-0123456789";
-pub(crate) const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+pub(crate) const KEY: &str = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU=";
 
 /// What the daemon keeps its state in; survives a restart of the daemon.
 pub(crate) enum Ground {

@@ -92,7 +92,10 @@ async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
     assert_eq!(body["type"], "link.verified");
     assert_eq!(body["data"]["uuid"], uuid);
     assert_eq!(body["data"]["chat_id"], "447700900123@c.us");
-    assert_eq!(body["data"]["subject"], json!({"kind": "phone", "value": "+447700900123"}));
+    assert_eq!(
+        body["data"]["subject"],
+        json!({"kind": "phone", "value": "+447700900123", "reported": "+447700900123"})
+    );
     assert_eq!(body["data"]["push_name"], "Mara");
     assert_eq!(body["data"]["client_ref"], "cart 7");
     assert_eq!(body["data"]["metadata"], json!({"a": [1]}));
@@ -128,7 +131,10 @@ async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
     let redeem = format!("/api/otp/v2/{WAHA}/redeem");
     let redeemed = app.post(&redeem, json!({"token": query["token"]})).await;
     assert_eq!(redeemed.status, 200, "{}", redeemed.text);
-    assert_eq!(redeemed.data("subject"), &json!({"kind": "phone", "value": "+447700900123"}));
+    assert_eq!(
+        redeemed.data("subject"),
+        &json!({"kind": "phone", "value": "+447700900123", "reported": "+447700900123"})
+    );
     assert_eq!(redeemed.data("metadata"), &json!({"a": [1]}));
     let again = app.post(&redeem, json!({"token": query["token"]})).await;
     assert_eq!((again.status, &again.json["code"]), (410, &json!("token_spent")), "one use");

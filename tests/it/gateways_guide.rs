@@ -1,4 +1,4 @@
-//! `deploy/gateways.md`: every block can be pasted as it stands, and every kind has one.
+//! `deploy/gateways.md`: every block can be pasted, every kind has one, and no secret of a block is taken for one.
 
 use std::{collections::BTreeSet, process::Command};
 
@@ -15,18 +15,31 @@ fn kind(block: &str) -> &str {
     block.split("kind = \"").nth(1).unwrap().split('"').next().unwrap()
 }
 
+/// What the guide prints where a secret belongs.
+const SAMPLE: &str = "0123456789abcdef0123456789abcdef";
+
 #[test]
-fn every_block_passes_check_config_as_it_is_pasted() {
+fn every_block_passes_check_config_once_it_has_a_secret_of_its_own() {
     let countersign = || Command::new(env!("CARGO_BIN_EXE_countersign"));
     let fresh = countersign().arg("new-instance").output().unwrap();
     let fresh = String::from_utf8(fresh.stdout).unwrap();
     let (instance, _) = fresh.split_once("[instance.gateway]").unwrap();
-    for block in blocks() {
+    let check = |block: &str| {
         let text = format!("public_url = \"https://wa.example.org\"\nkey = \"{}\"\n{instance}{block}", crate::app::KEY);
         let config = file(&text);
         let output = countersign().args(["check-config", "--config"]).arg(config.path()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {said}", kind(block));
+        (output.status.success(), said)
+    };
+    for block in blocks() {
+        let (good, said) = check(block);
+        assert!(
+            !good && said.contains("webhook_secret") && said.contains("follows a pattern"),
+            "{}: {said}",
+            kind(block)
+        );
+        let (good, said) = check(&block.replace(SAMPLE, "d41d8cd98f00b204e9800998ecf8427e"));
+        assert!(good, "{}: {said}", kind(block));
         assert!(said.contains(kind(block)), "{said}");
     }
 }

@@ -197,7 +197,9 @@ async fn a_chat_gets_so_many_links(ground: Ground) {
 
 async fn a_chat_gets_so_many_codes(ground: Ground) {
     let mut world = World::new(ground);
-    world.extra = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0".to_owned();
+    world.extra = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0\ncodes_per_country_10m = 0\n\
+                   codes_per_prefix_10m = 0"
+        .to_owned();
     let app = world.start().await;
     let first = request(&app, json!({"chatId": CHAT})).await;
     assert_eq!(first.header("ratelimit-policy"), "\"codes\";q=3;w=600");
@@ -262,7 +264,8 @@ async fn what_is_off_is_off(ground: Ground) {
     let mut world = World::new(ground);
     world.top = "[limits]\npages_per_minute = 0\ntaps_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
     world.extra = "[instance.limits]\nmint_per_second = 0\nlinks_per_chat_10m = 0\ncodes_per_chat_10m = 0\n\
-        wrong_codes_per_chat_15m = 0\nguesses_per_10m = 0\nfailure_replies_per_10m = 0"
+        wrong_codes_per_chat_15m = 0\nguesses_per_10m = 0\nfailure_replies_per_10m = 0\n\
+        success_replies_per_10m = 0\ncodes_per_client_ip_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0"
         .to_owned();
     let app = world.start().await;
     let quiet = |answer: &Answer| {

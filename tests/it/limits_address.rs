@@ -20,6 +20,7 @@ use crate::{
 on_both_stores! {
     every_public_page_counts_its_visitor
     taps_are_counted_beside_looks
+    a_crowd_behind_one_address_passes
     wrong_tokens_are_counted_by_address
     webhooks_are_never_limited_by_address
     a_flood_is_refused_without_the_store
@@ -51,22 +52,25 @@ async fn every_public_page_counts_its_visitor(ground: Ground) {
     let start = start_page(&app).await;
     let files = ["/widget.js", "/openapi.json", "/docs", "/docs.md", "/postman.json", "/llms.txt"].map(str::to_owned);
     let below = ["", "/go", "/qr.svg", "/events?now=1"].map(|tail| format!("{start}{tail}"));
-    let links = ["/o/nothing".to_owned(), "/l/nothing".to_owned(), start.replace("/l/", "/%6C/")];
-    let pages: Vec<String> = files.into_iter().chain(below).chain(links).collect();
-    for (index, page) in pages.iter().enumerate() {
+    let spelt_otherwise = start.replace("/l/", "/%6C/");
+    let below: Vec<String> = below.into_iter().chain([spelt_otherwise]).collect();
+    let groups = [files.to_vec(), below];
+    for (index, (pages, page)) in
+        groups.iter().flat_map(|pages| pages.iter().map(move |page| (pages, page))).enumerate()
+    {
         let visitor = format!("203.0.113.{index}");
         let first = ask(&app, "GET", page, &visitor, &[]).await;
         assert_ne!(first.status, 429, "{page}");
         assert_eq!(first.header("ratelimit-policy"), "\"pages\";q=1;w=60", "{page}");
         assert_eq!(first.header("ratelimit"), "\"pages\";r=0;t=60", "{page}");
-        let (one, other) = (&pages[(index + 1) % pages.len()], ask(&app, "GET", page, &visitor, &[]).await);
-        assert_limited(&other, "pages");
-        assert_limited(&ask(&app, "GET", one, &visitor, &[]).await, "pages");
+        for one in pages {
+            assert_limited(&ask(&app, "GET", one, &visitor, &[]).await, "pages");
+        }
     }
-    for (method, path) in [("POST", start.clone()), ("POST", format!("{start}/code")), ("POST", "/o/x".to_owned())] {
-        assert_limited(&ask(&app, method, &path, "203.0.113.0", &[]).await, "pages");
+    assert_eq!(ask(&app, "GET", &start, "203.0.113.0", &[]).await.status, 200, "a link is counted by itself");
+    for path in [start.clone(), format!("{start}/code")] {
+        assert_limited(&ask(&app, "POST", &path, "203.0.113.0", &[]).await, "pages");
     }
-    assert_limited(&ask(&app, "POST", "/o/x/dispute", "203.0.113.0", &[]).await, "pages");
     assert_eq!(ask(&app, "HEAD", "/widget.js", "203.0.113.0", &[]).await.status, 429);
 
     let html = ask(&app, "GET", &start, "203.0.113.0", &[("accept", "text/html")]).await;
@@ -98,14 +102,58 @@ async fn taps_are_counted_beside_looks(ground: Ground) {
         assert_eq!(tapped.header("ratelimit-policy"), "\"pages\";q=40;w=60, \"taps\";q=2;w=60");
         assert_eq!(of(&tapped, "taps").left, left);
     }
-    for path in [start.clone(), format!("{start}/code"), "/o/x".to_owned(), "/o/x/dispute".to_owned()] {
+    for path in [start.clone(), format!("{start}/code")] {
         assert_limited(&ask(&app, "POST", &path, "203.0.113.1", &[]).await, "taps");
     }
     assert_eq!(ask(&app, "GET", &start, "203.0.113.1", &[]).await.status, 200, "looking goes on");
-    assert_eq!(start_page(&app).await.len(), start.len());
     let fresh = start_page(&app).await;
-    assert_limited(&ask(&app, "POST", &fresh, "203.0.113.1", &[]).await, "taps");
-    assert_eq!(ask(&app, "POST", &fresh, "203.0.113.2", &[]).await.status, 422, "another address is free");
+    assert_eq!(ask(&app, "POST", &fresh, "203.0.113.1", &[]).await.status, 422, "another link is free");
+    assert_eq!(ask(&app, "POST", &start, "203.0.113.2", &[]).await.status, 422, "another address is free");
+    app.finish().await;
+}
+
+/// Each scans with a phone: the page taps by itself, the code is typed. Beside them somebody sends rubbish.
+async fn a_crowd_behind_one_address_passes(ground: Ground) {
+    let mut world = World::new(ground);
+    world.top = PROXIED.to_owned();
+    let app = world.start().await;
+    let looked = || {
+        let text = app.service.metrics.render();
+        let operations = ["load", "find", "admit"]
+            .map(|name| format!("countersign_store_request_seconds_count{{operation=\"{name}\"}} "));
+        let count = |line: &str| operations.iter().find_map(|name| line.strip_prefix(name)?.parse::<f64>().ok());
+        text.lines().filter_map(count).sum::<f64>()
+    };
+    for login in 0..500 {
+        let start = start_page(&app).await;
+        for (method, path) in [
+            ("GET", start.clone()),
+            ("POST", start.clone()),
+            ("GET", format!("{start}/events?now")),
+            ("POST", format!("{start}/code")),
+        ] {
+            let answer = ask(&app, method, &path, "203.0.113.1", &[]).await;
+            assert_ne!(answer.status, 429, "login {login}: {method} {path}");
+        }
+        if login % 5 == 0 {
+            let last = if start.ends_with('A') { 'B' } else { 'A' };
+            let other_place = if start[20..].starts_with('A') { "B" } else { "A" };
+            let forged = [
+                format!("{}{other_place}{}", &start[..20], &start[21..]),
+                start.replace("/l/", "/o/"),
+                "/l/x".to_owned(),
+                format!("/o/{last}"),
+            ];
+            for path in forged {
+                for method in ["GET", "POST"] {
+                    let before = looked();
+                    let answer = ask(&app, method, &path, "203.0.113.1", &[]).await;
+                    assert!([404, 410].contains(&answer.status), "{method} {path}: {}", answer.text);
+                    assert!((looked() - before).abs() < 0.5, "{method} {path} was looked for in the store");
+                }
+            }
+        }
+    }
     app.finish().await;
 }
 

@@ -348,7 +348,10 @@ async fn the_gateway_is_asked_once_who_a_lid_is(ground: Ground) {
         app.settle().await;
     }
     let callback = world.receiver.arrived()[0].json();
-    assert_eq!(callback["data"]["subject"], json!({"kind": "phone", "value": "+447700900123"}));
+    assert_eq!(
+        callback["data"]["subject"],
+        json!({"kind": "phone", "value": "+447700900123", "reported": "+447700900123"})
+    );
     let asked = world.gateway.arrived().iter().filter(|request| request.path.contains("/lids/")).count();
     assert_eq!(asked, 1, "the answer is remembered");
     app.finish().await;

@@ -151,6 +151,57 @@ async fn a_replica_that_is_gone() {
     process.terminate();
 }
 
+/// Nobody signs in, so nothing is refused but what the daemon tries itself. The best of six: the machine is busy with
+/// other tests.
+async fn shows_in_time(process: &Process, refuse: impl Fn(), allow: impl Fn(), expected: &[&str]) {
+    const BOUND: Duration = Duration::from_secs(6);
+    let refuses = "countersign_store_refuses_writes";
+    let mut took = Vec::new();
+    while took.len() < 6 && took.last().is_none_or(|took| *took >= BOUND) {
+        process.until_metric(refuses, |value| value < 1.0).await;
+        refuse();
+        let start = Instant::now();
+        process.until_metric(refuses, |value| value > 0.0).await;
+        shows(process, expected).await;
+        took.push(start.elapsed());
+        allow();
+    }
+    println!("{expected:?}: {took:?}");
+    assert!(took.last().is_some_and(|took| *took < BOUND), "{expected:?}: {took:?}");
+    process.until_metric(refuses, |value| value < 1.0).await;
+    shows(process, &["ready, up since"]).await;
+    assert!(!status(&process.operator).contains("takes no new work"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_shows_while_nobody_signs_in() {
+    let server = redis_server::start();
+    let mut world = World::new(Ground::directory());
+    world.store = Some(on(&server, "standard"));
+    let process = Process::start(&world).await;
+    let set = |limit: &str| {
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).exec(&mut server.connection()).unwrap();
+    };
+    let full = ["ready, up since", "!! takes no new work for ", "the store is full", "!! refused trial"];
+    shows_in_time(&process, || set("1mb"), || set("0"), &full).await;
+    let away = ["!! does not answer; ", "!! takes no new work for ", "nobody listens"];
+    shows_in_time(&process, || server.signal("-KILL"), || server.restart(), &away).await;
+    process.terminate();
+
+    let master = redis_server::start();
+    let replica = redis_server::start_replica_of(&master);
+    world.store = Some(on(&master, "durable"));
+    let process = Process::start(&world).await;
+    let gone = ["ready, up since", "!! takes no new work for ", "no replica has it", "no replica follows"];
+    let back = || {
+        replica.restart();
+        let follow = ["REPLICAOF", "127.0.0.1", &master.port.to_string()].map(str::to_owned);
+        redis::cmd(&follow[0]).arg(&follow[1..]).exec(&mut replica.connection()).unwrap();
+    };
+    shows_in_time(&process, || replica.signal("-KILL"), back, &gone).await;
+    process.terminate();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "waits until figures are old: tests/run --long"]
 async fn redis_that_is_read_only_and_then_down() {

@@ -1,10 +1,17 @@
-//! Probes: readiness is a write that the store takes, liveness is nothing but an answer.
+//! Probes: readiness is about what this replica alone lacks, liveness is nothing but an answer.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
 
 use crate::{
     app::{Daemon, Ground, World},
-    redis_server, wait,
+    process::Process,
+    redis_server::{self, RedisServer},
+    wait,
 };
 
 async fn asked(app: &Daemon, path: &str) -> u16 {
@@ -30,7 +37,7 @@ async fn readiness_follows_the_store_and_liveness_does_not() {
     server.restart();
     until(&app, 200).await;
 
-    // It answers and can be read, but takes no writes.
+    // It leads to a server that others write to elsewhere.
     let replica_of = |words: [&str; 2]| {
         let _: () = redis::cmd("REPLICAOF").arg(&words).query(&mut server.connection()).unwrap();
     };
@@ -40,4 +47,101 @@ async fn readiness_follows_the_store_and_liveness_does_not() {
     replica_of(["NO", "ONE"]);
     until(&app, 200).await;
     app.finish().await;
+}
+
+/// A store that refuses connections, and one that hangs. The best of six: the machine is busy with other tests.
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_falls_within_six_seconds() {
+    let server = redis_server::start();
+    let mut world = World::new(Ground::directory());
+    world.store = Some(on(&server, "standard"));
+    let process = Process::start(&world).await;
+    for (signal, says) in [("-KILL", "nobody listens"), ("-STOP", "")] {
+        let mut took = Vec::new();
+        while took.len() < 6 && took.last().is_none_or(|took| *took >= Duration::from_secs(6)) {
+            process.wait_until_ready().await;
+            server.signal(signal);
+            let start = Instant::now();
+            wait::until("it falls", async || process.operator("/readyz").await.status == 503).await;
+            took.push(start.elapsed());
+            let text = process.operator("/readyz").await.text;
+            assert!(text.starts_with("not ready: ") && text.contains(says), "{text}");
+            if signal == "-KILL" { server.restart() } else { server.signal("-CONT") }
+        }
+        println!("{signal}: {took:?}");
+        assert!(took.last().is_some_and(|took| *took < Duration::from_secs(6)), "{signal}: {took:?}");
+    }
+    process.wait_until_ready().await;
+    process.terminate();
+}
+
+fn on(server: &RedisServer, durability: &str) -> String {
+    format!("url = \"{}\"\ndurability = \"{durability}\"", server.url())
+}
+
+fn tell(server: &RedisServer, words: &[&str]) {
+    redis::cmd(words[0]).arg(&words[1..]).exec(&mut server.connection()).unwrap();
+}
+
+/// More probes than it takes to fall, and every one of them finds it ready.
+async fn stays_ready(process: &Process) {
+    let probes = async || process.metric("countersign_store_request_seconds_count{operation=\"probe\"}").await;
+    let first = probes().await;
+    wait::until("ten probes more", async || {
+        assert_eq!(process.operator("/readyz").await.status, 200, "{}", process.written());
+        probes().await >= first + 10.0
+    })
+    .await;
+    assert!(process.mint(json!({})).await.is_none(), "it is refused");
+}
+
+/// What was begun before is finished, by a process that was there and by one that starts meanwhile.
+async fn all_replicas_stay(world: &World, refuse: impl FnOnce(), old_finishes: bool) {
+    let process = Process::start(world).await;
+    let mut minted = None;
+    // A busy replica may confirm too late.
+    wait::until("a link", async || {
+        minted = process.mint(json!({})).await;
+        minted.is_some()
+    })
+    .await;
+    refuse();
+    wait::until("new work is refused", async || process.mint(json!({})).await.is_none()).await;
+    stays_ready(&process).await;
+    let other = Process::start(world).await;
+    stays_ready(&other).await;
+    assert_eq!(
+        other.says("447700900123", "S1", &minted.unwrap().text_of("text")).await,
+        old_finishes,
+        "{}",
+        other.written()
+    );
+    process.terminate();
+    other.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_store_takes_no_replica_out() {
+    let server = redis_server::start();
+    let mut world = World::new(Ground::directory());
+    world.store = Some(on(&server, "standard"));
+    all_replicas_stay(&world, || tell(&server, &["CONFIG", "SET", "maxmemory", "1mb"]), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_replica_of_redis_takes_no_replica_out() {
+    let master = redis_server::start();
+    let replica = redis_server::start_replica_of(&master);
+    let mut world = World::new(Ground::directory());
+    world.store = Some(on(&master, "durable"));
+    all_replicas_stay(&world, || replica.signal("-KILL"), false).await;
+}
+
+/// Redis itself refuses writes, with a sentence of its own, and answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_wants_replicas_takes_no_replica_out() {
+    let server = redis_server::start();
+    let mut world = World::new(Ground::directory());
+    world.store = Some(on(&server, "standard"));
+    all_replicas_stay(&world, || tell(&server, &["CONFIG", "SET", "min-replicas-to-write", "1"]), false).await;
 }

@@ -221,6 +221,7 @@ async fn a_cookie_that_is_forged_or_stale_opens_nothing(ground: Ground) {
     }
     assert_eq!(status(format!("cs-other={value}")).await, 401);
     assert_eq!(status(format!("other=1; cs-operator=x; {}", browser.cookie)).await, 200, "beside other cookies");
+    assert_eq!(status(format!("name=Jürgen; cs-operator=ü; {}", browser.cookie)).await, 200, "whatever bytes they are");
     app.clock.advance(Duration::from_secs(3500));
     browser.page("/requests").await;
     app.clock.advance(Duration::from_secs(101));

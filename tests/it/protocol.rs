@@ -9,7 +9,7 @@ use countersign::domain::{
     decide_code::CodeCommand,
     keys::Digest,
     time::from_millis,
-    verification::{Birth, Completion, Request},
+    verification::{Birth, Completion, REDEEM_TOKENS, Request},
 };
 use proptest::prelude::*;
 
@@ -71,19 +71,19 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (0u8..4, any::<bool>()).prop_map(|(who, edited)| Command::Receive { sender: sender(who), push_name: None, edited }),
         1 => Just(Command::Cancel),
         2 => Just(Command::Expire),
-        2 => (0u8..2, 0u8..3, any::<bool>()).prop_map(move |(which, browser, may_tell)| Command::Complete {
+        4 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, may_tell)| Command::Complete {
             token: token(which), browser: cookie(browser), may_tell,
         }),
         3 => (1u8..3, any::<bool>(), any::<bool>()).prop_map(|(browser, qr, gently)| Command::Bind {
             binding: binding(browser, if qr { Place::Qr } else { Place::Here }), gently,
         }),
         1 => Just(Command::Tell),
-        1 => (0u8..2, 0u8..3).prop_map(move |(which, browser)| Command::Finish { token: token(which), browser: cookie(browser) }),
-        2 => (0u8..2, 0u8..3, any::<bool>()).prop_map(move |(which, browser, right)| Command::Type {
+        1 => (0u8..6, 0u8..3).prop_map(move |(which, browser)| Command::Finish { token: token(which), browser: cookie(browser) }),
+        2 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, right)| Command::Type {
             token: token(which), browser: cookie(browser), right,
         }),
         1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| Command::RedeemCode { right, challenge: shown(proof) }),
-        3 => (0u8..3, 0u8..3).prop_map(move |(which, proof)| Command::Redeem {
+        3 => (0u8..7, 0u8..3).prop_map(move |(which, proof)| Command::Redeem {
             token: token(which),
             challenge: shown(proof),
         }),
@@ -102,7 +102,10 @@ fn rank(record: &Verification) -> u8 {
         State::Failed { .. } | State::Expired { .. } | State::Canceled { .. } => 9,
         State::Verified { completion, .. } => match completion {
             Completion::Offered { .. } => 1,
-            Completion::Released { .. } => 2,
+            Completion::Released { tokens, .. } => {
+                assert!((1..=REDEEM_TOKENS).contains(&tokens.len()));
+                2
+            }
             Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => 3,
         },
     }
@@ -125,6 +128,9 @@ proptest! {
         let mut now = START;
         let mut told: Vec<Event> = Vec::new();
         let (mut successes, mut redeemed, mut misses) = (0, 0, 0);
+        // Tokens that are out, with their ends, the last one last; and who had the first.
+        let mut out: Vec<(Digest, i64)> = Vec::new();
+        let mut first: Option<(Option<Digest>, i64)> = None;
         for (command, wait) in steps {
             now += wait;
             let at = from_millis(now);
@@ -164,6 +170,22 @@ proptest! {
                 }
             }
             let held = record.binding.as_ref().map(|held| held.browser);
+            if matches!(verdict, Verdict::Completed | Verdict::CompletedAgain) {
+                let (Command::Complete { token, browser, .. }
+                | Command::Finish { token, browser }
+                | Command::Type { token, browser, .. }) = command
+                else { panic!("{command:?} completes") };
+                match (verdict, first) {
+                    (Verdict::Completed, None) => first = Some((browser, now)),
+                    (Verdict::CompletedAgain, Some((by, since))) => {
+                        prop_assert!(by.is_some() && by == browser, "another browser asked again");
+                        prop_assert!(out.iter().any(|(_, until)| now < *until), "a repeat after the last token");
+                        prop_assert!(now - since < 720_000, "repeats go on for ever");
+                    }
+                    other => prop_assert!(false, "{other:?}"),
+                }
+                out.push((token, now + 60_000));
+            }
             if let (Verdict::Completed, Command::Complete { browser, .. } | Command::Type { browser, .. }) = (verdict, &command) {
                 let own = held.is_none() || challenge || *browser == held;
                 prop_assert!(own, "another browser finished");
@@ -172,7 +194,7 @@ proptest! {
                 }
             }
             if matches!(command, Command::Type { right: false, .. } | Command::RedeemCode { right: false, .. }) {
-                prop_assert!(!matches!(verdict, Verdict::Completed | Verdict::Redeemed));
+                prop_assert!(!matches!(verdict, Verdict::Completed | Verdict::CompletedAgain | Verdict::Redeemed));
             }
             if !matches!(record.state, State::Pending) && let Some(next) = &next {
                 prop_assert_eq!(next.binding.as_ref().map(|held| held.browser), held, "the match freezes the browser");
@@ -183,6 +205,11 @@ proptest! {
             }
             if verdict == Verdict::Redeemed {
                 redeemed += 1;
+                if let Command::Redeem { token, .. } = command {
+                    let newest = out.iter().rev().take(REDEEM_TOKENS);
+                    let live = newest.filter(|(_, until)| now < *until).any(|(out, _)| *out == token);
+                    prop_assert!(live, "a token that is not out was redeemed");
+                }
                 if let (true, Command::Redeem { challenge, .. } | Command::RedeemCode { challenge, .. }) = (challenge, &command) {
                     prop_assert_eq!(challenge.as_deref(), Some("right"));
                 }
@@ -250,4 +277,37 @@ fn five_wrong_verifiers_spend_a_redeem_token() {
     assert_eq!(decide(&record, redeem("right"), at(60_001)).verdict, Verdict::Gone, "60 seconds");
     record = decide(&record, redeem("wrong"), at(2)).next.unwrap();
     assert_eq!(decide(&record, redeem("right"), at(3)).verdict, Verdict::Gone);
+}
+
+#[test]
+fn the_last_three_answers_are_worth_something() {
+    let at = |offset: i64| from_millis(START + offset);
+    let token = |which: u8| ring().secret(&[which]);
+    let complete =
+        |which: u8, browser: u8| Command::Complete { token: token(which), browser: cookie(browser), may_tell: true };
+    let redeem = |which: u8| Command::Redeem { token: token(which), challenge: None };
+    let mut record = verification(false, false, 1);
+    record =
+        decide(&record, Command::Receive { sender: sender(0), push_name: None, edited: false }, at(0)).next.unwrap();
+    for which in 0..4 {
+        let decision = decide(&record, complete(which, 1), at(i64::from(which) * 1000));
+        assert_eq!(decision.verdict, if which == 0 { Verdict::Completed } else { Verdict::CompletedAgain });
+        record = decision.next.unwrap();
+    }
+    for other in [0, 2] {
+        assert_eq!(decide(&record, complete(9, other), at(5000)).verdict, Verdict::Gone, "another browser");
+    }
+    assert_eq!(decide(&record, redeem(0), at(5000)).verdict, Verdict::Refused);
+    for which in 1..4 {
+        let end = 60_000 + i64::from(which) * 1000;
+        assert_eq!(decide(&record, redeem(which), at(end - 1)).verdict, Verdict::Redeemed);
+        assert_eq!(decide(&record, redeem(which), at(end)).verdict, Verdict::Gone, "a minute each");
+    }
+    assert_eq!(decide(&record, complete(9, 1), at(62_999)).verdict, Verdict::CompletedAgain);
+    assert_eq!(decide(&record, complete(9, 1), at(63_000)).verdict, Verdict::Gone);
+    record = decide(&record, redeem(1), at(6000)).next.unwrap();
+    for which in 1..4 {
+        assert_eq!(decide(&record, redeem(which), at(7000)).verdict, Verdict::Gone, "one redemption ends all");
+    }
+    assert_eq!(decide(&record, complete(9, 1), at(7000)).verdict, Verdict::Gone);
 }

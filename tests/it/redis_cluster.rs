@@ -103,7 +103,7 @@ async fn what_is_wrong_is_named_with_its_node() {
     cluster.nodes[2].signal("-KILL");
     let told = store.describe().await.unwrap().text;
     assert!(told.contains(&format!("{third}: the store is unavailable: nobody listens")), "{told}");
-    let away = store.probe().await.unwrap_err().to_string();
+    let away = store.trial().await.unwrap_err().to_string();
     assert!(away.contains("nobody listens") || away.contains("CLUSTERDOWN"), "{away}");
 }
 

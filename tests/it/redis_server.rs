@@ -108,7 +108,12 @@ impl RedisServer {
     }
 
     pub(crate) fn connection(&self) -> redis::Connection {
-        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+        self.try_connection().unwrap()
+    }
+
+    /// As [`Self::connection`], of a server that may refuse.
+    pub(crate) fn try_connection(&self) -> redis::RedisResult<redis::Connection> {
+        redis::Client::open(self.url())?.get_connection()
     }
 }
 

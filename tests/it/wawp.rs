@@ -69,8 +69,8 @@ async fn five_wrong_tries_lock_for_fifteen_minutes(ground: Ground) {
     let app = world.start().await;
     assert_eq!(by_query(&app, "send", &[], &[]).await.status, 200);
     let code = code_in(&last_message(&world, 1).await);
-    for _ in 0..5 {
-        assert_eq!(by_query(&app, "verify", &[("code", &wrong(&code))], &[]).await.json["code"], "code_wrong");
+    for expected in ["code_wrong", "code_wrong", "code_wrong", "code_wrong", "attempts_exhausted"] {
+        assert_eq!(by_query(&app, "verify", &[("code", &wrong(&code))], &[]).await.json["code"], expected);
     }
     app.pass(Duration::from_secs(61)).await;
     assert_eq!(by_query(&app, "send", &[], &[]).await.status, 200);

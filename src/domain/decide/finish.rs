@@ -10,8 +10,13 @@ use crate::domain::{
     keys::Digest,
     reason::Reason,
     subject::Sender,
-    verification::{Completion, Mode, Proof, REDEEM_MISSES, REDEEM_WINDOW, State},
+    verification::{
+        COMPLETION_WINDOW, Completion, Issued, Mode, Proof, REDEEM_MISSES, REDEEM_TOKENS, REDEEM_WINDOW, State,
+    },
 };
+
+/// In the timeline.
+const AGAIN: &str = "asked for again";
 
 impl Draft {
     pub(super) fn verified(self, proof: Option<&Proof>, completion: &Completion, command: Command) -> Decision {
@@ -22,11 +27,13 @@ impl Draft {
             Command::Code(_) => self.unchanged(Verdict::Refused),
             Command::Dispute => self.dispute(completion),
             Command::Redeem { token, challenge } => match completion {
-                Completion::Released { token: issued, until, misses } if issued.matches(token) => {
-                    let (until, misses) = (*until, *misses);
-                    self.redeem(challenge.as_deref(), until, misses)
+                Completion::Released { tokens, misses, .. } => {
+                    match tokens.iter().find(|issued| issued.digest.matches(token)) {
+                        Some(issued) => self.redeem(challenge.as_deref(), issued.until, last(tokens), *misses),
+                        None => self.unchanged(Verdict::Refused),
+                    }
                 }
-                Completion::Offered { .. } | Completion::Released { .. } => self.unchanged(Verdict::Refused),
+                Completion::Offered { .. } => self.unchanged(Verdict::Refused),
                 Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
                     self.unchanged(Verdict::Gone)
                 }
@@ -35,9 +42,10 @@ impl Draft {
             | Command::Tell
             | Command::Finish { .. }
             | Command::Type { .. }
-            | Command::RedeemCode { .. } => match *completion {
-                Completion::Offered { until, told } if self.now < until => self.offered(until, told, command),
+            | Command::RedeemCode { .. } => match completion {
+                Completion::Offered { until, told } if self.now < *until => self.offered(*until, *told, command),
                 Completion::Offered { .. } => self.lapse("lapsed"),
+                Completion::Released { tokens, by, misses } => self.released(tokens, *by, *misses, &command),
                 _ => self.unchanged(Verdict::Gone),
             },
         }
@@ -64,14 +72,17 @@ impl Draft {
     fn offered(self, until: Timestamp, told: Option<Told>, command: Command) -> Decision {
         match command {
             Command::Complete { token, browser, may_tell } => match self.admits(browser) {
-                true => self.release(token, "completed"),
+                true => self.release(token, browser, "completed"),
                 false if may_tell => self.tell(until, told),
                 false => self.wrong_browser(),
             },
             Command::Finish { token, browser } => {
                 let waits = self.next.binding.as_ref().is_some_and(|binding| is(binding.browser, browser));
                 let may = self.next.request.completion == Some(Mode::ProvePhone) && waits;
-                if may { self.release(token, "finished by the waiting page") } else { self.unchanged(Verdict::Refused) }
+                match may {
+                    true => self.release(token, browser, "finished by the waiting page"),
+                    false => self.unchanged(Verdict::Refused),
+                }
             }
             Command::Tell if self.next.request.challenge.is_some() || self.next.bound_browser().is_some() => {
                 self.tell(until, told)
@@ -82,7 +93,7 @@ impl Draft {
                 match told {
                     _ if !waits => self.unchanged(Verdict::WrongBrowser),
                     Some(told) if told.is_live(self.now) && right => {
-                        let mut decision = self.release(token, "code typed");
+                        let mut decision = self.release(token, browser, "code typed");
                         decision.valid_until = Some(until.min(told.until));
                         decision
                     }
@@ -108,10 +119,42 @@ impl Draft {
         self.next.bound_browser().is_none_or(|binding| is(binding.browser, browser))
     }
 
-    fn release(mut self, token: Digest, what: &str) -> Decision {
+    /// A link that was bound to nothing belongs from now on to the browser that tapped it.
+    fn release(mut self, token: Digest, by: Option<Digest>, what: &str) -> Decision {
         self.next.note(self.now, what, None);
-        let until = self.now + REDEEM_WINDOW;
-        self.complete(Completion::Released { token, until, misses: 0 }, Verdict::Completed)
+        let tokens = vec![Issued { digest: token, until: self.now + REDEEM_WINDOW }];
+        self.complete(Completion::Released { tokens, by, misses: 0 }, Verdict::Completed)
+    }
+
+    /// The same form once more: a further token while one lives. The oldest gives way, so that the answer which the
+    /// browser follows, the last, is worth something.
+    fn released(mut self, tokens: &[Issued], by: Option<Digest>, misses: u8, command: &Command) -> Decision {
+        let (token, browser) = match *command {
+            Command::Complete { token, browser, .. } | Command::Type { token, browser, right: true } => {
+                (token, browser)
+            }
+            Command::Finish { token, browser } if self.next.request.completion == Some(Mode::ProvePhone) => {
+                (token, browser)
+            }
+            _ => return self.unchanged(Verdict::Gone),
+        };
+        let until = last(tokens).min(self.repeatable_until());
+        if self.now >= until || !by.is_some_and(|by| is(by, browser)) {
+            return self.unchanged(Verdict::Gone);
+        }
+        if !self.next.timeline.last().is_some_and(|last| last.what == AGAIN) {
+            self.next.note(self.now, AGAIN, None);
+        }
+        let mut tokens: Vec<Issued> = tokens.iter().copied().filter(|issued| self.now < issued.until).collect();
+        tokens.drain(..(tokens.len() + 1).saturating_sub(REDEEM_TOKENS));
+        tokens.push(Issued { digest: token, until: self.now + REDEEM_WINDOW });
+        let decision = self.complete(Completion::Released { tokens, by, misses }, Verdict::CompletedAgain);
+        Decision { valid_until: Some(until), ..decision }
+    }
+
+    /// Repeats prolong nothing beyond what a late tap would have had.
+    fn repeatable_until(&self) -> Timestamp {
+        self.next.ended_at().unwrap_or(self.now) + COMPLETION_WINDOW + REDEEM_WINDOW
     }
 
     /// Shows the reply code; a second look prolongs nothing and restores no try.
@@ -163,9 +206,13 @@ impl Draft {
         })
     }
 
-    fn redeem(mut self, presented: Option<&str>, until: Timestamp, misses: u8) -> Decision {
-        if self.now >= until {
+    /// `until`: of the token that was presented; `last`: of the one that lives longest.
+    fn redeem(mut self, presented: Option<&str>, until: Timestamp, last: Timestamp, misses: u8) -> Decision {
+        if self.now >= last {
             return self.lapse("redeem token lapsed");
+        }
+        if self.now >= until {
+            return self.unchanged(Verdict::Gone);
         }
         if self.proves(presented) {
             return self.redeemed(until);
@@ -206,6 +253,10 @@ impl Draft {
         }
         Decision { valid_until, ..self.changed(verdict) }
     }
+}
+
+fn last(tokens: &[Issued]) -> Timestamp {
+    tokens.iter().map(|issued| issued.until).max().unwrap_or_default()
 }
 
 /// Constant-time.

@@ -81,18 +81,21 @@ pub(super) fn code_example(status: &str) -> Value {
 fn validate() -> Operation {
     let about = "What was typed is compared with the code that counts for the chat: in any case, with spaces and \
         hyphens, in the digits of any language. Five wrong tries end a code. Fifteen in fifteen minutes lock the chat \
-        (429) for the rest of them, whatever codes are asked for meanwhile; a right one forgives all.";
+        (429) for the rest of them, whatever codes are asked for meanwhile; a hundred in a row lock it for a day \
+        (`code_locked`), unless it proves itself by a link. A right one forgives all. `attempts_remaining` stands beside \
+        `code_wrong`; the last wrong try is `attempts_exhausted`. With `uuid` only the code of that request is compared.";
     let body = json!({
         "type": "object",
-        "required": ["chatId", "code"],
+        "required": ["code"],
         "properties": {
             "chatId": chat(),
-            "code": { "type": "string", "minLength": 1, "maxLength": 64, "description": "What the person typed." },
+            "uuid": { "type": "string", "format": "uuid", "description": "In the place of `chatId`: the request whose code was typed." },
+            "code": { "type": "string", "minLength": 1, "maxLength": 200, "description": "What the person typed." },
         },
     });
     let data = object(&json!({
         "uuid": { "type": "string", "format": "uuid" },
-        "chat_id": text("As it was given here."),
+        "chat_id": text("As it was given here, or for the request."),
         "status": { "const": "validated" },
         "validated_at": time("By the store's clock."),
     }));
@@ -107,7 +110,14 @@ fn validate() -> Operation {
         .json(body, json!({ "chatId": values::CODE_CHAT, "code": values::OTP }))
         .spends()
         .envelope("OTP code validated successfully", &data, &example)
-        .problems(&[Code::CodeWrong, Code::CodeExpired, Code::CodeUsed, Code::CodeNotActive])
+        .problems(&[
+            Code::CodeWrong,
+            Code::AttemptsExhausted,
+            Code::CodeExpired,
+            Code::CodeUsed,
+            Code::CodeNotActive,
+            Code::CodeLocked,
+        ])
 }
 
 fn resend() -> Operation {
@@ -121,6 +131,7 @@ fn resend() -> Operation {
             Code::InstanceDisabled,
             Code::CodeExpired,
             Code::CodeUsed,
+            Code::AttemptsExhausted,
             Code::CodeNotActive,
             Code::NothingToSend,
         ])

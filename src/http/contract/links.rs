@@ -35,7 +35,7 @@ fn generate_body() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "chatId": short(200, "Only this chat can match: `<digits>@c.us`, an E.164 number or `<id>@lid`."),
+            "chatId": short(200, "Only this chat can match: a phone number, `<digits>@c.us` or `<id>@lid`."),
             "expires": {
                 "type": ["integer", "null"], "minimum": 60, "maximum": 3600, "default": 1800,
                 "description": "Seconds until the code is too old; the instance can narrow the bounds.",
@@ -134,7 +134,7 @@ fn redeem() -> Operation {
         "uuid": { "type": "string", "format": "uuid" },
         "subject": named("Subject"),
         "chat_id": nullable(text("The chat that wrote.")),
-        "push_name": nullable(text("The sender's display name, chosen by the sender.")),
+        "push_name": nullable(text("The sender's display name, chosen by the sender: without control and direction marks, at most 128 characters.")),
         "purpose": nullable(text("As given.")),
         "client_ref": nullable(text("As given.")),
         "metadata": { "description": "As given." },
@@ -142,7 +142,7 @@ fn redeem() -> Operation {
     }));
     let example = json!({
         "uuid": values::UUID,
-        "subject": { "kind": "phone", "value": values::PHONE },
+        "subject": { "kind": "phone", "value": values::PHONE, "reported": values::PHONE },
         "chat_id": values::CHAT,
         "push_name": "Mara",
         "purpose": null,

@@ -170,7 +170,7 @@ pub(super) fn event_example() -> Value {
             "status": "verified",
             "reason": null,
             "chat_id": values::CHAT,
-            "subject": { "kind": "phone", "value": values::PHONE },
+            "subject": { "kind": "phone", "value": values::PHONE, "reported": values::PHONE },
             "push_name": "Mara",
             "purpose": null,
             "client_ref": "cart 7",

@@ -87,7 +87,7 @@ fn problem() -> Value {
         "field": text("Its name, dotted: `message.success`."),
         "detail": text("What is wrong with it and how to mend it."),
     }));
-    object(&json!({
+    let mut problem = object(&json!({
         "success": { "const": false },
         "message": text("The same as `title`, where clients of the old API look."),
         "type": { "type": "string", "pattern": "^urn:countersign:problem:" },
@@ -96,7 +96,9 @@ fn problem() -> Value {
         "detail": text("This occurrence, for people."),
         "code": { "enum": words(Code::ALL, |code| code.as_str()) },
         "errors": { "type": "array", "items": fault, "description": "Every faulty field at once." },
-    }))
+    }));
+    problem["properties"]["attempts_remaining"] = json!({ "type": "integer", "minimum": 1, "description": "Beside `code_wrong`: wrong tries until the code ends." });
+    problem
 }
 
 fn warning() -> Value {
@@ -109,7 +111,10 @@ fn warning() -> Value {
 fn subject() -> Value {
     let mut schema = object(&json!({
         "kind": { "enum": ["phone", "lid", "bsuid"], "description": "WhatsApp can hide a number." },
-        "value": text("E.164 for a phone; the digits of a LID are no phone number."),
+        "value": text(
+            "E.164 for a phone, as its numbering plan is today; the digits of a LID are no phone number.",
+        ),
+        "reported": text("The same as the gateway spelled it: WhatsApp keeps some old forms of numbers."),
     }));
     schema["type"] = json!(["object", "null"]);
     schema["description"] = json!("Who proved the chat; `null` until somebody has.");
@@ -193,7 +198,7 @@ fn of_a_request() -> Value {
             "reason": nullable_reason("Why it did not succeed."),
             "ended_at": nullable(time("When the state became final.")),
             "subject": named("Subject"),
-            "push_name": nullable(text("The sender's display name, chosen by the sender.")),
+            "push_name": nullable(text("The sender's display name, chosen by the sender: without control and direction marks, at most 128 characters.")),
             "attempts": { "type": "integer", "minimum": 0, "description": "Wrong senders, or wrong codes, so far." },
             "max_attempts": { "type": "integer", "minimum": 1 },
             "renews": nullable(text("The expired request that a tap on its page made anew, if there was one.")),
@@ -236,7 +241,7 @@ fn event() -> Value {
           "reason": nullable_reason("Why it did not succeed."),
           "chat_id": nullable(text("As the caller gave it, else the chat that wrote.")),
           "subject": named("Subject"),
-          "push_name": nullable(text("The sender's display name, chosen by the sender.")),
+          "push_name": nullable(text("The sender's display name, chosen by the sender: without control and direction marks, at most 128 characters.")),
           "purpose": nullable(text("As given.")),
           "client_ref": nullable(text("As given.")),
           "metadata": { "description": "As given." },

@@ -68,7 +68,7 @@ fn wawp(operation: Operation, schema: Value, example: Value) -> Operation {
 }
 
 fn code() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": 64, "description": "What the person typed." })
+    json!({ "type": "string", "minLength": 1, "maxLength": 200, "description": "What the person typed." })
 }
 
 fn in_query(operation: Operation) -> Operation {

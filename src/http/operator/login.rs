@@ -15,6 +15,7 @@ use super::{
     session::{self, Session},
 };
 use crate::{
+    address,
     domain::quota::Quota,
     http::{client, problem::Problem},
 };
@@ -85,7 +86,7 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
 
 /// How long to wait. Taken before anything is compared, so that guesses side by side count as well.
 async fn exhausted(operator: &Operator, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let address = client::network(client::address(request, &operator.edge.load()));
+    let address = address::network(client::address(request, &operator.edge.load()));
     let [own, of_all] = [TRIES, TRIES_OF_ALL].map(|(tries, window)| Quota::per(tries, window));
     let standings = operator.service.admit_login(address, own, of_all).await?;
     Ok(standings.into_iter().filter_map(|standing| operator.service.note(standing)).max())

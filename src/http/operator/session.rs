@@ -7,10 +7,7 @@ use actix_web::{
     Error, HttpMessage as _, HttpRequest, HttpResponse,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::{
-        StatusCode,
-        header::{self, HeaderMap},
-    },
+    http::{StatusCode, header::HeaderMap},
     middleware::Next,
     web::{Data, Payload},
 };
@@ -24,7 +21,7 @@ use crate::{
     domain::{KeyRing, keys::Digest},
     entropy,
     http::{
-        body,
+        body, cookie,
         problem::{Code, Problem},
     },
 };
@@ -120,10 +117,9 @@ pub(super) async fn gate(
     };
     if request.path() != login::PATH {
         let (keys, now) = (&operator.service.keys, operator.service.now());
-        let cookies = request.headers().get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
-        let named = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let mut ours = named.filter(|(name, _)| *name == NAME);
-        let Some(session) = ours.find_map(|(_, value)| Session::open(keys, &password, now, value)) else {
+        let found =
+            cookie::values(request.headers(), NAME).find_map(|value| Session::open(keys, &password, now, value));
+        let Some(session) = found else {
             let page = login::page(StatusCode::UNAUTHORIZED, "");
             return Ok(request.into_response(page).map_into_right_body());
         };

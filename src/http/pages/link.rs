@@ -50,7 +50,7 @@ pub(crate) async fn open(app: Data<App>, token: Path<String>, request: HttpReque
     let mut visitor = Visitor::new(&app, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
     let fresh = visitor.recognise(&app);
-    let opened = match app.service.open(&token, visitor.cookie()).await {
+    let opened = match app.service.open(&token, &visitor.cookies).await {
         Ok(opened) => opened,
         Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
         Err(error) => return Err(error.into()),
@@ -78,7 +78,8 @@ pub(crate) async fn open(app: Data<App>, token: Path<String>, request: HttpReque
     };
     let mut answer = Answer::new(&look);
     answer.redirects_to = landing(instance, record);
-    answer.set_cookie = fresh.filter(|_| record.bound_browser().is_some());
+    // A link that is bound to nothing binds at its first tap, so that a lost answer can be asked for again.
+    answer.set_cookie = fresh;
     Ok(answer.send(StatusCode::OK, &page))
 }
 
@@ -110,7 +111,7 @@ async fn completed(app: &App, token: &str, visitor: &Visitor, request: &HttpRequ
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
-    let (instance, record, tapped) = app.service.complete(&token, visitor.cookie(), field, elsewhere).await?;
+    let (instance, record, tapped) = app.service.complete(&token, &visitor.cookies, field, elsewhere).await?;
     let look = Look::of(app, &instance, &record);
     let w = look.words;
     Ok(match tapped {
@@ -120,6 +121,7 @@ async fn completed(app: &App, token: &str, visitor: &Visitor, request: &HttpRequ
             let page = Told { look: &look, w, code: code.as_str() };
             Answer::new(&look).send(StatusCode::OK, &page)
         }
+        Tapped::Used => note(StatusCode::GONE, &look, "ok", &w.used_title, &w.used_lead),
         Tapped::WrongBrowser => note(StatusCode::FORBIDDEN, &look, "late", &w.wrong_title, &w.wrong_lead),
     })
 }
@@ -135,7 +137,7 @@ async fn disputed(app: &App, token: &str, visitor: &Visitor, request: &HttpReque
     let form = visitor::form(app, request, payload).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
-    let (instance, record) = app.service.dispute(&token, visitor.cookie(), field).await?;
+    let (instance, record) = app.service.dispute(&token, &visitor.cookies, field).await?;
     let look = Look::of(app, &instance, &record);
     let w = look.words;
     Ok(note(StatusCode::OK, &look, "ok", &w.disputed_title, &w.disputed_lead))

@@ -28,7 +28,7 @@ const LONGEST: Duration = Duration::from_mins(5);
 struct Stream {
     service: std::sync::Arc<Service>,
     watched: Watched,
-    cookie: Option<String>,
+    cookies: Vec<String>,
     last: Option<Stage>,
     until: Instant,
 }
@@ -41,7 +41,7 @@ pub(crate) async fn events(
 ) -> Result<HttpResponse, Problem> {
     let visitor = Visitor::new(&app, &request);
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let start = app.service.start(&handle, visitor.cookie()).await?;
+    let start = app.service.start(&handle, &visitor.cookies).await?;
     let mut response = HttpResponse::Ok();
     policy(&mut response, &[], None, None);
     if request.query_string().starts_with("now") {
@@ -52,7 +52,7 @@ pub(crate) async fn events(
     let stream = Stream {
         service: std::sync::Arc::clone(&app.service),
         watched,
-        cookie: visitor.cookie,
+        cookies: visitor.cookies,
         last: None,
         until: Instant::now() + LONGEST,
     };
@@ -66,7 +66,7 @@ impl Events for Stream {
             if self.last.is_some_and(Stage::is_last) || Instant::now() >= self.until {
                 return None;
             }
-            let stage = self.service.stage(self.watched.record(), self.cookie.as_deref());
+            let stage = self.service.stage(self.watched.record(), &self.cookies);
             let word = Some(stage.as_str());
             if word != self.last.map(Stage::as_str) {
                 self.last = Some(stage);

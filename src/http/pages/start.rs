@@ -62,7 +62,7 @@ pub(crate) async fn start(app: Data<App>, handle: Path<String>, request: HttpReq
     let mut visitor = Visitor::new(&app, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
     let cookie = visitor.recognise(&app);
-    match app.service.start(&handle, visitor.cookie()).await {
+    match app.service.start(&handle, &visitor.cookies).await {
         Ok(start) => {
             app.service.looked_at(&start.record, "start");
             Ok(show(&app, &handle, &start, cookie, &Shown::default()))
@@ -162,11 +162,11 @@ async fn tapped(app: &App, handle: &str, visitor: &Visitor, request: &HttpReques
     let service = &app.service;
     match field("do") {
         "renew" => {
-            let fresh = service.renew(&handle, visitor.cookie(), field("form")).await?;
+            let fresh = service.renew(&handle, &visitor.cookies, field("form")).await?;
             return Ok(see_other(&format!("/l/{fresh}")));
         }
         "finish" => {
-            let redirect = service.finish(&handle, visitor.cookie(), field("form")).await?;
+            let redirect = service.finish(&handle, &visitor.cookies, field("form")).await?;
             return Ok(see_other(redirect.as_ref().map_or(&format!("/l/{handle}"), |url| url.as_str())));
         }
         _ => {}
@@ -196,11 +196,11 @@ async fn typed(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &app.service;
-    match service.type_code(&handle, visitor.cookie(), field("form"), field("code")).await? {
+    match service.type_code(&handle, &visitor.cookies, field("form"), field("code")).await? {
         Typed::Right { redirect: Some(url) } => Ok(see_other(url.as_str())),
         Typed::Right { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
         Typed::Wrong { tries_left } => {
-            let start = service.start(&handle, visitor.cookie()).await?;
+            let start = service.start(&handle, &visitor.cookies).await?;
             let shown =
                 Shown { status: StatusCode::UNPROCESSABLE_ENTITY, tries_left: Some(tries_left), ..Shown::default() };
             Ok(show(app, &handle, &start, None, &shown))
@@ -212,7 +212,7 @@ async fn typed(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest
 pub(crate) async fn go(app: Data<App>, handle: Path<String>, request: HttpRequest) -> Page {
     let visitor = Visitor::new(&app, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
-    let start = match app.service.start(&handle, None).await {
+    let start = match app.service.start(&handle, &[]).await {
         Ok(start) => start,
         Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
         Err(error) => return Err(error.into()),
@@ -237,7 +237,7 @@ pub(crate) async fn go(app: Data<App>, handle: Path<String>, request: HttpReques
 /// `GET /l/{handle}/qr.svg`
 pub(crate) async fn qr_code(app: Data<App>, handle: Path<String>) -> Page {
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let Start { instance, record, .. } = app.service.start(&handle, None).await?;
+    let Start { instance, record, .. } = app.service.start(&handle, &[]).await?;
     let code = app.service.code(&record).ok_or_else(Problem::not_found)?;
     let text = app.service.prefilled(&instance, &record, &code);
     let label = &Words::of(instance.language(Some(&record))).qr_label;

@@ -14,7 +14,7 @@ use crate::{
     domain::Language,
     entropy,
     http::{
-        App, body, client,
+        App, body, client, cookie,
         problem::{Code, Problem},
     },
     service::Browser,
@@ -22,13 +22,15 @@ use crate::{
 
 /// Longer than any link and its completion live.
 const COOKIE_LIFE: u32 = 2 * 24 * 60 * 60;
+/// More of one name than anybody but an attacker sends.
+const COOKIES: usize = 8;
 /// A form of ours is never larger.
 const FORM: usize = 4096;
 
 /// Who asks for a page.
 pub(in crate::http) struct Visitor {
-    /// The value that this browser sent.
-    pub(super) cookie: Option<String>,
+    /// Those of ours that this browser sent: more than one only where another host of the domain could add its own.
+    pub(super) cookies: Vec<String>,
     ip: IpAddr,
     user_agent: Option<String>,
     /// What to say where no request says it.
@@ -49,13 +51,9 @@ impl Visitor {
     pub(in crate::http) fn new(app: &App, request: &HttpRequest) -> Self {
         let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         let name = cookie_name(&app.service.public_url);
-        let cookies = request.headers().get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
-        let cookie = cookies.flat_map(|line| line.split(';')).find_map(|pair| {
-            let (key, value) = pair.trim().split_once('=')?;
-            (key == name && is_ours(value)).then(|| value.to_owned())
-        });
+        let ours = cookie::values(request.headers(), name).filter(|value| is_ours(value));
         Self {
-            cookie,
+            cookies: ours.take(COOKIES).map(str::to_owned).collect(),
             ip: client::address(request, &app.edge.load()),
             user_agent: header(header::USER_AGENT).map(str::to_owned),
             language: words::preferred(header(header::ACCEPT_LANGUAGE).unwrap_or_default()),
@@ -66,14 +64,14 @@ impl Visitor {
 
     /// Gives the browser a cookie where it has none. The value to set; nothing is written anywhere.
     pub(super) fn recognise(&mut self, app: &App) -> Option<String> {
-        if self.cookie.is_some() {
+        if !self.cookies.is_empty() {
             return None;
         }
         let value = URL_SAFE_NO_PAD.encode(entropy::bytes::<16>());
         let name = cookie_name(&app.service.public_url);
         let secure = if name.starts_with("__Host-") { "; Secure" } else { "" };
         let set = format!("{name}={value}; Path=/; Max-Age={COOKIE_LIFE}; HttpOnly; SameSite=Lax{secure}");
-        self.cookie = Some(value);
+        self.cookies.push(value);
         Some(set)
     }
 
@@ -82,12 +80,8 @@ impl Visitor {
         if self.reads_html { look::failure(&Look::plain(app, self.language), problem, back) } else { Err(problem) }
     }
 
-    pub(super) fn cookie(&self) -> Option<&str> {
-        self.cookie.as_deref()
-    }
-
     pub(super) fn browser(&self) -> Browser<'_> {
-        Browser { cookie: self.cookie(), ip: Some(self.ip), user_agent: self.user_agent.as_deref() }
+        Browser { cookies: &self.cookies, ip: Some(self.ip), user_agent: self.user_agent.as_deref() }
     }
 }
 

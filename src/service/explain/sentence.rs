@@ -94,7 +94,9 @@ fn standing(record: &Verification, now: Timestamp) -> String {
             }
             Completion::Offered { until, .. } if now < *until => "; the link in the reply waits to be tapped",
             Completion::Offered { .. } => "; the link in the reply was never tapped",
-            Completion::Released { until, .. } if now < *until => "; the app has not redeemed the token yet",
+            Completion::Released { tokens, .. } if tokens.iter().any(|issued| now < issued.until) => {
+                "; the app has not redeemed the token yet"
+            }
             Completion::Released { .. } => "; the app did not redeem the token in time",
             Completion::Redeemed { .. } => "; the app redeemed the token",
             Completion::Lapsed { .. } => "; the link or its token lapsed",

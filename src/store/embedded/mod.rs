@@ -189,4 +189,8 @@ impl Store for EmbeddedStore {
     async fn probe(&self) -> Result<(), StoreError> {
         self.writer.run(|connection, _| Ok(claim::probe(connection)?)).await
     }
+
+    async fn trial(&self) -> Result<(), StoreError> {
+        self.probe().await
+    }
 }

@@ -67,7 +67,7 @@ impl Cluster {
             let Some(trouble) = self.round(&mut errands, None).await? else { break };
             if !trouble.needs_no_time() || hops > HOPS {
                 if !errands.iter().any(Errand::is_done) {
-                    return Err(StoreError::Unavailable(trouble.told()));
+                    return Err(trouble.given_up());
                 }
                 tracing::debug!(error = trouble.told(), "a part of the cluster is not there");
                 break;
@@ -124,7 +124,7 @@ impl Cluster {
             hops += 1;
             let pause = if trouble.needs_no_time() && hops <= HOPS { Duration::ZERO } else { some_time() };
             if Instant::now() + pause >= deadline {
-                return Err(StoreError::Unavailable(trouble.told()));
+                return Err(trouble.given_up());
             }
             tokio::time::sleep(pause).await;
         }

@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     connection::{Cure, cure},
     node::Node,
-    remedy::told,
+    remedy::{given_up, told},
     script,
 };
 use crate::store::{StoreError, background::Background};
@@ -60,7 +60,7 @@ impl From<Fault> for StoreError {
         let unconfirmed = |why: &str| Self::Unavailable(format!("the write was not confirmed: {why}"));
         match fault {
             Fault::Refused(error) if error.code() == Some("OOM") => Self::Full,
-            Fault::Refused(error) => Self::Unavailable(told(&error)),
+            Fault::Refused(error) => given_up(&error, told(&error)),
             Fault::Broken(error) => unconfirmed(&told(&error)),
             Fault::Unconfirmed(why) => unconfirmed(&why),
         }

@@ -150,7 +150,7 @@ async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreErr
             Cure::Wait => some_time(),
         };
         if Instant::now() + pause >= deadline {
-            return Err(StoreError::Unavailable(node.explain(&error).await));
+            return Err(remedy::given_up(&error, node.explain(&error).await));
         }
         tokio::time::sleep(pause).await;
     }

@@ -92,6 +92,11 @@ pub(super) fn canary(partition: Partition) -> String {
     key(partition, "b:canary")
 }
 
+/// What is written in the manner of new work, to see whether it is taken.
+pub(super) fn trial(partition: Partition) -> String {
+    key(partition, "b:trial")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::slot, *};

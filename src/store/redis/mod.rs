@@ -31,6 +31,7 @@ mod wake;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use redis::{Cmd, Value};
 
@@ -228,6 +229,10 @@ impl Store for RedisStore {
         if !known.is_empty() && !fingerprints.iter().any(|ours| known.contains(&ours)) {
             return Err(super::other_keys(known.into_iter().map(String::as_str)));
         }
+        // A replica that starts while writes are refused brings nothing new, and serves what can be served.
+        if meta.contains_key("format") && fingerprints.iter().all(|ours| meta.contains_key(ours)) {
+            return Ok(());
+        }
         let mut cmd = redis::cmd("HSET");
         cmd.arg(key::META).arg("format").arg(FORMAT);
         for fingerprint in fingerprints {
@@ -256,25 +261,40 @@ impl Store for RedisStore {
         posture::describe_all(self.infos().await?, self.durability)
     }
 
-    /// At every master: a part of the logins is lost where one of them takes no writes.
     async fn probe(&self) -> Result<(), StoreError> {
-        let random = usize::from(crate::entropy::bytes::<1>()[0]);
         let mut pipeline = redis::pipe();
-        for home in self.connection.homes(false).await? {
-            if let Some(partition) = home.partitions.get(random % home.partitions.len().max(1)) {
-                let mut cmd = script::TAKE.call(&[key::canary(*partition)]);
-                cmd.arg(self.time.shift()).arg(1).arg(1).arg(1_000_000);
-                pipeline.add_command(cmd);
-            }
+        for partition in self.one_of_each_master().await? {
+            let mut cmd = script::TAKE.call(&[key::canary(partition)]);
+            cmd.arg(self.time.shift()).arg(1).arg(1).arg(1_000_000);
+            pipeline.add_command(cmd);
         }
-        for value in self.connection.run(&mut pipeline).await? {
+        for value in self.connection.run_partly(&mut pipeline).await?.into_iter().flatten() {
             self.buckets.taken(value)?;
         }
         Ok(())
     }
+
+    async fn trial(&self) -> Result<(), StoreError> {
+        let write = |partition| {
+            let mut cmd = redis::cmd("SET");
+            cmd.arg(key::trial(partition)).arg(1).arg("EX").arg(60);
+            self.confirmed::<Value>(cmd)
+        };
+        try_join_all(self.one_of_each_master().await?.into_iter().map(write)).await.map(drop)
+    }
 }
 
 impl RedisStore {
+    /// A partition, for a write that concerns its master.
+    async fn one_of_each_master(&self) -> Result<Vec<Partition>, StoreError> {
+        let random = usize::from(crate::entropy::bytes::<1>()[0]);
+        let homes = self.connection.homes(false).await?;
+        Ok(homes
+            .iter()
+            .filter_map(|home| home.partitions.get(random % home.partitions.len().max(1)).copied())
+            .collect())
+    }
+
     fn commit_script(&self, change: &Change) -> Cmd {
         let partition = change.partition;
         let mut keys = vec![

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::store::StoreError;
 use redis::{Client, ConnectionAddr, ErrorKind, RedisError};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
@@ -32,6 +33,14 @@ pub(super) fn told(error: &RedisError) -> String {
         None if error.is_connection_refusal() => "nobody listens where store.url leads".to_owned(),
         None if error.is_timeout() => "Redis does not answer in time".to_owned(),
         None => error.category().to_owned(),
+    }
+}
+
+/// What the caller hears of an error that stayed for as long as the budget lasted.
+pub(super) fn given_up(error: &RedisError, told: String) -> StoreError {
+    match error.code() {
+        Some("NOREPLICAS" | "MISCONF") => StoreError::Refused(told),
+        _ => StoreError::Unavailable(told),
     }
 }
 

@@ -41,6 +41,10 @@ impl Trouble {
         )
     }
 
+    pub(super) fn given_up(&self) -> StoreError {
+        remedy::given_up(&self.error, self.told())
+    }
+
     pub(super) fn told(&self) -> String {
         let told = remedy::told(&self.error);
         self.at.as_ref().map_or_else(|| told.clone(), |at| format!("{told} (at {at})"))

@@ -1,0 +1,163 @@
+//! Where a numbering plan knows one subscriber under two spellings.
+//!
+//! Equality of phones decides who is logged in, so a line stands here only where no two subscribers differ by the
+//! digits it bridges. An area of the long tests holds the table against libphonenumber's metadata.
+
+use super::country;
+
+/// Digits of a plan that may stand before a subscriber's number or be left out.
+struct Line {
+    country: &'static str,
+    /// Digits of the area, which stand before the optional ones.
+    area: usize,
+    optional: &'static str,
+    /// Length of what follows.
+    rest: usize,
+    /// What it may begin with.
+    first: &'static str,
+    today: Today,
+}
+
+/// How the plan of today writes such a number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Today {
+    With,
+    Without,
+    /// The digits tell one sort of line from another.
+    Either,
+}
+
+const LINES: &[Line] = &[
+    // Brazil put a 9 before the mobile numbers of eight digits (Anatel, Resolução 553/2010; complete since 2016). Those
+    // began with 6 to 9. Fixed lines begin with 2 to 5, and some trunked radio keeps eight digits that begin with 7,
+    // while 9 and any digit is a mobile number of today.
+    Line { country: "55", area: 2, optional: "9", rest: 8, first: "689", today: Today::With },
+    // Benin put 01 before every number on 30 November 2024 (ARCEP, itu.int/oth/T0202000017/en).
+    Line { country: "229", area: 0, optional: "01", rest: 8, first: "24569", today: Today::With },
+    // Mexico dropped the 1 of mobile numbers on 3 August 2019 (IFT, Plan Técnico Fundamental de Numeración); all numbers
+    // have ten digits and none begins with 1. WhatsApp still writes it.
+    Line { country: "52", area: 0, optional: "1", rest: 10, first: "23456789", today: Today::Without },
+    // Argentina's numbers have ten digits, fixed and mobile lines share one space (Secretaría de Comunicaciones, Resolución
+    // 46/97), and the 9 of calls from abroad only says that it is a mobile. That none of them is assigned twice is what
+    // libphonenumber's maintainers found, too (github.com/google/libphonenumber/pull/1719).
+    Line { country: "54", area: 0, optional: "9", rest: 10, first: "123", today: Today::Either },
+];
+
+/// A number that a line applies to, taken apart.
+struct Split<'a> {
+    line: &'static Line,
+    head: &'a str,
+    rest: &'a str,
+    with: bool,
+}
+
+impl Split<'_> {
+    fn spelled(&self, with: bool) -> String {
+        format!("{}{}{}", self.head, if with { self.line.optional } else { "" }, self.rest)
+    }
+}
+
+fn split(digits: &str) -> Option<Split<'_>> {
+    LINES.iter().find_map(|line| {
+        let (head, tail) = digits.split_at_checked(line.country.len() + line.area)?;
+        let shortened = tail.strip_prefix(line.optional).filter(|rest| rest.len() == line.rest);
+        let with = shortened.is_some();
+        let rest = shortened.or(Some(tail).filter(|rest| rest.len() == line.rest))?;
+        let fits = head.starts_with(line.country) && rest.starts_with(|first| line.first.contains(first));
+        fits.then_some(Split { line, head, rest, with })
+    })
+}
+
+/// The same for all spellings of one subscriber. No number to dial.
+pub(super) fn canonical(digits: &str) -> String {
+    split(digits).map_or_else(|| digits.to_owned(), |split| split.spelled(false))
+}
+
+/// As the plan of today writes it.
+pub(super) fn current(digits: &str) -> String {
+    split(digits).map_or_else(
+        || digits.to_owned(),
+        |split| {
+            split.spelled(match split.line.today {
+                Today::With => true,
+                Today::Without => false,
+                Today::Either => split.with,
+            })
+        },
+    )
+}
+
+/// Everything the subscriber may be called, each once.
+pub(super) fn spellings(digits: &str) -> Vec<String> {
+    split(digits).map_or_else(|| vec![digits.to_owned()], |split| [false, true].map(|with| split.spelled(with)).into())
+}
+
+/// Countries in which numbers of people begin with 0, by libphonenumber's metadata.
+const ZERO_FIRST: &[&str] = &["39", "225", "226", "229", "241", "242", "250", "378", "992"];
+
+/// Whether a 0 stands after the country code that is dialled only within the country.
+pub(super) fn has_trunk_zero(digits: &str) -> bool {
+    let code = country::calling_code(digits);
+    digits[code.len()..].starts_with('0') && !ZERO_FIRST.contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn one_subscriber_has_one_current_form() {
+        for (spelling, today) in [
+            ("551187654321", "5511987654321"),
+            ("5511987654321", "5511987654321"),
+            ("22961123456", "2290161123456"),
+            ("2290161123456", "2290161123456"),
+            ("5215512345678", "525512345678"),
+            ("5491123456789", "5491123456789"),
+            ("541123456789", "541123456789"),
+            ("447700900123", "447700900123"),
+        ] {
+            assert_eq!(current(spelling), today, "{spelling}");
+            assert!(spellings(spelling).contains(&today.to_owned()));
+        }
+    }
+
+    #[test]
+    fn only_the_zero_of_national_dialling_is_a_trunk_zero() {
+        for digits in ["4407700900123", "353087123456", "491512345678".replacen("49", "490", 1).as_str()] {
+            assert!(has_trunk_zero(digits), "{digits}");
+        }
+        for digits in ["447700900123", "390612345678", "2290161123456", "2250712345678", "12025550142"] {
+            assert!(!has_trunk_zero(digits), "{digits}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_forms_agree(country in prop::sample::select(vec!["", "55", "229", "52", "54", "9"]), rest in "[0-9]{5,12}") {
+            let digits = format!("{country}{rest}");
+            let (key, today) = (canonical(&digits), current(&digits));
+            for spelling in spellings(&digits).iter().chain([&digits, &today]) {
+                prop_assert_eq!(&canonical(spelling), &key);
+            }
+            prop_assert_eq!(current(&today), today);
+            prop_assert!(spellings(&digits).contains(&digits));
+        }
+
+        /// The digits that a line bridges are the only difference that is overlooked.
+        #[test]
+        fn what_differs_elsewhere_is_somebody_else(
+            country in prop::sample::select(vec!["55", "229", "52", "54"]), rest in "[0-9]{6,11}",
+            at in 0..11_usize, digit in 0..10_u8,
+        ) {
+            let one = format!("{country}{rest}");
+            let mut other = one.clone().into_bytes();
+            let at = country.len() + at.min(rest.len() - 1);
+            other[at] = b'0' + digit;
+            let other = String::from_utf8(other).unwrap();
+            prop_assert_eq!(canonical(&one) == canonical(&other), one == other);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Phone numbers as people write them.
+
+use super::{numbering, phone::Phone, typed};
+
+/// Why a text is no international phone number, in words for whoever wrote it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Misdialled {
+    #[error("expected an international phone number: 7 to 15 digits, country code first")]
+    Length,
+    #[error("holds {0:?}; write an international phone number, such as +44 7700 900123")]
+    Letter(char),
+    #[error(
+        "has a 0 in brackets, which is only dialled within the country: write +44 7700 900123 for +44 (0)7700 900123"
+    )]
+    BracketedZero,
+    #[error(
+        "begins with the 0 that is only dialled within a country: write the country code instead, as in +44 7700 900123"
+    )]
+    NoCountry,
+    #[error(
+        "has a 0 after the country code, which is only dialled within the country: leave it out, as in +44 7700 900123"
+    )]
+    TrunkZero,
+}
+
+/// Reads digits of any script between spaces, dots, dashes, slashes and brackets, after nothing, `+`, `00` or `tel:`.
+pub fn phone(text: &str) -> Result<Phone, Misdialled> {
+    let plain = typed::code(text);
+    let number = plain.strip_prefix("TEL:").unwrap_or(&plain);
+    if number.contains("(0)") {
+        return Err(Misdialled::BracketedZero);
+    }
+    let (number, signed) = number.strip_prefix('+').map_or((number, false), |number| (number, true));
+    let mut digits = String::with_capacity(number.len());
+    for c in number.chars() {
+        match c {
+            '0'..='9' => digits.push(c),
+            '.' | '/' | '(' | ')' => {}
+            other => return Err(Misdialled::Letter(other)),
+        }
+    }
+    let abroad = digits.strip_prefix("00").filter(|_| !signed);
+    let digits = abroad.unwrap_or(&digits);
+    if digits.starts_with('0') {
+        return Err(Misdialled::NoCountry);
+    }
+    let phone = digits.parse().map_err(|_| Misdialled::Length)?;
+    if numbering::has_trunk_zero(digits) { Err(Misdialled::TrunkZero) } else { Ok(phone) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn decoration_is_dropped() {
+        for text in [
+            "447700900123",
+            "+447700900123",
+            "+44 7700 900123",
+            "00447700900123",
+            "0044 7700.900-123",
+            "tel:+44-7700-900123",
+            "TEL: +44 7700 900123",
+            "+44 (7700) 900/123",
+            "\u{202a}+44\u{a0}7700\u{2011}900123\u{202c}",
+            "+44\u{2009}7700\u{200b}900123 ",
+            "٠٠٤٤ ٧٧٠٠ ٩٠٠١٢٣",
+            "＋４４ ７７００ ９００１２３",
+        ] {
+            assert_eq!(phone(text).map(|phone| phone.e164()).as_deref(), Ok("+447700900123"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_dialled_at_home_is_refused_in_words() {
+        for (text, why) in [
+            ("+44 (0)7700 900123", Misdialled::BracketedZero),
+            ("+4407700900123", Misdialled::TrunkZero),
+            ("07700 900123", Misdialled::NoCountry),
+            ("(07700) 900123", Misdialled::NoCountry),
+            ("+0044 7700 900123", Misdialled::NoCountry),
+            ("+44 7700 900123 ext. 7", Misdialled::Letter('E')),
+            ("++447700900123", Misdialled::Letter('+')),
+            ("tel:+447700900123;ext=7", Misdialled::Letter(';')),
+            ("", Misdialled::Length),
+            ("+44", Misdialled::Length),
+        ] {
+            assert_eq!(phone(text).map(|phone| phone.e164()), Err(why), "{text:?}");
+        }
+        assert_eq!(phone("+39 06 1234 5678").unwrap().e164(), "+390612345678");
+        assert_eq!(phone("+229 01 61 12 34 56").unwrap().e164(), "+2290161123456");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_never_invents(text in "\\PC{0,40}") {
+            if let Ok(phone) = phone(&text) {
+                let digits: String = typed::code(&text).chars().filter(char::is_ascii_digit).collect();
+                prop_assert!(digits.ends_with(phone.digits()));
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Other hosts of the domain set cookies too. Whatever they are, they change nothing.
+
+use serde_json::json;
+
+use crate::{
+    app::{Ground, World},
+    browser::{Browser, field, landed, reply, start_path},
+    flow::link_in,
+};
+
+/// A whole login by a browser that sends `others` beside its own cookie.
+async fn login(others: impl Fn(&str) -> String) {
+    let mut world = World::new(Ground::directory());
+    world.public_url = "https://wa.example.org".to_owned();
+    let app = world.start().await;
+    let minted = app.mint(json!({"state": "s"})).await;
+    let page = start_path(&minted);
+    let mut browser = Browser::default();
+    browser.look(&app, &page).await;
+    let own = browser.cookie.clone().unwrap();
+    let tapped = field(&browser.look(&app, &page).await.text);
+    browser.post(&app, &page, &[("form", &tapped), ("place", "here")]).await;
+
+    browser.cookie = Some(others(&own));
+    let cookies = browser.cookie.clone().unwrap();
+    assert_eq!(browser.look(&app, &page).await.header("set-cookie"), "", "{cookies}");
+    assert_eq!(browser.tap(&app, &page, "here").await.status, 200, "{cookies}");
+    app.says("447700900123", "K1", &minted.text_of("text")).await;
+    let link = link_in(&reply(&world, 1).await);
+    assert_eq!(browser.stage(&app, &page).await, "link", "{cookies}");
+    let went = browser.go_on(&app, &link).await;
+    assert!(landed(&went).is_some(), "{cookies}: {} {}", went.status, went.text);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_byte_hides_nothing() {
+    login(|own| format!("name=Jürgen; {own}; x=\u{fffd}ü")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_cookies_hide_nothing() {
+    login(|own| format!("{}{own}; {}", "session=abcdefghijklmnopqrstuvwx; ".repeat(50), "y=z; ".repeat(50))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_alike_takes_no_place() {
+    let alike = "A".repeat(22);
+    login(|own| format!("__host-cs={alike}; \u{2000}__Host-cs={alike}; __Host-cs={alike}; __Host-cs=x; {own}")).await;
+}
