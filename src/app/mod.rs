@@ -38,10 +38,10 @@ use crate::{
         self, App,
         operator::{self, Operator, Readiness},
     },
-    jobs::permits::{Handoff, Permit, Permits},
+    jobs::permits::{Handoff, Permits, Startable},
     metrics::Metrics,
     service::{Instances, Phones, Service, Traces, Vitals},
-    store::{Leased, StoreError, measured::Measured},
+    store::{StoreError, measured::Measured},
     worker::Worker,
 };
 
@@ -61,7 +61,7 @@ pub struct Application {
     pub worker: Arc<Worker>,
     pub readiness: Readiness,
     tasks: Tasks,
-    committed: mpsc::UnboundedReceiver<(Leased, Permit)>,
+    committed: mpsc::UnboundedReceiver<Startable>,
     public: TcpListener,
     operator: TcpListener,
     config: Config,

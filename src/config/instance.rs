@@ -54,6 +54,8 @@ pub struct InstanceConfig {
     pub reply_to_unknown: bool,
     pub disabled: bool,
     pub retention: Duration,
+    /// Of a link that nobody used before it expired.
+    pub retention_unused: Duration,
     pub erase_after: Duration,
     pub limits: Limits,
     /// Read by the gateway that its `kind` names.
@@ -178,6 +180,7 @@ impl InstanceConfig {
             reply_to_unknown: s.flag("reply_to_unknown", faults),
             disabled: s.flag("disabled", faults),
             retention: s.duration("retention", faults),
+            retention_unused: s.duration("retention_unused", faults),
             erase_after: s.duration("erase_after", faults),
             limits: limits(s, faults),
             gateway: s.section("gateway", faults),

@@ -79,6 +79,10 @@ impl InstanceId {
     /// For what belongs to no instance.
     pub const NOBODY: Self = Self(Uuid::nil());
 
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     pub fn from_random(random: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(random).into_uuid())
     }

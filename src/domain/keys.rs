@@ -185,16 +185,15 @@ impl KeyRing {
     }
 
     /// The code of a link verification. `None` when the key has been removed.
-    pub fn link_code(
-        &self,
-        key: KeyId,
-        instance: InstanceId,
-        id: VerificationId,
-        nonce: &[u8; 16],
-        length: u8,
-    ) -> Option<LinkCode> {
-        let mac = self.get(key)?.code.mac(&[b"link", instance.as_bytes(), id.as_bytes(), nonce]);
-        Some(LinkCode::from_bits(id.partition(), &mac, length))
+    pub fn link_code(&self, key: KeyId, instance: InstanceId, nonce: &[u8; 16], length: u8) -> Option<LinkCode> {
+        let mac = self.get(key)?.code.mac(&[b"link", instance.as_bytes(), nonce]);
+        Some(LinkCode::from_bits(&mac, length))
+    }
+
+    /// The id of a link that is made at `millis`: all but its time follows from its code, so that whoever has the one
+    /// finds the other. `None` when the key has been removed.
+    pub fn link_id(&self, key: KeyId, instance: InstanceId, code: &LinkCode, millis: u64) -> Option<VerificationId> {
+        Some(self.get(key)?.link_id(instance, code, millis))
     }
 
     /// The code that we send. `None` when the key has been removed.
@@ -217,13 +216,9 @@ impl KeyRing {
         Some(ReplyCode::from_bits(&self.get(key)?.code.mac(&[b"reply", id.as_bytes(), nonce])))
     }
 
-    /// Where a code is found, for every key that may have made it.
-    pub fn code_digests(&self, instance: InstanceId, code: &LinkCode) -> Vec<Digest> {
-        self.0.load().all.iter().map(|key| key.code_digest(instance, code)).collect()
-    }
-
-    pub fn code_digest(&self, key: KeyId, instance: InstanceId, code: &LinkCode) -> Option<Digest> {
-        Some(self.get(key)?.code_digest(instance, code))
+    /// The ids of links with this code, for every key that may have made it, with no time.
+    pub fn link_ids(&self, instance: InstanceId, code: &LinkCode) -> Vec<VerificationId> {
+        self.0.load().all.iter().map(|key| key.link_id(instance, code, 0)).collect()
     }
 
     /// A digest of anything that must be found again but not read: a gateway's message id, a subject, an
@@ -358,8 +353,10 @@ impl Key {
         truncate(self.token.mac(&parts))
     }
 
-    fn code_digest(&self, instance: InstanceId, code: &LinkCode) -> Digest {
-        truncate(self.digest.mac(&[b"code", instance.as_bytes(), code.as_str().as_bytes()]))
+    fn link_id(&self, instance: InstanceId, code: &LinkCode, millis: u64) -> VerificationId {
+        let mac = self.digest.mac(&[b"code", instance.as_bytes(), code.as_str().as_bytes()]);
+        let (random, _) = mac.split_first_chunk().expect("32 is more than 10");
+        VerificationId::new(millis, *random).within(code.partition())
     }
 }
 
@@ -408,10 +405,11 @@ mod tests {
         let before = KeyRing::new(&[[1; 32]]).unwrap();
         let after = KeyRing::new(&[[2; 32], [1; 32]]).unwrap();
         let old = before.current();
-        let code = before.link_code(old, instance, id, &NONCE, 14).unwrap();
-        assert_eq!(after.link_code(old, instance, id, &NONCE, 14).as_ref(), Some(&code));
-        let digest = before.code_digest(old, instance, &code).unwrap();
-        assert!(after.code_digests(instance, &code).contains(&digest));
+        let code = before.link_code(old, instance, &NONCE, 14).unwrap();
+        assert_eq!(after.link_code(old, instance, &NONCE, 14).as_ref(), Some(&code));
+        let link = before.link_id(old, instance, &code, 0).unwrap();
+        assert_eq!(link.partition(), code.partition());
+        assert!(after.link_ids(instance, &code).contains(&link));
         assert_eq!(before.look_up("m", instance, b"x"), after.look_up("m", instance, b"x"));
         let token = before.token(old, Kind::Link, id, &NONCE).unwrap();
         assert!(after.recognises(&token, Kind::Link, &NONCE));
@@ -444,7 +442,7 @@ mod tests {
         let token = ring.token(key, Kind::Link, id, &NONCE).unwrap();
         assert!(!ring.recognises(&token, Kind::Handle, &NONCE));
         assert!(!ring.recognises(&token, Kind::Link, &[8; 16]));
-        let code = |instance, nonce| ring.link_code(key, instance, id, &nonce, 14).unwrap();
+        let code = |instance, nonce| ring.link_code(key, instance, &nonce, 14).unwrap();
         assert_ne!(code(instance, NONCE), code(instance, [8; 16]));
         assert_ne!(code(instance, NONCE), code(InstanceId::from_random([3; 16]), NONCE));
     }

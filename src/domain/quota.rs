@@ -165,9 +165,12 @@ impl Quota {
 
     /// Takes one unit from a bucket whose theoretical arrival time is `tat` (both in microseconds of the
     /// store's clock). Returns the new arrival time, or the unchanged one when nothing is left.
+    ///
+    /// A bucket never owes more than its window: a time further ahead was written by a clock that was wrong.
     pub fn take(self, tat: i64, now: i64) -> (i64, Allowance) {
         let interval = self.interval_micros();
         let tolerance = interval.saturating_mul(i64::from(self.burst));
+        let tat = tat.min(now.saturating_add(tolerance));
         let next = tat.max(now).saturating_add(interval);
         let room = now.saturating_add(tolerance).saturating_sub(next);
         if room < 0 {
@@ -211,5 +214,13 @@ mod tests {
         assert_eq!(refused, Allowance::Exhausted { retry_after: Duration::from_secs(1) });
         assert_eq!(same, tat);
         assert_eq!(quota.take(tat, now + 1_000_000).1, Allowance::Allowed { remaining: 0 });
+    }
+
+    #[test]
+    fn a_time_far_ahead_owes_one_window_at_most() {
+        let (quota, now) = (Quota::per(3, Duration::from_secs(3)), 1_000_000_000);
+        let (tat, refused) = quota.take(now + 7_200_000_000, now);
+        assert_eq!(refused, Allowance::Exhausted { retry_after: Duration::from_secs(1) });
+        assert_eq!(quota.take(tat, now + 3_000_000).1, Allowance::Allowed { remaining: 2 });
     }
 }

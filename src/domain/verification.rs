@@ -47,8 +47,7 @@ impl Mode {
 }
 
 /// What the app asked for; never changes, and the parts that name a person can be forgotten.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Request {
     /// The application's name in messages.
     pub name: String,
@@ -81,8 +80,7 @@ pub struct Request {
 }
 
 /// The texts of one request; absent ones come from the instance, then from the language.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Texts {
     pub prompt: Option<String>,
     pub success: Option<String>,
@@ -93,8 +91,7 @@ pub struct Texts {
 }
 
 /// Where one request's events go; absent ones go to the instance's callback URL.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Callbacks {
     pub success: Option<String>,
     pub failed: Option<String>,
@@ -102,7 +99,7 @@ pub struct Callbacks {
 }
 
 /// The record. Created by [`Verification::new`], changed only by [`super::decide()`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verification {
     pub id: VerificationId,
     pub instance: InstanceId,
@@ -113,21 +110,19 @@ pub struct Verification {
     /// Of a link.
     pub code_length: u8,
     /// Makes it one of type `code`; absent, it is a link.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub otp: Option<Otp>,
-    #[serde(with = "millis")]
     pub created_at: Timestamp,
-    #[serde(with = "millis")]
     pub expires_at: Timestamp,
     /// Wrong senders, or wrong codes, that end it.
     pub max_attempts: u32,
     pub attempts: u32,
     pub request: Request,
     /// The browser that waits, if it used the start page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
     pub state: State,
     pub timeline: Vec<Entry>,
+    /// What a later version of this program has stored with it: kept as it is.
+    pub unknown: Vec<u8>,
 }
 
 /// Where it stands, and only what exists there.
@@ -236,12 +231,10 @@ pub struct Redemption {
 }
 
 /// One line of the timeline.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    #[serde(with = "millis")]
     pub at: Timestamp,
     pub what: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }
 
@@ -277,6 +270,7 @@ impl Verification {
             binding: None,
             state: State::Pending,
             timeline,
+            unknown: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{Event, KeyRing, Subject, Verification, VerificationId, decide::Reply, keys::Digest},
     entropy,
-    store::{JobId, Leased, RecordKey, StoreError},
+    store::{JobId, Leased, StoreError},
     trace::{self, Context},
 };
 
@@ -19,30 +19,9 @@ pub enum Work {
     /// Deliver a body that was built once.
     Callback { event: Event, verification: Option<VerificationId>, webhook_id: String, url: String, body: String },
     /// Answer in a chat; the text is rendered when it is sent.
-    Reply { about: Option<About>, reply: Reply, chat_id: String, subject: Option<Subject> },
+    Reply { about: Option<VerificationId>, reply: Reply, chat_id: String, subject: Option<Subject> },
     /// Send the code, as this leg of the record says; the text is rendered when it is sent.
-    Code { about: About, leg: usize },
-    /// Let a pending verification end on time, and erase the person's data when it has ended long enough.
-    Tick { about: About },
-}
-
-/// A reference to a record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct About {
-    pub id: VerificationId,
-    pub code: Option<Digest>,
-}
-
-impl From<RecordKey> for About {
-    fn from(RecordKey { id, code }: RecordKey) -> Self {
-        Self { id, code }
-    }
-}
-
-impl From<About> for RecordKey {
-    fn from(About { id, code }: About) -> Self {
-        Self { id, code }
-    }
+    Code { about: VerificationId, leg: usize },
 }
 
 impl Work {
@@ -52,14 +31,12 @@ impl Work {
             Self::Callback { .. } => "callback",
             Self::Reply { .. } => "reply",
             Self::Code { .. } => "code",
-            Self::Tick { .. } => "timer",
         }
     }
 
     /// What sends something out remembers the trace that it belongs to.
     pub fn seal(&self, keys: &KeyRing, id: &JobId) -> Vec<u8> {
-        let trace = if matches!(self, Self::Tick { .. }) { None } else { trace::current() };
-        let kept = Kept { work: self, trace: trace.and_then(Context::header) };
+        let kept = Kept { work: self, trace: trace::current().and_then(Context::header) };
         let json = serde_json::to_vec(&kept).expect("work has only string keys");
         keys.seal(&context(id), &json, entropy::bytes())
     }
@@ -92,11 +69,6 @@ struct Kept<W> {
 
 fn context(id: &JobId) -> String {
     format!("job:{}", id.0)
-}
-
-/// A verification has one timer, from its birth until its person's data is erased.
-pub fn timer_id(id: VerificationId) -> JobId {
-    JobId(format!("{}:timer", id.simple()))
 }
 
 pub fn callback_id(id: VerificationId, event: Event) -> JobId {

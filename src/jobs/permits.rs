@@ -19,7 +19,7 @@ use super::{
     share::{self, LaneStanding, Owner, Usage},
 };
 use crate::{
-    domain::Partition,
+    domain::{Partition, Verification},
     store::{Drawn, DueLane, Granted, Lane, LaneKind, LeaseRequest, Leased},
 };
 
@@ -382,24 +382,38 @@ impl Drop for Permit {
     }
 }
 
+/// A job to be attempted now.
+pub struct Startable {
+    pub leased: Leased,
+    pub permit: Permit,
+    /// What it is about, where that was written with it.
+    pub record: Option<Arc<Verification>>,
+}
+
+impl From<(Leased, Permit)> for Startable {
+    fn from((leased, permit): (Leased, Permit)) -> Self {
+        Self { leased, permit, record: None }
+    }
+}
+
 /// Gives committed jobs to the worker of this process.
 #[derive(Clone)]
 pub struct Handoff {
     pub permits: Arc<Permits>,
-    sender: mpsc::UnboundedSender<(Leased, Permit)>,
+    sender: mpsc::UnboundedSender<Startable>,
 }
 
 impl Handoff {
     /// The worker's end comes with it.
-    pub fn new(permits: Arc<Permits>) -> (Self, mpsc::UnboundedReceiver<(Leased, Permit)>) {
+    pub fn new(permits: Arc<Permits>) -> (Self, mpsc::UnboundedReceiver<Startable>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self { permits, sender }, receiver)
     }
 
     /// Never waits, and is bounded by the permits. When the worker is gone the lease runs out and another replica
     /// takes the job.
-    pub fn give(&self, leased: Leased, permit: Permit) {
-        let _ = self.sender.send((leased, permit));
+    pub fn give(&self, job: Startable) {
+        let _ = self.sender.send(job);
     }
 }
 

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CONFLICTS, Idempotency, Instance, Service, ServiceError, input_code::CodeRequest, mint::Entered};
+use super::{
+    CONFLICTS, Idempotency, Instance, Service, ServiceError, draft::VerificationDraft, input_code::CodeRequest,
+};
 use crate::{
     domain::{
-        Command, InstanceId, Reason, Verdict, Verification, VerificationId, decide,
+        Command, InstanceId, Partition, Reason, Verdict, Verification, VerificationId, decide,
         decide_code::{COOLDOWN, CodeCommand},
         quota::{Name, Quota},
         sending::{Fate, Leg, Otp},
@@ -15,9 +17,9 @@ use crate::{
         template::{self, Values},
     },
     entropy,
-    jobs::payload::{self, About, Work},
+    jobs::payload::{self, Work},
     metrics::label::{ByInstance, Of},
-    store::{Change, Committed, Job, JobId, Lane, RecordKey, StoreError},
+    store::{Change, Committed, Job, JobId, Lane, StoreError},
 };
 
 /// A message with a code, ready for its gateway.
@@ -44,9 +46,8 @@ impl Service {
             return Err(ServiceError::Disabled);
         }
         let subject = input.chat.subject();
-        let millis = u64::try_from(self.now().as_millisecond()).unwrap_or_default();
         let partition = self.target_partition(instance, subject);
-        let id = VerificationId::new(millis, entropy::bytes()).within(partition);
+        let mut draft = self.draft_code(partition);
         if let Some(cooldown) = cooldown {
             let aimed = self.target(instance, subject).await?;
             self.cool(&aimed.target, cooldown, self.now())?;
@@ -55,12 +56,13 @@ impl Service {
         limits.extend(self.sending_limits(instance, &input.request));
         limits.extend(self.room_limits(instance, &input.request));
         limits.extend(self.chat_limit(instance, Name::Codes, subject));
-        let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, id));
-        let Entered { existing, id: reserved } = self.enter(instance, &limits, reserve).await?;
-        if let Some(record) = existing {
+        let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, draft.write()));
+        let entered = self.enter(instance, &limits, reserve.as_ref()).await?;
+        if let Some(record) = entered.existing {
             return Ok(record);
         }
-        let record = self.create_code(instance, input, cooldown, reserved.unwrap_or(id)).await?;
+        draft = entered.draft.unwrap_or(draft);
+        let record = self.create_code(instance, input, cooldown, draft).await?;
         self.metrics.codes_requested.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();
         Ok(record)
     }
@@ -70,8 +72,9 @@ impl Service {
         instance: &Instance,
         input: CodeRequest,
         cooldown: Option<SignedDuration>,
-        id: VerificationId,
+        draft: VerificationDraft,
     ) -> Result<Verification, ServiceError> {
+        let id = draft.id;
         let CodeRequest { request, chat, shape, expires, channels, footer, .. } = input;
         let mut late = None;
         for _ in 0..CONFLICTS {
@@ -81,7 +84,7 @@ impl Service {
                 self.cool(&aimed.target, cooldown, now)?;
             }
             self.reopen(instance, &chat, &mut aimed.target, now).await?;
-            let birth = self.birth(instance, id, now, expires, instance.config.codes.attempts);
+            let birth = self.birth(instance, draft, now, expires, instance.config.codes.attempts);
             let otp = Otp::new(shape, channels.clone(), footer.clone(), now);
             let record = Verification::code(birth, otp, request.clone());
             let mut change = self.birth_change(instance, &record);
@@ -93,7 +96,7 @@ impl Service {
             aimed.target.asked(id, now);
             let retain_until = change.records[0].retain_until;
             change.records.push(self.target_change(aimed, retain_until, now));
-            match self.send(change, now).await? {
+            match self.send_with(change, Some(&record), now).await? {
                 Committed::Applied { .. } => {
                     if let Some(old) = &replaced {
                         self.count(old);
@@ -102,7 +105,7 @@ impl Service {
                 }
                 // Somebody with the same idempotency key was faster, or the chat was: then the next round replaces
                 // what it got.
-                Committed::Conflict | Committed::Duplicate => match self.load(RecordKey { id, code: None }).await {
+                Committed::Conflict | Committed::Duplicate => match self.load(id).await {
                     Ok((_, existing)) => return Ok(existing),
                     Err(ServiceError::NotFound) => {}
                     Err(error) => return Err(error),
@@ -114,6 +117,12 @@ impl Service {
         Err(StoreError::Unavailable("too many codes for one chat at once".to_owned()).into())
     }
 
+    /// Its id lies with everything else about its chat.
+    fn draft_code(&self, partition: Partition) -> VerificationDraft {
+        let id = VerificationId::new(self.millis(), entropy::bytes()).within(partition);
+        VerificationDraft { key: self.keys.current(), nonce: entropy::bytes(), code_length: 0, id }
+    }
+
     /// Ends the chat's former code in the commit of the new one.
     async fn replace(
         &self,
@@ -122,7 +131,7 @@ impl Service {
         change: &mut Change,
         now: Timestamp,
     ) -> Result<Option<Verification>, ServiceError> {
-        let (stored, before) = match self.load(RecordKey { id: old, code: None }).await {
+        let (stored, before) = match self.load(old).await {
             Ok(found) => found,
             Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
@@ -132,8 +141,6 @@ impl Service {
         let end = self.change(instance, &before, stored.version, &decision, None, now);
         change.records.extend(end.records);
         change.jobs.extend(end.jobs);
-        change.cancel.extend(end.cancel);
-        change.retime.extend(end.retime);
         change.valid_until = end.valid_until;
         Ok(Some(next))
     }
@@ -152,8 +159,7 @@ impl Service {
             limits.extend(self.chat_limit(instance, Name::Codes, chat.subject()));
             self.enter(instance, &limits, None).await?;
         }
-        let applied =
-            self.apply(instance, self.key_of(&record), None, Command::Code(CodeCommand::Resend), None).await?;
+        let applied = self.apply(instance, record.id, None, Command::Code(CodeCommand::Resend), None).await?;
         match applied.verdict {
             Verdict::Resent => Ok(applied.record),
             Verdict::TooSoon(again) => Err(self.too_soon(again.duration_since(self.now()), COOLDOWN)),
@@ -167,7 +173,7 @@ impl Service {
     pub(super) fn code_job(&self, instance: &Instance, record: &Verification, leg: usize) -> Job {
         let channel = record.otp.as_ref().and_then(|otp| otp.legs.get(leg)).map(|leg| leg.channel);
         let carrier = channel.and_then(|channel| self.instances.carrier_id(instance, channel));
-        let work = Work::Code { about: About::from(self.key_of(record)), leg };
+        let work = Work::Code { about: record.id, leg };
         let lane = Lane::codes(carrier.unwrap_or(instance.config.id));
         self.job(instance, payload::code_id(record.id, leg), lane, None, &work)
     }
@@ -176,10 +182,11 @@ impl Service {
     pub async fn outgoing(
         &self,
         instance: &Instance,
-        about: About,
+        about: VerificationId,
+        known: Option<&Verification>,
         leg: usize,
     ) -> Result<Option<Outgoing>, ServiceError> {
-        let record = match self.record(about).await {
+        let record = match self.record(about, known).await {
             Ok(record) => record,
             Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
@@ -202,8 +209,13 @@ impl Service {
     }
 
     /// Writes down how a message fared. A code that is gone has nothing to learn.
-    pub async fn fared(&self, instance: &Instance, about: About, command: CodeCommand) -> Result<(), ServiceError> {
-        match self.apply(instance, about.into(), None, Command::Code(command), None).await {
+    pub async fn fared(
+        &self,
+        instance: &Instance,
+        about: VerificationId,
+        command: CodeCommand,
+    ) -> Result<(), ServiceError> {
+        match self.apply(instance, about, None, Command::Code(command), None).await {
             Ok(_) | Err(ServiceError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }

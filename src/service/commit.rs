@@ -1,21 +1,21 @@
 //! From a decision to one atomic change, and from the change to the worker beside us.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{CONFLICTS, Instance, Service, ServiceError, callback};
 use crate::{
     domain::{
-        Command, Decision, Effect, Event, InstanceId, Partition, State, Subject, Verdict, Verification, decide,
-        decide::Reply, keys::Digest,
+        Command, Decision, Effect, Event, InstanceId, Partition, State, Subject, Verdict, Verification, VerificationId,
+        decide, decide::Reply, keys::Digest,
     },
     jobs::{
-        payload::{self, About, Work},
-        permits::Permit,
+        payload::{self, Work},
+        permits::{Permit, Startable},
     },
     metrics::label::{ByResult, Ended, Of},
-    store::{Change, Committed, Index, Job, JobId, Lane, Leased, RecordChange, RecordKey, StoreError, record},
+    store::{Change, Committed, Index, Job, JobId, Lane, Leased, RecordChange, StoreError, record},
 };
 
 /// The message that a decision answers.
@@ -44,7 +44,7 @@ impl Service {
     pub(super) async fn apply(
         &self,
         instance: &Instance,
-        key: RecordKey,
+        id: VerificationId,
         mut loaded: Option<(u64, Verification)>,
         command: Command,
         incoming: Option<&Incoming>,
@@ -53,7 +53,7 @@ impl Service {
         for _ in 0..CONFLICTS {
             let (version, before) = match loaded.take() {
                 Some(loaded) => loaded,
-                None => self.load(key).await.map(|(stored, record)| (stored.version, record))?,
+                None => self.load(id).await.map(|(stored, record)| (stored.version, record))?,
             };
             let now = late.take().unwrap_or_else(|| self.now());
             let mut decision = decide(&before, command.clone(), now);
@@ -65,7 +65,8 @@ impl Service {
                 return Ok(Applied { verdict: *verdict, record: before, duplicate: false });
             }
             let change = self.change(instance, &before, version, &decision, incoming, now);
-            match self.send(change, now).await? {
+            let after = next.as_ref().unwrap_or(&before);
+            match self.send_with(change, Some(after), now).await? {
                 Committed::Applied { .. } => {
                     let record = decision.next.unwrap_or_else(|| before.clone());
                     if before.ended_at().is_none() {
@@ -85,7 +86,17 @@ impl Service {
     }
 
     /// Commits; jobs for which there is a permit start here, at once.
-    pub(super) async fn send(&self, mut change: Change, now: Timestamp) -> Result<Committed, StoreError> {
+    pub(super) async fn send(&self, change: Change, now: Timestamp) -> Result<Committed, StoreError> {
+        self.send_with(change, None, now).await
+    }
+
+    /// As [`Service::send`]. Jobs about `record` need not load what this change writes.
+    pub(super) async fn send_with(
+        &self,
+        mut change: Change,
+        record: Option<&Verification>,
+        now: Timestamp,
+    ) -> Result<Committed, StoreError> {
         let permits = &self.handoff.permits;
         let taken: Vec<Option<Permit>> = change
             .jobs
@@ -99,6 +110,7 @@ impl Service {
             .collect();
         let committed = self.store.commit(&change).await?;
         if let Committed::Applied { leased } = &committed {
+            let record = record.filter(|_| leased.contains(&true)).map(|record| Arc::new(record.clone()));
             for ((job, permit), leased) in change.jobs.into_iter().zip(taken).zip(leased) {
                 let partition = change.partition;
                 match permit {
@@ -107,7 +119,7 @@ impl Service {
                         let (since, fence) = (now, 1);
                         let leased =
                             Leased { partition, id, instance, lane, fence, attempts: 0, lapsed: 0, since, body };
-                        self.handoff.give(leased, permit);
+                        self.handoff.give(Startable { leased, permit, record: record.clone() });
                     }
                     None if job.due.is_none() => permits.missed(&job.lane, partition, now),
                     _ => {}
@@ -142,7 +154,6 @@ impl Service {
         incoming: Option<&Incoming>,
         now: Timestamp,
     ) -> Change {
-        let key = self.key_of(before);
         let after = decision.next.as_ref().unwrap_or(before);
         let ends = before.ended_at().is_none() && after.ended_at().is_some();
         let jobs: Vec<Job> = decision
@@ -160,7 +171,7 @@ impl Service {
                 Effect::Code { leg } => Some(self.code_job(instance, after, *leg)),
                 Effect::Reply(reply) => incoming.map(|incoming| {
                     let work = Work::Reply {
-                        about: Some(About::from(key)),
+                        about: Some(before.id),
                         reply: *reply,
                         chat_id: incoming.chat_id.clone(),
                         subject: incoming.subject.clone(),
@@ -170,32 +181,25 @@ impl Service {
                 }),
             })
             .collect();
-        let indexes = match after.proof() {
+        let mut record = self.record_change(instance, after, version);
+        if decision.next.is_none() {
+            record.bytes = None;
+        }
+        record.indexes = match after.proof() {
             Some(proof) if ends && after.request.chat.is_none() => vec![self.chat_index(instance, &proof.subject)],
             _ => Vec::new(),
         };
-        Change {
-            partition: before.id.partition(),
-            records: vec![RecordChange {
-                key,
-                expected: version,
-                bytes: decision.next.as_ref().map(|next| record::encode(&self.keys, next)),
-                retain_until: after.ended_at().unwrap_or(after.expires_at).max(now) + instance.config.retention,
-                indexes,
-                created_at: before.created_at,
-            }],
-            answers: incoming.map(|incoming| incoming.id),
-            jobs,
-            cancel: Vec::new(),
-            // The timer that would have ended it erases it instead.
-            retime: if ends {
-                vec![(payload::timer_id(before.id), now + instance.config.erase_after)]
-            } else {
-                Vec::new()
-            },
-            valid_until: decision.valid_until,
-            finishing: true,
+        if ends {
+            record.timer = Some(super::timers::after_end(instance, after, now));
         }
+        Change::of(record).answers(incoming.map(|incoming| incoming.id)).jobs(jobs).valid_until(decision.valid_until)
+    }
+
+    /// Writes `record` over `version`; 0 creates it.
+    pub(super) fn record_change(&self, instance: &Instance, record: &Verification, version: u64) -> RecordChange {
+        let retain_until = super::timers::removed_at(instance, record) + super::timers::LATEST;
+        let bytes = record::encode(&self.keys, record);
+        RecordChange { created_at: record.created_at, ..RecordChange::new(record.id, version, bytes, retain_until) }
     }
 
     /// `None` when nobody wants to hear of this event.
@@ -262,17 +266,7 @@ impl Service {
             Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
         let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
         let job = self.job(instance, id, reply_lane(instance, reply), None, &work);
-        let change = Change {
-            partition,
-            records: Vec::new(),
-            answers: Some(incoming.id),
-            jobs: vec![job],
-            cancel: Vec::new(),
-            retime: Vec::new(),
-            valid_until: None,
-            finishing: true,
-        };
-        self.send(change, self.now()).await
+        self.send(Change::new(partition).answers(incoming.id).job(job), self.now()).await
     }
 
     /// Counts a verification that has just ended.

@@ -16,7 +16,7 @@ use crate::{
     },
     entropy,
     metrics::label::{ByPage, Of},
-    store::{RecordKey, Stored},
+    store::Stored,
 };
 
 /// A link that was looked at; looking changes nothing.
@@ -71,7 +71,7 @@ impl Service {
             }
             return Err(ServiceError::NotFound);
         }
-        let (stored, record) = self.load(RecordKey { id: token.id(), code: None }).await?;
+        let (stored, record) = self.load(token.id()).await?;
         if !self.keys.recognises(token, kind, &record.nonce) {
             return Err(ServiceError::NotFound);
         }
@@ -147,8 +147,7 @@ impl Service {
             let token = self.keys.secret(redeem.secret());
             Command::Complete { token, browser: self.browser(&record, cookie), may_tell }
         };
-        let applied =
-            self.apply(&instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         let tapped = match applied.verdict {
             Verdict::Completed | Verdict::CompletedAgain => {
                 Tapped::Completed { redirect: redirect(&instance, &applied.record, &redeem) }
@@ -172,8 +171,7 @@ impl Service {
         let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
         let cookie = self.own(&record, cookies);
         check(form_field, &self.link_field(token, &record, cookie))?;
-        let applied =
-            self.apply(&instance, self.key_of(&record), Some((stored.version, record)), Command::Dispute, None).await?;
+        let applied = self.apply(&instance, record.id, Some((stored.version, record)), Command::Dispute, None).await?;
         match applied.verdict {
             Verdict::Disputed => Ok((instance, applied.record)),
             Verdict::Refused => Err(ServiceError::NotFound),
@@ -222,12 +220,12 @@ impl Service {
             ServiceError::NotFound => ServiceError::Refused,
             other => other,
         };
-        let (stored, record) = self.load(RecordKey { id, code: None }).await.map_err(refused)?;
+        let (stored, record) = self.load(id).await.map_err(refused)?;
         if record.instance != instance.config.id {
             return Err(ServiceError::Refused);
         }
         let command = command(&record);
-        let applied = self.apply(instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
             Verdict::Redeemed | Verdict::Repeated => Ok(Redeemed { record: applied.record }),
             Verdict::Refused | Verdict::WrongCode | Verdict::Unchanged => Err(ServiceError::Refused),

@@ -169,16 +169,7 @@ impl Service {
             url: url.to_owned(),
         };
         let job = self.job(instance, id.clone(), self.test_lane(instance, url), None, &work);
-        let change = Change {
-            partition,
-            records: Vec::new(),
-            answers: None,
-            jobs: vec![job],
-            cancel: Vec::new(),
-            retime: Vec::new(),
-            valid_until: None,
-            finishing: false,
-        };
+        let change = Change::new(partition).job(job).starting();
         match self.send(change, now).await? {
             Committed::Applied { .. } => {}
             other => tracing::error!(?other, "a change without conditions was refused"),

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::{Instance, Service, ServiceError, trace};
+use super::{Instance, Service, ServiceError, requests::created_at, trace};
 use crate::{
-    domain::{Chat, Event, Partition, Subject, Verification, VerificationId, time::from_millis},
+    domain::{Chat, Event, Partition, Subject, Verification, VerificationId},
     jobs::payload::{self, Work},
-    store::{Index, JobId, Lane, Position, RecordKey, archive::Removal},
+    store::{Index, JobId, Lane, Position, Stored, archive::Removal},
 };
 
 /// Records of one chat that are read at once.
@@ -44,15 +44,15 @@ impl Service {
         loop {
             let page = self.store.list(&index, after.as_ref(), BATCH).await?;
             let Some(last) = page.last() else { break };
-            after = Some(Position { created_at: from_millis(last.id.millis()), id: last.id });
+            after = Some(Position { created_at: created_at(last), id: last.id });
             for stored in &page {
                 let Some(record) = self.readable(instance, stored) else {
-                    self.store.remove(&sealed_removal(instance, stored.id, &index)).await?;
+                    self.store.remove(&sealed_removal(instance, stored, &index)).await?;
                     erased.requests += 1;
                     continue;
                 };
                 if stored.id == last.id {
-                    after = Some(Position { created_at: record.created_at, id: record.id });
+                    after = Some(Position { created_at: record.created_at, id: stored.id });
                 }
                 let removal = self.removal(instance, &record, &index);
                 self.store.remove(&removal).await?;
@@ -73,27 +73,21 @@ impl Service {
     }
 
     fn removal(&self, instance: &Instance, record: &Verification, index: &Index) -> Removal {
-        let mut indexes = vec![Index::all(instance.config.id), index.clone()];
-        indexes.extend(record.request.client_ref.as_ref().map(|client_ref| self.ref_index(instance, client_ref)));
-        let key: RecordKey = self.key_of(record);
-        let mut jobs = vec![payload::timer_id(record.id)];
-        jobs.extend(payload::callback_ids(record));
+        let mut indexes = self.indexes(instance, record);
+        if !indexes.contains(index) {
+            indexes.push(index.clone());
+        }
+        let mut jobs = payload::callback_ids(record);
         let legs = record.otp.as_ref().map_or(0, |otp| otp.legs.len() + otp.channels.len());
         jobs.extend((0..legs).map(|leg| payload::code_id(record.id, leg)));
-        Removal {
-            partition: record.id.partition(),
-            instance: instance.config.id,
-            record: Some((key, indexes)),
-            jobs,
-            groups: Vec::new(),
-            lanes: Vec::new(),
-            notes: Vec::new(),
-        }
+        let removal = Removal::new(instance.config.id, record.id.partition());
+        Removal { record: Some((record.id.into(), indexes)), jobs, ..removal }
     }
 
     /// Whatever names the person although its record is gone, or never was.
     async fn erase_jobs(&self, instance: &Instance, subject: &Subject, told: &mut Told) -> Result<usize, ServiceError> {
-        let mut removals: Vec<Removal> = Partition::all().map(|partition| nothing(instance, partition)).collect();
+        let mut removals: Vec<Removal> =
+            Partition::all().map(|partition| Removal::new(instance.config.id, partition)).collect();
         let mut erased = 0;
         for standing in super::delivery::STANDINGS {
             for job in self.store.jobs(instance.config.id, standing, JOBS).await? {
@@ -120,7 +114,7 @@ impl Service {
     async fn erase_answers(&self, instance: &Instance, told: &Told) -> Result<(), ServiceError> {
         for receiver in &told.receivers {
             for (journal, note) in self.answers_to(receiver, &told.jobs).await? {
-                let mut removal = nothing(instance, note.partition);
+                let mut removal = Removal::new(instance.config.id, note.partition);
                 removal.notes.push((journal, note.bytes));
                 self.store.remove(&removal).await?;
             }
@@ -134,7 +128,7 @@ impl Service {
         let mut erased = 0;
         for (_, trace, note) in self.traces(instance).await? {
             if trace.chat == Some(about) {
-                let mut removal = nothing(instance, note.partition);
+                let mut removal = Removal::new(instance.config.id, note.partition);
                 removal.notes.push((journal.clone(), note.bytes));
                 self.store.remove(&removal).await?;
                 erased += 1;
@@ -145,27 +139,11 @@ impl Service {
 }
 
 /// Of a record that cannot be read here: what its id alone leads to.
-fn sealed_removal(instance: &Instance, id: VerificationId, index: &Index) -> Removal {
+fn sealed_removal(instance: &Instance, stored: &Stored, index: &Index) -> Removal {
+    let id = VerificationId::from(stored.id);
     let indexes = vec![Index::all(instance.config.id), index.clone()];
-    let callbacks = Event::ALL.iter().map(|event| payload::callback_id(id, *event));
-    Removal {
-        record: Some((RecordKey { id, code: None }, indexes)),
-        jobs: callbacks.chain([payload::timer_id(id)]).collect(),
-        ..nothing(instance, id.partition())
-    }
-}
-
-fn nothing(instance: &Instance, partition: Partition) -> Removal {
-    let instance = instance.config.id;
-    Removal {
-        partition,
-        instance,
-        record: None,
-        jobs: Vec::new(),
-        groups: Vec::new(),
-        lanes: Vec::new(),
-        notes: Vec::new(),
-    }
+    let jobs = Event::ALL.iter().map(|event| payload::callback_id(id, *event)).collect();
+    Removal { record: Some((stored.id, indexes)), jobs, ..Removal::new(instance.config.id, id.partition()) }
 }
 
 /// How gateways may name this chat.
@@ -195,8 +173,8 @@ impl Work {
                 data["subject"]["value"] == value.as_str() || data["chat_id"].as_str().is_some_and(names)
             }
             Self::Reply { chat_id, subject: to, .. } => to.as_ref() == Some(subject) || names(chat_id),
-            // They name their record, and that is gone.
-            Self::Tick { .. } | Self::Code { .. } => false,
+            // It names its record, and that is gone.
+            Self::Code { .. } => false,
         }
     }
 }

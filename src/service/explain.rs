@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{CallbackView, Instance, Service, ServiceError, trace::Trace};
 use crate::{
     domain::{Chat, Subject, Verification, VerificationId, keys::Digest, time::rfc3339},
-    store::{Index, RecordKey},
+    store::Index,
 };
 
 /// Messages and requests that one answer names.
@@ -84,7 +84,7 @@ impl Service {
         ids.dedup();
         let mut requests = Vec::new();
         for id in ids.into_iter().take(MOST) {
-            let Some(stored) = self.store.load(RecordKey { id, code: None }).await? else { continue };
+            let Some(stored) = self.store.load(id.into()).await? else { continue };
             let record = self.readable(instance, &stored);
             if let Some(record) = record.filter(|record| record.instance == instance.config.id) {
                 let callbacks = self.callbacks_of(instance, &record).await?;
@@ -124,12 +124,12 @@ impl Service {
         match question {
             Question::Message(_) => Ok(Vec::new()),
             Question::Request(id) => {
-                let known = self.store.load(RecordKey { id: *id, code: None }).await?;
-                Ok(known.map(|stored| stored.id).into_iter().collect())
+                let known = self.store.load((*id).into()).await?;
+                Ok(known.map(|stored| stored.id.into()).into_iter().collect())
             }
             Question::Chat(subject) => {
                 let index = self.chat_index(instance, subject);
-                Ok(self.store.list(&index, None, MOST).await?.into_iter().map(|stored| stored.id).collect())
+                Ok(self.store.list(&index, None, MOST).await?.into_iter().map(|stored| stored.id.into()).collect())
             }
             Question::Ending(ending) => {
                 let newest = self.store.list(&Index::all(instance.config.id), None, READ).await?;

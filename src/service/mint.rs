@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, input::Mint, limit::Limit};
+use super::{CONFLICTS, Instance, Service, ServiceError, draft::VerificationDraft, input::Mint, limit::Limit};
 use crate::{
     domain::{
-        Partition, Verification, VerificationId,
+        Chat, Partition, Verification, VerificationId,
         keys::Digest,
         quota::{Allowance, Name},
         verification::Birth,
     },
     entropy,
-    jobs::payload::{self, About, Work},
     metrics::label::{ByInstance, Of},
-    store::{Change, Committed, Index, Lane, RecordChange, RecordKey, Reserve, StoreError, Take, record},
+    store::{Change, Committed, Index, Reserve, StoreError, Take},
 };
 
 /// Looks for a request under the same key, before its repeat is told to wait.
@@ -33,8 +32,8 @@ pub struct Idempotency {
 pub(super) struct Entered {
     /// What an earlier request with this idempotency key has made.
     pub(super) existing: Option<Verification>,
-    /// The id that the idempotency key stands for.
-    pub(super) id: Option<VerificationId>,
+    /// What the idempotency key stands for.
+    pub(super) draft: Option<VerificationDraft>,
 }
 
 impl Service {
@@ -49,19 +48,17 @@ impl Service {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
         }
-        let now = self.now();
-        let millis = u64::try_from(now.as_millisecond()).unwrap_or_default();
-        let mut id = VerificationId::new(millis, entropy::bytes());
+        let mut draft = self.draft_link(instance);
         let mut limits = self.mint_limits(instance, token);
         limits.extend(self.room_limits(instance, &input.request));
         limits.extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, Name::Links, c.subject())));
-        let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, id));
-        let Entered { existing, id: reserved } = self.enter(instance, &limits, reserve).await?;
-        if let Some(record) = existing {
+        let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, draft.write()));
+        let entered = self.enter(instance, &limits, reserve.as_ref()).await?;
+        if let Some(record) = entered.existing {
             return Ok(record);
         }
-        id = reserved.unwrap_or(id);
-        let record = self.create(instance, input, id).await?;
+        draft = entered.draft.unwrap_or(draft);
+        let record = self.create(instance, input, draft, reserve).await?;
         self.metrics.links_minted.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();
         Ok(record)
     }
@@ -72,25 +69,26 @@ impl Service {
         &self,
         instance: &Instance,
         limits: &[Limit],
-        reserve: Option<Reserve>,
+        reserve: Option<&Reserve>,
     ) -> Result<Entered, ServiceError> {
         if limits.is_empty() && reserve.is_none() {
             return Ok(Entered::default());
         }
         let takes: Vec<Take> = limits.iter().map(|limit| limit.take.clone()).collect();
-        let admission = self.store.admit(&takes, reserve.as_ref()).await?;
+        let admission = self.store.admit(&takes, reserve).await?;
         self.note_room(instance, limits, &admission.allowances);
         let mut entered = Entered::default();
-        if let (Some(holder), Some(ours)) = (admission.reservation, &reserve) {
+        if let (Some(holder), Some(ours)) = (admission.reservation, reserve) {
             if holder.fingerprint != ours.fingerprint {
                 return Err(ServiceError::KeyReused);
             }
-            entered.id = Some(holder.id);
-            // Whoever reserved it may have died before the commit; then we do it for him.
-            if holder.id != ours.id {
+            let draft = VerificationDraft::read(&holder.claim)?;
+            // Whoever claimed it may have died before the commit; then the same link is made here.
+            if holder.claim != ours.claim {
                 let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
-                entered.existing = self.made_by(holder.id, if refused { PATIENCE } else { 1 }).await?;
+                entered.existing = self.made_by(draft.id, if refused { PATIENCE } else { 1 }).await?;
             }
+            entered.draft = Some(draft);
         }
         if entered.existing.is_some() {
             Self::mention(limits, &admission.allowances);
@@ -110,7 +108,7 @@ impl Service {
     /// What somebody with the same idempotency key has made, or is about to make.
     async fn made_by(&self, id: VerificationId, looks: u32) -> Result<Option<Verification>, ServiceError> {
         for look in 1..=looks {
-            if let Some(stored) = self.store.load(RecordKey { id, code: None }).await? {
+            if let Some(stored) = self.store.load(id.into()).await? {
                 return Ok(Some(self.read(&stored).await?));
             }
             if look < looks {
@@ -120,19 +118,26 @@ impl Service {
         Ok(None)
     }
 
-    async fn create(&self, instance: &Instance, input: Mint, id: VerificationId) -> Result<Verification, ServiceError> {
+    async fn create(
+        &self,
+        instance: &Instance,
+        input: Mint,
+        mut draft: VerificationDraft,
+        mut reserve: Option<Reserve>,
+    ) -> Result<Verification, ServiceError> {
         let Mint { request, expires, max_attempts, .. } = input;
         for _ in 0..CONFLICTS {
             let now = self.now();
-            let birth = self.birth(instance, id, now, expires, max_attempts);
+            let birth = self.birth(instance, draft, now, expires, max_attempts);
             let record = Verification::new(birth, request.clone());
             match self.send(self.birth_change(instance, &record), now).await? {
                 Committed::Applied { .. } => return Ok(record),
-                // Another record has this code: another nonce gives another code.
-                Committed::Collision | Committed::Late(_) => {}
+                Committed::Late(_) => {}
+                // Another record has this code, or the key that made it is gone.
+                Committed::Collision => draft = self.draw_again(instance, draft, reserve.as_mut()).await?,
                 // Somebody with the same idempotency key was faster, or it was ourselves.
                 Committed::Conflict | Committed::Duplicate => {
-                    let (_, existing) = self.load(RecordKey { id, code: None }).await?;
+                    let (_, existing) = self.load(draft.id).await?;
                     return Ok(existing);
                 }
             }
@@ -140,11 +145,40 @@ impl Service {
         Err(StoreError::Unavailable("no free code was found".to_owned()).into())
     }
 
+    /// Another draft. Those who repeat the request must find the same one, so an idempotency key stands for it now.
+    async fn draw_again(
+        &self,
+        instance: &Instance,
+        refused: VerificationDraft,
+        reserve: Option<&mut Reserve>,
+    ) -> Result<VerificationDraft, ServiceError> {
+        let draft = self.draft_link(instance);
+        let Some(reserve) = reserve else { return Ok(draft) };
+        (reserve.claim, reserve.replaces) = (draft.write(), Some(refused.write()));
+        let holder = self.store.admit(&[], Some(reserve)).await?.reservation;
+        holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.claim)?))
+    }
+
+    /// A link's code follows from its nonce, and its id from its code.
+    fn draft_link(&self, instance: &Instance) -> VerificationDraft {
+        let (key, nonce, code_length) = (self.keys.current(), entropy::bytes(), instance.config.code_length);
+        let id = self
+            .keys
+            .link_code(key, instance.config.id, &nonce, code_length)
+            .and_then(|code| self.keys.link_id(key, instance.config.id, &code, self.millis()))
+            .expect("the current key is there");
+        VerificationDraft { key, nonce, code_length, id }
+    }
+
+    pub(super) fn millis(&self) -> u64 {
+        u64::try_from(self.now().as_millisecond()).unwrap_or_default()
+    }
+
     /// What is drawn and fixed when a record begins; `expires` are the seconds it lives.
     pub(super) fn birth(
         &self,
         instance: &Instance,
-        id: VerificationId,
+        VerificationDraft { id, key, nonce, code_length }: VerificationDraft,
         now: Timestamp,
         expires: u32,
         max_attempts: u32,
@@ -152,9 +186,9 @@ impl Service {
         Birth {
             id,
             instance: instance.config.id,
-            key: self.keys.current(),
-            nonce: entropy::bytes(),
-            code_length: instance.config.code_length,
+            key,
+            nonce,
+            code_length,
             now,
             expires_at: now + Duration::from_secs(u64::from(expires)),
             max_attempts,
@@ -162,43 +196,33 @@ impl Service {
     }
 
     pub(super) fn birth_change(&self, instance: &Instance, record: &Verification) -> Change {
-        let key = self.key_of(record);
-        let work = Work::Tick { about: About::from(key) };
-        let timer = self.job(instance, payload::timer_id(record.id), Lane::timer(), Some(record.expires_at), &work);
-        let mut indexes = vec![Index::all(instance.config.id)];
-        if let Some(chat) = &record.request.chat {
-            indexes.push(self.chat_index(instance, chat.subject()));
-        }
-        if let Some(client_ref) = &record.request.client_ref {
-            indexes.push(self.ref_index(instance, client_ref));
-        }
-        Change {
-            partition: record.id.partition(),
-            records: vec![RecordChange {
-                key,
-                expected: 0,
-                bytes: Some(record::encode(&self.keys, record)),
-                retain_until: record.expires_at + instance.config.retention,
-                indexes,
-                created_at: record.created_at,
-            }],
-            answers: None,
-            jobs: vec![timer],
-            cancel: Vec::new(),
-            retime: Vec::new(),
-            valid_until: None,
-            finishing: false,
-        }
+        let mut change = self.record_change(instance, record, 0);
+        change.timer = Some(record.expires_at);
+        change.indexes = self.indexes(instance, record);
+        Change::of(change).starting()
+    }
+
+    /// The lists that a record stands in, as far as it still says so.
+    pub(super) fn indexes(&self, instance: &Instance, record: &Verification) -> Vec<Index> {
+        let asked = record.request.chat.as_ref().map(Chat::subject);
+        let chat = asked.or_else(|| record.proof().map(|proof| &proof.subject));
+        let client_ref = record.request.client_ref.as_ref();
+        [Index::all(instance.config.id)]
+            .into_iter()
+            .chain(chat.map(|chat| self.chat_index(instance, chat)))
+            .chain(client_ref.map(|client_ref| self.ref_index(instance, client_ref)))
+            .collect()
     }
 
     pub(super) fn ref_index(&self, instance: &Instance, client_ref: &str) -> Index {
         Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
     }
 
-    pub(super) fn reserve(&self, instance: &Instance, idempotency: &Idempotency, id: VerificationId) -> Reserve {
+    pub(super) fn reserve(&self, instance: &Instance, idempotency: &Idempotency, claim: Vec<u8>) -> Reserve {
         let digest = |purpose: &str, text: &str| self.keys.look_up(purpose, instance.config.id, text.as_bytes());
         let key = digest("idempotency", &idempotency.key);
-        Reserve { partition: spread(key), key, fingerprint: digest("body", &idempotency.body), id }
+        let fingerprint = digest("body", &idempotency.body);
+        Reserve { partition: spread(key), key, fingerprint, claim, replaces: None }
     }
 
     /// The id that an idempotency key stands for where it is not that of a new record: `what` is done in this partition,
@@ -212,8 +236,8 @@ impl Service {
     ) -> Result<Option<VerificationId>, ServiceError> {
         let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
         let idempotency = Idempotency { key: format!("{what} {key}"), body };
-        let id = VerificationId::from_bytes(entropy::bytes());
-        let reserve = Reserve { partition, ..self.reserve(instance, &idempotency, id) };
+        let id: [u8; 16] = entropy::bytes();
+        let reserve = Reserve { partition, ..self.reserve(instance, &idempotency, id.to_vec()) };
         let holder = match self.store.admit(&[], Some(&reserve)).await {
             Ok(admission) => admission.reservation,
             Err(StoreError::Full) => return Ok(None),
@@ -221,7 +245,7 @@ impl Service {
         };
         match holder {
             Some(holder) if holder.fingerprint != reserve.fingerprint => Err(ServiceError::KeyReused),
-            holder => Ok(holder.map(|holder| holder.id)),
+            holder => Ok(holder.and_then(|holder| holder.claim.try_into().ok()).map(VerificationId::from_bytes)),
         }
     }
 }

@@ -8,6 +8,7 @@ mod code;
 mod commit;
 mod complete;
 pub mod delivery;
+mod draft;
 mod erase;
 pub mod explain;
 mod identity;
@@ -55,6 +56,7 @@ pub use self::{
     receive::Outcome,
     requests::{Filter, Page, decode_cursor},
     start::{Browser, Stage, Start, Typed},
+    timers::Rung,
     trace::Traces,
     vitals::Vitals,
     watch::Watched,
@@ -62,18 +64,17 @@ pub use self::{
 use crate::{
     clock::Clock,
     domain::{
-        KeyRing, Reason, Verification,
+        KeyRing, Reason, Verification, VerificationId,
         binding::ReplyCode,
         code::LinkCode,
-        keys::Digest,
         otp::OtpCode,
         template::{self, Values},
         token::{Kind, Token},
         whatsapp,
     },
-    jobs::{payload::About, permits::Handoff},
+    jobs::permits::Handoff,
     metrics::{Metrics, label::ByKind},
-    store::{RecordKey, Store, StoreError, Stored, record},
+    store::{Store, StoreError, Stored, record},
 };
 
 /// The use cases, over one store.
@@ -166,15 +167,18 @@ impl Service {
         }
     }
 
-    async fn load(&self, key: RecordKey) -> Result<(Stored, Verification), ServiceError> {
-        let stored = self.store.load(key).await?.ok_or(ServiceError::NotFound)?;
+    async fn load(&self, id: VerificationId) -> Result<(Stored, Verification), ServiceError> {
+        let stored = self.store.load(id.into()).await?.ok_or(ServiceError::NotFound)?;
         let verification = self.read(&stored).await?;
         Ok((stored, verification))
     }
 
-    /// The record that a job is about.
-    pub async fn record(&self, about: About) -> Result<Verification, ServiceError> {
-        Ok(self.load(about.into()).await?.1)
+    /// The record that a job is about, unless it is `known`.
+    pub async fn record(&self, id: VerificationId, known: Option<&Verification>) -> Result<Verification, ServiceError> {
+        match known.filter(|known| known.id == id) {
+            Some(known) => Ok(known.clone()),
+            None => Ok(self.load(id).await?.1),
+        }
     }
 
     /// The code of a link's record; `None` when the key that made it was removed.
@@ -182,7 +186,7 @@ impl Service {
         if record.otp.is_some() {
             return None;
         }
-        self.keys.link_code(record.key, record.instance, record.id, &record.nonce, record.code_length)
+        self.keys.link_code(record.key, record.instance, &record.nonce, record.code_length)
     }
 
     /// The code that we send; `None` for a link, and when the key that made it was removed.
@@ -194,13 +198,6 @@ impl Service {
     /// What another device types on the start page; `None` when the key that made it was removed.
     pub fn reply_code(&self, record: &Verification) -> Option<ReplyCode> {
         self.keys.reply_code(record.key, record.id, &record.nonce)
-    }
-
-    /// Where a record is kept.
-    pub fn key_of(&self, record: &Verification) -> RecordKey {
-        let digest: Option<Digest> =
-            self.code(record).and_then(|code| self.keys.code_digest(record.key, record.instance, &code));
-        RecordKey { id: record.id, code: digest }
     }
 
     pub fn token(&self, record: &Verification, kind: Kind) -> Option<Token> {

@@ -10,8 +10,7 @@ use crate::{
     domain::{Command, InstanceId, VerificationId, decide_code::CodeCommand, keys::Digest},
     entropy,
     gateway::{Progress, Receipt, stable_id},
-    jobs::payload::About,
-    store::{Change, RecordChange, RecordKey, StoreError},
+    store::{Change, RecordChange, RecordId, StoreError},
 };
 
 /// Reports come a little later than the code lives.
@@ -23,7 +22,7 @@ const PATIENCE: [Duration; 2] = [Duration::from_millis(150), Duration::from_mill
 #[derive(Serialize, Deserialize)]
 struct Pointer {
     instance: InstanceId,
-    about: About,
+    about: VerificationId,
     leg: usize,
 }
 
@@ -34,49 +33,32 @@ impl Service {
         carrier: &Instance,
         message_id: &str,
         instance: InstanceId,
-        about: About,
+        about: VerificationId,
         leg: usize,
         expires_at: Timestamp,
     ) -> Result<(), ServiceError> {
-        let key = self.message_key(carrier, message_id);
-        let digest = key.code.expect("a message is found by its digest");
+        let digest = self.message_key(carrier, message_id);
         let pointer = Pointer { instance, about, leg };
         let json = serde_json::to_vec(&pointer).expect("a pointer has only string keys");
         let now = self.now();
-        let record = RecordChange {
-            key,
-            expected: 0,
-            bytes: Some(self.keys.seal(&context(digest), &json, entropy::bytes())),
-            retain_until: expires_at.max(now) + SLACK,
-            indexes: Vec::new(),
-            created_at: now,
-        };
-        let change = Change {
-            partition: key.id.partition(),
-            records: vec![record],
-            answers: None,
-            jobs: Vec::new(),
-            cancel: Vec::new(),
-            retime: Vec::new(),
-            valid_until: None,
-            finishing: true,
-        };
+        let bytes = self.keys.seal(&context(digest), &json, entropy::bytes());
+        let record = RecordChange::new(digest_id(digest), 0, bytes, expires_at.max(now) + SLACK);
         // A message that is known already leads where it did.
-        let _ = self.store.commit(&change).await?;
+        let _ = self.store.commit(&Change::of(record)).await?;
         Ok(())
     }
 
     /// Moves a code on. Reports about replies, and about what others sent from this number, lead nowhere.
     pub(super) async fn report(&self, carrier: &Instance, receipt: &Receipt) -> Result<Outcome, ServiceError> {
         let ignored = Outcome::Ignored("status");
-        let key = self.message_key(carrier, &receipt.message_id);
-        let mut found = self.pointer(key).await?;
+        let digest = self.message_key(carrier, &receipt.message_id);
+        let mut found = self.pointer(digest).await?;
         for pause in PATIENCE {
             if found.is_some() || self.codes_on_their_way() == 0 {
                 break;
             }
             tokio::time::sleep(pause).await;
-            found = self.pointer(key).await?;
+            found = self.pointer(digest).await?;
         }
         let Some(Pointer { instance, about, leg }) = found else { return Ok(ignored) };
         let Some(owner) = self.instances.get(instance) else { return Ok(ignored) };
@@ -85,21 +67,18 @@ impl Service {
             Progress::Delivered => CodeCommand::Delivered { leg },
             Progress::Failed(refusal) => CodeCommand::Undelivered { leg, why: refusal.as_str() },
         };
-        match self.apply(&owner, about.into(), None, Command::Code(command), None).await {
+        match self.apply(&owner, about, None, Command::Code(command), None).await {
             Ok(_) | Err(ServiceError::NotFound) => Ok(ignored),
             Err(error) => Err(error),
         }
     }
 
-    fn message_key(&self, carrier: &Instance, message_id: &str) -> RecordKey {
-        let digest = self.keys.look_up("sent", carrier.config.id, stable_id(message_id).as_bytes());
-        RecordKey { id: VerificationId::from_bytes(*digest.as_bytes()), code: Some(digest) }
+    fn message_key(&self, carrier: &Instance, message_id: &str) -> Digest {
+        self.keys.look_up("sent", carrier.config.id, stable_id(message_id).as_bytes())
     }
 
-    async fn pointer(&self, key: RecordKey) -> Result<Option<Pointer>, ServiceError> {
-        let digest = key.code.expect("a message is found by its digest");
-        let found = self.store.find(None, &[(key.id.partition(), digest)]).await?;
-        let Some(stored) = found.records.into_iter().next().flatten() else { return Ok(None) };
+    async fn pointer(&self, digest: Digest) -> Result<Option<Pointer>, ServiceError> {
+        let Some(stored) = self.store.load(digest_id(digest)).await? else { return Ok(None) };
         let broken = || StoreError::Broken("a message that was sent leads nowhere".to_owned());
         let Ok(json) = self.keys.open(&context(digest), &stored.bytes) else {
             self.all_keys_known().await?;
@@ -107,6 +86,10 @@ impl Service {
         };
         Ok(Some(serde_json::from_slice(&json).map_err(|_| broken())?))
     }
+}
+
+fn digest_id(digest: Digest) -> RecordId {
+    RecordId::new(*digest.as_bytes())
 }
 
 fn context(digest: Digest) -> String {

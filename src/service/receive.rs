@@ -16,7 +16,7 @@ use crate::{
     },
     gateway::{Event, Ignored},
     metrics::label::{ByReason, Of},
-    store::{Committed, Stored, Take},
+    store::{Committed, Locator, RecordId, Take},
 };
 
 /// Slack of a gateway's clock and its retries, on top of the longest life of a code.
@@ -118,37 +118,35 @@ impl Service {
             return Ok(Outcome::Ignored("no_code"));
         }
         let from = self.from(instance, event, id, chat_id);
-        let digests: Vec<(Partition, Digest)> = codes
+        let places: Vec<Locator> = codes
             .iter()
-            .flat_map(|code| {
-                let partition = code.partition();
-                self.keys.code_digests(instance.config.id, code).into_iter().map(move |digest| (partition, digest))
-            })
+            .flat_map(|code| self.keys.link_ids(instance.config.id, code))
+            .map(|id| RecordId::from(id).locator())
             .collect();
         let guesses = instance.config.limits.guesses.map(|quota| guess_take(&from, quota));
-        let found = self.store.find(guesses.as_ref(), &digests).await?;
+        let found = self.store.find(guesses.as_ref(), &places).await?;
         if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
             self.count_limit(Name::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited));
         }
-        let mut known: Vec<(Stored, Verification, Digest)> = Vec::new();
-        for (stored, (_, digest)) in found.records.into_iter().zip(&digests) {
-            let Some(stored) = stored else { continue };
-            let record = self.read(&stored).await?;
-            known.push((stored, record, *digest));
+        let mut known: Vec<(Verification, u64)> = Vec::new();
+        for stored in found.records.into_iter().flatten() {
+            known.push((self.read(&stored).await?, stored.version));
         }
+        // A place is a shorter digest than a code is long.
+        known.retain(|(record, _)| self.code(record).is_some_and(|code| codes.contains(&code)));
         let now = self.now();
-        let mut live = known.iter().filter(|(_, record, _)| record.status(now) == "pending");
+        let mut live = known.iter().filter(|(record, _)| record.status(now) == "pending");
         match (live.next(), live.next()) {
             (Some(_), Some(_)) => self.refuse(instance, from, Reason::SeveralCodes).await,
             (Some(one), None) => {
-                *about = Some(one.1.id);
+                *about = Some(one.0.id);
                 self.matched(instance, from, event, edited, one).await
             }
             // A redelivered message finds the record it has ended, not one beside it that was over before.
-            (None, _) => match known.iter().find(|(_, record, _)| record.status(now) != "expired").or(known.first()) {
+            (None, _) => match known.iter().find(|(record, _)| record.status(now) != "expired").or(known.first()) {
                 Some(one) => {
-                    *about = Some(one.1.id);
+                    *about = Some(one.0.id);
                     self.matched(instance, from, event, edited, one).await
                 }
                 None => {
@@ -168,7 +166,7 @@ impl Service {
         mut from: From<'_>,
         event: &Event,
         edited: bool,
-        (stored, record, digest): &(Stored, Verification, Digest),
+        (record, version): &(Verification, u64),
     ) -> Result<Outcome, ServiceError> {
         // A link for a LID or a user id needs no phone.
         let asked = record.request.chat.as_ref().map(Chat::subject);
@@ -186,9 +184,8 @@ impl Service {
             Verdict::Repeated => self.may_reply(&from, Name::SuccessReplies, limits.success_replies).await?,
             _ => self.may_reply(&from, Name::FailureReplies, limits.failure_replies).await?,
         };
-        let key = crate::store::RecordKey { id: record.id, code: Some(*digest) };
-        let loaded = Some((stored.version, record.clone()));
-        let applied = self.apply(instance, key, loaded, command, Some(&from.incoming)).await?;
+        let loaded = Some((*version, record.clone()));
+        let applied = self.apply(instance, record.id, loaded, command, Some(&from.incoming)).await?;
         if applied.duplicate {
             return Ok(Outcome::Duplicate);
         }

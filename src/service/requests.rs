@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Instance, Service, ServiceError, explain::ends_with};
 use crate::{
     domain::{Chat, Command, Verification, VerificationId, time::from_millis},
-    store::{Index, Position, RecordKey},
+    store::{Index, Position, RecordId, Stored},
 };
 
 /// Records read for one page at most: filters beyond the index are applied on read.
@@ -40,14 +40,14 @@ pub struct Page {
 impl Service {
     /// A record of this instance; another tenant's is not found.
     pub async fn get(&self, instance: &Instance, id: VerificationId) -> Result<Verification, ServiceError> {
-        let (_, record) = self.load(RecordKey { id, code: None }).await?;
+        let (_, record) = self.load(id).await?;
         if record.instance == instance.config.id { Ok(record) } else { Err(ServiceError::NotFound) }
     }
 
     /// Cancels what is pending; what has ended stays as it is.
     pub async fn cancel(&self, instance: &Instance, id: VerificationId) -> Result<Verification, ServiceError> {
         let record = self.get(instance, id).await?;
-        let applied = self.apply(instance, self.key_of(&record), None, Command::Cancel, None).await?;
+        let applied = self.apply(instance, record.id, None, Command::Cancel, None).await?;
         Ok(applied.record)
     }
 
@@ -74,7 +74,7 @@ impl Service {
             let last_batch = batch.len() < step;
             for stored in batch {
                 let readable = self.readable(instance, &stored);
-                let created_at = readable.as_ref().map_or(from_millis(stored.id.millis()), |record| record.created_at);
+                let created_at = readable.as_ref().map_or_else(|| created_at(&stored), |record| record.created_at);
                 if filter.created_after.is_some_and(|after| created_at < after) {
                     return Ok(Page { records, next_cursor: None });
                 }
@@ -106,12 +106,12 @@ impl Service {
 
 /// The position before everything created at `time`.
 fn before(time: Timestamp) -> Position {
-    Position { created_at: time, id: VerificationId::from_bytes([0; 16]) }
+    Position { created_at: time, id: RecordId::new([0; 16]) }
 }
 
 fn encode_cursor(position: &Position) -> String {
     let mut text = String::new();
-    let _ = write!(text, "{}.{}", position.created_at.as_millisecond(), position.id.simple());
+    let _ = write!(text, "{}.{}", position.created_at.as_millisecond(), VerificationId::from(position.id).simple());
     URL_SAFE_NO_PAD.encode(text)
 }
 
@@ -119,5 +119,10 @@ fn encode_cursor(position: &Position) -> String {
 pub fn decode_cursor(cursor: &str) -> Option<Position> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     let (millis, id) = text.split_once('.')?;
-    Some(Position { created_at: from_millis(millis.parse().ok()?), id: id.parse().ok()? })
+    Some(Position { created_at: from_millis(millis.parse().ok()?), id: id.parse::<VerificationId>().ok()?.into() })
+}
+
+/// When a record was made, as far as its id tells.
+pub(super) fn created_at(stored: &Stored) -> Timestamp {
+    from_millis(VerificationId::from(stored.id).millis())
 }

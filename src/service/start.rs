@@ -176,8 +176,7 @@ impl Service {
         };
         let first = record.binding.is_none();
         let command = Command::Bind { binding, gently };
-        let applied =
-            self.apply(&instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         if first && applied.verdict == Verdict::Bound {
             self.metrics.links_clicked.get_or_create(&ByInstance { instance: Of(applied.record.instance) }).inc();
         }
@@ -201,8 +200,7 @@ impl Service {
             browser: self.browser(&record, cookie),
             right: self.reply_code(&record).is_some_and(|code| code.is(typed)),
         };
-        let applied =
-            self.apply(&instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
             Verdict::Completed | Verdict::CompletedAgain => {
                 Ok(Typed::Right { redirect: redirect(&instance, &applied.record, &redeem) })
@@ -233,8 +231,7 @@ impl Service {
         let redeem = RedeemToken::new(record.id, entropy::bytes());
         let token = self.keys.secret(redeem.secret());
         let command = Command::Finish { token, browser: self.browser(&record, cookie) };
-        let applied =
-            self.apply(&instance, self.key_of(&record), Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
             Verdict::Completed | Verdict::CompletedAgain => Ok(redirect(&instance, &applied.record, &redeem)),
             Verdict::Refused => Err(ServiceError::Refused),

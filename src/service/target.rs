@@ -4,15 +4,16 @@ use jiff::Timestamp;
 
 use super::{Instance, Service, ServiceError};
 use crate::{
-    domain::{Partition, Subject, VerificationId, keys::Digest, target::Target},
+    domain::{Partition, Subject, keys::Digest, target::Target},
     entropy,
-    store::{RecordChange, RecordKey, StoreError},
+    store::{RecordChange, RecordId, StoreError},
 };
 
 /// A chat as it was read. Whoever writes it has compared the version.
 pub(super) struct Aimed {
     pub(super) target: Target,
-    key: RecordKey,
+    digest: Digest,
+    id: RecordId,
     version: u64,
 }
 
@@ -30,11 +31,9 @@ impl Service {
     pub(super) async fn target(&self, instance: &Instance, subject: &Subject) -> Result<Aimed, ServiceError> {
         let digest = self.target_digest(instance, subject);
         let partition = self.target_partition(instance, subject);
-        let id = VerificationId::from_bytes(*digest.as_bytes()).within(partition);
-        let key = RecordKey { id, code: Some(digest) };
-        let found = self.store.find(None, &[(partition, digest)]).await?;
-        let Some(stored) = found.records.into_iter().next().flatten() else {
-            return Ok(Aimed { target: Target::default(), key, version: 0 });
+        let id = RecordId::new(*digest.as_bytes()).within(partition);
+        let Some(stored) = self.store.load(id).await? else {
+            return Ok(Aimed { target: Target::default(), digest, id, version: 0 });
         };
         let broken = |what: String| StoreError::Broken(format!("a chat's record: {what}"));
         let json = self.keys.open(&context(digest), &stored.bytes);
@@ -43,22 +42,15 @@ impl Service {
             return Err(broken("no configured key opens it".to_owned()).into());
         };
         let target = serde_json::from_slice(&json).map_err(|error| broken(error.to_string()))?;
-        Ok(Aimed { target, key, version: stored.version })
+        Ok(Aimed { target, digest, id, version: stored.version })
     }
 
     /// What `aimed` has become. It is kept as long as the record it points to, and as long as a guess counts.
     pub(super) fn target_change(&self, aimed: Aimed, retain_until: Timestamp, now: Timestamp) -> RecordChange {
-        let Aimed { target, key, version } = aimed;
+        let Aimed { target, digest, id, version } = aimed;
         let json = serde_json::to_vec(&target).expect("a target has only string keys");
-        let digest = key.code.expect("a target is found by its digest");
-        RecordChange {
-            key,
-            expected: version,
-            bytes: Some(self.keys.seal(&context(digest), &json, entropy::bytes())),
-            retain_until: retain_until.max(target.matters_until(now)),
-            indexes: Vec::new(),
-            created_at: now,
-        }
+        let bytes = self.keys.seal(&context(digest), &json, entropy::bytes());
+        RecordChange::new(id, version, bytes, retain_until.max(target.matters_until(now)))
     }
 }
 

@@ -1,39 +1,100 @@
-//! What happens by itself, on time.
+//! What happens to a record by itself, on time: it ends, the person's data is erased, it is removed.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Instance, Service, ServiceError};
 use crate::{
-    domain::{Command, Verification},
-    jobs::payload::About,
+    domain::{Command, State, Verification},
+    store::{Locator, archive::Removal},
 };
 
+/// How late the last timer of a record may be: the store keeps the record so long, because only the record says which
+/// lists it stands in.
+pub(super) const LATEST: SignedDuration = SignedDuration::from_hours(1);
+
+/// What a timer has to do next.
+enum Due {
+    Expire,
+    Forget,
+    Remove,
+}
+
+/// What is to become of a timer that has rung.
+pub enum Rung {
+    /// There is nothing left to do.
+    Done,
+    Again(Timestamp),
+    /// Its record's change has set it anew.
+    Set,
+}
+
 impl Service {
-    /// Does what is due: a pending verification ends, the person's data of an ended one is erased. `Some`: when
-    /// the timer must ring again. It always follows from the record as it was read, so a timer that was set
-    /// anew meanwhile, or rings too early, does no harm.
-    pub async fn tick(&self, instance: &Instance, about: About) -> Result<Option<Timestamp>, ServiceError> {
-        let record = match self.load(about.into()).await {
-            Ok((_, record)) => record,
-            Err(ServiceError::NotFound) => return Ok(None),
-            Err(error) => return Err(error),
+    /// Does what is due for the record that is kept there. It always follows from the record as it was read, so a timer
+    /// that rings too early, or twice, does no harm. A record of an instance that is not configured here has to wait
+    /// for a replica that has it.
+    pub async fn ring(&self, place: Locator) -> Result<Rung, ServiceError> {
+        let found = self.store.find(None, &[place]).await?;
+        let Some(stored) = found.records.into_iter().flatten().next() else { return Ok(Rung::Done) };
+        let record = self.decode(&stored)?;
+        let Some(instance) = self.instances.get(record.instance) else {
+            return Ok(Rung::Again(self.now() + UNKNOWN_INSTANCE));
         };
-        let (command, due) = next(instance, &record);
-        if self.now() < due {
-            return Ok(Some(due));
+        let (due, at) = next(&instance, &record, self.now());
+        if self.now() < at {
+            return Ok(Rung::Again(at));
         }
-        let forgets = matches!(command, Command::Forget);
-        match self.apply(instance, about.into(), None, command, None).await {
-            Ok(applied) => Ok((!forgets).then(|| next(instance, &applied.record).1)),
-            Err(ServiceError::NotFound) => Ok(None),
+        match due {
+            Due::Expire => self.perform(&instance, stored.version, record, Command::Expire).await,
+            Due::Forget => self.perform(&instance, stored.version, record, Command::Forget).await,
+            Due::Remove => {
+                let mut removal = Removal::new(record.instance, record.id.partition());
+                removal.record = Some((record.id.into(), self.indexes(&instance, &record)));
+                self.store.remove(&removal).await?;
+                Ok(Rung::Done)
+            }
+        }
+    }
+
+    async fn perform(
+        &self,
+        instance: &Instance,
+        version: u64,
+        record: Verification,
+        command: Command,
+    ) -> Result<Rung, ServiceError> {
+        let (id, pending) = (record.id, record.ended_at().is_none());
+        match self.apply(instance, id, Some((version, record)), command, None).await {
+            // Whatever ends a record sets its timer.
+            Ok(_) if pending => Ok(Rung::Set),
+            Ok(applied) => Ok(Rung::Again(removed_at(instance, &applied.record))),
+            Err(ServiceError::NotFound) => Ok(Rung::Done),
             Err(error) => Err(error),
         }
     }
 }
 
-fn next(instance: &Instance, record: &Verification) -> (Command, Timestamp) {
+/// Until a replica that knows the instance may look.
+const UNKNOWN_INSTANCE: SignedDuration = SignedDuration::from_secs(60);
+
+fn next(instance: &Instance, record: &Verification, now: Timestamp) -> (Due, Timestamp) {
+    let removed = removed_at(instance, record);
     match record.ended_at() {
-        None => (Command::Expire, record.expires_at),
-        Some(at) => (Command::Forget, at + instance.config.erase_after),
+        None => (Due::Expire, record.expires_at),
+        Some(at) if now < removed && at + instance.config.erase_after < removed => {
+            (Due::Forget, at + instance.config.erase_after)
+        }
+        Some(_) => (Due::Remove, removed),
     }
+}
+
+/// When a record that has ended just now is due again.
+pub(super) fn after_end(instance: &Instance, record: &Verification, now: Timestamp) -> Timestamp {
+    next(instance, record, now).1
+}
+
+/// When a record goes. A link that nobody ever used leaves early.
+pub(super) fn removed_at(instance: &Instance, record: &Verification) -> Timestamp {
+    let unused = matches!(record.state, State::Expired { .. }) && record.otp.is_none() && record.attempts == 0;
+    let kept = if unused { instance.config.retention_unused } else { instance.config.retention };
+    record.ended_at().unwrap_or(record.expires_at) + kept
 }

@@ -17,7 +17,7 @@ use crate::{
         target::{FAILURES, Guard, Target, WINDOW},
     },
     metrics::label::{ByReason, Of},
-    store::{Committed, RecordKey, StoreError},
+    store::{Committed, StoreError},
 };
 
 /// Links that a chat has proved which are looked at; the newest come first.
@@ -84,7 +84,7 @@ impl Service {
             let Some(active) = named.as_ref().map(|record| record.id).or(aimed.target.active) else {
                 return Err(not_active);
             };
-            let Some(stored) = self.store.load(RecordKey { id: active, code: None }).await? else {
+            let Some(stored) = self.store.load(active.into()).await? else {
                 return Err(not_active);
             };
             let before = self.read(&stored).await?;

@@ -8,7 +8,7 @@ use super::{Service, ServiceError};
 use crate::{
     domain::{Verification, VerificationId},
     entropy,
-    store::{Busy, RecordKey, StoreError, Watch},
+    store::{Busy, StoreError, Watch},
 };
 
 /// Waiters look by themselves this often, whether or not anybody rang.
@@ -18,7 +18,6 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct Watched {
     service: Arc<Service>,
     watch: Watch,
-    key: RecordKey,
     record: Verification,
     version: u64,
     status: &'static str,
@@ -29,13 +28,13 @@ pub struct Watched {
 impl Service {
     /// Follows a record from now on; also one that has ended. Places are few: [`ServiceError::Crowded`].
     pub async fn watch(self: &Arc<Self>, id: VerificationId) -> Result<Watched, ServiceError> {
-        let watch = self.store.changes().watch(id).map_err(|busy| match busy {
+        let watch = self.store.changes().watch(id.into()).map_err(|busy| match busy {
             Busy::Full => ServiceError::Crowded,
             Busy::Closed => stopping(),
         })?;
-        let (stored, record) = self.load(RecordKey { id, code: None }).await?;
-        let (key, status) = (self.key_of(&record), record.status(self.now()));
-        Ok(Watched { service: Arc::clone(self), watch, key, record, version: stored.version, status, rung: false })
+        let (stored, record) = self.load(id).await?;
+        let status = record.status(self.now());
+        Ok(Watched { service: Arc::clone(self), watch, record, version: stored.version, status, rung: false })
     }
 }
 
@@ -71,7 +70,7 @@ impl Watched {
             }
             self.rung = true;
             // Boxed: thousands wait, and few of them read at the same time.
-            match Box::pin(self.service.load(self.key)).await {
+            match Box::pin(self.service.load(self.record.id)).await {
                 Ok((stored, record)) if stored.version != self.version => {
                     self.rung = false;
                     self.status = record.status(self.service.now());

@@ -6,11 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Index, JobId, Lane, RecordKey, StoreError};
+use super::{Index, JobId, Lane, RecordId, StoreError};
 use crate::domain::{InstanceId, Partition};
 
-/// How long a delivered callback is remembered.
-pub const DELIVERED_MEMORY: Duration = Duration::from_hours(24);
+/// How long a delivered callback is remembered, with its body.
+pub const DELIVERED_MEMORY: Duration = Duration::from_hours(1);
 /// Delivered callbacks of one instance that are remembered, for each partition.
 pub const DELIVERED_KEPT: usize = 64;
 /// Jobs of one instance that were given up and are kept, for each partition.
@@ -81,14 +81,29 @@ pub struct Note {
 pub struct Removal {
     pub partition: Partition,
     pub instance: InstanceId,
-    /// With the lists that it stands in.
-    pub record: Option<(RecordKey, Vec<Index>)>,
+    /// With its timer and the lists that it stands in.
+    pub record: Option<(RecordId, Vec<Index>)>,
     /// Wherever they stand.
     pub jobs: Vec<JobId>,
     /// Groups whose jobs go from these lanes: see [`JobId::group`].
     pub groups: Vec<String>,
     pub lanes: Vec<Lane>,
     pub notes: Vec<(Journal, Vec<u8>)>,
+}
+
+impl Removal {
+    /// Of nothing, to be filled in.
+    pub const fn new(instance: InstanceId, partition: Partition) -> Self {
+        Self {
+            partition,
+            instance,
+            record: None,
+            jobs: Vec::new(),
+            groups: Vec::new(),
+            lanes: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// The part of a store that no login waits for.

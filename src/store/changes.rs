@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::domain::VerificationId;
+use super::RecordId;
 
 /// Waiters in one process.
 pub const WAITERS: usize = 10_000;
@@ -24,14 +24,14 @@ pub struct Changes(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    bells: HashMap<VerificationId, watch::Sender<()>>,
+    bells: HashMap<RecordId, watch::Sender<()>>,
     count: usize,
     closed: bool,
 }
 
 /// One place in the queue for news of one record; dropping it frees the place.
 pub struct Watch {
-    id: VerificationId,
+    id: RecordId,
     /// Only taken by `drop`.
     bell: Option<watch::Receiver<()>>,
     changes: Arc<Changes>,
@@ -48,7 +48,7 @@ pub enum Busy {
 
 impl Changes {
     /// Waits from now on: read the record only after this.
-    pub fn watch(self: &Arc<Self>, id: VerificationId) -> Result<Watch, Busy> {
+    pub fn watch(self: &Arc<Self>, id: RecordId) -> Result<Watch, Busy> {
         let mut waiting = self.lock();
         if waiting.closed {
             return Err(Busy::Closed);
@@ -66,7 +66,7 @@ impl Changes {
     }
 
     /// Wakes whoever waits for this record.
-    pub fn ring(&self, id: VerificationId) {
+    pub fn ring(&self, id: RecordId) {
         if let Some(bell) = self.lock().bells.get(&id) {
             bell.send_replace(());
         }
@@ -122,8 +122,8 @@ mod tests {
     use super::*;
     use crate::entropy;
 
-    fn id() -> VerificationId {
-        VerificationId::new(1, entropy::bytes())
+    fn id() -> RecordId {
+        RecordId::new(entropy::bytes())
     }
 
     #[test]

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 
 use super::{
     Admission, Announced, Backlog, Change, Committed, Description, Drawn, DueLane, Found, Granted, Index, JobId, Lane,
-    LeaseRequest, Leased, Position, RecordKey, Refusal, Reserve, Settlement, Store, StoreError, Stored, Take,
+    LeaseRequest, Leased, Locator, Position, RecordId, Refusal, Reserve, Settlement, Store, StoreError, Stored, Take,
     archive::{Archive, Journal, KnownJob, Mark, Note, Removal, Standing},
     background::Background,
     changes::Changes,
 };
 use crate::{
-    domain::{InstanceId, Partition, keys::Digest},
+    domain::{InstanceId, Partition},
     metrics::{
         Metrics,
         label::{ByOperation, OperationCause},
@@ -73,12 +73,12 @@ impl Store for Measured {
         self.store.skew_millis()
     }
 
-    async fn load(&self, key: RecordKey) -> Result<Option<Stored>, StoreError> {
-        self.watch("load", self.store.load(key)).await
+    async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError> {
+        self.watch("load", self.store.load(id)).await
     }
 
-    async fn find(&self, peek: Option<&Take>, codes: &[(Partition, Digest)]) -> Result<Found, StoreError> {
-        self.watch("find", self.store.find(peek, codes)).await
+    async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError> {
+        self.watch("find", self.store.find(peek, places)).await
     }
 
     async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {

@@ -9,6 +9,7 @@ pub mod background;
 pub mod backlog;
 pub mod changes;
 pub mod embedded;
+pub mod id;
 pub mod lane;
 pub mod measured;
 pub mod record;
@@ -24,10 +25,11 @@ pub use self::{
     background::Background,
     backlog::{Announced, Backlog, Description, REPLICA_MEMORY, Refusal},
     changes::{Busy, Changes, Watch},
+    id::{Locator, RecordId},
     lane::{Lane, LaneKind},
 };
 use crate::domain::{
-    InstanceId, Partition, VerificationId,
+    InstanceId, Partition,
     keys::Digest,
     quota::{Allowance, Quota},
 };
@@ -42,18 +44,10 @@ pub const LEASE: Duration = Duration::from_secs(15);
 /// Jobs that a lease looks at beyond those it is asked for, where some are left out for their group.
 const GROUP_SCAN: usize = 256;
 
-/// Where a record is kept. Links are found by their code, so their record lives under its digest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RecordKey {
-    pub id: VerificationId,
-    /// `None` when the caller knows only the id; the store then looks it up.
-    pub code: Option<Digest>,
-}
-
 /// A record as stored: sealed bytes, and a version that rises with every change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stored {
-    pub id: VerificationId,
+    pub id: RecordId,
     /// The store time of the last write in microseconds, or one more than the version before, whichever is larger.
     /// In Redis by the clock of the server that wrote it.
     pub version: u64,
@@ -70,10 +64,6 @@ pub struct Change {
     /// The gateway message that this change answers; a second one is a [`Committed::Duplicate`].
     pub answers: Option<Digest>,
     pub jobs: Vec<Job>,
-    /// Timers of this partition that have lost their purpose.
-    pub cancel: Vec<JobId>,
-    /// Timers that ring at another time from now on, if they are there.
-    pub retime: Vec<(JobId, Timestamp)>,
     /// The first store time at which this change must not be applied any more.
     pub valid_until: Option<Timestamp>,
     /// Old work must be finished even when the store is too full to take new work.
@@ -81,26 +71,86 @@ pub struct Change {
 }
 
 impl Change {
+    /// Of nothing, to be filled in; it finishes old work.
+    pub const fn new(partition: Partition) -> Self {
+        Self { partition, records: Vec::new(), answers: None, jobs: Vec::new(), valid_until: None, finishing: true }
+    }
+
+    /// With this record, in the partition of its id.
+    pub fn of(record: RecordChange) -> Self {
+        Self::new(record.id.partition()).record(record)
+    }
+
+    /// Refused by a full store.
+    #[must_use]
+    pub fn starting(self) -> Self {
+        Self { finishing: false, ..self }
+    }
+
+    #[must_use]
+    pub fn record(mut self, record: RecordChange) -> Self {
+        self.records.push(record);
+        self
+    }
+
+    #[must_use]
+    pub fn job(mut self, job: Job) -> Self {
+        self.jobs.push(job);
+        self
+    }
+
+    #[must_use]
+    pub fn jobs(mut self, jobs: impl IntoIterator<Item = Job>) -> Self {
+        self.jobs.extend(jobs);
+        self
+    }
+
+    #[must_use]
+    pub fn answers(self, message: impl Into<Option<Digest>>) -> Self {
+        Self { answers: message.into(), ..self }
+    }
+
+    #[must_use]
+    pub fn valid_until(self, end: impl Into<Option<Timestamp>>) -> Self {
+        Self { valid_until: end.into(), ..self }
+    }
+
     /// The records whose waiters must hear of this; a new one has none.
-    pub(crate) fn changed(&self) -> Vec<VerificationId> {
+    pub(crate) fn changed(&self) -> Vec<RecordId> {
         let changed = self.records.iter().filter(|record| record.expected > 0 && record.bytes.is_some());
-        changed.map(|record| record.key.id).collect()
+        changed.map(|record| record.id).collect()
     }
 }
 
 #[derive(Clone, Debug)]
 pub struct RecordChange {
-    /// With its code, for a link.
-    pub key: RecordKey,
+    pub id: RecordId,
     /// The version this change was decided on; 0 creates. Always compared.
     pub expected: u64,
     /// `None` leaves the record, and its version, as they are.
     pub bytes: Option<Vec<u8>>,
     /// When the store may forget the record.
     pub retain_until: Timestamp,
+    /// When the record's timer is due from now on; `None` leaves it as it is.
+    pub timer: Option<Timestamp>,
     /// Lists the record appears in, newest first by `created_at`. Given at creation and when it grows.
     pub indexes: Vec<Index>,
     pub created_at: Timestamp,
+}
+
+impl RecordChange {
+    /// Writes `bytes` over version `expected`, in no list and without a timer.
+    pub fn new(id: impl Into<RecordId>, expected: u64, bytes: Vec<u8>, retain_until: Timestamp) -> Self {
+        Self {
+            id: id.into(),
+            expected,
+            bytes: Some(bytes),
+            retain_until,
+            timer: None,
+            indexes: Vec::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
 }
 
 /// One list of records.
@@ -152,13 +202,14 @@ pub enum Committed {
     Conflict,
     /// This gateway message was answered before.
     Duplicate,
-    /// Another record has this code: draw again.
+    /// Another record is kept in this one's place: draw another id.
     Collision,
     /// The store's clock has passed `valid_until`: decide again at this time.
     Late(Timestamp),
 }
 
-/// A job in the hands of a worker.
+/// A job in the hands of a worker. A timer is leased like one: its body is the [`Locator`] of its record, it belongs to
+/// no instance and counts nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Leased {
     pub partition: Partition,
@@ -174,6 +225,22 @@ pub struct Leased {
     /// When the job was committed.
     pub since: Timestamp,
     pub body: Vec<u8>,
+}
+
+impl Leased {
+    pub(crate) fn timer(locator: Locator, fence: u64, due: Timestamp) -> Self {
+        Self {
+            partition: locator.partition(),
+            id: JobId(format!("timer:{locator:?}")),
+            instance: InstanceId::NOBODY,
+            lane: Lane::timer(),
+            fence,
+            attempts: 0,
+            lapsed: 0,
+            since: due,
+            body: locator.as_bytes().to_vec(),
+        }
+    }
 }
 
 /// Work that is due in one lane of one partition.
@@ -252,15 +319,17 @@ pub struct Reserve {
     pub key: Digest,
     /// What the request said; another body under the same key differs here.
     pub fingerprint: Digest,
-    /// The id the request will get, unless an earlier one holds the key.
-    pub id: VerificationId,
+    /// What the request will be made from, unless an earlier one holds the key. Opaque here.
+    pub claim: Vec<u8>,
+    /// Gives way, if it is what holds the key.
+    pub replaces: Option<Vec<u8>>,
 }
 
 /// Who holds an idempotency key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reservation {
     pub fingerprint: Digest,
-    pub id: VerificationId,
+    pub claim: Vec<u8>,
 }
 
 /// Answer to [`Store::admit`].
@@ -285,7 +354,7 @@ pub struct Drawn {
 pub struct Found {
     /// Whether one more unit could be taken from the bucket that was looked at.
     pub allowance: Option<Allowance>,
-    /// One for each code.
+    /// One for each place.
     pub records: Vec<Option<Stored>>,
 }
 
@@ -293,7 +362,7 @@ pub struct Found {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Position {
     pub created_at: Timestamp,
-    pub id: VerificationId,
+    pub id: RecordId,
 }
 
 /// Why the store did not answer.
@@ -344,10 +413,10 @@ pub trait Store: archive::Archive {
     /// How far this host's clock is ahead of the store's, in milliseconds.
     fn skew_millis(&self) -> i64;
 
-    async fn load(&self, key: RecordKey) -> Result<Option<Stored>, StoreError>;
+    async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError>;
 
-    /// Looks codes up and, in the same round trip, whether `peek` has a unit left (without taking it).
-    async fn find(&self, peek: Option<&Take>, codes: &[(Partition, Digest)]) -> Result<Found, StoreError>;
+    /// What is kept in these places and, in the same round trip, whether `peek` has a unit left (without taking it).
+    async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError>;
 
     /// Takes from all buckets, each named once, and claims the key, in one round trip. Where a bucket is short nothing
     /// is taken from those of its partition; other partitions and the key know nothing of it.
@@ -366,7 +435,8 @@ pub trait Store: archive::Archive {
     /// Leases due jobs for [`LEASE`], at most one of each group, in one round trip. One answer for each request.
     async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError>;
 
-    /// `false`: the lease had run out and another worker holds the job now; nothing was written.
+    /// `false`: the lease had run out and another worker holds the job now; nothing was written. A timer that was set
+    /// anew meanwhile keeps its new time; it knows no attempts and no end but [`Settlement::Done`].
     async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError>;
 
     /// Keeps all work of a lane back until `until`, without spending attempts. A time that is over ends a hold.

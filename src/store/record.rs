@@ -1,21 +1,87 @@
-//! Records between the domain and the store: JSON, so that versions of this program read one another's, then
-//! sealed, so that a stolen store tells nothing.
+//! Records between the domain and the store: a list of numbered fields, sealed, so that a stolen store tells nothing.
+//!
+//! # Rules of the format
+//!
+//! - The first byte is [`FORMAT`]. A version reads its own format, and refuses every other.
+//! - A field that has its default is left out, so a new field whose default says what was true before needs no new
+//!   format. A version that does not know a field keeps it: it is written back as it was read.
+//! - A number is never used for anything else, and the shape of a value never changes. Whatever an older version must
+//!   not overlook, and everything new within the state or the code, which are JSON, needs a new format.
+
+mod fields;
+mod timeline;
+
+#[cfg(test)]
+mod tests;
+
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, value},
+};
 
 use crate::{
-    domain::{KeyRing, Verification, VerificationId},
+    domain::{
+        Chat, InstanceId, KeyRing, Verification, VerificationId,
+        keys::KeyId,
+        time::from_millis,
+        verification::{Callbacks, Mode, Request, State, Texts},
+    },
     entropy,
 };
 
+use self::fields::{FieldMap, FieldWriter};
 use super::{StoreError, Stored};
 
-/// Raised when an older program could no longer read what a newer one writes.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
-pub fn encode(keys: &KeyRing, verification: &Verification) -> Vec<u8> {
-    let json = serde_json::to_vec(verification).expect("a record has only string keys");
-    let mut bytes = vec![FORMAT];
-    bytes.extend(keys.seal(&context(verification.id), &json, entropy::bytes()));
-    bytes
+mod number {
+    pub(super) const INSTANCE: u8 = 1;
+    pub(super) const KEY: u8 = 2;
+    pub(super) const NONCE: u8 = 3;
+    pub(super) const CODE_LENGTH: u8 = 4;
+    /// Milliseconds after the time in the id.
+    pub(super) const CREATED: u8 = 5;
+    /// Milliseconds after it was created.
+    pub(super) const EXPIRES: u8 = 6;
+    pub(super) const MAX_ATTEMPTS: u8 = 7;
+    pub(super) const ATTEMPTS: u8 = 8;
+    pub(super) const NAME: u8 = 9;
+    pub(super) const LANG: u8 = 10;
+    pub(super) const CHAT: u8 = 11;
+    pub(super) const PROMPT: u8 = 12;
+    pub(super) const SUCCESS: u8 = 13;
+    pub(super) const FAILED: u8 = 14;
+    pub(super) const EXPIRED: u8 = 15;
+    pub(super) const CODE: u8 = 16;
+    pub(super) const ON_SUCCESS: u8 = 17;
+    pub(super) const ON_FAILED: u8 = 18;
+    pub(super) const ON_EXPIRED: u8 = 19;
+    pub(super) const LINK: u8 = 20;
+    pub(super) const REDIRECT_URL: u8 = 21;
+    pub(super) const CHALLENGE: u8 = 22;
+    pub(super) const COMPLETION: u8 = 23;
+    pub(super) const PURPOSE: u8 = 24;
+    pub(super) const CLIENT_REF: u8 = 25;
+    pub(super) const METADATA: u8 = 26;
+    pub(super) const APP_STATE: u8 = 27;
+    pub(super) const CLIENT_IP: u8 = 28;
+    pub(super) const USER_AGENT: u8 = 29;
+    pub(super) const QR: u8 = 30;
+    pub(super) const RENEWS: u8 = 31;
+    pub(super) const RENEWALS: u8 = 32;
+    /// JSON.
+    pub(super) const OTP: u8 = 33;
+    /// JSON.
+    pub(super) const BINDING: u8 = 34;
+    /// JSON; absent: pending.
+    pub(super) const STATE: u8 = 35;
+    /// Absent: it was created, and nothing happened since.
+    pub(super) const TIMELINE: u8 = 36;
+}
+
+pub fn encode(keys: &KeyRing, record: &Verification) -> Vec<u8> {
+    let sealed = keys.seal(&context(record.id), &write(record), entropy::bytes());
+    [&[FORMAT], sealed.as_slice()].concat()
 }
 
 pub fn decode(keys: &KeyRing, stored: &Stored) -> Result<Verification, StoreError> {
@@ -25,10 +91,151 @@ pub fn decode(keys: &KeyRing, stored: &Stored) -> Result<Verification, StoreErro
         Some((other, _)) => return Err(broken(&format!("format {other} is not known to this version"))),
         None => return Err(broken("empty")),
     };
-    let json = keys.open(&context(stored.id), sealed).map_err(|_| broken("no configured key opens it"))?;
-    serde_json::from_slice(&json).map_err(|error| broken(&error.to_string()))
+    let id = VerificationId::from(stored.id);
+    let plain = keys.open(&context(id), sealed).map_err(|_| broken("no configured key opens it"))?;
+    read(id, &plain).ok_or_else(|| broken("its fields cannot be read"))
 }
 
 fn context(id: VerificationId) -> String {
     format!("record:{id}")
+}
+
+fn write(record: &Verification) -> Vec<u8> {
+    let request = &record.request;
+    let mut fields = FieldWriter::default();
+    fields.bytes(number::INSTANCE, record.instance.as_bytes());
+    fields.bytes(number::KEY, record.key.as_bytes());
+    fields.bytes(number::NONCE, &record.nonce);
+    fields.number(number::CODE_LENGTH, record.code_length.into());
+    fields.number(number::CREATED, zigzag(record.created_at.as_millisecond().wrapping_sub(record.id.millis())));
+    let lives = record.expires_at.as_millisecond().wrapping_sub(record.created_at.as_millisecond());
+    fields.number(number::EXPIRES, zigzag(lives));
+    fields.number(number::MAX_ATTEMPTS, record.max_attempts.into());
+    fields.number(number::ATTEMPTS, record.attempts.into());
+    fields.text(number::NAME, Some(request.name.as_str()).filter(|name| !name.is_empty()));
+    fields.text(number::LANG, Some(request.lang.as_str()).filter(|lang| !lang.is_empty()));
+    fields.text(number::CHAT, request.chat.as_ref().map(Chat::as_given));
+    let Texts { prompt, success, failed, expired, code } = &request.texts;
+    fields.text(number::PROMPT, prompt.as_deref());
+    fields.text(number::SUCCESS, success.as_deref());
+    fields.text(number::FAILED, failed.as_deref());
+    fields.text(number::EXPIRED, expired.as_deref());
+    fields.text(number::CODE, code.as_deref());
+    let Callbacks { success, failed, expired } = &request.callbacks;
+    fields.text(number::ON_SUCCESS, success.as_deref());
+    fields.text(number::ON_FAILED, failed.as_deref());
+    fields.text(number::ON_EXPIRED, expired.as_deref());
+    fields.text(number::LINK, request.link.as_deref());
+    fields.text(number::REDIRECT_URL, request.redirect_url.as_deref());
+    fields.text(number::CHALLENGE, request.challenge.as_deref());
+    fields.text(number::COMPLETION, request.completion.map(Mode::as_str));
+    fields.text(number::PURPOSE, request.purpose.as_deref());
+    fields.text(number::CLIENT_REF, request.client_ref.as_deref());
+    fields.text(number::METADATA, request.metadata.as_deref());
+    fields.text(number::APP_STATE, request.state.as_deref());
+    fields.text(number::CLIENT_IP, request.client_ip.as_deref());
+    fields.text(number::USER_AGENT, request.user_agent.as_deref());
+    fields.number(number::QR, request.qr.into());
+    if let Some(renews) = &request.renews {
+        fields.bytes(number::RENEWS, renews.as_bytes());
+    }
+    fields.number(number::RENEWALS, request.renewals.into());
+    json(&mut fields, number::OTP, record.otp.as_ref());
+    json(&mut fields, number::BINDING, record.binding.as_ref());
+    json(&mut fields, number::STATE, Some(&record.state).filter(|state| **state != State::Pending));
+    if !timeline::is_default(record) {
+        fields.bytes(number::TIMELINE, &timeline::write(record));
+    }
+    fields.finish(&record.unknown)
+}
+
+fn json<T: Serialize>(fields: &mut FieldWriter, field: u8, value: Option<&T>) {
+    if let Some(value) = value {
+        fields.bytes(field, &serde_json::to_vec(value).expect("a record has only string keys"));
+    }
+}
+
+fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
+    let mut fields = FieldMap::read(plain)?;
+    let created = id.millis().checked_add(unzigzag(fields.number(number::CREATED)?))?;
+    let expires = created.checked_add(unzigzag(fields.number(number::EXPIRES)?))?;
+    let request = Request {
+        name: fields.text(number::NAME).unwrap_or_default(),
+        lang: fields.text(number::LANG).unwrap_or_default(),
+        chat: known(fields.text(number::CHAT), |chat| chat.parse().ok())?,
+        texts: Texts {
+            prompt: fields.text(number::PROMPT),
+            success: fields.text(number::SUCCESS),
+            failed: fields.text(number::FAILED),
+            expired: fields.text(number::EXPIRED),
+            code: fields.text(number::CODE),
+        },
+        callbacks: Callbacks {
+            success: fields.text(number::ON_SUCCESS),
+            failed: fields.text(number::ON_FAILED),
+            expired: fields.text(number::ON_EXPIRED),
+        },
+        link: fields.text(number::LINK),
+        redirect_url: fields.text(number::REDIRECT_URL),
+        challenge: fields.text(number::CHALLENGE),
+        completion: known(fields.text(number::COMPLETION), word)?,
+        purpose: fields.text(number::PURPOSE),
+        client_ref: fields.text(number::CLIENT_REF),
+        metadata: fields.text(number::METADATA),
+        state: fields.text(number::APP_STATE),
+        client_ip: fields.text(number::CLIENT_IP),
+        user_agent: fields.text(number::USER_AGENT),
+        qr: fields.number(number::QR)? != 0,
+        renews: fields.array(number::RENEWS).map(VerificationId::from_bytes),
+        renewals: fields.number(number::RENEWALS)?.try_into().ok()?,
+    };
+    let mut record = Verification {
+        id,
+        instance: InstanceId::from_bytes(fields.array(number::INSTANCE)?),
+        key: KeyId::from_bytes(fields.array(number::KEY)?),
+        nonce: fields.array(number::NONCE)?,
+        code_length: fields.number(number::CODE_LENGTH)?.try_into().ok()?,
+        otp: from_json(fields.bytes(number::OTP))?,
+        created_at: from_millis(created),
+        expires_at: from_millis(expires),
+        max_attempts: fields.number(number::MAX_ATTEMPTS)?.try_into().ok()?,
+        attempts: fields.number(number::ATTEMPTS)?.try_into().ok()?,
+        request,
+        binding: from_json(fields.bytes(number::BINDING))?,
+        state: from_json(fields.bytes(number::STATE))?.unwrap_or(State::Pending),
+        timeline: Vec::new(),
+        unknown: Vec::new(),
+    };
+    record.timeline = match fields.bytes(number::TIMELINE) {
+        Some(bytes) => timeline::read(bytes, record.created_at)?,
+        None => timeline::default(record.created_at),
+    };
+    record.unknown = fields.rest();
+    Some(record)
+}
+
+/// The outer `None`: it cannot be read.
+#[expect(clippy::option_option, reason = "absent and unreadable differ")]
+fn from_json<T: DeserializeOwned>(bytes: Option<&[u8]>) -> Option<Option<T>> {
+    bytes.map_or(Some(None), |bytes| serde_json::from_slice(bytes).ok().map(Some))
+}
+
+/// The outer `None`: it cannot be read.
+#[expect(clippy::option_option, reason = "absent and unreadable differ")]
+fn known<T>(text: Option<String>, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    text.map_or(Some(None), |text| read(&text).map(Some))
+}
+
+/// A word of a closed list.
+fn word<T: DeserializeOwned>(text: &str) -> Option<T> {
+    T::deserialize(value::StrDeserializer::<value::Error>::new(text)).ok()
+}
+
+/// Small numbers of either sign become small ones.
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }

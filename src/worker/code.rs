@@ -14,9 +14,9 @@ use super::{
     speak::{GatewayAnswer, speak},
 };
 use crate::{
-    domain::{Subject, decide_code::CodeCommand},
+    domain::{Subject, Verification, VerificationId, decide_code::CodeCommand},
     gateway::{CodeMessage, Refusal, Sent},
-    jobs::{payload::About, permits::Permit},
+    jobs::permits::Permit,
     metrics::label::{GatewayResult, Of},
     service::{Instance, ServiceError},
     store::{Leased, Settlement},
@@ -26,16 +26,23 @@ use crate::{
 const PATIENCE: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 
+/// Which code, and which of its messages.
+pub(super) struct CodeLeg<'a> {
+    pub(super) about: VerificationId,
+    /// The code's record, where that is known.
+    pub(super) record: Option<&'a Verification>,
+    pub(super) leg: usize,
+}
+
 pub(super) async fn send(
     worker: &Worker,
     instance: &Arc<Instance>,
     leased: &Leased,
     permit: &Permit,
-    about: About,
-    leg: usize,
+    CodeLeg { about, record, leg }: CodeLeg<'_>,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
-    let Some(outgoing) = service.outgoing(instance, about, leg).await? else { return Ok(Settlement::Done) };
+    let Some(outgoing) = service.outgoing(instance, about, record, leg).await? else { return Ok(Settlement::Done) };
     let channel = outgoing.leg.channel;
     let undelivered = async |why: &'static str| {
         tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why, "a code was not delivered");
@@ -126,7 +133,12 @@ fn channel_reaches(channel: crate::domain::sending::Channel, subject: &Subject) 
     channel != crate::domain::sending::Channel::Sms || matches!(subject, Subject::Phone(_))
 }
 
-async fn note(worker: &Worker, instance: &Instance, about: About, command: CodeCommand) -> Result<(), ServiceError> {
+async fn note(
+    worker: &Worker,
+    instance: &Instance,
+    about: VerificationId,
+    command: CodeCommand,
+) -> Result<(), ServiceError> {
     for pause in PATIENCE {
         match worker.service.fared(instance, about, command.clone()).await {
             Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,

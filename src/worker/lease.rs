@@ -13,7 +13,7 @@ use super::Worker;
 use crate::{
     domain::{Partition, quota::Quota},
     entropy,
-    jobs::permits::Permit,
+    jobs::permits::{Permit, Startable},
     store::{Drawn, Lane, LaneKind, Leased, StoreError, Take},
 };
 
@@ -94,7 +94,7 @@ impl Worker {
                 jobs.extend(self.permits.granted(request, granted, permits));
             }
             for group in in_order(jobs) {
-                self.start(group);
+                self.start(group.into_iter().map(Startable::from).collect());
             }
         }
         Ok(draws.into_iter().filter_map(|draw| draw.next).min())

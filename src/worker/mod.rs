@@ -14,6 +14,7 @@ mod lease;
 mod reply;
 pub mod signature;
 mod speak;
+mod timer;
 
 use std::{
     any::Any,
@@ -23,18 +24,18 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    domain::{Partition, Reason},
+    domain::{Partition, Reason, Verification},
     entropy,
     jobs::{
         dead::{self, DeadReason},
         health::AttemptOutcome,
         payload::Work,
-        permits::{Permit, Permits, party},
+        permits::{Permit, Permits, Startable, party},
         retry::Schedule,
     },
     metrics::label::{ByKind, KindReason},
@@ -85,7 +86,7 @@ impl Worker {
     /// `draining` on only what is committed here is worked on: the rest is for those who stay.
     pub async fn run(
         self: Arc<Self>,
-        committed: mpsc::UnboundedReceiver<(Leased, Permit)>,
+        committed: mpsc::UnboundedReceiver<Startable>,
         draining: CancellationToken,
         stop: CancellationToken,
     ) {
@@ -99,7 +100,7 @@ impl Worker {
 
     async fn start_committed(
         self: &Arc<Self>,
-        mut committed: mpsc::UnboundedReceiver<(Leased, Permit)>,
+        mut committed: mpsc::UnboundedReceiver<Startable>,
         stop: CancellationToken,
     ) {
         loop {
@@ -164,15 +165,15 @@ impl Worker {
     }
 
     /// Starts jobs, one after the other.
-    fn start(self: &Arc<Self>, jobs: Vec<(Leased, Permit)>) {
+    fn start(self: &Arc<Self>, jobs: Vec<Startable>) {
         let this = Arc::clone(self);
         let began = Instant::now();
         self.tasks.spawn(async move {
-            for (place, (leased, permit)) in jobs.into_iter().enumerate() {
+            for (place, Startable { leased, permit, record }) in jobs.into_iter().enumerate() {
                 let settlement = if place > 0 && began.elapsed() > IN_HAND {
                     Some(Settlement::Postpone { at: this.service.now() })
                 } else {
-                    this.supervised(&leased, &permit).await
+                    this.supervised(&leased, &permit, record.as_deref()).await
                 };
                 drop(permit);
                 if let Some(settlement) = settlement {
@@ -183,21 +184,21 @@ impl Worker {
     }
 
     /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
-    async fn supervised(&self, leased: &Leased, permit: &Permit) -> Option<Settlement> {
+    async fn supervised(&self, leased: &Leased, permit: &Permit, record: Option<&Verification>) -> Option<Settlement> {
         let kind = leased.lane.kind().as_str();
         let in_flight = self.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
         in_flight.inc();
         let attempt = Box::pin(async {
             tokio::select! {
                 biased;
-                () = self.hand_back.cancelled() => Ok(self.given_back(permit)),
-                settlement = self.attempt(leased, permit) => settlement,
+                () = self.hand_back.cancelled() => Ok(Some(self.given_back(permit))),
+                settlement = self.work_on(leased, permit, record) => settlement,
             }
         });
         let outcome = caught(attempt).await;
         in_flight.dec();
         match outcome {
-            Ok(Ok(settlement)) => Some(settlement),
+            Ok(Ok(settlement)) => settlement,
             Ok(Err(error)) => {
                 tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
                 None
@@ -236,7 +237,26 @@ impl Worker {
         self.settle(leased, settlement).await;
     }
 
-    async fn attempt(&self, leased: &Leased, permit: &Permit) -> Result<Settlement, ServiceError> {
+    /// `None`: there is nothing to settle.
+    async fn work_on(
+        &self,
+        leased: &Leased,
+        permit: &Permit,
+        record: Option<&Verification>,
+    ) -> Result<Option<Settlement>, ServiceError> {
+        if leased.lane == Lane::timer() {
+            timer::ring(self, leased).await
+        } else {
+            self.attempt(leased, permit, record).await.map(Some)
+        }
+    }
+
+    async fn attempt(
+        &self,
+        leased: &Leased,
+        permit: &Permit,
+        record: Option<&Verification>,
+    ) -> Result<Settlement, ServiceError> {
         if leased.lapsed >= POISON {
             let note = format!("{}: {} leases in a row ended without an outcome", dead::POISON, leased.lapsed);
             return Ok(Settlement::Dead { note });
@@ -253,7 +273,7 @@ impl Worker {
         };
         let context = parent.map_or_else(Context::begin, Context::child);
         let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
-        let settlement = trace::within(context, self.perform(&instance, leased, permit, work)).await;
+        let settlement = trace::within(context, self.perform(&instance, leased, permit, work, record)).await;
         let (ok, note) = match &settlement {
             Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
             Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),
@@ -303,6 +323,7 @@ impl Worker {
         leased: &Leased,
         permit: &Permit,
         work: Work,
+        record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
         match work {
             Work::Callback { webhook_id, url, body, .. } => {
@@ -310,11 +331,12 @@ impl Worker {
                 Ok(callback::deliver(self, instance, leased, permit, delivery).await)
             }
             Work::Reply { about, reply, chat_id, subject } => {
-                let outgoing = reply::Outgoing { about, reply, chat_id, subject };
+                let outgoing = reply::Outgoing { about, record, reply, chat_id, subject };
                 reply::send(self, instance, leased, permit, outgoing).await
             }
-            Work::Code { about, leg } => code::send(self, instance, leased, permit, about, leg).await,
-            Work::Tick { about } => self.service.tick(instance, about).await.map(rung),
+            Work::Code { about, leg } => {
+                code::send(self, instance, leased, permit, code::CodeLeg { about, record, leg }).await
+            }
         }
     }
 
@@ -346,11 +368,6 @@ impl Worker {
             }
         }
     }
-}
-
-/// A timer that has rung, or must ring again.
-fn rung(again: Option<Timestamp>) -> Settlement {
-    again.map_or(Settlement::Done, |at| Settlement::Postpone { at })
 }
 
 /// Replies that are awaited and those that are not share a gateway. Codes are never held: each of them goes to its next

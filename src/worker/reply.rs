@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{
     domain::{
-        Subject, Verification,
+        Subject, Verification, VerificationId,
         decide::Reply,
         template::{self, Values},
         token::Kind,
     },
     gateway::Sent,
-    jobs::{payload::About, permits::Permit},
+    jobs::permits::Permit,
     metrics::label::{GatewayResult, Of},
     service::{Instance, Service, ServiceError},
     store::{Leased, Settlement},
@@ -24,8 +24,10 @@ use crate::{
 /// A reply that comes later than this confuses more than it helps.
 const LATEST: SignedDuration = SignedDuration::from_secs(120);
 
-pub(super) struct Outgoing {
-    pub(super) about: Option<About>,
+pub(super) struct Outgoing<'a> {
+    pub(super) about: Option<VerificationId>,
+    /// What it is about, where that is known.
+    pub(super) record: Option<&'a Verification>,
     pub(super) reply: Reply,
     pub(super) chat_id: String,
     pub(super) subject: Option<Subject>,
@@ -36,7 +38,7 @@ pub(super) async fn send(
     instance: &Instance,
     leased: &Leased,
     permit: &Permit,
-    outgoing: Outgoing,
+    outgoing: Outgoing<'_>,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
     let count = |result| {
@@ -50,7 +52,7 @@ pub(super) async fn send(
     }
     let record = match outgoing.about {
         None => None,
-        Some(about) => match service.record(about).await {
+        Some(about) => match service.record(about, outgoing.record).await {
             Ok(record) => Some(record),
             // Erased meanwhile: there is nothing left to say.
             Err(ServiceError::NotFound) => return Ok(Settlement::Done),

@@ -94,8 +94,6 @@ impl Filler {
                 records: Vec::new(),
                 answers: None,
                 jobs: jobs.by_ref().take(TOGETHER).collect(),
-                cancel: Vec::new(),
-                retime: Vec::new(),
                 valid_until: None,
                 finishing: false,
             });

@@ -210,16 +210,3 @@ fn a_send_starts_at_the_first_channel_that_has_not_failed() {
     let leg = record.otp.as_ref().unwrap().legs[2];
     assert_eq!((leg.channel, leg.send, leg.fate), (Channel::Sms, 2, Fate::Queued));
 }
-
-/// What an older version wrote must go on.
-#[test]
-fn a_record_without_the_new_members_is_a_link() {
-    let record = code(BOTH, 5);
-    let mut json = serde_json::to_value(&record).unwrap();
-    let members = json.as_object_mut().unwrap();
-    members.remove("otp");
-    let old: Verification = serde_json::from_value(json.clone()).unwrap();
-    assert_eq!((old.otp_type(), old.status(from_millis(START))), ("link", "pending"));
-    let again: Verification = serde_json::from_value(serde_json::to_value(&record).unwrap()).unwrap();
-    assert_eq!(again, record);
-}

@@ -133,16 +133,8 @@ async fn a_job_whose_leases_always_run_out_is_given_up() {
         body: b"no key opens it".to_vec(),
         lease: false,
     };
-    let change = Change {
-        partition,
-        records: Vec::new(),
-        answers: None,
-        jobs: vec![job],
-        cancel: Vec::new(),
-        retime: Vec::new(),
-        valid_until: None,
-        finishing: true,
-    };
+    let change =
+        Change { partition, records: Vec::new(), answers: None, jobs: vec![job], valid_until: None, finishing: true };
     let _ = store.commit(&change).await.unwrap();
     for lapsed in 0..8 {
         let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy: Vec::new() };

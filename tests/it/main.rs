@@ -28,6 +28,7 @@ mod every_gateway;
 mod explain;
 mod fakes;
 mod flow;
+mod footprint;
 mod full_disk;
 mod gateways;
 mod gateways_answers;

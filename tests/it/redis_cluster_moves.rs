@@ -13,7 +13,7 @@ use std::{
 use countersign::{
     clock::Clock,
     domain::{
-        Partition, VerificationId,
+        Partition,
         quota::{Allowance, Quota},
     },
     store::{
@@ -236,7 +236,8 @@ async fn a_half_moved_slot_is_one_slot() {
         partition: Partition::of(7),
         key: crate::store::digest(),
         fingerprint: crate::store::digest(),
-        id: VerificationId::new(1_795_168_830_123, [7; 10]).within(Partition::of(7)),
+        claim: vec![7; 37],
+        replaces: None,
     };
     let admitted = store.admit(&takes, Some(&key)).await.unwrap();
     let left = admitted.allowances.iter().map(|allowance| match allowance {
@@ -244,7 +245,7 @@ async fn a_half_moved_slot_is_one_slot() {
         Allowance::Exhausted { .. } => 99,
     });
     assert_eq!(left.collect::<Vec<_>>(), [4, 2, 4, 4], "each once, in their order");
-    assert_eq!(admitted.reservation.unwrap().id, key.id);
+    assert_eq!(admitted.reservation.unwrap().claim, key.claim);
 
     // Work of the other partitions is found meanwhile, without a wait.
     applied(&store.commit(&crate::store::one_job(Partition::of(9))).await);
@@ -267,7 +268,7 @@ async fn a_half_moved_slot_is_one_slot() {
     };
     tokio::join!(waits, moves);
     assert_eq!([take("old", 7).await, take("new", 7).await], [Some(1), Some(2)], "all of it moved, once");
-    assert_eq!(store.admit(&[], Some(&key)).await.unwrap().reservation.unwrap().id, key.id);
+    assert_eq!(store.admit(&[], Some(&key)).await.unwrap().reservation.unwrap().claim, key.claim);
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
 }
 

@@ -14,10 +14,11 @@ mod memory;
 mod operate;
 mod queue;
 mod records;
+mod timers;
 
 use std::time::Duration;
 
-use countersign::{domain::Partition, store::RecordKey};
+use countersign::domain::Partition;
 
 use crate::wait::until;
 
@@ -62,13 +63,13 @@ macro_rules! contract {
 
 contract! {
     records:
-        a_record_is_found_by_its_id_and_by_its_code
+        a_record_is_found_by_its_id_and_by_its_place
         a_change_raises_the_version
         a_version_is_the_time_of_its_write
         a_stale_change_conflicts
         a_missing_record_conflicts
         creating_twice_conflicts
-        the_code_of_another_record_collides
+        another_record_in_the_same_place_collides
         a_comparison_alone_keeps_the_version
         of_many_changes_at_once_one_is_applied
         several_records_are_written_together_or_not_at_all
@@ -77,6 +78,11 @@ contract! {
         the_first_reason_to_refuse_is_told
         a_refused_change_leaves_nothing
         a_forgotten_record_makes_room;
+    timers:
+        a_timer_is_due_at_its_time_and_names_its_record
+        a_timer_that_is_not_settled_is_due_again
+        a_timer_that_is_set_anew_forgets_its_lease
+        a_record_is_removed_with_its_timer_and_its_lists;
     jobs:
         a_committed_job_is_leased_in_the_same_step
         a_lease_keeps_a_job_out_of_reach_until_it_runs_out
@@ -93,8 +99,6 @@ contract! {
         many_workers_share_no_job
         a_held_lane_gives_nothing
         a_commit_under_a_hold_leases_nothing
-        a_cancelled_timer_never_fires
-        a_retimed_timer_rings_at_its_new_time
         a_job_is_queued_once
         partitions_do_not_share_job_ids
         of_a_group_one_job_is_leased_at_a_time
@@ -120,6 +124,7 @@ contract! {
         what_changes_nothing_wakes_nobody;
     limits:
         a_burst_then_one_per_interval
+        a_bucket_owes_no_more_than_its_window
         a_crowd_gets_what_there_is_and_no_more
         who_goes_away_holds_up_nobody
         a_short_bucket_stops_those_of_its_partition
@@ -128,6 +133,7 @@ contract! {
         codes_are_answered_in_order
         an_idempotency_key_belongs_to_whoever_came_first
         a_store_remembers_things_about_itself
+        a_claim_gives_way_only_to_who_names_it
         a_probe_writes
         time_never_goes_backwards;
     operate:
@@ -163,9 +169,9 @@ pub(crate) async fn hears(
     partition: Partition,
 ) {
     until(&format!("{partition:?} is heard"), async || {
-        let key = RecordKey { id: fixture::id().within(partition), code: None };
+        let key = fixture::id().within(partition);
         fixture::create(here, key, b"1").await;
-        let mut watch = there.changes().watch(key.id).unwrap();
+        let mut watch = there.changes().watch(key).unwrap();
         fixture::applied(here.commit(&fixture::write(here, key, 1, b"2")).await.unwrap());
         tokio::time::timeout(Duration::from_secs(1), watch.rung()).await.is_ok()
     })

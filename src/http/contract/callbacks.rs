@@ -20,7 +20,7 @@ fn list() -> Operation {
     let callbacks = json!({ "type": "array", "items": named("CallbackEntry") });
     let data = object(&json!({ "callbacks": callbacks, "next_cursor": next }));
     let about = "In pages. First those on their way, `pending`, by their next attempt; then those that were taken, which \
-        are remembered for a day, and those that were given up, for seven, each newest first. One that is retried \
+        are remembered for an hour, and those that were given up, for seven, each newest first. One that is retried \
         while you read is met again.";
     operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks", "listCallbacks", "List callbacks")
         .about(about)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
-    domain::{VerificationId, keys::Digest, quota::Allowance},
+    domain::{keys::Digest, quota::Allowance},
     store::{Drawn, Reservation, Reserve, StoreError, Take, by_partition},
 };
 
@@ -66,17 +66,19 @@ fn next(connection: &Connection, now: i64, take: &Take) -> rusqlite::Result<(i64
 /// Whoever came first.
 pub(super) fn reserve(connection: &Connection, now: i64, wanted: &Reserve) -> Result<Reservation, StoreError> {
     let key = wanted.key.hex();
-    let holder: Option<(String, [u8; 16])> = connection
-        .prepare_cached("SELECT fingerprint, id FROM reservations WHERE key = ?1 AND until > ?2")?
+    let holder: Option<(String, Vec<u8>)> = connection
+        .prepare_cached("SELECT fingerprint, claim FROM reservations WHERE key = ?1 AND until > ?2")?
         .query_row(params![key, now], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some((fingerprint, id)) = holder {
+    if let Some((fingerprint, claim)) = holder
+        && wanted.replaces.as_ref() != Some(&claim)
+    {
         let fingerprint = Digest::from_hex(&fingerprint);
         let fingerprint = fingerprint.ok_or_else(|| StoreError::Broken("a fingerprint is no digest".to_owned()))?;
-        return Ok(Reservation { fingerprint, id: VerificationId::from_bytes(id) });
+        return Ok(Reservation { fingerprint, claim });
     }
     connection
-        .prepare_cached("INSERT OR REPLACE INTO reservations (key, fingerprint, id, until) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![key, wanted.fingerprint.hex(), wanted.id.as_bytes(), after(now, RESERVATION_MEMORY)])?;
-    Ok(Reservation { fingerprint: wanted.fingerprint, id: wanted.id })
+        .prepare_cached("INSERT OR REPLACE INTO reservations (key, fingerprint, claim, until) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![key, wanted.fingerprint.hex(), wanted.claim, after(now, RESERVATION_MEMORY)])?;
+    Ok(Reservation { fingerprint: wanted.fingerprint, claim: wanted.claim.clone() })
 }

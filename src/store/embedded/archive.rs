@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{
     EmbeddedStore,
-    query::{partition, rows},
+    query::{self, partition, rows},
     time::after,
     trim,
 };
@@ -103,8 +103,10 @@ impl Archive for EmbeddedStore {
         let removal = removal.clone();
         self.writer
             .run(move |connection, _| {
-                if let Some((key, _)) = &removal.record {
-                    trim::forget(connection, *key.id.as_bytes())?;
+                if let Some((id, _)) = &removal.record
+                    && query::record(connection, i64::MIN, *id)?.is_some()
+                {
+                    trim::forget(connection, id.locator())?;
                 }
                 let mut job = connection.prepare_cached("DELETE FROM jobs WHERE partition = ?1 AND id = ?2")?;
                 for id in &removal.jobs {

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::time::after;
 use crate::{
-    domain::time::from_millis,
-    store::{Announced, Backlog, Description, Lane, REPLICA_MEMORY},
+    domain::{Partition, time::from_millis},
+    store::{Announced, Backlog, Description, Lane, LaneKind, REPLICA_MEMORY},
 };
 
 /// Jobs counted of one lane in one partition; beyond them the numbers say less than there is.
@@ -44,7 +44,7 @@ pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec
                 row.get::<_, Option<i64>>(3)?,
             ))
         });
-        let Some((at, due, hold)) = row.optional()? else { return Ok(kinds.into_values().collect()) };
+        let Some((at, due, hold)) = row.optional()? else { break };
         let lane = Lane(at.1.clone());
         let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::none(lane.kind().as_str()));
         backlog.depth += count.query_row(params![at.0, at.1, COUNTED], |row| row.get::<_, i64>(0))?.unsigned_abs();
@@ -53,14 +53,31 @@ pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec
         if hold.is_some_and(|until| until > from_millis(now)) && held_lanes.insert(lane.clone()) {
             backlog.held += 1;
         }
-        if lane != Lane::timer() {
-            let since: Option<i64> = oldest.query_row(params![at.0, at.1, ENDS], |row| row.get(0))?;
-            if let Some(since) = since {
-                backlog.waits_since(from_millis(since));
-            }
+        let since: Option<i64> = oldest.query_row(params![at.0, at.1, ENDS], |row| row.get(0))?;
+        if let Some(since) = since {
+            backlog.waits_since(from_millis(since));
         }
         last = at;
     }
+    let timers = timers(connection, now)?;
+    Ok(kinds.into_values().chain(timers).collect())
+}
+
+fn timers(connection: &Connection, now: i64) -> rusqlite::Result<Option<Backlog>> {
+    let mut look = connection.prepare_cached(
+        "SELECT count(*), min(rings_at) FROM (SELECT rings_at FROM records WHERE partition = ?1 AND rings_at > 0
+         ORDER BY rings_at LIMIT ?2)",
+    )?;
+    let mut backlog = Backlog::none(LaneKind::Timer.as_str());
+    for partition in Partition::all() {
+        let (depth, first): (i64, Option<i64>) =
+            look.query_row(params![partition.index(), COUNTED], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        backlog.depth += depth.unsigned_abs();
+        if let Some(due) = first {
+            backlog.overdue(from_millis(due), None, from_millis(now));
+        }
+    }
+    Ok((backlog.depth > 0).then_some(backlog))
 }
 
 pub(super) fn announce(connection: &Connection, now: i64, replica: &str, words: &str) -> rusqlite::Result<()> {

@@ -2,25 +2,40 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::store::StoreError;
 
-pub(super) const FORMAT: &str = "1";
+pub(super) const FORMAT: &str = "2";
 
 pub(super) fn meta(connection: &Connection) -> rusqlite::Result<HashMap<String, String>> {
     let mut rows = connection.prepare_cached("SELECT key, value FROM meta WHERE key != 'probes'")?;
     rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
+pub(super) fn check(format: Option<&str>) -> Result<(), StoreError> {
+    match format {
+        Some(format) if format != FORMAT => Err(StoreError::Unfit(format!(
+            "the store has format {format}, this version knows format {FORMAT}: use the version that made it, or start with \
+             an empty one"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// `None` of a new database.
+pub(super) fn format(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    if !connection.table_exists(None, "meta")? {
+        return Ok(None);
+    }
+    connection.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| row.get(0)).optional()
+}
+
 /// Whether the format still has to be written.
 pub(super) fn lacks_format(meta: &mut HashMap<String, String>) -> Result<bool, StoreError> {
-    match meta.remove("format") {
-        Some(format) if format != FORMAT => Err(StoreError::Unfit(format!(
-            "the store has format {format}, this version knows format {FORMAT}: use the version that made it"
-        ))),
-        format => Ok(format.is_none()),
-    }
+    let format = meta.remove("format");
+    check(format.as_deref())?;
+    Ok(format.is_none())
 }
 
 pub(super) fn set(connection: &Connection, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {

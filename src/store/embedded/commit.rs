@@ -1,5 +1,6 @@
 //! One change: compared, then written whole.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
@@ -36,12 +37,6 @@ pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Resu
     for job in &change.jobs {
         leased.push(queue::add(connection, now, change.partition, job)?);
     }
-    for timer in &change.cancel {
-        queue::cancel(connection, change.partition, timer)?;
-    }
-    for (timer, due) in &change.retime {
-        queue::retime(connection, change.partition, timer, *due)?;
-    }
     Ok(Committed::Applied { leased })
 }
 
@@ -52,59 +47,57 @@ fn answered(connection: &Connection, now: i64, message: Digest) -> rusqlite::Res
 }
 
 fn compare(connection: &Connection, now: i64, record: &RecordChange) -> rusqlite::Result<Option<Committed>> {
-    let version: Option<i64> = connection
-        .prepare_cached("SELECT version FROM records WHERE id = ?1 AND retain_until > ?2")?
-        .query_row(params![record.key.id.as_bytes(), now], |row| row.get(0))
+    let found: Option<(i64, [u8; 6])> = connection
+        .prepare_cached("SELECT version, head FROM records WHERE locator = ?1 AND retain_until > ?2")?
+        .query_row(params![record.id.locator().as_bytes(), now], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if version.unwrap_or(0).cast_unsigned() != record.expected {
-        return Ok(Some(Committed::Conflict));
-    }
-    if record.expected == 0
-        && let Some(code) = record.key.code
-    {
-        let taken = connection
-            .prepare_cached("SELECT 1 FROM records WHERE code = ?1 AND retain_until > ?2")?
-            .exists(params![code.hex(), now])?;
-        return Ok(taken.then_some(Committed::Collision));
-    }
-    Ok(None)
+    Ok(match found {
+        None => (record.expected > 0).then_some(Committed::Conflict),
+        Some((_, head)) if record.expected == 0 && head != record.id.head() => Some(Committed::Collision),
+        Some((version, head)) => {
+            let same = head == record.id.head() && version.cast_unsigned() == record.expected;
+            (!same).then_some(Committed::Conflict)
+        }
+    })
 }
 
 fn write(connection: &Connection, now: i64, record: &RecordChange) -> rusqlite::Result<()> {
-    let id = record.key.id.as_bytes();
-    let retain_until = record.retain_until.as_millisecond();
+    let locator = record.id.locator();
+    let (retain_until, timer) = (record.retain_until.as_millisecond(), record.timer.map(Timestamp::as_millisecond));
     let version = now.saturating_mul(1000).max(record.expected.cast_signed() + 1);
     match &record.bytes {
         Some(bytes) if record.expected == 0 => {
-            let code = record.key.code.map(Digest::hex);
-            make_room(connection, *id, code.as_deref())?;
+            // One that has run out may not be trimmed yet: `compare` has seen to it that no other is here.
+            trim::forget(connection, locator)?;
             connection
                 .prepare_cached(
-                    "INSERT INTO records (id, code, version, retain_until, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "INSERT INTO records (locator, head, partition, version, retain_until, rings_at, bytes)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
-                .execute(params![id, code, version, retain_until, bytes])?;
+                .execute(params![
+                    locator.as_bytes(),
+                    record.id.head(),
+                    locator.partition().index(),
+                    version,
+                    retain_until,
+                    timer,
+                    bytes
+                ])?;
         }
         Some(bytes) => {
             connection
-                .prepare_cached("UPDATE records SET version = ?2, retain_until = ?3, bytes = ?4 WHERE id = ?1")?
-                .execute(params![id, version, retain_until, bytes])?;
+                .prepare_cached(
+                    "UPDATE records SET version = ?2, retain_until = ?3, rings_at = coalesce(?4, rings_at),
+                     bytes = ?5 WHERE locator = ?1",
+                )?
+                .execute(params![locator.as_bytes(), version, retain_until, timer, bytes])?;
         }
         None => {}
     }
     for index in &record.indexes {
         connection
             .prepare_cached("INSERT OR IGNORE INTO entries (list, created_at, id) VALUES (?1, ?2, ?3)")?
-            .execute(params![index.0, record.created_at.as_millisecond(), id])?;
+            .execute(params![index.0, record.created_at.as_millisecond(), record.id.as_bytes()])?;
     }
     Ok(())
-}
-
-/// Removes records that have run out but were not trimmed yet: [`compare`] has seen to it that no other is here.
-fn make_room(connection: &Connection, id: [u8; 16], code: Option<&str>) -> rusqlite::Result<()> {
-    trim::forget(connection, id)?;
-    let other: Option<[u8; 16]> = connection
-        .prepare_cached("SELECT id FROM records WHERE code = ?1")?
-        .query_row([code], |row| row.get(0))
-        .optional()?;
-    other.map_or(Ok(()), |id| trim::forget(connection, id))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::passes;
+use super::{claim, error::passes};
 use crate::store::StoreError;
 
 /// How long a connection waits for a lock that a stranger (a backup, a shell) holds.
@@ -51,6 +51,8 @@ impl Disk {
     /// The connection that writes, with all tables in place.
     pub(super) fn writer(&self) -> Result<Connection, StoreError> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // Before anything of this format is looked for in a database of another.
+        claim::check(claim::format(&connection).map_err(|error| self.failed(&error))?.as_deref())?;
         let set = |connection: &Connection| -> rusqlite::Result<String> {
             let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
             connection.pragma_update(None, "synchronous", "FULL")?;

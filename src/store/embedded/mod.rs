@@ -15,6 +15,7 @@ mod query;
 mod queue;
 mod reader;
 mod time;
+mod timers;
 mod trim;
 mod upkeep;
 mod writer;
@@ -26,13 +27,13 @@ use jiff::Timestamp;
 
 use crate::{
     clock::Clock,
-    domain::{InstanceId, Partition, keys::Digest},
+    domain::{InstanceId, Partition},
 };
 
 use super::{
     Admission, Announced, Background, Backlog, Change, Changes, Committed, Description, Drawn, DueLane, Found, Granted,
-    Index, JobId, Lane, LeaseRequest, Leased, Position, RecordKey, Reserve, Settlement, Store, StoreError, Stored,
-    Take,
+    Index, JobId, Lane, LeaseRequest, Leased, Locator, Position, RecordId, Reserve, Settlement, Store, StoreError,
+    Stored, Take,
 };
 
 use self::{ballast::Ballast, disk::Disk, reader::Readers, time::Time, writer::Writer};
@@ -89,18 +90,18 @@ impl Store for EmbeddedStore {
         self.time.skew_millis()
     }
 
-    async fn load(&self, key: RecordKey) -> Result<Option<Stored>, StoreError> {
+    async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError> {
         let now = self.time.millis();
-        self.readers.run(move |connection| query::record(connection, now, key)).await
+        self.readers.run(move |connection| query::record(connection, now, id)).await
     }
 
-    async fn find(&self, peek: Option<&Take>, codes: &[(Partition, Digest)]) -> Result<Found, StoreError> {
+    async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError> {
         let now = self.time.millis();
-        let (peek, codes) = (peek.cloned(), codes.to_vec());
+        let (peek, places) = (peek.cloned(), places.to_vec());
         self.readers
             .run(move |connection| {
                 let allowance = peek.map(|take| admit::peek(connection, now, &take)).transpose()?;
-                let records = codes.iter().map(|&(_, code)| query::record_by_code(connection, now, code));
+                let records = places.iter().map(|place| query::kept_at(connection, now, *place));
                 Ok(Found { allowance, records: records.collect::<rusqlite::Result<_>>()? })
             })
             .await

@@ -3,21 +3,18 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::{
-    domain::{Partition, VerificationId, keys::Digest, time::from_millis},
-    store::{DueLane, Index, Lane, Position, RecordKey, Stored},
+    domain::{Partition, time::from_millis},
+    store::{DueLane, Index, Lane, Locator, Position, RecordId, Stored},
 };
 
-pub(super) fn record(connection: &Connection, now: i64, key: RecordKey) -> rusqlite::Result<Option<Stored>> {
-    connection
-        .prepare_cached("SELECT id, version, bytes FROM records WHERE id = ?1 AND retain_until > ?2")?
-        .query_row(params![key.id.as_bytes(), now], stored)
-        .optional()
+pub(super) fn record(connection: &Connection, now: i64, id: RecordId) -> rusqlite::Result<Option<Stored>> {
+    Ok(kept_at(connection, now, id.locator())?.filter(|stored| stored.id == id))
 }
 
-pub(super) fn record_by_code(connection: &Connection, now: i64, code: Digest) -> rusqlite::Result<Option<Stored>> {
+pub(super) fn kept_at(connection: &Connection, now: i64, locator: Locator) -> rusqlite::Result<Option<Stored>> {
     connection
-        .prepare_cached("SELECT id, version, bytes FROM records WHERE code = ?1 AND retain_until > ?2")?
-        .query_row(params![code.hex(), now], stored)
+        .prepare_cached("SELECT locator, head, version, bytes FROM records WHERE locator = ?1 AND retain_until > ?2")?
+        .query_row(params![locator.as_bytes(), now], stored)
         .optional()
 }
 
@@ -32,9 +29,9 @@ pub(super) fn list(
         after.map_or((i64::MAX, [u8::MAX; 16]), |after| (after.created_at.as_millisecond(), *after.id.as_bytes()));
     // A cross join is never reordered: the list leads.
     let mut page = connection.prepare_cached(
-        "SELECT records.id, version, bytes FROM entries CROSS JOIN records ON records.id = entries.id
-         WHERE list = ?1 AND (created_at, entries.id) < (?2, ?3) AND retain_until > ?4
-         ORDER BY created_at DESC, entries.id DESC LIMIT ?5",
+        "SELECT locator, head, version, bytes FROM entries CROSS JOIN records ON locator = substr(id, 7)
+         WHERE list = ?1 AND (created_at, id) < (?2, ?3) AND retain_until > ?4 AND head = substr(id, 1, 6)
+         ORDER BY created_at DESC, id DESC LIMIT ?5",
     )?;
     page.query_map(params![index.0, created_at, id, now, rows(limit)], stored)?.collect()
 }
@@ -60,15 +57,24 @@ pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Due
         }
         last = lane;
     }
+    drop(next);
+    let mut timer =
+        connection.prepare_cached("SELECT min(rings_at) FROM records WHERE partition = ?1 AND rings_at > 0")?;
+    for partition in Partition::all() {
+        let first: Option<i64> = timer.query_row([partition.index()], |row| row.get(0))?;
+        if let Some(due) = first.filter(|due| *due <= now) {
+            found.push(DueLane { partition, lane: Lane::timer(), since: from_millis(due) });
+        }
+    }
     found.sort_by_key(|due| due.since);
     Ok(found)
 }
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     Ok(Stored {
-        id: VerificationId::from_bytes(row.get(0)?),
-        version: row.get::<_, i64>(1)?.cast_unsigned(),
-        bytes: row.get(2)?,
+        id: RecordId::from_parts(row.get("head")?, Locator::new(row.get("locator")?)),
+        version: row.get::<_, i64>("version")?.cast_unsigned(),
+        bytes: row.get("bytes")?,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-use super::{archive, query::rows, time::after};
+use super::{archive, query::rows, time::after, timers};
 
 /// `true`: the job is leased to the caller. A job that is known already is left alone.
 pub(super) fn add(connection: &Connection, now: i64, partition: Partition, job: &Job) -> rusqlite::Result<bool> {
@@ -37,30 +37,11 @@ pub(super) fn add(connection: &Connection, now: i64, partition: Partition, job: 
     Ok(leased && added == 1)
 }
 
-pub(super) fn cancel(connection: &Connection, partition: Partition, timer: &JobId) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM jobs WHERE partition = ?1 AND id = ?2 AND lane = ?3")?.execute(params![
-        partition.index(),
-        timer.0,
-        Lane::timer().0
-    ])?;
-    Ok(())
-}
-
-/// A leased timer keeps its fence: its worker settles what it has read.
-pub(super) fn retime(
-    connection: &Connection,
-    partition: Partition,
-    timer: &JobId,
-    due: Timestamp,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("UPDATE jobs SET due = ?4 WHERE partition = ?1 AND id = ?2 AND lane = ?3")?
-        .execute(params![partition.index(), timer.0, Lane::timer().0, due.as_millisecond()])?;
-    Ok(())
-}
-
 pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -> Result<Granted, StoreError> {
     let LeaseRequest { partition, lane, limit, busy } = request;
+    if *lane == Lane::timer() {
+        return Ok(timers::lease(connection, now, *partition, *limit)?);
+    }
     if is_held(connection, now, lane)? {
         return Ok(Granted::default());
     }
@@ -112,6 +93,9 @@ pub(super) fn settle(
     leased: &Leased,
     settlement: &Settlement,
 ) -> rusqlite::Result<bool> {
+    if leased.lane == Lane::timer() {
+        return timers::settle(connection, leased, settlement);
+    }
     let job = "partition = ?1 AND id = ?2 AND fence = ?3 AND died IS NULL";
     let key = (leased.partition.index(), &leased.id.0, leased.fence.cast_signed());
     let changed = match settlement {

@@ -5,15 +5,19 @@ CREATE TABLE IF NOT EXISTS meta (
   value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- A record is found by the last ten bytes of its id; `head` are those before. `rings_at` is its timer, or the end of
+-- the lease of one.
 CREATE TABLE IF NOT EXISTS records (
-  id BLOB PRIMARY KEY,
-  code TEXT,
+  locator BLOB PRIMARY KEY,
+  head BLOB NOT NULL,
+  partition INTEGER NOT NULL,
   version INTEGER NOT NULL,
   retain_until INTEGER NOT NULL,
+  rings_at INTEGER,
   bytes BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS records_code ON records (code) WHERE code IS NOT NULL;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS records_end ON records (retain_until);
+CREATE INDEX IF NOT EXISTS records_timer ON records (partition, rings_at) WHERE rings_at IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS entries (
   list TEXT NOT NULL,
@@ -74,7 +78,7 @@ CREATE INDEX IF NOT EXISTS buckets_end ON buckets (tat);
 CREATE TABLE IF NOT EXISTS reservations (
   key TEXT PRIMARY KEY,
   fingerprint TEXT NOT NULL,
-  id BLOB NOT NULL,
+  claim BLOB NOT NULL,
   until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS reservations_end ON reservations (until);

@@ -1,9 +1,9 @@
 //! Forgets what has run out, a batch at a time. Reads never see it anyway.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::store::{
-    DEAD_MEMORY,
+    DEAD_MEMORY, Locator, RecordId,
     archive::{DELIVERED_MEMORY, NOTE_MEMORY},
     backlog::HOLD_MEMORY,
 };
@@ -31,19 +31,26 @@ pub(super) fn batch(connection: &Connection, now: i64, size: usize) -> rusqlite:
     Ok(more)
 }
 
-/// Removes a record with its entries in all lists.
-pub(super) fn forget(connection: &Connection, id: [u8; 16]) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([id])?;
-    connection.prepare_cached("DELETE FROM records WHERE id = ?1")?.execute([id])?;
+/// Removes what is kept there with its entries in all lists.
+pub(super) fn forget(connection: &Connection, locator: Locator) -> rusqlite::Result<()> {
+    let head: Option<[u8; 6]> = connection
+        .prepare_cached("DELETE FROM records WHERE locator = ?1 RETURNING head")?
+        .query_row([locator.as_bytes()], |row| row.get(0))
+        .optional()?;
+    if let Some(head) = head {
+        let id = RecordId::from_parts(head, locator);
+        connection.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([id.as_bytes()])?;
+    }
     Ok(())
 }
 
 fn records(connection: &Connection, now: i64, limit: i64) -> rusqlite::Result<usize> {
-    let sql = "SELECT id FROM records WHERE retain_until <= ?1 ORDER BY retain_until LIMIT ?2";
+    let sql = "SELECT locator FROM records WHERE retain_until <= ?1 ORDER BY retain_until LIMIT ?2";
     let mut ended = connection.prepare_cached(sql)?;
-    let ids = ended.query_map([now, limit], |row| row.get(0))?.collect::<rusqlite::Result<Vec<[u8; 16]>>>()?;
-    for &id in &ids {
-        forget(connection, id)?;
+    let locators =
+        ended.query_map([now, limit], |row| row.get::<_, [u8; 10]>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    for locator in &locators {
+        forget(connection, Locator::new(*locator))?;
     }
-    Ok(ids.len())
+    Ok(locators.len())
 }

@@ -143,19 +143,23 @@ impl Archive for RedisStore {
 
     async fn remove(&self, removal: &Removal) -> Result<(), StoreError> {
         let Removal { partition, instance, .. } = *removal;
-        let mut keys = vec![key::jobs(partition), key::dead(partition, instance), key::delivered(partition, instance)];
+        let mut keys = vec![
+            key::jobs(partition),
+            key::dead(partition, instance),
+            key::delivered(partition, instance),
+            key::timers(partition),
+        ];
         keys.extend(removal.lanes.iter().map(|lane| key::queue(partition, lane)));
-        let mut locator = String::new();
-        if let Some((at, indexes)) = &removal.record {
-            locator = match at.code {
-                Some(code) => code.hex(),
-                None => self.locators(at.id).await?,
-            };
-            keys.extend([key::record(partition, &locator), key::uuid(at.id)]);
+        if let Some((id, indexes)) = &removal.record {
+            keys.push(key::record(id.locator()));
             keys.extend(indexes.iter().map(|index| key::index(partition, index)));
         }
         let mut cmd = script::REMOVE.call(&keys);
-        cmd.arg(locator).arg(removal.lanes.len()).arg(removal.groups.len()).arg(&removal.groups);
+        match &removal.record {
+            Some((id, _)) => cmd.arg(id.locator().as_bytes()).arg(&id.head()),
+            None => cmd.arg("").arg(""),
+        };
+        cmd.arg(removal.lanes.len()).arg(removal.groups.len()).arg(&removal.groups);
         for id in &removal.jobs {
             cmd.arg(&id.0);
         }

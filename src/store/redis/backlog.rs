@@ -23,7 +23,8 @@ impl RedisStore {
         let queues = self.queues().await?;
         let mut pipeline = redis::pipe();
         for (partition, lane) in &queues {
-            let queue = key::queue(*partition, lane);
+            let timers = *lane == Lane::timer();
+            let queue = if timers { key::timers(*partition) } else { key::queue(*partition, lane) };
             pipeline.cmd("GET").arg(key::hold(*partition, lane));
             pipeline.cmd("ZCARD").arg(&queue);
             pipeline.cmd("ZRANGE").arg(&queue).arg(0).arg(ENDS - 1).arg("WITHSCORES");
@@ -39,8 +40,8 @@ impl RedisStore {
         for (partition, lane) in &queues {
             let hold = reply::<Option<i64>>(next())?.map(from_millis);
             let depth: u64 = reply(next())?;
-            let front: Vec<(String, f64)> = reply(next())?;
-            let back: Vec<String> = reply(next())?;
+            let front: Vec<(Vec<u8>, f64)> = reply(next())?;
+            let back: Vec<Vec<u8>> = reply(next())?;
             let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::none(lane.kind().as_str()));
             backlog.depth += depth;
             if hold.is_some_and(|until| until > now) && depth > 0 && held_lanes.insert(lane) {

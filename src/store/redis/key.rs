@@ -1,8 +1,10 @@
 //! The names of everything in Redis, and which slot they share.
 
-use crate::domain::{InstanceId, Partition, VerificationId, keys::Digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::super::{Index, Lane, RecordKey, archive::Journal};
+use crate::domain::{InstanceId, Partition, keys::Digest};
+
+use super::super::{Index, Lane, Locator, archive::Journal};
 
 /// Hash tags of the partitions: slot numbers spread evenly, so that 3 or 6 masters carry alike. A test
 /// computes it. Changing a tag is a migration.
@@ -21,17 +23,13 @@ fn key(partition: Partition, rest: &str) -> String {
     format!("cs:{{{}}}:{rest}", TAGS[usize::from(partition.index())])
 }
 
-/// A record's place within its partition: the digest of its code, or its uuid when it has none.
-pub(super) fn locator(at: &RecordKey) -> String {
-    at.code.map_or_else(|| at.id.simple(), Digest::hex)
+pub(super) fn record(locator: Locator) -> String {
+    key(locator.partition(), &format!("r:{}", URL_SAFE_NO_PAD.encode(locator.as_bytes())))
 }
 
-pub(super) fn record(partition: Partition, locator: &str) -> String {
-    key(partition, &format!("r:{locator}"))
-}
-
-pub(super) fn uuid(id: VerificationId) -> String {
-    key(id.partition(), &format!("i:{}", id.simple()))
+/// Locators of records by the time their timer is due; permanent.
+pub(super) fn timers(partition: Partition) -> String {
+    key(partition, "w")
 }
 
 pub(super) fn message(partition: Partition, digest: Option<Digest>) -> String {

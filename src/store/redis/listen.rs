@@ -23,9 +23,9 @@ use super::{
     source::{CONNECT, RESPONSE},
 };
 use crate::{
-    domain::{Partition, VerificationId},
+    domain::Partition,
     entropy,
-    store::changes::Changes,
+    store::{RecordId, changes::Changes},
 };
 
 /// A silent connection is asked this often whether it lives.
@@ -143,11 +143,9 @@ impl Ears {
     }
 }
 
-fn named(push: &PushInfo) -> Option<VerificationId> {
+fn named(push: &PushInfo) -> Option<RecordId> {
     match (&push.kind, push.data.as_slice()) {
-        (PushKind::SMessage, [_, Value::BulkString(id)]) => {
-            Some(VerificationId::from_bytes(id.as_slice().try_into().ok()?))
-        }
+        (PushKind::SMessage, [_, Value::BulkString(id)]) => Some(RecordId::new(id.as_slice().try_into().ok()?)),
         _ => None,
     }
 }

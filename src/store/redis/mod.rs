@@ -41,18 +41,16 @@ pub use connection::addresses;
 use self::{bucket::Buckets, connection::Connection, parse::reply, time::StoreTime, wake::Wake};
 use super::{
     Admission, Announced, Background, Backlog, Change, Changes, Committed, Description, Drawn, DueLane, Found, Granted,
-    Index, JobId, LEASE, Lane, LeaseRequest, Leased, MESSAGE_MEMORY, Position, RecordKey, Reserve, Settlement, Store,
-    StoreError, Stored, Take, by_partition,
+    Index, JobId, LEASE, Lane, LeaseRequest, Leased, Locator, MESSAGE_MEMORY, Position, RecordId, Reserve, Settlement,
+    Store, StoreError, Stored, Take, by_partition,
 };
 use crate::{
     clock::Clock,
-    domain::{InstanceId, Partition, VerificationId, keys::Digest, quota::Allowance},
+    domain::{InstanceId, Partition, quota::Allowance},
 };
 
-/// How long a list keeps an entry whose record nobody touches.
-const INDEX_MEMORY: Duration = Duration::from_hours(31 * 24);
 const RESERVATION_MEMORY: Duration = Duration::from_hours(24);
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// A [`Store`] on Redis 7 or Valkey 8.
 pub struct RedisStore {
@@ -86,13 +84,8 @@ impl RedisStore {
         reply(self.connection.confirm(cmd).await?)
     }
 
-    async fn locators(&self, id: VerificationId) -> Result<String, StoreError> {
-        let known: Option<String> = self.one(redis::cmd("GET").arg(key::uuid(id))).await?;
-        Ok(known.unwrap_or_else(|| id.simple()))
-    }
-
-    fn read(&self, value: Option<Vec<u8>>) -> Result<Option<Stored>, StoreError> {
-        parse::stored(value, self.time.now())
+    fn read(&self, locator: Locator, value: Option<Vec<u8>>) -> Result<Option<Stored>, StoreError> {
+        parse::stored(locator, value, self.time.now())
     }
 }
 
@@ -118,19 +111,15 @@ impl Store for RedisStore {
         self.connection.take_up(url)
     }
 
-    async fn load(&self, at: RecordKey) -> Result<Option<Stored>, StoreError> {
-        let locator = match at.code {
-            Some(code) => code.hex(),
-            None => self.locators(at.id).await?,
-        };
-        let value = self.one(&parse::read_record(&key::record(at.id.partition(), &locator))).await?;
-        self.read(value)
+    async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError> {
+        let value = self.one(&parse::read_record(&key::record(id.locator()))).await?;
+        Ok(self.read(id.locator(), value)?.filter(|stored| stored.id == id))
     }
 
-    async fn find(&self, peek: Option<&Take>, codes: &[(Partition, Digest)]) -> Result<Found, StoreError> {
-        let mut pipeline = redis::Pipeline::with_capacity(codes.len() + 1);
-        for (partition, digest) in codes {
-            pipeline.add_command(parse::read_record(&key::record(*partition, &digest.hex())));
+    async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError> {
+        let mut pipeline = redis::Pipeline::with_capacity(places.len() + 1);
+        for place in places {
+            pipeline.add_command(parse::read_record(&key::record(*place)));
         }
         if let Some(take) = peek {
             pipeline.cmd("GET").arg(key::bucket(take.partition, &take.bucket));
@@ -140,7 +129,8 @@ impl Store for RedisStore {
             Some(take) => Some(self.buckets.look(take, values.pop().unwrap_or(Value::Nil))?),
             None => None,
         };
-        let records = values.into_iter().map(|value| self.read(reply(value)?)).collect::<Result<_, _>>()?;
+        let records = places.iter().zip(values).map(|(place, value)| self.read(*place, reply(value)?));
+        let records = records.collect::<Result<_, _>>()?;
         Ok(Found { allowance, records })
     }
 
@@ -156,13 +146,17 @@ impl Store for RedisStore {
         }
         if let Some(reserve) = reserve {
             let mut cmd = script::RESERVE.call(&[key::reservation(reserve.partition, reserve.key)]);
-            cmd.arg(self.time.shift()).arg(parse::write_claim(reserve)).arg(millis(RESERVATION_MEMORY));
+            let gives_way = reserve.replaces.as_ref().map(|claim| parse::write_claim(reserve.fingerprint, claim));
+            cmd.arg(self.time.shift())
+                .arg(parse::write_claim(reserve.fingerprint, &reserve.claim))
+                .arg(millis(RESERVATION_MEMORY))
+                .arg(gives_way.unwrap_or_default());
             pipeline.add_command(cmd);
         }
         let mut values = self.connection.run(&mut pipeline).await?;
         let reservation = match reserve {
             Some(_) => {
-                let (now, holder): (i64, String) = reply(values.pop().unwrap_or(Value::Nil))?;
+                let (now, holder): (i64, Vec<u8>) = reply(values.pop().unwrap_or(Value::Nil))?;
                 self.time.observe(now);
                 Some(parse::read_claim(&holder)?)
             }
@@ -307,10 +301,10 @@ impl RedisStore {
             key::message(partition, change.answers),
             key::lanes(partition),
             key::jobs(partition),
-            key::queue(partition, &Lane::timer()),
+            key::timers(partition),
         ];
         for record in &change.records {
-            keys.extend([key::record(partition, &key::locator(&record.key)), key::uuid(record.key.id)]);
+            keys.push(key::record(record.id.locator()));
             keys.extend(record.indexes.iter().map(|index| key::index(partition, index)));
         }
         keys.extend(change.jobs.iter().map(|job| key::queue(partition, &job.lane)));
@@ -323,29 +317,24 @@ impl RedisStore {
             .arg(millis(LEASE))
             .arg(if change.answers.is_some() { millis(MESSAGE_MEMORY) } else { 0 })
             .arg(change.valid_until.map_or(0, Timestamp::as_millisecond))
-            .arg(millis(INDEX_MEMORY))
             .arg(change.records.len())
             .arg(change.jobs.len());
         for record in &change.records {
-            cmd.arg(record.expected)
-                .arg(record.key.id.simple())
-                .arg(key::locator(&record.key))
+            cmd.arg(parse::head(record.id, record.expected))
+                .arg(record.id.locator().as_bytes())
                 .arg(parse::write_record(record))
-                .arg(record.retain_until.as_millisecond())
-                .arg(record.created_at.as_millisecond())
-                .arg(record.indexes.len());
+                .arg(record.retain_until.as_millisecond());
+            match record.timer {
+                Some(due) => cmd.arg(due.as_millisecond()),
+                None => cmd.arg(""),
+            };
+            cmd.arg(record.created_at.as_millisecond()).arg(record.indexes.len());
         }
         for job in &change.jobs {
             cmd.arg(&job.id.0)
-                .arg(parse::listed(&job.lane))
+                .arg(&job.lane.0)
                 .arg(job.due.map_or(0, Timestamp::as_millisecond))
                 .arg(parse::write_job(job, self.time.now()));
-        }
-        for id in &change.cancel {
-            cmd.arg(&id.0).arg(0);
-        }
-        for (id, due) in &change.retime {
-            cmd.arg(&id.0).arg(due.as_millisecond());
         }
         cmd
     }

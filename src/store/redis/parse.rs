@@ -5,7 +5,7 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::{
     domain::{InstanceId, keys::Digest, time::from_millis},
-    store::{Job, Lane, RecordChange, Reservation, Reserve, StoreError, Stored},
+    store::{Job, Lane, Locator, RecordChange, RecordId, Reservation, StoreError, Stored},
 };
 
 pub(super) fn reply<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
@@ -18,33 +18,42 @@ pub(super) fn read_record(key: &str) -> Cmd {
     cmd
 }
 
-/// `None` for a record that is not there, or past its time. Its first line is its head: version, end and id.
-pub(super) fn stored(value: Option<Vec<u8>>, now: Timestamp) -> Result<Option<Stored>, StoreError> {
+/// What stands before the sealed bytes of a record: its version, the start of its id, and its end in milliseconds.
+const HEAD: usize = 8 + 6 + 6;
+
+/// `None` for a record that is not there, or past its time.
+pub(super) fn stored(locator: Locator, value: Option<Vec<u8>>, now: Timestamp) -> Result<Option<Stored>, StoreError> {
     let Some(mut bytes) = value else { return Ok(None) };
-    let broken = || StoreError::Broken("a record without a head".to_owned());
-    let (length, head) = first_line(&bytes).ok_or_else(broken)?;
-    let mut words = head.split(' ');
-    let mut word = || words.next().ok_or_else(broken);
-    let version = word()?.parse().map_err(|_| broken())?;
-    let until = word()?.parse().map_err(|_| broken())?;
-    let id = word()?.parse().map_err(|_| broken())?;
-    if from_millis(until) <= now {
+    let Some(head) = bytes.first_chunk::<HEAD>() else {
+        return Err(StoreError::Broken("a record without a head".to_owned()));
+    };
+    let [a, b, c, d, e, f, g, h, id @ .., t0, t1, t2, t3, t4, t5] = *head;
+    let version = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    if from_millis(i64::from_be_bytes([0, 0, t0, t1, t2, t3, t4, t5])) <= now {
         return Ok(None);
     }
-    bytes.drain(..=length);
-    Ok(Some(Stored { id, version, bytes }))
+    bytes.drain(..HEAD);
+    Ok(Some(Stored { id: RecordId::from_parts(id, locator), version, bytes }))
 }
 
-fn first_line(bytes: &[u8]) -> Option<(usize, &str)> {
-    let length = bytes.iter().take(256).position(|byte| *byte == b'\n')?;
-    Some((length, std::str::from_utf8(&bytes[..length]).ok()?))
+/// As a value begins that is kept under `id`.
+pub(super) fn head(id: RecordId, version: u64) -> Vec<u8> {
+    [version.to_be_bytes().as_slice(), &id.head()].concat()
 }
 
 /// A record as it is kept, but for its version, which the script sets; nothing, if it stays as it is.
 pub(super) fn write_record(record: &RecordChange) -> Vec<u8> {
     let Some(bytes) = &record.bytes else { return Vec::new() };
-    let head = format!("{} {}\n", record.retain_until.as_millisecond(), record.key.id.simple());
-    [head.as_bytes(), bytes].concat()
+    let until = record.retain_until.as_millisecond().max(0).to_be_bytes();
+    [record.id.head().as_slice(), &until[2..], bytes].concat()
+}
+
+/// Bytes of a job's head.
+const JOB_HEAD: usize = 256;
+
+fn first_line(bytes: &[u8]) -> Option<(usize, &str)> {
+    let length = bytes.iter().take(JOB_HEAD).position(|byte| *byte == b'\n')?;
+    Some((length, std::str::from_utf8(&bytes[..length]).ok()?))
 }
 
 /// A job as it is kept, if it gets the lease it asks for.
@@ -73,18 +82,12 @@ pub(super) fn read_job(mut bytes: Vec<u8>) -> Option<Kept> {
     Some(Kept { since, instance, lane, body: bytes })
 }
 
-/// How scripts name a lane: timers are found without being listed.
-pub(super) fn listed(lane: &Lane) -> &str {
-    if *lane == Lane::timer() { "" } else { &lane.0 }
+pub(super) fn write_claim(fingerprint: Digest, claim: &[u8]) -> Vec<u8> {
+    [fingerprint.as_bytes(), claim].concat()
 }
 
-pub(super) fn write_claim(reserve: &Reserve) -> String {
-    format!("{} {}", reserve.fingerprint.hex(), reserve.id.simple())
-}
-
-pub(super) fn read_claim(text: &str) -> Result<Reservation, StoreError> {
-    let claim = text.split_once(' ').and_then(|(fingerprint, id)| {
-        Some(Reservation { fingerprint: Digest::from_hex(fingerprint)?, id: id.parse().ok()? })
-    });
-    claim.ok_or_else(|| StoreError::Broken("a reservation that is none".to_owned()))
+pub(super) fn read_claim(bytes: &[u8]) -> Result<Reservation, StoreError> {
+    let (fingerprint, claim) =
+        bytes.split_first_chunk().ok_or_else(|| StoreError::Broken("a reservation that is none".to_owned()))?;
+    Ok(Reservation { fingerprint: Digest::presented(*fingerprint), claim: claim.to_vec() })
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, DueLane, GROUP_SCAN, Granted, Index, JobId, LEASE, Lane, LeaseRequest, Leased, Position,
+        DEAD_MEMORY, DueLane, GROUP_SCAN, Granted, Index, JobId, LEASE, Lane, LeaseRequest, Leased, Locator, Position,
         Settlement, StoreError, Stored,
         archive::{DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY},
         backlog::HOLD_MEMORY,
@@ -26,7 +26,7 @@ impl RedisStore {
     pub(super) async fn due_everywhere(&self) -> Result<Vec<DueLane>, StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
-            let mut cmd = script::DUE.call(&[key::lanes(partition), key::queue(partition, &Lane::timer())]);
+            let mut cmd = script::DUE.call(&[key::lanes(partition), key::timers(partition)]);
             cmd.arg(self.time.shift()).arg(LANES);
             pipeline.add_command(cmd);
         }
@@ -63,6 +63,9 @@ impl RedisStore {
 
     async fn lease_some(&self, request: &LeaseRequest) -> Result<Granted, StoreError> {
         let LeaseRequest { partition, lane, limit, busy } = request;
+        if *lane == Lane::timer() {
+            return self.lease_timers(*partition, *limit).await;
+        }
         let mut cmd = script::LEASE.call(&[
             key::lanes(*partition),
             key::queue(*partition, lane),
@@ -70,7 +73,7 @@ impl RedisStore {
             key::hold(*partition, lane),
         ]);
         let ids = if lane.kind().is_message() { limit + GROUP_SCAN } else { *limit };
-        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(parse::listed(lane)).arg(limit).arg(ids).arg(busy);
+        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(&lane.0).arg(limit).arg(ids).arg(busy);
         // Confirmed: what a fail-over could still take back must not be acted upon.
         let answer: Vec<Value> = self.confirmed(cmd).await?;
         let [now, more, rows @ ..] = answer.as_slice() else {
@@ -96,7 +99,41 @@ impl RedisStore {
         Ok(Granted { jobs, more: due_time(&reply::<String>(more.clone())?) })
     }
 
+    async fn lease_timers(&self, partition: Partition, limit: usize) -> Result<Granted, StoreError> {
+        let mut cmd = script::RING.call(&[key::timers(partition)]);
+        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(limit);
+        // Not confirmed: a timer that rings twice does no harm.
+        let answer: Vec<Value> = self.one(&cmd).await?;
+        let [now, more, fence, rows @ ..] = answer.as_slice() else {
+            return Err(StoreError::Broken("ring.lua said too little".to_owned()));
+        };
+        self.time.observe(reply(now.clone())?);
+        let fence: u64 = reply(fence.clone())?;
+        let (rows, _) = rows.as_chunks::<2>();
+        let jobs = rows.iter().map(|[locator, due]| {
+            let bytes: Vec<u8> = reply(locator.clone())?;
+            let locator =
+                Locator::from_slice(&bytes).ok_or_else(|| StoreError::Broken("a timer of nothing".to_owned()))?;
+            let since = due_time(&reply::<String>(due.clone())?).unwrap_or_default();
+            Ok(Leased::timer(locator, fence, since))
+        });
+        Ok(Granted { jobs: jobs.collect::<Result<_, StoreError>>()?, more: due_time(&reply::<String>(more.clone())?) })
+    }
+
+    async fn settle_timer(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+        let at = match settlement {
+            Settlement::Retry { at, .. } | Settlement::Postpone { at } => at.as_millisecond(),
+            Settlement::Done | Settlement::Delivered | Settlement::Dead { .. } => 0,
+        };
+        let mut cmd = script::RUNG.call(&[key::timers(leased.partition)]);
+        cmd.arg(&leased.body).arg(leased.fence).arg(at);
+        self.one::<i64>(&cmd).await.map(|_| true)
+    }
+
     pub(super) async fn settle_one(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
+        if leased.lane == Lane::timer() {
+            return self.settle_timer(leased, settlement).await;
+        }
         let (word, at, note) = match settlement {
             Settlement::Done => ("done", 0, ""),
             Settlement::Delivered => ("ended", 0, ""),
@@ -116,7 +153,7 @@ impl RedisStore {
             ended,
         ]);
         cmd.arg(self.time.shift())
-            .arg(parse::listed(&leased.lane))
+            .arg(&leased.lane.0)
             .arg(&leased.id.0)
             .arg(leased.fence)
             .arg(word)
@@ -171,23 +208,24 @@ impl RedisStore {
             pipeline.arg("LIMIT").arg(0).arg(limit.saturating_add(SAME_MILLISECOND));
         }
         let values = self.connection.run(&mut pipeline).await?;
-        let mut entries: Vec<(i64, Partition, String)> = Vec::new();
-        for (partition, value) in Partition::all().zip(values) {
-            let rows: Vec<(String, f64)> = reply(value)?;
-            #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
-            entries.extend(rows.into_iter().map(|(locator, score)| (score as i64, partition, locator)));
-        }
-        let mut pipeline = redis::pipe();
-        for (_, partition, locator) in &entries {
-            pipeline.add_command(parse::read_record(&key::record(*partition, locator)));
+        let mut entries: Vec<(i64, Locator)> = Vec::new();
+        for value in values {
+            for (member, score) in reply::<Vec<(Vec<u8>, f64)>>(value)? {
+                #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit 53 bits")]
+                entries.extend(Locator::from_slice(&member).map(|locator| (score as i64, locator)));
+            }
         }
         if entries.is_empty() {
             return Ok(Vec::new());
         }
+        let mut pipeline = redis::pipe();
+        for (_, locator) in &entries {
+            pipeline.add_command(parse::read_record(&key::record(*locator)));
+        }
         let values = self.connection.run(&mut pipeline).await?;
         let mut found = Vec::new();
-        for ((created, ..), value) in entries.into_iter().zip(values) {
-            if let Some(stored) = parse::stored(reply(value)?, self.time.now())? {
+        for ((created, locator), value) in entries.into_iter().zip(values) {
+            if let Some(stored) = parse::stored(locator, reply(value)?, self.time.now())? {
                 found.push((Position { created_at: from_millis(created), id: stored.id }, stored));
             }
         }
@@ -213,7 +251,7 @@ impl RedisStore {
             key::dead(partition, instance),
             key::delivered(partition, instance),
         ]);
-        cmd.arg(self.time.shift()).arg(parse::listed(&lane)).arg(&id.0);
+        cmd.arg(self.time.shift()).arg(&lane.0).arg(&id.0);
         cmd.arg(millis(DEAD_MEMORY)).arg(millis(DELIVERED_MEMORY));
         let (now, replayed): (i64, i64) = self.confirmed(cmd).await?;
         self.time.observe(now);

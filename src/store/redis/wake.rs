@@ -9,10 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{connection::Connection, key, listen::listen};
-use crate::{
-    domain::VerificationId,
-    store::{background::Background, changes::Changes},
-};
+use crate::store::{RecordId, background::Background, changes::Changes};
 
 /// Changes that wait to be told.
 const QUEUE: usize = 1024;
@@ -23,7 +20,7 @@ pub(super) struct Wake {
     changes: Arc<Changes>,
     connection: Arc<Connection>,
     background: Background,
-    teller: OnceLock<(mpsc::Sender<VerificationId>, AbortOnDropHandle<()>)>,
+    teller: OnceLock<(mpsc::Sender<RecordId>, AbortOnDropHandle<()>)>,
     listener: OnceLock<AbortOnDropHandle<()>>,
 }
 
@@ -43,7 +40,7 @@ impl Wake {
     }
 
     /// Wakes the waiters here at once, and those of the other replicas soon.
-    pub(super) fn tell(&self, id: VerificationId) {
+    pub(super) fn tell(&self, id: RecordId) {
         self.changes.ring(id);
         let (queue, _) = self.teller.get_or_init(|| {
             let (queue, waiting) = mpsc::channel(QUEUE);
@@ -63,7 +60,7 @@ impl Wake {
     }
 }
 
-async fn tell(connection: Arc<Connection>, mut waiting: mpsc::Receiver<VerificationId>) {
+async fn tell(connection: Arc<Connection>, mut waiting: mpsc::Receiver<RecordId>) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let mut pipeline = redis::pipe();

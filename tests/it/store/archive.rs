@@ -6,13 +6,13 @@ use countersign::{
     clock::Clock,
     domain::{Partition, keys::Digest},
     store::{
-        Change, Committed, Index, Job, JobId, KnownJob, Lane, RecordKey, Settlement, Standing, Store,
+        Change, Committed, Index, Job, JobId, KnownJob, Lane, Settlement, Standing, Store,
         archive::{DELIVERED_KEPT, DELIVERED_MEMORY, Journal, NOTE_MEMORY, NOTES_KEPT, Note, Removal},
     },
 };
 
 use super::fixture::{
-    HERE, applied, at, create, digest, id, instance, job, lease, lease_of, link, list, nothing, queue, there, write,
+    HERE, applied, at, create, digest, id, instance, job, lease, lease_of, list, nothing, queue, there, write,
 };
 
 fn callback(id: &str) -> Job {
@@ -194,39 +194,27 @@ pub(super) async fn notes_are_newest_first_bounded_and_kept_for_a_day(store: &dy
 
 fn removal() -> Removal {
     let instance = job("").instance;
-    Removal {
-        partition: HERE,
-        instance,
-        record: None,
-        jobs: Vec::new(),
-        groups: Vec::new(),
-        lanes: Vec::new(),
-        notes: Vec::new(),
-    }
+    Removal::new(instance, HERE)
 }
 
 pub(super) async fn a_removed_record_is_gone_from_every_list(store: &dyn Store, _: &Clock) {
     let (all, some) = (Index("all".to_owned()), Index("some".to_owned()));
-    for key in [link(), RecordKey { id: id(), code: None }] {
-        let mut change = write(store, key, 0, b"1");
-        list(&mut change, &all);
-        list(&mut change, &some);
-        applied(store.commit(&change).await.unwrap());
-        let mut removal = removal();
-        (removal.partition, removal.record) = (key.id.partition(), Some((key, vec![all.clone(), some.clone()])));
-        for _ in 0..2 {
-            store.remove(&removal).await.unwrap();
-            for key in [key, RecordKey { code: None, ..key }] {
-                assert_eq!(store.load(key).await.unwrap(), None);
-            }
-            assert!(store.list(&all, None, 9).await.unwrap().is_empty());
-            assert!(store.list(&some, None, 9).await.unwrap().is_empty());
-        }
-        assert_eq!(store.commit(&write(store, key, 1, b"2")).await.unwrap(), Committed::Conflict);
-        let other = RecordKey { id: id(), code: Some(digest()) };
-        create(store, other, b"1").await;
-        assert!(store.load(other).await.unwrap().is_some());
+    let key = id();
+    let mut change = write(store, key, 0, b"1");
+    list(&mut change, &all);
+    list(&mut change, &some);
+    applied(store.commit(&change).await.unwrap());
+    let mut removal = removal();
+    (removal.partition, removal.record) = (key.partition(), Some((key, vec![all.clone(), some.clone()])));
+    for _ in 0..2 {
+        store.remove(&removal).await.unwrap();
+        assert_eq!(store.load(key).await.unwrap(), None);
+        assert!(store.list(&all, None, 9).await.unwrap().is_empty());
+        assert!(store.list(&some, None, 9).await.unwrap().is_empty());
     }
+    assert_eq!(store.commit(&write(store, key, 1, b"2")).await.unwrap(), Committed::Conflict);
+    create(store, key, b"1").await;
+    assert!(store.load(key).await.unwrap().is_some());
 }
 
 pub(super) async fn removed_jobs_never_come(store: &dyn Store, clock: &Clock) {

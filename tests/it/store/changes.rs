@@ -8,18 +8,18 @@ use countersign::{
 };
 use tokio::time::timeout;
 
-use super::fixture::{applied, compare, create, link, listens, record, version, write};
+use super::fixture::{applied, compare, create, id, listens, record, version, write};
 use crate::wait::ends;
 
 /// For what must not happen; a ring that comes later than this would go unseen.
 const MOMENT: Duration = Duration::from_millis(300);
 
 pub(super) async fn a_change_wakes_whoever_waits_for_its_record(store: &dyn Store, _: &Clock) {
-    let (key, other) = (link(), link());
+    let (key, other) = (id(), id());
     create(store, key, b"1").await;
     create(store, other, b"1").await;
-    let mut waiting = [store.changes().watch(key.id).unwrap(), store.changes().watch(key.id).unwrap()];
-    let mut elsewhere = store.changes().watch(other.id).unwrap();
+    let mut waiting = [store.changes().watch(key).unwrap(), store.changes().watch(key).unwrap()];
+    let mut elsewhere = store.changes().watch(other).unwrap();
     applied(store.commit(&write(store, key, version(store, key).await, b"2")).await.unwrap());
     for watch in &mut waiting {
         assert!(ends("it rings", watch.rung()).await);
@@ -28,9 +28,9 @@ pub(super) async fn a_change_wakes_whoever_waits_for_its_record(store: &dyn Stor
 }
 
 pub(super) async fn what_changes_nothing_wakes_nobody(store: &dyn Store, _: &Clock) {
-    let key = link();
+    let key = id();
     create(store, key, b"1").await;
-    let mut watch = store.changes().watch(key.id).unwrap();
+    let mut watch = store.changes().watch(key).unwrap();
     let stale: Change = write(store, key, 7, b"2");
     assert_eq!(store.commit(&stale).await.unwrap(), Committed::Conflict);
     let mut late = write(store, key, version(store, key).await, b"2");
@@ -48,10 +48,10 @@ async fn a_change_on_one_replica_wakes_the_waiters_of_another() {
     let server = crate::redis_server::start();
     let replica = || RedisStore::new(&server.url(), Durability::Standard, Clock::default()).unwrap();
     let (here, there) = (replica(), replica());
-    let key = link();
+    let key = id();
     create(&here, key, b"1").await;
     listens(&there).await;
-    let mut watch = there.changes().watch(key.id).unwrap();
+    let mut watch = there.changes().watch(key).unwrap();
     applied(here.commit(&write(&here, key, version(&here, key).await, b"2")).await.unwrap());
     assert!(ends("it rings", watch.rung()).await);
 

@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use rusqlite::Connection;
 
 use super::fixture::{
-    HERE, applied, at, create, digest, id, job, lease, lease_one, link, list, loaded, nothing, queue, record, stored,
+    HERE, applied, at, claim, create, digest, id, job, lease, lease_one, list, loaded, nothing, queue, record, stored,
     write,
 };
 
@@ -75,9 +75,9 @@ async fn a_file_that_is_no_database_is_refused() {
 async fn the_next_process_finds_everything() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::default();
-    let (key, message) = (link(), digest());
+    let (key, message) = (id(), digest());
     let index = Index("list".to_owned());
-    let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
+    let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
     {
         let store = open(directory.path(), &clock);
         store.set_meta("name", "value", false).await.unwrap();
@@ -93,12 +93,12 @@ async fn the_next_process_finds_everything() {
     }
     let store = open(directory.path(), &clock);
     assert_eq!(store.meta().await.unwrap()["name"], "value");
-    assert_eq!(loaded(&store, key).await, Some(stored(key.id, b"1")));
+    assert_eq!(loaded(&store, key).await, Some(stored(key, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap().len(), 1);
     let again = Change { answers: Some(message), ..nothing(HERE) };
     assert_eq!(store.commit(&again).await.unwrap(), Committed::Duplicate);
-    let held = store.admit(&[], Some(&Reserve { id: id(), ..reserve.clone() })).await.unwrap();
-    assert_eq!(held.reservation.unwrap().id, reserve.id);
+    let held = store.admit(&[], Some(&Reserve { claim: claim(), ..reserve.clone() })).await.unwrap();
+    assert_eq!(held.reservation.unwrap().claim, reserve.claim);
 
     let jobs: Vec<_> = lease(&store).await.into_iter().map(|job| (job.id.0, job.fence, job.attempts)).collect();
     assert_eq!(jobs, [("a".to_owned(), 3, 1), ("b".to_owned(), 2, 0)]);
@@ -111,7 +111,7 @@ async fn what_is_queued_is_finished() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::default();
     let store = open(directory.path(), &clock);
-    let keys: Vec<_> = (0..500).map(|_| link()).collect();
+    let keys: Vec<_> = (0..500).map(|_| id()).collect();
     for &key in &keys {
         // Nobody waits for the answer.
         let _ = store.commit(&write(&store, key, 0, b"1")).now_or_never();
@@ -154,11 +154,11 @@ async fn what_has_run_out_is_removed() {
     let clock = Clock::default();
     let store = open(directory.path(), &clock);
     for _ in 0..300 {
-        let mut change = Change { answers: Some(digest()), ..write(&store, link(), 0, b"1") };
+        let mut change = Change { answers: Some(digest()), ..write(&store, id(), 0, b"1") };
         list(&mut change, &Index("list".to_owned()));
         let _ = store.commit(&change).now_or_never();
     }
-    let kept = link();
+    let kept = id();
     let mut change = write(&store, kept, 0, b"1");
     record(&mut change).retain_until = at(&store, 3600 * 24 * 365);
     applied(store.commit(&change).await.unwrap());
@@ -166,7 +166,7 @@ async fn what_has_run_out_is_removed() {
     let dead = lease_one(&store).await;
     assert!(store.settle(&dead, &Settlement::Dead { note: String::new() }).await.unwrap());
     clock.advance(Duration::from_hours(24 * 9));
-    create(&store, link(), b"2").await;
+    create(&store, id(), b"2").await;
 
     let database = database(directory.path());
     let rows = || -> i64 {

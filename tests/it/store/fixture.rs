@@ -7,7 +7,7 @@ use countersign::{
     domain::{InstanceId, KeyRing, Partition, VerificationId, keys::Digest},
     entropy,
     store::{
-        Change, Committed, Granted, Index, Job, JobId, Lane, LeaseRequest, Leased, RecordChange, RecordKey, Store,
+        Change, Committed, Granted, Index, Job, JobId, Lane, LeaseRequest, Leased, RecordChange, RecordId, Store,
         Stored,
         embedded::EmbeddedStore,
         redis::{Durability, RedisStore},
@@ -61,16 +61,17 @@ pub(super) fn digest() -> Digest {
     ring.look_up("test", InstanceId::from_random([1; 16]), &entropy::bytes::<16>())
 }
 
+/// What an idempotency key may stand for.
+pub(super) fn claim() -> Vec<u8> {
+    entropy::bytes::<37>().to_vec()
+}
+
 pub(super) fn instance() -> InstanceId {
     InstanceId::from_random(entropy::bytes())
 }
 
-pub(super) fn id() -> VerificationId {
-    VerificationId::new(1_795_168_830_123, entropy::bytes())
-}
-
-pub(super) fn link() -> RecordKey {
-    RecordKey { id: id(), code: Some(digest()) }
+pub(super) fn id() -> RecordId {
+    VerificationId::new(1_795_168_830_123, entropy::bytes()).into()
 }
 
 /// So many seconds from now, less what a process may be ahead of its store.
@@ -79,7 +80,7 @@ pub(super) fn at(store: &dyn Store, seconds: u64) -> Timestamp {
 }
 
 /// Without its version, which is a time.
-pub(super) fn stored(id: VerificationId, bytes: &[u8]) -> Stored {
+pub(super) fn stored(id: RecordId, bytes: &[u8]) -> Stored {
     Stored { id, version: 0, bytes: bytes.to_vec() }
 }
 
@@ -89,46 +90,30 @@ pub(super) fn unversioned(found: impl IntoIterator<Item = Stored>) -> Vec<Stored
 }
 
 /// As [`stored`] has it.
-pub(super) async fn loaded(store: &dyn Store, key: RecordKey) -> Option<Stored> {
+pub(super) async fn loaded(store: &dyn Store, key: RecordId) -> Option<Stored> {
     unversioned(store.load(key).await.unwrap()).pop()
 }
 
 /// 0 for a record that is not there.
-pub(super) async fn version(store: &dyn Store, key: RecordKey) -> u64 {
+pub(super) async fn version(store: &dyn Store, key: RecordId) -> u64 {
     store.load(key).await.unwrap().map_or(0, |stored| stored.version)
 }
 
 /// A change of nothing, to be filled in.
 pub(super) fn nothing(partition: Partition) -> Change {
-    Change {
-        partition,
-        records: Vec::new(),
-        answers: None,
-        jobs: Vec::new(),
-        cancel: Vec::new(),
-        retime: Vec::new(),
-        valid_until: None,
-        finishing: false,
-    }
+    Change::new(partition).starting()
 }
 
 /// Writes `bytes` over version `expected`.
-pub(super) fn write(store: &dyn Store, key: RecordKey, expected: u64, bytes: &[u8]) -> Change {
+pub(super) fn write(store: &dyn Store, id: RecordId, expected: u64, bytes: &[u8]) -> Change {
     let now = store.now();
-    let record = RecordChange {
-        key,
-        expected,
-        bytes: Some(bytes.to_vec()),
-        retain_until: now + Duration::from_hours(1),
-        indexes: Vec::new(),
-        created_at: now,
-    };
-    Change { records: vec![record], ..nothing(key.id.partition()) }
+    let record = RecordChange::new(id, expected, bytes.to_vec(), now + Duration::from_hours(1));
+    Change::of(RecordChange { created_at: now, ..record }).starting()
 }
 
 /// Looks at version `expected` and writes no record.
-pub(super) fn compare(store: &dyn Store, key: RecordKey, expected: u64) -> Change {
-    let mut change = write(store, key, expected, b"");
+pub(super) fn compare(store: &dyn Store, id: RecordId, expected: u64) -> Change {
+    let mut change = write(store, id, expected, b"");
     record(&mut change).bytes = None;
     change
 }
@@ -154,6 +139,18 @@ pub(super) fn job(id: &str) -> Job {
 
 pub(super) fn there() -> Lane {
     Lane("there".to_owned())
+}
+
+/// Writes a record with a timer that is due in so many seconds.
+pub(super) async fn set_timer(store: &dyn Store, id: RecordId, expected: u64, seconds: u64) {
+    let mut change = write(store, id, expected, b"timed");
+    record(&mut change).timer = Some(at(store, seconds));
+    applied(store.commit(&change).await.unwrap());
+}
+
+/// Leases the timers of a partition that are due.
+pub(super) async fn ring(store: &dyn Store, partition: Partition) -> Vec<Leased> {
+    lease_of(store, partition, &Lane::timer(), 100).await
 }
 
 /// The partition of cases that need only one.
@@ -196,6 +193,6 @@ pub(super) fn applied(committed: Committed) -> Vec<bool> {
     }
 }
 
-pub(super) async fn create(store: &dyn Store, key: RecordKey, bytes: &[u8]) {
-    applied(store.commit(&write(store, key, 0, bytes)).await.unwrap());
+pub(super) async fn create(store: &dyn Store, id: RecordId, bytes: &[u8]) {
+    applied(store.commit(&write(store, id, 0, bytes)).await.unwrap());
 }

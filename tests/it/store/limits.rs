@@ -13,7 +13,7 @@ use countersign::{
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use super::fixture::{HERE, create, digest, id, link, stored, unversioned};
+use super::fixture::{HERE, claim, create, digest, id, stored, unversioned};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const THERE: Partition = Partition::of(8);
@@ -61,6 +61,17 @@ pub(super) async fn a_burst_then_one_per_interval(store: &dyn Store, clock: &Clo
     assert_eq!(take(store, &three).await, left(2));
 }
 
+pub(super) async fn a_bucket_owes_no_more_than_its_window(store: &dyn Store, clock: &Clock) {
+    let three = bucket("three", 3);
+    clock.advance(Duration::from_hours(1) + MINUTE);
+    for remaining in [2, 1, 0] {
+        assert_eq!(take(store, &three).await, left(remaining));
+    }
+    // The clock was ahead.
+    turn_back(clock);
+    assert_exhausted(take(store, &three).await);
+}
+
 pub(super) async fn a_crowd_gets_what_there_is_and_no_more(store: &dyn Store, clock: &Clock) {
     let (fifty, other) = (bucket("fifty", 50), bucket("other", 1));
     for there in [50, 7] {
@@ -103,14 +114,14 @@ pub(super) async fn who_goes_away_holds_up_nobody(store: &dyn Store, _: &Clock) 
 
 pub(super) async fn a_short_bucket_stops_those_of_its_partition(store: &dyn Store, _: &Clock) {
     let (one, four, other) = (bucket("one", 1), bucket("four", 4), Take { partition: THERE, ..bucket("other", 4) });
-    let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
+    let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
     let takes = [one, other.clone(), four.clone()];
     let all = store.admit(&takes, None).await.unwrap().allowances;
     assert_eq!(all, [left(0), left(3), left(3)]);
     let admission = store.admit(&takes, Some(&reserve)).await.unwrap();
     assert_exhausted(admission.allowances[0]);
     assert_eq!(admission.allowances[1..], [left(2), left(3)], "what is left is told, and nothing was taken");
-    assert_eq!(admission.reservation.unwrap().id, reserve.id);
+    assert_eq!(admission.reservation.unwrap().claim, reserve.claim);
     assert_eq!(take(store, &four).await, left(2));
     assert_eq!(take(store, &other).await, left(1));
 }
@@ -130,14 +141,14 @@ pub(super) async fn looking_takes_nothing(store: &dyn Store, clock: &Clock) {
 }
 
 pub(super) async fn codes_are_answered_in_order(store: &dyn Store, _: &Clock) {
-    let (one, two) = (link(), link());
+    let (one, two) = (id(), id());
     create(store, one, b"1").await;
     create(store, two, b"2").await;
-    let places = [two, link(), one].map(|key| (key.id.partition(), key.code.unwrap()));
+    let places = [two, id(), one].map(|key| key.locator());
     let found = store.find(Some(&bucket("b", 5)), &places).await.unwrap();
     assert_eq!(
         found.records.into_iter().map(|one| unversioned(one).pop()).collect::<Vec<_>>(),
-        [Some(stored(two.id, b"2")), None, Some(stored(one.id, b"1"))]
+        [Some(stored(two, b"2")), None, Some(stored(one, b"1"))]
     );
     assert_eq!(found.allowance, Some(left(4)));
     let found = store.find(None, &[]).await.unwrap();
@@ -145,16 +156,28 @@ pub(super) async fn codes_are_answered_in_order(store: &dyn Store, _: &Clock) {
 }
 
 pub(super) async fn an_idempotency_key_belongs_to_whoever_came_first(store: &dyn Store, _: &Clock) {
-    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
-    let second = Reserve { fingerprint: digest(), id: id(), ..first.clone() };
+    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let second = Reserve { fingerprint: digest(), claim: claim(), ..first.clone() };
     let other = Reserve { key: digest(), ..second.clone() };
     for reserve in [&first, &second, &first] {
         let held = store.admit(&[], Some(reserve)).await.unwrap();
         assert!(held.allowances.is_empty());
-        assert_eq!(held.reservation, Some(Reservation { fingerprint: first.fingerprint, id: first.id }));
+        assert_eq!(held.reservation, Some(Reservation { fingerprint: first.fingerprint, claim: first.claim.clone() }));
     }
     let held = store.admit(&[], Some(&other)).await.unwrap().reservation;
-    assert_eq!(held, Some(Reservation { fingerprint: other.fingerprint, id: other.id }));
+    assert_eq!(held, Some(Reservation { fingerprint: other.fingerprint, claim: other.claim }));
+}
+
+pub(super) async fn a_claim_gives_way_only_to_who_names_it(store: &dyn Store, _: &Clock) {
+    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let holder = async |reserve: &Reserve| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
+    assert_eq!(holder(&first).await, first.claim);
+    let replace =
+        |replaced: &Reserve| Reserve { claim: claim(), replaces: Some(replaced.claim.clone()), ..first.clone() };
+    let (second, third) = (replace(&first), replace(&first));
+    assert_eq!(holder(&second).await, second.claim);
+    assert_eq!(holder(&third).await, second.claim, "what it names does not hold the key any more");
+    assert_eq!(holder(&first).await, second.claim);
 }
 
 pub(super) async fn a_store_remembers_things_about_itself(store: &dyn Store, _: &Clock) {
@@ -197,10 +220,11 @@ pub(super) async fn time_never_goes_backwards(store: &dyn Store, clock: &Clock) 
 
 /// An hour, by going once around the range of the shift.
 fn turn_back(clock: &Clock) {
+    let before = clock.shift_millis();
     let half = i64::MAX.cast_unsigned();
     clock.advance(Duration::from_millis(half));
     clock.advance(Duration::from_millis(half + 2 - 3_600_000));
-    assert!(clock.shift_millis() < 0);
+    assert_eq!(clock.shift_millis(), before - 3_600_000);
 }
 
 pub(super) async fn a_block_is_as_large_as_the_shortest_bucket(store: &dyn Store, clock: &Clock) {

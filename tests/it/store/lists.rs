@@ -4,14 +4,13 @@ use std::{collections::HashMap, time::Duration};
 
 use countersign::{
     clock::Clock,
-    domain::VerificationId,
-    store::{Index, Position, RecordKey, Store, Stored},
+    store::{Index, Position, RecordId, Store, Stored},
 };
 use jiff::Timestamp;
 
-use super::fixture::{applied, compare, id, link, list, record, stored, unversioned, version, write};
+use super::fixture::{applied, compare, id, list, record, stored, unversioned, version, write};
 
-async fn add(store: &dyn Store, key: RecordKey, created_at: Timestamp, indexes: &[&Index]) {
+async fn add(store: &dyn Store, key: RecordId, created_at: Timestamp, indexes: &[&Index]) {
     let mut change = write(store, key, 0, b"1");
     record(&mut change).created_at = created_at;
     for index in indexes {
@@ -20,26 +19,26 @@ async fn add(store: &dyn Store, key: RecordKey, created_at: Timestamp, indexes: 
     applied(store.commit(&change).await.unwrap());
 }
 
-fn ids(page: &[Stored]) -> Vec<VerificationId> {
+fn ids(page: &[Stored]) -> Vec<RecordId> {
     page.iter().map(|stored| stored.id).collect()
 }
 
 pub(super) async fn a_list_is_newest_first(store: &dyn Store, _: &Clock) {
     let (all, some) = (Index("all".to_owned()), Index("some".to_owned()));
     let now = store.now();
-    let keys = [3, 1, 4, 2].map(|age| (now - Duration::from_secs(age), link(), age));
+    let keys = [3, 1, 4, 2].map(|age| (now - Duration::from_secs(age), id(), age));
     for (created_at, key, age) in keys {
         let indexes = if age > 2 { vec![&all, &some] } else { vec![&all] };
         add(store, key, created_at, &indexes).await;
     }
     let [third, first, fourth, second] = keys.map(|(_, key, _)| key);
-    assert_eq!(ids(&store.list(&all, None, 10).await.unwrap()), [first.id, second.id, third.id, fourth.id]);
-    assert_eq!(ids(&store.list(&all, None, 2).await.unwrap()), [first.id, second.id]);
-    assert_eq!(ids(&store.list(&some, None, 10).await.unwrap()), [third.id, fourth.id]);
-    let after = Position { created_at: now - Duration::from_secs(2), id: second.id };
-    assert_eq!(ids(&store.list(&all, Some(&after), 10).await.unwrap()), [third.id, fourth.id]);
+    assert_eq!(ids(&store.list(&all, None, 10).await.unwrap()), [first, second, third, fourth]);
+    assert_eq!(ids(&store.list(&all, None, 2).await.unwrap()), [first, second]);
+    assert_eq!(ids(&store.list(&some, None, 10).await.unwrap()), [third, fourth]);
+    let after = Position { created_at: now - Duration::from_secs(2), id: second };
+    assert_eq!(ids(&store.list(&all, Some(&after), 10).await.unwrap()), [third, fourth]);
     applied(store.commit(&write(store, first, version(store, first).await, b"2")).await.unwrap());
-    assert_eq!(unversioned(store.list(&all, None, 1).await.unwrap()), [stored(first.id, b"2")]);
+    assert_eq!(unversioned(store.list(&all, None, 1).await.unwrap()), [stored(first, b"2")]);
 }
 
 pub(super) async fn pages_have_no_gap_and_no_overlap(store: &dyn Store, _: &Clock) {
@@ -48,13 +47,12 @@ pub(super) async fn pages_have_no_gap_and_no_overlap(store: &dyn Store, _: &Cloc
     let mut times = HashMap::new();
     for n in 0..120_u64 {
         let created_at = now - Duration::from_millis(n / 40);
-        let key = RecordKey { id: id(), code: None };
-        let key = if n % 2 == 0 { key } else { link() };
+        let key = id();
         add(store, key, created_at, &[&index]).await;
-        times.insert(key.id, created_at);
+        times.insert(key, created_at);
     }
     for limit in [1, 7, 40, 120, 500] {
-        let mut seen: Vec<VerificationId> = Vec::new();
+        let mut seen: Vec<RecordId> = Vec::new();
         loop {
             let after = seen.last().map(|&id| Position { created_at: times[&id], id });
             let page = store.list(&index, after.as_ref(), limit).await.unwrap();
@@ -73,7 +71,7 @@ pub(super) async fn pages_have_no_gap_and_no_overlap(store: &dyn Store, _: &Cloc
 
 pub(super) async fn a_record_joins_a_list_when_it_grows(store: &dyn Store, _: &Clock) {
     let (index, more) = (Index("list".to_owned()), Index("more".to_owned()));
-    let (older, newer) = (link(), link());
+    let (older, newer) = (id(), id());
     let now = store.now();
     let earlier = now - Duration::from_secs(5);
     add(store, older, earlier, &[&index]).await;
@@ -84,14 +82,14 @@ pub(super) async fn a_record_joins_a_list_when_it_grows(store: &dyn Store, _: &C
     list(&mut change, &index);
     applied(store.commit(&change).await.unwrap());
     for index in [&index, &more] {
-        assert_eq!(ids(&store.list(index, None, 10).await.unwrap()), [newer.id, older.id]);
+        assert_eq!(ids(&store.list(index, None, 10).await.unwrap()), [newer, older]);
     }
     applied(store.commit(&compare(store, older, version(store, older).await)).await.unwrap());
-    assert_eq!(unversioned(store.list(&more, None, 10).await.unwrap())[1], stored(older.id, b"2"));
+    assert_eq!(unversioned(store.list(&more, None, 10).await.unwrap())[1], stored(older, b"2"));
 }
 
 pub(super) async fn an_unknown_list_is_empty(store: &dyn Store, _: &Clock) {
-    add(store, link(), store.now(), &[&Index("list".to_owned())]).await;
+    add(store, id(), store.now(), &[&Index("list".to_owned())]).await;
     assert_eq!(store.list(&Index("lis".to_owned()), None, 10).await.unwrap(), []);
     let after = Position { created_at: Timestamp::MIN, id: id() };
     assert_eq!(store.list(&Index("list".to_owned()), Some(&after), 10).await.unwrap(), []);

@@ -7,7 +7,7 @@ use countersign::{
     store::{Change, Committed, DEAD_MEMORY, MESSAGE_MEMORY, Reserve, Settlement, Standing, Store},
 };
 
-use super::fixture::{HERE, applied, digest, id, job, lease, lease_one, nothing, queue};
+use super::fixture::{HERE, applied, claim, digest, job, lease, lease_one, nothing, queue};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -24,15 +24,15 @@ pub(super) async fn a_message_is_remembered_for_eight_days(store: &dyn Store, cl
 }
 
 pub(super) async fn an_idempotency_key_is_held_for_a_day(store: &dyn Store, clock: &Clock) {
-    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
-    let second = Reserve { id: id(), fingerprint: digest(), ..first.clone() };
-    let holder = async |reserve| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().id;
-    assert_eq!(holder(&first).await, first.id);
+    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let second = Reserve { claim: claim(), fingerprint: digest(), ..first.clone() };
+    let holder = async |reserve| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
+    assert_eq!(holder(&first).await, first.claim);
     clock.advance(Duration::from_hours(24) - MINUTE);
-    assert_eq!(holder(&second).await, first.id);
+    assert_eq!(holder(&second).await, first.claim);
     clock.advance(MINUTE);
-    assert_eq!(holder(&second).await, second.id);
-    assert_eq!(holder(&first).await, second.id);
+    assert_eq!(holder(&second).await, second.claim);
+    assert_eq!(holder(&first).await, second.claim);
 }
 
 pub(super) async fn a_dead_job_is_kept_for_a_week(store: &dyn Store, clock: &Clock) {

@@ -8,7 +8,7 @@ use countersign::{
     store::{Announced, Backlog, Change, Job, Lane, REPLICA_MEMORY, Settlement, Store},
 };
 
-use super::fixture::{HERE, applied, at, digest, job, lease_one, nothing, queue};
+use super::fixture::{HERE, applied, at, digest, id, job, lease_one, nothing, queue, set_timer};
 
 fn of<'a>(backlog: &'a [Backlog], kind: &str) -> &'a Backlog {
     backlog.iter().find(|one| one.kind == kind).unwrap_or_else(|| panic!("{kind} in {backlog:?}"))
@@ -25,9 +25,9 @@ pub(super) async fn the_backlog_is_told_by_kind(store: &dyn Store, clock: &Clock
             to(&receiver, "1"),
             Job { lease: true, ..to(&receiver, "2") },
             Job { due: Some(at(store, 3600)), ..to(&receiver, "3") },
-            Job { due: Some(at(store, 100)), ..to(&Lane::timer(), "4") },
         ];
         applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
+        set_timer(store, id().within(partition), 0, 100).await;
     }
     clock.advance(Duration::from_secs(60));
     let change = Change { jobs: vec![Job { lease: true, ..to(&chat, "5") }], ..nothing(HERE) };

@@ -9,7 +9,9 @@ use countersign::{
 };
 use futures_util::future::join_all;
 
-use super::fixture::{HERE, applied, at, due, granted, job, lease, lease_of, lease_one, nothing, queue, there};
+use super::fixture::{
+    HERE, applied, at, due, granted, id, job, lease, lease_of, lease_one, nothing, queue, set_timer, there,
+};
 
 fn names(jobs: &[countersign::store::Leased]) -> Vec<&str> {
     jobs.iter().map(|job| job.id.0.as_str()).collect()
@@ -30,9 +32,9 @@ pub(super) async fn due_names_the_lanes_with_due_work(store: &dyn Store, clock: 
             Job { due: later, ..to("both", job("4")) },
             Job { due: later, ..to("later", job("5")) },
             Job { lease: true, ..to("leased", job("6")) },
-            Job { due: later, lane: Lane::timer(), ..job("7") },
         ];
         applied(store.commit(&Change { jobs, ..nothing(partition) }).await.unwrap());
+        set_timer(store, id().within(partition), 0, 60).await;
         expected.extend(["now", "both"].map(|name| (partition, Lane(name.to_owned()))));
     }
     let found = due(store).await;
@@ -104,47 +106,6 @@ pub(super) async fn a_commit_under_a_hold_leases_nothing(store: &dyn Store, cloc
     assert!(names(&lease(store).await).contains(&"b"));
     // The hold is over for those who commit, too.
     assert_eq!(queue(store, vec![Job { lease: true, ..job("d") }]).await, [true]);
-}
-
-pub(super) async fn a_cancelled_timer_never_fires(store: &dyn Store, clock: &Clock) {
-    let timer = |id| Job { lane: Lane::timer(), due: Some(at(store, 60)), ..job(id) };
-    queue(store, vec![timer("kept"), timer("cancelled")]).await;
-    let cancel = vec![JobId("cancelled".to_owned()), JobId("unknown".to_owned())];
-    applied(store.commit(&Change { cancel, ..nothing(HERE) }).await.unwrap());
-    clock.advance(Duration::from_secs(60));
-    let fired = lease_of(store, HERE, &Lane::timer(), 10).await;
-    assert_eq!(names(&fired), ["kept"]);
-    // The one that is running loses its job, and does no harm to a later one.
-    let cancel = vec![JobId("kept".to_owned())];
-    applied(store.commit(&Change { cancel, ..nothing(HERE) }).await.unwrap());
-    assert!(!store.settle(&fired[0], &Settlement::Done).await.unwrap());
-    clock.advance(LEASE);
-    // `due` may name the lane of a cancelled job until somebody has looked.
-    assert!(lease_of(store, HERE, &Lane::timer(), 10).await.is_empty());
-    assert!(due(store).await.is_empty());
-}
-
-pub(super) async fn a_retimed_timer_rings_at_its_new_time(store: &dyn Store, clock: &Clock) {
-    let timer = |id| Job { lane: Lane::timer(), due: Some(at(store, 60)), ..job(id) };
-    let retime = async |id: &str, seconds| {
-        let retime = vec![(JobId(id.to_owned()), at(store, seconds))];
-        applied(store.commit(&Change { retime, ..nothing(HERE) }).await.unwrap());
-    };
-    let ringing = async || lease_of(store, HERE, &Lane::timer(), 10).await;
-    queue(store, vec![timer("later"), timer("sooner")]).await;
-    retime("later", 600).await;
-    retime("sooner", 30).await;
-    retime("unknown", 1).await;
-    clock.advance(Duration::from_secs(30));
-    let first = ringing().await;
-    assert_eq!(names(&first), ["sooner"]);
-    // Its worker still holds it, and says when it rings again.
-    retime("sooner", 5).await;
-    assert!(store.settle(&first[0], &Settlement::Postpone { at: at(store, 100) }).await.unwrap());
-    clock.advance(Duration::from_secs(60));
-    assert!(ringing().await.is_empty());
-    clock.advance(Duration::from_secs(510));
-    assert_eq!(names(&ringing().await), ["sooner", "later"]);
 }
 
 pub(super) async fn a_job_is_queued_once(store: &dyn Store, clock: &Clock) {

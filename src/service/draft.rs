@@ -1,0 +1,47 @@
+//! What a verification is drawn from, before there is one: an idempotency key stands for it from the first request on.
+
+use crate::{
+    domain::{VerificationId, keys::KeyId},
+    store::StoreError,
+};
+
+/// Whoever makes a verification of it makes the same one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct VerificationDraft {
+    pub(super) key: KeyId,
+    pub(super) nonce: [u8; 16],
+    /// Of a link.
+    pub(super) code_length: u8,
+    pub(super) id: VerificationId,
+}
+
+impl VerificationDraft {
+    pub(super) fn write(&self) -> Vec<u8> {
+        [self.key.as_bytes().as_slice(), &self.nonce, &[self.code_length], self.id.as_bytes()].concat()
+    }
+
+    /// Reverses [`VerificationDraft::write`].
+    pub(super) fn read(claim: &[u8]) -> Result<Self, StoreError> {
+        let read = || {
+            let (key, rest) = claim.split_first_chunk()?;
+            let (nonce, rest) = rest.split_first_chunk()?;
+            let (&code_length, id) = rest.split_first()?;
+            let id = VerificationId::from_bytes(id.try_into().ok()?);
+            Some(Self { key: KeyId::from_bytes(*key), nonce: *nonce, code_length, id })
+        };
+        read().ok_or_else(|| StoreError::Broken("an idempotency key that stands for nothing".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_is_read_as_it_was_written() {
+        let (key, id) = (KeyId::from_bytes([1; 4]), VerificationId::from_bytes([3; 16]));
+        let draft = VerificationDraft { key, nonce: [2; 16], code_length: 14, id };
+        assert_eq!(VerificationDraft::read(&draft.write()).unwrap(), draft);
+        assert!(VerificationDraft::read(&draft.write()[1..]).is_err());
+    }
+}

@@ -1,0 +1,166 @@
+use super::*;
+use crate::{
+    domain::{
+        Sender, Subject,
+        binding::{Binding, Place},
+        keys::Digest,
+        otp::Shape,
+        sending::{Channel, Otp},
+        verification::{Birth, Completion, Entry, Proof},
+    },
+    store::RecordId,
+};
+
+/// Of each record its name, its id and its bytes as the first version of this format wrote them. Lines are added, never
+/// changed: every later version reads them all.
+const GOLDEN: &str = include_str!("golden.txt");
+
+fn keys() -> KeyRing {
+    KeyRing::new(&[[7; 32]]).unwrap()
+}
+
+fn birth(place: u8) -> Birth {
+    let now = from_millis(1_795_168_830_123);
+    Birth {
+        id: VerificationId::new(1_795_168_830_120, [place; 10]),
+        instance: InstanceId::from_random([1; 16]),
+        key: keys().current(),
+        nonce: [3; 16],
+        code_length: 14,
+        now,
+        expires_at: now + std::time::Duration::from_secs(300),
+        max_attempts: 5,
+    }
+}
+
+fn pending() -> Verification {
+    Verification::new(birth(1), Request { name: "Acme".to_owned(), lang: "en".to_owned(), ..Request::default() })
+}
+
+/// With every field of a request.
+fn rich() -> Verification {
+    let text = |text: &str| Some(text.to_owned());
+    let request = Request {
+        name: "Acme".to_owned(),
+        lang: "de".to_owned(),
+        chat: Some("+447700900123".parse().unwrap()),
+        texts: Texts { prompt: text("p"), success: text("s"), failed: text("f"), expired: text("e"), code: text("c") },
+        callbacks: Callbacks { success: text("https://s"), failed: text("https://f"), expired: text("https://e") },
+        link: text("https://l"),
+        redirect_url: text("https://r"),
+        challenge: text("challenge"),
+        completion: Some(Mode::SameBrowser),
+        purpose: text("login"),
+        client_ref: text("ref"),
+        metadata: text("{}"),
+        state: text("state"),
+        client_ip: text("192.0.2.1"),
+        user_agent: text("agent"),
+        qr: true,
+        renews: Some(VerificationId::from_bytes([9; 16])),
+        renewals: 2,
+    };
+    let mut record = Verification::new(birth(2), request);
+    let browser = Digest::presented([5; 16]);
+    record.binding = Some(Binding { browser, place: Place::Qr, ip: text("192.0.2.2"), user_agent: None });
+    record
+}
+
+fn finished() -> Verification {
+    let mut record = pending();
+    record.id = birth(3).id;
+    record.attempts = 1;
+    let phone: crate::domain::Phone = "447700900123".parse().unwrap();
+    let at = record.created_at + std::time::Duration::from_millis(9_001);
+    record.state = State::Verified {
+        at,
+        proof: Some(Proof {
+            subject: Subject::Phone(phone.clone()),
+            sender: Sender::new(Some(phone), None, None),
+            push_name: Some("Ann".to_owned()),
+        }),
+        completion: Completion::Redeemed { at, by: None },
+    };
+    let reason = Some(crate::domain::Reason::CodeWrong);
+    record.timeline.push(Entry { at, what: "verified".to_owned(), reason });
+    record
+}
+
+fn sent() -> Verification {
+    let shape = Shape { length: 6, letters: false, digits: true, capitals: false };
+    let otp = Otp::new(shape, vec![Channel::WhatsApp, Channel::Sms], None, birth(4).now);
+    let mut record = Verification::code(birth(4), otp, Request::default());
+    record.state = State::Sent { at: record.created_at };
+    record
+}
+
+fn records() -> [(&'static str, Verification); 4] {
+    [("pending", pending()), ("rich", rich()), ("finished", finished()), ("sent", sent())]
+}
+
+fn golden() -> impl Iterator<Item = (&'static str, RecordId, Vec<u8>)> {
+    GOLDEN.lines().map(|line| {
+        let mut words = line.split(' ');
+        let mut word = || words.next().unwrap();
+        let (name, id) = (word(), word().parse::<VerificationId>().unwrap());
+        let hex = word().as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16));
+        (name, id.into(), hex.collect::<Result<_, _>>().unwrap())
+    })
+}
+
+#[test]
+fn what_the_first_version_wrote_is_read() {
+    let keys = keys();
+    assert_eq!(golden().count(), records().len());
+    for ((name, id, bytes), (expected, record)) in golden().zip(records()) {
+        assert_eq!(name, expected);
+        let stored = Stored { id, version: 1, bytes };
+        assert_eq!(decode(&keys, &stored).unwrap(), record, "{name}");
+        let plain = keys.open(&context(id.into()), &stored.bytes[1..]).unwrap();
+        assert_eq!(plain, write(&record), "{name} is still written so");
+    }
+}
+
+#[test]
+fn fields_of_a_later_version_survive_a_write_by_this_one() {
+    let mut plain = write(&pending());
+    plain.extend([200, 3, 1, 2, 3, 201, 0]);
+    let mut record = read(pending().id, &plain).unwrap();
+    assert_ne!(record, pending());
+    record.attempts = 2;
+    let again = FieldMap::read(&write(&record))
+        .map(|mut fields| (fields.bytes(200).map(<[u8]>::to_vec), fields.bytes(201).is_some()));
+    assert_eq!(again, Some((Some(vec![1, 2, 3]), true)));
+}
+
+#[test]
+fn another_format_or_place_or_a_cut_is_refused() {
+    let (keys, record) = (keys(), pending());
+    let stored = Stored { id: record.id.into(), version: 1, bytes: encode(&keys, &record) };
+    assert_eq!(decode(&keys, &stored).unwrap(), record);
+    let mut later = stored.clone();
+    later.bytes[0] = FORMAT + 1;
+    let moved = Stored { id: RecordId::new([1; 16]), ..stored.clone() };
+    for bad in [later, moved] {
+        assert!(matches!(decode(&keys, &bad), Err(StoreError::Broken(_))));
+    }
+    let plain = write(&finished());
+    for cut in 0..plain.len() {
+        let _ = read(record.id, &plain[..cut]);
+    }
+    assert_eq!(read(record.id, &plain[..plain.len() - 1]), None);
+}
+
+#[test]
+fn a_usual_record_is_small() {
+    assert!(write(&pending()).len() <= 72, "{}", write(&pending()).len());
+}
+
+#[test]
+#[ignore = "writes the lines of golden.txt"]
+fn write_golden() {
+    for (name, record) in records() {
+        let hex: String = encode(&keys(), &record).iter().map(|byte| format!("{byte:02x}")).collect();
+        println!("{name} {} {hex}", record.id);
+    }
+}

@@ -1,0 +1,142 @@
+-- Writes one decision, or nothing.
+--
+-- KEYS 1 the message that it answers
+--      2 lanes by the time of their next due job
+--      3 jobs
+--      4 timers
+--      for each record: itself, then its lists
+--      for each job: its queue
+--      if one of the jobs is to be done at once: for each job the hold on its lane
+-- ARGV 1 shift of the clock, ms
+--      2 length of a lease, ms
+--      3 how long the message is remembered, ms; 0: it answers none
+--      4 valid until, ms; 0: always
+--      5 number of records
+--      6 number of jobs
+--      for each record: expected version and start of the id, as a value begins; locator; value without its version
+--        ('': unchanged); end, ms; due time of its timer, ms ('': as it is); time of creation, ms; number of lists
+--      for each job: id; lane; due time, ms (0: at once); value, whose first letter asks for a lease (0 or 1)
+-- -> {'applied', now, us, for each job 1 if it is leased else 0}
+--    or {'duplicate', now, us}
+--    or {'conflict' | 'collision' | 'late', now}
+--
+-- us is the time of the server's own clock. A version is the time of its write by that clock in us, or one more than
+-- the version before.
+--
+-- A record's value begins with its version (8 bytes), the first 6 bytes of its id, and its end in ms (6 bytes).
+-- Numbers that arrive as text are passed on as text: Lua is slow in writing them.
+
+local NEW = string.rep('\0', 8)
+local RECORD_ARGS = 7
+local JOB_ARGS = 4
+local FIRST_KEY = 5
+local FIRST_ARG = 7
+
+local call = redis.call
+local time = call('TIME')
+local shift = ARGV[1]
+local us = time[1] * 1000000 + time[2]
+local now = math.floor(us / 1000) + shift
+local message_memory = ARGV[3]
+local valid_until = ARGV[4]
+local records = tonumber(ARGV[5])
+local jobs = tonumber(ARGV[6])
+
+-- The time that `text` names, if it lies ahead.
+local function ahead(text)
+  local at = tonumber(text)
+  return at and at > now and at
+end
+
+if message_memory ~= '0' then
+  local remembered = ahead(call('GET', KEYS[1]))
+  if remembered then
+    -- A write, so that a following WAIT covers the commit that answered first.
+    call('SET', KEYS[1], remembered, 'KEEPTTL')
+    return {'duplicate', now, us}
+  end
+end
+
+local key = FIRST_KEY
+local arg = FIRST_ARG
+for _ = 1, records do
+  local expected = ARGV[arg]
+  local creates = string.sub(expected, 1, 8) == NEW
+  local head = call('GETRANGE', KEYS[key], 0, 19)
+  local exists = head ~= '' and struct.unpack('>I6', head, 15) > now
+  if creates and exists then
+    local same_id = string.sub(head, 9, 14) == string.sub(expected, 9, 14)
+    return {same_id and 'conflict' or 'collision', now}
+  end
+  if not creates and not (exists and string.sub(head, 1, 14) == expected) then
+    return {'conflict', now}
+  end
+  key = key + 1 + ARGV[arg + 6]
+  arg = arg + RECORD_ARGS
+end
+
+if valid_until ~= '0' and now >= tonumber(valid_until) then
+  return {'late', now}
+end
+
+if message_memory ~= '0' then
+  call('SET', KEYS[1], now + message_memory, 'PX', message_memory)
+end
+
+key = FIRST_KEY
+arg = FIRST_ARG
+for _ = 1, records do
+  local expected, locator, value, till, timer, created, lists = unpack(ARGV, arg, arg + RECORD_ARGS - 1)
+  if value ~= '' then
+    local expires = shift == '0' and till or till - shift
+    local version = math.max(struct.unpack('>I8', expected) + 1, us)
+    call('SET', KEYS[key], struct.pack('>I8', version) .. value, 'PXAT', expires)
+  end
+  if timer ~= '' then
+    call('ZADD', KEYS[4], timer, locator)
+  end
+  for list = key + 1, key + lists do
+    call('ZADD', KEYS[list], created, locator)
+    -- Looked at before it is written: a look is neither logged nor replicated. With an eighth to spare, so that it is
+    -- not written each time.
+    local left = till - now
+    if call('PTTL', KEYS[list]) < left then
+      call('PEXPIRE', KEYS[list], math.floor(left * 9 / 8))
+    end
+    if now % 8 == 0 then
+      call('ZREMRANGEBYSCORE', KEYS[list], '-inf', now - 2 * (till - created))
+    end
+  end
+  key = key + 1 + lists
+  arg = arg + RECORD_ARGS
+end
+
+local answer = {'applied', now, us}
+local holds = {}
+if key + jobs <= #KEYS then
+  holds = call('MGET', unpack(KEYS, key + jobs))
+end
+for i = 1, jobs do
+  local id, lane, due, value = unpack(ARGV, arg, arg + JOB_ARGS - 1)
+  local held = due == '0' and ahead(holds[i])
+  local lease = string.sub(value, 1, 1)
+  if held then
+    lease = '0'
+    value = '0' .. string.sub(value, 2)
+  end
+  if lease == '1' then
+    due = now + ARGV[2]
+  elseif tonumber(due) < now then
+    due = now
+  end
+  if call('HSETNX', KEYS[3], id, value) == 1 then
+    call('ZADD', KEYS[key], due, id)
+    call('ZADD', KEYS[2], 'LT', held or due, lane)
+  else
+    lease = '0'
+  end
+  answer[#answer + 1] = lease
+  key = key + 1
+  arg = arg + JOB_ARGS
+end
+return answer

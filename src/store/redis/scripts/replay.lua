@@ -1,0 +1,41 @@
+-- Queues a job that has ended again. Its fence keeps rising, its attempts start anew.
+--
+-- KEYS 1 lanes by the time of their next due job
+--      2 queue of the lane
+--      3 jobs
+--      4 dead jobs of the instance
+--      5 its delivered jobs
+-- ARGV 1 shift of the clock, ms
+--      2 lane
+--      3 id
+--      4 how long dead jobs are kept, ms
+--      5 how long delivered jobs are kept, ms
+-- -> {now, 1 if it was queued else 0}
+
+local call = redis.call
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+local id = ARGV[3]
+local state_of = id .. '|s'
+
+local ended = call('ZSCORE', KEYS[4], id)
+local memory = ARGV[4]
+if not ended then
+  ended = call('ZSCORE', KEYS[5], id)
+  memory = ARGV[5]
+end
+if not ended or ended + memory <= now then
+  return {now, 0}
+end
+call('ZREM', KEYS[4], id)
+call('ZREM', KEYS[5], id)
+
+local state = call('HGET', KEYS[3], state_of)
+if not state then
+  return {now, 0}
+end
+local fence = string.match(state, '^%d+')
+call('HSET', KEYS[3], state_of, fence .. ' 0 0 ')
+call('ZADD', KEYS[2], now, id)
+call('ZADD', KEYS[1], 'LT', now, ARGV[2])
+return {now, 1}

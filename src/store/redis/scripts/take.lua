@@ -1,0 +1,37 @@
+-- Takes from buckets by the generic cell rate algorithm (domain/quota.rs): of each as many units as are wanted, or as
+-- there are in the shortest of them.
+--
+-- KEYS 1.. buckets
+-- ARGV 1 shift of the clock, ms
+--      2 units wanted
+--      then for each bucket: interval, us; burst
+-- -> {now ms, units taken, then for each bucket: units there were, us until there is another}
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2] + ARGV[1] * 1000
+local stored = redis.call('MGET', unpack(KEYS))
+local taken = tonumber(ARGV[2])
+local answer = {math.floor(now / 1000)}
+
+local buckets = {}
+for i = 1, #KEYS do
+  local interval = tonumber(ARGV[2 * i + 1])
+  local window = interval * ARGV[2 * i + 2]
+  local start = math.max(tonumber(stored[i] or 0), now)
+  -- A bucket never owes more than its window: a time further ahead was written by a clock that was wrong.
+  start = math.min(start, now + window)
+  local units = math.max(math.floor((now + window - start) / interval), 0)
+  buckets[i] = {interval = interval, window = window, start = start}
+  answer[2 * i + 1] = units
+  taken = math.min(taken, units)
+end
+answer[2] = taken
+
+for i, bucket in ipairs(buckets) do
+  local next_start = bucket.start + taken * bucket.interval
+  if taken > 0 then
+    redis.call('SET', KEYS[i], string.format('%.0f', next_start), 'PX', math.ceil((next_start - now) / 1000) + 1000)
+  end
+  answer[2 * i + 2] = math.max(next_start + bucket.interval - now - bucket.window, 0)
+end
+return answer

@@ -1,0 +1,90 @@
+//! How much of Redis a link takes, and that it gives it back.
+
+use std::time::Duration;
+
+use redis::Commands as _;
+use serde_json::json;
+
+use crate::app::{Daemon, Ground, WAHA, World};
+
+/// Everything in Redis but what says who works there and how fast somebody asked.
+fn kept(connection: &mut redis::Connection) -> Vec<String> {
+    let mut keys: Vec<String> = connection.scan().unwrap().map(Result::unwrap).collect();
+    keys.retain(|key| !matches!(key.as_str(), "cs:meta" | "cs:replicas") && !key.contains(":b:"));
+    keys
+}
+
+fn bytes(connection: &mut redis::Connection) -> usize {
+    let mut usage = redis::pipe();
+    for key in kept(connection) {
+        usage.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0);
+    }
+    usage.query::<Vec<Option<usize>>>(connection).unwrap().into_iter().flatten().sum()
+}
+
+async fn tidy(app: &Daemon) {
+    app.service.store.tidy(WAHA.parse().unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_nobody_used_leaves_nothing_an_hour_after_its_end() {
+    let world = World::new(Ground::redis());
+    let Ground::Redis(server) = &world.ground else { unreachable!() };
+    let mut connection = server.connection();
+    let app = world.start().await;
+    let body = json!({"expires": 60, "chatId": "447700900123@c.us", "client_ref": "cart 7"});
+    let link = app.link(body).await;
+    app.advance(Duration::from_secs(61)).await;
+    assert_eq!(app.status(&link.uuid).await, "expired");
+    assert_eq!(world.receiver.wait_for(1).await.len(), 1);
+    app.advance(Duration::from_secs(3_601)).await;
+    tidy(&app).await;
+    assert_eq!(kept(&mut connection), Vec::<String>::new());
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn bytes_of_redis_for_each_link() {
+    let mut world = World::new(Ground::redis());
+    world.extra = "[instance.limits]\nmint_per_second = 10000\nmint_burst = 100000".to_owned();
+    let Ground::Redis(server) = &world.ground else { unreachable!() };
+    let mut connection = server.connection();
+    let used = |connection: &mut redis::Connection| {
+        let info: redis::InfoDict = redis::cmd("INFO").arg("memory").query(connection).unwrap();
+        info.get::<usize>("used_memory").unwrap()
+    };
+    let app = world.start().await;
+    app.link(json!({})).await;
+    let (count, before, used_before) = (20_000_usize, bytes(&mut connection), used(&mut connection));
+    for _ in 0..count / 50 {
+        futures_util::future::join_all((0..50).map(|_| app.link(json!({})))).await;
+    }
+    let pending = bytes(&mut connection) - before;
+    println!(
+        "pending: {} bytes by MEMORY USAGE, {} by used_memory",
+        pending / count,
+        (used(&mut connection) - used_before) / count
+    );
+
+    let world = World::new(Ground::redis());
+    let Ground::Redis(server) = &world.ground else { unreachable!() };
+    let mut connection = server.connection();
+    let app = world.start().await;
+    let count = 500;
+    for n in 0..count {
+        let link = app.link(json!({})).await;
+        assert_eq!(app.says(&format!("4477{n:08}"), &format!("M{n}"), &link.text).await.status, 200);
+    }
+    app.settle().await;
+    println!("answered and delivered just now: {} bytes", bytes(&mut connection) / count);
+    app.advance(Duration::from_secs(3_700)).await;
+    tidy(&app).await;
+    println!("an hour later: {} bytes", bytes(&mut connection) / count);
+    app.advance(Duration::from_hours(25)).await;
+    println!("a day later: {} bytes", bytes(&mut connection) / count);
+    for key in kept(&mut connection).into_iter().take(12) {
+        let usage: Option<usize> = redis::cmd("MEMORY").arg("USAGE").arg(&key).query(&mut connection).unwrap();
+        println!("  {usage:?} {key}");
+    }
+}
