@@ -86,6 +86,11 @@ impl Service {
 
     /// Before something is called unknown: fails while a key that this process lacks may have made it.
     pub(super) async fn all_keys_known(&self) -> Result<(), StoreError> {
+        // Rare, and every request would carry it.
+        Box::pin(self.compare_keys()).await
+    }
+
+    async fn compare_keys(&self) -> Result<(), StoreError> {
         let meta = self.store.meta().await?;
         match self.lacking(&meta).next() {
             None => Ok(()),
