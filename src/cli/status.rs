@@ -86,7 +86,9 @@ fn screen(status: &Status) -> String {
     let readiness = if status.ready { "ready" } else { "NOT READY" };
     line(format!("countersign {} at {}: {readiness}, up since {}", status.version, status.replica, status.started_at));
     of_store(&status.store).into_iter().for_each(&mut line);
-    if !status.config.current {
+    if !status.config.waiting.is_empty() {
+        line(format!("config   !! needs a restart for {}; the rest is in use", status.config.waiting.join(", ")));
+    } else if !status.config.current {
         line("config   !! the file holds a configuration that was refused; the old one is in use".to_owned());
     }
     line(String::new());
@@ -198,7 +200,8 @@ fn of_replica(replica: &ReplicaStatus) -> String {
         (true, false) => "NOT READY",
         (false, _) => "gone",
     };
-    let config = if replica.alive && !replica.config_current { "  !! refused its configuration" } else { "" };
+    let config =
+        if replica.alive && !replica.config_current { "  !! its file holds another configuration" } else { "" };
     let seen = span(replica.seen_seconds_ago);
     format!("  {:<30} {:<10} {state}, seen {seen} ago{config}", plain(&replica.name), replica.version)
 }

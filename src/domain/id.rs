@@ -54,6 +54,11 @@ impl VerificationId {
         Partition::of(self.0.as_bytes()[15])
     }
 
+    /// Milliseconds since the epoch at which it was drawn.
+    pub fn millis(self) -> i64 {
+        self.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+    }
+
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }

@@ -111,7 +111,7 @@ impl Service {
     async fn made_by(&self, id: VerificationId, looks: u32) -> Result<Option<Verification>, ServiceError> {
         for look in 1..=looks {
             if let Some(stored) = self.store.load(RecordKey { id, code: None }).await? {
-                return Ok(Some(self.decode(&stored)?));
+                return Ok(Some(self.read(&stored).await?));
             }
             if look < looks {
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -14,6 +14,7 @@ mod identity;
 pub mod input;
 pub mod input_code;
 mod instance;
+mod keys;
 
 mod limit;
 mod mint;
@@ -71,7 +72,7 @@ use crate::{
         whatsapp,
     },
     jobs::{payload::About, permits::Handoff},
-    metrics::Metrics,
+    metrics::{Metrics, label::ByKind},
     store::{RecordKey, Store, StoreError, Stored, record},
 };
 
@@ -149,9 +150,22 @@ impl Service {
         record::decode(&self.keys, stored)
     }
 
+    /// The record, unless this process cannot read it: that is counted and reported, and costs an answer nothing else.
+    fn readable(&self, instance: &Instance, stored: &Stored) -> Option<Verification> {
+        self.decode(stored).map_err(|error| self.unreadable(instance, "record", &error)).ok()
+    }
+
+    fn unreadable(&self, instance: &Instance, kind: &'static str, error: &StoreError) {
+        self.metrics.unreadable.get_or_create(&ByKind { kind }).inc();
+        let instance = instance.config.id;
+        if let Some(count) = self.vitals.failed(instance, kind, "unreadable", self.clock.wall()) {
+            tracing::error!(%instance, kind, count, %error, "left out of an answer: it cannot be read here");
+        }
+    }
+
     async fn load(&self, key: RecordKey) -> Result<(Stored, Verification), ServiceError> {
         let stored = self.store.load(key).await?.ok_or(ServiceError::NotFound)?;
-        let verification = self.decode(&stored)?;
+        let verification = self.read(&stored).await?;
         Ok((stored, verification))
     }
 

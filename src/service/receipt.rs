@@ -101,7 +101,10 @@ impl Service {
         let found = self.store.find(None, &[(key.id.partition(), digest)]).await?;
         let Some(stored) = found.records.into_iter().next().flatten() else { return Ok(None) };
         let broken = || StoreError::Broken("a message that was sent leads nowhere".to_owned());
-        let json = self.keys.open(&context(digest), &stored.bytes).map_err(|_| broken())?;
+        let Ok(json) = self.keys.open(&context(digest), &stored.bytes) else {
+            self.all_keys_known().await?;
+            return Err(broken().into());
+        };
         Ok(Some(serde_json::from_slice(&json).map_err(|_| broken())?))
     }
 }

@@ -113,7 +113,7 @@ impl Service {
             .iter()
             .flat_map(|code| {
                 let partition = code.partition();
-                self.keys.code_digests(instance.config.id, code).map(move |digest| (partition, digest))
+                self.keys.code_digests(instance.config.id, code).into_iter().map(move |digest| (partition, digest))
             })
             .collect();
         let guesses = instance.config.limits.guesses.map(|quota| guess_take(&from, quota));
@@ -122,11 +122,12 @@ impl Service {
             self.count_limit(Name::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited));
         }
-        let known = found.records.into_iter().zip(&digests).filter_map(|(stored, (_, digest))| {
-            let stored = stored?;
-            Some(self.decode(&stored).map(|record| (stored, record, *digest)))
-        });
-        let known: Vec<(Stored, Verification, Digest)> = known.collect::<Result<_, _>>()?;
+        let mut known: Vec<(Stored, Verification, Digest)> = Vec::new();
+        for (stored, (_, digest)) in found.records.into_iter().zip(&digests) {
+            let Some(stored) = stored else { continue };
+            let record = self.read(&stored).await?;
+            known.push((stored, record, *digest));
+        }
         let now = self.now();
         let mut live = known.iter().filter(|(_, record, _)| record.status(now) == "pending");
         match (live.next(), live.next()) {
@@ -142,6 +143,7 @@ impl Service {
                     self.matched(instance, from, event, edited, one).await
                 }
                 None => {
+                    self.all_keys_known().await?;
                     if let Some(take) = guesses {
                         self.store.admit(&[take], None).await?;
                     }

@@ -83,8 +83,11 @@ pub struct RefusalStatus {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigStatus {
-    /// `false`: the file holds one that was refused.
+    /// `false`: the file holds one that was refused, or that waits in part for a restart.
     pub current: bool,
+    /// Keys that need a restart.
+    #[serde(default)]
+    pub waiting: Vec<String>,
     /// Unix time.
     pub read_at: f64,
 }
@@ -199,6 +202,7 @@ impl Service {
             store: self.store_status(),
             config: ConfigStatus {
                 current: self.metrics.config_current.get() == 1,
+                waiting: self.vitals.waiting.load().iter().map(|key| (*key).to_owned()).collect(),
                 read_at: self.metrics.config_read_timestamp_seconds.get(),
             },
             seen_seconds_ago: seen.as_ref().map(|seen| seen.at.elapsed().as_secs_f64()),

@@ -79,7 +79,7 @@ impl Service {
             let Some(stored) = self.store.load(RecordKey { id: active, code: None }).await? else {
                 return Err(not_active);
             };
-            let before = self.decode(&stored)?;
+            let before = self.read(&stored).await?;
             let right = self.otp(&before).is_some_and(|code| code.is(&typed.code));
             let decision = decide(&before, Command::Code(CodeCommand::Try { right }), now);
             let verdict = decision.verdict;

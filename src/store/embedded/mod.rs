@@ -19,7 +19,7 @@ mod trim;
 mod upkeep;
 mod writer;
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -174,9 +174,17 @@ impl Store for EmbeddedStore {
         self.writer.run(move |connection, now| Ok(queue::replay(connection, now, instance, partition, &id)?)).await
     }
 
-    async fn claim(&self, fingerprints: &[String]) -> Result<(), StoreError> {
-        let fingerprints = fingerprints.to_vec();
-        self.writer.run(move |connection, _| claim::claim(connection, &fingerprints)).await
+    async fn meta(&self) -> Result<HashMap<String, String>, StoreError> {
+        let mut meta = self.readers.run(claim::meta).await?;
+        if claim::lacks_format(&mut meta)? {
+            self.set_meta("format", claim::FORMAT, false).await?;
+        }
+        Ok(meta)
+    }
+
+    async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.writer.run(move |connection, _| claim::set(connection, &name, &value, replace)).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

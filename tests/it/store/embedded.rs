@@ -80,7 +80,7 @@ async fn the_next_process_finds_everything() {
     let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), id: id() };
     {
         let store = open(directory.path(), &clock);
-        store.claim(&["fingerprint".to_owned()]).await.unwrap();
+        store.set_meta("name", "value", false).await.unwrap();
         let mut change = Change { answers: Some(message), ..write(&store, key, 0, b"1") };
         list(&mut change, &index);
         applied(store.commit(&change).await.unwrap());
@@ -92,7 +92,7 @@ async fn the_next_process_finds_everything() {
         store.admit(&[], Some(&reserve)).await.unwrap();
     }
     let store = open(directory.path(), &clock);
-    assert!(matches!(store.claim(&["other".to_owned()]).await, Err(StoreError::Unfit(_))));
+    assert_eq!(store.meta().await.unwrap()["name"], "value");
     assert_eq!(loaded(&store, key).await, Some(stored(key.id, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap().len(), 1);
     let again = Change { answers: Some(message), ..nothing(HERE) };
