@@ -74,7 +74,7 @@ async fn is_ready(url: &Url) -> bool {
         Ok(response) => String::from_utf8_lossy(response.body()).into_owned(),
         Err(error) => error.to_string(),
     };
-    eprintln!("{url}: {why}");
+    println!("{url}: {why}");
     false
 }
 

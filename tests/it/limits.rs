@@ -133,8 +133,8 @@ async fn a_token_has_a_budget_of_its_own(ground: Ground) {
     let other = mint_as(&app, THIRD, TOKENS[1], json!({})).await;
     assert_eq!((other.header("ratelimit-policy"), other.header("ratelimit")), ("\"mint\";q=8;w=8", "\"mint\";r=7;t=1"));
     let default = app.mint(json!({})).await;
-    assert_eq!(default.header("ratelimit-policy"), "\"mint\";q=5000;w=25");
-    assert_eq!(default.header("ratelimit"), "\"mint\";r=4999;t=1");
+    assert_eq!(default.header("ratelimit-policy"), "\"mint\";q=5000;w=25, \"instance\";q=5000;w=25");
+    assert_eq!(default.header("ratelimit"), "\"mint\";r=4999;t=1, \"instance\";r=4999;t=1");
     app.finish().await;
 }
 

@@ -95,7 +95,7 @@ impl Ballast {
             match fallocate(&file, FallocateFlags::empty(), 0, self.size) {
                 // A file system without it gives room to what is written.
                 Err(rustix::io::Errno::OPNOTSUPP) => {
-                    let block = [0xa5; 64 * 1024];
+                    let block = [0xa5; 8 * 1024];
                     (0..self.size.div_ceil(block.len() as u64)).try_for_each(|_| file.write_all(&block))?;
                     file.set_len(self.size)
                 }
