@@ -26,10 +26,8 @@ impl Addressee {
 
     /// Our number as digits, E.164 or a WhatsApp id. A LID tells no number.
     pub(super) fn phone(mut self, named: Option<&str>) -> Self {
-        let phone = named.and_then(|named| match named.contains('@') {
-            true => phone_of_jid(named),
-            false => written::phone(named).ok(),
-        });
+        let read = |named: &str| if named.contains('@') { phone_of_jid(named) } else { written::phone(named).ok() };
+        let phone = named.and_then(read);
         self.phone = self.phone.or(phone);
         self
     }
