@@ -94,9 +94,10 @@ impl Phones {
     }
 }
 
-/// Asks until there is an answer for good, or patience ends.
+/// Asks until there is an answer for good, or patience ends. However slow the gateway is, it is asked twice.
 async fn ask(instance: &Instance, lid: &str) -> Behind {
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let mut until = tokio::time::Instant::now() + PATIENCE;
+    let mut first = true;
     loop {
         let Some(request) = instance.gateway.who_is(lid) else { return Behind::Hidden };
         let answer = match tokio::time::timeout_at(until, instance.sending.send(request)).await {
@@ -107,6 +108,9 @@ async fn ask(instance: &Instance, lid: &str) -> Behind {
             },
             Ok(Err(_)) | Err(_) => Behind::Failed,
         };
+        if std::mem::take(&mut first) {
+            until = tokio::time::Instant::now() + PATIENCE;
+        }
         let over = tokio::time::Instant::now() + PAUSE >= until;
         if over || matches!(answer, Behind::Phone(_) | Behind::Hidden) {
             return answer;
