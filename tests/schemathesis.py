@@ -31,6 +31,7 @@ taps_per_minute = 0
 wrong_tokens_per_minute = 0
 [instance_default.limits]
 mint_per_second = 0
+instance_mint_per_second = 0
 links_per_chat_10m = 0
 codes_per_chat_10m = 0
 wrong_codes_per_chat_15m = 0

@@ -70,6 +70,8 @@ callback_allow_networks = ["127.0.0.0/8"]
 [instance.limits]
 mint_per_second = 1000000
 mint_burst = 1000000
+instance_mint_per_second = 1000000
+instance_mint_burst = 1000000
 replies_per_second = 1000000
 [instance.gateway]
 kind = "waha"

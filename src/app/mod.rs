@@ -182,7 +182,7 @@ impl Application {
         tasks.spawn("store", async move { Err(anyhow!(store.background().failed().await)) });
         if let Some(source) = source {
             let (service, worker) = (Arc::clone(&service), Arc::clone(&worker));
-            let live = Live { config, service, worker, edge, password };
+            let live = Live { config, service, worker, edge, password, keys_wait: false };
             tasks.spawn("reload", reload::watch(source, live, stop.clone()).map(Ok));
         }
 

@@ -164,6 +164,9 @@ pub(super) fn banner(service: &Service) {
             let authenticity = instance.gateway.proof().describe();
             tracing::warn!(instance = %instance.config.id, authenticity, "whoever learns this secret can verify any number");
         }
+        if let Some(weak) = instance.gateway.believes() {
+            tracing::warn!(instance = %instance.config.id, weak, "senders are believed that anybody could make up");
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn prepare(service: &Service) -> Result<(), StoreError> {
     for warning in service.store.posture().await? {
         tracing::warn!("{warning}");
     }
-    service.store.claim(&service.keys.fingerprints()).await?;
+    service.prepare_keys().await?;
     reached(service.store.probe().await)
 }
 

@@ -1,4 +1,5 @@
-//! Takes up a changed configuration while requests go on: whole, or not at all.
+//! Takes up a changed configuration while requests go on. A faulty one is refused as a whole; of a good one everything
+//! is used but the keys that need a new process, and those are named.
 //!
 //! Asked for by SIGHUP, or noticed: the contents of the configuration file and of every secret file are compared
 //! every other second, which sees through symlinks that Kubernetes swaps and works on every file system.
@@ -10,23 +11,28 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use secrecy::ExposeSecret as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::parts::{self, seconds};
 use crate::{
-    config::{self, Config, Edge, Password},
-    domain::keys::sha256,
-    metrics::label::Reloaded,
+    config::{self, Config, Edge, Faults, Password, StoreConfig},
+    domain::{KeyRing, keys::sha256},
+    gateway::Purpose,
+    metrics::label::{ByConfigKey, Reloaded},
     service::{Instances, Replaced, Service},
+    store::StoreError,
     telemetry,
     worker::Worker,
 };
 
 const LOOK: Duration = Duration::from_secs(2);
+/// For the store, when keys change.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the files hold, in short.
 type Print = [u8; 32];
@@ -54,12 +60,8 @@ pub(super) struct Live {
     pub(super) worker: Arc<Worker>,
     pub(super) edge: Arc<ArcSwap<Edge>>,
     pub(super) password: Arc<ArcSwapOption<Password>>,
-}
-
-/// Why the old configuration stays. Both texts are for people.
-enum Refused {
-    Faulty(String),
-    NeedsRestart(String),
+    /// New keys are tried again, until the store knows of them.
+    pub(super) keys_wait: bool,
 }
 
 /// Until `stop`.
@@ -79,7 +81,7 @@ pub(super) async fn watch(mut source: Source, mut live: Live, stop: Cancellation
         let Ok(print) = tokio::task::spawn_blocking(move || look(&path)).await else { continue };
         // Half-written files change again until the next look.
         let settled = print == std::mem::replace(&mut last_seen, print);
-        if !asked && (print == tried || !settled) {
+        if !asked && !live.keys_wait && (print == tried || !settled) {
             continue;
         }
         tried = print;
@@ -88,17 +90,13 @@ pub(super) async fn watch(mut source: Source, mut live: Live, stop: Cancellation
             "unchanged"
         } else {
             match live.reload(source.path.clone()).await {
-                Ok(()) => {
+                Ok(waiting) => {
                     applied = print;
-                    "applied"
+                    live.wait_for_restart(&waiting)
                 }
-                Err(Refused::Faulty(faults)) => {
+                Err(faults) => {
                     tracing::error!(faults, "the new configuration is refused, the old one stays");
                     "refused"
-                }
-                Err(Refused::NeedsRestart(keys)) => {
-                    tracing::error!(keys, "the new configuration needs a restart, the old one stays as a whole");
-                    "needs_restart"
                 }
             }
         };
@@ -115,18 +113,51 @@ impl Live {
         let metrics = &self.service.metrics;
         metrics.config_reloads.get_or_create(&Reloaded { result }).inc();
         metrics.config_current.set(i64::from(matches!(result, "applied" | "unchanged")));
-        if result == "applied" {
+        if matches!(result, "applied" | "needs_restart") {
             metrics.config_read_timestamp_seconds.set(seconds(self.service.clock.wall()));
         }
     }
 
-    async fn reload(&mut self, path: PathBuf) -> Result<(), Refused> {
-        let (next, instances) = tokio::task::spawn_blocking(move || read(&path))
+    /// Names what is not in use yet. The word for what became of the rest.
+    fn wait_for_restart(&self, waiting: &[&'static str]) -> &'static str {
+        let gauge = &self.service.metrics.config_waiting;
+        gauge.clear();
+        for key in waiting {
+            gauge.get_or_create(&ByConfigKey { key }).set(1);
+        }
+        self.service.vitals.waiting.store(Arc::new(waiting.to_vec()));
+        if waiting.is_empty() {
+            return "applied";
+        }
+        tracing::error!(
+            keys = waiting.join(", "),
+            "these keys need a restart; the rest of the new configuration is in use"
+        );
+        "needs_restart"
+    }
+
+    async fn take_up_keys(&self, next: &Config) -> Result<(), StoreError> {
+        let Some(ring) = KeyRing::new(&next.keys.0) else { return Ok(()) };
+        let taken = timeout(PATIENCE, self.service.take_up_keys(&ring)).await;
+        taken.unwrap_or_else(|_| Err(StoreError::Unavailable("it hangs".to_owned())))
+    }
+
+    /// The keys that need a restart; or what is wrong, for people.
+    async fn reload(&mut self, path: PathBuf) -> Result<Vec<&'static str>, String> {
+        let running = self.config.clone();
+        let Candidate { mut next, instances, mut waiting } = tokio::task::spawn_blocking(move || read(&path, &running))
             .await
-            .unwrap_or_else(|_| Err(Refused::Faulty("reading it crashed".to_owned())))?;
-        let fixed = self.config.needs_restart(&next);
-        if !fixed.is_empty() {
-            return Err(Refused::NeedsRestart(fixed.join(", ")));
+            .unwrap_or_else(|_| Err("reading it crashed".to_owned()))?;
+        if let StoreConfig::Redis { url, .. } = &next.store {
+            self.service.store.take_up(url.expose_secret()).map_err(|error| error.to_string())?;
+        }
+        self.keys_wait = false;
+        if next.keys.0 != self.config.keys.0
+            && let Err(error) = self.take_up_keys(&next).await
+        {
+            tracing::error!(%error, "the new keys only read; they make nothing until the store knows of them");
+            (self.keys_wait, next.keys) = (true, self.config.keys.clone());
+            waiting.push("key");
         }
         let metrics = &self.service.metrics;
         let Replaced { added, removed } = self.service.instances.replace(&instances);
@@ -147,14 +178,31 @@ impl Live {
             "the new configuration is in use"
         );
         self.config = next;
-        Ok(())
+        Ok(waiting)
     }
 }
 
-fn read(path: &Path) -> Result<(Config, Instances), Refused> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Refused::Faulty(format!("cannot read {}: {error}", path.display())))?;
-    parts::assemble(&text).map_err(|faults| Refused::Faulty(faults.to_string().trim_end().to_owned()))
+/// A configuration without faults, as far as a running process can take it up.
+struct Candidate {
+    next: Config,
+    instances: Instances,
+    waiting: Vec<&'static str>,
+}
+
+fn read(path: &Path, running: &Config) -> Result<Candidate, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let words = |faults: Faults| faults.to_string().trim_end().to_owned();
+    let (file, mut instances) = parts::assemble(&text).map_err(words)?;
+    let (next, waiting) = (running.taking_up(&file), running.needs_restart(&file));
+    if !waiting.is_empty() {
+        // Gateways and callbacks know our own addresses: those that stay.
+        let mut faults = Faults::default();
+        instances = parts::instances(&next, Purpose::Serve, &mut faults);
+        if !faults.is_empty() {
+            return Err(words(faults));
+        }
+    }
+    Ok(Candidate { next, instances, waiting })
 }
 
 /// The contents of all files. One that cannot be read differs from one that is empty.

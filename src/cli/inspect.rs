@@ -12,7 +12,7 @@ use crate::{
     app,
     clock::Clock,
     config::{self, Faults, LogConfig},
-    domain::{InstanceId, extract},
+    domain::{InstanceId, Phone, extract},
     failure::{BAD_CONFIGURATION, Failure},
     gateway::{self, Event, Gateway, Purpose, Webhook},
     telemetry,
@@ -43,7 +43,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     telemetry::init(&LogConfig { json: false, level: "info".to_owned() });
-    let gateway = gateway_of(options)?;
+    let (gateway, number) = gateway_of(options)?;
     let body = std::fs::read(&options.body).with_context(|| format!("cannot read {}", options.body.display()))?;
     let method: Method = options.method.to_uppercase().parse().context("--method")?;
     let headers = headers(&options.headers)?;
@@ -62,11 +62,11 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         body: if is_get { &[] } else { &body },
         now,
     };
-    println!("{}", serde_json::to_string_pretty(&verdict(&*gateway, &webhook)).context("printing")?);
+    println!("{}", serde_json::to_string_pretty(&verdict(&*gateway, &number, &webhook)).context("printing")?);
     Ok(ExitCode::SUCCESS)
 }
 
-fn gateway_of(options: &Options) -> Result<std::sync::Arc<dyn Gateway>, Failure> {
+fn gateway_of(options: &Options) -> Result<(std::sync::Arc<dyn Gateway>, Phone), Failure> {
     let config = super::load(&super::read(&options.config)?)?;
     let public_url = config.public_url;
     let instance = config.instances.into_iter().find(|instance| instance.id == options.instance);
@@ -77,7 +77,7 @@ fn gateway_of(options: &Options) -> Result<std::sync::Arc<dyn Gateway>, Failure>
     let mut faults: Faults = config::Faults::default();
     let url = app::webhook_url(&public_url, options.instance);
     match gateway::build(instance.gateway, Purpose::Inspect, &url, &mut faults) {
-        Some(gateway) => Ok(gateway),
+        Some(gateway) => Ok((gateway, instance.number)),
         None => Err(faults.into()),
     }
 }
@@ -93,7 +93,7 @@ fn headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
 }
 
 /// In the vocabulary of the gateway fixtures.
-fn verdict(gateway: &dyn Gateway, webhook: &Webhook<'_>) -> Value {
+fn verdict(gateway: &dyn Gateway, number: &Phone, webhook: &Webhook<'_>) -> Value {
     let is_get = webhook.method == Method::GET;
     if let Err(why) = gateway.authenticate(webhook) {
         let (status, kind) = if is_get { (403, "handshake") } else { (401, "ignore") };
@@ -112,23 +112,24 @@ fn verdict(gateway: &dyn Gateway, webhook: &Webhook<'_>) -> Value {
         return json!({ "auth": "accept", "reason": null, "response": { "status": status, "body": body }, "events": [event] });
     }
     let events: Vec<Value> = match gateway.parse(webhook) {
-        Ok(events) => events.iter().map(describe).collect(),
+        Ok(events) => events.iter().map(|event| describe(event, event.is_for(gateway, number))).collect(),
         Err(error) => vec![json!({ "kind": "ignore", "reason": "malformed", "detail": error.to_string() })],
     };
     json!({ "auth": "accept", "reason": null, "response": { "status": 200, "body": "" }, "events": events })
 }
 
-fn describe(event: &Event) -> Value {
+fn describe(event: &Event, for_us: bool) -> Value {
+    let ignored = event.ignored.or((!for_us).then_some(gateway::Ignored::AnotherNumber));
     let text = event.text.as_deref().unwrap_or_default();
     let codes: Vec<String> =
         extract::candidates(text, usize::MAX).codes.iter().map(|code| code.as_str().to_owned()).collect();
     json!({
-        "kind": if event.ignored.is_some() { "ignore" } else { "message" },
-        "reason": event.ignored.map(gateway::Ignored::as_str),
+        "kind": if ignored.is_some() { "ignore" } else { "message" },
+        "reason": ignored.map(gateway::Ignored::as_str),
         "message_id": event.message_id,
         "dedupe_key": event.dedupe_key,
         "chat_id": event.chat_id,
-        "phone_e164": event.sender.phone.as_ref().map(crate::domain::Phone::e164),
+        "phone_e164": event.sender.phone.as_ref().map(Phone::e164),
         "lid": event.sender.lid().map(|id| format!("{id}@lid")),
         "bsuid": event.sender.bsuid(),
         "push_name": event.push_name,

@@ -90,6 +90,9 @@ enum Command {
         /// The operator listener.
         #[arg(long, default_value = "http://127.0.0.1:9090")]
         url: String,
+        /// Every address of its host, which stands for several replicas.
+        #[arg(long)]
+        each: bool,
     },
 }
 
@@ -128,7 +131,7 @@ pub fn run() -> Result<ExitCode, Failure> {
             clap_complete::generate(shell, &mut command, "countersign", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Healthcheck { url } => serve::healthcheck(&url),
+        Command::Healthcheck { url, each } => serve::healthcheck(&url, each),
     }
 }
 

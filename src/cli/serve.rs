@@ -1,8 +1,10 @@
 //! `serve`, `check-config`, `healthcheck`.
 
-use std::{path::Path, process::ExitCode};
+use std::{net::IpAddr, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
+use url::Url;
 
 use crate::{
     app::{self, Application, Source},
@@ -42,15 +44,38 @@ pub(super) fn check(text: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// For containers without a shell.
-pub(super) fn healthcheck(url: &str) -> Result<ExitCode, Failure> {
+/// For containers without a shell. `each`: every address of the host must answer that it is ready.
+pub(super) fn healthcheck(url: &str, each: bool) -> Result<ExitCode, Failure> {
+    let url: Url = url.parse().context("the URL cannot be read")?;
+    let answers = runtime()?.block_on(async {
+        let mut urls = vec![url.clone()];
+        if each {
+            let host = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+            let addresses = tokio::net::lookup_host(host).await.context("the host has no address")?;
+            urls = addresses.map(|address| with_host(&url, address.ip())).collect();
+        }
+        anyhow::Ok(join_all(urls.iter().map(is_ready)).await)
+    })?;
+    Ok(if answers.iter().all(|ready| *ready) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn with_host(url: &Url, ip: IpAddr) -> Url {
+    let mut url = url.clone();
+    url.set_ip_host(ip).expect("a URL whose host was looked up has one");
+    url
+}
+
+async fn is_ready(url: &Url) -> bool {
     let policy = crate::egress::Policy { anywhere: true, ..Default::default() };
-    let request = http::Request::get(format!("{}/readyz", url.trim_end_matches('/')))
-        .body(Vec::new())
-        .context("the URL cannot be read")?;
-    let ready = runtime()?.block_on(async { crate::egress::Egress::new(policy).send(request).await });
-    let ready = ready.is_ok_and(|response| response.status().is_success());
-    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let request = http::Request::get(format!("{}/readyz", url.as_str().trim_end_matches('/'))).body(Vec::new());
+    let Ok(request) = request else { return false };
+    let why = match crate::egress::Egress::new(policy).send(request).await {
+        Ok(response) if response.status().is_success() => return true,
+        Ok(response) => String::from_utf8_lossy(response.body()).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    eprintln!("{url}: {why}");
+    false
 }
 
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

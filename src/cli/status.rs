@@ -86,13 +86,15 @@ fn screen(status: &Status) -> String {
     let readiness = if status.ready { "ready" } else { "NOT READY" };
     line(format!("countersign {} at {}: {readiness}, up since {}", status.version, status.replica, status.started_at));
     of_store(&status.store).into_iter().for_each(&mut line);
-    if !status.config.current {
+    if !status.config.waiting.is_empty() {
+        line(format!("config   !! needs a restart for {}; the rest is in use", status.config.waiting.join(", ")));
+    } else if !status.config.current {
         line("config   !! the file holds a configuration that was refused; the old one is in use".to_owned());
     }
     line(String::new());
     line("gateways".to_owned());
     let mut gateways: Vec<&GatewayStatus> = status.gateways.iter().collect();
-    gateways.sort_by_key(|gateway| !gateway.refuses_us);
+    gateways.sort_by_key(|gateway| !(gateway.refuses_us || gateway.room_used.is_some_and(|used| used > FULL)));
     gateways.iter().take(LISTED).for_each(|gateway| line(of_gateway(gateway)));
     if gateways.len() > LISTED {
         line(format!("  and {} more; `--json` has all of them", gateways.len() - LISTED));
@@ -162,8 +164,17 @@ fn of_gateway(gateway: &GatewayStatus) -> String {
         None => "nothing heard yet".to_owned(),
     };
     let refused = if gateway.refuses_us { "  !! it refuses us: logged out, banned, or a wrong token" } else { "" };
+    let room = match gateway.room_used {
+        Some(used) if used > FULL => format!("  !! {:.0} % of its room in the store is used", used * 100.0),
+        _ => String::new(),
+    };
     let disabled = if gateway.state == "enabled" { "" } else { "  (disabled)" };
-    format!("  {:<20} {:<12} {heard}{refused}{disabled}  {}", plain(&gateway.name), gateway.gateway, gateway.instance)
+    format!(
+        "  {:<20} {:<12} {heard}{refused}{room}{disabled}  {}",
+        plain(&gateway.name),
+        gateway.gateway,
+        gateway.instance
+    )
 }
 
 fn of_queue(queue: &QueueStatus) -> String {
@@ -189,7 +200,8 @@ fn of_replica(replica: &ReplicaStatus) -> String {
         (true, false) => "NOT READY",
         (false, _) => "gone",
     };
-    let config = if replica.alive && !replica.config_current { "  !! refused its configuration" } else { "" };
+    let config =
+        if replica.alive && !replica.config_current { "  !! its file holds another configuration" } else { "" };
     let seen = span(replica.seen_seconds_ago);
     format!("  {:<30} {:<10} {state}, seen {seen} ago{config}", plain(&replica.name), replica.version)
 }

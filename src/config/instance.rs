@@ -89,6 +89,10 @@ pub struct Limits {
     pub mint: Option<Quota>,
     /// Of all tokens together.
     pub instance: Option<Quota>,
+    /// Records that the store keeps.
+    pub records: Option<u64>,
+    /// Percent of the store's room, where several instances share it.
+    pub store_percent: Option<u32>,
     /// Links minted for one chat.
     pub links: Option<Quota>,
     /// Codes sent to one chat.
@@ -330,6 +334,8 @@ fn texts(s: &mut Section, faults: &mut Faults) -> Texts {
 
 fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
     let mut section = s.section("limits", faults);
+    let records = section.number("records", 0..=u32::MAX, faults);
+    let store_percent = section.number("store_percent", 0..=100, faults);
     let mut number = |name| section.number(name, 0..=1_000_000, faults);
     let (per_second, burst) = (number("mint_per_second"), number("mint_burst"));
     let (all_per_second, all_burst) = (number("instance_mint_per_second"), number("instance_mint_burst"));
@@ -338,6 +344,8 @@ fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
     let limits = Limits {
         mint: (per_second > 0).then(|| Quota::sustained(per_second, burst)),
         instance: (all_per_second > 0).then(|| Quota::sustained(all_per_second, all_burst)),
+        records: (records > 0).then(|| u64::from(records)),
+        store_percent: (store_percent > 0).then_some(store_percent),
         links: per_ten_minutes(number("links_per_chat_10m")),
         codes: per_ten_minutes(number("codes_per_chat_10m")),
         codes_of_address: per_ten_minutes(number("codes_per_client_ip_10m")),

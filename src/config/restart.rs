@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::{Config, StoreConfig, layers};
+use super::{Config, Edge, LogConfig, StoreConfig, layers};
 
 impl Config {
     /// The keys in which `next` differs and that only a new process can take up.
@@ -16,8 +16,7 @@ impl Config {
             ("listen", self.listen != next.listen),
             ("operator_listen", self.operator_listen != next.operator_listen),
             ("geoip_file", self.geoip_file != next.geoip_file),
-            ("key", self.keys.0 != next.keys.0),
-            ("store", !self.store.is_same(&next.store)),
+            ("store", !self.store.is_same_place(&next.store)),
             ("limits.unauthenticated_mib", self.edge.unauthenticated != next.edge.unauthenticated),
             ("log.format", log.json != next.log.json),
             ("otlp", !self.exports_as(next)),
@@ -28,6 +27,24 @@ impl Config {
 }
 
 impl Config {
+    /// `next` in all that a running process can take up, and in the rest what it runs with.
+    #[must_use]
+    pub fn taking_up(&self, next: &Self) -> Self {
+        let store = if self.store.is_same_place(&next.store) { &next.store } else { &self.store };
+        Self {
+            public_url: self.public_url.clone(),
+            listen: self.listen,
+            operator_listen: self.operator_listen,
+            geoip_file: self.geoip_file.clone(),
+            store: store.clone(),
+            edge: Edge { unauthenticated: self.edge.unauthenticated, ..next.edge.clone() },
+            log: LogConfig { json: self.log.json, level: next.log.level.clone() },
+            otlp: self.otlp.clone(),
+            shutdown: self.shutdown,
+            ..next.clone()
+        }
+    }
+
     fn exports_as(&self, next: &Self) -> bool {
         let whole = |config: &Self| {
             config.otlp.as_ref().map(|otlp| {
@@ -40,15 +57,27 @@ impl Config {
 }
 
 impl StoreConfig {
-    fn is_same(&self, other: &Self) -> bool {
+    /// Whether only the credentials differ, which count from the next connection on.
+    fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Embedded { directory }, Self::Embedded { directory: other }) => directory == other,
             (Self::Redis { url, durability }, Self::Redis { url: other, durability: others }) => {
-                url.expose_secret() == other.expose_secret() && durability == others
+                place(url.expose_secret()) == place(other.expose_secret()) && durability == others
             }
             _ => false,
         }
     }
+}
+
+/// A store's URL without its credentials.
+fn place(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    let is_credential = |pair: &&str| pair.starts_with("sentinel_user=") || pair.starts_with("sentinel_password=");
+    let query: Vec<&str> = query.split('&').filter(|pair| !is_credential(pair)).collect();
+    format!("{scheme}://{hosts}/{path}?{}", query.join("&"))
 }
 
 /// The files that secrets are read from: whatever stands under a key that ends in `_file`.
@@ -80,6 +109,17 @@ fn collect(value: &Value, files: &mut Vec<PathBuf>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_stays_where_it_is_when_its_credentials_change() {
+        let known = place("redis+sentinel://app:old@a:26379,b/main/0?sentinel_password=x");
+        assert_eq!(known, place("redis+sentinel://other:n%40w@a:26379,b/main/0?sentinel_user=u&sentinel_password=y"));
+        assert_eq!(known, place("redis+sentinel://a:26379,b/main/0"));
+        assert_ne!(known, place("redis+sentinel://app:old@a:26379,c/main/0"));
+        assert_ne!(place("redis://h/0"), place("redis://h/1"));
+        assert_ne!(place("redis://h/0"), place("rediss://h/0"));
+        assert_ne!(place("redis://h/0"), place("redis://h/0?protocol=resp3"));
+    }
 
     #[test]
     fn secret_files_are_found_at_every_depth() {

@@ -56,7 +56,8 @@ impl<'a> Patient<'a> {
     pub(super) fn sample(&self, who: Who, text: &str) -> Sample {
         let id = entropy::bytes::<10>().iter().fold(String::new(), |id, byte| format!("{id}{byte:02X}"));
         let (text, at) = (text.to_owned(), Self::now().as_second());
-        Sample { who, id, text, at, phone: self.phone.clone(), lid: LID.to_owned() }
+        let to = self.config.number.digits().to_owned();
+        Sample { who, id, text, at, phone: self.phone.clone(), to, lid: LID.to_owned() }
     }
 
     pub(super) fn draft(&self, sample: &Sample) -> Option<Draft> {

@@ -8,17 +8,19 @@ use super::{
     binding::{Binding, Told},
     decide_code::{self, CodeCommand},
     event::Event,
+    id::VerificationId,
     keys::Digest,
     reason::Reason,
     subject::Sender,
-    verification::{COMPLETION_WINDOW, Completion, Proof, State, Verification},
+    verification::{COMPLETION_WINDOW, Completion, Mode, Proof, State, Verification},
 };
 
 /// What can happen to a verification.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// A message with this verification's code arrived.
-    Receive { sender: Sender, push_name: Option<String>, edited: bool },
+    /// `weak`: the sender could be made up.
+    Receive { sender: Sender, push_name: Option<String>, edited: bool, weak: bool },
     /// The app changed its mind.
     Cancel,
     /// The timer rang.
@@ -36,10 +38,11 @@ pub enum Command {
     Finish { token: Digest, browser: Option<Digest> },
     /// The reply code was typed on the start page; `right` says whether it was this one.
     Type { token: Digest, browser: Option<Digest>, right: bool },
-    /// The app's server presents a redeem token, and the S256 challenge of its verifier if it sent one.
-    Redeem { token: Digest, challenge: Option<String> },
+    /// The app's server presents a redeem token, and the S256 challenge of its verifier if it sent one. `claim` is the
+    /// id that its idempotency key stands for.
+    Redeem { token: Digest, challenge: Option<String>, claim: Option<VerificationId> },
     /// The app's server presents the reply code that was typed on a page of its own.
-    RedeemCode { right: bool, challenge: Option<String> },
+    RedeemCode { right: bool, challenge: Option<String>, claim: Option<VerificationId> },
     /// "This wasn't me."
     Dispute,
     /// The person's data is no longer needed.
@@ -91,8 +94,10 @@ impl Reply {
 pub enum Verdict {
     /// This chat has proved the code, just now.
     Verified,
-    /// The same chat had proved it already; the reply is repeated.
+    /// It was done before, and whoever did it asks again: the same answer.
     Repeated,
+    /// It failed before, and whoever tried asks again: the same answer, and nothing is counted.
+    RepeatedFailure(Reason),
     Failed(Reason),
     Expired,
     Canceled,
@@ -169,7 +174,11 @@ impl Draft {
                 return self.expire();
             }
             Command::Cancel | Command::Expire if expired => return self.expire(),
-            Command::Receive { sender, push_name, edited } => self.receive(sender, push_name, edited),
+            // A number that is to be proved is not proved by what anybody can forge.
+            Command::Receive { weak: true, .. } if self.next.request.completion == Some(Mode::ProvePhone) => {
+                self.unidentified()
+            }
+            Command::Receive { sender, push_name, edited, .. } => self.receive(sender, push_name, edited),
             Command::Cancel => {
                 self.end("canceled", None, Event::LinkCanceled);
                 self.next.state = State::Canceled { at: self.now };
@@ -204,12 +213,7 @@ impl Draft {
             (None, Some(subject)) => Some(subject),
         };
         // A sender who hides the needed identity may well be the right one, so it costs no attempt.
-        let Some(subject) = subject else {
-            let reason = Reason::SenderUnidentified;
-            self.next.note(self.now, "message", Some(reason));
-            self.effects.push(Effect::Reply(Reply::Unidentified));
-            return self.changed(Verdict::Failed(reason));
-        };
+        let Some(subject) = subject else { return self.unidentified() };
         let what = match (edited, self.next.is_unbound()) {
             (false, false) => "verified",
             (true, false) => "verified (edited text)",
@@ -228,6 +232,13 @@ impl Draft {
             },
         };
         self.changed(Verdict::Verified)
+    }
+
+    fn unidentified(mut self) -> Decision {
+        let reason = Reason::SenderUnidentified;
+        self.next.note(self.now, "message", Some(reason));
+        self.effects.push(Effect::Reply(Reply::Unidentified));
+        self.changed(Verdict::Failed(reason))
     }
 
     /// Somebody else sent the code. It stays alive for its owner until too many have tried.

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     decide::{Command, Decision, Effect, Verdict},
     event::Event,
+    id::VerificationId,
     reason::Reason,
     sending::{Fate, Leg, MOST_SENDS, Otp},
     verification::{State, Verification},
@@ -17,8 +18,8 @@ pub const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 /// What can happen to a code, beside what can happen to every verification.
 #[derive(Clone, Debug)]
 pub enum CodeCommand {
-    /// The app presents what a person typed.
-    Try { right: bool },
+    /// The app presents what a person typed. `claim` is the id that its idempotency key stands for.
+    Try { right: bool, claim: Option<VerificationId> },
     /// The app wants the same code to be sent again.
     Resend,
     /// Another code was asked for, for the same chat.
@@ -35,6 +36,11 @@ pub enum CodeCommand {
 
 pub(super) fn decide(before: &Verification, otp: &Otp, command: &Command, now: Timestamp) -> Decision {
     let draft = Draft { next: before.clone(), otp: otp.clone(), effects: Vec::new(), now };
+    if let Command::Code(CodeCommand::Try { claim: Some(claim), .. }) = command
+        && let Some(outcome) = otp.tried(*claim)
+    {
+        return draft.unchanged(outcome.map_or_else(Verdict::RepeatedFailure, |()| Verdict::Repeated));
+    }
     match before.state {
         State::Pending | State::Sent { .. } => draft.live(command),
         State::Validated { .. } => draft.over(command, Verdict::Failed(Reason::CodeUsed)),
@@ -77,8 +83,8 @@ impl Draft {
                 return self.unchanged(Verdict::Refused);
             }
             Command::Code(command) => match *command {
-                CodeCommand::Try { right: true } => self.validate(),
-                CodeCommand::Try { right: false } => self.miss(),
+                CodeCommand::Try { right: true, claim } => self.validate(claim),
+                CodeCommand::Try { right: false, claim } => self.miss(claim),
                 CodeCommand::Replace => self.cancel("replaced by another code"),
                 CodeCommand::Resend => self.resend(),
                 // How a message fared is true whenever it is heard.
@@ -110,20 +116,22 @@ impl Draft {
         }
     }
 
-    fn validate(mut self) -> Decision {
+    fn validate(mut self, claim: Option<VerificationId>) -> Decision {
+        self.otp.note_try(claim, None);
         self.end("validated", None, Event::CodeValidated);
         self.next.state = State::Validated { at: self.now };
         self.changed(Verdict::Validated)
     }
 
-    fn miss(mut self) -> Decision {
+    fn miss(mut self, claim: Option<VerificationId>) -> Decision {
         self.next.attempts += 1;
-        if self.next.attempts < self.next.max_attempts {
-            let why = Reason::CodeWrong;
-            self.next.note(self.now, "wrong code", Some(why));
-            return self.changed(Verdict::Failed(why));
+        let is_last = self.next.attempts >= self.next.max_attempts;
+        let reason = if is_last { Reason::AttemptsExhausted } else { Reason::CodeWrong };
+        self.otp.note_try(claim, Some(reason));
+        if !is_last {
+            self.next.note(self.now, "wrong code", Some(reason));
+            return self.changed(Verdict::Failed(reason));
         }
-        let reason = Reason::AttemptsExhausted;
         self.end("failed", Some(reason), Event::CodeFailed);
         self.next.state = State::Failed { at: self.now, reason };
         self.changed(Verdict::Failed(reason))

@@ -50,14 +50,14 @@ impl VerificationId {
         Self::from_bytes(bytes)
     }
 
-    /// The time in it, in milliseconds.
+    pub fn partition(self) -> Partition {
+        Partition::of(self.0.as_bytes()[15])
+    }
+
+    /// Milliseconds since the epoch at which it was drawn.
     pub fn millis(self) -> i64 {
         let [a, b, c, d, e, f, ..] = *self.as_bytes();
         i64::from_be_bytes([0, 0, a, b, c, d, e, f])
-    }
-
-    pub fn partition(self) -> Partition {
-        Partition::of(self.0.as_bytes()[15])
     }
 
     pub fn as_bytes(&self) -> &[u8; 16] {

@@ -1,9 +1,12 @@
 //! Everything derived from the daemon's keys: codes, digests, tokens, event ids, sealed bytes.
 //!
 //! The first key makes, all keys are tried, so a key can be rotated without killing what is pending. A
-//! record names the key that made it.
+//! record names the key that made it. What must be found again for longer than any record has a key of its own, which
+//! stays when the others change.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
 
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
@@ -42,6 +45,9 @@ impl fmt::Debug for KeyId {
         write!(f, "{:08x}", u32::from_be_bytes(self.0))
     }
 }
+
+/// What the key of look-ups is sealed for.
+const LOOK_UP: &str = "look-up";
 
 /// A keyed digest, safe to store and to use as a look-up key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,33 +101,87 @@ struct Key {
     seal: XChaCha20Poly1305,
 }
 
-/// The daemon's keys, newest first.
-pub struct KeyRing(Vec<Key>);
+/// The daemon's keys. They can be replaced while they are used.
+pub struct KeyRing(ArcSwap<Keys>);
+
+/// The first one makes.
+struct Keys {
+    all: Vec<Arc<Key>>,
+    look_up: Arc<LookUpKey>,
+}
+
+struct LookUpKey {
+    secret: [u8; 32],
+    signer: Signer,
+}
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| key.id)).finish()
+        f.debug_list().entries(self.ids()).finish()
     }
 }
 
 impl KeyRing {
     /// `None` for an empty list.
     pub fn new(masters: &[[u8; 32]]) -> Option<Self> {
-        let keys: Vec<Key> = masters.iter().map(Key::derive).collect();
-        (!keys.is_empty()).then_some(Self(keys))
+        let all: Vec<Arc<Key>> = masters.iter().map(|master| Arc::new(Key::derive(master))).collect();
+        let look_up = Arc::new(LookUpKey::new(derive(masters.last()?, "digest")));
+        Some(Self(ArcSwap::from_pointee(Keys { all, look_up })))
+    }
+
+    /// Uses the keys of `next` from now on. The key of look-ups stays.
+    pub fn replace(&self, next: &Self) {
+        let look_up = Arc::clone(&self.0.load().look_up);
+        self.0.store(Arc::new(Keys { all: next.0.load().all.clone(), look_up }));
+    }
+
+    /// Reads with the keys of `next`, too, and makes with the same one as before.
+    pub fn read_with(&self, next: &Self) {
+        let (now, next) = (self.0.load_full(), next.0.load_full());
+        let new = next.all.iter().filter(|key| now.get(key.id).is_none());
+        let all = now.all.iter().chain(new).cloned().collect();
+        self.0.store(Arc::new(Keys { all, look_up: Arc::clone(&now.look_up) }));
+    }
+
+    /// The name of the key that look-ups are made with. It tells nothing of the key.
+    pub fn look_up_name(&self) -> String {
+        self.0.load().look_up.name()
+    }
+
+    /// The key of look-ups, sealed with each of the others, by their ids. `nonce` draws 24 bytes.
+    pub fn sealed_look_up(&self, nonce: impl Fn() -> [u8; 24]) -> Vec<(KeyId, Vec<u8>)> {
+        let keys = self.0.load();
+        keys.all.iter().map(|key| (key.id, key.seal(LOOK_UP, &keys.look_up.secret, nonce()))).collect()
+    }
+
+    /// Makes look-ups with a sealed key of that name. `false`: it cannot be opened, or has another name.
+    pub fn open_look_up(&self, name: &str, sealed: &[u8]) -> bool {
+        let Some(secret) = self.open(LOOK_UP, sealed).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) else {
+            return false;
+        };
+        let look_up = Arc::new(LookUpKey::new(secret));
+        let found = look_up.name() == name;
+        if found {
+            self.0.store(Arc::new(Keys { all: self.0.load().all.clone(), look_up }));
+        }
+        found
     }
 
     /// The key that new things are made with.
     pub fn current(&self) -> KeyId {
-        self.0[0].id
+        self.first().id
     }
 
-    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
-        self.0.iter().map(|key| key.id)
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.0.load().all.iter().map(|key| key.id).collect()
     }
 
-    fn get(&self, id: KeyId) -> Option<&Key> {
-        self.0.iter().find(|key| key.id == id)
+    fn first(&self) -> Arc<Key> {
+        Arc::clone(&self.0.load().all[0])
+    }
+
+    fn get(&self, id: KeyId) -> Option<Arc<Key>> {
+        self.0.load().get(id)
     }
 
     /// The code of a link verification. `None` when the key has been removed.
@@ -145,8 +205,9 @@ impl KeyRing {
         nonce: &[u8; 16],
         shape: Shape,
     ) -> Option<OtpCode> {
-        let key = &self.get(key)?.code;
-        let block = |number: u32| key.mac(&[b"otp", instance.as_bytes(), id.as_bytes(), nonce, &number.to_be_bytes()]);
+        let key = self.get(key)?;
+        let block =
+            |number: u32| key.code.mac(&[b"otp", instance.as_bytes(), id.as_bytes(), nonce, &number.to_be_bytes()]);
         Some(OtpCode::draw(shape, block))
     }
 
@@ -156,15 +217,14 @@ impl KeyRing {
     }
 
     /// The ids of links with this code, for every key that may have made it, with no time.
-    pub fn link_ids(&self, instance: InstanceId, code: &LinkCode) -> impl Iterator<Item = VerificationId> {
-        self.0.iter().map(move |key| key.link_id(instance, code, 0))
+    pub fn link_ids(&self, instance: InstanceId, code: &LinkCode) -> Vec<VerificationId> {
+        self.0.load().all.iter().map(|key| key.link_id(instance, code, 0)).collect()
     }
 
     /// A digest of anything that must be found again but not read: a gateway's message id, a subject, an
-    /// idempotency key. Always made with the *oldest* key, so that adding a key forgets nothing.
+    /// idempotency key. Made with a key of its own, so that no rotation forgets anything.
     pub fn look_up(&self, purpose: &str, instance: InstanceId, value: &[u8]) -> Digest {
-        let oldest = &self.0[self.0.len() - 1];
-        truncate(oldest.digest.mac(&[purpose.as_bytes(), instance.as_bytes(), value]))
+        truncate(self.0.load().look_up.signer.mac(&[purpose.as_bytes(), instance.as_bytes(), value]))
     }
 
     /// The partition that everything about one chat of one instance lives in.
@@ -174,8 +234,7 @@ impl KeyRing {
 
     /// Digest of a one-time secret that we handed out and only have to recognise.
     pub fn secret(&self, secret: &[u8]) -> Digest {
-        let oldest = &self.0[self.0.len() - 1];
-        truncate(oldest.digest.mac(&[b"secret", secret]))
+        truncate(self.0.load().look_up.signer.mac(&[b"secret", secret]))
     }
 
     /// The URL-safe bearer of `kind` for one verification. `None` when the key has been removed.
@@ -198,7 +257,7 @@ impl KeyRing {
 
     /// The form field that ties a POST to the page it came from, and to the browser where one is asked for.
     pub fn form_field(&self, token: &Token, cookie: Option<&str>) -> String {
-        let key = self.get(token.key()).unwrap_or(&self.0[0]);
+        let key = self.get(token.key()).unwrap_or_else(|| self.first());
         let token = token.to_string();
         let parts = [b"form".as_slice(), token.as_bytes(), cookie.unwrap_or_default().as_bytes()];
         truncate(key.token.mac(&parts)).hex()
@@ -206,28 +265,25 @@ impl KeyRing {
 
     /// Signs what the operator's browser is to present again.
     pub fn session(&self, parts: &[&[u8]]) -> Digest {
-        self.0[0].session(parts)
+        self.first().session(parts)
     }
 
     /// Whether `given` is what [`KeyRing::session`] makes of `parts`, in constant time.
     pub fn is_session(&self, parts: &[&[u8]], given: Digest) -> bool {
-        self.0.iter().fold(false, |any, key| any | key.session(parts).matches(given))
+        self.0.load().all.iter().fold(false, |any, key| any | key.session(parts).matches(given))
     }
 
     /// A `webhook-id`: a function of what happened and never random, so that whatever is repeated or rolled
     /// back carries the same id and receivers that deduplicate are protected.
     pub fn event_id(&self, key: KeyId, id: VerificationId, event: &str, send: u32) -> String {
-        let key = self.get(key).unwrap_or(&self.0[0]);
+        let key = self.get(key).unwrap_or_else(|| self.first());
         let mac = key.event.mac(&[id.as_bytes(), event.as_bytes(), &send.to_be_bytes()]);
         format!("msg_{}", truncate(mac).hex())
     }
 
     /// Encrypts `plain` for the place named `context`; moved elsewhere it cannot be opened.
     pub fn seal(&self, context: &str, plain: &[u8], nonce: [u8; 24]) -> Vec<u8> {
-        let key = &self.0[0];
-        let payload = Payload { msg: plain, aad: context.as_bytes() };
-        let sealed = key.seal.encrypt(&XNonce::from(nonce), payload).expect("no message of ours is 256 GiB long");
-        [key.id.as_bytes().as_slice(), &nonce, &sealed].concat()
+        self.first().seal(context, plain, nonce)
     }
 
     /// Reverses [`KeyRing::seal`].
@@ -239,10 +295,33 @@ impl KeyRing {
         key.seal.decrypt(&XNonce::from(*nonce), payload).map_err(|_| Unsealable)
     }
 
-    /// What a store remembers to refuse a process with other keys. One per key, oldest last.
+    /// What a store remembers of the keys that have made something in it. One per key, that of the current one first.
     pub fn fingerprints(&self) -> Vec<String> {
-        self.0.iter().map(|key| truncate(key.digest.mac(&[b"fingerprint"])).hex()).collect()
+        self.0.load().all.iter().map(|key| truncate(key.digest.mac(&[b"fingerprint"])).hex()).collect()
     }
+}
+
+impl Keys {
+    fn get(&self, id: KeyId) -> Option<Arc<Key>> {
+        self.all.iter().find(|key| key.id == id).cloned()
+    }
+}
+
+impl LookUpKey {
+    fn new(secret: [u8; 32]) -> Self {
+        Self { signer: Signer::new(secret), secret }
+    }
+
+    fn name(&self) -> String {
+        truncate(self.signer.mac(&[b"name"])).hex()
+    }
+}
+
+fn derive(master: &[u8; 32], purpose: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    let hkdf = Hkdf::<Sha256>::new(Some(b"countersign/1"), master);
+    hkdf.expand(purpose.as_bytes(), &mut out).expect("32 bytes is within HKDF's bound");
+    out
 }
 
 impl Key {
@@ -251,12 +330,7 @@ impl Key {
     }
 
     fn derive(master: &[u8; 32]) -> Self {
-        let hkdf = Hkdf::<Sha256>::new(Some(b"countersign/1"), master);
-        let subkey = |purpose: &str| {
-            let mut out = [0; 32];
-            hkdf.expand(purpose.as_bytes(), &mut out).expect("32 bytes is within HKDF's bound");
-            out
-        };
+        let subkey = |purpose: &str| derive(master, purpose);
         let [a, b, c, d, ..] = subkey("id");
         Self {
             id: KeyId([a, b, c, d]),
@@ -266,6 +340,12 @@ impl Key {
             event: Signer::new(subkey("event")),
             seal: XChaCha20Poly1305::new(&subkey("seal").into()),
         }
+    }
+
+    fn seal(&self, context: &str, plain: &[u8], nonce: [u8; 24]) -> Vec<u8> {
+        let payload = Payload { msg: plain, aad: context.as_bytes() };
+        let sealed = self.seal.encrypt(&XNonce::from(nonce), payload).expect("no message of ours is 256 GiB long");
+        [self.id.as_bytes().as_slice(), &nonce, &sealed].concat()
     }
 
     fn session(&self, parts: &[&[u8]]) -> Digest {
@@ -329,11 +409,29 @@ mod tests {
         assert_eq!(after.link_code(old, instance, &NONCE, 14).as_ref(), Some(&code));
         let link = before.link_id(old, instance, &code, 0).unwrap();
         assert_eq!(link.partition(), code.partition());
-        assert!(after.link_ids(instance, &code).any(|other| other == link));
+        assert!(after.link_ids(instance, &code).contains(&link));
         assert_eq!(before.look_up("m", instance, b"x"), after.look_up("m", instance, b"x"));
         let token = before.token(old, Kind::Link, id, &NONCE).unwrap();
         assert!(after.recognises(&token, Kind::Link, &NONCE));
         assert_eq!(before.event_id(old, id, "e", 0), after.event_id(old, id, "e", 0));
+    }
+
+    #[test]
+    fn look_ups_keep_their_key_when_all_others_change() {
+        let (instance, _) = ids();
+        let ring = KeyRing::new(&[[1; 32]]).unwrap();
+        let (digest, name) = (ring.look_up("m", instance, b"x"), ring.look_up_name());
+        ring.read_with(&KeyRing::new(&[[2; 32]]).unwrap());
+        assert_eq!((ring.ids().len(), ring.current()), (2, KeyRing::new(&[[1; 32]]).unwrap().current()));
+        let sealed = ring.sealed_look_up(|| [9; 24]);
+        ring.replace(&KeyRing::new(&[[2; 32]]).unwrap());
+        assert_eq!((ring.look_up("m", instance, b"x"), ring.ids().len()), (digest, 1));
+
+        let another = KeyRing::new(&[[3; 32], [2; 32]]).unwrap();
+        assert_ne!(another.look_up("m", instance, b"x"), digest);
+        assert!(!sealed.iter().any(|(_, bytes)| another.open_look_up("another name", bytes)));
+        assert!(sealed.iter().any(|(_, bytes)| another.open_look_up(&name, bytes)));
+        assert_eq!(another.look_up("m", instance, b"x"), digest);
     }
 
     #[test]

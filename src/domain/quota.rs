@@ -16,6 +16,10 @@ pub enum Name {
     Mint,
     /// Links and codes asked for with all tokens of one instance.
     Instance,
+    /// Records that an instance has in the store.
+    Records,
+    /// Bytes that they take.
+    Bytes,
     /// Links for one chat.
     Links,
     /// Codes sent to one chat.
@@ -56,6 +60,8 @@ impl Name {
     pub const ALL: &[Self] = &[
         Self::Mint,
         Self::Instance,
+        Self::Records,
+        Self::Bytes,
         Self::Links,
         Self::Codes,
         Self::Cooldown,
@@ -75,10 +81,17 @@ impl Name {
         Self::OperatorLogin,
     ];
 
+    /// Whether it counts what lies in the store, and not how often somebody asks.
+    pub const fn is_room(self) -> bool {
+        matches!(self, Self::Records | Self::Bytes)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mint => "mint",
             Self::Instance => "instance",
+            Self::Records => "records",
+            Self::Bytes => "bytes",
             Self::Links => "links",
             Self::Codes => "codes",
             Self::Cooldown => "cooldown",
@@ -124,6 +137,13 @@ impl Quota {
         Self { burst: burst.max(1), interval: Duration::from_secs(1) / per_second.max(1) }
     }
 
+    /// `capacity` at once, all of which comes back within `window`; each time `weight` of it is taken.
+    pub fn weighed(capacity: u64, window: Duration, weight: u64) -> Self {
+        let weight = weight.max(1);
+        let burst = u32::try_from(capacity / weight).unwrap_or(u32::MAX).max(1);
+        Self { burst, interval: window / burst }
+    }
+
     pub fn burst(self) -> u32 {
         self.burst
     }
@@ -165,6 +185,21 @@ impl Quota {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn heavy_ones_take_more_of_the_same_room() {
+        let quota = |weight| Quota::weighed(100, Duration::from_secs(1000), weight);
+        let now = 1_000_000_000_000;
+        let (mut tat, mut taken) = (0, 0);
+        for weight in [10, 50, 20, 50, 20, 10] {
+            let (next, allowance) = quota(weight).take(tat, now);
+            tat = next;
+            taken += if matches!(allowance, Allowance::Allowed { .. }) { weight } else { 0 };
+        }
+        assert_eq!(taken, 100, "what is too heavy is refused, what fits is not");
+        let half = quota(50).take(tat, now + 500_000_000);
+        assert_eq!(half.1, Allowance::Allowed { remaining: 0 });
+    }
 
     #[test]
     fn a_burst_then_one_per_interval() {

@@ -3,7 +3,7 @@
 use jiff::{Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use super::otp::Shape;
+use super::{id::VerificationId, otp::Shape, reason::Reason};
 
 /// What carries messages to a chat.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct Otp {
     told_sent: u32,
     #[serde(default)]
     told_delivered: u32,
+    /// Tries that came with an idempotency key, by the id that it stands for, and why they failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tried: Vec<(VerificationId, Option<Reason>)>,
 }
 
 /// No code is sent more often.
@@ -76,7 +79,18 @@ impl Otp {
     pub fn new(shape: Shape, channels: Vec<Channel>, footer: Option<String>, now: Timestamp) -> Self {
         let first = channels.first().map(|&channel| Leg { send: 1, channel, fate: Fate::Queued });
         let legs = first.into_iter().collect();
-        Self { shape, channels, footer, legs, asked_at: now, told_sent: 0, told_delivered: 0 }
+        Self { shape, channels, footer, legs, asked_at: now, told_sent: 0, told_delivered: 0, tried: Vec::new() }
+    }
+
+    /// What came of the try under this claim, if it was compared before.
+    pub(super) fn tried(&self, claim: VerificationId) -> Option<Result<(), Reason>> {
+        let (_, failed) = self.tried.iter().find(|(known, _)| *known == claim)?;
+        Some(failed.map_or(Ok(()), Err))
+    }
+
+    /// At most as often as tries are counted.
+    pub(super) fn note_try(&mut self, claim: Option<VerificationId>, failed: Option<Reason>) {
+        self.tried.extend(claim.map(|claim| (claim, failed)));
     }
 
     /// Whether the app is still to be told that this send is sent; asked once.

@@ -156,7 +156,7 @@ pub struct Sender {
 impl Sender {
     /// `lid` with or without `@lid`; ids that do not look like one are dropped.
     pub fn new(phone: Option<Phone>, lid_text: Option<&str>, bsuid_text: Option<&str>) -> Self {
-        let lid = lid_text.and_then(|text| lid(text.strip_suffix("@lid").unwrap_or(text)));
+        let lid = lid_text.and_then(|text| lid(text.split('@').next().unwrap_or_default()));
         Self { phone, lid, bsuid: bsuid_text.and_then(bsuid) }
     }
 
@@ -200,6 +200,12 @@ pub fn phone_of_jid(jid: &str) -> Option<Phone> {
     let (user, server) = jid.split_once('@')?;
     let is_phones = matches!(server, "c.us" | "s.whatsapp.net" | "hosted");
     is_phones.then(|| without_device(user).parse().ok())?
+}
+
+/// The digits of a hidden id `<user>[.<agent>][:<device>]@lid|hosted.lid`, else nothing.
+pub fn lid_of_jid(jid: &str) -> Option<String> {
+    let (user, server) = jid.split_once('@')?;
+    if matches!(server, "lid" | "hosted.lid") { lid(user) } else { None }
 }
 
 /// The user of `<user>[.<agent>][:<device>]`.

@@ -193,6 +193,8 @@ pub enum Completion {
         misses: u8,
     },
     Redeemed {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Redemption>,
         #[serde(with = "millis")]
         at: Timestamp,
     },
@@ -210,6 +212,20 @@ pub enum Completion {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Issued {
     pub digest: Digest,
+    #[serde(with = "millis")]
+    pub until: Timestamp,
+}
+
+/// What a redemption was asked for with, so that its repeat gets the same answer and nobody else does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Redemption {
+    /// The redeem token; absent, it was the reply code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Digest>,
+    /// The id that the caller's idempotency key stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<VerificationId>,
+    /// When the token or the code would have ended.
     #[serde(with = "millis")]
     pub until: Timestamp,
 }
@@ -378,8 +394,11 @@ impl Verification {
         if let Some(binding) = &mut self.binding {
             (binding.ip, binding.user_agent) = (None, None);
         }
-        if let State::Verified { proof, .. } = &mut self.state {
+        if let State::Verified { proof, completion, .. } = &mut self.state {
             *proof = None;
+            if let Completion::Redeemed { by, .. } = completion {
+                *by = None;
+            }
         }
     }
 

@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 
 use super::{
     Event, Gateway, Ignored, Malformed, Progress, Proof, Receipt, Sent, Webhook,
+    addressee::Addressee,
     credentials::Reader,
+    ids::Ids,
     json::{self, instant, seconds, text},
     scheme::Scheme,
     sent_with_id,
 };
-use crate::domain::{Sender, Subject};
+use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let workspace = reader.identifier("workspace_id", "the id of the workspace");
@@ -23,6 +25,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         scheme: Scheme::Bird { url: reader.webhook_url() },
         signing_keys: reader.webhook_secrets(),
         endpoint: format!("{url}/workspaces/{workspace}/channels/{channel}/messages"),
+        channel,
         access_key: reader.sending("access_key", "Bird's AccessKey, to send replies"),
     })
 }
@@ -35,6 +38,7 @@ struct Bird {
     scheme: Scheme,
     signing_keys: Vec<SecretString>,
     endpoint: String,
+    channel: String,
     access_key: SecretString,
 }
 
@@ -54,7 +58,8 @@ impl Gateway for Bird {
             "whatsapp.inbound" | "whatsapp.outbound" => read_message(&body["payload"])?,
             _ => Event::ignored(Ignored::Event),
         };
-        Ok(vec![event])
+        let addressee = Addressee::default().id(body.pointer("/payload/channelId"), &self.channel);
+        Ok(vec![event.to(&addressee)])
     }
 
     fn address(&self, subject: &Subject) -> String {
@@ -88,19 +93,19 @@ fn read_message(payload: &Value) -> Result<Event, Malformed> {
     let is_text = text(payload, "/body/type") == Some("text");
     let words = text(payload, "/body/text/text").filter(|_| is_text);
     let ignored = if from_me { Some(Ignored::FromMe) } else { words.is_none().then_some(Ignored::NonText) };
-    Ok(Event {
+    let event = Event {
         ignored,
         message_id: Some(id.to_owned()),
         // A person without a phone is named by a username, which can change.
         chat_id: number.or(bsuid).or(of("identifierValue")).map(str::to_owned),
-        sender: if from_me { Sender::default() } else { Sender::new(phone, None, bsuid) },
         push_name: of("annotations/name").map(str::to_owned),
         text: words.map(str::to_owned),
         timestamp: seconds(payload, "/meta/extraInformation/timestamp").or(instant(payload, "/createdAt")),
         from_me,
         receipt: if from_me { receipt(payload, id) } else { None },
         ..Event::default()
-    })
+    };
+    Ok(event.sent_by(Ids::default().phone(phone).bsuid(bsuid)))
 }
 
 /// What became of a message of ours: the message itself comes again as `whatsapp.outbound`, with another status.

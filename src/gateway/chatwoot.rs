@@ -10,15 +10,23 @@ use url::form_urlencoded;
 
 use super::{
     CodeMessage, Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
+    addressee::Addressee,
     credentials::Reader,
+    ids::Ids,
     json::{self, instant, items, seconds, text},
     scheme::{Encoding, Hash, Scheme},
     sent_by_status,
 };
-use crate::domain::{Sender, Subject};
+use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+    let trust_contact_phone = reader.section.flag("trust_contact_phone", reader.faults);
+    if trust_contact_phone && !reader.section.has("inbox_id") {
+        let key = reader.section.key("trust_contact_phone");
+        reader.faults.add(key, "needs inbox_id: the one inbox whose contacts are believed");
+    }
     Arc::new(Chatwoot {
+        trust_contact_phone,
         scheme: Scheme::TimedHmac {
             header: "x-chatwoot-signature".to_owned(),
             timestamp_header: "x-chatwoot-timestamp".to_owned(),
@@ -40,8 +48,10 @@ struct Chatwoot {
     url: String,
     api_key: SecretString,
     account_id: String,
-    /// The only inbox that counts; if it is none of WhatsApp's, the numbers of its contacts are believed.
+    /// The only inbox that counts.
     inbox_id: Option<String>,
+    /// Numbers of contacts are believed where the inbox is none of WhatsApp's.
+    trust_contact_phone: bool,
 }
 
 impl Gateway for Chatwoot {
@@ -60,6 +70,10 @@ impl Gateway for Chatwoot {
             _ => Event::ignored(Ignored::Event),
         };
         Ok(vec![event])
+    }
+
+    fn believes(&self) -> Option<&'static str> {
+        self.trust_contact_phone.then_some("numbers of Chatwoot's contacts count, which agents and visitors can write")
     }
 
     /// Messages go to conversations, and only a person can begin one.
@@ -94,6 +108,9 @@ impl Chatwoot {
         let is_text = text(body, "/content_type").is_none_or(|kind| kind == "text")
             && items(body, "/attachments").next().is_none();
         let sender = self.sender(body);
+        let inbox = self.inbox_id.as_deref().unwrap_or_default();
+        let addressee =
+            Addressee::default().id(body.pointer("/account/id"), &self.account_id).id(body.pointer("/inbox/id"), inbox);
         let ignored = if from_me {
             Some(Ignored::FromMe)
         } else if kind != Some("incoming") || sender.is_none() {
@@ -101,35 +118,36 @@ impl Chatwoot {
         } else {
             (!is_text || text(body, "/content").is_none()).then_some(Ignored::NonText)
         };
-        Ok(Event {
+        let event = Event {
             ignored,
             message_id: Some(id),
             chat_id: number(body, "/conversation/id"),
-            sender: sender.filter(|_| !from_me).unwrap_or_default(),
+            weak: sender.as_ref().is_some_and(|(_, weak)| *weak),
             push_name: text(body, "/sender/name").map(str::to_owned),
             text: text(body, "/content").map(str::to_owned),
             timestamp: seconds(body, "/created_at").or(instant(body, "/created_at")),
             from_me,
             ..Event::default()
-        })
+        };
+        Ok(event.sent_by(sender.map(|(ids, _)| ids).unwrap_or_default()).to(&addressee))
     }
 
-    /// `None` for an inbox that does not count: the visitors of a web page choose their own numbers.
-    fn sender(&self, body: &Value) -> Option<Sender> {
-        let inbox = number(body, "/inbox/id");
-        if self.inbox_id.is_some() && self.inbox_id != inbox {
-            return None;
-        }
+    /// Who wrote, and whether that is only what somebody entered. `None` for an inbox that does not count: the visitors of
+    /// a web page choose their own numbers.
+    fn sender(&self, body: &Value) -> Option<(Ids, bool)> {
         let source = text(body, "/conversation/contact_inbox/source_id").unwrap_or_default();
         let named = match text(body, "/conversation/channel") {
             Some("Channel::Whatsapp") => Some(source),
             Some("Channel::TwilioSms") => source.strip_prefix("whatsapp:"),
             _ => None,
         };
-        let in_contact = || text(body, "/sender/phone_number").and_then(|number| number.parse().ok());
+        let phone = |number: &str| number.parse().ok();
         match named {
-            Some(id) => Some(Sender::new(id.parse().ok(), None, Some(id))),
-            None => self.inbox_id.as_ref().map(|_| Sender::new(in_contact(), None, None)),
+            Some(id) => Some((Ids::default().phone(phone(id)).bsuid(Some(id)), false)),
+            None if self.trust_contact_phone => {
+                Some((Ids::default().phone(text(body, "/sender/phone_number").and_then(phone)), true))
+            }
+            None => None,
         }
     }
 }

@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 use super::{
     CodeMessage, Event, Gateway, Handshake, Ignored, Malformed, Progress, Proof, Refusal, Sent, Unauthenticated,
     Webhook,
+    addressee::Addressee,
     cloud_template::AuthenticationTemplate,
     credentials::Reader,
+    ids::Ids,
     json::{self, items, seconds, text},
     scheme::{self, Scheme},
     sent_by_status,
 };
-use crate::domain::{Sender, Subject};
+use crate::domain::Subject;
 
 const DEFAULT_URL: &str = "https://graph.facebook.com/v23.0";
 
@@ -71,6 +73,10 @@ impl Gateway for CloudApi {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         read(webhook.body)
+    }
+
+    fn number_id(&self) -> Option<&str> {
+        Some(&self.phone_number_id)
     }
 
     fn address(&self, subject: &Subject) -> String {
@@ -142,6 +148,7 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Event>, Malformed> {
     let body = json::parse(body)?;
     let mut events = Vec::new();
     for change in items(&body, "/entry").flat_map(|entry| items(entry, "/changes")) {
+        let first = events.len();
         match text(change, "/field") {
             // While Meta's own agent handles a conversation, the same structure comes as `standby`.
             Some("messages" | "standby") => read_value(&change["value"], &mut events),
@@ -149,6 +156,10 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Event>, Malformed> {
             Some(_) => events.push(Event::ignored(Ignored::Event)),
             None => return Err(Malformed("a change without a field".to_owned())),
         }
+        let to = Addressee::default().phone(text(change, "/value/metadata/display_phone_number"));
+        let id = text(change, "/value/metadata/phone_number_id");
+        let told = events.split_off(first).into_iter();
+        events.extend(told.map(|event| Event { number_id: id.map(str::to_owned), ..event.to(&to) }));
     }
     if events.is_empty() && body.get("entry").is_none() {
         return Err(Malformed("no entry".to_owned()));
@@ -184,19 +195,23 @@ fn read_message(message: &Value, value: &Value) -> Event {
         Some("edit" | "revoke") => (Some(Ignored::Edit), None),
         _ => (Some(Ignored::NonText), None),
     };
-    Event {
+    let of_contact = |pointer: &str| contact.and_then(|contact| text(contact, pointer));
+    // Where a person hides the number, the user id may stand in its place.
+    let phones = [from, of_contact("/wa_id")].into_iter().flatten();
+    let bsuids = [user, from, of_contact("/user_id")];
+    let ids = phones.fold(Ids::default(), |ids, digits| ids.phone(digits.parse().ok()));
+    let ids = bsuids.into_iter().fold(ids, Ids::bsuid);
+    let event = Event {
         ignored: if ignored.is_none() && body.is_none() { Some(Ignored::NonText) } else { ignored },
         message_id: text(message, "/id").map(str::to_owned),
-        dedupe_key: None,
         chat_id: group.or(from).or(user).map(str::to_owned),
-        sender: Sender::new(from.and_then(|digits| digits.parse().ok()), None, user),
-        push_name: contact.and_then(|contact| text(contact, "/profile/name")).map(str::to_owned),
+        push_name: of_contact("/profile/name").map(str::to_owned),
         text: body.map(str::to_owned),
         timestamp: seconds(message, "/timestamp"),
-        from_me: false,
         group: group.is_some(),
-        receipt: None,
-    }
+        ..Event::default()
+    };
+    event.sent_by(ids)
 }
 
 /// The business wrote it from its own phone; it must never verify anything.

@@ -5,7 +5,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::form_urlencoded;
 
 use super::{scheme::Scheme, simulator};
-use crate::config::{Faults, Section, not_one_of, weakness};
+use crate::{
+    config::{Faults, Section, not_one_of, weakness},
+    domain::sending::Channel,
+};
+
+/// Why an instance is weak whose numbers are proved by SMS.
+pub(super) const SMS_VERIFIES: &str = "an SMS verifies its sender, which can be forged";
 
 /// What the gateway is built for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +52,16 @@ impl Reader<'_> {
     /// The URL that the gateway signs: as it is configured there.
     pub(super) fn webhook_url(&mut self) -> String {
         self.text("webhook_url").unwrap_or_else(|| self.webhook_url.to_owned())
+    }
+
+    /// Whether an SMS verifies: its sender can be forged, so only where the operator says so.
+    pub(super) fn sms_verifies(&mut self, channel: Channel) -> bool {
+        let verifies = self.section.flag("sms_verifies", self.faults);
+        if verifies && channel != Channel::Sms {
+            let key = self.section.key("sms_verifies");
+            self.faults.add(key, "needs channel = \"sms\": an SMS proves no identity of WhatsApp");
+        }
+        verifies && channel == Channel::Sms
     }
 
     /// A base URL without its trailing slash.

@@ -1,7 +1,7 @@
 //! What webhooks tell, in one shape for all gateways.
 
-use super::Receipt;
-use crate::domain::Sender;
+use super::{Gateway, Receipt};
+use crate::domain::{Phone, Sender};
 
 /// Why an event can verify nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -13,6 +13,12 @@ pub enum Ignored {
     Event,
     NonText,
     Edit,
+    /// It came to another number than this instance's.
+    AnotherNumber,
+    /// Ids of its sender contradict each other.
+    SendersDiffer,
+    /// An SMS, whose sender can be forged.
+    Sms,
 }
 
 impl Ignored {
@@ -25,6 +31,9 @@ impl Ignored {
             Self::Event => "event",
             Self::NonText => "non_text",
             Self::Edit => "edit",
+            Self::AnotherNumber => "another_number",
+            Self::SendersDiffer => "senders_differ",
+            Self::Sms => "sms",
         }
     }
 }
@@ -41,6 +50,12 @@ pub struct Event {
     /// What a reply is addressed to.
     pub chat_id: Option<String>,
     pub sender: Sender,
+    /// The sender could be made up, and the operator believes it all the same.
+    pub weak: bool,
+    /// Our number, where the gateway names it.
+    pub to: Option<Phone>,
+    /// The vendor's own id of our number, where one webhook serves all numbers of an account.
+    pub number_id: Option<String>,
     pub push_name: Option<String>,
     /// Verbatim.
     pub text: Option<String>,
@@ -56,6 +71,15 @@ impl Event {
     /// An event that carries nothing worth keeping.
     pub fn ignored(why: Ignored) -> Self {
         Self { ignored: Some(why), from_me: why == Ignored::FromMe, group: why == Ignored::Group, ..Self::default() }
+    }
+
+    /// Whether it came to this number, as far as it says so. The vendor's id decides where both sides have one: numbers
+    /// are displayed in many ways.
+    pub fn is_for(&self, gateway: &dyn Gateway, number: &Phone) -> bool {
+        match (self.number_id.as_deref(), gateway.number_id()) {
+            (Some(named), Some(ours)) => named == ours,
+            _ => self.to.as_ref().is_none_or(|to| to == number),
+        }
     }
 
     /// The stable id: what a repeated delivery has in common with the first.

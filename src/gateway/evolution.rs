@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Unauthenticated, Webhook,
+    addressee::Addressee,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, items, seconds, text},
@@ -27,7 +28,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         secrets: reader.webhook_secrets(),
         url: reader.base_url(None),
         api_key: reader.sending("api_key", "Evolution's apikey, to send replies"),
-        instance: segment(reader.sending("instance", "the name of the Evolution instance").expose_secret()),
+        instance: reader.sending("instance", "the name of the Evolution instance").expose_secret().to_owned(),
     })
 }
 
@@ -36,7 +37,6 @@ struct Evolution {
     secrets: Vec<SecretString>,
     url: String,
     api_key: SecretString,
-    /// Ready for a path.
     instance: String,
 }
 
@@ -79,13 +79,15 @@ impl Gateway for Evolution {
             "send.message" => Event::ignored(Ignored::FromMe),
             _ => Event::ignored(Ignored::Event),
         };
-        Ok(vec![event])
+        // Beside the data, `sender` is our own number.
+        let addressee = Addressee::default().id(body.get("instance"), &self.instance).phone(text(&body, "/sender"));
+        Ok(vec![event.to(&addressee)])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let number = jid::address(chat_id, subject, "@s.whatsapp.net");
         let message = json!({ "number": number, "text": text, "linkPreview": false });
-        Request::post(format!("{}/message/sendText/{}", self.url, self.instance))
+        Request::post(format!("{}/message/sendText/{}", self.url, segment(&self.instance)))
             .header("apikey", self.api_key.expose_secret())
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
@@ -115,7 +117,6 @@ impl Gateway for Evolution {
 fn read_message(data: &Value) -> Result<Event, Malformed> {
     let id = text(data, "/key/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     let chat = text(data, "/key/remoteJid").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
-    // `/sender` beside the data is our own number.
     let senders: &[&str] = if jid::is_group(chat) {
         &["/key/participant", "/key/participantAlt", "/key/participantPn"]
     } else {

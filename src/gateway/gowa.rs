@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    addressee::Addressee,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, instant, text},
@@ -26,7 +27,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         secrets: reader.webhook_secrets(),
         url: reader.base_url(None),
         basic_auth: reader.sending("basic_auth", "user:password of GOWA's API, to send replies"),
-        device: reader.text("device").map(|device| segment(&device)),
+        device: reader.text("device"),
     })
 }
 
@@ -35,7 +36,7 @@ struct Gowa {
     secrets: Vec<SecretString>,
     url: String,
     basic_auth: SecretString,
-    /// For servers with several; encoded, as the header has it.
+    /// For servers with several.
     device: Option<String>,
 }
 
@@ -61,7 +62,14 @@ impl Gateway for Gowa {
             "message.reaction" => Event::ignored(Ignored::NonText),
             _ => Event::ignored(Ignored::Event),
         };
-        Ok(vec![event])
+        // Of a device that is logged in, the id is its number; a name of the operator's choice may stand in `session_id`.
+        let id = text(&body, "/device_id");
+        let addressee = Addressee::default().phone(id.filter(|id| id.contains('@')));
+        let names = [id, text(&body, "/session_id")];
+        let device = self.device.as_deref().unwrap_or_default();
+        let known = addressee == Addressee::default() && !names.contains(&Some(device));
+        let addressee = if known { addressee.id(body.get("device_id"), device) } else { addressee };
+        Ok(vec![event.to(&addressee)])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
@@ -71,7 +79,7 @@ impl Gateway for Gowa {
             .header("authorization", format!("Basic {credentials}"))
             .header("content-type", "application/json");
         if let Some(device) = &self.device {
-            request = request.header("x-device-id", device);
+            request = request.header("x-device-id", segment(device));
         }
         request.body(message.to_string().into_bytes()).expect("a checked URL and printable credentials make a request")
     }

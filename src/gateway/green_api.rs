@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    addressee::Addressee,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, seconds, text},
@@ -23,7 +24,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         scheme: reader.scheme(&[("static-header", Scheme::StaticHeader { header: "authorization".to_owned() })]),
         secrets: reader.webhook_secrets(),
         url: reader.base_url(Some(DEFAULT_URL)),
-        instance: segment(reader.sending("instance", "the idInstance").expose_secret()),
+        instance: reader.sending("instance", "the idInstance").expose_secret().to_owned(),
         api_key: reader.sending("api_key", "the apiTokenInstance, to send replies"),
     })
 }
@@ -33,7 +34,6 @@ struct GreenApi {
     /// Whole header values, with the word before the token.
     secrets: Vec<SecretString>,
     url: String,
-    /// Ready for a path.
     instance: String,
     api_key: SecretString,
 }
@@ -58,7 +58,8 @@ impl Gateway for GreenApi {
             }
             _ => Event::ignored(Ignored::Event),
         };
-        Ok(vec![event])
+        let addressee = Addressee::default().id(body.pointer("/instanceData/idInstance"), &self.instance);
+        Ok(vec![event.to(&addressee.phone(text(&body, "/instanceData/wid")))])
     }
 
     /// The token stands in the URL; nobody may log it.
@@ -66,7 +67,7 @@ impl Gateway for GreenApi {
         let chat_id = jid::address(chat_id, subject, "@c.us");
         let message = json!({ "chatId": chat_id, "message": text, "linkPreview": false });
         let token = segment(self.api_key.expose_secret());
-        Request::post(format!("{}/waInstance{}/sendMessage/{token}", self.url, self.instance))
+        Request::post(format!("{}/waInstance{}/sendMessage/{token}", self.url, segment(&self.instance)))
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
             .expect("a checked URL and printable credentials make a request")

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Event, Gateway, Malformed, Proof, Refusal, Sent, Webhook,
     credentials::Reader,
+    jid,
     json::{self, text},
     scheme::Scheme,
     sent_with_id, waha,
@@ -44,14 +45,17 @@ impl Gateway for Hypersender {
         Proof { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    /// `instanceId` and `userId` stand sometimes in `data` and sometimes beside it; nothing depends on them.
+    /// `instanceId` stands sometimes in `data` and sometimes beside it.
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         let body = json::parse(webhook.body)?;
         let name = text(&body, "/event").or(text(&body, "/data/event"));
-        Ok(vec![waha::read_event(name, &body["data"]["payload"])?])
+        let addressee = waha::addressee(&body["data"]);
+        let named = body.get("instanceId").or(body["data"].get("instanceId"));
+        Ok(vec![waha::read_event(name, &body["data"]["payload"])?.to(&addressee.id(named, &self.instance))])
     }
 
-    fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let chat_id = jid::address(chat_id, subject, "@c.us");
         let message = json!({ "chatId": chat_id, "text": text, "link_preview": false });
         let bearer = format!("Bearer {}", self.api_key.expose_secret());
         json::post(&format!("{}/{}/send-text", self.url, self.instance), &[("authorization", &bearer)], &message)

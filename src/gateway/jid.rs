@@ -3,8 +3,11 @@
 
 use serde_json::Value;
 
-use super::{Event, Ignored, json::text};
-use crate::domain::{Chat, Sender, Subject, subject::phone_of_jid};
+use super::{Behind, Event, Ignored, ids::Ids, json::text};
+use crate::domain::{
+    Phone, Subject,
+    subject::{lid_of_jid, phone_of_jid},
+};
 
 /// How deep messages stand in each other.
 const DEEPEST: usize = 5;
@@ -76,21 +79,19 @@ impl Message<'_> {
             Content::Edit => Some(Ignored::Edit),
             Content::Other => Some(Ignored::NonText),
         };
-        let phone = self.senders.iter().find_map(|id| phone_of_jid(id));
-        let lid = self.senders.iter().find(|id| id.ends_with("@lid")).copied();
-        Event {
+        let event = Event {
             ignored,
             message_id: Some(self.id.to_owned()),
             dedupe_key: self.dedupe_key.map(str::to_owned),
             chat_id: Some(self.chat.to_owned()),
-            sender: if self.from_me { Sender::default() } else { Sender::new(phone, lid, None) },
             push_name: self.push_name.map(str::to_owned),
             text: if let Content::Text(text) = self.content { Some(text.to_owned()) } else { None },
             timestamp: self.timestamp,
             from_me: self.from_me,
             group,
-            receipt: None,
-        }
+            ..Event::default()
+        };
+        event.sent_by(self.senders.iter().fold(Ids::default(), |ids, id| ids.jid(id)))
     }
 }
 
@@ -104,14 +105,21 @@ pub(super) fn texts<'a>(value: &'a Value, pointers: &[&str]) -> Vec<&'a str> {
 }
 
 /// Whom a reply goes to: `<digits><suffix>` where a phone is known, for not every release can answer a LID,
-/// else `<id>@lid`.
+/// else `<id>@lid`, also where the LID's digits came on the phones' server.
 pub(super) fn address(chat_id: &str, subject: Option<&Subject>, suffix: &str) -> String {
-    let chat = chat_id.parse::<Chat>().ok();
-    match (chat.as_ref().map(Chat::subject), subject) {
-        (Some(Subject::Phone(phone)), _) | (_, Some(Subject::Phone(phone))) => format!("{}{suffix}", phone.digits()),
-        (Some(lid @ Subject::Lid(_)), _) => lid.chat_id(),
-        _ => chat_id.to_owned(),
+    let chat = phone_of_jid(chat_id).or_else(|| chat_id.parse().ok());
+    let at = |phone: &Phone| format!("{}{suffix}", phone.digits());
+    match (&chat, subject) {
+        (Some(phone), Some(hidden @ Subject::Lid(id))) if phone.digits() == id => hidden.chat_id(),
+        (Some(phone), _) | (_, Some(Subject::Phone(phone))) => at(phone),
+        _ => lid_of_jid(chat_id).map_or_else(|| chat_id.to_owned(), |id| Subject::Lid(id).chat_id()),
     }
+}
+
+/// What a gateway gives as the phone behind a LID; some give the LID itself.
+pub(super) fn behind(jid: &str) -> Behind {
+    let hidden = || lid_of_jid(jid).map_or(Behind::Failed, |_| Behind::Hidden);
+    phone_of_jid(jid).map_or_else(hidden, Behind::Phone)
 }
 
 /// WhatsApp's lock against accounts that write first: the person would have to write again.
@@ -163,5 +171,8 @@ mod tests {
         assert_eq!(address("190000000000117@lid", Some(&phone)), "447700900123@s.whatsapp.net");
         assert_eq!(address("190000000000117:2@lid", None), "190000000000117@lid");
         assert_eq!(address("whatever", None), "whatever");
+        assert_eq!(address("447700900123:99@hosted", None), "447700900123@s.whatsapp.net");
+        let hidden = Subject::Lid("190000000000117".to_owned());
+        assert_eq!(address("190000000000117@c.us", Some(&hidden)), "190000000000117@lid");
     }
 }

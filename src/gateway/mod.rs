@@ -3,6 +3,7 @@
 //! A gateway translates and never performs I/O: it authenticates bytes, parses events, builds a request and
 //! reads a response. Adding one takes a file, a folder of fixtures and a line in the table of kinds below.
 
+mod addressee;
 mod bird;
 mod chatwoot;
 mod cloud_api;
@@ -15,6 +16,7 @@ mod generic;
 mod gowa;
 mod green_api;
 mod hypersender;
+mod ids;
 mod jid;
 mod json;
 mod proof;
@@ -151,6 +153,18 @@ pub enum Sent {
     Refused(Refusal),
 }
 
+/// The phone that a LID stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Behind {
+    Phone(Phone),
+    /// The gateway has none, and will have none.
+    Hidden,
+    /// The gateway has none yet.
+    Unknown,
+    /// The gateway did not answer the question.
+    Failed,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Refusal {
     /// The number has no WhatsApp account, or blocks us.
@@ -266,8 +280,23 @@ pub trait Gateway: Send + Sync + 'static {
         None
     }
 
-    /// Reads the answer to [`Gateway::who_is`]; the gateway may not know either.
-    fn phone_behind(&self, _response: &http::Response<Vec<u8>>) -> Option<Phone> {
+    /// Reads the answer to [`Gateway::who_is`].
+    fn phone_behind(&self, _response: &http::Response<Vec<u8>>) -> Behind {
+        Behind::Hidden
+    }
+
+    /// Whether a webhook that was answered 503 comes again.
+    fn repeats(&self) -> bool {
+        true
+    }
+
+    /// The vendor's id of this number, which [`Event::number_id`] is compared with to find the instance of a message.
+    fn number_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// Senders that are believed although they could be made up; said at start.
+    fn believes(&self) -> Option<&'static str> {
         None
     }
 }

@@ -24,6 +24,8 @@ pub struct Sample {
     pub at: i64,
     /// Digits of the person's phone.
     pub phone: String,
+    /// Digits of our number.
+    pub to: String,
     /// Digits of the person's hidden id.
     pub lid: String,
 }

@@ -123,7 +123,7 @@ impl Gateway for Simulator {
             text: Some(message.text),
             timestamp: Some(message.timestamp),
             from_me: message.from_me,
-            receipt: None,
+            ..Event::default()
         }])
     }
 

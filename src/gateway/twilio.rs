@@ -9,12 +9,14 @@ use url::form_urlencoded;
 
 use super::{
     Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
-    credentials::{Purpose, Reader, basic},
+    addressee::Addressee,
+    credentials::{self, Purpose, Reader, basic},
+    ids::Ids,
     json::text,
     scheme::Scheme,
     sent_by_status,
 };
-use crate::domain::{Sender, Subject, sending::Channel};
+use crate::domain::{Subject, sending::Channel};
 
 /// Stands before the numbers of WhatsApp; those of SMS are bare.
 const WHATSAPP: &str = "whatsapp:";
@@ -32,6 +34,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
     let channel = reader.section.choice("channel", &channels, reader.faults);
     let channel = channel.unwrap_or(if on_whatsapp { Channel::WhatsApp } else { Channel::Sms });
+    let sms_verifies = reader.sms_verifies(channel);
     let api_key = reader.text("api_key");
     let authorization = match &api_key {
         Some(key) => basic(key, &reader.sending("api_secret", "it belongs to api_key")),
@@ -46,6 +49,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         from,
         messaging_service_sid,
         channel,
+        sms_verifies,
     })
 }
 
@@ -59,6 +63,7 @@ struct Twilio {
     messaging_service_sid: Option<String>,
     /// Of codes: replies go where the message came from.
     channel: Channel,
+    sms_verifies: bool,
 }
 
 impl Gateway for Twilio {
@@ -82,6 +87,10 @@ impl Gateway for Twilio {
 
     fn channel(&self) -> Channel {
         self.channel
+    }
+
+    fn believes(&self) -> Option<&'static str> {
+        self.sms_verifies.then_some(credentials::SMS_VERIFIES)
     }
 
     fn address(&self, subject: &Subject) -> String {
@@ -144,24 +153,36 @@ impl Twilio {
         let id = form.one("MessageSid").ok_or_else(|| missing("MessageSid"))?;
         let from = form.one("From").ok_or_else(|| missing("From"))?;
         let on_whatsapp = from.strip_prefix(WHATSAPP);
-        // The sender of an SMS can be forged, so it counts only where SMS was asked for.
-        if on_whatsapp.is_none() && self.from.as_deref().is_some_and(|from| from.starts_with(WHATSAPP)) {
-            return Ok(Event::ignored(Ignored::Event));
+        if on_whatsapp.is_none() && !self.sms_verifies {
+            return Ok(Event::ignored(Ignored::Sms));
         }
         let number = on_whatsapp.unwrap_or(from);
         let phone = number.starts_with('+').then(|| number.parse().ok()).flatten();
         let is_text = form.one("NumMedia").is_none_or(|count| count == "0")
             && form.one("MessageType").is_none_or(|kind| kind == "text");
         let body = form.one("Body").filter(|_| is_text);
-        Ok(Event {
+        let bare = |number: &str| number.strip_prefix(WHATSAPP).unwrap_or(number).to_owned();
+        let (to, ours) = (form.one("To").map(bare), self.from.as_deref().map(bare));
+        let value = |name: &str| form.one(name).map(Value::from);
+        let service = self.messaging_service_sid.as_deref().unwrap_or_default();
+        let addressee = Addressee::default()
+            .id(value("AccountSid").as_ref(), &self.account_sid)
+            .id(value("MessagingServiceSid").as_ref(), service)
+            .is(to.as_deref(), ours.as_deref());
+        let addressee = if ours.is_some() { addressee } else { addressee.phone(to.as_deref()) };
+        let wa_id = form.one("WaId").filter(|_| on_whatsapp.is_some());
+        let user = form.one("ExternalUserId").filter(|_| on_whatsapp.is_some());
+        let ids = Ids::default().phone(phone).phone(wa_id.and_then(|digits| digits.parse().ok()));
+        let event = Event {
             ignored: body.is_none().then_some(Ignored::NonText),
             message_id: Some(id.to_owned()),
             chat_id: Some(from.to_owned()),
-            sender: Sender::new(phone, None, on_whatsapp),
+            weak: on_whatsapp.is_none(),
             push_name: form.one("ProfileName").map(str::to_owned),
             text: body.map(str::to_owned),
             ..Event::default()
-        })
+        };
+        Ok(event.sent_by(ids.bsuid(on_whatsapp).bsuid(user)).to(&addressee))
     }
 }
 

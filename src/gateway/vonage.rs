@@ -8,17 +8,21 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Progress, Proof, Sent, Webhook, cloud_api,
-    credentials::{Purpose, Reader, basic},
+    Event, Gateway, Ignored, Malformed, Progress, Proof, Sent, Webhook,
+    addressee::Addressee,
+    cloud_api,
+    credentials::{self, Purpose, Reader, basic},
+    ids::Ids,
     json::{self, instant, text},
     scheme::Scheme,
     sent_with_id,
 };
-use crate::domain::{Sender, Subject, sending::Channel};
+use crate::domain::{Subject, sending::Channel};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
-    let channels = [("whatsapp", "whatsapp"), ("sms", "sms")];
-    let channel = reader.section.choice("channel", &channels, reader.faults).unwrap_or("whatsapp");
+    let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
+    let channel = reader.section.choice("channel", &channels, reader.faults).unwrap_or(Channel::WhatsApp);
+    let sms_verifies = reader.sms_verifies(channel);
     let from = reader.text("from");
     if from.is_none() && reader.purpose != Purpose::Inspect {
         reader.faults.add(reader.section.key("from"), "is missing: the number that sends");
@@ -30,6 +34,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         url: reader.base_url(Some("https://api.nexmo.com")),
         authorization: basic(api_key.expose_secret(), &api_secret).into(),
         channel,
+        sms_verifies,
         from: from.unwrap_or_default(),
     })
 }
@@ -38,7 +43,8 @@ struct Vonage {
     signature_secrets: Vec<SecretString>,
     url: String,
     authorization: SecretString,
-    channel: &'static str,
+    channel: Channel,
+    sms_verifies: bool,
     from: String,
 }
 
@@ -57,16 +63,23 @@ impl Gateway for Vonage {
             None if body.get("status").is_some() => {
                 Event::status(text(&body, "/message_uuid"), text(&body, "/status").and_then(Progress::of))
             }
-            // The senders of SMS can be forged, and those of other channels are no phones.
-            Some(_) if text(&body, "/channel") != Some(self.channel) => Event::ignored(Ignored::Event),
+            // The senders of other channels are no phones.
+            Some(_) if text(&body, "/channel") != Some(self.channel.as_str()) => Event::ignored(Ignored::Event),
+            Some(_) if self.channel == Channel::Sms && !self.sms_verifies => Event::ignored(Ignored::Sms),
             Some(kind) => read_message(&body, kind)?,
             None => Event::ignored(Ignored::Event),
         };
-        Ok(vec![event])
+        let addressee =
+            Addressee::default().is(text(&body, "/to").filter(|_| event.ignored.is_none()), Some(&self.from));
+        Ok(vec![event.to(&addressee)])
     }
 
     fn channel(&self) -> Channel {
-        if self.channel == "sms" { Channel::Sms } else { Channel::WhatsApp }
+        self.channel
+    }
+
+    fn believes(&self) -> Option<&'static str> {
+        self.sms_verifies.then_some(credentials::SMS_VERIFIES)
     }
 
     fn address(&self, subject: &Subject) -> String {
@@ -75,7 +88,7 @@ impl Gateway for Vonage {
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let message = json!({
-            "message_type": "text", "text": text, "to": chat_id, "from": self.from, "channel": self.channel,
+            "message_type": "text", "text": text, "to": chat_id, "from": self.from, "channel": self.channel.as_str(),
         });
         let authorization = ("authorization", self.authorization.expose_secret());
         json::post(&format!("{}/v1/messages", self.url), &[authorization], &message)
@@ -93,14 +106,17 @@ fn read_message(body: &Value, kind: &str) -> Result<Event, Malformed> {
     let from = text(body, "/from").or(user);
     let on_whatsapp = text(body, "/channel") == Some("whatsapp");
     let words = text(body, "/text").filter(|_| kind == "text");
-    Ok(Event {
+    let ids = Ids::default().phone(from.and_then(|digits| digits.parse().ok()));
+    let ids = [user, from].into_iter().fold(ids, |ids, id| ids.bsuid(id.filter(|_| on_whatsapp)));
+    let event = Event {
         ignored: words.is_none().then_some(Ignored::NonText),
         message_id: Some(id.to_owned()),
         chat_id: from.map(str::to_owned),
-        sender: Sender::new(from.and_then(|digits| digits.parse().ok()), None, user.or(from).filter(|_| on_whatsapp)),
+        weak: !on_whatsapp,
         push_name: text(body, "/profile/name").map(str::to_owned),
         text: words.map(str::to_owned),
         timestamp: instant(body, "/timestamp"),
         ..Event::default()
-    })
+    };
+    Ok(event.sent_by(ids))
 }

@@ -7,14 +7,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Unauthenticated, Webhook,
+    Behind, Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Unauthenticated, Webhook,
+    addressee::Addressee,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, seconds, text},
     scheme::{Encoding, Hash, Scheme},
     sent_by_status,
 };
-use crate::domain::{Phone, Subject, subject::phone_of_jid};
+use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Waha {
@@ -57,10 +58,12 @@ impl Gateway for Waha {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         let body = json::parse(webhook.body)?;
-        Ok(vec![read_event(text(&body, "/event"), &body["payload"])?])
+        let addressee = addressee(&body).id(body.get("session"), &self.session);
+        Ok(vec![read_event(text(&body, "/event"), &body["payload"])?.to(&addressee)])
     }
 
-    fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let chat_id = jid::address(chat_id, subject, "@c.us");
         let message = json!({ "session": self.session, "chatId": chat_id, "text": text, "linkPreview": false });
         Request::post(format!("{}/api/sendText", self.url))
             .header("x-api-key", self.api_key.expose_secret())
@@ -94,10 +97,29 @@ impl Gateway for Waha {
             .ok()
     }
 
-    fn phone_behind(&self, response: &Response<Vec<u8>>) -> Option<Phone> {
-        let body: Value = serde_json::from_slice(response.body()).ok()?;
-        response.status().is_success().then(|| text(&body, "/pn").and_then(phone_of_jid))?
+    /// `pn` is null as long as WhatsApp has not sent the number, which comes with the first message or after it. Releases
+    /// without this look-up have no such path.
+    fn phone_behind(&self, response: &Response<Vec<u8>>) -> Behind {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        let has_no_path = || text(&body, "/message").is_some_and(|why| why.starts_with("Cannot GET"));
+        match (response.status().as_u16(), body.get("pn")) {
+            (200..=299, Some(Value::Null)) => Behind::Unknown,
+            (200..=299, Some(pn)) => jid::behind(pn.as_str().unwrap_or_default()),
+            (404, _) if has_no_path() => Behind::Hidden,
+            _ => Behind::Failed,
+        }
     }
+}
+
+/// Our number, as the family names it.
+pub(super) fn addressee(body: &Value) -> Addressee {
+    Addressee::default().phone(text(body, "/me/id").filter(|id| !is_own_lid(body, id)))
+}
+
+/// Whether the digits are those of our own LID, whatever stands behind them.
+fn is_own_lid(body: &Value, id: &str) -> bool {
+    let user = |id: &str| id.split([':', '@']).next().map(str::to_owned);
+    text(body, "/me/lid").is_some_and(|lid| user(lid) == user(id))
 }
 
 /// One event of the family; relatives say `messages.any` for `message.any`.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Event, Gateway, Malformed, Proof, Refusal, Sent, Webhook,
     credentials::Reader,
+    jid,
     json::{self, text},
     scheme::{Encoding, Hash, Scheme},
     sent_with_id, waha,
@@ -52,10 +53,12 @@ impl Gateway for Wawp {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         let body = json::parse(webhook.body)?;
-        Ok(vec![waha::read_event(text(&body, "/event"), &body["payload"])?])
+        let addressee = waha::addressee(&body).id(body.get("session"), &self.instance_id);
+        Ok(vec![waha::read_event(text(&body, "/event"), &body["payload"])?.to(&addressee)])
     }
 
-    fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+    fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
+        let chat_id = jid::address(chat_id, subject, "@c.us");
         let message = json!({
             "instance_id": self.instance_id,
             "access_token": self.access_token.expose_secret(),

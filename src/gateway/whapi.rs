@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    addressee::Addressee,
     credentials::Reader,
     jid::{self, Content, Message},
     json::{self, items, seconds, text},
@@ -24,6 +25,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         secrets: reader.webhook_secrets(),
         url: reader.base_url(Some(DEFAULT_URL)),
         api_key: reader.sending("api_key", "the channel's token, to send replies"),
+        channel_id: reader.text("channel_id").unwrap_or_default(),
     })
 }
 
@@ -32,6 +34,8 @@ struct Whapi {
     secrets: Vec<SecretString>,
     url: String,
     api_key: SecretString,
+    /// For accounts with several.
+    channel_id: String,
 }
 
 impl Gateway for Whapi {
@@ -46,12 +50,14 @@ impl Gateway for Whapi {
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         let body = json::parse(webhook.body)?;
         let kind = text(&body, "/event/type").ok_or_else(|| Malformed("no event".to_owned()))?;
-        match (kind, text(&body, "/event/event")) {
-            ("messages", Some("post")) => items(&body, "/messages").map(read_message).collect(),
-            ("messages", _) => Ok(vec![Event::ignored(Ignored::Edit)]),
-            ("statuses", _) => Ok(items(&body, "/statuses").map(read_status).collect()),
-            _ => Ok(vec![Event::ignored(Ignored::Event)]),
-        }
+        let events: Vec<Event> = match (kind, text(&body, "/event/event")) {
+            ("messages", Some("post")) => items(&body, "/messages").map(read_message).collect::<Result<_, _>>()?,
+            ("messages", _) => vec![Event::ignored(Ignored::Edit)],
+            ("statuses", _) => items(&body, "/statuses").map(read_status).collect(),
+            _ => vec![Event::ignored(Ignored::Event)],
+        };
+        let addressee = Addressee::default().id(body.get("channel_id"), &self.channel_id);
+        Ok(events.into_iter().map(|event| event.to(&addressee)).collect())
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {

@@ -7,14 +7,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    Behind, Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    addressee::Addressee,
     credentials::{Reader, segment},
     jid::{self, Content, Message, texts},
     json::{self, seconds, text},
     scheme::Scheme,
     sent_by_status,
 };
-use crate::domain::{Phone, Subject, subject::phone_of_jid};
+use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Wppconnect {
@@ -22,7 +23,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         secrets: reader.webhook_secrets(),
         url: reader.base_url(None),
         api_key: reader.sending("api_key", "the session's bearer token, to send replies"),
-        session: segment(reader.sending("session", "the name of the session").expose_secret()),
+        session: reader.sending("session", "the name of the session").expose_secret().to_owned(),
     })
 }
 
@@ -31,7 +32,6 @@ struct Wppconnect {
     secrets: Vec<SecretString>,
     url: String,
     api_key: SecretString,
-    /// Ready for a path.
     session: String,
 }
 
@@ -65,7 +65,10 @@ impl Gateway for Wppconnect {
             // Among them `unreadmessages`, which repeats old ones at start.
             _ => Event::ignored(Ignored::Event),
         };
-        Ok(vec![event])
+        let addressee = Addressee::default()
+            .id(body.get("session"), &self.session)
+            .phone(text(&body, "/to").filter(|_| event.ignored.is_none()));
+        Ok(vec![event.to(&addressee)])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
@@ -74,7 +77,7 @@ impl Gateway for Wppconnect {
         let message = json!({
             "phone": phone, "isGroup": false, "isNewsletter": false, "isLid": is_lid, "message": text,
         });
-        Request::post(format!("{}/api/{}/send-message", self.url, self.session))
+        Request::post(format!("{}/api/{}/send-message", self.url, segment(&self.session)))
             .header("authorization", self.bearer())
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
@@ -98,15 +101,24 @@ impl Gateway for Wppconnect {
 
     fn who_is(&self, lid: &str) -> Option<Request<Vec<u8>>> {
         let lid = segment(lid.strip_suffix("@lid").unwrap_or(lid));
-        Request::get(format!("{}/api/{}/contact/pn-lid/{lid}@lid", self.url, self.session))
+        Request::get(format!("{}/api/{}/contact/pn-lid/{lid}@lid", self.url, segment(&self.session)))
             .header("authorization", self.bearer())
             .body(Vec::new())
             .ok()
     }
 
-    fn phone_behind(&self, response: &Response<Vec<u8>>) -> Option<Phone> {
-        let body: Value = serde_json::from_slice(response.body()).ok()?;
-        response.status().is_success().then(|| text(&body, "/phoneNumber/_serialized").and_then(phone_of_jid))?
+    fn phone_behind(&self, response: &Response<Vec<u8>>) -> Behind {
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        match (response.status().is_success() && body.is_object(), text(&body, "/phoneNumber/_serialized")) {
+            (true, Some(jid)) => jid::behind(jid),
+            (true, None) if body["phoneNumber"].is_null() => Behind::Unknown,
+            _ => Behind::Failed,
+        }
+    }
+
+    /// It posts each event once.
+    fn repeats(&self) -> bool {
+        false
     }
 }
 

@@ -9,6 +9,7 @@ use url::form_urlencoded;
 
 use super::{
     Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    addressee::Addressee,
     credentials::Reader,
     jid::{self, Content, Message, texts},
     json::{self, instant, text},
@@ -63,7 +64,9 @@ impl Gateway for Wuzapi {
             }
             _ => Event::ignored(Ignored::Event),
         };
-        Ok(vec![event])
+        // Releases before 2025 write the user's token into the event.
+        let addressee = Addressee::default().id(body.get("token"), self.api_key.expose_secret());
+        Ok(vec![event.to(&addressee)])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {

@@ -172,6 +172,7 @@ pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request
 /// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier}` with the reply's code.
 pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
     let caller = auth::caller(&app, &request, &instance).await?;
+    let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
     let mut faults = Vec::new();
     let mut text = |name: &'static str| {
@@ -186,14 +187,15 @@ pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: Http
         return Err(ServiceError::Invalid(faults).into());
     }
     let refused = || Problem::from(ServiceError::Refused);
+    let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::from(body.clone()).to_string() });
     let redeemed = match (token, uuid, code) {
         (Some(token), _, _) => {
             let token: RedeemToken = token.parse().map_err(|_| refused())?;
-            app.service.redeem(&caller.instance, &token, verifier).await?
+            app.service.redeem(&caller.instance, &token, verifier, idempotency).await?
         }
         (None, Some(uuid), Some(code)) => {
             let id: VerificationId = uuid.parse().map_err(|_| refused())?;
-            app.service.redeem_code(&caller.instance, id, code, verifier).await?
+            app.service.redeem_code(&caller.instance, id, code, verifier, idempotency).await?
         }
         _ => return Err(invalid("token", "is missing: the token of the redirect, or uuid and code of the reply")),
     };

@@ -36,6 +36,7 @@ pub(super) async fn request(app: Data<App>, instance: Path<String>, request: Htt
 /// `POST …/validate-code`
 pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
     let caller = auth::caller(&app, &request, &instance).await?;
+    let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
     let typed = input_code::typed(&body).map_err(ServiceError::Invalid)?;
     let guard = Guard {
@@ -43,7 +44,8 @@ pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: Ht
         anew: false,
         locked_for: caller.instance.config.codes.locked_for,
     };
-    let record = app.service.validate(&caller.instance, &caller.token, &typed, guard).await?;
+    let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
+    let record = app.service.validate(&caller.instance, &caller.token, &typed, guard, idempotency).await?;
     let data = json!({
         "uuid": record.id,
         "chat_id": match &typed.whose {

@@ -29,7 +29,7 @@ use crate::{
     domain::{
         KeyRing, VerificationId,
         quota::{Allowance, Name, Quota},
-        token::{Kind, Token},
+        token::{InvalidToken, Kind, Token},
     },
     service::Standing,
 };
@@ -162,14 +162,15 @@ fn is_public(path: &str) -> bool {
     path.starts_with("/l/") || path.starts_with("/o/") || FILES.contains(&path)
 }
 
-/// Whether a path is about a link, and about which of ours, as far as its bearer tells.
-fn link(keys: &KeyRing, path: &str) -> Option<Option<VerificationId>> {
-    let (kind, rest) = match path.strip_prefix("/l/") {
-        Some(rest) => (Kind::Handle, rest),
-        None => (Kind::Link, path.strip_prefix("/o/")?),
+/// The link that a path names, as far as its bearer tells: `Err` where we have not made it, `None` on other paths.
+fn link(keys: &KeyRing, path: &str) -> Result<Option<VerificationId>, InvalidToken> {
+    let (kind, rest) = match (path.strip_prefix("/l/"), path.strip_prefix("/o/")) {
+        (Some(rest), _) => (Kind::Handle, rest),
+        (None, Some(rest)) => (Kind::Link, rest),
+        (None, None) => return Ok(None),
     };
-    let token: Option<Token> = rest.split('/').next().and_then(|text| text.parse().ok());
-    Some(token.filter(|token| keys.admits(token, kind)).map(|token| token.id()))
+    let token: Token = rest.split('/').next().unwrap_or_default().parse()?;
+    if keys.admits(&token, kind) { Ok(Some(token.id())) } else { Err(InvalidToken) }
 }
 
 /// Stands before the public pages.
@@ -179,12 +180,13 @@ pub(super) async fn guard(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let path = request.match_info().as_str();
-    let link = link(&app.service.keys, path);
     // Behind this a link that we have not made is refused without a look at the store: there is nothing to count.
-    if is_public(path) && link != Some(None) {
+    if is_public(path)
+        && let Ok(link) = link(&app.service.keys, path)
+    {
         let looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let knock = if looks { Knock::Look } else { Knock::Tap };
-        if let Some(wait) = app.gate.knock(&app, request.request(), link.flatten(), knock).await {
+        if let Some(wait) = app.gate.knock(&app, request.request(), link, knock).await {
             let refusal = refusal(&app, request.request(), wait);
             return Ok(request.into_response(refusal).map_into_right_body());
         }

@@ -69,6 +69,8 @@ problems! {
     /// It opens when the chat proves itself by a link.
     CodeLocked = "code_locked", 429, "Too many codes in a row were wrong for this chat";
     RateLimited = "rate_limited", 429, "Too many requests";
+    /// So that others who share the store find room; what is pending goes on.
+    InstanceFull = "instance_full", 429, "The instance has used its room in the store";
     InternalError = "internal_error", 500, "Something went wrong here";
     StoreUnavailable = "store_unavailable", 503, "The store is away";
     /// Old work still comes to its end.
@@ -179,6 +181,13 @@ impl From<ServiceError> for Problem {
                 retry_after: Some(retry_after),
                 ..Self::new(Code::RateLimited, "wait as long as Retry-After says")
             },
+            ServiceError::RoomUsed { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(
+                    Code::InstanceFull,
+                    "what is pending goes on; room comes back as old requests are forgotten",
+                )
+            },
             ServiceError::Disabled => Self::new(Code::InstanceDisabled, "disabled = true in its configuration"),
             ServiceError::Code(reason) => Self::of_code(reason),
             ServiceError::CodeWrong { attempts_remaining } => Self {
@@ -200,6 +209,13 @@ impl From<ServiceError> for Problem {
             ServiceError::Crowded => Self {
                 retry_after: Some(Duration::from_secs(5)),
                 ..Self::new(Code::TemporaryReducedCapacity, "too many wait for news; ask for the state instead")
+            },
+            ServiceError::NotIdentified => Self {
+                retry_after: Some(Duration::from_secs(5)),
+                ..Self::new(
+                    Code::TemporaryReducedCapacity,
+                    "the gateway does not say whose LID this is; deliver it again",
+                )
             },
             ServiceError::Store(error) => error.into(),
         }

@@ -63,7 +63,7 @@ pub(super) async fn verify(app: Data<App>, request: HttpRequest, payload: Payloa
     let guard =
         Guard { misses: guarded.then_some(TRIES), anew: true, locked_for: caller.instance.config.codes.locked_for };
     let typed = Typed { whose: Whose::Chat(chat), code };
-    app.service.validate(&caller.instance, &caller.token, &typed, guard).await?;
+    app.service.validate(&caller.instance, &caller.token, &typed, guard, None).await?;
     Ok(answer(&json!({ "code": "success", "message": "Verification code is valid", "verified": true })))
 }
 

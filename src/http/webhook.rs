@@ -1,5 +1,7 @@
 //! Webhooks: bytes in, 200 out after the commit. What the bytes mean is the gateway's business.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Payload},
@@ -53,7 +55,9 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
-                handle(&app, &instance, event).await?;
+                let owner = owner(&app, &instance, event, &webhook);
+                app.service.heard(&owner);
+                handle(&app, &owner, event).await?;
             }
         }
         // The gateway would only repeat it.
@@ -78,6 +82,17 @@ fn authenticate(app: &App, instance: &Instance, webhook: &Webhook<'_>) -> Result
         tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "a webhook was refused");
     }
     Err(unauthenticated(webhook.method))
+}
+
+/// The instance of a message's number: where a vendor posts for all numbers of an account to one URL, another one may
+/// have it. That one's own secret has to prove the webhook, too.
+fn owner(app: &App, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'_>) -> Arc<Instance> {
+    let Some(id) = event.number_id.as_deref().filter(|id| instance.gateway.number_id().is_some_and(|ours| ours != *id))
+    else {
+        return Arc::clone(instance);
+    };
+    let proves = |other: &Arc<Instance>| other.gateway.authenticate(webhook).is_ok();
+    app.service.instances.numbered(instance.gateway.kind(), id).filter(proves).unwrap_or_else(|| Arc::clone(instance))
 }
 
 async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Problem> {

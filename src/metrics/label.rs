@@ -68,6 +68,7 @@ labels! {
     /// The status as a class: `2xx`.
     RouteStatus { route: String, status: Word }
     Reloaded { result: Word }
+    ByConfigKey { key: Word }
     ByVersion { version: String }
     Build { version: Word, store: Word }
     /// So that a dashboard can show names.

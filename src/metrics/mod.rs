@@ -21,8 +21,9 @@ use prometheus_client::{
 };
 
 use self::label::{
-    Build, ByCause, ByGateway, ByInstance, ByKind, ByLimit, ByOperation, ByPage, ByReason, ByResult, ByRoute,
-    ByVersion, Ended, GatewayReason, GatewayResult, KindReason, Known, Of, OperationCause, Reloaded, RouteStatus,
+    Build, ByCause, ByConfigKey, ByGateway, ByInstance, ByKind, ByLimit, ByOperation, ByPage, ByReason, ByResult,
+    ByRoute, ByVersion, Ended, GatewayReason, GatewayResult, KindReason, Known, Of, OperationCause, Reloaded,
+    RouteStatus,
 };
 use crate::domain::{InstanceId, Reason, quota::Name};
 
@@ -144,10 +145,15 @@ metrics! {
     jobs_dead: Family<KindReason, Counter> = Family::default(),
     /// Jobs whose lease ran out while this process worked on them; what they sent may be sent again.
     leases_lost: Family<ByKind, Counter> = Family::default(),
+    /// Share of its room in the store that an instance has used, as of its last request here: see `store_percent`.
+    instance_room_ratio: Family<ByInstance, Seconds> = Family::default(),
     /// Requests and messages beyond a limit, by limit.
     limited: Family<ByLimit, Counter> = Family::default(),
     /// Seconds the store took, by operation.
     store_request_seconds: Family<ByOperation, Histogram> = Family::new_with_constructor(brief),
+    /// Records and jobs that were left out of an answer because this process cannot read them: no configured key opens
+    /// them, or a newer version wrote them.
+    unreadable: Family<ByKind, Counter> = Family::default(),
     /// Requests to the store that failed, by operation and cause.
     store_errors: Family<OperationCause, Counter> = Family::default(),
     /// Whether new work is refused by the store (1), as this replica finds out every 3 s by a write of its own.
@@ -164,6 +170,8 @@ metrics! {
     store_limit_bytes: Gauge = Gauge::default(),
     /// Masters of Redis without a replica, although `store.durability` asks one to confirm every write.
     store_replicas_missing: Gauge = Gauge::default(),
+    /// Keys that other replicas make with, and that this one lacks: it answers 503 to what it does not know.
+    keys_missing: Gauge = Gauge::default(),
     /// Seconds this host's clock is ahead of the store's.
     clock_offset_seconds: Seconds = Seconds::default(),
     /// Requests on the public listener, by route template and class of status.
@@ -174,10 +182,13 @@ metrics! {
     ready: Gauge = Gauge::default(),
     /// Replicas alive, by version, as the store knows them. The same on every replica: take the maximum.
     replicas: Family<ByVersion, Gauge> = Family::default(),
-    /// Reloads of the configuration: `applied`, `unchanged`, or the old one stays: `refused`, `needs_restart`.
+    /// Reloads of the configuration: `applied`, `unchanged`, `needs_restart` where it was applied but for some keys, or
+    /// `refused`, when the old one stays.
     config_reloads: Family<Reloaded, Counter> = Family::default(),
-    /// Whether the configuration in the file is the one in use (1), or was refused (0).
+    /// Whether the configuration in the file is the one in use (1), or was refused or waits in part for a restart (0).
     config_current: Gauge = Gauge::default(),
+    /// Keys of the configuration in the file that are not in use until the process is restarted, always 1.
+    config_waiting: Family<ByConfigKey, Gauge> = Family::default(),
     /// Unix time at which the configuration in use was read.
     config_read_timestamp_seconds: Seconds = Seconds::default(),
     /// The configured instances, always 1: name, gateway, and whether they take requests.
@@ -256,6 +267,9 @@ impl Metrics {
     pub fn begin(&self, version: &'static str, store: &'static str, start: f64) {
         self.build_info.get_or_create(&Build { version, store }).set(1);
         self.start_time_seconds.set(start);
+        for kind in ["record", "job"] {
+            drop(self.unreadable.get_or_create(&ByKind { kind }));
+        }
         for kind in ["timer", "reply", "callback"] {
             drop(self.leases_lost.get_or_create(&ByKind { kind }));
             drop(self.jobs_in_flight.get_or_create(&ByKind { kind }));

@@ -54,9 +54,10 @@ impl Service {
         }
         let mut limits = self.mint_limits(instance, token);
         limits.extend(self.sending_limits(instance, &input.request));
+        limits.extend(self.room_limits(instance, &input.request));
         limits.extend(self.chat_limit(instance, Name::Codes, subject));
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, &draft));
-        let entered = self.enter(&limits, reserve.as_ref()).await?;
+        let entered = self.enter(instance, &limits, reserve.as_ref()).await?;
         if let Some(record) = entered.existing {
             return Ok(record);
         }
@@ -117,7 +118,7 @@ impl Service {
     }
 
     /// Its id lies with everything else about its chat.
-    fn draft_code(&self, partition: Partition) -> VerificationDraft {
+    pub(super) fn draft_code(&self, partition: Partition) -> VerificationDraft {
         let id = VerificationId::new(self.millis(), entropy::bytes()).within(partition);
         VerificationDraft { key: self.keys.current(), nonce: entropy::bytes(), code_length: 0, id }
     }
@@ -156,7 +157,7 @@ impl Service {
         if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
             let mut limits = self.sending_limits(instance, &record.request);
             limits.extend(self.chat_limit(instance, Name::Codes, chat.subject()));
-            self.enter(&limits, None).await?;
+            self.enter(instance, &limits, None).await?;
         }
         let applied = self.apply(instance, record.id, None, Command::Code(CodeCommand::Resend), None).await?;
         match applied.verdict {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use url::Url;
 
-use super::{Instance, Service, ServiceError};
+use super::{Idempotency, Instance, Service, ServiceError};
 use crate::{
     domain::{
         Command, Mode, State, Verdict, Verification, VerificationId,
@@ -65,6 +65,10 @@ impl Service {
         kind: Kind,
     ) -> Result<(Stored, Verification, Arc<Instance>), ServiceError> {
         if !self.keys.admits(token, kind) {
+            // What somebody made up costs no look at the store, unless keys are being changed.
+            if self.metrics.keys_missing.get() > 0 && !self.keys.ids().contains(&token.key()) {
+                self.all_keys_known().await?;
+            }
             return Err(ServiceError::NotFound);
         }
         let (stored, record) = self.load(token.id()).await?;
@@ -175,14 +179,17 @@ impl Service {
         }
     }
 
-    /// Exchanges a redeem token for the proven subject, once.
+    /// Exchanges a redeem token for the proven subject, once; a repeat by the same caller gets the same answer.
     pub async fn redeem(
         &self,
         instance: &Instance,
         token: &RedeemToken,
         verifier: Option<&str>,
+        idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
-        let command = Command::Redeem { token: self.keys.secret(token.secret()), challenge: challenge(verifier) };
+        let claim = self.claim(instance, "redeem", idempotency, token.id().partition()).await?;
+        let command =
+            Command::Redeem { token: self.keys.secret(token.secret()), challenge: challenge(verifier), claim };
         self.exchange(instance, token.id(), |_| command).await
     }
 
@@ -193,10 +200,12 @@ impl Service {
         id: VerificationId,
         typed: &str,
         verifier: Option<&str>,
+        idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
+        let claim = self.claim(instance, "redeem", idempotency, id.partition()).await?;
         let command = |record: &Verification| {
             let right = self.reply_code(record).is_some_and(|code| code.is(typed));
-            Command::RedeemCode { right, challenge: challenge(verifier) }
+            Command::RedeemCode { right, challenge: challenge(verifier), claim }
         };
         self.exchange(instance, id, command).await
     }
@@ -218,7 +227,7 @@ impl Service {
         let command = command(&record);
         let applied = self.apply(instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
-            Verdict::Redeemed => Ok(Redeemed { record: applied.record }),
+            Verdict::Redeemed | Verdict::Repeated => Ok(Redeemed { record: applied.record }),
             Verdict::Refused | Verdict::WrongCode | Verdict::Unchanged => Err(ServiceError::Refused),
             _ => Err(ServiceError::Spent),
         }

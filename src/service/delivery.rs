@@ -12,7 +12,7 @@ use crate::{
     domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
     entropy,
     jobs::payload::{self, Work},
-    store::{Change, Committed, JobId, KnownJob, Standing, archive::Mark},
+    store::{Change, Committed, JobId, KnownJob, Standing, StoreError, archive::Mark},
 };
 
 /// A callback as people see it. Times are RFC 3339.
@@ -92,7 +92,7 @@ impl Service {
             let mark = cursor.filter(|cursor| cursor.standing == of).map(|cursor| &cursor.mark);
             let jobs = self.store.jobs_after(instance.config.id, of, mark, room).await?;
             for job in &jobs {
-                callbacks.extend(self.view(job)?.map(|(view, _)| view));
+                callbacks.extend(self.viewed(instance, job));
             }
             // Replies end, too, so a full page may show fewer.
             room -= jobs.len();
@@ -112,7 +112,7 @@ impl Service {
         let mut callbacks = Vec::new();
         for id in payload::callback_ids(record) {
             if let Some(job) = self.store.job(instance.config.id, record.id.partition(), &id).await? {
-                callbacks.extend(self.view(&job)?.map(|(view, _)| view));
+                callbacks.extend(self.viewed(instance, &job));
             }
         }
         callbacks.sort_by_key(|callback| std::cmp::Reverse(callback.since));
@@ -153,7 +153,7 @@ impl Service {
         repeat: Option<&str>,
     ) -> Result<CallbackView, ServiceError> {
         let limit = self.test_limit(instance);
-        self.enter(limit.as_slice(), None).await?;
+        self.enter(instance, limit.as_slice(), None).await?;
         let seed = match repeat {
             Some(key) => self.keys.look_up("test callback", instance.config.id, key.as_bytes()),
             None => self.keys.look_up("test callback", instance.config.id, &entropy::bytes::<16>()),
@@ -181,8 +181,19 @@ impl Service {
         }
     }
 
+    /// As [`Service::view`], in a list; one that cannot be read here is left out.
+    fn viewed(&self, instance: &Instance, job: &KnownJob) -> Option<CallbackView> {
+        match self.view(job) {
+            Ok(view) => view.map(|(view, _)| view),
+            Err(error) => {
+                self.unreadable(instance, "job", &error);
+                None
+            }
+        }
+    }
+
     /// `None` for work that is no callback.
-    fn view(&self, job: &KnownJob) -> Result<Option<(CallbackView, String)>, ServiceError> {
+    fn view(&self, job: &KnownJob) -> Result<Option<(CallbackView, String)>, StoreError> {
         let Work::Callback { event, verification, webhook_id, url, body } = Work::open(&self.keys, &job.id, &job.body)?
         else {
             return Ok(None);

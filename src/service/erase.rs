@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{Instance, Service, ServiceError, trace};
 use crate::{
-    domain::{Chat, Event, Partition, Subject, Verification},
+    domain::{Chat, Event, Partition, Subject, Verification, VerificationId, time::from_millis},
     jobs::payload::{self, Work},
-    store::{Index, JobId, Lane, Position, archive::Removal},
+    store::{Index, JobId, Lane, Position, RecordId, archive::Removal},
 };
 
 /// Records of one chat that are read at once.
@@ -44,10 +44,16 @@ impl Service {
         loop {
             let page = self.store.list(&index, after.as_ref(), BATCH).await?;
             let Some(last) = page.last() else { break };
-            let last = self.decode(last)?;
-            after = Some(Position { created_at: last.created_at, id: last.id.into() });
+            after = Some(Position { created_at: from_millis(VerificationId::from(last.id).millis()), id: last.id });
             for stored in &page {
-                let record = self.decode(stored)?;
+                let Some(record) = self.readable(instance, stored) else {
+                    self.store.remove(&sealed_removal(instance, stored.id, &index)).await?;
+                    erased.requests += 1;
+                    continue;
+                };
+                if stored.id == last.id {
+                    after = Some(Position { created_at: record.created_at, id: stored.id });
+                }
                 let removal = self.removal(instance, &record, &index);
                 self.store.remove(&removal).await?;
                 let urls = Event::ALL.iter().filter_map(|event| Self::callback_url(instance, &record, *event));
@@ -130,6 +136,14 @@ impl Service {
         }
         Ok(erased)
     }
+}
+
+/// Of a record that cannot be read here: what its id alone leads to.
+fn sealed_removal(instance: &Instance, id: RecordId, index: &Index) -> Removal {
+    let indexes = vec![Index::all(instance.config.id), index.clone()];
+    let callbacks = Event::ALL.iter().map(|event| payload::callback_id(id.into(), *event));
+    let removal = Removal::new(instance.config.id, id.partition());
+    Removal { record: Some((id, indexes)), jobs: callbacks.collect(), ..removal }
 }
 
 /// How gateways may name this chat.

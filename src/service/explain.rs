@@ -84,13 +84,11 @@ impl Service {
         ids.dedup();
         let mut requests = Vec::new();
         for id in ids.into_iter().take(MOST) {
-            match self.get(instance, id).await {
-                Ok(record) => {
-                    let callbacks = self.callbacks_of(instance, &record).await?;
-                    requests.push((record, callbacks));
-                }
-                Err(ServiceError::NotFound) => {}
-                Err(error) => return Err(error),
+            let Some(stored) = self.store.load(id.into()).await? else { continue };
+            let record = self.readable(instance, &stored);
+            if let Some(record) = record.filter(|record| record.instance == instance.config.id) {
+                let callbacks = self.callbacks_of(instance, &record).await?;
+                requests.push((record, callbacks));
             }
         }
         let messages: Vec<Message> = traces.iter().take(MOST).map(|(at, trace)| message(*at, trace)).collect();
@@ -135,9 +133,8 @@ impl Service {
             }
             Question::Ending(ending) => {
                 let newest = self.store.list(&Index::all(instance.config.id), None, READ).await?;
-                let records = newest.iter().map(|stored| self.decode(stored)).collect::<Result<Vec<_>, _>>()?;
-                let fits = |record: &&Verification| ends_with(record, ending);
-                Ok(records.iter().filter(fits).take(MOST).map(|record| record.id).collect())
+                let records = newest.iter().filter_map(|stored| self.readable(instance, stored));
+                Ok(records.filter(|record| ends_with(record, ending)).take(MOST).map(|record| record.id).collect())
             }
         }
     }

@@ -6,70 +6,111 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Instance;
-use crate::domain::{InstanceId, Phone, Sender, keys::Digest};
+use super::{Instance, ServiceError};
+use crate::{
+    domain::{InstanceId, Phone, Sender, keys::Digest},
+    gateway::Behind,
+};
 
 /// A person waits for the answer to their message.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Between questions: WhatsApp tells a gateway of a new LID with the first message or shortly after it.
+const PAUSE: Duration = Duration::from_millis(600);
 const MEMORY: Duration = Duration::from_hours(24);
-/// A gateway that could not tell may know a little later.
+/// A number that is hidden now may be shown later.
 const DOUBT: Duration = Duration::from_mins(1);
 const MOST: usize = 10_000;
 
-/// What gateways have told. Only in this process; another one asks again.
+/// What gateways have answered for good. Only in this process; another one asks again.
 #[derive(Default)]
-pub struct Phones(Mutex<HashMap<(InstanceId, Digest), Told>>);
+pub struct Phones(Mutex<HashMap<(InstanceId, Digest), Known>>);
 
 #[derive(Clone)]
-struct Told {
+struct Known {
     at: Instant,
-    /// `None`: the gateway does not know either.
+    /// `None`: hidden.
     phone: Option<Phone>,
 }
 
 impl Phones {
-    /// `sender` with the phone that its LID stands for, where the gateway can tell. A LID that stays unknown
-    /// stays a LID; its digits are never a number.
-    pub(super) async fn resolve(&self, instance: &Instance, sender: &Sender, lid_digest: Digest) -> Sender {
-        let (None, Some(lid)) = (&sender.phone, sender.lid()) else { return sender.clone() };
-        let Some(request) = instance.gateway.who_is(lid) else { return sender.clone() };
-        let key = (instance.config.id, lid_digest);
-        let phone = match self.known(key) {
-            Some(told) => told.phone,
-            None => {
-                let answer = tokio::time::timeout(PATIENCE, instance.sending.send(request)).await;
-                let told = match answer {
-                    Ok(Ok(response)) if response.status().is_success() => instance.gateway.phone_behind(&response),
-                    _ => None,
-                };
-                self.remember(key, told.clone());
-                told
-            }
-        };
-        match phone {
-            Some(phone) => Sender::new(Some(phone), Some(lid), sender.bsuid()),
-            None => sender.clone(),
+    /// `sender` with the phone that its LID stands for, where the gateway can tell. A LID stays one only when the
+    /// gateway has no phone for it: what it could not tell this time would be a second identity of one person, so the
+    /// message has to come again. Where gateways repeat nothing, the sender stays unidentified.
+    pub(super) async fn resolve(
+        &self,
+        instance: &Instance,
+        sender: &Sender,
+        lid_digest: Digest,
+    ) -> Result<Sender, ServiceError> {
+        let (None, Some(lid)) = (&sender.phone, sender.lid()) else { return Ok(sender.clone()) };
+        if instance.gateway.who_is(lid).is_none() {
+            return Ok(sender.clone());
         }
+        let key = (instance.config.id, lid_digest);
+        let answer = match self.known(key) {
+            Some(known) => known.phone.map_or(Behind::Hidden, Behind::Phone),
+            None => self.ask(instance, lid, key).await,
+        };
+        match answer {
+            Behind::Phone(phone) => Ok(Sender::new(Some(phone), Some(lid), sender.bsuid())),
+            Behind::Hidden | Behind::Unknown => Ok(sender.clone()),
+            Behind::Failed => {
+                let (id, gateway) = (instance.config.id, instance.gateway.kind());
+                tracing::warn!(instance = %id, gateway, "the gateway did not answer which phone a LID stands for");
+                if instance.gateway.repeats() { Err(ServiceError::NotIdentified) } else { Ok(Sender::default()) }
+            }
+        }
+    }
+
+    async fn ask(&self, instance: &Instance, lid: &str, key: (InstanceId, Digest)) -> Behind {
+        let answer = ask(instance, lid).await;
+        match &answer {
+            Behind::Phone(phone) => self.remember(key, Some(phone.clone())),
+            Behind::Hidden => self.remember(key, None),
+            Behind::Unknown | Behind::Failed => {}
+        }
+        answer
     }
 
     /// The person wants to be forgotten.
     pub(super) fn forget(&self, phone: &Phone) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, told| told.phone.as_ref() != Some(phone));
+        known.retain(|_, known| known.phone.as_ref() != Some(phone));
     }
 
-    fn known(&self, key: (InstanceId, Digest)) -> Option<Told> {
+    fn known(&self, key: (InstanceId, Digest)) -> Option<Known> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = known.get(&key)?;
-        let memory = if told.phone.is_some() { MEMORY } else { DOUBT };
-        (told.at.elapsed() < memory).then(|| told.clone())
+        let one = known.get(&key)?;
+        let memory = if one.phone.is_some() { MEMORY } else { DOUBT };
+        (one.at.elapsed() < memory).then(|| one.clone())
     }
 
     fn remember(&self, key: (InstanceId, Digest), phone: Option<Phone>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST {
-            known.retain(|_, told| told.at.elapsed() < DOUBT);
+            known.retain(|_, one| one.at.elapsed() < DOUBT);
         }
-        known.insert(key, Told { at: Instant::now(), phone });
+        known.insert(key, Known { at: Instant::now(), phone });
+    }
+}
+
+/// Asks until there is an answer for good, or patience ends.
+async fn ask(instance: &Instance, lid: &str) -> Behind {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let Some(request) = instance.gateway.who_is(lid) else { return Behind::Hidden };
+        let answer = match tokio::time::timeout_at(until, instance.sending.send(request)).await {
+            Ok(Ok(response)) => match instance.gateway.phone_behind(&response) {
+                // The gateway has nothing but the LID itself.
+                Behind::Phone(phone) if phone.digits() == lid => Behind::Hidden,
+                answer => answer,
+            },
+            Ok(Err(_)) | Err(_) => Behind::Failed,
+        };
+        let over = tokio::time::Instant::now() + PAUSE >= until;
+        if over || matches!(answer, Behind::Phone(_) | Behind::Hidden) {
+            return answer;
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::Instance;
 use crate::domain::{
     Chat, Language, Mode, redirect,
+    sending::Channel,
     subject::InvalidChat,
     template::{self, Use},
     verification::{Callbacks, Request, Texts},
@@ -102,6 +103,9 @@ fn bindings(f: &mut Fields<'_>, request: &Request, instance: &Instance) {
         }
         Some(Mode::ProvePhone) if request.chat.is_none() => {
             f.fault("chatId", "is missing: prove_phone confirms the number that the person has stated");
+        }
+        Some(Mode::ProvePhone) if instance.gateway.channel() == Channel::Sms => {
+            f.fault("completion", "is prove_phone, and messages come by SMS, whose sender can be forged");
         }
         Some(Mode::Anywhere) if config.require_binding => {
             f.fault("completion", "is anywhere, which binds nobody, and the instance has require_binding");

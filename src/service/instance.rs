@@ -77,9 +77,21 @@ impl Instances {
         instance.config.codes.sms_instance.filter(|_| channel == Channel::Sms)
     }
 
+    /// Whether there is another one.
+    pub fn several(&self) -> bool {
+        self.0.load().len() > 1
+    }
+
     /// Those of this moment.
     pub fn all(&self) -> Vec<Arc<Instance>> {
         self.0.load().values().map(Arc::clone).collect()
+    }
+
+    /// The one that its vendor knows by this id.
+    pub fn numbered(&self, kind: &str, id: &str) -> Option<Arc<Instance>> {
+        let table = self.0.load();
+        let fits = |one: &&Arc<Instance>| one.gateway.kind() == kind && one.gateway.number_id() == Some(id);
+        table.values().filter(fits).min_by_key(|one| one.config.id).map(Arc::clone)
     }
 
     /// Takes over what `next` holds, all at once.

@@ -51,8 +51,11 @@ fn standings(limits: &[Limit], allowances: &[Allowance]) -> impl Iterator<Item =
     limits.iter().zip(allowances).map(standing)
 }
 
-/// Outside of [`telling`] nobody listens.
+/// Outside of [`telling`] nobody listens. Room is no rate, and is told by a problem of its own.
 fn tell(standing: Standing) {
+    if standing.name.is_room() {
+        return;
+    }
     let _ = TOLD.try_with(|told| told.borrow_mut().push(standing));
 }
 
@@ -127,7 +130,7 @@ impl Service {
         all
     }
 
-    fn instance_limit(&self, instance: &Instance, name: Name, of: &[u8], quota: Quota) -> Limit {
+    pub(super) fn instance_limit(&self, instance: &Instance, name: Name, of: &[u8], quota: Quota) -> Limit {
         let id = instance.config.id;
         let bucket = format!("{}:{}", name.as_str(), self.keys.look_up(name.as_str(), id, of).hex());
         Limit { name, take: Take { partition: self.limits_partition(id), bucket, quota } }

@@ -50,9 +50,10 @@ impl Service {
         }
         let mut draft = self.draft_link(instance);
         let mut limits = self.mint_limits(instance, token);
+        limits.extend(self.room_limits(instance, &input.request));
         limits.extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, Name::Links, c.subject())));
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, &draft));
-        let entered = self.enter(&limits, reserve.as_ref()).await?;
+        let entered = self.enter(instance, &limits, reserve.as_ref()).await?;
         if let Some(record) = entered.existing {
             return Ok(record);
         }
@@ -64,12 +65,18 @@ impl Service {
 
     /// Takes from the limits and claims the idempotency key, in one round trip. Somebody who repeats himself is
     /// answered also when nothing is left.
-    pub(super) async fn enter(&self, limits: &[Limit], reserve: Option<&Reserve>) -> Result<Entered, ServiceError> {
+    pub(super) async fn enter(
+        &self,
+        instance: &Instance,
+        limits: &[Limit],
+        reserve: Option<&Reserve>,
+    ) -> Result<Entered, ServiceError> {
         if limits.is_empty() && reserve.is_none() {
             return Ok(Entered::default());
         }
         let takes: Vec<Take> = limits.iter().map(|limit| limit.take.clone()).collect();
         let admission = self.store.admit(&takes, reserve).await?;
+        self.note_room(instance, limits, &admission.allowances);
         let mut entered = Entered::default();
         if let (Some(holder), Some(ours)) = (admission.reservation, reserve) {
             if holder.fingerprint != ours.fingerprint {
@@ -87,15 +94,22 @@ impl Service {
             Self::mention(limits, &admission.allowances);
             return Ok(entered);
         }
-        let wait = self.judge(limits, &admission.allowances);
-        wait.map_or(Ok(entered), |retry_after| Err(ServiceError::RateLimited { retry_after }))
+        let Some(retry_after) = self.judge(limits, &admission.allowances) else { return Ok(entered) };
+        let short = |(limit, allowance): (&Limit, &Allowance)| {
+            limit.name.is_room() && matches!(allowance, Allowance::Exhausted { .. })
+        };
+        Err(if limits.iter().zip(&admission.allowances).any(short) {
+            ServiceError::RoomUsed { retry_after }
+        } else {
+            ServiceError::RateLimited { retry_after }
+        })
     }
 
     /// What somebody with the same idempotency key has made, or is about to make.
     async fn made_by(&self, id: VerificationId, looks: u32) -> Result<Option<Verification>, ServiceError> {
         for look in 1..=looks {
             if let Some(stored) = self.store.load(id.into()).await? {
-                return Ok(Some(self.decode(&stored)?));
+                return Ok(Some(self.read(&stored).await?));
             }
             if look < looks {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -209,6 +223,30 @@ impl Service {
         let key = digest("idempotency", &idempotency.key);
         let fingerprint = digest("body", &idempotency.body);
         Reserve { partition: spread(key), key, fingerprint, claim: draft.write(), replaces: None }
+    }
+
+    /// The id that an idempotency key stands for where it is not that of a new record: `what` is done in this partition,
+    /// whose commit confirms the claim, too. A full store takes no claim and still finishes what is old.
+    pub(super) async fn claim(
+        &self,
+        instance: &Instance,
+        what: &str,
+        idempotency: Option<Idempotency>,
+        partition: Partition,
+    ) -> Result<Option<VerificationId>, ServiceError> {
+        let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
+        let idempotency = Idempotency { key: format!("{what} {key}"), body };
+        let reserve = Reserve { partition, ..self.reserve(instance, &idempotency, &self.draft_code(partition)) };
+        let holder = match self.store.admit(&[], Some(&reserve)).await {
+            Ok(admission) => admission.reservation,
+            Err(StoreError::Full) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        match holder {
+            Some(holder) if holder.fingerprint != reserve.fingerprint => Err(ServiceError::KeyReused),
+            Some(holder) => Ok(Some(VerificationDraft::read(&holder.claim)?.id)),
+            None => Ok(None),
+        }
     }
 }
 

@@ -15,12 +15,14 @@ mod identity;
 pub mod input;
 pub mod input_code;
 mod instance;
+mod keys;
 
 mod limit;
 mod mint;
 mod receipt;
 mod receive;
 mod requests;
+mod room;
 mod start;
 pub mod status;
 mod target;
@@ -71,7 +73,7 @@ use crate::{
         whatsapp,
     },
     jobs::permits::Handoff,
-    metrics::Metrics,
+    metrics::{Metrics, label::ByKind},
     store::{Store, StoreError, Stored, record},
 };
 
@@ -103,6 +105,9 @@ pub enum ServiceError {
     KeyReused,
     #[error("too many")]
     RateLimited { retry_after: Duration },
+    /// Its records fill the room that the instance has in the store.
+    #[error("the instance has used its room")]
+    RoomUsed { retry_after: Duration },
     #[error("the instance takes no new requests")]
     Disabled,
     /// A code that was typed does not count, or nothing can be done about a code: the reason says why.
@@ -126,6 +131,9 @@ pub enum ServiceError {
     /// Too many wait for news already.
     #[error("no place to wait is free")]
     Crowded,
+    /// The gateway did not say which phone the sender's LID stands for.
+    #[error("the sender could not be identified now")]
+    NotIdentified,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -146,9 +154,22 @@ impl Service {
         record::decode(&self.keys, stored)
     }
 
+    /// The record, unless this process cannot read it: that is counted and reported, and costs an answer nothing else.
+    fn readable(&self, instance: &Instance, stored: &Stored) -> Option<Verification> {
+        self.decode(stored).map_err(|error| self.unreadable(instance, "record", &error)).ok()
+    }
+
+    fn unreadable(&self, instance: &Instance, kind: &'static str, error: &StoreError) {
+        self.metrics.unreadable.get_or_create(&ByKind { kind }).inc();
+        let instance = instance.config.id;
+        if let Some(count) = self.vitals.failed(instance, kind, "unreadable", self.clock.wall()) {
+            tracing::error!(%instance, kind, count, %error, "left out of an answer: it cannot be read here");
+        }
+    }
+
     async fn load(&self, id: VerificationId) -> Result<(Stored, Verification), ServiceError> {
         let stored = self.store.load(id.into()).await?.ok_or(ServiceError::NotFound)?;
-        let verification = self.decode(&stored)?;
+        let verification = self.read(&stored).await?;
         Ok((stored, verification))
     }
 

@@ -80,7 +80,10 @@ impl Service {
     async fn pointer(&self, digest: Digest) -> Result<Option<Pointer>, ServiceError> {
         let Some(stored) = self.store.load(digest_id(digest)).await? else { return Ok(None) };
         let broken = || StoreError::Broken("a message that was sent leads nowhere".to_owned());
-        let json = self.keys.open(&context(digest), &stored.bytes).map_err(|_| broken())?;
+        let Ok(json) = self.keys.open(&context(digest), &stored.bytes) else {
+            self.all_keys_known().await?;
+            return Err(broken().into());
+        };
         Ok(Some(serde_json::from_slice(&json).map_err(|_| broken())?))
     }
 }

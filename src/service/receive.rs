@@ -7,16 +7,16 @@ use jiff::SignedDuration;
 use super::{Instance, Service, ServiceError, commit::Incoming};
 use crate::{
     domain::{
-        Command, Partition, Reason, Sender, Subject, Verdict, Verification, VerificationId,
+        Chat, Command, Partition, Reason, Sender, Subject, Verdict, Verification, VerificationId,
         decide::Reply,
         extract::{Candidates, candidates},
         keys::Digest,
         quota::{Allowance, Name, Quota},
         template,
     },
-    gateway::Event,
+    gateway::{Event, Ignored},
     metrics::label::{ByReason, Of},
-    store::{Committed, Locator, RecordId, StoreError, Take},
+    store::{Committed, Locator, RecordId, Take},
 };
 
 /// Slack of a gateway's clock and its retries, on top of the longest life of a code.
@@ -83,6 +83,11 @@ impl Service {
         if let word @ ("code_unknown" | "no_code") = outcome.as_str() {
             self.metrics.messages_unmatched.get_or_create(&ByReason { instance, reason: word }).inc();
         }
+        if let Outcome::Ignored(reason @ ("another_number" | "senders_differ")) = outcome
+            && let Some(count) = self.vitals.failed(instance.0, "message", reason, self.clock.wall())
+        {
+            tracing::warn!(instance = %instance.0, reason, count, "a message verifies nobody");
+        }
         Ok(outcome)
     }
 
@@ -92,11 +97,15 @@ impl Service {
         event: &Event,
         about: &mut Option<VerificationId>,
     ) -> Result<Outcome, ServiceError> {
-        if let Some(receipt) = &event.receipt {
+        let for_us = event.is_for(&*instance.gateway, &instance.config.number);
+        if let Some(receipt) = event.receipt.as_ref().filter(|_| for_us) {
             return self.report(instance, receipt).await;
         }
         if let Some(why) = event.ignored {
             return Ok(Outcome::Ignored(why.as_str()));
+        }
+        if !for_us {
+            return Ok(Outcome::Ignored(Ignored::AnotherNumber.as_str()));
         }
         let (Some(text), Some(id), Some(chat_id)) = (&event.text, event.stable_id(), &event.chat_id) else {
             return Ok(Outcome::Ignored("incomplete"));
@@ -120,10 +129,14 @@ impl Service {
             self.count_limit(Name::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited));
         }
-        let decoded = found.records.into_iter().flatten().map(|stored| Ok((self.decode(&stored)?, stored.version)));
-        let mut known: Vec<(Verification, u64)> = decoded.collect::<Result<_, StoreError>>()?;
-        // A place is a shorter digest than a code is long.
-        known.retain(|(record, _)| self.code(record).is_some_and(|code| codes.contains(&code)));
+        let mut known: Vec<(Verification, u64)> = Vec::new();
+        for stored in found.records.into_iter().flatten() {
+            let record = self.read(&stored).await?;
+            // A place is a shorter digest than a code is long.
+            if self.code(&record).is_some_and(|code| codes.contains(&code)) {
+                known.push((record, stored.version));
+            }
+        }
         let now = self.now();
         let mut live = known.iter().filter(|(record, _)| record.status(now) == "pending");
         match (live.next(), live.next()) {
@@ -139,6 +152,7 @@ impl Service {
                     self.matched(instance, from, event, edited, one).await
                 }
                 None => {
+                    self.all_keys_known().await?;
                     if let Some(take) = guesses {
                         self.store.admit(&[take], None).await?;
                     }
@@ -156,10 +170,15 @@ impl Service {
         edited: bool,
         (record, version): &(Verification, u64),
     ) -> Result<Outcome, ServiceError> {
-        let sender = self.phones.resolve(instance, from.sender, from.identity).await;
+        // A link for a LID or a user id needs no phone.
+        let asked = record.request.chat.as_ref().map(Chat::subject);
+        let sender = match asked {
+            Some(Subject::Lid(_) | Subject::Bsuid(_)) => from.sender.clone(),
+            _ => self.phones.resolve(instance, from.sender, from.identity).await?,
+        };
         from.incoming.subject = sender.subject();
         let push_name = event.push_name.as_deref().and_then(template::person);
-        let command = Command::Receive { sender, push_name, edited };
+        let command = Command::Receive { sender, push_name, edited, weak: event.weak };
         let foreseen = crate::domain::decide(record, command.clone(), self.now()).verdict;
         let limits = &instance.config.limits;
         from.incoming.may_reply = match foreseen {

@@ -73,18 +73,19 @@ impl Service {
             let batch = self.store.list(&index, after.as_ref(), step).await?;
             let last_batch = batch.len() < step;
             for stored in batch {
-                let record = self.decode(&stored)?;
-                if filter.created_after.is_some_and(|after| record.created_at < after) {
+                let readable = self.readable(instance, &stored);
+                let created_at = readable
+                    .as_ref()
+                    .map_or(from_millis(VerificationId::from(stored.id).millis()), |record| record.created_at);
+                if filter.created_after.is_some_and(|after| created_at < after) {
                     return Ok(Page { records, next_cursor: None });
                 }
                 if records.len() == limit || read == READ {
                     return Ok(Page { records, next_cursor: after.as_ref().map(encode_cursor) });
                 }
                 read += 1;
-                after = Some(Position { created_at: record.created_at, id: record.id.into() });
-                if self.shows(filter, &record) {
-                    records.push(record);
-                }
+                after = Some(Position { created_at, id: stored.id });
+                records.extend(readable.filter(|record| self.shows(filter, record)));
             }
             if last_batch {
                 return Ok(Page { records, next_cursor: None });

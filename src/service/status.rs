@@ -83,8 +83,11 @@ pub struct RefusalStatus {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigStatus {
-    /// `false`: the file holds one that was refused.
+    /// `false`: the file holds one that was refused, or that waits in part for a restart.
     pub current: bool,
+    /// Keys that need a restart.
+    #[serde(default)]
+    pub waiting: Vec<String>,
     /// Unix time.
     pub read_at: f64,
 }
@@ -99,6 +102,9 @@ pub struct GatewayStatus {
     /// `null` while nothing was ever heard.
     pub last_inbound_at: Option<String>,
     pub last_inbound_age_seconds: Option<f64>,
+    /// Share of its room in the store that it has used, as of its last request to this replica; `null` without one.
+    #[serde(default)]
+    pub room_used: Option<f64>,
     /// It refuses our credentials: logged out, banned, or a wrong token.
     pub refuses_us: bool,
 }
@@ -158,6 +164,11 @@ impl Service {
                     state: if instance.config.disabled { "disabled" } else { "enabled" }.to_owned(),
                     last_inbound_at: last.map(rfc3339),
                     last_inbound_age_seconds: last.map(|last| seconds(wall.duration_since(last))),
+                    room_used: self
+                        .metrics
+                        .instance_room_ratio
+                        .get(&ByInstance { instance: Of(id) })
+                        .map(|one| one.get()),
                     refuses_us: refused.is_some_and(|gauge| gauge.get() != 0),
                 }
             })
@@ -191,6 +202,7 @@ impl Service {
             store: self.store_status(),
             config: ConfigStatus {
                 current: self.metrics.config_current.get() == 1,
+                waiting: self.vitals.waiting.load().iter().map(|key| (*key).to_owned()).collect(),
                 read_at: self.metrics.config_read_timestamp_seconds.get(),
             },
             seen_seconds_ago: seen.as_ref().map(|seen| seen.at.elapsed().as_secs_f64()),

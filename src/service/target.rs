@@ -37,7 +37,10 @@ impl Service {
         };
         let broken = |what: String| StoreError::Broken(format!("a chat's record: {what}"));
         let json = self.keys.open(&context(digest), &stored.bytes);
-        let json = json.map_err(|_| broken("no configured key opens it".to_owned()))?;
+        let Ok(json) = json else {
+            self.all_keys_known().await?;
+            return Err(broken("no configured key opens it".to_owned()).into());
+        };
         let target = serde_json::from_slice(&json).map_err(|error| broken(error.to_string()))?;
         Ok(Aimed { target, digest, id, version: stored.version })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CONFLICTS, Instance, Service, ServiceError,
+    CONFLICTS, Idempotency, Instance, Service, ServiceError,
     input_code::{Typed, Whose},
     requests::Filter,
 };
@@ -32,10 +32,11 @@ impl Service {
         token: &str,
         typed: &Typed,
         guard: Guard,
+        idempotency: Option<Idempotency>,
     ) -> Result<Verification, ServiceError> {
         let limit = self.token_limit(instance, Name::Validate, token);
-        self.enter(limit.as_slice(), None).await?;
-        let outcome = self.compare(instance, typed, guard).await;
+        self.enter(instance, limit.as_slice(), None).await?;
+        let outcome = self.compare(instance, typed, guard, idempotency).await;
         let reason = match outcome {
             Err(ServiceError::Code(reason)) => Some(reason),
             Err(ServiceError::CodeWrong { .. }) => Some(Reason::CodeWrong),
@@ -49,7 +50,13 @@ impl Service {
         outcome
     }
 
-    async fn compare(&self, instance: &Instance, typed: &Typed, guard: Guard) -> Result<Verification, ServiceError> {
+    async fn compare(
+        &self,
+        instance: &Instance,
+        typed: &Typed,
+        guard: Guard,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Verification, ServiceError> {
         let named = match &typed.whose {
             Whose::Chat(_) => None,
             Whose::Request(id) => Some(self.get(instance, *id).await?),
@@ -62,16 +69,17 @@ impl Service {
         let Some(chat) = chat.filter(|_| named.as_ref().is_none_or(|record| record.otp.is_some())) else {
             return Err(not_active);
         };
+        let partition = self.target_partition(instance, chat.subject());
+        let claim = self.claim(instance, "validate", idempotency, partition).await?;
         let mut late = None;
         for _ in 0..CONFLICTS {
             let mut aimed = self.target(instance, chat.subject()).await?;
             let now = late.take().unwrap_or_else(|| self.now());
-            self.reopen(instance, chat, &mut aimed.target, now).await?;
-            if let Some(left) = aimed.target.locked(now) {
-                let window = Duration::try_from(WINDOW).unwrap_or_default();
-                let quota = Quota::per(guard.misses.unwrap_or(1), window);
-                return Err(self.limited(Name::WrongCodes, quota, Duration::try_from(left).unwrap_or_default()));
-            }
+            // Behind a lock nothing but a repeat is answered, which is not compared again.
+            let barred = match self.barred(instance, chat, &mut aimed.target, guard, now).await? {
+                Some(barred) if claim.is_none() => return Err(barred),
+                barred => barred,
+            };
             // Of a chat's codes only the last lives, so that any other one is refused by its own state.
             let Some(active) = named.as_ref().map(|record| record.id).or(aimed.target.active) else {
                 return Err(not_active);
@@ -79,10 +87,16 @@ impl Service {
             let Some(stored) = self.store.load(active.into()).await? else {
                 return Err(not_active);
             };
-            let before = self.decode(&stored)?;
+            let before = self.read(&stored).await?;
             let right = self.otp(&before).is_some_and(|code| code.is(&typed.code));
-            let decision = decide(&before, Command::Code(CodeCommand::Try { right }), now);
+            let decision = decide(&before, Command::Code(CodeCommand::Try { right, claim }), now);
             let verdict = decision.verdict;
+            match (verdict, barred) {
+                (Verdict::Repeated, _) => return Ok(before),
+                (Verdict::RepeatedFailure(reason), _) => return Err(failure(reason, &before)),
+                (_, Some(barred)) => return Err(barred),
+                _ => {}
+            }
             let Some(next) = decision.next.clone() else { return Err(refusal(verdict)) };
             let mut change = self.change(instance, &before, stored.version, &decision, None, now);
             match verdict {
@@ -97,9 +111,7 @@ impl Service {
                     self.count(&next);
                     return match verdict {
                         Verdict::Validated => Ok(next),
-                        Verdict::Failed(Reason::CodeWrong) => {
-                            Err(ServiceError::CodeWrong { attempts_remaining: next.max_attempts - next.attempts })
-                        }
+                        Verdict::Failed(reason) => Err(failure(reason, &next)),
                         _ => Err(refusal(verdict)),
                     };
                 }
@@ -108,6 +120,25 @@ impl Service {
             }
         }
         Err(StoreError::Unavailable("too many tries at once".to_owned()).into())
+    }
+
+    /// Why nothing is compared for this chat now.
+    async fn barred(
+        &self,
+        instance: &Instance,
+        chat: &Chat,
+        target: &mut Target,
+        guard: Guard,
+        now: Timestamp,
+    ) -> Result<Option<ServiceError>, ServiceError> {
+        match self.reopen(instance, chat, target, now).await {
+            Err(locked @ ServiceError::CodeLocked { .. }) => return Ok(Some(locked)),
+            outcome => outcome?,
+        }
+        let Some(left) = target.locked(now) else { return Ok(None) };
+        let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
+        let quota = Quota::per(guard.misses.unwrap_or(1), duration(WINDOW));
+        Ok(Some(self.limited(Name::WrongCodes, quota, duration(left))))
     }
 
     /// Refuses where too many codes in a row were wrong, unless the chat has proved itself by a link since then.
@@ -136,6 +167,15 @@ impl Service {
         let window = instance.config.codes.locked_for.map_or(Duration::ZERO, duration);
         let _ = self.limited(Name::CodeFailures, Quota::per(FAILURES, window), duration(shut.left));
         Err(ServiceError::CodeLocked { retry_after: duration(shut.left) })
+    }
+}
+
+fn failure(reason: Reason, record: &Verification) -> ServiceError {
+    match reason {
+        Reason::CodeWrong => {
+            ServiceError::CodeWrong { attempts_remaining: record.max_attempts.saturating_sub(record.attempts) }
+        }
+        reason => ServiceError::Code(reason),
     }
 }
 

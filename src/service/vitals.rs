@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,8 @@ pub struct Vitals {
     /// When each instance's gateway last proved to be alive.
     heard: Mutex<HashMap<InstanceId, Timestamp>>,
     failures: Mutex<Vec<Failure>>,
+    /// Keys of the configuration that need a restart.
+    pub waiting: ArcSwap<Vec<&'static str>>,
     pub(super) seen: ArcSwapOption<Seen>,
     watch: Mutex<Watch>,
 }
@@ -63,7 +65,7 @@ pub(super) struct Said {
 pub struct Failure {
     pub at: Timestamp,
     pub instance: InstanceId,
-    /// `webhook`, `message`, `reply`, `callback`.
+    /// `webhook`, `message`, `reply`, `callback`, `record`, `job`.
     pub what: String,
     pub reason: String,
     /// How often since this process started.
@@ -74,7 +76,7 @@ impl Vitals {
     pub fn new(replica: String, started: Timestamp) -> Self {
         let (heard, failures) = (Mutex::default(), Mutex::default());
         let (seen, watch) = (ArcSwapOption::empty(), Mutex::default());
-        Self { replica, started, heard, failures, seen, watch }
+        Self { replica, started, heard, failures, waiting: ArcSwap::default(), seen, watch }
     }
 
     /// Notes a failure. `reason` is a word or a status, with the host for a callback, never a text of somebody else's. How often there was this one,
@@ -144,6 +146,7 @@ impl Service {
                 (one, said)
             })
             .collect();
+        self.watch_keys().await?;
         let backlog = self.store.backlog().await?;
         self.measure(&backlog);
         self.count_versions(&replicas);

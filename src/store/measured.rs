@@ -1,6 +1,7 @@
 //! A store that is watched: how long each operation takes, and why it fails.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -116,8 +117,12 @@ impl Store for Measured {
         self.watch("replay", self.store.replay(instance, partition, id)).await
     }
 
-    async fn claim(&self, fingerprints: &[String]) -> Result<(), StoreError> {
-        self.watch("claim", self.store.claim(fingerprints)).await
+    async fn meta(&self) -> Result<HashMap<String, String>, StoreError> {
+        self.watch("meta", self.store.meta()).await
+    }
+
+    async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
+        self.watch("set_meta", self.store.set_meta(name, value, replace)).await
     }
 
     async fn posture(&self) -> Result<Vec<String>, StoreError> {
@@ -138,6 +143,10 @@ impl Store for Measured {
 
     async fn describe(&self) -> Result<Description, StoreError> {
         self.watch("describe", self.store.describe()).await
+    }
+
+    fn take_up(&self, url: &str) -> Result<(), StoreError> {
+        self.store.take_up(url)
     }
 
     fn last_refusal(&self) -> Option<Refusal> {

@@ -15,7 +15,7 @@ pub mod measured;
 pub mod record;
 pub mod redis;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -448,9 +448,12 @@ pub trait Store: archive::Archive {
     /// Queues a dead or delivered job again, at once and with a fresh count of attempts. `false`: there is none.
     async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError>;
 
-    /// Remembers the key fingerprints and the format on first use. A store made with other keys is
+    /// What the store remembers about itself, by name. Writes the format on first use; another format is
     /// [`StoreError::Unfit`].
-    async fn claim(&self, fingerprints: &[String]) -> Result<(), StoreError>;
+    async fn meta(&self) -> Result<HashMap<String, String>, StoreError>;
+
+    /// Remembers something about the store for ever, unless it is known already and `replace` is false.
+    async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError>;
 
     /// Refuses a store that would lose logins silently, and returns what is merely unwise.
     async fn posture(&self) -> Result<Vec<String>, StoreError> {
@@ -476,6 +479,11 @@ pub trait Store: archive::Archive {
         None
     }
 
+    /// Uses the credentials in `url`, the address of this same store, for connections that are opened from now on.
+    fn take_up(&self, _url: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// A write of the kind that finishes old work, sent once to every master, and to none again. It fails when none of
     /// them took it: about this process' way to the store.
     async fn probe(&self) -> Result<(), StoreError>;
@@ -484,7 +492,7 @@ pub trait Store: archive::Archive {
     async fn trial(&self) -> Result<(), StoreError>;
 }
 
-/// A store made with keys that this process does not have.
+/// A store made with keys that this process does not have, by their fingerprints.
 pub(crate) fn other_keys<'a>(known: impl Iterator<Item = &'a str>) -> StoreError {
     let known: Vec<&str> = known.map(|fingerprint| fingerprint.get(..8).unwrap_or(fingerprint)).collect();
     StoreError::Unfit(format!(

@@ -311,7 +311,9 @@ impl Worker {
         if now.duration_since(leased.since) > UNKNOWN_LIFE {
             Settlement::Dead { note }
         } else {
-            Settlement::Postpone { at: now + UNKNOWN }
+            // Whoever can is given the chance soon, and less and less often.
+            let age = now.duration_since(leased.since) / 4;
+            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN) }
         }
     }
 

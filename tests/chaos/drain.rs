@@ -98,7 +98,7 @@ async fn distance(scale: usize, report: &mut Report) {
 async fn burst(scale: usize, report: &mut Report) {
     let count = 1500 * scale;
     let mut world = World::new(ground("redis"));
-    world.extra = "[instance.limits]\nmint_per_second = 0\n".to_owned();
+    world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
     let processes = [replica(&world).await, replica(&world).await, replica(&world).await];
     let people = people(&processes[0], count).await;
     let began = Instant::now();
@@ -124,7 +124,7 @@ async fn order(replicas: usize, report: &mut Report) {
     const HEARD: f64 = 45.0;
     const SECONDS: f64 = 30.0;
     let mut world = World::new(ground("redis"));
-    world.extra = "[instance.limits]\nmint_per_second = 0\n".to_owned();
+    world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\n".to_owned();
     let mut processes: Vec<Process> = Vec::new();
     for _ in 0..replicas {
         processes.push(replica(&world).await);

@@ -22,7 +22,8 @@ use crate::{
 };
 
 /// As no operator would limit a load test.
-pub(crate) const UNLIMITED: &str = "[instance.limits]\nmint_per_second = 0\nreplies_per_second = 0\n";
+pub(crate) const UNLIMITED: &str =
+    "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\nreplies_per_second = 0\n";
 
 /// A Redis as it is by default, which waits for no disk.
 pub(crate) fn redis() -> RedisServer {

@@ -150,7 +150,7 @@ def main():
 
         # A change of the configuration rolls the pods; one of labels outside of it does not.
         def checksum(changes):
-            return re.search(r"checksum/config: (\w+)", manifests(render(chart, merged(production, changes))))[1]
+            return re.search(r"configMap:\s+name: (\S+)", manifests(render(chart, merged(production, changes))))[1]
 
         check(checksum({"log": {"level": "debug"}}) != checksum({}), "the checksum overlooks the configuration")
         check(checksum({"podLabels": {"team": "x"}}) == checksum({}), "the checksum sees more than the configuration")

@@ -198,7 +198,7 @@ async fn tenants_are_walls(ground: Ground) {
 
 async fn the_mint_limit_is_told_and_kept(ground: Ground) {
     let mut world = World::new(ground);
-    world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 3\n".to_owned();
+    world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 3\ninstance_mint_per_second = 0\n".to_owned();
     let app = world.start().await;
     // The bucket fills by itself, too: what took a busy machine too long is asked again.
     let mut minted = loop {

@@ -96,6 +96,8 @@ pub(crate) struct World {
     pub(crate) extra: String,
     /// Lines before the first table.
     pub(crate) top: String,
+    /// `key`, as TOML.
+    pub(crate) key: String,
     /// Further `[[instance]]` blocks.
     pub(crate) more: String,
     pub(crate) public_url: String,
@@ -107,13 +109,14 @@ impl World {
         let (extra, top, more) = Default::default();
         let public_url = "http://127.0.0.1:1".to_owned();
         let (gateway, receiver) = (Fake::start(), Fake::start());
-        Self { gateway, receiver, ground, store: None, extra, top, more, public_url, clock: Clock::default() }
+        let key = format!("{KEY:?}");
+        Self { gateway, receiver, ground, store: None, extra, top, key, more, public_url, clock: Clock::default() }
     }
 
     pub(crate) fn config(&self, listen: &str, operator: &str) -> String {
         let (gateway, receiver) = (&self.gateway.url, &self.receiver.url);
         let store = self.store.clone().unwrap_or_else(|| format!("url = \"{}\"", self.ground.url()));
-        let (extra, top, more, public_url) = (&self.extra, &self.top, &self.more, &self.public_url);
+        let (extra, top, more, key, public_url) = (&self.extra, &self.top, &self.more, &self.key, &self.public_url);
         let app = |path: &str| {
             format!(
                 "callback_url = \"{receiver}/{path}\"\nallow_http_callbacks = true\n\
@@ -146,7 +149,7 @@ impl World {
 public_url = "{public_url}"
 listen = "{listen}"
 operator_listen = "{operator}"
-key = "{KEY}"
+key = {key}
 {top}
 [store]
 {store}

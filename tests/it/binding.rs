@@ -183,7 +183,10 @@ async fn the_app_binds_with_a_verifier_and_a_code(ground: Ground) {
     let foreign = app.post_with(&foreign, json!({"uuid": uuid, "code": code, "verifier": "v"}), &headers).await;
     assert_eq!(foreign.json["code"], "token_refused");
     assert_eq!(redeem(&app, json!({"uuid": uuid, "code": code, "verifier": "v"})).await.status, 200);
-    assert_eq!(redeem(&app, json!({"uuid": uuid, "code": code, "verifier": "v"})).await.status, 410);
+    let by = |verifier: Option<&str>| redeem(&app, json!({"uuid": uuid, "code": code, "verifier": verifier}));
+    assert_eq!(by(Some("v")).await.status, 200, "again, by the same caller");
+    assert_eq!(by(Some("w")).await.status, 410);
+    assert_eq!(by(None).await.status, 410);
 
     let minted = app.mint(body(false)).await;
     app.says(PHONE, "C2", &minted.text_of("text")).await;

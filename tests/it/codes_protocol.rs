@@ -36,8 +36,8 @@ const BOTH: &[Channel] = &[Channel::WhatsApp, Channel::Sms];
 
 fn command() -> impl Strategy<Value = Command> {
     let code = prop_oneof![
-        2 => any::<bool>().prop_map(|right| CodeCommand::Try { right }),
-        2 => Just(CodeCommand::Try { right: false }),
+        2 => any::<bool>().prop_map(|right| CodeCommand::Try { right, claim: None }),
+        2 => Just(CodeCommand::Try { right: false, claim: None }),
         3 => Just(CodeCommand::Resend),
         1 => Just(CodeCommand::Replace),
         3 => (0usize..8).prop_map(|leg| CodeCommand::Accepted { leg }),
@@ -99,7 +99,7 @@ proptest! {
                 Verdict::Validated => {
                     validated += 1;
                     prop_assert!(now < START + LIFE, "validated after its time");
-                    let right = matches!(command, Command::Code(CodeCommand::Try { right: true }));
+                    let right = matches!(command, Command::Code(CodeCommand::Try { right: true, .. }));
                     prop_assert!(right && wrong < max_attempts, "validated by a wrong code, or after too many");
                 }
                 _ => {}
@@ -132,8 +132,8 @@ fn step(record: &mut Verification, command: CodeCommand, seconds: i64) -> (Verdi
 
 #[test]
 fn the_last_allowed_try_works_and_the_next_does_not() {
-    let wrong = CodeCommand::Try { right: false };
-    let right = CodeCommand::Try { right: true };
+    let wrong = CodeCommand::Try { right: false, claim: None };
+    let right = CodeCommand::Try { right: true, claim: None };
     let mut record = code(BOTH, 5);
     for _ in 0..4 {
         assert_eq!(step(&mut record, wrong.clone(), 1).0, Verdict::Failed(Reason::CodeWrong));
@@ -150,9 +150,12 @@ fn the_last_allowed_try_works_and_the_next_does_not() {
 #[test]
 fn a_used_code_says_so() {
     let mut record = code(BOTH, 5);
-    step(&mut record, CodeCommand::Try { right: true }, 1);
+    step(&mut record, CodeCommand::Try { right: true, claim: None }, 1);
     for right in [true, false] {
-        assert_eq!(step(&mut record, CodeCommand::Try { right }, 700).0, Verdict::Failed(Reason::CodeUsed));
+        assert_eq!(
+            step(&mut record, CodeCommand::Try { right, claim: None }, 700).0,
+            Verdict::Failed(Reason::CodeUsed)
+        );
     }
 }
 

@@ -31,11 +31,15 @@ pub(crate) const EVERY: &[(&str, &str, &str)] = &[
     (
         "vonage",
         "sms",
-        "url = \"{url}\"\nfrom = \"12025550142\"\napi_key = \"key\"\napi_secret = \"pass\"\nchannel = \"sms\"",
+        "url = \"{url}\"\nfrom = \"12025550142\"\napi_key = \"key\"\napi_secret = \"pass\"\nchannel = \"sms\"\nsms_verifies = true",
     ),
     ("bird", "", "url = \"{url}\"\nworkspace_id = \"w\"\nchannel_id = \"c\"\naccess_key = \"key-of-the-gateway\""),
     ("chatwoot", "", "url = \"{url}\"\naccount_id = \"1\"\napi_key = \"key-of-the-gateway\""),
-    ("chatwoot", "inbox", "url = \"{url}\"\naccount_id = \"1\"\napi_key = \"key-of-the-gateway\"\ninbox_id = \"3\""),
+    (
+        "chatwoot",
+        "inbox",
+        "url = \"{url}\"\naccount_id = \"1\"\napi_key = \"key-of-the-gateway\"\ninbox_id = \"3\"\ntrust_contact_phone = true",
+    ),
     ("waha", "", "url = \"{url}\"\napi_key = \"key-of-the-gateway\""),
     ("hypersender", "", "url = \"{url}\"\ninstance = \"i-1\"\napi_key = \"key-of-the-gateway\""),
     ("wawp", "", "url = \"{url}\"\ninstance_id = \"i-1\"\naccess_token = \"key-of-the-gateway\""),

@@ -149,6 +149,7 @@ async fn answer(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpRe
     if let (true, Some((name, value))) = (failing, state.header.lock().unwrap().as_ref()) {
         response.insert_header((*name, value.as_str()));
     }
-    let usual = || serde_json::json!({ "id": "true_447700900123@c.us_REPLY" });
+    // To whoever asks whose a LID is: unknown.
+    let usual = || serde_json::json!({ "id": "true_447700900123@c.us_REPLY", "pn": null });
     response.json(state.json.lock().unwrap().clone().unwrap_or_else(usual))
 }

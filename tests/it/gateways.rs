@@ -84,7 +84,7 @@ fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
     let secret = &signing["secret"];
     let all = json!({
         "url": "http://127.0.0.1:1", "verify_token": secret, "api_key": "x", "access_token": "x",
-        "phone_number_id": "777", "webhook_url": signing["url"],
+        "phone_number_id": "100000000000777", "webhook_url": signing["url"],
         "channel": signing.get("channel").unwrap_or(&json!("whatsapp")),
     });
     let (_, known) = SPOKEN.iter().find(|(name, _)| *name == gateway).unwrap();

@@ -159,6 +159,8 @@ fn z_api_waits_for_the_text() {
     let gateway = preset("z-api", "").unwrap_or_else(|faults| panic!("{faults:#?}"));
     let case = cases("z-api").into_iter().find(|case| case.name == "z-api/text").unwrap();
     let mut body: Value = serde_json::from_slice(&case.body).unwrap();
+    assert_eq!(parse(&*gateway, &body).unwrap()[0].ignored, Some(Ignored::AnotherNumber), "another instance's");
+    body["instanceId"] = json!("acc 7");
     let whole = parse(&*gateway, &body).unwrap().remove(0);
     assert_eq!((whole.ignored, whole.sender.lid()), (None, Some("190000000000117")));
     body["waitingMessage"] = json!(true);

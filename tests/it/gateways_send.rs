@@ -5,7 +5,7 @@ use std::sync::Arc;
 use countersign::{
     config::{Faults, Section},
     domain::Subject,
-    gateway::{self, Gateway, Purpose, Refusal, Sent},
+    gateway::{self, Behind, Gateway, Purpose, Refusal, Sent},
 };
 use http::{Request, Response};
 use serde_json::{Value, json};
@@ -217,14 +217,23 @@ fn every_answer_is_understood() {
 fn the_phone_behind_a_lid_is_asked_for() {
     let known = json!({ "lid": LID, "pn": "447700900123@c.us" });
     let entry = json!({ "lid": { "_serialized": LID }, "phoneNumber": { "_serialized": "447700900123@c.us" } });
-    for (kind, url, key, answer, empty) in [
-        ("waha", "http://gw.test/api/a%20b/lids/190000000000117", ("x-api-key", "k"), known, json!({ "pn": null })),
+    let serialized = |jid: &Value| json!({ "lid": { "_serialized": LID }, "phoneNumber": jid });
+    for (kind, url, key, answer, unknown, hidden) in [
+        (
+            "waha",
+            "http://gw.test/api/a%20b/lids/190000000000117",
+            ("x-api-key", "k"),
+            known,
+            json!({ "lid": LID, "pn": null }),
+            json!({ "lid": LID, "pn": LID }),
+        ),
         (
             "wppconnect",
             "http://gw.test/api/main/contact/pn-lid/190000000000117@lid",
             ("authorization", "Bearer k"),
             entry,
-            json!({ "phoneNumber": { "_serialized": LID } }),
+            serialized(&Value::Null),
+            serialized(&json!({ "_serialized": LID })),
         ),
     ] {
         let gateway = build(settings(kind));
@@ -235,12 +244,17 @@ fn the_phone_behind_a_lid_is_asked_for() {
         }
         let respond = |status: u16, body: &Value| {
             let response = Response::builder().status(status).body(body.to_string().into_bytes()).unwrap();
-            gateway.phone_behind(&response).map(|phone| phone.e164())
+            gateway.phone_behind(&response)
         };
-        assert_eq!(respond(200, &answer).as_deref(), Some("+447700900123"), "{kind}");
-        assert_eq!(respond(200, &empty), None, "{kind}");
-        assert_eq!(respond(500, &answer), None, "{kind}");
-        assert_eq!(respond(200, &json!({})), None, "{kind}");
+        assert_eq!(respond(200, &answer), Behind::Phone("447700900123".parse().unwrap()), "{kind}");
+        assert_eq!(respond(200, &unknown), Behind::Unknown, "{kind}");
+        assert_eq!(respond(200, &hidden), Behind::Hidden, "{kind}");
+        for status in [401, 403, 404, 422, 429, 500, 503] {
+            assert_eq!(respond(status, &answer), Behind::Failed, "{kind}");
+        }
+        assert_eq!(respond(200, &json!("a page of a proxy")), Behind::Failed, "{kind}");
+        let older = json!({ "statusCode": 404, "message": "Cannot GET /api/default/lids/1", "error": "Not Found" });
+        assert_eq!(respond(404, &older) == Behind::Hidden, kind == "waha");
     }
     for kind in ["evolution", "gowa", "wuzapi", "green-api", "whapi"] {
         assert!(build(settings(kind)).who_is(LID).is_none(), "{kind}");

@@ -8,9 +8,15 @@ use url::form_urlencoded;
 
 use crate::gateways_replies::{build, settings};
 
-fn read(kind: &str, more: &Value, body: &[u8]) -> Result<Event, String> {
+fn with(kind: &str, more: &Value) -> Value {
     let mut settings = settings(kind);
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    settings.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    settings
+}
+
+fn read(kind: &str, more: &Value, body: &[u8]) -> Result<Event, String> {
+    let settings = with(kind, more);
     let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
     let webhook = Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body, now };
     let events = build(kind, &settings).unwrap().parse(&webhook).map_err(|error| error.to_string())?;
@@ -57,12 +63,16 @@ fn twilio() {
     let event = |changes: &[(&str, &str)]| read("twilio", &json!({}), &form(changes)).unwrap();
     expect(&event(&[]), None, NAMED);
     // Short codes, names and what the future may bring.
+    let sms = json!({ "sms_verifies": true });
     for from in ["12345", "8850123", "NORTHWIND", "+12345", "whatsapp:447700900123", "whatsapp:+44x"] {
-        expect(&event(&[("From", from)]), None, None);
+        expect(&read("twilio", &sms, &form(&[("From", from)])).unwrap(), None, None);
     }
     let unnamed = event(&[("From", "whatsapp:GB.10000000000001")]);
     assert_eq!((unnamed.sender.phone.is_none(), unnamed.sender.bsuid()), (true, Some("GB.10000000000001")));
-    assert_eq!(event(&[("From", "GB.10000000001")]).sender.bsuid(), None);
+    assert_eq!(read("twilio", &sms, &form(&[("From", "GB.10000000001")])).unwrap().sender.bsuid(), None);
+    let both = event(&[("ExternalUserId", "GB.10000000000001"), ("WaId", "447700900123")]);
+    assert_eq!((both.sender.phone.is_some(), both.sender.bsuid()), (true, Some("GB.10000000000001")));
+    expect(&event(&[("WaId", "12025550187")]), Some(Ignored::SendersDiffer), None);
     // A caption, a tap and a picture are no typed text.
     for change in [("NumMedia", "1"), ("MessageType", "button"), ("Body", "")] {
         expect(&event(&[change]), Some(Ignored::NonText), NAMED);
@@ -71,10 +81,22 @@ fn twilio() {
         expect(&event(&[change]), Some(Ignored::Status), None);
     }
     assert!(read("twilio", &json!({}), &form(&[("From", "+447700900123"), ("From", "+12025550187")])).is_err());
-    let whatsapp_only = json!({ "from": "whatsapp:+12025550142" });
-    expect(&read("twilio", &whatsapp_only, &form(&[])).unwrap(), None, NAMED);
-    let sms = form(&[("From", "+447700900123")]);
-    expect(&read("twilio", &whatsapp_only, &sms).unwrap(), Some(Ignored::Event), None);
+    let forged = form(&[("From", "+447700900123")]);
+    for whatsapp in [
+        json!({ "from": "whatsapp:+12025550142" }),
+        json!({ "from": "+12025550142", "channel": "whatsapp" }),
+        json!({ "from": null, "messaging_service_sid": "MG1", "channel": "whatsapp" }),
+        json!({ "from": null, "messaging_service_sid": "MG1" }),
+        json!({ "from": "+12025550142" }),
+    ] {
+        expect(&read("twilio", &whatsapp, &form(&[])).unwrap(), None, NAMED);
+        expect(&read("twilio", &whatsapp, &forged).unwrap(), Some(Ignored::Sms), None);
+    }
+    let believed = read("twilio", &sms, &forged).unwrap();
+    expect(&believed, None, NAMED);
+    assert!(believed.weak && !event(&[]).weak);
+    let refused = with("twilio", &json!({ "from": "whatsapp:+12025550142", "sms_verifies": true }));
+    assert!(build("twilio", &refused).is_err_and(|why| why.contains("sms_verifies")));
 }
 
 #[test]
@@ -94,14 +116,23 @@ fn vonage() {
     }
     let sms = fixture("vonage/sms_text");
     let forged = changed(&sms, "/from", json!("GB.1000"));
-    assert_eq!(read("vonage", &json!({ "channel": "sms" }), &forged).unwrap().sender.subject(), None);
+    let believed = json!({ "channel": "sms", "sms_verifies": true });
+    assert_eq!(read("vonage", &believed, &forged).unwrap().sender.subject(), None);
+    assert!(read("vonage", &believed, sms.to_string().as_bytes()).unwrap().weak);
+    expect(
+        &read("vonage", &json!({ "channel": "sms" }), sms.to_string().as_bytes()).unwrap(),
+        Some(Ignored::Sms),
+        None,
+    );
 }
 
 #[test]
 fn bird() {
     let text = fixture("bird/text");
-    let event = |pointer: &str, value: Value| read("bird", &json!({}), &changed(&text, pointer, value)).unwrap();
+    let own = json!({ "channel_id": "60deb2b8-1cba-49c8-8c38-0e0d57fa4500" });
+    let event = |pointer: &str, value: Value| read("bird", &own, &changed(&text, pointer, value)).unwrap();
     expect(&event("/service", json!("channels")), None, NAMED);
+    expect(&event("/payload/channelId", json!("another")), Some(Ignored::AnotherNumber), NAMED);
     expect(&event("/event", json!("sms.inbound")), Some(Ignored::Event), None);
     expect(&event("/payload/direction", Value::Null), Some(Ignored::FromMe), None);
     expect(&event("/payload/body/type", json!("image")), Some(Ignored::NonText), NAMED);
@@ -111,8 +142,9 @@ fn bird() {
     assert_eq!(event("/payload/status", json!("delivered")).receipt, None, "theirs, not ours");
 
     let failed = fixture("bird/delivery_failed");
+    let failing = json!({ "channel_id": failed["payload"]["channelId"] });
     let told = |pointer: &str, value: Value| {
-        let event = read("bird", &json!({}), &changed(&failed, pointer, value)).unwrap();
+        let event = read("bird", &failing, &changed(&failed, pointer, value)).unwrap();
         assert_eq!(event.ignored, Some(Ignored::FromMe), "a report verifies nothing");
         event.receipt.map(|receipt| receipt.progress)
     };
@@ -150,9 +182,16 @@ fn chatwoot() {
     twilio["conversation"]["channel"] = json!("Channel::TwilioSms");
     let source = changed(&twilio, "/conversation/contact_inbox/source_id", json!("whatsapp:+447700900123"));
     expect(&read("chatwoot", &json!({}), &source).unwrap(), None, NAMED);
-    let inbox = json!({ "inbox_id": 3 });
-    expect(&told(&inbox, "/conversation/channel", json!("Channel::Api")), None, NAMED);
-    expect(&told(&inbox, "/inbox/id", json!(4)), Some(Ignored::Event), None);
+    for channel in ["Channel::WebWidget", "Channel::Api", "Channel::Email"] {
+        let inbox = json!({ "inbox_id": 3 });
+        expect(&told(&inbox, "/conversation/channel", json!(channel)), Some(Ignored::Event), None);
+        let trusted = json!({ "inbox_id": 3, "trust_contact_phone": true });
+        let event = told(&trusted, "/conversation/channel", json!(channel));
+        expect(&event, None, NAMED);
+        assert!(event.weak);
+    }
+    expect(&told(&json!({ "inbox_id": 3 }), "/inbox/id", json!(4)), Some(Ignored::AnotherNumber), NAMED);
+    expect(&event("/account/id", json!(2)), Some(Ignored::AnotherNumber), NAMED);
     assert_eq!(event("/source_id", Value::Null).message_id.as_deref(), Some("501"));
     assert_eq!(event("/created_at", json!(1_788_256_800)).timestamp, Some(1_788_256_800));
 }
@@ -160,10 +199,11 @@ fn chatwoot() {
 #[test]
 fn hypersender_and_wawp() {
     let text = fixture("hypersender/text");
-    let event = |pointer: &str, value: Value| read("hypersender", &json!({}), &changed(&text, pointer, value)).unwrap();
+    let own = json!({ "instance": "fixture-instance-uuid" });
+    let event = |pointer: &str, value: Value| read("hypersender", &own, &changed(&text, pointer, value)).unwrap();
     expect(&event("/event", json!("messages.any")), None, NAMED);
     expect(&event("/event", Value::Null), None, NAMED);
-    expect(&event("/data/instanceId", json!("another place")), None, NAMED);
+    expect(&event("/instanceId", json!("another")), Some(Ignored::AnotherNumber), NAMED);
     expect(&event("/event", json!("messages.ack")), Some(Ignored::Status), None);
     for name in ["message.phone.received", "message.revoked", "message.waiting", "poll.vote"] {
         expect(&event("/event", json!(name)), Some(Ignored::Event), None);
@@ -174,7 +214,7 @@ fn hypersender_and_wawp() {
     let mut known = text.clone();
     known["data"]["payload"]["from"] = json!("190000000000117@lid");
     known["data"]["payload"]["_data"]["key"]["remoteJidAlt"] = json!("447700900123@s.whatsapp.net");
-    expect(&read("hypersender", &json!({}), known.to_string().as_bytes()).unwrap(), None, NAMED);
+    expect(&read("hypersender", &own, known.to_string().as_bytes()).unwrap(), None, NAMED);
     let wawp = fixture("wawp/text");
     expect(
         &read("wawp", &json!({}), &changed(&wawp, "/payload/fromMe", json!(true))).unwrap(),

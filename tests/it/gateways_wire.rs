@@ -226,6 +226,7 @@ impl Ward {
             text,
             at: now.as_second(),
             phone: PERSON.to_owned(),
+            to: self.config.instances[index].number.digits().to_owned(),
             lid: "190000000000117".to_owned(),
         };
         let dialect = &self.dialects[index];

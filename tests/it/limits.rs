@@ -126,7 +126,7 @@ async fn burst(app: &Daemon, token: &str, size: usize) -> usize {
 
 async fn a_token_has_a_budget_of_its_own(ground: Ground) {
     let mut world = World::new(ground);
-    with_third(&mut world, "mint_per_second = 1\nmint_burst = 8");
+    with_third(&mut world, "mint_per_second = 1\nmint_burst = 8\ninstance_mint_per_second = 0");
     let app = world.start().await;
     assert!(burst(&app, TOKENS[0], 8).await < 80);
     assert_limited(&exhausted(&app, THIRD, TOKENS[0]).await, "mint");
@@ -171,7 +171,8 @@ async fn an_instance_has_one_for_all_its_tokens(ground: Ground) {
 
 async fn a_chat_gets_so_many_links(ground: Ground) {
     let mut world = World::new(ground);
-    world.extra = "[instance.limits]\nlinks_per_chat_10m = 2\nmint_per_second = 0".to_owned();
+    world.extra =
+        "[instance.limits]\nlinks_per_chat_10m = 2\nmint_per_second = 0\ninstance_mint_per_second = 0".to_owned();
     let app = world.start().await;
     let first = app.mint(json!({"chatId": CHAT})).await;
     assert_eq!(first.header("ratelimit-policy"), "\"links\";q=2;w=600");
@@ -197,7 +198,7 @@ async fn a_chat_gets_so_many_links(ground: Ground) {
 
 async fn a_chat_gets_so_many_codes(ground: Ground) {
     let mut world = World::new(ground);
-    world.extra = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0\ncodes_per_country_10m = 0\n\
+    world.extra = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0\ninstance_mint_per_second = 0\ncodes_per_country_10m = 0\n\
                    codes_per_prefix_10m = 0"
         .to_owned();
     let app = world.start().await;
@@ -263,7 +264,7 @@ async fn only_unknown_codes_are_guesses(ground: Ground) {
 async fn what_is_off_is_off(ground: Ground) {
     let mut world = World::new(ground);
     world.top = "[limits]\npages_per_minute = 0\ntaps_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
-    world.extra = "[instance.limits]\nmint_per_second = 0\nlinks_per_chat_10m = 0\ncodes_per_chat_10m = 0\n\
+    world.extra = "[instance.limits]\nmint_per_second = 0\ninstance_mint_per_second = 0\nlinks_per_chat_10m = 0\ncodes_per_chat_10m = 0\n\
         wrong_codes_per_chat_15m = 0\nguesses_per_10m = 0\nfailure_replies_per_10m = 0\n\
         success_replies_per_10m = 0\ncodes_per_client_ip_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0"
         .to_owned();

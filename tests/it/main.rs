@@ -1,6 +1,7 @@
 //! The daemon from outside, on real sockets, over real stores.
 #![expect(clippy::unwrap_used, reason = "what cannot go on has failed")]
 
+mod addressed;
 mod api;
 mod app;
 mod attacks;
@@ -28,6 +29,7 @@ mod explain;
 mod fakes;
 mod flow;
 mod footprint;
+mod full_disk;
 mod gateways;
 mod gateways_answers;
 mod gateways_fuzz;
@@ -52,6 +54,7 @@ mod limits;
 mod limits_address;
 mod matching;
 mod night_call;
+mod once_only;
 mod one_subscriber;
 mod operate_failure;
 mod operate_logs;
@@ -69,6 +72,7 @@ mod protocol;
 mod redis_cluster;
 mod redis_cluster_moves;
 mod redis_cost;
+mod redis_credentials;
 mod redis_faults;
 mod redis_refusals;
 mod redis_sentinel;
@@ -77,6 +81,8 @@ mod repeats;
 mod replicas;
 mod reply_page;
 mod rollback;
+mod room;
+mod rotation;
 mod sdk;
 mod store;
 mod tenants;

@@ -218,7 +218,10 @@ async fn a_hidden_number_is_answered_kindly(ground: Ground) {
     app.waha(&hidden).await;
     app.settle().await;
     let callback = world.receiver.wait_for(1).await[0].json();
-    assert_eq!(callback["data"]["subject"], json!({"kind": "lid", "value": "190000000000117"}));
+    assert_eq!(
+        callback["data"]["subject"],
+        json!({"kind": "lid", "value": "190000000000117", "reported": "190000000000117"})
+    );
     app.finish().await;
 }
 

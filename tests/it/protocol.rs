@@ -68,7 +68,7 @@ fn shown(proof: u8) -> Option<String> {
 fn command() -> impl Strategy<Value = Command> {
     let token = |which: u8| ring().secret(&[which]);
     prop_oneof![
-        4 => (0u8..4, any::<bool>()).prop_map(|(who, edited)| Command::Receive { sender: sender(who), push_name: None, edited }),
+        4 => (0u8..4, any::<bool>()).prop_map(|(who, edited)| Command::Receive { sender: sender(who), push_name: None, edited, weak: false }),
         1 => Just(Command::Cancel),
         2 => Just(Command::Expire),
         4 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, may_tell)| Command::Complete {
@@ -82,14 +82,17 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, right)| Command::Type {
             token: token(which), browser: cookie(browser), right,
         }),
-        1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| Command::RedeemCode { right, challenge: shown(proof) }),
+        1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| Command::RedeemCode {
+            right, challenge: shown(proof), claim: None,
+        }),
         3 => (0u8..7, 0u8..3).prop_map(move |(which, proof)| Command::Redeem {
             token: token(which),
             challenge: shown(proof),
+            claim: None,
         }),
         1 => Just(Command::Dispute),
         1 => Just(Command::Forget),
-        1 => any::<bool>().prop_map(|right| Command::Code(CodeCommand::Try { right })),
+        1 => any::<bool>().prop_map(|right| Command::Code(CodeCommand::Try { right, claim: None })),
         1 => Just(Command::Code(CodeCommand::Accepted { leg: 0 })),
     ]
 }
@@ -214,6 +217,10 @@ proptest! {
                     prop_assert_eq!(challenge.as_deref(), Some("right"));
                 }
             }
+            if verdict == Verdict::Repeated && let Command::Redeem { challenge: shown, .. } | Command::RedeemCode { challenge: shown, .. } = &command {
+                prop_assert!(challenge && redeemed == 1, "repeated to somebody who proved nothing");
+                prop_assert_eq!(shown.as_deref(), Some("right"));
+            }
             if let Some(next) = next {
                 prop_assert!(rank(&next) >= rank(&record), "{:?} after {:?}", next.state, record.state);
                 let ended = record.ended_at().is_some();
@@ -234,22 +241,28 @@ proptest! {
 fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
     let mut record = verification(true, false, 3);
     for left in [2, 1, 0] {
-        let decision =
-            decide(&record, Command::Receive { sender: sender(1), push_name: None, edited: false }, from_millis(START));
+        let decision = decide(
+            &record,
+            Command::Receive { sender: sender(1), push_name: None, edited: false, weak: false },
+            from_millis(START),
+        );
         record = decision.next.unwrap();
         assert_eq!(status(&record) == "failed", left == 0);
     }
     assert_eq!(record.reason().unwrap().as_str(), "attempts_exhausted");
     let mut once = verification(true, false, 1);
-    let decision =
-        decide(&once, Command::Receive { sender: sender(1), push_name: None, edited: false }, from_millis(START));
+    let decision = decide(
+        &once,
+        Command::Receive { sender: sender(1), push_name: None, edited: false, weak: false },
+        from_millis(START),
+    );
     once = decision.next.unwrap();
     assert_eq!(once.reason().unwrap().as_str(), "sender_mismatch");
 }
 
 #[test]
 fn the_last_moment_counts_and_the_next_does_not() {
-    let receive = || Command::Receive { sender: sender(0), push_name: None, edited: false };
+    let receive = || Command::Receive { sender: sender(0), push_name: None, edited: false, weak: false };
     let record = verification(false, false, 1);
     assert_eq!(decide(&record, receive(), from_millis(START + LIFE - 1)).verdict, Verdict::Verified);
     assert_eq!(decide(&record, receive(), from_millis(START + LIFE)).verdict, Verdict::Expired);
@@ -262,12 +275,12 @@ fn five_wrong_verifiers_spend_a_redeem_token() {
     let token = ring().secret(b"t");
     let mut record = verification(false, true, 1);
     for command in [
-        Command::Receive { sender: sender(0), push_name: None, edited: false },
+        Command::Receive { sender: sender(0), push_name: None, edited: false, weak: false },
         Command::Complete { token, browser: None, may_tell: true },
     ] {
         record = decide(&record, command, at(1)).next.unwrap();
     }
-    let redeem = |challenge: &str| Command::Redeem { token, challenge: Some(challenge.to_owned()) };
+    let redeem = |challenge: &str| Command::Redeem { token, challenge: Some(challenge.to_owned()), claim: None };
     for _ in 0..4 {
         let decision = decide(&record, redeem("wrong"), at(2));
         assert_eq!(decision.verdict, Verdict::Refused);
@@ -285,10 +298,12 @@ fn the_last_three_answers_are_worth_something() {
     let token = |which: u8| ring().secret(&[which]);
     let complete =
         |which: u8, browser: u8| Command::Complete { token: token(which), browser: cookie(browser), may_tell: true };
-    let redeem = |which: u8| Command::Redeem { token: token(which), challenge: None };
+    let redeem = |which: u8| Command::Redeem { token: token(which), challenge: None, claim: None };
     let mut record = verification(false, false, 1);
     record =
-        decide(&record, Command::Receive { sender: sender(0), push_name: None, edited: false }, at(0)).next.unwrap();
+        decide(&record, Command::Receive { sender: sender(0), push_name: None, edited: false, weak: false }, at(0))
+            .next
+            .unwrap();
     for which in 0..4 {
         let decision = decide(&record, complete(which, 1), at(i64::from(which) * 1000));
         assert_eq!(decision.verdict, if which == 0 { Verdict::Completed } else { Verdict::CompletedAgain });

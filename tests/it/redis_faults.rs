@@ -166,7 +166,7 @@ async fn durable_means_that_a_replica_has_it() {
     let store = store(&master, Durability::Durable);
     let take =
         || Take { partition: Partition::of(1), bucket: "b".to_owned(), quota: Quota::per(5, Duration::from_secs(50)) };
-    until("the replica confirms", async || store.claim(&["f".repeat(32)]).await.is_ok()).await;
+    until("the replica confirms", async || store.set_meta("test", "1", true).await.is_ok()).await;
     let change = crate::store::one_message();
     let confirmed = store.commit(&change).await;
     assert!(confirmed.is_ok() || matches!(confirmed, Err(StoreError::Unavailable(_))), "{confirmed:?}");

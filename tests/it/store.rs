@@ -133,8 +133,7 @@ contract! {
         codes_are_answered_in_order
         an_idempotency_key_belongs_to_whoever_came_first
         a_claim_gives_way_only_to_who_names_it
-        a_store_made_with_other_keys_is_refused
-        a_key_can_be_rotated
+        a_store_remembers_things_about_itself
         a_probe_writes
         time_never_goes_backwards;
     operate:

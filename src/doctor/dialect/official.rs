@@ -17,8 +17,9 @@ fn rfc3339(sample: &Sample) -> String {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "one signature for all composers")]
-pub(super) fn meta(_: &Table, sample: &Sample) -> Option<Body> {
-    let metadata = json!({ "display_phone_number": "12025550142", "phone_number_id": "100000000000777" });
+pub(super) fn meta(table: &Table, sample: &Sample) -> Option<Body> {
+    let id = table.text("phone_number_id").unwrap_or_else(|| "100000000000777".to_owned());
+    let metadata = json!({ "display_phone_number": sample.to, "phone_number_id": id });
     let mut message = json!({
         "id": format!("wamid.{}", sample.id), "timestamp": sample.at.to_string(), "type": "text",
         "text": { "body": sample.text },
@@ -34,7 +35,7 @@ pub(super) fn meta(_: &Table, sample: &Sample) -> Option<Body> {
     let (field, value) = match sample.who {
         Who::Own => {
             message["to"] = message["from"].take();
-            message["from"] = json!("12025550142");
+            message["from"] = json!(sample.to);
             let value = json!({ "messaging_product": "whatsapp", "metadata": metadata, "message_echoes": [message] });
             ("smb_message_echoes", value)
         }
@@ -54,9 +55,15 @@ pub(super) fn meta(_: &Table, sample: &Sample) -> Option<Body> {
     })))
 }
 
-pub(super) fn twilio(_: &Table, sample: &Sample) -> Option<Body> {
+/// Our number where the table names the one that sends, else the instance's.
+fn ours(table: &Table, sample: &Sample) -> String {
+    let from = table.text("from").unwrap_or_else(|| sample.to.clone());
+    from.trim_start_matches("whatsapp:").trim_start_matches('+').to_owned()
+}
+
+pub(super) fn twilio(table: &Table, sample: &Sample) -> Option<Body> {
     let sid = format!("SM{:0>32}", sample.id.to_lowercase());
-    let to = "whatsapp:+12025550142".to_owned();
+    let to = format!("whatsapp:+{}", ours(table, sample));
     let from = match sample.who {
         Who::Group => return None,
         // What we send comes back only as a status.
@@ -91,14 +98,14 @@ pub(super) fn vonage(table: &Table, sample: &Sample) -> Option<Body> {
         Who::Own => {
             let status = json!({
                 "message_uuid": uuid, "status": "delivered", "channel": channel, "timestamp": rfc3339(sample),
-                "to": sample.phone, "from": "12025550142",
+                "to": sample.phone, "from": ours(table, sample),
             });
             return Some(Body::Json(status));
         }
         Who::Person => sample.phone.clone(),
     };
     Some(Body::Json(json!({
-        "channel": channel, "message_uuid": uuid, "to": "12025550142", "from": from, "timestamp": rfc3339(sample),
+        "channel": channel, "message_uuid": uuid, "to": ours(table, sample), "from": from, "timestamp": rfc3339(sample),
         "message_type": "text", "text": sample.text, "profile": { "name": NAME },
     })))
 }
@@ -131,6 +138,7 @@ pub(super) fn bird(_: &Table, sample: &Sample) -> Option<Body> {
 
 pub(super) fn chatwoot(table: &Table, sample: &Sample) -> Option<Body> {
     let inbox = table.text("inbox_id").and_then(|id| id.parse().ok()).unwrap_or(1_i64);
+    let account = table.text("account_id").and_then(|id| id.parse().ok()).unwrap_or(1_i64);
     let (own, hidden) = (sample.who == Who::Own, sample.who == Who::Hidden);
     if sample.who == Who::Group {
         return None;
@@ -140,7 +148,7 @@ pub(super) fn chatwoot(table: &Table, sample: &Sample) -> Option<Body> {
     Some(Body::Json(json!({
         "event": "message_created", "id": 501, "source_id": format!("wamid.{}", sample.id), "content": sample.text,
         "content_type": "text", "message_type": if own { "outgoing" } else { "incoming" }, "private": false,
-        "created_at": rfc3339(sample), "account": { "id": 1 }, "inbox": { "id": inbox },
+        "created_at": rfc3339(sample), "account": { "id": account }, "inbox": { "id": inbox },
         "conversation": { "id": 42, "channel": "Channel::Whatsapp", "contact_inbox": { "source_id": source } },
         "sender": { "type": if own { "user" } else { "contact" }, "name": NAME, "phone_number": phone },
     })))

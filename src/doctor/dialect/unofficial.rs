@@ -46,26 +46,29 @@ fn payload_of_waha(sample: &Sample) -> Value {
     })
 }
 
-pub(super) fn waha(_: &Table, sample: &Sample) -> Option<Body> {
+pub(super) fn waha(table: &Table, sample: &Sample) -> Option<Body> {
+    // Wawp's instances are such sessions.
+    let session = table.text("session").or(table.text("instance_id")).unwrap_or_else(|| "default".to_owned());
     Some(Body::Json(json!({
-        "id": format!("evt_{}", sample.id), "event": "message.any", "session": "default", "engine": "NOWEB",
+        "id": format!("evt_{}", sample.id), "event": "message.any", "session": session, "engine": "NOWEB",
         "payload": payload_of_waha(sample),
     })))
 }
 
-pub(super) fn hypersender(_: &Table, sample: &Sample) -> Option<Body> {
+pub(super) fn hypersender(table: &Table, sample: &Sample) -> Option<Body> {
     let data =
         json!({ "id": format!("evt_{}", sample.id), "event": "message.any", "payload": payload_of_waha(sample) });
-    Some(Body::Json(json!({ "event": "message.any", "data": data, "instanceId": "doctor", "userId": 1 })))
+    Some(Body::Json(json!({ "event": "message.any", "data": data, "instanceId": table.text("instance"), "userId": 1 })))
 }
 
-pub(super) fn evolution(_: &Table, sample: &Sample) -> Option<Body> {
+pub(super) fn evolution(table: &Table, sample: &Sample) -> Option<Body> {
     let key = json!({
         "remoteJid": chat(sample, "@s.whatsapp.net"), "fromMe": own(sample), "id": sample.id,
         "participant": author(sample, "@s.whatsapp.net"),
     });
     Some(Body::Json(json!({
-        "event": "messages.upsert", "instance": "doctor", "sender": "12025550142@s.whatsapp.net",
+        "event": "messages.upsert", "instance": table.text("instance"),
+        "sender": format!("{}@s.whatsapp.net", sample.to),
         "data": {
             "key": key, "pushName": NAME, "message": { "conversation": sample.text }, "messageType": "conversation",
             "messageTimestamp": sample.at,
@@ -76,7 +79,7 @@ pub(super) fn evolution(_: &Table, sample: &Sample) -> Option<Body> {
 pub(super) fn gowa(_: &Table, sample: &Sample) -> Option<Body> {
     let chat = chat(sample, "@s.whatsapp.net");
     Some(Body::Json(json!({
-        "event": "message", "device_id": "12025550142@s.whatsapp.net",
+        "event": "message", "device_id": format!("{}@s.whatsapp.net", sample.to),
         "payload": {
             "id": sample.id, "from": author(sample, "@s.whatsapp.net").unwrap_or_else(|| chat.clone()), "chat_id": chat,
             "from_name": NAME, "timestamp": rfc3339(sample), "is_from_me": own(sample), "body": sample.text,
@@ -84,10 +87,10 @@ pub(super) fn gowa(_: &Table, sample: &Sample) -> Option<Body> {
     })))
 }
 
-pub(super) fn wppconnect(_: &Table, sample: &Sample) -> Option<Body> {
+pub(super) fn wppconnect(table: &Table, sample: &Sample) -> Option<Body> {
     let chat = chat(sample, "@c.us");
     Some(Body::Json(json!({
-        "event": if own(sample) { "onselfmessage" } else { "onmessage" }, "session": "doctor", "id": long_id(sample),
+        "event": if own(sample) { "onselfmessage" } else { "onmessage" }, "session": table.text("session"), "id": long_id(sample),
         "type": "chat", "body": sample.text, "from": chat, "chatId": chat, "author": author(sample, "@c.us"),
         "fromMe": own(sample), "isGroupMsg": sample.who == Who::Group, "t": sample.at, "notifyName": NAME,
     })))

@@ -7,11 +7,13 @@ use super::{Command, Decision, Draft, Effect, Reply, Verdict};
 use crate::domain::{
     binding::{CODE_TRIES, Told},
     event::Event,
+    id::VerificationId,
     keys::Digest,
     reason::Reason,
     subject::Sender,
     verification::{
-        COMPLETION_WINDOW, Completion, Issued, Mode, Proof, REDEEM_MISSES, REDEEM_TOKENS, REDEEM_WINDOW, State,
+        COMPLETION_WINDOW, Completion, Issued, Mode, Proof, REDEEM_MISSES, REDEEM_TOKENS, REDEEM_WINDOW, Redemption,
+        State,
     },
 };
 
@@ -26,14 +28,20 @@ impl Draft {
             Command::Forget => self.forget(),
             Command::Code(_) => self.unchanged(Verdict::Refused),
             Command::Dispute => self.dispute(completion),
-            Command::Redeem { token, challenge } => match completion {
+            Command::Redeem { token, challenge, claim } => match completion {
                 Completion::Released { tokens, misses, .. } => {
                     match tokens.iter().find(|issued| issued.digest.matches(token)) {
-                        Some(issued) => self.redeem(challenge.as_deref(), issued.until, last(tokens), *misses),
+                        Some(issued) => {
+                            let by = Redemption { token: Some(token), claim, until: issued.until };
+                            self.redeem(challenge.as_deref(), by, last(tokens), *misses)
+                        }
                         None => self.unchanged(Verdict::Refused),
                     }
                 }
                 Completion::Offered { .. } => self.unchanged(Verdict::Refused),
+                Completion::Redeemed { by: Some(by), .. } if by.token.is_some_and(|known| known.matches(token)) => {
+                    self.redeem_again(challenge.as_deref(), claim, by)
+                }
                 Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
                     self.unchanged(Verdict::Gone)
                 }
@@ -42,10 +50,16 @@ impl Draft {
             | Command::Tell
             | Command::Finish { .. }
             | Command::Type { .. }
-            | Command::RedeemCode { .. } => match completion {
-                Completion::Offered { until, told } if self.now < *until => self.offered(*until, *told, command),
-                Completion::Offered { .. } => self.lapse("lapsed"),
-                Completion::Released { tokens, by, misses } => self.released(tokens, *by, *misses, &command),
+            | Command::RedeemCode { .. } => match (completion, command) {
+                (&Completion::Offered { until, told }, command) if self.now < until => {
+                    self.offered(until, told, command)
+                }
+                (Completion::Offered { .. }, _) => self.lapse("lapsed"),
+                (Completion::Released { tokens, by, misses }, command) => self.released(tokens, *by, *misses, &command),
+                (
+                    Completion::Redeemed { by: Some(by @ Redemption { token: None, .. }), .. },
+                    Command::RedeemCode { right: true, challenge, claim },
+                ) => self.redeem_again(challenge.as_deref(), claim, by),
                 _ => self.unchanged(Verdict::Gone),
             },
         }
@@ -79,10 +93,10 @@ impl Draft {
             Command::Finish { token, browser } => {
                 let waits = self.next.binding.as_ref().is_some_and(|binding| is(binding.browser, browser));
                 let may = self.next.request.completion == Some(Mode::ProvePhone) && waits;
-                match may {
-                    true => self.release(token, browser, "finished by the waiting page"),
-                    false => self.unchanged(Verdict::Refused),
+                if !may {
+                    return self.unchanged(Verdict::Refused);
                 }
+                self.release(token, browser, "finished by the waiting page")
             }
             Command::Tell if self.next.request.challenge.is_some() || self.next.bound_browser().is_some() => {
                 self.tell(until, told)
@@ -101,11 +115,11 @@ impl Draft {
                     _ => self.unchanged(Verdict::Gone),
                 }
             }
-            Command::RedeemCode { right, challenge } => match told {
+            Command::RedeemCode { right, challenge, claim } => match told {
                 // Only an app that keeps a verifier takes codes on a page of its own.
                 _ if self.next.request.challenge.is_none() => self.unchanged(Verdict::Refused),
                 Some(told) if told.is_live(self.now) && right && self.proves(challenge.as_deref()) => {
-                    self.redeemed(until.min(told.until))
+                    self.redeemed(Redemption { token: None, claim, until: until.min(told.until) })
                 }
                 Some(told) if told.is_live(self.now) => self.miss(until, told),
                 _ => self.unchanged(Verdict::Gone),
@@ -142,7 +156,7 @@ impl Draft {
         if self.now >= until || !by.is_some_and(|by| is(by, browser)) {
             return self.unchanged(Verdict::Gone);
         }
-        if !self.next.timeline.last().is_some_and(|last| last.what == AGAIN) {
+        if self.next.timeline.last().is_none_or(|last| last.what != AGAIN) {
             self.next.note(self.now, AGAIN, None);
         }
         let mut tokens: Vec<Issued> = tokens.iter().copied().filter(|issued| self.now < issued.until).collect();
@@ -206,16 +220,16 @@ impl Draft {
         })
     }
 
-    /// `until`: of the token that was presented; `last`: of the one that lives longest.
-    fn redeem(mut self, presented: Option<&str>, until: Timestamp, last: Timestamp, misses: u8) -> Decision {
+    /// `last`: the end of the token that lives longest.
+    fn redeem(mut self, presented: Option<&str>, by: Redemption, last: Timestamp, misses: u8) -> Decision {
         if self.now >= last {
             return self.lapse("redeem token lapsed");
         }
-        if self.now >= until {
+        if self.now >= by.until {
             return self.unchanged(Verdict::Gone);
         }
         if self.proves(presented) {
-            return self.redeemed(until);
+            return self.redeemed(by);
         }
         if misses + 1 >= REDEEM_MISSES {
             return self.lapse("redeem token spent by wrong verifiers");
@@ -226,11 +240,19 @@ impl Draft {
         self.changed(Verdict::Refused)
     }
 
-    fn redeemed(mut self, until: Timestamp) -> Decision {
+    /// A caller who got no answer asks again. A copied redirect is worth nothing: it holds the token, and neither the
+    /// verifier nor the caller's idempotency key.
+    fn redeem_again(self, presented: Option<&str>, claim: Option<VerificationId>, by: &Redemption) -> Decision {
+        let same_caller = self.next.request.challenge.is_some() || claim.is_some() && claim == by.claim;
+        let repeated = self.now < by.until && same_caller && self.proves(presented);
+        self.unchanged(if repeated { Verdict::Repeated } else { Verdict::Gone })
+    }
+
+    fn redeemed(mut self, by: Redemption) -> Decision {
         self.next.note(self.now, "redeemed", None);
         self.effects.push(Effect::Callback(Event::LinkRedeemed));
-        let at = self.now;
-        let mut decision = self.complete(Completion::Redeemed { at }, Verdict::Redeemed);
+        let (at, until) = (self.now, by.until);
+        let mut decision = self.complete(Completion::Redeemed { by: Some(by), at }, Verdict::Redeemed);
         decision.valid_until = Some(until);
         decision
     }

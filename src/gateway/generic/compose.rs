@@ -37,7 +37,7 @@ pub(super) fn body(mapping: &Mapping, sample: &Sample) -> Option<Value> {
 }
 
 fn reads_as(mapping: &Mapping, sample: &Sample, body: &Value) -> bool {
-    let Ok(events) = read::events(mapping, body) else { return false };
+    let Ok(events) = read::events(mapping, body, "") else { return false };
     let [event] = events.as_slice() else { return false };
     let says = event.text.as_deref() == Some(sample.text.as_str()) && event.chat_id.is_some();
     let phone = event.sender.phone.as_ref().map(crate::domain::Phone::digits);

@@ -17,6 +17,10 @@ pub(super) struct Mapping {
     pub(super) last_component: bool,
     pub(super) chat_id: Vec<Source>,
     pub(super) sender: Vec<Source>,
+    /// Our own number.
+    pub(super) to: Vec<Source>,
+    /// The account or instance at the gateway, as `account` names it.
+    pub(super) account: Vec<Source>,
     pub(super) lid: Vec<Source>,
     pub(super) bsuid: Vec<Source>,
     pub(super) text: Vec<Source>,
@@ -68,7 +72,9 @@ impl Mapping {
             message_id: f.required("message_id", "where a message's id stands"),
             last_component: f.section.choice("dedupe", DEDUPE, f.faults).unwrap_or_default(),
             chat_id: f.required("chat_id", "where the chat stands that a reply is addressed to"),
-            sender: f.required("sender", "where the sender's phone stands; of several pointers the first phone wins"),
+            sender: f.required("sender", "where the sender's phone stands; if several do, they must agree"),
+            to: f.sources("to"),
+            account: f.sources("account"),
             lid: f.sources("lid"),
             bsuid: f.sources("bsuid"),
             text: f.required("text", "where a message's text stands"),

@@ -19,7 +19,9 @@ use serde_json::Value;
 
 use self::{auth::Auth, mapping::Mapping, send::Send, template::Values};
 use super::{
-    Event, Gateway, Malformed, Proof, Purpose, Sample, Sent, Webhook, credentials::Reader, json, sent_by_status,
+    Event, Gateway, Ignored, Malformed, Proof, Purpose, Sample, Sent, Webhook,
+    credentials::{self, Reader},
+    json, sent_by_status,
 };
 use crate::{
     config::Section,
@@ -54,7 +56,8 @@ fn configured(kind: &'static str, reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     }
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
     let channel = reader.section.choice("channel", &channels, reader.faults).unwrap_or(Channel::WhatsApp);
-    Arc::new(Generic { kind, auth, mapping, values, send, channel })
+    let sms_verifies = reader.sms_verifies(channel);
+    Arc::new(Generic { kind, auth, mapping, values, send, channel, sms_verifies })
 }
 
 struct Generic {
@@ -65,6 +68,7 @@ struct Generic {
     /// Absent only for inspection.
     send: Option<Send>,
     channel: Channel,
+    sms_verifies: bool,
 }
 
 impl Gateway for Generic {
@@ -77,7 +81,14 @@ impl Gateway for Generic {
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
-        read::events(&self.mapping, &json::parse(webhook.body)?)
+        let events =
+            read::events(&self.mapping, &json::parse(webhook.body)?, self.values.get("account").unwrap_or_default())?;
+        let sms = self.channel == Channel::Sms;
+        let believed = events.into_iter().map(|event| match event.ignored {
+            None if sms && !self.sms_verifies => Event { ignored: Some(Ignored::Sms), ..event },
+            _ => Event { weak: sms, ..event },
+        });
+        Ok(believed.collect())
     }
 
     fn compose(&self, sample: &Sample) -> Option<Value> {
@@ -86,6 +97,10 @@ impl Gateway for Generic {
 
     fn channel(&self) -> Channel {
         self.channel
+    }
+
+    fn believes(&self) -> Option<&'static str> {
+        self.sms_verifies.then_some(credentials::SMS_VERIFIES)
     }
 
     fn address(&self, subject: &Subject) -> String {

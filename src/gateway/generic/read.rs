@@ -4,21 +4,35 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    super::{Event, Ignored, Malformed, Progress, json::seconds},
+    super::{Event, Ignored, Malformed, Progress, addressee::Addressee, ids::Ids, json::seconds},
     mapping::{FromMe, Mapping, Unit},
     source::{any, text, word, words},
 };
-use crate::domain::{Phone, Sender, subject::phone_of_jid};
+use crate::domain::{Phone, subject::phone_of_jid};
 
-pub(super) fn events(mapping: &Mapping, body: &Value) -> Result<Vec<Event>, Malformed> {
+/// `account`: ours at the gateway, or empty.
+pub(super) fn events(mapping: &Mapping, body: &Value, account: &str) -> Result<Vec<Event>, Malformed> {
+    let read = |item: &Value| {
+        let event = event(mapping, item, body)?;
+        let addressee = addressee(mapping, item, body, account);
+        // Reports name the person in the same place.
+        Ok(if event.ignored.is_none() { event.to(&addressee) } else { event })
+    };
     match body.pointer(&mapping.select) {
-        Some(Value::Array(items)) => items.iter().map(|item| event(mapping, item, body)).collect(),
-        Some(item @ Value::Object(_)) => Ok(vec![event(mapping, item, body)?]),
+        Some(Value::Array(items)) => items.iter().map(read).collect(),
+        Some(item @ Value::Object(_)) => Ok(vec![read(item)?]),
         _ => match other(mapping, &Value::Null, body) {
             Some(why) => Ok(vec![Event::ignored(why)]),
             None => Err(Malformed(format!("no message at {:?}", mapping.select))),
         },
     }
+}
+
+/// Whom it was for, which stands in the item or, for all of them, in the body.
+fn addressee(mapping: &Mapping, item: &Value, body: &Value, account: &str) -> Addressee {
+    let named = |sources| [item, body].into_iter().find_map(|value| words(sources, value).next());
+    let id = named(&mapping.account).map(Value::from);
+    Addressee::default().id(id.as_ref(), account).phone(named(&mapping.to).as_deref())
 }
 
 /// Why an item is no message by its kind, which stands in the item or, for all of them, in the body.
@@ -62,19 +76,19 @@ fn event(mapping: &Mapping, item: &Value, body: &Value) -> Result<Event, Malform
         return Err(Malformed("a message without an id".to_owned()));
     }
     let last = |id: &String| id.rsplit('_').next().filter(|last| !last.is_empty()).map(str::to_owned);
-    Ok(Event {
+    let event = Event {
         ignored,
         dedupe_key: message_id.as_ref().filter(|_| mapping.last_component).and_then(last),
         message_id,
         chat_id,
-        sender: if from_me { Sender::default() } else { sender(mapping, item) },
         push_name: words(&mapping.push_name, item).next(),
         text: text.map(str::to_owned),
         timestamp: mapping.timestamp.as_ref().and_then(|(pointer, unit)| timestamp(item, pointer, *unit)),
         from_me,
         group,
-        receipt: None,
-    })
+        ..Event::default()
+    };
+    Ok(event.sent_by(sender(mapping, item)))
 }
 
 /// What became of a message of ours, where the mapping says how that is told.
@@ -104,14 +118,13 @@ fn from_me(rule: &FromMe, item: &Value) -> Result<bool, Malformed> {
     Ok(told.contains(&true))
 }
 
-fn sender(mapping: &Mapping, item: &Value) -> Sender {
-    let candidates: Vec<String> = words(&mapping.sender, item).collect();
-    let lid = words(&mapping.lid, item).next();
-    let lid = lid.or_else(|| candidates.iter().find(|id| id.ends_with("@lid")).cloned());
-    // Some gateways repeat the digits of a LID where a phone used to stand.
-    let hidden = lid.as_deref().map(|lid| lid.strip_suffix("@lid").unwrap_or(lid));
-    let phone = candidates.iter().filter(|id| Some(id.as_str()) != hidden).find_map(|id| phone(id));
-    Sender::new(phone, lid.as_deref(), words(&mapping.bsuid, item).next().as_deref())
+fn sender(mapping: &Mapping, item: &Value) -> Ids {
+    let ids = words(&mapping.sender, item).fold(Ids::default(), |ids, id| match phone(&id) {
+        Some(phone) => ids.phone(Some(phone)),
+        None => ids.jid(&id),
+    });
+    let ids = words(&mapping.lid, item).fold(ids, |ids, id| ids.lid(Some(&id)));
+    words(&mapping.bsuid, item).fold(ids, |ids, id| ids.bsuid(Some(&id)))
 }
 
 /// Of a WhatsApp id, of bare digits, or of an E.164 number as people write it. Only the `+` makes it sure that

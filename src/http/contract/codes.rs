@@ -22,7 +22,7 @@ fn request() -> Operation {
         .spends()
         .json(request_body(), request_example())
         .envelope("OTP code generated and message queued successfully", &named("Code"), &code_example("pending"))
-        .problems(&[Code::InstanceDisabled])
+        .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
 fn request_body() -> Value {
@@ -83,7 +83,8 @@ fn validate() -> Operation {
         hyphens, in the digits of any language. Five wrong tries end a code. Fifteen in fifteen minutes lock the chat \
         (429) for the rest of them, whatever codes are asked for meanwhile; a hundred in a row lock it for a day \
         (`code_locked`), unless it proves itself by a link. A right one forgives all. `attempts_remaining` stands beside \
-        `code_wrong`; the last wrong try is `attempts_exhausted`. With `uuid` only the code of that request is compared.";
+        `code_wrong`; the last wrong try is `attempts_exhausted`. With `uuid` only the code of that request is compared. \
+        A repeat with the same `Idempotency-Key` gets the same answer and counts nothing.";
     let body = json!({
         "type": "object",
         "required": ["code"],
@@ -107,6 +108,7 @@ fn validate() -> Operation {
     });
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/validate-code", "validateCode", "Check a code")
         .about(about)
+        .idempotent()
         .json(body, json!({ "chatId": values::CODE_CHAT, "code": values::OTP }))
         .spends()
         .envelope("OTP code validated successfully", &data, &example)

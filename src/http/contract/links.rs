@@ -22,7 +22,7 @@ fn generate() -> Operation {
         .spends()
         .json(generate_body(), generate_example())
         .envelope("OTP link request created successfully", &named("Link"), &link_example())
-        .problems(&[Code::InstanceDisabled])
+        .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
 fn generate_body() -> Value {
@@ -120,7 +120,8 @@ pub(super) fn link_example() -> Value {
 
 fn redeem() -> Operation {
     let about = "Log the person in on this answer, never on the callback `link.verified`. The token of the redirect \
-        works once, for 60 seconds, and only with the verifier of the session that minted the link.";
+        works once, for 60 seconds, and only with the verifier of the session that minted the link. Within that time \
+        a repeat with the same verifier, or without one with the same `Idempotency-Key`, gets the same answer.";
     let body = json!({
         "type": "object",
         "properties": {
@@ -152,6 +153,7 @@ fn redeem() -> Operation {
     });
     operation(Area::Links, "POST", "/api/otp/v2/{instance}/redeem", "redeem", "Exchange the redirect's token")
         .about(about)
+        .idempotent()
         .json(body, json!({ "token": values::REDEEM_TOKEN, "verifier": values::VERIFIER }))
         .envelope("Login confirmed", &data, &example)
         .problems(&[Code::TokenSpent, Code::TokenRefused])

@@ -135,7 +135,7 @@ pub(super) fn example(code: Code) -> Value {
 fn own_headers(code: Code) -> &'static [&'static str] {
     match code {
         Code::RateLimited => &["Retry-After", "RateLimit", "RateLimit-Policy"],
-        Code::StoreUnavailable | Code::TemporaryReducedCapacity => &["Retry-After"],
+        Code::StoreUnavailable | Code::TemporaryReducedCapacity | Code::InstanceFull => &["Retry-After"],
         Code::Unauthenticated => &["WWW-Authenticate", "RateLimit", "RateLimit-Policy"],
         _ => &[],
     }

@@ -38,7 +38,7 @@ fn send(method: &'static str, id: &'static str) -> Operation {
         "job_id": values::CODE_UUID,
     });
     wawp(operation(Area::Wawp, method, SEND, id, "Send a code").about(about), schema, example)
-        .problems(&[Code::InstanceDisabled])
+        .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
 fn verify(method: &'static str, id: &'static str) -> Operation {

@@ -71,6 +71,11 @@ pub(super) fn meaning(trace: &Trace) -> String {
         "no_code" => "held no code: the text was changed, or something else was written.",
         "non_text" => "was no text, but a picture, a sticker or the like.",
         "edit" => "was an edit of an earlier message, which never counts.",
+        "another_number" => {
+            "came to another number or account of the gateway than this instance's, and was left to that one."
+        }
+        "senders_differ" => "named two different senders, so that it proves neither; this is a fault of the gateway.",
+        "sms" => "was an SMS, whose sender can be forged; sms_verifies = true in the gateway's table believes it.",
         "incomplete" => "came without an id, a chat or a text.",
         other => return format!("was ignored ({other})."),
     };

@@ -1,20 +1,16 @@
 //! What the store remembers about itself.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::store::StoreError;
 
-const FORMAT: &str = "2";
-const KEY: &str = "key:";
+pub(super) const FORMAT: &str = "2";
 
-pub(super) fn check(format: Option<&str>) -> Result<(), StoreError> {
-    match format {
-        Some(format) if format != FORMAT => Err(StoreError::Unfit(format!(
-            "the store has format {format}, this version knows format {FORMAT}: use the version that made it, or start with \
-             an empty one"
-        ))),
-        _ => Ok(()),
-    }
+pub(super) fn meta(connection: &Connection) -> rusqlite::Result<HashMap<String, String>> {
+    let mut rows = connection.prepare_cached("SELECT key, value FROM meta WHERE key != 'probes'")?;
+    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// `None` of a new database.
@@ -25,28 +21,27 @@ pub(super) fn format(connection: &Connection) -> rusqlite::Result<Option<String>
     connection.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| row.get(0)).optional()
 }
 
-pub(super) fn claim(connection: &Connection, fingerprints: &[String]) -> Result<(), StoreError> {
-    let format = format(connection)?;
-    check(format.as_deref())?;
+pub(super) fn check(format: Option<&str>) -> Result<(), StoreError> {
     match format {
-        Some(_) => {
-            let known = known(connection)?;
-            if !fingerprints.iter().any(|ours| known.contains(ours)) {
-                let known: Vec<&str> = known.iter().map(|key| key.get(..8).unwrap_or(key)).collect();
-                return Err(StoreError::Unfit(format!(
-                    "the store was made with other keys: configure one whose fingerprint begins with {}",
-                    known.join(" or ")
-                )));
-            }
-        }
-        None => {
-            connection.execute("INSERT INTO meta (key, value) VALUES ('format', ?1)", [FORMAT])?;
-        }
+        Some(format) if format != FORMAT => Err(StoreError::Unfit(format!(
+            "the store has format {format}, this version knows format {FORMAT}: use the version that made it, or start \
+             with an empty one"
+        ))),
+        _ => Ok(()),
     }
-    for fingerprint in fingerprints {
-        connection
-            .execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?1, '')", [format!("{KEY}{fingerprint}")])?;
-    }
+}
+
+/// Whether the format still has to be written.
+pub(super) fn lacks_format(meta: &mut HashMap<String, String>) -> Result<bool, StoreError> {
+    let format = meta.remove("format");
+    check(format.as_deref())?;
+    Ok(format.is_none())
+}
+
+pub(super) fn set(connection: &Connection, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
+    let verb = if replace { "REPLACE" } else { "IGNORE" };
+    let sql = format!("INSERT OR {verb} INTO meta (key, value) VALUES (?1, ?2)");
+    connection.prepare_cached(&sql)?.execute([name, value])?;
     Ok(())
 }
 
@@ -59,9 +54,4 @@ pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
         )?
         .execute([])?;
     Ok(())
-}
-
-fn known(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut keys = connection.prepare("SELECT substr(key, 5) FROM meta WHERE key >= 'key:' AND key < 'key;'")?;
-    keys.query_map([], |row| row.get(0))?.collect()
 }

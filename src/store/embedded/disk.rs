@@ -110,7 +110,7 @@ fn passes_by_itself(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | ResourceBusy | OutOfMemory | Interrupted)
 }
 
-fn private(path: &Path) -> io::Result<File> {
+pub(super) fn private(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)

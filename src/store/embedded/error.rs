@@ -4,17 +4,22 @@ use rusqlite::{Error, ErrorCode, ffi};
 
 use crate::store::StoreError;
 
+pub(super) fn is_full(error: &Error) -> bool {
+    let Error::SqliteFailure(error, _) = error else { return false };
+    // The shared-memory file is on the same disk; SQLite calls its failure to grow an I/O error.
+    error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+}
+
 /// A full disk or a lock that somebody else holds. Nothing was written, and a later try may succeed.
 pub(super) fn passes(error: &Error) -> bool {
-    // The shared-memory file is on the same disk; SQLite calls its failure to grow an I/O error.
-    let Error::SqliteFailure(error, _) = error else { return false };
-    matches!(error.code, ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-        || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+    is_full(error) || matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
-        if passes(&error) || error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
+        if is_full(&error) {
+            Self::Full
+        } else if passes(&error) || error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
             Self::Unavailable(error.to_string())
         } else {
             Self::Broken(error.to_string())

@@ -6,6 +6,7 @@
 mod admit;
 mod archive;
 mod backlog;
+mod ballast;
 mod claim;
 mod commit;
 mod disk;
@@ -19,7 +20,7 @@ mod trim;
 mod upkeep;
 mod writer;
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -35,7 +36,7 @@ use super::{
     Stored, Take,
 };
 
-use self::{disk::Disk, reader::Readers, time::Time, writer::Writer};
+use self::{ballast::Ballast, disk::Disk, reader::Readers, time::Time, writer::Writer};
 
 /// Dropping it finishes what is queued and closes the database.
 ///
@@ -60,8 +61,13 @@ impl EmbeddedStore {
         queue::void_leases(&connection, time.millis())?;
         let readers = Readers::new([disk.reader()?, disk.reader()?]);
         let background = Background::default();
-        let writer = Writer::start(connection, Arc::clone(&time), background.running("store's writer"))
-            .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
+        let writer = Writer::start(
+            connection,
+            Arc::clone(&time),
+            Ballast::open(directory),
+            background.running("store's writer"),
+        )
+        .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
         Ok(Self { readers, writer, time, changes: Arc::default(), background, _lock: disk.into_lock() })
     }
 }
@@ -103,6 +109,10 @@ impl Store for EmbeddedStore {
 
     async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
         let (takes, reserve) = (takes.to_vec(), reserve.cloned());
+        // Whoever claims a key is about to begin something.
+        if reserve.is_some() {
+            self.writer.has_room()?;
+        }
         self.writer
             .run(move |connection, now| {
                 let allowances = admit::take(connection, now, &takes)?;
@@ -118,6 +128,9 @@ impl Store for EmbeddedStore {
     }
 
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+        if !change.finishing {
+            self.writer.has_room()?;
+        }
         let change = change.clone();
         let changed = change.changed();
         let committed = self.writer.run(move |connection, now| commit::commit(connection, now, &change)).await?;
@@ -162,9 +175,17 @@ impl Store for EmbeddedStore {
         self.writer.run(move |connection, now| Ok(queue::replay(connection, now, instance, partition, &id)?)).await
     }
 
-    async fn claim(&self, fingerprints: &[String]) -> Result<(), StoreError> {
-        let fingerprints = fingerprints.to_vec();
-        self.writer.run(move |connection, _| claim::claim(connection, &fingerprints)).await
+    async fn meta(&self) -> Result<HashMap<String, String>, StoreError> {
+        let mut meta = self.readers.run(claim::meta).await?;
+        if claim::lacks_format(&mut meta)? {
+            self.set_meta("format", claim::FORMAT, false).await?;
+        }
+        Ok(meta)
+    }
+
+    async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.writer.run(move |connection, _| claim::set(connection, &name, &value, replace)).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
@@ -191,6 +212,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn trial(&self) -> Result<(), StoreError> {
+        self.writer.has_room()?;
         self.probe().await
     }
 }

@@ -5,6 +5,7 @@ use std::{
     ops::ControlFlow,
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -15,7 +16,12 @@ use tokio::sync::oneshot;
 
 use crate::store::{StoreError, background::Running};
 
-use super::{error::passes, time::Time, upkeep::Upkeep};
+use super::{
+    ballast::Ballast,
+    error::{is_full, passes},
+    time::Time,
+    upkeep::Upkeep,
+};
 
 /// Writes that may wait; one more is refused at once.
 const QUEUE: usize = 1024;
@@ -28,6 +34,8 @@ type Answer = Box<dyn FnOnce() + Send>;
 /// What a step left behind.
 struct Stepped {
     keep: bool,
+    /// It found the disk full.
+    full: bool,
     answer: Answer,
 }
 
@@ -36,18 +44,31 @@ type Operation = Box<dyn FnOnce(&Connection, i64) -> Stepped + Send>;
 pub(super) struct Writer {
     queue: Option<SyncSender<Operation>>,
     thread: Option<JoinHandle<()>>,
+    /// The disk is.
+    full: Arc<AtomicBool>,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, time: Arc<Time>, running: Running) -> io::Result<Self> {
+    pub(super) fn start(
+        connection: Connection,
+        time: Arc<Time>,
+        ballast: Ballast,
+        running: Running,
+    ) -> io::Result<Self> {
         let (queue, operations) = sync_channel(QUEUE);
+        let full = ballast.full();
         let work = move || {
-            if let ControlFlow::Break(error) = work(connection, &operations, &time) {
+            if let ControlFlow::Break(error) = work(connection, &operations, &time, ballast) {
                 running.failed(&error.to_string());
             }
         };
         let thread = thread::Builder::new().name("store-writer".to_owned()).spawn(work)?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Some(queue), thread: Some(thread), full })
+    }
+
+    /// Whether something new may be begun; what finishes something old is tried also on a full disk.
+    pub(super) fn has_room(&self) -> Result<(), StoreError> {
+        if self.full.load(Ordering::Relaxed) { Err(StoreError::Full) } else { Ok(()) }
     }
 
     /// Runs `step` at the store's time and answers when it is durable. A step that fails leaves nothing.
@@ -60,14 +81,16 @@ impl Writer {
         let operation: Operation = Box::new(|connection, now| {
             let result = step(connection, now);
             // A caller that has gone away needs no answer.
-            Stepped { keep: result.is_ok(), answer: Box::new(|| drop(sender.send(result))) }
+            let full = matches!(result, Err(StoreError::Full));
+            Stepped { keep: result.is_ok(), full, answer: Box::new(|| drop(sender.send(result))) }
         });
         let queue = self.queue.as_ref().expect("only `drop` takes the queue");
         queue.try_send(operation).map_err(|error| match error {
             TrySendError::Full(_) => unavailable("too many writes are waiting"),
             TrySendError::Disconnected(_) => unavailable("the writer has stopped"),
         })?;
-        answer.await.map_err(|_| unavailable("the write did not land, the log says why"))?
+        let lost = |_| self.has_room().err().unwrap_or_else(|| unavailable("the write did not land, the log says why"));
+        answer.await.map_err(lost)?
     }
 }
 
@@ -84,12 +107,18 @@ impl Drop for Writer {
 
 /// Until the queue is closed, or the disk has failed. After a failed fsync nobody knows what the disk holds, and a
 /// second one would report success: only a new process, which reads what is there, can tell.
-fn work(mut connection: Connection, operations: &Receiver<Operation>, time: &Time) -> ControlFlow<Error> {
+fn work(
+    mut connection: Connection,
+    operations: &Receiver<Operation>,
+    time: &Time,
+    mut ballast: Ballast,
+) -> ControlFlow<Error> {
     let mut upkeep = Upkeep::default();
     while let Some(group) = next(operations, &upkeep) {
+        ballast.look();
         let wrote = !group.is_empty();
         let due = upkeep.is_due(wrote);
-        let landed = land(&mut connection, group, time, due.then_some(&mut upkeep))?;
+        let landed = land(&mut connection, group, time, due.then_some(&mut upkeep), &mut ballast)?;
         if !due {
             continue;
         }
@@ -130,15 +159,22 @@ fn land(
     group: Vec<Operation>,
     time: &Time,
     upkeep: Option<&mut Upkeep>,
+    ballast: &mut Ballast,
 ) -> ControlFlow<Error, bool> {
-    match apply(connection, group, time, upkeep) {
-        Ok(Some(answers)) => {
-            for answer in answers {
-                answer();
+    let (mut group, mut stepped) = (group.into_iter(), Vec::new());
+    let applied = apply(connection, &mut group, &mut stepped, time, upkeep);
+    // Before anybody of the group hears that it did not land.
+    if stepped.iter().any(|one| one.full) || applied.as_ref().is_err_and(is_full) {
+        ballast.give_up();
+    }
+    match applied {
+        Ok(true) => {
+            for one in stepped {
+                (one.answer)();
             }
             ControlFlow::Continue(true)
         }
-        Ok(None) => {
+        Ok(false) => {
             tracing::warn!("SQLite rolled a group of writes back");
             ControlFlow::Continue(false)
         }
@@ -149,33 +185,34 @@ fn land(
     }
 }
 
-/// `None` when SQLite gave the transaction up by itself, as it may when a statement finds the disk full.
+/// `false` when SQLite gave the transaction up by itself, as it may when a statement finds the disk full.
 fn apply(
     connection: &mut Connection,
-    group: Vec<Operation>,
+    group: &mut impl Iterator<Item = Operation>,
+    stepped: &mut Vec<Stepped>,
     time: &Time,
     upkeep: Option<&mut Upkeep>,
-) -> rusqlite::Result<Option<Vec<Answer>>> {
+) -> rusqlite::Result<bool> {
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut answers = Vec::with_capacity(group.len());
     for operation in group {
         let savepoint = transaction.savepoint()?;
-        let Stepped { keep, answer } = operation(&savepoint, time.millis());
+        let one = operation(&savepoint, time.millis());
+        let keep = one.keep;
+        stepped.push(one);
         if keep {
             savepoint.commit()?;
         } else {
             drop(savepoint);
         }
         if transaction.is_autocommit() {
-            return Ok(None);
+            return Ok(false);
         }
-        answers.push(answer);
     }
     if let Some(upkeep) = upkeep {
         upkeep.trim(&transaction, time.millis())?;
     }
     transaction.commit()?;
-    Ok(Some(answers))
+    Ok(true)
 }
 
 /// Goes on after troubles that pass.
@@ -201,7 +238,8 @@ mod tests {
         connection.execute_batch(include_str!("schema.sql")).unwrap();
         connection.pragma_update(None, "max_page_count", 64).unwrap();
         let running = Background::default().running("writer");
-        let writer = Writer::start(connection, Arc::new(Time::new(Clock::default())), running).unwrap();
+        let ballast = Ballast::open(directory.path());
+        let writer = Writer::start(connection, Arc::new(Time::new(Clock::default())), ballast, running).unwrap();
         let insert = |key: i64| {
             writer.run(move |connection, _| {
                 let value = "x".repeat(10_000);
@@ -213,7 +251,7 @@ mod tests {
         while insert(key).await.is_ok() {
             key += 1;
         }
-        assert!(matches!(insert(key).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(insert(key).await, Err(StoreError::Full)));
         writer.run(|connection, _| Ok(connection.pragma_update(None, "max_page_count", 1000)?)).await.unwrap();
         insert(key).await.unwrap();
     }

@@ -79,7 +79,7 @@ fn finished() -> Verification {
             sender: Sender::new(Some(phone), None, None),
             push_name: Some("Ann".to_owned()),
         }),
-        completion: Completion::Redeemed { at },
+        completion: Completion::Redeemed { at, by: None },
     };
     let reason = Some(crate::domain::Reason::CodeWrong);
     record.timeline.push(Entry { at, what: "verified".to_owned(), reason });

@@ -1,6 +1,6 @@
 //! Buckets: taking from them and looking into them.
 //!
-//! All who want the same bucket at the same moment share one round trip: whoever comes first goes at once, and those
+//! All who want the same buckets at the same moment share one round trip: whoever comes first goes at once, and those
 //! who come meanwhile go together after him. Nobody waits for anybody who is not yet there.
 
 use std::{
@@ -30,7 +30,7 @@ const PATIENCE: Duration = BUDGET.saturating_add(Duration::from_millis(200));
 /// So far may the store's time as we know it be behind.
 const LAG: Duration = Duration::from_millis(10);
 
-type Waiting = oneshot::Sender<Result<Allowance, StoreError>>;
+type Waiting = oneshot::Sender<Result<Vec<Allowance>, StoreError>>;
 
 /// The way to all buckets.
 #[derive(Clone)]
@@ -44,10 +44,10 @@ pub(super) struct Buckets {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Door {
     worker: RuntimeThread,
-    key: String,
-    /// A reload may change it.
-    interval_micros: i64,
-    burst: u32,
+    /// In one partition.
+    keys: Vec<String>,
+    /// Intervals in microseconds and bursts. A reload may change them.
+    quotas: Vec<(i64, u32)>,
 }
 
 impl Buckets {
@@ -55,13 +55,12 @@ impl Buckets {
         Self { connection, time, crowds: Arc::default() }
     }
 
-    /// One unit of one bucket.
-    pub(super) async fn take(&self, take: &Take) -> Result<Allowance, StoreError> {
+    /// One unit of each bucket; they lie in one partition.
+    pub(super) async fn take(&self, takes: &[Take]) -> Result<Vec<Allowance>, StoreError> {
         let door = Door {
             worker: RuntimeThread::here(),
-            key: key::bucket(take.partition, &take.bucket),
-            interval_micros: take.quota.interval_micros(),
-            burst: take.quota.burst(),
+            keys: takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect(),
+            quotas: takes.iter().map(|take| (take.quota.interval_micros(), take.quota.burst())).collect(),
         };
         let (sender, answer) = oneshot::channel();
         if let Some(first) = self.join(&door, sender) {
@@ -122,10 +121,11 @@ impl Buckets {
         let mut waiting = vec![first];
         while !waiting.is_empty() {
             match self.take_for(&door, waiting.len()).await {
-                Ok((taken, bucket)) => {
+                Ok((taken, buckets)) => {
                     for (place, waiting) in (0..).zip(waiting) {
+                        let allowances = buckets.iter().map(|bucket| bucket.allowance(taken, place)).collect();
                         // Somebody who has gone away needs no answer.
-                        let _ = waiting.send(Ok(bucket.allowance(taken, place)));
+                        let _ = waiting.send(Ok(allowances));
                     }
                 }
                 Err(error) => waiting.into_iter().for_each(|waiting| drop(waiting.send(Err(error.clone())))),
@@ -134,13 +134,18 @@ impl Buckets {
         }
     }
 
-    async fn take_for(&self, door: &Door, count: usize) -> Result<(i64, Bucket), StoreError> {
-        let mut cmd = script::TAKE.call(std::slice::from_ref(&door.key));
-        cmd.arg(self.time.shift()).arg(count).arg(door.interval_micros).arg(door.burst);
+    async fn take_for(&self, door: &Door, count: usize) -> Result<(i64, Vec<Bucket>), StoreError> {
+        let mut cmd = script::TAKE.call(&door.keys);
+        cmd.arg(self.time.shift()).arg(count);
+        for (interval_micros, burst) in &door.quotas {
+            cmd.arg(interval_micros).arg(burst);
+        }
         let mut values = self.connection.run(redis::Pipeline::with_capacity(1).add_command(cmd)).await?;
         let (taken, buckets) = self.read(values.pop().unwrap_or(Value::Nil))?;
-        let bucket = buckets.first().copied();
-        Ok((taken, bucket.ok_or_else(|| StoreError::Broken("take.lua named no bucket".to_owned()))?))
+        if buckets.len() != door.keys.len() {
+            return Err(StoreError::Broken("take.lua named other buckets".to_owned()));
+        }
+        Ok((taken, buckets))
     }
 
     fn read(&self, value: Value) -> Result<(i64, Vec<Bucket>), StoreError> {

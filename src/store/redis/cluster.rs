@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::{
     future::join_all,
     stream::{FuturesUnordered, StreamExt as _},
@@ -38,7 +38,7 @@ use crate::{
 const HOPS: u32 = 5;
 
 pub(super) struct Cluster {
-    seeds: Seeds,
+    seeds: ArcSwap<Seeds>,
     confirmed: Option<Confirmed>,
     map: ArcSwapOption<Map>,
     masters: Mutex<HashMap<Address, Arc<Master>>>,
@@ -51,7 +51,18 @@ impl Cluster {
         let confirmed = durability != Durability::Standard;
         let confirmed = confirmed.then(|| (durability, Handle::current(), background.clone()));
         let (map, masters, looking) = Default::default();
-        Self { seeds, confirmed, map, masters, looking }
+        Self { seeds: ArcSwap::from_pointee(seeds), confirmed, map, masters, looking }
+    }
+
+    /// Masters that are known are dialled with what `seeds` say from now on.
+    pub(super) fn take_up(&self, seeds: Seeds) -> Result<(), StoreError> {
+        self.seeds.store(Arc::new(seeds));
+        let masters = self.masters.lock().unwrap_or_else(PoisonError::into_inner);
+        for (address, master) in masters.iter() {
+            let source = self.seeds.load().source(address);
+            master.node.set_source(source.map_err(|error| StoreError::Unfit(remedy::told(&error)))?);
+        }
+        Ok(())
     }
 
     /// Sends commands that are safe to repeat, each to the master of its slot, and repeats within the budget those
@@ -221,7 +232,7 @@ impl Cluster {
     /// Asks all nodes that we know. The first one that sees the whole cluster is believed: if it is behind the others,
     /// they send us on.
     async fn look(&self, known: Option<&Map>) -> RedisResult<Arc<Map>> {
-        let mut nodes = self.seeds.addresses.clone();
+        let mut nodes = self.seeds.load().addresses.clone();
         for node in known.into_iter().flat_map(Map::nodes) {
             if !nodes.contains(node) {
                 nodes.push(node.clone());
@@ -253,7 +264,7 @@ impl Cluster {
         if let Some(master) = masters.get(address) {
             return Ok(Arc::clone(master));
         }
-        let master = Arc::new(Master::new(address.clone(), self.seeds.source(address)?));
+        let master = Arc::new(Master::new(address.clone(), self.seeds.load().source(address)?));
         masters.insert(address.clone(), Arc::clone(&master));
         Ok(master)
     }

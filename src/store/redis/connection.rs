@@ -62,6 +62,18 @@ impl Connection {
         Ok(Self::One { node, writer })
     }
 
+    /// Another URL of the same place: its credentials count from the next dial on.
+    pub(super) fn take_up(&self, url: &str) -> Result<(), StoreError> {
+        match (self, Seeds::parse(url)?) {
+            (Self::Cluster(cluster), Some(seeds)) => cluster.take_up(seeds),
+            (Self::One { node, .. }, None) => {
+                node.set_source(Source::parse(url)?);
+                Ok(())
+            }
+            _ => Err(StoreError::Unfit("store.url: leads to a store of another kind".to_owned())),
+        }
+    }
+
     /// Sends a pipeline of commands that are safe to repeat, and repeats it within the budget.
     pub(super) async fn run(&self, pipeline: &mut Pipeline) -> Result<Vec<Value>, StoreError> {
         if pipeline.is_empty() {

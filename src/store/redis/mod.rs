@@ -107,6 +107,10 @@ impl Store for RedisStore {
         self.time.skew_millis()
     }
 
+    fn take_up(&self, url: &str) -> Result<(), StoreError> {
+        self.connection.take_up(url)
+    }
+
     async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError> {
         let value = self.one(&parse::read_record(&key::record(id.locator()))).await?;
         Ok(self.read(id.locator(), value)?.filter(|stored| stored.id == id))
@@ -131,10 +135,10 @@ impl Store for RedisStore {
     }
 
     async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
-        if let ([take], None) = (takes, reserve) {
-            return Ok(Admission { allowances: vec![self.buckets.take(take).await?], reservation: None });
-        }
         let groups = by_partition(takes);
+        if let ([_], None) = (groups.as_slice(), reserve) {
+            return Ok(Admission { allowances: self.buckets.take(takes).await?, reservation: None });
+        }
         let mut pipeline = redis::Pipeline::with_capacity(groups.len() + 1);
         for group in &groups {
             let group: Vec<&Take> = group.iter().map(|&index| &takes[index]).collect();
@@ -219,25 +223,21 @@ impl Store for RedisStore {
         self.replay_one(instance, partition, id).await
     }
 
-    async fn claim(&self, fingerprints: &[String]) -> Result<(), StoreError> {
-        let meta: HashMap<String, String> = self.one(redis::cmd("HGETALL").arg(key::META)).await?;
-        let format = meta.get("format").map_or(FORMAT, String::as_str);
-        if format != FORMAT {
-            return Err(StoreError::Unfit(format!("the store has format {format}, this version reads {FORMAT}")));
+    async fn meta(&self) -> Result<HashMap<String, String>, StoreError> {
+        let mut meta: HashMap<String, String> = self.one(redis::cmd("HGETALL").arg(key::META)).await?;
+        match meta.remove("format") {
+            Some(format) if format == FORMAT => {}
+            Some(format) => {
+                return Err(StoreError::Unfit(format!("the store has format {format}, this version reads {FORMAT}")));
+            }
+            None => self.set_meta("format", FORMAT, false).await?,
         }
-        let known: Vec<&String> = meta.keys().filter(|name| *name != "format").collect();
-        if !known.is_empty() && !fingerprints.iter().any(|ours| known.contains(&ours)) {
-            return Err(super::other_keys(known.into_iter().map(String::as_str)));
-        }
-        // A replica that starts while writes are refused brings nothing new, and serves what can be served.
-        if meta.contains_key("format") && fingerprints.iter().all(|ours| meta.contains_key(ours)) {
-            return Ok(());
-        }
-        let mut cmd = redis::cmd("HSET");
-        cmd.arg(key::META).arg("format").arg(FORMAT);
-        for fingerprint in fingerprints {
-            cmd.arg(fingerprint).arg(self.time.now().to_string());
-        }
+        Ok(meta)
+    }
+
+    async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
+        let mut cmd = redis::cmd(if replace { "HSET" } else { "HSETNX" });
+        cmd.arg(key::META).arg(name).arg(value);
         self.confirmed::<Value>(cmd).await.map(drop)
     }
 

@@ -6,12 +6,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, ThreadId},
 };
 
+use arc_swap::ArcSwap;
 use redis::{AsyncConnectionConfig, ErrorKind, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -23,7 +24,7 @@ use super::{
 
 /// One master: of a store that has but one, or of a cluster.
 pub(super) struct Node {
-    source: Source,
+    source: ArcSwap<Source>,
     open: Mutex<HashMap<RuntimeThread, Open>>,
     generations: AtomicU64,
     connecting: tokio::sync::Mutex<()>,
@@ -53,11 +54,17 @@ struct Open {
 
 impl Node {
     pub(super) fn new(source: Source) -> Self {
-        Self { source, open: Mutex::default(), generations: AtomicU64::new(0), connecting: tokio::sync::Mutex::new(()) }
+        let (open, generations, connecting) = Default::default();
+        Self { source: ArcSwap::from_pointee(source), open, generations, connecting }
     }
 
-    pub(super) fn source(&self) -> &Source {
-        &self.source
+    pub(super) fn source(&self) -> Arc<Source> {
+        self.source.load_full()
+    }
+
+    /// Open connections stay.
+    pub(super) fn set_source(&self, source: Source) {
+        self.source.store(Arc::new(source));
     }
 
     /// Sends once. What ails the connection is mended before the next time.
@@ -102,7 +109,7 @@ impl Node {
 
     /// A connection of its own, for traffic that blocks.
     pub(super) async fn dial(&self) -> RedisResult<MultiplexedConnection> {
-        self.source.dial(AsyncConnectionConfig::new()).await
+        self.source().dial(AsyncConnectionConfig::new()).await
     }
 
     fn discard(&self, generation: u64) {
@@ -116,7 +123,7 @@ impl Node {
         // One asks for all: they wait for the same server.
         if broken
             && let Ok(_one_at_a_time) = self.connecting.try_lock()
-            && let Some(client) = self.source.address()
+            && let Some(client) = self.source().address()
             && let Some(why) = remedy::why_broken(client).await
         {
             return why;

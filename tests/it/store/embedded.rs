@@ -57,7 +57,7 @@ async fn files_are_private() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o700);
     let files = files(&path);
-    assert_eq!(files.len(), 4, "{files:?}");
+    assert_eq!(files.len(), 5, "{files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
@@ -80,7 +80,7 @@ async fn the_next_process_finds_everything() {
     let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
     {
         let store = open(directory.path(), &clock);
-        store.claim(&["fingerprint".to_owned()]).await.unwrap();
+        store.set_meta("name", "value", false).await.unwrap();
         let mut change = Change { answers: Some(message), ..write(&store, key, 0, b"1") };
         list(&mut change, &index);
         applied(store.commit(&change).await.unwrap());
@@ -92,7 +92,7 @@ async fn the_next_process_finds_everything() {
         store.admit(&[], Some(&reserve)).await.unwrap();
     }
     let store = open(directory.path(), &clock);
-    assert!(matches!(store.claim(&["other".to_owned()]).await, Err(StoreError::Unfit(_))));
+    assert_eq!(store.meta().await.unwrap()["name"], "value");
     assert_eq!(loaded(&store, key).await, Some(stored(key, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap().len(), 1);
     let again = Change { answers: Some(message), ..nothing(HERE) };
@@ -118,7 +118,7 @@ async fn what_is_queued_is_finished() {
     }
     drop(store);
     // A database that was closed needs no log.
-    assert_eq!(files(directory.path()).len(), 2);
+    assert_eq!(files(directory.path()).len(), 3, "lock, database, ballast");
     let store = open(directory.path(), &clock);
     for key in keys {
         assert!(store.load(key).await.unwrap().is_some());

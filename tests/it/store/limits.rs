@@ -8,7 +8,7 @@ use countersign::{
         Partition,
         quota::{Allowance, Quota},
     },
-    store::{Reservation, Reserve, Store, StoreError, Take},
+    store::{Reservation, Reserve, Store, Take},
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -180,25 +180,14 @@ pub(super) async fn a_claim_gives_way_only_to_who_names_it(store: &dyn Store, _:
     assert_eq!(holder(&first).await, second.claim);
 }
 
-pub(super) async fn a_store_made_with_other_keys_is_refused(store: &dyn Store, _: &Clock) {
-    let [ours, theirs] = ["0123456789abcdef", "fedcba9876543210"].map(str::to_owned);
-    store.claim(std::slice::from_ref(&ours)).await.unwrap();
-    for _ in 0..2 {
-        match store.claim(std::slice::from_ref(&theirs)).await {
-            Err(StoreError::Unfit(why)) => assert!(why.contains("01234567") && !why.contains("012345678"), "{why}"),
-            other => panic!("{other:?}"),
-        }
+pub(super) async fn a_store_remembers_things_about_itself(store: &dyn Store, _: &Clock) {
+    assert!(store.meta().await.unwrap().is_empty());
+    for (value, replace, kept) in [("1", false, "1"), ("2", false, "1"), ("3", true, "3"), ("4", false, "3")] {
+        store.set_meta("name", value, replace).await.unwrap();
+        store.set_meta("other", "x", true).await.unwrap();
+        let meta = store.meta().await.unwrap();
+        assert_eq!((meta.len(), meta["name"].as_str()), (2, kept));
     }
-    store.claim(&[ours]).await.unwrap();
-}
-
-pub(super) async fn a_key_can_be_rotated(store: &dyn Store, _: &Clock) {
-    let [old, new, newest] = ["old fingerprint", "new fingerprint", "newest fingerprint"].map(str::to_owned);
-    store.claim(std::slice::from_ref(&old)).await.unwrap();
-    store.claim(&[new.clone(), old]).await.unwrap();
-    store.claim(std::slice::from_ref(&new)).await.unwrap();
-    assert!(matches!(store.claim(std::slice::from_ref(&newest)).await, Err(StoreError::Unfit(_))));
-    store.claim(&[newest, new]).await.unwrap();
 }
 
 pub(super) async fn a_probe_writes(store: &dyn Store, _: &Clock) {

@@ -28,6 +28,20 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{/* Seconds that a pod still serves while it is taken out. With the embedded store there is no other one to go to. */}}
+{{- define "countersign.leaving" -}}
+{{- if eq .Values.store.kind "embedded" -}}
+{preStop: 0, drainDelay: 0}
+{{- else -}}
+{preStop: {{ int .Values.shutdown.preStopSeconds }}, drainDelay: {{ int .Values.shutdown.drainDelaySeconds }}}
+{{- end }}
+{{- end }}
+
+{{/* Another configuration is another object: a pod never sees that of another revision. */}}
+{{- define "countersign.configMapName" -}}
+{{- printf "%s-%s" (include "countersign.fullname" .) (include "countersign.config" . | sha256sum | trunc 10) }}
+{{- end }}
+
 {{- define "countersign.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create }}
 {{- default (include "countersign.fullname" .) .Values.serviceAccount.name }}

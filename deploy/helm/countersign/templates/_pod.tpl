@@ -6,11 +6,10 @@ metadata:
     {{- with .Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+  {{- with .Values.podAnnotations }}
   annotations:
-    checksum/config: {{ include "countersign.config" . | sha256sum }}
-    {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
-    {{- end }}
+  {{- end }}
 spec:
   serviceAccountName: {{ include "countersign.serviceAccountName" . }}
   automountServiceAccountToken: false
@@ -22,9 +21,8 @@ spec:
   {{- with .Values.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
-  {{- with .Values.shutdown }}
-  terminationGracePeriodSeconds: {{ add .preStopSeconds .drainDelaySeconds .graceSeconds 10 }}
-  {{- end }}
+  {{- $leaving := include "countersign.leaving" . | fromYaml }}
+  terminationGracePeriodSeconds: {{ add $leaving.preStop $leaving.drainDelay .Values.shutdown.graceSeconds 10 }}
   securityContext:
     {{- $pod := dict
           "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532 "fsGroup" 65532
@@ -63,17 +61,17 @@ spec:
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
-      # Ready is a real write to the store. The daemon itself lets three of them fail first.
+      # Ready is a way to the store and a worker that goes round; the daemon bears with a fail-over by itself.
       readinessProbe:
         httpGet: {path: /readyz, port: operator}
         periodSeconds: 2
         timeoutSeconds: 3
         failureThreshold: 1
-      {{- if and .Values.shutdown.preStopSeconds (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}
+      {{- if and $leaving.preStop (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}
       lifecycle:
         preStop:
           sleep:
-            seconds: {{ .Values.shutdown.preStopSeconds }}
+            seconds: {{ $leaving.preStop }}
       {{- end }}
       resources:
         {{- toYaml .Values.resources | nindent 8 }}
@@ -94,7 +92,7 @@ spec:
   volumes:
     - name: config
       configMap:
-        name: {{ include "countersign.fullname" . }}
+        name: {{ include "countersign.configMapName" . }}
     - name: secrets
       projected:
         defaultMode: 288 # 0440

@@ -57,7 +57,7 @@
       "store" $store
       "log" (pick .Values.log "format" "level")
       "shutdown" (dict
-        "drain_delay" (printf "%ds" (int .Values.shutdown.drainDelaySeconds))
+        "drain_delay" (printf "%ds" (int (include "countersign.leaving" . | fromYaml).drainDelay))
         "grace" (printf "%ds" (int .Values.shutdown.graceSeconds))) }}
 {{- $table := mergeOverwrite (deepCopy .Values.config) $own }}
 {{- include "countersign.toml.table" (dict "path" "" "table" $table) | trim }}

@@ -1,0 +1,58 @@
+//! How much of the store one instance may fill, so that nobody's requests fail for another's. Room is counted as rates
+//! are: taken when a request begins, and given back over the time that its record stays.
+
+use super::{Instance, Service, limit::Limit};
+use crate::{
+    domain::{
+        quota::{Allowance, Name, Quota},
+        verification::Request,
+    },
+    metrics::label::{ByInstance, Of},
+};
+
+/// Bytes of a record beside its texts, with its entries in lists, its timer and its key: measured in Redis.
+const BARE: u64 = 2048;
+/// Requests of about the same size are counted together.
+const STEP: u64 = 1024;
+
+impl Service {
+    /// What a request takes of the room of its instance. It lies beside the other limits of the instance.
+    pub(super) fn room_limits(&self, instance: &Instance, request: &Request) -> Vec<Limit> {
+        let limits = &instance.config.limits;
+        let stays = instance.config.longest_life() + instance.config.retention;
+        let records = limits.records.map(|most| (Name::Records, Quota::weighed(most, stays, 1)));
+        let bytes = self.share(instance).map(|most| (Name::Bytes, Quota::weighed(most, stays, weight(request))));
+        let of = |(name, quota)| self.instance_limit(instance, name, b"", quota);
+        records.into_iter().chain(bytes).map(of).collect()
+    }
+
+    /// Bytes. None where nobody else needs the store, and while its size is not known.
+    fn share(&self, instance: &Instance) -> Option<u64> {
+        let percent = u64::from(instance.config.limits.store_percent?);
+        let room = u64::try_from(self.metrics.store_limit_bytes.get()).unwrap_or_default();
+        (room > 0 && self.instances.several()).then(|| room / 100 * percent)
+    }
+
+    /// Notes how full the room of an instance is.
+    pub(super) fn note_room(&self, instance: &Instance, limits: &[Limit], allowances: &[Allowance]) {
+        let used = |(limit, allowance): (&Limit, &Allowance)| {
+            let left = match allowance {
+                Allowance::Allowed { remaining } => *remaining,
+                Allowance::Exhausted { .. } => 0,
+            };
+            limit.name.is_room().then(|| 1.0 - f64::from(left) / f64::from(limit.take.quota.burst()))
+        };
+        if let Some(used) = limits.iter().zip(allowances).filter_map(used).reduce(f64::max) {
+            self.metrics.instance_room_ratio.get_or_create(&ByInstance { instance: Of(instance.config.id) }).set(used);
+        }
+    }
+}
+
+fn weight(request: &Request) -> u64 {
+    let texts = [&request.texts.prompt, &request.texts.success, &request.texts.failed, &request.texts.expired];
+    let urls = [&request.callbacks.success, &request.callbacks.failed, &request.callbacks.expired, &request.link];
+    let more = [&request.redirect_url, &request.metadata, &request.state, &request.user_agent, &request.client_ref];
+    let length = |text: &&Option<String>| text.as_ref().map_or(0, String::len) as u64;
+    let all: u64 = texts.iter().chain(&urls).chain(&more).map(length).sum();
+    BARE + all.next_multiple_of(STEP)
+}

@@ -1,0 +1,109 @@
+//! Room that is kept for old work: a file that is given up when the disk is full, so that what was begun can be
+//! finished, and made again when there is room.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::disk::private;
+use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
+
+/// On a disk of at least four times as much; less on a smaller one.
+const MOST: u64 = 8 << 20;
+/// After the disk was full for a reason that its free space does not tell.
+const PAUSE: Duration = Duration::from_secs(5);
+
+pub(super) struct Ballast {
+    file: PathBuf,
+    size: u64,
+    /// No new work is taken.
+    full: Arc<AtomicBool>,
+    /// When a write last failed for want of room.
+    failed: Option<Instant>,
+}
+
+impl Ballast {
+    /// Whatever a former process has given up is missing until there is room for it.
+    pub(super) fn open(directory: &Path) -> Self {
+        let file = directory.join("ballast");
+        let size = statvfs(directory).map_or(MOST, |disk| MOST.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 4));
+        let held = fs::metadata(&file).is_ok_and(|file| file.len() == size);
+        let mut this = Self { file, size, full: Arc::new(AtomicBool::new(!held)), failed: None };
+        this.look();
+        if this.full.load(Ordering::Relaxed) {
+            tracing::warn!("the disk has no room to set aside for old work: new work is refused");
+        }
+        this
+    }
+
+    pub(super) fn full(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.full)
+    }
+
+    /// Before each group of writes.
+    pub(super) fn look(&mut self) {
+        let free = self.free();
+        if !self.full.load(Ordering::Relaxed) {
+            if free < self.low() {
+                self.give_up();
+            }
+        } else if free >= self.size + 2 * self.low() && self.failed.is_none_or(|failed| failed.elapsed() >= PAUSE) {
+            match self.take() {
+                Ok(()) => {
+                    self.full.store(false, Ordering::Relaxed);
+                    if self.failed.take().is_some() {
+                        tracing::info!("the disk has room again: new work is taken");
+                    }
+                }
+                Err(error) => {
+                    self.failed = Some(Instant::now());
+                    tracing::warn!(%error, "no room could be set aside for old work: new work is refused");
+                }
+            }
+        }
+    }
+
+    /// A write found the disk full.
+    pub(super) fn give_up(&mut self) {
+        self.failed = Some(Instant::now());
+        if !self.full.swap(true, Ordering::Relaxed) {
+            tracing::error!("the disk is full: new work is refused, and what was begun uses the room set aside for it");
+        }
+        // Nothing is worse without it than with it.
+        let _ = fs::remove_file(&self.file);
+    }
+
+    fn low(&self) -> u64 {
+        self.size / 4
+    }
+
+    fn free(&self) -> u64 {
+        let free = |disk: StatVfs| disk.f_bavail.saturating_mul(disk.f_frsize);
+        self.file.parent().and_then(|directory| statvfs(directory).ok()).map_or(u64::MAX, free)
+    }
+
+    fn take(&self) -> io::Result<()> {
+        let taken = private(&self.file).and_then(|mut file| {
+            file.set_len(self.size)?;
+            match fallocate(&file, FallocateFlags::empty(), 0, self.size) {
+                // A file system without it gives room to what is written.
+                Err(rustix::io::Errno::OPNOTSUPP) => {
+                    let block = [0xa5; 64 * 1024];
+                    (0..self.size.div_ceil(block.len() as u64)).try_for_each(|_| file.write_all(&block))?;
+                    file.set_len(self.size)
+                }
+                done => Ok(done?),
+            }
+        });
+        taken.inspect_err(|_| {
+            let _ = fs::remove_file(&self.file);
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! The embedded store on a disk that fills up: what was begun is finished, and nothing new is begun until there is room.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::Path,
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    app::{Ground, World},
+    process::Process,
+    wait::until,
+};
+
+const LINKS: usize = 60;
+/// A quarter of the disk, which is smaller than four of the usual size.
+const BALLAST: u64 = 6 << 20;
+
+/// A disk of its own, in memory.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// None where nobody may mount.
+    fn mount(mebibytes: u64) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let size = format!("size={mebibytes}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory.path()).output();
+        mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Self(directory))
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Somebody else's file takes all there is.
+    fn fill(&self) {
+        let mut file = File::create(self.path("filler")).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_lets_old_codes_finish() {
+    let Some(disk) = Disk::mount(24) else {
+        println!("SKIPPED: nobody may mount a tmpfs here; run it as root");
+        return;
+    };
+    let mut world = World::new(Ground::directory());
+    world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
+    world.extra = "[instance.limits]\nreplies_per_second = 1000\n".to_owned();
+    let process = Process::start(&world).await;
+    let ballast = disk.path("data/ballast");
+    assert_eq!(length(&ballast), BALLAST);
+    let mut texts = Vec::new();
+    for _ in 0..LINKS {
+        texts.push(process.mint(json!({})).await.unwrap().text_of("text"));
+    }
+
+    disk.fill();
+    until("new work is refused", async || process.mint(json!({})).await.is_none()).await;
+    until("status says why", async || {
+        let status: Value = process.operator("/status").await.json;
+        status["store"]["refusing"]["cause"] == "full" && status["store"]["last_refusal"]["cause"] == "full"
+    })
+    .await;
+    assert!(!ballast.exists());
+    for (index, text) in texts.iter().enumerate() {
+        assert!(process.says(&format!("4477009001{index:02}"), &format!("F{index}"), text).await, "{index}");
+    }
+    world.receiver.wait_for(LINKS).await;
+    world.gateway.wait_for(LINKS).await;
+    assert!(process.mint(json!({})).await.is_none(), "what was set aside is for old work");
+    assert_eq!(process.operator("/readyz").await.status, 200);
+
+    fs::remove_file(disk.path("filler")).unwrap();
+    until("new work is taken again", async || process.mint(json!({})).await.is_some()).await;
+    assert_eq!(length(&ballast), BALLAST);
+    let (code, _, written) = process.terminate();
+    assert_eq!(code, Some(0), "{written}");
+}
+
+/// Whoever starts on a full disk begins nothing new, and finishes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_starts_on_a_full_disk_finishes_what_is_old() {
+    let Some(disk) = Disk::mount(24) else {
+        println!("SKIPPED: nobody may mount a tmpfs here; run it as root");
+        return;
+    };
+    let mut world = World::new(Ground::directory());
+    world.store = Some(format!("url = \"embedded:{}\"", disk.path("data").display()));
+    let process = Process::start(&world).await;
+    let text = process.mint(json!({})).await.unwrap().text_of("text");
+    disk.fill();
+    until("new work is refused", async || process.mint(json!({})).await.is_none()).await;
+    process.kill();
+    let process = Process::start(&world).await;
+    assert!(process.mint(json!({})).await.is_none());
+    assert!(process.says("447700900123", "S1", &text).await, "{}", process.written());
+    world.receiver.wait_for(1).await;
+    process.terminate();
+}

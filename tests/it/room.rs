@@ -1,0 +1,91 @@
+//! What one instance may have in the store, so that nobody's requests fail for another's.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::{
+    app::{Answer, Daemon, Ground, META, META_TOKEN, World},
+    flow::on_both_stores,
+    redis_server,
+    wait::until,
+};
+
+on_both_stores! {
+    an_instance_has_so_many_records
+}
+
+async fn mint_as_other(app: &Daemon) -> Answer {
+    let bearer = format!("Bearer {META_TOKEN}");
+    app.post_with(&format!("/api/otp/v2/{META}/generate-link"), json!({}), &[("authorization", &bearer)]).await
+}
+
+fn assert_full(answer: &Answer) {
+    assert_eq!((answer.status, &answer.json["code"]), (429, &json!("instance_full")), "{}", answer.text);
+    assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
+}
+
+async fn an_instance_has_so_many_records(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "retention = \"1h\"\nerase_after = \"1h\"\n[instance.limits]\nrecords = 5\n".to_owned();
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    for _ in 1..5 {
+        app.link(json!({})).await;
+    }
+    for _ in 0..3 {
+        assert_full(&app.mint(json!({})).await);
+    }
+    assert_eq!(mint_as_other(&app).await.status, 200, "it has room of its own");
+    assert_eq!(app.says("447700900123", "R1", &link.text).await.status, 200, "what is pending goes on");
+    let status = app.send(http::Request::get(format!("{}/status", app.operator)).body(Vec::new()).unwrap()).await;
+    let gateways = status.json["gateways"].as_array().unwrap();
+    let harbour = gateways.iter().find(|one| one["name"] == "Harbour").unwrap();
+    assert_eq!(harbour["room_used"], json!(1.0));
+    let metrics = app.send(http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap()).await;
+    assert!(metrics.text.contains("countersign_limited_total{limit=\"records\"} 3\n"), "{}", metrics.text);
+    // Records live for an hour at most and stay for another.
+    app.advance(Duration::from_secs(2 * 3600 / 5 + 1)).await;
+    app.link(json!({})).await;
+    assert_full(&app.mint(json!({})).await);
+    app.finish().await;
+}
+
+/// With nothing configured. One mints large links as fast as it can, until it is refused; the store is never full.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_at_full_speed_leaves_room_for_the_others() {
+    let server = Arc::new(redis_server::start_with(["--maxmemory", "48mb"].map(str::to_owned).to_vec()));
+    let world = World::new(Ground::Redis(Arc::clone(&server)));
+    let app = world.start().await;
+    let operator = async |path: &str| {
+        app.send(http::Request::get(format!("{}{path}", app.operator)).body(Vec::new()).unwrap()).await
+    };
+    let known = async || operator("/metrics").await.text.contains("countersign_store_limit_bytes 50331648\n");
+    until("the room is known", known).await;
+    let text = "x".repeat(3900);
+    let large = json!({ "message": { "success": format!("{text} <link>"), "failed": text, "expired": text } });
+    assert_eq!(app.mint(large.clone()).await.status, 200, "{}", app.mint(large.clone()).await.text);
+    let (mut taken, mut refused) = (0, 0);
+    while refused == 0 {
+        let (flood, other) = tokio::join!(join_all((0..32).map(|_| app.mint(large.clone()))), mint_as_other(&app));
+        assert_eq!(other.status, 200, "{}", other.text);
+        for answer in flood {
+            if answer.status == 200 {
+                taken += 1;
+            } else {
+                assert_full(&answer);
+                refused += 1;
+            }
+        }
+        assert!(taken < 10_000, "nothing is refused");
+    }
+    assert_eq!(app.mint(large).await.status, 429);
+    for _ in 0..200 {
+        assert_eq!(mint_as_other(&app).await.status, 200);
+    }
+    let info: String = ::redis::cmd("INFO").arg("memory").query(&mut server.connection()).unwrap();
+    let used = info.lines().find(|line| line.starts_with("used_memory:")).unwrap().to_owned();
+    println!("{taken} taken, {used} of 50331648");
+    app.finish().await;
+}

@@ -1,0 +1,156 @@
+//! Keys come and go: nothing that another key can read is lost.
+
+use countersign::clock::Clock;
+use serde_json::json;
+
+use crate::{
+    app::{Daemon, Ground, KEY, WAHA, World, message, signed_waha},
+    flow::on_both_stores,
+    process::{Process, told},
+    wait::until,
+};
+
+on_both_stores! {
+    what_no_key_opens_is_left_out_and_reported
+}
+
+const NEXT: &str = "TGYIQOKMkm8MJb/rN9wfD1jKjtM4GfJbdX3Awfgrlo0=";
+
+/// `key`, the first of which makes.
+fn keys(keys: &[&str]) -> String {
+    format!("{keys:?}")
+}
+
+async fn shown(app: &Daemon, path: &str) -> String {
+    let answer = app.get(&format!("/api/otp/v2/{WAHA}/{path}")).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    answer.text
+}
+
+async fn what_no_key_opens_is_left_out_and_reported(ground: Ground) {
+    let mut world = World::new(ground);
+    let app = world.start().await;
+    let gone = app.link(json!({"chatId": "447700900123@c.us"})).await;
+    assert_eq!(app.says("447700900123", "U1", &gone.text).await.status, 200);
+    app.finish().await;
+
+    world.key = keys(&[NEXT, KEY]);
+    let app = world.start().await;
+    let kept = app.link(json!({"chatId": "447700900123@c.us"})).await;
+    assert_eq!(app.says("447700900123", "U2", &kept.text).await.status, 200);
+    app.finish().await;
+
+    // It has leaked: it is dropped at once.
+    world.key = keys(&[NEXT]);
+    let app = world.start().await;
+    let last = app.link(json!({})).await;
+    for path in ["requests?limit=100", "requests?limit=1", "requests?phone_last=0123", "callbacks", "explain?q=0123"] {
+        let text = shown(&app, path).await;
+        assert!(!text.contains(&gone.uuid), "{path}: {text}");
+        assert!(text.contains(if path.ends_with("=1") { &last.uuid } else { &kept.uuid }), "{path}: {text}");
+    }
+    assert!(!shown(&app, &format!("explain?q={}", gone.uuid)).await.contains("447700900123"));
+    let mut pages = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = app.get(&format!("/api/otp/v2/{WAHA}/requests?limit=1{cursor}")).await;
+        pages.push(page.text.clone());
+        let Some(next) = page.data("next_cursor").as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert!(pages.len() <= 4 && pages.iter().any(|page| page.contains(&kept.uuid)), "{pages:?}");
+    let metrics = app.service.metrics.render();
+    for kind in ["record", "job"] {
+        let counted = format!("countersign_unreadable_total{{kind=\"{kind}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&counted)).unwrap();
+        assert_ne!(line, "0", "{kind}");
+    }
+    let status = serde_json::to_value(app.service.status(true)).unwrap();
+    let named = status["failures"].as_array().unwrap().iter().filter(|one| one["reason"] == "unreadable");
+    assert_eq!(named.count(), 2, "{status}");
+
+    // The person can be forgotten all the same.
+    let instance = app.service.instances.get(WAHA.parse().unwrap()).unwrap();
+    let erased = app.service.erase(&instance, &"447700900123@c.us".parse().unwrap()).await.unwrap();
+    assert_eq!(erased.requests, 2);
+    assert!(app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", gone.uuid)).await.status == 404);
+    app.finish().await;
+}
+
+/// Gives a running replica other keys, and waits until it uses them.
+async fn rotate(process: &Process, to: &[&str]) {
+    const APPLIED: &str = "countersign_config_reloads_total{result=\"applied\"}";
+    let before = process.metric(APPLIED).await;
+    let text = std::fs::read_to_string(process.config.path()).unwrap();
+    let line = text.lines().find(|line| line.starts_with("key = ")).unwrap();
+    std::fs::write(process.config.path(), text.replace(line, &format!("key = {}", keys(to)))).unwrap();
+    process.signal("-HUP");
+    until("the keys are in use", async || process.metric(APPLIED).await > before).await;
+}
+
+/// The status that a message is answered with.
+async fn heard(process: &Process, number: &str, id: &str, text: &str) -> u16 {
+    let body = message(number, id, text, Clock::default().wall().as_second());
+    process.client.send(signed_waha(&process.base, &body)).await.unwrap().status().as_u16()
+}
+
+/// What one replica mints the other hears: at once where it can, and when it has the key where it cannot.
+struct Fleet {
+    minted: Vec<String>,
+    refused: usize,
+}
+
+impl Fleet {
+    async fn cross(&mut self, from: &Process, to: &Process, refuses: bool) -> Vec<(String, String, String)> {
+        let mut links = Vec::new();
+        for _ in 0..5 {
+            let index = self.minted.len();
+            let minted = from.mint(json!({})).await.unwrap();
+            let (number, id, text) = (format!("4477009{index:05}"), format!("K{index}"), minted.text_of("text"));
+            let status = heard(to, &number, &id, &text).await;
+            assert_eq!(status, if refuses { 503 } else { 200 }, "link {index}");
+            self.minted.push(minted.text_of("uuid"));
+            self.refused += usize::from(refuses);
+            links.push((number, id, text));
+        }
+        links
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_changes_its_key_in_any_order_and_loses_nothing() {
+    const LAST: &str = "Z6hZttbd3btUUzksKFHoiwFquppqP8OnwH5OljJdYsM=";
+    let world = World::new(Ground::redis());
+    let (one, two) = (Process::start(&world).await, Process::start(&world).await);
+    let mut fleet = Fleet { minted: Vec::new(), refused: 0 };
+    fleet.cross(&one, &two, false).await;
+
+    // Without the step between: one makes with a key that the other has not read yet.
+    rotate(&one, &[NEXT, KEY]).await;
+    let waiting = fleet.cross(&one, &two, true).await;
+    fleet.cross(&two, &one, false).await;
+    two.until_metric("countersign_keys_missing", |keys| keys > 0.5).await;
+    assert_eq!(heard(&two, "447700900888", "STRANGER", "[0BCDEFGHJKMNPQ]").await, 503, "it may be the other's");
+    rotate(&two, &[NEXT, KEY]).await;
+    for (number, id, text) in &waiting {
+        assert_eq!(heard(&two, number, id, text).await, 200, "the gateway repeats it");
+    }
+    assert_eq!(heard(&two, "447700900888", "STRANGER", "[0BCDEFGHJKMNPQ]").await, 200);
+    two.until_metric("countersign_keys_missing", |keys| keys < 0.5).await;
+
+    // With it, in another order, and the oldest goes at once.
+    rotate(&two, &[NEXT, LAST]).await;
+    fleet.cross(&one, &two, false).await;
+    rotate(&one, &[NEXT, LAST]).await;
+    fleet.cross(&two, &one, false).await;
+    rotate(&one, &[LAST, NEXT]).await;
+    fleet.cross(&one, &two, false).await;
+    fleet.cross(&two, &one, false).await;
+    rotate(&two, &[LAST, NEXT]).await;
+    fleet.cross(&two, &one, false).await;
+
+    until("every login is told", async || fleet.minted.iter().all(|uuid| told(&world).contains_key(uuid))).await;
+    assert_eq!((fleet.minted.len(), fleet.refused), (40, 5));
+    one.terminate();
+    two.terminate();
+}
