@@ -56,8 +56,9 @@ impl VerificationId {
 
     /// Milliseconds since the epoch at which it was drawn.
     pub fn millis(self) -> i64 {
-        let [a, b, c, d, e, f, ..] = *self.as_bytes();
-        i64::from_be_bytes([0, 0, a, b, c, d, e, f])
+        let mut millis = [0; 8];
+        millis[2..].copy_from_slice(&self.as_bytes()[..6]);
+        i64::from_be_bytes(millis)
     }
 
     pub fn as_bytes(&self) -> &[u8; 16] {

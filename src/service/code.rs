@@ -84,7 +84,7 @@ impl Service {
                 self.cool(&aimed.target, cooldown, now)?;
             }
             self.reopen(instance, &chat, &mut aimed.target, now).await?;
-            let birth = self.birth(instance, draft, now, expires, instance.config.codes.attempts);
+            let birth = Self::birth(instance, draft, now, expires, instance.config.codes.attempts);
             let otp = Otp::new(shape, channels.clone(), footer.clone(), now);
             let record = Verification::code(birth, otp, request.clone());
             let mut change = self.birth_change(instance, &record);

@@ -128,7 +128,7 @@ impl Service {
         let Mint { request, expires, max_attempts, .. } = input;
         for _ in 0..CONFLICTS {
             let now = self.now();
-            let birth = self.birth(instance, draft, now, expires, max_attempts);
+            let birth = Self::birth(instance, draft, now, expires, max_attempts);
             let record = Verification::new(birth, request.clone());
             match self.send(self.birth_change(instance, &record), now).await? {
                 Committed::Applied { .. } => return Ok(record),
@@ -176,7 +176,6 @@ impl Service {
 
     /// What is drawn and fixed when a record begins; `expires` are the seconds it lives.
     pub(super) fn birth(
-        &self,
         instance: &Instance,
         VerificationDraft { id, key, nonce, code_length }: VerificationDraft,
         now: Timestamp,

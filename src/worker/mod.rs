@@ -245,9 +245,9 @@ impl Worker {
         record: Option<&Verification>,
     ) -> Result<Option<Settlement>, ServiceError> {
         if leased.lane == Lane::timer() {
-            timer::ring(self, leased).await
+            Box::pin(timer::ring(self, leased)).await
         } else {
-            self.attempt(leased, permit, record).await.map(Some)
+            Box::pin(self.attempt(leased, permit, record)).await.map(Some)
         }
     }
 
@@ -273,7 +273,7 @@ impl Worker {
         };
         let context = parent.map_or_else(Context::begin, Context::child);
         let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
-        let settlement = trace::within(context, self.perform(&instance, leased, permit, work, record)).await;
+        let settlement = trace::within(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
         let (ok, note) = match &settlement {
             Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
             Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),

@@ -20,7 +20,7 @@ fn secret(key: &str) -> &'static str {
         "url_file" => "rediss://:password@redis.example.org:6380/0",
         "callback_secrets_file" => "whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc=",
         "basic_auth_file" => "user:password",
-        _ => "0123456789abcdef0123456789abcdef",
+        _ => "8f1c27d05be94a6398d2c41f7a60be35",
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Answer, CALLBACK_SECRET, Ground, TOKEN, WAHA, World, client, message, signed_waha};
 
 pub(crate) const OLD: &str = CALLBACK_SECRET;
-pub(crate) const NEW: &str = "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
+pub(crate) const NEW: &str = "whsec_ofNHu1hj20Yhs3UTIc+ShGsEWlzpCCkZ1CM4aGVit+w=";
 
 const STATES: [State; 3] = [
     State { name: "old", secrets: &[OLD] },

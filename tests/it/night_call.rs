@@ -166,7 +166,6 @@ async fn shows_in_time(process: &Process, refuse: impl Fn(), allow: impl Fn(), e
         took.push(start.elapsed());
         allow();
     }
-    println!("{expected:?}: {took:?}");
     assert!(took.last().is_some_and(|took| *took < BOUND), "{expected:?}: {took:?}");
     process.until_metric(refuses, |value| value < 1.0).await;
     shows(process, &["ready, up since"]).await;

@@ -112,7 +112,7 @@ async fn numbers_are_read_as_people_write_them(ground: Ground) {
 #[test]
 #[ignore = "needs libphonenumber's metadata; tests/run --long numbers"]
 fn no_two_valid_numbers_are_equal() {
-    let path = std::env::var("COUNTERSIGN_NUMBERS").expect("COUNTERSIGN_NUMBERS");
+    let path = std::env::var_os("COUNTERSIGN_NUMBERS").expect("COUNTERSIGN_NUMBERS");
     let text = std::fs::read_to_string(path).unwrap();
     let mut owners: HashMap<String, &str> = HashMap::new();
     let (mut count, mut argentine) = (0, 0);

@@ -36,7 +36,7 @@ impl FieldWriter {
     }
 }
 
-/// FieldMap that were not taken yet.
+/// The fields that were not taken yet.
 pub(super) struct FieldMap<'a>(BTreeMap<u8, &'a [u8]>);
 
 impl<'a> FieldMap<'a> {
@@ -66,7 +66,7 @@ impl<'a> FieldMap<'a> {
         self.bytes(field).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
-    /// FieldMap of a later version: nobody has taken them.
+    /// The fields of a later version: nobody has taken them.
     pub(super) fn rest(self) -> Vec<u8> {
         let mut rest = FieldWriter::default();
         self.0.into_iter().for_each(|(field, value)| rest.bytes(field, value));

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::*;
 use crate::{
     domain::{
@@ -160,7 +162,10 @@ fn a_usual_record_is_small() {
 #[ignore = "writes the lines of golden.txt"]
 fn write_golden() {
     for (name, record) in records() {
-        let hex: String = encode(&keys(), &record).iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut hex = String::new();
+        for byte in encode(&keys(), &record) {
+            write!(hex, "{byte:02x}").unwrap();
+        }
         println!("{name} {} {hex}", record.id);
     }
 }

@@ -24,16 +24,21 @@ const HEAD: usize = 8 + 6 + 6;
 /// `None` for a record that is not there, or past its time.
 pub(super) fn stored(locator: Locator, value: Option<Vec<u8>>, now: Timestamp) -> Result<Option<Stored>, StoreError> {
     let Some(mut bytes) = value else { return Ok(None) };
-    let Some(head) = bytes.first_chunk::<HEAD>() else {
+    let head = || {
+        let (version, rest) = bytes.split_first_chunk()?;
+        let (id, rest) = rest.split_first_chunk::<6>()?;
+        let mut until = [0; 8];
+        until[2..].copy_from_slice(rest.first_chunk::<6>()?);
+        Some((u64::from_be_bytes(*version), RecordId::from_parts(*id, locator), i64::from_be_bytes(until)))
+    };
+    let Some((version, id, until)) = head() else {
         return Err(StoreError::Broken("a record without a head".to_owned()));
     };
-    let [a, b, c, d, e, f, g, h, id @ .., t0, t1, t2, t3, t4, t5] = *head;
-    let version = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    if from_millis(i64::from_be_bytes([0, 0, t0, t1, t2, t3, t4, t5])) <= now {
+    if from_millis(until) <= now {
         return Ok(None);
     }
     bytes.drain(..HEAD);
-    Ok(Some(Stored { id: RecordId::from_parts(id, locator), version, bytes }))
+    Ok(Some(Stored { id, version, bytes }))
 }
 
 /// As a value begins that is kept under `id`.

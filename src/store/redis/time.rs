@@ -35,7 +35,8 @@ impl StoreTime {
     /// Learns from an answer. The answer was older when it arrived, so the largest offset is the truest.
     pub(super) fn observe(&self, store_millis: i64) {
         let known = self.offset_us.load(Ordering::Relaxed);
-        let offset = |shift: i64| (store_millis - shift) * 1000 - self.elapsed_us();
+        let offset =
+            |shift: i64| store_millis.saturating_sub(shift).saturating_mul(1000).saturating_sub(self.elapsed_us());
         // What was asked before a test pushed the clock is answered with the earlier shift.
         let (seen, earlier) = (offset(self.shift()), offset(self.clock.earlier_shift_millis()));
         let seen = if earlier.abs_diff(known) < seen.abs_diff(known) { earlier } else { seen };

@@ -8,7 +8,7 @@ use countersign::{
         Partition,
         quota::{Allowance, Quota},
     },
-    store::{Reservation, Reserve, Store, Take},
+    store::{RecordId, Reservation, Reserve, Store, Take},
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -144,7 +144,7 @@ pub(super) async fn codes_are_answered_in_order(store: &dyn Store, _: &Clock) {
     let (one, two) = (id(), id());
     create(store, one, b"1").await;
     create(store, two, b"2").await;
-    let places = [two, id(), one].map(|key| key.locator());
+    let places = [two, id(), one].map(RecordId::locator);
     let found = store.find(Some(&bucket("b", 5)), &places).await.unwrap();
     assert_eq!(
         found.records.into_iter().map(|one| unversioned(one).pop()).collect::<Vec<_>>(),
