@@ -163,7 +163,9 @@ pub(crate) fn one_message() -> countersign::store::Change {
 }
 
 /// A record, and the change that makes it.
-pub(crate) fn one_record(store: &dyn countersign::store::Store) -> (countersign::store::RecordId, countersign::store::Change) {
+pub(crate) fn one_record(
+    store: &dyn countersign::store::Store,
+) -> (countersign::store::RecordId, countersign::store::Change) {
     let key = fixture::id();
     (key, fixture::write(store, key, 0, b"1"))
 }

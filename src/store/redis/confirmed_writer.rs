@@ -210,7 +210,9 @@ impl Carrier {
         let written = values.iter().filter_map(|value| parse::written(value.as_ref().ok()?)).max();
         let lost_barrier = barrier.is_some() && !matches!(values.last(), Some(Ok(_)));
         let mut confirmed = line.is_enough(self.durability, replicas.as_ref());
-        while !confirmed && began.elapsed() + self.patience < BATCH_PATIENCE {
+        // What a server without scripts did not do needs no confirmation; it is sent again at once.
+        let undone = values.iter().any(is_noscript);
+        while !confirmed && !undone && began.elapsed() + self.patience < BATCH_PATIENCE {
             self.patience = (self.patience * 2).min(MOST_PATIENCE);
             // A master that was replaced gets no confirmation any more.
             if line.recount().await.is_err() || self.node.has_moved(&line).await {
