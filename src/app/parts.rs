@@ -137,13 +137,13 @@ pub(super) fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<(&'st
             let promise = match durability {
                 Durability::Standard => "a write counts when Redis has it",
                 Durability::Durable => "a write counts when a replica has it",
-                Durability::Strict => "a write counts when it is on a replica's disk",
+                Durability::Everywhere => "a write counts when every replica has it",
             };
             tracing::info!(store = "redis", ?durability, promise);
             let durability = match durability {
                 Durability::Standard => redis::Durability::Standard,
                 Durability::Durable => redis::Durability::Durable,
-                Durability::Strict => redis::Durability::Strict,
+                Durability::Everywhere => redis::Durability::Everywhere,
             };
             ("redis", Arc::new(RedisStore::new(url.expose_secret(), durability, clock.clone())?))
         }

@@ -72,7 +72,8 @@ pub enum StoreConfig {
 pub enum Durability {
     Standard,
     Durable,
-    Strict,
+    /// As `Durable`, but by every replica.
+    Everywhere,
 }
 
 #[derive(Clone, Debug)]
@@ -244,21 +245,21 @@ fn keys(s: &mut Section, faults: &mut Faults) -> Vec<[u8; 32]> {
 }
 
 fn store(s: &mut Section, faults: &mut Faults) -> Option<StoreConfig> {
-    const DURABILITIES: &[(&str, Option<Durability>)] = &[
-        ("auto", None),
-        ("standard", Some(Durability::Standard)),
-        ("durable", Some(Durability::Durable)),
-        ("strict", Some(Durability::Strict)),
-    ];
+    const DURABILITIES: &[(&str, Option<Durability>)] =
+        &[("auto", None), ("standard", Some(Durability::Standard)), ("durable", Some(Durability::Durable))];
     let mut section = s.section("store", faults);
     section.file_over_default("url", "embedded:/var/lib/countersign");
     let url = section.secret("url", faults);
     let durability = section.choice("durability", DURABILITIES, faults).flatten();
+    let all = section.choice("confirm", &[("one", false), ("all", true)], faults).unwrap_or_default();
     section.finish(faults);
     let url = url?;
     let text = url.expose_secret();
     let redis = |otherwise| {
-        let durability = durability.unwrap_or(otherwise);
+        let durability = match durability.unwrap_or(otherwise) {
+            Durability::Durable if all => Durability::Everywhere,
+            other => other,
+        };
         Some(StoreConfig::Redis { url: url.clone(), durability })
     };
     match text.split_once(':') {

@@ -11,7 +11,7 @@ use crate::{
         quota::{Allowance, Name, Quota},
     },
     metrics::label::ByLimit,
-    store::{StoreError, Take},
+    store::{StoreError, Take, patience},
 };
 
 /// No address reads like it.
@@ -35,11 +35,11 @@ pub struct Standing {
     pub allowance: Allowance,
 }
 
-/// Runs `work`, and says how each limit stands that it took from.
+/// Runs the work of one request, and says how each limit stands that it took from.
 pub async fn telling<F: Future>(work: F) -> (F::Output, Vec<Standing>) {
     let told = RefCell::new(Vec::new());
     TOLD.scope(told, async {
-        let output = work.await;
+        let output = patience::of_one_request(work).await;
         (output, TOLD.with(RefCell::take))
     })
     .await

@@ -137,8 +137,9 @@ impl Service {
                 Committed::Collision => draft = self.draw_again(instance, draft, reserve.as_mut()).await?,
                 // Somebody with the same idempotency key was faster, or it was ourselves.
                 Committed::Conflict | Committed::Duplicate => {
-                    let (_, existing) = self.load(draft.id).await?;
-                    return Ok(existing);
+                    if let Some(existing) = self.made_by(draft.id, 1).await? {
+                        return Ok(existing);
+                    }
                 }
             }
         }

@@ -16,7 +16,7 @@ use crate::{
     },
     gateway::{Event, Ignored},
     metrics::label::{ByReason, Of},
-    store::{Committed, Locator, RecordId, Take},
+    store::{Committed, Locator, RecordId, StoreError, Take},
 };
 
 /// Slack of a gateway's clock and its retries, on top of the longest life of a code.
@@ -64,7 +64,11 @@ impl Service {
     /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
     pub async fn receive(&self, instance: &Instance, event: &Event) -> Result<Outcome, ServiceError> {
         let mut about = None;
-        let outcome = self.handle(instance, event, &mut about).await?;
+        let outcome = match self.handle(instance, event, &mut about).await {
+            // A fail-over lost the record meanwhile, or it was erased: the next delivery finds what is true.
+            Err(ServiceError::NotFound) => return Err(StoreError::Unavailable("a record vanished".to_owned()).into()),
+            outcome => outcome?,
+        };
         self.trace(instance, event, outcome, about);
         let instance = Of(instance.config.id);
         match outcome {

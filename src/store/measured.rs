@@ -15,6 +15,7 @@ use super::{
     archive::{Archive, Journal, KnownJob, Mark, Note, Removal, Standing},
     background::Background,
     changes::Changes,
+    patience,
 };
 use crate::{
     domain::{InstanceId, Partition},
@@ -42,7 +43,7 @@ impl Measured {
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let start = Instant::now();
-        let outcome = work.await;
+        let outcome = patience::spend(work).await;
         let took = start.elapsed().as_secs_f64();
         self.metrics.store_request_seconds.get_or_create(&ByOperation { operation }).observe(took);
         if let Err(error) = &outcome {

@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod id;
 pub mod lane;
 pub mod measured;
+pub mod patience;
 pub mod record;
 pub mod redis;
 

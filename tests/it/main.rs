@@ -69,10 +69,13 @@ mod page_weight;
 mod process;
 mod promises;
 mod protocol;
+#[path = "../chaos/proxy.rs"]
+mod proxy;
 mod redis_cluster;
 mod redis_cluster_moves;
 mod redis_cost;
 mod redis_credentials;
+mod redis_durable;
 mod redis_faults;
 mod redis_refusals;
 mod redis_sentinel;

@@ -93,6 +93,37 @@ async fn a_crowd_before_a_silent_redis_is_told_and_the_next_one_is_served() {
     assert!(after.is_ok(), "{after:?}");
 }
 
+/// Each request has two seconds for the store, however many wait beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_holds_nobody_for_longer_than_the_budget() {
+    let (server, world) = ground();
+    let app = world.start().await;
+    let link = app.link(json!({})).await;
+    server.signal("-STOP");
+    let crowd = (0..24_u32).map(|place| {
+        let (app, link) = (&app, &link);
+        async move {
+            tokio::time::sleep(Duration::from_millis(150) * place).await;
+            let start = Instant::now();
+            let answer = match place % 3 {
+                0 => app.mint(json!({})).await,
+                1 => app.says("447700900123", &format!("H{place}"), &link.text).await,
+                _ => app.get(&format!("/api/otp/v2/{}/requests/{}", crate::app::WAHA, link.uuid)).await,
+            };
+            (answer.status, start.elapsed())
+        }
+    });
+    let answers = futures_util::future::join_all(crowd).await;
+    server.signal("-CONT");
+    let longest = answers.iter().map(|(_, took)| *took).max().unwrap();
+    println!("the longest of {} took {longest:?}", answers.len());
+    assert!(answers.iter().all(|(status, _)| *status == 503), "{answers:?}");
+    // The budget, and what a busy machine adds; a queue of dials took a second for each who waited.
+    assert!(longest < Duration::from_secs(4), "{longest:?}");
+    until("it serves again", async || app.mint(json!({})).await.status == 200).await;
+    app.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_at_the_start_is_waited_for() {
     let (server, world) = ground();

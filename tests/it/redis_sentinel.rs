@@ -1,6 +1,9 @@
 //! Fail-over by Sentinel: a pause, after which everything that was answered is still so.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use countersign::{
     clock::Clock,
@@ -22,6 +25,8 @@ use crate::{
 struct Watched {
     master: RedisServer,
     replica: RedisServer,
+    /// A second one, where there is one.
+    other: Option<RedisServer>,
     sentinels: Vec<Sentinel>,
 }
 
@@ -65,27 +70,35 @@ impl Sentinel {
     }
 
     /// Whether it knows the other Sentinels and the replica.
-    fn is_whole(&self) -> bool {
+    fn is_whole(&self, replicas: usize) -> bool {
         let count = |word| match self.ask(&[word, "otp"]) {
             Some(redis::Value::Array(list)) => list.len(),
             _ => 0,
         };
-        count("SENTINELS") == 2 && count("REPLICAS") == 1
+        count("SENTINELS") == 2 && count("REPLICAS") == replicas
     }
 }
 
 impl Watched {
     async fn start() -> Self {
+        Self::start_with(1).await
+    }
+
+    async fn start_with(replicas: usize) -> Self {
         let master = redis_server::start();
         let replica = redis_server::start_replica_of(&master);
+        let other = (replicas > 1).then(|| redis_server::start_replica_of(&master));
         let sentinels: Vec<Sentinel> = (0..3).map(|_| Sentinel::start(&master)).collect();
-        let watched = Self { master, replica, sentinels };
-        until("the replica follows", async || {
-            let info: String = redis::cmd("INFO").arg("replication").query(&mut watched.replica.connection()).unwrap();
-            info.contains("master_link_status:up")
-        })
-        .await;
-        until("the Sentinels know one another", async || watched.sentinels.iter().all(Sentinel::is_whole)).await;
+        let watched = Self { master, replica, other, sentinels };
+        for replica in std::iter::once(&watched.replica).chain(&watched.other) {
+            until("the replica follows", async || {
+                let info: String = redis::cmd("INFO").arg("replication").query(&mut replica.connection()).unwrap();
+                info.contains("master_link_status:up")
+            })
+            .await;
+        }
+        until("the Sentinels know one another", async || watched.sentinels.iter().all(|one| one.is_whole(replicas)))
+            .await;
         watched
     }
 
@@ -138,6 +151,53 @@ async fn a_killed_master_is_a_pause() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 2, "each under its own id, however often");
+    app.finish().await;
+}
+
+/// With two replicas: a lone one, once promoted, has nobody to confirm until Sentinel demotes the old master, which it
+/// does after eight seconds at the earliest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_fail_over_is_a_pause_and_loses_nothing() {
+    let watched = Watched::start_with(2).await;
+    let mut world = World::new(Ground::directory());
+    world.store = Some(format!("url = \"{}\"\ndurability = \"durable\"\nconfirm = \"all\"", watched.url()));
+    let app = world.start().await;
+    until("links are minted", async || app.mint(json!({})).await.status == 200).await;
+    until("the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
+    let (mut minted, mut refused, mut pause) = (Vec::new(), 0, Duration::ZERO);
+    let (start, mut last) = (Instant::now(), Instant::now());
+    // Until the new master has served for a while.
+    while start.elapsed() < Duration::from_secs(40) {
+        let batch = futures_util::future::join_all((0..4).map(|_| app.mint(json!({})))).await;
+        for answer in batch {
+            if answer.status == 200 {
+                pause = pause.max(last.elapsed());
+                last = Instant::now();
+                minted.push(answer.text_of("uuid"));
+            } else {
+                refused += 1;
+            }
+        }
+        let is_new = watched.sentinels.iter().all(|one| one.master_port() != Some(watched.master.port));
+        if is_new && last.elapsed() < Duration::from_millis(200) && start.elapsed() > Duration::from_secs(8) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut lost = 0;
+    for uuid in &minted {
+        let path = format!("/api/otp/v2/{}/requests/{uuid}", crate::app::WAHA);
+        let mut status = 503;
+        until("it is read", async || {
+            status = app.get(&path).await.status;
+            status != 503
+        })
+        .await;
+        lost += usize::from(status != 200);
+    }
+    println!("{} minted, {lost} lost, {refused} refused, longest pause {pause:?}", minted.len());
+    assert_eq!(lost, 0, "of {}", minted.len());
+    assert!(pause < Duration::from_secs(10), "{pause:?}");
     app.finish().await;
 }
 

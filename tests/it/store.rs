@@ -162,6 +162,14 @@ pub(crate) fn one_message() -> countersign::store::Change {
     countersign::store::Change { answers: Some(fixture::digest()), ..fixture::nothing(fixture::HERE) }
 }
 
+/// A record, and the change that makes it.
+pub(crate) fn one_record(
+    store: &dyn countersign::store::Store,
+) -> (countersign::store::RecordId, countersign::store::Change) {
+    let key = fixture::id();
+    (key, fixture::write(store, key, 0, b"1"))
+}
+
 /// Waits until what is written through `here` in a partition wakes who waits through `there`.
 pub(crate) async fn hears(
     here: &dyn countersign::store::Store,
@@ -172,7 +180,8 @@ pub(crate) async fn hears(
         let key = fixture::id().within(partition);
         fixture::create(here, key, b"1").await;
         let mut watch = there.changes().watch(key).unwrap();
-        fixture::applied(here.commit(&fixture::write(here, key, 1, b"2")).await.unwrap());
+        let version = fixture::version(here, key).await;
+        fixture::applied(here.commit(&fixture::write(here, key, version, b"2")).await.unwrap());
         tokio::time::timeout(Duration::from_secs(1), watch.rung()).await.is_ok()
     })
     .await;

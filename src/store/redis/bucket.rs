@@ -14,7 +14,7 @@ use redis::{Cmd, Value};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    connection::{BUDGET, Connection, RuntimeThread},
+    connection::{Connection, RuntimeThread},
     key,
     parse::reply,
     script,
@@ -22,11 +22,9 @@ use super::{
 };
 use crate::{
     domain::quota::Allowance,
-    store::{Drawn, StoreError, Take},
+    store::{Drawn, StoreError, Take, patience},
 };
 
-/// A round trip that fails says why when its budget is used up. Who came meanwhile does not wait for a second one.
-const PATIENCE: Duration = BUDGET.saturating_add(Duration::from_millis(200));
 /// So far may the store's time as we know it be behind.
 const LAG: Duration = Duration::from_millis(10);
 
@@ -67,7 +65,8 @@ impl Buckets {
             // A task of its own: whoever came first may be gone before the others have their answer.
             tokio::spawn(self.clone().serve(door, first));
         }
-        match timeout(PATIENCE, answer).await {
+        // A round trip that fails says why before that; whoever came meanwhile does not wait for a second one.
+        match timeout(patience::BUDGET, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(StoreError::Unavailable("the process is ending".to_owned())),
             Err(_) => Err(StoreError::Unavailable("Redis does not answer in time".to_owned())),

@@ -15,18 +15,18 @@ use futures_util::{
     stream::{FuturesUnordered, StreamExt as _},
 };
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout_at};
 
 use super::{
     confirmed_writer::{Durability, Fault},
-    connection::{BUDGET, Cure, Home, cure, slot_of, some_time},
+    connection::{Cure, Home, cure, deadline, explain, in_time, slot_of, some_time},
     errand::{Detour, Errand},
     map::{self, Map},
     master::{Confirmed, Master},
     node::Node,
     remedy,
     seeds::{Address, Seeds},
-    source::in_time,
+    source::at_once,
     trouble::Trouble,
 };
 use crate::{
@@ -39,6 +39,7 @@ const HOPS: u32 = 5;
 
 pub(super) struct Cluster {
     seeds: ArcSwap<Seeds>,
+    durability: Durability,
     confirmed: Option<Confirmed>,
     map: ArcSwapOption<Map>,
     masters: Mutex<HashMap<Address, Arc<Master>>>,
@@ -51,7 +52,7 @@ impl Cluster {
         let confirmed = durability != Durability::Standard;
         let confirmed = confirmed.then(|| (durability, Handle::current(), background.clone()));
         let (map, masters, looking) = Default::default();
-        Self { seeds: ArcSwap::from_pointee(seeds), confirmed, map, masters, looking }
+        Self { seeds: ArcSwap::from_pointee(seeds), durability, confirmed, map, masters, looking }
     }
 
     /// Masters that are known are dialled with what `seeds` say from now on.
@@ -92,21 +93,29 @@ impl Cluster {
         Ok(values.pop().unwrap_or(Value::Nil))
     }
 
+    pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+        let errands = cmds.iter().map(Errand::reading).collect();
+        self.insist(errands, self.confirmed.as_ref()).await
+    }
+
     /// Asks one node what concerns itself; twice, if only our connection to it broke.
     pub(super) async fn ask(&self, node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let once = async || node.send(pipeline).await.and_then(|values| values.into_iter().collect());
+        let deadline = deadline();
+        let once =
+            async || in_time(deadline, node.send(pipeline)).await.and_then(|values| values.into_iter().collect());
         let answer = match once().await {
             Err(error) if matches!(cure(&error), Cure::Reconnect) => once().await,
             answer => answer,
         };
         match answer {
             Ok(values) => Ok(values),
-            Err(error) => Err(StoreError::Unavailable(node.explain(&error).await)),
+            Err(error) => Err(StoreError::Unavailable(explain(node, &error).await)),
         }
     }
 
     pub(super) async fn homes(&self, anew: bool) -> Result<Vec<Home>, StoreError> {
-        let known = if anew { self.look_again(self.map.load_full().as_ref()).await } else { self.map().await };
+        let look = async || if anew { self.look_again(self.map.load_full().as_ref()).await } else { self.map().await };
+        let known = in_time(deadline(), look()).await;
         let map = match known {
             Ok(map) => map,
             Err(error) => return Err(StoreError::Unavailable(remedy::told(&error))),
@@ -126,10 +135,15 @@ impl Cluster {
         mut errands: Vec<Errand<'_>>,
         confirmed: Option<&Confirmed>,
     ) -> Result<Vec<Value>, StoreError> {
-        let deadline = Instant::now() + BUDGET;
+        let deadline = deadline();
         let mut hops = 0;
+        let mut last = None;
         loop {
-            let Some(trouble) = self.round(&mut errands, confirmed).await? else {
+            let Ok(round) = timeout_at(deadline.into(), self.round(&mut errands, confirmed)).await else {
+                let why = last.as_ref().map_or_else(|| "it does not answer in time".to_owned(), Trouble::told);
+                return Err(StoreError::Unavailable(why));
+            };
+            let Some(trouble) = round? else {
                 return Ok(errands.into_iter().filter_map(Errand::into_value).collect());
             };
             hops += 1;
@@ -137,6 +151,7 @@ impl Cluster {
             if Instant::now() + pause >= deadline {
                 return Err(trouble.given_up());
             }
+            last = Some(trouble);
             tokio::time::sleep(pause).await;
         }
     }
@@ -152,7 +167,7 @@ impl Cluster {
             Err(error) => return Trouble::new(error, None).map(Some),
         };
         let mut trouble = None;
-        let mut map_is_old = false;
+        let (mut map_is_old, mut unconfirmed) = (false, None);
         let mut note = |error: RedisError, at: Option<&Address>| {
             let new = Trouble::new(error, at)?;
             map_is_old |= new.is_elsewhere();
@@ -186,13 +201,17 @@ impl Cluster {
                         errand.detour = Detour::told_by(&error, &master.address);
                         note(error, Some(&master.address))?;
                     }
-                    Err(fault @ Fault::Unconfirmed(_)) => return Err(fault.into()),
+                    // Perhaps its replica has taken over.
+                    Err(fault @ Fault::Unconfirmed(_)) => unconfirmed = Some(fault),
                 }
             }
         }
-        if map_is_old {
+        if map_is_old || unconfirmed.is_some() {
             // If nobody can tell, the next round says why.
             let _ = self.look_again(Some(&map)).await;
+        }
+        if let Some(fault) = unconfirmed {
+            return Err(fault.into());
         }
         Ok(trouble)
     }
@@ -239,7 +258,7 @@ impl Cluster {
             }
         }
         let nodes = nodes.iter().map(|node| self.master(node)).collect::<RedisResult<Vec<_>>>()?;
-        let mut asked: FuturesUnordered<_> = nodes.iter().map(|node| in_time(node.ranges())).collect();
+        let mut asked: FuturesUnordered<_> = nodes.iter().map(|node| at_once(node.ranges())).collect();
         let mut in_vain: Option<RedisError> = None;
         let ranges = loop {
             match asked.next().await {
@@ -264,7 +283,7 @@ impl Cluster {
         if let Some(master) = masters.get(address) {
             return Ok(Arc::clone(master));
         }
-        let master = Arc::new(Master::new(address.clone(), self.seeds.load().source(address)?));
+        let master = Arc::new(Master::new(address.clone(), self.seeds.load().source(address)?, self.durability));
         masters.insert(address.clone(), Arc::clone(&master));
         Ok(master)
     }

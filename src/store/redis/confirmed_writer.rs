@@ -1,11 +1,14 @@
-//! Confirmed writes: whatever waits goes out with one `WAIT` behind it.
+//! Confirmed writes, and reads behind a barrier: whatever waits goes out with one `WAIT` behind it.
 //!
-//! Script and `WAIT` travel on one connection of their own, never apart and never on the shared one, which
-//! `WAIT` would block. A broken writer answers unconfirmed; the caller's 503 makes the gateway ask again.
+//! Commands and `WAIT` travel on one connection of their own, never apart and never on the shared one, which
+//! `WAIT` would block.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use redis::{Cmd, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{Cmd, RedisError, RedisResult, Value};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -13,7 +16,9 @@ use tokio::{
 
 use super::{
     connection::{Cure, cure},
+    line::{Line, Run},
     node::Node,
+    parse,
     remedy::{given_up, told},
     script,
 };
@@ -21,28 +26,41 @@ use crate::store::{StoreError, background::Background};
 
 /// Most writes that share one confirmation.
 const BATCH: usize = 64;
-/// How long replicas get to confirm.
-const PATIENCE_MS: u32 = 100;
+/// How long one batch waits for its confirmation, so that the next one still has time within its callers' budget.
+const BATCH_PATIENCE: Duration = Duration::from_millis(900);
+/// Before a missing confirmation makes us look for another master.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+const MOST_PATIENCE: Duration = Duration::from_millis(600);
 
 /// What must have happened before a write counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
     /// The script returned. Survives a crash of Redis with AOF, up to its fsync interval.
     Standard,
-    /// One replica has it: survives a fail-over and a split.
+    /// One replica has it: survives a fail-over to that replica, and a split.
     Durable,
-    /// One replica has it on disk.
-    Strict,
+    /// Every replica has it: survives any fail-over.
+    Everywhere,
 }
 
 /// The way for writes that must be confirmed, to one master.
-pub(super) struct ConfirmedWriter(mpsc::Sender<Order>);
+pub(super) struct ConfirmedWriter {
+    orders: mpsc::Sender<Order>,
+    confirmed: Arc<Confirmed>,
+}
+
+/// Up to which time of its own clock all writes of a server are confirmed.
+#[derive(Default)]
+struct Confirmed(Mutex<Option<(Run, u64)>>);
 
 struct Order {
-    cmd: Cmd,
+    cmds: Vec<Cmd>,
     /// For a slot that is on its way to this master.
     asking: bool,
-    answer: oneshot::Sender<Result<Value, Fault>>,
+    /// Written behind commands that only read, so that the confirmation covers what they read. A `WAIT` behind a read
+    /// alone proves nothing.
+    barrier: Option<Cmd>,
+    answer: oneshot::Sender<Result<Vec<Value>, Fault>>,
 }
 
 /// Why a write does not count.
@@ -69,94 +87,179 @@ impl From<Fault> for StoreError {
 
 impl ConfirmedWriter {
     pub(super) fn open(runtime: &Handle, background: &Background, node: Arc<Node>, durability: Durability) -> Self {
-        let (sender, receiver) = mpsc::channel(1024);
+        let (orders, waiting) = mpsc::channel(1024);
+        let confirmed = Arc::<Confirmed>::default();
+        let carrier =
+            Carrier { node, durability, confirmed: Arc::clone(&confirmed), line: None, patience: LEAST_PATIENCE };
         let running = background.running("confirmed writes");
         runtime.spawn(async move {
-            carry(node, durability, receiver).await;
+            carrier.carry(waiting).await;
             drop(running);
         });
-        Self(sender)
+        Self { orders, confirmed }
     }
 
     pub(super) async fn run(&self, cmd: Cmd, asking: bool) -> Result<Value, Fault> {
+        Ok(self.order(vec![cmd], asking, None).await?.pop().unwrap_or(Value::Nil))
+    }
+
+    /// Reads, and answers when a replica has whatever was written before. Writes a barrier unless that is known.
+    pub(super) async fn read(&self, node: &Node, cmds: Vec<Cmd>, asking: bool) -> Result<Vec<Value>, Fault> {
+        if !asking && let Some(values) = self.read_old(node, &cmds).await? {
+            return Ok(values);
+        }
+        let barrier = cmds.iter().find_map(script::barrier_beside);
+        self.order(cmds, asking, barrier).await
+    }
+
+    /// `None`: something is too new.
+    async fn read_old(&self, node: &Node, cmds: &[Cmd]) -> Result<Option<Vec<Value>>, Fault> {
+        let mut pipeline = redis::Pipeline::with_capacity(cmds.len());
+        for cmd in cmds {
+            pipeline.add_command(cmd.clone());
+        }
+        let (values, run) = node.exchange(pipeline.ignore_errors()).await.map_err(Fault::Broken)?;
+        let values = values.into_iter().collect::<RedisResult<Vec<Value>>>().map_err(Fault::Refused)?;
+        let newest = values.iter().filter_map(parse::version).max();
+        Ok(newest.is_none_or(|newest| self.confirmed.covers(&run, newest)).then_some(values))
+    }
+
+    async fn order(&self, cmds: Vec<Cmd>, asking: bool, barrier: Option<Cmd>) -> Result<Vec<Value>, Fault> {
         let (answer, wait) = oneshot::channel();
         let full = || Fault::Unconfirmed("too many writes wait for it".to_owned());
-        self.0.try_send(Order { cmd, asking, answer }).map_err(|_| full())?;
+        self.orders.try_send(Order { cmds, asking, barrier, answer }).map_err(|_| full())?;
         wait.await.map_err(|_| full())?
     }
 }
 
-async fn carry(node: Arc<Node>, durability: Durability, mut waiting: mpsc::Receiver<Order>) {
-    let mut connection = None;
-    while let Some(first) = waiting.recv().await {
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(next) = waiting.try_recv()
-        {
-            batch.push(next);
-        }
-        let mut outcome = send(&node, &mut connection, durability, &batch).await;
-        if outcome.as_ref().is_ok_and(|values| values.iter().any(is_noscript))
-            && let Some(open) = connection.as_mut()
-            && script::load_all(open).await.is_ok()
-        {
-            outcome = send(&node, &mut connection, durability, &batch).await;
-        }
-        answer(batch, outcome);
+impl Confirmed {
+    fn covers(&self, run: &Run, version: u64) -> bool {
+        let confirmed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        confirmed.as_ref().is_some_and(|(known, until)| known == run && version <= *until)
+    }
+
+    fn raise(&self, run: &Run, until: u64) {
+        let mut confirmed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = confirmed.as_ref().filter(|(known, _)| known == run).map_or(0, |(_, until)| *until);
+        *confirmed = Some((run.clone(), until.max(known)));
     }
 }
 
-/// The answers to the batch, and last that to the `WAIT` behind it.
-async fn send(
-    node: &Node,
-    slot: &mut Option<MultiplexedConnection>,
+/// Carries orders to the master, a batch at a time.
+struct Carrier {
+    node: Arc<Node>,
     durability: Durability,
-    batch: &[Order],
-) -> RedisResult<Vec<RedisResult<Value>>> {
-    let mut connection = match slot.take() {
-        Some(open) => open,
-        None => node.dial().await?,
-    };
-    let mut pipeline = redis::pipe();
-    pipeline.ignore_errors();
-    for order in batch {
-        if order.asking {
-            pipeline.cmd("ASKING").ignore();
-        }
-        pipeline.add_command(order.cmd.clone());
-    }
-    match durability {
-        Durability::Strict => pipeline.cmd("WAITAOF").arg(0).arg(1).arg(PATIENCE_MS),
-        Durability::Standard | Durability::Durable => pipeline.cmd("WAIT").arg(1).arg(PATIENCE_MS),
-    };
-    let values: Vec<RedisResult<Value>> = pipeline.query_async(&mut connection).await?;
-    // A demoted master answers for ever; only a new connection finds the new one.
-    if !values.iter().any(|value| value.as_ref().is_err_and(|error| matches!(cure(error), Cure::Reconnect))) {
-        *slot = Some(connection);
-    }
-    Ok(values)
+    confirmed: Arc<Confirmed>,
+    line: Option<Line>,
+    /// Follows how long replicas take.
+    patience: Duration,
 }
 
-fn answer(batch: Vec<Order>, outcome: RedisResult<Vec<RedisResult<Value>>>) {
-    let (mut values, fault) = match outcome {
-        Ok(mut values) => {
-            let confirmed = match values.pop() {
-                Some(Ok(Value::Int(replicas))) => replicas >= 1,
-                Some(Ok(Value::Array(counts))) => matches!(counts.last(), Some(Value::Int(replicas)) if *replicas >= 1),
-                _ => false,
-            };
-            (values, (!confirmed).then_some(None))
+impl Carrier {
+    async fn carry(mut self, mut waiting: mpsc::Receiver<Order>) {
+        while let Some(first) = waiting.recv().await {
+            let mut batch = vec![first];
+            while batch.len() < BATCH
+                && let Ok(next) = waiting.try_recv()
+            {
+                batch.push(next);
+            }
+            // Who has been told 503 meanwhile asks again, and nothing is done behind his back.
+            batch.retain(|order| !order.answer.is_closed());
+            if batch.is_empty() {
+                continue;
+            }
+            let mut outcome = self.send(&batch).await;
+            if outcome.as_ref().is_ok_and(|(values, _)| values.iter().any(is_noscript))
+                && let Some(line) = self.line.as_mut()
+                && script::load_all(&mut line.connection).await.is_ok()
+            {
+                outcome = self.send(&batch).await;
+            }
+            answer(batch, outcome);
         }
+    }
+
+    /// The answers to the batch, and whether it is confirmed.
+    async fn send(&mut self, batch: &[Order]) -> RedisResult<(Vec<RedisResult<Value>>, bool)> {
+        let mut line = match self.line.take() {
+            Some(open) => open,
+            None => Line::open(&self.node).await?,
+        };
+        let began = Instant::now();
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
+        for order in batch {
+            for cmd in &order.cmds {
+                if order.asking {
+                    pipeline.cmd("ASKING").ignore();
+                }
+                pipeline.add_command(cmd.clone());
+            }
+        }
+        let barrier = batch.iter().find_map(|order| order.barrier.as_ref());
+        if let Some(barrier) = barrier {
+            pipeline.add_command(barrier.clone());
+        }
+        if !line.is_counted(self.durability) {
+            line.recount().await?;
+        }
+        pipeline.add_command(line.wait(self.durability, self.patience));
+        let mut values: Vec<RedisResult<Value>> = pipeline.query_async(&mut line.connection).await?;
+        let mut replicas = values.pop();
+        let written = values.iter().filter_map(|value| parse::written(value.as_ref().ok()?)).max();
+        let lost_barrier = barrier.is_some() && !matches!(values.last(), Some(Ok(_)));
+        let mut confirmed = line.is_enough(self.durability, replicas.as_ref());
+        // What a server without scripts did not do needs no confirmation; it is sent again at once.
+        let undone = values.iter().any(is_noscript);
+        while !confirmed && !undone && began.elapsed() + self.patience < BATCH_PATIENCE {
+            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+            // A master that was replaced gets no confirmation any more.
+            if line.recount().await.is_err() || self.node.has_moved(&line).await {
+                break;
+            }
+            let again = line.wait(self.durability, self.patience);
+            replicas = Some(again.query_async(&mut line.connection).await);
+            confirmed = line.is_enough(self.durability, replicas.as_ref());
+        }
+        if confirmed {
+            let took = began.elapsed() * 4;
+            self.patience = ((self.patience * 7 + took) / 8).clamp(LEAST_PATIENCE, MOST_PATIENCE);
+            if let Some(written) = written {
+                self.confirmed.raise(&line.run, written);
+            }
+        }
+        // A demoted master answers for ever; only a new connection finds the new one.
+        let broken =
+            |value: &RedisResult<Value>| value.as_ref().is_err_and(|error| matches!(cure(error), Cure::Reconnect));
+        let moved = !confirmed && self.node.has_moved(&line).await;
+        if moved {
+            self.node.leave(&line);
+        }
+        if !moved && !values.iter().chain(&replicas).any(broken) {
+            self.line = Some(line);
+        }
+        Ok((values, confirmed && !lost_barrier))
+    }
+}
+
+fn answer(batch: Vec<Order>, outcome: RedisResult<(Vec<RedisResult<Value>>, bool)>) {
+    let (values, fault) = match outcome {
+        Ok((values, true)) => (values, None),
+        Ok((values, false)) => (values, Some(None)),
         Err(error) => (Vec::new(), Some(Some(error))),
     };
-    values.reverse();
+    let mut values = values.into_iter();
     for order in batch {
-        let result = match (values.pop(), &fault) {
-            (Some(Err(error)), _) => Err(Fault::Refused(error)),
-            (Some(Ok(value)), None) => Ok(value),
-            (_, Some(Some(error))) => Err(Fault::Broken(error.clone())),
-            (Some(Ok(_)), Some(None)) => Err(Fault::Unconfirmed("no replica has it".to_owned())),
-            (None, _) => Err(Fault::Unconfirmed("the connection broke".to_owned())),
+        let own: Vec<RedisResult<Value>> = values.by_ref().take(order.cmds.len()).collect();
+        let result = match &fault {
+            Some(Some(error)) => Err(Fault::Broken(error.clone())),
+            _ if own.len() < order.cmds.len() => Err(Fault::Unconfirmed("the connection broke".to_owned())),
+            unconfirmed => match own.into_iter().collect::<RedisResult<Vec<Value>>>() {
+                Err(error) => Err(Fault::Refused(error)),
+                Ok(_) if unconfirmed.is_some() => Err(Fault::Unconfirmed("no replica has it".to_owned())),
+                Ok(values) => Ok(values),
+            },
         };
         // The request may have been given up meanwhile; the write stands all the same.
         let _ = order.answer.send(result);

@@ -1,18 +1,19 @@
 //! The way to Redis: to one master, or to those of a cluster.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt as _;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::runtime::Handle;
 
 pub(super) use super::node::RuntimeThread;
 use super::{
     cluster::Cluster,
-    confirmed_writer::{ConfirmedWriter, Durability},
+    confirmed_writer::{ConfirmedWriter, Durability, Fault},
     node::Node,
     remedy,
     seeds::Seeds,
@@ -22,11 +23,11 @@ use super::{
 use crate::{
     domain::Partition,
     entropy,
-    store::{StoreError, background::Background, redis::key},
+    store::{StoreError, background::Background, patience, redis::key},
 };
 
-/// A request waits this long for the store in all, then its caller hears 503.
-pub(super) const BUDGET: Duration = Duration::from_secs(2);
+/// Kept back of what a request has left for the store, so that it still hears what is wrong.
+const REPORT: Duration = Duration::from_millis(100);
 
 pub(super) enum Connection {
     One { node: Arc<Node>, writer: Option<ConfirmedWriter> },
@@ -55,7 +56,7 @@ impl Connection {
         if let Some(seeds) = Seeds::parse(url)? {
             return Ok(Self::Cluster(Box::new(Cluster::new(seeds, durability, background))));
         }
-        let node = Arc::new(Node::new(Source::parse(url)?));
+        let node = Arc::new(Node::new(Source::parse(url)?, durability));
         let confirmed = durability != Durability::Standard;
         let open = || ConfirmedWriter::open(&Handle::current(), background, Arc::clone(&node), durability);
         let writer = confirmed.then(open);
@@ -98,12 +99,28 @@ impl Connection {
     /// Sends a write whose loss would break a promise: confirmed, if that was asked for.
     pub(super) async fn confirm(&self, cmd: Cmd) -> Result<Value, StoreError> {
         match self {
-            Self::One { writer: Some(writer), .. } => Ok(writer.run(cmd, false).await?),
+            Self::One { writer: Some(writer), .. } => insist_on(|| writer.run(cmd.clone(), false)).await,
             Self::One { writer: None, .. } => {
                 let mut values = self.run(Pipeline::with_capacity(1).add_command(cmd)).await?;
                 Ok(values.pop().unwrap_or(Value::Nil))
             }
             Self::Cluster(cluster) => cluster.confirm(cmd).boxed().await,
+        }
+    }
+
+    /// Reads records. In a durable store no answer comes from a write that is not confirmed.
+    pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+        match self {
+            _ if cmds.is_empty() => Ok(Vec::new()),
+            Self::One { writer: Some(writer), node } => insist_on(|| writer.read(node, cmds.clone(), false)).await,
+            Self::One { writer: None, .. } => {
+                let mut pipeline = Pipeline::with_capacity(cmds.len());
+                for cmd in cmds {
+                    pipeline.add_command(cmd);
+                }
+                self.run(&mut pipeline).await
+            }
+            Self::Cluster(cluster) => cluster.read(cmds).boxed().await,
         }
     }
 
@@ -149,9 +166,10 @@ pub(super) fn slot_of(partition: Partition) -> u16 {
 }
 
 async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-    let deadline = Instant::now() + BUDGET;
+    let deadline = deadline();
+    let mut last: Option<RedisError> = None;
     loop {
-        let answer = node.send(pipeline).await.and_then(|values| values.into_iter().collect());
+        let answer = in_time(deadline, node.send(pipeline)).await.and_then(|values| values.into_iter().collect());
         let error: RedisError = match answer {
             Ok(values) => return Ok(values),
             Err(error) => error,
@@ -162,10 +180,51 @@ async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreErr
             Cure::Wait => some_time(),
         };
         if Instant::now() + pause >= deadline {
-            return Err(remedy::given_up(&error, node.explain(&error).await));
+            // A try that was cut short says less than the one before it.
+            let why = last.filter(|_| Instant::now() >= deadline).unwrap_or(error);
+            return Err(remedy::given_up(&why, explain(node, &why).await));
+        }
+        last = Some(error);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Repeats what Redis did not do. What it may have done is never repeated here: who asked for it would take what it did
+/// for the work of somebody else.
+async fn insist_on<T, F>(work: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
+    let deadline = deadline();
+    loop {
+        let Ok(outcome) = tokio::time::timeout_at(deadline.into(), work()).await else {
+            return Err(Fault::Unconfirmed("it does not answer in time".to_owned()).into());
+        };
+        let error = match outcome {
+            Err(Fault::Refused(error)) if !matches!(cure(&error), Cure::GiveUp(_)) => error,
+            outcome => return Ok(outcome?),
+        };
+        let pause = some_time();
+        if Instant::now() + pause >= deadline {
+            return Err(Fault::Refused(error).into());
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// By when a call must have its answer, whatever it runs into.
+pub(super) fn deadline() -> Instant {
+    Instant::now() + patience::left().saturating_sub(REPORT)
+}
+
+pub(super) async fn in_time<T>(deadline: Instant, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    let late = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
+    tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| late())
+}
+
+pub(super) async fn explain(node: &Node, error: &RedisError) -> String {
+    let explained = tokio::time::timeout(REPORT / 2, node.explain(error)).await;
+    explained.unwrap_or_else(|_| remedy::told(error))
 }
 
 /// Before a server that needs time is asked again.

@@ -9,6 +9,8 @@ pub(super) struct Errand<'a> {
     pub(super) slot: u16,
     /// Where a master sent us, for this command alone.
     pub(super) detour: Option<Detour>,
+    /// It changes nothing, and what it reads must be confirmed.
+    pub(super) reads: bool,
     value: Option<Value>,
 }
 
@@ -20,7 +22,11 @@ pub(super) struct Detour {
 
 impl<'a> Errand<'a> {
     pub(super) fn new(cmd: &'a Cmd) -> Self {
-        Self { cmd, slot: slot::of_command(cmd), detour: None, value: None }
+        Self { cmd, slot: slot::of_command(cmd), detour: None, reads: false, value: None }
+    }
+
+    pub(super) fn reading(cmd: &'a Cmd) -> Self {
+        Self { reads: true, ..Self::new(cmd) }
     }
 
     pub(super) fn asks(&self) -> bool {

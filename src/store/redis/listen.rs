@@ -121,7 +121,7 @@ impl Ears {
     }
 
     async fn open_at(&self, node: &Node) -> RedisResult<Ear> {
-        let info = node.source().client().await?.get_connection_info().clone();
+        let info = node.client().await?.get_connection_info().clone();
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.into_connection_info()?.set_redis_settings(settings))?;
         let over = Arc::new(AtomicBool::new(false));

@@ -28,8 +28,8 @@ pub(super) struct Master {
 }
 
 impl Master {
-    pub(super) fn new(address: Address, source: Source) -> Self {
-        Self { address, node: Arc::new(Node::new(source)), writer: OnceLock::new() }
+    pub(super) fn new(address: Address, source: Source, durability: Durability) -> Self {
+        Self { address, node: Arc::new(Node::new(source, durability)), writer: OnceLock::new() }
     }
 
     /// One answer for each errand.
@@ -41,7 +41,17 @@ impl Master {
         if let Some((durability, runtime, background)) = confirmed {
             let open = || ConfirmedWriter::open(runtime, background, Arc::clone(&self.node), *durability);
             let writer = self.writer.get_or_init(open);
-            return join_all(errands.iter().map(|errand| writer.run(errand.cmd.clone(), errand.asks()))).await;
+            let carried = errands.iter().map(|errand| {
+                let (cmd, asks, reads) = (errand.cmd.clone(), errand.asks(), errand.reads);
+                async move {
+                    if !reads {
+                        return writer.run(cmd, asks).await;
+                    }
+                    let values = writer.read(&self.node, vec![cmd], asks).await;
+                    values.map(|mut values| values.pop().unwrap_or(Value::Nil))
+                }
+            });
+            return join_all(carried).await;
         }
         let mut pipeline = Pipeline::with_capacity(errands.len());
         pipeline.ignore_errors();

@@ -11,6 +11,7 @@ mod confirmed_writer;
 mod connection;
 mod errand;
 mod key;
+mod line;
 mod listen;
 mod map;
 mod master;
@@ -112,19 +113,16 @@ impl Store for RedisStore {
     }
 
     async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError> {
-        let value = self.one(&parse::read_record(&key::record(id.locator()))).await?;
+        let mut values = self.connection.read(vec![parse::read_record(&key::record(id.locator()))]).await?;
+        let value = reply(values.pop().unwrap_or(Value::Nil))?;
         Ok(self.read(id.locator(), value)?.filter(|stored| stored.id == id))
     }
 
     async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError> {
-        let mut pipeline = redis::Pipeline::with_capacity(places.len() + 1);
-        for place in places {
-            pipeline.add_command(parse::read_record(&key::record(*place)));
-        }
-        if let Some(take) = peek {
-            pipeline.cmd("GET").arg(key::bucket(take.partition, &take.bucket));
-        }
-        let mut values = self.connection.run(&mut pipeline).await?;
+        let record = |place: &Locator| parse::read_record(&key::record(*place));
+        let bucket = |take: &Take| redis::Cmd::get(key::bucket(take.partition, &take.bucket));
+        let cmds = places.iter().map(record).chain(peek.map(bucket)).collect();
+        let mut values = self.connection.read(cmds).await?;
         let allowance = match peek {
             Some(take) => Some(self.buckets.look(take, values.pop().unwrap_or(Value::Nil))?),
             None => None,

@@ -5,19 +5,27 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, ThreadId},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use redis::{AsyncConnectionConfig, ErrorKind, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use redis::{Client, ConnectionAddr, ErrorKind, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{
+    confirmed_writer::Durability,
     connection::{Cure, cure},
+    line::{Line, Run, run_of},
     remedy, script,
     source::Source,
 };
@@ -27,7 +35,11 @@ pub(super) struct Node {
     source: ArcSwap<Source>,
     open: Mutex<HashMap<RuntimeThread, Open>>,
     generations: AtomicU64,
-    connecting: tokio::sync::Mutex<()>,
+    /// Whether the run of a server is asked for with each connection.
+    by_run: bool,
+    left: Mutex<Option<(ConnectionAddr, Instant)>>,
+    /// Of those who ask a server why it broke their connection off, one does.
+    asking: tokio::sync::Mutex<()>,
 }
 
 /// Who shares a connection: one thread that is a runtime, or all threads of a larger one.
@@ -47,15 +59,23 @@ impl RuntimeThread {
 }
 
 /// With a generation, so that of many that saw it break only one throws it away.
+#[derive(Clone)]
 struct Open {
     generation: u64,
-    connection: MultiplexedConnection,
+    /// One dial for all who wait. It ends by itself, whoever gives up meanwhile.
+    connection: Shared<BoxFuture<'static, RedisResult<(MultiplexedConnection, Run)>>>,
 }
 
+/// How long Sentinels get to name another master.
+const ASK: Duration = Duration::from_millis(200);
+/// How long a master that was left is avoided.
+const AVOID: Duration = Duration::from_secs(10);
+
 impl Node {
-    pub(super) fn new(source: Source) -> Self {
-        let (open, generations, connecting) = Default::default();
-        Self { source: ArcSwap::from_pointee(source), open, generations, connecting }
+    pub(super) fn new(source: Source, durability: Durability) -> Self {
+        let (open, generations, left, asking) = Default::default();
+        let by_run = durability != Durability::Standard;
+        Self { source: ArcSwap::from_pointee(source), open, generations, by_run, left, asking }
     }
 
     pub(super) fn source(&self) -> Arc<Source> {
@@ -69,7 +89,12 @@ impl Node {
 
     /// Sends once. What ails the connection is mended before the next time.
     pub(super) async fn send(&self, pipeline: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
-        let (generation, mut connection) = self.get().await?;
+        Ok(self.exchange(pipeline).await?.0)
+    }
+
+    /// As [`Node::send`], with the run of the server that answered, which only a durable store knows.
+    pub(super) async fn exchange(&self, pipeline: &Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, Run)> {
+        let (generation, (mut connection, run)) = self.get().await?;
         let answer: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(&mut connection).await;
         let mut lacks_scripts = false;
         let mut look = |error: &RedisError| match cure(error) {
@@ -84,32 +109,57 @@ impl Node {
         if lacks_scripts {
             script::load_all(&mut connection).await?;
         }
-        answer
+        answer.map(|values| (values, run))
     }
 
-    async fn get(&self) -> RedisResult<(u64, MultiplexedConnection)> {
-        let worker = RuntimeThread::here();
-        let current = || {
-            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.get(&worker).map(|open| (open.generation, open.connection.clone()))
+    async fn get(&self) -> RedisResult<(u64, (MultiplexedConnection, Run))> {
+        let Open { generation, connection } = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.entry(RuntimeThread::here()).or_insert_with(|| self.begin()).clone()
         };
-        if let Some(found) = current() {
-            return Ok(found);
-        }
-        let _one_at_a_time = self.connecting.lock().await;
-        if let Some(found) = current() {
-            return Ok(found);
-        }
-        let connection = self.dial().await?;
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-        let open = Open { generation, connection: connection.clone() };
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(worker, open);
+        let connection = connection.await.inspect_err(|_| self.discard(generation))?;
         Ok((generation, connection))
     }
 
-    /// A connection of its own, for traffic that blocks.
-    pub(super) async fn dial(&self) -> RedisResult<MultiplexedConnection> {
-        self.source().dial(AsyncConnectionConfig::new()).await
+    fn begin(&self) -> Open {
+        let (source, left, by_run) = (self.source(), self.left(), self.by_run);
+        let dial = tokio::spawn(async move {
+            let (mut connection, _) = source.dial(left.as_ref()).await?;
+            let run = if by_run { run_of(&mut connection).await? } else { Run::default() };
+            Ok((connection, run))
+        });
+        let dialled = async { dial.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::Interrupted).into())) };
+        Open { generation: self.generations.fetch_add(1, Ordering::Relaxed), connection: dialled.boxed().shared() }
+    }
+
+    /// A connection of its own, for traffic that blocks, and where it leads.
+    pub(super) async fn dial_named(&self) -> RedisResult<(MultiplexedConnection, ConnectionAddr)> {
+        self.source().dial(self.left().as_ref()).await
+    }
+
+    pub(super) async fn client(&self) -> RedisResult<Client> {
+        self.source().client(self.left().as_ref()).await
+    }
+
+    /// Whether a Sentinel names another master than the one that `line` leads to.
+    pub(super) async fn has_moved(&self, line: &Line) -> bool {
+        if self.source().address().is_some() {
+            return false;
+        }
+        let asked = tokio::time::timeout(ASK, self.source().client(Some(&line.address))).await;
+        matches!(asked, Ok(Ok(client)) if *client.get_connection_info().addr() != line.address)
+    }
+
+    /// Nobody goes back to the master that `line` leads to while there is another one.
+    pub(super) fn leave(&self, line: &Line) {
+        let left = Some((line.address.clone(), Instant::now()));
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn left(&self) -> Option<ConnectionAddr> {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.as_ref().filter(|(_, at)| at.elapsed() < AVOID).map(|(address, _)| address.clone())
     }
 
     fn discard(&self, generation: u64) {
@@ -122,7 +172,7 @@ impl Node {
         let broken = error.kind() == ErrorKind::Io && !error.is_connection_refusal() && !error.is_timeout();
         // One asks for all: they wait for the same server.
         if broken
-            && let Ok(_one_at_a_time) = self.connecting.try_lock()
+            && let Ok(_one_at_a_time) = self.asking.try_lock()
             && let Some(client) = self.source().address()
             && let Some(why) = remedy::why_broken(client).await
         {

@@ -46,6 +46,27 @@ pub(super) fn head(id: RecordId, version: u64) -> Vec<u8> {
     [version.to_be_bytes().as_slice(), &id.head()].concat()
 }
 
+/// Of a record as [`read_record`] answers it.
+pub(super) fn version(value: &Value) -> Option<u64> {
+    let Value::BulkString(bytes) = value else { return None };
+    // A bucket's value is shorter.
+    let head = bytes.first_chunk::<HEAD>()?;
+    head.first_chunk::<8>().map(|version| u64::from_be_bytes(*version))
+}
+
+/// When a script wrote something, by the server's own clock, as it says itself.
+pub(super) fn written(value: &Value) -> Option<u64> {
+    let Value::Array(words) = value else { return None };
+    match words.as_slice() {
+        [Value::BulkString(word), _, Value::Int(us), ..]
+            if matches!(word.as_slice(), b"applied" | b"duplicate" | b"barrier") =>
+        {
+            u64::try_from(*us).ok()
+        }
+        _ => None,
+    }
+}
+
 /// A record as it is kept, but for its version, which the script sets; nothing, if it stays as it is.
 pub(super) fn write_record(record: &RecordChange) -> Vec<u8> {
     let Some(bytes) = &record.bytes else { return Vec::new() };

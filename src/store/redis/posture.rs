@@ -145,7 +145,7 @@ mod tests {
         assert!(judge(&good.replace("7.0", "6.2"), Durability::Standard).is_err());
         let alone = good.replace("role:master", "role:master\r\nconnected_slaves:0");
         assert_eq!(judge(&alone, Durability::Standard).unwrap().len(), 0);
-        assert_eq!(judge(&alone, Durability::Strict).unwrap().len(), 1);
+        assert_eq!(judge(&alone, Durability::Everywhere).unwrap().len(), 1);
         assert_eq!(judge(&good.replace("enabled:1", "enabled:0"), Durability::Standard).unwrap().len(), 1);
         let told =
             describe(&format!("{good}connected_slaves:2\r\nused_memory_human:1.50M\r\naof_last_write_status:err\r\n"));

@@ -218,11 +218,8 @@ impl RedisStore {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        let mut pipeline = redis::pipe();
-        for (_, locator) in &entries {
-            pipeline.add_command(parse::read_record(&key::record(*locator)));
-        }
-        let values = self.connection.run(&mut pipeline).await?;
+        let record = |(_, locator): &(i64, Locator)| parse::read_record(&key::record(*locator));
+        let values = self.connection.read(entries.iter().map(record).collect()).await?;
         let mut found = Vec::new();
         for ((created, locator), value) in entries.into_iter().zip(values) {
             if let Some(stored) = parse::stored(locator, reply(value)?, self.time.now())? {

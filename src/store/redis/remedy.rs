@@ -69,8 +69,8 @@ fn remedy(code: &str) -> Option<&'static str> {
         "WRONGPASS" => "Redis refuses the user or the password in store.url (WRONGPASS)",
         "NOPERM" => {
             "the user in store.url may not do what we need (NOPERM): ACL SETUSER … ~cs:* &cs:* +@read +@write \
-             +@scripting +@pubsub +@connection +info +time +wait (and +waitaof for durability = \"strict\", \
-             +cluster|info +cluster|slots for a cluster)"
+             +@scripting +@pubsub +@connection +info +time +wait (and +cluster|info +cluster|slots \
+             for a cluster)"
         }
         "DENIED" => {
             "Redis is in protected mode and takes connections from its own host alone (DENIED): give it a password \

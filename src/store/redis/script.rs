@@ -28,8 +28,12 @@ pub(super) static TAKE: Lua = lua!(" flags=allow-oom", "take.lua");
 pub(super) static RESERVE: Lua = lua!("", "reserve.lua");
 pub(super) static DUE: Lua = lua!(" flags=no-writes", "due.lua");
 
-static ALL: [&Lua; 11] =
-    [&COMMIT_NEW, &COMMIT_OLD, &LEASE, &RING, &RUNG, &SETTLE, &REPLAY, &REMOVE, &TAKE, &RESERVE, &DUE];
+static BARRIER: Lua = lua!(" flags=allow-oom", "barrier.lua");
+/// How long a barrier is kept, in milliseconds.
+const BARRIER_MEMORY: u32 = 60_000;
+
+static ALL: [&Lua; 12] =
+    [&BARRIER, &COMMIT_NEW, &COMMIT_OLD, &LEASE, &RING, &RUNG, &SETTLE, &REPLAY, &REMOVE, &TAKE, &RESERVE, &DUE];
 
 impl Lua {
     /// `EVALSHA` with the declared keys; the caller adds the arguments.
@@ -38,6 +42,17 @@ impl Lua {
         cmd.arg(self.0.get_hash()).arg(keys.len()).arg(keys);
         cmd
     }
+}
+
+/// A write of no meaning to the slot that `cmd` reads from. `None` for a command without a key of a partition.
+pub(super) fn barrier_beside(cmd: &Cmd) -> Option<Cmd> {
+    let slot = cmd.args_iter().find_map(|arg| match arg {
+        redis::Arg::Simple(key) => std::str::from_utf8(key).ok()?.split_once('}'),
+        _ => None,
+    });
+    let mut cmd = BARRIER.call(&[format!("{}}}:wait", slot?.0)]);
+    cmd.arg(BARRIER_MEMORY);
+    Some(cmd)
 }
 
 /// Fills the script cache, which a restart or a fail-over empties.
@@ -53,6 +68,7 @@ mod tests {
     #[test]
     fn scripts_state_their_contract_and_know_no_state() {
         for source in [
+            include_str!("scripts/barrier.lua"),
             include_str!("scripts/commit.lua"),
             include_str!("scripts/due.lua"),
             include_str!("scripts/lease.lua"),

@@ -1,8 +1,8 @@
 //! Where the master is: at one address, or wherever Sentinel says at the moment.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use futures_util::future::select_ok;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError,
     RedisResult, TlsMode,
@@ -67,29 +67,51 @@ impl Source {
 
     /// A client of the present master. Whichever Sentinel is first to name one that calls itself master is believed:
     /// beside the old half of a split that may be the old master, which then confirms no durable write.
-    pub(super) async fn client(&self) -> RedisResult<Client> {
+    /// `left`: a master that was left because no replica confirms what it does is taken only where no Sentinel names
+    /// another one. While a fail-over goes on, some still name the old one.
+    pub(super) async fn client(&self, left: Option<&ConnectionAddr>) -> RedisResult<Client> {
         match self {
             Self::Address(client) => Ok(client.clone()),
             Self::Sentinels { sentinels, master, node } => {
-                let asked = sentinels.iter().map(|sentinel| {
-                    Box::pin(async move {
+                let mut asked: FuturesUnordered<_> = sentinels
+                    .iter()
+                    .map(|sentinel| async move {
                         let mut sentinel = Sentinel::build(vec![sentinel.clone()])?;
-                        in_time(sentinel.async_master_for(master, Some(node))).await
+                        at_once(sentinel.async_master_for(master, Some(node))).await
                     })
-                });
-                select_ok(asked).await.map(|(client, _)| client)
+                    .collect();
+                let mut other = None;
+                while let Some(told) = asked.next().await {
+                    match told {
+                        Ok(client) if left != Some(client.get_connection_info().addr()) => return Ok(client),
+                        Ok(client) => other = Some(Ok(client)),
+                        // Who knows no master says more than who does not answer.
+                        Err(error) if other.is_none() || !matches!(other, Some(Ok(_))) && has_no_master(&error) => {
+                            other = Some(Err(error));
+                        }
+                        Err(_) => {}
+                    }
+                }
+                other.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::NotFound).into()))
             }
         }
     }
 
-    pub(super) async fn dial(&self, config: AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
-        let config = config.set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(RESPONSE));
-        self.client().await?.get_multiplexed_async_connection_with_config(&config).await
+    /// With the address that it leads to.
+    pub(super) async fn dial(
+        &self,
+        left: Option<&ConnectionAddr>,
+    ) -> RedisResult<(MultiplexedConnection, ConnectionAddr)> {
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(RESPONSE));
+        let client = self.client(left).await?;
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok((connection, client.get_connection_info().addr().clone()))
     }
 }
 
 /// A host that swallows packets must not hold up the others.
-pub(super) async fn in_time<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+pub(super) async fn at_once<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     timeout(CONNECT, work)
         .await
         .unwrap_or_else(|_| Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))))

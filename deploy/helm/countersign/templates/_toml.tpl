@@ -42,6 +42,7 @@
 {{- $_ := set $store "url" "embedded:/var/lib/countersign" }}
 {{- else }}
 {{- $_ := set $store "durability" .Values.store.redis.durability }}
+{{- $_ := set $store "confirm" .Values.store.redis.confirm }}
 {{- if .Values.store.redis.urlKey }}
 {{- $_ := set $store "url_file" (printf "/run/secrets/countersign/%s" .Values.store.redis.urlKey) }}
 {{- else }}

@@ -1,0 +1,78 @@
+//! A connection to a server that is known by its run, and how many replicas it has.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use redis::{Cmd, ConnectionAddr, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
+
+use super::{confirmed_writer::Durability, node::Node};
+
+/// What a server calls one run of itself.
+pub(super) type Run = Arc<str>;
+
+/// Before a replica that left is not waited for any more: a fail-over takes less.
+const GRACE: Duration = Duration::from_secs(60);
+/// How long a count of replicas is believed.
+const RECOUNT: Duration = Duration::from_secs(1);
+
+pub(super) struct Line {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) address: ConnectionAddr,
+    pub(super) run: Run,
+    replicas: usize,
+    fewer_since: Option<Instant>,
+    counted: Instant,
+}
+
+impl Line {
+    pub(super) async fn open(node: &Node) -> RedisResult<Self> {
+        let (mut connection, address) = node.dial_named().await?;
+        let run = run_of(&mut connection).await?;
+        let counted = Instant::now();
+        let mut line = Self { connection, address, run, replicas: 0, fewer_since: None, counted };
+        line.recount().await?;
+        Ok(line)
+    }
+
+    /// An error where it is no master.
+    pub(super) async fn recount(&mut self) -> RedisResult<()> {
+        let info: String = redis::cmd("INFO").arg("replication").query_async(&mut self.connection).await?;
+        let field = |name: &str| info.lines().find_map(|line| line.trim_end().strip_prefix(name));
+        if field("role:") != Some("master") {
+            return Err(RedisError::from((redis::ErrorKind::Server(ServerErrorKind::ReadOnly), "it is no master")));
+        }
+        self.counted = Instant::now();
+        let replicas = field("connected_slaves:").and_then(|count| count.parse().ok()).unwrap_or(0);
+        let gone = replicas < self.replicas && self.fewer_since.get_or_insert_with(Instant::now).elapsed() < GRACE;
+        if !gone {
+            (self.replicas, self.fewer_since) = (replicas, None);
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_counted(&self, durability: Durability) -> bool {
+        durability != Durability::Everywhere || self.counted.elapsed() < RECOUNT
+    }
+
+    pub(super) fn wait(&self, durability: Durability, patience: Duration) -> Cmd {
+        let mut cmd = redis::cmd("WAIT");
+        cmd.arg(self.wanted(durability)).arg(patience.as_millis().to_string());
+        cmd
+    }
+
+    pub(super) fn is_enough(&self, durability: Durability, replicas: Option<&RedisResult<Value>>) -> bool {
+        let wanted = i64::try_from(self.wanted(durability)).unwrap_or(i64::MAX);
+        matches!(replicas, Some(Ok(Value::Int(replicas))) if *replicas >= wanted)
+    }
+
+    fn wanted(&self, durability: Durability) -> usize {
+        if durability == Durability::Everywhere { self.replicas.max(1) } else { 1 }
+    }
+}
+
+pub(super) async fn run_of(connection: &mut MultiplexedConnection) -> RedisResult<Run> {
+    let info: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
+    Ok(info.lines().find_map(|line| line.trim_end().strip_prefix("run_id:")).unwrap_or_default().into())
+}

@@ -1,0 +1,99 @@
+//! A durable store answers only from what a replica has.
+
+use std::time::{Duration, Instant};
+
+use countersign::{
+    clock::Clock,
+    store::{
+        Store,
+        redis::{Durability, RedisStore},
+    },
+};
+use serde_json::json;
+
+use crate::{
+    app::{Ground, WAHA, World},
+    proxy::Proxy,
+    redis_server::{self, RedisServer},
+    wait::{blocking_until, until},
+};
+
+fn follows(master: &RedisServer) {
+    blocking_until("the replica follows", || {
+        let _: () = redis::cmd("SET").arg("x").arg(1).query(&mut master.connection()).unwrap();
+        let confirmed: i64 = redis::cmd("WAIT").arg(1).arg(200).query(&mut master.connection()).unwrap();
+        confirmed >= 1
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_answered_from_a_write_that_no_replica_has() {
+    let master = redis_server::start();
+    let replica = redis_server::start_replica_of(&master);
+    follows(&master);
+    let mut world = World::new(Ground::directory());
+    world.store = Some(format!("url = \"{}\"\ndurability = \"durable\"", master.url()));
+    let app = world.start().await;
+    let mint = format!("/api/otp/v2/{WAHA}/generate-link");
+    let mint = || app.post_with(&mint, json!({}), &[("idempotency-key", "k")]);
+    let mut old = None;
+    until("the replica confirms", async || {
+        let minted = app.mint(json!({})).await;
+        let confirmed = minted.status == 200;
+        old = confirmed.then_some(minted);
+        confirmed
+    })
+    .await;
+    let old = old.unwrap();
+    let read = |uuid: &str| format!("/api/otp/v2/{WAHA}/requests/{uuid}");
+    drop(replica);
+
+    assert_eq!(app.get(&read(&old.text_of("uuid"))).await.status, 200, "what was confirmed before");
+    let start = Instant::now();
+    for _ in 0..2 {
+        assert_eq!(mint().await.status, 503, "the link itself, and its repeat");
+    }
+    assert_eq!(app.says("447700900123", "D1", &old.text_of("text")).await.status, 503);
+    assert_eq!(app.get(&read(&old.text_of("uuid"))).await.status, 503, "its match is not confirmed");
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+
+    let replica = redis_server::start_replica_of(&master);
+    follows(&master);
+    until("the repeat is answered", async || mint().await.status == 200).await;
+    until("the message is taken", async || app.says("447700900123", "D1", &old.text_of("text")).await.status == 200)
+        .await;
+    assert_eq!(app.status(&old.text_of("uuid")).await, "verified");
+    app.finish().await;
+    drop(replica);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_process_reads_behind_a_barrier() {
+    let master = redis_server::start();
+    let replica = redis_server::start_replica_of(&master);
+    follows(&master);
+    let open = || RedisStore::new(&master.url(), Durability::Durable, Clock::default()).unwrap();
+    let (here, there) = (open(), open());
+    let (key, change) = crate::store::one_record(&here);
+    until("the replica confirms", async || here.commit(&change).await.is_ok()).await;
+    assert!(here.load(key).await.unwrap().is_some());
+    assert!(there.load(key).await.unwrap().is_some(), "behind a barrier of its own");
+    drop(replica);
+    assert!(here.load(key).await.unwrap().is_some() && there.load(key).await.unwrap().is_some(), "known by both");
+    assert!(open().load(key).await.is_err(), "a third one knows nothing, and no replica is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_far_away_confirms() {
+    let master = redis_server::start();
+    let way = Proxy::start(master.port, Duration::from_millis(120)).await;
+    let more = ["--replicaof", "127.0.0.1", &way.port.to_string()].map(str::to_owned).to_vec();
+    let _replica = tokio::task::spawn_blocking(|| redis_server::start_with(more)).await.unwrap();
+    let store = RedisStore::new(&master.url(), Durability::Durable, Clock::default()).unwrap();
+    until("the replica follows", async || store.commit(&crate::store::one_message()).await.is_ok()).await;
+    let mut refused = 0;
+    for _ in 0..20 {
+        refused += usize::from(store.commit(&crate::store::one_message()).await.is_err());
+    }
+    assert_eq!(refused, 0, "of 20");
+}
