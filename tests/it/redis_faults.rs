@@ -245,11 +245,11 @@ async fn every_key_ages_out_or_is_meant_to_stay() {
         let ttl: i64 = redis::cmd("TTL").arg(key).query(&mut connection).unwrap();
         // Outside all partitions: `cs:meta` and `cs:replicas`.
         let kind = key.rsplit("}:").next().unwrap().trim_start_matches("cs:").split(':').next().unwrap();
-        let stays = ["meta", "d", "j", "q", "x", "y"].contains(&kind);
+        let stays = ["meta", "d", "j", "q", "w", "x", "y"].contains(&kind);
         assert_eq!(ttl == -1, stays, "{key} lives {ttl} s");
         kinds.insert(kind.to_owned());
     }
-    for kind in ["r", "i", "n", "m", "k", "b"] {
+    for kind in ["r", "n", "m", "k", "b", "w"] {
         assert!(kinds.contains(kind), "{kind} was not exercised: {kinds:?}");
     }
     app.finish().await;
