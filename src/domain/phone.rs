@@ -1,4 +1,4 @@
-//! Phone numbers in E.164. Two are equal where one subscriber has both: [`super::numbering`] knows where.
+//! Phone numbers in E.164. Two are equal where one subscriber has both: `numbering` knows where.
 
 use std::{fmt, str::FromStr};
 

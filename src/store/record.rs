@@ -2,7 +2,7 @@
 //!
 //! # Rules of the format
 //!
-//! - The first byte is [`FORMAT`]. A version reads its own format, and refuses every other.
+//! - The first byte is `FORMAT`. A version reads its own format, and refuses every other.
 //! - A field that has its default is left out, so a new field whose default says what was true before needs no new
 //!   format. A version that does not know a field keeps it: it is written back as it was read.
 //! - A number is never used for anything else, and the shape of a value never changes. Whatever an older version must
