@@ -56,7 +56,7 @@ async fn bytes_of_redis_for_each_link() {
     };
     let app = world.start().await;
     app.link(json!({})).await;
-    let (count, before, used_before) = (20_000_usize, bytes(&mut connection), used(&mut connection));
+    let (count, before, used_before) = (2_000_usize, bytes(&mut connection), used(&mut connection));
     for _ in 0..count / 50 {
         futures_util::future::join_all((0..50).map(|_| app.link(json!({})))).await;
     }
