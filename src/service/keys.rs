@@ -3,8 +3,9 @@
 //! The store's meta names every key that makes (`key:FINGERPRINT`, with the time it last did, to the minute), and the
 //! key of look-ups (`look-up`), which it holds sealed with every other key (`look-up:ID`).
 
-use std::{collections::HashMap, fmt::Write as _, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Service;
@@ -50,14 +51,16 @@ impl Service {
         };
         let sealed = meta.iter().filter(|(field, _)| field.starts_with("look-up:"));
         let known = ring.look_up_name() == name
-            || sealed.filter_map(|(_, text)| unhex(text)).any(|sealed| ring.open_look_up(&name, &sealed));
+            || sealed
+                .filter_map(|(_, text)| STANDARD.decode(text).ok())
+                .any(|sealed| ring.open_look_up(&name, &sealed));
         if !known {
             return Err(other_keys(makers(&meta).map(|(fingerprint, _)| fingerprint)));
         }
         for (id, sealed) in ring.sealed_look_up(entropy::bytes) {
             let field = format!("{LOOK_UP}:{id:?}");
             if !meta.contains_key(&field) {
-                self.store.set_meta(&field, &hex(&sealed), false).await?;
+                self.store.set_meta(&field, &STANDARD.encode(&sealed), false).await?;
             }
         }
         self.mark(ring, &meta).await
@@ -127,16 +130,4 @@ impl Service {
 /// Keys that have made something, by fingerprint, and when they last did.
 fn makers(meta: &HashMap<String, String>) -> impl Iterator<Item = (&str, Timestamp)> {
     meta.iter().filter_map(|(name, at)| Some((name.strip_prefix(MAKES)?, at.parse().ok()?)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2);
-    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
