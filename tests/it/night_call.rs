@@ -108,6 +108,10 @@ async fn each_failing_receiver_is_named_with_its_cause() {
     process.terminate();
 }
 
+fn set_maxmemory(server: &RedisServer, limit: &str) {
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).exec(&mut server.connection()).unwrap();
+}
+
 fn on(server: &RedisServer, durability: &str) -> String {
     format!("url = \"{}\"\ndurability = \"{durability}\"", server.url())
 }
@@ -118,9 +122,7 @@ async fn redis_that_is_full() {
     let mut world = World::new(Ground::directory());
     world.store = Some(on(&server, "standard"));
     let process = Process::start(&world).await;
-    let set = |limit: &str| {
-        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).exec(&mut server.connection()).unwrap();
-    };
+    let set = |limit: &str| set_maxmemory(&server, limit);
     set("1mb");
     while process.mint(json!({})).await.is_some() {}
     shows(&process, &["!! refused", "the store is full", "% of its room is used", "of 1.00M used"]).await;
@@ -178,9 +180,7 @@ async fn what_is_refused_shows_while_nobody_signs_in() {
     let mut world = World::new(Ground::directory());
     world.store = Some(on(&server, "standard"));
     let process = Process::start(&world).await;
-    let set = |limit: &str| {
-        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).exec(&mut server.connection()).unwrap();
-    };
+    let set = |limit: &str| set_maxmemory(&server, limit);
     let full = ["ready, up since", "!! takes no new work for ", "the store is full", "!! refused trial"];
     shows_in_time(&process, || set("1mb"), || set("0"), &full).await;
     let away = ["!! does not answer; ", "!! takes no new work for ", "nobody listens"];
