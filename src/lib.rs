@@ -51,6 +51,8 @@
 //! 3. [`service::Service::validate`] compares what was typed, commits the try with the chat's count, and only then
 //!    answers.
 //!
+//! [`decisions`] says why, for what a newcomer would ask.
+//!
 //! # Invariants
 //!
 //! - Every rule of the protocol is written once, in [`domain::decide()`]. Lua and SQL know none.
@@ -65,6 +67,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod credentials;
+pub mod decisions;
 pub mod dev;
 pub mod doctor;
 pub mod domain;

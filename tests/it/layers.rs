@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["dev", "doctor"],
     &["cli"],
-    &["lib", "main"],
+    &["lib", "main", "decisions"],
 ];
 
 fn layer(module: &str) -> usize {

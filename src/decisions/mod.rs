@@ -1,0 +1,20 @@
+//! Decisions that a newcomer would ask about, each with its reasons, its cost and what would change it.
+
+#[doc = include_str!("at_least_once.md")]
+pub mod at_least_once {}
+#[doc = include_str!("derived_codes.md")]
+pub mod derived_codes {}
+#[doc = include_str!("eight_days.md")]
+pub mod eight_days {}
+#[doc = include_str!("embedded_store.md")]
+pub mod embedded_store {}
+#[doc = include_str!("lanes.md")]
+pub mod lanes {}
+#[doc = include_str!("otlp.md")]
+pub mod otlp {}
+#[doc = include_str!("partitions.md")]
+pub mod partitions {}
+#[doc = include_str!("redis_cluster.md")]
+pub mod redis_cluster {}
+#[doc = include_str!("web_server.md")]
+pub mod web_server {}
