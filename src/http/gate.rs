@@ -159,7 +159,7 @@ impl Gate {
 /// Whether a path, as the router reads it, is open to everybody.
 fn is_public(path: &str) -> bool {
     const FILES: &[&str] = &["/widget.js", "/openapi.json", "/docs", "/docs.md", "/postman.json", "/llms.txt"];
-    path.starts_with("/l/") || path.starts_with("/o/") || FILES.contains(&path)
+    ["/l/", "/o/", "/docs/"].iter().any(|prefix| path.starts_with(prefix)) || FILES.contains(&path)
 }
 
 /// The link that a path names, as far as its bearer tells: `Err` where we have not made it, `None` on other paths.

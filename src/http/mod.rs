@@ -13,6 +13,7 @@ mod delivery;
 mod events;
 mod follow;
 mod gate;
+pub mod guides;
 mod limits;
 pub mod operator;
 mod pages;
@@ -39,6 +40,7 @@ pub use self::places::Places;
 use self::{
     contract::serve::Renderings,
     gate::Gate,
+    guides::Guides,
     route::{Entry, delete, get, look, nothing, options, post},
 };
 use crate::{config::Edge, service::Service};
@@ -52,13 +54,22 @@ pub struct App {
     /// Where addresses are, if the operator has a database.
     pub places: Option<Places>,
     renderings: Renderings,
+    guides: Guides,
     /// Event streams that wait on sockets of their own.
     streams: TaskTracker,
 }
 
 impl App {
     pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, places: Option<Places>, streams: TaskTracker) -> Self {
-        Self { service, edge, gate: Gate::default(), places, renderings: Renderings::default(), streams }
+        Self {
+            service,
+            edge,
+            gate: Gate::default(),
+            places,
+            renderings: Renderings::default(),
+            guides: Guides::default(),
+            streams,
+        }
     }
 }
 
@@ -106,6 +117,8 @@ pub const ROUTES: &[Entry] = &[
 
     look("/openapi.json",                                || to(contract::serve::openapi_json)),
     look("/docs",                                        || to(contract::serve::docs)),
+    look("/docs/search",                                 || to(guides::search)),
+    look("/docs/{guide}",                                || to(guides::guide)),
     look("/docs.md",                                     || to(contract::serve::docs_markdown)),
     look("/postman.json",                                || to(contract::serve::postman)),
     look("/llms.txt",                                    || to(contract::serve::llms)),

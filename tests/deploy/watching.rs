@@ -12,7 +12,7 @@ use serde_yaml_ng::Value;
 
 const ALERTS: &str = "deploy/helm/countersign/files/alerts.yaml";
 const DASHBOARD: &str = "deploy/helm/countersign/files/dashboard.json";
-const RUNBOOK: &str = "deploy/runbook.md";
+const RUNBOOK: &str = "templates/docs/guides/runbook.md";
 
 /// What Prometheus adds to every series, or to those of histograms.
 const GIVEN: [&str; 5] = ["job", "namespace", "instance", "pod", "le"];

@@ -50,11 +50,12 @@ async fn every_public_page_counts_its_visitor(ground: Ground) {
     world.top = format!("{PROXIED}[limits]\npages_per_minute = 1\n");
     let app = world.start().await;
     let start = start_page(&app).await;
-    let files = ["/widget.js", "/openapi.json", "/docs", "/docs.md", "/postman.json", "/llms.txt"].map(str::to_owned);
+    let files = ["/widget.js", "/openapi.json", "/docs", "/docs.md", "/postman.json", "/llms.txt"];
+    let files = files.into_iter().chain(["/docs/search?q=limit", "/docs/limits"]).map(str::to_owned);
     let below = ["", "/go", "/qr.svg", "/events?now=1"].map(|tail| format!("{start}{tail}"));
     let spelt_otherwise = start.replace("/l/", "/%6C/");
     let below: Vec<String> = below.into_iter().chain([spelt_otherwise]).collect();
-    let groups = [files.to_vec(), below];
+    let groups = [files.collect(), below];
     for (index, (pages, page)) in
         groups.iter().flat_map(|pages| pages.iter().map(move |page| (pages, page))).enumerate()
     {

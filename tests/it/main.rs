@@ -42,6 +42,7 @@ mod gateways_replies;
 mod gateways_send;
 mod gateways_senders;
 mod gateways_wire;
+mod guides;
 mod hostile_budget;
 mod hostile_clients;
 mod hostile_files;
@@ -67,7 +68,6 @@ mod operator_page;
 mod outcomes;
 mod page_weight;
 mod process;
-mod promises;
 mod protocol;
 #[path = "../chaos/proxy.rs"]
 mod proxy;

@@ -9,7 +9,7 @@ use crate::{
     flow::link_in,
 };
 
-/// The promise of spec and README, in bytes before compression.
+/// Bytes before compression.
 const HEAVIEST: usize = 30_000;
 const LARGEST_LOGO: usize = 7 * 1024;
 

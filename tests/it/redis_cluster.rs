@@ -29,14 +29,14 @@ fn everywhere(cluster: &Cluster, words: &[&str]) {
     }
 }
 
-/// As a user with no more than the permissions that the README names.
+/// As a user with no more than the permissions that the guide names.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_over_a_cluster() {
     let cluster = cluster_server::start();
-    let readme = include_str!("../../README.md").replace('\n', " ");
-    let rules = readme.split_once("ACL SETUSER countersign on >PASSWORD ").unwrap().1.split('`').next().unwrap();
+    let guide = include_str!("../../templates/docs/guides/redis.md").replace('\n', " ");
+    let rules = guide.split_once("ACL SETUSER countersign on >PASSWORD ").unwrap().1.split('`').next().unwrap();
     let more = ["+cluster|info", "+cluster|slots"];
-    assert!(readme.contains(&format!("`{}`", more.join(" "))), "README.md does not name them");
+    assert!(guide.contains(&format!("`{}`", more.join(" "))), "the guide does not name them");
     let secret = format!(">{PASSWORD}");
     let words = ["ACL", "SETUSER", "us", "on", &secret].into_iter().chain(rules.split_whitespace()).chain(more);
     everywhere(&cluster, &words.collect::<Vec<_>>());

@@ -197,8 +197,8 @@ async fn the_log_says_it_at_the_start_and_when_it_changes() {
 }
 
 #[test]
-fn the_readme_names_the_same_permissions() {
-    let readme = include_str!("../../README.md").replace('\n', " ");
+fn the_guide_names_the_same_permissions() {
+    let guide = include_str!("../../templates/docs/guides/redis.md").replace('\n', " ");
     let rules = "~cs:* &cs:* +@read +@write +@scripting +@pubsub +@connection +info +time +wait";
-    assert!(readme.contains(&format!("ACL SETUSER countersign on >PASSWORD {rules}`")), "README.md");
+    assert!(guide.contains(&format!("ACL SETUSER countersign on >PASSWORD {rules}`")), "the guide to Redis");
 }

@@ -5,16 +5,16 @@ use serde_json::Value;
 use super::schema;
 
 /// A field, or a parameter.
-pub(super) struct Row {
-    pub(super) name: String,
+pub(in crate::http) struct Row {
+    pub(in crate::http) name: String,
     /// `string`, `integer 60–3600`, `one of a, b`.
-    pub(super) kind: String,
-    pub(super) required: bool,
-    pub(super) about: String,
+    pub(in crate::http) kind: String,
+    pub(in crate::http) required: bool,
+    pub(in crate::http) about: String,
 }
 
 /// Rows of an object and of the objects in it.
-pub(super) fn rows(schema: &Value) -> Vec<Row> {
+pub(in crate::http) fn rows(schema: &Value) -> Vec<Row> {
     let mut found = Vec::new();
     collect(&resolved(schema), "", &mut found);
     found

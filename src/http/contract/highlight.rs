@@ -9,7 +9,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// HTML of a piece of code.
-pub(super) fn html(code: &str) -> String {
+pub(in crate::http) fn html(code: &str) -> String {
     let mut out = String::with_capacity(code.len() * 2);
     let mut rest = code;
     let mut before = '\n';
@@ -64,7 +64,7 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-fn escape(text: &str, out: &mut String) {
+pub(in crate::http) fn escape(text: &str, out: &mut String) {
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),

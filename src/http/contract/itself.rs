@@ -11,6 +11,14 @@ pub(super) fn operations() -> Vec<Operation> {
             .about("Generated from the same table as the page, and held to the routes by tests."),
         file("/docs", "getDocs", "The contract as a page", "text/html")
             .about("One file that loads nothing: it can be saved and read offline."),
+        file("/docs/search", "searchDocs", "A search over guides and contract", "text/html")
+            .query(
+                "q",
+                json!({ "type": "string", "maxLength": 100, "description": "Words that all have to occur." }),
+                Some("webhook"),
+            )
+            .about("Sections of guides, operations, fields, problem codes and reasons, best first."),
+        file("/docs/{guide}", "getGuide", "A guide as a page", "text/html").about("`/docs` lists them."),
         file("/docs.md", "getDocsMarkdown", "The contract as Markdown", "text/markdown")
             .about("The same as the page, for whoever reads text."),
         file("/postman.json", "getPostman", "The contract as a Postman collection", "application/json")

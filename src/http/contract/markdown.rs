@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Area, Operation, fields, openapi, operations, path_parameter, samples, verify};
 use crate::{
     domain::{Event, Reason},
-    http::problem::Code,
+    http::{guides::GUIDES, problem::Code},
 };
 
 const INTRODUCTION: &str = include_str!("../../../templates/docs/introduction.md");
@@ -13,6 +13,15 @@ const INTRODUCTION: &str = include_str!("../../../templates/docs/introduction.md
 /// Everything the page says.
 pub(super) fn document() -> String {
     let mut out = format!("# countersign: the API\n\n{INTRODUCTION}");
+    for guide in GUIDES {
+        // One level down: the document has its own title.
+        let lines = guide.source.lines().scan(false, |code, line| {
+            *code ^= line.starts_with("```");
+            Some(if line.starts_with('#') && !*code { format!("#{line}\n") } else { format!("{line}\n") })
+        });
+        out.push('\n');
+        out.extend(lines);
+    }
     for area in Area::ALL {
         let mut those = operations().iter().filter(|operation| operation.area == *area).peekable();
         if those.peek().is_some() {
@@ -21,9 +30,9 @@ pub(super) fn document() -> String {
         those.for_each(|operation| section(operation, &mut out));
     }
     callbacks(&mut out);
-    out.push_str("\n## Problem codes\n\n| code | status | meaning |\n|---|---|---|\n");
+    out.push_str("\n## Problem codes\n\n| code | status | meaning | what to do |\n|---|---|---|---|\n");
     for code in Code::ALL {
-        let _ = writeln!(out, "| `{}` | {} | {} |", code.as_str(), code.status(), code.title());
+        let _ = writeln!(out, "| `{}` | {} | {} | {} |", code.as_str(), code.status(), code.title(), code.cure());
     }
     out.push_str("\n## Reasons\n\n| reason | meaning |\n|---|---|\n");
     for reason in Reason::ALL {
@@ -99,6 +108,10 @@ pub(super) fn index(url: &str) -> String {
         ("docs", "the same as a page for people"),
     ] {
         let _ = writeln!(out, "- [{file}]({url}/{file}): {about}");
+    }
+    out.push_str("\n## Guides\n\n");
+    for guide in GUIDES {
+        let _ = writeln!(out, "- [{}]({url}/docs/{}): {}", guide.title(), guide.slug, guide.summary());
     }
     for area in Area::ALL {
         let mut those = operations().iter().filter(|operation| operation.area == *area).peekable();

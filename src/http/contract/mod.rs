@@ -1,5 +1,5 @@
-//! The HTTP contract as one table of operations, and its four renderings: OpenAPI, a page, a Postman collection,
-//! an index for language models.
+//! The HTTP contract as one table of operations, and its renderings: OpenAPI, a page, Markdown, a Postman
+//! collection, an index for language models.
 //!
 //! # Adding an operation
 //!
@@ -11,14 +11,14 @@
 
 mod callbacks;
 mod codes;
-mod fields;
-mod highlight;
+pub(in crate::http) mod fields;
+pub(in crate::http) mod highlight;
 mod itself;
 mod links;
 mod markdown;
 mod openapi;
 mod operation;
-mod page;
+pub(in crate::http) mod page;
 mod pages;
 mod people;
 mod postman;
@@ -70,6 +70,7 @@ fn path_parameter(path: &str, name: &str) -> (&'static str, &'static str) {
         "uuid" => (values::UUID, "The request's id."),
         "id" => (values::CALLBACK, "The callback's id in the list."),
         "chat_id" => (values::CHAT, "A chat id, an E.164 number or a business-scoped user id."),
+        "guide" => (values::GUIDE, "The guide's name, as `/docs` links it."),
         "handle" => (values::HANDLE, "Names the start page; part of `start_url`."),
         "secret" => (values::WEBHOOK_SECRET, "The secret that the gateway was given with the URL."),
         "tail" => ("messages-upsert", "What some gateways append to the URL."),

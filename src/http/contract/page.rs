@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     domain::{Event, Reason, keys::sha256},
-    http::problem::Code,
+    http::{
+        guides::{GUIDES, Guide},
+        problem::Code,
+    },
 };
 
 const CSS: &str = include_str!("../../../templates/docs/style.css");
@@ -26,13 +29,14 @@ const INTRODUCTION: &str = include_str!("../../../templates/docs/introduction.md
 struct Page {
     css: &'static str,
     js: &'static str,
+    guides: &'static [Guide],
     version: &'static str,
     introduction: Vec<Paragraph>,
     areas: Vec<Chapter>,
     events: Vec<(&'static str, String)>,
     event: String,
     verify: Vec<Shown>,
-    problems: Vec<(&'static str, u16, &'static str)>,
+    problems: Vec<(&'static str, u16, &'static str, String)>,
     reasons: Vec<(&'static str, String)>,
 }
 
@@ -93,12 +97,18 @@ struct Shown {
 pub(super) fn page() -> (String, String) {
     static HTML: LazyLock<String> =
         LazyLock::new(|| built().render().expect("a compiled template of plain values renders"));
-    let [script, style] = [JS, CSS].map(|text| STANDARD.encode(sha256(text.as_bytes())));
-    let policy = format!(
-        "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; img-src data:; \
-         connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-    );
-    (HTML.clone(), policy)
+    (HTML.clone(), policy(Some(JS), CSS))
+}
+
+/// What a page of the documentation may load: its own style and script, and nothing else.
+pub(in crate::http) fn policy(script: Option<&str>, style: &str) -> String {
+    let source = |text: &str| format!("'sha256-{}'", STANDARD.encode(sha256(text.as_bytes())));
+    let script = script.map_or_else(|| "'none'".to_owned(), source);
+    format!(
+        "default-src 'none'; script-src {script}; style-src {}; img-src data:; connect-src 'self'; form-action 'self'; \
+         base-uri 'none'; frame-ancestors 'none'",
+        source(style)
+    )
 }
 
 fn built() -> Page {
@@ -111,13 +121,17 @@ fn built() -> Page {
     Page {
         css: CSS,
         js: JS,
+        guides: GUIDES,
         version: env!("CARGO_PKG_VERSION"),
         introduction: INTRODUCTION.split("\n\n").map(paragraph).collect(),
         areas: chapters.filter(|chapter| !chapter.operations.is_empty()).collect(),
         events: Event::ALL.iter().map(|event| (event.as_str(), prose(event.about()))).collect(),
         event: html(&format!("{:#}", openapi::event_example())),
         verify: verify::samples().map(|sample| Shown { label: sample.label, html: html(&sample.source) }).into(),
-        problems: Code::ALL.iter().map(|code| (code.as_str(), code.status(), code.title())).collect(),
+        problems: Code::ALL
+            .iter()
+            .map(|code| (code.as_str(), code.status(), code.title(), prose(code.cure())))
+            .collect(),
         reasons: Reason::ALL.iter().map(|reason| (reason.as_str(), prose(reason.about()))).collect(),
     }
 }
@@ -163,7 +177,7 @@ fn section(operation: &Operation) -> Section {
 }
 
 /// What the envelope holds, which is the same everywhere.
-fn data(schema: &Value) -> &Value {
+pub(in crate::http) fn data(schema: &Value) -> &Value {
     schema.pointer("/properties/data").unwrap_or(schema)
 }
 

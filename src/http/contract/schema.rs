@@ -90,7 +90,7 @@ fn problem() -> Value {
     let mut problem = object(&json!({
         "success": { "const": false },
         "message": text("The same as `title`, where clients of the old API look."),
-        "type": { "type": "string", "pattern": "^urn:countersign:problem:" },
+        "type": { "type": "string", "pattern": "^/docs#" },
         "title": text("What the code means."),
         "status": { "type": "integer" },
         "detail": text("This occurrence, for people."),

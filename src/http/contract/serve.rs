@@ -22,18 +22,19 @@ pub(in crate::http) struct Renderings {
     llms: OnceLock<Rendering>,
 }
 
-struct Rendering {
+/// A document as it is sent, and its entity tag.
+pub(in crate::http) struct Rendering {
     body: Bytes,
     tag: String,
 }
 
 impl Rendering {
-    fn new(body: String) -> Self {
+    pub(in crate::http) fn new(body: String) -> Self {
         let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&sha256(body.as_bytes())[..12]));
         Self { body: body.into(), tag }
     }
 
-    fn serve(&self, request: &HttpRequest, media: &'static str) -> HttpResponse {
+    pub(in crate::http) fn serve(&self, request: &HttpRequest, media: &'static str) -> HttpResponse {
         let mut response = HttpResponse::Ok();
         let seen = request.headers().get(header::IF_NONE_MATCH);
         let seen = seen.is_some_and(|seen| seen.as_bytes() == self.tag.as_bytes());

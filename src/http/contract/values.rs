@@ -13,6 +13,8 @@ pub const OTP: &str = "508214";
 pub const ACCESS_TOKEN: &str = "cst_an-api-token-of-the-instance";
 /// In `/l/{handle}`.
 pub const HANDLE: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOcpXyk0nQb6nGdW1mSv3T0k";
+/// In `/docs/{guide}`.
+pub const GUIDE: &str = "gateways";
 /// In `/o/{token}`.
 pub const LINK_TOKEN: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOfU3hJ8rYtC0aZkq9XbLw2e";
 pub const POLL_TOKEN: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOeM5c1vQd7RjTnUy4PzKx8g";

@@ -50,7 +50,7 @@ async fn send(app: &Daemon, operation: &Operation, live: &Live, twist: Twist<'_>
 }
 
 /// A GET whose answer may be larger than the usual client reads.
-fn whole(url: &url::Url, headers: &[(&str, &str)]) -> Answer {
+pub(crate) fn whole(url: &url::Url, headers: &[(&str, &str)]) -> Answer {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", url.port().unwrap())).unwrap();
     let headers: String = headers.iter().fold(String::new(), |out, (name, value)| format!("{out}{name}: {value}\r\n"));
     write!(stream, "GET {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n", url.path()).unwrap();

@@ -1,0 +1,46 @@
+//! The guides: Markdown under `templates/docs/guides`, rendered when somebody first asks, with a search over guides,
+//! operations, fields, problem codes and reasons.
+//!
+//! A new guide is a file there and a line in [`GUIDES`]. Its first line is its title, its first paragraph what the list
+//! of guides says about it.
+
+mod render;
+mod search;
+mod serve;
+
+pub(in crate::http) use self::serve::{Guides, guide, search};
+
+/// A text for people who use or run the daemon.
+pub struct Guide {
+    /// Its place in the URL, `/docs/<slug>`.
+    pub slug: &'static str,
+    /// In Markdown.
+    pub source: &'static str,
+}
+
+macro_rules! guides {
+    ($($slug:literal)*) => {
+        /// Every guide, in the order in which they are listed.
+        pub const GUIDES: &[Guide] = &[$(Guide {
+            slug: $slug,
+            source: include_str!(concat!("../../../templates/docs/guides/", $slug, ".md")),
+        },)*];
+    };
+}
+
+guides! {
+    "log-in" "api" "callbacks" "limits" "gateways" "configuration" "redis" "production" "backups" "upgrades" "security"
+    "runbook"
+}
+
+impl Guide {
+    pub fn title(&self) -> &'static str {
+        self.source.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or(self.slug)
+    }
+
+    /// The first paragraph, on one line.
+    pub fn summary(&self) -> String {
+        let paragraph = self.source.split("\n\n").nth(1).unwrap_or_default();
+        paragraph.lines().collect::<Vec<_>>().join(" ")
+    }
+}

@@ -1,0 +1,158 @@
+//! A guide as HTML, and as sections that can be searched.
+
+use std::collections::HashSet;
+
+use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+
+use crate::http::contract::highlight;
+
+/// A rendered guide.
+pub(super) struct Rendered {
+    pub(super) html: String,
+    pub(super) sections: Vec<Section>,
+}
+
+/// What stands under one heading.
+pub(super) struct Section {
+    /// Its anchor; empty for what stands above the first heading below the title.
+    pub(super) anchor: String,
+    pub(super) title: String,
+    pub(super) level: HeadingLevel,
+    /// Without markup.
+    pub(super) text: String,
+}
+
+/// Renders trusted Markdown: the texts are part of the program.
+pub(super) fn render(source: &str) -> Rendered {
+    let events: Vec<Event<'_>> = Parser::new_ext(source, Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS).collect();
+    let mut anchors = HashSet::new();
+    let mut sections: Vec<Section> = Vec::new();
+    let mut out: Vec<Event<'_>> = Vec::with_capacity(events.len());
+    let mut code: Option<String> = None;
+    for (index, event) in events.iter().enumerate() {
+        if let (Some(section), Some(text)) = (sections.last_mut(), text_of(event)) {
+            section.text.push_str(text);
+        }
+        match event {
+            Event::Start(Tag::Heading { level, .. }) => {
+                let title = heading(&events[index + 1..]);
+                let anchor = if *level == HeadingLevel::H1 { String::new() } else { free_anchor(&title, &mut anchors) };
+                out.push(Event::Html(if anchor.is_empty() {
+                    "<h1>".into()
+                } else {
+                    format!("<{level} id=\"{anchor}\">").into()
+                }));
+                sections.push(Section { anchor, title, level: *level, text: String::new() });
+            }
+            Event::End(TagEnd::Heading(level)) => out.push(Event::Html(format!("</{level}>\n").into())),
+            Event::Start(Tag::CodeBlock(kind)) => {
+                let language = match kind {
+                    CodeBlockKind::Fenced(language) => language.as_ref(),
+                    CodeBlockKind::Indented => "",
+                };
+                out.push(Event::Html(format!("<pre tabindex=\"0\"><code data-language=\"{language}\">").into()));
+                code = Some(String::new());
+            }
+            Event::End(TagEnd::CodeBlock) => {
+                let text = code.take().unwrap_or_default();
+                out.push(Event::Html(format!("{}</code></pre>\n", highlight::html(text.trim_end())).into()));
+            }
+            Event::Text(text) if code.is_some() => {
+                if let Some(code) = &mut code {
+                    code.push_str(text);
+                }
+            }
+            // Wide tables scroll by themselves, which a keyboard has to reach.
+            Event::Start(Tag::Table(_)) => {
+                let title = sections.last().map_or("", |section| section.title.as_str());
+                let mut label = String::new();
+                highlight::escape(title, &mut label);
+                out.push(Event::Html(
+                    format!("<div class=\"table\" role=\"region\" tabindex=\"0\" aria-label=\"{label}\">").into(),
+                ));
+                out.push(event.clone());
+            }
+            Event::End(TagEnd::Table) => {
+                out.push(event.clone());
+                out.push(Event::Html("</div>\n".into()));
+            }
+            Event::Start(Tag::Link { link_type, dest_url, title, id }) => out.push(Event::Start(Tag::Link {
+                link_type: *link_type,
+                dest_url: destination(dest_url),
+                title: title.clone(),
+                id: id.clone(),
+            })),
+            event => out.push(event.clone()),
+        }
+    }
+    let mut rendered = String::with_capacity(source.len() * 2);
+    html::push_html(&mut rendered, out.into_iter());
+    Rendered { html: rendered, sections }
+}
+
+/// What a reader sees of an event.
+fn text_of<'a>(event: &'a Event<'_>) -> Option<&'a str> {
+    match event {
+        Event::Text(text) | Event::Code(text) => Some(text),
+        Event::SoftBreak | Event::HardBreak | Event::End(TagEnd::TableCell | TagEnd::Paragraph | TagEnd::Item) => {
+            Some(" ")
+        }
+        _ => None,
+    }
+}
+
+/// The words of a heading, of which `events` begins with the first.
+fn heading(events: &[Event<'_>]) -> String {
+    let inside = events.iter().take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))));
+    inside.filter_map(text_of).collect()
+}
+
+/// As code forges make them, so that links work there, too: lower case, dashes for spaces, without punctuation.
+fn free_anchor(title: &str, taken: &mut HashSet<String>) -> String {
+    let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    let anchor: String = kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect();
+    let numbered = (1..).map(|number| format!("{anchor}-{number}"));
+    let free = std::iter::once(anchor.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or(anchor);
+    taken.insert(free.clone());
+    free
+}
+
+/// In the sources guides link to files beside them, which works in a checkout; here these are pages.
+fn destination<'a>(url: &CowStr<'a>) -> CowStr<'a> {
+    let (path, anchor) = url.split_once('#').map_or((url.as_ref(), None), |(path, anchor)| (path, Some(anchor)));
+    match (path.strip_suffix(".md"), anchor) {
+        (Some(slug), Some(anchor)) if !slug.contains(':') => format!("{slug}#{anchor}").into(),
+        (Some(slug), None) if !slug.contains(':') => slug.to_owned().into(),
+        _ => url.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headings_have_anchors_and_sections_their_text() {
+        let rendered = render("# Title\n\nLead.\n\n## `redeem` it, twice\n\nText *here*.\n\n## `redeem` it, twice\n");
+        assert!(rendered.html.contains("<h2 id=\"redeem-it-twice\"><code>redeem</code> it, twice</h2>"));
+        assert!(rendered.html.contains("<h2 id=\"redeem-it-twice-1\">"), "{}", rendered.html);
+        let titles: Vec<&str> = rendered.sections.iter().map(|section| section.title.as_str()).collect();
+        assert_eq!(titles, ["Title", "redeem it, twice", "redeem it, twice"]);
+        assert!(rendered.sections[1].text.contains("Text here."), "{}", rendered.sections[1].text);
+    }
+
+    #[test]
+    fn links_between_files_become_links_between_pages() {
+        let html = render("[a](limits.md) [b](limits.md#codes) [c](https://x.example/a.md) [d](../docs#redeem)").html;
+        for link in ["\"limits\"", "\"limits#codes\"", "\"https://x.example/a.md\"", "\"../docs#redeem\""] {
+            assert!(html.contains(link), "{link}: {html}");
+        }
+    }
+
+    #[test]
+    fn code_is_escaped_and_can_be_reached_by_keyboard() {
+        let html = render("```sh\ncurl <url> # \"a\"\n```\n").html;
+        assert!(html.contains("<pre tabindex=\"0\"><code data-language=\"sh\">"), "{html}");
+        assert!(html.contains("&lt;url&gt;") && !html.contains("<url>"), "{html}");
+    }
+}

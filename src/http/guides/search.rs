@@ -1,0 +1,178 @@
+//! A search over everything that the documentation says: sections of guides, operations, fields, problem codes,
+//! reasons.
+
+use std::sync::LazyLock;
+
+use super::{GUIDES, render::render};
+use crate::{
+    domain::{Event, Reason},
+    http::{
+        contract::{fields, operations, page::data},
+        problem::Code,
+    },
+};
+
+/// What is looked for is cut to so many characters.
+pub(super) const LONGEST_QUERY: usize = 100;
+/// How many results are shown.
+const SHOWN: usize = 30;
+/// Characters of a result's text.
+const EXCERPT: usize = 180;
+
+/// Something that can be found.
+struct Entry {
+    title: String,
+    /// Which kind of thing it is, or which guide it stands in.
+    place: String,
+    /// Relative to `/docs/`.
+    url: String,
+    text: String,
+    /// Title and text in lower case.
+    title_folded: String,
+    text_folded: String,
+}
+
+/// Something that was found.
+#[derive(Debug)]
+pub(super) struct Hit {
+    pub(super) title: &'static str,
+    pub(super) place: &'static str,
+    pub(super) url: &'static str,
+    pub(super) excerpt: String,
+}
+
+impl Entry {
+    fn new(title: &str, place: &str, url: String, text: &str) -> Self {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        Self {
+            title_folded: title.to_lowercase(),
+            text_folded: text.to_lowercase(),
+            title: title.to_owned(),
+            place: place.to_owned(),
+            url,
+            text,
+        }
+    }
+
+    /// How well it fits: 0 when one of the words occurs nowhere in it.
+    fn score(&self, words: &[String]) -> usize {
+        let scores = words.iter().map(|word| {
+            if self.title_folded == *word {
+                100
+            } else if self.title_folded.contains(word.as_str()) {
+                10
+            } else {
+                usize::from(self.text_folded.contains(word.as_str()))
+            }
+        });
+        scores.clone().try_fold(0, |sum, score| (score > 0).then_some(sum + score)).unwrap_or_default()
+    }
+
+    /// What stands around the first of the words.
+    fn excerpt(&self, words: &[String]) -> String {
+        let first = words.iter().filter_map(|word| self.text_folded.find(word.as_str())).min().unwrap_or_default();
+        let before = self.text_folded[..first].chars().count().saturating_sub(EXCERPT / 3);
+        let from: String = self.text.chars().skip(before).take(EXCERPT).collect();
+        let ends = before + EXCERPT >= self.text.chars().count();
+        format!("{}{}{}", if before > 0 { "…" } else { "" }, from.trim(), if ends { "" } else { "…" })
+    }
+}
+
+static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    let mut entries = Vec::new();
+    for guide in GUIDES {
+        for section in render(guide.source).sections {
+            let anchor = if section.anchor.is_empty() { String::new() } else { format!("#{}", section.anchor) };
+            let url = format!("{}{anchor}", guide.slug);
+            entries.push(Entry::new(&section.title, guide.title(), url, &section.text));
+        }
+    }
+    for operation in operations() {
+        let url = format!("../docs#{}", operation.id);
+        let text = format!("{} {} {}", operation.method, operation.path, operation.about);
+        entries.push(Entry::new(operation.title, "Operation", url.clone(), &text));
+        let body = operation.body.as_ref().map(|body| fields::rows(&body.schema)).unwrap_or_default();
+        let answer = operation.answers.first().map(|answer| fields::rows(data(&answer.schema))).unwrap_or_default();
+        for (place, rows) in [("Request field", body), ("Answer field", answer)] {
+            for row in rows {
+                let place = format!("{place} of {} {}", operation.method, operation.path);
+                entries.push(Entry::new(&row.name, &place, url.clone(), &row.about.replace(['`', '*'], "")));
+            }
+        }
+    }
+    for event in Event::ALL {
+        entries.push(Entry::new(event.as_str(), "Callback", "../docs#callbacks".to_owned(), event.about()));
+    }
+    for code in Code::ALL {
+        let text = format!("{} {} {}", code.status(), code.title(), code.cure());
+        entries.push(Entry::new(code.as_str(), "Problem code", format!("../docs#{}", code.as_str()), &text));
+    }
+    for reason in Reason::ALL {
+        entries.push(Entry::new(reason.as_str(), "Reason", "../docs#reasons".to_owned(), reason.about()));
+    }
+    entries
+});
+
+/// The best results for what somebody typed; nothing for an empty query.
+pub(super) fn find(query: &str) -> Vec<Hit> {
+    let words: Vec<String> = query.to_lowercase().split_whitespace().map(str::to_owned).collect();
+    if words.is_empty() {
+        return Vec::new();
+    }
+    let entries: &'static [Entry] = &ENTRIES;
+    let mut found: Vec<(usize, &'static Entry)> =
+        entries.iter().map(|entry| (entry.score(&words), entry)).filter(|(score, _)| *score > 0).collect();
+    // Stable: what is read first comes first among equals.
+    found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    let hits = found.into_iter().take(SHOWN).map(|(_, entry)| Hit {
+        title: &entry.title,
+        place: &entry.place,
+        url: &entry.url,
+        excerpt: entry.excerpt(&words),
+    });
+    hits.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_a_field_an_operation_and_a_section_are_found_by_their_names() {
+        for (query, place, title) in [
+            ("code_locked", "Problem code", "code_locked"),
+            ("CODE_LOCKED", "Problem code", "code_locked"),
+            ("redirect_url", "Request field", "redirect_url"),
+            ("link.verified", "Callback", "link.verified"),
+            ("attempts_exhausted", "Problem code", "attempts_exhausted"),
+            ("several numbers", "Gateways", "Several numbers on one account"),
+        ] {
+            let hits = find(query);
+            assert!(
+                hits.iter().any(|hit| hit.place.starts_with(place) && hit.title == title),
+                "{query}: {:?}",
+                hits.iter().map(|hit| (hit.place, hit.title)).collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn every_word_has_to_occur_and_nothing_finds_nothing() {
+        assert!(!find("waha hmac").is_empty());
+        assert!(find("waha hmac xyzzy").is_empty());
+        assert!(find("").is_empty() && find("  ").is_empty());
+        assert!(find("e").len() <= SHOWN);
+    }
+
+    #[test]
+    fn whatever_is_looked_for_is_no_panic() {
+        for query in ["İ", "ẞ", "\u{0}", "…", "ﬁ é", "<script>", "\u{202e}abc"] {
+            let _ = find(query);
+        }
+        // Some letters grow or shrink in lower case.
+        let entry = Entry::new("İ", "x", String::new(), "İİİİİİ waha İ ẞ end");
+        for word in ["waha", "end", "i"] {
+            let _ = entry.excerpt(&[word.to_owned()]);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The guides and the search as pages.
+
+use std::sync::OnceLock;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{Data, Path, Query},
+};
+use askama::Template;
+use serde::Deserialize;
+
+use super::{
+    GUIDES, Guide,
+    render::render,
+    search::{Hit, LONGEST_QUERY, find},
+};
+use crate::http::{
+    App,
+    contract::{page::policy, serve::Rendering},
+    problem::Problem,
+};
+
+const CSS: &str = include_str!("../../../templates/docs/style.css");
+
+/// Pages that were asked for, by their place in [`GUIDES`].
+pub(in crate::http) struct Guides([OnceLock<Rendering>; GUIDES.len()]);
+
+impl Default for Guides {
+    fn default() -> Self {
+        Self([const { OnceLock::new() }; GUIDES.len()])
+    }
+}
+
+#[derive(Template)]
+#[template(path = "docs/guide.html")]
+struct Page<'a> {
+    css: &'static str,
+    title: &'a str,
+    guides: &'static [Guide],
+    /// Which of the guides this is; empty for the search.
+    slug: &'a str,
+    /// Headings of this guide.
+    contents: Vec<(String, String)>,
+    html: String,
+    /// What was looked for, on the page of the search.
+    query: Option<&'a str>,
+    hits: Vec<Hit>,
+}
+
+#[derive(Deserialize)]
+pub(in crate::http) struct Looked {
+    #[serde(default)]
+    q: String,
+}
+
+fn written(page: &Page<'_>) -> String {
+    page.render().expect("a compiled template of plain values renders")
+}
+
+/// `GET /docs/{guide}`
+pub(in crate::http) async fn guide(
+    app: Data<App>,
+    request: HttpRequest,
+    slug: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let index = GUIDES.iter().position(|guide| guide.slug == *slug).ok_or_else(Problem::not_found)?;
+    let made = app.guides.0[index].get_or_init(|| Rendering::new(page(&GUIDES[index])));
+    Ok(protected(made.serve(&request, "text/html; charset=utf-8")))
+}
+
+fn page(guide: &Guide) -> String {
+    let rendered = render(guide.source);
+    let headings = rendered.sections.into_iter().filter(|section| section.level == pulldown_cmark::HeadingLevel::H2);
+    written(&Page {
+        css: CSS,
+        title: guide.title(),
+        guides: GUIDES,
+        slug: guide.slug,
+        contents: headings.map(|section| (section.anchor, section.title)).collect(),
+        html: rendered.html,
+        query: None,
+        hits: Vec::new(),
+    })
+}
+
+/// `GET /docs/search?q=`
+pub(in crate::http) async fn search(looked: Option<Query<Looked>>) -> HttpResponse {
+    let query = looked.map(|looked| looked.into_inner().q).unwrap_or_default();
+    let query: String = query.chars().take(LONGEST_QUERY).collect();
+    let hits = find(&query);
+    let body = written(&Page {
+        css: CSS,
+        title: "Search",
+        guides: GUIDES,
+        slug: "",
+        contents: Vec::new(),
+        html: String::new(),
+        query: Some(&query),
+        hits,
+    });
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    protected(response.content_type("text/html; charset=utf-8").body(body))
+}
+
+fn protected(mut response: HttpResponse) -> HttpResponse {
+    for (name, value) in [("content-security-policy", policy(None, CSS)), ("referrer-policy", "no-referrer".to_owned())]
+    {
+        if let Ok(value) = header::HeaderValue::from_str(&value) {
+            response.headers_mut().insert(header::HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
