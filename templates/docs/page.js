@@ -7,9 +7,9 @@
 
   const choose = (label) => {
     for (const group of all(".samples")) {
-      const figures = all("figure", group);
-      const shown = figures.find((figure) => figure.dataset.sample === label) ?? figures[0];
-      for (const figure of figures) figure.hidden = figure !== shown;
+      const samples = all("[data-sample]", group);
+      const shown = samples.find((sample) => sample.dataset.sample === label) ?? samples[0];
+      for (const sample of samples) sample.hidden = sample !== shown;
       for (const tab of all("[role=tab]", group)) {
         const selected = tab.textContent === shown.dataset.sample;
         tab.setAttribute("aria-selected", String(selected));
@@ -19,21 +19,23 @@
     remember("language", label);
   };
   all(".samples").forEach((group, number) => {
+    const bar = document.createElement("div");
+    bar.className = "tabs";
     const tabs = document.createElement("div");
-    tabs.className = "tabs";
+    bar.append(tabs);
     tabs.setAttribute("role", "tablist");
     tabs.setAttribute("aria-label", group.getAttribute("aria-label"));
-    all("figure", group).forEach((figure, index) => {
+    all("[data-sample]", group).forEach((sample, index) => {
       const tab = document.createElement("button");
       tab.type = "button";
-      tab.textContent = figure.dataset.sample;
+      tab.textContent = sample.dataset.sample;
       tab.setAttribute("role", "tab");
       tab.id = `tab-${number}-${index}`;
-      figure.id = `sample-${number}-${index}`;
-      tab.setAttribute("aria-controls", figure.id);
-      figure.setAttribute("role", "tabpanel");
-      figure.setAttribute("aria-labelledby", tab.id);
-      tab.addEventListener("click", () => choose(figure.dataset.sample));
+      sample.id = `sample-${number}-${index}`;
+      tab.setAttribute("aria-controls", sample.id);
+      sample.setAttribute("role", "tabpanel");
+      sample.setAttribute("aria-labelledby", tab.id);
+      tab.addEventListener("click", () => choose(sample.dataset.sample));
       tabs.append(tab);
     });
     tabs.addEventListener("keydown", (event) => {
@@ -50,15 +52,15 @@
       copy.className = "copy";
       copy.textContent = "Copy";
       copy.addEventListener("click", async () => {
-        const shown = all("figure", group).find((figure) => !figure.hidden);
+        const shown = all("[data-sample]", group).find((sample) => !sample.hidden);
         await navigator.clipboard.writeText(shown.querySelector("code").textContent);
         copy.textContent = "Copied";
         setTimeout(() => { copy.textContent = "Copy"; }, 1500);
       });
-      tabs.append(copy);
+      bar.append(copy);
     }
     group.classList.add("tabbed");
-    group.prepend(tabs);
+    group.prepend(bar);
   });
   choose(remembered("language") ?? "curl");
 

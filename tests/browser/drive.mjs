@@ -311,6 +311,29 @@ const scenarios = {
     return world;
   },
 
+  async documentation() {
+    const world = await World.start();
+    for (const [kind, scheme] of [["desktop", "light"], ["phone", "dark"]]) {
+      const page = await world.person(kind, { colorScheme: scheme });
+      await page.goto(world.url + "/docs");
+      await world.inspect(page, `${kind}-docs`);
+      const guides = await page.locator(".guides a").evaluateAll((links) => links.map((link) => link.href));
+      assert(guides.length > 5, String(guides));
+      for (const guide of guides) {
+        await page.goto(guide);
+        await world.inspect(page, `${kind}-docs-${guide.split("/").pop()}`);
+      }
+      await page.fill("#q", "code_locked");
+      await page.keyboard.press("Enter");
+      await page.waitForURL(/search\?q=code_locked/);
+      await world.inspect(page, `${kind}-docs-search`);
+      await page.locator(".hits a", { hasText: /^code_locked$/ }).first().click();
+      await page.waitForURL(/\/docs#code_locked$/);
+      assert.match(await page.locator(":target").textContent(), /Retry-After/);
+    }
+    return world;
+  },
+
   async operator() {
     const world = await World.start("", `operator_password = "${pbkdf2("correct horse battery")}"`);
     const refs = ["cart 7", "order-2291", "cart 9", "<b>not bold</b>"];

@@ -87,5 +87,6 @@ scenarios! {
     widget_qr
     polling
     brand
+    documentation
     operator
 }

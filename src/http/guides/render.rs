@@ -29,6 +29,7 @@ pub(super) fn render(source: &str) -> Rendered {
     let mut sections: Vec<Section> = Vec::new();
     let mut out: Vec<Event<'_>> = Vec::with_capacity(events.len());
     let mut code: Option<String> = None;
+    let mut tables = 0;
     for (index, event) in events.iter().enumerate() {
         if let (Some(section), Some(text)) = (sections.last_mut(), text_of(event)) {
             section.text.push_str(text);
@@ -65,8 +66,9 @@ pub(super) fn render(source: &str) -> Rendered {
             // Wide tables scroll by themselves, which a keyboard has to reach.
             Event::Start(Tag::Table(_)) => {
                 let title = sections.last().map_or("", |section| section.title.as_str());
+                tables += 1;
                 let mut label = String::new();
-                highlight::escape(title, &mut label);
+                highlight::escape(&format!("Table {tables}: {title}"), &mut label);
                 out.push(Event::Html(
                     format!("<div class=\"table\" role=\"region\" tabindex=\"0\" aria-label=\"{label}\">").into(),
                 ));
@@ -82,6 +84,8 @@ pub(super) fn render(source: &str) -> Rendered {
                 title: title.clone(),
                 id: id.clone(),
             })),
+            // Nobody can tick it: a box is decoration.
+            Event::TaskListMarker(_) => out.push(Event::Html("<span aria-hidden=\"true\">☐ </span>".into())),
             event => out.push(event.clone()),
         }
     }
