@@ -43,7 +43,7 @@ pub(super) struct Hit {
 
 impl Entry {
     fn new(title: &str, place: &str, url: String, text: &str) -> Self {
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = text.replace(['`', '*'], "").split_whitespace().collect::<Vec<_>>().join(" ");
         Self {
             title_folded: title.to_lowercase(),
             text_folded: text.to_lowercase(),
@@ -96,7 +96,7 @@ static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         for (place, rows) in [("Request field", body), ("Answer field", answer)] {
             for row in rows {
                 let place = format!("{place} of {} {}", operation.method, operation.path);
-                entries.push(Entry::new(&row.name, &place, url.clone(), &row.about.replace(['`', '*'], "")));
+                entries.push(Entry::new(&row.name, &place, url.clone(), &row.about));
             }
         }
     }
@@ -104,7 +104,7 @@ static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         entries.push(Entry::new(event.as_str(), "Callback", "../docs#callbacks".to_owned(), event.about()));
     }
     for code in Code::ALL {
-        let text = format!("{} {} {}", code.status(), code.title(), code.cure());
+        let text = format!("{}: {}. {}", code.status(), code.title(), code.cure());
         entries.push(Entry::new(code.as_str(), "Problem code", format!("../docs#{}", code.as_str()), &text));
     }
     for reason in Reason::ALL {
