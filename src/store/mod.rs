@@ -9,6 +9,7 @@ pub mod background;
 pub mod backlog;
 pub mod changes;
 pub mod embedded;
+mod forward;
 pub mod id;
 pub mod lane;
 pub mod measured;
@@ -41,6 +42,11 @@ pub const MESSAGE_MEMORY: Duration = Duration::from_hours(8 * 24);
 pub const DEAD_MEMORY: Duration = Duration::from_hours(7 * 24);
 /// How long a worker may hold a job: longer than any attempt can take.
 pub const LEASE: Duration = Duration::from_secs(15);
+/// A store does not believe a lease that ends later: a clock that was ahead has written it. Longer than [`LEASE`], for
+/// the clock may have gone back a little while the worker is still at work.
+const LONGEST_LEASE: Duration = LEASE.saturating_mul(2);
+/// How long a lane may be held. A store does not believe a hold that ends later: a clock that was ahead has written it.
+pub const LONGEST_HOLD: Duration = Duration::from_mins(15);
 
 /// Jobs that a lease looks at beyond those it is asked for, where some are left out for their group.
 const GROUP_SCAN: usize = 256;

@@ -138,6 +138,7 @@ async fn a_job_whose_leases_always_run_out_is_given_up() {
     let _ = store.commit(&change).await.unwrap();
     for lapsed in 0..8 {
         let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy: Vec::new() };
+        store.due().await.unwrap();
         let granted = store.lease(&[request]).await.unwrap().remove(0);
         assert_eq!(granted.jobs[0].lapsed, lapsed);
         clock.advance(LEASE);

@@ -10,13 +10,15 @@ use super::{
 };
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{Announced, Backlog, Lane, REPLICA_MEMORY, StoreError},
+    store::{Announced, Backlog, LONGEST_HOLD, Lane, LaneKind, REPLICA_MEMORY, StoreError},
 };
 
 /// Lanes looked at per partition; beyond them the numbers say less than there is.
 const LANES: usize = 256;
 /// Jobs looked at on either end of a queue: the oldest waits for its turn in front, or for its last retry behind.
 const ENDS: isize = 4;
+/// Leases looked at per partition.
+const IN_HAND: usize = 256;
 
 impl RedisStore {
     pub(super) async fn waiting(&self) -> Result<Vec<Backlog>, StoreError> {
@@ -38,7 +40,7 @@ impl RedisStore {
         let mut jobs = redis::pipe();
         let mut asked = Vec::new();
         for (partition, lane) in &queues {
-            let hold = reply::<Option<i64>>(next())?.map(from_millis);
+            let hold = reply::<Option<i64>>(next())?.map(from_millis).filter(|until| *until <= now + LONGEST_HOLD);
             let depth: u64 = reply(next())?;
             let front: Vec<(Vec<u8>, f64)> = reply(next())?;
             let back: Vec<Vec<u8>> = reply(next())?;
@@ -64,6 +66,17 @@ impl RedisStore {
             let job: Option<Vec<u8>> = reply(value)?;
             if let (Some(kept), Some(backlog)) = (job.and_then(parse::read_job), kinds.get_mut(kind)) {
                 backlog.waits_since(kept.since);
+            }
+        }
+        for lease in self.leases("-inf", IN_HAND).await? {
+            let (kind, since) = match lease.job {
+                Some((_, kept)) => (kept.lane.kind().as_str(), Some(kept.since)),
+                None => (LaneKind::Timer.as_str(), None),
+            };
+            let backlog = kinds.entry(kind).or_insert_with(|| Backlog::none(kind));
+            backlog.depth += 1;
+            if let Some(since) = since {
+                backlog.waits_since(since);
             }
         }
         Ok(kinds.into_values().filter(|backlog| backlog.depth > 0).collect())

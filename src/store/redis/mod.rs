@@ -11,6 +11,7 @@ mod confirmed_writer;
 mod connection;
 mod errand;
 mod key;
+mod leases;
 mod line;
 mod listen;
 mod map;
@@ -42,8 +43,8 @@ pub use connection::addresses;
 use self::{bucket::Buckets, connection::Connection, parse::reply, time::StoreTime, wake::Wake};
 use super::{
     Admission, Announced, Background, Backlog, Change, Changes, Committed, Description, Drawn, DueLane, Found, Granted,
-    Index, JobId, LEASE, Lane, LeaseRequest, Leased, Locator, MESSAGE_MEMORY, Position, RecordId, Reserve, Settlement,
-    Store, StoreError, Stored, Take, by_partition,
+    Index, JobId, LEASE, LONGEST_HOLD, Lane, LeaseRequest, Leased, Locator, MESSAGE_MEMORY, Position, RecordId,
+    Reserve, Settlement, Store, StoreError, Stored, Take, by_partition,
 };
 use crate::{
     clock::Clock,
@@ -300,6 +301,7 @@ impl RedisStore {
             key::lanes(partition),
             key::jobs(partition),
             key::timers(partition),
+            key::leases(partition),
         ];
         for record in &change.records {
             keys.push(key::record(record.id.locator()));
@@ -315,6 +317,7 @@ impl RedisStore {
             .arg(millis(LEASE))
             .arg(if change.answers.is_some() { millis(MESSAGE_MEMORY) } else { 0 })
             .arg(change.valid_until.map_or(0, Timestamp::as_millisecond))
+            .arg(millis(LONGEST_HOLD))
             .arg(change.records.len())
             .arg(change.jobs.len());
         for record in &change.records {

@@ -5,15 +5,17 @@ use jiff::Timestamp;
 use redis::Value;
 
 use super::{
-    RedisStore, key, millis,
+    RedisStore, key,
+    leases::TIMER,
+    millis,
     parse::{self, Kept, reply},
     script,
 };
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, DueLane, GROUP_SCAN, Granted, Index, JobId, LEASE, Lane, LeaseRequest, Leased, Locator, Position,
-        Settlement, StoreError, Stored,
+        DEAD_MEMORY, DueLane, GROUP_SCAN, Granted, Index, JobId, LEASE, LONGEST_HOLD, LONGEST_LEASE, Lane,
+        LeaseRequest, Leased, Locator, Position, Settlement, StoreError, Stored,
         archive::{DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY},
         backlog::HOLD_MEMORY,
     },
@@ -24,20 +26,34 @@ const LANES: usize = 256;
 
 impl RedisStore {
     pub(super) async fn due_everywhere(&self) -> Result<Vec<DueLane>, StoreError> {
+        let (mut due, lapsed) = self.look().await?;
+        if !lapsed.is_empty() {
+            self.reclaim(&lapsed).await?;
+            (due, _) = self.look().await?;
+        }
+        due.sort_by_key(|due| due.since);
+        Ok(due)
+    }
+
+    /// Lanes with due work, and partitions where leases have run out.
+    async fn look(&self) -> Result<(Vec<DueLane>, Vec<Partition>), StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
-            let mut cmd = script::DUE.call(&[key::lanes(partition), key::timers(partition)]);
-            cmd.arg(self.time.shift()).arg(LANES);
+            let mut cmd = script::DUE.call(&[key::lanes(partition), key::timers(partition), key::leases(partition)]);
+            cmd.arg(self.time.shift()).arg(LANES).arg(millis(LONGEST_LEASE));
             pipeline.add_command(cmd);
         }
         let values = self.connection.run_partly(&mut pipeline).await?;
-        let mut due = Vec::new();
+        let (mut due, mut lapsed) = (Vec::new(), Vec::new());
         for (partition, value) in Partition::all().zip(values) {
             let Some(value) = value else { continue };
             let mut answer: Vec<String> = reply(value)?;
-            let lanes = answer.split_off(2);
+            let lanes = answer.split_off(3);
             self.time.observe(answer[0].parse().unwrap_or_default());
-            let timers = (&Lane::timer().0, &answer[1]);
+            if answer[1] == "1" {
+                lapsed.push(partition);
+            }
+            let timers = (&Lane::timer().0, &answer[2]);
             let lanes = lanes.chunks_exact(2).map(|pair| (&pair[0], &pair[1]));
             for (lane, score) in std::iter::once(timers).chain(lanes) {
                 if let Some(since) = due_time(score) {
@@ -45,8 +61,7 @@ impl RedisStore {
                 }
             }
         }
-        due.sort_by_key(|due| due.since);
-        Ok(due)
+        Ok((due, lapsed))
     }
 
     pub(super) async fn lease_all(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError> {
@@ -71,9 +86,11 @@ impl RedisStore {
             key::queue(*partition, lane),
             key::jobs(*partition),
             key::hold(*partition, lane),
+            key::leases(*partition),
         ]);
         let ids = if lane.kind().is_message() { limit + GROUP_SCAN } else { *limit };
-        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(&lane.0).arg(limit).arg(ids).arg(busy);
+        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(&lane.0).arg(limit).arg(ids);
+        cmd.arg(millis(LONGEST_HOLD)).arg(busy);
         // Confirmed: what a fail-over could still take back must not be acted upon.
         let answer: Vec<Value> = self.confirmed(cmd).await?;
         let [now, more, rows @ ..] = answer.as_slice() else {
@@ -100,8 +117,8 @@ impl RedisStore {
     }
 
     async fn lease_timers(&self, partition: Partition, limit: usize) -> Result<Granted, StoreError> {
-        let mut cmd = script::RING.call(&[key::timers(partition)]);
-        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(limit);
+        let mut cmd = script::RING.call(&[key::timers(partition), key::leases(partition)]);
+        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(limit).arg(TIMER);
         // Not confirmed: a timer that rings twice does no harm.
         let answer: Vec<Value> = self.one(&cmd).await?;
         let [now, more, fence, rows @ ..] = answer.as_slice() else {
@@ -125,8 +142,8 @@ impl RedisStore {
             Settlement::Retry { at, .. } | Settlement::Postpone { at } => at.as_millisecond(),
             Settlement::Done | Settlement::Delivered | Settlement::Dead { .. } => 0,
         };
-        let mut cmd = script::RUNG.call(&[key::timers(leased.partition)]);
-        cmd.arg(&leased.body).arg(leased.fence).arg(at);
+        let mut cmd = script::RUNG.call(&[key::timers(leased.partition), key::leases(leased.partition)]);
+        cmd.arg(&leased.body).arg(leased.fence).arg(at).arg(TIMER);
         self.one::<i64>(&cmd).await.map(|_| true)
     }
 
@@ -150,6 +167,7 @@ impl RedisStore {
             key::lanes(partition),
             key::queue(partition, &leased.lane),
             key::jobs(partition),
+            key::leases(partition),
             ended,
         ]);
         cmd.arg(self.time.shift())
@@ -161,9 +179,7 @@ impl RedisStore {
             .arg(note)
             .arg(millis(memory))
             .arg(kept);
-        let (now, settled): (i64, i64) = self.one(&cmd).await?;
-        self.time.observe(now);
-        Ok(settled == 1)
+        self.one::<i64>(&cmd).await.map(|settled| settled == 1)
     }
 
     pub(super) async fn hold_everywhere(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError> {

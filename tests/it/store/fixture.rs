@@ -170,7 +170,9 @@ pub(super) async fn lease_of(store: &dyn Store, partition: Partition, lane: &Lan
     granted(store, partition, lane, limit).await.jobs
 }
 
+/// As a worker does: it looks at what is due, and leases.
 pub(super) async fn granted(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> Granted {
+    store.due().await.unwrap();
     let request = LeaseRequest { partition, lane: lane.clone(), limit, busy: Vec::new() };
     store.lease(&[request]).await.unwrap().remove(0)
 }
