@@ -6,7 +6,7 @@ use countersign::{
     clock::Clock,
     domain::{InstanceId, Partition},
     store::{
-        Change, Job, JobId, LEASE, Lane, LeaseRequest, Standing, Store as _,
+        Change, Job, JobId, Jobs as _, LEASE, Lane, LeaseRequest, Records as _, Standing,
         archive::Archive as _,
         redis::{Durability, RedisStore},
     },

@@ -47,7 +47,8 @@ pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec
         let Some((at, due, hold)) = row.optional()? else { break };
         let lane = Lane(at.1.clone());
         let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::none(lane.kind().as_str()));
-        backlog.depth += count.query_row(params![at.0, at.1, COUNTED], |row| row.get::<_, i64>(0))?.unsigned_abs();
+        let depth = count.query_row(params![at.0, at.1, COUNTED], |row| row.get::<_, i64>(0))?;
+        backlog.wait(&lane, depth.unsigned_abs());
         let hold = hold.map(from_millis);
         backlog.overdue(from_millis(due), hold, from_millis(now));
         if hold.is_some_and(|until| until > from_millis(now)) && held_lanes.insert(lane.clone()) {

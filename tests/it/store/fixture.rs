@@ -7,8 +7,8 @@ use countersign::{
     domain::{InstanceId, KeyRing, Partition, VerificationId, keys::Digest},
     entropy,
     store::{
-        Change, Committed, Granted, Index, Job, JobId, Lane, LeaseRequest, Leased, RecordChange, RecordId, Store,
-        Stored,
+        Change, Committed, Granted, Index, Job, JobId, Lane, LeaseRequest, Leased, Operations as _, RecordChange,
+        RecordId, Store, Stored,
         embedded::EmbeddedStore,
         redis::{Durability, RedisStore},
     },
