@@ -20,6 +20,8 @@ pub enum Name {
     Records,
     /// Bytes that they take.
     Bytes,
+    /// Jobs that wait for its receivers and gateways.
+    PendingJobs,
     /// Links for one chat.
     Links,
     /// Codes sent to one chat.
@@ -62,6 +64,7 @@ impl Name {
         Self::Instance,
         Self::Records,
         Self::Bytes,
+        Self::PendingJobs,
         Self::Links,
         Self::Codes,
         Self::Cooldown,
@@ -83,7 +86,7 @@ impl Name {
 
     /// Whether it counts what lies in the store, and not how often somebody asks.
     pub const fn is_room(self) -> bool {
-        matches!(self, Self::Records | Self::Bytes)
+        matches!(self, Self::Records | Self::Bytes | Self::PendingJobs)
     }
 
     pub const fn as_str(self) -> &'static str {
@@ -92,6 +95,7 @@ impl Name {
             Self::Instance => "instance",
             Self::Records => "records",
             Self::Bytes => "bytes",
+            Self::PendingJobs => "pending_jobs",
             Self::Links => "links",
             Self::Codes => "codes",
             Self::Cooldown => "cooldown",

@@ -14,6 +14,7 @@ use crate::{
 
 on_both_stores! {
     an_instance_has_so_many_records
+    an_instance_has_so_many_jobs
 }
 
 async fn mint_as_other(app: &Daemon) -> Answer {
@@ -49,6 +50,39 @@ async fn an_instance_has_so_many_records(ground: Ground) {
     app.advance(Duration::from_secs(2 * 3600 / 5 + 1)).await;
     app.link(json!({})).await;
     assert_full(&app.mint(json!({})).await);
+    app.finish().await;
+}
+
+async fn pending_jobs(app: &Daemon, name: &str) -> u64 {
+    app.service.observe().await.unwrap();
+    let status = app.send(http::Request::get(format!("{}/status", app.operator)).body(Vec::new()).unwrap()).await;
+    let gateways = status.json["gateways"].as_array().unwrap();
+    gateways.iter().find(|one| one["name"] == name).unwrap()["pending_jobs"].as_u64().unwrap()
+}
+
+/// Its receiver takes nothing, and people go on to log in.
+async fn an_instance_has_so_many_jobs(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\npending_jobs = 5\n".to_owned();
+    let app = world.start().await;
+    let links = join_all((0..6).map(|_| app.link(json!({})))).await;
+    world.receiver.fail(503, u64::MAX);
+    for (number, link) in links.iter().take(5).enumerate() {
+        assert_eq!(app.says(&format!("44770090010{number}"), &format!("J{number}"), &link.text).await.status, 200);
+    }
+    app.settle().await;
+    assert_eq!(pending_jobs(&app, "Harbour").await, 5);
+    assert_full(&app.mint(json!({})).await);
+    assert_eq!(mint_as_other(&app).await.status, 200, "it has none");
+    assert_eq!(app.says("447700900109", "J9", &links[5].text).await.status, 200, "what is pending goes on");
+    assert_eq!(world.gateway.wait_for(6).await.len(), 6);
+
+    world.receiver.fail(503, 0);
+    app.advance(Duration::from_mins(10)).await;
+    assert_eq!(pending_jobs(&app, "Harbour").await, 0);
+    app.link(json!({})).await;
+    let metrics = app.send(http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap()).await;
+    assert!(metrics.text.contains("countersign_limited_total{limit=\"pending_jobs\"} 1\n"), "{}", metrics.text);
     app.finish().await;
 }
 
