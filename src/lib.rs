@@ -30,7 +30,7 @@
 //!    which authenticates the raw bytes before it parses them.
 //! 2. [`service::Service::receive`] extracts at most three codes, looks them up in one round trip, and asks
 //!    [`domain::decide()`] what the message does to the record it found.
-//! 3. One [`store::Store::commit`] writes the record (if nobody moved first), the message's id, and the jobs:
+//! 3. One [`store::Records::commit`] writes the record (if nobody moved first), the message's id, and the jobs:
 //!    the reply, the callback. The gateway hears 200 only now. Jobs for which this process has a
 //!    [`jobs::permits::Permit`] are leased to it in the same step and start at once.
 //! 4. [`worker::Worker`] attempts them and settles. Every replica looks once a second for what came due, and leases as

@@ -39,6 +39,8 @@ const ASKED: f64 = 6.0;
 const RECENT: f64 = 60.0;
 /// A store that uses this share of its room needs more.
 const FULL: f64 = 0.85;
+/// So many jobs of one instance are worth a word.
+const MANY_JOBS: u64 = 100;
 /// Instances that are listed; those in trouble come first.
 const LISTED: usize = 20;
 /// Bytes of an answer: a thousand instances are 400 kB.
@@ -168,9 +170,13 @@ fn of_gateway(gateway: &GatewayStatus) -> String {
         Some(used) if used > FULL => format!("  !! {:.0} % of its room in the store is used", used * 100.0),
         _ => String::new(),
     };
+    let waiting = match gateway.pending_jobs {
+        jobs if jobs >= MANY_JOBS => format!("  {jobs} jobs wait"),
+        _ => String::new(),
+    };
     let disabled = if gateway.state == "enabled" { "" } else { "  (disabled)" };
     format!(
-        "  {:<20} {:<12} {heard}{refused}{room}{disabled}  {}",
+        "  {:<20} {:<12} {heard}{refused}{room}{waiting}{disabled}  {}",
         plain(&gateway.name),
         gateway.gateway,
         gateway.instance

@@ -93,6 +93,8 @@ pub struct Limits {
     pub records: Option<u64>,
     /// Percent of the store's room, where several instances share it.
     pub store_percent: Option<u32>,
+    /// Jobs that wait for its receivers and gateways.
+    pub pending_jobs: Option<u64>,
     /// Links minted for one chat.
     pub links: Option<Quota>,
     /// Codes sent to one chat.
@@ -336,6 +338,7 @@ fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
     let mut section = s.section("limits", faults);
     let records = section.number("records", 0..=u32::MAX, faults);
     let store_percent = section.number("store_percent", 0..=100, faults);
+    let pending_jobs = section.number("pending_jobs", 0..=u32::MAX, faults);
     let mut number = |name| section.number(name, 0..=1_000_000, faults);
     let (per_second, burst) = (number("mint_per_second"), number("mint_burst"));
     let (all_per_second, all_burst) = (number("instance_mint_per_second"), number("instance_mint_burst"));
@@ -346,6 +349,7 @@ fn limits(s: &mut Section, faults: &mut Faults) -> Limits {
         instance: (all_per_second > 0).then(|| Quota::sustained(all_per_second, all_burst)),
         records: (records > 0).then(|| u64::from(records)),
         store_percent: (store_percent > 0).then_some(store_percent),
+        pending_jobs: (pending_jobs > 0).then(|| u64::from(pending_jobs)),
         links: per_ten_minutes(number("links_per_chat_10m")),
         codes: per_ten_minutes(number("codes_per_chat_10m")),
         codes_of_address: per_ten_minutes(number("codes_per_client_ip_10m")),

@@ -10,6 +10,8 @@ pub mod eight_days {}
 pub mod embedded_store {}
 #[doc = include_str!("lanes.md")]
 pub mod lanes {}
+#[doc = include_str!("one_script_each.md")]
+pub mod one_script_each {}
 #[doc = include_str!("otlp.md")]
 pub mod otlp {}
 #[doc = include_str!("partitions.md")]

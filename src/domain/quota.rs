@@ -20,6 +20,8 @@ pub enum Name {
     Records,
     /// Bytes that they take.
     Bytes,
+    /// Jobs that wait for its receivers and gateways.
+    PendingJobs,
     /// Links for one chat.
     Links,
     /// Codes sent to one chat.
@@ -62,6 +64,7 @@ impl Name {
         Self::Instance,
         Self::Records,
         Self::Bytes,
+        Self::PendingJobs,
         Self::Links,
         Self::Codes,
         Self::Cooldown,
@@ -83,7 +86,7 @@ impl Name {
 
     /// Whether it counts what lies in the store, and not how often somebody asks.
     pub const fn is_room(self) -> bool {
-        matches!(self, Self::Records | Self::Bytes)
+        matches!(self, Self::Records | Self::Bytes | Self::PendingJobs)
     }
 
     pub const fn as_str(self) -> &'static str {
@@ -92,6 +95,7 @@ impl Name {
             Self::Instance => "instance",
             Self::Records => "records",
             Self::Bytes => "bytes",
+            Self::PendingJobs => "pending_jobs",
             Self::Links => "links",
             Self::Codes => "codes",
             Self::Cooldown => "cooldown",
@@ -166,11 +170,13 @@ impl Quota {
     /// Takes one unit from a bucket whose theoretical arrival time is `tat` (both in microseconds of the
     /// store's clock). Returns the new arrival time, or the unchanged one when nothing is left.
     ///
-    /// A bucket never owes more than its window: a time further ahead was written by a clock that was wrong.
+    /// A bucket owes its window at most, for the clock may go back a little. What is more than a window beyond that was
+    /// written by a clock that was ahead, and is not believed: the bucket is full.
     pub fn take(self, tat: i64, now: i64) -> (i64, Allowance) {
         let interval = self.interval_micros();
         let tolerance = interval.saturating_mul(i64::from(self.burst));
-        let tat = tat.min(now.saturating_add(tolerance));
+        let owed = now.saturating_add(tolerance);
+        let tat = if tat > owed.saturating_add(tolerance) { now } else { tat.min(owed) };
         let next = tat.max(now).saturating_add(interval);
         let room = now.saturating_add(tolerance).saturating_sub(next);
         if room < 0 {
@@ -217,10 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn a_time_far_ahead_owes_one_window_at_most() {
+    fn a_bucket_owes_its_window_at_most() {
         let (quota, now) = (Quota::per(3, Duration::from_secs(3)), 1_000_000_000);
-        let (tat, refused) = quota.take(now + 7_200_000_000, now);
-        assert_eq!(refused, Allowance::Exhausted { retry_after: Duration::from_secs(1) });
-        assert_eq!(quota.take(tat, now + 3_000_000).1, Allowance::Allowed { remaining: 2 });
+        let taken = |ahead: i64| quota.take(now + ahead, now).1;
+        let refused = Allowance::Exhausted { retry_after: Duration::from_secs(1) };
+        assert_eq!([taken(3_000_000), taken(6_000_000)], [refused; 2], "the clock went back a little");
+        assert_eq!(taken(6_000_001), Allowance::Allowed { remaining: 2 }, "it was ahead");
     }
 }

@@ -61,6 +61,7 @@ impl Service {
         if let Some(record) = entered.existing {
             return Ok(record);
         }
+        self.refuse_more_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
         let record = self.create_code(instance, input, cooldown, draft).await?;
         self.metrics.codes_requested.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();

@@ -57,6 +57,7 @@ impl Service {
         if let Some(record) = entered.existing {
             return Ok(record);
         }
+        self.refuse_more_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
         let record = self.create(instance, input, draft, reserve).await?;
         self.metrics.links_minted.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();

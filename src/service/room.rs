@@ -1,17 +1,25 @@
 //! How much of the store one instance may fill, so that nobody's requests fail for another's. Room is counted as rates
-//! are: taken when a request begins, and given back over the time that its record stays.
+//! are: taken when a request begins, and given back over the time that its record stays. Jobs are counted where they wait.
 
-use super::{Instance, Service, limit::Limit};
+use std::time::Duration;
+
+use super::{Instance, Service, ServiceError, limit::Limit};
 use crate::{
     domain::{
+        InstanceId,
         quota::{Allowance, Name, Quota},
         verification::Request,
     },
     metrics::label::{ByInstance, Of},
 };
 
-/// Bytes of a record beside its texts, with its entries in lists, its timer and its key: measured in Redis.
-const BARE: u64 = 2048;
+/// Bytes of a login beside its texts, at its largest: the record with its entries in lists, its timer and its message's
+/// id, and the body of its callback, which stays for an hour after it was delivered and for three days where it cannot
+/// be. Measured in Redis: `tests/it/footprint.rs`. A link that waits is a sixth of it; it is not known before its end
+/// what becomes of it.
+const LOGIN_BYTES: u64 = 2_700;
+/// Jobs that wait are counted every few seconds.
+const RECOUNT: Duration = Duration::from_secs(10);
 /// Requests of about the same size are counted together.
 const STEP: u64 = 1024;
 
@@ -19,6 +27,7 @@ impl Service {
     /// What a request takes of the room of its instance. It lies beside the other limits of the instance.
     pub(super) fn room_limits(&self, instance: &Instance, request: &Request) -> Vec<Limit> {
         let limits = &instance.config.limits;
+        // As long as the record of a login is kept. One that nobody uses leaves sooner, and gives nothing back before.
         let stays = instance.config.longest_life() + instance.config.retention;
         let records = limits.records.map(|most| (Name::Records, Quota::weighed(most, stays, 1)));
         let bytes = self.share(instance).map(|most| (Name::Bytes, Quota::weighed(most, stays, weight(request))));
@@ -31,6 +40,22 @@ impl Service {
         let percent = u64::from(instance.config.limits.store_percent?);
         let room = u64::try_from(self.metrics.store_limit_bytes.get()).unwrap_or_default();
         (room > 0 && self.instances.several()).then(|| room / 100 * percent)
+    }
+
+    /// Jobs of an instance that wait, as this replica last counted them.
+    pub(super) fn pending_jobs(&self, instance: InstanceId) -> u64 {
+        let seen = self.vitals.seen.load();
+        seen.iter().flat_map(|seen| &seen.backlog).filter_map(|backlog| backlog.instances.get(&instance)).sum()
+    }
+
+    /// Whether so much of the instance's work waits that nothing more is begun.
+    pub(super) fn refuse_more_jobs(&self, instance: &Instance) -> Result<(), ServiceError> {
+        let Some(most) = instance.config.limits.pending_jobs else { return Ok(()) };
+        if self.pending_jobs(instance.config.id) < most {
+            return Ok(());
+        }
+        self.count_limit(Name::PendingJobs);
+        Err(ServiceError::RoomUsed { retry_after: RECOUNT })
     }
 
     /// Notes how full the room of an instance is.
@@ -53,6 +78,8 @@ fn weight(request: &Request) -> u64 {
     let urls = [&request.callbacks.success, &request.callbacks.failed, &request.callbacks.expired, &request.link];
     let more = [&request.redirect_url, &request.metadata, &request.state, &request.user_agent, &request.client_ref];
     let length = |text: &&Option<String>| text.as_ref().map_or(0, String::len) as u64;
-    let all: u64 = texts.iter().chain(&urls).chain(&more).map(length).sum();
-    BARE + all.next_multiple_of(STEP)
+    // The callback says these again.
+    let told = [&request.metadata, &request.client_ref, &request.purpose];
+    let all: u64 = texts.iter().chain(&urls).chain(&more).chain(&told).map(length).sum();
+    LOGIN_BYTES + all.next_multiple_of(STEP)
 }

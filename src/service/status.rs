@@ -105,6 +105,9 @@ pub struct GatewayStatus {
     /// Share of its room in the store that it has used, as of its last request to this replica; `null` without one.
     #[serde(default)]
     pub room_used: Option<f64>,
+    /// Callbacks, replies and codes that wait for it, also those that are under way.
+    #[serde(default)]
+    pub pending_jobs: u64,
     /// It refuses our credentials: logged out, banned, or a wrong token.
     pub refuses_us: bool,
 }
@@ -169,6 +172,7 @@ impl Service {
                         .instance_room_ratio
                         .get(&ByInstance { instance: Of(id) })
                         .map(|one| one.get()),
+                    pending_jobs: self.pending_jobs(id),
                     refuses_us: refused.is_some_and(|gauge| gauge.get() != 0),
                 }
             })

@@ -1,8 +1,14 @@
 //! What waits and who works: what operators ask a store for.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
+
+use super::Lane;
+use crate::domain::InstanceId;
 
 /// How long a store remembers what a replica said of itself.
 pub const REPLICA_MEMORY: Duration = Duration::from_hours(24);
@@ -23,6 +29,8 @@ pub struct Backlog {
     pub overdue: Option<Timestamp>,
     /// Lanes that are held back, with work.
     pub held: u64,
+    /// How many of the jobs are whose: see [`Lane::instance`].
+    pub instances: BTreeMap<InstanceId, u64>,
 }
 
 /// What a replica said of itself, and when.
@@ -58,7 +66,15 @@ pub struct Refusal {
 
 impl Backlog {
     pub(super) fn none(kind: &'static str) -> Self {
-        Self { kind, depth: 0, oldest: None, overdue: None, held: 0 }
+        Self { kind, depth: 0, oldest: None, overdue: None, held: 0, instances: BTreeMap::new() }
+    }
+
+    /// So many jobs more, of this lane.
+    pub(super) fn wait(&mut self, lane: &Lane, jobs: u64) {
+        self.depth += jobs;
+        if let Some(instance) = lane.instance().filter(|_| jobs > 0) {
+            *self.instances.entry(instance).or_default() += jobs;
+        }
     }
 
     pub(super) fn waits_since(&mut self, since: Timestamp) {

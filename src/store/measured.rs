@@ -10,11 +10,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Announced, Backlog, Change, Committed, Description, Drawn, DueLane, Found, Granted, Index, JobId, Lane,
-    LeaseRequest, Leased, Locator, Position, RecordId, Refusal, Reserve, Settlement, Store, StoreError, Stored, Take,
-    archive::{Archive, Journal, KnownJob, Mark, Note, Removal, Standing},
-    background::Background,
-    changes::Changes,
+    Admission, Announced, Archive, Background, Backlog, Change, Changes, Committed, Description, Drawn, DueLane, Found,
+    Granted, Index, JobId, Jobs, KnownJob, Lane, LeaseRequest, Leased, Limits, Locator, Operations, Position, RecordId,
+    Records, Refusal, Reserve, Settlement, Standing, Store, StoreError, Stored, Take,
+    archive::{Journal, Mark, Note, Removal},
     patience,
 };
 use crate::{
@@ -56,14 +55,81 @@ impl Measured {
     }
 }
 
-#[async_trait]
-impl Store for Measured {
+/// The operations of one trait, each by its word in metrics, and what else the trait has.
+macro_rules! watched {
+    ($trait:ident { $($operation:literal $method:ident($($name:ident: $type:ty),*) -> $output:ty;)* } $($others:tt)*) => {
+        #[async_trait]
+        impl $trait for Measured {
+            $(async fn $method(&self, $($name: $type),*) -> Result<$output, StoreError> {
+                self.watch($operation, self.store.$method($($name),*)).await
+            })*
+
+            $($others)*
+        }
+    };
+}
+
+watched! {
+    Records {
+        "load" load(id: RecordId) -> Option<Stored>;
+        "find" find(peek: Option<&Take>, places: &[Locator]) -> Found;
+        "commit" commit(change: &Change) -> Committed;
+        "list" list(index: &Index, after: Option<&Position>, limit: usize) -> Vec<Stored>;
+    }
+
     fn now(&self) -> Timestamp {
         self.store.now()
     }
 
     fn changes(&self) -> &Arc<Changes> {
         self.store.changes()
+    }
+}
+
+watched! {
+    Jobs {
+        "due" due() -> Vec<DueLane>;
+        "lease" lease(requests: &[LeaseRequest]) -> Vec<Granted>;
+        "settle" settle(leased: &Leased, settlement: &Settlement) -> bool;
+        "hold" hold(lane: &Lane, until: Timestamp) -> ();
+        "replay" replay(instance: InstanceId, partition: Partition, id: &JobId) -> bool;
+    }
+}
+
+watched! {
+    Limits {
+        "admit" admit(takes: &[Take], reserve: Option<&Reserve>) -> Admission;
+        "draw" draw(takes: &[Take], units: u32) -> Drawn;
+    }
+}
+
+watched! {
+    Archive {
+        "jobs" jobs_after(
+            instance: InstanceId,
+            standing: Standing,
+            mark: Option<&Mark>,
+            limit: usize
+        ) -> Vec<KnownJob>;
+        "job" job(instance: InstanceId, partition: Partition, id: &JobId) -> Option<KnownJob>;
+        "tidy" tidy(instance: InstanceId) -> ();
+        "note" note(notes: &[Note]) -> ();
+        "notes" notes(journal: &Journal, limit: usize) -> Vec<(Timestamp, Note)>;
+        "remove" remove(removal: &Removal) -> ();
+    }
+}
+
+watched! {
+    Operations {
+        "meta" meta() -> HashMap<String, String>;
+        "set_meta" set_meta(name: &str, value: &str, replace: bool) -> ();
+        "posture" posture() -> Vec<String>;
+        "backlog" backlog() -> Vec<Backlog>;
+        "announce" announce(replica: &str, words: &str) -> ();
+        "announced" announced() -> Vec<Announced>;
+        "describe" describe() -> Description;
+        "probe" probe() -> ();
+        "trial" trial() -> ();
     }
 
     fn background(&self) -> &Background {
@@ -74,129 +140,11 @@ impl Store for Measured {
         self.store.skew_millis()
     }
 
-    async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError> {
-        self.watch("load", self.store.load(id)).await
-    }
-
-    async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError> {
-        self.watch("find", self.store.find(peek, places)).await
-    }
-
-    async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
-        self.watch("admit", self.store.admit(takes, reserve)).await
-    }
-
-    async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError> {
-        self.watch("draw", self.store.draw(takes, units)).await
-    }
-
-    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
-        self.watch("commit", self.store.commit(change)).await
-    }
-
-    async fn due(&self) -> Result<Vec<DueLane>, StoreError> {
-        self.watch("due", self.store.due()).await
-    }
-
-    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError> {
-        self.watch("lease", self.store.lease(requests)).await
-    }
-
-    async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
-        self.watch("settle", self.store.settle(leased, settlement)).await
-    }
-
-    async fn hold(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError> {
-        self.watch("hold", self.store.hold(lane, until)).await
-    }
-
-    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        self.watch("list", self.store.list(index, after, limit)).await
-    }
-
-    async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError> {
-        self.watch("replay", self.store.replay(instance, partition, id)).await
-    }
-
-    async fn meta(&self) -> Result<HashMap<String, String>, StoreError> {
-        self.watch("meta", self.store.meta()).await
-    }
-
-    async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
-        self.watch("set_meta", self.store.set_meta(name, value, replace)).await
-    }
-
-    async fn posture(&self) -> Result<Vec<String>, StoreError> {
-        self.watch("posture", self.store.posture()).await
-    }
-
-    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
-        self.watch("backlog", self.store.backlog()).await
-    }
-
-    async fn announce(&self, replica: &str, words: &str) -> Result<(), StoreError> {
-        self.watch("announce", self.store.announce(replica, words)).await
-    }
-
-    async fn announced(&self) -> Result<Vec<Announced>, StoreError> {
-        self.watch("announced", self.store.announced()).await
-    }
-
-    async fn describe(&self) -> Result<Description, StoreError> {
-        self.watch("describe", self.store.describe()).await
-    }
-
     fn take_up(&self, url: &str) -> Result<(), StoreError> {
         self.store.take_up(url)
     }
 
     fn last_refusal(&self) -> Option<Refusal> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.watch("probe", self.store.probe()).await
-    }
-
-    async fn trial(&self) -> Result<(), StoreError> {
-        self.watch("trial", self.store.trial()).await
-    }
-}
-
-#[async_trait]
-impl Archive for Measured {
-    async fn jobs_after(
-        &self,
-        instance: InstanceId,
-        standing: Standing,
-        mark: Option<&Mark>,
-        limit: usize,
-    ) -> Result<Vec<KnownJob>, StoreError> {
-        self.watch("jobs", self.store.jobs_after(instance, standing, mark, limit)).await
-    }
-
-    async fn job(
-        &self,
-        instance: InstanceId,
-        partition: Partition,
-        id: &JobId,
-    ) -> Result<Option<KnownJob>, StoreError> {
-        self.watch("job", self.store.job(instance, partition, id)).await
-    }
-
-    async fn tidy(&self, instance: InstanceId) -> Result<(), StoreError> {
-        self.watch("tidy", self.store.tidy(instance)).await
-    }
-
-    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
-        self.watch("note", self.store.note(notes)).await
-    }
-
-    async fn notes(&self, journal: &Journal, limit: usize) -> Result<Vec<(Timestamp, Note)>, StoreError> {
-        self.watch("notes", self.store.notes(journal, limit)).await
-    }
-
-    async fn remove(&self, removal: &Removal) -> Result<(), StoreError> {
-        self.watch("remove", self.store.remove(removal)).await
     }
 }

@@ -9,7 +9,7 @@ use countersign::{
     entropy,
     jobs::payload::{self, Work},
     store::{
-        Change, Committed, Job, JobId, Lane, Store as _,
+        Change, Committed, Job, JobId, Jobs as _, LONGEST_HOLD, Lane, Operations as _, Records as _,
         redis::{Durability, RedisStore},
     },
 };
@@ -79,7 +79,7 @@ impl Filler {
     }
 
     async fn write(&self, instance: InstanceId, lane: Lane, work: impl Iterator<Item = (JobId, Work)>) -> Lane {
-        self.store.hold(&lane, self.store.now() + Duration::from_hours(1)).await.unwrap();
+        self.store.hold(&lane, self.store.now() + LONGEST_HOLD - Duration::from_mins(1)).await.unwrap();
         let jobs = work.map(|(id, work)| {
             let body = work.seal(&self.keys, &id);
             Job { id, instance, lane: lane.clone(), due: None, body, lease: false }

@@ -6,7 +6,7 @@ use countersign::{
     clock::Clock,
     domain::{InstanceId, Partition},
     store::{
-        Change, Job, JobId, LEASE, Lane, LeaseRequest, Standing, Store as _,
+        Change, Job, JobId, Jobs as _, LEASE, Lane, LeaseRequest, Records as _, Standing,
         archive::Archive as _,
         redis::{Durability, RedisStore},
     },
@@ -138,6 +138,7 @@ async fn a_job_whose_leases_always_run_out_is_given_up() {
     let _ = store.commit(&change).await.unwrap();
     for lapsed in 0..8 {
         let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy: Vec::new() };
+        store.due().await.unwrap();
         let granted = store.lease(&[request]).await.unwrap().remove(0);
         assert_eq!(granted.jobs[0].lapsed, lapsed);
         clock.advance(LEASE);

@@ -11,7 +11,7 @@ use std::{
 use countersign::{
     clock::Clock,
     store::{
-        LaneKind, Store as _,
+        Jobs as _, LaneKind,
         redis::{Durability, RedisStore},
     },
 };

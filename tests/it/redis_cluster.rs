@@ -4,7 +4,7 @@
 use countersign::{
     clock::Clock,
     store::{
-        Store, StoreError,
+        Operations as _, Records as _, StoreError,
         redis::{Durability, RedisStore},
     },
 };

@@ -17,7 +17,7 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        Committed, Reserve, Store, StoreError, Take,
+        Committed, Jobs as _, Limits as _, Operations as _, Records as _, Reserve, StoreError, Take,
         redis::{Durability, RedisStore},
     },
 };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use countersign::{
     clock::Clock,
     store::{
-        Store,
+        Records as _,
         redis::{Durability, RedisStore},
     },
 };

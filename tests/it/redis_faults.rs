@@ -12,7 +12,7 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        Store, StoreError, Take,
+        Limits as _, Operations as _, Records as _, StoreError, Take,
         redis::{Durability, RedisStore},
     },
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use countersign::{
     clock::Clock,
     store::{
-        Store, StoreError,
+        Operations as _, Records as _, StoreError,
         redis::{Durability, RedisStore},
     },
 };

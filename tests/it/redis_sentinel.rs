@@ -8,7 +8,7 @@ use std::{
 use countersign::{
     clock::Clock,
     store::{
-        Store,
+        Operations as _,
         redis::{Durability, RedisStore},
     },
 };

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     app::{Answer, Daemon, Ground, META, META_TOKEN, World},
@@ -14,6 +14,7 @@ use crate::{
 
 on_both_stores! {
     an_instance_has_so_many_records
+    an_instance_has_so_many_jobs
 }
 
 async fn mint_as_other(app: &Daemon) -> Answer {
@@ -52,27 +53,66 @@ async fn an_instance_has_so_many_records(ground: Ground) {
     app.finish().await;
 }
 
-/// With nothing configured. One mints large links as fast as it can, until it is refused; the store is never full.
-#[tokio::test(flavor = "multi_thread")]
-async fn one_at_full_speed_leaves_room_for_the_others() {
+async fn pending_jobs(app: &Daemon, name: &str) -> u64 {
+    app.service.observe().await.unwrap();
+    let status = app.send(http::Request::get(format!("{}/status", app.operator)).body(Vec::new()).unwrap()).await;
+    let gateways = status.json["gateways"].as_array().unwrap();
+    gateways.iter().find(|one| one["name"] == name).unwrap()["pending_jobs"].as_u64().unwrap()
+}
+
+/// Its receiver takes nothing, and people go on to log in.
+async fn an_instance_has_so_many_jobs(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "[instance.limits]\npending_jobs = 5\n".to_owned();
+    let app = world.start().await;
+    let links = join_all((0..6).map(|_| app.link(json!({})))).await;
+    world.receiver.fail(503, u64::MAX);
+    for (number, link) in links.iter().take(5).enumerate() {
+        assert_eq!(app.says(&format!("44770090010{number}"), &format!("J{number}"), &link.text).await.status, 200);
+    }
+    app.settle().await;
+    assert_eq!(pending_jobs(&app, "Harbour").await, 5);
+    assert_full(&app.mint(json!({})).await);
+    assert_eq!(mint_as_other(&app).await.status, 200, "it has none");
+    assert_eq!(app.says("447700900109", "J9", &links[5].text).await.status, 200, "what is pending goes on");
+    assert_eq!(world.gateway.wait_for(6).await.len(), 6);
+
+    world.receiver.fail(503, 0);
+    app.advance(Duration::from_mins(10)).await;
+    assert_eq!(pending_jobs(&app, "Harbour").await, 0);
+    app.link(json!({})).await;
+    let metrics = app.send(http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap()).await;
+    assert!(metrics.text.contains("countersign_limited_total{limit=\"pending_jobs\"} 1\n"), "{}", metrics.text);
+    app.finish().await;
+}
+
+/// The room that the store has in these tests, in bytes.
+const ROOM: usize = 48 << 20;
+
+/// Nothing is configured, and Redis has little room, which the daemon knows.
+async fn small_redis() -> (Arc<redis_server::RedisServer>, World, Daemon) {
     let server = Arc::new(redis_server::start_with(["--maxmemory", "48mb"].map(str::to_owned).to_vec()));
     let world = World::new(Ground::Redis(Arc::clone(&server)));
     let app = world.start().await;
-    let operator = async |path: &str| {
-        app.send(http::Request::get(format!("{}{path}", app.operator)).body(Vec::new()).unwrap()).await
+    let known = async || {
+        let metrics = app.send(http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap()).await;
+        metrics.text.contains(&format!("countersign_store_limit_bytes {ROOM}\n"))
     };
-    let known = async || operator("/metrics").await.text.contains("countersign_store_limit_bytes 50331648\n");
     until("the room is known", known).await;
-    let text = "x".repeat(3900);
-    let large = json!({ "message": { "success": format!("{text} <link>"), "failed": text, "expired": text } });
-    assert_eq!(app.mint(large.clone()).await.status, 200, "{}", app.mint(large.clone()).await.text);
+    (server, world, app)
+}
+
+/// One mints as fast as it can, until it is refused, and `then` does with each link what people do.
+async fn flood(app: &Daemon, body: &Value, then: impl AsyncFn(usize, &str)) {
+    assert_eq!(app.mint(body.clone()).await.status, 200, "{}", app.mint(body.clone()).await.text);
     let (mut taken, mut refused) = (0, 0);
     while refused == 0 {
-        let (flood, other) = tokio::join!(join_all((0..32).map(|_| app.mint(large.clone()))), mint_as_other(&app));
+        let (flood, other) = tokio::join!(join_all((0..32).map(|_| app.mint(body.clone()))), mint_as_other(app));
         assert_eq!(other.status, 200, "{}", other.text);
         for answer in flood {
             if answer.status == 200 {
                 taken += 1;
+                then(taken, &answer.text_of("text")).await;
             } else {
                 assert_full(&answer);
                 refused += 1;
@@ -80,12 +120,44 @@ async fn one_at_full_speed_leaves_room_for_the_others() {
         }
         assert!(taken < 10_000, "nothing is refused");
     }
-    assert_eq!(app.mint(large).await.status, 429);
+    assert_eq!(app.mint(body.clone()).await.status, 429);
     for _ in 0..200 {
-        assert_eq!(mint_as_other(&app).await.status, 200);
+        assert_eq!(mint_as_other(app).await.status, 200);
     }
-    let info: String = ::redis::cmd("INFO").arg("memory").query(&mut server.connection()).unwrap();
-    let used = info.lines().find(|line| line.starts_with("used_memory:")).unwrap().to_owned();
-    println!("{taken} taken, {used} of 50331648");
+}
+
+fn used(server: &redis_server::RedisServer) -> usize {
+    let info: ::redis::InfoDict = ::redis::cmd("INFO").arg("memory").query(&mut server.connection()).unwrap();
+    info.get("used_memory").unwrap()
+}
+
+fn long_text() -> String {
+    "x".repeat(3900)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_at_full_speed_leaves_room_for_the_others() {
+    let (_server, _world, app) = small_redis().await;
+    let text = long_text();
+    let large = json!({ "message": { "success": format!("{text} <link>"), "failed": text, "expired": text } });
+    flood(&app, &large, async |_, _| {}).await;
     app.finish().await;
+}
+
+/// As above, and all of them log in while the receiver takes no callback.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_one_leave_room_for_the_others() {
+    let (server, world, app) = small_redis().await;
+    world.receiver.fail(503, u64::MAX);
+    let before = used(&server);
+    let large = json!({ "message": { "failed": long_text() }, "metadata": { "cart": "y".repeat(1900) } });
+    flood(&app, &large, async |number, text| {
+        let answer = app.says(&format!("4477{number:08}"), &format!("F{number}"), text).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    })
+    .await;
+    let taken = used(&server) - before;
+    assert!(taken < ROOM / 3, "{taken}: a quarter, and what others and the allocator take");
+    assert!(pending_jobs(&app, "Harbour").await > 100);
+    app.stop().await;
 }

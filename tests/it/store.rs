@@ -3,6 +3,7 @@
 //! A case gets an empty store and the clock that moves its time. A sentence that holds for one store only is no
 //! sentence of the contract; what is left to say about the files of the embedded one is in `embedded`.
 
+mod ahead;
 mod archive;
 mod changes;
 mod embedded;
@@ -124,7 +125,6 @@ contract! {
         what_changes_nothing_wakes_nobody;
     limits:
         a_burst_then_one_per_interval
-        a_bucket_owes_no_more_than_its_window
         a_crowd_gets_what_there_is_and_no_more
         who_goes_away_holds_up_nobody
         a_short_bucket_stops_those_of_its_partition

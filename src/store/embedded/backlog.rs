@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::time::after;
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{Announced, Backlog, Description, Lane, LaneKind, REPLICA_MEMORY},
+    store::{Announced, Backlog, Description, LONGEST_HOLD, Lane, LaneKind, REPLICA_MEMORY},
 };
 
 /// Jobs counted of one lane in one partition; beyond them the numbers say less than there is.
@@ -18,7 +18,7 @@ const ENDS: i64 = 4;
 /// Jumps from each lane to the next, and looks at the ends of each.
 pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Backlog>> {
     let mut next = connection.prepare_cached(
-        "SELECT partition, jobs.lane, due, until FROM jobs LEFT JOIN holds ON holds.lane = jobs.lane
+        "SELECT partition, jobs.lane, due, until FROM jobs LEFT JOIN holds ON holds.lane = jobs.lane AND until <= ?3
          WHERE died IS NULL AND (partition, jobs.lane) > (?1, ?2) ORDER BY partition, jobs.lane, due LIMIT 1",
     )?;
     let mut count = connection.prepare_cached(
@@ -37,7 +37,7 @@ pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec
     let mut held_lanes = HashSet::new();
     let mut last = (-1, String::new());
     loop {
-        let row = next.query_row(params![last.0, last.1], |row| {
+        let row = next.query_row(params![last.0, last.1, after(now, LONGEST_HOLD)], |row| {
             Ok((
                 (row.get::<_, i64>(0)?, row.get::<_, String>(1)?),
                 row.get::<_, i64>(2)?,
@@ -47,7 +47,8 @@ pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec
         let Some((at, due, hold)) = row.optional()? else { break };
         let lane = Lane(at.1.clone());
         let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::none(lane.kind().as_str()));
-        backlog.depth += count.query_row(params![at.0, at.1, COUNTED], |row| row.get::<_, i64>(0))?.unsigned_abs();
+        let depth = count.query_row(params![at.0, at.1, COUNTED], |row| row.get::<_, i64>(0))?;
+        backlog.wait(&lane, depth.unsigned_abs());
         let hold = hold.map(from_millis);
         backlog.overdue(from_millis(due), hold, from_millis(now));
         if hold.is_some_and(|until| until > from_millis(now)) && held_lanes.insert(lane.clone()) {

@@ -4,8 +4,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{DueLane, Index, Lane, Locator, Position, RecordId, Stored},
+    store::{DueLane, Index, LONGEST_HOLD, Lane, Locator, Position, RecordId, Stored},
 };
+
+use super::{time::after, timers};
 
 pub(super) fn record(connection: &Connection, now: i64, id: RecordId) -> rusqlite::Result<Option<Stored>> {
     Ok(kept_at(connection, now, id.locator())?.filter(|stored| stored.id == id))
@@ -41,14 +43,14 @@ pub(super) fn list(
 pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<DueLane>> {
     let mut next = connection.prepare_cached(
         "SELECT partition, jobs.lane, max(due, coalesce(until, due))
-         FROM jobs LEFT JOIN holds ON holds.lane = jobs.lane
+         FROM jobs LEFT JOIN holds ON holds.lane = jobs.lane AND until <= ?3
          WHERE died IS NULL AND (partition, jobs.lane) > (?1, ?2)
          ORDER BY partition, jobs.lane, due LIMIT 1",
     )?;
     let mut found = Vec::new();
     let mut last = (-1, String::new());
     loop {
-        let row = next.query_row(params![last.0, last.1], |row| {
+        let row = next.query_row(params![last.0, last.1, after(now, LONGEST_HOLD)], |row| {
             Ok(((row.get(0)?, row.get::<_, String>(1)?), row.get::<_, i64>(2)?))
         });
         let Some((lane, due)) = row.optional()? else { break };
@@ -58,11 +60,8 @@ pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Due
         last = lane;
     }
     drop(next);
-    let mut timer =
-        connection.prepare_cached("SELECT min(rings_at) FROM records WHERE partition = ?1 AND rings_at > 0")?;
     for partition in Partition::all() {
-        let first: Option<i64> = timer.query_row([partition.index()], |row| row.get(0))?;
-        if let Some(due) = first.filter(|due| *due <= now) {
+        if let Some(due) = timers::first_due(connection, now, partition)? {
             found.push(DueLane { partition, lane: Lane::timer(), since: from_millis(due) });
         }
     }

@@ -8,8 +8,8 @@ use rusqlite::{Connection, params};
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, GROUP_SCAN, Granted, Job, JobId, LEASE, Lane, LeaseRequest, Leased, Settlement, StoreError,
-        archive::DELIVERED_MEMORY,
+        DEAD_MEMORY, GROUP_SCAN, Granted, Job, JobId, LEASE, LONGEST_HOLD, LONGEST_LEASE, Lane, LeaseRequest, Leased,
+        Settlement, StoreError, archive::DELIVERED_MEMORY,
     },
 };
 
@@ -166,10 +166,28 @@ pub(super) fn replay(
 /// The process that held these leases is no more.
 pub(super) fn void_leases(connection: &Connection, now: i64) -> rusqlite::Result<()> {
     connection.execute("UPDATE jobs SET leased = 0, due = ?1 WHERE leased = 1", [now])?;
+    connection.execute("UPDATE records SET rings_at = ?1 WHERE rings_at < 0", [now])?;
     Ok(())
 }
 
-/// Looked at whenever jobs are handed out, so a hold moves no due time and can be cut short.
+/// A clock that was ahead has written these leases: they begin now.
+pub(super) fn shorten_leases(connection: &Connection, now: i64) -> rusqlite::Result<()> {
+    let (end, longest) = (after(now, LEASE), after(now, LONGEST_LEASE));
+    connection
+        .prepare_cached("UPDATE jobs SET due = ?1 WHERE leased = 1 AND due > ?2")?
+        .execute(params![end, longest])?;
+    connection
+        .prepare_cached("UPDATE records SET rings_at = -?1 WHERE rings_at < 0 AND rings_at < -?2")?
+        .execute(params![end, longest])?;
+    Ok(())
+}
+
+/// Looked at whenever jobs are handed out, so a hold moves no due time and can be cut short. One that ends later than a
+/// hold can was written by a clock that was ahead.
 fn is_held(connection: &Connection, now: i64, lane: &Lane) -> rusqlite::Result<bool> {
-    connection.prepare_cached("SELECT 1 FROM holds WHERE lane = ?1 AND until > ?2")?.exists(params![lane.0, now])
+    connection.prepare_cached("SELECT 1 FROM holds WHERE lane = ?1 AND until > ?2 AND until <= ?3")?.exists(params![
+        lane.0,
+        now,
+        after(now, LONGEST_HOLD)
+    ])
 }

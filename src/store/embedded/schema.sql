@@ -5,8 +5,8 @@ CREATE TABLE IF NOT EXISTS meta (
   value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- A record is found by the last ten bytes of its id; `head` are those before. `rings_at` is its timer, or the end of
--- the lease of one.
+-- A record is found by the last ten bytes of its id; `head` are those before. `rings_at` is its timer; of one that
+-- is in the hands of a worker the end of the lease, with a minus.
 CREATE TABLE IF NOT EXISTS records (
   locator BLOB PRIMARY KEY,
   head BLOB NOT NULL,
@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS records (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS records_end ON records (retain_until);
 CREATE INDEX IF NOT EXISTS records_timer ON records (partition, rings_at) WHERE rings_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS records_rung ON records (rings_at) WHERE rings_at < 0;
 
 CREATE TABLE IF NOT EXISTS entries (
   list TEXT NOT NULL,

@@ -1,4 +1,5 @@
-//! The timers: a column of their records. As with jobs a lease is a due time that lies ahead; it is the fence, too.
+//! The timers: a column of their records. In the hands of a worker it is the end of the lease, with a minus, which is
+//! the fence, too.
 
 use rusqlite::{Connection, params};
 
@@ -15,13 +16,17 @@ pub(super) fn lease(
     partition: Partition,
     limit: usize,
 ) -> rusqlite::Result<Granted> {
+    connection
+        .prepare_cached("UPDATE records SET rings_at = -rings_at WHERE partition = ?1 AND rings_at BETWEEN -?2 AND -1")?
+        .execute(params![partition.index(), now])?;
     let mut due = connection.prepare_cached(
-        "SELECT locator, rings_at FROM records WHERE partition = ?1 AND rings_at <= ?2 ORDER BY rings_at LIMIT ?3",
+        "SELECT locator, rings_at FROM records WHERE partition = ?1 AND rings_at BETWEEN 0 AND ?2
+         ORDER BY rings_at LIMIT ?3",
     )?;
     let found = due.query_map(params![partition.index(), now, rows(limit)], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let found = found.collect::<rusqlite::Result<Vec<([u8; 10], i64)>>>()?;
     let end = after(now, LEASE);
-    let mut take = connection.prepare_cached("UPDATE records SET rings_at = ?2 WHERE locator = ?1")?;
+    let mut take = connection.prepare_cached("UPDATE records SET rings_at = -?2 WHERE locator = ?1")?;
     for (locator, _) in &found {
         take.execute(params![locator, end])?;
     }
@@ -33,6 +38,17 @@ pub(super) fn lease(
     Ok(Granted { jobs: jobs.collect(), more: first.filter(|due| *due <= now).map(from_millis) })
 }
 
+/// When the first timer of a partition is due, or a lease has run out, if that is over.
+pub(super) fn first_due(connection: &Connection, now: i64, partition: Partition) -> rusqlite::Result<Option<i64>> {
+    let (first, lapsed): (Option<i64>, Option<i64>) = connection
+        .prepare_cached(
+            "SELECT (SELECT min(rings_at) FROM records WHERE partition = ?1 AND rings_at > 0),
+                    (SELECT max(rings_at) FROM records WHERE partition = ?1 AND rings_at < 0)",
+        )?
+        .query_row([partition.index()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok([first, lapsed.map(|end| -end)].into_iter().flatten().filter(|due| *due <= now).min())
+}
+
 /// One that was set anew meanwhile stays as it is.
 pub(super) fn settle(connection: &Connection, leased: &Leased, settlement: &Settlement) -> rusqlite::Result<bool> {
     let at = match settlement {
@@ -40,7 +56,7 @@ pub(super) fn settle(connection: &Connection, leased: &Leased, settlement: &Sett
         Settlement::Done | Settlement::Delivered | Settlement::Dead { .. } => None,
     };
     connection
-        .prepare_cached("UPDATE records SET rings_at = ?3 WHERE locator = ?1 AND rings_at = ?2")?
+        .prepare_cached("UPDATE records SET rings_at = ?3 WHERE locator = ?1 AND rings_at = -?2")?
         .execute(params![leased.body, leased.fence.cast_signed(), at])?;
     Ok(true)
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{trim, writer::GROUP};
+use super::{queue, trim, writer::GROUP};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// From this length on (64 MiB) the log is cut, even if that has to wait for readers.
@@ -44,6 +44,7 @@ impl Upkeep {
     /// Part of a group's transaction. A batch is as large as a group, so that trimming keeps up with any load.
     pub(super) fn trim(&mut self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
         self.behind = trim::batch(connection, now, GROUP)?;
+        queue::shorten_leases(connection, now)?;
         self.pending = self.behind;
         self.last = Instant::now();
         Ok(())

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use redis::{Cmd, Value};
 
 use super::{
-    RedisStore, key, millis,
+    RedisStore, key, leases, millis,
     parse::{self, Kept, reply},
     places::{Place, ended_set, score_millis},
     script,
@@ -59,17 +59,19 @@ impl Archive for RedisStore {
         let Some(Kept { instance: of, lane, .. }) = fields.0.clone().and_then(parse::read_job) else {
             return Ok(None);
         };
+        let lease = leases::of_job(&id.0, fence(&fields));
         let sets = [
-            (Standing::Waiting, key::queue(partition, &lane)),
-            (Standing::Delivered, key::delivered(partition, of)),
-            (Standing::Dead, key::dead(partition, of)),
+            (Standing::Waiting, key::queue(partition, &lane), &id.0),
+            (Standing::Waiting, key::leases(partition), &lease),
+            (Standing::Delivered, key::delivered(partition, of), &id.0),
+            (Standing::Dead, key::dead(partition, of), &id.0),
         ];
         let mut pipeline = redis::pipe();
-        for (_, set) in &sets {
-            pipeline.cmd("ZSCORE").arg(set).arg(&id.0);
+        for (_, set, member) in &sets {
+            pipeline.cmd("ZSCORE").arg(set).arg(member);
         }
         let values = self.connection.run(&mut pipeline).await?;
-        for ((standing, _), value) in sets.into_iter().zip(values) {
+        for ((standing, ..), value) in sets.into_iter().zip(values) {
             let Some(score) = reply::<Option<f64>>(value)? else { continue };
             let place = Place { partition, id: id.0.clone(), at: score_millis(score) };
             let alive = from_millis(place.at) > self.forgotten(standing);
@@ -148,6 +150,7 @@ impl Archive for RedisStore {
             key::dead(partition, instance),
             key::delivered(partition, instance),
             key::timers(partition),
+            key::leases(partition),
         ];
         keys.extend(removal.lanes.iter().map(|lane| key::queue(partition, lane)));
         if let Some((id, indexes)) = &removal.record {
@@ -185,6 +188,14 @@ impl RedisStore {
 
 /// The job, and its state once it was leased.
 type Fields = (Option<Vec<u8>>, Option<String>);
+
+/// Of its last lease. A job that was leased when it was committed, and never since, has no state.
+fn fence((job, state): &Fields) -> u64 {
+    match state {
+        Some(state) => state.split(' ').next().and_then(|fence| fence.parse().ok()).unwrap_or(0),
+        None => u64::from(job.as_ref().is_some_and(|job| job.starts_with(b"1"))),
+    }
+}
 
 fn fields_of(id: &str) -> [String; 2] {
     [id.to_owned(), format!("{id}|s")]

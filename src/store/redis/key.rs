@@ -27,7 +27,7 @@ pub(super) fn record(locator: Locator) -> String {
     key(locator.partition(), &format!("r:{}", URL_SAFE_NO_PAD.encode(locator.as_bytes())))
 }
 
-/// Locators of records by the time their timer is due; permanent.
+/// Locators of records by the time their timer is due, unless it is in the hands of a worker; permanent.
 pub(super) fn timers(partition: Partition) -> String {
     key(partition, "w")
 }
@@ -46,7 +46,12 @@ pub(super) fn jobs(partition: Partition) -> String {
     key(partition, "j")
 }
 
-/// Jobs of one lane by due time or end of lease; permanent.
+/// Jobs and timers in the hands of workers, by the end of their leases; permanent.
+pub(super) fn leases(partition: Partition) -> String {
+    key(partition, "l")
+}
+
+/// Jobs of one lane that nobody works on, by due time; permanent.
 pub(super) fn queue(partition: Partition, lane: &Lane) -> String {
     key(partition, &format!("q:{lane}"))
 }

@@ -2,7 +2,11 @@
 
 use redis::Value;
 
-use super::{RedisStore, key, parse::reply};
+use super::{
+    RedisStore, key,
+    leases::Lease,
+    parse::{Kept, reply},
+};
 use crate::{
     domain::{InstanceId, Partition},
     store::{
@@ -15,6 +19,8 @@ use crate::{
 const LANES: usize = 1_000;
 /// Jobs of one queue that may have the same time, to the millisecond, and still be told apart by pages.
 const TIES: usize = 1_000;
+/// Leases looked at per partition: more than workers have in hand there.
+const IN_HAND: usize = 1_000;
 
 /// A job's place, before it is read.
 pub(super) struct Place {
@@ -102,7 +108,12 @@ impl RedisStore {
             pipeline.arg("WITHSCORES").arg("LIMIT").arg(0).arg(limit);
         }
         let values = self.connection.run(&mut pipeline).await?;
-        places(queues.into_iter().map(|(partition, _)| partition).zip(values))
+        let mut waiting = places(queues.into_iter().map(|(partition, _)| partition).zip(values))?;
+        let ours = |kept: &Kept| kept.lane.kind() == LaneKind::Callbacks && kept.lane.instance() == Some(instance);
+        for Lease { partition, end, job } in self.leases(&first, IN_HAND).await? {
+            waiting.extend(job.filter(|(_, kept)| ours(kept)).map(|(id, _)| Place { partition, id, at: end }));
+        }
+        Ok(waiting)
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) static COMMIT_OLD: Lua = lua!(" flags=allow-oom", "commit.lua");
 pub(super) static LEASE: Lua = lua!(" flags=allow-oom", "lease.lua");
 pub(super) static RING: Lua = lua!(" flags=allow-oom", "ring.lua");
 pub(super) static RUNG: Lua = lua!(" flags=allow-oom", "rung.lua");
+/// Also when Redis is full: what was begun must not be lost with its worker.
+pub(super) static RECLAIM: Lua = lua!(" flags=allow-oom", "reclaim.lua");
 pub(super) static SETTLE: Lua = lua!(" flags=allow-oom", "settle.lua");
 pub(super) static REPLAY: Lua = lua!(" flags=allow-oom", "replay.lua");
 /// Also when Redis is full: it only frees.
@@ -32,8 +34,21 @@ static BARRIER: Lua = lua!(" flags=allow-oom", "barrier.lua");
 /// How long a barrier is kept, in milliseconds.
 const BARRIER_MEMORY: u32 = 60_000;
 
-static ALL: [&Lua; 12] =
-    [&BARRIER, &COMMIT_NEW, &COMMIT_OLD, &LEASE, &RING, &RUNG, &SETTLE, &REPLAY, &REMOVE, &TAKE, &RESERVE, &DUE];
+static ALL: [&Lua; 13] = [
+    &BARRIER,
+    &COMMIT_NEW,
+    &COMMIT_OLD,
+    &LEASE,
+    &RING,
+    &RUNG,
+    &RECLAIM,
+    &SETTLE,
+    &REPLAY,
+    &REMOVE,
+    &TAKE,
+    &RESERVE,
+    &DUE,
+];
 
 impl Lua {
     /// `EVALSHA` with the declared keys; the caller adds the arguments.
@@ -72,6 +87,7 @@ mod tests {
             include_str!("scripts/commit.lua"),
             include_str!("scripts/due.lua"),
             include_str!("scripts/lease.lua"),
+            include_str!("scripts/reclaim.lua"),
             include_str!("scripts/remove.lua"),
             include_str!("scripts/replay.lua"),
             include_str!("scripts/reserve.lua"),

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{clock::Clock, domain::time::from_millis};
+use crate::{clock::Clock, domain::time::from_millis, store::forward::ForwardTime};
 
 /// A step of the store's clock that is more than the noise of the network.
 const STEP_US: i64 = 1_000_000;
@@ -18,14 +18,14 @@ pub(super) struct StoreTime {
     offset_us: AtomicI64,
     /// Until the store has told its time it is the host's, which may be any.
     told: AtomicBool,
-    latest: AtomicI64,
+    forward: ForwardTime,
     clock: Clock,
 }
 
 impl StoreTime {
     pub(super) fn new(clock: Clock) -> Self {
         let offset_us = AtomicI64::new((clock.wall().as_millisecond() - clock.shift_millis()) * 1000);
-        Self { start: Instant::now(), offset_us, told: AtomicBool::new(false), latest: AtomicI64::new(i64::MIN), clock }
+        Self { start: Instant::now(), offset_us, told: AtomicBool::new(false), forward: ForwardTime::default(), clock }
     }
 
     pub(super) fn shift(&self) -> i64 {
@@ -46,12 +46,12 @@ impl StoreTime {
         }
     }
 
-    /// Never ahead of the store by more than its clock's own steps, and from its first word on never back.
+    /// Never ahead of the store by more than its clock's own steps, and from its first word on not back before a while.
     pub(super) fn now(&self) -> Timestamp {
         let told = self.told.load(Ordering::Acquire);
         let now = (self.offset_us.load(Ordering::Relaxed) + self.elapsed_us()) / 1000 + self.shift();
         // What was not the store's time must not be what it is held to.
-        from_millis(if told { self.latest.fetch_max(now, Ordering::Relaxed).max(now) } else { now })
+        from_millis(if told { self.forward.at(now) } else { now })
     }
 
     /// How far the host's clock is from the store's, in milliseconds.
@@ -91,6 +91,18 @@ mod tests {
         clock.advance(std::time::Duration::from_hours(25));
         time.observe(asked);
         assert!((time.now().as_millisecond() - clock.wall().as_millisecond()).abs() < 400);
+    }
+
+    #[test]
+    fn a_store_whose_clock_was_ahead_is_followed_back() {
+        let host = Clock::default();
+        let off = |time: &StoreTime| time.now().as_millisecond() - host.wall().as_millisecond();
+        let time =
+            StoreTime { forward: ForwardTime::held_for(std::time::Duration::ZERO), ..StoreTime::new(host.clone()) };
+        time.observe(host.wall().as_millisecond() + 7_200_000);
+        assert!(off(&time) > 7_000_000);
+        time.observe(host.wall().as_millisecond());
+        assert!(off(&time).abs() < 1_500, "{}", off(&time));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use countersign::{
     clock::Clock,
     domain::{Partition, keys::Digest},
     store::{
-        Change, Committed, Index, Job, JobId, KnownJob, Lane, Settlement, Standing, Store,
+        Change, Committed, Index, Job, JobId, KnownJob, LEASE, Lane, Settlement, Standing, Store,
         archive::{DELIVERED_KEPT, DELIVERED_MEMORY, Journal, NOTE_MEMORY, NOTES_KEPT, Note, Removal},
     },
 };
@@ -230,9 +230,15 @@ pub(super) async fn removed_jobs_never_come(store: &dyn Store, clock: &Clock) {
         assert!(jobs(store, standing).await.is_empty(), "{standing:?}");
     }
     assert_eq!(queue(store, vec![callback("c")]).await, [false], "an id that is free again");
-    assert_eq!(lease_callback(store).await.id.0, "c");
+    let in_hand = lease_callback(store).await;
+    assert_eq!(in_hand.id.0, "c");
+    store.remove(&Removal { jobs: vec![in_hand.id.clone()], ..removal() }).await.unwrap();
+    assert!(!store.settle(&in_hand, &Settlement::Retry { at: at(store, 0), note: String::new() }).await.unwrap());
+    clock.advance(LEASE * 2);
+    assert!(lease_of(store, HERE, &to(), 9).await.is_empty(), "what was in hand is gone as well");
 
     let change = Change { jobs: ["x/1", "x/2", "y/1", "xx/1", "x"].map(job).into(), ..nothing(HERE) };
+    queue(store, vec![Job { lease: true, ..job("x/3") }]).await;
     applied(store.commit(&change).await.unwrap());
     let groups = vec!["x".to_owned(), "unknown".to_owned()];
     store.remove(&Removal { groups, lanes: vec![there(), to()], ..removal() }).await.unwrap();

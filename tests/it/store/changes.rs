@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    store::{Change, Committed, Store},
+    store::{Change, Committed, Records as _, Store},
 };
 use tokio::time::timeout;
 

@@ -9,7 +9,10 @@ use std::{
 
 use countersign::{
     clock::Clock,
-    store::{Change, Committed, Index, Job, Reserve, Settlement, Store, StoreError, embedded::EmbeddedStore},
+    store::{
+        Change, Committed, Index, Job, Jobs as _, Limits as _, Operations as _, Records as _, Reserve, Settlement,
+        StoreError, embedded::EmbeddedStore,
+    },
 };
 use futures_util::FutureExt as _;
 use rusqlite::Connection;

@@ -7,8 +7,8 @@ use countersign::{
     domain::{InstanceId, KeyRing, Partition, VerificationId, keys::Digest},
     entropy,
     store::{
-        Change, Committed, Granted, Index, Job, JobId, Lane, LeaseRequest, Leased, RecordChange, RecordId, Store,
-        Stored,
+        Change, Committed, Granted, Index, Job, JobId, Lane, LeaseRequest, Leased, Operations as _, RecordChange,
+        RecordId, Store, Stored,
         embedded::EmbeddedStore,
         redis::{Durability, RedisStore},
     },
@@ -170,7 +170,9 @@ pub(super) async fn lease_of(store: &dyn Store, partition: Partition, lane: &Lan
     granted(store, partition, lane, limit).await.jobs
 }
 
+/// As a worker does: it looks at what is due, and leases.
 pub(super) async fn granted(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> Granted {
+    store.due().await.unwrap();
     let request = LeaseRequest { partition, lane: lane.clone(), limit, busy: Vec::new() };
     store.lease(&[request]).await.unwrap().remove(0)
 }

@@ -4,6 +4,7 @@
 --      2 lanes by the time of their next due job
 --      3 jobs
 --      4 timers
+--      5 leases
 --      for each record: itself, then its lists
 --      for each job: its queue
 --      if one of the jobs is to be done at once: for each job the hold on its lane
@@ -11,8 +12,9 @@
 --      2 length of a lease, ms
 --      3 how long the message is remembered, ms; 0: it answers none
 --      4 valid until, ms; 0: always
---      5 number of records
---      6 number of jobs
+--      5 longest hold, ms
+--      6 number of records
+--      7 number of jobs
 --      for each record: expected version and start of the id, as a value begins; locator; value without its version
 --        ('': unchanged); end, ms; due time of its timer, ms ('': as it is); time of creation, ms; number of lists
 --      for each job: id; lane; due time, ms (0: at once); value, whose first letter asks for a lease (0 or 1)
@@ -29,32 +31,40 @@
 local NEW = string.rep('\0', 8)
 local RECORD_ARGS = 7
 local JOB_ARGS = 4
-local FIRST_KEY = 5
-local FIRST_ARG = 7
+local FIRST_KEY = 6
+local FIRST_ARG = 8
 
 local call = redis.call
+-- TIME: all replicas decide by one clock, the server's.
 local time = call('TIME')
 local shift = ARGV[1]
 local us = time[1] * 1000000 + time[2]
 local now = math.floor(us / 1000) + shift
 local message_memory = ARGV[3]
 local valid_until = ARGV[4]
-local records = tonumber(ARGV[5])
-local jobs = tonumber(ARGV[6])
-
--- The time that `text` names, if it lies ahead.
-local function ahead(text)
-  local at = tonumber(text)
-  return at and at > now and at
-end
+local longest_hold = tonumber(ARGV[5])
+local records = tonumber(ARGV[6])
+local jobs = tonumber(ARGV[7])
 
 if message_memory ~= '0' then
-  local remembered = ahead(call('GET', KEYS[1]))
-  if remembered then
+  local till = now + message_memory
+  -- SET NX GET: a message is answered once, however often its gateway sends it.
+  local remembered = call('SET', KEYS[1], till, 'NX', 'GET', 'PX', message_memory)
+  if remembered and tonumber(remembered) > now then
     -- A write, so that a following WAIT covers the commit that answered first.
     call('SET', KEYS[1], remembered, 'KEEPTTL')
     return {'duplicate', now, us}
+  elseif remembered then
+    call('SET', KEYS[1], till, 'PX', message_memory)
   end
+end
+
+-- Takes back what is written so far.
+local function refuse(word)
+  if message_memory ~= '0' then
+    call('DEL', KEYS[1])
+  end
+  return {word, now}
 end
 
 local key = FIRST_KEY
@@ -62,25 +72,22 @@ local arg = FIRST_ARG
 for _ = 1, records do
   local expected = ARGV[arg]
   local creates = string.sub(expected, 1, 8) == NEW
+  -- GETRANGE: of many who decide on one version of a record one is applied. The head is enough, the rest may be long.
   local head = call('GETRANGE', KEYS[key], 0, 19)
   local exists = head ~= '' and struct.unpack('>I6', head, 15) > now
   if creates and exists then
     local same_id = string.sub(head, 9, 14) == string.sub(expected, 9, 14)
-    return {same_id and 'conflict' or 'collision', now}
+    return refuse(same_id and 'conflict' or 'collision')
   end
   if not creates and not (exists and string.sub(head, 1, 14) == expected) then
-    return {'conflict', now}
+    return refuse('conflict')
   end
   key = key + 1 + ARGV[arg + 6]
   arg = arg + RECORD_ARGS
 end
 
 if valid_until ~= '0' and now >= tonumber(valid_until) then
-  return {'late', now}
-end
-
-if message_memory ~= '0' then
-  call('SET', KEYS[1], now + message_memory, 'PX', message_memory)
+  return refuse('late')
 end
 
 key = FIRST_KEY
@@ -89,20 +96,24 @@ for _ = 1, records do
   local expected, locator, value, till, timer, created, lists = unpack(ARGV, arg, arg + RECORD_ARGS - 1)
   if value ~= '' then
     local expires = shift == '0' and till or till - shift
+    -- SET PXAT: the decision itself; what no timer removes in time goes by itself.
     local version = math.max(struct.unpack('>I8', expected) + 1, us)
     call('SET', KEYS[key], struct.pack('>I8', version) .. value, 'PXAT', expires)
   end
   if timer ~= '' then
+    -- ZADD: the record ends, is erased and is removed on time.
     call('ZADD', KEYS[4], timer, locator)
   end
   for list = key + 1, key + lists do
+    -- ZADD: the record is found by its instance, its chat and its client's reference.
     call('ZADD', KEYS[list], created, locator)
-    -- Looked at before it is written: a look is neither logged nor replicated. With an eighth to spare, so that it is
-    -- not written each time.
+    -- PTTL, PEXPIRE: no list outlives its records. A look is neither logged nor replicated; with an eighth to spare the
+    -- end is not written each time.
     local left = till - now
     if call('PTTL', KEYS[list]) < left then
       call('PEXPIRE', KEYS[list], math.floor(left * 9 / 8))
     end
+    -- ZREMRANGEBYSCORE: nor do entries of records that went by themselves. Now and then is enough.
     if now % 8 == 0 then
       call('ZREMRANGEBYSCORE', KEYS[list], '-inf', now - 2 * (till - created))
     end
@@ -112,31 +123,42 @@ for _ = 1, records do
 end
 
 local answer = {'applied', now, us}
+local leases = {}
 local holds = {}
 if key + jobs <= #KEYS then
+  -- MGET: a receiver that fails is left alone by all replicas.
   holds = call('MGET', unpack(KEYS, key + jobs))
 end
 for i = 1, jobs do
   local id, lane, due, value = unpack(ARGV, arg, arg + JOB_ARGS - 1)
-  local held = due == '0' and ahead(holds[i])
+  local hold = due == '0' and tonumber(holds[i])
+  -- One that ends later than a hold can was written by a clock that was ahead.
+  local held = hold and hold > now and hold <= now + longest_hold and hold
   local lease = string.sub(value, 1, 1)
   if held then
     lease = '0'
     value = '0' .. string.sub(value, 2)
   end
-  if lease == '1' then
-    due = now + ARGV[2]
-  elseif tonumber(due) < now then
-    due = now
-  end
-  if call('HSETNX', KEYS[3], id, value) == 1 then
+  -- HSETNX: the same effect is never queued twice.
+  if call('HSETNX', KEYS[3], id, value) == 0 then
+    lease = '0'
+  elseif lease == '1' then
+    leases[#leases + 1] = now + ARGV[2]
+    leases[#leases + 1] = id .. '|1'
+  else
+    if tonumber(due) < now then
+      due = now
+    end
+    -- ZADD, twice: it is found in its lane, and the lane among all lanes without reading their queues.
     call('ZADD', KEYS[key], due, id)
     call('ZADD', KEYS[2], 'LT', held or due, lane)
-  else
-    lease = '0'
   end
   answer[#answer + 1] = lease
   key = key + 1
   arg = arg + JOB_ARGS
+end
+if #leases > 0 then
+  -- ZADD, one for all: what this process does not finish another one does.
+  call('ZADD', KEYS[5], unpack(leases))
 end
 return answer

@@ -5,6 +5,7 @@
 --      2 dead jobs of the instance
 --      3 its delivered jobs
 --      4 timers
+--      5 leases
 --      then queues
 --      then, if there is a record: itself, its lists
 -- ARGV 1 locator of the record
@@ -15,11 +16,14 @@
 --      then ids of jobs
 -- -> 1
 
+local FIRST_QUEUE = 6
+
 local call = redis.call
 local locator = ARGV[1]
 local queues = tonumber(ARGV[3])
 local group_count = tonumber(ARGV[4])
 
+-- HDEL, ZREM: the job with its state, and where it is shown.
 local function forget(id)
   call('HDEL', KEYS[1], id, id .. '|s')
   call('ZREM', KEYS[2], id)
@@ -30,14 +34,30 @@ local groups = {}
 for i = 5, 4 + group_count do
   groups[ARGV[i]] = true
 end
+local ids = {}
 for i = 5 + group_count, #ARGV do
+  ids[ARGV[i]] = true
   forget(ARGV[i])
 end
 
-local record = 5 + queues
-for i = 5, record - 1 do
+local function of_a_group(id)
+  return groups[string.match(id, '^([^/]*)/') or '']
+end
+
+-- ZRANGE, ZREM: what is in hand cannot be settled any more.
+for _, lease in ipairs(call('ZRANGE', KEYS[5], 0, -1)) do
+  local id = string.match(lease, '^(.*)|%d+$')
+  if id and (ids[id] or of_a_group(id)) then
+    forget(id)
+    call('ZREM', KEYS[5], lease)
+  end
+end
+
+-- ZRANGE, ZREM: jobs are found by their group, because nobody remembers their ids.
+local record = FIRST_QUEUE + queues
+for i = FIRST_QUEUE, record - 1 do
   for _, id in ipairs(call('ZRANGE', KEYS[i], 0, -1)) do
-    if groups[string.match(id, '^([^/]*)/') or ''] then
+    if of_a_group(id) then
       forget(id)
       call('ZREM', KEYS[i], id)
     end
@@ -45,9 +65,11 @@ for i = 5, record - 1 do
 end
 
 if KEYS[record] then
+  -- GETRANGE: which record it is.
   local head = call('GETRANGE', KEYS[record], 8, 13)
   -- Another record may be kept there by now.
   if head == '' or head == ARGV[2] then
+    -- DEL, ZREM: the record, its timer, its entries.
     call('DEL', KEYS[record])
     call('ZREM', KEYS[4], locator)
     for i = record + 1, #KEYS do

@@ -18,6 +18,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 local id = ARGV[3]
 local state_of = id .. '|s'
 
+-- ZSCORE: only what has ended, and is remembered, is queued again.
 local ended = call('ZSCORE', KEYS[4], id)
 local memory = ARGV[4]
 if not ended then
@@ -27,15 +28,18 @@ end
 if not ended or ended + memory <= now then
   return {now, 0}
 end
+-- ZREM: it has not ended any more.
 call('ZREM', KEYS[4], id)
 call('ZREM', KEYS[5], id)
 
+-- HGET, HSET: its fence keeps rising.
 local state = call('HGET', KEYS[3], state_of)
 if not state then
   return {now, 0}
 end
 local fence = string.match(state, '^%d+')
 call('HSET', KEYS[3], state_of, fence .. ' 0 0 ')
+-- ZADD, twice: it is due, in a lane that is listed.
 call('ZADD', KEYS[2], now, id)
 call('ZADD', KEYS[1], 'LT', now, ARGV[2])
 return {now, 1}

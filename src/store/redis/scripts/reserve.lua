@@ -13,6 +13,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 local memory = tonumber(ARGV[3])
 
+-- GET: a request that is repeated is answered as the first one was.
 local value = redis.call('GET', KEYS[1])
 if value then
   local till = struct.unpack('>I6', value)
@@ -21,5 +22,6 @@ if value then
     return {now, holder}
   end
 end
+-- SET: the claim, for as long as repeats are expected.
 redis.call('SET', KEYS[1], struct.pack('>I6', now + memory) .. ARGV[2], 'PX', memory)
 return {now, ARGV[2]}

@@ -9,6 +9,7 @@
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2] + ARGV[1] * 1000
+-- MGET: all of them, to take from none where one is short.
 local stored = redis.call('MGET', unpack(KEYS))
 local taken = tonumber(ARGV[2])
 local answer = {math.floor(now / 1000)}
@@ -18,7 +19,10 @@ for i = 1, #KEYS do
   local interval = tonumber(ARGV[2 * i + 1])
   local window = interval * ARGV[2 * i + 2]
   local start = math.max(tonumber(stored[i] or 0), now)
-  -- A bucket never owes more than its window: a time further ahead was written by a clock that was wrong.
+  if start > now + 2 * window then
+    -- A clock that was ahead has written this.
+    start = now
+  end
   start = math.min(start, now + window)
   local units = math.max(math.floor((now + window - start) / interval), 0)
   buckets[i] = {interval = interval, window = window, start = start}
@@ -30,6 +34,7 @@ answer[2] = taken
 for i, bucket in ipairs(buckets) do
   local next_start = bucket.start + taken * bucket.interval
   if taken > 0 then
+    -- SET: what is taken counts for all replicas, and a bucket that has filled leaves nothing.
     redis.call('SET', KEYS[i], string.format('%.0f', next_start), 'PX', math.ceil((next_start - now) / 1000) + 1000)
   end
   answer[2 * i + 2] = math.max(next_start + bucket.interval - now - bucket.window, 0)

@@ -1,0 +1,29 @@
+//! Limits: the trait's methods. `admit` keeps the buckets and keys.
+
+use async_trait::async_trait;
+
+use super::{EmbeddedStore, admit};
+use crate::store::{Admission, Drawn, Limits, Reserve, StoreError, Take};
+
+#[async_trait]
+impl Limits for EmbeddedStore {
+    async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
+        let (takes, reserve) = (takes.to_vec(), reserve.cloned());
+        // Whoever claims a key is about to begin something.
+        if reserve.is_some() {
+            self.writer.has_room()?;
+        }
+        self.writer
+            .run(move |connection, now| {
+                let allowances = admit::take(connection, now, &takes)?;
+                let reservation = reserve.map(|wanted| admit::reserve(connection, now, &wanted)).transpose()?;
+                Ok(Admission { allowances, reservation })
+            })
+            .await
+    }
+
+    async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError> {
+        let takes = takes.to_vec();
+        self.writer.run(move |connection, now| Ok(admit::draw(connection, now, &takes, units)?)).await
+    }
+}

@@ -1,0 +1,60 @@
+//! Operations: the trait's methods. `claim` keeps what the store says of itself, `backlog` looks at what waits.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+
+use super::{EmbeddedStore, backlog, claim};
+use crate::store::{Announced, Background, Backlog, Description, Operations, StoreError};
+
+#[async_trait]
+impl Operations for EmbeddedStore {
+    fn background(&self) -> &Background {
+        &self.background
+    }
+
+    fn skew_millis(&self) -> i64 {
+        self.time.skew_millis()
+    }
+
+    async fn meta(&self) -> Result<HashMap<String, String>, StoreError> {
+        let mut meta = self.readers.run(claim::meta).await?;
+        if claim::lacks_format(&mut meta)? {
+            self.set_meta("format", claim::FORMAT, false).await?;
+        }
+        Ok(meta)
+    }
+
+    async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.writer.run(move |connection, _| claim::set(connection, &name, &value, replace)).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        let now = self.time.millis();
+        self.readers.run(move |connection| backlog::waiting(connection, now)).await
+    }
+
+    async fn announce(&self, replica: &str, words: &str) -> Result<(), StoreError> {
+        let (replica, words) = (replica.to_owned(), words.to_owned());
+        self.writer.run(move |connection, now| Ok(backlog::announce(connection, now, &replica, &words)?)).await
+    }
+
+    async fn announced(&self) -> Result<Vec<Announced>, StoreError> {
+        let now = self.time.millis();
+        self.readers.run(move |connection| backlog::announced(connection, now)).await
+    }
+
+    async fn describe(&self) -> Result<Description, StoreError> {
+        self.readers.run(backlog::describe).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.writer.run(|connection, _| Ok(claim::probe(connection)?)).await
+    }
+
+    async fn trial(&self) -> Result<(), StoreError> {
+        self.writer.has_room()?;
+        self.probe().await
+    }
+}

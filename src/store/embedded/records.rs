@@ -1,0 +1,60 @@
+//! Records: the trait's methods. `query` reads, `commit` writes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{EmbeddedStore, admit, commit, query};
+use crate::store::{
+    Change, Changes, Committed, Found, Index, Locator, Position, RecordId, Records, StoreError, Stored, Take,
+};
+
+#[async_trait]
+impl Records for EmbeddedStore {
+    fn now(&self) -> Timestamp {
+        self.time.now()
+    }
+
+    fn changes(&self) -> &Arc<Changes> {
+        &self.changes
+    }
+
+    async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError> {
+        let now = self.time.millis();
+        self.readers.run(move |connection| query::record(connection, now, id)).await
+    }
+
+    async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError> {
+        let now = self.time.millis();
+        let (peek, places) = (peek.cloned(), places.to_vec());
+        self.readers
+            .run(move |connection| {
+                let allowance = peek.map(|take| admit::peek(connection, now, &take)).transpose()?;
+                let records = places.iter().map(|place| query::kept_at(connection, now, *place));
+                Ok(Found { allowance, records: records.collect::<rusqlite::Result<_>>()? })
+            })
+            .await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+        if !change.finishing {
+            self.writer.has_room()?;
+        }
+        let change = change.clone();
+        let changed = change.changed();
+        let committed = self.writer.run(move |connection, now| commit::commit(connection, now, &change)).await?;
+        if let Committed::Applied { .. } = &committed {
+            for id in changed {
+                self.changes.ring(id);
+            }
+        }
+        Ok(committed)
+    }
+
+    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        let now = self.time.millis();
+        let (index, after) = (index.clone(), after.cloned());
+        self.readers.run(move |connection| query::list(connection, now, &index, after.as_ref(), limit)).await
+    }
+}

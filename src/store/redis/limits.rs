@@ -1,0 +1,63 @@
+//! Limits: buckets and idempotency keys.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Value;
+
+use super::{
+    RedisStore, key, millis,
+    parse::{self, reply},
+    script,
+};
+use crate::{
+    domain::quota::Allowance,
+    store::{Admission, Drawn, Limits, Reserve, StoreError, Take, by_partition},
+};
+
+const RESERVATION_MEMORY: Duration = Duration::from_hours(24);
+
+#[async_trait]
+impl Limits for RedisStore {
+    async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
+        let groups = by_partition(takes);
+        if let ([_], None) = (groups.as_slice(), reserve) {
+            return Ok(Admission { allowances: self.buckets.take(takes).await?, reservation: None });
+        }
+        let mut pipeline = redis::Pipeline::with_capacity(groups.len() + 1);
+        for group in &groups {
+            let group: Vec<&Take> = group.iter().map(|&index| &takes[index]).collect();
+            pipeline.add_command(self.buckets.take_all(&group, 1));
+        }
+        if let Some(reserve) = reserve {
+            let mut cmd = script::RESERVE.call(&[key::reservation(reserve.partition, reserve.key)]);
+            let gives_way = reserve.replaces.as_ref().map(|claim| parse::write_claim(reserve.fingerprint, claim));
+            cmd.arg(self.time.shift())
+                .arg(parse::write_claim(reserve.fingerprint, &reserve.claim))
+                .arg(millis(RESERVATION_MEMORY))
+                .arg(gives_way.unwrap_or_default());
+            pipeline.add_command(cmd);
+        }
+        let mut values = self.connection.run(&mut pipeline).await?;
+        let reservation = match reserve {
+            Some(_) => {
+                let (now, holder): (i64, Vec<u8>) = reply(values.pop().unwrap_or(Value::Nil))?;
+                self.time.observe(now);
+                Some(parse::read_claim(&holder)?)
+            }
+            None => None,
+        };
+        let mut allowances = vec![Allowance::Allowed { remaining: 0 }; takes.len()];
+        for (group, value) in groups.iter().zip(values) {
+            for (&index, allowance) in group.iter().zip(self.buckets.taken(value)?) {
+                allowances[index] = allowance;
+            }
+        }
+        Ok(Admission { allowances, reservation })
+    }
+
+    async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError> {
+        let takes: Vec<&Take> = takes.iter().collect();
+        self.buckets.drawn(self.one(&self.buckets.take_all(&takes, units)).await?)
+    }
+}

@@ -1,0 +1,169 @@
+//! Records, and the commit that writes them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use redis::{Cmd, Value};
+
+use super::{
+    RedisStore, key, millis,
+    parse::{self, reply},
+    script,
+};
+use crate::{
+    domain::{Partition, time::from_millis},
+    store::{
+        Change, Changes, Committed, Found, Index, LEASE, LONGEST_HOLD, Locator, MESSAGE_MEMORY, Position, RecordId,
+        Records, StoreError, Stored, Take,
+    },
+};
+
+/// More records than one partition creates within one millisecond.
+const SAME_MILLISECOND: usize = 64;
+
+#[async_trait]
+impl Records for RedisStore {
+    fn now(&self) -> Timestamp {
+        self.time.now()
+    }
+
+    fn changes(&self) -> &Arc<Changes> {
+        self.wake.changes()
+    }
+
+    async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError> {
+        let mut values = self.connection.read(vec![parse::read_record(&key::record(id.locator()))]).await?;
+        let value = reply(values.pop().unwrap_or(Value::Nil))?;
+        Ok(self.read(id.locator(), value)?.filter(|stored| stored.id == id))
+    }
+
+    async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError> {
+        let record = |place: &Locator| parse::read_record(&key::record(*place));
+        let bucket = |take: &Take| redis::Cmd::get(key::bucket(take.partition, &take.bucket));
+        let cmds = places.iter().map(record).chain(peek.map(bucket)).collect();
+        let mut values = self.connection.read(cmds).await?;
+        let allowance = match peek {
+            Some(take) => Some(self.buckets.look(take, values.pop().unwrap_or(Value::Nil))?),
+            None => None,
+        };
+        let records = places.iter().zip(values).map(|(place, value)| self.read(*place, reply(value)?));
+        let records = records.collect::<Result<_, _>>()?;
+        Ok(Found { allowance, records })
+    }
+
+    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+        let answer: Vec<Value> = self.confirmed(self.commit_script(change)).await?;
+        let mut answer = answer.into_iter();
+        let word: String = reply(answer.next().unwrap_or(Value::Nil))?;
+        let now: i64 = reply(answer.next().unwrap_or(Value::Nil))?;
+        self.time.observe(now);
+        match word.as_str() {
+            "applied" => {
+                for id in change.changed() {
+                    self.wake.tell(id);
+                }
+                let leased =
+                    answer.skip(1).map(reply::<i64>).map(|flag| Ok(flag? == 1)).collect::<Result<_, StoreError>>()?;
+                Ok(Committed::Applied { leased })
+            }
+            "conflict" => Ok(Committed::Conflict),
+            "duplicate" => Ok(Committed::Duplicate),
+            "collision" => Ok(Committed::Collision),
+            "late" => Ok(Committed::Late(from_millis(now))),
+            other => Err(StoreError::Broken(format!("commit.lua said {other}"))),
+        }
+    }
+
+    /// A merge of all partitions' newest entries. Entries whose record is gone are skipped, so it goes on
+    /// until the page is full or nothing is left.
+    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        let bound = after.map_or("+inf".to_owned(), |position| position.created_at.as_millisecond().to_string());
+        let mut pipeline = redis::pipe();
+        for partition in Partition::all() {
+            pipeline
+                .cmd("ZREVRANGEBYSCORE")
+                .arg(key::index(partition, index))
+                .arg(&bound)
+                .arg("-inf")
+                .arg("WITHSCORES");
+            // Entries of the bound's own millisecond may be before it; they are few, and cut off below.
+            pipeline.arg("LIMIT").arg(0).arg(limit.saturating_add(SAME_MILLISECOND));
+        }
+        let values = self.connection.run(&mut pipeline).await?;
+        let mut entries: Vec<(i64, Locator)> = Vec::new();
+        for value in values {
+            for (member, score) in reply::<Vec<(Vec<u8>, f64)>>(value)? {
+                #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit 53 bits")]
+                entries.extend(Locator::from_slice(&member).map(|locator| (score as i64, locator)));
+            }
+        }
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let record = |(_, locator): &(i64, Locator)| parse::read_record(&key::record(*locator));
+        let values = self.connection.read(entries.iter().map(record).collect()).await?;
+        let mut found = Vec::new();
+        for ((created, locator), value) in entries.into_iter().zip(values) {
+            if let Some(stored) = parse::stored(locator, reply(value)?, self.time.now())? {
+                found.push((Position { created_at: from_millis(created), id: stored.id }, stored));
+            }
+        }
+        found.retain(|(position, _)| after.is_none_or(|after| position < after));
+        found.sort_by(|(a, _), (b, _)| b.cmp(a));
+        found.truncate(limit);
+        Ok(found.into_iter().map(|(_, stored)| stored).collect())
+    }
+}
+
+impl RedisStore {
+    fn commit_script(&self, change: &Change) -> Cmd {
+        let partition = change.partition;
+        let mut keys = vec![
+            key::message(partition, change.answers),
+            key::lanes(partition),
+            key::jobs(partition),
+            key::timers(partition),
+            key::leases(partition),
+        ];
+        for record in &change.records {
+            keys.push(key::record(record.id.locator()));
+            keys.extend(record.indexes.iter().map(|index| key::index(partition, index)));
+        }
+        keys.extend(change.jobs.iter().map(|job| key::queue(partition, &job.lane)));
+        if change.jobs.iter().any(|job| job.due.is_none()) {
+            keys.extend(change.jobs.iter().map(|job| key::hold(partition, &job.lane)));
+        }
+        let script = if change.finishing { &script::COMMIT_OLD } else { &script::COMMIT_NEW };
+        let mut cmd = script.call(&keys);
+        cmd.arg(self.time.shift())
+            .arg(millis(LEASE))
+            .arg(if change.answers.is_some() { millis(MESSAGE_MEMORY) } else { 0 })
+            .arg(change.valid_until.map_or(0, Timestamp::as_millisecond))
+            .arg(millis(LONGEST_HOLD))
+            .arg(change.records.len())
+            .arg(change.jobs.len());
+        for record in &change.records {
+            cmd.arg(parse::head(record.id, record.expected))
+                .arg(record.id.locator().as_bytes())
+                .arg(parse::write_record(record))
+                .arg(record.retain_until.as_millisecond());
+            match record.timer {
+                Some(due) => cmd.arg(due.as_millisecond()),
+                None => cmd.arg(""),
+            };
+            cmd.arg(record.created_at.as_millisecond()).arg(record.indexes.len());
+        }
+        for job in &change.jobs {
+            cmd.arg(&job.id.0)
+                .arg(&job.lane.0)
+                .arg(job.due.map_or(0, Timestamp::as_millisecond))
+                .arg(parse::write_job(job, self.time.now()));
+        }
+        cmd
+    }
+
+    fn read(&self, locator: Locator, value: Option<Vec<u8>>) -> Result<Option<Stored>, StoreError> {
+        parse::stored(locator, value, self.time.now())
+    }
+}

@@ -1,0 +1,25 @@
+-- Puts back what was in the hands of a worker whose lease ran out.
+--
+-- KEYS 1 leases
+--      2 queue of the lane, or timers
+--      3 lanes by the time of their next due job
+-- ARGV 1 lease
+--      2 id of the job, or locator of the timer; '': the job is gone
+--      3 due time, ms
+--      4 lane; '' for a timer
+-- -> 1 if the lease was still there else 0
+
+local call = redis.call
+-- ZREM: of many who find it one puts it back.
+if call('ZREM', KEYS[1], ARGV[1]) == 0 then
+  return 0
+end
+if ARGV[2] ~= '' then
+  -- A timer that was set anew keeps its new time.
+  call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[2])
+end
+-- ZADD: the lane is listed.
+if ARGV[4] ~= '' then
+  call('ZADD', KEYS[3], 'LT', ARGV[3], ARGV[4])
+end
+return 1
