@@ -267,6 +267,10 @@ impl From<StoreError> for Problem {
                 tracing::error!(%error, "the store takes no new work");
                 Self { retry_after, ..Self::new(Code::TemporaryReducedCapacity, "what is pending goes on; try again") }
             }
+            StoreError::Sealed(_) => {
+                tracing::error!(%error, "a record that nobody here can read is not found");
+                Self::not_found()
+            }
             StoreError::Broken(_) | StoreError::Unfit(_) => {
                 tracing::error!(%error, "the store cannot be used");
                 Self::new(Code::InternalError, "see the daemon's log")

@@ -159,6 +159,18 @@ impl Service {
         self.decode(stored).map_err(|error| self.unreadable(instance, "record", &error)).ok()
     }
 
+    /// As [`Service::readable`], before something is concluded from what is missing: a key that this process lacks and
+    /// others have is an error. So is everything but a missing key.
+    async fn legible(&self, instance: &Instance, stored: &Stored) -> Result<Option<Verification>, StoreError> {
+        match self.read(stored).await {
+            Err(error @ StoreError::Sealed(_)) => {
+                self.unreadable(instance, "record", &error);
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+
     fn unreadable(&self, instance: &Instance, kind: &'static str, error: &StoreError) {
         self.metrics.unreadable.get_or_create(&ByKind { kind }).inc();
         let instance = instance.config.id;

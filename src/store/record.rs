@@ -92,7 +92,8 @@ pub fn decode(keys: &KeyRing, stored: &Stored) -> Result<Verification, StoreErro
         None => return Err(broken("empty")),
     };
     let id = VerificationId::from(stored.id);
-    let plain = keys.open(&context(id), sealed).map_err(|_| broken("no configured key opens it"))?;
+    let sealed_away = |_| StoreError::Sealed(format!("record {id}"));
+    let plain = keys.open(&context(id), sealed).map_err(sealed_away)?;
     read(id, &plain).ok_or_else(|| broken("its fields cannot be read"))
 }
 
