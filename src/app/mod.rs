@@ -85,11 +85,13 @@ impl Application {
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (parts::replica_name(operator.local_addr()?.port()), clock.wall());
+        let audit = parts::open_audit(config)?;
         let (traces, written) = Traces::new(Arc::<Measured>::clone(&store));
         let mut tasks = Tasks::default();
         tasks.spawn("message log", written.map(Ok));
         let service = Arc::new(Service {
             traces,
+            audit,
             store,
             keys: Arc::new(keys),
             instances: Arc::new(instances),
@@ -213,6 +215,7 @@ impl Application {
         tasks.ended(OPERATOR).await;
         tasks.ended(HEARTBEAT).await;
         service.say_goodbye().await;
+        service.audit.flush();
         tracing::info!("stopped");
         tasks.finish()
     }

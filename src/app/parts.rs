@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
 use crate::{
+    audit::Audit,
     clock::Clock,
     config::{self, Config, Durability, Faults, StoreConfig},
     domain::{InstanceId, sending::Channel},
@@ -125,6 +126,11 @@ pub(super) fn open_places(config: &Config) -> anyhow::Result<Option<Places>> {
     let Some(file) = &config.geoip_file else { return Ok(None) };
     let places = Places::open(file).with_context(|| format!("geoip_file {}", file.display()))?;
     Ok(Some(places))
+}
+
+pub(super) fn open_audit(config: &Config) -> anyhow::Result<Audit> {
+    let Some(path) = &config.audit else { return Ok(Audit::default()) };
+    Audit::open(path).with_context(|| format!("audit.path {}", path.display()))
 }
 
 pub(super) fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static str, Arc<dyn Store>)> {

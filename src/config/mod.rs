@@ -9,6 +9,7 @@ mod operator;
 mod page;
 mod restart;
 mod section;
+mod token;
 mod weak;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -26,6 +27,7 @@ pub use self::{
     page::{Color, Logo, PageConfig},
     restart::files,
     section::{Section, not_one_of},
+    token::{ApiToken, is_id, read as read_tokens},
     weak::weakness,
 };
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub geoip_file: Option<PathBuf>,
     pub store: StoreConfig,
     pub log: LogConfig,
+    /// Where the audit stream is appended to.
+    pub audit: Option<PathBuf>,
     pub otlp: Option<OtlpConfig>,
     pub shutdown: ShutdownConfig,
     pub instances: Vec<InstanceConfig>,
@@ -88,7 +92,7 @@ pub struct OtlpConfig {
     pub url: Url,
     /// The whole header.
     pub authorization: Option<SecretString>,
-    /// Of the traces that begin here; those of others are recorded when their header asks for it.
+    /// Of the traces that begin here; those of known callers are recorded when their header asks for it.
     pub sample_percent: u8,
 }
 
@@ -187,6 +191,9 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
     }
     let store = store(s, faults);
     let log = log(s, faults);
+    let mut audit_section = s.section("audit", faults);
+    let audit = audit_section.text("path", faults).map(PathBuf::from);
+    audit_section.finish(faults);
     let otlp = otlp(s, faults);
     let mut shutdown = s.section("shutdown", faults);
     let shutdown_config = ShutdownConfig {
@@ -219,6 +226,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
         geoip_file,
         store: store?,
         log,
+        audit,
         otlp,
         shutdown: shutdown_config,
         instances,

@@ -3,11 +3,13 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
-use subtle::{Choice, ConstantTimeEq as _};
+use jiff::Timestamp;
+use subtle::ConstantTimeEq as _;
 
+use super::By;
 use crate::{
     config::InstanceConfig,
-    domain::{InstanceId, Language, Verification, decide::Reply, keys::sha256, sending::Channel},
+    domain::{InstanceId, Language, Verification, decide::Reply, keys::sha256, scope::Scopes, sending::Channel},
     egress::Egress,
     gateway::Gateway,
 };
@@ -29,12 +31,22 @@ impl fmt::Debug for Instance {
 }
 
 /// Why a caller gets no instance.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Denied {
     /// No instance knows this token.
     Unauthorized,
     /// The token is known, and this is not its instance.
     NotFound,
+    /// The token is of this instance, and its time is over.
+    Ended { id: String },
+}
+
+/// What a token opens.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Names the token.
+    pub by: By,
+    pub scopes: Scopes,
 }
 
 /// All instances of this process. A reload replaces them in one step; whoever holds one finishes with it.
@@ -105,17 +117,32 @@ impl Instances {
     }
 
     /// Another tenant's instance answers exactly as one that does not exist.
-    pub fn authorize(&self, id: Option<InstanceId>, token: &str) -> Result<Arc<Instance>, Denied> {
+    pub fn authorize(
+        &self,
+        id: Option<InstanceId>,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<(Arc<Instance>, Grant), Denied> {
         let digest = sha256(token.as_bytes());
-        let holds = |instance: &Instance| -> bool {
-            let tokens = instance.config.tokens.iter();
-            tokens.fold(Choice::from(0), |any, known| any | known[..].ct_eq(&digest)).into()
-        };
         let table = self.0.load();
-        let known = table.values().fold(false, |any, instance| any | holds(instance));
-        let wanted = id.and_then(|id| table.get(&id)).filter(|instance| holds(instance));
+        // All are compared, so that the time it takes tells nothing.
+        let mut known = false;
+        let mut wanted = None;
+        for instance in table.values() {
+            for token in &instance.config.tokens {
+                let is = bool::from(token.digest[..].ct_eq(&digest));
+                known |= is && !token.has_ended(now);
+                if is && Some(instance.config.id) == id {
+                    wanted = Some((instance, token));
+                }
+            }
+        }
         match wanted {
-            Some(instance) => Ok(Arc::clone(instance)),
+            Some((_, token)) if token.has_ended(now) => Err(Denied::Ended { id: token.id.clone() }),
+            Some((instance, token)) => {
+                let by = By::Token { id: token.id.clone(), named: token.named };
+                Ok((Arc::clone(instance), Grant { by, scopes: token.scopes }))
+            }
             None if known => Err(Denied::NotFound),
             None => Err(Denied::Unauthorized),
         }

@@ -7,6 +7,7 @@ pub mod callback;
 mod code;
 mod commit;
 mod complete;
+mod deed;
 pub mod delivery;
 mod draft;
 mod erase;
@@ -46,11 +47,12 @@ use url::Url;
 
 pub use self::{
     complete::{Opened, OpenedAs, Redeemed, Tapped, landing},
+    deed::{By, Deed, doing, done_by, done_to},
     delivery::CallbackView,
     erase::Erased,
     identity::Phones,
     input::{FieldFault, Mint, Warning},
-    instance::{Denied, Instance, Instances, Replaced},
+    instance::{Denied, Grant, Instance, Instances, Replaced},
     limit::{Standing, telling},
     mint::Idempotency,
     receive::Outcome,
@@ -62,6 +64,7 @@ pub use self::{
     watch::Watched,
 };
 use crate::{
+    audit::Audit,
     clock::Clock,
     domain::{
         KeyRing, Reason, Verification, VerificationId,
@@ -91,6 +94,7 @@ pub struct Service {
     pub sending: AtomicUsize,
     pub vitals: Vitals,
     pub traces: Traces,
+    pub audit: Audit,
 }
 
 /// Why a use case did not come to its end.

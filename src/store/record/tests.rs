@@ -84,7 +84,7 @@ fn finished() -> Verification {
         completion: Completion::Redeemed { at, by: None },
     };
     let reason = Some(crate::domain::Reason::CodeWrong);
-    record.timeline.push(Entry { at, what: "verified".to_owned(), reason });
+    record.timeline.push(Entry::new(at, "verified", reason));
     record
 }
 
@@ -133,6 +133,21 @@ fn fields_of_a_later_version_survive_a_write_by_this_one() {
     let again = FieldMap::read(&write(&record))
         .map(|mut fields| (fields.bytes(200).map(<[u8]>::to_vec), fields.bytes(201).is_some()));
     assert_eq!(again, Some((Some(vec![1, 2, 3]), true)));
+}
+
+#[test]
+fn names_in_the_timeline_come_back_and_cost_nothing_where_there_are_none() {
+    let keys = keys();
+    let mut record = finished();
+    record.sign(1, "operator:alice");
+    let mut born = pending();
+    born.sign(0, "token:shop");
+    for named in [&record, &born] {
+        let stored = Stored { id: named.id.into(), version: 1, bytes: encode(&keys, named) };
+        assert_eq!(&decode(&keys, &stored).unwrap(), named);
+    }
+    assert_eq!(record.timeline[0].by, None);
+    assert_eq!(write(&born).len() - write(&pending()).len(), 2 + 2 + "token:shop".len());
 }
 
 #[test]
