@@ -23,7 +23,7 @@ pub use self::{
     edge::{Edge, ProxyHeader},
     faults::{Fault, Faults},
     instance::{InstanceConfig, Limits},
-    operator::Password,
+    operator::{Access, Operator, Password, UNNAMED},
     page::{Color, Logo, PageConfig},
     restart::files,
     section::{Section, not_one_of},
@@ -40,8 +40,7 @@ pub struct Config {
     pub public_url: Url,
     pub listen: SocketAddr,
     pub operator_listen: SocketAddr,
-    /// Opens the operator's page; `None`: there is no page.
-    pub operator_password: Option<Password>,
+    pub access: Access,
     pub keys: Masters,
     pub edge: Edge,
     /// A `MaxMind` database with places of addresses.
@@ -182,7 +181,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
     }
     let listen = s.address("listen", faults);
     let operator_listen = s.address("operator_listen", faults);
-    let operator_password = Password::read(s, faults);
+    let access = Access::read(s, faults);
     let keys = keys(s, faults);
     let edge = Edge::read(s, faults);
     let geoip_file = s.text("geoip_file", faults).map(PathBuf::from);
@@ -220,7 +219,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
         public_url: public_url?,
         listen: listen?,
         operator_listen: operator_listen?,
-        operator_password,
+        access,
         keys: Masters(keys),
         edge,
         geoip_file,

@@ -19,6 +19,7 @@ mod instance;
 mod keys;
 
 mod limit;
+mod login;
 mod mint;
 mod receipt;
 mod receive;
