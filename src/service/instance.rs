@@ -10,7 +10,7 @@ use super::By;
 use crate::{
     config::InstanceConfig,
     domain::{InstanceId, Language, Verification, decide::Reply, keys::sha256, scope::Scopes, sending::Channel},
-    egress::Egress,
+    egress::{Closed, Egress},
     gateway::Gateway,
 };
 
@@ -51,7 +51,11 @@ pub struct Grant {
 
 /// All instances of this process. A reload replaces them in one step; whoever holds one finishes with it.
 #[derive(Debug, Default)]
-pub struct Instances(ArcSwap<Table>);
+pub struct Instances {
+    table: ArcSwap<Table>,
+    /// Where no callback may go, beside what the configuration says.
+    closed: ArcSwap<Closed>,
+}
 
 type Table = HashMap<InstanceId, Arc<Instance>>;
 
@@ -65,11 +69,11 @@ pub struct Replaced {
 impl Instances {
     pub fn new(instances: impl IntoIterator<Item = Instance>) -> Self {
         let table: Table = instances.into_iter().map(|instance| (instance.config.id, Arc::new(instance))).collect();
-        Self(ArcSwap::from_pointee(table))
+        Self { table: ArcSwap::from_pointee(table), closed: ArcSwap::default() }
     }
 
     pub fn get(&self, id: InstanceId) -> Option<Arc<Instance>> {
-        self.0.load().get(&id).map(Arc::clone)
+        self.table.load().get(&id).map(Arc::clone)
     }
 
     /// Whose gateway carries messages of `instance` over `channel`.
@@ -91,25 +95,33 @@ impl Instances {
 
     /// Whether there is another one.
     pub fn several(&self) -> bool {
-        self.0.load().len() > 1
+        self.table.load().len() > 1
     }
 
     /// Those of this moment.
     pub fn all(&self) -> Vec<Arc<Instance>> {
-        self.0.load().values().map(Arc::clone).collect()
+        self.table.load().values().map(Arc::clone).collect()
     }
 
     /// The one that its vendor knows by this id.
     pub fn numbered(&self, kind: &str, id: &str) -> Option<Arc<Instance>> {
-        let table = self.0.load();
+        let table = self.table.load();
         let fits = |one: &&Arc<Instance>| one.gateway.kind() == kind && one.gateway.number_id() == Some(id);
         table.values().filter(fits).min_by_key(|one| one.config.id).map(Arc::clone)
     }
 
+    /// Closes to callbacks what was found out since the configuration was read.
+    pub fn close(&self, closed: Closed) {
+        let closed = Arc::new(closed);
+        self.closed.store(Arc::clone(&closed));
+        self.all().iter().for_each(|instance| instance.callbacks.close(&closed));
+    }
+
     /// Takes over what `next` holds, all at once.
     pub fn replace(&self, next: &Self) -> Replaced {
-        let next = next.0.load_full();
-        let before = self.0.swap(Arc::clone(&next));
+        let next = next.table.load_full();
+        next.values().for_each(|instance| instance.callbacks.close(&self.closed.load()));
+        let before = self.table.swap(Arc::clone(&next));
         Replaced {
             added: next.keys().filter(|id| !before.contains_key(id)).copied().collect(),
             removed: before.values().filter(|instance| !next.contains_key(&instance.config.id)).cloned().collect(),
@@ -124,7 +136,7 @@ impl Instances {
         now: Timestamp,
     ) -> Result<(Arc<Instance>, Grant), Denied> {
         let digest = sha256(token.as_bytes());
-        let table = self.0.load();
+        let table = self.table.load();
         // All are compared, so that the time it takes tells nothing.
         let mut known = false;
         let mut wanted = None;

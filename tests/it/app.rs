@@ -11,7 +11,7 @@ use countersign::{
     app::{self, Application},
     clock::Clock,
     config::{self, Config, Faults},
-    egress::{Egress, Policy},
+    egress::{Cause, Egress, Policy},
     gateway::Purpose,
     service::Service,
     worker::Worker,
@@ -318,6 +318,13 @@ impl Daemon {
 
     pub(crate) async fn status(&self, uuid: &str) -> String {
         self.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await.text_of("status")
+    }
+
+    /// Whether no callback of the first instance may go there.
+    pub(crate) async fn is_closed(&self, url: &str) -> bool {
+        let instance = self.service.instances.get(WAHA.parse().unwrap()).unwrap();
+        let request = Request::post(url).body(b"{}".to_vec()).unwrap();
+        instance.callbacks.send(request).await.is_err_and(|error| error.cause == Cause::Forbidden)
     }
 
     /// Works off everything that is due now and waits for it.
