@@ -44,13 +44,30 @@ pub fn permits(ip: IpAddr, networks: &[IpNet]) -> bool {
     is_public(ip) || networks.iter().any(|network| network.contains(&ip))
 }
 
+/// Where clouds serve credentials and settings to whoever asks from inside, beside link-local addresses.
+const METADATA: [IpAddr; 8] = [
+    // Alibaba Cloud.
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    // Azure's WireServer, a public address that never leaves the host.
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    // Oracle Cloud.
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
+    // AWS: instances, and pods of EKS.
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    // Google Cloud.
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    // Scaleway.
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
+];
+
 fn is_metadata(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_link_local() || v4 == Ipv4Addr::new(100, 100, 100, 200),
-        IpAddr::V6(v6) => {
-            v6.is_unicast_link_local() || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254) || carries_v4(v6)
+    METADATA.contains(&ip)
+        || match ip {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local() || carries_v4(v6),
         }
-    }
 }
 
 /// NAT64, SIIT, ISATAP and the deprecated IPv4-compatible form: a way around the IPv4 table.
@@ -63,7 +80,8 @@ fn carries_v4(v6: Ipv6Addr) -> bool {
     nat64 || compatible || siit || isatap
 }
 
-fn is_public(ip: IpAddr) -> bool {
+/// Whether it is a stranger's, as far as its block tells.
+pub fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => !V4_SPECIAL
             .iter()
@@ -147,8 +165,23 @@ mod tests {
         assert!(ok("::ffff:10.1.2.3", &["10.0.0.0/8"]));
         assert!(ok("127.0.0.1", &["127.0.0.0/8"]));
         assert!(!ok("192.168.0.1", &["10.0.0.0/8"]));
-        for metadata in ["169.254.169.254", "fd00:ec2::254", "100.100.100.200", "64:ff9b::a9fe:a9fe"] {
+        for metadata in [
+            "169.254.169.254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "::ffff:168.63.129.16",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
+            "fe80::a9fe:a9fe",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b::a83f:8110",
+        ] {
             assert!(!ok(metadata, &["0.0.0.0/0", "::/0"]), "{metadata}");
         }
+        assert!(!ok("168.63.129.16", &[]) && ok("168.63.129.17", &[]), "it is a public address");
     }
 }

@@ -31,7 +31,7 @@ fn of_store(error: &StoreError) -> Option<u8> {
     match error {
         StoreError::Unfit(_) => Some(BAD_CONFIGURATION),
         StoreError::Unavailable(_) | StoreError::Full | StoreError::Refused(_) => Some(TEMPORARY),
-        StoreError::Broken(_) => None,
+        StoreError::Sealed(_) | StoreError::Broken(_) => None,
     }
 }
 

@@ -10,7 +10,7 @@
 //! | layer | what it is | what it must never know |
 //! |---|---|---|
 //! | [`domain`] | the protocol: records, [`domain::decide()`], codes, texts, keys | I/O, time, randomness, JSON |
-//! | [`clock`], [`entropy`], [`lines`] | the only doors to the wall clock, to random bytes, to the log's end | who asks |
+//! | [`clock`], [`entropy`], [`lines`], [`audit`] | the only doors to the wall clock, to random bytes, to the log's end, to the audit stream | who asks |
 //! | [`trace`] | which trace a piece of work belongs to | what the work is |
 //! | [`config`], [`metrics`], [`credentials`] | values; families; fresh secrets | any connection; who increments |
 //! | [`store`] | atomic bytes on disk or in Redis | why a state follows another |
@@ -63,6 +63,7 @@
 
 pub mod address;
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

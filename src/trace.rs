@@ -2,6 +2,7 @@
 //! what it sends out.
 
 use std::{
+    cell::Cell,
     fmt::{self, Write as _},
     str::FromStr,
     sync::OnceLock,
@@ -19,7 +20,16 @@ const WAITING: usize = 4096;
 static EXPORT: OnceLock<Export> = OnceLock::new();
 
 tokio::task_local! {
-    static CURRENT: Context;
+    static CURRENT: Here;
+}
+
+/// Where the work stands that runs in a task.
+struct Here {
+    context: Cell<Context>,
+    /// What a caller said that his work belongs to.
+    offered: Option<Context>,
+    /// Whether that is true: whoever said it has proved who he is.
+    taken: Cell<bool>,
 }
 
 /// A place in a trace: the `traceparent` header of version 00.
@@ -124,12 +134,33 @@ impl FromStr for Context {
 
 /// Runs `work` as part of a trace.
 pub async fn within<T>(context: Context, work: impl Future<Output = T>) -> T {
-    CURRENT.scope(context, work).await
+    CURRENT.scope(Here { context: Cell::new(context), offered: None, taken: Cell::new(false) }, work).await
+}
+
+/// Runs the work of a request, in a trace of its own until [`go_on`]. Also says which trace it was in the end, and the
+/// caller's place in it: a stranger decides neither what is recorded nor where.
+pub async fn offered<T>(parent: Option<Context>, work: impl Future<Output = T>) -> (T, Context, Option<Context>) {
+    let here = Here { context: Cell::new(Context::begin()), offered: parent, taken: Cell::new(false) };
+    CURRENT
+        .scope(here, async {
+            let output = work.await;
+            CURRENT.with(|here| (output, here.context.get(), here.offered.filter(|_| here.taken.get())))
+        })
+        .await
+}
+
+/// Goes on the trace that the caller named, now that he has proved who he is.
+pub fn go_on() {
+    let _ = CURRENT.try_with(|here| {
+        if let (Some(parent), false) = (here.offered, here.taken.replace(true)) {
+            here.context.set(parent.child());
+        }
+    });
 }
 
 /// The trace of the work that asks.
 pub fn current() -> Option<Context> {
-    CURRENT.try_with(|context| *context).ok()
+    CURRENT.try_with(|here| here.context.get()).ok()
 }
 
 /// From now on finished spans come out of the receiver. `None`: somebody has it.
@@ -199,5 +230,23 @@ mod tests {
         let context: Context = EXAMPLE.parse().unwrap();
         assert_eq!(current(), None);
         assert_eq!(within(context, async { current() }).await, Some(context));
+    }
+
+    #[tokio::test]
+    async fn a_stranger_s_trace_is_not_gone_on() {
+        let parent: Context = EXAMPLE.parse().unwrap();
+        let (seen, context, taken) = offered(Some(parent), async { current() }).await;
+        assert_eq!((seen, taken), (Some(context), None));
+        assert_ne!(context.trace(), parent.trace());
+        let known = async {
+            go_on();
+            go_on();
+            current()
+        };
+        let (seen, context, taken) = offered(Some(parent), known).await;
+        assert_eq!((seen, taken), (Some(context), Some(parent)));
+        assert_eq!((context.trace(), context.sampled), (parent.trace(), true));
+        let ((), context, taken) = offered(None, async { go_on() }).await;
+        assert_eq!((context.header(), taken), (None, None));
     }
 }

@@ -17,7 +17,7 @@ use std::{
 
 use actix_web::web::Data;
 use anyhow::{Context as _, anyhow};
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use tokio::{
     sync::mpsc,
@@ -85,11 +85,13 @@ impl Application {
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (parts::replica_name(operator.local_addr()?.port()), clock.wall());
+        let audit = parts::open_audit(config)?;
         let (traces, written) = Traces::new(Arc::<Measured>::clone(&store));
         let mut tasks = Tasks::default();
         tasks.spawn("message log", written.map(Ok));
         let service = Arc::new(Service {
             traces,
+            audit,
             store,
             keys: Arc::new(keys),
             instances: Arc::new(instances),
@@ -156,11 +158,11 @@ impl Application {
         let public = listener::public(public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
-        let password = Arc::new(ArcSwapOption::from_pointee(config.operator_password.clone()));
+        let access = Arc::new(ArcSwap::from_pointee(config.access.clone()));
         let state = Data::new(Operator {
             readiness: readiness.clone(),
             service: Arc::clone(&service),
-            password: Arc::clone(&password),
+            access: Arc::clone(&access),
             edge: Arc::clone(&edge),
             comparing: Arc::default(),
         });
@@ -182,7 +184,7 @@ impl Application {
         tasks.spawn("store", async move { Err(anyhow!(store.background().failed().await)) });
         if let Some(source) = source {
             let (service, worker) = (Arc::clone(&service), Arc::clone(&worker));
-            let live = Live { config, service, worker, edge, password, keys_wait: false };
+            let live = Live { config, service, worker, edge, access, keys_wait: false };
             tasks.spawn("reload", reload::watch(source, live, stop.clone()).map(Ok));
         }
 
@@ -213,6 +215,7 @@ impl Application {
         tasks.ended(OPERATOR).await;
         tasks.ended(HEARTBEAT).await;
         service.say_goodbye().await;
+        service.audit.flush();
         tracing::info!("stopped");
         tasks.finish()
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
 use crate::{
+    audit::Audit,
     clock::Clock,
     config::{self, Config, Durability, Faults, StoreConfig},
     domain::{InstanceId, sending::Channel},
@@ -37,7 +38,7 @@ pub fn assemble(text: &str) -> Result<(Config, Instances), Faults> {
 
 /// Builds every instance's gateway; faults carry their keys.
 pub fn instances(config: &Config, purpose: Purpose, faults: &mut Faults) -> Instances {
-    let closed = closed(config);
+    let (closed, ports) = closed(config);
     let built = config.instances.iter().filter_map(|instance| {
         let url = webhook_url(&config.public_url, instance.id);
         let gateway = gateway::build(instance.gateway.clone(), purpose, &url, faults)?;
@@ -46,6 +47,7 @@ pub fn instances(config: &Config, purpose: Purpose, faults: &mut Faults) -> Inst
             http: instance.allow_http_callbacks,
             networks: instance.callback_allow_networks.clone(),
             closed: closed.clone(),
+            closed_ports: ports.clone(),
         });
         let sending = Egress::new(Policy { anywhere: true, ..Policy::default() });
         Some(Instance { config: instance.clone(), gateway, callbacks, sending })
@@ -89,14 +91,18 @@ pub fn webhook_url(public_url: &url::Url, instance: InstanceId) -> String {
     format!("{}/webhooks/{instance}", public_url.as_str().trim_end_matches('/'))
 }
 
-/// Where no callback may go: to ourselves, and to the store.
-fn closed(config: &Config) -> Vec<(String, u16)> {
+/// Where no callback may go: to ourselves, to the store, and on private addresses to the ports of both, which other
+/// replicas, other nodes and other Sentinels have, too.
+fn closed(config: &Config) -> (Vec<(String, u16)>, Vec<u16>) {
     let mut closed: Vec<(String, u16)> =
         [config.listen, config.operator_listen].iter().map(|own| (own.ip().to_string(), own.port())).collect();
+    let mut ports = vec![config.operator_listen.port()];
     if let StoreConfig::Redis { url, .. } = &config.store {
-        closed.extend(redis::addresses(url.expose_secret()));
+        let store = redis::addresses(url.expose_secret());
+        ports.extend(store.iter().map(|(_, port)| *port));
+        closed.extend(store);
     }
-    closed
+    (closed, ports)
 }
 
 /// Lets the series of all instances begin.
@@ -125,6 +131,11 @@ pub(super) fn open_places(config: &Config) -> anyhow::Result<Option<Places>> {
     let Some(file) = &config.geoip_file else { return Ok(None) };
     let places = Places::open(file).with_context(|| format!("geoip_file {}", file.display()))?;
     Ok(Some(places))
+}
+
+pub(super) fn open_audit(config: &Config) -> anyhow::Result<Audit> {
+    let Some(path) = &config.audit else { return Ok(Audit::default()) };
+    Audit::open(path).with_context(|| format!("audit.path {}", path.display()))
 }
 
 pub(super) fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static str, Arc<dyn Store>)> {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use secrecy::ExposeSecret as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::parts::{self, seconds};
 use crate::{
-    config::{self, Config, Edge, Faults, Password, StoreConfig},
+    config::{self, Access, Config, Edge, Faults, StoreConfig},
     domain::{KeyRing, keys::sha256},
     gateway::Purpose,
     metrics::label::{ByConfigKey, Reloaded},
@@ -59,7 +59,7 @@ pub(super) struct Live {
     pub(super) service: Arc<Service>,
     pub(super) worker: Arc<Worker>,
     pub(super) edge: Arc<ArcSwap<Edge>>,
-    pub(super) password: Arc<ArcSwapOption<Password>>,
+    pub(super) access: Arc<ArcSwap<Access>>,
     /// New keys are tried again, until the store knows of them.
     pub(super) keys_wait: bool,
 }
@@ -167,7 +167,7 @@ impl Live {
         parts::introduce(metrics, &self.service.instances, self.service.clock.wall());
         self.worker.forgive().await;
         self.edge.store(Arc::new(next.edge.clone()));
-        self.password.store(next.operator_password.clone().map(Arc::new));
+        self.access.store(Arc::new(next.access.clone()));
         telemetry::set_level(&next.log);
         let disabled = next.instances.iter().filter(|instance| instance.disabled).count();
         tracing::info!(

@@ -4,6 +4,7 @@
 mod hash_password;
 mod inspect;
 mod new_instance;
+mod new_token;
 mod remote;
 mod serve;
 mod status;
@@ -48,6 +49,8 @@ enum Command {
         #[arg(long, default_value = "+447700900999")]
         number: String,
     },
+    /// Print an API token, once, and the entry of `tokens` that knows it.
+    NewToken(new_token::Options),
     /// Read a password from standard input, and print the digest that `operator_password` takes.
     HashPassword,
     /// Read a configuration and report every fault.
@@ -103,6 +106,10 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Serve { config } => serve::serve(&config),
         Command::NewInstance { name, number } => {
             println!("{}", new_instance::block(&name, &number)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::NewToken(options) => {
+            println!("{}", new_token::entry(&options)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::HashPassword => {

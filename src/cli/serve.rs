@@ -9,6 +9,7 @@ use url::Url;
 use crate::{
     app::{self, Application, Source},
     clock::Clock,
+    domain::time::rfc3339,
     failure::Failure,
     shutdown, telemetry,
 };
@@ -40,6 +41,13 @@ pub(super) fn check(text: &str) -> Result<ExitCode, Failure> {
             instance.gateway.proof().describe(),
             format_args!("{}webhooks/{}", config.public_url, instance.config.id),
         );
+        let now = Clock::default().wall();
+        for token in instance.config.tokens.iter().filter(|token| token.named) {
+            let end = token.until.map(|until| {
+                format!("{} {}", if token.has_ended(now) { ", ENDED" } else { ", until" }, rfc3339(until))
+            });
+            println!("    token {}: {}{}", token.id, token.scopes, end.unwrap_or_default());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{faults::Faults, page::PageConfig, section::Section, weak::weakness};
+use super::{faults::Faults, page::PageConfig, section::Section, token::ApiToken, weak::weakness};
 use crate::domain::{
     InstanceId, Language, Mode, Phone,
     quota::Quota,
@@ -29,8 +29,7 @@ pub struct InstanceConfig {
     pub id: InstanceId,
     pub name: String,
     pub number: Phone,
-    /// SHA-256 of each API token; the tokens themselves are nowhere.
-    pub tokens: Vec<[u8; 32]>,
+    pub tokens: Vec<ApiToken>,
     /// Standard Webhooks secrets, newest first.
     pub callback_secrets: Vec<SecretString>,
     pub callback_url: Option<Url>,
@@ -132,7 +131,7 @@ impl InstanceConfig {
             faults.add(s.key("number"), "is missing: the WhatsApp number people write to");
         }
         let valid = valid && number.is_some();
-        let tokens = tokens(s, faults);
+        let tokens = super::token::read(s, faults);
         let callback_secrets = callback_secrets(s, faults);
         let allow_http_callbacks = s.flag("allow_http_callbacks", faults);
         let callback_url = s.url("callback_url", faults);
@@ -198,35 +197,6 @@ impl InstanceConfig {
     pub fn longest_life(&self) -> Duration {
         Duration::from_secs(u64::from(self.expires_bounds.1))
     }
-}
-
-fn tokens(s: &mut Section, faults: &mut Faults) -> Vec<[u8; 32]> {
-    let mut tokens = Vec::new();
-    for (index, text) in s.texts("tokens", faults).into_iter().enumerate() {
-        let digest = text.strip_prefix("sha256:").and_then(decode_hex);
-        match digest {
-            Some(digest) => tokens.push(digest),
-            None => faults.add(
-                s.key(&format!("tokens.{index}")),
-                "expected \"sha256:\" and 64 hex digits of the token's SHA-256; the token itself never stands here",
-            ),
-        }
-    }
-    if tokens.is_empty() {
-        faults.add(s.key("tokens"), "is empty: nobody could call the API; `countersign new-instance` makes a token");
-    }
-    tokens
-}
-
-fn decode_hex(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (index, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
-    }
-    Some(out)
 }
 
 fn callback_secrets(s: &mut Section, faults: &mut Faults) -> Vec<SecretString> {

@@ -9,6 +9,7 @@ mod operator;
 mod page;
 mod restart;
 mod section;
+mod token;
 mod weak;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -22,10 +23,11 @@ pub use self::{
     edge::{Edge, ProxyHeader},
     faults::{Fault, Faults},
     instance::{InstanceConfig, Limits},
-    operator::Password,
+    operator::{Access, Operator, Password, UNNAMED},
     page::{Color, Logo, PageConfig},
     restart::files,
     section::{Section, not_one_of},
+    token::{ApiToken, is_id, read as read_tokens},
     weak::weakness,
 };
 
@@ -38,14 +40,15 @@ pub struct Config {
     pub public_url: Url,
     pub listen: SocketAddr,
     pub operator_listen: SocketAddr,
-    /// Opens the operator's page; `None`: there is no page.
-    pub operator_password: Option<Password>,
+    pub access: Access,
     pub keys: Masters,
     pub edge: Edge,
     /// A `MaxMind` database with places of addresses.
     pub geoip_file: Option<PathBuf>,
     pub store: StoreConfig,
     pub log: LogConfig,
+    /// Where the audit stream is appended to.
+    pub audit: Option<PathBuf>,
     pub otlp: Option<OtlpConfig>,
     pub shutdown: ShutdownConfig,
     pub instances: Vec<InstanceConfig>,
@@ -88,7 +91,7 @@ pub struct OtlpConfig {
     pub url: Url,
     /// The whole header.
     pub authorization: Option<SecretString>,
-    /// Of the traces that begin here; those of others are recorded when their header asks for it.
+    /// Of the traces that begin here; those of known callers are recorded when their header asks for it.
     pub sample_percent: u8,
 }
 
@@ -178,7 +181,7 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
     }
     let listen = s.address("listen", faults);
     let operator_listen = s.address("operator_listen", faults);
-    let operator_password = Password::read(s, faults);
+    let access = Access::read(s, faults);
     let keys = keys(s, faults);
     let edge = Edge::read(s, faults);
     let geoip_file = s.text("geoip_file", faults).map(PathBuf::from);
@@ -187,6 +190,9 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
     }
     let store = store(s, faults);
     let log = log(s, faults);
+    let mut audit_section = s.section("audit", faults);
+    let audit = audit_section.text("path", faults).map(PathBuf::from);
+    audit_section.finish(faults);
     let otlp = otlp(s, faults);
     let mut shutdown = s.section("shutdown", faults);
     let shutdown_config = ShutdownConfig {
@@ -213,12 +219,13 @@ fn read(mut section: Section, faults: &mut Faults) -> Option<Config> {
         public_url: public_url?,
         listen: listen?,
         operator_listen: operator_listen?,
-        operator_password,
+        access,
         keys: Masters(keys),
         edge,
         geoip_file,
         store: store?,
         log,
+        audit,
         otlp,
         shutdown: shutdown_config,
         instances,

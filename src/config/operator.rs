@@ -1,4 +1,4 @@
-//! What opens the operator's page.
+//! Who may open the operator's page, and under which names its listener is reached.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::domain::{
     password::{LONGEST, PasswordDigest, SHORTEST},
 };
 
-/// The password of the operator's page: a digest, or a file's content.
+/// A password: its digest, or a file's content.
 #[derive(Clone)]
 pub enum Password {
     Digest(PasswordDigest),
@@ -24,32 +24,95 @@ impl fmt::Debug for Password {
     }
 }
 
+/// Who may use the operator's page.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// Stands in the log, in timelines and in the audit stream.
+    pub name: String,
+    pub password: Password,
+}
+
+/// The operator's page and listener.
+#[derive(Clone, Default, Debug)]
+pub struct Access {
+    /// Nobody: there is no page.
+    pub operators: Vec<Operator>,
+    /// Names under which the listener is reached, beside addresses and names that nobody can register.
+    pub hosts: Vec<String>,
+}
+
+/// The name of whoever logs in with `operator_password`.
+pub const UNNAMED: &str = "operator";
+
+impl Access {
+    pub(super) fn read(s: &mut Section, faults: &mut Faults) -> Self {
+        let alone = Password::read(s, "operator_password", faults);
+        let mut operators: Vec<Operator> = Vec::new();
+        for mut one in s.sections("operator", faults) {
+            let name = one.required_text("name", "who it is, as the log and the audit stream name him", faults);
+            if !name.is_empty() && !super::token::is_id(&name) {
+                faults.add(one.key("name"), "expected 1 to 32 letters, digits, dots, dashes and underscores");
+            }
+            if operators.iter().any(|other| other.name == name) {
+                faults.add(one.key("name"), format!("{name:?} occurs twice"));
+            }
+            if !one.has("password") && !one.has("password_file") {
+                faults.add(one.key("password"), "is missing: a digest, which `countersign hash-password` makes");
+            }
+            let password = Password::read(&mut one, "password", faults);
+            one.finish(faults);
+            operators.extend(password.map(|password| Operator { name, password }));
+        }
+        if let Some(password) = alone {
+            if !operators.is_empty() {
+                faults.add("operator_password", "is given together with [[operator]]: give this one a name there");
+            }
+            operators.push(Operator { name: UNNAMED.to_owned(), password });
+        }
+        let mut hosts = s.texts("operator_hosts", faults);
+        for host in &mut hosts {
+            host.make_ascii_lowercase();
+            if host.contains(['/', ':', ' ', '*']) {
+                faults.add("operator_hosts", format!("expected a name such as ops.example.org, not {host:?}"));
+            }
+        }
+        Self { operators, hosts }
+    }
+
+    pub fn operator(&self, name: &str) -> Option<&Operator> {
+        self.operators.iter().find(|operator| operator.name == name)
+    }
+}
+
 impl Password {
-    pub(super) fn read(s: &mut Section, faults: &mut Faults) -> Option<Self> {
-        let written_out = s.has("operator_password");
-        let secret = s.secret("operator_password", faults)?;
+    /// From `name`, or from `name_file`.
+    fn read(s: &mut Section, name: &str, faults: &mut Faults) -> Option<Self> {
+        let written_out = s.has(name);
+        let secret = s.secret(name, faults)?;
         let text = secret.expose_secret();
         if text.starts_with('$') {
             return match text.parse() {
                 Ok(digest) => Some(Self::Digest(digest)),
                 Err(error) => {
-                    faults.add("operator_password", error.to_string());
+                    faults.add(s.key(name), error.to_string());
                     None
                 }
             };
         }
+        let file = s.key(&format!("{name}_file"));
         if written_out {
-            let problem = "expected a digest: `countersign hash-password` makes one; a password itself belongs into \
-                           operator_password_file";
-            faults.add("operator_password", problem);
+            let problem = format!(
+                "expected a digest: `countersign hash-password` makes one; a password itself belongs into {name}_file"
+            );
+            faults.add(s.key(name), problem);
             return None;
         }
         if text.chars().count() < SHORTEST {
-            faults.add("operator_password_file", format!("holds a password of under {SHORTEST} characters"));
+            faults.add(file, format!("holds a password of under {SHORTEST} characters"));
             return None;
         }
         if text.len() > LONGEST {
-            faults.add("operator_password_file", format!("holds a password of over {LONGEST} bytes"));
+            faults.add(file, format!("holds a password of over {LONGEST} bytes"));
             return None;
         }
         Some(Self::Plain(secret))

@@ -19,6 +19,7 @@ impl Config {
             ("store", !self.store.is_same_place(&next.store)),
             ("limits.unauthenticated_mib", self.edge.unauthenticated != next.edge.unauthenticated),
             ("log.format", log.json != next.log.json),
+            ("audit", self.audit != next.audit),
             ("otlp", !self.exports_as(next)),
             ("shutdown", (shutdown.drain_delay, shutdown.grace) != (next.shutdown.drain_delay, next.shutdown.grace)),
         ];
@@ -39,6 +40,7 @@ impl Config {
             store: store.clone(),
             edge: Edge { unauthenticated: self.edge.unauthenticated, ..next.edge.clone() },
             log: LogConfig { json: self.log.json, level: next.log.level.clone() },
+            audit: self.audit.clone(),
             otlp: self.otlp.clone(),
             shutdown: self.shutdown,
             ..next.clone()

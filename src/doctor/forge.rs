@@ -28,10 +28,17 @@ pub(super) struct Forgery {
 }
 
 /// Every attempt there is against this proof, none of them twice.
-pub(super) fn forgeries(proof: &Proof<'_>, unsigned: &Draft, others: &[String], now: Timestamp) -> Vec<Forgery> {
+/// `sender` is the phone in the genuine one.
+pub(super) fn forgeries(
+    proof: &Proof<'_>,
+    unsigned: &Draft,
+    sender: &str,
+    others: &[String],
+    now: Timestamp,
+) -> Vec<Forgery> {
     let mut genuine = unsigned.clone();
     proof.sign(&mut genuine, now);
-    let mut forge = Forge { proof, unsigned, genuine, now, made: Vec::new() };
+    let mut forge = Forge { proof, unsigned, sender, genuine, now, made: Vec::new() };
     forge.proofs();
     forge.places();
     forge.secrets(others);
@@ -58,6 +65,7 @@ fn key(draft: &Draft) -> (String, Vec<(String, String)>, Vec<u8>) {
 struct Forge<'a> {
     proof: &'a Proof<'a>,
     unsigned: &'a Draft,
+    sender: &'a str,
     genuine: Draft,
     now: Timestamp,
     made: Vec<Forgery>,
@@ -138,7 +146,9 @@ impl Forge<'_> {
         say("all zeros", format!("{prefix}{}", "0".repeat(length)));
         say("base64 of it", STANDARD.encode(&value));
         say("hash of it", hex(&sha256(value.as_bytes())));
-        say("two schemes in one", format!("Bearer Bearer {value}"));
+        if !self.proof.is_list() {
+            say("two schemes in one", format!("Bearer Bearer {value}"));
+        }
         for word in ["null", "undefined", "true", "*", "[object Object]", "{}", "' OR '1'='1", "none", "%00", "$secret"]
         {
             say(&format!("the word {word}"), word.to_owned());
@@ -235,7 +245,8 @@ impl Forge<'_> {
             bodies.push(("the body written anew".to_owned(), pretty));
         }
         let text = String::from_utf8_lossy(&genuine).into_owned();
-        bodies.push(("another sender".to_owned(), text.replace("4477009001", "4477009002").into_bytes()));
+        let another = flipped(self.sender, self.sender.len().max(1) - 1);
+        bodies.push(("another sender".to_owned(), text.replace(self.sender, &another).into_bytes()));
         bodies.push(("another code".to_owned(), text.replace("doctor", "Doctor").into_bytes()));
         for (name, body) in bodies {
             self.add(name, Draft { body, ..self.genuine.clone() });

@@ -49,7 +49,9 @@ async fn rounds(patient: &Patient<'_>, token: &str, card: &mut Card) -> anyhow::
     let after = probe.counters().await;
     if let (Some(middle), Some(after)) = (middle, after) {
         let made = after.grown(&middle, "webhook_events").join(", ");
-        card.add("matched", "the same message again changes nothing", made.contains("duplicate"), "duplicate", made);
+        // Once the chat's budget of repeated answers is used up it gets none, and is no duplicate of one.
+        let nothing = made == "duplicate" || made == "repeated";
+        card.add("matched", "the same message again changes nothing", nothing, "duplicate or repeated", made);
     }
     if let Some(before) = before {
         let result = reply(patient, &before).await;

@@ -81,10 +81,12 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
     let base = options.url.clone().unwrap_or_else(|| local(config.listen));
     let operator = options.operator_url.clone().unwrap_or_else(|| local(config.operator_listen));
     let probe = Probe::new(&base, &operator, instance.id);
-    let patient = Patient::new(gateway, instance, others, probe, options.phone.as_ref());
+    let mut patient = Patient::new(gateway, instance, others, probe, options.phone.as_ref());
     let mut card = Card::default();
     checks::all(&patient, &mut card).await;
-    if let (Some(token), Some(_), true) = (&options.token, &options.phone, card.passed()) {
+    patient.speak_as_operator();
+    let matches = !patient.only_sends();
+    if let (Some(token), Some(_), true) = (&options.token, &options.phone, card.passed() && matches) {
         live::matched(&patient, token, &mut card).await;
     }
     let title = Title {

@@ -21,6 +21,7 @@ pub mod phone;
 pub mod quota;
 pub mod reason;
 pub mod redirect;
+pub mod scope;
 pub mod sending;
 pub mod subject;
 pub mod target;

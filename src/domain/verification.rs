@@ -236,6 +236,14 @@ pub struct Entry {
     pub at: Timestamp,
     pub what: String,
     pub reason: Option<Reason>,
+    /// Whoever did it, as far as he has a name: `token:shop`, `operator:alice`.
+    pub by: Option<String>,
+}
+
+impl Entry {
+    pub fn new(at: Timestamp, what: impl Into<String>, reason: Option<Reason>) -> Self {
+        Self { at, what: what.into(), reason, by: None }
+    }
 }
 
 /// What a new record is made from, beside the request.
@@ -254,7 +262,7 @@ pub struct Birth {
 impl Verification {
     pub fn new(birth: Birth, request: Request) -> Self {
         let Birth { id, instance, key, nonce, code_length, now, expires_at, max_attempts } = birth;
-        let timeline = vec![Entry { at: now, what: "created".to_owned(), reason: None }];
+        let timeline = vec![Entry::new(now, "created", None)];
         Self {
             id,
             instance,
@@ -405,8 +413,13 @@ impl Verification {
     /// Adds a line while there is room.
     pub(super) fn note(&mut self, at: Timestamp, what: &str, reason: Option<Reason>) {
         if self.timeline.len() < TIMELINE_LENGTH {
-            self.timeline.push(Entry { at, what: what.to_owned(), reason });
+            self.timeline.push(Entry::new(at, what, reason));
         }
+    }
+
+    /// Names who has done what stands in the timeline from `from` on.
+    pub fn sign(&mut self, from: usize, by: &str) {
+        self.timeline.iter_mut().skip(from).for_each(|entry| entry.by = Some(by.to_owned()));
     }
 
     /// Only the last tap stands in the timeline, so that many leave room for what follows.

@@ -51,6 +51,17 @@ pub struct Policy {
     pub networks: Vec<IpNet>,
     /// Host and port of our own listeners and of the store.
     pub closed: Vec<(String, u16)>,
+    /// Ports of the store and of operators' listeners, which are closed on every private address: other nodes and
+    /// other replicas have them, too.
+    pub closed_ports: Vec<u16>,
+}
+
+/// What turned out to be the store's, or another replica's, while the process runs.
+#[derive(Clone, Debug, Default)]
+pub struct Closed {
+    pub places: Vec<(String, u16)>,
+    /// On every private address.
+    pub ports: Vec<u16>,
 }
 
 /// Sends requests within one [`Policy`].
@@ -72,7 +83,7 @@ impl Egress {
     /// With names and authorities other than the world's.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn with(policy: Policy, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
-        let judge = Judge { policy: Arc::new(policy), resolver };
+        let judge = Judge { policy: Arc::new(policy), found: Arc::default(), resolver };
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(roots))
             .dns_resolver(Arc::new(judge.clone()))
@@ -85,6 +96,11 @@ impl Egress {
             .build()
             .expect("a client of constants builds");
         Self { client, judge, largest: LARGEST_ANSWER, deadline: DEADLINE }
+    }
+
+    /// From now on this is closed as well, and what was closed so before no more.
+    pub fn close(&self, closed: &Arc<Closed>) {
+        self.judge.found.store(Arc::clone(closed));
     }
 
     /// For answers of our own listeners, such as metrics of many instances: reads up to `largest` bytes.

@@ -6,12 +6,13 @@ use std::{
     sync::Arc,
 };
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 
-use super::{Cause, Policy};
-use crate::address::permits;
+use super::{Cause, Closed, Policy};
+use crate::address::{is_public, permits};
 
 /// Finds the addresses of a name.
 pub trait Resolver: Send + Sync {
@@ -37,6 +38,7 @@ tokio::task_local! {
 #[derive(Clone)]
 pub(super) struct Judge {
     pub(super) policy: Arc<Policy>,
+    pub(super) found: Arc<ArcSwap<Closed>>,
     pub(super) resolver: Arc<dyn Resolver>,
 }
 
@@ -62,7 +64,13 @@ impl Judge {
         if !addresses.iter().all(|ip| permits(*ip, &self.policy.networks)) {
             return Err(Cause::Forbidden);
         }
-        for (closed, _) in self.policy.closed.iter().filter(|(_, closed)| *closed == port) {
+        let found = self.found.load_full();
+        if self.policy.closed_ports.iter().chain(&found.ports).any(|closed| *closed == port)
+            && !addresses.iter().all(|ip| is_public(*ip))
+        {
+            return Err(Cause::Forbidden);
+        }
+        for (closed, _) in self.policy.closed.iter().chain(&found.places).filter(|(_, closed)| *closed == port) {
             let ours = self.find(closed).await?;
             let everywhere = ours.iter().any(IpAddr::is_unspecified);
             if addresses.iter().any(|ip| ours.contains(ip) || (everywhere && is_local(*ip))) {

@@ -61,6 +61,11 @@ impl<'a> Proof<'a> {
         self.scheme.prefix()
     }
 
+    /// Whether the carrier holds a list, in which one genuine proof is enough.
+    pub fn is_list(&self) -> bool {
+        matches!(self.scheme, Scheme::StandardWebhooks)
+    }
+
     /// The header that holds the signed time.
     pub fn time_header(&self) -> Option<&'a str> {
         self.scheme.time_header()

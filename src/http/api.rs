@@ -13,7 +13,7 @@ use super::{
     view,
 };
 use crate::{
-    domain::{Chat, VerificationId, token::RedeemToken},
+    domain::{Chat, VerificationId, scope::Scope, token::RedeemToken},
     service::{FieldFault, Filter, Idempotency, Instance, Mint, ServiceError, callback, decode_cursor, input},
 };
 
@@ -26,7 +26,7 @@ pub(super) async fn generate_link(
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::caller(&app, &request, &instance).await?;
+    let caller = auth::caller(&app, &request, &instance, Scope::Mint).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
     let mint: Mint = input::mint(&body, &caller.instance).map_err(ServiceError::Invalid)?;
@@ -76,7 +76,7 @@ pub(super) fn is_ending(text: &str) -> bool {
 
 /// `GET …/requests`
 pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &instance).await?;
+    let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
     let query = Query::<ListQuery>::from_query(request.query_string())
         .map_err(|_| Problem::new(Code::InvalidRequest, "a query parameter occurs twice or cannot be decoded"))?;
     let mut faults = Vec::new();
@@ -127,8 +127,11 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
         created_before,
     };
     let found = app.service.list(&caller.instance, &filter, cursor.flatten(), limit.unwrap_or(50)).await?;
-    let records: Vec<Value> =
-        found.records.iter().map(|record| view::full(&app.service, &caller.instance, record)).collect();
+    let records: Vec<Value> = found
+        .records
+        .iter()
+        .map(|record| view::full(&app.service, &caller.instance, record, caller.sees_secrets()))
+        .collect();
     Ok(page(&records, found.next_cursor))
 }
 
@@ -144,34 +147,35 @@ pub(super) async fn named(
     app: &App,
     request: &HttpRequest,
     path: &(String, String),
+    scope: Scope,
 ) -> Result<(auth::Caller, VerificationId), Problem> {
-    let caller = auth::caller(app, request, &path.0).await?;
+    let caller = auth::caller(app, request, &path.0, scope).await?;
     let id = path.1.parse().map_err(|_| Problem::not_found())?;
     Ok((caller, id))
 }
 
 /// `GET …/requests/{uuid}`
 pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let (caller, id) = named(&app, &request, &path).await?;
+    let (caller, id) = named(&app, &request, &path, Scope::Read).await?;
     let record = app.service.get(&caller.instance, id).await?;
-    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record)))
+    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
 }
 
 /// `POST …/requests/{uuid}/cancel`
 pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let (caller, id) = named(&app, &request, &path).await?;
+    let (caller, id) = named(&app, &request, &path, Scope::Admin).await?;
     let record = app.service.cancel(&caller.instance, id).await?;
     let message = if record.status(app.service.now()) == "canceled" {
         "OTP request canceled"
     } else {
         "OTP request had ended before"
     };
-    Ok(view::success(message, &view::full(&app.service, &caller.instance, &record)))
+    Ok(view::success(message, &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
 }
 
 /// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier}` with the reply's code.
 pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
-    let caller = auth::caller(&app, &request, &instance).await?;
+    let caller = auth::caller(&app, &request, &instance, Scope::Redeem).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
     let mut faults = Vec::new();

@@ -10,8 +10,13 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    domain::{InstanceId, token::Token},
-    service::{Denied, Instance},
+    domain::{
+        InstanceId,
+        scope::{Scope, Scopes},
+        token::Token,
+    },
+    service::{self, Denied, Grant, Instance},
+    trace,
 };
 
 /// A caller and the instance it may use.
@@ -19,17 +24,45 @@ pub(super) struct Caller {
     pub(super) instance: Arc<Instance>,
     /// Names its quota.
     pub(super) token: String,
+    scopes: Scopes,
 }
 
-/// The instance in the path, for the token in the header.
-pub(super) async fn caller(app: &App, request: &HttpRequest, instance: &str) -> Result<Caller, Problem> {
-    let token = bearer(request).unwrap_or_default();
-    let id: Option<InstanceId> = instance.parse().ok();
-    match app.service.instances.authorize(id, token) {
-        Ok(instance) => Ok(Caller { instance, token: token.to_owned() }),
-        Err(Denied::NotFound) => Err(Problem::not_found()),
-        Err(Denied::Unauthorized) => Err(refuse(app, request).await),
+impl Caller {
+    /// Whether it may see codes and links that wait for a person.
+    pub(super) fn sees_secrets(&self) -> bool {
+        self.scopes.hold(Scope::ReadSecrets)
     }
+}
+
+/// The instance in the path, for the token in the header, if the token may do this.
+pub(super) async fn caller(app: &App, request: &HttpRequest, instance: &str, scope: Scope) -> Result<Caller, Problem> {
+    let token = bearer(request).unwrap_or_default();
+    admit(app, request, instance.parse().ok(), token, scope).await
+}
+
+/// As [`caller`], of credentials that stand elsewhere.
+pub(super) async fn admit(
+    app: &App,
+    request: &HttpRequest,
+    instance: Option<InstanceId>,
+    token: &str,
+    scope: Scope,
+) -> Result<Caller, Problem> {
+    let (instance, Grant { by, scopes }) = match app.service.instances.authorize(instance, token, app.service.now()) {
+        Ok(opened) => opened,
+        Err(Denied::NotFound) => return Err(Problem::not_found()),
+        Err(Denied::Unauthorized) => return Err(refuse(app, request).await),
+        Err(Denied::Ended { id }) => {
+            tracing::warn!(token = id, "an API token was used after its end");
+            return Err(Problem::new(Code::Unauthenticated, format!("the token {id:?} has reached its end date")));
+        }
+    };
+    service::done_by(by, Some(instance.config.id));
+    trace::go_on();
+    if !scopes.hold(scope) {
+        return Err(Problem::out_of_scope(scope, scopes));
+    }
+    Ok(Caller { instance, token: token.to_owned(), scopes })
 }
 
 pub(super) fn bearer(request: &HttpRequest) -> Option<&str> {

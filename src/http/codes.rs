@@ -12,7 +12,7 @@ use super::{
     auth, body, view,
 };
 use crate::{
-    domain::{target::Guard, time::rfc3339},
+    domain::{scope::Scope, target::Guard, time::rfc3339},
     service::{
         Idempotency, ServiceError,
         input_code::{self, Whose},
@@ -21,7 +21,7 @@ use crate::{
 
 /// `POST …/request-code`
 pub(super) async fn request(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
-    let caller = auth::caller(&app, &request, &instance).await?;
+    let caller = auth::caller(&app, &request, &instance, Scope::Send).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
     let input = input_code::request(&body, &caller.instance).map_err(ServiceError::Invalid)?;
@@ -35,7 +35,7 @@ pub(super) async fn request(app: Data<App>, instance: Path<String>, request: Htt
 
 /// `POST …/validate-code`
 pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
-    let caller = auth::caller(&app, &request, &instance).await?;
+    let caller = auth::caller(&app, &request, &instance, Scope::Validate).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
     let typed = input_code::typed(&body).map_err(ServiceError::Invalid)?;
@@ -60,7 +60,7 @@ pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: Ht
 
 /// `POST …/requests/{uuid}/resend`
 pub(super) async fn resend(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let (caller, id) = named(&app, &request, &path).await?;
+    let (caller, id) = named(&app, &request, &path, Scope::Send).await?;
     let record = app.service.resend(&caller.instance, id).await?;
     let data = view::code(&app.service, &caller.instance, &record, &[]);
     Ok::<HttpResponse, _>(view::success("OTP code queued again", &data))

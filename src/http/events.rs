@@ -18,7 +18,7 @@ use super::{
     view,
 };
 use crate::{
-    domain::{Verification, VerificationId, keys::sha256, token::Kind},
+    domain::{Verification, VerificationId, keys::sha256, scope::Scope, token::Kind},
     service::{FieldFault, Instance, Service, ServiceError, Watched},
 };
 
@@ -31,9 +31,9 @@ const LONGEST: u64 = 55;
 
 /// What the caller may see.
 #[derive(Clone)]
-enum Scope {
-    /// API token: everything that one request shows.
-    Everything(Arc<Instance>),
+enum Sight {
+    /// API token: what one request shows it.
+    Request { instance: Arc<Instance>, secrets: bool },
     /// Poll token: how it stands, and nothing of the person.
     State,
 }
@@ -77,15 +77,15 @@ async fn follow(
     (instance, uuid): &(String, String),
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let (scope, id) = admitted(app, request, instance, uuid).await?;
+    let (sight, id) = admitted(app, request, instance, uuid).await?;
     let wait = wait(request)?;
     let watched = app.service.watch(id).await?;
-    if let Scope::Everything(instance) = &scope
+    if let Sight::Request { instance, .. } = &sight
         && watched.record().instance != instance.config.id
     {
         return Err(Problem::not_found());
     }
-    let viewer = Viewer { service: Arc::clone(&app.service), scope };
+    let viewer = Viewer { service: Arc::clone(&app.service), sight };
     match wait {
         Some(wait) => {
             let budget = request.conn_data::<Connection>().map(Connection::budget);
@@ -116,31 +116,32 @@ async fn admitted(
     request: &HttpRequest,
     instance: &str,
     uuid: &str,
-) -> Result<(Scope, VerificationId), Problem> {
+) -> Result<(Sight, VerificationId), Problem> {
     let id = uuid.parse::<VerificationId>();
     if let (Some(token), Ok(id)) = (auth::poll_token(request), &id)
         && token.id() == *id
     {
         return match app.service.by_token(&token, Kind::Poll).await {
-            Ok(record) if instance.parse() == Ok(record.instance) => Ok((Scope::State, *id)),
+            Ok(record) if instance.parse() == Ok(record.instance) => Ok((Sight::State, *id)),
             Ok(_) | Err(ServiceError::NotFound) => Err(auth::refuse(app, request).await),
             Err(error) => Err(error.into()),
         };
     }
-    let caller = auth::caller(app, request, instance).await?;
-    Ok((Scope::Everything(caller.instance), id.map_err(|_| Problem::not_found())?))
+    let caller = auth::caller(app, request, instance, Scope::Read).await?;
+    let secrets = caller.sees_secrets();
+    Ok((Sight::Request { instance: caller.instance, secrets }, id.map_err(|_| Problem::not_found())?))
 }
 
 struct Viewer {
     service: Arc<Service>,
-    scope: Scope,
+    sight: Sight,
 }
 
 impl Viewer {
     fn view(&self, record: &Verification) -> Value {
-        match &self.scope {
-            Scope::Everything(instance) => view::full(&self.service, instance, record),
-            Scope::State => view::state(&self.service, record),
+        match &self.sight {
+            Sight::Request { instance, secrets } => view::full(&self.service, instance, record, *secrets),
+            Sight::State => view::state(&self.service, record),
         }
     }
 }

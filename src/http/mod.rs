@@ -1,6 +1,7 @@
 //! The HTTP surface: two listeners, one table of routes each.
 
 mod api;
+mod audited;
 mod auth;
 mod body;
 pub mod budget;

@@ -2,6 +2,7 @@
 //!
 //! `/livez` asks nobody: a store that is away is no reason to restart this process.
 
+mod hosts;
 mod list;
 mod login;
 mod look;
@@ -19,7 +20,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 
 use crate::{
-    config::{Edge, Password},
+    config::{Access, Edge},
     service::Service,
 };
 
@@ -54,8 +55,8 @@ impl Readiness {
 pub struct Operator {
     pub readiness: Readiness,
     pub service: Arc<Service>,
-    /// Opens the page of requests; without one there is no page. Replaced by a reload.
-    pub password: Arc<ArcSwapOption<Password>>,
+    /// Who may open the page of requests. Replaced by a reload.
+    pub access: Arc<ArcSwap<Access>>,
     /// Replaced by a reload.
     pub edge: Arc<ArcSwap<Edge>>,
     /// Held while a password is compared.
@@ -64,27 +65,29 @@ pub struct Operator {
 
 /// Routes of the operator's listener.
 pub fn routes(config: &mut ServiceConfig) {
-    config
-        .service(resource("/livez").route(get().to(HttpResponse::Ok)))
-        .service(resource("/readyz").route(get().to(ready)))
-        .service(resource("/metrics").route(get().to(metrics)))
-        .service(resource("/status").route(get().to(status)))
+    let requests = scope("/requests")
+        .wrap(from_fn(session::gate))
+        .service(resource("").route(get().to(list::list)))
+        .service(resource("/login").route(get().to(login::ask)).route(post().to(login::enter)))
+        .service(resource("/logout").route(post().to(login::leave)))
+        .service(resource("/explain").route(get().to(list::explain)))
         .service(
-            scope("/requests")
-                .wrap(from_fn(session::gate))
-                .service(resource("").route(get().to(list::list)))
-                .service(resource("/login").route(get().to(login::ask)).route(post().to(login::enter)))
-                .service(resource("/logout").route(post().to(login::leave)))
-                .service(resource("/explain").route(get().to(list::explain)))
-                .service(
-                    scope("/{instance}/{uuid}")
-                        .service(resource("").route(get().to(one::one)))
-                        .service(resource("/cancel").route(post().to(one::cancel)))
-                        .service(resource("/replay").route(post().to(one::replay)))
-                        .default_service(to(look::nothing)),
-                )
+            scope("/{instance}/{uuid}")
+                .service(resource("").route(get().to(one::one)))
+                .service(resource("/cancel").route(post().to(one::cancel)))
+                .service(resource("/replay").route(post().to(one::replay)))
                 .default_service(to(look::nothing)),
-        );
+        )
+        .default_service(to(look::nothing));
+    config.service(
+        scope("")
+            .wrap(from_fn(hosts::guard))
+            .service(resource("/livez").route(get().to(HttpResponse::Ok)))
+            .service(resource("/readyz").route(get().to(ready)))
+            .service(resource("/metrics").route(get().to(metrics)))
+            .service(resource("/status").route(get().to(status)))
+            .service(requests),
+    );
 }
 
 async fn ready(operator: Data<Operator>) -> HttpResponse {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{App, auth, problem::Problem, view};
 use crate::{
-    domain::{Chat, subject::InvalidChat},
+    domain::{Chat, scope::Scope, subject::InvalidChat},
     service::{FieldFault, ServiceError, explain::Question},
 };
 
@@ -27,7 +27,7 @@ pub(super) async fn explain(
     instance: Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::caller(&app, &request, &instance).await?;
+    let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
     let asked = Query::<Asked>::from_query(request.query_string()).ok().and_then(|query| query.into_inner().q);
     let Some(text) = asked.filter(|text| (1..=LONGEST).contains(&text.trim().len())) else {
         return Err(faulty("q", "expected, once, a uuid, a message id, a chat id or the last digits of a phone"));
@@ -55,7 +55,7 @@ pub(super) async fn erase(
     path: Path<(String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::caller(&app, &request, &path.0).await?;
+    let caller = auth::caller(&app, &request, &path.0, Scope::Admin).await?;
     let chat: Chat = path.1.parse().map_err(|why: InvalidChat| faulty("chat_id", &why.to_string()))?;
     let erased = app.service.erase(&caller.instance, &chat).await?;
     Ok(view::success("Erased", &json!({ "erased": erased })))

@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 
 use super::limits;
 use crate::{
-    domain::Reason,
-    service::{Denied, FieldFault, ServiceError},
+    domain::{
+        Reason,
+        scope::{Scope, Scopes},
+    },
+    service::{FieldFault, ServiceError},
     store::StoreError,
 };
 
@@ -51,6 +54,8 @@ problems! {
         "Send `Authorization: Bearer <API token>` with a token of the instance in the path.";
     WebhookUnauthenticated = "webhook_unauthenticated", 401, "The webhook does not prove where it comes from",
         "Compare the secret at the gateway with `webhook_secret`. `countersign inspect-webhook` says which part of a recorded request does not fit.";
+    InsufficientScope = "insufficient_scope", 403, "The API token may not do this",
+        "Add the scope to the token's `scopes` in the configuration, or use a token that has it. `WWW-Authenticate` names the scope.";
     InstanceDisabled = "instance_disabled", 403, "The instance takes no new requests",
         "`disabled = true` stands in its configuration: remove it, or use another instance.";
     HandshakeRefused = "handshake_refused", 403, "The verify token does not match",
@@ -118,11 +123,20 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// Of a code that was wrong: how many more tries it has.
     pub attempts_remaining: Option<u32>,
+    /// What the token lacks.
+    pub lacks: Option<Scope>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, attempts_remaining: None }
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            attempts_remaining: None,
+            lacks: None,
+        }
     }
 
     pub fn not_found() -> Self {
@@ -164,6 +178,13 @@ impl Problem {
     }
 }
 
+impl Problem {
+    pub fn out_of_scope(lacks: Scope, held: Scopes) -> Self {
+        let detail = format!("the token has the scopes {held}; this needs {}", lacks.as_str());
+        Self { lacks: Some(lacks), ..Self::new(Code::InsufficientScope, detail) }
+    }
+}
+
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.code.as_str())
@@ -184,16 +205,11 @@ impl ResponseError for Problem {
         if self.code == Code::Unauthenticated {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        response.body(self.body().to_string())
-    }
-}
-
-impl From<Denied> for Problem {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Unauthorized => Self::unauthenticated(),
-            Denied::NotFound => Self::not_found(),
+        if let Some(scope) = self.lacks {
+            let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
+        response.body(self.body().to_string())
     }
 }
 
@@ -266,6 +282,10 @@ impl From<StoreError> for Problem {
             StoreError::Full => {
                 tracing::error!(%error, "the store takes no new work");
                 Self { retry_after, ..Self::new(Code::TemporaryReducedCapacity, "what is pending goes on; try again") }
+            }
+            StoreError::Sealed(_) => {
+                tracing::error!(%error, "a record that nobody here can read is not found");
+                Self::not_found()
             }
             StoreError::Broken(_) | StoreError::Unfit(_) => {
                 tracing::error!(%error, "the store cannot be used");

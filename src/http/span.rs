@@ -14,7 +14,7 @@ use actix_web::{
     web,
 };
 
-use super::{App, limits};
+use super::{App, audited, limits};
 use crate::{
     entropy,
     metrics::label::{ByRoute, RouteStatus, class},
@@ -33,12 +33,12 @@ pub(super) async fn observe(
     let start = Instant::now();
     let began = app.service.clock.wall();
     let parent = traceparent(&request);
-    let context = parent.map_or_else(Context::begin, Context::child);
     let id = request_id(&request);
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let method = known(request.method());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let (response, told) = service::telling(trace::within(context, next.call(request))).await;
+    let work = service::doing(service::telling(next.call(request)));
+    let (((response, told), deed), context, parent) = trace::offered(parent, work).await;
     let mut response = response?;
     limits::headers(response.headers_mut(), &told);
     let status = response.status().as_u16();
@@ -50,7 +50,14 @@ pub(super) async fn observe(
     metrics.http_request_seconds.get_or_create(&ByRoute { route: route.clone() }).observe(elapsed.as_secs_f64());
     metrics.http_requests.get_or_create(&RouteStatus { route: route.clone(), status: class(status) }).inc();
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(method, route, status, millis, request_id = id, trace_id = context.trace_id(), "request");
+    let trace_id = context.trace_id();
+    match &deed.by {
+        Some(by) => tracing::info!(method, route, status, millis, request_id = id, trace_id, %by, "request"),
+        None => tracing::info!(method, route, status, millis, request_id = id, trace_id, "request"),
+    }
+    if deed.by.is_some() {
+        audited::note(&app.service, &app.edge.load(), response.request(), &deed, &format!("{method} {route}"), status);
+    }
     if trace::wanted(context) {
         trace::finish(Span {
             name: format!("{method} {route}"),

@@ -109,15 +109,24 @@ fn put_completion(data: &mut Value, record: &Verification) {
 
 fn timeline(record: &Verification) -> Vec<Value> {
     let entries = record.timeline.iter();
-    entries.map(|entry| json!({ "at": rfc3339(entry.at), "event": entry.what, "reason": entry.reason })).collect()
+    entries
+        .map(|entry| json!({ "at": rfc3339(entry.at), "event": entry.what, "reason": entry.reason, "by": entry.by }))
+        .collect()
 }
 
+/// What lets somebody go on where a person has begun.
+const SECRETS: &[&str] = &["code", "whatsapp_link", "app_url", "text", "start_url", "qr_url"];
+
 /// One verification with what has happened to it.
-pub(super) fn full(service: &Service, instance: &Instance, record: &Verification) -> Value {
+pub(super) fn full(service: &Service, instance: &Instance, record: &Verification, secrets: bool) -> Value {
     let mut data = match &record.otp {
         Some(_) => code(service, instance, record, &[]),
         None => link(service, instance, record, &[]),
     };
+    if let (false, Some(data)) = (secrets, data.as_object_mut()) {
+        data.retain(|name, _| !SECRETS.contains(&name.as_str()));
+        data.insert("poll_token".to_owned(), Value::Null);
+    }
     let proof = record.proof();
     data["reason"] = json!(record.reason());
     data["ended_at"] = json!(record.ended_at().map(rfc3339));

@@ -18,9 +18,9 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    domain::{Chat, Language, subject::InvalidChat, target::Guard, template, typed},
+    domain::{Chat, Language, scope::Scope, subject::InvalidChat, target::Guard, template, typed},
     service::{
-        Denied, FieldFault, ServiceError,
+        FieldFault, ServiceError,
         input_code::{self, Typed, Whose},
     },
 };
@@ -35,7 +35,7 @@ const TRIES: u32 = 5;
 /// `GET` and `POST /v2/auth/otp/send`
 pub(super) async fn send(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
-    let (caller, chat) = input.caller(&app, &request).await?;
+    let (caller, chat) = input.caller(&app, &request, Scope::Send).await?;
     let language = input.get("lang").and_then(|tag| Language::find(&tag)).unwrap_or(Language::ENGLISH);
     let mut wanted = input_code::plain(chat, language, LIFE, &caller.instance).map_err(ServiceError::Invalid)?;
     wanted.footer = input.get("footer").map(|text| template::clean(&text)).filter(|text| !text.is_empty());
@@ -54,7 +54,7 @@ pub(super) async fn send(app: Data<App>, request: HttpRequest, payload: Payload)
 /// `GET` and `POST /v2/auth/otp/verify`
 pub(super) async fn verify(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
-    let (caller, chat) = input.caller(&app, &request).await?;
+    let (caller, chat) = input.caller(&app, &request, Scope::Validate).await?;
     let code = input.get("code").filter(|code| code.chars().count() <= typed::LONGEST);
     let code = code.ok_or_else(|| {
         invalid("code", &format!("expected what the person typed, at most {} characters", typed::LONGEST))
@@ -126,18 +126,14 @@ impl Input {
         in_body.or_else(in_query).filter(|text| !text.trim().is_empty())
     }
 
-    async fn caller(&self, app: &App, request: &HttpRequest) -> Result<(auth::Caller, Chat), Problem> {
+    async fn caller(&self, app: &App, request: &HttpRequest, scope: Scope) -> Result<(auth::Caller, Chat), Problem> {
         let token = self.get("access_token").or_else(|| self.access_token.clone()).or_else(|| self.bearer.clone());
         let token = token.unwrap_or_default();
         let id = self.get("instance_id").or_else(|| self.instance.clone());
         let id = id.and_then(|text| text.trim().parse().ok());
-        let instance = match app.service.instances.authorize(id, &token) {
-            Ok(instance) => instance,
-            Err(Denied::NotFound) => return Err(Problem::not_found()),
-            Err(Denied::Unauthorized) => return Err(auth::refuse(app, request).await),
-        };
+        let caller = auth::admit(app, request, id, &token, scope).await?;
         let chat = self.get("chatId").unwrap_or_default().parse();
         let chat = chat.map_err(|why: InvalidChat| invalid("chatId", &why.to_string()))?;
-        Ok((auth::Caller { instance, token }, chat))
+        Ok((caller, chat))
     }
 }

@@ -46,9 +46,8 @@ impl Work {
     }
 
     fn open_kept(keys: &KeyRing, id: &JobId, sealed: &[u8]) -> Result<Kept<Self>, StoreError> {
-        let broken = |what: &str| StoreError::Broken(format!("job {}: {what}", id.0));
-        let json = keys.open(&context(id), sealed).map_err(|_| broken("no configured key opens it"))?;
-        serde_json::from_slice(&json).map_err(|error| broken(&error.to_string()))
+        let json = keys.open(&context(id), sealed).map_err(|_| StoreError::Sealed(format!("job {}", id.0)))?;
+        serde_json::from_slice(&json).map_err(|error| StoreError::Broken(format!("job {}: {error}", id.0)))
     }
 
     /// With the trace that it goes on; a new one where nobody is told of it.

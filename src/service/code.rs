@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CONFLICTS, Idempotency, Instance, Service, ServiceError, draft::VerificationDraft, input_code::CodeRequest,
+    CONFLICTS, Idempotency, Instance, Service, ServiceError, deed, draft::VerificationDraft, input_code::CodeRequest,
 };
 use crate::{
     domain::{
@@ -87,7 +87,9 @@ impl Service {
             self.reopen(instance, &chat, &mut aimed.target, now).await?;
             let birth = Self::birth(instance, draft, now, expires, instance.config.codes.attempts);
             let otp = Otp::new(shape, channels.clone(), footer.clone(), now);
-            let record = Verification::code(birth, otp, request.clone());
+            let mut record = Verification::code(birth, otp, request.clone());
+            deed::done_to(id);
+            deed::sign(&mut record, 0);
             let mut change = self.birth_change(instance, &record);
             change.jobs.push(self.code_job(instance, &record, 0));
             let replaced = match aimed.target.active {
@@ -134,11 +136,13 @@ impl Service {
     ) -> Result<Option<Verification>, ServiceError> {
         let (stored, before) = match self.load(old).await {
             Ok(found) => found,
-            Err(ServiceError::NotFound) => return Ok(None),
+            Err(ServiceError::NotFound | ServiceError::Store(StoreError::Sealed(_))) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let decision = decide(&before, Command::Code(CodeCommand::Replace), now);
-        let Some(next) = decision.next.clone() else { return Ok(None) };
+        let mut decision = decide(&before, Command::Code(CodeCommand::Replace), now);
+        let Some(next) = &mut decision.next else { return Ok(None) };
+        deed::sign(next, before.timeline.len());
+        let next = next.clone();
         let end = self.change(instance, &before, stored.version, &decision, None, now);
         change.records.extend(end.records);
         change.jobs.extend(end.jobs);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, callback};
+use super::{CONFLICTS, Instance, Service, ServiceError, callback, deed};
 use crate::{
     domain::{
         Command, Decision, Effect, Event, InstanceId, Partition, State, Subject, Verdict, Verification, VerificationId,
@@ -49,6 +49,7 @@ impl Service {
         command: Command,
         incoming: Option<&Incoming>,
     ) -> Result<Applied, ServiceError> {
+        deed::done_to(id);
         let mut late = None;
         for _ in 0..CONFLICTS {
             let (version, before) = match loaded.take() {
@@ -59,6 +60,9 @@ impl Service {
             let mut decision = decide(&before, command.clone(), now);
             if incoming.is_some_and(|incoming| !incoming.may_reply) && decision.verdict != Verdict::Verified {
                 decision.effects.retain(|effect| !matches!(effect, Effect::Reply(_)));
+            }
+            if let Some(next) = &mut decision.next {
+                deed::sign(next, before.timeline.len());
             }
             let Decision { next, effects, verdict, .. } = &decision;
             if next.is_none() && effects.is_empty() {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Instance, Service, ServiceError, answer::Answer, callback};
+use super::{Instance, Service, ServiceError, answer::Answer, callback, deed};
 use crate::{
     domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
     entropy,
@@ -140,6 +140,7 @@ impl Service {
         if self.view(&known)?.is_none() || !self.store.replay(instance.config.id, partition, &job).await? {
             return Err(ServiceError::NotFound);
         }
+        deed::replayed(id);
         self.handoff.permits.missed(&known.lane, partition, self.now());
         Ok(())
     }

@@ -3,12 +3,14 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
-use subtle::{Choice, ConstantTimeEq as _};
+use jiff::Timestamp;
+use subtle::ConstantTimeEq as _;
 
+use super::By;
 use crate::{
     config::InstanceConfig,
-    domain::{InstanceId, Language, Verification, decide::Reply, keys::sha256, sending::Channel},
-    egress::Egress,
+    domain::{InstanceId, Language, Verification, decide::Reply, keys::sha256, scope::Scopes, sending::Channel},
+    egress::{Closed, Egress},
     gateway::Gateway,
 };
 
@@ -29,17 +31,31 @@ impl fmt::Debug for Instance {
 }
 
 /// Why a caller gets no instance.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Denied {
     /// No instance knows this token.
     Unauthorized,
     /// The token is known, and this is not its instance.
     NotFound,
+    /// The token is of this instance, and its time is over.
+    Ended { id: String },
+}
+
+/// What a token opens.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Names the token.
+    pub by: By,
+    pub scopes: Scopes,
 }
 
 /// All instances of this process. A reload replaces them in one step; whoever holds one finishes with it.
 #[derive(Debug, Default)]
-pub struct Instances(ArcSwap<Table>);
+pub struct Instances {
+    table: ArcSwap<Table>,
+    /// Where no callback may go, beside what the configuration says.
+    closed: ArcSwap<Closed>,
+}
 
 type Table = HashMap<InstanceId, Arc<Instance>>;
 
@@ -53,11 +69,11 @@ pub struct Replaced {
 impl Instances {
     pub fn new(instances: impl IntoIterator<Item = Instance>) -> Self {
         let table: Table = instances.into_iter().map(|instance| (instance.config.id, Arc::new(instance))).collect();
-        Self(ArcSwap::from_pointee(table))
+        Self { table: ArcSwap::from_pointee(table), closed: ArcSwap::default() }
     }
 
     pub fn get(&self, id: InstanceId) -> Option<Arc<Instance>> {
-        self.0.load().get(&id).map(Arc::clone)
+        self.table.load().get(&id).map(Arc::clone)
     }
 
     /// Whose gateway carries messages of `instance` over `channel`.
@@ -79,25 +95,33 @@ impl Instances {
 
     /// Whether there is another one.
     pub fn several(&self) -> bool {
-        self.0.load().len() > 1
+        self.table.load().len() > 1
     }
 
     /// Those of this moment.
     pub fn all(&self) -> Vec<Arc<Instance>> {
-        self.0.load().values().map(Arc::clone).collect()
+        self.table.load().values().map(Arc::clone).collect()
     }
 
     /// The one that its vendor knows by this id.
     pub fn numbered(&self, kind: &str, id: &str) -> Option<Arc<Instance>> {
-        let table = self.0.load();
+        let table = self.table.load();
         let fits = |one: &&Arc<Instance>| one.gateway.kind() == kind && one.gateway.number_id() == Some(id);
         table.values().filter(fits).min_by_key(|one| one.config.id).map(Arc::clone)
     }
 
+    /// Closes to callbacks what was found out since the configuration was read.
+    pub fn close(&self, closed: Closed) {
+        let closed = Arc::new(closed);
+        self.closed.store(Arc::clone(&closed));
+        self.all().iter().for_each(|instance| instance.callbacks.close(&closed));
+    }
+
     /// Takes over what `next` holds, all at once.
     pub fn replace(&self, next: &Self) -> Replaced {
-        let next = next.0.load_full();
-        let before = self.0.swap(Arc::clone(&next));
+        let next = next.table.load_full();
+        next.values().for_each(|instance| instance.callbacks.close(&self.closed.load()));
+        let before = self.table.swap(Arc::clone(&next));
         Replaced {
             added: next.keys().filter(|id| !before.contains_key(id)).copied().collect(),
             removed: before.values().filter(|instance| !next.contains_key(&instance.config.id)).cloned().collect(),
@@ -105,17 +129,32 @@ impl Instances {
     }
 
     /// Another tenant's instance answers exactly as one that does not exist.
-    pub fn authorize(&self, id: Option<InstanceId>, token: &str) -> Result<Arc<Instance>, Denied> {
+    pub fn authorize(
+        &self,
+        id: Option<InstanceId>,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<(Arc<Instance>, Grant), Denied> {
         let digest = sha256(token.as_bytes());
-        let holds = |instance: &Instance| -> bool {
-            let tokens = instance.config.tokens.iter();
-            tokens.fold(Choice::from(0), |any, known| any | known[..].ct_eq(&digest)).into()
-        };
-        let table = self.0.load();
-        let known = table.values().fold(false, |any, instance| any | holds(instance));
-        let wanted = id.and_then(|id| table.get(&id)).filter(|instance| holds(instance));
+        let table = self.table.load();
+        // All are compared, so that the time it takes tells nothing.
+        let mut known = false;
+        let mut wanted = None;
+        for instance in table.values() {
+            for token in &instance.config.tokens {
+                let is = bool::from(token.digest[..].ct_eq(&digest));
+                known |= is && !token.has_ended(now);
+                if is && Some(instance.config.id) == id {
+                    wanted = Some((instance, token));
+                }
+            }
+        }
         match wanted {
-            Some(instance) => Ok(Arc::clone(instance)),
+            Some((_, token)) if token.has_ended(now) => Err(Denied::Ended { id: token.id.clone() }),
+            Some((instance, token)) => {
+                let by = By::Token { id: token.id.clone(), named: token.named };
+                Ok((Arc::clone(instance), Grant { by, scopes: token.scopes }))
+            }
             None if known => Err(Denied::NotFound),
             None => Err(Denied::Unauthorized),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, draft::VerificationDraft, input::Mint, limit::Limit};
+use super::{CONFLICTS, Instance, Service, ServiceError, deed, draft::VerificationDraft, input::Mint, limit::Limit};
 use crate::{
     domain::{
         Chat, Partition, Verification, VerificationId,
@@ -130,7 +130,9 @@ impl Service {
         for _ in 0..CONFLICTS {
             let now = self.now();
             let birth = Self::birth(instance, draft, now, expires, max_attempts);
-            let record = Verification::new(birth, request.clone());
+            let mut record = Verification::new(birth, request.clone());
+            deed::done_to(record.id);
+            deed::sign(&mut record, 0);
             match self.send(self.birth_change(instance, &record), now).await? {
                 Committed::Applied { .. } => return Ok(record),
                 Committed::Late(_) => {}

@@ -7,6 +7,7 @@ pub mod callback;
 mod code;
 mod commit;
 mod complete;
+mod deed;
 pub mod delivery;
 mod draft;
 mod erase;
@@ -18,6 +19,7 @@ mod instance;
 mod keys;
 
 mod limit;
+mod login;
 mod mint;
 mod receipt;
 mod receive;
@@ -46,11 +48,12 @@ use url::Url;
 
 pub use self::{
     complete::{Opened, OpenedAs, Redeemed, Tapped, landing},
+    deed::{By, Deed, doing, done_by, done_to},
     delivery::CallbackView,
     erase::Erased,
     identity::Phones,
     input::{FieldFault, Mint, Warning},
-    instance::{Denied, Instance, Instances, Replaced},
+    instance::{Denied, Grant, Instance, Instances, Replaced},
     limit::{Standing, telling},
     mint::Idempotency,
     receive::Outcome,
@@ -62,6 +65,7 @@ pub use self::{
     watch::Watched,
 };
 use crate::{
+    audit::Audit,
     clock::Clock,
     domain::{
         KeyRing, Reason, Verification, VerificationId,
@@ -91,6 +95,7 @@ pub struct Service {
     pub sending: AtomicUsize,
     pub vitals: Vitals,
     pub traces: Traces,
+    pub audit: Audit,
 }
 
 /// Why a use case did not come to its end.
@@ -157,6 +162,18 @@ impl Service {
     /// The record, unless this process cannot read it: that is counted and reported, and costs an answer nothing else.
     fn readable(&self, instance: &Instance, stored: &Stored) -> Option<Verification> {
         self.decode(stored).map_err(|error| self.unreadable(instance, "record", &error)).ok()
+    }
+
+    /// As [`Service::readable`], before something is concluded from what is missing: a key that this process lacks and
+    /// others have is an error. So is everything but a missing key.
+    async fn legible(&self, instance: &Instance, stored: &Stored) -> Result<Option<Verification>, StoreError> {
+        match self.read(stored).await {
+            Err(error @ StoreError::Sealed(_)) => {
+                self.unreadable(instance, "record", &error);
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
     }
 
     fn unreadable(&self, instance: &Instance, kind: &'static str, error: &StoreError) {

@@ -52,13 +52,13 @@ impl Service {
     pub(super) async fn report(&self, carrier: &Instance, receipt: &Receipt) -> Result<Outcome, ServiceError> {
         let ignored = Outcome::Ignored("status");
         let digest = self.message_key(carrier, &receipt.message_id);
-        let mut found = self.pointer(digest).await?;
+        let mut found = self.pointer(carrier, digest).await?;
         for pause in PATIENCE {
             if found.is_some() || self.codes_on_their_way() == 0 {
                 break;
             }
             tokio::time::sleep(pause).await;
-            found = self.pointer(digest).await?;
+            found = self.pointer(carrier, digest).await?;
         }
         let Some(Pointer { instance, about, leg }) = found else { return Ok(ignored) };
         let Some(owner) = self.instances.get(instance) else { return Ok(ignored) };
@@ -77,14 +77,15 @@ impl Service {
         self.keys.look_up("sent", carrier.config.id, stable_id(message_id).as_bytes())
     }
 
-    async fn pointer(&self, digest: Digest) -> Result<Option<Pointer>, ServiceError> {
+    async fn pointer(&self, carrier: &Instance, digest: Digest) -> Result<Option<Pointer>, ServiceError> {
         let Some(stored) = self.store.load(digest_id(digest)).await? else { return Ok(None) };
-        let broken = || StoreError::Broken("a message that was sent leads nowhere".to_owned());
         let Ok(json) = self.keys.open(&context(digest), &stored.bytes) else {
             self.all_keys_known().await?;
-            return Err(broken().into());
+            self.unreadable(carrier, "record", &StoreError::Sealed("the record of a sent message".to_owned()));
+            return Ok(None);
         };
-        Ok(Some(serde_json::from_slice(&json).map_err(|_| broken())?))
+        let broken = |error| StoreError::Broken(format!("the record of a sent message: {error}"));
+        Ok(Some(serde_json::from_slice(&json).map_err(broken)?))
     }
 }
 

@@ -135,7 +135,7 @@ impl Service {
         }
         let mut known: Vec<(Verification, u64)> = Vec::new();
         for stored in found.records.into_iter().flatten() {
-            known.push((self.read(&stored).await?, stored.version));
+            known.extend(self.legible(instance, &stored).await?.map(|record| (record, stored.version)));
         }
         // A place is a shorter digest than a code is long.
         known.retain(|(record, _)| self.code(record).is_some_and(|code| codes.contains(&code)));

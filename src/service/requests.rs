@@ -83,7 +83,8 @@ impl Service {
                 }
                 read += 1;
                 after = Some(Position { created_at, id: stored.id });
-                records.extend(readable.filter(|record| self.shows(filter, record)));
+                records
+                    .extend(readable.filter(|record| belongs(instance, filter, record) && self.shows(filter, record)));
             }
             if last_batch {
                 return Ok(Page { records, next_cursor: None });
@@ -102,6 +103,15 @@ impl Service {
             && phone
             && filter.created_before.is_none_or(|before| record.created_at < before)
     }
+}
+
+/// Whether the record itself says so: what a list holds is not sealed. Erased, it names no chat any more.
+fn belongs(instance: &Instance, filter: &Filter, record: &Verification) -> bool {
+    let asked = record.request.chat.as_ref().map(Chat::subject);
+    let named = asked.or_else(|| record.proof().map(|proof| &proof.subject));
+    let chat = filter.chat.as_ref().zip(named);
+    record.instance == instance.config.id
+        && chat.is_none_or(|(wanted, named)| wanted.subject().canonical() == named.canonical())
 }
 
 /// The position before everything created at `time`.

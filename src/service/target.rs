@@ -4,7 +4,11 @@ use jiff::Timestamp;
 
 use super::{Instance, Service, ServiceError};
 use crate::{
-    domain::{Partition, Subject, keys::Digest, target::Target},
+    domain::{
+        Partition, Subject,
+        keys::{Digest, Unsealable},
+        target::Target,
+    },
     entropy,
     store::{RecordChange, RecordId, StoreError},
 };
@@ -35,13 +39,16 @@ impl Service {
         let Some(stored) = self.store.load(id).await? else {
             return Ok(Aimed { target: Target::default(), digest, id, version: 0 });
         };
-        let broken = |what: String| StoreError::Broken(format!("a chat's record: {what}"));
-        let json = self.keys.open(&context(digest), &stored.bytes);
-        let Ok(json) = json else {
-            self.all_keys_known().await?;
-            return Err(broken("no configured key opens it".to_owned()).into());
+        let target = match self.keys.open(&context(digest), &stored.bytes) {
+            Ok(json) => serde_json::from_slice(&json)
+                .map_err(|error| StoreError::Broken(format!("a chat's record: {error}")))?,
+            // What a removed key made is lost, and the codes it speaks of with it.
+            Err(Unsealable) => {
+                self.all_keys_known().await?;
+                self.unreadable(instance, "record", &StoreError::Sealed("a chat's record".to_owned()));
+                Target::default()
+            }
         };
-        let target = serde_json::from_slice(&json).map_err(|error| broken(error.to_string()))?;
         Ok(Aimed { target, digest, id, version: stored.version })
     }
 

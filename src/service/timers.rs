@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Instance, Service, ServiceError};
 use crate::{
     domain::{Command, State, Verification},
-    store::{Locator, archive::Removal},
+    store::{Locator, StoreError, archive::Removal},
 };
 
 /// How late the last timer of a record may be: the store keeps the record so long, because only the record says which
@@ -35,7 +35,11 @@ impl Service {
     pub async fn ring(&self, place: Locator) -> Result<Rung, ServiceError> {
         let found = self.store.find(None, &[place]).await?;
         let Some(stored) = found.records.into_iter().flatten().next() else { return Ok(Rung::Done) };
-        let record = self.decode(&stored)?;
+        let record = match self.decode(&stored) {
+            // The store itself forgets it in the end.
+            Err(StoreError::Sealed(_)) => return Ok(Rung::Again(self.now() + SEALED)),
+            decoded => decoded?,
+        };
         let Some(instance) = self.instances.get(record.instance) else {
             return Ok(Rung::Again(self.now() + UNKNOWN_INSTANCE));
         };
@@ -75,6 +79,8 @@ impl Service {
 
 /// Until a replica that knows the instance may look.
 const UNKNOWN_INSTANCE: SignedDuration = SignedDuration::from_secs(60);
+/// Until a replica may look that has the key, or until the key is back.
+const SEALED: SignedDuration = SignedDuration::from_mins(10);
 
 fn next(instance: &Instance, record: &Verification, now: Timestamp) -> (Due, Timestamp) {
     let removed = removed_at(instance, record);

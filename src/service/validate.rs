@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CONFLICTS, Idempotency, Instance, Service, ServiceError,
+    CONFLICTS, Idempotency, Instance, Service, ServiceError, deed,
     input_code::{Typed, Whose},
     requests::Filter,
 };
@@ -89,7 +89,11 @@ impl Service {
             };
             let before = self.read(&stored).await?;
             let right = self.otp(&before).is_some_and(|code| code.is(&typed.code));
-            let decision = decide(&before, Command::Code(CodeCommand::Try { right, claim }), now);
+            deed::done_to(before.id);
+            let mut decision = decide(&before, Command::Code(CodeCommand::Try { right, claim }), now);
+            if let Some(next) = &mut decision.next {
+                deed::sign(next, before.timeline.len());
+            }
             let verdict = decision.verdict;
             match (verdict, barred) {
                 (Verdict::Repeated, _) => return Ok(before),

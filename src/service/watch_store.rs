@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::{Service, status::RefusingStatus};
-use crate::store::{Description, StoreError};
+use crate::{
+    egress::Closed,
+    store::{Description, StoreError},
+};
 
 /// Between two trials.
 pub const TRIALS: Duration = Duration::from_secs(3);
@@ -39,8 +42,19 @@ impl Service {
             self.metrics.store_used_bytes.set(gauge(described.used_bytes));
             self.metrics.store_limit_bytes.set(gauge(described.limit_bytes));
             self.metrics.store_replicas_missing.set(gauge(described.replicas_missing as u64));
+            self.close(&described);
             watch.described = Some((Instant::now(), described));
         }
+    }
+
+    /// No callback goes to the servers of the store, wherever they are now, or to the operator's listener of another
+    /// replica, whose port stands in its name.
+    fn close(&self, store: &Description) {
+        let seen = self.vitals.seen.load();
+        let others = seen.iter().flat_map(|seen| &seen.replicas).map(|(one, _)| one.replica.as_str());
+        let names = others.chain([self.vitals.replica.as_str()]);
+        let ports = names.filter_map(|name| name.rsplit_once(':')?.1.parse().ok()).collect();
+        self.instances.close(Closed { places: store.addresses.clone(), ports });
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Description {
     pub used_bytes: u64,
     /// What it may grow to.
     pub limit_bytes: u64,
+    /// Host and port of every server that belongs to it, as far as it tells: no callback may go there.
+    pub addresses: Vec<(String, u16)>,
     /// Masters whose writes no replica can confirm, although one must.
     pub replicas_missing: usize,
 }

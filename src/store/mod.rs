@@ -50,6 +50,9 @@ pub enum StoreError {
     /// The store is reached and takes no writes from any replica: too few replicas of its own, or no disk.
     #[error("the store takes no writes: {0}")]
     Refused(String),
+    /// No key of this process opens it: its key was removed, or it was sealed for another place.
+    #[error("no configured key opens {0}")]
+    Sealed(String),
     /// A bug, or a store that something else has written to.
     #[error("the store answered what it cannot answer: {0}")]
     Broken(String),
@@ -65,6 +68,7 @@ impl StoreError {
             Self::Unavailable(_) => "unavailable",
             Self::Full => "full",
             Self::Refused(_) => "refused",
+            Self::Sealed(_) => "sealed",
             Self::Broken(_) => "broken",
             Self::Unfit(_) => "unfit",
         }

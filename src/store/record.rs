@@ -77,6 +77,8 @@ mod number {
     pub(super) const STATE: u8 = 35;
     /// Absent: it was created, and nothing happened since.
     pub(super) const TIMELINE: u8 = 36;
+    /// Who did what stands in the timeline; absent: nobody is named.
+    pub(super) const NAMES: u8 = 40;
 }
 
 pub fn encode(keys: &KeyRing, record: &Verification) -> Vec<u8> {
@@ -92,7 +94,8 @@ pub fn decode(keys: &KeyRing, stored: &Stored) -> Result<Verification, StoreErro
         None => return Err(broken("empty")),
     };
     let id = VerificationId::from(stored.id);
-    let plain = keys.open(&context(id), sealed).map_err(|_| broken("no configured key opens it"))?;
+    let sealed_away = |_| StoreError::Sealed(format!("record {id}"));
+    let plain = keys.open(&context(id), sealed).map_err(sealed_away)?;
     read(id, &plain).ok_or_else(|| broken("its fields cannot be read"))
 }
 
@@ -145,6 +148,10 @@ fn write(record: &Verification) -> Vec<u8> {
     json(&mut fields, number::STATE, Some(&record.state).filter(|state| **state != State::Pending));
     if !timeline::is_default(record) {
         fields.bytes(number::TIMELINE, &timeline::write(record));
+    }
+    let names = timeline::write_names(record);
+    if !names.is_empty() {
+        fields.bytes(number::NAMES, &names);
     }
     fields.finish(&record.unknown)
 }
@@ -210,6 +217,7 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
         Some(bytes) => timeline::read(bytes, record.created_at)?,
         None => timeline::default(record.created_at),
     };
+    timeline::read_names(fields.bytes(number::NAMES).unwrap_or_default(), &mut record.timeline)?;
     record.unknown = fields.rest();
     Some(record)
 }

@@ -11,7 +11,7 @@ use countersign::{
     app::{self, Application},
     clock::Clock,
     config::{self, Config, Faults},
-    egress::{Egress, Policy},
+    egress::{Cause, Egress, Policy},
     gateway::Purpose,
     service::Service,
     worker::Worker,
@@ -85,6 +85,12 @@ impl fmt::Display for Block<'_> {
     }
 }
 
+/// An entry of `tokens`; `more` are further keys of its table.
+pub(crate) fn known_token(token: &str, more: &str) -> String {
+    let digest = countersign::credentials::token_digest(token);
+    format!(", {{ digest = \"{digest}\", {more} }}")
+}
+
 /// The world: gateway, app, store. Daemons come and go in it.
 pub(crate) struct World {
     pub(crate) gateway: Fake,
@@ -96,6 +102,8 @@ pub(crate) struct World {
     pub(crate) extra: String,
     /// Lines before the first table.
     pub(crate) top: String,
+    /// Further entries of every `tokens`, each with a comma before it.
+    pub(crate) tokens: String,
     /// `key`, as TOML.
     pub(crate) key: String,
     /// Further `[[instance]]` blocks.
@@ -106,11 +114,23 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(ground: Ground) -> Self {
-        let (extra, top, more) = Default::default();
+        let (extra, top, more, tokens) = Default::default();
         let public_url = "http://127.0.0.1:1".to_owned();
         let (gateway, receiver) = (Fake::start(), Fake::start());
         let key = format!("{KEY:?}");
-        Self { gateway, receiver, ground, store: None, extra, top, key, more, public_url, clock: Clock::default() }
+        Self {
+            gateway,
+            receiver,
+            ground,
+            store: None,
+            extra,
+            top,
+            key,
+            tokens,
+            more,
+            public_url,
+            clock: Clock::default(),
+        }
     }
 
     pub(crate) fn config(&self, listen: &str, operator: &str) -> String {
@@ -144,6 +164,8 @@ impl World {
                  access_token = \"meta-access-token-0123456789\"\nwebhook_secret = \"{META_SECRET}\""
             ),
         };
+        let blocks = format!("{waha}{meta}{more}")
+            .replace("\"]\ncallback_secrets", &format!("\"{}]\ncallback_secrets", self.tokens));
         format!(
             r#"
 public_url = "{public_url}"
@@ -159,7 +181,7 @@ level = "trace"
 [shutdown]
 drain_delay = "0s"
 grace = "20s"
-{waha}{meta}{more}"#
+{blocks}"#
         )
     }
 
@@ -296,6 +318,13 @@ impl Daemon {
 
     pub(crate) async fn status(&self, uuid: &str) -> String {
         self.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await.text_of("status")
+    }
+
+    /// Whether no callback of the first instance may go there.
+    pub(crate) async fn is_closed(&self, url: &str) -> bool {
+        let instance = self.service.instances.get(WAHA.parse().unwrap()).unwrap();
+        let request = Request::post(url).body(b"{}".to_vec()).unwrap();
+        instance.callbacks.send(request).await.is_err_and(|error| error.cause == Cause::Forbidden)
     }
 
     /// Works off everything that is due now and waits for it.

@@ -1,6 +1,8 @@
 //! Mallory wants into an account that is not hers, or Victor in hers. Three actors: Mallory, Victor, and an app
 //! that believes whatever `redeem` says. Victor presses every button he is shown, but tells nobody a code.
 
+mod store_writer;
+
 use std::collections::HashMap;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{TOKEN, client},
-    every_gateway::{EVERY, Serve, file, id, instances, secret},
+    every_gateway::{EVERY, GENERIC, Serve, file, id, instances, secret},
     fakes::Fake,
 };
 
@@ -72,6 +72,89 @@ async fn it_passes_for_every_kind_and_leaves_nothing() {
         let list: Value = serde_json::from_slice(answer.body()).unwrap();
         assert!(answer.status().is_success() && !list.to_string().contains("uuid"), "{list}");
     }
+}
+
+/// Further settings that a right configuration can have: kind, keys, webhook secret.
+fn further() -> [(&'static str, String, String); 4] {
+    const TWILIO: &str = "url = \"{url}\"\naccount_sid = \"AC1\"\nfrom = \"+12025550142\"";
+    const VONAGE: &str =
+        "url = \"{url}\"\nfrom = \"12025550142\"\napi_key = \"key\"\napi_secret = \"pass\"\nchannel = \"sms\"";
+    let standard = GENERIC
+        .replace("webhook_auth = \"hmac\"", "webhook_auth = \"standard-webhooks\"")
+        .lines()
+        .filter(|line| {
+            !["webhook_header", "webhook_prefix", "webhook_signed", "webhook_timestamp_header"]
+                .contains(&line.split(' ').next().unwrap())
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+    let secret = |index: usize| secret("", 60 + index);
+    [
+        ("twilio", TWILIO.to_owned(), secret(0)),
+        ("vonage", VONAGE.to_owned(), secret(1)),
+        ("generic", GENERIC.replacen("account =", "channel = \"sms\"\naccount =", 1), secret(2)),
+        ("generic", standard, "whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc=".to_owned()),
+    ]
+}
+
+/// Of those that take no SMS it also says so.
+#[tokio::test]
+async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
+    let gateway = Fake::start();
+    let mut blocks = String::new();
+    for (index, (kind, table, secret)) in further().iter().enumerate() {
+        let block = crate::app::Block {
+            id: &id(index),
+            name: kind,
+            number: "+12025550142",
+            token: TOKEN,
+            lines: "",
+            gateway: &format!(
+                "kind = \"{kind}\"\nwebhook_secret = \"{secret}\"\n{}",
+                table.replacen("{url}", &gateway.url, 1)
+            ),
+        };
+        blocks.push_str(&block.to_string());
+    }
+    let serve = Serve::start(&blocks).await;
+    let config = serve.config.path().to_str().unwrap();
+    let arguments = ["--config", config, "--phone", "+447700900555", "--token", TOKEN];
+    for (index, (kind, ..)) in further().iter().enumerate() {
+        let output = doctor(&[&[id(index).as_str()][..], &arguments].concat()).await;
+        let card = card(&output);
+        assert_eq!(failed(&card), Vec::<String>::new(), "{kind} {index}: {card}");
+        assert_eq!(output.status.code(), Some(0), "{kind} {index}");
+        let only_sends = index < 3;
+        assert_eq!(card["notes"].to_string().contains("sms_verifies"), only_sends, "{kind} {index}: {card}");
+        assert_eq!(checks(&card, "matched").is_empty(), only_sends, "{kind} {index}: {card}");
+        assert!(checks(&card, "forged").len() >= 60, "{kind} {index}");
+    }
+}
+
+/// In the order in which a person tries, with each change to the proxy.
+#[tokio::test]
+async fn ten_runs_in_a_row_find_no_limit_and_leave_no_lock() {
+    let gateway = Fake::start();
+    let serve = Serve::start(&instances(&gateway.url, "", secret)).await;
+    let config = serve.config.path().to_str().unwrap();
+    let waha = EVERY.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    for run in 0..10 {
+        let arguments = ["--config", config, "--phone", "+447700900555", "--token", TOKEN];
+        let card = card(&doctor(&[&[id(waha).as_str()][..], &arguments].concat()).await);
+        assert_eq!(failed(&card), Vec::<String>::new(), "run {run}");
+        assert!(!card.to_string().contains("rate_limited") && checks(&card, "matched").len() >= 5, "run {run}: {card}");
+    }
+}
+
+#[tokio::test]
+async fn a_budget_that_is_used_up_is_told_and_is_no_fault() {
+    let gateway = Fake::start();
+    let serve = Serve::start(&instances(&gateway.url, "[instance.limits]\nguesses_per_10m = 1", secret)).await;
+    let config = serve.config.path().to_str().unwrap();
+    let waha = EVERY.iter().position(|(kind, _, _)| *kind == "waha").unwrap();
+    let card = card(&doctor(&[&id(waha), "--config", config]).await);
+    assert_eq!(failed(&card), Vec::<String>::new());
+    assert!(card["notes"].to_string().contains("guesses_per_10m"), "{card}");
 }
 
 #[tokio::test]

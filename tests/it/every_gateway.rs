@@ -25,7 +25,7 @@ pub(crate) const EVERY: &[(&str, &str, &str)] = &[
     (
         "twilio",
         "sms",
-        "url = \"{url}\"\naccount_sid = \"AC1\"\nfrom = \"+12025550142\"\napi_key = \"SK1\"\napi_secret = \"pass\"",
+        "url = \"{url}\"\naccount_sid = \"AC1\"\nfrom = \"+12025550142\"\napi_key = \"SK1\"\napi_secret = \"pass\"\nchannel = \"sms\"\nsms_verifies = true",
     ),
     ("vonage", "", "url = \"{url}\"\nfrom = \"12025550142\"\napi_key = \"key\"\napi_secret = \"pass\""),
     (
@@ -71,7 +71,7 @@ pub(crate) const EVERY: &[(&str, &str, &str)] = &[
     ("generic", "", GENERIC),
 ];
 
-const GENERIC: &str = r#"
+pub(crate) const GENERIC: &str = r#"
 url = "{url}"
 account = "harbour"
 api_key = "key-of-the-gateway"

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 /// Lowest first; modules of one line do not import one another.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
-    &["clock", "entropy", "lines"],
+    &["audit", "clock", "entropy", "lines"],
     &["trace"],
     &["config", "metrics", "credentials"],
     &["store", "gateway", "address"],

@@ -3,6 +3,7 @@
 
 mod addressed;
 mod api;
+mod api_tokens;
 mod app;
 mod attacks;
 mod binding;

@@ -7,7 +7,7 @@ use crate::{
     fakes::Fake,
     process::Process,
     redis_server::free_port,
-    wait::until_or,
+    wait::{until, until_or},
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -82,6 +82,46 @@ async fn a_callers_trace_goes_on_to_gateway_and_receiver() {
     let messages: Vec<&str> = traced.iter().map(|line| line["message"].as_str().unwrap()).collect();
     assert_eq!(messages.iter().filter(|message| **message == "request").count(), 1, "{messages:?}");
     assert_eq!(messages.iter().filter(|message| **message == "attempt").count(), 2, "{messages:?}");
+}
+
+/// Whoever has proved nothing decides neither what is recorded nor in which trace.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_s_trace_is_not_gone_on() {
+    let world = World::new(Ground::directory());
+    let collector = Fake::start();
+    let process = start(&world, &format!("[otlp]\nurl = \"{}\"\nsample_percent = 0", collector.url)).await;
+    let minted = process.mint(json!({})).await.unwrap();
+    let start_url = url::Url::parse(&minted.text_of("start_url")).unwrap();
+    let requests = format!("/api/otp/v2/{WAHA}/requests");
+    let asked = async |path: &str, token: &str| {
+        let request = http::Request::get(format!("{}{path}", process.base))
+            .header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"))
+            .header("authorization", format!("Bearer {token}"));
+        process.client.send(request.body(Vec::new()).unwrap()).await.unwrap().status().as_u16()
+    };
+    for (path, token, status) in [
+        (start_url.path(), "", 200),
+        ("/openapi.json", "", 200),
+        ("/l/no-such-link", "", 410),
+        (requests.as_str(), "cst_wrong", 401),
+        ("/webhooks/no-such-instance", "", 404),
+    ] {
+        assert_eq!(asked(path, token).await, status, "{path}");
+    }
+    // The first spans to arrive are the known caller's: whatever came before would have come before.
+    assert_eq!(asked(&requests, TOKEN).await, 200);
+    until("the caller's span", async || !collector.arrived().is_empty()).await;
+    let (_, _, written) = process.terminate();
+    let spans: Vec<Value> = collector
+        .arrived()
+        .iter()
+        .flat_map(|one| one.json()["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone())
+        .collect();
+    let names: Vec<&str> = spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["GET /api/otp/v2/{instance}/requests"]);
+    assert_eq!((&spans[0]["traceId"], &spans[0]["parentSpanId"]), (&json!(TRACE), &json!("00f067aa0ba902b7")));
+    let traced = lines(&written).iter().filter(|line| line["trace_id"] == TRACE).count();
+    assert_eq!(traced, 1, "{written}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,8 @@ on_both_stores! {
     the_list_is_filtered_and_paged_and_knows_all_tenants
     a_request_is_canceled_and_a_callback_replayed
     a_message_is_explained
+    operators_have_names_and_what_they_do_is_told_under_them
+    a_log_out_ends_the_session_and_no_other
 }
 
 const PASSWORD: &str = "correct horse battery";
@@ -464,7 +466,11 @@ fn password_of(lines: &str) -> Result<Option<Password>, String> {
     world.top = lines.to_owned();
     let mut faults = Faults::default();
     let config = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[], &mut faults);
-    if faults.is_empty() { Ok(config.unwrap().operator_password) } else { Err(faults.to_string()) }
+    if faults.is_empty() {
+        Ok(config.unwrap().access.operators.into_iter().next().map(|one| one.password))
+    } else {
+        Err(faults.to_string())
+    }
 }
 
 #[tokio::test]
@@ -501,4 +507,146 @@ fn a_session_outlives_the_rotation_of_the_key() {
     assert!(after.is_session(parts, before.session(parts)));
     assert!(!KeyRing::new(&[[2; 32]]).unwrap().is_session(parts, before.session(parts)));
     assert!(!after.is_session(&[b"cookie1", b""], before.session(parts)), "parts do not run together");
+}
+
+/// Two operators, the second with a password in a file.
+fn named(ground: Ground) -> (World, tempfile::TempDir) {
+    let mut world = World::new(ground);
+    let directory = tempfile::tempdir().unwrap();
+    let (password, audit) = (directory.path().join("bob"), directory.path().join("audit.jsonl"));
+    std::fs::write(&password, "another password of twelve\n").unwrap();
+    world.more = format!(
+        "[[operator]]\nname = \"alice\"\npassword = \"{DIGEST}\"\n[[operator]]\nname = \"bob\"\npassword_file = \"{}\"\n\
+         [audit]\npath = \"{}\"\n",
+        password.display(),
+        audit.display(),
+    );
+    (world, directory)
+}
+
+async fn operators_have_names_and_what_they_do_is_told_under_them(ground: Ground) {
+    let (world, directory) = named(ground);
+    let app = world.start().await;
+    let mut browser = Browser::new(&app);
+    let login = async |name: &str, password: &str| {
+        Browser::new(&app).post("/requests/login", &[("username", name), ("password", password)], &[]).await
+    };
+    assert!(browser.page("/requests/login").await.contains("Your name"));
+    for (name, password) in [
+        ("bob", PASSWORD),
+        ("alice", "another password of twelve"),
+        ("mallory", PASSWORD),
+        ("", PASSWORD),
+        ("operator", PASSWORD),
+        ("Alice", PASSWORD),
+    ] {
+        let answer = login(name, password).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (401, ""), "{name} {password}");
+    }
+    let entered = login("alice", PASSWORD).await;
+    assert_eq!(entered.status, 303, "{}", entered.text);
+    browser.cookie = entered.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert_eq!(login("bob", "another password of twelve").await.status, 303);
+
+    let (link, told) = (app.link(json!({})).await, app.link(json!({})).await);
+    assert_eq!(app.says("447700900123", "N1", &told.text).await.status, 200);
+    app.settle().await;
+    let path = |uuid: &str| format!("/requests/{WAHA}/{uuid}");
+    let page = browser.page(&path(&link.uuid)).await;
+    assert!(page.contains("<p class=\"zone\">alice</p>"), "{page}");
+    let field = form_field(&page);
+    let canceled = browser.post(&format!("{}/cancel", path(&link.uuid)), &[("form", &field)], &[]).await;
+    assert_eq!(canceled.status, 303);
+    let page = browser.page(&path(&told.uuid)).await;
+    let callback = page.split("name=\"callback\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let fields = [("form", field.as_str()), ("callback", &callback)];
+    assert_eq!(browser.post(&format!("{}/replay", path(&told.uuid)), &fields, &[]).await.status, 303);
+    assert!(browser.page(&path(&link.uuid)).await.contains("by operator:alice"));
+    let record = app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
+    let timeline = record.data("timeline").as_array().unwrap();
+    assert_eq!(timeline.last().unwrap()["by"], "operator:alice", "{timeline:?}");
+
+    app.service.audit.flush();
+    let written = std::fs::read_to_string(directory.path().join("audit.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let acts: Vec<String> = lines
+        .iter()
+        .filter(|line| line["did"].as_str().unwrap().starts_with("POST /requests"))
+        .map(|line| format!("{} {}", line["by"].as_str().unwrap(), line["did"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        acts,
+        [
+            "operator:alice POST /requests/login",
+            "operator:bob POST /requests/login",
+            "operator:alice POST /requests/{instance}/{uuid}/cancel",
+            "operator:alice POST /requests/{instance}/{uuid}/replay",
+        ]
+    );
+    let act = |did: &str| lines.iter().find(|line| line["did"].as_str().unwrap().ends_with(did)).unwrap();
+    assert_eq!((&act("cancel")["uuid"], &act("cancel")["instance"]), (&json!(link.uuid), &json!(WAHA)));
+    assert_eq!((&act("replay")["uuid"], &act("replay")["callback"]), (&json!(told.uuid), &json!(callback)));
+    app.finish().await;
+}
+
+async fn a_log_out_ends_the_session_and_no_other(ground: Ground) {
+    let world = world(ground);
+    let app = world.start().await;
+    let (browser, other) = (Browser::logged_in(&app).await, Browser::logged_in(&app).await);
+    let field = form_field(&browser.page("/requests").await);
+    let stolen = Browser { app: &app, cookie: browser.cookie.clone() };
+    let left = browser.post("/requests/logout", &[("form", &field)], &[]).await;
+    assert_eq!((left.status, left.header("location")), (303, "/requests/login"));
+    assert!(left.header("set-cookie").starts_with("cs-operator=; "));
+    assert_eq!(stolen.get("/requests").await.status, 401, "the cookie is worth nothing any more");
+    other.page("/requests").await;
+    let cookie = stolen.cookie;
+    app.finish().await;
+    let app = world.start().await;
+    let again = Browser { app: &app, cookie };
+    assert_eq!(again.get("/requests").await.status, 401, "nor after a restart, nor at another replica");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_listener_answers_to_names_that_nobody_can_register_and_to_those_it_was_given() {
+    let mut world = world(Ground::directory());
+    world.top += "\noperator_hosts = [\"ops.example.org\"]";
+    let app = world.start().await;
+    let port = app.operator.rsplit_once(':').unwrap().1;
+    let asked = async |path: &str, host: String| {
+        let request = http::Request::get(format!("{}{path}", app.operator)).header("host", host);
+        app.send(request.body(Vec::new()).unwrap()).await
+    };
+    for path in ["/livez", "/readyz", "/metrics", "/status", "/requests/login"] {
+        for host in ["localhost", "countersign", "10.0.0.7", "ops.example.org"] {
+            assert_eq!(asked(path, format!("{host}:{port}")).await.status, 200, "{path} {host}");
+        }
+        let strange = asked(path, format!("evil.example:{port}")).await;
+        assert_eq!(strange.status, 421, "{path}");
+        assert!(strange.text.contains("operator_hosts") && !strange.text.contains("countersign_"), "{}", strange.text);
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn operators_that_cannot_be_told_apart_are_refused() {
+    let faults = |lines: &str| {
+        let mut world = World::new(Ground::directory());
+        world.more = lines.to_owned();
+        let mut faults = Faults::default();
+        let _ = config::load(Some(&world.config("127.0.0.1:0", "127.0.0.1:0")), [], &[], &mut faults);
+        faults.to_string()
+    };
+    let one = |name: &str| format!("[[operator]]\nname = \"{name}\"\npassword = \"{DIGEST}\"\n");
+    assert_eq!(faults(&(one("alice") + &one("bob"))), "");
+    for (lines, fault) in [
+        (one("alice") + &one("alice"), "operator.1.name: \"alice\" occurs twice"),
+        (one("the boss"), "operator.0.name: expected 1 to 32 letters"),
+        ("[[operator]]\nname = \"alice\"\n".to_owned(), "operator.0.password: is missing: a digest"),
+        ("[[operator]]\nname = \"alice\"\npassword = \"plain\"\n".to_owned(), "operator.0.password: expected a digest"),
+    ] {
+        let told = faults(&lines);
+        assert!(told.contains(fault), "{lines}: {told}");
+    }
 }

@@ -15,6 +15,7 @@ use crate::{
     cluster_server::{self, Cluster},
     process::Process,
     redis_server::{self, free_port},
+    wait::until,
 };
 
 const PASSWORD: &str = "canary-password";
@@ -27,6 +28,21 @@ fn everywhere(cluster: &Cluster, words: &[&str]) {
     for node in 0..cluster.nodes.len() {
         cluster.tell(node, words);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_callback_reaches_a_node_that_only_the_cluster_names() {
+    let cluster = cluster_server::start();
+    let mut world = World::new(Ground::directory());
+    world.store =
+        Some(format!("url = \"redis-cluster://127.0.0.1:{}\"\ndurability = \"standard\"", cluster.nodes[0].port));
+    let app = world.start().await;
+    for node in &cluster.nodes {
+        let url = format!("http://127.0.0.1:{}/", node.port);
+        until("the node is closed", async || app.is_closed(&url).await).await;
+    }
+    assert!(!app.is_closed(&world.receiver.url).await);
+    app.finish().await;
 }
 
 /// As a user with no more than the permissions that the guide names.

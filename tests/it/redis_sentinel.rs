@@ -123,6 +123,30 @@ async fn insists(app: &Daemon, id: &str, text: &str) {
     until("the message is taken", async || app.says("447700900123", id, text).await.status == 200).await;
 }
 
+/// Although their networks are open, and the URL names neither the master nor its replica.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_callback_reaches_the_store_or_another_replica_s_operator() {
+    let watched = Watched::start().await;
+    let mut world = World::new(Ground::directory());
+    world.store = Some(format!("url = \"{}\"\ndurability = \"durable\"", watched.url()));
+    let (app, other) = (world.start().await, world.start().await);
+    let operator = other.operator.rsplit_once(':').unwrap().1.parse().unwrap();
+    let sentinels = watched.sentinels.iter().map(|sentinel| sentinel.port);
+    let closed: Vec<u16> = sentinels.chain([watched.master.port, watched.replica.port, operator]).collect();
+    until("all of them are closed", async || {
+        for port in &closed {
+            if !app.is_closed(&format!("http://127.0.0.1:{port}/")).await {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    assert!(!app.is_closed(&world.receiver.url).await, "the app is not");
+    other.finish().await;
+    app.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_master_is_a_pause() {
     let watched = Watched::start().await;

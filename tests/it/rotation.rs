@@ -32,6 +32,8 @@ async fn what_no_key_opens_is_left_out_and_reported(ground: Ground) {
     let app = world.start().await;
     let gone = app.link(json!({"chatId": "447700900123@c.us"})).await;
     assert_eq!(app.says("447700900123", "U1", &gone.text).await.status, 200);
+    let code = json!({"chatId": "447700900456@c.us"});
+    assert_eq!(app.post(&format!("/api/otp/v2/{WAHA}/request-code"), code.clone()).await.status, 200);
     app.finish().await;
 
     world.key = keys(&[NEXT, KEY]);
@@ -74,6 +76,11 @@ async fn what_no_key_opens_is_left_out_and_reported(ground: Ground) {
     let erased = app.service.erase(&instance, &"447700900123@c.us".parse().unwrap()).await.unwrap();
     assert_eq!(erased.requests, 2);
     assert!(app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", gone.uuid)).await.status == 404);
+
+    // Once nobody can be about to read it: a chat's record is lost, not the chat.
+    app.clock.advance(std::time::Duration::from_secs(2 * 3600));
+    let again = app.post(&format!("/api/otp/v2/{WAHA}/request-code"), code).await;
+    assert_eq!(again.status, 200, "{}", again.text);
     app.finish().await;
 }
 

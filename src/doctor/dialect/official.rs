@@ -63,29 +63,35 @@ fn ours(table: &Table, sample: &Sample) -> String {
 
 pub(super) fn twilio(table: &Table, sample: &Sample) -> Option<Body> {
     let sid = format!("SM{:0>32}", sample.id.to_lowercase());
-    let to = format!("whatsapp:+{}", ours(table, sample));
+    let from = table.text("from").unwrap_or_default();
+    let sms = table.text("channel").map_or(!from.starts_with("whatsapp:"), |channel| channel == "sms");
+    let number = |digits: &str| format!("{}+{digits}", if sms { "" } else { "whatsapp:" });
+    let to = number(&ours(table, sample));
     let from = match sample.who {
         Who::Group => return None,
         // What we send comes back only as a status.
         Who::Own => {
             let status = |name| (name, "delivered".to_owned());
-            let (us, them) = (("From", to), ("To", format!("whatsapp:+{}", sample.phone)));
+            let (us, them) = (("From", to), ("To", number(&sample.phone)));
             return Some(Body::Form(vec![("MessageSid", sid), status("MessageStatus"), status("SmsStatus"), us, them]));
         }
+        Who::Hidden if sms => return None,
         Who::Hidden => format!("whatsapp:{}", bsuid(sample)),
-        Who::Person => format!("whatsapp:+{}", sample.phone),
+        Who::Person => number(&sample.phone),
     };
-    Some(Body::Form(vec![
+    let mut fields = vec![
         ("SmsMessageSid", sid.clone()),
         ("MessageSid", sid),
         ("NumMedia", "0".to_owned()),
-        ("ProfileName", NAME.to_owned()),
-        ("MessageType", "text".to_owned()),
         ("SmsStatus", "received".to_owned()),
         ("From", from),
         ("To", to),
         ("Body", sample.text.clone()),
-    ]))
+    ];
+    if !sms {
+        fields.extend([("ProfileName", NAME.to_owned()), ("MessageType", "text".to_owned())]);
+    }
+    Some(Body::Form(fields))
 }
 
 pub(super) fn vonage(table: &Table, sample: &Sample) -> Option<Body> {

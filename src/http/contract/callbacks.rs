@@ -8,7 +8,7 @@ use super::{
     schema::{extended, named, object, text, time},
     values,
 };
-use crate::http::problem::Code;
+use crate::{domain::scope::Scope, http::problem::Code};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![list(), get(), replay(), test()]
@@ -23,6 +23,7 @@ fn list() -> Operation {
         are remembered for an hour, and those that were given up, for seven, each newest first. One that is retried \
         while you read is met again.";
     operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks", "listCallbacks", "List callbacks")
+        .scope(Scope::Read)
         .about(about)
         .query("status", json!({ "type": "string", "enum": ["pending", "delivered", "dead"] }), Some("dead"))
         .query("uuid", json!({ "type": "string", "description": "Only those about this request." }), None)
@@ -71,6 +72,7 @@ fn get() -> Operation {
     let entry = &super::schema::components()["CallbackEntry"];
     let data = extended(entry, &json!({ "body": body, "last_answer": answer }));
     operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks/{id}", "getCallback", "Show one callback")
+        .scope(Scope::Read)
         .about("With its body, and what its receiver answered. Another tenant's callback does not exist.")
         .envelope("Callback", &data, &example)
 }
@@ -79,6 +81,7 @@ fn replay() -> Operation {
     let path = "/api/otp/v2/{instance}/callbacks/{id}/replay";
     let data = object(&json!({ "id": text("As asked.") }));
     operation(Area::Callbacks, "POST", path, "replayCallback", "Send a callback again")
+        .scope(Scope::Admin)
         .about("One that was delivered or given up, under the same `webhook-id`, with a fresh schedule of attempts.")
         .envelope("Callback queued again", &data, &json!({ "id": values::CALLBACK }))
 }
@@ -105,6 +108,7 @@ fn test() -> Operation {
         example[name] = value;
     }
     operation(Area::Callbacks, "POST", "/api/otp/v2/{instance}/callbacks/test", "testCallback", "Send a test callback")
+        .scope(Scope::Admin)
         .about(about)
         .idempotent()
         .json(body, json!({}))

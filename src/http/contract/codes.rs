@@ -7,7 +7,7 @@ use super::{
     schema::{named, object, text, time},
     values,
 };
-use crate::http::problem::Code;
+use crate::{domain::scope::Scope, http::problem::Code};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![request(), validate(), resend()]
@@ -17,6 +17,7 @@ fn request() -> Operation {
     let about = "The message is queued; `code.sent` tells when a gateway has taken it. One code counts per chat: a new \
         one replaces it. `code` is absent where the instance keeps codes from its callers.";
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/request-code", "requestCode", "Send a code")
+        .scope(Scope::Send)
         .about(about)
         .idempotent()
         .spends()
@@ -107,6 +108,7 @@ fn validate() -> Operation {
         "validated_at": values::ENDED,
     });
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/validate-code", "validateCode", "Check a code")
+        .scope(Scope::Validate)
         .about(about)
         .idempotent()
         .json(body, json!({ "chatId": values::CODE_CHAT, "code": values::OTP }))
@@ -126,6 +128,7 @@ fn resend() -> Operation {
     let about = "The same code, to the same chat, at most once a minute. Starts at the first channel that has not \
         failed.";
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/requests/{uuid}/resend", "resendCode", "Send it again")
+        .scope(Scope::Send)
         .about(about)
         .spends()
         .envelope("OTP code queued again", &named("Code"), &code_example("sent"))

@@ -7,7 +7,7 @@ use super::{
     schema::{named, nullable, object, text},
     values,
 };
-use crate::http::problem::Code;
+use crate::{domain::scope::Scope, http::problem::Code};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![generate(), redeem()]
@@ -17,6 +17,7 @@ fn generate() -> Operation {
     let about = "Every field is optional. `warnings` says what was accepted and may surprise: unknown fields, unknown \
         placeholders, and logins that are bound to no browser.";
     operation(Area::Links, "POST", "/api/otp/v2/{instance}/generate-link", "generateLink", "Mint a login link")
+        .scope(Scope::Mint)
         .about(about)
         .idempotent()
         .spends()
@@ -152,6 +153,7 @@ fn redeem() -> Operation {
         "completion": { "mode": "same_browser", "state": "redeemed" },
     });
     operation(Area::Links, "POST", "/api/otp/v2/{instance}/redeem", "redeem", "Exchange the redirect's token")
+        .scope(Scope::Redeem)
         .about(about)
         .idempotent()
         .json(body, json!({ "token": values::REDEEM_TOKEN, "verifier": values::VERIFIER }))

@@ -42,8 +42,8 @@ pub(super) fn document() -> String {
 }
 
 fn section(operation: &Operation, out: &mut String) {
-    let Operation { method, path, title, about, access, .. } = operation;
-    let _ = write!(out, "\n### {title}\n\n`{method} {path}`\n\n{about}\n\nAccess: {}.\n", access.about());
+    let Operation { method, path, title, about, .. } = operation;
+    let _ = write!(out, "\n### {title}\n\n`{method} {path}`\n\n{about}\n\nAccess: {}.\n", operation.needs());
     let own =
         operation.path_parameters().map(|name| (name, "path".to_owned(), path_parameter(path, name).1.to_owned()));
     let others = operation.parameters.iter().map(|parameter| {

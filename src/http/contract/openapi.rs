@@ -34,7 +34,9 @@ pub fn openapi(url: &str) -> Value {
             "schemas": schema::components(),
             "headers": headers(),
             "securitySchemes": {
-                "token": { "type": "http", "scheme": "bearer", "description": "An API token of the instance." },
+                "token": { "type": "http", "scheme": "bearer", "description":
+                    "An API token of the instance. The roles of an operation are scopes: a token that was given scopes \
+                     needs that one, and one without has them all." },
                 "poll_token": { "type": "http", "scheme": "bearer", "description": "The request's `poll_token`." },
             },
         },
@@ -53,6 +55,7 @@ fn described(operation: &Operation) -> Value {
         })
         .collect();
     parameters.extend(operation.parameters.iter().map(parameter));
+    let roles: Vec<&str> = operation.scope.iter().map(|scope| scope.as_str()).collect();
     let mut described = json!({
         "operationId": operation.id,
         "tags": [operation.area.title()],
@@ -61,8 +64,8 @@ fn described(operation: &Operation) -> Value {
         "parameters": parameters,
         "responses": responses(operation),
         "security": match operation.access {
-            Access::Token => json!([{ "token": [] }]),
-            Access::PollToken => json!([{ "token": [] }, { "poll_token": [] }]),
+            Access::Token => json!([{ "token": roles }]),
+            Access::PollToken => json!([{ "token": roles }, { "poll_token": [] }]),
             Access::Wawp | Access::Gateway | Access::Nobody => json!([]),
         },
         "x-codeSamples": samples::all(operation)
@@ -137,6 +140,7 @@ fn own_headers(code: Code) -> &'static [&'static str] {
         Code::RateLimited => &["Retry-After", "RateLimit", "RateLimit-Policy"],
         Code::StoreUnavailable | Code::TemporaryReducedCapacity | Code::InstanceFull => &["Retry-After"],
         Code::Unauthenticated => &["WWW-Authenticate", "RateLimit", "RateLimit-Policy"],
+        Code::InsufficientScope => &["WWW-Authenticate"],
         _ => &[],
     }
 }
@@ -155,7 +159,7 @@ fn headers() -> Value {
         "RateLimit": header("What is left of each limit that this request took from: `\"mint\";r=4990;t=1`. `t` are the \
             seconds until all of it is back; when nothing is left, until one is. A list of structured fields (RFC 9651)."),
         "RateLimit-Policy": header("Those limits: `\"mint\";q=5000;w=25` is 5,000 at once and as many in 25 seconds."),
-        "WWW-Authenticate": header("`Bearer`."),
+        "WWW-Authenticate": header("`Bearer`, and where the token may not do this, the scope that it lacks."),
     })
 }
 

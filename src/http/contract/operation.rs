@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::http::problem::Code;
+use crate::{domain::scope::Scope, http::problem::Code};
 
 /// The parts of the API, in the order in which they are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,6 +145,8 @@ pub struct Operation {
     pub title: &'static str,
     pub about: &'static str,
     pub access: Access,
+    /// What an API token must be allowed to do.
+    pub scope: Option<Scope>,
     pub parameters: Vec<Parameter>,
     pub body: Option<Body>,
     pub answers: Vec<Answer>,
@@ -169,6 +171,7 @@ pub(super) fn operation(
         title,
         about: "",
         access: Access::Token,
+        scope: None,
         parameters: Vec::new(),
         body: None,
         answers: Vec::new(),
@@ -188,6 +191,18 @@ impl Operation {
     pub(super) fn about(mut self, about: &'static str) -> Self {
         self.about = about;
         self
+    }
+
+    /// Asks for a token that may do this.
+    pub(super) fn scope(mut self, scope: Scope) -> Self {
+        self.scope = Some(scope);
+        self.problems(&[Code::InsufficientScope])
+    }
+
+    /// What proves the caller, for people.
+    pub(super) fn needs(&self) -> String {
+        let scope = self.scope.map(|scope| format!("; scope `{}`", scope.as_str()));
+        format!("{}{}", self.access.about(), scope.unwrap_or_default())
     }
 
     /// Asks for something else than an API token; nobody's tokens are counted then.

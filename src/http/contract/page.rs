@@ -59,7 +59,7 @@ struct Section {
     path: &'static str,
     title: &'static str,
     about: String,
-    access: &'static str,
+    access: String,
     /// Whether the bar's token goes along.
     token: bool,
     path_fields: Vec<Input>,
@@ -160,7 +160,7 @@ fn section(operation: &Operation) -> Section {
         path: operation.path,
         title: operation.title,
         about: prose(operation.about),
-        access: operation.access.about(),
+        access: operation.needs(),
         token: operation.access.is_token(),
         path_fields: path_fields.collect(),
         query_fields: placed("query"),

@@ -8,7 +8,7 @@ use super::{
     schema::{named, nullable, object, text, time},
     values,
 };
-use crate::http::problem::Code;
+use crate::{domain::scope::Scope, http::problem::Code};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![explain(), erase()]
@@ -19,7 +19,8 @@ fn explain() -> Operation {
         in one sentence, with what it rests on. Also for messages that matched nothing: of each a trace without text, \
         code or number is kept for a day.";
     let reason = json!({ "type": ["string", "null"], "description": "Why it did not succeed." });
-    let event = object(&json!({ "at": time("When."), "event": text("What happened."), "reason": reason }));
+    let by = nullable(text("Who did it, where the configuration names him."));
+    let event = object(&json!({ "at": time("When."), "event": text("What happened."), "reason": reason, "by": by }));
     let message = object(&json!({
         "at": time("When it came."),
         "outcome": text("`verified`, a reason, or why it was ignored."),
@@ -55,12 +56,13 @@ fn explain() -> Operation {
         "uuid": values::UUID, "otp_type": "link", "status": "verified", "reason": null,
         "created_at": values::CREATED, "expires_at": values::EXPIRES, "ended_at": values::ENDED,
         "completion": { "mode": "same_browser", "state": "offered" }, "attempts": 0, "client_ref": null,
-        "timeline": [{ "at": values::CREATED, "event": "created", "reason": null }],
+        "timeline": [{ "at": values::CREATED, "event": "created", "reason": null, "by": null }],
         "callbacks": [entry_example()],
     });
     let sentence = format!("Request {} is verified; the link in the reply waits to be tapped.", values::UUID);
     let example = json!({ "read_as": "request", "sentence": sentence, "messages": [message], "requests": [request] });
     operation(Area::People, "GET", "/api/otp/v2/{instance}/explain", "explain", "Explain what became of a message")
+        .scope(Scope::Read)
         .about(about)
         .required_query("q", text("What to explain."), values::UUID)
         .envelope("Explanation", &data, &example)
@@ -71,6 +73,7 @@ fn erase() -> Operation {
     let count = json!({ "type": "integer", "minimum": 0 });
     let erased = object(&json!({ "requests": count, "jobs": count, "traces": count }));
     operation(Area::People, "DELETE", "/api/otp/v2/{instance}/subjects/{chat_id}", "eraseSubject", "Erase a chat")
+        .scope(Scope::Admin)
         .about(
             "Everything that is kept about it, at once: requests with their timelines, callbacks, replies, traces. What \
              was pending is gone without a callback. Harmless to repeat; a chat that is not known is answered alike.",

@@ -8,7 +8,7 @@ use super::{
     schema::{named, object, streamed, text, time},
     values,
 };
-use crate::http::problem::Code;
+use crate::{domain::scope::Scope, http::problem::Code};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![list(), get(), watch(), cancel()]
@@ -16,7 +16,7 @@ pub(super) fn operations() -> Vec<Operation> {
 
 fn list() -> Operation {
     let about = "Newest first. Filters can be combined. A page can be short, even empty, while more follow: only a \
-        missing `next_cursor` means the end.";
+        missing `next_cursor` means the end. Codes and links are shown to tokens with the scope `read_secrets`.";
     let data = json!({
         "type": "object",
         "required": ["requests"],
@@ -26,6 +26,7 @@ fn list() -> Operation {
         },
     });
     operation(Area::Requests, "GET", "/api/otp/v2/{instance}/requests", "listRequests", "List requests")
+        .scope(Scope::Read)
         .about(about)
         .query(
             "status",
@@ -56,6 +57,7 @@ fn list() -> Operation {
 
 fn get() -> Operation {
     operation(Area::Requests, "GET", "/api/otp/v2/{instance}/requests/{uuid}", "getRequest", "Show one request")
+        .scope(Scope::Read)
         .about("With its timeline. Another tenant's request does not exist.")
         .envelope("OTP request", &named("Request"), &pending_example())
 }
@@ -74,6 +76,7 @@ fn watch() -> Operation {
     let data = json!({ "anyOf": [state, named("Request")] });
     let stream = streamed("status", "JSON: what `data` holds in the long-poll's answer.");
     operation(Area::Requests, "GET", "/api/otp/v2/{instance}/requests/{uuid}/events", "watchRequest", "Wait for news")
+        .scope(Scope::Read)
         .about(about)
         .open_to(Access::PollToken)
         .query("wait", seconds, Some("25"))
@@ -89,10 +92,11 @@ fn cancel() -> Operation {
     example["status"] = json!("canceled");
     example["ended_at"] = json!(values::ENDED);
     example["timeline"] = json!([
-        { "at": values::CREATED, "event": "created", "reason": null },
-        { "at": values::ENDED, "event": "canceled", "reason": null },
+        { "at": values::CREATED, "event": "created", "reason": null, "by": null },
+        { "at": values::ENDED, "event": "canceled", "reason": null, "by": null },
     ]);
     operation(Area::Requests, "POST", "/api/otp/v2/{instance}/requests/{uuid}/cancel", "cancelRequest", "Cancel")
+        .scope(Scope::Admin)
         .about("Ends what is pending; what had ended before stays as it is. Harmless to repeat.")
         .envelope("OTP request canceled", &named("Request"), &example)
 }
@@ -111,7 +115,7 @@ pub(super) fn pending_example() -> Value {
         "purpose": null,
         "client_ref": "cart 7",
         "metadata": null,
-        "timeline": [{ "at": values::CREATED, "event": "created", "reason": null }],
+        "timeline": [{ "at": values::CREATED, "event": "created", "reason": null, "by": null }],
     });
     for (name, value) in more.as_object().into_iter().flatten() {
         example[name] = value.clone();

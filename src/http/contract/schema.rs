@@ -148,7 +148,7 @@ fn link() -> Value {
         "poll_token": nullable(text("A bearer that shows the state of this request and nothing else.")),
         "warnings": { "type": "array", "items": named("Warning") },
     }));
-    // Made with a key that was removed since, a request can be shown and not be used.
+    // Made with a key that was removed since, or seen by a token without read_secrets, it can be shown and not be used.
     let lost = ["code", "whatsapp_link", "app_url", "text", "start_url", "qr_url"];
     if let Some(required) = schema["required"].as_array_mut() {
         required.retain(|name| !lost.iter().any(|lost| name == lost));
@@ -193,6 +193,7 @@ fn of_a_request() -> Value {
         "at": time("By the store's clock."),
         "event": text("`created`, `verified`, `completed`, `redeemed`, …"),
         "reason": nullable_reason("Why, where there is a reason."),
+        "by": nullable(text("`token:` or `operator:` and the name of who did it, where the configuration names him.")),
     }));
     json!({
             "reason": nullable_reason("Why it did not succeed."),

@@ -7,7 +7,7 @@ use super::{
     schema::{object, text},
     values,
 };
-use crate::http::problem::Code;
+use crate::{domain::scope::Scope, http::problem::Code};
 
 const SEND: &str = "/v2/auth/otp/send";
 const VERIFY: &str = "/v2/auth/otp/verify";
@@ -37,7 +37,7 @@ fn send(method: &'static str, id: &'static str) -> Operation {
         "expires_in": 300,
         "job_id": values::CODE_UUID,
     });
-    wawp(operation(Area::Wawp, method, SEND, id, "Send a code").about(about), schema, example)
+    wawp(operation(Area::Wawp, method, SEND, id, "Send a code").scope(Scope::Send).about(about), schema, example)
         .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
@@ -49,12 +49,8 @@ fn verify(method: &'static str, id: &'static str) -> Operation {
         "verified": { "const": true },
     }));
     let example = json!({ "code": "success", "message": "Verification code is valid", "verified": true });
-    wawp(operation(Area::Wawp, method, VERIFY, id, "Check a code").about(about), schema, example).problems(&[
-        Code::CodeWrong,
-        Code::CodeExpired,
-        Code::CodeUsed,
-        Code::CodeNotActive,
-    ])
+    wawp(operation(Area::Wawp, method, VERIFY, id, "Check a code").scope(Scope::Validate).about(about), schema, example)
+        .problems(&[Code::CodeWrong, Code::CodeExpired, Code::CodeUsed, Code::CodeNotActive])
 }
 
 fn wawp(operation: Operation, schema: Value, example: Value) -> Operation {

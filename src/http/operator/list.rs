@@ -110,7 +110,7 @@ async fn listed(operator: &Operator, session: &Session, request: &HttpRequest) -
     };
     let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let page = ListPage {
-        frame: Frame::new(session.field(&service.keys)),
+        frame: Frame::new(session, &service.keys),
         instances: choices(&instances, instance.as_ref()),
         statuses: statuses(&asked.status),
         narrowed: asked.narrowed(),
@@ -132,7 +132,7 @@ async fn explained(operator: &Operator, session: &Session, request: &HttpRequest
     let service = &operator.service;
     let asked = asked(request).map_err(|_| Problem::not_found())?;
     let instance = chosen(&instances(operator), &asked).ok_or(ServiceError::NotFound)?;
-    let frame = Frame::new(session.field(&service.keys));
+    let frame = Frame::new(session, &service.keys);
     let name = instance.config.name.clone();
     let question = asked.q.trim();
     if question.is_empty() || question.len() > QUESTION {

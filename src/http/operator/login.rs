@@ -1,4 +1,4 @@
-//! The one password, and how often it may be guessed.
+//! Names and passwords, and how often they may be guessed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,8 +16,10 @@ use super::{
 };
 use crate::{
     address,
+    config::{Access, UNNAMED},
     domain::quota::Quota,
-    http::{client, problem::Problem},
+    http::{audited, client, problem::Problem},
+    service::{By, Deed},
 };
 
 pub(super) const PATH: &str = "/requests/login";
@@ -31,15 +33,26 @@ const TRIES_OF_ALL: (u32, Duration) = (60, Duration::from_secs(60 * 60));
 struct LoginPage<'a> {
     css: &'static str,
     error: &'a str,
+    /// Whether people have names here.
+    named: bool,
+    name: &'a str,
 }
 
-pub(super) fn page(status: StatusCode, error: &str) -> HttpResponse {
-    look::page(status, &LoginPage { css: look::CSS, error })
+/// Whether people say who they are; one alone need not.
+fn is_named(access: &Access) -> bool {
+    access.operator(UNNAMED).is_none() || access.operators.len() > 1
+}
+
+/// `name` is what was typed before.
+pub(super) fn page(status: StatusCode, access: &Access, name: &str, error: &str) -> HttpResponse {
+    let named = is_named(access);
+    let name = if named { name } else { UNNAMED };
+    look::page(status, &LoginPage { css: look::CSS, error, named, name })
 }
 
 /// `GET /requests/login`
-pub(super) async fn ask() -> HttpResponse {
-    page(StatusCode::OK, "")
+pub(super) async fn ask(operator: Data<Operator>) -> HttpResponse {
+    page(StatusCode::OK, &operator.access.load(), "", "")
 }
 
 /// `POST /requests/login`
@@ -52,33 +65,42 @@ pub(super) async fn enter(operator: Data<Operator>, request: HttpRequest, payloa
 
 async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
     let mut fields = session::fields(request, payload).await?;
-    let Some(password) = operator.password.load_full() else { return Err(Problem::not_found()) };
+    let access = operator.access.load_full();
+    let name = fields.remove("username").unwrap_or_else(|| UNNAMED.to_owned());
     if let Some(wait) = exhausted(operator, request).await? {
         let minutes = wait.as_secs().div_ceil(60).max(1);
         let error = format!("Too many tries. Wait {minutes} min, then try again.");
-        let mut response = page(StatusCode::TOO_MANY_REQUESTS, &error);
+        let mut response = page(StatusCode::TOO_MANY_REQUESTS, &access, &name, &error);
         let seconds = wait.as_secs().max(1).into();
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
         return Ok(response);
     }
     let given = fields.remove("password").unwrap_or_default();
+    let known = access.operator(&name).cloned();
+    // An unknown name takes as long as a known one.
+    let Some(password) = known.as_ref().or(access.operators.first()).map(|one| one.password.clone()) else {
+        return Err(Problem::not_found());
+    };
     let right = {
         // Comparing takes a core for a while; guesses in parallel must not take them all. The turn ends with the work,
         // not with the request: whoever hangs up has not made room for another.
         let turn = Arc::clone(&operator.comparing).lock_owned().await;
-        let password = password.clone();
         let compare = move || {
             let _turn = turn;
             password.is(&given)
         };
         web::block(compare).await.unwrap_or(false)
     };
-    if !right {
-        tracing::warn!("a login to the page of requests was refused: wrong password");
-        return Ok(page(StatusCode::UNAUTHORIZED, "This is not the password."));
-    }
-    tracing::info!("somebody has logged in to the page of requests");
-    let value = Session::begin(&operator.service.keys, &password, operator.service.now());
+    let Some(known) = known.filter(|_| right) else {
+        tracing::warn!("a login to the page of requests was refused: wrong name or password");
+        let named = "Name and password do not belong together.";
+        let error = if is_named(&access) { named } else { "This is not the password." };
+        return Ok(page(StatusCode::UNAUTHORIZED, &access, &name, error));
+    };
+    tracing::info!(operator = known.name, "somebody has logged in to the page of requests");
+    let value = Session::begin(&operator.service.keys, &known, operator.service.now());
+    let deed = Deed { by: Some(By::Operator { name: known.name }), ..Deed::default() };
+    audited::note(&operator.service, &operator.edge.load(), request, &deed, "POST /requests/login", 303);
     let mut response = see_other("/requests");
     set_cookie(&mut response, request, &value);
     Ok(response)
@@ -99,14 +121,14 @@ pub(super) async fn leave(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
-    match session.form(&operator.service.keys, &request, payload).await {
-        Ok(_) => {
-            let mut response = see_other(PATH);
-            set_cookie(&mut response, &request, "");
-            response
-        }
-        Err(problem) => look::failure(&problem),
-    }
+    let left = async {
+        session.form(&operator.service.keys, &request, payload).await?;
+        session.end(&operator.service).await?;
+        let mut response = see_other(PATH);
+        set_cookie(&mut response, &request, "");
+        Ok(response)
+    };
+    left.await.unwrap_or_else(|problem: Problem| look::failure(&problem))
 }
 
 fn set_cookie(response: &mut HttpResponse, request: &HttpRequest, value: &str) {

@@ -7,8 +7,9 @@ use actix_web::{
 use askama::Template;
 use jiff::{Timestamp, tz::TimeZone};
 
+use super::session::Session;
 use crate::{
-    domain::{Subject, Verification},
+    domain::{KeyRing, Subject, Verification},
     http::{pages, problem::Problem},
 };
 
@@ -18,11 +19,13 @@ pub(super) const CSS: &str = include_str!("../../../templates/operator/style.css
 pub(super) struct Frame {
     pub(super) css: &'static str,
     pub(super) form_field: String,
+    /// Who has logged in.
+    pub(super) name: String,
 }
 
 impl Frame {
-    pub(super) fn new(form_field: String) -> Self {
-        Self { css: CSS, form_field }
+    pub(super) fn new(session: &Session, keys: &KeyRing) -> Self {
+        Self { css: CSS, form_field: session.field(keys), name: session.name().to_owned() }
     }
 }
 

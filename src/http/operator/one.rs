@@ -24,6 +24,7 @@ struct Entry {
     at: When,
     what: String,
     reason: String,
+    by: String,
 }
 
 /// A callback, with its times for people.
@@ -80,13 +81,13 @@ pub(super) async fn one(
         "done=replayed" => "The callback is queued again.",
         _ => "",
     };
-    let field = session.field(&operator.service.keys);
-    shown(&operator, field, &names, notice).await.unwrap_or_else(|problem| look::failure(&problem))
+    let frame = Frame::new(&session, &operator.service.keys);
+    shown(&operator, frame, &names, notice).await.unwrap_or_else(|problem| look::failure(&problem))
 }
 
 async fn shown(
     operator: &Operator,
-    form_field: String,
+    frame: Frame,
     names: &(String, String),
     notice: &'static str,
 ) -> Result<HttpResponse, Problem> {
@@ -95,7 +96,7 @@ async fn shown(
     let status = record.status(service.now());
     let metadata = callback::metadata(&record);
     let page = OnePage {
-        frame: Frame::new(form_field),
+        frame,
         path: look::path(&record),
         list: format!("/requests?instance={}", instance.config.id),
         notice,
@@ -112,6 +113,7 @@ async fn shown(
                 at: entry.at.into(),
                 what: entry.what.clone(),
                 reason: entry.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
+                by: entry.by.clone().unwrap_or_default(),
             })
             .collect(),
         callbacks: service.callbacks_of(&instance, &record).await?.into_iter().map(Delivery::from).collect(),
@@ -173,7 +175,7 @@ pub(super) async fn cancel(
         let (instance, id) = named(&operator, &names)?;
         let record = operator.service.cancel(&instance, id).await?;
         let canceled = record.status(operator.service.now()) == "canceled";
-        tracing::info!(uuid = %id, canceled, "an operator canceled a request");
+        tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
         Ok(see_other(&format!("{}?done={}", look::path(&record), if canceled { "canceled" } else { "over" })))
     };
     act.await.unwrap_or_else(|problem: Problem| look::failure(&problem))
@@ -192,7 +194,7 @@ pub(super) async fn replay(
         let (instance, record) = found(&operator, &names).await?;
         let id = fields.get("callback").map(String::as_str).unwrap_or_default();
         operator.service.replay(&instance, id).await?;
-        tracing::info!(uuid = %record.id, "an operator replayed a callback");
+        tracing::info!(operator = session.name(), uuid = %record.id, "an operator replayed a callback");
         Ok(see_other(&format!("{}?done=replayed", look::path(&record))))
     };
     act.await.unwrap_or_else(|problem: Problem| look::failure(&problem))

@@ -1,5 +1,5 @@
-//! Who may look at the requests: whoever presents a cookie that the password opened less than an hour ago. Nothing
-//! is stored; another password or another key ends every session.
+//! Who may look at the requests: whoever presents a cookie that a password opened less than an hour ago. Only its early
+//! end is stored; another password ends every session of its operator, another key every one.
 
 use std::collections::HashMap;
 
@@ -15,15 +15,16 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use url::form_urlencoded;
 
-use super::{Operator, login};
+use super::{Operator, login, look};
 use crate::{
-    config::Password,
+    config::{self, Access},
     domain::{KeyRing, keys::Digest},
     entropy,
     http::{
-        body, cookie,
+        audited, body, cookie,
         problem::{Code, Problem},
     },
+    service::{self, By, Service},
 };
 
 const NAME: &str = "cs-operator";
@@ -36,27 +37,40 @@ const FORM: usize = 4096;
 /// A browser that has logged in.
 #[derive(Clone)]
 pub(super) struct Session {
+    name: String,
     nonce: [u8; 16],
+    ends: Timestamp,
 }
 
 impl Session {
     /// The value of a new session's cookie.
-    pub(super) fn begin(keys: &KeyRing, password: &Password, now: Timestamp) -> String {
+    pub(super) fn begin(keys: &KeyRing, operator: &config::Operator, now: Timestamp) -> String {
         let (begun, nonce) = (now.as_second().to_be_bytes(), entropy::bytes::<16>());
-        let mac = keys.session(&[b"cookie", &begun, &nonce, &password.print()]);
-        URL_SAFE_NO_PAD.encode([&begun[..], &nonce, mac.as_bytes()].concat())
+        let mac = keys.session(&parts(&begun, &nonce, operator, &operator.password.print()));
+        URL_SAFE_NO_PAD.encode([&begun[..], &nonce, mac.as_bytes(), operator.name.as_bytes()].concat())
     }
 
-    fn open(keys: &KeyRing, password: &Password, now: Timestamp, cookie: &str) -> Option<Self> {
-        let bytes: [u8; 40] = URL_SAFE_NO_PAD.decode(cookie).ok()?.try_into().ok()?;
+    fn open(keys: &KeyRing, access: &Access, now: Timestamp, cookie: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(cookie).ok()?;
         let (begun, rest) = bytes.split_first_chunk::<8>()?;
-        let (nonce, mac) = rest.split_first_chunk::<16>()?;
-        let mac = Digest::presented(mac.try_into().ok()?);
-        if !keys.is_session(&[b"cookie", begun, nonce, &password.print()], mac) {
+        let (nonce, rest) = rest.split_first_chunk::<16>()?;
+        let (mac, name) = rest.split_first_chunk::<16>()?;
+        let operator = access.operator(std::str::from_utf8(name).ok()?)?;
+        if !keys.is_session(&parts(begun, nonce, operator, &operator.password.print()), Digest::presented(*mac)) {
             return None;
         }
-        let age = now.duration_since(Timestamp::from_second(i64::from_be_bytes(*begun)).ok()?);
-        (-SKEW..LIFE).contains(&age).then_some(Self { nonce: *nonce })
+        let begun = Timestamp::from_second(i64::from_be_bytes(*begun)).ok()?;
+        let valid = (-SKEW..LIFE).contains(&now.duration_since(begun));
+        valid.then(|| Self { name: operator.name.clone(), nonce: *nonce, ends: begun + LIFE })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Ends it for everybody who holds its cookie.
+    pub(super) async fn end(&self, service: &Service) -> Result<(), Problem> {
+        Ok(service.end_login(&self.nonce, self.ends + SKEW).await?)
     }
 
     /// What every form of this session carries.
@@ -106,24 +120,63 @@ fn same_origin(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Stands before every path of the page: without a password nothing is there, without a session only the login.
+fn parts<'a>(
+    begun: &'a [u8; 8],
+    nonce: &'a [u8; 16],
+    operator: &'a config::Operator,
+    print: &'a [u8; 32],
+) -> [&'a [u8]; 5] {
+    [b"cookie", begun, nonce, operator.name.as_bytes(), print]
+}
+
+/// Stands before every path of the page: without operators nothing is there, without a session only the login.
 pub(super) async fn gate(
     operator: Data<Operator>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let Some(password) = operator.password.load_full() else {
+    let access = operator.access.load_full();
+    if access.operators.is_empty() {
         return Ok(request.into_response(HttpResponse::NotFound().finish()).map_into_right_body());
-    };
-    if request.path() != login::PATH {
-        let (keys, now) = (&operator.service.keys, operator.service.now());
-        let found =
-            cookie::values(request.headers(), NAME).find_map(|value| Session::open(keys, &password, now, value));
-        let Some(session) = found else {
-            let page = login::page(StatusCode::UNAUTHORIZED, "");
-            return Ok(request.into_response(page).map_into_right_body());
-        };
-        request.extensions_mut().insert(session);
     }
-    Ok(next.call(request).await?.map_into_left_body())
+    if request.path() == login::PATH {
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
+    let session = match found(&operator, &access, request.headers()).await {
+        Ok(session) => session,
+        Err(problem) => return Ok(request.into_response(look::failure(&problem)).map_into_right_body()),
+    };
+    let Some(session) = session else {
+        let page = login::page(StatusCode::UNAUTHORIZED, &access, "", "");
+        return Ok(request.into_response(page).map_into_right_body());
+    };
+    let by = By::Operator { name: session.name.clone() };
+    request.extensions_mut().insert(session);
+    let did = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
+    let (response, deed) = service::doing(async {
+        service::done_by(by, None);
+        next.call(request).await
+    })
+    .await;
+    let response = response?;
+    audited::note(
+        &operator.service,
+        &operator.edge.load(),
+        response.request(),
+        &deed,
+        &did,
+        response.status().as_u16(),
+    );
+    Ok(response.map_into_left_body())
+}
+
+/// The first session of the browser's cookies that has not ended.
+async fn found(operator: &Operator, access: &Access, headers: &HeaderMap) -> Result<Option<Session>, Problem> {
+    let (keys, now) = (&operator.service.keys, operator.service.now());
+    for session in cookie::values(headers, NAME).filter_map(|value| Session::open(keys, access, now, value)) {
+        if !operator.service.login_has_ended(&session.nonce).await? {
+            return Ok(Some(session));
+        }
+    }
+    Ok(None)
 }

@@ -109,6 +109,7 @@ pub(super) fn describe(connection: &Connection) -> rusqlite::Result<Description>
     let free = disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     let room = free.map(|free| format!(", {} MiB free on its disk", free >> 20)).unwrap_or_default();
     Ok(Description {
+        addresses: Vec::new(),
         text: format!("SQLite {}, one process, {} KiB{room}", rusqlite::version(), used_bytes / 1024),
         used_bytes,
         limit_bytes: free.map_or(0, |free| used_bytes.saturating_add(free)),

@@ -1,4 +1,5 @@
-//! The timeline of a record: of each entry the milliseconds since it was created, what, and the reason.
+//! The timeline of a record: of each entry the milliseconds since it was created, what, and the reason. Beside it, who
+//! did it: of few entries, so that their place is written with them.
 
 use jiff::Timestamp;
 
@@ -10,16 +11,16 @@ use crate::domain::{Verification, time::from_millis, verification::Entry};
 
 /// Of a record to which nothing has happened.
 pub(super) fn default(created_at: Timestamp) -> Vec<Entry> {
-    vec![Entry { at: created_at, what: "created".to_owned(), reason: None }]
+    vec![Entry::new(created_at, "created", None)]
 }
 
 pub(super) fn is_default(record: &Verification) -> bool {
-    matches!(record.timeline.as_slice(), [Entry { at, what, reason: None }] if *at == record.created_at && what == "created")
+    matches!(record.timeline.as_slice(), [Entry { at, what, reason: None, .. }] if *at == record.created_at && what == "created")
 }
 
 pub(super) fn write(record: &Verification) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for Entry { at, what, reason } in &record.timeline {
+    for Entry { at, what, reason, .. } in &record.timeline {
         put_number(&mut bytes, zigzag(at.as_millisecond() - record.created_at.as_millisecond()));
         put_bytes(&mut bytes, what.as_bytes());
         put_bytes(&mut bytes, reason.map_or("", |reason| reason.as_str()).as_bytes());
@@ -36,7 +37,28 @@ pub(super) fn read(mut bytes: &[u8], created_at: Timestamp) -> Option<Vec<Entry>
             [] => None,
             reason => Some(word(std::str::from_utf8(reason).ok()?)?),
         };
-        entries.push(Entry { at: from_millis(at), what, reason });
+        entries.push(Entry::new(from_millis(at), what, reason));
     }
     Some(entries)
+}
+
+/// Empty where nobody is named.
+pub(super) fn write_names(record: &Verification) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (place, entry) in record.timeline.iter().enumerate() {
+        if let Some(by) = &entry.by {
+            put_number(&mut bytes, place as u64);
+            put_bytes(&mut bytes, by.as_bytes());
+        }
+    }
+    bytes
+}
+
+pub(super) fn read_names(mut bytes: &[u8], entries: &mut [Entry]) -> Option<()> {
+    while !bytes.is_empty() {
+        let place = usize::try_from(take_number(&mut bytes)?).ok()?;
+        let by = String::from_utf8_lossy(take_bytes(&mut bytes)?).into_owned();
+        entries.get_mut(place)?.by = Some(by);
+    }
+    Some(())
 }

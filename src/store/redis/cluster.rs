@@ -130,6 +130,13 @@ impl Cluster {
         Ok(homes.collect())
     }
 
+    /// Masters and replicas.
+    pub(super) fn nodes(&self) -> Vec<(String, u16)> {
+        let map = self.map.load();
+        let nodes = map.iter().flat_map(|map| map.nodes());
+        nodes.map(|Address { host, port }| (host.clone(), *port)).collect()
+    }
+
     async fn insist(
         &self,
         mut errands: Vec<Errand<'_>>,

@@ -139,6 +139,14 @@ impl Connection {
         Ok(futures_util::future::join_all(asked).await)
     }
 
+    /// Servers that were reached, or that their cluster names.
+    pub(super) fn reached(&self) -> Vec<(String, u16)> {
+        match self {
+            Self::One { node, .. } => node.reached().into_iter().collect(),
+            Self::Cluster(cluster) => cluster.nodes(),
+        }
+    }
+
     /// All masters. `anew`: what was known of a cluster is known to be old.
     pub(super) async fn homes(&self, anew: bool) -> Result<Vec<Home>, StoreError> {
         match self {

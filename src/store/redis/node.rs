@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
@@ -38,6 +38,8 @@ pub(super) struct Node {
     /// Whether the run of a server is asked for with each connection.
     by_run: bool,
     left: Mutex<Option<(ConnectionAddr, Instant)>>,
+    /// Where the last dial led to.
+    reached: Arc<ArcSwapOption<ConnectionAddr>>,
     /// Of those who ask a server why it broke their connection off, one does.
     asking: tokio::sync::Mutex<()>,
 }
@@ -73,9 +75,9 @@ const AVOID: Duration = Duration::from_secs(10);
 
 impl Node {
     pub(super) fn new(source: Source, durability: Durability) -> Self {
-        let (open, generations, left, asking) = Default::default();
+        let (open, generations, left, reached, asking) = Default::default();
         let by_run = durability != Durability::Standard;
-        Self { source: ArcSwap::from_pointee(source), open, generations, by_run, left, asking }
+        Self { source: ArcSwap::from_pointee(source), open, generations, by_run, left, reached, asking }
     }
 
     pub(super) fn source(&self) -> Arc<Source> {
@@ -123,8 +125,10 @@ impl Node {
 
     fn begin(&self) -> Open {
         let (source, left, by_run) = (self.source(), self.left(), self.by_run);
+        let reached = Arc::clone(&self.reached);
         let dial = tokio::spawn(async move {
-            let (mut connection, _) = source.dial(left.as_ref()).await?;
+            let (mut connection, address) = source.dial(left.as_ref()).await?;
+            reached.store(Some(Arc::new(address)));
             let run = if by_run { run_of(&mut connection).await? } else { Run::default() };
             Ok((connection, run))
         });
@@ -155,6 +159,14 @@ impl Node {
         let left = Some((line.address.clone(), Instant::now()));
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Host and port of the server that was dialled last.
+    pub(super) fn reached(&self) -> Option<(String, u16)> {
+        match self.reached.load().as_deref()? {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
+            _ => None,
+        }
     }
 
     fn left(&self) -> Option<ConnectionAddr> {

@@ -154,7 +154,10 @@ impl Operations for RedisStore {
     }
 
     async fn describe(&self) -> Result<Description, StoreError> {
-        posture::describe_all(self.infos().await?, self.durability)
+        let infos = self.infos().await?;
+        let mut addresses = posture::addresses(&infos);
+        addresses.extend(self.connection.reached());
+        Ok(Description { addresses, ..posture::describe_all(infos, self.durability)? })
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -57,6 +57,22 @@ pub(super) fn describe_all(masters: Vec<Told>, durability: Durability) -> Result
     Ok(all)
 }
 
+/// Where the masters' replicas are, and a replica's master.
+pub(super) fn addresses(masters: &[Told]) -> Vec<(String, u16)> {
+    let mut addresses = Vec::new();
+    for fields in masters.iter().filter_map(|(_, info)| info.as_deref().ok()).map(fields) {
+        let address = |host: Option<&&str>, port: Option<&&str>| Some((host?.to_string(), port?.parse().ok()?));
+        addresses.extend(address(fields.get("master_host"), fields.get("master_port")));
+        for (_, replica) in fields.iter().filter(|(name, _)| {
+            name.strip_prefix("slave").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        }) {
+            let pairs: HashMap<&str, &str> = replica.split(',').filter_map(|pair| pair.split_once('=')).collect();
+            addresses.extend(address(pairs.get("ip"), pairs.get("port")));
+        }
+    }
+    addresses
+}
+
 /// One line for people.
 fn describe_each(masters: Vec<Told>) -> Result<String, StoreError> {
     if let [(name, _)] = masters.as_slice()
@@ -150,6 +166,18 @@ mod tests {
         let told =
             describe(&format!("{good}connected_slaves:2\r\nused_memory_human:1.50M\r\naof_last_write_status:err\r\n"));
         assert_eq!(told, "Redis 7.0.15, master, 2 replicas, 1.50M used, append-only file FAILING");
+    }
+
+    #[test]
+    fn replicas_are_found_where_their_master_says() {
+        let master = "role:master\r\nconnected_slaves:2\r\nslave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0\r\n\
+                      slave1:ip=fd00::2,port=6380,state=online\r\nslave_read_repl_offset:1\r\n";
+        let replica = "role:slave\r\nmaster_host:redis-0.example\r\nmaster_port:6379\r\n";
+        let told = [("a".to_owned(), Ok(master.to_owned())), ("b".to_owned(), Ok(replica.to_owned()))];
+        let mut found = addresses(&told);
+        found.sort();
+        let expected = [("10.0.0.2", 6379), ("fd00::2", 6380), ("redis-0.example", 6379)];
+        assert_eq!(found, expected.map(|(host, port)| (host.to_owned(), port)));
     }
 
     #[test]

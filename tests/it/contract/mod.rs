@@ -4,6 +4,7 @@ mod documents;
 mod judge;
 pub(crate) mod live;
 mod samples;
+mod scopes;
 mod tenants;
 
 use std::io::{Read as _, Write as _};

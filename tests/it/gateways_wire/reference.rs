@@ -37,8 +37,9 @@ pub(super) fn request(kind: &str, variant: &str, index: usize) -> Wanted {
         ("gupshup-v3", _) => json("/partner/app/app-1/v3/message", vec![(authorization, plain)], meta()),
         ("twilio", variant) => {
             let by = if variant == "sms" { basic("SK1", "pass") } else { basic("AC1", &secret(kind, index)) };
-            let to = format!("whatsapp:+{PERSON}");
-            let fields = [("To", to.as_str()), ("From", "whatsapp:+12025550142"), ("Body", TEXT)];
+            let over = if variant == "sms" { "" } else { "whatsapp:" };
+            let (to, from) = (format!("{over}+{PERSON}"), format!("{over}+12025550142"));
+            let fields = [("To", to.as_str()), ("From", from.as_str()), ("Body", TEXT)];
             form("/2010-04-01/Accounts/AC1/Messages.json", vec![(authorization, by)], &fields)
         }
         ("vonage", variant) => {

@@ -1,0 +1,91 @@
+//! What an API token may do.
+
+use std::fmt;
+
+macro_rules! scopes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal,)*) => {
+        /// One thing that an API token may do.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Scope { $($(#[doc = $doc])+ $variant,)* }
+
+        impl Scope {
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+scopes! {
+    /// Make login links.
+    Mint = "mint",
+    /// Have codes sent, and sent again.
+    Send = "send",
+    /// Check codes that people typed.
+    Validate = "validate",
+    /// See requests, callbacks and what became of messages.
+    Read = "read",
+    /// See, with `read`, also the codes and links of requests.
+    ReadSecrets = "read_secrets",
+    /// Exchange redeem tokens and reply codes for the person's number.
+    Redeem = "redeem",
+    /// Cancel, erase, replay callbacks and send test callbacks.
+    Admin = "admin",
+}
+
+impl Scope {
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// What one token may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// Of a token that was given none: everything, also what later versions add.
+    pub const EVERYTHING: Self = Self(u8::MAX);
+
+    pub const fn hold(self, scope: Scope) -> bool {
+        self.0 & scope.bit() != 0
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |bits, scope| bits | scope.bit()))
+    }
+}
+
+/// As in a `scope` parameter: words with spaces between them.
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held: Vec<&str> =
+            Scope::ALL.iter().filter(|scope| self.hold(**scope)).map(|scope| scope.as_str()).collect();
+        f.write_str(&held.join(" "))
+    }
+}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scopes({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_holds_what_it_was_given_and_one_without_scopes_everything() {
+        for scope in Scope::ALL {
+            let alone: Scopes = [*scope].into_iter().collect();
+            let held: Vec<&Scope> = Scope::ALL.iter().filter(|other| alone.hold(**other)).collect();
+            assert_eq!((held, alone.to_string().as_str()), (vec![scope], scope.as_str()));
+            assert!(Scopes::EVERYTHING.hold(*scope));
+        }
+    }
+}

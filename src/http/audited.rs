@@ -1,0 +1,28 @@
+//! One line of the audit stream for everything that somebody did who had proved who he is.
+
+use actix_web::HttpRequest;
+use serde_json::json;
+
+use super::client;
+use crate::{
+    config::Edge,
+    domain::time::rfc3339,
+    service::{Deed, Service},
+};
+
+/// Notes `deed`. `did` is the method and the route, or a word of its own; paths and queries name people.
+pub(super) fn note(service: &Service, edge: &Edge, request: &HttpRequest, deed: &Deed, did: &str, status: u16) {
+    let Some(by) = deed.by.as_ref().filter(|_| service.audit.is_wanted()) else { return };
+    let named = |name: &str| request.match_info().get(name);
+    let about = deed.about.map(|id| id.to_string());
+    service.audit.write(&json!({
+        "at": rfc3339(service.clock.wall()),
+        "by": by.to_string(),
+        "did": did,
+        "instance": deed.instance.map(|id| id.to_string()).as_deref().or_else(|| named("instance")),
+        "uuid": about.as_deref().or_else(|| named("uuid")),
+        "callback": deed.replayed.as_deref().or_else(|| named("id")),
+        "status": status,
+        "ip": client::address(request, edge).to_string(),
+    }));
+}

@@ -1,0 +1,84 @@
+//! Under which names the operator's listener answers. A page that somebody opens can have its own name lead to this
+//! listener; the browser would then take it for the page's own site.
+
+use std::net::IpAddr;
+
+use actix_web::{
+    Error, HttpResponse,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{header, uri::Authority},
+    middleware::Next,
+    web::Data,
+};
+
+use super::Operator;
+
+/// Below these nobody can register a name.
+const PRIVATE: &[&str] = &[".local", ".internal", ".svc", ".localhost", ".test", ".home.arpa"];
+
+/// Refuses names that anybody could have made up.
+pub(super) async fn guard(
+    operator: Data<Operator>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    let mut named = request.headers().get_all(header::HOST).map(|host| host.to_str().unwrap_or("?"));
+    let (host, more) = (named.next(), named.next());
+    // In the target it would count before the header; nobody but a proxy writes it there.
+    let host = request.uri().authority().map(Authority::as_str).or(host);
+    // A program that names no host is no browser.
+    let known = more.is_none() && host.is_none_or(|host| is_ours(host, &operator.access.load().hosts));
+    if known {
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
+    tracing::warn!("the operator's listener was asked for under a name that is not in operator_hosts");
+    let why = "This listener does not answer to that name. Use its address, or put the name into operator_hosts.\n";
+    let refusal = HttpResponse::MisdirectedRequest().content_type("text/plain; charset=utf-8").body(why);
+    Ok(request.into_response(refusal).map_into_right_body())
+}
+
+fn is_ours(host: &str, configured: &[String]) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let private = PRIVATE.iter().any(|suffix| name.ends_with(suffix));
+    name.parse::<IpAddr>().is_ok() || !name.contains('.') || private || configured.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_names_that_nobody_can_register_are_ours() {
+        let configured = ["ops.example.org".to_owned()];
+        for ours in [
+            "127.0.0.1:9090",
+            "10.1.2.3",
+            "[::1]:9090",
+            "[fd00::1]",
+            "localhost:9090",
+            "countersign:9090",
+            "countersign-operator.shop.svc:9090",
+            "countersign.shop.svc.cluster.local",
+            "OPS.example.org",
+            "ops.example.org.:443",
+        ] {
+            assert!(is_ours(ours, &configured), "{ours}");
+        }
+        for strange in [
+            "evil.example:9090",
+            "ops.example.org.evil.example",
+            "127.0.0.1.nip.io:9090",
+            "a.ops.example.org",
+            "local.evil.example",
+            "evil.example:9090:1",
+            "?.?",
+        ] {
+            assert!(!is_ours(strange, &configured), "{strange}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Somebody can write to Redis and has none of the daemon's keys: what is moved there opens nothing.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign::domain::VerificationId;
+use redis::Connection;
+use serde_json::json;
+
+use crate::{
+    app::{Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    redis_server::RedisServer,
+};
+
+const MALLORY: &str = "447700900666";
+const VICTOR: &str = "447700900123";
+
+/// Where the record of `uuid` is kept: the last ten bytes of its id.
+fn locator(uuid: &str) -> Vec<u8> {
+    uuid.parse::<VerificationId>().unwrap().as_bytes()[6..].to_vec()
+}
+
+struct Writer {
+    connection: Connection,
+}
+
+impl Writer {
+    fn new(server: &RedisServer) -> Self {
+        Self { connection: server.connection() }
+    }
+
+    fn command(&mut self, words: &[&[u8]]) {
+        redis::cmd(str::from_utf8(words[0]).unwrap()).arg(&words[1..]).exec(&mut self.connection).unwrap();
+    }
+
+    fn keys(&mut self, pattern: &str) -> Vec<String> {
+        redis::cmd("KEYS").arg(pattern).query(&mut self.connection).unwrap()
+    }
+
+    fn record(&mut self, uuid: &str) -> String {
+        let keys = self.keys(&format!("cs:*:r:{}", URL_SAFE_NO_PAD.encode(locator(uuid))));
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        keys[0].clone()
+    }
+
+    /// The value of one record's key under another's.
+    fn copy(&mut self, from: &str, to: &str) {
+        let (from, to) = (self.record(from), self.record(to));
+        self.command(&[b"COPY", from.as_bytes(), to.as_bytes(), b"REPLACE"]);
+    }
+
+    /// Puts a record on every list beside it, of all instances and chats.
+    fn enlist(&mut self, uuid: &str) {
+        let own = self.record(uuid);
+        let (partition, _) = own.split_once(":r:").unwrap();
+        let created = uuid.parse::<VerificationId>().unwrap().millis().to_string();
+        for list in self.keys(&format!("{partition}:n:*")) {
+            self.command(&[b"ZADD", list.as_bytes(), created.as_bytes(), &locator(uuid)]);
+        }
+    }
+}
+
+async fn requests(app: &Daemon, token: &str, instance: &str, query: &str) -> String {
+    let answer = app.get_as(token, &format!("/api/otp/v2/{instance}/requests?limit=100{query}")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.text
+}
+
+fn world() -> (World, Writer) {
+    let world = World::new(Ground::redis());
+    let Ground::Redis(server) = &world.ground else { unreachable!() };
+    let writer = Writer::new(server);
+    (world, writer)
+}
+
+/// Mallory's record is put where Victor's code leads, so that his message would verify her login.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_under_another_s_code_opens_nothing_and_stops_nobody() {
+    let (world, mut writer) = world();
+    let app = world.start().await;
+    let (hers, his, other) = (app.link(json!({})).await, app.link(json!({})).await, app.link(json!({})).await);
+    writer.copy(&hers.uuid, &his.uuid);
+
+    assert_eq!(app.says(VICTOR, "V1", &his.text).await.status, 200, "a gateway would repeat it for nothing");
+    assert_eq!(app.status(&hers.uuid).await, "pending");
+    assert_eq!(app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", his.uuid)).await.status, 404);
+    let metrics = app.service.metrics.render();
+    assert!(metrics.contains("countersign_unreadable_total{kind=\"record\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("reason=\"code_unknown\"} 1\n"), "{metrics}");
+
+    // One in the same message still counts.
+    assert_eq!(app.says(VICTOR, "V2", &format!("{} {}", his.text, other.text)).await.status, 200);
+    assert_eq!(app.status(&other.uuid).await, "verified");
+    assert_eq!(app.says(MALLORY, "M1", &hers.text).await.status, 200);
+    assert_eq!(app.status(&hers.uuid).await, "verified", "where it belongs it opens");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_on_another_s_list_is_not_shown() {
+    let (world, mut writer) = world();
+    let app = world.start().await;
+    // Lists are kept by partition: somebody has links in enough of them.
+    let mut minted = Vec::new();
+    for _ in 0..40 {
+        minted.push(app.link(json!({"chatId": VICTOR})).await);
+        let body = json!({"chatId": MALLORY});
+        let headers = [("authorization", &*format!("Bearer {META_TOKEN}"))];
+        let answer = app.post_with(&format!("/api/otp/v2/{META}/generate-link"), body.clone(), &headers).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(app.mint(body).await.status, 200);
+    }
+    for link in &minted {
+        writer.enlist(&link.uuid);
+    }
+    let everything = requests(&app, META_TOKEN, META, "").await;
+    let of_mallory = requests(&app, TOKEN, WAHA, &format!("&chat_id={MALLORY}")).await;
+    let found = |page: &str| minted.iter().filter(|link| page.contains(&link.uuid)).count();
+    assert_eq!((found(&everything), found(&of_mallory)), (0, 0));
+    app.finish().await;
+}
