@@ -2,7 +2,7 @@
 //! app: once, but for copies that its receiver recognises.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,7 +18,7 @@ use tokio::sync::RwLock;
 use crate::{
     Plan,
     app::World,
-    load::{Login, UNLIMITED, ground, person, replica, told},
+    load::{Login, UNLIMITED, copies, differ, ground, person, replica, told},
     process::Process,
     report::{Report, percentile, say},
 };
@@ -118,22 +118,14 @@ async fn insist(replicas: &Replicas, place: usize) -> Login {
 }
 
 fn judge(trial: &Trial, world: &World, taken: &[Login], kills: usize, report: &mut Report) {
-    let mut copies: HashMap<String, Vec<(String, Vec<u8>)>> = HashMap::new();
-    for callback in world.receiver.arrived() {
-        let body = callback.json();
-        if body["type"] == "link.verified" {
-            let uuid = body["data"]["uuid"].as_str().unwrap().to_owned();
-            copies.entry(uuid).or_default().push((callback.header("webhook-id").to_owned(), callback.body));
-        }
-    }
+    let copies = copies(&world.receiver);
     let first = told(&world.receiver);
     let late: Vec<f64> = taken
         .iter()
         .filter_map(|login| Some(first.get(&login.uuid)?.saturating_duration_since(login.answered).as_secs_f64()))
         .collect();
     let lost = taken.iter().filter(|login| !first.contains_key(&login.uuid)).count();
-    let differ = |copies: &&Vec<(String, Vec<u8>)>| copies.iter().collect::<HashSet<_>>().len() > 1;
-    let double = copies.values().filter(differ).count();
+    let double = copies.values().filter(|copies| differ(copies)).count();
     let repeated: usize = copies.values().map(|copies| copies.len() - 1).sum();
     let replies: HashSet<String> =
         world.gateway.arrived().iter().map(|reply| reply.json()["chatId"].as_str().unwrap().to_owned()).collect();

@@ -59,10 +59,14 @@ pub(crate) struct Login {
 }
 
 pub(crate) async fn person(process: &Process, body: Value) -> Option<Person> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
     let minted = process.mint(body).await?;
-    let number = format!("4477{:08}", NEXT.fetch_add(1, Ordering::Relaxed));
-    Some(Person { uuid: minted.text_of("uuid"), number, text: minted.text_of("text") })
+    Some(Person { uuid: minted.text_of("uuid"), number: next_number(), text: minted.text_of("text") })
+}
+
+/// Nobody else's.
+fn next_number() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("4477{:08}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// As [`person`], asked for until it is answered.
@@ -87,6 +91,11 @@ async fn again<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
 }
 
 impl Person {
+    /// Somebody else who sends the same message.
+    pub(crate) fn another(self) -> Self {
+        Self { number: next_number(), ..self }
+    }
+
     /// One try of the gateway.
     pub(crate) async fn says(&self, process: &Process) -> Option<Login> {
         let sent = Instant::now();
@@ -128,6 +137,24 @@ pub(crate) fn told(receiver: &Fake) -> HashMap<String, Instant> {
         }
     }
     told
+}
+
+/// Every callback of a verified link, by its uuid: the id and the body.
+pub(crate) fn copies(receiver: &Fake) -> HashMap<String, Vec<(String, Vec<u8>)>> {
+    let mut copies: HashMap<String, Vec<_>> = HashMap::new();
+    for callback in receiver.arrived() {
+        let body = callback.json();
+        if body["type"] == "link.verified" {
+            let uuid = body["data"]["uuid"].as_str().unwrap().to_owned();
+            copies.entry(uuid).or_default().push((callback.header("webhook-id").to_owned(), callback.body));
+        }
+    }
+    copies
+}
+
+/// Whether a receiver cannot take them for one.
+pub(crate) fn differ(copies: &[(String, Vec<u8>)]) -> bool {
+    copies.iter().any(|copy| *copy != copies[0])
 }
 
 /// Milliseconds from the answer to the gateway to the callback; what did not come within `patience` is infinite.

@@ -14,6 +14,7 @@ mod fill;
 mod isolation;
 mod kill;
 mod load;
+mod power;
 #[path = "../it/process.rs"]
 #[allow(dead_code, unused_imports, reason = "a part of the harness is enough here")]
 mod process;
@@ -37,6 +38,7 @@ usage: cargo test --test chaos -- --run NAME [--scale N] [--only WORD]
   drain       how fast backlogs leave, and in which order
   duties      retries, expiry and crash recovery under traffic
   kill        random kill -9 during logins
+  power       power cuts under the embedded store, on a loop image
 
 --scale multiplies the sizes; --only runs the parts whose name contains WORD.";
 
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
             "drain" => drain::run(&plan, &mut report).await,
             "duties" => duties::run(&plan, &mut report).await,
             "kill" => kill::run(&plan, &mut report).await,
+            "power" => power::run(&plan, &mut report).await,
             _ => return None,
         }
         Some(report)
