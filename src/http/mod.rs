@@ -21,7 +21,7 @@ mod pages;
 mod person;
 mod places;
 pub mod problem;
-mod qr;
+pub mod qr;
 pub mod route;
 mod span;
 mod view;

@@ -17,7 +17,7 @@ fn code(text: &str) -> Option<QRCode> {
 }
 
 /// A `data:` URL of one bit a module, which weighs a fifth of the SVG. `None` as in [`svg`].
-pub(super) fn bitmap(text: &str) -> Option<String> {
+pub fn bitmap(text: &str) -> Option<String> {
     let code = code(text)?;
     let side = code.size + 2 * MARGIN;
     let row_bytes = side.div_ceil(32) * 4;
@@ -58,7 +58,7 @@ struct Svg<'a> {
 }
 
 /// `None` when the text is too long for any QR code. Each run of dark modules is one stroke, which keeps it small.
-pub(super) fn svg(text: &str, label: &str) -> Option<String> {
+pub fn svg(text: &str, label: &str) -> Option<String> {
     let code = code(text)?;
     let mut path = String::new();
     for row in 0..code.size {
