@@ -43,6 +43,27 @@ async fn a_link_that_nobody_used_leaves_nothing_an_hour_after_its_end() {
     app.finish().await;
 }
 
+/// What the room of an instance counts for a login beside its texts. In a large store what logins share weighs less for
+/// each, and an entry of a long list some 90 bytes more.
+const LOGIN: usize = 3_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_takes_no_more_than_its_room() {
+    let world = World::new(Ground::redis());
+    let Ground::Redis(server) = &world.ground else { unreachable!() };
+    let mut connection = server.connection();
+    let app = world.start().await;
+    let count = 200;
+    for n in 0..count {
+        let link = app.link(json!({})).await;
+        assert_eq!(app.says(&format!("4477{n:08}"), &format!("L{n}"), &link.text).await.status, 200);
+    }
+    app.settle().await;
+    let each = bytes(&mut connection) / count;
+    assert!((LOGIN * 8 / 10..=LOGIN).contains(&each), "{each}");
+    app.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn bytes_of_redis_for_each_link() {
