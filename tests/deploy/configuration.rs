@@ -67,13 +67,3 @@ fn check(text: &str) -> Vec<String> {
     }
     faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()
 }
-
-#[test]
-fn the_daemon_takes_every_configuration_in_the_manifests() {
-    for manifest in crate::manifests() {
-        let text = manifest.configuration();
-        assert_eq!(faults(text), Vec::<String>::new(), "{}", manifest.name);
-        let broken = text.replace("public_url", "publik_url");
-        assert_eq!(faults(&broken).len(), 2, "{}: a misspelled key is seen", manifest.name);
-    }
-}

@@ -53,10 +53,12 @@ impl Judge {
     /// A value against a schema of the document.
     pub(super) fn check_json(&self, place: &str, schema: &Value, value: &Value) {
         let schema = json!({ "components": self.document["components"], "allOf": [schema] });
-        let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
-        let faults: Vec<String> =
-            validator.iter_errors(value).map(|fault| format!("{} at {}", fault, fault.instance_path())).collect();
-        assert!(faults.is_empty(), "{place}: {faults:#?}\n{value:#}");
+        let (mut compiler, mut schemas) = (boon::Compiler::new(), boon::Schemas::new());
+        compiler.enable_format_assertions();
+        compiler.add_resource("contract.json", schema).unwrap();
+        let compiled = compiler.compile("contract.json", &mut schemas).unwrap();
+        let outcome = schemas.validate(value, compiled);
+        assert!(outcome.is_ok(), "{place}: {:#}\n{value:#}", outcome.unwrap_err());
     }
 
     pub(super) fn schema(&self, name: &str) -> Value {

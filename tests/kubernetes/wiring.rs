@@ -10,7 +10,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
-use crate::kubernetes::{Manifest, Object};
+use crate::manifest::{Manifest, Object};
 
 type Labels = BTreeMap<String, String>;
 
