@@ -216,6 +216,27 @@ async fn a_killed_master_is_replaced_while_people_log_in() {
     assert!(written.contains("Durable"), "a cluster has replicas: {written}");
 }
 
+/// Each master in turn hands over to its replica.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_fail_over_is_a_pause_while_people_log_in() {
+    let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
+    let (world, process) = serve(&cluster, "auto").await;
+    let crowd = Crowd::gather(&process);
+    enough(&world, 20).await;
+    for (master, slot) in cluster_server::FIRST_SLOTS.into_iter().enumerate() {
+        tokio::task::block_in_place(|| cluster.hand_over(slot, master + 3));
+        enough(&world, 20).await;
+    }
+    let accepted = crowd.go_home().await;
+    all_are_told_once(&world, &accepted).await;
+    let (pause, late) = longest(&world, &accepted);
+    assert!(accepted.len() > 50 && cluster.errors("MOVED") > 0, "{}", accepted.len());
+    assert!(pause < Duration::from_secs(5), "of {} logins the longest took {pause:?}", accepted.len());
+    assert!(late < Duration::from_secs(10), "of {} callbacks one came after {late:?}", accepted.len());
+    assert_eq!(cluster.errors("CROSSSLOT"), 0);
+    end(process);
+}
+
 #[track_caller]
 fn applied(committed: &Result<Committed, StoreError>) {
     assert!(matches!(committed, Ok(Committed::Applied { .. })), "{committed:?}");

@@ -157,6 +157,11 @@ impl Connection {
         }
     }
 
+    /// What is written in two partitions may lie at two masters.
+    pub(super) const fn has_many_masters(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
     /// Asks every master, for what concerns itself and no key.
     pub(super) async fn ask_all(&self, cmd: &Cmd) -> Result<Vec<(Home, Result<Value, StoreError>)>, StoreError> {
         let mut pipeline = Pipeline::with_capacity(1);

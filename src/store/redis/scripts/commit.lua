@@ -78,9 +78,10 @@ local function answer_again()
   local answer = {'applied', now, us}
   for i = 1, jobs do
     local id = ARGV[arg]
-    local asked = string.sub(ARGV[arg + 3], 1, 1) == '1'
-    -- ZSCORE: what was leased then is still in the hands of who asked.
-    answer[i + 3] = asked and call('ZSCORE', KEYS[5], id .. '|1') and '1' or '0'
+    local value = ARGV[arg + 3]
+    -- HGET, ZSCORE: what was leased then, which its value tells, is still in the hands of who asked.
+    local leased = string.sub(value, 1, 1) == '1' and call('HGET', KEYS[3], id) == value
+    answer[i + 3] = leased and call('ZSCORE', KEYS[5], id .. '|1') and '1' or '0'
     arg = arg + JOB_ARGS
   end
   return answer
