@@ -118,9 +118,9 @@ async fn ask(instance: &Instance, lid: &str) -> Behind {
 
 /// Asks until there is an answer for good, or patience ends. However slow the gateway is, it is asked twice.
 async fn ask_for(instance: &Instance, lid: &str, left: Duration) -> Behind {
-    let end = tokio::time::Instant::now() + left;
-    let mut until = end - (left + PAUSE) / 2;
-    let mut first = true;
+    let start = tokio::time::Instant::now();
+    let end = start + left;
+    let (mut patience, mut until) = (None, start + left.saturating_sub(PAUSE) / 2);
     loop {
         let Some(request) = instance.gateway.who_is(lid) else { return Behind::Hidden };
         let answer = match tokio::time::timeout_at(until, instance.sending.send(request)).await {
@@ -131,13 +131,12 @@ async fn ask_for(instance: &Instance, lid: &str, left: Duration) -> Behind {
             },
             Ok(Err(_)) | Err(_) => Behind::Failed,
         };
-        if std::mem::take(&mut first) {
-            until = end.min(tokio::time::Instant::now() + PATIENCE);
-        }
-        let over = tokio::time::Instant::now() + PAUSE >= until;
-        if over || matches!(answer, Behind::Phone(_) | Behind::Hidden) {
+        let next = tokio::time::Instant::now() + PAUSE;
+        let patience = *patience.get_or_insert_with(|| end.min(next - PAUSE + PATIENCE));
+        if next >= patience || matches!(answer, Behind::Phone(_) | Behind::Hidden) {
             return answer;
         }
-        tokio::time::sleep(PAUSE).await;
+        until = end;
+        tokio::time::sleep_until(next).await;
     }
 }
