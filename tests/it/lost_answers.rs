@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use countersign::{
     clock::Clock,
     store::{
-        Committed, Store, StoreError,
+        Committed, Records as _, StoreError,
         redis::{Durability, RedisStore},
     },
 };

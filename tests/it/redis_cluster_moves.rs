@@ -17,7 +17,7 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        Committed, Jobs as _, Limits as _, Operations as _, Records as _, Reserve, StoreError, Take,
+        Committed, Jobs as _, LEASE, Limits as _, Operations as _, Records as _, Reserve, StoreError, Take,
         redis::{Durability, RedisStore},
     },
 };
@@ -232,7 +232,8 @@ async fn a_planned_fail_over_is_a_pause_while_people_log_in() {
     let (pause, late) = longest(&world, &accepted);
     assert!(accepted.len() > 50 && cluster.errors("MOVED") > 0, "{}", accepted.len());
     assert!(pause < Duration::from_secs(5), "of {} logins the longest took {pause:?}", accepted.len());
-    assert!(late < Duration::from_secs(10), "of {} callbacks one came after {late:?}", accepted.len());
+    // A job waits for the end of its lease where the answer to that was lost.
+    assert!(late < LEASE + Duration::from_secs(10), "of {} callbacks one came after {late:?}", accepted.len());
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
     end(process);
 }

@@ -8,7 +8,7 @@ use std::{
 use countersign::{
     clock::Clock,
     store::{
-        Operations as _,
+        Operations as _, Records as _,
         redis::{Durability, RedisStore},
     },
 };

@@ -178,7 +178,7 @@ impl Carrier {
             let mut outcome = tokio::select! {
                 outcome = self.send(&batch) => outcome,
                 // The old master may keep us waiting for replicas that it has no more.
-                _ = moves.changed() => Err(no_master()),
+                _ = moves.changed() => Err(Fault::Broken(no_master())),
             };
             if outcome.as_ref().is_ok_and(|sent| sent.values.iter().any(is_noscript))
                 && let Some(line) = self.line.as_mut()
@@ -190,10 +190,10 @@ impl Carrier {
         }
     }
 
-    async fn send(&mut self, batch: &[Order]) -> RedisResult<Sent> {
+    async fn send(&mut self, batch: &[Order]) -> Result<Sent, Fault> {
         let mut line = match self.line.take() {
             Some(open) => open,
-            None => Line::open(&self.node).await?,
+            None => Line::open(&self.node).await.map_err(Fault::Refused)?,
         };
         let began = Instant::now();
         let mut pipeline = redis::pipe();
@@ -211,10 +211,11 @@ impl Carrier {
             pipeline.add_command(barrier.clone());
         }
         if !line.is_counted(self.durability) {
-            line.recount().await?;
+            line.recount().await.map_err(Fault::Refused)?;
         }
         pipeline.add_command(line.wait(self.durability, self.patience));
-        let mut values: Vec<RedisResult<Value>> = pipeline.query_async(&mut line.connection).await?;
+        let mut values: Vec<RedisResult<Value>> =
+            pipeline.query_async(&mut line.connection).await.map_err(Fault::Broken)?;
         let mut replicas = values.pop();
         let written = values.iter().filter_map(|value| parse::written(value.as_ref().ok()?)).max();
         let lost_barrier = barrier.is_some() && !matches!(values.last(), Some(Ok(_)));
@@ -262,12 +263,12 @@ struct Sent {
     moved: bool,
 }
 
-fn answer(batch: Vec<Order>, outcome: RedisResult<Sent>) {
+fn answer(batch: Vec<Order>, outcome: Result<Sent, Fault>) {
     let (mut values, unconfirmed) = match outcome {
         Ok(Sent { values, confirmed: true, .. }) => (values.into_iter(), None),
         Ok(Sent { values, moved: true, .. }) => (values.into_iter(), Some(Fault::Broken(no_master()))),
         Ok(Sent { values, .. }) => (values.into_iter(), Some(Fault::Unconfirmed("no replica has it".to_owned()))),
-        Err(error) => (Vec::new().into_iter(), Some(Fault::Broken(error))),
+        Err(fault) => (Vec::new().into_iter(), Some(fault)),
     };
     for order in batch {
         let own: Vec<RedisResult<Value>> = values.by_ref().take(order.cmds.len()).collect();

@@ -131,10 +131,10 @@ impl Connection {
     /// Sends a write whose loss would break a promise: confirmed, if that was asked for.
     pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
         match self {
-            Self::One { writer: Some(writer), .. } => {
-                insist_on(repeat, |again| writer.run(repeat.of(&cmd, again), false)).await
+            Self::One { node, writer: Some(writer), .. } => {
+                insist_on(node, repeat, |again| writer.run(repeat.of(&cmd, again), false)).await
             }
-            Self::One { node, .. } => insist_on(repeat, |again| node.write(repeat.of(&cmd, again))).await,
+            Self::One { node, .. } => insist_on(node, repeat, |again| node.write(repeat.of(&cmd, again))).await,
             Self::Cluster(cluster) => cluster.confirm(cmd, repeat).boxed().await,
         }
     }
@@ -144,7 +144,7 @@ impl Connection {
         match self {
             _ if cmds.is_empty() => Ok(Vec::new()),
             Self::One { writer: Some(writer), node, .. } => {
-                insist_on(Repeat::Same, |_| writer.read(node, cmds.clone(), false)).await
+                insist_on(node, Repeat::Same, |_| writer.read(node, cmds.clone(), false)).await
             }
             Self::One { writer: None, .. } => {
                 let mut pipeline = Pipeline::with_capacity(cmds.len());
@@ -244,35 +244,44 @@ async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreErr
 }
 
 /// Repeats what Redis did not do, and what it may have done as `repeat` says; `work` hears whether it may have.
-async fn insist_on<T, F>(repeat: Repeat, work: impl Fn(bool) -> F) -> Result<T, StoreError>
+async fn insist_on<T, F>(node: &Node, repeat: Repeat, work: impl Fn(bool) -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, Fault>>,
 {
     let deadline = deadline();
     let worth = |error: &RedisError| !matches!(cure(error), Cure::GiveUp(_));
     let (mut again, mut last) = (false, None);
-    loop {
+    let fault = loop {
         let Ok(outcome) = tokio::time::timeout_at(deadline.into(), work(again)).await else {
-            let late = || Fault::Unconfirmed("it does not answer in time".to_owned());
-            return Err(last.unwrap_or_else(late).into());
+            break last.unwrap_or_else(|| Fault::Unconfirmed("it does not answer in time".to_owned()));
         };
         let fault = match outcome {
+            Ok(done) => return Ok(done),
             Err(Fault::Refused(error)) if worth(&error) => Fault::Refused(error),
             Err(Fault::Broken(error)) if repeat != Repeat::Never && worth(&error) => {
                 again = true;
                 Fault::Broken(error)
             }
-            outcome => return Ok(outcome?),
+            Err(fault) => break fault,
         };
         let pause = match &fault {
-            Fault::Refused(error) if !matches!(cure(error), Cure::Wait) => SOON,
+            Fault::Refused(error) if !error.is_io_error() && !matches!(cure(error), Cure::Wait) => SOON,
             _ => some_time(),
         };
         if Instant::now() + pause >= deadline {
-            return Err(fault.into());
+            break fault;
         }
         last = Some(fault);
         tokio::time::sleep(pause).await;
+    };
+    // What was done before, perhaps, is never told as refused.
+    match fault {
+        Fault::Refused(error) if !again => Err(match cure(&error) {
+            Cure::GiveUp(error) => error,
+            _ => remedy::given_up(&error, explain(node, &error).await),
+        }),
+        Fault::Refused(error) => Err(Fault::Broken(error).into()),
+        fault => Err(fault.into()),
     }
 }
 

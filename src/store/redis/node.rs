@@ -103,13 +103,22 @@ impl Node {
     pub(super) async fn write(&self, cmd: Cmd) -> Result<Value, Fault> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(cmd).ignore_errors();
-        let mut values = self.send(&pipeline).await.map_err(Fault::Broken)?;
+        // Without a connection nothing was sent.
+        let open = self.get().await.map_err(Fault::Refused)?;
+        let (mut values, _) = self.converse(open, &pipeline).await.map_err(Fault::Broken)?;
         values.pop().unwrap_or(Ok(Value::Nil)).map_err(Fault::Refused)
     }
 
     /// As [`Node::send`], with the run of the server that answered, which only a durable store knows.
     pub(super) async fn exchange(&self, pipeline: &Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, Run)> {
-        let (generation, (mut connection, run)) = self.get().await?;
+        self.converse(self.get().await?, pipeline).await
+    }
+
+    async fn converse(
+        &self,
+        (generation, (mut connection, run)): (u64, (MultiplexedConnection, Run)),
+        pipeline: &Pipeline,
+    ) -> RedisResult<(Vec<RedisResult<Value>>, Run)> {
         let answer: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(&mut connection).await;
         let mut lacks_scripts = false;
         let mut look = |error: &RedisError| match cure(error) {

@@ -7,7 +7,9 @@ use futures_util::future::try_join_all;
 use redis::Value;
 
 use super::{
-    RedisStore, key, millis,
+    RedisStore,
+    connection::Repeat,
+    key, millis,
     parse::{self, reply},
     posture, script,
 };
