@@ -147,7 +147,7 @@ pub(super) fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<(&'st
         StoreConfig::Redis { url, durability } => {
             let promise = match durability {
                 Durability::Standard => "a write counts when Redis has it",
-                Durability::Durable => "a write counts when a replica has it",
+                Durability::Durable => "a write counts when a replica has it: where there is one, all have it",
                 Durability::Everywhere => "a write counts when every replica has it",
             };
             tracing::info!(store = "redis", ?durability, promise);

@@ -74,8 +74,9 @@ pub enum StoreConfig {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
     Standard,
+    /// One replica has it.
     Durable,
-    /// As `Durable`, but by every replica.
+    /// Every replica has it.
     Everywhere,
 }
 
@@ -258,7 +259,9 @@ fn store(s: &mut Section, faults: &mut Faults) -> Option<StoreConfig> {
     section.file_over_default("url", "embedded:/var/lib/countersign");
     let url = section.secret("url", faults);
     let durability = section.choice("durability", DURABILITIES, faults).flatten();
-    let all = section.choice("confirm", &[("one", false), ("all", true)], faults).unwrap_or_default();
+    let confirm = section.choice("confirm", &[("auto", false), ("one", false), ("all", true)], faults);
+    // One of one is all; with several replicas somebody has to choose that the loss of one is a pause.
+    let all = confirm.unwrap_or_default();
     section.finish(faults);
     let url = url?;
     let text = url.expose_secret();

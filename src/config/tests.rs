@@ -170,6 +170,8 @@ fn a_store_may_be_a_cluster_and_is_durable_where_there_are_replicas() {
     assert_eq!(at("redis+sentinel://a/otp/0", ""), Ok(Durability::Durable));
     assert_eq!(at("redis-cluster://:p@a:7,b", ""), Ok(Durability::Durable));
     assert_eq!(at("rediss-cluster://a/0", "confirm = \"all\""), Ok(Durability::Everywhere));
+    assert_eq!(at("redis-cluster://a", "confirm = \"auto\""), Ok(Durability::Durable));
+    assert_eq!(at("redis-cluster://a", "confirm = \"one\""), Ok(Durability::Durable));
     assert_eq!(at("redis://a/0", "confirm = \"all\""), Ok(Durability::Standard));
     assert_eq!(at("rediss-cluster://a", "durability = \"standard\""), Ok(Durability::Standard));
     for bad in ["redis-cluster://", "redis-cluster:a", "redis-cluster://secret@a/3", "redis-cluster://secret@a/otp/0"] {

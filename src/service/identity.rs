@@ -1,6 +1,7 @@
 //! The phone behind a LID, asked of the gateway: bounded in time, remembered for a day.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -12,7 +13,9 @@ use crate::{
     gateway::Behind,
 };
 
-/// A person waits for the answer to their message.
+/// For all that one request asks: a person waits for the answer to their message.
+const BUDGET: Duration = Duration::from_secs(3);
+/// For an answer other than that the gateway does not know yet.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between questions: WhatsApp tells a gateway of a new LID with the first message or shortly after it.
 const PAUSE: Duration = Duration::from_millis(600);
@@ -20,6 +23,16 @@ const MEMORY: Duration = Duration::from_hours(24);
 /// A number that is hidden now may be shown later.
 const DOUBT: Duration = Duration::from_mins(1);
 const MOST: usize = 10_000;
+
+tokio::task_local! {
+    /// What the questions of this request have left.
+    static LEFT: Cell<Duration>;
+}
+
+/// Runs the work of one request.
+pub(super) async fn of_one_request<T>(work: impl Future<Output = T>) -> T {
+    LEFT.scope(Cell::new(BUDGET), work).await
+}
 
 /// What gateways have answered for good. Only in this process; another one asks again.
 #[derive(Default)]
@@ -94,10 +107,20 @@ impl Phones {
     }
 }
 
-/// Asks until there is an answer for good, or patience ends. However slow the gateway is, it is asked twice.
+/// Asks within what the request has left.
 async fn ask(instance: &Instance, lid: &str) -> Behind {
-    let mut until = tokio::time::Instant::now() + PATIENCE;
-    let mut first = true;
+    let start = Instant::now();
+    let left = LEFT.try_with(Cell::get).unwrap_or(BUDGET);
+    let answer = ask_for(instance, lid, left).await;
+    let _ = LEFT.try_with(|all| all.set(left.saturating_sub(start.elapsed())));
+    answer
+}
+
+/// Asks until there is an answer for good, or patience ends. However slow the gateway is, it is asked twice.
+async fn ask_for(instance: &Instance, lid: &str, left: Duration) -> Behind {
+    let start = tokio::time::Instant::now();
+    let end = start + left;
+    let (mut patience, mut until) = (None, start + left.saturating_sub(PAUSE) / 2);
     loop {
         let Some(request) = instance.gateway.who_is(lid) else { return Behind::Hidden };
         let answer = match tokio::time::timeout_at(until, instance.sending.send(request)).await {
@@ -108,13 +131,12 @@ async fn ask(instance: &Instance, lid: &str) -> Behind {
             },
             Ok(Err(_)) | Err(_) => Behind::Failed,
         };
-        if std::mem::take(&mut first) {
-            until = tokio::time::Instant::now() + PATIENCE;
-        }
-        let over = tokio::time::Instant::now() + PAUSE >= until;
-        if over || matches!(answer, Behind::Phone(_) | Behind::Hidden) {
+        let next = tokio::time::Instant::now() + PAUSE;
+        let patience = *patience.get_or_insert_with(|| end.min(next - PAUSE + PATIENCE));
+        if next >= patience || matches!(answer, Behind::Phone(_) | Behind::Hidden) {
             return answer;
         }
-        tokio::time::sleep(PAUSE).await;
+        until = end;
+        tokio::time::sleep_until(next).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, net::IpAddr, time::Duration};
 
-use super::{Instance, Service, ServiceError, mint::spread};
+use super::{Instance, Service, ServiceError, identity, mint::spread};
 use crate::{
     address::network,
     domain::{
@@ -39,7 +39,7 @@ pub struct Standing {
 pub async fn telling<F: Future>(work: F) -> (F::Output, Vec<Standing>) {
     let told = RefCell::new(Vec::new());
     TOLD.scope(told, async {
-        let output = patience::of_one_request(work).await;
+        let output = patience::of_one_request(identity::of_one_request(work)).await;
         (output, TOLD.with(RefCell::take))
     })
     .await

@@ -1,6 +1,6 @@
 //! A private Redis Cluster, ended with its owner.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, Value};
 
@@ -11,6 +11,9 @@ use crate::{
 
 const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
+
+/// Of the masters.
+pub(crate) const FIRST_SLOTS: [u16; MASTERS] = [0, 5_461, 10_922];
 
 /// Three masters, and behind them their replicas, if there are any: node 3 is that of node 0.
 pub(crate) struct Cluster {
@@ -124,6 +127,19 @@ impl Cluster {
         let node: Vec<Value> = redis::from_redis_value(range.unwrap()[2].clone()).unwrap();
         let port: u16 = redis::from_redis_value(node[1].clone()).unwrap();
         self.nodes.iter().position(|node| node.port == port).unwrap()
+    }
+
+    /// Lets a replica take over from its living master, which has this slot, and asks again when that came to nothing.
+    pub(crate) fn hand_over(&self, slot: u16, replica: usize) {
+        let mut asked = None::<Instant>;
+        until("the replica takes over", || {
+            if asked.is_none_or(|at| at.elapsed() > Duration::from_secs(6)) {
+                // It refuses where it has taken over already.
+                let _ = self.try_ask::<Value>(replica, &["CLUSTER", "FAILOVER"]);
+                asked = Some(Instant::now());
+            }
+            (0..MASTERS).all(|asked| self.owner(asked, slot) == replica)
+        });
     }
 
     /// Begins to move a slot; new keys of it are made at `to` from now on.

@@ -1,12 +1,13 @@
 //! One code, one success: whoever sends it, however often, on however many replicas.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Ground, META, META_SECRET, META_TOKEN, World, message, signed_waha},
+    app::{Ground, META, META_SECRET, META_TOKEN, WAHA, World, message, signed_waha},
     flow::on_both_stores,
+    wait::until,
 };
 
 on_both_stores! {
@@ -24,6 +25,8 @@ on_both_stores! {
     meta_batches_and_senders_without_a_phone
     a_person_taps_twice
     the_gateway_is_asked_once_who_a_lid_is
+    a_gateway_that_does_not_say_who_a_lid_is_is_asked_twice_in_three_seconds
+    what_vanished_before_the_commit_is_delivered_again
     a_redelivery_beside_an_expired_code_has_no_second_answer
 }
 
@@ -357,6 +360,51 @@ async fn the_gateway_is_asked_once_who_a_lid_is(ground: Ground) {
     );
     let asked = world.gateway.arrived().iter().filter(|request| request.path.contains("/lids/")).count();
     assert_eq!(asked, 1, "the answer is remembered");
+    app.finish().await;
+}
+
+/// From somebody of whom the gateway tells no phone by itself.
+fn from_a_lid(id: &str, text: &str, now: i64) -> Value {
+    let mut hidden = message("447700900123", id, text, now);
+    hidden["payload"]["from"] = json!("190000000000117@lid");
+    hidden["payload"]["id"] = json!(format!("false_190000000000117@lid_{id}"));
+    hidden
+}
+
+async fn a_gateway_that_does_not_say_who_a_lid_is_is_asked_twice_in_three_seconds(ground: Ground) {
+    let world = World::new(ground);
+    world.gateway.hold();
+    let app = world.start().await;
+    let link = app.link(json!({"chatId": "447700900123@c.us"})).await;
+    let begun = Instant::now();
+    let answer = app.waha(&from_a_lid("W1", &link.text, app.clock.wall().as_second())).await;
+    let took = begun.elapsed();
+    assert_eq!(answer.status, 503, "the gateway delivers it again: {}", answer.text);
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(world.gateway.arrived().iter().filter(|request| request.path.contains("/lids/")).count(), 2);
+    world.gateway.release();
+    app.finish().await;
+}
+
+/// The person is forgotten while the gateway is asked who wrote.
+async fn what_vanished_before_the_commit_is_delivered_again(ground: Ground) {
+    let world = World::new(ground);
+    world.gateway.answer(json!({"lid": "190000000000117@lid", "pn": "447700900123@c.us", "id": "x"}));
+    let app = world.start().await;
+    let link = app.link(json!({"chatId": "447700900123@c.us"})).await;
+    world.gateway.hold();
+    let written = from_a_lid("V1", &link.text, app.clock.wall().as_second());
+    let erases = async {
+        until("the gateway is asked", async || world.gateway.count() == 1).await;
+        let instance = app.service.instances.get(WAHA.parse().unwrap()).unwrap();
+        let erased = app.service.erase(&instance, &"447700900123@c.us".parse().unwrap()).await.unwrap();
+        assert_eq!(erased.requests, 1);
+        world.gateway.release();
+    };
+    let (answer, ()) = tokio::join!(app.waha(&written), erases);
+    assert_eq!((answer.status, &answer.json["code"]), (503, &json!("store_unavailable")), "{}", answer.text);
+    assert_eq!(app.waha(&written).await.status, 200, "its code is unknown now");
+    assert_eq!(app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await.status, 404);
     app.finish().await;
 }
 

@@ -17,7 +17,7 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        Committed, Jobs as _, Limits as _, Operations as _, Records as _, Reserve, StoreError, Take,
+        Committed, Jobs as _, LEASE, Limits as _, Operations as _, Records as _, Reserve, StoreError, Take,
         redis::{Durability, RedisStore},
     },
 };
@@ -34,8 +34,16 @@ use crate::{
 /// Tags of partitions 0, 7 and 22.
 const SOME: [&str; 3] = ["{10}", "{s}", "{l}"];
 
-/// What was answered 200: the link, and who sent its code.
-type Accepted = HashMap<String, String>;
+/// What was answered 200, by the link.
+type Accepted = HashMap<String, Login>;
+
+struct Login {
+    /// Who sent its code.
+    number: String,
+    at: Instant,
+    /// How long it took, with all that was refused meanwhile.
+    took: Duration,
+}
 
 /// People who log in until they are told to stop, with gateways that deliver again.
 struct Crowd {
@@ -51,6 +59,7 @@ impl Crowd {
             let (going, process) = (Arc::clone(&going), Arc::clone(process));
             people.spawn(async move {
                 let mut accepted = HashMap::new();
+                let mut begun = Instant::now();
                 for index in 0.. {
                     if !going.load(Ordering::Relaxed) {
                         break;
@@ -59,6 +68,7 @@ impl Crowd {
                     let (number, text) = (format!("4477{:08}", worker * 100_000 + index), minted.text_of("text"));
                     // Delivered twice, and sent by a stranger as well.
                     insist(&process, &number, &format!("W{worker}-{index}"), &text).await;
+                    let (at, took) = (Instant::now(), begun.elapsed());
                     insist(&process, &number, &format!("W{worker}-{index}"), &text).await;
                     insist(
                         &process,
@@ -67,7 +77,8 @@ impl Crowd {
                         &text,
                     )
                     .await;
-                    accepted.insert(minted.text_of("uuid"), number);
+                    accepted.insert(minted.text_of("uuid"), Login { number, at, took });
+                    begun = Instant::now();
                 }
                 accepted
             });
@@ -115,10 +126,20 @@ async fn all_are_told_once(world: &World, accepted: &Accepted) {
     )
     .await;
     let told = told();
-    for (uuid, number) in accepted {
+    for (uuid, Login { number, .. }) in accepted {
         let events: Vec<_> = told[uuid].iter().collect();
         assert!(matches!(&events[..], [(_, by)] if by.contains(number.as_str())), "{uuid} of {number}: {events:?}");
     }
+}
+
+/// The longest that a login took, and the longest that the app waited for its callback.
+fn longest(world: &World, accepted: &Accepted) -> (Duration, Duration) {
+    let mut first = HashMap::new();
+    for one in world.receiver.arrived() {
+        first.entry(one.json()["data"]["uuid"].as_str().unwrap().to_owned()).or_insert(one.at);
+    }
+    let waits = accepted.iter().map(|(uuid, login)| first[uuid].saturating_duration_since(login.at));
+    (accepted.values().map(|login| login.took).max().unwrap_or_default(), waits.max().unwrap_or_default())
 }
 
 async fn enough(world: &World, more: usize) {
@@ -193,6 +214,28 @@ async fn a_killed_master_is_replaced_while_people_log_in() {
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
     let written = end(process);
     assert!(written.contains("Durable"), "a cluster has replicas: {written}");
+}
+
+/// Each master in turn hands over to its replica.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_fail_over_is_a_pause_while_people_log_in() {
+    let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
+    let (world, process) = serve(&cluster, "auto").await;
+    let crowd = Crowd::gather(&process);
+    enough(&world, 20).await;
+    for (master, slot) in cluster_server::FIRST_SLOTS.into_iter().enumerate() {
+        tokio::task::block_in_place(|| cluster.hand_over(slot, master + 3));
+        enough(&world, 20).await;
+    }
+    let accepted = crowd.go_home().await;
+    all_are_told_once(&world, &accepted).await;
+    let (pause, late) = longest(&world, &accepted);
+    assert!(accepted.len() > 50 && cluster.errors("MOVED") > 0, "{}", accepted.len());
+    assert!(pause < Duration::from_secs(5), "of {} logins the longest took {pause:?}", accepted.len());
+    // A job waits for the end of its lease where the answer to that was lost.
+    assert!(late < LEASE + Duration::from_secs(10), "of {} callbacks one came after {late:?}", accepted.len());
+    assert_eq!(cluster.errors("CROSSSLOT"), 0);
+    end(process);
 }
 
 #[track_caller]
@@ -322,4 +365,31 @@ async fn a_confirmed_write_follows_its_slot() {
     assert!(unconfirmed.contains("no replica has it"), "{unconfirmed}");
     cluster.nodes[replica].signal("-CONT");
     confirmed().await;
+}
+
+/// A claim lies where its key says, and not where the record does that is made under it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_confirmed_where_it_lies() {
+    let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
+    let store = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
+    let key = || Reserve {
+        partition: Partition::of(7),
+        key: crate::store::digest(),
+        fingerprint: crate::store::digest(),
+        claim: vec![7; 37],
+        replaces: None,
+    };
+    let early = key();
+    until("it is confirmed", async || store.admit(&[], Some(&early)).await.is_ok()).await;
+    let replica = cluster.owner(0, cluster.slot_of(SOME[1])) + 3;
+    cluster.nodes[replica].signal("-STOP");
+    let late = key();
+    for again in [false, true] {
+        let claimed = store.admit(&[], Some(&late)).await;
+        assert!(matches!(&claimed, Err(StoreError::Unavailable(_))), "again: {again}, {claimed:?}");
+    }
+    cluster.nodes[replica].signal("-CONT");
+    until("it is confirmed", async || store.admit(&[], Some(&late)).await.is_ok()).await;
+    let other = Reserve { claim: vec![8; 37], ..late.clone() };
+    assert_eq!(store.admit(&[], Some(&other)).await.unwrap().reservation.unwrap().claim, late.claim);
 }

@@ -8,7 +8,7 @@ use std::{
 use countersign::{
     clock::Clock,
     store::{
-        Operations as _,
+        Operations as _, Records as _,
         redis::{Durability, RedisStore},
     },
 };
@@ -18,13 +18,13 @@ use tempfile::TempDir;
 use crate::{
     app::{Daemon, Ground, World},
     redis_server::{self, RedisServer},
-    wait::until,
+    wait::{PATIENCE, until},
 };
 
 /// A master, its replica, and three who watch them.
-struct Watched {
-    master: RedisServer,
-    replica: RedisServer,
+pub(crate) struct Watched {
+    pub(crate) master: RedisServer,
+    pub(crate) replica: RedisServer,
     /// A second one, where there is one.
     other: Option<RedisServer>,
     sentinels: Vec<Sentinel>,
@@ -80,7 +80,7 @@ impl Sentinel {
 }
 
 impl Watched {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(1).await
     }
 
@@ -103,10 +103,16 @@ impl Watched {
     }
 
     /// One of the Sentinels is away for ever.
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let ports = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port));
         let hosts: Vec<String> = std::iter::once("127.0.0.1:1".to_owned()).chain(ports).collect();
         format!("redis+sentinel://{}/otp/0", hosts.join(","))
+    }
+
+    /// Makes the replica the master, and waits until every Sentinel says so.
+    pub(crate) async fn fail_over(&self) {
+        until("the fail-over begins", async || self.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
+        self.promoted().await;
     }
 
     async fn promoted(&self) {
@@ -178,49 +184,105 @@ async fn a_killed_master_is_a_pause() {
     app.finish().await;
 }
 
-/// With two replicas: a lone one, once promoted, has nobody to confirm until Sentinel demotes the old master, which it
-/// does after eight seconds at the earliest.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_planned_fail_over_is_a_pause_and_loses_nothing() {
-    let watched = Watched::start_with(2).await;
+/// Mints until it is over, and what came of them.
+struct Load {
+    minted: Vec<String>,
+    refused: usize,
+    pause: Duration,
+    answered: Instant,
+}
+
+impl Load {
+    async fn run(app: &Daemon, is_over: impl AsyncFn(&Self) -> bool) -> Self {
+        let mut load = Self { minted: Vec::new(), refused: 0, pause: Duration::ZERO, answered: Instant::now() };
+        let start = Instant::now();
+        while !is_over(&load).await {
+            assert!(start.elapsed() < PATIENCE, "never: it serves again: {load}");
+            for answer in futures_util::future::join_all((0..4).map(|_| app.mint(json!({})))).await {
+                if answer.status == 200 {
+                    load.pause = load.pause.max(load.answered.elapsed());
+                    load.answered = Instant::now();
+                    load.minted.push(answer.text_of("uuid"));
+                } else {
+                    assert_eq!(answer.status, 503, "{}", answer.text);
+                    load.refused += 1;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        load
+    }
+
+    /// How many of those that were answered are not there.
+    async fn lost(&self, app: &Daemon) -> usize {
+        let mut lost = 0;
+        for uuid in &self.minted {
+            let path = format!("/api/otp/v2/{}/requests/{uuid}", crate::app::WAHA);
+            let mut status = 503;
+            until("it is read", async || {
+                status = app.get(&path).await.status;
+                status != 503
+            })
+            .await;
+            lost += usize::from(status != 200);
+        }
+        lost
+    }
+}
+
+impl std::fmt::Display for Load {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} minted, {} refused, longest pause {:?}", self.minted.len(), self.refused, self.pause)
+    }
+}
+
+async fn serving(watched: &Watched, confirm: &str) -> (World, Daemon) {
     let mut world = World::new(Ground::directory());
-    world.store = Some(format!("url = \"{}\"\ndurability = \"durable\"\nconfirm = \"all\"", watched.url()));
+    world.store = Some(format!("url = \"{}\"\nconfirm = \"{confirm}\"", watched.url()));
     let app = world.start().await;
     until("links are minted", async || app.mint(json!({})).await.status == 200).await;
     until("the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
-    let (mut minted, mut refused, mut pause) = (Vec::new(), 0, Duration::ZERO);
-    let (start, mut answered) = (Instant::now(), Instant::now());
+    (world, app)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_fail_over_is_a_pause_and_loses_nothing() {
+    let watched = Watched::start_with(2).await;
+    let (_world, app) = serving(&watched, "all").await;
+    let start = Instant::now();
     // Until the new master has served for a while.
-    while start.elapsed() < Duration::from_secs(40) {
-        let batch = futures_util::future::join_all((0..4).map(|_| app.mint(json!({})))).await;
-        for answer in batch {
-            if answer.status == 200 {
-                pause = pause.max(answered.elapsed());
-                answered = Instant::now();
-                minted.push(answer.text_of("uuid"));
-            } else {
-                refused += 1;
-            }
-        }
+    let load = Load::run(&app, async |load| {
         let is_new = watched.sentinels.iter().all(|one| one.master_port() != Some(watched.master.port));
-        if is_new && answered.elapsed() < Duration::from_millis(200) && start.elapsed() > Duration::from_secs(8) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let mut lost = 0;
-    for uuid in &minted {
-        let path = format!("/api/otp/v2/{}/requests/{uuid}", crate::app::WAHA);
-        let mut status = 503;
-        until("it is read", async || {
-            status = app.get(&path).await.status;
-            status != 503
-        })
-        .await;
-        lost += usize::from(status != 200);
-    }
-    assert_eq!(lost, 0, "of {}; {refused} refused, longest pause {pause:?}", minted.len());
-    assert!(pause < Duration::from_secs(10), "{pause:?}");
+        is_new && load.answered.elapsed() < Duration::from_millis(200) && start.elapsed() > Duration::from_secs(8)
+    })
+    .await;
+    assert_eq!(load.lost(&app).await, 0, "{load}");
+    assert!(load.pause < Duration::from_secs(5), "{load}");
+    app.finish().await;
+}
+
+/// A lone replica, once promoted, has nobody to confirm until the old master follows it. Sentinel sees to that after
+/// eight seconds at the earliest; whoever plans the fail-over can do it at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_one_replica_a_planned_fail_over_lasts_until_the_old_master_follows() {
+    let watched = Watched::start().await;
+    let (_world, app) = serving(&watched, "auto").await;
+    let (master, replica) = (&watched.master, &watched.replica);
+    let follows = async {
+        until("a Sentinel has switched", async || watched.sentinels[0].master_port() == Some(replica.port)).await;
+        let words = ["127.0.0.1".to_owned(), replica.port.to_string()];
+        let _: () = redis::cmd("REPLICAOF").arg(&words).query(&mut master.connection()).unwrap();
+        until("the old master follows", async || replica.info("replication").contains("state=online")).await;
+        Instant::now()
+    };
+    let load = Load::run(&app, async |load| {
+        // Sentinels may still name the old one.
+        let is_new = replica.info("replication").contains("state=online");
+        is_new && load.answered.elapsed() < Duration::from_millis(200) && load.refused > 0
+    });
+    let (load, followed) = tokio::join!(load, follows);
+    assert!(load.answered.saturating_duration_since(followed) < Duration::from_secs(3), "{load}");
+    assert_eq!(load.lost(&app).await, 0, "{load}");
     app.finish().await;
 }
 
@@ -232,6 +294,19 @@ async fn a_demoted_master_is_left() {
     store.probe().await.unwrap();
     until("the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
     watched.promoted().await;
+    // The old one takes writes for eight seconds more.
+    until("writes go to the new master", async || {
+        let (key, change) = crate::store::one_record(&store);
+        store.commit(&change).await.is_ok()
+            && RedisStore::new(&watched.replica.url(), Durability::Standard, Clock::default())
+                .unwrap()
+                .load(key)
+                .await
+                .unwrap()
+                .is_some()
+    })
+    .await;
+    assert!(watched.master.info("replication").contains("role:master"), "nobody waited for its end");
     until("the old master follows", async || {
         // Sentinel ends the connections to a master that it demotes, this one as well.
         let role = watched.master.try_connection().and_then(|mut asked| redis::cmd("ROLE").query(&mut asked));

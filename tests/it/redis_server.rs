@@ -111,6 +111,12 @@ impl RedisServer {
         self.try_connection().unwrap()
     }
 
+    /// Empty where it does not answer.
+    pub(crate) fn info(&self, section: &str) -> String {
+        let told = self.try_connection().and_then(|mut one| redis::cmd("INFO").arg(section).query(&mut one));
+        told.unwrap_or_default()
+    }
+
     /// As [`Self::connection`], of a server that may refuse.
     pub(crate) fn try_connection(&self) -> redis::RedisResult<redis::Connection> {
         redis::Client::open(self.url())?.get_connection()

@@ -1,5 +1,7 @@
 //! Keys come and go: nothing that another key can read is lost.
 
+use std::time::Duration;
+
 use countersign::clock::Clock;
 use serde_json::json;
 
@@ -12,6 +14,7 @@ use crate::{
 
 on_both_stores! {
     what_no_key_opens_is_left_out_and_reported
+    an_unknown_code_is_refused_for_as_long_as_a_lacking_key_may_have_made_it
 }
 
 const NEXT: &str = "TGYIQOKMkm8MJb/rN9wfD1jKjtM4GfJbdX3Awfgrlo0=";
@@ -81,6 +84,24 @@ async fn what_no_key_opens_is_left_out_and_reported(ground: Ground) {
     app.clock.advance(std::time::Duration::from_secs(2 * 3600));
     let again = app.post(&format!("/api/otp/v2/{WAHA}/request-code"), code).await;
     assert_eq!(again.status, 200, "{}", again.text);
+    app.finish().await;
+}
+
+async fn an_unknown_code_is_refused_for_as_long_as_a_lacking_key_may_have_made_it(ground: Ground) {
+    let mut world = World::new(ground);
+    world.start().await.finish().await;
+    world.key = keys(&[NEXT, KEY]);
+    world.start().await.finish().await;
+
+    world.key = keys(&[KEY]);
+    let app = world.start().await;
+    let instance = app.service.instances.get(WAHA.parse().unwrap()).unwrap();
+    let status = async |id: &str| app.says("447700900888", id, "[0BCDEFGHJKMNPQ]").await.status;
+    assert_eq!(status("L1").await, 503, "the other key may have made it");
+    app.advance(instance.config.longest_life() + Duration::from_mins(9)).await;
+    assert_eq!(status("L2").await, 503, "it may come late");
+    app.advance(Duration::from_mins(3)).await;
+    assert_eq!(status("L3").await, 200, "nothing of that key is alive");
     app.finish().await;
 }
 

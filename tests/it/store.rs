@@ -170,6 +170,30 @@ pub(crate) fn one_record(
     (key, fixture::write(store, key, 0, b"1"))
 }
 
+/// As [`one_record`], with a job of this name that is leased at once.
+pub(crate) fn one_record_with_a_job(
+    store: &dyn countersign::store::Store,
+    name: &str,
+) -> (countersign::store::RecordId, countersign::store::Change) {
+    let (key, change) = one_record(store);
+    (key, change.job(leased(name)))
+}
+
+/// A change that answers a message with a job of this name, which is leased at once.
+pub(crate) fn one_job_of_a_message(name: &str) -> countersign::store::Change {
+    one_message().job(leased(name))
+}
+
+fn leased(name: &str) -> countersign::store::Job {
+    countersign::store::Job { lease: true, ..fixture::job(name) }
+}
+
+/// Writes over what is there.
+pub(crate) async fn overwrite(store: &dyn countersign::store::Store, key: countersign::store::RecordId, bytes: &[u8]) {
+    let version = fixture::version(store, key).await;
+    fixture::applied(store.commit(&fixture::write(store, key, version, bytes)).await.unwrap());
+}
+
 /// Waits until what is written through `here` in a partition wakes who waits through `there`.
 pub(crate) async fn hears(
     here: &dyn countersign::store::Store,

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use redis::{Cmd, Value};
 
 use super::{
-    RedisStore, key, leases, millis,
+    RedisStore,
+    connection::Repeat,
+    key, leases, millis,
     parse::{self, Kept, reply},
     places::{Place, ended_set, score_millis},
     script,
@@ -166,7 +168,7 @@ impl Archive for RedisStore {
         for id in &removal.jobs {
             cmd.arg(&id.0);
         }
-        self.confirmed::<Value>(cmd).await?;
+        self.confirmed::<Value>(cmd, Repeat::Same).await?;
         let mut pipeline = redis::pipe();
         for (journal, bytes) in &removal.notes {
             pipeline.cmd("ZREM").arg(key::journal(partition, journal)).arg(bytes);

@@ -19,7 +19,7 @@ use tokio::{runtime::Handle, time::timeout_at};
 
 use super::{
     confirmed_writer::{Durability, Fault},
-    connection::{Cure, Home, cure, deadline, explain, in_time, slot_of, some_time},
+    connection::{Cure, Home, Repeat, cure, deadline, explain, in_time, slot_of, some_time},
     errand::{Detour, Errand},
     map::{self, Map},
     master::{Confirmed, Master},
@@ -88,8 +88,8 @@ impl Cluster {
         Ok(errands.into_iter().map(Errand::into_value).collect())
     }
 
-    pub(super) async fn confirm(&self, cmd: Cmd) -> Result<Value, StoreError> {
-        let mut values = self.insist(vec![Errand::new(&cmd)], self.confirmed.as_ref()).await?;
+    pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
+        let mut values = self.insist(vec![Errand::writing(&cmd, repeat)], self.confirmed.as_ref()).await?;
         Ok(values.pop().unwrap_or(Value::Nil))
     }
 
@@ -204,12 +204,13 @@ impl Cluster {
                 errand.detour = None;
                 match answer {
                     Ok(value) => errand.done(value),
-                    Err(Fault::Refused(error) | Fault::Broken(error)) => {
+                    Err(Fault::Refused(error)) => {
                         errand.detour = Detour::told_by(&error, &master.address);
                         note(error, Some(&master.address))?;
                     }
+                    Err(Fault::Broken(error)) if errand.was_sent() => note(error, Some(&master.address))?,
                     // Perhaps its replica has taken over.
-                    Err(fault @ Fault::Unconfirmed(_)) => unconfirmed = Some(fault),
+                    Err(fault) => unconfirmed = Some(fault),
                 }
             }
         }

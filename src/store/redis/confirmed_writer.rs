@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -64,6 +64,7 @@ struct Order {
 }
 
 /// Why a write does not count.
+#[derive(Clone)]
 pub(super) enum Fault {
     /// Redis did not do it.
     Refused(RedisError),
@@ -157,6 +158,7 @@ struct Carrier {
 
 impl Carrier {
     async fn carry(mut self, mut waiting: mpsc::Receiver<Order>) {
+        let mut moves = self.node.moves();
         while let Some(first) = waiting.recv().await {
             let mut batch = vec![first];
             while batch.len() < BATCH
@@ -169,8 +171,16 @@ impl Carrier {
             if batch.is_empty() {
                 continue;
             }
-            let mut outcome = self.send(&batch).await;
-            if outcome.as_ref().is_ok_and(|(values, _)| values.iter().any(is_noscript))
+            if moves.has_changed().unwrap_or(false) {
+                self.line = None;
+                moves.mark_unchanged();
+            }
+            let mut outcome = tokio::select! {
+                outcome = self.send(&batch) => outcome,
+                // The old master may keep us waiting for replicas that it has no more.
+                _ = moves.changed() => Err(Fault::Broken(no_master())),
+            };
+            if outcome.as_ref().is_ok_and(|sent| sent.values.iter().any(is_noscript))
                 && let Some(line) = self.line.as_mut()
                 && script::load_all(&mut line.connection).await.is_ok()
             {
@@ -180,11 +190,10 @@ impl Carrier {
         }
     }
 
-    /// The answers to the batch, and whether it is confirmed.
-    async fn send(&mut self, batch: &[Order]) -> RedisResult<(Vec<RedisResult<Value>>, bool)> {
+    async fn send(&mut self, batch: &[Order]) -> Result<Sent, Fault> {
         let mut line = match self.line.take() {
             Some(open) => open,
-            None => Line::open(&self.node).await?,
+            None => Line::open(&self.node).await.map_err(Fault::Refused)?,
         };
         let began = Instant::now();
         let mut pipeline = redis::pipe();
@@ -202,20 +211,23 @@ impl Carrier {
             pipeline.add_command(barrier.clone());
         }
         if !line.is_counted(self.durability) {
-            line.recount().await?;
+            line.recount().await.map_err(Fault::Refused)?;
         }
         pipeline.add_command(line.wait(self.durability, self.patience));
-        let mut values: Vec<RedisResult<Value>> = pipeline.query_async(&mut line.connection).await?;
+        let mut values: Vec<RedisResult<Value>> =
+            pipeline.query_async(&mut line.connection).await.map_err(Fault::Broken)?;
         let mut replicas = values.pop();
         let written = values.iter().filter_map(|value| parse::written(value.as_ref().ok()?)).max();
         let lost_barrier = barrier.is_some() && !matches!(values.last(), Some(Ok(_)));
         let mut confirmed = line.is_enough(self.durability, replicas.as_ref());
         // What a server without scripts did not do needs no confirmation; it is sent again at once.
         let undone = values.iter().any(is_noscript);
+        let mut moved = false;
         while !confirmed && !undone && began.elapsed() + self.patience < BATCH_PATIENCE {
             self.patience = (self.patience * 2).min(MOST_PATIENCE);
             // A master that was replaced gets no confirmation any more.
-            if line.recount().await.is_err() || self.node.has_moved(&line).await {
+            moved = line.recount().await.is_err() || self.node.has_moved(&line).await;
+            if moved {
                 break;
             }
             let again = line.wait(self.durability, self.patience);
@@ -232,38 +244,49 @@ impl Carrier {
         // A demoted master answers for ever; only a new connection finds the new one.
         let broken =
             |value: &RedisResult<Value>| value.as_ref().is_err_and(|error| matches!(cure(error), Cure::Reconnect));
-        let moved = !confirmed && self.node.has_moved(&line).await;
-        if moved {
-            self.node.leave(&line);
+        if !confirmed && !undone && self.node.has_moved(&line).await {
+            moved = true;
+            line.place.iter().for_each(|place| self.node.leave(place));
         }
         if !moved && !values.iter().chain(&replicas).any(broken) {
             self.line = Some(line);
         }
-        Ok((values, confirmed && !lost_barrier))
+        Ok(Sent { values, confirmed: confirmed && !lost_barrier, moved })
     }
 }
 
-fn answer(batch: Vec<Order>, outcome: RedisResult<(Vec<RedisResult<Value>>, bool)>) {
-    let (values, fault) = match outcome {
-        Ok((values, true)) => (values, None),
-        Ok((values, false)) => (values, Some(None)),
-        Err(error) => (Vec::new(), Some(Some(error))),
+/// What became of a batch.
+struct Sent {
+    values: Vec<RedisResult<Value>>,
+    confirmed: bool,
+    /// It is not confirmed because another server is the master: the batch is worth another try there.
+    moved: bool,
+}
+
+fn answer(batch: Vec<Order>, outcome: Result<Sent, Fault>) {
+    let (mut values, unconfirmed) = match outcome {
+        Ok(Sent { values, confirmed: true, .. }) => (values.into_iter(), None),
+        Ok(Sent { values, moved: true, .. }) => (values.into_iter(), Some(Fault::Broken(no_master()))),
+        Ok(Sent { values, .. }) => (values.into_iter(), Some(Fault::Unconfirmed("no replica has it".to_owned()))),
+        Err(fault) => (Vec::new().into_iter(), Some(fault)),
     };
-    let mut values = values.into_iter();
     for order in batch {
         let own: Vec<RedisResult<Value>> = values.by_ref().take(order.cmds.len()).collect();
-        let result = match &fault {
-            Some(Some(error)) => Err(Fault::Broken(error.clone())),
-            _ if own.len() < order.cmds.len() => Err(Fault::Unconfirmed("the connection broke".to_owned())),
-            unconfirmed => match own.into_iter().collect::<RedisResult<Vec<Value>>>() {
-                Err(error) => Err(Fault::Refused(error)),
-                Ok(_) if unconfirmed.is_some() => Err(Fault::Unconfirmed("no replica has it".to_owned())),
-                Ok(values) => Ok(values),
+        let result = match own.into_iter().collect::<RedisResult<Vec<Value>>>() {
+            Err(error) => Err(Fault::Refused(error)),
+            Ok(values) => match &unconfirmed {
+                Some(fault) => Err(fault.clone()),
+                None if values.len() < order.cmds.len() => Err(Fault::Unconfirmed("an answer is missing".to_owned())),
+                None => Ok(values),
             },
         };
         // The request may have been given up meanwhile; the write stands all the same.
         let _ = order.answer.send(result);
     }
+}
+
+fn no_master() -> RedisError {
+    RedisError::from((ErrorKind::Server(ServerErrorKind::ReadOnly), "it is no master"))
 }
 
 fn is_noscript(value: &RedisResult<Value>) -> bool {

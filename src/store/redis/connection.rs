@@ -9,9 +9,11 @@ use std::{
 use futures_util::FutureExt as _;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use super::node::RuntimeThread;
 use super::{
+    announced_moves,
     cluster::Cluster,
     confirmed_writer::{ConfirmedWriter, Durability, Fault},
     node::Node,
@@ -29,9 +31,38 @@ use crate::{
 /// Kept back of what a request has left for the store, so that it still hears what is wrong.
 const REPORT: Duration = Duration::from_millis(100);
 
+/// Before a try that nothing stands in the way of any more.
+const SOON: Duration = Duration::from_millis(5);
+
 pub(super) enum Connection {
-    One { node: Arc<Node>, writer: Option<ConfirmedWriter> },
+    One {
+        node: Arc<Node>,
+        writer: Option<ConfirmedWriter>,
+        /// Where Sentinels know of it.
+        _moves: Option<AbortOnDropHandle<()>>,
+    },
     Cluster(Box<Cluster>),
+}
+
+/// How a write is sent again that may have been done: its answer was lost, or the server is no master any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Whoever asked for it would take what it did for the work of somebody else.
+    Never,
+    /// Done twice it is as if it were done once.
+    Same,
+    /// With a last argument `again`, by which the script recognises what it did.
+    Marked,
+}
+
+impl Repeat {
+    pub(super) fn of(self, cmd: &Cmd, again: bool) -> Cmd {
+        let mut cmd = cmd.clone();
+        if again && self == Self::Marked {
+            cmd.arg("again");
+        }
+        cmd
+    }
 }
 
 /// What to do about an error.
@@ -60,7 +91,8 @@ impl Connection {
         let confirmed = durability != Durability::Standard;
         let open = || ConfirmedWriter::open(&Handle::current(), background, Arc::clone(&node), durability);
         let writer = confirmed.then(open);
-        Ok(Self::One { node, writer })
+        let moves = node.source().address().is_none().then(|| announced_moves::start(&node));
+        Ok(Self::One { node, writer, _moves: moves })
     }
 
     /// Another URL of the same place: its credentials count from the next dial on.
@@ -97,14 +129,13 @@ impl Connection {
     }
 
     /// Sends a write whose loss would break a promise: confirmed, if that was asked for.
-    pub(super) async fn confirm(&self, cmd: Cmd) -> Result<Value, StoreError> {
+    pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
         match self {
-            Self::One { writer: Some(writer), .. } => insist_on(|| writer.run(cmd.clone(), false)).await,
-            Self::One { writer: None, .. } => {
-                let mut values = self.run(Pipeline::with_capacity(1).add_command(cmd)).await?;
-                Ok(values.pop().unwrap_or(Value::Nil))
+            Self::One { node, writer: Some(writer), .. } => {
+                insist_on(node, repeat, |again| writer.run(repeat.of(&cmd, again), false)).await
             }
-            Self::Cluster(cluster) => cluster.confirm(cmd).boxed().await,
+            Self::One { node, .. } => insist_on(node, repeat, |again| node.write(repeat.of(&cmd, again))).await,
+            Self::Cluster(cluster) => cluster.confirm(cmd, repeat).boxed().await,
         }
     }
 
@@ -112,7 +143,9 @@ impl Connection {
     pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
         match self {
             _ if cmds.is_empty() => Ok(Vec::new()),
-            Self::One { writer: Some(writer), node } => insist_on(|| writer.read(node, cmds.clone(), false)).await,
+            Self::One { writer: Some(writer), node, .. } => {
+                insist_on(node, Repeat::Same, |_| writer.read(node, cmds.clone(), false)).await
+            }
             Self::One { writer: None, .. } => {
                 let mut pipeline = Pipeline::with_capacity(cmds.len());
                 for cmd in cmds {
@@ -122,6 +155,11 @@ impl Connection {
             }
             Self::Cluster(cluster) => cluster.read(cmds).boxed().await,
         }
+    }
+
+    /// What is written in two partitions may lie at two masters.
+    pub(super) const fn has_many_masters(&self) -> bool {
+        matches!(self, Self::Cluster(_))
     }
 
     /// Asks every master, for what concerns itself and no key.
@@ -144,6 +182,14 @@ impl Connection {
         match self {
             Self::One { node, .. } => node.reached().into_iter().collect(),
             Self::Cluster(cluster) => cluster.nodes(),
+        }
+    }
+
+    /// Returns when the only master is another one. In a cluster, where each command finds its master, never.
+    pub(super) async fn moved(&self) {
+        match self {
+            Self::One { node, .. } => drop(node.moves().changed().await),
+            Self::Cluster(_) => std::future::pending().await,
         }
     }
 
@@ -184,7 +230,7 @@ async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreErr
         };
         let pause = match cure(&error) {
             Cure::GiveUp(error) => return Err(error),
-            Cure::LoadScripts | Cure::Reconnect => Duration::from_millis(5),
+            Cure::LoadScripts | Cure::Reconnect => SOON,
             Cure::Wait => some_time(),
         };
         if Instant::now() + pause >= deadline {
@@ -197,26 +243,45 @@ async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreErr
     }
 }
 
-/// Repeats what Redis did not do. What it may have done is never repeated here: who asked for it would take what it did
-/// for the work of somebody else.
-async fn insist_on<T, F>(work: impl Fn() -> F) -> Result<T, StoreError>
+/// Repeats what Redis did not do, and what it may have done as `repeat` says; `work` hears whether it may have.
+async fn insist_on<T, F>(node: &Node, repeat: Repeat, work: impl Fn(bool) -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, Fault>>,
 {
     let deadline = deadline();
-    loop {
-        let Ok(outcome) = tokio::time::timeout_at(deadline.into(), work()).await else {
-            return Err(Fault::Unconfirmed("it does not answer in time".to_owned()).into());
+    let worth = |error: &RedisError| !matches!(cure(error), Cure::GiveUp(_));
+    let (mut again, mut last) = (false, None);
+    let fault = loop {
+        let Ok(outcome) = tokio::time::timeout_at(deadline.into(), work(again)).await else {
+            break last.unwrap_or_else(|| Fault::Unconfirmed("it does not answer in time".to_owned()));
         };
-        let error = match outcome {
-            Err(Fault::Refused(error)) if !matches!(cure(&error), Cure::GiveUp(_)) => error,
-            outcome => return Ok(outcome?),
+        let fault = match outcome {
+            Ok(done) => return Ok(done),
+            Err(Fault::Refused(error)) if worth(&error) => Fault::Refused(error),
+            Err(Fault::Broken(error)) if repeat != Repeat::Never && worth(&error) => {
+                again = true;
+                Fault::Broken(error)
+            }
+            Err(fault) => break fault,
         };
-        let pause = some_time();
+        let pause = match &fault {
+            Fault::Refused(error) if !error.is_io_error() && !matches!(cure(error), Cure::Wait) => SOON,
+            _ => some_time(),
+        };
         if Instant::now() + pause >= deadline {
-            return Err(Fault::Refused(error).into());
+            break fault;
         }
+        last = Some(fault);
         tokio::time::sleep(pause).await;
+    };
+    // What was done before, perhaps, is never told as refused.
+    match fault {
+        Fault::Refused(error) if !again => Err(match cure(&error) {
+            Cure::GiveUp(error) => error,
+            _ => remedy::given_up(&error, explain(node, &error).await),
+        }),
+        Fault::Refused(error) => Err(Fault::Broken(error).into()),
+        fault => Err(fault.into()),
     }
 }
 

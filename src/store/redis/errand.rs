@@ -2,15 +2,18 @@
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::{seeds::Address, slot};
+use super::{connection::Repeat, seeds::Address, slot};
 
 pub(super) struct Errand<'a> {
-    pub(super) cmd: &'a Cmd,
+    cmd: &'a Cmd,
     pub(super) slot: u16,
     /// Where a master sent us, for this command alone.
     pub(super) detour: Option<Detour>,
     /// It changes nothing, and what it reads must be confirmed.
     pub(super) reads: bool,
+    repeat: Repeat,
+    /// It may have been done.
+    again: bool,
     value: Option<Value>,
 }
 
@@ -22,11 +25,27 @@ pub(super) struct Detour {
 
 impl<'a> Errand<'a> {
     pub(super) fn new(cmd: &'a Cmd) -> Self {
-        Self { cmd, slot: slot::of_command(cmd), detour: None, reads: false, value: None }
+        let (slot, repeat) = (slot::of_command(cmd), Repeat::Same);
+        Self { cmd, slot, detour: None, reads: false, repeat, again: false, value: None }
+    }
+
+    pub(super) fn writing(cmd: &'a Cmd, repeat: Repeat) -> Self {
+        Self { repeat, ..Self::new(cmd) }
     }
 
     pub(super) fn reading(cmd: &'a Cmd) -> Self {
         Self { reads: true, ..Self::new(cmd) }
+    }
+
+    /// What is sent this time.
+    pub(super) fn command(&self) -> Cmd {
+        self.repeat.of(self.cmd, self.again)
+    }
+
+    /// It may have been done. Whether it can be sent again.
+    pub(super) fn was_sent(&mut self) -> bool {
+        self.again = true;
+        self.repeat != Repeat::Never
     }
 
     pub(super) fn asks(&self) -> bool {

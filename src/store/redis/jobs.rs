@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use redis::Value;
 
 use super::{
-    RedisStore, key,
+    RedisStore,
+    connection::Repeat,
+    key,
     leases::TIMER,
     millis,
     parse::{self, Kept, reply},
@@ -118,7 +120,7 @@ impl Jobs for RedisStore {
         ]);
         cmd.arg(self.time.shift()).arg(&lane.0).arg(&id.0);
         cmd.arg(millis(DEAD_MEMORY)).arg(millis(DELIVERED_MEMORY));
-        let (now, replayed): (i64, i64) = self.confirmed(cmd).await?;
+        let (now, replayed): (i64, i64) = self.confirmed(cmd, Repeat::Never).await?;
         self.time.observe(now);
         Ok(replayed == 1)
     }
@@ -170,7 +172,7 @@ impl RedisStore {
         cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(&lane.0).arg(limit).arg(ids);
         cmd.arg(millis(LONGEST_HOLD)).arg(busy);
         // Confirmed: what a fail-over could still take back must not be acted upon.
-        let answer: Vec<Value> = self.confirmed(cmd).await?;
+        let answer: Vec<Value> = self.confirmed(cmd, Repeat::Same).await?;
         let [now, more, rows @ ..] = answer.as_slice() else {
             return Err(StoreError::Broken("lease.lua said too little".to_owned()));
         };

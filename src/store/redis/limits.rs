@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::Value;
+use redis::{Cmd, Value};
 
 use super::{
-    RedisStore, key, millis,
+    Durability, RedisStore,
+    connection::Repeat,
+    key, millis,
     parse::{self, reply},
     script,
 };
@@ -29,19 +31,21 @@ impl Limits for RedisStore {
             let group: Vec<&Take> = group.iter().map(|&index| &takes[index]).collect();
             pipeline.add_command(self.buckets.take_all(&group, 1));
         }
-        if let Some(reserve) = reserve {
-            let mut cmd = script::RESERVE.call(&[key::reservation(reserve.partition, reserve.key)]);
-            let gives_way = reserve.replaces.as_ref().map(|claim| parse::write_claim(reserve.fingerprint, claim));
-            cmd.arg(self.time.shift())
-                .arg(parse::write_claim(reserve.fingerprint, &reserve.claim))
-                .arg(millis(RESERVATION_MEMORY))
-                .arg(gives_way.unwrap_or_default());
-            pipeline.add_command(cmd);
-        }
-        let mut values = self.connection.run(&mut pipeline).await?;
-        let reservation = match reserve {
-            Some(_) => {
-                let (now, holder): (i64, Vec<u8>) = reply(values.pop().unwrap_or(Value::Nil))?;
+        // With one master the commit that follows confirms the claim as well; in a cluster that may be at another one.
+        let is_apart = self.connection.has_many_masters() && self.durability != Durability::Standard;
+        let (values, held) = match reserve.map(|reserve| self.reserve_script(reserve)) {
+            // Boxed, so that who has no cluster carries nothing of it.
+            Some(cmd) if is_apart => Box::pin(self.claim_apart(&mut pipeline, cmd)).await?,
+            Some(cmd) => {
+                let mut values = self.connection.run(pipeline.add_command(cmd)).await?;
+                let held = values.pop();
+                (values, held)
+            }
+            None => (self.connection.run(&mut pipeline).await?, None),
+        };
+        let reservation = match held {
+            Some(held) => {
+                let (now, holder): (i64, Vec<u8>) = reply(held)?;
                 self.time.observe(now);
                 Some(parse::read_claim(&holder)?)
             }
@@ -59,5 +63,27 @@ impl Limits for RedisStore {
     async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError> {
         let takes: Vec<&Take> = takes.iter().collect();
         self.buckets.drawn(self.one(&self.buckets.take_all(&takes, units)).await?)
+    }
+}
+
+impl RedisStore {
+    /// A confirmed claim beside the rest of an admission.
+    async fn claim_apart(
+        &self,
+        rest: &mut redis::Pipeline,
+        claim: Cmd,
+    ) -> Result<(Vec<Value>, Option<Value>), StoreError> {
+        let (rest, held) = tokio::join!(self.connection.run(rest), self.connection.confirm(claim, Repeat::Same));
+        Ok((rest?, Some(held?)))
+    }
+
+    fn reserve_script(&self, reserve: &Reserve) -> Cmd {
+        let mut cmd = script::RESERVE.call(&[key::reservation(reserve.partition, reserve.key)]);
+        let gives_way = reserve.replaces.as_ref().map(|claim| parse::write_claim(reserve.fingerprint, claim));
+        cmd.arg(self.time.shift())
+            .arg(parse::write_claim(reserve.fingerprint, &reserve.claim))
+            .arg(millis(RESERVATION_MEMORY))
+            .arg(gives_way.unwrap_or_default());
+        cmd
     }
 }

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, ConnectionAddr, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
+use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
 
-use super::{confirmed_writer::Durability, node::Node};
+use super::{confirmed_writer::Durability, node::Node, source::Place};
 
 /// What a server calls one run of itself.
 pub(super) type Run = Arc<str>;
@@ -19,7 +19,8 @@ const RECOUNT: Duration = Duration::from_secs(1);
 
 pub(super) struct Line {
     pub(super) connection: MultiplexedConnection,
-    pub(super) address: ConnectionAddr,
+    /// Of the server.
+    pub(super) place: Option<Place>,
     pub(super) run: Run,
     replicas: usize,
     fewer_since: Option<Instant>,
@@ -28,10 +29,10 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) async fn open(node: &Node) -> RedisResult<Self> {
-        let (mut connection, address) = node.dial_named().await?;
+        let (mut connection, place) = node.dial_named().await?;
         let run = run_of(&mut connection).await?;
         let counted = Instant::now();
-        let mut line = Self { connection, address, run, replicas: 0, fewer_since: None, counted };
+        let mut line = Self { connection, place, run, replicas: 0, fewer_since: None, counted };
         line.recount().await?;
         Ok(line)
     }

@@ -13,7 +13,7 @@ use redis::{
     AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
     aio::MultiplexedConnection,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{
     connection::{Connection, Home, some_time},
@@ -45,6 +45,7 @@ pub(super) async fn listen(connection: Arc<Connection>, changes: Arc<Changes>) {
                         anew = true;
                         tokio::time::sleep(some_time()).await;
                     }
+                    () = connection.moved() => anew = true,
                     () = tokio::time::sleep(PING) => anew = false,
                 }
             }
@@ -75,6 +76,13 @@ struct Ear {
     /// The connection is worth nothing: it broke, or Redis ended a subscription because its slot went away, and what
     /// it said of that may have been taken for the answer to something else.
     over: Arc<AtomicBool>,
+    moves: watch::Receiver<()>,
+}
+
+impl Ear {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed) || self.moves.has_changed().unwrap_or(true)
+    }
 }
 
 impl Ears {
@@ -82,7 +90,7 @@ impl Ears {
     /// hearing the others.
     async fn attend(&mut self, connection: &Connection, anew: bool) -> Result<(), String> {
         let homes = connection.homes(anew).await.map_err(|error| error.to_string())?;
-        self.open.retain(|name, ear| !ear.over.load(Ordering::Relaxed) && homes.iter().any(|home| home.name == *name));
+        self.open.retain(|name, ear| !ear.is_over() && homes.iter().any(|home| home.name == *name));
         let mut outcome = Ok(());
         let mut news = false;
         for home in &homes {
@@ -121,6 +129,7 @@ impl Ears {
     }
 
     async fn open_at(&self, node: &Node) -> RedisResult<Ear> {
+        let moves = node.moves();
         let info = node.client().await?.get_connection_info().clone();
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.into_connection_info()?.set_redis_settings(settings))?;
@@ -139,7 +148,7 @@ impl Ears {
                 Ok::<(), redis::aio::SendError>(())
             });
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Ear { connection, hears: Vec::new(), over })
+        Ok(Ear { connection, hears: Vec::new(), over, moves })
     }
 }
 

@@ -42,7 +42,7 @@ impl Master {
             let open = || ConfirmedWriter::open(runtime, background, Arc::clone(&self.node), *durability);
             let writer = self.writer.get_or_init(open);
             let carried = errands.iter().map(|errand| {
-                let (cmd, asks, reads) = (errand.cmd.clone(), errand.asks(), errand.reads);
+                let (cmd, asks, reads) = (errand.command(), errand.asks(), errand.reads);
                 async move {
                     if !reads {
                         return writer.run(cmd, asks).await;
@@ -59,7 +59,7 @@ impl Master {
             if errand.asks() {
                 pipeline.cmd("ASKING").ignore();
             }
-            pipeline.add_command(errand.cmd.clone());
+            pipeline.add_command(errand.command());
         }
         match self.node.send(&pipeline).await {
             Ok(values) => values.into_iter().map(|value| value.map_err(Fault::Refused)).collect(),

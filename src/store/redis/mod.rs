@@ -3,6 +3,7 @@
 //! Every change is one script on one partition, whose keys share a hash tag, so that a cluster is as good as one
 //! master. Scripts report the time they ran at, from which each replica learns the store's clock.
 
+mod announced_moves;
 mod archive;
 mod bucket;
 mod cluster;
@@ -39,7 +40,13 @@ use redis::{Cmd, Value};
 pub use confirmed_writer::Durability;
 pub use connection::addresses;
 
-use self::{bucket::Buckets, connection::Connection, parse::reply, time::StoreTime, wake::Wake};
+use self::{
+    bucket::Buckets,
+    connection::{Connection, Repeat},
+    parse::reply,
+    time::StoreTime,
+    wake::Wake,
+};
 use super::{Background, StoreError};
 use crate::clock::Clock;
 
@@ -71,8 +78,8 @@ impl RedisStore {
     }
 
     /// For writes whose loss would break a promise.
-    async fn confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd) -> Result<T, StoreError> {
-        reply(self.connection.confirm(cmd).await?)
+    async fn confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd, repeat: Repeat) -> Result<T, StoreError> {
+        reply(self.connection.confirm(cmd, repeat).await?)
     }
 }
 

@@ -19,15 +19,18 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use redis::{Client, ConnectionAddr, ErrorKind, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
-use tokio::runtime::{Handle, RuntimeFlavor};
+use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::watch,
+};
 
 use super::{
-    confirmed_writer::Durability,
+    confirmed_writer::{Durability, Fault},
     connection::{Cure, cure},
     line::{Line, Run, run_of},
     remedy, script,
-    source::Source,
+    source::{Place, Source, place_of},
 };
 
 /// One master: of a store that has but one, or of a cluster.
@@ -37,9 +40,11 @@ pub(super) struct Node {
     generations: AtomicU64,
     /// Whether the run of a server is asked for with each connection.
     by_run: bool,
-    left: Mutex<Option<(ConnectionAddr, Instant)>>,
+    left: Mutex<Option<(Place, Instant)>>,
     /// Where the last dial led to.
-    reached: Arc<ArcSwapOption<ConnectionAddr>>,
+    reached: Arc<ArcSwapOption<Place>>,
+    /// Changes when a master is left.
+    moves: watch::Sender<()>,
     /// Of those who ask a server why it broke their connection off, one does.
     asking: tokio::sync::Mutex<()>,
 }
@@ -75,9 +80,9 @@ const AVOID: Duration = Duration::from_secs(10);
 
 impl Node {
     pub(super) fn new(source: Source, durability: Durability) -> Self {
-        let (open, generations, left, reached, asking) = Default::default();
+        let (open, generations, left, reached, moves, asking) = Default::default();
         let by_run = durability != Durability::Standard;
-        Self { source: ArcSwap::from_pointee(source), open, generations, by_run, left, reached, asking }
+        Self { source: ArcSwap::from_pointee(source), open, generations, by_run, left, reached, moves, asking }
     }
 
     pub(super) fn source(&self) -> Arc<Source> {
@@ -94,9 +99,26 @@ impl Node {
         Ok(self.exchange(pipeline).await?.0)
     }
 
+    /// A write that no replica need confirm.
+    pub(super) async fn write(&self, cmd: Cmd) -> Result<Value, Fault> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(cmd).ignore_errors();
+        // Without a connection nothing was sent.
+        let open = self.get().await.map_err(Fault::Refused)?;
+        let (mut values, _) = self.converse(open, &pipeline).await.map_err(Fault::Broken)?;
+        values.pop().unwrap_or(Ok(Value::Nil)).map_err(Fault::Refused)
+    }
+
     /// As [`Node::send`], with the run of the server that answered, which only a durable store knows.
     pub(super) async fn exchange(&self, pipeline: &Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, Run)> {
-        let (generation, (mut connection, run)) = self.get().await?;
+        self.converse(self.get().await?, pipeline).await
+    }
+
+    async fn converse(
+        &self,
+        (generation, (mut connection, run)): (u64, (MultiplexedConnection, Run)),
+        pipeline: &Pipeline,
+    ) -> RedisResult<(Vec<RedisResult<Value>>, Run)> {
         let answer: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(&mut connection).await;
         let mut lacks_scripts = false;
         let mut look = |error: &RedisError| match cure(error) {
@@ -127,8 +149,8 @@ impl Node {
         let (source, left, by_run) = (self.source(), self.left(), self.by_run);
         let reached = Arc::clone(&self.reached);
         let dial = tokio::spawn(async move {
-            let (mut connection, address) = source.dial(left.as_ref()).await?;
-            reached.store(Some(Arc::new(address)));
+            let (mut connection, place) = source.dial(left.as_ref()).await?;
+            reached.store(place.map(Arc::new));
             let run = if by_run { run_of(&mut connection).await? } else { Run::default() };
             Ok((connection, run))
         });
@@ -137,7 +159,7 @@ impl Node {
     }
 
     /// A connection of its own, for traffic that blocks, and where it leads.
-    pub(super) async fn dial_named(&self) -> RedisResult<(MultiplexedConnection, ConnectionAddr)> {
+    pub(super) async fn dial_named(&self) -> RedisResult<(MultiplexedConnection, Option<Place>)> {
         self.source().dial(self.left().as_ref()).await
     }
 
@@ -150,28 +172,38 @@ impl Node {
         if self.source().address().is_some() {
             return false;
         }
-        let asked = tokio::time::timeout(ASK, self.source().client(Some(&line.address))).await;
-        matches!(asked, Ok(Ok(client)) if *client.get_connection_info().addr() != line.address)
+        let asked = tokio::time::timeout(ASK, self.source().client(line.place.as_ref())).await;
+        matches!(asked, Ok(Ok(client)) if place_of(client.get_connection_info().addr()) != line.place)
     }
 
-    /// Nobody goes back to the master that `line` leads to while there is another one.
-    pub(super) fn leave(&self, line: &Line) {
-        let left = Some((line.address.clone(), Instant::now()));
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
+    /// Nobody goes back to the master at `place` while there is another one.
+    pub(super) fn leave(&self, place: &Place) {
+        {
+            let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+            let again = left.as_ref().is_some_and(|(known, at)| known == place && at.elapsed() < AVOID);
+            if again {
+                return;
+            }
+            *left = Some((place.clone(), Instant::now()));
+        }
+        tracing::info!(left = format!("{}:{}", place.0, place.1), "Sentinels name another master of Redis");
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.moves.send_replace(());
     }
 
     /// Host and port of the server that was dialled last.
-    pub(super) fn reached(&self) -> Option<(String, u16)> {
-        match self.reached.load().as_deref()? {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
-            _ => None,
-        }
+    pub(super) fn reached(&self) -> Option<Place> {
+        self.reached.load().as_deref().cloned()
     }
 
-    fn left(&self) -> Option<ConnectionAddr> {
+    /// Told when a master is left.
+    pub(super) fn moves(&self) -> watch::Receiver<()> {
+        self.moves.subscribe()
+    }
+
+    fn left(&self) -> Option<Place> {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.as_ref().filter(|(_, at)| at.elapsed() < AVOID).map(|(address, _)| address.clone())
+        left.as_ref().filter(|(_, at)| at.elapsed() < AVOID).map(|(place, _)| place.clone())
     }
 
     fn discard(&self, generation: u64) {

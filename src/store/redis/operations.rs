@@ -7,7 +7,9 @@ use futures_util::future::try_join_all;
 use redis::Value;
 
 use super::{
-    RedisStore, key, millis,
+    RedisStore,
+    connection::Repeat,
+    key, millis,
     parse::{self, reply},
     posture, script,
 };
@@ -53,7 +55,7 @@ impl Operations for RedisStore {
     async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError> {
         let mut cmd = redis::cmd(if replace { "HSET" } else { "HSETNX" });
         cmd.arg(key::META).arg(name).arg(value);
-        self.confirmed::<Value>(cmd).await.map(drop)
+        self.confirmed::<Value>(cmd, Repeat::Same).await.map(drop)
     }
 
     async fn posture(&self) -> Result<Vec<String>, StoreError> {
@@ -177,7 +179,7 @@ impl Operations for RedisStore {
         let write = |partition| {
             let mut cmd = redis::cmd("SET");
             cmd.arg(key::trial(partition)).arg(1).arg("EX").arg(60);
-            self.confirmed::<Value>(cmd)
+            self.confirmed::<Value>(cmd, Repeat::Same)
         };
         try_join_all(self.one_of_each_master().await?.into_iter().map(write)).await.map(drop)
     }

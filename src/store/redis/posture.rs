@@ -53,7 +53,7 @@ pub(super) fn describe_all(masters: Vec<Told>, durability: Durability) -> Result
         let confirmed = durability == Durability::Standard || number("connected_slaves") > 0;
         all.replicas_missing += usize::from(!confirmed);
     }
-    all.text = describe_each(masters)?;
+    all.text = describe_each(masters, durability)?;
     Ok(all)
 }
 
@@ -74,7 +74,8 @@ pub(super) fn addresses(masters: &[Told]) -> Vec<(String, u16)> {
 }
 
 /// One line for people.
-fn describe_each(masters: Vec<Told>) -> Result<String, StoreError> {
+fn describe_each(masters: Vec<Told>, durability: Durability) -> Result<String, StoreError> {
+    let describe = |info: &str| describe(info, durability);
     if let [(name, _)] = masters.as_slice()
         && name.is_empty()
     {
@@ -121,6 +122,14 @@ fn judge(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> 
                 .to_owned(),
         );
     }
+    if let Some(replicas @ 2..) = field("connected_slaves").parse().ok()
+        && durability == Durability::Durable
+    {
+        warnings.push(format!(
+            "a write counts when one of {replicas} replicas has it: a planned fail-over to another one may lose what was \
+             written during it; with store.confirm = \"all\" it loses nothing, and a replica that breaks down is a pause"
+        ));
+    }
     if field("role") == "slave" {
         warnings.push("store.url points to a replica; writes will be refused until it is promoted".to_owned());
     }
@@ -128,7 +137,7 @@ fn judge(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> 
 }
 
 /// Reads `INFO`.
-fn describe(info: &str) -> String {
+fn describe(info: &str, durability: Durability) -> String {
     let fields = fields(info);
     let field = |name: &str| fields.get(name).copied().unwrap_or("?");
     let file = match (field("aof_enabled"), field("aof_last_write_status")) {
@@ -141,12 +150,22 @@ fn describe(info: &str) -> String {
         limit => format!(" of {limit}"),
     };
     format!(
-        "Redis {}, {}, {} replicas, {}{limit} used, {file}",
+        "Redis {}, {}, {} replicas{}, {}{limit} used, {file}",
         field("redis_version"),
         field("role"),
         field("connected_slaves"),
+        confirmers(field("connected_slaves"), durability),
         field("used_memory_human"),
     )
+}
+
+/// Which of them must have a write before it counts.
+fn confirmers(replicas: &str, durability: Durability) -> &'static str {
+    match (durability, replicas) {
+        (Durability::Standard, _) | (_, "0" | "?") => "",
+        (Durability::Durable, "1") | (Durability::Everywhere, _) => " (all confirm each write)",
+        (Durability::Durable, _) => " (one confirms each write)",
+    }
 }
 
 #[cfg(test)]
@@ -163,8 +182,8 @@ mod tests {
         assert_eq!(judge(&alone, Durability::Standard).unwrap().len(), 0);
         assert_eq!(judge(&alone, Durability::Everywhere).unwrap().len(), 1);
         assert_eq!(judge(&good.replace("enabled:1", "enabled:0"), Durability::Standard).unwrap().len(), 1);
-        let told =
-            describe(&format!("{good}connected_slaves:2\r\nused_memory_human:1.50M\r\naof_last_write_status:err\r\n"));
+        let info = format!("{good}connected_slaves:2\r\nused_memory_human:1.50M\r\naof_last_write_status:err\r\n");
+        let told = describe(&info, Durability::Standard);
         assert_eq!(told, "Redis 7.0.15, master, 2 replicas, 1.50M used, append-only file FAILING");
     }
 
@@ -178,6 +197,28 @@ mod tests {
         found.sort();
         let expected = [("10.0.0.2", 6379), ("fd00::2", 6380), ("redis-0.example", 6379)];
         assert_eq!(found, expected.map(|(host, port)| (host.to_owned(), port)));
+    }
+
+    #[test]
+    fn it_is_said_who_confirms() {
+        let with = |replicas: u32, durability| {
+            let info = format!("redis_version:7.0.15\r\nrole:master\r\nconnected_slaves:{replicas}\r\n");
+            let warned = judge(&info, durability).unwrap().iter().any(|text| text.contains("store.confirm = \"all\""));
+            (describe(&info, durability), warned)
+        };
+        let (one, all) = ("(one confirms each write)", "(all confirm each write)");
+        for (replicas, durability, said, warns) in [
+            (1, Durability::Durable, Some(all), false),
+            (2, Durability::Durable, Some(one), true),
+            (2, Durability::Everywhere, Some(all), false),
+            (0, Durability::Durable, None, false),
+            (2, Durability::Standard, None, false),
+        ] {
+            let (told, warned) = with(replicas, durability);
+            let expected = said.map_or_else(|| "replicas,".to_owned(), |said| format!("replicas {said},"));
+            assert!(told.contains(&expected), "{told}");
+            assert_eq!(warned, warns, "{replicas} {durability:?}");
+        }
     }
 
     #[test]

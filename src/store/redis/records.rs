@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use redis::{Cmd, Value};
 
 use super::{
-    RedisStore, key, millis,
+    RedisStore,
+    connection::Repeat,
+    key, millis,
     parse::{self, reply},
     script,
 };
@@ -53,7 +55,7 @@ impl Records for RedisStore {
     }
 
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
-        let answer: Vec<Value> = self.confirmed(self.commit_script(change)).await?;
+        let answer: Vec<Value> = self.confirmed(self.commit_script(change), Repeat::Marked).await?;
         let mut answer = answer.into_iter();
         let word: String = reply(answer.next().unwrap_or(Value::Nil))?;
         let now: i64 = reply(answer.next().unwrap_or(Value::Nil))?;
@@ -70,6 +72,9 @@ impl Records for RedisStore {
             "conflict" => Ok(Committed::Conflict),
             "duplicate" => Ok(Committed::Duplicate),
             "collision" => Ok(Committed::Collision),
+            "lost" => Err(StoreError::Unavailable(
+                "the write was not confirmed: its answer was lost, and something was written since".to_owned(),
+            )),
             "late" => Ok(Committed::Late(from_millis(now))),
             other => Err(StoreError::Broken(format!("commit.lua said {other}"))),
         }

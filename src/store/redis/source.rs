@@ -19,6 +19,19 @@ pub(super) const CONNECT: Duration = Duration::from_secs(1);
 pub(super) const RESPONSE: Duration = Duration::from_secs(1);
 const SENTINEL_PORT: u16 = 26_379;
 
+/// Host and port of a server.
+pub(super) type Place = (String, u16);
+
+/// `None` for a socket of this host.
+pub(super) fn place_of(address: &ConnectionAddr) -> Option<Place> {
+    match address {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Some((host.trim_matches(['[', ']']).to_owned(), *port))
+        }
+        _ => None,
+    }
+}
+
 /// Made of `store.url`.
 pub(super) enum Source {
     Address(Client),
@@ -51,25 +64,19 @@ impl Source {
     }
 
     /// Hosts and ports that are known without asking anybody.
-    pub(super) fn addresses(&self) -> Vec<(String, u16)> {
+    pub(super) fn addresses(&self) -> Vec<Place> {
         let infos: Vec<&ConnectionInfo> = match self {
             Self::Address(client) => vec![client.get_connection_info()],
             Self::Sentinels { sentinels, .. } => sentinels.iter().collect(),
         };
-        let addresses = infos.into_iter().filter_map(|info| match info.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-                Some((host.trim_matches(['[', ']']).to_owned(), *port))
-            }
-            _ => None,
-        });
-        addresses.collect()
+        infos.into_iter().filter_map(|info| place_of(info.addr())).collect()
     }
 
     /// A client of the present master. Whichever Sentinel is first to name one that calls itself master is believed:
     /// beside the old half of a split that may be the old master, which then confirms no durable write.
     /// `left`: a master that was left because no replica confirms what it does is taken only where no Sentinel names
     /// another one. While a fail-over goes on, some still name the old one.
-    pub(super) async fn client(&self, left: Option<&ConnectionAddr>) -> RedisResult<Client> {
+    pub(super) async fn client(&self, left: Option<&Place>) -> RedisResult<Client> {
         match self {
             Self::Address(client) => Ok(client.clone()),
             Self::Sentinels { sentinels, master, node } => {
@@ -83,7 +90,11 @@ impl Source {
                 let mut other = None;
                 while let Some(told) = asked.next().await {
                     match told {
-                        Ok(client) if left != Some(client.get_connection_info().addr()) => return Ok(client),
+                        Ok(client)
+                            if left.is_none() || left != place_of(client.get_connection_info().addr()).as_ref() =>
+                        {
+                            return Ok(client);
+                        }
                         Ok(client) => other = Some(Ok(client)),
                         // Who knows no master says more than who does not answer.
                         Err(error) if other.is_none() || !matches!(other, Some(Ok(_))) && has_no_master(&error) => {
@@ -98,15 +109,12 @@ impl Source {
     }
 
     /// With the address that it leads to.
-    pub(super) async fn dial(
-        &self,
-        left: Option<&ConnectionAddr>,
-    ) -> RedisResult<(MultiplexedConnection, ConnectionAddr)> {
+    pub(super) async fn dial(&self, left: Option<&Place>) -> RedisResult<(MultiplexedConnection, Option<Place>)> {
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(RESPONSE));
         let client = self.client(left).await?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok((connection, client.get_connection_info().addr().clone()))
+        Ok((connection, place_of(client.get_connection_info().addr())))
     }
 }
 

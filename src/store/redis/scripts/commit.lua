@@ -18,9 +18,11 @@
 --      for each record: expected version and start of the id, as a value begins; locator; value without its version
 --        ('': unchanged); end, ms; due time of its timer, ms ('': as it is); time of creation, ms; number of lists
 --      for each job: id; lane; due time, ms (0: at once); value, whose first letter asks for a lease (0 or 1)
+--      'again', if all of this may have been done before: its answer was lost
 -- -> {'applied', now, us, for each job 1 if it is leased else 0}
 --    or {'duplicate', now, us}
 --    or {'conflict' | 'collision' | 'late', now}
+--    or {'lost', now}: it may have been done before, and something was written since
 --
 -- us is the time of the server's own clock. A version is the time of its write by that clock in us, or one more than
 -- the version before.
@@ -45,6 +47,50 @@ local valid_until = ARGV[4]
 local longest_hold = tonumber(ARGV[5])
 local records = tonumber(ARGV[6])
 local jobs = tonumber(ARGV[7])
+
+local again = ARGV[#ARGV] == 'again'
+
+-- What was answered, if this was done before. Sealed bytes never repeat: whoever finds its own has written them.
+local function answer_again()
+  local key = FIRST_KEY
+  local arg = FIRST_ARG
+  local found
+  for _ = 1, records do
+    local value = ARGV[arg + 2]
+    if value ~= '' then
+      -- GET, SET: a write, so that a following WAIT covers the one before.
+      found = call('GET', KEYS[key])
+      if not found or string.sub(found, 9) ~= value then
+        return nil
+      end
+      call('SET', KEYS[key], found, 'KEEPTTL')
+    end
+    key = key + 1 + ARGV[arg + 6]
+    arg = arg + RECORD_ARGS
+  end
+  if not found then
+    -- HGET, HSET: the same for a change that writes no record.
+    if jobs == 0 or call('HGET', KEYS[3], ARGV[arg]) ~= ARGV[arg + 3] then
+      return nil
+    end
+    call('HSET', KEYS[3], ARGV[arg], ARGV[arg + 3])
+  end
+  local answer = {'applied', now, us}
+  for i = 1, jobs do
+    local id = ARGV[arg]
+    local value = ARGV[arg + 3]
+    -- HGET, ZSCORE: what was leased then, which its value tells, is still in the hands of who asked.
+    local leased = string.sub(value, 1, 1) == '1' and call('HGET', KEYS[3], id) == value
+    answer[i + 3] = leased and call('ZSCORE', KEYS[5], id .. '|1') and '1' or '0'
+    arg = arg + JOB_ARGS
+  end
+  return answer
+end
+
+local answer = again and answer_again()
+if answer then
+  return answer
+end
 
 if message_memory ~= '0' then
   local till = now + message_memory
@@ -77,10 +123,10 @@ for _ = 1, records do
   local exists = head ~= '' and struct.unpack('>I6', head, 15) > now
   if creates and exists then
     local same_id = string.sub(head, 9, 14) == string.sub(expected, 9, 14)
-    return refuse(same_id and 'conflict' or 'collision')
+    return refuse(same_id and (again and 'lost' or 'conflict') or 'collision')
   end
   if not creates and not (exists and string.sub(head, 1, 14) == expected) then
-    return refuse('conflict')
+    return refuse(again and 'lost' or 'conflict')
   end
   key = key + 1 + ARGV[arg + 6]
   arg = arg + RECORD_ARGS
@@ -122,7 +168,7 @@ for _ = 1, records do
   arg = arg + RECORD_ARGS
 end
 
-local answer = {'applied', now, us}
+answer = {'applied', now, us}
 local leases = {}
 local holds = {}
 if key + jobs <= #KEYS then

@@ -19,6 +19,8 @@ if value then
   local till = struct.unpack('>I6', value)
   local holder = string.sub(value, 7)
   if till > now and holder ~= ARGV[4] then
+    -- SET: a write, so that a following WAIT covers the claim that was first.
+    redis.call('SET', KEYS[1], value, 'KEEPTTL')
     return {now, holder}
   end
 end

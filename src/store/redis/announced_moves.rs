@@ -1,0 +1,99 @@
+//! Hears from Sentinels that the master is another one (`+switch-master`), so that nobody waits for the old one, which
+//! answers on until it is made to follow.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures_util::{future::join_all, stream::StreamExt as _};
+use redis::{Client, ConnectionInfo, RedisResult};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    node::Node,
+    source::{Place, Source, at_once},
+};
+use crate::entropy;
+
+const CHANNEL: &str = "+switch-master";
+/// A silent Sentinel is asked this often whether it lives.
+const PING: Duration = Duration::from_secs(5);
+/// Between two tries to subscribe.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Until the node is gone; at once where no Sentinel watches it.
+pub(super) async fn hear(node: Weak<Node>) {
+    let count = node.upgrade().map_or(0, |node| sentinels(&node).len());
+    join_all((0..count).map(|index| hear_one(&node, index))).await;
+}
+
+/// Sentinels tell with the passwords of the present URL.
+fn sentinels(node: &Node) -> Vec<ConnectionInfo> {
+    match &*node.source() {
+        Source::Sentinels { sentinels, .. } => sentinels.clone(),
+        Source::Address(_) => Vec::new(),
+    }
+}
+
+async fn hear_one(node: &Weak<Node>, index: usize) {
+    while let Some(sentinel) = node.upgrade().and_then(|node| sentinels(&node).into_iter().nth(index)) {
+        // One that is away is none of our trouble: the others tell, and whoever dials asks them all.
+        if let Err(error) = listen(node, sentinel).await {
+            tracing::debug!(error = error.category(), "a Sentinel does not tell whether the master moves");
+        }
+        sleep(PAUSE.mul_f64(1.0 + entropy::fraction())).await;
+    }
+}
+
+async fn listen(node: &Weak<Node>, sentinel: ConnectionInfo) -> RedisResult<()> {
+    let client = Client::open(sentinel)?;
+    let (mut sink, mut told) = at_once(async {
+        let mut subscriber = client.get_async_pubsub().await?;
+        subscriber.subscribe(CHANNEL).await?;
+        Ok(subscriber.split())
+    })
+    .await?;
+    loop {
+        match timeout(PING, told.next()).await {
+            Ok(Some(message)) => {
+                let Some(node) = node.upgrade() else { return Ok(()) };
+                let text: String = message.get_payload()?;
+                if let Source::Sentinels { master, .. } = &*node.source()
+                    && let Some(old) = old_place(&text, master)
+                {
+                    node.leave(&old);
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(_) => at_once(sink.ping()).await?,
+        }
+    }
+}
+
+/// Of `MASTER OLD-HOST OLD-PORT NEW-HOST NEW-PORT`.
+fn old_place(text: &str, master: &str) -> Option<Place> {
+    let mut words = text.split(' ');
+    let name = words.next()?;
+    let place = (words.next()?.to_owned(), words.next()?.parse().ok()?);
+    (name == master).then_some(place)
+}
+
+/// Ended with what it belongs to.
+pub(super) fn start(node: &Arc<Node>) -> tokio_util::task::AbortOnDropHandle<()> {
+    tokio_util::task::AbortOnDropHandle::new(tokio::spawn(hear(Arc::downgrade(node))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_place_of_this_master_is_read() {
+        let place = |host: &str, port| Some((host.to_owned(), port));
+        assert_eq!(old_place("otp 10.0.0.1 6379 10.0.0.2 6380", "otp"), place("10.0.0.1", 6379));
+        assert_eq!(old_place("otp ::1 6379 ::2 6380", "otp"), place("::1", 6379));
+        assert_eq!(old_place("other 10.0.0.1 6379 10.0.0.2 6380", "otp"), None);
+        assert_eq!(old_place("otp 10.0.0.1", "otp"), None);
+    }
+}
