@@ -11,6 +11,7 @@ use super::{faults::Faults, page::PageConfig, section::Section, token::ApiToken,
 use crate::domain::{
     InstanceId, Language, Mode, Phone,
     quota::Quota,
+    redirect,
     sending::Channel,
     template::{self, Use},
     verification::Texts,
@@ -219,8 +220,14 @@ fn callback_secrets(s: &mut Section, faults: &mut Faults) -> Vec<SecretString> {
 fn urls(s: &mut Section, name: &str, faults: &mut Faults) -> Vec<Url> {
     let mut urls = Vec::new();
     for (index, text) in s.texts(name, faults).into_iter().enumerate() {
-        match crate::domain::redirect::parse(&text) {
-            Some(url) => urls.push(url),
+        match redirect::parse(&text) {
+            Some(url) => {
+                if let Some(ours) = redirect::reserved(&url) {
+                    let problem = format!("holds the parameter {ours}, which the redirect gets from here");
+                    faults.add(s.key(&format!("{name}.{index}")), problem);
+                }
+                urls.push(url);
+            }
             None => faults.add(s.key(&format!("{name}.{index}")), "expected an http:// or https:// URL"),
         }
     }

@@ -29,21 +29,37 @@ pub fn parse(text: &str) -> Option<Url> {
     (is_web(&url) && bare && !text.split(['/', '?', '#']).nth(2).is_some_and(|host| host.contains('@'))).then_some(url)
 }
 
-/// Whether `candidate` has the origin of an entry and lies below that entry's path.
+/// Parameters that a redirect gets from here. Nobody else may set them: whoever reads the first of two would read his.
+const OURS: &[&str] = &["uuid", "token", "state", "iss", "instance"];
+
+/// The parameter of ours that a URL holds already, in any spelling that some server takes for it: upper case, `token[]`,
+/// and after a `;`.
+pub fn reserved(url: &Url) -> Option<&'static str> {
+    let pairs = url.query().unwrap_or_default().split(['&', ';']);
+    let names = pairs.flat_map(|pair| url::form_urlencoded::parse(pair.as_bytes())).map(|(name, _)| name.into_owned());
+    let names: Vec<String> = names.collect();
+    let is = |name: &str, ours: &str| {
+        let bare = name.split(['[', '.']).next().unwrap_or_default();
+        bare.trim().eq_ignore_ascii_case(ours)
+    };
+    OURS.iter().copied().find(|ours| names.iter().any(|name| is(name, ours)))
+}
+
+/// Whether `candidate` is an entry, but for its query and fragment, or lies below an entry that ends in `/`.
 pub fn allowed(candidate: &Url, entries: &[Url]) -> bool {
     entries.iter().any(|entry| {
-        let below = candidate
-            .path()
-            .strip_prefix(entry.path())
-            .is_some_and(|rest| rest.is_empty() || entry.path().ends_with('/') || rest.starts_with('/'));
-        candidate.origin() == entry.origin() && below && !hides_a_path(candidate.path())
+        let (path, declared) = (candidate.path(), entry.path());
+        let below = || declared.ends_with('/') && path.starts_with(declared) && !leaves(path);
+        candidate.origin() == entry.origin() && (path == declared || below())
     })
 }
 
-/// Encoded separators and dots, which some servers decode after the comparison was made.
-fn hides_a_path(path: &str) -> bool {
+/// Whether some server finds another path in it than we do: separators, dots and percent signs that it decodes after we
+/// compared, path parameters that it cuts off, and empty segments that it merges.
+fn leaves(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
-    ["%2f", "%5c", "%2e", "%00", "%0d", "%0a"].iter().any(|hidden| lower.contains(hidden))
+    let hidden = ["%2f", "%5c", "%2e", "%3b", "%25", "%00", "%09", "%0d", "%0a", ";", "//"];
+    hidden.iter().any(|hidden| lower.contains(hidden)) || path.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 #[cfg(test)]
@@ -51,16 +67,20 @@ mod tests {
     use super::*;
 
     fn ok(candidate: &str) -> bool {
-        let entries = ["https://app.example.org/in", "https://b.example.org/"].map(|entry| parse(entry).unwrap());
+        let entries = ["https://app.example.org/in", "https://app.example.org/apps/", "https://b.example.org"]
+            .map(|entry| parse(entry).unwrap());
         parse(candidate).is_some_and(|url| allowed(&url, &entries))
     }
 
     #[test]
-    fn same_origin_and_below_the_path() {
+    fn an_entry_is_exact_or_a_prefix() {
         for good in [
             "https://app.example.org/in",
             "https://app.example.org/in?next=%2F",
-            "https://app.example.org/in/a#b",
+            "https://app.example.org/in#b",
+            "https://app.example.org/apps/",
+            "https://app.example.org/apps/a/b?c=d",
+            "https://app.example.org/apps/a%20b/%C3%A9",
             "https://b.example.org/anything",
             "HTTPS://B.EXAMPLE.ORG:443/x",
         ] {
@@ -69,13 +89,46 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ours_is_found_in_every_spelling() {
+        for (query, found) in [
+            ("", None),
+            ("next=%2Ftoken&tokens=1&a=token", None),
+            ("token=x", Some("token")),
+            ("a=b&TOKEN=x", Some("token")),
+            ("%74oken=x", Some("token")),
+            ("token", Some("token")),
+            ("token[]=x", Some("token")),
+            ("token%5Ba%5D=x", Some("token")),
+            ("a=1;state=2", Some("state")),
+            ("+uuid=2", Some("uuid")),
+            ("iss=https://evil.example", Some("iss")),
+            ("instance=1", Some("instance")),
+        ] {
+            let url = parse(&format!("https://b.example.org/?{query}")).unwrap();
+            assert_eq!(reserved(&url), found, "{query}");
+        }
+    }
+
+    #[test]
     fn the_known_ways_around_are_closed() {
         for bad in [
             "https://app.example.org/inside",
             "https://app.example.org/",
-            "https://app.example.org/in/../out",
-            "https://app.example.org/in/%2e%2e/out",
-            "https://app.example.org/in/..%2fout",
+            "https://app.example.org/in/",
+            "https://app.example.org/in/a",
+            "https://app.example.org/in;x",
+            "https://app.example.org/apps",
+            "https://app.example.org/apps/../out",
+            "https://app.example.org/apps/%2e%2e/out",
+            "https://app.example.org/apps/.%2e/out",
+            "https://app.example.org/apps/..%2fout",
+            "https://app.example.org/apps/..;/out",
+            "https://app.example.org/apps/..;jsessionid=1/out",
+            "https://app.example.org/apps/..%3b/out",
+            "https://app.example.org/apps/a;b",
+            "https://app.example.org/apps/%252e%252e/out",
+            "https://app.example.org/apps//out",
+            "https://app.example.org/apps/..%5cout",
             "http://app.example.org/in",
             "https://app.example.org:8443/in",
             "https://app.example.org.evil.example/in",

@@ -306,11 +306,16 @@ impl<'a> Fields<'a> {
     }
 
     fn allowed(&mut self, name: &str, text: &str, instance: &Instance) -> bool {
-        let fits = redirect::parse(text).is_some_and(|url| redirect::allowed(&url, &instance.config.redirect_urls));
-        if !fits {
-            self.fault(name, "is not below an entry of the instance's redirect_urls");
+        let url = redirect::parse(text).filter(|url| redirect::allowed(url, &instance.config.redirect_urls));
+        let Some(url) = url else {
+            self.fault(name, "is no entry of the instance's redirect_urls, and not below one that ends in /");
+            return false;
+        };
+        if let Some(ours) = redirect::reserved(&url) {
+            self.fault(name, &format!("holds the parameter {ours}, which the redirect gets from here"));
+            return false;
         }
-        fits
+        true
     }
 
     fn is_challenge(&mut self, text: &str) -> bool {

@@ -60,8 +60,8 @@ fn generate_body() -> Value {
                     "expired": url("Hears `link.expired`."),
                 },
             },
-            "link": url("Your own URL for `<link>`, below an entry of the instance's `redirect_urls`."),
-            "redirect_url": url("Where the person lands, below an entry of the instance's `redirect_urls`."),
+            "link": url("Your own URL for `<link>`, an entry of the instance's `redirect_urls`, or below one that ends in `/`."),
+            "redirect_url": url("Where the person lands: an entry of the instance's `redirect_urls`, or below one that ends in `/`. `uuid`, `token`, `state`, `iss` and `instance` are added and must not be there."),
             "challenge": {
                 "type": ["string", "null"], "pattern": "^([A-Za-z0-9_-]{43})?$",
                 "description": "Base64url SHA-256 of a verifier that stays in the visitor's session (RFC 7636, S256).",
