@@ -65,7 +65,6 @@ pub struct Application {
     public: TcpListener,
     operator: TcpListener,
     config: Config,
-    places: Option<http::Places>,
     source: Option<Source>,
 }
 
@@ -100,6 +99,7 @@ impl Application {
             public_url: config.public_url.clone(),
             handoff,
             phones: Phones::default(),
+            places: parts::open_places(config)?,
             sending: AtomicUsize::new(0),
             vitals: Vitals::new(replica, started),
         });
@@ -112,7 +112,6 @@ impl Application {
             public,
             operator,
             config: config.clone(),
-            places: parts::open_places(config)?,
             source: None,
         };
         match ready::prepare(&this.service).await {
@@ -143,7 +142,7 @@ impl Application {
     /// Serves until `stop` or until one of its tasks ends, then drains: not ready, still listening while the news
     /// spreads, finish requests, finish attempts.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { service, worker, readiness, mut tasks, committed, public, operator, config, places, source } = self;
+        let Self { service, worker, readiness, mut tasks, committed, public, operator, config, source } = self;
         let shutdown = config.shutdown;
         parts::banner(&service);
         #[cfg(feature = "otlp")]
@@ -152,7 +151,7 @@ impl Application {
         }
         let edge = Arc::new(ArcSwap::from_pointee(config.edge.clone()));
         let streams = TaskTracker::new();
-        let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), places, streams.clone()));
+        let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), streams.clone()));
         let bytes = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
         let budget = listener::budget(bytes, Arc::clone(&service.metrics));
         let public = listener::public(public, shutdown.grace, budget, move |config| {

@@ -13,12 +13,11 @@ use crate::{
     domain::{InstanceId, sending::Channel},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
-    http::Places,
     metrics::{
         Metrics,
         label::{ByGateway, Known, Of},
     },
-    service::{Instance, Instances, Service},
+    service::{Instance, Instances, Places, Service},
     store::{Store, embedded::EmbeddedStore, redis, redis::RedisStore},
 };
 

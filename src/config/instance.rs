@@ -23,6 +23,27 @@ const MODES: &[(&str, Mode)] =
 
 const CHANNELS: &[(&str, Channel)] = &[("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
 
+/// Where only the prefilled text counts, unless a request says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExactText {
+    Always,
+    ProvePhone,
+    Never,
+}
+
+const EXACT_TEXTS: &[(&str, ExactText)] =
+    &[("always", ExactText::Always), ("prove_phone", ExactText::ProvePhone), ("never", ExactText::Never)];
+
+impl ExactText {
+    pub fn applies_to(self, mode: Mode) -> bool {
+        match self {
+            Self::Always => true,
+            Self::ProvePhone => mode == Mode::ProvePhone,
+            Self::Never => false,
+        }
+    }
+}
+
 /// The settings of one instance.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own for the operator")]
@@ -50,6 +71,9 @@ pub struct InstanceConfig {
     pub expires: u32,
     pub expires_bounds: (u32, u32),
     pub max_attempts: u32,
+    pub exact_text: ExactText,
+    /// How often a person may make an expired link anew.
+    pub renewals: u32,
     pub codes: Codes,
     pub reply_to_unknown: bool,
     pub disabled: bool,
@@ -178,6 +202,8 @@ impl InstanceConfig {
             expires,
             expires_bounds: (expires_min, expires_max),
             max_attempts: s.number("max_attempts", 1..=100, faults),
+            exact_text: s.choice("require_exact_text", EXACT_TEXTS, faults).unwrap_or(ExactText::ProvePhone),
+            renewals: s.number("renewals", 0..=100, faults),
             codes: codes(s, faults),
             reply_to_unknown: s.flag("reply_to_unknown", faults),
             disabled: s.flag("disabled", faults),

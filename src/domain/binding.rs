@@ -42,6 +42,10 @@ pub struct Binding {
     pub ip: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
+    /// Nobody pressed anything, and a robot that runs scripts does as much: it takes no other browser's place, and
+    /// nothing goes on by itself because of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gently: bool,
 }
 
 /// The reply code is out.

@@ -11,6 +11,7 @@ use super::{
     id::VerificationId,
     keys::Digest,
     reason::Reason,
+    risk::Risk,
     subject::Sender,
     verification::{COMPLETION_WINDOW, Completion, Mode, Proof, State, Verification},
 };
@@ -19,25 +20,23 @@ use super::{
 #[derive(Clone, Debug)]
 pub enum Command {
     /// A message with this verification's code arrived.
-    /// `weak`: the sender could be made up.
-    Receive { sender: Sender, push_name: Option<String>, edited: bool, weak: bool },
+    Receive { sender: Sender, push_name: Option<String>, text: Sent, risk: Option<Risk> },
     /// The app changed its mind.
     Cancel,
     /// The timer rang.
     Expire,
-    /// Somebody is about to send the message from the start page. `gently`: nobody pressed anything, so another
-    /// browser's tap stays.
-    Bind { binding: Binding, gently: bool },
+    /// Somebody is about to send the message from the start page, or the page itself is.
+    Bind { binding: Binding },
     /// Somebody tapped the button behind the link; `token` is the digest of the redeem token to hand out. Like typing and
     /// finishing, it can be repeated by the same browser while such a token lives, because an answer can be lost.
     /// A wrong browser is told the reply code, where `may_tell`.
-    Complete { token: Digest, browser: Option<Digest>, may_tell: bool },
+    Complete { token: Digest, browser: Option<Digest>, may_tell: bool, risk: Option<Risk> },
     /// Somebody behind the link says that the login was started elsewhere: the reply code may be shown.
     Tell,
     /// The waiting page of somebody who is signed in already goes on by itself.
-    Finish { token: Digest, browser: Option<Digest> },
+    Finish { token: Digest, browser: Option<Digest>, risk: Option<Risk> },
     /// The reply code was typed on the start page; `right` says whether it was this one.
-    Type { token: Digest, browser: Option<Digest>, right: bool },
+    Type { token: Digest, browser: Option<Digest>, right: bool, risk: Option<Risk> },
     /// The app's server presents a redeem token, and the S256 challenge of its verifier if it sent one. `claim` is the
     /// id that its idempotency key stands for.
     Redeem { token: Digest, challenge: Option<String>, claim: Option<VerificationId> },
@@ -49,6 +48,17 @@ pub enum Command {
     Forget,
     /// What happens only to codes.
     Code(CodeCommand),
+}
+
+/// What is to be known of a message beside its sender.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sent {
+    /// The brackets around the code were lost.
+    pub edited: bool,
+    /// The words around the code are others than the prefilled ones.
+    pub changed: bool,
+    /// The sender could be made up.
+    pub weak: bool,
 }
 
 /// What must leave the process because of a decision. Committed with it, as jobs.
@@ -74,6 +84,10 @@ pub enum Reply {
     Success,
     /// The message came from another device than the one that waits: a code to type there, and no link.
     OtherDevice,
+    /// The waiting page goes on by itself: nothing to tap.
+    Proved,
+    /// Another text than the prefilled one held the code: the link again.
+    TextChanged,
     Failed,
     Expired,
     /// WhatsApp hid the number that this verification needs.
@@ -85,7 +99,7 @@ pub enum Reply {
 impl Reply {
     /// Whether somebody waits for it, in front of a page.
     pub const fn is_expected(self) -> bool {
-        matches!(self, Self::Success | Self::OtherDevice)
+        matches!(self, Self::Success | Self::OtherDevice | Self::Proved | Self::TextChanged)
     }
 }
 
@@ -106,6 +120,8 @@ pub enum Verdict {
     Completed,
     /// The browser that completed it has asked again, and gets a further redeem token.
     CompletedAgain,
+    /// Somebody has agreed behind the link, and another browser waits to go on.
+    Agreed,
     /// The reply code may be shown to whoever asked.
     Told,
     /// Another browser started this, and it alone may finish.
@@ -142,7 +158,7 @@ pub struct Decision {
 }
 
 /// What `command` does to `before` at `now`. Terminal states absorb: nothing leaves `verified`, `failed`,
-/// `expired` or `canceled`, and nothing leaves `redeemed`, `lapsed` or `disputed`.
+/// `expired` or `canceled`, and only a dispute leaves `redeemed` or `lapsed`.
 pub fn decide(before: &Verification, command: Command, now: Timestamp) -> Decision {
     if let Some(otp) = &before.otp {
         return decide_code::decide(before, otp, &command, now);
@@ -175,17 +191,19 @@ impl Draft {
             }
             Command::Cancel | Command::Expire if expired => return self.expire(),
             // A number that is to be proved is not proved by what anybody can forge.
-            Command::Receive { weak: true, .. } if self.next.request.completion == Some(Mode::ProvePhone) => {
+            Command::Receive { text: Sent { weak: true, .. }, .. }
+                if self.next.request.completion == Some(Mode::ProvePhone) =>
+            {
                 self.unidentified()
             }
-            Command::Receive { sender, push_name, edited, .. } => self.receive(sender, push_name, edited),
+            Command::Receive { sender, push_name, text, risk } => self.receive(sender, push_name, text, risk),
             Command::Cancel => {
                 self.end("canceled", None, Event::LinkCanceled);
                 self.next.state = State::Canceled { at: self.now };
                 self.changed(Verdict::Canceled)
             }
             Command::Bind { .. } if expired => return self.unchanged(Verdict::Unchanged),
-            Command::Bind { binding, gently } => self.bind(binding, gently),
+            Command::Bind { binding } => self.bind(binding),
             Command::Expire | Command::Forget => return self.unchanged(Verdict::Unchanged),
             Command::Complete { .. }
             | Command::Tell
@@ -200,7 +218,7 @@ impl Draft {
         decision
     }
 
-    fn receive(mut self, sender: Sender, push_name: Option<String>, edited: bool) -> Decision {
+    fn receive(mut self, sender: Sender, push_name: Option<String>, text: Sent, risk: Option<Risk>) -> Decision {
         let bound = self.next.request.chat.as_ref().map(|chat| chat.subject().clone());
         let subject = match (&bound, sender.subject()) {
             (_, None) => None,
@@ -214,7 +232,10 @@ impl Draft {
         };
         // A sender who hides the needed identity may well be the right one, so it costs no attempt.
         let Some(subject) = subject else { return self.unidentified() };
-        let what = match (edited, self.next.is_unbound()) {
+        if text.changed && self.next.request.exact {
+            return self.text_changed();
+        }
+        let what = match (text.edited, self.next.is_unbound()) {
             (false, false) => "verified",
             (true, false) => "verified (edited text)",
             (false, true) => "verified (unbound)",
@@ -222,16 +243,36 @@ impl Draft {
         };
         self.end(what, None, Event::LinkVerified);
         let elsewhere = self.next.expects_code();
-        self.effects.push(Effect::Reply(if elsewhere { Reply::OtherDevice } else { Reply::Success }));
+        self.effects.push(Effect::Reply(self.success()));
+        self.next.risk = risk;
+        self.next.text_changed = text.changed;
         self.next.state = State::Verified {
             at: self.now,
             proof: Some(Proof { subject, sender, push_name }),
             completion: Completion::Offered {
                 until: self.now + COMPLETION_WINDOW,
                 told: elsewhere.then(|| Told::at(self.now)),
+                agreed: false,
             },
         };
         self.changed(Verdict::Verified)
+    }
+
+    /// What the right message is answered with.
+    fn success(&self) -> Reply {
+        match () {
+            () if self.next.expects_code() => Reply::OtherDevice,
+            () if self.next.finishes_by_itself() => Reply::Proved,
+            () => Reply::Success,
+        }
+    }
+
+    /// Whoever wrote may have read something else than what is agreed to; the link shows it.
+    fn text_changed(mut self) -> Decision {
+        let reason = Reason::TextChanged;
+        self.next.note(self.now, "message", Some(reason));
+        self.effects.push(Effect::Reply(Reply::TextChanged));
+        self.changed(Verdict::Failed(reason))
     }
 
     fn unidentified(mut self) -> Decision {
@@ -256,10 +297,11 @@ impl Draft {
         self.changed(Verdict::Failed(why))
     }
 
-    /// The last tap wins; the match freezes it.
-    fn bind(mut self, binding: Binding, gently: bool) -> Decision {
-        let held = self.next.binding.as_ref();
-        if held.is_some_and(|held| gently || (held.place == binding.place && held.browser.matches(binding.browser))) {
+    /// The last tap of a person wins; the match freezes it.
+    fn bind(mut self, binding: Binding) -> Decision {
+        let same =
+            |held: &Binding| held.place == binding.place && !held.gently && held.browser.matches(binding.browser);
+        if self.next.binding.as_ref().is_some_and(|held| binding.gently || same(held)) {
             return self.unchanged(Verdict::Unchanged);
         }
         self.next.note_tap(self.now, binding.place);

@@ -35,7 +35,7 @@ events! {
     LinkCanceled = "link.canceled",
     /// The app's server exchanged the redeem token.
     LinkRedeemed = "link.redeemed",
-    /// The person said "this wasn't me"; the redeem token is revoked.
+    /// The person said "this wasn't me"; a redeem token is revoked. After `redeemed` only the app can end what it began.
     LinkDisputed = "link.disputed",
     /// A gateway has taken the message with the code.
     CodeSent = "code.sent",

@@ -55,6 +55,20 @@ pub fn candidates(text: &str, expected_length: usize) -> Candidates {
     }
 }
 
+/// The letters and digits of a text without its code: what reads the same whatever a phone, a gateway or a person did to
+/// spaces, punctuation and case.
+pub fn around(text: &str, code: &LinkCode) -> String {
+    let plain = normalise(text);
+    let bracketed = BRACKETED.captures_iter(&plain).find_map(|group| {
+        let inner: String = group[1].chars().filter(|c| !"*_~`".contains(*c)).collect();
+        LinkCode::parse(&typed::code(&inner)).filter(|found| found == code).and_then(|_| Some(group.get(0)?.range()))
+    });
+    let bare = || WORD.find_iter(&plain).find(|word| LinkCode::parse_strict(word.as_str()).as_ref() == Some(code));
+    let range = bracketed.or_else(|| bare().map(|word| word.range())).unwrap_or_default();
+    let rest = plain[..range.start].chars().chain(plain[range.end..].chars());
+    rest.filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
 /// The start of it, as people see it.
 fn normalise(text: &str) -> String {
     let mut end = text.len().min(SCANNED_BYTES);
@@ -109,6 +123,29 @@ mod tests {
         );
         assert_eq!(found("K7QXM2PDK7QXM2 K7QXM2PDK7QXM3"), Vec::<String>::new());
         assert_eq!(found("authentication"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_text_around_a_code_is_what_its_words_say() {
+        let code = LinkCode::parse("K7QXM2PD").unwrap();
+        let of = |text: &str| around(text, &code);
+        let minted = of("Sign me in to Harbour: Pay 9,000 € [K7QXM2PD] - DO NOT CHANGE");
+        for same in [
+            "sign me in to  harbour — pay 9,000 €\n[ k7qx m2pd ] do not change",
+            "\u{200f}*Sign me in to Harbour: Pay 9,000 €* [K7QXM2PD] – DO NOT CHANGE.",
+            "Sign me in to Harbour: Pay 9,000 € K7QXM2PD - DO NOT CHANGE",
+        ] {
+            assert_eq!(of(same), minted, "{same}");
+        }
+        for other in [
+            "[K7QXM2PD]",
+            "Sign me in to Harbour: Pay 9 € [K7QXM2PD] - DO NOT CHANGE",
+            "Free voucher! Sign me in to Harbour: Pay 9,000 € [K7QXM2PD] - DO NOT CHANGE",
+            "Sign me in to Harbour: Pay 9,000 € [K7QXM2PD] [K7QXM2PE] - DO NOT CHANGE",
+        ] {
+            assert_ne!(of(other), minted, "{other}");
+        }
+        assert_eq!(of("مرحبا [K7QXM2PD] بك"), "مرحبابك");
     }
 
     #[test]

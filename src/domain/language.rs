@@ -13,6 +13,11 @@ macro_rules! texts {
             unidentified: include_str!(concat!("../../templates/messages/", $tag, "/unidentified.txt")),
             unknown: include_str!(concat!("../../templates/messages/", $tag, "/unknown.txt")),
             code: include_str!(concat!("../../templates/messages/", $tag, "/code.txt")),
+            facts: include_str!(concat!("../../templates/messages/", $tag, "/facts.txt")),
+            prove: include_str!(concat!("../../templates/messages/", $tag, "/prove.txt")),
+            confirm: include_str!(concat!("../../templates/messages/", $tag, "/confirm.txt")),
+            proved: include_str!(concat!("../../templates/messages/", $tag, "/proved.txt")),
+            changed: include_str!(concat!("../../templates/messages/", $tag, "/changed.txt")),
         }
     };
 }
@@ -28,6 +33,11 @@ struct Texts {
     unidentified: &'static str,
     unknown: &'static str,
     code: &'static str,
+    facts: &'static str,
+    prove: &'static str,
+    confirm: &'static str,
+    proved: &'static str,
+    changed: &'static str,
 }
 
 /// English first: it is what everything falls back to.
@@ -113,6 +123,31 @@ impl Language {
     pub fn code(self) -> &'static str {
         self.0.code.trim_end()
     }
+
+    /// A line for each of [`super::facts::Facts`].
+    pub fn facts(self) -> &'static str {
+        self.0.facts.trim_end()
+    }
+
+    /// What somebody sends who proves a number.
+    pub fn prove(self) -> &'static str {
+        self.0.prove.trim_end()
+    }
+
+    /// The reply to him, with a link to tap.
+    pub fn confirm(self) -> &'static str {
+        self.0.confirm.trim_end()
+    }
+
+    /// The same where the page that waits goes on by itself.
+    pub fn proved(self) -> &'static str {
+        self.0.proved.trim_end()
+    }
+
+    /// The reply to another text than the prefilled one, with the link to that.
+    pub fn changed(self) -> &'static str {
+        self.0.changed.trim_end()
+    }
 }
 
 impl std::fmt::Debug for Language {
@@ -138,6 +173,10 @@ mod tests {
                 (language.unidentified(), Use::Failed, "<name>"),
                 (language.unknown(), Use::Failed, ""),
                 (language.code(), Use::Code, "<name>"),
+                (language.prove(), Use::Prompt, "<name>"),
+                (language.confirm(), Use::Success, "<link>"),
+                (language.proved(), Use::Success, "<name>"),
+                (language.changed(), Use::Success, "<link>"),
             ];
             for (text, used_as, needed) in texts {
                 assert!(!text.is_empty() && text.contains(needed), "{language:?} {used_as:?}");
@@ -145,7 +184,12 @@ mod tests {
                 assert!(!text.contains(['[', ']']), "{language:?}: a bracket would be read as a code");
             }
             assert!(!language.warning().contains(['[', ']', '\n']), "{language:?}");
-            assert!(!language.prompt().contains('\n'), "{language:?}");
+            assert!(!language.prompt().contains('\n') && !language.prove().contains('\n'), "{language:?}");
+            let facts: Vec<&str> = language.facts().lines().collect();
+            for (line, fact) in facts.iter().zip(["<name>", "<purpose>", "<device>", "<place>", "<dispute>"]) {
+                assert!(line.ends_with(fact) && line.matches('<').count() == 1, "{language:?}: {line}");
+            }
+            assert_eq!(facts.len(), 5, "{language:?}");
         }
         assert_eq!(Language::ENGLISH.warning(), "DO NOT CHANGE THIS MESSAGE");
     }

@@ -41,6 +41,8 @@ reasons! {
     CodeCanceled = "code_canceled",
     /// The code belongs to another chat.
     SenderMismatch = "sender_mismatch",
+    /// The text around the code is not the one that was to be sent.
+    TextChanged = "text_changed",
     /// The gateway told no phone number, and the verification asks for one.
     SenderUnidentified = "sender_unidentified",
     /// The message is no plain text of a direct chat.

@@ -1,4 +1,4 @@
-//! Message texts with `<link>`, `<name>`, `<code>`: linted when they arrive, filled in one pass.
+//! Message texts with `<link>`, `<name>`, `<code>`, `<purpose>`: linted when they arrive, filled in one pass.
 
 use std::fmt::Write as _;
 
@@ -8,6 +8,7 @@ pub struct Values<'a> {
     pub link: &'a str,
     pub name: &'a str,
     pub code: &'a str,
+    pub purpose: &'a str,
 }
 
 /// Where a text is used; it decides which placeholders make sense.
@@ -49,7 +50,7 @@ pub struct Lint {
     pub warnings: Vec<String>,
 }
 
-const KNOWN: &[&str] = &["link", "name", "code"];
+const KNOWN: &[&str] = &["link", "name", "code", "purpose"];
 
 enum Piece<'a> {
     Text(&'a str),
@@ -133,7 +134,8 @@ pub fn render(text: &str, values: Values<'_>) -> String {
         match piece {
             Piece::Text(text) => out.push_str(text),
             Piece::Word("link", ..) => out.push_str(&clean(values.link)),
-            Piece::Word("name", ..) => out.push_str(&clean(values.name).replace(['*', '_', '~', '`'], "")),
+            Piece::Word("name", ..) => out.push_str(&shown(values.name)),
+            Piece::Word("purpose", ..) => out.push_str(&shown(values.purpose)),
             Piece::Word("code", ..) => out.push_str(&clean(values.code)),
             Piece::Word(word, true, _) => {
                 let _ = write!(out, "{{{word}}}");
@@ -144,6 +146,11 @@ pub fn render(text: &str, values: Values<'_>) -> String {
         }
     }
     out
+}
+
+/// A value of the app's as messages show it: without what would format it, or look like a code.
+pub fn shown(value: &str) -> String {
+    clean(value).replace(['*', '_', '~', '`', '[', ']'], "")
 }
 
 /// Without control and bidirectional-override characters, which could make a value read as something else.
@@ -181,10 +188,15 @@ mod tests {
 
     #[test]
     fn both_spellings_are_filled_once() {
-        let values = Values { link: "https://a.example/{code}", name: "<code> *Har\u{202e}bour*\n", code: "X" };
+        let values = Values {
+            link: "https://a.example/{code}",
+            name: "<code> *Har\u{202e}bour*\n",
+            code: "X",
+            purpose: "[Pay] 9",
+        };
         assert_eq!(
-            render("{name}: <link> <code> {code} <3 {x} <b", values),
-            "<code> Harbour: https://a.example/{code} X X <3 {x} <b"
+            render("{name}: <link> <code> {code} <purpose> <3 {x} <b", values),
+            "<code> Harbour: https://a.example/{code} X X Pay 9 <3 {x} <b"
         );
     }
 

@@ -13,6 +13,8 @@ pub enum Kind {
     Link,
     /// `/l/{handle}`: the start page.
     Handle,
+    /// `/d/{token}`: "this wasn't me", and nothing else.
+    Dispute,
     /// Reads the state of one verification and nothing else.
     Poll,
 }
@@ -22,6 +24,7 @@ impl Kind {
         match self {
             Self::Link => "link",
             Self::Handle => "handle",
+            Self::Dispute => "dispute",
             Self::Poll => "poll",
         }
     }

@@ -9,6 +9,7 @@ use super::{
     id::{InstanceId, VerificationId},
     keys::{Digest, KeyId},
     reason::Reason,
+    risk::Risk,
     sending::Otp,
     subject::{Chat, Sender, Subject},
 };
@@ -77,6 +78,10 @@ pub struct Request {
     pub renews: Option<VerificationId>,
     /// How many such taps lie behind it.
     pub renewals: u8,
+    /// Nobody makes it anew once it has expired.
+    pub final_expiry: bool,
+    /// Only the prefilled text counts, not whatever else holds the code.
+    pub exact: bool,
 }
 
 /// The texts of one request; absent ones come from the instance, then from the language.
@@ -117,8 +122,14 @@ pub struct Verification {
     pub max_attempts: u32,
     pub attempts: u32,
     pub request: Request,
+    /// Of the prefilled text, but for its code ([`super::extract::around`]).
+    pub prefilled: Option<Digest>,
+    /// Other words than those surrounded the code that proved the chat.
+    pub text_changed: bool,
     /// The browser that waits, if it used the start page.
     pub binding: Option<Binding>,
+    /// How the sides of this login compare, as of the last that was heard of either.
+    pub risk: Option<Risk>,
     pub state: State,
     pub timeline: Vec<Entry>,
     /// What a later version of this program has stored with it: kept as it is.
@@ -128,6 +139,7 @@ pub struct Verification {
 /// Where it stands, and only what exists there.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a record has one, and is held by itself")]
 pub enum State {
     Pending,
     /// A gateway has taken the code.
@@ -171,7 +183,7 @@ pub struct Proof {
     pub push_name: Option<String>,
 }
 
-/// What became of the link in the reply. One use, and the last three are terminal.
+/// What became of the link in the reply. One use, and only a dispute follows upon the last three.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Completion {
@@ -182,6 +194,9 @@ pub enum Completion {
         /// The reply code, once somebody has seen it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         told: Option<Told>,
+        /// Somebody behind the link has agreed, and the page that waits may go on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        agreed: bool,
     },
     /// Tapped: redeem tokens are out, and the first that is exchanged ends all.
     Released {
@@ -205,7 +220,33 @@ pub enum Completion {
     Disputed {
         #[serde(with = "millis")]
         at: Timestamp,
+        after: Reached,
     },
+}
+
+/// How far a login had come when somebody said "this wasn't me".
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reached {
+    /// Nobody had gone on.
+    Offered,
+    /// A redeem token was out; it is revoked.
+    Released,
+    /// The app had got the subject: it alone can end what it began.
+    Redeemed,
+    /// It had ended by itself.
+    Lapsed,
+}
+
+impl Reached {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Released => "released",
+            Self::Redeemed => "redeemed",
+            Self::Lapsed => "lapsed",
+        }
+    }
 }
 
 /// A redeem token that is out.
@@ -275,7 +316,10 @@ impl Verification {
             max_attempts: max_attempts.max(1),
             attempts: 0,
             request,
+            prefilled: None,
+            text_changed: false,
             binding: None,
+            risk: None,
             state: State::Pending,
             timeline,
             unknown: Vec::new(),
@@ -388,6 +432,12 @@ impl Verification {
         }
     }
 
+    /// Whether the waiting page of somebody who stated the number goes on without a tap: what was sent says itself what
+    /// is agreed to.
+    pub fn finishes_by_itself(&self) -> bool {
+        self.request.completion == Some(Mode::ProvePhone) && self.request.exact && self.binding.is_some()
+    }
+
     /// `link` or `code`.
     pub fn otp_type(&self) -> &'static str {
         if self.otp.is_some() { "code" } else { "link" }
@@ -399,6 +449,7 @@ impl Verification {
         request.chat = None;
         request.texts = Texts::default();
         (request.client_ip, request.user_agent) = (None, None);
+        self.risk = None;
         if let Some(binding) = &mut self.binding {
             (binding.ip, binding.user_agent) = (None, None);
         }

@@ -156,19 +156,20 @@ impl Gate {
     }
 }
 
+/// Paths that hold a bearer, and of which kind.
+const BEARERS: &[(&str, Kind)] = &[("/l/", Kind::Handle), ("/o/", Kind::Link), ("/d/", Kind::Dispute)];
+
 /// Whether a path, as the router reads it, is open to everybody.
 fn is_public(path: &str) -> bool {
     const FILES: &[&str] = &["/widget.js", "/openapi.json", "/docs", "/docs.md", "/postman.json", "/llms.txt"];
-    ["/l/", "/o/", "/docs/"].iter().any(|prefix| path.starts_with(prefix)) || FILES.contains(&path)
+    let bearer = BEARERS.iter().any(|(below, _)| path.starts_with(below));
+    bearer || path.starts_with("/docs/") || FILES.contains(&path)
 }
 
 /// The link that a path names, as far as its bearer tells: `Err` where we have not made it, `None` on other paths.
 fn link(keys: &KeyRing, path: &str) -> Result<Option<VerificationId>, InvalidToken> {
-    let (kind, rest) = match (path.strip_prefix("/l/"), path.strip_prefix("/o/")) {
-        (Some(rest), _) => (Kind::Handle, rest),
-        (None, Some(rest)) => (Kind::Link, rest),
-        (None, None) => return Ok(None),
-    };
+    let found = BEARERS.iter().find_map(|(below, kind)| Some((*kind, path.strip_prefix(below)?)));
+    let Some((kind, rest)) = found else { return Ok(None) };
     let token: Token = rest.split('/').next().unwrap_or_default().parse()?;
     if keys.admits(&token, kind) { Ok(Some(token.id())) } else { Err(InvalidToken) }
 }

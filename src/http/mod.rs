@@ -19,7 +19,6 @@ mod limits;
 pub mod operator;
 mod pages;
 mod person;
-mod places;
 pub mod problem;
 pub mod qr;
 pub mod route;
@@ -37,7 +36,6 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
-pub use self::places::Places;
 use self::{
     contract::serve::Renderings,
     gate::Gate,
@@ -52,8 +50,6 @@ pub struct App {
     /// Replaced by a reload.
     edge: Arc<ArcSwap<Edge>>,
     gate: Gate,
-    /// Where addresses are, if the operator has a database.
-    pub places: Option<Places>,
     renderings: Renderings,
     guides: Guides,
     /// Event streams that wait on sockets of their own.
@@ -61,12 +57,11 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, places: Option<Places>, streams: TaskTracker) -> Self {
+    pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, streams: TaskTracker) -> Self {
         Self {
             service,
             edge,
             gate: Gate::default(),
-            places,
             renderings: Renderings::default(),
             guides: Guides::default(),
             streams,
@@ -113,7 +108,8 @@ pub const ROUTES: &[Entry] = &[
     look("/l/{handle}/qr.svg",                           || to(pages::qr_code)),
     look("/o/{token}",                                   || to(pages::open)),
     post("/o/{token}",                                   || to(pages::complete)),
-    post("/o/{token}/dispute",                           || to(pages::dispute)),
+    look("/d/{token}",                                   || to(pages::disputable)),
+    post("/d/{token}",                                   || to(pages::dispute)),
     look("/widget.js",                                   || to(pages::widget)),
 
     look("/openapi.json",                                || to(contract::serve::openapi_json)),

@@ -30,11 +30,33 @@ pub fn body(event: Event, record: &Verification, at: Timestamp) -> String {
         return envelope(event, at, &Value::Object(data));
     }
     put("renews", json!(request.renews));
+    put("text_changed", json!(proof.map(|_| record.text_changed)));
+    put("risk", risk(record));
+    put("after", json!(reached(record)));
     put("completion", json!({ "mode": record.mode().as_str(), "state": completion_state(record) }));
     put("created_at", json!(rfc3339(record.created_at)));
     put("expires_at", json!(rfc3339(record.expires_at)));
     put("ended_at", json!(record.ended_at().map(rfc3339)));
     envelope(event, at, &Value::Object(data))
+}
+
+/// How far the login had come when it was disputed.
+fn reached(record: &Verification) -> Option<&'static str> {
+    match &record.state {
+        State::Verified { completion: Completion::Disputed { after, .. }, .. } => Some(after.as_str()),
+        _ => None,
+    }
+}
+
+/// How the two sides of a login compare; `null` while only one was seen.
+pub fn risk(record: &Verification) -> Value {
+    let risk = record.risk.as_ref();
+    json!(risk.map(|risk| {
+        json!({
+            "same_network": risk.same_network, "same_country": risk.same_country, "same_device": risk.same_device,
+            "started_country": risk.started_country, "finished_country": risk.finished_country,
+        })
+    }))
 }
 
 /// Who proved the chat.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use url::Url;
 
-use super::{Idempotency, Instance, Service, ServiceError};
+use super::{Browser, Idempotency, Instance, Service, ServiceError};
 use crate::{
     domain::{
         Command, Mode, State, Verdict, Verification, VerificationId,
         binding::ReplyCode,
         keys::{Digest, sha256},
         token::{Kind, RedeemToken, Token},
-        verification::Completion,
+        verification::{Completion, Reached},
     },
     entropy,
     metrics::label::{ByPage, Of},
@@ -36,7 +36,10 @@ pub enum OpenedAs {
     /// The button still does something.
     Open,
     Used,
-    Disputed,
+    /// `late`: after the app had got the subject.
+    Disputed {
+        late: bool,
+    },
     Over,
 }
 
@@ -44,6 +47,8 @@ pub enum OpenedAs {
 pub enum Tapped {
     /// Where the person goes, with the redeem token; `None` when there is nowhere.
     Completed { redirect: Option<Url> },
+    /// Another browser waits, and goes on now.
+    Agreed,
     /// To be typed in the browser that waits.
     Told { code: ReplyCode },
     /// Only the browser that waits can go on, and no code is told.
@@ -113,7 +118,7 @@ impl Service {
                 Completion::Offered { until, .. } if self.now() < *until => OpenedAs::Open,
                 Completion::Offered { .. } | Completion::Lapsed { .. } => OpenedAs::Over,
                 Completion::Released { .. } | Completion::Redeemed { .. } => OpenedAs::Used,
-                Completion::Disputed { .. } => OpenedAs::Disputed,
+                Completion::Disputed { after, .. } => OpenedAs::Disputed { late: *after == Reached::Redeemed },
             },
             _ => OpenedAs::Over,
         };
@@ -132,26 +137,28 @@ impl Service {
     pub async fn complete(
         &self,
         token: &Token,
-        cookies: &[String],
+        browser: Browser<'_>,
         form_field: &str,
         elsewhere: bool,
     ) -> Result<(Arc<Instance>, Verification, Tapped), ServiceError> {
         let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
-        let cookie = self.own(&record, cookies);
+        let cookie = self.own(&record, browser.cookies);
         check(form_field, &self.link_field(token, &record, cookie))?;
+        let risk = self.risk_of_end(&record, browser.side());
         let may_tell = !instance.config.strict_browser;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
         let command = if elsewhere && may_tell {
             Command::Tell
         } else {
             let token = self.keys.secret(redeem.secret());
-            Command::Complete { token, browser: self.browser(&record, cookie), may_tell }
+            Command::Complete { token, browser: self.browser(&record, cookie), may_tell, risk }
         };
         let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         let tapped = match applied.verdict {
             Verdict::Completed | Verdict::CompletedAgain => {
-                Tapped::Completed { redirect: redirect(&instance, &applied.record, &redeem) }
+                Tapped::Completed { redirect: self.redirect(&instance, &applied.record, &redeem) }
             }
+            Verdict::Agreed => Tapped::Agreed,
             Verdict::Told => Tapped::Told { code: self.reply_code(&applied.record).ok_or(ServiceError::Spent)? },
             Verdict::WrongBrowser => Tapped::WrongBrowser,
             Verdict::Refused => return Err(ServiceError::NotFound),
@@ -161,16 +168,31 @@ impl Service {
         Ok((instance, applied.record, tapped))
     }
 
-    /// "This wasn't me": revokes what the link was worth.
+    /// What "this wasn't me" would say about, and the hidden field of its form.
+    pub async fn disputable(
+        &self,
+        token: &Token,
+    ) -> Result<(Arc<Instance>, Verification, OpenedAs, String), ServiceError> {
+        let (_, record, instance) = self.recognise(token, Kind::Dispute).await?;
+        let now = match &record.state {
+            State::Verified { completion: Completion::Disputed { after, .. }, .. } => {
+                OpenedAs::Disputed { late: *after == Reached::Redeemed }
+            }
+            State::Verified { proof: Some(_), .. } => OpenedAs::Open,
+            _ => OpenedAs::Over,
+        };
+        Ok((instance, record, now, self.keys.form_field(token, None)))
+    }
+
+    /// "This wasn't me": revokes what the link was worth, and tells the app. The token does nothing else, so that a
+    /// message can hold it for as long as the person is known.
     pub async fn dispute(
         &self,
         token: &Token,
-        cookies: &[String],
         form_field: &str,
     ) -> Result<(Arc<Instance>, Verification), ServiceError> {
-        let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
-        let cookie = self.own(&record, cookies);
-        check(form_field, &self.link_field(token, &record, cookie))?;
+        let (stored, record, instance) = self.recognise(token, Kind::Dispute).await?;
+        check(form_field, &self.keys.form_field(token, None))?;
         let applied = self.apply(&instance, record.id, Some((stored.version, record)), Command::Dispute, None).await?;
         match applied.verdict {
             Verdict::Disputed => Ok((instance, applied.record)),
@@ -258,14 +280,19 @@ pub fn landing(instance: &Instance, record: &Verification) -> Option<Url> {
     requested.or_else(|| instance.config.redirect_urls.first().cloned())
 }
 
-pub(super) fn redirect(instance: &Instance, record: &Verification, redeem: &RedeemToken) -> Option<Url> {
-    let mut url = landing(instance, record)?;
-    {
-        let mut query = url.query_pairs_mut();
-        query.append_pair("uuid", &record.id.to_string()).append_pair("token", &redeem.reveal());
-        if let Some(state) = &record.request.state {
-            query.append_pair("state", state);
+impl Service {
+    /// To the app, with what it needs to redeem, and with who answers (RFC 9207): an app of several daemons or instances
+    /// sees which of them it was.
+    pub(super) fn redirect(&self, instance: &Instance, record: &Verification, redeem: &RedeemToken) -> Option<Url> {
+        let mut url = landing(instance, record)?;
+        {
+            let mut query = url.query_pairs_mut();
+            query.append_pair("uuid", &record.id.to_string()).append_pair("token", &redeem.reveal());
+            if let Some(state) = &record.request.state {
+                query.append_pair("state", state);
+            }
+            query.append_pair("iss", self.public("").as_str()).append_pair("instance", &record.instance.to_string());
         }
+        Some(url)
     }
-    Some(url)
 }

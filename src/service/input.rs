@@ -56,6 +56,8 @@ pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<
     let challenge = f.text("challenge", 43).filter(|text| f.is_challenge(text));
     let qr = f.flag("qr", false);
     let completion = completion(f, instance);
+    let renewable = f.flag("renewable", true);
+    let exact = f.flag("require_exact_text", config.exact_text.applies_to(completion));
     let request = Request {
         lang: language.tag().to_owned(),
         chat,
@@ -65,7 +67,7 @@ pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<
         redirect_url,
         challenge,
         completion: Some(completion),
-        purpose: f.text("purpose", 100),
+        purpose: f.shown("purpose"),
         client_ref: f.text("client_ref", 200),
         metadata: f.json("metadata", 2048),
         state: f.text("state", 512),
@@ -73,10 +75,13 @@ pub fn mint(body: &Map<String, Value>, instance: &Instance) -> Result<Mint, Vec<
         user_agent: f.text("user_agent", 512),
         name,
         qr,
+        final_expiry: !renewable,
+        exact,
         ..Request::default()
     };
     let prompt = request.texts.prompt.as_deref().or(config.texts.prompt.as_deref()).unwrap_or_default();
-    if prompt.chars().count() + request.name.chars().count() + 80 > LONGEST_TEXT {
+    let shown = request.name.chars().count() + request.purpose.as_deref().unwrap_or_default().chars().count();
+    if prompt.chars().count() + shown + 80 > LONGEST_TEXT {
         f.fault("message.prompt", "is too long: WhatsApp takes 4096 characters in all");
     }
     bindings(f, &request, instance);
@@ -231,11 +236,16 @@ impl<'a> Fields<'a> {
 
     /// The application's name, as messages show it.
     pub(super) fn app_name(&mut self, default: &str) -> String {
-        let name = self.text("name", 100).unwrap_or_else(|| default.to_owned());
-        if name.contains("://") || name.to_lowercase().contains("www.") {
-            self.fault("name", "holds an address; the name is shown in messages and must not be a link");
+        self.shown("name").unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A text that people see in messages.
+    pub(super) fn shown(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name, 100)?;
+        if text.contains("://") || text.to_lowercase().contains("www.") {
+            self.fault(name, "holds an address; it is shown in messages and must not be a link");
         }
-        name
+        Some(text)
     }
 
     /// One that is not built in falls back, with a warning.

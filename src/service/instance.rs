@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 use super::By;
 use crate::{
     config::InstanceConfig,
-    domain::{InstanceId, Language, Verification, decide::Reply, keys::sha256, scope::Scopes, sending::Channel},
+    domain::{InstanceId, Language, Mode, Verification, decide::Reply, keys::sha256, scope::Scopes, sending::Channel},
     egress::{Closed, Egress},
     gateway::Gateway,
 };
@@ -174,8 +174,13 @@ impl Instance {
             let requested = verification.and_then(|record| own(&record.request.texts));
             requested.or_else(|| own(&self.config.texts)).unwrap_or(built_in)
         };
+        let proves = verification.is_some_and(|record| record.request.completion == Some(Mode::ProvePhone));
         match reply {
-            Reply::Success => pick(|texts| texts.success.as_deref(), language.success()),
+            Reply::Success => {
+                pick(|texts| texts.success.as_deref(), if proves { language.confirm() } else { language.success() })
+            }
+            Reply::Proved => language.proved(),
+            Reply::TextChanged => language.changed(),
             Reply::Failed => pick(|texts| texts.failed.as_deref(), language.failed()),
             Reply::Expired => pick(|texts| texts.expired.as_deref(), language.expired()),
             Reply::OtherDevice => language.other_device(),
@@ -202,6 +207,10 @@ impl Instance {
 
     pub fn prompt<'a>(&'a self, verification: &'a Verification) -> &'a str {
         let requested = verification.request.texts.prompt.as_deref();
-        requested.or(self.config.texts.prompt.as_deref()).unwrap_or_else(|| self.language(Some(verification)).prompt())
+        requested.or(self.config.texts.prompt.as_deref()).unwrap_or_else(|| {
+            let language = self.language(Some(verification));
+            let proves = verification.request.completion == Some(Mode::ProvePhone);
+            if proves { language.prove() } else { language.prompt() }
+        })
     }
 }

@@ -131,6 +131,10 @@ impl Service {
             let now = self.now();
             let birth = Self::birth(instance, draft, now, expires, max_attempts);
             let mut record = Verification::new(birth, request.clone());
+            if let Some(code) = self.code(&record) {
+                let text = self.prefilled(instance, &record, &code);
+                record.prefilled = Some(self.words_around(instance, &text, &code));
+            }
             deed::done_to(record.id);
             deed::sign(&mut record, 0);
             match self.send(self.birth_change(instance, &record), now).await? {

@@ -12,6 +12,7 @@ pub mod delivery;
 mod draft;
 mod erase;
 pub mod explain;
+mod facts;
 mod identity;
 pub mod input;
 pub mod input_code;
@@ -21,6 +22,7 @@ mod keys;
 mod limit;
 mod login;
 mod mint;
+mod places;
 mod receipt;
 mod receive;
 mod requests;
@@ -56,6 +58,7 @@ pub use self::{
     instance::{Denied, Grant, Instance, Instances, Replaced},
     limit::{Standing, telling},
     mint::Idempotency,
+    places::Places,
     receive::Outcome,
     requests::{Filter, Page, decode_cursor},
     start::{Browser, Stage, Start, Typed},
@@ -68,9 +71,12 @@ use crate::{
     audit::Audit,
     clock::Clock,
     domain::{
-        KeyRing, Reason, Verification, VerificationId,
+        KeyRing, Mode, Reason, Verification, VerificationId,
         binding::ReplyCode,
         code::LinkCode,
+        extract,
+        facts::Facts,
+        keys::Digest,
         otp::OtpCode,
         template::{self, Values},
         token::{Kind, Token},
@@ -91,6 +97,8 @@ pub struct Service {
     pub public_url: Url,
     pub handoff: Handoff,
     pub phones: Phones,
+    /// Where addresses are, if the operator has a database.
+    pub places: Option<Places>,
     /// Codes that a gateway is being given by this process.
     pub sending: AtomicUsize,
     pub vitals: Vitals,
@@ -226,10 +234,22 @@ impl Service {
         format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
     }
 
-    /// What the person is to send.
+    /// What the person is to send. Where a message alone is the person's word, it says itself what for.
     pub fn prefilled(&self, instance: &Instance, record: &Verification, code: &LinkCode) -> String {
-        let values = Values { name: &record.request.name, ..Values::default() };
-        let prompt = template::render(instance.prompt(record), values);
+        let request = &record.request;
+        let (name, purpose) = (request.name.as_str(), request.purpose.as_deref().unwrap_or_default());
+        let prompt = instance.prompt(record);
+        let prompt = if request.completion == Some(Mode::ProvePhone) {
+            let facts = Facts { name: name.to_owned(), purpose: purpose.to_owned(), ..Facts::default() };
+            facts.name_in_prompt(prompt)
+        } else {
+            template::render(prompt, Values { name, purpose, ..Values::default() })
+        };
         whatsapp::prefilled(&prompt, code, instance.language(Some(record)).warning())
+    }
+
+    /// What stands for the words of a text around its code.
+    fn words_around(&self, instance: &Instance, text: &str, code: &LinkCode) -> Digest {
+        self.keys.look_up("text", instance.config.id, extract::around(text, code).as_bytes())
     }
 }

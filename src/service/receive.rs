@@ -8,7 +8,7 @@ use super::{Instance, Service, ServiceError, commit::Incoming};
 use crate::{
     domain::{
         Chat, Command, Partition, Reason, Sender, Subject, Verdict, Verification, VerificationId,
-        decide::Reply,
+        decide::{Reply, Sent},
         extract::{Candidates, candidates},
         keys::Digest,
         quota::{Allowance, Name, Quota},
@@ -180,7 +180,11 @@ impl Service {
         };
         from.incoming.subject = sender.subject();
         let push_name = event.push_name.as_deref().and_then(template::person);
-        let command = Command::Receive { sender, push_name, edited, weak: event.weak };
+        let sent = event.text.as_deref().zip(self.code(record));
+        let words = sent.map(|(text, code)| self.words_around(instance, text, &code));
+        let changed = record.prefilled.zip(words).is_some_and(|(prefilled, words)| !prefilled.matches(words));
+        let text = Sent { edited, changed, weak: event.weak };
+        let command = Command::Receive { sender, push_name, text, risk: self.risk_of_start(record) };
         let foreseen = crate::domain::decide(record, command.clone(), self.now()).verdict;
         let limits = &instance.config.limits;
         from.incoming.may_reply = match foreseen {

@@ -2,28 +2,25 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use url::Url;
 
 use super::{
     Idempotency, Instance, Mint, Service, ServiceError,
-    complete::{check, is_used, redirect},
+    complete::{check, is_used},
+    facts::Side,
 };
 use crate::{
     domain::{
-        Command, Mode, State, Verdict, Verification,
+        Command, State, Verdict, Verification,
         binding::{Binding, CODE_TRIES, Place},
+        renewal::renewed,
         token::{Kind, RedeemToken, Token},
-        verification::Completion,
+        verification::{Completion, Reached, Request},
     },
     entropy,
     metrics::label::{ByInstance, Of},
 };
-
-/// An expired request can be made anew by a tap this long after its end, while everything it asked for is known.
-const RENEWABLE: SignedDuration = SignedDuration::from_hours(1);
-/// Such taps in a row.
-const RENEWALS: u8 = 10;
 
 /// A start page that was looked at; looking changes nothing.
 pub struct Start {
@@ -98,6 +95,12 @@ pub struct Browser<'a> {
     pub user_agent: Option<&'a str>,
 }
 
+impl Browser<'_> {
+    pub(super) fn side(&self) -> Side<'_> {
+        Side { ip: self.ip, user_agent: self.user_agent }
+    }
+}
+
 impl Service {
     pub async fn start(&self, handle: &Token, cookies: &[String]) -> Result<Start, ServiceError> {
         let (_, record, instance) = self.recognise(handle, Kind::Handle).await?;
@@ -120,8 +123,8 @@ impl Service {
         let now = self.now();
         let completion = match &record.state {
             _ if record.otp.is_some() => return Stage::Over,
-            State::Pending if now >= record.expires_at => return self.expired(record, now),
-            State::Expired { .. } => return self.expired(record, now),
+            State::Pending if now >= record.expires_at => return self.expired(record, cookies, now),
+            State::Expired { .. } => return self.expired(record, cookies, now),
             State::Pending => return Stage::Pending,
             State::Sent { .. } | State::Validated { .. } | State::Failed { .. } | State::Canceled { .. } => {
                 return Stage::Over;
@@ -130,28 +133,41 @@ impl Service {
         };
         match completion {
             Completion::Offered { until, .. } if now >= *until => Stage::Over,
-            Completion::Offered { told, .. } => {
+            Completion::Offered { told, agreed, .. } => {
                 let ours = self.waits(record, cookies);
                 match told {
                     Some(told) if ours && told.is_live(now) => Stage::Code { until: told.until },
                     Some(_) if ours && record.expects_code() => Stage::Over,
-                    _ if ours && record.mode() == Mode::ProvePhone => Stage::Finish,
+                    _ if ours && (*agreed || record.finishes_by_itself()) => Stage::Finish,
                     _ => Stage::Link,
                 }
             }
-            Completion::Released { .. } | Completion::Redeemed { .. } => Stage::Done,
+            Completion::Released { .. }
+            | Completion::Redeemed { .. }
+            | Completion::Disputed { after: Reached::Redeemed, .. } => Stage::Done,
             Completion::Lapsed { .. } => Stage::Over,
             Completion::Disputed { .. } => Stage::Disputed,
         }
     }
 
-    /// Once the person's data was erased, what was asked for is no longer known.
-    fn expired(&self, record: &Verification, now: Timestamp) -> Stage {
-        let fresh = now < record.expires_at + RENEWABLE;
+    fn expired(&self, record: &Verification, cookies: &[String], now: Timestamp) -> Stage {
         let instance = self.instances.get(record.instance);
-        let kept = instance
-            .is_some_and(|instance| !instance.config.disabled && now < record.expires_at + instance.config.erase_after);
-        Stage::Expired { renewable: fresh && kept && record.request.renewals < RENEWALS }
+        let renewable = instance.is_some_and(|instance| self.renewed(&instance, record, cookies, now).is_some());
+        Stage::Expired { renewable }
+    }
+
+    /// What a tap on the page makes. Once the person's data was erased, what was asked for is no longer known.
+    fn renewed(
+        &self,
+        instance: &Instance,
+        record: &Verification,
+        cookies: &[String],
+        now: Timestamp,
+    ) -> Option<Request> {
+        let config = &instance.config;
+        let kept = now < record.expires_at + config.erase_after;
+        let browser = self.browser(record, self.own(record, cookies));
+        renewed(record, browser, config.renewals, now).filter(|_| kept && !config.disabled)
     }
 
     /// The tap on the start page. `gently`: the page itself did it, so it takes the place of no other browser.
@@ -173,9 +189,10 @@ impl Service {
             place,
             ip: browser.ip.map(|ip| ip.to_string()),
             user_agent: browser.user_agent.map(|agent| agent.chars().take(300).collect()),
+            gently,
         };
         let first = record.binding.is_none();
-        let command = Command::Bind { binding, gently };
+        let command = Command::Bind { binding };
         let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         if first && applied.verdict == Verdict::Bound {
             self.metrics.links_clicked.get_or_create(&ByInstance { instance: Of(applied.record.instance) }).inc();
@@ -187,23 +204,24 @@ impl Service {
     pub async fn type_code(
         &self,
         handle: &Token,
-        cookies: &[String],
+        browser: Browser<'_>,
         form_field: &str,
         typed: &str,
     ) -> Result<Typed, ServiceError> {
         let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
-        let cookie = self.own(&record, cookies);
+        let cookie = self.own(&record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
         let command = Command::Type {
             token: self.keys.secret(redeem.secret()),
             browser: self.browser(&record, cookie),
             right: self.reply_code(&record).is_some_and(|code| code.is(typed)),
+            risk: self.risk_of_end(&record, browser.side()),
         };
         let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
             Verdict::Completed | Verdict::CompletedAgain => {
-                Ok(Typed::Right { redirect: redirect(&instance, &applied.record, &redeem) })
+                Ok(Typed::Right { redirect: self.redirect(&instance, &applied.record, &redeem) })
             }
             Verdict::WrongCode => {
                 let misses = match &applied.record.state {
@@ -222,18 +240,19 @@ impl Service {
     pub async fn finish(
         &self,
         handle: &Token,
-        cookies: &[String],
+        browser: Browser<'_>,
         form_field: &str,
     ) -> Result<Option<Url>, ServiceError> {
         let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
-        let cookie = self.own(&record, cookies);
+        let cookie = self.own(&record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
         let token = self.keys.secret(redeem.secret());
-        let command = Command::Finish { token, browser: self.browser(&record, cookie) };
+        let risk = self.risk_of_end(&record, browser.side());
+        let command = Command::Finish { token, browser: self.browser(&record, cookie), risk };
         let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
-            Verdict::Completed | Verdict::CompletedAgain => Ok(redirect(&instance, &applied.record, &redeem)),
+            Verdict::Completed | Verdict::CompletedAgain => Ok(self.redirect(&instance, &applied.record, &redeem)),
             Verdict::Refused => Err(ServiceError::Refused),
             _ if is_used(&applied.record) => Ok(None),
             _ => Err(ServiceError::Spent),
@@ -245,13 +264,8 @@ impl Service {
         let (_, record, instance) = self.recognise(handle, Kind::Handle).await?;
         let cookie = self.own(&record, cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
-        if self.stage(&record, cookies) != (Stage::Expired { renewable: true }) {
-            return Err(ServiceError::Spent);
-        }
+        let request = self.renewed(&instance, &record, cookies, self.now()).ok_or(ServiceError::Spent)?;
         let life = record.expires_at.duration_since(record.created_at).as_secs();
-        let mut request = record.request.clone();
-        request.renews = Some(record.id);
-        request.renewals += 1;
         let (least, most) = instance.config.expires_bounds;
         let mint = Mint {
             request,

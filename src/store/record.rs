@@ -22,7 +22,7 @@ use serde::{
 use crate::{
     domain::{
         Chat, InstanceId, KeyRing, Verification, VerificationId,
-        keys::KeyId,
+        keys::{Digest, KeyId},
         time::from_millis,
         verification::{Callbacks, Mode, Request, State, Texts},
     },
@@ -77,6 +77,12 @@ mod number {
     pub(super) const STATE: u8 = 35;
     /// Absent: it was created, and nothing happened since.
     pub(super) const TIMELINE: u8 = 36;
+    pub(super) const FINAL_EXPIRY: u8 = 37;
+    pub(super) const EXACT: u8 = 38;
+    pub(super) const PREFILLED: u8 = 39;
+    /// JSON.
+    pub(super) const RISK: u8 = 41;
+    pub(super) const TEXT_CHANGED: u8 = 42;
     /// Who did what stands in the timeline; absent: nobody is named.
     pub(super) const NAMES: u8 = 40;
 }
@@ -143,6 +149,13 @@ fn write(record: &Verification) -> Vec<u8> {
         fields.bytes(number::RENEWS, renews.as_bytes());
     }
     fields.number(number::RENEWALS, request.renewals.into());
+    fields.number(number::FINAL_EXPIRY, request.final_expiry.into());
+    fields.number(number::EXACT, request.exact.into());
+    if let Some(prefilled) = &record.prefilled {
+        fields.bytes(number::PREFILLED, prefilled.as_bytes());
+    }
+    fields.number(number::TEXT_CHANGED, record.text_changed.into());
+    json(&mut fields, number::RISK, record.risk.as_ref());
     json(&mut fields, number::OTP, record.otp.as_ref());
     json(&mut fields, number::BINDING, record.binding.as_ref());
     json(&mut fields, number::STATE, Some(&record.state).filter(|state| **state != State::Pending));
@@ -195,6 +208,8 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
         qr: fields.number(number::QR)? != 0,
         renews: fields.array(number::RENEWS).map(VerificationId::from_bytes),
         renewals: fields.number(number::RENEWALS)?.try_into().ok()?,
+        final_expiry: fields.number(number::FINAL_EXPIRY)? != 0,
+        exact: fields.number(number::EXACT)? != 0,
     };
     let mut record = Verification {
         id,
@@ -208,7 +223,10 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
         max_attempts: fields.number(number::MAX_ATTEMPTS)?.try_into().ok()?,
         attempts: fields.number(number::ATTEMPTS)?.try_into().ok()?,
         request,
+        prefilled: fields.array(number::PREFILLED).map(Digest::presented),
+        text_changed: fields.number(number::TEXT_CHANGED)? != 0,
         binding: from_json(fields.bytes(number::BINDING))?,
+        risk: from_json(fields.bytes(number::RISK))?,
         state: from_json(fields.bytes(number::STATE))?.unwrap_or(State::Pending),
         timeline: Vec::new(),
         unknown: Vec::new(),

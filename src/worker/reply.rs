@@ -13,6 +13,7 @@ use crate::{
         decide::Reply,
         template::{self, Values},
         token::Kind,
+        whatsapp,
     },
     gateway::Sent,
     jobs::permits::Permit,
@@ -92,16 +93,36 @@ pub(super) async fn send(
 }
 
 fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&Verification>) -> String {
-    let hosted = record.and_then(|record| service.token(record, Kind::Link));
-    let hosted = hosted.map(|token| service.public(&format!("/o/{token}"))).unwrap_or_default();
+    let name = record.map_or(instance.config.name.as_str(), |record| record.request.name.as_str());
+    let Some(record) = record else {
+        return template::render(instance.reply_text(reply, None), Values { name, ..Values::default() });
+    };
+    let link_code = service.code(record);
     let code = match reply {
-        Reply::OtherDevice => record.and_then(|record| service.reply_code(record)).map(|code| code.as_str().to_owned()),
-        _ => record.and_then(|record| service.code(record)).map(|code| code.as_str().to_owned()),
+        Reply::OtherDevice => service.reply_code(record).map(|code| code.as_str().to_owned()),
+        _ => link_code.as_ref().map(|code| code.as_str().to_owned()),
+    };
+    let link = match (reply, &record.request.link) {
+        (Reply::TextChanged, _) => {
+            link_code.map(|code| whatsapp::wa_me(&instance.config.number, &service.prefilled(instance, record, &code)))
+        }
+        (_, Some(own)) => Some(own.clone()),
+        (_, None) => service.token(record, Kind::Link).map(|token| service.public(&format!("/o/{token}"))),
     };
     let values = Values {
-        link: record.and_then(|record| record.request.link.as_deref()).unwrap_or(&hosted),
-        name: record.map_or(&instance.config.name, |record| &record.request.name),
-        code: code.as_deref().unwrap_or_default(),
+        link: &link.unwrap_or_default(),
+        name,
+        code: &code.unwrap_or_default(),
+        purpose: record.request.purpose.as_deref().unwrap_or_default(),
     };
-    template::render(instance.reply_text(reply, record), values)
+    let mut text = template::render(instance.reply_text(reply, Some(record)), values);
+    if reply.is_expected() {
+        let mut facts = service.facts(instance, record);
+        if reply == Reply::TextChanged {
+            // Nobody has proved anything yet, so there is nothing to dispute.
+            facts.dispute.clear();
+        }
+        facts.add_to(&mut text, instance.language(Some(record)).facts());
+    }
+    text
 }

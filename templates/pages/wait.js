@@ -38,13 +38,13 @@ document.addEventListener("DOMContentLoaded", () => {
     const clock = setInterval(tick, 1000);
     tick();
   }
-  if (stage === "finish") by("finish").querySelector("button").click();
+  if (stage === "finish" && "automatic" in main.dataset) by("finish").querySelector("button").click();
   if (stage !== "pending") return;
 
   const desktop = matchMedia("(hover: hover) and (pointer: fine)").matches;
   const here = by("here"), scan = by("scan"), hand = by("hand"), open = by("open"), copy = by("copy");
   open.addEventListener("click", () => { tap("here"); });
-  hand.addEventListener("toggle", () => { if (hand.open) tap(desktop && scan ? "qr" : "here", desktop); });
+  hand.addEventListener("toggle", () => { if (hand.open) tap(desktop && scan ? "qr" : "here"); });
   copy.addEventListener("click", () => {
     const done = () => { copy.textContent = copy.dataset.done; };
     navigator.clipboard?.writeText(by("text").textContent).then(done, () => getSelection().selectAllChildren(by("text")));

@@ -100,6 +100,8 @@ pub(crate) struct World {
     pub(crate) store: Option<String>,
     /// Lines for every `[[instance]]`.
     pub(crate) extra: String,
+    /// Of the first instance, as TOML.
+    pub(crate) redirects: String,
     /// Lines before the first table.
     pub(crate) top: String,
     /// Further entries of every `tokens`, each with a comma before it.
@@ -115,6 +117,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(ground: Ground) -> Self {
         let (extra, top, more, tokens) = Default::default();
+        let redirects = "[\"https://app.example.org/in\"]".to_owned();
         let public_url = "http://127.0.0.1:1".to_owned();
         let (gateway, receiver) = (Fake::start(), Fake::start());
         let key = format!("{KEY:?}");
@@ -124,6 +127,7 @@ impl World {
             ground,
             store: None,
             extra,
+            redirects,
             top,
             key,
             tokens,
@@ -148,7 +152,7 @@ impl World {
             name: "Harbour",
             number: "+447700900999",
             token: TOKEN,
-            lines: &format!("redirect_urls = [\"https://app.example.org/in\"]\n{}", app("default")),
+            lines: &format!("redirect_urls = {}\n{}", self.redirects, app("default")),
             gateway: &format!(
                 "kind = \"waha\"\nurl = \"{gateway}\"\napi_key = \"{API_KEY}\"\nwebhook_secret = \"{WAHA_KEY}\""
             ),

@@ -20,6 +20,8 @@ on_both_stores! {
     the_app_binds_with_a_verifier_and_a_code
     the_waiting_page_finishes_for_who_stated_the_number
     an_expired_page_gives_a_new_link
+    what_the_app_bounded_nobody_makes_anew
+    a_press_takes_the_place_of_a_robot
 }
 
 const PHONE: &str = "447700900123";
@@ -151,6 +153,7 @@ async fn the_last_tap_wins_until_the_match(ground: Ground) {
     last.submit(&app, &page, &page, &gently).await;
     last.tap(&app, &page, "here").await;
     first.submit(&app, &page, &page, &gently).await;
+    last.submit(&app, &page, &page, &gently).await;
     app.says(PHONE, "L1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
     first.tap(&app, &page, "here").await;
@@ -248,14 +251,18 @@ async fn an_expired_page_gives_a_new_link(ground: Ground) {
     let minted = app.mint(json!({"state": "s", "chatId": PHONE, "client_ref": "cart 7", "expires": 60})).await;
     let page = start_path(&minted);
     let mut browser = Browser::default();
+    browser.tap(&app, &page, "here").await;
     assert_eq!(browser.submit(&app, &page, &page, &[("do", "renew")]).await.status, 410, "it lives");
     app.advance(Duration::from_secs(61)).await;
     assert_eq!(browser.stage(&app, &page).await, "expired");
+    let mut stranger = Browser::default();
+    assert!(!stranger.look(&app, &page).await.text.contains("value=\"renew\""));
+    assert_eq!(stranger.submit(&app, &page, &page, &[("do", "renew")]).await.status, 410, "it did not wait");
     let renewed = browser.submit(&app, &page, &page, &[("do", "renew")]).await;
     assert_eq!(renewed.status, 303, "{}", renewed.text);
     let fresh = renewed.header("location").to_owned();
     assert_ne!(fresh, page);
-    let again = Browser::default().submit(&app, &page, &page, &[("do", "renew")]).await;
+    let again = browser.submit(&app, &page, &page, &[("do", "renew")]).await;
     assert_eq!(again.header("location"), fresh, "many taps make one");
     let listed = app.get(&format!("/api/otp/v2/{WAHA}/requests?client_ref=cart%207")).await;
     let requests = listed.data("requests").as_array().unwrap().clone();
@@ -267,9 +274,70 @@ async fn an_expired_page_gives_a_new_link(ground: Ground) {
     assert_eq!(browser.stage(&app, &fresh).await, "pending", "the same chat as before is asked for");
     app.says(PHONE, "N1", new["text"].as_str().unwrap()).await;
     assert_eq!(browser.stage(&app, &fresh).await, "link");
+    let landed = landed(&browser.go_on(&app, &link_in(&reply(&world, 2).await)).await).unwrap();
+    let redeemed = redeem(&app, json!({"token": landed["token"]})).await;
+    assert_eq!(redeemed.data("renews"), &json!(minted.text_of("uuid")));
     app.advance(Duration::from_secs(3700)).await;
     let late = browser.submit(&app, &page, &page, &[("do", "renew")]).await;
     assert_eq!(late.status, 410, "not for ever");
+    app.finish().await;
+}
+
+/// `expires` is a bound that the app has set, so whoever waits prolongs it only as far as the app lets him.
+async fn what_the_app_bounded_nobody_makes_anew(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "renewals = 2".to_owned();
+    let app = world.start().await;
+    for (bound, renewals) in
+        [(json!({}), 2), (json!({"renewable": false}), 0), (json!({"purpose": "Pay 9,000 EUR"}), 0)]
+    {
+        let mut body = json!({"state": "s", "expires": 60});
+        body.as_object_mut().unwrap().extend(bound.as_object().unwrap().clone());
+        let (mut page, mut browser) = (start_path(&app.mint(body).await), Browser::default());
+        for left in (0..=renewals).rev() {
+            browser.tap(&app, &page, "here").await;
+            app.advance(Duration::from_secs(61)).await;
+            assert_eq!(browser.look(&app, &page).await.text.contains("value=\"renew\""), left > 0, "{bound}");
+            let renewed = browser.submit(&app, &page, &page, &[("do", "renew")]).await;
+            assert_eq!(renewed.status, if left > 0 { 303 } else { 410 }, "{bound} {left}");
+            page = renewed.header("location").to_owned();
+        }
+    }
+    app.finish().await;
+}
+
+/// A scanner of mails opens every link and runs its scripts.
+async fn a_press_takes_the_place_of_a_robot(ground: Ground) {
+    let mut world = World::new(ground);
+    world.extra = "completions_allowed = [\"same_browser\", \"prove_phone\"]".to_owned();
+    let app = world.start().await;
+    let (mut robot, mut person) = (Browser::default(), Browser::default());
+    let gently = [("place", "qr"), ("auto", "1")];
+    let minted = app.mint(json!({})).await;
+    let page = start_path(&minted);
+    robot.submit(&app, &page, &page, &gently).await;
+    person.submit(&app, &page, &page, &gently).await;
+    // "Send it by hand", on a desktop: the script taps for whoever opened it.
+    person.tap(&app, &page, "qr").await;
+    app.says(PHONE, "H1", &minted.text_of("text")).await;
+    let code = code_in(&reply(&world, 1).await).unwrap();
+    assert_eq!(robot.type_code(&app, &page, &code).await.status, 422);
+    assert!(landed(&person.type_code(&app, &page, &code).await).is_some());
+
+    // A page that nobody has touched does not go on by itself.
+    let body = json!({"completion": "prove_phone", "chatId": PHONE});
+    for touched in [false, true] {
+        let minted = app.mint(body.clone()).await;
+        let page = start_path(&minted);
+        person.submit(&app, &page, &page, &gently).await;
+        if touched {
+            person.tap(&app, &page, "qr").await;
+        }
+        app.says(PHONE, &format!("H2{touched}"), &minted.text_of("text")).await;
+        let shown = person.look(&app, &page).await.text;
+        assert!(shown.contains("data-stage=\"finish\""), "{shown}");
+        assert_eq!(shown.contains(" data-automatic"), touched, "{shown}");
+    }
     app.finish().await;
 }
 

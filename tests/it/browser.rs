@@ -93,6 +93,12 @@ pub(crate) fn start_path(minted: &Answer) -> String {
     url::Url::parse(&minted.text_of("start_url")).unwrap().path().to_owned()
 }
 
+/// The path of "this wasn't me" in a reply.
+pub(crate) fn dispute_in(reply: &str) -> String {
+    let start = reply.find("/d/").unwrap_or_else(|| panic!("{reply}"));
+    reply[start..].split_whitespace().next().unwrap().to_owned()
+}
+
 pub(crate) async fn reply(world: &World, count: usize) -> String {
     world.gateway.wait_for(count).await[count - 1].json()["text"].as_str().unwrap().to_owned()
 }

@@ -4,7 +4,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::domain::keys::sha256;
 use serde_json::json;
 
-use crate::app::{CALLBACK_SECRET, Daemon, Ground, Link, WAHA, World};
+use crate::{
+    app::{CALLBACK_SECRET, Daemon, Ground, Link, WAHA, World},
+    browser::{dispute_in, reply},
+};
 
 macro_rules! on_both_stores {
     ($($case:ident)*) => {
@@ -24,6 +27,7 @@ on_both_stores! {
     a_person_proves_a_chat_and_the_app_learns_it
     the_challenge_binds_the_redeem
     a_disputed_link_is_worth_nothing
+    a_login_is_disputed_after_it_was_redeemed
 }
 
 /// The hidden field of a page.
@@ -84,7 +88,7 @@ async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
     assert_eq!(reply.header("x-api-key"), crate::app::API_KEY);
     assert_eq!(reply.json()["chatId"], "447700900123@c.us");
     let text = reply.json()["text"].as_str().unwrap().to_owned();
-    assert!(text.starts_with("Hi Harbour: http://127.0.0.1:1/o/") && text.ends_with(&format!("({code})")), "{text}");
+    assert!(text.starts_with("Hi Harbour: http://127.0.0.1:1/o/") && text.contains(&format!("({code})\n\n")), "{text}");
 
     let callback = &world.receiver.wait_for(1).await[0];
     assert_eq!(callback.path, "/ok");
@@ -192,13 +196,61 @@ async fn a_disputed_link_is_worth_nothing(ground: Ground) {
     let world = World::new(ground);
     let app = world.start().await;
     let (link, path) = verified(&world, &app, json!({})).await;
-    let field = form_field(&app.get(&path).await.text);
+    let dispute = dispute_in(&reply(&world, 1).await);
+    assert!(app.get(&path).await.text.contains(&dispute), "the page leads there, too");
     let token = redirect_token(&app, &path).await;
-    assert_eq!(tap(&app, &format!("{path}/dispute"), &field).await.status, 200);
+    assert!(app.get(&path).await.text.contains(&dispute), "also once it was used");
+    assert_eq!(tap(&app, &dispute, "forged").await.status, 422);
+    let field = form_field(&app.get(&dispute).await.text);
+    assert_eq!(tap(&app, &path, &field).await.status, 422, "the dispute's form does nothing else");
+    assert_eq!(tap(&app, &dispute, &field).await.status, 200);
     let answer = app.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({"token": token})).await;
     assert_eq!(answer.json["code"], "token_spent");
     assert_eq!(app.status(&link.uuid).await, "verified");
-    assert_eq!(world.receiver.wait_for(2).await[1].json()["type"], "link.disputed");
-    assert_eq!(app.get(&path).await.status, 410);
+    let heard = world.receiver.wait_for(2).await[1].json();
+    assert_eq!((&heard["type"], &heard["data"]["after"]), (&json!("link.disputed"), &json!("released")));
+    for path in [&path, &dispute] {
+        assert_eq!(app.get(path).await.status, 410);
+    }
+    app.finish().await;
+}
+
+/// Who finds the message too late can still say so, and the app hears that it has to end a session.
+async fn a_login_is_disputed_after_it_was_redeemed(ground: Ground) {
+    let world = World::new(ground);
+    let app = world.start().await;
+    let (link, path) = verified(&world, &app, json!({"client_ref": "cart 7"})).await;
+    let dispute = dispute_in(&reply(&world, 1).await);
+    let token = redirect_token(&app, &path).await;
+    let redeem = format!("/api/otp/v2/{WAHA}/redeem");
+    let headers = [("idempotency-key", "once")];
+    assert_eq!(app.post_with(&redeem, json!({"token": token}), &headers).await.status, 200);
+    let as_link = format!("/o/{}", dispute.trim_start_matches("/d/"));
+    let as_start = format!("/l/{}", dispute.trim_start_matches("/d/"));
+    for other in [as_link, as_start] {
+        assert_eq!(app.get(&other).await.status, 410, "the token only disputes");
+    }
+    let field = form_field(&app.get(&dispute).await.text);
+    for _ in 0..2 {
+        assert_eq!(tap(&app, &dispute, &field).await.status, 200, "again, with the same answer");
+    }
+    let heard = world.receiver.wait_for(3).await;
+    let told: Vec<_> = heard.iter().map(|one| one.json()["type"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(told, ["link.verified", "link.redeemed", "link.disputed"]);
+    let data = heard[2].json()["data"].clone();
+    assert_eq!((&data["after"], &data["client_ref"]), (&json!("redeemed"), &json!("cart 7")));
+    assert_eq!(data["completion"]["state"], "disputed");
+    let again = app.post_with(&redeem, json!({"token": token}), &headers).await;
+    assert_eq!(again.json["code"], "token_spent", "nothing is redeemed again");
+
+    app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
+    let erased = app.send(
+        http::Request::delete(format!("{}/api/otp/v2/{WAHA}/subjects/447700900123@c.us", app.base))
+            .header("authorization", format!("Bearer {}", crate::app::TOKEN))
+            .body(Vec::new())
+            .unwrap(),
+    );
+    assert_eq!(erased.await.status, 200);
+    assert_eq!(app.get(&dispute).await.status, 410, "until it is erased");
     app.finish().await;
 }

@@ -1,15 +1,16 @@
 //! Random walks through `decide`: what must hold whatever happens, in whatever order.
 
 use countersign::domain::{
-    Command, Decision, Effect, Event, InstanceId, KeyRing, Mode, Sender, State, Subject, Verdict, Verification,
+    Command, Decision, Effect, Event, InstanceId, KeyRing, Mode, Reason, Sender, State, Subject, Verdict, Verification,
     VerificationId,
     binding::{Binding, CODE_TRIES, Place},
     decide,
-    decide::Reply,
+    decide::{Reply, Sent},
     decide_code::CodeCommand,
     keys::Digest,
+    renewal::renewed,
     time::from_millis,
-    verification::{Birth, Completion, REDEEM_TOKENS, Request},
+    verification::{Birth, Completion, REDEEM_TOKENS, Reached, Request},
 };
 use proptest::prelude::*;
 
@@ -20,7 +21,31 @@ fn ring() -> KeyRing {
     KeyRing::new(&[[1; 32]]).unwrap()
 }
 
+/// What an app can ask for.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    bound: bool,
+    challenge: bool,
+    max_attempts: u32,
+    mode: Mode,
+    exact: bool,
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let mode = prop_oneof![2 => Just(Mode::SameBrowser), 1 => Just(Mode::ProvePhone), 1 => Just(Mode::Anywhere)];
+    (any::<bool>(), any::<bool>(), 1u32..4, mode, any::<bool>()).prop_map(
+        |(bound, challenge, max_attempts, mode, exact)| {
+            let bound = bound || mode == Mode::ProvePhone;
+            Asked { bound, challenge, max_attempts, mode, exact }
+        },
+    )
+}
+
 fn verification(bound: bool, challenge: bool, max_attempts: u32) -> Verification {
+    request(Asked { bound, challenge, max_attempts, mode: Mode::SameBrowser, exact: false })
+}
+
+fn request(Asked { bound, challenge, max_attempts, mode, exact }: Asked) -> Verification {
     let birth = Birth {
         id: VerificationId::new(1, [1; 10]),
         instance: InstanceId::from_random([1; 16]),
@@ -34,7 +59,8 @@ fn verification(bound: bool, challenge: bool, max_attempts: u32) -> Verification
     let request = Request {
         chat: bound.then(|| "447700900123".parse().unwrap()),
         challenge: challenge.then(|| "right".to_owned()),
-        completion: Some(Mode::SameBrowser),
+        completion: Some(mode),
+        exact,
         ..Request::default()
     };
     Verification::new(birth, request)
@@ -53,8 +79,8 @@ fn cookie(which: u8) -> Option<Digest> {
     (which > 0).then(|| ring().secret(&[b'c', which]))
 }
 
-fn binding(which: u8, place: Place) -> Binding {
-    Binding { browser: cookie(which).unwrap(), place, ip: None, user_agent: None }
+fn binding(which: u8, place: Place, gently: bool) -> Binding {
+    Binding { browser: cookie(which).unwrap(), place, ip: None, user_agent: None, gently }
 }
 
 fn shown(proof: u8) -> Option<String> {
@@ -68,19 +94,19 @@ fn shown(proof: u8) -> Option<String> {
 fn command() -> impl Strategy<Value = Command> {
     let token = |which: u8| ring().secret(&[which]);
     prop_oneof![
-        4 => (0u8..4, any::<bool>()).prop_map(|(who, edited)| Command::Receive { sender: sender(who), push_name: None, edited, weak: false }),
+        4 => (0u8..4, any::<bool>(), any::<bool>()).prop_map(|(who, edited, changed)| Command::Receive { sender: sender(who), push_name: None, text: Sent { edited, changed, weak: false }, risk: None }),
         1 => Just(Command::Cancel),
         2 => Just(Command::Expire),
         4 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, may_tell)| Command::Complete {
-            token: token(which), browser: cookie(browser), may_tell,
+            token: token(which), browser: cookie(browser), may_tell, risk: None,
         }),
         3 => (1u8..3, any::<bool>(), any::<bool>()).prop_map(|(browser, qr, gently)| Command::Bind {
-            binding: binding(browser, if qr { Place::Qr } else { Place::Here }), gently,
+            binding: binding(browser, if qr { Place::Qr } else { Place::Here }, gently),
         }),
         1 => Just(Command::Tell),
-        1 => (0u8..6, 0u8..3).prop_map(move |(which, browser)| Command::Finish { token: token(which), browser: cookie(browser) }),
+        1 => (0u8..6, 0u8..3).prop_map(move |(which, browser)| Command::Finish { token: token(which), browser: cookie(browser), risk: None }),
         2 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, right)| Command::Type {
-            token: token(which), browser: cookie(browser), right,
+            token: token(which), browser: cookie(browser), right, risk: None,
         }),
         1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| Command::RedeemCode {
             right, challenge: shown(proof), claim: None,
@@ -109,7 +135,8 @@ fn rank(record: &Verification) -> u8 {
                 assert!((1..=REDEEM_TOKENS).contains(&tokens.len()));
                 2
             }
-            Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => 3,
+            Completion::Redeemed { .. } | Completion::Lapsed { .. } => 3,
+            Completion::Disputed { .. } => 4,
         },
     }
 }
@@ -124,10 +151,12 @@ proptest! {
 
     #[test]
     fn a_walk_breaks_no_promise(
-        bound in any::<bool>(), challenge in any::<bool>(), max_attempts in 1u32..4,
+        asked in asked(),
         steps in prop::collection::vec((command(), 0i64..200_000), 1..40),
     ) {
-        let mut record = verification(bound, challenge, max_attempts);
+        let Asked { bound, challenge, mode, exact, .. } = asked;
+        let mut record = request(asked);
+        let (mut agreed, mut disputed) = (false, false);
         let mut now = START;
         let mut told: Vec<Event> = Vec::new();
         let (mut successes, mut redeemed, mut misses) = (0, 0, 0);
@@ -152,8 +181,11 @@ proptest! {
                         let received = matches!(command, Command::Receive { .. });
                         prop_assert!(received, "only a message is answered");
                         let succeeded = matches!(verdict, Verdict::Verified | Verdict::Repeated);
-                        prop_assert_eq!(matches!(reply, Reply::Success | Reply::OtherDevice), succeeded);
-                        if *reply == Reply::Success && !challenge {
+                        prop_assert_eq!(matches!(reply, Reply::Success | Reply::OtherDevice | Reply::Proved), succeeded);
+                        if *reply == Reply::Proved {
+                            prop_assert!(exact && mode == Mode::ProvePhone, "nothing to tap, and nothing was read");
+                        }
+                        if *reply == Reply::Success && !challenge && mode == Mode::SameBrowser {
                             let qr = record.binding.as_ref().is_some_and(|held| held.place == Place::Qr);
                             prop_assert!(!qr, "a scanning phone got a link");
                         }
@@ -163,6 +195,12 @@ proptest! {
             prop_assert!(effects.iter().filter(|effect| matches!(effect, Effect::Reply(_))).count() <= 1);
             if matches!(command, Command::Receive { .. }) {
                 prop_assert!(effects.iter().any(|effect| matches!(effect, Effect::Reply(_))), "every message is answered");
+            }
+            if let (true, Command::Receive { text, .. }) = (exact, &command) {
+                prop_assert!(!text.changed || verdict != Verdict::Verified, "another text counted");
+            }
+            if verdict == Verdict::Failed(Reason::TextChanged) {
+                prop_assert_eq!(next.as_ref().map(|next| next.attempts), Some(record.attempts), "it costs nothing");
             }
             if verdict == Verdict::Verified {
                 successes += 1;
@@ -175,7 +213,7 @@ proptest! {
             let held = record.binding.as_ref().map(|held| held.browser);
             if matches!(verdict, Verdict::Completed | Verdict::CompletedAgain) {
                 let (Command::Complete { token, browser, .. }
-                | Command::Finish { token, browser }
+                | Command::Finish { token, browser, .. }
                 | Command::Type { token, browser, .. }) = command
                 else { panic!("{command:?} completes") };
                 match (verdict, first) {
@@ -189,8 +227,27 @@ proptest! {
                 }
                 out.push((token, now + 60_000));
             }
+            agreed |= verdict == Verdict::Agreed;
+            if let (Verdict::Completed, Command::Finish { browser, .. }) = (verdict, &command) {
+                prop_assert!(mode == Mode::ProvePhone && *browser == held, "a page went on that does not wait");
+                prop_assert!(exact || agreed, "it went on, and nobody has agreed");
+            }
+            if verdict == Verdict::Disputed && next.is_some() {
+                disputed = true;
+                let reached = next.as_ref().map(|next| next.state.clone());
+                let Some(State::Verified { completion: Completion::Disputed { after, .. }, .. }) = reached else {
+                    panic!("{reached:?} is not disputed")
+                };
+                prop_assert_eq!(after == Reached::Redeemed, redeemed == 1, "the app is told whether it let somebody in");
+            } else if disputed {
+                let worth = matches!(verdict, Verdict::Completed | Verdict::CompletedAgain | Verdict::Redeemed
+                    | Verdict::Agreed | Verdict::Told);
+                let repeated = verdict == Verdict::Repeated && !matches!(command, Command::Receive { .. });
+                prop_assert!(!worth && !repeated, "{verdict:?} after a dispute");
+            }
             if let (Verdict::Completed, Command::Complete { browser, .. } | Command::Type { browser, .. }) = (verdict, &command) {
-                let own = held.is_none() || challenge || *browser == held;
+                let free = mode == Mode::Anywhere || challenge && mode == Mode::SameBrowser;
+                let own = held.is_none() || free || *browser == held;
                 prop_assert!(own, "another browser finished");
                 if let Command::Type { browser, right, .. } = &command {
                     prop_assert!(*right && *browser == held, "a code opened what it should not");
@@ -228,6 +285,25 @@ proptest! {
                 prop_assert!(next.timeline.len() <= 40);
                 record = next;
             }
+            // The same form or call once more, because its answer was lost: nothing is told twice.
+            if !matches!(command, Command::Receive { .. }) {
+                let again = decide(&record, command.clone(), at);
+                prop_assert_eq!(&again.effects, &[], "{:?} again", command);
+                let by = match &command {
+                    Command::Complete { browser, .. } | Command::Finish { browser, .. } | Command::Type { browser, .. } => *browser,
+                    _ => None,
+                };
+                let same = match verdict {
+                    Verdict::Completed | Verdict::CompletedAgain if by.is_some() => Verdict::CompletedAgain,
+                    Verdict::Redeemed if challenge => Verdict::Repeated,
+                    Verdict::Completed | Verdict::Redeemed => Verdict::Gone,
+                    Verdict::Bound | Verdict::Canceled => Verdict::Unchanged,
+                    // Wrong tries are counted, and what has ended answers as what it is.
+                    Verdict::WrongCode | Verdict::Refused | Verdict::Gone | Verdict::Expired => continue,
+                    other => other,
+                };
+                prop_assert_eq!(again.verdict, same, "{:?} again", command);
+            }
         }
         prop_assert!(successes <= 1 && redeemed <= 1);
         prop_assert_eq!(told.contains(&Event::LinkVerified), successes == 1);
@@ -237,13 +313,57 @@ proptest! {
     }
 }
 
+proptest! {
+    /// A chain of links that are made anew: only by the browser that waited, in time, and as often as was allowed.
+    #[test]
+    fn renewals_prolong_nothing_beyond_what_was_allowed(
+        most in 0u32..5, purpose in any::<bool>(), last in any::<bool>(),
+        taps in prop::collection::vec((0u8..3, 0u8..3, -60_000i64..4_000_000, any::<bool>()), 1..12),
+    ) {
+        let mut record = verification(true, false, 3);
+        record.request.purpose = purpose.then(|| "Pay 9 EUR".to_owned());
+        record.request.final_expiry = last;
+        let (mut now, mut made) = (START, 0);
+        for (tapped, asking, late, canceled) in taps {
+            record.binding = (tapped > 0).then(|| binding(tapped, Place::Here, false));
+            if canceled && asking == 0 {
+                record = decide(&record, Command::Cancel, from_millis(now)).next.unwrap_or(record);
+            }
+            now += LIFE + late;
+            let Some(next) = renewed(&record, cookie(asking), most, from_millis(now)) else {
+                let allowed = asking > 0 && asking == tapped && (0..3_600_000).contains(&late);
+                prop_assert!(!allowed || purpose || last || made == most || !matches!(record.state, State::Pending));
+                break;
+            };
+            prop_assert!(!purpose && !last && (0..3_600_000).contains(&late));
+            prop_assert!(asking == tapped && asking > 0, "another browser");
+            prop_assert_eq!((next.renews, u32::from(next.renewals)), (Some(record.id), made + 1));
+            let before = Request { renews: next.renews, renewals: next.renewals, ..record.request.clone() };
+            prop_assert_eq!(&before, &next, "what was asked for");
+            made += 1;
+            prop_assert!(made <= most);
+            let birth = Birth {
+                id: VerificationId::new(u64::from(made) + 1, [1; 10]),
+                instance: record.instance,
+                key: record.key,
+                nonce: record.nonce,
+                code_length: 14,
+                now: from_millis(now),
+                expires_at: from_millis(now + LIFE),
+                max_attempts: 3,
+            };
+            record = Verification::new(birth, next);
+        }
+    }
+}
+
 #[test]
 fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
     let mut record = verification(true, false, 3);
     for left in [2, 1, 0] {
         let decision = decide(
             &record,
-            Command::Receive { sender: sender(1), push_name: None, edited: false, weak: false },
+            Command::Receive { sender: sender(1), push_name: None, text: Sent::default(), risk: None },
             from_millis(START),
         );
         record = decision.next.unwrap();
@@ -253,7 +373,7 @@ fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
     let mut once = verification(true, false, 1);
     let decision = decide(
         &once,
-        Command::Receive { sender: sender(1), push_name: None, edited: false, weak: false },
+        Command::Receive { sender: sender(1), push_name: None, text: Sent::default(), risk: None },
         from_millis(START),
     );
     once = decision.next.unwrap();
@@ -262,7 +382,7 @@ fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
 
 #[test]
 fn the_last_moment_counts_and_the_next_does_not() {
-    let receive = || Command::Receive { sender: sender(0), push_name: None, edited: false, weak: false };
+    let receive = || Command::Receive { sender: sender(0), push_name: None, text: Sent::default(), risk: None };
     let record = verification(false, false, 1);
     assert_eq!(decide(&record, receive(), from_millis(START + LIFE - 1)).verdict, Verdict::Verified);
     assert_eq!(decide(&record, receive(), from_millis(START + LIFE)).verdict, Verdict::Expired);
@@ -275,8 +395,8 @@ fn five_wrong_verifiers_spend_a_redeem_token() {
     let token = ring().secret(b"t");
     let mut record = verification(false, true, 1);
     for command in [
-        Command::Receive { sender: sender(0), push_name: None, edited: false, weak: false },
-        Command::Complete { token, browser: None, may_tell: true },
+        Command::Receive { sender: sender(0), push_name: None, text: Sent::default(), risk: None },
+        Command::Complete { token, browser: None, may_tell: true, risk: None },
     ] {
         record = decide(&record, command, at(1)).next.unwrap();
     }
@@ -296,14 +416,21 @@ fn five_wrong_verifiers_spend_a_redeem_token() {
 fn the_last_three_answers_are_worth_something() {
     let at = |offset: i64| from_millis(START + offset);
     let token = |which: u8| ring().secret(&[which]);
-    let complete =
-        |which: u8, browser: u8| Command::Complete { token: token(which), browser: cookie(browser), may_tell: true };
+    let complete = |which: u8, browser: u8| Command::Complete {
+        token: token(which),
+        browser: cookie(browser),
+        may_tell: true,
+        risk: None,
+    };
     let redeem = |which: u8| Command::Redeem { token: token(which), challenge: None, claim: None };
     let mut record = verification(false, false, 1);
-    record =
-        decide(&record, Command::Receive { sender: sender(0), push_name: None, edited: false, weak: false }, at(0))
-            .next
-            .unwrap();
+    record = decide(
+        &record,
+        Command::Receive { sender: sender(0), push_name: None, text: Sent::default(), risk: None },
+        at(0),
+    )
+    .next
+    .unwrap();
     for which in 0..4 {
         let decision = decide(&record, complete(which, 1), at(i64::from(which) * 1000));
         assert_eq!(decision.verdict, if which == 0 { Verdict::Completed } else { Verdict::CompletedAgain });

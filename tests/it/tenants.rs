@@ -42,6 +42,7 @@ const PUBLIC: &[(&str, &str)] = &[
     ("/webhooks/", "the gateway proves itself with the instance's own secret"),
     ("/l/", "the handle itself is the bearer"),
     ("/o/", "the token itself is the bearer"),
+    ("/d/", "the token itself is the bearer"),
     ("/widget.js", "a file"),
     ("/openapi.json", "a file"),
     ("/docs", "a file"),

@@ -10,10 +10,11 @@ use crate::domain::{
     id::VerificationId,
     keys::Digest,
     reason::Reason,
+    risk::Risk,
     subject::Sender,
     verification::{
-        COMPLETION_WINDOW, Completion, Issued, Mode, Proof, REDEEM_MISSES, REDEEM_TOKENS, REDEEM_WINDOW, Redemption,
-        State,
+        COMPLETION_WINDOW, Completion, Issued, Mode, Proof, REDEEM_MISSES, REDEEM_TOKENS, REDEEM_WINDOW, Reached,
+        Redemption, State,
     },
 };
 
@@ -27,7 +28,7 @@ impl Draft {
             Command::Cancel | Command::Expire | Command::Bind { .. } => self.unchanged(Verdict::Unchanged),
             Command::Forget => self.forget(),
             Command::Code(_) => self.unchanged(Verdict::Refused),
-            Command::Dispute => self.dispute(completion),
+            Command::Dispute => self.dispute(proof, completion),
             Command::Redeem { token, challenge, claim } => match completion {
                 Completion::Released { tokens, misses, .. } => {
                     match tokens.iter().find(|issued| issued.digest.matches(token)) {
@@ -51,8 +52,8 @@ impl Draft {
             | Command::Finish { .. }
             | Command::Type { .. }
             | Command::RedeemCode { .. } => match (completion, command) {
-                (&Completion::Offered { until, told }, command) if self.now < until => {
-                    self.offered(until, told, command)
+                (&Completion::Offered { until, told, agreed }, command) if self.now < until => {
+                    self.offered(Offer { until, told, agreed }, command)
                 }
                 (Completion::Offered { .. }, _) => self.lapse("lapsed"),
                 (Completion::Released { tokens, by, misses }, command) => self.released(tokens, *by, *misses, &command),
@@ -76,52 +77,50 @@ impl Draft {
             _ => false,
         };
         if same && open {
-            self.effects.push(Effect::Reply(if code { Reply::OtherDevice } else { Reply::Success }));
+            self.effects.push(Effect::Reply(self.success()));
             return self.unchanged(Verdict::Repeated);
         }
         self.effects.push(Effect::Reply(Reply::Failed));
         self.unchanged(Verdict::Failed(Reason::CodeUsed))
     }
 
-    fn offered(self, until: Timestamp, told: Option<Told>, command: Command) -> Decision {
+    fn offered(self, offer: Offer, command: Command) -> Decision {
+        let Offer { until, told, agreed } = offer;
         match command {
-            Command::Complete { token, browser, may_tell } => match self.admits(browser) {
-                true => self.release(token, browser, "completed"),
-                false if may_tell => self.tell(until, told),
+            Command::Complete { browser, .. } if self.agrees_for_another(browser) => self.agree(offer),
+            Command::Complete { token, browser, may_tell, risk } => match self.admits(browser) {
+                true => self.release(token, browser, risk, "completed"),
+                false if may_tell => self.tell(offer),
                 false => self.wrong_browser(),
             },
-            Command::Finish { token, browser } => {
-                let waits = self.next.binding.as_ref().is_some_and(|binding| is(binding.browser, browser));
-                let may = self.next.request.completion == Some(Mode::ProvePhone) && waits;
-                if !may {
+            Command::Finish { token, browser, risk } => {
+                let proves = self.next.request.completion == Some(Mode::ProvePhone);
+                if !proves || !self.waits(browser) || !(agreed || self.next.finishes_by_itself()) {
                     return self.unchanged(Verdict::Refused);
                 }
-                self.release(token, browser, "finished by the waiting page")
+                self.release(token, browser, risk, "finished by the waiting page")
             }
             Command::Tell if self.next.request.challenge.is_some() || self.next.bound_browser().is_some() => {
-                self.tell(until, told)
+                self.tell(offer)
             }
             Command::Tell => self.unchanged(Verdict::Refused),
-            Command::Type { token, browser, right } => {
-                let waits = self.next.binding.as_ref().is_some_and(|binding| is(binding.browser, browser));
-                match told {
-                    _ if !waits => self.unchanged(Verdict::WrongBrowser),
-                    Some(told) if told.is_live(self.now) && right => {
-                        let mut decision = self.release(token, browser, "code typed");
-                        decision.valid_until = Some(until.min(told.until));
-                        decision
-                    }
-                    Some(told) if told.is_live(self.now) => self.miss(until, told),
-                    _ => self.unchanged(Verdict::Gone),
+            Command::Type { token, browser, right, risk } => match told {
+                _ if !self.waits(browser) => self.unchanged(Verdict::WrongBrowser),
+                Some(told) if told.is_live(self.now) && right => {
+                    let mut decision = self.release(token, browser, risk, "code typed");
+                    decision.valid_until = Some(until.min(told.until));
+                    decision
                 }
-            }
+                Some(told) if told.is_live(self.now) => self.miss(offer, told),
+                _ => self.unchanged(Verdict::Gone),
+            },
             Command::RedeemCode { right, challenge, claim } => match told {
                 // Only an app that keeps a verifier takes codes on a page of its own.
                 _ if self.next.request.challenge.is_none() => self.unchanged(Verdict::Refused),
                 Some(told) if told.is_live(self.now) && right && self.proves(challenge.as_deref()) => {
                     self.redeemed(Redemption { token: None, claim, until: until.min(told.until) })
                 }
-                Some(told) if told.is_live(self.now) => self.miss(until, told),
+                Some(told) if told.is_live(self.now) => self.miss(offer, told),
                 _ => self.unchanged(Verdict::Gone),
             },
             _ => self.unchanged(Verdict::Unchanged),
@@ -133,9 +132,28 @@ impl Draft {
         self.next.bound_browser().is_none_or(|binding| is(binding.browser, browser))
     }
 
+    fn waits(&self, browser: Option<Digest>) -> bool {
+        self.next.binding.as_ref().is_some_and(|binding| is(binding.browser, browser))
+    }
+
+    /// In `prove_phone` the browser that waits goes on, whoever taps: the tap is the person's word that it may.
+    fn agrees_for_another(&self, browser: Option<Digest>) -> bool {
+        let proves = self.next.request.completion == Some(Mode::ProvePhone);
+        proves && self.next.binding.is_some() && !self.waits(browser)
+    }
+
+    fn agree(mut self, offer: Offer) -> Decision {
+        if offer.agreed {
+            return self.unchanged(Verdict::Agreed);
+        }
+        self.next.note(self.now, "agreed", None);
+        self.complete(Offer { agreed: true, ..offer }.into(), Verdict::Agreed)
+    }
+
     /// A link that was bound to nothing belongs from now on to the browser that tapped it.
-    fn release(mut self, token: Digest, by: Option<Digest>, what: &str) -> Decision {
+    fn release(mut self, token: Digest, by: Option<Digest>, risk: Option<Risk>, what: &str) -> Decision {
         self.next.note(self.now, what, None);
+        self.next.risk = risk.or(self.next.risk.take());
         let tokens = vec![Issued { digest: token, until: self.now + REDEEM_WINDOW }];
         self.complete(Completion::Released { tokens, by, misses: 0 }, Verdict::Completed)
     }
@@ -144,10 +162,10 @@ impl Draft {
     /// browser follows, the last, is worth something.
     fn released(mut self, tokens: &[Issued], by: Option<Digest>, misses: u8, command: &Command) -> Decision {
         let (token, browser) = match *command {
-            Command::Complete { token, browser, .. } | Command::Type { token, browser, right: true } => {
+            Command::Complete { token, browser, .. } | Command::Type { token, browser, right: true, .. } => {
                 (token, browser)
             }
-            Command::Finish { token, browser } if self.next.request.completion == Some(Mode::ProvePhone) => {
+            Command::Finish { token, browser, .. } if self.next.request.completion == Some(Mode::ProvePhone) => {
                 (token, browser)
             }
             _ => return self.unchanged(Verdict::Gone),
@@ -172,14 +190,14 @@ impl Draft {
     }
 
     /// Shows the reply code; a second look prolongs nothing and restores no try.
-    fn tell(mut self, until: Timestamp, told: Option<Told>) -> Decision {
-        match told {
+    fn tell(mut self, offer: Offer) -> Decision {
+        match offer.told {
             Some(told) if told.is_live(self.now) => self.unchanged(Verdict::Told),
             Some(_) => self.unchanged(Verdict::Gone),
             None => {
                 self.next.note(self.now, "code shown", Some(Reason::WrongBrowser));
                 let told = Some(Told::at(self.now));
-                self.complete(Completion::Offered { until, told }, Verdict::Told)
+                self.complete(Offer { told, ..offer }.into(), Verdict::Told)
             }
         }
     }
@@ -192,26 +210,30 @@ impl Draft {
         self.changed(Verdict::WrongBrowser)
     }
 
-    fn miss(mut self, until: Timestamp, told: Told) -> Decision {
+    fn miss(mut self, offer: Offer, told: Told) -> Decision {
         let misses = told.misses + 1;
         let over = misses >= CODE_TRIES;
         self.next.note(self.now, "code typed", Some(if over { Reason::AttemptsExhausted } else { Reason::CodeWrong }));
-        let to = Completion::Offered { until, told: Some(Told { misses, ..told }) };
-        let decision = self.complete(to, if over { Verdict::Gone } else { Verdict::WrongCode });
-        Decision { valid_until: Some(until.min(told.until)), ..decision }
+        let to = Offer { told: Some(Told { misses, ..told }), ..offer };
+        let decision = self.complete(to.into(), if over { Verdict::Gone } else { Verdict::WrongCode });
+        Decision { valid_until: Some(offer.until.min(told.until)), ..decision }
     }
 
-    fn dispute(mut self, completion: &Completion) -> Decision {
-        match completion {
-            Completion::Offered { .. } | Completion::Released { .. } => {
-                self.next.note(self.now, "disputed", None);
-                self.effects.push(Effect::Callback(Event::LinkDisputed));
-                let at = self.now;
-                self.complete(Completion::Disputed { at }, Verdict::Disputed)
-            }
-            Completion::Disputed { .. } => self.unchanged(Verdict::Disputed),
-            Completion::Redeemed { .. } | Completion::Lapsed { .. } => self.unchanged(Verdict::Gone),
-        }
+    /// Whatever became of the link, until the person's data is erased: an app that has begun a session learns that it has
+    /// to end it.
+    fn dispute(mut self, proof: Option<&Proof>, completion: &Completion) -> Decision {
+        let after = match completion {
+            Completion::Disputed { .. } => return self.unchanged(Verdict::Disputed),
+            _ if proof.is_none() => return self.unchanged(Verdict::Gone),
+            Completion::Offered { until, .. } if self.now < *until => Reached::Offered,
+            Completion::Released { tokens, .. } if self.now < last(tokens) => Reached::Released,
+            Completion::Redeemed { .. } => Reached::Redeemed,
+            Completion::Offered { .. } | Completion::Released { .. } | Completion::Lapsed { .. } => Reached::Lapsed,
+        };
+        self.next.note(self.now, "disputed", None);
+        self.effects.push(Effect::Callback(Event::LinkDisputed));
+        let at = self.now;
+        self.complete(Completion::Disputed { at, after }, Verdict::Disputed)
     }
 
     fn proves(&self, presented: Option<&str>) -> bool {
@@ -274,6 +296,20 @@ impl Draft {
             *completion = to;
         }
         Decision { valid_until, ..self.changed(verdict) }
+    }
+}
+
+/// A link that waits to be tapped.
+#[derive(Clone, Copy)]
+struct Offer {
+    until: Timestamp,
+    told: Option<Told>,
+    agreed: bool,
+}
+
+impl From<Offer> for Completion {
+    fn from(Offer { until, told, agreed }: Offer) -> Self {
+        Self::Offered { until, told, agreed }
     }
 }
 

@@ -27,7 +27,7 @@ fn generate() -> Operation {
 }
 
 fn generate_body() -> Value {
-    let placeholders = "May hold `<link>`, `<name>` and `<code>`, or the same in braces.";
+    let placeholders = "May hold `<link>`, `<name>`, `<purpose>` and `<code>`, or the same in braces.";
     let template = |about: &str| json!({ "type": ["string", "null"], "maxLength": 4096, "description": format!("{about} {placeholders}") });
     let url =
         |about: &str| json!({ "type": ["string", "null"], "format": "uri", "maxLength": 2048, "description": about });
@@ -46,8 +46,8 @@ fn generate_body() -> Value {
             "message": {
                 "type": ["object", "null"],
                 "properties": {
-                    "prompt": template("What the person sends, before the code. `<name>` only."),
-                    "success": template("The reply to the right message. `<link>` is the hosted page."),
+                    "prompt": template("What the person sends, before the code, with `<name>` and `<purpose>` only; in `prove_phone` they are added where they are missing."),
+                    "success": template("The reply to the right message. `<link>` is the hosted page. Below it stand purpose, device, place and the link to object."),
                     "failed": template("The reply when it failed, without `<link>`."),
                     "expired": template("The reply when it came too late, without `<link>`."),
                 },
@@ -75,7 +75,15 @@ fn generate_body() -> Value {
                 "description": "Where the login ends; one of those that the instance allows.",
             },
             "state": short(512, "Comes back in the redirect and nowhere else."),
-            "purpose": short(100, "A label of yours, echoed."),
+            "require_exact_text": {
+                "type": ["boolean", "null"],
+                "description": "Only the prefilled text counts, but for spaces, punctuation and case; another one costs no attempt and gets the link again. By default where the instance says so: in `prove_phone`. Without it `prove_phone` finishes only after a tap on the link in the reply.",
+            },
+            "renewable": {
+                "type": ["boolean", "null"], "default": true,
+                "description": "Whether the browser that waited may make the expired link anew; never with a `purpose`.",
+            },
+            "purpose": short(100, "What the person agrees to, as messages and pages say it: `Pay 9,000 EUR`; must not be an address."),
             "client_ref": short(200, "A reference of yours, echoed; lists can filter on it."),
             "metadata": { "description": "Any JSON up to 2 KB, echoed." },
             "max_attempts": {
@@ -137,6 +145,9 @@ fn redeem() -> Operation {
         "subject": named("Subject"),
         "chat_id": nullable(text("The chat that wrote.")),
         "push_name": nullable(text("The sender's display name, chosen by the sender: without control and direction marks, at most 128 characters.")),
+        "renews": nullable(text("The expired request that a tap on its page made anew, if there was one.")),
+        "text_changed": super::schema::text_changed(),
+        "risk": named("Risk"),
         "purpose": nullable(text("As given.")),
         "client_ref": nullable(text("As given.")),
         "metadata": { "description": "As given." },
@@ -147,6 +158,9 @@ fn redeem() -> Operation {
         "subject": { "kind": "phone", "value": values::PHONE, "reported": values::PHONE },
         "chat_id": values::CHAT,
         "push_name": "Mara",
+        "renews": null,
+        "text_changed": false,
+        "risk": null,
         "purpose": null,
         "client_ref": "cart 7",
         "metadata": null,

@@ -74,6 +74,7 @@ fn path_parameter(path: &str, name: &str) -> (&'static str, &'static str) {
         "handle" => (values::HANDLE, "Names the start page; part of `start_url`."),
         "secret" => (values::WEBHOOK_SECRET, "The secret that the gateway was given with the URL."),
         "tail" => ("messages-upsert", "What some gateways append to the URL."),
+        "token" if path.starts_with("/d/") => (values::DISPUTE_TOKEN, "Part of the second link in the reply."),
         "token" if path.starts_with("/o/") => (values::LINK_TOKEN, "Part of the link in the reply."),
         _ => ("", ""),
     }

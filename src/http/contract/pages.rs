@@ -10,7 +10,19 @@ use super::{
 use crate::http::problem::Code;
 
 pub(super) fn operations() -> Vec<Operation> {
-    vec![start(), bind(), type_code(), events(), go(), qr_code(), open(), complete(), dispute(), widget()]
+    vec![
+        start(),
+        bind(),
+        type_code(),
+        events(),
+        go(),
+        qr_code(),
+        open(),
+        complete(),
+        open_dispute(),
+        dispute(),
+        widget(),
+    ]
 }
 
 fn page(method: &'static str, path: &'static str, id: &'static str, title: &'static str) -> Operation {
@@ -134,25 +146,41 @@ fn form() -> Value {
     })
 }
 
-fn tap(path: &'static str, id: &'static str, title: &'static str) -> Operation {
+fn tap(path: &'static str, id: &'static str, title: &'static str, form: Value, field: &str) -> Operation {
     page("POST", path, id, title)
-        .body("application/x-www-form-urlencoded", form(), json!({ "form": values::FORM_FIELD }))
+        .body("application/x-www-form-urlencoded", form, json!({ "form": field }))
         .without(&[Code::InvalidRequest])
         .problems(&[Code::CrossSite, Code::TokenRefused, Code::TokenSpent])
 }
 
 fn complete() -> Operation {
-    tap("/o/{token}", "completeLink", "The tap on Continue")
-        .about("Works once. Sends the browser to `redirect_url` with `uuid`, `token` and `state`.")
+    tap("/o/{token}", "completeLink", "The tap on Continue", form(), values::FORM_FIELD)
+        .about("Works once. Sends the browser to `redirect_url` with `uuid`, `token`, `state`, `iss` (RFC 9207: the daemon's public URL) and `instance`.")
         .answer(303, "To the app", "", json!({}), Value::Null)
         .page(200, "Done, where the app has no `redirect_url`; or the code, in another browser than the one that waits")
         .page(403, "Another browser waits, and the instance has `strict_browser`")
         .page(410, "The link is over")
 }
 
+fn open_dispute() -> Operation {
+    page("GET", "/d/{token}", "openDispute", "\u{201c}This wasn't me\u{201d}")
+        .about("From the reply: says what was begun, where and what for, with a button. Changes nothing.")
+        .without(&[Code::NotFound])
+        .page(200, "The page")
+        .page(410, "It was disputed already, is erased, or never was")
+}
+
 fn dispute() -> Operation {
-    tap("/o/{token}/dispute", "disputeLink", "\u{201c}This wasn't me\u{201d}")
-        .about("Revokes what the link was worth; the app hears `link.disputed`.")
-        .page(200, "Stopped")
+    let form = json!({
+        "type": "object",
+        "required": ["form"],
+        "properties": { "form": text("The hidden field of the page.") },
+    });
+    tap("/d/{token}", "disputeLink", "The tap on \u{201c}This wasn't me\u{201d}", form, values::DISPUTE_FIELD)
+        .about(
+            "Revokes what the link was worth; the app hears `link.disputed`. Works until the person's data is erased, \
+            also after the app has redeemed: `after` says so, and the app can end its session.",
+        )
+        .page(200, "Stopped, or reported")
         .page(410, "The link is over")
 }

@@ -65,6 +65,7 @@ pub(super) fn components() -> Map<String, Value> {
         ("Warning", warning()),
         ("Subject", subject()),
         ("Completion", completion()),
+        ("Risk", risk()),
         ("Link", link()),
         ("Code", code()),
         ("LinkRequest", link_request()),
@@ -129,6 +130,30 @@ fn completion() -> Value {
             "description": "What became of the link in the reply.",
         },
     }))
+}
+
+/// `null` while nobody has written.
+pub(super) fn text_changed() -> Value {
+    let about = "Other words than the prefilled ones surrounded the code: the person may have read something else.";
+    json!({ "type": ["boolean", "null"], "description": about })
+}
+
+fn risk() -> Value {
+    let verdict = |about: &str| json!({ "type": ["boolean", "null"], "description": about });
+    let country = |about: &str| json!({ "type": ["string", "null"], "pattern": "^[A-Z]{2}$", "description": about });
+    let mut schema = object(&json!({
+        "same_network": verdict("The same /24 of IPv4, or /48 of IPv6."),
+        "same_country": verdict("By the operator's `geoip_file`."),
+        "same_device": verdict("The same kind of device, as browsers say."),
+        "started_country": country("ISO 3166."),
+        "finished_country": country("ISO 3166."),
+    }));
+    schema["type"] = json!(["object", "null"]);
+    schema["description"] = json!(
+        "How the browser that began (`client_ip` and `user_agent`, else the start page's) compares \
+        with the one that went on; a signal, not a decision. `null` while only one was seen."
+    );
+    schema
 }
 
 fn link() -> Value {
@@ -257,6 +282,12 @@ fn event() -> Value {
         &["pending", "verified", "failed", "expired", "canceled"],
         &json!({
             "renews": nullable(text("The expired request that a tap on its page made anew, if there was one.")),
+            "text_changed": text_changed(),
+            "risk": named("Risk"),
+            "after": {
+                "enum": ["offered", "released", "redeemed", "lapsed", null],
+                "description": "Of `link.disputed`: how far it had come. After `redeemed` end the session that you began.",
+            },
             "completion": named("Completion"),
         }),
     );

@@ -17,11 +17,15 @@ pub const HANDLE: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOcpXyk0nQb6nGdW1mSv3T0k";
 pub const GUIDE: &str = "gateways";
 /// In `/o/{token}`.
 pub const LINK_TOKEN: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOfU3hJ8rYtC0aZkq9XbLw2e";
+/// In `/d/{token}`.
+pub const DISPUTE_TOKEN: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOdVw2Kp8mXc4nTz7QyRb1Ls";
 pub const POLL_TOKEN: &str = "q1bS4AGao_JsAHwxnU5bHwwqkOeM5c1vQd7RjTnUy4PzKx8g";
 /// In the redirect, and in `redeem`.
 pub const REDEEM_TOKEN: &str = "AZqj8mwAfDGdTlsfDCqQ5_4bC9dHnYxTzQmLw3aVk0E";
 /// The hidden field of a page's form.
 pub const FORM_FIELD: &str = "m3nV6sZc0tWq8yLrXe1uGg";
+/// The hidden field of the page behind "this wasn't me".
+pub const DISPUTE_FIELD: &str = "d5kP2xGv8nRw1LzTq7YcSg";
 /// The hidden field of the start page.
 pub const START_FIELD: &str = "b0q7Tz4mXe2nWc9sRy6uVg";
 /// The browser's cookie, which the start page sets.

@@ -1,4 +1,4 @@
-//! `/o/{token}`: the link in the reply. Looking changes nothing, however many robots look.
+//! `/o/{token}`: the link in the reply; `/d/{token}`: "this wasn't me". Looking changes nothing, however many robots look.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -8,14 +8,13 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    device,
-    look::{Answer, Look, note, see_other},
+    look::{Answer, Look, disputable_note, note, see_other},
     start::gone,
     visitor::{self, Visitor},
     words::Words,
 };
 use crate::{
-    domain::{Subject, Verification, token::Token},
+    domain::{Completion, State, Subject, Verification, facts::Facts, token::Token, verification::Reached},
     http::{App, problem::Problem},
     service::{Opened, OpenedAs, ServiceError, Tapped, landing},
 };
@@ -28,11 +27,9 @@ struct Confirm<'a> {
     title: String,
     /// Empty where WhatsApp tells no number.
     subject: String,
-    device: String,
-    place: String,
+    facts: &'a Facts,
     form_field: &'a str,
     may_tell: bool,
-    dispute: String,
 }
 
 #[derive(Template)]
@@ -41,6 +38,19 @@ struct Told<'a> {
     look: &'a Look<'a>,
     w: &'static Words,
     code: &'a str,
+    subject: String,
+    facts: &'a Facts,
+}
+
+#[derive(Template)]
+#[template(path = "pages/dispute.html")]
+struct Dispute<'a> {
+    look: &'a Look<'a>,
+    w: &'static Words,
+    lead: String,
+    subject: String,
+    facts: &'a Facts,
+    form_field: &'a str,
 }
 
 type Page = Result<HttpResponse, Problem>;
@@ -58,22 +68,20 @@ pub(crate) async fn open(app: Data<App>, token: Path<String>, request: HttpReque
     let Opened { instance, record, now, form_field, may_tell } = &opened;
     let look = Look::of(&app, instance, record);
     let w = look.words;
+    let facts = app.service.facts(instance, record);
     match now {
         OpenedAs::Open => {}
-        OpenedAs::Used => return Ok(note(StatusCode::GONE, &look, "ok", &w.used_title, &w.used_lead)),
-        OpenedAs::Disputed => return Ok(note(StatusCode::GONE, &look, "late", &w.disputed_title, &w.disputed_lead)),
+        OpenedAs::Used => return Ok(disputable_note(&look, &w.used_title, &w.used_lead, &facts.dispute)),
+        OpenedAs::Disputed { late } => return Ok(disputed_note(StatusCode::GONE, &look, *late)),
         OpenedAs::Over => return Ok(note(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead)),
     }
-    let (user_agent, ip) = asked_from(record);
     let page = Confirm {
         w,
         title: w.confirm_title.replace("<name>", look.name),
-        subject: record.proof().map(|proof| masked(&proof.subject)).unwrap_or_default(),
-        device: user_agent.and_then(device::name).unwrap_or_default(),
-        place: ip.and_then(|ip| app.places.as_ref()?.name(ip.parse().ok()?, look.lang)).unwrap_or_default(),
+        subject: masked(record),
+        facts: &facts,
         form_field,
         may_tell: *may_tell,
-        dispute: format!("/o/{token}/dispute"),
         look: &look,
     };
     let mut answer = Answer::new(&look);
@@ -83,20 +91,21 @@ pub(crate) async fn open(app: Data<App>, token: Path<String>, request: HttpReque
     Ok(answer.send(StatusCode::OK, &page))
 }
 
-/// Of the browser that waits, if it is known, else as the app said.
-fn asked_from(record: &Verification) -> (Option<&str>, Option<&str>) {
-    match record.binding.as_ref().filter(|binding| binding.user_agent.is_some() || binding.ip.is_some()) {
-        Some(binding) => (binding.user_agent.as_deref(), binding.ip.as_deref()),
-        None => (record.request.user_agent.as_deref(), record.request.client_ip.as_deref()),
+/// The phone's ends; other identities say nothing to a person.
+fn masked(record: &Verification) -> String {
+    match record.proof().map(|proof| &proof.subject) {
+        Some(Subject::Phone(phone)) => phone.masked(),
+        Some(Subject::Lid(_) | Subject::Bsuid(_)) | None => String::new(),
     }
 }
 
-/// The phone's ends; other identities say nothing to a person.
-fn masked(subject: &Subject) -> String {
-    match subject {
-        Subject::Phone(phone) => phone.masked(),
-        Subject::Lid(_) | Subject::Bsuid(_) => String::new(),
+/// What is said once somebody has objected. `late`: the app had got the subject by then.
+fn disputed_note(status: StatusCode, look: &Look<'_>, late: bool) -> HttpResponse {
+    let w = look.words;
+    if late {
+        return note(status, look, "ok", &w.reported_title, &w.reported_lead.replace("<name>", look.name));
     }
+    note(status, look, "ok", &w.disputed_title, &w.disputed_lead)
 }
 
 /// `POST /o/{token}`: the tap. Completes once.
@@ -111,34 +120,74 @@ async fn completed(app: &App, token: &str, visitor: &Visitor, request: &HttpRequ
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
-    let (instance, record, tapped) = app.service.complete(&token, &visitor.cookies, field, elsewhere).await?;
+    let (instance, record, tapped) = app.service.complete(&token, visitor.browser(), field, elsewhere).await?;
     let look = Look::of(app, &instance, &record);
     let w = look.words;
     Ok(match tapped {
         Tapped::Completed { redirect: Some(url) } => see_other(url.as_str()),
-        Tapped::Completed { redirect: None } => note(StatusCode::OK, &look, "ok", &w.done_title, &w.done_lead),
+        Tapped::Completed { redirect: None } | Tapped::Agreed => {
+            note(StatusCode::OK, &look, "ok", &w.done_title, &w.done_lead)
+        }
         Tapped::Told { code } => {
-            let page = Told { look: &look, w, code: code.as_str() };
+            let facts = app.service.facts(&instance, &record);
+            let page = Told { look: &look, w, code: code.as_str(), subject: masked(&record), facts: &facts };
             Answer::new(&look).send(StatusCode::OK, &page)
         }
-        Tapped::Used => note(StatusCode::GONE, &look, "ok", &w.used_title, &w.used_lead),
+        Tapped::Used => {
+            let facts = app.service.facts(&instance, &record);
+            disputable_note(&look, &w.used_title, &w.used_lead, &facts.dispute)
+        }
         Tapped::WrongBrowser => note(StatusCode::FORBIDDEN, &look, "late", &w.wrong_title, &w.wrong_lead),
     })
 }
 
-/// `POST /o/{token}/dispute`: "This wasn't me."
-pub(crate) async fn dispute(app: Data<App>, token: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+/// `GET /d/{token}`: what somebody may object to.
+pub(crate) async fn disputable(app: Data<App>, token: Path<String>, request: HttpRequest) -> Page {
     let visitor = Visitor::new(&app, &request);
-    let answer = disputed(&app, &token, &visitor, &request, payload).await;
-    answer.or_else(|problem| visitor.failure(&app, problem, &format!("/o/{token}")))
+    let Ok(token) = token.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
+    let (instance, record, now, form_field) = match app.service.disputable(&token).await {
+        Ok(found) => found,
+        Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
+        Err(error) => return Err(error.into()),
+    };
+    app.service.looked_at(&record, "dispute");
+    let look = Look::of(&app, &instance, &record);
+    let w = look.words;
+    match now {
+        OpenedAs::Open => {}
+        OpenedAs::Disputed { late } => return Ok(disputed_note(StatusCode::GONE, &look, late)),
+        OpenedAs::Used | OpenedAs::Over => {
+            return Ok(note(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead));
+        }
+    }
+    let facts = app.service.facts(&instance, &record);
+    let page = Dispute {
+        look: &look,
+        w,
+        lead: w.dispute_lead.replace("<name>", look.name),
+        subject: masked(&record),
+        facts: &facts,
+        form_field: &form_field,
+    };
+    Ok(Answer::new(&look).send(StatusCode::OK, &page))
 }
 
-async fn disputed(app: &App, token: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> Page {
+/// `POST /d/{token}`: "This wasn't me."
+pub(crate) async fn dispute(app: Data<App>, token: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+    let visitor = Visitor::new(&app, &request);
+    let answer = disputed(&app, &token, &request, payload).await;
+    answer.or_else(|problem| visitor.failure(&app, problem, &format!("/d/{token}")))
+}
+
+async fn disputed(app: &App, token: &str, request: &HttpRequest, payload: Payload) -> Page {
     let form = visitor::form(app, request, payload).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
-    let (instance, record) = app.service.dispute(&token, &visitor.cookies, field).await?;
+    let (instance, record) = app.service.dispute(&token, field).await?;
     let look = Look::of(app, &instance, &record);
-    let w = look.words;
-    Ok(note(StatusCode::OK, &look, "ok", &w.disputed_title, &w.disputed_lead))
+    let late = matches!(
+        &record.state,
+        State::Verified { completion: Completion::Disputed { after: Reached::Redeemed, .. }, .. }
+    );
+    Ok(disputed_note(StatusCode::OK, &look, late))
 }

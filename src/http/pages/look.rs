@@ -77,10 +77,18 @@ struct Note<'a> {
     text: &'a str,
     link: &'a str,
     link_text: &'a str,
+    /// Where "this wasn't me" leads, on what a person may object to.
+    dispute: &'a str,
 }
 
 pub(super) fn note(status: StatusCode, look: &Look<'_>, sign: &str, title: &str, text: &str) -> HttpResponse {
-    Answer::new(look).send(status, &Note { look, sign, title, text, link: "", link_text: "" })
+    Answer::new(look).send(status, &Note { look, sign, title, text, link: "", link_text: "", dispute: "" })
+}
+
+/// As [`note`], with a way to object.
+pub(super) fn disputable_note(look: &Look<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
+    let page = Note { look, sign: "ok", title, text, link: "", link_text: "", dispute };
+    Answer::new(look).send(StatusCode::GONE, &page)
 }
 
 /// What went wrong, for people. Faults of ours stay problems.
@@ -95,7 +103,7 @@ pub(super) fn failure(look: &Look<'_>, problem: Problem, back: &str) -> Result<H
         Code::RateLimited => (&w.slow_title, &w.slow_lead, back),
         _ => return Err(problem),
     };
-    let page = Note { look, sign: "late", title, text, link, link_text: &w.refresh };
+    let page = Note { look, sign: "late", title, text, link, link_text: &w.refresh, dispute: "" };
     let mut answer = Answer::new(look);
     answer.retry_after = problem.retry_after;
     Ok(answer.send(status, &page))

@@ -1,6 +1,5 @@
 //! What a person sees in the browser. GET changes nothing; only a POST with this page's field does.
 
-mod device;
 mod link;
 mod live;
 mod look;
@@ -10,7 +9,7 @@ mod widget;
 mod words;
 
 pub(super) use self::{
-    link::{complete, dispute, open},
+    link::{complete, disputable, dispute, open},
     live::events,
     look::policy,
     start::{go, qr_code, start, tap, type_code},

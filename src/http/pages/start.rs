@@ -42,6 +42,10 @@ struct Wait<'a> {
     /// Another phone may send the message, and a QR code can hold it.
     scannable: bool,
     renewable: bool,
+    /// A person has tapped here, so that the page may go on by itself.
+    automatic: &'static str,
+    /// What the person is about to agree to, where the app said so.
+    purpose: &'a str,
     /// Said when the reply waits for its turn.
     busy: &'a str,
     whatsapp_link: String,
@@ -107,6 +111,8 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
         revealed: shown.revealed,
         scannable: false,
         renewable: false,
+        automatic: if record.binding.as_ref().is_some_and(|held| !held.gently) { "data-automatic" } else { "" },
+        purpose: record.request.purpose.as_deref().unwrap_or_default(),
         busy: if service.message_delay(instance.config.id) > BUSY { &w.busy } else { "" },
         whatsapp_link: String::new(),
         chat: format!("https://wa.me/{}", instance.config.number.digits()),
@@ -166,7 +172,7 @@ async fn tapped(app: &App, handle: &str, visitor: &Visitor, request: &HttpReques
             return Ok(see_other(&format!("/l/{fresh}")));
         }
         "finish" => {
-            let redirect = service.finish(&handle, &visitor.cookies, field("form")).await?;
+            let redirect = service.finish(&handle, visitor.browser(), field("form")).await?;
             return Ok(see_other(redirect.as_ref().map_or(&format!("/l/{handle}"), |url| url.as_str())));
         }
         _ => {}
@@ -196,7 +202,7 @@ async fn typed(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &app.service;
-    match service.type_code(&handle, &visitor.cookies, field("form"), field("code")).await? {
+    match service.type_code(&handle, visitor.browser(), field("form"), field("code")).await? {
         Typed::Right { redirect: Some(url) } => Ok(see_other(url.as_str())),
         Typed::Right { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
         Typed::Wrong { tries_left } => {

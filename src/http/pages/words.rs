@@ -27,6 +27,7 @@ words! {
     link_title link_lead busy code_title code_lead code_label code_wrong r#continue finish_title finish_lead
     done_title done_lead expired_title expired_lead new_link over_title over_lead disputed_title disputed_lead
     used_title used_lead confirm_title number account device place confirm_lead not_me elsewhere
+    purpose dispute_lead reported_title reported_lead
     told_title told_lead told_warning wrong_title wrong_lead again_title again_lead slow_title slow_lead
 }
 

@@ -65,6 +65,9 @@ pub(super) fn meaning(trace: &Trace) -> String {
             "held the right code, and WhatsApp hid the number that the request asks for; leave chatId out, or let the \
              gateway resolve LIDs."
         }
+        "text_changed" => {
+            "held the right code in another text than the prefilled one, which require_exact_text does not take."
+        }
         "several_codes" => "held several live codes, so that none counts.",
         "rate_limited" => "was not looked at: its sender had sent too many unknown codes.",
         "message_too_old" => "was older than any code can be when the gateway delivered it, or its clock is wrong.",
@@ -94,7 +97,7 @@ fn standing(record: &Verification, now: Timestamp) -> String {
     let (id, status) = (record.id, record.status(now));
     let more = match &record.state {
         State::Verified { completion, .. } => match completion {
-            Completion::Offered { until, told: Some(told) } if now < *until && told.is_live(now) => {
+            Completion::Offered { until, told: Some(told), .. } if now < *until && told.is_live(now) => {
                 "; the code for the page that waits was told"
             }
             Completion::Offered { until, .. } if now < *until => "; the link in the reply waits to be tapped",

@@ -7,8 +7,9 @@ use crate::{
         binding::{Binding, Place},
         keys::Digest,
         otp::Shape,
+        risk::Risk,
         sending::{Channel, Otp},
-        verification::{Birth, Completion, Entry, Proof},
+        verification::{Birth, Completion, Entry, Proof, Reached},
     },
     store::RecordId,
 };
@@ -61,10 +62,12 @@ fn rich() -> Verification {
         qr: true,
         renews: Some(VerificationId::from_bytes([9; 16])),
         renewals: 2,
+        ..Request::default()
     };
     let mut record = Verification::new(birth(2), request);
     let browser = Digest::presented([5; 16]);
-    record.binding = Some(Binding { browser, place: Place::Qr, ip: text("192.0.2.2"), user_agent: None });
+    record.binding =
+        Some(Binding { browser, place: Place::Qr, ip: text("192.0.2.2"), user_agent: None, gently: false });
     record
 }
 
@@ -96,8 +99,30 @@ fn sent() -> Verification {
     record
 }
 
-fn records() -> [(&'static str, Verification); 4] {
-    [("pending", pending()), ("rich", rich()), ("finished", finished()), ("sent", sent())]
+/// With what says who agreed to what.
+fn disputed() -> Verification {
+    let mut record = finished();
+    record.id = birth(5).id;
+    (record.request.final_expiry, record.request.exact) = (true, true);
+    record.prefilled = Some(Digest::presented([6; 16]));
+    record.risk = Some(Risk {
+        same_network: Some(true),
+        same_country: Some(false),
+        same_device: None,
+        started_country: Some("DE".to_owned()),
+        finished_country: Some("FR".to_owned()),
+    });
+    let browser = Digest::presented([5; 16]);
+    record.binding = Some(Binding { browser, place: Place::Qr, ip: None, user_agent: None, gently: true });
+    record.text_changed = true;
+    if let State::Verified { at, completion, .. } = &mut record.state {
+        *completion = Completion::Disputed { at: *at, after: Reached::Redeemed };
+    }
+    record
+}
+
+fn records() -> [(&'static str, Verification); 5] {
+    [("pending", pending()), ("rich", rich()), ("finished", finished()), ("sent", sent()), ("disputed", disputed())]
 }
 
 fn golden() -> impl Iterator<Item = (&'static str, RecordId, Vec<u8>)> {

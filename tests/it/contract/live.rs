@@ -127,6 +127,13 @@ pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, 
         let token = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
         live.put(values::REDEEM_TOKEN, token);
     }
+    if needs(values::DISPUTE_TOKEN) {
+        let before = world.gateway.arrived().len();
+        app.says(&phone, &phone, &link.text_of("text")).await;
+        let found = browser::dispute_in(&browser::reply(world, before + 1).await);
+        live.put(values::DISPUTE_TOKEN, found.trim_start_matches("/d/"));
+        live.put(values::DISPUTE_FIELD, form_field(&app.get(&found).await.text));
+    }
     if needs(values::CALLBACK) || operation.id == "listCallbacks" {
         live.put(values::CALLBACK, given_up(world, app, &phone).await);
     }

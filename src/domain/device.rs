@@ -22,11 +22,18 @@ const SYSTEMS: &[(&str, &str)] = &[
     ("Linux", "Linux"),
 ];
 
+/// The part that stays the same in every browser of a device.
+pub fn system(user_agent: &str) -> Option<&'static str> {
+    find(SYSTEMS, user_agent)
+}
+
+fn find(list: &[(&str, &'static str)], user_agent: &str) -> Option<&'static str> {
+    list.iter().find(|(mark, _)| user_agent.contains(mark)).map(|known| known.1)
+}
+
 /// `None` when nothing in it is known.
-pub(super) fn name(user_agent: &str) -> Option<String> {
-    let find =
-        |list: &[(&str, &'static str)]| list.iter().find(|(mark, _)| user_agent.contains(mark)).map(|known| known.1);
-    match (find(BROWSERS), find(SYSTEMS)) {
+pub fn name(user_agent: &str) -> Option<String> {
+    match (find(BROWSERS, user_agent), find(SYSTEMS, user_agent)) {
         (Some(browser), Some(system)) => Some(format!("{browser} · {system}")),
         (Some(one), None) | (None, Some(one)) => Some(one.to_owned()),
         (None, None) => None,

@@ -12,6 +12,13 @@ impl Places {
         Reader::open_readfile(file).map(Self)
     }
 
+    /// Its ISO 3166 code.
+    pub(super) fn country(&self, ip: IpAddr) -> Option<String> {
+        let found = self.0.lookup(ip).ok().filter(maxminddb::LookupResult::has_data)?;
+        let code = found.decode_path::<String>(&path!["country", "iso_code"]).ok().flatten()?;
+        (code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(code)
+    }
+
     /// "Lisbon, Portugal", in `lang` where the database has it, else in English.
     pub(super) fn name(&self, ip: IpAddr, lang: &str) -> Option<String> {
         let found = self.0.lookup(ip).ok().filter(maxminddb::LookupResult::has_data)?;
@@ -56,6 +63,14 @@ mod tests {
     }
 
     #[test]
+    fn addresses_have_the_countries_of_the_database() {
+        let places = Places::open(Path::new(FIXTURE)).unwrap();
+        for (ip, country) in [("203.0.113.7", Some("XA")), ("2001:db8:1::7", Some("XB")), ("10.0.0.1", None)] {
+            assert_eq!(places.country(ip.parse().unwrap()).as_deref(), country, "{ip}");
+        }
+    }
+
+    #[test]
     fn a_broken_database_is_refused_or_knows_nothing() {
         let whole = std::fs::read(FIXTURE).unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -74,7 +89,7 @@ mod tests {
             bytes[at] = !bytes[at];
             if let Ok(places) = open(&bytes) {
                 for ip in ["203.0.113.7", "2001:db8:1::7", "10.0.0.1"] {
-                    let _place = places.name(ip.parse().unwrap(), "de");
+                    let _place = (places.name(ip.parse().unwrap(), "de"), places.country(ip.parse().unwrap()));
                 }
             }
         }

@@ -1,0 +1,92 @@
+//! What a message or page says to whoever is asked to agree: which app, what for, from where, and how to object.
+
+use super::template::{self, Values};
+
+/// Empty where nothing is known.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Facts {
+    /// The app.
+    pub name: String,
+    pub purpose: String,
+    /// The one that started: "Chrome · Windows".
+    pub device: String,
+    pub place: String,
+    /// The address of "this wasn't me".
+    pub dispute: String,
+}
+
+impl Facts {
+    /// Adds to `text` a line for each fact that is known, as the language's `facts.txt` has them. The app is named by
+    /// most texts already.
+    pub fn add_to(&self, text: &mut String, lines: &str) {
+        let facts = [
+            ("<name>", &self.name),
+            ("<purpose>", &self.purpose),
+            ("<device>", &self.device),
+            ("<place>", &self.place),
+            ("<dispute>", &self.dispute),
+        ];
+        let mut gap = "\n\n";
+        for line in lines.lines() {
+            let Some((word, value)) = facts.iter().find(|(word, _)| line.contains(word)) else { continue };
+            let value = if *word == "<dispute>" { (*value).clone() } else { template::shown(value) };
+            if value.is_empty() || *word == "<name>" && text.contains(&value) {
+                continue;
+            }
+            text.push_str(gap);
+            text.push_str(&line.replace(word, &value));
+            gap = "\n";
+        }
+    }
+
+    /// A prompt in which whoever sends it reads which app it is for, and what for.
+    pub fn name_in_prompt(&self, prompt: &str) -> String {
+        let values = Values { name: &self.name, purpose: &self.purpose, ..Values::default() };
+        let mut text = template::render(prompt, values);
+        let (name, purpose) = (template::shown(&self.name), template::shown(&self.purpose));
+        if !text.contains(&name) {
+            text = format!("{name}: {text}");
+        }
+        if !text.contains(&purpose) {
+            text = format!("{text}: {purpose}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &str =
+        "App: <name>\nFor: <purpose>\nStarted on: <device>\nPlace: <place>\nThis wasn't me: <dispute>\n";
+
+    fn facts(purpose: &str) -> Facts {
+        let text = |text: &str| text.to_owned();
+        let (device, dispute) = (text("Chrome · Windows"), text("https://x/d/a_b"));
+        Facts { name: text("Harbour"), purpose: text(purpose), device, place: String::new(), dispute }
+    }
+
+    #[test]
+    fn what_is_known_is_said_once() {
+        let mut text = "Sign in to Harbour".to_owned();
+        facts("").add_to(&mut text, LINES);
+        assert_eq!(text, "Sign in to Harbour\n\nStarted on: Chrome · Windows\nThis wasn't me: https://x/d/a_b");
+        let mut text = "Hi".to_owned();
+        facts("Pay *9,000*\n[EUR]").add_to(&mut text, LINES);
+        assert!(text.starts_with("Hi\n\nApp: Harbour\nFor: Pay 9,000EUR\nStarted on"), "{text}");
+    }
+
+    #[test]
+    fn a_prompt_names_app_and_purpose_whatever_its_author_wrote() {
+        let facts = facts("Pay 9 EUR");
+        for (prompt, text) in [
+            ("Confirm for <name>", "Confirm for Harbour: Pay 9 EUR"),
+            ("Yes", "Harbour: Yes: Pay 9 EUR"),
+            ("<purpose> at <name>", "Pay 9 EUR at Harbour"),
+        ] {
+            assert_eq!(facts.name_in_prompt(prompt), text);
+        }
+        assert_eq!(Facts { purpose: String::new(), ..facts }.name_in_prompt("For <name>"), "For Harbour");
+    }
+}

@@ -1,0 +1,110 @@
+//! What is told to whoever is asked to agree, and how the two sides of a login compare.
+
+use std::net::IpAddr;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::{Instance, Service};
+use crate::domain::{Language, Verification, device, facts::Facts, risk::Risk, token::Kind};
+
+/// One side of a login, as far as it was seen.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Side<'a> {
+    pub(super) ip: Option<IpAddr>,
+    pub(super) user_agent: Option<&'a str>,
+}
+
+impl Side<'_> {
+    fn of<'a>(ip: Option<&str>, user_agent: Option<&'a str>) -> Side<'a> {
+        Side { ip: ip.and_then(|ip| ip.parse().ok()), user_agent }
+    }
+
+    fn is_known(&self) -> bool {
+        self.ip.is_some() || self.user_agent.is_some()
+    }
+}
+
+/// The browser on the start page.
+fn waiting(record: &Verification) -> Side<'_> {
+    let held = record.binding.as_ref();
+    held.map(|held| Side::of(held.ip.as_deref(), held.user_agent.as_deref())).unwrap_or_default()
+}
+
+/// The browser that the app named.
+fn asked(record: &Verification) -> Side<'_> {
+    Side::of(record.request.client_ip.as_deref(), record.request.user_agent.as_deref())
+}
+
+/// Of the same subscriber, or of his neighbours at the same provider. Addresses of different families tell nothing.
+fn same_network(one: IpAddr, other: IpAddr) -> Option<bool> {
+    match (one.to_canonical(), other.to_canonical()) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => Some(Ipv4Net::new(one, 24).ok()?.contains(&other)),
+        (IpAddr::V6(one), IpAddr::V6(other)) => Some(Ipv6Net::new(one, 48).ok()?.contains(&other)),
+        _ => None,
+    }
+}
+
+impl Service {
+    /// In the language of the request.
+    pub fn facts(&self, instance: &Instance, record: &Verification) -> Facts {
+        self.facts_in(record, instance.language(Some(record)))
+    }
+
+    fn facts_in(&self, record: &Verification, language: Language) -> Facts {
+        let side = Some(waiting(record)).filter(Side::is_known).unwrap_or_else(|| asked(record));
+        let place = side.ip.and_then(|ip| self.places.as_ref()?.name(ip, language.tag()));
+        let dispute = self.token(record, Kind::Dispute).map(|token| self.public(&format!("/d/{token}")));
+        Facts {
+            name: record.request.name.clone(),
+            purpose: record.request.purpose.clone().unwrap_or_default(),
+            device: side.user_agent.and_then(device::name).unwrap_or_default(),
+            place: place.unwrap_or_default(),
+            dispute: dispute.unwrap_or_default(),
+        }
+    }
+
+    /// Whom the app saw begin, against the browser on the start page.
+    pub(super) fn risk_of_start(&self, record: &Verification) -> Option<Risk> {
+        self.compared(asked(record), waiting(record))
+    }
+
+    /// Whoever began, against the browser that goes on.
+    pub(super) fn risk_of_end(&self, record: &Verification, end: Side<'_>) -> Option<Risk> {
+        self.compared(Some(asked(record)).filter(Side::is_known).unwrap_or_else(|| waiting(record)), end)
+    }
+
+    fn compared(&self, start: Side<'_>, end: Side<'_>) -> Option<Risk> {
+        if !start.is_known() || !end.is_known() {
+            return None;
+        }
+        let country = |side: &Side<'_>| self.places.as_ref()?.country(side.ip?);
+        let (started_country, finished_country) = (country(&start), country(&end));
+        let systems = start.user_agent.and_then(device::system).zip(end.user_agent.and_then(device::system));
+        Some(Risk {
+            same_network: start.ip.zip(end.ip).and_then(|(start, end)| same_network(start, end)),
+            same_country: started_country.as_ref().zip(finished_country.as_ref()).map(|(start, end)| start == end),
+            same_device: systems.map(|(start, end)| start == end),
+            started_country,
+            finished_country,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_share_a_network() {
+        for (one, other, same) in [
+            ("203.0.113.7", "203.0.113.200", Some(true)),
+            ("203.0.113.7", "203.0.112.7", Some(false)),
+            ("::ffff:203.0.113.7", "203.0.113.9", Some(true)),
+            ("2001:db8:1:2::7", "2001:db8:1:ffff::9", Some(true)),
+            ("2001:db8:1::7", "2001:db8:2::7", Some(false)),
+            ("203.0.113.7", "2001:db8:1::7", None),
+        ] {
+            assert_eq!(same_network(one.parse().unwrap(), other.parse().unwrap()), same, "{one} {other}");
+        }
+    }
+}
