@@ -1,0 +1,218 @@
+//! Mallory begins and lures Victor into pressing Send, with whatever words she likes.
+
+use serde_json::json;
+
+use super::{Scene, VICTOR, WAYS, Way, actors};
+use crate::{
+    app::{Ground, World},
+    browser::{Browser, dispute_in, landed, redeem, reply, start_path},
+};
+
+/// Mallory begins and lures Victor into sending. She waits; he presses what he finds in his chat.
+async fn lure(way: Way) -> bool {
+    let mut scene = Scene::new(way).await;
+    let (mut mallory, mut victor) = actors();
+    let minted = scene.begin(&mut mallory, VICTOR).await;
+    let text = scene.send(VICTOR, &minted).await;
+    scene.ransack(&mut mallory, &minted).await;
+    scene.tap(&mut victor, &text).await;
+    scene.ransack(&mut mallory, &minted).await;
+    let broken = scene.broken();
+    scene.daemon.finish().await;
+    broken
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_in_by_luring() {
+    for way in WAYS {
+        assert!(!lure(*way).await, "lured in {}", way.name);
+    }
+}
+
+/// "Free vouchers! Just press Send" changes the text, and what Victor agrees to is never seen by him: the app is told,
+/// and where the message alone counts it does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_words_do_not_pass_unnoticed() {
+    for way in WAYS {
+        let scene = Scene::new(*way).await;
+        let (mut mallory, _) = actors();
+        let minted = scene.begin(&mut mallory, VICTOR).await;
+        let text = format!("Free voucher, please! [{}]", minted.text_of("code"));
+        scene.daemon.says(VICTOR, "W1", &text).await;
+        let said = reply(&scene.world, 1).await;
+        if way.name == "prove_phone" {
+            assert!(said.contains(&minted.text_of("whatsapp_link")), "{said}");
+            let page = start_path(&minted);
+            let answer = mallory.browser.submit(&scene.daemon, &page, &page, &[("do", "finish")]).await;
+            assert_eq!(landed(&answer), None, "{}", answer.text);
+        } else {
+            let told = scene.world.receiver.wait_for(1).await[0].json();
+            assert_eq!(told["data"]["text_changed"], true, "{}", way.name);
+        }
+        scene.daemon.finish().await;
+    }
+}
+
+/// Whatever Mallory has begun, its answer tells Victor what it is, and one tap stops it: before she goes on, while her
+/// token is out, and after the app has let her in, which then knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lured_one_can_stop_it_at_any_time() {
+    let mut world = World::new(Ground::directory());
+    world.extra = super::MODES.to_owned();
+    let app = world.start().await;
+    let body = json!({"completion": "prove_phone", "chatId": VICTOR, "purpose": "Pay 9,000 EUR"});
+    for (round, reached) in ["offered", "released", "redeemed"].into_iter().enumerate() {
+        let minted = app.mint(body.clone()).await;
+        let (page, mut mallory) = (start_path(&minted), Browser::default());
+        mallory.tap(&app, &page, "here").await;
+        app.says(VICTOR, &format!("S{round}"), &minted.text_of("text")).await;
+        let said = reply(&world, round + 1).await;
+        assert!(said.contains("Pay 9,000 EUR"), "{said}");
+        let finish = [("do", "finish")];
+        let mut token = None;
+        if reached != "offered" {
+            token = landed(&mallory.submit(&app, &page, &page, &finish).await).map(|query| query["token"].clone());
+        }
+        if reached == "redeemed" {
+            assert_eq!(redeem(&app, json!({"token": token})).await.status, 200);
+        }
+        let dispute = dispute_in(&said);
+        assert_eq!(Browser::default().go_on(&app, &dispute).await.status, 200);
+        app.settle().await;
+        let told = world.receiver.arrived().pop().unwrap().json();
+        assert_eq!((&told["type"], &told["data"]["after"]), (&json!("link.disputed"), &json!(reached)));
+        assert_eq!(landed(&mallory.submit(&app, &page, &page, &finish).await), None);
+        if let Some(token) = token {
+            assert_ne!(redeem(&app, json!({"token": token})).await.status, 200);
+        }
+    }
+    app.finish().await;
+}
+
+/// Mallory's page on the app's origin, or anywhere else, gets no redirect of ours.
+/// Ways around an allow-list that people have found, for an entry `https://app.example.org/in`.
+fn detours() -> Vec<String> {
+    let hosts = [
+        "evil.example",
+        "app.example.org.evil.example",
+        "app.example.org%2eevil.example",
+        "evil.example%2f.app.example.org",
+        "app.example.org@evil.example",
+        "app.example.org:443@evil.example",
+        "evil.example#app.example.org",
+        "evil.example?app.example.org",
+        "evil.example\\app.example.org",
+        "app.example.org%40evil.example",
+        "xn--app-example-org.evil.example",
+        "app.example.org\u{3002}evil.example",
+        "app\u{ff0e}example\u{ff0e}org.evil.example",
+        "\u{ff41}pp.example.org.evil.example",
+        "[::1]",
+        "127.0.0.1",
+        "0x7f000001",
+        "app.example.org:8443",
+        "app.example.org.",
+        "app-example.org",
+        "example.org",
+        "sub.app.example.org",
+        "app.example.org%00.evil.example",
+        "app.example.orgevil.example",
+    ];
+    let openings = ["https://", "http://", "//", "https:/", "https:", "///", "/\\", "\\\\"];
+    let mut all: Vec<String> =
+        openings.iter().flat_map(|opening| hosts.iter().map(move |host| format!("{opening}{host}/in"))).collect();
+    let paths = [
+        "/",
+        "/inside",
+        "/i",
+        "/In",
+        "/in/../out",
+        "/in/..",
+        "/in/./../out",
+        "/in/%2e%2e/out",
+        "/in/%2E%2E%2Fout",
+        "/in/..%2fout",
+        "/in/..%5cout",
+        "/in/%252e%252e%2fout",
+        "/in\\..\\out",
+        "/in%00",
+        "/in/%0d%0aLocation:x",
+        "//in",
+        "/%69n/../x",
+        "/in%2f..%2fx",
+        "/in/",
+        "/in/a",
+        "/in;x",
+        "/in/..;/x",
+        "/in/..;a=b/x",
+        "/in%3bx",
+        "/apps/../x",
+        "/apps/..;/x",
+        "/apps/..%3b/x",
+        "/apps/%2e%2e;/x",
+        "/apps/a;b/x",
+        "/apps//evil.example",
+        "/apps/%252e%252e/x",
+        "/in?token=x",
+        "/in?a=b&STATE=x",
+        "/in?%75uid=x",
+        "/in?token[]=x",
+        "/in?a;token=x",
+        "/apps/?iss=https://evil.example",
+    ];
+    all.extend(paths.iter().map(|path| format!("https://app.example.org{path}")));
+    all.extend(
+        [
+            "javascript:alert(1)",
+            "JaVaScRiPt:alert(1)",
+            "data:text/html,x",
+            "vbscript:x",
+            "file:///etc/passwd",
+            "ftp://app.example.org/in",
+            "https://user@app.example.org/in",
+            "https://user:pw@app.example.org/in",
+            "https://@app.example.org/in",
+            " https://app.example.org/in",
+            "https://app.example.org/in\n",
+            "\thttps://app.example.org/in",
+            "https://app.example.org/in\r\nX: y",
+            "ht\ttps://app.example.org/in",
+            "https://app.exa\u{200b}mple.org/in",
+            "https\u{ff1a}//app.example.org/in",
+            "blob:https://app.example.org/in",
+            "view-source:https://app.example.org/in",
+            "intent://app.example.org/in#Intent;end",
+            "whatsapp://send?text=x",
+        ]
+        .map(str::to_owned),
+    );
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_detours_lead_nowhere() {
+    let mut world = World::new(Ground::directory());
+    world.redirects = "[\"https://app.example.org/in\", \"https://app.example.org/apps/\"]".to_owned();
+    let app = world.start().await;
+    let detours = detours();
+    assert!(detours.len() >= 200, "{}", detours.len());
+    let mut accepted = Vec::new();
+    for detour in &detours {
+        for field in ["redirect_url", "link"] {
+            let answer = app.mint(json!({ field: detour })).await;
+            if answer.status != 422 || answer.json["errors"][0]["field"] != field {
+                accepted.push((field, detour));
+            }
+        }
+    }
+    assert_eq!(accepted, []);
+    for good in [
+        "https://app.example.org/in",
+        "https://app.example.org/in?b=%2F",
+        "https://app.example.org/apps/a/b?c#d",
+        "HTTPS://APP.example.org:443/in",
+    ] {
+        assert_eq!(app.mint(json!({ "redirect_url": good })).await.status, 200, "{good}");
+    }
+    app.finish().await;
+}

@@ -1,0 +1,189 @@
+//! Attacks on a login, by who attacks. Three actors: Mallory, Victor, and an app that believes whatever `redeem` says.
+//! Mallory wants into an account that is not hers, or Victor in hers; Victor presses every button he is shown, and each
+//! file says what else he does. The README's table of ways and attackers rests on these.
+
+mod luring;
+mod nat_neighbour;
+mod relay;
+mod robot;
+mod store_writer;
+mod tenant;
+mod two_browsers;
+
+use std::collections::HashMap;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign::domain::keys::sha256;
+use serde_json::{Value, json};
+
+use crate::{
+    app::{Answer, Daemon, Ground, World},
+    browser::{Browser, landed, redeem, reply, start_path},
+    flow::link_in,
+};
+
+const MALLORY: &str = "447700900666";
+const VICTOR: &str = "447700900123";
+
+/// A way to use the daemon.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    body: fn(&str) -> Value,
+    /// What the person taps on the start page, if the app uses it.
+    tap: Option<&'static str>,
+    config: &'static str,
+    /// Whether it binds a browser or a session.
+    binds: bool,
+    /// Whether a code can be told that another browser takes.
+    tells: bool,
+}
+
+fn verifier(who: &str) -> String {
+    format!("the verifier in the session of {who}")
+}
+
+fn challenged(who: &str) -> Value {
+    json!({ "challenge": URL_SAFE_NO_PAD.encode(sha256(verifier(who).as_bytes())) })
+}
+
+const MODES: &str = "completions_allowed = [\"prove_phone\", \"anywhere\"]";
+
+const fn way(name: &'static str, body: fn(&str) -> Value, tap: Option<&'static str>) -> Way {
+    Way { name, body, tap, config: MODES, binds: true, tells: true }
+}
+
+const WAYS: &[Way] = &[
+    way("same_browser, here", |_| json!({}), Some("here")),
+    way("same_browser, qr", |_| json!({}), Some("qr")),
+    Way { config: "strict_browser = true", tells: false, ..way("strict_browser", |_| json!({}), Some("here")) },
+    way("challenge", challenged, None),
+    way("challenge and start page", challenged, Some("here")),
+    way("challenge and scan", challenged, Some("qr")),
+    Way { tells: false, ..way("prove_phone", |who| json!({"completion": "prove_phone", "chatId": who}), Some("here")) },
+    Way { binds: false, tells: false, ..way("anywhere", |_| json!({"completion": "anywhere"}), None) },
+    // Hypersender's clients: named `anywhere` in callbacks, warned of at mint.
+    Way { binds: false, tells: false, ..way("unbound", |_| json!({}), None) },
+];
+
+/// One person, her browser and her chat.
+struct Actor {
+    number: &'static str,
+    browser: Browser,
+}
+
+/// What the app holds after it all: whose account is open in whose browser.
+#[derive(Default)]
+struct App {
+    sessions: HashMap<&'static str, String>,
+}
+
+impl App {
+    /// A browser comes back from the daemon. In `prove_phone` it was signed in before and stated `owner`: nobody
+    /// is signed in by it, and another number than the stated one counts for nothing.
+    async fn greet(&mut self, daemon: &Daemon, way: Way, owner: &'static str, answer: &Answer) {
+        let Some(query) = landed(answer) else { return };
+        let redeemed = redeem(daemon, json!({"token": query["token"], "verifier": verifier(owner)})).await;
+        if redeemed.status == 200 && way.name != "prove_phone" {
+            let subject = redeemed.data("subject")["value"].as_str().unwrap().trim_start_matches('+').to_owned();
+            self.sessions.insert(owner, subject);
+        }
+    }
+}
+
+struct Scene {
+    world: World,
+    daemon: Daemon,
+    way: Way,
+    app: App,
+    messages: usize,
+}
+
+impl Scene {
+    async fn new(way: Way) -> Self {
+        let mut world = World::new(Ground::directory());
+        world.extra = way.config.to_owned();
+        let daemon = world.start().await;
+        Self { world, daemon, way, app: App::default(), messages: 0 }
+    }
+
+    /// A browser begins; with the start page, it taps as people do.
+    async fn begin(&self, actor: &mut Actor, stated: &str) -> Answer {
+        let mut body = (self.way.body)(stated);
+        if body.get("challenge").is_some() {
+            body = (self.way.body)(actor.number);
+        }
+        let minted = self.daemon.mint(body).await;
+        assert_eq!(minted.status, 200, "{}", minted.text);
+        if let Some(place) = self.way.tap {
+            actor.browser.tap(&self.daemon, &start_path(&minted), place).await;
+        }
+        minted
+    }
+
+    /// Somebody sends the message; what the chat answers.
+    async fn send(&mut self, number: &str, minted: &Answer) -> String {
+        self.messages += 1;
+        self.daemon.says(number, &format!("A{}", self.messages), &minted.text_of("text")).await;
+        reply(&self.world, self.messages).await
+    }
+
+    /// Presses the button behind the link of a reply, if there is one.
+    async fn tap(&mut self, actor: &mut Actor, text: &str) {
+        if text.contains("/o/") {
+            let answer = actor.browser.go_on(&self.daemon, &link_in(text)).await;
+            self.app.greet(&self.daemon, self.way, actor.number, &answer).await;
+        }
+    }
+
+    /// Everything that a browser can try at a start page whose address it knows.
+    async fn ransack(&mut self, actor: &mut Actor, minted: &Answer) {
+        let page = start_path(minted);
+        for fields in [[("do", "finish")], [("place", "here")], [("place", "qr")], [("do", "renew")]] {
+            let answer = actor.browser.submit(&self.daemon, &page, &page, &fields).await;
+            self.app.greet(&self.daemon, self.way, actor.number, &answer).await;
+        }
+        for guess in ["000000", "7K3Q9X", "", "ZZZZZZ", "1", "00000\u{0}"] {
+            let answer = actor.browser.type_code(&self.daemon, &page, guess).await;
+            self.app.greet(&self.daemon, self.way, actor.number, &answer).await;
+            let body = json!({"uuid": minted.text_of("uuid"), "code": guess, "verifier": verifier(actor.number)});
+            assert_ne!(redeem(&self.daemon, body).await.status, 200);
+        }
+    }
+
+    /// Somebody is where he does not belong.
+    fn broken(&self) -> bool {
+        self.app.sessions.iter().any(|(owner, account)| owner != account)
+    }
+}
+
+fn actors() -> (Actor, Actor) {
+    let actor = |number| Actor { number, browser: Browser::default() };
+    (actor(MALLORY), actor(VICTOR))
+}
+
+/// The honest way works in every mode, or the test above would prove nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_honest_way_works_in_every_mode() {
+    for way in WAYS {
+        let mut scene = Scene::new(*way).await;
+        let (_, mut victor) = actors();
+        let minted = scene.begin(&mut victor, VICTOR).await;
+        let text = scene.send(VICTOR, &minted).await;
+        match crate::browser::code_in(&text).filter(|_| !text.contains("/o/")) {
+            Some(code) => {
+                let answer = victor.browser.type_code(&scene.daemon, &start_path(&minted), &code).await;
+                scene.app.greet(&scene.daemon, *way, VICTOR, &answer).await;
+            }
+            None if way.name == "prove_phone" => {
+                let page = start_path(&minted);
+                let answer = victor.browser.submit(&scene.daemon, &page, &page, &[("do", "finish")]).await;
+                assert!(landed(&answer).is_some());
+                scene.app.sessions.insert(VICTOR, VICTOR.to_owned());
+            }
+            None => scene.tap(&mut victor, &text).await,
+        }
+        assert_eq!(scene.app.sessions.get(VICTOR).map(String::as_str), Some(VICTOR), "{}", way.name);
+        scene.daemon.finish().await;
+    }
+}

@@ -1,0 +1,57 @@
+//! Mallory's false page stands between Victor and the app, in real time: she begins at the app, shows Victor her link or QR
+//! code, and asks him for what the chat answers. Victor takes her page for the app's and types what he is told.
+
+use super::{Actor, MALLORY, Scene, VICTOR, WAYS, Way, actors, verifier};
+use crate::{
+    app::Answer,
+    browser::{code_in, redeem, start_path},
+};
+use serde_json::json;
+
+/// The code that Victor finds in his chat, or behind the link in it.
+async fn told(scene: &Scene, victor: &mut Actor, said: &str) -> Option<String> {
+    if !said.contains("/o/") {
+        return code_in(said);
+    }
+    let link = crate::flow::link_in(said);
+    for fields in [&[("elsewhere", "1")][..], &[][..]] {
+        let answer = victor.browser.submit(&scene.daemon, &link, &link, fields).await;
+        if let Some(shown) = answer.text.split("class=\"code\"").nth(1) {
+            return code_in(shown);
+        }
+    }
+    None
+}
+
+/// Mallory uses the code wherever it may count.
+async fn spend(scene: &mut Scene, mallory: &mut Actor, minted: &Answer, code: &str) {
+    let answer = mallory.browser.type_code(&scene.daemon, &start_path(minted), code).await;
+    scene.app.greet(&scene.daemon, scene.way, MALLORY, &answer).await;
+    let body = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": verifier(MALLORY)});
+    let redeemed = redeem(&scene.daemon, body).await;
+    if redeemed.status == 200 {
+        scene.app.sessions.insert(MALLORY, VICTOR.to_owned());
+    }
+}
+
+async fn relay(way: Way) -> bool {
+    let mut scene = Scene::new(way).await;
+    let (mut mallory, mut victor) = actors();
+    let minted = scene.begin(&mut mallory, VICTOR).await;
+    let said = scene.send(VICTOR, &minted).await;
+    if let Some(code) = told(&scene, &mut victor, &said).await {
+        spend(&mut scene, &mut mallory, &minted, &code).await;
+    }
+    scene.ransack(&mut mallory, &minted).await;
+    let broken = scene.broken();
+    scene.daemon.finish().await;
+    broken
+}
+
+/// What nothing on this side can stop: a person who types a code into the wrong page. Where no code is told, nobody gets in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_needs_a_code_that_is_told() {
+    for way in WAYS {
+        assert_eq!(relay(*way).await, way.tells, "relayed in {}", way.name);
+    }
+}

@@ -1,0 +1,61 @@
+//! Mallory and Victor hand each other what they got: links of answers, codes, pages.
+
+use serde_json::json;
+
+use super::{MALLORY, Scene, VICTOR, WAYS, Way, actors, verifier};
+use crate::browser::{redeem, start_path};
+
+/// Mallory begins and sends herself, and hands the link of the answer to Victor.
+async fn plant(way: Way) -> bool {
+    let mut scene = Scene::new(way).await;
+    let (mut mallory, mut victor) = actors();
+    let minted = scene.begin(&mut mallory, MALLORY).await;
+    let text = scene.send(MALLORY, &minted).await;
+    scene.tap(&mut victor, &text).await;
+    let broken = scene.broken();
+    scene.daemon.finish().await;
+    broken
+}
+
+/// Victor begins and sends, and forwards the answer to Mallory, who knows his start page too.
+async fn forward(way: Way) -> bool {
+    let mut scene = Scene::new(way).await;
+    let (mut mallory, mut victor) = actors();
+    let minted = scene.begin(&mut victor, VICTOR).await;
+    let text = scene.send(VICTOR, &minted).await;
+    scene.tap(&mut mallory, &text).await;
+    scene.ransack(&mut mallory, &minted).await;
+    if let Some(code) = crate::browser::code_in(&text) {
+        let answer = mallory.browser.type_code(&scene.daemon, &start_path(&minted), &code).await;
+        scene.app.greet(&scene.daemon, way, MALLORY, &answer).await;
+        let body = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": verifier(MALLORY)});
+        assert_ne!(redeem(&scene.daemon, body).await.status, 200);
+    }
+    let broken = scene.broken();
+    scene.daemon.finish().await;
+    broken
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_handed_on_opens_nothing_but_what_binds_nobody() {
+    for way in WAYS {
+        assert_eq!(plant(*way).await, !way.binds, "planted in {}", way.name);
+        assert_eq!(forward(*way).await, !way.binds, "forwarded in {}", way.name);
+    }
+}
+
+/// An expired page is not a way in for whoever else knows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_browser_makes_nothing_anew() {
+    for way in WAYS.iter().filter(|way| way.tap.is_some()) {
+        let scene = Scene::new(*way).await;
+        let (mut mallory, mut victor) = actors();
+        let minted = scene.begin(&mut victor, VICTOR).await;
+        scene.daemon.advance(std::time::Duration::from_secs(1801)).await;
+        let page = start_path(&minted);
+        let renew = [("do", "renew")];
+        assert_eq!(mallory.browser.submit(&scene.daemon, &page, &page, &renew).await.status, 410, "{}", way.name);
+        assert_eq!(victor.browser.submit(&scene.daemon, &page, &page, &renew).await.status, 303, "{}", way.name);
+        scene.daemon.finish().await;
+    }
+}
