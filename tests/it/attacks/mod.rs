@@ -1,6 +1,6 @@
 //! Attacks on a login, by who attacks. Three actors: Mallory, Victor, and an app that believes whatever `redeem` says.
 //! Mallory wants into an account that is not hers, or Victor in hers; Victor presses every button he is shown, and each
-//! file says what else he does. The README's table of ways and attackers rests on these.
+//! file says what else he does. The table of ways and attackers in the guide to logins rests on these.
 
 mod luring;
 mod nat_neighbour;
