@@ -125,6 +125,8 @@ const scenarios = {
     const world = await World.start();
     const minted = await world.mint({ expires: 10 }), page = await world.person("phone");
     await page.goto(minted.start_url);
+    await tap(page);
+    await page.goto(minted.start_url);
     await page.waitForSelector('main[data-stage="expired"]');
     await world.inspect(page, "phone-expired");
     await page.locator("button.go").tap();
@@ -218,7 +220,10 @@ const scenarios = {
     await page.goto(minted.start_url);
     await tap(page);
     await page.goto(world.link(await world.says(minted.text)));
-    await page.locator("button.no").tap();
+    await page.locator("a.no").tap();
+    await page.waitForURL(/\/d\//);
+    await world.inspect(page, "phone-dispute");
+    await page.locator("button.go").tap();
     await page.waitForSelector(".sign.ok");
     await world.inspect(page, "phone-disputed");
     return world;
@@ -231,6 +236,10 @@ const scenarios = {
     await page.goto(minted.start_url);
     await page.waitForSelector("#scan[open]");
     await world.says(minted.text);
+    // Nobody has pressed anything yet, so the page does not go on by itself.
+    await page.waitForSelector('main[data-stage="finish"]');
+    await world.inspect(page, "desktop-finish");
+    await page.click("button.go");
     await world.landed(page);
     return world;
   },
