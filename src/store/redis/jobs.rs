@@ -83,7 +83,11 @@ impl Jobs for RedisStore {
             .arg(note)
             .arg(millis(memory))
             .arg(kept);
-        self.one::<i64>(&cmd).await.map(|settled| settled == 1)
+        let (now, settled): (i64, i64) = self.one(&cmd).await?;
+        if now > 0 {
+            self.time.observe(now);
+        }
+        Ok(settled == 1)
     }
 
     async fn hold(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError> {

@@ -105,28 +105,44 @@ if message_memory ~= '0' then
   end
 end
 
+local made = {}
+
 -- Takes back what is written so far.
 local function refuse(word)
+  for written in pairs(made) do
+    call('DEL', KEYS[written])
+  end
   if message_memory ~= '0' then
     call('DEL', KEYS[1])
   end
   return {word, now}
 end
 
+-- Writes a value. PXAT: what no timer removes in time goes by itself.
+local function set(key, version, value, till, ...)
+  local expires = shift == '0' and till or till - shift
+  return call('SET', KEYS[key], struct.pack('>I8', version) .. value, 'PXAT', expires, ...)
+end
+
 local key = FIRST_KEY
 local arg = FIRST_ARG
 for _ = 1, records do
-  local expected = ARGV[arg]
+  local expected, _, value, till = unpack(ARGV, arg, arg + 3)
   local creates = string.sub(expected, 1, 8) == NEW
-  -- GETRANGE: of many who decide on one version of a record one is applied. The head is enough, the rest may be long.
-  local head = call('GETRANGE', KEYS[key], 0, 19)
-  local exists = head ~= '' and struct.unpack('>I6', head, 15) > now
-  if creates and exists then
-    local same_id = string.sub(head, 9, 14) == string.sub(expected, 9, 14)
-    return refuse(same_id and (again and 'lost' or 'conflict') or 'collision')
-  end
-  if not creates and not (exists and string.sub(head, 1, 14) == expected) then
-    return refuse(again and 'lost' or 'conflict')
+  -- SET NX: a new record takes a free place, which need not be looked at.
+  if creates and value ~= '' and set(key, us, value, till, 'NX') then
+    made[key] = true
+  else
+    -- GETRANGE: of many who decide on one version of a record one is applied. The head is enough, the rest may be long.
+    local head = call('GETRANGE', KEYS[key], 0, 19)
+    local exists = head ~= '' and struct.unpack('>I6', head, 15) > now
+    if creates and exists then
+      local same_id = string.sub(head, 9, 14) == string.sub(expected, 9, 14)
+      return refuse(same_id and (again and 'lost' or 'conflict') or 'collision')
+    end
+    if not creates and not (exists and string.sub(head, 1, 14) == expected) then
+      return refuse(again and 'lost' or 'conflict')
+    end
   end
   key = key + 1 + ARGV[arg + 6]
   arg = arg + RECORD_ARGS
@@ -140,11 +156,9 @@ key = FIRST_KEY
 arg = FIRST_ARG
 for _ = 1, records do
   local expected, locator, value, till, timer, created, lists = unpack(ARGV, arg, arg + RECORD_ARGS - 1)
-  if value ~= '' then
-    local expires = shift == '0' and till or till - shift
-    -- SET PXAT: the decision itself; what no timer removes in time goes by itself.
-    local version = math.max(struct.unpack('>I8', expected) + 1, us)
-    call('SET', KEYS[key], struct.pack('>I8', version) .. value, 'PXAT', expires)
+  if value ~= '' and not made[key] then
+    -- SET: the decision itself.
+    set(key, math.max(struct.unpack('>I8', expected) + 1, us), value, till)
   end
   if timer ~= '' then
     -- ZADD: the record ends, is erased and is removed on time.

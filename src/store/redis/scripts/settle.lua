@@ -14,7 +14,7 @@
 --      7 note
 --      8 how long ended jobs are kept, ms
 --      9 how many of them
--- -> 1 if it was settled else 0
+-- -> {now where that was asked for else 0, 1 if it was settled else 0}
 
 local call = redis.call
 local id = ARGV[3]
@@ -24,13 +24,13 @@ local state_of = id .. '|s'
 
 -- ZREM: whether this worker still has the job, and from now on it has not.
 if call('ZREM', KEYS[4], id .. '|' .. fence) == 0 then
-  return 0
+  return {0, 0}
 end
 
 -- HDEL: what is done leaves nothing.
 if word == 'done' then
   call('HDEL', KEYS[3], id, state_of)
-  return 1
+  return {0, 1}
 end
 
 -- The first lease begins with nothing spent.
@@ -47,7 +47,7 @@ call('HSET', KEYS[3], state_of, table.concat({fence, attempts, 0, note}, ' '))
 if word ~= 'ended' then
   call('ZADD', KEYS[2], ARGV[6], id)
   call('ZADD', KEYS[1], 'LT', ARGV[6], ARGV[2])
-  return 1
+  return {0, 1}
 end
 
 -- TIME: how long it is kept is counted from now.
@@ -71,4 +71,4 @@ if ms % 8 == 0 then
     call('HDEL', KEYS[3], last, last .. '|s')
   end
 end
-return 1
+return {now, 1}
