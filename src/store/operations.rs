@@ -32,7 +32,7 @@ pub trait Operations: Send + Sync + 'static {
     /// a lower bound, and the oldest is the oldest of those seen.
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
-    /// Remembers what a replica says of itself, for [`REPLICA_MEMORY`]; what it said before is forgotten.
+    /// Remembers what a replica says of itself, for [`REPLICA_MEMORY`](super::REPLICA_MEMORY); what it said before is forgotten.
     async fn announce(&self, replica: &str, words: &str) -> Result<(), StoreError>;
 
     /// What replicas said of themselves, newest first.

@@ -101,7 +101,7 @@ async fn take(state: web::Data<Mutex<State>>, request: HttpRequest, body: web::B
     let fault = match EVERY.get(index) {
         None => Some(format!("no gateway at {path}")),
         Some((kind, variant, _)) => {
-            let wanted = reference::request(kind, variant, index);
+            let wanted = reference::request(kind, variant, index, &reply(kind, index, &body));
             let (body, id) = without_id(kind, &body);
             state.ids.entry(index).or_default().extend(id);
             against(&wanted, &request, &format!("/{rest}"), &body).map(|fault| format!("{kind} {variant}: {fault}"))
@@ -119,6 +119,14 @@ async fn take(state: web::Data<Mutex<State>>, request: HttpRequest, body: web::B
         response.insert_header(("retry-after", after.to_string()));
     }
     response.content_type("application/json").body(reply.body)
+}
+
+/// The text of the reply: what was asked for, and what stands below every message on which somebody agrees.
+fn reply(kind: &str, index: usize, body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(body).replace("%2F", "/");
+    let rest = body.split_once("/d/").map_or("", |(_, rest)| rest);
+    let token: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
+    format!("{TEXT}\n\nApp: {kind}-{index}\nThis wasn't me: https://wa.example.org/d/{token}")
 }
 
 /// The message, and the id that only this gateway takes, which must look like one of WhatsApp's own.

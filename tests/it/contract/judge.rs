@@ -56,8 +56,8 @@ impl Judge {
         let (mut compiler, mut schemas) = (boon::Compiler::new(), boon::Schemas::new());
         compiler.enable_format_assertions();
         compiler.add_resource("contract.json", schema).unwrap();
-        let compiled = compiler.compile("contract.json", &mut schemas).unwrap();
-        let outcome = schemas.validate(value, compiled);
+        let id = compiler.compile("contract.json", &mut schemas).unwrap();
+        let outcome = schemas.validate(value, id);
         assert!(outcome.is_ok(), "{place}: {:#}\n{value:#}", outcome.unwrap_err());
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{PERSON, TEXT, basic};
+use super::{PERSON, basic};
 use crate::every_gateway::secret;
 
 pub(super) struct Wanted {
@@ -18,13 +18,13 @@ pub(super) enum Form {
 }
 
 #[expect(clippy::too_many_lines, reason = "one table of requests, to be read from top to bottom")]
-pub(super) fn request(kind: &str, variant: &str, index: usize) -> Wanted {
+pub(super) fn request(kind: &str, variant: &str, index: usize, text: &str) -> Wanted {
     const KEY: &str = "key-of-the-gateway";
     let (bearer, jid, cus) = (format!("Bearer {KEY}"), format!("{PERSON}@s.whatsapp.net"), format!("{PERSON}@c.us"));
     let (authorization, plain) = ("authorization", KEY.to_owned());
     let meta = || {
         json!({ "messaging_product": "whatsapp", "recipient_type": "individual", "to": PERSON, "type": "text",
-                "text": { "preview_url": false, "body": TEXT } })
+                "text": { "preview_url": false, "body": text } })
     };
     let json = |path, headers, body| Wanted { path, headers, body: Form::Json(body) };
     let form = |path, headers, fields: &[(&str, &str)]| {
@@ -39,65 +39,65 @@ pub(super) fn request(kind: &str, variant: &str, index: usize) -> Wanted {
             let by = if variant == "sms" { basic("SK1", "pass") } else { basic("AC1", &secret(kind, index)) };
             let over = if variant == "sms" { "" } else { "whatsapp:" };
             let (to, from) = (format!("{over}+{PERSON}"), format!("{over}+12025550142"));
-            let fields = [("To", to.as_str()), ("From", from.as_str()), ("Body", TEXT)];
+            let fields = [("To", to.as_str()), ("From", from.as_str()), ("Body", text)];
             form("/2010-04-01/Accounts/AC1/Messages.json", vec![(authorization, by)], &fields)
         }
         ("vonage", variant) => {
             let channel = if variant == "sms" { "sms" } else { "whatsapp" };
-            let message = json!({ "message_type": "text", "text": TEXT, "to": PERSON, "from": "12025550142",
+            let message = json!({ "message_type": "text", "text": text, "to": PERSON, "from": "12025550142",
                                   "channel": channel });
             json("/v1/messages", vec![(authorization, basic("key", "pass"))], message)
         }
         ("bird", _) => {
             let contact = json!({ "identifierKey": "phonenumber", "identifierValue": format!("+{PERSON}") });
             let message = json!({ "receiver": { "contacts": [contact] },
-                                  "body": { "type": "text", "text": { "text": TEXT } } });
+                                  "body": { "type": "text", "text": { "text": text } } });
             let key = vec![(authorization, format!("AccessKey {KEY}"))];
             json("/workspaces/w/channels/c/messages", key, message)
         }
         ("chatwoot", _) => {
-            let message = json!({ "content": TEXT, "message_type": "outgoing" });
+            let message = json!({ "content": text, "message_type": "outgoing" });
             json("/api/v1/accounts/1/conversations/42/messages", vec![("api_access_token", plain)], message)
         }
         ("waha", _) => {
-            let message = json!({ "session": "default", "chatId": cus, "text": TEXT, "linkPreview": false });
+            let message = json!({ "session": "default", "chatId": cus, "text": text, "linkPreview": false });
             json("/api/sendText", vec![("x-api-key", plain)], message)
         }
         ("hypersender", _) => {
-            let message = json!({ "chatId": cus, "text": TEXT, "link_preview": false });
+            let message = json!({ "chatId": cus, "text": text, "link_preview": false });
             json("/i-1/send-text", vec![(authorization, bearer)], message)
         }
         ("wawp", _) => {
-            let message = json!({ "instance_id": "i-1", "access_token": KEY, "chatId": cus, "message": TEXT });
+            let message = json!({ "instance_id": "i-1", "access_token": KEY, "chatId": cus, "message": text });
             json("/v2/send/text", vec![], message)
         }
         ("evolution", _) => {
-            let message = json!({ "number": jid, "text": TEXT, "linkPreview": false });
+            let message = json!({ "number": jid, "text": text, "linkPreview": false });
             json("/message/sendText/main", vec![("apikey", plain)], message)
         }
         ("gowa", _) => {
-            let message = json!({ "phone": jid, "message": TEXT });
+            let message = json!({ "phone": jid, "message": text });
             json("/send/message", vec![(authorization, basic("user", "pass"))], message)
         }
         ("wppconnect", _) => {
             let message = json!({ "phone": PERSON, "isGroup": false, "isNewsletter": false, "isLid": false,
-                                  "message": TEXT });
+                                  "message": text });
             json("/api/main/send-message", vec![(authorization, bearer)], message)
         }
         ("wuzapi", _) => {
-            let message = json!({ "Phone": PERSON, "Body": TEXT, "LinkPreview": false });
+            let message = json!({ "Phone": PERSON, "Body": text, "LinkPreview": false });
             json("/chat/send/text", vec![("token", plain)], message)
         }
         ("green-api", _) => {
-            let message = json!({ "chatId": cus, "message": TEXT, "linkPreview": false });
+            let message = json!({ "chatId": cus, "message": text, "linkPreview": false });
             json("/waInstance1100000777/sendMessage/key-of-the-gateway", vec![], message)
         }
         ("whapi", _) => {
-            let message = json!({ "to": jid, "body": TEXT, "no_link_preview": true });
+            let message = json!({ "to": jid, "body": text, "no_link_preview": true });
             json("/messages/text", vec![(authorization, bearer)], message)
         }
         ("gupshup", _) => {
-            let message = json!({ "type": "text", "text": TEXT }).to_string();
+            let message = json!({ "type": "text", "text": text }).to_string();
             let fields = [
                 ("channel", "whatsapp"),
                 ("source", "12025550142"),
@@ -108,20 +108,20 @@ pub(super) fn request(kind: &str, variant: &str, index: usize) -> Wanted {
             form("/wa/api/v1/msg", vec![("apikey", plain)], &fields)
         }
         ("infobip", _) => {
-            let message = json!({ "from": "12025550142", "to": PERSON, "content": { "text": TEXT } });
+            let message = json!({ "from": "12025550142", "to": PERSON, "content": { "text": text } });
             json("/whatsapp/1/message/text", vec![(authorization, format!("App {KEY}"))], message)
         }
         ("ultramsg", _) => {
-            let fields = [("token", KEY), ("to", PERSON), ("body", TEXT)];
+            let fields = [("token", KEY), ("to", PERSON), ("body", text)];
             form("/instance777/messages/chat", vec![], &fields)
         }
         ("z-api", _) => {
-            let message = json!({ "phone": PERSON, "message": TEXT });
+            let message = json!({ "phone": PERSON, "message": text });
             let token = vec![("client-token", "client-token".to_owned())];
             json("/instances/i-1/token/token-1/send-text", token, message)
         }
         ("generic", _) => {
-            let message = json!({ "to": PERSON, "content": { "text": TEXT } });
+            let message = json!({ "to": PERSON, "content": { "text": text } });
             json("/accounts/harbour/messages", vec![(authorization, bearer)], message)
         }
         other => panic!("{other:?} has no reference"),
