@@ -93,7 +93,13 @@ webhook_secret = "{WEBHOOK_SECRET}"
 
 /// What a caller sends for a login.
 pub(crate) fn mint() -> Vec<u8> {
+    mint_for(1800)
+}
+
+/// The same, for so many seconds.
+pub(crate) fn mint_for(expires: u64) -> Vec<u8> {
     let body = json!({
+        "expires": expires,
         "purpose": "login", "state": "5d7d3b0b-9c1e-4f0e-8a59-2b1f6c7a9e10",
         "metadata": { "user": "a-user-of-the-app", "cart": 1234 }, "client_ip": "203.0.113.7",
         "user_agent": "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko)",

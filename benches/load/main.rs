@@ -1,7 +1,7 @@
 //! How fast, how late, how large: measured against what the same machine can do at the same moment.
 //!
 //! `benches/run` measures and fails when a required ratio is missed; `benches/run --quick` only shows that everything
-//! still runs.
+//! still runs; `benches/run --scale` measures beside a million links and timers.
 
 mod client;
 mod daemon;
@@ -15,6 +15,7 @@ mod over_redis;
 mod process;
 mod redis_server;
 mod report;
+mod scale;
 mod wire;
 
 use std::{process::ExitCode, time::Duration};
@@ -41,17 +42,22 @@ fn main() -> anyhow::Result<ExitCode> {
         floor::run(rest)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let scale = arguments.iter().any(|argument| argument == "--scale");
     let full = !arguments.iter().any(|argument| argument == "--quick");
-    let report = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(full))?;
+    let report = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(full, scale))?;
     Ok(if report.finish(full) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(full: bool) -> anyhow::Result<Report> {
+async fn measure(full: bool, scale: bool) -> anyhow::Result<Report> {
     let plan = if full { FULL } else { QUICK };
     // Beside the build, because a directory for temporary files may be memory.
     let binary = daemon::binary()?;
     let directory = tempfile::tempdir_in(binary.parent().unwrap_or(&binary))?;
     let mut report = Report::default();
+    if scale {
+        scale::measure(directory.path(), &mut report).await?;
+        return Ok(report);
+    }
     over_redis::measure(&plan, directory.path(), &mut report).await?;
     embedded::measure(&plan, directory.path(), &mut report).await?;
     Ok(report)

@@ -21,6 +21,11 @@ impl Series {
         median(after_warm_up(&self.per_second))
     }
 
+    /// What a request costs, the server and its store together.
+    pub(crate) fn micros(&self) -> f64 {
+        median(after_warm_up(&self.server_micros)) + median(after_warm_up(&self.store_micros))
+    }
+
     pub(crate) fn print(&self, name: &str) {
         Report::row(
             name,

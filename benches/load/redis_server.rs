@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::Path, process::Command};
 
+use anyhow::Context as _;
+
 use crate::process::{Process, free_address, wait_for_listener};
 
 /// Ends with its owner.
@@ -42,5 +44,29 @@ impl RedisServer {
         let lines = info.lines().filter(|line| !line.starts_with("cmdstat_evalsha"));
         let calls = lines.filter_map(|line| line.split_once(":calls=")?.1.split(',').next()?.parse::<usize>().ok());
         Ok(calls.sum())
+    }
+
+    /// Bytes that its data takes.
+    pub(crate) fn memory(&self) -> anyhow::Result<usize> {
+        let mut connection = redis::Client::open(self.url(0))?.get_connection()?;
+        let info: String = redis::cmd("INFO").arg("memory").query(&mut connection)?;
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory_dataset:"));
+        Ok(line.context("no used_memory_dataset")?.trim().parse()?)
+    }
+
+    /// Timers whose time has come.
+    pub(crate) fn due_timers(&self) -> anyhow::Result<usize> {
+        let mut connection = redis::Client::open(self.url(0))?.get_connection()?;
+        let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut connection)?;
+        let mut due = 0;
+        // Timers, and what workers have in hand.
+        for (pattern, until) in [("cs:{*}:w", (seconds * 1000).to_string()), ("cs:{*}:l", "+inf".to_owned())] {
+            let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut connection)?;
+            for key in keys {
+                let count: usize = redis::cmd("ZCOUNT").arg(key).arg("-inf").arg(&until).query(&mut connection)?;
+                due += count;
+            }
+        }
+        Ok(due)
     }
 }

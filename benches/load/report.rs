@@ -35,6 +35,13 @@ impl Report {
         }
     }
 
+    pub(crate) fn at_most(&mut self, name: &str, ratio: f64, required: f64) {
+        println!("  {name:<54}{ratio:>12.2} required: {required} or less");
+        if ratio > required {
+            self.missed.push(format!("{name}: {ratio:.2}, required: {required} or less"));
+        }
+    }
+
     pub(crate) fn below(&mut self, name: &str, value: f64, unit: &str, required: f64) {
         println!("  {name:<54}{value:>12.1} {unit}, required: below {required}");
         if value >= required {
