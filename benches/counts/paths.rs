@@ -8,7 +8,7 @@ use countersign::{
     domain::{
         Command, Event, InstanceId, KeyRing, Language, Phone, Sender, Verification, VerificationId,
         code::LinkCode,
-        decide,
+        decide::{Sent, decide},
         extract::candidates,
         template::{self, Values},
         time::from_millis,
@@ -110,7 +110,7 @@ fn texts() -> anyhow::Result<Vec<Work>> {
         work("extract: prefilled message", move || candidates(black_box(&message), CODE_LENGTH.into())),
         large("extract: two kilobytes without a code", move || candidates(black_box(&chatter), CODE_LENGTH.into())),
         work("text: reply", move || {
-            let values = Values { link: "https://wa.example.org/o/AAAA", name: "Harbour", code: "" };
+            let values = Values { link: "https://wa.example.org/o/AAAA", name: "Harbour", ..Values::default() };
             template::render(black_box(english.success()), values)
         }),
         work("text: wa.me link", move || whatsapp::wa_me(&number, black_box(&message2))),
@@ -182,7 +182,7 @@ fn pending(ring: &KeyRing) -> Verification {
 
 fn receive() -> anyhow::Result<Command> {
     let sender = Sender::new(Some("+447700900123".parse().context("a phone")?), None, None);
-    Ok(Command::Receive { sender, push_name: Some("Mara".to_owned()), edited: false, weak: false })
+    Ok(Command::Receive { sender, push_name: Some("Mara".to_owned()), text: Sent::default(), risk: None })
 }
 
 fn records() -> anyhow::Result<Vec<Work>> {
