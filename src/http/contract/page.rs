@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-const CSS: &str = include_str!("../../../templates/docs/style.css");
+pub(in crate::http) const CSS: &str = include_str!("../../../templates/docs/style.css");
 const JS: &str = include_str!("../../../templates/docs/page.js");
 const INTRODUCTION: &str = include_str!("../../../templates/docs/introduction.md");
 

@@ -65,8 +65,12 @@ pub(in crate::http) async fn docs(app: Data<App>, request: HttpRequest) -> HttpR
         let (html, policy) = page::page();
         (Rendering::new(html), policy)
     });
-    let mut response = made.serve(&request, "text/html; charset=utf-8");
-    for (name, value) in [("content-security-policy", policy.as_str()), ("referrer-policy", "no-referrer")] {
+    restricted(made.serve(&request, "text/html; charset=utf-8"), policy)
+}
+
+/// A page that loads only what `policy` names.
+pub(in crate::http) fn restricted(mut response: HttpResponse, policy: &str) -> HttpResponse {
+    for (name, value) in [("content-security-policy", policy), ("referrer-policy", "no-referrer")] {
         if let Ok(value) = header::HeaderValue::from_str(value) {
             response.headers_mut().insert(header::HeaderName::from_static(name), value);
         }

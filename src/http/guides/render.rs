@@ -34,6 +34,10 @@ pub(super) fn render(source: &str) -> Rendered {
         if let (Some(section), Some(text)) = (sections.last_mut(), text_of(event)) {
             section.text.push_str(text);
         }
+        if let (Some(code), Event::Text(text)) = (&mut code, event) {
+            code.push_str(text);
+            continue;
+        }
         match event {
             Event::Start(Tag::Heading { level, .. }) => {
                 let title = heading(&events[index + 1..]);
@@ -57,11 +61,6 @@ pub(super) fn render(source: &str) -> Rendered {
             Event::End(TagEnd::CodeBlock) => {
                 let text = code.take().unwrap_or_default();
                 out.push(Event::Html(format!("{}</code></pre>\n", highlight::html(text.trim_end())).into()));
-            }
-            Event::Text(text) if code.is_some() => {
-                if let Some(code) = &mut code {
-                    code.push_str(text);
-                }
             }
             // Wide tables scroll by themselves, which a keyboard has to reach.
             Event::Start(Tag::Table(_)) => {

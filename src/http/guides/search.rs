@@ -115,7 +115,9 @@ static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
 
 /// The best results for what somebody typed; nothing for an empty query.
 pub(super) fn find(query: &str) -> Vec<Hit> {
-    let words: Vec<String> = query.to_lowercase().split_whitespace().map(str::to_owned).collect();
+    let mut words: Vec<String> = query.to_lowercase().split_whitespace().map(str::to_owned).collect();
+    words.sort_unstable();
+    words.dedup();
     if words.is_empty() {
         return Vec::new();
     }

@@ -17,11 +17,12 @@ use super::{
 };
 use crate::http::{
     App,
-    contract::{page::policy, serve::Rendering},
+    contract::{
+        page::{CSS, policy},
+        serve::{Rendering, restricted},
+    },
     problem::Problem,
 };
-
-const CSS: &str = include_str!("../../../templates/docs/style.css");
 
 /// Pages that were asked for, by their place in [`GUIDES`].
 pub(in crate::http) struct Guides([OnceLock<Rendering>; GUIDES.len()]);
@@ -66,7 +67,7 @@ pub(in crate::http) async fn guide(
 ) -> Result<HttpResponse, Problem> {
     let index = GUIDES.iter().position(|guide| guide.slug == *slug).ok_or_else(Problem::not_found)?;
     let made = app.guides.0[index].get_or_init(|| Rendering::new(page(&GUIDES[index])));
-    Ok(protected(made.serve(&request, "text/html; charset=utf-8")))
+    Ok(restricted(made.serve(&request, "text/html; charset=utf-8"), &policy(None, CSS)))
 }
 
 fn page(guide: &Guide) -> String {
@@ -103,15 +104,5 @@ pub(in crate::http) async fn search(looked: Option<Query<Looked>>) -> HttpRespon
     response
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
-    protected(response.content_type("text/html; charset=utf-8").body(body))
-}
-
-fn protected(mut response: HttpResponse) -> HttpResponse {
-    for (name, value) in [("content-security-policy", policy(None, CSS)), ("referrer-policy", "no-referrer".to_owned())]
-    {
-        if let Ok(value) = header::HeaderValue::from_str(&value) {
-            response.headers_mut().insert(header::HeaderName::from_static(name), value);
-        }
-    }
-    response
+    restricted(response.content_type("text/html; charset=utf-8").body(body), &policy(None, CSS))
 }
