@@ -131,7 +131,7 @@ async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
     }
 }
 
-/// In the order in which a person tries, with each change to the proxy.
+/// As somebody does who changes a proxy and tries again: every run uses another sender, so none meets a limit.
 #[tokio::test]
 async fn ten_runs_in_a_row_find_no_limit_and_leave_no_lock() {
     let gateway = Fake::start();
