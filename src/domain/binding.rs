@@ -5,29 +5,20 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use super::{code, keys::Digest, typed};
+use super::{code, keys::Digest, typed, wire::wire_enum};
 
 /// How long a reply code can be typed.
 pub const CODE_WINDOW: SignedDuration = SignedDuration::from_mins(5);
 /// Wrong reply codes that spend it.
 pub const CODE_TRIES: u8 = 5;
 
-/// Where WhatsApp is, seen from the browser that waits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// On the same device: the link in the reply comes back to this browser.
-    Here,
-    /// On another one, which scans: the reply holds a code.
-    Qr,
-}
-
-impl Place {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Here => "here",
-            Self::Qr => "qr",
-        }
+wire_enum! {
+    /// Where WhatsApp is, seen from the browser that waits.
+    Place {
+        /// On the same device: the link in the reply comes back to this browser.
+        Here = "here",
+        /// On another one, which scans: the reply holds a code.
+        Qr = "qr",
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     reason::Reason,
     risk::Risk,
     subject::Sender,
+    timeline::TimelineEvent,
     verification::{COMPLETION_WINDOW, Completion, Mode, Proof, State, Verification},
 };
 
@@ -198,7 +199,7 @@ impl Draft {
             }
             Command::Receive { sender, push_name, text, risk } => self.receive(sender, push_name, text, risk),
             Command::Cancel => {
-                self.end("canceled", None, Event::LinkCanceled);
+                self.end(TimelineEvent::Canceled, None, Event::LinkCanceled);
                 self.next.state = State::Canceled { at: self.now };
                 self.changed(Verdict::Canceled)
             }
@@ -235,13 +236,8 @@ impl Draft {
         if text.changed && self.next.request.exact {
             return self.text_changed();
         }
-        let what = match (text.edited, self.next.is_unbound()) {
-            (false, false) => "verified",
-            (true, false) => "verified (edited text)",
-            (false, true) => "verified (unbound)",
-            (true, true) => "verified (edited text, unbound)",
-        };
-        self.end(what, None, Event::LinkVerified);
+        let event = TimelineEvent::Verified { edited: text.edited, unbound: self.next.is_unbound() };
+        self.end(event, None, Event::LinkVerified);
         let elsewhere = self.next.expects_code();
         self.effects.push(Effect::Reply(self.success()));
         self.next.risk = risk;
@@ -270,14 +266,14 @@ impl Draft {
     /// Whoever wrote may have read something else than what is agreed to; the link shows it.
     fn text_changed(mut self) -> Decision {
         let reason = Reason::TextChanged;
-        self.next.note(self.now, "message", Some(reason));
+        self.next.note(self.now, TimelineEvent::Message, Some(reason));
         self.effects.push(Effect::Reply(Reply::TextChanged));
         self.changed(Verdict::Failed(reason))
     }
 
     fn unidentified(mut self) -> Decision {
         let reason = Reason::SenderUnidentified;
-        self.next.note(self.now, "message", Some(reason));
+        self.next.note(self.now, TimelineEvent::Message, Some(reason));
         self.effects.push(Effect::Reply(Reply::Unidentified));
         self.changed(Verdict::Failed(reason))
     }
@@ -288,10 +284,10 @@ impl Draft {
         self.next.attempts += 1;
         self.effects.push(Effect::Reply(Reply::Failed));
         if self.next.attempts < self.next.max_attempts {
-            self.next.note(self.now, "message", Some(why));
+            self.next.note(self.now, TimelineEvent::Message, Some(why));
         } else {
             let reason = if self.next.max_attempts == 1 { why } else { Reason::AttemptsExhausted };
-            self.end("failed", Some(reason), Event::LinkFailed);
+            self.end(TimelineEvent::Failed, Some(reason), Event::LinkFailed);
             self.next.state = State::Failed { at: self.now, reason };
         }
         self.changed(Verdict::Failed(why))
@@ -310,7 +306,7 @@ impl Draft {
     }
 
     fn expire(mut self) -> Decision {
-        self.end("expired", Some(Reason::CodeExpired), Event::LinkExpired);
+        self.end(TimelineEvent::Expired, Some(Reason::CodeExpired), Event::LinkExpired);
         self.next.state = State::Expired { at: self.now };
         self.changed(Verdict::Expired)
     }
@@ -340,9 +336,9 @@ impl Draft {
         self.changed(Verdict::Forgotten)
     }
 
-    fn end(&mut self, what: &str, reason: Option<Reason>, event: Event) {
-        self.next.note(self.now, what, reason);
-        self.effects.push(Effect::Callback(event));
+    fn end(&mut self, event: TimelineEvent, reason: Option<Reason>, callback: Event) {
+        self.next.note(self.now, event, reason);
+        self.effects.push(Effect::Callback(callback));
     }
 
     fn changed(self, verdict: Verdict) -> Decision {

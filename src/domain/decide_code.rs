@@ -5,10 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     decide::{Command, Decision, Effect, Verdict},
+    delivery_failure::DeliveryFailure,
     event::Event,
     id::VerificationId,
     reason::Reason,
     sending::{Fate, Leg, MOST_SENDS, Otp},
+    timeline::TimelineEvent,
     verification::{State, Verification},
 };
 
@@ -29,9 +31,9 @@ pub enum CodeCommand {
     /// The phone has it.
     Delivered { leg: usize },
     /// It will never have it; the word says why.
-    Undelivered { leg: usize, why: &'static str },
+    Undelivered { leg: usize, why: DeliveryFailure },
     /// The gateway was asked and did not answer, so that it may have it or not.
-    Unknown { leg: usize, why: &'static str },
+    Unknown { leg: usize, why: DeliveryFailure },
 }
 
 pub(super) fn decide(before: &Verification, otp: &Otp, command: &Command, now: Timestamp) -> Decision {
@@ -69,7 +71,7 @@ impl Draft {
             Command::Code(CodeCommand::Try { .. } | CodeCommand::Resend | CodeCommand::Replace) if expired => {
                 return self.expire();
             }
-            Command::Cancel => self.cancel("canceled"),
+            Command::Cancel => self.cancel(TimelineEvent::Canceled),
             Command::Expire | Command::Forget => return self.unchanged(Verdict::Unchanged),
             Command::Receive { .. }
             | Command::Bind { .. }
@@ -85,7 +87,7 @@ impl Draft {
             Command::Code(command) => match *command {
                 CodeCommand::Try { right: true, claim } => self.validate(claim),
                 CodeCommand::Try { right: false, claim } => self.miss(claim),
-                CodeCommand::Replace => self.cancel("replaced by another code"),
+                CodeCommand::Replace => self.cancel(TimelineEvent::Replaced),
                 CodeCommand::Resend => self.resend(),
                 // How a message fared is true whenever it is heard.
                 CodeCommand::Accepted { leg } => return self.arrived(leg, Fate::Accepted),
@@ -118,7 +120,7 @@ impl Draft {
 
     fn validate(mut self, claim: Option<VerificationId>) -> Decision {
         self.otp.note_try(claim, None);
-        self.end("validated", None, Event::CodeValidated);
+        self.end(TimelineEvent::Validated, None, Event::CodeValidated);
         self.next.state = State::Validated { at: self.now };
         self.changed(Verdict::Validated)
     }
@@ -129,22 +131,22 @@ impl Draft {
         let reason = if is_last { Reason::AttemptsExhausted } else { Reason::CodeWrong };
         self.otp.note_try(claim, Some(reason));
         if !is_last {
-            self.next.note(self.now, "wrong code", Some(reason));
+            self.next.note(self.now, TimelineEvent::WrongCode, Some(reason));
             return self.changed(Verdict::Failed(reason));
         }
-        self.end("failed", Some(reason), Event::CodeFailed);
+        self.end(TimelineEvent::Failed, Some(reason), Event::CodeFailed);
         self.next.state = State::Failed { at: self.now, reason };
         self.changed(Verdict::Failed(reason))
     }
 
-    fn cancel(mut self, what: &str) -> Decision {
-        self.end(what, None, Event::CodeCanceled);
+    fn cancel(mut self, event: TimelineEvent) -> Decision {
+        self.end(event, None, Event::CodeCanceled);
         self.next.state = State::Canceled { at: self.now };
         self.changed(Verdict::Canceled)
     }
 
     fn expire(mut self) -> Decision {
-        self.end("expired", Some(Reason::CodeExpired), Event::CodeExpired);
+        self.end(TimelineEvent::Expired, Some(Reason::CodeExpired), Event::CodeExpired);
         self.next.state = State::Expired { at: self.now };
         self.changed(Verdict::Expired)
     }
@@ -158,7 +160,7 @@ impl Draft {
         let Some(channel) = self.otp.first_channel() else { return self.unchanged(Verdict::Refused) };
         self.otp.asked_at = self.now;
         let send = self.otp.send() + 1;
-        self.next.note(self.now, &format!("asked to be sent again ({send})"), None);
+        self.next.note(self.now, TimelineEvent::Resend(send), None);
         self.queue(Leg { send, channel, fate: Fate::Queued });
         self.changed(Verdict::Resent)
     }
@@ -185,11 +187,11 @@ impl Draft {
             self.next.state = State::Sent { at: self.now };
         }
         if self.otp.tell_sent(send) {
-            self.next.note(self.now, &format!("sent by {}", channel.as_str()), None);
+            self.next.note(self.now, TimelineEvent::Sent(channel), None);
             self.effects.push(Effect::CallbackOfSend { event: Event::CodeSent, send });
         }
         if fate == Fate::Delivered && self.otp.tell_delivered(send) {
-            self.next.note(self.now, &format!("delivered by {}", channel.as_str()), None);
+            self.next.note(self.now, TimelineEvent::Delivered(channel), None);
             self.effects.push(Effect::CallbackOfSend { event: Event::CodeDelivered, send });
         }
         self.changed(Verdict::Unchanged)
@@ -197,7 +199,7 @@ impl Draft {
 
     /// Over to the next channel, unless a later send is on its way. When no message is left that could arrive,
     /// the verification ends.
-    fn undelivered(mut self, index: usize, why: &str, expired: bool) -> Decision {
+    fn undelivered(mut self, index: usize, why: DeliveryFailure, expired: bool) -> Decision {
         let latest = self.otp.send();
         let Some(leg) = self.otp.legs.get_mut(index) else { return self.unchanged(Verdict::Refused) };
         if matches!(leg.fate, Fate::Failed | Fate::Delivered) {
@@ -207,13 +209,13 @@ impl Draft {
         leg.fate = Fate::Failed;
         let Leg { send, channel, .. } = *leg;
         let reason = Reason::ReplyUndeliverable;
-        self.next.note(self.now, &format!("not delivered by {}: {why}", channel.as_str()), Some(reason));
+        self.next.note(self.now, TimelineEvent::NotDelivered(channel, why), Some(reason));
         match self.otp.next_channel(channel) {
             Some(channel) if send == latest && !expired && !replaced => {
                 self.queue(Leg { send, channel, fate: Fate::Queued });
             }
             _ if !expired && self.otp.legs.iter().all(|leg| leg.fate == Fate::Failed) => {
-                self.end("failed", Some(reason), Event::CodeFailed);
+                self.end(TimelineEvent::Failed, Some(reason), Event::CodeFailed);
                 self.next.state = State::Failed { at: self.now, reason };
                 return self.changed(Verdict::Failed(reason));
             }
@@ -223,7 +225,7 @@ impl Draft {
     }
 
     /// Over to the next channel as well. Without one the verification waits for what the person types.
-    fn unknown(mut self, index: usize, why: &str, expired: bool) -> Decision {
+    fn unknown(mut self, index: usize, why: DeliveryFailure, expired: bool) -> Decision {
         let latest = self.otp.send();
         let Some(leg) = self.otp.legs.get_mut(index) else { return self.unchanged(Verdict::Refused) };
         if leg.fate != Fate::Queued {
@@ -231,7 +233,7 @@ impl Draft {
         }
         leg.fate = Fate::Unknown;
         let Leg { send, channel, .. } = *leg;
-        self.next.note(self.now, &format!("perhaps sent by {}: {why}", channel.as_str()), None);
+        self.next.note(self.now, TimelineEvent::PerhapsSent(channel, why), None);
         if let Some(channel) = self.otp.next_channel(channel).filter(|_| send == latest && !expired) {
             self.queue(Leg { send, channel, fate: Fate::Queued });
         }
@@ -244,9 +246,9 @@ impl Draft {
         self.changed(Verdict::Forgotten)
     }
 
-    fn end(&mut self, what: &str, reason: Option<Reason>, event: Event) {
-        self.next.note(self.now, what, reason);
-        self.effects.push(Effect::Callback(event));
+    fn end(&mut self, event: TimelineEvent, reason: Option<Reason>, callback: Event) {
+        self.next.note(self.now, event, reason);
+        self.effects.push(Effect::Callback(callback));
     }
 
     fn changed(mut self, verdict: Verdict) -> Decision {

@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    Status,
     keys::Digest,
     verification::{Request, Verification},
 };
@@ -18,6 +19,6 @@ pub fn renewed(record: &Verification, browser: Option<Digest>, most: u32, now: T
     let waited = record.binding.as_ref().zip(browser).is_some_and(|(held, browser)| held.browser.matches(browser));
     let fresh = now < record.expires_at + RENEWABLE;
     let asked = !request.final_expiry && request.purpose.is_none() && u32::from(request.renewals) < most;
-    let renewable = record.otp.is_none() && record.status(now) == "expired" && waited && fresh && asked;
+    let renewable = record.otp.is_none() && record.status(now) == Status::Expired && waited && fresh && asked;
     renewable.then(|| Request { renews: Some(record.id), renewals: request.renewals + 1, ..request.clone() })
 }

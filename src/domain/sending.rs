@@ -3,22 +3,15 @@
 use jiff::{Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use super::{id::VerificationId, otp::Shape, reason::Reason};
+use super::{id::VerificationId, otp::Shape, reason::Reason, wire::wire_enum};
 
-/// What carries messages to a chat.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Channel {
-    WhatsApp,
-    Sms,
-}
-
-impl Channel {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::WhatsApp => "whatsapp",
-            Self::Sms => "sms",
-        }
+wire_enum! {
+    /// What carries messages to a chat.
+    Channel {
+        /// The instance's own number on WhatsApp.
+        WhatsApp = "whatsapp",
+        /// A text message of the phone network.
+        Sms = "sms",
     }
 }
 

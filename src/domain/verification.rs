@@ -11,7 +11,9 @@ use super::{
     reason::Reason,
     risk::Risk,
     sending::Otp,
+    status::{OtpType, Status},
     subject::{Chat, Sender, Subject},
+    timeline::{Entry, TimelineEvent},
 };
 
 /// How long the link in the reply can be completed after the match.
@@ -271,22 +273,6 @@ pub struct Redemption {
     pub until: Timestamp,
 }
 
-/// One line of the timeline.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
-    pub at: Timestamp,
-    pub what: String,
-    pub reason: Option<Reason>,
-    /// Whoever did it, as far as he has a name: `token:shop`, `operator:alice`.
-    pub by: Option<String>,
-}
-
-impl Entry {
-    pub fn new(at: Timestamp, what: impl Into<String>, reason: Option<Reason>) -> Self {
-        Self { at, what: what.into(), reason, by: None }
-    }
-}
-
 /// What a new record is made from, beside the request.
 #[derive(Clone, Copy)]
 pub struct Birth {
@@ -303,7 +289,7 @@ pub struct Birth {
 impl Verification {
     pub fn new(birth: Birth, request: Request) -> Self {
         let Birth { id, instance, key, nonce, code_length, now, expires_at, max_attempts } = birth;
-        let timeline = vec![Entry::new(now, "created", None)];
+        let timeline = vec![Entry::new(now, TimelineEvent::Created, None)];
         Self {
             id,
             instance,
@@ -331,18 +317,18 @@ impl Verification {
         Self { otp: Some(otp), ..Self::new(birth, request) }
     }
 
-    /// The status that a reader at `now` must see: a pending record past its time is expired, whether or not
-    /// anybody has written that down yet.
-    pub fn status(&self, now: Timestamp) -> &'static str {
+    /// The status that a reader at `now` must see: a pending record past its time is expired, whether or not that was
+    /// written down.
+    pub fn status(&self, now: Timestamp) -> Status {
         match self.state {
-            State::Pending | State::Sent { .. } if now >= self.expires_at => "expired",
-            State::Pending => "pending",
-            State::Sent { .. } => "sent",
-            State::Validated { .. } => "validated",
-            State::Verified { .. } => "verified",
-            State::Failed { .. } => "failed",
-            State::Expired { .. } => "expired",
-            State::Canceled { .. } => "canceled",
+            State::Pending | State::Sent { .. } if now >= self.expires_at => Status::Expired,
+            State::Pending => Status::Pending,
+            State::Sent { .. } => Status::Sent,
+            State::Validated { .. } => Status::Validated,
+            State::Verified { .. } => Status::Verified,
+            State::Failed { .. } => Status::Failed,
+            State::Expired { .. } => Status::Expired,
+            State::Canceled { .. } => Status::Canceled,
         }
     }
 
@@ -438,9 +424,8 @@ impl Verification {
         self.request.completion == Some(Mode::ProvePhone) && self.request.exact && self.binding.is_some()
     }
 
-    /// `link` or `code`.
-    pub fn otp_type(&self) -> &'static str {
-        if self.otp.is_some() { "code" } else { "link" }
+    pub fn otp_type(&self) -> OtpType {
+        if self.otp.is_some() { OtpType::Code } else { OtpType::Link }
     }
 
     /// Erases what names the person.
@@ -462,9 +447,9 @@ impl Verification {
     }
 
     /// Adds a line while there is room.
-    pub(super) fn note(&mut self, at: Timestamp, what: &str, reason: Option<Reason>) {
+    pub(super) fn note(&mut self, at: Timestamp, event: TimelineEvent, reason: Option<Reason>) {
         if self.timeline.len() < TIMELINE_LENGTH {
-            self.timeline.push(Entry::new(at, what, reason));
+            self.timeline.push(Entry::new(at, event, reason));
         }
     }
 
@@ -475,9 +460,9 @@ impl Verification {
 
     /// Only the last tap stands in the timeline, so that many leave room for what follows.
     pub(super) fn note_tap(&mut self, at: Timestamp, place: Place) {
-        if self.timeline.last().is_some_and(|last| last.what.starts_with("tapped")) {
+        if self.timeline.last().is_some_and(|last| matches!(last.event, TimelineEvent::Tapped(_))) {
             self.timeline.pop();
         }
-        self.note(at, &format!("tapped ({})", place.as_str()), None);
+        self.note(at, TimelineEvent::Tapped(place), None);
     }
 }

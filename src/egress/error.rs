@@ -4,6 +4,8 @@ use std::{error::Error, io};
 
 use rustls::{CertificateError, Error as TlsError};
 
+use crate::domain::DeliveryFailure;
+
 /// Why there is no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[error("{}: {}", self.cause.word(), self.cause)]
@@ -36,19 +38,25 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Forbidden => "forbidden_target",
-            Self::Dns => "dns",
-            Self::Refused | Self::Connect => "connect",
-            Self::Tls(_) => "tls",
-            Self::ConnectTimeout | Self::Timeout => "timeout",
-            Self::Broken => "broken",
-        }
+    pub fn word(self) -> &'static str {
+        DeliveryFailure::from(self).as_str()
     }
 
     pub(super) const fn is_of_connecting(self) -> bool {
         matches!(self, Self::Forbidden | Self::Dns | Self::Refused | Self::Connect | Self::ConnectTimeout)
+    }
+}
+
+impl From<Cause> for DeliveryFailure {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Forbidden => Self::ForbiddenTarget,
+            Cause::Dns => Self::Dns,
+            Cause::Refused | Cause::Connect => Self::Connect,
+            Cause::Tls(_) => Self::Tls,
+            Cause::ConnectTimeout | Cause::Timeout => Self::Timeout,
+            Cause::Broken => Self::Broken,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     scheme::{self, Scheme},
     sent_by_status,
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 const DEFAULT_URL: &str = "https://graph.facebook.com/v23.0";
 
@@ -134,11 +134,11 @@ pub(super) fn sent(response: &Response<Vec<u8>>) -> Sent {
     }
     match body.pointer("/error/code").and_then(Value::as_i64) {
         Some(190) => Sent::Refused(Refusal::Unauthorized),
-        Some(4 | 80_007 | 130_429 | 131_056) => Sent::NotSent { why: "rate_limited" },
+        Some(4 | 80_007 | 130_429 | 131_056) => Sent::NotSent { why: DeliveryFailure::RateLimited },
         Some(131_026) => Sent::Refused(Refusal::NotOnWhatsApp),
         Some(131_047) => Sent::Refused(Refusal::WindowClosed),
         Some(100 | 131_008 | 131_009 | 131_049) => Sent::Refused(Refusal::Permanent),
-        Some(131_000) => Sent::NotSent { why: "gateway_error" },
+        Some(131_000) => Sent::NotSent { why: DeliveryFailure::GatewayError },
         _ => sent_by_status(response.status()),
     }
 }

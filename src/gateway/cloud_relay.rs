@@ -13,7 +13,7 @@ use super::{
     json,
     scheme::{Encoding, Hash, Scheme},
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 pub(super) fn build_360dialog(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let hmac = |header: &str, prefix: &str| Scheme::BodyHmac {
@@ -117,7 +117,7 @@ impl Gateway for Relay {
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let words = String::from_utf8_lossy(response.body()).to_lowercase();
         if response.status() == StatusCode::BAD_REQUEST && words.contains("endpoint rate limit") {
-            return Sent::NotSent { why: "rate_limited" };
+            return Sent::NotSent { why: DeliveryFailure::RateLimited };
         }
         cloud_api::sent(response)
     }

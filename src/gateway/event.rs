@@ -1,40 +1,33 @@
 //! What webhooks tell, in one shape for all gateways.
 
 use super::{Gateway, Receipt};
-use crate::domain::{Phone, Sender};
+use crate::domain::{Phone, Sender, wire::wire_enum};
 
-/// Why an event can verify nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Ignored {
-    FromMe,
-    Group,
-    Broadcast,
-    Status,
-    Event,
-    NonText,
-    Edit,
-    /// It came to another number than this instance's.
-    AnotherNumber,
-    /// Ids of its sender contradict each other.
-    SendersDiffer,
-    /// An SMS, whose sender can be forged.
-    Sms,
-}
-
-impl Ignored {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FromMe => "from_me",
-            Self::Group => "group",
-            Self::Broadcast => "broadcast",
-            Self::Status => "status",
-            Self::Event => "event",
-            Self::NonText => "non_text",
-            Self::Edit => "edit",
-            Self::AnotherNumber => "another_number",
-            Self::SendersDiffer => "senders_differ",
-            Self::Sms => "sms",
-        }
+wire_enum! {
+    /// Why an event can verify nothing.
+    Ignored {
+        /// We sent it ourselves.
+        FromMe = "from_me",
+        /// It was written in a group.
+        Group = "group",
+        /// It was written to many at once.
+        Broadcast = "broadcast",
+        /// It reports on a message of ours.
+        Status = "status",
+        /// It is no message.
+        Event = "event",
+        /// It holds no text.
+        NonText = "non_text",
+        /// It changes an earlier message.
+        Edit = "edit",
+        /// It came to another number than this instance's.
+        AnotherNumber = "another_number",
+        /// Ids of its sender contradict each other.
+        SendersDiffer = "senders_differ",
+        /// An SMS, whose sender can be forged.
+        Sms = "sms",
+        /// It has no id, no chat or no text.
+        Incomplete = "incomplete",
     }
 }
 

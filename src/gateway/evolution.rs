@@ -15,7 +15,7 @@ use super::{
     scheme::Scheme,
     sent_by_status,
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let choices = [
@@ -102,8 +102,10 @@ impl Gateway for Evolution {
                 Sent::Refused(Refusal::NotOnWhatsApp)
             }
             // Failures of the connection come as 400, in words.
-            StatusCode::BAD_REQUEST if says("connection closed") => Sent::NotSent { why: "not_connected" },
-            StatusCode::BAD_REQUEST if says("timed out") => Sent::Unknown { why: "gateway_timeout" },
+            StatusCode::BAD_REQUEST if says("connection closed") => {
+                Sent::NotSent { why: DeliveryFailure::NotConnected }
+            }
+            StatusCode::BAD_REQUEST if says("timed out") => Sent::Unknown { why: DeliveryFailure::GatewayTimeout },
             // Releases from 2.4 on serve nobody without a licence.
             StatusCode::SERVICE_UNAVAILABLE if says("license") => Sent::Refused(Refusal::Unauthorized),
             status => match sent_by_status(status) {

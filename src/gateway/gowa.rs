@@ -16,7 +16,7 @@ use super::{
     scheme::Scheme,
     sent_by_status,
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 /// Keys of what is no text; its caption may stand where a text does.
 const MEDIA: &[&str] = &["audio", "document", "image", "sticker", "video", "video_note"];
@@ -91,7 +91,7 @@ impl Gateway for Gowa {
             Some("WA_REACHOUT_TIMELOCK") => Sent::Refused(Refusal::WindowClosed),
             // Not connected and not logged in share a code; only the former passes by itself.
             Some("AUTHENTICATION_ERROR") if text(&body, "/message").is_some_and(|why| why.contains("connect")) => {
-                Sent::NotSent { why: "not_connected" }
+                Sent::NotSent { why: DeliveryFailure::NotConnected }
             }
             _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
             _ => match sent_by_status(response.status()) {

@@ -15,7 +15,7 @@ use super::{
     scheme::Scheme,
     sent_by_status,
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 const DEFAULT_URL: &str = "https://api.green-api.com";
 
@@ -77,9 +77,9 @@ impl Gateway for GreenApi {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         let says = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
         match response.status().as_u16() {
-            400 if says("starting") => Sent::NotSent { why: "not_connected" },
+            400 if says("starting") => Sent::NotSent { why: DeliveryFailure::NotConnected },
             400 if says("expired") || says("deleted") || says("not authorized") => Sent::Refused(Refusal::Unauthorized),
-            466 => Sent::NotSent { why: "quota" },
+            466 => Sent::NotSent { why: DeliveryFailure::Quota },
             _ => match sent_by_status(response.status()) {
                 Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/idMessage").map(str::to_owned) },
                 other => other,

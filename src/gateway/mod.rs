@@ -50,7 +50,7 @@ pub use self::{
 };
 use crate::{
     config::{Faults, Section, not_one_of},
-    domain::{Language, Phone, Subject, sending::Channel},
+    domain::{DeliveryFailure, Language, Phone, Subject, sending::Channel},
 };
 
 type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;
@@ -143,11 +143,11 @@ pub enum Sent {
     },
     /// It was not taken, for a reason that passes: another try repeats nothing.
     NotSent {
-        why: &'static str,
+        why: DeliveryFailure,
     },
     /// It may be on its way: another try may be a second message.
     Unknown {
-        why: &'static str,
+        why: DeliveryFailure,
     },
     /// No try will ever succeed.
     Refused(Refusal),
@@ -178,12 +178,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotOnWhatsApp => "not_on_whatsapp",
-            Self::WindowClosed => "window_closed",
-            Self::Unauthorized => "unauthorized",
-            Self::Permanent => "permanent",
+    pub fn as_str(self) -> &'static str {
+        DeliveryFailure::from(self).as_str()
+    }
+}
+
+impl From<Refusal> for DeliveryFailure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotOnWhatsApp => Self::NotOnWhatsApp,
+            Refusal::WindowClosed => Self::WindowClosed,
+            Refusal::Unauthorized => Self::Unauthorized,
+            Refusal::Permanent => Self::Permanent,
         }
     }
 }
@@ -306,10 +312,10 @@ fn sent_by_status(status: StatusCode) -> Sent {
     match status.as_u16() {
         200..=299 => Sent::Accepted { id: None },
         401 | 403 => Sent::Refused(Refusal::Unauthorized),
-        408 | 425 | 429 => Sent::NotSent { why: "rate_limited" },
+        408 | 425 | 429 => Sent::NotSent { why: DeliveryFailure::RateLimited },
         // A proxy has passed the message on and was not answered: 520 and 524 are Cloudflare's.
-        504 | 520 | 524 => Sent::Unknown { why: "gateway_timeout" },
-        500..=599 => Sent::NotSent { why: "gateway_error" },
+        504 | 520 | 524 => Sent::Unknown { why: DeliveryFailure::GatewayTimeout },
+        500..=599 => Sent::NotSent { why: DeliveryFailure::GatewayError },
         _ => Sent::Refused(Refusal::Permanent),
     }
 }

@@ -16,7 +16,7 @@ use super::{
     scheme::Scheme,
     sent_by_status,
 };
-use crate::domain::{Subject, sending::Channel};
+use crate::domain::{DeliveryFailure, Subject, sending::Channel};
 
 /// Stands before the numbers of WhatsApp; those of SMS are bare.
 const WHATSAPP: &str = "whatsapp:";
@@ -132,7 +132,7 @@ impl Gateway for Twilio {
             Some(20_003) => Sent::Refused(Refusal::Unauthorized),
             Some(21_211) => Sent::Refused(Refusal::Permanent),
             Some(63_016) => Sent::Refused(Refusal::WindowClosed),
-            Some(20_429 | 63_018) => Sent::NotSent { why: "rate_limited" },
+            Some(20_429 | 63_018) => Sent::NotSent { why: DeliveryFailure::RateLimited },
             _ => sent_by_status(response.status()),
         }
     }

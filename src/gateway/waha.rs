@@ -15,7 +15,7 @@ use super::{
     scheme::{Encoding, Hash, Scheme},
     sent_by_status,
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Waha {
@@ -81,7 +81,9 @@ impl Gateway for Waha {
                 Sent::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
             }
             // 422 tells the state of a session that is not working.
-            (Sent::Refused(Refusal::Permanent), Some("STARTING")) => Sent::NotSent { why: "not_connected" },
+            (Sent::Refused(Refusal::Permanent), Some("STARTING")) => {
+                Sent::NotSent { why: DeliveryFailure::NotConnected }
+            }
             (Sent::Refused(Refusal::Permanent), Some("SCAN_QR_CODE" | "STOPPED" | "FAILED")) => {
                 Sent::Refused(Refusal::Unauthorized)
             }

@@ -14,7 +14,7 @@ use super::{
     scheme::{Encoding, Hash, Scheme},
     sent_with_id, waha,
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let hmac =
@@ -74,7 +74,7 @@ impl Gateway for Wawp {
             Some("invalid_instance" | "invalid_access_token" | "subscription_required") => {
                 Sent::Refused(Refusal::Unauthorized)
             }
-            Some("wawp_upstream_error") => Sent::NotSent { why: "gateway_error" },
+            Some("wawp_upstream_error") => Sent::NotSent { why: DeliveryFailure::GatewayError },
             _ => sent_with_id(response, &body, &["/id/_serialized", "/key/id", "/id"]),
         }
     }

@@ -15,7 +15,7 @@ use super::{
     scheme::Scheme,
     sent_by_status,
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 const DEFAULT_URL: &str = "https://gate.whapi.cloud";
 
@@ -75,7 +75,7 @@ impl Gateway for Whapi {
         match sent_by_status(response.status()) {
             // The trial is over or not paid for.
             _ if response.status().as_u16() == 402 => Sent::Refused(Refusal::Unauthorized),
-            Sent::Accepted { .. } if body["sent"] == false => Sent::NotSent { why: "not_sent" },
+            Sent::Accepted { .. } if body["sent"] == false => Sent::NotSent { why: DeliveryFailure::NotSent },
             Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/message/id").map(str::to_owned) },
             other => other,
         }

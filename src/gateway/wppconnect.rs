@@ -15,7 +15,7 @@ use super::{
     scheme::Scheme,
     sent_by_status,
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Wppconnect {
@@ -88,7 +88,7 @@ impl Gateway for Wppconnect {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match (response.status(), text(&body, "/status")) {
             (StatusCode::BAD_REQUEST, Some("Connected")) => Sent::Refused(Refusal::NotOnWhatsApp),
-            (StatusCode::NOT_FOUND, Some("Disconnected")) => Sent::NotSent { why: "not_connected" },
+            (StatusCode::NOT_FOUND, Some("Disconnected")) => Sent::NotSent { why: DeliveryFailure::NotConnected },
             (status, _) => match sent_by_status(status) {
                 Sent::Accepted { .. } => {
                     let ids = texts(&body, &["/response/0/id/_serialized", "/response/0/id"]);

@@ -16,7 +16,7 @@ use super::{
     scheme::{Encoding, Hash, Scheme},
     sent_by_status,
 };
-use crate::domain::Subject;
+use crate::domain::{DeliveryFailure, Subject};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let hmac = Scheme::BodyHmac {
@@ -87,7 +87,7 @@ impl Gateway for Wuzapi {
         match sent_by_status(response.status()) {
             // All failures of WhatsApp are 500, in words.
             _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
-            Sent::Accepted { .. } if body["success"] == false => Sent::NotSent { why: "not_sent" },
+            Sent::Accepted { .. } if body["success"] == false => Sent::NotSent { why: DeliveryFailure::NotSent },
             Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/data/Id").map(str::to_owned) },
             other => other,
         }

@@ -13,7 +13,7 @@ use super::{
     view,
 };
 use crate::{
-    domain::{Chat, VerificationId, scope::Scope, token::RedeemToken},
+    domain::{Chat, OtpType, Status, VerificationId, scope::Scope, token::RedeemToken},
     service::{FieldFault, Filter, Idempotency, Instance, Mint, ServiceError, callback, decode_cursor, input},
 };
 
@@ -66,8 +66,11 @@ pub(super) struct ListQuery {
     limit: Option<String>,
 }
 
-/// Every word for how a request stands.
-pub(super) const STATUSES: &[&str] = &["pending", "sent", "verified", "validated", "failed", "expired", "canceled"];
+/// The word of a closed list that a parameter names, and whether it names another one.
+fn word<T: Copy>(text: Option<&str>, parse: impl Fn(&str) -> Option<T>) -> (Option<T>, bool) {
+    let found = text.map(parse);
+    (found.flatten(), matches!(found, Some(None)))
+}
 
 /// Enough digits to narrow a list, too few to be a number.
 pub(super) fn is_ending(text: &str) -> bool {
@@ -84,10 +87,13 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
         faults.push(FieldFault { field: field.to_owned(), detail: detail.to_owned() });
     };
     let query = query.into_inner();
-    if query.status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
-        fault("status", &format!("expected one of {}", STATUSES.join(", ")));
+    let (status, unknown) = word(query.status.as_deref(), Status::parse);
+    if unknown {
+        let all: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+        fault("status", &format!("expected one of {}", all.join(", ")));
     }
-    if query.otp_type.as_deref().is_some_and(|kind| !["link", "code"].contains(&kind)) {
+    let (otp_type, unknown) = word(query.otp_type.as_deref(), OtpType::parse);
+    if unknown {
         fault("otp_type", "expected link or code");
     }
     if query.phone_last.as_deref().is_some_and(|text| !is_ending(text)) {
@@ -118,8 +124,8 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
         return Err(ServiceError::Invalid(faults).into());
     }
     let filter = Filter {
-        status: query.status,
-        otp_type: query.otp_type,
+        status,
+        otp_type,
         chat: chat.and_then(Result::ok),
         client_ref: query.client_ref,
         phone_last: query.phone_last,
@@ -165,7 +171,7 @@ pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: H
 pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let (caller, id) = named(&app, &request, &path, Scope::Admin).await?;
     let record = app.service.cancel(&caller.instance, id).await?;
-    let message = if record.status(app.service.now()) == "canceled" {
+    let message = if record.status(app.service.now()) == Status::Canceled {
         "OTP request canceled"
     } else {
         "OTP request had ended before"

@@ -34,7 +34,7 @@ pub(super) fn link(service: &Service, instance: &Instance, record: &Verification
     put("uuid", json!(record.id));
     put("chat_id", json!(record.chat_id()));
     put("status", json!(record.status(service.now())));
-    put("otp_type", json!("link"));
+    put("otp_type", json!(record.otp_type()));
     put("expires_at", json!(rfc3339(record.expires_at)));
     put("created_at", json!(rfc3339(record.created_at)));
     if let Some(code) = service.code(record) {
@@ -110,7 +110,7 @@ fn put_completion(data: &mut Value, record: &Verification) {
 fn timeline(record: &Verification) -> Vec<Value> {
     let entries = record.timeline.iter();
     entries
-        .map(|entry| json!({ "at": rfc3339(entry.at), "event": entry.what, "reason": entry.reason, "by": entry.by }))
+        .map(|entry| json!({ "at": rfc3339(entry.at), "event": entry.event.to_string(), "reason": entry.reason, "by": entry.by }))
         .collect()
 }
 

@@ -196,7 +196,7 @@ impl Service {
             Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let live = matches!(record.status(self.now()), "pending" | "sent");
+        let live = record.status(self.now()).is_open();
         let queued = record.otp.as_ref().and_then(|otp| otp.legs.get(leg)).filter(|leg| leg.fate == Fate::Queued);
         let (true, Some(&leg), Some(code)) = (live, queued, self.otp(&record)) else { return Ok(None) };
         let values = Values { name: &record.request.name, code: code.as_str(), ..Values::default() };

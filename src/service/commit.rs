@@ -275,15 +275,11 @@ impl Service {
 
     /// Counts a verification that has just ended.
     pub(super) fn count(&self, record: &Verification) {
-        let result = match record.state {
-            State::Pending | State::Sent { .. } => return,
-            State::Validated { .. } => "validated",
-            State::Verified { .. } => "verified",
-            State::Failed { .. } => "failed",
-            State::Expired { .. } => "expired",
-            State::Canceled { .. } => "canceled",
-        };
-        let ended = Ended { instance: Of(record.instance), otp_type: record.otp_type(), result };
+        if record.ended_at().is_none() {
+            return;
+        }
+        let (otp_type, result) = (record.otp_type().as_str(), record.status(self.now()).as_str());
+        let ended = Ended { instance: Of(record.instance), otp_type, result };
         self.metrics.verifications.get_or_create(&ended).inc();
         if let State::Verified { at, .. } = record.state {
             let elapsed = Duration::try_from(at.duration_since(record.created_at)).unwrap_or_default();

@@ -5,7 +5,7 @@ mod sentence;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{CallbackView, Instance, Service, ServiceError, trace::Trace};
+use super::{CallbackView, Instance, Outcome, Service, ServiceError, trace::Trace};
 use crate::{
     domain::{Chat, Subject, Verification, VerificationId, keys::Digest, time::rfc3339},
     store::Index,
@@ -59,8 +59,7 @@ impl Question {
 #[derive(Clone, Debug, Serialize)]
 pub struct Message {
     pub at: String,
-    /// `verified`, a reason of the closed list, or why it was ignored.
-    pub outcome: String,
+    pub outcome: Outcome,
     pub phone_ending: Option<String>,
     pub uuid: Option<String>,
     pub meaning: String,
@@ -158,7 +157,7 @@ fn same_ending(kept: &str, asked: &str) -> bool {
 fn message(at: Timestamp, trace: &Trace) -> Message {
     Message {
         at: rfc3339(at),
-        outcome: trace.outcome.clone(),
+        outcome: trace.outcome,
         phone_ending: trace.ending.clone(),
         uuid: trace.uuid.map(|id| id.to_string()),
         meaning: sentence::meaning(trace),

@@ -22,6 +22,7 @@ mod keys;
 mod limit;
 mod login;
 mod mint;
+mod outcome;
 mod places;
 mod receipt;
 mod receive;
@@ -58,8 +59,8 @@ pub use self::{
     instance::{Denied, Grant, Instance, Instances, Replaced},
     limit::{Standing, telling},
     mint::Idempotency,
+    outcome::{Outcome, Unmatched},
     places::Places,
-    receive::Outcome,
     requests::{Filter, Page, decode_cursor},
     start::{Browser, Stage, Start, Typed},
     timers::Rung,

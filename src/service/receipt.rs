@@ -9,7 +9,7 @@ use super::{Instance, Outcome, Service, ServiceError};
 use crate::{
     domain::{Command, InstanceId, VerificationId, decide_code::CodeCommand, keys::Digest},
     entropy,
-    gateway::{Progress, Receipt, stable_id},
+    gateway::{Ignored, Progress, Receipt, stable_id},
     store::{Change, RecordChange, RecordId, StoreError},
 };
 
@@ -50,7 +50,7 @@ impl Service {
 
     /// Moves a code on. Reports about replies, and about what others sent from this number, lead nowhere.
     pub(super) async fn report(&self, carrier: &Instance, receipt: &Receipt) -> Result<Outcome, ServiceError> {
-        let ignored = Outcome::Ignored("status");
+        let ignored = Outcome::Ignored(Ignored::Status);
         let digest = self.message_key(carrier, &receipt.message_id);
         let mut found = self.pointer(carrier, digest).await?;
         for pause in PATIENCE {
@@ -65,7 +65,7 @@ impl Service {
         let command = match receipt.progress {
             Progress::Accepted => CodeCommand::Accepted { leg },
             Progress::Delivered => CodeCommand::Delivered { leg },
-            Progress::Failed(refusal) => CodeCommand::Undelivered { leg, why: refusal.as_str() },
+            Progress::Failed(refusal) => CodeCommand::Undelivered { leg, why: refusal.into() },
         };
         match self.apply(&owner, about, None, Command::Code(command), None).await {
             Ok(_) | Err(ServiceError::NotFound) => Ok(ignored),

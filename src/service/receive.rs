@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Instance, Service, ServiceError, commit::Incoming};
+use super::{
+    Instance, Outcome, Service, ServiceError,
+    commit::Incoming,
+    outcome::{Received, Unmatched},
+};
 use crate::{
     domain::{
-        Chat, Command, Partition, Reason, Sender, Subject, Verdict, Verification, VerificationId,
+        Chat, Command, Partition, Reason, Sender, Status, Subject, Verdict, Verification,
         decide::{Reply, Sent},
         extract::{Candidates, candidates},
         keys::Digest,
@@ -24,33 +28,6 @@ const SLACK: SignedDuration = SignedDuration::from_mins(10);
 /// One answer to unknown codes per sender in this time.
 const UNKNOWN_REPLIES: Duration = Duration::from_mins(10);
 
-/// What became of one event.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    Verified,
-    /// The person who had verified wrote again; the success reply is repeated.
-    Repeated,
-    Expired,
-    Failed(Reason),
-    /// Answered before, perhaps by another replica.
-    Duplicate,
-    /// Not a message, or one without anything like a code.
-    Ignored(&'static str),
-}
-
-impl Outcome {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Verified => "verified",
-            Self::Repeated => "repeated",
-            Self::Expired => "code_expired",
-            Self::Failed(reason) => reason.as_str(),
-            Self::Duplicate => "duplicate",
-            Self::Ignored(why) => why,
-        }
-    }
-}
-
 /// Who wrote, for limits and replies.
 struct From<'a> {
     sender: &'a Sender,
@@ -63,63 +40,63 @@ struct From<'a> {
 impl Service {
     /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
     pub async fn receive(&self, instance: &Instance, event: &Event) -> Result<Outcome, ServiceError> {
-        let mut about = None;
-        let outcome = match self.handle(instance, event, &mut about).await {
+        let received = match self.handle(instance, event).await {
             // A fail-over lost the record meanwhile, or it was erased: the next delivery finds what is true.
             Err(ServiceError::NotFound) => return Err(StoreError::Unavailable("a record vanished".to_owned()).into()),
-            outcome => outcome?,
+            received => received?,
         };
-        self.trace(instance, event, outcome, about);
-        let instance = Of(instance.config.id);
-        match outcome {
-            Outcome::Failed(reason) => {
-                let reason = reason.as_str();
-                self.metrics.attempts_failed.get_or_create(&ByReason { instance, reason }).inc();
-                self.vitals.failed(instance.0, "message", reason, self.clock.wall());
-            }
-            Outcome::Expired => {
-                let reason = Reason::CodeExpired.as_str();
-                self.metrics.attempts_failed.get_or_create(&ByReason { instance, reason }).inc();
-                self.vitals.failed(instance.0, "message", reason, self.clock.wall());
-            }
-            _ => {}
-        }
-        if let word @ ("code_unknown" | "no_code") = outcome.as_str() {
-            self.metrics.messages_unmatched.get_or_create(&ByReason { instance, reason: word }).inc();
-        }
-        if let Outcome::Ignored(reason @ ("another_number" | "senders_differ")) = outcome
-            && let Some(count) = self.vitals.failed(instance.0, "message", reason, self.clock.wall())
-        {
-            tracing::warn!(instance = %instance.0, reason, count, "a message verifies nobody");
-        }
-        Ok(outcome)
+        self.trace(instance, event, received);
+        self.count_received(instance, received.outcome);
+        Ok(received.outcome)
     }
 
-    async fn handle(
-        &self,
-        instance: &Instance,
-        event: &Event,
-        about: &mut Option<VerificationId>,
-    ) -> Result<Outcome, ServiceError> {
+    fn count_received(&self, instance: &Instance, outcome: Outcome) {
+        let id = instance.config.id;
+        if let Some(reason) = outcome.failure() {
+            let failed = ByReason { instance: Of(id), reason: reason.as_str() };
+            self.metrics.attempts_failed.get_or_create(&failed).inc();
+            self.vitals.failed(id, "message", reason.as_str(), self.clock.wall());
+        }
+        match outcome {
+            Outcome::Unmatched(unmatched) => {
+                let unmatched = ByReason { instance: Of(id), reason: unmatched.as_str() };
+                self.metrics.messages_unmatched.get_or_create(&unmatched).inc();
+            }
+            Outcome::Ignored(reason @ (Ignored::AnotherNumber | Ignored::SendersDiffer)) => {
+                let reason = reason.as_str();
+                if let Some(count) = self.vitals.failed(id, "message", reason, self.clock.wall()) {
+                    tracing::warn!(instance = %id, reason, count, "a message verifies nobody");
+                }
+            }
+            Outcome::Ignored(_)
+            | Outcome::Verified
+            | Outcome::Repeated
+            | Outcome::Duplicate
+            | Outcome::Unchanged
+            | Outcome::Failed(_) => {}
+        }
+    }
+
+    async fn handle(&self, instance: &Instance, event: &Event) -> Result<Received, ServiceError> {
         let for_us = event.is_for(&*instance.gateway, &instance.config.number);
         if let Some(receipt) = event.receipt.as_ref().filter(|_| for_us) {
-            return self.report(instance, receipt).await;
+            return self.report(instance, receipt).await.map(Received::from);
         }
         if let Some(why) = event.ignored {
-            return Ok(Outcome::Ignored(why.as_str()));
+            return Ok(Outcome::Ignored(why).into());
         }
         if !for_us {
-            return Ok(Outcome::Ignored(Ignored::AnotherNumber.as_str()));
+            return Ok(Outcome::Ignored(Ignored::AnotherNumber).into());
         }
         let (Some(text), Some(id), Some(chat_id)) = (&event.text, event.stable_id(), &event.chat_id) else {
-            return Ok(Outcome::Ignored("incomplete"));
+            return Ok(Outcome::Ignored(Ignored::Incomplete).into());
         };
         if self.is_too_old(instance, event) {
-            return Ok(Outcome::Failed(Reason::MessageTooOld));
+            return Ok(Outcome::Failed(Reason::MessageTooOld).into());
         }
         let Candidates { codes, edited } = candidates(text, usize::from(instance.config.code_length));
         if codes.is_empty() {
-            return Ok(Outcome::Ignored("no_code"));
+            return Ok(Outcome::Unmatched(Unmatched::NoCode).into());
         }
         let from = self.from(instance, event, id, chat_id);
         let places: Vec<Locator> = codes
@@ -131,7 +108,7 @@ impl Service {
         let found = self.store.find(guesses.as_ref(), &places).await?;
         if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
             self.count_limit(Name::Guesses);
-            return Ok(Outcome::Failed(Reason::RateLimited));
+            return Ok(Outcome::Failed(Reason::RateLimited).into());
         }
         let mut known: Vec<(Verification, u64)> = Vec::new();
         for stored in found.records.into_iter().flatten() {
@@ -140,28 +117,26 @@ impl Service {
         // A place is a shorter digest than a code is long.
         known.retain(|(record, _)| self.code(record).is_some_and(|code| codes.contains(&code)));
         let now = self.now();
-        let mut live = known.iter().filter(|(record, _)| record.status(now) == "pending");
-        match (live.next(), live.next()) {
-            (Some(_), Some(_)) => self.refuse(instance, from, Reason::SeveralCodes).await,
-            (Some(one), None) => {
-                *about = Some(one.0.id);
-                self.matched(instance, from, event, edited, one).await
+        let mut live = known.iter().filter(|(record, _)| record.status(now).is_open());
+        let one = match (live.next(), live.next()) {
+            (Some(_), Some(_)) => {
+                let reply = self.refusal_reply(instance, &from).await?;
+                return self.refuse(instance, &from, reply, Outcome::Failed(Reason::SeveralCodes)).await;
             }
+            (Some(one), None) => Some(one),
             // A redelivered message finds the record it has ended, not one beside it that was over before.
-            (None, _) => match known.iter().find(|(record, _)| record.status(now) != "expired").or(known.first()) {
-                Some(one) => {
-                    *about = Some(one.0.id);
-                    self.matched(instance, from, event, edited, one).await
-                }
-                None => {
-                    self.all_keys_known().await?;
-                    if let Some(take) = guesses {
-                        self.store.admit(&[take], None).await?;
-                    }
-                    self.refuse(instance, from, Reason::CodeUnknown).await
-                }
-            },
+            (None, _) => known.iter().find(|(record, _)| record.status(now) != Status::Expired).or(known.first()),
+        };
+        if let Some(one) = one {
+            let outcome = self.matched(instance, from, event, edited, one).await?;
+            return Ok(Received { outcome, record: Some(one.0.id) });
         }
+        self.all_keys_known().await?;
+        if let Some(take) = guesses {
+            self.store.admit(&[take], None).await?;
+        }
+        let reply = self.unknown_reply(instance, &from).await?;
+        self.refuse(instance, &from, reply, Outcome::Unmatched(Unmatched::CodeUnknown)).await
     }
 
     async fn matched(
@@ -200,34 +175,43 @@ impl Service {
         Ok(match applied.verdict {
             Verdict::Verified => Outcome::Verified,
             Verdict::Repeated => Outcome::Repeated,
-            Verdict::Expired => Outcome::Expired,
+            Verdict::Expired => Outcome::Failed(Reason::CodeExpired),
             Verdict::Failed(reason) => Outcome::Failed(reason),
-            _ => Outcome::Ignored("unchanged"),
+            _ => Outcome::Unchanged,
         })
     }
 
-    /// Nothing matched. Silence, unless a reply is due and the sender's budget allows it.
-    async fn refuse(&self, instance: &Instance, from: From<'_>, reason: Reason) -> Result<Outcome, ServiceError> {
-        let reply = match reason {
-            Reason::SeveralCodes => {
-                let quota = instance.config.limits.failure_replies;
-                self.may_reply(&from, Name::FailureReplies, quota).await?.then_some(Reply::Failed)
-            }
-            _ if instance.config.reply_to_unknown => {
-                let quota = Quota::per(1, UNKNOWN_REPLIES);
-                let take =
-                    Take { partition: from.partition, bucket: format!("unknown:{}", from.identity.hex()), quota };
-                self.allows(take).await?.then_some(Reply::Unknown)
-            }
-            _ => None,
-        };
+    /// Several live codes in one message: none counts, and the sender hears of it as of any other failure.
+    async fn refusal_reply(&self, instance: &Instance, from: &From<'_>) -> Result<Option<Reply>, ServiceError> {
+        let quota = instance.config.limits.failure_replies;
+        Ok(self.may_reply(from, Name::FailureReplies, quota).await?.then_some(Reply::Failed))
+    }
+
+    /// Silence, unless the instance answers to unknown codes.
+    async fn unknown_reply(&self, instance: &Instance, from: &From<'_>) -> Result<Option<Reply>, ServiceError> {
+        if !instance.config.reply_to_unknown {
+            return Ok(None);
+        }
+        let quota = Quota::per(1, UNKNOWN_REPLIES);
+        let take = Take { partition: from.partition, bucket: format!("unknown:{}", from.identity.hex()), quota };
+        Ok(self.allows(take).await?.then_some(Reply::Unknown))
+    }
+
+    /// Nothing matched.
+    async fn refuse(
+        &self,
+        instance: &Instance,
+        from: &From<'_>,
+        reply: Option<Reply>,
+        outcome: Outcome,
+    ) -> Result<Received, ServiceError> {
         if let Some(reply) = reply {
             let sent = self.reply_without_record(instance, from.partition, &from.incoming, reply).await?;
             if sent == Committed::Duplicate {
-                return Ok(Outcome::Duplicate);
+                return Ok(Outcome::Duplicate.into());
             }
         }
-        Ok(Outcome::Failed(reason))
+        Ok(outcome.into())
     }
 
     async fn may_reply(&self, from: &From<'_>, name: Name, quota: Option<Quota>) -> Result<bool, ServiceError> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Instance, Service, ServiceError, explain::ends_with};
 use crate::{
-    domain::{Chat, Command, Verification, VerificationId, time::from_millis},
+    domain::{Chat, Command, OtpType, Status, Verification, VerificationId, time::from_millis},
     store::{Index, Position, RecordId, Stored},
 };
 
@@ -19,9 +19,8 @@ const STEP: usize = 250;
 /// Which records a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    pub status: Option<String>,
-    /// `link` or `code`.
-    pub otp_type: Option<String>,
+    pub status: Option<Status>,
+    pub otp_type: Option<OtpType>,
     pub chat: Option<Chat>,
     pub client_ref: Option<String>,
     /// Last digits of the phone that was asked for, or that proved itself.
@@ -93,8 +92,8 @@ impl Service {
     }
 
     fn shows(&self, filter: &Filter, record: &Verification) -> bool {
-        let status = filter.status.as_deref().is_none_or(|status| record.status(self.now()) == status);
-        let otp_type = filter.otp_type.as_deref().is_none_or(|otp_type| record.otp_type() == otp_type);
+        let status = filter.status.is_none_or(|status| record.status(self.now()) == status);
+        let otp_type = filter.otp_type.is_none_or(|otp_type| record.otp_type() == otp_type);
         let client_ref = filter.client_ref.is_none() || record.request.client_ref == filter.client_ref;
         let phone = filter.phone_last.as_deref().is_none_or(|digits| ends_with(record, digits));
         status

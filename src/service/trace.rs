@@ -10,11 +10,11 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Instance, Outcome, Service, ServiceError};
+use super::{Instance, Outcome, Service, ServiceError, outcome::Received};
 use crate::{
     domain::{InstanceId, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
     entropy,
-    gateway::Event,
+    gateway::{Event, Ignored},
     store::{
         Store,
         archive::{Journal, NOTES_KEPT, Note},
@@ -40,8 +40,7 @@ pub(super) struct Trace {
     pub(super) ending: Option<String>,
     /// `phone`, `lid` or `bsuid`.
     pub(super) sender: Option<String>,
-    /// What became of it: `verified`, a reason of the closed list, or why it was ignored.
-    pub(super) outcome: String,
+    pub(super) outcome: Outcome,
     pub(super) uuid: Option<VerificationId>,
     /// Seconds between the gateway's own time and ours.
     pub(super) age: Option<i64>,
@@ -129,8 +128,8 @@ impl Service {
     }
 
     /// Remembers what became of a message. Our own and those of groups are nobody's question.
-    pub(super) fn trace(&self, instance: &Instance, event: &Event, outcome: Outcome, uuid: Option<VerificationId>) {
-        if matches!(outcome, Outcome::Ignored(why) if UNTRACED.contains(&why)) {
+    pub(super) fn trace(&self, instance: &Instance, event: &Event, Received { outcome, record }: Received) {
+        if matches!(outcome, Outcome::Ignored(why) if !explains(why)) {
             return;
         }
         let subject = event.sender.subject();
@@ -143,8 +142,8 @@ impl Service {
             chat: subject.as_ref().map(|subject| self.trace_of(instance, subject)),
             ending: event.sender.phone.as_ref().map(|phone| ending(phone.digits())),
             sender: subject.as_ref().map(|subject| subject.kind().to_owned()),
-            outcome: outcome.as_str().to_owned(),
-            uuid,
+            outcome,
+            uuid: record,
             age,
         };
         let id = instance.config.id;
@@ -170,5 +169,16 @@ fn ending(digits: &str) -> String {
     digits[digits.len().saturating_sub(ENDING)..].to_owned()
 }
 
-/// Outcomes that explain nothing to a person who sent a message.
-const UNTRACED: &[&str] = &["from_me", "group", "broadcast", "status"];
+/// Whether it tells a person who sent a message anything.
+const fn explains(why: Ignored) -> bool {
+    match why {
+        Ignored::FromMe | Ignored::Group | Ignored::Broadcast | Ignored::Status => false,
+        Ignored::Event
+        | Ignored::NonText
+        | Ignored::Edit
+        | Ignored::AnotherNumber
+        | Ignored::SendersDiffer
+        | Ignored::Sms
+        | Ignored::Incomplete => true,
+    }
+}

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Chat, Command, Reason, Verdict, Verification, decide,
+        Chat, Command, OtpType, Reason, Status, Verdict, Verification, decide,
         decide_code::CodeCommand,
         quota::{Name, Quota},
         target::{FAILURES, Guard, Target, WINDOW},
@@ -156,8 +156,8 @@ impl Service {
         let Some(shut) = target.shut(now) else { return Ok(()) };
         let life = SignedDuration::try_from(instance.config.longest_life()).unwrap_or(SignedDuration::MAX);
         let proofs = Filter {
-            status: Some("verified".to_owned()),
-            otp_type: Some("link".to_owned()),
+            status: Some(Status::Verified),
+            otp_type: Some(OtpType::Link),
             chat: Some(chat.clone()),
             created_after: shut.since.checked_sub(life).ok(),
             ..Filter::default()

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Service, ServiceError};
 use crate::{
-    domain::{Verification, VerificationId},
+    domain::{Status, Verification, VerificationId},
     entropy,
     store::{Busy, StoreError, Watch},
 };
@@ -20,7 +20,7 @@ pub struct Watched {
     watch: Watch,
     record: Verification,
     version: u64,
-    status: &'static str,
+    status: Status,
     /// Somebody has rung, and the record was not read since.
     rung: bool,
 }
@@ -45,7 +45,7 @@ impl Watched {
     }
 
     /// As a reader sees it now: a pending record past its time is expired.
-    pub fn status(&self) -> &'static str {
+    pub fn status(&self) -> Status {
         self.record.status(self.service.now())
     }
 
@@ -89,7 +89,7 @@ impl Watched {
     /// Until somebody rings or it is time to look. `false`: the process is ending.
     async fn wait(&mut self, now: Timestamp) -> bool {
         let mut patience = LOOK.mul_f64(0.9 + 0.2 * entropy::fraction());
-        if matches!(self.status, "pending" | "sent")
+        if self.status.is_open()
             && let Ok(left) = Duration::try_from(self.record.expires_at.duration_since(now))
         {
             // A little late rather than a little early, which would mean to look twice.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::Worker;
 use crate::{
+    domain::DeliveryFailure,
     entropy,
     jobs::retry::Schedule,
     service::ServiceError,
@@ -18,7 +19,7 @@ pub(super) const UNKNOWN: &str = "perhaps sent";
 
 /// An attempt after which another may follow.
 pub(super) struct Failed {
-    pub(super) why: &'static str,
+    pub(super) why: DeliveryFailure,
     /// The gateway's wish.
     pub(super) after: Option<Duration>,
     /// It may have arrived.
@@ -57,7 +58,7 @@ pub(super) async fn next(
     if at >= useful_until {
         return Ok(Next::TooLate { unknown });
     }
-    let note = if unknown { format!("{UNKNOWN}: {why}") } else { why.to_owned() };
+    let note = if unknown { format!("{UNKNOWN}: {why}") } else { why.to_string() };
     Ok(Next::Again(Settlement::Retry { at, note }))
 }
 

@@ -14,7 +14,7 @@ use super::{
     speak::{GatewayAnswer, speak},
 };
 use crate::{
-    domain::{Subject, Verification, VerificationId, decide_code::CodeCommand},
+    domain::{DeliveryFailure, Subject, Verification, VerificationId, decide_code::CodeCommand, sending::Channel},
     gateway::{CodeMessage, Refusal, Sent},
     jobs::permits::Permit,
     metrics::label::{GatewayResult, Of},
@@ -44,23 +44,27 @@ pub(super) async fn send(
     let service = &worker.service;
     let Some(outgoing) = service.outgoing(instance, about, record, leg).await? else { return Ok(Settlement::Done) };
     let channel = outgoing.leg.channel;
-    let undelivered = async |why: &'static str| {
-        tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why, "a code was not delivered");
+    let undelivered = async |why: DeliveryFailure| {
+        tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why = why.as_str(), "a code was not delivered");
         note(worker, instance, about, CodeCommand::Undelivered { leg, why }).await?;
         Ok(Settlement::Done)
     };
     let subject = outgoing.record.request.chat.as_ref().map(|chat| chat.subject().clone());
     let Some(subject) = subject.filter(|subject| channel_reaches(channel, subject)) else {
-        return undelivered("no_address").await;
+        return undelivered(DeliveryFailure::NoAddress).await;
     };
-    let Some(carrier) = service.instances.carrier(instance, channel) else { return undelivered("no_carrier").await };
+    let Some(carrier) = service.instances.carrier(instance, channel) else {
+        return undelivered(DeliveryFailure::NoCarrier).await;
+    };
     let message = CodeMessage {
         subject: &subject,
         code: &outgoing.code,
         text: &outgoing.text,
         language: instance.language(Some(&outgoing.record)),
     };
-    let Some(request) = carrier.gateway.code_message(&message) else { return undelivered("cannot_write_first").await };
+    let Some(request) = carrier.gateway.code_message(&message) else {
+        return undelivered(DeliveryFailure::CannotWriteFirst).await;
+    };
     let count = |result| {
         let (gateway, instance) = (carrier.gateway.kind(), Of(carrier.config.id));
         service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
@@ -88,7 +92,7 @@ pub(super) async fn send(
         }
         Sent::Refused(refusal) => {
             count(refusal.as_str());
-            return undelivered(refusal.as_str()).await;
+            return undelivered(refusal.into()).await;
         }
         Sent::NotSent { why } => (why, false),
         Sent::Unknown { why } => (why, true),
@@ -96,7 +100,7 @@ pub(super) async fn send(
     count(if unknown { "unknown" } else { "retried" });
     let perhaps = async || {
         let name = channel.as_str();
-        tracing::info!(instance = %instance.config.id, channel = name, why, "a code was perhaps not delivered");
+        tracing::info!(instance = %instance.config.id, channel = name, why = why.as_str(), "a code was perhaps not delivered");
         note(worker, instance, about, CodeCommand::Unknown { leg, why }).await?;
         Ok(Settlement::Done)
     };
@@ -129,8 +133,8 @@ impl Drop for Sending<'_> {
     }
 }
 
-fn channel_reaches(channel: crate::domain::sending::Channel, subject: &Subject) -> bool {
-    channel != crate::domain::sending::Channel::Sms || matches!(subject, Subject::Phone(_))
+fn channel_reaches(channel: Channel, subject: &Subject) -> bool {
+    channel != Channel::Sms || matches!(subject, Subject::Phone(_))
 }
 
 async fn note(

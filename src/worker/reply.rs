@@ -76,7 +76,7 @@ pub(super) async fn send(
         Sent::NotSent { why } => (why, false),
         Sent::Unknown { why } => (why, true),
     };
-    service.vitals.failed(instance.config.id, "reply", why, service.clock.wall());
+    service.vitals.failed(instance.config.id, "reply", why.as_str(), service.clock.wall());
     let failed = Failed { why, after, unknown, repeatable };
     let next = again::next(worker, leased, failed, leased.since + LATEST).await?;
     count(match next {
@@ -84,7 +84,7 @@ pub(super) async fn send(
         Next::TooLate { .. } => "too_late",
         Next::Again(_) | Next::Spent { .. } => "retried",
     });
-    let why = if unknown { format!("perhaps sent, {why}") } else { why.to_owned() };
+    let why = if unknown { format!("perhaps sent, {why}") } else { why.to_string() };
     Ok(match next {
         Next::Again(settlement) => settlement,
         Next::TooLate { .. } => Settlement::Dead { note: format!("reply_undeliverable: too late, {why}") },

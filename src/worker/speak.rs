@@ -44,8 +44,8 @@ pub(super) async fn speak(
     let start = Instant::now();
     let (sent, after) = match number.sending.send(request).await {
         Ok(response) => (number.gateway.sent(&response), retry_after(response.headers(), service.now())),
-        Err(EgressError { cause, written: false }) => (Sent::NotSent { why: cause.word() }, None),
-        Err(EgressError { cause, written: true }) => (Sent::Unknown { why: cause.word() }, None),
+        Err(EgressError { cause, written: false }) => (Sent::NotSent { why: cause.into() }, None),
+        Err(EgressError { cause, written: true }) => (Sent::Unknown { why: cause.into() }, None),
     };
     service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
     let outcome = match &sent {

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use countersign::domain::{
-    Command, Decision, Effect, Event, InstanceId, KeyRing, Reason, State, Verdict, Verification, VerificationId,
-    decide,
+    Command, Decision, DeliveryFailure, Effect, Event, InstanceId, KeyRing, Reason, State, Status, TimelineEvent,
+    Verdict, Verification, VerificationId, decide,
     decide_code::{COOLDOWN, CodeCommand},
     otp::Shape,
     sending::{Channel, Fate, Otp},
@@ -42,8 +42,8 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(CodeCommand::Replace),
         3 => (0usize..8).prop_map(|leg| CodeCommand::Accepted { leg }),
         3 => (0usize..8).prop_map(|leg| CodeCommand::Delivered { leg }),
-        3 => (0usize..8).prop_map(|leg| CodeCommand::Undelivered { leg, why: "not_on_whatsapp" }),
-        3 => (0usize..8).prop_map(|leg| CodeCommand::Unknown { leg, why: "timeout" }),
+        3 => (0usize..8).prop_map(|leg| CodeCommand::Undelivered { leg, why: DeliveryFailure::NotOnWhatsApp }),
+        3 => (0usize..8).prop_map(|leg| CodeCommand::Unknown { leg, why: DeliveryFailure::Timeout }),
     ];
     prop_oneof![
         12 => code.prop_map(Command::Code),
@@ -111,6 +111,8 @@ proptest! {
                 prop_assert!(!unsent, "what is sent stays sent");
                 prop_assert_eq!(legs(&next), queued);
                 prop_assert!(legs(&next) <= 40 && next.timeline.len() <= 40);
+                let readable = |event: &TimelineEvent| TimelineEvent::parse(&event.to_string()) == *event;
+                prop_assert!(next.timeline.iter().all(|entry| readable(&entry.event)));
                 record = next;
             }
         }
@@ -162,7 +164,7 @@ fn a_used_code_says_so() {
 #[test]
 fn another_channel_takes_over_and_the_end_comes_when_none_is_left() {
     let mut record = code(BOTH, 5);
-    let lost = |leg| CodeCommand::Undelivered { leg, why: "not_on_whatsapp" };
+    let lost = |leg| CodeCommand::Undelivered { leg, why: DeliveryFailure::NotOnWhatsApp };
     assert_eq!(step(&mut record, lost(0), 1).1, [Effect::Code { leg: 1 }]);
     assert_eq!(step(&mut record, lost(0), 1).1, [], "told twice");
     let sent = Effect::CallbackOfSend { event: Event::CodeSent, send: 1 };
@@ -174,12 +176,12 @@ fn another_channel_takes_over_and_the_end_comes_when_none_is_left() {
 #[test]
 fn what_may_have_arrived_hands_over_once_and_ends_nothing() {
     let mut record = code(BOTH, 5);
-    let lost = |leg| CodeCommand::Undelivered { leg, why: "permanent" };
-    let unknown = |leg| CodeCommand::Unknown { leg, why: "timeout" };
+    let lost = |leg| CodeCommand::Undelivered { leg, why: DeliveryFailure::Permanent };
+    let unknown = |leg| CodeCommand::Unknown { leg, why: DeliveryFailure::Timeout };
     assert_eq!(step(&mut record, unknown(0), 1).1, [Effect::Code { leg: 1 }]);
     assert_eq!(step(&mut record, unknown(0), 1).1, [], "told twice");
     assert_eq!(step(&mut record, lost(1), 2).1, []);
-    assert_eq!((record.ended_at(), record.status(from_millis(START + 2))), (None, "pending"));
+    assert_eq!((record.ended_at(), record.status(from_millis(START + 2))), (None, Status::Pending));
     let mut late = record.clone();
     let sent = Effect::CallbackOfSend { event: Event::CodeSent, send: 1 };
     let delivered = Effect::CallbackOfSend { event: Event::CodeDelivered, send: 1 };
@@ -194,7 +196,7 @@ fn a_late_failure_does_not_touch_what_was_sent_again() {
     step(&mut record, CodeCommand::Accepted { leg: 0 }, 1);
     assert_eq!(step(&mut record, CodeCommand::Resend, 59).0, Verdict::TooSoon(from_millis(START) + COOLDOWN));
     assert_eq!(step(&mut record, CodeCommand::Resend, 60), (Verdict::Resent, vec![Effect::Code { leg: 1 }]));
-    assert_eq!(step(&mut record, CodeCommand::Undelivered { leg: 0, why: "permanent" }, 61).1, []);
+    assert_eq!(step(&mut record, CodeCommand::Undelivered { leg: 0, why: DeliveryFailure::Permanent }, 61).1, []);
     assert_eq!(record.ended_at(), None);
     let delivered = step(&mut record, CodeCommand::Delivered { leg: 1 }, 62).1;
     let told = |event| Effect::CallbackOfSend { event, send: 2 };
@@ -204,7 +206,7 @@ fn a_late_failure_does_not_touch_what_was_sent_again() {
 #[test]
 fn a_send_starts_at_the_first_channel_that_has_not_failed() {
     let mut record = code(BOTH, 5);
-    step(&mut record, CodeCommand::Undelivered { leg: 0, why: "not_on_whatsapp" }, 1);
+    step(&mut record, CodeCommand::Undelivered { leg: 0, why: DeliveryFailure::NotOnWhatsApp }, 1);
     step(&mut record, CodeCommand::Accepted { leg: 1 }, 1);
     step(&mut record, CodeCommand::Resend, 70);
     let leg = record.otp.as_ref().unwrap().legs[2];

@@ -1,6 +1,9 @@
 //! What the answers of each gateway mean.
 
-use countersign::gateway::{Refusal, Sent};
+use countersign::{
+    domain::DeliveryFailure,
+    gateway::{Refusal, Sent},
+};
 use http::Response;
 use serde_json::{Value, json};
 
@@ -10,12 +13,12 @@ fn accepted(id: &str) -> Sent {
     Sent::Accepted { id: (!id.is_empty()).then(|| id.to_owned()) }
 }
 
-fn retry(why: &'static str) -> Sent {
+fn retry(why: DeliveryFailure) -> Sent {
     Sent::NotSent { why }
 }
 
 fn unknown() -> Sent {
-    Sent::Unknown { why: "gateway_timeout" }
+    Sent::Unknown { why: DeliveryFailure::GatewayTimeout }
 }
 
 fn refused(refusal: Refusal) -> Sent {
@@ -33,8 +36,8 @@ fn answers(kind: &str, table: &[(u16, Value, Sent)]) {
     for (status, wanted) in [
         (401, refused(Refusal::Unauthorized)),
         (404, refused(Refusal::Permanent)),
-        (429, retry("rate_limited")),
-        (502, retry("gateway_error")),
+        (429, retry(DeliveryFailure::RateLimited)),
+        (502, retry(DeliveryFailure::GatewayError)),
         (504, unknown()),
         (524, unknown()),
     ] {
@@ -60,15 +63,15 @@ fn the_errors_of_meta_and_its_resellers() {
                 (400, error(100), refused(Refusal::Permanent)),
                 (400, error(131_008), refused(Refusal::Permanent)),
                 (400, error(131_009), refused(Refusal::Permanent)),
-                (400, error(4), retry("rate_limited")),
-                (400, error(80_007), retry("rate_limited")),
-                (400, error(130_429), retry("rate_limited")),
-                (400, error(131_056), retry("rate_limited")),
+                (400, error(4), retry(DeliveryFailure::RateLimited)),
+                (400, error(80_007), retry(DeliveryFailure::RateLimited)),
+                (400, error(130_429), retry(DeliveryFailure::RateLimited)),
+                (400, error(131_056), retry(DeliveryFailure::RateLimited)),
                 (400, error(131_026), refused(Refusal::NotOnWhatsApp)),
                 (400, error(131_047), refused(Refusal::WindowClosed)),
                 (400, error(131_049), refused(Refusal::Permanent)),
-                (500, error(131_000), retry("gateway_error")),
-                (400, error(131_000), retry("gateway_error")),
+                (500, error(131_000), retry(DeliveryFailure::GatewayError)),
+                (400, error(131_000), retry(DeliveryFailure::GatewayError)),
             ],
         );
     }
@@ -76,7 +79,7 @@ fn the_errors_of_meta_and_its_resellers() {
     answers(
         "360dialog",
         &[
-            (400, words("You have exceeded the endpoint rate limit."), retry("rate_limited")),
+            (400, words("You have exceeded the endpoint rate limit."), retry(DeliveryFailure::RateLimited)),
             (400, words("Could not send message due to lack of payment."), refused(Refusal::Permanent)),
             (403, words("The endpoint is blocked"), refused(Refusal::Unauthorized)),
         ],
@@ -103,7 +106,7 @@ fn the_errors_of_the_family_of_waha() {
             (400, json!({ "code": "invalid_instance" }), refused(Refusal::Unauthorized)),
             (400, json!({ "code": "invalid_access_token" }), refused(Refusal::Unauthorized)),
             (403, json!({ "code": "subscription_required" }), refused(Refusal::Unauthorized)),
-            (400, json!({ "code": "wawp_upstream_error" }), retry("gateway_error")),
+            (400, json!({ "code": "wawp_upstream_error" }), retry(DeliveryFailure::GatewayError)),
         ],
     );
 }
@@ -117,8 +120,8 @@ fn the_errors_of_twilio_vonage_bird_and_chatwoot() {
             (201, json!({ "sid": "SM1", "status": "queued" }), accepted("SM1")),
             (400, twilio(21_211), refused(Refusal::Permanent)),
             (400, twilio(63_016), refused(Refusal::WindowClosed)),
-            (400, twilio(63_018), retry("rate_limited")),
-            (429, twilio(20_429), retry("rate_limited")),
+            (400, twilio(63_018), retry(DeliveryFailure::RateLimited)),
+            (429, twilio(20_429), retry(DeliveryFailure::RateLimited)),
             (401, twilio(20_003), refused(Refusal::Unauthorized)),
             (400, twilio(21_610), refused(Refusal::Permanent)),
         ],
@@ -130,7 +133,7 @@ fn the_errors_of_twilio_vonage_bird_and_chatwoot() {
             (401, json!({ "title": "Unauthorized" }), refused(Refusal::Unauthorized)),
             (402, json!({ "title": "Low balance" }), refused(Refusal::Permanent)),
             (422, json!({ "title": "Invalid params" }), refused(Refusal::Permanent)),
-            (429, json!({ "title": "Rate Limit Hit" }), retry("rate_limited")),
+            (429, json!({ "title": "Rate Limit Hit" }), retry(DeliveryFailure::RateLimited)),
         ],
     );
     answers("bird", &[(202, json!({ "id": "m1", "status": "accepted" }), accepted("m1"))]);

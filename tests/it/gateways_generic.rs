@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use countersign::{
     config::{Faults, Section},
-    domain::Subject,
+    domain::{DeliveryFailure, Subject},
     gateway::{self, Gateway, Ignored, Purpose, Refusal, Sent, Webhook},
 };
 use http::{HeaderMap, Method, Response};
@@ -141,11 +141,11 @@ fn answers_are_classified_by_body_then_by_status() {
         (409, r#"{"code":"window"}"#, Sent::Refused(Refusal::WindowClosed)),
         (202, r#"{"loggedOut":true}"#, Sent::Refused(Refusal::Unauthorized)),
         (202, r#"{"loggedOut":false}"#, Sent::Accepted { id: None }),
-        (420, "{}", Sent::NotSent { why: "rate_limited" }),
-        (429, "{}", Sent::NotSent { why: "rate_limited" }),
+        (420, "{}", Sent::NotSent { why: DeliveryFailure::RateLimited }),
+        (429, "{}", Sent::NotSent { why: DeliveryFailure::RateLimited }),
         (401, "", Sent::Refused(Refusal::Unauthorized)),
-        (504, "<html>", Sent::Unknown { why: "gateway_timeout" }),
-        (503, "<html>", Sent::NotSent { why: "gateway_error" }),
+        (504, "<html>", Sent::Unknown { why: DeliveryFailure::GatewayTimeout }),
+        (503, "<html>", Sent::NotSent { why: DeliveryFailure::GatewayError }),
         (302, "", Sent::Refused(Refusal::Permanent)),
     ] {
         assert_eq!(sent(status, body), wanted, "{status} {body}");

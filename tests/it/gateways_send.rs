@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign::{
     config::{Faults, Section},
-    domain::Subject,
+    domain::{DeliveryFailure, Subject},
     gateway::{self, Behind, Gateway, Purpose, Refusal, Sent},
 };
 use http::{Request, Response};
@@ -110,8 +110,12 @@ fn a_known_phone_is_preferred_to_a_lid() {
 fn answers() -> Vec<(&'static str, u16, Value, Sent)> {
     let accepted = |id: &str| Sent::Accepted { id: Some(id.to_owned()) };
     let retry = |why| Sent::NotSent { why };
-    let (busy, broken, offline) = (retry("rate_limited"), retry("gateway_error"), retry("not_connected"));
-    let perhaps = Sent::Unknown { why: "gateway_timeout" };
+    let (busy, broken, offline) = (
+        retry(DeliveryFailure::RateLimited),
+        retry(DeliveryFailure::GatewayError),
+        retry(DeliveryFailure::NotConnected),
+    );
+    let perhaps = Sent::Unknown { why: DeliveryFailure::GatewayTimeout };
     let absent = Sent::Refused(Refusal::NotOnWhatsApp);
     let locked = Sent::Refused(Refusal::WindowClosed);
     let denied = Sent::Refused(Refusal::Unauthorized);
@@ -175,7 +179,7 @@ fn answers() -> Vec<(&'static str, u16, Value, Sent)> {
             json!({ "code": 200, "data": { "Details": "Sent", "Id": "A" }, "success": true }),
             accepted("A"),
         ),
-        ("wuzapi", 200, json!({ "success": false }), retry("not_sent")),
+        ("wuzapi", 200, json!({ "success": false }), retry(DeliveryFailure::NotSent)),
         ("wuzapi", 400, wuzapi(400, "Could not parse Phone"), permanent.clone()),
         ("wuzapi", 401, wuzapi(401, "Unauthorized"), denied.clone()),
         ("wuzapi", 500, wuzapi(500, "Error sending message: server returned error 463"), locked),
@@ -188,9 +192,14 @@ fn answers() -> Vec<(&'static str, u16, Value, Sent)> {
         ("green-api", 401, json!({}), denied.clone()),
         ("green-api", 403, json!({}), denied.clone()),
         ("green-api", 429, json!({}), busy.clone()),
-        ("green-api", 466, json!({ "correspondentsStatus": { "status": "QUOTE_EXCEEDED" } }), retry("quota")),
+        (
+            "green-api",
+            466,
+            json!({ "correspondentsStatus": { "status": "QUOTE_EXCEEDED" } }),
+            retry(DeliveryFailure::Quota),
+        ),
         ("whapi", 200, json!({ "sent": true, "message": { "id": "A" } }), accepted("A")),
-        ("whapi", 200, json!({ "sent": false }), retry("not_sent")),
+        ("whapi", 200, json!({ "sent": false }), retry(DeliveryFailure::NotSent)),
         ("whapi", 400, json!({ "error": { "code": 400 } }), permanent),
         ("whapi", 402, json!({ "error": { "code": 402 } }), denied.clone()),
         ("whapi", 403, json!({}), denied),
@@ -207,7 +216,7 @@ fn every_answer_is_understood() {
     }
     for kind in ["waha", "evolution", "gowa", "wppconnect", "wuzapi", "green-api", "whapi"] {
         let busy = Response::builder().status(429).body(b"<html>".to_vec()).unwrap();
-        assert_eq!(build(settings(kind)).sent(&busy), Sent::NotSent { why: "rate_limited" }, "{kind}");
+        assert_eq!(build(settings(kind)).sent(&busy), Sent::NotSent { why: DeliveryFailure::RateLimited }, "{kind}");
         let empty = Response::builder().status(200).body(Vec::new()).unwrap();
         assert_eq!(build(settings(kind)).sent(&empty), Sent::Accepted { id: None }, "{kind}");
     }

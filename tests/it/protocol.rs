@@ -1,8 +1,8 @@
 //! Random walks through `decide`: what must hold whatever happens, in whatever order.
 
 use countersign::domain::{
-    Command, Decision, Effect, Event, InstanceId, KeyRing, Mode, Reason, Sender, State, Subject, Verdict, Verification,
-    VerificationId,
+    Command, Decision, Effect, Event, InstanceId, KeyRing, Mode, Reason, Sender, State, Status, Subject, TimelineEvent,
+    Verdict, Verification, VerificationId,
     binding::{Binding, CODE_TRIES, Place},
     decide,
     decide::{Reply, Sent},
@@ -142,7 +142,7 @@ fn rank(record: &Verification) -> u8 {
 }
 
 /// Before its time, so that nothing but the state tells.
-fn status(record: &Verification) -> &'static str {
+fn status(record: &Verification) -> Status {
     record.status(from_millis(START))
 }
 
@@ -283,6 +283,8 @@ proptest! {
                 let ended = record.ended_at().is_some();
                 prop_assert!(!ended || status(&next) == status(&record), "a terminal state was left");
                 prop_assert!(next.timeline.len() <= 40);
+                let readable = |event: &TimelineEvent| TimelineEvent::parse(&event.to_string()) == *event;
+                prop_assert!(next.timeline.iter().all(|entry| readable(&entry.event)));
                 record = next;
             }
             // The same form or call once more, because its answer was lost: nothing is told twice.
@@ -367,7 +369,7 @@ fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
             from_millis(START),
         );
         record = decision.next.unwrap();
-        assert_eq!(status(&record) == "failed", left == 0);
+        assert_eq!(status(&record) == Status::Failed, left == 0);
     }
     assert_eq!(record.reason().unwrap().as_str(), "attempts_exhausted");
     let mut once = verification(true, false, 1);

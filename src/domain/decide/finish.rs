@@ -12,14 +12,12 @@ use crate::domain::{
     reason::Reason,
     risk::Risk,
     subject::Sender,
+    timeline::TimelineEvent,
     verification::{
         COMPLETION_WINDOW, Completion, Issued, Mode, Proof, REDEEM_MISSES, REDEEM_TOKENS, REDEEM_WINDOW, Reached,
         Redemption, State,
     },
 };
-
-/// In the timeline.
-const AGAIN: &str = "asked for again";
 
 impl Draft {
     pub(super) fn verified(self, proof: Option<&Proof>, completion: &Completion, command: Command) -> Decision {
@@ -55,7 +53,7 @@ impl Draft {
                 (&Completion::Offered { until, told, agreed }, command) if self.now < until => {
                     self.offered(Offer { until, told, agreed }, command)
                 }
-                (Completion::Offered { .. }, _) => self.lapse("lapsed"),
+                (Completion::Offered { .. }, _) => self.lapse(TimelineEvent::Lapsed),
                 (Completion::Released { tokens, by, misses }, command) => self.released(tokens, *by, *misses, &command),
                 (
                     Completion::Redeemed { by: Some(by @ Redemption { token: None, .. }), .. },
@@ -89,7 +87,7 @@ impl Draft {
         match command {
             Command::Complete { browser, .. } if self.agrees_for_another(browser) => self.agree(offer),
             Command::Complete { token, browser, may_tell, risk } => match self.admits(browser) {
-                true => self.release(token, browser, risk, "completed"),
+                true => self.release(token, browser, risk, TimelineEvent::Completed),
                 false if may_tell => self.tell(offer),
                 false => self.wrong_browser(),
             },
@@ -98,7 +96,7 @@ impl Draft {
                 if !proves || !self.waits(browser) || !(agreed || self.next.finishes_by_itself()) {
                     return self.unchanged(Verdict::Refused);
                 }
-                self.release(token, browser, risk, "finished by the waiting page")
+                self.release(token, browser, risk, TimelineEvent::Finished)
             }
             Command::Tell if self.next.request.challenge.is_some() || self.next.bound_browser().is_some() => {
                 self.tell(offer)
@@ -107,7 +105,7 @@ impl Draft {
             Command::Type { token, browser, right, risk } => match told {
                 _ if !self.waits(browser) => self.unchanged(Verdict::WrongBrowser),
                 Some(told) if told.is_live(self.now) && right => {
-                    let mut decision = self.release(token, browser, risk, "code typed");
+                    let mut decision = self.release(token, browser, risk, TimelineEvent::CodeTyped);
                     decision.valid_until = Some(until.min(told.until));
                     decision
                 }
@@ -146,13 +144,13 @@ impl Draft {
         if offer.agreed {
             return self.unchanged(Verdict::Agreed);
         }
-        self.next.note(self.now, "agreed", None);
+        self.next.note(self.now, TimelineEvent::Agreed, None);
         self.complete(Offer { agreed: true, ..offer }.into(), Verdict::Agreed)
     }
 
     /// A link that was bound to nothing belongs from now on to the browser that tapped it.
-    fn release(mut self, token: Digest, by: Option<Digest>, risk: Option<Risk>, what: &str) -> Decision {
-        self.next.note(self.now, what, None);
+    fn release(mut self, token: Digest, by: Option<Digest>, risk: Option<Risk>, event: TimelineEvent) -> Decision {
+        self.next.note(self.now, event, None);
         self.next.risk = risk.or(self.next.risk.take());
         let tokens = vec![Issued { digest: token, until: self.now + REDEEM_WINDOW }];
         self.complete(Completion::Released { tokens, by, misses: 0 }, Verdict::Completed)
@@ -174,8 +172,8 @@ impl Draft {
         if self.now >= until || !by.is_some_and(|by| is(by, browser)) {
             return self.unchanged(Verdict::Gone);
         }
-        if self.next.timeline.last().is_none_or(|last| last.what != AGAIN) {
-            self.next.note(self.now, AGAIN, None);
+        if self.next.timeline.last().is_none_or(|last| last.event != TimelineEvent::AskedAgain) {
+            self.next.note(self.now, TimelineEvent::AskedAgain, None);
         }
         let mut tokens: Vec<Issued> = tokens.iter().copied().filter(|issued| self.now < issued.until).collect();
         tokens.drain(..(tokens.len() + 1).saturating_sub(REDEEM_TOKENS));
@@ -195,7 +193,7 @@ impl Draft {
             Some(told) if told.is_live(self.now) => self.unchanged(Verdict::Told),
             Some(_) => self.unchanged(Verdict::Gone),
             None => {
-                self.next.note(self.now, "code shown", Some(Reason::WrongBrowser));
+                self.next.note(self.now, TimelineEvent::CodeShown, Some(Reason::WrongBrowser));
                 let told = Some(Told::at(self.now));
                 self.complete(Offer { told, ..offer }.into(), Verdict::Told)
             }
@@ -206,14 +204,18 @@ impl Draft {
         if self.next.timeline.last().is_some_and(|last| last.reason == Some(Reason::WrongBrowser)) {
             return self.unchanged(Verdict::WrongBrowser);
         }
-        self.next.note(self.now, "link tapped", Some(Reason::WrongBrowser));
+        self.next.note(self.now, TimelineEvent::LinkTapped, Some(Reason::WrongBrowser));
         self.changed(Verdict::WrongBrowser)
     }
 
     fn miss(mut self, offer: Offer, told: Told) -> Decision {
         let misses = told.misses + 1;
         let over = misses >= CODE_TRIES;
-        self.next.note(self.now, "code typed", Some(if over { Reason::AttemptsExhausted } else { Reason::CodeWrong }));
+        self.next.note(
+            self.now,
+            TimelineEvent::CodeTyped,
+            Some(if over { Reason::AttemptsExhausted } else { Reason::CodeWrong }),
+        );
         let to = Offer { told: Some(Told { misses, ..told }), ..offer };
         let decision = self.complete(to.into(), if over { Verdict::Gone } else { Verdict::WrongCode });
         Decision { valid_until: Some(offer.until.min(told.until)), ..decision }
@@ -230,7 +232,7 @@ impl Draft {
             Completion::Redeemed { .. } => Reached::Redeemed,
             Completion::Offered { .. } | Completion::Released { .. } | Completion::Lapsed { .. } => Reached::Lapsed,
         };
-        self.next.note(self.now, "disputed", None);
+        self.next.note(self.now, TimelineEvent::Disputed, None);
         self.effects.push(Effect::Callback(Event::LinkDisputed));
         let at = self.now;
         self.complete(Completion::Disputed { at, after }, Verdict::Disputed)
@@ -245,7 +247,7 @@ impl Draft {
     /// `last`: the end of the token that lives longest.
     fn redeem(mut self, presented: Option<&str>, by: Redemption, last: Timestamp, misses: u8) -> Decision {
         if self.now >= last {
-            return self.lapse("redeem token lapsed");
+            return self.lapse(TimelineEvent::TokenLapsed);
         }
         if self.now >= by.until {
             return self.unchanged(Verdict::Gone);
@@ -254,7 +256,7 @@ impl Draft {
             return self.redeemed(by);
         }
         if misses + 1 >= REDEEM_MISSES {
-            return self.lapse("redeem token spent by wrong verifiers");
+            return self.lapse(TimelineEvent::TokenSpent);
         }
         if let State::Verified { completion: Completion::Released { misses, .. }, .. } = &mut self.next.state {
             *misses += 1;
@@ -271,7 +273,7 @@ impl Draft {
     }
 
     fn redeemed(mut self, by: Redemption) -> Decision {
-        self.next.note(self.now, "redeemed", None);
+        self.next.note(self.now, TimelineEvent::Redeemed, None);
         self.effects.push(Effect::Callback(Event::LinkRedeemed));
         let (at, until) = (self.now, by.until);
         let mut decision = self.complete(Completion::Redeemed { by: Some(by), at }, Verdict::Redeemed);
@@ -279,8 +281,8 @@ impl Draft {
         decision
     }
 
-    fn lapse(mut self, what: &str) -> Decision {
-        self.next.note(self.now, what, Some(Reason::RedeemExpired));
+    fn lapse(mut self, event: TimelineEvent) -> Decision {
+        self.next.note(self.now, event, Some(Reason::RedeemExpired));
         let at = self.now;
         self.complete(Completion::Lapsed { at }, Verdict::Gone)
     }

@@ -8,6 +8,7 @@ use super::{
     fields::{Fields, status, within},
     source::{Condition, Source, words},
 };
+use crate::domain::DeliveryFailure;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Meaning {
@@ -60,7 +61,7 @@ impl Answers {
                 && rule.body.as_ref().is_none_or(|condition| condition.holds(&body) == Some(true))
         };
         match self.rules.iter().find(applies).map(|rule| rule.meaning) {
-            Some(Meaning::RateLimited) => return Sent::NotSent { why: "rate_limited" },
+            Some(Meaning::RateLimited) => return Sent::NotSent { why: DeliveryFailure::RateLimited },
             Some(Meaning::Refused(refusal)) => return Sent::Refused(refusal),
             None => {}
         }

@@ -5,10 +5,14 @@ use serde_json::json;
 use super::{
     callbacks::entry_example,
     operation::{Area, Operation, operation},
-    schema::{named, nullable, object, text, time},
+    schema::{named, nullable, object, text, time, timeline_event},
     values,
 };
-use crate::{domain::scope::Scope, http::problem::Code};
+use crate::{
+    domain::{Status, scope::Scope},
+    http::problem::Code,
+    service::Outcome,
+};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![explain(), erase()]
@@ -20,10 +24,13 @@ fn explain() -> Operation {
         code or number is kept for a day.";
     let reason = json!({ "type": ["string", "null"], "description": "Why it did not succeed." });
     let by = nullable(text("Who did it, where the configuration names him."));
-    let event = object(&json!({ "at": time("When."), "event": text("What happened."), "reason": reason, "by": by }));
+    let event = object(&json!({ "at": time("When."), "event": timeline_event(), "reason": reason, "by": by }));
     let message = object(&json!({
         "at": time("When it came."),
-        "outcome": text("`verified`, a reason, or why it was ignored."),
+        "outcome": {
+            "enum": Outcome::all().map(Outcome::as_str).collect::<Vec<&str>>(),
+            "description": "`verified`, a reason, or why it was ignored.",
+        },
         "phone_ending": nullable(text("The last four digits of its sender.")),
         "uuid": nullable(text("The request whose code it held.")),
         "meaning": text("What that means, after \"the message\"."),
@@ -31,7 +38,7 @@ fn explain() -> Operation {
     let mut request = object(&json!({
         "uuid": { "type": "string", "format": "uuid" },
         "otp_type": { "enum": ["link", "code"] },
-        "status": text("How it stands."),
+        "status": { "enum": Status::ALL, "description": "How it stands." },
         "reason": reason,
         "created_at": time("When it was made."),
         "expires_at": time("After this the code counts as expired."),

@@ -8,7 +8,10 @@ use super::{
     schema::{named, object, streamed, text, time},
     values,
 };
-use crate::{domain::scope::Scope, http::problem::Code};
+use crate::{
+    domain::{Status, scope::Scope},
+    http::problem::Code,
+};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![list(), get(), watch(), cancel()]
@@ -28,11 +31,7 @@ fn list() -> Operation {
     operation(Area::Requests, "GET", "/api/otp/v2/{instance}/requests", "listRequests", "List requests")
         .scope(Scope::Read)
         .about(about)
-        .query(
-            "status",
-            json!({ "enum": ["pending", "sent", "verified", "validated", "failed", "expired", "canceled"], "type": "string" }),
-            Some("pending"),
-        )
+        .query("status", json!({ "enum": Status::ALL, "type": "string" }), Some("pending"))
         .query("otp_type", json!({ "enum": ["link", "code"], "type": "string" }), None)
         .query(
             "chat_id",
@@ -68,7 +67,7 @@ fn watch() -> Operation {
         it sees the state and nothing of the person, and pages of any origin may read it.";
     let mut state = object(&json!({
         "uuid": { "type": "string", "format": "uuid" },
-        "status": { "enum": ["pending", "sent", "verified", "validated", "failed", "expired", "canceled"] },
+        "status": { "enum": Status::ALL },
         "expires_at": time("After this the code counts as expired."),
     }));
     state["properties"]["completion"] = named("Completion");

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    domain::{Event, Reason},
+    domain::{Event, Reason, TimelineEvent},
     http::problem::Code,
 };
 
@@ -216,7 +216,7 @@ fn link_request() -> Value {
 fn of_a_request() -> Value {
     let entry = object(&json!({
         "at": time("By the store's clock."),
-        "event": text("`created`, `verified`, `completed`, `redeemed`, …"),
+        "event": timeline_event(),
         "reason": nullable_reason("Why, where there is a reason."),
         "by": nullable(text("`token:` or `operator:` and the name of who did it, where the configuration names him.")),
     }));
@@ -232,6 +232,17 @@ fn of_a_request() -> Value {
             "client_ref": nullable(text("As given.")),
             "metadata": { "description": "As given." },
             "timeline": { "type": "array", "items": entry, "description": "What happened, oldest first." },
+    })
+}
+
+/// What an entry of a timeline says.
+pub(super) fn timeline_event() -> Value {
+    let patterns = TimelineEvent::PATTERNS.iter().map(|pattern| json!({ "pattern": pattern }));
+    let plain = json!({ "enum": TimelineEvent::PLAIN.iter().map(ToString::to_string).collect::<Vec<String>>() });
+    json!({
+        "type": "string",
+        "anyOf": std::iter::once(plain).chain(patterns).collect::<Vec<Value>>(),
+        "description": "What happened, in a closed list of words. Of a code, some name the channel and the cause.",
     })
 }
 

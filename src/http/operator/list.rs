@@ -18,6 +18,7 @@ use super::{
     session::Session,
 };
 use crate::{
+    domain::{InstanceId, Status},
     http::{api, problem::Problem},
     service::{
         Filter, Instance, ServiceError, decode_cursor,
@@ -159,8 +160,8 @@ impl Asked {
         if phone_last.as_deref().is_some_and(|digits| !api::is_ending(digits)) {
             faults.push("Last digits: write 4 to 8 digits.");
         }
-        let status = given(&self.status);
-        if status.as_deref().is_some_and(|status| !api::STATUSES.contains(&status)) {
+        let status = given(&self.status).map(|word| Status::parse(&word));
+        if status == Some(None) {
             faults.push("There is no such status.");
         }
         let created_after = given(&self.since).map(|text| point(&text));
@@ -168,7 +169,7 @@ impl Asked {
             faults.push("Since: write a time such as 2026-11-20T10:00.");
         }
         let (client_ref, created_after) = (given(&self.client_ref), created_after.flatten());
-        Filter { status, client_ref, phone_last, created_after, ..Filter::default() }
+        Filter { status: status.flatten(), client_ref, phone_last, created_after, ..Filter::default() }
     }
 
     fn narrowed(&self) -> bool {
@@ -206,8 +207,7 @@ fn instances(operator: &Operator) -> Vec<Arc<Instance>> {
 
 fn chosen(instances: &[Arc<Instance>], asked: &Asked) -> Option<Arc<Instance>> {
     let wanted = |instance: &&Arc<Instance>| {
-        asked.instance.is_empty()
-            || asked.instance.parse().is_ok_and(|id: crate::domain::InstanceId| id == instance.config.id)
+        asked.instance.is_empty() || asked.instance.parse().is_ok_and(|id: InstanceId| id == instance.config.id)
     };
     instances.iter().find(wanted).cloned()
 }
@@ -223,7 +223,6 @@ fn choices(instances: &[Arc<Instance>], chosen: Option<&Arc<Instance>>) -> Vec<C
 }
 
 fn statuses(chosen: &str) -> Vec<Choice> {
-    let choice =
-        |status: &&str| Choice { value: (*status).to_owned(), text: (*status).to_owned(), chosen: *status == chosen };
-    api::STATUSES.iter().map(choice).collect()
+    let words = Status::ALL.iter().map(|status| status.as_str());
+    words.map(|word| Choice { value: word.to_owned(), text: word.to_owned(), chosen: word == chosen }).collect()
 }

@@ -9,7 +9,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::session::Session;
 use crate::{
-    domain::{KeyRing, Subject, Verification},
+    domain::{KeyRing, OtpType, Status, Subject, Verification},
     http::{pages, problem::Problem},
 };
 
@@ -84,8 +84,8 @@ impl From<Timestamp> for When {
 /// One request in a list.
 pub(super) struct Row {
     pub(super) path: String,
-    pub(super) otp_type: &'static str,
-    pub(super) status: &'static str,
+    pub(super) otp_type: OtpType,
+    pub(super) status: Status,
     pub(super) created: When,
     pub(super) expires: When,
     pub(super) number: String,

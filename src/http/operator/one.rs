@@ -15,7 +15,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    domain::{InstanceId, Verification, VerificationId, sending::Channel},
+    domain::{InstanceId, Reason, Status, Verification, VerificationId, sending::Channel},
     http::problem::Problem,
     service::{CallbackView, Instance, ServiceError, callback},
 };
@@ -55,7 +55,7 @@ struct OnePage {
     list: String,
     notice: &'static str,
     title: &'static str,
-    status: &'static str,
+    status: Status,
     /// It can still be canceled.
     live: bool,
     uuid: String,
@@ -102,7 +102,7 @@ async fn shown(
         notice,
         title: if record.otp.is_some() { "Code" } else { "Link" },
         status,
-        live: matches!(status, "pending" | "sent"),
+        live: status.is_open(),
         uuid: record.id.to_string(),
         facts: facts(&instance, &record),
         metadata: if metadata.is_null() { String::new() } else { format!("{metadata:#}") },
@@ -111,7 +111,7 @@ async fn shown(
             .iter()
             .map(|entry| Entry {
                 at: entry.at.into(),
-                what: entry.what.clone(),
+                what: entry.event.to_string(),
                 reason: entry.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
                 by: entry.by.clone().unwrap_or_default(),
             })
@@ -152,7 +152,7 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
         ("Created", time(Some(record.created_at))),
         ("Expires", time(Some(record.expires_at))),
         ("Ended", time(record.ended_at())),
-        ("Reason", text(record.reason().map(crate::domain::Reason::as_str))),
+        ("Reason", text(record.reason().map(Reason::as_str))),
         ("Wrong tries", format!("{} of {}", record.attempts, record.max_attempts)),
         ("Completion", completion),
         ("Sent by", sent_by),
@@ -174,7 +174,7 @@ pub(super) async fn cancel(
         session.form(&operator.service.keys, &request, payload).await?;
         let (instance, id) = named(&operator, &names)?;
         let record = operator.service.cancel(&instance, id).await?;
-        let canceled = record.status(operator.service.now()) == "canceled";
+        let canceled = record.status(operator.service.now()) == Status::Canceled;
         tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
         Ok(see_other(&format!("{}?done={}", look::path(&record), if canceled { "canceled" } else { "over" })))
     };

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use super::Question;
 use crate::{
-    domain::{State, Verification, verification::Completion},
-    service::{CallbackView, trace::Trace},
+    domain::{Reason, State, Verification, verification::Completion},
+    gateway::Ignored,
+    service::{CallbackView, Outcome, Unmatched, trace::Trace},
 };
 
 /// One sentence, or a few short ones, for whoever has to answer a person now.
@@ -48,44 +49,83 @@ pub(super) fn of(
 
 /// What became of a message, after "the message".
 pub(super) fn meaning(trace: &Trace) -> String {
-    let meaning = match trace.outcome.as_str() {
-        "verified" => "held a live code and proved its chat.",
-        "repeated" => "held a code that the same chat had proved already; the success reply was repeated.",
-        "duplicate" => "was delivered again by the gateway and had been answered before.",
-        "code_unknown" => {
+    let meaning = match trace.outcome {
+        Outcome::Verified => "held a live code and proved its chat.",
+        Outcome::Repeated => "held a code that the same chat had proved already; the success reply was repeated.",
+        Outcome::Duplicate => "was delivered again by the gateway and had been answered before.",
+        Outcome::Unchanged => return ignored(trace.outcome),
+        Outcome::Unmatched(Unmatched::CodeUnknown) => {
             "held a code that is not known here: it was changed, its request was erased, or it belongs to another \
              instance or environment."
         }
-        "code_expired" => "held a code that was too old; the person needs a new link.",
-        "code_used" => "held a code that had been used already.",
-        "code_canceled" => "held a code whose request the app had canceled.",
-        "code_not_active" => "held a code whose request had ended as failed.",
-        "sender_mismatch" => "held the right code and came from another chat than the request names.",
-        "sender_unidentified" => {
-            "held the right code, and WhatsApp hid the number that the request asks for; leave chatId out, or let the \
-             gateway resolve LIDs."
-        }
-        "text_changed" => {
-            "held the right code in another text than the prefilled one, which require_exact_text does not take."
-        }
-        "several_codes" => "held several live codes, so that none counts.",
-        "rate_limited" => "was not looked at: its sender had sent too many unknown codes.",
-        "message_too_old" => "was older than any code can be when the gateway delivered it, or its clock is wrong.",
-        "no_code" => "held no code: the text was changed, or something else was written.",
-        "non_text" => "was no text, but a picture, a sticker or the like.",
-        "edit" => "was an edit of an earlier message, which never counts.",
-        "another_number" => {
-            "came to another number or account of the gateway than this instance's, and was left to that one."
-        }
-        "senders_differ" => "named two different senders, so that it proves neither; this is a fault of the gateway.",
-        "sms" => "was an SMS, whose sender can be forged; sms_verifies = true in the gateway's table believes it.",
-        "incomplete" => "came without an id, a chat or a text.",
-        other => return format!("was ignored ({other})."),
+        Outcome::Unmatched(Unmatched::NoCode) => "held no code: the text was changed, or something else was written.",
+        Outcome::Failed(reason) => match failed(reason) {
+            Some(meaning) => meaning,
+            None => return ignored(trace.outcome),
+        },
+        Outcome::Ignored(why) => match unread(why) {
+            Some(meaning) => meaning,
+            None => return ignored(trace.outcome),
+        },
     };
     match trace.age {
         Some(age) if age.abs() > 120 => format!("{meaning} It took {age} s to get here, by the gateway's clock."),
         _ => meaning.to_owned(),
     }
+}
+
+fn ignored(outcome: Outcome) -> String {
+    format!("was ignored ({outcome}).")
+}
+
+/// Of a message with a code.
+fn failed(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
+        Reason::CodeExpired => "held a code that was too old; the person needs a new link.",
+        Reason::CodeUsed => "held a code that had been used already.",
+        Reason::CodeCanceled => "held a code whose request the app had canceled.",
+        Reason::CodeNotActive => "held a code whose request had ended as failed.",
+        Reason::SenderMismatch => "held the right code and came from another chat than the request names.",
+        Reason::SenderUnidentified => {
+            "held the right code, and WhatsApp hid the number that the request asks for; leave chatId out, or let the \
+             gateway resolve LIDs."
+        }
+        Reason::TextChanged => {
+            "held the right code in another text than the prefilled one, which require_exact_text does not take."
+        }
+        Reason::SeveralCodes => "held several live codes, so that none counts.",
+        Reason::RateLimited => "was not looked at: its sender had sent too many unknown codes.",
+        Reason::MessageTooOld => "was older than any code can be when the gateway delivered it, or its clock is wrong.",
+        Reason::CodeUnknown
+        | Reason::CodeWrong
+        | Reason::NotDirectText
+        | Reason::AttemptsExhausted
+        | Reason::CodeLocked
+        | Reason::WrongBrowser
+        | Reason::RedeemExpired
+        | Reason::ReplyUndeliverable
+        | Reason::WebhookUnauthenticated
+        | Reason::InstanceRemoved => return None,
+    })
+}
+
+/// Of a message in which no code was looked for.
+fn unread(why: Ignored) -> Option<&'static str> {
+    Some(match why {
+        Ignored::NonText => "was no text, but a picture, a sticker or the like.",
+        Ignored::Edit => "was an edit of an earlier message, which never counts.",
+        Ignored::AnotherNumber => {
+            "came to another number or account of the gateway than this instance's, and was left to that one."
+        }
+        Ignored::SendersDiffer => {
+            "named two different senders, so that it proves neither; this is a fault of the gateway."
+        }
+        Ignored::Sms => {
+            "was an SMS, whose sender can be forged; sms_verifies = true in the gateway's table believes it."
+        }
+        Ignored::Incomplete => "came without an id, a chat or a text.",
+        Ignored::FromMe | Ignored::Group | Ignored::Broadcast | Ignored::Status | Ignored::Event => return None,
+    })
 }
 
 fn standing(record: &Verification, now: Timestamp) -> String {

@@ -9,7 +9,8 @@ use crate::{
         otp::Shape,
         risk::Risk,
         sending::{Channel, Otp},
-        verification::{Birth, Completion, Entry, Proof, Reached},
+        timeline::{Entry, TimelineEvent},
+        verification::{Birth, Completion, Proof, Reached},
     },
     store::RecordId,
 };
@@ -87,7 +88,7 @@ fn finished() -> Verification {
         completion: Completion::Redeemed { at, by: None },
     };
     let reason = Some(crate::domain::Reason::CodeWrong);
-    record.timeline.push(Entry::new(at, "verified", reason));
+    record.timeline.push(Entry::new(at, TimelineEvent::Verified { edited: false, unbound: false }, reason));
     record
 }
 

@@ -7,22 +7,29 @@ use super::{
     fields::{put_bytes, put_number, take_bytes, take_number},
     unzigzag, word, zigzag,
 };
-use crate::domain::{Verification, time::from_millis, verification::Entry};
+use crate::domain::{
+    Verification,
+    time::from_millis,
+    timeline::{Entry, TimelineEvent},
+};
 
 /// Of a record to which nothing has happened.
 pub(super) fn default(created_at: Timestamp) -> Vec<Entry> {
-    vec![Entry::new(created_at, "created", None)]
+    vec![Entry::new(created_at, TimelineEvent::Created, None)]
 }
 
 pub(super) fn is_default(record: &Verification) -> bool {
-    matches!(record.timeline.as_slice(), [Entry { at, what, reason: None, .. }] if *at == record.created_at && what == "created")
+    matches!(
+        record.timeline.as_slice(),
+        [Entry { at, event: TimelineEvent::Created, reason: None, .. }] if *at == record.created_at
+    )
 }
 
 pub(super) fn write(record: &Verification) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for Entry { at, what, reason, .. } in &record.timeline {
+    for Entry { at, event, reason, .. } in &record.timeline {
         put_number(&mut bytes, zigzag(at.as_millisecond() - record.created_at.as_millisecond()));
-        put_bytes(&mut bytes, what.as_bytes());
+        put_bytes(&mut bytes, event.to_string().as_bytes());
         put_bytes(&mut bytes, reason.map_or("", |reason| reason.as_str()).as_bytes());
     }
     bytes
@@ -32,12 +39,12 @@ pub(super) fn read(mut bytes: &[u8], created_at: Timestamp) -> Option<Vec<Entry>
     let mut entries = Vec::new();
     while !bytes.is_empty() {
         let at = created_at.as_millisecond().checked_add(unzigzag(take_number(&mut bytes)?))?;
-        let what = String::from_utf8_lossy(take_bytes(&mut bytes)?).into_owned();
+        let event = TimelineEvent::parse(&String::from_utf8_lossy(take_bytes(&mut bytes)?));
         let reason = match take_bytes(&mut bytes)? {
             [] => None,
             reason => Some(word(std::str::from_utf8(reason).ok()?)?),
         };
-        entries.push(Entry::new(from_millis(at), what, reason));
+        entries.push(Entry::new(from_millis(at), event, reason));
     }
     Some(entries)
 }

@@ -1,0 +1,226 @@
+//! What has happened to a verification, entry by entry.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::{DeliveryFailure, Reason, binding::Place, sending::Channel};
+
+/// One entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub at: Timestamp,
+    pub event: TimelineEvent,
+    pub reason: Option<Reason>,
+    /// Who caused it, where the configuration names them: `token:shop`, `operator:alice`.
+    pub by: Option<String>,
+}
+
+impl Entry {
+    pub fn new(at: Timestamp, event: TimelineEvent, reason: Option<Reason>) -> Self {
+        Self { at, event, reason, by: None }
+    }
+}
+
+/// What an entry reports. Its text is what the API shows and the store keeps.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum TimelineEvent {
+    Created,
+    /// The start page was used, and WhatsApp is at this place.
+    Tapped(Place),
+    /// A message with the code came and verified nothing; the reason says why.
+    Message,
+    Verified {
+        /// The brackets around the code were lost.
+        edited: bool,
+        /// It was meant for one browser, and none had been bound.
+        unbound: bool,
+    },
+    Failed,
+    Expired,
+    Canceled,
+    /// The link in the reply was tapped in another browser than the one that waits.
+    LinkTapped,
+    /// The person agreed behind the link; another browser goes on.
+    Agreed,
+    /// The reply code was shown.
+    CodeShown,
+    /// The reply code was typed; with a reason, a wrong one.
+    CodeTyped,
+    Completed,
+    /// The waiting page has gone on by itself.
+    Finished,
+    /// The browser that has completed asked for another redeem token.
+    AskedAgain,
+    Redeemed,
+    /// The link in the reply was not used in time.
+    Lapsed,
+    /// No redeem token was exchanged in time.
+    TokenLapsed,
+    /// Too many wrong verifiers came with a redeem token.
+    TokenSpent,
+    Disputed,
+    /// The app presented the code that was sent.
+    Validated,
+    /// The app presented another code.
+    WrongCode,
+    /// Another code for the same chat took its place.
+    Replaced,
+    /// The app wants the code to be sent again, for this send.
+    Resend(u16),
+    Sent(Channel),
+    Delivered(Channel),
+    NotDelivered(Channel, DeliveryFailure),
+    /// The gateway did not say whether it took the message.
+    PerhapsSent(Channel, DeliveryFailure),
+    /// Of a later version of this program: kept as it was read.
+    Unknown(String),
+}
+
+const RESEND: (&str, &str) = ("asked to be sent again (", ")");
+const NOT_DELIVERED: &str = "not delivered by ";
+const PERHAPS_SENT: &str = "perhaps sent by ";
+
+impl TimelineEvent {
+    /// Those that are one text each.
+    pub const PLAIN: &[Self] = &[
+        Self::Created,
+        Self::Tapped(Place::Here),
+        Self::Tapped(Place::Qr),
+        Self::Message,
+        Self::Verified { edited: false, unbound: false },
+        Self::Verified { edited: true, unbound: false },
+        Self::Verified { edited: false, unbound: true },
+        Self::Verified { edited: true, unbound: true },
+        Self::Failed,
+        Self::Expired,
+        Self::Canceled,
+        Self::LinkTapped,
+        Self::Agreed,
+        Self::CodeShown,
+        Self::CodeTyped,
+        Self::Completed,
+        Self::Finished,
+        Self::AskedAgain,
+        Self::Redeemed,
+        Self::Lapsed,
+        Self::TokenLapsed,
+        Self::TokenSpent,
+        Self::Disputed,
+        Self::Validated,
+        Self::WrongCode,
+        Self::Replaced,
+        Self::Sent(Channel::WhatsApp),
+        Self::Sent(Channel::Sms),
+        Self::Delivered(Channel::WhatsApp),
+        Self::Delivered(Channel::Sms),
+    ];
+
+    /// The others, as regular expressions.
+    pub const PATTERNS: &[&str] =
+        &[r"^asked to be sent again \([0-9]+\)$", "^(not delivered|perhaps sent) by (whatsapp|sms): [a-z_]+$"];
+
+    /// Reverses what is displayed.
+    pub fn parse(text: &str) -> Self {
+        let plain = || Self::PLAIN.iter().find(|event| event.plain() == Some(text)).cloned();
+        plain().or_else(|| Self::parse_compound(text)).unwrap_or_else(|| Self::Unknown(text.to_owned()))
+    }
+
+    fn parse_compound(text: &str) -> Option<Self> {
+        if let Some(send) = text.strip_prefix(RESEND.0).and_then(|rest| rest.strip_suffix(RESEND.1)) {
+            return send.parse().ok().map(Self::Resend);
+        }
+        let of_channel = |prefix| {
+            let (channel, why) = text.strip_prefix(prefix)?.split_once(": ")?;
+            Some((Channel::parse(channel)?, DeliveryFailure::parse(why)?))
+        };
+        let not_delivered = of_channel(NOT_DELIVERED).map(|(channel, why)| Self::NotDelivered(channel, why));
+        not_delivered.or_else(|| of_channel(PERHAPS_SENT).map(|(channel, why)| Self::PerhapsSent(channel, why)))
+    }
+
+    const fn plain(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Created => "created",
+            Self::Tapped(Place::Here) => "tapped (here)",
+            Self::Tapped(Place::Qr) => "tapped (qr)",
+            Self::Message => "message",
+            Self::Verified { edited: false, unbound: false } => "verified",
+            Self::Verified { edited: true, unbound: false } => "verified (edited text)",
+            Self::Verified { edited: false, unbound: true } => "verified (unbound)",
+            Self::Verified { edited: true, unbound: true } => "verified (edited text, unbound)",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Canceled => "canceled",
+            Self::LinkTapped => "link tapped",
+            Self::Agreed => "agreed",
+            Self::CodeShown => "code shown",
+            Self::CodeTyped => "code typed",
+            Self::Completed => "completed",
+            Self::Finished => "finished by the waiting page",
+            Self::AskedAgain => "asked for again",
+            Self::Redeemed => "redeemed",
+            Self::Lapsed => "lapsed",
+            Self::TokenLapsed => "redeem token lapsed",
+            Self::TokenSpent => "redeem token spent by wrong verifiers",
+            Self::Disputed => "disputed",
+            Self::Validated => "validated",
+            Self::WrongCode => "wrong code",
+            Self::Replaced => "replaced by another code",
+            Self::Sent(Channel::WhatsApp) => "sent by whatsapp",
+            Self::Sent(Channel::Sms) => "sent by sms",
+            Self::Delivered(Channel::WhatsApp) => "delivered by whatsapp",
+            Self::Delivered(Channel::Sms) => "delivered by sms",
+            Self::Resend(_) | Self::NotDelivered(..) | Self::PerhapsSent(..) | Self::Unknown(_) => return None,
+        })
+    }
+}
+
+impl fmt::Display for TimelineEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resend(send) => write!(f, "{}{send}{}", RESEND.0, RESEND.1),
+            Self::NotDelivered(channel, why) => write!(f, "{NOT_DELIVERED}{channel}: {why}"),
+            Self::PerhapsSent(channel, why) => write!(f, "{PERHAPS_SENT}{channel}: {why}"),
+            Self::Unknown(text) => f.write_str(text),
+            plain => f.write_str(plain.plain().unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compound() -> impl Iterator<Item = TimelineEvent> {
+        let resend = [1, 2, 20].map(TimelineEvent::Resend).into_iter();
+        let failures = Channel::ALL.iter().flat_map(|&channel| {
+            DeliveryFailure::ALL.iter().flat_map(move |&why| {
+                [TimelineEvent::NotDelivered(channel, why), TimelineEvent::PerhapsSent(channel, why)]
+            })
+        });
+        resend.chain(failures)
+    }
+
+    #[test]
+    fn a_text_leads_back_to_its_event() {
+        for event in TimelineEvent::PLAIN.iter().cloned().chain(compound()) {
+            assert_eq!(TimelineEvent::parse(&event.to_string()), event);
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_is_kept() {
+        for text in ["", "moved to the moon", "sent by pigeon", "not delivered by sms: eclipse"] {
+            assert_eq!(TimelineEvent::parse(text), TimelineEvent::Unknown(text.to_owned()));
+            assert_eq!(TimelineEvent::parse(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn each_text_is_plain_or_of_one_pattern() {
+        let patterns: Vec<_> = TimelineEvent::PATTERNS.iter().map(|one| regex::Regex::new(one).unwrap()).collect();
+        let fits = |event: &TimelineEvent| patterns.iter().filter(|one| one.is_match(&event.to_string())).count();
+        assert!(TimelineEvent::PLAIN.iter().all(|event| fits(event) == 0));
+        assert!(compound().all(|event| fits(&event) == 1));
+    }
+}

@@ -1,0 +1,124 @@
+//! What became of one event of a webhook.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::{
+    domain::{Reason, VerificationId, wire::wire_enum},
+    gateway::Ignored,
+};
+
+/// What became of one event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    Verified,
+    /// The person who had verified wrote again; the success reply is repeated.
+    Repeated,
+    /// Answered before, perhaps by another replica.
+    Duplicate,
+    /// The record that it fits has nothing to learn from it.
+    Unchanged,
+    Failed(Reason),
+    Unmatched(Unmatched),
+    Ignored(Ignored),
+}
+
+wire_enum! {
+    /// Why a message fits no record.
+    Unmatched {
+        /// No verification has this code.
+        CodeUnknown = "code_unknown",
+        /// It holds nothing like a code.
+        NoCode = "no_code",
+    }
+}
+
+/// What became of one event, and the record that it fits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Received {
+    pub(super) outcome: Outcome,
+    pub(super) record: Option<VerificationId>,
+}
+
+impl From<Outcome> for Received {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, record: None }
+    }
+}
+
+impl Outcome {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let failures = Reason::ALL.iter().filter(|reason| **reason != Reason::CodeUnknown);
+        [Self::Verified, Self::Repeated, Self::Duplicate, Self::Unchanged]
+            .into_iter()
+            .chain(failures.copied().map(Self::Failed))
+            .chain(Unmatched::ALL.iter().copied().map(Self::Unmatched))
+            .chain(Ignored::ALL.iter().copied().map(Self::Ignored))
+    }
+
+    /// Its word in metrics, in the API and in what is kept of a message.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Repeated => "repeated",
+            Self::Duplicate => "duplicate",
+            Self::Unchanged => "unchanged",
+            Self::Failed(reason) => reason.as_str(),
+            Self::Unmatched(unmatched) => unmatched.as_str(),
+            Self::Ignored(why) => why.as_str(),
+        }
+    }
+
+    /// Why a message with something like a code did not verify its chat.
+    pub const fn failure(self) -> Option<Reason> {
+        match self {
+            Self::Failed(reason) => Some(reason),
+            Self::Unmatched(Unmatched::CodeUnknown) => Some(Reason::CodeUnknown),
+            Self::Unmatched(Unmatched::NoCode)
+            | Self::Verified
+            | Self::Repeated
+            | Self::Duplicate
+            | Self::Unchanged
+            | Self::Ignored(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Outcome {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        Self::all().find(|outcome| outcome.as_str() == word).ok_or_else(|| D::Error::custom("no such outcome"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_a_word_of_its_own_which_leads_back() {
+        let mut words = HashSet::new();
+        for outcome in Outcome::all() {
+            assert!(words.insert(outcome.as_str()), "{outcome:?}");
+            let json = serde_json::to_string(&outcome).unwrap();
+            assert_eq!(serde_json::from_str::<Outcome>(&json).unwrap(), outcome);
+        }
+        assert!(serde_json::from_str::<Outcome>("\"nothing\"").is_err());
+    }
+}
