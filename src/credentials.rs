@@ -7,10 +7,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 
-use crate::{
-    domain::{InstanceId, keys::sha256},
-    entropy,
-};
+use crate::{domain::InstanceId, entropy, hash::sha256};
 
 /// Fresh credentials of an instance.
 pub struct Credentials {

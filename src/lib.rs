@@ -9,7 +9,8 @@
 //!
 //! | layer | what it is | what it must never know |
 //! |---|---|---|
-//! | [`domain`] | the protocol: records, [`domain::decide()`], codes, texts, keys | I/O, time, randomness, JSON |
+//! | [`hash`] | SHA-256 | what is hashed |
+//! | [`domain`] | the protocol: records, [`domain::Protocol::decide`], codes, texts, keys | I/O, time, randomness, JSON |
 //! | [`clock`], [`entropy`], [`lines`], [`audit`] | the only doors to the wall clock, to random bytes, to the log's end, to the audit stream | who asks |
 //! | [`trace`] | which trace a piece of work belongs to | what the work is |
 //! | [`config`], [`metrics`], [`credentials`] | values; families; fresh secrets | any connection; who increments |
@@ -18,6 +19,7 @@
 //! | [`address`], [`egress`] | which addresses are open; the only way out | what is carried |
 //! | [`jobs`] | what a job is, how much may be in flight, when it is tried again | why a job exists |
 //! | [`service`] | use cases: load, decide, commit | HTTP, HTML, Redis, SQLite |
+//! | [`ops`] | what operators see: status, replicas, whether the store takes work | how a verification goes on |
 //! | [`worker`] | lease, attempt, settle | why a job exists |
 //! | [`http`] | two listeners, problems, pages | how anything is stored or signed |
 //! | [`app`], [`telemetry`], [`shutdown`], [`failure`] | wiring, logs, the end | rules |
@@ -29,7 +31,7 @@
 //! 1. `http::webhook` reads at most 3 MiB and hands bytes and headers to the instance's [`gateway::Gateway`],
 //!    which authenticates the raw bytes before it parses them.
 //! 2. [`service::Service::receive`] extracts at most three codes, looks them up in one round trip, and asks
-//!    [`domain::decide()`] what the message does to the record it found.
+//!    [`domain::Protocol::decide`] what the message does to the record it found.
 //! 3. One [`store::Records::commit`] writes the record (if nobody moved first), the message's id, and the jobs:
 //!    the reply, the callback. The gateway hears 200 only now. Jobs for which this process has a
 //!    [`jobs::permits::Permit`] are leased to it in the same step and start at once.
@@ -46,7 +48,7 @@
 //!
 //! 1. [`service::Service::request_code`] commits three records at once: the new verification, the one it replaces, and
 //!    the chat's own, which names the code that counts and holds the wrong tries ([`domain::target`]). A job sends it.
-//! 2. [`worker::Worker`] renders the message when it is sent, and writes down how it fared; [`domain::decide()`] says
+//! 2. [`worker::Worker`] renders the message when it is sent, and writes down how it fared; [`domain::Protocol::decide`] says
 //!    whether another channel takes over.
 //! 3. [`service::Service::validate`] compares what was typed, commits the try with the chat's count, and only then
 //!    answers.
@@ -55,7 +57,7 @@
 //!
 //! # Invariants
 //!
-//! - Every rule of the protocol is written once, in [`domain::decide()`]. Lua and SQL know none.
+//! - Every rule of the protocol is written once, in [`domain::Protocol::decide`]. Lua and SQL know none.
 //! - What leaves the process leaves as a job, committed together with its cause.
 //! - GET changes nothing.
 //! - Everything personal at rest is sealed; codes and tokens are only there as keyed digests.
@@ -76,10 +78,12 @@ pub mod egress;
 pub mod entropy;
 pub mod failure;
 pub mod gateway;
+pub mod hash;
 pub mod http;
 pub mod jobs;
 pub mod lines;
 pub mod metrics;
+pub mod ops;
 pub mod service;
 pub mod shutdown;
 pub mod store;

@@ -6,14 +6,14 @@ use anyhow::{Context as _, ensure};
 use countersign::{
     app,
     domain::{
-        Command, Event, InstanceId, KeyRing, Language, Phone, Sender, Verification, VerificationId,
+        Birth, Event, InstanceId, KeyRing, Language, Phone, Protocol as _, Request, Sender, Verification,
+        VerificationId,
         code::LinkCode,
-        decide::{Sent, decide},
         extract::candidates,
+        link::{Link, LinkCommand, Sent},
         template::{self, Values},
         time::from_millis,
         token::Kind,
-        verification::{Birth, Request},
         whatsapp,
     },
     http::qr,
@@ -154,14 +154,13 @@ fn keys() -> anyhow::Result<Vec<Work>> {
     ])
 }
 
-fn pending(ring: &KeyRing) -> Verification {
+fn pending(ring: &KeyRing) -> Verification<Link> {
     let now = from_millis(MILLIS);
     let birth = Birth {
         id: VerificationId::new(MILLIS.unsigned_abs(), [1; 10]),
         instance: instance(),
         key: ring.current(),
         nonce: [3; 16],
-        code_length: CODE_LENGTH,
         now,
         expires_at: now + std::time::Duration::from_secs(300),
         max_attempts: 5,
@@ -177,20 +176,21 @@ fn pending(ring: &KeyRing) -> Verification {
         user_agent: text("Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko)"),
         ..Request::default()
     };
-    Verification::new(birth, request)
+    Verification::link(birth, CODE_LENGTH, request)
 }
 
-fn receive() -> anyhow::Result<Command> {
+fn receive() -> anyhow::Result<LinkCommand> {
     let sender = Sender::new(Some("+447700900123".parse().context("a phone")?), None, None);
-    Ok(Command::Receive { sender, push_name: Some("Mara".to_owned()), text: Sent::default(), risk: None })
+    let (push_name, text) = (Some("Mara".to_owned()), Sent::default());
+    Ok(LinkCommand::Receive { sender, push_name, text, risk: None, may_reply: true })
 }
 
 fn records() -> anyhow::Result<Vec<Work>> {
     let at: Timestamp = from_millis(MILLIS + 20_000);
     let link = pending(&ring()?);
     let message = receive()?;
-    let verified = decide(&link, message.clone(), at).next.context("the message verifies")?;
-    let stored = |record: &Verification| -> anyhow::Result<Stored> {
+    let verified = Link::decide(&link, message.clone(), at).next.context("the message verifies")?;
+    let stored = |record: &Verification<Link>| -> anyhow::Result<Stored> {
         Ok(Stored { id: record.id.into(), version: 1, bytes: record::encode(&ring()?, record) })
     };
     let (stored_link, stored_verified) = (stored(&link)?, stored(&verified)?);
@@ -199,7 +199,7 @@ fn records() -> anyhow::Result<Vec<Work>> {
     let body = callback::body(Event::LinkVerified, &verified, at);
     let secrets = [SecretString::from("whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc=")];
     Ok(vec![
-        work("decide: a message", move || decide(black_box(&link), message.clone(), at)),
+        work("decide: a message", move || Link::decide(black_box(&link), message.clone(), at)),
         work("record: write a pending link", move || record::encode(&writing, black_box(&link2))),
         work("record: read a pending link", move || record::decode(&reading, black_box(&stored_link))),
         work("record: write a verified link", move || record::encode(&writing_too, black_box(&verified2))),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use countersign::{clock::Clock, domain::keys::sha256};
+use countersign::{clock::Clock, hash::sha256};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha512;

@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     entropy,
     http::operator::Readiness,
-    service::{Service, vitals::EVERY, watch_store::TRIALS},
+    ops::{EVERY, Ops, store_watch::TRIALS},
 };
 
 /// Looking at the store takes at most one part in so many of the time, however large the store.
 const SHARE: u32 = 50;
 
 /// Reports this process to the others, on time whatever else takes long.
-pub(super) async fn heartbeat(service: Arc<Service>, readiness: Readiness, stop: CancellationToken) {
+pub(super) async fn heartbeat(ops: Arc<Ops>, readiness: Readiness, stop: CancellationToken) {
     let mut beat = tokio::time::interval(EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -24,7 +24,7 @@ pub(super) async fn heartbeat(service: Arc<Service>, readiness: Readiness, stop:
             () = stop.cancelled() => return,
             _ = beat.tick() => {}
         }
-        let announced = timeout(EVERY, service.announce(readiness.is_ready())).await;
+        let announced = timeout(EVERY, ops.announce(readiness.is_ready())).await;
         if !matches!(announced, Ok(Ok(()))) {
             tracing::debug!(?announced, "the others were not told that this process is alive");
         }
@@ -32,7 +32,7 @@ pub(super) async fn heartbeat(service: Arc<Service>, readiness: Readiness, stop:
 }
 
 /// Keeps what is known of the store fresh.
-pub(super) async fn watch_store(service: Arc<Service>, stop: CancellationToken) {
+pub(super) async fn watch_store(ops: Arc<Ops>, stop: CancellationToken) {
     let mut trial = tokio::time::interval(TRIALS);
     trial.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -41,18 +41,18 @@ pub(super) async fn watch_store(service: Arc<Service>, stop: CancellationToken) 
             () = stop.cancelled() => return,
             _ = trial.tick() => {}
         }
-        service.watch_store().await;
+        ops.watch_store().await;
     }
 }
 
 /// Keeps what operators see of the work fresh.
-pub(super) async fn observe(service: Arc<Service>, readiness: Readiness, stop: CancellationToken) {
+pub(super) async fn observe(ops: Arc<Ops>, readiness: Readiness, stop: CancellationToken) {
     // What is read first names this process too.
-    let announced = service.announce(readiness.is_ready()).await;
+    let announced = ops.announce(readiness.is_ready()).await;
     tracing::trace!(?announced, "first report");
     loop {
         let start = Instant::now();
-        if let Err(error) = service.observe().await {
+        if let Err(error) = ops.observe().await {
             tracing::debug!(%error, "what operators see is not fresh");
         }
         let pause = EVERY.max(start.elapsed() * SHARE);

@@ -40,6 +40,7 @@ use crate::{
     },
     jobs::permits::{Handoff, Permits, Startable},
     metrics::Metrics,
+    ops::Ops,
     service::{Instances, Phones, Service, Traces, Vitals},
     store::{StoreError, measured::Measured},
     worker::Worker,
@@ -101,7 +102,7 @@ impl Application {
             phones: Phones::default(),
             places: parts::open_places(config)?,
             sending: AtomicUsize::new(0),
-            vitals: Vitals::new(replica, started),
+            vitals: Arc::new(Vitals::new(replica, started)),
         });
         let this = Self {
             worker: Worker::new(Arc::clone(&service)),
@@ -158,9 +159,11 @@ impl Application {
             config.app_data(app.clone()).configure(http::routes);
         })?;
         let access = Arc::new(ArcSwap::from_pointee(config.access.clone()));
+        let ops = Arc::new(Ops::new(&service));
         let state = Data::new(Operator {
             readiness: readiness.clone(),
             service: Arc::clone(&service),
+            ops: Arc::clone(&ops),
             access: Arc::clone(&access),
             edge: Arc::clone(&edge),
             comparing: Arc::default(),
@@ -176,9 +179,9 @@ impl Application {
         tasks.spawn(WORKER, working.map(Ok));
         let probe = ready::keep(Arc::clone(&service), Arc::clone(&worker), readiness.clone(), draining.clone());
         tasks.spawn(PROBE, probe.map(|unfit| Ok(unfit?)));
-        tasks.spawn(HEARTBEAT, duties::heartbeat(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
-        tasks.spawn("observer", duties::observe(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
-        tasks.spawn("store's watch", duties::watch_store(Arc::clone(&service), stop.clone()).map(Ok));
+        tasks.spawn(HEARTBEAT, duties::heartbeat(Arc::clone(&ops), readiness.clone(), stop.clone()).map(Ok));
+        tasks.spawn("observer", duties::observe(Arc::clone(&ops), readiness.clone(), stop.clone()).map(Ok));
+        tasks.spawn("store's watch", duties::watch_store(Arc::clone(&ops), stop.clone()).map(Ok));
         let store = Arc::clone(&service.store);
         tasks.spawn("store", async move { Err(anyhow!(store.background().failed().await)) });
         if let Some(source) = source {
@@ -213,7 +216,7 @@ impl Application {
         operator_handle.stop(false).await;
         tasks.ended(OPERATOR).await;
         tasks.ended(HEARTBEAT).await;
-        service.say_goodbye().await;
+        ops.say_goodbye().await;
         service.audit.flush();
         tracing::info!("stopped");
         tasks.finish()

@@ -10,7 +10,7 @@ use crate::{
     audit::Audit,
     clock::Clock,
     config::{self, Config, Durability, Faults, StoreConfig},
-    domain::{InstanceId, sending::Channel},
+    domain::{Channel, InstanceId},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
     metrics::{

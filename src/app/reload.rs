@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use super::parts::{self, seconds};
 use crate::{
     config::{self, Access, Config, Edge, Faults, StoreConfig},
-    domain::{KeyRing, keys::sha256},
+    domain::KeyRing,
     gateway::Purpose,
+    hash::sha256,
     metrics::label::{ByConfigKey, Reloaded},
     service::{Instances, Replaced, Service},
     store::StoreError,

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _, stdin};
 use anyhow::{Context as _, ensure};
 
 use crate::{
-    domain::password::{LONGEST, PasswordDigest, SHORTEST},
+    config::password::{LONGEST, PasswordDigest, SHORTEST},
     entropy,
 };
 

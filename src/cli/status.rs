@@ -8,7 +8,7 @@ use clap::Args;
 use crate::{
     egress::{Egress, Policy},
     failure::Failure,
-    service::status::{
+    ops::status::{
         FailureStatus, GatewayStatus, QueueStatus, RefusalStatus, RefusingStatus, ReplicaStatus, Status, StoreStatus,
     },
 };

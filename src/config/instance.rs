@@ -9,12 +9,11 @@ use url::Url;
 
 use super::{faults::Faults, page::PageConfig, section::Section, token::ApiToken, weak::weakness};
 use crate::domain::{
-    InstanceId, Language, Mode, Phone,
+    Channel, InstanceId, Language, Mode, Phone,
     quota::Quota,
     redirect,
-    sending::Channel,
+    request::Texts,
     template::{self, Use},
-    verification::Texts,
     written,
 };
 

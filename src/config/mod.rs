@@ -7,6 +7,7 @@ mod faults;
 mod instance;
 mod operator;
 mod page;
+pub mod password;
 mod restart;
 mod section;
 mod token;

@@ -5,11 +5,12 @@ use std::fmt;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
-use super::{faults::Faults, section::Section};
-use crate::domain::{
-    keys::sha256,
+use super::{
+    faults::Faults,
     password::{LONGEST, PasswordDigest, SHORTEST},
+    section::Section,
 };
+use crate::hash::sha256;
 
 /// A password: its digest, or a file's content.
 #[derive(Clone)]

@@ -18,5 +18,7 @@ pub mod otlp {}
 pub mod partitions {}
 #[doc = include_str!("redis_cluster.md")]
 pub mod redis_cluster {}
+#[doc = include_str!("two_kinds.md")]
+pub mod two_kinds {}
 #[doc = include_str!("web_server.md")]
 pub mod web_server {}

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::{
-    domain::keys::sha256,
     gateway::{Carrier, Draft, Proof},
+    hash::sha256,
 };
 
 /// More of other instances' secrets are not tried.

@@ -15,7 +15,7 @@ use chacha20poly1305::{
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 
 use super::{
     binding::ReplyCode,
@@ -358,11 +358,6 @@ impl Key {
         let (random, _) = mac.split_first_chunk().expect("32 is more than 10");
         VerificationId::new(millis, *random).within(code.partition())
     }
-}
-
-/// SHA-256, for tokens with more entropy than anybody can guess.
-pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }
 
 /// An HMAC that has read its key, which is half of the work for values as short as ours.

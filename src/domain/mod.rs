@@ -1,14 +1,16 @@
 //! The protocol, without the world: no I/O, no clock, no randomness, no JSON.
 //!
-//! A [`Verification`] is one request to prove a chat. Everything that can happen to it is a
-//! [`Command`]; what follows is the value of [`decide()`], a pure function of the record, the command
-//! and the time. Callers load, decide, commit; nobody else changes a state.
+//! A [`Verification`] is one request to prove a chat, by a [`link`] or by a code that we send ([`sent_code`]). Each has
+//! its own commands and verdicts; what follows upon a command is the value of [`Protocol::decide`], a pure function of
+//! the record, the command and the time. Callers load, decide, commit; nothing else changes a state.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod binding;
+mod channel;
 pub mod code;
 pub mod country;
-pub mod decide;
-pub mod decide_code;
+pub mod decision;
 mod delivery_failure;
 pub mod device;
 pub mod event;
@@ -16,18 +18,20 @@ pub mod extract;
 pub mod facts;
 pub mod id;
 pub mod keys;
+mod kind;
 pub mod language;
+pub mod link;
 mod numbering;
 pub mod otp;
-pub mod password;
 pub mod phone;
 pub mod quota;
 pub mod reason;
 pub mod redirect;
 pub mod renewal;
+pub mod request;
 pub mod risk;
 pub mod scope;
-pub mod sending;
+pub mod sent_code;
 mod status;
 pub mod subject;
 pub mod target;
@@ -41,15 +45,18 @@ pub mod whatsapp;
 pub(crate) mod wire;
 pub mod written;
 
-pub use decide::{Command, Decision, Effect, Verdict, decide};
+pub use channel::Channel;
+pub use decision::{Decision, Effect};
 pub use delivery_failure::DeliveryFailure;
 pub use event::Event;
 pub use id::{InstanceId, PARTITIONS, Partition, VerificationId};
 pub use keys::KeyRing;
+pub use kind::{AnyKind, Kind, KindRef, Protocol};
 pub use language::Language;
 pub use phone::Phone;
 pub use reason::Reason;
+pub use request::{Mode, Request};
 pub use status::{OtpType, Status};
 pub use subject::{Chat, Sender, Subject};
 pub use timeline::TimelineEvent;
-pub use verification::{Completion, Mode, Request, State, Verification};
+pub use verification::{Birth, Typed, Verification};

@@ -1,10 +1,10 @@
 //! What has happened to a verification, entry by entry.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use jiff::Timestamp;
 
-use super::{DeliveryFailure, Reason, binding::Place, sending::Channel};
+use super::{Channel, DeliveryFailure, Reason, binding::Place};
 
 /// One entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -122,7 +122,7 @@ impl TimelineEvent {
 
     /// Reverses what is displayed.
     pub fn parse(text: &str) -> Self {
-        let plain = || Self::PLAIN.iter().find(|event| event.plain() == Some(text)).cloned();
+        let plain = || Self::PLAIN.iter().find(|event| event.text() == text).cloned();
         plain().or_else(|| Self::parse_compound(text)).unwrap_or_else(|| Self::Unknown(text.to_owned()))
     }
 
@@ -138,8 +138,9 @@ impl TimelineEvent {
         not_delivered.or_else(|| of_channel(PERHAPS_SENT).map(|(channel, why)| Self::PerhapsSent(channel, why)))
     }
 
-    const fn plain(&self) -> Option<&'static str> {
-        Some(match self {
+    /// What the API shows and the store keeps.
+    pub fn text(&self) -> Cow<'static, str> {
+        let text = match self {
             Self::Created => "created",
             Self::Tapped(Place::Here) => "tapped (here)",
             Self::Tapped(Place::Qr) => "tapped (qr)",
@@ -170,20 +171,18 @@ impl TimelineEvent {
             Self::Sent(Channel::Sms) => "sent by sms",
             Self::Delivered(Channel::WhatsApp) => "delivered by whatsapp",
             Self::Delivered(Channel::Sms) => "delivered by sms",
-            Self::Resend(_) | Self::NotDelivered(..) | Self::PerhapsSent(..) | Self::Unknown(_) => return None,
-        })
+            Self::Resend(send) => return format!("{}{send}{}", RESEND.0, RESEND.1).into(),
+            Self::NotDelivered(channel, why) => return format!("{NOT_DELIVERED}{channel}: {why}").into(),
+            Self::PerhapsSent(channel, why) => return format!("{PERHAPS_SENT}{channel}: {why}").into(),
+            Self::Unknown(text) => return text.clone().into(),
+        };
+        text.into()
     }
 }
 
 impl fmt::Display for TimelineEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Resend(send) => write!(f, "{}{send}{}", RESEND.0, RESEND.1),
-            Self::NotDelivered(channel, why) => write!(f, "{NOT_DELIVERED}{channel}: {why}"),
-            Self::PerhapsSent(channel, why) => write!(f, "{PERHAPS_SENT}{channel}: {why}"),
-            Self::Unknown(text) => f.write_str(text),
-            plain => f.write_str(plain.plain().unwrap_or_default()),
-        }
+        f.write_str(&self.text())
     }
 }
 

@@ -7,7 +7,7 @@ use url::form_urlencoded;
 use super::{scheme::Scheme, simulator};
 use crate::{
     config::{Faults, Section, not_one_of, weakness},
-    domain::sending::Channel,
+    domain::Channel,
 };
 
 /// Why an instance is weak whose numbers are proved by SMS.

@@ -50,7 +50,7 @@ pub use self::{
 };
 use crate::{
     config::{Faults, Section, not_one_of},
-    domain::{DeliveryFailure, Language, Phone, Subject, sending::Channel},
+    domain::{Channel, DeliveryFailure, Language, Phone, Subject},
 };
 
 type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;

@@ -16,7 +16,7 @@ use super::{
     scheme::{self, Scheme},
     sent_by_status,
 };
-use crate::domain::{Chat, Sender, Subject, sending::Channel};
+use crate::domain::{Channel, Chat, Sender, Subject};
 
 pub(super) const KIND: &str = "simulator";
 

@@ -16,7 +16,7 @@ use super::{
     scheme::Scheme,
     sent_by_status,
 };
-use crate::domain::{DeliveryFailure, Subject, sending::Channel};
+use crate::domain::{Channel, DeliveryFailure, Subject};
 
 /// Stands before the numbers of WhatsApp; those of SMS are bare.
 const WHATSAPP: &str = "whatsapp:";

@@ -17,7 +17,7 @@ use super::{
     scheme::Scheme,
     sent_with_id,
 };
-use crate::domain::{Subject, sending::Channel};
+use crate::domain::{Channel, Subject};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];

@@ -13,8 +13,8 @@ use super::{
     view,
 };
 use crate::{
-    domain::{Chat, OtpType, Status, VerificationId, scope::Scope, token::RedeemToken},
-    service::{FieldFault, Filter, Idempotency, Instance, Mint, ServiceError, callback, decode_cursor, input},
+    domain::{Chat, OtpType, Status, Verification, VerificationId, link::Link, scope::Scope, token::RedeemToken},
+    service::{FieldFault, Filter, Idempotency, Mint, ServiceError, callback, decode_cursor, input},
 };
 
 pub(super) type Answer = Result<HttpResponse, Problem>;
@@ -135,7 +135,7 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
     let found = app.service.list(&caller.instance, &filter, cursor.flatten(), limit.unwrap_or(50)).await?;
     let records: Vec<Value> = found
         .records
-        .iter()
+        .into_iter()
         .map(|record| view::full(&app.service, &caller.instance, record, caller.sees_secrets()))
         .collect();
     Ok(page(&records, found.next_cursor))
@@ -164,7 +164,7 @@ pub(super) async fn named(
 pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let (caller, id) = named(&app, &request, &path, Scope::Read).await?;
     let record = app.service.get(&caller.instance, id).await?;
-    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
+    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, record, caller.sees_secrets())))
 }
 
 /// `POST …/requests/{uuid}/cancel`
@@ -176,7 +176,7 @@ pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request
     } else {
         "OTP request had ended before"
     };
-    Ok(view::success(message, &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
+    Ok(view::success(message, &view::full(&app.service, &caller.instance, record, caller.sees_secrets())))
 }
 
 /// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier}` with the reply's code.
@@ -209,10 +209,10 @@ pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: Http
         }
         _ => return Err(invalid("token", "is missing: the token of the redirect, or uuid and code of the reply")),
     };
-    Ok(view::success("Login confirmed", &redeemed_data(&caller.instance, &redeemed.record)))
+    Ok(view::success("Login confirmed", &redeemed_data(&redeemed.record)))
 }
 
-fn redeemed_data(_instance: &Instance, record: &crate::domain::Verification) -> Value {
+fn redeemed_data(record: &Verification<Link>) -> Value {
     let proof = record.proof();
     json!({
         "uuid": record.id,
@@ -220,11 +220,11 @@ fn redeemed_data(_instance: &Instance, record: &crate::domain::Verification) -> 
         "chat_id": record.chat_id(),
         "push_name": proof.and_then(|proof| proof.push_name.as_deref()),
         "renews": record.request.renews,
-        "text_changed": proof.map(|_| record.text_changed),
-        "risk": callback::risk(record),
+        "text_changed": proof.map(|_| record.kind.text_changed),
+        "risk": callback::risk(&record.kind),
         "purpose": record.request.purpose,
         "client_ref": record.request.client_ref,
-        "metadata": callback::metadata(record),
-        "completion": { "mode": record.mode().as_str(), "state": callback::completion_state(record) },
+        "metadata": callback::metadata(&record.request),
+        "completion": callback::completion(&record.kind, &record.request),
     })
 }

@@ -18,7 +18,8 @@ use super::{
     view,
 };
 use crate::{
-    domain::{Verification, VerificationId, keys::sha256, scope::Scope, token::Kind},
+    domain::{Verification, VerificationId, scope::Scope, token::Kind},
+    hash::sha256,
     service::{FieldFault, Instance, Service, ServiceError, Watched},
 };
 
@@ -140,7 +141,7 @@ struct Viewer {
 impl Viewer {
     fn view(&self, record: &Verification) -> Value {
         match &self.sight {
-            Sight::Request { instance, secrets } => view::full(&self.service, instance, record, *secrets),
+            Sight::Request { instance, secrets } => view::full(&self.service, instance, record.clone(), *secrets),
             Sight::State => view::state(&self.service, record),
         }
     }

@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     config::{Access, Edge},
+    ops::Ops,
     service::Service,
 };
 
@@ -55,6 +56,7 @@ impl Readiness {
 pub struct Operator {
     pub readiness: Readiness,
     pub service: Arc<Service>,
+    pub ops: Arc<Ops>,
     /// Who may open the page of requests. Replaced by a reload.
     pub access: Arc<ArcSwap<Access>>,
     /// Replaced by a reload.
@@ -106,5 +108,5 @@ async fn metrics(operator: Data<Operator>) -> HttpResponse {
 async fn status(operator: Data<Operator>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header(("cache-control", "no-store"))
-        .json(operator.service.status(operator.readiness.is_ready()))
+        .json(operator.ops.status(operator.readiness.is_ready()))
 }

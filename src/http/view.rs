@@ -5,7 +5,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    domain::{Verification, sending::Channel, time::rfc3339, token::Kind, whatsapp},
+    domain::{
+        Kind, Typed, Verification, link::Link, sent_code::SentCode, time::rfc3339, token::Kind as TokenKind, whatsapp,
+    },
     service::{Instance, Service, Warning, callback},
 };
 
@@ -28,7 +30,7 @@ struct Envelope<'a> {
 
 /// Everything the caller needs to hand the link to a person. Made again from the record each time: the code
 /// is stored nowhere.
-pub(super) fn link(service: &Service, instance: &Instance, record: &Verification, warnings: &[Warning]) -> Value {
+pub(super) fn link(service: &Service, instance: &Instance, record: &Verification<Link>, warnings: &[Warning]) -> Value {
     let mut data = Map::new();
     let mut put = |name: &str, value: Value| data.insert(name.to_owned(), value);
     put("uuid", json!(record.id));
@@ -37,24 +39,29 @@ pub(super) fn link(service: &Service, instance: &Instance, record: &Verification
     put("otp_type", json!(record.otp_type()));
     put("expires_at", json!(rfc3339(record.expires_at)));
     put("created_at", json!(rfc3339(record.created_at)));
-    if let Some(code) = service.code(record) {
+    if let Some(code) = service.link_code(record) {
         let text = service.prefilled(instance, record, &code);
         put("code", json!(code.as_str()));
         put("whatsapp_link", json!(whatsapp::wa_me(&instance.config.number, &text)));
         put("app_url", json!(whatsapp::app_url(&instance.config.number, &text)));
         put("text", json!(text));
     }
-    if let Some(handle) = service.token(record, Kind::Handle) {
+    if let Some(handle) = service.token(record, TokenKind::Handle) {
         put("start_url", json!(service.public(&format!("/l/{handle}"))));
         put("qr_url", json!(service.public(&format!("/l/{handle}/qr.svg"))));
     }
-    put("poll_token", json!(service.token(record, Kind::Poll).map(|token| token.to_string())));
+    put("poll_token", json!(service.token(record, TokenKind::Poll).map(|token| token.to_string())));
     put("warnings", json!(warnings));
     Value::Object(data)
 }
 
 /// A code that we send, as its caller sees it.
-pub(super) fn code(service: &Service, instance: &Instance, record: &Verification, warnings: &[Warning]) -> Value {
+pub(super) fn code(
+    service: &Service,
+    instance: &Instance,
+    record: &Verification<SentCode>,
+    warnings: &[Warning],
+) -> Value {
     let mut data = json!({
         "uuid": record.id,
         "chat_id": record.chat_id(),
@@ -62,7 +69,7 @@ pub(super) fn code(service: &Service, instance: &Instance, record: &Verification
         "otp_type": record.otp_type(),
         "expires_at": rfc3339(record.expires_at),
         "created_at": rfc3339(record.created_at),
-        "poll_token": service.token(record, Kind::Poll).map(|token| token.to_string()),
+        "poll_token": service.token(record, TokenKind::Poll).map(|token| token.to_string()),
         "warnings": warnings,
     });
     if let (true, Some(code)) = (instance.config.codes.in_response, service.otp(record)) {
@@ -101,13 +108,13 @@ pub(super) fn state(service: &Service, record: &Verification) -> Value {
 }
 
 /// Only a link is completed.
-fn put_completion(data: &mut Value, record: &Verification) {
-    if record.otp.is_none() {
-        data["completion"] = json!({ "mode": record.mode().as_str(), "state": callback::completion_state(record) });
+fn put_completion<K: Kind>(data: &mut Value, record: &Verification<K>) {
+    if let Some(link) = record.as_link() {
+        data["completion"] = callback::completion(link, &record.request);
     }
 }
 
-fn timeline(record: &Verification) -> Vec<Value> {
+fn timeline<K>(record: &Verification<K>) -> Vec<Value> {
     let entries = record.timeline.iter();
     entries
         .map(|entry| json!({ "at": rfc3339(entry.at), "event": entry.event.to_string(), "reason": entry.reason, "by": entry.by }))
@@ -118,11 +125,19 @@ fn timeline(record: &Verification) -> Vec<Value> {
 const SECRETS: &[&str] = &["code", "whatsapp_link", "app_url", "text", "start_url", "qr_url"];
 
 /// One verification with what has happened to it.
-pub(super) fn full(service: &Service, instance: &Instance, record: &Verification, secrets: bool) -> Value {
-    let mut data = match &record.otp {
-        Some(_) => code(service, instance, record, &[]),
-        None => link(service, instance, record, &[]),
-    };
+pub(super) fn full(service: &Service, instance: &Instance, record: Verification, secrets: bool) -> Value {
+    match record.typed() {
+        Typed::Link(record) => extended(link(service, instance, &record, &[]), &record, secrets),
+        Typed::Code(record) => {
+            let mut data = extended(code(service, instance, &record, &[]), &record, secrets);
+            data["send"] = json!(record.kind.otp.send());
+            data["channel"] = json!(record.kind.otp.channel());
+            data
+        }
+    }
+}
+
+fn extended<K: Kind>(mut data: Value, record: &Verification<K>, secrets: bool) -> Value {
     if let (false, Some(data)) = (secrets, data.as_object_mut()) {
         data.retain(|name, _| !SECRETS.contains(&name.as_str()));
         data.insert("poll_token".to_owned(), Value::Null);
@@ -132,17 +147,13 @@ pub(super) fn full(service: &Service, instance: &Instance, record: &Verification
     data["ended_at"] = json!(record.ended_at().map(rfc3339));
     data["subject"] = callback::subject(record);
     data["push_name"] = json!(proof.and_then(|proof| proof.push_name.as_deref()));
-    if let Some(otp) = &record.otp {
-        data["send"] = json!(otp.send());
-        data["channel"] = json!(otp.channel().map(Channel::as_str));
-    }
     put_completion(&mut data, record);
     data["attempts"] = json!(record.attempts);
     data["max_attempts"] = json!(record.max_attempts);
     data["renews"] = json!(record.request.renews);
     data["purpose"] = json!(record.request.purpose);
     data["client_ref"] = json!(record.request.client_ref);
-    data["metadata"] = callback::metadata(record);
+    data["metadata"] = callback::metadata(&record.request);
     data["timeline"] = json!(timeline(record));
     data
 }

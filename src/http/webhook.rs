@@ -97,7 +97,7 @@ fn owner(app: &App, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'
     app.service.instances.numbered(instance.gateway.kind(), id).filter(proves).unwrap_or_else(|| Arc::clone(instance))
 }
 
-async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Problem> {
+async fn handle(app: &App, instance: &Arc<Instance>, event: &Event) -> Result<(), Problem> {
     let outcome: Outcome = app.service.receive(instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();

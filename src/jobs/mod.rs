@@ -3,7 +3,6 @@
 //! A job is leased only by a worker that can start it at once: it takes a [`permits::Permit`] first, which travels
 //! with the job. Permits are counted for each lane, so that no receiver, number or tenant takes those of another.
 
-pub mod dead;
 mod due_work;
 pub mod health;
 mod pacing;

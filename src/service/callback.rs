@@ -3,10 +3,14 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Event, State, Verification, sending::Channel, time::rfc3339, verification::Completion};
+use crate::domain::{
+    Event, Kind, KindRef, Request, Verification,
+    link::{Completion, Link, Reached},
+    time::rfc3339,
+};
 
 /// The body of `event` about a record, at the time of the verdict. Never holds the code or a token.
-pub fn body(event: Event, record: &Verification, at: Timestamp) -> String {
+pub fn body<K: Kind>(event: Event, record: &Verification<K>, at: Timestamp) -> String {
     let request = &record.request;
     let proof = record.proof();
     let mut data = Map::new();
@@ -20,20 +24,20 @@ pub fn body(event: Event, record: &Verification, at: Timestamp) -> String {
     put("push_name", json!(proof.and_then(|proof| proof.push_name.as_deref())));
     put("purpose", json!(request.purpose));
     put("client_ref", json!(request.client_ref));
-    put("metadata", metadata(record));
-    if let Some(otp) = &record.otp {
-        put("send", json!(otp.send()));
-        put("channel", json!(otp.channel().map(Channel::as_str)));
-        put("created_at", json!(rfc3339(record.created_at)));
-        put("expires_at", json!(rfc3339(record.expires_at)));
-        put("ended_at", json!(record.ended_at().map(rfc3339)));
-        return envelope(event, at, &Value::Object(data));
+    put("metadata", metadata(request));
+    match record.kind.by_ref() {
+        KindRef::Code(code) => {
+            put("send", json!(code.otp.send()));
+            put("channel", json!(code.otp.channel()));
+        }
+        KindRef::Link(link) => {
+            put("renews", json!(request.renews));
+            put("text_changed", json!(proof.map(|_| link.text_changed)));
+            put("risk", risk(link));
+            put("after", json!(reached(link)));
+            put("completion", completion(link, request));
+        }
     }
-    put("renews", json!(request.renews));
-    put("text_changed", json!(proof.map(|_| record.text_changed)));
-    put("risk", risk(record));
-    put("after", json!(reached(record)));
-    put("completion", json!({ "mode": record.mode().as_str(), "state": completion_state(record) }));
     put("created_at", json!(rfc3339(record.created_at)));
     put("expires_at", json!(rfc3339(record.expires_at)));
     put("ended_at", json!(record.ended_at().map(rfc3339)));
@@ -41,16 +45,19 @@ pub fn body(event: Event, record: &Verification, at: Timestamp) -> String {
 }
 
 /// How far the login had come when it was disputed.
-fn reached(record: &Verification) -> Option<&'static str> {
-    match &record.state {
-        State::Verified { completion: Completion::Disputed { after, .. }, .. } => Some(after.as_str()),
-        _ => None,
+fn reached(link: &Link) -> Option<Reached> {
+    match link.completion()? {
+        Completion::Disputed { after, .. } => Some(*after),
+        Completion::Offered { .. }
+        | Completion::Released { .. }
+        | Completion::Redeemed { .. }
+        | Completion::Lapsed { .. } => None,
     }
 }
 
 /// How the two sides of a login compare; `null` while only one was seen.
-pub fn risk(record: &Verification) -> Value {
-    let risk = record.risk.as_ref();
+pub fn risk(link: &Link) -> Value {
+    let risk = link.risk.as_ref();
     json!(risk.map(|risk| {
         json!({
             "same_network": risk.same_network, "same_country": risk.same_country, "same_device": risk.same_device,
@@ -60,7 +67,7 @@ pub fn risk(record: &Verification) -> Value {
 }
 
 /// Who proved the chat.
-pub fn subject(record: &Verification) -> Value {
+pub fn subject<K: Kind>(record: &Verification<K>) -> Value {
     let subject = record.proof().map(|proof| &proof.subject);
     json!(
         subject.map(|subject| {
@@ -75,18 +82,11 @@ pub fn envelope(event: Event, at: Timestamp, data: &Value) -> String {
 }
 
 /// As the caller gave it.
-pub fn metadata(record: &Verification) -> Value {
-    record.request.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+pub fn metadata(request: &Request) -> Value {
+    request.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// The word for what became of the link in the reply.
-pub fn completion_state(record: &Verification) -> Option<&'static str> {
-    let State::Verified { completion, .. } = &record.state else { return None };
-    Some(match completion {
-        Completion::Offered { .. } => "offered",
-        Completion::Released { .. } => "released",
-        Completion::Redeemed { .. } => "redeemed",
-        Completion::Lapsed { .. } => "lapsed",
-        Completion::Disputed { .. } => "disputed",
-    })
+/// How a link completes, and what became of it.
+pub fn completion(link: &Link, request: &Request) -> Value {
+    json!({ "mode": link.mode(request), "state": link.completion().map(Completion::as_str) })
 }

@@ -1,18 +1,20 @@
 //! Codes that we send: asked for, sent again, carried, reported.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CONFLICTS, Idempotency, Instance, Service, ServiceError, deed, draft::VerificationDraft, input_code::CodeRequest,
+    CONFLICTS, Idempotency, Instance, Service, ServiceError, deed,
+    draft::VerificationDraft,
+    input_code::CodeRequest,
+    loaded::{Loaded, LoadedTyped},
 };
 use crate::{
     domain::{
-        Command, InstanceId, Partition, Reason, Verdict, Verification, VerificationId, decide,
-        decide_code::{COOLDOWN, CodeCommand},
+        InstanceId, Kind, Partition, Protocol as _, Reason, Typed, Verification, VerificationId,
         quota::{Name, Quota},
-        sending::{Fate, Leg, Otp},
+        sent_code::{COOLDOWN, CodeCommand, CodeVerdict, DeliveryReport, Fate, Leg, Otp, SentCode},
         target::Target,
         template::{self, Values},
     },
@@ -27,7 +29,7 @@ pub struct Outgoing {
     pub leg: Leg,
     pub code: String,
     pub text: String,
-    pub record: Verification,
+    pub record: Verification<SentCode>,
 }
 
 impl Service {
@@ -36,12 +38,12 @@ impl Service {
     /// `cooldown` is the time that must lie between two requests for one chat, whoever asks.
     pub async fn request_code(
         &self,
-        instance: &Instance,
+        instance: &Arc<Instance>,
         token: &str,
         input: CodeRequest,
         cooldown: Option<SignedDuration>,
         idempotency: Option<Idempotency>,
-    ) -> Result<Verification, ServiceError> {
+    ) -> Result<Verification<SentCode>, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
         }
@@ -59,7 +61,7 @@ impl Service {
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, draft.write()));
         let entered = self.enter(instance, &limits, reserve.as_ref()).await?;
         if let Some(record) = entered.existing {
-            return Ok(record);
+            return Verification::from_any(record).ok_or(ServiceError::KeyReused);
         }
         self.refuse_more_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
@@ -70,11 +72,11 @@ impl Service {
 
     async fn create_code(
         &self,
-        instance: &Instance,
+        instance: &Arc<Instance>,
         input: CodeRequest,
         cooldown: Option<SignedDuration>,
         draft: VerificationDraft,
-    ) -> Result<Verification, ServiceError> {
+    ) -> Result<Verification<SentCode>, ServiceError> {
         let id = draft.id;
         let CodeRequest { request, chat, shape, expires, channels, footer, .. } = input;
         let mut late = None;
@@ -108,7 +110,7 @@ impl Service {
                 }
                 // Somebody with the same idempotency key was faster, or the chat was: then the next round replaces
                 // what it got.
-                Committed::Conflict | Committed::Duplicate => match self.load(id).await {
+                Committed::Conflict | Committed::Duplicate => match self.load_as(id).await {
                     Ok((_, existing)) => return Ok(existing),
                     Err(ServiceError::NotFound) => {}
                     Err(error) => return Err(error),
@@ -129,21 +131,21 @@ impl Service {
     /// Ends the chat's former code in the commit of the new one.
     async fn replace(
         &self,
-        instance: &Instance,
+        instance: &Arc<Instance>,
         old: VerificationId,
         change: &mut Change,
         now: Timestamp,
-    ) -> Result<Option<Verification>, ServiceError> {
-        let (stored, before) = match self.load(old).await {
-            Ok(found) => found,
+    ) -> Result<Option<Verification<SentCode>>, ServiceError> {
+        let loaded = match self.load_as(old).await {
+            Ok((version, record)) => Loaded { instance: Arc::clone(instance), record, version },
             Err(ServiceError::NotFound | ServiceError::Store(StoreError::Sealed(_))) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut decision = decide(&before, Command::Code(CodeCommand::Replace), now);
+        let mut decision = SentCode::decide(&loaded.record, CodeCommand::Replace, now);
         let Some(next) = &mut decision.next else { return Ok(None) };
-        deed::sign(next, before.timeline.len());
+        deed::sign(next, loaded.record.timeline.len());
         let next = next.clone();
-        let end = self.change(instance, &before, stored.version, &decision, None, now);
+        let end = self.change(&loaded, &decision, None, now);
         change.records.extend(end.records);
         change.jobs.extend(end.jobs);
         change.valid_until = end.valid_until;
@@ -151,32 +153,45 @@ impl Service {
     }
 
     /// Sends the same code again.
-    pub async fn resend(&self, instance: &Instance, id: VerificationId) -> Result<Verification, ServiceError> {
+    pub async fn resend(
+        &self,
+        instance: &Arc<Instance>,
+        id: VerificationId,
+    ) -> Result<Verification<SentCode>, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
         }
-        let record = self.get(instance, id).await?;
-        let Some(otp) = &record.otp else { return Err(ServiceError::NothingToSend) };
+        let loaded = match self.load_of(instance, id).await?.typed() {
+            LoadedTyped::Code(code) => code,
+            LoadedTyped::Link(_) => return Err(ServiceError::NothingToSend),
+        };
+        let record = &loaded.record;
         // The chat's limit is not touched by those who are too early.
-        let early = otp.asked_at + COOLDOWN > self.now();
+        let early = record.kind.otp.asked_at + COOLDOWN > self.now();
         if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
             let mut limits = self.sending_limits(instance, &record.request);
             limits.extend(self.chat_limit(instance, Name::Codes, chat.subject()));
             self.enter(instance, &limits, None).await?;
         }
-        let applied = self.apply(instance, record.id, None, Command::Code(CodeCommand::Resend), None).await?;
+        let applied = self.apply(loaded, CodeCommand::Resend, None).await?;
         match applied.verdict {
-            Verdict::Resent => Ok(applied.record),
-            Verdict::TooSoon(again) => Err(self.too_soon(again.duration_since(self.now()), COOLDOWN)),
-            Verdict::Expired => Err(ServiceError::Code(Reason::CodeExpired)),
-            Verdict::Failed(reason) => Err(ServiceError::Code(reason)),
-            _ => Err(ServiceError::NothingToSend),
+            CodeVerdict::Resent => Ok(applied.record),
+            CodeVerdict::TooSoon(again) => Err(self.too_soon(again.duration_since(self.now()), COOLDOWN)),
+            CodeVerdict::Expired => Err(ServiceError::Code(Reason::CodeExpired)),
+            CodeVerdict::Failed(reason) => Err(ServiceError::Code(reason)),
+            CodeVerdict::Validated
+            | CodeVerdict::Repeated
+            | CodeVerdict::RepeatedFailure(_)
+            | CodeVerdict::Canceled
+            | CodeVerdict::Forgotten
+            | CodeVerdict::Unchanged
+            | CodeVerdict::Refused => Err(ServiceError::NothingToSend),
         }
     }
 
     /// In the lane of the number that carries it.
-    pub(super) fn code_job(&self, instance: &Instance, record: &Verification, leg: usize) -> Job {
-        let channel = record.otp.as_ref().and_then(|otp| otp.legs.get(leg)).map(|leg| leg.channel);
+    pub(super) fn code_job<K: Kind>(&self, instance: &Instance, record: &Verification<K>, leg: usize) -> Job {
+        let channel = record.as_code().and_then(|code| code.otp.legs.get(leg)).map(|leg| leg.channel);
         let carrier = channel.and_then(|channel| self.instances.carrier_id(instance, channel));
         let work = Work::Code { about: record.id, leg };
         let lane = Lane::codes(carrier.unwrap_or(instance.config.id));
@@ -191,17 +206,17 @@ impl Service {
         known: Option<&Verification>,
         leg: usize,
     ) -> Result<Option<Outgoing>, ServiceError> {
-        let record = match self.record(about, known).await {
-            Ok(record) => record,
-            Err(ServiceError::NotFound) => return Ok(None),
+        let record = match self.record(about, known).await.map(Verification::typed) {
+            Ok(Typed::Code(record)) => record,
+            Ok(Typed::Link(_)) | Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
         let live = record.status(self.now()).is_open();
-        let queued = record.otp.as_ref().and_then(|otp| otp.legs.get(leg)).filter(|leg| leg.fate == Fate::Queued);
+        let queued = record.kind.otp.legs.get(leg).filter(|leg| leg.fate == Fate::Queued);
         let (true, Some(&leg), Some(code)) = (live, queued, self.otp(&record)) else { return Ok(None) };
         let values = Values { name: &record.request.name, code: code.as_str(), ..Values::default() };
-        let mut text = template::render(instance.code_text(&record), values);
-        if let Some(footer) = record.otp.as_ref().and_then(|otp| otp.footer.as_deref()) {
+        let mut text = template::render(instance.code_text(&record.request), values);
+        if let Some(footer) = record.kind.otp.footer.as_deref() {
             text = format!("{text}\n\n{footer}");
         }
         Ok(Some(Outgoing { leg, code: code.as_str().to_owned(), text, record }))
@@ -216,11 +231,17 @@ impl Service {
     /// Writes down how a message fared. A code that is gone has nothing to learn.
     pub async fn fared(
         &self,
-        instance: &Instance,
+        instance: &Arc<Instance>,
         about: VerificationId,
-        command: CodeCommand,
+        leg: usize,
+        report: DeliveryReport,
     ) -> Result<(), ServiceError> {
-        match self.apply(instance, about, None, Command::Code(command), None).await {
+        let noted = async {
+            let (version, record) = self.load_as(about).await?;
+            let loaded = Loaded { instance: Arc::clone(instance), record, version };
+            self.apply::<SentCode>(loaded, CodeCommand::Report { leg, report }, None).await
+        };
+        match noted.await {
             Ok(_) | Err(ServiceError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }

@@ -4,18 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, callback, deed};
+use super::{CONFLICTS, Instance, Service, ServiceError, deed, loaded::Loaded, outbox::reply_lane};
 use crate::{
-    domain::{
-        Command, Decision, Effect, Event, InstanceId, Partition, State, Subject, Verdict, Verification, VerificationId,
-        decide, decide::Reply, keys::Digest,
-    },
+    domain::{Decision, Effect, InstanceId, Kind, Protocol, Status, Subject, Verification, keys::Digest, link::Link},
     jobs::{
         payload::{self, Work},
         permits::{Permit, Startable},
     },
-    metrics::label::{ByResult, Ended, Of},
-    store::{Change, Committed, Index, Job, JobId, Lane, Leased, RecordChange, StoreError, record},
+    metrics::label::{Ended, Of},
+    store::{Change, Committed, Job, Lane, Leased, RecordChange, StoreError, record},
 };
 
 /// The message that a decision answers.
@@ -26,64 +23,68 @@ pub(super) struct Incoming {
     /// What the reply is addressed to.
     pub(super) chat_id: String,
     pub(super) subject: Option<Subject>,
-    /// The sender's budget of such replies is not used up. The first success is always answered.
-    pub(super) may_reply: bool,
 }
 
 /// What came of a command.
-pub(super) struct Applied {
-    pub(super) verdict: Verdict,
+pub(super) struct Applied<K: Protocol> {
+    pub(super) verdict: K::Verdict,
     /// As it is now.
-    pub(super) record: Verification,
+    pub(super) record: Verification<K>,
+    pub(super) written: Written,
+}
+
+/// Whether a command changed anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Written {
+    /// The decision was to change nothing.
+    Nothing,
+    Committed,
     /// The message had been answered before; nothing was done.
-    pub(super) duplicate: bool,
+    Duplicate,
 }
 
 impl Service {
-    /// Load, decide, commit. `loaded`, a record and its version, spares the first load.
-    pub(super) async fn apply(
+    /// Decide and commit; load and decide again where others moved first.
+    pub(super) async fn apply<K: Protocol>(
         &self,
-        instance: &Instance,
-        id: VerificationId,
-        mut loaded: Option<(u64, Verification)>,
-        command: Command,
+        mut loaded: Loaded<K>,
+        command: K::Command,
         incoming: Option<&Incoming>,
-    ) -> Result<Applied, ServiceError> {
+    ) -> Result<Applied<K>, ServiceError> {
+        let id = loaded.record.id;
         deed::done_to(id);
-        let mut late = None;
+        let mut now = self.now();
         for _ in 0..CONFLICTS {
-            let (version, before) = match loaded.take() {
-                Some(loaded) => loaded,
-                None => self.load(id).await.map(|(stored, record)| (stored.version, record))?,
-            };
-            let now = late.take().unwrap_or_else(|| self.now());
-            let mut decision = decide(&before, command.clone(), now);
-            if incoming.is_some_and(|incoming| !incoming.may_reply) && decision.verdict != Verdict::Verified {
-                decision.effects.retain(|effect| !matches!(effect, Effect::Reply(_)));
+            let mut decision = K::decide(&loaded.record, command.clone(), now);
+            let verdict = decision.verdict;
+            if decision.next.is_none() && decision.effects.is_empty() {
+                return Ok(Applied { verdict, record: loaded.record, written: Written::Nothing });
             }
             if let Some(next) = &mut decision.next {
-                deed::sign(next, before.timeline.len());
+                deed::sign(next, loaded.record.timeline.len());
             }
-            let Decision { next, effects, verdict, .. } = &decision;
-            if next.is_none() && effects.is_empty() {
-                return Ok(Applied { verdict: *verdict, record: before, duplicate: false });
-            }
-            let change = self.change(instance, &before, version, &decision, incoming, now);
-            let after = next.as_ref().unwrap_or(&before);
+            let change = self.change(&loaded, &decision, incoming, now);
+            let after = decision.next.as_ref().unwrap_or(&loaded.record);
             match self.send_with(change, Some(after), now).await? {
                 Committed::Applied { .. } => {
-                    let record = decision.next.unwrap_or_else(|| before.clone());
-                    if before.ended_at().is_none() {
+                    let had_ended = loaded.record.ended_at().is_some();
+                    let record = decision.next.unwrap_or(loaded.record);
+                    if !had_ended {
                         self.count(&record);
                     }
-                    self.count_completion(&record, decision.verdict);
-                    return Ok(Applied { verdict: decision.verdict, record, duplicate: false });
+                    return Ok(Applied { verdict, record, written: Written::Committed });
                 }
                 Committed::Duplicate => {
-                    return Ok(Applied { verdict: Verdict::Unchanged, record: before, duplicate: true });
+                    return Ok(Applied { verdict, record: loaded.record, written: Written::Duplicate });
                 }
-                Committed::Conflict | Committed::Collision => {}
-                Committed::Late(now) => late = Some(now),
+                Committed::Conflict | Committed::Collision => {
+                    (loaded.version, loaded.record) = self.load_as(id).await?;
+                    now = self.now();
+                }
+                Committed::Late(at) => {
+                    (loaded.version, loaded.record) = self.load_as(id).await?;
+                    now = at;
+                }
             }
         }
         Err(StoreError::Unavailable("too many conflicting changes".to_owned()).into())
@@ -91,14 +92,14 @@ impl Service {
 
     /// Commits; jobs for which there is a permit start here, at once.
     pub(super) async fn send(&self, change: Change, now: Timestamp) -> Result<Committed, StoreError> {
-        self.send_with(change, None, now).await
+        self.send_with(change, None::<&Verification<Link>>, now).await
     }
 
     /// As [`Service::send`]. Jobs about `record` need not load what this change writes.
-    pub(super) async fn send_with(
+    pub(super) async fn send_with<K: Protocol>(
         &self,
         mut change: Change,
-        record: Option<&Verification>,
+        record: Option<&Verification<K>>,
         now: Timestamp,
     ) -> Result<Committed, StoreError> {
         let permits = &self.handoff.permits;
@@ -114,7 +115,7 @@ impl Service {
             .collect();
         let committed = self.store.commit(&change).await?;
         if let Committed::Applied { leased } = &committed {
-            let record = record.filter(|_| leased.contains(&true)).map(|record| Arc::new(record.clone()));
+            let record = record.filter(|_| leased.contains(&true)).map(|record| Arc::new(record.clone().into_any()));
             for ((job, permit), leased) in change.jobs.into_iter().zip(taken).zip(leased) {
                 let partition = change.partition;
                 match permit {
@@ -149,15 +150,14 @@ impl Service {
             .map_or(Duration::ZERO, |oldest| Duration::try_from(self.now().duration_since(oldest)).unwrap_or_default())
     }
 
-    pub(super) fn change(
+    pub(super) fn change<K: Protocol>(
         &self,
-        instance: &Instance,
-        before: &Verification,
-        version: u64,
-        decision: &Decision,
+        loaded: &Loaded<K>,
+        decision: &Decision<K>,
         incoming: Option<&Incoming>,
         now: Timestamp,
     ) -> Change {
+        let Loaded { instance, record: before, version } = loaded;
         let after = decision.next.as_ref().unwrap_or(before);
         let ends = before.ended_at().is_none() && after.ended_at().is_some();
         let jobs: Vec<Job> = decision
@@ -185,7 +185,7 @@ impl Service {
                 }),
             })
             .collect();
-        let mut record = self.record_change(instance, after, version);
+        let mut record = self.record_change(instance, after, *version);
         if decision.next.is_none() {
             record.bytes = None;
         }
@@ -200,107 +200,26 @@ impl Service {
     }
 
     /// Writes `record` over `version`; 0 creates it.
-    pub(super) fn record_change(&self, instance: &Instance, record: &Verification, version: u64) -> RecordChange {
+    pub(super) fn record_change<K: Kind>(
+        &self,
+        instance: &Instance,
+        record: &Verification<K>,
+        version: u64,
+    ) -> RecordChange {
         let retain_until = super::timers::removed_at(instance, record) + super::timers::LATEST;
         let bytes = record::encode(&self.keys, record);
         RecordChange { created_at: record.created_at, ..RecordChange::new(record.id, version, bytes, retain_until) }
     }
 
-    /// `None` when nobody wants to hear of this event.
-    fn callback_job(
-        &self,
-        instance: &Instance,
-        record: &Verification,
-        event: Event,
-        id: JobId,
-        send: u32,
-        now: Timestamp,
-    ) -> Option<Job> {
-        let url = Self::callback_url(instance, record, event)?.to_owned();
-        let work = Work::Callback {
-            event,
-            verification: Some(record.id),
-            webhook_id: self.keys.event_id(record.key, record.id, event.as_str(), send),
-            body: callback::body(event, record, now),
-            url: url.clone(),
-        };
-        Some(self.job(instance, id, self.callback_lane(instance, &url), None, &work))
-    }
-
-    pub(super) fn callback_url<'a>(instance: &'a Instance, record: &'a Verification, event: Event) -> Option<&'a str> {
-        record.callback_url(event).or(instance.config.callback_url.as_ref().map(url::Url::as_str))
-    }
-
-    pub(super) fn job(&self, instance: &Instance, id: JobId, lane: Lane, due: Option<Timestamp>, work: &Work) -> Job {
-        let body = work.seal(&self.keys, &id);
-        Job { id, instance: instance.config.id, lane, due, body, lease: false }
-    }
-
-    /// Receivers are told apart by instance, scheme, host and port.
-    pub(super) fn callback_lane(&self, instance: &Instance, url: &str) -> Lane {
-        let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
-        let id = instance.config.id;
-        Lane::callbacks(id, self.keys.look_up("origin", id, origin.as_bytes()))
-    }
-
-    /// Beside the other callbacks to this origin: what holds those does not hold a test.
-    pub(super) fn test_lane(&self, instance: &Instance, url: &str) -> Lane {
-        let (id, Lane(origin)) = (instance.config.id, self.callback_lane(instance, url));
-        Lane::callbacks(id, self.keys.look_up("test", id, origin.as_bytes()))
-    }
-
-    /// A chat's replies keep their order, and never two are on their way from one process.
-    pub(super) fn chat_of(&self, instance: &Instance, chat_id: &str) -> Digest {
-        self.keys.look_up("chat", instance.config.id, chat_id.as_bytes())
-    }
-
-    pub(super) fn chat_index(&self, instance: &Instance, subject: &Subject) -> Index {
-        Index::by("chat", self.keys.look_up("chat", instance.config.id, subject.canonical().as_bytes()))
-    }
-
-    /// A reply about no record, in the sender's own partition.
-    pub(super) async fn reply_without_record(
-        &self,
-        instance: &Instance,
-        partition: Partition,
-        incoming: &Incoming,
-        reply: Reply,
-    ) -> Result<Committed, StoreError> {
-        let work =
-            Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
-        let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
-        let job = self.job(instance, id, reply_lane(instance, reply), None, &work);
-        self.send(Change::new(partition).answers(incoming.id).job(job), self.now()).await
-    }
-
     /// Counts a verification that has just ended.
-    pub(super) fn count(&self, record: &Verification) {
-        if record.ended_at().is_none() {
-            return;
-        }
-        let (otp_type, result) = (record.otp_type().as_str(), record.status(self.now()).as_str());
-        let ended = Ended { instance: Of(record.instance), otp_type, result };
+    pub(super) fn count<K: Kind>(&self, record: &Verification<K>) {
+        let Some(at) = record.ended_at() else { return };
+        let (otp_type, status) = (record.otp_type().as_str(), record.status(at));
+        let ended = Ended { instance: Of(record.instance), otp_type, result: status.as_str() };
         self.metrics.verifications.get_or_create(&ended).inc();
-        if let State::Verified { at, .. } = record.state {
+        if status == Status::Verified {
             let elapsed = Duration::try_from(at.duration_since(record.created_at)).unwrap_or_default();
             self.metrics.time_to_verification_seconds.observe(elapsed.as_secs_f64());
         }
     }
-
-    /// Counts what became of the link in the reply.
-    fn count_completion(&self, record: &Verification, verdict: Verdict) {
-        let result = match verdict {
-            Verdict::Completed => "completed",
-            Verdict::Redeemed => "redeemed",
-            Verdict::Disputed => "disputed",
-            _ => return,
-        };
-        self.metrics.completions.get_or_create(&ByResult { instance: Of(record.instance), result }).inc();
-    }
-}
-
-/// What nobody waits for never delays what somebody does.
-fn reply_lane(instance: &Instance, reply: Reply) -> Lane {
-    let number = instance.config.id;
-    if reply.is_expected() { Lane::replies(number) } else { Lane::notices(number) }
 }

@@ -1,28 +1,30 @@
-//! The link in the reply, and what the app's server gets for it.
+//! The link in the reply: who opens it, the tap, and "this wasn't me".
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use url::Url;
 
-use super::{Browser, Idempotency, Instance, Service, ServiceError};
+use super::{
+    Browser, Instance, Service, ServiceError,
+    commit::{Applied, Written},
+    loaded::Loaded,
+};
 use crate::{
     domain::{
-        Command, Mode, State, Verdict, Verification, VerificationId,
+        Mode, Request, Verification,
         binding::ReplyCode,
-        keys::{Digest, sha256},
+        keys::Digest,
+        link::{Completion, FinishCommand, FinishVerdict, Link, LinkCommand, LinkVerdict, Reached},
         token::{Kind, RedeemToken, Token},
-        verification::{Completion, Reached},
     },
     entropy,
-    metrics::label::{ByPage, Of},
-    store::Stored,
+    metrics::label::{ByPage, ByResult, Of},
 };
 
 /// A link that was looked at; looking changes nothing.
 pub struct Opened {
     pub instance: Arc<Instance>,
-    pub record: Verification,
+    pub record: Verification<Link>,
     pub now: OpenedAs,
     /// Ties the form to this page, and to this browser where one is asked for.
     pub form_field: String,
@@ -57,18 +59,13 @@ pub enum Tapped {
     Used,
 }
 
-/// What a redeem token was worth.
-pub struct Redeemed {
-    pub record: Verification,
-}
-
 impl Service {
     /// Finds the record of a hosted link. A token that was not made here is not found.
-    pub(super) async fn recognise(
-        &self,
-        token: &Token,
-        kind: Kind,
-    ) -> Result<(Stored, Verification, Arc<Instance>), ServiceError> {
+    pub(super) async fn recognise(&self, token: &Token, kind: Kind) -> Result<Loaded<Link>, ServiceError> {
+        Loaded::from_any(self.recognise_any(token, kind).await?)
+    }
+
+    async fn recognise_any(&self, token: &Token, kind: Kind) -> Result<Loaded, ServiceError> {
         if !self.keys.admits(token, kind) {
             // What somebody made up costs no look at the store, unless keys are being changed.
             if self.metrics.keys_missing.get() > 0 && !self.keys.ids().contains(&token.key()) {
@@ -76,52 +73,50 @@ impl Service {
             }
             return Err(ServiceError::NotFound);
         }
-        let (stored, record) = self.load(token.id()).await?;
+        let (version, record) = self.load(token.id()).await?;
         if !self.keys.recognises(token, kind, &record.nonce) {
             return Err(ServiceError::NotFound);
         }
         let instance = self.instances.get(record.instance).ok_or(ServiceError::NotFound)?;
-        Ok((stored, record, instance))
+        Ok(Loaded { instance, record, version })
     }
 
     /// Of a browser's cookies the one that counts here: of the browser that waits or has gone on, else the first.
-    pub(super) fn own<'a>(&self, record: &Verification, cookies: &'a [String]) -> Option<&'a str> {
-        let known = |cookie: &&String| self.browser(record, Some(cookie)).is_some_and(|browser| record.knows(browser));
+    pub(super) fn own<'a>(&self, record: &Verification<Link>, cookies: &'a [String]) -> Option<&'a str> {
+        let known =
+            |cookie: &&String| self.browser(record, Some(cookie)).is_some_and(|browser| record.kind.knows(browser));
         cookies.iter().find(known).or(cookies.first()).map(String::as_str)
     }
 
     /// What recognises a browser again; never its cookie itself.
-    pub(super) fn browser(&self, record: &Verification, cookie: Option<&str>) -> Option<Digest> {
+    pub(super) fn browser(&self, record: &Verification<Link>, cookie: Option<&str>) -> Option<Digest> {
         cookie.map(|cookie| self.keys.look_up("browser", record.instance, cookie.as_bytes()))
     }
 
     /// Counts a look at a page, `start` or `reply`.
-    pub fn looked_at(&self, record: &Verification, page: &'static str) {
+    pub fn looked_at(&self, record: &Verification<Link>, page: &'static str) {
         self.metrics.links_opened.get_or_create(&ByPage { instance: Of(record.instance), page }).inc();
     }
 
     /// The cookie counts only where a browser is bound.
-    fn link_field(&self, token: &Token, record: &Verification, cookie: Option<&str>) -> String {
+    fn link_field(&self, token: &Token, record: &Verification<Link>, cookie: Option<&str>) -> String {
         self.keys.form_field(token, cookie.filter(|_| record.bound_browser().is_some()))
     }
 
     /// The record that a token of this kind opens.
     pub async fn by_token(&self, token: &Token, kind: Kind) -> Result<Verification, ServiceError> {
-        Ok(self.recognise(token, kind).await?.1)
+        Ok(self.recognise_any(token, kind).await?.record)
     }
 
     pub async fn open(&self, token: &Token, cookies: &[String]) -> Result<Opened, ServiceError> {
-        let (_, record, instance) = self.recognise(token, Kind::Link).await?;
+        let Loaded { instance, record, .. } = self.recognise(token, Kind::Link).await?;
         self.looked_at(&record, "reply");
-        let now = match &record.state {
-            State::Verified { completion, .. } => match completion {
-                Completion::Offered { until, .. } if self.now() < *until => OpenedAs::Open,
-                Completion::Offered { .. } | Completion::Lapsed { .. } => OpenedAs::Over,
-                Completion::Released { .. } | Completion::Redeemed { .. } => OpenedAs::Used,
-                Completion::Disputed { after, .. } => OpenedAs::Disputed { late: *after == Reached::Redeemed },
-            },
-            _ => OpenedAs::Over,
-        };
+        let now = record.kind.completion().map_or(OpenedAs::Over, |completion| match completion {
+            Completion::Offered { until, .. } if self.now() < *until => OpenedAs::Open,
+            Completion::Offered { .. } | Completion::Lapsed { .. } => OpenedAs::Over,
+            Completion::Released { .. } | Completion::Redeemed { .. } => OpenedAs::Used,
+            Completion::Disputed { after, .. } => OpenedAs::Disputed { late: *after == Reached::Redeemed },
+        });
         let app_binds = record.request.challenge.is_some() && record.mode() == Mode::SameBrowser;
         Ok(Opened {
             now,
@@ -140,46 +135,53 @@ impl Service {
         browser: Browser<'_>,
         form_field: &str,
         elsewhere: bool,
-    ) -> Result<(Arc<Instance>, Verification, Tapped), ServiceError> {
-        let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
-        let cookie = self.own(&record, browser.cookies);
-        check(form_field, &self.link_field(token, &record, cookie))?;
-        let risk = self.risk_of_end(&record, browser.side());
+    ) -> Result<(Arc<Instance>, Verification<Link>, Tapped), ServiceError> {
+        let loaded = self.recognise(token, Kind::Link).await?;
+        let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
+        let cookie = self.own(record, browser.cookies);
+        check(form_field, &self.link_field(token, record, cookie))?;
+        let risk = self.risk_of_end(record, browser.side());
         let may_tell = !instance.config.strict_browser;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
         let command = if elsewhere && may_tell {
-            Command::Tell
+            FinishCommand::Tell
         } else {
             let token = self.keys.secret(redeem.secret());
-            Command::Complete { token, browser: self.browser(&record, cookie), may_tell, risk }
+            FinishCommand::Complete { token, browser: self.browser(record, cookie), may_tell, risk }
         };
-        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
-        let tapped = match applied.verdict {
-            Verdict::Completed | Verdict::CompletedAgain => {
-                Tapped::Completed { redirect: self.redirect(&instance, &applied.record, &redeem) }
+        let (verdict, record) = self.apply_finish(loaded, command).await?;
+        let tapped = match verdict {
+            FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
+                Tapped::Completed { redirect: self.redirect(&instance, &record, &redeem) }
             }
-            Verdict::Agreed => Tapped::Agreed,
-            Verdict::Told => Tapped::Told { code: self.reply_code(&applied.record).ok_or(ServiceError::Spent)? },
-            Verdict::WrongBrowser => Tapped::WrongBrowser,
-            Verdict::Refused => return Err(ServiceError::NotFound),
-            _ if is_used(&applied.record) => Tapped::Used,
-            _ => return Err(ServiceError::Spent),
+            FinishVerdict::Agreed => Tapped::Agreed,
+            FinishVerdict::Told => Tapped::Told { code: self.reply_code(&record).ok_or(ServiceError::Spent)? },
+            FinishVerdict::WrongBrowser => Tapped::WrongBrowser,
+            FinishVerdict::Refused => return Err(ServiceError::NotFound),
+            FinishVerdict::WrongCode
+            | FinishVerdict::Redeemed
+            | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Disputed
+            | FinishVerdict::Gone => {
+                if !is_used(&record) {
+                    return Err(ServiceError::Spent);
+                }
+                Tapped::Used
+            }
         };
-        Ok((instance, applied.record, tapped))
+        Ok((instance, record, tapped))
     }
 
     /// What "this wasn't me" would say about, and the hidden field of its form.
     pub async fn disputable(
         &self,
         token: &Token,
-    ) -> Result<(Arc<Instance>, Verification, OpenedAs, String), ServiceError> {
-        let (_, record, instance) = self.recognise(token, Kind::Dispute).await?;
-        let now = match &record.state {
-            State::Verified { completion: Completion::Disputed { after, .. }, .. } => {
-                OpenedAs::Disputed { late: *after == Reached::Redeemed }
-            }
-            State::Verified { proof: Some(_), .. } => OpenedAs::Open,
-            _ => OpenedAs::Over,
+    ) -> Result<(Arc<Instance>, Verification<Link>, OpenedAs, String), ServiceError> {
+        let Loaded { instance, record, .. } = self.recognise(token, Kind::Dispute).await?;
+        let now = match record.kind.verified() {
+            Some((_, Completion::Disputed { after, .. })) => OpenedAs::Disputed { late: *after == Reached::Redeemed },
+            Some((Some(_), _)) => OpenedAs::Open,
+            Some((None, _)) | None => OpenedAs::Over,
         };
         Ok((instance, record, now, self.keys.form_field(token, None)))
     }
@@ -190,78 +192,50 @@ impl Service {
         &self,
         token: &Token,
         form_field: &str,
-    ) -> Result<(Arc<Instance>, Verification), ServiceError> {
-        let (stored, record, instance) = self.recognise(token, Kind::Dispute).await?;
+    ) -> Result<(Arc<Instance>, Verification<Link>), ServiceError> {
+        let loaded = self.recognise(token, Kind::Dispute).await?;
         check(form_field, &self.keys.form_field(token, None))?;
-        let applied = self.apply(&instance, record.id, Some((stored.version, record)), Command::Dispute, None).await?;
-        match applied.verdict {
-            Verdict::Disputed => Ok((instance, applied.record)),
-            Verdict::Refused => Err(ServiceError::NotFound),
-            _ => Err(ServiceError::Spent),
+        let instance = Arc::clone(&loaded.instance);
+        let (verdict, record) = self.apply_finish(loaded, LinkCommand::Dispute).await?;
+        if verdict == FinishVerdict::Disputed {
+            return Ok((instance, record));
         }
+        Err(if verdict == FinishVerdict::Refused { ServiceError::NotFound } else { ServiceError::Spent })
     }
 
-    /// Exchanges a redeem token for the proven subject, once; a repeat by the same caller gets the same answer.
-    pub async fn redeem(
+    /// As [`Service::apply`], for what follows upon the match. Counts what became of the link in the reply.
+    pub(super) async fn apply_finish(
         &self,
-        instance: &Instance,
-        token: &RedeemToken,
-        verifier: Option<&str>,
-        idempotency: Option<Idempotency>,
-    ) -> Result<Redeemed, ServiceError> {
-        let claim = self.claim(instance, "redeem", idempotency, token.id().partition()).await?;
-        let command =
-            Command::Redeem { token: self.keys.secret(token.secret()), challenge: challenge(verifier), claim };
-        self.exchange(instance, token.id(), |_| command).await
-    }
-
-    /// Exchanges the reply's code, typed on a page of the app, for the proven subject, once.
-    pub async fn redeem_code(
-        &self,
-        instance: &Instance,
-        id: VerificationId,
-        typed: &str,
-        verifier: Option<&str>,
-        idempotency: Option<Idempotency>,
-    ) -> Result<Redeemed, ServiceError> {
-        let claim = self.claim(instance, "redeem", idempotency, id.partition()).await?;
-        let command = |record: &Verification| {
-            let right = self.reply_code(record).is_some_and(|code| code.is(typed));
-            Command::RedeemCode { right, challenge: challenge(verifier), claim }
+        loaded: Loaded<Link>,
+        command: impl Into<LinkCommand>,
+    ) -> Result<(FinishVerdict, Verification<Link>), ServiceError> {
+        let Applied { verdict, record, written } = self.apply(loaded, command.into(), None).await?;
+        // Only these commands are given here, and nothing else answers them.
+        let LinkVerdict::Finish(verdict) = verdict else { return Err(ServiceError::Refused) };
+        let result = match verdict {
+            FinishVerdict::Completed => Some("completed"),
+            FinishVerdict::Redeemed => Some("redeemed"),
+            FinishVerdict::Disputed => Some("disputed"),
+            FinishVerdict::CompletedAgain
+            | FinishVerdict::Agreed
+            | FinishVerdict::Told
+            | FinishVerdict::WrongBrowser
+            | FinishVerdict::WrongCode
+            | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Gone
+            | FinishVerdict::Refused => None,
         };
-        self.exchange(instance, id, command).await
-    }
-
-    async fn exchange(
-        &self,
-        instance: &Instance,
-        id: VerificationId,
-        command: impl FnOnce(&Verification) -> Command,
-    ) -> Result<Redeemed, ServiceError> {
-        let refused = |error| match error {
-            ServiceError::NotFound => ServiceError::Refused,
-            other => other,
-        };
-        let (stored, record) = self.load(id).await.map_err(refused)?;
-        if record.instance != instance.config.id {
-            return Err(ServiceError::Refused);
+        if let Some(result) = result.filter(|_| written == Written::Committed) {
+            let completed = ByResult { instance: Of(record.instance), result };
+            self.metrics.completions.get_or_create(&completed).inc();
         }
-        let command = command(&record);
-        let applied = self.apply(instance, record.id, Some((stored.version, record)), command, None).await?;
-        match applied.verdict {
-            Verdict::Redeemed | Verdict::Repeated => Ok(Redeemed { record: applied.record }),
-            Verdict::Refused | Verdict::WrongCode | Verdict::Unchanged => Err(ServiceError::Refused),
-            _ => Err(ServiceError::Spent),
-        }
+        Ok((verdict, record))
     }
 }
 
 /// Whether somebody has gone on from it.
-pub(super) fn is_used(record: &Verification) -> bool {
-    matches!(
-        record.state,
-        State::Verified { completion: Completion::Released { .. } | Completion::Redeemed { .. }, .. }
-    )
+pub(super) fn is_used(record: &Verification<Link>) -> bool {
+    matches!(record.kind.completion(), Some(Completion::Released { .. } | Completion::Redeemed { .. }))
 }
 
 /// Whether a form comes from a page that we made for this browser.
@@ -270,21 +244,22 @@ pub(super) fn check(presented: &str, genuine: &str) -> Result<(), ServiceError> 
     if same.into() { Ok(()) } else { Err(ServiceError::Refused) }
 }
 
-fn challenge(verifier: Option<&str>) -> Option<String> {
-    verifier.map(|verifier| URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes())))
-}
-
 /// Where the person lands, without what is added to it.
-pub fn landing(instance: &Instance, record: &Verification) -> Option<Url> {
-    let requested = record.request.redirect_url.as_deref().and_then(|text| Url::parse(text).ok());
+pub fn landing(instance: &Instance, request: &Request) -> Option<Url> {
+    let requested = request.redirect_url.as_deref().and_then(|text| Url::parse(text).ok());
     requested.or_else(|| instance.config.redirect_urls.first().cloned())
 }
 
 impl Service {
     /// To the app, with what it needs to redeem, and with who answers (RFC 9207): an app of several daemons or instances
     /// sees which of them it was.
-    pub(super) fn redirect(&self, instance: &Instance, record: &Verification, redeem: &RedeemToken) -> Option<Url> {
-        let mut url = landing(instance, record)?;
+    pub(super) fn redirect(
+        &self,
+        instance: &Instance,
+        record: &Verification<Link>,
+        redeem: &RedeemToken,
+    ) -> Option<Url> {
+        let mut url = landing(instance, &record.request)?;
         {
             let mut query = url.query_pairs_mut();
             query.append_pair("uuid", &record.id.to_string()).append_pair("token", &redeem.reveal());

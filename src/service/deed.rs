@@ -66,7 +66,7 @@ pub(super) fn replayed(callback: &str) {
 
 /// Signs what was added to a record's timeline, from the entry at `from` on. A token that was given no id is not worth
 /// its room in every record.
-pub(super) fn sign(record: &mut Verification, from: usize) {
+pub(super) fn sign<K>(record: &mut Verification<K>, from: usize) {
     let by = DEED.try_with(|deed| deed.borrow().by.clone()).ok().flatten();
     if let Some(by) = by.filter(|by| !matches!(by, By::Token { named: false, .. })) {
         record.sign(from, &by.to_string());

@@ -173,12 +173,16 @@ impl Service {
         let change = Change::new(partition).job(job).starting();
         match self.send(change, now).await? {
             Committed::Applied { .. } => {}
-            other => tracing::error!(?other, "a change without conditions was refused"),
+            other @ (Committed::Conflict | Committed::Duplicate | Committed::Collision | Committed::Late(_)) => {
+                tracing::error!(?other, "a change without conditions was refused");
+            }
         }
         let known = self.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;
         match Work::open(&self.keys, &known.id, &known.body)? {
             Work::Callback { url: first, .. } if first != url => Err(ServiceError::KeyReused),
-            _ => self.view(&known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound),
+            Work::Callback { .. } | Work::Reply { .. } | Work::Code { .. } => {
+                self.view(&known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound)
+            }
         }
     }
 

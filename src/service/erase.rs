@@ -56,7 +56,7 @@ impl Service {
                 }
                 let removal = self.removal(instance, &record, &index);
                 self.store.remove(&removal).await?;
-                let urls = Event::ALL.iter().filter_map(|event| Self::callback_url(instance, &record, *event));
+                let urls = Event::ALL.iter().filter_map(|event| Self::callback_url(instance, &record.request, *event));
                 told.receivers.extend(urls.map(|url| self.callback_lane(instance, url)));
                 told.jobs.extend(removal.jobs);
                 erased.requests += 1;
@@ -78,7 +78,7 @@ impl Service {
             indexes.push(index.clone());
         }
         let mut jobs = payload::callback_ids(record);
-        let legs = record.otp.as_ref().map_or(0, |otp| otp.legs.len() + otp.channels.len());
+        let legs = record.as_code().map_or(0, |code| code.otp.legs.len() + code.otp.channels.len());
         jobs.extend((0..legs).map(|leg| payload::code_id(record.id, leg)));
         let removal = Removal::new(instance.config.id, record.id.partition());
         Removal { record: Some((record.id.into(), indexes)), jobs, ..removal }

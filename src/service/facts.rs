@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{Instance, Service};
-use crate::domain::{Language, Verification, device, facts::Facts, risk::Risk, token::Kind};
+use crate::domain::{Language, Request, Verification, device, facts::Facts, link::Link, risk::Risk, token::Kind};
 
 /// One side of a login, as far as it was seen.
 #[derive(Clone, Copy, Default)]
@@ -25,14 +25,14 @@ impl Side<'_> {
 }
 
 /// The browser on the start page.
-fn waiting(record: &Verification) -> Side<'_> {
-    let held = record.binding.as_ref();
+fn waiting(record: &Verification<Link>) -> Side<'_> {
+    let held = record.kind.binding.as_ref();
     held.map(|held| Side::of(held.ip.as_deref(), held.user_agent.as_deref())).unwrap_or_default()
 }
 
 /// The browser that the app named.
-fn asked(record: &Verification) -> Side<'_> {
-    Side::of(record.request.client_ip.as_deref(), record.request.user_agent.as_deref())
+fn asked(request: &Request) -> Side<'_> {
+    Side::of(request.client_ip.as_deref(), request.user_agent.as_deref())
 }
 
 /// Of the same subscriber, or of his neighbours at the same provider. Addresses of different families tell nothing.
@@ -46,12 +46,12 @@ fn same_network(one: IpAddr, other: IpAddr) -> Option<bool> {
 
 impl Service {
     /// In the language of the request.
-    pub fn facts(&self, instance: &Instance, record: &Verification) -> Facts {
-        self.facts_in(record, instance.language(Some(record)))
+    pub fn facts(&self, instance: &Instance, record: &Verification<Link>) -> Facts {
+        self.facts_in(record, instance.language(Some(&record.request)))
     }
 
-    fn facts_in(&self, record: &Verification, language: Language) -> Facts {
-        let side = Some(waiting(record)).filter(Side::is_known).unwrap_or_else(|| asked(record));
+    fn facts_in(&self, record: &Verification<Link>, language: Language) -> Facts {
+        let side = Some(waiting(record)).filter(Side::is_known).unwrap_or_else(|| asked(&record.request));
         let place = side.ip.and_then(|ip| self.places.as_ref()?.name(ip, language.tag()));
         let dispute = self.token(record, Kind::Dispute).map(|token| self.public(&format!("/d/{token}")));
         Facts {
@@ -64,13 +64,13 @@ impl Service {
     }
 
     /// Whom the app saw begin, against the browser on the start page.
-    pub(super) fn risk_of_start(&self, record: &Verification) -> Option<Risk> {
-        self.compared(asked(record), waiting(record))
+    pub(super) fn risk_of_start(&self, record: &Verification<Link>) -> Option<Risk> {
+        self.compared(asked(&record.request), waiting(record))
     }
 
     /// Whoever began, against the browser that goes on.
-    pub(super) fn risk_of_end(&self, record: &Verification, end: Side<'_>) -> Option<Risk> {
-        self.compared(Some(asked(record)).filter(Side::is_known).unwrap_or_else(|| waiting(record)), end)
+    pub(super) fn risk_of_end(&self, record: &Verification<Link>, end: Side<'_>) -> Option<Risk> {
+        self.compared(Some(asked(&record.request)).filter(Side::is_known).unwrap_or_else(|| waiting(record)), end)
     }
 
     fn compared(&self, start: Side<'_>, end: Side<'_>) -> Option<Risk> {

@@ -127,7 +127,7 @@ async fn ask_for(instance: &Instance, lid: &str, left: Duration) -> Behind {
             Ok(Ok(response)) => match instance.gateway.phone_behind(&response) {
                 // The gateway has nothing but the LID itself.
                 Behind::Phone(phone) if phone.digits() == lid => Behind::Hidden,
-                answer => answer,
+                answer @ (Behind::Phone(_) | Behind::Hidden | Behind::Unknown | Behind::Failed) => answer,
             },
             Ok(Err(_)) | Err(_) => Behind::Failed,
         };

@@ -1,15 +1,16 @@
 //! What callers send to mint a link: every fault found at once, with the field's name.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a JSON value of any other type is refused alike")]
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Instance;
 use crate::domain::{
-    Chat, Language, Mode, redirect,
-    sending::Channel,
+    Channel, Chat, Language, Mode, Request, redirect,
+    request::{Callbacks, Texts},
     subject::InvalidChat,
     template::{self, Use},
-    verification::{Callbacks, Request, Texts},
     whatsapp::LONGEST_TEXT,
 };
 

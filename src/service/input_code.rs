@@ -7,11 +7,9 @@ use super::{
     input::{Fields, Warning},
 };
 use crate::domain::{
-    Chat, Language, Subject, VerificationId,
+    Channel, Chat, Language, Request, Subject, VerificationId,
     otp::{LENGTHS, Shape},
-    sending::Channel,
     typed,
-    verification::Request,
 };
 
 /// A checked request for a code.

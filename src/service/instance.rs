@@ -9,9 +9,10 @@ use subtle::ConstantTimeEq as _;
 use super::By;
 use crate::{
     config::InstanceConfig,
-    domain::{InstanceId, Language, Mode, Verification, decide::Reply, keys::sha256, scope::Scopes, sending::Channel},
+    domain::{Channel, InstanceId, Language, Mode, Request, decision::Reply, request::Texts, scope::Scopes},
     egress::{Closed, Egress},
     gateway::Gateway,
+    hash::sha256,
 };
 
 /// One instance: its settings, its gateway's dialect, its ways out.
@@ -162,19 +163,19 @@ impl Instances {
 }
 
 impl Instance {
-    /// The language of one verification.
-    pub fn language(&self, verification: Option<&Verification>) -> Language {
-        verification.and_then(|record| Language::find(&record.request.lang)).unwrap_or(self.config.lang)
+    /// The language of one request.
+    pub fn language(&self, request: Option<&Request>) -> Language {
+        request.and_then(|request| Language::find(&request.lang)).unwrap_or(self.config.lang)
     }
 
     /// The text of a reply before it is filled: the request's, else the instance's, else the language's.
-    pub fn reply_text<'a>(&'a self, reply: Reply, verification: Option<&'a Verification>) -> &'a str {
-        let language = self.language(verification);
-        let pick = |own: fn(&crate::domain::verification::Texts) -> Option<&str>, built_in: &'static str| {
-            let requested = verification.and_then(|record| own(&record.request.texts));
+    pub fn reply_text<'a>(&'a self, reply: Reply, request: Option<&'a Request>) -> &'a str {
+        let language = self.language(request);
+        let pick = |own: fn(&Texts) -> Option<&str>, built_in: &'static str| {
+            let requested = request.and_then(|request| own(&request.texts));
             requested.or_else(|| own(&self.config.texts)).unwrap_or(built_in)
         };
-        let proves = verification.is_some_and(|record| record.request.completion == Some(Mode::ProvePhone));
+        let proves = request.is_some_and(|request| request.completion == Some(Mode::ProvePhone));
         match reply {
             Reply::Success => {
                 pick(|texts| texts.success.as_deref(), if proves { language.confirm() } else { language.success() })
@@ -190,8 +191,8 @@ impl Instance {
     }
 
     /// The text that carries a code before it is filled: the instance's, else the language's.
-    pub fn code_text(&self, verification: &Verification) -> &str {
-        self.config.texts.code.as_deref().unwrap_or_else(|| self.language(Some(verification)).code())
+    pub fn code_text(&self, request: &Request) -> &str {
+        self.config.texts.code.as_deref().unwrap_or_else(|| self.language(Some(request)).code())
     }
 
     /// What codes are tried over, in this order. An instance that names nothing uses its own gateway, then SMS
@@ -205,11 +206,11 @@ impl Instance {
         [Some(own), sms].into_iter().flatten().collect()
     }
 
-    pub fn prompt<'a>(&'a self, verification: &'a Verification) -> &'a str {
-        let requested = verification.request.texts.prompt.as_deref();
+    pub fn prompt<'a>(&'a self, request: &'a Request) -> &'a str {
+        let requested = request.texts.prompt.as_deref();
         requested.or(self.config.texts.prompt.as_deref()).unwrap_or_else(|| {
-            let language = self.language(Some(verification));
-            let proves = verification.request.completion == Some(Mode::ProvePhone);
+            let language = self.language(Some(request));
+            let proves = request.completion == Some(Mode::ProvePhone);
             if proves { language.prove() } else { language.prompt() }
         })
     }

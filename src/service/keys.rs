@@ -79,7 +79,7 @@ impl Service {
     }
 
     /// Marks the current key again when it is time, and counts the keys that others make with and this process lacks.
-    pub(super) async fn watch_keys(&self) -> Result<(), StoreError> {
+    pub(crate) async fn watch_keys(&self) -> Result<(), StoreError> {
         let meta = self.store.meta().await?;
         self.mark(&self.keys, &meta).await?;
         let lacks = self.lacking(&meta).count();

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::{CONFLICTS, Instance, Service, ServiceError, deed, draft::VerificationDraft, input::Mint, limit::Limit};
 use crate::{
     domain::{
-        Chat, Partition, Verification, VerificationId,
+        Birth, Chat, Kind, Partition, Verification, VerificationId,
         keys::Digest,
+        link::Link,
         quota::{Allowance, Name},
-        verification::Birth,
     },
     entropy,
     metrics::label::{ByInstance, Of},
@@ -44,7 +44,7 @@ impl Service {
         token: &str,
         input: Mint,
         idempotency: Option<Idempotency>,
-    ) -> Result<Verification, ServiceError> {
+    ) -> Result<Verification<Link>, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
         }
@@ -55,7 +55,7 @@ impl Service {
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, draft.write()));
         let entered = self.enter(instance, &limits, reserve.as_ref()).await?;
         if let Some(record) = entered.existing {
-            return Ok(record);
+            return Verification::from_any(record).ok_or(ServiceError::KeyReused);
         }
         self.refuse_more_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
@@ -125,15 +125,15 @@ impl Service {
         input: Mint,
         mut draft: VerificationDraft,
         mut reserve: Option<Reserve>,
-    ) -> Result<Verification, ServiceError> {
+    ) -> Result<Verification<Link>, ServiceError> {
         let Mint { request, expires, max_attempts, .. } = input;
         for _ in 0..CONFLICTS {
             let now = self.now();
             let birth = Self::birth(instance, draft, now, expires, max_attempts);
-            let mut record = Verification::new(birth, request.clone());
-            if let Some(code) = self.code(&record) {
+            let mut record = Verification::link(birth, draft.code_length, request.clone());
+            if let Some(code) = self.link_code(&record) {
                 let text = self.prefilled(instance, &record, &code);
-                record.prefilled = Some(self.words_around(instance, &text, &code));
+                record.kind.prefilled = Some(self.words_around(instance, &text, &code));
             }
             deed::done_to(record.id);
             deed::sign(&mut record, 0);
@@ -145,7 +145,7 @@ impl Service {
                 // Somebody with the same idempotency key was faster, or it was ourselves.
                 Committed::Conflict | Committed::Duplicate => {
                     if let Some(existing) = self.made_by(draft.id, 1).await? {
-                        return Ok(existing);
+                        return Verification::from_any(existing).ok_or(ServiceError::KeyReused);
                     }
                 }
             }
@@ -185,7 +185,7 @@ impl Service {
     /// What is drawn and fixed when a record begins; `expires` are the seconds it lives.
     pub(super) fn birth(
         instance: &Instance,
-        VerificationDraft { id, key, nonce, code_length }: VerificationDraft,
+        VerificationDraft { id, key, nonce, .. }: VerificationDraft,
         now: Timestamp,
         expires: u32,
         max_attempts: u32,
@@ -195,14 +195,13 @@ impl Service {
             instance: instance.config.id,
             key,
             nonce,
-            code_length,
             now,
             expires_at: now + Duration::from_secs(u64::from(expires)),
             max_attempts,
         }
     }
 
-    pub(super) fn birth_change(&self, instance: &Instance, record: &Verification) -> Change {
+    pub(super) fn birth_change<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Change {
         let mut change = self.record_change(instance, record, 0);
         change.timer = Some(record.expires_at);
         change.indexes = self.indexes(instance, record);
@@ -210,7 +209,7 @@ impl Service {
     }
 
     /// The lists that a record stands in, as far as it still says so.
-    pub(super) fn indexes(&self, instance: &Instance, record: &Verification) -> Vec<Index> {
+    pub(super) fn indexes<K: Kind>(&self, instance: &Instance, record: &Verification<K>) -> Vec<Index> {
         let asked = record.request.chat.as_ref().map(Chat::subject);
         let chat = asked.or_else(|| record.proof().map(|proof| &proof.subject));
         let client_ref = record.request.client_ref.as_ref();

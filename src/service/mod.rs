@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows HTTP status codes, HTML or how a store works.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod answer;
 pub mod callback;
 mod code;
@@ -20,23 +22,25 @@ mod instance;
 mod keys;
 
 mod limit;
+mod loaded;
 mod login;
 mod mint;
+mod outbox;
 mod outcome;
 mod places;
 mod receipt;
 mod receive;
+mod redeem;
 mod requests;
 mod room;
+mod stage;
 mod start;
-pub mod status;
 mod target;
 mod timers;
 mod trace;
 mod validate;
 pub mod vitals;
 mod watch;
-pub mod watch_store;
 
 use std::{
     sync::{
@@ -50,7 +54,7 @@ use jiff::Timestamp;
 use url::Url;
 
 pub use self::{
-    complete::{Opened, OpenedAs, Redeemed, Tapped, landing},
+    complete::{Opened, OpenedAs, Tapped, landing},
     deed::{By, Deed, doing, done_by, done_to},
     delivery::CallbackView,
     erase::Erased,
@@ -61,8 +65,10 @@ pub use self::{
     mint::Idempotency,
     outcome::{Outcome, Unmatched},
     places::Places,
+    redeem::Redeemed,
     requests::{Filter, Page, decode_cursor},
-    start::{Browser, Stage, Start, Typed},
+    stage::{Stage, Start},
+    start::{Browser, Typed},
     timers::Rung,
     trace::Traces,
     vitals::Vitals,
@@ -72,13 +78,15 @@ use crate::{
     audit::Audit,
     clock::Clock,
     domain::{
-        KeyRing, Mode, Reason, Verification, VerificationId,
+        KeyRing, Mode, Reason, Verification,
         binding::ReplyCode,
         code::LinkCode,
         extract,
         facts::Facts,
         keys::Digest,
+        link::Link,
         otp::OtpCode,
+        sent_code::SentCode,
         template::{self, Values},
         token::{Kind, Token},
         whatsapp,
@@ -102,7 +110,7 @@ pub struct Service {
     pub places: Option<Places>,
     /// Codes that a gateway is being given by this process.
     pub sending: AtomicUsize,
-    pub vitals: Vitals,
+    pub vitals: Arc<Vitals>,
     pub traces: Traces,
     pub audit: Audit,
 }
@@ -193,40 +201,22 @@ impl Service {
         }
     }
 
-    async fn load(&self, id: VerificationId) -> Result<(Stored, Verification), ServiceError> {
-        let stored = self.store.load(id.into()).await?.ok_or(ServiceError::NotFound)?;
-        let verification = self.read(&stored).await?;
-        Ok((stored, verification))
+    /// The code of a link; `None` when the key that made it was removed.
+    pub fn link_code(&self, link: &Verification<Link>) -> Option<LinkCode> {
+        self.keys.link_code(link.key, link.instance, &link.nonce, link.kind.code_length)
     }
 
-    /// The record that a job is about, unless it is `known`.
-    pub async fn record(&self, id: VerificationId, known: Option<&Verification>) -> Result<Verification, ServiceError> {
-        match known.filter(|known| known.id == id) {
-            Some(known) => Ok(known.clone()),
-            None => Ok(self.load(id).await?.1),
-        }
-    }
-
-    /// The code of a link's record; `None` when the key that made it was removed.
-    pub fn code(&self, record: &Verification) -> Option<LinkCode> {
-        if record.otp.is_some() {
-            return None;
-        }
-        self.keys.link_code(record.key, record.instance, &record.nonce, record.code_length)
-    }
-
-    /// The code that we send; `None` for a link, and when the key that made it was removed.
-    pub fn otp(&self, record: &Verification) -> Option<OtpCode> {
-        let shape = record.otp.as_ref()?.shape;
-        self.keys.otp_code(record.key, record.instance, record.id, &record.nonce, shape)
+    /// The code that we send; `None` when the key that made it was removed.
+    pub fn otp(&self, code: &Verification<SentCode>) -> Option<OtpCode> {
+        self.keys.otp_code(code.key, code.instance, code.id, &code.nonce, code.kind.otp.shape)
     }
 
     /// What another device types on the start page; `None` when the key that made it was removed.
-    pub fn reply_code(&self, record: &Verification) -> Option<ReplyCode> {
-        self.keys.reply_code(record.key, record.id, &record.nonce)
+    pub fn reply_code(&self, link: &Verification<Link>) -> Option<ReplyCode> {
+        self.keys.reply_code(link.key, link.id, &link.nonce)
     }
 
-    pub fn token(&self, record: &Verification, kind: Kind) -> Option<Token> {
+    pub fn token<K>(&self, record: &Verification<K>, kind: Kind) -> Option<Token> {
         self.keys.token(record.key, kind, record.id, &record.nonce)
     }
 
@@ -236,17 +226,17 @@ impl Service {
     }
 
     /// What the person is to send. Where a message alone is the person's word, it says itself what for.
-    pub fn prefilled(&self, instance: &Instance, record: &Verification, code: &LinkCode) -> String {
+    pub fn prefilled(&self, instance: &Instance, record: &Verification<Link>, code: &LinkCode) -> String {
         let request = &record.request;
         let (name, purpose) = (request.name.as_str(), request.purpose.as_deref().unwrap_or_default());
-        let prompt = instance.prompt(record);
+        let prompt = instance.prompt(request);
         let prompt = if request.completion == Some(Mode::ProvePhone) {
             let facts = Facts { name: name.to_owned(), purpose: purpose.to_owned(), ..Facts::default() };
             facts.name_in_prompt(prompt)
         } else {
             template::render(prompt, Values { name, purpose, ..Values::default() })
         };
-        whatsapp::prefilled(&prompt, code, instance.language(Some(record)).warning())
+        whatsapp::prefilled(&prompt, code, instance.language(Some(request)).warning())
     }
 
     /// What stands for the words of a text around its code.

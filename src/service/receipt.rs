@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Instance, Outcome, Service, ServiceError};
 use crate::{
-    domain::{Command, InstanceId, VerificationId, decide_code::CodeCommand, keys::Digest},
+    domain::{InstanceId, VerificationId, keys::Digest, sent_code::DeliveryReport},
     entropy,
     gateway::{Ignored, Progress, Receipt, stable_id},
     store::{Change, RecordChange, RecordId, StoreError},
@@ -62,15 +62,13 @@ impl Service {
         }
         let Some(Pointer { instance, about, leg }) = found else { return Ok(ignored) };
         let Some(owner) = self.instances.get(instance) else { return Ok(ignored) };
-        let command = match receipt.progress {
-            Progress::Accepted => CodeCommand::Accepted { leg },
-            Progress::Delivered => CodeCommand::Delivered { leg },
-            Progress::Failed(refusal) => CodeCommand::Undelivered { leg, why: refusal.into() },
+        let report = match receipt.progress {
+            Progress::Accepted => DeliveryReport::Accepted,
+            Progress::Delivered => DeliveryReport::Delivered,
+            Progress::Failed(refusal) => DeliveryReport::Undelivered(refusal.into()),
         };
-        match self.apply(&owner, about, None, Command::Code(command), None).await {
-            Ok(_) | Err(ServiceError::NotFound) => Ok(ignored),
-            Err(error) => Err(error),
-        }
+        self.fared(&owner, about, leg, report).await?;
+        Ok(ignored)
     }
 
     fn message_key(&self, carrier: &Instance, message_id: &str) -> Digest {

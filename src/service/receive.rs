@@ -1,20 +1,22 @@
 //! An authenticated message from a person: find the code, decide, answer once.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 
 use super::{
     Instance, Outcome, Service, ServiceError,
-    commit::Incoming,
+    commit::{Incoming, Written},
+    loaded::Loaded,
     outcome::{Received, Unmatched},
 };
 use crate::{
     domain::{
-        Chat, Command, Partition, Reason, Sender, Status, Subject, Verdict, Verification,
-        decide::{Reply, Sent},
+        Chat, Partition, Protocol as _, Reason, Sender, Status, Subject, Verification,
+        decision::Reply,
         extract::{Candidates, candidates},
         keys::Digest,
+        link::{Link, LinkCommand, LinkVerdict, Sent},
         quota::{Allowance, Name, Quota},
         template,
     },
@@ -39,7 +41,7 @@ struct From<'a> {
 
 impl Service {
     /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
-    pub async fn receive(&self, instance: &Instance, event: &Event) -> Result<Outcome, ServiceError> {
+    pub async fn receive(&self, instance: &Arc<Instance>, event: &Event) -> Result<Outcome, ServiceError> {
         let received = match self.handle(instance, event).await {
             // A fail-over lost the record meanwhile, or it was erased: the next delivery finds what is true.
             Err(ServiceError::NotFound) => return Err(StoreError::Unavailable("a record vanished".to_owned()).into()),
@@ -77,7 +79,7 @@ impl Service {
         }
     }
 
-    async fn handle(&self, instance: &Instance, event: &Event) -> Result<Received, ServiceError> {
+    async fn handle(&self, instance: &Arc<Instance>, event: &Event) -> Result<Received, ServiceError> {
         let for_us = event.is_for(&*instance.gateway, &instance.config.number);
         if let Some(receipt) = event.receipt.as_ref().filter(|_| for_us) {
             return self.report(instance, receipt).await.map(Received::from);
@@ -110,26 +112,28 @@ impl Service {
             self.count_limit(Name::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited).into());
         }
-        let mut known: Vec<(Verification, u64)> = Vec::new();
+        let mut known: Vec<(Verification<Link>, u64)> = Vec::new();
         for stored in found.records.into_iter().flatten() {
-            known.extend(self.legible(instance, &stored).await?.map(|record| (record, stored.version)));
+            let record = self.legible(instance, &stored).await?;
+            known.extend(record.and_then(Verification::from_any).map(|link| (link, stored.version)));
         }
         // A place is a shorter digest than a code is long.
-        known.retain(|(record, _)| self.code(record).is_some_and(|code| codes.contains(&code)));
+        known.retain(|(link, _)| self.link_code(link).is_some_and(|code| codes.contains(&code)));
         let now = self.now();
-        let mut live = known.iter().filter(|(record, _)| record.status(now).is_open());
-        let one = match (live.next(), live.next()) {
-            (Some(_), Some(_)) => {
-                let reply = self.refusal_reply(instance, &from).await?;
-                return self.refuse(instance, &from, reply, Outcome::Failed(Reason::SeveralCodes)).await;
-            }
-            (Some(one), None) => Some(one),
-            // A redelivered message finds the record it has ended, not one beside it that was over before.
-            (None, _) => known.iter().find(|(record, _)| record.status(now) != Status::Expired).or(known.first()),
-        };
-        if let Some(one) = one {
-            let outcome = self.matched(instance, from, event, edited, one).await?;
-            return Ok(Received { outcome, record: Some(one.0.id) });
+        let place_of = |wanted: fn(Status) -> bool| known.iter().position(|(link, _)| wanted(link.status(now)));
+        let open = known.iter().filter(|(link, _)| link.status(now).is_open()).count();
+        if open > 1 {
+            let reply = self.refusal_reply(instance, &from).await?;
+            return self.refuse(instance, &from, reply, Outcome::Failed(Reason::SeveralCodes)).await;
+        }
+        // A redelivered message finds the record it has ended, not one beside it that was over before.
+        let found = place_of(Status::is_open).or_else(|| place_of(|status| status != Status::Expired));
+        if !known.is_empty() {
+            let (record, version) = known.swap_remove(found.unwrap_or(0));
+            let id = record.id;
+            let loaded = Loaded { instance: Arc::clone(instance), record, version };
+            let outcome = self.matched(loaded, from, event, edited).await?;
+            return Ok(Received { outcome, record: Some(id) });
         }
         self.all_keys_known().await?;
         if let Some(take) = guesses {
@@ -141,43 +145,57 @@ impl Service {
 
     async fn matched(
         &self,
-        instance: &Instance,
+        loaded: Loaded<Link>,
         mut from: From<'_>,
         event: &Event,
         edited: bool,
-        (record, version): &(Verification, u64),
     ) -> Result<Outcome, ServiceError> {
+        let Loaded { instance, record, .. } = &loaded;
         // A link for a LID or a user id needs no phone.
         let asked = record.request.chat.as_ref().map(Chat::subject);
         let sender = match asked {
             Some(Subject::Lid(_) | Subject::Bsuid(_)) => from.sender.clone(),
-            _ => self.phones.resolve(instance, from.sender, from.identity).await?,
+            Some(Subject::Phone(_)) | None => self.phones.resolve(instance, from.sender, from.identity).await?,
         };
         from.incoming.subject = sender.subject();
         let push_name = event.push_name.as_deref().and_then(template::person);
-        let sent = event.text.as_deref().zip(self.code(record));
+        let sent = event.text.as_deref().zip(self.link_code(record));
         let words = sent.map(|(text, code)| self.words_around(instance, text, &code));
-        let changed = record.prefilled.zip(words).is_some_and(|(prefilled, words)| !prefilled.matches(words));
+        let changed = record.kind.prefilled.zip(words).is_some_and(|(prefilled, words)| !prefilled.matches(words));
         let text = Sent { edited, changed, weak: event.weak };
-        let command = Command::Receive { sender, push_name, text, risk: self.risk_of_start(record) };
-        let foreseen = crate::domain::decide(record, command.clone(), self.now()).verdict;
-        let limits = &instance.config.limits;
-        from.incoming.may_reply = match foreseen {
-            Verdict::Verified => true,
-            Verdict::Repeated => self.may_reply(&from, Name::SuccessReplies, limits.success_replies).await?,
-            _ => self.may_reply(&from, Name::FailureReplies, limits.failure_replies).await?,
+        let risk = self.risk_of_start(record);
+        let command = |may_reply| {
+            let (sender, push_name, risk) = (sender.clone(), push_name.clone(), risk.clone());
+            LinkCommand::Receive { sender, push_name, text, risk, may_reply }
         };
-        let loaded = Some((*version, record.clone()));
-        let applied = self.apply(instance, record.id, loaded, command, Some(&from.incoming)).await?;
-        if applied.duplicate {
+        let limits = &instance.config.limits;
+        let may_reply = match Link::decide(record, command(true), self.now()).verdict {
+            // It is answered in any case.
+            LinkVerdict::Verified => true,
+            LinkVerdict::Repeated => self.may_reply(&from, Name::SuccessReplies, limits.success_replies).await?,
+            LinkVerdict::Failed(_)
+            | LinkVerdict::Expired
+            | LinkVerdict::Canceled
+            | LinkVerdict::Bound
+            | LinkVerdict::Forgotten
+            | LinkVerdict::Unchanged
+            | LinkVerdict::Finish(_) => self.may_reply(&from, Name::FailureReplies, limits.failure_replies).await?,
+        };
+        let command = command(may_reply);
+        let applied = self.apply(loaded, command, Some(&from.incoming)).await?;
+        if applied.written == Written::Duplicate {
             return Ok(Outcome::Duplicate);
         }
         Ok(match applied.verdict {
-            Verdict::Verified => Outcome::Verified,
-            Verdict::Repeated => Outcome::Repeated,
-            Verdict::Expired => Outcome::Failed(Reason::CodeExpired),
-            Verdict::Failed(reason) => Outcome::Failed(reason),
-            _ => Outcome::Unchanged,
+            LinkVerdict::Verified => Outcome::Verified,
+            LinkVerdict::Repeated => Outcome::Repeated,
+            LinkVerdict::Expired => Outcome::Failed(Reason::CodeExpired),
+            LinkVerdict::Failed(reason) => Outcome::Failed(reason),
+            LinkVerdict::Canceled
+            | LinkVerdict::Bound
+            | LinkVerdict::Forgotten
+            | LinkVerdict::Unchanged
+            | LinkVerdict::Finish(_) => Outcome::Unchanged,
         })
     }
 
@@ -238,7 +256,6 @@ impl Service {
             id: self.keys.look_up("message", instance_id, id.as_bytes()),
             chat_id: chat_id.to_owned(),
             subject,
-            may_reply: true,
         };
         From { sender: &event.sender, identity, partition: super::mint::spread(identity), incoming }
     }

@@ -1,13 +1,16 @@
 //! What callers can ask about their verifications afterwards.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
-use super::{Instance, Service, ServiceError, explain::ends_with};
+use super::{Instance, Service, ServiceError, explain::ends_with, loaded::LoadedTyped};
 use crate::{
-    domain::{Chat, Command, OtpType, Status, Verification, VerificationId, time::from_millis},
+    domain::{
+        Chat, OtpType, Protocol as _, Status, Verification, VerificationId, link::Link, sent_code::SentCode,
+        time::from_millis,
+    },
     store::{Index, Position, RecordId, Stored},
 };
 
@@ -44,10 +47,11 @@ impl Service {
     }
 
     /// Cancels what is pending; what has ended stays as it is.
-    pub async fn cancel(&self, instance: &Instance, id: VerificationId) -> Result<Verification, ServiceError> {
-        let record = self.get(instance, id).await?;
-        let applied = self.apply(instance, record.id, None, Command::Cancel, None).await?;
-        Ok(applied.record)
+    pub async fn cancel(&self, instance: &Arc<Instance>, id: VerificationId) -> Result<Verification, ServiceError> {
+        match self.load_of(instance, id).await?.typed() {
+            LoadedTyped::Link(link) => Ok(self.apply(link, Link::CANCEL, None).await?.record.into_any()),
+            LoadedTyped::Code(code) => Ok(self.apply(code, SentCode::CANCEL, None).await?.record.into_any()),
+        }
     }
 
     pub async fn list(

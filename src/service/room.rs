@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::{Instance, Service, ServiceError, limit::Limit};
 use crate::{
     domain::{
-        InstanceId,
+        InstanceId, Request,
         quota::{Allowance, Name, Quota},
-        verification::Request,
     },
     metrics::label::{ByInstance, Of},
 };
@@ -43,7 +42,7 @@ impl Service {
     }
 
     /// Jobs of an instance that wait, as this replica last counted them.
-    pub(super) fn pending_jobs(&self, instance: InstanceId) -> u64 {
+    pub(crate) fn pending_jobs(&self, instance: InstanceId) -> u64 {
         let seen = self.vitals.seen.load();
         seen.iter().flat_map(|seen| &seen.backlog).filter_map(|backlog| backlog.instances.get(&instance)).sum()
     }

@@ -1,79 +1,24 @@
-//! The start page: which browser waits, what it waits for, and how it goes on.
+//! What is done on the start page: a tap, a typed code, going on, making it anew.
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use url::Url;
 
 use super::{
-    Idempotency, Instance, Mint, Service, ServiceError,
+    Idempotency, Mint, Service, ServiceError, Start,
     complete::{check, is_used},
     facts::Side,
+    loaded::Loaded,
 };
 use crate::{
     domain::{
-        Command, State, Verdict, Verification,
         binding::{Binding, CODE_TRIES, Place},
-        renewal::renewed,
+        link::{Completion, FinishCommand, FinishVerdict, LinkCommand, LinkVerdict},
         token::{Kind, RedeemToken, Token},
-        verification::{Completion, Reached, Request},
     },
     entropy,
     metrics::label::{ByInstance, Of},
 };
-
-/// A start page that was looked at; looking changes nothing.
-pub struct Start {
-    pub instance: Arc<Instance>,
-    pub record: Verification,
-    pub stage: Stage,
-    /// Ties the form to this page and this browser.
-    pub form_field: String,
-    /// This browser is the one that waits.
-    pub ours: bool,
-}
-
-/// What a waiting page shows. The words are the states of its event stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
-    /// The message is not here yet.
-    Pending,
-    /// The reply holds a link to tap.
-    Link,
-    /// The reply holds a code to type here, until then.
-    Code {
-        until: Timestamp,
-    },
-    /// The person is signed in already: nothing more is needed.
-    Finish,
-    Done,
-    /// Too late; a tap makes a new one, where `renewable`.
-    Expired {
-        renewable: bool,
-    },
-    Disputed,
-    Over,
-}
-
-impl Stage {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Link => "link",
-            Self::Code { .. } => "code",
-            Self::Finish => "finish",
-            Self::Done => "done",
-            Self::Expired { .. } => "expired",
-            Self::Disputed => "disputed",
-            Self::Over => "over",
-        }
-    }
-
-    /// Nothing follows.
-    pub const fn is_last(self) -> bool {
-        matches!(self, Self::Done | Self::Expired { .. } | Self::Disputed | Self::Over)
-    }
-}
 
 /// What a typed code was worth.
 pub enum Typed {
@@ -102,74 +47,6 @@ impl Browser<'_> {
 }
 
 impl Service {
-    pub async fn start(&self, handle: &Token, cookies: &[String]) -> Result<Start, ServiceError> {
-        let (_, record, instance) = self.recognise(handle, Kind::Handle).await?;
-        Ok(self.started(handle, record, instance, cookies))
-    }
-
-    fn started(&self, handle: &Token, record: Verification, instance: Arc<Instance>, cookies: &[String]) -> Start {
-        let form_field = self.keys.form_field(handle, self.own(&record, cookies));
-        let ours = self.waits(&record, cookies);
-        Start { stage: self.stage(&record, cookies), form_field, ours, instance, record }
-    }
-
-    fn waits(&self, record: &Verification, cookies: &[String]) -> bool {
-        let browser = self.browser(record, self.own(record, cookies));
-        record.binding.as_ref().zip(browser).is_some_and(|(held, browser)| held.browser.matches(browser))
-    }
-
-    /// What the page of a browser with these cookies shows now.
-    pub fn stage(&self, record: &Verification, cookies: &[String]) -> Stage {
-        let now = self.now();
-        let completion = match &record.state {
-            _ if record.otp.is_some() => return Stage::Over,
-            State::Pending if now >= record.expires_at => return self.expired(record, cookies, now),
-            State::Expired { .. } => return self.expired(record, cookies, now),
-            State::Pending => return Stage::Pending,
-            State::Sent { .. } | State::Validated { .. } | State::Failed { .. } | State::Canceled { .. } => {
-                return Stage::Over;
-            }
-            State::Verified { completion, .. } => completion,
-        };
-        match completion {
-            Completion::Offered { until, .. } if now >= *until => Stage::Over,
-            Completion::Offered { told, agreed, .. } => {
-                let ours = self.waits(record, cookies);
-                match told {
-                    Some(told) if ours && told.is_live(now) => Stage::Code { until: told.until },
-                    Some(_) if ours && record.expects_code() => Stage::Over,
-                    _ if ours && (*agreed || record.finishes_by_itself()) => Stage::Finish,
-                    _ => Stage::Link,
-                }
-            }
-            Completion::Released { .. }
-            | Completion::Redeemed { .. }
-            | Completion::Disputed { after: Reached::Redeemed, .. } => Stage::Done,
-            Completion::Lapsed { .. } => Stage::Over,
-            Completion::Disputed { .. } => Stage::Disputed,
-        }
-    }
-
-    fn expired(&self, record: &Verification, cookies: &[String], now: Timestamp) -> Stage {
-        let instance = self.instances.get(record.instance);
-        let renewable = instance.is_some_and(|instance| self.renewed(&instance, record, cookies, now).is_some());
-        Stage::Expired { renewable }
-    }
-
-    /// What a tap on the page makes. Once the person's data was erased, what was asked for is no longer known.
-    fn renewed(
-        &self,
-        instance: &Instance,
-        record: &Verification,
-        cookies: &[String],
-        now: Timestamp,
-    ) -> Option<Request> {
-        let config = &instance.config;
-        let kept = now < record.expires_at + config.erase_after;
-        let browser = self.browser(record, self.own(record, cookies));
-        renewed(record, browser, config.renewals, now).filter(|_| kept && !config.disabled)
-    }
-
     /// The tap on the start page. `gently`: the page itself did it, so it takes the place of no other browser.
     pub async fn tap(
         &self,
@@ -179,9 +56,10 @@ impl Service {
         place: Place,
         gently: bool,
     ) -> Result<Start, ServiceError> {
-        let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
-        let cookie = self.own(&record, browser.cookies);
-        let digest = self.browser(&record, cookie).ok_or(ServiceError::Refused)?;
+        let loaded = self.recognise(handle, Kind::Handle).await?;
+        let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
+        let cookie = self.own(record, browser.cookies);
+        let digest = self.browser(record, cookie).ok_or(ServiceError::Refused)?;
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let place = if instance.config.strict_browser { Place::Here } else { place };
         let binding = Binding {
@@ -191,10 +69,9 @@ impl Service {
             user_agent: browser.user_agent.map(|agent| agent.chars().take(300).collect()),
             gently,
         };
-        let first = record.binding.is_none();
-        let command = Command::Bind { binding };
-        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
-        if first && applied.verdict == Verdict::Bound {
+        let first = record.kind.binding.is_none();
+        let applied = self.apply(loaded, LinkCommand::Bind { binding }, None).await?;
+        if first && applied.verdict == LinkVerdict::Bound {
             self.metrics.links_clicked.get_or_create(&ByInstance { instance: Of(applied.record.instance) }).inc();
         }
         Ok(self.started(handle, applied.record, instance, browser.cookies))
@@ -208,31 +85,42 @@ impl Service {
         form_field: &str,
         typed: &str,
     ) -> Result<Typed, ServiceError> {
-        let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
-        let cookie = self.own(&record, browser.cookies);
+        let loaded = self.recognise(handle, Kind::Handle).await?;
+        let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
+        let cookie = self.own(record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
-        let command = Command::Type {
+        let command = FinishCommand::Type {
             token: self.keys.secret(redeem.secret()),
-            browser: self.browser(&record, cookie),
-            right: self.reply_code(&record).is_some_and(|code| code.is(typed)),
-            risk: self.risk_of_end(&record, browser.side()),
+            browser: self.browser(record, cookie),
+            right: self.reply_code(record).is_some_and(|code| code.is(typed)),
+            risk: self.risk_of_end(record, browser.side()),
         };
-        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
-        match applied.verdict {
-            Verdict::Completed | Verdict::CompletedAgain => {
-                Ok(Typed::Right { redirect: self.redirect(&instance, &applied.record, &redeem) })
+        let (verdict, record) = self.apply_finish(loaded, command).await?;
+        match verdict {
+            FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
+                Ok(Typed::Right { redirect: self.redirect(&instance, &record, &redeem) })
             }
-            Verdict::WrongCode => {
-                let misses = match &applied.record.state {
-                    State::Verified { completion: Completion::Offered { told: Some(told), .. }, .. } => told.misses,
+            FinishVerdict::WrongCode => {
+                let misses = match record.kind.completion() {
+                    Some(Completion::Offered { told: Some(told), .. }) => told.misses,
                     _ => CODE_TRIES,
                 };
                 Ok(Typed::Wrong { tries_left: CODE_TRIES - misses })
             }
-            Verdict::WrongBrowser | Verdict::Refused => Err(ServiceError::Refused),
-            _ if is_used(&applied.record) => Ok(Typed::Right { redirect: None }),
-            _ => Err(ServiceError::Spent),
+            FinishVerdict::WrongBrowser | FinishVerdict::Refused => Err(ServiceError::Refused),
+            FinishVerdict::Agreed
+            | FinishVerdict::Told
+            | FinishVerdict::Redeemed
+            | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Disputed
+            | FinishVerdict::Gone => {
+                if is_used(&record) {
+                    Ok(Typed::Right { redirect: None })
+                } else {
+                    Err(ServiceError::Spent)
+                }
+            }
         }
     }
 
@@ -243,25 +131,38 @@ impl Service {
         browser: Browser<'_>,
         form_field: &str,
     ) -> Result<Option<Url>, ServiceError> {
-        let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
-        let cookie = self.own(&record, browser.cookies);
+        let loaded = self.recognise(handle, Kind::Handle).await?;
+        let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
+        let cookie = self.own(record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
         let token = self.keys.secret(redeem.secret());
-        let risk = self.risk_of_end(&record, browser.side());
-        let command = Command::Finish { token, browser: self.browser(&record, cookie), risk };
-        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
-        match applied.verdict {
-            Verdict::Completed | Verdict::CompletedAgain => Ok(self.redirect(&instance, &applied.record, &redeem)),
-            Verdict::Refused => Err(ServiceError::Refused),
-            _ if is_used(&applied.record) => Ok(None),
-            _ => Err(ServiceError::Spent),
+        let risk = self.risk_of_end(record, browser.side());
+        let command = FinishCommand::Continue { token, browser: self.browser(record, cookie), risk };
+        let (verdict, record) = self.apply_finish(loaded, command).await?;
+        match verdict {
+            FinishVerdict::Completed | FinishVerdict::CompletedAgain => Ok(self.redirect(&instance, &record, &redeem)),
+            FinishVerdict::Refused => Err(ServiceError::Refused),
+            FinishVerdict::Agreed
+            | FinishVerdict::Told
+            | FinishVerdict::WrongBrowser
+            | FinishVerdict::WrongCode
+            | FinishVerdict::Redeemed
+            | FinishVerdict::RedeemedAgain
+            | FinishVerdict::Disputed
+            | FinishVerdict::Gone => {
+                if is_used(&record) {
+                    Ok(None)
+                } else {
+                    Err(ServiceError::Spent)
+                }
+            }
         }
     }
 
     /// Makes an expired request anew, and gives the handle of the new one. Many taps make one.
     pub async fn renew(&self, handle: &Token, cookies: &[String], form_field: &str) -> Result<Token, ServiceError> {
-        let (_, record, instance) = self.recognise(handle, Kind::Handle).await?;
+        let Loaded { instance, record, .. } = self.recognise(handle, Kind::Handle).await?;
         let cookie = self.own(&record, cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let request = self.renewed(&instance, &record, cookies, self.now()).ok_or(ServiceError::Spent)?;

@@ -1,10 +1,15 @@
 //! What happens to a record by itself, on time: it ends, the person's data is erased, it is removed.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Instance, Service, ServiceError};
+use super::{
+    Instance, Service, ServiceError,
+    loaded::{Loaded, LoadedTyped},
+};
 use crate::{
-    domain::{Command, State, Verification},
+    domain::{Kind, Protocol, Verification, link::LinkState},
     store::{Locator, StoreError, archive::Removal},
 };
 
@@ -48,8 +53,13 @@ impl Service {
             return Ok(Rung::Again(at));
         }
         match due {
-            Due::Expire => self.perform(&instance, stored.version, record, Command::Expire).await,
-            Due::Forget => self.perform(&instance, stored.version, record, Command::Forget).await,
+            Due::Expire | Due::Forget => {
+                let loaded = Loaded { instance, record, version: stored.version };
+                match loaded.typed() {
+                    LoadedTyped::Link(link) => self.perform(link, &due).await,
+                    LoadedTyped::Code(code) => self.perform(code, &due).await,
+                }
+            }
             Due::Remove => {
                 let mut removal = Removal::new(record.instance, record.id.partition());
                 removal.record = Some((record.id.into(), self.indexes(&instance, &record)));
@@ -59,18 +69,13 @@ impl Service {
         }
     }
 
-    async fn perform(
-        &self,
-        instance: &Instance,
-        version: u64,
-        record: Verification,
-        command: Command,
-    ) -> Result<Rung, ServiceError> {
-        let (id, pending) = (record.id, record.ended_at().is_none());
-        match self.apply(instance, id, Some((version, record)), command, None).await {
+    async fn perform<K: Protocol>(&self, loaded: Loaded<K>, due: &Due) -> Result<Rung, ServiceError> {
+        let command = if matches!(due, Due::Expire) { K::EXPIRE } else { K::FORGET };
+        let (instance, pending) = (Arc::clone(&loaded.instance), loaded.record.ended_at().is_none());
+        match self.apply(loaded, command, None).await {
             // Whatever ends a record sets its timer.
             Ok(_) if pending => Ok(Rung::Set),
-            Ok(applied) => Ok(Rung::Again(removed_at(instance, &applied.record))),
+            Ok(applied) => Ok(Rung::Again(removed_at(&instance, &applied.record))),
             Err(ServiceError::NotFound) => Ok(Rung::Done),
             Err(error) => Err(error),
         }
@@ -82,7 +87,7 @@ const UNKNOWN_INSTANCE: SignedDuration = SignedDuration::from_secs(60);
 /// Until a replica may look that has the key, or until the key is back.
 const SEALED: SignedDuration = SignedDuration::from_mins(10);
 
-fn next(instance: &Instance, record: &Verification, now: Timestamp) -> (Due, Timestamp) {
+fn next<K: Kind>(instance: &Instance, record: &Verification<K>, now: Timestamp) -> (Due, Timestamp) {
     let removed = removed_at(instance, record);
     match record.ended_at() {
         None => (Due::Expire, record.expires_at),
@@ -94,13 +99,14 @@ fn next(instance: &Instance, record: &Verification, now: Timestamp) -> (Due, Tim
 }
 
 /// When a record that has ended just now is due again.
-pub(super) fn after_end(instance: &Instance, record: &Verification, now: Timestamp) -> Timestamp {
+pub(super) fn after_end<K: Kind>(instance: &Instance, record: &Verification<K>, now: Timestamp) -> Timestamp {
     next(instance, record, now).1
 }
 
 /// When a record goes. A link that nobody ever used leaves early.
-pub(super) fn removed_at(instance: &Instance, record: &Verification) -> Timestamp {
-    let unused = matches!(record.state, State::Expired { .. }) && record.otp.is_none() && record.attempts == 0;
+pub(super) fn removed_at<K: Kind>(instance: &Instance, record: &Verification<K>) -> Timestamp {
+    let expired = record.as_link().is_some_and(|link| matches!(link.state, LinkState::Expired { .. }));
+    let unused = expired && record.attempts == 0;
     let kept = if unused { instance.config.retention_unused } else { instance.config.retention };
     record.ended_at().unwrap_or(record.expires_at) + kept
 }

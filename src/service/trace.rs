@@ -75,7 +75,7 @@ impl Traces {
     }
 
     /// Waits until what came before is written.
-    pub(super) async fn written(&self) {
+    pub(crate) async fn written(&self) {
         let (sender, written) = oneshot::channel();
         if self.queue.send(Entry::Write(sender)).await.is_ok() {
             self.hurry.notify_one();

@@ -1,19 +1,20 @@
 //! What a person typed: compared, counted, and only then answered.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     CONFLICTS, Idempotency, Instance, Service, ServiceError, deed,
     input_code::{Typed, Whose},
+    loaded::Loaded,
     requests::Filter,
 };
 use crate::{
     domain::{
-        Chat, Command, OtpType, Reason, Status, Verdict, Verification, decide,
-        decide_code::CodeCommand,
+        Chat, OtpType, Protocol as _, Reason, Status, Verification,
         quota::{Name, Quota},
+        sent_code::{CodeCommand, CodeVerdict, SentCode},
         target::{FAILURES, Guard, Target, WINDOW},
     },
     metrics::label::{ByReason, Of},
@@ -28,12 +29,12 @@ impl Service {
     /// counted, durably, before it is told.
     pub async fn validate(
         &self,
-        instance: &Instance,
+        instance: &Arc<Instance>,
         token: &str,
         typed: &Typed,
         guard: Guard,
         idempotency: Option<Idempotency>,
-    ) -> Result<Verification, ServiceError> {
+    ) -> Result<Verification<SentCode>, ServiceError> {
         let limit = self.token_limit(instance, Name::Validate, token);
         self.enter(instance, limit.as_slice(), None).await?;
         let outcome = self.compare(instance, typed, guard, idempotency).await;
@@ -52,11 +53,11 @@ impl Service {
 
     async fn compare(
         &self,
-        instance: &Instance,
+        instance: &Arc<Instance>,
         typed: &Typed,
         guard: Guard,
         idempotency: Option<Idempotency>,
-    ) -> Result<Verification, ServiceError> {
+    ) -> Result<Verification<SentCode>, ServiceError> {
         let named = match &typed.whose {
             Whose::Chat(_) => None,
             Whose::Request(id) => Some(self.get(instance, *id).await?),
@@ -66,7 +67,7 @@ impl Service {
             (Whose::Chat(chat), _) => Some(chat),
             (Whose::Request(_), record) => record.as_ref().and_then(|record| record.request.chat.as_ref()),
         };
-        let Some(chat) = chat.filter(|_| named.as_ref().is_none_or(|record| record.otp.is_some())) else {
+        let Some(chat) = chat.filter(|_| named.as_ref().is_none_or(|record| record.otp_type() == OtpType::Code)) else {
             return Err(not_active);
         };
         let partition = self.target_partition(instance, chat.subject());
@@ -87,37 +88,37 @@ impl Service {
             let Some(stored) = self.store.load(active.into()).await? else {
                 return Err(not_active);
             };
-            let before = self.read(&stored).await?;
-            let right = self.otp(&before).is_some_and(|code| code.is(&typed.code));
+            let Some(record) = Verification::from_any(self.read(&stored).await?) else {
+                return Err(not_active);
+            };
+            let loaded = Loaded { instance: Arc::clone(instance), record, version: stored.version };
+            let before: &Verification<SentCode> = &loaded.record;
+            let right = self.otp(before).is_some_and(|code| code.is(&typed.code));
             deed::done_to(before.id);
-            let mut decision = decide(&before, Command::Code(CodeCommand::Try { right, claim }), now);
+            let mut decision = SentCode::decide(before, CodeCommand::Try { right, claim }, now);
             if let Some(next) = &mut decision.next {
                 deed::sign(next, before.timeline.len());
             }
             let verdict = decision.verdict;
             match (verdict, barred) {
-                (Verdict::Repeated, _) => return Ok(before),
-                (Verdict::RepeatedFailure(reason), _) => return Err(failure(reason, &before)),
+                (CodeVerdict::Repeated, _) => return Ok(loaded.record),
+                (CodeVerdict::RepeatedFailure(reason), _) => return Err(failure(reason, before)),
                 (_, Some(barred)) => return Err(barred),
                 _ => {}
             }
             let Some(next) = decision.next.clone() else { return Err(refusal(verdict)) };
-            let mut change = self.change(instance, &before, stored.version, &decision, None, now);
-            match verdict {
-                Verdict::Validated => aimed.target.proved(),
-                Verdict::Failed(Reason::CodeWrong | Reason::AttemptsExhausted) => aimed.target.missed(guard, now),
-                _ => {}
+            let mut change = self.change(&loaded, &decision, None, now);
+            if verdict == CodeVerdict::Validated {
+                aimed.target.proved();
+            } else if next.attempts > before.attempts {
+                aimed.target.missed(guard, now);
             }
             let retain_until = change.records[0].retain_until;
             change.records.push(self.target_change(aimed, retain_until, now));
             match self.send(change, now).await? {
                 Committed::Applied { .. } => {
                     self.count(&next);
-                    return match verdict {
-                        Verdict::Validated => Ok(next),
-                        Verdict::Failed(reason) => Err(failure(reason, &next)),
-                        _ => Err(refusal(verdict)),
-                    };
+                    return if verdict == CodeVerdict::Validated { Ok(next) } else { Err(outcome(verdict, &next)) };
                 }
                 Committed::Late(now) => late = Some(now),
                 Committed::Conflict | Committed::Collision | Committed::Duplicate => {}
@@ -174,19 +175,29 @@ impl Service {
     }
 }
 
-fn failure(reason: Reason, record: &Verification) -> ServiceError {
-    match reason {
-        Reason::CodeWrong => {
-            ServiceError::CodeWrong { attempts_remaining: record.max_attempts.saturating_sub(record.attempts) }
-        }
-        reason => ServiceError::Code(reason),
+fn failure(reason: Reason, record: &Verification<SentCode>) -> ServiceError {
+    if reason == Reason::CodeWrong {
+        return ServiceError::CodeWrong { attempts_remaining: record.max_attempts.saturating_sub(record.attempts) };
     }
+    ServiceError::Code(reason)
 }
 
-fn refusal(verdict: Verdict) -> ServiceError {
+/// Of a try that was counted.
+fn outcome(verdict: CodeVerdict, record: &Verification<SentCode>) -> ServiceError {
+    if let CodeVerdict::Failed(reason) = verdict { failure(reason, record) } else { refusal(verdict) }
+}
+
+fn refusal(verdict: CodeVerdict) -> ServiceError {
     ServiceError::Code(match verdict {
-        Verdict::Failed(reason) => reason,
-        Verdict::Expired => Reason::CodeExpired,
-        _ => Reason::CodeNotActive,
+        CodeVerdict::Failed(reason) | CodeVerdict::RepeatedFailure(reason) => reason,
+        CodeVerdict::Expired => Reason::CodeExpired,
+        CodeVerdict::Validated
+        | CodeVerdict::Repeated
+        | CodeVerdict::Canceled
+        | CodeVerdict::Resent
+        | CodeVerdict::TooSoon(_)
+        | CodeVerdict::Forgotten
+        | CodeVerdict::Unchanged
+        | CodeVerdict::Refused => Reason::CodeNotActive,
     })
 }

@@ -1,26 +1,22 @@
 //! How this process and its neighbours fare: what it heard, what failed, what waits. Shown to operators.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, Service, watch_store::Watch};
+use super::{Instance, Service};
 use crate::{
     domain::InstanceId,
-    metrics::label::{ByGateway, ByKind, ByVersion, Of},
-    store::{Announced, Backlog, StoreError},
+    metrics::label::{ByGateway, Of},
+    store::{Announced, Backlog},
 };
 
-/// Between two reports of each replica, and the least between two looks at the store.
-pub const EVERY: Duration = Duration::from_secs(5);
-/// A replica that has said nothing for this long is gone.
-pub(super) const SILENCE: SignedDuration = SignedDuration::from_secs(30);
 /// Kinds of failure that are kept; the same one again only counts.
 const FAILURES: usize = 32;
 /// A failure that has not been for so long is news.
@@ -36,28 +32,27 @@ pub struct Vitals {
     failures: Mutex<Vec<Failure>>,
     /// Keys of the configuration that need a restart.
     pub waiting: ArcSwap<Vec<&'static str>>,
-    pub(super) seen: ArcSwapOption<Seen>,
-    watch: Mutex<Watch>,
+    pub(crate) seen: ArcSwapOption<Seen>,
 }
 
 /// What was last read of the store.
-pub(super) struct Seen {
-    pub(super) at: Instant,
-    pub(super) backlog: Vec<Backlog>,
-    pub(super) replicas: Vec<(Announced, Said)>,
+pub(crate) struct Seen {
+    pub(crate) at: Instant,
+    pub(crate) backlog: Vec<Backlog>,
+    pub(crate) replicas: Vec<(Announced, Said)>,
 }
 
 /// What a replica tells the others. Fields may come and go between versions.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Said {
-    pub(super) version: String,
-    pub(super) started: Option<Timestamp>,
-    pub(super) ready: bool,
-    pub(super) stopped: bool,
-    pub(super) config_current: bool,
-    pub(super) heard: HashMap<InstanceId, Timestamp>,
-    pub(super) failures: Vec<Failure>,
+pub(crate) struct Said {
+    pub(crate) version: String,
+    pub(crate) started: Option<Timestamp>,
+    pub(crate) ready: bool,
+    pub(crate) stopped: bool,
+    pub(crate) config_current: bool,
+    pub(crate) heard: HashMap<InstanceId, Timestamp>,
+    pub(crate) failures: Vec<Failure>,
 }
 
 /// Something that went wrong, without anything about a person.
@@ -75,8 +70,7 @@ pub struct Failure {
 impl Vitals {
     pub fn new(replica: String, started: Timestamp) -> Self {
         let (heard, failures) = (Mutex::default(), Mutex::default());
-        let (seen, watch) = (ArcSwapOption::empty(), Mutex::default());
-        Self { replica, started, heard, failures, waiting: ArcSwap::default(), seen, watch }
+        Self { replica, started, heard, failures, waiting: ArcSwap::default(), seen: ArcSwapOption::empty() }
     }
 
     /// Notes a failure. `reason` is a word or a status, with the host for a callback, never a text of somebody else's. How often there was this one,
@@ -100,15 +94,16 @@ impl Vitals {
         Some(1)
     }
 
-    pub(super) fn last_heard(&self, instance: InstanceId) -> Option<Timestamp> {
+    /// When each instance's gateway last proved to be alive.
+    pub(crate) fn all_heard(&self) -> HashMap<InstanceId, Timestamp> {
+        lock(&self.heard).clone()
+    }
+
+    pub(crate) fn last_heard(&self, instance: InstanceId) -> Option<Timestamp> {
         lock(&self.heard).get(&instance).copied()
     }
 
-    pub(super) fn watch(&self) -> MutexGuard<'_, Watch> {
-        lock(&self.watch)
-    }
-
-    pub(super) fn own_failures(&self) -> Vec<Failure> {
+    pub(crate) fn own_failures(&self) -> Vec<Failure> {
         lock(&self.failures).clone()
     }
 }
@@ -119,7 +114,7 @@ impl Service {
         self.heard_at(instance, self.clock.wall());
     }
 
-    fn heard_at(&self, instance: &Instance, at: Timestamp) {
+    pub(crate) fn heard_at(&self, instance: &Instance, at: Timestamp) {
         let id = instance.config.id;
         let mut heard = lock(&self.vitals.heard);
         let last = heard.entry(id).or_insert(at);
@@ -128,100 +123,6 @@ impl Service {
         let gauge = self.metrics.gateway_last_inbound_timestamp_seconds.get_or_create_owned(&from);
         gauge.set(last.as_duration().as_secs_f64());
     }
-
-    /// Reports this process to the others.
-    pub async fn announce(&self, ready: bool) -> Result<(), StoreError> {
-        self.say(ready, false).await
-    }
-
-    /// Reads what the others have reported, and counts what waits.
-    pub async fn observe(&self) -> Result<(), StoreError> {
-        let replicas: Vec<(Announced, Said)> = self
-            .store
-            .announced()
-            .await?
-            .into_iter()
-            .map(|one| {
-                let said = serde_json::from_str(&one.words).unwrap_or_default();
-                (one, said)
-            })
-            .collect();
-        self.watch_keys().await?;
-        let backlog = self.store.backlog().await?;
-        self.measure(&backlog);
-        self.count_versions(&replicas);
-        // What a process before this one, or another, has heard: a restart does not make a gateway look silent.
-        for instance in self.instances.all() {
-            let last = replicas.iter().filter_map(|(_, said)| said.heard.get(&instance.config.id)).max();
-            if let Some(last) = last {
-                self.heard_at(&instance, *last);
-            }
-        }
-        self.vitals.seen.store(Some(Arc::new(Seen { at: Instant::now(), backlog, replicas })));
-        Ok(())
-    }
-
-    /// The last word: others need not wait for the silence.
-    pub async fn say_goodbye(&self) {
-        self.traces.written().await;
-        if let Err(error) = self.say(false, true).await {
-            tracing::debug!(%error, "the others were not told that this process ends");
-        }
-    }
-
-    async fn say(&self, ready: bool, stopped: bool) -> Result<(), StoreError> {
-        let said = Said {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: Some(self.vitals.started),
-            ready,
-            stopped,
-            config_current: self.metrics.config_current.get() == 1,
-            heard: lock(&self.vitals.heard).clone(),
-            failures: self.vitals.own_failures(),
-        };
-        let words = serde_json::to_string(&said).expect("what is said has only string keys");
-        self.store.announce(&self.vitals.replica, &words).await
-    }
-
-    fn measure(&self, backlog: &[Backlog]) {
-        let now = self.now();
-        let age = |since: Option<Timestamp>| since.map_or(0.0, |since| seconds(now.duration_since(since)));
-        let known = ["timer", "reply", "callback"].into_iter();
-        let kinds: HashSet<&'static str> = known.chain(backlog.iter().map(|one| one.kind)).collect();
-        for kind in kinds {
-            let label = ByKind { kind };
-            let one = backlog.iter().find(|one| one.kind == kind);
-            let depth = one.map_or(0, |one| i64::try_from(one.depth).unwrap_or(i64::MAX));
-            self.metrics.queue_depth.get_or_create(&label).set(depth);
-            self.metrics.queue_oldest_seconds.get_or_create(&label).set(age(one.and_then(|one| one.oldest)));
-            self.metrics.queue_lateness_seconds.get_or_create(&label).set(age(one.and_then(|one| one.overdue)));
-        }
-    }
-
-    fn count_versions(&self, replicas: &[(Announced, Said)]) {
-        let mut versions: HashMap<&str, i64> = HashMap::new();
-        let before = self.vitals.seen.load();
-        // A version that is gone shows zero once more, and then nothing.
-        for (_, said) in before.iter().flat_map(|before| &before.replicas) {
-            if !replicas.iter().any(|(_, now)| now.version == said.version) {
-                self.metrics.replicas.remove(&ByVersion { version: said.version.clone() });
-            }
-        }
-        for (one, said) in replicas {
-            *versions.entry(&said.version).or_default() += i64::from(self.is_alive(one, said));
-        }
-        for (version, count) in versions {
-            self.metrics.replicas.get_or_create(&ByVersion { version: version.to_owned() }).set(count);
-        }
-    }
-
-    pub(super) fn is_alive(&self, one: &Announced, said: &Said) -> bool {
-        !said.stopped && self.now().duration_since(one.at) < SILENCE
-    }
-}
-
-pub(super) fn seconds(duration: SignedDuration) -> f64 {
-    duration.as_secs_f64().max(0.0)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Service, ServiceError};
 use crate::{
-    domain::{Status, Verification, VerificationId},
+    domain::{AnyKind, Kind, Status, Verification, VerificationId},
     entropy,
     store::{Busy, StoreError, Watch},
 };
@@ -15,10 +15,10 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(5);
 
 /// A record that somebody follows. Dropping it ends the wait.
-pub struct Watched {
+pub struct Watched<K = AnyKind> {
     service: Arc<Service>,
     watch: Watch,
-    record: Verification,
+    record: Verification<K>,
     version: u64,
     status: Status,
     /// Somebody has rung, and the record was not read since.
@@ -27,20 +27,20 @@ pub struct Watched {
 
 impl Service {
     /// Follows a record from now on; also one that has ended. Places are few: [`ServiceError::Crowded`].
-    pub async fn watch(self: &Arc<Self>, id: VerificationId) -> Result<Watched, ServiceError> {
+    pub async fn watch<K: Kind>(self: &Arc<Self>, id: VerificationId) -> Result<Watched<K>, ServiceError> {
         let watch = self.store.changes().watch(id.into()).map_err(|busy| match busy {
             Busy::Full => ServiceError::Crowded,
             Busy::Closed => stopping(),
         })?;
-        let (stored, record) = self.load(id).await?;
+        let (version, record): (u64, Verification<K>) = self.load_as(id).await?;
         let status = record.status(self.now());
-        Ok(Watched { service: Arc::clone(self), watch, record, version: stored.version, status, rung: false })
+        Ok(Watched { service: Arc::clone(self), watch, record, version, status, rung: false })
     }
 }
 
-impl Watched {
+impl<K: Kind> Watched<K> {
     /// As it was last seen.
-    pub fn record(&self) -> &Verification {
+    pub fn record(&self) -> &Verification<K> {
         &self.record
     }
 
@@ -70,11 +70,11 @@ impl Watched {
             }
             self.rung = true;
             // Boxed: thousands wait, and few of them read at the same time.
-            match Box::pin(self.service.load(self.record.id)).await {
-                Ok((stored, record)) if stored.version != self.version => {
+            match Box::pin(self.service.load_as(self.record.id)).await {
+                Ok((version, record)) if version != self.version => {
                     self.rung = false;
                     self.status = record.status(self.service.now());
-                    (self.version, self.record) = (stored.version, record);
+                    (self.version, self.record) = (version, record);
                     return Ok(());
                 }
                 Ok(_)

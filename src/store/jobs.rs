@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{Lane, Locator, StoreError};
-use crate::domain::{InstanceId, Partition};
+use crate::domain::{InstanceId, Partition, wire::wire_enum};
 
 /// How long a job that was given up can be replayed.
 pub const DEAD_MEMORY: Duration = Duration::from_hours(7 * 24);
@@ -109,6 +109,26 @@ pub struct Granted {
     pub more: Option<Timestamp>,
 }
 
+wire_enum! {
+    /// Why a job was given up, as metrics and alerts have it.
+    DeadReason {
+        /// The instance left the configuration while the job waited.
+        InstanceRemoved = "instance_removed",
+        /// The receiver wants no more of these.
+        Gone = "gone",
+        /// No callback may go to this address.
+        ForbiddenTarget = "forbidden_target",
+        /// A test event, which is tried once.
+        Test = "test",
+        /// It ended the processes that attempted it.
+        Poison = "poison",
+        /// No replica had its key.
+        Unreadable = "unreadable",
+        /// Every attempt failed, or it is too late for another one.
+        GivenUp = "given_up",
+    }
+}
+
 /// What a worker says about its leased job.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Settlement {
@@ -124,8 +144,9 @@ pub enum Settlement {
     Postpone {
         at: Timestamp,
     },
-    /// Given up; kept for [`DEAD_MEMORY`].
+    /// Given up; kept for [`DEAD_MEMORY`]. Only the note is kept; the reason is counted where it is settled.
     Dead {
+        reason: DeadReason,
         note: String,
     },
 }

@@ -27,7 +27,10 @@ pub use self::{
     backlog::{Announced, Backlog, Description, REPLICA_MEMORY, Refusal},
     changes::{Busy, Changes, Watch},
     id::{Locator, RecordId},
-    jobs::{DEAD_MEMORY, DueLane, Granted, Job, JobId, Jobs, LEASE, LONGEST_HOLD, LeaseRequest, Leased, Settlement},
+    jobs::{
+        DEAD_MEMORY, DeadReason, DueLane, Granted, Job, JobId, Jobs, LEASE, LONGEST_HOLD, LeaseRequest, Leased,
+        Settlement,
+    },
     lane::{Lane, LaneKind},
     limits::{Admission, Drawn, Limits, Reservation, Reserve, Take},
     operations::Operations,

@@ -21,10 +21,12 @@ use serde::{
 
 use crate::{
     domain::{
-        Chat, InstanceId, KeyRing, Verification, VerificationId,
+        AnyKind, Chat, InstanceId, KeyRing, Kind, Mode, Request, Verification, VerificationId,
         keys::{Digest, KeyId},
+        link::{Link, LinkState},
+        request::{Callbacks, Texts},
+        sent_code::{CodeState, Otp, SentCode},
         time::from_millis,
-        verification::{Callbacks, Mode, Request, State, Texts},
     },
     entropy,
 };
@@ -87,7 +89,7 @@ mod number {
     pub(super) const NAMES: u8 = 40;
 }
 
-pub fn encode(keys: &KeyRing, record: &Verification) -> Vec<u8> {
+pub fn encode<K: Kind>(keys: &KeyRing, record: &Verification<K>) -> Vec<u8> {
     let sealed = keys.seal(&context(record.id), &write(record), entropy::bytes());
     [&[FORMAT], sealed.as_slice()].concat()
 }
@@ -109,13 +111,14 @@ fn context(id: VerificationId) -> String {
     format!("record:{id}")
 }
 
-fn write(record: &Verification) -> Vec<u8> {
+fn write<K: Kind>(record: &Verification<K>) -> Vec<u8> {
     let request = &record.request;
     let mut fields = FieldWriter::default();
     fields.bytes(number::INSTANCE, record.instance.as_bytes());
     fields.bytes(number::KEY, record.key.as_bytes());
     fields.bytes(number::NONCE, &record.nonce);
-    fields.number(number::CODE_LENGTH, record.code_length.into());
+    let (link, sent_code) = (record.as_link(), record.as_code());
+    fields.number(number::CODE_LENGTH, link.map_or(0, |link| link.code_length.into()));
     fields.number(number::CREATED, zigzag(record.created_at.as_millisecond().wrapping_sub(record.id.millis())));
     let lives = record.expires_at.as_millisecond().wrapping_sub(record.created_at.as_millisecond());
     fields.number(number::EXPIRES, zigzag(lives));
@@ -151,14 +154,15 @@ fn write(record: &Verification) -> Vec<u8> {
     fields.number(number::RENEWALS, request.renewals.into());
     fields.number(number::FINAL_EXPIRY, request.final_expiry.into());
     fields.number(number::EXACT, request.exact.into());
-    if let Some(prefilled) = &record.prefilled {
+    if let Some(prefilled) = link.and_then(|link| link.prefilled) {
         fields.bytes(number::PREFILLED, prefilled.as_bytes());
     }
-    fields.number(number::TEXT_CHANGED, record.text_changed.into());
-    json(&mut fields, number::RISK, record.risk.as_ref());
-    json(&mut fields, number::OTP, record.otp.as_ref());
-    json(&mut fields, number::BINDING, record.binding.as_ref());
-    json(&mut fields, number::STATE, Some(&record.state).filter(|state| **state != State::Pending));
+    fields.number(number::TEXT_CHANGED, link.is_some_and(|link| link.text_changed).into());
+    json(&mut fields, number::RISK, link.and_then(|link| link.risk.as_ref()));
+    json(&mut fields, number::OTP, sent_code.map(|code| &code.otp));
+    json(&mut fields, number::BINDING, link.and_then(|link| link.binding.as_ref()));
+    json(&mut fields, number::STATE, link.map(|link| &link.state).filter(|state| **state != LinkState::Pending));
+    json(&mut fields, number::STATE, sent_code.map(|code| &code.state).filter(|state| **state != CodeState::Pending));
     if !timeline::is_default(record) {
         fields.bytes(number::TIMELINE, &timeline::write(record));
     }
@@ -211,23 +215,31 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
         final_expiry: fields.number(number::FINAL_EXPIRY)? != 0,
         exact: fields.number(number::EXACT)? != 0,
     };
+    let kind = match from_json::<Otp>(fields.bytes(number::OTP))? {
+        Some(otp) => {
+            let state = from_json(fields.bytes(number::STATE))?.unwrap_or(CodeState::Pending);
+            AnyKind::Code(SentCode { otp, state })
+        }
+        None => AnyKind::Link(Link {
+            code_length: fields.number(number::CODE_LENGTH)?.try_into().ok()?,
+            prefilled: fields.array(number::PREFILLED).map(Digest::presented),
+            text_changed: fields.number(number::TEXT_CHANGED)? != 0,
+            binding: from_json(fields.bytes(number::BINDING))?,
+            risk: from_json(fields.bytes(number::RISK))?,
+            state: from_json(fields.bytes(number::STATE))?.unwrap_or(LinkState::Pending),
+        }),
+    };
     let mut record = Verification {
         id,
         instance: InstanceId::from_bytes(fields.array(number::INSTANCE)?),
         key: KeyId::from_bytes(fields.array(number::KEY)?),
         nonce: fields.array(number::NONCE)?,
-        code_length: fields.number(number::CODE_LENGTH)?.try_into().ok()?,
-        otp: from_json(fields.bytes(number::OTP))?,
         created_at: from_millis(created),
         expires_at: from_millis(expires),
         max_attempts: fields.number(number::MAX_ATTEMPTS)?.try_into().ok()?,
         attempts: fields.number(number::ATTEMPTS)?.try_into().ok()?,
         request,
-        prefilled: fields.array(number::PREFILLED).map(Digest::presented),
-        text_changed: fields.number(number::TEXT_CHANGED)? != 0,
-        binding: from_json(fields.bytes(number::BINDING))?,
-        risk: from_json(fields.bytes(number::RISK))?,
-        state: from_json(fields.bytes(number::STATE))?.unwrap_or(State::Pending),
+        kind,
         timeline: Vec::new(),
         unknown: Vec::new(),
     };

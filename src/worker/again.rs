@@ -1,7 +1,7 @@
 //! Whether a message that was not accepted is sent again: only while it is of use, and only once when it may have
 //! arrived.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
@@ -14,8 +14,30 @@ use crate::{
     store::{Leased, Settlement},
 };
 
-/// How the note of a job begins that may have been sent.
-pub(super) const UNKNOWN: &str = "perhaps sent";
+/// Why an attempt failed, as it is kept with the job.
+pub(super) struct AttemptNote<'a> {
+    /// The message may have arrived all the same.
+    pub(super) perhaps_sent: bool,
+    pub(super) cause: &'a str,
+}
+
+const PERHAPS_SENT: &str = "perhaps sent: ";
+
+impl<'a> AttemptNote<'a> {
+    /// Reverses what is displayed.
+    fn parse(text: &'a str) -> Self {
+        match text.strip_prefix(PERHAPS_SENT) {
+            Some(cause) => Self { perhaps_sent: true, cause },
+            None => Self { perhaps_sent: false, cause: text },
+        }
+    }
+}
+
+impl fmt::Display for AttemptNote<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.perhaps_sent { PERHAPS_SENT } else { "" }, self.cause)
+    }
+}
 
 /// An attempt after which another may follow.
 pub(super) struct Failed {
@@ -58,8 +80,8 @@ pub(super) async fn next(
     if at >= useful_until {
         return Ok(Next::TooLate { unknown });
     }
-    let note = if unknown { format!("{UNKNOWN}: {why}") } else { why.to_string() };
-    Ok(Next::Again(Settlement::Retry { at, note }))
+    let note = AttemptNote { perhaps_sent: unknown, cause: why.as_str() };
+    Ok(Next::Again(Settlement::Retry { at, note: note.to_string() }))
 }
 
 /// What an earlier attempt has noted.
@@ -68,5 +90,20 @@ async fn was_unknown(worker: &Worker, leased: &Leased) -> Result<bool, ServiceEr
         return Ok(false);
     }
     let job = worker.service.store.job(leased.instance, leased.partition, &leased.id).await?;
-    Ok(job.is_some_and(|job| job.note.starts_with(UNKNOWN)))
+    Ok(job.is_some_and(|job| AttemptNote::parse(&job.note).perhaps_sent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_leads_back_to_what_it_was_made_from() {
+        for (perhaps_sent, text) in [(true, "perhaps sent: timeout"), (false, "timeout")] {
+            let note = AttemptNote { perhaps_sent, cause: "timeout" };
+            assert_eq!(note.to_string(), text);
+            let read = AttemptNote::parse(text);
+            assert_eq!((read.perhaps_sent, read.cause), (perhaps_sent, "timeout"));
+        }
+    }
 }

@@ -11,7 +11,6 @@ use crate::{
     egress::{Cause, EgressError},
     entropy,
     jobs::{
-        dead,
         health::AttemptOutcome,
         payload,
         permits::Permit,
@@ -19,7 +18,7 @@ use crate::{
     },
     metrics::label::{ByResult, Of},
     service::Instance,
-    store::{Leased, Settlement},
+    store::{DeadReason, Leased, Settlement},
     trace::{self, Context},
 };
 
@@ -39,13 +38,13 @@ struct Failure {
     /// Class and cause, without anything that the receiver wrote but the host of a redirect.
     text: String,
     /// No later attempt will succeed.
-    ends: bool,
+    ends: Option<DeadReason>,
     retry_after: Option<Duration>,
 }
 
 impl From<EgressError> for Failure {
     fn from(error: EgressError) -> Self {
-        let ends = error.cause == Cause::Forbidden;
+        let ends = (error.cause == Cause::Forbidden).then_some(DeadReason::ForbiddenTarget);
         Self { result: error.cause.word(), text: error.to_string(), ends, retry_after: None }
     }
 }
@@ -72,7 +71,8 @@ pub(super) async fn deliver(
     }
     let test = payload::is_test(&leased.id);
     // A test says nothing about the others of its receiver, and whoever answers 410 is well.
-    let success = outcome.is_ok() || result == dead::GONE;
+    let gone = outcome.as_ref().is_err_and(|failure| failure.ends == Some(DeadReason::Gone));
+    let success = outcome.is_ok() || gone;
     if !test {
         let answered = AttemptOutcome::Answered(permit.age());
         worker.note(&leased.lane, if success { answered } else { AttemptOutcome::Failed }).await;
@@ -81,12 +81,12 @@ pub(super) async fn deliver(
     let mut note = format!("{host}: {}", failure.text);
     note.truncate(note.floor_char_boundary(NOTE));
     service.vitals.failed(instance.config.id, "callback", &note, service.clock.wall());
-    if failure.ends || test {
-        return Settlement::Dead { note };
+    if let Some(reason) = if test { Some(DeadReason::Test) } else { failure.ends } {
+        return Settlement::Dead { reason, note };
     }
     match Schedule::CALLBACK.next_delay(leased.attempts + 1, entropy::fraction(), failure.retry_after) {
         Some(delay) => Settlement::Retry { at: now + delay, note },
-        None => Settlement::Dead { note },
+        None => Settlement::Dead { reason: DeadReason::GivenUp, note },
     }
 }
 
@@ -132,9 +132,12 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, delivery
 fn refused(url: &Url, response: &Response<Vec<u8>>, now: Timestamp) -> Failure {
     let status = response.status().as_u16();
     let asked = if matches!(status, 429 | 503) { retry_after(response.headers(), now) } else { None };
-    let failure = |result, text| Failure { result, text, ends: status == 410, retry_after: asked };
+    let failure = |result, text| Failure { result, text, ends: None, retry_after: asked };
     match status {
-        410 => failure(dead::GONE, format!("{}: status 410", dead::GONE)),
+        410 => {
+            let gone = DeadReason::Gone;
+            Failure { ends: Some(gone), ..failure(gone.as_str(), format!("{gone}: status 410")) }
+        }
         300..=399 => {
             let target = response.headers().get("location").and_then(|value| value.to_str().ok());
             let target = target.and_then(|target| url.join(target).ok());
@@ -143,5 +146,26 @@ fn refused(url: &Url, response: &Response<Vec<u8>>, now: Timestamp) -> Failure {
         }
         400..=499 => failure("status_4xx", format!("status {status}")),
         _ => failure("status_5xx", format!("status {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_for_good_ends_a_callback() {
+        let url = Url::parse("https://app.example.org/in").unwrap();
+        let end = |status: u16| {
+            let response = Response::builder().status(status).body(Vec::new()).unwrap();
+            refused(&url, &response, Timestamp::UNIX_EPOCH).ends
+        };
+        assert_eq!(end(410), Some(DeadReason::Gone));
+        for status in [302, 400, 404, 429, 500, 503] {
+            assert_eq!(end(status), None, "{status}");
+        }
+        let unsent = |cause| Failure::from(EgressError::from(cause)).ends;
+        assert_eq!(unsent(Cause::Forbidden), Some(DeadReason::ForbiddenTarget));
+        assert_eq!(unsent(Cause::Dns), None);
     }
 }

@@ -14,7 +14,7 @@ use super::{
     speak::{GatewayAnswer, speak},
 };
 use crate::{
-    domain::{DeliveryFailure, Subject, Verification, VerificationId, decide_code::CodeCommand, sending::Channel},
+    domain::{Channel, DeliveryFailure, Subject, Verification, VerificationId, sent_code::DeliveryReport},
     gateway::{CodeMessage, Refusal, Sent},
     jobs::permits::Permit,
     metrics::label::{GatewayResult, Of},
@@ -46,7 +46,7 @@ pub(super) async fn send(
     let channel = outgoing.leg.channel;
     let undelivered = async |why: DeliveryFailure| {
         tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why = why.as_str(), "a code was not delivered");
-        note(worker, instance, about, CodeCommand::Undelivered { leg, why }).await?;
+        note(worker, instance, about, leg, DeliveryReport::Undelivered(why)).await?;
         Ok(Settlement::Done)
     };
     let subject = outgoing.record.request.chat.as_ref().map(|chat| chat.subject().clone());
@@ -60,7 +60,7 @@ pub(super) async fn send(
         subject: &subject,
         code: &outgoing.code,
         text: &outgoing.text,
-        language: instance.language(Some(&outgoing.record)),
+        language: instance.language(Some(&outgoing.record.request)),
     };
     let Some(request) = carrier.gateway.code_message(&message) else {
         return undelivered(DeliveryFailure::CannotWriteFirst).await;
@@ -87,7 +87,7 @@ pub(super) async fn send(
                     tracing::warn!(%error, "reports about a message will not be understood");
                 }
             }
-            note(worker, instance, about, CodeCommand::Accepted { leg }).await?;
+            note(worker, instance, about, leg, DeliveryReport::Accepted).await?;
             return Ok(Settlement::Done);
         }
         Sent::Refused(refusal) => {
@@ -101,11 +101,11 @@ pub(super) async fn send(
     let perhaps = async || {
         let name = channel.as_str();
         tracing::info!(instance = %instance.config.id, channel = name, why = why.as_str(), "a code was perhaps not delivered");
-        note(worker, instance, about, CodeCommand::Unknown { leg, why }).await?;
+        note(worker, instance, about, leg, DeliveryReport::Unknown(why)).await?;
         Ok(Settlement::Done)
     };
     // The next channel cannot send a second message over this one.
-    let next_channel = outgoing.record.otp.as_ref().and_then(|otp| otp.next_channel(channel));
+    let next_channel = outgoing.record.kind.otp.next_channel(channel);
     if unknown && next_channel.is_some() {
         return perhaps().await;
     }
@@ -139,15 +139,16 @@ fn channel_reaches(channel: Channel, subject: &Subject) -> bool {
 
 async fn note(
     worker: &Worker,
-    instance: &Instance,
+    instance: &Arc<Instance>,
     about: VerificationId,
-    command: CodeCommand,
+    leg: usize,
+    report: DeliveryReport,
 ) -> Result<(), ServiceError> {
     for pause in PATIENCE {
-        match worker.service.fared(instance, about, command.clone()).await {
+        match worker.service.fared(instance, about, leg, report).await {
             Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,
             outcome => return outcome,
         }
     }
-    worker.service.fared(instance, about, command).await
+    worker.service.fared(instance, about, leg, report).await
 }

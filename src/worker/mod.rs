@@ -28,11 +28,11 @@ use jiff::SignedDuration;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::again::AttemptNote;
 use crate::{
-    domain::{Partition, Reason, Verification},
+    domain::{Partition, Verification},
     entropy,
     jobs::{
-        dead::{self, DeadReason},
         health::AttemptOutcome,
         payload::Work,
         permits::{Permit, Permits, Startable, party},
@@ -40,7 +40,7 @@ use crate::{
     },
     metrics::label::{ByKind, KindReason},
     service::{Instance, Service, ServiceError},
-    store::{LEASE, Lane, Leased, Settlement},
+    store::{DeadReason, LEASE, Lane, Leased, Settlement},
     trace::{self, Context, Span},
 };
 
@@ -214,7 +214,8 @@ impl Worker {
     fn given_back(&self, permit: &Permit) -> Settlement {
         let at = self.service.now();
         if permit.is_spent() {
-            Settlement::Retry { at, note: format!("{}: the process ended", again::UNKNOWN) }
+            let note = AttemptNote { perhaps_sent: true, cause: "the process ended" };
+            Settlement::Retry { at, note: note.to_string() }
         } else {
             Settlement::Postpone { at }
         }
@@ -223,13 +224,13 @@ impl Worker {
     fn retry(&self, leased: &Leased, schedule: Schedule, note: String) -> Settlement {
         match schedule.next_delay(leased.attempts + 1, entropy::fraction(), None) {
             Some(delay) => Settlement::Retry { at: self.service.now() + delay, note },
-            None => Settlement::Dead { note },
+            None => Settlement::Dead { reason: DeadReason::GivenUp, note },
         }
     }
 
     async fn conclude(&self, leased: &Leased, settlement: &Settlement) {
-        if let Settlement::Dead { note } = settlement {
-            let reason = DeadReason::of(&leased.id, note).as_str();
+        if let Settlement::Dead { reason, note } = settlement {
+            let reason = reason.as_str();
             let kind = leased.lane.kind().as_str();
             self.service.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
             tracing::warn!(job = %leased.id.0, kind, reason, note, "a job was given up");
@@ -258,17 +259,20 @@ impl Worker {
         record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
         if leased.lapsed >= POISON {
-            let note = format!("{}: {} leases in a row ended without an outcome", dead::POISON, leased.lapsed);
-            return Ok(Settlement::Dead { note });
+            let reason = DeadReason::Poison;
+            let note = format!("{reason}: {} leases in a row ended without an outcome", leased.lapsed);
+            return Ok(Settlement::Dead { reason, note });
         }
         let Some(instance) = self.service.instances.get(leased.instance) else {
-            return Ok(self.impossible(leased, Reason::InstanceRemoved.to_string()));
+            let reason = DeadReason::InstanceRemoved;
+            return Ok(self.impossible(leased, reason, reason.to_string()));
         };
         let (work, parent) = match Work::of(&self.service.keys, leased) {
             Ok(work) => work,
             Err(error) => {
                 tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
-                return Ok(self.impossible(leased, format!("{}: {error}", dead::UNREADABLE)));
+                let reason = DeadReason::Unreadable;
+                return Ok(self.impossible(leased, reason, format!("{reason}: {error}")));
             }
         };
         let context = parent.map_or_else(Context::begin, Context::child);
@@ -276,7 +280,7 @@ impl Worker {
         let settlement = trace::within(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
         let (ok, note) = match &settlement {
             Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
-            Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),
+            Ok(Settlement::Retry { note, .. } | Settlement::Dead { note, .. }) => (false, note.as_str()),
             Err(_) => (false, "store"),
         };
         let (took, instance_id) = (start.elapsed(), instance.config.id);
@@ -306,10 +310,10 @@ impl Worker {
     }
 
     /// Nothing can be attempted here. Another replica may be able to.
-    fn impossible(&self, leased: &Leased, note: String) -> Settlement {
+    fn impossible(&self, leased: &Leased, reason: DeadReason, note: String) -> Settlement {
         let now = self.service.now();
         if now.duration_since(leased.since) > UNKNOWN_LIFE {
-            Settlement::Dead { note }
+            Settlement::Dead { reason, note }
         } else {
             // Whoever can is given the chance soon, and less and less often.
             let age = now.duration_since(leased.since) / 4;

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     domain::{
-        Subject, Verification, VerificationId,
-        decide::Reply,
+        Reason, Subject, Typed, Verification, VerificationId,
+        decision::Reply,
+        link::Link,
         template::{self, Values},
         token::Kind,
         whatsapp,
@@ -19,7 +20,7 @@ use crate::{
     jobs::permits::Permit,
     metrics::label::{GatewayResult, Of},
     service::{Instance, Service, ServiceError},
-    store::{Leased, Settlement},
+    store::{DeadReason, Leased, Settlement},
 };
 
 /// A reply that comes later than this confuses more than it helps.
@@ -49,14 +50,14 @@ pub(super) async fn send(
     };
     if service.now().duration_since(leased.since) > LATEST {
         count("too_late");
-        return Ok(Settlement::Dead { note: "reply_undeliverable: too late".to_owned() });
+        return Ok(given_up("too late"));
     }
     let record = match outgoing.about {
         None => None,
-        Some(about) => match service.record(about, outgoing.record).await {
-            Ok(record) => Some(record),
-            // Erased meanwhile: there is nothing left to say.
-            Err(ServiceError::NotFound) => return Ok(Settlement::Done),
+        Some(about) => match service.record(about, outgoing.record).await.map(Verification::typed) {
+            Ok(Typed::Link(record)) => Some(record),
+            // Erased meanwhile: there is nothing left to say. Codes have no replies.
+            Ok(Typed::Code(_)) | Err(ServiceError::NotFound) => return Ok(Settlement::Done),
             Err(error) => return Err(error),
         },
     };
@@ -71,7 +72,7 @@ pub(super) async fn send(
         Sent::Refused(refusal) => {
             service.vitals.failed(instance.config.id, "reply", refusal.as_str(), service.clock.wall());
             count(refusal.as_str());
-            return Ok(Settlement::Dead { note: format!("reply_undeliverable: {}", refusal.as_str()) });
+            return Ok(given_up(refusal.as_str()));
         }
         Sent::NotSent { why } => (why, false),
         Sent::Unknown { why } => (why, true),
@@ -87,17 +88,22 @@ pub(super) async fn send(
     let why = if unknown { format!("perhaps sent, {why}") } else { why.to_string() };
     Ok(match next {
         Next::Again(settlement) => settlement,
-        Next::TooLate { .. } => Settlement::Dead { note: format!("reply_undeliverable: too late, {why}") },
-        Next::Spent { .. } => Settlement::Dead { note: format!("reply_undeliverable: {why}") },
+        Next::TooLate { .. } => given_up(&format!("too late, {why}")),
+        Next::Spent { .. } => given_up(&why),
     })
 }
 
-fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&Verification>) -> String {
+fn given_up(why: &str) -> Settlement {
+    let note = format!("{}: {why}", Reason::ReplyUndeliverable);
+    Settlement::Dead { reason: DeadReason::GivenUp, note }
+}
+
+fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&Verification<Link>>) -> String {
     let name = record.map_or(instance.config.name.as_str(), |record| record.request.name.as_str());
     let Some(record) = record else {
         return template::render(instance.reply_text(reply, None), Values { name, ..Values::default() });
     };
-    let link_code = service.code(record);
+    let link_code = service.link_code(record);
     let code = match reply {
         Reply::OtherDevice => service.reply_code(record).map(|code| code.as_str().to_owned()),
         _ => link_code.as_ref().map(|code| code.as_str().to_owned()),
@@ -115,14 +121,14 @@ fn render(service: &Service, instance: &Instance, reply: Reply, record: Option<&
         code: &code.unwrap_or_default(),
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
     };
-    let mut text = template::render(instance.reply_text(reply, Some(record)), values);
+    let mut text = template::render(instance.reply_text(reply, Some(&record.request)), values);
     if reply.is_expected() {
         let mut facts = service.facts(instance, record);
         if reply == Reply::TextChanged {
             // Nobody has proved anything yet, so there is nothing to dispute.
             facts.dispute.clear();
         }
-        facts.add_to(&mut text, instance.language(Some(record)).facts());
+        facts.add_to(&mut text, instance.language(Some(&record.request)).facts());
     }
     text
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     clock::Clock,
-    domain::{Event, InstanceId, KeyRing, Partition, decide::Reply},
+    domain::{Event, InstanceId, KeyRing, Partition, decision::Reply},
     entropy,
     jobs::payload::{self, Work},
     store::{

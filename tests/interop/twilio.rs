@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use countersign::domain::keys::sha256;
+use countersign::hash::sha256;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 

@@ -78,7 +78,7 @@ impl fmt::Display for Block<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, name, number, token, lines, gateway } = self;
         write!(f, "[[instance]]\nid = \"{id}\"\nname = \"{name}\"\nnumber = \"{number}\"\ntokens = [\"sha256:")?;
-        for byte in countersign::domain::keys::sha256(token.as_bytes()) {
+        for byte in countersign::hash::sha256(token.as_bytes()) {
             write!(f, "{byte:02x}")?;
         }
         write!(f, "\"]\ncallback_secrets = [\"{CALLBACK_SECRET}\"]\n{lines}\n[instance.gateway]\n{gateway}\n")

@@ -3,27 +3,24 @@
 use std::collections::HashMap;
 
 use countersign::domain::{
-    Command, Decision, DeliveryFailure, Effect, Event, InstanceId, KeyRing, Reason, State, Status, TimelineEvent,
-    Verdict, Verification, VerificationId, decide,
-    decide_code::{COOLDOWN, CodeCommand},
+    Birth, Channel, Decision, DeliveryFailure, Effect, Event, InstanceId, KeyRing, Protocol as _, Reason, Request,
+    Status, TimelineEvent, Verification, VerificationId,
     otp::Shape,
-    sending::{Channel, Fate, Otp},
+    sent_code::{COOLDOWN, CodeCommand, CodeState, CodeVerdict, DeliveryReport, Fate, Otp, SentCode},
     time::from_millis,
-    verification::{Birth, Request},
 };
 use proptest::prelude::*;
 
 const START: i64 = 1_795_168_830_000;
 const LIFE: i64 = 600_000;
 
-fn code(channels: &[Channel], max_attempts: u32) -> Verification {
+fn code(channels: &[Channel], max_attempts: u32) -> Verification<SentCode> {
     let now = from_millis(START);
     let birth = Birth {
         id: VerificationId::new(1, [1; 10]),
         instance: InstanceId::from_random([1; 16]),
         key: KeyRing::new(&[[1; 32]]).unwrap().current(),
         nonce: [1; 16],
-        code_length: 14,
         now,
         expires_at: from_millis(START + LIFE),
         max_attempts,
@@ -34,29 +31,45 @@ fn code(channels: &[Channel], max_attempts: u32) -> Verification {
 
 const BOTH: &[Channel] = &[Channel::WhatsApp, Channel::Sms];
 
-fn command() -> impl Strategy<Value = Command> {
-    let code = prop_oneof![
+const fn report(leg: usize, report: DeliveryReport) -> CodeCommand {
+    CodeCommand::Report { leg, report }
+}
+
+const fn accepted(leg: usize) -> CodeCommand {
+    report(leg, DeliveryReport::Accepted)
+}
+
+const fn delivered(leg: usize) -> CodeCommand {
+    report(leg, DeliveryReport::Delivered)
+}
+
+const fn undelivered(leg: usize, why: DeliveryFailure) -> CodeCommand {
+    report(leg, DeliveryReport::Undelivered(why))
+}
+
+const fn unknown(leg: usize) -> CodeCommand {
+    report(leg, DeliveryReport::Unknown(DeliveryFailure::Timeout))
+}
+
+fn command() -> impl Strategy<Value = CodeCommand> {
+    prop_oneof![
         2 => any::<bool>().prop_map(|right| CodeCommand::Try { right, claim: None }),
         2 => Just(CodeCommand::Try { right: false, claim: None }),
         3 => Just(CodeCommand::Resend),
         1 => Just(CodeCommand::Replace),
-        3 => (0usize..8).prop_map(|leg| CodeCommand::Accepted { leg }),
-        3 => (0usize..8).prop_map(|leg| CodeCommand::Delivered { leg }),
-        3 => (0usize..8).prop_map(|leg| CodeCommand::Undelivered { leg, why: DeliveryFailure::NotOnWhatsApp }),
-        3 => (0usize..8).prop_map(|leg| CodeCommand::Unknown { leg, why: DeliveryFailure::Timeout }),
-    ];
-    prop_oneof![
-        12 => code.prop_map(Command::Code),
-        1 => Just(Command::Cancel),
-        2 => Just(Command::Expire),
-        1 => Just(Command::Forget),
-        1 => Just(Command::Dispute),
+        3 => (0usize..8).prop_map(accepted),
+        3 => (0usize..8).prop_map(delivered),
+        3 => (0usize..8).prop_map(|leg| undelivered(leg, DeliveryFailure::NotOnWhatsApp)),
+        3 => (0usize..8).prop_map(unknown),
+        1 => Just(CodeCommand::Cancel),
+        2 => Just(CodeCommand::Expire),
+        1 => Just(CodeCommand::Forget),
     ]
 }
 
 /// Every message there is belongs to an effect, and the other way round.
-fn legs(record: &Verification) -> usize {
-    record.otp.as_ref().unwrap().legs.len()
+fn legs(record: &Verification<SentCode>) -> usize {
+    record.kind.otp.legs.len()
 }
 
 proptest! {
@@ -74,7 +87,7 @@ proptest! {
         for (command, wait) in steps {
             now += wait;
             let at = from_millis(now);
-            let Decision { next, effects, verdict, valid_until } = decide(&record, command.clone(), at);
+            let Decision { next, effects, verdict, valid_until } = SentCode::decide(&record, command, at);
             prop_assert!(valid_until.is_none_or(|until| until > at), "a decision is valid when it is taken");
             prop_assert!(effects.is_empty() || next.is_some(), "an effect without a change could occur twice");
             for effect in effects {
@@ -94,20 +107,20 @@ proptest! {
                 }
             }
             match verdict {
-                Verdict::Failed(Reason::CodeWrong) => wrong += 1,
-                Verdict::Failed(Reason::AttemptsExhausted) if next.is_some() => wrong += 1,
-                Verdict::Validated => {
+                CodeVerdict::Failed(Reason::CodeWrong) => wrong += 1,
+                CodeVerdict::Failed(Reason::AttemptsExhausted) if next.is_some() => wrong += 1,
+                CodeVerdict::Validated => {
                     validated += 1;
                     prop_assert!(now < START + LIFE, "validated after its time");
-                    let right = matches!(command, Command::Code(CodeCommand::Try { right: true, .. }));
+                    let right = matches!(command, CodeCommand::Try { right: true, .. });
                     prop_assert!(right && wrong < max_attempts, "validated by a wrong code, or after too many");
                 }
                 _ => {}
             }
             if let Some(next) = next {
                 let ended = record.ended_at().is_some();
-                prop_assert!(!ended || next.state == record.state, "a terminal state was left");
-                let unsent = matches!((&record.state, &next.state), (State::Sent { .. }, State::Pending));
+                prop_assert!(!ended || next.kind.state == record.kind.state, "a terminal state was left");
+                let unsent = matches!((&record.kind.state, &next.kind.state), (CodeState::Sent { .. }, CodeState::Pending));
                 prop_assert!(!unsent, "what is sent stays sent");
                 prop_assert_eq!(legs(&next), queued);
                 prop_assert!(legs(&next) <= 40 && next.timeline.len() <= 40);
@@ -124,8 +137,8 @@ proptest! {
     }
 }
 
-fn step(record: &mut Verification, command: CodeCommand, seconds: i64) -> (Verdict, Vec<Effect>) {
-    let decision = decide(record, Command::Code(command), from_millis(START + seconds * 1000));
+fn step(record: &mut Verification<SentCode>, command: CodeCommand, seconds: i64) -> (CodeVerdict, Vec<Effect>) {
+    let decision = SentCode::decide(record, command, from_millis(START + seconds * 1000));
     if let Some(next) = decision.next {
         *record = next;
     }
@@ -138,15 +151,15 @@ fn the_last_allowed_try_works_and_the_next_does_not() {
     let right = CodeCommand::Try { right: true, claim: None };
     let mut record = code(BOTH, 5);
     for _ in 0..4 {
-        assert_eq!(step(&mut record, wrong.clone(), 1).0, Verdict::Failed(Reason::CodeWrong));
+        assert_eq!(step(&mut record, wrong, 1).0, CodeVerdict::Failed(Reason::CodeWrong));
     }
-    assert_eq!(step(&mut record.clone(), right.clone(), 1).0, Verdict::Validated);
-    assert_eq!(step(&mut record, wrong, 1).0, Verdict::Failed(Reason::AttemptsExhausted));
+    assert_eq!(step(&mut record.clone(), right, 1).0, CodeVerdict::Validated);
+    assert_eq!(step(&mut record, wrong, 1).0, CodeVerdict::Failed(Reason::AttemptsExhausted));
     assert_eq!(record.reason(), Some(Reason::AttemptsExhausted));
-    assert_eq!(step(&mut record, right.clone(), 1).0, Verdict::Failed(Reason::AttemptsExhausted));
+    assert_eq!(step(&mut record, right, 1).0, CodeVerdict::Failed(Reason::AttemptsExhausted));
     let record = code(BOTH, 5);
-    assert_eq!(step(&mut record.clone(), right.clone(), 599).0, Verdict::Validated);
-    assert_eq!(step(&mut record.clone(), right, 600).0, Verdict::Expired);
+    assert_eq!(step(&mut record.clone(), right, 599).0, CodeVerdict::Validated);
+    assert_eq!(step(&mut record.clone(), right, 600).0, CodeVerdict::Expired);
 }
 
 #[test]
@@ -156,7 +169,7 @@ fn a_used_code_says_so() {
     for right in [true, false] {
         assert_eq!(
             step(&mut record, CodeCommand::Try { right, claim: None }, 700).0,
-            Verdict::Failed(Reason::CodeUsed)
+            CodeVerdict::Failed(Reason::CodeUsed)
         );
     }
 }
@@ -164,11 +177,11 @@ fn a_used_code_says_so() {
 #[test]
 fn another_channel_takes_over_and_the_end_comes_when_none_is_left() {
     let mut record = code(BOTH, 5);
-    let lost = |leg| CodeCommand::Undelivered { leg, why: DeliveryFailure::NotOnWhatsApp };
+    let lost = |leg| undelivered(leg, DeliveryFailure::NotOnWhatsApp);
     assert_eq!(step(&mut record, lost(0), 1).1, [Effect::Code { leg: 1 }]);
     assert_eq!(step(&mut record, lost(0), 1).1, [], "told twice");
     let sent = Effect::CallbackOfSend { event: Event::CodeSent, send: 1 };
-    assert_eq!(step(&mut record, CodeCommand::Accepted { leg: 1 }, 2).1, [sent]);
+    assert_eq!(step(&mut record, accepted(1), 2).1, [sent]);
     assert_eq!(step(&mut record, lost(1), 3).1, [Effect::Callback(Event::CodeFailed)]);
     assert_eq!(record.reason(), Some(Reason::ReplyUndeliverable));
 }
@@ -176,16 +189,15 @@ fn another_channel_takes_over_and_the_end_comes_when_none_is_left() {
 #[test]
 fn what_may_have_arrived_hands_over_once_and_ends_nothing() {
     let mut record = code(BOTH, 5);
-    let lost = |leg| CodeCommand::Undelivered { leg, why: DeliveryFailure::Permanent };
-    let unknown = |leg| CodeCommand::Unknown { leg, why: DeliveryFailure::Timeout };
+    let lost = |leg| undelivered(leg, DeliveryFailure::Permanent);
     assert_eq!(step(&mut record, unknown(0), 1).1, [Effect::Code { leg: 1 }]);
     assert_eq!(step(&mut record, unknown(0), 1).1, [], "told twice");
     assert_eq!(step(&mut record, lost(1), 2).1, []);
     assert_eq!((record.ended_at(), record.status(from_millis(START + 2))), (None, Status::Pending));
     let mut late = record.clone();
     let sent = Effect::CallbackOfSend { event: Event::CodeSent, send: 1 };
-    let delivered = Effect::CallbackOfSend { event: Event::CodeDelivered, send: 1 };
-    assert_eq!(step(&mut late, CodeCommand::Delivered { leg: 0 }, 3).1, [sent, delivered]);
+    let arrived = Effect::CallbackOfSend { event: Event::CodeDelivered, send: 1 };
+    assert_eq!(step(&mut late, delivered(0), 3).1, [sent, arrived]);
     // Only a report that it will not arrive ends it, and nothing is sent a third time.
     assert_eq!(step(&mut record, lost(0), 3).1, [Effect::Callback(Event::CodeFailed)]);
 }
@@ -193,22 +205,22 @@ fn what_may_have_arrived_hands_over_once_and_ends_nothing() {
 #[test]
 fn a_late_failure_does_not_touch_what_was_sent_again() {
     let mut record = code(&BOTH[..1], 5);
-    step(&mut record, CodeCommand::Accepted { leg: 0 }, 1);
-    assert_eq!(step(&mut record, CodeCommand::Resend, 59).0, Verdict::TooSoon(from_millis(START) + COOLDOWN));
-    assert_eq!(step(&mut record, CodeCommand::Resend, 60), (Verdict::Resent, vec![Effect::Code { leg: 1 }]));
-    assert_eq!(step(&mut record, CodeCommand::Undelivered { leg: 0, why: DeliveryFailure::Permanent }, 61).1, []);
+    step(&mut record, accepted(0), 1);
+    assert_eq!(step(&mut record, CodeCommand::Resend, 59).0, CodeVerdict::TooSoon(from_millis(START) + COOLDOWN));
+    assert_eq!(step(&mut record, CodeCommand::Resend, 60), (CodeVerdict::Resent, vec![Effect::Code { leg: 1 }]));
+    assert_eq!(step(&mut record, undelivered(0, DeliveryFailure::Permanent), 61).1, []);
     assert_eq!(record.ended_at(), None);
-    let delivered = step(&mut record, CodeCommand::Delivered { leg: 1 }, 62).1;
+    let effects = step(&mut record, delivered(1), 62).1;
     let told = |event| Effect::CallbackOfSend { event, send: 2 };
-    assert_eq!(delivered, [told(Event::CodeSent), told(Event::CodeDelivered)]);
+    assert_eq!(effects, [told(Event::CodeSent), told(Event::CodeDelivered)]);
 }
 
 #[test]
 fn a_send_starts_at_the_first_channel_that_has_not_failed() {
     let mut record = code(BOTH, 5);
-    step(&mut record, CodeCommand::Undelivered { leg: 0, why: DeliveryFailure::NotOnWhatsApp }, 1);
-    step(&mut record, CodeCommand::Accepted { leg: 1 }, 1);
+    step(&mut record, undelivered(0, DeliveryFailure::NotOnWhatsApp), 1);
+    step(&mut record, accepted(1), 1);
     step(&mut record, CodeCommand::Resend, 70);
-    let leg = record.otp.as_ref().unwrap().legs[2];
+    let leg = record.kind.otp.legs[2];
     assert_eq!((leg.channel, leg.send, leg.fate), (Channel::Sms, 2, Fate::Queued));
 }

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use countersign::domain::password::PasswordDigest;
+use countersign::config::password::PasswordDigest;
 use serde_json::json;
 
 use crate::app::{CALLBACK_SECRET, Daemon, Ground, TOKEN, WAHA, World};

@@ -134,7 +134,7 @@ pub(crate) fn instances(gateway: &str, extra: &str, secret_of: impl Fn(&str, usi
 }
 
 fn digest(token: &str) -> String {
-    let digest = countersign::domain::keys::sha256(token.as_bytes());
+    let digest = countersign::hash::sha256(token.as_bytes());
     digest.iter().fold("sha256:".to_owned(), |out, byte| format!("{out}{byte:02x}"))
 }
 

@@ -1,7 +1,7 @@
 //! The whole flow from outside, once per store.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign::domain::keys::sha256;
+use countersign::hash::sha256;
 use serde_json::json;
 
 use crate::{

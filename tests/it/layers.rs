@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 /// Lowest first; modules of one line do not import one another.
 const LAYERS: &[&[&str]] = &[
+    &["hash"],
     &["domain"],
     &["audit", "clock", "entropy", "lines"],
     &["trace"],
@@ -12,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["egress"],
     &["jobs"],
     &["service"],
-    &["worker"],
+    &["ops", "worker"],
     &["http"],
     &["telemetry", "shutdown", "failure"],
     &["app"],

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign::domain::keys::sha256;
+use countersign::hash::sha256;
 use serde_json::{Value, json};
 
 use crate::{

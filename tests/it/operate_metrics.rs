@@ -95,8 +95,8 @@ async fn every_metric_moves(ground: Ground) {
     for _ in 0..20 {
         app.mint(json!({})).await;
     }
-    app.service.announce(true).await.unwrap();
-    app.service.observe().await.unwrap();
+    countersign::ops::Ops::new(&app.service).announce(true).await.unwrap();
+    countersign::ops::Ops::new(&app.service).observe().await.unwrap();
 
     let (text, after) = scrape(&app).await;
     let mut still = Vec::new();

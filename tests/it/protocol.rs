@@ -1,16 +1,17 @@
 //! Random walks through `decide`: what must hold whatever happens, in whatever order.
 
 use countersign::domain::{
-    Command, Decision, Effect, Event, InstanceId, KeyRing, Mode, Reason, Sender, State, Status, Subject, TimelineEvent,
-    Verdict, Verification, VerificationId,
+    Birth, Decision, Effect, Event, InstanceId, KeyRing, Mode, Protocol as _, Reason, Request, Sender, Status, Subject,
+    TimelineEvent, Verification, VerificationId,
     binding::{Binding, CODE_TRIES, Place},
-    decide,
-    decide::{Reply, Sent},
-    decide_code::CodeCommand,
+    decision::Reply,
     keys::Digest,
+    link::{
+        Completion, FinishCommand, FinishVerdict, Link, LinkCommand, LinkState, LinkVerdict, REDEEM_TOKENS, Reached,
+        Sent,
+    },
     renewal::renewed,
     time::from_millis,
-    verification::{Birth, Completion, REDEEM_TOKENS, Reached, Request},
 };
 use proptest::prelude::*;
 
@@ -41,17 +42,16 @@ fn asked() -> impl Strategy<Value = Asked> {
     )
 }
 
-fn verification(bound: bool, challenge: bool, max_attempts: u32) -> Verification {
+fn verification(bound: bool, challenge: bool, max_attempts: u32) -> Verification<Link> {
     request(Asked { bound, challenge, max_attempts, mode: Mode::SameBrowser, exact: false })
 }
 
-fn request(Asked { bound, challenge, max_attempts, mode, exact }: Asked) -> Verification {
+fn request(Asked { bound, challenge, max_attempts, mode, exact }: Asked) -> Verification<Link> {
     let birth = Birth {
         id: VerificationId::new(1, [1; 10]),
         instance: InstanceId::from_random([1; 16]),
         key: ring().current(),
         nonce: [1; 16],
-        code_length: 14,
         now: from_millis(START),
         expires_at: from_millis(START + LIFE),
         max_attempts,
@@ -63,7 +63,7 @@ fn request(Asked { bound, challenge, max_attempts, mode, exact }: Asked) -> Veri
         exact,
         ..Request::default()
     };
-    Verification::new(birth, request)
+    Verification::link(birth, 14, request)
 }
 
 fn sender(kind: u8) -> Sender {
@@ -91,45 +91,47 @@ fn shown(proof: u8) -> Option<String> {
     }
 }
 
-fn command() -> impl Strategy<Value = Command> {
+fn command() -> impl Strategy<Value = LinkCommand> {
     let token = |which: u8| ring().secret(&[which]);
     prop_oneof![
-        4 => (0u8..4, any::<bool>(), any::<bool>()).prop_map(|(who, edited, changed)| Command::Receive { sender: sender(who), push_name: None, text: Sent { edited, changed, weak: false }, risk: None }),
-        1 => Just(Command::Cancel),
-        2 => Just(Command::Expire),
-        4 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, may_tell)| Command::Complete {
-            token: token(which), browser: cookie(browser), may_tell, risk: None,
+        4 => (0u8..4, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(who, edited, changed, may_reply)| {
+            let text = Sent { edited, changed, weak: false };
+            LinkCommand::Receive { sender: sender(who), push_name: None, text, risk: None, may_reply }
         }),
-        3 => (1u8..3, any::<bool>(), any::<bool>()).prop_map(|(browser, qr, gently)| Command::Bind {
+        1 => Just(LinkCommand::Cancel),
+        2 => Just(LinkCommand::Expire),
+        4 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, may_tell)| FinishCommand::Complete {
+            token: token(which), browser: cookie(browser), may_tell, risk: None,
+        }.into()),
+        3 => (1u8..3, any::<bool>(), any::<bool>()).prop_map(|(browser, qr, gently)| LinkCommand::Bind {
             binding: binding(browser, if qr { Place::Qr } else { Place::Here }, gently),
         }),
-        1 => Just(Command::Tell),
-        1 => (0u8..6, 0u8..3).prop_map(move |(which, browser)| Command::Finish { token: token(which), browser: cookie(browser), risk: None }),
-        2 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, right)| Command::Type {
+        1 => Just(FinishCommand::Tell.into()),
+        1 => (0u8..6, 0u8..3).prop_map(move |(which, browser)| FinishCommand::Continue {
+            token: token(which), browser: cookie(browser), risk: None,
+        }.into()),
+        2 => (0u8..6, 0u8..3, any::<bool>()).prop_map(move |(which, browser, right)| FinishCommand::Type {
             token: token(which), browser: cookie(browser), right, risk: None,
-        }),
-        1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| Command::RedeemCode {
+        }.into()),
+        1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| FinishCommand::RedeemCode {
             right, challenge: shown(proof), claim: None,
-        }),
-        3 => (0u8..7, 0u8..3).prop_map(move |(which, proof)| Command::Redeem {
+        }.into()),
+        3 => (0u8..7, 0u8..3).prop_map(move |(which, proof)| LinkCommand::Redeem {
             token: token(which),
             challenge: shown(proof),
             claim: None,
         }),
-        1 => Just(Command::Dispute),
-        1 => Just(Command::Forget),
-        1 => any::<bool>().prop_map(|right| Command::Code(CodeCommand::Try { right, claim: None })),
-        1 => Just(Command::Code(CodeCommand::Accepted { leg: 0 })),
+        1 => Just(LinkCommand::Dispute),
+        1 => Just(LinkCommand::Forget),
     ]
 }
 
 /// How far along a state is; nothing ever goes back.
-fn rank(record: &Verification) -> u8 {
-    match &record.state {
-        State::Pending => 0,
-        State::Sent { .. } | State::Validated { .. } => panic!("a link is neither"),
-        State::Failed { .. } | State::Expired { .. } | State::Canceled { .. } => 9,
-        State::Verified { completion, .. } => match completion {
+fn rank(record: &Verification<Link>) -> u8 {
+    match &record.kind.state {
+        LinkState::Pending => 0,
+        LinkState::Failed { .. } | LinkState::Expired { .. } | LinkState::Canceled { .. } => 9,
+        LinkState::Verified { completion, .. } => match completion {
             Completion::Offered { .. } => 1,
             Completion::Released { tokens, .. } => {
                 assert!((1..=REDEEM_TOKENS).contains(&tokens.len()));
@@ -142,7 +144,7 @@ fn rank(record: &Verification) -> u8 {
 }
 
 /// Before its time, so that nothing but the state tells.
-fn status(record: &Verification) -> Status {
+fn status(record: &Verification<Link>) -> Status {
     record.status(from_millis(START))
 }
 
@@ -166,7 +168,7 @@ proptest! {
         for (command, wait) in steps {
             now += wait;
             let at = from_millis(now);
-            let Decision { next, effects, verdict, valid_until } = decide(&record, command.clone(), at);
+            let Decision { next, effects, verdict, valid_until } = Link::decide(&record, command.clone(), at);
             prop_assert!(valid_until.is_none_or(|until| until > at), "a decision is valid when it is taken");
 
             for effect in &effects {
@@ -178,47 +180,50 @@ proptest! {
                     }
                     Effect::CallbackOfSend { .. } | Effect::Code { .. } => prop_assert!(false, "a link sends no code"),
                     Effect::Reply(reply) => {
-                        let received = matches!(command, Command::Receive { .. });
+                        let received = matches!(command, LinkCommand::Receive { .. });
                         prop_assert!(received, "only a message is answered");
-                        let succeeded = matches!(verdict, Verdict::Verified | Verdict::Repeated);
+                        let succeeded = matches!(verdict, LinkVerdict::Verified | LinkVerdict::Repeated);
                         prop_assert_eq!(matches!(reply, Reply::Success | Reply::OtherDevice | Reply::Proved), succeeded);
                         if *reply == Reply::Proved {
                             prop_assert!(exact && mode == Mode::ProvePhone, "nothing to tap, and nothing was read");
                         }
                         if *reply == Reply::Success && !challenge && mode == Mode::SameBrowser {
-                            let qr = record.binding.as_ref().is_some_and(|held| held.place == Place::Qr);
+                            let qr = record.kind.binding.as_ref().is_some_and(|held| held.place == Place::Qr);
                             prop_assert!(!qr, "a scanning phone got a link");
                         }
                     }
                 }
             }
             prop_assert!(effects.iter().filter(|effect| matches!(effect, Effect::Reply(_))).count() <= 1);
-            if matches!(command, Command::Receive { .. }) {
-                prop_assert!(effects.iter().any(|effect| matches!(effect, Effect::Reply(_))), "every message is answered");
+            if let LinkCommand::Receive { may_reply, .. } = command {
+                let replied = effects.iter().any(|effect| matches!(effect, Effect::Reply(_)));
+                prop_assert_eq!(replied, may_reply || verdict == LinkVerdict::Verified, "a success is always answered");
             }
-            if let (true, Command::Receive { text, .. }) = (exact, &command) {
-                prop_assert!(!text.changed || verdict != Verdict::Verified, "another text counted");
+            if let (true, LinkCommand::Receive { text, .. }) = (exact, &command) {
+                prop_assert!(!text.changed || verdict != LinkVerdict::Verified, "another text counted");
             }
-            if verdict == Verdict::Failed(Reason::TextChanged) {
+            if verdict == LinkVerdict::Failed(Reason::TextChanged) {
                 prop_assert_eq!(next.as_ref().map(|next| next.attempts), Some(record.attempts), "it costs nothing");
             }
-            if verdict == Verdict::Verified {
+            if verdict == LinkVerdict::Verified {
                 successes += 1;
                 prop_assert!(now < START + LIFE, "verified after its time");
-                if let (true, Command::Receive { sender, .. }) = (bound, &command) {
+                if let (true, LinkCommand::Receive { sender, .. }) = (bound, &command) {
                     let subject = Subject::Phone("447700900123".parse().unwrap());
                     prop_assert_eq!(sender.is(&subject), Some(true), "verified for somebody else");
                 }
             }
-            let held = record.binding.as_ref().map(|held| held.browser);
-            if matches!(verdict, Verdict::Completed | Verdict::CompletedAgain) {
-                let (Command::Complete { token, browser, .. }
-                | Command::Finish { token, browser, .. }
-                | Command::Type { token, browser, .. }) = command
+            let held = record.kind.binding.as_ref().map(|held| held.browser);
+            if matches!(verdict, LinkVerdict::Finish(FinishVerdict::Completed | FinishVerdict::CompletedAgain)) {
+                let LinkCommand::Finish(
+                    FinishCommand::Complete { token, browser, .. }
+                    | FinishCommand::Continue { token, browser, .. }
+                    | FinishCommand::Type { token, browser, .. },
+                ) = command
                 else { panic!("{command:?} completes") };
                 match (verdict, first) {
-                    (Verdict::Completed, None) => first = Some((browser, now)),
-                    (Verdict::CompletedAgain, Some((by, since))) => {
+                    (LinkVerdict::Finish(FinishVerdict::Completed), None) => first = Some((browser, now)),
+                    (LinkVerdict::Finish(FinishVerdict::CompletedAgain), Some((by, since))) => {
                         prop_assert!(by.is_some() && by == browser, "another browser asked again");
                         prop_assert!(out.iter().any(|(_, until)| now < *until), "a repeat after the last token");
                         prop_assert!(now - since < 720_000, "repeats go on for ever");
@@ -227,59 +232,60 @@ proptest! {
                 }
                 out.push((token, now + 60_000));
             }
-            agreed |= verdict == Verdict::Agreed;
-            if let (Verdict::Completed, Command::Finish { browser, .. }) = (verdict, &command) {
+            agreed |= verdict == LinkVerdict::Finish(FinishVerdict::Agreed);
+            if let (LinkVerdict::Finish(FinishVerdict::Completed), LinkCommand::Finish(FinishCommand::Continue { browser, .. })) = (verdict, &command) {
                 prop_assert!(mode == Mode::ProvePhone && *browser == held, "a page went on that does not wait");
                 prop_assert!(exact || agreed, "it went on, and nobody has agreed");
             }
-            if verdict == Verdict::Disputed && next.is_some() {
+            if verdict == LinkVerdict::Finish(FinishVerdict::Disputed) && next.is_some() {
                 disputed = true;
-                let reached = next.as_ref().map(|next| next.state.clone());
-                let Some(State::Verified { completion: Completion::Disputed { after, .. }, .. }) = reached else {
+                let reached = next.as_ref().map(|next| next.kind.state.clone());
+                let Some(LinkState::Verified { completion: Completion::Disputed { after, .. }, .. }) = reached else {
                     panic!("{reached:?} is not disputed")
                 };
                 prop_assert_eq!(after == Reached::Redeemed, redeemed == 1, "the app is told whether it let somebody in");
             } else if disputed {
-                let worth = matches!(verdict, Verdict::Completed | Verdict::CompletedAgain | Verdict::Redeemed
-                    | Verdict::Agreed | Verdict::Told);
-                let repeated = verdict == Verdict::Repeated && !matches!(command, Command::Receive { .. });
-                prop_assert!(!worth && !repeated, "{verdict:?} after a dispute");
+                let worth = matches!(verdict, LinkVerdict::Finish(
+                    FinishVerdict::Completed | FinishVerdict::CompletedAgain | FinishVerdict::Redeemed
+                    | FinishVerdict::RedeemedAgain | FinishVerdict::Agreed | FinishVerdict::Told
+                ));
+                prop_assert!(!worth, "{verdict:?} after a dispute");
             }
-            if let (Verdict::Completed, Command::Complete { browser, .. } | Command::Type { browser, .. }) = (verdict, &command) {
+            if let (LinkVerdict::Finish(FinishVerdict::Completed), LinkCommand::Finish(FinishCommand::Complete { browser, .. } | FinishCommand::Type { browser, .. })) = (verdict, &command) {
                 let free = mode == Mode::Anywhere || challenge && mode == Mode::SameBrowser;
                 let own = held.is_none() || free || *browser == held;
                 prop_assert!(own, "another browser finished");
-                if let Command::Type { browser, right, .. } = &command {
+                if let LinkCommand::Finish(FinishCommand::Type { browser, right, .. }) = &command {
                     prop_assert!(*right && *browser == held, "a code opened what it should not");
                 }
             }
-            if matches!(command, Command::Type { right: false, .. } | Command::RedeemCode { right: false, .. }) {
-                prop_assert!(!matches!(verdict, Verdict::Completed | Verdict::CompletedAgain | Verdict::Redeemed));
+            if matches!(command, LinkCommand::Finish(FinishCommand::Type { right: false, .. } | FinishCommand::RedeemCode { right: false, .. })) {
+                prop_assert!(!matches!(verdict, LinkVerdict::Finish(FinishVerdict::Completed | FinishVerdict::CompletedAgain | FinishVerdict::Redeemed)));
             }
-            if !matches!(record.state, State::Pending) && let Some(next) = &next {
-                prop_assert_eq!(next.binding.as_ref().map(|held| held.browser), held, "the match freezes the browser");
+            if !matches!(record.kind.state, LinkState::Pending) && let Some(next) = &next {
+                prop_assert_eq!(next.kind.binding.as_ref().map(|held| held.browser), held, "the match freezes the browser");
             }
-            if verdict == Verdict::WrongCode {
+            if verdict == LinkVerdict::Finish(FinishVerdict::WrongCode) {
                 misses += 1;
                 prop_assert!(misses < CODE_TRIES, "more tries than there are");
             }
-            if verdict == Verdict::Redeemed {
+            if verdict == LinkVerdict::Finish(FinishVerdict::Redeemed) {
                 redeemed += 1;
-                if let Command::Redeem { token, .. } = command {
+                if let LinkCommand::Redeem { token, .. } = command {
                     let newest = out.iter().rev().take(REDEEM_TOKENS);
                     let live = newest.filter(|(_, until)| now < *until).any(|(out, _)| *out == token);
                     prop_assert!(live, "a token that is not out was redeemed");
                 }
-                if let (true, Command::Redeem { challenge, .. } | Command::RedeemCode { challenge, .. }) = (challenge, &command) {
+                if let (true, LinkCommand::Redeem { challenge, .. } | LinkCommand::Finish(FinishCommand::RedeemCode { challenge, .. })) = (challenge, &command) {
                     prop_assert_eq!(challenge.as_deref(), Some("right"));
                 }
             }
-            if verdict == Verdict::Repeated && let Command::Redeem { challenge: shown, .. } | Command::RedeemCode { challenge: shown, .. } = &command {
+            if verdict == LinkVerdict::Finish(FinishVerdict::RedeemedAgain) && let LinkCommand::Redeem { challenge: shown, .. } | LinkCommand::Finish(FinishCommand::RedeemCode { challenge: shown, .. }) = &command {
                 prop_assert!(challenge && redeemed == 1, "repeated to somebody who proved nothing");
                 prop_assert_eq!(shown.as_deref(), Some("right"));
             }
             if let Some(next) = next {
-                prop_assert!(rank(&next) >= rank(&record), "{:?} after {:?}", next.state, record.state);
+                prop_assert!(rank(&next) >= rank(&record), "{:?} after {:?}", next.kind.state, record.kind.state);
                 let ended = record.ended_at().is_some();
                 prop_assert!(!ended || status(&next) == status(&record), "a terminal state was left");
                 prop_assert!(next.timeline.len() <= 40);
@@ -288,20 +294,22 @@ proptest! {
                 record = next;
             }
             // The same form or call once more, because its answer was lost: nothing is told twice.
-            if !matches!(command, Command::Receive { .. }) {
-                let again = decide(&record, command.clone(), at);
+            if !matches!(command, LinkCommand::Receive { .. }) {
+                let again = Link::decide(&record, command.clone(), at);
                 prop_assert_eq!(&again.effects, &[], "{:?} again", command);
                 let by = match &command {
-                    Command::Complete { browser, .. } | Command::Finish { browser, .. } | Command::Type { browser, .. } => *browser,
+                    LinkCommand::Finish(
+                        FinishCommand::Complete { browser, .. } | FinishCommand::Continue { browser, .. } | FinishCommand::Type { browser, .. },
+                    ) => *browser,
                     _ => None,
                 };
                 let same = match verdict {
-                    Verdict::Completed | Verdict::CompletedAgain if by.is_some() => Verdict::CompletedAgain,
-                    Verdict::Redeemed if challenge => Verdict::Repeated,
-                    Verdict::Completed | Verdict::Redeemed => Verdict::Gone,
-                    Verdict::Bound | Verdict::Canceled => Verdict::Unchanged,
+                    LinkVerdict::Finish(FinishVerdict::Completed | FinishVerdict::CompletedAgain) if by.is_some() => LinkVerdict::Finish(FinishVerdict::CompletedAgain),
+                    LinkVerdict::Finish(FinishVerdict::Redeemed) if challenge => LinkVerdict::Finish(FinishVerdict::RedeemedAgain),
+                    LinkVerdict::Finish(FinishVerdict::Completed | FinishVerdict::Redeemed) => LinkVerdict::Finish(FinishVerdict::Gone),
+                    LinkVerdict::Bound | LinkVerdict::Canceled => LinkVerdict::Unchanged,
                     // Wrong tries are counted, and what has ended answers as what it is.
-                    Verdict::WrongCode | Verdict::Refused | Verdict::Gone | Verdict::Expired => continue,
+                    LinkVerdict::Finish(FinishVerdict::WrongCode | FinishVerdict::Refused | FinishVerdict::Gone) | LinkVerdict::Expired => continue,
                     other => other,
                 };
                 prop_assert_eq!(again.verdict, same, "{:?} again", command);
@@ -327,14 +335,14 @@ proptest! {
         record.request.final_expiry = last;
         let (mut now, mut made) = (START, 0);
         for (tapped, asking, late, canceled) in taps {
-            record.binding = (tapped > 0).then(|| binding(tapped, Place::Here, false));
+            record.kind.binding = (tapped > 0).then(|| binding(tapped, Place::Here, false));
             if canceled && asking == 0 {
-                record = decide(&record, Command::Cancel, from_millis(now)).next.unwrap_or(record);
+                record = Link::decide(&record, LinkCommand::Cancel, from_millis(now)).next.unwrap_or(record);
             }
             now += LIFE + late;
             let Some(next) = renewed(&record, cookie(asking), most, from_millis(now)) else {
                 let allowed = asking > 0 && asking == tapped && (0..3_600_000).contains(&late);
-                prop_assert!(!allowed || purpose || last || made == most || !matches!(record.state, State::Pending));
+                prop_assert!(!allowed || purpose || last || made == most || !matches!(record.kind.state, LinkState::Pending));
                 break;
             };
             prop_assert!(!purpose && !last && (0..3_600_000).contains(&late));
@@ -349,12 +357,11 @@ proptest! {
                 instance: record.instance,
                 key: record.key,
                 nonce: record.nonce,
-                code_length: 14,
-                now: from_millis(now),
+                        now: from_millis(now),
                 expires_at: from_millis(now + LIFE),
                 max_attempts: 3,
             };
-            record = Verification::new(birth, next);
+            record = Verification::link(birth, 14, next);
         }
     }
 }
@@ -363,9 +370,15 @@ proptest! {
 fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
     let mut record = verification(true, false, 3);
     for left in [2, 1, 0] {
-        let decision = decide(
+        let decision = Link::decide(
             &record,
-            Command::Receive { sender: sender(1), push_name: None, text: Sent::default(), risk: None },
+            LinkCommand::Receive {
+                sender: sender(1),
+                push_name: None,
+                text: Sent::default(),
+                risk: None,
+                may_reply: true,
+            },
             from_millis(START),
         );
         record = decision.next.unwrap();
@@ -373,9 +386,9 @@ fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
     }
     assert_eq!(record.reason().unwrap().as_str(), "attempts_exhausted");
     let mut once = verification(true, false, 1);
-    let decision = decide(
+    let decision = Link::decide(
         &once,
-        Command::Receive { sender: sender(1), push_name: None, text: Sent::default(), risk: None },
+        LinkCommand::Receive { sender: sender(1), push_name: None, text: Sent::default(), risk: None, may_reply: true },
         from_millis(START),
     );
     once = decision.next.unwrap();
@@ -384,11 +397,20 @@ fn a_wrong_sender_does_not_end_it_until_enough_have_tried() {
 
 #[test]
 fn the_last_moment_counts_and_the_next_does_not() {
-    let receive = || Command::Receive { sender: sender(0), push_name: None, text: Sent::default(), risk: None };
+    let receive = || LinkCommand::Receive {
+        sender: sender(0),
+        push_name: None,
+        text: Sent::default(),
+        risk: None,
+        may_reply: true,
+    };
     let record = verification(false, false, 1);
-    assert_eq!(decide(&record, receive(), from_millis(START + LIFE - 1)).verdict, Verdict::Verified);
-    assert_eq!(decide(&record, receive(), from_millis(START + LIFE)).verdict, Verdict::Expired);
-    assert_eq!(decide(&record, Command::Expire, from_millis(START + LIFE - 1)).verdict, Verdict::Unchanged);
+    assert_eq!(Link::decide(&record, receive(), from_millis(START + LIFE - 1)).verdict, LinkVerdict::Verified);
+    assert_eq!(Link::decide(&record, receive(), from_millis(START + LIFE)).verdict, LinkVerdict::Expired);
+    assert_eq!(
+        Link::decide(&record, LinkCommand::Expire, from_millis(START + LIFE - 1)).verdict,
+        LinkVerdict::Unchanged
+    );
 }
 
 #[test]
@@ -397,61 +419,92 @@ fn five_wrong_verifiers_spend_a_redeem_token() {
     let token = ring().secret(b"t");
     let mut record = verification(false, true, 1);
     for command in [
-        Command::Receive { sender: sender(0), push_name: None, text: Sent::default(), risk: None },
-        Command::Complete { token, browser: None, may_tell: true, risk: None },
+        LinkCommand::Receive { sender: sender(0), push_name: None, text: Sent::default(), risk: None, may_reply: true },
+        FinishCommand::Complete { token, browser: None, may_tell: true, risk: None }.into(),
     ] {
-        record = decide(&record, command, at(1)).next.unwrap();
+        record = Link::decide(&record, command, at(1)).next.unwrap();
     }
-    let redeem = |challenge: &str| Command::Redeem { token, challenge: Some(challenge.to_owned()), claim: None };
+    let redeem = |challenge: &str| LinkCommand::Redeem { token, challenge: Some(challenge.to_owned()), claim: None };
     for _ in 0..4 {
-        let decision = decide(&record, redeem("wrong"), at(2));
-        assert_eq!(decision.verdict, Verdict::Refused);
+        let decision = Link::decide(&record, redeem("wrong"), at(2));
+        assert_eq!(decision.verdict, LinkVerdict::Finish(FinishVerdict::Refused));
         record = decision.next.unwrap();
     }
-    assert_eq!(decide(&record, redeem("right"), at(3)).verdict, Verdict::Redeemed);
-    assert_eq!(decide(&record, redeem("right"), at(60_001)).verdict, Verdict::Gone, "60 seconds");
-    record = decide(&record, redeem("wrong"), at(2)).next.unwrap();
-    assert_eq!(decide(&record, redeem("right"), at(3)).verdict, Verdict::Gone);
+    assert_eq!(Link::decide(&record, redeem("right"), at(3)).verdict, LinkVerdict::Finish(FinishVerdict::Redeemed));
+    assert_eq!(
+        Link::decide(&record, redeem("right"), at(60_001)).verdict,
+        LinkVerdict::Finish(FinishVerdict::Gone),
+        "60 seconds"
+    );
+    record = Link::decide(&record, redeem("wrong"), at(2)).next.unwrap();
+    assert_eq!(Link::decide(&record, redeem("right"), at(3)).verdict, LinkVerdict::Finish(FinishVerdict::Gone));
 }
 
 #[test]
 fn the_last_three_answers_are_worth_something() {
     let at = |offset: i64| from_millis(START + offset);
     let token = |which: u8| ring().secret(&[which]);
-    let complete = |which: u8, browser: u8| Command::Complete {
-        token: token(which),
-        browser: cookie(browser),
-        may_tell: true,
-        risk: None,
+    let complete = |which: u8, browser: u8| {
+        LinkCommand::from(FinishCommand::Complete {
+            token: token(which),
+            browser: cookie(browser),
+            may_tell: true,
+            risk: None,
+        })
     };
-    let redeem = |which: u8| Command::Redeem { token: token(which), challenge: None, claim: None };
+    let redeem = |which: u8| LinkCommand::Redeem { token: token(which), challenge: None, claim: None };
     let mut record = verification(false, false, 1);
-    record = decide(
+    record = Link::decide(
         &record,
-        Command::Receive { sender: sender(0), push_name: None, text: Sent::default(), risk: None },
+        LinkCommand::Receive { sender: sender(0), push_name: None, text: Sent::default(), risk: None, may_reply: true },
         at(0),
     )
     .next
     .unwrap();
     for which in 0..4 {
-        let decision = decide(&record, complete(which, 1), at(i64::from(which) * 1000));
-        assert_eq!(decision.verdict, if which == 0 { Verdict::Completed } else { Verdict::CompletedAgain });
+        let decision = Link::decide(&record, complete(which, 1), at(i64::from(which) * 1000));
+        assert_eq!(
+            decision.verdict,
+            if which == 0 {
+                LinkVerdict::Finish(FinishVerdict::Completed)
+            } else {
+                LinkVerdict::Finish(FinishVerdict::CompletedAgain)
+            }
+        );
         record = decision.next.unwrap();
     }
     for other in [0, 2] {
-        assert_eq!(decide(&record, complete(9, other), at(5000)).verdict, Verdict::Gone, "another browser");
+        assert_eq!(
+            Link::decide(&record, complete(9, other), at(5000)).verdict,
+            LinkVerdict::Finish(FinishVerdict::Gone),
+            "another browser"
+        );
     }
-    assert_eq!(decide(&record, redeem(0), at(5000)).verdict, Verdict::Refused);
+    assert_eq!(Link::decide(&record, redeem(0), at(5000)).verdict, LinkVerdict::Finish(FinishVerdict::Refused));
     for which in 1..4 {
         let end = 60_000 + i64::from(which) * 1000;
-        assert_eq!(decide(&record, redeem(which), at(end - 1)).verdict, Verdict::Redeemed);
-        assert_eq!(decide(&record, redeem(which), at(end)).verdict, Verdict::Gone, "a minute each");
+        assert_eq!(
+            Link::decide(&record, redeem(which), at(end - 1)).verdict,
+            LinkVerdict::Finish(FinishVerdict::Redeemed)
+        );
+        assert_eq!(
+            Link::decide(&record, redeem(which), at(end)).verdict,
+            LinkVerdict::Finish(FinishVerdict::Gone),
+            "a minute each"
+        );
     }
-    assert_eq!(decide(&record, complete(9, 1), at(62_999)).verdict, Verdict::CompletedAgain);
-    assert_eq!(decide(&record, complete(9, 1), at(63_000)).verdict, Verdict::Gone);
-    record = decide(&record, redeem(1), at(6000)).next.unwrap();
+    assert_eq!(
+        Link::decide(&record, complete(9, 1), at(62_999)).verdict,
+        LinkVerdict::Finish(FinishVerdict::CompletedAgain)
+    );
+    assert_eq!(Link::decide(&record, complete(9, 1), at(63_000)).verdict, LinkVerdict::Finish(FinishVerdict::Gone));
+    record = Link::decide(&record, redeem(1), at(6000)).next.unwrap();
     for which in 1..4 {
-        assert_eq!(decide(&record, redeem(which), at(7000)).verdict, Verdict::Gone, "one redemption ends all");
+        assert_eq!(
+            Link::decide(&record, redeem(which), at(7000)).verdict,
+            LinkVerdict::Finish(FinishVerdict::Gone),
+            "one redemption ends all"
+        );
     }
-    assert_eq!(decide(&record, complete(9, 1), at(7000)).verdict, Verdict::Gone);
+    assert_eq!(Link::decide(&record, complete(9, 1), at(7000)).verdict, LinkVerdict::Finish(FinishVerdict::Gone));
 }

@@ -54,7 +54,7 @@ async fn an_instance_has_so_many_records(ground: Ground) {
 }
 
 async fn pending_jobs(app: &Daemon, name: &str) -> u64 {
-    app.service.observe().await.unwrap();
+    countersign::ops::Ops::new(&app.service).observe().await.unwrap();
     let status = app.send(http::Request::get(format!("{}/status", app.operator)).body(Vec::new()).unwrap()).await;
     let gateways = status.json["gateways"].as_array().unwrap();
     gateways.iter().find(|one| one["name"] == name).unwrap()["pending_jobs"].as_u64().unwrap()

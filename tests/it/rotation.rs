@@ -70,7 +70,7 @@ async fn what_no_key_opens_is_left_out_and_reported(ground: Ground) {
         let line = metrics.lines().find_map(|line| line.strip_prefix(&counted)).unwrap();
         assert_ne!(line, "0", "{kind}");
     }
-    let status = serde_json::to_value(app.service.status(true)).unwrap();
+    let status = serde_json::to_value(countersign::ops::Ops::new(&app.service).status(true)).unwrap();
     let named = status["failures"].as_array().unwrap().iter().filter(|one| one["reason"] == "unreadable");
     assert_eq!(named.count(), 2, "{status}");
 

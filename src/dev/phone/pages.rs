@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::domain::keys::sha256;
+use crate::hash::sha256;
 
 const CSS: &str = include_str!("../../../templates/dev/style.css");
 const PHONE_JS: &str = include_str!("../../../templates/dev/phone.js");

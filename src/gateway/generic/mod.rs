@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::Section,
-    domain::{Subject, sending::Channel},
+    domain::{Channel, Subject},
 };
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {

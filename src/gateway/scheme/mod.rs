@@ -17,7 +17,7 @@ use url::form_urlencoded;
 use self::mac::{encode, hex, hmac};
 pub use self::sign::{Carrier, Draft};
 use super::{Unauthenticated, Webhook};
-use crate::domain::keys::sha256;
+use crate::hash::sha256;
 
 /// How far a signed time may be from ours, either way.
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);

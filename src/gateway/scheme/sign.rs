@@ -6,7 +6,7 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::{REPEATED, Scheme, TOLERANCE, encode, hex, hmac, jwt, standard_signature, twilio};
-use crate::{domain::keys::sha256, gateway::scheme::Hash};
+use crate::{gateway::scheme::Hash, hash::sha256};
 
 /// A webhook before it is sent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -11,8 +11,8 @@ use super::{
     query,
 };
 use crate::{
-    domain::keys::sha256,
     gateway::{Unauthenticated, Webhook},
+    hash::sha256,
 };
 
 /// Twilio is inconsistent about the standard port, so the URL is tried with and without it.

@@ -13,7 +13,8 @@ use super::{
     openapi, operations, path_parameter, samples, values, verify,
 };
 use crate::{
-    domain::{Event, Reason, keys::sha256},
+    domain::{Event, Reason},
+    hash::sha256,
     http::{
         guides::{GUIDES, Guide},
         problem::Code,

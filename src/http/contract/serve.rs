@@ -10,7 +10,7 @@ use actix_web::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{markdown, openapi, page, postman};
-use crate::{domain::keys::sha256, http::App};
+use crate::{hash::sha256, http::App};
 
 /// Made when somebody first asks, and kept: strangers ask as often as they like.
 #[derive(Default)]

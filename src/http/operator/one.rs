@@ -15,7 +15,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    domain::{InstanceId, Reason, Status, Verification, VerificationId, sending::Channel},
+    domain::{Channel, InstanceId, Kind as _, KindRef, OtpType, Reason, Status, Verification, VerificationId},
     http::problem::Problem,
     service::{CallbackView, Instance, ServiceError, callback},
 };
@@ -94,13 +94,16 @@ async fn shown(
     let service = &operator.service;
     let (instance, record) = found(operator, names).await?;
     let status = record.status(service.now());
-    let metadata = callback::metadata(&record);
+    let metadata = callback::metadata(&record.request);
     let page = OnePage {
         frame,
         path: look::path(&record),
         list: format!("/requests?instance={}", instance.config.id),
         notice,
-        title: if record.otp.is_some() { "Code" } else { "Link" },
+        title: match record.otp_type() {
+            OtpType::Code => "Code",
+            OtpType::Link => "Link",
+        },
         status,
         live: status.is_open(),
         uuid: record.id.to_string(),
@@ -137,11 +140,11 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
     let request = &record.request;
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let time = |at: Option<jiff::Timestamp>| at.map(|at| When::from(at).person).unwrap_or_default();
-    let (sent_by, completion) = match &record.otp {
-        Some(otp) => (text(otp.channel().map(Channel::as_str)), String::new()),
-        None => {
-            let state = callback::completion_state(record).map(|state| format!(", {state}")).unwrap_or_default();
-            (String::new(), format!("{}{state}", record.mode().as_str()))
+    let (sent_by, completion) = match record.kind.by_ref() {
+        KindRef::Code(code) => (text(code.otp.channel().map(Channel::as_str)), String::new()),
+        KindRef::Link(link) => {
+            let state = link.completion().map(|completion| format!(", {}", completion.as_str())).unwrap_or_default();
+            (String::new(), format!("{}{state}", link.mode(request).as_str()))
         }
     };
     let facts = [

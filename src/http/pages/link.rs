@@ -14,7 +14,12 @@ use super::{
     words::Words,
 };
 use crate::{
-    domain::{Completion, State, Subject, Verification, facts::Facts, token::Token, verification::Reached},
+    domain::{
+        Subject, Verification,
+        facts::Facts,
+        link::{Completion, Link, Reached},
+        token::Token,
+    },
     http::{App, problem::Problem},
     service::{Opened, OpenedAs, ServiceError, Tapped, landing},
 };
@@ -85,14 +90,14 @@ pub(crate) async fn open(app: Data<App>, token: Path<String>, request: HttpReque
         look: &look,
     };
     let mut answer = Answer::new(&look);
-    answer.redirects_to = landing(instance, record);
+    answer.redirects_to = landing(instance, &record.request);
     // A link that is bound to nothing binds at its first tap, so that a lost answer can be asked for again.
     answer.set_cookie = fresh;
     Ok(answer.send(StatusCode::OK, &page))
 }
 
 /// The phone's ends; other identities say nothing to a person.
-fn masked(record: &Verification) -> String {
+fn masked(record: &Verification<Link>) -> String {
     match record.proof().map(|proof| &proof.subject) {
         Some(Subject::Phone(phone)) => phone.masked(),
         Some(Subject::Lid(_) | Subject::Bsuid(_)) | None => String::new(),
@@ -185,9 +190,6 @@ async fn disputed(app: &App, token: &str, request: &HttpRequest, payload: Payloa
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let (instance, record) = app.service.dispute(&token, field).await?;
     let look = Look::of(app, &instance, &record);
-    let late = matches!(
-        &record.state,
-        State::Verified { completion: Completion::Disputed { after: Reached::Redeemed, .. }, .. }
-    );
+    let late = matches!(record.kind.completion(), Some(Completion::Disputed { after: Reached::Redeemed, .. }));
     Ok(disputed_note(StatusCode::OK, &look, late))
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{look::policy, visitor::Visitor};
 use crate::{
-    domain::token::Token,
+    domain::{link::Link, token::Token},
     http::{
         App,
         follow::{self, Events},
@@ -27,7 +27,7 @@ const LONGEST: Duration = Duration::from_mins(5);
 
 struct Stream {
     service: std::sync::Arc<Service>,
-    watched: Watched,
+    watched: Watched<Link>,
     cookies: Vec<String>,
     last: Option<Stage>,
     until: Instant,

@@ -11,7 +11,8 @@ use url::Url;
 use super::words::Words;
 use crate::{
     config::Logo,
-    domain::{Language, Verification, keys::sha256},
+    domain::{Language, Verification, link::Link},
+    hash::sha256,
     http::{
         App, limits,
         problem::{Code, Problem},
@@ -36,10 +37,10 @@ pub(super) struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    pub(super) fn of(app: &App, instance: &'a Instance, record: &'a Verification) -> Self {
+    pub(super) fn of(app: &App, instance: &'a Instance, record: &'a Verification<Link>) -> Self {
         let page = &instance.config.page;
         let name = page.name.as_deref().unwrap_or(&record.request.name);
-        Self::new(app, instance.language(Some(record)), name, Some((page.color, page.logo.as_ref())))
+        Self::new(app, instance.language(Some(&record.request)), name, Some((page.color, page.logo.as_ref())))
     }
 
     /// For what belongs to nobody.

@@ -111,7 +111,7 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
         revealed: shown.revealed,
         scannable: false,
         renewable: false,
-        automatic: if record.binding.as_ref().is_some_and(|held| !held.gently) { "data-automatic" } else { "" },
+        automatic: if record.kind.binding.as_ref().is_some_and(|held| !held.gently) { "data-automatic" } else { "" },
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
         busy: if service.message_delay(instance.config.id) > BUSY { &w.busy } else { "" },
         whatsapp_link: String::new(),
@@ -134,7 +134,7 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
     (page.title, page.lead) = (title, lead);
     match stage {
         Stage::Pending => {
-            let Some(code) = service.code(record) else {
+            let Some(code) = service.link_code(record) else {
                 return note(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead);
             };
             page.text = service.prefilled(instance, record, &code);
@@ -148,7 +148,7 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
         _ => {}
     }
     let mut answer = Answer::new(&look);
-    answer.redirects_to = landing(instance, record);
+    answer.redirects_to = landing(instance, &record.request);
     answer.set_cookie = set_cookie;
     answer.scripted = !page.last;
     answer.send(shown.status, &page)
@@ -180,7 +180,7 @@ async fn tapped(app: &App, handle: &str, visitor: &Visitor, request: &HttpReques
     let place = if field("place") == "qr" { Place::Qr } else { Place::Here };
     let gently = field("auto") == "1";
     let start = service.tap(&handle, visitor.browser(), field("form"), place, gently).await?;
-    let held = start.record.binding.as_ref().filter(|_| start.ours).map(|binding| binding.place.as_str());
+    let held = start.record.kind.binding.as_ref().filter(|_| start.ours).map(|binding| binding.place.as_str());
     if visitor.wants_json {
         let mut response = HttpResponse::Ok();
         policy(&mut response, &[], None, None);
@@ -230,7 +230,7 @@ pub(crate) async fn go(app: Data<App>, handle: Path<String>, request: HttpReques
         Some(Mode::ProvePhone) => true,
         Some(Mode::Anywhere) | None => false,
     };
-    let code = app.service.code(record).filter(|_| *stage == Stage::Pending && !needs_binding);
+    let code = app.service.link_code(record).filter(|_| *stage == Stage::Pending && !needs_binding);
     Ok(match code {
         Some(code) => {
             let text = app.service.prefilled(instance, record, &code);
@@ -244,9 +244,9 @@ pub(crate) async fn go(app: Data<App>, handle: Path<String>, request: HttpReques
 pub(crate) async fn qr_code(app: Data<App>, handle: Path<String>) -> Page {
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let Start { instance, record, .. } = app.service.start(&handle, &[]).await?;
-    let code = app.service.code(&record).ok_or_else(Problem::not_found)?;
+    let code = app.service.link_code(&record).ok_or_else(Problem::not_found)?;
     let text = app.service.prefilled(&instance, &record, &code);
-    let label = &Words::of(instance.language(Some(&record))).qr_label;
+    let label = &Words::of(instance.language(Some(&record.request))).qr_label;
     let svg = qr::svg(&whatsapp::wa_me(&instance.config.number, &text), label).ok_or_else(Problem::not_found)?;
     let mut response = HttpResponse::Ok();
     policy(&mut response, &[], None, None);

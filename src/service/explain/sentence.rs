@@ -4,7 +4,11 @@ use jiff::Timestamp;
 
 use super::Question;
 use crate::{
-    domain::{Reason, State, Verification, verification::Completion},
+    domain::{
+        Kind as _, KindRef, Reason, Verification,
+        link::{Completion, Link, LinkState},
+        sent_code::CodeState,
+    },
     gateway::Ignored,
     service::{CallbackView, Outcome, Unmatched, trace::Trace},
 };
@@ -20,7 +24,7 @@ pub(super) fn of(
     match (question, newest, requests.first()) {
         (Question::Request(_), _, Some((record, callbacks))) => {
             let heard = match traces.len() {
-                0 if matches!(record.state, State::Pending) => " No message with its code has arrived.".to_owned(),
+                0 if is_pending(record) => " No message with its code has arrived.".to_owned(),
                 0 => String::new(),
                 count => format!(" {count} of the last day's messages held its code."),
             };
@@ -128,6 +132,14 @@ fn unread(why: Ignored) -> Option<&'static str> {
     })
 }
 
+/// As it was written down, whatever the time.
+fn is_pending(record: &Verification) -> bool {
+    match record.kind.by_ref() {
+        KindRef::Link(link) => link.state == LinkState::Pending,
+        KindRef::Code(code) => code.state == CodeState::Pending,
+    }
+}
+
 fn standing(record: &Verification, now: Timestamp) -> String {
     let wrong = match record.attempts {
         0 => String::new(),
@@ -135,23 +147,20 @@ fn standing(record: &Verification, now: Timestamp) -> String {
         count => format!(" after {count} wrong tries"),
     };
     let (id, status) = (record.id, record.status(now));
-    let more = match &record.state {
-        State::Verified { completion, .. } => match completion {
-            Completion::Offered { until, told: Some(told), .. } if now < *until && told.is_live(now) => {
-                "; the code for the page that waits was told"
-            }
-            Completion::Offered { until, .. } if now < *until => "; the link in the reply waits to be tapped",
-            Completion::Offered { .. } => "; the link in the reply was never tapped",
-            Completion::Released { tokens, .. } if tokens.iter().any(|issued| now < issued.until) => {
-                "; the app has not redeemed the token yet"
-            }
-            Completion::Released { .. } => "; the app did not redeem the token in time",
-            Completion::Redeemed { .. } => "; the app redeemed the token",
-            Completion::Lapsed { .. } => "; the link or its token lapsed",
-            Completion::Disputed { .. } => "; the person said that it was not them",
-        },
-        _ => "",
-    };
+    let more = record.as_link().and_then(Link::completion).map_or("", |completion| match completion {
+        Completion::Offered { until, told: Some(told), .. } if now < *until && told.is_live(now) => {
+            "; the code for the page that waits was told"
+        }
+        Completion::Offered { until, .. } if now < *until => "; the link in the reply waits to be tapped",
+        Completion::Offered { .. } => "; the link in the reply was never tapped",
+        Completion::Released { tokens, .. } if tokens.iter().any(|issued| now < issued.until) => {
+            "; the app has not redeemed the token yet"
+        }
+        Completion::Released { .. } => "; the app did not redeem the token in time",
+        Completion::Redeemed { .. } => "; the app redeemed the token",
+        Completion::Lapsed { .. } => "; the link or its token lapsed",
+        Completion::Disputed { .. } => "; the person said that it was not them",
+    });
     let why = record.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
     format!("Request {id} is {status}{why}{wrong}{more}.")
 }

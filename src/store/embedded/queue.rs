@@ -122,7 +122,7 @@ pub(super) fn settle(
         Settlement::Postpone { at } => connection
             .prepare_cached(&format!("UPDATE jobs SET leased = 0, lapsed = 0, due = ?4 WHERE {job}"))?
             .execute(params![key.0, key.1, key.2, at.as_millisecond()])?,
-        Settlement::Dead { note } => connection
+        Settlement::Dead { note, .. } => connection
             .prepare_cached(&format!(
                 "UPDATE jobs SET leased = 0, lapsed = 0, died = ?4, attempts = attempts + 1, note = ?5 WHERE {job}"
             ))?

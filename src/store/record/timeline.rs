@@ -18,18 +18,18 @@ pub(super) fn default(created_at: Timestamp) -> Vec<Entry> {
     vec![Entry::new(created_at, TimelineEvent::Created, None)]
 }
 
-pub(super) fn is_default(record: &Verification) -> bool {
+pub(super) fn is_default<K>(record: &Verification<K>) -> bool {
     matches!(
         record.timeline.as_slice(),
         [Entry { at, event: TimelineEvent::Created, reason: None, .. }] if *at == record.created_at
     )
 }
 
-pub(super) fn write(record: &Verification) -> Vec<u8> {
+pub(super) fn write<K>(record: &Verification<K>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for Entry { at, event, reason, .. } in &record.timeline {
         put_number(&mut bytes, zigzag(at.as_millisecond() - record.created_at.as_millisecond()));
-        put_bytes(&mut bytes, event.to_string().as_bytes());
+        put_bytes(&mut bytes, event.text().as_bytes());
         put_bytes(&mut bytes, reason.map_or("", |reason| reason.as_str()).as_bytes());
     }
     bytes
@@ -50,7 +50,7 @@ pub(super) fn read(mut bytes: &[u8], created_at: Timestamp) -> Option<Vec<Entry>
 }
 
 /// Empty where nobody is named.
-pub(super) fn write_names(record: &Verification) -> Vec<u8> {
+pub(super) fn write_names<K>(record: &Verification<K>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (place, entry) in record.timeline.iter().enumerate() {
         if let Some(by) = &entry.by {

@@ -60,7 +60,7 @@ impl Jobs for RedisStore {
             Settlement::Delivered => ("ended", 0, ""),
             Settlement::Retry { at, note } => ("retry", at.as_millisecond(), note.as_str()),
             Settlement::Postpone { at } => ("postpone", at.as_millisecond(), ""),
-            Settlement::Dead { note } => ("ended", 0, note.as_str()),
+            Settlement::Dead { note, .. } => ("ended", 0, note.as_str()),
         };
         let partition = leased.partition;
         let (ended, memory, kept) = match settlement {

@@ -13,7 +13,7 @@ mod two_browsers;
 use std::collections::HashMap;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign::domain::keys::sha256;
+use countersign::hash::sha256;
 use serde_json::{Value, json};
 
 use crate::{

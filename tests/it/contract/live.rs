@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::{
-    domain::keys::sha256,
+    hash::sha256,
     http::contract::{Operation, values},
 };
 use serde_json::{Value, json};

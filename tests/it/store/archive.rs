@@ -6,7 +6,7 @@ use countersign::{
     clock::Clock,
     domain::{Partition, keys::Digest},
     store::{
-        Change, Committed, Index, Job, JobId, KnownJob, LEASE, Lane, Settlement, Standing, Store,
+        Change, Committed, DeadReason, Index, Job, JobId, KnownJob, LEASE, Lane, Settlement, Standing, Store,
         archive::{DELIVERED_KEPT, DELIVERED_MEMORY, Journal, NOTE_MEMORY, NOTES_KEPT, Note, Removal},
     },
 };
@@ -134,7 +134,11 @@ pub(super) async fn jobs_are_read_in_pages_to_the_last(store: &dyn Store, _: &Cl
         applied(store.commit(&Change { jobs: waits.chain(ends).collect(), ..nothing(partition) }).await.unwrap());
         for (place, leased) in lease_of(store, partition, &to(), 30).await.iter().enumerate() {
             let note = "status 500".to_owned();
-            let end = if place % 2 == 0 { Settlement::Delivered } else { Settlement::Dead { note } };
+            let end = if place % 2 == 0 {
+                Settlement::Delivered
+            } else {
+                Settlement::Dead { reason: DeadReason::GivenUp, note }
+            };
             assert!(store.settle(leased, &end).await.unwrap());
         }
     }
@@ -220,7 +224,7 @@ pub(super) async fn a_removed_record_is_gone_from_every_list(store: &dyn Store, 
 pub(super) async fn removed_jobs_never_come(store: &dyn Store, clock: &Clock) {
     queue(store, vec![job("a"), job("b"), callback("c"), callback("d"), callback("dead"), callback("timer")]).await;
     deliver_one(store, &Settlement::Delivered).await;
-    deliver_one(store, &Settlement::Dead { note: "410".to_owned() }).await;
+    deliver_one(store, &Settlement::Dead { reason: DeadReason::GivenUp, note: "410".to_owned() }).await;
     let known: Vec<JobId> = ["a", "c", "d", "dead", "timer"].map(|id| JobId(id.to_owned())).to_vec();
     store.remove(&Removal { jobs: known, ..removal() }).await.unwrap();
     clock.advance(Duration::from_hours(1));

@@ -10,8 +10,8 @@ use std::{
 use countersign::{
     clock::Clock,
     store::{
-        Change, Committed, Index, Job, Jobs as _, Limits as _, Operations as _, Records as _, Reserve, Settlement,
-        StoreError, embedded::EmbeddedStore,
+        Change, Committed, DeadReason, Index, Job, Jobs as _, Limits as _, Operations as _, Records as _, Reserve,
+        Settlement, StoreError, embedded::EmbeddedStore,
     },
 };
 use futures_util::FutureExt as _;
@@ -167,7 +167,7 @@ async fn what_has_run_out_is_removed() {
     applied(store.commit(&change).await.unwrap());
     queue(&store, vec![job("a")]).await;
     let dead = lease_one(&store).await;
-    assert!(store.settle(&dead, &Settlement::Dead { note: String::new() }).await.unwrap());
+    assert!(store.settle(&dead, &Settlement::Dead { reason: DeadReason::GivenUp, note: String::new() }).await.unwrap());
     clock.advance(Duration::from_hours(24 * 9));
     create(&store, id(), b"2").await;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::{
     clock::Clock,
     domain::Partition,
-    store::{Change, Job, JobId, LEASE, Settlement, Standing, Store},
+    store::{Change, DeadReason, Job, JobId, LEASE, Settlement, Standing, Store},
 };
 
 use super::fixture::{HERE, at, due, instance, job, lease, lease_of, lease_one, nothing, queue, there};
@@ -19,7 +19,7 @@ fn retry(store: &dyn Store, seconds: u64) -> Settlement {
 }
 
 fn dead(note: &str) -> Settlement {
-    Settlement::Dead { note: note.to_owned() }
+    Settlement::Dead { reason: DeadReason::GivenUp, note: note.to_owned() }
 }
 
 pub(super) async fn a_committed_job_is_leased_in_the_same_step(store: &dyn Store, clock: &Clock) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    store::{Change, Committed, DEAD_MEMORY, MESSAGE_MEMORY, Reserve, Settlement, Standing, Store},
+    store::{Change, Committed, DEAD_MEMORY, DeadReason, MESSAGE_MEMORY, Reserve, Settlement, Standing, Store},
 };
 
 use super::fixture::{HERE, applied, claim, digest, job, lease, lease_one, nothing, queue};
@@ -38,7 +38,9 @@ pub(super) async fn an_idempotency_key_is_held_for_a_day(store: &dyn Store, cloc
 pub(super) async fn a_dead_job_is_kept_for_a_week(store: &dyn Store, clock: &Clock) {
     queue(store, vec![job("a")]).await;
     let leased = lease_one(store).await;
-    assert!(store.settle(&leased, &Settlement::Dead { note: String::new() }).await.unwrap());
+    assert!(
+        store.settle(&leased, &Settlement::Dead { reason: DeadReason::GivenUp, note: String::new() }).await.unwrap()
+    );
     clock.advance(DEAD_MEMORY - MINUTE);
     assert_eq!(store.jobs(leased.instance, Standing::Dead, 10).await.unwrap().len(), 1);
     clock.advance(MINUTE);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::{
     clock::Clock,
     domain::{InstanceId, Partition},
-    store::{Announced, Backlog, Change, Job, Lane, REPLICA_MEMORY, Settlement, Store},
+    store::{Announced, Backlog, Change, DeadReason, Job, Lane, REPLICA_MEMORY, Settlement, Store},
 };
 
 use super::fixture::{HERE, applied, at, digest, id, job, lease_one, nothing, queue, set_timer};
@@ -63,7 +63,9 @@ pub(super) async fn what_is_done_or_dead_does_not_wait(store: &dyn Store, _: &Cl
     assert_eq!(store.backlog().await.unwrap(), []);
     queue(store, vec![job("b")]).await;
     let leased = lease_one(store).await;
-    assert!(store.settle(&leased, &Settlement::Dead { note: String::new() }).await.unwrap());
+    assert!(
+        store.settle(&leased, &Settlement::Dead { reason: DeadReason::GivenUp, note: String::new() }).await.unwrap()
+    );
     assert_eq!(store.backlog().await.unwrap(), []);
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use countersign::{
     clock::Clock,
     domain::Partition,
-    store::{Change, Job, JobId, LEASE, Lane, LeaseRequest, Settlement, Standing, Store},
+    store::{Change, DeadReason, Job, JobId, LEASE, Lane, LeaseRequest, Settlement, Standing, Store},
 };
 use futures_util::future::join_all;
 
@@ -116,7 +116,9 @@ pub(super) async fn a_job_is_queued_once(store: &dyn Store, clock: &Clock) {
     assert_eq!((leased.body.as_slice(), leased.fence), (b"a".as_slice(), 1));
     assert_eq!(queue(store, vec![again()]).await, [false]);
     assert!(lease(store).await.is_empty());
-    assert!(store.settle(&leased, &Settlement::Dead { note: String::new() }).await.unwrap());
+    assert!(
+        store.settle(&leased, &Settlement::Dead { reason: DeadReason::GivenUp, note: String::new() }).await.unwrap()
+    );
     assert_eq!(queue(store, vec![again(), job("b")]).await, [false, false]);
     clock.advance(LEASE);
     assert_eq!(names(&lease(store).await), ["b"]);
@@ -183,7 +185,7 @@ pub(super) async fn leases_that_run_out_in_a_row_are_counted(store: &dyn Store, 
     for settlement in [
         Settlement::Postpone { at: at(store, 0) },
         Settlement::Retry { at: at(store, 0), note: "busy".to_owned() },
-        Settlement::Dead { note: String::new() },
+        Settlement::Dead { reason: DeadReason::GivenUp, note: String::new() },
     ] {
         let leased = lease_one(store).await;
         let settled = store.settle(&leased, &settlement).await.unwrap();

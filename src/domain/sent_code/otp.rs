@@ -1,21 +1,11 @@
-//! How a code travels: over which channels, how often, and how far it came.
+//! The messages that carry a code: over which channels, how many times, and how far they came.
 
 use jiff::{Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use super::{id::VerificationId, otp::Shape, reason::Reason, wire::wire_enum};
+use crate::domain::{Channel, Reason, VerificationId, otp::Shape};
 
-wire_enum! {
-    /// What carries messages to a chat.
-    Channel {
-        /// The instance's own number on WhatsApp.
-        WhatsApp = "whatsapp",
-        /// A text message of the phone network.
-        Sms = "sms",
-    }
-}
-
-/// What makes a verification one of type `code`.
+/// What a code is made of, and the messages that carry it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Otp {
     pub shape: Shape,
@@ -30,7 +20,7 @@ pub struct Otp {
     /// When the last send was asked for.
     #[serde(with = "millis")]
     pub asked_at: Timestamp,
-    /// The sends of which the app was told that they are sent, and delivered, one bit each.
+    /// The sends that were reported to the app as sent, and as delivered, one bit each.
     #[serde(default)]
     told_sent: u32,
     #[serde(default)]
@@ -52,6 +42,7 @@ pub struct Leg {
     pub fate: Fate,
 }
 
+/// How far it came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
@@ -67,10 +58,16 @@ pub enum Fate {
     Unknown,
 }
 
+impl Leg {
+    pub(super) const fn queued(send: u16, channel: Channel) -> Self {
+        Self { send, channel, fate: Fate::Queued }
+    }
+}
+
 impl Otp {
     /// The first send over the first channel.
     pub fn new(shape: Shape, channels: Vec<Channel>, footer: Option<String>, now: Timestamp) -> Self {
-        let first = channels.first().map(|&channel| Leg { send: 1, channel, fate: Fate::Queued });
+        let first = channels.first().map(|&channel| Leg::queued(1, channel));
         let legs = first.into_iter().collect();
         Self { shape, channels, footer, legs, asked_at: now, told_sent: 0, told_delivered: 0, tried: Vec::new() }
     }
@@ -86,7 +83,7 @@ impl Otp {
         self.tried.extend(claim.map(|claim| (claim, failed)));
     }
 
-    /// Whether the app is still to be told that this send is sent; asked once.
+    /// Whether this send is still to be reported to the app as sent; asked once.
     pub(super) fn tell_sent(&mut self, send: u16) -> bool {
         first(&mut self.told_sent, send)
     }
@@ -118,8 +115,8 @@ impl Otp {
     }
 }
 
-fn first(told: &mut u32, send: u16) -> bool {
-    let before = *told;
-    *told |= 1 << send.min(31);
-    *told != before
+fn first(reported: &mut u32, send: u16) -> bool {
+    let before = *reported;
+    *reported |= 1 << send.min(31);
+    *reported != before
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::{Service, status::RefusingStatus};
+use super::{Ops, status::RefusingStatus};
 use crate::{
     egress::Closed,
     store::{Description, StoreError},
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the last trials came to.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(super) struct StoreWatch {
     /// Since when, and why, new work is refused.
     refusing: Option<(Instant, StoreError)>,
     pub(super) described: Option<(Instant, Description)>,
@@ -26,12 +26,12 @@ pub(super) struct Watch {
     pub(super) answers: bool,
 }
 
-impl Service {
+impl Ops {
     /// Tries whether new work is taken, and asks the store what it is.
     pub async fn watch_store(&self) {
         let (tried, described) = tokio::join!(in_time(self.store.trial()), in_time(self.store.describe()));
         self.metrics.store_refuses_writes.set(i64::from(tried.is_err()));
-        let mut watch = self.vitals.watch();
+        let mut watch = self.store_watch();
         watch.refusing = tried.err().map(|error| {
             let since = watch.refusing.as_ref().map_or_else(Instant::now, |(since, _)| *since);
             (since, error)
@@ -63,7 +63,7 @@ async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result
     timeout(PATIENCE, work).await.unwrap_or_else(hangs)
 }
 
-impl Watch {
+impl StoreWatch {
     pub(super) fn refusing(&self) -> Option<RefusingStatus> {
         self.refusing.as_ref().map(|(since, error)| RefusingStatus {
             cause: error.cause().to_owned(),

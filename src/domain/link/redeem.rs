@@ -1,0 +1,113 @@
+//! What the app's server gets for a redeem token or for the reply code, once.
+
+use jiff::Timestamp;
+use subtle::ConstantTimeEq as _;
+
+use super::{
+    Completion, FinishCommand, FinishVerdict, Link, LinkState, REDEEM_MISSES, Redemption, completion::last_end,
+    finish::Offer,
+};
+use crate::domain::{
+    Event, TimelineEvent, VerificationId,
+    decision::{Decision, Draft, Effect},
+    keys::Digest,
+};
+
+impl Draft<Link> {
+    pub(super) fn redeem(
+        self,
+        completion: &Completion,
+        token: Digest,
+        challenge: Option<&str>,
+        claim: Option<VerificationId>,
+    ) -> Decision<Link> {
+        match completion {
+            Completion::Released { tokens, misses, .. } => {
+                let Some(issued) = tokens.iter().find(|issued| issued.digest.matches(token)) else {
+                    return self.unchanged(FinishVerdict::Refused);
+                };
+                let by = Redemption { token: Some(token), claim, until: issued.until };
+                self.redeem_issued(challenge, by, last_end(tokens), *misses)
+            }
+            Completion::Offered { .. } => self.unchanged(FinishVerdict::Refused),
+            Completion::Redeemed { by: Some(by), .. } if by.token.is_some_and(|known| known.matches(token)) => {
+                self.redeem_again(challenge, claim, by)
+            }
+            Completion::Redeemed { .. } | Completion::Lapsed { .. } | Completion::Disputed { .. } => {
+                self.unchanged(FinishVerdict::Gone)
+            }
+        }
+    }
+
+    /// `last`: the end of the token that lives longest.
+    fn redeem_issued(mut self, presented: Option<&str>, by: Redemption, last: Timestamp, misses: u8) -> Decision<Link> {
+        if self.now >= last {
+            return self.lapse(TimelineEvent::TokenLapsed);
+        }
+        if self.now >= by.until {
+            return self.unchanged(FinishVerdict::Gone);
+        }
+        if self.proves(presented) {
+            return self.redeemed(by);
+        }
+        if misses + 1 >= REDEEM_MISSES {
+            return self.lapse(TimelineEvent::TokenSpent);
+        }
+        if let LinkState::Verified { completion: Completion::Released { misses, .. }, .. } = &mut self.next.kind.state {
+            *misses += 1;
+        }
+        self.changed(FinishVerdict::Refused)
+    }
+
+    /// Only an app that keeps a verifier takes codes on a page of its own.
+    pub(super) fn redeem_code(
+        self,
+        offer: Offer,
+        right: bool,
+        challenge: Option<&str>,
+        claim: Option<VerificationId>,
+    ) -> Decision<Link> {
+        if self.next.request.challenge.is_none() {
+            return self.unchanged(FinishVerdict::Refused);
+        }
+        match offer.live_code(self.now) {
+            Some(told) if right && self.proves(challenge) => {
+                self.redeemed(Redemption { token: None, claim, until: offer.until.min(told.until) })
+            }
+            Some(told) => self.miss(offer, told),
+            None => self.unchanged(FinishVerdict::Gone),
+        }
+    }
+
+    /// The reply code once more, after it was exchanged.
+    pub(super) fn code_redeemed_again(self, by: &Redemption, command: &FinishCommand) -> Decision<Link> {
+        if let FinishCommand::RedeemCode { right: true, challenge, claim } = command
+            && by.token.is_none()
+        {
+            return self.redeem_again(challenge.as_deref(), *claim, by);
+        }
+        self.unchanged(FinishVerdict::Gone)
+    }
+
+    /// A caller who got no answer asks again. A copied redirect is worth nothing: it holds the token, and neither the
+    /// verifier nor the caller's idempotency key.
+    fn redeem_again(self, presented: Option<&str>, claim: Option<VerificationId>, by: &Redemption) -> Decision<Link> {
+        let same_caller = self.next.request.challenge.is_some() || claim.is_some() && claim == by.claim;
+        let repeated = self.now < by.until && same_caller && self.proves(presented);
+        self.unchanged(if repeated { FinishVerdict::RedeemedAgain } else { FinishVerdict::Gone })
+    }
+
+    fn redeemed(mut self, by: Redemption) -> Decision<Link> {
+        self.next.note(self.now, TimelineEvent::Redeemed, None);
+        self.effects.push(Effect::Callback(Event::LinkRedeemed));
+        let (at, until) = (self.now, by.until);
+        let decision = self.complete(Completion::Redeemed { by: Some(by), at }, FinishVerdict::Redeemed);
+        Decision { valid_until: Some(until), ..decision }
+    }
+
+    fn proves(&self, presented: Option<&str>) -> bool {
+        self.next.request.challenge.as_deref().is_none_or(|wanted| {
+            presented.is_some_and(|presented| presented.as_bytes().ct_eq(wanted.as_bytes()).into())
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! What this process reports to the other replicas, and what it reads of theirs.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Ops;
+use crate::{
+    metrics::label::{ByKind, ByVersion},
+    service::vitals::{Said, Seen},
+    store::{Announced, Backlog, StoreError},
+};
+
+/// Between two reports of each replica, and the least between two looks at the store.
+pub const EVERY: Duration = Duration::from_secs(5);
+/// A replica that has said nothing for this long is gone.
+const SILENCE: SignedDuration = SignedDuration::from_secs(30);
+impl Ops {
+    /// Reports this process to the others.
+    pub async fn announce(&self, ready: bool) -> Result<(), StoreError> {
+        self.say(ready, false).await
+    }
+
+    /// Reads what the others have reported, and counts what waits.
+    pub async fn observe(&self) -> Result<(), StoreError> {
+        let replicas: Vec<(Announced, Said)> = self
+            .store
+            .announced()
+            .await?
+            .into_iter()
+            .map(|one| {
+                let said = serde_json::from_str(&one.words).unwrap_or_default();
+                (one, said)
+            })
+            .collect();
+        self.service.watch_keys().await?;
+        let backlog = self.store.backlog().await?;
+        self.measure(&backlog);
+        self.count_versions(&replicas);
+        // What a process before this one, or another, has heard: a restart does not make a gateway look silent.
+        for instance in self.instances.all() {
+            let last = replicas.iter().filter_map(|(_, said)| said.heard.get(&instance.config.id)).max();
+            if let Some(last) = last {
+                self.service.heard_at(&instance, *last);
+            }
+        }
+        self.vitals.seen.store(Some(Arc::new(Seen { at: Instant::now(), backlog, replicas })));
+        Ok(())
+    }
+
+    /// The last word: others need not wait for the silence.
+    pub async fn say_goodbye(&self) {
+        self.service.traces.written().await;
+        if let Err(error) = self.say(false, true).await {
+            tracing::debug!(%error, "the others were not told that this process ends");
+        }
+    }
+
+    async fn say(&self, ready: bool, stopped: bool) -> Result<(), StoreError> {
+        let said = Said {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: Some(self.vitals.started),
+            ready,
+            stopped,
+            config_current: self.metrics.config_current.get() == 1,
+            heard: self.vitals.all_heard(),
+            failures: self.vitals.own_failures(),
+        };
+        let words = serde_json::to_string(&said).expect("what is said has only string keys");
+        self.store.announce(&self.vitals.replica, &words).await
+    }
+
+    fn measure(&self, backlog: &[Backlog]) {
+        let now = self.store.now();
+        let age = |since: Option<Timestamp>| since.map_or(0.0, |since| seconds(now.duration_since(since)));
+        let known = ["timer", "reply", "callback"].into_iter();
+        let kinds: HashSet<&'static str> = known.chain(backlog.iter().map(|one| one.kind)).collect();
+        for kind in kinds {
+            let label = ByKind { kind };
+            let one = backlog.iter().find(|one| one.kind == kind);
+            let depth = one.map_or(0, |one| i64::try_from(one.depth).unwrap_or(i64::MAX));
+            self.metrics.queue_depth.get_or_create(&label).set(depth);
+            self.metrics.queue_oldest_seconds.get_or_create(&label).set(age(one.and_then(|one| one.oldest)));
+            self.metrics.queue_lateness_seconds.get_or_create(&label).set(age(one.and_then(|one| one.overdue)));
+        }
+    }
+
+    fn count_versions(&self, replicas: &[(Announced, Said)]) {
+        let mut versions: HashMap<&str, i64> = HashMap::new();
+        let before = self.vitals.seen.load();
+        // A version that is gone shows zero once more, and then nothing.
+        for (_, said) in before.iter().flat_map(|before| &before.replicas) {
+            if !replicas.iter().any(|(_, now)| now.version == said.version) {
+                self.metrics.replicas.remove(&ByVersion { version: said.version.clone() });
+            }
+        }
+        for (one, said) in replicas {
+            *versions.entry(&said.version).or_default() += i64::from(self.is_alive(one, said));
+        }
+        for (version, count) in versions {
+            self.metrics.replicas.get_or_create(&ByVersion { version: version.to_owned() }).set(count);
+        }
+    }
+
+    pub(super) fn is_alive(&self, one: &Announced, said: &Said) -> bool {
+        !said.stopped && self.store.now().duration_since(one.at) < SILENCE
+    }
+}
+
+pub(super) fn seconds(duration: SignedDuration) -> f64 {
+    duration.as_secs_f64().max(0.0)
+}

@@ -1,0 +1,85 @@
+//! The jobs that leave with a commit: callbacks and replies, and the lanes that they wait in.
+
+use jiff::Timestamp;
+
+use super::{Instance, Service, callback, commit::Incoming};
+use crate::{
+    domain::{Event, Kind, Partition, Request, Subject, Verification, decision::Reply, keys::Digest},
+    jobs::payload::{self, Work},
+    store::{Change, Committed, Index, Job, JobId, Lane, StoreError},
+};
+
+impl Service {
+    /// `None` when no URL takes this event.
+    pub(super) fn callback_job<K: Kind>(
+        &self,
+        instance: &Instance,
+        record: &Verification<K>,
+        event: Event,
+        id: JobId,
+        send: u32,
+        now: Timestamp,
+    ) -> Option<Job> {
+        let url = Self::callback_url(instance, &record.request, event)?.to_owned();
+        let work = Work::Callback {
+            event,
+            verification: Some(record.id),
+            webhook_id: self.keys.event_id(record.key, record.id, event.as_str(), send),
+            body: callback::body(event, record, now),
+            url: url.clone(),
+        };
+        Some(self.job(instance, id, self.callback_lane(instance, &url), None, &work))
+    }
+
+    pub(super) fn callback_url<'a>(instance: &'a Instance, request: &'a Request, event: Event) -> Option<&'a str> {
+        request.callbacks.url(event).or(instance.config.callback_url.as_ref().map(url::Url::as_str))
+    }
+
+    pub(super) fn job(&self, instance: &Instance, id: JobId, lane: Lane, due: Option<Timestamp>, work: &Work) -> Job {
+        let body = work.seal(&self.keys, &id);
+        Job { id, instance: instance.config.id, lane, due, body, lease: false }
+    }
+
+    /// Receivers are distinguished by instance, scheme, host and port.
+    pub(super) fn callback_lane(&self, instance: &Instance, url: &str) -> Lane {
+        let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+        let id = instance.config.id;
+        Lane::callbacks(id, self.keys.look_up("origin", id, origin.as_bytes()))
+    }
+
+    /// Beside the other callbacks to this origin: what holds those does not hold a test.
+    pub(super) fn test_lane(&self, instance: &Instance, url: &str) -> Lane {
+        let (id, Lane(origin)) = (instance.config.id, self.callback_lane(instance, url));
+        Lane::callbacks(id, self.keys.look_up("test", id, origin.as_bytes()))
+    }
+
+    /// A chat's replies keep their order, and never two are on their way from one process.
+    pub(super) fn chat_of(&self, instance: &Instance, chat_id: &str) -> Digest {
+        self.keys.look_up("chat", instance.config.id, chat_id.as_bytes())
+    }
+
+    pub(super) fn chat_index(&self, instance: &Instance, subject: &Subject) -> Index {
+        Index::by("chat", self.keys.look_up("chat", instance.config.id, subject.canonical().as_bytes()))
+    }
+
+    /// A reply about no record, in the sender's own partition.
+    pub(super) async fn reply_without_record(
+        &self,
+        instance: &Instance,
+        partition: Partition,
+        incoming: &Incoming,
+        reply: Reply,
+    ) -> Result<Committed, StoreError> {
+        let work =
+            Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
+        let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
+        let job = self.job(instance, id, reply_lane(instance, reply), None, &work);
+        self.send(Change::new(partition).answers(incoming.id).job(job), self.now()).await
+    }
+}
+
+/// Replies that are not awaited never delay those that are awaited.
+pub(super) fn reply_lane(instance: &Instance, reply: Reply) -> Lane {
+    let number = instance.config.id;
+    if reply.is_expected() { Lane::replies(number) } else { Lane::notices(number) }
+}

@@ -1,0 +1,139 @@
+//! What a waiting page shows, which follows from the record and from whose page it is.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Instance, Service, ServiceError, loaded::Loaded};
+use crate::domain::{
+    Request, Verification,
+    link::{Completion, Link, LinkState, Reached},
+    renewal::renewed,
+    token::{Kind, Token},
+};
+
+/// A start page that was looked at; looking changes nothing.
+pub struct Start {
+    pub instance: Arc<Instance>,
+    pub record: Verification<Link>,
+    pub stage: Stage,
+    /// Ties the form to this page and this browser.
+    pub form_field: String,
+    /// This browser is the one that waits.
+    pub ours: bool,
+}
+
+/// What a waiting page shows. The words are the states of its event stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// The message is not here yet.
+    Pending,
+    /// The reply holds a link to tap.
+    Link,
+    /// The reply holds a code to type here, until then.
+    Code {
+        until: Timestamp,
+    },
+    /// The person is signed in already: nothing more is needed.
+    Finish,
+    Done,
+    /// Too late; a tap makes a new one, where `renewable`.
+    Expired {
+        renewable: bool,
+    },
+    Disputed,
+    Over,
+}
+
+impl Stage {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Link => "link",
+            Self::Code { .. } => "code",
+            Self::Finish => "finish",
+            Self::Done => "done",
+            Self::Expired { .. } => "expired",
+            Self::Disputed => "disputed",
+            Self::Over => "over",
+        }
+    }
+
+    /// Nothing follows.
+    pub const fn is_last(self) -> bool {
+        matches!(self, Self::Done | Self::Expired { .. } | Self::Disputed | Self::Over)
+    }
+}
+
+impl Service {
+    pub async fn start(&self, handle: &Token, cookies: &[String]) -> Result<Start, ServiceError> {
+        let Loaded { instance, record, .. } = self.recognise(handle, Kind::Handle).await?;
+        Ok(self.started(handle, record, instance, cookies))
+    }
+
+    pub(super) fn started(
+        &self,
+        handle: &Token,
+        record: Verification<Link>,
+        instance: Arc<Instance>,
+        cookies: &[String],
+    ) -> Start {
+        let form_field = self.keys.form_field(handle, self.own(&record, cookies));
+        let ours = self.waits(&record, cookies);
+        Start { stage: self.stage(&record, cookies), form_field, ours, instance, record }
+    }
+
+    fn waits(&self, record: &Verification<Link>, cookies: &[String]) -> bool {
+        let browser = self.browser(record, self.own(record, cookies));
+        record.kind.binding.as_ref().zip(browser).is_some_and(|(held, browser)| held.browser.matches(browser))
+    }
+
+    /// What the page of a browser with these cookies shows now.
+    pub fn stage(&self, record: &Verification<Link>, cookies: &[String]) -> Stage {
+        let now = self.now();
+        let completion = match &record.kind.state {
+            LinkState::Pending if now >= record.expires_at => return self.expired(record, cookies, now),
+            LinkState::Expired { .. } => return self.expired(record, cookies, now),
+            LinkState::Pending => return Stage::Pending,
+            LinkState::Failed { .. } | LinkState::Canceled { .. } => return Stage::Over,
+            LinkState::Verified { completion, .. } => completion,
+        };
+        match completion {
+            Completion::Offered { until, .. } if now >= *until => Stage::Over,
+            Completion::Offered { told, agreed, .. } => {
+                let ours = self.waits(record, cookies);
+                match told {
+                    Some(told) if ours && told.is_live(now) => Stage::Code { until: told.until },
+                    Some(_) if ours && record.expects_code() => Stage::Over,
+                    _ if ours && (*agreed || record.finishes_by_itself()) => Stage::Finish,
+                    _ => Stage::Link,
+                }
+            }
+            Completion::Released { .. }
+            | Completion::Redeemed { .. }
+            | Completion::Disputed { after: Reached::Redeemed, .. } => Stage::Done,
+            Completion::Lapsed { .. } => Stage::Over,
+            Completion::Disputed { .. } => Stage::Disputed,
+        }
+    }
+
+    fn expired(&self, record: &Verification<Link>, cookies: &[String], now: Timestamp) -> Stage {
+        let instance = self.instances.get(record.instance);
+        let renewable = instance.is_some_and(|instance| self.renewed(&instance, record, cookies, now).is_some());
+        Stage::Expired { renewable }
+    }
+
+    /// What a tap on the page makes. Once the person's data was erased, what was asked for is no longer known.
+    pub(super) fn renewed(
+        &self,
+        instance: &Instance,
+        record: &Verification<Link>,
+        cookies: &[String],
+        now: Timestamp,
+    ) -> Option<Request> {
+        let config = &instance.config;
+        let kept = now < record.expires_at + config.erase_after;
+        let browser = self.browser(record, self.own(record, cookies));
+        renewed(record, browser, config.renewals, now).filter(|_| kept && !config.disabled)
+    }
+}
