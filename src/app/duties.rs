@@ -6,7 +6,6 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    entropy,
     http::operator::Readiness,
     ops::{EVERY, Ops, store_watch::TRIALS},
 };
@@ -64,5 +63,5 @@ pub(super) async fn observe(ops: Arc<Ops>, readiness: Readiness, stop: Cancellat
 }
 
 fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.9 + 0.2 * entropy::fraction())
+    pause.mul_f64(0.9 + 0.2 * random::fraction())
 }

@@ -17,8 +17,8 @@ use crate::{
         link::{Completion, FinishCommand, FinishVerdict, Link, LinkCommand, LinkVerdict, Reached},
         token::{Kind, RedeemToken, Token},
     },
-    entropy,
     metrics::label::{ByPage, ByResult, Of},
+    random,
 };
 
 /// A link that was looked at; looking changes nothing.
@@ -142,7 +142,7 @@ impl Service {
         check(form_field, &self.link_field(token, record, cookie))?;
         let risk = self.risk_of_end(record, browser.side());
         let may_tell = !instance.config.strict_browser;
-        let redeem = RedeemToken::new(record.id, entropy::bytes());
+        let redeem = RedeemToken::new(record.id, random::bytes());
         let command = if elsewhere && may_tell {
             FinishCommand::Tell
         } else {

@@ -61,7 +61,7 @@ pub use self::{
     identity::Phones,
     input::{FieldFault, Mint, Warning},
     instance::{Denied, Grant, Instance, Instances, Replaced},
-    limit::{Standing, telling},
+    limit::{Standing, subscriber_network, telling},
     mint::Idempotency,
     outcome::{Outcome, Unmatched},
     places::Places,

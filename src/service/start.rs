@@ -16,8 +16,8 @@ use crate::{
         link::{Completion, FinishCommand, FinishVerdict, LinkCommand, LinkVerdict},
         token::{Kind, RedeemToken, Token},
     },
-    entropy,
     metrics::label::{ByInstance, Of},
+    random,
 };
 
 /// What a typed code was worth.
@@ -89,7 +89,7 @@ impl Service {
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
         let cookie = self.own(record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
-        let redeem = RedeemToken::new(record.id, entropy::bytes());
+        let redeem = RedeemToken::new(record.id, random::bytes());
         let command = FinishCommand::Type {
             token: self.keys.secret(redeem.secret()),
             browser: self.browser(record, cookie),
@@ -135,7 +135,7 @@ impl Service {
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
         let cookie = self.own(record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
-        let redeem = RedeemToken::new(record.id, entropy::bytes());
+        let redeem = RedeemToken::new(record.id, random::bytes());
         let token = self.keys.secret(redeem.secret());
         let risk = self.risk_of_end(record, browser.side());
         let command = FinishCommand::Continue { token, browser: self.browser(record, cookie), risk };

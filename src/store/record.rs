@@ -28,7 +28,7 @@ use crate::{
         sent_code::{CodeState, Otp, SentCode},
         time::from_millis,
     },
-    entropy,
+    random,
 };
 
 use self::fields::{FieldMap, FieldWriter};
@@ -90,7 +90,7 @@ mod number {
 }
 
 pub fn encode<K: Kind>(keys: &KeyRing, record: &Verification<K>) -> Vec<u8> {
-    let sealed = keys.seal(&context(record.id), &write(record), entropy::bytes());
+    let sealed = keys.seal(&context(record.id), &write(record), random::bytes());
     [&[FORMAT], sealed.as_slice()].concat()
 }
 

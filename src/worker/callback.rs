@@ -9,7 +9,6 @@ use url::Url;
 use super::{Worker, signature};
 use crate::{
     egress::{Cause, EgressError},
-    entropy,
     jobs::{
         health::AttemptOutcome,
         payload,
@@ -17,9 +16,10 @@ use crate::{
         retry::{Schedule, retry_after},
     },
     metrics::label::{ByResult, Of},
+    random,
     service::Instance,
     store::{DeadReason, Leased, Settlement},
-    trace::{self, Context},
+    trace_context::{self, Context},
 };
 
 pub(super) struct Delivery {
@@ -84,7 +84,7 @@ pub(super) async fn deliver(
     if let Some(reason) = if test { Some(DeadReason::Test) } else { failure.ends } {
         return Settlement::Dead { reason, note };
     }
-    match Schedule::CALLBACK.next_delay(leased.attempts + 1, entropy::fraction(), failure.retry_after) {
+    match Schedule::CALLBACK.next_delay(leased.attempts + 1, random::fraction(), failure.retry_after) {
         Some(delay) => Settlement::Retry { at: now + delay, note },
         None => Settlement::Dead { reason: DeadReason::GivenUp, note },
     }
@@ -113,7 +113,7 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, delivery
         .header("webhook-id", webhook_id)
         .header("webhook-timestamp", timestamp)
         .header("webhook-signature", signature);
-    let request = match trace::current().and_then(Context::header) {
+    let request = match trace_context::current().and_then(Context::header) {
         Some(traceparent) => request.header("traceparent", traceparent),
         None => request,
     };

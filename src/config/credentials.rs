@@ -7,7 +7,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 
-use crate::{domain::InstanceId, entropy, hash::sha256};
+use crate::{domain::InstanceId, hash::sha256, random};
 
 /// Fresh credentials of an instance.
 pub struct Credentials {
@@ -20,7 +20,7 @@ pub struct Credentials {
 impl Credentials {
     pub fn draw() -> Self {
         Self {
-            id: InstanceId::from_random(entropy::bytes()),
+            id: InstanceId::from_random(random::bytes()),
             token: draw_token(),
             callback_secret: draw_whsec(),
             webhook_secret: draw_whsec(),
@@ -30,11 +30,11 @@ impl Credentials {
 
 /// An API token; the prefix lets secret scanners find leaked ones.
 pub fn draw_token() -> String {
-    format!("cst_{}", URL_SAFE_NO_PAD.encode(entropy::bytes::<32>()))
+    format!("cst_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>()))
 }
 
 fn draw_whsec() -> String {
-    format!("whsec_{}", STANDARD.encode(entropy::bytes::<32>()))
+    format!("whsec_{}", STANDARD.encode(random::bytes::<32>()))
 }
 
 /// How the configuration names a token without holding it.
