@@ -6,7 +6,7 @@
 pub mod dead;
 mod due_work;
 pub mod health;
-mod pacing;
+mod send_tokens;
 pub mod payload;
 pub mod permits;
 pub mod retry;
