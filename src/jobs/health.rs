@@ -72,7 +72,14 @@ impl FastestResponse {
 impl Default for Health {
     /// Nothing is known: one attempt shows whether there can be more.
     fn default() -> Self {
-        Self { width: 1, fastest: FastestResponse::default(), last: None, recent: VecDeque::new(), holds: 0, held_until: None }
+        Self {
+            width: 1,
+            fastest: FastestResponse::default(),
+            last: None,
+            recent: VecDeque::new(),
+            holds: 0,
+            held_until: None,
+        }
     }
 }
 

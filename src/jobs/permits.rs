@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     domain::{Partition, Verification},
-    store::{DrawnTokens, DueLane, LeaseGrant, Lane, LaneKind, LeaseRequest, Leased},
+    store::{DrawnTokens, DueLane, Lane, LaneKind, LeaseGrant, LeaseRequest, Leased},
 };
 
 /// Parties that are remembered while nothing is in flight to them.
@@ -298,7 +298,12 @@ impl Permits {
 
     fn permit(self: &Arc<Self>, state: &mut PermitState, lane: &Lane, since: Instant, paced: bool) -> Permit {
         let standing = state.confidence(lane, since);
-        let new = || LaneAttempts { since: Vec::new(), groups: Vec::new(), owner: PermitOwner::of(lane), confidence: standing };
+        let new = || LaneAttempts {
+            since: Vec::new(),
+            groups: Vec::new(),
+            owner: PermitOwner::of(lane),
+            confidence: standing,
+        };
         let attempts = state.in_flight.entry(lane.clone()).or_insert_with(new);
         attempts.since.push(since);
         state.usage.add(attempts.owner, attempts.confidence, 1);

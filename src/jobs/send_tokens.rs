@@ -57,7 +57,8 @@ impl SendTokens {
         let left = self.0.get(lane).filter(|hand| now < hand.until).map_or(0, |hand| hand.units);
         let next_draw = if drawn.wait.is_zero() { now } else { now + drawn.wait.max(MIN_DRAW_INTERVAL) };
         self.0.retain(|_, hand| now < hand.until + BLOCK_TTL);
-        self.0.insert(lane.clone(), TokenBlock { units: left + drawn.units, until: now + BLOCK_TTL, used: 0, next_draw });
+        self.0
+            .insert(lane.clone(), TokenBlock { units: left + drawn.units, until: now + BLOCK_TTL, used: 0, next_draw });
     }
 
     /// When the lane can be asked for again.

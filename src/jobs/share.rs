@@ -43,7 +43,12 @@ impl PermitPool {
 }
 
 /// How a lane stands whose oldest attempt in flight began at `oldest`.
-pub(super) fn confidence(lane: &Lane, health: Option<&Health>, oldest: Option<Instant>, now: Instant) -> LaneConfidence {
+pub(super) fn confidence(
+    lane: &Lane,
+    health: Option<&Health>,
+    oldest: Option<Instant>,
+    now: Instant,
+) -> LaneConfidence {
     if lane.kind() == LaneKind::Timer {
         return LaneConfidence::Proven;
     }
@@ -52,7 +57,9 @@ pub(super) fn confidence(lane: &Lane, health: Option<&Health>, oldest: Option<In
         _ if slow => LaneConfidence::Doubtful,
         None => LaneConfidence::Unknown,
         Some(AttemptOutcome::Answered(took)) if took <= SLOW => LaneConfidence::Proven,
-        Some(AttemptOutcome::Answered(_) | AttemptOutcome::Failed | AttemptOutcome::Refused) => LaneConfidence::Doubtful,
+        Some(AttemptOutcome::Answered(_) | AttemptOutcome::Failed | AttemptOutcome::Refused) => {
+            LaneConfidence::Doubtful
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     random,
     store::{
         JobId, Lane, StoreError,
-        archive::{LogStream, JobInfo, MAX_LOG_ENTRIES, LogEntry},
+        archive::{JobInfo, LogEntry, LogStream, MAX_LOG_ENTRIES},
     },
 };
 

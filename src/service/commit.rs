@@ -231,7 +231,14 @@ impl Service {
         record.callback_url(event).or(instance.config.callback_url.as_ref().map(url::Url::as_str))
     }
 
-    pub(super) fn job(&self, instance: &Instance, id: JobId, lane: Lane, due: Option<Timestamp>, work: &JobPayload) -> Job {
+    pub(super) fn job(
+        &self,
+        instance: &Instance,
+        id: JobId,
+        lane: Lane,
+        due: Option<Timestamp>,
+        work: &JobPayload,
+    ) -> Job {
         let body = work.seal(&self.keys, &id);
         Job { id, instance: instance.config.id, lane, due, body, lease: false }
     }
@@ -266,8 +273,12 @@ impl Service {
         incoming: &Incoming,
         reply: Reply,
     ) -> Result<CommitOutcome, StoreError> {
-        let work =
-            JobPayload::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
+        let work = JobPayload::Reply {
+            about: None,
+            reply,
+            chat_id: incoming.chat_id.clone(),
+            subject: incoming.subject.clone(),
+        };
         let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
         let job = self.job(instance, id, reply_lane(instance, reply), None, &work);
         self.send(Change::new(partition).answers(incoming.id).job(job), self.now()).await

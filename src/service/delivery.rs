@@ -195,7 +195,8 @@ impl Service {
 
     /// `None` for work that is no callback.
     fn view(&self, job: &JobInfo) -> Result<Option<(CallbackView, String)>, StoreError> {
-        let JobPayload::Callback { event, verification, webhook_id, url, body } = JobPayload::open(&self.keys, &job.id, &job.body)?
+        let JobPayload::Callback { event, verification, webhook_id, url, body } =
+            JobPayload::open(&self.keys, &job.id, &job.body)?
         else {
             return Ok(None);
         };

@@ -215,8 +215,11 @@ impl Service {
             }
             _ if instance.config.reply_to_unknown => {
                 let quota = Quota::per(1, UNKNOWN_REPLIES);
-                let take =
-                    TokenRequest { partition: from.partition, bucket: format!("unknown:{}", from.identity.hex()), quota };
+                let take = TokenRequest {
+                    partition: from.partition,
+                    bucket: format!("unknown:{}", from.identity.hex()),
+                    quota,
+                };
                 self.allows(take).await?.then_some(Reply::Unknown)
             }
             _ => None,

@@ -17,7 +17,7 @@ use crate::{
     random,
     store::{
         Store,
-        archive::{LogStream, MAX_LOG_ENTRIES, LogEntry},
+        archive::{LogEntry, LogStream, MAX_LOG_ENTRIES},
     },
 };
 

@@ -14,7 +14,7 @@ use super::{Instance, Service, watch_store::Watch};
 use crate::{
     domain::InstanceId,
     metrics::label::{ByGateway, ByKind, ByVersion, Of},
-    store::{ReplicaHeartbeat, Backlog, StoreError},
+    store::{Backlog, ReplicaHeartbeat, StoreError},
 };
 
 /// Between two reports of each replica, and the least between two looks at the store.

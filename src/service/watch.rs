@@ -8,7 +8,7 @@ use super::{Service, ServiceError};
 use crate::{
     domain::{Verification, VerificationId},
     random,
-    store::{WatchError, StoreError, Watcher},
+    store::{StoreError, WatchError, Watcher},
 };
 
 /// Waiters look by themselves this often, whether or not anybody rang.

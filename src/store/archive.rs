@@ -126,8 +126,7 @@ pub trait Archive: Send + Sync + 'static {
     ) -> Result<Vec<JobInfo>, StoreError>;
 
     /// One job of an instance.
-    async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId)
-    -> Result<Option<JobInfo>, StoreError>;
+    async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<Option<JobInfo>, StoreError>;
 
     /// Removes what the jobs of an instance that ended have left behind past its time.
     async fn purge(&self, instance: InstanceId) -> Result<(), StoreError>;

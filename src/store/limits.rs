@@ -73,7 +73,11 @@ pub struct DrawnTokens {
 pub trait Limits: Send + Sync + 'static {
     /// Takes from all buckets, each named once, and claims the key, in one round trip. Where a bucket is short nothing
     /// is taken from those of its partition; other partitions and the key know nothing of it.
-    async fn admit(&self, takes: &[TokenRequest], reserve: Option<&ReservationRequest>) -> Result<Admission, StoreError>;
+    async fn admit(
+        &self,
+        takes: &[TokenRequest],
+        reserve: Option<&ReservationRequest>,
+    ) -> Result<Admission, StoreError>;
 
     /// Takes up to `units` from all buckets alike, which lie in one partition: as many as the shortest has.
     async fn draw(&self, takes: &[TokenRequest], units: u32) -> Result<DrawnTokens, StoreError>;

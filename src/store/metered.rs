@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, ReplicaHeartbeat, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, StoreDescription, DrawnTokens, DueLane, FindResult,
-    LeaseGrant, Index, JobId, Jobs, JobInfo, Lane, LeaseRequest, Leased, Limits, Locator, Operations, Position, RecordId,
-    Records, StoreRefusal, ReservationRequest, Settlement, JobState, Store, StoreError, StoredRecord, TokenRequest,
-    archive::{LogStream, JobCursor, LogEntry, Removal},
+    Admission, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, DrawnTokens, DueLane, FindResult,
+    Index, JobId, JobInfo, JobState, Jobs, Lane, LeaseGrant, LeaseRequest, Leased, Limits, Locator, Operations,
+    Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement, Store, StoreDescription, StoreError,
+    StoreRefusal, StoredRecord, TokenRequest,
+    archive::{JobCursor, LogEntry, LogStream, Removal},
     patience,
 };
 use crate::{

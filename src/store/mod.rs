@@ -9,12 +9,12 @@ pub mod background;
 pub mod backlog;
 pub mod changes;
 pub mod embedded;
-mod monotonic_time;
 pub mod id;
 pub mod jobs;
 pub mod lane;
 pub mod limits;
 pub mod metered;
+mod monotonic_time;
 pub mod operations;
 pub mod patience;
 pub mod record;
@@ -24,14 +24,19 @@ pub mod redis;
 pub use self::{
     archive::{Archive, JobInfo, JobState},
     background::Background,
-    backlog::{ReplicaHeartbeat, Backlog, StoreDescription, REPLICA_RETENTION, StoreRefusal},
-    changes::{WatchError, ChangeNotifier, Watcher},
+    backlog::{Backlog, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription, StoreRefusal},
+    changes::{ChangeNotifier, WatchError, Watcher},
     id::{Locator, RecordId},
-    jobs::{DEAD_RETENTION, DueLane, LeaseGrant, Job, JobId, Jobs, LEASE_DURATION, MAX_HOLD, LeaseRequest, Leased, Settlement},
+    jobs::{
+        DEAD_RETENTION, DueLane, Job, JobId, Jobs, LEASE_DURATION, LeaseGrant, LeaseRequest, Leased, MAX_HOLD,
+        Settlement,
+    },
     lane::{Lane, LaneKind},
     limits::{Admission, DrawnTokens, Limits, Reservation, ReservationRequest, TokenRequest},
     operations::Operations,
-    records::{Change, CommitOutcome, FindResult, Index, MESSAGE_ID_RETENTION, Position, RecordChange, Records, StoredRecord},
+    records::{
+        Change, CommitOutcome, FindResult, Index, MESSAGE_ID_RETENTION, Position, RecordChange, Records, StoredRecord,
+    },
 };
 use self::{
     jobs::{GROUP_SCAN, MAX_LEASE},

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
-use super::{ReplicaHeartbeat, Background, Backlog, StoreDescription, StoreRefusal, StoreError};
+use super::{Background, Backlog, ReplicaHeartbeat, StoreDescription, StoreError, StoreRefusal};
 
 /// What operators and the process itself need to know.
 #[async_trait]

@@ -185,5 +185,10 @@ pub trait Records: Send + Sync + 'static {
     async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError>;
 
     /// A page of an index, newest first, strictly after `after`.
-    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<StoredRecord>, StoreError>;
+    async fn list(
+        &self,
+        index: &Index,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError>;
 }

@@ -10,8 +10,8 @@ use std::{
 
 use super::{
     Worker,
-    resend::{self, FailedAttempt, NextAttempt},
     gateway_message::{GatewayResponse, send_message},
+    resend::{self, FailedAttempt, NextAttempt},
 };
 use crate::{
     domain::{Subject, Verification, VerificationId, decide_code::CodeCommand},

@@ -7,13 +7,13 @@
 //! Three loops that do not wait for one another: one starts what is committed here, one looks at the store and leases
 //! what there are permits for, one clears what ended jobs have left behind.
 
-mod resend;
 mod callback;
 mod code;
+mod gateway_message;
 mod lease;
 mod reply;
+mod resend;
 pub mod signature;
-mod gateway_message;
 mod timer;
 
 use std::{
@@ -184,7 +184,12 @@ impl Worker {
     }
 
     /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
-    async fn attempt_supervised(&self, leased: &Leased, permit: &Permit, record: Option<&Verification>) -> Option<Settlement> {
+    async fn attempt_supervised(
+        &self,
+        leased: &Leased,
+        permit: &Permit,
+        record: Option<&Verification>,
+    ) -> Option<Settlement> {
         let kind = leased.lane.kind().as_str();
         let in_flight = self.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
         in_flight.inc();

@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 
 use super::{
     Worker,
-    resend::{self, FailedAttempt, NextAttempt},
     gateway_message::{GatewayResponse, send_message},
+    resend::{self, FailedAttempt, NextAttempt},
 };
 use crate::{
     domain::{

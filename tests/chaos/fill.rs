@@ -9,7 +9,7 @@ use countersign::{
     jobs::payload::{self, JobPayload},
     random,
     store::{
-        Change, CommitOutcome, Job, JobId, Jobs as _, MAX_HOLD, Lane, Operations as _, Records as _,
+        Change, CommitOutcome, Job, JobId, Jobs as _, Lane, MAX_HOLD, Operations as _, Records as _,
         redis::{Durability, RedisStore},
     },
 };

@@ -6,7 +6,7 @@ use countersign::{
     clock::Clock,
     domain::{InstanceId, Partition},
     store::{
-        Change, Job, JobId, Jobs as _, LEASE_DURATION, Lane, LeaseRequest, Records as _, JobState,
+        Change, Job, JobId, JobState, Jobs as _, LEASE_DURATION, Lane, LeaseRequest, Records as _,
         archive::Archive as _,
         redis::{Durability, RedisStore},
     },

@@ -44,7 +44,11 @@ async fn a_write_whose_answer_was_lost_is_recognised() {
         assert_eq!(committed.unwrap(), CommitOutcome::Applied { leased: vec![true] }, "{durability:?}");
         assert_eq!(way.lost(), 1);
         assert!(store.load(key).await.unwrap().is_some());
-        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict, "whoever asks again is somebody else");
+        assert_eq!(
+            store.commit(&change).await.unwrap(),
+            CommitOutcome::Conflict,
+            "whoever asks again is somebody else"
+        );
 
         // The job of a message that is about no record is in our hands all the same.
         let change = one_job_of_a_message(&format!("message {durability:?}"));

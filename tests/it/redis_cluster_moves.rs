@@ -17,7 +17,8 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        CommitOutcome, Jobs as _, LEASE_DURATION, Limits as _, Operations as _, Records as _, ReservationRequest, StoreError, TokenRequest,
+        CommitOutcome, Jobs as _, LEASE_DURATION, Limits as _, Operations as _, Records as _, ReservationRequest,
+        StoreError, TokenRequest,
         redis::{Durability, RedisStore},
     },
 };

@@ -195,8 +195,11 @@ async fn durable_means_that_a_replica_has_it() {
     let replica = redis_server::start_replica_of(&master);
     wait_for_replica(&master);
     let store = store(&master, Durability::Durable);
-    let take =
-        || TokenRequest { partition: Partition::of(1), bucket: "b".to_owned(), quota: Quota::per(5, Duration::from_secs(50)) };
+    let take = || TokenRequest {
+        partition: Partition::of(1),
+        bucket: "b".to_owned(),
+        quota: Quota::per(5, Duration::from_secs(50)),
+    };
     until("the replica confirms", async || store.set_meta("test", "1", true).await.is_ok()).await;
     let change = crate::store::one_message();
     let confirmed = store.commit(&change).await;

@@ -34,7 +34,12 @@ pub(super) fn take(connection: &Connection, now: i64, takes: &[TokenRequest]) ->
 }
 
 /// Unit by unit, for as long as all buckets have one.
-pub(super) fn draw(connection: &Connection, now: i64, takes: &[TokenRequest], units: u32) -> rusqlite::Result<DrawnTokens> {
+pub(super) fn draw(
+    connection: &Connection,
+    now: i64,
+    takes: &[TokenRequest],
+    units: u32,
+) -> rusqlite::Result<DrawnTokens> {
     for drawn in 0..=units {
         let short = takes.iter().map(|one| next(connection, now, one)).collect::<rusqlite::Result<Vec<_>>>()?;
         let wait = |(_, allowance): &(i64, Allowance)| match allowance {
@@ -64,7 +69,11 @@ fn next(connection: &Connection, now: i64, take: &TokenRequest) -> rusqlite::Res
 }
 
 /// Whoever came first.
-pub(super) fn reserve(connection: &Connection, now: i64, wanted: &ReservationRequest) -> Result<Reservation, StoreError> {
+pub(super) fn reserve(
+    connection: &Connection,
+    now: i64,
+    wanted: &ReservationRequest,
+) -> Result<Reservation, StoreError> {
     let key = wanted.key.hex();
     let holder: Option<(String, Vec<u8>)> = connection
         .prepare_cached("SELECT fingerprint, claim FROM reservations WHERE key = ?1 AND until > ?2")?

@@ -15,8 +15,8 @@ use crate::{
     store::{
         DEAD_RETENTION, JobId, Lane, StoreError,
         archive::{
-            Archive, MAX_DEAD_JOBS, MAX_DELIVERED_JOBS, DELIVERED_RETENTION, LogStream, JobInfo, JobCursor, LOG_RETENTION, MAX_LOG_ENTRIES,
-            LogEntry, Removal, JobState,
+            Archive, DELIVERED_RETENTION, JobCursor, JobInfo, JobState, LOG_RETENTION, LogEntry, LogStream,
+            MAX_DEAD_JOBS, MAX_DELIVERED_JOBS, MAX_LOG_ENTRIES, Removal,
         },
     },
 };
@@ -34,12 +34,7 @@ impl Archive for EmbeddedStore {
         self.readers.run(move |connection| jobs(connection, now, instance, standing, mark.as_ref(), limit)).await
     }
 
-    async fn job(
-        &self,
-        instance: InstanceId,
-        partition: Partition,
-        id: &JobId,
-    ) -> Result<Option<JobInfo>, StoreError> {
+    async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<Option<JobInfo>, StoreError> {
         let (now, id) = (self.time.millis(), id.clone());
         self.readers
             .run(move |connection| {
@@ -91,7 +86,8 @@ impl Archive for EmbeddedStore {
                      ORDER BY at DESC, seq DESC LIMIT ?3",
                 )?;
                 let notes = newest.query_map(params![journal.0, oldest, rows(limit)], |row| {
-                    let note = LogEntry { partition: partition(row.get(1)?), stream: journal.clone(), bytes: row.get(2)? };
+                    let note =
+                        LogEntry { partition: partition(row.get(1)?), stream: journal.clone(), bytes: row.get(2)? };
                     Ok((from_millis(row.get(0)?), note))
                 })?;
                 notes.collect()

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::time::after;
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{ReplicaHeartbeat, Backlog, StoreDescription, MAX_HOLD, Lane, LaneKind, REPLICA_RETENTION},
+    store::{Backlog, Lane, LaneKind, MAX_HOLD, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription},
 };
 
 /// Jobs counted of one lane in one partition; beyond them the numbers say less than there is.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{EmbeddedStore, query, queue};
 use crate::{
     domain::{InstanceId, Partition},
-    store::{DueLane, LeaseGrant, JobId, Jobs, Lane, LeaseRequest, Leased, Settlement, StoreError},
+    store::{DueLane, JobId, Jobs, Lane, LeaseGrant, LeaseRequest, Leased, Settlement, StoreError},
 };
 
 #[async_trait]

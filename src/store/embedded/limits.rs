@@ -7,7 +7,11 @@ use crate::store::{Admission, DrawnTokens, Limits, ReservationRequest, StoreErro
 
 #[async_trait]
 impl Limits for EmbeddedStore {
-    async fn admit(&self, takes: &[TokenRequest], reserve: Option<&ReservationRequest>) -> Result<Admission, StoreError> {
+    async fn admit(
+        &self,
+        takes: &[TokenRequest],
+        reserve: Option<&ReservationRequest>,
+    ) -> Result<Admission, StoreError> {
         let (takes, reserve) = (takes.to_vec(), reserve.cloned());
         // Whoever claims a key is about to begin something.
         if reserve.is_some() {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 
 use super::{EmbeddedStore, backlog, claim};
-use crate::store::{ReplicaHeartbeat, Background, Backlog, StoreDescription, Operations, StoreError};
+use crate::store::{Background, Backlog, Operations, ReplicaHeartbeat, StoreDescription, StoreError};
 
 #[async_trait]
 impl Operations for EmbeddedStore {

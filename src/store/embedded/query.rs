@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{DueLane, Index, MAX_HOLD, Lane, Locator, Position, RecordId, StoredRecord},
+    store::{DueLane, Index, Lane, Locator, MAX_HOLD, Position, RecordId, StoredRecord},
 };
 
 use super::{time::after, timers};

@@ -8,8 +8,8 @@ use rusqlite::{Connection, params};
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_RETENTION, GROUP_SCAN, LeaseGrant, Job, JobId, LEASE_DURATION, MAX_HOLD, MAX_LEASE, Lane, LeaseRequest, Leased,
-        Settlement, StoreError, archive::DELIVERED_RETENTION,
+        DEAD_RETENTION, GROUP_SCAN, Job, JobId, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, Leased, MAX_HOLD,
+        MAX_LEASE, Settlement, StoreError, archive::DELIVERED_RETENTION,
     },
 };
 

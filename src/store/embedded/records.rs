@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{EmbeddedStore, admit, commit, query};
 use crate::store::{
-    Change, ChangeNotifier, CommitOutcome, FindResult, Index, Locator, Position, RecordId, Records, StoreError, StoredRecord, TokenRequest,
+    Change, ChangeNotifier, CommitOutcome, FindResult, Index, Locator, Position, RecordId, Records, StoreError,
+    StoredRecord, TokenRequest,
 };
 
 #[async_trait]
@@ -52,7 +53,12 @@ impl Records for EmbeddedStore {
         Ok(committed)
     }
 
-    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<StoredRecord>, StoreError> {
+    async fn list(
+        &self,
+        index: &Index,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
         let now = self.time.millis();
         let (index, after) = (index.clone(), after.cloned());
         self.readers.run(move |connection| query::list(connection, now, &index, after.as_ref(), limit)).await

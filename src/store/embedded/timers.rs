@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{LeaseGrant, LEASE_DURATION, Leased, Locator, Settlement},
+    store::{LEASE_DURATION, LeaseGrant, Leased, Locator, Settlement},
 };
 
 use super::{query::rows, time::after};

@@ -9,9 +9,9 @@ use redis::{Cmd, Value};
 use super::{
     RedisStore,
     connection::Repeat,
+    job_positions::{JobPosition, ended_set, score_millis},
     key, leases, millis,
     parse::{self, StoredJob, reply},
-    job_positions::{JobPosition, ended_set, score_millis},
     script,
 };
 use crate::{
@@ -19,7 +19,8 @@ use crate::{
     store::{
         DEAD_RETENTION, JobId, StoreError,
         archive::{
-            Archive, DELIVERED_RETENTION, LogStream, JobInfo, JobCursor, LOG_RETENTION, MAX_LOG_ENTRIES, LogEntry, Removal, JobState,
+            Archive, DELIVERED_RETENTION, JobCursor, JobInfo, JobState, LOG_RETENTION, LogEntry, LogStream,
+            MAX_LOG_ENTRIES, Removal,
         },
     },
 };
@@ -51,12 +52,7 @@ impl Archive for RedisStore {
         Ok(jobs)
     }
 
-    async fn job(
-        &self,
-        instance: InstanceId,
-        partition: Partition,
-        id: &JobId,
-    ) -> Result<Option<JobInfo>, StoreError> {
+    async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<Option<JobInfo>, StoreError> {
         let fields: JobFields = self.one(&read_job(partition, &id.0)).await?;
         let Some(StoredJob { instance: of, lane, .. }) = fields.0.clone().and_then(parse::read_job) else {
             return Ok(None);

@@ -18,16 +18,16 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::{runtime::Handle, time::timeout_at};
 
 use super::{
+    cluster_command::{ClusterCommand, Redirection},
+    cluster_error::RetryableError,
     confirmed_writer::{Durability, WriteError},
-    connection::{Recovery, MasterNode, Repeat, classify, deadline, explain, with_deadline, slot_of, retry_delay},
-    cluster_command::{Redirection, ClusterCommand},
-    slot_map::{self, SlotMap},
+    connection::{MasterNode, Recovery, Repeat, classify, deadline, explain, retry_delay, slot_of, with_deadline},
+    endpoint::with_connect_timeout,
+    error_hint,
     master::{ConfirmationSettings, Master},
     node::Node,
-    error_hint,
     seed_nodes::{NodeAddress, SeedNodes},
-    endpoint::with_connect_timeout,
-    cluster_error::RetryableError,
+    slot_map::{self, SlotMap},
 };
 use crate::{
     domain::Partition,
@@ -89,7 +89,8 @@ impl Cluster {
     }
 
     pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
-        let mut values = self.run_with_retries(vec![ClusterCommand::writing(&cmd, repeat)], self.confirmed.as_ref()).await?;
+        let mut values =
+            self.run_with_retries(vec![ClusterCommand::writing(&cmd, repeat)], self.confirmed.as_ref()).await?;
         Ok(values.pop().unwrap_or(Value::Nil))
     }
 
@@ -114,7 +115,8 @@ impl Cluster {
     }
 
     pub(super) async fn masters(&self, anew: bool) -> Result<Vec<MasterNode>, StoreError> {
-        let look = async || if anew { self.refresh_slot_map(self.map.load_full().as_ref()).await } else { self.map().await };
+        let look =
+            async || if anew { self.refresh_slot_map(self.map.load_full().as_ref()).await } else { self.map().await };
         let known = with_deadline(deadline(), look()).await;
         let map = match known {
             Ok(map) => map,
@@ -147,7 +149,8 @@ impl Cluster {
         let mut last = None;
         loop {
             let Ok(round) = timeout_at(deadline.into(), self.round(&mut errands, confirmed)).await else {
-                let why = last.as_ref().map_or_else(|| "it does not answer in time".to_owned(), RetryableError::describe);
+                let why =
+                    last.as_ref().map_or_else(|| "it does not answer in time".to_owned(), RetryableError::describe);
                 return Err(StoreError::Unavailable(why));
             };
             let Some(trouble) = round? else {

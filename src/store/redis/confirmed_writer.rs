@@ -16,10 +16,10 @@ use tokio::{
 
 use super::{
     connection::{Recovery, classify},
-    replicated_connection::{ReplicatedConnection, RunId},
+    error_hint::{describe, store_error},
     node::Node,
     parse,
-    error_hint::{store_error, describe},
+    replicated_connection::{ReplicatedConnection, RunId},
     script,
 };
 use crate::store::{StoreError, background::Background};
@@ -242,8 +242,9 @@ impl BatchSender {
             }
         }
         // A demoted master answers for ever; only a new connection finds the new one.
-        let broken =
-            |value: &RedisResult<Value>| value.as_ref().is_err_and(|error| matches!(classify(error), Recovery::Reconnect));
+        let broken = |value: &RedisResult<Value>| {
+            value.as_ref().is_err_and(|error| matches!(classify(error), Recovery::Reconnect))
+        };
         if !confirmed && !undone && self.node.is_replaced(&line).await {
             moved = true;
             line.address.iter().for_each(|place| self.node.avoid(place));
@@ -267,7 +268,9 @@ fn answer(batch: Vec<QueuedWrite>, outcome: Result<BatchOutcome, WriteError>) {
     let (mut values, unconfirmed) = match outcome {
         Ok(BatchOutcome { values, confirmed: true, .. }) => (values.into_iter(), None),
         Ok(BatchOutcome { values, moved: true, .. }) => (values.into_iter(), Some(WriteError::Broken(no_master()))),
-        Ok(BatchOutcome { values, .. }) => (values.into_iter(), Some(WriteError::Unconfirmed("no replica has it".to_owned()))),
+        Ok(BatchOutcome { values, .. }) => {
+            (values.into_iter(), Some(WriteError::Unconfirmed("no replica has it".to_owned())))
+        }
         Err(fault) => (Vec::new().into_iter(), Some(fault)),
     };
     for order in batch {
@@ -276,7 +279,9 @@ fn answer(batch: Vec<QueuedWrite>, outcome: Result<BatchOutcome, WriteError>) {
             Err(error) => Err(WriteError::Refused(error)),
             Ok(values) => match &unconfirmed {
                 Some(fault) => Err(fault.clone()),
-                None if values.len() < order.cmds.len() => Err(WriteError::Unconfirmed("an answer is missing".to_owned())),
+                None if values.len() < order.cmds.len() => {
+                    Err(WriteError::Unconfirmed("an answer is missing".to_owned()))
+                }
                 None => Ok(values),
             },
         };

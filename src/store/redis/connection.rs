@@ -13,14 +13,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use super::node::RuntimeThread;
 use super::{
-    switch_master,
     cluster::Cluster,
     confirmed_writer::{ConfirmedWriter, Durability, WriteError},
-    node::Node,
-    error_hint,
-    seed_nodes::SeedNodes,
-    slot,
     endpoint::{self, Endpoint},
+    error_hint,
+    node::Node,
+    seed_nodes::SeedNodes,
+    slot, switch_master,
 };
 use crate::{
     domain::Partition,
@@ -134,7 +133,9 @@ impl Connection {
             Self::One { node, writer: Some(writer), .. } => {
                 write_with_retries(node, repeat, |again| writer.run(repeat.of(&cmd, again), false)).await
             }
-            Self::One { node, .. } => write_with_retries(node, repeat, |again| node.write(repeat.of(&cmd, again))).await,
+            Self::One { node, .. } => {
+                write_with_retries(node, repeat, |again| node.write(repeat.of(&cmd, again))).await
+            }
             Self::Cluster(cluster) => cluster.confirm(cmd, repeat).boxed().await,
         }
     }
@@ -163,7 +164,10 @@ impl Connection {
     }
 
     /// Asks every master, for what concerns itself and no key.
-    pub(super) async fn send_to_all_masters(&self, cmd: &Cmd) -> Result<Vec<(MasterNode, Result<Value, StoreError>)>, StoreError> {
+    pub(super) async fn send_to_all_masters(
+        &self,
+        cmd: &Cmd,
+    ) -> Result<Vec<(MasterNode, Result<Value, StoreError>)>, StoreError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(cmd.clone()).ignore_errors();
         let homes = self.masters(false).await?;
@@ -265,7 +269,9 @@ where
             Err(fault) => break fault,
         };
         let pause = match &fault {
-            WriteError::Refused(error) if !error.is_io_error() && !matches!(classify(error), Recovery::Backoff) => IMMEDIATE_RETRY_DELAY,
+            WriteError::Refused(error) if !error.is_io_error() && !matches!(classify(error), Recovery::Backoff) => {
+                IMMEDIATE_RETRY_DELAY
+            }
             _ => retry_delay(),
         };
         if Instant::now() + pause >= deadline {
@@ -318,7 +324,9 @@ pub(super) fn classify(error: &RedisError) -> Recovery {
         ) => Recovery::Backoff,
         _ if endpoint::has_no_master(error) => Recovery::Backoff,
         _ if is_access_denied(error) => Recovery::GiveUp(StoreError::Unavailable(error_hint::describe(error))),
-        _ if error.is_unrecoverable_error() || error.is_timeout() || error.is_connection_dropped() => Recovery::Reconnect,
+        _ if error.is_unrecoverable_error() || error.is_timeout() || error.is_connection_dropped() => {
+            Recovery::Reconnect
+        }
         _ => match error.code() {
             Some("OOM") => Recovery::GiveUp(StoreError::Full),
             Some("NOREPLICAS" | "MISCONF" | "BUSY" | "UNKILLABLE") => Recovery::Backoff,

@@ -110,8 +110,9 @@ impl Endpoint {
 
     /// With the address that it leads to.
     pub(super) async fn dial(&self, left: Option<&HostPort>) -> RedisResult<(MultiplexedConnection, Option<HostPort>)> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let client = self.client(left).await?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok((connection, host_port(client.get_connection_info().addr())))

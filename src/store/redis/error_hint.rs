@@ -21,7 +21,8 @@ pub(super) fn describe(error: &RedisError) -> String {
             let meaning = hint(code).map_or_else(|| format!("{} ({code})", error.category()), str::to_owned);
             match error.detail().filter(|_| QUOTABLE_CODES.contains(&code)) {
                 Some(sentence) => {
-                    let sentence: String = sentence.chars().filter(|c| !c.is_control()).take(MAX_QUOTED_CHARS).collect();
+                    let sentence: String =
+                        sentence.chars().filter(|c| !c.is_control()).take(MAX_QUOTED_CHARS).collect();
                     format!("{meaning}; Redis says: {sentence}")
                 }
                 None => meaning,

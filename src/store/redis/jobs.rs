@@ -17,9 +17,9 @@ use super::{
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_RETENTION, DueLane, GROUP_SCAN, LeaseGrant, JobId, Jobs, LEASE_DURATION, MAX_HOLD, MAX_LEASE, Lane, LeaseRequest,
-        Leased, Locator, Settlement, StoreError,
-        archive::{MAX_DEAD_JOBS, MAX_DELIVERED_JOBS, DELIVERED_RETENTION},
+        DEAD_RETENTION, DueLane, GROUP_SCAN, JobId, Jobs, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, Leased,
+        Locator, MAX_HOLD, MAX_LEASE, Settlement, StoreError,
+        archive::{DELIVERED_RETENTION, MAX_DEAD_JOBS, MAX_DELIVERED_JOBS},
         backlog::HOLD_RETENTION,
     },
 };
@@ -64,7 +64,9 @@ impl Jobs for RedisStore {
         };
         let partition = leased.partition;
         let (ended, memory, kept) = match settlement {
-            Settlement::Delivered => (key::delivered(partition, leased.instance), DELIVERED_RETENTION, MAX_DELIVERED_JOBS),
+            Settlement::Delivered => {
+                (key::delivered(partition, leased.instance), DELIVERED_RETENTION, MAX_DELIVERED_JOBS)
+            }
             _ => (key::dead(partition, leased.instance), DEAD_RETENTION, MAX_DEAD_JOBS),
         };
         let mut cmd = script::SETTLE.call(&[
@@ -218,7 +220,10 @@ impl RedisStore {
             let since = due_time(&reply::<String>(due.clone())?).unwrap_or_default();
             Ok(Leased::timer(locator, fence, since))
         });
-        Ok(LeaseGrant { jobs: jobs.collect::<Result<_, StoreError>>()?, more: due_time(&reply::<String>(more.clone())?) })
+        Ok(LeaseGrant {
+            jobs: jobs.collect::<Result<_, StoreError>>()?,
+            more: due_time(&reply::<String>(more.clone())?),
+        })
     }
 
     async fn settle_timer(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {

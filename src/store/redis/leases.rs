@@ -1,9 +1,10 @@
 //! What is in the hands of workers: one set for each partition, by the end of the lease.
 
 use super::{
-    RedisStore, key, millis,
-    parse::{self, StoredJob, reply},
+    RedisStore,
     job_positions::score_millis,
+    key, millis,
+    parse::{self, StoredJob, reply},
     script,
 };
 use crate::{
@@ -112,7 +113,11 @@ impl RedisStore {
         let mut listed = Vec::new();
         for (partition, value) in asked.into_iter().zip(self.connection.run(&mut pipeline).await?) {
             let rows: Vec<(Vec<u8>, f64)> = reply(value)?;
-            listed.extend(rows.into_iter().map(|(member, end)| LeaseEntry { partition, member, end: score_millis(end) }));
+            listed.extend(rows.into_iter().map(|(member, end)| LeaseEntry {
+                partition,
+                member,
+                end: score_millis(end),
+            }));
         }
         Ok(listed)
     }

@@ -21,7 +21,11 @@ const RESERVATION_TTL: Duration = Duration::from_hours(24);
 
 #[async_trait]
 impl Limits for RedisStore {
-    async fn admit(&self, takes: &[TokenRequest], reserve: Option<&ReservationRequest>) -> Result<Admission, StoreError> {
+    async fn admit(
+        &self,
+        takes: &[TokenRequest],
+        reserve: Option<&ReservationRequest>,
+    ) -> Result<Admission, StoreError> {
         let groups = by_partition(takes);
         if let ([_], None) = (groups.as_slice(), reserve) {
             return Ok(Admission { allowances: self.buckets.take(takes).await?, reservation: None });

@@ -7,12 +7,12 @@ use redis::{Pipeline, RedisResult, Value};
 use tokio::runtime::Handle;
 
 use super::{
-    confirmed_writer::{ConfirmedWriter, Durability, WriteError},
     cluster_command::ClusterCommand,
-    slot_map::{self, SlotRange},
+    confirmed_writer::{ConfirmedWriter, Durability, WriteError},
+    endpoint::Endpoint,
     node::Node,
     seed_nodes::NodeAddress,
-    endpoint::Endpoint,
+    slot_map::{self, SlotRange},
 };
 use crate::store::background::Background;
 

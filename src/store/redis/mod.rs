@@ -3,35 +3,35 @@
 //! Every change is one script on one partition, whose keys share a hash tag, so that a cluster is as good as one
 //! master. Scripts report the time they ran at, from which each replica learns the store's clock.
 
-mod switch_master;
 mod archive;
 mod buckets;
+mod change_pubsub;
 mod cluster;
+mod cluster_command;
+mod cluster_error;
 mod confirmed_writer;
 mod connection;
-mod cluster_command;
+mod endpoint;
+mod error_hint;
+mod job_positions;
 mod jobs;
 mod key;
 mod leases;
 mod limits;
-mod replicated_connection;
-mod subscriber;
-mod slot_map;
 mod master;
 mod node;
 mod operations;
 mod parse;
-mod job_positions;
 mod preflight;
 mod records;
-mod error_hint;
+mod replicated_connection;
 mod script;
 mod seed_nodes;
 mod slot;
-mod endpoint;
+mod slot_map;
+mod subscriber;
+mod switch_master;
 mod time;
-mod cluster_error;
-mod change_pubsub;
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,10 +42,10 @@ pub use connection::addresses;
 
 use self::{
     buckets::Buckets,
+    change_pubsub::ChangePubSub,
     connection::{Connection, Repeat},
     parse::reply,
     time::StoreTime,
-    change_pubsub::ChangePubSub,
 };
 use super::{Background, StoreError};
 use crate::clock::Clock;

@@ -28,9 +28,10 @@ use tokio::{
 use super::{
     confirmed_writer::{Durability, WriteError},
     connection::{Recovery, classify},
+    endpoint::{Endpoint, HostPort, host_port},
+    error_hint,
     replicated_connection::{ReplicatedConnection, RunId, run_id},
-    error_hint, script,
-    endpoint::{HostPort, Endpoint, host_port},
+    script,
 };
 
 /// One master: of a store that has but one, or of a cluster.
@@ -82,7 +83,16 @@ impl Node {
     pub(super) fn new(source: Endpoint, durability: Durability) -> Self {
         let (open, generations, left, reached, moves, asking) = Default::default();
         let by_run = durability != Durability::Standard;
-        Self { endpoint: ArcSwap::from_pointee(source), open, generations, reads_run_id: by_run, avoided: left, last_address: reached, master_changes: moves, diagnosing: asking }
+        Self {
+            endpoint: ArcSwap::from_pointee(source),
+            open,
+            generations,
+            reads_run_id: by_run,
+            avoided: left,
+            last_address: reached,
+            master_changes: moves,
+            diagnosing: asking,
+        }
     }
 
     pub(super) fn endpoint(&self) -> Arc<Endpoint> {
@@ -155,7 +165,10 @@ impl Node {
             Ok((connection, run))
         });
         let dialled = async { dial.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::Interrupted).into())) };
-        SharedConnection { generation: self.generations.fetch_add(1, Ordering::Relaxed), connection: dialled.boxed().shared() }
+        SharedConnection {
+            generation: self.generations.fetch_add(1, Ordering::Relaxed),
+            connection: dialled.boxed().shared(),
+        }
     }
 
     /// A connection of its own, for traffic that blocks, and where it leads.

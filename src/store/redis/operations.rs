@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{ReplicaHeartbeat, Background, Backlog, StoreDescription, MAX_HOLD, Lane, Operations, REPLICA_RETENTION, StoreError},
+    store::{
+        Background, Backlog, Lane, MAX_HOLD, Operations, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription,
+        StoreError,
+    },
 };
 
 const FORMAT: &str = "2";
@@ -45,7 +48,9 @@ impl Operations for RedisStore {
         match meta.remove("format") {
             Some(format) if format == FORMAT => {}
             Some(format) => {
-                return Err(StoreError::Misconfigured(format!("the store has format {format}, this version reads {FORMAT}")));
+                return Err(StoreError::Misconfigured(format!(
+                    "the store has format {format}, this version reads {FORMAT}"
+                )));
             }
             None => self.set_meta("format", FORMAT, false).await?,
         }

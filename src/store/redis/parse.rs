@@ -22,7 +22,11 @@ pub(super) fn read_record(key: &str) -> Cmd {
 const HEAD: usize = 8 + 6 + 6;
 
 /// `None` for a record that is not there, or past its time.
-pub(super) fn stored(locator: Locator, value: Option<Vec<u8>>, now: Timestamp) -> Result<Option<StoredRecord>, StoreError> {
+pub(super) fn stored(
+    locator: Locator,
+    value: Option<Vec<u8>>,
+    now: Timestamp,
+) -> Result<Option<StoredRecord>, StoreError> {
     let Some(mut bytes) = value else { return Ok(None) };
     let head = || {
         let (version, rest) = bytes.split_first_chunk()?;

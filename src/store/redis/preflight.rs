@@ -99,7 +99,9 @@ fn check(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> 
     let major: u32 = field("redis_version").split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     if major < 7 {
         let version = field("redis_version");
-        return Err(StoreError::Misconfigured(format!("store.url: Redis {version} is too old; 7.0 or newer is needed")));
+        return Err(StoreError::Misconfigured(format!(
+            "store.url: Redis {version} is too old; 7.0 or newer is needed"
+        )));
     }
     let policy = field("maxmemory_policy");
     if !policy.is_empty() && policy != "noeviction" {

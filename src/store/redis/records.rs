@@ -16,8 +16,8 @@ use super::{
 use crate::{
     domain::{Partition, time::from_millis},
     store::{
-        Change, ChangeNotifier, CommitOutcome, FindResult, Index, LEASE_DURATION, MAX_HOLD, Locator, MESSAGE_ID_RETENTION, Position, RecordId,
-        Records, StoreError, StoredRecord, TokenRequest,
+        Change, ChangeNotifier, CommitOutcome, FindResult, Index, LEASE_DURATION, Locator, MAX_HOLD,
+        MESSAGE_ID_RETENTION, Position, RecordId, Records, StoreError, StoredRecord, TokenRequest,
     },
 };
 
@@ -82,7 +82,12 @@ impl Records for RedisStore {
 
     /// A merge of all partitions' newest entries. Entries whose record is gone are skipped, so it goes on
     /// until the page is full or nothing is left.
-    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<StoredRecord>, StoreError> {
+    async fn list(
+        &self,
+        index: &Index,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
         let bound = after.map_or("+inf".to_owned(), |position| position.created_at.as_millisecond().to_string());
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {

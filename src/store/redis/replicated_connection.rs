@@ -7,7 +7,7 @@ use std::{
 
 use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
 
-use super::{confirmed_writer::Durability, node::Node, endpoint::HostPort};
+use super::{confirmed_writer::Durability, endpoint::HostPort, node::Node};
 
 /// What a server calls one run of itself.
 pub(super) type RunId = Arc<str>;
@@ -46,7 +46,8 @@ impl ReplicatedConnection {
         }
         self.counted = Instant::now();
         let replicas = field("connected_slaves:").and_then(|count| count.parse().ok()).unwrap_or(0);
-        let gone = replicas < self.replicas && self.fewer_since.get_or_insert_with(Instant::now).elapsed() < REPLICA_GRACE;
+        let gone =
+            replicas < self.replicas && self.fewer_since.get_or_insert_with(Instant::now).elapsed() < REPLICA_GRACE;
         if !gone {
             (self.replicas, self.fewer_since) = (replicas, None);
         }

@@ -137,7 +137,9 @@ mod tests {
             let Err(StoreError::Misconfigured(why)) = SeedNodes::parse(bad) else { panic!("{bad} was taken") };
             assert!(why.starts_with("store.url: ") && !why.contains("secret"), "{bad}: {why}");
         }
-        let Err(StoreError::Misconfigured(why)) = SeedNodes::parse("redis-cluster://a/3") else { panic!("another database") };
+        let Err(StoreError::Misconfigured(why)) = SeedNodes::parse("redis-cluster://a/3") else {
+            panic!("another database")
+        };
         assert!(why.contains("no database but 0"), "{why}");
     }
 

@@ -17,10 +17,10 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     connection::{Connection, MasterNode, retry_delay},
+    endpoint::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT},
+    error_hint::describe,
     key,
     node::Node,
-    error_hint::describe,
-    endpoint::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT},
 };
 use crate::{
     domain::Partition,
@@ -116,7 +116,8 @@ impl Subscriptions {
             self.open.insert(home.name.clone(), ear);
         }
         let Some(ear) = self.open.get_mut(&home.name) else { return Ok(false) };
-        let missing: Vec<Partition> = home.partitions.iter().copied().filter(|one| !ear.partitions.contains(one)).collect();
+        let missing: Vec<Partition> =
+            home.partitions.iter().copied().filter(|one| !ear.partitions.contains(one)).collect();
         if missing.is_empty() {
             redis::cmd("PING").query_async::<Value>(&mut ear.connection).await?;
             return Ok(false);

@@ -11,8 +11,8 @@ use redis::{Client, ConnectionInfo, RedisResult};
 use tokio::time::{sleep, timeout};
 
 use super::{
+    endpoint::{Endpoint, HostPort, with_connect_timeout},
     node::Node,
-    endpoint::{HostPort, Endpoint, with_connect_timeout},
 };
 use crate::random;
 

@@ -25,7 +25,13 @@ pub(super) struct StoreTime {
 impl StoreTime {
     pub(super) fn new(clock: Clock) -> Self {
         let offset_us = AtomicI64::new((clock.wall().as_millisecond() - clock.shift_millis()) * 1000);
-        Self { start: Instant::now(), offset_us, observed: AtomicBool::new(false), forward: MonotonicTime::default(), clock }
+        Self {
+            start: Instant::now(),
+            offset_us,
+            observed: AtomicBool::new(false),
+            forward: MonotonicTime::default(),
+            clock,
+        }
     }
 
     pub(super) fn shift(&self) -> i64 {

@@ -6,8 +6,10 @@ use countersign::{
     clock::Clock,
     domain::{Partition, keys::Digest},
     store::{
-        Change, CommitOutcome, Index, Job, JobId, JobInfo, LEASE_DURATION, Lane, Settlement, JobState, Store,
-        archive::{MAX_DELIVERED_JOBS, DELIVERED_RETENTION, LogStream, LOG_RETENTION, MAX_LOG_ENTRIES, LogEntry, Removal},
+        Change, CommitOutcome, Index, Job, JobId, JobInfo, JobState, LEASE_DURATION, Lane, Settlement, Store,
+        archive::{
+            DELIVERED_RETENTION, LOG_RETENTION, LogEntry, LogStream, MAX_DELIVERED_JOBS, MAX_LOG_ENTRIES, Removal,
+        },
     },
 };
 
@@ -162,7 +164,8 @@ pub(super) async fn a_job_is_seen_by_its_instance_alone(store: &dyn Store, _: &C
 
 pub(super) async fn notes_are_newest_first_bounded_and_kept_for_a_day(store: &dyn Store, clock: &Clock) {
     let journal = LogStream("here".to_owned());
-    let note = |n: u16| LogEntry { partition: Partition::of(5), stream: journal.clone(), bytes: n.to_be_bytes().to_vec() };
+    let note =
+        |n: u16| LogEntry { partition: Partition::of(5), stream: journal.clone(), bytes: n.to_be_bytes().to_vec() };
     for n in 0..3 {
         store.append_log(&[note(n)]).await.unwrap();
         clock.advance(Duration::from_secs(1));

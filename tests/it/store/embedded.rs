@@ -10,8 +10,8 @@ use std::{
 use countersign::{
     clock::Clock,
     store::{
-        Change, CommitOutcome, Index, Job, Jobs as _, Limits as _, Operations as _, Records as _, ReservationRequest, Settlement,
-        StoreError, embedded::EmbeddedStore,
+        Change, CommitOutcome, Index, Job, Jobs as _, Limits as _, Operations as _, Records as _, ReservationRequest,
+        Settlement, StoreError, embedded::EmbeddedStore,
     },
 };
 use futures_util::FutureExt as _;
@@ -80,7 +80,8 @@ async fn the_next_process_finds_everything() {
     let clock = Clock::default();
     let (key, message) = (id(), digest());
     let index = Index("list".to_owned());
-    let reserve = ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let reserve =
+        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
     {
         let store = open(directory.path(), &clock);
         store.set_meta("name", "value", false).await.unwrap();

@@ -7,8 +7,8 @@ use countersign::{
     domain::{InstanceId, KeyRing, Partition, VerificationId, keys::Digest},
     random,
     store::{
-        Change, CommitOutcome, LeaseGrant, Index, Job, JobId, Lane, LeaseRequest, Leased, Operations as _, RecordChange,
-        RecordId, Store, StoredRecord,
+        Change, CommitOutcome, Index, Job, JobId, Lane, LeaseGrant, LeaseRequest, Leased, Operations as _,
+        RecordChange, RecordId, Store, StoredRecord,
         embedded::EmbeddedStore,
         redis::{Durability, RedisStore},
     },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::{
     clock::Clock,
     domain::Partition,
-    store::{Change, Job, JobId, LEASE_DURATION, Settlement, JobState, Store},
+    store::{Change, Job, JobId, JobState, LEASE_DURATION, Settlement, Store},
 };
 
 use super::fixture::{HERE, at, due, instance, job, lease, lease_of, lease_one, nothing, queue, there};

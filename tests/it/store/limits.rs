@@ -102,8 +102,10 @@ pub(super) async fn who_goes_away_holds_up_nobody(store: &dyn Store, _: &Clock) 
 }
 
 pub(super) async fn a_short_bucket_stops_those_of_its_partition(store: &dyn Store, _: &Clock) {
-    let (one, four, other) = (bucket("one", 1), bucket("four", 4), TokenRequest { partition: THERE, ..bucket("other", 4) });
-    let reserve = ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let (one, four, other) =
+        (bucket("one", 1), bucket("four", 4), TokenRequest { partition: THERE, ..bucket("other", 4) });
+    let reserve =
+        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
     let takes = [one, other.clone(), four.clone()];
     let all = store.admit(&takes, None).await.unwrap().allowances;
     assert_eq!(all, [left(0), left(3), left(3)]);
@@ -145,7 +147,8 @@ pub(super) async fn codes_are_answered_in_order(store: &dyn Store, _: &Clock) {
 }
 
 pub(super) async fn an_idempotency_key_belongs_to_whoever_came_first(store: &dyn Store, _: &Clock) {
-    let first = ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let first =
+        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
     let second = ReservationRequest { fingerprint: digest(), claim: claim(), ..first.clone() };
     let other = ReservationRequest { key: digest(), ..second.clone() };
     for reserve in [&first, &second, &first] {
@@ -158,11 +161,16 @@ pub(super) async fn an_idempotency_key_belongs_to_whoever_came_first(store: &dyn
 }
 
 pub(super) async fn a_claim_gives_way_only_to_who_names_it(store: &dyn Store, _: &Clock) {
-    let first = ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
-    let holder = async |reserve: &ReservationRequest| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
+    let first =
+        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let holder =
+        async |reserve: &ReservationRequest| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
     assert_eq!(holder(&first).await, first.claim);
-    let replace =
-        |replaced: &ReservationRequest| ReservationRequest { claim: claim(), replaces: Some(replaced.claim.clone()), ..first.clone() };
+    let replace = |replaced: &ReservationRequest| ReservationRequest {
+        claim: claim(),
+        replaces: Some(replaced.claim.clone()),
+        ..first.clone()
+    };
     let (second, third) = (replace(&first), replace(&first));
     assert_eq!(holder(&second).await, second.claim);
     assert_eq!(holder(&third).await, second.claim, "what it names does not hold the key any more");

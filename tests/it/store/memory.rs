@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    store::{Change, CommitOutcome, DEAD_RETENTION, MESSAGE_ID_RETENTION, ReservationRequest, Settlement, JobState, Store},
+    store::{
+        Change, CommitOutcome, DEAD_RETENTION, JobState, MESSAGE_ID_RETENTION, ReservationRequest, Settlement, Store,
+    },
 };
 
 use super::fixture::{HERE, applied, claim, digest, job, lease, lease_one, nothing, queue};
@@ -24,7 +26,8 @@ pub(super) async fn a_message_is_remembered_for_eight_days(store: &dyn Store, cl
 }
 
 pub(super) async fn an_idempotency_key_is_held_for_a_day(store: &dyn Store, clock: &Clock) {
-    let first = ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let first =
+        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
     let second = ReservationRequest { claim: claim(), fingerprint: digest(), ..first.clone() };
     let holder = async |reserve| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
     assert_eq!(holder(&first).await, first.claim);

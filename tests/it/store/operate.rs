@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::{
     clock::Clock,
     domain::{InstanceId, Partition},
-    store::{ReplicaHeartbeat, Backlog, Change, Job, Lane, REPLICA_RETENTION, Settlement, Store},
+    store::{Backlog, Change, Job, Lane, REPLICA_RETENTION, ReplicaHeartbeat, Settlement, Store},
 };
 
 use super::fixture::{HERE, applied, at, digest, id, job, lease_one, nothing, queue, set_timer};

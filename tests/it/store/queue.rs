@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use countersign::{
     clock::Clock,
     domain::Partition,
-    store::{Change, Job, JobId, LEASE_DURATION, Lane, LeaseRequest, Settlement, JobState, Store},
+    store::{Change, Job, JobId, JobState, LEASE_DURATION, Lane, LeaseRequest, Settlement, Store},
 };
 use futures_util::future::join_all;
 

@@ -81,7 +81,11 @@ pub(super) async fn another_record_in_the_same_place_collides(store: &dyn Store,
     assert_eq!(store.commit(&write(store, second, 0, b"2")).await.unwrap(), CommitOutcome::Collision);
     let version = version(store, first).await;
     for change in [write(store, second, version, b"2"), compare(store, second, version)] {
-        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict, "its version is that of another record");
+        assert_eq!(
+            store.commit(&change).await.unwrap(),
+            CommitOutcome::Conflict,
+            "its version is that of another record"
+        );
     }
     assert_eq!(store.load(second).await.unwrap(), None);
     assert_eq!(loaded(store, first).await, Some(stored(first, b"1")));
