@@ -5,8 +5,8 @@
 
 mod due_work;
 pub mod health;
-mod pacing;
 pub mod payload;
 pub mod permits;
 pub mod retry;
+mod send_tokens;
 mod share;

@@ -12,7 +12,7 @@ use super::Ops;
 use crate::{
     metrics::label::{ByKind, ByVersion},
     service::vitals::{Said, Seen},
-    store::{Announced, Backlog, StoreError},
+    store::{Backlog, ReplicaHeartbeat, StoreError},
 };
 
 /// Between two reports of each replica, and the least between two looks at the store.
@@ -27,7 +27,7 @@ impl Ops {
 
     /// Reads what the others have reported, and counts what waits.
     pub async fn observe(&self) -> Result<(), StoreError> {
-        let replicas: Vec<(Announced, Said)> = self
+        let replicas: Vec<(ReplicaHeartbeat, Said)> = self
             .store
             .announced()
             .await?
@@ -89,7 +89,7 @@ impl Ops {
         }
     }
 
-    fn count_versions(&self, replicas: &[(Announced, Said)]) {
+    fn count_versions(&self, replicas: &[(ReplicaHeartbeat, Said)]) {
         let mut versions: HashMap<&str, i64> = HashMap::new();
         let before = self.vitals.seen.load();
         // A version that is gone shows zero once more, and then nothing.
@@ -106,7 +106,7 @@ impl Ops {
         }
     }
 
-    pub(super) fn is_alive(&self, one: &Announced, said: &Said) -> bool {
+    pub(super) fn is_alive(&self, one: &ReplicaHeartbeat, said: &Said) -> bool {
         !said.stopped && self.store.now().duration_since(one.at) < SILENCE
     }
 }

@@ -8,11 +8,11 @@ use super::{CONFLICTS, Instance, Service, ServiceError, deed, loaded::Loaded, ou
 use crate::{
     domain::{Decision, Effect, InstanceId, Kind, Protocol, Status, Subject, Verification, keys::Digest, link::Link},
     jobs::{
-        payload::{self, Work},
-        permits::{Permit, Startable},
+        payload::{self, JobPayload},
+        permits::{Permit, StartableJob},
     },
     metrics::label::{Ended, Of},
-    store::{Change, Committed, Job, Lane, Leased, RecordChange, StoreError, record},
+    store::{Change, CommitOutcome, Job, Lane, Leased, RecordChange, StoreError, record},
 };
 
 /// The message that a decision answers.
@@ -38,7 +38,7 @@ pub(super) struct Applied<K: Protocol> {
 pub(super) enum Written {
     /// The decision was to change nothing.
     Nothing,
-    Committed,
+    CommitOutcome,
     /// The message had been answered before; nothing was done.
     Duplicate,
 }
@@ -66,22 +66,22 @@ impl Service {
             let change = self.change(&loaded, &decision, incoming, now);
             let after = decision.next.as_ref().unwrap_or(&loaded.record);
             match self.send_with(change, Some(after), now).await? {
-                Committed::Applied { .. } => {
+                CommitOutcome::Applied { .. } => {
                     let had_ended = loaded.record.ended_at().is_some();
                     let record = decision.next.unwrap_or(loaded.record);
                     if !had_ended {
                         self.count(&record);
                     }
-                    return Ok(Applied { verdict, record, written: Written::Committed });
+                    return Ok(Applied { verdict, record, written: Written::CommitOutcome });
                 }
-                Committed::Duplicate => {
+                CommitOutcome::Duplicate => {
                     return Ok(Applied { verdict, record: loaded.record, written: Written::Duplicate });
                 }
-                Committed::Conflict | Committed::Collision => {
+                CommitOutcome::Conflict | CommitOutcome::Collision => {
                     (loaded.version, loaded.record) = self.load_as(id).await?;
                     now = self.now();
                 }
-                Committed::Late(at) => {
+                CommitOutcome::Late(at) => {
                     (loaded.version, loaded.record) = self.load_as(id).await?;
                     now = at;
                 }
@@ -91,7 +91,7 @@ impl Service {
     }
 
     /// Commits; jobs for which there is a permit start here, at once.
-    pub(super) async fn send(&self, change: Change, now: Timestamp) -> Result<Committed, StoreError> {
+    pub(super) async fn send(&self, change: Change, now: Timestamp) -> Result<CommitOutcome, StoreError> {
         self.send_with(change, None::<&Verification<Link>>, now).await
     }
 
@@ -101,20 +101,20 @@ impl Service {
         mut change: Change,
         record: Option<&Verification<K>>,
         now: Timestamp,
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<CommitOutcome, StoreError> {
         let permits = &self.handoff.permits;
         let taken: Vec<Option<Permit>> = change
             .jobs
             .iter_mut()
             .map(|job| {
                 let paced = self.rate(&job.lane).is_some();
-                let permit = job.due.is_none().then(|| permits.take(&job.lane, job.id.group(), paced)).flatten();
+                let permit = job.due.is_none().then(|| permits.try_take(&job.lane, job.id.group(), paced)).flatten();
                 job.lease = permit.is_some();
                 permit
             })
             .collect();
         let committed = self.store.commit(&change).await?;
-        if let Committed::Applied { leased } = &committed {
+        if let CommitOutcome::Applied { leased } = &committed {
             let record = record.filter(|_| leased.contains(&true)).map(|record| Arc::new(record.clone().into_any()));
             for ((job, permit), leased) in change.jobs.into_iter().zip(taken).zip(leased) {
                 let partition = change.partition;
@@ -124,9 +124,9 @@ impl Service {
                         let (since, fence) = (now, 1);
                         let leased =
                             Leased { partition, id, instance, lane, fence, attempts: 0, lapsed: 0, since, body };
-                        self.handoff.give(Startable { leased, permit, record: record.clone() });
+                        self.handoff.give(StartableJob { leased, permit, record: record.clone() });
                     }
-                    None if job.due.is_none() => permits.missed(&job.lane, partition, now),
+                    None if job.due.is_none() => permits.record_waiting(&job.lane, partition, now),
                     _ => {}
                 }
             }
@@ -174,7 +174,7 @@ impl Service {
                 }
                 Effect::Code { leg } => Some(self.code_job(instance, after, *leg)),
                 Effect::Reply(reply) => incoming.map(|incoming| {
-                    let work = Work::Reply {
+                    let work = JobPayload::Reply {
                         about: Some(before.id),
                         reply: *reply,
                         chat_id: incoming.chat_id.clone(),

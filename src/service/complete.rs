@@ -225,7 +225,7 @@ impl Service {
             | FinishVerdict::Gone
             | FinishVerdict::Refused => None,
         };
-        if let Some(result) = result.filter(|_| written == Written::Committed) {
+        if let Some(result) = result.filter(|_| written == Written::CommitOutcome) {
             let completed = ByResult { instance: Of(record.instance), result };
             self.metrics.completions.get_or_create(&completed).inc();
         }

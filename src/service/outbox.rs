@@ -6,7 +6,7 @@ use super::{Instance, Service, callback, commit::Incoming};
 use crate::{
     domain::{Event, Kind, Partition, Request, Subject, Verification, decision::Reply, keys::Digest},
     jobs::payload::{self, Work},
-    store::{Change, Committed, Index, Job, JobId, Lane, StoreError},
+    store::{Change, CommitOutcome, Index, Job, JobId, Lane, StoreError},
 };
 
 impl Service {
@@ -69,7 +69,7 @@ impl Service {
         partition: Partition,
         incoming: &Incoming,
         reply: Reply,
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<CommitOutcome, StoreError> {
         let work =
             Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
         let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);

@@ -11,7 +11,7 @@ use crate::{
         Chat, OtpType, Protocol as _, Status, Verification, VerificationId, link::Link, sent_code::SentCode,
         time::from_millis,
     },
-    store::{Index, Position, RecordId, Stored},
+    store::{Index, Position, RecordId, StoredRecord},
 };
 
 /// Records read for one page at most: filters beyond the index are applied on read.
@@ -136,6 +136,6 @@ pub fn decode_cursor(cursor: &str) -> Option<Position> {
 }
 
 /// When a record was made, as far as its id tells.
-pub(super) fn created_at(stored: &Stored) -> Timestamp {
+pub(super) fn created_at(stored: &StoredRecord) -> Timestamp {
     from_millis(VerificationId::from(stored.id).millis())
 }

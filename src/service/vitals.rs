@@ -14,7 +14,7 @@ use super::{Instance, Service};
 use crate::{
     domain::InstanceId,
     metrics::label::{ByGateway, Of},
-    store::{Announced, Backlog},
+    store::{Backlog, ReplicaHeartbeat},
 };
 
 /// Kinds of failure that are kept; the same one again only counts.
@@ -39,7 +39,7 @@ pub struct Vitals {
 pub(crate) struct Seen {
     pub(crate) at: Instant,
     pub(crate) backlog: Vec<Backlog>,
-    pub(crate) replicas: Vec<(Announced, Said)>,
+    pub(crate) replicas: Vec<(ReplicaHeartbeat, Said)>,
 }
 
 /// What a replica tells the others. Fields may come and go between versions.

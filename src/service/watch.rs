@@ -8,7 +8,7 @@ use super::{Service, ServiceError};
 use crate::{
     domain::{AnyKind, Kind, Status, Verification, VerificationId},
     random,
-    store::{Busy, StoreError, Watch},
+    store::{StoreError, WatchError, Watcher},
 };
 
 /// Waiters look by themselves this often, whether or not anybody rang.
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// A record that somebody follows. Dropping it ends the wait.
 pub struct Watched<K = AnyKind> {
     service: Arc<Service>,
-    watch: Watch,
+    watch: Watcher,
     record: Verification<K>,
     version: u64,
     status: Status,
@@ -29,8 +29,8 @@ impl Service {
     /// Follows a record from now on; also one that has ended. Places are few: [`ServiceError::Crowded`].
     pub async fn watch<K: Kind>(self: &Arc<Self>, id: VerificationId) -> Result<Watched<K>, ServiceError> {
         let watch = self.store.changes().watch(id.into()).map_err(|busy| match busy {
-            Busy::Full => ServiceError::Crowded,
-            Busy::Closed => stopping(),
+            WatchError::Full => ServiceError::Crowded,
+            WatchError::Closed => stopping(),
         })?;
         let (version, record): (u64, Verification<K>) = self.load_as(id).await?;
         let status = record.status(self.now());
@@ -95,7 +95,7 @@ impl<K: Kind> Watched<K> {
             // A little late rather than a little early, which would mean to look twice.
             patience = patience.min(left + Duration::from_millis(5));
         }
-        tokio::time::timeout(patience, self.watch.rung()).await.unwrap_or(true)
+        tokio::time::timeout(patience, self.watch.changed()).await.unwrap_or(true)
     }
 }
 

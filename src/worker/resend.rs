@@ -40,7 +40,7 @@ impl fmt::Display for AttemptNote<'_> {
 }
 
 /// An attempt after which another may follow.
-pub(super) struct Failed {
+pub(super) struct FailedAttempt {
     pub(super) why: DeliveryFailure,
     /// The gateway's wish.
     pub(super) after: Option<Duration>,
@@ -50,7 +50,7 @@ pub(super) struct Failed {
     pub(super) repeatable: bool,
 }
 
-pub(super) enum Next {
+pub(super) enum NextAttempt {
     Again(Settlement),
     /// The next attempt would come after the message's use.
     TooLate {
@@ -62,26 +62,26 @@ pub(super) enum Next {
 }
 
 /// `useful_until` is the first instant at which the message helps nobody.
-pub(super) async fn next(
+pub(super) async fn next_attempt(
     worker: &Worker,
     leased: &Leased,
-    Failed { why, after, unknown, repeatable }: Failed,
+    FailedAttempt { why, after, unknown, repeatable }: FailedAttempt,
     useful_until: Timestamp,
-) -> Result<Next, ServiceError> {
+) -> Result<NextAttempt, ServiceError> {
     let before = was_unknown(worker, leased).await?;
     if unknown && before && !repeatable {
-        return Ok(Next::Spent { unknown });
+        return Ok(NextAttempt::Spent { unknown });
     }
     let unknown = unknown || before;
     let Some(delay) = Schedule::REPLY.next_delay(leased.attempts + 1, random::fraction(), after) else {
-        return Ok(Next::Spent { unknown });
+        return Ok(NextAttempt::Spent { unknown });
     };
     let at = worker.service.now() + delay;
     if at >= useful_until {
-        return Ok(Next::TooLate { unknown });
+        return Ok(NextAttempt::TooLate { unknown });
     }
     let note = AttemptNote { perhaps_sent: unknown, cause: why.as_str() };
-    Ok(Next::Again(Settlement::Retry { at, note: note.to_string() }))
+    Ok(NextAttempt::Again(Settlement::Retry { at, note: note.to_string() }))
 }
 
 /// What an earlier attempt has noted.
