@@ -144,7 +144,7 @@ pub enum Settlement {
     Postpone {
         at: Timestamp,
     },
-    /// Given up; kept for [`DEAD_MEMORY`]. Only the note is kept; the reason is counted where it is settled.
+    /// Given up; kept for [`DEAD_RETENTION`]. Only the note is kept; the reason is counted where it is settled.
     Dead {
         reason: DeadReason,
         note: String,
