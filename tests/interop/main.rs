@@ -6,9 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "../it/app.rs"]
+#[path = "../it/daemon.rs"]
 #[allow(dead_code, reason = "a part of the harness is enough here")]
-mod app;
+mod daemon;
 mod callbacks;
 #[path = "../it/every_gateway.rs"]
 #[allow(dead_code, reason = "a part of the harness is enough here")]

@@ -4,7 +4,7 @@
 mod addressed;
 mod api;
 mod api_tokens;
-mod app;
+mod daemon;
 mod attacks;
 mod binding;
 mod broken_way;

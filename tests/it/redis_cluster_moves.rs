@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{
-    app::{Ground, World},
+    daemon::{Ground, World},
     cluster_server::{self, Cluster},
     process::Process,
     wait::{PATIENCE, until, until_or},

@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use crate::{
-    app::{Ground, WAHA_KEY, World},
+    daemon::{Ground, WAHA_KEY, World},
     cluster_server,
     process::{Process, told},
     redis_sentinel::Watched,

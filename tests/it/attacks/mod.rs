@@ -17,7 +17,7 @@ use countersign::domain::keys::sha256;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Daemon, Ground, World},
+    daemon::{Answer, Daemon, Ground, World},
     browser::{Browser, landed, redeem, reply, start_path},
     flow::link_in,
 };

@@ -3,7 +3,7 @@
 
 use super::{Actor, MALLORY, Scene, VICTOR, WAYS, Way, actors, verifier};
 use crate::{
-    app::Answer,
+    daemon::Answer,
     browser::{code_in, redeem, start_path},
 };
 use serde_json::json;
