@@ -6,10 +6,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod callbacks;
 #[path = "../it/daemon.rs"]
 #[allow(dead_code, reason = "a part of the harness is enough here")]
 mod daemon;
-mod callbacks;
 #[path = "../it/every_gateway.rs"]
 #[allow(dead_code, reason = "a part of the harness is enough here")]
 mod every_gateway;

@@ -97,8 +97,8 @@ async fn post_meta(daemon: &Daemon, body: &Value) -> Answer {
     let mut mac = Hmac::<Sha256>::new_from_slice(META_SECRET.as_bytes()).unwrap();
     mac.update(&body);
     let hex = mac.finalize().into_bytes().iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"));
-    let request =
-        Request::post(format!("{}/webhooks/{META}", daemon.base)).header("x-hub-signature-256", format!("sha256={hex}"));
+    let request = Request::post(format!("{}/webhooks/{META}", daemon.base))
+        .header("x-hub-signature-256", format!("sha256={hex}"));
     daemon.send(request.body(body).unwrap()).await
 }
 

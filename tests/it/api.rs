@@ -285,8 +285,9 @@ async fn every_faulty_field_is_named_at_once() {
 async fn what_is_accepted_and_may_surprise_is_said() {
     let world = World::new(Ground::directory());
     let daemon = world.start().await;
-    let answer =
-        daemon.mint(json!({"nmae": "x", "lang": "tlh", "message": {"success": "Hi {nmae} {link}", "succes": "y"}})).await;
+    let answer = daemon
+        .mint(json!({"nmae": "x", "lang": "tlh", "message": {"success": "Hi {nmae} {link}", "succes": "y"}}))
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let warned: Vec<String> = answer
         .data("warnings")

@@ -6,8 +6,8 @@ use countersign::domain::time::rfc3339;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Daemon, Ground, META_TOKEN, TOKEN, WAHA, World, known_token, message},
     browser::{Browser, landed, reply, start_path},
+    daemon::{Daemon, Ground, META_TOKEN, TOKEN, WAHA, World, known_token, message},
     flow::{link_in, on_both_stores},
     process::{Process, run},
 };

@@ -7,8 +7,8 @@ use countersign::domain::keys::sha256;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Ground, META, META_TOKEN, WAHA, World},
     browser::{Browser, code_in, field, landed, redeem, reply, start_path},
+    daemon::{Ground, META, META_TOKEN, WAHA, World},
     flow::{link_in, on_both_stores},
 };
 

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Block, Daemon, Ground, WAHA, World},
     codes::{CHAT, code, events, validate},
+    daemon::{Answer, Block, Daemon, Ground, WAHA, World},
     fakes::Fake,
     flow::on_both_stores,
     gateways, gateways_send,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
     codes::{CHAT, code, request, validate, wrong},
+    daemon::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
     flow::on_both_stores,
     limits::{assert_limited, of, told},
 };

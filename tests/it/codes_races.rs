@@ -9,8 +9,8 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, WAHA, World},
     codes::{CHAT, code, events, request, validate, wrong},
+    daemon::{Answer, Daemon, Ground, WAHA, World},
     flow::on_both_stores,
 };
 

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, World},
     browser::{Browser, field, landed, reply, start_path},
+    daemon::{Ground, World},
     flow::link_in,
 };
 

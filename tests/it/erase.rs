@@ -5,8 +5,8 @@ use std::{io::Read as _, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
     codes,
+    daemon::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
     flow::on_both_stores,
 };
 

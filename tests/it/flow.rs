@@ -5,8 +5,8 @@ use countersign::domain::keys::sha256;
 use serde_json::json;
 
 use crate::{
-    daemon::{CALLBACK_SECRET, Daemon, Ground, Link, WAHA, World},
     browser::{dispute_in, reply},
+    daemon::{CALLBACK_SECRET, Daemon, Ground, Link, WAHA, World},
 };
 
 macro_rules! on_both_stores {

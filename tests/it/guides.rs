@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use countersign::http::{guides::GUIDES, problem::Code};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, World},
     contract::whole,
+    daemon::{Answer, Daemon, Ground, World},
 };
 
 /// The API reference is larger than the usual client reads.

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use sfv::{BareItem, GenericBareItem, List, ListEntry, Parser};
 
 use crate::{
-    daemon::{API_KEY, Answer, CALLBACK_SECRET, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, WAHA_KEY, World, message},
     codes::{CHAT, code, request, validate, wrong},
+    daemon::{
+        API_KEY, Answer, CALLBACK_SECRET, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, WAHA_KEY, World, message,
+    },
     flow::on_both_stores,
     process::Process,
 };
@@ -188,7 +190,11 @@ async fn a_chat_gets_so_many_links(ground: Ground) {
     }
     assert_eq!(daemon.mint(json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
     assert_eq!(daemon.mint(json!({})).await.status, 200, "a link for whoever sends it is not counted");
-    assert_eq!(mint_as(&daemon, META, META_TOKEN, json!({"chatId": CHAT})).await.status, 200, "another instance is free");
+    assert_eq!(
+        mint_as(&daemon, META, META_TOKEN, json!({"chatId": CHAT})).await.status,
+        200,
+        "another instance is free"
+    );
     assert_eq!(request(&daemon, json!({"chatId": CHAT})).await.status, 200, "codes are counted apart");
     daemon.pass(Duration::from_mins(5)).await;
     assert_eq!(daemon.mint(json!({"chatId": CHAT})).await.status, 200, "one comes back in five minutes");

@@ -212,7 +212,8 @@ async fn a_flood_is_refused_without_the_store(ground: Ground) {
     world.top = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
     let daemon = world.start().await;
     let asked = async || {
-        let text = daemon.send(Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await.text;
+        let text =
+            daemon.send(Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await.text;
         let line = "countersign_store_request_seconds_count{operation=\"admit\"} ";
         let count = |prefix: &str| text.lines().find_map(|l| l.strip_prefix(prefix)?.parse::<f64>().ok());
         (count(line).unwrap_or(0.0), count("countersign_limited_total{limit=\"pages\"} ").unwrap_or(0.0))

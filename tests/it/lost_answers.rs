@@ -12,8 +12,8 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, WAHA, World},
     broken_way::Way,
+    daemon::{Ground, WAHA, World},
     redis_server::{self, RedisServer},
     store::{one_job_of_a_message, one_record, one_record_with_a_job, overwrite},
     wait::until,
@@ -100,7 +100,8 @@ async fn a_network_that_swallows_everything_holds_nobody_for_longer_than_the_bud
                 0 => daemon.mint(json!({})).await,
                 1 => daemon.says("447700900123", &format!("H{place}"), &link.text).await,
                 2 => {
-                    daemon.post_with(&format!("/api/otp/v2/{WAHA}/generate-link"), json!({}), &[("idempotency-key", "k")])
+                    daemon
+                        .post_with(&format!("/api/otp/v2/{WAHA}/generate-link"), json!({}), &[("idempotency-key", "k")])
                         .await
                 }
                 _ => daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await,

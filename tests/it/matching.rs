@@ -100,7 +100,8 @@ async fn a_bound_link_accepts_only_its_chat(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nfailure_replies_per_10m = 0\n".to_owned();
     let daemon = world.start().await;
-    let link = daemon.link(json!({"chatId": "+55 11987654321".replace(' ', ""), "message": {"failed": "not you"}})).await;
+    let link =
+        daemon.link(json!({"chatId": "+55 11987654321".replace(' ', ""), "message": {"failed": "not you"}})).await;
     for (id, wrong) in ["447700900100", "447700900101"].iter().enumerate() {
         daemon.says(wrong, &format!("W{id}"), &link.text).await;
     }
@@ -283,7 +284,8 @@ async fn meta_batches_and_senders_without_a_phone(ground: Ground) {
     let world = World::new(ground);
     let daemon = world.start().await;
     let bearer = format!("Bearer {META_TOKEN}");
-    let mint = |body: Value| daemon.post_with("/api/otp/v2/5f0c2a90-0000-4000-8000-000000000002/generate-link", body, &[]);
+    let mint =
+        |body: Value| daemon.post_with("/api/otp/v2/5f0c2a90-0000-4000-8000-000000000002/generate-link", body, &[]);
     assert_eq!(mint(json!({})).await.status, 404, "another tenant's token");
     let mut links = Vec::new();
     for _ in 0..2 {

@@ -7,8 +7,8 @@ use countersign::domain::keys::sha256;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, WAHA, World},
     codes::{CHAT, code, events, wrong},
+    daemon::{Answer, Daemon, Ground, WAHA, World},
     flow::{form_field, link_in, on_both_stores, tap},
 };
 

@@ -6,9 +6,9 @@ use countersign::domain::{Phone, written};
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, WAHA, World},
     browser::{landed, redeem, reply},
     codes::{code, validate, wrong},
+    daemon::{Ground, WAHA, World},
     flow::{link_in, on_both_stores},
 };
 

@@ -135,10 +135,15 @@ async fn every_metric_moves(ground: Ground) {
     for number in 0..50 {
         daemon.get(&format!("/nowhere/{number}")).await;
         daemon.get(&format!("/l/{number}/qr.svg")).await;
-        daemon.send(
-            http::Request::builder().method(format!("M{number}").as_str()).uri(&daemon.base).body(Vec::new()).unwrap(),
-        )
-        .await;
+        daemon
+            .send(
+                http::Request::builder()
+                    .method(format!("M{number}").as_str())
+                    .uri(&daemon.base)
+                    .body(Vec::new())
+                    .unwrap(),
+            )
+            .await;
     }
     let (text, _) = scrape(&daemon).await;
     assert!(text.lines().count() < series + 40, "{text}");

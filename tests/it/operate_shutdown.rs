@@ -117,11 +117,12 @@ async fn a_rolling_restart_fails_no_request_and_loses_and_doubles_no_callback() 
             };
             let mut round = 0u32;
             while !done.load(Ordering::Relaxed) {
-                let request = http::Request::post(format!("{}/api/otp/v2/{}/generate-link", next(), crate::daemon::WAHA))
-                    .header("authorization", format!("Bearer {}", crate::daemon::TOKEN))
-                    .header("content-type", "application/json")
-                    .body(b"{}".to_vec())
-                    .unwrap();
+                let request =
+                    http::Request::post(format!("{}/api/otp/v2/{}/generate-link", next(), crate::daemon::WAHA))
+                        .header("authorization", format!("Bearer {}", crate::daemon::TOKEN))
+                        .header("content-type", "application/json")
+                        .body(b"{}".to_vec())
+                        .unwrap();
                 let minted: crate::daemon::Answer =
                     client.send(request).await.expect("a mint was not answered during the restart").into();
                 assert_eq!(minted.status, 200, "{}", minted.text);

@@ -237,7 +237,11 @@ async fn another_password_ends_every_session(ground: Ground) {
     let cookie = Browser::logged_in(&daemon).await.cookie;
     daemon.finish().await;
     let daemon = world.start().await;
-    assert_eq!(Browser { daemon: &daemon, cookie: cookie.clone() }.get("/requests").await.status, 200, "a restart does not");
+    assert_eq!(
+        Browser { daemon: &daemon, cookie: cookie.clone() }.get("/requests").await.status,
+        200,
+        "a restart does not"
+    );
     daemon.finish().await;
     world.top = world.top.replace("MDEyMzQ1", "MDEyMzQ2");
     let daemon = world.start().await;

@@ -80,7 +80,10 @@ async fn what_a_proxy_gave_up_on_is_repeated_once(ground: Ground) {
     world.gateway.fail(504, 100);
     replied(&daemon).await;
     assert_eq!(world.gateway.arrived().len(), 2);
-    assert_eq!((replies(&daemon, "unknown").await, replies(&daemon, "retried").await, dead_replies(&daemon).await), (2, 0, 1));
+    assert_eq!(
+        (replies(&daemon, "unknown").await, replies(&daemon, "retried").await, dead_replies(&daemon).await),
+        (2, 0, 1)
+    );
     daemon.finish().await;
 }
 
@@ -98,7 +101,10 @@ async fn what_was_not_taken_in_between_is_not_a_repetition(ground: Ground) {
     daemon.advance(Duration::from_secs(19)).await;
     daemon.advance(Duration::from_secs(37)).await;
     assert_eq!(world.gateway.arrived().len(), 3, "twice perhaps sent, once refused");
-    assert_eq!((replies(&daemon, "unknown").await, replies(&daemon, "retried").await, dead_replies(&daemon).await), (2, 1, 1));
+    assert_eq!(
+        (replies(&daemon, "unknown").await, replies(&daemon, "retried").await, dead_replies(&daemon).await),
+        (2, 1, 1)
+    );
     daemon.finish().await;
 }
 
@@ -107,7 +113,10 @@ async fn a_gateway_that_is_not_there_gets_the_whole_schedule(ground: Ground) {
     world.gateway.url = format!("http://127.0.0.1:{}", free_port());
     let daemon = world.start().await;
     replied(&daemon).await;
-    assert_eq!((replies(&daemon, "retried").await, replies(&daemon, "unknown").await, dead_replies(&daemon).await), (5, 0, 1));
+    assert_eq!(
+        (replies(&daemon, "retried").await, replies(&daemon, "unknown").await, dead_replies(&daemon).await),
+        (5, 0, 1)
+    );
     daemon.finish().await;
 }
 

@@ -4,8 +4,8 @@ use countersign::domain::language::Language;
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, World},
     browser::{Browser, start_path},
+    daemon::{Ground, World},
     flow::link_in,
 };
 

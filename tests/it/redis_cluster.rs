@@ -11,8 +11,8 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, World},
     cluster_server::{self, Cluster},
+    daemon::{Ground, World},
     process::Process,
     redis_server::{self, free_port},
     wait::until,

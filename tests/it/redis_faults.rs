@@ -235,7 +235,12 @@ async fn every_key_ages_out_or_is_meant_to_stay() {
     let (server, world) = ground();
     let daemon = world.start().await;
     let link = daemon.link(json!({"chatId": "447700900123", "client_ref": "r"})).await;
-    daemon.post_with(&format!("/api/otp/v2/{}/generate-link", crate::daemon::WAHA), json!({}), &[("idempotency-key", "k")])
+    daemon
+        .post_with(
+            &format!("/api/otp/v2/{}/generate-link", crate::daemon::WAHA),
+            json!({}),
+            &[("idempotency-key", "k")],
+        )
         .await;
     daemon.says("447700900199", "K1", &link.text).await;
     daemon.says("447700900123", "K2", &link.text).await;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, World},
     browser::{Browser, code_in, field, landed, redeem, reply, start_path},
+    daemon::{Answer, Daemon, Ground, World},
     flow::{link_in, on_both_stores},
 };
 
@@ -102,7 +102,10 @@ async fn what_is_bound_to_nothing_binds_at_its_first_tap(ground: Ground) {
     daemon.says(PHONE, "U9", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 3).await);
     let form = field(&Browser::default().look(&daemon, &link).await.text);
-    assert!(token(&Browser::default().post(&daemon, &link, &[("form", &form)]).await).is_some(), "without a cookie, once");
+    assert!(
+        token(&Browser::default().post(&daemon, &link, &[("form", &form)]).await).is_some(),
+        "without a cookie, once"
+    );
     assert_eq!(Browser::default().post(&daemon, &link, &[("form", &form)]).await.status, 410);
     daemon.finish().await;
 }

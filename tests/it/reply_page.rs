@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Daemon, Ground, World},
     browser::{Browser, code_in, dispute_in, landed, redeem, reply, start_path},
+    daemon::{Daemon, Ground, World},
     fakes::Arrived,
     flow::{link_in, on_both_stores},
 };

@@ -44,7 +44,8 @@ async fn an_instance_has_so_many_records(ground: Ground) {
     let gateways = status.json["gateways"].as_array().unwrap();
     let harbour = gateways.iter().find(|one| one["name"] == "Harbour").unwrap();
     assert_eq!(harbour["room_used"], json!(1.0));
-    let metrics = daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
+    let metrics =
+        daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
     assert!(metrics.text.contains("countersign_limited_total{limit=\"records\"} 3\n"), "{}", metrics.text);
     // Records live for an hour at most and stay for another.
     daemon.advance(Duration::from_secs(2 * 3600 / 5 + 1)).await;
@@ -81,7 +82,8 @@ async fn an_instance_has_so_many_jobs(ground: Ground) {
     daemon.advance(Duration::from_mins(10)).await;
     assert_eq!(pending_jobs(&daemon, "Harbour").await, 0);
     daemon.link(json!({})).await;
-    let metrics = daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
+    let metrics =
+        daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
     assert!(metrics.text.contains("countersign_limited_total{limit=\"pending_jobs\"} 1\n"), "{}", metrics.text);
     daemon.finish().await;
 }
@@ -95,7 +97,8 @@ async fn small_redis() -> (Arc<redis_server::RedisServer>, World, Daemon) {
     let world = World::new(Ground::Redis(Arc::clone(&server)));
     let daemon = world.start().await;
     let known = async || {
-        let metrics = daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
+        let metrics =
+            daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
         metrics.text.contains(&format!("countersign_store_limit_bytes {ROOM}\n"))
     };
     until("the room is known", known).await;

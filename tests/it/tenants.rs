@@ -154,7 +154,8 @@ async fn another_tenants_things_are_things_that_do_not_exist(ground: Ground) {
             let place = format!("{method} {}", entry.path);
 
             let theirs_here = send(&daemon, method, entry.path, META, &theirs, &query, body.clone()).await;
-            let nothing_here = send(&daemon, method, entry.path, META, &nobodys, &other_query, other_body.clone()).await;
+            let nothing_here =
+                send(&daemon, method, entry.path, META, &nobodys, &other_query, other_body.clone()).await;
             if !matches!(entry.path.rsplit('/').next(), Some("generate-link")) {
                 assert_eq!(
                     told(&theirs_here, &theirs),

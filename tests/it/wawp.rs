@@ -6,8 +6,8 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Daemon, Ground, META, TOKEN, WAHA, World},
     codes::wrong,
+    daemon::{Answer, Daemon, Ground, META, TOKEN, WAHA, World},
     flow::on_both_stores,
 };
 
@@ -169,8 +169,10 @@ async fn what_a_browser_sends_by_itself_does_nothing() {
             assert_eq!((refused.status, &refused.json["code"]), (403, &json!("cross_site")), "{header:?}");
         }
     }
-    let head =
-        Request::head(format!("{}/v2/auth/otp/send?instance_id={WAHA}&access_token={TOKEN}&chatId={NUMBER}", daemon.base));
+    let head = Request::head(format!(
+        "{}/v2/auth/otp/send?instance_id={WAHA}&access_token={TOKEN}&chatId={NUMBER}",
+        daemon.base
+    ));
     assert_eq!(daemon.send(head.body(Vec::new()).unwrap()).await.status, 405);
     daemon.settle().await;
     assert!(world.gateway.arrived().is_empty());

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::{Scene, VICTOR, WAYS, Way, actors};
 use crate::{
-    daemon::{Ground, World},
     browser::{Browser, dispute_in, landed, redeem, reply, start_path},
+    daemon::{Ground, World},
 };
 
 /// Mallory begins and lures Victor into sending. She waits; he presses what he finds in his chat.

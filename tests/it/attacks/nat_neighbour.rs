@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, World},
     browser::{Browser, landed, reply, start_path},
+    daemon::{Ground, World},
     flow::link_in,
 };
 
@@ -38,7 +38,11 @@ async fn an_address_neither_opens_nor_locks() {
 
     daemon.says(VICTOR, "N1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
-    assert_eq!(landed(&mallory.go_on(&daemon, &link).await), None, "the same address and browser are not the same cookie");
+    assert_eq!(
+        landed(&mallory.go_on(&daemon, &link).await),
+        None,
+        "the same address and browser are not the same cookie"
+    );
     assert!(landed(&victor.go_on(&daemon, &link).await).is_some(), "and he goes on");
     daemon.finish().await;
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{Scene, VICTOR, WAYS, actors};
 use crate::{
-    daemon::{Ground, WAHA, World},
     browser::{Browser, code_in, dispute_in, landed, reply, start_path},
+    daemon::{Ground, WAHA, World},
     flow::link_in,
 };
 

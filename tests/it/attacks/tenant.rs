@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    daemon::{Ground, META, META_TOKEN, TOKEN, WAHA, World},
     browser::{Browser, dispute_in, landed, redeem, reply, start_path},
+    daemon::{Ground, META, META_TOKEN, TOKEN, WAHA, World},
     flow::link_in,
 };
 

@@ -11,8 +11,8 @@ use countersign::{
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Answer, Block, Daemon, Ground, META, META_SECRET, META_TOKEN, TOKEN, WAHA, World, signed_waha},
     browser::{self, Browser},
+    daemon::{Answer, Block, Daemon, Ground, META, META_SECRET, META_TOKEN, TOKEN, WAHA, World, signed_waha},
     flow::{form_field, link_in, tap},
 };
 
