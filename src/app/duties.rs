@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     http::operator::Readiness,
     ops::{EVERY, Ops, store_watch::TRIALS},
+    random,
 };
 
 /// Looking at the store takes at most one part in so many of the time, however large the store.

@@ -29,7 +29,7 @@ impl Ops {
     pub async fn observe(&self) -> Result<(), StoreError> {
         let replicas: Vec<(ReplicaHeartbeat, Said)> = self
             .store
-            .announced()
+            .heartbeats()
             .await?
             .into_iter()
             .map(|one| {
@@ -71,7 +71,7 @@ impl Ops {
             failures: self.vitals.own_failures(),
         };
         let words = serde_json::to_string(&said).expect("what is said has only string keys");
-        self.store.announce(&self.vitals.replica, &words).await
+        self.store.publish_heartbeat(&self.vitals.replica, &words).await
     }
 
     fn measure(&self, backlog: &[Backlog]) {

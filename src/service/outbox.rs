@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Instance, Service, callback, commit::Incoming};
 use crate::{
     domain::{Event, Kind, Partition, Request, Subject, Verification, decision::Reply, keys::Digest},
-    jobs::payload::{self, Work},
+    jobs::payload::{self, JobPayload},
     store::{Change, CommitOutcome, Index, Job, JobId, Lane, StoreError},
 };
 
@@ -21,7 +21,7 @@ impl Service {
         now: Timestamp,
     ) -> Option<Job> {
         let url = Self::callback_url(instance, &record.request, event)?.to_owned();
-        let work = Work::Callback {
+        let work = JobPayload::Callback {
             event,
             verification: Some(record.id),
             webhook_id: self.keys.event_id(record.key, record.id, event.as_str(), send),
@@ -35,7 +35,14 @@ impl Service {
         request.callbacks.url(event).or(instance.config.callback_url.as_ref().map(url::Url::as_str))
     }
 
-    pub(super) fn job(&self, instance: &Instance, id: JobId, lane: Lane, due: Option<Timestamp>, work: &Work) -> Job {
+    pub(super) fn job(
+        &self,
+        instance: &Instance,
+        id: JobId,
+        lane: Lane,
+        due: Option<Timestamp>,
+        work: &JobPayload,
+    ) -> Job {
         let body = work.seal(&self.keys, &id);
         Job { id, instance: instance.config.id, lane, due, body, lease: false }
     }
@@ -70,8 +77,12 @@ impl Service {
         incoming: &Incoming,
         reply: Reply,
     ) -> Result<CommitOutcome, StoreError> {
-        let work =
-            Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
+        let work = JobPayload::Reply {
+            about: None,
+            reply,
+            chat_id: incoming.chat_id.clone(),
+            subject: incoming.subject.clone(),
+        };
         let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
         let job = self.job(instance, id, reply_lane(instance, reply), None, &work);
         self.send(Change::new(partition).answers(incoming.id).job(job), self.now()).await

@@ -28,7 +28,7 @@ use jiff::SignedDuration;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::again::AttemptNote;
+use self::resend::AttemptNote;
 use crate::{
     domain::{Partition, Verification},
     jobs::{
