@@ -1,8 +1,7 @@
 //! Reads request bodies, bounded in size, in memory and in time.
 //!
 //! Bodies of requests that are not yet authenticated reserve their memory from the listener's [`Budget`] block by
-//! block. While the budget has no room, nothing more is read from the client; a body that has to make room for others
-//! ends with 503.
+//! block. While the budget has no room, nothing more is read from the client; an evicted body is answered with 503.
 //!
 //! [`Budget`]: super::budget::Budget
 

@@ -1,8 +1,8 @@
 //! Sessions of operators: a signed cookie, valid for an hour after the login.
 //!
 //! The cookie holds the start, a nonce and the operator's name, under a MAC that also covers the password's digest. So
-//! nothing is stored for a session but its logout, a changed password ends all sessions of its operator, and a changed
-//! key ends all.
+//! nothing is stored for a session but its logout, a changed password ends all sessions of its operator, and removing
+//! a key ends all sessions that it signed.
 
 use std::collections::HashMap;
 
