@@ -4,18 +4,18 @@
 //! must come from our own origin and carry the page's form field, a keyed digest of link and browser.
 
 mod link;
-mod live;
-mod look;
+mod stage_events;
+mod layout;
 mod start;
 mod visitor;
 mod widget;
 mod words;
 
 pub(super) use self::{
-    link::{complete, disputable, dispute, open},
-    live::events,
-    look::policy,
-    start::{go, qr_code, start, tap, type_code},
+    link::{complete, dispute_form, dispute, open},
+    stage_events::events,
+    layout::set_security_headers,
+    start::{go_to_whatsapp, qr_code, start_page, tap, submit_code},
     visitor::Visitor,
     widget::widget,
 };
