@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::http::{
     budget::Reservation,
-    connection::{Connection, ActiveRequest},
+    connection::{ActiveRequest, Connection},
 };
 
 /// From the first byte of a head to its last.

@@ -174,7 +174,12 @@ pub(super) async fn cancel(app: Data<PublicState>, path: Path<(String, String)>,
 }
 
 /// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier}` with the reply's code.
-pub(super) async fn redeem(app: Data<PublicState>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
+pub(super) async fn redeem(
+    app: Data<PublicState>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
     let caller = auth::authenticate(&app, &request, &instance, Scope::Redeem).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;

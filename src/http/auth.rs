@@ -39,7 +39,12 @@ impl Caller {
 /// # Errors
 /// `not_found` for an unknown instance, `unauthenticated` (or `rate_limited`, after too many) for a wrong token,
 /// `insufficient_scope`.
-pub(super) async fn authenticate(app: &PublicState, request: &HttpRequest, instance: &str, scope: Scope) -> Result<Caller, Problem> {
+pub(super) async fn authenticate(
+    app: &PublicState,
+    request: &HttpRequest,
+    instance: &str,
+    scope: Scope,
+) -> Result<Caller, Problem> {
     let token = bearer(request).unwrap_or_default();
     authenticate_token(app, request, instance.parse().ok(), token, scope).await
 }

@@ -123,7 +123,8 @@ async fn collect(
             let block = match blocks.last_mut() {
                 Some(block) if block.len() < BLOCK_SIZE => block,
                 _ => {
-                    let capacity = if blocks.is_empty() { announced.unwrap_or(BLOCK_SIZE).min(BLOCK_SIZE) } else { BLOCK_SIZE };
+                    let capacity =
+                        if blocks.is_empty() { announced.unwrap_or(BLOCK_SIZE).min(BLOCK_SIZE) } else { BLOCK_SIZE };
                     blocks.push(Vec::with_capacity(capacity));
                     continue;
                 }

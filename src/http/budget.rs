@@ -100,7 +100,13 @@ impl Budget {
         if let Some(metrics) = &metrics {
             metrics.unauthenticated_limit_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
-        Arc::new(Self { max_bytes: bytes, authenticated_reserve: bytes / 4, max_sockets: sockets, state: Mutex::default(), metrics })
+        Arc::new(Self {
+            max_bytes: bytes,
+            authenticated_reserve: bytes / 4,
+            max_sockets: sockets,
+            state: Mutex::default(),
+            metrics,
+        })
     }
 
     /// Reserves for a new connection that has sent nothing yet.
@@ -139,22 +145,26 @@ impl Budget {
         let id = state.next_id;
         state.next_id += 1;
         self.add(&mut state, purpose, bytes, sockets, id)?;
-        let mut share =
-            Reservation { budget: Arc::clone(self), id, purpose, bytes, sockets, stalled: None, signal: Arc::default() };
+        let mut share = Reservation {
+            budget: Arc::clone(self),
+            id,
+            purpose,
+            bytes,
+            sockets,
+            stalled: None,
+            signal: Arc::default(),
+        };
         share.update_candidate(&mut state, stalled);
         Ok(share)
     }
 
     /// Adds to the sums, after evicting other shares if there is no room.
-    fn add(
-        &self,
-        state: &mut State,
-        purpose: Purpose,
-        bytes: usize,
-        sockets: usize,
-        id: u64,
-    ) -> Result<(), Exhausted> {
-        let limit = if purpose == Purpose::Authenticated { self.max_bytes + self.authenticated_reserve } else { self.max_bytes };
+    fn add(&self, state: &mut State, purpose: Purpose, bytes: usize, sockets: usize, id: u64) -> Result<(), Exhausted> {
+        let limit = if purpose == Purpose::Authenticated {
+            self.max_bytes + self.authenticated_reserve
+        } else {
+            self.max_bytes
+        };
         if purpose == Purpose::Stream && state.streams + bytes > self.max_bytes / 2 {
             return Err(self.count_refusal("refused"));
         }
@@ -277,7 +287,8 @@ impl Reservation {
         }
         self.stalled = stalled;
         if let Some(now) = stalled {
-            let holder = EvictionCandidate { bytes: self.bytes, sockets: self.sockets, signal: Arc::clone(&self.signal) };
+            let holder =
+                EvictionCandidate { bytes: self.bytes, sockets: self.sockets, signal: Arc::clone(&self.signal) };
             state.candidates.insert((now, self.id), holder);
         }
     }

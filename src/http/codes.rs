@@ -20,7 +20,12 @@ use crate::{
 };
 
 /// `POST …/request-code`
-pub(super) async fn request(app: Data<PublicState>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
+pub(super) async fn request(
+    app: Data<PublicState>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
     let caller = auth::authenticate(&app, &request, &instance, Scope::Send).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;
@@ -34,7 +39,12 @@ pub(super) async fn request(app: Data<PublicState>, instance: Path<String>, requ
 }
 
 /// `POST …/validate-code`
-pub(super) async fn validate(app: Data<PublicState>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
+pub(super) async fn validate(
+    app: Data<PublicState>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
     let caller = auth::authenticate(&app, &request, &instance, Scope::Validate).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;

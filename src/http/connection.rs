@@ -43,7 +43,13 @@ impl Connection {
     pub fn new(share: Reservation) -> Self {
         let takeover = RefCell::new(Takeover::None);
         let (begun, ended, paused) = Default::default();
-        Self(Rc::new(Inner { started_requests: begun, finished_requests: ended, reservation: RefCell::new(share), takeover, paused }))
+        Self(Rc::new(Inner {
+            started_requests: begun,
+            finished_requests: ended,
+            reservation: RefCell::new(share),
+            takeover,
+            paused,
+        }))
     }
 
     pub fn budget(&self) -> Arc<Budget> {

@@ -85,7 +85,12 @@ pub(super) async fn replay(app: Data<PublicState>, path: Path<(String, String)>,
 }
 
 /// `POST …/callbacks/test`: a signed event about nothing, tried once.
-pub(super) async fn test(app: Data<PublicState>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
+pub(super) async fn test(
+    app: Data<PublicState>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
     let caller = auth::authenticate(&app, &request, &instance, Scope::Admin).await?;
     let repeat = super::api::idempotency_key(&request)?;
     let body = if request.headers().contains_key("content-type") {

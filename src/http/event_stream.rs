@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     budget::Reservation,
-    connection::{Connection, ClientStream, OnTakeover},
+    connection::{ClientStream, Connection, OnTakeover},
     problem::Problem,
 };
 use crate::service::ServiceError;
@@ -58,7 +58,8 @@ pub(super) async fn respond(
     };
     let share = connection.budget().reserve_stream().map_err(|_| ServiceError::Crowded)?;
     let tracker = tracker.clone();
-    let carry = move |stream: Box<dyn ClientStream>| drop(rt::spawn(tracker.track_future(write_events(stream, events, share))));
+    let carry =
+        move |stream: Box<dyn ClientStream>| drop(rt::spawn(tracker.track_future(write_events(stream, events, share))));
     // One stream for each connection.
     response.force_close();
     Ok(response.body(StreamHandover { first: Some(first), connection, carry: Some(Box::new(carry)) }))

@@ -89,7 +89,8 @@ async fn follow(
     match wait {
         Some(wait) => {
             let budget = request.conn_data::<Connection>().map(Connection::budget);
-            let _share = budget.map(|budget| budget.reserve_long_poll()).transpose().map_err(|_| ServiceError::Crowded)?;
+            let _share =
+                budget.map(|budget| budget.reserve_long_poll()).transpose().map_err(|_| ServiceError::Crowded)?;
             Ok(long_poll(&viewer, watched, wait).await)
         }
         None => stream(app, viewer, watched, request).await,
@@ -160,7 +161,12 @@ async fn long_poll(viewer: &Viewer, mut watched: Watched, wait: Duration) -> Htt
 }
 
 /// One event for each change that the caller may see, until nothing more will come.
-async fn stream(app: &PublicState, viewer: Viewer, watched: Watched, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn stream(
+    app: &PublicState,
+    viewer: Viewer,
+    watched: Watched,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     // An `EventSource` comes back after every end; 204 tells it that the end was the end.
     if watched.has_ended() && request.headers().contains_key("last-event-id") {
         return Ok(HttpResponse::new(StatusCode::NO_CONTENT));

@@ -3,9 +3,9 @@
 //! `/livez` depends on nothing outside the process: an unavailable store is no reason to restart it.
 
 mod hosts;
+mod layout;
 mod list;
 mod login;
-mod layout;
 mod request;
 mod session;
 

@@ -91,7 +91,8 @@ mod tests {
     fn the_bitmap_holds_the_modules_of_the_code() {
         for text in ["x", &"long ".repeat(80)] {
             let code = encode(text).unwrap();
-            let file = STANDARD.decode(bmp_data_url(text).unwrap().strip_prefix("data:image/bmp;base64,").unwrap()).unwrap();
+            let file =
+                STANDARD.decode(bmp_data_url(text).unwrap().strip_prefix("data:image/bmp;base64,").unwrap()).unwrap();
             let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
             let (side, start) = (number(18), number(10));
             assert_eq!((number(2), number(22), side), (file.len(), side, code.size + 8));

@@ -56,7 +56,14 @@ pub(super) async fn observe(
         None => tracing::info!(method, route, status, millis, request_id = id, trace_id, "request"),
     }
     if deed.by.is_some() {
-        audit_entry::write_entry(&app.service, &app.edge.load(), response.request(), &deed, &format!("{method} {route}"), status);
+        audit_entry::write_entry(
+            &app.service,
+            &app.edge.load(),
+            response.request(),
+            &deed,
+            &format!("{method} {route}"),
+            status,
+        );
     }
     if trace::wanted(context) {
         trace::finish(Span {

@@ -33,7 +33,11 @@ const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 const TRIES: u32 = 5;
 
 /// `GET` and `POST /v2/auth/otp/send`
-pub(super) async fn send(app: Data<PublicState>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn send(
+    app: Data<PublicState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
     let (caller, chat) = input.caller(&app, &request, Scope::Send).await?;
     let language = input.get("lang").and_then(|tag| Language::find(&tag)).unwrap_or(Language::ENGLISH);
@@ -52,7 +56,11 @@ pub(super) async fn send(app: Data<PublicState>, request: HttpRequest, payload: 
 }
 
 /// `GET` and `POST /v2/auth/otp/verify`
-pub(super) async fn verify(app: Data<PublicState>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn verify(
+    app: Data<PublicState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
     let (caller, chat) = input.caller(&app, &request, Scope::Validate).await?;
     let code = input.get("code").filter(|code| code.chars().count() <= typed::LONGEST);
@@ -126,7 +134,12 @@ impl Input {
         in_body.or_else(in_query).filter(|text| !text.trim().is_empty())
     }
 
-    async fn caller(&self, app: &PublicState, request: &HttpRequest, scope: Scope) -> Result<(auth::Caller, Chat), Problem> {
+    async fn caller(
+        &self,
+        app: &PublicState,
+        request: &HttpRequest,
+        scope: Scope,
+    ) -> Result<(auth::Caller, Chat), Problem> {
         let token = self.get("access_token").or_else(|| self.access_token.clone()).or_else(|| self.bearer.clone());
         let token = token.unwrap_or_default();
         let id = self.get("instance_id").or_else(|| self.instance.clone());

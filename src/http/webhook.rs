@@ -25,7 +25,11 @@ use crate::{
 };
 
 /// `GET` and `POST /webhooks/{instance}` and `/webhooks/{instance}/{secret}`
-pub(super) async fn receive(app: Data<PublicState>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn receive(
+    app: Data<PublicState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let path_secret = request.match_info().get("secret");
     let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
     let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
@@ -44,7 +48,9 @@ pub(super) async fn receive(app: Data<PublicState>, request: HttpRequest, payloa
     let body = match (&method, covers_body) {
         (&http::Method::GET, _) => Body::default(),
         (_, true) => body::read(&request, payload, body::MAX_WEBHOOK_BODY).await?,
-        (_, false) => body::read_from(body::BodySender::Authenticated, &request, payload, body::MAX_WEBHOOK_BODY).await?,
+        (_, false) => {
+            body::read_from(body::BodySender::Authenticated, &request, payload, body::MAX_WEBHOOK_BODY).await?
+        }
     };
     // Reading the body may have taken seconds, so that the time is read again.
     let webhook = Webhook { body: &body, now: app.service.clock.wall(), ..head };
@@ -92,7 +98,12 @@ fn authenticate(app: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -
 
 /// The instance that an event belongs to. Some vendors post the events of all numbers of an account to one URL, so the
 /// number may be another instance's, whose own secret has to prove the webhook, too. Otherwise `instance`.
-fn instance_of_event(app: &PublicState, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'_>) -> Arc<Instance> {
+fn instance_of_event(
+    app: &PublicState,
+    instance: &Arc<Instance>,
+    event: &Event,
+    webhook: &Webhook<'_>,
+) -> Arc<Instance> {
     let Some(id) = event.number_id.as_deref().filter(|id| instance.gateway.number_id().is_some_and(|ours| ours != *id))
     else {
         return Arc::clone(instance);

@@ -41,7 +41,8 @@ pub(super) fn render(source: &str) -> RenderedGuide {
         match event {
             Event::Start(Tag::Heading { level, .. }) => {
                 let title = heading_text(&events[index + 1..]);
-                let anchor = if *level == HeadingLevel::H1 { String::new() } else { unique_anchor(&title, &mut anchors) };
+                let anchor =
+                    if *level == HeadingLevel::H1 { String::new() } else { unique_anchor(&title, &mut anchors) };
                 out.push(Event::Html(if anchor.is_empty() {
                     "<h1>".into()
                 } else {

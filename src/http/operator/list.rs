@@ -14,7 +14,7 @@ use url::form_urlencoded;
 
 use super::{
     OperatorState,
-    layout::{self, Frame, RequestRow, DisplayTime},
+    layout::{self, DisplayTime, Frame, RequestRow},
     session::Session,
 };
 use crate::{
@@ -78,7 +78,11 @@ struct ExplainPage {
 }
 
 /// `GET /requests`
-pub(super) async fn list(operator: Data<OperatorState>, session: ReqData<Session>, request: HttpRequest) -> HttpResponse {
+pub(super) async fn list(
+    operator: Data<OperatorState>,
+    session: ReqData<Session>,
+    request: HttpRequest,
+) -> HttpResponse {
     try_list(&operator, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
@@ -125,11 +129,19 @@ async fn try_list(operator: &OperatorState, session: &Session, request: &HttpReq
 }
 
 /// `GET /requests/explain?instance=…&q=…`
-pub(super) async fn explain(operator: Data<OperatorState>, session: ReqData<Session>, request: HttpRequest) -> HttpResponse {
+pub(super) async fn explain(
+    operator: Data<OperatorState>,
+    session: ReqData<Session>,
+    request: HttpRequest,
+) -> HttpResponse {
     try_explain(&operator, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
-async fn try_explain(operator: &OperatorState, session: &Session, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn try_explain(
+    operator: &OperatorState,
+    session: &Session,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
     let asked = parse_query(request).map_err(|_| Problem::not_found())?;
     let instance = selected_instance(&all_instances(operator), &asked).ok_or(ServiceError::NotFound)?;
@@ -224,7 +236,10 @@ fn instance_options(instances: &[Arc<Instance>], chosen: Option<&Arc<Instance>>)
 }
 
 fn status_options(chosen: &str) -> Vec<SelectOption> {
-    let choice =
-        |status: &&str| SelectOption { value: (*status).to_owned(), text: (*status).to_owned(), chosen: *status == chosen };
+    let choice = |status: &&str| SelectOption {
+        value: (*status).to_owned(),
+        text: (*status).to_owned(),
+        chosen: *status == chosen,
+    };
     api::STATUSES.iter().map(choice).collect()
 }

@@ -63,7 +63,11 @@ pub(super) async fn log_in(operator: Data<OperatorState>, request: HttpRequest, 
     }
 }
 
-async fn try_log_in(operator: &OperatorState, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+async fn try_log_in(
+    operator: &OperatorState,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let mut fields = session::same_origin_form(request, payload).await?;
     let access = operator.access.load_full();
     let name = fields.remove("username").unwrap_or_else(|| UNNAMED.to_owned());

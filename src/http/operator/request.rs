@@ -11,7 +11,7 @@ use askama::Template;
 
 use super::{
     OperatorState,
-    layout::{self, Frame, DisplayTime, see_other},
+    layout::{self, DisplayTime, Frame, see_other},
     session::Session,
 };
 use crate::{
@@ -127,7 +127,10 @@ async fn load(operator: &OperatorState, names: &(String, String)) -> Result<(Arc
     Ok((instance, record))
 }
 
-fn parse_path(operator: &OperatorState, (instance, id): &(String, String)) -> Result<(Arc<Instance>, VerificationId), Problem> {
+fn parse_path(
+    operator: &OperatorState,
+    (instance, id): &(String, String),
+) -> Result<(Arc<Instance>, VerificationId), Problem> {
     let instance = instance.parse().ok().and_then(|id: InstanceId| operator.service.instances.get(id));
     let id = id.parse().map_err(|_| ServiceError::NotFound)?;
     Ok((instance.ok_or(ServiceError::NotFound)?, id))

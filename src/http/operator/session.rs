@@ -18,7 +18,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use url::form_urlencoded;
 
-use super::{OperatorState, login, layout};
+use super::{OperatorState, layout, login};
 use crate::{
     config::{self, Access},
     domain::{KeyRing, keys::Digest},
@@ -113,7 +113,10 @@ pub(super) fn set_cookie(request: &HttpRequest, value: &str) -> String {
 ///
 /// # Errors
 /// `cross_site`, and those of [`body::read`].
-pub(super) async fn same_origin_form(request: &HttpRequest, payload: Payload) -> Result<HashMap<String, String>, Problem> {
+pub(super) async fn same_origin_form(
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<HashMap<String, String>, Problem> {
     if !same_origin(request.headers()) {
         return Err(Problem::new(Code::CrossSite, "open the page itself, then use its button"));
     }
@@ -182,7 +185,11 @@ pub(super) async fn require_session(
 }
 
 /// The first valid session among the browser's cookies that was not logged out.
-async fn active_session(operator: &OperatorState, access: &Access, headers: &HeaderMap) -> Result<Option<Session>, Problem> {
+async fn active_session(
+    operator: &OperatorState,
+    access: &Access,
+    headers: &HeaderMap,
+) -> Result<Option<Session>, Problem> {
     let (keys, now) = (&operator.service.keys, operator.service.now());
     for session in cookie::values(headers, COOKIE_NAME).filter_map(|value| Session::verify(keys, access, now, value)) {
         if !operator.service.login_has_ended(&session.nonce).await? {

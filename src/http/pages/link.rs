@@ -8,7 +8,7 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    layout::{PageResponse, PageStyle, note_page_with_dispute, note_page, see_other},
+    layout::{PageResponse, PageStyle, note_page, note_page_with_dispute, see_other},
     start::gone_page,
     visitor::{self, Visitor},
     words::Words,
@@ -110,13 +110,24 @@ fn disputed_page(status: StatusCode, look: &PageStyle<'_>, late: bool) -> HttpRe
 }
 
 /// `POST /o/{token}`: completes the login, once.
-pub(crate) async fn complete(app: Data<PublicState>, token: Path<String>, request: HttpRequest, payload: Payload) -> PageResult {
+pub(crate) async fn complete(
+    app: Data<PublicState>,
+    token: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let visitor = Visitor::new(&app, &request);
     let answer = try_complete(&app, &token, &visitor, &request, payload).await;
     answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/o/{token}")))
 }
 
-async fn try_complete(app: &PublicState, token: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> PageResult {
+async fn try_complete(
+    app: &PublicState,
+    token: &str,
+    visitor: &Visitor,
+    request: &HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let form = visitor::same_origin_form(app, request, payload).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
@@ -174,7 +185,12 @@ pub(crate) async fn dispute_form(app: Data<PublicState>, token: Path<String>, re
 }
 
 /// `POST /d/{token}`: "This wasn't me."
-pub(crate) async fn dispute(app: Data<PublicState>, token: Path<String>, request: HttpRequest, payload: Payload) -> PageResult {
+pub(crate) async fn dispute(
+    app: Data<PublicState>,
+    token: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let visitor = Visitor::new(&app, &request);
     let answer = try_dispute(&app, &token, &request, payload).await;
     answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/d/{token}")))

@@ -12,7 +12,7 @@ use askama::Template;
 use serde_json::json;
 
 use super::{
-    layout::{PageResponse, PageStyle, SCRIPT, note_page, set_security_headers, see_other},
+    layout::{PageResponse, PageStyle, SCRIPT, note_page, see_other, set_security_headers},
     visitor::{self, Visitor},
     words::Words,
 };
@@ -90,7 +90,13 @@ impl Default for PageUpdate {
     }
 }
 
-fn render_page(app: &PublicState, handle: &Token, start: &Start, set_cookie: Option<String>, shown: &PageUpdate) -> HttpResponse {
+fn render_page(
+    app: &PublicState,
+    handle: &Token,
+    start: &Start,
+    set_cookie: Option<String>,
+    shown: &PageUpdate,
+) -> HttpResponse {
     let Start { instance, record, stage, form_field, .. } = start;
     let look = PageStyle::for_record(app, instance, record);
     let w = look.words;
@@ -157,13 +163,24 @@ fn render_page(app: &PublicState, handle: &Token, start: &Start, set_cookie: Opt
 
 /// `POST /l/{handle}`: opens WhatsApp or the QR code (`do` is absent), renews an expired link (`renew`), or completes
 /// the login in the waiting page (`finish`).
-pub(crate) async fn tap(app: Data<PublicState>, handle: Path<String>, request: HttpRequest, payload: Payload) -> PageResult {
+pub(crate) async fn tap(
+    app: Data<PublicState>,
+    handle: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let visitor = Visitor::new(&app, &request);
     let answer = try_tap(&app, &handle, &visitor, &request, payload).await;
     answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/l/{handle}")))
 }
 
-async fn try_tap(app: &PublicState, handle: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> PageResult {
+async fn try_tap(
+    app: &PublicState,
+    handle: &str,
+    visitor: &Visitor,
+    request: &HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let form = visitor::same_origin_form(app, request, payload).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
@@ -193,13 +210,24 @@ async fn try_tap(app: &PublicState, handle: &str, visitor: &Visitor, request: &H
 }
 
 /// `POST /l/{handle}/code`
-pub(crate) async fn submit_code(app: Data<PublicState>, handle: Path<String>, request: HttpRequest, payload: Payload) -> PageResult {
+pub(crate) async fn submit_code(
+    app: Data<PublicState>,
+    handle: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let visitor = Visitor::new(&app, &request);
     let answer = try_code(&app, &handle, &visitor, &request, payload).await;
     answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/l/{handle}")))
 }
 
-async fn try_code(app: &PublicState, handle: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> PageResult {
+async fn try_code(
+    app: &PublicState,
+    handle: &str,
+    visitor: &Visitor,
+    request: &HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let form = visitor::same_origin_form(app, request, payload).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
@@ -209,8 +237,11 @@ async fn try_code(app: &PublicState, handle: &str, visitor: &Visitor, request: &
         Typed::Right { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
         Typed::Wrong { tries_left } => {
             let start = service.start(&handle, &visitor.cookies).await?;
-            let shown =
-                PageUpdate { status: StatusCode::UNPROCESSABLE_ENTITY, tries_left: Some(tries_left), ..PageUpdate::default() };
+            let shown = PageUpdate {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                tries_left: Some(tries_left),
+                ..PageUpdate::default()
+            };
             Ok(render_page(app, &handle, &start, None, &shown))
         }
     }

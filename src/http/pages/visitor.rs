@@ -78,8 +78,17 @@ impl Visitor {
     }
 
     /// An error page for a browser, the problem itself for other clients. `back` is the link to try again.
-    pub(in crate::http) fn error_response(&self, app: &PublicState, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
-        if self.reads_html { layout::problem_page(&PageStyle::unbranded(app, self.language), problem, back) } else { Err(problem) }
+    pub(in crate::http) fn error_response(
+        &self,
+        app: &PublicState,
+        problem: Problem,
+        back: &str,
+    ) -> Result<HttpResponse, Problem> {
+        if self.reads_html {
+            layout::problem_page(&PageStyle::unbranded(app, self.language), problem, back)
+        } else {
+            Err(problem)
+        }
     }
 
     pub(super) fn browser(&self) -> Browser<'_> {
