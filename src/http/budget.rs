@@ -1,8 +1,9 @@
 //! One budget of memory and sockets for all unauthenticated requests and all waiting event streams of a listener.
 //!
-//! Whatever holds memory reserves it as a [`Reservation`], which is returned on drop. When the budget is used up, the oldest
-//! share whose client keeps the daemon waiting (an unfinished head or body, an unread response, an idle connection) is
-//! evicted to make room for the new one. A genuine request is finished within milliseconds, so it is never the oldest.
+//! Whatever holds memory reserves it as a [`Reservation`], which is returned on drop. When the budget is used up, the
+//! oldest share whose client keeps the daemon waiting (an unfinished head or body, an unread response, an idle
+//! connection) is evicted to make room for the new one. A genuine request is finished within milliseconds, so it is
+//! never the oldest.
 
 use std::{
     collections::BTreeMap,
@@ -95,7 +96,7 @@ pub struct Reservation {
 pub struct Exhausted;
 
 impl Budget {
-    /// A budget of `bytes` and `max_sockets`. Authenticated bodies may use a quarter more bytes.
+    /// A budget of `bytes` and `sockets`. Authenticated bodies may use a quarter more bytes.
     pub fn new(bytes: usize, sockets: usize, metrics: Option<Arc<Metrics>>) -> Arc<Self> {
         if let Some(metrics) = &metrics {
             metrics.unauthenticated_limit_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -114,12 +115,12 @@ impl Budget {
         self.reserve(Purpose::Unauthenticated, CONNECTION_BYTES, 1, Some(Stall::Incomplete))
     }
 
-    /// Reserves for the body of an unauthenticated request; grows with [`Reservation::raise`].
+    /// Reserves for the body of an unauthenticated request; grows with [`Reservation::grow_to`].
     pub fn reserve_body(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
         self.reserve(Purpose::Unauthenticated, 0, 0, Some(Stall::Incomplete))
     }
 
-    /// Reserves for the body of an authenticated request; grows with [`Reservation::raise`].
+    /// Reserves for the body of an authenticated request; grows with [`Reservation::grow_to`].
     pub fn reserve_authenticated_body(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
         self.reserve(Purpose::Authenticated, 0, 0, None)
     }
@@ -227,7 +228,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// As [`Reservation::raise`]; pending while evicted shares still hold more than an eighth of the budget.
+    /// As [`Reservation::grow_to`]; pending while evicted shares still hold more than an eighth of the budget.
     pub fn poll_grow_to(&mut self, cx: &Context<'_>, bytes: usize) -> Poll<Result<(), Exhausted>> {
         self.signal.waker.register(cx.waker());
         if let Err(exhausted) = self.grow_to(bytes) {
