@@ -154,7 +154,7 @@ async fn only_the_password_opens_it_and_guesses_run_out(ground: Ground) {
     for wrong in ["", "correct horse batterz", "Correct horse battery", DIGEST] {
         let answer = browser.log_in(wrong).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (401, ""), "{wrong}");
-        assert!(answer.text.contains("not the password"));
+        assert!(answer.text.contains("password is wrong"));
     }
     let tries = (0..12).map(async |guess| browser.log_in(&format!("guess {guess}")).await.status);
     let answers = futures_util::future::join_all(tries).await;
@@ -418,7 +418,7 @@ async fn a_request_is_canceled_and_a_callback_replayed(ground: Ground) {
     let browser = Browser::logged_in(&app).await;
     let page = browser.page(&path).await;
     let field = form_field(&page);
-    assert!(page.contains("Cancel it") && page.contains("None is remembered"), "{page}");
+    assert!(page.contains("Cancel it") && page.contains("No callbacks are kept"), "{page}");
     let canceled = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[]).await;
     assert_eq!((canceled.status, canceled.header("location")), (303, &*format!("{path}?done=canceled")));
     let first = world.receiver.wait_for(1).await.pop().unwrap();
