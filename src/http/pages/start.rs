@@ -161,8 +161,8 @@ fn render_page(
     answer.render(shown.status, &page)
 }
 
-/// `POST /l/{handle}`: opens WhatsApp or the QR code (`do` is absent), renews an expired link (`renew`), or completes
-/// the login in the waiting page (`finish`).
+/// `POST /l/{handle}`: binds the login to this browser (`do` is absent), renews an expired link (`renew`), or
+/// completes the login in the waiting page (`finish`).
 pub(crate) async fn tap(
     app: Data<PublicState>,
     handle: Path<String>,
