@@ -16,7 +16,7 @@ use crate::{
         token::Token,
     },
     service::{self, Denied, Grant, Instance},
-    trace,
+    trace_context,
 };
 
 /// An authenticated caller and the instance it may use.
@@ -68,7 +68,7 @@ pub(super) async fn authenticate_token(
         }
     };
     service::done_by(by, Some(instance.config.id));
-    trace::go_on();
+    trace_context::go_on();
     if !scopes.hold(scope) {
         return Err(Problem::insufficient_scope(scope, scopes));
     }

@@ -15,11 +15,10 @@ use super::{
     session::{self, Session},
 };
 use crate::{
-    address,
     config::{Access, UNNAMED},
     domain::quota::Quota,
     http::{audit_entry, client, problem::Problem},
-    service::{By, Deed},
+    service::{By, Deed, subscriber_network},
 };
 
 pub(super) const LOGIN_PATH: &str = "/requests/login";
@@ -113,7 +112,7 @@ async fn try_log_in(
 /// Counts an attempt and returns how long to wait if there were too many. Called before the comparison, so that
 /// parallel guesses are counted, too.
 async fn count_attempt(operator: &OperatorState, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let address = address::network(client::ip_address(request, &operator.edge.load()));
+    let address = subscriber_network(client::ip_address(request, &operator.edge.load()));
     let [own, of_all] = [ATTEMPTS_PER_ADDRESS, ATTEMPTS_IN_TOTAL].map(|(tries, window)| Quota::per(tries, window));
     let standings = operator.service.admit_login(address, own, of_all).await?;
     Ok(standings.into_iter().filter_map(|standing| operator.service.note(standing)).max())

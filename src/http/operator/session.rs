@@ -22,11 +22,11 @@ use super::{OperatorState, layout, login};
 use crate::{
     config::{self, Access},
     domain::{KeyRing, keys::Digest},
-    entropy,
     http::{
         audit_entry, body, cookie,
         problem::{Code, Problem},
     },
+    random,
     service::{self, By, Service},
 };
 
@@ -48,7 +48,7 @@ pub(super) struct Session {
 impl Session {
     /// The value of a new session's cookie.
     pub(super) fn issue(keys: &KeyRing, operator: &config::Operator, now: Timestamp) -> String {
-        let (begun, nonce) = (now.as_second().to_be_bytes(), entropy::bytes::<16>());
+        let (begun, nonce) = (now.as_second().to_be_bytes(), random::bytes::<16>());
         let mac = keys.session(&mac_parts(&begun, &nonce, operator, &operator.password.print()));
         URL_SAFE_NO_PAD.encode([&begun[..], &nonce, mac.as_bytes(), operator.name.as_bytes()].concat())
     }
