@@ -293,7 +293,7 @@ impl From<StoreError> for Problem {
                 tracing::error!(%error, "no key of this process can open a record; answered 404");
                 Self::not_found()
             }
-            StoreError::Broken(_) | StoreError::Unfit(_) => {
+            StoreError::Corrupt(_) | StoreError::Misconfigured(_) => {
                 tracing::error!(%error, "the store returned an unexpected answer");
                 Self::new(Code::InternalError, "see the daemon's log")
             }
