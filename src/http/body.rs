@@ -33,7 +33,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// and the allocator then holds several times what is in use.
 const BLOCK_SIZE: usize = 16 * 1024;
 
-/// A whole body with its reservation of the budget, which is returned on drop.
+/// A whole body with its reservation in the budget, which is returned on drop.
 #[derive(Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,

@@ -91,7 +91,7 @@ impl Connection {
         self.0.reservation.borrow_mut().grow_to(CONNECTION_BYTES + UNREAD_RESPONSE_BYTES)
     }
 
-    /// The client has read its response; the connection costs its base cost again.
+    /// The client has read its response; only the base cost of the connection remains.
     pub fn release_unread_response(&self) {
         self.set_stalled((!self.is_busy()).then_some(Stall::Idle));
         self.0.reservation.borrow_mut().shrink_to(CONNECTION_BYTES);

@@ -91,8 +91,8 @@ impl Reservation {
         self.signal.evicted.load(Ordering::Acquire)
     }
 
-    /// Updates the reservation's entry among the candidates. The caller holds the lock and has checked that the reservation is not
-    /// evicted: eviction happens under the same lock.
+    /// Updates the reservation's entry among the candidates. The caller holds the lock and has checked that the
+    /// reservation is not evicted: eviction happens under the same lock.
     pub(super) fn update_candidate(&mut self, state: &mut State, stalled: Option<Stall>) {
         if let Some(before) = self.stalled {
             state.candidates.remove(&(before, self.id));

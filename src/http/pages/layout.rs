@@ -92,7 +92,7 @@ pub(super) fn note_page(
         .render(status, &NotePage { style, sign, title, text, link: "", link_text: "", dispute: "" })
 }
 
-/// As [`note`], with the link "This wasn't me".
+/// As [`note_page`], with the link "This wasn't me".
 pub(super) fn note_page_with_dispute(style: &PageStyle<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
     let page = NotePage { style, sign: "ok", title, text, link: "", link_text: "", dispute };
     PageResponse::new(style).render(StatusCode::GONE, &page)
