@@ -59,7 +59,7 @@ pub(super) async fn respond(
     let reservation = connection.budget().reserve_stream().map_err(|_| ServiceError::Crowded)?;
     let tracker = tracker.clone();
     let carry = move |stream: Box<dyn ClientStream>| {
-        drop(rt::spawn(tracker.track_future(write_events(stream, events, reservation))))
+        drop(rt::spawn(tracker.track_future(write_events(stream, events, reservation))));
     };
     // One stream for each connection.
     response.force_close();
@@ -121,7 +121,7 @@ async fn client_closed(stream: &mut Box<dyn ClientStream>) {
             let mut buffer = ReadBuf::new(&mut bytes);
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok::<(), io::Error>(())) if !buffer.filled().is_empty() => {
-                    received += buffer.filled().len()
+                    received += buffer.filled().len();
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
