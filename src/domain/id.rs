@@ -97,6 +97,17 @@ impl InstanceId {
     }
 }
 
+/// Names a call that is safe to repeat: what its idempotency key stands for, where nothing new is made.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClaimId(Uuid);
+
+impl ClaimId {
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
 macro_rules! textual {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {
@@ -117,7 +128,7 @@ macro_rules! textual {
         }
     )*};
 }
-textual!(VerificationId, InstanceId);
+textual!(VerificationId, InstanceId, ClaimId);
 
 #[cfg(test)]
 mod tests {

@@ -49,7 +49,7 @@ pub use channel::Channel;
 pub use decision::{Decision, Effect};
 pub use delivery_failure::DeliveryFailure;
 pub use event::Event;
-pub use id::{InstanceId, PARTITIONS, Partition, VerificationId};
+pub use id::{ClaimId, InstanceId, PARTITIONS, Partition, VerificationId};
 pub use keys::KeyRing;
 pub use kind::{AnyKind, Kind, KindRef, Protocol};
 pub use language::Language;

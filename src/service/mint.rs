@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{CONFLICTS, Instance, Service, ServiceError, deed, draft::VerificationDraft, input::Mint, limit::Limit};
 use crate::{
     domain::{
-        Birth, Chat, Kind, Partition, Verification, VerificationId,
+        Birth, Chat, ClaimId, Kind, Partition, Verification, VerificationId,
         keys::Digest,
         link::Link,
         quota::{Allowance, Name},
@@ -239,7 +239,7 @@ impl Service {
         what: &str,
         idempotency: Option<Idempotency>,
         partition: Partition,
-    ) -> Result<Option<VerificationId>, ServiceError> {
+    ) -> Result<Option<ClaimId>, ServiceError> {
         let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
         let idempotency = Idempotency { key: format!("{what} {key}"), body };
         let id: [u8; 16] = random::bytes();
@@ -251,7 +251,7 @@ impl Service {
         };
         match holder {
             Some(holder) if holder.fingerprint != reserve.fingerprint => Err(ServiceError::KeyReused),
-            holder => Ok(holder.and_then(|holder| holder.claim.try_into().ok()).map(VerificationId::from_bytes)),
+            holder => Ok(holder.and_then(|holder| holder.claim.try_into().ok()).map(ClaimId::from_bytes)),
         }
     }
 }

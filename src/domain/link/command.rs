@@ -1,6 +1,6 @@
 //! What can happen to a link, and what its cause is answered.
 
-use crate::domain::{Reason, Sender, VerificationId, binding::Binding, keys::Digest, risk::Risk};
+use crate::domain::{ClaimId, Reason, Sender, binding::Binding, keys::Digest, risk::Risk};
 
 /// What can happen to a link.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub enum LinkCommand {
     Finish(FinishCommand),
     /// The app's server presents a redeem token, and the S256 challenge of its verifier if it sent one. `claim` is the
     /// id that its idempotency key stands for.
-    Redeem { token: Digest, challenge: Option<String>, claim: Option<VerificationId> },
+    Redeem { token: Digest, challenge: Option<String>, claim: Option<ClaimId> },
     /// "This wasn't me."
     Dispute,
 }
@@ -45,7 +45,7 @@ pub enum FinishCommand {
     /// The reply code was typed on the start page; `right` says whether it was this one.
     Type { token: Digest, browser: Option<Digest>, right: bool, risk: Option<Risk> },
     /// The app's server presents the reply code that was typed on a page of its own.
-    RedeemCode { right: bool, challenge: Option<String>, claim: Option<VerificationId> },
+    RedeemCode { right: bool, challenge: Option<String>, claim: Option<ClaimId> },
 }
 
 impl From<FinishCommand> for LinkCommand {

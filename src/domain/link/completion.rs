@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Sender, Subject, VerificationId, binding::Told, keys::Digest};
+use crate::domain::{ClaimId, Sender, Subject, binding::Told, keys::Digest};
 
 /// How long the link in the reply can be completed after the match.
 pub const COMPLETION_WINDOW: SignedDuration = SignedDuration::from_mins(10);
@@ -104,7 +104,7 @@ pub struct Redemption {
     pub token: Option<Digest>,
     /// The id that the caller's idempotency key stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub claim: Option<VerificationId>,
+    pub claim: Option<ClaimId>,
     /// When the token or the code would have ended.
     #[serde(with = "millis")]
     pub until: Timestamp,

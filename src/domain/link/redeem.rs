@@ -8,7 +8,7 @@ use super::{
     finish::Offer,
 };
 use crate::domain::{
-    Event, TimelineEvent, VerificationId,
+    ClaimId, Event, TimelineEvent,
     decision::{Decision, Draft, Effect},
     keys::Digest,
 };
@@ -19,7 +19,7 @@ impl Draft<Link> {
         completion: &Completion,
         token: Digest,
         challenge: Option<&str>,
-        claim: Option<VerificationId>,
+        claim: Option<ClaimId>,
     ) -> Decision<Link> {
         match completion {
             Completion::Released { tokens, misses, .. } => {
@@ -65,7 +65,7 @@ impl Draft<Link> {
         offer: Offer,
         right: bool,
         challenge: Option<&str>,
-        claim: Option<VerificationId>,
+        claim: Option<ClaimId>,
     ) -> Decision<Link> {
         if self.next.request.challenge.is_none() {
             return self.unchanged(FinishVerdict::Refused);
@@ -91,7 +91,7 @@ impl Draft<Link> {
 
     /// A caller who got no answer asks again. A copied redirect is worth nothing: it holds the token, and neither the
     /// verifier nor the caller's idempotency key.
-    fn redeem_again(self, presented: Option<&str>, claim: Option<VerificationId>, by: &Redemption) -> Decision<Link> {
+    fn redeem_again(self, presented: Option<&str>, claim: Option<ClaimId>, by: &Redemption) -> Decision<Link> {
         let same_caller = self.next.request.challenge.is_some() || claim.is_some() && claim == by.claim;
         let repeated = self.now < by.until && same_caller && self.proves(presented);
         self.unchanged(if repeated { FinishVerdict::RedeemedAgain } else { FinishVerdict::Gone })

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{COOLDOWN, CodeCommand, CodeState, CodeVerdict, Leg, MOST_SENDS, SentCode};
+use super::{COOLDOWN, ClaimId, CodeCommand, CodeState, CodeVerdict, Leg, MOST_SENDS, SentCode};
 use crate::domain::{
-    Event, Reason, TimelineEvent, Verification, VerificationId,
+    Event, Reason, TimelineEvent, Verification,
     decision::{Decision, Draft},
 };
 
@@ -70,14 +70,14 @@ impl Draft<SentCode> {
         }
     }
 
-    fn validate(mut self, claim: Option<VerificationId>) -> Decision<SentCode> {
+    fn validate(mut self, claim: Option<ClaimId>) -> Decision<SentCode> {
         self.next.kind.otp.note_try(claim, None);
         self.end(TimelineEvent::Validated, None, Event::CodeValidated);
         self.next.kind.state = CodeState::Validated { at: self.now };
         self.changed(CodeVerdict::Validated)
     }
 
-    fn miss(mut self, claim: Option<VerificationId>) -> Decision<SentCode> {
+    fn miss(mut self, claim: Option<ClaimId>) -> Decision<SentCode> {
         self.next.attempts += 1;
         let is_last = self.next.attempts >= self.next.max_attempts;
         let reason = if is_last { Reason::AttemptsExhausted } else { Reason::CodeWrong };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::otp::{Fate, Leg, MOST_SENDS, Otp};
 use super::{
-    AnyKind, Birth, DeliveryFailure, Kind, KindRef, Protocol, Reason, Request, Status, Verification, VerificationId,
+    AnyKind, Birth, ClaimId, DeliveryFailure, Kind, KindRef, Protocol, Reason, Request, Status, Verification,
     decision::Decision,
 };
 
@@ -60,7 +60,7 @@ pub enum CodeState {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CodeCommand {
     /// The app presents what a person typed. `claim` is the id that its idempotency key stands for.
-    Try { right: bool, claim: Option<VerificationId> },
+    Try { right: bool, claim: Option<ClaimId> },
     /// The app wants the same code to be sent again.
     Resend,
     /// Another code was asked for, for the same chat.

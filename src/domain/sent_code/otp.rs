@@ -3,7 +3,7 @@
 use jiff::{Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Channel, Reason, VerificationId, otp::Shape};
+use crate::domain::{Channel, ClaimId, Reason, otp::Shape};
 
 /// What a code is made of, and the messages that carry it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct Otp {
     told_delivered: u32,
     /// Tries that came with an idempotency key, by the id that it stands for, and why they failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    tried: Vec<(VerificationId, Option<Reason>)>,
+    tried: Vec<(ClaimId, Option<Reason>)>,
 }
 
 /// No code is sent more often.
@@ -73,13 +73,13 @@ impl Otp {
     }
 
     /// What came of the try under this claim, if it was compared before.
-    pub(super) fn tried(&self, claim: VerificationId) -> Option<Result<(), Reason>> {
+    pub(super) fn tried(&self, claim: ClaimId) -> Option<Result<(), Reason>> {
         let (_, failed) = self.tried.iter().find(|(known, _)| *known == claim)?;
         Some(failed.map_or(Ok(()), Err))
     }
 
     /// At most as often as tries are counted.
-    pub(super) fn note_try(&mut self, claim: Option<VerificationId>, failed: Option<Reason>) {
+    pub(super) fn note_try(&mut self, claim: Option<ClaimId>, failed: Option<Reason>) {
         self.tried.extend(claim.map(|claim| (claim, failed)));
     }
 
