@@ -49,8 +49,8 @@
 //!
 //! 1. [`service::Service::request_code`] commits three records at once: the new verification, the one it replaces, and
 //!    the chat's own, which names the code that counts and holds the wrong tries ([`domain::target`]). A job sends it.
-//! 2. [`worker::Worker`] renders the message when it is sent, and writes down how it fared; [`domain::Protocol::decide`] says
-//!    whether another channel takes over.
+//! 2. [`worker::Worker`] renders the message when it is sent, and writes down how it fared;
+//!    [`domain::Protocol::decide`] says whether another channel takes over.
 //! 3. [`service::Service::validate`] compares what was typed, commits the try with the chat's count, and only then
 //!    answers.
 //!

@@ -75,43 +75,9 @@ impl<K> Verification<K> {
         }
     }
 
-    /// With its kind set aside.
-    fn split(self) -> (Verification<()>, K) {
-        (
-            Verification {
-                id: self.id,
-                instance: self.instance,
-                key: self.key,
-                nonce: self.nonce,
-                created_at: self.created_at,
-                expires_at: self.expires_at,
-                max_attempts: self.max_attempts,
-                attempts: self.attempts,
-                request: self.request,
-                kind: (),
-                timeline: self.timeline,
-                unknown: self.unknown,
-            },
-            self.kind,
-        )
-    }
-
-    /// Adds an entry while there is room.
-    pub(super) fn note(&mut self, at: Timestamp, event: TimelineEvent, reason: Option<Reason>) {
-        if self.timeline.len() < TIMELINE_LENGTH {
-            self.timeline.push(Entry::new(at, event, reason));
-        }
-    }
-
-    /// Names who has caused what stands in the timeline from `from` on.
-    pub fn sign(&mut self, from: usize, by: &str) {
-        self.timeline.iter_mut().skip(from).for_each(|entry| entry.by = Some(by.to_owned()));
-    }
-}
-
-impl Verification<()> {
-    fn with<K>(self, kind: K) -> Verification<K> {
-        Verification {
+    /// The same record with another kind, and the kind that it had.
+    fn replace<L>(self, kind: L) -> (Verification<L>, K) {
+        let record = Verification {
             id: self.id,
             instance: self.instance,
             key: self.key,
@@ -124,7 +90,20 @@ impl Verification<()> {
             kind,
             timeline: self.timeline,
             unknown: self.unknown,
+        };
+        (record, self.kind)
+    }
+
+    /// Adds an entry while there is room.
+    pub(super) fn note(&mut self, at: Timestamp, event: TimelineEvent, reason: Option<Reason>) {
+        if self.timeline.len() < TIMELINE_LENGTH {
+            self.timeline.push(Entry::new(at, event, reason));
         }
+    }
+
+    /// Names who has caused what stands in the timeline from `from` on.
+    pub fn sign(&mut self, from: usize, by: &str) {
+        self.timeline.iter_mut().skip(from).for_each(|entry| entry.by = Some(by.to_owned()));
     }
 }
 
@@ -193,23 +172,23 @@ impl<K: Kind> Verification<K> {
 impl<K: Kind> Verification<K> {
     /// The same record where its type does not matter.
     pub fn into_any(self) -> Verification {
-        let (head, kind) = self.split();
-        head.with(kind.into_any())
+        let (rest, kind) = self.replace(());
+        rest.replace(kind.into_any()).0
     }
 
     /// The same record where its type matters. `None`: it is of the other type.
     pub fn from_any(record: Verification) -> Option<Self> {
-        let (head, kind) = record.split();
-        K::from_any(kind).map(|kind| head.with(kind))
+        let (rest, kind) = record.replace(());
+        K::from_any(kind).map(|kind| rest.replace(kind).0)
     }
 }
 
 impl Verification {
     pub fn typed(self) -> Typed {
-        let (head, kind) = self.split();
+        let (rest, kind) = self.replace(());
         match kind {
-            AnyKind::Link(link) => Typed::Link(head.with(link)),
-            AnyKind::Code(code) => Typed::Code(head.with(code)),
+            AnyKind::Link(link) => Typed::Link(rest.replace(link).0),
+            AnyKind::Code(code) => Typed::Code(rest.replace(code).0),
         }
     }
 }

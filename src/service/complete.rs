@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Mode, Request, Verification,
+        Mode, Verification,
         binding::ReplyCode,
         keys::Digest,
         link::{Completion, FinishCommand, FinishVerdict, Link, LinkCommand, LinkVerdict, Reached},
@@ -242,32 +242,4 @@ pub(super) fn is_used(record: &Verification<Link>) -> bool {
 pub(super) fn check(presented: &str, genuine: &str) -> Result<(), ServiceError> {
     let same = subtle::ConstantTimeEq::ct_eq(genuine.as_bytes(), presented.as_bytes());
     if same.into() { Ok(()) } else { Err(ServiceError::Refused) }
-}
-
-/// Where the person lands, without what is added to it.
-pub fn landing(instance: &Instance, request: &Request) -> Option<Url> {
-    let requested = request.redirect_url.as_deref().and_then(|text| Url::parse(text).ok());
-    requested.or_else(|| instance.config.redirect_urls.first().cloned())
-}
-
-impl Service {
-    /// To the app, with what it needs to redeem, and with who answers (RFC 9207): an app of several daemons or instances
-    /// sees which of them it was.
-    pub(super) fn redirect(
-        &self,
-        instance: &Instance,
-        record: &Verification<Link>,
-        redeem: &RedeemToken,
-    ) -> Option<Url> {
-        let mut url = landing(instance, &record.request)?;
-        {
-            let mut query = url.query_pairs_mut();
-            query.append_pair("uuid", &record.id.to_string()).append_pair("token", &redeem.reveal());
-            if let Some(state) = &record.request.state {
-                query.append_pair("state", state);
-            }
-            query.append_pair("iss", self.public("").as_str()).append_pair("instance", &record.instance.to_string());
-        }
-        Some(url)
-    }
 }

@@ -21,6 +21,7 @@ pub mod input_code;
 mod instance;
 mod keys;
 
+mod landing;
 mod limit;
 mod loaded;
 mod login;
@@ -54,13 +55,14 @@ use jiff::Timestamp;
 use url::Url;
 
 pub use self::{
-    complete::{Opened, OpenedAs, Tapped, landing},
+    complete::{Opened, OpenedAs, Tapped},
     deed::{By, Deed, doing, done_by, done_to},
     delivery::CallbackView,
     erase::Erased,
     identity::Phones,
     input::{FieldFault, Mint, Warning},
     instance::{Denied, Grant, Instance, Instances, Replaced},
+    landing::landing,
     limit::{Standing, subscriber_network, telling},
     mint::Idempotency,
     outcome::{Outcome, Unmatched},
