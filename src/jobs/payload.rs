@@ -16,21 +16,44 @@ const TEST_PREFIX: &str = "test:";
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum JobPayload {
-    /// Deliver a body that was built once.
-    Callback { event: Event, verification: Option<VerificationId>, webhook_id: String, url: String, body: String },
-    /// Answer in a chat; the text is rendered when it is sent.
-    Reply { about: Option<VerificationId>, reply: Reply, chat_id: String, subject: Option<Subject> },
-    /// Send the code, as this leg of the record says; the text is rendered when it is sent.
-    Code { about: VerificationId, leg: usize },
+    Callback(CallbackJob),
+    Reply(ReplyJob),
+    Code(CodeJob),
+}
+
+/// Deliver a body that was built once.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CallbackJob {
+    pub event: Event,
+    pub verification: Option<VerificationId>,
+    pub webhook_id: String,
+    pub url: String,
+    pub body: String,
+}
+
+/// Answer in a chat; the text is rendered when it is sent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplyJob {
+    pub about: Option<VerificationId>,
+    pub reply: Reply,
+    pub chat_id: String,
+    pub subject: Option<Subject>,
+}
+
+/// Send the code, as this leg of its record says; the text is rendered when it is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CodeJob {
+    pub about: VerificationId,
+    pub leg: usize,
 }
 
 impl JobPayload {
     /// What a trace calls it.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Callback { .. } => "callback",
-            Self::Reply { .. } => "reply",
-            Self::Code { .. } => "code",
+            Self::Callback(_) => "callback",
+            Self::Reply(_) => "reply",
+            Self::Code(_) => "code",
         }
     }
 
@@ -107,4 +130,42 @@ pub fn is_test(id: &JobId) -> bool {
 /// Replies to one chat are a group.
 pub fn reply_id(chat: Digest, message: Digest) -> JobId {
     JobId(format!("{}/{}:reply", chat.hex(), message.hex()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_in_a_queue_is_read_by_every_version() {
+        let about = VerificationId::from_bytes([7; 16]);
+        let id = about.to_string();
+        let callback = CallbackJob {
+            event: Event::Test,
+            verification: None,
+            webhook_id: "msg_1".to_owned(),
+            url: "https://app.example.org".to_owned(),
+            body: "{}".to_owned(),
+        };
+        let reply = ReplyJob { about: Some(about), reply: Reply::Success, chat_id: "1@c.us".to_owned(), subject: None };
+        for (payload, stored) in [
+            (
+                JobPayload::Callback(callback),
+                json!({
+                    "do": "callback", "event": "callback.test", "verification": null, "webhook_id": "msg_1",
+                    "url": "https://app.example.org", "body": "{}",
+                }),
+            ),
+            (
+                JobPayload::Reply(reply),
+                json!({ "do": "reply", "about": id, "reply": "success", "chat_id": "1@c.us", "subject": null }),
+            ),
+            (JobPayload::Code(CodeJob { about, leg: 2 }), json!({ "do": "code", "about": id, "leg": 2 })),
+        ] {
+            assert_eq!(serde_json::to_value(&payload).unwrap(), stored);
+            assert_eq!(serde_json::from_value::<JobPayload>(stored).unwrap(), payload);
+        }
+    }
 }

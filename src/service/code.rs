@@ -18,7 +18,7 @@ use crate::{
         target::Target,
         template::{self, Values},
     },
-    jobs::payload::{self, JobPayload},
+    jobs::payload::{self, CodeJob, JobPayload},
     metrics::label::{ByInstance, Of},
     random,
     store::{Change, CommitOutcome, Job, JobId, Lane, StoreError},
@@ -193,7 +193,7 @@ impl Service {
     pub(super) fn code_job<K: Kind>(&self, instance: &Instance, record: &Verification<K>, leg: usize) -> Job {
         let channel = record.as_code().and_then(|code| code.otp.legs.get(leg)).map(|leg| leg.channel);
         let carrier = channel.and_then(|channel| self.instances.carrier_id(instance, channel));
-        let work = JobPayload::Code { about: record.id, leg };
+        let work = JobPayload::Code(CodeJob { about: record.id, leg });
         let lane = Lane::codes(carrier.unwrap_or(instance.config.id));
         self.job(instance, payload::code_id(record.id, leg), lane, None, &work)
     }

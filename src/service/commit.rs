@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, deed, loaded::Loaded, outbox::reply_lane};
+use super::{CONFLICTS, Instance, Service, ServiceError, deed, loaded::Loaded};
 use crate::{
     domain::{Decision, Effect, InstanceId, Kind, Protocol, Status, Subject, Verification, keys::Digest, link::Link},
     jobs::{
-        payload::{self, JobPayload},
+        payload,
         permits::{Permit, StartableJob},
     },
     metrics::label::{Ended, Of},
@@ -173,16 +173,9 @@ impl Service {
                     self.callback_job(instance, after, *event, id, u32::from(*send), now)
                 }
                 Effect::Code { leg } => Some(self.code_job(instance, after, *leg)),
-                Effect::Reply(reply) => incoming.map(|incoming| {
-                    let work = JobPayload::Reply {
-                        about: Some(before.id),
-                        reply: *reply,
-                        chat_id: incoming.chat_id.clone(),
-                        subject: incoming.subject.clone(),
-                    };
-                    let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
-                    self.job(instance, id, reply_lane(instance, *reply), None, &work)
-                }),
+                Effect::Reply(reply) => {
+                    incoming.map(|incoming| self.reply_job(instance, Some(before.id), incoming, *reply))
+                }
             })
             .collect();
         let mut record = self.record_change(instance, after, *version);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Instance, Service, ServiceError, answer::Answer, callback, deed};
 use crate::{
     domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
-    jobs::payload::{self, JobPayload},
+    jobs::payload::{self, CallbackJob, JobPayload},
     random,
     store::{Change, CommitOutcome, JobId, JobInfo, JobState, StoreError, archive::JobCursor},
 };
@@ -162,13 +162,13 @@ impl Service {
         let now = self.now();
         let (partition, id) = (super::mint::spread(seed), payload::test_id(seed));
         let data = json!({ "test": true, "instance": instance.config.id, "note": "sent by hand; belongs to nobody" });
-        let work = JobPayload::Callback {
+        let work = JobPayload::Callback(CallbackJob {
             event: Event::Test,
             verification: None,
             webhook_id: format!("msg_{}", seed.hex()),
             body: callback::envelope(Event::Test, now, &data),
             url: url.to_owned(),
-        };
+        });
         let job = self.job(instance, id.clone(), self.test_lane(instance, url), None, &work);
         let change = Change::new(partition).job(job).starting();
         match self.send(change, now).await? {
@@ -182,8 +182,8 @@ impl Service {
         }
         let known = self.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;
         match JobPayload::open(&self.keys, &known.id, &known.body)? {
-            JobPayload::Callback { url: first, .. } if first != url => Err(ServiceError::KeyReused),
-            JobPayload::Callback { .. } | JobPayload::Reply { .. } | JobPayload::Code { .. } => {
+            JobPayload::Callback(first) if first.url != url => Err(ServiceError::KeyReused),
+            JobPayload::Callback(_) | JobPayload::Reply(_) | JobPayload::Code(_) => {
                 self.view(&known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound)
             }
         }
@@ -202,11 +202,10 @@ impl Service {
 
     /// `None` for work that is no callback.
     fn view(&self, job: &JobInfo) -> Result<Option<(CallbackView, String)>, StoreError> {
-        let JobPayload::Callback { event, verification, webhook_id, url, body } =
-            JobPayload::open(&self.keys, &job.id, &job.body)?
-        else {
+        let JobPayload::Callback(payload) = JobPayload::open(&self.keys, &job.id, &job.body)? else {
             return Ok(None);
         };
+        let CallbackJob { event, verification, webhook_id, url, body } = payload;
         let waits = job.state == JobState::Waiting;
         let view = CallbackView {
             id: encode_job(job.partition, &job.id),

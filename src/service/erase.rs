@@ -166,15 +166,15 @@ impl JobPayload {
     fn is_about(&self, subject: &Subject) -> bool {
         let names = |chat_id: &str| chat_id.parse::<Chat>().is_ok_and(|chat| chat.subject() == subject);
         match self {
-            Self::Callback { body, .. } => {
-                let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+            Self::Callback(job) => {
+                let body: serde_json::Value = serde_json::from_str(&job.body).unwrap_or_default();
                 let data = &body["data"];
                 let value = subject.value();
                 data["subject"]["value"] == value.as_str() || data["chat_id"].as_str().is_some_and(names)
             }
-            Self::Reply { chat_id, subject: to, .. } => to.as_ref() == Some(subject) || names(chat_id),
+            Self::Reply(job) => job.subject.as_ref() == Some(subject) || names(&job.chat_id),
             // It names its record, and that is gone.
-            Self::Code { .. } => false,
+            Self::Code(_) => false,
         }
     }
 }

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::{Instance, Service, callback, commit::Incoming};
 use crate::{
-    domain::{Event, Kind, Partition, Request, Subject, Verification, decision::Reply, keys::Digest},
-    jobs::payload::{self, JobPayload},
+    domain::{Event, Kind, Partition, Request, Subject, Verification, VerificationId, decision::Reply, keys::Digest},
+    jobs::payload::{self, CallbackJob, JobPayload, ReplyJob},
     store::{Change, CommitOutcome, Index, Job, JobId, Lane, StoreError},
 };
 
@@ -21,13 +21,13 @@ impl Service {
         now: Timestamp,
     ) -> Option<Job> {
         let url = Self::callback_url(instance, &record.request, event)?.to_owned();
-        let work = JobPayload::Callback {
+        let work = JobPayload::Callback(CallbackJob {
             event,
             verification: Some(record.id),
             webhook_id: self.keys.event_id(record.key, record.id, event.as_str(), send),
             body: callback::body(event, record, now),
             url: url.clone(),
-        };
+        });
         Some(self.job(instance, id, self.callback_lane(instance, &url), None, &work))
     }
 
@@ -69,6 +69,19 @@ impl Service {
         Index::by("chat", self.keys.look_up("chat", instance.config.id, subject.canonical().as_bytes()))
     }
 
+    pub(super) fn reply_job(
+        &self,
+        instance: &Instance,
+        about: Option<VerificationId>,
+        incoming: &Incoming,
+        reply: Reply,
+    ) -> Job {
+        let (chat_id, subject) = (incoming.chat_id.clone(), incoming.subject.clone());
+        let id = payload::reply_id(self.chat_of(instance, &chat_id), incoming.id);
+        let work = JobPayload::Reply(ReplyJob { about, reply, chat_id, subject });
+        self.job(instance, id, reply_lane(instance, reply), None, &work)
+    }
+
     /// A reply about no record, in the sender's own partition.
     pub(super) async fn reply_without_record(
         &self,
@@ -77,20 +90,13 @@ impl Service {
         incoming: &Incoming,
         reply: Reply,
     ) -> Result<CommitOutcome, StoreError> {
-        let work = JobPayload::Reply {
-            about: None,
-            reply,
-            chat_id: incoming.chat_id.clone(),
-            subject: incoming.subject.clone(),
-        };
-        let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
-        let job = self.job(instance, id, reply_lane(instance, reply), None, &work);
+        let job = self.reply_job(instance, None, incoming, reply);
         self.send(Change::new(partition).answers(incoming.id).job(job), self.now()).await
     }
 }
 
 /// Replies that are not awaited never delay those that are awaited.
-pub(super) fn reply_lane(instance: &Instance, reply: Reply) -> Lane {
+fn reply_lane(instance: &Instance, reply: Reply) -> Lane {
     let number = instance.config.id;
     if reply.is_expected() { Lane::replies(number) } else { Lane::notices(number) }
 }

@@ -11,7 +11,7 @@ use crate::{
     egress::{Cause, EgressError},
     jobs::{
         health::AttemptOutcome,
-        payload,
+        payload::{self, CallbackJob},
         permits::Permit,
         retry::{Schedule, retry_after},
     },
@@ -21,12 +21,6 @@ use crate::{
     store::{DeadReason, Leased, Settlement},
     trace_context::{self, Context},
 };
-
-pub(super) struct CallbackJob {
-    pub(super) webhook_id: String,
-    pub(super) url: String,
-    pub(super) body: String,
-}
 
 /// Hosts, of receivers and of redirects, can be long.
 const NOTE: usize = 400;
@@ -54,12 +48,12 @@ pub(super) async fn deliver(
     instance: &Instance,
     leased: &Leased,
     permit: &Permit,
-    delivery: CallbackJob,
+    job: CallbackJob,
 ) -> Settlement {
     let service = &worker.service;
     let start = Instant::now();
-    let host = host(&delivery.url);
-    let outcome = attempt(worker, instance, leased, delivery).await;
+    let host = host(&job.url);
+    let outcome = attempt(worker, instance, leased, job).await;
     let now = service.now();
     let result = outcome.as_ref().map_or_else(|failure| failure.result, |()| "delivered");
     let metrics = &service.metrics;
@@ -100,9 +94,9 @@ fn host(url: &str) -> String {
     }
 }
 
-async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, delivery: CallbackJob) -> Result<(), Failure> {
+async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: CallbackJob) -> Result<(), Failure> {
     let service = &worker.service;
-    let CallbackJob { webhook_id, url, body } = delivery;
+    let CallbackJob { webhook_id, url, body, .. } = job;
     let forbidden = || EgressError::from(Cause::Forbidden);
     let url = Url::parse(&url).map_err(|_| forbidden())?;
     // The store's time, so that a replica whose clock is off still signs what receivers accept.

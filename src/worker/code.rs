@@ -16,7 +16,7 @@ use super::{
 use crate::{
     domain::{Channel, DeliveryFailure, Subject, Verification, VerificationId, sent_code::DeliveryReport},
     gateway::{CodeMessage, Refusal, Sent},
-    jobs::permits::Permit,
+    jobs::{payload::CodeJob, permits::Permit},
     metrics::label::{GatewayResult, Of},
     service::{Instance, ServiceError},
     store::{Leased, Settlement},
@@ -26,23 +26,16 @@ use crate::{
 const PATIENCE: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// Which code, and which of its messages.
-pub(super) struct CodeJob<'a> {
-    pub(super) about: VerificationId,
-    /// The code's record, where that is known.
-    pub(super) record: Option<&'a Verification>,
-    pub(super) leg: usize,
-}
-
 pub(super) async fn send(
     worker: &Worker,
     instance: &Arc<Instance>,
     leased: &Leased,
     permit: &Permit,
-    CodeJob { about, record, leg }: CodeJob<'_>,
+    CodeJob { about, leg }: CodeJob,
+    known: Option<&Verification>,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
-    let Some(outgoing) = service.outgoing(instance, about, record, leg).await? else { return Ok(Settlement::Done) };
+    let Some(outgoing) = service.outgoing(instance, about, known, leg).await? else { return Ok(Settlement::Done) };
     let channel = outgoing.leg.channel;
     let undelivered = async |why: DeliveryFailure| {
         tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why = why.as_str(), "a code was not delivered");

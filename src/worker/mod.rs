@@ -336,17 +336,9 @@ impl Worker {
         record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
         match work {
-            JobPayload::Callback { webhook_id, url, body, .. } => {
-                let delivery = callback::CallbackJob { webhook_id, url, body };
-                Ok(callback::deliver(self, instance, leased, permit, delivery).await)
-            }
-            JobPayload::Reply { about, reply, chat_id, subject } => {
-                let outgoing = reply::ReplyJob { about, record, reply, chat_id, subject };
-                reply::send(self, instance, leased, permit, outgoing).await
-            }
-            JobPayload::Code { about, leg } => {
-                code::send(self, instance, leased, permit, code::CodeJob { about, record, leg }).await
-            }
+            JobPayload::Callback(job) => Ok(callback::deliver(self, instance, leased, permit, job).await),
+            JobPayload::Reply(job) => reply::send(self, instance, leased, permit, &job, record).await,
+            JobPayload::Code(job) => code::send(self, instance, leased, permit, job, record).await,
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Reason, Subject, Typed, Verification, VerificationId,
+        Reason, Typed, Verification,
         decision::Reply,
         link::Link,
         template::{self, Values},
@@ -17,7 +17,7 @@ use crate::{
         whatsapp,
     },
     gateway::Sent,
-    jobs::permits::Permit,
+    jobs::{payload::ReplyJob, permits::Permit},
     metrics::label::{GatewayResult, Of},
     service::{Instance, Service, ServiceError},
     store::{DeadReason, Leased, Settlement},
@@ -26,21 +26,13 @@ use crate::{
 /// A reply that comes later than this confuses more than it helps.
 const LATEST: SignedDuration = SignedDuration::from_secs(120);
 
-pub(super) struct ReplyJob<'a> {
-    pub(super) about: Option<VerificationId>,
-    /// What it is about, where that is known.
-    pub(super) record: Option<&'a Verification>,
-    pub(super) reply: Reply,
-    pub(super) chat_id: String,
-    pub(super) subject: Option<Subject>,
-}
-
 pub(super) async fn send(
     worker: &Worker,
     instance: &Instance,
     leased: &Leased,
     permit: &Permit,
-    outgoing: ReplyJob<'_>,
+    job: &ReplyJob,
+    known: Option<&Verification>,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
     let count = |result| {
@@ -52,17 +44,17 @@ pub(super) async fn send(
         count("too_late");
         return Ok(given_up("too late"));
     }
-    let record = match outgoing.about {
+    let record = match job.about {
         None => None,
-        Some(about) => match service.record(about, outgoing.record).await.map(Verification::typed) {
+        Some(about) => match service.record(about, known).await.map(Verification::typed) {
             Ok(Typed::Link(record)) => Some(record),
             // Erased meanwhile: there is nothing left to say. Codes have no replies.
             Ok(Typed::Code(_)) | Err(ServiceError::NotFound) => return Ok(Settlement::Done),
             Err(error) => return Err(error),
         },
     };
-    let text = render(service, instance, outgoing.reply, record.as_ref());
-    let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
+    let text = render(service, instance, job.reply, record.as_ref());
+    let request = instance.gateway.text_message(&job.chat_id, job.subject.as_ref(), &text);
     let GatewayResponse { sent, after, repeatable } = send_message(worker, instance, leased, permit, request).await;
     let (why, unknown) = match sent {
         Sent::Accepted { .. } => {

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     clock::Clock,
     domain::{Event, InstanceId, KeyRing, Partition, decision::Reply},
-    jobs::payload::{self, JobPayload},
+    jobs::payload::{self, CallbackJob, JobPayload, ReplyJob},
     random,
     store::{
         Change, CommitOutcome, Job, JobId, Jobs as _, Lane, MAX_HOLD, Operations as _, Records as _,
@@ -54,13 +54,13 @@ impl Filler {
         let lane = Lane::callbacks(instance, self.keys.look_up("origin", instance, origin.as_bytes()));
         let job = |_| {
             let seed = self.keys.look_up("test callback", instance, &random::bytes::<16>());
-            let work = JobPayload::Callback {
+            let work = JobPayload::Callback(CallbackJob {
                 event: Event::Test,
                 verification: None,
                 webhook_id: format!("msg_{}", seed.hex()),
                 url: url.to_owned(),
                 body: json!({ "type": "callback.test", "data": { "uuid": seed.hex() } }).to_string(),
-            };
+            });
             (JobId(format!("test:{}", seed.hex())), work)
         };
         self.write(instance, lane, (0..count).map(job)).await
@@ -72,7 +72,7 @@ impl Filler {
             let chat_id = format!("4479{place:08}@c.us");
             let chat = self.keys.look_up("chat", instance, chat_id.as_bytes());
             let message = self.keys.look_up("message", instance, &random::bytes::<16>());
-            let work = JobPayload::Reply { about: None, reply: Reply::Success, chat_id, subject: None };
+            let work = JobPayload::Reply(ReplyJob { about: None, reply: Reply::Success, chat_id, subject: None });
             (payload::reply_id(chat, message), work)
         };
         self.write(instance, Lane::replies(instance), (0..count).map(job)).await
