@@ -12,7 +12,7 @@ use crate::{
 
 /// Notes `deed`. `did` is the method and the route, or a word of its own; paths and queries name people.
 pub(super) fn note(service: &Service, edge: &Edge, request: &HttpRequest, deed: &Deed, did: &str, status: u16) {
-    let Some(by) = deed.by.as_ref().filter(|_| service.audit.is_wanted()) else { return };
+    let Some(by) = deed.by.as_ref().filter(|_| service.audit.is_enabled()) else { return };
     let named = |name: &str| request.match_info().get(name);
     let about = deed.about.map(|id| id.to_string());
     service.audit.write(&json!({

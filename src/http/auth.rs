@@ -58,7 +58,7 @@ pub(super) async fn admit(
         }
     };
     service::done_by(by, Some(instance.config.id));
-    trace_context::go_on();
+    trace_context::accept_parent();
     if !scopes.hold(scope) {
         return Err(Problem::out_of_scope(scope, scopes));
     }

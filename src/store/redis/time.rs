@@ -24,12 +24,12 @@ pub(super) struct StoreTime {
 
 impl StoreTime {
     pub(super) fn new(clock: Clock) -> Self {
-        let offset_us = AtomicI64::new((clock.wall().as_millisecond() - clock.shift_millis()) * 1000);
+        let offset_us = AtomicI64::new((clock.wall().as_millisecond() - clock.offset_millis()) * 1000);
         Self { start: Instant::now(), offset_us, told: AtomicBool::new(false), forward: ForwardTime::default(), clock }
     }
 
     pub(super) fn shift(&self) -> i64 {
-        self.clock.shift_millis()
+        self.clock.offset_millis()
     }
 
     /// Learns from an answer. The answer was older when it arrived, so the largest offset is the truest.
@@ -38,7 +38,7 @@ impl StoreTime {
         let offset =
             |shift: i64| store_millis.saturating_sub(shift).saturating_mul(1000).saturating_sub(self.elapsed_us());
         // What was asked before a test pushed the clock is answered with the earlier shift.
-        let (seen, earlier) = (offset(self.shift()), offset(self.clock.earlier_shift_millis()));
+        let (seen, earlier) = (offset(self.shift()), offset(self.clock.previous_offset_millis()));
         let seen = if earlier.abs_diff(known) < seen.abs_diff(known) { earlier } else { seen };
         if !self.told.load(Ordering::Relaxed) || seen > known || known - seen > STEP_US {
             self.offset_us.store(seen, Ordering::Relaxed);
