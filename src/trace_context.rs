@@ -134,13 +134,22 @@ impl FromStr for TraceContext {
 
 /// Runs `work` as part of a trace.
 pub async fn in_trace<T>(context: TraceContext, work: impl Future<Output = T>) -> T {
-    CURRENT.scope(TaskTrace { context: Cell::new(context), remote_parent: None, parent_accepted: Cell::new(false) }, work).await
+    CURRENT
+        .scope(TaskTrace { context: Cell::new(context), remote_parent: None, parent_accepted: Cell::new(false) }, work)
+        .await
 }
 
 /// Runs the work of a request, in a trace of its own until [`go_on`]. Also says which trace it was in the end, and the
 /// caller's place in it: a stranger decides neither what is recorded nor where.
-pub async fn in_request_trace<T>(parent: Option<TraceContext>, work: impl Future<Output = T>) -> (T, TraceContext, Option<TraceContext>) {
-    let here = TaskTrace { context: Cell::new(TraceContext::new_root()), remote_parent: parent, parent_accepted: Cell::new(false) };
+pub async fn in_request_trace<T>(
+    parent: Option<TraceContext>,
+    work: impl Future<Output = T>,
+) -> (T, TraceContext, Option<TraceContext>) {
+    let here = TaskTrace {
+        context: Cell::new(TraceContext::new_root()),
+        remote_parent: parent,
+        parent_accepted: Cell::new(false),
+    };
     CURRENT
         .scope(here, async {
             let output = work.await;

@@ -44,8 +44,10 @@ const SOCKET_BUFFER_LEN: usize = 64 * 1024;
 pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     // Connections inherit them; without them the kernel buffers megabytes for each.
-    let (read, written) =
-        (set_socket_recv_buffer_size(&listener, SOCKET_BUFFER_LEN), set_socket_send_buffer_size(&listener, SOCKET_BUFFER_LEN));
+    let (read, written) = (
+        set_socket_recv_buffer_size(&listener, SOCKET_BUFFER_LEN),
+        set_socket_send_buffer_size(&listener, SOCKET_BUFFER_LEN),
+    );
     read.and(written).with_context(|| format!("cannot set buffers on {address}"))?;
     Ok(listener)
 }

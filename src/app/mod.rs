@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{instance_metrics::seconds, reload::ReloadTargets, supervise::Tasks};
 pub use self::{
-    instances::{load, build_instances, webhook_url},
+    instances::{build_instances, load, webhook_url},
     reload::ConfigSource,
 };
 use crate::{
@@ -178,7 +178,8 @@ impl Application {
         let (stop_worker, draining) = (CancellationToken::new(), CancellationToken::new());
         let working = Arc::clone(&worker).run(committed, stop.clone(), stop_worker.clone());
         tasks.spawn(WORKER, working.map(Ok));
-        let probe = readiness::run_probe(Arc::clone(&service), Arc::clone(&worker), readiness.clone(), draining.clone());
+        let probe =
+            readiness::run_probe(Arc::clone(&service), Arc::clone(&worker), readiness.clone(), draining.clone());
         tasks.spawn(READINESS_PROBE, probe.map(|unfit| Ok(unfit?)));
         tasks.spawn(HEARTBEAT, background::heartbeat(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
         tasks.spawn("observer", background::observe(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));

@@ -63,7 +63,8 @@ pub(super) async fn run_probe(
             () = draining.cancelled() => return Ok(()),
             _ = turn.tick() => {}
         }
-        let attempt = async { if prepared { is_reachable(service.store.probe().await) } else { prepare(&service).await } };
+        let attempt =
+            async { if prepared { is_reachable(service.store.probe().await) } else { prepare(&service).await } };
         let outcome = timeout(PROBE_TIMEOUT, attempt).await;
         let outcome = outcome.unwrap_or_else(|_| Err(StoreError::Unavailable("it hangs".to_owned())));
         #[expect(clippy::cast_precision_loss, reason = "an offset that loses digits is alarming anyway")]

@@ -148,9 +148,10 @@ impl ReloadTargets {
     /// The keys that need a restart; or what is wrong, for people.
     async fn reload(&mut self, path: PathBuf) -> Result<Vec<&'static str>, String> {
         let running = self.config.clone();
-        let Candidate { mut next, instances, restart_keys: mut waiting } = tokio::task::spawn_blocking(move || load_candidate(&path, &running))
-            .await
-            .unwrap_or_else(|_| Err("reading it crashed".to_owned()))?;
+        let Candidate { mut next, instances, restart_keys: mut waiting } =
+            tokio::task::spawn_blocking(move || load_candidate(&path, &running))
+                .await
+                .unwrap_or_else(|_| Err("reading it crashed".to_owned()))?;
         if let StoreConfig::Redis { url, .. } = &next.store {
             self.service.store.take_up(url.expose_secret()).map_err(|error| error.to_string())?;
         }

@@ -87,7 +87,13 @@ struct StalledWrite {
 
 impl<S> Socket<S> {
     pub(super) fn new(stream: S, share: Share) -> Self {
-        Self { stream: Some(stream), connection: Connection::new(share), read_since_yield: 0, head: None, stalled: None }
+        Self {
+            stream: Some(stream),
+            connection: Connection::new(share),
+            read_since_yield: 0,
+            head: None,
+            stalled: None,
+        }
     }
 
     pub(super) fn connection(&self) -> Connection {

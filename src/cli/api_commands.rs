@@ -147,7 +147,8 @@ pub(super) fn explain(options: &ExplainOptions) -> Result<ExitCode, Failure> {
         for callback in request["callbacks"].as_array().into_iter().flatten() {
             let at = if callback["ended_at"].is_null() { &callback["created_at"] } else { &callback["ended_at"] };
             let why = callback["last_error"].as_str().map(|error| format!(" ({error})")).unwrap_or_default();
-            let (kind, status, url) = (printable(&callback["type"]), printable(&callback["status"]), printable(&callback["url"]));
+            let (kind, status, url) =
+                (printable(&callback["type"]), printable(&callback["status"]), printable(&callback["url"]));
             let what = format!("callback {kind} {status} at {url}{why}");
             lines.push((printable(at), what));
         }
@@ -273,7 +274,8 @@ impl ApiClient {
     async fn request(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let token = match &self.token_file {
             Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
-            None => super::environment_secret(TOKEN_VARIABLE).with_context(|| format!("set {TOKEN_VARIABLE}, or give --token-file"))?,
+            None => super::environment_secret(TOKEN_VARIABLE)
+                .with_context(|| format!("set {TOKEN_VARIABLE}, or give --token-file"))?,
         };
         let url = format!("{}/api/otp/v2/{}/{path}", self.url.trim_end_matches('/'), self.instance);
         let mut request = http::Request::builder()
@@ -284,16 +286,23 @@ impl ApiClient {
             request = request.header("content-type", "application/json");
         }
         let request = request.body(body.map(|body| body.to_string().into_bytes()).unwrap_or_default());
-        let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() }).with_max_response_len(MAX_RESPONSE_LEN);
+        let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() })
+            .with_max_response_len(MAX_RESPONSE_LEN);
         let response = egress.send(request.context("--url, or the token, cannot be sent")?).await;
         let response = response.with_context(|| format!("no answer from {}; is the daemon running?", self.url))?;
         let answer: Value = serde_json::from_slice(response.body())
             .with_context(|| format!("{} did not answer with JSON; is it countersign's public listener?", self.url))?;
         if !response.status().is_success() {
             let faults = answer["errors"].as_array().into_iter().flatten();
-            let faults: String = faults
-                .fold(String::new(), |out, f| format!("{out}\n  {}: {}", printable(&f["field"]), printable(&f["detail"])));
-            bail!("{} ({}): {}{faults}", printable(&answer["title"]), printable(&answer["code"]), printable(&answer["detail"]));
+            let faults: String = faults.fold(String::new(), |out, f| {
+                format!("{out}\n  {}: {}", printable(&f["field"]), printable(&f["detail"]))
+            });
+            bail!(
+                "{} ({}): {}{faults}",
+                printable(&answer["title"]),
+                printable(&answer["code"]),
+                printable(&answer["detail"])
+            );
         }
         Ok(answer["data"].clone())
     }

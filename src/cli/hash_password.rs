@@ -6,7 +6,7 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _, stdin};
 use anyhow::{Context as _, ensure};
 
 use crate::{
-    domain::password::{MAX_PASSWORD_LEN, PasswordDigest, MIN_PASSWORD_CHARS},
+    domain::password::{MAX_PASSWORD_LEN, MIN_PASSWORD_CHARS, PasswordDigest},
     random,
 };
 

@@ -1,11 +1,11 @@
 //! Subcommands. Standard output is the result, standard error the log.
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
+mod api_commands;
 mod hash_password;
 mod inspect;
 mod new_instance;
 mod new_token;
-mod api_commands;
 mod serve;
 mod status;
 mod verify;

@@ -72,7 +72,8 @@ fn operator_url(options: &StatusOptions) -> Result<String, Failure> {
 }
 
 async fn fetch(operator: &str) -> anyhow::Result<Vec<u8>> {
-    let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() }).with_max_response_len(MAX_RESPONSE_LEN);
+    let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() })
+        .with_max_response_len(MAX_RESPONSE_LEN);
     let request = http::Request::get(format!("{operator}/status")).body(Vec::new()).context("--operator")?;
     let response = egress.send(request).await;
     let response = response.with_context(|| format!("no answer from {operator}; is the daemon running?"))?;
@@ -96,7 +97,8 @@ fn render(status: &Status) -> String {
     line(String::new());
     line("gateways".to_owned());
     let mut gateways: Vec<&GatewayStatus> = status.gateways.iter().collect();
-    gateways.sort_by_key(|gateway| !(gateway.refuses_us || gateway.room_used.is_some_and(|used| used > MAX_USED_SHARE)));
+    gateways
+        .sort_by_key(|gateway| !(gateway.refuses_us || gateway.room_used.is_some_and(|used| used > MAX_USED_SHARE)));
     gateways.iter().take(MAX_LISTED_GATEWAYS).for_each(|gateway| line(gateway_line(gateway)));
     if gateways.len() > MAX_LISTED_GATEWAYS {
         line(format!("  and {} more; `--json` has all of them", gateways.len() - MAX_LISTED_GATEWAYS));
@@ -184,7 +186,8 @@ fn gateway_line(gateway: &GatewayStatus) -> String {
 }
 
 fn queue_line(queue: &QueueStatus) -> String {
-    let oldest = queue.oldest_seconds.map(|age| format!(", the oldest for {}", human_duration(age))).unwrap_or_default();
+    let oldest =
+        queue.oldest_seconds.map(|age| format!(", the oldest for {}", human_duration(age))).unwrap_or_default();
     let late = queue.lateness_seconds.map_or_else(String::new, |late| {
         format!(", {}overdue by {}", if late > MAX_LATENESS { "!! " } else { "" }, human_duration(late))
     });

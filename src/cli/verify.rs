@@ -36,7 +36,8 @@ pub(super) struct VerifyOptions {
 pub(super) fn run(options: &VerifyOptions) -> Result<ExitCode, Failure> {
     let secret = match &options.secret_file {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
-        None => super::environment_secret(SECRET_VARIABLE).with_context(|| format!("set {SECRET_VARIABLE}, or give --secret-file"))?,
+        None => super::environment_secret(SECRET_VARIABLE)
+            .with_context(|| format!("set {SECRET_VARIABLE}, or give --secret-file"))?,
     };
     let body = std::fs::read(&options.body).with_context(|| format!("cannot read {}", options.body.display()))?;
     let age = Clock::default().wall().as_second() - options.timestamp;

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 use super::{faults::Faults, section::Section};
 use crate::domain::{
     keys::sha256,
-    password::{MAX_PASSWORD_LEN, PasswordDigest, MIN_PASSWORD_CHARS},
+    password::{MAX_PASSWORD_LEN, MIN_PASSWORD_CHARS, PasswordDigest},
 };
 
 /// A password: its digest, or a file's content.

@@ -13,7 +13,7 @@ use tokio::net::lookup_host;
 
 use super::{
     Cause, DeniedTargets, Policy,
-    policy::{is_public, is_permitted},
+    policy::{is_permitted, is_public},
 };
 
 /// Finds the addresses of a name.

@@ -18,7 +18,7 @@ use super::{App, audited, limits};
 use crate::{
     metrics::label::{ByRoute, RouteStatus, status_class},
     random, service,
-    trace_context::{self, TraceContext, Span},
+    trace_context::{self, Span, TraceContext},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

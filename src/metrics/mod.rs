@@ -21,9 +21,9 @@ use prometheus_client::{
 };
 
 use self::label::{
-    BuildInfo, ByCause, ByConfigKey, ByGateway, ByInstance, ByKind, ByLimit, ByOperation, ByPage, ByReason, ByResult,
-    ByRoute, ByVersion, ByFinalState, GatewayReason, GatewayResult, KindReason, InstanceInfo, InstanceLabel, OperationCause, ByReloadResult,
-    RouteStatus,
+    BuildInfo, ByCause, ByConfigKey, ByFinalState, ByGateway, ByInstance, ByKind, ByLimit, ByOperation, ByPage,
+    ByReason, ByReloadResult, ByResult, ByRoute, ByVersion, GatewayReason, GatewayResult, InstanceInfo, InstanceLabel,
+    KindReason, OperationCause, RouteStatus,
 };
 use crate::domain::{InstanceId, Reason, quota::Name};
 

@@ -14,7 +14,7 @@ use crate::{
         payload::{self, Work},
         permits::{Permit, Startable},
     },
-    metrics::label::{ByResult, ByFinalState, InstanceLabel},
+    metrics::label::{ByFinalState, ByResult, InstanceLabel},
     store::{Change, Committed, Index, Job, JobId, Lane, Leased, RecordChange, StoreError, record},
 };
 

@@ -68,7 +68,10 @@ impl Service {
             limit.name.is_room().then(|| 1.0 - f64::from(left) / f64::from(limit.take.quota.burst()))
         };
         if let Some(used) = limits.iter().zip(allowances).filter_map(used).reduce(f64::max) {
-            self.metrics.instance_room_ratio.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).set(used);
+            self.metrics
+                .instance_room_ratio
+                .get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) })
+                .set(used);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{InstanceId, time::rfc3339},
-    metrics::label::{ByInstance, ByKind, KindReason, InstanceLabel},
+    metrics::label::{ByInstance, ByKind, InstanceLabel, KindReason},
     store::Description,
 };
 

@@ -21,7 +21,8 @@ const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// What may wait for a stalled reader.
 const MAX_BUFFERED_BYTES: usize = 8 * 1024 * 1024;
 
-static BUFFER: StderrBuffer = StderrBuffer { lines: Mutex::new(BufferedLines { bytes: Vec::new(), dropped: 0 }), not_empty: Condvar::new() };
+static BUFFER: StderrBuffer =
+    StderrBuffer { lines: Mutex::new(BufferedLines { bytes: Vec::new(), dropped: 0 }), not_empty: Condvar::new() };
 /// Held while writing, so that a flush returns only when everything before it is out.
 static WRITE_LOCK: Mutex<()> = Mutex::new(());
 

@@ -41,7 +41,7 @@ use crate::{
     random,
     service::{Instance, Service, ServiceError},
     store::{LEASE, Lane, Leased, Settlement},
-    trace_context::{self, TraceContext, Span},
+    trace_context::{self, Span, TraceContext},
 };
 
 /// How often each replica clears what ended jobs have left behind.

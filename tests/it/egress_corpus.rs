@@ -177,7 +177,12 @@ async fn a_name_that_changes_its_mind_reaches_nothing() {
     // Its own port is closed on 127.0.0.1 alone, and nobody listens on 127.0.0.2. Whatever is judged is connected to.
     let at = trap.url.rsplit(':').next().unwrap().parse().unwrap();
     let networks = vec!["127.0.0.0/8".parse().unwrap()];
-    let policy = Policy { allow_http: true, allowed_networks: networks, denied_hosts: vec![("127.0.0.1".to_owned(), at)], ..Policy::default() };
+    let policy = Policy {
+        allow_http: true,
+        allowed_networks: networks,
+        denied_hosts: vec![("127.0.0.1".to_owned(), at)],
+        ..Policy::default()
+    };
     let rebinding = fickle(policy.clone(), &[&["127.0.0.2"], &["127.0.0.1"]]);
     for _ in 0..100 {
         let outcome = outcome(&rebinding, &url).await;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::egress::{Cause, REQUEST_TIMEOUT, Egress, EgressError, Policy};
+use countersign::egress::{Cause, Egress, EgressError, Policy, REQUEST_TIMEOUT};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::{
@@ -124,7 +124,11 @@ async fn annoy(mut stream: TcpStream, way: Way, most: Arc<AtomicUsize>) {
 }
 
 fn egress() -> Egress {
-    Egress::new(Policy { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().unwrap()], ..Policy::default() })
+    Egress::new(Policy {
+        allow_http: true,
+        allowed_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        ..Policy::default()
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
