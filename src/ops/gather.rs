@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::time::rfc3339,
-    metrics::label::{ByInstance, ByKind, KindReason, Of},
+    metrics::label::{ByInstance, ByKind, InstanceLabel, KindReason},
     service::vitals::Failure,
     store::StoreDescription,
 };
@@ -30,7 +30,7 @@ impl Ops {
             .map(|instance| {
                 let id = instance.config.id;
                 let last = self.vitals.last_heard(id);
-                let refused = self.metrics.numbers_refused.get(&ByInstance { instance: Of(id) });
+                let refused = self.metrics.numbers_refused.get(&ByInstance { instance: InstanceLabel(id) });
                 GatewayStatus {
                     instance: id,
                     name: instance.config.name.clone(),
@@ -41,7 +41,7 @@ impl Ops {
                     room_used: self
                         .metrics
                         .instance_room_ratio
-                        .get(&ByInstance { instance: Of(id) })
+                        .get(&ByInstance { instance: InstanceLabel(id) })
                         .map(|one| one.get()),
                     pending_jobs: self.service.pending_jobs(id),
                     refuses_us: refused.is_some_and(|gauge| gauge.get() != 0),

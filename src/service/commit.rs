@@ -11,7 +11,7 @@ use crate::{
         payload,
         permits::{Permit, StartableJob},
     },
-    metrics::label::{Ended, Of},
+    metrics::label::{ByFinalState, InstanceLabel},
     store::{Change, CommitOutcome, Job, Lane, Leased, RecordChange, StoreError, record},
 };
 
@@ -30,12 +30,12 @@ pub(super) struct Applied<K: Protocol> {
     pub(super) verdict: K::Verdict,
     /// As it is now.
     pub(super) record: Verification<K>,
-    pub(super) written: Written,
+    pub(super) written: Flush,
 }
 
 /// Whether a command changed anything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Written {
+pub(super) enum Flush {
     /// The decision was to change nothing.
     Nothing,
     CommitOutcome,
@@ -58,7 +58,7 @@ impl Service {
             let mut decision = K::decide(&loaded.record, command.clone(), now);
             let verdict = decision.verdict;
             if decision.next.is_none() && decision.effects.is_empty() {
-                return Ok(Applied { verdict, record: loaded.record, written: Written::Nothing });
+                return Ok(Applied { verdict, record: loaded.record, written: Flush::Nothing });
             }
             if let Some(next) = &mut decision.next {
                 deed::sign(next, loaded.record.timeline.len());
@@ -72,10 +72,10 @@ impl Service {
                     if !had_ended {
                         self.count(&record);
                     }
-                    return Ok(Applied { verdict, record, written: Written::CommitOutcome });
+                    return Ok(Applied { verdict, record, written: Flush::CommitOutcome });
                 }
                 CommitOutcome::Duplicate => {
-                    return Ok(Applied { verdict, record: loaded.record, written: Written::Duplicate });
+                    return Ok(Applied { verdict, record: loaded.record, written: Flush::Duplicate });
                 }
                 CommitOutcome::Conflict | CommitOutcome::Collision => {
                     (loaded.version, loaded.record) = self.load_as(id).await?;
@@ -208,7 +208,7 @@ impl Service {
     pub(super) fn count<K: Kind>(&self, record: &Verification<K>) {
         let Some(at) = record.ended_at() else { return };
         let (otp_type, status) = (record.otp_type().as_str(), record.status(at));
-        let ended = Ended { instance: Of(record.instance), otp_type, result: status.as_str() };
+        let ended = ByFinalState { instance: InstanceLabel(record.instance), otp_type, result: status.as_str() };
         self.metrics.verifications.get_or_create(&ended).inc();
         if status == Status::Verified {
             let elapsed = Duration::try_from(at.duration_since(record.created_at)).unwrap_or_default();

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{
     Browser, Instance, Service, ServiceError,
-    commit::{Applied, Written},
+    commit::{Applied, Flush},
     loaded::Loaded,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         link::{Completion, FinishCommand, FinishVerdict, Link, LinkCommand, LinkVerdict, Reached},
         token::{Kind, RedeemToken, Token},
     },
-    metrics::label::{ByPage, ByResult, Of},
+    metrics::label::{ByPage, ByResult, InstanceLabel},
     random,
 };
 
@@ -95,7 +95,7 @@ impl Service {
 
     /// Counts a look at a page, `start` or `reply`.
     pub fn looked_at(&self, record: &Verification<Link>, page: &'static str) {
-        self.metrics.links_opened.get_or_create(&ByPage { instance: Of(record.instance), page }).inc();
+        self.metrics.links_opened.get_or_create(&ByPage { instance: InstanceLabel(record.instance), page }).inc();
     }
 
     /// The cookie counts only where a browser is bound.
@@ -225,8 +225,8 @@ impl Service {
             | FinishVerdict::Gone
             | FinishVerdict::Refused => None,
         };
-        if let Some(result) = result.filter(|_| written == Written::CommitOutcome) {
-            let completed = ByResult { instance: Of(record.instance), result };
+        if let Some(result) = result.filter(|_| written == Flush::CommitOutcome) {
+            let completed = ByResult { instance: InstanceLabel(record.instance), result };
             self.metrics.completions.get_or_create(&completed).inc();
         }
         Ok((verdict, record))

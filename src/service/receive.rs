@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::{
     Instance, Outcome, Service, ServiceError,
-    commit::{Incoming, Written},
+    commit::{Flush, Incoming},
     loaded::Loaded,
     outcome::{Received, Unmatched},
 };
@@ -21,7 +21,7 @@ use crate::{
         template,
     },
     gateway::{Event, Ignored},
-    metrics::label::{ByReason, Of},
+    metrics::label::{ByReason, InstanceLabel},
     store::{CommitOutcome, Locator, RecordId, StoreError, TokenRequest},
 };
 
@@ -55,13 +55,13 @@ impl Service {
     fn count_received(&self, instance: &Instance, outcome: Outcome) {
         let id = instance.config.id;
         if let Some(reason) = outcome.failure() {
-            let failed = ByReason { instance: Of(id), reason: reason.as_str() };
+            let failed = ByReason { instance: InstanceLabel(id), reason: reason.as_str() };
             self.metrics.attempts_failed.get_or_create(&failed).inc();
             self.vitals.failed(id, "message", reason.as_str(), self.clock.wall());
         }
         match outcome {
             Outcome::Unmatched(unmatched) => {
-                let unmatched = ByReason { instance: Of(id), reason: unmatched.as_str() };
+                let unmatched = ByReason { instance: InstanceLabel(id), reason: unmatched.as_str() };
                 self.metrics.messages_unmatched.get_or_create(&unmatched).inc();
             }
             Outcome::Ignored(reason @ (Ignored::AnotherNumber | Ignored::SendersDiffer)) => {
@@ -183,7 +183,7 @@ impl Service {
         };
         let command = command(may_reply);
         let applied = self.apply(loaded, command, Some(&from.incoming)).await?;
-        if applied.written == Written::Duplicate {
+        if applied.written == Flush::Duplicate {
             return Ok(Outcome::Duplicate);
         }
         Ok(match applied.verdict {

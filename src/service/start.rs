@@ -16,7 +16,7 @@ use crate::{
         link::{Completion, FinishCommand, FinishVerdict, LinkCommand, LinkVerdict},
         token::{Kind, RedeemToken, Token},
     },
-    metrics::label::{ByInstance, Of},
+    metrics::label::{ByInstance, InstanceLabel},
     random,
 };
 
@@ -72,7 +72,10 @@ impl Service {
         let first = record.kind.binding.is_none();
         let applied = self.apply(loaded, LinkCommand::Bind { binding }, None).await?;
         if first && applied.verdict == LinkVerdict::Bound {
-            self.metrics.links_clicked.get_or_create(&ByInstance { instance: Of(applied.record.instance) }).inc();
+            self.metrics
+                .links_clicked
+                .get_or_create(&ByInstance { instance: InstanceLabel(applied.record.instance) })
+                .inc();
         }
         Ok(self.started(handle, applied.record, instance, browser.cookies))
     }

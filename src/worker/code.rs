@@ -17,7 +17,7 @@ use crate::{
     domain::{Channel, DeliveryFailure, Subject, Verification, VerificationId, sent_code::DeliveryReport},
     gateway::{CodeMessage, Refusal, Sent},
     jobs::{payload::CodeJob, permits::Permit},
-    metrics::label::{GatewayResult, Of},
+    metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, ServiceError},
     store::{Leased, Settlement},
 };
@@ -59,7 +59,7 @@ pub(super) async fn send(
         return undelivered(DeliveryFailure::CannotWriteFirst).await;
     };
     let count = |result| {
-        let (gateway, instance) = (carrier.gateway.kind(), Of(carrier.config.id));
+        let (gateway, instance) = (carrier.gateway.kind(), InstanceLabel(carrier.config.id));
         service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
     let _sending = Sending::begin(&service.sending);
