@@ -45,10 +45,10 @@ use crate::{
         self, App,
         operator::{self, Operator, Readiness},
     },
-    jobs::permits::{Handoff, Permits, Startable},
+    jobs::permits::{LocalDispatch, Permits, StartableJob},
     metrics::Metrics,
     service::{Instances, Phones, Service, Traces, Vitals},
-    store::{StoreError, measured::Measured},
+    store::{StoreError, metered::MeteredStore},
     worker::Worker,
 };
 
@@ -68,7 +68,7 @@ pub struct Application {
     pub worker: Arc<Worker>,
     pub readiness: Readiness,
     tasks: Tasks,
-    committed: mpsc::UnboundedReceiver<Startable>,
+    committed: mpsc::UnboundedReceiver<StartableJob>,
     public: TcpListener,
     operator: TcpListener,
     config: Config,
@@ -85,17 +85,17 @@ impl Application {
         let keys = KeyRing::new(&config.keys.0).context("no key is configured")?;
         let metrics = Metrics::new();
         let (kind, store) = open::store(config, &clock)?;
-        let store = Arc::new(Measured::new(store, Arc::clone(&metrics)));
+        let store = Arc::new(MeteredStore::new(store, Arc::clone(&metrics)));
         metrics.init_process_series(env!("CARGO_PKG_VERSION"), kind, seconds(clock.wall()));
         metrics.config_current.set(1);
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
         instance_metrics::register_instances(&metrics, &instances, clock.wall());
-        let (handoff, committed) = Handoff::new(Permits::new());
+        let (handoff, committed) = LocalDispatch::new(Permits::new());
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (replica_name(operator.local_addr()?.port()), clock.wall());
         let audit = open::audit(config)?;
-        let (traces, written) = Traces::new(Arc::<Measured>::clone(&store));
+        let (traces, written) = Traces::new(Arc::<MeteredStore>::clone(&store));
         let mut tasks = Tasks::default();
         tasks.spawn("message log", written.map(Ok));
         let service = Arc::new(Service {
@@ -128,7 +128,7 @@ impl Application {
             Ok(()) => {
                 this.readiness.set_ready();
             }
-            Err(error @ StoreError::Unfit(_)) => return Err(error.into()),
+            Err(error @ StoreError::Misconfigured(_)) => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "the store is not reachable yet: not ready"),
         }
         Ok(this)
@@ -219,7 +219,7 @@ impl Application {
         stop_worker.cancel();
         if !tasks.wait_for_until(deadline, WORKER).await {
             tracing::warn!("attempts are still in flight: releasing their jobs");
-            worker.hand_back();
+            worker.release_jobs();
             if !tasks.wait_for_until(Instant::now() + RELEASE_TIMEOUT, WORKER).await {
                 tracing::warn!("not all jobs could be released; they are retried when their leases expire");
             }

@@ -25,7 +25,7 @@ const MAX_WORKER_STEP: Duration = Duration::from_secs(5);
 
 /// Checks that must succeed before the first request: the server's settings, the keys, and a probe.
 pub(super) async fn prepare(service: &Service) -> Result<(), StoreError> {
-    for warning in service.store.posture().await? {
+    for warning in service.store.preflight().await? {
         tracing::warn!("{warning}");
     }
     service.prepare_keys().await?;
@@ -76,14 +76,14 @@ pub(super) async fn run_probe(
         service.metrics.clock_offset_seconds.set(service.store.skew_millis() as f64 / 1000.0);
         match &outcome {
             Ok(()) => (prepared, last) = (true, Instant::now()),
-            Err(StoreError::Unfit(why)) => {
+            Err(StoreError::Misconfigured(why)) => {
                 tracing::error!(why, "this store must not be used");
                 readiness.lacks(why);
                 return outcome;
             }
             Err(_) => {}
         }
-        match missing(outcome.as_ref().err(), last.elapsed(), worker.step()) {
+        match missing(outcome.as_ref().err(), last.elapsed(), worker.step_elapsed()) {
             // Logged again if the reason changes.
             Some(why) if readiness.lacks(&why) => tracing::error!(why, "not ready"),
             None if prepared && readiness.set_ready() => tracing::info!("ready"),
