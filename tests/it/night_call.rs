@@ -183,7 +183,7 @@ async fn refusals_of_the_store_show_without_any_login() {
     let set = |limit: &str| set_maxmemory(&server, limit);
     let full = ["ready, up since", "!! has refused new work for ", "the store is full", "!! refused trial"];
     shows_in_time(&process, || set("1mb"), || set("0"), &full).await;
-    let away = ["!! does not answer; ", "!! has refused new work for ", "nobody listens"];
+    let away = ["!! does not answer; ", "!! has refused new work for ", "nothing listens"];
     shows_in_time(&process, || server.signal("-KILL"), || server.restart(), &away).await;
     process.terminate();
 
@@ -223,7 +223,13 @@ async fn redis_that_is_read_only_and_then_down() {
     // Older figures are marked as such.
     shows(
         &process,
-        &["NOT READY", "does not answer;", "s ago: Redis", "nobody listens where store.url leads", "queues !! as of"],
+        &[
+            "NOT READY",
+            "does not answer;",
+            "s ago: Redis",
+            "nothing listens at the address in store.url",
+            "queues !! as of",
+        ],
     )
     .await;
     server.restart();
