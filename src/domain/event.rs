@@ -1,6 +1,6 @@
 //! What a callback can tell the app.
 
-use super::wire::wire_enum;
+use super::{OtpType, wire::wire_enum};
 
 wire_enum! {
     /// The `type` of a callback. Each occurs at most once per verification, `code.sent` and `code.delivered` once
@@ -32,5 +32,26 @@ wire_enum! {
         CodeCanceled = "code.canceled",
         /// Sent by hand to try a receiver; belongs to no verification.
         Test = "callback.test",
+    }
+}
+
+impl Event {
+    /// The type of verification that it is about; `None` where it is about none.
+    pub const fn otp_type(self) -> Option<OtpType> {
+        match self {
+            Self::LinkVerified
+            | Self::LinkFailed
+            | Self::LinkExpired
+            | Self::LinkCanceled
+            | Self::LinkRedeemed
+            | Self::LinkDisputed => Some(OtpType::Link),
+            Self::CodeSent
+            | Self::CodeDelivered
+            | Self::CodeValidated
+            | Self::CodeFailed
+            | Self::CodeExpired
+            | Self::CodeCanceled => Some(OtpType::Code),
+            Self::Test => None,
+        }
     }
 }

@@ -1,28 +1,16 @@
 //! What an app asks for when it wants a chat to be proved.
 
-use serde::{Deserialize, Serialize};
+use super::{Event, VerificationId, subject::Chat, wire::wire_enum};
 
-use super::{Event, VerificationId, subject::Chat};
-
-/// Who may finish the login. Named so that the dangerous one sounds like what it is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Only the browser that started.
-    SameBrowser,
-    /// The person is signed in already and stated the number before.
-    ProvePhone,
-    /// Wherever the link in the reply is opened.
-    Anywhere,
-}
-
-impl Mode {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SameBrowser => "same_browser",
-            Self::ProvePhone => "prove_phone",
-            Self::Anywhere => "anywhere",
-        }
+wire_enum! {
+    /// Who may finish the login. Named so that the dangerous one sounds like what it is.
+    Mode {
+        /// Only the browser that started.
+        SameBrowser = "same_browser",
+        /// The person is signed in already and stated the number before.
+        ProvePhone = "prove_phone",
+        /// Wherever the link in the reply is opened.
+        Anywhere = "anywhere",
     }
 }
 

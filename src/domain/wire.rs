@@ -39,7 +39,9 @@ pub(crate) use wire_enum;
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::{DeliveryFailure, Event, OtpType, Reason, Status};
+    use crate::domain::{
+        Channel, DeliveryFailure, Event, Mode, OtpType, Reason, Status, binding::Place, link::Reached,
+    };
 
     #[test]
     fn a_word_is_the_serialized_name_and_leads_back() {
@@ -52,6 +54,6 @@ mod tests {
                 assert_eq!($list::parse("nothing"), None);
             )*};
         }
-        check!(DeliveryFailure, Event, OtpType, Reason, Status);
+        check!(Channel, DeliveryFailure, Event, Mode, OtpType, Place, Reached, Reason, Status);
     }
 }

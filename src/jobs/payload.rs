@@ -108,13 +108,12 @@ pub fn code_id(id: VerificationId, leg: usize) -> JobId {
 
 /// Of the callbacks that this verification can have had, all.
 pub fn callback_ids(record: &Verification) -> Vec<JobId> {
-    let events = |prefix: &'static str| Event::ALL.iter().filter(move |event| event.as_str().starts_with(prefix));
-    let Some(code) = record.as_code() else {
-        return events("link.").map(|event| callback_id(record.id, *event)).collect();
-    };
+    let its_type = Some(record.otp_type());
+    let once =
+        Event::ALL.iter().filter(|event| event.otp_type() == its_type).map(|event| callback_id(record.id, *event));
+    let Some(code) = record.as_code() else { return once.collect() };
     let sends = code.otp.legs.iter().map(|leg| leg.send).max().unwrap_or_default();
     let each = |event| (0..=sends).map(move |send| callback_of_send_id(record.id, event, send));
-    let once = events("code.").map(|event| callback_id(record.id, *event));
     once.chain([Event::CodeSent, Event::CodeDelivered].into_iter().flat_map(each)).collect()
 }
 

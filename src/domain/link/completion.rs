@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp, fmt::serde::timestamp::millisecond::required as millis};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ClaimId, Sender, Subject, binding::Told, keys::Digest};
+use crate::domain::{ClaimId, Sender, Subject, binding::Told, keys::Digest, wire::wire_enum};
 
 /// How long the link in the reply can be completed after the match.
 pub const COMPLETION_WINDOW: SignedDuration = SignedDuration::from_mins(10);
@@ -63,28 +63,17 @@ pub enum Completion {
     },
 }
 
-/// How far a login had come when the person said "this wasn't me".
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reached {
-    /// No browser had gone on.
-    Offered,
-    /// A redeem token was out; it is revoked.
-    Released,
-    /// The app had got the subject: it alone can end what it began.
-    Redeemed,
-    /// It had ended by itself.
-    Lapsed,
-}
-
-impl Reached {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Offered => "offered",
-            Self::Released => "released",
-            Self::Redeemed => "redeemed",
-            Self::Lapsed => "lapsed",
-        }
+wire_enum! {
+    /// How far a login had come when the person said "this wasn't me".
+    Reached {
+        /// No browser had gone on.
+        Offered = "offered",
+        /// A redeem token was out; it is revoked.
+        Released = "released",
+        /// The app had got the subject: it alone can end what it began.
+        Redeemed = "redeemed",
+        /// It had ended by itself.
+        Lapsed = "lapsed",
     }
 }
 
