@@ -126,7 +126,7 @@ pub fn run() -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::InspectWebhook(options) => inspect::run(&options),
-        Command::Doctor(options) => crate::doctor::blocking(load(&read(&options.config)?)?, &options),
+        Command::Doctor(options) => crate::doctor::run_blocking(load(&read(&options.config)?)?, &options),
         Command::Status(options) => status::run(&options),
         Command::Mint(options) => remote::mint(&options),
         Command::Explain(options) => remote::explain(&options),

@@ -38,7 +38,7 @@ pub(super) fn check(text: &str) -> Result<ExitCode, Failure> {
             instance.config.id,
             instance.config.name,
             instance.gateway.kind(),
-            instance.gateway.proof().describe(),
+            instance.gateway.webhook_auth().describe(),
             format_args!("{}webhooks/{}", config.public_url, instance.config.id),
         );
         let now = Clock::default().wall();

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{InstanceId, Reason},
-    gateway::{Event, Webhook},
+    gateway::{WebhookEvent, Webhook},
     metrics::label::{ByReason, GatewayReason, GatewayResult, Of},
     service::{Instance, Outcome},
     trace,
@@ -25,15 +25,15 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
     let path_secret = request.match_info().get("secret");
     let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
     let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
-    if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.takes_tail(tail)) {
+    if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.accepts_path_suffix(tail)) {
         return Err(Problem::not_found());
     }
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
     let headers = headers(&request);
     let now = app.service.clock.wall();
     let head =
-        Webhook { method: &method, path_secret, query: request.query_string(), headers: &headers, body: &[], now };
-    let covers_body = instance.gateway.proof_covers_body();
+        Webhook { method: &method, path_suffix: path_secret, query: request.query_string(), headers: &headers, body: &[], now };
+    let covers_body = instance.gateway.auth_covers_body();
     if !covers_body {
         authenticate(&app, &instance, &head)?;
     }
@@ -88,7 +88,7 @@ fn authenticate(app: &App, instance: &Instance, webhook: &Webhook<'_>) -> Result
 
 /// The instance of a message's number: where a vendor posts for all numbers of an account to one URL, another one may
 /// have it. That one's own secret has to prove the webhook, too.
-fn owner(app: &App, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'_>) -> Arc<Instance> {
+fn owner(app: &App, instance: &Arc<Instance>, event: &WebhookEvent, webhook: &Webhook<'_>) -> Arc<Instance> {
     let Some(id) = event.number_id.as_deref().filter(|id| instance.gateway.number_id().is_some_and(|ours| ours != *id))
     else {
         return Arc::clone(instance);
@@ -97,7 +97,7 @@ fn owner(app: &App, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'
     app.service.instances.numbered(instance.gateway.kind(), id).filter(proves).unwrap_or_else(|| Arc::clone(instance))
 }
 
-async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Problem> {
+async fn handle(app: &App, instance: &Instance, event: &WebhookEvent) -> Result<(), Problem> {
     let outcome: Outcome = app.service.receive(instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();
