@@ -14,7 +14,7 @@ use crate::{
     config::{self, Faults, LogConfig},
     domain::{InstanceId, Phone, extract},
     failure::{BAD_CONFIGURATION, Failure},
-    gateway::{self, WebhookEvent, Gateway, Purpose, Webhook},
+    gateway::{self, Gateway, Purpose, Webhook, WebhookEvent},
     telemetry,
 };
 

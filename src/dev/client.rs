@@ -67,7 +67,11 @@ impl DaemonClient {
     }
 
     /// Posts a webhook, as the gateway.
-    pub(super) async fn post_webhook(&self, body: &[u8], headers: &[(&'static str, String)]) -> Result<DaemonResponse, EgressError> {
+    pub(super) async fn post_webhook(
+        &self,
+        body: &[u8],
+        headers: &[(&'static str, String)],
+    ) -> Result<DaemonResponse, EgressError> {
         let request = Request::post(self.webhook_url()).header("content-type", "application/json");
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         self.send(request, body.to_vec()).await

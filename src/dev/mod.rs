@@ -3,14 +3,14 @@
 //! One process runs the daemon as `serve` does, and a second listener that simulates everything outside of it: the
 //! person's phone, the gateway, and the app's callback endpoint. The two communicate over HTTP only.
 
-mod ready;
 mod client;
 mod data_dir;
 mod once;
 mod phone;
 mod ports;
-mod settings;
+mod ready;
 mod session;
+mod settings;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use self::person::{SimulatedPerson, hidden_field};
-use super::phone::{ReceivedCallback, DeliveryMode, FakePhone};
+use super::phone::{DeliveryMode, FakePhone, ReceivedCallback};
 
 /// The maximum time until a reply or callback arrives.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);

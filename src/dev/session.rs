@@ -6,12 +6,13 @@ use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunMode, ready,
+    RunMode,
     client::DaemonClient,
     data_dir::DataDir,
     once,
     phone::{self, FakePhone},
     ports::Ports,
+    ready,
     settings::Setup,
 };
 use crate::{app::Application, clock::Clock, shutdown};

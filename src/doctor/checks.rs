@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::InstanceId,
     entropy,
-    gateway::{CredentialLocation, WebhookRequest, SampleMessage, SampleSender},
+    gateway::{CredentialLocation, SampleMessage, SampleSender, WebhookRequest},
 };
 
 const LIMITED_NOTE: &str = "the sender has used up its wrong codes (guesses_per_10m): a message counted as rate_limited was \
@@ -94,7 +94,8 @@ async fn check_genuine(target: &CheckTarget<'_>, report: &mut Report) {
     check_result(target, report, ("genuine", "a text with a code"), ("", &draft), code).await;
     check_result(target, report, ("genuine", "the same request again (replayed)"), ("", &draft), code).await;
     if let Some(anew) = target.compose_signed(&sample) {
-        check_result(target, report, ("genuine", "the same message, signed again (duplicate)"), ("", &anew), code).await;
+        check_result(target, report, ("genuine", "the same message, signed again (duplicate)"), ("", &anew), code)
+            .await;
     }
     let chatter = target.sample(SampleSender::Person, "countersign doctor, without a code");
     if let Some(draft) = target.compose_signed(&chatter) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{probe::Counters, report::Report, target::CheckTarget};
-use crate::gateway::{WebhookRequest, SampleSender};
+use crate::gateway::{SampleSender, WebhookRequest};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Replies are sent immediately, unless the gateway is slow or down.
@@ -84,13 +84,22 @@ pub(super) async fn check_real_phone(target: &CheckTarget<'_>, token: &str, pati
     }
 }
 
-async fn wait_for_message(target: &CheckTarget<'_>, token: &str, patience: Duration, report: &mut Report) -> anyhow::Result<bool> {
+async fn wait_for_message(
+    target: &CheckTarget<'_>,
+    token: &str,
+    patience: Duration,
+    report: &mut Report,
+) -> anyhow::Result<bool> {
     let probe = &target.probe;
     let mint = json!({ "name": "countersign doctor [TEST]", "purpose": "doctor" });
     let minted = probe.call(token, "POST", "/generate-link", &mint).await?;
     let uuid = string_field(&minted, "uuid");
     report.leaves.push(format!("the verification {uuid} (purpose \"doctor\"), its callbacks, and its reply"));
-    print_progress(&format!("\nsend this from a phone, within {} s:\n  {}", patience.as_secs(), string_field(&minted, "whatsapp_link")));
+    print_progress(&format!(
+        "\nsend this from a phone, within {} s:\n  {}",
+        patience.as_secs(),
+        string_field(&minted, "whatsapp_link")
+    ));
     let first = probe.counters().await.unwrap_or_default();
     let mut last = first.clone();
     let deadline = Instant::now() + patience;

@@ -11,7 +11,7 @@ use crate::{
     config::InstanceConfig,
     domain::Phone,
     entropy,
-    gateway::{WebhookRequest, WebhookEvent, Gateway, IgnoreReason, SampleMessage, Webhook, SampleSender},
+    gateway::{Gateway, IgnoreReason, SampleMessage, SampleSender, Webhook, WebhookEvent, WebhookRequest},
 };
 
 /// The instance under test.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{WebhookEvent, IgnoreReason};
+use super::{IgnoreReason, WebhookEvent};
 use crate::domain::{Phone, subject::phone_of_jid, written};
 
 /// The recipient of an event, collected from the fields that name it.
@@ -37,7 +37,8 @@ impl Addressee {
 
     /// Compares the recipient's number with the configured one.
     pub(super) fn check_phone(mut self, named: Option<&str>, configured: Option<&str>) -> Self {
-        let (named, configured) = (Self::default().with_phone(named).phone, Self::default().with_phone(configured).phone);
+        let (named, configured) =
+            (Self::default().with_phone(named).phone, Self::default().with_phone(configured).phone);
         self.other_number |= named.zip(configured).is_some_and(|(named, configured)| named != configured);
         self
     }
@@ -63,7 +64,8 @@ mod tests {
 
     #[test]
     fn only_a_present_and_different_id_means_another_number() {
-        let ours = |named: Value, configured: &str| !Addressee::default().check_id(Some(&named), configured).other_number;
+        let ours =
+            |named: Value, configured: &str| !Addressee::default().check_id(Some(&named), configured).other_number;
         assert!(ours(json!("main"), "main") && ours(json!(1_100_000_777), "1100000777"));
         assert!(ours(json!(""), "main") && ours(Value::Null, "main") && ours(json!("main"), ""));
         assert!(!ours(json!("marketing"), "main") && !ours(json!(2), "1"));

@@ -7,13 +7,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    WebhookEvent, Gateway, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, DeliveryReceipt, SendResult, Webhook,
+    DeliveryReceipt, Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    config_reader::ConfigReader,
-    sender_ids::SenderIds,
-    json::{self, rfc3339_seconds, unix_seconds, text},
     auth_scheme::AuthScheme,
+    config_reader::ConfigReader,
+    json::{self, rfc3339_seconds, text, unix_seconds},
     send_result_with_id,
+    sender_ids::SenderIds,
 };
 use crate::domain::Subject;
 

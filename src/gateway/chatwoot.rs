@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    CodeMessage, WebhookEvent, Gateway, IgnoreReason, Malformed, WebhookAuth, SendResult, Webhook,
+    CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
-    sender_ids::SenderIds,
-    json::{self, rfc3339_seconds, items, unix_seconds, text},
-    auth_scheme::{Encoding, Hash, AuthScheme},
+    json::{self, items, rfc3339_seconds, text, unix_seconds},
     send_result_by_status,
+    sender_ids::SenderIds,
 };
 use crate::domain::Subject;
 
@@ -111,8 +111,9 @@ impl Chatwoot {
             && items(body, "/attachments").next().is_none();
         let sender = self.sender(body);
         let inbox = self.inbox_id.as_deref().unwrap_or_default();
-        let addressee =
-            Addressee::default().check_id(body.pointer("/account/id"), &self.account_id).check_id(body.pointer("/inbox/id"), inbox);
+        let addressee = Addressee::default()
+            .check_id(body.pointer("/account/id"), &self.account_id)
+            .check_id(body.pointer("/inbox/id"), inbox);
         let ignored = if from_me {
             Some(IgnoreReason::FromMe)
         } else if kind != Some("incoming") || sender.is_none() {

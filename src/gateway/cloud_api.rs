@@ -8,15 +8,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    CodeMessage, WebhookEvent, Gateway, Handshake, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, Refusal, SendResult, Unauthenticated,
-    Webhook,
+    CodeMessage, Gateway, Handshake, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Unauthenticated,
+    Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    auth_scheme::{self, AuthScheme},
     cloud_template::AuthenticationTemplate,
     config_reader::ConfigReader,
-    sender_ids::SenderIds,
-    json::{self, items, unix_seconds, text},
-    auth_scheme::{self, AuthScheme},
+    json::{self, items, text, unix_seconds},
     send_result_by_status,
+    sender_ids::SenderIds,
 };
 use crate::domain::Subject;
 
@@ -57,7 +57,8 @@ impl Gateway for CloudApi {
 
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
         if webhook.method == Method::GET {
-            let token = auth_scheme::query_parameter(webhook.query, "hub.verify_token").ok_or(Unauthenticated("no verify token"))?;
+            let token = auth_scheme::query_parameter(webhook.query, "hub.verify_token")
+                .ok_or(Unauthenticated("no verify token"))?;
             let genuine = auth_scheme::query_parameter(webhook.query, "hub.mode").as_deref() == Some("subscribe")
                 && auth_scheme::same_secret(&token, &self.verify_token);
             return if genuine { Ok(()) } else { Err(Unauthenticated("wrong verify token")) };

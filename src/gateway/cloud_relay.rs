@@ -7,11 +7,12 @@ use http::{Request, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    CodeMessage, WebhookEvent, Gateway, Malformed, WebhookAuth, SendResult, Unauthenticated, Webhook, cloud_api,
+    CodeMessage, Gateway, Malformed, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
+    auth_scheme::{AuthScheme, Encoding, Hash},
+    cloud_api,
     cloud_template::AuthenticationTemplate,
     config_reader::ConfigReader,
     json,
-    auth_scheme::{Encoding, Hash, AuthScheme},
 };
 use crate::domain::Subject;
 
@@ -103,7 +104,9 @@ impl Gateway for CloudRelay {
     fn code_message(&self, message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
         let body = match &self.template {
             Some(template) => template.message(message),
-            None => cloud_api::text_body(&cloud_api::recipient_of(message.subject), Some(message.subject), message.text),
+            None => {
+                cloud_api::text_body(&cloud_api::recipient_of(message.subject), Some(message.subject), message.text)
+            }
         };
         Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
     }

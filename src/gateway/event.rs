@@ -1,6 +1,6 @@
 //! Webhook events, in one form for all gateways.
 
-use super::{Gateway, DeliveryReceipt};
+use super::{DeliveryReceipt, Gateway};
 use crate::domain::{Phone, Sender};
 
 /// Why an event cannot verify anything.
@@ -78,7 +78,12 @@ pub struct WebhookEvent {
 impl WebhookEvent {
     /// An event of which only the reason is kept.
     pub fn ignored(why: IgnoreReason) -> Self {
-        Self { ignored: Some(why), from_me: why == IgnoreReason::FromMe, group: why == IgnoreReason::Group, ..Self::default() }
+        Self {
+            ignored: Some(why),
+            from_me: why == IgnoreReason::FromMe,
+            group: why == IgnoreReason::Group,
+            ..Self::default()
+        }
     }
 
     /// Whether this number received the event; `true` if the event does not name a recipient. The vendor's ids decide if

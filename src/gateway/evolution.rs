@@ -7,12 +7,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    WebhookEvent, Gateway, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, Refusal, SendResult, Unauthenticated, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Unauthenticated, Webhook, WebhookAuth,
+    WebhookEvent,
     addressee::Addressee,
+    auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, items, unix_seconds, text},
-    auth_scheme::AuthScheme,
+    json::{self, items, text, unix_seconds},
     send_result_by_status,
 };
 use crate::domain::Subject;
@@ -80,7 +81,8 @@ impl Gateway for Evolution {
             _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
         // Outside `data`, `sender` is the receiving number.
-        let addressee = Addressee::default().check_id(body.get("instance"), &self.instance).with_phone(text(&body, "/sender"));
+        let addressee =
+            Addressee::default().check_id(body.get("instance"), &self.instance).with_phone(text(&body, "/sender"));
         Ok(vec![event.addressed_to(&addressee)])
     }
 

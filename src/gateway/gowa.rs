@@ -8,12 +8,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    WebhookEvent, Gateway, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, Refusal, SendResult, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
     json::{self, rfc3339_seconds, text},
-    auth_scheme::AuthScheme,
     send_result_by_status,
 };
 use crate::domain::Subject;
@@ -56,7 +56,10 @@ impl Gateway for Gowa {
             "message" => read_message(&body["payload"])?,
             "message.ack" => {
                 let ids = json::items(&body, "/payload/ids").filter_map(Value::as_str);
-                return Ok(WebhookEvent::statuses(ids, text(&body, "/payload/receipt_type").and_then(ReceiptStatus::from_word)));
+                return Ok(WebhookEvent::statuses(
+                    ids,
+                    text(&body, "/payload/receipt_type").and_then(ReceiptStatus::from_word),
+                ));
             }
             "message.edited" | "message.revoked" | "message.deleted" => WebhookEvent::ignored(IgnoreReason::Edit),
             "message.reaction" => WebhookEvent::ignored(IgnoreReason::NonText),
@@ -95,7 +98,9 @@ impl Gateway for Gowa {
             }
             _ if jid::is_reach_out_lock(response.body()) => SendResult::Refused(Refusal::WindowClosed),
             _ => match send_result_by_status(response.status()) {
-                SendResult::Accepted { .. } => SendResult::Accepted { id: text(&body, "/results/message_id").map(str::to_owned) },
+                SendResult::Accepted { .. } => {
+                    SendResult::Accepted { id: text(&body, "/results/message_id").map(str::to_owned) }
+                }
                 other => other,
             },
         }

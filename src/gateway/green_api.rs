@@ -8,12 +8,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    WebhookEvent, Gateway, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, Refusal, SendResult, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, unix_seconds, text},
-    auth_scheme::AuthScheme,
+    json::{self, text, unix_seconds},
     send_result_by_status,
 };
 use crate::domain::Subject;
@@ -79,10 +79,14 @@ impl Gateway for GreenApi {
         let says = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
         match response.status().as_u16() {
             400 if says("starting") => SendResult::Retryable { reason: "not_connected" },
-            400 if says("expired") || says("deleted") || says("not authorized") => SendResult::Refused(Refusal::Unauthorized),
+            400 if says("expired") || says("deleted") || says("not authorized") => {
+                SendResult::Refused(Refusal::Unauthorized)
+            }
             466 => SendResult::Retryable { reason: "quota" },
             _ => match send_result_by_status(response.status()) {
-                SendResult::Accepted { .. } => SendResult::Accepted { id: text(&body, "/idMessage").map(str::to_owned) },
+                SendResult::Accepted { .. } => {
+                    SendResult::Accepted { id: text(&body, "/idMessage").map(str::to_owned) }
+                }
                 other => other,
             },
         }
@@ -108,7 +112,11 @@ fn read_message(body: &Value, from_me: bool) -> Result<WebhookEvent, Malformed> 
         group: false,
         senders: texts_at(body, senders),
         // Green-API writes `{{SWE001}}` and the like for a message that it could not decrypt.
-        content: if edited { Content::Edit } else { Content::from_text(words.filter(|text| !text.starts_with("{{SWE"))) },
+        content: if edited {
+            Content::Edit
+        } else {
+            Content::from_text(words.filter(|text| !text.starts_with("{{SWE")))
+        },
         push_name: text(body, "/senderData/senderName"),
         timestamp: unix_seconds(body, "/timestamp"),
     };

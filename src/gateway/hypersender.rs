@@ -7,11 +7,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    WebhookEvent, Gateway, Malformed, WebhookAuth, Refusal, SendResult, Webhook,
+    Gateway, Malformed, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     jid,
     json::{self, text},
-    auth_scheme::AuthScheme,
     send_result_with_id, waha,
 };
 use crate::domain::Subject;
@@ -51,7 +51,9 @@ impl Gateway for Hypersender {
         let name = text(&body, "/event").or(text(&body, "/data/event"));
         let addressee = waha::addressee(&body["data"]);
         let named = body.get("instanceId").or(body["data"].get("instanceId"));
-        Ok(vec![waha::read_event(name, &body["data"]["payload"])?.addressed_to(&addressee.check_id(named, &self.instance))])
+        Ok(vec![
+            waha::read_event(name, &body["data"]["payload"])?.addressed_to(&addressee.check_id(named, &self.instance)),
+        ])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
@@ -64,7 +66,9 @@ impl Gateway for Hypersender {
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match response.status().as_u16() {
-            422 if body.pointer("/errors/exists") == Some(&Value::Bool(false)) => SendResult::Refused(Refusal::NotOnWhatsApp),
+            422 if body.pointer("/errors/exists") == Some(&Value::Bool(false)) => {
+                SendResult::Refused(Refusal::NotOnWhatsApp)
+            }
             // WhatsApp has restricted this number from starting chats, for some hours.
             423 => SendResult::Refused(Refusal::WindowClosed),
             // A queued message has no id yet.

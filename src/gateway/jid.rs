@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{LidLookup, WebhookEvent, IgnoreReason, sender_ids::SenderIds, json::text};
+use super::{IgnoreReason, LidLookup, WebhookEvent, json::text, sender_ids::SenderIds};
 use crate::domain::{
     Phone, Subject,
     subject::{lid_of_jid, phone_of_jid},

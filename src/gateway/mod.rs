@@ -5,6 +5,7 @@
 //! A new gateway is a file, a folder of fixtures, and a line in `KINDS`.
 
 mod addressee;
+mod auth_scheme;
 mod bird;
 mod chatwoot;
 mod cloud_api;
@@ -17,18 +18,17 @@ mod generic;
 mod gowa;
 mod green_api;
 mod hypersender;
-mod sender_ids;
 mod jid;
 mod json;
-mod webhook_auth;
 mod receipt;
 mod sample;
-mod auth_scheme;
+mod sender_ids;
 mod simulator;
 mod twilio;
 mod vonage;
 mod waha;
 mod wawp;
+mod webhook_auth;
 mod whapi;
 mod wppconnect;
 mod wuzapi;
@@ -40,14 +40,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use self::{
-    config_reader::Purpose,
-    event::{WebhookEvent, IgnoreReason},
-    json::parse_strict as strict_json,
-    webhook_auth::WebhookAuth,
-    receipt::{ReceiptStatus, DeliveryReceipt, stable_id},
-    sample::{SampleMessage, SampleSender},
     auth_scheme::{CredentialLocation, WebhookRequest},
-    simulator::SimulatedMessage as SimulatedMessage,
+    config_reader::Purpose,
+    event::{IgnoreReason, WebhookEvent},
+    json::parse_strict as strict_json,
+    receipt::{DeliveryReceipt, ReceiptStatus, stable_id},
+    sample::{SampleMessage, SampleSender},
+    simulator::SimulatedMessage,
+    webhook_auth::WebhookAuth,
 };
 use crate::{
     config::{Faults, Section, not_one_of},

@@ -1,6 +1,6 @@
 //! Delivery receipts of messages that were sent.
 
-use super::{WebhookEvent, IgnoreReason, Refusal};
+use super::{IgnoreReason, Refusal, WebhookEvent};
 
 /// The delivery status of one sent message.
 #[derive(Clone, PartialEq, Eq, Debug)]

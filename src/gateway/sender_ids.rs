@@ -1,7 +1,7 @@
 //! The sender of a message. A message may carry several ids of its sender, in fields that gateways fill differently;
 //! they must agree.
 
-use super::{WebhookEvent, IgnoreReason};
+use super::{IgnoreReason, WebhookEvent};
 use crate::domain::{
     Phone, Sender,
     subject::{lid_of_jid, phone_of_jid},

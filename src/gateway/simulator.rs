@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    CodeMessage, WebhookEvent, Gateway, IgnoreReason, Malformed, WebhookAuth, SendResult, Webhook,
+    CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    auth_scheme::{self, AuthScheme},
     config_reader::ConfigReader,
     json::{self, text},
-    auth_scheme::{self, AuthScheme},
     send_result_by_status,
 };
 use crate::domain::{Chat, Sender, Subject, sending::Channel};

@@ -8,13 +8,13 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    WebhookEvent, Gateway, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, Refusal, SendResult, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    config_reader::{self, Purpose, ConfigReader, basic_auth},
-    sender_ids::SenderIds,
-    json::text,
     auth_scheme::AuthScheme,
+    config_reader::{self, ConfigReader, Purpose, basic_auth},
+    json::text,
     send_result_by_status,
+    sender_ids::SenderIds,
 };
 use crate::domain::{Subject, sending::Channel};
 

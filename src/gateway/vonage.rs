@@ -8,14 +8,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    WebhookEvent, Gateway, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, SendResult, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    cloud_api,
-    config_reader::{self, Purpose, ConfigReader, basic_auth},
-    sender_ids::SenderIds,
-    json::{self, rfc3339_seconds, text},
     auth_scheme::AuthScheme,
+    cloud_api,
+    config_reader::{self, ConfigReader, Purpose, basic_auth},
+    json::{self, rfc3339_seconds, text},
     send_result_with_id,
+    sender_ids::SenderIds,
 };
 use crate::domain::{Subject, sending::Channel};
 
@@ -60,11 +60,14 @@ impl Gateway for Vonage {
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let event = match text(&body, "/message_type") {
-            None if body.get("status").is_some() => {
-                WebhookEvent::status(text(&body, "/message_uuid"), text(&body, "/status").and_then(ReceiptStatus::from_word))
-            }
+            None if body.get("status").is_some() => WebhookEvent::status(
+                text(&body, "/message_uuid"),
+                text(&body, "/status").and_then(ReceiptStatus::from_word),
+            ),
             // Senders on other channels are not phone numbers.
-            Some(_) if text(&body, "/channel") != Some(self.channel.as_str()) => WebhookEvent::ignored(IgnoreReason::Event),
+            Some(_) if text(&body, "/channel") != Some(self.channel.as_str()) => {
+                WebhookEvent::ignored(IgnoreReason::Event)
+            }
             Some(_) if self.channel == Channel::Sms && !self.sms_verifies => WebhookEvent::ignored(IgnoreReason::Sms),
             Some(kind) => read_message(&body, kind)?,
             None => WebhookEvent::ignored(IgnoreReason::Event),

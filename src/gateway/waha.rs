@@ -7,12 +7,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    LidLookup, WebhookEvent, Gateway, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, Refusal, SendResult, Unauthenticated, Webhook,
+    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, Refusal, SendResult, Unauthenticated, Webhook,
+    WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, unix_seconds, text},
-    auth_scheme::{Encoding, Hash, AuthScheme},
+    json::{self, text, unix_seconds},
     send_result_by_status,
 };
 use crate::domain::Subject;
@@ -81,7 +82,9 @@ impl Gateway for Waha {
                 SendResult::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
             }
             // A 422 names the state of a session that is not working.
-            (SendResult::Refused(Refusal::Permanent), Some("STARTING")) => SendResult::Retryable { reason: "not_connected" },
+            (SendResult::Refused(Refusal::Permanent), Some("STARTING")) => {
+                SendResult::Retryable { reason: "not_connected" }
+            }
             (SendResult::Refused(Refusal::Permanent), Some("SCAN_QR_CODE" | "STOPPED" | "FAILED")) => {
                 SendResult::Refused(Refusal::Unauthorized)
             }

@@ -7,18 +7,22 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    WebhookEvent, Gateway, Malformed, WebhookAuth, Refusal, SendResult, Webhook,
+    Gateway, Malformed, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
     jid,
     json::{self, text},
-    auth_scheme::{Encoding, Hash, AuthScheme},
     send_result_with_id, waha,
 };
 use crate::domain::Subject;
 
 pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
-    let hmac =
-        AuthScheme::BodyHmac { header: String::new(), prefix: String::new(), hash: Hash::Sha256, encoding: Encoding::Hex };
+    let hmac = AuthScheme::BodyHmac {
+        header: String::new(),
+        prefix: String::new(),
+        hash: Hash::Sha256,
+        encoding: Encoding::Hex,
+    };
     let url_secret = AuthScheme::UrlSecret { param: "secret".to_owned() };
     let scheme = reader.scheme(&[("url-secret", url_secret), ("hmac", hmac)]);
     if matches!(&scheme, AuthScheme::BodyHmac { header, .. } if header.is_empty()) {

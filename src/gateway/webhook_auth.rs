@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Unauthenticated, Webhook,
-    auth_scheme::{CredentialLocation, WebhookRequest, AuthScheme},
+    auth_scheme::{AuthScheme, CredentialLocation, WebhookRequest},
 };
 
 /// An authentication scheme with the configured secrets, newest first.

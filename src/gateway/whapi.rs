@@ -7,12 +7,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    WebhookEvent, Gateway, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, Refusal, SendResult, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    auth_scheme::AuthScheme,
     config_reader::ConfigReader,
     jid::{self, Content, MessageFields},
-    json::{self, items, unix_seconds, text},
-    auth_scheme::AuthScheme,
+    json::{self, items, text, unix_seconds},
     send_result_by_status,
 };
 use crate::domain::Subject;

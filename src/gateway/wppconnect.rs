@@ -8,12 +8,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    LidLookup, WebhookEvent, Gateway, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, Refusal, SendResult, Webhook,
+    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth,
+    WebhookEvent,
     addressee::Addressee,
+    auth_scheme::AuthScheme,
     config_reader::{ConfigReader, path_segment},
     jid::{self, Content, MessageFields, texts_at},
-    json::{self, unix_seconds, text},
-    auth_scheme::AuthScheme,
+    json::{self, text, unix_seconds},
     send_result_by_status,
 };
 use crate::domain::Subject;

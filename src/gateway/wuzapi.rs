@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    WebhookEvent, Gateway, IgnoreReason, Malformed, ReceiptStatus, WebhookAuth, Refusal, SendResult, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
     jid::{self, Content, MessageFields, texts_at},
     json::{self, rfc3339_seconds, text},
-    auth_scheme::{Encoding, Hash, AuthScheme},
     send_result_by_status,
 };
 use crate::domain::Subject;

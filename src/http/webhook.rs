@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{InstanceId, Reason},
-    gateway::{WebhookEvent, Webhook},
+    gateway::{Webhook, WebhookEvent},
     metrics::label::{ByReason, GatewayReason, GatewayResult, Of},
     service::{Instance, Outcome},
     trace,
@@ -31,8 +31,14 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
     let headers = headers(&request);
     let now = app.service.clock.wall();
-    let head =
-        Webhook { method: &method, path_suffix: path_secret, query: request.query_string(), headers: &headers, body: &[], now };
+    let head = Webhook {
+        method: &method,
+        path_suffix: path_secret,
+        query: request.query_string(),
+        headers: &headers,
+        body: &[],
+        now,
+    };
     let covers_body = instance.gateway.auth_covers_body();
     if !covers_body {
         authenticate(&app, &instance, &head)?;

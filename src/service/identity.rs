@@ -70,7 +70,11 @@ impl Phones {
             LidLookup::Failed => {
                 let (id, gateway) = (instance.config.id, instance.gateway.kind());
                 tracing::warn!(instance = %id, gateway, "the gateway did not answer which phone a LID stands for");
-                if instance.gateway.retries_webhooks() { Err(ServiceError::NotIdentified) } else { Ok(Sender::default()) }
+                if instance.gateway.retries_webhooks() {
+                    Err(ServiceError::NotIdentified)
+                } else {
+                    Ok(Sender::default())
+                }
             }
         }
     }

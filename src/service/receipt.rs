@@ -9,7 +9,7 @@ use super::{Instance, Outcome, Service, ServiceError};
 use crate::{
     domain::{Command, InstanceId, VerificationId, decide_code::CodeCommand, keys::Digest},
     entropy,
-    gateway::{ReceiptStatus, DeliveryReceipt, stable_id},
+    gateway::{DeliveryReceipt, ReceiptStatus, stable_id},
     store::{Change, RecordChange, RecordId, StoreError},
 };
 

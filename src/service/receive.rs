@@ -14,7 +14,7 @@ use crate::{
         quota::{Allowance, Name, Quota},
         template,
     },
-    gateway::{WebhookEvent, IgnoreReason},
+    gateway::{IgnoreReason, WebhookEvent},
     metrics::label::{ByReason, Of},
     store::{Committed, Locator, RecordId, StoreError, Take},
 };

@@ -2,7 +2,7 @@
 
 use countersign::{
     domain::Phone,
-    gateway::{WebhookEvent, Gateway, IgnoreReason, Malformed, Webhook},
+    gateway::{Gateway, IgnoreReason, Malformed, Webhook, WebhookEvent},
 };
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
@@ -185,7 +185,8 @@ fn evolution_appends_the_event_to_the_url() {
     });
     let (gateway, headers, now) = (build(settings), HeaderMap::new(), Timestamp::UNIX_EPOCH);
     let ok = |path_secret: Option<&str>, query: &str| {
-        let webhook = Webhook { method: &Method::POST, path_suffix: path_secret, query, headers: &headers, body: b"", now };
+        let webhook =
+            Webhook { method: &Method::POST, path_suffix: path_secret, query, headers: &headers, body: b"", now };
         gateway.authenticate(&webhook).is_ok()
     };
     let (token, appended) = (format!("token={SECRET}"), format!("token={SECRET}/messages-upsert"));

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     config::{self, Faults, REFERENCE},
     domain::{Phone, Subject},
-    gateway::{self, Gateway, IgnoreReason, Malformed, ReceiptStatus, Purpose, Refusal, SendResult, Webhook},
+    gateway::{self, Gateway, IgnoreReason, Malformed, Purpose, ReceiptStatus, Refusal, SendResult, Webhook},
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, Method, Response};
@@ -142,7 +142,11 @@ fn settings_override_a_preset_key_by_key() {
     body["data"]["relayed"] = json!("from the relay");
     assert_eq!(parse(&*gateway, &body).unwrap()[0].text.as_deref(), Some("from the relay"));
     let rejected = Response::builder().status(200).body(br#"{"error":"Wrong token"}"#.to_vec()).unwrap();
-    assert_eq!(gateway.parse_send_response(&rejected), SendResult::Accepted { id: None }, "the list of the preset is replaced");
+    assert_eq!(
+        gateway.parse_send_response(&rejected),
+        SendResult::Accepted { id: None },
+        "the list of the preset is replaced"
+    );
     let stock = preset("ultramsg", "").unwrap_or_else(|faults| panic!("{faults:#?}"));
     assert_eq!(stock.parse_send_response(&rejected), SendResult::Refused(Refusal::Permanent));
 

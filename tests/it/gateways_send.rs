@@ -5,7 +5,7 @@ use std::sync::Arc;
 use countersign::{
     config::{Faults, Section},
     domain::Subject,
-    gateway::{self, LidLookup, Gateway, Purpose, Refusal, SendResult},
+    gateway::{self, Gateway, LidLookup, Purpose, Refusal, SendResult},
 };
 use http::{Request, Response};
 use serde_json::{Value, json};
@@ -207,7 +207,11 @@ fn every_response_is_classified() {
     }
     for kind in ["waha", "evolution", "gowa", "wppconnect", "wuzapi", "green-api", "whapi"] {
         let busy = Response::builder().status(429).body(b"<html>".to_vec()).unwrap();
-        assert_eq!(build(settings(kind)).parse_send_response(&busy), SendResult::Retryable { reason: "rate_limited" }, "{kind}");
+        assert_eq!(
+            build(settings(kind)).parse_send_response(&busy),
+            SendResult::Retryable { reason: "rate_limited" },
+            "{kind}"
+        );
         let empty = Response::builder().status(200).body(Vec::new()).unwrap();
         assert_eq!(build(settings(kind)).parse_send_response(&empty), SendResult::Accepted { id: None }, "{kind}");
     }

@@ -1,6 +1,6 @@
 //! The sender of a message: only an identity that the gateway vouches for, and never the own number.
 
-use countersign::gateway::{WebhookEvent, IgnoreReason, ReceiptStatus, Refusal, Webhook};
+use countersign::gateway::{IgnoreReason, ReceiptStatus, Refusal, Webhook, WebhookEvent};
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -155,7 +155,10 @@ fn bird() {
     let permanent = Some(ReceiptStatus::Failed(Refusal::Permanent));
     assert_eq!(progress("/payload/failure/source/name", json!("sms-messagebird")), permanent);
     assert_eq!(progress("/payload/failure", Value::Null), permanent);
-    assert_eq!(progress("/payload/status", json!("sending_failed")), Some(ReceiptStatus::Failed(Refusal::WindowClosed)));
+    assert_eq!(
+        progress("/payload/status", json!("sending_failed")),
+        Some(ReceiptStatus::Failed(Refusal::WindowClosed))
+    );
     for nothing_new in ["accepted", "processing", "Zugestellt", ""] {
         assert_eq!(progress("/payload/status", json!(nothing_new)), None, "{nothing_new}");
     }

@@ -26,7 +26,11 @@ pub(super) async fn run_steps(person: &SimulatedPerson<'_>) -> Result<(), StepFa
     step("the app receives the callback code.validated, signature valid", called).await?;
     // Settings of an older release may have no SMS gateway.
     if person.phone.identity.sms_api_key.is_some() {
-        step("the app requests a code for a person without WhatsApp", request_code(person, NUMBER_WITHOUT_WHATSAPP, true)).await?;
+        step(
+            "the app requests a code for a person without WhatsApp",
+            request_code(person, NUMBER_WITHOUT_WHATSAPP, true),
+        )
+        .await?;
         let code = step("the code arrives by SMS", wait_for_code(person, NUMBER_WITHOUT_WHATSAPP, true)).await?;
         step("the code by SMS is accepted", validate_code(person, NUMBER_WITHOUT_WHATSAPP, &code)).await?;
     }

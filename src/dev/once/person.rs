@@ -3,7 +3,9 @@
 use anyhow::{Context as _, ensure};
 
 use super::ARRIVAL_TIMEOUT;
-use crate::dev::phone::{Bubble, ReceivedCallback, MessageForm, DeliveryMode, PhoneHistory, FakePhone, PostedWebhook, ChatSide};
+use crate::dev::phone::{
+    Bubble, ChatSide, DeliveryMode, FakePhone, MessageForm, PhoneHistory, PostedWebhook, ReceivedCallback,
+};
 
 pub(super) const NUMBER: &str = "+447700900123";
 
@@ -30,7 +32,11 @@ impl SimulatedPerson<'_> {
     }
 
     /// Waits for the first message that is `wanted`, and returns its text.
-    pub(super) async fn wait_for_message(&self, missing: &str, wanted: impl Fn(&&Bubble) -> bool) -> anyhow::Result<String> {
+    pub(super) async fn wait_for_message(
+        &self,
+        missing: &str,
+        wanted: impl Fn(&&Bubble) -> bool,
+    ) -> anyhow::Result<String> {
         self.wait_until(missing, |journal| journal.bubbles.iter().find(&wanted).map(|bubble| bubble.text.clone())).await
     }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
-use super::{Bubble, ReceivedCallback, FakePhone, ChatSide};
+use super::{Bubble, ChatSide, FakePhone, ReceivedCallback};
 use crate::{
     domain::{Chat, Subject},
     entropy,
@@ -31,7 +31,11 @@ pub(super) struct OutgoingMessage {
 }
 
 /// `POST /messages`: the gateway's API.
-pub(super) async fn message(phone: Data<FakePhone>, request: HttpRequest, reply: Json<OutgoingMessage>) -> HttpResponse {
+pub(super) async fn message(
+    phone: Data<FakePhone>,
+    request: HttpRequest,
+    reply: Json<OutgoingMessage>,
+) -> HttpResponse {
     let OutgoingMessage { to, text, channel, code } = reply.into_inner();
     let sms = channel == "sms";
     let key = if sms { phone.identity.sms_api_key.as_ref() } else { Some(&phone.identity.api_key) };

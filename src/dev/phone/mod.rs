@@ -3,8 +3,8 @@
 
 mod codes;
 mod guard;
-mod inbox;
 mod history;
+mod inbox;
 mod pages;
 mod routes;
 mod send;
@@ -25,8 +25,8 @@ use tokio::sync::watch;
 
 pub(super) use self::{
     codes::CodeForm,
-    history::{Bubble, ReceivedCallback, PhoneHistory, ChatSide},
-    send::{MessageForm, DeliveryMode, PostedWebhook},
+    history::{Bubble, ChatSide, PhoneHistory, ReceivedCallback},
+    send::{DeliveryMode, MessageForm, PostedWebhook},
 };
 use super::client::DaemonClient;
 use crate::{

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-use super::{Bubble, FakePhone, ChatSide};
+use super::{Bubble, ChatSide, FakePhone};
 use crate::{dev::client::DaemonResponse, domain::Chat, egress::EgressError, entropy, gateway::SimulatedMessage};
 
 /// The delay of a late message, in seconds: longer than a code's lifetime plus the tolerance for slow gateways.
@@ -70,7 +70,8 @@ impl FakePhone {
             DeliveryMode::Again => self.journal().last.clone()?,
             _ => message(draft, now.as_second()),
         };
-        let secret = if how == DeliveryMode::Forged { WRONG_SECRET } else { self.identity.webhook_secret.expose_secret() };
+        let secret =
+            if how == DeliveryMode::Forged { WRONG_SECRET } else { self.identity.webhook_secret.expose_secret() };
         let (body, headers) = message.sign(secret, now);
         let mut id = 0;
         self.record(|journal, at| {

@@ -24,8 +24,9 @@ fn the_settings_of_the_first_run_are_valid() {
 
 #[test]
 fn urls_of_the_fake_phone_follow_its_port_and_others_stay() {
-    let text =
-        first_settings().0.replace(&format!("callback_url = \"{OLD_ORIGIN}/inbox\""), "callback_url = \"http://127.0.0.1:40011/x\"");
+    let text = first_settings()
+        .0
+        .replace(&format!("callback_url = \"{OLD_ORIGIN}/inbox\""), "callback_url = \"http://127.0.0.1:40011/x\"");
     let layered = with_overrides(&text, NEW_ORIGIN, "sha256:00", &["http://localhost:3000/".parse().unwrap()]).unwrap();
     assert_eq!(layered.matches(&format!("url = \"{NEW_ORIGIN}\"")).count(), 2, "both gateways");
     assert!(!layered.contains("127.0.0.1:4001\"") && !layered.contains("127.0.0.1:4001/"));

@@ -8,7 +8,7 @@ use url::form_urlencoded;
 
 use crate::{
     config::Section,
-    gateway::{WebhookRequest, Gateway, SampleMessage},
+    gateway::{Gateway, SampleMessage, WebhookRequest},
 };
 
 /// The body of a webhook.
@@ -63,5 +63,9 @@ pub fn compose(gateway: &dyn Gateway, section: &Section, sample: &SampleMessage)
             ("application/x-www-form-urlencoded", form.into_bytes())
         }
     };
-    Some(WebhookRequest { headers: vec![("content-type".to_owned(), kind.to_owned())], body, ..WebhookRequest::default() })
+    Some(WebhookRequest {
+        headers: vec![("content-type".to_owned(), kind.to_owned())],
+        body,
+        ..WebhookRequest::default()
+    })
 }

@@ -73,7 +73,13 @@ pub(super) fn twilio(table: &GatewayTable, sample: &SampleMessage) -> Option<Com
         SampleSender::OwnNumber => {
             let status = |name| (name, "delivered".to_owned());
             let (us, them) = (("From", to), ("To", number(&sample.phone)));
-            return Some(ComposedBody::Form(vec![("MessageSid", sid), status("MessageStatus"), status("SmsStatus"), us, them]));
+            return Some(ComposedBody::Form(vec![
+                ("MessageSid", sid),
+                status("MessageStatus"),
+                status("SmsStatus"),
+                us,
+                them,
+            ]));
         }
         SampleSender::HiddenNumber if sms => return None,
         SampleSender::HiddenNumber => format!("whatsapp:{}", bsuid(sample)),

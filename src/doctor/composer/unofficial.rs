@@ -56,9 +56,10 @@ pub(super) fn waha(table: &GatewayTable, sample: &SampleMessage) -> Option<Compo
 }
 
 pub(super) fn hypersender(table: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
-    let data =
-        json!({ "id": format!("evt_{}", sample.id), "event": "message.any", "payload": waha_payload(sample) });
-    Some(ComposedBody::Json(json!({ "event": "message.any", "data": data, "instanceId": table.text("instance"), "userId": 1 })))
+    let data = json!({ "id": format!("evt_{}", sample.id), "event": "message.any", "payload": waha_payload(sample) });
+    Some(ComposedBody::Json(
+        json!({ "event": "message.any", "data": data, "instanceId": table.text("instance"), "userId": 1 }),
+    ))
 }
 
 pub(super) fn evolution(table: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
@@ -119,7 +120,8 @@ pub(super) fn green_api(_: &GatewayTable, sample: &SampleMessage) -> Option<Comp
 }
 
 pub(super) fn whapi(_: &GatewayTable, sample: &SampleMessage) -> Option<ComposedBody> {
-    let from = if sample.sender == SampleSender::HiddenNumber { format!("{}@lid", sample.lid) } else { sample.phone.clone() };
+    let from =
+        if sample.sender == SampleSender::HiddenNumber { format!("{}@lid", sample.lid) } else { sample.phone.clone() };
     let message = json!({
         "id": sample.id, "from_me": is_from_me(sample), "type": "text", "chat_id": chat(sample, "@s.whatsapp.net"),
         "timestamp": sample.timestamp, "source": "mobile", "text": { "body": sample.text }, "from": from, "from_name": PUSH_NAME,

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{ForgeryBuilder, Forgery, with_changed_char, header_value, hex};
+use super::{Forgery, ForgeryBuilder, header_value, hex, with_changed_char};
 use crate::{domain::keys::sha256, gateway::WebhookRequest};
 
 /// How far this host's clock may differ from the daemon's.

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::{ForgeryBuilder, with_changed_char, hex};
+use super::{ForgeryBuilder, hex, with_changed_char};
 use crate::{
     domain::keys::sha256,
     gateway::{CredentialLocation, WebhookRequest},

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use url::form_urlencoded;
 
-use crate::gateway::{CredentialLocation, WebhookRequest, WebhookAuth};
+use crate::gateway::{CredentialLocation, WebhookAuth, WebhookRequest};
 
 /// One forged request.
 pub(super) struct Forgery {

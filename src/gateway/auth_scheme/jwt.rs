@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{NO_SIGNATURE, Hash, MALFORMED_SIGNATURE, check_signature, mac::hmac};
+use super::{Hash, MALFORMED_SIGNATURE, NO_SIGNATURE, check_signature, mac::hmac};
 use crate::gateway::{Unauthenticated, Webhook};
 
 /// The claims of the bearer token, after its signature is verified. A token whose `alg` is not HS256 is rejected.

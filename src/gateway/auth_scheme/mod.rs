@@ -170,7 +170,11 @@ fn header_signature<'a>(webhook: &'a Webhook<'_>, header: &str, prefix: &str) ->
 }
 
 /// Compares `presented` with the signature that `make` computes for each secret. An empty secret never matches.
-fn check_signature(secrets: &[SecretString], presented: &str, make: impl Fn(&[u8]) -> String) -> Result<(), Unauthenticated> {
+fn check_signature(
+    secrets: &[SecretString],
+    presented: &str,
+    make: impl Fn(&[u8]) -> String,
+) -> Result<(), Unauthenticated> {
     let matched = secrets.iter().map(|secret| secret.expose_secret().as_bytes()).filter(|key| !key.is_empty());
     let matched = matched.fold(Choice::from(0), |any, key| any | make(key).as_bytes().ct_eq(presented.as_bytes()));
     if matched.into() { Ok(()) } else { Err(WRONG_SIGNATURE) }

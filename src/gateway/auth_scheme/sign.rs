@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::{RETRY_PERIOD, AuthScheme, CLOCK_TOLERANCE, encode, hex, hmac, jwt, standard_signature, twilio};
+use super::{AuthScheme, CLOCK_TOLERANCE, RETRY_PERIOD, encode, hex, hmac, jwt, standard_signature, twilio};
 use crate::{domain::keys::sha256, gateway::auth_scheme::Hash};
 
 /// A webhook request to sign and send.
@@ -127,7 +127,9 @@ impl AuthScheme {
     /// The maximum age of a signature, and how far in the future its timestamp may be. `None`: it never expires.
     pub(in crate::gateway) fn validity(&self) -> Option<(SignedDuration, Option<SignedDuration>)> {
         match self {
-            Self::TimedHmac { .. } | Self::StandardWebhooks | Self::Bird { .. } => Some((CLOCK_TOLERANCE, Some(CLOCK_TOLERANCE))),
+            Self::TimedHmac { .. } | Self::StandardWebhooks | Self::Bird { .. } => {
+                Some((CLOCK_TOLERANCE, Some(CLOCK_TOLERANCE)))
+            }
             Self::BodyJwt => Some((CLOCK_TOLERANCE + RETRY_PERIOD, Some(CLOCK_TOLERANCE))),
             Self::ExpiringJwt => Some((SignedDuration::from_secs(600), None)),
             _ => None,

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq as _;
 use url::form_urlencoded;
 
 use super::{
-    NO_SIGNATURE, Hash, WRONG_SIGNATURE, check_signature,
+    Hash, NO_SIGNATURE, WRONG_SIGNATURE, check_signature,
     mac::{hex, hmac},
     query_parameter,
 };
@@ -47,7 +47,12 @@ fn sorted_parameters(form: &[u8]) -> String {
     parameters.into_iter().flat_map(|(name, value)| [name, value]).collect()
 }
 
-fn check_url_variants(url: &str, joined: &str, presented: &str, secrets: &[SecretString]) -> Result<(), Unauthenticated> {
+fn check_url_variants(
+    url: &str,
+    joined: &str,
+    presented: &str,
+    secrets: &[SecretString],
+) -> Result<(), Unauthenticated> {
     let mut outcome = Err(WRONG_SIGNATURE);
     for url in url_variants(url) {
         let make = |key: &[u8]| STANDARD.encode(hmac(Hash::Sha1, key, &[url.as_bytes(), joined.as_bytes()]));

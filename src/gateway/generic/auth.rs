@@ -5,8 +5,8 @@ use http::HeaderName;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::super::{
+    auth_scheme::{AuthScheme, Encoding, Hash},
     config_reader::ConfigReader,
-    auth_scheme::{Encoding, Hash, AuthScheme},
 };
 
 const HASHES: &[(&str, Hash)] = &[("sha1", Hash::Sha1), ("sha256", Hash::Sha256), ("sha512", Hash::Sha512)];
@@ -53,7 +53,9 @@ impl GenericAuth {
         let stamps = way == Some(AuthMethod::Hmac) && timed;
         let timestamp_header = self::header(reader, "webhook_timestamp_header", stamps, "the header that is signed");
         let scheme = match way {
-            Some(AuthMethod::Hmac) if timed => AuthScheme::TimedHmac { header, timestamp_header, prefix, hash, encoding },
+            Some(AuthMethod::Hmac) if timed => {
+                AuthScheme::TimedHmac { header, timestamp_header, prefix, hash, encoding }
+            }
             Some(AuthMethod::Hmac) => AuthScheme::BodyHmac { header, prefix, hash, encoding },
             Some(AuthMethod::StaticHeader) => AuthScheme::StaticHeader { header },
             Some(AuthMethod::UrlSecret) => AuthScheme::UrlSecret { param },

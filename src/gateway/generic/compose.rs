@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     mapping::{FromMeRule, Mapping, TimeUnit},
     read,
-    source::{Condition, ValueSource, ConditionTest},
+    source::{Condition, ConditionTest, ValueSource},
 };
 use crate::gateway::{IgnoreReason, SampleMessage, SampleSender};
 
@@ -43,7 +43,9 @@ fn is_parsed_as(mapping: &Mapping, sample: &SampleMessage, body: &Value) -> bool
     let phone = event.sender.phone.as_ref().map(crate::domain::Phone::digits);
     match sample.sender {
         SampleSender::Person => says && event.ignored.is_none() && phone == Some(sample.phone.as_str()),
-        SampleSender::HiddenNumber => says && event.ignored.is_none() && phone.is_none() && event.sender.subject().is_some(),
+        SampleSender::HiddenNumber => {
+            says && event.ignored.is_none() && phone.is_none() && event.sender.subject().is_some()
+        }
         SampleSender::Group => event.ignored == Some(IgnoreReason::Group),
         SampleSender::OwnNumber => event.ignored == Some(IgnoreReason::FromMe),
     }
@@ -118,7 +120,9 @@ fn set_condition(item: &mut Value, condition: &Condition, holds: bool) {
         (ConditionTest::Equals(words), true) => parse_scalar(words.first().map(String::as_str).unwrap_or_default()),
         (ConditionTest::Equals(words), false) if words.iter().any(|word| word == "true") => json!(false),
         (ConditionTest::Equals(words), false) if words.iter().any(|word| word == "false") => json!(true),
-        (ConditionTest::Suffix(ends), true) => json!(format!("1{}", ends.first().map(String::as_str).unwrap_or_default())),
+        (ConditionTest::Suffix(ends), true) => {
+            json!(format!("1{}", ends.first().map(String::as_str).unwrap_or_default()))
+        }
         (ConditionTest::Equals(_) | ConditionTest::Suffix(_), false) => json!("other"),
     };
     set_at(item, &condition.pointer, value);

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    table_reader::{TableReader, subtable},
     source::{Condition, ValueSource},
+    table_reader::{TableReader, subtable},
 };
 use crate::config::{Faults, Section};
 
@@ -110,8 +110,12 @@ fn events(f: &mut TableReader<'_>) -> Option<EventFilter> {
 }
 
 fn timestamp(f: &mut TableReader<'_>) -> Option<(String, TimeUnit)> {
-    const UNITS: &[(&str, TimeUnit)] =
-        &[("s", TimeUnit::Seconds), ("ms", TimeUnit::Milliseconds), ("rfc3339", TimeUnit::Rfc3339), ("none", TimeUnit::None)];
+    const UNITS: &[(&str, TimeUnit)] = &[
+        ("s", TimeUnit::Seconds),
+        ("ms", TimeUnit::Milliseconds),
+        ("rfc3339", TimeUnit::Rfc3339),
+        ("none", TimeUnit::None),
+    ];
     let (key, value) = f.section.values("timestamp").into_iter().next()?;
     let mut timestamp = subtable(key, value, "{ pointer = \"…\", unit = \"s\" }", f.faults)?;
     let pointer = timestamp.pointer("pointer");

@@ -1,15 +1,15 @@
 //! Gateways defined by configuration: `mapping` says where a JSON webhook has each field, `send` is a template of the
 //! request that sends a text. Presets are such configurations, built in.
 
-mod response;
 mod auth;
 mod compose;
-mod table_reader;
 mod mapping;
 pub(super) mod presets;
 mod read;
+mod response;
 mod send;
 mod source;
+mod table_reader;
 mod template;
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use self::{auth::GenericAuth, mapping::Mapping, send::SendTemplate, template::GatewayValues};
 use super::{
-    WebhookEvent, Gateway, IgnoreReason, Malformed, WebhookAuth, Purpose, SampleMessage, SendResult, Webhook,
+    Gateway, IgnoreReason, Malformed, Purpose, SampleMessage, SendResult, Webhook, WebhookAuth, WebhookEvent,
     config_reader::{self, ConfigReader},
     json, send_result_by_status,
 };
@@ -80,8 +80,11 @@ impl Gateway for Generic {
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
-        let events =
-            read::parse_events(&self.mapping, &json::parse(webhook.body)?, self.values.get("account").unwrap_or_default())?;
+        let events = read::parse_events(
+            &self.mapping,
+            &json::parse(webhook.body)?,
+            self.values.get("account").unwrap_or_default(),
+        )?;
         let sms = self.channel == Channel::Sms;
         let events = events.into_iter().map(|event| match event.ignored {
             None if sms && !self.sms_verifies => WebhookEvent { ignored: Some(IgnoreReason::Sms), ..event },

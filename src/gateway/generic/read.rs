@@ -4,9 +4,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    super::{WebhookEvent, IgnoreReason, Malformed, ReceiptStatus, addressee::Addressee, sender_ids::SenderIds, json::unix_seconds},
+    super::{
+        IgnoreReason, Malformed, ReceiptStatus, WebhookEvent, addressee::Addressee, json::unix_seconds,
+        sender_ids::SenderIds,
+    },
     mapping::{FromMeRule, Mapping, TimeUnit},
-    source::{any_holds, text, scalar, scalars},
+    source::{any_holds, scalar, scalars, text},
 };
 use crate::domain::{Phone, subject::phone_of_jid};
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{
     super::{Refusal, SendResult, send_result_by_status},
-    table_reader::{TableReader, status, subtable},
     source::{Condition, ValueSource, scalars},
+    table_reader::{TableReader, status, subtable},
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

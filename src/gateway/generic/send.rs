@@ -5,10 +5,10 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
+    read::phone,
     response::ResponseRules,
     table_reader::TableReader,
-    read::phone,
-    template::{MESSAGE_PLACEHOLDERS, GATEWAY_PLACEHOLDERS, GatewayValues, fill, fill_json, fill_url, placeholders},
+    template::{GATEWAY_PLACEHOLDERS, GatewayValues, MESSAGE_PLACEHOLDERS, fill, fill_json, fill_url, placeholders},
 };
 use crate::{
     config::{Faults, Section, not_one_of},

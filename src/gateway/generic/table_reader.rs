@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::Value;
 
-use super::source::{Condition, ValueSource, ConditionTest, scalar};
+use super::source::{Condition, ConditionTest, ValueSource, scalar};
 use crate::config::{Faults, Section};
 
 const POINTER: &str = "expected a JSON pointer such as \"/message/id\": it starts with / and writes ~ as ~0";
@@ -56,7 +56,9 @@ impl<'a> TableReader<'a> {
         let values = self.section.values(name);
         values
             .into_iter()
-            .filter_map(|(key, value)| subtable(key, value, "{ pointer = \"…\", equals = … }", self.faults)?.condition())
+            .filter_map(|(key, value)| {
+                subtable(key, value, "{ pointer = \"…\", equals = … }", self.faults)?.condition()
+            })
             .collect()
     }
 

@@ -28,8 +28,15 @@ async fn sends(base: &str, index: usize, text: &str) {
     let gateway = gateway::build(section.clone(), Purpose::Inspect, "", &mut Faults::default()).unwrap();
     let (text, id_of_message, lid) = (text.to_owned(), "3EB0AA".to_owned(), "190000000000117".to_owned());
     let phone = "447700900321".to_owned();
-    let sample =
-        SampleMessage { sender: SampleSender::Person, id: id_of_message, text, timestamp: now.as_second(), phone, to: String::new(), lid };
+    let sample = SampleMessage {
+        sender: SampleSender::Person,
+        id: id_of_message,
+        text,
+        timestamp: now.as_second(),
+        phone,
+        to: String::new(),
+        lid,
+    };
     let mut draft = doctor::compose(&*gateway, &section, &sample).unwrap();
     gateway.webhook_auth().sign(&mut draft, now);
     let mut request = http::Request::post(format!("{base}/webhooks/{}", id(index)));
