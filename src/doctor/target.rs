@@ -54,8 +54,8 @@ impl<'a> CheckTarget<'a> {
 
     /// Whether this instance ignores received SMS, so that it can only send.
     pub(super) fn is_send_only(&self) -> bool {
-        let draft = self.compose(&self.sample(SampleSender::Person, &text_with_unknown_code()));
-        let event = draft.and_then(|draft| self.parse(&draft));
+        let request = self.compose(&self.sample(SampleSender::Person, &text_with_unknown_code()));
+        let event = request.and_then(|request| self.parse(&request));
         event.is_some_and(|event| event.ignored == Some(IgnoreReason::Sms))
     }
 
@@ -76,15 +76,15 @@ impl<'a> CheckTarget<'a> {
     }
 
     pub(super) fn compose_signed(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
-        let mut draft = self.compose(sample)?;
-        self.gateway.webhook_auth().sign(&mut draft, Self::now());
-        Some(draft)
+        let mut request = self.compose(sample)?;
+        self.gateway.webhook_auth().sign(&mut request, Self::now());
+        Some(request)
     }
 
     /// The first event that the gateway parses from a request.
-    pub(super) fn parse(&self, draft: &WebhookRequest) -> Option<WebhookEvent> {
+    pub(super) fn parse(&self, request: &WebhookRequest) -> Option<WebhookEvent> {
         let (headers, now) = (http::HeaderMap::new(), Self::now());
-        let (query, body) = (draft.query.as_str(), draft.body.as_slice());
+        let (query, body) = (request.query.as_str(), request.body.as_slice());
         let webhook = Webhook { method: &Method::POST, path_suffix: None, query, headers: &headers, body, now };
         self.gateway.parse(&webhook).ok()?.into_iter().next()
     }

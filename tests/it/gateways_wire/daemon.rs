@@ -81,14 +81,14 @@ impl Daemon {
             lid: "190000000000117".to_owned(),
         };
         let gateway = &self.own_gateways[index];
-        let mut draft = doctor::compose(&**gateway, &self.config.instances[index].gateway, &sample).unwrap();
-        gateway.webhook_auth().sign(&mut draft, now);
-        let query = if draft.query.is_empty() { String::new() } else { format!("?{}", draft.query) };
+        let mut webhook = doctor::compose(&**gateway, &self.config.instances[index].gateway, &sample).unwrap();
+        gateway.webhook_auth().sign(&mut webhook, now);
+        let query = if webhook.query.is_empty() { String::new() } else { format!("?{}", webhook.query) };
         let mut request = http::Request::post(format!("{}/webhooks/{}{query}", self.base, id(index)));
-        for (name, value) in &draft.headers {
+        for (name, value) in &webhook.headers {
             request = request.header(name, value);
         }
-        let answer = client().send(request.body(draft.body).unwrap()).await.unwrap();
+        let answer = client().send(request.body(webhook.body).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 200, "{}", EVERY[index].0);
     }
 
