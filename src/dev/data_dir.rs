@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::RunMode;
-use crate::entropy;
+use crate::random;
 
 const DEFAULT_DIR: &str = ".countersign";
 
@@ -56,7 +56,7 @@ impl DataDir {
     /// Replaces the settings atomically; the file is readable by the owner only.
     pub(super) fn write_settings(&self, text: &str) -> anyhow::Result<()> {
         let file = self.settings_file();
-        let temporary = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(entropy::bytes())));
+        let temporary = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(random::bytes())));
         let write = || -> io::Result<()> {
             let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             out.write_all(text.as_bytes())?;
@@ -78,7 +78,7 @@ impl Drop for DataDir {
 }
 
 fn temporary_path() -> PathBuf {
-    std::env::temp_dir().join(format!("countersign-dev-{:016x}", u64::from_be_bytes(entropy::bytes())))
+    std::env::temp_dir().join(format!("countersign-dev-{:016x}", u64::from_be_bytes(random::bytes())))
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     domain::InstanceId,
-    entropy,
     gateway::{CredentialLocation, SampleMessage, SampleSender, WebhookRequest},
+    random,
 };
 
 const LIMITED_NOTE: &str = "the sender has used up its wrong codes (guesses_per_10m): a message counted as rate_limited was \
@@ -199,7 +199,7 @@ async fn check_forged(target: &CheckTarget<'_>, report: &mut Report) {
     }
     let mut webhook = unsigned;
     auth.sign(&mut webhook, CheckTarget::now());
-    let nowhere = InstanceId::from_random(entropy::bytes()).to_string();
+    let nowhere = InstanceId::from_random(random::bytes()).to_string();
     let status = target.probe.post_to(&nowhere, "", &webhook).await;
     add_refusal(report, "a genuine request at an instance that does not exist".to_owned(), &status);
     let status = target.probe.post("/x/y", &WebhookRequest { query: String::new(), ..webhook.clone() }).await;

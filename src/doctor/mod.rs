@@ -25,10 +25,9 @@ use self::{
     target::CheckTarget,
 };
 use crate::{
-    app,
+    app::{self, exit::Failure},
     config::{Config, Faults, InstanceConfig},
     domain::Phone,
-    failure::Failure,
     gateway::{self, Gateway, Purpose},
 };
 

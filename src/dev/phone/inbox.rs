@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 use super::{Bubble, ChatSide, FakePhone, ReceivedCallback};
 use crate::{
     domain::{Chat, Subject},
-    entropy,
+    random,
     worker::signature,
 };
 
@@ -54,7 +54,7 @@ pub(super) async fn message(
         let side = ChatSide::Business;
         history.add_bubble(|id| Bubble { id, at, side, chat, text, note: None, status: None, millis, sms, code });
     });
-    HttpResponse::Ok().json(json!({ "id": format!("SIM{:016X}", u64::from_be_bytes(entropy::bytes())) }))
+    HttpResponse::Ok().json(json!({ "id": format!("SIM{:016X}", u64::from_be_bytes(random::bytes())) }))
 }
 
 /// The chat id as the page writes it; the daemon may write it differently than the app did.

@@ -4,7 +4,7 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
 use super::{Bubble, ChatSide, FakePhone};
-use crate::{dev::client::DaemonResponse, domain::Chat, egress::EgressError, entropy, gateway::SimulatedMessage};
+use crate::{dev::client::DaemonResponse, domain::Chat, egress::EgressError, gateway::SimulatedMessage, random};
 
 /// The delay of a late message, in seconds: longer than a code's lifetime plus the tolerance for slow gateways.
 const LATE_SECONDS: i64 = 3 * 60 * 60;
@@ -102,7 +102,7 @@ impl FakePhone {
 fn message(form: MessageForm, now: i64) -> SimulatedMessage {
     let how = form.how;
     SimulatedMessage {
-        id: format!("SIM{:016X}", u64::from_be_bytes(entropy::bytes())),
+        id: format!("SIM{:016X}", u64::from_be_bytes(random::bytes())),
         from: form.from.as_given().to_owned(),
         text: form.text,
         timestamp: if how == DeliveryMode::Late { now - LATE_SECONDS } else { now },
