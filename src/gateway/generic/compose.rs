@@ -77,12 +77,12 @@ fn candidate(mapping: &Mapping, sample: &SampleMessage, person: &str, choice: (u
     }
     let id = if mapping.last_component { format!("false_{chat}_{}", sample.id) } else { sample.id.clone() };
     if let Some(source) = mapping.message_id.first() {
-        set_endpoint(&mut item, source, id.into());
+        set_source(&mut item, source, id.into());
     }
     if sample.sender == SampleSender::HiddenNumber && person.starts_with("GB.") {
-        mapping.bsuid.iter().take(1).for_each(|source| set_endpoint(&mut item, source, person.into()));
+        mapping.bsuid.iter().take(1).for_each(|source| set_source(&mut item, source, person.into()));
     } else if sample.sender == SampleSender::HiddenNumber {
-        mapping.lid.iter().take(1).for_each(|source| set_endpoint(&mut item, source, person.into()));
+        mapping.lid.iter().take(1).for_each(|source| set_source(&mut item, source, person.into()));
     }
     for (sources, choice, value) in [
         (&mapping.sender, choice.1, person),
@@ -90,7 +90,7 @@ fn candidate(mapping: &Mapping, sample: &SampleMessage, person: &str, choice: (u
         (&mapping.text, choice.2, &sample.text),
     ] {
         if let Some(source) = sources.get(choice) {
-            set_endpoint(&mut item, source, value.into());
+            set_source(&mut item, source, value.into());
         }
     }
     if mapping.select.is_empty() {
@@ -106,7 +106,7 @@ fn is_suffix(condition: &Condition) -> bool {
 }
 
 /// Writes a value at a source's pointer and makes its guard hold.
-fn set_endpoint(item: &mut Value, source: &ValueSource, value: Value) {
+fn set_source(item: &mut Value, source: &ValueSource, value: Value) {
     if let Some(guard) = source.guard.as_ref().filter(|guard| guard.holds(item) != Some(true)) {
         set_condition(item, guard, true);
     }
