@@ -146,7 +146,7 @@ fn method(table: &mut TableReader<'_>) -> Method {
 }
 
 fn url(table: &mut TableReader<'_>, values: &GatewayValues, used: &mut Vec<String>) -> String {
-    let template = table.section.required_text("url", "where a message is posted to", table.faults);
+    let template = table.section.required_text("url", "the URL that messages are sent to", table.faults);
     if template.is_empty() {
         return template;
     }
