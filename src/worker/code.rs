@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     domain::{Subject, Verification, VerificationId, decide_code::CodeCommand},
-    gateway::{CodeMessage, Refusal, Sent},
+    gateway::{CodeMessage, Refusal, SendResult},
     jobs::permits::Permit,
-    metrics::label::{GatewayResult, Of},
+    metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, ServiceError},
     store::{Leased, Settlement},
 };
@@ -62,19 +62,19 @@ pub(super) async fn send(
     };
     let Some(request) = carrier.gateway.code_message(&message) else { return undelivered("cannot_write_first").await };
     let count = |result| {
-        let (gateway, instance) = (carrier.gateway.kind(), Of(carrier.config.id));
+        let (gateway, instance) = (carrier.gateway.kind(), InstanceLabel(carrier.config.id));
         service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
     let _sending = Sending::begin(&service.sending);
     let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
     let GatewayResponse { sent, after, repeatable } = if refused {
         // Somebody waits; another channel may still be in time.
-        GatewayResponse { sent: Sent::Refused(Refusal::Unauthorized), after: None, repeatable: false }
+        GatewayResponse { sent: SendResult::Refused(Refusal::Unauthorized), after: None, repeatable: false }
     } else {
         send_message(worker, &carrier, leased, permit, request).await
     };
     let (why, unknown) = match sent {
-        Sent::Accepted { id } => {
+        SendResult::Accepted { id } => {
             count("sent");
             if let Some(id) = id.filter(|id| !id.is_empty()) {
                 let (owner, expires_at) = (instance.config.id, outgoing.record.expires_at);
@@ -86,12 +86,12 @@ pub(super) async fn send(
             note(worker, instance, about, CodeCommand::Accepted { leg }).await?;
             return Ok(Settlement::Done);
         }
-        Sent::Refused(refusal) => {
+        SendResult::Refused(refusal) => {
             count(refusal.as_str());
             return undelivered(refusal.as_str()).await;
         }
-        Sent::NotSent { why } => (why, false),
-        Sent::Unknown { why } => (why, true),
+        SendResult::Retryable { reason: why } => (why, false),
+        SendResult::Unknown { reason: why } => (why, true),
     };
     count(if unknown { "unknown" } else { "retried" });
     let perhaps = async || {

@@ -7,17 +7,17 @@ use http::Request;
 use super::Worker;
 use crate::{
     egress::EgressError,
-    gateway::{Refusal, Sent},
+    gateway::{Refusal, SendResult},
     jobs::{health::AttemptOutcome, permits::Permit, retry::retry_after},
-    metrics::label::{ByInstance, Of},
+    metrics::label::{ByInstance, InstanceLabel},
     service::Instance,
     store::Leased,
-    trace_context::{self, Context},
+    trace_context::{self, TraceContext},
 };
 
 /// What the gateway said.
 pub(super) struct GatewayResponse {
-    pub(super) sent: Sent,
+    pub(super) sent: SendResult,
     /// Its `Retry-After`.
     pub(super) after: Option<Duration>,
     /// The message has an id under which the gateway sends it once.
@@ -34,27 +34,27 @@ pub(super) async fn send_message(
 ) -> GatewayResponse {
     let service = &worker.service;
     let id = number.config.id;
-    if let Some(traceparent) = trace_context::current().and_then(Context::header)
+    if let Some(traceparent) = trace_context::current().and_then(TraceContext::traceparent)
         && let Ok(value) = traceparent.parse()
     {
         request.headers_mut().insert("traceparent", value);
     }
-    let repeatable = number.gateway.identify(&mut request, &service.message_id(id, &leased.id));
+    let repeatable = number.gateway.set_message_id(&mut request, &service.message_id(id, &leased.id));
     permit.spend();
     let start = Instant::now();
     let (sent, after) = match number.sending.send(request).await {
-        Ok(response) => (number.gateway.sent(&response), retry_after(response.headers(), service.now())),
-        Err(EgressError { cause, written: false }) => (Sent::NotSent { why: cause.word() }, None),
-        Err(EgressError { cause, written: true }) => (Sent::Unknown { why: cause.word() }, None),
+        Ok(response) => (number.gateway.parse_send_response(&response), retry_after(response.headers(), service.now())),
+        Err(EgressError { cause, may_have_arrived: false }) => (SendResult::Retryable { reason: cause.as_str() }, None),
+        Err(EgressError { cause, may_have_arrived: true }) => (SendResult::Unknown { reason: cause.as_str() }, None),
     };
     service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
     let outcome = match &sent {
-        Sent::Refused(Refusal::Unauthorized) => AttemptOutcome::Refused,
-        Sent::NotSent { .. } | Sent::Unknown { .. } => AttemptOutcome::Failed,
-        Sent::Accepted { .. } | Sent::Refused(_) => AttemptOutcome::Answered(permit.age()),
+        SendResult::Refused(Refusal::Unauthorized) => AttemptOutcome::Refused,
+        SendResult::Retryable { .. } | SendResult::Unknown { .. } => AttemptOutcome::Failed,
+        SendResult::Accepted { .. } | SendResult::Refused(_) => AttemptOutcome::Answered(permit.age()),
     };
     if outcome != AttemptOutcome::Failed {
-        let open = ByInstance { instance: Of(id) };
+        let open = ByInstance { instance: InstanceLabel(id) };
         service.metrics.numbers_refused.get_or_create(&open).set(i64::from(outcome == AttemptOutcome::Refused));
     }
     if outcome == AttemptOutcome::Refused {

@@ -15,9 +15,9 @@ use crate::{
         token::Kind,
         whatsapp,
     },
-    gateway::Sent,
+    gateway::SendResult,
     jobs::permits::Permit,
-    metrics::label::{GatewayResult, Of},
+    metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, Service, ServiceError},
     store::{Leased, Settlement},
 };
@@ -44,7 +44,7 @@ pub(super) async fn send(
     let service = &worker.service;
     let count = |result| {
         let gateway = instance.gateway.kind();
-        let instance = Of(instance.config.id);
+        let instance = InstanceLabel(instance.config.id);
         service.metrics.replies.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
     if service.now().duration_since(leased.since) > LATEST {
@@ -64,17 +64,17 @@ pub(super) async fn send(
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
     let GatewayResponse { sent, after, repeatable } = send_message(worker, instance, leased, permit, request).await;
     let (why, unknown) = match sent {
-        Sent::Accepted { .. } => {
+        SendResult::Accepted { .. } => {
             count("sent");
             return Ok(Settlement::Done);
         }
-        Sent::Refused(refusal) => {
+        SendResult::Refused(refusal) => {
             service.vitals.failed(instance.config.id, "reply", refusal.as_str(), service.clock.wall());
             count(refusal.as_str());
             return Ok(Settlement::Dead { note: format!("reply_undeliverable: {}", refusal.as_str()) });
         }
-        Sent::NotSent { why } => (why, false),
-        Sent::Unknown { why } => (why, true),
+        SendResult::Retryable { reason: why } => (why, false),
+        SendResult::Unknown { reason: why } => (why, true),
     };
     service.vitals.failed(instance.config.id, "reply", why, service.clock.wall());
     let failed = FailedAttempt { why, after, unknown, repeatable };
