@@ -43,7 +43,7 @@ pub(super) async fn send_message(
     permit.spend();
     let start = Instant::now();
     let (sent, after) = match number.sending.send(request).await {
-        Ok(response) => (number.gateway.sent(&response), retry_after(response.headers(), service.now())),
+        Ok(response) => (number.gateway.parse_send_response(&response), retry_after(response.headers(), service.now())),
         Err(EgressError { cause, may_have_arrived: false }) => (SendResult::Retryable { reason: cause.into() }, None),
         Err(EgressError { cause, may_have_arrived: true }) => (SendResult::Unknown { reason: cause.into() }, None),
     };
