@@ -32,7 +32,7 @@
 //!    [`domain::decide()`] what the message does to the record it found.
 //! 3. One [`store::Records::commit`] writes the record (if nobody moved first), the message's id, and the jobs:
 //!    the reply, the callback. The gateway hears 200 only now. Jobs for which this process has a
-//!    [`jobs::permits::Permit`] are leased to it in the same step and start at once.
+//!    [`jobs::permits::Permit`] are leased to it in the same step and start at once, or when an attempt of their lane ends.
 //! 4. [`worker::Worker`] attempts them and settles. Every replica looks once a second for what came due, and leases as
 //!    much of each [`store::Lane`] as it has permits for. A process that dies loses the lease, never the job.
 //!

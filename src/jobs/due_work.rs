@@ -20,6 +20,8 @@ pub(super) struct DueWork {
 struct Entry {
     since: Timestamp,
     noted: u64,
+    /// As many jobs are due there, or more.
+    least: usize,
     /// All that is due belongs to groups with a job in hand here.
     blocked: bool,
 }
@@ -36,21 +38,39 @@ impl DueWork {
             !partitions.is_empty()
         });
         for DueLane { partition, lane, since } in due {
-            self.note(&lane, partition, since);
+            self.clock += 1;
+            let entry = Entry { since, noted: self.clock, least: 1, blocked: false };
+            self.lanes.entry(lane).or_default().entry(partition).or_insert(entry);
         }
     }
 
+    /// Another job is due.
     pub(super) fn note(&mut self, lane: &Lane, partition: Partition, since: Timestamp) {
         self.clock += 1;
-        let entry = Entry { since, noted: self.clock, blocked: false };
-        self.lanes.entry(lane.clone()).or_default().entry(partition).or_insert(entry);
+        let new = Entry { since, noted: self.clock, least: 0, blocked: false };
+        if !self.lanes.contains_key(lane) {
+            self.lanes.insert(lane.clone(), BTreeMap::new());
+        }
+        let Some(partitions) = self.lanes.get_mut(lane) else { return };
+        partitions.entry(partition).or_insert(new).least += 1;
     }
 
-    /// Of a partition that was asked: whether there is more, and whether all of it waits for jobs in hand.
-    pub(super) fn asked(&mut self, lane: &Lane, partition: Partition, more: Option<Timestamp>, blocked: bool) {
+    /// Of a partition that was asked and has given so many jobs: whether there is more, and whether all of it waits for
+    /// jobs in hand.
+    pub(super) fn asked(
+        &mut self,
+        lane: &Lane,
+        partition: Partition,
+        granted: usize,
+        more: Option<Timestamp>,
+        blocked: bool,
+    ) {
         let Some(partitions) = self.lanes.get_mut(lane) else { return };
         match (more, partitions.get_mut(&partition)) {
-            (Some(since), Some(entry)) => (entry.since, entry.blocked) = (since, blocked),
+            (Some(since), Some(entry)) => {
+                (entry.since, entry.blocked) = (since, blocked);
+                entry.least = entry.least.saturating_sub(granted).max(1);
+            }
             (None, Some(_)) => {
                 partitions.remove(&partition);
             }
@@ -82,9 +102,14 @@ impl DueWork {
         lanes.into_iter().map(|(_, lane)| lane.clone()).collect()
     }
 
-    /// In how many partitions a lane has work: as many jobs at least are due.
+    /// In how many partitions a lane has work.
     pub(super) fn partitions(&self, lane: &Lane) -> usize {
         self.open(lane).count()
+    }
+
+    /// As many jobs of a lane are due, or more.
+    pub(super) fn least(&self, lane: &Lane) -> usize {
+        self.open(lane).map(|(_, entry)| entry.least).sum()
     }
 
     /// Spreads `count` over the partitions of a lane: evenly, beginning where the oldest work is.
@@ -137,8 +162,22 @@ mod tests {
         backlog.note(&lane, Partition::of(2), from_millis(2));
         backlog.replace(mark, Vec::new());
         assert_eq!(backlog.spread(&lane, 9), [(Partition::of(2), 9)]);
-        backlog.asked(&lane, Partition::of(2), None, false);
+        backlog.asked(&lane, Partition::of(2), 1, None, false);
         assert_eq!(backlog.lanes(), []);
+    }
+
+    #[test]
+    fn what_was_committed_here_is_counted() {
+        let mut backlog = DueWork::default();
+        let lane = Lane("a".to_owned());
+        for _ in 0..5 {
+            backlog.note(&lane, Partition::of(1), from_millis(1));
+        }
+        backlog.note(&lane, Partition::of(2), from_millis(1));
+        assert_eq!(backlog.least(&lane), 6);
+        backlog.asked(&lane, Partition::of(1), 3, Some(from_millis(2)), false);
+        backlog.asked(&lane, Partition::of(2), 1, Some(from_millis(2)), false);
+        assert_eq!(backlog.least(&lane), 3, "there is more in both");
     }
 
     #[test]
@@ -146,7 +185,7 @@ mod tests {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
         backlog.note(&lane, Partition::of(1), from_millis(1));
-        backlog.asked(&lane, Partition::of(1), Some(from_millis(1)), true);
+        backlog.asked(&lane, Partition::of(1), 0, Some(from_millis(1)), true);
         assert_eq!(backlog.lanes(), []);
         backlog.unblock(&lane);
         assert_eq!(backlog.lanes(), [lane]);

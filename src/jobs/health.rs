@@ -16,6 +16,8 @@ const MEMORY: SignedDuration = SignedDuration::from_secs(10);
 const NOISE: Duration = Duration::from_millis(2);
 /// Messages in flight to a gateway that nothing is known of, or that fails.
 const MESSAGES: usize = 8;
+/// Timers that are worked off at once: they wait for the store alone.
+const TIMERS: usize = 32;
 /// Attempts in flight to one party that answers fast.
 pub const MAX_WIDTH: usize = 128;
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -145,6 +147,7 @@ impl Health {
     /// one person's message must not make the next person wait, and codes have another channel when it fails.
     pub fn width(&self, kind: LaneKind) -> usize {
         let least = match kind {
+            LaneKind::Timer => TIMERS,
             LaneKind::Codes => MESSAGES,
             LaneKind::Replies | LaneKind::Notices if !self.is_held() => MESSAGES,
             _ => 1,

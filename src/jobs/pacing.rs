@@ -24,6 +24,8 @@ struct Hand {
     /// Used since the last draw: as much will be wanted again.
     used: u32,
     next_draw: Instant,
+    /// The bucket had no more.
+    short: bool,
 }
 
 impl Hands {
@@ -44,10 +46,12 @@ impl Hands {
         }
     }
 
-    /// How many units to draw for `wanted` jobs; 0 when it is too early to ask again.
+    /// How many units to draw for `wanted` jobs; 0 when there are enough, or it is too early to ask again.
     pub(super) fn to_draw(&self, lane: &Lane, wanted: u32, rate: u32, now: Instant) -> u32 {
         match self.0.get(lane) {
             Some(hand) if now < hand.next_draw => 0,
+            Some(hand) if now < hand.until && wanted <= hand.units => 0,
+            Some(hand) if now < hand.until => (wanted - hand.units).max(hand.used).min(rate),
             Some(hand) if now < hand.until + LIFE => wanted.max(hand.used).min(rate),
             _ => wanted.min(rate),
         }
@@ -55,14 +59,15 @@ impl Hands {
 
     pub(super) fn drawn(&mut self, lane: &Lane, drawn: Drawn, now: Instant) {
         let left = self.0.get(lane).filter(|hand| now < hand.until).map_or(0, |hand| hand.units);
-        let next_draw = if drawn.wait.is_zero() { now } else { now + drawn.wait.max(MIN_WAIT) };
+        let short = !drawn.wait.is_zero();
+        let next_draw = if short { now + drawn.wait.max(MIN_WAIT) } else { now };
         self.0.retain(|_, hand| now < hand.until + LIFE);
-        self.0.insert(lane.clone(), Hand { units: left + drawn.units, until: now + LIFE, used: 0, next_draw });
+        self.0.insert(lane.clone(), Hand { units: left + drawn.units, until: now + LIFE, used: 0, next_draw, short });
     }
 
-    /// When the lane can be asked for again.
+    /// When the bucket, which had less than was wanted, can be asked again.
     pub(super) fn next_draw(&self, lane: &Lane) -> Option<Instant> {
-        self.0.get(lane).map(|hand| hand.next_draw)
+        self.0.get(lane).filter(|hand| hand.short).map(|hand| hand.next_draw)
     }
 }
 
@@ -78,6 +83,9 @@ mod tests {
         assert_eq!(hands.take(&lane, 1, now), 0);
         assert_eq!(hands.to_draw(&lane, 3, 20, now), 3);
         hands.drawn(&lane, Drawn { units: 3, wait: Duration::ZERO }, now);
+        assert_eq!(hands.to_draw(&lane, 3, 20, now), 0, "there is enough in hand");
+        assert_eq!(hands.to_draw(&lane, 5, 20, now), 2);
+        assert_eq!(hands.next_draw(&lane), None, "the bucket has more");
         assert_eq!((hands.take(&lane, 2, now), hands.take(&lane, 2, now)), (2, 1));
         assert_eq!(hands.to_draw(&lane, 1, 20, now), 3, "as much as was used");
         assert_eq!(hands.to_draw(&lane, 100, 20, now), 20, "a second of the rate");

@@ -1,6 +1,6 @@
 //! Jobs: work that follows from a commit, and that one worker at a time has in hand.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -97,7 +97,7 @@ pub struct LeaseRequest {
     pub lane: Lane,
     pub limit: usize,
     /// Groups of which the caller has a job in hand: see [`JobId::group`].
-    pub busy: Vec<String>,
+    pub busy: Arc<[String]>,
 }
 
 /// Answer to a [`LeaseRequest`].

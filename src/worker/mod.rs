@@ -5,7 +5,8 @@
 //! finds what another replica has dropped, what comes due, and what waits for a permit.
 //!
 //! Three loops that do not wait for one another: one starts what is committed here, one looks at the store and leases
-//! what there are permits for, one clears what ended jobs have left behind.
+//! what there are permits for, one clears what ended jobs have left behind. Whoever ends an attempt begins the next one
+//! of its lane that waits in hand.
 
 mod again;
 mod callback;
@@ -15,6 +16,7 @@ mod reply;
 pub mod signature;
 mod speak;
 mod timer;
+mod waiting;
 
 use std::{
     any::Any,
@@ -23,11 +25,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::join_all};
 use jiff::SignedDuration;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::waiting::{Taken, Waiting};
 use crate::{
     domain::{Partition, Reason, Verification},
     entropy,
@@ -40,7 +43,7 @@ use crate::{
     },
     metrics::label::{ByKind, KindReason},
     service::{Instance, Service, ServiceError},
-    store::{LEASE, Lane, Leased, Settlement},
+    store::{LEASE, Lane, LaneKind, Leased, Settlement},
     trace::{self, Context, Span},
 };
 
@@ -52,13 +55,14 @@ const UNKNOWN: SignedDuration = SignedDuration::from_secs(60);
 const UNKNOWN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// Leases in a row that ran out without an outcome: the job ends the processes that attempt it.
 const POISON: u32 = 8;
-/// A job that waits in hand for another one of its group, and has waited this long, could outlive its lease.
-const IN_HAND: Duration = Duration::from_secs(4);
+/// Before what waits in hand is looked at again, where everything ends.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The worker of this process.
 pub struct Worker {
     service: Arc<Service>,
     permits: Arc<Permits>,
+    waiting: Waiting,
     tasks: TaskTracker,
     /// Attempts in flight end now, and their jobs are given back.
     hand_back: CancellationToken,
@@ -70,7 +74,8 @@ impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let permits = Arc::clone(&service.handoff.permits);
         let (tasks, hand_back) = (TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { service, permits, tasks, hand_back, stepped: Mutex::new(Instant::now()) })
+        let (waiting, stepped) = (Waiting::default(), Mutex::new(Instant::now()));
+        Arc::new(Self { service, permits, waiting, tasks, hand_back, stepped })
     }
 
     /// How long the step takes that it is in: looking, leasing, or waiting for the next round.
@@ -94,6 +99,10 @@ impl Worker {
             tokio::select! { () = stop.cancelled() => {}, () = self.keep_tidy() => {} }
         };
         tokio::join!(self.start_committed(committed, stop.clone()), self.keep_leasing(&draining), tidying);
+        while !self.waiting.lanes().is_empty() {
+            self.start_waiting();
+            tokio::time::sleep(PAUSE).await;
+        }
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -109,11 +118,11 @@ impl Worker {
                 job = committed.recv() => job,
             };
             let Some(job) = job else { return };
-            self.start(vec![job]);
+            self.take_up(vec![job]);
         }
         committed.close();
         while let Some(job) = committed.recv().await {
-            self.start(vec![job]);
+            self.take_up(vec![job]);
         }
     }
 
@@ -133,9 +142,9 @@ impl Worker {
         self.hand_back.cancel();
     }
 
-    /// Waits until nothing is in flight.
+    /// Waits until nothing is in hand.
     pub async fn idle(&self) {
-        while self.permits.in_flight() > 0 || !self.tasks.is_empty() {
+        while self.permits.in_hand() > 0 || !self.tasks.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -161,26 +170,64 @@ impl Worker {
             if let Err(error) = self.service.store.hold(&lane, until).await {
                 tracing::warn!(%error, %lane, "a failing lane could not be held back");
             }
+            self.return_unbegun(self.waiting.take(&lane)).await;
         }
     }
 
-    /// Starts jobs, one after the other.
-    fn start(self: &Arc<Self>, jobs: Vec<Startable>) {
+    /// Jobs of one lane: those whose permit has begun start, the others wait for their turn.
+    fn take_up(self: &Arc<Self>, jobs: Vec<Startable>) {
+        let Some(lane) = jobs.first().map(|job| job.leased.lane.clone()) else { return };
+        let (begun, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.permit.has_begun());
+        for job in begun {
+            self.start(job);
+        }
+        if !others.is_empty() {
+            self.waiting.add(&lane, others);
+            self.start_waiting_in(&lane);
+        }
+    }
+
+    fn start(self: &Arc<Self>, Startable { leased, permit, record }: Startable) {
         let this = Arc::clone(self);
-        let began = Instant::now();
         self.tasks.spawn(async move {
-            for (place, Startable { leased, permit, record }) in jobs.into_iter().enumerate() {
-                let settlement = if place > 0 && began.elapsed() > IN_HAND {
-                    Some(Settlement::Postpone { at: this.service.now() })
-                } else {
-                    this.supervised(&leased, &permit, record.as_deref()).await
-                };
-                drop(permit);
-                if let Some(settlement) = settlement {
-                    this.conclude(&leased, &settlement).await;
-                }
+            let settlement = this.supervised(&leased, &permit, record.as_deref()).await;
+            permit.end();
+            this.start_waiting_in(&leased.lane);
+            if let Some(settlement) = settlement {
+                this.conclude(&leased, &settlement).await;
             }
         });
+    }
+
+    /// Starts what waits in hand for the end of another attempt in its lane.
+    fn start_waiting_in(self: &Arc<Self>, lane: &Lane) {
+        let Taken { begun, late } = self.waiting.next(lane, &self.permits);
+        for job in begun {
+            self.start(job);
+        }
+        self.return_later(late);
+    }
+
+    fn start_waiting(self: &Arc<Self>) {
+        for lane in self.waiting.lanes() {
+            self.start_waiting_in(&lane);
+        }
+    }
+
+    /// Gives back what has not begun, to its place in the order of its lane.
+    async fn return_unbegun(&self, jobs: Vec<Startable>) {
+        let settle = async |job: &Startable| {
+            let settlement = Settlement::Postpone { at: job.leased.since };
+            self.settle(&job.leased, &settlement).await;
+        };
+        join_all(jobs.iter().map(settle)).await;
+    }
+
+    fn return_later(self: &Arc<Self>, jobs: Vec<Startable>) {
+        if !jobs.is_empty() {
+            let this = Arc::clone(self);
+            self.tasks.spawn(async move { this.return_unbegun(jobs).await });
+        }
     }
 
     /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
@@ -191,14 +238,14 @@ impl Worker {
         let attempt = Box::pin(async {
             tokio::select! {
                 biased;
-                () = self.hand_back.cancelled() => Ok(Some(self.given_back(permit))),
+                () = self.hand_back.cancelled() => Ok(self.given_back(permit)),
                 settlement = self.work_on(leased, permit, record) => settlement,
             }
         });
         let outcome = caught(attempt).await;
         in_flight.dec();
         match outcome {
-            Ok(Ok(settlement)) => settlement,
+            Ok(Ok(settlement)) => Some(settlement),
             Ok(Err(error)) => {
                 tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
                 None
@@ -237,17 +284,16 @@ impl Worker {
         self.settle(leased, settlement).await;
     }
 
-    /// `None`: there is nothing to settle.
     async fn work_on(
         &self,
         leased: &Leased,
         permit: &Permit,
         record: Option<&Verification>,
-    ) -> Result<Option<Settlement>, ServiceError> {
-        if leased.lane == Lane::timer() {
+    ) -> Result<Settlement, ServiceError> {
+        if leased.lane.kind() == LaneKind::Timer {
             Box::pin(timer::ring(self, leased)).await
         } else {
-            Box::pin(self.attempt(leased, permit, record)).await.map(Some)
+            Box::pin(self.attempt(leased, permit, record)).await
         }
     }
 

@@ -165,3 +165,45 @@ async fn a_request_costs_what_is_written_down() {
         assert!(change.abs() <= TOLERANCE, "{:+.0} %\nwas {recorded}\nis  {found}", change * 100.0);
     }
 }
+
+/// Calls since the start: of scripts, and of all commands that they and others have executed.
+fn calls(server: &RedisServer) -> [usize; 2] {
+    let stats = server.info("commandstats");
+    let count = |line: &str| line.split_once(":calls=")?.1.split(',').next()?.parse::<usize>().ok();
+    let of = |scripts: bool| {
+        let lines = stats.lines().filter(|line| line.starts_with("cmdstat_evalsha:") == scripts);
+        lines.filter_map(count).sum()
+    };
+    [of(true), of(false)]
+}
+
+/// A lane that is narrow beside what waits in it, in all partitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_has_queued_up_costs_little_more_than_work_that_has_not() {
+    const LOGINS: usize = 300;
+    let server = Arc::new(redis_server::start());
+    let mut world = World::new(Ground::Redis(server.clone()));
+    world.extra = "[instance.limits]\nreplies_per_second = 1000000\n".to_owned();
+    let daemon = world.start().await;
+    let mut links = Vec::new();
+    for _ in 0..LOGINS {
+        links.push(daemon.link(json!({})).await);
+    }
+    world.gateway.hold();
+    world.receiver.hold();
+    for (index, link) in links.iter().enumerate() {
+        daemon.says(&format!("447700901{index:03}"), &format!("M{index}"), &link.text).await;
+    }
+    let before = calls(&server);
+    world.gateway.release();
+    world.receiver.release();
+    world.receiver.wait_for(LOGINS).await;
+    world.gateway.wait_for(LOGINS).await;
+    let after = calls(&server);
+    let [scripts, commands] = [0, 1].map(|place| (after[place] - before[place]) as f64 / (2 * LOGINS) as f64);
+    println!("{scripts:.2} scripts and {commands:.2} commands for each job");
+    // One settles; what is left of the second is a share of a lease, and of the looks of every second.
+    assert!(scripts < 2.0, "{scripts} scripts for each job");
+    assert!(commands < 12.0, "{commands} commands for each job");
+    daemon.finish().await;
+}

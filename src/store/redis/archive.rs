@@ -61,7 +61,7 @@ impl Archive for RedisStore {
         let Some(Kept { instance: of, lane, .. }) = fields.0.clone().and_then(parse::read_job) else {
             return Ok(None);
         };
-        let lease = leases::of_job(&id.0, fence(&fields));
+        let lease = leases::of_job(&id.0, fence(fields.1.as_deref()));
         let sets = [
             (Standing::Waiting, key::queue(partition, &lane), &id.0),
             (Standing::Waiting, key::leases(partition), &lease),
@@ -188,15 +188,12 @@ impl RedisStore {
     }
 }
 
-/// The job, and its state once it was leased.
+/// The job, and its state: from its second lease on, or once it was settled.
 type Fields = (Option<Vec<u8>>, Option<String>);
 
-/// Of its last lease. A job that was leased when it was committed, and never since, has no state.
-fn fence((job, state): &Fields) -> u64 {
-    match state {
-        Some(state) => state.split(' ').next().and_then(|fence| fence.parse().ok()).unwrap_or(0),
-        None => u64::from(job.as_ref().is_some_and(|job| job.starts_with(b"1"))),
-    }
+/// Of its last lease, by its state.
+fn fence(state: Option<&str>) -> u64 {
+    state.map_or(1, |state| state.split(' ').next().and_then(|fence| fence.parse().ok()).unwrap_or(0))
 }
 
 fn fields_of(id: &str) -> [String; 2] {

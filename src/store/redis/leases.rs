@@ -21,7 +21,8 @@ pub(super) const TIMER: &[u8] = b"\0";
 enum Held<'a> {
     /// Its locator.
     Timer(&'a [u8]),
-    Job(&'a str),
+    /// Its id, and the fence of the lease.
+    Job(&'a str, &'a str),
 }
 
 /// A job or a timer in the hands of a worker.
@@ -50,7 +51,7 @@ impl Listed {
         if let Some(locator) = self.member.strip_prefix(TIMER) {
             return Some(Held::Timer(locator));
         }
-        std::str::from_utf8(&self.member).ok()?.rsplit_once('|').map(|(id, _fence)| Held::Job(id))
+        std::str::from_utf8(&self.member).ok()?.rsplit_once('|').map(|(id, fence)| Held::Job(id, fence))
     }
 }
 
@@ -62,7 +63,7 @@ impl RedisStore {
         let leases = listed.iter().zip(jobs).filter_map(|(listed, job)| {
             let job = match listed.held()? {
                 Held::Timer(_) => None,
-                Held::Job(id) => Some((id.to_owned(), job?)),
+                Held::Job(id, _) => Some((id.to_owned(), job?)),
             };
             Some(Lease { partition: listed.partition, end: listed.end, job })
         });
@@ -80,15 +81,16 @@ impl RedisStore {
         let mut pipeline = redis::pipe();
         for (lease, job) in lapsed.iter().zip(&jobs) {
             let (partition, timers) = (lease.partition, key::timers(lease.partition));
-            let (queue, name, lane) = match (lease.held(), job) {
-                (Some(Held::Timer(locator)), _) => (timers, locator, ""),
-                (Some(Held::Job(id)), Some(Kept { lane, .. })) => {
-                    (key::queue(partition, lane), id.as_bytes(), lane.0.as_str())
+            let (queue, name, lane, fence) = match (lease.held(), job) {
+                (Some(Held::Timer(locator)), _) => (timers, locator, "", ""),
+                (Some(Held::Job(id, fence)), Some(Kept { lane, .. })) => {
+                    (key::queue(partition, lane), id.as_bytes(), lane.0.as_str(), fence)
                 }
-                _ => (timers, [].as_slice(), ""),
+                _ => (timers, [].as_slice(), "", ""),
             };
-            let mut cmd = script::RECLAIM.call(&[key::leases(partition), queue, key::lanes(partition)]);
-            cmd.arg(&lease.member).arg(name).arg(lease.end.min(now)).arg(lane);
+            let keys = [key::leases(partition), queue, key::lanes(partition), key::jobs(partition)];
+            let mut cmd = script::RECLAIM.call(&keys);
+            cmd.arg(&lease.member).arg(name).arg(lease.end.min(now)).arg(lane).arg(fence);
             pipeline.add_command(cmd);
         }
         if lapsed.is_empty() {
@@ -122,7 +124,7 @@ impl RedisStore {
         let mut pipeline = redis::pipe();
         let mut asked = Vec::new();
         for (place, lease) in leases.iter().enumerate() {
-            if let Some(Held::Job(id)) = lease.held() {
+            if let Some(Held::Job(id, _)) = lease.held() {
                 pipeline.cmd("HGET").arg(key::jobs(lease.partition)).arg(id);
                 asked.push(place);
             }
