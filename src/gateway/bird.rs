@@ -58,7 +58,7 @@ impl Gateway for Bird {
             "whatsapp.inbound" | "whatsapp.outbound" => read_message(&body["payload"])?,
             _ => Event::ignored(Ignored::Event),
         };
-        let addressee = Addressee::default().id(body.pointer("/payload/channelId"), &self.channel);
+        let addressee = Addressee::default().id(json::at(&body, "/payload/channelId"), &self.channel);
         Ok(vec![event.to(&addressee)])
     }
 
@@ -111,7 +111,7 @@ fn read_message(payload: &Value) -> Result<Event, Malformed> {
 /// What became of a message of ours: the message itself comes again as `whatsapp.outbound`, with another status.
 /// Where WhatsApp refused it, Bird names Meta's code: docs.bird.com/api, Channels API, "Message Failure Sources".
 fn receipt(payload: &Value, id: &str) -> Option<Receipt> {
-    let source = payload.pointer("/failure/source").filter(|source| text(source, "/name") == Some("whatsapp"));
+    let source = json::at(payload, "/failure/source").filter(|source| text(source, "/name") == Some("whatsapp"));
     let why = source.and_then(|source| text(source, "/code")).and_then(|code| code.parse().ok());
     let progress = Progress::of(text(payload, "/status")?)?.because(why);
     Some(Receipt { message_id: id.to_owned(), progress })

@@ -109,8 +109,9 @@ impl Chatwoot {
             && items(body, "/attachments").next().is_none();
         let sender = self.sender(body);
         let inbox = self.inbox_id.as_deref().unwrap_or_default();
-        let addressee =
-            Addressee::default().id(body.pointer("/account/id"), &self.account_id).id(body.pointer("/inbox/id"), inbox);
+        let addressee = Addressee::default()
+            .id(json::at(body, "/account/id"), &self.account_id)
+            .id(json::at(body, "/inbox/id"), inbox);
         let ignored = if from_me {
             Some(Ignored::FromMe)
         } else if kind != Some("incoming") || sender.is_none() {
@@ -154,5 +155,5 @@ impl Chatwoot {
 
 /// Ids are numbers there.
 fn number(body: &Value, pointer: &str) -> Option<String> {
-    body.pointer(pointer)?.as_i64().map(|id| id.to_string())
+    json::at(body, pointer)?.as_i64().map(|id| id.to_string())
 }

@@ -132,7 +132,7 @@ pub(super) fn sent(response: &Response<Vec<u8>>) -> Sent {
     if response.status().is_success() {
         return Sent::Accepted { id: text(&body, "/messages/0/id").map(str::to_owned) };
     }
-    match body.pointer("/error/code").and_then(Value::as_i64) {
+    match json::at(&body, "/error/code").and_then(Value::as_i64) {
         Some(190) => Sent::Refused(Refusal::Unauthorized),
         Some(4 | 80_007 | 130_429 | 131_056) => Sent::NotSent { why: "rate_limited" },
         Some(131_026) => Sent::Refused(Refusal::NotOnWhatsApp),
@@ -177,7 +177,7 @@ fn read_value(value: &Value, events: &mut Vec<Event>) {
 
 fn read_status(status: &Value) -> Event {
     let progress = text(status, "/status").and_then(Progress::of);
-    let why = status.pointer("/errors/0/code").and_then(Value::as_i64);
+    let why = json::at(status, "/errors/0/code").and_then(Value::as_i64);
     Event::status(text(status, "/id"), progress.map(|progress| progress.because(why)))
 }
 

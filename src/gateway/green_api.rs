@@ -58,7 +58,7 @@ impl Gateway for GreenApi {
             }
             _ => Event::ignored(Ignored::Event),
         };
-        let addressee = Addressee::default().id(body.pointer("/instanceData/idInstance"), &self.instance);
+        let addressee = Addressee::default().id(json::at(&body, "/instanceData/idInstance"), &self.instance);
         Ok(vec![event.to(&addressee.phone(text(&body, "/instanceData/wid")))])
     }
 

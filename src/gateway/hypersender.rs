@@ -64,7 +64,9 @@ impl Gateway for Hypersender {
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match response.status().as_u16() {
-            422 if body.pointer("/errors/exists") == Some(&Value::Bool(false)) => Sent::Refused(Refusal::NotOnWhatsApp),
+            422 if json::at(&body, "/errors/exists") == Some(&Value::Bool(false)) => {
+                Sent::Refused(Refusal::NotOnWhatsApp)
+            }
             // WhatsApp holds the number back for some hours.
             423 => Sent::Refused(Refusal::WindowClosed),
             // A queued message has no id yet.

@@ -3,7 +3,11 @@
 
 use serde_json::Value;
 
-use super::{Behind, Event, Ignored, ids::Ids, json::text};
+use super::{
+    Behind, Event, Ignored,
+    ids::Ids,
+    json::{self, text},
+};
 use crate::domain::{
     Phone, Subject,
     subject::{lid_of_jid, phone_of_jid},
@@ -38,7 +42,7 @@ impl<'a> Content<'a> {
     pub(super) fn unwrap(mut message: &'a Value) -> Self {
         let edits = ["/editedMessage", "/protocolMessage/editedMessage"];
         for _ in 0..=DEEPEST {
-            if edits.iter().any(|pointer| message.pointer(pointer).is_some_and(Value::is_object)) {
+            if edits.iter().any(|pointer| json::at(message, pointer).is_some_and(Value::is_object)) {
                 return Self::Edit;
             }
             if let Some(words) = text(message, "/conversation").or(text(message, "/extendedTextMessage/text")) {

@@ -12,7 +12,7 @@ use super::{
     addressee::Addressee,
     credentials::{self, Purpose, Reader, basic},
     ids::Ids,
-    json::text,
+    json::{self, text},
     scheme::Scheme,
     sent_by_status,
 };
@@ -128,7 +128,7 @@ impl Gateway for Twilio {
         if response.status().is_success() {
             return Sent::Accepted { id: text(&body, "/sid").map(str::to_owned) };
         }
-        match body.pointer("/code").and_then(Value::as_i64) {
+        match json::at(&body, "/code").and_then(Value::as_i64) {
             Some(20_003) => Sent::Refused(Refusal::Unauthorized),
             Some(21_211) => Sent::Refused(Refusal::Permanent),
             Some(63_016) => Sent::Refused(Refusal::WindowClosed),

@@ -150,8 +150,14 @@ impl Permits {
 
     /// A job was committed that no permit was found for.
     pub fn missed(&self, lane: &Lane, partition: Partition, since: Timestamp) {
-        self.state().backlog.note(lane, partition, since);
-        self.changed.notify_one();
+        let mut state = self.state();
+        state.backlog.note(lane, partition, since);
+        // Else the end of an attempt notifies.
+        let low = state.is_low(lane, Instant::now());
+        drop(state);
+        if low {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits until something has changed since the last call that may let work begin.

@@ -9,6 +9,7 @@
 //! of its lane that waits in hand.
 
 mod again;
+mod attempt;
 mod callback;
 mod code;
 mod lease;
@@ -16,45 +17,31 @@ mod reply;
 pub mod signature;
 mod speak;
 mod timer;
+mod turn;
 mod waiting;
 
 use std::{
-    any::Any,
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt as _, future::join_all};
-use jiff::SignedDuration;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::waiting::{Taken, Waiting};
+use self::waiting::Waiting;
 use crate::{
-    domain::{Partition, Reason, Verification},
+    domain::Partition,
     entropy,
     jobs::{
-        dead::{self, DeadReason},
         health::AttemptOutcome,
-        payload::Work,
-        permits::{Permit, Permits, Startable, party},
-        retry::Schedule,
+        permits::{Permits, Startable, party},
     },
-    metrics::label::{ByKind, KindReason},
-    service::{Instance, Service, ServiceError},
-    store::{LEASE, Lane, LaneKind, Leased, Settlement},
-    trace::{self, Context, Span},
+    service::Service,
+    store::Lane,
 };
 
 /// How often each replica clears what ended jobs have left behind.
 const TIDY: Duration = Duration::from_mins(10);
-/// A job that no attempt can be made of here, because its instance or its key is not configured, waits for a replica
-/// that has them.
-const UNKNOWN: SignedDuration = SignedDuration::from_secs(60);
-const UNKNOWN_LIFE: SignedDuration = SignedDuration::from_hours(24);
-/// Leases in a row that ran out without an outcome: the job ends the processes that attempt it.
-const POISON: u32 = 8;
 /// Before what waits in hand is looked at again, where everything ends.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -173,247 +160,6 @@ impl Worker {
             self.return_unbegun(self.waiting.take(&lane)).await;
         }
     }
-
-    /// Jobs of one lane: those whose permit has begun start, the others wait for their turn.
-    fn take_up(self: &Arc<Self>, jobs: Vec<Startable>) {
-        let Some(lane) = jobs.first().map(|job| job.leased.lane.clone()) else { return };
-        let (begun, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.permit.has_begun());
-        for job in begun {
-            self.start(job);
-        }
-        if !others.is_empty() {
-            self.waiting.add(&lane, others);
-            self.start_waiting_in(&lane);
-        }
-    }
-
-    fn start(self: &Arc<Self>, Startable { leased, permit, record }: Startable) {
-        let this = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let settlement = this.supervised(&leased, &permit, record.as_deref()).await;
-            permit.end();
-            this.start_waiting_in(&leased.lane);
-            if let Some(settlement) = settlement {
-                this.conclude(&leased, &settlement).await;
-            }
-        });
-    }
-
-    /// Starts what waits in hand for the end of another attempt in its lane.
-    fn start_waiting_in(self: &Arc<Self>, lane: &Lane) {
-        let Taken { begun, late } = self.waiting.next(lane, &self.permits);
-        for job in begun {
-            self.start(job);
-        }
-        self.return_later(late);
-    }
-
-    fn start_waiting(self: &Arc<Self>) {
-        for lane in self.waiting.lanes() {
-            self.start_waiting_in(&lane);
-        }
-    }
-
-    /// Gives back what has not begun, to its place in the order of its lane.
-    async fn return_unbegun(&self, jobs: Vec<Startable>) {
-        let settle = async |job: &Startable| {
-            let settlement = Settlement::Postpone { at: job.leased.since };
-            self.settle(&job.leased, &settlement).await;
-        };
-        join_all(jobs.iter().map(settle)).await;
-    }
-
-    fn return_later(self: &Arc<Self>, jobs: Vec<Startable>) {
-        if !jobs.is_empty() {
-            let this = Arc::clone(self);
-            self.tasks.spawn(async move { this.return_unbegun(jobs).await });
-        }
-    }
-
-    /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
-    async fn supervised(&self, leased: &Leased, permit: &Permit, record: Option<&Verification>) -> Option<Settlement> {
-        let kind = leased.lane.kind().as_str();
-        let in_flight = self.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
-        in_flight.inc();
-        let attempt = Box::pin(async {
-            tokio::select! {
-                biased;
-                () = self.hand_back.cancelled() => Ok(self.given_back(permit)),
-                settlement = self.work_on(leased, permit, record) => settlement,
-            }
-        });
-        let outcome = caught(attempt).await;
-        in_flight.dec();
-        match outcome {
-            Ok(Ok(settlement)) => Some(settlement),
-            Ok(Err(error)) => {
-                tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
-                None
-            }
-            Err(note) => {
-                tracing::error!(job = %leased.id.0, kind, note, "an attempt panicked");
-                Some(self.retry(leased, Schedule::REPLY, note))
-            }
-        }
-    }
-
-    /// Due again at once. A message whose answer nobody waits for any more may have been sent.
-    fn given_back(&self, permit: &Permit) -> Settlement {
-        let at = self.service.now();
-        if permit.is_spent() {
-            Settlement::Retry { at, note: format!("{}: the process ended", again::UNKNOWN) }
-        } else {
-            Settlement::Postpone { at }
-        }
-    }
-
-    fn retry(&self, leased: &Leased, schedule: Schedule, note: String) -> Settlement {
-        match schedule.next_delay(leased.attempts + 1, entropy::fraction(), None) {
-            Some(delay) => Settlement::Retry { at: self.service.now() + delay, note },
-            None => Settlement::Dead { note },
-        }
-    }
-
-    async fn conclude(&self, leased: &Leased, settlement: &Settlement) {
-        if let Settlement::Dead { note } = settlement {
-            let reason = DeadReason::of(&leased.id, note).as_str();
-            let kind = leased.lane.kind().as_str();
-            self.service.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
-            tracing::warn!(job = %leased.id.0, kind, reason, note, "a job was given up");
-        }
-        self.settle(leased, settlement).await;
-    }
-
-    async fn work_on(
-        &self,
-        leased: &Leased,
-        permit: &Permit,
-        record: Option<&Verification>,
-    ) -> Result<Settlement, ServiceError> {
-        if leased.lane.kind() == LaneKind::Timer {
-            Box::pin(timer::ring(self, leased)).await
-        } else {
-            Box::pin(self.attempt(leased, permit, record)).await
-        }
-    }
-
-    async fn attempt(
-        &self,
-        leased: &Leased,
-        permit: &Permit,
-        record: Option<&Verification>,
-    ) -> Result<Settlement, ServiceError> {
-        if leased.lapsed >= POISON {
-            let note = format!("{}: {} leases in a row ended without an outcome", dead::POISON, leased.lapsed);
-            return Ok(Settlement::Dead { note });
-        }
-        let Some(instance) = self.service.instances.get(leased.instance) else {
-            return Ok(self.impossible(leased, Reason::InstanceRemoved.to_string()));
-        };
-        let (work, parent) = match Work::of(&self.service.keys, leased) {
-            Ok(work) => work,
-            Err(error) => {
-                tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
-                return Ok(self.impossible(leased, format!("{}: {error}", dead::UNREADABLE)));
-            }
-        };
-        let context = parent.map_or_else(Context::begin, Context::child);
-        let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
-        let settlement = trace::within(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
-        let (ok, note) = match &settlement {
-            Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
-            Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),
-            Err(_) => (false, "store"),
-        };
-        let (took, instance_id) = (start.elapsed(), instance.config.id);
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let trace_id = context.trace_id();
-        if ok {
-            tracing::debug!(work = name, instance = %instance_id, millis, trace_id, "attempt");
-        } else {
-            tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "an attempt failed");
-        }
-        if trace::wanted(context) {
-            trace::finish(Span {
-                name: name.to_owned(),
-                server: false,
-                context,
-                parent: parent.map(Context::span),
-                start: began,
-                took,
-                ok,
-                attributes: vec![
-                    ("countersign.instance", instance_id.to_string()),
-                    ("countersign.note", note.to_owned()),
-                ],
-            });
-        }
-        settlement
-    }
-
-    /// Nothing can be attempted here. Another replica may be able to.
-    fn impossible(&self, leased: &Leased, note: String) -> Settlement {
-        let now = self.service.now();
-        if now.duration_since(leased.since) > UNKNOWN_LIFE {
-            Settlement::Dead { note }
-        } else {
-            // Whoever can is given the chance soon, and less and less often.
-            let age = now.duration_since(leased.since) / 4;
-            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN) }
-        }
-    }
-
-    async fn perform(
-        &self,
-        instance: &Arc<Instance>,
-        leased: &Leased,
-        permit: &Permit,
-        work: Work,
-        record: Option<&Verification>,
-    ) -> Result<Settlement, ServiceError> {
-        match work {
-            Work::Callback { webhook_id, url, body, .. } => {
-                let delivery = callback::Delivery { webhook_id, url, body };
-                Ok(callback::deliver(self, instance, leased, permit, delivery).await)
-            }
-            Work::Reply { about, reply, chat_id, subject } => {
-                let outgoing = reply::Outgoing { about, record, reply, chat_id, subject };
-                reply::send(self, instance, leased, permit, outgoing).await
-            }
-            Work::Code { about, leg } => {
-                code::send(self, instance, leased, permit, code::CodeLeg { about, record, leg }).await
-            }
-        }
-    }
-
-    /// Looks at the store when a job comes due that was settled here.
-    fn expect(&self, settlement: &Settlement) {
-        if let Settlement::Retry { at, .. } = settlement
-            && let Ok(delay) = Duration::try_from(at.duration_since(self.service.now()))
-        {
-            self.permits.retry_in(delay);
-        }
-    }
-
-    /// Tells the store until it answers or the lease is over.
-    async fn settle(&self, leased: &Leased, settlement: &Settlement) {
-        let deadline = Instant::now() + LEASE;
-        loop {
-            match self.service.store.settle(leased, settlement).await {
-                Ok(true) => return self.expect(settlement),
-                Ok(false) => {
-                    let kind = leased.lane.kind().as_str();
-                    self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
-                    return;
-                }
-                Err(error) if Instant::now() >= deadline => {
-                    tracing::warn!(job = %leased.id.0, %error, "an outcome could not be stored; the job will come again");
-                    return;
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        }
-    }
 }
 
 /// Replies that are awaited and those that are not share a gateway. Codes are never held: each of them goes to its next
@@ -422,30 +168,5 @@ fn with_notices(lane: &Lane) -> Vec<Lane> {
     match lane.instance() {
         Some(number) if lane.kind().is_message() => vec![party(lane), Lane::notices(number)],
         _ => vec![lane.clone()],
-    }
-}
-
-/// A panic of `attempt`, in words.
-async fn caught<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
-    AssertUnwindSafe(attempt).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        format!("panic: {}", text.unwrap_or("without a message"))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_an_outcome_that_says_why() {
-        let number = std::hint::black_box(7);
-        assert_eq!(caught(async { number }).await, Ok(7));
-        let outcome = caught(async {
-            tokio::task::yield_now().await;
-            assert!(number < 7, "{number} is too many");
-        });
-        assert_eq!(outcome.await, Err("panic: 7 is too many".to_owned()));
     }
 }

@@ -96,3 +96,67 @@ impl Waiting {
 fn since(job: &Startable) -> jiff::Timestamp {
     job.leased.since
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        domain::{InstanceId, Partition, time::from_millis},
+        store::{JobId, Leased},
+    };
+
+    fn lane() -> Lane {
+        Lane::replies(InstanceId::from_random([1; 16]))
+    }
+
+    /// Jobs with permits that have not begun, as they are leased.
+    fn leased(permits: &Arc<Permits>, jobs: &[(&str, i64)]) -> Vec<Startable> {
+        permits.missed(&lane(), Partition::of(1), from_millis(0));
+        let (request, held) = permits.request(&lane(), false).remove(0);
+        let jobs = jobs.iter().map(|(id, since)| Leased {
+            partition: Partition::of(1),
+            id: JobId((*id).to_owned()),
+            instance: InstanceId::from_random([1; 16]),
+            lane: lane(),
+            fence: 1,
+            attempts: 0,
+            lapsed: 0,
+            since: from_millis(*since),
+            body: Vec::new(),
+        });
+        let granted = crate::store::Granted { jobs: jobs.collect(), more: None };
+        permits.granted(&request, granted, held).into_iter().map(Startable::from).collect()
+    }
+
+    fn ids(jobs: &[Startable]) -> Vec<&str> {
+        jobs.iter().map(|job| job.leased.id.0.as_str()).collect()
+    }
+
+    #[test]
+    fn the_oldest_begin_first_and_one_of_a_group_at_a_time() {
+        let (permits, waiting) = (Permits::new(), Waiting::default());
+        waiting.add(&lane(), leased(&permits, &[("a/2", 20), ("b/1", 30)]));
+        waiting.add(&lane(), leased(&permits, &[("a/1", 10)]));
+        let mut first = waiting.next(&lane(), &permits).begun;
+        assert_eq!(ids(&first), ["a/1", "b/1"]);
+        assert!(waiting.next(&lane(), &permits).begun.is_empty());
+        first.remove(0).permit.end();
+        assert_eq!(ids(&waiting.next(&lane(), &permits).begun), ["a/2"]);
+        assert!(waiting.lanes().is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_taken_out_by_its_time_or_by_its_lane() {
+        let (permits, waiting) = (Permits::new(), Waiting::default());
+        waiting.add(&lane(), leased(&permits, &[("a", 10), ("b", 20)]));
+        assert!(waiting.longer_than(Duration::from_secs(60)).is_empty());
+        assert_eq!(waiting.lanes(), [lane()]);
+        assert_eq!(ids(&waiting.longer_than(Duration::ZERO)), ["a", "b"]);
+        assert!(waiting.lanes().is_empty());
+        waiting.add(&lane(), leased(&permits, &[("c", 10)]));
+        assert_eq!(ids(&waiting.take(&lane())), ["c"]);
+        assert_eq!(permits.in_hand(), 0, "all were given back");
+    }
+}

@@ -148,3 +148,15 @@ fn a_permit_that_goes_unused_lets_what_waits_begin() {
     drop(held.remove(0));
     assert!(has_changed(&permits));
 }
+
+#[test]
+fn a_lane_without_room_is_looked_at_when_an_attempt_ends() {
+    let (permits, lane) = (Permits::new(), lane());
+    let mut held: Vec<Permit> = std::iter::from_fn(|| permits.take(&lane, None, false)).collect();
+    permits.missed(&lane, Partition::of(1), from_millis(1));
+    assert!(!has_changed(&permits));
+    held.remove(0).end();
+    assert!(has_changed(&permits));
+    permits.missed(&lane, Partition::of(1), from_millis(1));
+    assert!(has_changed(&permits), "there is room");
+}

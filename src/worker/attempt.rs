@@ -1,0 +1,202 @@
+//! One attempt: what came of it, also where it panics, and how it is told.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use futures_util::FutureExt as _;
+use jiff::SignedDuration;
+
+use super::{Worker, again, callback, code, reply, timer};
+use crate::{
+    domain::{Reason, Verification},
+    entropy,
+    jobs::{dead, payload::Work, permits::Permit, retry::Schedule},
+    metrics::label::ByKind,
+    service::{Instance, ServiceError},
+    store::{LaneKind, Leased, Settlement},
+    trace::{self, Context, Span},
+};
+
+/// A job that no attempt can be made of here, because its instance or its key is not configured, waits for a replica
+/// that has them.
+const UNKNOWN: SignedDuration = SignedDuration::from_secs(60);
+const UNKNOWN_LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// Leases in a row that ran out without an outcome: the job ends the processes that attempt it.
+const POISON: u32 = 8;
+
+impl Worker {
+    /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
+    pub(super) async fn supervised(
+        &self,
+        leased: &Leased,
+        permit: &Permit,
+        record: Option<&Verification>,
+    ) -> Option<Settlement> {
+        let kind = leased.lane.kind().as_str();
+        let in_flight = self.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
+        in_flight.inc();
+        let attempt = Box::pin(async {
+            tokio::select! {
+                biased;
+                () = self.hand_back.cancelled() => Ok(self.given_back(permit)),
+                settlement = self.work_on(leased, permit, record) => settlement,
+            }
+        });
+        let outcome = caught(attempt).await;
+        in_flight.dec();
+        match outcome {
+            Ok(Ok(settlement)) => Some(settlement),
+            Ok(Err(error)) => {
+                tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
+                None
+            }
+            Err(note) => {
+                tracing::error!(job = %leased.id.0, kind, note, "an attempt panicked");
+                Some(self.retry(leased, Schedule::REPLY, note))
+            }
+        }
+    }
+
+    /// Due again at once. A message whose answer nobody waits for any more may have been sent.
+    fn given_back(&self, permit: &Permit) -> Settlement {
+        let at = self.service.now();
+        if permit.is_spent() {
+            Settlement::Retry { at, note: format!("{}: the process ended", again::UNKNOWN) }
+        } else {
+            Settlement::Postpone { at }
+        }
+    }
+
+    fn retry(&self, leased: &Leased, schedule: Schedule, note: String) -> Settlement {
+        match schedule.next_delay(leased.attempts + 1, entropy::fraction(), None) {
+            Some(delay) => Settlement::Retry { at: self.service.now() + delay, note },
+            None => Settlement::Dead { note },
+        }
+    }
+
+    async fn work_on(
+        &self,
+        leased: &Leased,
+        permit: &Permit,
+        record: Option<&Verification>,
+    ) -> Result<Settlement, ServiceError> {
+        if leased.lane.kind() == LaneKind::Timer {
+            Box::pin(timer::ring(self, leased)).await
+        } else {
+            Box::pin(self.attempt(leased, permit, record)).await
+        }
+    }
+
+    async fn attempt(
+        &self,
+        leased: &Leased,
+        permit: &Permit,
+        record: Option<&Verification>,
+    ) -> Result<Settlement, ServiceError> {
+        if leased.lapsed >= POISON {
+            let note = format!("{}: {} leases in a row ended without an outcome", dead::POISON, leased.lapsed);
+            return Ok(Settlement::Dead { note });
+        }
+        let Some(instance) = self.service.instances.get(leased.instance) else {
+            return Ok(self.impossible(leased, Reason::InstanceRemoved.to_string()));
+        };
+        let (work, parent) = match Work::of(&self.service.keys, leased) {
+            Ok(work) => work,
+            Err(error) => {
+                tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
+                return Ok(self.impossible(leased, format!("{}: {error}", dead::UNREADABLE)));
+            }
+        };
+        let context = parent.map_or_else(Context::begin, Context::child);
+        let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
+        let settlement = trace::within(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
+        let (ok, note) = match &settlement {
+            Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
+            Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),
+            Err(_) => (false, "store"),
+        };
+        let (took, instance_id) = (start.elapsed(), instance.config.id);
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let trace_id = context.trace_id();
+        if ok {
+            tracing::debug!(work = name, instance = %instance_id, millis, trace_id, "attempt");
+        } else {
+            tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "an attempt failed");
+        }
+        if trace::wanted(context) {
+            trace::finish(Span {
+                name: name.to_owned(),
+                server: false,
+                context,
+                parent: parent.map(Context::span),
+                start: began,
+                took,
+                ok,
+                attributes: vec![
+                    ("countersign.instance", instance_id.to_string()),
+                    ("countersign.note", note.to_owned()),
+                ],
+            });
+        }
+        settlement
+    }
+
+    /// Nothing can be attempted here. Another replica may be able to.
+    fn impossible(&self, leased: &Leased, note: String) -> Settlement {
+        let now = self.service.now();
+        if now.duration_since(leased.since) > UNKNOWN_LIFE {
+            Settlement::Dead { note }
+        } else {
+            // Whoever can is given the chance soon, and less and less often.
+            let age = now.duration_since(leased.since) / 4;
+            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN) }
+        }
+    }
+
+    async fn perform(
+        &self,
+        instance: &Arc<Instance>,
+        leased: &Leased,
+        permit: &Permit,
+        work: Work,
+        record: Option<&Verification>,
+    ) -> Result<Settlement, ServiceError> {
+        match work {
+            Work::Callback { webhook_id, url, body, .. } => {
+                let delivery = callback::Delivery { webhook_id, url, body };
+                Ok(callback::deliver(self, instance, leased, permit, delivery).await)
+            }
+            Work::Reply { about, reply, chat_id, subject } => {
+                let outgoing = reply::Outgoing { about, record, reply, chat_id, subject };
+                reply::send(self, instance, leased, permit, outgoing).await
+            }
+            Work::Code { about, leg } => {
+                code::send(self, instance, leased, permit, code::CodeLeg { about, record, leg }).await
+            }
+        }
+    }
+}
+
+/// A panic of `attempt`, in words.
+async fn caught<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(attempt).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        format!("panic: {}", text.unwrap_or("without a message"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_outcome_that_says_why() {
+        let number = std::hint::black_box(7);
+        assert_eq!(caught(async { number }).await, Ok(7));
+        let outcome = caught(async {
+            tokio::task::yield_now().await;
+            assert!(number < 7, "{number} is too many");
+        });
+        assert_eq!(outcome.await, Err("panic: 7 is too many".to_owned()));
+    }
+}
