@@ -56,7 +56,7 @@ pub use self::{
     identity::Phones,
     input::{FieldFault, Mint, Warning},
     instance::{Denied, Grant, Instance, Instances, Replaced},
-    limit::{Standing, telling},
+    limit::{Standing, subscriber_network, telling},
     mint::Idempotency,
     places::Places,
     receive::Outcome,

@@ -8,12 +8,12 @@ use jiff::SignedDuration;
 use super::{Worker, again, callback, code, reply, timer};
 use crate::{
     domain::{Reason, Verification},
-    entropy,
     jobs::{dead, payload::Work, permits::Permit, retry::Schedule},
     metrics::label::ByKind,
+    random,
     service::{Instance, ServiceError},
     store::{LaneKind, Leased, Settlement},
-    trace::{self, Context, Span},
+    trace_context::{self, Context, Span},
 };
 
 /// A job that no attempt can be made of here, because its instance or its key is not configured, waits for a replica
@@ -67,7 +67,7 @@ impl Worker {
     }
 
     fn retry(&self, leased: &Leased, schedule: Schedule, note: String) -> Settlement {
-        match schedule.next_delay(leased.attempts + 1, entropy::fraction(), None) {
+        match schedule.next_delay(leased.attempts + 1, random::fraction(), None) {
             Some(delay) => Settlement::Retry { at: self.service.now() + delay, note },
             None => Settlement::Dead { note },
         }
@@ -108,7 +108,8 @@ impl Worker {
         };
         let context = parent.map_or_else(Context::begin, Context::child);
         let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
-        let settlement = trace::within(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
+        let settlement =
+            trace_context::within(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
         let (ok, note) = match &settlement {
             Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
             Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),
@@ -122,8 +123,8 @@ impl Worker {
         } else {
             tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "an attempt failed");
         }
-        if trace::wanted(context) {
-            trace::finish(Span {
+        if trace_context::wanted(context) {
+            trace_context::finish(Span {
                 name: name.to_owned(),
                 server: false,
                 context,

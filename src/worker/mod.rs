@@ -31,11 +31,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::waiting::Waiting;
 use crate::{
     domain::Partition,
-    entropy,
     jobs::{
         health::AttemptOutcome,
         permits::{Permits, Startable, party},
     },
+    random,
     service::Service,
     store::Lane,
 };
@@ -115,7 +115,7 @@ impl Worker {
 
     async fn keep_tidy(&self) {
         loop {
-            tokio::time::sleep(TIDY.mul_f64(0.75 + 0.5 * entropy::fraction())).await;
+            tokio::time::sleep(TIDY.mul_f64(0.75 + 0.5 * random::fraction())).await;
             for instance in self.service.instances.all() {
                 if let Err(error) = self.service.store.tidy(instance.config.id).await {
                     tracing::debug!(%error, "ended jobs were not cleared; the next round will");
