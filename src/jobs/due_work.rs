@@ -12,14 +12,14 @@ use crate::{
 /// Due work by lane and partition.
 #[derive(Default)]
 pub(super) struct DueWork {
-    lanes: HashMap<Lane, BTreeMap<Partition, Entry>>,
+    lanes: HashMap<Lane, BTreeMap<Partition, DuePartition>>,
     /// Counts what was noted: what comes while the store is looked at is not in its answer.
-    clock: u64,
+    version: u64,
 }
 
-struct Entry {
+struct DuePartition {
     since: Timestamp,
-    noted: u64,
+    version: u64,
     /// As many jobs are due there, or more.
     least: usize,
     /// All that is due belongs to groups with a job in hand here.
@@ -27,27 +27,27 @@ struct Entry {
 }
 
 impl DueWork {
-    pub(super) fn mark(&self) -> u64 {
-        self.clock
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Replaces what was known at `mark`.
     pub(super) fn replace(&mut self, mark: u64, due: Vec<DueLane>) {
         self.lanes.retain(|_, partitions| {
-            partitions.retain(|_, entry| entry.noted > mark);
+            partitions.retain(|_, entry| entry.version > mark);
             !partitions.is_empty()
         });
         for DueLane { partition, lane, since } in due {
-            self.clock += 1;
-            let entry = Entry { since, noted: self.clock, least: 1, blocked: false };
+            self.version += 1;
+            let entry = DuePartition { since, version: self.version, least: 1, blocked: false };
             self.lanes.entry(lane).or_default().entry(partition).or_insert(entry);
         }
     }
 
     /// Another job is due.
-    pub(super) fn note(&mut self, lane: &Lane, partition: Partition, since: Timestamp) {
-        self.clock += 1;
-        let new = Entry { since, noted: self.clock, least: 0, blocked: false };
+    pub(super) fn add(&mut self, lane: &Lane, partition: Partition, since: Timestamp) {
+        self.version += 1;
+        let new = DuePartition { since, version: self.version, least: 0, blocked: false };
         if !self.lanes.contains_key(lane) {
             self.lanes.insert(lane.clone(), BTreeMap::new());
         }
@@ -57,7 +57,7 @@ impl DueWork {
 
     /// Of a partition that was asked and has given so many jobs: whether there is more, and whether all of it waits for
     /// jobs in hand.
-    pub(super) fn asked(
+    pub(super) fn record_grant(
         &mut self,
         lane: &Lane,
         partition: Partition,
@@ -123,7 +123,7 @@ impl DueWork {
         shares.filter(|(_, share)| *share > 0).collect()
     }
 
-    fn open(&self, lane: &Lane) -> impl Iterator<Item = (&Partition, &Entry)> {
+    fn open(&self, lane: &Lane) -> impl Iterator<Item = (&Partition, &DuePartition)> {
         self.lanes.get(lane).into_iter().flatten().filter(|(_, entry)| !entry.blocked)
     }
 }
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn permits_go_to_the_partitions_with_the_oldest_work() {
         let mut backlog = DueWork::default();
-        backlog.replace(backlog.mark(), vec![due(3, 30), due(1, 10), due(2, 20)]);
+        backlog.replace(backlog.version(), vec![due(3, 30), due(1, 10), due(2, 20)]);
         let lane = Lane("a".to_owned());
         let spread = |count| {
             let spread = backlog.spread(&lane, count);
@@ -157,12 +157,12 @@ mod tests {
     fn what_came_while_the_store_was_looked_at_is_kept() {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
-        backlog.note(&lane, Partition::of(1), from_millis(1));
-        let mark = backlog.mark();
-        backlog.note(&lane, Partition::of(2), from_millis(2));
+        backlog.add(&lane, Partition::of(1), from_millis(1));
+        let mark = backlog.version();
+        backlog.add(&lane, Partition::of(2), from_millis(2));
         backlog.replace(mark, Vec::new());
         assert_eq!(backlog.spread(&lane, 9), [(Partition::of(2), 9)]);
-        backlog.asked(&lane, Partition::of(2), 1, None, false);
+        backlog.record_grant(&lane, Partition::of(2), 1, None, false);
         assert_eq!(backlog.lanes(), []);
     }
 
@@ -171,12 +171,12 @@ mod tests {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
         for _ in 0..5 {
-            backlog.note(&lane, Partition::of(1), from_millis(1));
+            backlog.add(&lane, Partition::of(1), from_millis(1));
         }
-        backlog.note(&lane, Partition::of(2), from_millis(1));
+        backlog.add(&lane, Partition::of(2), from_millis(1));
         assert_eq!(backlog.least(&lane), 6);
-        backlog.asked(&lane, Partition::of(1), 3, Some(from_millis(2)), false);
-        backlog.asked(&lane, Partition::of(2), 1, Some(from_millis(2)), false);
+        backlog.record_grant(&lane, Partition::of(1), 3, Some(from_millis(2)), false);
+        backlog.record_grant(&lane, Partition::of(2), 1, Some(from_millis(2)), false);
         assert_eq!(backlog.least(&lane), 3, "there is more in both");
     }
 
@@ -184,8 +184,8 @@ mod tests {
     fn what_waits_for_a_job_in_hand_is_not_asked_for() {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
-        backlog.note(&lane, Partition::of(1), from_millis(1));
-        backlog.asked(&lane, Partition::of(1), 0, Some(from_millis(1)), true);
+        backlog.add(&lane, Partition::of(1), from_millis(1));
+        backlog.record_grant(&lane, Partition::of(1), 0, Some(from_millis(1)), true);
         assert_eq!(backlog.lanes(), []);
         backlog.unblock(&lane);
         assert_eq!(backlog.lanes(), [lane]);

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::share::{LaneStanding, Owner};
+use super::share::{LaneConfidence, PermitOwner};
 
 /// Over which the jobs of a lane are counted.
 const SPAN: Duration = Duration::from_millis(100);
@@ -18,9 +18,9 @@ pub(super) struct InHand {
     /// When the attempts in flight began.
     begun: Vec<Instant>,
     groups: HashMap<String, Group>,
-    pub(super) owner: Owner,
+    pub(super) owner: PermitOwner,
     /// As they are counted.
-    pub(super) standing: LaneStanding,
+    pub(super) confidence: LaneConfidence,
 }
 
 #[derive(Default)]
@@ -40,8 +40,8 @@ pub enum Begin {
 }
 
 impl InHand {
-    pub(super) fn new(owner: Owner, standing: LaneStanding) -> Self {
-        Self { jobs: 0, begun: Vec::new(), groups: HashMap::new(), owner, standing }
+    pub(super) fn new(owner: PermitOwner, confidence: LaneConfidence) -> Self {
+        Self { jobs: 0, begun: Vec::new(), groups: HashMap::new(), owner, confidence }
     }
 
     pub(super) fn add(&mut self) {
@@ -125,7 +125,7 @@ impl Pace {
         Self { began: now, before: 0, now: 0 }
     }
 
-    pub(super) fn note(&mut self, now: Instant) {
+    pub(super) fn record(&mut self, now: Instant) {
         let passed = now.duration_since(self.began);
         if passed >= SPAN {
             let before = if passed < 2 * SPAN { self.now } else { 0 };
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn of_a_group_one_attempt_is_in_flight() {
         let now = Instant::now();
-        let mut hand = InHand::new(Owner::of(&Lane::timer()), LaneStanding::Proven);
+        let mut hand = InHand::new(PermitOwner::of(&Lane::timer()), LaneConfidence::Proven);
         for group in ["a", "a", "b"] {
             hand.add();
             hand.join(group);
@@ -169,15 +169,15 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(start);
         for _ in 0..30 {
-            pace.note(start);
+            pace.record(start);
         }
-        pace.note(start + SPAN);
+        pace.record(start + SPAN);
         assert_eq!(pace.surplus(start + SPAN), 30);
-        pace.note(start + 2 * SPAN);
+        pace.record(start + 2 * SPAN);
         assert_eq!(pace.surplus(start + 2 * SPAN), 1);
         assert_eq!(pace.surplus(start + 5 * SPAN), 0, "it is long ago");
         for _ in 0..10 * MAX_SURPLUS {
-            pace.note(start + 2 * SPAN);
+            pace.record(start + 2 * SPAN);
         }
         assert_eq!(pace.surplus(start + 2 * SPAN), MAX_SURPLUS);
     }

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 pub use self::{
-    handoff::{Handoff, Startable},
+    handoff::{LocalDispatch, StartableJob},
     permit::Permit,
 };
 pub use super::in_hand::Begin;
@@ -26,61 +26,61 @@ use super::{
     due_work::DueWork,
     health::{AttemptOutcome, Health},
     in_hand::{InHand, Pace},
-    pacing::Hands,
-    share::{self, LaneStanding, Owner, Usage},
+    send_tokens::SendTokens,
+    share::{self, LaneConfidence, PermitOwner, PermitUsage},
 };
 use crate::{
     domain::Partition,
-    store::{Drawn, DueLane, Granted, Lane, LaneKind, LeaseRequest, Leased},
+    store::{DrawnTokens, DueLane, Lane, LaneKind, LeaseGrant, LeaseRequest, Leased},
 };
 
 /// Parties that are remembered while nothing is in flight to them.
-const REMEMBERED: usize = 10_000;
+const MAX_HEALTH_ENTRIES: usize = 10_000;
 /// By how much the store's clock may be behind what this process knows of it.
-const CLOCKS: Duration = Duration::from_millis(20);
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(20);
 /// Times of retries that are remembered; beyond them the round finds what is due.
-const RETRIES: usize = 1_000;
+const MAX_RETRY_TIMES: usize = 1_000;
 
 /// The permits of this process.
 #[derive(Default)]
 pub struct Permits {
-    state: Mutex<State>,
+    state: Mutex<PermitState>,
     changed: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct PermitState {
     in_hand: HashMap<Lane, InHand>,
     paces: HashMap<Lane, Pace>,
-    usage: Usage,
+    usage: PermitUsage,
     /// Due work of a lane waits for permits of others.
     starved: bool,
     health: HashMap<Lane, Health>,
-    hands: Hands,
+    send_tokens: SendTokens,
     backlog: DueWork,
     /// When jobs come due that were settled here.
     retries: BTreeSet<Instant>,
 }
 
-impl State {
+impl PermitState {
     fn health(&self, lane: &Lane) -> Option<&Health> {
-        if lane.kind().is_message() { self.health.get(&party(lane)) } else { self.health.get(lane) }
+        if lane.kind().is_message() { self.health.get(&health_lane(lane)) } else { self.health.get(lane) }
     }
 
-    fn standing(&self, lane: &Lane, now: Instant) -> LaneStanding {
+    fn confidence(&self, lane: &Lane, now: Instant) -> LaneConfidence {
         let oldest = self.in_hand.get(lane).and_then(InHand::oldest);
-        share::standing(lane, self.health(lane), oldest, now)
+        share::confidence(lane, self.health(lane), oldest, now)
     }
 
     /// Counts the jobs of a lane as it stands now.
-    fn recount(&mut self, lane: &Lane, now: Instant) -> LaneStanding {
-        let standing = self.standing(lane, now);
-        if let Some(hand) = self.in_hand.get_mut(lane).filter(|hand| hand.standing != standing) {
-            let before = std::mem::replace(&mut hand.standing, standing);
+    fn recount(&mut self, lane: &Lane, now: Instant) -> LaneConfidence {
+        let confidence = self.confidence(lane, now);
+        if let Some(hand) = self.in_hand.get_mut(lane).filter(|hand| hand.confidence != confidence) {
+            let before = std::mem::replace(&mut hand.confidence, confidence);
             self.usage.remove(hand.owner, before, hand.jobs());
-            self.usage.add(hand.owner, standing, hand.jobs());
+            self.usage.add(hand.owner, confidence, hand.jobs());
         }
-        standing
+        confidence
     }
 
     /// Attempts that the party behind a lane takes at once.
@@ -94,7 +94,7 @@ impl State {
 
     /// Jobs that may be in hand beyond those that are attempted.
     fn surplus(&self, lane: &Lane, now: Instant) -> usize {
-        let proven = || self.standing(lane, now) == LaneStanding::Proven;
+        let proven = || self.confidence(lane, now) == LaneConfidence::Proven;
         self.paces.get(lane).filter(|_| proven()).map_or(0, |pace| pace.surplus(now))
     }
 
@@ -106,10 +106,10 @@ impl State {
 
     /// How many jobs more of a lane may be in hand. Those that only wait leave half of what there is to the others.
     fn room(&mut self, lane: &Lane, now: Instant) -> usize {
-        let standing = self.recount(lane, now);
-        let owner = self.in_hand.get(lane).map_or_else(|| Owner::of(lane), |hand| hand.owner);
+        let confidence = self.recount(lane, now);
+        let owner = self.in_hand.get(lane).map_or_else(|| PermitOwner::of(lane), |hand| hand.owner);
         let (jobs, width) = (self.jobs(lane), self.width(lane));
-        let room = self.usage.room(owner, standing);
+        let room = self.usage.room(owner, confidence);
         let at_once = width.saturating_sub(jobs).min(room);
         let surplus = (width + self.surplus(lane, now)).saturating_sub(jobs.max(width));
         at_once + surplus.min((room - at_once) / 2)
@@ -124,14 +124,14 @@ impl Permits {
     /// For a job that is about to be committed. `None` where it has to wait for its turn in the store: its lane is busy
     /// or has work there that came before, its group has a job in hand, or, of a lane that is `paced`, there is no
     /// permission to send.
-    pub fn take(self: &Arc<Self>, lane: &Lane, group: Option<&str>, paced: bool) -> Option<Permit> {
+    pub fn try_take(self: &Arc<Self>, lane: &Lane, group: Option<&str>, paced: bool) -> Option<Permit> {
         let mut state = self.state();
         let now = Instant::now();
         let busy = group.is_some_and(|group| state.in_hand.get(lane).is_some_and(|hand| hand.has_group(group)));
         if busy || state.backlog.oldest(lane).is_some() || state.room(lane, now) == 0 {
             return None;
         }
-        if paced && state.hands.take(lane, 1, now) == 0 {
+        if paced && state.send_tokens.take(lane, 1, now) == 0 {
             return None;
         }
         let mut permit = self.permit(&mut state, lane, now, paced);
@@ -149,9 +149,9 @@ impl Permits {
     }
 
     /// A job was committed that no permit was found for.
-    pub fn missed(&self, lane: &Lane, partition: Partition, since: Timestamp) {
+    pub fn record_waiting(&self, lane: &Lane, partition: Partition, since: Timestamp) {
         let mut state = self.state();
-        state.backlog.note(lane, partition, since);
+        state.backlog.add(lane, partition, since);
         // Else the end of an attempt notifies.
         let low = state.is_low(lane, Instant::now());
         drop(state);
@@ -168,8 +168,8 @@ impl Permits {
     /// A job comes due after `delay` whose attempt has ended here: the store is looked at then, not a round later.
     pub fn retry_in(&self, delay: Duration) {
         let mut state = self.state();
-        if state.retries.len() < RETRIES {
-            state.retries.insert(Instant::now() + delay + CLOCKS);
+        if state.retries.len() < MAX_RETRY_TIMES {
+            state.retries.insert(Instant::now() + delay + CLOCK_TOLERANCE);
             drop(state);
             self.changed.notify_one();
         }
@@ -189,13 +189,13 @@ impl Permits {
         self.state().backlog.partitions(lane) > 1
     }
 
-    /// To be given to [`Permits::looked`] with what the store says after this.
-    pub fn mark(&self) -> u64 {
-        self.state().backlog.mark()
+    /// To be given to [`Permits::update_due`] with what the store says after this.
+    pub fn due_version(&self) -> u64 {
+        self.state().backlog.version()
     }
 
     /// What the store says is due.
-    pub fn looked(&self, mark: u64, due: Vec<DueLane>) {
+    pub fn update_due(&self, mark: u64, due: Vec<DueLane>) {
         self.state().backlog.replace(mark, due);
     }
 
@@ -215,19 +215,19 @@ impl Permits {
 
     /// Of a paced lane: how much permission to draw from its bucket. What is drawn without need is lost to the other
     /// replicas, so no more than what is known to be due.
-    pub fn to_draw(&self, lane: &Lane, rate: u32) -> u32 {
+    pub fn units_to_draw(&self, lane: &Lane, rate: u32) -> u32 {
         let (mut state, now) = (self.state(), Instant::now());
         let wanted = state.room(lane, now).min(state.backlog.least(lane));
-        state.hands.to_draw(lane, u32::try_from(wanted).unwrap_or(u32::MAX), rate, now)
+        state.send_tokens.units_to_draw(lane, u32::try_from(wanted).unwrap_or(u32::MAX), rate, now)
     }
 
-    pub fn drawn(&self, lane: &Lane, drawn: Drawn) {
-        self.state().hands.drawn(lane, drawn, Instant::now());
+    pub fn add_send_tokens(&self, lane: &Lane, drawn: DrawnTokens) {
+        self.state().send_tokens.add(lane, drawn, Instant::now());
     }
 
     /// When a lane that has used up its permission can draw again.
     pub fn next_draw(&self, lane: &Lane) -> Option<Instant> {
-        self.state().hands.next_draw(lane)
+        self.state().send_tokens.next_draw(lane)
     }
 
     /// What to lease of a lane, with a permit for each job.
@@ -236,7 +236,7 @@ impl Permits {
         let now = Instant::now();
         let mut room = state.room(lane, now);
         if paced {
-            let taken = state.hands.take(lane, u32::try_from(room).unwrap_or(u32::MAX), now);
+            let taken = state.send_tokens.take(lane, u32::try_from(room).unwrap_or(u32::MAX), now);
             room = taken as usize;
         }
         let busy: Arc<[String]> = state.in_hand.get(lane).into_iter().flat_map(InHand::groups).cloned().collect();
@@ -249,7 +249,7 @@ impl Permits {
     }
 
     /// Notes what a request was answered, and gives each job its permit.
-    pub fn granted(&self, request: &LeaseRequest, granted: Granted, permits: Vec<Permit>) -> Vec<(Leased, Permit)> {
+    pub fn granted(&self, request: &LeaseRequest, granted: LeaseGrant, permits: Vec<Permit>) -> Vec<(Leased, Permit)> {
         let mut state = self.state();
         let count = granted.jobs.len();
         let blocked = count < request.limit && granted.more.is_some();
@@ -259,7 +259,7 @@ impl Permits {
             join(&mut state, &mut permit, leased.id.group());
             jobs.push((leased, permit));
         }
-        state.backlog.asked(&request.lane, request.partition, count, granted.more, blocked);
+        state.backlog.record_grant(&request.lane, request.partition, count, granted.more, blocked);
         // A permit that is given back looks at the state.
         drop(state);
         drop(permits);
@@ -267,20 +267,20 @@ impl Permits {
     }
 
     /// Notes how an attempt ended. `Some`: the lane is to be left alone until then.
-    pub fn note(&self, lane: &Lane, now: Timestamp, outcome: AttemptOutcome) -> Option<Timestamp> {
+    pub fn record_outcome(&self, lane: &Lane, now: Timestamp, outcome: AttemptOutcome) -> Option<Timestamp> {
         let mut guard = self.state();
         let state = &mut *guard;
-        if state.health.len() > REMEMBERED {
+        if state.health.len() > MAX_HEALTH_ENTRIES {
             let in_hand = &state.in_hand;
             state.health.retain(|lane, _| in_hand.contains_key(lane));
         }
-        if state.paces.len() > REMEMBERED {
+        if state.paces.len() > MAX_HEALTH_ENTRIES {
             let in_hand = &state.in_hand;
             state.paces.retain(|lane, _| in_hand.contains_key(lane));
         }
-        let health = state.health.entry(party(lane)).or_default();
+        let health = state.health.entry(health_lane(lane)).or_default();
         let in_flight = state.in_hand.get(lane).map_or(0, InHand::in_flight);
-        let hold = health.note(lane.kind(), now, outcome, in_flight, crate::random::fraction());
+        let hold = health.record(lane.kind(), now, outcome, in_flight, crate::random::fraction());
         state.recount(lane, Instant::now());
         hold
     }
@@ -303,7 +303,7 @@ impl Permits {
     }
 
     /// Forgets why messages are held back. The lanes whose hold has to end in the store.
-    pub fn forgive_numbers(&self) -> Vec<Lane> {
+    pub fn reset_message_holds(&self) -> Vec<Lane> {
         let mut state = self.state();
         let mut held = Vec::new();
         state.health.retain(|lane, health| {
@@ -325,33 +325,33 @@ impl Permits {
         self.state().in_hand.values().map(InHand::jobs).sum()
     }
 
-    fn permit(self: &Arc<Self>, state: &mut State, lane: &Lane, now: Instant, paced: bool) -> Permit {
+    fn permit(self: &Arc<Self>, state: &mut PermitState, lane: &Lane, now: Instant, paced: bool) -> Permit {
         if !state.in_hand.contains_key(lane) {
-            let hand = InHand::new(Owner::of(lane), state.standing(lane, now));
+            let hand = InHand::new(PermitOwner::of(lane), state.confidence(lane, now));
             state.in_hand.insert(lane.clone(), hand);
         }
         if let Some(hand) = state.in_hand.get_mut(lane) {
             hand.add();
-            state.usage.add(hand.owner, hand.standing, 1);
+            state.usage.add(hand.owner, hand.confidence, 1);
         }
         Permit::new(self, lane, now, paced)
     }
 
     /// Every change of the state is whole before anything can panic.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PermitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whose health counts: all that a number sends goes through one gateway.
-pub fn party(lane: &Lane) -> Lane {
+pub fn health_lane(lane: &Lane) -> Lane {
     match lane.instance() {
         Some(number) if lane.kind().is_message() => Lane::replies(number),
         _ => lane.clone(),
     }
 }
 
-fn join(state: &mut State, permit: &mut Permit, group: Option<&str>) {
+fn join(state: &mut PermitState, permit: &mut Permit, group: Option<&str>) {
     let Some(group) = group else { return };
     permit.group = Some(group.to_owned());
     if let Some(hand) = state.in_hand.get_mut(&permit.lane) {
@@ -359,7 +359,7 @@ fn join(state: &mut State, permit: &mut Permit, group: Option<&str>) {
     }
 }
 
-fn begin(state: &mut State, permit: &mut Permit, now: Instant) -> Begin {
+fn begin(state: &mut PermitState, permit: &mut Permit, now: Instant) -> Begin {
     let width = state.width(&permit.lane);
     let Some(hand) = state.in_hand.get_mut(&permit.lane) else { return Begin::Full };
     let outcome = hand.begin(permit.group.as_deref(), width, now);

@@ -5,10 +5,10 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 
-use super::{Worker, again, callback, code, reply, timer};
+use super::{Worker, callback, code, reply, resend, timer};
 use crate::{
     domain::{Reason, Verification},
-    jobs::{dead, payload::Work, permits::Permit, retry::Schedule},
+    jobs::{dead, payload::JobPayload, permits::Permit, retry::Schedule},
     metrics::label::ByKind,
     random,
     service::{Instance, ServiceError},
@@ -18,14 +18,14 @@ use crate::{
 
 /// A job that no attempt can be made of here, because its instance or its key is not configured, waits for a replica
 /// that has them.
-const UNKNOWN: SignedDuration = SignedDuration::from_secs(60);
-const UNKNOWN_LIFE: SignedDuration = SignedDuration::from_hours(24);
+const UNKNOWN_RETRY_DELAY: SignedDuration = SignedDuration::from_secs(60);
+const UNKNOWN_MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
 /// Leases in a row that ran out without an outcome: the job ends the processes that attempt it.
-const POISON: u32 = 8;
+const MAX_LAPSED_LEASES: u32 = 8;
 
 impl Worker {
     /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
-    pub(super) async fn supervised(
+    pub(super) async fn attempt_supervised(
         &self,
         leased: &Leased,
         permit: &Permit,
@@ -37,11 +37,11 @@ impl Worker {
         let attempt = Box::pin(async {
             tokio::select! {
                 biased;
-                () = self.hand_back.cancelled() => Ok(self.given_back(permit)),
-                settlement = self.work_on(leased, permit, record) => settlement,
+                () = self.release.cancelled() => Ok(self.release_settlement(permit)),
+                settlement = self.dispatch(leased, permit, record) => settlement,
             }
         });
-        let outcome = caught(attempt).await;
+        let outcome = catch_panic(attempt).await;
         in_flight.dec();
         match outcome {
             Ok(Ok(settlement)) => Some(settlement),
@@ -57,10 +57,10 @@ impl Worker {
     }
 
     /// Due again at once. A message whose answer nobody waits for any more may have been sent.
-    fn given_back(&self, permit: &Permit) -> Settlement {
+    fn release_settlement(&self, permit: &Permit) -> Settlement {
         let at = self.service.now();
         if permit.is_spent() {
-            Settlement::Retry { at, note: format!("{}: the process ended", again::UNKNOWN) }
+            Settlement::Retry { at, note: format!("{}: the process ended", resend::PERHAPS_SENT) }
         } else {
             Settlement::Postpone { at }
         }
@@ -73,14 +73,14 @@ impl Worker {
         }
     }
 
-    async fn work_on(
+    async fn dispatch(
         &self,
         leased: &Leased,
         permit: &Permit,
         record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
         if leased.lane.kind() == LaneKind::Timer {
-            Box::pin(timer::ring(self, leased)).await
+            Box::pin(timer::fire(self, leased)).await
         } else {
             Box::pin(self.attempt(leased, permit, record)).await
         }
@@ -92,18 +92,18 @@ impl Worker {
         permit: &Permit,
         record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
-        if leased.lapsed >= POISON {
+        if leased.lapsed >= MAX_LAPSED_LEASES {
             let note = format!("{}: {} leases in a row ended without an outcome", dead::POISON, leased.lapsed);
             return Ok(Settlement::Dead { note });
         }
         let Some(instance) = self.service.instances.get(leased.instance) else {
-            return Ok(self.impossible(leased, Reason::InstanceRemoved.to_string()));
+            return Ok(self.postpone_or_bury(leased, Reason::InstanceRemoved.to_string()));
         };
-        let (work, parent) = match Work::of(&self.service.keys, leased) {
+        let (work, parent) = match JobPayload::open_leased(&self.service.keys, leased) {
             Ok(work) => work,
             Err(error) => {
                 tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
-                return Ok(self.impossible(leased, format!("{}: {error}", dead::UNREADABLE)));
+                return Ok(self.postpone_or_bury(leased, format!("{}: {error}", dead::UNREADABLE)));
             }
         };
         let context = parent.map_or_else(Context::begin, Context::child);
@@ -142,14 +142,14 @@ impl Worker {
     }
 
     /// Nothing can be attempted here. Another replica may be able to.
-    fn impossible(&self, leased: &Leased, note: String) -> Settlement {
+    fn postpone_or_bury(&self, leased: &Leased, note: String) -> Settlement {
         let now = self.service.now();
-        if now.duration_since(leased.since) > UNKNOWN_LIFE {
+        if now.duration_since(leased.since) > UNKNOWN_MAX_AGE {
             Settlement::Dead { note }
         } else {
             // Whoever can is given the chance soon, and less and less often.
             let age = now.duration_since(leased.since) / 4;
-            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN) }
+            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN_RETRY_DELAY) }
         }
     }
 
@@ -158,27 +158,27 @@ impl Worker {
         instance: &Arc<Instance>,
         leased: &Leased,
         permit: &Permit,
-        work: Work,
+        work: JobPayload,
         record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
         match work {
-            Work::Callback { webhook_id, url, body, .. } => {
-                let delivery = callback::Delivery { webhook_id, url, body };
+            JobPayload::Callback { webhook_id, url, body, .. } => {
+                let delivery = callback::CallbackJob { webhook_id, url, body };
                 Ok(callback::deliver(self, instance, leased, permit, delivery).await)
             }
-            Work::Reply { about, reply, chat_id, subject } => {
-                let outgoing = reply::Outgoing { about, record, reply, chat_id, subject };
+            JobPayload::Reply { about, reply, chat_id, subject } => {
+                let outgoing = reply::ReplyJob { about, record, reply, chat_id, subject };
                 reply::send(self, instance, leased, permit, outgoing).await
             }
-            Work::Code { about, leg } => {
-                code::send(self, instance, leased, permit, code::CodeLeg { about, record, leg }).await
+            JobPayload::Code { about, leg } => {
+                code::send(self, instance, leased, permit, code::CodeJob { about, record, leg }).await
             }
         }
     }
 }
 
 /// A panic of `attempt`, in words.
-async fn caught<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
+async fn catch_panic<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(attempt).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -193,8 +193,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_outcome_that_says_why() {
         let number = std::hint::black_box(7);
-        assert_eq!(caught(async { number }).await, Ok(7));
-        let outcome = caught(async {
+        assert_eq!(catch_panic(async { number }).await, Ok(7));
+        let outcome = catch_panic(async {
             tokio::task::yield_now().await;
             assert!(number < 7, "{number} is too many");
         });

@@ -8,14 +8,14 @@
 //! what there are permits for, one clears what ended jobs have left behind. Whoever ends an attempt begins the next one
 //! of its lane that waits in hand.
 
-mod again;
 mod attempt;
 mod callback;
 mod code;
+mod gateway_message;
 mod lease;
 mod reply;
+mod resend;
 pub mod signature;
-mod speak;
 mod timer;
 mod turn;
 mod waiting;
@@ -33,7 +33,7 @@ use crate::{
     domain::Partition,
     jobs::{
         health::AttemptOutcome,
-        permits::{Permits, Startable, party},
+        permits::{Permits, StartableJob, health_lane},
     },
     random,
     service::Service,
@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// How often each replica clears what ended jobs have left behind.
-const TIDY: Duration = Duration::from_mins(10);
+const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// Before what waits in hand is looked at again, where everything ends.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -52,7 +52,7 @@ pub struct Worker {
     waiting: Waiting,
     tasks: TaskTracker,
     /// Attempts in flight end now, and their jobs are given back.
-    hand_back: CancellationToken,
+    release: CancellationToken,
     /// When the last step of looking and leasing began.
     stepped: Mutex<Instant>,
 }
@@ -60,17 +60,17 @@ pub struct Worker {
 impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let permits = Arc::clone(&service.handoff.permits);
-        let (tasks, hand_back) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, release) = (TaskTracker::new(), CancellationToken::new());
         let (waiting, stepped) = (Waiting::default(), Mutex::new(Instant::now()));
-        Arc::new(Self { service, permits, waiting, tasks, hand_back, stepped })
+        Arc::new(Self { service, permits, waiting, tasks, release, stepped })
     }
 
     /// How long the step takes that it is in: looking, leasing, or waiting for the next round.
-    pub fn step(&self) -> Duration {
+    pub fn step_elapsed(&self) -> Duration {
         self.stepped.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    fn steps(&self) {
+    fn mark_step(&self) {
         *self.stepped.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -78,14 +78,14 @@ impl Worker {
     /// `draining` on only what is committed here is worked on: the rest is for those who stay.
     pub async fn run(
         self: Arc<Self>,
-        committed: mpsc::UnboundedReceiver<Startable>,
+        committed: mpsc::UnboundedReceiver<StartableJob>,
         draining: CancellationToken,
         stop: CancellationToken,
     ) {
         let tidying = async {
-            tokio::select! { () = stop.cancelled() => {}, () = self.keep_tidy() => {} }
+            tokio::select! { () = stop.cancelled() => {}, () = self.run_purge() => {} }
         };
-        tokio::join!(self.start_committed(committed, stop.clone()), self.keep_leasing(&draining), tidying);
+        tokio::join!(self.start_committed(committed, stop.clone()), self.run_leasing(&draining), tidying);
         while !self.waiting.lanes().is_empty() {
             self.start_waiting();
             tokio::time::sleep(PAUSE).await;
@@ -96,7 +96,7 @@ impl Worker {
 
     async fn start_committed(
         self: &Arc<Self>,
-        mut committed: mpsc::UnboundedReceiver<Startable>,
+        mut committed: mpsc::UnboundedReceiver<StartableJob>,
         stop: CancellationToken,
     ) {
         loop {
@@ -113,11 +113,11 @@ impl Worker {
         }
     }
 
-    async fn keep_tidy(&self) {
+    async fn run_purge(&self) {
         loop {
-            tokio::time::sleep(TIDY.mul_f64(0.75 + 0.5 * random::fraction())).await;
+            tokio::time::sleep(PURGE_INTERVAL.mul_f64(0.75 + 0.5 * random::fraction())).await;
             for instance in self.service.instances.all() {
-                if let Err(error) = self.service.store.tidy(instance.config.id).await {
+                if let Err(error) = self.service.store.purge(instance.config.id).await {
                     tracing::debug!(%error, "ended jobs were not cleared; the next round will");
                 }
             }
@@ -125,39 +125,39 @@ impl Worker {
     }
 
     /// Ends all attempts; their jobs are due again at once, for any replica, and no attempt was spent.
-    pub fn hand_back(&self) {
-        self.hand_back.cancel();
+    pub fn release_jobs(&self) {
+        self.release.cancel();
     }
 
     /// Waits until nothing is in hand.
-    pub async fn idle(&self) {
+    pub async fn wait_until_idle(&self) {
         while self.permits.in_hand() > 0 || !self.tasks.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
     /// Tries again at once where a number was held back: the operator has changed the configuration.
-    pub async fn forgive(&self) {
+    pub async fn reset_holds(&self) {
         let now = self.service.now();
-        for lane in self.permits.forgive_numbers().iter().flat_map(with_notices) {
+        for lane in self.permits.reset_message_holds().iter().flat_map(with_notices) {
             if let Err(error) = self.service.store.hold(&lane, now).await {
                 tracing::warn!(%error, %lane, "a hold could not be ended; it ends by itself");
             }
             for partition in Partition::all() {
-                self.permits.missed(&lane, partition, now);
+                self.permits.record_waiting(&lane, partition, now);
             }
         }
     }
 
     /// Notes how an attempt ended, and keeps the lane back where that is better for both sides.
-    async fn note(&self, lane: &Lane, outcome: AttemptOutcome) {
-        let Some(until) = self.permits.note(lane, self.service.now(), outcome) else { return };
+    async fn record_outcome(&self, lane: &Lane, outcome: AttemptOutcome) {
+        let Some(until) = self.permits.record_outcome(lane, self.service.now(), outcome) else { return };
         for lane in with_notices(lane) {
             tracing::info!(%lane, %until, "attempts fail: the lane is held back");
             if let Err(error) = self.service.store.hold(&lane, until).await {
                 tracing::warn!(%error, %lane, "a failing lane could not be held back");
             }
-            self.return_unbegun(self.waiting.take(&lane)).await;
+            self.release_unbegun(self.waiting.take(&lane)).await;
         }
     }
 }
@@ -166,7 +166,7 @@ impl Worker {
 /// channel when this one fails.
 fn with_notices(lane: &Lane) -> Vec<Lane> {
     match lane.instance() {
-        Some(number) if lane.kind().is_message() => vec![party(lane), Lane::notices(number)],
+        Some(number) if lane.kind().is_message() => vec![health_lane(lane), Lane::notices(number)],
         _ => vec![lane.clone()],
     }
 }

@@ -7,9 +7,9 @@ use crate::{
     trace_context::{self, Context},
 };
 
-pub(super) async fn ring(worker: &Worker, leased: &Leased) -> Result<Settlement, ServiceError> {
+pub(super) async fn fire(worker: &Worker, leased: &Leased) -> Result<Settlement, ServiceError> {
     let place = Locator::from_slice(&leased.body);
-    let place = place.ok_or_else(|| StoreError::Broken("a timer of no record".to_owned()))?;
+    let place = place.ok_or_else(|| StoreError::Corrupt("a timer of no record".to_owned()))?;
     let rung = trace_context::within(Context::begin(), Box::pin(worker.service.ring(place))).await?;
     Ok(match rung {
         // One that was set anew keeps its time. Its lease is not left to run out: of many they would be put back one by

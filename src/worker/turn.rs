@@ -9,14 +9,14 @@ use futures_util::future::join_all;
 
 use super::{Worker, waiting::Taken};
 use crate::{
-    jobs::{dead::DeadReason, permits::Startable},
+    jobs::{dead::DeadReason, permits::StartableJob},
     metrics::label::{ByKind, KindReason},
-    store::{LEASE, Lane, Leased, Settlement},
+    store::{LEASE_DURATION, Lane, Leased, Settlement},
 };
 
 impl Worker {
     /// Jobs of one lane: those whose permit has begun start, the others wait for their turn.
-    pub(super) fn take_up(self: &Arc<Self>, jobs: Vec<Startable>) {
+    pub(super) fn take_up(self: &Arc<Self>, jobs: Vec<StartableJob>) {
         let Some(lane) = jobs.first().map(|job| job.leased.lane.clone()) else { return };
         let (begun, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.permit.has_begun());
         for job in begun {
@@ -28,10 +28,10 @@ impl Worker {
         }
     }
 
-    pub(super) fn start(self: &Arc<Self>, Startable { leased, permit, record }: Startable) {
+    pub(super) fn start(self: &Arc<Self>, StartableJob { leased, permit, record }: StartableJob) {
         let this = Arc::clone(self);
         self.tasks.spawn(async move {
-            let settlement = this.supervised(&leased, &permit, record.as_deref()).await;
+            let settlement = this.attempt_supervised(&leased, &permit, record.as_deref()).await;
             permit.end();
             this.start_waiting_in(&leased.lane);
             if let Some(settlement) = settlement {
@@ -46,7 +46,7 @@ impl Worker {
         for job in begun {
             self.start(job);
         }
-        self.return_later(late);
+        self.release_later(late);
     }
 
     pub(super) fn start_waiting(self: &Arc<Self>) {
@@ -56,18 +56,18 @@ impl Worker {
     }
 
     /// Gives back what has not begun, to its place in the order of its lane.
-    pub(super) async fn return_unbegun(&self, jobs: Vec<Startable>) {
-        let settle = async |job: &Startable| {
+    pub(super) async fn release_unbegun(&self, jobs: Vec<StartableJob>) {
+        let settle = async |job: &StartableJob| {
             let settlement = Settlement::Postpone { at: job.leased.since };
             self.settle(&job.leased, &settlement).await;
         };
         join_all(jobs.iter().map(settle)).await;
     }
 
-    pub(super) fn return_later(self: &Arc<Self>, jobs: Vec<Startable>) {
+    pub(super) fn release_later(self: &Arc<Self>, jobs: Vec<StartableJob>) {
         if !jobs.is_empty() {
             let this = Arc::clone(self);
-            self.tasks.spawn(async move { this.return_unbegun(jobs).await });
+            self.tasks.spawn(async move { this.release_unbegun(jobs).await });
         }
     }
 
@@ -82,7 +82,7 @@ impl Worker {
     }
 
     /// Looks at the store when a job comes due that was settled here.
-    fn expect(&self, settlement: &Settlement) {
+    fn expect_retry(&self, settlement: &Settlement) {
         if let Settlement::Retry { at, .. } = settlement
             && let Ok(delay) = Duration::try_from(at.duration_since(self.service.now()))
         {
@@ -92,10 +92,10 @@ impl Worker {
 
     /// Tells the store until it answers or the lease is over.
     async fn settle(&self, leased: &Leased, settlement: &Settlement) {
-        let deadline = Instant::now() + LEASE;
+        let deadline = Instant::now() + LEASE_DURATION;
         loop {
             match self.service.store.settle(leased, settlement).await {
-                Ok(true) => return self.expect(settlement),
+                Ok(true) => return self.expect_retry(settlement),
                 Ok(false) => {
                     let kind = leased.lane.kind().as_str();
                     self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();

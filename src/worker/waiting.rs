@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    jobs::permits::{Begin, Permits, Startable},
+    jobs::permits::{Begin, Permits, StartableJob},
     store::Lane,
 };
 
@@ -16,20 +16,20 @@ pub(super) const LATEST: Duration = Duration::from_secs(4);
 
 /// By lane, the oldest first.
 #[derive(Default)]
-pub(super) struct Waiting(Mutex<HashMap<Lane, VecDeque<Startable>>>);
+pub(super) struct Waiting(Mutex<HashMap<Lane, VecDeque<StartableJob>>>);
 
 /// What is taken out of a lane.
 #[derive(Default)]
 pub(super) struct Taken {
     /// Their permits have begun.
-    pub(super) begun: Vec<Startable>,
+    pub(super) begun: Vec<StartableJob>,
     /// To be given back.
-    pub(super) late: Vec<Startable>,
+    pub(super) late: Vec<StartableJob>,
 }
 
 impl Waiting {
     /// Puts jobs of one lane in their places.
-    pub(super) fn add(&self, lane: &Lane, jobs: Vec<Startable>) {
+    pub(super) fn add(&self, lane: &Lane, jobs: Vec<StartableJob>) {
         let mut lanes = self.lock();
         let waiting = lanes.entry(lane.clone()).or_default();
         let last = waiting.back().map(since);
@@ -67,12 +67,12 @@ impl Waiting {
     }
 
     /// All jobs of a lane.
-    pub(super) fn take(&self, lane: &Lane) -> Vec<Startable> {
+    pub(super) fn take(&self, lane: &Lane) -> Vec<StartableJob> {
         self.lock().remove(lane).map(Vec::from).unwrap_or_default()
     }
 
     /// Jobs that wait for longer than that.
-    pub(super) fn longer_than(&self, time: Duration) -> Vec<Startable> {
+    pub(super) fn longer_than(&self, time: Duration) -> Vec<StartableJob> {
         let mut late = Vec::new();
         self.lock().retain(|_, waiting| {
             let (over, rest) = std::mem::take(waiting).into_iter().partition(|job| job.permit.in_hand() > time);
@@ -88,12 +88,12 @@ impl Waiting {
     }
 
     /// Every change is whole before anything can panic.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Lane, VecDeque<Startable>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Lane, VecDeque<StartableJob>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn since(job: &Startable) -> jiff::Timestamp {
+fn since(job: &StartableJob) -> jiff::Timestamp {
     job.leased.since
 }
 
@@ -112,8 +112,8 @@ mod tests {
     }
 
     /// Jobs with permits that have not begun, as they are leased.
-    fn leased(permits: &Arc<Permits>, jobs: &[(&str, i64)]) -> Vec<Startable> {
-        permits.missed(&lane(), Partition::of(1), from_millis(0));
+    fn leased(permits: &Arc<Permits>, jobs: &[(&str, i64)]) -> Vec<StartableJob> {
+        permits.record_waiting(&lane(), Partition::of(1), from_millis(0));
         let (request, held) = permits.request(&lane(), false).remove(0);
         let jobs = jobs.iter().map(|(id, since)| Leased {
             partition: Partition::of(1),
@@ -126,11 +126,11 @@ mod tests {
             since: from_millis(*since),
             body: Vec::new(),
         });
-        let granted = crate::store::Granted { jobs: jobs.collect(), more: None };
-        permits.granted(&request, granted, held).into_iter().map(Startable::from).collect()
+        let granted = crate::store::LeaseGrant { jobs: jobs.collect(), more: None };
+        permits.granted(&request, granted, held).into_iter().map(StartableJob::from).collect()
     }
 
-    fn ids(jobs: &[Startable]) -> Vec<&str> {
+    fn ids(jobs: &[StartableJob]) -> Vec<&str> {
         jobs.iter().map(|job| job.leased.id.0.as_str()).collect()
     }
 

@@ -8,14 +8,14 @@ use super::{Permit, Permits};
 use crate::{domain::Verification, store::Leased};
 
 /// A job in hand: to be attempted at once if its permit has begun, else in its turn.
-pub struct Startable {
+pub struct StartableJob {
     pub leased: Leased,
     pub permit: Permit,
     /// What it is about, where that was written with it.
     pub record: Option<Arc<Verification>>,
 }
 
-impl From<(Leased, Permit)> for Startable {
+impl From<(Leased, Permit)> for StartableJob {
     fn from((leased, permit): (Leased, Permit)) -> Self {
         Self { leased, permit, record: None }
     }
@@ -23,21 +23,21 @@ impl From<(Leased, Permit)> for Startable {
 
 /// Gives committed jobs to the worker of this process.
 #[derive(Clone)]
-pub struct Handoff {
+pub struct LocalDispatch {
     pub permits: Arc<Permits>,
-    sender: mpsc::UnboundedSender<Startable>,
+    sender: mpsc::UnboundedSender<StartableJob>,
 }
 
-impl Handoff {
+impl LocalDispatch {
     /// The worker's end comes with it.
-    pub fn new(permits: Arc<Permits>) -> (Self, mpsc::UnboundedReceiver<Startable>) {
+    pub fn new(permits: Arc<Permits>) -> (Self, mpsc::UnboundedReceiver<StartableJob>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self { permits, sender }, receiver)
     }
 
     /// Never waits, and is bounded by the permits. When the worker is gone the lease runs out and another replica
     /// takes the job.
-    pub fn give(&self, job: Startable) {
+    pub fn give(&self, job: StartableJob) {
         let _ = self.sender.send(job);
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Permits, State};
+use super::{PermitState, Permits};
 use crate::{jobs::in_hand::Pace, store::Lane};
 
 /// Permission to have one job in hand and, once it has begun, to attempt it; dropping it gives it back.
@@ -21,7 +21,7 @@ pub struct Permit {
     /// It holds a unit of the number's rate that is not used yet.
     paced: AtomicBool,
     spent: AtomicBool,
-    given_back: bool,
+    release_settlement: bool,
 }
 
 impl Permit {
@@ -35,7 +35,7 @@ impl Permit {
             begun: None,
             paced: AtomicBool::new(paced),
             spent: AtomicBool::default(),
-            given_back: false,
+            release_settlement: false,
         }
     }
 
@@ -72,7 +72,7 @@ impl Permit {
 
     /// Whether jobs in hand may wait for it.
     fn give_back(&mut self) -> bool {
-        if std::mem::replace(&mut self.given_back, true) {
+        if std::mem::replace(&mut self.release_settlement, true) {
             return false;
         }
         let now = Instant::now();
@@ -84,14 +84,14 @@ impl Permit {
         let mut waits = false;
         if let Some(hand) = state.in_hand.get_mut(&self.lane) {
             hand.remove(self.group.as_deref(), self.begun);
-            state.usage.remove(hand.owner, hand.standing, 1);
+            state.usage.remove(hand.owner, hand.confidence, 1);
             waits = hand.waiting() > 0;
             if hand.jobs() == 0 {
                 state.in_hand.remove(&self.lane);
             }
         }
         if *self.paced.get_mut() {
-            state.hands.put_back(&self.lane);
+            state.send_tokens.put_back(&self.lane);
         }
         if self.group.is_some() {
             state.backlog.unblock(&self.lane);
@@ -105,14 +105,14 @@ impl Permit {
     }
 }
 
-impl State {
+impl PermitState {
     /// An attempt of the lane has ended.
     fn pace(&mut self, lane: &Lane, now: Instant) {
         match self.paces.get_mut(lane) {
-            Some(pace) => pace.note(now),
+            Some(pace) => pace.record(now),
             None => {
                 let mut pace = Pace::new(now);
-                pace.note(now);
+                pace.record(now);
                 self.paces.insert(lane.clone(), pace);
             }
         }

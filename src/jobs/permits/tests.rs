@@ -16,29 +16,29 @@ fn has_changed(permits: &Permits) -> bool {
 #[test]
 fn a_commit_does_not_overtake_what_is_due() {
     let (permits, lane, here) = (Permits::new(), lane(), Partition::of(1));
-    assert!(permits.take(&lane, None, false).is_some());
-    permits.missed(&lane, here, from_millis(1));
+    assert!(permits.try_take(&lane, None, false).is_some());
+    permits.record_waiting(&lane, here, from_millis(1));
     assert!(has_changed(&permits));
-    assert!(permits.take(&lane, None, false).is_none());
-    assert!(permits.take(&Lane::timer(), None, false).is_some(), "other lanes do not wait");
+    assert!(permits.try_take(&lane, None, false).is_none());
+    assert!(permits.try_take(&Lane::timer(), None, false).is_some(), "other lanes do not wait");
     let (request, held) = permits.request(&lane, false).remove(0);
     assert_eq!((request.partition, request.limit, held.len()), (here, 8, 8));
-    assert!(permits.granted(&request, Granted::default(), held).is_empty());
-    assert!(permits.take(&lane, None, false).is_some(), "there is no more");
+    assert!(permits.granted(&request, LeaseGrant::default(), held).is_empty());
+    assert!(permits.try_take(&lane, None, false).is_some(), "there is no more");
     assert_eq!(permits.in_hand(), 0);
 }
 
 #[test]
 fn a_group_has_one_job_in_hand() {
     let (permits, lane) = (Permits::new(), lane());
-    let held = permits.take(&lane, Some("chat"), false);
+    let held = permits.try_take(&lane, Some("chat"), false);
     assert!(held.is_some());
-    assert!(permits.take(&lane, Some("chat"), false).is_none());
-    assert!(permits.take(&lane, Some("other"), false).is_some());
-    permits.missed(&lane, Partition::of(1), from_millis(1));
+    assert!(permits.try_take(&lane, Some("chat"), false).is_none());
+    assert!(permits.try_take(&lane, Some("other"), false).is_some());
+    permits.record_waiting(&lane, Partition::of(1), from_millis(1));
     let (request, unused) = permits.request(&lane, false).remove(0);
     assert_eq!(request.busy[..], ["chat"]);
-    let blocked = Granted { jobs: Vec::new(), more: Some(from_millis(1)) };
+    let blocked = LeaseGrant { jobs: Vec::new(), more: Some(from_millis(1)) };
     assert!(permits.granted(&request, blocked, unused).is_empty());
     assert!(permits.ready().is_empty(), "all that is due waits for the job in hand");
     while has_changed(&permits) {}
@@ -50,14 +50,14 @@ fn a_group_has_one_job_in_hand() {
 #[test]
 fn permission_to_send_comes_back_unless_something_was_sent() {
     let (permits, lane) = (Permits::new(), lane());
-    assert!(permits.take(&lane, None, true).is_none(), "there is none in hand");
-    permits.drawn(&lane, Drawn { units: 1, wait: Duration::from_secs(1) });
-    drop(permits.take(&lane, None, true).unwrap());
-    let permit = permits.take(&lane, None, true).unwrap();
+    assert!(permits.try_take(&lane, None, true).is_none(), "there is none in hand");
+    permits.add_send_tokens(&lane, DrawnTokens { units: 1, wait: Duration::from_secs(1) });
+    drop(permits.try_take(&lane, None, true).unwrap());
+    let permit = permits.try_take(&lane, None, true).unwrap();
     permit.spend();
     drop(permit);
-    assert!(permits.take(&lane, None, true).is_none());
-    assert_eq!(permits.to_draw(&lane, 5), 0, "nothing is due");
+    assert!(permits.try_take(&lane, None, true).is_none());
+    assert_eq!(permits.units_to_draw(&lane, 5), 0, "nothing is due");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn the_store_is_looked_at_when_a_retry_comes_due() {
     permits.retry_in(Duration::ZERO);
     let first = permits.next_retry().unwrap();
     assert!(first < tokio::time::Instant::now() + Duration::from_secs(1));
-    std::thread::sleep(CLOCKS);
+    std::thread::sleep(CLOCK_TOLERANCE);
     assert_eq!(permits.next_retry(), Some(first), "due now, and forgotten");
     assert!(permits.next_retry().unwrap() > first);
 }
@@ -78,10 +78,10 @@ fn the_store_is_looked_at_when_a_retry_comes_due() {
 fn what_a_number_sends_has_one_party_behind_it() {
     let (permits, number) = (Permits::new(), InstanceId::from_random([1; 16]));
     let now = from_millis(0);
-    assert!(permits.note(&Lane::codes(number), now, AttemptOutcome::Refused).is_some());
+    assert!(permits.record_outcome(&Lane::codes(number), now, AttemptOutcome::Refused).is_some());
     assert!(permits.refused_until(&Lane::replies(number)).is_some());
     assert_eq!(permits.held(), HashMap::from([(LaneKind::Replies, 1)]));
-    assert_eq!(permits.forgive_numbers(), [Lane::replies(number)]);
+    assert_eq!(permits.reset_message_holds(), [Lane::replies(number)]);
     assert_eq!(permits.held(), HashMap::new());
 }
 
@@ -89,9 +89,9 @@ fn what_a_number_sends_has_one_party_behind_it() {
 fn fast_lane(permits: &Arc<Permits>, ended: usize) -> Lane {
     let lane = Lane("other".to_owned());
     for _ in 0..ended {
-        let permit = permits.take(&lane, None, false).unwrap();
+        let permit = permits.try_take(&lane, None, false).unwrap();
         assert!(permit.has_begun());
-        let _ = permits.note(&lane, from_millis(0), AttemptOutcome::Answered(Duration::ZERO));
+        let _ = permits.record_outcome(&lane, from_millis(0), AttemptOutcome::Answered(Duration::ZERO));
         permit.end();
     }
     lane
@@ -102,7 +102,7 @@ fn a_fast_lane_takes_in_hand_what_it_sends_in_a_moment() {
     let permits = Permits::new();
     let lane = fast_lane(&permits, 10);
     let width = permits.state().width(&lane);
-    permits.missed(&lane, Partition::of(1), from_millis(1));
+    permits.record_waiting(&lane, Partition::of(1), from_millis(1));
     let (request, mut held) = permits.request(&lane, false).remove(0);
     assert_eq!(request.limit, width + 10);
     assert!(held.iter().all(|permit| !permit.has_begun()));
@@ -120,11 +120,11 @@ fn what_is_committed_waits_in_hand_behind_what_waits() {
     let permits = Permits::new();
     let lane = fast_lane(&permits, 10);
     let width = permits.state().width(&lane);
-    let mut held: Vec<Permit> = std::iter::from_fn(|| permits.take(&lane, None, false)).collect();
+    let mut held: Vec<Permit> = std::iter::from_fn(|| permits.try_take(&lane, None, false)).collect();
     assert_eq!(held.iter().filter(|permit| permit.has_begun()).count(), width);
     assert_eq!(held.len(), width + 10);
     held.remove(0).end();
-    let late = permits.take(&lane, None, false).unwrap();
+    let late = permits.try_take(&lane, None, false).unwrap();
     assert!(!late.has_begun(), "others were first");
 }
 
@@ -132,9 +132,9 @@ fn what_is_committed_waits_in_hand_behind_what_waits() {
 fn a_lane_that_fails_takes_nothing_beyond_its_attempts() {
     let permits = Permits::new();
     let lane = fast_lane(&permits, 10);
-    let _ = permits.note(&lane, from_millis(0), AttemptOutcome::Failed);
+    let _ = permits.record_outcome(&lane, from_millis(0), AttemptOutcome::Failed);
     let width = permits.state().width(&lane);
-    let held: Vec<Permit> = std::iter::from_fn(|| permits.take(&lane, None, false)).collect();
+    let held: Vec<Permit> = std::iter::from_fn(|| permits.try_take(&lane, None, false)).collect();
     assert_eq!(held.len(), width);
 }
 
@@ -142,7 +142,7 @@ fn a_lane_that_fails_takes_nothing_beyond_its_attempts() {
 fn a_permit_that_goes_unused_lets_what_waits_begin() {
     let permits = Permits::new();
     let lane = fast_lane(&permits, 10);
-    let mut held: Vec<Permit> = std::iter::from_fn(|| permits.take(&lane, None, false)).collect();
+    let mut held: Vec<Permit> = std::iter::from_fn(|| permits.try_take(&lane, None, false)).collect();
     while has_changed(&permits) {}
     // As when its commit fails.
     drop(held.remove(0));
@@ -152,11 +152,11 @@ fn a_permit_that_goes_unused_lets_what_waits_begin() {
 #[test]
 fn a_lane_without_room_is_looked_at_when_an_attempt_ends() {
     let (permits, lane) = (Permits::new(), lane());
-    let mut held: Vec<Permit> = std::iter::from_fn(|| permits.take(&lane, None, false)).collect();
-    permits.missed(&lane, Partition::of(1), from_millis(1));
+    let mut held: Vec<Permit> = std::iter::from_fn(|| permits.try_take(&lane, None, false)).collect();
+    permits.record_waiting(&lane, Partition::of(1), from_millis(1));
     assert!(!has_changed(&permits));
     held.remove(0).end();
     assert!(has_changed(&permits));
-    permits.missed(&lane, Partition::of(1), from_millis(1));
+    permits.record_waiting(&lane, Partition::of(1), from_millis(1));
     assert!(has_changed(&permits), "there is room");
 }

@@ -13,43 +13,43 @@ use super::{
     key,
     leases::TIMER,
     millis,
-    parse::{self, Kept, reply},
+    parse::{self, StoredJob, reply},
     script,
 };
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, DueLane, GROUP_SCAN, Granted, JobId, Jobs, LEASE, LONGEST_HOLD, LONGEST_LEASE, Lane, LeaseRequest,
-        Leased, Locator, Settlement, StoreError,
-        archive::{DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY},
-        backlog::HOLD_MEMORY,
+        DEAD_RETENTION, DueLane, GROUP_SCAN, JobId, Jobs, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, Leased,
+        Locator, MAX_HOLD, MAX_LEASE, Settlement, StoreError,
+        archive::{DELIVERED_RETENTION, MAX_DEAD_JOBS, MAX_DELIVERED_JOBS},
+        backlog::HOLD_RETENTION,
     },
 };
 
 /// Lanes looked at per partition and poll.
-const LANES: usize = 256;
+const MAX_LANES: usize = 256;
 /// Queues that one script leases from.
-const QUEUES: usize = 64;
+const MAX_QUEUES: usize = 64;
 
 #[async_trait]
 impl Jobs for RedisStore {
     async fn due(&self) -> Result<Vec<DueLane>, StoreError> {
-        let (mut due, lapsed) = self.look().await?;
+        let (mut due, lapsed) = self.due_lanes().await?;
         if !lapsed.is_empty() {
             self.reclaim(&lapsed).await?;
-            (due, _) = self.look().await?;
+            (due, _) = self.due_lanes().await?;
         }
         due.sort_by_key(|due| due.since);
         Ok(due)
     }
 
-    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError> {
+    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<LeaseGrant>, StoreError> {
         let batches = self.batches(requests);
         let answers = join_all(batches.iter().map(async |batch| {
             if batch[0].1.lane == Lane::timer() { self.lease_timers(batch).await } else { self.lease_jobs(batch).await }
         }))
         .await;
-        let mut granted = vec![Granted::default(); requests.len()];
+        let mut granted = vec![LeaseGrant::default(); requests.len()];
         let all_failed = answers.iter().all(Result::is_err);
         for (batch, answer) in batches.iter().zip(answers) {
             match answer {
@@ -75,8 +75,10 @@ impl Jobs for RedisStore {
         };
         let partition = leased.partition;
         let (ended, memory, kept) = match settlement {
-            Settlement::Delivered => (key::delivered(partition, leased.instance), DELIVERED_MEMORY, DELIVERED_KEPT),
-            _ => (key::dead(partition, leased.instance), DEAD_MEMORY, DEAD_KEPT),
+            Settlement::Delivered => {
+                (key::delivered(partition, leased.instance), DELIVERED_RETENTION, MAX_DELIVERED_JOBS)
+            }
+            _ => (key::dead(partition, leased.instance), DEAD_RETENTION, MAX_DEAD_JOBS),
         };
         let mut cmd = script::SETTLE.call(&[
             key::lanes(partition),
@@ -111,7 +113,7 @@ impl Jobs for RedisStore {
                 .arg(key::hold(partition, lane))
                 .arg(until.as_millisecond())
                 .arg("PXAT")
-                .arg(until.as_millisecond() + millis(HOLD_MEMORY) - self.time.shift());
+                .arg(until.as_millisecond() + millis(HOLD_RETENTION) - self.time.shift());
             if over {
                 // Listed at the end of the hold; what is leased next says when it is due.
                 let mut listed = redis::cmd("ZADD");
@@ -125,7 +127,7 @@ impl Jobs for RedisStore {
     async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError> {
         let job: Option<Vec<u8>> = self.one(redis::cmd("HGET").arg(key::jobs(partition)).arg(&id.0)).await?;
         let Some(job) = job else { return Ok(false) };
-        let lane = kept(job)?.lane;
+        let lane = stored_job(job)?.lane;
         let mut cmd = script::REPLAY.call(&[
             key::lanes(partition),
             key::queue(partition, &lane),
@@ -134,7 +136,7 @@ impl Jobs for RedisStore {
             key::delivered(partition, instance),
         ]);
         cmd.arg(self.time.shift()).arg(&lane.0).arg(&id.0);
-        cmd.arg(millis(DEAD_MEMORY)).arg(millis(DELIVERED_MEMORY));
+        cmd.arg(millis(DEAD_RETENTION)).arg(millis(DELIVERED_RETENTION));
         let (now, replayed): (i64, i64) = self.confirmed(cmd, Repeat::Never).await?;
         self.time.observe(now);
         Ok(replayed == 1)
@@ -143,11 +145,11 @@ impl Jobs for RedisStore {
 
 impl RedisStore {
     /// Lanes with due work, and partitions where leases have run out.
-    async fn look(&self) -> Result<(Vec<DueLane>, Vec<Partition>), StoreError> {
+    async fn due_lanes(&self) -> Result<(Vec<DueLane>, Vec<Partition>), StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
             let mut cmd = script::DUE.call(&[key::lanes(partition), key::timers(partition), key::leases(partition)]);
-            cmd.arg(self.time.shift()).arg(LANES).arg(millis(LONGEST_LEASE));
+            cmd.arg(self.time.shift()).arg(MAX_LANES).arg(millis(MAX_LEASE));
             pipeline.add_command(cmd);
         }
         let values = self.connection.run_partly(&mut pipeline).await?;
@@ -183,10 +185,10 @@ impl RedisStore {
             batch.sort_by_key(|(_, request)| &request.lane);
             batch
         });
-        sorted.flat_map(|batch| batch.chunks(QUEUES).map(<[_]>::to_vec).collect::<Vec<_>>()).collect()
+        sorted.flat_map(|batch| batch.chunks(MAX_QUEUES).map(<[_]>::to_vec).collect::<Vec<_>>()).collect()
     }
 
-    async fn lease_jobs(&self, batch: &[(usize, &LeaseRequest)]) -> Result<Vec<Granted>, StoreError> {
+    async fn lease_jobs(&self, batch: &[(usize, &LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         let keys: Vec<String> = batch
             .iter()
             .flat_map(|(_, LeaseRequest { partition, lane, .. })| {
@@ -200,7 +202,7 @@ impl RedisStore {
             })
             .collect();
         let mut cmd = script::LEASE.call(&keys);
-        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(millis(LONGEST_HOLD)).arg(GROUP_SCAN);
+        cmd.arg(self.time.shift()).arg(millis(LEASE_DURATION)).arg(millis(MAX_HOLD)).arg(GROUP_SCAN);
         for lane in batch.chunk_by(|(_, one), (_, next)| one.lane == next.lane) {
             let (_, LeaseRequest { lane: name, busy, .. }) = lane[0];
             cmd.arg(&name.0).arg(busy.len()).arg(&busy[..]).arg(lane.len());
@@ -215,17 +217,17 @@ impl RedisStore {
         batch.iter().zip(queues).map(|((_, request), queue)| leased(request, queue)).collect()
     }
 
-    async fn lease_timers(&self, batch: &[(usize, &LeaseRequest)]) -> Result<Vec<Granted>, StoreError> {
+    async fn lease_timers(&self, batch: &[(usize, &LeaseRequest)]) -> Result<Vec<LeaseGrant>, StoreError> {
         let sets = batch.iter().map(|(_, request)| request.partition);
         let keys: Vec<String> = sets.flat_map(|partition| [key::timers(partition), key::leases(partition)]).collect();
-        let mut cmd = script::RING.call(&keys);
-        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(TIMER);
+        let mut cmd = script::LEASE_TIMERS.call(&keys);
+        cmd.arg(self.time.shift()).arg(millis(LEASE_DURATION)).arg(TIMER);
         for (_, request) in batch {
             cmd.arg(request.limit);
         }
         // Not confirmed: a timer that rings twice does no harm.
         let answer: Vec<Value> = self.one(&cmd).await?;
-        let [now, fence, sets @ ..] = answer.as_slice() else { return Err(too_little("ring.lua")) };
+        let [now, fence, sets @ ..] = answer.as_slice() else { return Err(too_little("lease_timers.lua")) };
         self.time.observe(reply(now.clone())?);
         let fence: u64 = reply(fence.clone())?;
         sets.iter().map(|set| rung(fence, set)).collect()
@@ -236,19 +238,19 @@ impl RedisStore {
             Settlement::Retry { at, .. } | Settlement::Postpone { at } => at.as_millisecond(),
             Settlement::Done | Settlement::Delivered | Settlement::Dead { .. } => 0,
         };
-        let mut cmd = script::RUNG.call(&[key::timers(leased.partition), key::leases(leased.partition)]);
+        let mut cmd = script::SETTLE_TIMER.call(&[key::timers(leased.partition), key::leases(leased.partition)]);
         cmd.arg(&leased.body).arg(leased.fence).arg(at).arg(TIMER);
         self.one::<i64>(&cmd).await.map(|_| true)
     }
 }
 
 /// As lease.lua answers for one queue.
-fn leased(request: &LeaseRequest, queue: &Value) -> Result<Granted, StoreError> {
+fn leased(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, StoreError> {
     let Value::Array(queue) = queue else { return Err(too_little("lease.lua")) };
     let [more, rows @ ..] = queue.as_slice() else { return Err(too_little("lease.lua")) };
     let (rows, _) = rows.as_chunks::<5>();
     let jobs = rows.iter().map(|[id, fence, attempts, lapsed, job]| {
-        let Kept { since, instance, body, .. } = kept(reply(job.clone())?)?;
+        let StoredJob { since, instance, body, .. } = stored_job(reply(job.clone())?)?;
         Ok(Leased {
             partition: request.partition,
             id: JobId(reply(id.clone())?),
@@ -261,25 +263,26 @@ fn leased(request: &LeaseRequest, queue: &Value) -> Result<Granted, StoreError> 
             body,
         })
     });
-    Ok(Granted { jobs: jobs.collect::<Result<_, StoreError>>()?, more: due_time(&reply::<String>(more.clone())?) })
+    Ok(LeaseGrant { jobs: jobs.collect::<Result<_, StoreError>>()?, more: due_time(&reply::<String>(more.clone())?) })
 }
 
-/// As ring.lua answers for one set of timers.
-fn rung(fence: u64, set: &Value) -> Result<Granted, StoreError> {
-    let Value::Array(set) = set else { return Err(too_little("ring.lua")) };
-    let [more, rows @ ..] = set.as_slice() else { return Err(too_little("ring.lua")) };
+/// As lease_timers.lua answers for one set of timers.
+fn rung(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
+    let Value::Array(set) = set else { return Err(too_little("lease_timers.lua")) };
+    let [more, rows @ ..] = set.as_slice() else { return Err(too_little("lease_timers.lua")) };
     let (rows, _) = rows.as_chunks::<2>();
     let jobs = rows.iter().map(|[locator, due]| {
         let bytes: Vec<u8> = reply(locator.clone())?;
-        let locator = Locator::from_slice(&bytes).ok_or_else(|| StoreError::Broken("a timer of nothing".to_owned()))?;
+        let locator =
+            Locator::from_slice(&bytes).ok_or_else(|| StoreError::Corrupt("a timer of nothing".to_owned()))?;
         let since = due_time(&reply::<String>(due.clone())?).unwrap_or_default();
         Ok(Leased::timer(locator, fence, since))
     });
-    Ok(Granted { jobs: jobs.collect::<Result<_, StoreError>>()?, more: due_time(&reply::<String>(more.clone())?) })
+    Ok(LeaseGrant { jobs: jobs.collect::<Result<_, StoreError>>()?, more: due_time(&reply::<String>(more.clone())?) })
 }
 
 fn too_little(script: &str) -> StoreError {
-    StoreError::Broken(format!("{script} answered too little"))
+    StoreError::Corrupt(format!("{script} answered too little"))
 }
 
 /// A score in milliseconds; `0` stands for none.
@@ -289,6 +292,6 @@ fn due_time(score: &str) -> Option<Timestamp> {
     (millis != 0).then(|| from_millis(millis))
 }
 
-fn kept(job: Vec<u8>) -> Result<Kept, StoreError> {
-    parse::read_job(job).ok_or_else(|| StoreError::Broken("a job without a head".to_owned()))
+fn stored_job(job: Vec<u8>) -> Result<StoredJob, StoreError> {
+    parse::read_job(job).ok_or_else(|| StoreError::Corrupt("a job without a head".to_owned()))
 }
