@@ -1,4 +1,4 @@
-//! Jobs: which of them are due, who has them in hand, and how they end.
+//! Jobs: which are due, who holds a lease on them, and how they are settled.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// Lanes looked at per partition and poll.
+/// Lanes read per partition and poll.
 const MAX_LANES: usize = 256;
 /// Queues that one script leases from.
 const MAX_QUEUES: usize = 64;
@@ -55,7 +55,7 @@ impl Jobs for RedisStore {
             match answer {
                 Ok(answers) => batch.iter().zip(answers).for_each(|((place, _), answer)| granted[*place] = answer),
                 Err(error) if all_failed => return Err(error),
-                // What the other masters have handed out is in our hands.
+                // The jobs that other masters have leased to us must be worked on.
                 Err(error) => tracing::debug!(%error, "a part of the due work could not be leased"),
             }
         }
@@ -115,7 +115,7 @@ impl Jobs for RedisStore {
                 .arg("PXAT")
                 .arg(until.as_millisecond() + millis(HOLD_RETENTION) - self.time.shift());
             if over {
-                // Listed at the end of the hold; what is leased next says when it is due.
+                // Listed at the end of the hold; the next lease reports its real due time.
                 let mut listed = redis::cmd("ZADD");
                 listed.arg(key::lanes(partition)).arg("XX").arg("LT").arg(now.as_millisecond()).arg(&lane.0);
                 pipeline.add_command(listed);
@@ -144,7 +144,7 @@ impl Jobs for RedisStore {
 }
 
 impl RedisStore {
-    /// Lanes with due work, and partitions where leases have run out.
+    /// Lanes with due work, and partitions with expired leases.
     async fn due_lanes(&self) -> Result<(Vec<DueLane>, Vec<Partition>), StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
@@ -210,7 +210,7 @@ impl RedisStore {
                 cmd.arg(request.limit);
             }
         }
-        // Confirmed: what a fail-over could still take back must not be acted upon.
+        // Confirmed: a lease that a fail-over could undo must not be acted upon.
         let answer: Vec<Value> = self.confirmed(cmd, Repeat::Same).await?;
         let [now, queues @ ..] = answer.as_slice() else { return Err(too_little("lease.lua")) };
         self.time.observe(reply(now.clone())?);
@@ -225,7 +225,7 @@ impl RedisStore {
         for (_, request) in batch {
             cmd.arg(request.limit);
         }
-        // Not confirmed: a timer that rings twice does no harm.
+        // Not confirmed: a timer that fires twice does no harm.
         let answer: Vec<Value> = self.one(&cmd).await?;
         let [now, fence, sets @ ..] = answer.as_slice() else { return Err(too_little("lease_timers.lua")) };
         self.time.observe(reply(now.clone())?);
@@ -282,7 +282,7 @@ fn rung(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
 }
 
 fn too_little(script: &str) -> StoreError {
-    StoreError::Corrupt(format!("{script} answered too little"))
+    StoreError::Corrupt(format!("{script} returned too few values"))
 }
 
 /// A score in milliseconds; `0` stands for none.
