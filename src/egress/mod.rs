@@ -10,13 +10,13 @@ mod sent;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, LazyLock, atomic::AtomicBool},
     time::Duration,
 };
 
 use http::{Request, Response};
 use reqwest::redirect;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, client::Resumption};
 use url::{Host, Url};
 
 use self::{
@@ -53,16 +53,22 @@ pub struct Egress {
 impl Egress {
     /// Roots are in the binary: an empty container has none.
     pub fn new(policy: Policy) -> Self {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        Self::with(policy, Arc::new(System), roots)
+        let mut tls = PUBLIC_TLS.clone();
+        // Each client resumes only its own sessions.
+        tls.resumption = Resumption::default();
+        Self::with_tls(policy, Arc::new(System), tls)
     }
 
     /// With names and authorities other than the world's.
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn with(policy: Policy, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
+        Self::with_tls(policy, resolver, tls(roots))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    fn with_tls(policy: Policy, resolver: Arc<dyn Resolver>, tls: ClientConfig) -> Self {
         let judge = Judge { policy: Arc::new(policy), found: Arc::default(), resolver };
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(roots))
+            .tls_backend_preconfigured(tls)
             .dns_resolver(Arc::new(judge.clone()))
             .redirect(redirect::Policy::none())
             .no_proxy()
@@ -146,6 +152,10 @@ impl Egress {
         Ok(response)
     }
 }
+
+/// With the public roots; shared, because there are two clients for each instance.
+static PUBLIC_TLS: LazyLock<ClientConfig> =
+    LazyLock::new(|| tls(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }));
 
 fn tls(roots: RootCertStore) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
