@@ -47,12 +47,12 @@ impl Waiting {
         let Some(waiting) = lanes.get_mut(lane) else { return taken };
         let mut place = 0;
         while let Some(job) = waiting.get_mut(place) {
-            let late = job.permit.in_hand() > LATEST;
-            let begin = if late { Begin::GroupBusy } else { permits.begin(&mut job.permit) };
+            let overdue = job.permit.in_hand() > LATEST;
+            let begin = if overdue { Begin::GroupBusy } else { permits.begin(&mut job.permit) };
             let list = match begin {
                 Begin::Full => break,
                 Begin::Begun => &mut taken.begun,
-                Begin::GroupBusy if late => &mut taken.late,
+                Begin::GroupBusy if overdue => &mut taken.late,
                 Begin::GroupBusy => {
                     place += 1;
                     continue;

@@ -124,8 +124,8 @@ fn what_is_committed_waits_in_hand_behind_what_waits() {
     assert_eq!(held.iter().filter(|permit| permit.has_begun()).count(), width);
     assert_eq!(held.len(), width + 10);
     held.remove(0).end();
-    let late = permits.try_take(&lane, None, false).unwrap();
-    assert!(!late.has_begun(), "others were first");
+    let next = permits.try_take(&lane, None, false).unwrap();
+    assert!(!next.has_begun(), "others were first");
 }
 
 #[test]

@@ -244,7 +244,7 @@ impl RedisStore {
     }
 }
 
-/// As lease.lua answers for one queue.
+/// As `lease.lua` answers for one queue.
 fn leased(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, StoreError> {
     let Value::Array(queue) = queue else { return Err(too_little("lease.lua")) };
     let [more, rows @ ..] = queue.as_slice() else { return Err(too_little("lease.lua")) };
@@ -266,7 +266,7 @@ fn leased(request: &LeaseRequest, queue: &Value) -> Result<LeaseGrant, StoreErro
     Ok(LeaseGrant { jobs: jobs.collect::<Result<_, StoreError>>()?, more: due_time(&reply::<String>(more.clone())?) })
 }
 
-/// As lease_timers.lua answers for one set of timers.
+/// As `lease_timers.lua` answers for one set of timers.
 fn rung(fence: u64, set: &Value) -> Result<LeaseGrant, StoreError> {
     let Value::Array(set) = set else { return Err(too_little("lease_timers.lua")) };
     let [more, rows @ ..] = set.as_slice() else { return Err(too_little("lease_timers.lua")) };
