@@ -9,6 +9,12 @@ use crate::{
     store::{DueLane, Lane},
 };
 
+/// Jobs that are leased of one partition at once, where there are many: what a lease costs the store depends on the
+/// number of partitions more than on that of the jobs.
+const TOGETHER: usize = 4;
+/// Partitions that are served at once, so that a lane comes round to each of them in a moment.
+const AT_LEAST: usize = 16;
+
 /// Due work by lane and partition.
 #[derive(Default)]
 pub(super) struct DueWork {
@@ -112,11 +118,12 @@ impl DueWork {
         self.open(lane).map(|(_, entry)| entry.least).sum()
     }
 
-    /// Spreads `count` over the partitions of a lane: evenly, beginning where the oldest work is.
+    /// Spreads `count` over the partitions of a lane that have waited longest: evenly, and of many a few jobs from each.
     pub(super) fn spread(&self, lane: &Lane, count: usize) -> Vec<(Partition, usize)> {
         let mut open: Vec<(Timestamp, Partition)> =
             self.open(lane).map(|(partition, entry)| (entry.since, *partition)).collect();
         open.sort();
+        open.truncate((count / TOGETHER).max(AT_LEAST));
         let partitions = open.len().max(1);
         let share = |place: usize| count / partitions + usize::from(place < count % partitions);
         let shares = open.into_iter().enumerate().map(|(place, (_, partition))| (partition, share(place)));
@@ -151,6 +158,21 @@ mod tests {
         assert_eq!(spread(2), [(1, 1), (2, 1)]);
         assert_eq!(spread(7), [(1, 3), (2, 2), (3, 2)]);
         assert_eq!(backlog.oldest(&lane), Some(from_millis(10_000)));
+    }
+
+    #[test]
+    fn many_jobs_come_from_few_partitions() {
+        let mut backlog = DueWork::default();
+        let lane = Lane("a".to_owned());
+        for partition in 0..32 {
+            backlog.add(&lane, Partition::of(partition), from_millis(i64::from(partition)));
+        }
+        for (count, partitions) in [(1, 1), (10, 10), (16, 16), (32, 16), (64, 16), (100, 25), (500, 32)] {
+            let spread = backlog.spread(&lane, count);
+            assert_eq!(spread.len(), partitions, "{count}");
+            assert_eq!(spread[0].0, Partition::of(0), "the oldest first");
+            assert_eq!(spread.iter().map(|(_, count)| count).sum::<usize>(), count);
+        }
     }
 
     #[test]
