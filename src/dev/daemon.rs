@@ -1,4 +1,4 @@
-//! The daemon as everybody outside sees it: over HTTP.
+//! An HTTP client of the daemon: as an app, as the gateway, and as a browser.
 
 use std::time::{Duration, Instant};
 
@@ -11,17 +11,18 @@ use crate::{
     egress::{Cause, Egress, EgressError, Policy},
 };
 
-/// A client of one instance. The token is this process's own.
+/// A client of one instance.
 #[derive(Clone)]
 pub(super) struct Daemon {
     egress: Egress,
     /// Without a trailing slash.
     pub(super) base: String,
     pub(super) instance: InstanceId,
+    /// Valid for this process only.
     token: SecretString,
 }
 
-/// What came back.
+/// A response, with the time it took.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
@@ -30,7 +31,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// `null` when it is no JSON.
+    /// The body as JSON; `null` if it is not JSON.
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -54,29 +55,30 @@ impl Daemon {
         format!("{}/webhooks/{}", self.base, self.instance)
     }
 
-    /// A path below the instance's API.
+    /// GETs a path of the instance's API.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, EgressError> {
         self.send(self.authorized(Request::get(format!("{}{path}", self.api()))), Vec::new()).await
     }
 
+    /// POSTs JSON to a path of the instance's API.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, EgressError> {
         let request = Request::post(format!("{}{path}", self.api())).header("content-type", "application/json");
         self.send(self.authorized(request), body.to_string().into_bytes()).await
     }
 
-    /// As the gateway.
+    /// Posts a webhook, as the gateway.
     pub(super) async fn webhook(&self, body: &[u8], headers: &[(&'static str, String)]) -> Result<Answer, EgressError> {
         let request = Request::post(self.webhook_url()).header("content-type", "application/json");
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         self.send(request, body.to_vec()).await
     }
 
-    /// As a browser.
+    /// GETs a page, as a browser.
     pub(super) async fn look(&self, url: &str) -> Result<Answer, EgressError> {
         self.send(Request::get(url), Vec::new()).await
     }
 
-    /// As a browser that submits a form of the daemon's own page.
+    /// Submits a form of a page of the daemon, as a browser.
     pub(super) async fn submit(&self, url: &str, form: String) -> Result<Answer, EgressError> {
         let request = Request::post(url)
             .header("content-type", "application/x-www-form-urlencoded")

@@ -1,4 +1,4 @@
-//! The directory that `dev` keeps its settings and state in.
+//! The directory with `dev`'s settings and state.
 
 use std::{
     fs::{DirBuilder, OpenOptions},
@@ -14,7 +14,7 @@ use crate::random;
 
 const DEFAULT: &str = ".countersign";
 
-/// Removed when dropped, if nobody asked to keep it.
+/// The data directory. A temporary one is removed on drop.
 pub(super) struct Home {
     directory: PathBuf,
     temporary: bool,
@@ -27,7 +27,7 @@ impl Home {
         let why = || format!("cannot use the directory {} (--data)", directory.display());
         if !directory.is_dir() {
             DirBuilder::new().recursive(!temporary).mode(0o700).create(&directory).with_context(why)?;
-            // Holds secrets, and often stands in a repository.
+            // The directory contains secrets and is often inside a repository.
             std::fs::write(directory.join(".gitignore"), "*\n").with_context(why)?;
         }
         let directory = directory.canonicalize().with_context(why)?;
@@ -38,7 +38,7 @@ impl Home {
         self.directory.join("dev.toml")
     }
 
-    /// For `store.url`.
+    /// The value of `store.url`.
     pub(super) fn store_url(&self) -> String {
         format!("embedded:{}", self.directory.join("store").display())
     }
@@ -53,7 +53,7 @@ impl Home {
         }
     }
 
-    /// All or nothing, and never readable by others.
+    /// Replaces the settings atomically; the file is readable by the owner only.
     pub(super) fn write_settings(&self, text: &str) -> anyhow::Result<()> {
         let file = self.settings_file();
         let draft = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(random::bytes())));
@@ -72,7 +72,7 @@ impl Drop for Home {
         if self.temporary
             && let Err(error) = std::fs::remove_dir_all(&self.directory)
         {
-            tracing::warn!(%error, directory = %self.directory.display(), "the temporary directory stays");
+            tracing::warn!(%error, directory = %self.directory.display(), "cannot remove the temporary directory");
         }
     }
 }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_private_and_a_scratch_directory_goes_away() {
+    fn settings_are_private_and_a_temporary_directory_is_removed() {
         let home = Home::open(None, Mode::Rehearsal).unwrap();
         assert_eq!(home.read_settings().unwrap(), None);
         home.write_settings("a").unwrap();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chosen_directory_stays_as_it_was() {
+    fn a_chosen_directory_is_not_removed() {
         let chosen = tempfile::tempdir().unwrap();
         drop(Home::open(Some(chosen.path().to_owned()), Mode::Program).unwrap());
         assert!(chosen.path().exists() && !chosen.path().join(".gitignore").exists());

@@ -1,7 +1,7 @@
-//! Development: everything on loopback, with a fake phone.
+//! `dev`: the daemon with a fake phone, on loopback, for trying out and for the test suites of apps.
 //!
-//! One process runs the daemon as `serve` would, and beside it a second listener that plays everybody else:
-//! the person's phone, the gateway, and the app that is called back. Only this module knows that listener.
+//! One process runs the daemon as `serve` does, and a second listener that simulates everything outside of it: the
+//! person's phone, the gateway, and the app's callback endpoint. The two communicate over HTTP only.
 
 mod announce;
 mod daemon;
@@ -19,34 +19,37 @@ use url::Url;
 
 use crate::app::exit::Failure;
 
-/// How `dev` runs.
+/// The arguments of `dev`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Keeps settings and state between runs [default: .countersign; with --json or --once a temporary one]
+    /// Directory for settings and state [default: .countersign; with --json or --once a temporary one]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Loopback only [default: 127.0.0.1:8080; with --json or --once any free port]
+    /// Address of the API, loopback only [default: 127.0.0.1:8080; with --json or --once any free port]
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     listen: Option<SocketAddr>,
-    /// Where people may land, beside the fake phone's own page; repeat it for several
+    /// Further allowed redirect URL, besides the fake phone's own page; may be repeated
     #[arg(long = "redirect-url", value_name = "URL", value_parser = web_address)]
     redirect_urls: Vec<Url>,
-    /// Make another API token and show it
+    /// Create another API token and show it
     #[arg(long, conflicts_with_all = ["json", "once"])]
     new_token: bool,
     /// Print one JSON line when ready, for the test suite of an app
     #[arg(long, conflicts_with = "once")]
     json: bool,
-    /// Play one login from link to subject, say how each step went, and exit 0 or 1
+    /// Run one login by link and one by code, print the result of each step, and exit 0 or 1
     #[arg(long)]
     once: bool,
 }
 
-/// Who watches.
+/// What `dev` is run for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Mode {
+    /// A person uses the fake phone in a browser.
     Person,
+    /// `--json`: a test suite.
     Program,
+    /// `--once`: one run of all steps.
     Rehearsal,
 }
 
@@ -60,6 +63,11 @@ impl Options {
     }
 }
 
+/// Runs the daemon and the fake phone until a signal, or with `--once` until all steps are done.
+///
+/// # Errors
+///
+/// The settings are invalid, a port or the directory cannot be used, or the daemon failed.
 pub fn run(options: Options) -> Result<ExitCode, Failure> {
     let mode = options.mode();
     let ports = ports::Ports::reserve(options.listen, mode)?;
@@ -67,14 +75,14 @@ pub fn run(options: Options) -> Result<ExitCode, Failure> {
     let mut prepared = settings::prepare(&home, &ports, options.new_token, &options.redirect_urls, mode)?;
     let level = &mut prepared.config.log.level;
     if mode == Mode::Rehearsal && level.contains('=') {
-        // The forged webhook is refused on purpose.
+        // One step posts a forged webhook; its refusal needs no log line.
         level.push_str(",countersign::http::webhook=error");
     }
     crate::telemetry::init(&prepared.config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start a runtime")?;
     let status = runtime.block_on(stage::run(mode, &home, ports, prepared))?;
-    // Whatever still waits is a connection that a browser keeps open.
+    // Does not wait for connections that a browser keeps open.
     runtime.shutdown_background();
     Ok(status)
 }
@@ -85,8 +93,8 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         return Ok(address);
     }
-    Err("`dev` shows its secrets to whoever can connect, so it listens on loopback only: 127.0.0.1:PORT or \
-         [::1]:PORT; `serve` is for everything else"
+    Err("`dev` shows its secrets to every client, so it listens on loopback only: 127.0.0.1:PORT or [::1]:PORT; use \
+         `serve` for other addresses"
         .to_owned())
 }
 
@@ -99,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_is_listened_on() {
+    fn only_loopback_addresses_are_accepted() {
         for good in ["127.0.0.1:8080", "127.8.9.1:0", "[::1]:8080"] {
             assert!(loopback(good).is_ok(), "{good}");
         }

@@ -1,5 +1,5 @@
-//! `--once`: one login from link to subject, one code from request to use, and what must not work, over real HTTP.
-//! One line a step.
+//! `dev --once`: one login by link and one by code, and what must not work, over HTTP. Prints one line for each step and
+//! stops at the first that fails.
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
 mod codes;
@@ -18,30 +18,31 @@ use url::Url;
 use self::person::{Person, hidden_field};
 use super::phone::{Callback, How, Phone};
 
-/// Longer than anything should take on one machine.
+/// The maximum time until a reply or callback arrives.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A second effect would have shown itself by then.
+/// How long to wait before asserting that nothing more has arrived.
 const QUIET: Duration = Duration::from_millis(300);
 const STATE: &str = "rehearsal";
 
-/// Says how each step went. The first that fails is the last.
+/// Runs all steps. The exit code is 0 if all succeeded, else 1.
 pub(super) async fn play(phone: &Arc<Phone>) -> ExitCode {
     let start = Instant::now();
     match acts(&Person { phone }).await {
         Ok(()) => {
-            println!("\nall of it works, in {} ms", start.elapsed().as_millis());
+            println!("\nall steps passed in {} ms", start.elapsed().as_millis());
             ExitCode::SUCCESS
         }
         Err(Stopped) => {
-            println!("\nstopped at the step above");
+            println!("\nstopped at the failed step");
             ExitCode::FAILURE
         }
     }
 }
 
-/// The line that says why is printed already.
+/// A step failed; its error is already printed.
 struct Stopped;
 
+/// Runs a step and prints its result and duration.
 async fn step<T>(what: &str, act: impl Future<Output = anyhow::Result<T>>) -> Result<T, Stopped> {
     let start = Instant::now();
     let outcome = act.await;
@@ -62,17 +63,23 @@ async fn acts(person: &Person<'_>) -> Result<(), Stopped> {
     let phone = person.phone;
     let link = step("the app mints a link", mint(phone)).await?;
     let message = step("the person sends the prepared message", person.send(&link.text, How::Plain)).await?;
-    let reply = step("a reply arrives, with a link in it", reply(person)).await?;
-    step("the app is called back: link.verified, signature good", called_back(person, "link.verified", &link.uuid))
-        .await?;
-    let form = step("looking at the link changes nothing", look(phone, &reply, &link)).await?;
-    let token = step("tapping its button leads back to the app, with a token", tap(phone, &reply, &form)).await?;
-    step("the app redeems the token and learns who it was", redeem(person, &token)).await?;
-    step("a second redeem is refused", redeem_again(phone, &token)).await?;
-    step("the app is called back: link.redeemed, signature good", called_back(person, "link.redeemed", &link.uuid))
-        .await?;
+    let reply = step("a reply with a link arrives", reply(person)).await?;
+    step(
+        "the app receives the callback link.verified, signature valid",
+        called_back(person, "link.verified", &link.uuid),
+    )
+    .await?;
+    let form = step("opening the link changes nothing", look(phone, &reply, &link)).await?;
+    let token = step("its button redirects to the app, with a token", tap(phone, &reply, &form)).await?;
+    step("the app redeems the token and receives the subject", redeem(person, &token)).await?;
+    step("redeeming it again is refused", redeem_again(phone, &token)).await?;
+    step(
+        "the app receives the callback link.redeemed, signature valid",
+        called_back(person, "link.redeemed", &link.uuid),
+    )
+    .await?;
     step("a webhook with a wrong signature is refused", forge(person, &link.text)).await?;
-    step("the first webhook, replayed, has no second effect", replay(person, &message)).await?;
+    step("replaying the first webhook has no effect", replay(person, &message)).await?;
     codes::acts(person).await
 }
 
@@ -87,13 +94,13 @@ async fn mint(phone: &Phone) -> anyhow::Result<Link> {
     let body = answer.json();
     let member = |name: &str| {
         let value = body.pointer(&format!("/data/{name}")).and_then(Value::as_str);
-        value.map(str::to_owned).with_context(|| format!("the answer holds no data.{name}"))
+        value.map(str::to_owned).with_context(|| format!("the response has no data.{name}"))
     };
-    let whatsapp = Url::parse(&member("whatsapp_link")?).context("whatsapp_link is no URL")?;
+    let whatsapp = Url::parse(&member("whatsapp_link")?).context("whatsapp_link is not a URL")?;
     let text = member("text")?;
     let prefilled = whatsapp.query_pairs().find(|(name, _)| name == "text").map(|(_, value)| value.into_owned());
     ensure!(whatsapp.host_str() == Some("wa.me"), "whatsapp_link does not lead to wa.me");
-    ensure!(prefilled.as_ref() == Some(&text), "whatsapp_link holds another text than `text`");
+    ensure!(prefilled.as_ref() == Some(&text), "the text in whatsapp_link differs from `text`");
     Ok(Link { uuid: member("uuid")?, text })
 }
 
@@ -101,31 +108,31 @@ async fn reply(person: &Person<'_>) -> anyhow::Result<String> {
     let text = person.reply().await?;
     let below = format!("{}/o/", person.phone.daemon.base);
     let link = text.split_whitespace().find(|word| word.starts_with(&below));
-    link.map(str::to_owned).context("the reply holds no link of this daemon")
+    link.map(str::to_owned).context("the reply contains no link of this daemon")
 }
 
 async fn called_back(person: &Person<'_>, kind: &str, uuid: &str) -> anyhow::Result<()> {
     let Callback { genuine, body, .. } = person.callback(kind).await?;
-    ensure!(genuine, "its signature is not made with the callback secret");
-    let body: Value = serde_json::from_str(&body).context("its body is no JSON")?;
+    ensure!(genuine, "its signature is invalid");
+    let body: Value = serde_json::from_str(&body).context("its body is not JSON")?;
     ensure!(body.pointer("/data/uuid") == Some(&json!(uuid)), "it is about another request");
     Ok(())
 }
 
-/// Everything about the request but the time that is left.
+/// The current state of the request.
 async fn snapshot(phone: &Phone, link: &Link) -> anyhow::Result<Value> {
     let answer = phone.daemon.get(&format!("/requests/{}", link.uuid)).await?;
     ensure!(answer.status == 200, "the request cannot be read: {}", answer.status);
     Ok(answer.json())
 }
 
-/// Twice, as a robot that makes previews and then the person would. Returns the form's hidden field.
+/// Opens the link twice, as a preview bot and then a person would. Returns the form's hidden field.
 async fn look(phone: &Phone, url: &str, link: &Link) -> anyhow::Result<String> {
     let before = snapshot(phone, link).await?;
     phone.daemon.look(url).await?;
     let page = phone.daemon.look(url).await?;
     ensure!(page.status == 200, "the page answered {}", page.status);
-    ensure!(before == snapshot(phone, link).await?, "the request is not what it was");
+    ensure!(before == snapshot(phone, link).await?, "the request has changed");
     hidden_field(&page.text(), "form").context("the page has no form to submit")
 }
 
@@ -134,12 +141,12 @@ async fn tap(phone: &Phone, url: &str, form: &str) -> anyhow::Result<String> {
     let answer = phone.daemon.submit(url, body).await?;
     ensure!(answer.status == 303, "expected 303, got {}", answer.status);
     let landing = Url::parse(answer.location.as_deref().unwrap_or_default()).context("303 without a Location")?;
-    ensure!(landing.as_str().starts_with(&phone.identity.origin), "it leads somewhere else");
+    ensure!(landing.as_str().starts_with(&phone.identity.origin), "it redirects to another site");
     let parameter = |name: &str| {
         let found = landing.query_pairs().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.into_owned()).with_context(|| format!("the address lacks `{name}`"))
+        found.map(|(_, value)| value.into_owned()).with_context(|| format!("the redirect URL has no `{name}`"))
     };
-    ensure!(parameter("state")? == STATE, "`state` came back changed");
+    ensure!(parameter("state")? == STATE, "`state` has changed");
     parameter("token")
 }
 
@@ -149,7 +156,7 @@ async fn redeem(person: &Person<'_>, token: &str) -> anyhow::Result<()> {
     let subject = answer.json().pointer("/data/subject").cloned().unwrap_or_default();
     ensure!(
         subject == json!({ "kind": "phone", "value": person::NUMBER, "reported": person::NUMBER }),
-        "it names somebody else"
+        "it has another subject"
     );
     Ok(())
 }
@@ -169,10 +176,10 @@ async fn forge(person: &Person<'_>, text: &str) -> anyhow::Result<()> {
 async fn replay(person: &Person<'_>, first: &super::phone::Posted) -> anyhow::Result<()> {
     let before = person.received();
     let answer = person.phone.daemon.webhook(&first.body, &first.headers).await?;
-    ensure!(answer.status == 200, "expected 200, so that the gateway stops, got {}", answer.status);
+    ensure!(answer.status == 200, "expected 200, so that the gateway does not retry, got {}", answer.status);
     tokio::time::sleep(QUIET).await;
     let (replies, callbacks) = person.received();
-    ensure!(replies == before.0, "it was answered in the chat again");
-    ensure!(callbacks == before.1, "the app was called back again");
+    ensure!(replies == before.0, "a second reply was sent");
+    ensure!(callbacks == before.1, "a second callback was sent");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Which ports `dev` uses. They must be known before anything starts: links, callbacks and the fake phone's
-//! address are made of them.
+//! The ports of `dev`. They are bound before anything starts, because links, callback URLs and the fake phone's URL
+//! contain them.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ const OPERATOR: u16 = 9090;
 pub(super) struct Ports {
     pub(super) public: SocketAddr,
     pub(super) operator: SocketAddr,
-    /// So that nobody takes them before the daemon does.
+    /// Keep the ports reserved until the daemon starts.
     held: [TcpListener; 2],
 }
 
@@ -37,14 +37,14 @@ impl Ports {
         Ok(Self { public: held.local_addr()?, operator: operator.local_addr()?, held: [held, operator] })
     }
 
-    /// For the fake phone: where it was before, beside the daemon, or anywhere.
+    /// Binds the fake phone's port: the one of the last run, the one after the daemon's, or any.
     pub(super) fn phone(&self, before: Option<u16>, mode: Mode) -> anyhow::Result<TcpListener> {
         let beside = (mode == Mode::Person).then(|| self.public.port().checked_add(1)).flatten();
         let wanted: Vec<SocketAddr> = [before, beside, Some(0)].into_iter().flatten().map(local).collect();
         any_of(&wanted)
     }
 
-    /// Now the daemon may have them.
+    /// Frees the ports for the daemon.
     pub(super) fn release(self) {
         drop(self.held);
     }

@@ -1,5 +1,5 @@
-//! `dev.toml`: made on the first run, the developer's own afterwards. What changes from run to run is laid
-//! over it in memory.
+//! `dev.toml`: created on the first run, edited by the developer afterwards. Values that change with each run, such as
+//! ports, override it in memory.
 
 use std::net::TcpListener;
 
@@ -26,9 +26,9 @@ pub(super) struct Prepared {
     pub(super) instances: Instances,
     pub(super) phone: Identity,
     pub(super) listener: TcpListener,
-    /// Known to this process alone, and gone with it.
+    /// Valid for this process only.
     pub(super) token: SecretString,
-    /// Stored as a digest just now, so this is the only chance to show it.
+    /// A new token in the settings. Only its digest is stored, so it can be shown only now.
     pub(super) new_token: Option<SecretString>,
     pub(super) first_run: bool,
 }
@@ -70,8 +70,8 @@ pub(super) fn prepare(
     Ok(Prepared { config, instances, phone, listener, token: token.into(), new_token, first_run })
 }
 
-/// Reads it as `serve` would, but for the simulator, and with the addresses of this run. Of the environment
-/// only the log's keys count: what stands there for production must not reach a toy.
+/// Loads the settings as `serve` does, with the simulator allowed and with the addresses of this run. Of the environment,
+/// only `COUNTERSIGN__LOG__…` is used: settings for production must not affect `dev`.
 fn load(text: &str, home: &Home, ports: &Ports) -> Result<(Config, Instances), Failure> {
     let overrides = [
         ("public_url", format!("http://{}/", ports.public)),
@@ -89,17 +89,17 @@ fn load(text: &str, home: &Home, ports: &Ports) -> Result<(Config, Instances), F
         Some(built) if faults.is_empty() => Ok(built),
         _ => {
             let file = home.settings_file();
-            let error = anyhow!("{} has faults; mend or delete it:\n{faults}", file.display());
+            let error = anyhow!("{} is invalid; fix or delete it:\n{faults}", file.display());
             Err(Failure { error, ..Failure::from(faults) })
         }
     }
 }
 
 fn parse(text: &str) -> anyhow::Result<toml::Table> {
-    text.parse().context("dev.toml is not TOML; mend or delete it")
+    text.parse().context("dev.toml is not TOML; fix or delete it")
 }
 
-/// Every instance whose gateway is the fake phone.
+/// The instances whose gateway is the simulator.
 fn all_simulated(table: &mut toml::Table) -> impl Iterator<Item = &mut toml::Table> {
     let instances = table.get_mut("instance").and_then(toml::Value::as_array_mut).into_iter().flatten();
     instances.filter_map(toml::Value::as_table_mut).filter(|table| {
@@ -108,7 +108,7 @@ fn all_simulated(table: &mut toml::Table) -> impl Iterator<Item = &mut toml::Tab
     })
 }
 
-/// The instance that the fake phone serves: the first. Others may stand beside it.
+/// The instance of the fake phone: the first with the simulator.
 fn simulated(table: &mut toml::Table) -> anyhow::Result<&mut toml::Table> {
     all_simulated(table)
         .next()
@@ -126,7 +126,7 @@ fn phone_port(text: &str) -> anyhow::Result<Option<u16>> {
     Ok(origin.and_then(|origin| Url::parse(&origin).ok()?.port()))
 }
 
-/// Moves everything that points at the fake phone to where it is now; adds what only this process may use.
+/// Replaces the fake phone's URL of an earlier run by the current one, and adds this process's token and redirect URLs.
 fn layer(text: &str, origin: &str, digest: &str, redirect_urls: &[Url]) -> anyhow::Result<String> {
     let mut table = parse(text)?;
     for instance in all_simulated(&mut table) {
@@ -163,7 +163,7 @@ fn repoint(value: &mut toml::Value, before: &str, now: &str) {
     }
 }
 
-/// Textual, so that the developer's comments stay.
+/// Adds a token by editing the text, which keeps the developer's comments.
 fn with_token(text: &str, digest: &str) -> anyhow::Result<String> {
     let (head, tail) = text
         .split_once("\ntokens = [")
@@ -179,11 +179,11 @@ fn with_token(text: &str, digest: &str) -> anyhow::Result<String> {
     }
 }
 
-/// What the fake phone must know to be one.
+/// The fake phone's identity and secrets, from the configuration.
 fn identity(config: &Config, origin: &str) -> anyhow::Result<Identity> {
     let kind_of = |section: &config::Section| section.clone().text("kind", &mut Faults::default());
     let instance = config.instances.iter().find(|instance| kind_of(&instance.gateway).as_deref() == Some("simulator"));
-    let instance = instance.context("there is no instance with the simulator")?;
+    let instance = instance.context("no instance has the gateway \"simulator\"")?;
     let sms_api_key = instance.codes.sms_instance.and_then(|id| {
         let other = config
             .instances

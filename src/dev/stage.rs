@@ -1,4 +1,4 @@
-//! Starts the daemon and the fake phone, and ends both.
+//! Starts the daemon and the fake phone, and stops both.
 
 use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
@@ -19,10 +19,10 @@ use crate::{
     clock::Clock,
 };
 
-/// The daemon prepares its store before it is ready.
+/// The maximum time until the daemon is ready.
 const READY_WITHIN: Duration = Duration::from_secs(5);
-/// An orderly end takes some milliseconds, unless a browser keeps a connection open. What is left unfinished
-/// goes on at the next start.
+/// The maximum time to shut down, which browsers prolong by keeping connections open. Unfinished work continues at the
+/// next start.
 const STOP_WITHIN: Duration = Duration::from_millis(600);
 
 pub(super) async fn run(mode: Mode, home: &Home, ports: Ports, prepared: Prepared) -> anyhow::Result<ExitCode> {
@@ -48,7 +48,7 @@ pub(super) async fn run(mode: Mode, home: &Home, ports: Ports, prepared: Prepare
     together(application, &phone, listener, &stop, perform).await
 }
 
-/// Runs daemon and phone for as long as `perform` does, or until one of them ends.
+/// Runs the daemon and the fake phone until `perform` ends, or one of them does.
 async fn together(
     application: Application,
     phone: &Arc<Phone>,
@@ -65,11 +65,11 @@ async fn together(
         () = stop.cancelled() => Ok(ExitCode::SUCCESS),
         ended = &mut daemon_task => {
             ended.context("the daemon crashed")??;
-            bail!("the daemon ended by itself");
+            bail!("the daemon stopped unexpectedly");
         }
         ended = &mut phone_task => {
             ended.context("the fake phone crashed")??;
-            bail!("the fake phone ended by itself");
+            bail!("the fake phone stopped unexpectedly");
         }
     };
     stop.cancel();

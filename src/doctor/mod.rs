@@ -1,15 +1,17 @@
-//! `doctor`: what the running daemon makes of genuine, forged, replayed and stale webhooks in its gateway's own
-//! dialect, on a pass/fail card.
+//! `doctor`: posts genuine, forged, replayed and stale webhooks in the gateway's own format to the running daemon, and
+//! prints a pass/fail report.
 //!
-//! It signs with the secrets of the configuration, writes messages with a code that nobody minted, and sees in
-//! the daemon's metrics what became of them. Nothing stays behind but counters, unless more is asked for.
+//! Webhooks are composed ([`compose`]), signed with the secrets of the configuration, and contain codes that were never
+//! issued. The daemon's response and its metrics show how each was handled. Only counters change, unless `--token` is
+//! given.
 
-mod card;
 mod checks;
 mod dialect;
 mod forge;
 mod live;
 mod probe;
+mod report;
+mod target;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -18,9 +20,9 @@ use clap::Args;
 
 pub use self::dialect::compose;
 use self::{
-    card::{Card, Title},
-    checks::Patient,
     probe::Probe,
+    report::{Card, Title},
+    target::Patient,
 };
 use crate::{
     app::{self, exit::Failure},
@@ -32,45 +34,49 @@ use crate::{
 /// `EX_USAGE` of sysexits.h.
 const REFUSED: u8 = 64;
 
-/// What `doctor` is asked.
+/// The arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct Options {
     /// The id of the instance, or its name.
     instance: String,
     #[arg(long)]
     pub config: PathBuf,
-    /// Where the daemon is; the public address also tests what stands in between. Default: `listen`.
+    /// URL of the daemon; the public one also tests the proxies in between. Default: `listen`.
     #[arg(long)]
     url: Option<String>,
-    /// Where its probes and metrics are. Default: `operator_listen`.
+    /// URL of the operator listener, for metrics. Default: `operator_listen`.
     #[arg(long)]
     operator_url: Option<String>,
-    /// Print the card as one line of JSON.
+    /// Print the report as one line of JSON.
     #[arg(long)]
     json: bool,
-    /// Your own number in E.164: composed messages come from it, and replies to it are allowed.
+    /// Your own number in E.164: messages come from it, and replies may be sent to it.
     #[arg(long)]
     phone: Option<Phone>,
-    /// An API token of the instance: with --phone, a link is minted and matched; needed for --wait.
+    /// An API token of the instance: with --phone, a link is minted and verified; required for --wait.
     #[arg(long, env = "COUNTERSIGN_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Then mint a link, and wait this many seconds for a person to send it from a real phone.
+    /// Finally mint a link, and wait this many seconds for a person to send it from a real phone.
     #[arg(long, num_args = 0..=1, default_missing_value = "300", requires = "token")]
     wait: Option<u64>,
 }
 
-/// Runs every check and prints the card; the exit code is 0 or 1.
+/// Runs every check and prints the report. The exit code is 0 if all checks passed, else 1.
+///
+/// # Errors
+///
+/// The instance is unknown, the configuration is invalid, or `--phone` is required.
 pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure> {
     let wanted = |instance: &InstanceConfig| {
         instance.id.to_string() == options.instance.to_lowercase() || instance.name == options.instance
     };
     let Some(instance) = config.instances.iter().find(|instance| wanted(instance)) else {
-        return Err(refuse(format!("{:?} is no instance of {}", options.instance, options.config.display())));
+        return Err(refuse(format!("{:?} is not an instance of {}", options.instance, options.config.display())));
     };
     if instance.reply_to_unknown && options.phone.is_none() {
         return Err(refuse(
-            "this instance answers codes that nobody minted (reply_to_unknown), so that replies would go out to a \
-             made-up number; give your own with --phone"
+            "this instance replies to unknown codes (reply_to_unknown), so it would reply to a made-up number; give \
+             your own with --phone"
                 .to_owned(),
         ));
     }
@@ -80,26 +86,26 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
     let base = options.url.clone().unwrap_or_else(|| local(config.listen));
     let operator = options.operator_url.clone().unwrap_or_else(|| local(config.operator_listen));
     let probe = Probe::new(&base, &operator, instance.id);
-    let mut patient = Patient::new(gateway, instance, others, probe, options.phone.as_ref());
-    let mut card = Card::default();
-    checks::all(&patient, &mut card).await;
-    patient.speak_as_operator();
-    let matches = !patient.only_sends();
-    if let (Some(token), Some(_), true) = (&options.token, &options.phone, card.passed() && matches) {
-        live::matched(&patient, token, &mut card).await;
+    let mut target = Patient::new(gateway, instance, others, probe, options.phone.as_ref());
+    let mut report = Card::default();
+    checks::all(&target, &mut report).await;
+    target.speak_as_operator();
+    let matches = !target.only_sends();
+    if let (Some(token), Some(_), true) = (&options.token, &options.phone, report.passed() && matches) {
+        live::matched(&target, token, &mut report).await;
     }
     let title = Title {
         instance: instance.id.to_string(),
-        gateway: patient.gateway.kind(),
+        gateway: target.gateway.kind(),
         url: base,
-        proof: patient.gateway.proof().describe(),
-        weak: patient.gateway.proof().is_weak(),
+        proof: target.gateway.proof().describe(),
+        weak: target.gateway.proof().is_weak(),
     };
-    if let (Some(token), Some(seconds), true) = (&options.token, options.wait, card.passed()) {
-        live::wait(&patient, token, Duration::from_secs(seconds), &mut card).await;
+    if let (Some(token), Some(seconds), true) = (&options.token, options.wait, report.passed()) {
+        live::wait(&target, token, Duration::from_secs(seconds), &mut report).await;
     }
-    card.print(&title, options.json);
-    Ok(if card.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    report.print(&title, options.json);
+    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn build(config: &Config, instance: &InstanceConfig) -> Result<Arc<dyn Gateway>, Failure> {
@@ -112,7 +118,7 @@ fn refuse(why: String) -> Failure {
     Failure { status: REFUSED, error: anyhow::anyhow!(why) }
 }
 
-/// A listener of this machine, as a client reaches it.
+/// The URL of a listener on this host.
 fn local(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         let loopback = if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
@@ -121,7 +127,7 @@ fn local(mut address: SocketAddr) -> String {
     format!("http://{address}")
 }
 
-/// So that a command without a runtime can start it.
+/// [`run`] for callers without a runtime.
 pub fn blocking(config: Config, options: &Options) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start a runtime")?.block_on(run(config, options))

@@ -1,4 +1,4 @@
-//! Posts webhooks to the running daemon, and sees in its metrics what it made of them.
+//! A client of the running daemon: posts webhooks, calls the API, and reads the metrics.
 
 use std::collections::HashMap;
 
@@ -12,19 +12,19 @@ use crate::{
     gateway::Draft,
 };
 
-/// Metrics grow with the number of instances.
+/// The maximum size of the metrics, in bytes. They grow with the number of instances.
 const METRICS: usize = 16 * 1024 * 1024;
 
-/// The daemon, from outside.
+/// A client of the running daemon, for one instance.
 pub(super) struct Probe {
     egress: Egress,
-    /// Without a slash at the end.
+    /// The daemon's URL, without a trailing slash.
     pub(super) base: String,
     operator: String,
     instance: InstanceId,
 }
 
-/// Counters of this instance: family and label value, such as `webhook_events` and `group`.
+/// The counters of one instance, by metric and label value, such as `webhook_events` and `group`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counters(HashMap<(String, String), f64>);
 
@@ -33,7 +33,7 @@ impl Counters {
         self.0.get(&(family.to_owned(), word.to_owned())).copied().unwrap_or_default()
     }
 
-    /// What has grown since `before`, as `word` or `word (n)`.
+    /// The label values of `family` whose counters have increased since `before`, sorted.
     pub(super) fn grown(&self, before: &Self, family: &str) -> Vec<String> {
         let mut words: Vec<String> = self
             .0
@@ -54,7 +54,7 @@ impl Probe {
         Self { egress, base: trim(base), operator: trim(operator), instance }
     }
 
-    /// The status of the daemon's answer to a webhook; `tail` stands behind the instance in the path.
+    /// Posts a webhook and returns the response's status. `tail` is appended to the path.
     pub(super) async fn post(&self, tail: &str, draft: &Draft) -> Result<u16, String> {
         self.post_to(&self.instance.to_string(), tail, draft).await
     }
@@ -65,7 +65,7 @@ impl Probe {
         for (name, value) in &draft.headers {
             request = request.header(name, value);
         }
-        let request = request.body(draft.body.clone()).map_err(|_| "cannot be written as a request".to_owned())?;
+        let request = request.body(draft.body.clone()).map_err(|_| "cannot be sent as an HTTP request".to_owned())?;
         self.send(request).await.map(|response| response.status().as_u16()).map_err(|error| error.to_string())
     }
 
@@ -73,7 +73,7 @@ impl Probe {
         self.egress.send(request).await
     }
 
-    /// A call of the API, with its answer's JSON.
+    /// Calls the API and returns `data` of the response.
     pub(super) async fn call(&self, token: &str, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = Request::builder()
             .method(method)
@@ -93,7 +93,7 @@ impl Probe {
         Ok(json["data"].clone())
     }
 
-    /// `None` when the operator's listener cannot be reached from here.
+    /// The current counters; `None` if the operator listener cannot be reached.
     pub(super) async fn counters(&self) -> Option<Counters> {
         let request = Request::get(format!("{}/metrics", self.operator)).body(Vec::new()).ok()?;
         let response = self.send(request).await.ok().filter(|response| response.status().is_success())?;
@@ -101,7 +101,7 @@ impl Probe {
     }
 }
 
-/// Lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`.
+/// Parses lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`.
 fn read(text: &str, instance: InstanceId) -> Counters {
     let ours = format!("instance_id=\"{instance}\"");
     let mut counters = Counters::default();

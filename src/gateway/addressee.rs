@@ -1,19 +1,22 @@
-//! Whom a webhook is for. A signature proves who sent it, and one account may serve several numbers.
+//! The number a webhook is for. One gateway account, and so one secret, may serve several numbers; a valid signature
+//! therefore does not prove that a message was sent to this instance's number.
 
 use serde_json::Value;
 
 use super::{Event, Ignored};
 use crate::domain::{Phone, subject::phone_of_jid, written};
 
-/// What events name as the number that they came to.
+/// The recipient of an event, collected from the fields that name it.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Addressee {
+    /// This instance's number as the webhook writes it.
     phone: Option<Phone>,
+    /// A field names another account or number than the configured one.
     elsewhere: bool,
 }
 
 impl Addressee {
-    /// A name or an id of ours, beside the configured one. Where either is unknown, nothing can be said.
+    /// Compares an account, session or device id with the configured one. An absent or empty side matches anything.
     pub(super) fn id(mut self, named: Option<&Value>, configured: &str) -> Self {
         let named = named.and_then(|value| match value {
             Value::String(text) => Some(text.clone()),
@@ -24,7 +27,7 @@ impl Addressee {
         self
     }
 
-    /// Our number as digits, E.164 or a WhatsApp id. A LID tells no number.
+    /// Records the recipient's number: digits, E.164 or a JID. A LID contains no number.
     pub(super) fn phone(mut self, named: Option<&str>) -> Self {
         let read = |named: &str| if named.contains('@') { phone_of_jid(named) } else { written::phone(named).ok() };
         let phone = named.and_then(read);
@@ -32,7 +35,7 @@ impl Addressee {
         self
     }
 
-    /// Our number beside another one that is configured.
+    /// Compares the recipient's number with the configured one.
     pub(super) fn is(mut self, named: Option<&str>, configured: Option<&str>) -> Self {
         let (named, configured) = (Self::default().phone(named).phone, Self::default().phone(configured).phone);
         self.elsewhere |= named.zip(configured).is_some_and(|(named, configured)| named != configured);
@@ -41,7 +44,7 @@ impl Addressee {
 }
 
 impl Event {
-    /// Says whom it was for; what was for somebody else verifies nobody.
+    /// Sets the recipient. An event for another number verifies nothing.
     pub(super) fn to(mut self, addressee: &Addressee) -> Self {
         if addressee.elsewhere {
             self.ignored = self.ignored.or(Some(Ignored::AnotherNumber));
@@ -59,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_named_and_differs_is_elsewhere() {
+    fn only_a_present_and_different_id_means_another_number() {
         let ours = |named: Value, configured: &str| !Addressee::default().id(Some(&named), configured).elsewhere;
         assert!(ours(json!("main"), "main") && ours(json!(1_100_000_777), "1100000777"));
         assert!(ours(json!(""), "main") && ours(Value::Null, "main") && ours(json!("main"), ""));
@@ -67,7 +70,7 @@ mod tests {
         let phone = |named: &str| Addressee::default().phone(Some(named)).phone.map(|phone| phone.e164());
         assert_eq!(phone("12025550142:7@s.whatsapp.net").as_deref(), Some("+12025550142"));
         assert_eq!(phone("+1 202-555-0142").as_deref(), Some("+12025550142"));
-        assert_eq!(phone("190000000000331@lid"), None, "our own LID tells no number");
+        assert_eq!(phone("190000000000331@lid"), None, "a LID contains no number");
         let is = |named, configured| !Addressee::default().is(Some(named), Some(configured)).elsewhere;
         assert!(is("551187654321", "+5511987654321") && is("whatever", "+5511987654321"));
         assert!(!is("12025550143", "+12025550142"));

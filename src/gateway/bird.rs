@@ -1,4 +1,4 @@
-//! Bird, once `MessageBird`: a signature over time, URL and body.
+//! Bird, formerly `MessageBird`: webhooks are signed with HMAC-SHA256 over timestamp, URL and body.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     })
 }
 
-/// What an identifier is, as Bird calls it.
+/// Bird's identifier keys.
 const PHONE: &str = "phonenumber";
 const BSUID: &str = "whatsappbsuid";
 
@@ -54,7 +54,7 @@ impl Gateway for Bird {
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         let body = json::parse(webhook.body)?;
         let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
-            // Other channels have other senders, whom nobody proved.
+            // Senders on other channels are not verified by WhatsApp.
             "whatsapp.inbound" | "whatsapp.outbound" => read_message(&body["payload"])?,
             _ => Event::ignored(Ignored::Event),
         };
@@ -96,7 +96,7 @@ fn read_message(payload: &Value) -> Result<Event, Malformed> {
     let event = Event {
         ignored,
         message_id: Some(id.to_owned()),
-        // A person without a phone is named by a username, which can change.
+        // Without a phone, the contact is identified by a username, which can change; the BSUID cannot.
         chat_id: number.or(bsuid).or(of("identifierValue")).map(str::to_owned),
         push_name: of("annotations/name").map(str::to_owned),
         text: words.map(str::to_owned),
@@ -108,8 +108,8 @@ fn read_message(payload: &Value) -> Result<Event, Malformed> {
     Ok(event.sent_by(Ids::default().phone(phone).bsuid(bsuid)))
 }
 
-/// What became of a message of ours: the message itself comes again as `whatsapp.outbound`, with another status.
-/// Where WhatsApp refused it, Bird names Meta's code: docs.bird.com/api, Channels API, "Message Failure Sources".
+/// The delivery receipt in a `whatsapp.outbound` event, which repeats a sent message with its new status. If WhatsApp
+/// rejected it, Bird passes on Meta's code: docs.bird.com/api, Channels API, "Message Failure Sources".
 fn receipt(payload: &Value, id: &str) -> Option<Receipt> {
     let source = json::at(payload, "/failure/source").filter(|source| text(source, "/name") == Some("whatsapp"));
     let why = source.and_then(|source| text(source, "/code")).and_then(|code| code.parse().ok());

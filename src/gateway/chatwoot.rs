@@ -1,5 +1,6 @@
-//! Chatwoot as a gateway: HMAC-SHA256 of time and body. Its webhooks cover every inbox of an account, and
-//! agents and visitors can write numbers into contacts, so a phone counts only where the channel names it.
+//! Chatwoot: webhooks are signed with HMAC-SHA256 over timestamp and body. They cover every inbox of an account, and
+//! agents and website visitors can edit the phone number of a contact. So the sender is taken from the channel, not from
+//! the contact, unless `trust_contact_phone` is set.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let trust_contact_phone = reader.section.flag("trust_contact_phone", reader.faults);
     if trust_contact_phone && !reader.section.has("inbox_id") {
         let key = reader.section.key("trust_contact_phone");
-        reader.faults.add(key, "needs inbox_id: the one inbox whose contacts are believed");
+        reader.faults.add(key, "needs inbox_id: the inbox whose contacts are trusted");
     }
     Arc::new(Chatwoot {
         trust_contact_phone,
@@ -48,9 +49,9 @@ struct Chatwoot {
     url: String,
     api_key: SecretString,
     account_id: String,
-    /// The only inbox that counts.
+    /// Messages of other inboxes are ignored.
     inbox_id: Option<String>,
-    /// Numbers of contacts are believed where the inbox is none of WhatsApp's.
+    /// Accepts the contact's phone number as the sender if the inbox is not a WhatsApp channel.
     trust_contact_phone: bool,
 }
 
@@ -73,10 +74,11 @@ impl Gateway for Chatwoot {
     }
 
     fn believes(&self) -> Option<&'static str> {
-        self.trust_contact_phone.then_some("numbers of Chatwoot's contacts count, which agents and visitors can write")
+        self.trust_contact_phone
+            .then_some("Chatwoot's agents and visitors can edit the phone numbers of contacts (trust_contact_phone)")
     }
 
-    /// Messages go to conversations, and only a person can begin one.
+    /// Messages are sent to conversations, and only the contact can start one.
     fn code_message(&self, _message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
         None
     }
@@ -133,8 +135,7 @@ impl Chatwoot {
         Ok(event.sent_by(sender.map(|(ids, _)| ids).unwrap_or_default()).to(&addressee))
     }
 
-    /// Who wrote, and whether that is only what somebody entered. `None` for an inbox that does not count: the visitors of
-    /// a web page choose their own numbers.
+    /// The sender, and whether it can be forged. `None` for an untrusted inbox: visitors of a website enter any number.
     fn sender(&self, body: &Value) -> Option<(Ids, bool)> {
         let source = text(body, "/conversation/contact_inbox/source_id").unwrap_or_default();
         let named = match text(body, "/conversation/channel") {
@@ -153,7 +154,7 @@ impl Chatwoot {
     }
 }
 
-/// Ids are numbers there.
+/// An id, which Chatwoot writes as a number.
 fn number(body: &Value, pointer: &str) -> Option<String> {
     json::at(body, pointer)?.as_i64().map(|id| id.to_string())
 }

@@ -1,4 +1,5 @@
-//! Meta's WhatsApp Cloud API: batches, HMAC-SHA256 of the raw body, and senders without a phone.
+//! Meta's WhatsApp Cloud API: webhooks are batches, signed with HMAC-SHA256 over the raw body; a sender may have a user
+//! id (BSUID) instead of a phone number.
 
 use std::sync::Arc;
 
@@ -103,7 +104,7 @@ impl Gateway for CloudApi {
     }
 }
 
-/// How Meta writes a chat that may not exist yet.
+/// The recipient for a subject that may not have written: digits, or the user id.
 pub(super) fn digits(subject: &Subject) -> String {
     match subject {
         Subject::Phone(phone) => phone.digits().to_owned(),
@@ -111,7 +112,7 @@ pub(super) fn digits(subject: &Subject) -> String {
     }
 }
 
-/// A text message as Meta takes it.
+/// The request body of a text message.
 pub(super) fn message(chat_id: &str, subject: Option<&Subject>, text: &str) -> Value {
     let mut message = json!({
         "messaging_product": "whatsapp",
@@ -126,7 +127,7 @@ pub(super) fn message(chat_id: &str, subject: Option<&Subject>, text: &str) -> V
     message
 }
 
-/// What Meta's answer means.
+/// Parses the response to a send request.
 pub(super) fn sent(response: &Response<Vec<u8>>) -> Sent {
     let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
     if response.status().is_success() {
@@ -143,14 +144,14 @@ pub(super) fn sent(response: &Response<Vec<u8>>) -> Sent {
     }
 }
 
-/// Everything in a body of Meta's format.
+/// The events of a webhook body.
 pub(super) fn read(body: &[u8]) -> Result<Vec<Event>, Malformed> {
     let body = json::parse(body)?;
     let mut events = Vec::new();
     for change in items(&body, "/entry").flat_map(|entry| items(entry, "/changes")) {
         let first = events.len();
         match text(change, "/field") {
-            // While Meta's own agent handles a conversation, the same structure comes as `standby`.
+            // While Meta's own agent handles a conversation, messages arrive as `standby`.
             Some("messages" | "standby") => read_value(&change["value"], &mut events),
             Some("smb_message_echoes") => events.extend(items(&change["value"], "/message_echoes").map(read_echo)),
             Some(_) => events.push(Event::ignored(Ignored::Event)),
@@ -158,8 +159,8 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Event>, Malformed> {
         }
         let to = Addressee::default().phone(text(change, "/value/metadata/display_phone_number"));
         let id = text(change, "/value/metadata/phone_number_id");
-        let told = events.split_off(first).into_iter();
-        events.extend(told.map(|event| Event { number_id: id.map(str::to_owned), ..event.to(&to) }));
+        let added = events.split_off(first).into_iter();
+        events.extend(added.map(|event| Event { number_id: id.map(str::to_owned), ..event.to(&to) }));
     }
     if events.is_empty() && body.get("entry").is_none() {
         return Err(Malformed("no entry".to_owned()));
@@ -196,7 +197,7 @@ fn read_message(message: &Value, value: &Value) -> Event {
         _ => (Some(Ignored::NonText), None),
     };
     let of_contact = |pointer: &str| contact.and_then(|contact| text(contact, pointer));
-    // Where a person hides the number, the user id may stand in its place.
+    // If a person hides the phone number, the user id may be in its field.
     let phones = [from, of_contact("/wa_id")].into_iter().flatten();
     let bsuids = [user, from, of_contact("/user_id")];
     let ids = phones.fold(Ids::default(), |ids, digits| ids.phone(digits.parse().ok()));
@@ -214,7 +215,7 @@ fn read_message(message: &Value, value: &Value) -> Event {
     event.sent_by(ids)
 }
 
-/// The business wrote it from its own phone; it must never verify anything.
+/// A message that the business sent from its own phone. It must not verify anything.
 fn read_echo(echo: &Value) -> Event {
     Event {
         message_id: text(echo, "/id").map(str::to_owned),

@@ -1,5 +1,5 @@
-//! Meta's format through somebody else: 360dialog, and the v3 callbacks of Gupshup. Only the proof and the
-//! address of messages differ.
+//! Providers that relay Meta's webhook format: 360dialog, and Gupshup with v3 callbacks. They differ from the Cloud API
+//! in authentication and in the URL for sending.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ pub(super) fn build_gupshup(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
 struct Relay {
     kind: &'static str,
     scheme: Scheme,
-    /// 360dialog does not document whether Meta's prefix stands before the MAC.
+    /// Also accepted: 360dialog does not document whether its signature has Meta's `sha256=` prefix.
     alternative: Option<Scheme>,
     secrets: Vec<SecretString>,
     endpoint: String,
@@ -113,7 +113,7 @@ impl Gateway for Relay {
         json::post(&self.endpoint, &[key], &cloud_api::message(chat_id, subject, text))
     }
 
-    /// 360dialog answers 400 to its own rate limit, and to unpaid bills; only the words tell which.
+    /// 360dialog answers 400 for its rate limit and for unpaid bills; only the text distinguishes them.
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let words = String::from_utf8_lossy(response.body()).to_lowercase();
         if response.status() == StatusCode::BAD_REQUEST && words.contains("endpoint rate limit") {

@@ -1,4 +1,4 @@
-//! Evolution API: nothing is signed, messages come wrapped, and releases disagree where the phone stands.
+//! Evolution API: webhooks are not signed; releases write the phone number into different fields.
 
 use std::sync::Arc;
 
@@ -49,8 +49,8 @@ impl Gateway for Evolution {
         Proof { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    /// With `webhookByEvents` the URL ends in `/messages-upsert`, after the query if there is one: then what was
-    /// appended is no secret, and the secret stands before it.
+    /// With `webhookByEvents`, Evolution appends `/messages-upsert` or the like to the configured URL, even after its
+    /// query. Then the secret is what precedes the last `/`.
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
         let query = webhook.query.rsplit_once('/').map_or(webhook.query, |(before, _)| before);
         let bare = Webhook { path_secret: None, query, ..*webhook };
@@ -79,7 +79,7 @@ impl Gateway for Evolution {
             "send.message" => Event::ignored(Ignored::FromMe),
             _ => Event::ignored(Ignored::Event),
         };
-        // Beside the data, `sender` is our own number.
+        // Outside `data`, `sender` is the receiving number.
         let addressee = Addressee::default().id(body.get("instance"), &self.instance).phone(text(&body, "/sender"));
         Ok(vec![event.to(&addressee)])
     }
@@ -101,10 +101,10 @@ impl Gateway for Evolution {
             StatusCode::BAD_REQUEST if items(&body, "/response/message").any(|one| one["exists"] == false) => {
                 Sent::Refused(Refusal::NotOnWhatsApp)
             }
-            // Failures of the connection come as 400, in words.
+            // A connection failure is a 400 whose text names the reason.
             StatusCode::BAD_REQUEST if says("connection closed") => Sent::NotSent { why: "not_connected" },
             StatusCode::BAD_REQUEST if says("timed out") => Sent::Unknown { why: "gateway_timeout" },
-            // Releases from 2.4 on serve nobody without a licence.
+            // Releases from 2.4 on require a licence.
             StatusCode::SERVICE_UNAVAILABLE if says("license") => Sent::Refused(Refusal::Unauthorized),
             status => match sent_by_status(status) {
                 Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/key/id").map(str::to_owned) },
@@ -131,7 +131,7 @@ fn read_message(data: &Value) -> Result<Event, Malformed> {
         senders: texts(data, senders),
         content: Content::unwrap(&data["message"]),
         push_name: text(data, "/pushName"),
-        // A 64-bit number may come as an object.
+        // A 64-bit number may be written as an object.
         timestamp: seconds(data, "/messageTimestamp").or_else(|| seconds(data, "/messageTimestamp/low")),
     };
     Ok(message.event())

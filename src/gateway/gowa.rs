@@ -1,4 +1,4 @@
-//! GOWA (go-whatsapp-web-multidevice): HMAC-SHA256 of the raw body, flat messages, times with an offset.
+//! GOWA (go-whatsapp-web-multidevice): webhooks are signed with HMAC-SHA256 over the raw body; messages are flat objects.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::domain::Subject;
 
-/// Keys of what is no text; its caption may stand where a text does.
+/// Keys that mark a message as media, whose `body` is a caption.
 const MEDIA: &[&str] = &["audio", "document", "image", "sticker", "video", "video_note"];
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
@@ -36,7 +36,7 @@ struct Gowa {
     secrets: Vec<SecretString>,
     url: String,
     basic_auth: SecretString,
-    /// For servers with several.
+    /// Selects one of several devices of a server.
     device: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl Gateway for Gowa {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         let body = json::parse(webhook.body)?;
-        // Releases before 8 name no event, and do not tell our own messages from others.
+        // Releases before 8 name no event and do not mark messages sent from the own number.
         let event = match text(&body, "/event").ok_or_else(|| Malformed("no event: GOWA before 8".to_owned()))? {
             "message" => read_message(&body["payload"])?,
             "message.ack" => {
@@ -62,7 +62,7 @@ impl Gateway for Gowa {
             "message.reaction" => Event::ignored(Ignored::NonText),
             _ => Event::ignored(Ignored::Event),
         };
-        // Of a device that is logged in, the id is its number; a name of the operator's choice may stand in `session_id`.
+        // The id of a device that is logged in is its JID; a name that the operator chose may be in `session_id`.
         let id = text(&body, "/device_id");
         let addressee = Addressee::default().phone(id.filter(|id| id.contains('@')));
         let names = [id, text(&body, "/session_id")];
@@ -89,7 +89,7 @@ impl Gateway for Gowa {
         match text(&body, "/code") {
             Some("INVALID_JID") => Sent::Refused(Refusal::NotOnWhatsApp),
             Some("WA_REACHOUT_TIMELOCK") => Sent::Refused(Refusal::WindowClosed),
-            // Not connected and not logged in share a code; only the former passes by itself.
+            // "Not connected" and "not logged in" share a code; only the former is temporary.
             Some("AUTHENTICATION_ERROR") if text(&body, "/message").is_some_and(|why| why.contains("connect")) => {
                 Sent::NotSent { why: "not_connected" }
             }

@@ -1,4 +1,5 @@
-//! Green-API: a secret in the Authorization header, and the text in a place of its own for each type.
+//! Green-API: webhooks are authenticated by a secret in the Authorization header; each message type has its own text
+//! field.
 
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
 
 struct GreenApi {
     scheme: Scheme,
-    /// Whole header values, with the word before the token.
+    /// Complete header values, including `Bearer` or `Basic`.
     secrets: Vec<SecretString>,
     url: String,
     instance: String,
@@ -62,7 +63,7 @@ impl Gateway for GreenApi {
         Ok(vec![event.to(&addressee.phone(text(&body, "/instanceData/wid")))])
     }
 
-    /// The token stands in the URL; nobody may log it.
+    /// The URL contains the API token and must not be logged.
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let chat_id = jid::address(chat_id, subject, "@c.us");
         let message = json!({ "chatId": chat_id, "message": text, "linkPreview": false });
@@ -106,7 +107,7 @@ fn read_message(body: &Value, from_me: bool) -> Result<Event, Malformed> {
         from_me,
         group: false,
         senders: texts(body, senders),
-        // `{{SWE001}}` and the like: Green-API could not decrypt it.
+        // Green-API writes `{{SWE001}}` and the like for a message that it could not decrypt.
         content: if edited { Content::Edit } else { Content::of(words.filter(|text| !text.starts_with("{{SWE"))) },
         push_name: text(body, "/senderData/senderName"),
         timestamp: seconds(body, "/timestamp"),

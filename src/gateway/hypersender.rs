@@ -1,4 +1,4 @@
-//! Hypersender: WAHA's payload one level deeper, and a static header as the only proof.
+//! Hypersender: WAHA's payload one level deeper; webhooks are authenticated by a static header.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl Gateway for Hypersender {
         Proof { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    /// `instanceId` stands sometimes in `data` and sometimes beside it.
+    /// `instanceId` is either in `data` or beside it.
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         let body = json::parse(webhook.body)?;
         let name = text(&body, "/event").or(text(&body, "/data/event"));
@@ -64,10 +64,8 @@ impl Gateway for Hypersender {
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match response.status().as_u16() {
-            422 if json::at(&body, "/errors/exists") == Some(&Value::Bool(false)) => {
-                Sent::Refused(Refusal::NotOnWhatsApp)
-            }
-            // WhatsApp holds the number back for some hours.
+            422 if body.pointer("/errors/exists") == Some(&Value::Bool(false)) => Sent::Refused(Refusal::NotOnWhatsApp),
+            // WhatsApp has restricted this number from starting chats, for some hours.
             423 => Sent::Refused(Refusal::WindowClosed),
             // A queued message has no id yet.
             _ => sent_with_id(response, &body, &["/key/id"]),

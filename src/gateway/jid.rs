@@ -1,5 +1,5 @@
-//! What gateways on a phone's own protocol have in common: ids that tell their kind by a suffix, messages inside
-//! messages, and chats that hide the number.
+//! Shared parsing for gateways that use WhatsApp's client protocol: JIDs (ids whose server names their kind), nested
+//! messages, and chats identified by a LID instead of a phone number.
 
 use serde_json::Value;
 
@@ -13,9 +13,9 @@ use crate::domain::{
     subject::{lid_of_jid, phone_of_jid},
 };
 
-/// How deep messages stand in each other.
+/// Nested messages deeper than this are not read.
 const DEEPEST: usize = 5;
-/// What only says how a message is shown.
+/// Message types that wrap another message and only change how it is displayed.
 const WRAPPERS: &[&str] = &[
     "ephemeralMessage",
     "viewOnceMessage",
@@ -24,7 +24,7 @@ const WRAPPERS: &[&str] = &[
     "documentWithCaptionMessage",
 ];
 
-/// What a message holds.
+/// The content of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content<'a> {
     Text(&'a str),
@@ -33,12 +33,12 @@ pub(super) enum Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// Of gateways that give the text, or nothing.
+    /// For gateways that extract the text themselves.
     pub(super) fn of(text: Option<&'a str>) -> Self {
         text.map_or(Self::Other, Self::Text)
     }
 
-    /// Of a message as the protocol has it. Quoted messages are never looked at.
+    /// From a message object of the client protocol. Quoted messages are not read.
     pub(super) fn unwrap(mut message: &'a Value) -> Self {
         let edits = ["/editedMessage", "/protocolMessage/editedMessage"];
         for _ in 0..=DEEPEST {
@@ -56,15 +56,15 @@ impl<'a> Content<'a> {
     }
 }
 
-/// A message, before it is decided whether it may verify anything.
+/// The fields of a message, before [`Message::event`] decides whether it is ignored.
 pub(super) struct Message<'a> {
     pub(super) id: &'a str,
     pub(super) dedupe_key: Option<&'a str>,
     pub(super) chat: &'a str,
     pub(super) from_me: bool,
-    /// Besides what the chat's id tells.
+    /// The gateway marks it as a group message, in addition to what the chat's id says.
     pub(super) group: bool,
-    /// Ids of the person who wrote, the most trusted first.
+    /// JIDs of the author, the most trusted first.
     pub(super) senders: Vec<&'a str>,
     pub(super) content: Content<'a>,
     pub(super) push_name: Option<&'a str>,
@@ -103,13 +103,13 @@ pub(super) fn is_group(chat: &str) -> bool {
     chat.ends_with("@g.us")
 }
 
-/// The texts that are there, in this order.
+/// The non-empty texts at `pointers`, in this order.
 pub(super) fn texts<'a>(value: &'a Value, pointers: &[&str]) -> Vec<&'a str> {
     pointers.iter().filter_map(|pointer| text(value, pointer)).collect()
 }
 
-/// Whom a reply goes to: `<digits><suffix>` where a phone is known, for not every release can answer a LID,
-/// else `<id>@lid`, also where the LID's digits came on the phones' server.
+/// The recipient of a reply: `<digits><suffix>` if the phone is known, because some gateway releases cannot reply to a
+/// LID, else `<id>@lid`. A chat on the phone server whose digits are those of the LID is a LID too.
 pub(super) fn address(chat_id: &str, subject: Option<&Subject>, suffix: &str) -> String {
     let chat = phone_of_jid(chat_id).or_else(|| chat_id.parse().ok());
     let at = |phone: &Phone| format!("{}{suffix}", phone.digits());
@@ -120,13 +120,13 @@ pub(super) fn address(chat_id: &str, subject: Option<&Subject>, suffix: &str) ->
     }
 }
 
-/// What a gateway gives as the phone behind a LID; some give the LID itself.
+/// Parses the JID that a gateway returns as the phone of a LID; some return the LID itself.
 pub(super) fn behind(jid: &str) -> Behind {
     let hidden = || lid_of_jid(jid).map_or(Behind::Failed, |_| Behind::Hidden);
     phone_of_jid(jid).map_or_else(hidden, Behind::Phone)
 }
 
-/// WhatsApp's lock against accounts that write first: the person would have to write again.
+/// WhatsApp's error 463: this account is temporarily barred from starting chats.
 pub(super) fn is_reach_out_lock(body: &[u8]) -> bool {
     String::from_utf8_lossy(body).contains("error 463")
 }
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrappers_open_up_to_a_depth() {
+    fn nested_messages_are_read_up_to_the_maximum_depth() {
         let wrapped = |times: usize| {
             (0..times).fold(
                 json!({ "conversation": "x" }),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_are_told_and_quotes_are_not_read() {
+    fn edits_are_recognised_and_quotes_are_not_read() {
         let inner = json!({ "message": { "conversation": "x" } });
         for edit in [
             json!({ "editedMessage": inner }),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_goes_to_the_phone_where_one_is_known() {
+    fn a_reply_goes_to_the_phone_if_it_is_known() {
         let phone = Subject::Phone("447700900123".parse().unwrap());
         let address = |chat: &str, subject| super::address(chat, subject, "@s.whatsapp.net");
         assert_eq!(address("447700900123:7@c.us", None), "447700900123@s.whatsapp.net");

@@ -1,4 +1,4 @@
-//! What makes a webhook of one instance genuine.
+//! Webhook authentication of one instance: the scheme and its secrets.
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -8,7 +8,7 @@ use super::{
     scheme::{Carrier, Draft, Scheme},
 };
 
-/// A scheme with the secrets it is used with, newest first.
+/// An authentication scheme with the configured secrets, newest first.
 #[derive(Clone, Copy)]
 pub struct Proof<'a> {
     pub(super) scheme: &'a Scheme,
@@ -16,17 +16,17 @@ pub struct Proof<'a> {
 }
 
 impl<'a> Proof<'a> {
-    /// In words, for the banner at start.
+    /// A description for the log at start.
     pub fn describe(&self) -> &'static str {
         self.scheme.describe()
     }
 
-    /// Whether it would also hold for another body; said at start.
+    /// Whether a captured credential can be reused with another body; logged at start.
     pub fn is_weak(&self) -> bool {
         self.scheme.is_weak()
     }
 
-    /// Whether the body is part of the proof.
+    /// Whether authentication depends on the body.
     pub fn covers_body(&self) -> bool {
         self.scheme.covers_body()
     }
@@ -35,48 +35,48 @@ impl<'a> Proof<'a> {
         self.scheme.verify(webhook, self.secrets)
     }
 
-    /// All that are tried, newest first.
+    /// The accepted secrets, newest first.
     pub fn secrets(&self) -> &'a [SecretString] {
         self.secrets
     }
 
-    /// Signs a draft as the gateway would at `at`, with the newest secret.
+    /// Signs a request with the newest secret, as the gateway would at `at`.
     pub fn sign(&self, draft: &mut Draft, at: Timestamp) {
         let secret = self.secrets.first().map_or("", |secret| secret.expose_secret());
         self.scheme.sign(secret, draft, at);
     }
 
-    /// Signs a draft as somebody would who believes in `secret`.
+    /// Signs a request with `secret`, which need not be a configured one.
     pub fn sign_as(&self, secret: &str, draft: &mut Draft, at: Timestamp) {
         self.scheme.sign(secret, draft, at);
     }
 
-    /// Where in a request the proof stands.
+    /// Where a request carries the signature, secret or token.
     pub fn carrier(&self) -> Carrier {
         self.scheme.carrier()
     }
 
-    /// What stands before the proof itself, such as `sha256=`.
+    /// The constant text before the credential, such as `sha256=`.
     pub fn prefix(&self) -> &'a str {
         self.scheme.prefix()
     }
 
-    /// Whether the carrier holds a list, in which one genuine proof is enough.
+    /// Whether the header holds a list of signatures, of which one valid signature is enough.
     pub fn is_list(&self) -> bool {
         matches!(self.scheme, Scheme::StandardWebhooks)
     }
 
-    /// The header that holds the signed time.
+    /// The header that holds the signed timestamp.
     pub fn time_header(&self) -> Option<&'a str> {
         self.scheme.time_header()
     }
 
-    /// How old a signature may be and how far ahead of our clock; `None`: it holds for ever.
+    /// The maximum age of a signature, and how far in the future its timestamp may be. `None`: it never expires.
     pub fn lifetime(&self) -> Option<(SignedDuration, Option<SignedDuration>)> {
         self.scheme.lifetime()
     }
 
-    /// Whether the URL is signed too.
+    /// Whether the URL is signed.
     pub fn signs_query(&self) -> bool {
         self.scheme.signs_query()
     }

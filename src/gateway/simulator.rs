@@ -1,4 +1,4 @@
-//! The fake phone's dialect, for development and for the test suites of apps. `serve` refuses it.
+//! The gateway of `dev`'s fake phone, also for the test suites of apps. `serve` refuses it.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         channel,
         secrets: reader.webhook_secrets(),
         url: reader.base_url(None),
-        api_key: reader.sending("api_key", "the bearer the fake phone expects"),
+        api_key: reader.sending("api_key", "the bearer token that the fake phone expects"),
     })
 }
 
@@ -42,25 +42,25 @@ struct Simulator {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Message {
     pub id: String,
-    /// A chat id: digits, E.164, `…@c.us`, `…@lid` or a BSUID.
+    /// The sender's chat id: digits, E.164, `…@c.us`, `…@lid` or a BSUID.
     pub from: String,
     pub text: String,
     /// Unix seconds.
     pub timestamp: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push_name: Option<String>,
-    /// `…@g.us` when it was written in a group.
+    /// The group's id, `…@g.us`, for a message in a group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub from_me: bool,
-    /// An edit of an earlier message.
+    /// Whether this is an edit of an earlier message.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub edited: bool,
 }
 
 impl Message {
-    /// The request body and the three Standard Webhooks headers that sign it at `now`.
+    /// The request body, and the three Standard Webhooks headers that sign it at `now`.
     pub fn sign(&self, secret: &str, now: Timestamp) -> (Vec<u8>, [(&'static str, String); 3]) {
         let body = serde_json::to_vec(self).expect("a message has only string keys");
         let key = crate::config::decode_whsec(secret).unwrap_or_default();
@@ -76,7 +76,7 @@ impl Message {
 }
 
 impl Simulator {
-    /// A code is marked as one, so that the phone can tell what it was sent unasked.
+    /// `code` marks one-time codes, so that the fake phone can distinguish them from replies.
     fn message(&self, chat_id: &str, text: &str, code: bool) -> Request<Vec<u8>> {
         let body = json!({ "to": chat_id, "text": text, "channel": self.channel.as_str(), "code": code });
         Request::post(format!("{}/messages", self.url))

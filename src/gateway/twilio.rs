@@ -1,4 +1,4 @@
-//! Twilio, for WhatsApp and SMS: forms, and HMAC-SHA1 of the URL and every parameter.
+//! Twilio, for WhatsApp and SMS: webhooks are forms, signed with HMAC-SHA1 over the URL and every parameter.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::domain::{Subject, sending::Channel};
 
-/// Stands before the numbers of WhatsApp; those of SMS are bare.
+/// The prefix of WhatsApp numbers; SMS numbers have none.
 const WHATSAPP: &str = "whatsapp:";
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let auth_tokens = reader.webhook_secrets();
-    let account_sid = reader.identifier("account_sid", "the account's AC…, to send replies");
+    let account_sid = reader.identifier("account_sid", "the account SID, AC…, to send replies");
     let from = reader.text("from");
     let messaging_service_sid = reader.text("messaging_service_sid");
     if from.is_none() && messaging_service_sid.is_none() && reader.purpose != Purpose::Inspect {
@@ -61,7 +61,7 @@ struct Twilio {
     account_sid: String,
     from: Option<String>,
     messaging_service_sid: Option<String>,
-    /// Of codes: replies go where the message came from.
+    /// The channel of codes; replies use the channel of the message they answer.
     channel: Channel,
     sms_verifies: bool,
 }
@@ -80,7 +80,7 @@ impl Gateway for Twilio {
         Ok(vec![self.read(&form)?])
     }
 
-    /// Twilio would send any other text to the person.
+    /// Twilio would send any other text to the sender as a reply.
     fn acknowledgement(&self) -> (&'static str, &'static str) {
         ("text/xml", "<Response/>")
     }
@@ -186,10 +186,11 @@ impl Twilio {
     }
 }
 
+/// The parameters of a form, decoded.
 struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// What occurs exactly once and is not empty.
+    /// The value of a parameter that occurs exactly once and is not empty.
     fn one(&self, name: &str) -> Option<&str> {
         let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let value = values.next()?;

@@ -1,5 +1,5 @@
-//! Vonage's Messages API: a token that holds the hash of the body. What is not signed is refused like any
-//! other forgery: Vonage repeats for a day whatever is not answered with 200.
+//! Vonage's Messages API: webhooks carry a signed token with the body's hash. Vonage retries a webhook for a day until
+//! it is answered with 200.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ impl Gateway for Vonage {
             None if body.get("status").is_some() => {
                 Event::status(text(&body, "/message_uuid"), text(&body, "/status").and_then(Progress::of))
             }
-            // The senders of other channels are no phones.
+            // Senders on other channels are not phone numbers.
             Some(_) if text(&body, "/channel") != Some(self.channel.as_str()) => Event::ignored(Ignored::Event),
             Some(_) if self.channel == Channel::Sms && !self.sms_verifies => Event::ignored(Ignored::Sms),
             Some(kind) => read_message(&body, kind)?,

@@ -1,4 +1,4 @@
-//! WAHA: HMAC-SHA512 of the raw body, and chats that hide the number behind a LID.
+//! WAHA: webhooks are signed with HMAC-SHA512 over the raw body; LIDs can be resolved to phone numbers.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl Gateway for Waha {
                 let ids = texts(&body, &["/id/_serialized", "/key/id", "/id"]);
                 Sent::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
             }
-            // 422 tells the state of a session that is not working.
+            // A 422 names the state of a session that is not working.
             (Sent::Refused(Refusal::Permanent), Some("STARTING")) => Sent::NotSent { why: "not_connected" },
             (Sent::Refused(Refusal::Permanent), Some("SCAN_QR_CODE" | "STOPPED" | "FAILED")) => {
                 Sent::Refused(Refusal::Unauthorized)
@@ -97,8 +97,8 @@ impl Gateway for Waha {
             .ok()
     }
 
-    /// `pn` is null as long as WhatsApp has not sent the number, which comes with the first message or after it. Releases
-    /// without this look-up have no such path.
+    /// `pn` is null until WhatsApp sends the number, with the first message or later. Older releases do not have this
+    /// path.
     fn phone_behind(&self, response: &Response<Vec<u8>>) -> Behind {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         let has_no_path = || text(&body, "/message").is_some_and(|why| why.starts_with("Cannot GET"));
@@ -111,18 +111,18 @@ impl Gateway for Waha {
     }
 }
 
-/// Our number, as the family names it.
+/// The receiving number. Also for Wawp and Hypersender, which use WAHA's format.
 pub(super) fn addressee(body: &Value) -> Addressee {
     Addressee::default().phone(text(body, "/me/id").filter(|id| !is_own_lid(body, id)))
 }
 
-/// Whether the digits are those of our own LID, whatever stands behind them.
+/// Whether `id` has the digits of the receiving account's own LID, on any server.
 fn is_own_lid(body: &Value, id: &str) -> bool {
     let user = |id: &str| id.split([':', '@']).next().map(str::to_owned);
     text(body, "/me/lid").is_some_and(|lid| user(lid) == user(id))
 }
 
-/// One event of the family; relatives say `messages.any` for `message.any`.
+/// Parses one event. Also for Wawp and Hypersender, of which some write `messages.any` for `message.any`.
 pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<Event, Malformed> {
     Ok(match name.ok_or_else(|| Malformed("no event".to_owned()))? {
         "message" | "message.any" | "messages.any" => read_message(payload)?,
@@ -143,7 +143,7 @@ fn read_message(payload: &Value) -> Result<Event, Malformed> {
     let parts: Vec<&str> = id.split('_').collect();
     let chat = text(payload, "/from").or(parts.get(1).copied()).unwrap_or_default();
     let group = jid::is_group(chat) || parts.get(1).is_some_and(|chat| jid::is_group(chat));
-    // The engines put the other id of a person in different places.
+    // WAHA's engines write the alternative id of a person into different fields.
     let authors: &[&str] = if group { &["/participant", "/author"] } else { &[] };
     let alternatives = ["/_data/key/remoteJidAlt", "/_data/key/participantAlt", "/_data/Info/SenderAlt"];
     let mut senders = if group { Vec::new() } else { vec![chat] };

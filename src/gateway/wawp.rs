@@ -1,4 +1,4 @@
-//! Wawp: WAHA's envelope, proved by a secret in the URL or by an HMAC whose header nobody documents.
+//! Wawp: WAHA's payload; webhooks are authenticated by a secret in the URL, or by an HMAC in an undocumented header.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let scheme = reader.scheme(&[("url-secret", url_secret), ("hmac", hmac)]);
     if matches!(&scheme, Scheme::BodyHmac { header, .. } if header.is_empty()) {
         let key = reader.section.key("webhook_header");
-        reader.faults.add(key, "is missing: Wawp documents no name; take it from a recorded webhook");
+        reader.faults.add(key, "is missing: Wawp does not document the header's name; take it from a recorded webhook");
     }
     Arc::new(Wawp {
         scheme,

@@ -1,4 +1,4 @@
-//! Whapi.cloud: a secret in a header, batches, and senders as bare digits.
+//! Whapi.cloud: webhooks are authenticated by a secret in a header and contain batches; senders are bare digits.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ struct Whapi {
     secrets: Vec<SecretString>,
     url: String,
     api_key: SecretString,
-    /// For accounts with several.
+    /// Distinguishes the channels of one account; empty if not configured.
     channel_id: String,
 }
 
@@ -73,7 +73,7 @@ impl Gateway for Whapi {
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match sent_by_status(response.status()) {
-            // The trial is over or not paid for.
+            // The trial has ended, or the bill is unpaid.
             _ if response.status().as_u16() == 402 => Sent::Refused(Refusal::Unauthorized),
             Sent::Accepted { .. } if body["sent"] == false => Sent::NotSent { why: "not_sent" },
             Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/message/id").map(str::to_owned) },
@@ -90,7 +90,7 @@ fn read_message(message: &Value) -> Result<Event, Malformed> {
     let id = text(message, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     let chat = text(message, "/chat_id").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
     let from = text(message, "/from").unwrap_or_default();
-    // Bare digits are a phone's, except where the chat hides the phone: there they might be the LID's.
+    // Bare digits are a phone number, except in a LID chat, where they may be the LID.
     let digits = format!("{from}@s.whatsapp.net");
     let from = if from.contains('@') || chat.ends_with("@lid") { from } else { &digits };
     let words = match text(message, "/type") {

@@ -1,4 +1,5 @@
-//! wppconnect-server: nothing proves a webhook but the URL it comes to; a message's keys stand at the top.
+//! wppconnect-server: webhooks are authenticated by a secret in the URL only; the fields of a message are at the top
+//! level.
 
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ impl Gateway for Wppconnect {
             }
             "onrevokedmessage" => Event::ignored(Ignored::Edit),
             "onreactionmessage" => Event::ignored(Ignored::NonText),
-            // Among them `unreadmessages`, which repeats old ones at start.
+            // Among them `unreadmessages`, which repeats old messages at start.
             _ => Event::ignored(Ignored::Event),
         };
         let addressee = Addressee::default()
@@ -116,13 +117,13 @@ impl Gateway for Wppconnect {
         }
     }
 
-    /// It posts each event once.
+    /// wppconnect-server posts each event once.
     fn repeats(&self) -> bool {
         false
     }
 }
 
-/// The id is an object in acknowledgements.
+/// `fromMe` is in the id in acknowledgements.
 fn is_from_me(body: &Value) -> bool {
     ["/fromMe", "/id/fromMe"].iter().any(|pointer| json::at(body, pointer).and_then(Value::as_bool) == Some(true))
 }
@@ -143,7 +144,7 @@ fn read_message(body: &Value, own: bool) -> Result<Event, Malformed> {
         from_me: own || is_from_me(body) || parts.first() == Some(&"true"),
         group,
         senders: if group { texts(body, &["/author"]) } else { texts(body, &["/from", "/chatId"]) },
-        // The body of a picture may be its base64.
+        // The body of an image may be its base64.
         content: match text(body, "/type") {
             _ if edited => Content::Edit,
             Some("chat") => Content::of(text(body, "/body")),

@@ -1,4 +1,4 @@
-//! `WuzAPI`: HMAC-SHA256 of the raw body, which is JSON or a form that holds JSON.
+//! `WuzAPI`: webhooks are signed with HMAC-SHA256 over the raw body, which is JSON or a form with a JSON field.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl Gateway for Wuzapi {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
         if webhook.header("content-type").is_some_and(|kind| kind.starts_with("multipart/")) {
-            // A file comes with it.
+            // The webhook contains a file.
             return Ok(vec![Event::ignored(Ignored::NonText)]);
         }
         let body = read_body(webhook.body)?;
@@ -64,7 +64,7 @@ impl Gateway for Wuzapi {
             }
             _ => Event::ignored(Ignored::Event),
         };
-        // Releases before 2025 write the user's token into the event.
+        // Releases before 2025 include the user's token.
         let addressee = Addressee::default().id(body.get("token"), self.api_key.expose_secret());
         Ok(vec![event.to(&addressee)])
     }
@@ -85,7 +85,7 @@ impl Gateway for Wuzapi {
     fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match sent_by_status(response.status()) {
-            // All failures of WhatsApp are 500, in words.
+            // Every failure of WhatsApp is a 500 whose text names the reason.
             _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
             Sent::Accepted { .. } if body["success"] == false => Sent::NotSent { why: "not_sent" },
             Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/data/Id").map(str::to_owned) },
@@ -94,7 +94,7 @@ impl Gateway for Wuzapi {
     }
 }
 
-/// In form mode the event stands in `jsonData`.
+/// In form mode, the event is in the field `jsonData`.
 fn read_body(body: &[u8]) -> Result<Value, Malformed> {
     if body.starts_with(b"{") {
         return json::parse(body);
@@ -109,7 +109,7 @@ fn read_message(event: &Value) -> Result<Event, Malformed> {
     let id = text(info, "/ID").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     let chat = text(info, "/Chat").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
     if !event["SourceWebMsg"].is_null() {
-        // Out of the phone's history.
+        // From the phone's history sync.
         return Ok(Event::ignored(Ignored::Event));
     }
     let is_true = |pointer: &str| json::at(event, pointer).and_then(Value::as_bool).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the answers of each gateway mean.
+//! How each gateway's responses to a send request are classified.
 
 use countersign::gateway::{Refusal, Sent};
 use http::Response;
@@ -46,7 +46,7 @@ fn answers(kind: &str, table: &[(u16, Value, Sent)]) {
 }
 
 #[test]
-fn the_errors_of_meta_and_its_resellers() {
+fn errors_of_meta_and_its_resellers() {
     let error = |code: i64| json!({ "error": { "message": "m", "type": "OAuthException", "code": code } });
     let sent = json!({ "messaging_product": "whatsapp", "messages": [{ "id": "wamid.X" }] });
     for kind in ["cloud-api", "360dialog", "gupshup-v3"] {
@@ -84,7 +84,7 @@ fn the_errors_of_meta_and_its_resellers() {
 }
 
 #[test]
-fn the_errors_of_the_family_of_waha() {
+fn errors_of_hypersender_and_wawp() {
     answers(
         "hypersender",
         &[
@@ -109,7 +109,7 @@ fn the_errors_of_the_family_of_waha() {
 }
 
 #[test]
-fn the_errors_of_twilio_vonage_bird_and_chatwoot() {
+fn errors_of_twilio_vonage_bird_and_chatwoot() {
     let twilio = |code: i64| json!({ "code": code, "message": "m", "more_info": "i", "status": 400 });
     answers(
         "twilio",

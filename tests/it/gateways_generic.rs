@@ -1,5 +1,5 @@
-//! The generic gateway: what its templates write, what it reads from answers, and what it says about a faulty
-//! table.
+//! The generic gateway: the requests its templates build, its classification of responses, and the faults of invalid
+//! tables.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use url::form_urlencoded;
 
 const NASTY: &str = "He said \"hi\\\" & left=100%\r\n\t{digits} {api_key} {{text}} 🙂 ü \u{2028}</a>";
 
-/// A complete table of a made-up gateway.
+/// A complete table of a fictional gateway.
 const TIDINGS: &str = r#"
 kind = "generic"
 url = "https://api.tidings.example/v2/"
@@ -69,7 +69,7 @@ fn form(body: &[u8]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn json_templates_carry_any_text_unharmed() {
+fn json_templates_carry_any_text_unchanged() {
     let gateway = built(TIDINGS);
     let request = gateway.text_message("447700900123@c.us", None, NASTY);
     assert_eq!(request.method(), Method::POST);
@@ -83,7 +83,7 @@ fn json_templates_carry_any_text_unharmed() {
 }
 
 #[test]
-fn forms_and_urls_carry_any_text_unharmed() {
+fn forms_and_urls_carry_any_text_unchanged() {
     let as_form = TIDINGS.replace(
         r#"body = '{"to": "{chat_id}", "number": "{digits}", "content": [{"text": "{text}"}]}'"#,
         r#"body = { "src.name" = "{account}", Text = "{text}", nested = { say = "{text}" }, key = "{api_key}" }"#,
@@ -105,11 +105,11 @@ fn forms_and_urls_carry_any_text_unharmed() {
     let query = form(request.uri().query().unwrap().as_bytes());
     assert_eq!(query, [("to".to_owned(), "1".to_owned()), ("text".to_owned(), NASTY.to_owned())]);
     let endless = built(&by_url).text_message("1", None, &"🙂".repeat(20_000));
-    assert_eq!(endless.uri(), "/", "too long for a URL: no panic, and nothing that could be sent");
+    assert_eq!(endless.uri(), "/", "too long for a URL: no panic, and a request that egress refuses");
 }
 
 #[test]
-fn digits_are_a_phones_or_nobodys() {
+fn digits_are_those_of_a_phone_or_the_whole_chat_id() {
     let gateway = built(TIDINGS);
     let number = |chat: &str, subject: Option<&Subject>| {
         let request = gateway.text_message(chat, subject, "hello");
@@ -124,7 +124,7 @@ fn digits_are_a_phones_or_nobodys() {
 }
 
 #[test]
-fn answers_are_classified_by_body_then_by_status() {
+fn responses_are_classified_by_body_then_by_status() {
     let gateway = built(TIDINGS);
     let sent = |status: u16, body: &str| {
         let response = Response::builder().status(status);
@@ -153,7 +153,7 @@ fn answers_are_classified_by_body_then_by_status() {
 }
 
 #[test]
-fn a_message_that_tells_too_little_is_nobodys() {
+fn a_message_without_a_required_field_verifies_nothing() {
     let gateway = built(TIDINGS);
     let message = |changes: Value| {
         let mut body = json!({ "kind": "inbound", "msg": {
@@ -170,7 +170,7 @@ fn a_message_that_tells_too_little_is_nobodys() {
     assert_eq!(plain.sender.phone.as_ref().unwrap().digits(), "447700900123");
     assert_eq!(plain.sender.lid(), Some("190000000000117"));
 
-    assert!(message(json!({ "direction": null })).is_err(), "nobody says that it is not ours");
+    assert!(message(json!({ "direction": null })).is_err(), "no field of from_me");
     assert!(message(json!({ "ref": "" })).is_err(), "no id");
     for (changes, why) in [
         (json!({ "direction": "out", "thread": "x@g.us" }), Ignored::FromMe),
@@ -195,18 +195,18 @@ fn a_message_that_tells_too_little_is_nobodys() {
 fn faulty_tables_are_refused_with_every_key() {
     const POINTER: &str = "expected a JSON pointer such as \"/message/id\": it starts with / and writes ~ as ~0";
     for (good, bad, key, problem) in [
-        ("message_id = \"/msg/ref\"", "", "mapping.message_id", "is missing: where a message's id stands"),
+        ("message_id = \"/msg/ref\"", "", "mapping.message_id", "is missing: the pointer to a message's id"),
         ("\"/msg/body\"", "\"msg.body\"", "mapping.text", POINTER),
         ("\"/msg/author/phone\"]", "\"/msg/~author\"]", "mapping.sender.1", POINTER),
         (
             "from_me = { pointer = \"/msg/direction\", equals = \"out\" }",
             "",
             "mapping.from_me",
-            "is missing: what marks our own messages, or \"never\" if they are never posted here",
+            "is missing: what marks messages sent from the own number, or \"never\" if they are never posted",
         ),
         ("edit = {", "edti = {", "mapping.edti", "is not a key; did you mean edit?"),
         ("\"s\"", "\"sec\"", "mapping.timestamp.unit", "\"sec\" is not one of s, ms, rfc3339, none"),
-        ("[\"inbound\"]", "[]", "mapping.event.accept", "is empty: no event would be a message"),
+        ("[\"inbound\"]", "[]", "mapping.event.accept", "is empty: list the event kinds that are messages"),
         (
             "equals = \"out\"",
             "equals = \"out\", when_suffix = \"x\"",
@@ -224,19 +224,24 @@ fn faulty_tables_are_refused_with_every_key() {
             "\"{text}\"",
             "{text}",
             "send.body",
-            "expected JSON in which {names} stand within quotes, or a table for a form; it stops being JSON at line 1 \
+            "expected JSON with placeholders inside quotes, or a table for a form; invalid JSON at line 1 \
              column 65",
         ),
-        ("{\"text\": \"{text}\"}", "", "send.body", "holds no {text}, and neither does url: nothing would be said"),
-        ("Bearer {api_key}", "{text}", "send.headers.Authorization", "{text} cannot stand in a header"),
+        (
+            "{\"text\": \"{text}\"}",
+            "",
+            "send.body",
+            "contains no {text}, and neither does url: the message would be empty",
+        ),
+        ("Bearer {api_key}", "{text}", "send.headers.Authorization", "{text} is not allowed in a header"),
         ("api_key = \"key-of-tidings\"", "", "api_key", "is missing: send uses {api_key}"),
         ("[400, 409]", "[40]", "send.permanent.0", "expected an HTTP status from 100 to 999"),
-        ("{url}/", "x{url}/", "send.url", "{url} can only stand at the start"),
+        ("{url}/", "x{url}/", "send.url", "{url} is only allowed at the start"),
         (
             "webhook_header = \"X-Tidings-Signature\"",
             "",
             "webhook_header",
-            "is missing: the header that carries the proof",
+            "is missing: the header with the signature or secret",
         ),
         (
             "\"hmac\"",

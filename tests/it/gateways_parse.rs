@@ -1,4 +1,4 @@
-//! What the fixtures do not show: hidden numbers, wrapped texts, edits, history, and secrets in URLs.
+//! Parsing that the fixtures do not cover: LIDs, nested messages, edits, history, and secrets in URLs.
 
 use countersign::{
     domain::Phone,
@@ -106,7 +106,7 @@ fn a_lid_alone_never_becomes_a_phone() {
 }
 
 #[test]
-fn the_phone_is_found_wherever_it_stands() {
+fn the_phone_is_found_in_every_field_that_can_hold_it() {
     let text = json!({ "conversation": "x" });
     for (kind, body) in [
         ("evolution", evolution(json!({ "remoteJid": LID, "remoteJidAlt": PHONE }), text.clone())),
@@ -123,7 +123,7 @@ fn the_phone_is_found_wherever_it_stands() {
 }
 
 #[test]
-fn what_is_no_fresh_text_of_a_person_verifies_nothing() {
+fn only_a_new_text_message_of_a_person_verifies() {
     let key = || json!({ "remoteJid": PHONE });
     let words = json!({ "conversation": "x" });
     let status = json!({ "Chat": "status@broadcast", "IsGroup": true });
@@ -161,7 +161,7 @@ fn what_is_no_fresh_text_of_a_person_verifies_nothing() {
 }
 
 #[test]
-fn texts_come_out_of_wrappers_and_times_out_of_offsets() {
+fn nested_texts_and_times_with_offsets_are_read() {
     let inner = json!({ "message": { "extendedTextMessage": { "text": "x" } } });
     let event = one("evolution", &evolution(json!({ "remoteJid": PHONE }), json!({ "ephemeralMessage": inner })));
     assert_eq!((event.ignored, event.text.as_deref()), (None, Some("x")));
@@ -173,7 +173,7 @@ fn texts_come_out_of_wrappers_and_times_out_of_offsets() {
 }
 
 #[test]
-fn gowa_before_8_does_not_tell_who_wrote() {
+fn messages_of_gowa_before_8_are_malformed() {
     let body = json!({ "sender_id": "447700900123", "from": PHONE, "message": { "text": "x", "id": "3A" } });
     assert!(parse("gowa", &body).is_err());
 }

@@ -1,4 +1,4 @@
-//! What each gateway is asked to send, and what its answers mean.
+//! The request that each self-hosted gateway is sent for a text message, and how its responses are classified.
 
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ fn requests() -> Vec<Wanted> {
 }
 
 #[test]
-fn every_gateway_is_asked_in_its_own_words() {
+fn every_gateway_is_sent_its_documented_request() {
     for (kind, chat, url, (name, value), body) in requests() {
         let request = build(settings(kind)).text_message(chat, None, TEXT);
         assert_eq!(request.method(), "POST", "{kind} {chat}");
@@ -200,7 +200,7 @@ fn answers() -> Vec<(&'static str, u16, Value, Sent)> {
 }
 
 #[test]
-fn every_answer_is_understood() {
+fn every_response_is_classified() {
     for (kind, status, body, meaning) in answers() {
         let response = Response::builder().status(status).body(body.to_string().into_bytes()).unwrap();
         assert_eq!(build(settings(kind)).sent(&response), meaning, "{kind} {status} {body}");
@@ -214,7 +214,7 @@ fn every_answer_is_understood() {
 }
 
 #[test]
-fn the_phone_behind_a_lid_is_asked_for() {
+fn the_phone_of_a_lid_is_looked_up() {
     let known = json!({ "lid": LID, "pn": "447700900123@c.us" });
     let entry = json!({ "lid": { "_serialized": LID }, "phoneNumber": { "_serialized": "447700900123@c.us" } });
     let serialized = |jid: &Value| json!({ "lid": { "_serialized": LID }, "phoneNumber": jid });

@@ -1,4 +1,4 @@
-//! Whom a message proves: only a phone that the gateway vouches for, and never our own side.
+//! The sender of a message: only an identity that the gateway vouches for, and never the own number.
 
 use countersign::gateway::{Event, Ignored, Progress, Refusal, Webhook};
 use http::{HeaderMap, Method};
@@ -62,7 +62,7 @@ fn twilio() {
     };
     let event = |changes: &[(&str, &str)]| read("twilio", &json!({}), &form(changes)).unwrap();
     expect(&event(&[]), None, NAMED);
-    // Short codes, names and what the future may bring.
+    // Short codes, alphanumeric senders, and unknown forms.
     let sms = json!({ "sms_verifies": true });
     for from in ["12345", "8850123", "NORTHWIND", "+12345", "whatsapp:447700900123", "whatsapp:+44x"] {
         expect(&read("twilio", &sms, &form(&[("From", from)])).unwrap(), None, None);
@@ -73,7 +73,7 @@ fn twilio() {
     let both = event(&[("ExternalUserId", "GB.10000000000001"), ("WaId", "447700900123")]);
     assert_eq!((both.sender.phone.is_some(), both.sender.bsuid()), (true, Some("GB.10000000000001")));
     expect(&event(&[("WaId", "12025550187")]), Some(Ignored::SendersDiffer), None);
-    // A caption, a tap and a picture are no typed text.
+    // An image with a caption and a tapped button are not text messages.
     for change in [("NumMedia", "1"), ("MessageType", "button"), ("Body", "")] {
         expect(&event(&[change]), Some(Ignored::NonText), NAMED);
     }
@@ -92,9 +92,9 @@ fn twilio() {
         expect(&read("twilio", &whatsapp, &form(&[])).unwrap(), None, NAMED);
         expect(&read("twilio", &whatsapp, &forged).unwrap(), Some(Ignored::Sms), None);
     }
-    let believed = read("twilio", &sms, &forged).unwrap();
-    expect(&believed, None, NAMED);
-    assert!(believed.weak && !event(&[]).weak);
+    let accepted = read("twilio", &sms, &forged).unwrap();
+    expect(&accepted, None, NAMED);
+    assert!(accepted.weak && !event(&[]).weak);
     let refused = with("twilio", &json!({ "from": "whatsapp:+12025550142", "sms_verifies": true }));
     assert!(build("twilio", &refused).is_err_and(|why| why.contains("sms_verifies")));
 }
@@ -116,9 +116,9 @@ fn vonage() {
     }
     let sms = fixture("vonage/sms_text");
     let forged = changed(&sms, "/from", json!("GB.1000"));
-    let believed = json!({ "channel": "sms", "sms_verifies": true });
-    assert_eq!(read("vonage", &believed, &forged).unwrap().sender.subject(), None);
-    assert!(read("vonage", &believed, sms.to_string().as_bytes()).unwrap().weak);
+    let sms_verifies = json!({ "channel": "sms", "sms_verifies": true });
+    assert_eq!(read("vonage", &sms_verifies, &forged).unwrap().sender.subject(), None);
+    assert!(read("vonage", &sms_verifies, sms.to_string().as_bytes()).unwrap().weak);
     expect(
         &read("vonage", &json!({ "channel": "sms" }), sms.to_string().as_bytes()).unwrap(),
         Some(Ignored::Sms),
@@ -139,31 +139,34 @@ fn bird() {
     expect(&event("/payload/sender/contact/identifierKey", json!("emailaddress")), None, None);
     let bsuid = event("/payload/meta/extraInformation/whatsappbsuid", json!("GB.10000000000001"));
     assert_eq!(bsuid.sender.bsuid(), Some("GB.10000000000001"));
-    assert_eq!(event("/payload/status", json!("delivered")).receipt, None, "theirs, not ours");
+    assert_eq!(event("/payload/status", json!("delivered")).receipt, None, "a received message has no receipt");
 
     let failed = fixture("bird/delivery_failed");
     let failing = json!({ "channel_id": failed["payload"]["channelId"] });
-    let told = |pointer: &str, value: Value| {
+    let progress = |pointer: &str, value: Value| {
         let event = read("bird", &failing, &changed(&failed, pointer, value)).unwrap();
-        assert_eq!(event.ignored, Some(Ignored::FromMe), "a report verifies nothing");
+        assert_eq!(event.ignored, Some(Ignored::FromMe), "a delivery status verifies nothing");
         event.receipt.map(|receipt| receipt.progress)
     };
-    assert_eq!(told("/payload/failure/source/code", json!("131026")), Some(Progress::Failed(Refusal::NotOnWhatsApp)));
+    assert_eq!(
+        progress("/payload/failure/source/code", json!("131026")),
+        Some(Progress::Failed(Refusal::NotOnWhatsApp))
+    );
     let permanent = Some(Progress::Failed(Refusal::Permanent));
-    assert_eq!(told("/payload/failure/source/name", json!("sms-messagebird")), permanent);
-    assert_eq!(told("/payload/failure", Value::Null), permanent);
-    assert_eq!(told("/payload/status", json!("sending_failed")), Some(Progress::Failed(Refusal::WindowClosed)));
+    assert_eq!(progress("/payload/failure/source/name", json!("sms-messagebird")), permanent);
+    assert_eq!(progress("/payload/failure", Value::Null), permanent);
+    assert_eq!(progress("/payload/status", json!("sending_failed")), Some(Progress::Failed(Refusal::WindowClosed)));
     for nothing_new in ["accepted", "processing", "Zugestellt", ""] {
-        assert_eq!(told("/payload/status", json!(nothing_new)), None, "{nothing_new}");
+        assert_eq!(progress("/payload/status", json!(nothing_new)), None, "{nothing_new}");
     }
 }
 
 #[test]
 fn chatwoot() {
     let text = fixture("chatwoot/incoming");
-    let told =
+    let event_with =
         |more: &Value, pointer: &str, value: Value| read("chatwoot", more, &changed(&text, pointer, value)).unwrap();
-    let event = |pointer: &str, value: Value| told(&json!({}), pointer, value);
+    let event = |pointer: &str, value: Value| event_with(&json!({}), pointer, value);
     expect(&event("/private", json!(false)), None, NAMED);
     expect(&event("/private", json!(true)), Some(Ignored::FromMe), None);
     expect(&event("/sender/type", json!("agent_bot")), Some(Ignored::FromMe), None);
@@ -171,10 +174,10 @@ fn chatwoot() {
     expect(&event("/message_type", json!("activity")), Some(Ignored::Event), NAMED);
     expect(&event("/event", json!("message_updated")), Some(Ignored::Event), None);
     expect(&event("/attachments", json!([{ "file_type": "image" }])), Some(Ignored::NonText), NAMED);
-    // An agent may write any number into a contact; the channel's id is the truth.
+    // Agents can edit a contact's number; only the channel's id is trusted.
     expect(&event("/sender/phone_number", json!("+12025550187")), None, NAMED);
     expect(&event("/conversation/contact_inbox/source_id", json!("GB.10000000000001")), None, None);
-    // Visitors of a web page choose their own numbers and ids.
+    // Visitors of a website choose their own numbers and ids.
     for channel in ["Channel::WebWidget", "Channel::Api", "Channel::Sms", "Channel::TwilioSms"] {
         expect(&event("/conversation/channel", json!(channel)), Some(Ignored::Event), None);
     }
@@ -184,13 +187,13 @@ fn chatwoot() {
     expect(&read("chatwoot", &json!({}), &source).unwrap(), None, NAMED);
     for channel in ["Channel::WebWidget", "Channel::Api", "Channel::Email"] {
         let inbox = json!({ "inbox_id": 3 });
-        expect(&told(&inbox, "/conversation/channel", json!(channel)), Some(Ignored::Event), None);
+        expect(&event_with(&inbox, "/conversation/channel", json!(channel)), Some(Ignored::Event), None);
         let trusted = json!({ "inbox_id": 3, "trust_contact_phone": true });
-        let event = told(&trusted, "/conversation/channel", json!(channel));
+        let event = event_with(&trusted, "/conversation/channel", json!(channel));
         expect(&event, None, NAMED);
         assert!(event.weak);
     }
-    expect(&told(&json!({ "inbox_id": 3 }), "/inbox/id", json!(4)), Some(Ignored::AnotherNumber), NAMED);
+    expect(&event_with(&json!({ "inbox_id": 3 }), "/inbox/id", json!(4)), Some(Ignored::AnotherNumber), NAMED);
     expect(&event("/account/id", json!(2)), Some(Ignored::AnotherNumber), NAMED);
     assert_eq!(event("/source_id", Value::Null).message_id.as_deref(), Some("501"));
     assert_eq!(event("/created_at", json!(1_788_256_800)).timestamp, Some(1_788_256_800));
@@ -223,7 +226,7 @@ fn hypersender_and_wawp() {
     );
 }
 
-/// Whether 360dialog writes Meta's prefix is not documented.
+/// 360dialog does not document whether its signature has Meta's prefix.
 #[test]
 fn the_prefix_of_360dialog_is_optional() {
     let (body, expect) = (fixture("360dialog/text").to_string(), fixture("360dialog/text.expect"));
@@ -248,7 +251,7 @@ fn the_prefix_of_360dialog_is_optional() {
 }
 
 #[test]
-fn the_agent_of_meta_hides_no_message_of_360dialog() {
+fn standby_messages_of_360dialog_are_read() {
     let text = fixture("360dialog/text");
     let standby = changed(&text, "/entry/0/changes/0/field", json!("standby"));
     expect(&read("360dialog", &json!({}), &standby).unwrap(), None, NAMED);

@@ -1,4 +1,4 @@
-//! The simulated person, and what reaches his phone and the app.
+//! The simulated person: sends messages, and waits for replies and callbacks.
 
 use anyhow::{Context as _, ensure};
 
@@ -13,9 +13,9 @@ pub(super) struct Person<'a> {
 
 impl Person<'_> {
     pub(super) async fn post(&self, text: &str, how: How) -> anyhow::Result<Posted> {
-        let from = NUMBER.parse().expect("it is a number");
+        let from = NUMBER.parse().expect("NUMBER is a valid phone number");
         let draft = Draft { from, push_name: Some("Ana".to_owned()), text: text.to_owned(), how };
-        self.phone.send(draft).await.context("there was nothing to send")
+        self.phone.send(draft).await.context("there is no message to send")
     }
 
     pub(super) async fn send(&self, text: &str, how: How) -> anyhow::Result<Posted> {
@@ -29,7 +29,7 @@ impl Person<'_> {
         self.message("no reply", |bubble| bubble.side == Side::Business && bubble.chat == NUMBER).await
     }
 
-    /// The text of the first message that is `wanted`.
+    /// Waits for the first message that is `wanted`, and returns its text.
     pub(super) async fn message(&self, missing: &str, wanted: impl Fn(&&Bubble) -> bool) -> anyhow::Result<String> {
         self.until(missing, |journal| journal.bubbles.iter().find(&wanted).map(|bubble| bubble.text.clone())).await
     }
@@ -40,7 +40,7 @@ impl Person<'_> {
         self.until(&missing, |journal| journal.callbacks.iter().find(wanted).cloned()).await
     }
 
-    /// How many replies and callbacks there were.
+    /// The numbers of replies and callbacks so far.
     pub(super) fn received(&self) -> (usize, usize) {
         let journal = self.phone.journal();
         let replies = journal.bubbles.iter().filter(|bubble| bubble.side == Side::Business);
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_field_is_found_where_the_page_has_it() {
+    fn the_hidden_field_of_the_page_is_found() {
         let page = include_str!("../../../templates/pages/confirm.html").replace("{{ form_field }}", "aB-_");
         assert_eq!(hidden_field(&page, "form").as_deref(), Some("aB-_"));
         assert_eq!(hidden_field(&page, "other"), None);

@@ -1,4 +1,4 @@
-//! The app sends a code, and checks what the person typed.
+//! Codes on the fake phone's page: the app requests one, and checks what the person typed.
 
 use std::sync::atomic::Ordering;
 
@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 use super::{Phone, routes::pass_on};
 use crate::{dev::daemon::Answer, egress::EgressError};
 
-/// What the app asks for, and whether WhatsApp knows the person.
+/// A request for a code.
 #[derive(Deserialize)]
 pub(in crate::dev) struct Wanted {
+    /// Whether the person is not on WhatsApp.
     #[serde(default)]
     pub(in crate::dev) no_whatsapp: bool,
-    /// As `request-code` takes them.
+    /// The fields of `request-code`.
     #[serde(flatten)]
     pub(in crate::dev) fields: serde_json::Map<String, Value>,
 }
@@ -39,7 +40,7 @@ pub(super) async fn request(phone: Data<Phone>, wanted: Json<Wanted>) -> HttpRes
     pass_on(phone.ask_for_a_code(wanted.into_inner()).await)
 }
 
-/// What the person typed into the app.
+/// The code that the person typed into the app.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Typed {

@@ -1,5 +1,5 @@
-//! Keeps other sites away from the fake phone. Any page in the developer's browser can try this port, and a
-//! name that is rebound to 127.0.0.1 makes it look like the same site.
+//! Protects the fake phone from other sites: any page in the developer's browser can send requests to this port, and DNS
+//! rebinding makes another name look like the same site.
 
 use actix_web::{
     Error, HttpResponse,
@@ -30,7 +30,7 @@ pub(super) async fn refuse_strangers(
     Ok(next.call(request).await?.map_into_left_body())
 }
 
-/// Where a request says that it comes from. Programs say less than browsers.
+/// The headers that name the origin of a request. Programs send fewer of them than browsers.
 struct Claims<'a> {
     host: Option<&'a str>,
     origin: Option<&'a str>,
@@ -67,13 +67,13 @@ mod tests {
     }
 
     #[test]
-    fn programs_and_the_own_page_are_let_in() {
+    fn programs_and_the_own_page_are_accepted() {
         assert!(ok("127.0.0.1:8081", None, None));
         assert!(ok("localhost:8081", Some("http://localhost:8081"), Some("same-origin")));
     }
 
     #[test]
-    fn other_sites_and_rebound_names_are_not() {
+    fn other_sites_and_rebound_names_are_refused() {
         for host in ["evil.example:8081", "127.0.0.1", "127.0.0.1:80", "127.0.0.1.evil.example:8081", "", "x8081"] {
             assert!(!ok(host, None, None), "{host}");
         }

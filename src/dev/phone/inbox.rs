@@ -1,4 +1,4 @@
-//! What the daemon sends: replies to the gateway, callbacks to the app.
+//! The endpoints that the daemon sends to: the gateway's API for messages, and the app's callback URL.
 
 use std::sync::atomic::Ordering;
 
@@ -19,7 +19,7 @@ use crate::{
     worker::signature,
 };
 
-/// What the simulator's dialect sends.
+/// The body of a message, as the `simulator` gateway sends it.
 #[derive(Deserialize)]
 pub(super) struct Reply {
     to: String,
@@ -30,7 +30,7 @@ pub(super) struct Reply {
     code: bool,
 }
 
-/// `POST /messages`, as the gateway.
+/// `POST /messages`: the gateway's API.
 pub(super) async fn message(phone: Data<Phone>, request: HttpRequest, reply: Json<Reply>) -> HttpResponse {
     let Reply { to, text, channel, code } = reply.into_inner();
     let sms = channel == "sms";
@@ -53,7 +53,7 @@ pub(super) async fn message(phone: Data<Phone>, request: HttpRequest, reply: Jso
     HttpResponse::Ok().json(json!({ "id": format!("SIM{:016X}", u64::from_be_bytes(random::bytes())) }))
 }
 
-/// The chat as the page writes it: the daemon may name it in another spelling than the app did.
+/// The chat id as the page writes it; the daemon may write it differently than the app did.
 fn written(to: &str) -> String {
     match to.parse::<Chat>().map(|chat| chat.subject().clone()) {
         Ok(Subject::Phone(phone)) => phone.e164(),
@@ -62,7 +62,8 @@ fn written(to: &str) -> String {
     }
 }
 
-/// `POST /inbox`, as the app. Shows what is not genuine as well: finding out why is what it is for.
+/// `POST /inbox`: the app's callback URL. Callbacks with an invalid signature are recorded too, so that they can be
+/// debugged.
 pub(super) async fn callback(phone: Data<Phone>, request: HttpRequest, body: Bytes) -> HttpResponse {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let webhook_id = header("webhook-id").to_owned();

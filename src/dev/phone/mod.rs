@@ -1,5 +1,5 @@
-//! The fake phone: a person's chat, the gateway behind it, and the app that is called back, on one loopback
-//! listener. What it sends is signed and goes over HTTP, so the daemon cannot tell it from the real thing.
+//! The fake phone: a person's chat, the gateway, and the app's callback endpoint, on one loopback listener. Its webhooks
+//! are signed and sent over HTTP, so the daemon handles them like those of a real gateway.
 
 mod codes;
 mod guard;
@@ -34,30 +34,30 @@ use crate::{
     domain::{InstanceId, Phone as Number},
 };
 
-/// Who the fake phone talks to, and the secrets it shares with the daemon.
+/// The instance that the fake phone belongs to, and the secrets it shares with the daemon.
 pub(super) struct Identity {
     pub(super) instance: InstanceId,
     pub(super) name: String,
     pub(super) number: Number,
-    /// Where the fake phone is, without a trailing slash.
+    /// The fake phone's URL, without a trailing slash.
     pub(super) origin: String,
     pub(super) api_key: SecretString,
-    /// Of the instance that sends by SMS, if this phone is its gateway.
+    /// The API key of the SMS instance, if its gateway is this phone.
     pub(super) sms_api_key: Option<SecretString>,
     pub(super) webhook_secret: SecretString,
     pub(super) callback_secrets: Vec<SecretString>,
 }
 
-/// One fake phone. Forgets everything when the process ends; the daemon does not.
+/// The fake phone. Its history is kept in memory only.
 pub(super) struct Phone {
     pub(super) identity: Identity,
     pub(super) daemon: Daemon,
     clock: Clock,
     journal: Mutex<Journal>,
     changed: watch::Sender<u64>,
-    /// What the inbox answers callbacks with.
+    /// The status of responses to callbacks.
     inbox_status: AtomicU16,
-    /// Whether WhatsApp knows nobody who is sent a code.
+    /// Whether recipients of codes are not on WhatsApp.
     no_whatsapp: AtomicBool,
 }
 
@@ -70,17 +70,17 @@ impl Phone {
     }
 
     pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().expect("nobody panics while holding it")
+        self.journal.lock().expect("no code panics while holding the lock")
     }
 
-    /// Tells everybody who waits that the journal has grown.
+    /// Changes the journal and notifies waiters. `write` receives the current time in Unix milliseconds.
     fn note(&self, write: impl FnOnce(&mut Journal, i64)) {
         let now = self.clock.wall().as_millisecond();
         write(&mut self.journal(), now);
         self.changed.send_modify(|revision| *revision += 1);
     }
 
-    /// Counts what was noted.
+    /// The revision of the journal, which increases with every change.
     pub(super) fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -95,7 +95,7 @@ impl Phone {
     }
 }
 
-/// The listener, running.
+/// Starts the HTTP server.
 pub(super) fn serve(phone: &Arc<Phone>, listener: TcpListener) -> anyhow::Result<Server> {
     let phone = Data::from(Arc::clone(phone));
     let server = HttpServer::new(move || {

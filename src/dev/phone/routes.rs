@@ -1,4 +1,4 @@
-//! The fake phone's own small API, for its page.
+//! The routes of the fake phone: its pages, their API, and the endpoints for the daemon.
 
 use actix_web::{
     HttpResponse,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Phone, codes, inbox, pages, send::Draft, state};
 use crate::{dev::daemon::Answer, egress::EgressError};
 
-/// What an app may answer to a callback, as far as the daemon tells it apart.
+/// Statuses for responses to callbacks: success, "stop sending", and a failure that is retried.
 const INBOX_ANSWERS: [u16; 3] = [200, 410, 500];
 
 pub(super) fn all(config: &mut ServiceConfig) {
@@ -29,7 +29,7 @@ pub(super) fn all(config: &mut ServiceConfig) {
         .service(resource("/messages").route(post().to(inbox::message)));
 }
 
-/// Passes the page's fields on to the daemon, as an app's server would.
+/// `POST /mint`: passes the page's fields to the daemon, as an app's server does.
 async fn mint(phone: Data<Phone>, fields: Json<Value>) -> HttpResponse {
     pass_on(phone.daemon.post("/generate-link", &fields).await)
 }
@@ -41,11 +41,11 @@ async fn redeem(phone: Data<Phone>, fields: Json<Value>) -> HttpResponse {
 async fn send(phone: Data<Phone>, draft: Json<Draft>) -> HttpResponse {
     match phone.send(draft.into_inner()).await {
         Some(posted) => pass_on(posted.answer),
-        None => HttpResponse::Conflict().json(json!({ "message": "nothing was sent yet" })),
+        None => HttpResponse::Conflict().json(json!({ "message": "no message was sent yet" })),
     }
 }
 
-/// The daemon's answer with its status, whatever it is.
+/// Wraps the daemon's response for the page, whatever its status.
 pub(super) fn pass_on(answer: Result<Answer, EgressError>) -> HttpResponse {
     match answer {
         Ok(answer) => {

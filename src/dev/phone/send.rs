@@ -1,4 +1,4 @@
-//! The person taps Send, and the gateway tells the daemon.
+//! Sends the person's messages to the daemon as webhooks.
 
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
@@ -6,13 +6,13 @@ use serde::Deserialize;
 use super::{Bubble, Phone, Side};
 use crate::{dev::daemon::Answer, domain::Chat, egress::EgressError, gateway::SimulatedMessage, random};
 
-/// Longer than the longest life of a code and the daemon's patience with slow gateways.
+/// The delay of a late message, in seconds: longer than a code's lifetime plus the tolerance for slow gateways.
 const LATE: i64 = 3 * 60 * 60;
-/// Well-formed, and nobody's.
+/// A valid secret that no instance has.
 const WRONG_SECRET: &str = "whsec_bm90IHRoZSBzZWNyZXQgb2YgdGhpcyBnYXRld2F5";
 const GROUP: &str = "120363000000000017@g.us";
 
-/// What the person has written.
+/// A message to send.
 #[derive(Deserialize)]
 pub(in crate::dev) struct Draft {
     pub(in crate::dev) from: Chat,
@@ -23,19 +23,21 @@ pub(in crate::dev) struct Draft {
     pub(in crate::dev) how: How,
 }
 
-/// What becomes of it on the way.
+/// How the gateway delivers a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::dev) enum How {
     #[default]
     Plain,
-    /// The gateway delivers the last message a second time; the draft is not looked at.
+    /// The last message again; the new one is not used.
     Again,
+    /// With a time three hours ago.
     Late,
-    /// As a later change of a message that was sent before.
+    /// As an edit of an earlier message.
     Edit,
+    /// As a message in a group.
     Group,
-    /// Somebody who does not know the secret pretends to be the gateway.
+    /// Signed with another secret.
     Forged,
 }
 
@@ -52,7 +54,7 @@ impl How {
     }
 }
 
-/// A webhook as it went over the wire.
+/// A webhook that was posted, and the response.
 pub(in crate::dev) struct Posted {
     pub(in crate::dev) body: Vec<u8>,
     pub(in crate::dev) headers: [(&'static str, String); 3],
@@ -60,7 +62,7 @@ pub(in crate::dev) struct Posted {
 }
 
 impl Phone {
-    /// `None`: there is no last message to send again.
+    /// Posts the webhook of a message. `None`: there is no last message to send again.
     pub(in crate::dev) async fn send(&self, draft: Draft) -> Option<Posted> {
         let how = draft.how;
         let now = self.clock.wall();

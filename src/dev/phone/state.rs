@@ -1,4 +1,4 @@
-//! What the page shows, and how it learns of news: by asking, and being kept waiting until there is some.
+//! The state of the page, by long polling.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::Phone;
 
-/// Links can be minted, and end, without the phone's doing; so the daemon is asked this often.
+/// The maximum time of one poll. Links are minted and expire without changing the journal, so the daemon is queried at
+/// least this often.
 const PATIENCE: Duration = Duration::from_millis(900);
-/// The newest, each with its timeline: well within what one answer may hold.
+/// The newest requests, with their timelines.
 const SHOWN: &str = "/requests?limit=12";
 
 #[derive(Deserialize)]
@@ -26,7 +27,7 @@ pub(super) struct Asked {
 pub(super) async fn state(phone: Data<Phone>, asked: Query<Asked>) -> HttpResponse {
     let mut watch = phone.watch();
     if let Some(after) = asked.after {
-        // Running out of patience is no error: what the daemon knows may have changed.
+        // After a timeout the response is sent too: the daemon's requests may have changed.
         let _ = tokio::time::timeout(PATIENCE, watch.wait_for(|revision| *revision != after)).await;
     }
     let revision = *watch.borrow();
@@ -49,7 +50,7 @@ pub(super) async fn state(phone: Data<Phone>, asked: Query<Asked>) -> HttpRespon
     }))
 }
 
-/// The members that the page shows.
+/// The members of each request that the page shows.
 fn brief(requests: &Value) -> Value {
     const MEMBERS: [&str; 16] = [
         "uuid",

@@ -1,4 +1,4 @@
-//! How each gateway tells of a message: one composer per kind.
+//! Composes webhooks in the format of each gateway: one function per kind.
 
 mod official;
 mod unofficial;
@@ -11,13 +11,13 @@ use crate::{
     gateway::{Draft, Gateway, Sample},
 };
 
-/// A body as a gateway writes it.
+/// The body of a webhook.
 enum Body {
     Json(Value),
     Form(Vec<(&'static str, String)>),
 }
 
-/// What `doctor` must know of the instance's table.
+/// The gateway's table, for values that its webhooks repeat.
 struct Table {
     section: Section,
 }
@@ -49,7 +49,7 @@ const COMPOSERS: &[(&str, Compose)] = &[
     ("whapi", unofficial::whapi),
 ];
 
-/// An unsigned webhook that tells of `sample`; `None`: this gateway knows no such message.
+/// An unsigned webhook with the message `sample`. `None`: this gateway has no such message.
 pub fn compose(gateway: &dyn Gateway, section: &Section, sample: &Sample) -> Option<Draft> {
     let composer = COMPOSERS.iter().find(|(kind, _)| *kind == gateway.kind());
     let body = match composer {

@@ -1,4 +1,4 @@
-//! Gateways on WhatsApp's official API.
+//! Webhooks of gateways that use WhatsApp's official API.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::gateway::{Sample, Who};
 
 const NAME: &str = "countersign doctor";
 
-/// What stands for a person who has a username and hides the number.
+/// The user id of a person who hides the phone number.
 fn bsuid(sample: &Sample) -> String {
     format!("GB.{}", sample.lid)
 }
@@ -55,7 +55,7 @@ pub(super) fn meta(table: &Table, sample: &Sample) -> Option<Body> {
     })))
 }
 
-/// Our number where the table names the one that sends, else the instance's.
+/// The receiving number: `from` of the table, else the instance's number.
 fn ours(table: &Table, sample: &Sample) -> String {
     let from = table.text("from").unwrap_or_else(|| sample.to.clone());
     from.trim_start_matches("whatsapp:").trim_start_matches('+').to_owned()
@@ -69,7 +69,7 @@ pub(super) fn twilio(table: &Table, sample: &Sample) -> Option<Body> {
     let to = number(&ours(table, sample));
     let from = match sample.who {
         Who::Group => return None,
-        // What we send comes back only as a status.
+        // Sent messages are reported as statuses only.
         Who::Own => {
             let status = |name| (name, "delivered".to_owned());
             let (us, them) = (("From", to), ("To", number(&sample.phone)));

@@ -1,4 +1,4 @@
-//! Gateways on a phone's own protocol.
+//! Webhooks of gateways that use WhatsApp's client protocol.
 #![expect(clippy::unnecessary_wraps, reason = "one signature for all composers")]
 
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::gateway::{Sample, Who};
 const NAME: &str = "countersign doctor";
 const GROUP: &str = "120363000000000017@g.us";
 
-/// The chat, with a person's suffix as this gateway writes it.
+/// The chat's JID. `suffix` is this gateway's server for phone numbers.
 fn chat(sample: &Sample, suffix: &str) -> String {
     match sample.who {
         Who::Group => GROUP.to_owned(),
@@ -18,7 +18,7 @@ fn chat(sample: &Sample, suffix: &str) -> String {
     }
 }
 
-/// Who wrote in a group.
+/// The author's JID, for a message in a group.
 fn author(sample: &Sample, suffix: &str) -> Option<String> {
     (sample.who == Who::Group).then(|| format!("{}{suffix}", sample.phone))
 }
@@ -47,7 +47,7 @@ fn payload_of_waha(sample: &Sample) -> Value {
 }
 
 pub(super) fn waha(table: &Table, sample: &Sample) -> Option<Body> {
-    // Wawp's instances are such sessions.
+    // Wawp names its instances sessions.
     let session = table.text("session").or(table.text("instance_id")).unwrap_or_else(|| "default".to_owned());
     Some(Body::Json(json!({
         "id": format!("evt_{}", sample.id), "event": "message.any", "session": session, "engine": "NOWEB",

@@ -1,4 +1,4 @@
-//! Reads what a generic gateway says to a message we sent.
+//! Parses the response of a generic gateway to a send request.
 
 use http::Response;
 use serde_json::Value;
@@ -24,10 +24,10 @@ const LISTS: [(&str, Meaning); 5] = [
 ];
 
 pub(super) struct Answers {
-    /// Statuses that mean yes; empty: all of 200 to 299.
+    /// The statuses that mean success; empty: 200 to 299.
     success: Vec<u16>,
     message_id: Vec<Source>,
-    /// The first that applies counts; those that look into the body come first.
+    /// The first matching rule decides; rules with a body condition come first.
     rules: Vec<Rule>,
 }
 
@@ -70,14 +70,14 @@ impl Answers {
         }
         match sent_by_status(status) {
             Sent::Accepted { .. } if self.success.is_empty() => accepted,
-            // Nobody said what it means; sending again could send twice.
+            // A 2xx that `success` does not list: its meaning is unknown, and a retry could send twice.
             Sent::Accepted { .. } => Sent::Refused(Refusal::Permanent),
             other => other,
         }
     }
 }
 
-/// A status, or a table of `status`, `pointer` and what must stand there.
+/// A rule: a status, or a table with `status`, `pointer` and a test.
 fn rule(key: String, value: Value, meaning: Meaning, f: &mut Fields<'_>) -> Option<Rule> {
     if !value.is_object() {
         return Some(Rule { status: Some(status(key, &value, f.faults)?), body: None, meaning });

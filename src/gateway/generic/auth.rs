@@ -1,4 +1,4 @@
-//! How a generic gateway proves its webhooks.
+//! Webhook authentication of a generic gateway.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderName;
@@ -40,7 +40,7 @@ impl Auth {
         let way = reader.section.choice("webhook_auth", WAYS, reader.faults);
         if !reader.section.has("webhook_auth") {
             let words: Vec<&str> = WAYS.iter().map(|(word, _)| *word).collect();
-            let problem = format!("is missing: how a webhook proves that it is genuine, one of {}", words.join(", "));
+            let problem = format!("is missing: how webhooks are authenticated, one of {}", words.join(", "));
             reader.faults.add(reader.section.key("webhook_auth"), problem);
         }
         let hash = reader.section.choice("webhook_algorithm", HASHES, reader.faults).unwrap_or(Hash::Sha256);
@@ -49,7 +49,7 @@ impl Auth {
         let prefix = reader.text("webhook_prefix").unwrap_or_default();
         let param = reader.text("webhook_param").unwrap_or_else(|| "token".to_owned());
         let carries = matches!(way, Some(Way::Hmac | Way::StaticHeader));
-        let header = header(reader, "webhook_header", carries, "the header that carries the proof");
+        let header = header(reader, "webhook_header", carries, "the header with the signature or secret");
         let stamps = way == Some(Way::Hmac) && timed;
         let timestamp_header = self::header(reader, "webhook_timestamp_header", stamps, "the header that is signed");
         let scheme = match way {
@@ -77,7 +77,7 @@ impl Auth {
     }
 }
 
-/// The lower-case name of a header.
+/// Reads the name of a header, in lower case.
 fn header(reader: &mut Reader<'_>, name: &str, needed: bool, what: &str) -> String {
     let text = reader.text(name);
     let key = reader.section.key(name);

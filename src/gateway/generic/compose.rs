@@ -1,7 +1,7 @@
-//! From a mapping to a body that it would read: the reverse of [`super::read`], by trial.
+//! Composes a webhook body that a mapping parses as a given sample: the reverse of [`super::read`], by trial.
 //!
-//! A mapping does not say what its gateway really writes, and its guards may exclude one another. So a few
-//! spellings are tried, and the first that reads as it should is the one.
+//! A mapping does not define what its gateway really writes, and its guards may exclude each other. So several
+//! candidates are built, and the first that is parsed as the sample is used.
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ use crate::gateway::{Ignored, Sample, Who};
 
 const GROUP: &str = "120363000000000017@g.us";
 
-/// `None`: no message of this sort can be told from others by this mapping, or none exists.
+/// `None`: no candidate is parsed as this kind of message; the mapping cannot distinguish it, or has no such kind.
 pub(super) fn body(mapping: &Mapping, sample: &Sample) -> Option<Value> {
     let person = match sample.who {
         Who::Hidden => vec![format!("{}@lid", sample.lid), format!("GB.{}", sample.lid)],
@@ -103,7 +103,7 @@ fn is_suffix(condition: &Condition) -> bool {
     matches!(condition.test, Test::Suffix(_))
 }
 
-/// Writes a value and makes its guard hold.
+/// Writes a value at a source's pointer and makes its guard hold.
 fn fill(item: &mut Value, source: &Source, value: Value) {
     if let Some(guard) = source.guard.as_ref().filter(|guard| guard.holds(item) != Some(true)) {
         make(item, guard, true);
@@ -111,7 +111,7 @@ fn fill(item: &mut Value, source: &Source, value: Value) {
     put(item, &source.pointer, value);
 }
 
-/// Writes something for which a condition holds or does not.
+/// Writes a value for which a condition holds, or does not.
 fn make(item: &mut Value, condition: &Condition, holds: bool) {
     let value = match (&condition.test, holds) {
         (Test::Set, holds) => json!(holds),
@@ -124,7 +124,7 @@ fn make(item: &mut Value, condition: &Condition, holds: bool) {
     put(item, &condition.pointer, value);
 }
 
-/// As the gateway would write it: flags and numbers without quotes.
+/// A text from the configuration as a gateway would write it: flags and numbers without quotes.
 fn scalar(word: &str) -> Value {
     serde_json::from_str(word)
         .ok()
@@ -132,8 +132,7 @@ fn scalar(word: &str) -> Value {
         .unwrap_or(word.into())
 }
 
-/// Writes a value at a pointer, with all that must stand around it. A number in the pointer is the index of a
-/// list, of which only the first entry is made.
+/// Writes a value at a pointer and creates the objects around it. Of lists, only index 0 is created.
 fn put(at: &mut Value, pointer: &str, value: Value) {
     let Some(rest) = pointer.strip_prefix('/') else {
         *at = value;

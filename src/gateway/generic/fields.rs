@@ -1,4 +1,4 @@
-//! Reads the tables of a generic gateway: pointers, conditions and lists, every fault under its key.
+//! Reads the tables of a generic gateway: pointers, conditions and lists. Every fault is added under its key.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::config::{Faults, Section};
 
 const POINTER: &str = "expected a JSON pointer such as \"/message/id\": it starts with / and writes ~ as ~0";
 
-/// A table and where its faults go.
+/// Reads one table and collects its faults.
 pub(super) struct Fields<'a> {
     pub(super) section: Section,
     pub(super) faults: &'a mut Faults,
@@ -23,7 +23,7 @@ impl<'a> Fields<'a> {
         self.faults.add(self.section.key(name), problem);
     }
 
-    /// A pointer; `None` when it is absent or faulty.
+    /// A pointer; `None` if absent or invalid.
     pub(super) fn pointer(&mut self, name: &str) -> Option<String> {
         let text = self.section.text(name, self.faults)?;
         pointer(&self.section.key(name), text, self.faults)
@@ -36,12 +36,13 @@ impl<'a> Fields<'a> {
         self.pointer(name)
     }
 
-    /// Pointers, or tables of `pointer`, `when_pointer` and what must stand there.
+    /// Pointers, or tables with `pointer`, `when_pointer` and a test.
     pub(super) fn sources(&mut self, name: &str) -> Vec<Source> {
         let values = self.section.values(name);
         values.into_iter().filter_map(|(key, value)| source(key, value, self.faults)).collect()
     }
 
+    /// Like [`Fields::sources`], with at least one.
     pub(super) fn required(&mut self, name: &str, hint: &str) -> Vec<Source> {
         let sources = self.sources(name);
         if self.section.values(name).is_empty() {
@@ -50,7 +51,7 @@ impl<'a> Fields<'a> {
         sources
     }
 
-    /// Tables of `pointer` and what must stand there.
+    /// Tables with `pointer` and a test.
     pub(super) fn conditions(&mut self, name: &str) -> Vec<Condition> {
         let values = self.section.values(name);
         values
@@ -66,7 +67,7 @@ impl<'a> Fields<'a> {
         Some(Condition { pointer: pointer?, test })
     }
 
-    /// `equals` or `when_suffix`; with neither, anything that is set.
+    /// `equals` or `when_suffix`; with neither, [`Test::Set`].
     pub(super) fn test(&mut self) -> Test {
         let (equals, ends) = (self.words("equals"), self.words("when_suffix"));
         if !equals.is_empty() && !ends.is_empty() {
@@ -114,7 +115,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The table under `key`, or a fault that shows what it should look like.
+/// The table under `key`, or a fault that shows the expected `shape`.
 pub(super) fn within<'a>(key: String, value: Value, shape: &str, faults: &'a mut Faults) -> Option<Fields<'a>> {
     match value {
         Value::Object(table) => Some(Fields::new(Section::new(key, table), faults)),
@@ -125,7 +126,7 @@ pub(super) fn within<'a>(key: String, value: Value, shape: &str, faults: &'a mut
     }
 }
 
-/// A status of HTTP.
+/// An HTTP status.
 pub(super) fn status(key: String, value: &Value, faults: &mut Faults) -> Option<u16> {
     let status = word(value).and_then(|text| text.parse::<StatusCode>().ok()).map(|status| status.as_u16());
     if status.is_none() {
@@ -144,7 +145,7 @@ fn source(key: String, value: Value, faults: &mut Faults) -> Option<Source> {
             let guard = fields.pointer("when_pointer");
             let test = fields.test();
             if test != Test::Set && !fields.section.has("when_pointer") {
-                fields.fault("when_pointer", "is missing: where the value stands that this depends on");
+                fields.fault("when_pointer", "is missing: the pointer of the value that equals or when_suffix tests");
             }
             fields.finish();
             Some(Source { pointer: pointer?, guard: guard.map(|pointer| Condition { pointer, test }) })

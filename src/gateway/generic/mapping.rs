@@ -1,4 +1,4 @@
-//! The validated mapping: where in a body each thing stands.
+//! The validated `mapping` table: which pointers lead to which field of an event.
 
 use serde_json::Value;
 
@@ -9,17 +9,17 @@ use super::{
 use crate::config::{Faults, Section};
 
 pub(super) struct Mapping {
-    /// The message or the list of messages.
+    /// Pointer to the message or the list of messages.
     pub(super) select: String,
     pub(super) event: Option<Events>,
     pub(super) message_id: Vec<Source>,
-    /// Whether only what follows the last `_` stays the same when a message comes again.
+    /// Whether only the part of the id after the last `_` is equal in repeated deliveries.
     pub(super) last_component: bool,
     pub(super) chat_id: Vec<Source>,
     pub(super) sender: Vec<Source>,
-    /// Our own number.
+    /// The receiving number.
     pub(super) to: Vec<Source>,
-    /// The account or instance at the gateway, as `account` names it.
+    /// The account or instance at the gateway, compared with the key `account`.
     pub(super) account: Vec<Source>,
     pub(super) lid: Vec<Source>,
     pub(super) bsuid: Vec<Source>,
@@ -30,34 +30,36 @@ pub(super) struct Mapping {
     pub(super) edit: Vec<Condition>,
     pub(super) broadcast: Vec<Condition>,
     pub(super) push_name: Vec<Source>,
-    /// Of a status: which of our messages, and what became of it.
+    /// The id of the message that a status is about.
     pub(super) receipt_id: Vec<Source>,
+    /// The status word.
     pub(super) receipt: Vec<Source>,
-    /// What marks, without a word, that the phone has it.
+    /// Conditions that mean "delivered", for statuses without a word.
     pub(super) delivered: Vec<Condition>,
 }
 
-/// Which events are messages, and which tell what became of ours.
+/// Which event kinds are messages, and which are delivery statuses.
 pub(super) struct Events {
     pub(super) pointer: String,
     pub(super) accept: Vec<String>,
     pub(super) status: Vec<String>,
 }
 
+/// The format of a timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Unit {
     Seconds,
     Milliseconds,
     Rfc3339,
-    /// The gateway tells no time, or none that means anything.
+    /// The gateway sends no usable time.
     None,
 }
 
-/// How our own messages are told from a person's.
+/// How messages sent from the own number are recognised.
 pub(super) enum FromMe {
-    /// The operator states that they never come.
+    /// The operator states that they are never posted.
     Never,
-    /// If `optional`, a message that says nothing is a person's.
+    /// With `optional`, a message for which no condition can be tested is a person's.
     When { conditions: Vec<Condition>, optional: bool },
 }
 
@@ -69,15 +71,15 @@ impl Mapping {
         let mapping = Self {
             select: f.pointer("select").unwrap_or_default(),
             event: events(f),
-            message_id: f.required("message_id", "where a message's id stands"),
+            message_id: f.required("message_id", "the pointer to a message's id"),
             last_component: f.section.choice("dedupe", DEDUPE, f.faults).unwrap_or_default(),
-            chat_id: f.required("chat_id", "where the chat stands that a reply is addressed to"),
-            sender: f.required("sender", "where the sender's phone stands; if several do, they must agree"),
+            chat_id: f.required("chat_id", "the pointer to the chat that replies are sent to"),
+            sender: f.required("sender", "the pointer to the sender's phone; if several are present, they must agree"),
             to: f.sources("to"),
             account: f.sources("account"),
             lid: f.sources("lid"),
             bsuid: f.sources("bsuid"),
-            text: f.required("text", "where a message's text stands"),
+            text: f.required("text", "the pointer to a message's text"),
             timestamp: timestamp(f),
             from_me: from_me(f),
             group: f.conditions("group"),
@@ -97,11 +99,11 @@ fn events(f: &mut Fields<'_>) -> Option<Events> {
     let (key, value) = f.section.values("event").into_iter().next()?;
     let mut event = within(key, value, "{ pointer = \"…\", accept = [\"…\"] }", f.faults)?;
     if !event.section.has("pointer") {
-        event.fault("pointer", "is missing: where the kind of an event stands");
+        event.fault("pointer", "is missing: the pointer to the kind of an event");
     }
     let (pointer, accept, status) = (event.pointer("pointer"), event.words("accept"), event.words("status"));
     if accept.is_empty() {
-        event.fault("accept", "is empty: no event would be a message");
+        event.fault("accept", "is empty: list the event kinds that are messages");
     }
     event.finish();
     Some(Events { pointer: pointer?, accept, status })
@@ -118,13 +120,13 @@ fn timestamp(f: &mut Fields<'_>) -> Option<(String, Unit)> {
         timestamp.fault("unit", "is missing: s, ms, rfc3339 or none");
     }
     if !timestamp.section.has("pointer") && unit.is_some_and(|unit| unit != Unit::None) {
-        timestamp.fault("pointer", "is missing: where the time of a message stands");
+        timestamp.fault("pointer", "is missing: the pointer to the time of a message");
     }
     timestamp.finish();
     Some((pointer?, unit?))
 }
 
-/// Unset is a fault: our own messages hold codes.
+/// `from_me` is required: messages sent from the own number contain codes.
 fn from_me(f: &mut Fields<'_>) -> FromMe {
     let values = f.section.values("from_me");
     if let [(_, Value::String(word))] = values.as_slice()
@@ -133,7 +135,10 @@ fn from_me(f: &mut Fields<'_>) -> FromMe {
         return FromMe::Never;
     }
     if values.is_empty() {
-        f.fault("from_me", "is missing: what marks our own messages, or \"never\" if they are never posted here");
+        f.fault(
+            "from_me",
+            "is missing: what marks messages sent from the own number, or \"never\" if they are never posted",
+        );
     }
     let mut optional = false;
     let mut conditions = Vec::new();

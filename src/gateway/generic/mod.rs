@@ -1,5 +1,5 @@
-//! Any gateway that posts JSON, known only by configuration; and presets, which are such configurations in a
-//! file.
+//! Gateways defined by configuration: `mapping` says where a JSON webhook has each field, `send` is a template of the
+//! request that sends a text. Presets are such configurations, built in.
 
 mod answer;
 mod auth;
@@ -32,8 +32,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     configured("generic", reader)
 }
 
-/// A kind whose table starts from `defaults`; the operator's keys win, those of `mapping` and `send` one by
-/// one.
+/// A kind with built-in settings. Keys of the operator's table override them, in `mapping` and `send` one by one.
 pub(super) fn preset(kind: &'static str, defaults: &str, reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let defaults = toml::from_str(defaults).expect("a test reads every preset");
     *reader.section = std::mem::take(reader.section).over(&Section::new("", defaults));
@@ -65,7 +64,7 @@ struct Generic {
     auth: Auth,
     mapping: Mapping,
     values: Values,
-    /// Absent only for inspection.
+    /// `None` only for [`Purpose::Inspect`].
     send: Option<Send>,
     channel: Channel,
     sms_verifies: bool,
@@ -84,11 +83,11 @@ impl Gateway for Generic {
         let events =
             read::events(&self.mapping, &json::parse(webhook.body)?, self.values.get("account").unwrap_or_default())?;
         let sms = self.channel == Channel::Sms;
-        let believed = events.into_iter().map(|event| match event.ignored {
+        let events = events.into_iter().map(|event| match event.ignored {
             None if sms && !self.sms_verifies => Event { ignored: Some(Ignored::Sms), ..event },
             _ => Event { weak: sms, ..event },
         });
-        Ok(believed.collect())
+        Ok(events.collect())
     }
 
     fn compose(&self, sample: &Sample) -> Option<Value> {
@@ -108,7 +107,7 @@ impl Gateway for Generic {
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        // Where nothing can be sent to, egress says so.
+        // Without `send`, the empty request is refused by egress.
         self.send.as_ref().map(|send| send.request(&self.values, chat_id, subject, text)).unwrap_or_default()
     }
 

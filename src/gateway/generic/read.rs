@@ -1,4 +1,4 @@
-//! From JSON to events, as a mapping says.
+//! Parses JSON into events according to a mapping.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -10,12 +10,12 @@ use super::{
 };
 use crate::domain::{Phone, subject::phone_of_jid};
 
-/// `account`: ours at the gateway, or empty.
+/// The events in `body`. `account` is the configured account at the gateway, or empty.
 pub(super) fn events(mapping: &Mapping, body: &Value, account: &str) -> Result<Vec<Event>, Malformed> {
     let read = |item: &Value| {
         let event = event(mapping, item, body)?;
         let addressee = addressee(mapping, item, body, account);
-        // Reports name the person in the same place.
+        // A delivery status has the person's number where a message has the receiving number.
         Ok(if event.ignored.is_none() { event.to(&addressee) } else { event })
     };
     match body.pointer(&mapping.select) {
@@ -28,21 +28,21 @@ pub(super) fn events(mapping: &Mapping, body: &Value, account: &str) -> Result<V
     }
 }
 
-/// Whom it was for, which stands in the item or, for all of them, in the body.
+/// The recipient, which is in the item or, for all items, in the body.
 fn addressee(mapping: &Mapping, item: &Value, body: &Value, account: &str) -> Addressee {
     let named = |sources| [item, body].into_iter().find_map(|value| words(sources, value).next());
     let id = named(&mapping.account).map(Value::from);
     Addressee::default().id(id.as_ref(), account).phone(named(&mapping.to).as_deref())
 }
 
-/// Why an item is no message by its kind, which stands in the item or, for all of them, in the body.
+/// Why an item is not a message, by its event kind, which is in the item or, for all items, in the body.
 fn other(mapping: &Mapping, item: &Value, body: &Value) -> Option<Ignored> {
     let rule = mapping.event.as_ref()?;
     let kind = [item, body].iter().find_map(|value| value.pointer(&rule.pointer).and_then(word));
     match kind {
         Some(kind) if rule.accept.contains(&kind) => None,
         Some(kind) if rule.status.contains(&kind) => Some(Ignored::Status),
-        // Reports need no kind where they are told by what stands in them.
+        // A delivery status without an event kind is recognised by its fields.
         None if reports(mapping, item) => Some(Ignored::Status),
         _ => Some(Ignored::Event),
     }
@@ -91,12 +91,12 @@ fn event(mapping: &Mapping, item: &Value, body: &Value) -> Result<Event, Malform
     Ok(event.sent_by(sender(mapping, item)))
 }
 
-/// What became of a message of ours, where the mapping says how that is told.
+/// A status event, with a receipt if the mapping has the fields for one.
 fn status(mapping: &Mapping, item: &Value) -> Event {
     Event::status(words(&mapping.receipt_id, item).next().as_deref(), progress(mapping, item))
 }
 
-/// Whether anything stands in an item that only a report has.
+/// Whether an item has a field that only a delivery status has.
 fn reports(mapping: &Mapping, item: &Value) -> bool {
     words(&mapping.receipt, item).next().is_some() || any(&mapping.delivered, item)
 }
@@ -108,14 +108,15 @@ fn progress(mapping: &Mapping, item: &Value) -> Option<Progress> {
     }
 }
 
-/// A message that should say and does not is refused: a wrong pointer must not turn our words into a person's.
+/// Whether the message was sent from the own number. If no condition can be tested, the message is malformed unless the
+/// rule is optional: with a wrong pointer, a sent message would count as a person's.
 fn from_me(rule: &FromMe, item: &Value) -> Result<bool, Malformed> {
     let FromMe::When { conditions, optional } = rule else { return Ok(false) };
-    let told: Vec<bool> = conditions.iter().filter_map(|condition| condition.holds(item)).collect();
-    if told.is_empty() && !optional {
-        return Err(Malformed("nothing tells whether the message is from us".to_owned()));
+    let results: Vec<bool> = conditions.iter().filter_map(|condition| condition.holds(item)).collect();
+    if results.is_empty() && !optional {
+        return Err(Malformed("no field of from_me in the message".to_owned()));
     }
-    Ok(told.contains(&true))
+    Ok(results.contains(&true))
 }
 
 fn sender(mapping: &Mapping, item: &Value) -> Ids {
@@ -127,8 +128,8 @@ fn sender(mapping: &Mapping, item: &Value) -> Ids {
     words(&mapping.bsuid, item).fold(ids, |ids, id| ids.bsuid(Some(&id)))
 }
 
-/// Of a WhatsApp id, of bare digits, or of an E.164 number as people write it. Only the `+` makes it sure that
-/// what stands between the digits is decoration.
+/// A phone number from a JID, from bare digits, or from an E.164 number with separators. Separators are dropped only
+/// after a `+`: without it, the text may be another kind of id.
 pub(super) fn phone(id: &str) -> Option<Phone> {
     if id.contains('@') {
         return phone_of_jid(id);

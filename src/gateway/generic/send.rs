@@ -1,4 +1,4 @@
-//! The request that sends a text, from templates.
+//! The `send` table: a template of the request that sends a text.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header::CONTENT_TYPE};
 use serde_json::Value;
@@ -22,12 +22,12 @@ pub(super) struct Send {
     method: Method,
     /// A template.
     url: String,
-    /// A template of a chat id.
+    /// A template of a chat id, with `{digits}`.
     address: String,
     headers: HeaderMap,
     body: Body,
     pub(super) answers: Answers,
-    /// Used by templates.
+    /// The placeholders in use, with repetitions.
     names: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ enum Body {
     Empty,
     /// Its texts are templates.
     Json(Value),
-    /// Texts are templates; a table within becomes a field of JSON.
+    /// Texts are templates; a nested table becomes a field with JSON.
     Form(Vec<(String, Value)>),
 }
 
@@ -48,27 +48,30 @@ impl Send {
         let before = f.faults.iter().count();
         let url = url(f, values, &mut used);
         let body = body(f, &mut used);
-        // A faulty template may mean to name what seems to be missing.
+        // A misspelled placeholder is already reported; do not report it as missing too.
         if f.faults.iter().count() == before {
-            let said = |names: &[&str]| used.iter().any(|used| names.contains(&used.as_str()));
-            if !said(&["text"]) {
-                f.fault("body", "holds no {text}, and neither does url: nothing would be said");
+            let contains = |names: &[&str]| used.iter().any(|used| names.contains(&used.as_str()));
+            if !contains(&["text"]) {
+                f.fault("body", "contains no {text}, and neither does url: the message would be empty");
             }
-            if !said(&["chat_id", "digits"]) {
-                f.fault("body", "holds neither {chat_id} nor {digits}, and neither does url: nobody would be told");
+            if !contains(&["chat_id", "digits"]) {
+                f.fault(
+                    "body",
+                    "contains no {chat_id} or {digits}, and neither does url: the message has no recipient",
+                );
             }
         }
         let headers = headers(f, values, &body, &mut used);
         let answers = Answers::fields(f);
         let address = f.section.text("address", f.faults).unwrap_or_else(|| "{digits}".to_owned());
         if !address.contains("{digits}") || names(&address).any(|name| name != "digits") {
-            f.fault("address", "expected {digits} and what stands around it in a chat id, such as \"{digits}@c.us\"");
+            f.fault("address", "expected a chat id with the placeholder {digits}, such as \"{digits}@c.us\"");
         }
         fields.finish();
         Self { method, url, address, headers, body, answers, names: used }
     }
 
-    /// Every name once.
+    /// The placeholders in use, each once.
     pub(super) fn names(&self) -> impl Iterator<Item = String> + use<> {
         let mut names = self.names.clone();
         names.sort();
@@ -76,7 +79,7 @@ impl Send {
         names.into_iter()
     }
 
-    /// Who has never written has no chat id yet.
+    /// The chat id of a subject that has not written yet.
     pub(super) fn address(&self, subject: &Subject) -> String {
         let digits = match subject {
             Subject::Phone(phone) => phone.digits().to_owned(),
@@ -115,15 +118,15 @@ impl Send {
         };
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        // Longer than a URL may be, it becomes one that egress refuses.
+        // If the filled URL is too long, the default URL is refused by egress.
         *request.uri_mut() = fill_url(&self.url, &value).parse().unwrap_or_default();
         *request.headers_mut() = self.headers.clone();
         request
     }
 }
 
-/// What a gateway wants that addresses by number. The digits of a LID are nobody's number: without a phone it
-/// gets the chat's whole id, which it will refuse.
+/// The value of `{digits}`, for gateways that address by number. The digits of a LID are not a phone number, so without
+/// a known phone this is the whole chat id, which such a gateway rejects.
 fn digits(chat_id: &str, subject: Option<&Subject>) -> String {
     let known = match subject {
         Some(Subject::Phone(phone)) => Some(phone.clone()),
@@ -150,14 +153,14 @@ fn url(f: &mut Fields<'_>, values: &Values, used: &mut Vec<String>) -> String {
     check(f, "url", &template, used);
     let rest = template.strip_prefix("{url}").unwrap_or(&template);
     if names(rest).any(|name| name == "url") {
-        f.fault("url", "{url} can only stand at the start");
+        f.fault("url", "{url} is only allowed at the start");
         return template;
     }
     let sample =
         |name: &str| values.get(name).or(if name == "url" { Some("https://gateway.invalid") } else { Some("1") });
     let url = fill_url(&template, &sample);
     if redirect::parse(&url).is_none() || url.parse::<Uri>().is_err() {
-        f.fault("url", "expected an http:// or https:// URL without credentials, in which {names} may stand");
+        f.fault("url", "expected an http:// or https:// URL without credentials; placeholders are allowed");
     }
     template
 }
@@ -169,8 +172,8 @@ fn body(f: &mut Fields<'_>, used: &mut Vec<String>) -> Body {
             Ok(json) => Body::Json(json),
             Err(error) => {
                 let place = format!("line {} column {}", error.line(), error.column());
-                let problem = "expected JSON in which {names} stand within quotes, or a table for a form";
-                f.faults.add(key, format!("{problem}; it stops being JSON at {place}"));
+                let problem = "expected JSON with placeholders inside quotes, or a table for a form";
+                f.faults.add(key, format!("{problem}; invalid JSON at {place}"));
                 Body::Empty
             }
         },
@@ -192,7 +195,7 @@ fn body(f: &mut Fields<'_>, used: &mut Vec<String>) -> Body {
     body
 }
 
-/// Every text in `json`.
+/// Visits every text in `json`.
 fn texts(json: &Value, visit: &mut dyn FnMut(&str)) {
     match json {
         Value::String(text) => visit(text),
@@ -202,7 +205,7 @@ fn texts(json: &Value, visit: &mut dyn FnMut(&str)) {
     }
 }
 
-/// Notes the names of a template, and reports those there are not.
+/// Adds the placeholders of a template to `used`, and a fault for each unknown one.
 fn check(f: &mut Fields<'_>, key: &str, template: &str, used: &mut Vec<String>) {
     let known: Vec<&str> = OF_A_MESSAGE.into_iter().chain(OF_THE_GATEWAY).collect();
     for name in names(template) {
@@ -214,7 +217,7 @@ fn check(f: &mut Fields<'_>, key: &str, template: &str, used: &mut Vec<String>) 
     }
 }
 
-/// The same for all messages: what a person wrote has no place in a header.
+/// Reads the headers, which are the same for all messages: placeholders with a value for each message are not allowed.
 fn headers(f: &mut Fields<'_>, values: &Values, body: &Body, used: &mut Vec<String>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let content_type = f.section.text("content_type", f.faults).or_else(|| match body {
@@ -230,7 +233,7 @@ fn headers(f: &mut Fields<'_>, values: &Values, body: &Body, used: &mut Vec<Stri
     for (name, template) in f.table("headers") {
         let key = format!("headers.{name}");
         if let Some(name) = names(&template).find(|name| OF_A_MESSAGE.contains(name)) {
-            f.fault(&key, &format!("{{{name}}} cannot stand in a header"));
+            f.fault(&key, &format!("{{{name}}} is not allowed in a header"));
         }
         check(f, &key, &template, used);
         let value = HeaderValue::try_from(fill(&template, &|name| values.get(name)));
@@ -240,7 +243,7 @@ fn headers(f: &mut Fields<'_>, values: &Values, body: &Body, used: &mut Vec<Stri
                 headers.insert(name, value);
             }
             (Err(_), _) => f.fault(&key, "is not the name of a header"),
-            (_, Err(_)) => f.fault(&key, "expected printable characters, also in what {names} stand for"),
+            (_, Err(_)) => f.fault(&key, "expected printable characters, also in the values of placeholders"),
         }
     }
     headers

@@ -1,15 +1,15 @@
-//! Where a value stands in JSON, and when it counts.
+//! JSON pointers with conditions, and the values at them.
 
 use serde_json::Value;
 
-/// A pointer, followed only when its guard holds.
+/// A JSON pointer, used only if its guard holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Source {
     pub(super) pointer: String,
     pub(super) guard: Option<Condition>,
 }
 
-/// What must be true of the value at a pointer.
+/// A test of the value at a pointer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Condition {
     pub(super) pointer: String,
@@ -18,14 +18,16 @@ pub(super) struct Condition {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Test {
-    /// Neither false, nor zero, nor empty.
+    /// The value is neither false, nor zero, nor empty.
     Set,
+    /// The value equals one of these.
     Equals(Vec<String>),
+    /// The value ends with one of these.
     Suffix(Vec<String>),
 }
 
 impl Condition {
-    /// `None`: nothing stands there that the test could be made on.
+    /// `None`: there is no value at the pointer, or none that can be tested.
     pub(super) fn holds(&self, item: &Value) -> Option<bool> {
         let value = item.pointer(&self.pointer)?;
         match &self.test {
@@ -36,28 +38,28 @@ impl Condition {
     }
 }
 
-/// Whether any condition holds.
+/// Whether at least one condition holds.
 pub(super) fn any(conditions: &[Condition], item: &Value) -> bool {
     conditions.iter().any(|condition| condition.holds(item) == Some(true))
 }
 
-/// The values there are, in the order of the sources.
+/// The existing values, in the order of the sources.
 fn found<'a>(sources: &'a [Source], item: &'a Value) -> impl Iterator<Item = &'a Value> {
     let open = |source: &&Source| source.guard.as_ref().is_none_or(|guard| guard.holds(item) == Some(true));
     sources.iter().filter(open).filter_map(|source| item.pointer(&source.pointer))
 }
 
-/// Texts and numbers as text, without the empty ones.
+/// The texts and numbers, as text, without empty ones.
 pub(super) fn words<'a>(sources: &'a [Source], item: &'a Value) -> impl Iterator<Item = String> {
     found(sources, item).filter(|value| !value.is_boolean()).filter_map(word).filter(|word| !word.is_empty())
 }
 
-/// The first text that is not empty, verbatim. A number is no text.
+/// The first non-empty text, verbatim. Numbers do not count.
 pub(super) fn text<'a>(sources: &'a [Source], item: &'a Value) -> Option<&'a str> {
     found(sources, item).filter_map(Value::as_str).find(|text| !text.is_empty())
 }
 
-/// A scalar as the configuration would write it.
+/// A text, number or flag, as text.
 pub(super) fn word(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! `{name}` in the texts of a `send` table, and what the names stand for.
+//! Templates of a `send` table: texts with placeholders `{name}`, and the values of the placeholders.
 
 use std::fmt::Write as _;
 
@@ -7,18 +7,18 @@ use serde_json::{Map, Value};
 
 use super::super::credentials::Reader;
 
-/// Differ from message to message.
+/// Placeholders with a value for each message.
 pub(super) const OF_A_MESSAGE: [&str; 3] = ["chat_id", "digits", "text"];
-/// Stand in the gateway's table.
+/// Placeholders with a value from the gateway's table.
 pub(super) const OF_THE_GATEWAY: [&str; 5] = ["url", "account", "from", "api_key", "api_secret"];
 
-/// What the gateway's table gives for templates.
+/// The values of placeholders that the gateway's table defines.
 pub(super) struct Values {
     /// Without its trailing slash.
     url: Option<String>,
     /// The account, instance or app at the gateway.
     account: Option<String>,
-    /// The number that sends.
+    /// The sending number.
     from: Option<String>,
     api_key: Option<SecretString>,
     api_secret: Option<SecretString>,
@@ -75,6 +75,7 @@ fn parts(template: &str) -> Vec<Part<'_>> {
     parts
 }
 
+/// The placeholders in a template, with repetitions.
 pub(super) fn names(template: &str) -> impl Iterator<Item = &str> {
     parts(template).into_iter().filter_map(|part| match part {
         Part::Name(name) => Some(name),
@@ -82,12 +83,12 @@ pub(super) fn names(template: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// In one pass: what was put in is not looked at again. A name without a value leaves nothing.
+/// Replaces placeholders in one pass, so placeholders in values stay as they are. A missing value is empty.
 pub(super) fn fill<'v>(template: &str, value: &dyn Fn(&str) -> Option<&'v str>) -> String {
     write(template, value, |text, out| out.push_str(text))
 }
 
-/// As above, every value as one component of a URL, but the base URL as it is.
+/// Like [`fill`], with values percent-encoded; only a leading `{url}` is inserted verbatim.
 pub(super) fn fill_url<'v>(template: &str, value: &dyn Fn(&str) -> Option<&'v str>) -> String {
     let base = value("url").unwrap_or_default();
     match template.strip_prefix("{url}") {
@@ -96,7 +97,7 @@ pub(super) fn fill_url<'v>(template: &str, value: &dyn Fn(&str) -> Option<&'v st
     }
 }
 
-/// Every text in `json`, filled; JSON itself does the escaping.
+/// Fills every text in `json`. Values cannot break out of their text: they are escaped when the JSON is written.
 pub(super) fn fill_json<'v>(json: &Value, value: &dyn Fn(&str) -> Option<&'v str>) -> Value {
     match json {
         Value::String(template) => Value::String(fill(template, value)),

@@ -1,4 +1,4 @@
-//! HS256 tokens.
+//! JSON Web Tokens, HS256 only.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{ABSENT, Hash, MALFORMED, any, mac::hmac};
 use crate::gateway::{Unauthenticated, Webhook};
 
-/// The claims of a bearer token whose signature is right. The algorithm is ours to choose, never the token's.
+/// The claims of the bearer token, after its signature is verified. A token whose `alg` is not HS256 is rejected.
 pub(super) fn claims(webhook: &Webhook<'_>, secrets: &[SecretString]) -> Result<Value, Unauthenticated> {
     let header = webhook.header("authorization").ok_or(ABSENT)?;
     let token = header.strip_prefix("Bearer ").ok_or(MALFORMED)?;
@@ -22,7 +22,7 @@ pub(super) fn claims(webhook: &Webhook<'_>, secrets: &[SecretString]) -> Result<
     decode(claims).ok_or(MALFORMED)
 }
 
-/// A token with `claims`.
+/// An HS256 token with `claims`.
 pub(in crate::gateway) fn token(key: &[u8], claims: &Value) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let signed = format!("{}.{}", part(&json!({ "alg": "HS256", "typ": "JWT" })), part(claims));
@@ -38,7 +38,7 @@ mod tests {
     use super::{super::Scheme, *};
 
     #[test]
-    fn a_token_may_not_choose_its_algorithm() {
+    fn a_token_cannot_choose_its_algorithm() {
         let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
         let signed = format!("{}.{}", part(r#"{"alg":"none"}"#), part(r#"{"exp":9999999999}"#));
         let mac = URL_SAFE_NO_PAD.encode(hmac(Hash::Sha256, b"key", &[signed.as_bytes()]));

@@ -1,6 +1,6 @@
-//! Ways to prove that a request is genuine, shared by all gateways.
+//! Webhook authentication schemes, shared by all gateways.
 //!
-//! All secrets are tried, all comparisons take constant time, and every header must occur exactly once.
+//! Every configured secret is tried, comparisons take constant time, and each header must occur exactly once.
 
 mod jwt;
 mod mac;
@@ -19,11 +19,11 @@ pub use self::sign::{Carrier, Draft};
 use super::{Unauthenticated, Webhook};
 use crate::domain::keys::sha256;
 
-/// How far a signed time may be from ours, either way.
+/// How far a signed timestamp may differ from this host's clock, in either direction.
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
-/// How long Vonage repeats a webhook. Nobody documents that a repetition is signed anew, and refusing it would
-/// lose what was sent while we were away. What such a token proves is this body alone, whose message has an id
-/// that is remembered for longer, and a time of its own.
+/// How long Vonage retries a webhook. It is not documented that a retry is signed again, so tokens of this age must be
+/// accepted, or messages sent during an outage are lost. Replays stay harmless: the token authenticates one body, whose
+/// message id is remembered for longer than this.
 const REPEATED: SignedDuration = SignedDuration::from_hours(24);
 
 const ABSENT: Unauthenticated = Unauthenticated("no signature");
@@ -31,7 +31,7 @@ const MALFORMED: Unauthenticated = Unauthenticated("malformed signature");
 const WRONG: Unauthenticated = Unauthenticated("wrong signature");
 const STALE: Unauthenticated = Unauthenticated("stale signature");
 
-/// Hash of an HMAC.
+/// The hash function of an HMAC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Hash {
     Sha1,
@@ -39,7 +39,7 @@ pub(super) enum Hash {
     Sha512,
 }
 
-/// How a MAC is written in a header.
+/// The encoding of an HMAC in a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Encoding {
     /// Lower-case.
@@ -47,22 +47,22 @@ pub(super) enum Encoding {
     Base64,
 }
 
-/// One way to prove a request.
+/// An authentication scheme with its parameters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Scheme {
-    /// A header holds `prefix` and the HMAC of the raw body.
+    /// A header contains `prefix` and the HMAC of the raw body.
     BodyHmac { header: String, prefix: String, hash: Hash, encoding: Encoding },
-    /// As above over `<value of timestamp_header>.<body>`, within five minutes.
+    /// Like [`Scheme::BodyHmac`], over `<value of timestamp_header>.<body>`; valid for five minutes.
     TimedHmac { header: String, timestamp_header: String, prefix: String, hash: Hash, encoding: Encoding },
-    /// The Standard Webhooks headers, within five minutes.
+    /// The headers of standardwebhooks.com; valid for five minutes.
     StandardWebhooks,
-    /// A header repeats the secret, byte for byte. Proves no body and stops no replay.
+    /// A header contains the secret. Neither authenticates the body nor stops replays.
     StaticHeader { header: String },
-    /// The last path segment or a query parameter repeats the secret. For gateways that have nothing better.
+    /// The last path segment or a query parameter contains the secret. For gateways that support nothing better.
     UrlSecret { param: String },
-    /// An HS256 token as bearer, with `exp`.
+    /// A bearer HS256 token with `exp`. Does not authenticate the body.
     ExpiringJwt,
-    /// An HS256 token as bearer, with an `iat` of the last day and the body's SHA-256 as `payload_hash`.
+    /// A bearer HS256 token with `iat`, valid for a day, and the body's SHA-256 in `payload_hash`.
     BodyJwt,
     /// Twilio: HMAC-SHA1 of the URL and the sorted form parameters.
     Twilio { url: String },
@@ -71,12 +71,13 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
+    /// `X-Hub-Signature-256: sha256=<hex>`, as Meta signs.
     pub(super) fn hub_sha256() -> Self {
         let (header, prefix) = ("x-hub-signature-256".to_owned(), "sha256=".to_owned());
         Self::BodyHmac { header, prefix, hash: Hash::Sha256, encoding: Encoding::Hex }
     }
 
-    /// What it proves, for the banner at start.
+    /// A description for the log at start.
     pub(super) fn describe(&self) -> &'static str {
         match self {
             Self::BodyHmac { hash: Hash::Sha512, .. } => "HMAC-SHA512 of the raw body",
@@ -84,26 +85,26 @@ impl Scheme {
             Self::BodyHmac { .. } => "HMAC-SHA256 of the raw body",
             Self::TimedHmac { .. } => "HMAC of timestamp and raw body",
             Self::StandardWebhooks => "Standard Webhooks signature",
-            Self::StaticHeader { .. } => "a secret in a header (weak: proves no body, stops no replay)",
-            Self::UrlSecret { .. } => "a secret in the URL (weak: proves no body, stops no replay)",
-            Self::ExpiringJwt => "an expiring token (weak: proves no body)",
+            Self::StaticHeader { .. } => "a secret in a header (weak: does not cover the body, allows replays)",
+            Self::UrlSecret { .. } => "a secret in the URL (weak: does not cover the body, allows replays)",
+            Self::ExpiringJwt => "an expiring token (weak: does not cover the body)",
             Self::BodyJwt => "a signed token with the body's hash",
             Self::Twilio { .. } => "HMAC-SHA1 of URL and parameters",
             Self::Bird { .. } => "HMAC-SHA256 of timestamp, URL and body",
         }
     }
 
-    /// Whether a captured request could be repeated with another body.
+    /// Whether a captured credential can be reused with another body.
     pub(super) fn is_weak(&self) -> bool {
         !self.covers_body()
     }
 
-    /// Whether the body is part of the proof. Otherwise [`Scheme::verify`] says the same of an empty one.
+    /// Whether the result of [`Scheme::verify`] depends on the body.
     pub(super) fn covers_body(&self) -> bool {
         !matches!(self, Self::StaticHeader { .. } | Self::UrlSecret { .. } | Self::ExpiringJwt)
     }
 
-    /// Over the raw bytes, before anything is parsed.
+    /// Authenticates the raw bytes of a webhook.
     pub(super) fn verify(&self, webhook: &Webhook<'_>, secrets: &[SecretString]) -> Result<(), Unauthenticated> {
         match self {
             Self::BodyHmac { header, prefix, hash, encoding } => {
@@ -154,12 +155,12 @@ impl Scheme {
     }
 }
 
-/// A secret that the gateway repeats to us.
+/// Whether `presented` equals `secret`, in constant time.
 pub(super) fn same_secret(presented: &str, secret: &SecretString) -> bool {
     repeated(presented, std::slice::from_ref(secret)).is_ok()
 }
 
-/// A parameter of a raw query.
+/// The first value of a parameter in a raw query.
 pub(super) fn query(query: &str, name: &str) -> Option<String> {
     form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
@@ -168,7 +169,7 @@ fn signature<'a>(webhook: &'a Webhook<'_>, header: &str, prefix: &str) -> Result
     webhook.header(header).ok_or(ABSENT)?.strip_prefix(prefix).ok_or(MALFORMED)
 }
 
-/// Whether `presented` is what any of the secrets makes. An empty secret makes nothing.
+/// Compares `presented` with the signature that `make` computes for each secret. An empty secret never matches.
 fn any(secrets: &[SecretString], presented: &str, make: impl Fn(&[u8]) -> String) -> Result<(), Unauthenticated> {
     let matched = secrets.iter().map(|secret| secret.expose_secret().as_bytes()).filter(|key| !key.is_empty());
     let matched = matched.fold(Choice::from(0), |any, key| any | make(key).as_bytes().ct_eq(presented.as_bytes()));
@@ -181,7 +182,7 @@ fn repeated(presented: &str, secrets: &[SecretString]) -> Result<(), Unauthentic
     if matched.into() { Ok(()) } else { Err(Unauthenticated("wrong secret")) }
 }
 
-/// Asked only after the signature was right: a forger learns nothing about our clock.
+/// Checks a signed timestamp. Called after the signature is verified, so that a forger learns nothing about this clock.
 fn recent(stamp: &str, now: Timestamp) -> Result<(), Unauthenticated> {
     let seconds: i64 = stamp.parse().map_err(|_| MALFORMED)?;
     // Some gateways sign milliseconds.
@@ -189,7 +190,7 @@ fn recent(stamp: &str, now: Timestamp) -> Result<(), Unauthenticated> {
     within(seconds, now, SignedDuration::ZERO)
 }
 
-/// `longer` is what the past gets on top.
+/// Checks a time against [`TOLERANCE`]; `longer` is added to the maximum age.
 fn within(seconds: i64, now: Timestamp, longer: SignedDuration) -> Result<(), Unauthenticated> {
     let age = now.duration_since(Timestamp::from_second(seconds).map_err(|_| MALFORMED)?);
     if age <= TOLERANCE + longer && age >= -TOLERANCE { Ok(()) } else { Err(STALE) }
@@ -209,7 +210,7 @@ fn standard_webhooks(webhook: &Webhook<'_>, secrets: &[SecretString]) -> Result<
     if bool::from(matched) { recent(stamp, webhook.now) } else { Err(WRONG) }
 }
 
-/// HMAC-SHA256 over `id.timestamp.body`.
+/// The Standard Webhooks signature: HMAC-SHA256 over `id.timestamp.body`.
 pub(super) fn standard_signature(key: &[u8], id: &str, stamp: &str, body: &[u8]) -> Vec<u8> {
     hmac(Hash::Sha256, key, &[id.as_bytes(), b".", stamp.as_bytes(), b".", body])
 }

@@ -1,4 +1,4 @@
-//! The other side of a scheme: webhooks as the gateway would sign them, for `doctor`.
+//! The sending side of a scheme: signs webhooks as the gateway would, for `doctor` and tests.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
@@ -8,33 +8,35 @@ use url::form_urlencoded;
 use super::{REPEATED, Scheme, TOLERANCE, encode, hex, hmac, jwt, standard_signature, twilio};
 use crate::{domain::keys::sha256, gateway::scheme::Hash};
 
-/// A webhook before it is sent.
+/// A webhook request to sign and send.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Draft {
-    /// Without `?`.
+    /// The raw query, without `?`.
     pub query: String,
+    /// Lower-case names and values.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Draft {
+    /// Sets a header, replacing earlier values.
     fn header(&mut self, name: &str, value: impl Into<String>) {
         self.headers.retain(|(known, _)| known != name);
         self.headers.push((name.to_owned(), value.into()));
     }
 }
 
-/// Where in a request the proof stands.
+/// Where a request carries the signature, secret or token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Carrier {
-    /// Its lower-case name.
+    /// A header, by its lower-case name.
     Header(String),
-    /// The parameter's name.
+    /// A query parameter, by name.
     Query(String),
 }
 
 impl Scheme {
-    /// Signs a draft anew, as a gateway that knows `secret` would at `at`.
+    /// Signs a request as a gateway with `secret` would at `at`; replaces an earlier signature.
     pub(in crate::gateway) fn sign(&self, secret: &str, draft: &mut Draft, at: Timestamp) {
         let key = secret.as_bytes();
         let stamp = at.as_second().to_string();
@@ -102,7 +104,7 @@ impl Scheme {
         Carrier::Header(header.to_owned())
     }
 
-    /// What stands before the proof itself.
+    /// The constant text before the credential.
     pub(in crate::gateway) fn prefix(&self) -> &str {
         match self {
             Self::BodyHmac { prefix, .. } | Self::TimedHmac { prefix, .. } => prefix,
@@ -112,7 +114,7 @@ impl Scheme {
         }
     }
 
-    /// The header that holds the signed time.
+    /// The header that holds the signed timestamp.
     pub(in crate::gateway) fn time_header(&self) -> Option<&str> {
         match self {
             Self::TimedHmac { timestamp_header, .. } => Some(timestamp_header),
@@ -122,7 +124,7 @@ impl Scheme {
         }
     }
 
-    /// How old and how young a signature may be; `None`: it holds for ever.
+    /// The maximum age of a signature, and how far in the future its timestamp may be. `None`: it never expires.
     pub(in crate::gateway) fn lifetime(&self) -> Option<(SignedDuration, Option<SignedDuration>)> {
         match self {
             Self::TimedHmac { .. } | Self::StandardWebhooks | Self::Bird { .. } => Some((TOLERANCE, Some(TOLERANCE))),
@@ -132,7 +134,7 @@ impl Scheme {
         }
     }
 
-    /// Whether the URL is signed too.
+    /// Whether the URL is signed.
     pub(in crate::gateway) fn signs_query(&self) -> bool {
         matches!(self, Self::Twilio { .. })
     }
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_signed_is_accepted_as_long_as_it_says() {
+    fn signatures_are_accepted_within_their_lifetime_only() {
         let at = Timestamp::from_second(1_788_256_800).unwrap();
         for scheme in every() {
             let mut draft = Draft { body: b"a=1&b=2".to_vec(), ..Draft::default() };

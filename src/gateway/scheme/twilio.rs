@@ -1,4 +1,5 @@
-//! Twilio signs the URL as it is configured there, and every parameter.
+//! Twilio's signature: HMAC-SHA1 over the URL as configured at Twilio and the sorted form parameters.
+//! Source: twilio.com/docs/usage/webhooks/webhooks-security.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::SecretString;
@@ -15,7 +16,7 @@ use crate::{
     gateway::{Unauthenticated, Webhook},
 };
 
-/// Twilio is inconsistent about the standard port, so the URL is tried with and without it.
+/// Tries the URL with and without its default port, because Twilio includes the port inconsistently.
 pub(super) fn verify(webhook: &Webhook<'_>, url: &str, secrets: &[SecretString]) -> Result<(), Unauthenticated> {
     let presented = webhook.header("x-twilio-signature").ok_or(ABSENT)?;
     let full = full(url, webhook.query);
@@ -29,7 +30,7 @@ pub(super) fn verify(webhook: &Webhook<'_>, url: &str, secrets: &[SecretString])
     by_any_url(&full, &joined(webhook.body), presented, secrets)
 }
 
-/// What Twilio writes for a form that it posts to `url`.
+/// The signature of a form that is posted to `url`.
 pub(super) fn signature(key: &[u8], url: &str, query: &str, form: &[u8]) -> String {
     STANDARD.encode(hmac(Hash::Sha1, key, &[full(url, query).as_bytes(), joined(form).as_bytes()]))
 }
@@ -38,7 +39,7 @@ fn full(url: &str, query: &str) -> String {
     if query.is_empty() || url.contains('?') { url.to_owned() } else { format!("{url}?{query}") }
 }
 
-/// The parameters in order of their names, without anything between.
+/// Names and values of the parameters, sorted by name and concatenated.
 fn joined(form: &[u8]) -> String {
     let mut parameters: Vec<(String, String)> = form_urlencoded::parse(form).into_owned().collect();
     parameters.sort();
@@ -77,7 +78,7 @@ mod tests {
     use super::{super::Scheme, *};
 
     #[test]
-    fn the_published_vector_of_twilio() {
+    fn matches_the_published_example_of_twilio() {
         let body = b"CallSid=CA1234567890ABCDE&Caller=%2B12349013030&Digits=1234&From=%2B12349013030&To=%2B18005551212";
         let mut headers = HeaderMap::new();
         headers.insert("x-twilio-signature", "0/KCTR6DLpKmkAf8muzZqo1nDgQ=".parse().unwrap());

@@ -1,0 +1,177 @@
+//! Forgeries with another signature, secret or token, or with the genuine one in another place.
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use super::{Forge, flipped, hex};
+use crate::{
+    domain::keys::sha256,
+    gateway::{Carrier, Draft},
+};
+
+/// The maximum number of other instances' secrets to try.
+const MOST_OTHERS: usize = 8;
+
+impl Forge<'_> {
+    /// Altered credentials.
+    pub(super) fn proofs(&mut self) {
+        let value = self.value();
+        let prefix = self.proof.prefix().to_owned();
+        let bare = value.strip_prefix(&prefix).unwrap_or(&value).to_owned();
+        let wrong = format!("{prefix}{}", flipped(&bare, 0));
+        self.add("no credential", self.carrying(&[]));
+        if matches!(self.proof.carrier(), Carrier::Header(_)) {
+            self.add("the credential twice", self.carrying(&[&value, &value]));
+            self.add("the credential, then a wrong one", self.carrying(&[&value, &wrong]));
+        }
+        self.add("a wrong credential, then the credential", self.carrying(&[&wrong, &value]));
+        let mut values: Vec<(String, String)> = Vec::new();
+        let mut say = |name: &str, value: String| values.push((name.to_owned(), value));
+        say("an empty credential", String::new());
+        say("only the prefix", prefix.clone());
+        let length = bare.chars().count();
+        for eighth in 1..8 {
+            let cut: String = bare.chars().take(length * eighth / 8).collect();
+            say(&format!("the first {eighth}/8 of the credential"), format!("{prefix}{cut}"));
+        }
+        say(
+            "without its last character",
+            format!("{prefix}{}", bare.chars().take(length.max(1) - 1).collect::<String>()),
+        );
+        say("without its first character", format!("{prefix}{}", bare.chars().skip(1).collect::<String>()));
+        for place in 0..8 {
+            let changed = flipped(&bare, length * place / 8);
+            say(&format!("one character changed, at {place}/8"), format!("{prefix}{changed}"));
+        }
+        say("one character more", format!("{value}0"));
+        say("one character before", format!("0{value}"));
+        say("twice in a row", format!("{value}{value}"));
+        say("twice, with a comma", format!("{value},{value}"));
+        say("in upper case", value.to_uppercase());
+        say("in lower case", value.to_lowercase());
+        say("with letters of the other case", swapped(&value));
+        say("backwards", format!("{prefix}{}", bare.chars().rev().collect::<String>()));
+        say("a space within", format!("{prefix}{}", spaced(&bare)));
+        say("in quotes", format!("\"{value}\""));
+        say("all zeros", format!("{prefix}{}", "0".repeat(length)));
+        say("base64 of it", STANDARD.encode(&value));
+        say("hash of it", hex(&sha256(value.as_bytes())));
+        if !self.proof.is_list() {
+            say("two schemes in one", format!("Bearer Bearer {value}"));
+        }
+        for word in ["null", "undefined", "true", "*", "[object Object]", "{}", "' OR '1'='1", "none", "%00", "$secret"]
+        {
+            say(&format!("the word {word}"), word.to_owned());
+        }
+        if !prefix.is_empty() {
+            say("without its prefix", bare.clone());
+            say("with the prefix twice", format!("{prefix}{value}"));
+            say("with another prefix", format!("md5={bare}"));
+        }
+        for (name, value) in values {
+            let draft = self.carrying(&[&value]);
+            self.add(name, draft);
+        }
+    }
+
+    /// The genuine credential in other places.
+    pub(super) fn places(&mut self) {
+        let (value, bare) = (self.value(), self.carrying(&[]));
+        let carrier = self.proof.carrier();
+        let pair = |name: &str| form_urlencoded::Serializer::new(String::new()).append_pair(name, &value).finish();
+        for name in ["x-signature", "x-secret", "x-forwarded-authorization", "cookie"] {
+            let mut draft = bare.clone();
+            draft.headers.push((name.to_owned(), value.clone()));
+            self.add(format!("the credential in the header {name}"), draft);
+        }
+        match &carrier {
+            Carrier::Header(name) => {
+                let query = pair(name);
+                self.add("the credential in the query", Draft { query, ..bare });
+            }
+            Carrier::Query(name) => {
+                for other in [name.to_uppercase(), format!("{name}[]"), format!("{name}%20"), format!(" {name}")] {
+                    let query = pair(&other);
+                    self.add(format!("the parameter named {other:?}"), Draft { query, ..bare.clone() });
+                }
+                let mut draft = bare;
+                draft.headers.push(("authorization".to_owned(), format!("Bearer {value}")));
+                self.add("the credential in the header authorization", draft);
+            }
+        }
+    }
+
+    /// Signed with other secrets.
+    pub(super) fn secrets(&mut self, others: &[String]) {
+        let own = self.proof.secrets().iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>();
+        let secret = own.first().cloned().unwrap_or_default();
+        let length = secret.chars().count();
+        let mut tried = vec![
+            ("no secret".to_owned(), String::new()),
+            ("a random secret".to_owned(), hex(&crate::entropy::bytes::<32>())),
+            ("a shortened secret".to_owned(), secret.chars().take(length.max(1) - 1).collect()),
+            ("half of the secret".to_owned(), secret.chars().take(length / 2).collect()),
+            ("a longer secret".to_owned(), format!("{secret}0")),
+            ("the secret backwards".to_owned(), secret.chars().rev().collect()),
+            ("the secret in upper case".to_owned(), secret.to_uppercase()),
+            ("the secret with one character changed".to_owned(), flipped(&secret, length / 2)),
+            ("base64 of the secret".to_owned(), STANDARD.encode(&secret)),
+        ];
+        for published in ["secret", "changeme", "password", "admin", "test"] {
+            tried.push((format!("the published default {published:?}"), published.to_owned()));
+        }
+        for (index, other) in others.iter().filter(|other| !own.contains(other)).take(MOST_OTHERS).enumerate() {
+            tried.push((format!("another instance's secret, {}", index + 1), other.clone()));
+        }
+        for (name, secret) in tried.into_iter().filter(|(_, secret)| !own.contains(secret)) {
+            let mut draft = self.unsigned.clone();
+            self.proof.sign_as(&secret, &mut draft, self.now);
+            self.add(name, draft);
+        }
+    }
+
+    /// Tokens with another algorithm or other claims.
+    pub(super) fn tokens(&mut self) {
+        let value = self.value();
+        let Some(token) = value.strip_prefix("Bearer ") else { return };
+        let parts: Vec<&str> = token.split('.').collect();
+        let [head, claims, mac] = parts[..] else { return };
+        let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let mut more: Value =
+            URL_SAFE_NO_PAD.decode(claims).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+        more["exp"] = json!(4_102_444_800_i64);
+        let more = encode(&more);
+        let none = encode(&json!({ "alg": "none", "typ": "JWT" }));
+        for (name, token) in [
+            ("a token without an algorithm", format!("{none}.{claims}.")),
+            ("a token without an algorithm, signed", format!("{none}.{claims}.{mac}")),
+            ("a token with other claims", format!("{head}.{more}.{mac}")),
+            ("a token without a signature", format!("{head}.{claims}.")),
+            ("a token in two parts", format!("{head}.{claims}")),
+            ("a token in four parts", format!("{token}.{mac}")),
+            ("a token of another kind", format!("{}.{claims}.{mac}", encode(&json!({ "alg": "RS256" })))),
+            ("a token within a token", format!("{token}.{token}")),
+        ] {
+            let draft = self.carrying(&[&format!("Bearer {token}")]);
+            self.add(name, draft);
+        }
+        let draft = self.carrying(&[token]);
+        self.add("a token without Bearer", draft);
+    }
+}
+
+fn swapped(text: &str) -> String {
+    let swap = |c: char| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+    text.chars().map(swap).collect()
+}
+
+fn spaced(text: &str) -> String {
+    let half = text.chars().count() / 2;
+    let (before, after): (String, String) = (text.chars().take(half).collect(), text.chars().skip(half).collect());
+    format!("{before} {after}")
+}
