@@ -3,14 +3,14 @@
 //! One process runs the daemon as `serve` does, and a second listener that simulates everything outside of it: the
 //! person's phone, the gateway, and the app's callback endpoint. The two communicate over HTTP only.
 
-mod announce;
-mod daemon;
-mod home;
+mod client;
+mod data_dir;
 mod once;
 mod phone;
 mod ports;
+mod ready;
+mod session;
 mod settings;
-mod stage;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -44,21 +44,21 @@ pub struct Options {
 
 /// What `dev` is run for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Mode {
+enum RunMode {
     /// A person uses the fake phone in a browser.
-    Person,
+    Interactive,
     /// `--json`: a test suite.
-    Program,
+    Json,
     /// `--once`: one run of all steps.
-    Rehearsal,
+    Once,
 }
 
 impl Options {
-    fn mode(&self) -> Mode {
+    fn mode(&self) -> RunMode {
         match self {
-            Self { once: true, .. } => Mode::Rehearsal,
-            Self { json: true, .. } => Mode::Program,
-            _ => Mode::Person,
+            Self { once: true, .. } => RunMode::Once,
+            Self { json: true, .. } => RunMode::Json,
+            _ => RunMode::Interactive,
         }
     }
 }
@@ -71,23 +71,23 @@ impl Options {
 pub fn run(options: Options) -> Result<ExitCode, Failure> {
     let mode = options.mode();
     let ports = ports::Ports::reserve(options.listen, mode)?;
-    let home = home::Home::open(options.data, mode)?;
+    let home = data_dir::DataDir::open(options.data, mode)?;
     let mut prepared = settings::prepare(&home, &ports, options.new_token, &options.redirect_urls, mode)?;
     let level = &mut prepared.config.log.level;
-    if mode == Mode::Rehearsal && level.contains('=') {
+    if mode == RunMode::Once && level.contains('=') {
         // One step posts a forged webhook; its refusal needs no log line.
         level.push_str(",countersign::http::webhook=error");
     }
     crate::telemetry::init(&prepared.config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start a runtime")?;
-    let status = runtime.block_on(stage::run(mode, &home, ports, prepared))?;
+    let status = runtime.block_on(session::run(mode, &home, ports, prepared))?;
     // Does not wait for connections that a browser keeps open.
     runtime.shutdown_background();
     Ok(status)
 }
 
-fn loopback(text: &str) -> Result<SocketAddr, String> {
+fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr =
         text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:8080".to_owned())?;
     if address.ip().is_loopback() {
@@ -98,7 +98,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
         .to_owned())
 }
 
-fn web_address(text: &str) -> Result<Url, &'static str> {
+fn parse_redirect_url(text: &str) -> Result<Url, &'static str> {
     crate::domain::redirect::parse(text).ok_or("expected an http:// or https:// URL without credentials")
 }
 
@@ -109,10 +109,10 @@ mod tests {
     #[test]
     fn only_loopback_addresses_are_accepted() {
         for good in ["127.0.0.1:8080", "127.8.9.1:0", "[::1]:8080"] {
-            assert!(loopback(good).is_ok(), "{good}");
+            assert!(parse_loopback(good).is_ok(), "{good}");
         }
         for bad in ["0.0.0.0:8080", "[::]:8080", "192.168.1.4:8080", "8080", "localhost", ""] {
-            assert!(loopback(bad).is_err(), "{bad}");
+            assert!(parse_loopback(bad).is_err(), "{bad}");
         }
     }
 }

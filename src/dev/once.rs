@@ -15,24 +15,24 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use url::Url;
 
-use self::person::{Person, hidden_field};
-use super::phone::{Callback, How, Phone};
+use self::person::{SimulatedPerson, hidden_field};
+use super::phone::{DeliveryMode, FakePhone, ReceivedCallback};
 
 /// The maximum time until a reply or callback arrives.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before asserting that nothing more has arrived.
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET_PERIOD: Duration = Duration::from_millis(300);
 const STATE: &str = "rehearsal";
 
 /// Runs all steps. The exit code is 0 if all succeeded, else 1.
-pub(super) async fn play(phone: &Arc<Phone>) -> ExitCode {
+pub(super) async fn run(phone: &Arc<FakePhone>) -> ExitCode {
     let start = Instant::now();
-    match acts(&Person { phone }).await {
+    match run_steps(&SimulatedPerson { phone }).await {
         Ok(()) => {
             println!("\nall steps passed in {} ms", start.elapsed().as_millis());
             ExitCode::SUCCESS
         }
-        Err(Stopped) => {
+        Err(StepFailed) => {
             println!("\nstopped at the failed step");
             ExitCode::FAILURE
         }
@@ -40,10 +40,10 @@ pub(super) async fn play(phone: &Arc<Phone>) -> ExitCode {
 }
 
 /// A step failed; its error is already printed.
-struct Stopped;
+struct StepFailed;
 
 /// Runs a step and prints its result and duration.
-async fn step<T>(what: &str, act: impl Future<Output = anyhow::Result<T>>) -> Result<T, Stopped> {
+async fn step<T>(what: &str, act: impl Future<Output = anyhow::Result<T>>) -> Result<T, StepFailed> {
     let start = Instant::now();
     let outcome = act.await;
     let millis = start.elapsed().as_millis();
@@ -54,41 +54,41 @@ async fn step<T>(what: &str, act: impl Future<Output = anyhow::Result<T>>) -> Re
         }
         Err(error) => {
             println!("✗ {millis:>5} ms  {what}: {error:#}");
-            Err(Stopped)
+            Err(StepFailed)
         }
     }
 }
 
-async fn acts(person: &Person<'_>) -> Result<(), Stopped> {
+async fn run_steps(person: &SimulatedPerson<'_>) -> Result<(), StepFailed> {
     let phone = person.phone;
     let link = step("the app mints a link", mint(phone)).await?;
-    let message = step("the person sends the prepared message", person.send(&link.text, How::Plain)).await?;
-    let reply = step("a reply with a link arrives", reply(person)).await?;
+    let message = step("the person sends the prepared message", person.send(&link.text, DeliveryMode::Plain)).await?;
+    let reply = step("a reply with a link arrives", wait_for_link(person)).await?;
     step(
         "the app receives the callback link.verified, signature valid",
-        called_back(person, "link.verified", &link.uuid),
+        check_callback(person, "link.verified", &link.uuid),
     )
     .await?;
-    let form = step("opening the link changes nothing", look(phone, &reply, &link)).await?;
+    let form = step("opening the link changes nothing", open_link(phone, &reply, &link)).await?;
     let token = step("its button redirects to the app, with a token", tap(phone, &reply, &form)).await?;
     step("the app redeems the token and receives the subject", redeem(person, &token)).await?;
     step("redeeming it again is refused", redeem_again(phone, &token)).await?;
     step(
         "the app receives the callback link.redeemed, signature valid",
-        called_back(person, "link.redeemed", &link.uuid),
+        check_callback(person, "link.redeemed", &link.uuid),
     )
     .await?;
-    step("a webhook with a wrong signature is refused", forge(person, &link.text)).await?;
+    step("a webhook with a wrong signature is refused", post_forged(person, &link.text)).await?;
     step("replaying the first webhook has no effect", replay(person, &message)).await?;
-    codes::acts(person).await
+    codes::run_steps(person).await
 }
 
-struct Link {
+struct MintedLink {
     uuid: String,
     text: String,
 }
 
-async fn mint(phone: &Phone) -> anyhow::Result<Link> {
+async fn mint(phone: &FakePhone) -> anyhow::Result<MintedLink> {
     let answer = phone.daemon.post("/generate-link", &json!({ "expires": 600, "state": STATE })).await?;
     ensure!(answer.status == 200, "generate-link answered {}: {}", answer.status, answer.text());
     let body = answer.json();
@@ -101,18 +101,18 @@ async fn mint(phone: &Phone) -> anyhow::Result<Link> {
     let prefilled = whatsapp.query_pairs().find(|(name, _)| name == "text").map(|(_, value)| value.into_owned());
     ensure!(whatsapp.host_str() == Some("wa.me"), "whatsapp_link does not lead to wa.me");
     ensure!(prefilled.as_ref() == Some(&text), "the text in whatsapp_link differs from `text`");
-    Ok(Link { uuid: member("uuid")?, text })
+    Ok(MintedLink { uuid: member("uuid")?, text })
 }
 
-async fn reply(person: &Person<'_>) -> anyhow::Result<String> {
-    let text = person.reply().await?;
+async fn wait_for_link(person: &SimulatedPerson<'_>) -> anyhow::Result<String> {
+    let text = person.wait_for_reply().await?;
     let below = format!("{}/o/", person.phone.daemon.base);
     let link = text.split_whitespace().find(|word| word.starts_with(&below));
     link.map(str::to_owned).context("the reply contains no link of this daemon")
 }
 
-async fn called_back(person: &Person<'_>, kind: &str, uuid: &str) -> anyhow::Result<()> {
-    let Callback { genuine, body, .. } = person.callback(kind).await?;
+async fn check_callback(person: &SimulatedPerson<'_>, kind: &str, uuid: &str) -> anyhow::Result<()> {
+    let ReceivedCallback { genuine, body, .. } = person.wait_for_callback(kind).await?;
     ensure!(genuine, "its signature is invalid");
     let body: Value = serde_json::from_str(&body).context("its body is not JSON")?;
     ensure!(body.pointer("/data/uuid") == Some(&json!(uuid)), "it is about another request");
@@ -120,25 +120,25 @@ async fn called_back(person: &Person<'_>, kind: &str, uuid: &str) -> anyhow::Res
 }
 
 /// The current state of the request.
-async fn snapshot(phone: &Phone, link: &Link) -> anyhow::Result<Value> {
+async fn snapshot(phone: &FakePhone, link: &MintedLink) -> anyhow::Result<Value> {
     let answer = phone.daemon.get(&format!("/requests/{}", link.uuid)).await?;
     ensure!(answer.status == 200, "the request cannot be read: {}", answer.status);
     Ok(answer.json())
 }
 
 /// Opens the link twice, as a preview bot and then a person would. Returns the form's hidden field.
-async fn look(phone: &Phone, url: &str, link: &Link) -> anyhow::Result<String> {
+async fn open_link(phone: &FakePhone, url: &str, link: &MintedLink) -> anyhow::Result<String> {
     let before = snapshot(phone, link).await?;
-    phone.daemon.look(url).await?;
-    let page = phone.daemon.look(url).await?;
+    phone.daemon.get_page(url).await?;
+    let page = phone.daemon.get_page(url).await?;
     ensure!(page.status == 200, "the page answered {}", page.status);
     ensure!(before == snapshot(phone, link).await?, "the request has changed");
     hidden_field(&page.text(), "form").context("the page has no form to submit")
 }
 
-async fn tap(phone: &Phone, url: &str, form: &str) -> anyhow::Result<String> {
+async fn tap(phone: &FakePhone, url: &str, form: &str) -> anyhow::Result<String> {
     let body = url::form_urlencoded::Serializer::new(String::new()).append_pair("form", form).finish();
-    let answer = phone.daemon.submit(url, body).await?;
+    let answer = phone.daemon.submit_form(url, body).await?;
     ensure!(answer.status == 303, "expected 303, got {}", answer.status);
     let landing = Url::parse(answer.location.as_deref().unwrap_or_default()).context("303 without a Location")?;
     ensure!(landing.as_str().starts_with(&phone.identity.origin), "it redirects to another site");
@@ -150,7 +150,7 @@ async fn tap(phone: &Phone, url: &str, form: &str) -> anyhow::Result<String> {
     parameter("token")
 }
 
-async fn redeem(person: &Person<'_>, token: &str) -> anyhow::Result<()> {
+async fn redeem(person: &SimulatedPerson<'_>, token: &str) -> anyhow::Result<()> {
     let answer = person.phone.daemon.post("/redeem", &json!({ "token": token })).await?;
     ensure!(answer.status == 200, "redeem answered {}: {}", answer.status, answer.text());
     let subject = answer.json().pointer("/data/subject").cloned().unwrap_or_default();
@@ -161,23 +161,23 @@ async fn redeem(person: &Person<'_>, token: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn redeem_again(phone: &Phone, token: &str) -> anyhow::Result<()> {
+async fn redeem_again(phone: &FakePhone, token: &str) -> anyhow::Result<()> {
     let answer = phone.daemon.post("/redeem", &json!({ "token": token })).await?;
     ensure!(answer.status == 410, "expected 410, got {}", answer.status);
     Ok(())
 }
 
-async fn forge(person: &Person<'_>, text: &str) -> anyhow::Result<()> {
-    let status = person.post(text, How::Forged).await?.answer?.status;
+async fn post_forged(person: &SimulatedPerson<'_>, text: &str) -> anyhow::Result<()> {
+    let status = person.post(text, DeliveryMode::Forged).await?.answer?.status;
     ensure!(status == 401, "expected 401, got {status}");
     Ok(())
 }
 
-async fn replay(person: &Person<'_>, first: &super::phone::Posted) -> anyhow::Result<()> {
+async fn replay(person: &SimulatedPerson<'_>, first: &super::phone::PostedWebhook) -> anyhow::Result<()> {
     let before = person.received();
-    let answer = person.phone.daemon.webhook(&first.body, &first.headers).await?;
+    let answer = person.phone.daemon.post_webhook(&first.body, &first.headers).await?;
     ensure!(answer.status == 200, "expected 200, so that the gateway does not retry, got {}", answer.status);
-    tokio::time::sleep(QUIET).await;
+    tokio::time::sleep(QUIET_PERIOD).await;
     let (replies, callbacks) = person.received();
     ensure!(replies == before.0, "a second reply was sent");
     ensure!(callbacks == before.1, "a second callback was sent");

@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow, bail};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{home::Home, phone::Identity, ports::Ports};
+use super::{data_dir::DataDir, phone::PhoneIdentity, ports::Ports};
 use crate::{
     app::{self, exit::Failure},
     config::{
@@ -21,10 +21,10 @@ use crate::{
 mod first;
 
 /// Everything that `dev` needs to start.
-pub(super) struct Prepared {
+pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) instances: Instances,
-    pub(super) phone: Identity,
+    pub(super) phone: PhoneIdentity,
     pub(super) listener: TcpListener,
     /// Valid for this process only.
     pub(super) token: SecretString,
@@ -34,16 +34,16 @@ pub(super) struct Prepared {
 }
 
 pub(super) fn prepare(
-    home: &Home,
+    home: &DataDir,
     ports: &Ports,
     new_token: bool,
     redirect_urls: &[Url],
-    mode: super::Mode,
-) -> Result<Prepared, Failure> {
+    mode: super::RunMode,
+) -> Result<Setup, Failure> {
     let found = home.read_settings()?;
     let first_run = found.is_none();
     let before = found.as_deref().map(phone_port).transpose()?.flatten();
-    let listener = ports.phone(before, mode)?;
+    let listener = ports.bind_phone(before, mode)?;
     let origin = format!("http://{}", listener.local_addr().context("the fake phone has no address")?);
     let mut shown = None;
     let text = match found {
@@ -63,16 +63,16 @@ pub(super) fn prepare(
         }
     };
     let token = generate_token();
-    let layered = layer(&text, &origin, &token_digest(&token), redirect_urls)?;
+    let layered = with_overrides(&text, &origin, &token_digest(&token), redirect_urls)?;
     let (config, instances) = load(&layered, home, ports)?;
-    let phone = identity(&config, &origin)?;
+    let phone = phone_identity(&config, &origin)?;
     let new_token = shown.map(SecretString::from);
-    Ok(Prepared { config, instances, phone, listener, token: token.into(), new_token, first_run })
+    Ok(Setup { config, instances, phone, listener, token: token.into(), new_token, first_run })
 }
 
 /// Loads the settings as `serve` does, with the simulator allowed and with the addresses of this run. Of the environment,
 /// only `COUNTERSIGN__LOG__…` is used: settings for production must not affect `dev`.
-fn load(text: &str, home: &Home, ports: &Ports) -> Result<(Config, Instances), Failure> {
+fn load(text: &str, home: &DataDir, ports: &Ports) -> Result<(Config, Instances), Failure> {
     let overrides = [
         ("public_url", format!("http://{}/", ports.public)),
         ("listen", ports.public.to_string()),
@@ -100,7 +100,7 @@ fn parse(text: &str) -> anyhow::Result<toml::Table> {
 }
 
 /// The instances whose gateway is the simulator.
-fn all_simulated(table: &mut toml::Table) -> impl Iterator<Item = &mut toml::Table> {
+fn simulated_instances(table: &mut toml::Table) -> impl Iterator<Item = &mut toml::Table> {
     let instances = table.get_mut("instance").and_then(toml::Value::as_array_mut).into_iter().flatten();
     instances.filter_map(toml::Value::as_table_mut).filter(|table| {
         let kind = table.get("gateway").and_then(|gateway| gateway.get("kind"));
@@ -109,8 +109,8 @@ fn all_simulated(table: &mut toml::Table) -> impl Iterator<Item = &mut toml::Tab
 }
 
 /// The instance of the fake phone: the first with the simulator.
-fn simulated(table: &mut toml::Table) -> anyhow::Result<&mut toml::Table> {
-    all_simulated(table)
+fn fake_phone_instance(table: &mut toml::Table) -> anyhow::Result<&mut toml::Table> {
+    simulated_instances(table)
         .next()
         .context("dev.toml has no [[instance]] with gateway kind \"simulator\"; delete it to start over")
 }
@@ -122,21 +122,21 @@ fn phone_origin(instance: &toml::Table) -> Option<String> {
 
 fn phone_port(text: &str) -> anyhow::Result<Option<u16>> {
     let mut table = parse(text)?;
-    let origin = phone_origin(simulated(&mut table)?);
+    let origin = phone_origin(fake_phone_instance(&mut table)?);
     Ok(origin.and_then(|origin| Url::parse(&origin).ok()?.port()))
 }
 
 /// Replaces the fake phone's URL of an earlier run by the current one, and adds this process's token and redirect URLs.
-fn layer(text: &str, origin: &str, digest: &str, redirect_urls: &[Url]) -> anyhow::Result<String> {
+fn with_overrides(text: &str, origin: &str, digest: &str, redirect_urls: &[Url]) -> anyhow::Result<String> {
     let mut table = parse(text)?;
-    for instance in all_simulated(&mut table) {
+    for instance in simulated_instances(&mut table) {
         if let Some(before) = phone_origin(instance) {
             for value in instance.iter_mut().map(|(_, value)| value) {
-                repoint(value, &before, origin);
+                replace_origin(value, &before, origin);
             }
         }
     }
-    let instance = simulated(&mut table)?;
+    let instance = fake_phone_instance(&mut table)?;
     let list = |instance: &mut toml::Table, name: &str, more: Vec<toml::Value>| {
         let entry = instance.entry(name).or_insert_with(|| toml::Value::Array(Vec::new()));
         if let toml::Value::Array(values) = entry {
@@ -148,7 +148,7 @@ fn layer(text: &str, origin: &str, digest: &str, redirect_urls: &[Url]) -> anyho
     Ok(toml::to_string(&table).expect("what was read as TOML can be written as TOML"))
 }
 
-fn repoint(value: &mut toml::Value, before: &str, now: &str) {
+fn replace_origin(value: &mut toml::Value, before: &str, now: &str) {
     match value {
         toml::Value::String(text) => {
             if let Some(rest) = text.strip_prefix(before)
@@ -157,8 +157,8 @@ fn repoint(value: &mut toml::Value, before: &str, now: &str) {
                 *text = format!("{now}{rest}");
             }
         }
-        toml::Value::Array(values) => values.iter_mut().for_each(|value| repoint(value, before, now)),
-        toml::Value::Table(table) => table.iter_mut().for_each(|(_, value)| repoint(value, before, now)),
+        toml::Value::Array(values) => values.iter_mut().for_each(|value| replace_origin(value, before, now)),
+        toml::Value::Table(table) => table.iter_mut().for_each(|(_, value)| replace_origin(value, before, now)),
         _ => {}
     }
 }
@@ -173,14 +173,14 @@ fn with_token(text: &str, digest: &str) -> anyhow::Result<String> {
         let tokens = table.get("tokens").and_then(toml::Value::as_array);
         tokens.is_some_and(|tokens| tokens.iter().any(|token| token.as_str() == Some(digest)))
     };
-    match text.parse().ok().as_mut().map(simulated) {
+    match text.parse().ok().as_mut().map(fake_phone_instance) {
         Some(Ok(instance)) if holds(instance) => Ok(text),
         _ => bail!("--new-token cannot find the fake phone's tokens in dev.toml; put its instance first"),
     }
 }
 
 /// The fake phone's identity and secrets, from the configuration.
-fn identity(config: &Config, origin: &str) -> anyhow::Result<Identity> {
+fn phone_identity(config: &Config, origin: &str) -> anyhow::Result<PhoneIdentity> {
     let kind_of = |section: &config::Section| section.clone().text("kind", &mut Faults::default());
     let instance = config.instances.iter().find(|instance| kind_of(&instance.gateway).as_deref() == Some("simulator"));
     let instance = instance.context("no instance has the gateway \"simulator\"")?;
@@ -192,7 +192,7 @@ fn identity(config: &Config, origin: &str) -> anyhow::Result<Identity> {
         other.gateway.clone().secret("api_key", &mut Faults::default())
     });
     let secret = |name: &str| instance.gateway.clone().secret(name, &mut Faults::default()).unwrap_or_default();
-    Ok(Identity {
+    Ok(PhoneIdentity {
         instance: instance.id,
         name: instance.name.clone(),
         number: instance.number.clone(),

@@ -8,29 +8,29 @@ use url::form_urlencoded;
 use super::{
     forge::forgeries,
     probe::Counters,
-    report::Card,
-    target::{Patient, unknown},
+    report::Report,
+    target::{CheckTarget, text_with_unknown_code},
 };
 use crate::{
     domain::InstanceId,
     entropy,
-    gateway::{Carrier, Draft, Sample, Who},
+    gateway::{CredentialLocation, SampleMessage, SampleSender, WebhookRequest},
 };
 
-const LIMITED: &str = "the sender has used up its wrong codes (guesses_per_10m): a message counted as rate_limited was \
+const LIMITED_NOTE: &str = "the sender has used up its wrong codes (guesses_per_10m): a message counted as rate_limited was \
     authenticated and parsed, and would have been code_unknown";
 /// Greater than every tolerance for a gateway's clock.
-const LATE: SignedDuration = SignedDuration::from_mins(15);
+const STALE_BY: SignedDuration = SignedDuration::from_mins(15);
 
-pub(super) async fn all(target: &Patient<'_>, report: &mut Card) {
+pub(super) async fn run_all(target: &CheckTarget<'_>, report: &mut Report) {
     let before = target.probe.counters().await;
     if before.is_none() {
         report
             .notes
             .push("the metrics cannot be read (--operator-url): responses are checked by their status only".to_owned());
     }
-    let sample = target.sample(Who::Person, &unknown());
-    let Some(draft) = target.signed(&sample) else {
+    let sample = target.sample(SampleSender::Person, &text_with_unknown_code());
+    let Some(draft) = target.compose_signed(&sample) else {
         report.add("genuine", "a text message", false, "a webhook in this format", "none can be composed");
         report.advice.push("the mapping parses no text message with a phone: test it with inspect-webhook".to_owned());
         return;
@@ -40,38 +40,38 @@ pub(super) async fn all(target: &Patient<'_>, report: &mut Card) {
         report.advice.push(format!("no response from {}: is it running, is --url right?", target.probe.base));
         return;
     }
-    if target.only_sends() {
+    if target.is_send_only() {
         report
             .notes
             .push("this instance only sends SMS (sms_verifies is not set): its webhooks are counted as sms".to_owned());
     }
-    genuine(target, report).await;
-    kinds(target, report).await;
+    check_genuine(target, report).await;
+    check_harmless(target, report).await;
     if target.gateway.kind() == "cloud-api" {
-        handshake(target, report).await;
+        check_handshake(target, report).await;
     }
-    forged(target, report).await;
-    advise(target, report);
+    check_forged(target, report).await;
+    add_advice(target, report);
     report.leaves.push("only counters: metrics, and for 10 minutes the wrong codes of the fictional sender".to_owned());
 }
 
 /// Posts a request and checks the status and, by the daemon's metrics, the result.
-async fn expect(
-    target: &Patient<'_>,
-    report: &mut Card,
+async fn check_result(
+    target: &CheckTarget<'_>,
+    report: &mut Report,
     (group, name): (&'static str, &str),
-    (tail, draft): (&str, &Draft),
+    (tail, draft): (&str, &WebhookRequest),
     words: &[&str],
 ) {
     let before = target.probe.counters().await;
     let status = target.probe.post(tail, draft).await;
     let after = target.probe.counters().await;
-    let made = made_of(before.as_ref(), after.as_ref());
-    let only_sends = group != "harmless" && target.only_sends();
+    let made = new_results(before.as_ref(), after.as_ref());
+    let only_sends = group != "harmless" && target.is_send_only();
     let words = if only_sends { &["sms"][..] } else { words };
     let limited = words.contains(&"code_unknown") && made.as_ref().is_some_and(|made| made == &["rate_limited"]);
-    if limited && !report.notes.iter().any(|note| note == LIMITED) {
-        report.notes.push(LIMITED.to_owned());
+    if limited && !report.notes.iter().any(|note| note == LIMITED_NOTE) {
+        report.notes.push(LIMITED_NOTE.to_owned());
     }
     let seen = limited || made.as_ref().is_none_or(|made| made.iter().any(|word| words.contains(&word.as_str())));
     let got = match (&status, &made) {
@@ -82,78 +82,79 @@ async fn expect(
     report.add(group, name, status == Ok(200) && seen, format!("200 {}", words.join(" or ")), got);
 }
 
-fn made_of(before: Option<&Counters>, after: Option<&Counters>) -> Option<Vec<String>> {
-    Some(after?.grown(before?, "webhook_events"))
+fn new_results(before: Option<&Counters>, after: Option<&Counters>) -> Option<Vec<String>> {
+    Some(after?.increased(before?, "webhook_events"))
 }
 
-async fn genuine(target: &Patient<'_>, report: &mut Card) {
-    let text = unknown();
-    let sample = target.sample(Who::Person, &text);
-    let Some(draft) = target.signed(&sample) else { return };
+async fn check_genuine(target: &CheckTarget<'_>, report: &mut Report) {
+    let text = text_with_unknown_code();
+    let sample = target.sample(SampleSender::Person, &text);
+    let Some(draft) = target.compose_signed(&sample) else { return };
     let code = &["code_unknown"];
-    expect(target, report, ("genuine", "a text with a code"), ("", &draft), code).await;
-    expect(target, report, ("genuine", "the same request again (replayed)"), ("", &draft), code).await;
-    if let Some(anew) = target.signed(&sample) {
-        expect(target, report, ("genuine", "the same message, signed again (duplicate)"), ("", &anew), code).await;
+    check_result(target, report, ("genuine", "a text with a code"), ("", &draft), code).await;
+    check_result(target, report, ("genuine", "the same request again (replayed)"), ("", &draft), code).await;
+    if let Some(anew) = target.compose_signed(&sample) {
+        check_result(target, report, ("genuine", "the same message, signed again (duplicate)"), ("", &anew), code)
+            .await;
     }
-    let chatter = target.sample(Who::Person, "countersign doctor, without a code");
-    if let Some(draft) = target.signed(&chatter) {
-        expect(target, report, ("genuine", "a text without a code"), ("", &draft), &["no_code"]).await;
+    let chatter = target.sample(SampleSender::Person, "countersign doctor, without a code");
+    if let Some(draft) = target.compose_signed(&chatter) {
+        check_result(target, report, ("genuine", "a text without a code"), ("", &draft), &["no_code"]).await;
     }
     let every = format!("مرحبا \u{202b}{text}\u{202c} Größe 👍 <&> \\/ \u{2028} %20+=");
-    if let Some(draft) = target.signed(&target.sample(Who::Person, &every)) {
-        expect(target, report, ("genuine", "letters of several scripts"), ("", &draft), code).await;
+    if let Some(draft) = target.compose_signed(&target.sample(SampleSender::Person, &every)) {
+        check_result(target, report, ("genuine", "letters of several scripts"), ("", &draft), code).await;
     }
-    let proof = target.gateway.proof();
+    let proof = target.gateway.webhook_auth();
     for (index, secret) in proof.secrets().iter().enumerate().skip(1) {
-        let mut draft = target.draft(&sample).unwrap_or_default();
-        proof.sign_as(secret.expose_secret(), &mut draft, Patient::now());
+        let mut draft = target.compose(&sample).unwrap_or_default();
+        proof.sign_with(secret.expose_secret(), &mut draft, CheckTarget::now());
         let name = format!("signed with secret {} (rotation)", index + 1);
-        expect(target, report, ("genuine", &name), ("", &draft), code).await;
+        check_result(target, report, ("genuine", &name), ("", &draft), code).await;
     }
-    if let (Carrier::Query(_), Some(secret)) = (proof.carrier(), proof.secrets().first()) {
+    if let (CredentialLocation::Query(_), Some(secret)) = (proof.credential_location(), proof.secrets().first()) {
         let mut draft = draft;
         draft.query = String::new();
         let tail: String = form_urlencoded::byte_serialize(secret.expose_secret().as_bytes()).collect();
         let tail = format!("/{}", tail.replace('+', "%20"));
-        expect(target, report, ("genuine", "the secret as the end of the path"), (&tail, &draft), code).await;
-        if target.gateway.takes_tail("messages-upsert") {
+        check_result(target, report, ("genuine", "the secret as the end of the path"), (&tail, &draft), code).await;
+        if target.gateway.accepts_path_suffix("messages-upsert") {
             let tail = format!("{tail}/messages-upsert");
-            expect(target, report, ("genuine", "the event's name after the secret"), (&tail, &draft), code).await;
+            check_result(target, report, ("genuine", "the event's name after the secret"), (&tail, &draft), code).await;
         }
     }
 }
 
 /// Webhooks that are authenticated and must verify nothing.
-async fn kinds(target: &Patient<'_>, report: &mut Card) {
-    let now = Patient::now().as_second();
+async fn check_harmless(target: &CheckTarget<'_>, report: &mut Report) {
+    let now = CheckTarget::now().as_second();
     let longest = i64::try_from(target.config.longest_life().as_secs()).unwrap_or(i64::MAX / 2);
     let too_old = &["message_too_old"];
-    for (name, at) in [("stale", now - longest - LATE.as_secs()), ("from the future", now + LATE.as_secs())] {
-        let sample = Sample { at, ..target.sample(Who::Person, &unknown()) };
-        let Some(draft) = target.signed(&sample) else { continue };
-        if target.only_sends() {
+    for (name, at) in [("stale", now - longest - STALE_BY.as_secs()), ("from the future", now + STALE_BY.as_secs())] {
+        let sample = SampleMessage { timestamp: at, ..target.sample(SampleSender::Person, &text_with_unknown_code()) };
+        let Some(draft) = target.compose_signed(&sample) else { continue };
+        if target.is_send_only() {
             continue;
         }
-        if target.parsed(&draft).is_some_and(|event| event.timestamp.is_some()) {
-            expect(target, report, ("harmless", &format!("a text that is {name}")), ("", &draft), too_old).await;
+        if target.parse(&draft).is_some_and(|event| event.timestamp.is_some()) {
+            check_result(target, report, ("harmless", &format!("a text that is {name}")), ("", &draft), too_old).await;
         } else if name == "stale" {
             report.notes.push("this gateway sends no timestamps: stale messages cannot be checked".to_owned());
         }
     }
     for (who, name, words) in [
-        (Who::Group, "a text in a group", &["group"][..]),
-        (Who::Own, "our own message", &["from_me", "status"]),
-        (Who::Hidden, "a text from a person with a hidden number", &["code_unknown"]),
+        (SampleSender::Group, "a text in a group", &["group"][..]),
+        (SampleSender::OwnNumber, "our own message", &["from_me", "status"]),
+        (SampleSender::HiddenNumber, "a text from a person with a hidden number", &["code_unknown"]),
     ] {
-        let Some(draft) = target.signed(&target.sample(who, &unknown())) else {
+        let Some(draft) = target.compose_signed(&target.sample(who, &text_with_unknown_code())) else {
             report.notes.push(format!("not checked, this gateway has no such message: {name}"));
             continue;
         };
-        let words = if target.only_sends() { &[words, &["sms"]].concat() } else { words };
-        expect(target, report, ("harmless", name), ("", &draft), words).await;
-        if who == Who::Hidden {
-            let phone = target.parsed(&draft).and_then(|event| event.sender.phone);
+        let words = if target.is_send_only() { &[words, &["sms"]].concat() } else { words };
+        check_result(target, report, ("harmless", name), ("", &draft), words).await;
+        if who == SampleSender::HiddenNumber {
+            let phone = target.parse(&draft).and_then(|event| event.sender.phone);
             let got = if phone.is_some() { "a phone" } else { "no phone" };
             report.add("harmless", "the digits of a hidden id are not a number", phone.is_none(), "no phone", got);
         }
@@ -161,11 +162,11 @@ async fn kinds(target: &Patient<'_>, report: &mut Card) {
 }
 
 /// Meta's subscription handshake.
-async fn handshake(target: &Patient<'_>, report: &mut Card) {
+async fn check_handshake(target: &CheckTarget<'_>, report: &mut Report) {
     let mut section = target.config.gateway.clone();
     let mut faults = crate::config::Faults::default();
     let token = section.secret("verify_token", &mut faults);
-    let token = token.or_else(|| target.gateway.proof().secrets().first().cloned()).unwrap_or_default();
+    let token = token.or_else(|| target.gateway.webhook_auth().secrets().first().cloned()).unwrap_or_default();
     for (name, token, wanted) in [
         ("the handshake", token.expose_secret(), (200, "4815162342")),
         ("the handshake with another token", "another token", (403, "")),
@@ -182,34 +183,34 @@ async fn handshake(target: &Patient<'_>, report: &mut Card) {
     }
 }
 
-async fn forged(target: &Patient<'_>, report: &mut Card) {
-    let sample = target.sample(Who::Person, &unknown());
-    let Some(unsigned) = target.draft(&sample) else { return };
-    let proof = target.gateway.proof();
-    let theirs = target.others.iter().flat_map(|other| other.proof().secrets());
+async fn check_forged(target: &CheckTarget<'_>, report: &mut Report) {
+    let sample = target.sample(SampleSender::Person, &text_with_unknown_code());
+    let Some(unsigned) = target.compose(&sample) else { return };
+    let proof = target.gateway.webhook_auth();
+    let theirs = target.others.iter().flat_map(|other| other.webhook_auth().secrets());
     let theirs: Vec<String> = theirs.map(|secret| secret.expose_secret().to_owned()).collect();
-    for forgery in forgeries(&proof, &unsigned, &sample.phone, &theirs, Patient::now()) {
+    for forgery in forgeries(&proof, &unsigned, &sample.phone, &theirs, CheckTarget::now()) {
         let status = target.probe.post("", &forgery.draft).await;
-        refused(report, forgery.name, &status);
+        add_refusal(report, forgery.name, &status);
     }
     let mut draft = unsigned;
-    proof.sign(&mut draft, Patient::now());
+    proof.sign(&mut draft, CheckTarget::now());
     let nowhere = InstanceId::from_random(entropy::bytes()).to_string();
     let status = target.probe.post_to(&nowhere, "", &draft).await;
-    refused(report, "a genuine request at an instance that does not exist".to_owned(), &status);
-    let status = target.probe.post("/x/y", &Draft { query: String::new(), ..draft.clone() }).await;
-    if matches!(proof.carrier(), Carrier::Query(_)) {
-        refused(report, "a wrong secret in the path".to_owned(), &status);
+    add_refusal(report, "a genuine request at an instance that does not exist".to_owned(), &status);
+    let status = target.probe.post("/x/y", &WebhookRequest { query: String::new(), ..draft.clone() }).await;
+    if matches!(proof.credential_location(), CredentialLocation::Query(_)) {
+        add_refusal(report, "a wrong secret in the path".to_owned(), &status);
     }
 }
 
-fn refused(report: &mut Card, name: String, status: &Result<u16, String>) {
+fn add_refusal(report: &mut Report, name: String, status: &Result<u16, String>) {
     let got = status.as_ref().map_or_else(Clone::clone, ToString::to_string);
     let passed = status.as_ref().is_ok_and(|status| matches!(status, 400 | 401 | 403 | 404 | 405 | 413 | 429));
     report.add("forged", name, passed, "401", got);
 }
 
-fn advise(target: &Patient<'_>, report: &mut Card) {
+fn add_advice(target: &CheckTarget<'_>, report: &mut Report) {
     let answered = |group: &str, answer: &str| {
         report.checks.iter().filter(|check| check.group == group && check.got.starts_with(answer)).count()
     };

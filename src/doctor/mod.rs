@@ -6,7 +6,7 @@
 //! given.
 
 mod checks;
-mod dialect;
+mod composer;
 mod forge;
 mod live;
 mod probe;
@@ -18,11 +18,11 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 use anyhow::Context as _;
 use clap::Args;
 
-pub use self::dialect::compose;
+pub use self::composer::compose;
 use self::{
     probe::Probe,
-    report::{Card, Title},
-    target::Patient,
+    report::{Report, ReportHeader},
+    target::CheckTarget,
 };
 use crate::{
     app::{self, exit::Failure},
@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// `EX_USAGE` of sysexits.h.
-const REFUSED: u8 = 64;
+const EX_USAGE: u8 = 64;
 
 /// The arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -71,10 +71,10 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
         instance.id.to_string() == options.instance.to_lowercase() || instance.name == options.instance
     };
     let Some(instance) = config.instances.iter().find(|instance| wanted(instance)) else {
-        return Err(refuse(format!("{:?} is not an instance of {}", options.instance, options.config.display())));
+        return Err(usage_error(format!("{:?} is not an instance of {}", options.instance, options.config.display())));
     };
     if instance.reply_to_unknown && options.phone.is_none() {
-        return Err(refuse(
+        return Err(usage_error(
             "this instance replies to unknown codes (reply_to_unknown), so it would reply to a made-up number; give \
              your own with --phone"
                 .to_owned(),
@@ -83,26 +83,26 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
     let gateway = build(&config, instance)?;
     let others = config.instances.iter().filter(|other| other.id != instance.id);
     let others: Vec<Arc<dyn Gateway>> = others.filter_map(|other| build(&config, other).ok()).collect();
-    let base = options.url.clone().unwrap_or_else(|| local(config.listen));
-    let operator = options.operator_url.clone().unwrap_or_else(|| local(config.operator_listen));
+    let base = options.url.clone().unwrap_or_else(|| loopback_url(config.listen));
+    let operator = options.operator_url.clone().unwrap_or_else(|| loopback_url(config.operator_listen));
     let probe = Probe::new(&base, &operator, instance.id);
-    let mut target = Patient::new(gateway, instance, others, probe, options.phone.as_ref());
-    let mut report = Card::default();
-    checks::all(&target, &mut report).await;
-    target.speak_as_operator();
-    let matches = !target.only_sends();
+    let mut target = CheckTarget::new(gateway, instance, others, probe, options.phone.as_ref());
+    let mut report = Report::default();
+    checks::run_all(&target, &mut report).await;
+    target.use_operator_phone();
+    let matches = !target.is_send_only();
     if let (Some(token), Some(_), true) = (&options.token, &options.phone, report.passed() && matches) {
-        live::matched(&target, token, &mut report).await;
+        live::check_link(&target, token, &mut report).await;
     }
-    let title = Title {
+    let title = ReportHeader {
         instance: instance.id.to_string(),
         gateway: target.gateway.kind(),
         url: base,
-        proof: target.gateway.proof().describe(),
-        weak: target.gateway.proof().is_weak(),
+        proof: target.gateway.webhook_auth().describe(),
+        weak: target.gateway.webhook_auth().is_weak(),
     };
     if let (Some(token), Some(seconds), true) = (&options.token, options.wait, report.passed()) {
-        live::wait(&target, token, Duration::from_secs(seconds), &mut report).await;
+        live::check_real_phone(&target, token, Duration::from_secs(seconds), &mut report).await;
     }
     report.print(&title, options.json);
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -114,12 +114,12 @@ fn build(config: &Config, instance: &InstanceConfig) -> Result<Arc<dyn Gateway>,
     gateway::build(instance.gateway.clone(), Purpose::Inspect, &url, &mut faults).ok_or_else(|| faults.into())
 }
 
-fn refuse(why: String) -> Failure {
-    Failure { status: REFUSED, error: anyhow::anyhow!(why) }
+fn usage_error(why: String) -> Failure {
+    Failure { status: EX_USAGE, error: anyhow::anyhow!(why) }
 }
 
 /// The URL of a listener on this host.
-fn local(mut address: SocketAddr) -> String {
+fn loopback_url(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         let loopback = if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
         address.set_ip(loopback);
@@ -128,7 +128,7 @@ fn local(mut address: SocketAddr) -> String {
 }
 
 /// [`run`] for callers without a runtime.
-pub fn blocking(config: Config, options: &Options) -> Result<ExitCode, Failure> {
+pub fn run_blocking(config: Config, options: &Options) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start a runtime")?.block_on(run(config, options))
 }

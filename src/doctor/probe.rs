@@ -9,11 +9,11 @@ use serde_json::Value;
 use crate::{
     domain::InstanceId,
     egress::{Egress, EgressError, Policy},
-    gateway::Draft,
+    gateway::WebhookRequest,
 };
 
 /// The maximum size of the metrics, in bytes. They grow with the number of instances.
-const METRICS: usize = 16 * 1024 * 1024;
+const MAX_METRICS_LEN: usize = 16 * 1024 * 1024;
 
 /// A client of the running daemon, for one instance.
 pub(super) struct Probe {
@@ -29,16 +29,16 @@ pub(super) struct Probe {
 pub(super) struct Counters(HashMap<(String, String), f64>);
 
 impl Counters {
-    pub(super) fn of(&self, family: &str, word: &str) -> f64 {
+    pub(super) fn value(&self, family: &str, word: &str) -> f64 {
         self.0.get(&(family.to_owned(), word.to_owned())).copied().unwrap_or_default()
     }
 
     /// The label values of `family` whose counters have increased since `before`, sorted.
-    pub(super) fn grown(&self, before: &Self, family: &str) -> Vec<String> {
+    pub(super) fn increased(&self, before: &Self, family: &str) -> Vec<String> {
         let mut words: Vec<String> = self
             .0
             .iter()
-            .filter(|((known, word), value)| known == family && **value > before.of(family, word))
+            .filter(|((known, word), value)| known == family && **value > before.value(family, word))
             .map(|((_, word), _)| word.clone())
             .collect();
         words.sort();
@@ -49,17 +49,17 @@ impl Counters {
 impl Probe {
     pub(super) fn new(base: &str, operator: &str, instance: InstanceId) -> Self {
         let policy = Policy { any_address: true, allow_http: true, ..Policy::default() };
-        let egress = Egress::new(policy).with_max_response_len(METRICS);
+        let egress = Egress::new(policy).with_max_response_len(MAX_METRICS_LEN);
         let trim = |url: &str| url.trim_end_matches('/').to_owned();
         Self { egress, base: trim(base), operator: trim(operator), instance }
     }
 
     /// Posts a webhook and returns the response's status. `tail` is appended to the path.
-    pub(super) async fn post(&self, tail: &str, draft: &Draft) -> Result<u16, String> {
+    pub(super) async fn post(&self, tail: &str, draft: &WebhookRequest) -> Result<u16, String> {
         self.post_to(&self.instance.to_string(), tail, draft).await
     }
 
-    pub(super) async fn post_to(&self, instance: &str, tail: &str, draft: &Draft) -> Result<u16, String> {
+    pub(super) async fn post_to(&self, instance: &str, tail: &str, draft: &WebhookRequest) -> Result<u16, String> {
         let query = if draft.query.is_empty() { String::new() } else { format!("?{}", draft.query) };
         let mut request = Request::post(format!("{}/webhooks/{instance}{tail}{query}", self.base));
         for (name, value) in &draft.headers {
@@ -97,12 +97,12 @@ impl Probe {
     pub(super) async fn counters(&self) -> Option<Counters> {
         let request = Request::get(format!("{}/metrics", self.operator)).body(Vec::new()).ok()?;
         let response = self.send(request).await.ok().filter(|response| response.status().is_success())?;
-        Some(read(&String::from_utf8_lossy(response.body()), self.instance))
+        Some(parse_metrics(&String::from_utf8_lossy(response.body()), self.instance))
     }
 }
 
 /// Parses lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`.
-fn read(text: &str, instance: InstanceId) -> Counters {
+fn parse_metrics(text: &str, instance: InstanceId) -> Counters {
     let ours = format!("instance_id=\"{instance}\"");
     let mut counters = Counters::default();
     for line in text.lines().filter(|line| line.contains(&ours)) {
@@ -130,10 +130,10 @@ mod tests {
             countersign_webhook_events_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000001\",gateway=\"waha\",result=\"group\"} 3\n\
             countersign_webhook_events_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000002\",gateway=\"waha\",result=\"group\"} 9\n\
             countersign_webhooks_rejected_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000001\",gateway=\"waha\",reason=\"no signature\"} 2\n";
-        let counters = read(text, instance);
-        assert!((counters.of("webhook_events", "group") - 3.0).abs() < 0.1);
-        assert!((counters.of("webhooks_rejected", "no signature") - 2.0).abs() < 0.1);
-        assert_eq!(counters.grown(&Counters::default(), "webhook_events"), ["group"]);
-        assert!(counters.grown(&counters, "webhook_events").is_empty());
+        let counters = parse_metrics(text, instance);
+        assert!((counters.value("webhook_events", "group") - 3.0).abs() < 0.1);
+        assert!((counters.value("webhooks_rejected", "no signature") - 2.0).abs() < 0.1);
+        assert_eq!(counters.increased(&Counters::default(), "webhook_events"), ["group"]);
+        assert!(counters.increased(&counters, "webhook_events").is_empty());
     }
 }

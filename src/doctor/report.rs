@@ -16,7 +16,7 @@ pub(super) struct Check {
 
 /// The results of all checks.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Card {
+pub(super) struct Report {
     pub(super) checks: Vec<Check>,
     /// What could not be checked, and why.
     pub(super) notes: Vec<String>,
@@ -27,7 +27,7 @@ pub(super) struct Card {
 }
 
 /// The instance that the report is about.
-pub(super) struct Title {
+pub(super) struct ReportHeader {
     pub(super) instance: String,
     pub(super) gateway: &'static str,
     pub(super) url: String,
@@ -35,7 +35,7 @@ pub(super) struct Title {
     pub(super) weak: bool,
 }
 
-impl Card {
+impl Report {
     pub(super) fn add(
         &mut self,
         group: &'static str,
@@ -56,7 +56,7 @@ impl Card {
         self.checks.iter().filter(|check| !check.passed).count()
     }
 
-    pub(super) fn print(&self, title: &Title, as_json: bool) {
+    pub(super) fn print(&self, title: &ReportHeader, as_json: bool) {
         if as_json {
             let report = json!({
                 "instance": title.instance, "gateway": title.gateway, "url": title.url, "proof": title.proof,

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use http::Method;
 use jiff::Timestamp;
 
-use super::{dialect, probe::Probe};
+use super::{composer, probe::Probe};
 use crate::{
     clock::Clock,
     config::InstanceConfig,
     domain::Phone,
     entropy,
-    gateway::{Draft, Event, Gateway, Ignored, Sample, Webhook, Who},
+    gateway::{Gateway, IgnoreReason, SampleMessage, SampleSender, Webhook, WebhookEvent, WebhookRequest},
 };
 
 /// The instance under test.
-pub(super) struct Patient<'a> {
+pub(super) struct CheckTarget<'a> {
     pub(super) gateway: Arc<dyn Gateway>,
     pub(super) config: &'a InstanceConfig,
     pub(super) others: Vec<Arc<dyn Gateway>>,
@@ -24,10 +24,10 @@ pub(super) struct Patient<'a> {
     phone: String,
     lid: String,
     /// The operator's number, digits only (`--phone`).
-    own: Option<String>,
+    operator_phone: Option<String>,
 }
 
-impl<'a> Patient<'a> {
+impl<'a> CheckTarget<'a> {
     pub(super) fn new(
         gateway: Arc<dyn Gateway>,
         config: &'a InstanceConfig,
@@ -42,21 +42,21 @@ impl<'a> Patient<'a> {
         let fictional = format!("447700900{:03}", random % 1_000);
         let lid = format!("190000{:09}", random / 1_000 % 1_000_000_000);
         let phone = own.clone().filter(|_| config.reply_to_unknown).unwrap_or(fictional);
-        Self { gateway, config, others, probe, phone, lid, own }
+        Self { gateway, config, others, probe, phone, lid, operator_phone: own }
     }
 
     /// Sends all further messages from the operator's number, if it is known.
-    pub(super) fn speak_as_operator(&mut self) {
-        if let Some(own) = &self.own {
+    pub(super) fn use_operator_phone(&mut self) {
+        if let Some(own) = &self.operator_phone {
             self.phone.clone_from(own);
         }
     }
 
     /// Whether this instance ignores received SMS, so that it can only send.
-    pub(super) fn only_sends(&self) -> bool {
-        let draft = self.draft(&self.sample(Who::Person, &unknown()));
-        let event = draft.and_then(|draft| self.parsed(&draft));
-        event.is_some_and(|event| event.ignored == Some(Ignored::Sms))
+    pub(super) fn is_send_only(&self) -> bool {
+        let draft = self.compose(&self.sample(SampleSender::Person, &text_with_unknown_code()));
+        let event = draft.and_then(|draft| self.parse(&draft));
+        event.is_some_and(|event| event.ignored == Some(IgnoreReason::Sms))
     }
 
     pub(super) fn now() -> Timestamp {
@@ -64,34 +64,34 @@ impl<'a> Patient<'a> {
     }
 
     /// A message with the current time.
-    pub(super) fn sample(&self, who: Who, text: &str) -> Sample {
+    pub(super) fn sample(&self, who: SampleSender, text: &str) -> SampleMessage {
         let id = entropy::bytes::<10>().iter().fold(String::new(), |id, byte| format!("{id}{byte:02X}"));
         let (text, at) = (text.to_owned(), Self::now().as_second());
         let to = self.config.number.digits().to_owned();
-        Sample { who, id, text, at, phone: self.phone.clone(), to, lid: self.lid.clone() }
+        SampleMessage { sender: who, id, text, timestamp: at, phone: self.phone.clone(), to, lid: self.lid.clone() }
     }
 
-    pub(super) fn draft(&self, sample: &Sample) -> Option<Draft> {
-        dialect::compose(&*self.gateway, &self.config.gateway, sample)
+    pub(super) fn compose(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        composer::compose(&*self.gateway, &self.config.gateway, sample)
     }
 
-    pub(super) fn signed(&self, sample: &Sample) -> Option<Draft> {
-        let mut draft = self.draft(sample)?;
-        self.gateway.proof().sign(&mut draft, Self::now());
+    pub(super) fn compose_signed(&self, sample: &SampleMessage) -> Option<WebhookRequest> {
+        let mut draft = self.compose(sample)?;
+        self.gateway.webhook_auth().sign(&mut draft, Self::now());
         Some(draft)
     }
 
     /// The first event that the gateway parses from a request.
-    pub(super) fn parsed(&self, draft: &Draft) -> Option<Event> {
+    pub(super) fn parse(&self, draft: &WebhookRequest) -> Option<WebhookEvent> {
         let (headers, now) = (http::HeaderMap::new(), Self::now());
         let (query, body) = (draft.query.as_str(), draft.body.as_slice());
-        let webhook = Webhook { method: &Method::POST, path_secret: None, query, headers: &headers, body, now };
+        let webhook = Webhook { method: &Method::POST, path_suffix: None, query, headers: &headers, body, now };
         self.gateway.parse(&webhook).ok()?.into_iter().next()
     }
 }
 
 /// A text with a random code that was never issued.
-pub(super) fn unknown() -> String {
+pub(super) fn text_with_unknown_code() -> String {
     const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let code: String = entropy::bytes::<16>().iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
     format!("countersign doctor [{code}]")

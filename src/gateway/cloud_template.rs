@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CodeMessage, cloud_api::digits, credentials::Reader};
+use super::{CodeMessage, cloud_api::recipient_of, config_reader::ConfigReader};
 use crate::domain::Subject;
 
 /// An approved authentication template.
@@ -15,7 +15,7 @@ pub(super) struct AuthenticationTemplate {
 impl AuthenticationTemplate {
     /// Reads `template` and `template_lang`. Without `template`, codes are sent as text, which WhatsApp delivers only
     /// within 24 hours of the recipient's last message.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         let (name, language) = (reader.text("template"), reader.text("template_lang"));
         if name.is_none() && language.is_some() {
             reader.faults.add(reader.section.key("template_lang"), "has no meaning without template");
@@ -45,7 +45,7 @@ impl AuthenticationTemplate {
             },
         });
         let member = if matches!(message.subject, Subject::Bsuid(_)) { "recipient" } else { "to" };
-        body[member] = json!(digits(message.subject));
+        body[member] = json!(recipient_of(message.subject));
         body
     }
 }

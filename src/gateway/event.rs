@@ -1,11 +1,11 @@
 //! Webhook events, in one form for all gateways.
 
-use super::{Gateway, Receipt};
+use super::{DeliveryReceipt, Gateway};
 use crate::domain::{Phone, Sender};
 
 /// Why an event cannot verify anything.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Ignored {
+pub enum IgnoreReason {
     /// Sent from this instance's own number.
     FromMe,
     Group,
@@ -27,7 +27,7 @@ pub enum Ignored {
     Sms,
 }
 
-impl Ignored {
+impl IgnoreReason {
     /// The label value in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,9 +47,9 @@ impl Ignored {
 
 /// One event of a webhook.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Event {
+pub struct WebhookEvent {
     /// `None`: a direct text message from a person, which may contain a code.
-    pub ignored: Option<Ignored>,
+    pub ignored: Option<IgnoreReason>,
     /// As the gateway writes it; may contain a phone number.
     pub message_id: Option<String>,
     /// The part of the id that is equal in all ids of one message.
@@ -58,7 +58,7 @@ pub struct Event {
     pub chat_id: Option<String>,
     pub sender: Sender,
     /// The sender can be forged, and the configuration accepts it nevertheless.
-    pub weak: bool,
+    pub forgeable: bool,
     /// The receiving number, if the gateway names it.
     pub to: Option<Phone>,
     /// The vendor's id of the receiving number, if one webhook serves all numbers of an account.
@@ -72,13 +72,18 @@ pub struct Event {
     pub from_me: bool,
     pub group: bool,
     /// The delivery receipt, if this is a status.
-    pub receipt: Option<Receipt>,
+    pub receipt: Option<DeliveryReceipt>,
 }
 
-impl Event {
+impl WebhookEvent {
     /// An event of which only the reason is kept.
-    pub fn ignored(why: Ignored) -> Self {
-        Self { ignored: Some(why), from_me: why == Ignored::FromMe, group: why == Ignored::Group, ..Self::default() }
+    pub fn ignored(why: IgnoreReason) -> Self {
+        Self {
+            ignored: Some(why),
+            from_me: why == IgnoreReason::FromMe,
+            group: why == IgnoreReason::Group,
+            ..Self::default()
+        }
     }
 
     /// Whether this number received the event; `true` if the event does not name a recipient. The vendor's ids decide if

@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::{
-    Behind, Event, Ignored,
-    ids::Ids,
+    IgnoreReason, LidLookup, WebhookEvent,
+    ids::SenderIds,
     json::{self, text},
 };
 use crate::domain::{
@@ -14,7 +14,7 @@ use crate::domain::{
 };
 
 /// Nested messages deeper than this are not read.
-const DEEPEST: usize = 5;
+const MAX_NESTING: usize = 5;
 /// Message types that wrap another message and only change how it is displayed.
 const WRAPPERS: &[&str] = &[
     "ephemeralMessage",
@@ -34,14 +34,14 @@ pub(super) enum Content<'a> {
 
 impl<'a> Content<'a> {
     /// For gateways that extract the text themselves.
-    pub(super) fn of(text: Option<&'a str>) -> Self {
+    pub(super) fn from_text(text: Option<&'a str>) -> Self {
         text.map_or(Self::Other, Self::Text)
     }
 
     /// From a message object of the client protocol. Quoted messages are not read.
-    pub(super) fn unwrap(mut message: &'a Value) -> Self {
+    pub(super) fn from_message(mut message: &'a Value) -> Self {
         let edits = ["/editedMessage", "/protocolMessage/editedMessage"];
-        for _ in 0..=DEEPEST {
+        for _ in 0..=MAX_NESTING {
             if edits.iter().any(|pointer| json::at(message, pointer).is_some_and(Value::is_object)) {
                 return Self::Edit;
             }
@@ -56,8 +56,8 @@ impl<'a> Content<'a> {
     }
 }
 
-/// The fields of a message, before [`Message::event`] decides whether it is ignored.
-pub(super) struct Message<'a> {
+/// The fields of a message, before [`MessageFields::event`] decides whether it is ignored.
+pub(super) struct MessageFields<'a> {
     pub(super) id: &'a str,
     pub(super) dedupe_key: Option<&'a str>,
     pub(super) chat: &'a str,
@@ -71,19 +71,19 @@ pub(super) struct Message<'a> {
     pub(super) timestamp: Option<i64>,
 }
 
-impl Message<'_> {
-    pub(super) fn event(self) -> Event {
+impl MessageFields<'_> {
+    pub(super) fn into_event(self) -> WebhookEvent {
         let broadcast = self.chat.ends_with("@broadcast") || self.chat.ends_with("@newsletter");
         let group = !broadcast && (self.group || is_group(self.chat));
         let ignored = match self.content {
-            _ if self.from_me => Some(Ignored::FromMe),
-            _ if broadcast => Some(Ignored::Broadcast),
-            _ if group => Some(Ignored::Group),
+            _ if self.from_me => Some(IgnoreReason::FromMe),
+            _ if broadcast => Some(IgnoreReason::Broadcast),
+            _ if group => Some(IgnoreReason::Group),
             Content::Text(_) => None,
-            Content::Edit => Some(Ignored::Edit),
-            Content::Other => Some(Ignored::NonText),
+            Content::Edit => Some(IgnoreReason::Edit),
+            Content::Other => Some(IgnoreReason::NonText),
         };
-        let event = Event {
+        let event = WebhookEvent {
             ignored,
             message_id: Some(self.id.to_owned()),
             dedupe_key: self.dedupe_key.map(str::to_owned),
@@ -93,9 +93,9 @@ impl Message<'_> {
             timestamp: self.timestamp,
             from_me: self.from_me,
             group,
-            ..Event::default()
+            ..WebhookEvent::default()
         };
-        event.sent_by(self.senders.iter().fold(Ids::default(), |ids, id| ids.jid(id)))
+        event.with_sender(self.senders.iter().fold(SenderIds::default(), |ids, id| ids.jid(id)))
     }
 }
 
@@ -104,13 +104,13 @@ pub(super) fn is_group(chat: &str) -> bool {
 }
 
 /// The non-empty texts at `pointers`, in this order.
-pub(super) fn texts<'a>(value: &'a Value, pointers: &[&str]) -> Vec<&'a str> {
+pub(super) fn texts_at<'a>(value: &'a Value, pointers: &[&str]) -> Vec<&'a str> {
     pointers.iter().filter_map(|pointer| text(value, pointer)).collect()
 }
 
 /// The recipient of a reply: `<digits><suffix>` if the phone is known, because some gateway releases cannot reply to a
 /// LID, else `<id>@lid`. A chat on the phone server whose digits are those of the LID is a LID too.
-pub(super) fn address(chat_id: &str, subject: Option<&Subject>, suffix: &str) -> String {
+pub(super) fn recipient(chat_id: &str, subject: Option<&Subject>, suffix: &str) -> String {
     let chat = phone_of_jid(chat_id).or_else(|| chat_id.parse().ok());
     let at = |phone: &Phone| format!("{}{suffix}", phone.digits());
     match (&chat, subject) {
@@ -121,9 +121,9 @@ pub(super) fn address(chat_id: &str, subject: Option<&Subject>, suffix: &str) ->
 }
 
 /// Parses the JID that a gateway returns as the phone of a LID; some return the LID itself.
-pub(super) fn behind(jid: &str) -> Behind {
-    let hidden = || lid_of_jid(jid).map_or(Behind::Failed, |_| Behind::Hidden);
-    phone_of_jid(jid).map_or_else(hidden, Behind::Phone)
+pub(super) fn parse_lookup_jid(jid: &str) -> LidLookup {
+    let hidden = || lid_of_jid(jid).map_or(LidLookup::Failed, |_| LidLookup::Unavailable);
+    phone_of_jid(jid).map_or_else(hidden, LidLookup::Phone)
 }
 
 /// WhatsApp's error 463: this account is temporarily barred from starting chats.
@@ -145,10 +145,10 @@ mod tests {
                 |inner, level| json!({ WRAPPERS[level % WRAPPERS.len()]: { "message": inner } }),
             )
         };
-        for depth in 0..=DEEPEST {
-            assert_eq!(Content::unwrap(&wrapped(depth)), Content::Text("x"));
+        for depth in 0..=MAX_NESTING {
+            assert_eq!(Content::from_message(&wrapped(depth)), Content::Text("x"));
         }
-        assert_eq!(Content::unwrap(&wrapped(DEEPEST + 1)), Content::Other);
+        assert_eq!(Content::from_message(&wrapped(MAX_NESTING + 1)), Content::Other);
     }
 
     #[test]
@@ -159,18 +159,18 @@ mod tests {
             json!({ "ephemeralMessage": { "message": { "editedMessage": inner } } }),
             json!({ "protocolMessage": { "editedMessage": { "conversation": "x" } } }),
         ] {
-            assert_eq!(Content::unwrap(&edit), Content::Edit);
+            assert_eq!(Content::from_message(&edit), Content::Edit);
         }
         let quoted = json!({ "quotedMessage": { "conversation": "[CODE]" } });
         let reply = json!({ "extendedTextMessage": { "text": "hello", "contextInfo": quoted } });
-        assert_eq!(Content::unwrap(&reply), Content::Text("hello"));
-        assert_eq!(Content::unwrap(&json!({ "imageMessage": { "contextInfo": quoted } })), Content::Other);
+        assert_eq!(Content::from_message(&reply), Content::Text("hello"));
+        assert_eq!(Content::from_message(&json!({ "imageMessage": { "contextInfo": quoted } })), Content::Other);
     }
 
     #[test]
     fn a_reply_goes_to_the_phone_if_it_is_known() {
         let phone = Subject::Phone("447700900123".parse().unwrap());
-        let address = |chat: &str, subject| super::address(chat, subject, "@s.whatsapp.net");
+        let address = |chat: &str, subject| super::recipient(chat, subject, "@s.whatsapp.net");
         assert_eq!(address("447700900123:7@c.us", None), "447700900123@s.whatsapp.net");
         assert_eq!(address("190000000000117@lid", Some(&phone)), "447700900123@s.whatsapp.net");
         assert_eq!(address("190000000000117:2@lid", None), "190000000000117@lid");

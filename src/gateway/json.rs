@@ -9,19 +9,19 @@ use super::Malformed;
 
 /// Parses JSON and rejects duplicate keys in an object: parsers disagree about which value counts, and a signature
 /// covers both.
-pub fn strict(body: &[u8]) -> Result<Value, serde_json::Error> {
+pub fn parse_strict(body: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = Strict.deserialize(&mut deserializer)?;
+    let value = StrictValue.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
 pub(super) fn parse(body: &[u8]) -> Result<Value, Malformed> {
-    strict(body).map_err(|error| Malformed(describe(&error)))
+    parse_strict(body).map_err(|error| Malformed(describe_error(&error)))
 }
 
 /// Does not quote the body, which contains personal messages.
-fn describe(error: &serde_json::Error) -> String {
+fn describe_error(error: &serde_json::Error) -> String {
     format!(
         "not the JSON this gateway sends: {:?} at line {} column {}",
         error.classify(),
@@ -36,7 +36,7 @@ pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
 }
 
 /// Unix seconds from a number or a decimal text, truncated.
-pub(super) fn seconds(value: &Value, pointer: &str) -> Option<i64> {
+pub(super) fn unix_seconds(value: &Value, pointer: &str) -> Option<i64> {
     match value.pointer(pointer)? {
         #[expect(clippy::cast_possible_truncation, reason = "fractions are truncated, and no date overflows")]
         Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds as i64)),
@@ -46,7 +46,7 @@ pub(super) fn seconds(value: &Value, pointer: &str) -> Option<i64> {
 }
 
 /// Unix seconds from an RFC 3339 time with any offset, truncated.
-pub(super) fn instant(value: &Value, pointer: &str) -> Option<i64> {
+pub(super) fn rfc3339_seconds(value: &Value, pointer: &str) -> Option<i64> {
     text(value, pointer)?.parse().ok().map(Timestamp::as_second)
 }
 
@@ -62,23 +62,23 @@ pub(super) fn post(url: &str, headers: &[(&str, &str)], body: &Value) -> Request
 }
 
 /// Sets a field of a request's JSON body. `false`: the body is not an object.
-pub(super) fn insert(request: &mut Request<Vec<u8>>, field: &str, value: &str) -> bool {
+pub(super) fn insert_field(request: &mut Request<Vec<u8>>, field: &str, value: &str) -> bool {
     let Ok(Value::Object(mut body)) = serde_json::from_slice(request.body()) else { return false };
     body.insert(field.to_owned(), value.into());
     *request.body_mut() = Value::Object(body).to_string().into_bytes();
     true
 }
 
-struct Strict;
+struct StrictValue;
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for StrictValue {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for StrictValue {
     type Value = Value;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -111,7 +111,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(Strict)? {
+        while let Some(item) = items.next_element_seed(StrictValue)? {
             array.push(item);
         }
         Ok(Value::Array(array))
@@ -120,7 +120,7 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Strict)?;
+            let value = entries.next_value_seed(StrictValue)?;
             if map.insert(key, value).is_some() {
                 return Err(A::Error::custom("a key occurs twice"));
             }

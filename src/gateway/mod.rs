@@ -1,34 +1,34 @@
 //! Gateways: the WhatsApp APIs this daemon speaks, one per file.
 //!
-//! A [`Gateway`] authenticates the raw bytes of a webhook, parses them into [`Event`]s, builds the request that sends a
+//! A [`Gateway`] authenticates the raw bytes of a webhook, parses them into [`WebhookEvent`]s, builds the request that sends a
 //! message, and parses the response to it. It performs no I/O: `http` receives the bytes, `egress` sends the requests.
 //! A new gateway is a file, a folder of fixtures, and a line in `KINDS`.
 
 mod addressee;
+mod auth_scheme;
 mod bird;
 mod chatwoot;
 mod cloud_api;
 mod cloud_relay;
 mod cloud_template;
-mod credentials;
+mod config_reader;
 mod event;
 mod evolution;
 mod generic;
 mod gowa;
 mod green_api;
 mod hypersender;
-mod ids;
 mod jid;
 mod json;
-mod proof;
 mod receipt;
 mod sample;
-mod scheme;
+mod sender_ids;
 mod simulator;
 mod twilio;
 mod vonage;
 mod waha;
 mod wawp;
+mod webhook_auth;
 mod whapi;
 mod wppconnect;
 mod wuzapi;
@@ -40,24 +40,24 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use self::{
-    credentials::Purpose,
-    event::{Event, Ignored},
-    json::strict as strict_json,
-    proof::Proof,
-    receipt::{Progress, Receipt, stable_id},
-    sample::{Sample, Who},
-    scheme::{Carrier, Draft},
-    simulator::Message as SimulatedMessage,
+    auth_scheme::{CredentialLocation, WebhookRequest},
+    config_reader::Purpose,
+    event::{IgnoreReason, WebhookEvent},
+    json::parse_strict as strict_json,
+    receipt::{DeliveryReceipt, ReceiptStatus, stable_id},
+    sample::{SampleMessage, SampleSender},
+    simulator::SimulatedMessage,
+    webhook_auth::WebhookAuth,
 };
 use crate::{
     config::{Faults, Section, not_one_of},
     domain::{Language, Phone, Subject, sending::Channel},
 };
 
-type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;
+type BuildFn = fn(&mut config_reader::ConfigReader<'_>) -> Arc<dyn Gateway>;
 
 /// The values of `kind` in `[instance.gateway]`.
-const KINDS: &[(&str, Build)] = &[
+const KINDS: &[(&str, BuildFn)] = &[
     ("cloud-api", cloud_api::build),
     ("waha", waha::build),
     ("evolution", evolution::build),
@@ -99,7 +99,7 @@ pub fn build(
         }
         return None;
     };
-    let mut reader = credentials::Reader { section: &mut section, purpose, webhook_url, faults };
+    let mut reader = config_reader::ConfigReader { section: &mut section, purpose, webhook_url, faults };
     let gateway = build(&mut reader);
     section.finish(faults);
     (faults.iter().count() == before).then_some(gateway)
@@ -109,7 +109,7 @@ pub fn build(
 pub struct Webhook<'a> {
     pub method: &'a Method,
     /// The path segments after the instance id.
-    pub path_secret: Option<&'a str>,
+    pub path_suffix: Option<&'a str>,
     /// The raw query, without `?`.
     pub query: &'a str,
     pub headers: &'a HeaderMap,
@@ -139,25 +139,25 @@ pub struct Malformed(pub String);
 
 /// The result of a request that sends a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Sent {
+pub enum SendResult {
     /// The gateway accepted the message, under this id if the response has one.
     Accepted { id: Option<String> },
     /// The message was not sent, for a temporary reason: a retry cannot duplicate it.
-    NotSent { why: &'static str },
+    Retryable { reason: &'static str },
     /// The message may have been sent: a retry may duplicate it.
-    Unknown { why: &'static str },
+    Unknown { reason: &'static str },
     /// The message was not sent, and a retry will not succeed.
     Refused(Refusal),
 }
 
 /// The result of looking up the phone number of a LID.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Behind {
+pub enum LidLookup {
     Phone(Phone),
     /// The gateway cannot resolve this LID, now or later.
-    Hidden,
+    Unavailable,
     /// The gateway has not received the number from WhatsApp yet; a later lookup may succeed.
-    Unknown,
+    NotYetKnown,
     /// The lookup failed.
     Failed,
 }
@@ -212,21 +212,21 @@ pub trait Gateway: Send + Sync + 'static {
     fn kind(&self) -> &'static str;
 
     /// How webhooks are authenticated, and with which secrets.
-    fn proof(&self) -> Proof<'_>;
+    fn webhook_auth(&self) -> WebhookAuth<'_>;
 
     /// Authenticates the raw bytes, in constant time. Must succeed before [`Gateway::parse`] is called.
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
-        self.proof().verify(webhook)
+        self.webhook_auth().verify(webhook)
     }
 
     /// Whether authentication depends on the body. If it does not, [`Gateway::authenticate`] has the same result for an
     /// empty body, so unauthenticated requests are refused before their body is read.
-    fn proof_covers_body(&self) -> bool {
-        self.proof().covers_body()
+    fn auth_covers_body(&self) -> bool {
+        self.webhook_auth().covers_body()
     }
 
     /// Whether this gateway also posts webhooks to `<webhook URL>/<tail>`.
-    fn takes_tail(&self, _tail: &str) -> bool {
+    fn accepts_path_suffix(&self, _tail: &str) -> bool {
         false
     }
 
@@ -240,7 +240,7 @@ pub trait Gateway: Send + Sync + 'static {
     /// # Errors
     ///
     /// The body does not have the documented structure.
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed>;
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed>;
 
     /// Content type and body of the response to a webhook that was processed.
     fn acknowledgement(&self) -> (&'static str, &'static str) {
@@ -253,13 +253,13 @@ pub trait Gateway: Send + Sync + 'static {
     }
 
     /// The `chat_id` for [`Gateway::text_message`] when no message from this subject has been received.
-    fn address(&self, subject: &Subject) -> String {
+    fn recipient(&self, subject: &Subject) -> String {
         subject.chat_id()
     }
 
     /// The request that sends a code to a subject that may never have written. `None`: this gateway can only reply.
     fn code_message(&self, message: &CodeMessage<'_>) -> Option<http::Request<Vec<u8>>> {
-        Some(self.text_message(&self.address(message.subject), Some(message.subject), message.text))
+        Some(self.text_message(&self.recipient(message.subject), Some(message.subject), message.text))
     }
 
     /// The request that sends `text` to `chat_id`.
@@ -267,63 +267,63 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Sets the WhatsApp message id of an outgoing message, as an idempotency key. `false`: this gateway chooses ids
     /// itself, so a retry may duplicate the message.
-    fn identify(&self, _message: &mut http::Request<Vec<u8>>, _id: &str) -> bool {
+    fn set_message_id(&self, _message: &mut http::Request<Vec<u8>>, _id: &str) -> bool {
         false
     }
 
     /// A webhook body that this gateway would parse as `sample`, for gateways whose format is defined by configuration.
-    fn compose(&self, _sample: &Sample) -> Option<Value> {
+    fn compose(&self, _sample: &SampleMessage) -> Option<Value> {
         None
     }
 
     /// Parses the response to a request that sends a message.
-    fn sent(&self, response: &http::Response<Vec<u8>>) -> Sent;
+    fn parse_send_response(&self, response: &http::Response<Vec<u8>>) -> SendResult;
 
     /// The request that looks up the phone number of a LID. `None`: this gateway has no such lookup.
-    fn who_is(&self, _lid: &str) -> Option<http::Request<Vec<u8>>> {
+    fn lid_lookup(&self, _lid: &str) -> Option<http::Request<Vec<u8>>> {
         None
     }
 
-    /// Parses the response to [`Gateway::who_is`].
-    fn phone_behind(&self, _response: &http::Response<Vec<u8>>) -> Behind {
-        Behind::Hidden
+    /// Parses the response to [`Gateway::lid_lookup`].
+    fn parse_lid_lookup(&self, _response: &http::Response<Vec<u8>>) -> LidLookup {
+        LidLookup::Unavailable
     }
 
     /// Whether the gateway retries a webhook that was answered with 503.
-    fn repeats(&self) -> bool {
+    fn retries_webhooks(&self) -> bool {
         true
     }
 
-    /// The vendor's id of this number, compared with [`Event::number_id`] to find the instance of a message.
+    /// The vendor's id of this number, compared with [`WebhookEvent::number_id`] to find the instance of a message.
     fn number_id(&self) -> Option<&str> {
         None
     }
 
     /// A warning to log at start if the configuration accepts senders that can be forged.
-    fn believes(&self) -> Option<&'static str> {
+    fn sender_warning(&self) -> Option<&'static str> {
         None
     }
 }
 
 /// The meaning of an HTTP status where the response body is not more specific.
-fn sent_by_status(status: StatusCode) -> Sent {
+fn send_result_by_status(status: StatusCode) -> SendResult {
     match status.as_u16() {
-        200..=299 => Sent::Accepted { id: None },
-        401 | 403 => Sent::Refused(Refusal::Unauthorized),
-        408 | 425 | 429 => Sent::NotSent { why: "rate_limited" },
+        200..=299 => SendResult::Accepted { id: None },
+        401 | 403 => SendResult::Refused(Refusal::Unauthorized),
+        408 | 425 | 429 => SendResult::Retryable { reason: "rate_limited" },
         // A proxy forwarded the request and got no response: 520 and 524 are Cloudflare's.
-        504 | 520 | 524 => Sent::Unknown { why: "gateway_timeout" },
-        500..=599 => Sent::NotSent { why: "gateway_error" },
-        _ => Sent::Refused(Refusal::Permanent),
+        504 | 520 | 524 => SendResult::Unknown { reason: "gateway_timeout" },
+        500..=599 => SendResult::Retryable { reason: "gateway_error" },
+        _ => SendResult::Refused(Refusal::Permanent),
     }
 }
 
-/// Like [`sent_by_status`], with the message id from the first of `pointers` that exists.
-fn sent_with_id(response: &http::Response<Vec<u8>>, body: &serde_json::Value, pointers: &[&str]) -> Sent {
-    match sent_by_status(response.status()) {
-        Sent::Accepted { .. } => {
+/// Like [`send_result_by_status`], with the message id from the first of `pointers` that exists.
+fn send_result_with_id(response: &http::Response<Vec<u8>>, body: &serde_json::Value, pointers: &[&str]) -> SendResult {
+    match send_result_by_status(response.status()) {
+        SendResult::Accepted { .. } => {
             let id = pointers.iter().find_map(|pointer| json::text(body, pointer));
-            Sent::Accepted { id: id.map(str::to_owned) }
+            SendResult::Accepted { id: id.map(str::to_owned) }
         }
         other => other,
     }

@@ -1,18 +1,18 @@
 //! Delivery receipts of messages that were sent.
 
-use super::{Event, Ignored, Refusal};
+use super::{IgnoreReason, Refusal, WebhookEvent};
 
 /// The delivery status of one sent message.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Receipt {
+pub struct DeliveryReceipt {
     /// The id from the response to the send request; compare by [`stable_id`].
     pub message_id: String,
-    pub progress: Progress,
+    pub status: ReceiptStatus,
 }
 
 /// How far a sent message has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
+pub enum ReceiptStatus {
     /// WhatsApp, or the mobile network, accepted it.
     Accepted,
     /// The recipient's phone received it, read or not.
@@ -21,9 +21,9 @@ pub enum Progress {
     Failed(Refusal),
 }
 
-impl Progress {
+impl ReceiptStatus {
     /// From the status words of all gateways, case-insensitive. `None`: still pending, or an unknown word.
-    pub(super) fn of(word: &str) -> Option<Self> {
+    pub(super) fn from_word(word: &str) -> Option<Self> {
         Some(match word.to_ascii_lowercase().as_str() {
             "sent" | "server" | "server_ack" | "submitted" => Self::Accepted,
             "delivered" | "device" | "delivery_ack" | "received" | "read" | "played" => Self::Delivered,
@@ -35,7 +35,7 @@ impl Progress {
     }
 
     /// Refines a failure by Meta's error code (WhatsApp Cloud API, "Error codes"), which some gateways pass on.
-    pub(super) fn because(self, code: Option<i64>) -> Self {
+    pub(super) fn with_meta_code(self, code: Option<i64>) -> Self {
         match (self, code) {
             (Self::Failed(_), Some(131_026)) => Self::Failed(Refusal::NotOnWhatsApp),
             (Self::Failed(_), Some(131_047)) => Self::Failed(Refusal::WindowClosed),
@@ -44,7 +44,7 @@ impl Progress {
     }
 
     /// From the ack levels of WhatsApp's clients: -1 error, 0 pending, 1 server, 2 device, 3 read, 4 played.
-    pub(super) fn of_ack(ack: Option<i64>) -> Option<Self> {
+    pub(super) fn from_ack(ack: Option<i64>) -> Option<Self> {
         Some(match ack? {
             ..0 => Self::Failed(Refusal::Permanent),
             0 => return None,
@@ -54,16 +54,16 @@ impl Progress {
     }
 }
 
-impl Event {
+impl WebhookEvent {
     /// A status event, with a receipt if both the message and its status are known.
-    pub(super) fn status(message_id: Option<&str>, progress: Option<Progress>) -> Self {
+    pub(super) fn status(message_id: Option<&str>, progress: Option<ReceiptStatus>) -> Self {
         let receipt = message_id.zip(progress);
-        let receipt = receipt.map(|(id, progress)| Receipt { message_id: id.to_owned(), progress });
-        Self { receipt, ..Self::ignored(Ignored::Status) }
+        let receipt = receipt.map(|(id, progress)| DeliveryReceipt { message_id: id.to_owned(), status: progress });
+        Self { receipt, ..Self::ignored(IgnoreReason::Status) }
     }
 
     /// One status event for each message; without ids, one event without a receipt.
-    pub(super) fn statuses<'a>(ids: impl Iterator<Item = &'a str>, progress: Option<Progress>) -> Vec<Self> {
+    pub(super) fn statuses<'a>(ids: impl Iterator<Item = &'a str>, progress: Option<ReceiptStatus>) -> Vec<Self> {
         let events: Vec<Self> = ids.map(|id| Self::status(Some(id), progress)).collect();
         if events.is_empty() { vec![Self::status(None, None)] } else { events }
     }
@@ -92,9 +92,9 @@ mod tests {
 
     #[test]
     fn pending_statuses_are_not_receipts() {
-        assert_eq!(Progress::of("PENDING"), None);
-        assert_eq!(Progress::of_ack(Some(0)), None);
-        assert_eq!(Progress::of("DELIVERY_ACK"), Some(Progress::Delivered));
-        assert_eq!(Progress::of_ack(Some(-1)), Some(Progress::Failed(Refusal::Permanent)));
+        assert_eq!(ReceiptStatus::from_word("PENDING"), None);
+        assert_eq!(ReceiptStatus::from_ack(Some(0)), None);
+        assert_eq!(ReceiptStatus::from_word("DELIVERY_ACK"), Some(ReceiptStatus::Delivered));
+        assert_eq!(ReceiptStatus::from_ack(Some(-1)), Some(ReceiptStatus::Failed(Refusal::Permanent)));
     }
 }

@@ -203,7 +203,7 @@ fn accepted(gateway: &dyn Gateway, method: &Method, headers: &HeaderMap, body: &
     let query = if method == Method::GET { std::str::from_utf8(body).unwrap() } else { "" };
     let body = if method == Method::GET { &[] } else { body };
     let now = Timestamp::from_second(now).unwrap();
-    gateway.authenticate(&Webhook { method, path_secret: None, query, headers, body, now }).is_ok()
+    gateway.authenticate(&Webhook { method, path_suffix: None, query, headers, body, now }).is_ok()
 }
 
 /// Changes to a genuine request that an attacker without the secret can make.

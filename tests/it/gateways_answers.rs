@@ -1,34 +1,34 @@
 //! How each gateway's responses to a send request are classified.
 
-use countersign::gateway::{Refusal, Sent};
+use countersign::gateway::{Refusal, SendResult};
 use http::Response;
 use serde_json::{Value, json};
 
 use crate::gateways_replies::gateway;
 
-fn accepted(id: &str) -> Sent {
-    Sent::Accepted { id: (!id.is_empty()).then(|| id.to_owned()) }
+fn accepted(id: &str) -> SendResult {
+    SendResult::Accepted { id: (!id.is_empty()).then(|| id.to_owned()) }
 }
 
-fn retry(why: &'static str) -> Sent {
-    Sent::NotSent { why }
+fn retry(why: &'static str) -> SendResult {
+    SendResult::Retryable { reason: why }
 }
 
-fn unknown() -> Sent {
-    Sent::Unknown { why: "gateway_timeout" }
+fn unknown() -> SendResult {
+    SendResult::Unknown { reason: "gateway_timeout" }
 }
 
-fn refused(refusal: Refusal) -> Sent {
-    Sent::Refused(refusal)
+fn refused(refusal: Refusal) -> SendResult {
+    SendResult::Refused(refusal)
 }
 
 #[track_caller]
-fn answers(kind: &str, table: &[(u16, Value, Sent)]) {
+fn answers(kind: &str, table: &[(u16, Value, SendResult)]) {
     let gateway = gateway(kind);
     for (status, body, wanted) in table {
         let response = Response::builder().status(*status);
         let response = response.body(body.to_string().into_bytes()).unwrap();
-        assert_eq!(gateway.sent(&response), *wanted, "{kind} {status} {body}");
+        assert_eq!(gateway.parse_send_response(&response), *wanted, "{kind} {status} {body}");
     }
     for (status, wanted) in [
         (401, refused(Refusal::Unauthorized)),
@@ -39,10 +39,10 @@ fn answers(kind: &str, table: &[(u16, Value, Sent)]) {
         (524, unknown()),
     ] {
         let html = Response::builder().status(status).body(b"<html>".to_vec()).unwrap();
-        assert_eq!(gateway.sent(&html), wanted, "{kind} {status}");
+        assert_eq!(gateway.parse_send_response(&html), wanted, "{kind} {status}");
     }
     let empty = Response::builder().status(200).body(Vec::new()).unwrap();
-    assert_eq!(gateway.sent(&empty), accepted(""), "{kind}");
+    assert_eq!(gateway.parse_send_response(&empty), accepted(""), "{kind}");
 }
 
 #[test]

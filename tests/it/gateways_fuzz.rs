@@ -153,7 +153,7 @@ fn no_request_makes_a_gateway_panic() {
         let now = Timestamp::from_second(i64::from(now)).unwrap();
         for method in [Method::POST, Method::GET] {
             let webhook =
-                Webhook { method: &method, path_secret: None, query: &query, headers: &headers, body: &body, now };
+                Webhook { method: &method, path_suffix: None, query: &query, headers: &headers, body: &body, now };
             let _ = seed.gateway.authenticate(&webhook);
             let _ = seed.gateway.handshake(&webhook);
             for event in seed.gateway.parse(&webhook).into_iter().flatten().filter(|event| event.ignored.is_none()) {
@@ -169,7 +169,7 @@ fn no_request_makes_a_gateway_panic() {
 
 fn parse(gateway: &dyn Gateway, body: &[u8]) -> bool {
     let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
-    let webhook = Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body, now };
+    let webhook = Webhook { method: &Method::POST, path_suffix: None, query: "", headers: &headers, body, now };
     gateway.parse(&webhook).is_ok()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use countersign::{
     config::{Faults, Section},
     domain::Subject,
-    gateway::{self, Gateway, Ignored, Purpose, Refusal, Sent, Webhook},
+    gateway::{self, Gateway, IgnoreReason, Purpose, Refusal, SendResult, Webhook},
 };
 use http::{HeaderMap, Method, Response};
 use jiff::Timestamp;
@@ -58,10 +58,10 @@ fn built(text: &str) -> Arc<dyn Gateway> {
     gateway.unwrap_or_else(|| panic!("{faults:#?}"))
 }
 
-fn parse(gateway: &dyn Gateway, body: &Value) -> Result<Vec<gateway::Event>, gateway::Malformed> {
+fn parse(gateway: &dyn Gateway, body: &Value) -> Result<Vec<gateway::WebhookEvent>, gateway::Malformed> {
     let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
     let body = body.to_string().into_bytes();
-    gateway.parse(&Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body: &body, now })
+    gateway.parse(&Webhook { method: &Method::POST, path_suffix: None, query: "", headers: &headers, body: &body, now })
 }
 
 fn form(body: &[u8]) -> Vec<(String, String)> {
@@ -128,25 +128,25 @@ fn responses_are_classified_by_body_then_by_status() {
     let gateway = built(TIDINGS);
     let sent = |status: u16, body: &str| {
         let response = Response::builder().status(status);
-        gateway.sent(&response.body(body.as_bytes().to_vec()).unwrap())
+        gateway.parse_send_response(&response.body(body.as_bytes().to_vec()).unwrap())
     };
     for (status, body, wanted) in [
-        (202, r#"{"ref":"m-9"}"#, Sent::Accepted { id: Some("m-9".to_owned()) }),
-        (202, r#"{"ref":12}"#, Sent::Accepted { id: Some("12".to_owned()) }),
-        (202, "oops", Sent::Accepted { id: None }),
-        (200, "{}", Sent::Refused(Refusal::Permanent)),
-        (400, r#"{"code":"no_account"}"#, Sent::Refused(Refusal::NotOnWhatsApp)),
-        (400, r#"{"code":17}"#, Sent::Refused(Refusal::NotOnWhatsApp)),
-        (400, r#"{"code":18}"#, Sent::Refused(Refusal::Permanent)),
-        (409, r#"{"code":"window"}"#, Sent::Refused(Refusal::WindowClosed)),
-        (202, r#"{"loggedOut":true}"#, Sent::Refused(Refusal::Unauthorized)),
-        (202, r#"{"loggedOut":false}"#, Sent::Accepted { id: None }),
-        (420, "{}", Sent::NotSent { why: "rate_limited" }),
-        (429, "{}", Sent::NotSent { why: "rate_limited" }),
-        (401, "", Sent::Refused(Refusal::Unauthorized)),
-        (504, "<html>", Sent::Unknown { why: "gateway_timeout" }),
-        (503, "<html>", Sent::NotSent { why: "gateway_error" }),
-        (302, "", Sent::Refused(Refusal::Permanent)),
+        (202, r#"{"ref":"m-9"}"#, SendResult::Accepted { id: Some("m-9".to_owned()) }),
+        (202, r#"{"ref":12}"#, SendResult::Accepted { id: Some("12".to_owned()) }),
+        (202, "oops", SendResult::Accepted { id: None }),
+        (200, "{}", SendResult::Refused(Refusal::Permanent)),
+        (400, r#"{"code":"no_account"}"#, SendResult::Refused(Refusal::NotOnWhatsApp)),
+        (400, r#"{"code":17}"#, SendResult::Refused(Refusal::NotOnWhatsApp)),
+        (400, r#"{"code":18}"#, SendResult::Refused(Refusal::Permanent)),
+        (409, r#"{"code":"window"}"#, SendResult::Refused(Refusal::WindowClosed)),
+        (202, r#"{"loggedOut":true}"#, SendResult::Refused(Refusal::Unauthorized)),
+        (202, r#"{"loggedOut":false}"#, SendResult::Accepted { id: None }),
+        (420, "{}", SendResult::Retryable { reason: "rate_limited" }),
+        (429, "{}", SendResult::Retryable { reason: "rate_limited" }),
+        (401, "", SendResult::Refused(Refusal::Unauthorized)),
+        (504, "<html>", SendResult::Unknown { reason: "gateway_timeout" }),
+        (503, "<html>", SendResult::Retryable { reason: "gateway_error" }),
+        (302, "", SendResult::Refused(Refusal::Permanent)),
     ] {
         assert_eq!(sent(status, body), wanted, "{status} {body}");
     }
@@ -173,12 +173,12 @@ fn a_message_without_a_required_field_verifies_nothing() {
     assert!(message(json!({ "direction": null })).is_err(), "no field of from_me");
     assert!(message(json!({ "ref": "" })).is_err(), "no id");
     for (changes, why) in [
-        (json!({ "direction": "out", "thread": "x@g.us" }), Ignored::FromMe),
-        (json!({ "thread": "120363000000000017@g.us" }), Ignored::Group),
-        (json!({ "thread": "status@broadcast" }), Ignored::Broadcast),
-        (json!({ "editedAt": 5 }), Ignored::Edit),
-        (json!({ "body": 123_456 }), Ignored::NonText),
-        (json!({ "body": "" }), Ignored::NonText),
+        (json!({ "direction": "out", "thread": "x@g.us" }), IgnoreReason::FromMe),
+        (json!({ "thread": "120363000000000017@g.us" }), IgnoreReason::Group),
+        (json!({ "thread": "status@broadcast" }), IgnoreReason::Broadcast),
+        (json!({ "editedAt": 5 }), IgnoreReason::Edit),
+        (json!({ "body": 123_456 }), IgnoreReason::NonText),
+        (json!({ "body": "" }), IgnoreReason::NonText),
     ] {
         assert_eq!(message(changes.clone()).unwrap().ignored, Some(why), "{changes}");
     }
@@ -186,7 +186,7 @@ fn a_message_without_a_required_field_verifies_nothing() {
         let event = message(json!({ "author": { "id": "190000000000117@lid", "phone": id } })).unwrap();
         assert_eq!(event.sender.phone, None, "{id}");
     }
-    for (kind, why) in [("ack", Ignored::Status), ("presence", Ignored::Event)] {
+    for (kind, why) in [("ack", IgnoreReason::Status), ("presence", IgnoreReason::Event)] {
         assert_eq!(parse(&*gateway, &json!({ "kind": kind })).unwrap()[0].ignored, Some(why));
     }
 }

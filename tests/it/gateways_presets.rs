@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     config::{self, Faults, REFERENCE},
     domain::{Phone, Subject},
-    gateway::{self, Gateway, Ignored, Malformed, Progress, Purpose, Refusal, Sent, Webhook},
+    gateway::{self, Gateway, IgnoreReason, Malformed, Purpose, ReceiptStatus, Refusal, SendResult, Webhook},
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, Method, Response};
@@ -43,10 +43,10 @@ fn preset(kind: &str, more: &str) -> Result<Arc<dyn Gateway>, Vec<String>> {
     served(&table)
 }
 
-fn parse(gateway: &dyn Gateway, body: &Value) -> Result<Vec<gateway::Event>, Malformed> {
+fn parse(gateway: &dyn Gateway, body: &Value) -> Result<Vec<gateway::WebhookEvent>, Malformed> {
     let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
     let body = body.to_string().into_bytes();
-    gateway.parse(&Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body: &body, now })
+    gateway.parse(&Webhook { method: &Method::POST, path_suffix: None, query: "", headers: &headers, body: &body, now })
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn recorded_requests_are_parsed_as_expected() {
         let url = signing["request_url"].as_str().or(signing["url"].as_str()).unwrap();
         let webhook = Webhook {
             method: &Method::POST,
-            path_secret: None,
+            path_suffix: None,
             query: url.split_once('?').map_or("", |(_, query)| query),
             headers: &headers,
             body: &case.body,
@@ -77,7 +77,7 @@ fn recorded_requests_are_parsed_as_expected() {
         };
         assert_eq!(events.len(), wanted.len(), "{}", case.name);
         for (event, want) in events.iter().zip(&wanted) {
-            assert_eq!(event.ignored.map(Ignored::as_str), want["reason"].as_str(), "{}", case.name);
+            assert_eq!(event.ignored.map(IgnoreReason::as_str), want["reason"].as_str(), "{}", case.name);
             if event.ignored.is_none() {
                 assert_eq!(event.text.as_deref(), want["text"].as_str(), "{}", case.name);
                 let phone = event.sender.phone.as_ref().map(Phone::e164);
@@ -136,15 +136,19 @@ fn settings_override_a_preset_key_by_key() {
          [instance.gateway.mapping]\ntext = \"/data/relayed\"\n[instance.gateway.send]\npermanent = [418]\n",
     );
     let gateway = gateway.unwrap_or_else(|faults| panic!("{faults:#?}"));
-    assert!(gateway.proof().describe().starts_with("a secret in a header") && gateway.proof().is_weak());
+    assert!(gateway.webhook_auth().describe().starts_with("a secret in a header") && gateway.webhook_auth().is_weak());
     let body: Value = serde_json::from_slice(&cases("ultramsg")[0].body).unwrap();
     let mut body = body.clone();
     body["data"]["relayed"] = json!("from the relay");
     assert_eq!(parse(&*gateway, &body).unwrap()[0].text.as_deref(), Some("from the relay"));
     let rejected = Response::builder().status(200).body(br#"{"error":"Wrong token"}"#.to_vec()).unwrap();
-    assert_eq!(gateway.sent(&rejected), Sent::Accepted { id: None }, "the list of the preset is replaced");
+    assert_eq!(
+        gateway.parse_send_response(&rejected),
+        SendResult::Accepted { id: None },
+        "the list of the preset is replaced"
+    );
     let stock = preset("ultramsg", "").unwrap_or_else(|faults| panic!("{faults:#?}"));
-    assert_eq!(stock.sent(&rejected), Sent::Refused(Refusal::Permanent));
+    assert_eq!(stock.parse_send_response(&rejected), SendResult::Refused(Refusal::Permanent));
 
     let faults = preset("infobip", "[instance.gateway.mapping]\ntxet = \"/x\"\n").err().unwrap();
     let wanted = [
@@ -159,14 +163,14 @@ fn z_api_messages_without_text_yet_are_ignored() {
     let gateway = preset("z-api", "").unwrap_or_else(|faults| panic!("{faults:#?}"));
     let case = cases("z-api").into_iter().find(|case| case.name == "z-api/text").unwrap();
     let mut body: Value = serde_json::from_slice(&case.body).unwrap();
-    assert_eq!(parse(&*gateway, &body).unwrap()[0].ignored, Some(Ignored::AnotherNumber), "another instance's");
+    assert_eq!(parse(&*gateway, &body).unwrap()[0].ignored, Some(IgnoreReason::AnotherNumber), "another instance's");
     body["instanceId"] = json!("acc 7");
     let whole = parse(&*gateway, &body).unwrap().remove(0);
     assert_eq!((whole.ignored, whole.sender.lid()), (None, Some("190000000000117")));
     body["waitingMessage"] = json!(true);
     body.as_object_mut().unwrap().remove("text");
     let waiting = parse(&*gateway, &body).unwrap().remove(0);
-    assert_eq!((waiting.ignored, waiting.message_id), (Some(Ignored::NonText), whole.message_id));
+    assert_eq!((waiting.ignored, waiting.message_id), (Some(IgnoreReason::NonText), whole.message_id));
 }
 
 #[test]
@@ -177,7 +181,7 @@ fn the_example_in_the_reference_works() {
     let example =
         example.replacen("[instance.gateway]\n", "", 1).replacen("\"…\"", "\"a-secret-of-more-than-24-bytes\"", 1);
     let gateway = served(&example).unwrap_or_else(|faults| panic!("{faults:#?}"));
-    assert_eq!((gateway.kind(), gateway.proof().describe()), ("generic", "HMAC of timestamp and raw body"));
+    assert_eq!((gateway.kind(), gateway.webhook_auth().describe()), ("generic", "HMAC of timestamp and raw body"));
     let message = json!({
         "id": "m-1", "chat": "447700900123@c.us", "author": { "lid": "190000000000117@lid", "name": "Mara" },
         "content": { "type": "text", "text": "[K7QXM2PD]" }, "at": 1_788_256_800, "direction": "in",
@@ -186,7 +190,7 @@ fn the_example_in_the_reference_works() {
     assert_eq!(event.ignored, None);
     assert_eq!(event.sender.phone.unwrap().digits(), "447700900123");
     let receipt = parse(&*gateway, &json!({ "kind": "ack", "ids": ["m-1"] })).unwrap().remove(0);
-    assert_eq!(receipt.ignored, Some(Ignored::Status));
+    assert_eq!(receipt.ignored, Some(IgnoreReason::Status));
     assert!(parse(&*gateway, &json!({ "kind": "inbound" })).is_err());
 }
 
@@ -196,7 +200,7 @@ fn basic_and_timed_authentication() {
         let headers: HeaderMap =
             headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
         let now = Timestamp::from_second(now).unwrap();
-        let webhook = Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body, now };
+        let webhook = Webhook { method: &Method::POST, path_suffix: None, query: "", headers: &headers, body, now };
         gateway.authenticate(&webhook).is_ok()
     };
     let infobip =
@@ -228,13 +232,13 @@ fn receipts_of_presets_are_about_the_message_they_name() {
         let mut body: Value = serde_json::from_slice(&case.body).unwrap();
         *body.pointer_mut(pointer).unwrap() = value;
         let events = parse(&*gateway, &body).unwrap();
-        let results = events.into_iter().map(|event| (event.ignored, event.receipt.map(|receipt| receipt.progress)));
+        let results = events.into_iter().map(|event| (event.ignored, event.receipt.map(|receipt| receipt.status)));
         results.collect::<Vec<_>>()
     };
-    let (status, failed) = (Some(Ignored::Status), Some(Progress::Failed(Refusal::Permanent)));
+    let (status, failed) = (Some(IgnoreReason::Status), Some(ReceiptStatus::Failed(Refusal::Permanent)));
     let group = |group: &str| receipts("infobip", "delivery_report", "/results/0/status/groupName", json!(group));
     for (word, progress) in [
-        ("DELIVERED", Some(Progress::Delivered)),
+        ("DELIVERED", Some(ReceiptStatus::Delivered)),
         ("PENDING", None),
         ("UNDELIVERABLE", failed),
         ("EXPIRED", failed),
@@ -247,16 +251,16 @@ fn receipts_of_presets_are_about_the_message_they_name() {
     let unnamed = receipts("infobip", "delivery_report", "/results/0/messageId", Value::Null);
     assert_eq!(unnamed, [(status, None)], "a status without a message id has no receipt");
     let message = receipts("infobip", "text_and_image", "/results/0/contact", json!({"seenAt": "x"}));
-    assert_eq!(message, [(None, None), (Some(Ignored::NonText), None)], "a person's message is not a status");
+    assert_eq!(message, [(None, None), (Some(IgnoreReason::NonText), None)], "a person's message is not a status");
     let of_a_person = receipts("infobip", "text_and_image", "/results/0/price", json!({"status": "DELIVERED"}));
     assert_eq!(of_a_person[0], (None, None));
 
     let ack = |ack: &str| receipts("ultramsg", "ack_device", "/data/ack", json!(ack));
     for (word, progress) in [
         ("pending", None),
-        ("server", Some(Progress::Accepted)),
-        ("read", Some(Progress::Delivered)),
-        ("Played", Some(Progress::Delivered)),
+        ("server", Some(ReceiptStatus::Accepted)),
+        ("read", Some(ReceiptStatus::Delivered)),
+        ("Played", Some(ReceiptStatus::Delivered)),
         ("", None),
     ] {
         assert_eq!(ack(word), [(status, progress)], "{word}");

@@ -9,12 +9,12 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Phone, routes::pass_on};
-use crate::{dev::daemon::Answer, egress::EgressError};
+use super::{FakePhone, routes::wrap_response};
+use crate::{dev::client::DaemonResponse, egress::EgressError};
 
 /// A request for a code.
 #[derive(Deserialize)]
-pub(in crate::dev) struct Wanted {
+pub(in crate::dev) struct CodeForm {
     /// Whether the person is not on WhatsApp.
     #[serde(default)]
     pub(in crate::dev) no_whatsapp: bool,
@@ -23,32 +23,32 @@ pub(in crate::dev) struct Wanted {
     pub(in crate::dev) fields: serde_json::Map<String, Value>,
 }
 
-impl Phone {
-    pub(in crate::dev) async fn ask_for_a_code(&self, wanted: Wanted) -> Result<Answer, EgressError> {
+impl FakePhone {
+    pub(in crate::dev) async fn request_code(&self, wanted: CodeForm) -> Result<DaemonResponse, EgressError> {
         self.no_whatsapp.store(wanted.no_whatsapp, Ordering::Relaxed);
-        self.note(|journal, at| journal.asked = Some(at));
+        self.record(|journal, at| journal.code_requested_at = Some(at));
         self.daemon.post("/request-code", &Value::Object(wanted.fields)).await
     }
 
-    pub(in crate::dev) async fn type_code(&self, chat: &str, code: &str) -> Result<Answer, EgressError> {
+    pub(in crate::dev) async fn type_code(&self, chat: &str, code: &str) -> Result<DaemonResponse, EgressError> {
         self.daemon.post("/validate-code", &json!({ "chatId": chat, "code": code })).await
     }
 }
 
 /// `POST /code`
-pub(super) async fn request(phone: Data<Phone>, wanted: Json<Wanted>) -> HttpResponse {
-    pass_on(phone.ask_for_a_code(wanted.into_inner()).await)
+pub(super) async fn request(phone: Data<FakePhone>, wanted: Json<CodeForm>) -> HttpResponse {
+    wrap_response(phone.request_code(wanted.into_inner()).await)
 }
 
 /// The code that the person typed into the app.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Typed {
+pub(super) struct TypedCode {
     chat_id: String,
     code: String,
 }
 
 /// `POST /code/check`
-pub(super) async fn check(phone: Data<Phone>, typed: Json<Typed>) -> HttpResponse {
-    pass_on(phone.type_code(&typed.chat_id, &typed.code).await)
+pub(super) async fn check(phone: Data<FakePhone>, typed: Json<TypedCode>) -> HttpResponse {
+    wrap_response(phone.type_code(&typed.chat_id, &typed.code).await)
 }

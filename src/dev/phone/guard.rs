@@ -10,19 +10,19 @@ use actix_web::{
     web::Data,
 };
 
-use super::Phone;
+use super::FakePhone;
 
-pub(super) async fn refuse_strangers(
-    phone: Data<Phone>,
+pub(super) async fn refuse_foreign_requests(
+    phone: Data<FakePhone>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
     let port = phone.identity.origin.rsplit_once(':').map_or("", |(_, port)| port);
     let site = header(header::HeaderName::from_static("sec-fetch-site"));
-    let claims = Claims { host: header(header::HOST), origin: header(header::ORIGIN), site };
+    let claims = RequestOrigin { host: header(header::HOST), origin: header(header::ORIGIN), site };
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if let Err(why) = claims.judge(port, changes) {
+    if let Err(why) = claims.check(port, changes) {
         tracing::warn!(why, "the fake phone refused a request");
         let refusal = HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(why);
         return Ok(request.into_response(refusal).map_into_right_body());
@@ -31,14 +31,14 @@ pub(super) async fn refuse_strangers(
 }
 
 /// The headers that name the origin of a request. Programs send fewer of them than browsers.
-struct Claims<'a> {
+struct RequestOrigin<'a> {
     host: Option<&'a str>,
     origin: Option<&'a str>,
     site: Option<&'a str>,
 }
 
-impl Claims<'_> {
-    fn judge(&self, port: &str, changes: bool) -> Result<(), &'static str> {
+impl RequestOrigin<'_> {
+    fn check(&self, port: &str, changes: bool) -> Result<(), &'static str> {
         let ours = |host: &str| {
             let name = host.strip_suffix(port).and_then(|host| host.strip_suffix(':'));
             matches!(name, Some("127.0.0.1" | "localhost"))
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn ok(host: &str, origin: Option<&str>, site: Option<&str>) -> bool {
-        Claims { host: Some(host), origin, site }.judge("8081", true).is_ok()
+        RequestOrigin { host: Some(host), origin, site }.check("8081", true).is_ok()
     }
 
     #[test]
@@ -83,6 +83,6 @@ mod tests {
         for site in ["cross-site", "same-site", "none"] {
             assert!(!ok("127.0.0.1:8081", None, Some(site)), "{site}");
         }
-        assert!(Claims { host: None, origin: None, site: None }.judge("8081", false).is_err());
+        assert!(RequestOrigin { host: None, origin: None, site: None }.check("8081", false).is_err());
     }
 }

@@ -3,8 +3,8 @@
 
 mod codes;
 mod guard;
+mod history;
 mod inbox;
-mod journal;
 mod pages;
 mod routes;
 mod send;
@@ -24,18 +24,18 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 pub(super) use self::{
-    codes::Wanted,
-    journal::{Bubble, Callback, Journal, Side},
-    send::{Draft, How, Posted},
+    codes::CodeForm,
+    history::{Bubble, ChatSide, PhoneHistory, ReceivedCallback},
+    send::{DeliveryMode, MessageForm, PostedWebhook},
 };
-use super::daemon::Daemon;
+use super::client::DaemonClient;
 use crate::{
     clock::Clock,
     domain::{InstanceId, Phone as Number},
 };
 
 /// The instance that the fake phone belongs to, and the secrets it shares with the daemon.
-pub(super) struct Identity {
+pub(super) struct PhoneIdentity {
     pub(super) instance: InstanceId,
     pub(super) name: String,
     pub(super) number: Number,
@@ -49,11 +49,11 @@ pub(super) struct Identity {
 }
 
 /// The fake phone. Its history is kept in memory only.
-pub(super) struct Phone {
-    pub(super) identity: Identity,
-    pub(super) daemon: Daemon,
+pub(super) struct FakePhone {
+    pub(super) identity: PhoneIdentity,
+    pub(super) daemon: DaemonClient,
     clock: Clock,
-    journal: Mutex<Journal>,
+    journal: Mutex<PhoneHistory>,
     changed: watch::Sender<u64>,
     /// The status of responses to callbacks.
     inbox_status: AtomicU16,
@@ -61,27 +61,27 @@ pub(super) struct Phone {
     no_whatsapp: AtomicBool,
 }
 
-impl Phone {
-    pub(super) fn new(identity: Identity, daemon: Daemon, clock: Clock) -> Arc<Self> {
+impl FakePhone {
+    pub(super) fn new(identity: PhoneIdentity, daemon: DaemonClient, clock: Clock) -> Arc<Self> {
         let (changed, _) = watch::channel(0);
         let inbox_status = AtomicU16::new(200);
         let no_whatsapp = AtomicBool::new(false);
         Arc::new(Self { identity, daemon, clock, journal: Mutex::default(), changed, inbox_status, no_whatsapp })
     }
 
-    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
+    pub(super) fn journal(&self) -> MutexGuard<'_, PhoneHistory> {
         self.journal.lock().expect("no code panics while holding the lock")
     }
 
     /// Changes the journal and notifies waiters. `write` receives the current time in Unix milliseconds.
-    fn note(&self, write: impl FnOnce(&mut Journal, i64)) {
+    fn record(&self, write: impl FnOnce(&mut PhoneHistory, i64)) {
         let now = self.clock.wall().as_millisecond();
         write(&mut self.journal(), now);
         self.changed.send_modify(|revision| *revision += 1);
     }
 
     /// The revision of the journal, which increases with every change.
-    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
@@ -89,17 +89,17 @@ impl Phone {
         self.inbox_status.load(Ordering::Relaxed)
     }
 
-    fn answer_callbacks_with(&self, status: u16) {
+    fn set_inbox_status(&self, status: u16) {
         self.inbox_status.store(status, Ordering::Relaxed);
-        self.note(|_, _| {});
+        self.record(|_, _| {});
     }
 }
 
 /// Starts the HTTP server.
-pub(super) fn serve(phone: &Arc<Phone>, listener: TcpListener) -> anyhow::Result<Server> {
+pub(super) fn serve(phone: &Arc<FakePhone>, listener: TcpListener) -> anyhow::Result<Server> {
     let phone = Data::from(Arc::clone(phone));
     let server = HttpServer::new(move || {
-        App::new().app_data(phone.clone()).wrap(from_fn(guard::refuse_strangers)).configure(routes::all)
+        App::new().app_data(phone.clone()).wrap(from_fn(guard::refuse_foreign_requests)).configure(routes::all)
     });
     let server = server.workers(1).disable_signals().listen(listener).context("the fake phone cannot listen")?;
     Ok(server.run())

@@ -8,11 +8,11 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Phone, codes, inbox, pages, send::Draft, state};
-use crate::{dev::daemon::Answer, egress::EgressError};
+use super::{FakePhone, codes, inbox, pages, send::MessageForm, state};
+use crate::{dev::client::DaemonResponse, egress::EgressError};
 
 /// Statuses for responses to callbacks: success, "stop sending", and a failure that is retried.
-const INBOX_ANSWERS: [u16; 3] = [200, 410, 500];
+const INBOX_STATUSES: [u16; 3] = [200, 410, 500];
 
 pub(super) fn all(config: &mut ServiceConfig) {
     config
@@ -30,23 +30,23 @@ pub(super) fn all(config: &mut ServiceConfig) {
 }
 
 /// `POST /mint`: passes the page's fields to the daemon, as an app's server does.
-async fn mint(phone: Data<Phone>, fields: Json<Value>) -> HttpResponse {
-    pass_on(phone.daemon.post("/generate-link", &fields).await)
+async fn mint(phone: Data<FakePhone>, fields: Json<Value>) -> HttpResponse {
+    wrap_response(phone.daemon.post("/generate-link", &fields).await)
 }
 
-async fn redeem(phone: Data<Phone>, fields: Json<Value>) -> HttpResponse {
-    pass_on(phone.daemon.post("/redeem", &fields).await)
+async fn redeem(phone: Data<FakePhone>, fields: Json<Value>) -> HttpResponse {
+    wrap_response(phone.daemon.post("/redeem", &fields).await)
 }
 
-async fn send(phone: Data<Phone>, draft: Json<Draft>) -> HttpResponse {
+async fn send(phone: Data<FakePhone>, draft: Json<MessageForm>) -> HttpResponse {
     match phone.send(draft.into_inner()).await {
-        Some(posted) => pass_on(posted.answer),
+        Some(posted) => wrap_response(posted.answer),
         None => HttpResponse::Conflict().json(json!({ "message": "no message was sent yet" })),
     }
 }
 
 /// Wraps the daemon's response for the page, whatever its status.
-pub(super) fn pass_on(answer: Result<Answer, EgressError>) -> HttpResponse {
+pub(super) fn wrap_response(answer: Result<DaemonResponse, EgressError>) -> HttpResponse {
     match answer {
         Ok(answer) => {
             let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -63,10 +63,10 @@ struct InboxStatus {
     status: u16,
 }
 
-async fn inbox_status(phone: Data<Phone>, wanted: Json<InboxStatus>) -> HttpResponse {
-    if !INBOX_ANSWERS.contains(&wanted.status) {
+async fn inbox_status(phone: Data<FakePhone>, wanted: Json<InboxStatus>) -> HttpResponse {
+    if !INBOX_STATUSES.contains(&wanted.status) {
         return HttpResponse::UnprocessableEntity().json(json!({ "message": "expected 200, 410 or 500" }));
     }
-    phone.answer_callbacks_with(wanted.status);
+    phone.set_inbox_status(wanted.status);
     HttpResponse::NoContent().finish()
 }

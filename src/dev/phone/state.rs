@@ -9,29 +9,29 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Phone;
+use super::FakePhone;
 
 /// The maximum time of one poll. Links are minted and expire without changing the journal, so the daemon is queried at
 /// least this often.
-const PATIENCE: Duration = Duration::from_millis(900);
+const POLL_TIMEOUT: Duration = Duration::from_millis(900);
 /// The newest requests, with their timelines.
-const SHOWN: &str = "/requests?limit=12";
+const REQUESTS_PATH: &str = "/requests?limit=12";
 
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct StateQuery {
     /// The revision that the page has.
     after: Option<u64>,
 }
 
 /// `GET /state.json?after=…`
-pub(super) async fn state(phone: Data<Phone>, asked: Query<Asked>) -> HttpResponse {
-    let mut watch = phone.watch();
+pub(super) async fn state(phone: Data<FakePhone>, asked: Query<StateQuery>) -> HttpResponse {
+    let mut watch = phone.subscribe();
     if let Some(after) = asked.after {
         // After a timeout the response is sent too: the daemon's requests may have changed.
-        let _ = tokio::time::timeout(PATIENCE, watch.wait_for(|revision| *revision != after)).await;
+        let _ = tokio::time::timeout(POLL_TIMEOUT, watch.wait_for(|revision| *revision != after)).await;
     }
     let revision = *watch.borrow();
-    let requests = match phone.daemon.get(SHOWN).await {
+    let requests = match phone.daemon.get(REQUESTS_PATH).await {
         Ok(answer) if answer.status == 200 => answer.json().pointer("/data/requests").map(brief).unwrap_or_default(),
         _ => Value::Null,
     };
@@ -41,7 +41,7 @@ pub(super) async fn state(phone: Data<Phone>, asked: Query<Asked>) -> HttpRespon
         "revision": revision,
         "now": phone.clock.wall().as_millisecond(),
         "business": { "name": phone.identity.name, "number": phone.identity.number.e164() },
-        "api": phone.daemon.api(),
+        "api": phone.daemon.api_url(),
         "sms": phone.identity.sms_api_key.is_some(),
         "inbox_status": phone.inbox_status(),
         "bubbles": bubbles,

@@ -3,15 +3,15 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{Forge, Forgery, flipped, header, hex};
-use crate::{domain::keys::sha256, gateway::Draft};
+use super::{Forgery, ForgeryBuilder, header_value, hex, with_changed_char};
+use crate::{domain::keys::sha256, gateway::WebhookRequest};
 
 /// How far this host's clock may differ from the daemon's.
-const MARGIN: SignedDuration = SignedDuration::from_secs(60);
+const CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
-impl Forge<'_> {
+impl ForgeryBuilder<'_> {
     /// The genuine credential with other bodies.
-    pub(super) fn bodies(&mut self) {
+    pub(super) fn other_bodies(&mut self) {
         let genuine = self.genuine.body.clone();
         let mut bodies: Vec<(String, Vec<u8>)> = Vec::new();
         for place in 0..8 {
@@ -35,24 +35,24 @@ impl Forge<'_> {
             bodies.push(("the body reformatted".to_owned(), pretty));
         }
         let text = String::from_utf8_lossy(&genuine).into_owned();
-        let another = flipped(self.sender, self.sender.len().max(1) - 1);
+        let another = with_changed_char(self.sender, self.sender.len().max(1) - 1);
         bodies.push(("another sender".to_owned(), text.replace(self.sender, &another).into_bytes()));
         bodies.push(("another code".to_owned(), text.replace("doctor", "Doctor").into_bytes()));
         for (name, body) in bodies {
-            self.add(name, Draft { body, ..self.genuine.clone() });
+            self.add(name, WebhookRequest { body, ..self.genuine.clone() });
         }
     }
 
     /// Signed at other times, or with the timestamp changed after signing.
-    pub(super) fn times(&mut self) {
-        let Some((old, young)) = self.proof.lifetime() else { return };
+    pub(super) fn other_times(&mut self) {
+        let Some((old, young)) = self.proof.validity() else { return };
         let mut times = vec![
-            ("signed too long ago", self.now - old - MARGIN),
+            ("signed too long ago", self.now - old - CLOCK_MARGIN),
             ("signed an hour too early", self.now - old - SignedDuration::from_hours(1)),
             ("signed in 1970", Timestamp::UNIX_EPOCH),
         ];
         if let Some(young) = young {
-            times.push(("signed in the future", self.now + young + MARGIN));
+            times.push(("signed in the future", self.now + young + CLOCK_MARGIN));
             times.push(("signed tomorrow", self.now + SignedDuration::from_hours(24)));
         }
         for (name, at) in times {
@@ -60,14 +60,14 @@ impl Forge<'_> {
             self.proof.sign(&mut draft, at);
             self.add(name, draft);
         }
-        let Some(name) = self.proof.time_header() else { return };
-        let stamp = header(&self.genuine, name).unwrap_or_default();
+        let Some(name) = self.proof.timestamp_header() else { return };
+        let stamp = header_value(&self.genuine, name).unwrap_or_default();
         let later = (self.now + SignedDuration::from_secs(1)).as_second().to_string();
         let mut with = |what: &str, values: &[&str]| {
             let mut draft = self.genuine.clone();
             draft.headers.retain(|(known, _)| known != name);
             draft.headers.extend(values.iter().map(|value| (name.to_owned(), (*value).to_owned())));
-            self.made.push(Forgery { name: what.to_owned(), draft });
+            self.forgeries.push(Forgery { name: what.to_owned(), draft });
         };
         with("without the signed time", &[]);
         with("with the time twice", &[&stamp, &stamp]);
@@ -78,8 +78,8 @@ impl Forge<'_> {
     }
 
     /// The genuine signature with other URLs.
-    pub(super) fn urls(&mut self) {
-        let query = |query: &str| Draft { query: query.to_owned(), ..self.genuine.clone() };
+    pub(super) fn other_urls(&mut self) {
+        let query = |query: &str| WebhookRequest { query: query.to_owned(), ..self.genuine.clone() };
         let hash = hex(&sha256(&self.genuine.body));
         let changes = [
             ("a parameter added to the URL", query("a=b")),
@@ -90,8 +90,8 @@ impl Forge<'_> {
         for (name, draft) in changes {
             self.add(name, draft);
         }
-        let mut elsewhere = Draft { query: "a=b".to_owned(), ..self.unsigned.clone() };
+        let mut elsewhere = WebhookRequest { query: "a=b".to_owned(), ..self.unsigned.clone() };
         self.proof.sign(&mut elsewhere, self.now);
-        self.add("signed for another URL", Draft { query: String::new(), ..elsewhere });
+        self.add("signed for another URL", WebhookRequest { query: String::new(), ..elsewhere });
     }
 }

@@ -8,28 +8,28 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::{Forge, flipped, hex};
+use super::{ForgeryBuilder, hex, with_changed_char};
 use crate::{
     domain::keys::sha256,
-    gateway::{Carrier, Draft},
+    gateway::{CredentialLocation, WebhookRequest},
 };
 
 /// The maximum number of other instances' secrets to try.
-const MOST_OTHERS: usize = 8;
+const MAX_OTHER_SECRETS: usize = 8;
 
-impl Forge<'_> {
+impl ForgeryBuilder<'_> {
     /// Altered credentials.
-    pub(super) fn proofs(&mut self) {
-        let value = self.value();
-        let prefix = self.proof.prefix().to_owned();
+    pub(super) fn altered_credentials(&mut self) {
+        let value = self.credential();
+        let prefix = self.proof.credential_prefix().to_owned();
         let bare = value.strip_prefix(&prefix).unwrap_or(&value).to_owned();
-        let wrong = format!("{prefix}{}", flipped(&bare, 0));
-        self.add("no credential", self.carrying(&[]));
-        if matches!(self.proof.carrier(), Carrier::Header(_)) {
-            self.add("the credential twice", self.carrying(&[&value, &value]));
-            self.add("the credential, then a wrong one", self.carrying(&[&value, &wrong]));
+        let wrong = format!("{prefix}{}", with_changed_char(&bare, 0));
+        self.add("no credential", self.with_credentials(&[]));
+        if matches!(self.proof.credential_location(), CredentialLocation::Header(_)) {
+            self.add("the credential twice", self.with_credentials(&[&value, &value]));
+            self.add("the credential, then a wrong one", self.with_credentials(&[&value, &wrong]));
         }
-        self.add("a wrong credential, then the credential", self.carrying(&[&wrong, &value]));
+        self.add("a wrong credential, then the credential", self.with_credentials(&[&wrong, &value]));
         let mut values: Vec<(String, String)> = Vec::new();
         let mut say = |name: &str, value: String| values.push((name.to_owned(), value));
         say("an empty credential", String::new());
@@ -45,7 +45,7 @@ impl Forge<'_> {
         );
         say("without its first character", format!("{prefix}{}", bare.chars().skip(1).collect::<String>()));
         for place in 0..8 {
-            let changed = flipped(&bare, length * place / 8);
+            let changed = with_changed_char(&bare, length * place / 8);
             say(&format!("one character changed, at {place}/8"), format!("{prefix}{changed}"));
         }
         say("one character more", format!("{value}0"));
@@ -54,14 +54,14 @@ impl Forge<'_> {
         say("twice, with a comma", format!("{value},{value}"));
         say("in upper case", value.to_uppercase());
         say("in lower case", value.to_lowercase());
-        say("with letters of the other case", swapped(&value));
+        say("with letters of the other case", swapped_case(&value));
         say("backwards", format!("{prefix}{}", bare.chars().rev().collect::<String>()));
-        say("a space within", format!("{prefix}{}", spaced(&bare)));
+        say("a space within", format!("{prefix}{}", with_space(&bare)));
         say("in quotes", format!("\"{value}\""));
         say("all zeros", format!("{prefix}{}", "0".repeat(length)));
         say("base64 of it", STANDARD.encode(&value));
         say("hash of it", hex(&sha256(value.as_bytes())));
-        if !self.proof.is_list() {
+        if !self.proof.has_signature_list() {
             say("two schemes in one", format!("Bearer Bearer {value}"));
         }
         for word in ["null", "undefined", "true", "*", "[object Object]", "{}", "' OR '1'='1", "none", "%00", "$secret"]
@@ -74,15 +74,15 @@ impl Forge<'_> {
             say("with another prefix", format!("md5={bare}"));
         }
         for (name, value) in values {
-            let draft = self.carrying(&[&value]);
+            let draft = self.with_credentials(&[&value]);
             self.add(name, draft);
         }
     }
 
     /// The genuine credential in other places.
-    pub(super) fn places(&mut self) {
-        let (value, bare) = (self.value(), self.carrying(&[]));
-        let carrier = self.proof.carrier();
+    pub(super) fn misplaced_credentials(&mut self) {
+        let (value, bare) = (self.credential(), self.with_credentials(&[]));
+        let carrier = self.proof.credential_location();
         let pair = |name: &str| form_urlencoded::Serializer::new(String::new()).append_pair(name, &value).finish();
         for name in ["x-signature", "x-secret", "x-forwarded-authorization", "cookie"] {
             let mut draft = bare.clone();
@@ -90,14 +90,14 @@ impl Forge<'_> {
             self.add(format!("the credential in the header {name}"), draft);
         }
         match &carrier {
-            Carrier::Header(name) => {
+            CredentialLocation::Header(name) => {
                 let query = pair(name);
-                self.add("the credential in the query", Draft { query, ..bare });
+                self.add("the credential in the query", WebhookRequest { query, ..bare });
             }
-            Carrier::Query(name) => {
+            CredentialLocation::Query(name) => {
                 for other in [name.to_uppercase(), format!("{name}[]"), format!("{name}%20"), format!(" {name}")] {
                     let query = pair(&other);
-                    self.add(format!("the parameter named {other:?}"), Draft { query, ..bare.clone() });
+                    self.add(format!("the parameter named {other:?}"), WebhookRequest { query, ..bare.clone() });
                 }
                 let mut draft = bare;
                 draft.headers.push(("authorization".to_owned(), format!("Bearer {value}")));
@@ -107,7 +107,7 @@ impl Forge<'_> {
     }
 
     /// Signed with other secrets.
-    pub(super) fn secrets(&mut self, others: &[String]) {
+    pub(super) fn other_secrets(&mut self, others: &[String]) {
         let own = self.proof.secrets().iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>();
         let secret = own.first().cloned().unwrap_or_default();
         let length = secret.chars().count();
@@ -119,25 +119,25 @@ impl Forge<'_> {
             ("a longer secret".to_owned(), format!("{secret}0")),
             ("the secret backwards".to_owned(), secret.chars().rev().collect()),
             ("the secret in upper case".to_owned(), secret.to_uppercase()),
-            ("the secret with one character changed".to_owned(), flipped(&secret, length / 2)),
+            ("the secret with one character changed".to_owned(), with_changed_char(&secret, length / 2)),
             ("base64 of the secret".to_owned(), STANDARD.encode(&secret)),
         ];
         for published in ["secret", "changeme", "password", "admin", "test"] {
             tried.push((format!("the published default {published:?}"), published.to_owned()));
         }
-        for (index, other) in others.iter().filter(|other| !own.contains(other)).take(MOST_OTHERS).enumerate() {
+        for (index, other) in others.iter().filter(|other| !own.contains(other)).take(MAX_OTHER_SECRETS).enumerate() {
             tried.push((format!("another instance's secret, {}", index + 1), other.clone()));
         }
         for (name, secret) in tried.into_iter().filter(|(_, secret)| !own.contains(secret)) {
             let mut draft = self.unsigned.clone();
-            self.proof.sign_as(&secret, &mut draft, self.now);
+            self.proof.sign_with(&secret, &mut draft, self.now);
             self.add(name, draft);
         }
     }
 
     /// Tokens with another algorithm or other claims.
-    pub(super) fn tokens(&mut self) {
-        let value = self.value();
+    pub(super) fn altered_tokens(&mut self) {
+        let value = self.credential();
         let Some(token) = value.strip_prefix("Bearer ") else { return };
         let parts: Vec<&str> = token.split('.').collect();
         let [head, claims, mac] = parts[..] else { return };
@@ -157,20 +157,20 @@ impl Forge<'_> {
             ("a token of another kind", format!("{}.{claims}.{mac}", encode(&json!({ "alg": "RS256" })))),
             ("a token within a token", format!("{token}.{token}")),
         ] {
-            let draft = self.carrying(&[&format!("Bearer {token}")]);
+            let draft = self.with_credentials(&[&format!("Bearer {token}")]);
             self.add(name, draft);
         }
-        let draft = self.carrying(&[token]);
+        let draft = self.with_credentials(&[token]);
         self.add("a token without Bearer", draft);
     }
 }
 
-fn swapped(text: &str) -> String {
+fn swapped_case(text: &str) -> String {
     let swap = |c: char| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
     text.chars().map(swap).collect()
 }
 
-fn spaced(text: &str) -> String {
+fn with_space(text: &str) -> String {
     let half = text.chars().count() / 2;
     let (before, after): (String, String) = (text.chars().take(half).collect(), text.chars().skip(half).collect());
     format!("{before} {after}")

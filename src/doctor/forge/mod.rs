@@ -9,68 +9,68 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use url::form_urlencoded;
 
-use crate::gateway::{Carrier, Draft, Proof};
+use crate::gateway::{CredentialLocation, WebhookAuth, WebhookRequest};
 
 /// One forged request.
 pub(super) struct Forgery {
     pub(super) name: String,
-    pub(super) draft: Draft,
+    pub(super) draft: WebhookRequest,
 }
 
 /// All forgeries that apply to this authentication scheme, without duplicates. `sender` is the phone in the genuine
 /// request, `others` are other instances' secrets.
 pub(super) fn forgeries(
-    proof: &Proof<'_>,
-    unsigned: &Draft,
+    proof: &WebhookAuth<'_>,
+    unsigned: &WebhookRequest,
     sender: &str,
     others: &[String],
     now: Timestamp,
 ) -> Vec<Forgery> {
     let mut genuine = unsigned.clone();
     proof.sign(&mut genuine, now);
-    let mut forge = Forge { proof, unsigned, sender, genuine, now, made: Vec::new() };
-    forge.proofs();
-    forge.places();
-    forge.secrets(others);
+    let mut forge = ForgeryBuilder { proof, unsigned, sender, genuine, now, forgeries: Vec::new() };
+    forge.altered_credentials();
+    forge.misplaced_credentials();
+    forge.other_secrets(others);
     if !proof.is_weak() {
-        forge.bodies();
+        forge.other_bodies();
     }
-    forge.times();
-    if proof.signs_query() {
-        forge.urls();
+    forge.other_times();
+    if proof.signs_url() {
+        forge.other_urls();
     }
-    forge.tokens();
-    let mut seen = HashSet::from([key(&forge.genuine)]);
-    forge.made.retain(|forgery| seen.insert(key(&forgery.draft)));
-    forge.made
+    forge.altered_tokens();
+    let mut seen = HashSet::from([request_key(&forge.genuine)]);
+    forge.forgeries.retain(|forgery| seen.insert(request_key(&forgery.draft)));
+    forge.forgeries
 }
 
 /// Equal for equal requests: headers of different names have no order.
-fn key(draft: &Draft) -> (String, Vec<(String, String)>, Vec<u8>) {
+fn request_key(draft: &WebhookRequest) -> (String, Vec<(String, String)>, Vec<u8>) {
     let mut headers = draft.headers.clone();
     headers.sort_by(|one, other| one.0.cmp(&other.0));
     (draft.query.clone(), headers, draft.body.clone())
 }
 
-struct Forge<'a> {
-    proof: &'a Proof<'a>,
-    unsigned: &'a Draft,
+struct ForgeryBuilder<'a> {
+    proof: &'a WebhookAuth<'a>,
+    unsigned: &'a WebhookRequest,
     sender: &'a str,
-    genuine: Draft,
+    genuine: WebhookRequest,
     now: Timestamp,
-    made: Vec<Forgery>,
+    forgeries: Vec<Forgery>,
 }
 
-impl Forge<'_> {
-    fn add(&mut self, name: impl Into<String>, draft: Draft) {
-        self.made.push(Forgery { name: name.into(), draft });
+impl ForgeryBuilder<'_> {
+    fn add(&mut self, name: impl Into<String>, draft: WebhookRequest) {
+        self.forgeries.push(Forgery { name: name.into(), draft });
     }
 
     /// The genuine credential, with its prefix.
-    fn value(&self) -> String {
-        match self.proof.carrier() {
-            Carrier::Header(name) => header(&self.genuine, &name).unwrap_or_default(),
-            Carrier::Query(name) => {
+    fn credential(&self) -> String {
+        match self.proof.credential_location() {
+            CredentialLocation::Header(name) => header_value(&self.genuine, &name).unwrap_or_default(),
+            CredentialLocation::Query(name) => {
                 let mut pairs = form_urlencoded::parse(self.genuine.query.as_bytes());
                 pairs.find(|(key, _)| *key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
             }
@@ -78,14 +78,14 @@ impl Forge<'_> {
     }
 
     /// The genuine request with other credentials.
-    fn carrying(&self, values: &[&str]) -> Draft {
+    fn with_credentials(&self, values: &[&str]) -> WebhookRequest {
         let mut draft = self.genuine.clone();
-        match self.proof.carrier() {
-            Carrier::Header(name) => {
+        match self.proof.credential_location() {
+            CredentialLocation::Header(name) => {
                 draft.headers.retain(|(known, _)| *known != name);
                 draft.headers.extend(values.iter().map(|value| (name.clone(), (*value).to_owned())));
             }
-            Carrier::Query(name) => {
+            CredentialLocation::Query(name) => {
                 let pairs = values.iter().map(|value| (name.as_str(), *value));
                 draft.query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
             }
@@ -94,12 +94,12 @@ impl Forge<'_> {
     }
 }
 
-fn header(draft: &Draft, name: &str) -> Option<String> {
+fn header_value(draft: &WebhookRequest, name: &str) -> Option<String> {
     draft.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
 }
 
 /// Replaces the character at `place` by another of the same class.
-fn flipped(text: &str, place: usize) -> String {
+fn with_changed_char(text: &str, place: usize) -> String {
     let other = |c: char| match c {
         '0' => '1',
         'a' => 'b',

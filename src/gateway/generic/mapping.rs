@@ -3,43 +3,43 @@
 use serde_json::Value;
 
 use super::{
-    fields::{Fields, within},
-    source::{Condition, Source},
+    source::{Condition, ValueSource},
+    table_reader::{TableReader, subtable},
 };
 use crate::config::{Faults, Section};
 
 pub(super) struct Mapping {
     /// Pointer to the message or the list of messages.
     pub(super) select: String,
-    pub(super) event: Option<Events>,
-    pub(super) message_id: Vec<Source>,
+    pub(super) event: Option<EventFilter>,
+    pub(super) message_id: Vec<ValueSource>,
     /// Whether only the part of the id after the last `_` is equal in repeated deliveries.
     pub(super) last_component: bool,
-    pub(super) chat_id: Vec<Source>,
-    pub(super) sender: Vec<Source>,
+    pub(super) chat_id: Vec<ValueSource>,
+    pub(super) sender: Vec<ValueSource>,
     /// The receiving number.
-    pub(super) to: Vec<Source>,
+    pub(super) to: Vec<ValueSource>,
     /// The account or instance at the gateway, compared with the key `account`.
-    pub(super) account: Vec<Source>,
-    pub(super) lid: Vec<Source>,
-    pub(super) bsuid: Vec<Source>,
-    pub(super) text: Vec<Source>,
-    pub(super) timestamp: Option<(String, Unit)>,
-    pub(super) from_me: FromMe,
+    pub(super) account: Vec<ValueSource>,
+    pub(super) lid: Vec<ValueSource>,
+    pub(super) bsuid: Vec<ValueSource>,
+    pub(super) text: Vec<ValueSource>,
+    pub(super) timestamp: Option<(String, TimeUnit)>,
+    pub(super) from_me: FromMeRule,
     pub(super) group: Vec<Condition>,
     pub(super) edit: Vec<Condition>,
     pub(super) broadcast: Vec<Condition>,
-    pub(super) push_name: Vec<Source>,
+    pub(super) push_name: Vec<ValueSource>,
     /// The id of the message that a status is about.
-    pub(super) receipt_id: Vec<Source>,
+    pub(super) receipt_id: Vec<ValueSource>,
     /// The status word.
-    pub(super) receipt: Vec<Source>,
+    pub(super) receipt: Vec<ValueSource>,
     /// Conditions that mean "delivered", for statuses without a word.
     pub(super) delivered: Vec<Condition>,
 }
 
 /// Which event kinds are messages, and which are delivery statuses.
-pub(super) struct Events {
+pub(super) struct EventFilter {
     pub(super) pointer: String,
     pub(super) accept: Vec<String>,
     pub(super) status: Vec<String>,
@@ -47,7 +47,7 @@ pub(super) struct Events {
 
 /// The format of a timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unit {
+pub(super) enum TimeUnit {
     Seconds,
     Milliseconds,
     Rfc3339,
@@ -56,7 +56,7 @@ pub(super) enum Unit {
 }
 
 /// How messages sent from the own number are recognised.
-pub(super) enum FromMe {
+pub(super) enum FromMeRule {
     /// The operator states that they are never posted.
     Never,
     /// With `optional`, a message for which no condition can be tested is a person's.
@@ -66,7 +66,7 @@ pub(super) enum FromMe {
 impl Mapping {
     pub(super) fn read(section: Section, faults: &mut Faults) -> Self {
         const DEDUPE: &[(&str, bool)] = &[("whole", false), ("last_component", true)];
-        let mut fields = Fields::new(section, faults);
+        let mut fields = TableReader::new(section, faults);
         let f = &mut fields;
         let mapping = Self {
             select: f.pointer("select").unwrap_or_default(),
@@ -95,9 +95,9 @@ impl Mapping {
     }
 }
 
-fn events(f: &mut Fields<'_>) -> Option<Events> {
+fn events(f: &mut TableReader<'_>) -> Option<EventFilter> {
     let (key, value) = f.section.values("event").into_iter().next()?;
-    let mut event = within(key, value, "{ pointer = \"…\", accept = [\"…\"] }", f.faults)?;
+    let mut event = subtable(key, value, "{ pointer = \"…\", accept = [\"…\"] }", f.faults)?;
     if !event.section.has("pointer") {
         event.fault("pointer", "is missing: the pointer to the kind of an event");
     }
@@ -106,20 +106,24 @@ fn events(f: &mut Fields<'_>) -> Option<Events> {
         event.fault("accept", "is empty: list the event kinds that are messages");
     }
     event.finish();
-    Some(Events { pointer: pointer?, accept, status })
+    Some(EventFilter { pointer: pointer?, accept, status })
 }
 
-fn timestamp(f: &mut Fields<'_>) -> Option<(String, Unit)> {
-    const UNITS: &[(&str, Unit)] =
-        &[("s", Unit::Seconds), ("ms", Unit::Milliseconds), ("rfc3339", Unit::Rfc3339), ("none", Unit::None)];
+fn timestamp(f: &mut TableReader<'_>) -> Option<(String, TimeUnit)> {
+    const UNITS: &[(&str, TimeUnit)] = &[
+        ("s", TimeUnit::Seconds),
+        ("ms", TimeUnit::Milliseconds),
+        ("rfc3339", TimeUnit::Rfc3339),
+        ("none", TimeUnit::None),
+    ];
     let (key, value) = f.section.values("timestamp").into_iter().next()?;
-    let mut timestamp = within(key, value, "{ pointer = \"…\", unit = \"s\" }", f.faults)?;
+    let mut timestamp = subtable(key, value, "{ pointer = \"…\", unit = \"s\" }", f.faults)?;
     let pointer = timestamp.pointer("pointer");
     let unit = timestamp.section.choice("unit", UNITS, timestamp.faults);
     if !timestamp.section.has("unit") {
         timestamp.fault("unit", "is missing: s, ms, rfc3339 or none");
     }
-    if !timestamp.section.has("pointer") && unit.is_some_and(|unit| unit != Unit::None) {
+    if !timestamp.section.has("pointer") && unit.is_some_and(|unit| unit != TimeUnit::None) {
         timestamp.fault("pointer", "is missing: the pointer to the time of a message");
     }
     timestamp.finish();
@@ -127,12 +131,12 @@ fn timestamp(f: &mut Fields<'_>) -> Option<(String, Unit)> {
 }
 
 /// `from_me` is required: messages sent from the own number contain codes.
-fn from_me(f: &mut Fields<'_>) -> FromMe {
+fn from_me(f: &mut TableReader<'_>) -> FromMeRule {
     let values = f.section.values("from_me");
     if let [(_, Value::String(word))] = values.as_slice()
         && word == "never"
     {
-        return FromMe::Never;
+        return FromMeRule::Never;
     }
     if values.is_empty() {
         f.fault(
@@ -144,9 +148,9 @@ fn from_me(f: &mut Fields<'_>) -> FromMe {
     let mut conditions = Vec::new();
     for (key, value) in values {
         let shape = "{ pointer = \"…\" }, or \"never\"";
-        let Some(mut fields) = within(key, value, shape, f.faults) else { continue };
+        let Some(mut fields) = subtable(key, value, shape, f.faults) else { continue };
         optional |= fields.section.flag("optional", fields.faults);
         conditions.extend(fields.condition());
     }
-    FromMe::When { conditions, optional }
+    FromMeRule::When { conditions, optional }
 }

@@ -5,10 +5,10 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    answer::Answers,
-    fields::Fields,
     read::phone,
-    template::{OF_A_MESSAGE, OF_THE_GATEWAY, Values, fill, fill_json, fill_url, names},
+    response::ResponseRules,
+    table_reader::TableReader,
+    template::{GATEWAY_PLACEHOLDERS, GatewayValues, MESSAGE_PLACEHOLDERS, fill, fill_json, fill_url, placeholders},
 };
 use crate::{
     config::{Faults, Section, not_one_of},
@@ -18,20 +18,20 @@ use crate::{
 const METHODS: &[(&str, Method)] =
     &[("POST", Method::POST), ("PUT", Method::PUT), ("PATCH", Method::PATCH), ("GET", Method::GET)];
 
-pub(super) struct Send {
+pub(super) struct SendTemplate {
     method: Method,
     /// A template.
     url: String,
     /// A template of a chat id, with `{digits}`.
-    address: String,
+    recipient: String,
     headers: HeaderMap,
-    body: Body,
-    pub(super) answers: Answers,
+    body: BodyTemplate,
+    pub(super) response_rules: ResponseRules,
     /// The placeholders in use, with repetitions.
-    names: Vec<String>,
+    placeholders: Vec<String>,
 }
 
-enum Body {
+enum BodyTemplate {
     Empty,
     /// Its texts are templates.
     Json(Value),
@@ -39,9 +39,9 @@ enum Body {
     Form(Vec<(String, Value)>),
 }
 
-impl Send {
-    pub(super) fn read(section: Section, values: &Values, faults: &mut Faults) -> Self {
-        let mut fields = Fields::new(section, faults);
+impl SendTemplate {
+    pub(super) fn read(section: Section, values: &GatewayValues, faults: &mut Faults) -> Self {
+        let mut fields = TableReader::new(section, faults);
         let f = &mut fields;
         let mut used = Vec::new();
         let method = method(f);
@@ -62,35 +62,35 @@ impl Send {
             }
         }
         let headers = headers(f, values, &body, &mut used);
-        let answers = Answers::fields(f);
+        let answers = ResponseRules::read(f);
         let address = f.section.text("address", f.faults).unwrap_or_else(|| "{digits}".to_owned());
-        if !address.contains("{digits}") || names(&address).any(|name| name != "digits") {
+        if !address.contains("{digits}") || placeholders(&address).any(|name| name != "digits") {
             f.fault("address", "expected a chat id with the placeholder {digits}, such as \"{digits}@c.us\"");
         }
         fields.finish();
-        Self { method, url, address, headers, body, answers, names: used }
+        Self { method, url, recipient: address, headers, body, response_rules: answers, placeholders: used }
     }
 
     /// The placeholders in use, each once.
-    pub(super) fn names(&self) -> impl Iterator<Item = String> + use<> {
-        let mut names = self.names.clone();
+    pub(super) fn placeholders(&self) -> impl Iterator<Item = String> + use<> {
+        let mut names = self.placeholders.clone();
         names.sort();
         names.dedup();
         names.into_iter()
     }
 
     /// The chat id of a subject that has not written yet.
-    pub(super) fn address(&self, subject: &Subject) -> String {
+    pub(super) fn recipient(&self, subject: &Subject) -> String {
         let digits = match subject {
             Subject::Phone(phone) => phone.digits().to_owned(),
             other => return other.chat_id(),
         };
-        fill(&self.address, &|name| (name == "digits").then_some(digits.as_str()))
+        fill(&self.recipient, &|name| (name == "digits").then_some(digits.as_str()))
     }
 
     pub(super) fn request(
         &self,
-        values: &Values,
+        values: &GatewayValues,
         chat_id: &str,
         subject: Option<&Subject>,
         text: &str,
@@ -103,9 +103,9 @@ impl Send {
             name => values.get(name),
         };
         let body = match &self.body {
-            Body::Empty => Vec::new(),
-            Body::Json(json) => fill_json(json, &value).to_string().into_bytes(),
-            Body::Form(entries) => {
+            BodyTemplate::Empty => Vec::new(),
+            BodyTemplate::Json(json) => fill_json(json, &value).to_string().into_bytes(),
+            BodyTemplate::Form(entries) => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
                 for (name, entry) in entries {
                     match fill_json(entry, &value) {
@@ -135,7 +135,7 @@ fn digits(chat_id: &str, subject: Option<&Subject>) -> String {
     phone(chat_id).or(known).map_or_else(|| chat_id.to_owned(), |phone| phone.digits().to_owned())
 }
 
-fn method(f: &mut Fields<'_>) -> Method {
+fn method(f: &mut TableReader<'_>) -> Method {
     let words: Vec<&str> = METHODS.iter().map(|(word, _)| *word).collect();
     let Some(text) = f.section.text("method", f.faults) else { return Method::POST };
     let method = METHODS.iter().find(|(word, _)| *word == text).map(|(_, method)| method.clone());
@@ -145,14 +145,14 @@ fn method(f: &mut Fields<'_>) -> Method {
     })
 }
 
-fn url(f: &mut Fields<'_>, values: &Values, used: &mut Vec<String>) -> String {
+fn url(f: &mut TableReader<'_>, values: &GatewayValues, used: &mut Vec<String>) -> String {
     let template = f.section.required_text("url", "where a message is posted to", f.faults);
     if template.is_empty() {
         return template;
     }
-    check(f, "url", &template, used);
+    check_placeholders(f, "url", &template, used);
     let rest = template.strip_prefix("{url}").unwrap_or(&template);
-    if names(rest).any(|name| name == "url") {
+    if placeholders(rest).any(|name| name == "url") {
         f.fault("url", "{url} is only allowed at the start");
         return template;
     }
@@ -165,30 +165,30 @@ fn url(f: &mut Fields<'_>, values: &Values, used: &mut Vec<String>) -> String {
     template
 }
 
-fn body(f: &mut Fields<'_>, used: &mut Vec<String>) -> Body {
-    let Some((key, value)) = f.section.values("body").into_iter().next() else { return Body::Empty };
+fn body(f: &mut TableReader<'_>, used: &mut Vec<String>) -> BodyTemplate {
+    let Some((key, value)) = f.section.values("body").into_iter().next() else { return BodyTemplate::Empty };
     let body = match value {
         Value::String(text) => match serde_json::from_str(&text) {
-            Ok(json) => Body::Json(json),
+            Ok(json) => BodyTemplate::Json(json),
             Err(error) => {
                 let place = format!("line {} column {}", error.line(), error.column());
                 let problem = "expected JSON with placeholders inside quotes, or a table for a form";
                 f.faults.add(key, format!("{problem}; invalid JSON at {place}"));
-                Body::Empty
+                BodyTemplate::Empty
             }
         },
-        Value::Object(form) => Body::Form(form.into_iter().collect()),
+        Value::Object(form) => BodyTemplate::Form(form.into_iter().collect()),
         _ => {
             f.faults.add(key, "expected JSON in quotes, or a table for a form");
-            Body::Empty
+            BodyTemplate::Empty
         }
     };
     match &body {
-        Body::Empty => {}
-        Body::Json(json) => texts(json, &mut |text| check(f, "body", text, used)),
-        Body::Form(form) => {
+        BodyTemplate::Empty => {}
+        BodyTemplate::Json(json) => visit_texts(json, &mut |text| check_placeholders(f, "body", text, used)),
+        BodyTemplate::Form(form) => {
             for (name, entry) in form {
-                texts(entry, &mut |text| check(f, &format!("body.{name}"), text, used));
+                visit_texts(entry, &mut |text| check_placeholders(f, &format!("body.{name}"), text, used));
             }
         }
     }
@@ -196,19 +196,19 @@ fn body(f: &mut Fields<'_>, used: &mut Vec<String>) -> Body {
 }
 
 /// Visits every text in `json`.
-fn texts(json: &Value, visit: &mut dyn FnMut(&str)) {
+fn visit_texts(json: &Value, visit: &mut dyn FnMut(&str)) {
     match json {
         Value::String(text) => visit(text),
-        Value::Array(items) => items.iter().for_each(|item| texts(item, visit)),
-        Value::Object(entries) => entries.values().for_each(|entry| texts(entry, visit)),
+        Value::Array(items) => items.iter().for_each(|item| visit_texts(item, visit)),
+        Value::Object(entries) => entries.values().for_each(|entry| visit_texts(entry, visit)),
         _ => {}
     }
 }
 
 /// Adds the placeholders of a template to `used`, and a fault for each unknown one.
-fn check(f: &mut Fields<'_>, key: &str, template: &str, used: &mut Vec<String>) {
-    let known: Vec<&str> = OF_A_MESSAGE.into_iter().chain(OF_THE_GATEWAY).collect();
-    for name in names(template) {
+fn check_placeholders(f: &mut TableReader<'_>, key: &str, template: &str, used: &mut Vec<String>) {
+    let known: Vec<&str> = MESSAGE_PLACEHOLDERS.into_iter().chain(GATEWAY_PLACEHOLDERS).collect();
+    for name in placeholders(template) {
         if known.contains(&name) {
             used.push(name.to_owned());
         } else {
@@ -218,12 +218,12 @@ fn check(f: &mut Fields<'_>, key: &str, template: &str, used: &mut Vec<String>) 
 }
 
 /// Reads the headers, which are the same for all messages: placeholders with a value for each message are not allowed.
-fn headers(f: &mut Fields<'_>, values: &Values, body: &Body, used: &mut Vec<String>) -> HeaderMap {
+fn headers(f: &mut TableReader<'_>, values: &GatewayValues, body: &BodyTemplate, used: &mut Vec<String>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let content_type = f.section.text("content_type", f.faults).or_else(|| match body {
-        Body::Empty => None,
-        Body::Json(_) => Some("application/json".to_owned()),
-        Body::Form(_) => Some("application/x-www-form-urlencoded".to_owned()),
+        BodyTemplate::Empty => None,
+        BodyTemplate::Json(_) => Some("application/json".to_owned()),
+        BodyTemplate::Form(_) => Some("application/x-www-form-urlencoded".to_owned()),
     });
     match content_type.map(HeaderValue::try_from) {
         Some(Ok(value)) => drop(headers.insert(CONTENT_TYPE, value)),
@@ -232,10 +232,10 @@ fn headers(f: &mut Fields<'_>, values: &Values, body: &Body, used: &mut Vec<Stri
     }
     for (name, template) in f.table("headers") {
         let key = format!("headers.{name}");
-        if let Some(name) = names(&template).find(|name| OF_A_MESSAGE.contains(name)) {
+        if let Some(name) = placeholders(&template).find(|name| MESSAGE_PLACEHOLDERS.contains(name)) {
             f.fault(&key, &format!("{{{name}}} is not allowed in a header"));
         }
-        check(f, &key, &template, used);
+        check_placeholders(f, &key, &template, used);
         let value = HeaderValue::try_from(fill(&template, &|name| values.get(name)));
         match (name.parse::<HeaderName>(), value) {
             (Ok(name), Ok(mut value)) => {

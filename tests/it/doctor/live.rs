@@ -9,7 +9,7 @@ use countersign::{
     clock::Clock,
     config::{Faults, Section},
     doctor,
-    gateway::{self, Purpose, Sample, Who},
+    gateway::{self, Purpose, SampleMessage, SampleSender},
 };
 use serde_json::{Value, json};
 
@@ -28,10 +28,17 @@ async fn sends(base: &str, index: usize, text: &str) {
     let gateway = gateway::build(section.clone(), Purpose::Inspect, "", &mut Faults::default()).unwrap();
     let (text, id_of_message, lid) = (text.to_owned(), "3EB0AA".to_owned(), "190000000000117".to_owned());
     let phone = "447700900321".to_owned();
-    let sample =
-        Sample { who: Who::Person, id: id_of_message, text, at: now.as_second(), phone, to: String::new(), lid };
+    let sample = SampleMessage {
+        sender: SampleSender::Person,
+        id: id_of_message,
+        text,
+        timestamp: now.as_second(),
+        phone,
+        to: String::new(),
+        lid,
+    };
     let mut draft = doctor::compose(&*gateway, &section, &sample).unwrap();
-    gateway.proof().sign(&mut draft, now);
+    gateway.webhook_auth().sign(&mut draft, now);
     let mut request = http::Request::post(format!("{base}/webhooks/{}", id(index)));
     for (name, value) in &draft.headers {
         request = request.header(name, value);

@@ -13,7 +13,7 @@ use countersign::{
     clock::Clock,
     config::{self, Config, Faults},
     doctor,
-    gateway::{self, Gateway, Purpose, Sample, Who},
+    gateway::{self, Gateway, Purpose, SampleMessage, SampleSender},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -71,18 +71,18 @@ impl Daemon {
         let text = minted["data"]["text"].as_str().unwrap_or_else(|| panic!("{minted}")).to_owned();
         let number = self.messages.fetch_add(1, Ordering::SeqCst);
         let now = self.clock.wall();
-        let sample = Sample {
-            who: Who::Person,
+        let sample = SampleMessage {
+            sender: SampleSender::Person,
             id: format!("{number:020X}"),
             text,
-            at: now.as_second(),
+            timestamp: now.as_second(),
             phone: PERSON.to_owned(),
             to: self.config.instances[index].number.digits().to_owned(),
             lid: "190000000000117".to_owned(),
         };
         let gateway = &self.own_gateways[index];
         let mut draft = doctor::compose(&**gateway, &self.config.instances[index].gateway, &sample).unwrap();
-        gateway.proof().sign(&mut draft, now);
+        gateway.webhook_auth().sign(&mut draft, now);
         let query = if draft.query.is_empty() { String::new() } else { format!("?{}", draft.query) };
         let mut request = http::Request::post(format!("{}/webhooks/{}{query}", self.base, id(index)));
         for (name, value) in &draft.headers {

@@ -8,29 +8,29 @@ use url::form_urlencoded;
 
 use crate::{
     config::Section,
-    gateway::{Draft, Gateway, Sample},
+    gateway::{Gateway, SampleMessage, WebhookRequest},
 };
 
 /// The body of a webhook.
-enum Body {
+enum ComposedBody {
     Json(Value),
     Form(Vec<(&'static str, String)>),
 }
 
 /// The gateway's table, for values that its webhooks repeat.
-struct Table {
+struct GatewayTable {
     section: Section,
 }
 
-impl Table {
+impl GatewayTable {
     fn text(&self, name: &str) -> Option<String> {
         self.section.clone().text(name, &mut crate::config::Faults::default())
     }
 }
 
-type Compose = fn(&Table, &Sample) -> Option<Body>;
+type ComposeFn = fn(&GatewayTable, &SampleMessage) -> Option<ComposedBody>;
 
-const COMPOSERS: &[(&str, Compose)] = &[
+const COMPOSERS: &[(&str, ComposeFn)] = &[
     ("cloud-api", official::meta),
     ("360dialog", official::meta),
     ("gupshup-v3", official::meta),
@@ -50,18 +50,22 @@ const COMPOSERS: &[(&str, Compose)] = &[
 ];
 
 /// An unsigned webhook with the message `sample`. `None`: this gateway has no such message.
-pub fn compose(gateway: &dyn Gateway, section: &Section, sample: &Sample) -> Option<Draft> {
+pub fn compose(gateway: &dyn Gateway, section: &Section, sample: &SampleMessage) -> Option<WebhookRequest> {
     let composer = COMPOSERS.iter().find(|(kind, _)| *kind == gateway.kind());
     let body = match composer {
-        Some((_, compose)) => compose(&Table { section: section.clone() }, sample)?,
-        None => Body::Json(gateway.compose(sample)?),
+        Some((_, compose)) => compose(&GatewayTable { section: section.clone() }, sample)?,
+        None => ComposedBody::Json(gateway.compose(sample)?),
     };
     let (kind, body) = match body {
-        Body::Json(json) => ("application/json", json.to_string().into_bytes()),
-        Body::Form(fields) => {
+        ComposedBody::Json(json) => ("application/json", json.to_string().into_bytes()),
+        ComposedBody::Form(fields) => {
             let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
             ("application/x-www-form-urlencoded", form.into_bytes())
         }
     };
-    Some(Draft { headers: vec![("content-type".to_owned(), kind.to_owned())], body, ..Draft::default() })
+    Some(WebhookRequest {
+        headers: vec![("content-type".to_owned(), kind.to_owned())],
+        body,
+        ..WebhookRequest::default()
+    })
 }

@@ -1,7 +1,7 @@
 //! The sender of a message. A message may carry several ids of its sender, in fields that gateways fill differently;
 //! they must agree.
 
-use super::{Event, Ignored};
+use super::{IgnoreReason, WebhookEvent};
 use crate::domain::{
     Phone, Sender,
     subject::{lid_of_jid, phone_of_jid},
@@ -9,14 +9,14 @@ use crate::domain::{
 
 /// The sender ids of a message, by kind, the most trusted first.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Ids {
+pub(super) struct SenderIds {
     phones: Vec<Phone>,
     /// Digits, without `@lid`.
     lids: Vec<String>,
     bsuids: Vec<String>,
 }
 
-impl Ids {
+impl SenderIds {
     /// Adds a JID. Its device is dropped; JIDs of other servers, such as groups, are ignored.
     pub(super) fn jid(mut self, id: &str) -> Self {
         self.phones.extend(phone_of_jid(id));
@@ -58,15 +58,15 @@ fn all_equal<T: PartialEq>(items: &[T]) -> bool {
     items.windows(2).all(|pair| pair[0] == pair[1])
 }
 
-impl Event {
+impl WebhookEvent {
     /// Sets the sender. An event with contradicting ids verifies nothing.
-    pub(super) fn sent_by(mut self, ids: Ids) -> Self {
+    pub(super) fn with_sender(mut self, ids: SenderIds) -> Self {
         if self.from_me {
             return self;
         }
         match ids.sender() {
             Some(sender) => self.sender = sender,
-            None => self.ignored = self.ignored.or(Some(Ignored::SendersDiffer)),
+            None => self.ignored = self.ignored.or(Some(IgnoreReason::SendersDiffer)),
         }
         self
     }
@@ -78,32 +78,32 @@ mod tests {
 
     use super::*;
 
-    fn of(ids: &[&str]) -> Option<Sender> {
-        ids.iter().fold(Ids::default(), |all, id| all.jid(id)).sender()
+    fn sender_of(ids: &[&str]) -> Option<Sender> {
+        ids.iter().fold(SenderIds::default(), |all, id| all.jid(id)).sender()
     }
 
     #[test]
     fn digits_of_the_lid_are_not_a_phone() {
         for phones_server in ["c.us", "s.whatsapp.net", "hosted"] {
-            let sender = of(&[&format!("190997547974788:3@{phones_server}"), "190997547974788@lid"]).unwrap();
+            let sender = sender_of(&[&format!("190997547974788:3@{phones_server}"), "190997547974788@lid"]).unwrap();
             assert_eq!((sender.phone.is_none(), sender.lid()), (true, Some("190997547974788")));
         }
     }
 
     #[test]
     fn different_phones_are_rejected_and_two_spellings_of_one_are_not() {
-        assert_eq!(of(&["4477009001233@c.us", "447700900123:3@s.whatsapp.net"]), None);
-        let sender = of(&["551187654321@c.us", "5511987654321:3@s.whatsapp.net"]).unwrap();
+        assert_eq!(sender_of(&["4477009001233@c.us", "447700900123:3@s.whatsapp.net"]), None);
+        let sender = sender_of(&["551187654321@c.us", "5511987654321:3@s.whatsapp.net"]).unwrap();
         assert_eq!(sender.phone.unwrap().e164(), "+551187654321", "spelled as in the most trusted field");
-        assert_eq!(of(&["447700900123:99@hosted"]).unwrap().phone.unwrap().e164(), "+447700900123");
+        assert_eq!(sender_of(&["447700900123:99@hosted"]).unwrap().phone.unwrap().e164(), "+447700900123");
     }
 
     #[test]
     fn a_phone_and_a_user_id_do_not_contradict() {
-        let ids = Ids::default().phone("447700900123".parse().ok()).bsuid(Some("GB.10000000000001"));
+        let ids = SenderIds::default().phone("447700900123".parse().ok()).bsuid(Some("GB.10000000000001"));
         let sender = ids.sender().unwrap();
         assert!(sender.phone.is_some() && sender.bsuid() == Some("GB.10000000000001"));
-        let ids = Ids::default().bsuid(Some("GB.10000000000001")).bsuid(Some("GB.10000000000002"));
+        let ids = SenderIds::default().bsuid(Some("GB.10000000000001")).bsuid(Some("GB.10000000000002"));
         assert_eq!(ids.sender(), None);
     }
 
@@ -113,14 +113,14 @@ mod tests {
         fn the_order_of_ids_does_not_change_the_sender(ids in prop::collection::vec(("[1-9][0-9]{7}", 0..4_usize), 1..5), turn in 0..5_usize) {
             const SERVERS: [&str; 4] = ["c.us", "s.whatsapp.net", "lid", "g.us"];
             let mut ids: Vec<String> = ids.iter().map(|(user, server)| format!("{user}@{}", SERVERS[*server])).collect();
-            let sender = of(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+            let sender = sender_of(&ids.iter().map(String::as_str).collect::<Vec<_>>());
             if let Some(Sender { phone: Some(phone), .. }) = &sender {
                 let lid = format!("{}@lid", phone.digits());
                 prop_assert!(!ids.contains(&lid));
             }
             let turn = turn % ids.len();
             ids.rotate_left(turn);
-            prop_assert_eq!(of(&ids.iter().map(String::as_str).collect::<Vec<_>>()), sender);
+            prop_assert_eq!(sender_of(&ids.iter().map(String::as_str).collect::<Vec<_>>()), sender);
         }
     }
 }

@@ -15,21 +15,21 @@ use subtle::{Choice, ConstantTimeEq as _};
 use url::form_urlencoded;
 
 use self::mac::{encode, hex, hmac};
-pub use self::sign::{Carrier, Draft};
+pub use self::sign::{CredentialLocation, WebhookRequest};
 use super::{Unauthenticated, Webhook};
 use crate::domain::keys::sha256;
 
 /// How far a signed timestamp may differ from this host's clock, in either direction.
-const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// How long Vonage retries a webhook. It is not documented that a retry is signed again, so tokens of this age must be
 /// accepted, or messages sent during an outage are lost. Replays stay harmless: the token authenticates one body, whose
 /// message id is remembered for longer than this.
-const REPEATED: SignedDuration = SignedDuration::from_hours(24);
+const RETRY_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 
-const ABSENT: Unauthenticated = Unauthenticated("no signature");
-const MALFORMED: Unauthenticated = Unauthenticated("malformed signature");
-const WRONG: Unauthenticated = Unauthenticated("wrong signature");
-const STALE: Unauthenticated = Unauthenticated("stale signature");
+const NO_SIGNATURE: Unauthenticated = Unauthenticated("no signature");
+const MALFORMED_SIGNATURE: Unauthenticated = Unauthenticated("malformed signature");
+const WRONG_SIGNATURE: Unauthenticated = Unauthenticated("wrong signature");
+const STALE_SIGNATURE: Unauthenticated = Unauthenticated("stale signature");
 
 /// The hash function of an HMAC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,10 +49,10 @@ pub(super) enum Encoding {
 
 /// An authentication scheme with its parameters.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Scheme {
+pub(super) enum AuthScheme {
     /// A header contains `prefix` and the HMAC of the raw body.
     BodyHmac { header: String, prefix: String, hash: Hash, encoding: Encoding },
-    /// Like [`Scheme::BodyHmac`], over `<value of timestamp_header>.<body>`; valid for five minutes.
+    /// Like [`AuthScheme::BodyHmac`], over `<value of timestamp_header>.<body>`; valid for five minutes.
     TimedHmac { header: String, timestamp_header: String, prefix: String, hash: Hash, encoding: Encoding },
     /// The headers of standardwebhooks.com; valid for five minutes.
     StandardWebhooks,
@@ -70,7 +70,7 @@ pub(super) enum Scheme {
     Bird { url: String },
 }
 
-impl Scheme {
+impl AuthScheme {
     /// `X-Hub-Signature-256: sha256=<hex>`, as Meta signs.
     pub(super) fn hub_sha256() -> Self {
         let (header, prefix) = ("x-hub-signature-256".to_owned(), "sha256=".to_owned());
@@ -99,7 +99,7 @@ impl Scheme {
         !self.covers_body()
     }
 
-    /// Whether the result of [`Scheme::verify`] depends on the body.
+    /// Whether the result of [`AuthScheme::verify`] depends on the body.
     pub(super) fn covers_body(&self) -> bool {
         !matches!(self, Self::StaticHeader { .. } | Self::UrlSecret { .. } | Self::ExpiringJwt)
     }
@@ -108,48 +108,48 @@ impl Scheme {
     pub(super) fn verify(&self, webhook: &Webhook<'_>, secrets: &[SecretString]) -> Result<(), Unauthenticated> {
         match self {
             Self::BodyHmac { header, prefix, hash, encoding } => {
-                let presented = signature(webhook, header, prefix)?;
-                any(secrets, presented, |key| encode(*encoding, &hmac(*hash, key, &[webhook.body])))
+                let presented = header_signature(webhook, header, prefix)?;
+                check_signature(secrets, presented, |key| encode(*encoding, &hmac(*hash, key, &[webhook.body])))
             }
             Self::TimedHmac { header, timestamp_header, prefix, hash, encoding } => {
-                let presented = signature(webhook, header, prefix)?;
-                let stamp = webhook.header(timestamp_header).ok_or(ABSENT)?;
+                let presented = header_signature(webhook, header, prefix)?;
+                let stamp = webhook.header(timestamp_header).ok_or(NO_SIGNATURE)?;
                 let parts = [stamp.as_bytes(), b".", webhook.body];
-                any(secrets, presented, |key| encode(*encoding, &hmac(*hash, key, &parts)))?;
-                recent(stamp, webhook.now)
+                check_signature(secrets, presented, |key| encode(*encoding, &hmac(*hash, key, &parts)))?;
+                check_timestamp(stamp, webhook.now)
             }
             Self::StandardWebhooks => standard_webhooks(webhook, secrets),
             Self::StaticHeader { header } => {
                 let presented = webhook.header(header).ok_or(Unauthenticated("no secret"))?;
-                repeated(presented, secrets)
+                check_secret(presented, secrets)
             }
             Self::UrlSecret { param } => {
-                let in_query = query(webhook.query, param);
-                let presented = webhook.path_secret.map(str::to_owned).or(in_query);
-                repeated(&presented.ok_or(Unauthenticated("no secret"))?, secrets)
+                let in_query = query_parameter(webhook.query, param);
+                let presented = webhook.path_suffix.map(str::to_owned).or(in_query);
+                check_secret(&presented.ok_or(Unauthenticated("no secret"))?, secrets)
             }
             Self::ExpiringJwt => {
-                let claims = jwt::claims(webhook, secrets)?;
-                let expires = claims.get("exp").and_then(Value::as_i64).ok_or(MALFORMED)?;
-                if webhook.now.as_second() < expires { Ok(()) } else { Err(STALE) }
+                let claims = jwt::verified_claims(webhook, secrets)?;
+                let expires = claims.get("exp").and_then(Value::as_i64).ok_or(MALFORMED_SIGNATURE)?;
+                if webhook.now.as_second() < expires { Ok(()) } else { Err(STALE_SIGNATURE) }
             }
             Self::BodyJwt => {
-                let claims = jwt::claims(webhook, secrets)?;
-                let hash = claims.get("payload_hash").and_then(Value::as_str).ok_or(MALFORMED)?;
+                let claims = jwt::verified_claims(webhook, secrets)?;
+                let hash = claims.get("payload_hash").and_then(Value::as_str).ok_or(MALFORMED_SIGNATURE)?;
                 if !bool::from(hex(&sha256(webhook.body)).as_bytes().ct_eq(hash.to_ascii_lowercase().as_bytes())) {
-                    return Err(WRONG);
+                    return Err(WRONG_SIGNATURE);
                 }
-                let issued = claims.get("iat").and_then(Value::as_i64).ok_or(MALFORMED)?;
-                within(issued, webhook.now, REPEATED)
+                let issued = claims.get("iat").and_then(Value::as_i64).ok_or(MALFORMED_SIGNATURE)?;
+                check_age(issued, webhook.now, RETRY_PERIOD)
             }
             Self::Twilio { url } => twilio::verify(webhook, url, secrets),
             Self::Bird { url } => {
-                let presented = webhook.header("messagebird-signature").ok_or(ABSENT)?;
-                let stamp = webhook.header("messagebird-request-timestamp").ok_or(ABSENT)?;
+                let presented = webhook.header("messagebird-signature").ok_or(NO_SIGNATURE)?;
+                let stamp = webhook.header("messagebird-request-timestamp").ok_or(NO_SIGNATURE)?;
                 let hash = sha256(webhook.body);
                 let parts = [stamp.as_bytes(), b"\n", url.as_bytes(), b"\n", &hash];
-                any(secrets, presented, |key| STANDARD.encode(hmac(Hash::Sha256, key, &parts)))?;
-                recent(stamp, webhook.now)
+                check_signature(secrets, presented, |key| STANDARD.encode(hmac(Hash::Sha256, key, &parts)))?;
+                check_timestamp(stamp, webhook.now)
             }
         }
     }
@@ -157,49 +157,53 @@ impl Scheme {
 
 /// Whether `presented` equals `secret`, in constant time.
 pub(super) fn same_secret(presented: &str, secret: &SecretString) -> bool {
-    repeated(presented, std::slice::from_ref(secret)).is_ok()
+    check_secret(presented, std::slice::from_ref(secret)).is_ok()
 }
 
 /// The first value of a parameter in a raw query.
-pub(super) fn query(query: &str, name: &str) -> Option<String> {
+pub(super) fn query_parameter(query: &str, name: &str) -> Option<String> {
     form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-fn signature<'a>(webhook: &'a Webhook<'_>, header: &str, prefix: &str) -> Result<&'a str, Unauthenticated> {
-    webhook.header(header).ok_or(ABSENT)?.strip_prefix(prefix).ok_or(MALFORMED)
+fn header_signature<'a>(webhook: &'a Webhook<'_>, header: &str, prefix: &str) -> Result<&'a str, Unauthenticated> {
+    webhook.header(header).ok_or(NO_SIGNATURE)?.strip_prefix(prefix).ok_or(MALFORMED_SIGNATURE)
 }
 
 /// Compares `presented` with the signature that `make` computes for each secret. An empty secret never matches.
-fn any(secrets: &[SecretString], presented: &str, make: impl Fn(&[u8]) -> String) -> Result<(), Unauthenticated> {
+fn check_signature(
+    secrets: &[SecretString],
+    presented: &str,
+    make: impl Fn(&[u8]) -> String,
+) -> Result<(), Unauthenticated> {
     let matched = secrets.iter().map(|secret| secret.expose_secret().as_bytes()).filter(|key| !key.is_empty());
     let matched = matched.fold(Choice::from(0), |any, key| any | make(key).as_bytes().ct_eq(presented.as_bytes()));
-    if matched.into() { Ok(()) } else { Err(WRONG) }
+    if matched.into() { Ok(()) } else { Err(WRONG_SIGNATURE) }
 }
 
-fn repeated(presented: &str, secrets: &[SecretString]) -> Result<(), Unauthenticated> {
+fn check_secret(presented: &str, secrets: &[SecretString]) -> Result<(), Unauthenticated> {
     let known = secrets.iter().map(|secret| secret.expose_secret().as_bytes()).filter(|secret| !secret.is_empty());
     let matched = known.fold(Choice::from(0), |any, secret| any | presented.as_bytes().ct_eq(secret));
     if matched.into() { Ok(()) } else { Err(Unauthenticated("wrong secret")) }
 }
 
 /// Checks a signed timestamp. Called after the signature is verified, so that a forger learns nothing about this clock.
-fn recent(stamp: &str, now: Timestamp) -> Result<(), Unauthenticated> {
-    let seconds: i64 = stamp.parse().map_err(|_| MALFORMED)?;
+fn check_timestamp(stamp: &str, now: Timestamp) -> Result<(), Unauthenticated> {
+    let seconds: i64 = stamp.parse().map_err(|_| MALFORMED_SIGNATURE)?;
     // Some gateways sign milliseconds.
     let seconds = if seconds > 100_000_000_000 { seconds / 1000 } else { seconds };
-    within(seconds, now, SignedDuration::ZERO)
+    check_age(seconds, now, SignedDuration::ZERO)
 }
 
-/// Checks a time against [`TOLERANCE`]; `longer` is added to the maximum age.
-fn within(seconds: i64, now: Timestamp, longer: SignedDuration) -> Result<(), Unauthenticated> {
-    let age = now.duration_since(Timestamp::from_second(seconds).map_err(|_| MALFORMED)?);
-    if age <= TOLERANCE + longer && age >= -TOLERANCE { Ok(()) } else { Err(STALE) }
+/// Checks a time against [`CLOCK_TOLERANCE`]; `longer` is added to the maximum age.
+fn check_age(seconds: i64, now: Timestamp, longer: SignedDuration) -> Result<(), Unauthenticated> {
+    let age = now.duration_since(Timestamp::from_second(seconds).map_err(|_| MALFORMED_SIGNATURE)?);
+    if age <= CLOCK_TOLERANCE + longer && age >= -CLOCK_TOLERANCE { Ok(()) } else { Err(STALE_SIGNATURE) }
 }
 
 fn standard_webhooks(webhook: &Webhook<'_>, secrets: &[SecretString]) -> Result<(), Unauthenticated> {
-    let id = webhook.header("webhook-id").ok_or(ABSENT)?;
-    let stamp = webhook.header("webhook-timestamp").ok_or(ABSENT)?;
-    let signatures = webhook.header("webhook-signature").ok_or(ABSENT)?;
+    let id = webhook.header("webhook-id").ok_or(NO_SIGNATURE)?;
+    let stamp = webhook.header("webhook-timestamp").ok_or(NO_SIGNATURE)?;
+    let signatures = webhook.header("webhook-signature").ok_or(NO_SIGNATURE)?;
     let mut matched = Choice::from(0);
     for key in secrets.iter().filter_map(|secret| crate::config::decode_whsec(secret.expose_secret())) {
         let genuine = STANDARD.encode(standard_signature(&key, id, stamp, webhook.body));
@@ -207,7 +211,7 @@ fn standard_webhooks(webhook: &Webhook<'_>, secrets: &[SecretString]) -> Result<
             matched |= genuine.as_bytes().ct_eq(presented.as_bytes());
         }
     }
-    if bool::from(matched) { recent(stamp, webhook.now) } else { Err(WRONG) }
+    if bool::from(matched) { check_timestamp(stamp, webhook.now) } else { Err(WRONG_SIGNATURE) }
 }
 
 /// The Standard Webhooks signature: HMAC-SHA256 over `id.timestamp.body`.

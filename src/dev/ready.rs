@@ -4,11 +4,11 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::{home::Home, phone::Phone};
+use super::{data_dir::DataDir, phone::FakePhone};
 
-pub(super) struct Shown<'a> {
-    pub(super) home: &'a Home,
-    pub(super) phone: &'a Phone,
+pub(super) struct ReadyInfo<'a> {
+    pub(super) home: &'a DataDir,
+    pub(super) phone: &'a FakePhone,
     pub(super) operator: &'a str,
     /// Valid for this process only.
     pub(super) token: &'a SecretString,
@@ -18,8 +18,8 @@ pub(super) struct Shown<'a> {
 }
 
 /// Prints one line of JSON, for the test suite of an app.
-pub(super) fn to_a_program(shown: &Shown<'_>) {
-    let Shown { phone, operator, token, .. } = shown;
+pub(super) fn print_json(shown: &ReadyInfo<'_>) {
+    let ReadyInfo { phone, operator, token, .. } = shown;
     let callback_secret = phone.identity.callback_secrets.first().map(ExposeSecret::expose_secret);
     let line = json!({
         "base_url": phone.daemon.base,
@@ -35,8 +35,8 @@ pub(super) fn to_a_program(shown: &Shown<'_>) {
     tracing::info!(url = phone.identity.origin, "fake phone ready");
 }
 
-pub(super) fn to_a_person(shown: &Shown<'_>) {
-    let Shown { home, phone, operator, new_token, first_run, .. } = shown;
+pub(super) fn print_text(shown: &ReadyInfo<'_>) {
+    let ReadyInfo { home, phone, operator, new_token, first_run, .. } = shown;
     let settings = home.settings_file();
     let settings = settings.display();
     println!(
@@ -47,7 +47,7 @@ pub(super) fn to_a_person(shown: &Shown<'_>) {
          \x20 Settings         {settings}\n\n\
          \x20 Instance         {}",
         phone.identity.origin,
-        phone.daemon.api(),
+        phone.daemon.api_url(),
         phone.identity.instance,
     );
     match new_token {
@@ -58,16 +58,16 @@ pub(super) fn to_a_person(shown: &Shown<'_>) {
         Some(secret) if *first_run => println!("  Callback secret  {}   also in the settings", secret.expose_secret()),
         _ => println!("  Callback secret  callback_secrets in the settings"),
     }
-    println!("\nMint a link; it appears on the fake phone:\n\n{}\n", curl(phone, new_token.as_ref()));
+    println!("\nMint a link; it appears on the fake phone:\n\n{}\n", curl_command(phone, new_token.as_ref()));
     println!("Ctrl-C stops. Pending links continue at the next start.\n");
 }
 
 /// A command to paste. Without a token, it uses the shell variable `TOKEN`.
-fn curl(phone: &Phone, token: Option<&SecretString>) -> String {
+fn curl_command(phone: &FakePhone, token: Option<&SecretString>) -> String {
     let token = token.map_or("$TOKEN", ExposeSecret::expose_secret);
     format!(
         "  curl -sS {}/generate-link \\\n    -H \"Authorization: Bearer {token}\" \\\n    \
          -H \"Content-Type: application/json\" \\\n    -d '{{\"name\":\"Harbour demo\",\"expires\":600}}'",
-        phone.daemon.api(),
+        phone.daemon.api_url(),
     )
 }

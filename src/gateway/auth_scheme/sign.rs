@@ -5,12 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::{REPEATED, Scheme, TOLERANCE, encode, hex, hmac, jwt, standard_signature, twilio};
-use crate::{domain::keys::sha256, gateway::scheme::Hash};
+use super::{AuthScheme, CLOCK_TOLERANCE, RETRY_PERIOD, encode, hex, hmac, jwt, standard_signature, twilio};
+use crate::{domain::keys::sha256, gateway::auth_scheme::Hash};
 
 /// A webhook request to sign and send.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Draft {
+pub struct WebhookRequest {
     /// The raw query, without `?`.
     pub query: String,
     /// Lower-case names and values.
@@ -18,9 +18,9 @@ pub struct Draft {
     pub body: Vec<u8>,
 }
 
-impl Draft {
+impl WebhookRequest {
     /// Sets a header, replacing earlier values.
-    fn header(&mut self, name: &str, value: impl Into<String>) {
+    fn set_header(&mut self, name: &str, value: impl Into<String>) {
         self.headers.retain(|(known, _)| known != name);
         self.headers.push((name.to_owned(), value.into()));
     }
@@ -28,37 +28,37 @@ impl Draft {
 
 /// Where a request carries the signature, secret or token.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Carrier {
+pub enum CredentialLocation {
     /// A header, by its lower-case name.
     Header(String),
     /// A query parameter, by name.
     Query(String),
 }
 
-impl Scheme {
+impl AuthScheme {
     /// Signs a request as a gateway with `secret` would at `at`; replaces an earlier signature.
-    pub(in crate::gateway) fn sign(&self, secret: &str, draft: &mut Draft, at: Timestamp) {
+    pub(in crate::gateway) fn sign(&self, secret: &str, draft: &mut WebhookRequest, at: Timestamp) {
         let key = secret.as_bytes();
         let stamp = at.as_second().to_string();
         match self {
             Self::BodyHmac { header, prefix, hash, encoding } => {
                 let mac = encode(*encoding, &hmac(*hash, key, &[&draft.body]));
-                draft.header(header, format!("{prefix}{mac}"));
+                draft.set_header(header, format!("{prefix}{mac}"));
             }
             Self::TimedHmac { header, timestamp_header, prefix, hash, encoding } => {
                 let mac = encode(*encoding, &hmac(*hash, key, &[stamp.as_bytes(), b".", &draft.body]));
-                draft.header(header, format!("{prefix}{mac}"));
-                draft.header(timestamp_header, stamp);
+                draft.set_header(header, format!("{prefix}{mac}"));
+                draft.set_header(timestamp_header, stamp);
             }
             Self::StandardWebhooks => {
                 let id = format!("msg_{}", &hex(&sha256(&draft.body))[..16]);
                 let key = crate::config::decode_whsec(secret).unwrap_or_default();
                 let mac = STANDARD.encode(standard_signature(&key, &id, &stamp, &draft.body));
-                draft.header("webhook-id", id);
-                draft.header("webhook-timestamp", stamp);
-                draft.header("webhook-signature", format!("v1,{mac}"));
+                draft.set_header("webhook-id", id);
+                draft.set_header("webhook-timestamp", stamp);
+                draft.set_header("webhook-signature", format!("v1,{mac}"));
             }
-            Self::StaticHeader { header } => draft.header(header, secret),
+            Self::StaticHeader { header } => draft.set_header(header, secret),
             Self::UrlSecret { param } => {
                 draft.query = form_urlencoded::Serializer::new(String::new()).append_pair(param, secret).finish();
             }
@@ -66,46 +66,46 @@ impl Scheme {
                 let claims = json!({
                     "iat": at.as_second(), "exp": at.as_second() + 600, "app": "evolution", "action": "webhook",
                 });
-                draft.header("authorization", format!("Bearer {}", jwt::token(key, &claims)));
+                draft.set_header("authorization", format!("Bearer {}", jwt::sign_token(key, &claims)));
             }
             Self::BodyJwt => {
                 let claims = json!({
                     "iat": at.as_second(), "jti": hex(&sha256(stamp.as_bytes())), "iss": "Vonage",
                     "payload_hash": hex(&sha256(&draft.body)),
                 });
-                draft.header("authorization", format!("Bearer {}", jwt::token(key, &claims)));
+                draft.set_header("authorization", format!("Bearer {}", jwt::sign_token(key, &claims)));
             }
             Self::Twilio { url } => {
                 if let Some((_, query)) = url.split_once('?') {
                     query.clone_into(&mut draft.query);
                 }
                 let signature = twilio::signature(key, url, &draft.query, &draft.body);
-                draft.header("x-twilio-signature", signature);
+                draft.set_header("x-twilio-signature", signature);
             }
             Self::Bird { url } => {
                 let hash = sha256(&draft.body);
                 let parts = [stamp.as_bytes(), b"\n", url.as_bytes(), b"\n", &hash];
                 let signature = STANDARD.encode(hmac(Hash::Sha256, key, &parts));
-                draft.header("messagebird-signature", signature);
-                draft.header("messagebird-request-timestamp", stamp);
+                draft.set_header("messagebird-signature", signature);
+                draft.set_header("messagebird-request-timestamp", stamp);
             }
         }
     }
 
-    pub(in crate::gateway) fn carrier(&self) -> Carrier {
+    pub(in crate::gateway) fn credential_location(&self) -> CredentialLocation {
         let header = match self {
             Self::BodyHmac { header, .. } | Self::TimedHmac { header, .. } | Self::StaticHeader { header } => header,
-            Self::UrlSecret { param } => return Carrier::Query(param.clone()),
+            Self::UrlSecret { param } => return CredentialLocation::Query(param.clone()),
             Self::StandardWebhooks => "webhook-signature",
             Self::ExpiringJwt | Self::BodyJwt => "authorization",
             Self::Twilio { .. } => "x-twilio-signature",
             Self::Bird { .. } => "messagebird-signature",
         };
-        Carrier::Header(header.to_owned())
+        CredentialLocation::Header(header.to_owned())
     }
 
     /// The constant text before the credential.
-    pub(in crate::gateway) fn prefix(&self) -> &str {
+    pub(in crate::gateway) fn credential_prefix(&self) -> &str {
         match self {
             Self::BodyHmac { prefix, .. } | Self::TimedHmac { prefix, .. } => prefix,
             Self::StandardWebhooks => "v1,",
@@ -115,7 +115,7 @@ impl Scheme {
     }
 
     /// The header that holds the signed timestamp.
-    pub(in crate::gateway) fn time_header(&self) -> Option<&str> {
+    pub(in crate::gateway) fn timestamp_header(&self) -> Option<&str> {
         match self {
             Self::TimedHmac { timestamp_header, .. } => Some(timestamp_header),
             Self::StandardWebhooks => Some("webhook-timestamp"),
@@ -125,17 +125,19 @@ impl Scheme {
     }
 
     /// The maximum age of a signature, and how far in the future its timestamp may be. `None`: it never expires.
-    pub(in crate::gateway) fn lifetime(&self) -> Option<(SignedDuration, Option<SignedDuration>)> {
+    pub(in crate::gateway) fn validity(&self) -> Option<(SignedDuration, Option<SignedDuration>)> {
         match self {
-            Self::TimedHmac { .. } | Self::StandardWebhooks | Self::Bird { .. } => Some((TOLERANCE, Some(TOLERANCE))),
-            Self::BodyJwt => Some((TOLERANCE + REPEATED, Some(TOLERANCE))),
+            Self::TimedHmac { .. } | Self::StandardWebhooks | Self::Bird { .. } => {
+                Some((CLOCK_TOLERANCE, Some(CLOCK_TOLERANCE)))
+            }
+            Self::BodyJwt => Some((CLOCK_TOLERANCE + RETRY_PERIOD, Some(CLOCK_TOLERANCE))),
             Self::ExpiringJwt => Some((SignedDuration::from_secs(600), None)),
             _ => None,
         }
     }
 
     /// Whether the URL is signed.
-    pub(in crate::gateway) fn signs_query(&self) -> bool {
+    pub(in crate::gateway) fn signs_url(&self) -> bool {
         matches!(self, Self::Twilio { .. })
     }
 }
@@ -150,9 +152,9 @@ mod tests {
 
     const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-    fn every() -> Vec<Scheme> {
+    fn all_schemes() -> Vec<AuthScheme> {
         let (header, prefix) = ("x-mac".to_owned(), "sha1=".to_owned());
-        let timed = Scheme::TimedHmac {
+        let timed = AuthScheme::TimedHmac {
             header: header.clone(),
             timestamp_header: "x-at".to_owned(),
             prefix,
@@ -160,45 +162,45 @@ mod tests {
             encoding: Encoding::Base64,
         };
         vec![
-            Scheme::hub_sha256(),
+            AuthScheme::hub_sha256(),
             timed,
-            Scheme::StandardWebhooks,
-            Scheme::StaticHeader { header },
-            Scheme::UrlSecret { param: "token".to_owned() },
-            Scheme::ExpiringJwt,
-            Scheme::BodyJwt,
-            Scheme::Twilio { url: "https://wa.example.org/hook".to_owned() },
-            Scheme::Twilio { url: "https://wa.example.org/hook?a=b".to_owned() },
-            Scheme::Bird { url: "https://wa.example.org/hook".to_owned() },
+            AuthScheme::StandardWebhooks,
+            AuthScheme::StaticHeader { header },
+            AuthScheme::UrlSecret { param: "token".to_owned() },
+            AuthScheme::ExpiringJwt,
+            AuthScheme::BodyJwt,
+            AuthScheme::Twilio { url: "https://wa.example.org/hook".to_owned() },
+            AuthScheme::Twilio { url: "https://wa.example.org/hook?a=b".to_owned() },
+            AuthScheme::Bird { url: "https://wa.example.org/hook".to_owned() },
         ]
     }
 
-    fn accepted(scheme: &Scheme, draft: &Draft, now: Timestamp) -> bool {
+    fn accepted(scheme: &AuthScheme, draft: &WebhookRequest, now: Timestamp) -> bool {
         let mut headers = HeaderMap::new();
         for (name, value) in &draft.headers {
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
         let (method, query, body) = (&Method::POST, draft.query.as_str(), draft.body.as_slice());
-        let webhook = Webhook { method, path_secret: None, query, headers: &headers, body, now };
+        let webhook = Webhook { method, path_suffix: None, query, headers: &headers, body, now };
         scheme.verify(&webhook, &[SecretString::from(SECRET.to_owned())]).is_ok()
     }
 
     #[test]
     fn signatures_are_accepted_within_their_lifetime_only() {
         let at = Timestamp::from_second(1_788_256_800).unwrap();
-        for scheme in every() {
-            let mut draft = Draft { body: b"a=1&b=2".to_vec(), ..Draft::default() };
+        for scheme in all_schemes() {
+            let mut draft = WebhookRequest { body: b"a=1&b=2".to_vec(), ..WebhookRequest::default() };
             scheme.sign(SECRET, &mut draft, at);
             assert!(accepted(&scheme, &draft, at), "{scheme:?}");
-            match scheme.carrier() {
-                Carrier::Header(name) => {
+            match scheme.credential_location() {
+                CredentialLocation::Header(name) => {
                     let value = &draft.headers.iter().find(|(known, _)| *known == name).unwrap().1;
-                    assert!(value.starts_with(scheme.prefix()), "{scheme:?}");
+                    assert!(value.starts_with(scheme.credential_prefix()), "{scheme:?}");
                 }
-                Carrier::Query(name) => assert!(draft.query.starts_with(&name)),
+                CredentialLocation::Query(name) => assert!(draft.query.starts_with(&name)),
             }
             let second = SignedDuration::from_secs(1);
-            let Some((old, young)) = scheme.lifetime() else {
+            let Some((old, young)) = scheme.validity() else {
                 assert!(accepted(&scheme, &draft, at + SignedDuration::from_hours(1000)));
                 continue;
             };

@@ -4,93 +4,93 @@ use http::Response;
 use serde_json::Value;
 
 use super::{
-    super::{Refusal, Sent, sent_by_status},
-    fields::{Fields, status, within},
-    source::{Condition, Source, words},
+    super::{Refusal, SendResult, send_result_by_status},
+    source::{Condition, ValueSource, scalars},
+    table_reader::{TableReader, status, subtable},
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Meaning {
+enum RuleOutcome {
     RateLimited,
     Refused(Refusal),
 }
 
-const LISTS: [(&str, Meaning); 5] = [
-    ("not_on_whatsapp", Meaning::Refused(Refusal::NotOnWhatsApp)),
-    ("window_closed", Meaning::Refused(Refusal::WindowClosed)),
-    ("rate_limited", Meaning::RateLimited),
-    ("unauthorized", Meaning::Refused(Refusal::Unauthorized)),
-    ("permanent", Meaning::Refused(Refusal::Permanent)),
+const OUTCOME_KEYS: [(&str, RuleOutcome); 5] = [
+    ("not_on_whatsapp", RuleOutcome::Refused(Refusal::NotOnWhatsApp)),
+    ("window_closed", RuleOutcome::Refused(Refusal::WindowClosed)),
+    ("rate_limited", RuleOutcome::RateLimited),
+    ("unauthorized", RuleOutcome::Refused(Refusal::Unauthorized)),
+    ("permanent", RuleOutcome::Refused(Refusal::Permanent)),
 ];
 
-pub(super) struct Answers {
+pub(super) struct ResponseRules {
     /// The statuses that mean success; empty: 200 to 299.
     success: Vec<u16>,
-    message_id: Vec<Source>,
+    message_id: Vec<ValueSource>,
     /// The first matching rule decides; rules with a body condition come first.
-    rules: Vec<Rule>,
+    rules: Vec<ResponseRule>,
 }
 
-struct Rule {
+struct ResponseRule {
     status: Option<u16>,
     body: Option<Condition>,
-    meaning: Meaning,
+    meaning: RuleOutcome,
 }
 
-impl Answers {
-    pub(super) fn fields(f: &mut Fields<'_>) -> Self {
+impl ResponseRules {
+    pub(super) fn read(f: &mut TableReader<'_>) -> Self {
         let statuses = f.section.values("success");
         let success = statuses.into_iter().filter_map(|(key, value)| status(key, &value, f.faults)).collect();
         let message_id = f.sources("message_id");
         let mut rules = Vec::new();
-        for (name, meaning) in LISTS {
+        for (name, meaning) in OUTCOME_KEYS {
             for (key, value) in f.section.values(name) {
-                rules.extend(rule(key, value, meaning, f));
+                rules.extend(read_rule(key, value, meaning, f));
             }
         }
         rules.sort_by_key(|rule| rule.body.is_none());
         Self { success, message_id, rules }
     }
 
-    pub(super) fn read(&self, response: &Response<Vec<u8>>) -> Sent {
+    pub(super) fn parse(&self, response: &Response<Vec<u8>>) -> SendResult {
         let status = response.status();
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let applies = |rule: &&Rule| {
+        let applies = |rule: &&ResponseRule| {
             rule.status.is_none_or(|wanted| wanted == status.as_u16())
                 && rule.body.as_ref().is_none_or(|condition| condition.holds(&body) == Some(true))
         };
         match self.rules.iter().find(applies).map(|rule| rule.meaning) {
-            Some(Meaning::RateLimited) => return Sent::NotSent { why: "rate_limited" },
-            Some(Meaning::Refused(refusal)) => return Sent::Refused(refusal),
+            Some(RuleOutcome::RateLimited) => return SendResult::Retryable { reason: "rate_limited" },
+            Some(RuleOutcome::Refused(refusal)) => return SendResult::Refused(refusal),
             None => {}
         }
-        let accepted = Sent::Accepted { id: words(&self.message_id, &body).next() };
+        let accepted = SendResult::Accepted { id: scalars(&self.message_id, &body).next() };
         if self.success.contains(&status.as_u16()) {
             return accepted;
         }
-        match sent_by_status(status) {
-            Sent::Accepted { .. } if self.success.is_empty() => accepted,
+        match send_result_by_status(status) {
+            SendResult::Accepted { .. } if self.success.is_empty() => accepted,
             // A 2xx that `success` does not list: its meaning is unknown, and a retry could send twice.
-            Sent::Accepted { .. } => Sent::Refused(Refusal::Permanent),
+            SendResult::Accepted { .. } => SendResult::Refused(Refusal::Permanent),
             other => other,
         }
     }
 }
 
 /// A rule: a status, or a table with `status`, `pointer` and a test.
-fn rule(key: String, value: Value, meaning: Meaning, f: &mut Fields<'_>) -> Option<Rule> {
+fn read_rule(key: String, value: Value, meaning: RuleOutcome, f: &mut TableReader<'_>) -> Option<ResponseRule> {
     if !value.is_object() {
-        return Some(Rule { status: Some(status(key, &value, f.faults)?), body: None, meaning });
+        return Some(ResponseRule { status: Some(status(key, &value, f.faults)?), body: None, meaning });
     }
-    let mut fields = within(key, value, "{ status = 400, pointer = \"…\", equals = … }", f.faults)?;
+    let mut fields = subtable(key, value, "{ status = 400, pointer = \"…\", equals = … }", f.faults)?;
     let (by_status, by_body) = (fields.section.values("status"), fields.section.has("pointer"));
     if by_status.is_empty() && !by_body {
         fields.fault("status", "is missing: give a status, a pointer into the answer, or both");
     }
     let wanted = by_status.into_iter().find_map(|(key, value)| status(key, &value, fields.faults));
     if by_body {
-        return Some(Rule { status: wanted, body: Some(fields.condition()?), meaning });
+        return Some(ResponseRule { status: wanted, body: Some(fields.condition()?), meaning });
     }
     fields.finish();
-    Some(Rule { status: Some(wanted?), body: None, meaning })
+    Some(ResponseRule { status: Some(wanted?), body: None, meaning })
 }

@@ -4,14 +4,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::form_urlencoded;
 
-use super::{scheme::Scheme, simulator};
+use super::{auth_scheme::AuthScheme, simulator};
 use crate::{
     config::{Faults, Section, not_one_of, weakness},
     domain::sending::Channel,
 };
 
 /// The warning at start for an instance with `sms_verifies`.
-pub(super) const SMS_VERIFIES: &str = "an SMS verifies its sender, which can be forged (sms_verifies)";
+pub(super) const SMS_WARNING: &str = "an SMS verifies its sender, which can be forged (sms_verifies)";
 
 /// What a gateway is built for; decides which settings are required.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,12 +31,12 @@ impl Purpose {
 }
 
 /// The `authorization` header of HTTP Basic authentication.
-pub(super) fn basic(user: &str, password: &SecretString) -> String {
+pub(super) fn basic_auth(user: &str, password: &SecretString) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose_secret())))
 }
 
 /// Reads the values of a gateway's table and collects its faults.
-pub(super) struct Reader<'a> {
+pub(super) struct ConfigReader<'a> {
     pub(super) section: &'a mut Section,
     pub(super) purpose: Purpose,
     /// Where this instance's webhooks arrive, by `public_url`.
@@ -44,7 +44,7 @@ pub(super) struct Reader<'a> {
     pub(super) faults: &'a mut Faults,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.section.text(name, self.faults)
     }
@@ -74,7 +74,7 @@ impl Reader<'_> {
     }
 
     /// A secret that sending needs; a fault if absent, except for [`Purpose::Inspect`].
-    pub(super) fn sending(&mut self, name: &str, hint: &str) -> SecretString {
+    pub(super) fn sending_secret(&mut self, name: &str, hint: &str) -> SecretString {
         let secret = self.section.secret(name, self.faults);
         if secret.is_none() && self.purpose != Purpose::Inspect {
             self.faults.add(self.section.key(name), format!("is missing: {hint}"));
@@ -98,7 +98,7 @@ impl Reader<'_> {
 
     /// The authentication scheme, for gateways with several: `webhook_auth` names one of `choices`, whose first is the
     /// default. `webhook_header` and `webhook_param` change the header or parameter that carries the credential.
-    pub(super) fn scheme(&mut self, choices: &[(&str, Scheme)]) -> Scheme {
+    pub(super) fn scheme(&mut self, choices: &[(&str, AuthScheme)]) -> AuthScheme {
         let (header, param) = (self.text("webhook_header"), self.text("webhook_param"));
         let key = self.section.key("webhook_auth");
         let chosen = match self.text("webhook_auth") {
@@ -114,10 +114,10 @@ impl Reader<'_> {
         };
         let mut scheme = chosen.map(|(_, scheme)| scheme.clone()).expect("every gateway offers a scheme");
         match (&mut scheme, header, param) {
-            (Scheme::StaticHeader { header } | Scheme::BodyHmac { header, .. }, Some(name), _) => {
+            (AuthScheme::StaticHeader { header } | AuthScheme::BodyHmac { header, .. }, Some(name), _) => {
                 *header = name.to_ascii_lowercase();
             }
-            (Scheme::UrlSecret { param }, _, Some(name)) => *param = name,
+            (AuthScheme::UrlSecret { param }, _, Some(name)) => *param = name,
             _ => {}
         }
         scheme
@@ -146,6 +146,6 @@ impl Reader<'_> {
 }
 
 /// Percent-encodes a name as one URL path segment.
-pub(super) fn segment(name: &str) -> String {
+pub(super) fn path_segment(name: &str) -> String {
     form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
 }

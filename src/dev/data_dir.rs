@@ -9,21 +9,21 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::Mode;
+use super::RunMode;
 use crate::random;
 
-const DEFAULT: &str = ".countersign";
+const DEFAULT_DIR: &str = ".countersign";
 
 /// The data directory. A temporary one is removed on drop.
-pub(super) struct Home {
+pub(super) struct DataDir {
     directory: PathBuf,
     temporary: bool,
 }
 
-impl Home {
-    pub(super) fn open(chosen: Option<PathBuf>, mode: Mode) -> anyhow::Result<Self> {
-        let temporary = chosen.is_none() && mode != Mode::Person;
-        let directory = chosen.unwrap_or_else(|| if temporary { scratch() } else { DEFAULT.into() });
+impl DataDir {
+    pub(super) fn open(chosen: Option<PathBuf>, mode: RunMode) -> anyhow::Result<Self> {
+        let temporary = chosen.is_none() && mode != RunMode::Interactive;
+        let directory = chosen.unwrap_or_else(|| if temporary { temporary_path() } else { DEFAULT_DIR.into() });
         let why = || format!("cannot use the directory {} (--data)", directory.display());
         if !directory.is_dir() {
             DirBuilder::new().recursive(!temporary).mode(0o700).create(&directory).with_context(why)?;
@@ -67,7 +67,7 @@ impl Home {
     }
 }
 
-impl Drop for Home {
+impl Drop for DataDir {
     fn drop(&mut self) {
         if self.temporary
             && let Err(error) = std::fs::remove_dir_all(&self.directory)
@@ -77,7 +77,7 @@ impl Drop for Home {
     }
 }
 
-fn scratch() -> PathBuf {
+fn temporary_path() -> PathBuf {
     std::env::temp_dir().join(format!("countersign-dev-{:016x}", u64::from_be_bytes(random::bytes())))
 }
 
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn settings_are_private_and_a_temporary_directory_is_removed() {
-        let home = Home::open(None, Mode::Rehearsal).unwrap();
+        let home = DataDir::open(None, RunMode::Once).unwrap();
         assert_eq!(home.read_settings().unwrap(), None);
         home.write_settings("a").unwrap();
         home.write_settings("b").unwrap();
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_chosen_directory_is_not_removed() {
         let chosen = tempfile::tempdir().unwrap();
-        drop(Home::open(Some(chosen.path().to_owned()), Mode::Program).unwrap());
+        drop(DataDir::open(Some(chosen.path().to_owned()), RunMode::Json).unwrap());
         assert!(chosen.path().exists() && !chosen.path().join(".gitignore").exists());
     }
 }

@@ -5,17 +5,17 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Unauthenticated, Webhook,
-    scheme::{Carrier, Draft, Scheme},
+    auth_scheme::{AuthScheme, CredentialLocation, WebhookRequest},
 };
 
 /// An authentication scheme with the configured secrets, newest first.
 #[derive(Clone, Copy)]
-pub struct Proof<'a> {
-    pub(super) scheme: &'a Scheme,
+pub struct WebhookAuth<'a> {
+    pub(super) scheme: &'a AuthScheme,
     pub(super) secrets: &'a [SecretString],
 }
 
-impl<'a> Proof<'a> {
+impl<'a> WebhookAuth<'a> {
     /// A description for the log at start.
     pub fn describe(&self) -> &'static str {
         self.scheme.describe()
@@ -41,43 +41,43 @@ impl<'a> Proof<'a> {
     }
 
     /// Signs a request with the newest secret, as the gateway would at `at`.
-    pub fn sign(&self, draft: &mut Draft, at: Timestamp) {
+    pub fn sign(&self, draft: &mut WebhookRequest, at: Timestamp) {
         let secret = self.secrets.first().map_or("", |secret| secret.expose_secret());
         self.scheme.sign(secret, draft, at);
     }
 
     /// Signs a request with `secret`, which need not be a configured one.
-    pub fn sign_as(&self, secret: &str, draft: &mut Draft, at: Timestamp) {
+    pub fn sign_with(&self, secret: &str, draft: &mut WebhookRequest, at: Timestamp) {
         self.scheme.sign(secret, draft, at);
     }
 
     /// Where a request carries the signature, secret or token.
-    pub fn carrier(&self) -> Carrier {
-        self.scheme.carrier()
+    pub fn credential_location(&self) -> CredentialLocation {
+        self.scheme.credential_location()
     }
 
     /// The constant text before the credential, such as `sha256=`.
-    pub fn prefix(&self) -> &'a str {
-        self.scheme.prefix()
+    pub fn credential_prefix(&self) -> &'a str {
+        self.scheme.credential_prefix()
     }
 
     /// Whether the header holds a list of signatures, of which one valid signature is enough.
-    pub fn is_list(&self) -> bool {
-        matches!(self.scheme, Scheme::StandardWebhooks)
+    pub fn has_signature_list(&self) -> bool {
+        matches!(self.scheme, AuthScheme::StandardWebhooks)
     }
 
     /// The header that holds the signed timestamp.
-    pub fn time_header(&self) -> Option<&'a str> {
-        self.scheme.time_header()
+    pub fn timestamp_header(&self) -> Option<&'a str> {
+        self.scheme.timestamp_header()
     }
 
     /// The maximum age of a signature, and how far in the future its timestamp may be. `None`: it never expires.
-    pub fn lifetime(&self) -> Option<(SignedDuration, Option<SignedDuration>)> {
-        self.scheme.lifetime()
+    pub fn validity(&self) -> Option<(SignedDuration, Option<SignedDuration>)> {
+        self.scheme.validity()
     }
 
     /// Whether the URL is signed.
-    pub fn signs_query(&self) -> bool {
-        self.scheme.signs_query()
+    pub fn signs_url(&self) -> bool {
+        self.scheme.signs_url()
     }
 }

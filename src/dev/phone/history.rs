@@ -7,23 +7,23 @@ use serde::Serialize;
 use crate::gateway::SimulatedMessage;
 
 /// The maximum number of messages, and of callbacks.
-const KEPT: usize = 200;
+const MAX_ENTRIES: usize = 200;
 
 /// Messages and callbacks, oldest first.
 #[derive(Default)]
-pub(in crate::dev) struct Journal {
+pub(in crate::dev) struct PhoneHistory {
     pub(in crate::dev) bubbles: VecDeque<Bubble>,
-    pub(in crate::dev) callbacks: VecDeque<Callback>,
+    pub(in crate::dev) callbacks: VecDeque<ReceivedCallback>,
     /// The last message, to send it again.
     pub(super) last: Option<SimulatedMessage>,
     /// When the app last requested a code, in Unix milliseconds.
-    pub(super) asked: Option<i64>,
+    pub(super) code_requested_at: Option<i64>,
     next: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(in crate::dev) enum Side {
+pub(in crate::dev) enum ChatSide {
     Person,
     Business,
 }
@@ -34,7 +34,7 @@ pub(in crate::dev) struct Bubble {
     pub(super) id: u64,
     /// Unix milliseconds.
     pub(super) at: i64,
-    pub(in crate::dev) side: Side,
+    pub(in crate::dev) side: ChatSide,
     /// The person's chat id, in both directions.
     pub(in crate::dev) chat: String,
     pub(in crate::dev) text: String,
@@ -52,7 +52,7 @@ pub(in crate::dev) struct Bubble {
 
 /// A callback that the app received.
 #[derive(Clone, Serialize)]
-pub(in crate::dev) struct Callback {
+pub(in crate::dev) struct ReceivedCallback {
     pub(super) id: u64,
     pub(super) at: i64,
     pub(in crate::dev) kind: String,
@@ -66,11 +66,11 @@ pub(in crate::dev) struct Callback {
     pub(super) answered: u16,
 }
 
-impl Journal {
-    /// Adds a message and returns its id, for [`Journal::delivered`].
-    pub(super) fn said(&mut self, make: impl FnOnce(u64) -> Bubble) -> u64 {
+impl PhoneHistory {
+    /// Adds a message and returns its id, for [`PhoneHistory::delivered`].
+    pub(super) fn add_bubble(&mut self, make: impl FnOnce(u64) -> Bubble) -> u64 {
         let id = self.id();
-        keep(&mut self.bubbles, make(id));
+        push_bounded(&mut self.bubbles, make(id));
         id
     }
 
@@ -82,16 +82,16 @@ impl Journal {
         }
     }
 
-    pub(super) fn called_back(&mut self, make: impl FnOnce(u64) -> Callback) {
+    pub(super) fn add_callback(&mut self, make: impl FnOnce(u64) -> ReceivedCallback) {
         let id = self.id();
         let callback = make(id);
         let before = self.callbacks.iter().filter(|earlier| earlier.webhook_id == callback.webhook_id).count();
-        keep(&mut self.callbacks, Callback { attempt: before + 1, ..callback });
+        push_bounded(&mut self.callbacks, ReceivedCallback { attempt: before + 1, ..callback });
     }
 
     /// When the person of this chat last wrote.
-    pub(super) fn last_written(&self, chat: &str) -> Option<i64> {
-        let mine = |bubble: &&Bubble| bubble.side == Side::Person && bubble.chat == chat;
+    pub(super) fn last_message_at(&self, chat: &str) -> Option<i64> {
+        let mine = |bubble: &&Bubble| bubble.side == ChatSide::Person && bubble.chat == chat;
         self.bubbles.iter().rev().find(mine).map(|bubble| bubble.at)
     }
 
@@ -101,8 +101,8 @@ impl Journal {
     }
 }
 
-fn keep<T>(list: &mut VecDeque<T>, new: T) {
-    if list.len() == KEPT {
+fn push_bounded<T>(list: &mut VecDeque<T>, new: T) {
+    if list.len() == MAX_ENTRIES {
         list.pop_front();
     }
     list.push_back(new);

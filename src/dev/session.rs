@@ -6,13 +6,14 @@ use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Mode, announce,
-    daemon::Daemon,
-    home::Home,
+    RunMode,
+    client::DaemonClient,
+    data_dir::DataDir,
     once,
-    phone::{self, Phone},
+    phone::{self, FakePhone},
     ports::Ports,
-    settings::Prepared,
+    ready,
+    settings::Setup,
 };
 use crate::{
     app::{Application, signals},
@@ -20,38 +21,38 @@ use crate::{
 };
 
 /// The maximum time until the daemon is ready.
-const READY_WITHIN: Duration = Duration::from_secs(5);
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum time to shut down, which browsers prolong by keeping connections open. Unfinished work continues at the
 /// next start.
-const STOP_WITHIN: Duration = Duration::from_millis(600);
+const STOP_TIMEOUT: Duration = Duration::from_millis(600);
 
-pub(super) async fn run(mode: Mode, home: &Home, ports: Ports, prepared: Prepared) -> anyhow::Result<ExitCode> {
-    let Prepared { config, instances, phone, listener, token, new_token, first_run } = prepared;
+pub(super) async fn run(mode: RunMode, home: &DataDir, ports: Ports, prepared: Setup) -> anyhow::Result<ExitCode> {
+    let Setup { config, instances, phone, listener, token, new_token, first_run } = prepared;
     let stop = signals::shutdown_token().context("cannot listen for signals")?;
     let clock = Clock::default();
     let (base, operator) = (format!("http://{}", ports.public), format!("http://{}", ports.operator));
     ports.release();
     let application = Application::build(&config, instances, clock.clone()).await?;
-    let daemon = Daemon::new(base, phone.instance, token.clone());
-    let phone = Phone::new(phone, daemon, clock);
-    let shown = announce::Shown { home, phone: &phone, operator: &operator, token: &token, new_token, first_run };
+    let daemon = DaemonClient::new(base, phone.instance, token.clone());
+    let phone = FakePhone::new(phone, daemon, clock);
+    let shown = ready::ReadyInfo { home, phone: &phone, operator: &operator, token: &token, new_token, first_run };
     let perform = async {
-        ready(&phone, &operator).await?;
+        wait_until_ready(&phone, &operator).await?;
         match mode {
-            Mode::Person => announce::to_a_person(&shown),
-            Mode::Program => announce::to_a_program(&shown),
-            Mode::Rehearsal => return Ok(once::play(&phone).await),
+            RunMode::Interactive => ready::print_text(&shown),
+            RunMode::Json => ready::print_json(&shown),
+            RunMode::Once => return Ok(once::run(&phone).await),
         }
         stop.cancelled().await;
         Ok(ExitCode::SUCCESS)
     };
-    together(application, &phone, listener, &stop, perform).await
+    supervise(application, &phone, listener, &stop, perform).await
 }
 
 /// Runs the daemon and the fake phone until `perform` ends, or one of them does.
-async fn together(
+async fn supervise(
     application: Application,
-    phone: &Arc<Phone>,
+    phone: &Arc<FakePhone>,
     listener: TcpListener,
     stop: &CancellationToken,
     perform: impl Future<Output = anyhow::Result<ExitCode>>,
@@ -73,19 +74,19 @@ async fn together(
         }
     };
     stop.cancel();
-    if let Ok(ended) = tokio::time::timeout(STOP_WITHIN, daemon_task).await {
+    if let Ok(ended) = tokio::time::timeout(STOP_TIMEOUT, daemon_task).await {
         ended.context("the daemon crashed")??;
     }
     handle.stop(false).await;
     outcome
 }
 
-async fn ready(phone: &Phone, operator: &str) -> anyhow::Result<()> {
+async fn wait_until_ready(phone: &FakePhone, operator: &str) -> anyhow::Result<()> {
     let url = format!("{operator}/readyz");
     let ask = async {
-        while !phone.daemon.look(&url).await.is_ok_and(|answer| answer.status == 200) {
+        while !phone.daemon.get_page(&url).await.is_ok_and(|answer| answer.status == 200) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(READY_WITHIN, ask).await.context("the daemon did not become ready within 5 seconds")
+    tokio::time::timeout(READY_TIMEOUT, ask).await.context("the daemon did not become ready within 5 seconds")
 }
