@@ -1,4 +1,4 @@
-//! `inspect-webhook`: what the daemon would make of a recorded request, offline.
+//! `inspect-webhook`: how the daemon would handle a recorded webhook request, offline.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -20,26 +20,26 @@ use crate::{
     telemetry,
 };
 
-/// A recorded request.
+/// The recorded request.
 #[derive(Debug, Args)]
 pub(super) struct InspectOptions {
     #[arg(long)]
     config: PathBuf,
-    /// Whose gateway the request came from.
+    /// The instance whose gateway sent the request.
     #[arg(long)]
     instance: InstanceId,
     #[arg(long, default_value = "POST")]
     method: String,
-    /// The URL the request came to, with its query.
+    /// The URL of the request, with its query.
     #[arg(long)]
     url: Option<String>,
-    /// `Name: value`, once per header.
+    /// A header as `Name: value`; can be repeated.
     #[arg(long = "header")]
     headers: Vec<String>,
-    /// Unix seconds; default: now.
+    /// The time at which the request arrived, in Unix seconds. Default: now.
     #[arg(long)]
     now: Option<i64>,
-    /// The exact bytes of the body; with `--method GET` the raw query.
+    /// A file with the exact bytes of the body, or of the raw query with `--method GET`.
     body: PathBuf,
 }
 
@@ -94,7 +94,7 @@ fn parse_headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
     Ok(headers)
 }
 
-/// In the vocabulary of the gateway fixtures.
+/// The result in the format of `tests/fixtures/gateways`.
 fn verdict(gateway: &dyn Gateway, number: &Phone, webhook: &Webhook<'_>) -> Value {
     let is_get = webhook.method == Method::GET;
     if let Err(why) = gateway.authenticate(webhook) {

@@ -56,12 +56,12 @@ impl DataDir {
     /// Replaces the settings atomically; the file is readable by the owner only.
     pub(super) fn write_settings(&self, text: &str) -> anyhow::Result<()> {
         let file = self.settings_file();
-        let draft = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(random::bytes())));
+        let temporary = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(random::bytes())));
         let write = || -> io::Result<()> {
-            let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+            let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             out.write_all(text.as_bytes())?;
             out.sync_all()?;
-            std::fs::rename(&draft, &file)
+            std::fs::rename(&temporary, &file)
         };
         write().with_context(|| format!("cannot write {}", file.display()))
     }
@@ -93,14 +93,14 @@ mod tests {
 
     #[test]
     fn settings_are_private_and_a_temporary_directory_is_removed() {
-        let home = DataDir::open(None, RunMode::Once).unwrap();
-        assert_eq!(home.read_settings().unwrap(), None);
-        home.write_settings("a").unwrap();
-        home.write_settings("b").unwrap();
-        assert_eq!(home.read_settings().unwrap().as_deref(), Some("b"));
-        assert_eq!((mode(&home.directory), mode(&home.settings_file())), (0o700, 0o600));
-        let directory = home.directory.clone();
-        drop(home);
+        let data_dir = DataDir::open(None, RunMode::Once).unwrap();
+        assert_eq!(data_dir.read_settings().unwrap(), None);
+        data_dir.write_settings("a").unwrap();
+        data_dir.write_settings("b").unwrap();
+        assert_eq!(data_dir.read_settings().unwrap().as_deref(), Some("b"));
+        assert_eq!((mode(&data_dir.directory), mode(&data_dir.settings_file())), (0o700, 0o600));
+        let directory = data_dir.directory.clone();
+        drop(data_dir);
         assert!(!directory.exists());
     }
 

@@ -26,10 +26,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Address of the API, loopback only [default: 127.0.0.1:8080; with --json or --once any free port]
-    #[arg(long, value_name = "ADDR", value_parser = loopback)]
+    #[arg(long, value_name = "ADDR", value_parser = parse_loopback)]
     listen: Option<SocketAddr>,
     /// Further allowed redirect URL, besides the fake phone's own page; may be repeated
-    #[arg(long = "redirect-url", value_name = "URL", value_parser = web_address)]
+    #[arg(long = "redirect-url", value_name = "URL", value_parser = parse_redirect_url)]
     redirect_urls: Vec<Url>,
     /// Create another API token and show it
     #[arg(long, conflicts_with_all = ["json", "once"])]
@@ -71,17 +71,17 @@ impl Options {
 pub fn run(options: Options) -> Result<ExitCode, Failure> {
     let mode = options.mode();
     let ports = ports::Ports::reserve(options.listen, mode)?;
-    let home = data_dir::DataDir::open(options.data, mode)?;
-    let mut prepared = settings::prepare(&home, &ports, options.new_token, &options.redirect_urls, mode)?;
-    let level = &mut prepared.config.log.level;
+    let data_dir = data_dir::DataDir::open(options.data, mode)?;
+    let mut setup = settings::prepare(&data_dir, &ports, options.new_token, &options.redirect_urls, mode)?;
+    let level = &mut setup.config.log.level;
     if mode == RunMode::Once && level.contains('=') {
         // One step posts a forged webhook; its refusal needs no log line.
         level.push_str(",countersign::http::webhook=error");
     }
-    crate::telemetry::init(&prepared.config.log);
+    crate::telemetry::init(&setup.config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start a runtime")?;
-    let status = runtime.block_on(session::run(mode, &home, ports, prepared))?;
+    let status = runtime.block_on(session::run(mode, &data_dir, ports, setup))?;
     // Does not wait for connections that a browser keeps open.
     runtime.shutdown_background();
     Ok(status)

@@ -1,5 +1,5 @@
-//! `dev --once`: one login by link and one by code, and what must not work, over HTTP. Prints one line for each step and
-//! stops at the first that fails.
+//! `dev --once`: one login by link and one by code, and what must not work, over HTTP. Prints one line for each step
+//! and stops at the first that fails.
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
 mod codes;
@@ -43,9 +43,9 @@ pub(super) async fn run(phone: &Arc<FakePhone>) -> ExitCode {
 struct StepFailed;
 
 /// Runs a step and prints its result and duration.
-async fn step<T>(what: &str, act: impl Future<Output = anyhow::Result<T>>) -> Result<T, StepFailed> {
+async fn step<T>(what: &str, action: impl Future<Output = anyhow::Result<T>>) -> Result<T, StepFailed> {
     let start = Instant::now();
-    let outcome = act.await;
+    let outcome = action.await;
     let millis = start.elapsed().as_millis();
     match outcome {
         Ok(done) => {
@@ -89,9 +89,9 @@ struct MintedLink {
 }
 
 async fn mint(phone: &FakePhone) -> anyhow::Result<MintedLink> {
-    let answer = phone.daemon.post("/generate-link", &json!({ "expires": 600, "state": STATE })).await?;
-    ensure!(answer.status == 200, "generate-link answered {}: {}", answer.status, answer.text());
-    let body = answer.json();
+    let response = phone.daemon.post("/generate-link", &json!({ "expires": 600, "state": STATE })).await?;
+    ensure!(response.status == 200, "generate-link answered {}: {}", response.status, response.text());
+    let body = response.json();
     let member = |name: &str| {
         let value = body.pointer(&format!("/data/{name}")).and_then(Value::as_str);
         value.map(str::to_owned).with_context(|| format!("the response has no data.{name}"))
@@ -121,9 +121,9 @@ async fn check_callback(person: &SimulatedPerson<'_>, kind: &str, uuid: &str) ->
 
 /// The current state of the request.
 async fn snapshot(phone: &FakePhone, link: &MintedLink) -> anyhow::Result<Value> {
-    let answer = phone.daemon.get(&format!("/requests/{}", link.uuid)).await?;
-    ensure!(answer.status == 200, "the request cannot be read: {}", answer.status);
-    Ok(answer.json())
+    let response = phone.daemon.get(&format!("/requests/{}", link.uuid)).await?;
+    ensure!(response.status == 200, "the request cannot be read: {}", response.status);
+    Ok(response.json())
 }
 
 /// Opens the link twice, as a preview bot and then a person would. Returns the form's hidden field.
@@ -138,9 +138,9 @@ async fn open_link(phone: &FakePhone, url: &str, link: &MintedLink) -> anyhow::R
 
 async fn tap(phone: &FakePhone, url: &str, form: &str) -> anyhow::Result<String> {
     let body = url::form_urlencoded::Serializer::new(String::new()).append_pair("form", form).finish();
-    let answer = phone.daemon.submit_form(url, body).await?;
-    ensure!(answer.status == 303, "expected 303, got {}", answer.status);
-    let landing = Url::parse(answer.location.as_deref().unwrap_or_default()).context("303 without a Location")?;
+    let response = phone.daemon.submit_form(url, body).await?;
+    ensure!(response.status == 303, "expected 303, got {}", response.status);
+    let landing = Url::parse(response.location.as_deref().unwrap_or_default()).context("303 without a Location")?;
     ensure!(landing.as_str().starts_with(&phone.identity.origin), "it redirects to another site");
     let parameter = |name: &str| {
         let found = landing.query_pairs().find(|(key, _)| key == name);
@@ -151,9 +151,9 @@ async fn tap(phone: &FakePhone, url: &str, form: &str) -> anyhow::Result<String>
 }
 
 async fn redeem(person: &SimulatedPerson<'_>, token: &str) -> anyhow::Result<()> {
-    let answer = person.phone.daemon.post("/redeem", &json!({ "token": token })).await?;
-    ensure!(answer.status == 200, "redeem answered {}: {}", answer.status, answer.text());
-    let subject = answer.json().pointer("/data/subject").cloned().unwrap_or_default();
+    let response = person.phone.daemon.post("/redeem", &json!({ "token": token })).await?;
+    ensure!(response.status == 200, "redeem answered {}: {}", response.status, response.text());
+    let subject = response.json().pointer("/data/subject").cloned().unwrap_or_default();
     ensure!(
         subject == json!({ "kind": "phone", "value": person::NUMBER, "reported": person::NUMBER }),
         "it has another subject"
@@ -162,21 +162,21 @@ async fn redeem(person: &SimulatedPerson<'_>, token: &str) -> anyhow::Result<()>
 }
 
 async fn redeem_again(phone: &FakePhone, token: &str) -> anyhow::Result<()> {
-    let answer = phone.daemon.post("/redeem", &json!({ "token": token })).await?;
-    ensure!(answer.status == 410, "expected 410, got {}", answer.status);
+    let response = phone.daemon.post("/redeem", &json!({ "token": token })).await?;
+    ensure!(response.status == 410, "expected 410, got {}", response.status);
     Ok(())
 }
 
 async fn post_forged(person: &SimulatedPerson<'_>, text: &str) -> anyhow::Result<()> {
-    let status = person.post(text, DeliveryMode::Forged).await?.answer?.status;
+    let status = person.post(text, DeliveryMode::Forged).await?.response?.status;
     ensure!(status == 401, "expected 401, got {status}");
     Ok(())
 }
 
 async fn replay(person: &SimulatedPerson<'_>, first: &super::phone::PostedWebhook) -> anyhow::Result<()> {
     let before = person.received();
-    let answer = person.phone.daemon.post_webhook(&first.body, &first.headers).await?;
-    ensure!(answer.status == 200, "expected 200, so that the gateway does not retry, got {}", answer.status);
+    let response = person.phone.daemon.post_webhook(&first.body, &first.headers).await?;
+    ensure!(response.status == 200, "expected 200, so that the gateway does not retry, got {}", response.status);
     tokio::time::sleep(QUIET_PERIOD).await;
     let (replies, callbacks) = person.received();
     ensure!(replies == before.0, "a second reply was sent");

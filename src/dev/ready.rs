@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{data_dir::DataDir, phone::FakePhone};
 
 pub(super) struct ReadyInfo<'a> {
-    pub(super) home: &'a DataDir,
+    pub(super) data_dir: &'a DataDir,
     pub(super) phone: &'a FakePhone,
     pub(super) operator: &'a str,
     /// Valid for this process only.
@@ -18,8 +18,8 @@ pub(super) struct ReadyInfo<'a> {
 }
 
 /// Prints one line of JSON, for the test suite of an app.
-pub(super) fn print_json(shown: &ReadyInfo<'_>) {
-    let ReadyInfo { phone, operator, token, .. } = shown;
+pub(super) fn print_json(info: &ReadyInfo<'_>) {
+    let ReadyInfo { phone, operator, token, .. } = info;
     let callback_secret = phone.identity.callback_secrets.first().map(ExposeSecret::expose_secret);
     let line = json!({
         "base_url": phone.daemon.base,
@@ -35,9 +35,9 @@ pub(super) fn print_json(shown: &ReadyInfo<'_>) {
     tracing::info!(url = phone.identity.origin, "fake phone ready");
 }
 
-pub(super) fn print_text(shown: &ReadyInfo<'_>) {
-    let ReadyInfo { home, phone, operator, new_token, first_run, .. } = shown;
-    let settings = home.settings_file();
+pub(super) fn print_text(info: &ReadyInfo<'_>) {
+    let ReadyInfo { data_dir, phone, operator, new_token, first_run, .. } = info;
+    let settings = data_dir.settings_file();
     let settings = settings.display();
     println!(
         "\ncountersign dev: everything on this machine, no WhatsApp needed\n\n\

@@ -26,8 +26,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// next start.
 const STOP_TIMEOUT: Duration = Duration::from_millis(600);
 
-pub(super) async fn run(mode: RunMode, home: &DataDir, ports: Ports, prepared: Setup) -> anyhow::Result<ExitCode> {
-    let Setup { config, instances, phone, listener, token, new_token, first_run } = prepared;
+pub(super) async fn run(mode: RunMode, data_dir: &DataDir, ports: Ports, setup: Setup) -> anyhow::Result<ExitCode> {
+    let Setup { config, instances, phone, listener, token, new_token, first_run } = setup;
     let stop = signals::shutdown_token().context("cannot listen for signals")?;
     let clock = Clock::default();
     let (base, operator) = (format!("http://{}", ports.public), format!("http://{}", ports.operator));
@@ -35,34 +35,34 @@ pub(super) async fn run(mode: RunMode, home: &DataDir, ports: Ports, prepared: S
     let application = Application::build(&config, instances, clock.clone()).await?;
     let daemon = DaemonClient::new(base, phone.instance, token.clone());
     let phone = FakePhone::new(phone, daemon, clock);
-    let shown = ready::ReadyInfo { home, phone: &phone, operator: &operator, token: &token, new_token, first_run };
-    let perform = async {
+    let info = ready::ReadyInfo { data_dir, phone: &phone, operator: &operator, token: &token, new_token, first_run };
+    let task = async {
         wait_until_ready(&phone, &operator).await?;
         match mode {
-            RunMode::Interactive => ready::print_text(&shown),
-            RunMode::Json => ready::print_json(&shown),
+            RunMode::Interactive => ready::print_text(&info),
+            RunMode::Json => ready::print_json(&info),
             RunMode::Once => return Ok(once::run(&phone).await),
         }
         stop.cancelled().await;
         Ok(ExitCode::SUCCESS)
     };
-    supervise(application, &phone, listener, &stop, perform).await
+    supervise(application, &phone, listener, &stop, task).await
 }
 
-/// Runs the daemon and the fake phone until `perform` ends, or one of them does.
+/// Runs the daemon and the fake phone until `task` ends, or one of them does.
 async fn supervise(
     application: Application,
     phone: &Arc<FakePhone>,
     listener: TcpListener,
     stop: &CancellationToken,
-    perform: impl Future<Output = anyhow::Result<ExitCode>>,
+    task: impl Future<Output = anyhow::Result<ExitCode>>,
 ) -> anyhow::Result<ExitCode> {
     let server = phone::serve(phone, listener)?;
     let handle = server.handle();
     let mut phone_task = tokio::spawn(server);
     let mut daemon_task = tokio::spawn(application.run(stop.clone()));
     let outcome = tokio::select! {
-        outcome = perform => outcome,
+        outcome = task => outcome,
         () = stop.cancelled() => Ok(ExitCode::SUCCESS),
         ended = &mut daemon_task => {
             ended.context("the daemon crashed")??;
@@ -84,7 +84,7 @@ async fn supervise(
 async fn wait_until_ready(phone: &FakePhone, operator: &str) -> anyhow::Result<()> {
     let url = format!("{operator}/readyz");
     let ask = async {
-        while !phone.daemon.get_page(&url).await.is_ok_and(|answer| answer.status == 200) {
+        while !phone.daemon.get_page(&url).await.is_ok_and(|response| response.status == 200) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -34,50 +34,50 @@ pub(super) struct Setup {
 }
 
 pub(super) fn prepare(
-    home: &DataDir,
+    data_dir: &DataDir,
     ports: &Ports,
     new_token: bool,
     redirect_urls: &[Url],
     mode: super::RunMode,
 ) -> Result<Setup, Failure> {
-    let found = home.read_settings()?;
+    let found = data_dir.read_settings()?;
     let first_run = found.is_none();
     let before = found.as_deref().map(phone_port).transpose()?.flatten();
     let listener = ports.bind_phone(before, mode)?;
     let origin = format!("http://{}", listener.local_addr().context("the fake phone has no address")?);
-    let mut shown = None;
+    let mut created_token = None;
     let text = match found {
         Some(text) if new_token => {
             let token = generate_token();
             let text = with_token(&text, &token_digest(&token))?;
-            home.write_settings(&text)?;
-            shown = Some(token);
+            data_dir.write_settings(&text)?;
+            created_token = Some(token);
             text
         }
         Some(text) => text,
         None => {
             let (text, token) = first::settings(&origin);
-            home.write_settings(&text)?;
-            shown = Some(token);
+            data_dir.write_settings(&text)?;
+            created_token = Some(token);
             text
         }
     };
     let token = generate_token();
     let layered = with_overrides(&text, &origin, &token_digest(&token), redirect_urls)?;
-    let (config, instances) = load(&layered, home, ports)?;
+    let (config, instances) = load(&layered, data_dir, ports)?;
     let phone = phone_identity(&config, &origin)?;
-    let new_token = shown.map(SecretString::from);
+    let new_token = created_token.map(SecretString::from);
     Ok(Setup { config, instances, phone, listener, token: token.into(), new_token, first_run })
 }
 
-/// Loads the settings as `serve` does, with the simulator allowed and with the addresses of this run. Of the environment,
-/// only `COUNTERSIGN__LOG__…` is used: settings for production must not affect `dev`.
-fn load(text: &str, home: &DataDir, ports: &Ports) -> Result<(Config, Instances), Failure> {
+/// Loads the settings as `serve` does, with the simulator allowed and with the addresses of this run. Of the
+/// environment, only `COUNTERSIGN__LOG__…` is used: settings for production must not affect `dev`.
+fn load(text: &str, data_dir: &DataDir, ports: &Ports) -> Result<(Config, Instances), Failure> {
     let overrides = [
         ("public_url", format!("http://{}/", ports.public)),
         ("listen", ports.public.to_string()),
         ("operator_listen", ports.operator.to_string()),
-        ("store.url", home.store_url()),
+        ("store.url", data_dir.store_url()),
     ];
     let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
     let mut faults = Faults::default();
@@ -88,7 +88,7 @@ fn load(text: &str, home: &DataDir, ports: &Ports) -> Result<(Config, Instances)
     match built {
         Some(built) if faults.is_empty() => Ok(built),
         _ => {
-            let file = home.settings_file();
+            let file = data_dir.settings_file();
             let error = anyhow!("{} is invalid; fix or delete it:\n{faults}", file.display());
             Err(Failure { error, ..Failure::from(faults) })
         }

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     domain::InstanceId,
-    entropy,
     gateway::{CredentialLocation, SampleMessage, SampleSender, WebhookRequest},
+    random,
 };
 
 const LIMITED_NOTE: &str = "the sender has used up its wrong codes (guesses_per_10m): a message counted as rate_limited was \
@@ -30,12 +30,12 @@ pub(super) async fn run_all(target: &CheckTarget<'_>, report: &mut Report) {
             .push("the metrics cannot be read (--operator-url): responses are checked by their status only".to_owned());
     }
     let sample = target.sample(SampleSender::Person, &text_with_unknown_code());
-    let Some(draft) = target.compose_signed(&sample) else {
+    let Some(webhook) = target.compose_signed(&sample) else {
         report.add("genuine", "a text message", false, "a webhook in this format", "none can be composed");
         report.advice.push("the mapping parses no text message with a phone: test it with inspect-webhook".to_owned());
         return;
     };
-    if let Err(error) = target.probe.post("", &draft).await {
+    if let Err(error) = target.probe.post("", &webhook).await {
         report.add("genuine", "the daemon responds", false, "a response", error);
         report.advice.push(format!("no response from {}: is it running, is --url right?", target.probe.base));
         return;
@@ -60,26 +60,28 @@ async fn check_result(
     target: &CheckTarget<'_>,
     report: &mut Report,
     (group, name): (&'static str, &str),
-    (tail, draft): (&str, &WebhookRequest),
+    (tail, webhook): (&str, &WebhookRequest),
     words: &[&str],
 ) {
     let before = target.probe.counters().await;
-    let status = target.probe.post(tail, draft).await;
+    let status = target.probe.post(tail, webhook).await;
     let after = target.probe.counters().await;
-    let made = new_results(before.as_ref(), after.as_ref());
+    let results = new_results(before.as_ref(), after.as_ref());
     let only_sends = group != "harmless" && target.is_send_only();
     let words = if only_sends { &["sms"][..] } else { words };
-    let limited = words.contains(&"code_unknown") && made.as_ref().is_some_and(|made| made == &["rate_limited"]);
+    let limited =
+        words.contains(&"code_unknown") && results.as_ref().is_some_and(|results| results == &["rate_limited"]);
     if limited && !report.notes.iter().any(|note| note == LIMITED_NOTE) {
         report.notes.push(LIMITED_NOTE.to_owned());
     }
-    let seen = limited || made.as_ref().is_none_or(|made| made.iter().any(|word| words.contains(&word.as_str())));
-    let got = match (&status, &made) {
-        (Ok(status), Some(made)) => format!("{status} {}", made.join(", ")),
+    let expected =
+        limited || results.as_ref().is_none_or(|results| results.iter().any(|word| words.contains(&word.as_str())));
+    let got = match (&status, &results) {
+        (Ok(status), Some(results)) => format!("{status} {}", results.join(", ")),
         (Ok(status), None) => status.to_string(),
         (Err(error), _) => error.clone(),
     };
-    report.add(group, name, status == Ok(200) && seen, format!("200 {}", words.join(" or ")), got);
+    report.add(group, name, status == Ok(200) && expected, format!("200 {}", words.join(" or ")), got);
 }
 
 fn new_results(before: Option<&Counters>, after: Option<&Counters>) -> Option<Vec<String>> {
@@ -89,38 +91,39 @@ fn new_results(before: Option<&Counters>, after: Option<&Counters>) -> Option<Ve
 async fn check_genuine(target: &CheckTarget<'_>, report: &mut Report) {
     let text = text_with_unknown_code();
     let sample = target.sample(SampleSender::Person, &text);
-    let Some(draft) = target.compose_signed(&sample) else { return };
+    let Some(webhook) = target.compose_signed(&sample) else { return };
     let code = &["code_unknown"];
-    check_result(target, report, ("genuine", "a text with a code"), ("", &draft), code).await;
-    check_result(target, report, ("genuine", "the same request again (replayed)"), ("", &draft), code).await;
-    if let Some(anew) = target.compose_signed(&sample) {
-        check_result(target, report, ("genuine", "the same message, signed again (duplicate)"), ("", &anew), code)
+    check_result(target, report, ("genuine", "a text with a code"), ("", &webhook), code).await;
+    check_result(target, report, ("genuine", "the same request again (replayed)"), ("", &webhook), code).await;
+    if let Some(resigned) = target.compose_signed(&sample) {
+        check_result(target, report, ("genuine", "the same message, signed again (duplicate)"), ("", &resigned), code)
             .await;
     }
-    let chatter = target.sample(SampleSender::Person, "countersign doctor, without a code");
-    if let Some(draft) = target.compose_signed(&chatter) {
-        check_result(target, report, ("genuine", "a text without a code"), ("", &draft), &["no_code"]).await;
+    let without_code = target.sample(SampleSender::Person, "countersign doctor, without a code");
+    if let Some(webhook) = target.compose_signed(&without_code) {
+        check_result(target, report, ("genuine", "a text without a code"), ("", &webhook), &["no_code"]).await;
     }
-    let every = format!("مرحبا \u{202b}{text}\u{202c} Größe 👍 <&> \\/ \u{2028} %20+=");
-    if let Some(draft) = target.compose_signed(&target.sample(SampleSender::Person, &every)) {
-        check_result(target, report, ("genuine", "letters of several scripts"), ("", &draft), code).await;
+    let letters = format!("مرحبا \u{202b}{text}\u{202c} Größe 👍 <&> \\/ \u{2028} %20+=");
+    if let Some(webhook) = target.compose_signed(&target.sample(SampleSender::Person, &letters)) {
+        check_result(target, report, ("genuine", "letters of several scripts"), ("", &webhook), code).await;
     }
-    let proof = target.gateway.webhook_auth();
-    for (index, secret) in proof.secrets().iter().enumerate().skip(1) {
-        let mut draft = target.compose(&sample).unwrap_or_default();
-        proof.sign_with(secret.expose_secret(), &mut draft, CheckTarget::now());
+    let auth = target.gateway.webhook_auth();
+    for (index, secret) in auth.secrets().iter().enumerate().skip(1) {
+        let mut webhook = target.compose(&sample).unwrap_or_default();
+        auth.sign_with(secret.expose_secret(), &mut webhook, CheckTarget::now());
         let name = format!("signed with secret {} (rotation)", index + 1);
-        check_result(target, report, ("genuine", &name), ("", &draft), code).await;
+        check_result(target, report, ("genuine", &name), ("", &webhook), code).await;
     }
-    if let (CredentialLocation::Query(_), Some(secret)) = (proof.credential_location(), proof.secrets().first()) {
-        let mut draft = draft;
-        draft.query = String::new();
+    if let (CredentialLocation::Query(_), Some(secret)) = (auth.credential_location(), auth.secrets().first()) {
+        let mut webhook = webhook;
+        webhook.query = String::new();
         let tail: String = form_urlencoded::byte_serialize(secret.expose_secret().as_bytes()).collect();
         let tail = format!("/{}", tail.replace('+', "%20"));
-        check_result(target, report, ("genuine", "the secret as the end of the path"), (&tail, &draft), code).await;
+        check_result(target, report, ("genuine", "the secret as the end of the path"), (&tail, &webhook), code).await;
         if target.gateway.accepts_path_suffix("messages-upsert") {
             let tail = format!("{tail}/messages-upsert");
-            check_result(target, report, ("genuine", "the event's name after the secret"), (&tail, &draft), code).await;
+            check_result(target, report, ("genuine", "the event's name after the secret"), (&tail, &webhook), code)
+                .await;
         }
     }
 }
@@ -132,29 +135,30 @@ async fn check_harmless(target: &CheckTarget<'_>, report: &mut Report) {
     let too_old = &["message_too_old"];
     for (name, at) in [("stale", now - longest - STALE_BY.as_secs()), ("from the future", now + STALE_BY.as_secs())] {
         let sample = SampleMessage { timestamp: at, ..target.sample(SampleSender::Person, &text_with_unknown_code()) };
-        let Some(draft) = target.compose_signed(&sample) else { continue };
+        let Some(webhook) = target.compose_signed(&sample) else { continue };
         if target.is_send_only() {
             continue;
         }
-        if target.parse(&draft).is_some_and(|event| event.timestamp.is_some()) {
-            check_result(target, report, ("harmless", &format!("a text that is {name}")), ("", &draft), too_old).await;
+        if target.parse(&webhook).is_some_and(|event| event.timestamp.is_some()) {
+            check_result(target, report, ("harmless", &format!("a text that is {name}")), ("", &webhook), too_old)
+                .await;
         } else if name == "stale" {
             report.notes.push("this gateway sends no timestamps: stale messages cannot be checked".to_owned());
         }
     }
     for (who, name, words) in [
         (SampleSender::Group, "a text in a group", &["group"][..]),
-        (SampleSender::OwnNumber, "our own message", &["from_me", "status"]),
+        (SampleSender::OwnNumber, "a message from the own number", &["from_me", "status"]),
         (SampleSender::HiddenNumber, "a text from a person with a hidden number", &["code_unknown"]),
     ] {
-        let Some(draft) = target.compose_signed(&target.sample(who, &text_with_unknown_code())) else {
+        let Some(webhook) = target.compose_signed(&target.sample(who, &text_with_unknown_code())) else {
             report.notes.push(format!("not checked, this gateway has no such message: {name}"));
             continue;
         };
         let words = if target.is_send_only() { &[words, &["sms"]].concat() } else { words };
-        check_result(target, report, ("harmless", name), ("", &draft), words).await;
+        check_result(target, report, ("harmless", name), ("", &webhook), words).await;
         if who == SampleSender::HiddenNumber {
-            let phone = target.parse(&draft).and_then(|event| event.sender.phone);
+            let phone = target.parse(&webhook).and_then(|event| event.sender.phone);
             let got = if phone.is_some() { "a phone" } else { "no phone" };
             report.add("harmless", "the digits of a hidden id are not a number", phone.is_none(), "no phone", got);
         }
@@ -186,20 +190,20 @@ async fn check_handshake(target: &CheckTarget<'_>, report: &mut Report) {
 async fn check_forged(target: &CheckTarget<'_>, report: &mut Report) {
     let sample = target.sample(SampleSender::Person, &text_with_unknown_code());
     let Some(unsigned) = target.compose(&sample) else { return };
-    let proof = target.gateway.webhook_auth();
-    let theirs = target.others.iter().flat_map(|other| other.webhook_auth().secrets());
-    let theirs: Vec<String> = theirs.map(|secret| secret.expose_secret().to_owned()).collect();
-    for forgery in forgeries(&proof, &unsigned, &sample.phone, &theirs, CheckTarget::now()) {
-        let status = target.probe.post("", &forgery.draft).await;
+    let auth = target.gateway.webhook_auth();
+    let other_secrets = target.others.iter().flat_map(|other| other.webhook_auth().secrets());
+    let other_secrets: Vec<String> = other_secrets.map(|secret| secret.expose_secret().to_owned()).collect();
+    for forgery in forgeries(&auth, &unsigned, &sample.phone, &other_secrets, CheckTarget::now()) {
+        let status = target.probe.post("", &forgery.webhook).await;
         add_refusal(report, forgery.name, &status);
     }
-    let mut draft = unsigned;
-    proof.sign(&mut draft, CheckTarget::now());
-    let nowhere = InstanceId::from_random(entropy::bytes()).to_string();
-    let status = target.probe.post_to(&nowhere, "", &draft).await;
+    let mut webhook = unsigned;
+    auth.sign(&mut webhook, CheckTarget::now());
+    let nowhere = InstanceId::from_random(random::bytes()).to_string();
+    let status = target.probe.post_to(&nowhere, "", &webhook).await;
     add_refusal(report, "a genuine request at an instance that does not exist".to_owned(), &status);
-    let status = target.probe.post("/x/y", &WebhookRequest { query: String::new(), ..draft.clone() }).await;
-    if matches!(proof.credential_location(), CredentialLocation::Query(_)) {
+    let status = target.probe.post("/x/y", &WebhookRequest { query: String::new(), ..webhook.clone() }).await;
+    if matches!(auth.credential_location(), CredentialLocation::Query(_)) {
         add_refusal(report, "a wrong secret in the path".to_owned(), &status);
     }
 }

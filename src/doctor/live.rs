@@ -30,8 +30,8 @@ async fn run_link_checks(target: &CheckTarget<'_>, token: &str, report: &mut Rep
         Ok(string_field(&probe.call(token, "GET", &format!("/requests/{uuid}"), &Value::Null).await?, "status"))
     };
     for (who, name) in [(SampleSender::Group, "in a group"), (SampleSender::OwnNumber, "from the own number")] {
-        let Some(draft) = target.compose_signed(&target.sample(who, &text)) else { continue };
-        let _ = probe.post("", &draft).await;
+        let Some(webhook) = target.compose_signed(&target.sample(who, &text)) else { continue };
+        let _ = probe.post("", &webhook).await;
         let now = status().await?;
         report.add("matched", format!("the code {name} verifies nothing"), now == "pending", "pending", now);
     }
@@ -40,12 +40,12 @@ async fn run_link_checks(target: &CheckTarget<'_>, token: &str, report: &mut Rep
     let _ = probe.post("", &WebhookRequest { headers: unsigned.headers.clone(), ..unsigned }).await;
     let now = status().await?;
     report.add("matched", "the code without authentication verifies nothing", now == "pending", "pending", now);
-    let draft = target.compose_signed(&sample).unwrap_or_default();
-    let _ = probe.post("", &draft).await;
+    let webhook = target.compose_signed(&sample).unwrap_or_default();
+    let _ = probe.post("", &webhook).await;
     let now = status().await?;
     report.add("matched", "the code from its chat verifies", now == "verified", "verified", now);
     let middle = probe.counters().await;
-    let _ = probe.post("", &draft).await;
+    let _ = probe.post("", &webhook).await;
     let after = probe.counters().await;
     if let (Some(middle), Some(after)) = (middle, after) {
         let made = after.increased(&middle, "webhook_events").join(", ");

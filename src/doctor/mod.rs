@@ -98,7 +98,7 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
         instance: instance.id.to_string(),
         gateway: target.gateway.kind(),
         url: base,
-        proof: target.gateway.webhook_auth().describe(),
+        auth: target.gateway.webhook_auth().describe(),
         weak: target.gateway.webhook_auth().is_weak(),
     };
     if let (Some(token), Some(seconds), true) = (&options.token, options.wait, report.passed()) {

@@ -29,8 +29,8 @@ pub(super) struct Probe {
 pub(super) struct Counters(HashMap<(String, String), f64>);
 
 impl Counters {
-    pub(super) fn value(&self, family: &str, word: &str) -> f64 {
-        self.0.get(&(family.to_owned(), word.to_owned())).copied().unwrap_or_default()
+    pub(super) fn value(&self, family: &str, label: &str) -> f64 {
+        self.0.get(&(family.to_owned(), label.to_owned())).copied().unwrap_or_default()
     }
 
     /// The label values of `family` whose counters have increased since `before`, sorted.
@@ -38,8 +38,8 @@ impl Counters {
         let mut words: Vec<String> = self
             .0
             .iter()
-            .filter(|((known, word), value)| known == family && **value > before.value(family, word))
-            .map(|((_, word), _)| word.clone())
+            .filter(|((known, label), value)| known == family && **value > before.value(family, label))
+            .map(|((_, label), _)| label.clone())
             .collect();
         words.sort();
         words
@@ -55,17 +55,17 @@ impl Probe {
     }
 
     /// Posts a webhook and returns the response's status. `tail` is appended to the path.
-    pub(super) async fn post(&self, tail: &str, draft: &WebhookRequest) -> Result<u16, String> {
-        self.post_to(&self.instance.to_string(), tail, draft).await
+    pub(super) async fn post(&self, tail: &str, webhook: &WebhookRequest) -> Result<u16, String> {
+        self.post_to(&self.instance.to_string(), tail, webhook).await
     }
 
-    pub(super) async fn post_to(&self, instance: &str, tail: &str, draft: &WebhookRequest) -> Result<u16, String> {
-        let query = if draft.query.is_empty() { String::new() } else { format!("?{}", draft.query) };
+    pub(super) async fn post_to(&self, instance: &str, tail: &str, webhook: &WebhookRequest) -> Result<u16, String> {
+        let query = if webhook.query.is_empty() { String::new() } else { format!("?{}", webhook.query) };
         let mut request = Request::post(format!("{}/webhooks/{instance}{tail}{query}", self.base));
-        for (name, value) in &draft.headers {
+        for (name, value) in &webhook.headers {
             request = request.header(name, value);
         }
-        let request = request.body(draft.body.clone()).map_err(|_| "cannot be sent as an HTTP request".to_owned())?;
+        let request = request.body(webhook.body.clone()).map_err(|_| "cannot be sent as an HTTP request".to_owned())?;
         self.send(request).await.map(|response| response.status().as_u16()).map_err(|error| error.to_string())
     }
 
@@ -110,10 +110,11 @@ fn parse_metrics(text: &str, instance: InstanceId) -> Counters {
             continue;
         };
         let Some((labels, value)) = rest.rsplit_once("} ") else { continue };
-        let label = |name: &str| labels.split(',').find_map(|one| one.strip_prefix(name)?.strip_prefix("=\""));
-        let word = label("result").or_else(|| label("reason")).map(|word| word.trim_end_matches('"').to_owned());
-        if let (Some(word), Ok(value)) = (word, value.split(' ').next().unwrap_or_default().parse::<f64>()) {
-            *counters.0.entry((family.trim_end_matches("_total").to_owned(), word)).or_default() += value;
+        let label_value = |name: &str| labels.split(',').find_map(|one| one.strip_prefix(name)?.strip_prefix("=\""));
+        let label =
+            label_value("result").or_else(|| label_value("reason")).map(|label| label.trim_end_matches('"').to_owned());
+        if let (Some(label), Ok(value)) = (label, value.split(' ').next().unwrap_or_default().parse::<f64>()) {
+            *counters.0.entry((family.trim_end_matches("_total").to_owned(), label)).or_default() += value;
         }
     }
     counters

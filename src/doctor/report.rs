@@ -31,7 +31,7 @@ pub(super) struct ReportHeader {
     pub(super) instance: String,
     pub(super) gateway: &'static str,
     pub(super) url: String,
-    pub(super) proof: &'static str,
+    pub(super) auth: &'static str,
     pub(super) weak: bool,
 }
 
@@ -59,7 +59,7 @@ impl Report {
     pub(super) fn print(&self, title: &ReportHeader, as_json: bool) {
         if as_json {
             let report = json!({
-                "instance": title.instance, "gateway": title.gateway, "url": title.url, "proof": title.proof,
+                "instance": title.instance, "gateway": title.gateway, "url": title.url, "proof": title.auth,
                 "weak": title.weak, "passed": self.passed(), "failed": self.failed(), "checks": self.checks,
                 "notes": self.notes, "advice": self.advice, "leaves": self.leaves,
             });
@@ -67,7 +67,7 @@ impl Report {
             return;
         }
         println!("{} ({}) at {}", title.instance, title.gateway, title.url);
-        println!("webhooks are authenticated by {}", title.proof);
+        println!("webhooks are authenticated by {}", title.auth);
         let mut group = "";
         for check in &self.checks {
             if check.group != group {

@@ -1,6 +1,6 @@
 //! Chatwoot: webhooks are signed with HMAC-SHA256 over timestamp and body. They cover every inbox of an account, and
-//! agents and website visitors can edit the phone number of a contact. So the sender is taken from the channel, not from
-//! the contact, unless `trust_contact_phone` is set.
+//! agents and website visitors can edit the phone number of a contact. So the sender is taken from the channel, not
+//! from the contact, unless `trust_contact_phone` is set.
 
 use std::sync::Arc;
 

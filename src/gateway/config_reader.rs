@@ -59,7 +59,7 @@ impl ConfigReader<'_> {
         let verifies = self.section.flag("sms_verifies", self.faults);
         if verifies && channel != Channel::Sms {
             let key = self.section.key("sms_verifies");
-            self.faults.add(key, "needs channel = \"sms\": an SMS proves no identity of WhatsApp");
+            self.faults.add(key, "needs channel = \"sms\": an SMS does not verify a WhatsApp identity");
         }
         verifies && channel == Channel::Sms
     }
@@ -68,7 +68,7 @@ impl ConfigReader<'_> {
     pub(super) fn base_url(&mut self, default: Option<&str>) -> String {
         let url = self.section.url("url", self.faults).map(String::from).or(default.map(str::to_owned));
         if url.is_none() && self.purpose != Purpose::Inspect && !self.section.has("url") {
-            self.faults.add(self.section.key("url"), "is missing: where the gateway's API is");
+            self.faults.add(self.section.key("url"), "is missing: the URL of the gateway's API");
         }
         url.unwrap_or_default().trim_end_matches('/').to_owned()
     }

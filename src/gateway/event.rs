@@ -86,8 +86,8 @@ impl WebhookEvent {
         }
     }
 
-    /// Whether this number received the event; `true` if the event does not name a recipient. The vendor's ids decide if
-    /// both sides have one, because gateways write numbers in different ways.
+    /// Whether this number received the event; `true` if the event does not name a recipient. The vendor's ids decide
+    /// if both sides have one, because gateways write numbers in different ways.
     pub fn is_for(&self, gateway: &dyn Gateway, number: &Phone) -> bool {
         match (self.number_id.as_deref(), gateway.number_id()) {
             (Some(named), Some(ours)) => named == ours,

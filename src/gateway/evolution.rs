@@ -98,16 +98,18 @@ impl Gateway for Evolution {
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let says = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
+        let body_contains = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
         match response.status() {
             StatusCode::BAD_REQUEST if items(&body, "/response/message").any(|one| one["exists"] == false) => {
                 SendResult::Refused(Refusal::NotOnWhatsApp)
             }
             // A connection failure is a 400 whose text names the reason.
-            StatusCode::BAD_REQUEST if says("connection closed") => SendResult::Retryable { reason: "not_connected" },
-            StatusCode::BAD_REQUEST if says("timed out") => SendResult::Unknown { reason: "gateway_timeout" },
+            StatusCode::BAD_REQUEST if body_contains("connection closed") => {
+                SendResult::Retryable { reason: "not_connected" }
+            }
+            StatusCode::BAD_REQUEST if body_contains("timed out") => SendResult::Unknown { reason: "gateway_timeout" },
             // Releases from 2.4 on require a licence.
-            StatusCode::SERVICE_UNAVAILABLE if says("license") => SendResult::Refused(Refusal::Unauthorized),
+            StatusCode::SERVICE_UNAVAILABLE if body_contains("license") => SendResult::Refused(Refusal::Unauthorized),
             status => match send_result_by_status(status) {
                 SendResult::Accepted { .. } => SendResult::Accepted { id: text(&body, "/key/id").map(str::to_owned) },
                 other => other,

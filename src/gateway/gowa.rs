@@ -1,4 +1,5 @@
-//! GOWA (go-whatsapp-web-multidevice): webhooks are signed with HMAC-SHA256 over the raw body; messages are flat objects.
+//! GOWA (go-whatsapp-web-multidevice): webhooks are signed with HMAC-SHA256 over the raw body; messages are flat
+//! objects.
 
 use std::sync::Arc;
 

@@ -76,10 +76,10 @@ impl Gateway for GreenApi {
 
     fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let says = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
+        let body_contains = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
         match response.status().as_u16() {
-            400 if says("starting") => SendResult::Retryable { reason: "not_connected" },
-            400 if says("expired") || says("deleted") || says("not authorized") => {
+            400 if body_contains("starting") => SendResult::Retryable { reason: "not_connected" },
+            400 if body_contains("expired") || body_contains("deleted") || body_contains("not authorized") => {
                 SendResult::Refused(Refusal::Unauthorized)
             }
             466 => SendResult::Retryable { reason: "quota" },

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{
     IgnoreReason, LidLookup, WebhookEvent,
-    ids::SenderIds,
     json::{self, text},
+    sender_ids::SenderIds,
 };
 use crate::domain::{
     Phone, Subject,

@@ -1,8 +1,8 @@
 //! Gateways: the WhatsApp APIs this daemon speaks, one per file.
 //!
-//! A [`Gateway`] authenticates the raw bytes of a webhook, parses them into [`WebhookEvent`]s, builds the request that sends a
-//! message, and parses the response to it. It performs no I/O: `http` receives the bytes, `egress` sends the requests.
-//! A new gateway is a file, a folder of fixtures, and a line in `KINDS`.
+//! A [`Gateway`] authenticates the raw bytes of a webhook, parses them into [`WebhookEvent`]s, builds the request that
+//! sends a message, and parses the response to it. It performs no I/O: `http` receives the bytes, `egress` sends the
+//! requests. A new gateway is a file, a folder of fixtures, and a line in `KINDS`.
 
 mod addressee;
 mod auth_scheme;
@@ -20,6 +20,7 @@ mod green_api;
 mod hypersender;
 mod jid;
 mod json;
+mod outcome;
 mod receipt;
 mod sample;
 mod sender_ids;
@@ -28,6 +29,7 @@ mod twilio;
 mod vonage;
 mod waha;
 mod wawp;
+mod webhook;
 mod webhook_auth;
 mod whapi;
 mod wppconnect;
@@ -35,23 +37,24 @@ mod wuzapi;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode};
-use jiff::Timestamp;
 use serde_json::Value;
 
+use self::outcome::{send_result_by_status, send_result_with_id};
 pub use self::{
     auth_scheme::{CredentialLocation, WebhookRequest},
     config_reader::Purpose,
     event::{IgnoreReason, WebhookEvent},
     json::parse_strict as strict_json,
+    outcome::{LidLookup, Refusal, SendResult},
     receipt::{DeliveryReceipt, ReceiptStatus, stable_id},
     sample::{SampleMessage, SampleSender},
     simulator::SimulatedMessage,
+    webhook::{Handshake, Malformed, Unauthenticated, Webhook},
     webhook_auth::WebhookAuth,
 };
 use crate::{
     config::{Faults, Section, not_one_of},
-    domain::{Language, Phone, Subject, sending::Channel},
+    domain::{Language, Subject, sending::Channel},
 };
 
 type BuildFn = fn(&mut config_reader::ConfigReader<'_>) -> Arc<dyn Gateway>;
@@ -91,11 +94,11 @@ pub fn build(
     faults: &mut Faults,
 ) -> Option<Arc<dyn Gateway>> {
     let before = faults.iter().count();
-    let words: Vec<&str> = KINDS.iter().map(|(word, _)| *word).filter(|word| purpose.allows(word)).collect();
-    let kind = section.required_text("kind", &format!("one of {}", words.join(", ")), faults);
-    let Some((_, build)) = KINDS.iter().find(|(word, _)| *word == kind && purpose.allows(word)) else {
+    let kinds: Vec<&str> = KINDS.iter().map(|(name, _)| *name).filter(|name| purpose.allows(name)).collect();
+    let kind = section.required_text("kind", &format!("one of {}", kinds.join(", ")), faults);
+    let Some((_, build)) = KINDS.iter().find(|(name, _)| *name == kind && purpose.allows(name)) else {
         if !kind.is_empty() {
-            faults.add(section.key("kind"), not_one_of(&kind, &words));
+            faults.add(section.key("kind"), not_one_of(&kind, &kinds));
         }
         return None;
     };
@@ -103,89 +106,6 @@ pub fn build(
     let gateway = build(&mut reader);
     section.finish(faults);
     (faults.iter().count() == before).then_some(gateway)
-}
-
-/// A received webhook request, not yet authenticated.
-pub struct Webhook<'a> {
-    pub method: &'a Method,
-    /// The path segments after the instance id.
-    pub path_suffix: Option<&'a str>,
-    /// The raw query, without `?`.
-    pub query: &'a str,
-    pub headers: &'a HeaderMap,
-    pub body: &'a [u8],
-    /// The wall clock, to check signed timestamps against.
-    pub now: Timestamp,
-}
-
-impl Webhook<'_> {
-    /// The value of a header that occurs exactly once and is visible ASCII. A duplicated header counts as absent, because
-    /// proxies and servers disagree about which value is used.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.get_all(name).iter();
-        let value = values.next()?.to_str().ok()?;
-        values.next().is_none().then_some(value)
-    }
-}
-
-/// A webhook failed authentication. The text is the reason, a label value in logs and metrics.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Unauthenticated(pub &'static str);
-
-/// A webhook is authenticated, but its body is not what this gateway is documented to send.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(pub String);
-
-/// The result of a request that sends a message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum SendResult {
-    /// The gateway accepted the message, under this id if the response has one.
-    Accepted { id: Option<String> },
-    /// The message was not sent, for a temporary reason: a retry cannot duplicate it.
-    Retryable { reason: &'static str },
-    /// The message may have been sent: a retry may duplicate it.
-    Unknown { reason: &'static str },
-    /// The message was not sent, and a retry will not succeed.
-    Refused(Refusal),
-}
-
-/// The result of looking up the phone number of a LID.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LidLookup {
-    Phone(Phone),
-    /// The gateway cannot resolve this LID, now or later.
-    Unavailable,
-    /// The gateway has not received the number from WhatsApp yet; a later lookup may succeed.
-    NotYetKnown,
-    /// The lookup failed.
-    Failed,
-}
-
-/// Why a message cannot be sent.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Refusal {
-    /// The recipient has no WhatsApp account, or blocked this number.
-    NotOnWhatsApp,
-    /// WhatsApp accepts no free text to this chat now: the recipient's last message is too old, or WhatsApp has
-    /// restricted this number from starting chats. Such restrictions last hours, and retries within minutes prolong them.
-    WindowClosed,
-    /// The gateway rejected the credentials, or this number is logged out or banned.
-    Unauthorized,
-    /// Any other permanent failure.
-    Permanent,
-}
-
-impl Refusal {
-    /// The label value in metrics, logs and stored records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotOnWhatsApp => "not_on_whatsapp",
-            Self::WindowClosed => "window_closed",
-            Self::Unauthorized => "unauthorized",
-            Self::Permanent => "permanent",
-        }
-    }
 }
 
 /// A one-time code to send.
@@ -197,13 +117,6 @@ pub struct CodeMessage<'a> {
     /// The rendered message, which contains the code.
     pub text: &'a str,
     pub language: Language,
-}
-
-/// The response to a webhook subscription handshake.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Handshake {
-    pub status: StatusCode,
-    pub body: String,
 }
 
 /// The API of one kind of gateway, with the settings and secrets of one instance.
@@ -302,29 +215,5 @@ pub trait Gateway: Send + Sync + 'static {
     /// A warning to log at start if the configuration accepts senders that can be forged.
     fn sender_warning(&self) -> Option<&'static str> {
         None
-    }
-}
-
-/// The meaning of an HTTP status where the response body is not more specific.
-fn send_result_by_status(status: StatusCode) -> SendResult {
-    match status.as_u16() {
-        200..=299 => SendResult::Accepted { id: None },
-        401 | 403 => SendResult::Refused(Refusal::Unauthorized),
-        408 | 425 | 429 => SendResult::Retryable { reason: "rate_limited" },
-        // A proxy forwarded the request and got no response: 520 and 524 are Cloudflare's.
-        504 | 520 | 524 => SendResult::Unknown { reason: "gateway_timeout" },
-        500..=599 => SendResult::Retryable { reason: "gateway_error" },
-        _ => SendResult::Refused(Refusal::Permanent),
-    }
-}
-
-/// Like [`send_result_by_status`], with the message id from the first of `pointers` that exists.
-fn send_result_with_id(response: &http::Response<Vec<u8>>, body: &serde_json::Value, pointers: &[&str]) -> SendResult {
-    match send_result_by_status(response.status()) {
-        SendResult::Accepted { .. } => {
-            let id = pointers.iter().find_map(|pointer| json::text(body, pointer));
-            SendResult::Accepted { id: id.map(str::to_owned) }
-        }
-        other => other,
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let messaging_service_sid = reader.text("messaging_service_sid");
     if from.is_none() && messaging_service_sid.is_none() && reader.purpose != Purpose::Inspect {
         let key = reader.section.key("from");
-        reader.faults.add(key, "is missing: the number that sends, or else messaging_service_sid");
+        reader.faults.add(key, "is missing: the sending number, or messaging_service_sid");
     }
     let on_whatsapp = from.as_deref().is_some_and(|from| from.starts_with(WHATSAPP));
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
@@ -37,7 +37,7 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let sms_verifies = reader.sms_verifies(channel);
     let api_key = reader.text("api_key");
     let authorization = match &api_key {
-        Some(key) => basic_auth(key, &reader.sending_secret("api_secret", "it belongs to api_key")),
+        Some(key) => basic_auth(key, &reader.sending_secret("api_secret", "the secret of api_key")),
         None => basic_auth(&account_sid, &auth_tokens.first().cloned().unwrap_or_default()),
     };
     Arc::new(Twilio {

@@ -25,10 +25,10 @@ pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let sms_verifies = reader.sms_verifies(channel);
     let from = reader.text("from");
     if from.is_none() && reader.purpose != Purpose::Inspect {
-        reader.faults.add(reader.section.key("from"), "is missing: the number that sends");
+        reader.faults.add(reader.section.key("from"), "is missing: the sending number");
     }
     let api_key = reader.sending_secret("api_key", "Vonage's API key, to send replies");
-    let api_secret = reader.sending_secret("api_secret", "it belongs to api_key");
+    let api_secret = reader.sending_secret("api_secret", "the secret of api_key");
     Arc::new(Vonage {
         signature_secrets: reader.webhook_secrets(),
         url: reader.base_url(Some("https://api.nexmo.com")),

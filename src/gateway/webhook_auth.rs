@@ -41,14 +41,14 @@ impl<'a> WebhookAuth<'a> {
     }
 
     /// Signs a request with the newest secret, as the gateway would at `at`.
-    pub fn sign(&self, draft: &mut WebhookRequest, at: Timestamp) {
+    pub fn sign(&self, request: &mut WebhookRequest, at: Timestamp) {
         let secret = self.secrets.first().map_or("", |secret| secret.expose_secret());
-        self.scheme.sign(secret, draft, at);
+        self.scheme.sign(secret, request, at);
     }
 
     /// Signs a request with `secret`, which need not be a configured one.
-    pub fn sign_with(&self, secret: &str, draft: &mut WebhookRequest, at: Timestamp) {
-        self.scheme.sign(secret, draft, at);
+    pub fn sign_with(&self, secret: &str, request: &mut WebhookRequest, at: Timestamp) {
+        self.scheme.sign(secret, request, at);
     }
 
     /// Where a request carries the signature, secret or token.

@@ -1,4 +1,5 @@
-//! `doctor` passes for every kind of gateway against a running daemon, and fails if secrets differ or a proxy interferes.
+//! `doctor` passes for every kind of gateway against a running daemon, and fails if secrets differ or a proxy
+//! interferes.
 
 use std::{
     collections::BTreeSet,

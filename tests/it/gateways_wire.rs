@@ -1,10 +1,10 @@
-//! Every gateway over a real socket. A link is minted and a person writes; the daemon's request must be the one that the
-//! gateway's reference documents. Then the gateway answers with each of its documented errors.
+//! Every gateway over a real socket. A link is minted and a person writes; the daemon's request must be the one that
+//! the gateway's reference documents. Then the gateway answers with each of its documented errors.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
-    app::client,
+    daemon::client,
     every_gateway::{EVERY, id},
 };
 

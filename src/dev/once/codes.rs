@@ -40,9 +40,9 @@ pub(super) async fn run_steps(person: &SimulatedPerson<'_>) -> Result<(), StepFa
 /// Requests a code and returns the uuid.
 async fn request_code(person: &SimulatedPerson<'_>, chat: &str, no_whatsapp: bool) -> anyhow::Result<String> {
     let fields = json!({ "chatId": chat, "length": 6 }).as_object().cloned().unwrap_or_default();
-    let answer = person.phone.request_code(CodeForm { no_whatsapp, fields }).await?;
-    ensure!(answer.status == 200, "request-code answered {}: {}", answer.status, answer.text());
-    let body = answer.json();
+    let response = person.phone.request_code(CodeForm { no_whatsapp, fields }).await?;
+    ensure!(response.status == 200, "request-code answered {}: {}", response.status, response.text());
+    let body = response.json();
     let uuid = body.pointer("/data/uuid").and_then(Value::as_str);
     uuid.map(str::to_owned).context("the response has no data.uuid")
 }
@@ -58,16 +58,16 @@ async fn wait_for_code(person: &SimulatedPerson<'_>, chat: &str, sms: bool) -> a
 async fn try_wrong_code(person: &SimulatedPerson<'_>, uuid: &str, code: &str) -> anyhow::Result<()> {
     let other = if code.starts_with('0') { "1" } else { "0" };
     expect_problem(&person.phone.type_code(NUMBER, &format!("{other}{}", &code[1..])).await?, 422, "code_wrong")?;
-    let answer = person.phone.daemon.get(&format!("/requests/{uuid}")).await?;
-    let attempts = answer.json().pointer("/data/attempts").cloned();
+    let response = person.phone.daemon.get(&format!("/requests/{uuid}")).await?;
+    let attempts = response.json().pointer("/data/attempts").cloned();
     ensure!(attempts == Some(json!(1)), "the attempt was not counted");
     Ok(())
 }
 
 async fn validate_code(person: &SimulatedPerson<'_>, chat: &str, code: &str) -> anyhow::Result<()> {
-    let answer = person.phone.type_code(chat, code).await?;
-    ensure!(answer.status == 200, "validate-code answered {}: {}", answer.status, answer.text());
-    let body = answer.json();
+    let response = person.phone.type_code(chat, code).await?;
+    ensure!(response.status == 200, "validate-code answered {}: {}", response.status, response.text());
+    let body = response.json();
     ensure!(body.pointer("/data/status") == Some(&json!("validated")), "it is not validated");
     Ok(())
 }
@@ -76,8 +76,12 @@ async fn reuse_code(person: &SimulatedPerson<'_>, code: &str) -> anyhow::Result<
     expect_problem(&person.phone.type_code(NUMBER, code).await?, 409, "code_used")
 }
 
-fn expect_problem(answer: &DaemonResponse, status: u16, why: &str) -> anyhow::Result<()> {
-    let code = answer.json().get("code").cloned().unwrap_or_default();
-    ensure!((answer.status, &code) == (status, &json!(why)), "expected {status} {why}, got {} {code}", answer.status);
+fn expect_problem(response: &DaemonResponse, status: u16, why: &str) -> anyhow::Result<()> {
+    let code = response.json().get("code").cloned().unwrap_or_default();
+    ensure!(
+        (response.status, &code) == (status, &json!(why)),
+        "expected {status} {why}, got {} {code}",
+        response.status
+    );
     Ok(())
 }

@@ -16,13 +16,13 @@ pub(super) struct SimulatedPerson<'a> {
 impl SimulatedPerson<'_> {
     pub(super) async fn post(&self, text: &str, how: DeliveryMode) -> anyhow::Result<PostedWebhook> {
         let from = NUMBER.parse().expect("NUMBER is a valid phone number");
-        let draft = MessageForm { from, push_name: Some("Ana".to_owned()), text: text.to_owned(), how };
-        self.phone.send(draft).await.context("there is no message to send")
+        let form = MessageForm { from, push_name: Some("Ana".to_owned()), text: text.to_owned(), how };
+        self.phone.send(form).await.context("there is no message to send")
     }
 
     pub(super) async fn send(&self, text: &str, how: DeliveryMode) -> anyhow::Result<PostedWebhook> {
         let posted = self.post(text, how).await?;
-        let status = posted.answer.as_ref().map_err(|error| *error)?.status;
+        let status = posted.response.as_ref().map_err(|error| *error)?.status;
         ensure!(status == 200, "the webhook was answered with {status}");
         Ok(posted)
     }
@@ -37,20 +37,20 @@ impl SimulatedPerson<'_> {
         missing: &str,
         wanted: impl Fn(&&Bubble) -> bool,
     ) -> anyhow::Result<String> {
-        self.wait_until(missing, |journal| journal.bubbles.iter().find(&wanted).map(|bubble| bubble.text.clone())).await
+        self.wait_until(missing, |history| history.bubbles.iter().find(&wanted).map(|bubble| bubble.text.clone())).await
     }
 
     pub(super) async fn wait_for_callback(&self, kind: &str) -> anyhow::Result<ReceivedCallback> {
         let missing = format!("no {kind} callback");
         let wanted = |callback: &&ReceivedCallback| callback.kind == kind;
-        self.wait_until(&missing, |journal| journal.callbacks.iter().find(wanted).cloned()).await
+        self.wait_until(&missing, |history| history.callbacks.iter().find(wanted).cloned()).await
     }
 
     /// The numbers of replies and callbacks so far.
     pub(super) fn received(&self) -> (usize, usize) {
-        let journal = self.phone.journal();
-        let replies = journal.bubbles.iter().filter(|bubble| bubble.side == ChatSide::Business);
-        (replies.count(), journal.callbacks.len())
+        let history = self.phone.history();
+        let replies = history.bubbles.iter().filter(|bubble| bubble.side == ChatSide::Business);
+        (replies.count(), history.callbacks.len())
     }
 
     async fn wait_until<T>(&self, missing: &str, find: impl Fn(&PhoneHistory) -> Option<T>) -> anyhow::Result<T> {
@@ -58,7 +58,7 @@ impl SimulatedPerson<'_> {
         let search = async {
             loop {
                 watch.borrow_and_update();
-                if let Some(found) = find(&self.phone.journal()) {
+                if let Some(found) = find(&self.phone.history()) {
                     return Ok(found);
                 }
                 watch.changed().await?;
@@ -69,7 +69,7 @@ impl SimulatedPerson<'_> {
     }
 }
 
-/// The value of `<input type="hidden" name="…" value="…">`, as our own pages write it.
+/// The value of `<input type="hidden" name="…" value="…">`, as the daemon's pages write it.
 pub(super) fn hidden_field(page: &str, name: &str) -> Option<String> {
     let (_, rest) = page.split_once(&format!("type=\"hidden\" name=\"{name}\" value=\""))?;
     let (value, _) = rest.split_once('"')?;

@@ -26,7 +26,7 @@ pub(in crate::dev) struct CodeForm {
 impl FakePhone {
     pub(in crate::dev) async fn request_code(&self, wanted: CodeForm) -> Result<DaemonResponse, EgressError> {
         self.no_whatsapp.store(wanted.no_whatsapp, Ordering::Relaxed);
-        self.record(|journal, at| journal.code_requested_at = Some(at));
+        self.record(|history, at| history.code_requested_at = Some(at));
         self.daemon.post("/request-code", &Value::Object(wanted.fields)).await
     }
 

@@ -1,5 +1,5 @@
-//! Protects the fake phone from other sites: any page in the developer's browser can send requests to this port, and DNS
-//! rebinding makes another name look like the same site.
+//! Protects the fake phone from other sites: any page in the developer's browser can send requests to this port, and
+//! DNS rebinding makes another name look like the same site.
 
 use actix_web::{
     Error, HttpResponse,

@@ -48,11 +48,11 @@ pub(super) async fn message(
         return HttpResponse::NotFound().json(json!({ "message": "this number is not on WhatsApp" }));
     }
     let chat = if code { page_chat_id(&to) } else { to };
-    phone.record(|journal, at| {
-        let before = if code { journal.code_requested_at } else { journal.last_message_at(&chat) };
+    phone.record(|history, at| {
+        let before = if code { history.code_requested_at } else { history.last_message_at(&chat) };
         let millis = before.and_then(|before| u64::try_from(at - before).ok());
         let side = ChatSide::Business;
-        journal.add_bubble(|id| Bubble { id, at, side, chat, text, note: None, status: None, millis, sms, code });
+        history.add_bubble(|id| Bubble { id, at, side, chat, text, note: None, status: None, millis, sms, code });
     });
     HttpResponse::Ok().json(json!({ "id": format!("SIM{:016X}", u64::from_be_bytes(random::bytes())) }))
 }
@@ -83,8 +83,8 @@ pub(super) async fn callback(phone: Data<FakePhone>, request: HttpRequest, body:
         request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
     headers.sort_unstable();
     let answered = phone.inbox_status();
-    phone.record(|journal, at| {
-        journal.add_callback(|id| ReceivedCallback {
+    phone.record(|history, at| {
+        history.add_callback(|id| ReceivedCallback {
             id,
             at,
             kind: kind.unwrap_or_else(|| "unknown".to_owned()),

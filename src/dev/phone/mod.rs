@@ -1,5 +1,5 @@
-//! The fake phone: a person's chat, the gateway, and the app's callback endpoint, on one loopback listener. Its webhooks
-//! are signed and sent over HTTP, so the daemon handles them like those of a real gateway.
+//! The fake phone: a person's chat, the gateway, and the app's callback endpoint, on one loopback listener. Its
+//! webhooks are signed and sent over HTTP, so the daemon handles them like those of a real gateway.
 
 mod codes;
 mod guard;
@@ -53,7 +53,7 @@ pub(super) struct FakePhone {
     pub(super) identity: PhoneIdentity,
     pub(super) daemon: DaemonClient,
     clock: Clock,
-    journal: Mutex<PhoneHistory>,
+    history: Mutex<PhoneHistory>,
     changed: watch::Sender<u64>,
     /// The status of responses to callbacks.
     inbox_status: AtomicU16,
@@ -66,21 +66,21 @@ impl FakePhone {
         let (changed, _) = watch::channel(0);
         let inbox_status = AtomicU16::new(200);
         let no_whatsapp = AtomicBool::new(false);
-        Arc::new(Self { identity, daemon, clock, journal: Mutex::default(), changed, inbox_status, no_whatsapp })
+        Arc::new(Self { identity, daemon, clock, history: Mutex::default(), changed, inbox_status, no_whatsapp })
     }
 
-    pub(super) fn journal(&self) -> MutexGuard<'_, PhoneHistory> {
-        self.journal.lock().expect("no code panics while holding the lock")
+    pub(super) fn history(&self) -> MutexGuard<'_, PhoneHistory> {
+        self.history.lock().expect("no code panics while holding the lock")
     }
 
-    /// Changes the journal and notifies waiters. `write` receives the current time in Unix milliseconds.
+    /// Changes the history and notifies waiters. `write` receives the current time in Unix milliseconds.
     fn record(&self, write: impl FnOnce(&mut PhoneHistory, i64)) {
         let now = self.clock.wall().as_millisecond();
-        write(&mut self.journal(), now);
+        write(&mut self.history(), now);
         self.changed.send_modify(|revision| *revision += 1);
     }
 
-    /// The revision of the journal, which increases with every change.
+    /// The revision of the history, which increases with every change.
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

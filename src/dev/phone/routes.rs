@@ -38,19 +38,19 @@ async fn redeem(phone: Data<FakePhone>, fields: Json<Value>) -> HttpResponse {
     wrap_response(phone.daemon.post("/redeem", &fields).await)
 }
 
-async fn send(phone: Data<FakePhone>, draft: Json<MessageForm>) -> HttpResponse {
-    match phone.send(draft.into_inner()).await {
-        Some(posted) => wrap_response(posted.answer),
+async fn send(phone: Data<FakePhone>, form: Json<MessageForm>) -> HttpResponse {
+    match phone.send(form.into_inner()).await {
+        Some(posted) => wrap_response(posted.response),
         None => HttpResponse::Conflict().json(json!({ "message": "no message was sent yet" })),
     }
 }
 
 /// Wraps the daemon's response for the page, whatever its status.
-pub(super) fn wrap_response(answer: Result<DaemonResponse, EgressError>) -> HttpResponse {
-    match answer {
-        Ok(answer) => {
-            let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
-            HttpResponse::Ok().json(json!({ "status": status.as_u16(), "body": answer.json() }))
+pub(super) fn wrap_response(response: Result<DaemonResponse, EgressError>) -> HttpResponse {
+    match response {
+        Ok(response) => {
+            let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY);
+            HttpResponse::Ok().json(json!({ "status": status.as_u16(), "body": response.json() }))
         }
         Err(error) => {
             HttpResponse::BadGateway().json(json!({ "message": format!("the daemon did not answer: {error}") }))

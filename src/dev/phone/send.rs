@@ -58,24 +58,24 @@ impl DeliveryMode {
 pub(in crate::dev) struct PostedWebhook {
     pub(in crate::dev) body: Vec<u8>,
     pub(in crate::dev) headers: [(&'static str, String); 3],
-    pub(in crate::dev) answer: Result<DaemonResponse, EgressError>,
+    pub(in crate::dev) response: Result<DaemonResponse, EgressError>,
 }
 
 impl FakePhone {
     /// Posts the webhook of a message. `None`: there is no last message to send again.
-    pub(in crate::dev) async fn send(&self, draft: MessageForm) -> Option<PostedWebhook> {
-        let how = draft.how;
+    pub(in crate::dev) async fn send(&self, form: MessageForm) -> Option<PostedWebhook> {
+        let how = form.how;
         let now = self.clock.wall();
         let message = match how {
-            DeliveryMode::Again => self.journal().last.clone()?,
-            _ => message(draft, now.as_second()),
+            DeliveryMode::Again => self.history().last.clone()?,
+            _ => message(form, now.as_second()),
         };
         let secret =
             if how == DeliveryMode::Forged { WRONG_SECRET } else { self.identity.webhook_secret.expose_secret() };
         let (body, headers) = message.sign(secret, now);
         let mut id = 0;
-        self.record(|journal, at| {
-            id = journal.add_bubble(|id| Bubble {
+        self.record(|history, at| {
+            id = history.add_bubble(|id| Bubble {
                 id,
                 at,
                 side: ChatSide::Person,
@@ -88,25 +88,25 @@ impl FakePhone {
                 code: false,
             });
             if how != DeliveryMode::Forged {
-                journal.last = Some(message);
+                history.last = Some(message);
             }
         });
-        let answer = self.daemon.post_webhook(&body, &headers).await;
-        let status = answer.as_ref().ok().map(|answer| answer.status);
-        let elapsed = answer.as_ref().map(|answer| answer.elapsed).unwrap_or_default();
-        self.record(|journal, _| journal.delivered(id, status, u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)));
-        Some(PostedWebhook { body, headers, answer })
+        let response = self.daemon.post_webhook(&body, &headers).await;
+        let status = response.as_ref().ok().map(|response| response.status);
+        let elapsed = response.as_ref().map(|response| response.elapsed).unwrap_or_default();
+        self.record(|history, _| history.delivered(id, status, u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)));
+        Some(PostedWebhook { body, headers, response })
     }
 }
 
-fn message(draft: MessageForm, now: i64) -> SimulatedMessage {
-    let how = draft.how;
+fn message(form: MessageForm, now: i64) -> SimulatedMessage {
+    let how = form.how;
     SimulatedMessage {
         id: format!("SIM{:016X}", u64::from_be_bytes(random::bytes())),
-        from: draft.from.as_given().to_owned(),
-        text: draft.text,
+        from: form.from.as_given().to_owned(),
+        text: form.text,
         timestamp: if how == DeliveryMode::Late { now - LATE_SECONDS } else { now },
-        push_name: draft.push_name.filter(|name| !name.is_empty()),
+        push_name: form.push_name.filter(|name| !name.is_empty()),
         group: (how == DeliveryMode::Group).then(|| GROUP.to_owned()),
         from_me: false,
         edited: how == DeliveryMode::Edit,

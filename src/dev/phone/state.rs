@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::FakePhone;
 
-/// The maximum time of one poll. Links are minted and expire without changing the journal, so the daemon is queried at
+/// The maximum time of one poll. Links are minted and expire without changing the history, so the daemon is queried at
 /// least this often.
 const POLL_TIMEOUT: Duration = Duration::from_millis(900);
 /// The newest requests, with their timelines.
@@ -24,19 +24,21 @@ pub(super) struct StateQuery {
 }
 
 /// `GET /state.json?after=…`
-pub(super) async fn state(phone: Data<FakePhone>, asked: Query<StateQuery>) -> HttpResponse {
+pub(super) async fn state(phone: Data<FakePhone>, query: Query<StateQuery>) -> HttpResponse {
     let mut watch = phone.subscribe();
-    if let Some(after) = asked.after {
+    if let Some(after) = query.after {
         // After a timeout the response is sent too: the daemon's requests may have changed.
         let _ = tokio::time::timeout(POLL_TIMEOUT, watch.wait_for(|revision| *revision != after)).await;
     }
     let revision = *watch.borrow();
     let requests = match phone.daemon.get(REQUESTS_PATH).await {
-        Ok(answer) if answer.status == 200 => answer.json().pointer("/data/requests").map(brief).unwrap_or_default(),
+        Ok(response) if response.status == 200 => {
+            response.json().pointer("/data/requests").map(brief).unwrap_or_default()
+        }
         _ => Value::Null,
     };
-    let journal = phone.journal();
-    let (bubbles, callbacks) = (&journal.bubbles, &journal.callbacks);
+    let history = phone.history();
+    let (bubbles, callbacks) = (&history.bubbles, &history.callbacks);
     HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(json!({
         "revision": revision,
         "now": phone.clock.wall().as_millisecond(),

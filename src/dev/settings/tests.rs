@@ -15,10 +15,10 @@ fn the_settings_of_the_first_run_are_valid() {
     let mut faults = Faults::default();
     let overrides = [("public_url", "http://127.0.0.1:1/".to_owned())];
     let config = config::load(Some(&text), [], &overrides, &mut faults).unwrap();
-    app::instances(&config, Purpose::Develop, &mut faults);
+    app::build_instances(&config, Purpose::Develop, &mut faults);
     assert!(faults.is_empty(), "{faults}");
     assert_eq!(phone_identity(&config, OLD_ORIGIN).unwrap().name, "Harbour demo");
-    app::instances(&config, Purpose::Serve, &mut faults);
+    app::build_instances(&config, Purpose::Serve, &mut faults);
     assert!(faults.iter().any(|fault| fault.key == "instance.0.gateway.kind"), "serve accepts a simulator");
 }
 

@@ -45,7 +45,7 @@ impl ForgeryBuilder<'_> {
 
     /// Signed at other times, or with the timestamp changed after signing.
     pub(super) fn other_times(&mut self) {
-        let Some((old, young)) = self.proof.validity() else { return };
+        let Some((old, young)) = self.auth.validity() else { return };
         let mut times = vec![
             ("signed too long ago", self.now - old - CLOCK_MARGIN),
             ("signed an hour too early", self.now - old - SignedDuration::from_hours(1)),
@@ -56,18 +56,18 @@ impl ForgeryBuilder<'_> {
             times.push(("signed tomorrow", self.now + SignedDuration::from_hours(24)));
         }
         for (name, at) in times {
-            let mut draft = self.unsigned.clone();
-            self.proof.sign(&mut draft, at);
-            self.add(name, draft);
+            let mut webhook = self.unsigned.clone();
+            self.auth.sign(&mut webhook, at);
+            self.add(name, webhook);
         }
-        let Some(name) = self.proof.timestamp_header() else { return };
+        let Some(name) = self.auth.timestamp_header() else { return };
         let stamp = header_value(&self.genuine, name).unwrap_or_default();
         let later = (self.now + SignedDuration::from_secs(1)).as_second().to_string();
         let mut with = |what: &str, values: &[&str]| {
-            let mut draft = self.genuine.clone();
-            draft.headers.retain(|(known, _)| known != name);
-            draft.headers.extend(values.iter().map(|value| (name.to_owned(), (*value).to_owned())));
-            self.forgeries.push(Forgery { name: what.to_owned(), draft });
+            let mut webhook = self.genuine.clone();
+            webhook.headers.retain(|(known, _)| known != name);
+            webhook.headers.extend(values.iter().map(|value| (name.to_owned(), (*value).to_owned())));
+            self.forgeries.push(Forgery { name: what.to_owned(), webhook });
         };
         with("without the signed time", &[]);
         with("with the time twice", &[&stamp, &stamp]);
@@ -87,11 +87,11 @@ impl ForgeryBuilder<'_> {
             ("the hash of the body added to the URL", query(&format!("bodySHA256={hash}"))),
             ("an empty hash of the body", query("bodySHA256=")),
         ];
-        for (name, draft) in changes {
-            self.add(name, draft);
+        for (name, webhook) in changes {
+            self.add(name, webhook);
         }
         let mut elsewhere = WebhookRequest { query: "a=b".to_owned(), ..self.unsigned.clone() };
-        self.proof.sign(&mut elsewhere, self.now);
+        self.auth.sign(&mut elsewhere, self.now);
         self.add("signed for another URL", WebhookRequest { query: String::new(), ..elsewhere });
     }
 }

@@ -21,75 +21,75 @@ impl ForgeryBuilder<'_> {
     /// Altered credentials.
     pub(super) fn altered_credentials(&mut self) {
         let value = self.credential();
-        let prefix = self.proof.credential_prefix().to_owned();
+        let prefix = self.auth.credential_prefix().to_owned();
         let bare = value.strip_prefix(&prefix).unwrap_or(&value).to_owned();
         let wrong = format!("{prefix}{}", with_changed_char(&bare, 0));
         self.add("no credential", self.with_credentials(&[]));
-        if matches!(self.proof.credential_location(), CredentialLocation::Header(_)) {
+        if matches!(self.auth.credential_location(), CredentialLocation::Header(_)) {
             self.add("the credential twice", self.with_credentials(&[&value, &value]));
             self.add("the credential, then a wrong one", self.with_credentials(&[&value, &wrong]));
         }
         self.add("a wrong credential, then the credential", self.with_credentials(&[&wrong, &value]));
         let mut values: Vec<(String, String)> = Vec::new();
-        let mut say = |name: &str, value: String| values.push((name.to_owned(), value));
-        say("an empty credential", String::new());
-        say("only the prefix", prefix.clone());
+        let mut push = |name: &str, value: String| values.push((name.to_owned(), value));
+        push("an empty credential", String::new());
+        push("only the prefix", prefix.clone());
         let length = bare.chars().count();
         for eighth in 1..8 {
             let cut: String = bare.chars().take(length * eighth / 8).collect();
-            say(&format!("the first {eighth}/8 of the credential"), format!("{prefix}{cut}"));
+            push(&format!("the first {eighth}/8 of the credential"), format!("{prefix}{cut}"));
         }
-        say(
+        push(
             "without its last character",
             format!("{prefix}{}", bare.chars().take(length.max(1) - 1).collect::<String>()),
         );
-        say("without its first character", format!("{prefix}{}", bare.chars().skip(1).collect::<String>()));
+        push("without its first character", format!("{prefix}{}", bare.chars().skip(1).collect::<String>()));
         for place in 0..8 {
             let changed = with_changed_char(&bare, length * place / 8);
-            say(&format!("one character changed, at {place}/8"), format!("{prefix}{changed}"));
+            push(&format!("one character changed, at {place}/8"), format!("{prefix}{changed}"));
         }
-        say("one character more", format!("{value}0"));
-        say("one character before", format!("0{value}"));
-        say("twice in a row", format!("{value}{value}"));
-        say("twice, with a comma", format!("{value},{value}"));
-        say("in upper case", value.to_uppercase());
-        say("in lower case", value.to_lowercase());
-        say("with letters of the other case", swapped_case(&value));
-        say("backwards", format!("{prefix}{}", bare.chars().rev().collect::<String>()));
-        say("a space within", format!("{prefix}{}", with_space(&bare)));
-        say("in quotes", format!("\"{value}\""));
-        say("all zeros", format!("{prefix}{}", "0".repeat(length)));
-        say("base64 of it", STANDARD.encode(&value));
-        say("hash of it", hex(&sha256(value.as_bytes())));
-        if !self.proof.has_signature_list() {
-            say("two schemes in one", format!("Bearer Bearer {value}"));
+        push("one character more", format!("{value}0"));
+        push("one character before", format!("0{value}"));
+        push("twice in a row", format!("{value}{value}"));
+        push("twice, with a comma", format!("{value},{value}"));
+        push("in upper case", value.to_uppercase());
+        push("in lower case", value.to_lowercase());
+        push("with letters of the other case", swapped_case(&value));
+        push("backwards", format!("{prefix}{}", bare.chars().rev().collect::<String>()));
+        push("a space within", format!("{prefix}{}", with_space(&bare)));
+        push("in quotes", format!("\"{value}\""));
+        push("all zeros", format!("{prefix}{}", "0".repeat(length)));
+        push("base64 of it", STANDARD.encode(&value));
+        push("hash of it", hex(&sha256(value.as_bytes())));
+        if !self.auth.has_signature_list() {
+            push("two schemes in one", format!("Bearer Bearer {value}"));
         }
         for word in ["null", "undefined", "true", "*", "[object Object]", "{}", "' OR '1'='1", "none", "%00", "$secret"]
         {
-            say(&format!("the word {word}"), word.to_owned());
+            push(&format!("the word {word}"), word.to_owned());
         }
         if !prefix.is_empty() {
-            say("without its prefix", bare.clone());
-            say("with the prefix twice", format!("{prefix}{value}"));
-            say("with another prefix", format!("md5={bare}"));
+            push("without its prefix", bare.clone());
+            push("with the prefix twice", format!("{prefix}{value}"));
+            push("with another prefix", format!("md5={bare}"));
         }
         for (name, value) in values {
-            let draft = self.with_credentials(&[&value]);
-            self.add(name, draft);
+            let webhook = self.with_credentials(&[&value]);
+            self.add(name, webhook);
         }
     }
 
     /// The genuine credential in other places.
     pub(super) fn misplaced_credentials(&mut self) {
         let (value, bare) = (self.credential(), self.with_credentials(&[]));
-        let carrier = self.proof.credential_location();
+        let location = self.auth.credential_location();
         let pair = |name: &str| form_urlencoded::Serializer::new(String::new()).append_pair(name, &value).finish();
         for name in ["x-signature", "x-secret", "x-forwarded-authorization", "cookie"] {
-            let mut draft = bare.clone();
-            draft.headers.push((name.to_owned(), value.clone()));
-            self.add(format!("the credential in the header {name}"), draft);
+            let mut webhook = bare.clone();
+            webhook.headers.push((name.to_owned(), value.clone()));
+            self.add(format!("the credential in the header {name}"), webhook);
         }
-        match &carrier {
+        match &location {
             CredentialLocation::Header(name) => {
                 let query = pair(name);
                 self.add("the credential in the query", WebhookRequest { query, ..bare });
@@ -99,21 +99,21 @@ impl ForgeryBuilder<'_> {
                     let query = pair(&other);
                     self.add(format!("the parameter named {other:?}"), WebhookRequest { query, ..bare.clone() });
                 }
-                let mut draft = bare;
-                draft.headers.push(("authorization".to_owned(), format!("Bearer {value}")));
-                self.add("the credential in the header authorization", draft);
+                let mut webhook = bare;
+                webhook.headers.push(("authorization".to_owned(), format!("Bearer {value}")));
+                self.add("the credential in the header authorization", webhook);
             }
         }
     }
 
     /// Signed with other secrets.
     pub(super) fn other_secrets(&mut self, others: &[String]) {
-        let own = self.proof.secrets().iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>();
+        let own = self.auth.secrets().iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>();
         let secret = own.first().cloned().unwrap_or_default();
         let length = secret.chars().count();
         let mut tried = vec![
             ("no secret".to_owned(), String::new()),
-            ("a random secret".to_owned(), hex(&crate::entropy::bytes::<32>())),
+            ("a random secret".to_owned(), hex(&crate::random::bytes::<32>())),
             ("a shortened secret".to_owned(), secret.chars().take(length.max(1) - 1).collect()),
             ("half of the secret".to_owned(), secret.chars().take(length / 2).collect()),
             ("a longer secret".to_owned(), format!("{secret}0")),
@@ -129,9 +129,9 @@ impl ForgeryBuilder<'_> {
             tried.push((format!("another instance's secret, {}", index + 1), other.clone()));
         }
         for (name, secret) in tried.into_iter().filter(|(_, secret)| !own.contains(secret)) {
-            let mut draft = self.unsigned.clone();
-            self.proof.sign_with(&secret, &mut draft, self.now);
-            self.add(name, draft);
+            let mut webhook = self.unsigned.clone();
+            self.auth.sign_with(&secret, &mut webhook, self.now);
+            self.add(name, webhook);
         }
     }
 
@@ -157,11 +157,11 @@ impl ForgeryBuilder<'_> {
             ("a token of another kind", format!("{}.{claims}.{mac}", encode(&json!({ "alg": "RS256" })))),
             ("a token within a token", format!("{token}.{token}")),
         ] {
-            let draft = self.with_credentials(&[&format!("Bearer {token}")]);
-            self.add(name, draft);
+            let webhook = self.with_credentials(&[&format!("Bearer {token}")]);
+            self.add(name, webhook);
         }
-        let draft = self.with_credentials(&[token]);
-        self.add("a token without Bearer", draft);
+        let webhook = self.with_credentials(&[token]);
+        self.add("a token without Bearer", webhook);
     }
 }
 

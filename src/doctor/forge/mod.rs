@@ -14,46 +14,46 @@ use crate::gateway::{CredentialLocation, WebhookAuth, WebhookRequest};
 /// One forged request.
 pub(super) struct Forgery {
     pub(super) name: String,
-    pub(super) draft: WebhookRequest,
+    pub(super) webhook: WebhookRequest,
 }
 
 /// All forgeries that apply to this authentication scheme, without duplicates. `sender` is the phone in the genuine
 /// request, `others` are other instances' secrets.
 pub(super) fn forgeries(
-    proof: &WebhookAuth<'_>,
+    auth: &WebhookAuth<'_>,
     unsigned: &WebhookRequest,
     sender: &str,
     others: &[String],
     now: Timestamp,
 ) -> Vec<Forgery> {
     let mut genuine = unsigned.clone();
-    proof.sign(&mut genuine, now);
-    let mut forge = ForgeryBuilder { proof, unsigned, sender, genuine, now, forgeries: Vec::new() };
+    auth.sign(&mut genuine, now);
+    let mut forge = ForgeryBuilder { auth, unsigned, sender, genuine, now, forgeries: Vec::new() };
     forge.altered_credentials();
     forge.misplaced_credentials();
     forge.other_secrets(others);
-    if !proof.is_weak() {
+    if !auth.is_weak() {
         forge.other_bodies();
     }
     forge.other_times();
-    if proof.signs_url() {
+    if auth.signs_url() {
         forge.other_urls();
     }
     forge.altered_tokens();
     let mut seen = HashSet::from([request_key(&forge.genuine)]);
-    forge.forgeries.retain(|forgery| seen.insert(request_key(&forgery.draft)));
+    forge.forgeries.retain(|forgery| seen.insert(request_key(&forgery.webhook)));
     forge.forgeries
 }
 
 /// Equal for equal requests: headers of different names have no order.
-fn request_key(draft: &WebhookRequest) -> (String, Vec<(String, String)>, Vec<u8>) {
-    let mut headers = draft.headers.clone();
+fn request_key(webhook: &WebhookRequest) -> (String, Vec<(String, String)>, Vec<u8>) {
+    let mut headers = webhook.headers.clone();
     headers.sort_by(|one, other| one.0.cmp(&other.0));
-    (draft.query.clone(), headers, draft.body.clone())
+    (webhook.query.clone(), headers, webhook.body.clone())
 }
 
 struct ForgeryBuilder<'a> {
-    proof: &'a WebhookAuth<'a>,
+    auth: &'a WebhookAuth<'a>,
     unsigned: &'a WebhookRequest,
     sender: &'a str,
     genuine: WebhookRequest,
@@ -62,13 +62,13 @@ struct ForgeryBuilder<'a> {
 }
 
 impl ForgeryBuilder<'_> {
-    fn add(&mut self, name: impl Into<String>, draft: WebhookRequest) {
-        self.forgeries.push(Forgery { name: name.into(), draft });
+    fn add(&mut self, name: impl Into<String>, webhook: WebhookRequest) {
+        self.forgeries.push(Forgery { name: name.into(), webhook });
     }
 
     /// The genuine credential, with its prefix.
     fn credential(&self) -> String {
-        match self.proof.credential_location() {
+        match self.auth.credential_location() {
             CredentialLocation::Header(name) => header_value(&self.genuine, &name).unwrap_or_default(),
             CredentialLocation::Query(name) => {
                 let mut pairs = form_urlencoded::parse(self.genuine.query.as_bytes());
@@ -79,23 +79,23 @@ impl ForgeryBuilder<'_> {
 
     /// The genuine request with other credentials.
     fn with_credentials(&self, values: &[&str]) -> WebhookRequest {
-        let mut draft = self.genuine.clone();
-        match self.proof.credential_location() {
+        let mut webhook = self.genuine.clone();
+        match self.auth.credential_location() {
             CredentialLocation::Header(name) => {
-                draft.headers.retain(|(known, _)| *known != name);
-                draft.headers.extend(values.iter().map(|value| (name.clone(), (*value).to_owned())));
+                webhook.headers.retain(|(known, _)| *known != name);
+                webhook.headers.extend(values.iter().map(|value| (name.clone(), (*value).to_owned())));
             }
             CredentialLocation::Query(name) => {
                 let pairs = values.iter().map(|value| (name.as_str(), *value));
-                draft.query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+                webhook.query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
             }
         }
-        draft
+        webhook
     }
 }
 
-fn header_value(draft: &WebhookRequest, name: &str) -> Option<String> {
-    draft.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+fn header_value(webhook: &WebhookRequest, name: &str) -> Option<String> {
+    webhook.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
 }
 
 /// Replaces the character at `place` by another of the same class.

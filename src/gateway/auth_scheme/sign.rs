@@ -37,57 +37,57 @@ pub enum CredentialLocation {
 
 impl AuthScheme {
     /// Signs a request as a gateway with `secret` would at `at`; replaces an earlier signature.
-    pub(in crate::gateway) fn sign(&self, secret: &str, draft: &mut WebhookRequest, at: Timestamp) {
+    pub(in crate::gateway) fn sign(&self, secret: &str, request: &mut WebhookRequest, at: Timestamp) {
         let key = secret.as_bytes();
         let stamp = at.as_second().to_string();
         match self {
             Self::BodyHmac { header, prefix, hash, encoding } => {
-                let mac = encode(*encoding, &hmac(*hash, key, &[&draft.body]));
-                draft.set_header(header, format!("{prefix}{mac}"));
+                let mac = encode(*encoding, &hmac(*hash, key, &[&request.body]));
+                request.set_header(header, format!("{prefix}{mac}"));
             }
             Self::TimedHmac { header, timestamp_header, prefix, hash, encoding } => {
-                let mac = encode(*encoding, &hmac(*hash, key, &[stamp.as_bytes(), b".", &draft.body]));
-                draft.set_header(header, format!("{prefix}{mac}"));
-                draft.set_header(timestamp_header, stamp);
+                let mac = encode(*encoding, &hmac(*hash, key, &[stamp.as_bytes(), b".", &request.body]));
+                request.set_header(header, format!("{prefix}{mac}"));
+                request.set_header(timestamp_header, stamp);
             }
             Self::StandardWebhooks => {
-                let id = format!("msg_{}", &hex(&sha256(&draft.body))[..16]);
+                let id = format!("msg_{}", &hex(&sha256(&request.body))[..16]);
                 let key = crate::config::decode_whsec(secret).unwrap_or_default();
-                let mac = STANDARD.encode(standard_signature(&key, &id, &stamp, &draft.body));
-                draft.set_header("webhook-id", id);
-                draft.set_header("webhook-timestamp", stamp);
-                draft.set_header("webhook-signature", format!("v1,{mac}"));
+                let mac = STANDARD.encode(standard_signature(&key, &id, &stamp, &request.body));
+                request.set_header("webhook-id", id);
+                request.set_header("webhook-timestamp", stamp);
+                request.set_header("webhook-signature", format!("v1,{mac}"));
             }
-            Self::StaticHeader { header } => draft.set_header(header, secret),
+            Self::StaticHeader { header } => request.set_header(header, secret),
             Self::UrlSecret { param } => {
-                draft.query = form_urlencoded::Serializer::new(String::new()).append_pair(param, secret).finish();
+                request.query = form_urlencoded::Serializer::new(String::new()).append_pair(param, secret).finish();
             }
             Self::ExpiringJwt => {
                 let claims = json!({
                     "iat": at.as_second(), "exp": at.as_second() + 600, "app": "evolution", "action": "webhook",
                 });
-                draft.set_header("authorization", format!("Bearer {}", jwt::sign_token(key, &claims)));
+                request.set_header("authorization", format!("Bearer {}", jwt::sign_token(key, &claims)));
             }
             Self::BodyJwt => {
                 let claims = json!({
                     "iat": at.as_second(), "jti": hex(&sha256(stamp.as_bytes())), "iss": "Vonage",
-                    "payload_hash": hex(&sha256(&draft.body)),
+                    "payload_hash": hex(&sha256(&request.body)),
                 });
-                draft.set_header("authorization", format!("Bearer {}", jwt::sign_token(key, &claims)));
+                request.set_header("authorization", format!("Bearer {}", jwt::sign_token(key, &claims)));
             }
             Self::Twilio { url } => {
                 if let Some((_, query)) = url.split_once('?') {
-                    query.clone_into(&mut draft.query);
+                    query.clone_into(&mut request.query);
                 }
-                let signature = twilio::signature(key, url, &draft.query, &draft.body);
-                draft.set_header("x-twilio-signature", signature);
+                let signature = twilio::signature(key, url, &request.query, &request.body);
+                request.set_header("x-twilio-signature", signature);
             }
             Self::Bird { url } => {
-                let hash = sha256(&draft.body);
+                let hash = sha256(&request.body);
                 let parts = [stamp.as_bytes(), b"\n", url.as_bytes(), b"\n", &hash];
                 let signature = STANDARD.encode(hmac(Hash::Sha256, key, &parts));
-                draft.set_header("messagebird-signature", signature);
-                draft.set_header("messagebird-request-timestamp", stamp);
+                request.set_header("messagebird-signature", signature);
+                request.set_header("messagebird-request-timestamp", stamp);
             }
         }
     }
@@ -175,12 +175,12 @@ mod tests {
         ]
     }
 
-    fn accepted(scheme: &AuthScheme, draft: &WebhookRequest, now: Timestamp) -> bool {
+    fn accepted(scheme: &AuthScheme, request: &WebhookRequest, now: Timestamp) -> bool {
         let mut headers = HeaderMap::new();
-        for (name, value) in &draft.headers {
+        for (name, value) in &request.headers {
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
-        let (method, query, body) = (&Method::POST, draft.query.as_str(), draft.body.as_slice());
+        let (method, query, body) = (&Method::POST, request.query.as_str(), request.body.as_slice());
         let webhook = Webhook { method, path_suffix: None, query, headers: &headers, body, now };
         scheme.verify(&webhook, &[SecretString::from(SECRET.to_owned())]).is_ok()
     }
@@ -189,26 +189,26 @@ mod tests {
     fn signatures_are_accepted_within_their_lifetime_only() {
         let at = Timestamp::from_second(1_788_256_800).unwrap();
         for scheme in all_schemes() {
-            let mut draft = WebhookRequest { body: b"a=1&b=2".to_vec(), ..WebhookRequest::default() };
-            scheme.sign(SECRET, &mut draft, at);
-            assert!(accepted(&scheme, &draft, at), "{scheme:?}");
+            let mut request = WebhookRequest { body: b"a=1&b=2".to_vec(), ..WebhookRequest::default() };
+            scheme.sign(SECRET, &mut request, at);
+            assert!(accepted(&scheme, &request, at), "{scheme:?}");
             match scheme.credential_location() {
                 CredentialLocation::Header(name) => {
-                    let value = &draft.headers.iter().find(|(known, _)| *known == name).unwrap().1;
+                    let value = &request.headers.iter().find(|(known, _)| *known == name).unwrap().1;
                     assert!(value.starts_with(scheme.credential_prefix()), "{scheme:?}");
                 }
-                CredentialLocation::Query(name) => assert!(draft.query.starts_with(&name)),
+                CredentialLocation::Query(name) => assert!(request.query.starts_with(&name)),
             }
             let second = SignedDuration::from_secs(1);
             let Some((old, young)) = scheme.validity() else {
-                assert!(accepted(&scheme, &draft, at + SignedDuration::from_hours(1000)));
+                assert!(accepted(&scheme, &request, at + SignedDuration::from_hours(1000)));
                 continue;
             };
-            assert!(accepted(&scheme, &draft, at + old - second), "{scheme:?}");
-            assert!(!accepted(&scheme, &draft, at + old + second), "{scheme:?}");
+            assert!(accepted(&scheme, &request, at + old - second), "{scheme:?}");
+            assert!(!accepted(&scheme, &request, at + old + second), "{scheme:?}");
             if let Some(young) = young {
-                assert!(accepted(&scheme, &draft, at - young), "{scheme:?}");
-                assert!(!accepted(&scheme, &draft, at - young - second), "{scheme:?}");
+                assert!(accepted(&scheme, &request, at - young), "{scheme:?}");
+                assert!(!accepted(&scheme, &request, at - young - second), "{scheme:?}");
             }
         }
     }

@@ -13,11 +13,13 @@ const HASHES: &[(&str, Hash)] = &[("sha1", Hash::Sha1), ("sha256", Hash::Sha256)
 const ENCODINGS: &[(&str, Encoding)] = &[("hex", Encoding::Hex), ("base64", Encoding::Base64)];
 const SIGNED_CONTENT: &[(&str, bool)] = &[("body", false), ("timestamp.body", true)];
 
+/// The authentication scheme of a table, with its secrets.
 pub(super) struct GenericAuth {
     pub(super) scheme: AuthScheme,
     pub(super) secrets: Vec<SecretString>,
 }
 
+/// The values of `webhook_auth`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum AuthMethod {
     Hmac,
@@ -37,7 +39,7 @@ const AUTH_METHODS: &[(&str, AuthMethod)] = &[
 
 impl GenericAuth {
     pub(super) fn read(reader: &mut ConfigReader<'_>) -> Self {
-        let way = reader.section.choice("webhook_auth", AUTH_METHODS, reader.faults);
+        let method = reader.section.choice("webhook_auth", AUTH_METHODS, reader.faults);
         if !reader.section.has("webhook_auth") {
             let words: Vec<&str> = AUTH_METHODS.iter().map(|(word, _)| *word).collect();
             let problem = format!("is missing: how webhooks are authenticated, one of {}", words.join(", "));
@@ -48,11 +50,12 @@ impl GenericAuth {
         let timed = reader.section.choice("webhook_signed", SIGNED_CONTENT, reader.faults).unwrap_or_default();
         let prefix = reader.text("webhook_prefix").unwrap_or_default();
         let param = reader.text("webhook_param").unwrap_or_else(|| "token".to_owned());
-        let carries = matches!(way, Some(AuthMethod::Hmac | AuthMethod::StaticHeader));
-        let header = header(reader, "webhook_header", carries, "the header with the signature or secret");
-        let stamps = way == Some(AuthMethod::Hmac) && timed;
-        let timestamp_header = self::header(reader, "webhook_timestamp_header", stamps, "the header that is signed");
-        let scheme = match way {
+        let needs_header = matches!(method, Some(AuthMethod::Hmac | AuthMethod::StaticHeader));
+        let header = header(reader, "webhook_header", needs_header, "the header with the signature or secret");
+        let stamps = method == Some(AuthMethod::Hmac) && timed;
+        let timestamp_header =
+            self::header(reader, "webhook_timestamp_header", stamps, "the header with the signed timestamp");
+        let scheme = match method {
             Some(AuthMethod::Hmac) if timed => {
                 AuthScheme::TimedHmac { header, timestamp_header, prefix, hash, encoding }
             }
@@ -65,13 +68,13 @@ impl GenericAuth {
         let mut secrets = reader.webhook_secrets();
         for (index, secret) in secrets.iter().enumerate() {
             let (key, value) = (reader.section.key(&format!("webhook_secret.{index}")), secret.expose_secret());
-            if way == Some(AuthMethod::StandardWebhooks) && crate::config::decode_whsec(value).is_none() {
+            if method == Some(AuthMethod::StandardWebhooks) && crate::config::decode_whsec(value).is_none() {
                 reader.faults.add(key, "expected whsec_ and base64, which standard-webhooks needs");
-            } else if way == Some(AuthMethod::Basic) && !value.contains(':') {
+            } else if method == Some(AuthMethod::Basic) && !value.contains(':') {
                 reader.faults.add(key, "expected user:password, which basic needs");
             }
         }
-        if way == Some(AuthMethod::Basic) {
+        if method == Some(AuthMethod::Basic) {
             let encode = |secret: &SecretString| format!("Basic {}", STANDARD.encode(secret.expose_secret()));
             secrets = secrets.iter().map(encode).map(SecretString::from).collect();
         }

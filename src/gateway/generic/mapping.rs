@@ -66,42 +66,43 @@ pub(super) enum FromMeRule {
 impl Mapping {
     pub(super) fn read(section: Section, faults: &mut Faults) -> Self {
         const DEDUPE: &[(&str, bool)] = &[("whole", false), ("last_component", true)];
-        let mut fields = TableReader::new(section, faults);
-        let f = &mut fields;
+        let mut reader = TableReader::new(section, faults);
+        let table = &mut reader;
         let mapping = Self {
-            select: f.pointer("select").unwrap_or_default(),
-            event: events(f),
-            message_id: f.required("message_id", "the pointer to a message's id"),
-            last_component: f.section.choice("dedupe", DEDUPE, f.faults).unwrap_or_default(),
-            chat_id: f.required("chat_id", "the pointer to the chat that replies are sent to"),
-            sender: f.required("sender", "the pointer to the sender's phone; if several are present, they must agree"),
-            to: f.sources("to"),
-            account: f.sources("account"),
-            lid: f.sources("lid"),
-            bsuid: f.sources("bsuid"),
-            text: f.required("text", "the pointer to a message's text"),
-            timestamp: timestamp(f),
-            from_me: from_me(f),
-            group: f.conditions("group"),
-            edit: f.conditions("edit"),
-            broadcast: f.conditions("broadcast"),
-            push_name: f.sources("push_name"),
-            receipt_id: f.sources("receipt_id"),
-            receipt: f.sources("receipt"),
-            delivered: f.conditions("delivered"),
+            select: table.pointer("select").unwrap_or_default(),
+            event: events(table),
+            message_id: table.required("message_id", "the pointer to a message's id"),
+            last_component: table.section.choice("dedupe", DEDUPE, table.faults).unwrap_or_default(),
+            chat_id: table.required("chat_id", "the pointer to the chat that replies are sent to"),
+            sender: table
+                .required("sender", "the pointer to the sender's phone; if several are present, they must agree"),
+            to: table.sources("to"),
+            account: table.sources("account"),
+            lid: table.sources("lid"),
+            bsuid: table.sources("bsuid"),
+            text: table.required("text", "the pointer to a message's text"),
+            timestamp: timestamp(table),
+            from_me: from_me(table),
+            group: table.conditions("group"),
+            edit: table.conditions("edit"),
+            broadcast: table.conditions("broadcast"),
+            push_name: table.sources("push_name"),
+            receipt_id: table.sources("receipt_id"),
+            receipt: table.sources("receipt"),
+            delivered: table.conditions("delivered"),
         };
-        fields.finish();
+        reader.finish();
         mapping
     }
 }
 
-fn events(f: &mut TableReader<'_>) -> Option<EventFilter> {
-    let (key, value) = f.section.values("event").into_iter().next()?;
-    let mut event = subtable(key, value, "{ pointer = \"…\", accept = [\"…\"] }", f.faults)?;
+fn events(table: &mut TableReader<'_>) -> Option<EventFilter> {
+    let (key, value) = table.section.values("event").into_iter().next()?;
+    let mut event = subtable(key, value, "{ pointer = \"…\", accept = [\"…\"] }", table.faults)?;
     if !event.section.has("pointer") {
         event.fault("pointer", "is missing: the pointer to the kind of an event");
     }
-    let (pointer, accept, status) = (event.pointer("pointer"), event.words("accept"), event.words("status"));
+    let (pointer, accept, status) = (event.pointer("pointer"), event.scalars("accept"), event.scalars("status"));
     if accept.is_empty() {
         event.fault("accept", "is empty: list the event kinds that are messages");
     }
@@ -109,15 +110,15 @@ fn events(f: &mut TableReader<'_>) -> Option<EventFilter> {
     Some(EventFilter { pointer: pointer?, accept, status })
 }
 
-fn timestamp(f: &mut TableReader<'_>) -> Option<(String, TimeUnit)> {
+fn timestamp(table: &mut TableReader<'_>) -> Option<(String, TimeUnit)> {
     const UNITS: &[(&str, TimeUnit)] = &[
         ("s", TimeUnit::Seconds),
         ("ms", TimeUnit::Milliseconds),
         ("rfc3339", TimeUnit::Rfc3339),
         ("none", TimeUnit::None),
     ];
-    let (key, value) = f.section.values("timestamp").into_iter().next()?;
-    let mut timestamp = subtable(key, value, "{ pointer = \"…\", unit = \"s\" }", f.faults)?;
+    let (key, value) = table.section.values("timestamp").into_iter().next()?;
+    let mut timestamp = subtable(key, value, "{ pointer = \"…\", unit = \"s\" }", table.faults)?;
     let pointer = timestamp.pointer("pointer");
     let unit = timestamp.section.choice("unit", UNITS, timestamp.faults);
     if !timestamp.section.has("unit") {
@@ -131,15 +132,15 @@ fn timestamp(f: &mut TableReader<'_>) -> Option<(String, TimeUnit)> {
 }
 
 /// `from_me` is required: messages sent from the own number contain codes.
-fn from_me(f: &mut TableReader<'_>) -> FromMeRule {
-    let values = f.section.values("from_me");
+fn from_me(table: &mut TableReader<'_>) -> FromMeRule {
+    let values = table.section.values("from_me");
     if let [(_, Value::String(word))] = values.as_slice()
         && word == "never"
     {
         return FromMeRule::Never;
     }
     if values.is_empty() {
-        f.fault(
+        table.fault(
             "from_me",
             "is missing: what marks messages sent from the own number, or \"never\" if they are never posted",
         );
@@ -148,9 +149,9 @@ fn from_me(f: &mut TableReader<'_>) -> FromMeRule {
     let mut conditions = Vec::new();
     for (key, value) in values {
         let shape = "{ pointer = \"…\" }, or \"never\"";
-        let Some(mut fields) = subtable(key, value, shape, f.faults) else { continue };
-        optional |= fields.section.flag("optional", fields.faults);
-        conditions.extend(fields.condition());
+        let Some(mut reader) = subtable(key, value, shape, table.faults) else { continue };
+        optional |= reader.section.flag("optional", reader.faults);
+        conditions.extend(reader.condition());
     }
     FromMeRule::When { conditions, optional }
 }

@@ -38,14 +38,14 @@ struct ResponseRule {
 }
 
 impl ResponseRules {
-    pub(super) fn read(f: &mut TableReader<'_>) -> Self {
-        let statuses = f.section.values("success");
-        let success = statuses.into_iter().filter_map(|(key, value)| status(key, &value, f.faults)).collect();
-        let message_id = f.sources("message_id");
+    pub(super) fn read(table: &mut TableReader<'_>) -> Self {
+        let statuses = table.section.values("success");
+        let success = statuses.into_iter().filter_map(|(key, value)| status(key, &value, table.faults)).collect();
+        let message_id = table.sources("message_id");
         let mut rules = Vec::new();
         for (name, meaning) in OUTCOME_KEYS {
-            for (key, value) in f.section.values(name) {
-                rules.extend(read_rule(key, value, meaning, f));
+            for (key, value) in table.section.values(name) {
+                rules.extend(read_rule(key, value, meaning, table));
             }
         }
         rules.sort_by_key(|rule| rule.body.is_none());
@@ -78,19 +78,19 @@ impl ResponseRules {
 }
 
 /// A rule: a status, or a table with `status`, `pointer` and a test.
-fn read_rule(key: String, value: Value, meaning: RuleOutcome, f: &mut TableReader<'_>) -> Option<ResponseRule> {
+fn read_rule(key: String, value: Value, meaning: RuleOutcome, table: &mut TableReader<'_>) -> Option<ResponseRule> {
     if !value.is_object() {
-        return Some(ResponseRule { status: Some(status(key, &value, f.faults)?), body: None, meaning });
+        return Some(ResponseRule { status: Some(status(key, &value, table.faults)?), body: None, meaning });
     }
-    let mut fields = subtable(key, value, "{ status = 400, pointer = \"…\", equals = … }", f.faults)?;
-    let (by_status, by_body) = (fields.section.values("status"), fields.section.has("pointer"));
+    let mut reader = subtable(key, value, "{ status = 400, pointer = \"…\", equals = … }", table.faults)?;
+    let (by_status, by_body) = (reader.section.values("status"), reader.section.has("pointer"));
     if by_status.is_empty() && !by_body {
-        fields.fault("status", "is missing: give a status, a pointer into the answer, or both");
+        reader.fault("status", "is missing: give a status, a pointer into the answer, or both");
     }
-    let wanted = by_status.into_iter().find_map(|(key, value)| status(key, &value, fields.faults));
+    let wanted = by_status.into_iter().find_map(|(key, value)| status(key, &value, reader.faults));
     if by_body {
-        return Some(ResponseRule { status: wanted, body: Some(fields.condition()?), meaning });
+        return Some(ResponseRule { status: wanted, body: Some(reader.condition()?), meaning });
     }
-    fields.finish();
+    reader.finish();
     Some(ResponseRule { status: Some(wanted?), body: None, meaning })
 }

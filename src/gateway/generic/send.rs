@@ -41,34 +41,34 @@ enum BodyTemplate {
 
 impl SendTemplate {
     pub(super) fn read(section: Section, values: &GatewayValues, faults: &mut Faults) -> Self {
-        let mut fields = TableReader::new(section, faults);
-        let f = &mut fields;
+        let mut reader = TableReader::new(section, faults);
+        let table = &mut reader;
         let mut used = Vec::new();
-        let method = method(f);
-        let before = f.faults.iter().count();
-        let url = url(f, values, &mut used);
-        let body = body(f, &mut used);
+        let method = method(table);
+        let before = table.faults.iter().count();
+        let url = url(table, values, &mut used);
+        let body = body(table, &mut used);
         // A misspelled placeholder is already reported; do not report it as missing too.
-        if f.faults.iter().count() == before {
+        if table.faults.iter().count() == before {
             let contains = |names: &[&str]| used.iter().any(|used| names.contains(&used.as_str()));
             if !contains(&["text"]) {
-                f.fault("body", "contains no {text}, and neither does url: the message would be empty");
+                table.fault("body", "contains no {text}, and neither does url: the message would be empty");
             }
             if !contains(&["chat_id", "digits"]) {
-                f.fault(
+                table.fault(
                     "body",
                     "contains no {chat_id} or {digits}, and neither does url: the message has no recipient",
                 );
             }
         }
-        let headers = headers(f, values, &body, &mut used);
-        let answers = ResponseRules::read(f);
-        let address = f.section.text("address", f.faults).unwrap_or_else(|| "{digits}".to_owned());
-        if !address.contains("{digits}") || placeholders(&address).any(|name| name != "digits") {
-            f.fault("address", "expected a chat id with the placeholder {digits}, such as \"{digits}@c.us\"");
+        let headers = headers(table, values, &body, &mut used);
+        let response_rules = ResponseRules::read(table);
+        let recipient = table.section.text("address", table.faults).unwrap_or_else(|| "{digits}".to_owned());
+        if !recipient.contains("{digits}") || placeholders(&recipient).any(|name| name != "digits") {
+            table.fault("address", "expected a chat id with the placeholder {digits}, such as \"{digits}@c.us\"");
         }
-        fields.finish();
-        Self { method, url, recipient: address, headers, body, response_rules: answers, placeholders: used }
+        reader.finish();
+        Self { method, url, recipient, headers, body, response_rules, placeholders: used }
     }
 
     /// The placeholders in use, each once.
@@ -135,60 +135,60 @@ fn digits(chat_id: &str, subject: Option<&Subject>) -> String {
     phone(chat_id).or(known).map_or_else(|| chat_id.to_owned(), |phone| phone.digits().to_owned())
 }
 
-fn method(f: &mut TableReader<'_>) -> Method {
+fn method(table: &mut TableReader<'_>) -> Method {
     let words: Vec<&str> = METHODS.iter().map(|(word, _)| *word).collect();
-    let Some(text) = f.section.text("method", f.faults) else { return Method::POST };
+    let Some(text) = table.section.text("method", table.faults) else { return Method::POST };
     let method = METHODS.iter().find(|(word, _)| *word == text).map(|(_, method)| method.clone());
     method.unwrap_or_else(|| {
-        f.fault("method", &not_one_of(&text, &words));
+        table.fault("method", &not_one_of(&text, &words));
         Method::POST
     })
 }
 
-fn url(f: &mut TableReader<'_>, values: &GatewayValues, used: &mut Vec<String>) -> String {
-    let template = f.section.required_text("url", "where a message is posted to", f.faults);
+fn url(table: &mut TableReader<'_>, values: &GatewayValues, used: &mut Vec<String>) -> String {
+    let template = table.section.required_text("url", "the URL that messages are sent to", table.faults);
     if template.is_empty() {
         return template;
     }
-    check_placeholders(f, "url", &template, used);
+    check_placeholders(table, "url", &template, used);
     let rest = template.strip_prefix("{url}").unwrap_or(&template);
     if placeholders(rest).any(|name| name == "url") {
-        f.fault("url", "{url} is only allowed at the start");
+        table.fault("url", "{url} is only allowed at the start");
         return template;
     }
     let sample =
         |name: &str| values.get(name).or(if name == "url" { Some("https://gateway.invalid") } else { Some("1") });
     let url = fill_url(&template, &sample);
     if redirect::parse(&url).is_none() || url.parse::<Uri>().is_err() {
-        f.fault("url", "expected an http:// or https:// URL without credentials; placeholders are allowed");
+        table.fault("url", "expected an http:// or https:// URL without credentials; placeholders are allowed");
     }
     template
 }
 
-fn body(f: &mut TableReader<'_>, used: &mut Vec<String>) -> BodyTemplate {
-    let Some((key, value)) = f.section.values("body").into_iter().next() else { return BodyTemplate::Empty };
+fn body(table: &mut TableReader<'_>, used: &mut Vec<String>) -> BodyTemplate {
+    let Some((key, value)) = table.section.values("body").into_iter().next() else { return BodyTemplate::Empty };
     let body = match value {
         Value::String(text) => match serde_json::from_str(&text) {
             Ok(json) => BodyTemplate::Json(json),
             Err(error) => {
                 let place = format!("line {} column {}", error.line(), error.column());
                 let problem = "expected JSON with placeholders inside quotes, or a table for a form";
-                f.faults.add(key, format!("{problem}; invalid JSON at {place}"));
+                table.faults.add(key, format!("{problem}; invalid JSON at {place}"));
                 BodyTemplate::Empty
             }
         },
         Value::Object(form) => BodyTemplate::Form(form.into_iter().collect()),
         _ => {
-            f.faults.add(key, "expected JSON in quotes, or a table for a form");
+            table.faults.add(key, "expected JSON in quotes, or a table for a form");
             BodyTemplate::Empty
         }
     };
     match &body {
         BodyTemplate::Empty => {}
-        BodyTemplate::Json(json) => visit_texts(json, &mut |text| check_placeholders(f, "body", text, used)),
+        BodyTemplate::Json(json) => visit_texts(json, &mut |text| check_placeholders(table, "body", text, used)),
         BodyTemplate::Form(form) => {
             for (name, entry) in form {
-                visit_texts(entry, &mut |text| check_placeholders(f, &format!("body.{name}"), text, used));
+                visit_texts(entry, &mut |text| check_placeholders(table, &format!("body.{name}"), text, used));
             }
         }
     }
@@ -206,44 +206,49 @@ fn visit_texts(json: &Value, visit: &mut dyn FnMut(&str)) {
 }
 
 /// Adds the placeholders of a template to `used`, and a fault for each unknown one.
-fn check_placeholders(f: &mut TableReader<'_>, key: &str, template: &str, used: &mut Vec<String>) {
+fn check_placeholders(table: &mut TableReader<'_>, key: &str, template: &str, used: &mut Vec<String>) {
     let known: Vec<&str> = MESSAGE_PLACEHOLDERS.into_iter().chain(GATEWAY_PLACEHOLDERS).collect();
     for name in placeholders(template) {
         if known.contains(&name) {
             used.push(name.to_owned());
         } else {
-            f.fault(key, &format!("{{{name}}}: {}", not_one_of(name, &known)));
+            table.fault(key, &format!("{{{name}}}: {}", not_one_of(name, &known)));
         }
     }
 }
 
 /// Reads the headers, which are the same for all messages: placeholders with a value for each message are not allowed.
-fn headers(f: &mut TableReader<'_>, values: &GatewayValues, body: &BodyTemplate, used: &mut Vec<String>) -> HeaderMap {
+fn headers(
+    table: &mut TableReader<'_>,
+    values: &GatewayValues,
+    body: &BodyTemplate,
+    used: &mut Vec<String>,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let content_type = f.section.text("content_type", f.faults).or_else(|| match body {
+    let content_type = table.section.text("content_type", table.faults).or_else(|| match body {
         BodyTemplate::Empty => None,
         BodyTemplate::Json(_) => Some("application/json".to_owned()),
         BodyTemplate::Form(_) => Some("application/x-www-form-urlencoded".to_owned()),
     });
     match content_type.map(HeaderValue::try_from) {
         Some(Ok(value)) => drop(headers.insert(CONTENT_TYPE, value)),
-        Some(Err(_)) => f.fault("content_type", "expected a media type such as application/json"),
+        Some(Err(_)) => table.fault("content_type", "expected a media type such as application/json"),
         None => {}
     }
-    for (name, template) in f.table("headers") {
+    for (name, template) in table.table("headers") {
         let key = format!("headers.{name}");
         if let Some(name) = placeholders(&template).find(|name| MESSAGE_PLACEHOLDERS.contains(name)) {
-            f.fault(&key, &format!("{{{name}}} is not allowed in a header"));
+            table.fault(&key, &format!("{{{name}}} is not allowed in a header"));
         }
-        check_placeholders(f, &key, &template, used);
+        check_placeholders(table, &key, &template, used);
         let value = HeaderValue::try_from(fill(&template, &|name| values.get(name)));
         match (name.parse::<HeaderName>(), value) {
             (Ok(name), Ok(mut value)) => {
                 value.set_sensitive(true);
                 headers.insert(name, value);
             }
-            (Err(_), _) => f.fault(&key, "is not the name of a header"),
-            (_, Err(_)) => f.fault(&key, "expected printable characters, also in the values of placeholders"),
+            (Err(_), _) => table.fault(&key, "is not the name of a header"),
+            (_, Err(_)) => table.fault(&key, "expected printable characters, also in the values of placeholders"),
         }
     }
     headers

@@ -71,7 +71,7 @@ impl<'a> TableReader<'a> {
 
     /// `equals` or `when_suffix`; with neither, [`ConditionTest::Set`].
     pub(super) fn test(&mut self) -> ConditionTest {
-        let (equals, ends) = (self.words("equals"), self.words("when_suffix"));
+        let (equals, ends) = (self.scalars("equals"), self.scalars("when_suffix"));
         if !equals.is_empty() && !ends.is_empty() {
             self.fault("equals", "is given together with when_suffix; remove one of the two");
         }
@@ -83,7 +83,7 @@ impl<'a> TableReader<'a> {
     }
 
     /// Texts, numbers and flags, as text.
-    pub(super) fn words(&mut self, name: &str) -> Vec<String> {
+    pub(super) fn scalars(&mut self, name: &str) -> Vec<String> {
         let mut words = Vec::new();
         for (key, value) in self.section.values(name) {
             match scalar(&value) {

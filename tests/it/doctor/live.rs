@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{checks, failed};
 use crate::{
-    app::{TOKEN, client},
+    daemon::{TOKEN, client},
     every_gateway::{EVERY, Serve, id, instances, secret},
     fakes::Fake,
 };
@@ -37,13 +37,13 @@ async fn sends(base: &str, index: usize, text: &str) {
         to: String::new(),
         lid,
     };
-    let mut draft = doctor::compose(&*gateway, &section, &sample).unwrap();
-    gateway.webhook_auth().sign(&mut draft, now);
+    let mut webhook = doctor::compose(&*gateway, &section, &sample).unwrap();
+    gateway.webhook_auth().sign(&mut webhook, now);
     let mut request = http::Request::post(format!("{base}/webhooks/{}", id(index)));
-    for (name, value) in &draft.headers {
+    for (name, value) in &webhook.headers {
         request = request.header(name, value);
     }
-    assert_eq!(client().send(request.body(draft.body).unwrap()).await.unwrap().status(), 200);
+    assert_eq!(client().send(request.body(webhook.body).unwrap()).await.unwrap().status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PERSON, TEXT, server::StrictServer};
 use crate::{
-    app::{TOKEN, build, client},
+    daemon::{TOKEN, build, client},
     every_gateway::{EVERY, configuration, id, instances, secret},
 };
 
@@ -81,19 +81,19 @@ impl Daemon {
             lid: "190000000000117".to_owned(),
         };
         let gateway = &self.own_gateways[index];
-        let mut draft = doctor::compose(&**gateway, &self.config.instances[index].gateway, &sample).unwrap();
-        gateway.webhook_auth().sign(&mut draft, now);
-        let query = if draft.query.is_empty() { String::new() } else { format!("?{}", draft.query) };
+        let mut webhook = doctor::compose(&**gateway, &self.config.instances[index].gateway, &sample).unwrap();
+        gateway.webhook_auth().sign(&mut webhook, now);
+        let query = if webhook.query.is_empty() { String::new() } else { format!("?{}", webhook.query) };
         let mut request = http::Request::post(format!("{}/webhooks/{}{query}", self.base, id(index)));
-        for (name, value) in &draft.headers {
+        for (name, value) in &webhook.headers {
             request = request.header(name, value);
         }
-        let answer = client().send(request.body(draft.body).unwrap()).await.unwrap();
+        let answer = client().send(request.body(webhook.body).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 200, "{}", EVERY[index].0);
     }
 
     pub(super) async fn settle(&self) {
-        crate::app::settle(&self.service, &self.worker).await;
+        crate::daemon::settle(&self.service, &self.worker).await;
     }
 
     /// Seconds since `start` by the daemon's clock, which also advances with real time.
