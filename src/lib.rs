@@ -35,7 +35,8 @@
 //!    [`domain::Protocol::decide`] how the message changes the record it found.
 //! 3. One [`store::Records::commit`] writes the record (if its version is unchanged), the message's id, and the jobs:
 //!    the reply, the callback. Only then does the gateway get its 200. Jobs for which this process has a
-//!    [`jobs::permits::Permit`] are leased to it in the same step and start at once.
+//!    [`jobs::permits::Permit`] are leased to it in the same step. They start at once, or when an attempt of their lane
+//!    ends.
 //! 4. [`worker::Worker`] attempts them and settles them. Every replica looks for due jobs once a second, and leases as
 //!    many of each [`store::Lane`] as it has permits for. If a process dies, its leases expire and its jobs are leased
 //!    again.

@@ -1,6 +1,7 @@
 //! The daemon as a child, and how callers and gateways talk to it.
 
 use std::{
+    fmt::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -17,7 +18,10 @@ use crate::{
     process::{Process, free_address, wait_for_ready},
 };
 
+/// The first of them.
 const INSTANCE: &str = "5f0c2a90-0000-4000-8000-000000000001";
+/// How the ids of all begin.
+const INSTANCES: &str = "5f0c2a90-0000-4000-8000-";
 const TOKEN: &str = "cst_bench-token-0123456789abcdefghij";
 const WEBHOOK_SECRET: &str = "waha-hmac-key-0123456789abcdef";
 
@@ -47,10 +51,22 @@ impl Daemon {
         gateway: &str,
         receiver: Option<&str>,
     ) -> anyhow::Result<Self> {
+        Self::start_with(directory, name, store, gateway, receiver, 1)
+    }
+
+    /// As [`Daemon::start`], with so many instances, of which requests use the first one.
+    pub(crate) fn start_with(
+        directory: &Path,
+        name: &str,
+        store: &str,
+        gateway: &str,
+        receiver: Option<&str>,
+        instances: usize,
+    ) -> anyhow::Result<Self> {
         let (address, operator) = (free_address()?, free_address()?);
         let token = hex(&sha256(TOKEN.as_bytes()));
         let callback_url = receiver.map(|url| format!("callback_url = \"{url}/callback\"")).unwrap_or_default();
-        let config = format!(
+        let mut config = format!(
             r#"
 public_url = "https://wa.example.org"
 listen = "{address}"
@@ -58,10 +74,17 @@ operator_listen = "{operator}"
 key = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU="
 [store]
 url = "{store}"
+"#
+        );
+        for number in 1..=instances {
+            let token = if number == 1 { token.clone() } else { format!("{number:064x}") };
+            let _ = write!(
+                config,
+                r#"
 [[instance]]
-id = "{INSTANCE}"
+id = "{INSTANCES}{number:012}"
 name = "Harbour"
-number = "+447700900999"
+number = "+4477009{number:05}"
 tokens = ["sha256:{token}"]
 callback_secrets = ["whsec_R2bYkVe+NKb7Q2JVKQIeWFnDBZOD/X5UH/WLMwaJHhc="]
 {callback_url}
@@ -79,7 +102,8 @@ url = "{gateway}"
 api_key = "waha-api-key-0123456789"
 webhook_secret = "{WEBHOOK_SECRET}"
 "#
-        );
+            );
+        }
         let file = directory.join(format!("{name}.toml"));
         std::fs::write(&file, config)?;
         let mut command = Command::new(binary()?);
@@ -145,7 +169,6 @@ fn webhook(link: &Link, serial: u32, now: i64) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");
         out

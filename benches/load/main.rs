@@ -1,7 +1,8 @@
 //! How fast, how late, how large: measured against what the same machine can do at the same moment.
 //!
 //! `benches/run` measures and fails when a required ratio is missed; `benches/run --quick` only shows that everything
-//! still runs; `benches/run --scale` measures beside a million links and timers.
+//! still runs; `benches/run --scale` measures beside a million links, many instances and a million timers. After
+//! either, `redis`, `embedded`, `links`, `instances`, `timers` name the parts that are wanted.
 
 mod client;
 mod daemon;
@@ -42,23 +43,31 @@ fn main() -> anyhow::Result<ExitCode> {
         floor::run(rest)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let scale = arguments.iter().any(|argument| argument == "--scale");
-    let full = !arguments.iter().any(|argument| argument == "--quick");
-    let report = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(full, scale))?;
+    let (options, parts): (Vec<String>, Vec<String>) =
+        arguments.into_iter().partition(|argument| argument.starts_with("--"));
+    let has = |option: &str| options.iter().any(|given| given == option);
+    let (full, scale) = (!has("--quick"), has("--scale"));
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|given| given == part);
+    let measured = measure(full, scale, wanted);
+    let report = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measured)?;
     Ok(if report.finish(full) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(full: bool, scale: bool) -> anyhow::Result<Report> {
+async fn measure(full: bool, scale: bool, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Report> {
     let plan = if full { FULL } else { QUICK };
     // Beside the build, because a directory for temporary files may be memory.
     let binary = daemon::binary()?;
     let directory = tempfile::tempdir_in(binary.parent().unwrap_or(&binary))?;
     let mut report = Report::default();
     if scale {
-        scale::measure(directory.path(), &mut report).await?;
+        scale::measure(directory.path(), &mut report, wanted).await?;
         return Ok(report);
     }
-    over_redis::measure(&plan, directory.path(), &mut report).await?;
-    embedded::measure(&plan, directory.path(), &mut report).await?;
+    if wanted("redis") {
+        over_redis::measure(&plan, directory.path(), &mut report).await?;
+    }
+    if wanted("embedded") {
+        embedded::measure(&plan, directory.path(), &mut report).await?;
+    }
     Ok(report)
 }

@@ -33,6 +33,10 @@ const ZEROS: &[u32] = &[
 
 /// Drops invisible marks, then folds compatibility forms such as full-width brackets.
 pub fn visible(text: &str) -> String {
+    // Of ASCII nothing is invisible, and each character is its own form.
+    if text.is_ascii() {
+        return text.to_owned();
+    }
     INVISIBLE.replace_all(text, "").nfkc().collect()
 }
 

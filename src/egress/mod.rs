@@ -13,13 +13,13 @@ mod tracked_body;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, LazyLock, atomic::AtomicBool},
     time::Duration,
 };
 
 use http::{Request, Response};
 use reqwest::redirect;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, client::Resumption};
 use url::{Host, Url};
 
 use self::{
@@ -56,16 +56,22 @@ pub struct Egress {
 impl Egress {
     /// With the Mozilla root certificates compiled into the binary, since a minimal container image has none.
     pub fn new(policy: Policy) -> Self {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        Self::with_resolver(policy, Arc::new(SystemResolver), roots)
+        let mut tls = PUBLIC_TLS.clone();
+        // Each client resumes only its own sessions.
+        tls.resumption = Resumption::default();
+        Self::with_tls(policy, Arc::new(SystemResolver), tls)
     }
 
     /// With another resolver and other root certificates.
-    #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn with_resolver(policy: Policy, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
+        Self::with_tls(policy, resolver, tls(roots))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    fn with_tls(policy: Policy, resolver: Arc<dyn Resolver>, tls: ClientConfig) -> Self {
         let resolver = PolicyResolver { policy: Arc::new(policy), denied_at_runtime: Arc::default(), resolver };
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(roots))
+            .tls_backend_preconfigured(tls)
             .dns_resolver(Arc::new(resolver.clone()))
             .redirect(redirect::Policy::none())
             .no_proxy()
@@ -152,6 +158,10 @@ impl Egress {
         Ok(response)
     }
 }
+
+/// With the public roots; shared, because there are two clients for each instance.
+static PUBLIC_TLS: LazyLock<ClientConfig> =
+    LazyLock::new(|| tls(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }));
 
 fn tls(roots: RootCertStore) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

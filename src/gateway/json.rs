@@ -30,14 +30,26 @@ fn describe_error(error: &serde_json::Error) -> String {
     )
 }
 
+/// The value at `pointer`. [`Value::pointer`] copies each name twice, which only escapes need.
+pub(super) fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
+    if pointer.contains('~') || !pointer.starts_with('/') {
+        return value.pointer(pointer);
+    }
+    pointer.split('/').skip(1).try_fold(value, |value, name| match value {
+        Value::Object(fields) => fields.get(name),
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
 /// The text at `pointer`; an empty one counts as absent.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
-    value.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
+    at(value, pointer)?.as_str().filter(|text| !text.is_empty())
 }
 
 /// Unix seconds from a number or a decimal text, truncated.
 pub(super) fn unix_seconds(value: &Value, pointer: &str) -> Option<i64> {
-    match value.pointer(pointer)? {
+    match at(value, pointer)? {
         #[expect(clippy::cast_possible_truncation, reason = "fractions are truncated, and no date overflows")]
         Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds as i64)),
         Value::String(text) => text.split('.').next()?.parse().ok(),
@@ -51,7 +63,7 @@ pub(super) fn rfc3339_seconds(value: &Value, pointer: &str) -> Option<i64> {
 }
 
 pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+    at(value, pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// A POST of `body`. `url` and `headers` are validated when the configuration is read.
@@ -131,7 +143,19 @@ impl<'de> Visitor<'de> for StrictValue {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_pointer_is_resolved_as_the_standard_says() {
+        let value = json!({ "a": [{ "b": 1 }, 2], "a/b": 3, "~": 4, "": { "": 5 }, "0": 6 });
+        for pointer in
+            ["", "/a", "/a/0/b", "/a/1", "/a/2", "/a/b", "/a/0/b/c", "/a~1b", "/~0", "/", "//", "/0", "a", "/none"]
+        {
+            assert_eq!(at(&value, pointer), value.pointer(pointer), "{pointer}");
+        }
+    }
 
     #[test]
     fn invalid_json_is_rejected_without_quoting_it() {

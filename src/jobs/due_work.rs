@@ -9,6 +9,12 @@ use crate::{
     store::{DueLane, Lane},
 };
 
+/// Jobs that are leased of one partition at once, where there are many: what a lease costs the store depends on the
+/// number of partitions more than on that of the jobs.
+const TOGETHER: usize = 4;
+/// Partitions that are served at once, so that a lane comes round to each of them in a moment.
+const AT_LEAST: usize = 16;
+
 /// Due work by lane and partition.
 #[derive(Default)]
 pub(super) struct DueWork {
@@ -20,6 +26,8 @@ pub(super) struct DueWork {
 struct DuePartition {
     since: Timestamp,
     version: u64,
+    /// As many jobs are due there, or more.
+    least: usize,
     /// All that is due belongs to groups with a job in hand here.
     blocked: bool,
 }
@@ -36,21 +44,39 @@ impl DueWork {
             !partitions.is_empty()
         });
         for DueLane { partition, lane, since } in due {
-            self.add(&lane, partition, since);
+            self.version += 1;
+            let entry = DuePartition { since, version: self.version, least: 1, blocked: false };
+            self.lanes.entry(lane).or_default().entry(partition).or_insert(entry);
         }
     }
 
+    /// Another job is due.
     pub(super) fn add(&mut self, lane: &Lane, partition: Partition, since: Timestamp) {
         self.version += 1;
-        let entry = DuePartition { since, version: self.version, blocked: false };
-        self.lanes.entry(lane.clone()).or_default().entry(partition).or_insert(entry);
+        let new = DuePartition { since, version: self.version, least: 0, blocked: false };
+        if !self.lanes.contains_key(lane) {
+            self.lanes.insert(lane.clone(), BTreeMap::new());
+        }
+        let Some(partitions) = self.lanes.get_mut(lane) else { return };
+        partitions.entry(partition).or_insert(new).least += 1;
     }
 
-    /// Of a partition that was asked: whether there is more, and whether all of it waits for jobs in hand.
-    pub(super) fn record_grant(&mut self, lane: &Lane, partition: Partition, more: Option<Timestamp>, blocked: bool) {
+    /// Of a partition that was asked and has given so many jobs: whether there is more, and whether all of it waits for
+    /// jobs in hand.
+    pub(super) fn record_grant(
+        &mut self,
+        lane: &Lane,
+        partition: Partition,
+        granted: usize,
+        more: Option<Timestamp>,
+        blocked: bool,
+    ) {
         let Some(partitions) = self.lanes.get_mut(lane) else { return };
         match (more, partitions.get_mut(&partition)) {
-            (Some(since), Some(entry)) => (entry.since, entry.blocked) = (since, blocked),
+            (Some(since), Some(entry)) => {
+                (entry.since, entry.blocked) = (since, blocked);
+                entry.least = entry.least.saturating_sub(granted).max(1);
+            }
             (None, Some(_)) => {
                 partitions.remove(&partition);
             }
@@ -82,16 +108,22 @@ impl DueWork {
         lanes.into_iter().map(|(_, lane)| lane.clone()).collect()
     }
 
-    /// In how many partitions a lane has work: as many jobs at least are due.
+    /// In how many partitions a lane has work.
     pub(super) fn partitions(&self, lane: &Lane) -> usize {
         self.open(lane).count()
     }
 
-    /// Spreads `count` over the partitions of a lane: evenly, beginning where the oldest work is.
+    /// As many jobs of a lane are due, or more.
+    pub(super) fn least(&self, lane: &Lane) -> usize {
+        self.open(lane).map(|(_, entry)| entry.least).sum()
+    }
+
+    /// Spreads `count` over the partitions of a lane that have waited longest: evenly, and of many a few jobs from each.
     pub(super) fn spread(&self, lane: &Lane, count: usize) -> Vec<(Partition, usize)> {
         let mut open: Vec<(Timestamp, Partition)> =
             self.open(lane).map(|(partition, entry)| (entry.since, *partition)).collect();
         open.sort();
+        open.truncate((count / TOGETHER).max(AT_LEAST));
         let partitions = open.len().max(1);
         let share = |place: usize| count / partitions + usize::from(place < count % partitions);
         let shares = open.into_iter().enumerate().map(|(place, (_, partition))| (partition, share(place)));
@@ -129,6 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn many_jobs_come_from_few_partitions() {
+        let mut backlog = DueWork::default();
+        let lane = Lane("a".to_owned());
+        for partition in 0..32 {
+            backlog.add(&lane, Partition::of(partition), from_millis(i64::from(partition)));
+        }
+        for (count, partitions) in [(1, 1), (10, 10), (16, 16), (32, 16), (64, 16), (100, 25), (500, 32)] {
+            let spread = backlog.spread(&lane, count);
+            assert_eq!(spread.len(), partitions, "{count}");
+            assert_eq!(spread[0].0, Partition::of(0), "the oldest first");
+            assert_eq!(spread.iter().map(|(_, count)| count).sum::<usize>(), count);
+        }
+    }
+
+    #[test]
     fn what_came_while_the_store_was_looked_at_is_kept() {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
@@ -137,8 +184,22 @@ mod tests {
         backlog.add(&lane, Partition::of(2), from_millis(2));
         backlog.replace(mark, Vec::new());
         assert_eq!(backlog.spread(&lane, 9), [(Partition::of(2), 9)]);
-        backlog.record_grant(&lane, Partition::of(2), None, false);
+        backlog.record_grant(&lane, Partition::of(2), 1, None, false);
         assert_eq!(backlog.lanes(), []);
+    }
+
+    #[test]
+    fn what_was_committed_here_is_counted() {
+        let mut backlog = DueWork::default();
+        let lane = Lane("a".to_owned());
+        for _ in 0..5 {
+            backlog.add(&lane, Partition::of(1), from_millis(1));
+        }
+        backlog.add(&lane, Partition::of(2), from_millis(1));
+        assert_eq!(backlog.least(&lane), 6);
+        backlog.record_grant(&lane, Partition::of(1), 3, Some(from_millis(2)), false);
+        backlog.record_grant(&lane, Partition::of(2), 1, Some(from_millis(2)), false);
+        assert_eq!(backlog.least(&lane), 3, "there is more in both");
     }
 
     #[test]
@@ -146,7 +207,7 @@ mod tests {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
         backlog.add(&lane, Partition::of(1), from_millis(1));
-        backlog.record_grant(&lane, Partition::of(1), Some(from_millis(1)), true);
+        backlog.record_grant(&lane, Partition::of(1), 0, Some(from_millis(1)), true);
         assert_eq!(backlog.lanes(), []);
         backlog.unblock(&lane);
         assert_eq!(backlog.lanes(), [lane]);

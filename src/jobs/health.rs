@@ -16,6 +16,8 @@ const FASTEST_WINDOW: SignedDuration = SignedDuration::from_secs(10);
 const LATENCY_NOISE: Duration = Duration::from_millis(2);
 /// Messages in flight to a gateway that nothing is known of, or that fails.
 const UNPROVEN_MESSAGE_WIDTH: usize = 8;
+/// Timers that are worked off at once: they wait for the store alone.
+const TIMERS: usize = 32;
 /// Attempts in flight to one party that answers fast.
 pub const MAX_WIDTH: usize = 128;
 const FAILURE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -152,6 +154,7 @@ impl Health {
     /// one person's message must not make the next person wait, and codes have another channel when it fails.
     pub fn width(&self, kind: LaneKind) -> usize {
         let least = match kind {
+            LaneKind::Timer => TIMERS,
             LaneKind::Codes => UNPROVEN_MESSAGE_WIDTH,
             LaneKind::Replies | LaneKind::Notices if !self.is_held() => UNPROVEN_MESSAGE_WIDTH,
             _ => 1,

@@ -1,25 +1,36 @@
-//! Permits for attempts, what is known to wait for them, and the way from a commit to the worker beside it.
+//! Permits for jobs in hand, and what is known to wait for them.
+//!
+//! A party takes so many attempts at once. Of a lane that sends fast some more jobs are taken in hand, which begin when
+//! those have ended: leasing them together costs the store a fraction of leasing each when its turn has come.
+
+mod handoff;
+mod permit;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
+pub use self::{
+    handoff::{LocalDispatch, StartableJob},
+    permit::Permit,
+};
+pub use super::in_hand::Begin;
 use super::{
     due_work::DueWork,
     health::{AttemptOutcome, Health},
+    in_hand::{InHand, Pace},
     send_tokens::SendTokens,
     share::{self, LaneConfidence, PermitOwner, PermitUsage},
 };
 use crate::{
-    domain::{Partition, Verification},
+    domain::Partition,
     store::{DrawnTokens, DueLane, Lane, LaneKind, LeaseGrant, LeaseRequest, Leased},
 };
 
@@ -39,7 +50,8 @@ pub struct Permits {
 
 #[derive(Default)]
 struct PermitState {
-    in_flight: HashMap<Lane, LaneAttempts>,
+    in_hand: HashMap<Lane, InHand>,
+    paces: HashMap<Lane, Pace>,
     usage: PermitUsage,
     /// Due work of a lane waits for permits of others.
     starved: bool,
@@ -50,61 +62,57 @@ struct PermitState {
     retries: BTreeSet<Instant>,
 }
 
-/// Attempts of one lane.
-struct LaneAttempts {
-    since: Vec<Instant>,
-    groups: Vec<String>,
-    owner: PermitOwner,
-    /// As they are counted.
-    confidence: LaneConfidence,
-}
-
-/// Permission for one attempt; dropping it gives it back.
-pub struct Permit {
-    permits: Arc<Permits>,
-    lane: Lane,
-    since: Instant,
-    group: Option<String>,
-    /// It holds a unit of the number's rate that is not used yet.
-    paced: AtomicBool,
-    spent: AtomicBool,
-}
-
 impl PermitState {
     fn health(&self, lane: &Lane) -> Option<&Health> {
         if lane.kind().is_message() { self.health.get(&health_lane(lane)) } else { self.health.get(lane) }
     }
 
     fn confidence(&self, lane: &Lane, now: Instant) -> LaneConfidence {
-        let oldest = self.in_flight.get(lane).and_then(|attempts| attempts.since.iter().min().copied());
+        let oldest = self.in_hand.get(lane).and_then(InHand::oldest);
         share::confidence(lane, self.health(lane), oldest, now)
     }
 
-    /// Counts the attempts of a lane as it stands now.
-    fn recount(&mut self, lane: &Lane, now: Instant) {
-        let standing = self.confidence(lane, now);
-        let Some(attempts) = self.in_flight.get_mut(lane).filter(|attempts| attempts.confidence != standing) else {
-            return;
-        };
-        let before = std::mem::replace(&mut attempts.confidence, standing);
-        self.usage.remove(attempts.owner, before, attempts.since.len());
-        self.usage.add(attempts.owner, standing, attempts.since.len());
+    /// Counts the jobs of a lane as it stands now.
+    fn recount(&mut self, lane: &Lane, now: Instant) -> LaneConfidence {
+        let confidence = self.confidence(lane, now);
+        if let Some(hand) = self.in_hand.get_mut(lane).filter(|hand| hand.confidence != confidence) {
+            let before = std::mem::replace(&mut hand.confidence, confidence);
+            self.usage.remove(hand.owner, before, hand.jobs());
+            self.usage.add(hand.owner, confidence, hand.jobs());
+        }
+        confidence
     }
 
-    /// How many more attempts the party behind a lane takes.
-    fn lane_room(&self, lane: &Lane) -> usize {
-        let unknown = Health::default();
-        let width = self.health(lane).unwrap_or(&unknown).width(lane.kind());
-        width.saturating_sub(self.in_flight.get(lane).map_or(0, |attempts| attempts.since.len()))
+    /// Attempts that the party behind a lane takes at once.
+    fn width(&self, lane: &Lane) -> usize {
+        self.health(lane).map_or_else(|| Health::default().width(lane.kind()), |health| health.width(lane.kind()))
     }
 
+    fn jobs(&self, lane: &Lane) -> usize {
+        self.in_hand.get(lane).map_or(0, InHand::jobs)
+    }
+
+    /// Jobs that may be in hand beyond those that are attempted.
+    fn surplus(&self, lane: &Lane, now: Instant) -> usize {
+        let proven = || self.confidence(lane, now) == LaneConfidence::Proven;
+        self.paces.get(lane).filter(|_| proven()).map_or(0, |pace| pace.surplus(now))
+    }
+
+    /// Whether less waits in hand than is worth the next lease.
+    fn is_low(&self, lane: &Lane, now: Instant) -> bool {
+        let (jobs, width) = (self.jobs(lane), self.width(lane));
+        jobs < width || 2 * (jobs - width) < self.surplus(lane, now)
+    }
+
+    /// How many jobs more of a lane may be in hand. Those that only wait leave half of what there is to the others.
     fn room(&mut self, lane: &Lane, now: Instant) -> usize {
-        self.recount(lane, now);
-        let (owner, standing) = match self.in_flight.get(lane) {
-            Some(attempts) => (attempts.owner, attempts.confidence),
-            None => (PermitOwner::of(lane), self.confidence(lane, now)),
-        };
-        self.lane_room(lane).min(self.usage.room(owner, standing))
+        let confidence = self.recount(lane, now);
+        let owner = self.in_hand.get(lane).map_or_else(|| PermitOwner::of(lane), |hand| hand.owner);
+        let (jobs, width) = (self.jobs(lane), self.width(lane));
+        let room = self.usage.room(owner, confidence);
+        let at_once = width.saturating_sub(jobs).min(room);
+        let surplus = (width + self.surplus(lane, now)).saturating_sub(jobs.max(width));
+        at_once + surplus.min((room - at_once) / 2)
     }
 }
 
@@ -113,13 +121,13 @@ impl Permits {
         Arc::default()
     }
 
-    /// For a job that is about to be committed. `None` where it has to wait for its turn: its lane is busy or has work
-    /// that came before, its group has a job in hand, or, of a lane that is `paced`, there is no permission to send.
+    /// For a job that is about to be committed. `None` where it has to wait for its turn in the store: its lane is busy
+    /// or has work there that came before, its group has a job in hand, or, of a lane that is `paced`, there is no
+    /// permission to send.
     pub fn try_take(self: &Arc<Self>, lane: &Lane, group: Option<&str>, paced: bool) -> Option<Permit> {
         let mut state = self.state();
         let now = Instant::now();
-        let attempts = state.in_flight.get(lane);
-        let busy = group.is_some_and(|group| attempts.is_some_and(|one| one.groups.iter().any(|other| other == group)));
+        let busy = group.is_some_and(|group| state.in_hand.get(lane).is_some_and(|hand| hand.has_group(group)));
         if busy || state.backlog.oldest(lane).is_some() || state.room(lane, now) == 0 {
             return None;
         }
@@ -128,13 +136,28 @@ impl Permits {
         }
         let mut permit = self.permit(&mut state, lane, now, paced);
         join(&mut state, &mut permit, group);
+        // Not before one that waits.
+        if state.in_hand.get(lane).is_some_and(|hand| hand.waiting() == 1) {
+            begin(&mut state, &mut permit, now);
+        }
         Some(permit)
+    }
+
+    /// Whether the attempt of a job in hand may begin.
+    pub fn begin(&self, permit: &mut Permit) -> Begin {
+        begin(&mut self.state(), permit, Instant::now())
     }
 
     /// A job was committed that no permit was found for.
     pub fn record_waiting(&self, lane: &Lane, partition: Partition, since: Timestamp) {
-        self.state().backlog.add(lane, partition, since);
-        self.changed.notify_one();
+        let mut state = self.state();
+        state.backlog.add(lane, partition, since);
+        // Else the end of an attempt notifies.
+        let low = state.is_low(lane, Instant::now());
+        drop(state);
+        if low {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits until something has changed since the last call that may let work begin.
@@ -179,22 +202,22 @@ impl Permits {
     /// Lanes with due work and room for it, that which waits longest first.
     pub fn ready(&self) -> Vec<Lane> {
         let (mut state, now) = (self.state(), Instant::now());
-        let in_flight: Vec<Lane> = state.in_flight.keys().cloned().collect();
-        for lane in in_flight {
+        let in_hand: Vec<Lane> = state.in_hand.keys().cloned().collect();
+        for lane in in_hand {
             state.recount(&lane, now);
         }
         let mut lanes = state.backlog.lanes();
-        lanes.retain(|lane| state.lane_room(lane) > 0);
+        lanes.retain(|lane| state.is_low(lane, now));
         let (ready, starved): (Vec<Lane>, Vec<Lane>) = lanes.into_iter().partition(|lane| state.room(lane, now) > 0);
         state.starved = !starved.is_empty();
         ready
     }
 
-    /// Of a paced lane: how much permission to draw from its bucket. Each partition with work has one job at least, and
-    /// what is drawn without need is lost to the other replicas.
+    /// Of a paced lane: how much permission to draw from its bucket. What is drawn without need is lost to the other
+    /// replicas, so no more than what is known to be due.
     pub fn units_to_draw(&self, lane: &Lane, rate: u32) -> u32 {
         let (mut state, now) = (self.state(), Instant::now());
-        let wanted = state.room(lane, now).min(state.backlog.partitions(lane));
+        let wanted = state.room(lane, now).min(state.backlog.least(lane));
         state.send_tokens.units_to_draw(lane, u32::try_from(wanted).unwrap_or(u32::MAX), rate, now)
     }
 
@@ -216,11 +239,11 @@ impl Permits {
             let taken = state.send_tokens.take(lane, u32::try_from(room).unwrap_or(u32::MAX), now);
             room = taken as usize;
         }
-        let busy = state.in_flight.get(lane).map(|attempts| attempts.groups.clone()).unwrap_or_default();
+        let busy: Arc<[String]> = state.in_hand.get(lane).into_iter().flat_map(InHand::groups).cloned().collect();
         let mut requests = Vec::new();
         for (partition, limit) in state.backlog.spread(lane, room) {
             let permits = (0..limit).map(|_| self.permit(&mut state, lane, now, paced)).collect();
-            requests.push((LeaseRequest { partition, lane: lane.clone(), limit, busy: busy.clone() }, permits));
+            requests.push((LeaseRequest { partition, lane: lane.clone(), limit, busy: Arc::clone(&busy) }, permits));
         }
         requests
     }
@@ -228,14 +251,15 @@ impl Permits {
     /// Notes what a request was answered, and gives each job its permit.
     pub fn granted(&self, request: &LeaseRequest, granted: LeaseGrant, permits: Vec<Permit>) -> Vec<(Leased, Permit)> {
         let mut state = self.state();
-        let blocked = granted.jobs.len() < request.limit && granted.more.is_some();
+        let count = granted.jobs.len();
+        let blocked = count < request.limit && granted.more.is_some();
         let mut permits = permits.into_iter();
-        let mut jobs = Vec::with_capacity(granted.jobs.len());
+        let mut jobs = Vec::with_capacity(count);
         for (leased, mut permit) in granted.jobs.into_iter().zip(&mut permits) {
             join(&mut state, &mut permit, leased.id.group());
             jobs.push((leased, permit));
         }
-        state.backlog.record_grant(&request.lane, request.partition, granted.more, blocked);
+        state.backlog.record_grant(&request.lane, request.partition, count, granted.more, blocked);
         // A permit that is given back looks at the state.
         drop(state);
         drop(permits);
@@ -247,11 +271,15 @@ impl Permits {
         let mut guard = self.state();
         let state = &mut *guard;
         if state.health.len() > MAX_HEALTH_ENTRIES {
-            let in_flight = &state.in_flight;
-            state.health.retain(|lane, _| in_flight.contains_key(lane));
+            let in_hand = &state.in_hand;
+            state.health.retain(|lane, _| in_hand.contains_key(lane));
+        }
+        if state.paces.len() > MAX_HEALTH_ENTRIES {
+            let in_hand = &state.in_hand;
+            state.paces.retain(|lane, _| in_hand.contains_key(lane));
         }
         let health = state.health.entry(health_lane(lane)).or_default();
-        let in_flight = state.in_flight.get(lane).map_or(0, |attempts| attempts.since.len());
+        let in_flight = state.in_hand.get(lane).map_or(0, InHand::in_flight);
         let hold = health.record(lane.kind(), now, outcome, in_flight, crate::random::fraction());
         state.recount(lane, Instant::now());
         hold
@@ -292,29 +320,21 @@ impl Permits {
         self.state().backlog.oldest(lane)
     }
 
-    pub fn in_flight(&self) -> usize {
-        self.state().in_flight.values().map(|attempts| attempts.since.len()).sum()
+    /// Jobs in the hands of this process.
+    pub fn in_hand(&self) -> usize {
+        self.state().in_hand.values().map(InHand::jobs).sum()
     }
 
-    fn permit(self: &Arc<Self>, state: &mut PermitState, lane: &Lane, since: Instant, paced: bool) -> Permit {
-        let standing = state.confidence(lane, since);
-        let new = || LaneAttempts {
-            since: Vec::new(),
-            groups: Vec::new(),
-            owner: PermitOwner::of(lane),
-            confidence: standing,
-        };
-        let attempts = state.in_flight.entry(lane.clone()).or_insert_with(new);
-        attempts.since.push(since);
-        state.usage.add(attempts.owner, attempts.confidence, 1);
-        Permit {
-            permits: Arc::clone(self),
-            lane: lane.clone(),
-            since,
-            group: None,
-            paced: AtomicBool::new(paced),
-            spent: AtomicBool::default(),
+    fn permit(self: &Arc<Self>, state: &mut PermitState, lane: &Lane, now: Instant, paced: bool) -> Permit {
+        if !state.in_hand.contains_key(lane) {
+            let hand = InHand::new(PermitOwner::of(lane), state.confidence(lane, now));
+            state.in_hand.insert(lane.clone(), hand);
         }
+        if let Some(hand) = state.in_hand.get_mut(lane) {
+            hand.add();
+            state.usage.add(hand.owner, hand.confidence, 1);
+        }
+        Permit::new(self, lane, now, paced)
     }
 
     /// Every change of the state is whole before anything can panic.
@@ -334,180 +354,17 @@ pub fn health_lane(lane: &Lane) -> Lane {
 fn join(state: &mut PermitState, permit: &mut Permit, group: Option<&str>) {
     let Some(group) = group else { return };
     permit.group = Some(group.to_owned());
-    if let Some(attempts) = state.in_flight.get_mut(&permit.lane) {
-        attempts.groups.push(group.to_owned());
+    if let Some(hand) = state.in_hand.get_mut(&permit.lane) {
+        hand.join(group);
     }
 }
 
-impl Permit {
-    /// The unit of the number's rate is used: something is being sent.
-    pub fn spend(&self) {
-        self.paced.store(false, Ordering::Relaxed);
-        self.spent.store(true, Ordering::Relaxed);
+fn begin(state: &mut PermitState, permit: &mut Permit, now: Instant) -> Begin {
+    let width = state.width(&permit.lane);
+    let Some(hand) = state.in_hand.get_mut(&permit.lane) else { return Begin::Full };
+    let outcome = hand.begin(permit.group.as_deref(), width, now);
+    if outcome == Begin::Begun {
+        permit.begun = Some(now);
     }
-
-    /// How long ago it was taken: with the wait for the store and for a processor.
-    pub fn age(&self) -> Duration {
-        self.since.elapsed()
-    }
-
-    /// Whether a message may have been sent under it.
-    pub fn is_spent(&self) -> bool {
-        self.spent.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut guard = self.permits.state();
-        let state = &mut *guard;
-        if let Some(attempts) = state.in_flight.get_mut(&self.lane) {
-            if let Some(place) = attempts.since.iter().position(|since| *since == self.since) {
-                attempts.since.swap_remove(place);
-                state.usage.remove(attempts.owner, attempts.confidence, 1);
-            }
-            if let Some(place) = attempts.groups.iter().position(|group| Some(group) == self.group.as_ref()) {
-                attempts.groups.swap_remove(place);
-            }
-            if attempts.since.is_empty() {
-                state.in_flight.remove(&self.lane);
-            }
-        }
-        if *self.paced.get_mut() {
-            state.send_tokens.put_back(&self.lane);
-        }
-        if self.group.is_some() {
-            state.backlog.unblock(&self.lane);
-        }
-        let waits = state.starved || state.backlog.oldest(&self.lane).is_some();
-        drop(guard);
-        if waits {
-            self.permits.changed.notify_one();
-        }
-    }
-}
-
-/// A job to be attempted now.
-pub struct StartableJob {
-    pub leased: Leased,
-    pub permit: Permit,
-    /// What it is about, where that was written with it.
-    pub record: Option<Arc<Verification>>,
-}
-
-impl From<(Leased, Permit)> for StartableJob {
-    fn from((leased, permit): (Leased, Permit)) -> Self {
-        Self { leased, permit, record: None }
-    }
-}
-
-/// Gives committed jobs to the worker of this process.
-#[derive(Clone)]
-pub struct LocalDispatch {
-    pub permits: Arc<Permits>,
-    sender: mpsc::UnboundedSender<StartableJob>,
-}
-
-impl LocalDispatch {
-    /// The worker's end comes with it.
-    pub fn new(permits: Arc<Permits>) -> (Self, mpsc::UnboundedReceiver<StartableJob>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { permits, sender }, receiver)
-    }
-
-    /// Never waits, and is bounded by the permits. When the worker is gone the lease runs out and another replica
-    /// takes the job.
-    pub fn give(&self, job: StartableJob) {
-        let _ = self.sender.send(job);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use futures_util::FutureExt as _;
-
-    use super::*;
-    use crate::domain::{InstanceId, time::from_millis};
-
-    fn lane() -> Lane {
-        Lane::replies(InstanceId::from_random([1; 16]))
-    }
-
-    fn has_changed(permits: &Permits) -> bool {
-        permits.changed().now_or_never().is_some()
-    }
-
-    #[test]
-    fn a_commit_does_not_overtake_what_is_due() {
-        let (permits, lane, here) = (Permits::new(), lane(), Partition::of(1));
-        assert!(permits.try_take(&lane, None, false).is_some());
-        permits.record_waiting(&lane, here, from_millis(1));
-        assert!(has_changed(&permits));
-        assert!(permits.try_take(&lane, None, false).is_none());
-        assert!(permits.try_take(&Lane::timer(), None, false).is_some(), "other lanes do not wait");
-        let (request, held) = permits.request(&lane, false).remove(0);
-        assert_eq!((request.partition, request.limit, held.len()), (here, 8, 8));
-        assert!(permits.granted(&request, LeaseGrant::default(), held).is_empty());
-        assert!(permits.try_take(&lane, None, false).is_some(), "there is no more");
-        assert_eq!(permits.in_flight(), 0);
-    }
-
-    #[test]
-    fn a_group_has_one_job_in_hand() {
-        let (permits, lane) = (Permits::new(), lane());
-        let held = permits.try_take(&lane, Some("chat"), false);
-        assert!(held.is_some());
-        assert!(permits.try_take(&lane, Some("chat"), false).is_none());
-        assert!(permits.try_take(&lane, Some("other"), false).is_some());
-        permits.record_waiting(&lane, Partition::of(1), from_millis(1));
-        let (request, unused) = permits.request(&lane, false).remove(0);
-        assert_eq!(request.busy, ["chat"]);
-        let blocked = LeaseGrant { jobs: Vec::new(), more: Some(from_millis(1)) };
-        assert!(permits.granted(&request, blocked, unused).is_empty());
-        assert!(permits.ready().is_empty(), "all that is due waits for the job in hand");
-        while has_changed(&permits) {}
-        drop(held);
-        assert!(has_changed(&permits));
-        assert_eq!(permits.ready(), [lane]);
-    }
-
-    #[test]
-    fn permission_to_send_comes_back_unless_something_was_sent() {
-        let (permits, lane) = (Permits::new(), lane());
-        assert!(permits.try_take(&lane, None, true).is_none(), "there is none in hand");
-        permits.add_send_tokens(&lane, DrawnTokens { units: 1, wait: Duration::from_secs(1) });
-        drop(permits.try_take(&lane, None, true).unwrap());
-        let permit = permits.try_take(&lane, None, true).unwrap();
-        permit.spend();
-        drop(permit);
-        assert!(permits.try_take(&lane, None, true).is_none());
-        assert_eq!(permits.units_to_draw(&lane, 5), 0, "nothing is due");
-    }
-
-    #[test]
-    fn the_store_is_looked_at_when_a_retry_comes_due() {
-        let permits = Permits::new();
-        assert_eq!(permits.next_retry(), None);
-        permits.retry_in(Duration::from_secs(60));
-        assert!(has_changed(&permits));
-        permits.retry_in(Duration::ZERO);
-        let first = permits.next_retry().unwrap();
-        assert!(first < tokio::time::Instant::now() + Duration::from_secs(1));
-        std::thread::sleep(CLOCK_TOLERANCE);
-        assert_eq!(permits.next_retry(), Some(first), "due now, and forgotten");
-        assert!(permits.next_retry().unwrap() > first);
-    }
-
-    #[test]
-    fn what_a_number_sends_has_one_party_behind_it() {
-        let (permits, number) = (Permits::new(), InstanceId::from_random([1; 16]));
-        let now = from_millis(0);
-        assert!(permits.record_outcome(&Lane::codes(number), now, AttemptOutcome::Refused).is_some());
-        assert!(permits.refused_until(&Lane::replies(number)).is_some());
-        assert_eq!(permits.held(), HashMap::from([(LaneKind::Replies, 1)]));
-        assert_eq!(permits.reset_message_holds(), [Lane::replies(number)]);
-        assert_eq!(permits.held(), HashMap::new());
-    }
+    outcome
 }

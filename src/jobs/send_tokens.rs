@@ -24,6 +24,8 @@ struct TokenBlock {
     /// Used since the last draw: as much will be wanted again.
     used: u32,
     next_draw: Instant,
+    /// The bucket had no more.
+    short: bool,
 }
 
 impl SendTokens {
@@ -44,10 +46,12 @@ impl SendTokens {
         }
     }
 
-    /// How many units to draw for `wanted` jobs; 0 when it is too early to ask again.
+    /// How many units to draw for `wanted` jobs; 0 when there are enough, or it is too early to ask again.
     pub(super) fn units_to_draw(&self, lane: &Lane, wanted: u32, rate: u32, now: Instant) -> u32 {
         match self.0.get(lane) {
             Some(hand) if now < hand.next_draw => 0,
+            Some(hand) if now < hand.until && wanted <= hand.units => 0,
+            Some(hand) if now < hand.until => (wanted - hand.units).max(hand.used).min(rate),
             Some(hand) if now < hand.until + BLOCK_TTL => wanted.max(hand.used).min(rate),
             _ => wanted.min(rate),
         }
@@ -55,15 +59,18 @@ impl SendTokens {
 
     pub(super) fn add(&mut self, lane: &Lane, drawn: DrawnTokens, now: Instant) {
         let left = self.0.get(lane).filter(|hand| now < hand.until).map_or(0, |hand| hand.units);
-        let next_draw = if drawn.wait.is_zero() { now } else { now + drawn.wait.max(MIN_DRAW_INTERVAL) };
+        let short = !drawn.wait.is_zero();
+        let next_draw = if short { now + drawn.wait.max(MIN_DRAW_INTERVAL) } else { now };
         self.0.retain(|_, hand| now < hand.until + BLOCK_TTL);
-        self.0
-            .insert(lane.clone(), TokenBlock { units: left + drawn.units, until: now + BLOCK_TTL, used: 0, next_draw });
+        self.0.insert(
+            lane.clone(),
+            TokenBlock { units: left + drawn.units, until: now + BLOCK_TTL, used: 0, next_draw, short },
+        );
     }
 
-    /// When the lane can be asked for again.
+    /// When the bucket, which had less than was wanted, can be asked again.
     pub(super) fn next_draw(&self, lane: &Lane) -> Option<Instant> {
-        self.0.get(lane).map(|hand| hand.next_draw)
+        self.0.get(lane).filter(|hand| hand.short).map(|hand| hand.next_draw)
     }
 }
 
@@ -79,6 +86,9 @@ mod tests {
         assert_eq!(hands.take(&lane, 1, now), 0);
         assert_eq!(hands.units_to_draw(&lane, 3, 20, now), 3);
         hands.add(&lane, DrawnTokens { units: 3, wait: Duration::ZERO }, now);
+        assert_eq!(hands.units_to_draw(&lane, 3, 20, now), 0, "there is enough in hand");
+        assert_eq!(hands.units_to_draw(&lane, 5, 20, now), 2);
+        assert_eq!(hands.next_draw(&lane), None, "the bucket has more");
         assert_eq!((hands.take(&lane, 2, now), hands.take(&lane, 2, now)), (2, 1));
         assert_eq!(hands.units_to_draw(&lane, 1, 20, now), 3, "as much as was used");
         assert_eq!(hands.units_to_draw(&lane, 100, 20, now), 20, "a second of the rate");

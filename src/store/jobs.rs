@@ -1,6 +1,6 @@
 //! Jobs: work that follows from a commit, leased to one worker at a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -97,7 +97,7 @@ pub struct LeaseRequest {
     pub lane: Lane,
     pub limit: usize,
     /// Groups of which the caller holds a job: see [`JobId::group`].
-    pub busy: Vec<String>,
+    pub busy: Arc<[String]>,
 }
 
 /// Result of a [`LeaseRequest`].

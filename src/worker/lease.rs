@@ -1,7 +1,7 @@
 //! Looking for due work, and leasing as much of it as can start now.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::{
     domain::{Partition, quota::Quota},
-    jobs::permits::{Permit, StartableJob},
+    jobs::permits::StartableJob,
     random,
-    store::{DrawnTokens, Lane, LaneKind, Leased, StoreError, TokenRequest},
+    store::{DrawnTokens, Lane, LaneKind, StoreError, TokenRequest},
 };
 
 /// How often each replica looks at all partitions, before jitter.
@@ -23,6 +23,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(800);
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// After a lease that failed.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
+/// What was leased to begin in a moment and has waited this long is given back: another replica may be faster.
+const WAIT: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Looks once a round, whatever happens in between, and leases whenever a permit is free for what is known to wait.
@@ -40,6 +42,7 @@ impl Worker {
                 () = self.permits.changed() => {}
             }
             self.mark_step();
+            self.start_waiting();
             if let Some(due) = self.permits.next_retry() {
                 next_look = next_look.min(due.max(looked + MIN_POLL_INTERVAL));
             }
@@ -69,7 +72,8 @@ impl Worker {
         self.lease_ready().await.map(drop)
     }
 
-    async fn refresh_due(&self) -> Result<(), StoreError> {
+    async fn refresh_due(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.release_later(self.waiting.longer_than(WAIT));
         let mark = self.permits.due_version();
         let due = self.service.store.due().await?;
         self.permits.update_due(mark, due);
@@ -82,19 +86,20 @@ impl Worker {
         let ready = self.permits.ready();
         let draws = join_all(ready.iter().map(|lane| self.draw_send_tokens(lane))).await;
         if draws.iter().any(|draw| draw.backlog) {
-            // The other replicas serve the number as well: the oldest work is where nobody has taken it since.
+            // The other replicas draw from the same bucket: the oldest work is where none of them has taken it since.
             self.refresh_due().await?;
         }
         let requests = ready.iter().flat_map(|lane| self.permits.request(lane, self.service.rate(lane).is_some()));
         let (requests, permits): (Vec<_>, Vec<_>) = requests.unzip();
         if !requests.is_empty() {
             let granted = self.service.store.lease(&requests).await?;
-            let mut jobs = Vec::new();
+            let mut lanes: BTreeMap<&Lane, Vec<StartableJob>> = BTreeMap::new();
             for ((request, granted), permits) in requests.iter().zip(granted).zip(permits) {
-                jobs.extend(self.permits.granted(request, granted, permits));
+                let jobs = self.permits.granted(request, granted, permits).into_iter().map(StartableJob::from);
+                lanes.entry(&request.lane).or_default().extend(jobs);
             }
-            for group in group_in_order(jobs) {
-                self.start(group.into_iter().map(StartableJob::from).collect());
+            for jobs in lanes.into_values() {
+                self.take_up(jobs);
             }
         }
         Ok(draws.into_iter().filter_map(|draw| draw.next).min())
@@ -113,7 +118,8 @@ impl Worker {
                 }
             }
         }
-        DrawOutcome { next: self.permits.next_draw(lane), backlog: units > 0 && self.permits.has_backlog(lane) }
+        let next = self.permits.next_draw(lane);
+        DrawOutcome { next, backlog: units > 0 && next.is_some() && self.permits.has_backlog(lane) }
     }
 
     /// What this replica knows of queues.
@@ -143,7 +149,7 @@ impl Worker {
 struct DrawOutcome {
     /// When the next one makes sense.
     next: Option<Instant>,
-    /// There is permission now, and work in several partitions.
+    /// There is permission now, but not enough, and work in several partitions.
     backlog: bool,
 }
 
@@ -160,23 +166,4 @@ fn buckets(lane: &Lane, rate: u32) -> Vec<TokenRequest> {
         LaneKind::Notices => vec![take("slow", rate.div_ceil(2)), take("pace", rate)],
         _ => vec![take("pace", rate)],
     }
-}
-
-/// Jobs of one group one after the other, the oldest first; all others for themselves.
-fn group_in_order(mut jobs: Vec<(Leased, Permit)>) -> Vec<Vec<(Leased, Permit)>> {
-    jobs.sort_by_key(|(leased, _)| leased.since);
-    let mut groups: Vec<Vec<(Leased, Permit)>> = Vec::new();
-    let mut places: HashMap<(Lane, String), usize> = HashMap::new();
-    for job in jobs {
-        let Some(group) = job.0.id.group() else {
-            groups.push(vec![job]);
-            continue;
-        };
-        let place = *places.entry((job.0.lane.clone(), group.to_owned())).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some(group) => group.push(job),
-            None => groups.push(vec![job]),
-        }
-    }
-    groups
 }

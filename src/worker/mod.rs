@@ -5,8 +5,10 @@
 //! finds what another replica has dropped, what comes due, and what waits for a permit.
 //!
 //! Three loops that do not wait for one another: one starts what is committed here, one looks at the store and leases
-//! what there are permits for, one clears what ended jobs have left behind.
+//! what there are permits for, one clears what ended jobs have left behind. Whoever ends an attempt begins the next one
+//! of its lane that waits in hand.
 
+mod attempt;
 mod callback;
 mod code;
 mod gateway_message;
@@ -15,50 +17,39 @@ mod reply;
 mod resend;
 pub mod signature;
 mod timer;
+mod turn;
+mod waiting;
 
 use std::{
-    any::Any,
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt as _;
-use jiff::SignedDuration;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::resend::AttemptNote;
+use self::waiting::Waiting;
 use crate::{
-    domain::{Partition, Verification},
+    domain::Partition,
     jobs::{
         health::AttemptOutcome,
-        payload::JobPayload,
-        permits::{Permit, Permits, StartableJob, health_lane},
-        retry::Schedule,
+        permits::{Permits, StartableJob, health_lane},
     },
-    metrics::label::{ByKind, KindReason},
     random,
-    service::{Instance, Service, ServiceError},
-    store::{DeadReason, LEASE_DURATION, Lane, Leased, Settlement},
-    trace_context::{self, Span, TraceContext},
+    service::Service,
+    store::Lane,
 };
 
 /// How often each replica clears what ended jobs have left behind.
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);
-/// A job that no attempt can be made of here, because its instance or its key is not configured, waits for a replica
-/// that has them.
-const UNKNOWN_RETRY_DELAY: SignedDuration = SignedDuration::from_secs(60);
-const UNKNOWN_MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
-/// Leases in a row that ran out without an outcome: the job ends the processes that attempt it.
-const MAX_LAPSED_LEASES: u32 = 8;
-/// A job that waits in hand for another one of its group, and has waited this long, could outlive its lease.
-const MAX_GROUP_WAIT: Duration = Duration::from_secs(4);
+/// Before what waits in hand is looked at again, where everything ends.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The worker of this process.
 pub struct Worker {
     service: Arc<Service>,
     permits: Arc<Permits>,
+    waiting: Waiting,
     tasks: TaskTracker,
     /// Attempts in flight end now, and their jobs are given back.
     release: CancellationToken,
@@ -69,8 +60,9 @@ pub struct Worker {
 impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let permits = Arc::clone(&service.handoff.permits);
-        let (tasks, hand_back) = (TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { service, permits, tasks, release: hand_back, stepped: Mutex::new(Instant::now()) })
+        let (tasks, release) = (TaskTracker::new(), CancellationToken::new());
+        let (waiting, stepped) = (Waiting::default(), Mutex::new(Instant::now()));
+        Arc::new(Self { service, permits, waiting, tasks, release, stepped })
     }
 
     /// How long the step takes that it is in: looking, leasing, or waiting for the next round.
@@ -94,6 +86,10 @@ impl Worker {
             tokio::select! { () = stop.cancelled() => {}, () = self.run_purge() => {} }
         };
         tokio::join!(self.start_committed(committed, stop.clone()), self.run_leasing(&draining), tidying);
+        while !self.waiting.lanes().is_empty() {
+            self.start_waiting();
+            tokio::time::sleep(PAUSE).await;
+        }
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -109,11 +105,11 @@ impl Worker {
                 job = committed.recv() => job,
             };
             let Some(job) = job else { return };
-            self.start(vec![job]);
+            self.take_up(vec![job]);
         }
         committed.close();
         while let Some(job) = committed.recv().await {
-            self.start(vec![job]);
+            self.take_up(vec![job]);
         }
     }
 
@@ -133,9 +129,9 @@ impl Worker {
         self.release.cancel();
     }
 
-    /// Waits until nothing is in flight.
+    /// Waits until nothing is in hand.
     pub async fn wait_until_idle(&self) {
-        while self.permits.in_flight() > 0 || !self.tasks.is_empty() {
+        while self.permits.in_hand() > 0 || !self.tasks.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -161,213 +157,7 @@ impl Worker {
             if let Err(error) = self.service.store.hold(&lane, until).await {
                 tracing::warn!(%error, %lane, "a failing lane could not be held back");
             }
-        }
-    }
-
-    /// Starts jobs, one after the other.
-    fn start(self: &Arc<Self>, jobs: Vec<StartableJob>) {
-        let this = Arc::clone(self);
-        let began = Instant::now();
-        self.tasks.spawn(async move {
-            for (place, StartableJob { leased, permit, record }) in jobs.into_iter().enumerate() {
-                let settlement = if place > 0 && began.elapsed() > MAX_GROUP_WAIT {
-                    Some(Settlement::Postpone { at: this.service.now() })
-                } else {
-                    this.attempt_supervised(&leased, &permit, record.as_deref()).await
-                };
-                drop(permit);
-                if let Some(settlement) = settlement {
-                    this.conclude(&leased, &settlement).await;
-                }
-            }
-        });
-    }
-
-    /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
-    async fn attempt_supervised(
-        &self,
-        leased: &Leased,
-        permit: &Permit,
-        record: Option<&Verification>,
-    ) -> Option<Settlement> {
-        let kind = leased.lane.kind().as_str();
-        let in_flight = self.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
-        in_flight.inc();
-        let attempt = Box::pin(async {
-            tokio::select! {
-                biased;
-                () = self.release.cancelled() => Ok(Some(self.release_settlement(permit))),
-                settlement = self.dispatch(leased, permit, record) => settlement,
-            }
-        });
-        let outcome = catch_panic(attempt).await;
-        in_flight.dec();
-        match outcome {
-            Ok(Ok(settlement)) => settlement,
-            Ok(Err(error)) => {
-                tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
-                None
-            }
-            Err(note) => {
-                tracing::error!(job = %leased.id.0, kind, note, "an attempt panicked");
-                Some(self.retry(leased, Schedule::REPLY, note))
-            }
-        }
-    }
-
-    /// Due again at once. A message whose answer nobody waits for any more may have been sent.
-    fn release_settlement(&self, permit: &Permit) -> Settlement {
-        let at = self.service.now();
-        if permit.is_spent() {
-            let note = AttemptNote { perhaps_sent: true, cause: "the process ended" };
-            Settlement::Retry { at, note: note.to_string() }
-        } else {
-            Settlement::Postpone { at }
-        }
-    }
-
-    fn retry(&self, leased: &Leased, schedule: Schedule, note: String) -> Settlement {
-        match schedule.next_delay(leased.attempts + 1, random::fraction(), None) {
-            Some(delay) => Settlement::Retry { at: self.service.now() + delay, note },
-            None => Settlement::Dead { reason: DeadReason::GivenUp, note },
-        }
-    }
-
-    async fn conclude(&self, leased: &Leased, settlement: &Settlement) {
-        if let Settlement::Dead { reason, note } = settlement {
-            let reason = reason.as_str();
-            let kind = leased.lane.kind().as_str();
-            self.service.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
-            tracing::warn!(job = %leased.id.0, kind, reason, note, "a job was given up");
-        }
-        self.settle(leased, settlement).await;
-    }
-
-    /// `None`: there is nothing to settle.
-    async fn dispatch(
-        &self,
-        leased: &Leased,
-        permit: &Permit,
-        record: Option<&Verification>,
-    ) -> Result<Option<Settlement>, ServiceError> {
-        if leased.lane == Lane::timer() {
-            Box::pin(timer::fire(self, leased)).await
-        } else {
-            Box::pin(self.attempt(leased, permit, record)).await.map(Some)
-        }
-    }
-
-    async fn attempt(
-        &self,
-        leased: &Leased,
-        permit: &Permit,
-        record: Option<&Verification>,
-    ) -> Result<Settlement, ServiceError> {
-        if leased.lapsed >= MAX_LAPSED_LEASES {
-            let reason = DeadReason::Poison;
-            let note = format!("{reason}: {} leases in a row ended without an outcome", leased.lapsed);
-            return Ok(Settlement::Dead { reason, note });
-        }
-        let Some(instance) = self.service.instances.get(leased.instance) else {
-            let reason = DeadReason::InstanceRemoved;
-            return Ok(self.postpone_or_bury(leased, reason, reason.to_string()));
-        };
-        let (work, parent) = match JobPayload::open_leased(&self.service.keys, leased) {
-            Ok(work) => work,
-            Err(error) => {
-                tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
-                let reason = DeadReason::Unreadable;
-                return Ok(self.postpone_or_bury(leased, reason, format!("{reason}: {error}")));
-            }
-        };
-        let context = parent.map_or_else(TraceContext::new_root, TraceContext::child);
-        let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
-        let settlement =
-            trace_context::in_trace(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
-        let (ok, note) = match &settlement {
-            Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
-            Ok(Settlement::Retry { note, .. } | Settlement::Dead { note, .. }) => (false, note.as_str()),
-            Err(_) => (false, "store"),
-        };
-        let (took, instance_id) = (start.elapsed(), instance.config.id);
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let trace_id = context.trace_id_hex();
-        if ok {
-            tracing::debug!(work = name, instance = %instance_id, millis, trace_id, "attempt");
-        } else {
-            tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "an attempt failed");
-        }
-        if trace_context::is_recorded(context) {
-            trace_context::record(Span {
-                name: name.to_owned(),
-                server: false,
-                context,
-                parent: parent.map(TraceContext::span_id),
-                start: began,
-                duration: took,
-                ok,
-                attributes: vec![
-                    ("countersign.instance", instance_id.to_string()),
-                    ("countersign.note", note.to_owned()),
-                ],
-            });
-        }
-        settlement
-    }
-
-    /// Nothing can be attempted here. Another replica may be able to.
-    fn postpone_or_bury(&self, leased: &Leased, reason: DeadReason, note: String) -> Settlement {
-        let now = self.service.now();
-        if now.duration_since(leased.since) > UNKNOWN_MAX_AGE {
-            Settlement::Dead { reason, note }
-        } else {
-            // Whoever can is given the chance soon, and less and less often.
-            let age = now.duration_since(leased.since) / 4;
-            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN_RETRY_DELAY) }
-        }
-    }
-
-    async fn perform(
-        &self,
-        instance: &Arc<Instance>,
-        leased: &Leased,
-        permit: &Permit,
-        work: JobPayload,
-        record: Option<&Verification>,
-    ) -> Result<Settlement, ServiceError> {
-        match work {
-            JobPayload::Callback(job) => Ok(callback::deliver(self, instance, leased, permit, job).await),
-            JobPayload::Reply(job) => reply::send(self, instance, leased, permit, &job, record).await,
-            JobPayload::Code(job) => code::send(self, instance, leased, permit, job, record).await,
-        }
-    }
-
-    /// Looks at the store when a job comes due that was settled here.
-    fn expect_retry(&self, settlement: &Settlement) {
-        if let Settlement::Retry { at, .. } = settlement
-            && let Ok(delay) = Duration::try_from(at.duration_since(self.service.now()))
-        {
-            self.permits.retry_in(delay);
-        }
-    }
-
-    /// Tells the store until it answers or the lease is over.
-    async fn settle(&self, leased: &Leased, settlement: &Settlement) {
-        let deadline = Instant::now() + LEASE_DURATION;
-        loop {
-            match self.service.store.settle(leased, settlement).await {
-                Ok(true) => return self.expect_retry(settlement),
-                Ok(false) => {
-                    let kind = leased.lane.kind().as_str();
-                    self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
-                    return;
-                }
-                Err(error) if Instant::now() >= deadline => {
-                    tracing::warn!(job = %leased.id.0, %error, "an outcome could not be stored; the job will come again");
-                    return;
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
+            self.release_unbegun(self.waiting.take(&lane)).await;
         }
     }
 }
@@ -378,30 +168,5 @@ fn with_notices(lane: &Lane) -> Vec<Lane> {
     match lane.instance() {
         Some(number) if lane.kind().is_message() => vec![health_lane(lane), Lane::notices(number)],
         _ => vec![lane.clone()],
-    }
-}
-
-/// A panic of `attempt`, in words.
-async fn catch_panic<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
-    AssertUnwindSafe(attempt).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        format!("panic: {}", text.unwrap_or("without a message"))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_an_outcome_that_says_why() {
-        let number = std::hint::black_box(7);
-        assert_eq!(catch_panic(async { number }).await, Ok(7));
-        let outcome = catch_panic(async {
-            tokio::task::yield_now().await;
-            assert!(number < 7, "{number} is too many");
-        });
-        assert_eq!(outcome.await, Err("panic: 7 is too many".to_owned()));
     }
 }

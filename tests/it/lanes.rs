@@ -53,7 +53,7 @@ async fn receivers_that_hang_make_nobody_wait(ground: Ground) {
     verified(&daemon, 999, json!({})).await;
     world.receiver.wait_for(1).await;
     // Each of the others has an attempt in flight still, and no more than its share.
-    let hanging = daemon.service.handoff.permits.in_flight();
+    let hanging = daemon.service.handoff.permits.in_hand();
     assert!((20..=128).contains(&hanging), "{hanging} attempts hang");
     drop(receivers);
     daemon.stop().await;
@@ -137,7 +137,7 @@ async fn a_job_whose_leases_always_run_out_is_given_up() {
         Change { partition, records: Vec::new(), answers: None, jobs: vec![job], valid_until: None, finishing: true };
     let _ = store.commit(&change).await.unwrap();
     for lapsed in 0..8 {
-        let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy: Vec::new() };
+        let request = LeaseRequest { partition, lane: lane.clone(), limit: 1, busy: [].into() };
         store.due().await.unwrap();
         let granted = store.lease(&[request]).await.unwrap().remove(0);
         assert_eq!(granted.jobs[0].lapsed, lapsed);

@@ -166,3 +166,49 @@ async fn a_request_costs_what_is_written_down() {
         assert!(change.abs() <= TOLERANCE, "{:+.0} %\nwas {recorded}\nis  {found}", change * 100.0);
     }
 }
+
+/// Calls since the start, by command: those of scripts included.
+fn calls(server: &RedisServer) -> Costs {
+    let stats = server.info("commandstats");
+    let count = |line: &str| {
+        let (name, calls) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), calls.split(',').next()?.parse().ok()?))
+    };
+    stats.lines().filter_map(count).collect()
+}
+
+/// A lane that is narrow beside what waits in it, in all partitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_has_queued_up_costs_little_more_than_work_that_has_not() {
+    const LOGINS: usize = 300;
+    let server = Arc::new(redis_server::start());
+    let mut world = World::new(Ground::Redis(server.clone()));
+    world.extra = "[instance.limits]\nreplies_per_second = 1000000\n".to_owned();
+    let daemon = world.start().await;
+    let mut links = Vec::new();
+    for _ in 0..LOGINS {
+        links.push(daemon.link(json!({})).await);
+    }
+    world.gateway.hold();
+    world.receiver.hold();
+    for (index, link) in links.iter().enumerate() {
+        daemon.says(&format!("447700901{index:03}"), &format!("M{index}"), &link.text).await;
+    }
+    let before = calls(&server);
+    world.gateway.release();
+    world.receiver.release();
+    world.receiver.wait_for(LOGINS).await;
+    world.gateway.wait_for(LOGINS).await;
+    let mut costs = calls(&server);
+    for (command, count) in &mut costs {
+        *count -= before.get(command).copied().unwrap_or_default();
+    }
+    costs.retain(|_, count| *count > 0);
+    // One settles; what is left is a share of a lease, and of the looks of every second.
+    let scripts = costs.get("evalsha").copied().unwrap_or_default();
+    let commands: usize = costs.values().sum();
+    println!("of {} jobs: {commands} = {costs:?}", 2 * LOGINS);
+    assert!(scripts < 2 * 2 * LOGINS, "{scripts} scripts for {} jobs: {costs:?}", 2 * LOGINS);
+    assert!(commands < 14 * 2 * LOGINS, "{commands} commands for {} jobs: {costs:?}", 2 * LOGINS);
+    daemon.finish().await;
+}

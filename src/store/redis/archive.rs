@@ -57,7 +57,7 @@ impl Archive for RedisStore {
         let Some(StoredJob { instance: of, lane, .. }) = fields.0.clone().and_then(parse::read_job) else {
             return Ok(None);
         };
-        let lease = leases::of_job(&id.0, fence_of(&fields));
+        let lease = leases::of_job(&id.0, fence_of(fields.1.as_deref()));
         let sets = [
             (JobState::Waiting, key::queue(partition, &lane), &id.0),
             (JobState::Waiting, key::leases(partition), &lease),
@@ -184,15 +184,12 @@ impl RedisStore {
     }
 }
 
-/// The job, and its state once it has been leased.
+/// The job, and its state, which its second lease or its settlement writes.
 type JobFields = (Option<Vec<u8>>, Option<String>);
 
-/// The fence of its last lease. A job that was only leased by its commit has no state.
-fn fence_of((job, state): &JobFields) -> u64 {
-    match state {
-        Some(state) => state.split(' ').next().and_then(|fence| fence.parse().ok()).unwrap_or(0),
-        None => u64::from(job.as_ref().is_some_and(|job| job.starts_with(b"1"))),
-    }
+/// The fence of its last lease. The first lease writes no state.
+fn fence_of(state: Option<&str>) -> u64 {
+    state.map_or(1, |state| state.split(' ').next().and_then(|fence| fence.parse().ok()).unwrap_or(0))
 }
 
 fn fields_of(id: &str) -> [String; 2] {

@@ -22,7 +22,8 @@ pub(super) const TIMER: &[u8] = b"\0";
 enum LeaseMember<'a> {
     /// The locator of its record.
     Timer(&'a [u8]),
-    Job(&'a str),
+    /// Its id, and the fence of the lease.
+    Job(&'a str, &'a str),
 }
 
 /// A leased job or timer.
@@ -51,7 +52,7 @@ impl LeaseEntry {
         if let Some(locator) = self.member.strip_prefix(TIMER) {
             return Some(LeaseMember::Timer(locator));
         }
-        std::str::from_utf8(&self.member).ok()?.rsplit_once('|').map(|(id, _fence)| LeaseMember::Job(id))
+        std::str::from_utf8(&self.member).ok()?.rsplit_once('|').map(|(id, fence)| LeaseMember::Job(id, fence))
     }
 }
 
@@ -63,7 +64,7 @@ impl RedisStore {
         let leases = listed.iter().zip(jobs).filter_map(|(listed, job)| {
             let job = match listed.member()? {
                 LeaseMember::Timer(_) => None,
-                LeaseMember::Job(id) => Some((id.to_owned(), job?)),
+                LeaseMember::Job(id, _) => Some((id.to_owned(), job?)),
             };
             Some(Lease { partition: listed.partition, end: listed.end, job })
         });
@@ -81,15 +82,16 @@ impl RedisStore {
         let mut pipeline = redis::pipe();
         for (lease, job) in lapsed.iter().zip(&jobs) {
             let (partition, timers) = (lease.partition, key::timers(lease.partition));
-            let (queue, name, lane) = match (lease.member(), job) {
-                (Some(LeaseMember::Timer(locator)), _) => (timers, locator, ""),
-                (Some(LeaseMember::Job(id)), Some(StoredJob { lane, .. })) => {
-                    (key::queue(partition, lane), id.as_bytes(), lane.0.as_str())
+            let (queue, name, lane, fence) = match (lease.member(), job) {
+                (Some(LeaseMember::Timer(locator)), _) => (timers, locator, "", ""),
+                (Some(LeaseMember::Job(id, fence)), Some(StoredJob { lane, .. })) => {
+                    (key::queue(partition, lane), id.as_bytes(), lane.0.as_str(), fence)
                 }
-                _ => (timers, [].as_slice(), ""),
+                _ => (timers, [].as_slice(), "", ""),
             };
-            let mut cmd = script::RECLAIM.call(&[key::leases(partition), queue, key::lanes(partition)]);
-            cmd.arg(&lease.member).arg(name).arg(lease.end.min(now)).arg(lane);
+            let keys = [key::leases(partition), queue, key::lanes(partition), key::jobs(partition)];
+            let mut cmd = script::RECLAIM.call(&keys);
+            cmd.arg(&lease.member).arg(name).arg(lease.end.min(now)).arg(lane).arg(fence);
             pipeline.add_command(cmd);
         }
         if lapsed.is_empty() {
@@ -127,7 +129,7 @@ impl RedisStore {
         let mut pipeline = redis::pipe();
         let mut asked = Vec::new();
         for (place, lease) in leases.iter().enumerate() {
-            if let Some(LeaseMember::Job(id)) = lease.member() {
+            if let Some(LeaseMember::Job(id, _)) = lease.member() {
                 pipeline.cmd("HGET").arg(key::jobs(lease.partition)).arg(id);
                 asked.push(place);
             }

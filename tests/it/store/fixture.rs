@@ -173,7 +173,7 @@ pub(super) async fn lease_of(store: &dyn Store, partition: Partition, lane: &Lan
 /// As a worker does: it looks at what is due, and leases.
 pub(super) async fn granted(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> LeaseGrant {
     store.due().await.unwrap();
-    let request = LeaseRequest { partition, lane: lane.clone(), limit, busy: Vec::new() };
+    let request = LeaseRequest { partition, lane: lane.clone(), limit, busy: [].into() };
     store.lease(&[request]).await.unwrap().remove(0)
 }
 

@@ -160,7 +160,7 @@ pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &
     }
     clock.advance(Duration::from_millis(100));
     let request =
-        |partition, lane: &str, limit| LeaseRequest { partition, lane: Lane(lane.to_owned()), limit, busy: Vec::new() };
+        |partition, lane: &str, limit| LeaseRequest { partition, lane: Lane(lane.to_owned()), limit, busy: [].into() };
     let requests = [
         request(Partition::of(8), "other", 1),
         request(HERE, "one", 5),

@@ -1,88 +1,137 @@
--- Hands out due jobs of one lane. What is leased is in no queue; reclaim.lua puts back what was not settled in time.
+-- Hands out due jobs. What is leased is in no queue; reclaim.lua puts back what was not settled in time.
 --
--- KEYS 1 lanes by the time of their next due job
---      2 queue of the lane
---      3 jobs
---      4 hold on the lane
---      5 leases
+-- KEYS for each queue that is asked: 1 lanes by the time of their next due job
+--                                    2 the queue
+--                                    3 jobs
+--                                    4 hold on the lane
+--                                    5 leases
 -- ARGV 1 shift of the clock, ms
 --      2 length of a lease, ms
---      3 lane
---      4 most jobs
---      5 most ids to look at
---      6 longest hold, ms
---      then groups to leave out
--- -> {now, due time of the first job that is left and due or 0, then for each job: id, fence, attempts, lapsed, value}
+--      3 longest hold, ms
+--      4 most ids to look at in a queue beyond those that are wanted
+--      then for each lane: its name; number of groups to leave out; groups; number of queues; for each: most jobs
+-- -> {now, for each queue: {due time of the first job that is left and due or 0, then for each job: id, fence, attempts,
+--    lapsed, value}}
 
-local FIRST_GROUP = 7
+local QUEUE_KEYS = 5
+local FIRST_ARG = 5
 
 local call = redis.call
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
-local lane = ARGV[3]
-local room = tonumber(ARGV[4])
+local lease_end = now + ARGV[2]
+local longest_hold = tonumber(ARGV[3])
+local most_passed = tonumber(ARGV[4])
 
--- GET: a receiver that fails is left alone by all replicas.
-local held = tonumber(call('GET', KEYS[4]) or 0)
--- A hold that ends later than one could was written by a clock that was ahead.
-held = held > now and held <= now + ARGV[6] and held
-
-local busy = {}
-for i = FIRST_GROUP, #ARGV do
-  busy[ARGV[i]] = true
-end
-
-local ids = {}
-if not held then
-  -- ZRANGEBYSCORE: the longest due first.
-  ids = call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, ARGV[5])
-end
-
-local answer = {now, 0}
-local gone = {}
-local leases = {}
-for _, id in ipairs(ids) do
-  if room == 0 then
-    break
-  end
-  local group = string.match(id, '^([^/]*)/') or ''
-  if group == '' or not busy[group] then
-    -- HMGET, HSET: the body, and how often it was tried. The fence rises, so that a worker whose lease ran out changes
-    -- nothing.
-    local value, state = unpack(call('HMGET', KEYS[3], id, id .. '|s'))
-    if value then
-      local leased_at_commit = string.match(value, '^%d+')
-      state = state or leased_at_commit .. ' 0 ' .. leased_at_commit .. ' '
-      local fence, attempts, lapsed, note = string.match(state, '^(%d+) (%d+) (%d+) (.*)$')
-      fence = fence + 1
-      call('HSET', KEYS[3], id .. '|s', table.concat({fence, attempts, lapsed + 1, note}, ' '))
-      leases[#leases + 1] = now + ARGV[2]
-      leases[#leases + 1] = id .. '|' .. fence
-      for _, field in ipairs({id, fence, attempts, lapsed, value}) do
-        answer[#answer + 1] = field
+-- Jobs of which one of each group is taken, and none of a busy one.
+local function free_of_groups(ids, busy)
+  local free = {}
+  for _, id in ipairs(ids) do
+    local slash = string.find(id, '/', 1, true)
+    local group = slash and slash > 1 and string.sub(id, 1, slash - 1)
+    if not group or not busy[group] then
+      free[#free + 1] = id
+      if group then
+        busy[group] = true
       end
-      busy[group] = true
-      room = room - 1
     end
-    gone[#gone + 1] = id
   end
-end
--- ZREM, ZADD, one of each for all: one worker at a time has a job, and not longer than its lease.
-if #gone > 0 then
-  call('ZREM', KEYS[2], unpack(gone))
-end
-if #leases > 0 then
-  call('ZADD', KEYS[5], unpack(leases))
+  return free
 end
 
--- ZRANGE, and ZADD or ZREM: the lane is listed for as long as anything waits in it, by its first job.
-local first = call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-if first and not held and tonumber(first) <= now then
-  answer[2] = first
+-- Adds what is leased of `ids` to the answer, and says what was taken out of the queue.
+local function lease(jobs, ids, answer, leases)
+  local fields = {}
+  for i, id in ipairs(ids) do
+    fields[2 * i - 1] = id
+    fields[2 * i] = id .. '|s'
+  end
+  -- HMGET, one for all: the body, and how often it was tried.
+  local values = call('HMGET', jobs, unpack(fields))
+  for i, id in ipairs(ids) do
+    local value, state = values[2 * i - 1], values[2 * i]
+    if value then
+      local fence, attempts, lapsed = '1', '0', '0'
+      if state or string.sub(value, 1, 1) == '1' then
+        local note
+        fence, attempts, lapsed, note = string.match(state or '1 0 1 ', '^(%d+) (%d+) (%d+) (.*)$')
+        fence = fence + 1
+        -- HSET: the fence rises, so that a worker whose lease ran out changes nothing. The first lease has fence 1 and
+        -- writes nothing; reclaim.lua does, if it runs out.
+        call('HSET', jobs, id .. '|s', table.concat({fence, attempts, lapsed + 1, note}, ' '))
+      end
+      leases[#leases + 1] = lease_end
+      leases[#leases + 1] = id .. '|' .. fence
+      local next = #answer
+      answer[next + 1], answer[next + 2], answer[next + 3] = id, fence, attempts
+      answer[next + 4], answer[next + 5] = lapsed, value
+    end
+  end
 end
-if first then
-  call('ZADD', KEYS[1], math.max(first, held or 0), lane)
-else
-  call('ZREM', KEYS[1], lane)
+
+local function lease_of_queue(key, lane, limit, busy)
+  local lanes, queue, jobs, hold, all_leases = unpack(KEYS, key, key + QUEUE_KEYS - 1)
+  -- GET: a receiver that fails is left alone by all replicas.
+  local held = tonumber(call('GET', hold) or 0)
+  -- A hold that ends later than one could was written by a clock that was ahead.
+  held = held > now and held <= now + longest_hold and held
+
+  local answer = {0}
+  local leases = {}
+  local gone = {}
+  local passed = 0
+  local room = held and 0 or limit
+  while room > 0 do
+    -- ZRANGEBYSCORE: the longest due first; more of them only where groups are left out.
+    local ids = call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', passed, room)
+    local free = free_of_groups(ids, busy)
+    if #free > 0 then
+      lease(jobs, free, answer, leases)
+      for _, id in ipairs(free) do
+        gone[#gone + 1] = id
+      end
+    end
+    passed = passed + #ids
+    local last = #ids < room or passed >= limit + most_passed
+    room = last and 0 or limit - #leases / 2
+  end
+  -- ZREM, ZADD, one of each for all: one worker at a time has a job, and not longer than its lease.
+  if #gone > 0 then
+    call('ZREM', queue, unpack(gone))
+  end
+  if #leases > 0 then
+    call('ZADD', all_leases, unpack(leases))
+  end
+
+  -- ZRANGE, and ZADD or ZREM: the lane is listed for as long as anything waits in it, by its first job.
+  local first = call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2]
+  if first and not held and tonumber(first) <= now then
+    answer[1] = first
+  end
+  if first then
+    call('ZADD', lanes, math.max(first, held or 0), lane)
+  else
+    call('ZREM', lanes, lane)
+  end
+  return answer
+end
+
+local answer = {now}
+local key = 1
+local arg = FIRST_ARG
+while arg <= #ARGV do
+  local lane = ARGV[arg]
+  local first_group = arg + 2
+  local queues = first_group + ARGV[arg + 1]
+  for i = queues + 1, queues + ARGV[queues] do
+    -- Of a queue, not of the lane: whoever asks keeps jobs of one group in their order.
+    local busy = {}
+    for group = first_group, queues - 1 do
+      busy[ARGV[group]] = true
+    end
+    answer[#answer + 1] = lease_of_queue(key, lane, tonumber(ARGV[i]), busy)
+    key = key + QUEUE_KEYS
+  end
+  arg = queues + 1 + ARGV[queues]
 end
 return answer

@@ -1,0 +1,199 @@
+//! One attempt: what came of it, also where it panics, and how it is told.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use futures_util::FutureExt as _;
+use jiff::SignedDuration;
+
+use super::{Worker, callback, code, reply, resend::AttemptNote, timer};
+use crate::{
+    domain::Verification,
+    jobs::{payload::JobPayload, permits::Permit, retry::Schedule},
+    metrics::label::ByKind,
+    random,
+    service::{Instance, ServiceError},
+    store::{DeadReason, LaneKind, Leased, Settlement},
+    trace_context::{self, Span, TraceContext},
+};
+
+/// A job that no attempt can be made of here, because its instance or its key is not configured, waits for a replica
+/// that has them.
+const UNKNOWN_RETRY_DELAY: SignedDuration = SignedDuration::from_secs(60);
+const UNKNOWN_MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
+/// Leases in a row that ran out without an outcome: the job ends the processes that attempt it.
+const MAX_LAPSED_LEASES: u32 = 8;
+
+impl Worker {
+    /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
+    pub(super) async fn attempt_supervised(
+        &self,
+        leased: &Leased,
+        permit: &Permit,
+        record: Option<&Verification>,
+    ) -> Option<Settlement> {
+        let kind = leased.lane.kind().as_str();
+        let in_flight = self.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
+        in_flight.inc();
+        let attempt = Box::pin(async {
+            tokio::select! {
+                biased;
+                () = self.release.cancelled() => Ok(self.release_settlement(permit)),
+                settlement = self.dispatch(leased, permit, record) => settlement,
+            }
+        });
+        let outcome = catch_panic(attempt).await;
+        in_flight.dec();
+        match outcome {
+            Ok(Ok(settlement)) => Some(settlement),
+            Ok(Err(error)) => {
+                tracing::warn!(job = %leased.id.0, %error, "a job could not be attempted; it comes again when its lease ends");
+                None
+            }
+            Err(note) => {
+                tracing::error!(job = %leased.id.0, kind, note, "an attempt panicked");
+                Some(self.retry(leased, Schedule::REPLY, note))
+            }
+        }
+    }
+
+    /// Due again at once. A message whose answer nobody waits for any more may have been sent.
+    fn release_settlement(&self, permit: &Permit) -> Settlement {
+        let at = self.service.now();
+        if permit.is_spent() {
+            let note = AttemptNote { perhaps_sent: true, cause: "the process ended" };
+            Settlement::Retry { at, note: note.to_string() }
+        } else {
+            Settlement::Postpone { at }
+        }
+    }
+
+    fn retry(&self, leased: &Leased, schedule: Schedule, note: String) -> Settlement {
+        match schedule.next_delay(leased.attempts + 1, random::fraction(), None) {
+            Some(delay) => Settlement::Retry { at: self.service.now() + delay, note },
+            None => Settlement::Dead { reason: DeadReason::GivenUp, note },
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        leased: &Leased,
+        permit: &Permit,
+        record: Option<&Verification>,
+    ) -> Result<Settlement, ServiceError> {
+        if leased.lane.kind() == LaneKind::Timer {
+            Box::pin(timer::fire(self, leased)).await
+        } else {
+            Box::pin(self.attempt(leased, permit, record)).await
+        }
+    }
+
+    async fn attempt(
+        &self,
+        leased: &Leased,
+        permit: &Permit,
+        record: Option<&Verification>,
+    ) -> Result<Settlement, ServiceError> {
+        if leased.lapsed >= MAX_LAPSED_LEASES {
+            let reason = DeadReason::Poison;
+            let note = format!("{reason}: {} leases in a row ended without an outcome", leased.lapsed);
+            return Ok(Settlement::Dead { reason, note });
+        }
+        let Some(instance) = self.service.instances.get(leased.instance) else {
+            let reason = DeadReason::InstanceRemoved;
+            return Ok(self.postpone_or_bury(leased, reason, reason.to_string()));
+        };
+        let (work, parent) = match JobPayload::open_leased(&self.service.keys, leased) {
+            Ok(work) => work,
+            Err(error) => {
+                tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
+                let reason = DeadReason::Unreadable;
+                return Ok(self.postpone_or_bury(leased, reason, format!("{reason}: {error}")));
+            }
+        };
+        let context = parent.map_or_else(TraceContext::new_root, TraceContext::child);
+        let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
+        let settlement =
+            trace_context::in_trace(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
+        let (ok, note) = match &settlement {
+            Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
+            Ok(Settlement::Retry { note, .. } | Settlement::Dead { note, .. }) => (false, note.as_str()),
+            Err(_) => (false, "store"),
+        };
+        let (took, instance_id) = (start.elapsed(), instance.config.id);
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let trace_id = context.trace_id_hex();
+        if ok {
+            tracing::debug!(work = name, instance = %instance_id, millis, trace_id, "attempt");
+        } else {
+            tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "an attempt failed");
+        }
+        if trace_context::is_recorded(context) {
+            trace_context::record(Span {
+                name: name.to_owned(),
+                server: false,
+                context,
+                parent: parent.map(TraceContext::span_id),
+                start: began,
+                duration: took,
+                ok,
+                attributes: vec![
+                    ("countersign.instance", instance_id.to_string()),
+                    ("countersign.note", note.to_owned()),
+                ],
+            });
+        }
+        settlement
+    }
+
+    /// Nothing can be attempted here. Another replica may be able to.
+    fn postpone_or_bury(&self, leased: &Leased, reason: DeadReason, note: String) -> Settlement {
+        let now = self.service.now();
+        if now.duration_since(leased.since) > UNKNOWN_MAX_AGE {
+            Settlement::Dead { reason, note }
+        } else {
+            // Whoever can is given the chance soon, and less and less often.
+            let age = now.duration_since(leased.since) / 4;
+            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN_RETRY_DELAY) }
+        }
+    }
+
+    async fn perform(
+        &self,
+        instance: &Arc<Instance>,
+        leased: &Leased,
+        permit: &Permit,
+        work: JobPayload,
+        record: Option<&Verification>,
+    ) -> Result<Settlement, ServiceError> {
+        match work {
+            JobPayload::Callback(job) => Ok(callback::deliver(self, instance, leased, permit, job).await),
+            JobPayload::Reply(job) => reply::send(self, instance, leased, permit, &job, record).await,
+            JobPayload::Code(job) => code::send(self, instance, leased, permit, job, record).await,
+        }
+    }
+}
+
+/// A panic of `attempt`, in words.
+async fn catch_panic<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(attempt).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        format!("panic: {}", text.unwrap_or("without a message"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_outcome_that_says_why() {
+        let number = std::hint::black_box(7);
+        assert_eq!(catch_panic(async { number }).await, Ok(7));
+        let outcome = catch_panic(async {
+            tokio::task::yield_now().await;
+            assert!(number < 7, "{number} is too many");
+        });
+        assert_eq!(outcome.await, Err("panic: 7 is too many".to_owned()));
+    }
+}

@@ -1,0 +1,112 @@
+//! Whose turn it is among the jobs in hand, and how they end.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+
+use super::{Worker, waiting::Taken};
+use crate::{
+    jobs::permits::StartableJob,
+    metrics::label::{ByKind, KindReason},
+    store::{LEASE_DURATION, Lane, Leased, Settlement},
+};
+
+impl Worker {
+    /// Jobs of one lane: those whose permit has begun start, the others wait for their turn.
+    pub(super) fn take_up(self: &Arc<Self>, jobs: Vec<StartableJob>) {
+        let Some(lane) = jobs.first().map(|job| job.leased.lane.clone()) else { return };
+        let (begun, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.permit.has_begun());
+        for job in begun {
+            self.start(job);
+        }
+        if !others.is_empty() {
+            self.waiting.add(&lane, others);
+            self.start_waiting_in(&lane);
+        }
+    }
+
+    pub(super) fn start(self: &Arc<Self>, StartableJob { leased, permit, record }: StartableJob) {
+        let this = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let settlement = this.attempt_supervised(&leased, &permit, record.as_deref()).await;
+            permit.end();
+            this.start_waiting_in(&leased.lane);
+            if let Some(settlement) = settlement {
+                this.conclude(&leased, &settlement).await;
+            }
+        });
+    }
+
+    /// Starts what waits in hand for the end of another attempt in its lane.
+    pub(super) fn start_waiting_in(self: &Arc<Self>, lane: &Lane) {
+        let Taken { begun, late } = self.waiting.next(lane, &self.permits);
+        for job in begun {
+            self.start(job);
+        }
+        self.release_later(late);
+    }
+
+    pub(super) fn start_waiting(self: &Arc<Self>) {
+        for lane in self.waiting.lanes() {
+            self.start_waiting_in(&lane);
+        }
+    }
+
+    /// Gives back what has not begun, to its place in the order of its lane.
+    pub(super) async fn release_unbegun(&self, jobs: Vec<StartableJob>) {
+        let settle = async |job: &StartableJob| {
+            let settlement = Settlement::Postpone { at: job.leased.since };
+            self.settle(&job.leased, &settlement).await;
+        };
+        join_all(jobs.iter().map(settle)).await;
+    }
+
+    pub(super) fn release_later(self: &Arc<Self>, jobs: Vec<StartableJob>) {
+        if !jobs.is_empty() {
+            let this = Arc::clone(self);
+            self.tasks.spawn(async move { this.release_unbegun(jobs).await });
+        }
+    }
+
+    async fn conclude(&self, leased: &Leased, settlement: &Settlement) {
+        if let Settlement::Dead { reason, note } = settlement {
+            let reason = reason.as_str();
+            let kind = leased.lane.kind().as_str();
+            self.service.metrics.jobs_dead.get_or_create(&KindReason { kind, reason }).inc();
+            tracing::warn!(job = %leased.id.0, kind, reason, note, "a job was given up");
+        }
+        self.settle(leased, settlement).await;
+    }
+
+    /// Looks at the store when a job comes due that was settled here.
+    fn expect_retry(&self, settlement: &Settlement) {
+        if let Settlement::Retry { at, .. } = settlement
+            && let Ok(delay) = Duration::try_from(at.duration_since(self.service.now()))
+        {
+            self.permits.retry_in(delay);
+        }
+    }
+
+    /// Tells the store until it answers or the lease is over.
+    async fn settle(&self, leased: &Leased, settlement: &Settlement) {
+        let deadline = Instant::now() + LEASE_DURATION;
+        loop {
+            match self.service.store.settle(leased, settlement).await {
+                Ok(true) => return self.expect_retry(settlement),
+                Ok(false) => {
+                    let kind = leased.lane.kind().as_str();
+                    self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
+                    return;
+                }
+                Err(error) if Instant::now() >= deadline => {
+                    tracing::warn!(job = %leased.id.0, %error, "an outcome could not be stored; the job will come again");
+                    return;
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+}

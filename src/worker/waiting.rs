@@ -1,0 +1,162 @@
+//! Jobs in hand whose attempt has not begun.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    jobs::permits::{Begin, Permits, StartableJob},
+    store::Lane,
+};
+
+/// A job that has waited this long is given back: its attempt could outlive its lease.
+pub(super) const LATEST: Duration = Duration::from_secs(4);
+
+/// By lane, the oldest first.
+#[derive(Default)]
+pub(super) struct Waiting(Mutex<HashMap<Lane, VecDeque<StartableJob>>>);
+
+/// What is taken out of a lane.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// Their permits have begun.
+    pub(super) begun: Vec<StartableJob>,
+    /// To be given back.
+    pub(super) late: Vec<StartableJob>,
+}
+
+impl Waiting {
+    /// Puts jobs of one lane in their places.
+    pub(super) fn add(&self, lane: &Lane, jobs: Vec<StartableJob>) {
+        let mut lanes = self.lock();
+        let waiting = lanes.entry(lane.clone()).or_default();
+        let last = waiting.back().map(since);
+        let sorted = jobs.is_sorted_by_key(since) && jobs.first().map(since) >= last;
+        waiting.extend(jobs);
+        if !sorted {
+            waiting.make_contiguous().sort_by_key(since);
+        }
+    }
+
+    /// The jobs of a lane whose turn it is.
+    pub(super) fn next(&self, lane: &Lane, permits: &Permits) -> Taken {
+        let mut taken = Taken::default();
+        let mut lanes = self.lock();
+        let Some(waiting) = lanes.get_mut(lane) else { return taken };
+        let mut place = 0;
+        while let Some(job) = waiting.get_mut(place) {
+            let overdue = job.permit.in_hand() > LATEST;
+            let begin = if overdue { Begin::GroupBusy } else { permits.begin(&mut job.permit) };
+            let list = match begin {
+                Begin::Full => break,
+                Begin::Begun => &mut taken.begun,
+                Begin::GroupBusy if overdue => &mut taken.late,
+                Begin::GroupBusy => {
+                    place += 1;
+                    continue;
+                }
+            };
+            list.extend(waiting.remove(place));
+        }
+        if waiting.is_empty() {
+            lanes.remove(lane);
+        }
+        taken
+    }
+
+    /// All jobs of a lane.
+    pub(super) fn take(&self, lane: &Lane) -> Vec<StartableJob> {
+        self.lock().remove(lane).map(Vec::from).unwrap_or_default()
+    }
+
+    /// Jobs that wait for longer than that.
+    pub(super) fn longer_than(&self, time: Duration) -> Vec<StartableJob> {
+        let mut late = Vec::new();
+        self.lock().retain(|_, waiting| {
+            let (over, rest) = std::mem::take(waiting).into_iter().partition(|job| job.permit.in_hand() > time);
+            *waiting = rest;
+            late.extend::<VecDeque<_>>(over);
+            !waiting.is_empty()
+        });
+        late
+    }
+
+    pub(super) fn lanes(&self) -> Vec<Lane> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Every change is whole before anything can panic.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Lane, VecDeque<StartableJob>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn since(job: &StartableJob) -> jiff::Timestamp {
+    job.leased.since
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        domain::{InstanceId, Partition, time::from_millis},
+        store::{JobId, Leased},
+    };
+
+    fn lane() -> Lane {
+        Lane::replies(InstanceId::from_random([1; 16]))
+    }
+
+    /// Jobs with permits that have not begun, as they are leased.
+    fn leased(permits: &Arc<Permits>, jobs: &[(&str, i64)]) -> Vec<StartableJob> {
+        permits.record_waiting(&lane(), Partition::of(1), from_millis(0));
+        let (request, held) = permits.request(&lane(), false).remove(0);
+        let jobs = jobs.iter().map(|(id, since)| Leased {
+            partition: Partition::of(1),
+            id: JobId((*id).to_owned()),
+            instance: InstanceId::from_random([1; 16]),
+            lane: lane(),
+            fence: 1,
+            attempts: 0,
+            lapsed: 0,
+            since: from_millis(*since),
+            body: Vec::new(),
+        });
+        let granted = crate::store::LeaseGrant { jobs: jobs.collect(), more: None };
+        permits.granted(&request, granted, held).into_iter().map(StartableJob::from).collect()
+    }
+
+    fn ids(jobs: &[StartableJob]) -> Vec<&str> {
+        jobs.iter().map(|job| job.leased.id.0.as_str()).collect()
+    }
+
+    #[test]
+    fn the_oldest_begin_first_and_one_of_a_group_at_a_time() {
+        let (permits, waiting) = (Permits::new(), Waiting::default());
+        waiting.add(&lane(), leased(&permits, &[("a/2", 20), ("b/1", 30)]));
+        waiting.add(&lane(), leased(&permits, &[("a/1", 10)]));
+        let mut first = waiting.next(&lane(), &permits).begun;
+        assert_eq!(ids(&first), ["a/1", "b/1"]);
+        assert!(waiting.next(&lane(), &permits).begun.is_empty());
+        first.remove(0).permit.end();
+        assert_eq!(ids(&waiting.next(&lane(), &permits).begun), ["a/2"]);
+        assert!(waiting.lanes().is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_taken_out_by_its_time_or_by_its_lane() {
+        let (permits, waiting) = (Permits::new(), Waiting::default());
+        waiting.add(&lane(), leased(&permits, &[("a", 10), ("b", 20)]));
+        assert!(waiting.longer_than(Duration::from_secs(60)).is_empty());
+        assert_eq!(waiting.lanes(), [lane()]);
+        assert_eq!(ids(&waiting.longer_than(Duration::ZERO)), ["a", "b"]);
+        assert!(waiting.lanes().is_empty());
+        waiting.add(&lane(), leased(&permits, &[("c", 10)]));
+        assert_eq!(ids(&waiting.take(&lane())), ["c"]);
+        assert_eq!(permits.in_hand(), 0, "all were given back");
+    }
+}
