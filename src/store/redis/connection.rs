@@ -177,10 +177,10 @@ impl Connection {
         Ok(futures_util::future::join_all(asked).await)
     }
 
-    /// Servers that were reached, or that their cluster names.
-    pub(super) fn reached(&self) -> Vec<(String, u16)> {
+    /// Servers that were reached, or that their cluster or their Sentinels name.
+    pub(super) async fn servers(&self) -> Vec<(String, u16)> {
         match self {
-            Self::One { node, .. } => node.reached().into_iter().collect(),
+            Self::One { node, .. } => node.reached().into_iter().chain(node.peers().await).collect(),
             Self::Cluster(cluster) => cluster.nodes(),
         }
     }

@@ -43,6 +43,8 @@ pub(super) struct Node {
     left: Mutex<Option<(Place, Instant)>>,
     /// Where the last dial led to.
     reached: Arc<ArcSwapOption<Place>>,
+    /// What Sentinels named last, and when.
+    peers: ArcSwapOption<(Instant, Vec<Place>)>,
     /// Changes when a master is left.
     moves: watch::Sender<()>,
     /// Of those who ask a server why it broke their connection off, one does.
@@ -75,14 +77,16 @@ struct Open {
 
 /// How long Sentinels get to name another master.
 const ASK: Duration = Duration::from_millis(200);
+/// How long Sentinels are not asked again which servers they know of.
+const PEERS: Duration = Duration::from_secs(30);
 /// How long a master that was left is avoided.
 const AVOID: Duration = Duration::from_secs(10);
 
 impl Node {
     pub(super) fn new(source: Source, durability: Durability) -> Self {
-        let (open, generations, left, reached, moves, asking) = Default::default();
+        let (open, generations, left, reached, peers, moves, asking) = Default::default();
         let by_run = durability != Durability::Standard;
-        Self { source: ArcSwap::from_pointee(source), open, generations, by_run, left, reached, moves, asking }
+        Self { source: ArcSwap::from_pointee(source), open, generations, by_run, left, reached, peers, moves, asking }
     }
 
     pub(super) fn source(&self) -> Arc<Source> {
@@ -194,6 +198,18 @@ impl Node {
     /// Host and port of the server that was dialled last.
     pub(super) fn reached(&self) -> Option<Place> {
         self.reached.load().as_deref().cloned()
+    }
+
+    /// Servers that Sentinels know of. While none answers, those of before.
+    pub(super) async fn peers(&self) -> Vec<Place> {
+        let known = self.peers.load_full();
+        let known = match known.as_deref() {
+            Some((at, peers)) if at.elapsed() < PEERS => return peers.clone(),
+            known => known.map(|(_, peers)| peers.clone()),
+        };
+        let Some(peers) = self.source().peers().await else { return known.unwrap_or_default() };
+        self.peers.store(Some(Arc::new((Instant::now(), peers.clone()))));
+        peers
     }
 
     /// Told when a master is left.

@@ -158,7 +158,7 @@ impl Operations for RedisStore {
     async fn describe(&self) -> Result<Description, StoreError> {
         let infos = self.infos().await?;
         let mut addresses = posture::addresses(&infos);
-        addresses.extend(self.connection.reached());
+        addresses.extend(self.connection.servers().await);
         Ok(Description { addresses, ..posture::describe_all(infos, self.durability)? })
     }
 

@@ -1,6 +1,6 @@
 //! Where the master is: at one address, or wherever Sentinel says at the moment.
 
-use std::{io, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{
@@ -108,6 +108,21 @@ impl Source {
         }
     }
 
+    /// Servers that one of the Sentinels knows of, beside itself and the master: the other Sentinels, and the replicas,
+    /// also those that are away. `None`: none of them answers.
+    pub(super) async fn peers(&self) -> Option<Vec<Place>> {
+        let Self::Sentinels { sentinels, master, .. } = self else { return Some(Vec::new()) };
+        let mut asked: FuturesUnordered<_> =
+            sentinels.iter().map(|sentinel| at_once(peers(sentinel.clone(), master))).collect();
+        while let Some(told) = asked.next().await {
+            match told {
+                Ok(peers) => return Some(peers),
+                Err(error) => tracing::debug!(error = error.category(), "a Sentinel does not name its peers"),
+            }
+        }
+        None
+    }
+
     /// With the address that it leads to.
     pub(super) async fn dial(&self, left: Option<&Place>) -> RedisResult<(MultiplexedConnection, Option<Place>)> {
         let config =
@@ -116,6 +131,17 @@ impl Source {
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok((connection, place_of(client.get_connection_info().addr())))
     }
+}
+
+async fn peers(sentinel: ConnectionInfo, master: &str) -> RedisResult<Vec<Place>> {
+    let mut connection = Client::open(sentinel)?.get_multiplexed_async_connection().await?;
+    let mut pipeline = redis::pipe();
+    for about in ["SENTINELS", "REPLICAS"] {
+        pipeline.cmd("SENTINEL").arg(about).arg(master);
+    }
+    let told: Vec<Vec<HashMap<String, String>>> = pipeline.query_async(&mut connection).await?;
+    let place = |one: HashMap<String, String>| Some((one.get("ip")?.clone(), one.get("port")?.parse().ok()?));
+    Ok(told.into_iter().flatten().filter_map(place).collect())
 }
 
 /// A host that swallows packets must not hold up the others.
