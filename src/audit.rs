@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 
 /// Lines that wait for the thread; more are lost.
@@ -30,7 +31,22 @@ pub struct Audit(Option<Stream>);
 
 struct Stream {
     lines: SyncSender<Entry>,
-    lost: Arc<AtomicU64>,
+    lost: Arc<Lost>,
+}
+
+/// Lines that were lost.
+struct Lost {
+    /// Since the last line that was written.
+    untold: AtomicU64,
+    /// Since the start.
+    all: Counter,
+}
+
+impl Lost {
+    fn add(&self, lines: u64) {
+        self.untold.fetch_add(lines, Ordering::Relaxed);
+        self.all.inc_by(lines);
+    }
 }
 
 enum Entry {
@@ -41,10 +57,11 @@ enum Entry {
 
 impl Audit {
     /// Appends to `path`, which whoever rotates it may rename at any time. It fails where the file cannot be opened now.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// `all_lost` counts the lines that could not be written.
+    pub fn open(path: &Path, all_lost: Counter) -> io::Result<Self> {
         append(path, b"")?;
         let (lines, waiting) = mpsc::sync_channel(WAITING);
-        let lost = Arc::new(AtomicU64::new(0));
+        let lost = Arc::new(Lost { untold: AtomicU64::new(0), all: all_lost });
         let (path, missing) = (path.to_owned(), Arc::clone(&lost));
         thread::Builder::new().name("audit".to_owned()).spawn(move || write(&path, &waiting, &missing))?;
         Ok(Self(Some(Stream { lines, lost })))
@@ -58,7 +75,7 @@ impl Audit {
     pub fn write(&self, entry: &Value) {
         let Some(stream) = &self.0 else { return };
         if stream.lines.try_send(Entry::Line(format!("{entry}\n"))).is_err() {
-            stream.lost.fetch_add(1, Ordering::Relaxed);
+            stream.lost.add(1);
         }
     }
 
@@ -71,7 +88,7 @@ impl Audit {
     }
 }
 
-fn write(path: &Path, waiting: &Receiver<Entry>, lost: &AtomicU64) {
+fn write(path: &Path, waiting: &Receiver<Entry>, lost: &Lost) {
     let mut failing = false;
     while let Ok(first) = waiting.recv() {
         let (mut lines, mut count, mut told) = (String::new(), 0, Vec::new());
@@ -84,7 +101,7 @@ fn write(path: &Path, waiting: &Receiver<Entry>, lost: &AtomicU64) {
                 Entry::Written(done) => told.push(done),
             }
         }
-        let missing = lost.swap(0, Ordering::Relaxed);
+        let missing = lost.untold.swap(0, Ordering::Relaxed);
         if missing > 0 {
             lines.insert_str(0, &format!("{}\n", json!({ "lost": missing })));
         }
@@ -98,7 +115,8 @@ fn write(path: &Path, waiting: &Receiver<Entry>, lost: &AtomicU64) {
         }
         failing = written.is_err();
         if failing {
-            lost.fetch_add(missing + count, Ordering::Relaxed);
+            lost.untold.fetch_add(missing, Ordering::Relaxed);
+            lost.add(count);
         }
         for done in told {
             let _ = done.send(());
@@ -116,11 +134,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_appended_also_after_a_rotation_and_losses_are_told() {
+    fn lines_are_appended_also_after_a_rotation_and_losses_are_counted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.jsonl");
         std::fs::write(&path, "{}\n").unwrap();
-        let audit = Audit::open(&path).unwrap();
+        let lost = Counter::default();
+        let audit = Audit::open(&path, lost.clone()).unwrap();
         audit.write(&json!({ "did": 1 }));
         audit.flush();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n{\"did\":1}\n");
@@ -131,17 +150,21 @@ mod tests {
 
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        audit.write(&json!({ "did": 3 }));
-        audit.flush();
+        for did in [3, 4] {
+            audit.write(&json!({ "did": did }));
+            audit.flush();
+            assert_eq!(lost.get(), did - 2, "each once");
+        }
         std::fs::remove_dir(&path).unwrap();
-        audit.write(&json!({ "did": 4 }));
+        audit.write(&json!({ "did": 5 }));
         audit.flush();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"lost\":1}\n{\"did\":4}\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"lost\":2}\n{\"did\":5}\n");
+        assert_eq!(lost.get(), 2);
     }
 
     #[test]
     fn without_a_path_nothing_is_wanted_and_a_path_that_cannot_be_opened_is_an_error() {
         assert!(!Audit::default().is_wanted());
-        assert!(Audit::open(Path::new("/proc/none/audit.jsonl")).is_err());
+        assert!(Audit::open(Path::new("/proc/none/audit.jsonl"), Counter::default()).is_err());
     }
 }

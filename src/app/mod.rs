@@ -84,7 +84,7 @@ impl Application {
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (parts::replica_name(operator.local_addr()?.port()), clock.wall());
-        let audit = parts::open_audit(config)?;
+        let audit = parts::open_audit(config, &metrics)?;
         let (traces, written) = Traces::new(Arc::<Measured>::clone(&store));
         let mut tasks = Tasks::default();
         tasks.spawn("message log", written.map(Ok));

@@ -132,9 +132,9 @@ pub(super) fn open_places(config: &Config) -> anyhow::Result<Option<Places>> {
     Ok(Some(places))
 }
 
-pub(super) fn open_audit(config: &Config) -> anyhow::Result<Audit> {
+pub(super) fn open_audit(config: &Config, metrics: &Metrics) -> anyhow::Result<Audit> {
     let Some(path) = &config.audit else { return Ok(Audit::default()) };
-    Audit::open(path).with_context(|| format!("audit.path {}", path.display()))
+    Audit::open(path, metrics.audit_lines_lost.clone()).with_context(|| format!("audit.path {}", path.display()))
 }
 
 pub(super) fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static str, Arc<dyn Store>)> {

@@ -147,6 +147,8 @@ metrics! {
     leases_lost: Family<ByKind, Counter> = Family::default(),
     /// Share of its room in the store that an instance has used, as of its last request here: see `store_percent`.
     instance_room_ratio: Family<ByInstance, Seconds> = Family::default(),
+    /// Lines of the audit stream that could not be written.
+    audit_lines_lost: Counter = Counter::default(),
     /// Requests and messages beyond a limit, by limit.
     limited: Family<ByLimit, Counter> = Family::default(),
     /// Seconds the store took, by operation.

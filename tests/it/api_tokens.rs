@@ -142,6 +142,14 @@ async fn who_did_what_stands_in_the_timeline_and_in_the_audit_stream(ground: Gro
     for secret in [&plain.code, &landed, "447700900123", "0123\"", "cst_"] {
         assert!(!written.contains(secret), "{secret} in {written}");
     }
+    // A line that cannot be written is counted.
+    let lost = "countersign_audit_lines_lost_total";
+    assert!(app.service.metrics.render().contains(&format!("{lost} 0\n")));
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    app.get_as("cst_support", &path("requests")).await;
+    app.service.audit.flush();
+    assert!(app.service.metrics.render().contains(&format!("{lost} 1\n")));
     app.finish().await;
 }
 
