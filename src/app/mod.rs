@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{parts::seconds, reload::Live, supervise::Tasks};
 pub use self::{
-    parts::{assemble, instances, webhook_url},
+    parts::{assemble, instances, warnings, webhook_url},
     reload::Source,
 };
 use crate::{

@@ -160,7 +160,36 @@ pub(super) fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<(&'st
     })
 }
 
-/// What proves a webhook, said once per instance.
+/// What works and is unwise: the message, and what it is about.
+pub fn warnings(instance: &Instance) -> Vec<(&'static str, String)> {
+    let mut warnings = Vec::new();
+    if instance.gateway.proof().is_weak() {
+        let authenticity = instance.gateway.proof().describe().to_owned();
+        warnings.push(("whoever learns this secret can verify any number", authenticity));
+    }
+    if let Some(weak) = instance.gateway.believes() {
+        warnings.push(("senders are believed that anybody could make up", weak.to_owned()));
+    }
+    let unencrypted = instance.config.unencrypted_redirects();
+    warnings.extend(unencrypted.map(|url| {
+        (
+            "redirect_urls holds an http:// address: whoever is on the way reads redeem tokens; use https://",
+            url.to_string(),
+        )
+    }));
+    warnings
+}
+
+/// Logs [`warnings`] of every instance.
+pub(super) fn warn(instances: &Instances) {
+    for instance in instances.all() {
+        for (message, about) in warnings(&instance) {
+            tracing::warn!(instance = %instance.config.id, about, "{message}");
+        }
+    }
+}
+
+/// What proves a webhook, and what is unwise, logged once per instance.
 pub(super) fn banner(service: &Service) {
     for instance in service.instances.all() {
         tracing::info!(
@@ -170,14 +199,8 @@ pub(super) fn banner(service: &Service) {
             completion = instance.config.completion.as_str(),
             "instance"
         );
-        if instance.gateway.proof().is_weak() {
-            let authenticity = instance.gateway.proof().describe();
-            tracing::warn!(instance = %instance.config.id, authenticity, "whoever learns this secret can verify any number");
-        }
-        if let Some(weak) = instance.gateway.believes() {
-            tracing::warn!(instance = %instance.config.id, weak, "senders are believed that anybody could make up");
-        }
     }
+    warn(&service.instances);
 }
 
 /// Tells this process from the others: the host, and a port that only one process there can have.

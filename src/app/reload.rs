@@ -165,6 +165,7 @@ impl Live {
             metrics.forget(instance.config.id, instance.gateway.kind());
         }
         parts::introduce(metrics, &self.service.instances, self.service.clock.wall());
+        parts::warn(&self.service.instances);
         self.worker.forgive().await;
         self.edge.store(Arc::new(next.edge.clone()));
         self.access.store(Arc::new(next.access.clone()));

@@ -48,6 +48,9 @@ pub(super) fn check(text: &str) -> Result<ExitCode, Failure> {
             });
             println!("    token {}: {}{}", token.id, token.scopes, end.unwrap_or_default());
         }
+        for (message, about) in app::warnings(&instance) {
+            println!("    warning: {message}: {about}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
