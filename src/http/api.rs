@@ -9,12 +9,16 @@ use serde_json::{Value, json};
 
 use super::{
     App, auth, body,
+    context::Cx,
+    limits,
     problem::{Code, Problem},
     view,
 };
 use crate::{
     domain::{Chat, VerificationId, scope::Scope, token::RedeemToken},
-    service::{FieldFault, Filter, Idempotency, Instance, Mint, ServiceError, callback, decode_cursor, input},
+    service::{
+        FieldFault, Filter, Idempotency, Instance, Mint, RequestContext, ServiceError, callback, decode_cursor, input,
+    },
 };
 
 pub(super) type Answer = Result<HttpResponse, Problem>;
@@ -22,19 +26,22 @@ pub(super) type Answer = Result<HttpResponse, Problem>;
 /// `POST …/generate-link`
 pub(super) async fn generate_link(
     app: Data<App>,
+    cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Mint).await?;
+    let caller = auth::caller(&app, &cx, &request, &instance, Scope::Mint).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
     let mint: Mint = input::mint(&body, &caller.instance).map_err(ServiceError::Invalid)?;
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
-    let record = app.service.mint(&caller.instance, &caller.token, mint, idempotency).await?;
-    let data = view::link(&app.service, &caller.instance, &record, &warnings);
-    Ok(view::success("OTP link request created successfully", &data))
+    let minted = app.service.mint(&cx, &caller.instance, &caller.token, mint, idempotency).await;
+    limits::answer(minted, |record| {
+        let data = view::link(&app.service, &caller.instance, &record, &warnings);
+        view::success("OTP link request created successfully", &data)
+    })
 }
 
 /// Quoted, as the draft writes it, or bare, as everybody does.
@@ -75,8 +82,8 @@ pub(super) fn is_ending(text: &str) -> bool {
 }
 
 /// `GET …/requests`
-pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
+pub(super) async fn list(app: Data<App>, cx: Cx, instance: Path<String>, request: HttpRequest) -> Answer {
+    let caller = auth::caller(&app, &cx, &request, &instance, Scope::Read).await?;
     let query = Query::<ListQuery>::from_query(request.query_string())
         .map_err(|_| Problem::new(Code::InvalidRequest, "a query parameter occurs twice or cannot be decoded"))?;
     let mut faults = Vec::new();
@@ -126,7 +133,7 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
         created_after,
         created_before,
     };
-    let found = app.service.list(&caller.instance, &filter, cursor.flatten(), limit.unwrap_or(50)).await?;
+    let found = app.service.list(&cx, &caller.instance, &filter, cursor.flatten(), limit.unwrap_or(50)).await?;
     let records: Vec<Value> = found
         .records
         .iter()
@@ -145,26 +152,27 @@ fn page(records: &[Value], next_cursor: Option<String>) -> HttpResponse {
 
 pub(super) async fn named(
     app: &App,
+    cx: &RequestContext,
     request: &HttpRequest,
     path: &(String, String),
     scope: Scope,
 ) -> Result<(auth::Caller, VerificationId), Problem> {
-    let caller = auth::caller(app, request, &path.0, scope).await?;
+    let caller = auth::caller(app, cx, request, &path.0, scope).await?;
     let id = path.1.parse().map_err(|_| Problem::not_found())?;
     Ok((caller, id))
 }
 
 /// `GET …/requests/{uuid}`
-pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let (caller, id) = named(&app, &request, &path, Scope::Read).await?;
-    let record = app.service.get(&caller.instance, id).await?;
+pub(super) async fn get(app: Data<App>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let (caller, id) = named(&app, &cx, &request, &path, Scope::Read).await?;
+    let record = app.service.get(&cx, &caller.instance, id).await?;
     Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
 }
 
 /// `POST …/requests/{uuid}/cancel`
-pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let (caller, id) = named(&app, &request, &path, Scope::Admin).await?;
-    let record = app.service.cancel(&caller.instance, id).await?;
+pub(super) async fn cancel(app: Data<App>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let (caller, id) = named(&app, &cx, &request, &path, Scope::Admin).await?;
+    let record = app.service.cancel(&cx, &caller.instance, id).await?;
     let message = if record.status(app.service.now()) == "canceled" {
         "OTP request canceled"
     } else {
@@ -174,8 +182,14 @@ pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request
 }
 
 /// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier}` with the reply's code.
-pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Redeem).await?;
+pub(super) async fn redeem(
+    app: Data<App>,
+    cx: Cx,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
+    let caller = auth::caller(&app, &cx, &request, &instance, Scope::Redeem).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
     let mut faults = Vec::new();
@@ -195,11 +209,11 @@ pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: Http
     let redeemed = match (token, uuid, code) {
         (Some(token), _, _) => {
             let token: RedeemToken = token.parse().map_err(|_| refused())?;
-            app.service.redeem(&caller.instance, &token, verifier, idempotency).await?
+            app.service.redeem(&cx, &caller.instance, &token, verifier, idempotency).await?
         }
         (None, Some(uuid), Some(code)) => {
             let id: VerificationId = uuid.parse().map_err(|_| refused())?;
-            app.service.redeem_code(&caller.instance, id, code, verifier, idempotency).await?
+            app.service.redeem_code(&cx, &caller.instance, id, code, verifier, idempotency).await?
         }
         _ => return Err(invalid("token", "is missing: the token of the redirect, or uuid and code of the reply")),
     };

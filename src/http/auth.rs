@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, http::header};
 
 use super::{
     App,
-    gate::Knock,
+    gate::{Counted, Kind},
     problem::{Code, Problem},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         scope::{Scope, Scopes},
         token::Token,
     },
-    service::{self, Denied, Grant, Instance},
+    service::{Denied, Grant, Instance, RequestContext},
     trace,
 };
 
@@ -35,14 +35,21 @@ impl Caller {
 }
 
 /// The instance in the path, for the token in the header, if the token may do this.
-pub(super) async fn caller(app: &App, request: &HttpRequest, instance: &str, scope: Scope) -> Result<Caller, Problem> {
+pub(super) async fn caller(
+    app: &App,
+    cx: &RequestContext,
+    request: &HttpRequest,
+    instance: &str,
+    scope: Scope,
+) -> Result<Caller, Problem> {
     let token = bearer(request).unwrap_or_default();
-    admit(app, request, instance.parse().ok(), token, scope).await
+    admit(app, cx, request, instance.parse().ok(), token, scope).await
 }
 
 /// As [`caller`], of credentials that stand elsewhere.
 pub(super) async fn admit(
     app: &App,
+    cx: &RequestContext,
     request: &HttpRequest,
     instance: Option<InstanceId>,
     token: &str,
@@ -51,13 +58,13 @@ pub(super) async fn admit(
     let (instance, Grant { by, scopes }) = match app.service.instances.authorize(instance, token, app.service.now()) {
         Ok(opened) => opened,
         Err(Denied::NotFound) => return Err(Problem::not_found()),
-        Err(Denied::Unauthorized) => return Err(refuse(app, request).await),
+        Err(Denied::Unauthorized) => return Err(refuse(app, cx, request).await),
         Err(Denied::Ended { id }) => {
             tracing::warn!(token = id, "an API token was used after its end");
             return Err(Problem::new(Code::Unauthenticated, format!("the token {id:?} has reached its end date")));
         }
     };
-    service::done_by(by, Some(instance.config.id));
+    cx.acts_as(by, Some(instance.config.id));
     trace::go_on();
     if !scopes.hold(scope) {
         return Err(Problem::out_of_scope(scope, scopes));
@@ -76,13 +83,12 @@ pub(super) fn poll_token(request: &HttpRequest) -> Option<Token> {
     bearer(request)?.parse().ok()
 }
 
-/// Counts a wrong token of an address; after too many it hears nothing about them for a while.
-pub(super) async fn refuse(app: &App, request: &HttpRequest) -> Problem {
-    match app.gate.knock(app, request, None, Knock::WrongToken).await {
-        Some(wait) => Problem {
-            retry_after: Some(wait),
-            ..Problem::new(Code::RateLimited, "too many wrong tokens from this address")
-        },
+/// Counts a wrong token of an address; after too many it learns nothing about them for a while.
+pub(super) async fn refuse(app: &App, cx: &RequestContext, request: &HttpRequest) -> Problem {
+    let Counted { wait, standings } = app.gate.count(app, cx, request, None, Kind::WrongToken).await;
+    let problem = match wait {
+        Some(_) => Problem::new(Code::RateLimited, "too many wrong tokens from this address"),
         None => Problem::unauthenticated(),
-    }
+    };
+    Problem { retry_after: wait, standings, ..problem }
 }

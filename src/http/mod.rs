@@ -8,6 +8,7 @@ pub mod budget;
 mod client;
 mod codes;
 pub mod connection;
+mod context;
 pub mod contract;
 mod cookie;
 mod delivery;
@@ -40,9 +41,12 @@ use self::{
     contract::serve::Renderings,
     gate::Gate,
     guides::Guides,
-    route::{Entry, delete, get, look, nothing, options, post},
+    route::{
+        Access::{Bearer, Gateway, Open, Token},
+        Entry, delete, get, look, nothing, options, post,
+    },
 };
-use crate::{config::Edge, service::Service};
+use crate::{config::Edge, domain::token::Kind, service::Service};
 
 /// What handlers of the public listener need.
 pub struct App {
@@ -69,56 +73,56 @@ impl App {
     }
 }
 
-/// Every route of the public listener.
+/// Every route of the public listener, with who may call it.
 #[rustfmt::skip]
 pub const ROUTES: &[Entry] = &[
-    post("/api/otp/v2/{instance}/generate-link",         || to(api::generate_link)),
-    post("/api/otp/v2/{instance}/request-code",          || to(codes::request)),
-    post("/api/otp/v2/{instance}/validate-code",         || to(codes::validate)),
-    get( "/api/otp/v2/{instance}/requests",              || to(api::list)),
-    get( "/api/otp/v2/{instance}/requests/{uuid}",       || to(api::get)),
-    get( "/api/otp/v2/{instance}/requests/{uuid}/events", || to(events::events)),
+    post(Token, "/api/otp/v2/{instance}/generate-link", || to(api::generate_link)),
+    post(Token, "/api/otp/v2/{instance}/request-code", || to(codes::request)),
+    post(Token, "/api/otp/v2/{instance}/validate-code", || to(codes::validate)),
+    get(Token, "/api/otp/v2/{instance}/requests", || to(api::list)),
+    get(Token, "/api/otp/v2/{instance}/requests/{uuid}", || to(api::get)),
+    get(Token, "/api/otp/v2/{instance}/requests/{uuid}/events", || to(events::events)),
     options("/api/otp/v2/{instance}/requests/{uuid}/events", || to(events::preflight)),
-    post("/api/otp/v2/{instance}/requests/{uuid}/cancel", || to(api::cancel)),
-    post("/api/otp/v2/{instance}/requests/{uuid}/resend", || to(codes::resend)),
-    post("/api/otp/v2/{instance}/redeem",                || to(api::redeem)),
-    get( "/api/otp/v2/{instance}/callbacks",             || to(delivery::list)),
-    post("/api/otp/v2/{instance}/callbacks/test",        || to(delivery::test)),
-    get( "/api/otp/v2/{instance}/callbacks/{id}",        || to(delivery::get)),
-    post("/api/otp/v2/{instance}/callbacks/{id}/replay", || to(delivery::replay)),
-    get( "/api/otp/v2/{instance}/explain",               || to(person::explain)),
-    delete("/api/otp/v2/{instance}/subjects/{chat_id}",  || to(person::erase)),
+    post(Token, "/api/otp/v2/{instance}/requests/{uuid}/cancel", || to(api::cancel)),
+    post(Token, "/api/otp/v2/{instance}/requests/{uuid}/resend", || to(codes::resend)),
+    post(Token, "/api/otp/v2/{instance}/redeem", || to(api::redeem)),
+    get(Token, "/api/otp/v2/{instance}/callbacks", || to(delivery::list)),
+    post(Token, "/api/otp/v2/{instance}/callbacks/test", || to(delivery::test)),
+    get(Token, "/api/otp/v2/{instance}/callbacks/{id}", || to(delivery::get)),
+    post(Token, "/api/otp/v2/{instance}/callbacks/{id}/replay", || to(delivery::replay)),
+    get(Token, "/api/otp/v2/{instance}/explain", || to(person::explain)),
+    delete(Token, "/api/otp/v2/{instance}/subjects/{chat_id}", || to(person::erase)),
 
-    get( "/v2/auth/otp/send",                            || to(wawp::send)),
-    post("/v2/auth/otp/send",                            || to(wawp::send)),
-    get( "/v2/auth/otp/verify",                          || to(wawp::verify)),
-    post("/v2/auth/otp/verify",                          || to(wawp::verify)),
+    get(Token, "/v2/auth/otp/send", || to(wawp::send)),
+    post(Token, "/v2/auth/otp/send", || to(wawp::send)),
+    get(Token, "/v2/auth/otp/verify", || to(wawp::verify)),
+    post(Token, "/v2/auth/otp/verify", || to(wawp::verify)),
 
-    get( "/webhooks/{instance}",                         || to(webhook::receive)),
-    post("/webhooks/{instance}",                         || to(webhook::receive)),
-    get( "/webhooks/{instance}/{secret}",                || to(webhook::receive)),
-    post("/webhooks/{instance}/{secret}",                || to(webhook::receive)),
-    post("/webhooks/{instance}/{secret}/{tail}",         || to(webhook::receive)),
+    get(Gateway, "/webhooks/{instance}", || to(webhook::receive)),
+    post(Gateway, "/webhooks/{instance}", || to(webhook::receive)),
+    get(Gateway, "/webhooks/{instance}/{secret}", || to(webhook::receive)),
+    post(Gateway, "/webhooks/{instance}/{secret}", || to(webhook::receive)),
+    post(Gateway, "/webhooks/{instance}/{secret}/{tail}", || to(webhook::receive)),
 
-    look("/l/{handle}",                                  || to(pages::start)),
-    post("/l/{handle}",                                  || to(pages::tap)),
-    post("/l/{handle}/code",                             || to(pages::type_code)),
-    get( "/l/{handle}/events",                           || to(pages::events)),
-    look("/l/{handle}/go",                               || to(pages::go)),
-    look("/l/{handle}/qr.svg",                           || to(pages::qr_code)),
-    look("/o/{token}",                                   || to(pages::open)),
-    post("/o/{token}",                                   || to(pages::complete)),
-    look("/d/{token}",                                   || to(pages::disputable)),
-    post("/d/{token}",                                   || to(pages::dispute)),
-    look("/widget.js",                                   || to(pages::widget)),
+    look(Bearer(Kind::Handle), "/l/{handle}", || to(pages::start)),
+    post(Bearer(Kind::Handle), "/l/{handle}", || to(pages::tap)),
+    post(Bearer(Kind::Handle), "/l/{handle}/code", || to(pages::type_code)),
+    get(Bearer(Kind::Handle), "/l/{handle}/events", || to(pages::events)),
+    look(Bearer(Kind::Handle), "/l/{handle}/go", || to(pages::go)),
+    look(Bearer(Kind::Handle), "/l/{handle}/qr.svg", || to(pages::qr_code)),
+    look(Bearer(Kind::Link), "/o/{token}", || to(pages::open)),
+    post(Bearer(Kind::Link), "/o/{token}", || to(pages::complete)),
+    look(Bearer(Kind::Dispute), "/d/{token}", || to(pages::disputable)),
+    post(Bearer(Kind::Dispute), "/d/{token}", || to(pages::dispute)),
+    look(Open, "/widget.js", || to(pages::widget)),
 
-    look("/openapi.json",                                || to(contract::serve::openapi_json)),
-    look("/docs",                                        || to(contract::serve::docs)),
-    look("/docs/search",                                 || to(guides::search)),
-    look("/docs/{guide}",                                || to(guides::guide)),
-    look("/docs.md",                                     || to(contract::serve::docs_markdown)),
-    look("/postman.json",                                || to(contract::serve::postman)),
-    look("/llms.txt",                                    || to(contract::serve::llms)),
+    look(Open, "/openapi.json", || to(contract::serve::openapi_json)),
+    look(Open, "/docs", || to(contract::serve::docs)),
+    look(Open, "/docs/search", || to(guides::search)),
+    look(Open, "/docs/{guide}", || to(guides::guide)),
+    look(Open, "/docs.md", || to(contract::serve::docs_markdown)),
+    look(Open, "/postman.json", || to(contract::serve::postman)),
+    look(Open, "/llms.txt", || to(contract::serve::llms)),
 ];
 
 /// Serves [`ROUTES`].

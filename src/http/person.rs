@@ -7,7 +7,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{App, auth, problem::Problem, view};
+use super::{App, auth, context::Cx, problem::Problem, view};
 use crate::{
     domain::{Chat, scope::Scope, subject::InvalidChat},
     service::{FieldFault, ServiceError, explain::Question},
@@ -24,16 +24,17 @@ struct Asked {
 /// `GET …/explain?q=`: a uuid, a message id, a chat or the end of a phone number.
 pub(super) async fn explain(
     app: Data<App>,
+    cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
+    let caller = auth::caller(&app, &cx, &request, &instance, Scope::Read).await?;
     let asked = Query::<Asked>::from_query(request.query_string()).ok().and_then(|query| query.into_inner().q);
     let Some(text) = asked.filter(|text| (1..=LONGEST).contains(&text.trim().len())) else {
         return Err(faulty("q", "expected, once, a uuid, a message id, a chat id or the last digits of a phone"));
     };
     let question = Question::parse(&text);
-    let answer = app.service.explain(&caller.instance, &question).await?;
+    let answer = app.service.explain(&cx, &caller.instance, &question).await?;
     let requests: Vec<Value> = answer
         .requests
         .iter()
@@ -52,12 +53,13 @@ pub(super) async fn explain(
 /// `DELETE …/subjects/{chat_id}`
 pub(super) async fn erase(
     app: Data<App>,
+    cx: Cx,
     path: Path<(String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::caller(&app, &request, &path.0, Scope::Admin).await?;
+    let caller = auth::caller(&app, &cx, &request, &path.0, Scope::Admin).await?;
     let chat: Chat = path.1.parse().map_err(|why: InvalidChat| faulty("chat_id", &why.to_string()))?;
-    let erased = app.service.erase(&caller.instance, &chat).await?;
+    let erased = app.service.erase(&cx, &caller.instance, &chat).await?;
     Ok(view::success("Erased", &json!({ "erased": erased })))
 }
 

@@ -14,7 +14,7 @@ use crate::{
         Reason,
         scope::{Scope, Scopes},
     },
-    service::{FieldFault, ServiceError},
+    service::{FieldFault, ServiceError, Standing},
     store::StoreError,
 };
 
@@ -125,6 +125,8 @@ pub struct Problem {
     pub attempts_remaining: Option<u32>,
     /// What the token lacks.
     pub lacks: Option<Scope>,
+    /// How the limits stand that were taken from.
+    pub standings: Vec<Standing>,
 }
 
 impl Problem {
@@ -136,6 +138,7 @@ impl Problem {
             retry_after: None,
             attempts_remaining: None,
             lacks: None,
+            standings: Vec::new(),
         }
     }
 
@@ -209,7 +212,9 @@ impl ResponseError for Problem {
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
-        response.body(self.body().to_string())
+        let mut response = response.body(self.body().to_string());
+        limits::headers(response.headers_mut(), &self.standings);
+        response
     }
 }
 

@@ -7,39 +7,68 @@ use actix_web::{
 };
 
 use super::problem::{Code, Problem};
+use crate::domain::token::Kind;
 
-/// Some methods of one path, and who answers them.
+/// Who may call a route, and so what is counted of an address that has not said who it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Anybody: every request is counted.
+    Open,
+    /// Whoever has the bearer in the path, which our links hold: every request is counted, for each link by itself.
+    Bearer(Kind),
+    /// API tokens: wrong ones are counted.
+    Token,
+    /// Gateways, which prove what they post: nothing is counted, because all people's messages come from one address.
+    Gateway,
+    /// Browsers that ask what they may do: nothing is counted, and nothing is there to see.
+    Preflight,
+}
+
+/// Some methods of one path, and what answers them.
 pub struct Entry {
     /// As in an `Allow` header: `GET, HEAD`.
     pub methods: &'static str,
     /// With `{parameters}`.
     pub path: &'static str,
+    pub access: Access,
     answer: fn() -> Route,
 }
 
-pub(super) const fn get(path: &'static str, answer: fn() -> Route) -> Entry {
-    Entry { methods: "GET", path, answer }
+pub(super) const fn get(access: Access, path: &'static str, answer: fn() -> Route) -> Entry {
+    Entry { methods: "GET", path, access, answer }
 }
 
-pub(super) const fn post(path: &'static str, answer: fn() -> Route) -> Entry {
-    Entry { methods: "POST", path, answer }
+pub(super) const fn post(access: Access, path: &'static str, answer: fn() -> Route) -> Entry {
+    Entry { methods: "POST", path, access, answer }
 }
 
 /// For pages of other origins, which ask before they send a bearer.
 pub(super) const fn options(path: &'static str, answer: fn() -> Route) -> Entry {
-    Entry { methods: "OPTIONS", path, answer }
+    Entry { methods: "OPTIONS", path, access: Access::Preflight, answer }
 }
 
-pub(super) const fn delete(path: &'static str, answer: fn() -> Route) -> Entry {
-    Entry { methods: "DELETE", path, answer }
+pub(super) const fn delete(access: Access, path: &'static str, answer: fn() -> Route) -> Entry {
+    Entry { methods: "DELETE", path, access, answer }
 }
 
 /// GET and HEAD, for what browsers and robots look at.
-pub(super) const fn look(path: &'static str, answer: fn() -> Route) -> Entry {
-    Entry { methods: "GET, HEAD", path, answer }
+pub(super) const fn look(access: Access, path: &'static str, answer: fn() -> Route) -> Entry {
+    Entry { methods: "GET, HEAD", path, access, answer }
 }
 
 impl Entry {
+    /// Whether the router leads `path` here: decoded, without its query.
+    pub(super) fn matches(&self, path: &str) -> bool {
+        let (mut own, mut given) = (self.path.split('/'), path.split('/'));
+        loop {
+            match (own.next(), given.next()) {
+                (None, None) => return true,
+                (Some(own), Some(given)) if own == given || own.starts_with('{') && !given.is_empty() => {}
+                _ => return false,
+            }
+        }
+    }
+
     fn route(&self) -> Route {
         let methods = self.methods.split(", ").map(|name| name.parse().expect("a method of the table"));
         let mut any = guard::Any(guard::fn_guard(|_| false));
@@ -95,4 +124,18 @@ fn refuse(allowed: &str) -> HttpResponse {
 
 pub(super) async fn nothing(_request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::not_found())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_one_segment() {
+        let entry = get(Access::Open, "/l/{handle}/code", || web::to(nothing));
+        assert!(entry.matches("/l/x/code"));
+        for other in ["/l//code", "/l/x", "/l/x/codes", "/l/x/code/", "/l/x/y/code", "l/x/code", ""] {
+            assert!(!entry.matches(other), "{other}");
+        }
+    }
 }

@@ -10,18 +10,24 @@ use actix_web::{
 use super::{
     App,
     body::{self, Body},
+    context::Cx,
     problem::{Code, Problem},
 };
 use crate::{
     domain::{InstanceId, Reason},
     gateway::{Event, Webhook},
     metrics::label::{ByReason, GatewayReason, GatewayResult, Of},
-    service::{Instance, Outcome},
+    service::{Instance, Outcome, RequestContext},
     trace,
 };
 
 /// `GET` and `POST /webhooks/{instance}` and `/webhooks/{instance}/{secret}`
-pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn receive(
+    app: Data<App>,
+    cx: Cx,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let path_secret = request.match_info().get("secret");
     let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
     let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
@@ -59,7 +65,7 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
             for event in &events {
                 let owner = owner(&app, &instance, event, &webhook);
                 app.service.heard(&owner);
-                handle(&app, &owner, event).await?;
+                handle(&app, &cx, &owner, event).await?;
             }
         }
         // The gateway would only repeat it.
@@ -97,8 +103,8 @@ fn owner(app: &App, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'
     app.service.instances.numbered(instance.gateway.kind(), id).filter(proves).unwrap_or_else(|| Arc::clone(instance))
 }
 
-async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Problem> {
-    let outcome: Outcome = app.service.receive(instance, event).await?;
+async fn handle(app: &App, cx: &RequestContext, instance: &Instance, event: &Event) -> Result<(), Problem> {
+    let outcome: Outcome = app.service.receive(cx, instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();
     count(app, instance, result);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, callback, deed};
+use super::{CONFLICTS, Instance, RequestContext, Service, ServiceError, callback};
 use crate::{
     domain::{
         Command, Decision, Effect, Event, InstanceId, Partition, State, Subject, Verdict, Verification, VerificationId,
@@ -43,18 +43,19 @@ impl Service {
     /// Load, decide, commit. `loaded`, a record and its version, spares the first load.
     pub(super) async fn apply(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         id: VerificationId,
         mut loaded: Option<(u64, Verification)>,
         command: Command,
         incoming: Option<&Incoming>,
     ) -> Result<Applied, ServiceError> {
-        deed::done_to(id);
+        cx.acts_on(id);
         let mut late = None;
         for _ in 0..CONFLICTS {
             let (version, before) = match loaded.take() {
                 Some(loaded) => loaded,
-                None => self.load(id).await.map(|(stored, record)| (stored.version, record))?,
+                None => self.load(cx, id).await.map(|(stored, record)| (stored.version, record))?,
             };
             let now = late.take().unwrap_or_else(|| self.now());
             let mut decision = decide(&before, command.clone(), now);
@@ -62,7 +63,7 @@ impl Service {
                 decision.effects.retain(|effect| !matches!(effect, Effect::Reply(_)));
             }
             if let Some(next) = &mut decision.next {
-                deed::sign(next, before.timeline.len());
+                cx.sign(next, before.timeline.len());
             }
             let Decision { next, effects, verdict, .. } = &decision;
             if next.is_none() && effects.is_empty() {
@@ -70,7 +71,7 @@ impl Service {
             }
             let change = self.change(instance, &before, version, &decision, incoming, now);
             let after = next.as_ref().unwrap_or(&before);
-            match self.send_with(change, Some(after), now).await? {
+            match self.send_with(cx, change, Some(after), now).await? {
                 Committed::Applied { .. } => {
                     let record = decision.next.unwrap_or_else(|| before.clone());
                     if before.ended_at().is_none() {
@@ -90,13 +91,19 @@ impl Service {
     }
 
     /// Commits; jobs for which there is a permit start here, at once.
-    pub(super) async fn send(&self, change: Change, now: Timestamp) -> Result<Committed, StoreError> {
-        self.send_with(change, None, now).await
+    pub(super) async fn send(
+        &self,
+        cx: &RequestContext,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<Committed, StoreError> {
+        self.send_with(cx, change, None, now).await
     }
 
     /// As [`Service::send`]. Jobs about `record` need not load what this change writes.
     pub(super) async fn send_with(
         &self,
+        cx: &RequestContext,
         mut change: Change,
         record: Option<&Verification>,
         now: Timestamp,
@@ -112,7 +119,7 @@ impl Service {
                 permit
             })
             .collect();
-        let committed = self.store.commit(&change).await?;
+        let committed = cx.store.commit(&change).await?;
         if let Committed::Applied { leased } = &committed {
             let record = record.filter(|_| leased.contains(&true)).map(|record| Arc::new(record.clone()));
             for ((job, permit), leased) in change.jobs.into_iter().zip(taken).zip(leased) {
@@ -261,6 +268,7 @@ impl Service {
     /// A reply about no record, in the sender's own partition.
     pub(super) async fn reply_without_record(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         partition: Partition,
         incoming: &Incoming,
@@ -270,7 +278,7 @@ impl Service {
             Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
         let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
         let job = self.job(instance, id, reply_lane(instance, reply), None, &work);
-        self.send(Change::new(partition).answers(incoming.id).job(job), self.now()).await
+        self.send(cx, Change::new(partition).answers(incoming.id).job(job), self.now()).await
     }
 
     /// Counts a verification that has just ended.

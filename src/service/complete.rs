@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use url::Url;
 
-use super::{Browser, Idempotency, Instance, Service, ServiceError};
+use super::{Browser, Idempotency, Instance, RequestContext, Service, ServiceError};
 use crate::{
     domain::{
         Command, Mode, State, Verdict, Verification, VerificationId,
@@ -66,17 +66,18 @@ impl Service {
     /// Finds the record of a hosted link. A token that was not made here is not found.
     pub(super) async fn recognise(
         &self,
+        cx: &RequestContext,
         token: &Token,
         kind: Kind,
     ) -> Result<(Stored, Verification, Arc<Instance>), ServiceError> {
         if !self.keys.admits(token, kind) {
             // What somebody made up costs no look at the store, unless keys are being changed.
             if self.metrics.keys_missing.get() > 0 && !self.keys.ids().contains(&token.key()) {
-                self.all_keys_known().await?;
+                self.all_keys_known(cx).await?;
             }
             return Err(ServiceError::NotFound);
         }
-        let (stored, record) = self.load(token.id()).await?;
+        let (stored, record) = self.load(cx, token.id()).await?;
         if !self.keys.recognises(token, kind, &record.nonce) {
             return Err(ServiceError::NotFound);
         }
@@ -106,12 +107,12 @@ impl Service {
     }
 
     /// The record that a token of this kind opens.
-    pub async fn by_token(&self, token: &Token, kind: Kind) -> Result<Verification, ServiceError> {
-        Ok(self.recognise(token, kind).await?.1)
+    pub async fn by_token(&self, cx: &RequestContext, token: &Token, kind: Kind) -> Result<Verification, ServiceError> {
+        Ok(self.recognise(cx, token, kind).await?.1)
     }
 
-    pub async fn open(&self, token: &Token, cookies: &[String]) -> Result<Opened, ServiceError> {
-        let (_, record, instance) = self.recognise(token, Kind::Link).await?;
+    pub async fn open(&self, cx: &RequestContext, token: &Token, cookies: &[String]) -> Result<Opened, ServiceError> {
+        let (_, record, instance) = self.recognise(cx, token, Kind::Link).await?;
         self.looked_at(&record, "reply");
         let now = match &record.state {
             State::Verified { completion, .. } => match completion {
@@ -136,12 +137,13 @@ impl Service {
     /// started on another device, and wants the code for it.
     pub async fn complete(
         &self,
+        cx: &RequestContext,
         token: &Token,
         browser: Browser<'_>,
         form_field: &str,
         elsewhere: bool,
     ) -> Result<(Arc<Instance>, Verification, Tapped), ServiceError> {
-        let (stored, record, instance) = self.recognise(token, Kind::Link).await?;
+        let (stored, record, instance) = self.recognise(cx, token, Kind::Link).await?;
         let cookie = self.own(&record, browser.cookies);
         check(form_field, &self.link_field(token, &record, cookie))?;
         let risk = self.risk_of_end(&record, browser.side());
@@ -153,7 +155,7 @@ impl Service {
             let token = self.keys.secret(redeem.secret());
             Command::Complete { token, browser: self.browser(&record, cookie), may_tell, risk }
         };
-        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(cx, &instance, record.id, Some((stored.version, record)), command, None).await?;
         let tapped = match applied.verdict {
             Verdict::Completed | Verdict::CompletedAgain => {
                 Tapped::Completed { redirect: self.redirect(&instance, &applied.record, &redeem) }
@@ -171,9 +173,10 @@ impl Service {
     /// What "this wasn't me" would say about, and the hidden field of its form.
     pub async fn disputable(
         &self,
+        cx: &RequestContext,
         token: &Token,
     ) -> Result<(Arc<Instance>, Verification, OpenedAs, String), ServiceError> {
-        let (_, record, instance) = self.recognise(token, Kind::Dispute).await?;
+        let (_, record, instance) = self.recognise(cx, token, Kind::Dispute).await?;
         let now = match &record.state {
             State::Verified { completion: Completion::Disputed { after, .. }, .. } => {
                 OpenedAs::Disputed { late: *after == Reached::Redeemed }
@@ -188,12 +191,14 @@ impl Service {
     /// message can hold it for as long as the person is known.
     pub async fn dispute(
         &self,
+        cx: &RequestContext,
         token: &Token,
         form_field: &str,
     ) -> Result<(Arc<Instance>, Verification), ServiceError> {
-        let (stored, record, instance) = self.recognise(token, Kind::Dispute).await?;
+        let (stored, record, instance) = self.recognise(cx, token, Kind::Dispute).await?;
         check(form_field, &self.keys.form_field(token, None))?;
-        let applied = self.apply(&instance, record.id, Some((stored.version, record)), Command::Dispute, None).await?;
+        let applied =
+            self.apply(cx, &instance, record.id, Some((stored.version, record)), Command::Dispute, None).await?;
         match applied.verdict {
             Verdict::Disputed => Ok((instance, applied.record)),
             Verdict::Refused => Err(ServiceError::NotFound),
@@ -204,36 +209,39 @@ impl Service {
     /// Exchanges a redeem token for the proven subject, once; a repeat by the same caller gets the same answer.
     pub async fn redeem(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         token: &RedeemToken,
         verifier: Option<&str>,
         idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
-        let claim = self.claim(instance, "redeem", idempotency, token.id().partition()).await?;
+        let claim = self.claim(cx, instance, "redeem", idempotency, token.id().partition()).await?;
         let command =
             Command::Redeem { token: self.keys.secret(token.secret()), challenge: challenge(verifier), claim };
-        self.exchange(instance, token.id(), |_| command).await
+        self.exchange(cx, instance, token.id(), |_| command).await
     }
 
     /// Exchanges the reply's code, typed on a page of the app, for the proven subject, once.
     pub async fn redeem_code(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         id: VerificationId,
         typed: &str,
         verifier: Option<&str>,
         idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
-        let claim = self.claim(instance, "redeem", idempotency, id.partition()).await?;
+        let claim = self.claim(cx, instance, "redeem", idempotency, id.partition()).await?;
         let command = |record: &Verification| {
             let right = self.reply_code(record).is_some_and(|code| code.is(typed));
             Command::RedeemCode { right, challenge: challenge(verifier), claim }
         };
-        self.exchange(instance, id, command).await
+        self.exchange(cx, instance, id, command).await
     }
 
     async fn exchange(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         id: VerificationId,
         command: impl FnOnce(&Verification) -> Command,
@@ -242,12 +250,12 @@ impl Service {
             ServiceError::NotFound => ServiceError::Refused,
             other => other,
         };
-        let (stored, record) = self.load(id).await.map_err(refused)?;
+        let (stored, record) = self.load(cx, id).await.map_err(refused)?;
         if record.instance != instance.config.id {
             return Err(ServiceError::Refused);
         }
         let command = command(&record);
-        let applied = self.apply(instance, record.id, Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(cx, instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
             Verdict::Redeemed | Verdict::Repeated => Ok(Redeemed { record: applied.record }),
             Verdict::Refused | Verdict::WrongCode | Verdict::Unchanged => Err(ServiceError::Refused),

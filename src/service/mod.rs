@@ -7,7 +7,7 @@ pub mod callback;
 mod code;
 mod commit;
 mod complete;
-mod deed;
+mod context;
 pub mod delivery;
 mod draft;
 mod erase;
@@ -50,15 +50,16 @@ use url::Url;
 
 pub use self::{
     complete::{Opened, OpenedAs, Redeemed, Tapped, landing},
-    deed::{By, Deed, doing, done_by, done_to},
+    context::{By, Deed, RequestContext},
     delivery::CallbackView,
     erase::Erased,
     identity::Phones,
     input::{FieldFault, Mint, Warning},
     instance::{Denied, Grant, Instance, Instances, Replaced},
-    limit::{Standing, telling},
+    limit::{Limited, Standing},
     mint::Idempotency,
     places::Places,
+    receipt::SentLeg,
     receive::Outcome,
     requests::{Filter, Page, decode_cursor},
     start::{Browser, Stage, Start, Typed},
@@ -174,8 +175,13 @@ impl Service {
 
     /// As [`Service::readable`], before something is concluded from what is missing: a key that this process lacks and
     /// others have is an error. So is everything but a missing key.
-    async fn legible(&self, instance: &Instance, stored: &Stored) -> Result<Option<Verification>, StoreError> {
-        match self.read(stored).await {
+    async fn legible(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        stored: &Stored,
+    ) -> Result<Option<Verification>, StoreError> {
+        match self.read(cx, stored).await {
             Err(error @ StoreError::Sealed(_)) => {
                 self.unreadable(instance, "record", &error);
                 Ok(None)
@@ -192,17 +198,22 @@ impl Service {
         }
     }
 
-    async fn load(&self, id: VerificationId) -> Result<(Stored, Verification), ServiceError> {
-        let stored = self.store.load(id.into()).await?.ok_or(ServiceError::NotFound)?;
-        let verification = self.read(&stored).await?;
+    async fn load(&self, cx: &RequestContext, id: VerificationId) -> Result<(Stored, Verification), ServiceError> {
+        let stored = cx.store.load(id.into()).await?.ok_or(ServiceError::NotFound)?;
+        let verification = self.read(cx, &stored).await?;
         Ok((stored, verification))
     }
 
     /// The record that a job is about, unless it is `known`.
-    pub async fn record(&self, id: VerificationId, known: Option<&Verification>) -> Result<Verification, ServiceError> {
+    pub async fn record(
+        &self,
+        cx: &RequestContext,
+        id: VerificationId,
+        known: Option<&Verification>,
+    ) -> Result<Verification, ServiceError> {
         match known.filter(|known| known.id == id) {
             Some(known) => Ok(known.clone()),
-            None => Ok(self.load(id).await?.1),
+            None => Ok(self.load(cx, id).await?.1),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Instance, Service, ServiceError, commit::Incoming};
+use super::{Instance, RequestContext, Service, ServiceError, commit::Incoming};
 use crate::{
     domain::{
         Chat, Command, Partition, Reason, Sender, Subject, Verdict, Verification, VerificationId,
@@ -62,9 +62,14 @@ struct From<'a> {
 
 impl Service {
     /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
-    pub async fn receive(&self, instance: &Instance, event: &Event) -> Result<Outcome, ServiceError> {
+    pub async fn receive(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        event: &Event,
+    ) -> Result<Outcome, ServiceError> {
         let mut about = None;
-        let outcome = match self.handle(instance, event, &mut about).await {
+        let outcome = match self.handle(cx, instance, event, &mut about).await {
             // A fail-over lost the record meanwhile, or it was erased: the next delivery finds what is true.
             Err(ServiceError::NotFound) => return Err(StoreError::Unavailable("a record vanished".to_owned()).into()),
             outcome => outcome?,
@@ -97,13 +102,14 @@ impl Service {
 
     async fn handle(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         event: &Event,
         about: &mut Option<VerificationId>,
     ) -> Result<Outcome, ServiceError> {
         let for_us = event.is_for(&*instance.gateway, &instance.config.number);
         if let Some(receipt) = event.receipt.as_ref().filter(|_| for_us) {
-            return self.report(instance, receipt).await;
+            return self.report(cx, instance, receipt).await;
         }
         if let Some(why) = event.ignored {
             return Ok(Outcome::Ignored(why.as_str()));
@@ -128,37 +134,37 @@ impl Service {
             .map(|id| RecordId::from(id).locator())
             .collect();
         let guesses = instance.config.limits.guesses.map(|quota| guess_take(&from, quota));
-        let found = self.store.find(guesses.as_ref(), &places).await?;
+        let found = cx.store.find(guesses.as_ref(), &places).await?;
         if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
             self.count_limit(Name::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited));
         }
         let mut known: Vec<(Verification, u64)> = Vec::new();
         for stored in found.records.into_iter().flatten() {
-            known.extend(self.legible(instance, &stored).await?.map(|record| (record, stored.version)));
+            known.extend(self.legible(cx, instance, &stored).await?.map(|record| (record, stored.version)));
         }
         // A place is a shorter digest than a code is long.
         known.retain(|(record, _)| self.code(record).is_some_and(|code| codes.contains(&code)));
         let now = self.now();
         let mut live = known.iter().filter(|(record, _)| record.status(now) == "pending");
         match (live.next(), live.next()) {
-            (Some(_), Some(_)) => self.refuse(instance, from, Reason::SeveralCodes).await,
+            (Some(_), Some(_)) => self.refuse(cx, instance, from, Reason::SeveralCodes).await,
             (Some(one), None) => {
                 *about = Some(one.0.id);
-                self.matched(instance, from, event, edited, one).await
+                self.matched(cx, instance, from, event, edited, one).await
             }
             // A redelivered message finds the record it has ended, not one beside it that was over before.
             (None, _) => match known.iter().find(|(record, _)| record.status(now) != "expired").or(known.first()) {
                 Some(one) => {
                     *about = Some(one.0.id);
-                    self.matched(instance, from, event, edited, one).await
+                    self.matched(cx, instance, from, event, edited, one).await
                 }
                 None => {
-                    self.all_keys_known().await?;
+                    self.all_keys_known(cx).await?;
                     if let Some(take) = guesses {
-                        self.store.admit(&[take], None).await?;
+                        cx.store.admit(&[take], None).await?;
                     }
-                    self.refuse(instance, from, Reason::CodeUnknown).await
+                    self.refuse(cx, instance, from, Reason::CodeUnknown).await
                 }
             },
         }
@@ -166,6 +172,7 @@ impl Service {
 
     async fn matched(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         mut from: From<'_>,
         event: &Event,
@@ -176,7 +183,7 @@ impl Service {
         let asked = record.request.chat.as_ref().map(Chat::subject);
         let sender = match asked {
             Some(Subject::Lid(_) | Subject::Bsuid(_)) => from.sender.clone(),
-            _ => self.phones.resolve(instance, from.sender, from.identity).await?,
+            _ => self.phones.resolve(cx, instance, from.sender, from.identity).await?,
         };
         from.incoming.subject = sender.subject();
         let push_name = event.push_name.as_deref().and_then(template::person);
@@ -189,11 +196,11 @@ impl Service {
         let limits = &instance.config.limits;
         from.incoming.may_reply = match foreseen {
             Verdict::Verified => true,
-            Verdict::Repeated => self.may_reply(&from, Name::SuccessReplies, limits.success_replies).await?,
-            _ => self.may_reply(&from, Name::FailureReplies, limits.failure_replies).await?,
+            Verdict::Repeated => self.may_reply(cx, &from, Name::SuccessReplies, limits.success_replies).await?,
+            _ => self.may_reply(cx, &from, Name::FailureReplies, limits.failure_replies).await?,
         };
         let loaded = Some((*version, record.clone()));
-        let applied = self.apply(instance, record.id, loaded, command, Some(&from.incoming)).await?;
+        let applied = self.apply(cx, instance, record.id, loaded, command, Some(&from.incoming)).await?;
         if applied.duplicate {
             return Ok(Outcome::Duplicate);
         }
@@ -207,22 +214,28 @@ impl Service {
     }
 
     /// Nothing matched. Silence, unless a reply is due and the sender's budget allows it.
-    async fn refuse(&self, instance: &Instance, from: From<'_>, reason: Reason) -> Result<Outcome, ServiceError> {
+    async fn refuse(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        from: From<'_>,
+        reason: Reason,
+    ) -> Result<Outcome, ServiceError> {
         let reply = match reason {
             Reason::SeveralCodes => {
                 let quota = instance.config.limits.failure_replies;
-                self.may_reply(&from, Name::FailureReplies, quota).await?.then_some(Reply::Failed)
+                self.may_reply(cx, &from, Name::FailureReplies, quota).await?.then_some(Reply::Failed)
             }
             _ if instance.config.reply_to_unknown => {
                 let quota = Quota::per(1, UNKNOWN_REPLIES);
                 let take =
                     Take { partition: from.partition, bucket: format!("unknown:{}", from.identity.hex()), quota };
-                self.allows(take).await?.then_some(Reply::Unknown)
+                self.allows(cx, take).await?.then_some(Reply::Unknown)
             }
             _ => None,
         };
         if let Some(reply) = reply {
-            let sent = self.reply_without_record(instance, from.partition, &from.incoming, reply).await?;
+            let sent = self.reply_without_record(cx, instance, from.partition, &from.incoming, reply).await?;
             if sent == Committed::Duplicate {
                 return Ok(Outcome::Duplicate);
             }
@@ -230,18 +243,24 @@ impl Service {
         Ok(Outcome::Failed(reason))
     }
 
-    async fn may_reply(&self, from: &From<'_>, name: Name, quota: Option<Quota>) -> Result<bool, ServiceError> {
+    async fn may_reply(
+        &self,
+        cx: &RequestContext,
+        from: &From<'_>,
+        name: Name,
+        quota: Option<Quota>,
+    ) -> Result<bool, ServiceError> {
         let Some(quota) = quota else { return Ok(true) };
         let bucket = format!("{}:{}", name.as_str(), from.identity.hex());
-        let allowed = self.allows(Take { partition: from.partition, bucket, quota }).await?;
+        let allowed = self.allows(cx, Take { partition: from.partition, bucket, quota }).await?;
         if !allowed {
             self.count_limit(name);
         }
         Ok(allowed)
     }
 
-    async fn allows(&self, take: Take) -> Result<bool, ServiceError> {
-        let admission = self.store.admit(&[take], None).await?;
+    async fn allows(&self, cx: &RequestContext, take: Take) -> Result<bool, ServiceError> {
+        let admission = cx.store.admit(&[take], None).await?;
         Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
-use super::{Instance, Service, ServiceError, explain::ends_with};
+use super::{Instance, RequestContext, Service, ServiceError, explain::ends_with};
 use crate::{
     domain::{Chat, Command, Verification, VerificationId, time::from_millis},
     store::{Index, Position, RecordId, Stored},
@@ -39,20 +39,31 @@ pub struct Page {
 
 impl Service {
     /// A record of this instance; another tenant's is not found.
-    pub async fn get(&self, instance: &Instance, id: VerificationId) -> Result<Verification, ServiceError> {
-        let (_, record) = self.load(id).await?;
+    pub async fn get(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        id: VerificationId,
+    ) -> Result<Verification, ServiceError> {
+        let (_, record) = self.load(cx, id).await?;
         if record.instance == instance.config.id { Ok(record) } else { Err(ServiceError::NotFound) }
     }
 
     /// Cancels what is pending; what has ended stays as it is.
-    pub async fn cancel(&self, instance: &Instance, id: VerificationId) -> Result<Verification, ServiceError> {
-        let record = self.get(instance, id).await?;
-        let applied = self.apply(instance, record.id, None, Command::Cancel, None).await?;
+    pub async fn cancel(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        id: VerificationId,
+    ) -> Result<Verification, ServiceError> {
+        let record = self.get(cx, instance, id).await?;
+        let applied = self.apply(cx, instance, record.id, None, Command::Cancel, None).await?;
         Ok(applied.record)
     }
 
     pub async fn list(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         filter: &Filter,
         cursor: Option<Position>,
@@ -70,7 +81,7 @@ impl Service {
         let mut records = Vec::new();
         let mut read = 0;
         loop {
-            let batch = self.store.list(&index, after.as_ref(), step).await?;
+            let batch = cx.store.list(&index, after.as_ref(), step).await?;
             let last_batch = batch.len() < step;
             for stored in batch {
                 let readable = self.readable(instance, &stored);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::{
-    Idempotency, Instance, Mint, Service, ServiceError,
+    Idempotency, Instance, Limited, Mint, RequestContext, Service, ServiceError,
     complete::{check, is_used},
     facts::Side,
 };
@@ -102,8 +102,8 @@ impl Browser<'_> {
 }
 
 impl Service {
-    pub async fn start(&self, handle: &Token, cookies: &[String]) -> Result<Start, ServiceError> {
-        let (_, record, instance) = self.recognise(handle, Kind::Handle).await?;
+    pub async fn start(&self, cx: &RequestContext, handle: &Token, cookies: &[String]) -> Result<Start, ServiceError> {
+        let (_, record, instance) = self.recognise(cx, handle, Kind::Handle).await?;
         Ok(self.started(handle, record, instance, cookies))
     }
 
@@ -173,13 +173,14 @@ impl Service {
     /// The tap on the start page. `gently`: the page itself did it, so it takes the place of no other browser.
     pub async fn tap(
         &self,
+        cx: &RequestContext,
         handle: &Token,
         browser: Browser<'_>,
         form_field: &str,
         place: Place,
         gently: bool,
     ) -> Result<Start, ServiceError> {
-        let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
+        let (stored, record, instance) = self.recognise(cx, handle, Kind::Handle).await?;
         let cookie = self.own(&record, browser.cookies);
         let digest = self.browser(&record, cookie).ok_or(ServiceError::Refused)?;
         check(form_field, &self.keys.form_field(handle, cookie))?;
@@ -193,7 +194,7 @@ impl Service {
         };
         let first = record.binding.is_none();
         let command = Command::Bind { binding };
-        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(cx, &instance, record.id, Some((stored.version, record)), command, None).await?;
         if first && applied.verdict == Verdict::Bound {
             self.metrics.links_clicked.get_or_create(&ByInstance { instance: Of(applied.record.instance) }).inc();
         }
@@ -203,12 +204,13 @@ impl Service {
     /// The reply's code, typed on the start page.
     pub async fn type_code(
         &self,
+        cx: &RequestContext,
         handle: &Token,
         browser: Browser<'_>,
         form_field: &str,
         typed: &str,
     ) -> Result<Typed, ServiceError> {
-        let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
+        let (stored, record, instance) = self.recognise(cx, handle, Kind::Handle).await?;
         let cookie = self.own(&record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
@@ -218,7 +220,7 @@ impl Service {
             right: self.reply_code(&record).is_some_and(|code| code.is(typed)),
             risk: self.risk_of_end(&record, browser.side()),
         };
-        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(cx, &instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
             Verdict::Completed | Verdict::CompletedAgain => {
                 Ok(Typed::Right { redirect: self.redirect(&instance, &applied.record, &redeem) })
@@ -239,18 +241,19 @@ impl Service {
     /// The waiting page of a person who is signed in already goes on. `None` when there is nowhere to go, or no more.
     pub async fn finish(
         &self,
+        cx: &RequestContext,
         handle: &Token,
         browser: Browser<'_>,
         form_field: &str,
     ) -> Result<Option<Url>, ServiceError> {
-        let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
+        let (stored, record, instance) = self.recognise(cx, handle, Kind::Handle).await?;
         let cookie = self.own(&record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let redeem = RedeemToken::new(record.id, entropy::bytes());
         let token = self.keys.secret(redeem.secret());
         let risk = self.risk_of_end(&record, browser.side());
         let command = Command::Finish { token, browser: self.browser(&record, cookie), risk };
-        let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
+        let applied = self.apply(cx, &instance, record.id, Some((stored.version, record)), command, None).await?;
         match applied.verdict {
             Verdict::Completed | Verdict::CompletedAgain => Ok(self.redirect(&instance, &applied.record, &redeem)),
             Verdict::Refused => Err(ServiceError::Refused),
@@ -260,8 +263,30 @@ impl Service {
     }
 
     /// Makes an expired request anew, and gives the handle of the new one. Many taps make one.
-    pub async fn renew(&self, handle: &Token, cookies: &[String], form_field: &str) -> Result<Token, ServiceError> {
-        let (_, record, instance) = self.recognise(handle, Kind::Handle).await?;
+    pub async fn renew(
+        &self,
+        cx: &RequestContext,
+        handle: &Token,
+        cookies: &[String],
+        form_field: &str,
+    ) -> Limited<Token> {
+        match self.renewal(cx, handle, cookies, form_field).await {
+            Ok((instance, mint, idempotency)) => {
+                let minted = self.mint(cx, &instance, "renewals", mint, Some(idempotency)).await;
+                minted.map(|minted| self.token(&minted, Kind::Handle).ok_or(ServiceError::Spent))
+            }
+            Err(error) => Limited { outcome: Err(error), standings: Vec::new() },
+        }
+    }
+
+    async fn renewal(
+        &self,
+        cx: &RequestContext,
+        handle: &Token,
+        cookies: &[String],
+        form_field: &str,
+    ) -> Result<(Arc<Instance>, Mint, Idempotency), ServiceError> {
+        let (_, record, instance) = self.recognise(cx, handle, Kind::Handle).await?;
         let cookie = self.own(&record, cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let request = self.renewed(&instance, &record, cookies, self.now()).ok_or(ServiceError::Spent)?;
@@ -274,7 +299,6 @@ impl Service {
             warnings: Vec::new(),
         };
         let idempotency = Idempotency { key: format!("renewal of {}", record.id), body: String::new() };
-        let minted = self.mint(&instance, "renewals", mint, Some(idempotency)).await?;
-        self.token(&minted, Kind::Handle).ok_or(ServiceError::Spent)
+        Ok((instance, mint, idempotency))
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Instance, Service, ServiceError};
+use super::{Instance, RequestContext, Service, ServiceError};
 use crate::{
     domain::{Command, State, Verification},
     store::{Locator, StoreError, archive::Removal},
@@ -32,8 +32,8 @@ impl Service {
     /// Does what is due for the record that is kept there. It always follows from the record as it was read, so a timer
     /// that rings too early, or twice, does no harm. A record of an instance that is not configured here has to wait
     /// for a replica that has it.
-    pub async fn ring(&self, place: Locator) -> Result<Rung, ServiceError> {
-        let found = self.store.find(None, &[place]).await?;
+    pub async fn ring(&self, cx: &RequestContext, place: Locator) -> Result<Rung, ServiceError> {
+        let found = cx.store.find(None, &[place]).await?;
         let Some(stored) = found.records.into_iter().flatten().next() else { return Ok(Rung::Done) };
         let record = match self.decode(&stored) {
             // The store itself forgets it in the end.
@@ -48,12 +48,12 @@ impl Service {
             return Ok(Rung::Again(at));
         }
         match due {
-            Due::Expire => self.perform(&instance, stored.version, record, Command::Expire).await,
-            Due::Forget => self.perform(&instance, stored.version, record, Command::Forget).await,
+            Due::Expire => self.perform(cx, &instance, stored.version, record, Command::Expire).await,
+            Due::Forget => self.perform(cx, &instance, stored.version, record, Command::Forget).await,
             Due::Remove => {
                 let mut removal = Removal::new(record.instance, record.id.partition());
                 removal.record = Some((record.id.into(), self.indexes(&instance, &record)));
-                self.store.remove(&removal).await?;
+                cx.store.remove(&removal).await?;
                 Ok(Rung::Done)
             }
         }
@@ -61,13 +61,14 @@ impl Service {
 
     async fn perform(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         version: u64,
         record: Verification,
         command: Command,
     ) -> Result<Rung, ServiceError> {
         let (id, pending) = (record.id, record.ended_at().is_none());
-        match self.apply(instance, id, Some((version, record)), command, None).await {
+        match self.apply(cx, instance, id, Some((version, record)), command, None).await {
             // Whatever ends a record sets its timer.
             Ok(_) if pending => Ok(Rung::Set),
             Ok(applied) => Ok(Rung::Again(removed_at(instance, &applied.record))),

@@ -10,7 +10,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Instance, Outcome, Service, ServiceError};
+use super::{Instance, Outcome, RequestContext, Service, ServiceError};
 use crate::{
     domain::{InstanceId, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
     entropy,
@@ -155,10 +155,14 @@ impl Service {
     }
 
     /// Traces of an instance, newest first.
-    pub(super) async fn traces(&self, instance: &Instance) -> Result<Vec<(Timestamp, Trace, Note)>, ServiceError> {
+    pub(super) async fn traces(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+    ) -> Result<Vec<(Timestamp, Trace, Note)>, ServiceError> {
         self.traces.written().await;
         let id = instance.config.id;
-        let notes = self.store.notes(&journal(id), NOTES_KEPT * usize::from(PARTITIONS)).await?;
+        let notes = cx.store.notes(&journal(id), NOTES_KEPT * usize::from(PARTITIONS)).await?;
         let open = |note: &Note| -> Option<Trace> {
             serde_json::from_slice(&self.keys.open(&context(id), &note.bytes).ok()?).ok()
         };

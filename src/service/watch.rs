@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Service, ServiceError};
+use super::{RequestContext, Service, ServiceError};
 use crate::{
     domain::{Verification, VerificationId},
     entropy,
@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// A record that somebody follows. Dropping it ends the wait.
 pub struct Watched {
     service: Arc<Service>,
+    /// Each look has its own time.
+    cx: RequestContext,
     watch: Watch,
     record: Verification,
     version: u64,
@@ -27,14 +29,15 @@ pub struct Watched {
 
 impl Service {
     /// Follows a record from now on; also one that has ended. Places are few: [`ServiceError::Crowded`].
-    pub async fn watch(self: &Arc<Self>, id: VerificationId) -> Result<Watched, ServiceError> {
+    pub async fn watch(self: &Arc<Self>, cx: &RequestContext, id: VerificationId) -> Result<Watched, ServiceError> {
         let watch = self.store.changes().watch(id.into()).map_err(|busy| match busy {
             Busy::Full => ServiceError::Crowded,
             Busy::Closed => stopping(),
         })?;
-        let (stored, record) = self.load(id).await?;
+        let (stored, record) = self.load(cx, id).await?;
         let status = record.status(self.now());
-        Ok(Watched { service: Arc::clone(self), watch, record, version: stored.version, status, rung: false })
+        let (service, cx) = (Arc::clone(self), self.background());
+        Ok(Watched { service, cx, watch, record, version: stored.version, status, rung: false })
     }
 }
 
@@ -70,7 +73,7 @@ impl Watched {
             }
             self.rung = true;
             // Boxed: thousands wait, and few of them read at the same time.
-            match Box::pin(self.service.load(self.record.id)).await {
+            match Box::pin(self.service.load(&self.cx, self.record.id)).await {
                 Ok((stored, record)) if stored.version != self.version => {
                     self.rung = false;
                     self.status = record.status(self.service.now());

@@ -14,7 +14,7 @@ use super::{
     Granted, Index, JobId, Jobs, KnownJob, Lane, LeaseRequest, Leased, Limits, Locator, Operations, Position, RecordId,
     Records, Refusal, Reserve, Settlement, Standing, Store, StoreError, Stored, Take,
     archive::{Journal, Mark, Note, Removal},
-    patience,
+    time_budget::TimeBudget,
 };
 use crate::{
     domain::{InstanceId, Partition},
@@ -25,15 +25,18 @@ use crate::{
 };
 
 /// Any store, with its metrics.
+#[derive(Clone)]
 pub struct Measured {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
-    refused: Mutex<Option<Refusal>>,
+    refused: Arc<Mutex<Option<Refusal>>>,
+    /// What the calls may take together.
+    budget: Option<Arc<TimeBudget>>,
 }
 
 impl Measured {
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
-        Self { store, metrics, refused: Mutex::default() }
+        Self { store, metrics, refused: Arc::default(), budget: None }
     }
 
     async fn watch<T>(
@@ -42,7 +45,10 @@ impl Measured {
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let start = Instant::now();
-        let outcome = patience::spend(work).await;
+        let outcome = match &self.budget {
+            Some(budget) => budget.spend(work).await.unwrap_or_else(|_| Err(late())),
+            None => work.await,
+        };
         let took = start.elapsed().as_secs_f64();
         self.metrics.store_request_seconds.get_or_create(&ByOperation { operation }).observe(took);
         if let Err(error) = &outcome {
@@ -53,6 +59,10 @@ impl Measured {
         }
         outcome
     }
+}
+
+fn late() -> StoreError {
+    StoreError::Unavailable("it does not answer in time".to_owned())
 }
 
 /// The operations of one trait, each by its word in metrics, and what else the trait has.
@@ -138,6 +148,11 @@ watched! {
 
     fn skew_millis(&self) -> i64 {
         self.store.skew_millis()
+    }
+
+    fn within(&self, budget: &Arc<TimeBudget>) -> Option<Arc<dyn Store>> {
+        let store = self.store.within(budget).unwrap_or_else(|| Arc::clone(&self.store));
+        Some(Arc::new(Self { store, budget: Some(Arc::clone(budget)), ..self.clone() }))
     }
 
     fn take_up(&self, url: &str) -> Result<(), StoreError> {

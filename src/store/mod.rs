@@ -16,10 +16,10 @@ pub mod lane;
 pub mod limits;
 pub mod measured;
 pub mod operations;
-pub mod patience;
 pub mod record;
 pub mod records;
 pub mod redis;
+pub mod time_budget;
 
 pub use self::{
     archive::{Archive, KnownJob, Standing},

@@ -1,10 +1,10 @@
 //! Operations: what a store says about itself, and what is asked of it to see that it works.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{Announced, Background, Backlog, Description, Refusal, StoreError};
+use super::{Announced, Background, Backlog, Description, Refusal, Store, StoreError, time_budget::TimeBudget};
 
 /// What operators and the process itself need to know.
 #[async_trait]
@@ -43,6 +43,12 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The last request that failed here, where somebody keeps count.
     fn last_refusal(&self) -> Option<Refusal> {
+        None
+    }
+
+    /// This store for one piece of work: its calls take no longer than `budget` together, and what ends for want of time
+    /// says why. `None`: a call says nothing more than that it was cut off, so that the caller can do it as well.
+    fn within(&self, _budget: &Arc<TimeBudget>) -> Option<Arc<dyn Store>> {
         None
     }
 

@@ -18,7 +18,7 @@ use crate::{
     gateway::{CodeMessage, Refusal, Sent},
     jobs::permits::Permit,
     metrics::label::{GatewayResult, Of},
-    service::{Instance, ServiceError},
+    service::{Instance, SentLeg, ServiceError},
     store::{Leased, Settlement},
 };
 
@@ -42,7 +42,9 @@ pub(super) async fn send(
     CodeLeg { about, record, leg }: CodeLeg<'_>,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
-    let Some(outgoing) = service.outgoing(instance, about, record, leg).await? else { return Ok(Settlement::Done) };
+    let Some(outgoing) = service.outgoing(&worker.cx, instance, about, record, leg).await? else {
+        return Ok(Settlement::Done);
+    };
     let channel = outgoing.leg.channel;
     let undelivered = async |why: &'static str| {
         tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why, "a code was not delivered");
@@ -77,8 +79,9 @@ pub(super) async fn send(
         Sent::Accepted { id } => {
             count("sent");
             if let Some(id) = id.filter(|id| !id.is_empty()) {
-                let (owner, expires_at) = (instance.config.id, outgoing.record.expires_at);
-                let noted = service.remember_message(&carrier, &id, owner, about, leg, expires_at).await;
+                let sent = SentLeg { instance: instance.config.id, about, leg };
+                let expires_at = outgoing.record.expires_at;
+                let noted = service.remember_message(&worker.cx, &carrier, &id, &sent, expires_at).await;
                 if let Err(error) = noted {
                     tracing::warn!(%error, "reports about a message will not be understood");
                 }
@@ -140,10 +143,10 @@ async fn note(
     command: CodeCommand,
 ) -> Result<(), ServiceError> {
     for pause in PATIENCE {
-        match worker.service.fared(instance, about, command.clone()).await {
+        match worker.service.fared(&worker.cx, instance, about, command.clone()).await {
             Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,
             outcome => return outcome,
         }
     }
-    worker.service.fared(instance, about, command).await
+    worker.service.fared(&worker.cx, instance, about, command).await
 }

@@ -39,7 +39,7 @@ use crate::{
         retry::Schedule,
     },
     metrics::label::{ByKind, KindReason},
-    service::{Instance, Service, ServiceError},
+    service::{Instance, RequestContext, Service, ServiceError},
     store::{LEASE, Lane, Leased, Settlement},
     trace::{self, Context, Span},
 };
@@ -58,6 +58,7 @@ const IN_HAND: Duration = Duration::from_secs(4);
 /// The worker of this process.
 pub struct Worker {
     service: Arc<Service>,
+    cx: RequestContext,
     permits: Arc<Permits>,
     tasks: TaskTracker,
     /// Attempts in flight end now, and their jobs are given back.
@@ -70,7 +71,8 @@ impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let permits = Arc::clone(&service.handoff.permits);
         let (tasks, hand_back) = (TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { service, permits, tasks, hand_back, stepped: Mutex::new(Instant::now()) })
+        let cx = service.background();
+        Arc::new(Self { service, cx, permits, tasks, hand_back, stepped: Mutex::new(Instant::now()) })
     }
 
     /// How long the step takes that it is in: looking, leasing, or waiting for the next round.

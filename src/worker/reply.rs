@@ -53,7 +53,7 @@ pub(super) async fn send(
     }
     let record = match outgoing.about {
         None => None,
-        Some(about) => match service.record(about, outgoing.record).await {
+        Some(about) => match service.record(&worker.cx, about, outgoing.record).await {
             Ok(record) => Some(record),
             // Erased meanwhile: there is nothing left to say.
             Err(ServiceError::NotFound) => return Ok(Settlement::Done),

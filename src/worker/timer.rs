@@ -11,7 +11,7 @@ use crate::{
 pub(super) async fn ring(worker: &Worker, leased: &Leased) -> Result<Option<Settlement>, ServiceError> {
     let place = Locator::from_slice(&leased.body);
     let place = place.ok_or_else(|| StoreError::Broken("a timer of no record".to_owned()))?;
-    let rung = trace::within(Context::begin(), Box::pin(worker.service.ring(place))).await?;
+    let rung = trace::within(Context::begin(), Box::pin(worker.service.ring(&worker.cx, place))).await?;
     Ok(match rung {
         Rung::Done => Some(Settlement::Done),
         Rung::Again(at) => Some(Settlement::Postpone { at }),

@@ -18,9 +18,9 @@ use super::{
     session::Session,
 };
 use crate::{
-    http::{api, problem::Problem},
+    http::{api, context::Cx, problem::Problem},
     service::{
-        Filter, Instance, ServiceError, decode_cursor,
+        Filter, Instance, RequestContext, ServiceError, decode_cursor,
         explain::{Message, Question},
     },
 };
@@ -77,11 +77,21 @@ struct ExplainPage {
 }
 
 /// `GET /requests`
-pub(super) async fn list(operator: Data<Operator>, session: ReqData<Session>, request: HttpRequest) -> HttpResponse {
-    listed(&operator, &session, &request).await.unwrap_or_else(|problem| look::failure(&problem))
+pub(super) async fn list(
+    operator: Data<Operator>,
+    cx: Cx,
+    session: ReqData<Session>,
+    request: HttpRequest,
+) -> HttpResponse {
+    listed(&operator, &cx, &session, &request).await.unwrap_or_else(|problem| look::failure(&problem))
 }
 
-async fn listed(operator: &Operator, session: &Session, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn listed(
+    operator: &Operator,
+    cx: &RequestContext,
+    session: &Session,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
     let mut faults = Vec::new();
     let asked = asked(request).unwrap_or_else(|fault| {
@@ -100,7 +110,7 @@ async fn listed(operator: &Operator, session: &Session, request: &HttpRequest) -
     }
     let (mut rows, mut older) = (Vec::new(), String::new());
     if let (Some(instance), true) = (&instance, faults.is_empty()) {
-        let found = service.list(instance, &filter, cursor.flatten(), PAGE).await?;
+        let found = service.list(cx, instance, &filter, cursor.flatten(), PAGE).await?;
         rows = found.records.iter().map(|record| Row::of(record, service.now())).collect();
         older = found.next_cursor.map(|cursor| asked.link(instance, Some(&cursor))).unwrap_or_default();
     }
@@ -124,11 +134,21 @@ async fn listed(operator: &Operator, session: &Session, request: &HttpRequest) -
 }
 
 /// `GET /requests/explain?instance=…&q=…`
-pub(super) async fn explain(operator: Data<Operator>, session: ReqData<Session>, request: HttpRequest) -> HttpResponse {
-    explained(&operator, &session, &request).await.unwrap_or_else(|problem| look::failure(&problem))
+pub(super) async fn explain(
+    operator: Data<Operator>,
+    cx: Cx,
+    session: ReqData<Session>,
+    request: HttpRequest,
+) -> HttpResponse {
+    explained(&operator, &cx, &session, &request).await.unwrap_or_else(|problem| look::failure(&problem))
 }
 
-async fn explained(operator: &Operator, session: &Session, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn explained(
+    operator: &Operator,
+    cx: &RequestContext,
+    session: &Session,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
     let asked = asked(request).map_err(|_| Problem::not_found())?;
     let instance = chosen(&instances(operator), &asked).ok_or(ServiceError::NotFound)?;
@@ -140,7 +160,7 @@ async fn explained(operator: &Operator, session: &Session, request: &HttpRequest
         let page = ExplainPage { frame, asked, name, sentence, messages: Vec::new(), rows: Vec::new() };
         return Ok(look::page(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
-    let found = service.explain(&instance, &Question::parse(question)).await?;
+    let found = service.explain(cx, &instance, &Question::parse(question)).await?;
     let rows = found.requests.iter().map(|(record, _)| Row::of(record, service.now())).collect();
     let messages = found.messages.into_iter().map(|message| (When::read(&message.at), message)).collect();
     let page = ExplainPage { frame, asked, name, sentence: found.sentence, messages, rows };

@@ -18,8 +18,8 @@ use crate::{
     address,
     config::{Access, UNNAMED},
     domain::quota::Quota,
-    http::{audited, client, problem::Problem},
-    service::{By, Deed},
+    http::{audited, client, context::Cx, problem::Problem},
+    service::{By, Deed, RequestContext},
 };
 
 pub(super) const PATH: &str = "/requests/login";
@@ -56,18 +56,23 @@ pub(super) async fn ask(operator: Data<Operator>) -> HttpResponse {
 }
 
 /// `POST /requests/login`
-pub(super) async fn enter(operator: Data<Operator>, request: HttpRequest, payload: Payload) -> HttpResponse {
-    match entered(&operator, &request, payload).await {
+pub(super) async fn enter(operator: Data<Operator>, cx: Cx, request: HttpRequest, payload: Payload) -> HttpResponse {
+    match entered(&operator, &cx, &request, payload).await {
         Ok(response) => response,
         Err(problem) => look::failure(&problem),
     }
 }
 
-async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+async fn entered(
+    operator: &Operator,
+    cx: &RequestContext,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let mut fields = session::fields(request, payload).await?;
     let access = operator.access.load_full();
     let name = fields.remove("username").unwrap_or_else(|| UNNAMED.to_owned());
-    if let Some(wait) = exhausted(operator, request).await? {
+    if let Some(wait) = exhausted(operator, cx, request).await? {
         let minutes = wait.as_secs().div_ceil(60).max(1);
         let error = format!("Too many tries. Wait {minutes} min, then try again.");
         let mut response = page(StatusCode::TOO_MANY_REQUESTS, &access, &name, &error);
@@ -107,23 +112,28 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
 }
 
 /// How long to wait. Taken before anything is compared, so that guesses side by side count as well.
-async fn exhausted(operator: &Operator, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
+async fn exhausted(
+    operator: &Operator,
+    cx: &RequestContext,
+    request: &HttpRequest,
+) -> Result<Option<Duration>, Problem> {
     let address = address::network(client::address(request, &operator.edge.load()));
     let [own, of_all] = [TRIES, TRIES_OF_ALL].map(|(tries, window)| Quota::per(tries, window));
-    let standings = operator.service.admit_login(address, own, of_all).await?;
-    Ok(standings.into_iter().filter_map(|standing| operator.service.note(standing)).max())
+    let standings = operator.service.admit_login(cx, address, own, of_all).await?;
+    Ok(standings.into_iter().filter_map(|standing| operator.service.wait(standing)).max())
 }
 
 /// `POST /requests/logout`
 pub(super) async fn leave(
     operator: Data<Operator>,
+    cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
     let left = async {
         session.form(&operator.service.keys, &request, payload).await?;
-        session.end(&operator.service).await?;
+        session.end(&operator.service, &cx).await?;
         let mut response = see_other(PATH);
         set_cookie(&mut response, &request, "");
         Ok(response)

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     domain::{InstanceId, Verification, VerificationId, sending::Channel},
-    http::problem::Problem,
-    service::{CallbackView, Instance, ServiceError, callback},
+    http::{context::Cx, problem::Problem},
+    service::{CallbackView, Instance, RequestContext, ServiceError, callback},
 };
 
 struct Entry {
@@ -71,6 +71,7 @@ type Names = Path<(String, String)>;
 /// `GET /requests/{instance}/{uuid}`
 pub(super) async fn one(
     operator: Data<Operator>,
+    cx: Cx,
     session: ReqData<Session>,
     names: Names,
     request: HttpRequest,
@@ -82,17 +83,18 @@ pub(super) async fn one(
         _ => "",
     };
     let frame = Frame::new(&session, &operator.service.keys);
-    shown(&operator, frame, &names, notice).await.unwrap_or_else(|problem| look::failure(&problem))
+    shown(&operator, &cx, frame, &names, notice).await.unwrap_or_else(|problem| look::failure(&problem))
 }
 
 async fn shown(
     operator: &Operator,
+    cx: &RequestContext,
     frame: Frame,
     names: &(String, String),
     notice: &'static str,
 ) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
-    let (instance, record) = found(operator, names).await?;
+    let (instance, record) = found(operator, cx, names).await?;
     let status = record.status(service.now());
     let metadata = callback::metadata(&record);
     let page = OnePage {
@@ -116,14 +118,18 @@ async fn shown(
                 by: entry.by.clone().unwrap_or_default(),
             })
             .collect(),
-        callbacks: service.callbacks_of(&instance, &record).await?.into_iter().map(Delivery::from).collect(),
+        callbacks: service.callbacks_of(cx, &instance, &record).await?.into_iter().map(Delivery::from).collect(),
     };
     Ok(look::page(StatusCode::OK, &page))
 }
 
-async fn found(operator: &Operator, names: &(String, String)) -> Result<(Arc<Instance>, Verification), Problem> {
+async fn found(
+    operator: &Operator,
+    cx: &RequestContext,
+    names: &(String, String),
+) -> Result<(Arc<Instance>, Verification), Problem> {
     let (instance, id) = named(operator, names)?;
-    let record = operator.service.get(&instance, id).await?;
+    let record = operator.service.get(cx, &instance, id).await?;
     Ok((instance, record))
 }
 
@@ -165,6 +171,7 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
 /// `POST /requests/{instance}/{uuid}/cancel`
 pub(super) async fn cancel(
     operator: Data<Operator>,
+    cx: Cx,
     session: ReqData<Session>,
     names: Names,
     request: HttpRequest,
@@ -173,7 +180,7 @@ pub(super) async fn cancel(
     let act = async {
         session.form(&operator.service.keys, &request, payload).await?;
         let (instance, id) = named(&operator, &names)?;
-        let record = operator.service.cancel(&instance, id).await?;
+        let record = operator.service.cancel(&cx, &instance, id).await?;
         let canceled = record.status(operator.service.now()) == "canceled";
         tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
         Ok(see_other(&format!("{}?done={}", look::path(&record), if canceled { "canceled" } else { "over" })))
@@ -184,6 +191,7 @@ pub(super) async fn cancel(
 /// `POST /requests/{instance}/{uuid}/replay`, with the callback's id in the form.
 pub(super) async fn replay(
     operator: Data<Operator>,
+    cx: Cx,
     session: ReqData<Session>,
     names: Names,
     request: HttpRequest,
@@ -191,9 +199,9 @@ pub(super) async fn replay(
 ) -> HttpResponse {
     let act = async {
         let fields = session.form(&operator.service.keys, &request, payload).await?;
-        let (instance, record) = found(&operator, &names).await?;
+        let (instance, record) = found(&operator, &cx, &names).await?;
         let id = fields.get("callback").map(String::as_str).unwrap_or_default();
-        operator.service.replay(&instance, id).await?;
+        operator.service.replay(&cx, &instance, id).await?;
         tracing::info!(operator = session.name(), uuid = %record.id, "an operator replayed a callback");
         Ok(see_other(&format!("{}?done=replayed", look::path(&record))))
     };

@@ -21,10 +21,10 @@ use crate::{
     domain::{KeyRing, keys::Digest},
     entropy,
     http::{
-        audited, body, cookie,
+        audited, body, context, cookie,
         problem::{Code, Problem},
     },
-    service::{self, By, Service},
+    service::{By, RequestContext, Service},
 };
 
 const NAME: &str = "cs-operator";
@@ -69,8 +69,8 @@ impl Session {
     }
 
     /// Ends it for everybody who holds its cookie.
-    pub(super) async fn end(&self, service: &Service) -> Result<(), Problem> {
-        Ok(service.end_login(&self.nonce, self.ends + SKEW).await?)
+    pub(super) async fn end(&self, service: &Service, cx: &RequestContext) -> Result<(), Problem> {
+        Ok(service.end_login(cx, &self.nonce, self.ends + SKEW).await?)
     }
 
     /// What every form of this session carries.
@@ -139,10 +139,11 @@ pub(super) async fn gate(
     if access.operators.is_empty() {
         return Ok(request.into_response(HttpResponse::NotFound().finish()).map_into_right_body());
     }
+    let cx = context::give(&request, operator.service.background());
     if request.path() == login::PATH {
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    let session = match found(&operator, &access, request.headers()).await {
+    let session = match found(&operator, &cx, &access, request.headers()).await {
         Ok(session) => session,
         Err(problem) => return Ok(request.into_response(look::failure(&problem)).map_into_right_body()),
     };
@@ -150,20 +151,15 @@ pub(super) async fn gate(
         let page = login::page(StatusCode::UNAUTHORIZED, &access, "", "");
         return Ok(request.into_response(page).map_into_right_body());
     };
-    let by = By::Operator { name: session.name.clone() };
+    cx.acts_as(By::Operator { name: session.name.clone() }, None);
     request.extensions_mut().insert(session);
     let did = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
-    let (response, deed) = service::doing(async {
-        service::done_by(by, None);
-        next.call(request).await
-    })
-    .await;
-    let response = response?;
+    let response = next.call(request).await?;
     audited::note(
         &operator.service,
         &operator.edge.load(),
         response.request(),
-        &deed,
+        &cx.deed(),
         &did,
         response.status().as_u16(),
     );
@@ -171,10 +167,15 @@ pub(super) async fn gate(
 }
 
 /// The first session of the browser's cookies that has not ended.
-async fn found(operator: &Operator, access: &Access, headers: &HeaderMap) -> Result<Option<Session>, Problem> {
+async fn found(
+    operator: &Operator,
+    cx: &RequestContext,
+    access: &Access,
+    headers: &HeaderMap,
+) -> Result<Option<Session>, Problem> {
     let (keys, now) = (&operator.service.keys, operator.service.now());
     for session in cookie::values(headers, NAME).filter_map(|value| Session::open(keys, access, now, value)) {
-        if !operator.service.login_has_ended(&session.nonce).await? {
+        if !operator.service.login_has_ended(cx, &session.nonce).await? {
             return Ok(Some(session));
         }
     }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     domain::{Completion, State, Subject, Verification, facts::Facts, token::Token, verification::Reached},
-    http::{App, problem::Problem},
-    service::{Opened, OpenedAs, ServiceError, Tapped, landing},
+    http::{App, context::Cx, problem::Problem},
+    service::{Opened, OpenedAs, RequestContext, ServiceError, Tapped, landing},
 };
 
 #[derive(Template)]
@@ -56,11 +56,11 @@ struct Dispute<'a> {
 type Page = Result<HttpResponse, Problem>;
 
 /// `GET /o/{token}`
-pub(crate) async fn open(app: Data<App>, token: Path<String>, request: HttpRequest) -> Page {
+pub(crate) async fn open(app: Data<App>, cx: Cx, token: Path<String>, request: HttpRequest) -> Page {
     let mut visitor = Visitor::new(&app, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
     let fresh = visitor.recognise(&app);
-    let opened = match app.service.open(&token, &visitor.cookies).await {
+    let opened = match app.service.open(&cx, &token, &visitor.cookies).await {
         Ok(opened) => opened,
         Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
         Err(error) => return Err(error.into()),
@@ -109,18 +109,31 @@ fn disputed_note(status: StatusCode, look: &Look<'_>, late: bool) -> HttpRespons
 }
 
 /// `POST /o/{token}`: the tap. Completes once.
-pub(crate) async fn complete(app: Data<App>, token: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+pub(crate) async fn complete(
+    app: Data<App>,
+    cx: Cx,
+    token: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Page {
     let visitor = Visitor::new(&app, &request);
-    let answer = completed(&app, &token, &visitor, &request, payload).await;
+    let answer = completed(&app, &cx, &token, &visitor, &request, payload).await;
     answer.or_else(|problem| visitor.failure(&app, problem, &format!("/o/{token}")))
 }
 
-async fn completed(app: &App, token: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> Page {
+async fn completed(
+    app: &App,
+    cx: &RequestContext,
+    token: &str,
+    visitor: &Visitor,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Page {
     let form = visitor::form(app, request, payload).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
-    let (instance, record, tapped) = app.service.complete(&token, visitor.browser(), field, elsewhere).await?;
+    let (instance, record, tapped) = app.service.complete(cx, &token, visitor.browser(), field, elsewhere).await?;
     let look = Look::of(app, &instance, &record);
     let w = look.words;
     Ok(match tapped {
@@ -142,10 +155,10 @@ async fn completed(app: &App, token: &str, visitor: &Visitor, request: &HttpRequ
 }
 
 /// `GET /d/{token}`: what somebody may object to.
-pub(crate) async fn disputable(app: Data<App>, token: Path<String>, request: HttpRequest) -> Page {
+pub(crate) async fn disputable(app: Data<App>, cx: Cx, token: Path<String>, request: HttpRequest) -> Page {
     let visitor = Visitor::new(&app, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
-    let (instance, record, now, form_field) = match app.service.disputable(&token).await {
+    let (instance, record, now, form_field) = match app.service.disputable(&cx, &token).await {
         Ok(found) => found,
         Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
         Err(error) => return Err(error.into()),
@@ -173,17 +186,23 @@ pub(crate) async fn disputable(app: Data<App>, token: Path<String>, request: Htt
 }
 
 /// `POST /d/{token}`: "This wasn't me."
-pub(crate) async fn dispute(app: Data<App>, token: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+pub(crate) async fn dispute(
+    app: Data<App>,
+    cx: Cx,
+    token: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Page {
     let visitor = Visitor::new(&app, &request);
-    let answer = disputed(&app, &token, &request, payload).await;
+    let answer = disputed(&app, &cx, &token, &request, payload).await;
     answer.or_else(|problem| visitor.failure(&app, problem, &format!("/d/{token}")))
 }
 
-async fn disputed(app: &App, token: &str, request: &HttpRequest, payload: Payload) -> Page {
+async fn disputed(app: &App, cx: &RequestContext, token: &str, request: &HttpRequest, payload: Payload) -> Page {
     let form = visitor::form(app, request, payload).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
-    let (instance, record) = app.service.dispute(&token, field).await?;
+    let (instance, record) = app.service.dispute(cx, &token, field).await?;
     let look = Look::of(app, &instance, &record);
     let late = matches!(
         &record.state,

@@ -106,7 +106,9 @@ pub(super) fn failure(look: &Look<'_>, problem: Problem, back: &str) -> Result<H
     let page = Note { look, sign: "late", title, text, link, link_text: &w.refresh, dispute: "" };
     let mut answer = Answer::new(look);
     answer.retry_after = problem.retry_after;
-    Ok(answer.send(status, &page))
+    let mut response = answer.send(status, &page);
+    limits::headers(response.headers_mut(), &problem.standings);
+    Ok(response)
 }
 
 /// One page on its way out.

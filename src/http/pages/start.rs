@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     domain::{Mode, binding::Place, token::Token, whatsapp},
-    http::{App, problem::Problem, qr},
-    service::{ServiceError, Stage, Start, Typed, landing},
+    http::{App, context::Cx, limits, problem::Problem, qr},
+    service::{RequestContext, ServiceError, Stage, Start, Typed, landing},
 };
 
 #[derive(Template)]
@@ -62,11 +62,11 @@ type Page = Result<HttpResponse, Problem>;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// `GET /l/{handle}`: writes nothing; the cookie is random.
-pub(crate) async fn start(app: Data<App>, handle: Path<String>, request: HttpRequest) -> Page {
+pub(crate) async fn start(app: Data<App>, cx: Cx, handle: Path<String>, request: HttpRequest) -> Page {
     let mut visitor = Visitor::new(&app, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
     let cookie = visitor.recognise(&app);
-    match app.service.start(&handle, &visitor.cookies).await {
+    match app.service.start(&cx, &handle, &visitor.cookies).await {
         Ok(start) => {
             app.service.looked_at(&start.record, "start");
             Ok(show(&app, &handle, &start, cookie, &Shown::default()))
@@ -155,31 +155,38 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
 }
 
 /// `POST /l/{handle}`: the tap; and the taps of a page that has come to its end.
-pub(crate) async fn tap(app: Data<App>, handle: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+pub(crate) async fn tap(app: Data<App>, cx: Cx, handle: Path<String>, request: HttpRequest, payload: Payload) -> Page {
     let visitor = Visitor::new(&app, &request);
-    let answer = tapped(&app, &handle, &visitor, &request, payload).await;
+    let answer = tapped(&app, &cx, &handle, &visitor, &request, payload).await;
     answer.or_else(|problem| visitor.failure(&app, problem, &format!("/l/{handle}")))
 }
 
-async fn tapped(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> Page {
+async fn tapped(
+    app: &App,
+    cx: &RequestContext,
+    handle: &str,
+    visitor: &Visitor,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Page {
     let form = visitor::form(app, request, payload).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &app.service;
     match field("do") {
         "renew" => {
-            let fresh = service.renew(&handle, &visitor.cookies, field("form")).await?;
-            return Ok(see_other(&format!("/l/{fresh}")));
+            let renewed = service.renew(cx, &handle, &visitor.cookies, field("form")).await;
+            return limits::answer(renewed, |fresh| see_other(&format!("/l/{fresh}")));
         }
         "finish" => {
-            let redirect = service.finish(&handle, visitor.browser(), field("form")).await?;
+            let redirect = service.finish(cx, &handle, visitor.browser(), field("form")).await?;
             return Ok(see_other(redirect.as_ref().map_or(&format!("/l/{handle}"), |url| url.as_str())));
         }
         _ => {}
     }
     let place = if field("place") == "qr" { Place::Qr } else { Place::Here };
     let gently = field("auto") == "1";
-    let start = service.tap(&handle, visitor.browser(), field("form"), place, gently).await?;
+    let start = service.tap(cx, &handle, visitor.browser(), field("form"), place, gently).await?;
     let held = start.record.binding.as_ref().filter(|_| start.ours).map(|binding| binding.place.as_str());
     if visitor.wants_json {
         let mut response = HttpResponse::Ok();
@@ -191,22 +198,35 @@ async fn tapped(app: &App, handle: &str, visitor: &Visitor, request: &HttpReques
 }
 
 /// `POST /l/{handle}/code`
-pub(crate) async fn type_code(app: Data<App>, handle: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+pub(crate) async fn type_code(
+    app: Data<App>,
+    cx: Cx,
+    handle: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Page {
     let visitor = Visitor::new(&app, &request);
-    let answer = typed(&app, &handle, &visitor, &request, payload).await;
+    let answer = typed(&app, &cx, &handle, &visitor, &request, payload).await;
     answer.or_else(|problem| visitor.failure(&app, problem, &format!("/l/{handle}")))
 }
 
-async fn typed(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> Page {
+async fn typed(
+    app: &App,
+    cx: &RequestContext,
+    handle: &str,
+    visitor: &Visitor,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Page {
     let form = visitor::form(app, request, payload).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &app.service;
-    match service.type_code(&handle, visitor.browser(), field("form"), field("code")).await? {
+    match service.type_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
         Typed::Right { redirect: Some(url) } => Ok(see_other(url.as_str())),
         Typed::Right { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
         Typed::Wrong { tries_left } => {
-            let start = service.start(&handle, &visitor.cookies).await?;
+            let start = service.start(cx, &handle, &visitor.cookies).await?;
             let shown =
                 Shown { status: StatusCode::UNPROCESSABLE_ENTITY, tries_left: Some(tries_left), ..Shown::default() };
             Ok(show(app, &handle, &start, None, &shown))
@@ -215,10 +235,10 @@ async fn typed(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest
 }
 
 /// `GET /l/{handle}/go`, for SMS and e-mail: to WhatsApp where nothing needs binding, else to the start page.
-pub(crate) async fn go(app: Data<App>, handle: Path<String>, request: HttpRequest) -> Page {
+pub(crate) async fn go(app: Data<App>, cx: Cx, handle: Path<String>, request: HttpRequest) -> Page {
     let visitor = Visitor::new(&app, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
-    let start = match app.service.start(&handle, &[]).await {
+    let start = match app.service.start(&cx, &handle, &[]).await {
         Ok(start) => start,
         Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
         Err(error) => return Err(error.into()),
@@ -241,9 +261,9 @@ pub(crate) async fn go(app: Data<App>, handle: Path<String>, request: HttpReques
 }
 
 /// `GET /l/{handle}/qr.svg`
-pub(crate) async fn qr_code(app: Data<App>, handle: Path<String>) -> Page {
+pub(crate) async fn qr_code(app: Data<App>, cx: Cx, handle: Path<String>) -> Page {
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let Start { instance, record, .. } = app.service.start(&handle, &[]).await?;
+    let Start { instance, record, .. } = app.service.start(&cx, &handle, &[]).await?;
     let code = app.service.code(&record).ok_or_else(Problem::not_found)?;
     let text = app.service.prefilled(&instance, &record, &code);
     let label = &Words::of(instance.language(Some(&record))).qr_label;

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::quota::Allowance,
-    store::{Drawn, StoreError, Take, patience},
+    store::{Drawn, StoreError, Take, time_budget::OF_A_REQUEST},
 };
 
 /// So far may the store's time as we know it be behind.
@@ -33,7 +33,7 @@ type Waiting = oneshot::Sender<Result<Vec<Allowance>, StoreError>>;
 /// The way to all buckets.
 #[derive(Clone)]
 pub(super) struct Buckets {
-    connection: Arc<Connection>,
+    connection: Connection,
     time: Arc<StoreTime>,
     crowds: Arc<Mutex<HashMap<Door, Vec<Waiting>>>>,
 }
@@ -49,7 +49,7 @@ struct Door {
 }
 
 impl Buckets {
-    pub(super) fn new(connection: Arc<Connection>, time: Arc<StoreTime>) -> Self {
+    pub(super) fn new(connection: Connection, time: Arc<StoreTime>) -> Self {
         Self { connection, time, crowds: Arc::default() }
     }
 
@@ -66,7 +66,7 @@ impl Buckets {
             tokio::spawn(self.clone().serve(door, first));
         }
         // A round trip that fails says why before that; whoever came meanwhile does not wait for a second one.
-        match timeout(patience::BUDGET, answer).await {
+        match timeout(OF_A_REQUEST, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(StoreError::Unavailable("the process is ending".to_owned())),
             Err(_) => Err(StoreError::Unavailable("Redis does not answer in time".to_owned())),

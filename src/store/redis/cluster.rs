@@ -19,7 +19,7 @@ use tokio::{runtime::Handle, time::timeout_at};
 
 use super::{
     confirmed_writer::{Durability, Fault},
-    connection::{Cure, Home, Repeat, cure, deadline, explain, in_time, slot_of, some_time},
+    connection::{Cure, Home, Repeat, cure, explain, in_time, slot_of, some_time},
     errand::{Detour, Errand},
     map::{self, Map},
     master::{Confirmed, Master},
@@ -68,8 +68,8 @@ impl Cluster {
 
     /// Sends commands that are safe to repeat, each to the master of its slot, and repeats within the budget those
     /// that have no answer. The answers stand in the order of the commands.
-    pub(super) async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        self.insist(pipeline.cmd_iter().map(Errand::new).collect(), None).await
+    pub(super) async fn run(&self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, StoreError> {
+        self.insist(pipeline.cmd_iter().map(Errand::new).collect(), None, deadline).await
     }
 
     /// As [`Cluster::run`], but waits for nobody: what has no answer now is `None`, unless nothing has one.
@@ -88,19 +88,23 @@ impl Cluster {
         Ok(errands.into_iter().map(Errand::into_value).collect())
     }
 
-    pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
-        let mut values = self.insist(vec![Errand::writing(&cmd, repeat)], self.confirmed.as_ref()).await?;
+    pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+        let mut values = self.insist(vec![Errand::writing(&cmd, repeat)], self.confirmed.as_ref(), deadline).await?;
         Ok(values.pop().unwrap_or(Value::Nil))
     }
 
-    pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+    pub(super) async fn read(&self, cmds: Vec<Cmd>, deadline: Instant) -> Result<Vec<Value>, StoreError> {
         let errands = cmds.iter().map(Errand::reading).collect();
-        self.insist(errands, self.confirmed.as_ref()).await
+        self.insist(errands, self.confirmed.as_ref(), deadline).await
     }
 
     /// Asks one node what concerns itself; twice, if only our connection to it broke.
-    pub(super) async fn ask(&self, node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let deadline = deadline();
+    pub(super) async fn ask(
+        &self,
+        node: &Node,
+        pipeline: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, StoreError> {
         let once =
             async || in_time(deadline, node.send(pipeline)).await.and_then(|values| values.into_iter().collect());
         let answer = match once().await {
@@ -113,9 +117,9 @@ impl Cluster {
         }
     }
 
-    pub(super) async fn homes(&self, anew: bool) -> Result<Vec<Home>, StoreError> {
+    pub(super) async fn homes(&self, anew: bool, deadline: Instant) -> Result<Vec<Home>, StoreError> {
         let look = async || if anew { self.look_again(self.map.load_full().as_ref()).await } else { self.map().await };
-        let known = in_time(deadline(), look()).await;
+        let known = in_time(deadline, look()).await;
         let map = match known {
             Ok(map) => map,
             Err(error) => return Err(StoreError::Unavailable(remedy::told(&error))),
@@ -141,8 +145,8 @@ impl Cluster {
         &self,
         mut errands: Vec<Errand<'_>>,
         confirmed: Option<&Confirmed>,
+        deadline: Instant,
     ) -> Result<Vec<Value>, StoreError> {
-        let deadline = deadline();
         let mut hops = 0;
         let mut last = None;
         loop {

@@ -25,7 +25,12 @@ use super::{
 use crate::{
     domain::Partition,
     entropy,
-    store::{StoreError, background::Background, patience, redis::key},
+    store::{
+        StoreError,
+        background::Background,
+        redis::key,
+        time_budget::{OF_A_REQUEST, TimeBudget},
+    },
 };
 
 /// Kept back of what a request has left for the store, so that it still hears what is wrong.
@@ -34,7 +39,15 @@ const REPORT: Duration = Duration::from_millis(100);
 /// Before a try that nothing stands in the way of any more.
 const SOON: Duration = Duration::from_millis(5);
 
-pub(super) enum Connection {
+/// As one piece of work may use it: its calls end with its time.
+#[derive(Clone)]
+pub(super) struct Connection {
+    masters: Arc<Masters>,
+    /// `None`: each call has the time of a request.
+    budget: Option<Arc<TimeBudget>>,
+}
+
+enum Masters {
     One {
         node: Arc<Node>,
         writer: Option<ConfirmedWriter>,
@@ -85,21 +98,32 @@ impl Connection {
     /// Errors quote nothing of the text: it may hold a password.
     pub(super) fn new(url: &str, durability: Durability, background: &Background) -> Result<Self, StoreError> {
         if let Some(seeds) = Seeds::parse(url)? {
-            return Ok(Self::Cluster(Box::new(Cluster::new(seeds, durability, background))));
+            return Ok(Masters::Cluster(Box::new(Cluster::new(seeds, durability, background))).into());
         }
         let node = Arc::new(Node::new(Source::parse(url)?, durability));
         let confirmed = durability != Durability::Standard;
         let open = || ConfirmedWriter::open(&Handle::current(), background, Arc::clone(&node), durability);
         let writer = confirmed.then(open);
         let moves = node.source().address().is_none().then(|| announced_moves::start(&node));
-        Ok(Self::One { node, writer, _moves: moves })
+        Ok(Masters::One { node, writer, _moves: moves }.into())
+    }
+
+    /// The same way, within `budget`.
+    pub(super) fn within(&self, budget: &Arc<TimeBudget>) -> Self {
+        Self { masters: Arc::clone(&self.masters), budget: Some(Arc::clone(budget)) }
+    }
+
+    /// By when a call must have its answer, whatever it runs into.
+    fn deadline(&self) -> Instant {
+        let left = self.budget.as_ref().map_or(OF_A_REQUEST, |budget| budget.left());
+        Instant::now() + left.saturating_sub(REPORT)
     }
 
     /// Another URL of the same place: its credentials count from the next dial on.
     pub(super) fn take_up(&self, url: &str) -> Result<(), StoreError> {
-        match (self, Seeds::parse(url)?) {
-            (Self::Cluster(cluster), Some(seeds)) => cluster.take_up(seeds),
-            (Self::One { node, .. }, None) => {
+        match (&*self.masters, Seeds::parse(url)?) {
+            (Masters::Cluster(cluster), Some(seeds)) => cluster.take_up(seeds),
+            (Masters::One { node, .. }, None) => {
                 node.set_source(Source::parse(url)?);
                 Ok(())
             }
@@ -112,54 +136,56 @@ impl Connection {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
-        match self {
-            Self::One { node, .. } => insist(node, pipeline.ignore_errors()).await,
+        match &*self.masters {
+            Masters::One { node, .. } => insist(node, pipeline.ignore_errors(), self.deadline()).await,
             // Boxed, so that who has no cluster carries nothing of it.
-            Self::Cluster(cluster) => cluster.run(pipeline).boxed().await,
+            Masters::Cluster(cluster) => cluster.run(pipeline, self.deadline()).boxed().await,
         }
     }
 
     /// As [`Connection::run`]; in a cluster, what cannot be answered at once is left out, so that a part of it that is
     /// away, or on its way, holds up nobody else.
     pub(super) async fn run_partly(&self, pipeline: &mut Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
-        match self {
-            Self::One { .. } => Ok(self.run(pipeline).await?.into_iter().map(Some).collect()),
-            Self::Cluster(cluster) => cluster.run_partly(pipeline).boxed().await,
+        match &*self.masters {
+            Masters::One { .. } => Ok(self.run(pipeline).await?.into_iter().map(Some).collect()),
+            Masters::Cluster(cluster) => cluster.run_partly(pipeline).boxed().await,
         }
     }
 
     /// Sends a write whose loss would break a promise: confirmed, if that was asked for.
     pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
-        match self {
-            Self::One { node, writer: Some(writer), .. } => {
-                insist_on(node, repeat, |again| writer.run(repeat.of(&cmd, again), false)).await
+        match &*self.masters {
+            Masters::One { node, writer: Some(writer), .. } => {
+                insist_on(node, repeat, self.deadline(), |again| writer.run(repeat.of(&cmd, again), false)).await
             }
-            Self::One { node, .. } => insist_on(node, repeat, |again| node.write(repeat.of(&cmd, again))).await,
-            Self::Cluster(cluster) => cluster.confirm(cmd, repeat).boxed().await,
+            Masters::One { node, .. } => {
+                insist_on(node, repeat, self.deadline(), |again| node.write(repeat.of(&cmd, again))).await
+            }
+            Masters::Cluster(cluster) => cluster.confirm(cmd, repeat, self.deadline()).boxed().await,
         }
     }
 
     /// Reads records. In a durable store no answer comes from a write that is not confirmed.
     pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
-        match self {
+        match &*self.masters {
             _ if cmds.is_empty() => Ok(Vec::new()),
-            Self::One { writer: Some(writer), node, .. } => {
-                insist_on(node, Repeat::Same, |_| writer.read(node, cmds.clone(), false)).await
+            Masters::One { writer: Some(writer), node, .. } => {
+                insist_on(node, Repeat::Same, self.deadline(), |_| writer.read(node, cmds.clone(), false)).await
             }
-            Self::One { writer: None, .. } => {
+            Masters::One { writer: None, .. } => {
                 let mut pipeline = Pipeline::with_capacity(cmds.len());
                 for cmd in cmds {
                     pipeline.add_command(cmd);
                 }
                 self.run(&mut pipeline).await
             }
-            Self::Cluster(cluster) => cluster.read(cmds).boxed().await,
+            Masters::Cluster(cluster) => cluster.read(cmds, self.deadline()).boxed().await,
         }
     }
 
     /// What is written in two partitions may lie at two masters.
-    pub(super) const fn has_many_masters(&self) -> bool {
-        matches!(self, Self::Cluster(_))
+    pub(super) fn has_many_masters(&self) -> bool {
+        matches!(*self.masters, Masters::Cluster(_))
     }
 
     /// Asks every master, for what concerns itself and no key.
@@ -168,9 +194,9 @@ impl Connection {
         pipeline.add_command(cmd.clone()).ignore_errors();
         let homes = self.homes(false).await?;
         let asked = homes.into_iter().map(async |home| {
-            let answer = match self {
-                Self::One { .. } => insist(&home.node, &pipeline).await,
-                Self::Cluster(cluster) => cluster.ask(&home.node, &pipeline).await,
+            let answer = match &*self.masters {
+                Masters::One { .. } => insist(&home.node, &pipeline, self.deadline()).await,
+                Masters::Cluster(cluster) => cluster.ask(&home.node, &pipeline, self.deadline()).await,
             };
             (home, answer.map(|mut values| values.pop().unwrap_or(Value::Nil)))
         });
@@ -179,29 +205,35 @@ impl Connection {
 
     /// Servers that were reached, or that their cluster or their Sentinels name.
     pub(super) async fn servers(&self) -> Vec<(String, u16)> {
-        match self {
-            Self::One { node, .. } => node.reached().into_iter().chain(node.peers().await).collect(),
-            Self::Cluster(cluster) => cluster.nodes(),
+        match &*self.masters {
+            Masters::One { node, .. } => node.reached().into_iter().chain(node.peers().await).collect(),
+            Masters::Cluster(cluster) => cluster.nodes(),
         }
     }
 
     /// Returns when the only master is another one. In a cluster, where each command finds its master, never.
     pub(super) async fn moved(&self) {
-        match self {
-            Self::One { node, .. } => drop(node.moves().changed().await),
-            Self::Cluster(_) => std::future::pending().await,
+        match &*self.masters {
+            Masters::One { node, .. } => drop(node.moves().changed().await),
+            Masters::Cluster(_) => std::future::pending().await,
         }
     }
 
     /// All masters. `anew`: what was known of a cluster is known to be old.
     pub(super) async fn homes(&self, anew: bool) -> Result<Vec<Home>, StoreError> {
-        match self {
-            Self::One { node, .. } => {
+        match &*self.masters {
+            Masters::One { node, .. } => {
                 let (name, node, partitions) = (String::new(), Arc::clone(node), Partition::all().collect());
                 Ok(vec![Home { name, node, partitions }])
             }
-            Self::Cluster(cluster) => cluster.homes(anew).boxed().await,
+            Masters::Cluster(cluster) => cluster.homes(anew, self.deadline()).boxed().await,
         }
+    }
+}
+
+impl From<Masters> for Connection {
+    fn from(masters: Masters) -> Self {
+        Self { masters: Arc::new(masters), budget: None }
     }
 }
 
@@ -219,8 +251,7 @@ pub(super) fn slot_of(partition: Partition) -> u16 {
     slot::of(key::channel(partition).as_bytes())
 }
 
-async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-    let deadline = deadline();
+async fn insist(node: &Node, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, StoreError> {
     let mut last: Option<RedisError> = None;
     loop {
         let answer = in_time(deadline, node.send(pipeline)).await.and_then(|values| values.into_iter().collect());
@@ -244,11 +275,15 @@ async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreErr
 }
 
 /// Repeats what Redis did not do, and what it may have done as `repeat` says; `work` hears whether it may have.
-async fn insist_on<T, F>(node: &Node, repeat: Repeat, work: impl Fn(bool) -> F) -> Result<T, StoreError>
+async fn insist_on<T, F>(
+    node: &Node,
+    repeat: Repeat,
+    deadline: Instant,
+    work: impl Fn(bool) -> F,
+) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, Fault>>,
 {
-    let deadline = deadline();
     let worth = |error: &RedisError| !matches!(cure(error), Cure::GiveUp(_));
     let (mut again, mut last) = (false, None);
     let fault = loop {
@@ -283,11 +318,6 @@ where
         Fault::Refused(error) => Err(Fault::Broken(error).into()),
         fault => Err(fault.into()),
     }
-}
-
-/// By when a call must have its answer, whatever it runs into.
-pub(super) fn deadline() -> Instant {
-    Instant::now() + patience::left().saturating_sub(REPORT)
 }
 
 pub(super) async fn in_time<T>(deadline: Instant, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {

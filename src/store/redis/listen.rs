@@ -33,7 +33,7 @@ const PING: Duration = Duration::from_secs(5);
 /// Between two tries to subscribe.
 const PAUSE: Duration = Duration::from_millis(500);
 
-pub(super) async fn listen(connection: Arc<Connection>, changes: Arc<Changes>) {
+pub(super) async fn listen(connection: Connection, changes: Arc<Changes>) {
     let mut ears = Ears { changes, open: HashMap::new(), disturbed: Arc::default() };
     let (mut cut_off, mut anew) = (false, false);
     loop {

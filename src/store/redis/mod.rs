@@ -51,12 +51,13 @@ use super::{Background, StoreError};
 use crate::clock::Clock;
 
 /// A [`super::Store`] on Redis 7 or Valkey 8.
+#[derive(Clone)]
 pub struct RedisStore {
-    connection: Arc<Connection>,
+    connection: Connection,
     durability: Durability,
     time: Arc<StoreTime>,
     buckets: Buckets,
-    wake: Wake,
+    wake: Arc<Wake>,
     background: Background,
 }
 
@@ -64,10 +65,10 @@ impl RedisStore {
     /// Does not connect yet: a store that is away must not stop the process from starting.
     pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
         let background = Background::default();
-        let connection = Arc::new(Connection::new(url, durability, &background)?);
-        let wake = Wake::new(Arc::clone(&connection), background.clone());
+        let connection = Connection::new(url, durability, &background)?;
+        let wake = Arc::new(Wake::new(connection.clone(), background.clone()));
         let time = Arc::new(StoreTime::new(clock));
-        let buckets = Buckets::new(Arc::clone(&connection), Arc::clone(&time));
+        let buckets = Buckets::new(connection.clone(), Arc::clone(&time));
         Ok(Self { connection, durability, time, buckets, wake, background })
     }
 

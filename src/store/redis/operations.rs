@@ -1,6 +1,9 @@
 //! Operations: what waits, who works here, and whether the masters take writes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -15,7 +18,10 @@ use super::{
 };
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{Announced, Background, Backlog, Description, LONGEST_HOLD, Lane, Operations, REPLICA_MEMORY, StoreError},
+    store::{
+        Announced, Background, Backlog, Description, LONGEST_HOLD, Lane, Operations, REPLICA_MEMORY, Store, StoreError,
+        time_budget::TimeBudget,
+    },
 };
 
 const FORMAT: &str = "2";
@@ -34,6 +40,10 @@ impl Operations for RedisStore {
 
     fn skew_millis(&self) -> i64 {
         self.time.skew_millis()
+    }
+
+    fn within(&self, budget: &Arc<TimeBudget>) -> Option<Arc<dyn Store>> {
+        Some(Arc::new(Self { connection: self.connection.within(budget), ..self.clone() }))
     }
 
     fn take_up(&self, url: &str) -> Result<(), StoreError> {

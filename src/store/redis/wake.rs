@@ -18,14 +18,14 @@ const BATCH: usize = 128;
 /// Both directions.
 pub(super) struct Wake {
     changes: Arc<Changes>,
-    connection: Arc<Connection>,
+    connection: Connection,
     background: Background,
     teller: OnceLock<(mpsc::Sender<RecordId>, AbortOnDropHandle<()>)>,
     listener: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl Wake {
-    pub(super) fn new(connection: Arc<Connection>, background: Background) -> Self {
+    pub(super) fn new(connection: Connection, background: Background) -> Self {
         let changes = Arc::default();
         Self { changes, connection, background, teller: OnceLock::new(), listener: OnceLock::new() }
     }
@@ -33,7 +33,7 @@ impl Wake {
     /// The waiters here. Whoever wants to wait makes this process listen to the others.
     pub(super) fn changes(&self) -> &Arc<Changes> {
         self.listener.get_or_init(|| {
-            let listen = listen(Arc::clone(&self.connection), Arc::clone(&self.changes));
+            let listen = listen(self.connection.clone(), Arc::clone(&self.changes));
             self.start("subscriber to changes", listen)
         });
         &self.changes
@@ -44,7 +44,7 @@ impl Wake {
         self.changes.ring(id);
         let (queue, _) = self.teller.get_or_init(|| {
             let (queue, waiting) = mpsc::channel(QUEUE);
-            let tell = tell(Arc::clone(&self.connection), waiting);
+            let tell = tell(self.connection.clone(), waiting);
             (queue, self.start("publisher of changes", tell))
         });
         // A full queue means that Redis is away; then nobody would hear it either.
@@ -60,7 +60,7 @@ impl Wake {
     }
 }
 
-async fn tell(connection: Arc<Connection>, mut waiting: mpsc::Receiver<RecordId>) {
+async fn tell(connection: Connection, mut waiting: mpsc::Receiver<RecordId>) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let mut pipeline = redis::pipe();
