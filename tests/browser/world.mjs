@@ -78,7 +78,12 @@ export class World {
       inner.on("error", () => response.destroy());
       request.pipe(inner);
     });
-    const [gateway, app, front] = [await listening(this.gateway), await listening(this.app), await listening(this.front)];
+    // A server, and no route of Playwright's: with one the browser aborts, when the page leaves, what it has just sent.
+    this.whatsapp = https.createServer(tls, (_, response) => {
+      response.setHeader("content-type", "text/html").end("<title>WhatsApp</title>");
+    });
+    const servers = [this.gateway, this.app, this.front, this.whatsapp];
+    const [gateway, app, front, whatsapp] = await Promise.all(servers.map(listening));
     [this.port, this.operator, this.example] = await Promise.all([0, 0, 0].map(async () => {
       const probe = http.createServer(), port = await listening(probe);
       await new Promise((resolve) => probe.close(resolve));
@@ -118,7 +123,8 @@ webhook_secret = "${HMAC}"
     this.daemon = spawn(process.env.COUNTERSIGN, ["serve", "--config", file("config.toml")], { stdio: ["ignore", "inherit", "inherit"] });
     await until("the daemon", () => this.call("GET", "/requests").then((answer) => answer.success, () => false));
     this.browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+      executablePath: process.env.CHROMIUM,
+      args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", `--host-resolver-rules=MAP wa.me 127.0.0.1:${whatsapp}`],
     });
   }
 
@@ -136,7 +142,7 @@ webhook_secret = "${HMAC}"
     await this.browser?.close();
     this.python?.kill("SIGTERM");
     this.daemon?.kill("SIGTERM");
-    for (const server of [this.gateway, this.app, this.front]) server?.close(), server?.closeAllConnections();
+    for (const server of [this.gateway, this.app, this.front, this.whatsapp]) server?.close(), server?.closeAllConnections();
     rmSync(this.directory, { recursive: true, force: true });
   }
 
@@ -183,10 +189,6 @@ webhook_secret = "${HMAC}"
   async person(kind, options = {}) {
     const base = kind === "phone" ? devices["Pixel 7"] : { viewport: { width: 1280, height: 860 } };
     const context = await this.browser.newContext({ ...base, ignoreHTTPSErrors: true, ...options });
-    await context.route(/^https:\/\/wa\.me\//, (route) => {
-      this.sent = route.request().url();
-      route.fulfill({ contentType: "text/html", body: "<title>WhatsApp</title>" });
-    });
     await context.grantPermissions(["clipboard-write", "clipboard-read"]).catch(() => {});
     context.on("weberror", (error) => this.faults.push(String(error.error())));
     const watch = (page) => {
