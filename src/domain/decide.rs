@@ -40,8 +40,9 @@ pub enum Command {
     /// The app's server presents a redeem token, and the S256 challenge of its verifier if it sent one. `claim` is the
     /// id that its idempotency key stands for.
     Redeem { token: Digest, challenge: Option<String>, claim: Option<VerificationId> },
-    /// The app's server presents the reply code that was typed on a page of its own.
-    RedeemCode { right: bool, challenge: Option<String>, claim: Option<VerificationId> },
+    /// The app's server presents the reply code that was typed on a page of its own. `risk`: of the browser that typed it,
+    /// where the app names it.
+    RedeemCode { right: bool, challenge: Option<String>, claim: Option<VerificationId>, risk: Option<Risk> },
     /// "This wasn't me."
     Dispute,
     /// The person's data is no longer needed.

@@ -17,7 +17,8 @@ use super::{
 use crate::{
     domain::{Chat, VerificationId, scope::Scope, token::RedeemToken},
     service::{
-        FieldFault, Filter, Idempotency, Instance, Mint, RequestContext, ServiceError, callback, decode_cursor, input,
+        FieldFault, Filter, Idempotency, Instance, Mint, RequestContext, ServiceError, TypedElsewhere, callback,
+        decode_cursor, input,
     },
 };
 
@@ -181,7 +182,7 @@ pub(super) async fn cancel(app: Data<App>, cx: Cx, path: Path<(String, String)>,
     Ok(view::success(message, &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
 }
 
-/// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier}` with the reply's code.
+/// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier, client_ip?, user_agent?}` with the reply's code.
 pub(super) async fn redeem(
     app: Data<App>,
     cx: Cx,
@@ -201,6 +202,15 @@ pub(super) async fn redeem(
         value.and_then(Value::as_str)
     };
     let (token, uuid, code, verifier) = (text("token"), text("uuid"), text("code"), text("verifier"));
+    let (client_ip, user_agent) = (text("client_ip"), text("user_agent"));
+    let client_ip = client_ip.map(|text| text.parse());
+    if let Some(Err(_)) = client_ip {
+        let detail = "expected an IP address: where the browser is in which the code was typed".to_owned();
+        faults.push(FieldFault { field: "client_ip".to_owned(), detail });
+    }
+    if user_agent.is_some_and(|agent| agent.chars().count() > 512) {
+        faults.push(FieldFault { field: "user_agent".to_owned(), detail: "is longer than 512 characters".to_owned() });
+    }
     if !faults.is_empty() {
         return Err(ServiceError::Invalid(faults).into());
     }
@@ -213,7 +223,9 @@ pub(super) async fn redeem(
         }
         (None, Some(uuid), Some(code)) => {
             let id: VerificationId = uuid.parse().map_err(|_| refused())?;
-            app.service.redeem_code(&cx, &caller.instance, id, code, verifier, idempotency).await?
+            let client_ip = client_ip.and_then(Result::ok);
+            let typed = TypedElsewhere { id, code, verifier, client_ip, user_agent };
+            app.service.redeem_code(&cx, &caller.instance, &typed, idempotency).await?
         }
         _ => return Err(invalid("token", "is missing: the token of the redirect, or uuid and code of the reply")),
     };

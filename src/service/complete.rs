@@ -1,11 +1,11 @@
 //! The link in the reply, and what the app's server gets for it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use url::Url;
 
-use super::{Browser, Idempotency, Instance, RequestContext, Service, ServiceError};
+use super::{Browser, Idempotency, Instance, RequestContext, Service, ServiceError, facts::Side};
 use crate::{
     domain::{
         Command, Mode, State, Verdict, Verification, VerificationId,
@@ -55,6 +55,16 @@ pub enum Tapped {
     WrongBrowser,
     /// Somebody has gone on from here, and it was another browser or too long ago.
     Used,
+}
+
+/// A reply code that was typed on a page of the app.
+pub struct TypedElsewhere<'a> {
+    pub id: VerificationId,
+    pub code: &'a str,
+    pub verifier: Option<&'a str>,
+    /// The browser in which it was typed.
+    pub client_ip: Option<IpAddr>,
+    pub user_agent: Option<&'a str>,
 }
 
 /// What a redeem token was worth.
@@ -221,20 +231,21 @@ impl Service {
         self.exchange(cx, instance, token.id(), |_| command).await
     }
 
-    /// Exchanges the reply's code, typed on a page of the app, for the proven subject, once.
+    /// Exchanges the reply's code, typed on a page of the app, for the proven subject, once. `browser`: the one in which
+    /// it was typed, as far as the app names it; it is compared with the one that began.
     pub async fn redeem_code(
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        id: VerificationId,
-        typed: &str,
-        verifier: Option<&str>,
+        typed: &TypedElsewhere<'_>,
         idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
+        let TypedElsewhere { id, code, verifier, client_ip, user_agent } = *typed;
         let claim = self.claim(cx, instance, "redeem", idempotency, id.partition()).await?;
         let command = |record: &Verification| {
-            let right = self.reply_code(record).is_some_and(|code| code.is(typed));
-            Command::RedeemCode { right, challenge: challenge(verifier), claim }
+            let right = self.reply_code(record).is_some_and(|known| known.is(code));
+            let risk = self.risk_of_end(record, Side { ip: client_ip, user_agent });
+            Command::RedeemCode { right, challenge: challenge(verifier), claim, risk }
         };
         self.exchange(cx, instance, id, command).await
     }

@@ -49,7 +49,7 @@ use jiff::Timestamp;
 use url::Url;
 
 pub use self::{
-    complete::{Opened, OpenedAs, Redeemed, Tapped, landing},
+    complete::{Opened, OpenedAs, Redeemed, Tapped, TypedElsewhere, landing},
     context::{By, Deed, RequestContext},
     delivery::CallbackView,
     erase::Erased,

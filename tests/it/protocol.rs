@@ -109,7 +109,7 @@ fn command() -> impl Strategy<Value = Command> {
             token: token(which), browser: cookie(browser), right, risk: None,
         }),
         1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| Command::RedeemCode {
-            right, challenge: shown(proof), claim: None,
+            right, challenge: shown(proof), claim: None, risk: None,
         }),
         3 => (0u8..7, 0u8..3).prop_map(move |(which, proof)| Command::Redeem {
             token: token(which),

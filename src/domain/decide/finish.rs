@@ -59,7 +59,7 @@ impl Draft {
                 (Completion::Released { tokens, by, misses }, command) => self.released(tokens, *by, *misses, &command),
                 (
                     Completion::Redeemed { by: Some(by @ Redemption { token: None, .. }), .. },
-                    Command::RedeemCode { right: true, challenge, claim },
+                    Command::RedeemCode { right: true, challenge, claim, .. },
                 ) => self.redeem_again(challenge.as_deref(), claim, by),
                 _ => self.unchanged(Verdict::Gone),
             },
@@ -114,11 +114,11 @@ impl Draft {
                 Some(told) if told.is_live(self.now) => self.miss(offer, told),
                 _ => self.unchanged(Verdict::Gone),
             },
-            Command::RedeemCode { right, challenge, claim } => match told {
+            Command::RedeemCode { right, challenge, claim, risk } => match told {
                 // Only an app that keeps a verifier takes codes on a page of its own.
                 _ if self.next.request.challenge.is_none() => self.unchanged(Verdict::Refused),
                 Some(told) if told.is_live(self.now) && right && self.proves(challenge.as_deref()) => {
-                    self.redeemed(Redemption { token: None, claim, until: until.min(told.until) })
+                    self.redeemed(Redemption { token: None, claim, until: until.min(told.until) }, risk)
                 }
                 Some(told) if told.is_live(self.now) => self.miss(offer, told),
                 _ => self.unchanged(Verdict::Gone),
@@ -251,7 +251,7 @@ impl Draft {
             return self.unchanged(Verdict::Gone);
         }
         if self.proves(presented) {
-            return self.redeemed(by);
+            return self.redeemed(by, None);
         }
         if misses + 1 >= REDEEM_MISSES {
             return self.lapse("redeem token spent by wrong verifiers");
@@ -270,8 +270,9 @@ impl Draft {
         self.unchanged(if repeated { Verdict::Repeated } else { Verdict::Gone })
     }
 
-    fn redeemed(mut self, by: Redemption) -> Decision {
+    fn redeemed(mut self, by: Redemption, risk: Option<Risk>) -> Decision {
         self.next.note(self.now, "redeemed", None);
+        self.next.risk = risk.or(self.next.risk.take());
         self.effects.push(Effect::Callback(Event::LinkRedeemed));
         let (at, until) = (self.now, by.until);
         let mut decision = self.complete(Completion::Redeemed { by: Some(by), at }, Verdict::Redeemed);
