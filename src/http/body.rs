@@ -3,15 +3,21 @@
 use std::{
     future::poll_fn,
     ops::Deref,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use actix_web::{HttpRequest, http::header, web::Payload};
+use actix_web::{
+    HttpRequest,
+    http::header,
+    web::{Buf as _, Payload},
+};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::{
+    blocks::{BLOCK, Block, Blocks},
     budget::Share,
     connection::Connection,
     problem::{Code, Problem},
@@ -24,9 +30,8 @@ pub(super) const API: usize = 64 * 1024;
 pub(super) const WEBHOOK: usize = 3 * 1024 * 1024;
 /// From the head to the last byte.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Bodies are gathered in blocks of one size and put together when all of it is there: blocks of many sizes, whose
-/// owners come and go, make an allocator hold several times what is in use.
-const BLOCK: usize = 16 * 1024;
+/// What a body of several blocks holds on its way into them: what was read for it, and the next piece of it.
+const ON_ITS_WAY: usize = 2 * BLOCK;
 
 /// A body, and its share of the memory for strangers.
 #[derive(Default)]
@@ -87,7 +92,8 @@ async fn collect(
     connection: Option<&Connection>,
     mut share: Option<Share>,
 ) -> Result<Body, Problem> {
-    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    let spare: Option<Arc<Blocks>> = share.as_ref().map(|share| share.budget().blocks());
+    let mut blocks: Vec<Block> = Vec::new();
     let mut length = 0;
     loop {
         let next = poll_fn(|cx| {
@@ -103,28 +109,32 @@ async fn collect(
             return Err(too_large(limit));
         }
         if let Some(share) = &mut share {
-            let charged = length.next_multiple_of(BLOCK);
+            let on_its_way = if length > BLOCK { ON_ITS_WAY } else { 0 };
+            let charged = length.next_multiple_of(BLOCK) + on_its_way;
             poll_fn(|cx| raise(share, connection, charged, cx)).await?;
         }
         while !chunk.is_empty() {
-            let block = match blocks.last_mut() {
-                Some(block) if block.len() < BLOCK => block,
-                _ => {
-                    let capacity = if blocks.is_empty() { announced.unwrap_or(BLOCK).min(BLOCK) } else { BLOCK };
-                    blocks.push(Vec::with_capacity(capacity));
-                    continue;
-                }
-            };
-            let part = chunk.split_to(chunk.len().min(BLOCK - block.len()));
-            block.extend_from_slice(&part);
+            let filled = blocks.last_mut().map_or(0, |block| block.fill(&chunk));
+            chunk.advance(filled);
+            if !chunk.is_empty() {
+                let small = announced.filter(|bytes| blocks.is_empty() && *bytes < BLOCK);
+                blocks.push(small.map_or_else(|| Block::of(spare.as_ref()), Block::small));
+            }
         }
     }
-    let bytes = if blocks.len() == 1 { blocks.remove(0) } else { blocks.concat() };
+    let bytes = if blocks.len() == 1 { blocks.remove(0).into_bytes() } else { joined(blocks, length) };
     if let Some(share) = &mut share {
         // From now on nobody waits for it.
         share.set_stalled(None);
     }
     Ok(Body { bytes, _share: share })
+}
+
+/// The whole of it. Each block is given back as soon as it is copied.
+fn joined(blocks: Vec<Block>, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length);
+    blocks.into_iter().for_each(|block| bytes.extend_from_slice(block.as_ref()));
+    bytes
 }
 
 /// Reads nothing more while it waits for room.

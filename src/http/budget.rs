@@ -15,6 +15,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
+use super::blocks::Blocks;
 use crate::metrics::{Metrics, label::ByCause};
 
 /// A connection with its buffers, its task and the kernel's part of it.
@@ -49,6 +50,8 @@ pub struct Budget {
     reserve: usize,
     sockets: usize,
     state: Mutex<State>,
+    /// For bodies. The free ones are no part of `bytes`, as what has to make room is not.
+    blocks: Arc<Blocks>,
     metrics: Option<Arc<Metrics>>,
 }
 
@@ -99,7 +102,8 @@ impl Budget {
         if let Some(metrics) = &metrics {
             metrics.unauthenticated_limit_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
-        Arc::new(Self { bytes, reserve: bytes / 4, sockets, state: Mutex::default(), metrics })
+        let (state, blocks) = (Mutex::default(), Blocks::keeping(bytes / 8));
+        Arc::new(Self { bytes, reserve: bytes / 4, sockets, state, blocks, metrics })
     }
 
     /// A connection that has said nothing yet.
@@ -175,6 +179,10 @@ impl Budget {
         }
         self.measure(state);
         Ok(())
+    }
+
+    pub(super) fn blocks(&self) -> Arc<Blocks> {
+        Arc::clone(&self.blocks)
     }
 
     fn refuse(&self, cause: &'static str) -> Exhausted {

@@ -3,6 +3,7 @@
 mod api;
 mod audited;
 mod auth;
+mod blocks;
 mod body;
 pub mod budget;
 mod client;
