@@ -3,8 +3,11 @@
 use clap::Args;
 
 use crate::{
-    config::{Faults, Section, read_tokens},
-    credentials::{draw_token, token_digest},
+    config::{
+        Faults, Section,
+        credentials::{draw_token, token_digest},
+        read_tokens,
+    },
     domain::scope::Scope,
 };
 

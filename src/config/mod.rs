@@ -2,6 +2,7 @@
 //!
 //! It holds values and builds no parts. The environment is an argument.
 
+pub mod credentials;
 mod edge;
 mod faults;
 mod instance;

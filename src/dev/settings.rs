@@ -9,10 +9,11 @@ use url::Url;
 
 use super::{home::Home, phone::Identity, ports::Ports};
 use crate::{
-    app,
-    config::{self, Config, Faults},
-    credentials::{draw_token, token_digest},
-    failure::Failure,
+    app::{self, exit::Failure},
+    config::{
+        self, Config, Faults,
+        credentials::{draw_token, token_digest},
+    },
     gateway::Purpose,
     service::Instances,
 };
@@ -81,7 +82,7 @@ fn load(text: &str, home: &Home, ports: &Ports) -> Result<(Config, Instances), F
     let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
     let mut faults = Faults::default();
     let built = config::load(Some(text), environment, &overrides, &mut faults).map(|config| {
-        let instances = app::instances(&config, Purpose::Develop, &mut faults);
+        let instances = app::build_instances(&config, Purpose::Develop, &mut faults);
         (config, instances)
     });
     match built {

@@ -16,7 +16,7 @@ use crate::{
         token::Token,
     },
     service::{Denied, Grant, Instance, RequestContext},
-    trace,
+    trace_context,
 };
 
 /// A caller and the instance it may use.
@@ -65,7 +65,7 @@ pub(super) async fn admit(
         }
     };
     cx.acts_as(by, Some(instance.config.id));
-    trace::go_on();
+    trace_context::go_on();
     if !scopes.hold(scope) {
         return Err(Problem::out_of_scope(scope, scopes));
     }

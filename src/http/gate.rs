@@ -27,14 +27,13 @@ use super::{
     route::Access,
 };
 use crate::{
-    address,
     config::Edge,
     domain::{
         KeyRing, VerificationId,
         quota::{Allowance, Name, Quota},
         token::{InvalidToken, Kind as Bearer, Token},
     },
-    service::{RequestContext, Standing},
+    service::{RequestContext, Standing, subscriber_network},
 };
 
 /// Addresses that are remembered to be refused; about a megabyte.
@@ -120,7 +119,7 @@ impl Gate {
         if limits.is_empty() {
             return Counted::default();
         }
-        let address = address::network(client::address(request, &edge));
+        let address = subscriber_network(client::address(request, &edge));
         let (key, now) = ((address, link, kind), app.service.now());
         if let Some(shut) = self.shut(key, now, &limits) {
             let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();

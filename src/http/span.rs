@@ -16,9 +16,9 @@ use actix_web::{
 
 use super::{App, audited, context};
 use crate::{
-    entropy,
     metrics::label::{ByRoute, RouteStatus, class},
-    trace::{self, Context, Span},
+    random,
+    trace_context::{self, Context, Span},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,7 +36,7 @@ pub(super) async fn observe(
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let method = known(request.method());
     let cx = context::give(&request, app.service.request());
-    let (response, context, parent) = trace::offered(parent, next.call(request)).await;
+    let (response, context, parent) = trace_context::offered(parent, next.call(request)).await;
     let (mut response, deed) = (response?, cx.deed());
     let status = response.status().as_u16();
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -55,8 +55,8 @@ pub(super) async fn observe(
     if deed.by.is_some() {
         audited::note(&app.service, &app.edge.load(), response.request(), &deed, &format!("{method} {route}"), status);
     }
-    if trace::wanted(context) {
-        trace::finish(Span {
+    if trace_context::wanted(context) {
+        trace_context::finish(Span {
             name: format!("{method} {route}"),
             server: true,
             context,
@@ -93,5 +93,5 @@ fn request_id(request: &ServiceRequest) -> String {
     let harmless = |text: &&str| {
         (8..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    given.filter(harmless).map_or_else(|| format!("{:032x}", u128::from_be_bytes(entropy::bytes())), str::to_owned)
+    given.filter(harmless).map_or_else(|| format!("{:032x}", u128::from_be_bytes(random::bytes())), str::to_owned)
 }

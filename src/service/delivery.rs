@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::{Instance, Limited, RequestContext, Service, ServiceError, answer::Answer, callback};
 use crate::{
     domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
-    entropy,
     jobs::payload::{self, Work},
+    random,
     store::{Change, Committed, JobId, KnownJob, Standing, StoreError, archive::Mark},
 };
 
@@ -175,7 +175,7 @@ impl Service {
     ) -> Result<CallbackView, ServiceError> {
         let seed = match repeat {
             Some(key) => self.keys.look_up("test callback", instance.config.id, key.as_bytes()),
-            None => self.keys.look_up("test callback", instance.config.id, &entropy::bytes::<16>()),
+            None => self.keys.look_up("test callback", instance.config.id, &random::bytes::<16>()),
         };
         let now = self.now();
         let (partition, id) = (super::mint::spread(seed), payload::test_id(seed));

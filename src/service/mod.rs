@@ -56,7 +56,7 @@ pub use self::{
     identity::Phones,
     input::{FieldFault, Mint, Warning},
     instance::{Denied, Grant, Instance, Instances, Replaced},
-    limit::{Limited, Standing},
+    limit::{Limited, Standing, subscriber_network},
     mint::Idempotency,
     places::Places,
     receipt::SentLeg,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Instance, Outcome, RequestContext, Service, ServiceError};
 use crate::{
     domain::{Command, InstanceId, VerificationId, decide_code::CodeCommand, keys::Digest},
-    entropy,
     gateway::{Progress, Receipt, stable_id},
+    random,
     store::{Change, RecordChange, RecordId, StoreError},
 };
 
@@ -39,7 +39,7 @@ impl Service {
         let digest = self.message_key(carrier, message_id);
         let json = serde_json::to_vec(sent).expect("a sent leg has only string keys");
         let now = self.now();
-        let bytes = self.keys.seal(&context(digest), &json, entropy::bytes());
+        let bytes = self.keys.seal(&context(digest), &json, random::bytes());
         let record = RecordChange::new(digest_id(digest), 0, bytes, expires_at.max(now) + SLACK);
         // A message that is known already leads where it did.
         let _ = cx.store.commit(&Change::of(record)).await?;

@@ -63,7 +63,7 @@ pub(crate) fn faults_with(text: &str, secrets: &Path) -> Vec<String> {
 fn check(text: &str) -> Vec<String> {
     let mut faults = Faults::default();
     if let Some(config) = config::load(Some(text), HashMap::new(), &[], &mut faults) {
-        app::instances(&config, Purpose::Serve, &mut faults);
+        app::build_instances(&config, Purpose::Serve, &mut faults);
     }
     faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()
 }

@@ -87,7 +87,7 @@ impl fmt::Display for Block<'_> {
 
 /// An entry of `tokens`; `more` are further keys of its table.
 pub(crate) fn known_token(token: &str, more: &str) -> String {
-    let digest = countersign::credentials::token_digest(token);
+    let digest = countersign::config::credentials::token_digest(token);
     format!(", {{ digest = \"{digest}\", {more} }}")
 }
 
@@ -209,7 +209,7 @@ grace = "20s"
 pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
     let attempt = async || {
         let mut faults = Faults::default();
-        let instances = app::instances(config, Purpose::Serve, &mut faults);
+        let instances = app::build_instances(config, Purpose::Serve, &mut faults);
         assert!(faults.is_empty(), "{faults}");
         Application::build(config, instances, clock.clone()).await
     };

@@ -15,10 +15,10 @@ fn what_the_first_run_writes_is_understood() {
     let mut faults = Faults::default();
     let overrides = [("public_url", "http://127.0.0.1:1/".to_owned())];
     let config = config::load(Some(&text), [], &overrides, &mut faults).unwrap();
-    app::instances(&config, Purpose::Develop, &mut faults);
+    app::build_instances(&config, Purpose::Develop, &mut faults);
     assert!(faults.is_empty(), "{faults}");
     assert_eq!(identity(&config, THEN).unwrap().name, "Harbour demo");
-    app::instances(&config, Purpose::Serve, &mut faults);
+    app::build_instances(&config, Purpose::Serve, &mut faults);
     assert!(faults.iter().any(|fault| fault.key == "instance.0.gateway.kind"), "serve takes a simulator");
 }
 

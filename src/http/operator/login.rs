@@ -15,11 +15,10 @@ use super::{
     session::{self, Session},
 };
 use crate::{
-    address,
     config::{Access, UNNAMED},
     domain::quota::Quota,
     http::{audited, client, context::Cx, problem::Problem},
-    service::{By, Deed, RequestContext},
+    service::{By, Deed, RequestContext, subscriber_network},
 };
 
 pub(super) const PATH: &str = "/requests/login";
@@ -117,7 +116,7 @@ async fn exhausted(
     cx: &RequestContext,
     request: &HttpRequest,
 ) -> Result<Option<Duration>, Problem> {
-    let address = address::network(client::address(request, &operator.edge.load()));
+    let address = subscriber_network(client::address(request, &operator.edge.load()));
     let [own, of_all] = [TRIES, TRIES_OF_ALL].map(|(tries, window)| Quota::per(tries, window));
     let standings = operator.service.admit_login(cx, address, own, of_all).await?;
     Ok(standings.into_iter().filter_map(|standing| operator.service.wait(standing)).max())
