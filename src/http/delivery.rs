@@ -14,7 +14,7 @@ use crate::{
         FieldFault, Instance, ServiceError,
         delivery::{Cursor, STANDINGS, word},
     },
-    store::Standing,
+    store::JobState,
 };
 
 type Answer = Result<HttpResponse, Problem>;
@@ -36,7 +36,7 @@ pub(super) async fn list(app: Data<App>, cx: Cx, instance: Path<String>, request
     if standing == Some(None) {
         return Err(faulty("status", "expected pending, delivered or dead"));
     }
-    let standing: Option<Standing> = standing.flatten();
+    let standing: Option<JobState> = standing.flatten();
     let limit = filter.limit.as_deref().map_or(Some(100), |text| text.parse().ok());
     let Some(limit) = limit.filter(|limit: &usize| (1..=200).contains(limit)) else {
         return Err(faulty("limit", "expected a whole number from 1 to 200"));

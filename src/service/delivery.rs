@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::{Instance, Limited, RequestContext, Service, ServiceError, answer::Answer, callback};
 use crate::{
     domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
-    jobs::payload::{self, Work},
+    jobs::payload::{self, JobPayload},
     random,
-    store::{Change, Committed, JobId, KnownJob, Standing, StoreError, archive::Mark},
+    store::{Change, CommitOutcome, JobId, JobInfo, JobState, StoreError, archive::JobCursor},
 };
 
 /// A callback as people see it. Times are RFC 3339.
@@ -37,26 +37,26 @@ pub struct CallbackView {
 }
 
 /// The word for how a callback stands.
-pub const fn word(standing: Standing) -> &'static str {
+pub const fn word(standing: JobState) -> &'static str {
     match standing {
-        Standing::Waiting => "pending",
-        Standing::Delivered => "delivered",
-        Standing::Dead => "dead",
+        JobState::Waiting => "pending",
+        JobState::Delivered => "delivered",
+        JobState::Dead => "dead",
     }
 }
 
-pub const STANDINGS: [Standing; 3] = [Standing::Waiting, Standing::Delivered, Standing::Dead];
+pub const STANDINGS: [JobState; 3] = [JobState::Waiting, JobState::Delivered, JobState::Dead];
 
 /// Where a page of callbacks ends. As text it is opaque.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cursor {
-    standing: Standing,
-    mark: Mark,
+    standing: JobState,
+    mark: JobCursor,
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Mark { at, partition, id } = &self.mark;
+        let JobCursor { at, partition, id } = &self.mark;
         let text = format!("{}.{}.{}.{}", word(self.standing), at.as_millisecond(), partition.index(), id.0);
         f.write_str(&URL_SAFE_NO_PAD.encode(text))
     }
@@ -71,19 +71,19 @@ impl Cursor {
         let standing = STANDINGS.into_iter().find(|of| word(*of) == standing)?;
         let at = Timestamp::from_millisecond(part()?.parse().ok()?).ok()?;
         let partition = Partition::of(part()?.parse().ok()?);
-        Some(Self { standing, mark: Mark { at, partition, id: JobId(part()?.to_owned()) } })
+        Some(Self { standing, mark: JobCursor { at, partition, id: JobId(part()?.to_owned()) } })
     }
 }
 
 impl Service {
     /// A page of an instance's callbacks, after `cursor`, with the cursor of the next page: those on their way by
-    /// their next attempt, then those delivered and those given up, each by their end, newest first. `standing`
+    /// their next attempt, then those delivered and those given up, each by their end, newest first. `state`
     /// narrows them.
     pub async fn callbacks(
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        standing: Option<Standing>,
+        standing: Option<JobState>,
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<(Vec<CallbackView>, Option<Cursor>), ServiceError> {
@@ -144,7 +144,7 @@ impl Service {
             return Err(ServiceError::NotFound);
         }
         cx.replays(id);
-        self.handoff.permits.missed(&known.lane, partition, self.now());
+        self.handoff.permits.record_waiting(&known.lane, partition, self.now());
         Ok(())
     }
 
@@ -180,7 +180,7 @@ impl Service {
         let now = self.now();
         let (partition, id) = (super::mint::spread(seed), payload::test_id(seed));
         let data = json!({ "test": true, "instance": instance.config.id, "note": "sent by hand; belongs to nobody" });
-        let work = Work::Callback {
+        let work = JobPayload::Callback {
             event: Event::Test,
             verification: None,
             webhook_id: format!("msg_{}", seed.hex()),
@@ -190,18 +190,18 @@ impl Service {
         let job = self.job(instance, id.clone(), self.test_lane(instance, url), None, &work);
         let change = Change::new(partition).job(job).starting();
         match self.send(cx, change, now).await? {
-            Committed::Applied { .. } => {}
+            CommitOutcome::Applied { .. } => {}
             other => tracing::error!(?other, "a change without conditions was refused"),
         }
         let known = cx.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;
-        match Work::open(&self.keys, &known.id, &known.body)? {
-            Work::Callback { url: first, .. } if first != url => Err(ServiceError::KeyReused),
+        match JobPayload::open(&self.keys, &known.id, &known.body)? {
+            JobPayload::Callback { url: first, .. } if first != url => Err(ServiceError::KeyReused),
             _ => self.view(&known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound),
         }
     }
 
     /// As [`Service::view`], in a list; one that cannot be read here is left out.
-    fn viewed(&self, instance: &Instance, job: &KnownJob) -> Option<CallbackView> {
+    fn viewed(&self, instance: &Instance, job: &JobInfo) -> Option<CallbackView> {
         match self.view(job) {
             Ok(view) => view.map(|(view, _)| view),
             Err(error) => {
@@ -212,19 +212,20 @@ impl Service {
     }
 
     /// `None` for work that is no callback.
-    fn view(&self, job: &KnownJob) -> Result<Option<(CallbackView, String)>, StoreError> {
-        let Work::Callback { event, verification, webhook_id, url, body } = Work::open(&self.keys, &job.id, &job.body)?
+    fn view(&self, job: &JobInfo) -> Result<Option<(CallbackView, String)>, StoreError> {
+        let JobPayload::Callback { event, verification, webhook_id, url, body } =
+            JobPayload::open(&self.keys, &job.id, &job.body)?
         else {
             return Ok(None);
         };
-        let waits = job.standing == Standing::Waiting;
+        let waits = job.state == JobState::Waiting;
         let view = CallbackView {
             id: encode_job(job.partition, &job.id),
             webhook_id,
             event: event.as_str(),
             uuid: verification.as_ref().map(VerificationId::to_string),
             url: redirect::parse(&url).map(|url| url.origin().ascii_serialization()).unwrap_or_default(),
-            status: word(job.standing),
+            status: word(job.state),
             attempts: job.attempts,
             created_at: rfc3339(job.since),
             next_attempt_at: waits.then(|| rfc3339(job.at)),

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::{Instance, RequestContext, Service, ServiceError, requests::created_at, trace};
 use crate::{
     domain::{Chat, Event, Partition, Subject, Verification, VerificationId},
-    jobs::payload::{self, Work},
-    store::{Index, JobId, Lane, Position, Stored, archive::Removal},
+    jobs::payload::{self, JobPayload},
+    store::{Index, JobId, Lane, Position, StoredRecord, archive::Removal},
 };
 
 /// Records of one chat that are read at once.
@@ -98,7 +98,7 @@ impl Service {
         for standing in super::delivery::STANDINGS {
             for job in cx.store.jobs(instance.config.id, standing, JOBS).await? {
                 // One that no key opens tells nobody anything.
-                if Work::open(&self.keys, &job.id, &job.body).is_ok_and(|work| work.is_about(subject)) {
+                if JobPayload::open(&self.keys, &job.id, &job.body).is_ok_and(|work| work.is_about(subject)) {
                     told.receivers.insert(job.lane);
                     told.jobs.push(job.id.clone());
                     removals[usize::from(job.partition.index())].jobs.push(job.id);
@@ -121,7 +121,7 @@ impl Service {
         for receiver in &told.receivers {
             for (journal, note) in self.answers_to(cx, receiver, &told.jobs).await? {
                 let mut removal = Removal::new(instance.config.id, note.partition);
-                removal.notes.push((journal, note.bytes));
+                removal.log_entries.push((journal, note.bytes));
                 cx.store.remove(&removal).await?;
             }
         }
@@ -140,7 +140,7 @@ impl Service {
         for (_, trace, note) in self.traces(cx, instance).await? {
             if trace.chat == Some(about) {
                 let mut removal = Removal::new(instance.config.id, note.partition);
-                removal.notes.push((journal.clone(), note.bytes));
+                removal.log_entries.push((journal.clone(), note.bytes));
                 cx.store.remove(&removal).await?;
                 erased += 1;
             }
@@ -150,7 +150,7 @@ impl Service {
 }
 
 /// Of a record that cannot be read here: what its id alone leads to.
-fn sealed_removal(instance: &Instance, stored: &Stored, index: &Index) -> Removal {
+fn sealed_removal(instance: &Instance, stored: &StoredRecord, index: &Index) -> Removal {
     let id = VerificationId::from(stored.id);
     let indexes = vec![Index::all(instance.config.id), index.clone()];
     let jobs = Event::ALL.iter().map(|event| payload::callback_id(id, *event)).collect();
@@ -172,7 +172,7 @@ fn spellings(subject: &Subject) -> Vec<String> {
     }
 }
 
-impl Work {
+impl JobPayload {
     /// Whether it names this person.
     fn is_about(&self, subject: &Subject) -> bool {
         let names = |chat_id: &str| chat_id.parse::<Chat>().is_ok_and(|chat| chat.subject() == subject);

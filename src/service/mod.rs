@@ -83,9 +83,9 @@ use crate::{
         token::{Kind, Token},
         whatsapp,
     },
-    jobs::permits::Handoff,
+    jobs::permits::LocalDispatch,
     metrics::{Metrics, label::ByKind},
-    store::{Store, StoreError, Stored, record},
+    store::{Store, StoreError, StoredRecord, record},
 };
 
 /// The use cases, over one store.
@@ -96,7 +96,7 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     pub public_url: Url,
-    pub handoff: Handoff,
+    pub handoff: LocalDispatch,
     pub phones: Phones,
     /// Where addresses are, if the operator has a database.
     pub places: Option<Places>,
@@ -164,12 +164,12 @@ impl Service {
         self.sending.load(Ordering::Relaxed)
     }
 
-    fn decode(&self, stored: &Stored) -> Result<Verification, StoreError> {
+    fn decode(&self, stored: &StoredRecord) -> Result<Verification, StoreError> {
         record::decode(&self.keys, stored)
     }
 
     /// The record, unless this process cannot read it: that is counted and reported, and costs an answer nothing else.
-    fn readable(&self, instance: &Instance, stored: &Stored) -> Option<Verification> {
+    fn readable(&self, instance: &Instance, stored: &StoredRecord) -> Option<Verification> {
         self.decode(stored).map_err(|error| self.unreadable(instance, "record", &error)).ok()
     }
 
@@ -179,7 +179,7 @@ impl Service {
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        stored: &Stored,
+        stored: &StoredRecord,
     ) -> Result<Option<Verification>, StoreError> {
         match self.read(cx, stored).await {
             Err(error @ StoreError::Sealed(_)) => {
@@ -198,7 +198,11 @@ impl Service {
         }
     }
 
-    async fn load(&self, cx: &RequestContext, id: VerificationId) -> Result<(Stored, Verification), ServiceError> {
+    async fn load(
+        &self,
+        cx: &RequestContext,
+        id: VerificationId,
+    ) -> Result<(StoredRecord, Verification), ServiceError> {
         let stored = cx.store.load(id.into()).await?.ok_or(ServiceError::NotFound)?;
         let verification = self.read(cx, &stored).await?;
         Ok((stored, verification))
