@@ -10,7 +10,7 @@ use countersign::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Answer, CALLBACK_SECRET, Ground, TOKEN, WAHA, World, client, message, signed_waha};
+use crate::daemon::{Answer, CALLBACK_SECRET, Ground, TOKEN, WAHA, World, client, message, signed_waha};
 
 pub(crate) const OLD: &str = CALLBACK_SECRET;
 pub(crate) const NEW: &str = "whsec_ofNHu1hj20Yhs3UTIc+ShGsEWlzpCCkZ1CM4aGVit+w=";
@@ -99,7 +99,7 @@ async fn application(world: &World, state: State) -> Application {
     let config = config::load(Some(&text), HashMap::new(), &[], &mut faults);
     let config = config.unwrap_or_else(|| panic!("{faults}"));
     assert!(faults.is_empty(), "{faults}");
-    crate::app::build(&config, &world.clock).await
+    crate::daemon::build(&config, &world.clock).await
 }
 
 async fn prove_a_chat(world: &World, base: &str, state: State) {

@@ -4,7 +4,6 @@
 mod addressed;
 mod api;
 mod api_tokens;
-mod app;
 mod attacks;
 mod binding;
 mod browser;
@@ -18,6 +17,7 @@ mod codes_races;
 mod command_line;
 mod contract;
 mod cookies;
+mod daemon;
 mod delivery_log;
 mod dev;
 mod doctor;
