@@ -158,6 +158,7 @@ impl Application {
         let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), streams.clone()));
         let bytes = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
         let budget = listener::budget(bytes, Arc::clone(&service.metrics));
+        let addresses = (public.local_addr()?, operator.local_addr()?);
         let public = listener::public(public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
@@ -172,6 +173,8 @@ impl Application {
         let operator = listener::operator(operator, move |config| {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
+        // With port 0 nothing else names what the kernel chose.
+        tracing::info!(listen = %addresses.0, operator_listen = %addresses.1, "listening");
         let (public_handle, operator_handle) = (public.handle(), operator.handle());
         tasks.spawn(PUBLIC, async { Ok(public.await?) });
         tasks.spawn(OPERATOR, async { Ok(operator.await?) });
