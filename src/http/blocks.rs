@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// owners come and go, make an allocator hold several times what is in use.
 pub(super) const BLOCK: usize = 16 * 1024;
 
-/// Free blocks, which whoever needs one takes first.
+/// Free blocks: a new one is allocated only where there is none.
 pub(super) struct Blocks {
     free: Mutex<Vec<Vec<u8>>>,
     /// How many are kept; more are freed.

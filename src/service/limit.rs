@@ -41,12 +41,12 @@ pub struct Limited<T> {
 }
 
 impl<T> Limited<T> {
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> Result<U, ServiceError>) -> Limited<U> {
-        Limited { outcome: self.outcome.and_then(change), standings: self.standings }
+    pub(super) fn and_then<U>(self, then: impl FnOnce(T) -> Result<U, ServiceError>) -> Limited<U> {
+        Limited { outcome: self.outcome.and_then(then), standings: self.standings }
     }
 }
 
-fn standings<'a>(limits: &'a [Limit], allowances: &'a [Allowance]) -> impl Iterator<Item = Standing> {
+fn standings(limits: &[Limit], allowances: &[Allowance]) -> impl Iterator<Item = Standing> {
     let standing =
         |(limit, &allowance): (&Limit, &Allowance)| Standing { name: limit.name, quota: limit.take.quota, allowance };
     limits.iter().zip(allowances).map(standing)

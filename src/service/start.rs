@@ -273,7 +273,7 @@ impl Service {
         match self.renewal(cx, handle, cookies, form_field).await {
             Ok((instance, mint, idempotency)) => {
                 let minted = self.mint(cx, &instance, "renewals", mint, Some(idempotency)).await;
-                minted.map(|minted| self.token(&minted, Kind::Handle).ok_or(ServiceError::Spent))
+                minted.and_then(|minted| self.token(&minted, Kind::Handle).ok_or(ServiceError::Spent))
             }
             Err(error) => Limited { outcome: Err(error), standings: Vec::new() },
         }
