@@ -92,7 +92,7 @@ async fn collect(
     connection: Option<&Connection>,
     mut share: Option<Share>,
 ) -> Result<Body, Problem> {
-    let spare: Option<Arc<Blocks>> = share.as_ref().map(|share| share.budget().blocks());
+    let pool: Option<Arc<Blocks>> = share.as_ref().map(|share| share.budget().blocks());
     let mut blocks: Vec<Block> = Vec::new();
     let mut length = 0;
     loop {
@@ -118,7 +118,7 @@ async fn collect(
             chunk.advance(filled);
             if !chunk.is_empty() {
                 let small = announced.filter(|bytes| blocks.is_empty() && *bytes < BLOCK);
-                blocks.push(small.map_or_else(|| Block::of(spare.as_ref()), Block::small));
+                blocks.push(small.map_or_else(|| Block::of(pool.as_ref()), Block::small));
             }
         }
     }

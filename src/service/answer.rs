@@ -68,7 +68,7 @@ impl Service {
         let json = serde_json::to_vec(&Answer::of(job, response)).expect("an answer has only string keys");
         let bytes = self.keys.seal(&context(receiver), &json, random::bytes());
         let partition = self.partition_of_answers(receiver);
-        cx.store.append_log(&[LogEntry { partition, journal: journal(receiver), bytes }]).await
+        cx.store.append_log(&[LogEntry { partition, stream: journal(receiver), bytes }]).await
     }
 
     /// The last answer to this job, while it is kept.
@@ -102,7 +102,7 @@ impl Service {
         let open = |note: &LogEntry| -> Option<Answer> {
             serde_json::from_slice(&self.keys.open(&context(receiver), &note.bytes).ok()?).ok()
         };
-        let read_log = cx.store.read_log(&journal(receiver), MAX_LOG_ENTRIES).await?;
+        let notes = cx.store.read_log(&journal(receiver), MAX_LOG_ENTRIES).await?;
         Ok(notes.into_iter().filter_map(|(at, note)| Some((at, open(&note)?, note))).collect())
     }
 

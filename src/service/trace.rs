@@ -162,7 +162,7 @@ impl Service {
     ) -> Result<Vec<(Timestamp, Trace, LogEntry)>, ServiceError> {
         self.traces.written().await;
         let id = instance.config.id;
-        let read_log = cx.store.read_log(&journal(id), MAX_LOG_ENTRIES * usize::from(PARTITIONS)).await?;
+        let notes = cx.store.read_log(&journal(id), MAX_LOG_ENTRIES * usize::from(PARTITIONS)).await?;
         let open = |note: &LogEntry| -> Option<Trace> {
             serde_json::from_slice(&self.keys.open(&context(id), &note.bytes).ok()?).ok()
         };

@@ -70,7 +70,7 @@ pub struct Worker {
 impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let permits = Arc::clone(&service.handoff.permits);
-        let (tasks, hand_back) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, release) = (TaskTracker::new(), CancellationToken::new());
         let cx = service.background();
         Arc::new(Self { service, cx, permits, tasks, release, stepped: Mutex::new(Instant::now()) })
     }

@@ -33,7 +33,7 @@ impl ChangePubSub {
     /// The waiters of this process. The first use starts the subscriber.
     pub(super) fn changes(&self) -> &Arc<ChangeNotifier> {
         self.subscriber.get_or_init(|| {
-            let run = run(self.connection.clone(), Arc::clone(&self.changes));
+            let listen = run(self.connection.clone(), Arc::clone(&self.changes));
             self.start("subscriber to changes", listen)
         });
         &self.changes
@@ -44,7 +44,7 @@ impl ChangePubSub {
         self.changes.notify(id);
         let (queue, _) = self.publisher.get_or_init(|| {
             let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
-            let run_publisher = run_publisher(self.connection.clone(), waiting);
+            let tell = run_publisher(self.connection.clone(), waiting);
             (queue, self.start("publisher of changes", tell))
         });
         // The queue is full when Redis is unreachable; a notification would be lost anyway.

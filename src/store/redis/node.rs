@@ -84,15 +84,14 @@ const PEERS_LIFETIME: Duration = Duration::from_secs(30);
 const AVOID_DURATION: Duration = Duration::from_secs(10);
 
 impl Node {
-    pub(super) fn new(source: Endpoint, durability: Durability) -> Self {
-        let (open, generations, left, last_address, peers, master_changes, diagnosing) = Default::default();
-        let by_run = durability != Durability::Standard;
+    pub(super) fn new(endpoint: Endpoint, durability: Durability) -> Self {
+        let (open, generations, avoided, last_address, peers, master_changes, diagnosing) = Default::default();
         Self {
             endpoint: ArcSwap::from_pointee(endpoint),
             open,
             generations,
-            by_run,
-            left,
+            reads_run_id: durability != Durability::Standard,
+            avoided,
             last_address,
             peers,
             master_changes,
