@@ -203,7 +203,7 @@ pub(super) async fn redeem(
     };
     let (token, uuid, code, verifier) = (text("token"), text("uuid"), text("code"), text("verifier"));
     let (client_ip, user_agent) = (text("client_ip"), text("user_agent"));
-    let client_ip = client_ip.map(|text| text.parse());
+    let client_ip = client_ip.map(str::parse);
     if let Some(Err(_)) = client_ip {
         let detail = "expected an IP address: where the browser is in which the code was typed".to_owned();
         faults.push(FieldFault { field: "client_ip".to_owned(), detail });

@@ -81,7 +81,7 @@ mod tests {
     fn a_block_that_is_given_back_is_used_again_and_few_are_kept() {
         let blocks = Blocks::keeping(2 * BLOCK);
         let mut first = Block::of(Some(&blocks));
-        assert_eq!(first.fill(&[7; BLOCK + 1]), BLOCK);
+        assert_eq!(first.fill(&vec![7; BLOCK + 1]), BLOCK);
         assert_eq!(first.fill(&[7]), 0);
         let place = first.as_ref().as_ptr();
         drop(first);

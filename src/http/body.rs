@@ -133,7 +133,9 @@ async fn collect(
 /// The whole of it. Each block is given back as soon as it is copied.
 fn joined(blocks: Vec<Block>, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length);
-    blocks.into_iter().for_each(|block| bytes.extend_from_slice(block.as_ref()));
+    for block in blocks {
+        bytes.extend_from_slice(block.as_ref());
+    }
     bytes
 }
 
