@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
@@ -45,23 +46,18 @@ async fn an_idempotency_key_gives_the_same_link(ground: Ground) {
 
 async fn a_hundred_parallel_repeats_mint_one_link(ground: Ground) {
     let world = World::new(ground);
-    let daemon = std::sync::Arc::new(world.start().await);
-    let mut minting = Vec::new();
-    for _ in 0..100 {
-        let daemon = std::sync::Arc::clone(&daemon);
-        minting.push(tokio::spawn(async move {
-            daemon.post_with(&generate(WAHA), json!({"name": "N"}), &[("idempotency-key", "k")]).await
-        }));
-    }
+    let daemon = world.start().await;
+    let path = generate(WAHA);
+    let mint = || daemon.post_with(&path, json!({"name": "N"}), &[("idempotency-key", "k")]);
     let mut codes = std::collections::HashSet::new();
-    for minted in minting {
-        let answer = minted.await.unwrap();
+    for answer in join_all((0..100).map(|_| mint())).await {
         assert_eq!(answer.status, 200, "{}", answer.text);
         codes.insert(answer.text_of("code"));
     }
     assert_eq!(codes.len(), 1);
     let list = daemon.get(&format!("/api/otp/v2/{WAHA}/requests")).await;
     assert_eq!(list.data("requests").as_array().unwrap().len(), 1);
+    daemon.finish().await;
 }
 
 async fn lists_page_filter_and_end(ground: Ground) {
