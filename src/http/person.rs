@@ -1,4 +1,4 @@
-//! Questions about people: why nothing happened, and the wish to be forgotten.
+//! Support for one person: `explain`, what became of a message, and `erase`, deletion of what is stored about a chat.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -13,7 +13,7 @@ use crate::{
     service::{FieldFault, ServiceError, explain::Question},
 };
 
-/// Longer than any message id.
+/// Bytes of `q`: longer than any gateway's message id.
 const LONGEST: usize = 512;
 
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ struct Asked {
     q: Option<String>,
 }
 
-/// `GET …/explain?q=`: a uuid, a message id, a chat or the end of a phone number.
+/// `GET …/explain?q=`: a uuid, a message id, a chat id or the last digits of a phone number.
 pub(super) async fn explain(
     app: Data<App>,
     cx: Cx,
