@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    App, auth, body,
+    PublicState, auth, body,
     context::Cx,
     limits,
     problem::{Code, Problem},
@@ -26,15 +26,15 @@ pub(super) type Answer = Result<HttpResponse, Problem>;
 
 /// `POST …/generate-link`
 pub(super) async fn generate_link(
-    app: Data<App>,
+    app: Data<PublicState>,
     cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::caller(&app, &cx, &request, &instance, Scope::Mint).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Mint).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::object(&request, payload).await?;
+    let body = body::json_object(&request, payload).await?;
     let mint: Mint = input::mint(&body, &caller.instance).map_err(ServiceError::Invalid)?;
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
@@ -83,8 +83,8 @@ pub(super) fn is_ending(text: &str) -> bool {
 }
 
 /// `GET …/requests`
-pub(super) async fn list(app: Data<App>, cx: Cx, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &cx, &request, &instance, Scope::Read).await?;
+pub(super) async fn list(app: Data<PublicState>, cx: Cx, instance: Path<String>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
     let query = Query::<ListQuery>::from_query(request.query_string())
         .map_err(|_| Problem::new(Code::InvalidRequest, "a query parameter occurs twice or cannot be decoded"))?;
     let mut faults = Vec::new();
@@ -138,7 +138,7 @@ pub(super) async fn list(app: Data<App>, cx: Cx, instance: Path<String>, request
     let records: Vec<Value> = found
         .records
         .iter()
-        .map(|record| view::full(&app.service, &caller.instance, record, caller.sees_secrets()))
+        .map(|record| view::full(&app.service, &caller.instance, record, caller.may_read_secrets()))
         .collect();
     Ok(page(&records, found.next_cursor))
 }
@@ -152,26 +152,31 @@ fn page(records: &[Value], next_cursor: Option<String>) -> HttpResponse {
 }
 
 pub(super) async fn named(
-    app: &App,
+    app: &PublicState,
     cx: &RequestContext,
     request: &HttpRequest,
     path: &(String, String),
     scope: Scope,
 ) -> Result<(auth::Caller, VerificationId), Problem> {
-    let caller = auth::caller(app, cx, request, &path.0, scope).await?;
+    let caller = auth::authenticate(app, cx, request, &path.0, scope).await?;
     let id = path.1.parse().map_err(|_| Problem::not_found())?;
     Ok((caller, id))
 }
 
 /// `GET …/requests/{uuid}`
-pub(super) async fn get(app: Data<App>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+pub(super) async fn get(app: Data<PublicState>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let (caller, id) = named(&app, &cx, &request, &path, Scope::Read).await?;
     let record = app.service.get(&cx, &caller.instance, id).await?;
-    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
+    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record, caller.may_read_secrets())))
 }
 
 /// `POST …/requests/{uuid}/cancel`
-pub(super) async fn cancel(app: Data<App>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+pub(super) async fn cancel(
+    app: Data<PublicState>,
+    cx: Cx,
+    path: Path<(String, String)>,
+    request: HttpRequest,
+) -> Answer {
     let (caller, id) = named(&app, &cx, &request, &path, Scope::Admin).await?;
     let record = app.service.cancel(&cx, &caller.instance, id).await?;
     let message = if record.status(app.service.now()) == "canceled" {
@@ -179,20 +184,20 @@ pub(super) async fn cancel(app: Data<App>, cx: Cx, path: Path<(String, String)>,
     } else {
         "OTP request had ended before"
     };
-    Ok(view::success(message, &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
+    Ok(view::success(message, &view::full(&app.service, &caller.instance, &record, caller.may_read_secrets())))
 }
 
 /// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier, client_ip?, user_agent?}` with the reply's code.
 pub(super) async fn redeem(
-    app: Data<App>,
+    app: Data<PublicState>,
     cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::caller(&app, &cx, &request, &instance, Scope::Redeem).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Redeem).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::object(&request, payload).await?;
+    let body = body::json_object(&request, payload).await?;
     let mut faults = Vec::new();
     let mut text = |name: &'static str| {
         let value = body.get(name).filter(|value| !value.is_null());

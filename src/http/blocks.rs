@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bodies are gathered in blocks of one size and put together when all of it is there: blocks of many sizes, whose
 /// owners come and go, make an allocator hold several times what is in use.
-pub(super) const BLOCK: usize = 16 * 1024;
+pub(super) const BLOCK_SIZE: usize = 16 * 1024;
 
 /// Free blocks: a new one is allocated only where there is none.
 pub(super) struct Blocks {
@@ -23,7 +23,7 @@ pub(super) struct Block {
 impl Blocks {
     /// Keeps at most so many bytes.
     pub(super) fn keeping(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { free: Mutex::default(), most: bytes / BLOCK })
+        Arc::new(Self { free: Mutex::default(), most: bytes / BLOCK_SIZE })
     }
 
     fn free(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
@@ -35,17 +35,17 @@ impl Block {
     /// For a whole block.
     pub(super) fn of(blocks: Option<&Arc<Blocks>>) -> Self {
         let used = blocks.and_then(|blocks| blocks.free().pop());
-        Self { bytes: used.unwrap_or_else(|| Vec::with_capacity(BLOCK)), from: blocks.cloned() }
+        Self { bytes: used.unwrap_or_else(|| Vec::with_capacity(BLOCK_SIZE)), from: blocks.cloned() }
     }
 
     /// For so many bytes, when no more are expected.
     pub(super) fn small(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes.min(BLOCK)), from: None }
+        Self { bytes: Vec::with_capacity(bytes.min(BLOCK_SIZE)), from: None }
     }
 
     /// Appends what fits, and returns how much that was.
     pub(super) fn fill(&mut self, bytes: &[u8]) -> usize {
-        let fits = bytes.len().min(BLOCK - self.bytes.len());
+        let fits = bytes.len().min(BLOCK_SIZE - self.bytes.len());
         self.bytes.extend_from_slice(&bytes[..fits]);
         fits
     }
@@ -63,7 +63,7 @@ impl AsRef<[u8]> for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let Some(blocks) = self.from.as_ref().filter(|_| self.bytes.capacity() == BLOCK) else { return };
+        let Some(blocks) = self.from.as_ref().filter(|_| self.bytes.capacity() == BLOCK_SIZE) else { return };
         let mut free = blocks.free();
         if free.len() < blocks.most {
             let mut bytes = std::mem::take(&mut self.bytes);
@@ -79,9 +79,9 @@ mod tests {
 
     #[test]
     fn a_block_that_is_given_back_is_used_again_and_few_are_kept() {
-        let blocks = Blocks::keeping(2 * BLOCK);
+        let blocks = Blocks::keeping(2 * BLOCK_SIZE);
         let mut first = Block::of(Some(&blocks));
-        assert_eq!(first.fill(&vec![7; BLOCK + 1]), BLOCK);
+        assert_eq!(first.fill(&vec![7; BLOCK_SIZE + 1]), BLOCK_SIZE);
         assert_eq!(first.fill(&[7]), 0);
         let place = first.as_ref().as_ptr();
         drop(first);
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(blocks.free().len(), 2);
         drop(Block::small(100));
         assert_eq!(blocks.free().len(), 2, "another size is none of them");
-        assert_eq!(Block::of(Some(&blocks)).into_bytes().capacity(), BLOCK);
+        assert_eq!(Block::of(Some(&blocks)).into_bytes().capacity(), BLOCK_SIZE);
         assert_eq!(blocks.free().len(), 1, "what is taken out does not come back");
     }
 }

@@ -22,27 +22,27 @@ use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::{
-    blocks::{BLOCK, Block, Blocks},
-    budget::Share,
+    blocks::{BLOCK_SIZE, Block, Blocks},
+    budget::Reservation,
     connection::Connection,
     problem::{Code, Problem},
 };
 use crate::gateway::strict_json;
 
 /// Bytes of a request of the API.
-pub(super) const API: usize = 64 * 1024;
+pub(super) const MAX_API_BODY: usize = 64 * 1024;
 /// Bytes of a webhook: gateways send several events in one.
-pub(super) const WEBHOOK: usize = 3 * 1024 * 1024;
+pub(super) const MAX_WEBHOOK_BODY: usize = 3 * 1024 * 1024;
 /// From the end of the head to the last byte of the body.
-const DEADLINE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a body of several blocks holds on its way into them: what was read for it, and the next piece of it.
-const ON_ITS_WAY: usize = 2 * BLOCK;
+const ON_ITS_WAY: usize = 2 * BLOCK_SIZE;
 
 /// A whole body with its share of the budget, which is returned on drop.
 #[derive(Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,
-    _share: Option<Share>,
+    _share: Option<Reservation>,
 }
 
 impl Deref for Body {
@@ -55,9 +55,9 @@ impl Deref for Body {
 
 /// Which part of the budget a body is charged to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum BodySender {
     /// The sender can only be authenticated with the whole body.
-    Stranger,
+    Unauthenticated,
     /// The head has already authenticated the sender.
     Authenticated,
 }
@@ -67,7 +67,7 @@ pub(super) enum From {
 /// # Errors
 /// As [`read_from`].
 pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Body, Problem> {
-    read_from(From::Stranger, request, payload, limit).await
+    read_from(BodySender::Unauthenticated, request, payload, limit).await
 }
 
 /// The whole body, of at most `limit` bytes.
@@ -76,7 +76,7 @@ pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) 
 /// `body_too_large`, `body_timeout`, `malformed_body` for a connection that was closed early, and
 /// `temporary_reduced_capacity` when the budget is used up.
 pub(super) async fn read_from(
-    from: From,
+    from: BodySender,
     request: &HttpRequest,
     payload: Payload,
     limit: usize,
@@ -87,12 +87,12 @@ pub(super) async fn read_from(
     }
     let connection = request.conn_data::<Connection>();
     let share = connection.map(Connection::budget).map(|budget| match from {
-        From::Stranger => budget.body(),
-        From::Authenticated => budget.authenticated_body(),
+        BodySender::Unauthenticated => budget.reserve_body(),
+        BodySender::Authenticated => budget.reserve_authenticated_body(),
     });
-    let share = share.transpose().map_err(|_| crowded())?;
+    let share = share.transpose().map_err(|_| budget_exhausted())?;
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
-    tokio::time::timeout(DEADLINE, collect(payload, limit, announced, connection, share))
+    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, announced, connection, share))
         .await
         .map_err(|_| timeout())?
 }
@@ -102,7 +102,7 @@ async fn collect(
     limit: usize,
     announced: Option<usize>,
     connection: Option<&Connection>,
-    mut share: Option<Share>,
+    mut share: Option<Reservation>,
 ) -> Result<Body, Problem> {
     let pool: Option<Arc<Blocks>> = share.as_ref().map(|share| share.budget().blocks());
     let mut blocks: Vec<Block> = Vec::new();
@@ -110,7 +110,7 @@ async fn collect(
     loop {
         let next = poll_fn(|cx| {
             if share.as_ref().is_some_and(|share| share.poll_evicted(cx).is_ready()) {
-                return Poll::Ready(Err(crowded()));
+                return Poll::Ready(Err(budget_exhausted()));
             }
             payload.poll_next_unpin(cx).map(Ok)
         });
@@ -122,15 +122,15 @@ async fn collect(
             return Err(too_large(limit));
         }
         if let Some(share) = &mut share {
-            let on_its_way = if length > BLOCK { ON_ITS_WAY } else { 0 };
-            let charged = length.next_multiple_of(BLOCK) + on_its_way;
-            poll_fn(|cx| raise(share, connection, charged, cx)).await?;
+            let on_its_way = if length > BLOCK_SIZE { ON_ITS_WAY } else { 0 };
+            let charged = length.next_multiple_of(BLOCK_SIZE) + on_its_way;
+            poll_fn(|cx| poll_grow(share, connection, charged, cx)).await?;
         }
         while !chunk.is_empty() {
             let filled = blocks.last_mut().map_or(0, |block| block.fill(&chunk));
             chunk.advance(filled);
             if !chunk.is_empty() {
-                let small = announced.filter(|bytes| blocks.is_empty() && *bytes < BLOCK);
+                let small = announced.filter(|bytes| blocks.is_empty() && *bytes < BLOCK_SIZE);
                 blocks.push(small.map_or_else(|| Block::of(pool.as_ref()), Block::small));
             }
         }
@@ -153,24 +153,24 @@ fn joined(blocks: Vec<Block>, length: usize) -> Vec<u8> {
 }
 
 /// Raises the share to `bytes`. Pauses reading from the client until there is room.
-fn raise(
-    share: &mut Share,
+fn poll_grow(
+    share: &mut Reservation,
     connection: Option<&Connection>,
     bytes: usize,
     cx: &Context<'_>,
 ) -> Poll<Result<(), Problem>> {
-    let raised = share.poll_raise(cx, bytes).map_err(|_| crowded());
+    let raised = share.poll_grow_to(cx, bytes).map_err(|_| budget_exhausted());
     if let Some(connection) = connection
         && connection.is_paused() != raised.is_pending()
     {
-        connection.pause(raised.is_pending());
+        connection.set_paused(raised.is_pending());
         cx.waker().wake_by_ref();
     }
     raised
 }
 
 /// The budget for unauthenticated bodies is used up.
-fn crowded() -> Problem {
+fn budget_exhausted() -> Problem {
     Problem {
         retry_after: Some(Duration::from_secs(2)),
         ..Problem::new(Code::TemporaryReducedCapacity, "too much is being received; try again")
@@ -185,10 +185,10 @@ fn too_large(limit: usize) -> Problem {
 ///
 /// # Errors
 /// As [`read`], `unsupported_media_type`, and `malformed_body` for anything but one object without duplicate keys.
-pub(super) async fn object(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
+pub(super) async fn json_object(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
     let media = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let body = read(request, payload, API).await?;
+    let body = read(request, payload, MAX_API_BODY).await?;
     if body.is_empty() {
         return Ok(Map::new());
     }

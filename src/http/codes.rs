@@ -7,7 +7,7 @@ use actix_web::{
 use serde_json::{Value, json};
 
 use super::{
-    App,
+    PublicState,
     api::{Answer, idempotency_key, named},
     auth, body,
     context::Cx,
@@ -23,15 +23,15 @@ use crate::{
 
 /// `POST …/request-code`
 pub(super) async fn request(
-    app: Data<App>,
+    app: Data<PublicState>,
     cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::caller(&app, &cx, &request, &instance, Scope::Send).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Send).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::object(&request, payload).await?;
+    let body = body::json_object(&request, payload).await?;
     let input = input_code::request(&body, &caller.instance).map_err(ServiceError::Invalid)?;
     // The prefix separates the keys of codes from those of links.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
@@ -45,15 +45,15 @@ pub(super) async fn request(
 
 /// `POST …/validate-code`
 pub(super) async fn validate(
-    app: Data<App>,
+    app: Data<PublicState>,
     cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::caller(&app, &cx, &request, &instance, Scope::Validate).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Validate).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::object(&request, payload).await?;
+    let body = body::json_object(&request, payload).await?;
     let typed = input_code::typed(&body).map_err(ServiceError::Invalid)?;
     let guard = Guard {
         misses: caller.instance.config.limits.wrong_codes,
@@ -77,7 +77,12 @@ pub(super) async fn validate(
 }
 
 /// `POST …/requests/{uuid}/resend`
-pub(super) async fn resend(app: Data<App>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+pub(super) async fn resend(
+    app: Data<PublicState>,
+    cx: Cx,
+    path: Path<(String, String)>,
+    request: HttpRequest,
+) -> Answer {
     let (caller, id) = named(&app, &cx, &request, &path, Scope::Send).await?;
     limits::answer(app.service.resend(&cx, &caller.instance, id).await, |record| {
         view::success("OTP code queued again", &view::code(&app.service, &caller.instance, &record, &[]))

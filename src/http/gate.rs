@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{
-    App, ROUTES, client,
+    PublicState, ROUTES, client,
     context::Context,
     limits,
     pages::Visitor,
@@ -108,7 +108,7 @@ impl Gate {
     /// Counts a request. Where the store is away everybody passes: what stands behind needs it too, and says so.
     pub(super) async fn count(
         &self,
-        app: &App,
+        app: &PublicState,
         cx: &RequestContext,
         request: &HttpRequest,
         link: Option<VerificationId>,
@@ -119,7 +119,7 @@ impl Gate {
         if limits.is_empty() {
             return Counted::default();
         }
-        let address = subscriber_network(client::address(request, &edge));
+        let ip_address = subscriber_network(client::ip_address(request, &edge));
         let (key, now) = ((address, link, kind), app.service.now());
         if let Some(shut) = self.shut(key, now, &limits) {
             let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();
@@ -140,7 +140,7 @@ impl Gate {
 
     async fn ask(
         &self,
-        app: &App,
+        app: &PublicState,
         cx: &RequestContext,
         address: IpAddr,
         link: Option<VerificationId>,
@@ -194,7 +194,7 @@ fn counted_for(keys: &KeyRing, path: &str) -> CountedFor {
 
 /// Stands before the public pages.
 pub(super) async fn guard(
-    app: Data<App>,
+    app: Data<PublicState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
@@ -219,12 +219,12 @@ pub(super) async fn guard(
     Ok(response)
 }
 
-fn refusal(app: &App, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
+fn refusal(app: &PublicState, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
     let problem =
         Problem::new(Code::RateLimited, "too many requests from this address; wait as long as Retry-After says");
     let problem = Problem { retry_after: Some(wait), ..problem };
     let back: String = request.path().split_inclusive('/').take(3).collect();
-    let answer = Visitor::new(app, request).failure(app, problem, back.trim_end_matches('/'));
+    let answer = Visitor::new(app, request).error_response(app, problem, back.trim_end_matches('/'));
     answer.unwrap_or_else(|problem| problem.error_response())
 }
 

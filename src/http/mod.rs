@@ -5,7 +5,7 @@
 //! error into a response; every error becomes a [`problem::Problem`]. Nothing here knows how data is stored or signed.
 
 mod api;
-mod audited;
+mod audit_entry;
 mod auth;
 mod blocks;
 mod body;
@@ -17,18 +17,18 @@ mod context;
 pub mod contract;
 mod cookie;
 mod delivery;
+mod event_stream;
 mod events;
-mod follow;
 mod gate;
 pub mod guides;
 mod limits;
 pub mod operator;
 mod pages;
-mod person;
 pub mod problem;
 pub mod qr;
 pub mod route;
 mod span;
+mod support;
 mod view;
 mod wawp;
 mod webhook;
@@ -48,13 +48,13 @@ use self::{
     guides::Guides,
     route::{
         Access::{Bearer, Gateway, Open, Token},
-        Entry, delete, get, look, nothing, options, post,
+        RouteEntry, delete, get, get_and_head, not_found, options, post,
     },
 };
 use crate::{config::Edge, domain::token::Kind, service::Service};
 
 /// State shared by the handlers of the public listener.
-pub struct App {
+pub struct PublicState {
     pub service: Arc<Service>,
     /// Replaced by a reload.
     edge: Arc<ArcSwap<Edge>>,
@@ -65,7 +65,7 @@ pub struct App {
     streams: TaskTracker,
 }
 
-impl App {
+impl PublicState {
     pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, streams: TaskTracker) -> Self {
         Self {
             service,
@@ -80,7 +80,7 @@ impl App {
 
 /// Every route of the public listener, with who may call it.
 #[rustfmt::skip]
-pub const ROUTES: &[Entry] = &[
+pub const ROUTES: &[RouteEntry] = &[
     post(Token, "/api/otp/v2/{instance}/generate-link", || to(api::generate_link)),
     post(Token, "/api/otp/v2/{instance}/request-code", || to(codes::request)),
     post(Token, "/api/otp/v2/{instance}/validate-code", || to(codes::validate)),
@@ -95,8 +95,8 @@ pub const ROUTES: &[Entry] = &[
     post(Token, "/api/otp/v2/{instance}/callbacks/test", || to(delivery::test)),
     get(Token, "/api/otp/v2/{instance}/callbacks/{id}", || to(delivery::get)),
     post(Token, "/api/otp/v2/{instance}/callbacks/{id}/replay", || to(delivery::replay)),
-    get(Token, "/api/otp/v2/{instance}/explain", || to(person::explain)),
-    delete(Token, "/api/otp/v2/{instance}/subjects/{chat_id}", || to(person::erase)),
+    get(Token, "/api/otp/v2/{instance}/explain", || to(support::explain)),
+    delete(Token, "/api/otp/v2/{instance}/subjects/{chat_id}", || to(support::erase)),
 
     get(Token, "/v2/auth/otp/send", || to(wawp::send)),
     post(Token, "/v2/auth/otp/send", || to(wawp::send)),
@@ -109,30 +109,30 @@ pub const ROUTES: &[Entry] = &[
     post(Gateway, "/webhooks/{instance}/{secret}", || to(webhook::receive)),
     post(Gateway, "/webhooks/{instance}/{secret}/{tail}", || to(webhook::receive)),
 
-    look(Bearer(Kind::Handle), "/l/{handle}", || to(pages::start)),
+    get_and_head(Bearer(Kind::Handle), "/l/{handle}", || to(pages::start_page)),
     post(Bearer(Kind::Handle), "/l/{handle}", || to(pages::tap)),
-    post(Bearer(Kind::Handle), "/l/{handle}/code", || to(pages::type_code)),
+    post(Bearer(Kind::Handle), "/l/{handle}/code", || to(pages::submit_code)),
     get(Bearer(Kind::Handle), "/l/{handle}/events", || to(pages::events)),
-    look(Bearer(Kind::Handle), "/l/{handle}/go", || to(pages::go)),
-    look(Bearer(Kind::Handle), "/l/{handle}/qr.svg", || to(pages::qr_code)),
-    look(Bearer(Kind::Link), "/o/{token}", || to(pages::open)),
+    get_and_head(Bearer(Kind::Handle), "/l/{handle}/go", || to(pages::go)),
+    get_and_head(Bearer(Kind::Handle), "/l/{handle}/qr.svg", || to(pages::qr_code)),
+    get_and_head(Bearer(Kind::Link), "/o/{token}", || to(pages::open)),
     post(Bearer(Kind::Link), "/o/{token}", || to(pages::complete)),
-    look(Bearer(Kind::Dispute), "/d/{token}", || to(pages::disputable)),
+    get_and_head(Bearer(Kind::Dispute), "/d/{token}", || to(pages::dispute_form)),
     post(Bearer(Kind::Dispute), "/d/{token}", || to(pages::dispute)),
-    look(Open, "/widget.js", || to(pages::widget)),
+    get_and_head(Open, "/widget.js", || to(pages::widget)),
 
-    look(Open, "/openapi.json", || to(contract::serve::openapi_json)),
-    look(Open, "/docs", || to(contract::serve::docs)),
-    look(Open, "/docs/search", || to(guides::search)),
-    look(Open, "/docs/{guide}", || to(guides::guide)),
-    look(Open, "/docs.md", || to(contract::serve::docs_markdown)),
-    look(Open, "/postman.json", || to(contract::serve::postman)),
-    look(Open, "/llms.txt", || to(contract::serve::llms)),
+    get_and_head(Open, "/openapi.json", || to(contract::serve::openapi_json)),
+    get_and_head(Open, "/docs", || to(contract::serve::docs)),
+    get_and_head(Open, "/docs/search", || to(guides::search)),
+    get_and_head(Open, "/docs/{guide}", || to(guides::guide)),
+    get_and_head(Open, "/docs.md", || to(contract::serve::docs_markdown)),
+    get_and_head(Open, "/postman.json", || to(contract::serve::postman)),
+    get_and_head(Open, "/llms.txt", || to(contract::serve::llms)),
 ];
 
 /// Registers [`ROUTES`] with their middleware.
 pub fn routes(config: &mut ServiceConfig) {
-    let table: Vec<&'static Entry> = ROUTES.iter().collect();
-    let everything = route::add(web::scope(""), &table, "").default_service(web::to(nothing));
+    let table: Vec<&'static RouteEntry> = ROUTES.iter().collect();
+    let everything = route::register(web::scope(""), &table, "").default_service(web::to(not_found));
     config.service(everything.wrap(from_fn(gate::guard)).wrap(from_fn(span::observe)));
 }

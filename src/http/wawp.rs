@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use super::{
-    App, auth,
-    body::{self, API},
+    PublicState, auth,
+    body::{self, MAX_API_BODY},
     context::Cx,
     limits,
     problem::{Code, Problem},
@@ -36,7 +36,7 @@ const TRIES: u32 = 5;
 
 /// `GET` and `POST /v2/auth/otp/send`
 pub(super) async fn send(
-    app: Data<App>,
+    app: Data<PublicState>,
     cx: Cx,
     request: HttpRequest,
     payload: Payload,
@@ -63,7 +63,7 @@ pub(super) async fn send(
 
 /// `GET` and `POST /v2/auth/otp/verify`
 pub(super) async fn verify(
-    app: Data<App>,
+    app: Data<PublicState>,
     cx: Cx,
     request: HttpRequest,
     payload: Payload,
@@ -117,11 +117,11 @@ impl Input {
         }
         let form = is("content-type", "application/x-www-form-urlencoded");
         let body = if form {
-            let bytes = body::read(request, payload, API).await?;
+            let bytes = body::read(request, payload, MAX_API_BODY).await?;
             let fields = form_urlencoded::parse(&bytes).into_owned();
             fields.map(|(name, value)| (name, Value::String(value))).collect()
         } else {
-            body::object(request, payload).await?
+            body::json_object(request, payload).await?
         };
         Ok(Self {
             body,
@@ -145,7 +145,7 @@ impl Input {
 
     async fn caller(
         &self,
-        app: &App,
+        app: &PublicState,
         cx: &RequestContext,
         request: &HttpRequest,
         scope: Scope,
@@ -154,7 +154,7 @@ impl Input {
         let token = token.unwrap_or_default();
         let id = self.get("instance_id").or_else(|| self.instance.clone());
         let id = id.and_then(|text| text.trim().parse().ok());
-        let caller = auth::admit(app, cx, request, id, &token, scope).await?;
+        let caller = auth::authenticate_token(app, cx, request, id, &token, scope).await?;
         let chat = self.get("chatId").unwrap_or_default().parse();
         let chat = chat.map_err(|why: InvalidChat| invalid("chatId", &why.to_string()))?;
         Ok((caller, chat))
