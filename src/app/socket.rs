@@ -86,8 +86,8 @@ struct Unread {
 }
 
 impl<S> Socket<S> {
-    pub(super) fn new(stream: S, share: Reservation) -> Self {
-        Self { stream: Some(stream), connection: Connection::new(share), turn: 0, head: None, unread: None }
+    pub(super) fn new(stream: S, reservation: Reservation) -> Self {
+        Self { stream: Some(stream), connection: Connection::new(reservation), turn: 0, head: None, unread: None }
     }
 
     pub(super) fn connection(&self) -> Connection {

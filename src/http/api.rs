@@ -210,7 +210,7 @@ pub(super) async fn redeem(
     let (client_ip, user_agent) = (text("client_ip"), text("user_agent"));
     let client_ip = client_ip.map(str::parse);
     if let Some(Err(_)) = client_ip {
-        let detail = "expected an IP address: where the browser is in which the code was typed".to_owned();
+        let detail = "expected an IP address: of the browser in which the code was entered".to_owned();
         faults.push(FieldFault { field: "client_ip".to_owned(), detail });
     }
     if user_agent.is_some_and(|agent| agent.chars().count() > 512) {

@@ -1,10 +1,11 @@
-//! Blocks in which bodies are gathered, shared by all workers. Each worker's part of the allocator keeps for a while what
-//! is freed there, which others cannot use: bodies that come to one worker and then to another would count twice.
+//! A pool of blocks for request bodies, shared by all workers. The allocator keeps freed memory for each thread for a
+//! while, where other threads cannot use it, so that bodies which arrive at one worker and then at another would take up
+//! their memory twice.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bodies are gathered in blocks of one size and put together when all of it is there: blocks of many sizes, whose
-/// owners come and go, make an allocator hold several times what is in use.
+/// Bodies are collected in blocks of this size and joined at the end. Growing buffers of many sizes fragment the heap,
+/// and the allocator then holds several times what is in use.
 pub(super) const BLOCK_SIZE: usize = 16 * 1024;
 
 /// Free blocks: a new one is allocated only where there is none.

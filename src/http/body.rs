@@ -35,14 +35,14 @@ pub(super) const MAX_API_BODY: usize = 64 * 1024;
 pub(super) const MAX_WEBHOOK_BODY: usize = 3 * 1024 * 1024;
 /// From the end of the head to the last byte of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a body of several blocks holds on its way into them: what was read for it, and the next piece of it.
-const ON_ITS_WAY: usize = 2 * BLOCK_SIZE;
+/// Bytes of a body of several blocks beyond them: the connection's read buffer and the chunk that is being copied.
+const IN_TRANSIT: usize = 2 * BLOCK_SIZE;
 
-/// A whole body with its share of the budget, which is returned on drop.
+/// A whole body with its reservation in the budget, which is returned on drop.
 #[derive(Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,
-    _share: Option<Reservation>,
+    _reservation: Option<Reservation>,
 }
 
 impl Deref for Body {
@@ -86,13 +86,13 @@ pub(super) async fn read_from(
         return Err(too_large(limit));
     }
     let connection = request.conn_data::<Connection>();
-    let share = connection.map(Connection::budget).map(|budget| match from {
+    let reservation = connection.map(Connection::budget).map(|budget| match from {
         BodySender::Unauthenticated => budget.reserve_body(),
         BodySender::Authenticated => budget.reserve_authenticated_body(),
     });
-    let share = share.transpose().map_err(|_| budget_exhausted())?;
+    let reservation = reservation.transpose().map_err(|_| budget_exhausted())?;
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
-    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, announced, connection, share))
+    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, announced, connection, reservation))
         .await
         .map_err(|_| timeout())?
 }
@@ -102,14 +102,14 @@ async fn collect(
     limit: usize,
     announced: Option<usize>,
     connection: Option<&Connection>,
-    mut share: Option<Reservation>,
+    mut reservation: Option<Reservation>,
 ) -> Result<Body, Problem> {
-    let pool: Option<Arc<Blocks>> = share.as_ref().map(|share| share.budget().blocks());
+    let pool: Option<Arc<Blocks>> = reservation.as_ref().map(|reservation| reservation.budget().blocks());
     let mut blocks: Vec<Block> = Vec::new();
     let mut length = 0;
     loop {
         let next = poll_fn(|cx| {
-            if share.as_ref().is_some_and(|share| share.poll_evicted(cx).is_ready()) {
+            if reservation.as_ref().is_some_and(|reservation| reservation.poll_evicted(cx).is_ready()) {
                 return Poll::Ready(Err(budget_exhausted()));
             }
             payload.poll_next_unpin(cx).map(Ok)
@@ -121,10 +121,10 @@ async fn collect(
         if length > limit {
             return Err(too_large(limit));
         }
-        if let Some(share) = &mut share {
-            let on_its_way = if length > BLOCK_SIZE { ON_ITS_WAY } else { 0 };
-            let charged = length.next_multiple_of(BLOCK_SIZE) + on_its_way;
-            poll_fn(|cx| poll_grow(share, connection, charged, cx)).await?;
+        if let Some(reservation) = &mut reservation {
+            let in_transit = if length > BLOCK_SIZE { IN_TRANSIT } else { 0 };
+            let charged = length.next_multiple_of(BLOCK_SIZE) + in_transit;
+            poll_fn(|cx| poll_grow(reservation, connection, charged, cx)).await?;
         }
         while !chunk.is_empty() {
             let filled = blocks.last_mut().map_or(0, |block| block.fill(&chunk));
@@ -136,14 +136,14 @@ async fn collect(
         }
     }
     let bytes = if blocks.len() == 1 { blocks.remove(0).into_bytes() } else { joined(blocks, length) };
-    if let Some(share) = &mut share {
+    if let Some(reservation) = &mut reservation {
         // Complete: it is no longer a candidate for eviction.
-        share.set_stalled(None);
+        reservation.set_stalled(None);
     }
-    Ok(Body { bytes, _share: share })
+    Ok(Body { bytes, _reservation: reservation })
 }
 
-/// The whole of it. Each block is given back as soon as it is copied.
+/// Joins the blocks. Each is returned to the pool as soon as it is copied.
 fn joined(blocks: Vec<Block>, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length);
     for block in blocks {
@@ -152,14 +152,14 @@ fn joined(blocks: Vec<Block>, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Raises the share to `bytes`. Pauses reading from the client until there is room.
+/// Raises the reservation to `bytes`. Pauses reading from the client until there is room.
 fn poll_grow(
-    share: &mut Reservation,
+    reservation: &mut Reservation,
     connection: Option<&Connection>,
     bytes: usize,
     cx: &Context<'_>,
 ) -> Poll<Result<(), Problem>> {
-    let raised = share.poll_grow_to(cx, bytes).map_err(|_| budget_exhausted());
+    let raised = reservation.poll_grow_to(cx, bytes).map_err(|_| budget_exhausted());
     if let Some(connection) = connection
         && connection.is_paused() != raised.is_pending()
     {

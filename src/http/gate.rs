@@ -119,7 +119,7 @@ impl Gate {
         if limits.is_empty() {
             return Counted::default();
         }
-        let ip_address = subscriber_network(client::ip_address(request, &edge));
+        let address = subscriber_network(client::ip_address(request, &edge));
         let (key, now) = ((address, link, kind), app.service.now());
         if let Some(shut) = self.shut(key, now, &limits) {
             let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! How limits stand, for the caller: `RateLimit-Policy`, `RateLimit` (draft-ietf-httpapi-ratelimit-headers) and `Retry-After`.
+//! How limits stand, for the caller: `RateLimit-Policy`, `RateLimit` (draft-ietf-httpapi-ratelimit-headers) and
+//! `Retry-After`.
 
 use std::{fmt::Write as _, time::Duration};
 

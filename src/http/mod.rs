@@ -113,7 +113,7 @@ pub const ROUTES: &[RouteEntry] = &[
     post(Bearer(Kind::Handle), "/l/{handle}", || to(pages::tap)),
     post(Bearer(Kind::Handle), "/l/{handle}/code", || to(pages::submit_code)),
     get(Bearer(Kind::Handle), "/l/{handle}/events", || to(pages::events)),
-    get_and_head(Bearer(Kind::Handle), "/l/{handle}/go", || to(pages::go)),
+    get_and_head(Bearer(Kind::Handle), "/l/{handle}/go", || to(pages::go_to_whatsapp)),
     get_and_head(Bearer(Kind::Handle), "/l/{handle}/qr.svg", || to(pages::qr_code)),
     get_and_head(Bearer(Kind::Link), "/o/{token}", || to(pages::open)),
     post(Bearer(Kind::Link), "/o/{token}", || to(pages::complete)),

@@ -35,25 +35,25 @@ pub struct RouteEntry {
 }
 
 pub(super) const fn get(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "GET", path, access, answer }
+    RouteEntry { methods: "GET", path, access, handler: answer }
 }
 
 pub(super) const fn post(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "POST", path, access, answer }
+    RouteEntry { methods: "POST", path, access, handler: answer }
 }
 
 /// For CORS preflight requests: pages of other origins send one before they send a bearer token.
 pub(super) const fn options(path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "OPTIONS", path, access: Access::Preflight, answer }
+    RouteEntry { methods: "OPTIONS", path, access: Access::Preflight, handler: answer }
 }
 
 pub(super) const fn delete(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "DELETE", path, access, answer }
+    RouteEntry { methods: "DELETE", path, access, handler: answer }
 }
 
 /// GET and HEAD, for what browsers and crawlers fetch.
 pub(super) const fn get_and_head(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "GET, HEAD", path, access, answer }
+    RouteEntry { methods: "GET, HEAD", path, access, handler: answer }
 }
 
 impl RouteEntry {

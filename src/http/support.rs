@@ -29,8 +29,8 @@ pub(super) async fn explain(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
-    let asked = Query::<ExplainQuery>::from_query(request.query_string()).ok().and_then(|query| query.into_inner().q);
-    let Some(text) = asked.filter(|text| (1..=MAX_QUESTION_LEN).contains(&text.trim().len())) else {
+    let query = Query::<ExplainQuery>::from_query(request.query_string()).ok().and_then(|query| query.into_inner().q);
+    let Some(text) = query.filter(|text| (1..=MAX_QUESTION_LEN).contains(&text.trim().len())) else {
         return Err(invalid_field(
             "q",
             "expected, once, a uuid, a message id, a chat id or the last digits of a phone",
