@@ -18,7 +18,7 @@ use crate::{
         template::{self, Values},
     },
     jobs::payload::{self, JobPayload},
-    metrics::label::{ByInstance, Of},
+    metrics::label::{ByInstance, InstanceLabel},
     random,
     store::{Change, CommitOutcome, Job, JobId, Lane, StoreError},
 };
@@ -78,7 +78,7 @@ impl Service {
         self.refuse_more_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
         let record = self.create_code(cx, instance, input, draft, standings).await?;
-        self.metrics.codes_requested.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();
+        self.metrics.codes_requested.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
         Ok(record)
     }
 

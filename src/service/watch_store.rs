@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{Service, status::RefusingStatus};
 use crate::{
-    egress::Closed,
+    egress::DeniedTargets,
     store::{StoreDescription, StoreError},
 };
 
@@ -56,7 +56,7 @@ impl Service {
         let names = others.chain([self.vitals.replica.as_str()]);
         let operators = names.filter_map(|name| name.rsplit_once(':')?.1.parse().ok());
         let ports = operators.chain(store.addresses.iter().map(|(_, port)| *port)).collect();
-        self.instances.close(Closed { places: store.addresses.clone(), ports });
+        self.instances.close(DeniedTargets { hosts: store.addresses.clone(), private_ports: ports });
     }
 }
 
