@@ -14,7 +14,7 @@ use crate::{
         quota::{Allowance, Name, Quota},
         template,
     },
-    gateway::{Event, Ignored},
+    gateway::{IgnoreReason, WebhookEvent},
     metrics::label::{ByReason, InstanceLabel},
     store::{CommitOutcome, Locator, RecordId, StoreError, TokenRequest},
 };
@@ -66,7 +66,7 @@ impl Service {
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        event: &Event,
+        event: &WebhookEvent,
     ) -> Result<Outcome, ServiceError> {
         let mut about = None;
         let outcome = match self.handle(cx, instance, event, &mut about).await {
@@ -104,7 +104,7 @@ impl Service {
         &self,
         cx: &RequestContext,
         instance: &Instance,
-        event: &Event,
+        event: &WebhookEvent,
         about: &mut Option<VerificationId>,
     ) -> Result<Outcome, ServiceError> {
         let for_us = event.is_for(&*instance.gateway, &instance.config.number);
@@ -115,7 +115,7 @@ impl Service {
             return Ok(Outcome::Ignored(why.as_str()));
         }
         if !for_us {
-            return Ok(Outcome::Ignored(Ignored::AnotherNumber.as_str()));
+            return Ok(Outcome::Ignored(IgnoreReason::AnotherNumber.as_str()));
         }
         let (Some(text), Some(id), Some(chat_id)) = (&event.text, event.stable_id(), &event.chat_id) else {
             return Ok(Outcome::Ignored("incomplete"));
@@ -175,7 +175,7 @@ impl Service {
         cx: &RequestContext,
         instance: &Instance,
         mut from: From<'_>,
-        event: &Event,
+        event: &WebhookEvent,
         edited: bool,
         (record, version): &(Verification, u64),
     ) -> Result<Outcome, ServiceError> {
@@ -190,7 +190,7 @@ impl Service {
         let sent = event.text.as_deref().zip(self.code(record));
         let words = sent.map(|(text, code)| self.words_around(instance, text, &code));
         let changed = record.prefilled.zip(words).is_some_and(|(prefilled, words)| !prefilled.matches(words));
-        let text = Sent { edited, changed, weak: event.weak };
+        let text = Sent { edited, changed, weak: event.forgeable };
         let command = Command::Receive { sender, push_name, text, risk: self.risk_of_start(record) };
         let foreseen = crate::domain::decide(record, command.clone(), self.now()).verdict;
         let limits = &instance.config.limits;
@@ -267,7 +267,7 @@ impl Service {
         Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
     }
 
-    fn from<'a>(&self, instance: &Instance, event: &'a Event, id: &str, chat_id: &str) -> From<'a> {
+    fn from<'a>(&self, instance: &Instance, event: &'a WebhookEvent, id: &str, chat_id: &str) -> From<'a> {
         let subject = event.sender.subject();
         let instance_id = instance.config.id;
         let canonical = subject.as_ref().map_or_else(|| format!("chat:{chat_id}"), Subject::canonical);
@@ -282,7 +282,7 @@ impl Service {
     }
 
     /// By the gateway's own time; the daemon's message ids are forgotten only long after this.
-    fn is_too_old(&self, instance: &Instance, event: &Event) -> bool {
+    fn is_too_old(&self, instance: &Instance, event: &WebhookEvent) -> bool {
         let Some(sent) = event.timestamp.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) else {
             return event.timestamp.is_some();
         };
