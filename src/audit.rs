@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 
 /// Lines that may wait for the thread; further ones are lost.
@@ -30,7 +31,22 @@ pub struct Audit(Option<AuditWriter>);
 
 struct AuditWriter {
     queue: SyncSender<QueueItem>,
-    lost: Arc<AtomicU64>,
+    lost: Arc<Lost>,
+}
+
+/// Lines that were lost.
+struct Lost {
+    /// Since the last line that was written.
+    untold: AtomicU64,
+    /// Since the start.
+    all: Counter,
+}
+
+impl Lost {
+    fn add(&self, lines: u64) {
+        self.untold.fetch_add(lines, Ordering::Relaxed);
+        self.all.inc_by(lines);
+    }
 }
 
 enum QueueItem {
@@ -40,14 +56,15 @@ enum QueueItem {
 }
 
 impl Audit {
-    /// Appends to `path`, which may be renamed for rotation at any time.
+    /// Appends to `path`, which may be renamed for rotation at any time. `all_lost` counts the lines that could not be
+    /// written.
     ///
     /// # Errors
     /// If the file cannot be opened now, or the thread cannot be started.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, all_lost: Counter) -> io::Result<Self> {
         append(path, b"")?;
         let (lines, waiting) = mpsc::sync_channel(QUEUE_CAPACITY);
-        let lost = Arc::new(AtomicU64::new(0));
+        let lost = Arc::new(Lost { untold: AtomicU64::new(0), all: all_lost });
         let (path, missing) = (path.to_owned(), Arc::clone(&lost));
         thread::Builder::new().name("audit".to_owned()).spawn(move || run_writer(&path, &waiting, &missing))?;
         Ok(Self(Some(AuditWriter { queue: lines, lost })))
@@ -62,7 +79,7 @@ impl Audit {
     pub fn write(&self, entry: &Value) {
         let Some(stream) = &self.0 else { return };
         if stream.queue.try_send(QueueItem::Line(format!("{entry}\n"))).is_err() {
-            stream.lost.fetch_add(1, Ordering::Relaxed);
+            stream.lost.add(1);
         }
     }
 
@@ -75,7 +92,7 @@ impl Audit {
     }
 }
 
-fn run_writer(path: &Path, waiting: &Receiver<QueueItem>, lost: &AtomicU64) {
+fn run_writer(path: &Path, waiting: &Receiver<QueueItem>, lost: &Lost) {
     let mut failing = false;
     while let Ok(first) = waiting.recv() {
         let (mut lines, mut count, mut flushes) = (String::new(), 0, Vec::new());
@@ -88,7 +105,7 @@ fn run_writer(path: &Path, waiting: &Receiver<QueueItem>, lost: &AtomicU64) {
                 QueueItem::Flush(done) => flushes.push(done),
             }
         }
-        let missing = lost.swap(0, Ordering::Relaxed);
+        let missing = lost.untold.swap(0, Ordering::Relaxed);
         if missing > 0 {
             lines.insert_str(0, &format!("{}\n", json!({ "lost": missing })));
         }
@@ -102,7 +119,8 @@ fn run_writer(path: &Path, waiting: &Receiver<QueueItem>, lost: &AtomicU64) {
         }
         failing = written.is_err();
         if failing {
-            lost.fetch_add(missing + count, Ordering::Relaxed);
+            lost.untold.fetch_add(missing, Ordering::Relaxed);
+            lost.add(count);
         }
         for done in flushes {
             let _ = done.send(());
@@ -124,7 +142,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.jsonl");
         std::fs::write(&path, "{}\n").unwrap();
-        let audit = Audit::open(&path).unwrap();
+        let lost = Counter::default();
+        let audit = Audit::open(&path, lost.clone()).unwrap();
         audit.write(&json!({ "did": 1 }));
         audit.flush();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n{\"did\":1}\n");
@@ -135,17 +154,21 @@ mod tests {
 
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        audit.write(&json!({ "did": 3 }));
-        audit.flush();
+        for did in [3, 4] {
+            audit.write(&json!({ "did": did }));
+            audit.flush();
+            assert_eq!(lost.get(), did - 2, "each once");
+        }
         std::fs::remove_dir(&path).unwrap();
-        audit.write(&json!({ "did": 4 }));
+        audit.write(&json!({ "did": 5 }));
         audit.flush();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"lost\":1}\n{\"did\":4}\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"lost\":2}\n{\"did\":5}\n");
+        assert_eq!(lost.get(), 2);
     }
 
     #[test]
     fn without_a_path_it_is_disabled_and_a_path_that_cannot_be_opened_is_an_error() {
         assert!(!Audit::default().is_enabled());
-        assert!(Audit::open(Path::new("/proc/none/audit.jsonl")).is_err());
+        assert!(Audit::open(Path::new("/proc/none/audit.jsonl"), Counter::default()).is_err());
     }
 }

@@ -94,7 +94,36 @@ fn denied_targets(config: &Config) -> (Vec<(String, u16)>, Vec<u16>) {
     (hosts, ports)
 }
 
-/// Logs each instance with the authentication of its webhooks, and a warning if it is weak.
+/// What works but is unwise in an instance: the message, and what it is about.
+pub fn warnings(instance: &Instance) -> Vec<(&'static str, String)> {
+    let mut warnings = Vec::new();
+    if instance.gateway.webhook_auth().is_weak() {
+        let authenticity = instance.gateway.webhook_auth().describe().to_owned();
+        warnings.push(("anyone who learns this secret can verify any number", authenticity));
+    }
+    if let Some(weak) = instance.gateway.sender_warning() {
+        warnings.push(("the sender of a message is taken from unauthenticated data", weak.to_owned()));
+    }
+    let unencrypted = instance.config.unencrypted_redirects();
+    warnings.extend(unencrypted.map(|url| {
+        (
+            "redirect_urls holds an http:// address: anyone on the network path reads redeem tokens; use https://",
+            url.to_string(),
+        )
+    }));
+    warnings
+}
+
+/// Logs [`warnings`] of every instance.
+pub(super) fn warn(instances: &Instances) {
+    for instance in instances.all() {
+        for (message, about) in warnings(&instance) {
+            tracing::warn!(instance = %instance.config.id, about, "{message}");
+        }
+    }
+}
+
+/// Logs each instance with the authentication of its webhooks, and its [`warnings`].
 pub(super) fn log_instances(service: &Service) {
     for instance in service.instances.all() {
         tracing::info!(
@@ -104,12 +133,6 @@ pub(super) fn log_instances(service: &Service) {
             completion = instance.config.completion.as_str(),
             "instance"
         );
-        if instance.gateway.webhook_auth().is_weak() {
-            let authenticity = instance.gateway.webhook_auth().describe();
-            tracing::warn!(instance = %instance.config.id, authenticity, "anyone who learns this secret can verify any number");
-        }
-        if let Some(weak) = instance.gateway.sender_warning() {
-            tracing::warn!(instance = %instance.config.id, weak, "the sender of a message is taken from unauthenticated data");
-        }
     }
+    warn(&service.instances);
 }

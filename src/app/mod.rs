@@ -34,7 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{instance_metrics::seconds, reload::ReloadTargets, supervise::Tasks};
 pub use self::{
-    instances::{build_instances, load, webhook_url},
+    instances::{build_instances, load, warnings, webhook_url},
     reload::ConfigSource,
 };
 use crate::{
@@ -95,7 +95,7 @@ impl Application {
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (replica_name(operator.local_addr()?.port()), clock.wall());
-        let audit = open::audit(config)?;
+        let audit = open::audit(config, &metrics)?;
         let (traces, written) = Traces::new(Arc::<MeteredStore>::clone(&store));
         let mut tasks = Tasks::default();
         tasks.spawn("message log", written.map(Ok));
@@ -168,6 +168,7 @@ impl Application {
         let app = Data::new(PublicState::new(Arc::clone(&service), Arc::clone(&edge), streams.clone()));
         let bytes = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
         let budget = listener::budget(bytes, Arc::clone(&service.metrics));
+        let addresses = (public.local_addr()?, operator.local_addr()?);
         let public = listener::serve_public(public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
@@ -184,6 +185,8 @@ impl Application {
         let operator = listener::serve_operator(operator, move |config| {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
+        // With port 0 nothing else names what the kernel chose.
+        tracing::info!(listen = %addresses.0, operator_listen = %addresses.1, "listening");
         let (public_handle, operator_handle) = (public.handle(), operator.handle());
         tasks.spawn(PUBLIC_LISTENER, async { Ok(public.await?) });
         tasks.spawn(OPERATOR_LISTENER, async { Ok(operator.await?) });

@@ -9,14 +9,15 @@ use crate::{
     audit::Audit,
     clock::Clock,
     config::{Config, Durability, StoreConfig},
+    metrics::Metrics,
     service::Places,
     store::{Store, embedded::EmbeddedStore, redis, redis::RedisStore},
 };
 
 /// The audit stream, which discards everything if none is configured.
-pub(super) fn audit(config: &Config) -> anyhow::Result<Audit> {
+pub(super) fn audit(config: &Config, metrics: &Metrics) -> anyhow::Result<Audit> {
     let Some(path) = &config.audit else { return Ok(Audit::default()) };
-    Audit::open(path).with_context(|| format!("audit.path {}", path.display()))
+    Audit::open(path, metrics.audit_lines_lost.clone()).with_context(|| format!("audit.path {}", path.display()))
 }
 
 /// The store, and its kind for the metric `build_info`.

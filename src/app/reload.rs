@@ -177,6 +177,7 @@ impl ReloadTargets {
             metrics.remove_instance_series(instance.config.id, instance.gateway.kind());
         }
         instance_metrics::register_instances(metrics, &self.service.instances, self.service.clock.wall());
+        instances::warn(&self.service.instances);
         self.worker.reset_holds().await;
         self.edge.store(Arc::new(next.edge.clone()));
         self.access.store(Arc::new(next.access.clone()));

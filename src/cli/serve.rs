@@ -47,6 +47,9 @@ pub(super) fn check_config(text: &str) -> Result<ExitCode, Failure> {
             });
             println!("    token {}: {}{}", token.id, token.scopes, end.unwrap_or_default());
         }
+        for (message, about) in app::warnings(&instance) {
+            println!("    warning: {message}: {about}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

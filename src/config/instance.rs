@@ -219,6 +219,11 @@ impl InstanceConfig {
         valid.then_some(config)
     }
 
+    /// Where people are sent unencrypted, beyond this host: whoever is on the way reads the redeem token.
+    pub fn unencrypted_redirects(&self) -> impl Iterator<Item = &Url> {
+        self.redirect_urls.iter().filter(|url| url.scheme() == "http" && !super::is_loopback(url))
+    }
+
     /// The longest that any of this instance's codes can live.
     pub fn longest_life(&self) -> Duration {
         Duration::from_secs(u64::from(self.expires_bounds.1))

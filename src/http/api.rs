@@ -9,12 +9,17 @@ use serde_json::{Value, json};
 
 use super::{
     PublicState, auth, body,
+    context::Cx,
+    limits,
     problem::{Code, Problem},
     view,
 };
 use crate::{
     domain::{Chat, OtpType, Status, Verification, VerificationId, link::Link, scope::Scope, token::RedeemToken},
-    service::{FieldFault, Filter, Idempotency, Mint, ServiceError, callback, decode_cursor, input},
+    service::{
+        FieldFault, Filter, Idempotency, Mint, RequestContext, ServiceError, TypedElsewhere, callback, decode_cursor,
+        input,
+    },
 };
 
 pub(super) type Answer = Result<HttpResponse, Problem>;
@@ -22,19 +27,22 @@ pub(super) type Answer = Result<HttpResponse, Problem>;
 /// `POST …/generate-link`
 pub(super) async fn generate_link(
     app: Data<PublicState>,
+    cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::authenticate(&app, &request, &instance, Scope::Mint).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Mint).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;
     let mint: Mint = input::mint(&body, &caller.instance).map_err(ServiceError::Invalid)?;
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
-    let record = app.service.mint(&caller.instance, &caller.token, mint, idempotency).await?;
-    let data = view::link(&app.service, &caller.instance, &record, &warnings);
-    Ok(view::success("OTP link request created successfully", &data))
+    let minted = app.service.mint(&cx, &caller.instance, &caller.token, mint, idempotency).await;
+    limits::answer(minted, |record| {
+        let data = view::link(&app.service, &caller.instance, &record, &warnings);
+        view::success("OTP link request created successfully", &data)
+    })
 }
 
 /// Quoted, as the draft writes it, or bare, as everybody does.
@@ -78,8 +86,8 @@ pub(super) fn is_ending(text: &str) -> bool {
 }
 
 /// `GET …/requests`
-pub(super) async fn list(app: Data<PublicState>, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::authenticate(&app, &request, &instance, Scope::Read).await?;
+pub(super) async fn list(app: Data<PublicState>, cx: Cx, instance: Path<String>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
     let query = Query::<ListQuery>::from_query(request.query_string())
         .map_err(|_| Problem::new(Code::InvalidRequest, "a query parameter occurs twice or cannot be decoded"))?;
     let mut faults = Vec::new();
@@ -132,7 +140,7 @@ pub(super) async fn list(app: Data<PublicState>, instance: Path<String>, request
         created_after,
         created_before,
     };
-    let found = app.service.list(&caller.instance, &filter, cursor.flatten(), limit.unwrap_or(50)).await?;
+    let found = app.service.list(&cx, &caller.instance, &filter, cursor.flatten(), limit.unwrap_or(50)).await?;
     let records: Vec<Value> = found
         .records
         .into_iter()
@@ -151,26 +159,32 @@ fn page(records: &[Value], next_cursor: Option<String>) -> HttpResponse {
 
 pub(super) async fn named(
     app: &PublicState,
+    cx: &RequestContext,
     request: &HttpRequest,
     path: &(String, String),
     scope: Scope,
 ) -> Result<(auth::Caller, VerificationId), Problem> {
-    let caller = auth::authenticate(app, request, &path.0, scope).await?;
+    let caller = auth::authenticate(app, cx, request, &path.0, scope).await?;
     let id = path.1.parse().map_err(|_| Problem::not_found())?;
     Ok((caller, id))
 }
 
 /// `GET …/requests/{uuid}`
-pub(super) async fn get(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let (caller, id) = named(&app, &request, &path, Scope::Read).await?;
-    let record = app.service.get(&caller.instance, id).await?;
+pub(super) async fn get(app: Data<PublicState>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let (caller, id) = named(&app, &cx, &request, &path, Scope::Read).await?;
+    let record = app.service.get(&cx, &caller.instance, id).await?;
     Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, record, caller.may_read_secrets())))
 }
 
 /// `POST …/requests/{uuid}/cancel`
-pub(super) async fn cancel(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let (caller, id) = named(&app, &request, &path, Scope::Admin).await?;
-    let record = app.service.cancel(&caller.instance, id).await?;
+pub(super) async fn cancel(
+    app: Data<PublicState>,
+    cx: Cx,
+    path: Path<(String, String)>,
+    request: HttpRequest,
+) -> Answer {
+    let (caller, id) = named(&app, &cx, &request, &path, Scope::Admin).await?;
+    let record = app.service.cancel(&cx, &caller.instance, id).await?;
     let message = if record.status(app.service.now()) == Status::Canceled {
         "OTP request canceled"
     } else {
@@ -179,14 +193,15 @@ pub(super) async fn cancel(app: Data<PublicState>, path: Path<(String, String)>,
     Ok(view::success(message, &view::full(&app.service, &caller.instance, record, caller.may_read_secrets())))
 }
 
-/// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier}` with the reply's code.
+/// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier, client_ip?, user_agent?}` with the reply's code.
 pub(super) async fn redeem(
     app: Data<PublicState>,
+    cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::authenticate(&app, &request, &instance, Scope::Redeem).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Redeem).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;
     let mut faults = Vec::new();
@@ -198,6 +213,15 @@ pub(super) async fn redeem(
         value.and_then(Value::as_str)
     };
     let (token, uuid, code, verifier) = (text("token"), text("uuid"), text("code"), text("verifier"));
+    let (client_ip, user_agent) = (text("client_ip"), text("user_agent"));
+    let client_ip = client_ip.map(str::parse);
+    if let Some(Err(_)) = client_ip {
+        let detail = "expected an IP address: of the browser in which the code was entered".to_owned();
+        faults.push(FieldFault { field: "client_ip".to_owned(), detail });
+    }
+    if user_agent.is_some_and(|agent| agent.chars().count() > 512) {
+        faults.push(FieldFault { field: "user_agent".to_owned(), detail: "is longer than 512 characters".to_owned() });
+    }
     if !faults.is_empty() {
         return Err(ServiceError::Invalid(faults).into());
     }
@@ -206,11 +230,13 @@ pub(super) async fn redeem(
     let redeemed = match (token, uuid, code) {
         (Some(token), _, _) => {
             let token: RedeemToken = token.parse().map_err(|_| refused())?;
-            app.service.redeem(&caller.instance, &token, verifier, idempotency).await?
+            app.service.redeem(&cx, &caller.instance, &token, verifier, idempotency).await?
         }
         (None, Some(uuid), Some(code)) => {
             let id: VerificationId = uuid.parse().map_err(|_| refused())?;
-            app.service.redeem_code(&caller.instance, id, code, verifier, idempotency).await?
+            let client_ip = client_ip.and_then(Result::ok);
+            let typed = TypedElsewhere { id, code, verifier, client_ip, user_agent };
+            app.service.redeem_code(&cx, &caller.instance, &typed, idempotency).await?
         }
         _ => return Err(invalid("token", "is missing: the token of the redirect, or uuid and code of the reply")),
     };

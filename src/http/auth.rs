@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, http::header};
 
 use super::{
     PublicState,
-    gate::Knock,
+    gate::{Counted, Kind},
     problem::{Code, Problem},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         scope::{Scope, Scopes},
         token::Token,
     },
-    service::{self, Denied, Grant, Instance},
+    service::{Denied, Grant, Instance, RequestContext},
     trace_context,
 };
 
@@ -41,18 +41,20 @@ impl Caller {
 /// `insufficient_scope`.
 pub(super) async fn authenticate(
     app: &PublicState,
+    cx: &RequestContext,
     request: &HttpRequest,
     instance: &str,
     scope: Scope,
 ) -> Result<Caller, Problem> {
     let token = bearer(request).unwrap_or_default();
-    authenticate_token(app, request, instance.parse().ok(), token, scope).await
+    authenticate_token(app, cx, request, instance.parse().ok(), token, scope).await
 }
 
 /// As [`authenticate`], with credentials that are not in the `Authorization` header. Without an instance, the token
 /// decides.
 pub(super) async fn authenticate_token(
     app: &PublicState,
+    cx: &RequestContext,
     request: &HttpRequest,
     instance: Option<InstanceId>,
     token: &str,
@@ -61,13 +63,13 @@ pub(super) async fn authenticate_token(
     let (instance, Grant { by, scopes }) = match app.service.instances.authorize(instance, token, app.service.now()) {
         Ok(opened) => opened,
         Err(Denied::NotFound) => return Err(Problem::not_found()),
-        Err(Denied::Unauthorized) => return Err(count_wrong_token(app, request).await),
+        Err(Denied::Unauthorized) => return Err(count_wrong_token(app, cx, request).await),
         Err(Denied::Ended { id }) => {
             tracing::warn!(token = id, "an expired API token was used");
             return Err(Problem::new(Code::Unauthenticated, format!("the token {id:?} has reached its end date")));
         }
     };
-    service::done_by(by, Some(instance.config.id));
+    cx.acts_as(by, Some(instance.config.id));
     trace_context::accept_parent();
     if !scopes.hold(scope) {
         return Err(Problem::insufficient_scope(scope, scopes));
@@ -87,12 +89,11 @@ pub(super) fn poll_token(request: &HttpRequest) -> Option<Token> {
 }
 
 /// The problem for a wrong token. Counts it for the client's address; after too many the answer is `rate_limited`.
-pub(super) async fn count_wrong_token(app: &PublicState, request: &HttpRequest) -> Problem {
-    match app.gate.knock(app, request, None, Knock::WrongToken).await {
-        Some(wait) => Problem {
-            retry_after: Some(wait),
-            ..Problem::new(Code::RateLimited, "too many wrong tokens from this address")
-        },
+pub(super) async fn count_wrong_token(app: &PublicState, cx: &RequestContext, request: &HttpRequest) -> Problem {
+    let Counted { wait, standings } = app.gate.count(app, cx, request, None, Kind::WrongToken).await;
+    let problem = match wait {
+        Some(_) => Problem::new(Code::RateLimited, "too many wrong tokens from this address"),
         None => Problem::unauthenticated(),
-    }
+    };
+    Problem { retry_after: wait, standings, ..problem }
 }

@@ -8,15 +8,21 @@
 use std::{
     future::poll_fn,
     ops::Deref,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use actix_web::{HttpRequest, http::header, web::Payload};
+use actix_web::{
+    HttpRequest,
+    http::header,
+    web::{Buf as _, Payload},
+};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::{
+    blocks::{BLOCK_SIZE, Block, Blocks},
     budget::Reservation,
     connection::Connection,
     problem::{Code, Problem},
@@ -29,9 +35,8 @@ pub(super) const MAX_API_BODY: usize = 64 * 1024;
 pub(super) const MAX_WEBHOOK_BODY: usize = 3 * 1024 * 1024;
 /// From the end of the head to the last byte of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bodies are collected in blocks of this size and joined at the end. Growing buffers of many sizes fragment the heap,
-/// and the allocator then holds several times what is in use.
-const BLOCK_SIZE: usize = 16 * 1024;
+/// Bytes of a body of several blocks beyond them: the connection's read buffer and the chunk that is being copied.
+const IN_TRANSIT: usize = 2 * BLOCK_SIZE;
 
 /// A whole body with its reservation in the budget, which is returned on drop.
 #[derive(Default)]
@@ -99,7 +104,8 @@ async fn collect(
     connection: Option<&Connection>,
     mut reservation: Option<Reservation>,
 ) -> Result<Body, Problem> {
-    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    let pool: Option<Arc<Blocks>> = reservation.as_ref().map(|reservation| reservation.budget().blocks());
+    let mut blocks: Vec<Block> = Vec::new();
     let mut length = 0;
     loop {
         let next = poll_fn(|cx| {
@@ -116,29 +122,34 @@ async fn collect(
             return Err(too_large(limit));
         }
         if let Some(reservation) = &mut reservation {
-            let charged = length.next_multiple_of(BLOCK_SIZE);
+            let in_transit = if length > BLOCK_SIZE { IN_TRANSIT } else { 0 };
+            let charged = length.next_multiple_of(BLOCK_SIZE) + in_transit;
             poll_fn(|cx| poll_grow(reservation, connection, charged, cx)).await?;
         }
         while !chunk.is_empty() {
-            let block = match blocks.last_mut() {
-                Some(block) if block.len() < BLOCK_SIZE => block,
-                _ => {
-                    let capacity =
-                        if blocks.is_empty() { announced.unwrap_or(BLOCK_SIZE).min(BLOCK_SIZE) } else { BLOCK_SIZE };
-                    blocks.push(Vec::with_capacity(capacity));
-                    continue;
-                }
-            };
-            let part = chunk.split_to(chunk.len().min(BLOCK_SIZE - block.len()));
-            block.extend_from_slice(&part);
+            let filled = blocks.last_mut().map_or(0, |block| block.fill(&chunk));
+            chunk.advance(filled);
+            if !chunk.is_empty() {
+                let small = announced.filter(|bytes| blocks.is_empty() && *bytes < BLOCK_SIZE);
+                blocks.push(small.map_or_else(|| Block::of(pool.as_ref()), Block::small));
+            }
         }
     }
-    let bytes = if blocks.len() == 1 { blocks.remove(0) } else { blocks.concat() };
+    let bytes = if blocks.len() == 1 { blocks.remove(0).into_bytes() } else { joined(blocks, length) };
     if let Some(reservation) = &mut reservation {
         // Complete: it is no longer a candidate for eviction.
         reservation.set_stalled(None);
     }
     Ok(Body { bytes, _reservation: reservation })
+}
+
+/// Joins the blocks. Each is returned to the pool as soon as it is copied.
+fn joined(blocks: Vec<Block>, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length);
+    for block in blocks {
+        bytes.extend_from_slice(block.as_ref());
+    }
+    bytes
 }
 
 /// Raises the reservation to `bytes`. Pauses reading from the client until there is room.

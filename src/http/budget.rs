@@ -19,6 +19,7 @@ use std::{
 use futures_util::task::AtomicWaker;
 
 pub use self::reservation::Reservation;
+use super::blocks::Blocks;
 use crate::metrics::{Metrics, label::ByCause};
 
 /// Bytes of a connection: its buffers, its task and the kernel's socket buffers.
@@ -54,6 +55,8 @@ pub struct Budget {
     authenticated_reserve: usize,
     max_sockets: usize,
     state: Mutex<State>,
+    /// For bodies. Unused blocks are not included in `State::bytes`, like evicted reservations.
+    blocks: Arc<Blocks>,
     metrics: Option<Arc<Metrics>>,
 }
 
@@ -98,8 +101,14 @@ impl Budget {
             authenticated_reserve: bytes / 4,
             max_sockets: sockets,
             state: Mutex::default(),
+            blocks: Blocks::keeping(bytes / 8),
             metrics,
         })
+    }
+
+    /// Blocks for bodies.
+    pub(super) fn blocks(&self) -> Arc<Blocks> {
+        Arc::clone(&self.blocks)
     }
 
     /// Reserves for a new connection that has sent nothing yet.

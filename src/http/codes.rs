@@ -1,7 +1,7 @@
 //! `request-code`, `validate-code` and `resend`.
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest,
     web::{Data, Path, Payload},
 };
 use serde_json::{Value, json};
@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::{
     PublicState,
     api::{Answer, idempotency_key, named},
-    auth, body, view,
+    auth, body,
+    context::Cx,
+    limits, view,
 };
 use crate::{
     domain::{scope::Scope, target::Guard, time::rfc3339},
@@ -22,30 +24,34 @@ use crate::{
 /// `POST …/request-code`
 pub(super) async fn request(
     app: Data<PublicState>,
+    cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::authenticate(&app, &request, &instance, Scope::Send).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Send).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;
     let input = input_code::request(&body, &caller.instance).map_err(ServiceError::Invalid)?;
     // The prefix separates the keys of codes from those of links.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
-    let record = app.service.request_code(&caller.instance, &caller.token, input, None, idempotency).await?;
-    let data = view::code(&app.service, &caller.instance, &record, &warnings);
-    Ok(view::success("OTP code generated and message queued successfully", &data))
+    let requested = app.service.request_code(&cx, &caller.instance, &caller.token, input, idempotency).await;
+    limits::answer(requested, |record| {
+        let data = view::code(&app.service, &caller.instance, &record, &warnings);
+        view::success("OTP code generated and message queued successfully", &data)
+    })
 }
 
 /// `POST …/validate-code`
 pub(super) async fn validate(
     app: Data<PublicState>,
+    cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::authenticate(&app, &request, &instance, Scope::Validate).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Validate).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::json_object(&request, payload).await?;
     let typed = input_code::typed(&body).map_err(ServiceError::Invalid)?;
@@ -55,23 +61,30 @@ pub(super) async fn validate(
         locked_for: caller.instance.config.codes.locked_for,
     };
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
-    let record = app.service.validate(&caller.instance, &caller.token, &typed, guard, idempotency).await?;
-    let data = json!({
-        "uuid": record.id,
-        "chat_id": match &typed.whose {
-            Whose::Chat(chat) => Some(chat.as_given().to_owned()),
-            Whose::Request(_) => record.chat_id(),
-        },
-        "status": record.status(app.service.now()),
-        "validated_at": record.ended_at().map(rfc3339),
-    });
-    Ok(view::success("OTP code validated successfully", &data))
+    let validated = app.service.validate(&cx, &caller.instance, &caller.token, &typed, guard, idempotency).await;
+    limits::answer(validated, |record| {
+        let data = json!({
+            "uuid": record.id,
+            "chat_id": match &typed.whose {
+                Whose::Chat(chat) => Some(chat.as_given().to_owned()),
+                Whose::Request(_) => record.chat_id(),
+            },
+            "status": record.status(app.service.now()),
+            "validated_at": record.ended_at().map(rfc3339),
+        });
+        view::success("OTP code validated successfully", &data)
+    })
 }
 
 /// `POST …/requests/{uuid}/resend`
-pub(super) async fn resend(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let (caller, id) = named(&app, &request, &path, Scope::Send).await?;
-    let record = app.service.resend(&caller.instance, id).await?;
-    let data = view::code(&app.service, &caller.instance, &record, &[]);
-    Ok::<HttpResponse, _>(view::success("OTP code queued again", &data))
+pub(super) async fn resend(
+    app: Data<PublicState>,
+    cx: Cx,
+    path: Path<(String, String)>,
+    request: HttpRequest,
+) -> Answer {
+    let (caller, id) = named(&app, &cx, &request, &path, Scope::Send).await?;
+    limits::answer(app.service.resend(&cx, &caller.instance, id).await, |record| {
+        view::success("OTP code queued again", &view::code(&app.service, &caller.instance, &record, &[]))
+    })
 }

@@ -7,7 +7,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{PublicState, auth, body, problem::Problem, view};
+use super::{PublicState, auth, body, context::Cx, limits, problem::Problem, view};
 use crate::{
     domain::{redirect, scope::Scope, time::rfc3339},
     service::{
@@ -28,8 +28,8 @@ struct Filter {
 }
 
 /// `GET …/callbacks`: on their way, delivered lately, given up, in pages.
-pub(super) async fn list(app: Data<PublicState>, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::authenticate(&app, &request, &instance, Scope::Read).await?;
+pub(super) async fn list(app: Data<PublicState>, cx: Cx, instance: Path<String>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
     let filter = Query::<Filter>::from_query(request.query_string());
     let Ok(filter) = filter.map(Query::into_inner) else { return Err(faulty("status", "is given twice")) };
     let standing = filter.status.as_deref().map(|name| STANDINGS.into_iter().find(|one| word(*one) == name));
@@ -48,22 +48,22 @@ pub(super) async fn list(app: Data<PublicState>, instance: Path<String>, request
     let (callbacks, next) = match &filter.uuid {
         Some(uuid) => {
             let id = uuid.parse().map_err(|_| faulty("uuid", "expected the uuid of a request"))?;
-            let record = app.service.get(&caller.instance, id).await?;
-            let mut callbacks = app.service.callbacks_of(&caller.instance, &record).await?;
+            let record = app.service.get(&cx, &caller.instance, id).await?;
+            let mut callbacks = app.service.callbacks_of(&cx, &caller.instance, &record).await?;
             callbacks.retain(|callback| standing.is_none_or(|standing| callback.status == word(standing)));
             callbacks.truncate(limit);
             (callbacks, None)
         }
-        None => app.service.callbacks(&caller.instance, standing, cursor.flatten().as_ref(), limit).await?,
+        None => app.service.callbacks(&cx, &caller.instance, standing, cursor.flatten().as_ref(), limit).await?,
     };
     let next = next.map(|next| next.to_string());
     Ok(view::success("Callbacks", &json!({ "callbacks": callbacks, "next_cursor": next })))
 }
 
 /// `GET …/callbacks/{id}`: one, with the body as it is sent.
-pub(super) async fn get(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let caller = auth::authenticate(&app, &request, &path.0, Scope::Read).await?;
-    let (callback, body, answer) = app.service.callback(&caller.instance, &path.1).await?;
+pub(super) async fn get(app: Data<PublicState>, cx: Cx, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &cx, &request, &path.0, Scope::Read).await?;
+    let (callback, body, answer) = app.service.callback(&cx, &caller.instance, &path.1).await?;
     let mut data = json!(callback);
     data["body"] = body;
     data["last_answer"] = match answer {
@@ -78,20 +78,26 @@ pub(super) async fn get(app: Data<PublicState>, path: Path<(String, String)>, re
 }
 
 /// `POST …/callbacks/{id}/replay`
-pub(super) async fn replay(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let caller = auth::authenticate(&app, &request, &path.0, Scope::Admin).await?;
-    app.service.replay(&caller.instance, &path.1).await?;
+pub(super) async fn replay(
+    app: Data<PublicState>,
+    cx: Cx,
+    path: Path<(String, String)>,
+    request: HttpRequest,
+) -> Answer {
+    let caller = auth::authenticate(&app, &cx, &request, &path.0, Scope::Admin).await?;
+    app.service.replay(&cx, &caller.instance, &path.1).await?;
     Ok(view::success("Callback queued again", &json!({ "id": path.1 })))
 }
 
 /// `POST …/callbacks/test`: a signed event about nothing, tried once.
 pub(super) async fn test(
     app: Data<PublicState>,
+    cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::authenticate(&app, &request, &instance, Scope::Admin).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Admin).await?;
     let repeat = super::api::idempotency_key(&request)?;
     let body = if request.headers().contains_key("content-type") {
         body::json_object(&request, payload).await?
@@ -99,8 +105,8 @@ pub(super) async fn test(
         serde_json::Map::new()
     };
     let url = receiver(&caller.instance, body.get("url"))?;
-    let callback = app.service.test_callback(&caller.instance, &url, repeat.as_deref()).await?;
-    Ok(view::success("Test callback queued", &json!(callback)))
+    let queued = app.service.test_callback(&cx, &caller.instance, &url, repeat.as_deref()).await;
+    limits::answer(queued, |callback| view::success("Test callback queued", &json!(callback)))
 }
 
 /// Where the test goes: as asked, under the rules of a mint, else where the instance's events go.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{
     PublicState, auth,
     connection::Connection,
+    context::Cx,
     event_stream::{self, EventSource},
     problem::Problem,
     view,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     domain::{Verification, VerificationId, scope::Scope, token::Kind},
     hash::sha256,
-    service::{FieldFault, Instance, Service, ServiceError, Watched},
+    service::{FieldFault, Instance, RequestContext, Service, ServiceError, Watched},
 };
 
 /// Proxies take a silent stream for a dead one.
@@ -47,10 +48,11 @@ pub(super) struct EventsQuery {
 /// `GET …/requests/{uuid}/events`
 pub(super) async fn events(
     app: Data<PublicState>,
+    cx: Cx,
     path: Path<(String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let answer = follow(&app, &path, &request).await;
+    let answer = follow(&app, &cx, &path, &request).await;
     let mut response = answer.unwrap_or_else(|problem| actix_web::ResponseError::error_response(&problem));
     open_to_pages(&mut response);
     Ok(response)
@@ -75,12 +77,13 @@ fn open_to_pages(response: &mut HttpResponse) {
 
 async fn follow(
     app: &PublicState,
+    cx: &RequestContext,
     (instance, uuid): &(String, String),
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let (sight, id) = admitted(app, request, instance, uuid).await?;
+    let (sight, id) = admitted(app, cx, request, instance, uuid).await?;
     let wait = wait(request)?;
-    let watched = app.service.watch(id).await?;
+    let watched = app.service.watch(cx, id).await?;
     if let Sight::Request { instance, .. } = &sight
         && watched.record().instance != instance.config.id
     {
@@ -115,6 +118,7 @@ fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
 /// Whose request this is. A poll token opens its own verification; everything else must be an API token.
 async fn admitted(
     app: &PublicState,
+    cx: &RequestContext,
     request: &HttpRequest,
     instance: &str,
     uuid: &str,
@@ -123,13 +127,13 @@ async fn admitted(
     if let (Some(token), Ok(id)) = (auth::poll_token(request), &id)
         && token.id() == *id
     {
-        return match app.service.by_token(&token, Kind::Poll).await {
+        return match app.service.by_token(cx, &token, Kind::Poll).await {
             Ok(record) if instance.parse() == Ok(record.instance) => Ok((Sight::State, *id)),
-            Ok(_) | Err(ServiceError::NotFound) => Err(auth::count_wrong_token(app, request).await),
+            Ok(_) | Err(ServiceError::NotFound) => Err(auth::count_wrong_token(app, cx, request).await),
             Err(error) => Err(error.into()),
         };
     }
-    let caller = auth::authenticate(app, request, instance, Scope::Read).await?;
+    let caller = auth::authenticate(app, cx, request, instance, Scope::Read).await?;
     let secrets = caller.may_read_secrets();
     Ok((Sight::Request { instance: caller.instance, secrets }, id.map_err(|_| Problem::not_found())?))
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_web::{
-    Error, HttpRequest, ResponseError as _,
+    Error, HttpMessage as _, HttpRequest, ResponseError as _,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::Method,
@@ -19,39 +19,42 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{
-    PublicState, client,
+    PublicState, ROUTES, client,
+    context::Context,
+    limits,
     pages::Visitor,
     problem::{Code, Problem},
+    route::Access,
 };
 use crate::{
     config::Edge,
     domain::{
         KeyRing, VerificationId,
         quota::{Allowance, Name, Quota},
-        token::{InvalidToken, Kind, Token},
+        token::{InvalidToken, Kind as Bearer, Token},
     },
-    service::{Standing, subscriber_network},
+    service::{RequestContext, Standing, subscriber_network},
 };
 
 /// Addresses that are remembered to be refused; about a megabyte.
 const REMEMBERED: usize = 10_000;
-/// So long nobody asks the store about them again.
+/// How long the store is not asked about them again.
 const REMEMBER: Duration = Duration::from_secs(5);
 
-/// So long somebody waits for the store to count him.
+/// How long a request waits for the store to count it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// So long nobody asks a store again that did not answer.
+/// How long a store that did not answer is not asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What somebody wants.
+/// What is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Knock {
+pub(super) enum Kind {
     Look,
     Tap,
     WrongToken,
 }
 
-impl Knock {
+impl Kind {
     /// The limits that are on.
     fn limits(self, edge: &Edge) -> Vec<(Name, Quota)> {
         let all = match self {
@@ -63,18 +66,34 @@ impl Knock {
     }
 }
 
-/// Remembers who was refused, so that a flood does not become a flood of the store, and that the store is away, so
-/// that what needs no store is served as fast as ever.
+/// Beside its address, what a request is counted for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum CountedFor {
+    Nothing,
+    Address,
+    Link(VerificationId),
+}
+
+/// How the limits of an address stand.
+#[derive(Default)]
+pub(super) struct Counted {
+    /// Until it may come again, if it was too much.
+    pub(super) wait: Option<Duration>,
+    pub(super) standings: Vec<Standing>,
+}
+
+/// Remembers which addresses were refused, so that a flood does not become a flood of the store, and that the store is
+/// away, so that what needs no store is served as fast as ever.
 #[derive(Default)]
 pub(super) struct Gate {
-    shut: Mutex<HashMap<Door, Shut>>,
-    /// Nobody asks the store before.
+    shut: Mutex<HashMap<Key, Shut>>,
+    /// The store is not asked before.
     ask_again: Mutex<Option<Instant>>,
 }
 
-/// Who knocks, which link for, and what for. A crowd behind one address is as many as its links; everything that is
-/// about no link is counted together.
-type Door = (IpAddr, Option<VerificationId>, Knock);
+/// An address, the link that it asks for, and how. A crowd behind one address is as many as its links; everything that
+/// is about no link is counted together.
+type Key = (IpAddr, Option<VerificationId>, Kind);
 
 #[derive(Clone, Copy)]
 struct Shut {
@@ -86,41 +105,43 @@ struct Shut {
 }
 
 impl Gate {
-    /// Counts somebody. How long to wait, if it was too much. Where the store is away everybody passes: what
-    /// stands behind needs it too, and says so.
-    pub(super) async fn knock(
+    /// Counts a request. Where the store is away everybody passes: what stands behind needs it too, and says so.
+    pub(super) async fn count(
         &self,
         app: &PublicState,
+        cx: &RequestContext,
         request: &HttpRequest,
         link: Option<VerificationId>,
-        knock: Knock,
-    ) -> Option<Duration> {
+        kind: Kind,
+    ) -> Counted {
         let edge = app.edge.load();
-        let limits = knock.limits(&edge);
+        let limits = kind.limits(&edge);
         if limits.is_empty() {
-            return None;
+            return Counted::default();
         }
         let address = subscriber_network(client::ip_address(request, &edge));
-        let (door, now) = ((address, link, knock), app.service.now());
-        if let Some(shut) = self.shut(door, now, &limits) {
+        let (key, now) = ((address, link, kind), app.service.now());
+        if let Some(shut) = self.shut(key, now, &limits) {
             let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();
             let allowance = Allowance::Exhausted { retry_after };
-            return app.service.note(Standing { name: shut.name, quota: shut.quota, allowance });
+            let standing = Standing { name: shut.name, quota: shut.quota, allowance };
+            return Counted { wait: app.service.wait(standing), standings: vec![standing] };
         }
-        let standings = self.ask(app, address, link, &limits).await?;
+        let standings = self.ask(app, cx, address, link, &limits).await.unwrap_or_default();
         let mut longest = None;
-        for standing in standings {
-            if let Some(wait) = app.service.note(standing) {
+        for standing in &standings {
+            if let Some(wait) = app.service.wait(*standing) {
                 longest = longest.max(Some(wait));
-                self.remember(door, standing, now, wait);
+                self.remember(key, *standing, now, wait);
             }
         }
-        longest
+        Counted { wait: longest, standings }
     }
 
     async fn ask(
         &self,
         app: &PublicState,
+        cx: &RequestContext,
         address: IpAddr,
         link: Option<VerificationId>,
         limits: &[(Name, Quota)],
@@ -129,19 +150,19 @@ impl Gate {
         if ask_again().is_some_and(|again| Instant::now() < again) {
             return None;
         }
-        let answer =
-            timeout(PATIENCE, app.service.admit_address(address, link, limits)).await.ok().and_then(Result::ok);
+        let asked = app.service.admit_address(cx, address, link, limits);
+        let answer = timeout(PATIENCE, asked).await.ok().and_then(Result::ok);
         *ask_again() = answer.is_none().then(|| Instant::now() + PAUSE);
         answer
     }
 
-    fn shut(&self, key: Door, now: Timestamp, limits: &[(Name, Quota)]) -> Option<Shut> {
+    fn shut(&self, key: Key, now: Timestamp, limits: &[(Name, Quota)]) -> Option<Shut> {
         let shut = *self.shut.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
         let as_configured = limits.contains(&(shut.name, shut.quota));
         (now < shut.until.min(shut.forget) && as_configured).then_some(shut)
     }
 
-    fn remember(&self, key: Door, standing: Standing, now: Timestamp, wait: Duration) {
+    fn remember(&self, key: Key, standing: Standing, now: Timestamp, wait: Duration) {
         let mut known = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.retain(|_, shut| now < shut.until.min(shut.forget));
@@ -155,22 +176,20 @@ impl Gate {
     }
 }
 
-/// Paths that hold a bearer, and of which kind.
-const BEARERS: &[(&str, Kind)] = &[("/l/", Kind::Handle), ("/o/", Kind::Link), ("/d/", Kind::Dispute)];
-
-/// Whether a path, as the router reads it, is open to everybody.
-fn is_public(path: &str) -> bool {
-    const FILES: &[&str] = &["/widget.js", "/openapi.json", "/docs", "/docs.md", "/postman.json", "/llms.txt"];
-    let bearer = BEARERS.iter().any(|(below, _)| path.starts_with(below));
-    bearer || path.starts_with("/docs/") || FILES.contains(&path)
+/// The link whose bearer a path holds: `Err` where we have not made it.
+fn link(keys: &KeyRing, path: &str, kind: Bearer) -> Result<VerificationId, InvalidToken> {
+    let token: Token = path.split('/').nth(2).unwrap_or_default().parse()?;
+    if keys.admits(&token, kind) { Ok(token.id()) } else { Err(InvalidToken) }
 }
 
-/// The link that a path names, as far as its bearer tells: `Err` where we have not made it, `None` on other paths.
-fn link(keys: &KeyRing, path: &str) -> Result<Option<VerificationId>, InvalidToken> {
-    let found = BEARERS.iter().find_map(|(below, kind)| Some((*kind, path.strip_prefix(below)?)));
-    let Some((kind, rest)) = found else { return Ok(None) };
-    let token: Token = rest.split('/').next().unwrap_or_default().parse()?;
-    if keys.admits(&token, kind) { Ok(Some(token.id())) } else { Err(InvalidToken) }
+/// What a request for `path`, as the router reads it, is counted for here.
+fn counted_for(keys: &KeyRing, path: &str) -> CountedFor {
+    match ROUTES.iter().find(|entry| entry.matches(path)).map(|entry| entry.access) {
+        Some(Access::Open) => CountedFor::Address,
+        // What we have not made is refused without a look at the store: there is nothing to count.
+        Some(Access::Bearer(kind)) => link(keys, path, kind).map_or(CountedFor::Nothing, CountedFor::Link),
+        Some(Access::Token | Access::Gateway | Access::Preflight) | None => CountedFor::Nothing,
+    }
 }
 
 /// Stands before the public pages.
@@ -179,19 +198,25 @@ pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let path = request.match_info().as_str();
-    // Behind this a link that we have not made is refused without a look at the store: there is nothing to count.
-    if is_public(path)
-        && let Ok(link) = link(&app.service.keys, path)
-    {
-        let looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        let knock = if looks { Knock::Look } else { Knock::Tap };
-        if let Some(wait) = app.gate.knock(&app, request.request(), link, knock).await {
+    let link = match counted_for(&app.service.keys, request.match_info().as_str()) {
+        CountedFor::Nothing => return Ok(next.call(request).await?.map_into_left_body()),
+        CountedFor::Address => None,
+        CountedFor::Link(link) => Some(link),
+    };
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let kind = if looks { Kind::Look } else { Kind::Tap };
+    let cx = request.extensions().get::<Context>().cloned();
+    let cx = cx.unwrap_or_else(|| app.service.request().into());
+    let Counted { wait, standings } = app.gate.count(&app, &cx, request.request(), link, kind).await;
+    let mut response = match wait {
+        Some(wait) => {
             let refusal = refusal(&app, request.request(), wait);
-            return Ok(request.into_response(refusal).map_into_right_body());
+            request.into_response(refusal).map_into_right_body()
         }
-    }
-    Ok(next.call(request).await?.map_into_left_body())
+        None => next.call(request).await?.map_into_left_body(),
+    };
+    limits::headers(response.headers_mut(), &standings);
+    Ok(response)
 }
 
 fn refusal(app: &PublicState, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
@@ -214,7 +239,7 @@ mod tests {
         let quota = Quota::per(1, Duration::from_mins(1));
         let standing =
             Standing { name: Name::Pages, quota, allowance: Allowance::Exhausted { retry_after: Duration::ZERO } };
-        let key = |number: u32| (IpAddr::V4(number.into()), None, Knock::Look);
+        let key = |number: u32| (IpAddr::V4(number.into()), None, Kind::Look);
         let (now, wait, limits) = (Timestamp::UNIX_EPOCH, Duration::from_mins(1), [(Name::Pages, quota)]);
         for number in 0..50_000 {
             gate.remember(key(number), standing, now, wait);
@@ -224,20 +249,41 @@ mod tests {
         let last = key(49_999);
         assert!(gate.shut(last, now + REMEMBER - Duration::from_millis(1), &limits).is_some());
         assert!(gate.shut(last, now + REMEMBER, &limits).is_none(), "then the store is asked again");
-        assert!(gate.shut((last.0, None, Knock::Tap), now, &limits).is_none());
+        assert!(gate.shut((last.0, None, Kind::Tap), now, &limits).is_none());
         let raised = [(Name::Pages, Quota::per(2, Duration::from_mins(1)))];
         assert!(gate.shut(last, now, &raised).is_none(), "a reload has changed the limit");
         gate.remember(last, standing, now, Duration::from_secs(1));
         assert!(gate.shut(last, now + Duration::from_secs(1), &limits).is_none(), "a unit may be back");
     }
 
+    /// Whoever adds a route says who may call it, and the contract says what its callers are shown.
     #[test]
-    fn the_public_pages_are_those_of_the_contract() {
-        for operation in contract::operations() {
+    fn every_route_is_counted_as_the_contract_says() {
+        let keys = KeyRing::new(&[[7; 32]]).unwrap();
+        for entry in ROUTES {
+            let bearer = ["/{handle}", "/{token}"].iter().any(|parameter| entry.path.contains(parameter));
+            assert_eq!(matches!(entry.access, Access::Bearer(_)), bearer, "{}", entry.path);
+            let found = ROUTES.iter().find(|other| other.matches(entry.path)).unwrap();
+            assert!(found.access == entry.access || entry.access == Access::Preflight, "{}", entry.path);
+            if entry.access == Access::Preflight {
+                continue;
+            }
+            let method = entry.methods.split(',').next().unwrap();
+            let of_contract = contract::operations().iter().find(|one| one.method == method && one.path == entry.path);
+            let Some(operation) = of_contract else { panic!("{method} {} is in no contract", entry.path) };
             let open = matches!(operation.area, contract::Area::Pages | contract::Area::Contract);
-            assert_eq!(is_public(&operation.example_path()), open, "{}", operation.path);
-            assert!(!open || operation.problems.contains(&Code::RateLimited), "{}", operation.path);
+            assert_eq!(matches!(entry.access, Access::Open | Access::Bearer(_)), open, "{}", entry.path);
+            assert!(!open || operation.problems.contains(&Code::RateLimited), "{}", entry.path);
+            let path = entry.path.replace(['{', '}'], "x");
+            let found = counted_for(&keys, &path);
+            let expected = if entry.access == Access::Open { CountedFor::Address } else { CountedFor::Nothing };
+            assert_eq!(found, expected, "{path}: no bearer of ours");
         }
-        assert!(ROUTES.iter().any(|entry| is_public(entry.path)));
+        let id = VerificationId::new(1, [3; 10]);
+        let handle = keys.token(keys.current(), Bearer::Handle, id, &[2; 16]).unwrap();
+        assert_eq!(counted_for(&keys, &format!("/l/{handle}/code")), CountedFor::Link(id));
+        for other in [format!("/o/{handle}"), format!("/l/{handle}/nothing"), "/nothing".to_owned()] {
+            assert_eq!(counted_for(&keys, &other), CountedFor::Nothing, "{other}");
+        }
     }
 }

@@ -1,21 +1,42 @@
-//! How limits are told: `RateLimit-Policy`, `RateLimit` (draft-ietf-httpapi-ratelimit-headers) and `Retry-After`.
+//! How limits stand, for the caller: `RateLimit-Policy`, `RateLimit` (draft-ietf-httpapi-ratelimit-headers) and
+//! `Retry-After`.
 
 use std::{fmt::Write as _, time::Duration};
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::{
+    HttpResponse,
+    http::header::{HeaderMap, HeaderName, HeaderValue},
+};
 
-use crate::{domain::quota::Allowance, service::Standing};
+use super::problem::Problem;
+use crate::{
+    domain::quota::Allowance,
+    service::{Limited, Standing},
+};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Adds both headers, one item for each limit.
-pub(super) fn headers(headers: &mut HeaderMap, told: &[Standing]) {
-    if told.is_empty() {
+/// The answer to a use case that takes from limits, with both headers, whatever came of it.
+pub(super) fn answer<T>(limited: Limited<T>, answer: impl FnOnce(T) -> HttpResponse) -> Result<HttpResponse, Problem> {
+    let Limited { outcome, standings } = limited;
+    match outcome {
+        Ok(value) => {
+            let mut response = answer(value);
+            headers(response.headers_mut(), &standings);
+            Ok(response)
+        }
+        Err(error) => Err(Problem { standings, ..error.into() }),
+    }
+}
+
+/// Adds both headers, one item for each limit, before those that are there already.
+pub(super) fn headers(headers: &mut HeaderMap, standings: &[Standing]) {
+    if standings.is_empty() {
         return;
     }
     let (mut policy, mut left) = (String::new(), String::new());
-    for Standing { name, quota, allowance } in told {
+    for Standing { name, quota, allowance } in standings {
         let comma = if policy.is_empty() { "" } else { ", " };
         let name = name.as_str();
         let window = quota.window().as_secs_f64().round().max(1.0);
@@ -26,7 +47,10 @@ pub(super) fn headers(headers: &mut HeaderMap, told: &[Standing]) {
         let _ = write!(policy, "{comma}\"{name}\";q={};w={window}", quota.burst());
         let _ = write!(left, "{comma}\"{name}\";r={remaining};t={reset}");
     }
-    for (name, value) in [(POLICY, policy), (LEFT, left)] {
+    for (name, mut value) in [(POLICY, policy), (LEFT, left)] {
+        if let Some(more) = headers.get(&name).and_then(|more| more.to_str().ok()) {
+            let _ = write!(value, ", {more}");
+        }
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
         }

@@ -7,11 +7,13 @@
 mod api;
 mod audit_entry;
 mod auth;
+mod blocks;
 mod body;
 pub mod budget;
 mod client;
 mod codes;
 pub mod connection;
+mod context;
 pub mod contract;
 mod cookie;
 mod delivery;
@@ -44,9 +46,12 @@ use self::{
     contract::serve::Renderings,
     gate::Gate,
     guides::Guides,
-    route::{RouteEntry, delete, get, get_and_head, not_found, options, post},
+    route::{
+        Access::{Bearer, Gateway, Open, Token},
+        RouteEntry, delete, get, get_and_head, not_found, options, post,
+    },
 };
-use crate::{config::Edge, service::Service};
+use crate::{config::Edge, domain::token::Kind, service::Service};
 
 /// State shared by the handlers of the public listener.
 pub struct PublicState {
@@ -73,56 +78,56 @@ impl PublicState {
     }
 }
 
-/// Every route of the public listener.
+/// Every route of the public listener, with who may call it.
 #[rustfmt::skip]
 pub const ROUTES: &[RouteEntry] = &[
-    post("/api/otp/v2/{instance}/generate-link",         || to(api::generate_link)),
-    post("/api/otp/v2/{instance}/request-code",          || to(codes::request)),
-    post("/api/otp/v2/{instance}/validate-code",         || to(codes::validate)),
-    get( "/api/otp/v2/{instance}/requests",              || to(api::list)),
-    get( "/api/otp/v2/{instance}/requests/{uuid}",       || to(api::get)),
-    get( "/api/otp/v2/{instance}/requests/{uuid}/events", || to(events::events)),
+    post(Token, "/api/otp/v2/{instance}/generate-link", || to(api::generate_link)),
+    post(Token, "/api/otp/v2/{instance}/request-code", || to(codes::request)),
+    post(Token, "/api/otp/v2/{instance}/validate-code", || to(codes::validate)),
+    get(Token, "/api/otp/v2/{instance}/requests", || to(api::list)),
+    get(Token, "/api/otp/v2/{instance}/requests/{uuid}", || to(api::get)),
+    get(Token, "/api/otp/v2/{instance}/requests/{uuid}/events", || to(events::events)),
     options("/api/otp/v2/{instance}/requests/{uuid}/events", || to(events::preflight)),
-    post("/api/otp/v2/{instance}/requests/{uuid}/cancel", || to(api::cancel)),
-    post("/api/otp/v2/{instance}/requests/{uuid}/resend", || to(codes::resend)),
-    post("/api/otp/v2/{instance}/redeem",                || to(api::redeem)),
-    get( "/api/otp/v2/{instance}/callbacks",             || to(delivery::list)),
-    post("/api/otp/v2/{instance}/callbacks/test",        || to(delivery::test)),
-    get( "/api/otp/v2/{instance}/callbacks/{id}",        || to(delivery::get)),
-    post("/api/otp/v2/{instance}/callbacks/{id}/replay", || to(delivery::replay)),
-    get( "/api/otp/v2/{instance}/explain",               || to(support::explain)),
-    delete("/api/otp/v2/{instance}/subjects/{chat_id}",  || to(support::erase)),
+    post(Token, "/api/otp/v2/{instance}/requests/{uuid}/cancel", || to(api::cancel)),
+    post(Token, "/api/otp/v2/{instance}/requests/{uuid}/resend", || to(codes::resend)),
+    post(Token, "/api/otp/v2/{instance}/redeem", || to(api::redeem)),
+    get(Token, "/api/otp/v2/{instance}/callbacks", || to(delivery::list)),
+    post(Token, "/api/otp/v2/{instance}/callbacks/test", || to(delivery::test)),
+    get(Token, "/api/otp/v2/{instance}/callbacks/{id}", || to(delivery::get)),
+    post(Token, "/api/otp/v2/{instance}/callbacks/{id}/replay", || to(delivery::replay)),
+    get(Token, "/api/otp/v2/{instance}/explain", || to(support::explain)),
+    delete(Token, "/api/otp/v2/{instance}/subjects/{chat_id}", || to(support::erase)),
 
-    get( "/v2/auth/otp/send",                            || to(wawp::send)),
-    post("/v2/auth/otp/send",                            || to(wawp::send)),
-    get( "/v2/auth/otp/verify",                          || to(wawp::verify)),
-    post("/v2/auth/otp/verify",                          || to(wawp::verify)),
+    get(Token, "/v2/auth/otp/send", || to(wawp::send)),
+    post(Token, "/v2/auth/otp/send", || to(wawp::send)),
+    get(Token, "/v2/auth/otp/verify", || to(wawp::verify)),
+    post(Token, "/v2/auth/otp/verify", || to(wawp::verify)),
 
-    get( "/webhooks/{instance}",                         || to(webhook::receive)),
-    post("/webhooks/{instance}",                         || to(webhook::receive)),
-    get( "/webhooks/{instance}/{secret}",                || to(webhook::receive)),
-    post("/webhooks/{instance}/{secret}",                || to(webhook::receive)),
-    post("/webhooks/{instance}/{secret}/{tail}",         || to(webhook::receive)),
+    get(Gateway, "/webhooks/{instance}", || to(webhook::receive)),
+    post(Gateway, "/webhooks/{instance}", || to(webhook::receive)),
+    get(Gateway, "/webhooks/{instance}/{secret}", || to(webhook::receive)),
+    post(Gateway, "/webhooks/{instance}/{secret}", || to(webhook::receive)),
+    post(Gateway, "/webhooks/{instance}/{secret}/{tail}", || to(webhook::receive)),
 
-    get_and_head("/l/{handle}",              || to(pages::start_page)),
-    post("/l/{handle}",                      || to(pages::tap)),
-    post("/l/{handle}/code",                 || to(pages::submit_code)),
-    get( "/l/{handle}/events",               || to(pages::events)),
-    get_and_head("/l/{handle}/go",           || to(pages::go_to_whatsapp)),
-    get_and_head("/l/{handle}/qr.svg",       || to(pages::qr_code)),
-    get_and_head("/o/{token}",               || to(pages::open)),
-    post("/o/{token}",                       || to(pages::complete)),
-    get_and_head("/d/{token}",               || to(pages::dispute_form)),
-    post("/d/{token}",                       || to(pages::dispute)),
-    get_and_head("/widget.js",               || to(pages::widget)),
+    get_and_head(Bearer(Kind::Handle), "/l/{handle}", || to(pages::start_page)),
+    post(Bearer(Kind::Handle), "/l/{handle}", || to(pages::tap)),
+    post(Bearer(Kind::Handle), "/l/{handle}/code", || to(pages::submit_code)),
+    get(Bearer(Kind::Handle), "/l/{handle}/events", || to(pages::events)),
+    get_and_head(Bearer(Kind::Handle), "/l/{handle}/go", || to(pages::go_to_whatsapp)),
+    get_and_head(Bearer(Kind::Handle), "/l/{handle}/qr.svg", || to(pages::qr_code)),
+    get_and_head(Bearer(Kind::Link), "/o/{token}", || to(pages::open)),
+    post(Bearer(Kind::Link), "/o/{token}", || to(pages::complete)),
+    get_and_head(Bearer(Kind::Dispute), "/d/{token}", || to(pages::dispute_form)),
+    post(Bearer(Kind::Dispute), "/d/{token}", || to(pages::dispute)),
+    get_and_head(Open, "/widget.js", || to(pages::widget)),
 
-    get_and_head("/openapi.json",            || to(contract::serve::openapi_json)),
-    get_and_head("/docs",                    || to(contract::serve::docs)),
-    get_and_head("/docs/search",             || to(guides::search)),
-    get_and_head("/docs/{guide}",            || to(guides::guide)),
-    get_and_head("/docs.md",                 || to(contract::serve::docs_markdown)),
-    get_and_head("/postman.json",            || to(contract::serve::postman)),
-    get_and_head("/llms.txt",                || to(contract::serve::llms)),
+    get_and_head(Open, "/openapi.json", || to(contract::serve::openapi_json)),
+    get_and_head(Open, "/docs", || to(contract::serve::docs)),
+    get_and_head(Open, "/docs/search", || to(guides::search)),
+    get_and_head(Open, "/docs/{guide}", || to(guides::guide)),
+    get_and_head(Open, "/docs.md", || to(contract::serve::docs_markdown)),
+    get_and_head(Open, "/postman.json", || to(contract::serve::postman)),
+    get_and_head(Open, "/llms.txt", || to(contract::serve::llms)),
 ];
 
 /// Registers [`ROUTES`] with their middleware.

@@ -17,7 +17,7 @@ use crate::{
         Reason,
         scope::{Scope, Scopes},
     },
-    service::{FieldFault, ServiceError},
+    service::{FieldFault, ServiceError, Standing},
     store::StoreError,
 };
 
@@ -128,6 +128,8 @@ pub struct Problem {
     pub attempts_remaining: Option<u32>,
     /// With [`Code::InsufficientScope`]: the scope that the token lacks.
     pub missing_scope: Option<Scope>,
+    /// How the limits stand that were taken from.
+    pub standings: Vec<Standing>,
 }
 
 impl Problem {
@@ -139,6 +141,7 @@ impl Problem {
             retry_after: None,
             attempts_remaining: None,
             missing_scope: None,
+            standings: Vec::new(),
         }
     }
 
@@ -212,7 +215,9 @@ impl ResponseError for Problem {
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
-        response.body(self.body().to_string())
+        let mut response = response.body(self.body().to_string());
+        limits::headers(response.headers_mut(), &self.standings);
+        response
     }
 }
 

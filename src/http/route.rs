@@ -7,6 +7,22 @@ use actix_web::{
 };
 
 use super::problem::{Code, Problem};
+use crate::domain::token::Kind;
+
+/// Who may call a route, and so what is counted of an address that has not said who it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Anybody: every request is counted.
+    Open,
+    /// Whoever has the bearer in the path, which our links hold: every request is counted, for each link by itself.
+    Bearer(Kind),
+    /// API tokens: wrong ones are counted.
+    Token,
+    /// Gateways, which prove what they post: nothing is counted, because all people's messages come from one address.
+    Gateway,
+    /// Browsers that ask what they may do: nothing is counted, and nothing is there to see.
+    Preflight,
+}
 
 /// The handler of some methods of one path.
 pub struct RouteEntry {
@@ -14,32 +30,45 @@ pub struct RouteEntry {
     pub methods: &'static str,
     /// A template with `{parameters}`.
     pub path: &'static str,
+    pub access: Access,
     handler: fn() -> Route,
 }
 
-pub(super) const fn get(path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "GET", path, handler: answer }
+pub(super) const fn get(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
+    RouteEntry { methods: "GET", path, access, handler: answer }
 }
 
-pub(super) const fn post(path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "POST", path, handler: answer }
+pub(super) const fn post(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
+    RouteEntry { methods: "POST", path, access, handler: answer }
 }
 
 /// For CORS preflight requests: pages of other origins send one before they send a bearer token.
 pub(super) const fn options(path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "OPTIONS", path, handler: answer }
+    RouteEntry { methods: "OPTIONS", path, access: Access::Preflight, handler: answer }
 }
 
-pub(super) const fn delete(path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "DELETE", path, handler: answer }
+pub(super) const fn delete(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
+    RouteEntry { methods: "DELETE", path, access, handler: answer }
 }
 
 /// GET and HEAD, for what browsers and crawlers fetch.
-pub(super) const fn get_and_head(path: &'static str, answer: fn() -> Route) -> RouteEntry {
-    RouteEntry { methods: "GET, HEAD", path, handler: answer }
+pub(super) const fn get_and_head(access: Access, path: &'static str, answer: fn() -> Route) -> RouteEntry {
+    RouteEntry { methods: "GET, HEAD", path, access, handler: answer }
 }
 
 impl RouteEntry {
+    /// Whether the router leads `path` here: decoded, without its query.
+    pub(super) fn matches(&self, path: &str) -> bool {
+        let (mut own, mut given) = (self.path.split('/'), path.split('/'));
+        loop {
+            match (own.next(), given.next()) {
+                (None, None) => return true,
+                (Some(own), Some(given)) if own == given || own.starts_with('{') && !given.is_empty() => {}
+                _ => return false,
+            }
+        }
+    }
+
     fn route(&self) -> Route {
         let methods = self.methods.split(", ").map(|name| name.parse().expect("a method of the table"));
         let mut any = guard::Any(guard::fn_guard(|_| false));
@@ -95,4 +124,18 @@ fn method_not_allowed(allowed: &str) -> HttpResponse {
 
 pub(super) async fn not_found(_request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::not_found())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_one_segment() {
+        let entry = get(Access::Open, "/l/{handle}/code", || web::to(not_found));
+        assert!(entry.matches("/l/x/code"));
+        for other in ["/l//code", "/l/x", "/l/x/codes", "/l/x/code/", "/l/x/y/code", "l/x/code", ""] {
+            assert!(!entry.matches(other), "{other}");
+        }
+    }
 }

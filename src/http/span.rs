@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use actix_web::{
-    Error, HttpMessage as _,
+    Error,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     http::{
@@ -14,10 +14,10 @@ use actix_web::{
     web,
 };
 
-use super::{PublicState, audit_entry, limits};
+use super::{PublicState, audit_entry, context};
 use crate::{
     metrics::label::{ByRoute, RouteStatus, status_class},
-    random, service,
+    random,
     trace_context::{self, Span, TraceContext},
 };
 
@@ -35,11 +35,9 @@ pub(super) async fn observe(
     let id = request_id(&request);
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let method = known(request.method());
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let work = service::doing(service::telling(next.call(request)));
-    let (((response, told), deed), context, parent) = trace_context::in_request_trace(parent, work).await;
-    let mut response = response?;
-    limits::headers(response.headers_mut(), &told);
+    let cx = context::give(&request, app.service.request());
+    let (response, context, parent) = trace_context::in_request_trace(parent, next.call(request)).await;
+    let (mut response, deed) = (response?, cx.deed());
     let status = response.status().as_u16();
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -95,10 +93,6 @@ fn traceparent(request: &ServiceRequest) -> Option<TraceContext> {
     let first = told.next()?.to_str().ok()?.parse().ok()?;
     told.next().is_none().then_some(first)
 }
-
-/// The id of a request, for whoever has to name it.
-#[derive(Clone)]
-pub(super) struct RequestId(#[expect(dead_code, reason = "read by handlers that log")] String);
 
 /// The caller's, when it is short and harmless; else one of ours.
 fn request_id(request: &ServiceRequest) -> String {

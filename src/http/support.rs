@@ -7,7 +7,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{PublicState, auth, problem::Problem, view};
+use super::{PublicState, auth, context::Cx, problem::Problem, view};
 use crate::{
     domain::{Chat, scope::Scope, subject::InvalidChat},
     service::{FieldFault, ServiceError, explain::Question},
@@ -24,10 +24,11 @@ struct ExplainQuery {
 /// `GET …/explain?q=`: a uuid, a message id, a chat id or the last digits of a phone number.
 pub(super) async fn explain(
     app: Data<PublicState>,
+    cx: Cx,
     instance: Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::authenticate(&app, &request, &instance, Scope::Read).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &instance, Scope::Read).await?;
     let query = Query::<ExplainQuery>::from_query(request.query_string()).ok().and_then(|query| query.into_inner().q);
     let Some(text) = query.filter(|text| (1..=MAX_QUESTION_LEN).contains(&text.trim().len())) else {
         return Err(invalid_field(
@@ -36,7 +37,7 @@ pub(super) async fn explain(
         ));
     };
     let question = Question::parse(&text);
-    let answer = app.service.explain(&caller.instance, &question).await?;
+    let answer = app.service.explain(&cx, &caller.instance, &question).await?;
     let requests: Vec<Value> = answer
         .requests
         .iter()
@@ -55,12 +56,13 @@ pub(super) async fn explain(
 /// `DELETE …/subjects/{chat_id}`
 pub(super) async fn erase(
     app: Data<PublicState>,
+    cx: Cx,
     path: Path<(String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::authenticate(&app, &request, &path.0, Scope::Admin).await?;
+    let caller = auth::authenticate(&app, &cx, &request, &path.0, Scope::Admin).await?;
     let chat: Chat = path.1.parse().map_err(|why: InvalidChat| invalid_field("chat_id", &why.to_string()))?;
-    let erased = app.service.erase(&caller.instance, &chat).await?;
+    let erased = app.service.erase(&cx, &caller.instance, &chat).await?;
     Ok(view::success("Erased", &json!({ "erased": erased })))
 }
 

@@ -15,12 +15,14 @@ use url::form_urlencoded;
 use super::{
     PublicState, auth,
     body::{self, MAX_API_BODY},
+    context::Cx,
+    limits,
     problem::{Code, Problem},
 };
 use crate::{
     domain::{Chat, Language, scope::Scope, subject::InvalidChat, target::Guard, template, typed},
     service::{
-        FieldFault, ServiceError,
+        FieldFault, RequestContext, ServiceError,
         input_code::{self, Typed, Whose},
     },
 };
@@ -35,34 +37,39 @@ const TRIES: u32 = 5;
 /// `GET` and `POST /v2/auth/otp/send`
 pub(super) async fn send(
     app: Data<PublicState>,
+    cx: Cx,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
-    let (caller, chat) = input.caller(&app, &request, Scope::Send).await?;
+    let (caller, chat) = input.caller(&app, &cx, &request, Scope::Send).await?;
     let language = input.get("lang").and_then(|tag| Language::find(&tag)).unwrap_or(Language::ENGLISH);
     let mut wanted = input_code::plain(chat, language, LIFE, &caller.instance).map_err(ServiceError::Invalid)?;
     wanted.footer = input.get("footer").map(|text| template::clean(&text)).filter(|text| !text.is_empty());
     if wanted.footer.as_ref().is_some_and(|text| text.chars().count() > 200) {
         return Err(invalid("footer", "is longer than 200 characters"));
     }
-    let sent = app.service.request_code(&caller.instance, &caller.token, wanted, Some(COOLDOWN), None).await?;
-    Ok(answer(&json!({
-        "code": "success",
-        "message": "Verification code sent successfully",
-        "expires_in": LIFE,
-        "job_id": sent.id,
-    })))
+    wanted.cooldown = Some(COOLDOWN);
+    let requested = app.service.request_code(&cx, &caller.instance, &caller.token, wanted, None).await;
+    limits::answer(requested, |sent| {
+        answer(&json!({
+            "code": "success",
+            "message": "Verification code sent successfully",
+            "expires_in": LIFE,
+            "job_id": sent.id,
+        }))
+    })
 }
 
 /// `GET` and `POST /v2/auth/otp/verify`
 pub(super) async fn verify(
     app: Data<PublicState>,
+    cx: Cx,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
-    let (caller, chat) = input.caller(&app, &request, Scope::Validate).await?;
+    let (caller, chat) = input.caller(&app, &cx, &request, Scope::Validate).await?;
     let code = input.get("code").filter(|code| code.chars().count() <= typed::LONGEST);
     let code = code.ok_or_else(|| {
         invalid("code", &format!("expected what the person typed, at most {} characters", typed::LONGEST))
@@ -71,8 +78,10 @@ pub(super) async fn verify(
     let guard =
         Guard { misses: guarded.then_some(TRIES), anew: true, locked_for: caller.instance.config.codes.locked_for };
     let typed = Typed { whose: Whose::Chat(chat), code };
-    app.service.validate(&caller.instance, &caller.token, &typed, guard, None).await?;
-    Ok(answer(&json!({ "code": "success", "message": "Verification code is valid", "verified": true })))
+    let validated = app.service.validate(&cx, &caller.instance, &caller.token, &typed, guard, None).await;
+    limits::answer(validated, |_| {
+        answer(&json!({ "code": "success", "message": "Verification code is valid", "verified": true }))
+    })
 }
 
 fn answer(body: &Value) -> HttpResponse {
@@ -137,6 +146,7 @@ impl Input {
     async fn caller(
         &self,
         app: &PublicState,
+        cx: &RequestContext,
         request: &HttpRequest,
         scope: Scope,
     ) -> Result<(auth::Caller, Chat), Problem> {
@@ -144,7 +154,7 @@ impl Input {
         let token = token.unwrap_or_default();
         let id = self.get("instance_id").or_else(|| self.instance.clone());
         let id = id.and_then(|text| text.trim().parse().ok());
-        let caller = auth::authenticate_token(app, request, id, &token, scope).await?;
+        let caller = auth::authenticate_token(app, cx, request, id, &token, scope).await?;
         let chat = self.get("chatId").unwrap_or_default().parse();
         let chat = chat.map_err(|why: InvalidChat| invalid("chatId", &why.to_string()))?;
         Ok((caller, chat))

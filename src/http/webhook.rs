@@ -14,19 +14,21 @@ use actix_web::{
 use super::{
     PublicState,
     body::{self, Body},
+    context::Cx,
     problem::{Code, Problem},
 };
 use crate::{
     domain::{InstanceId, Reason},
     gateway::{Webhook, WebhookEvent},
     metrics::label::{ByReason, GatewayReason, GatewayResult, InstanceLabel},
-    service::{Instance, Outcome},
+    service::{Instance, Outcome, RequestContext},
     trace_context,
 };
 
 /// `GET` and `POST /webhooks/{instance}` and `/webhooks/{instance}/{secret}`
 pub(super) async fn receive(
     app: Data<PublicState>,
+    cx: Cx,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -75,7 +77,7 @@ pub(super) async fn receive(
             for event in &events {
                 let owner = instance_of_event(&app, &instance, event, &webhook);
                 app.service.heard(&owner);
-                process(&app, &owner, event).await?;
+                process(&app, &cx, &owner, event).await?;
             }
         }
         // Answered with 200: the gateway would only deliver the same bytes again.
@@ -118,8 +120,13 @@ fn instance_of_event(
     app.service.instances.numbered(instance.gateway.kind(), id).filter(proves).unwrap_or_else(|| Arc::clone(instance))
 }
 
-async fn process(app: &PublicState, instance: &Arc<Instance>, event: &WebhookEvent) -> Result<(), Problem> {
-    let outcome: Outcome = app.service.receive(instance, event).await?;
+async fn process(
+    app: &PublicState,
+    cx: &RequestContext,
+    instance: &Arc<Instance>,
+    event: &WebhookEvent,
+) -> Result<(), Problem> {
+    let outcome: Outcome = app.service.receive(cx, instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();
     count_event(app, instance, result);

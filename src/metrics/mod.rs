@@ -151,6 +151,8 @@ metrics! {
     /// Share of its quota in the store that an instance uses, as of its last request on this replica; see
     /// `store_percent`.
     instance_room_ratio: Family<ByInstance, FloatGauge> = Family::default(),
+    /// Lines of the audit stream that could not be written.
+    audit_lines_lost: Counter = Counter::default(),
     /// Requests and messages beyond a limit, by limit.
     limited: Family<ByLimit, Counter> = Family::default(),
     /// Seconds the store took, by operation.

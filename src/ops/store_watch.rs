@@ -48,12 +48,14 @@ impl Ops {
     }
 
     /// No callback goes to the servers of the store, wherever they are now, or to the operator's listener of another
-    /// replica, whose port stands in its name.
+    /// replica, whose port stands in its name. On private addresses the ports of both are closed everywhere: others of
+    /// their kind, which nobody has named yet, have them, too.
     fn close(&self, store: &StoreDescription) {
         let seen = self.vitals.seen.load();
         let others = seen.iter().flat_map(|seen| &seen.replicas).map(|(one, _)| one.replica.as_str());
         let names = others.chain([self.vitals.replica.as_str()]);
-        let ports = names.filter_map(|name| name.rsplit_once(':')?.1.parse().ok()).collect();
+        let operators = names.filter_map(|name| name.rsplit_once(':')?.1.parse().ok());
+        let ports = operators.chain(store.addresses.iter().map(|(_, port)| *port)).collect();
         self.instances.close(DeniedTargets { hosts: store.addresses.clone(), private_ports: ports });
     }
 }

@@ -4,7 +4,7 @@ use http::Response;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Service, ServiceError, mint::spread};
+use super::{RequestContext, Service, ServiceError, mint::spread};
 use crate::{
     domain::{InstanceId, Partition},
     random,
@@ -60,6 +60,7 @@ fn context(receiver: &Lane) -> String {
 impl Service {
     pub async fn keep_answer(
         &self,
+        cx: &RequestContext,
         receiver: &Lane,
         job: &JobId,
         response: &Response<Vec<u8>>,
@@ -67,32 +68,41 @@ impl Service {
         let json = serde_json::to_vec(&Answer::of(job, response)).expect("an answer has only string keys");
         let bytes = self.keys.seal(&context(receiver), &json, random::bytes());
         let partition = self.partition_of_answers(receiver);
-        self.store.append_log(&[LogEntry { partition, stream: journal(receiver), bytes }]).await
+        cx.store.append_log(&[LogEntry { partition, stream: journal(receiver), bytes }]).await
     }
 
     /// The last answer to this job, while it is kept.
-    pub(super) async fn last_answer(&self, job: &JobInfo) -> Result<Option<(Timestamp, Answer)>, ServiceError> {
-        let answers = self.answers(&job.lane).await?;
+    pub(super) async fn last_answer(
+        &self,
+        cx: &RequestContext,
+        job: &JobInfo,
+    ) -> Result<Option<(Timestamp, Answer)>, ServiceError> {
+        let answers = self.answers(cx, &job.lane).await?;
         Ok(answers.into_iter().find(|(_, answer, _)| answer.job == job.id.0).map(|(at, answer, _)| (at, answer)))
     }
 
     /// The answers of a receiver to these jobs, as they are kept.
     pub(super) async fn answers_to(
         &self,
+        cx: &RequestContext,
         receiver: &Lane,
         jobs: &[JobId],
     ) -> Result<Vec<(LogStream, LogEntry)>, ServiceError> {
-        let answers = self.answers(receiver).await?.into_iter();
+        let answers = self.answers(cx, receiver).await?.into_iter();
         let theirs = answers.filter(|(_, answer, _)| jobs.iter().any(|job| job.0 == answer.job));
         Ok(theirs.map(|(_, _, note)| (journal(receiver), note)).collect())
     }
 
     /// Newest first.
-    async fn answers(&self, receiver: &Lane) -> Result<Vec<(Timestamp, Answer, LogEntry)>, ServiceError> {
+    async fn answers(
+        &self,
+        cx: &RequestContext,
+        receiver: &Lane,
+    ) -> Result<Vec<(Timestamp, Answer, LogEntry)>, ServiceError> {
         let open = |note: &LogEntry| -> Option<Answer> {
             serde_json::from_slice(&self.keys.open(&context(receiver), &note.bytes).ok()?).ok()
         };
-        let notes = self.store.read_log(&journal(receiver), MAX_LOG_ENTRIES).await?;
+        let notes = cx.store.read_log(&journal(receiver), MAX_LOG_ENTRIES).await?;
         Ok(notes.into_iter().filter_map(|(at, note)| Some((at, open(&note)?, note))).collect())
     }
 

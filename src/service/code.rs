@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CONFLICTS, Idempotency, Instance, Service, ServiceError, deed,
+    CONFLICTS, Idempotency, Instance, Limited, RequestContext, Service, ServiceError, Standing,
     draft::VerificationDraft,
     input_code::CodeRequest,
     loaded::{Loaded, LoadedTyped},
@@ -33,16 +33,29 @@ pub struct Outgoing {
 }
 
 impl Service {
-    /// Makes a code and queues it. The code that counted for this chat before does not any more.
-    ///
-    /// `cooldown` is the time that must lie between two requests for one chat, whoever asks.
+    /// Makes a code and queues it. The code that counted for this chat before does not any more. `token` names the
+    /// caller's quota.
     pub async fn request_code(
         &self,
+        cx: &RequestContext,
         instance: &Arc<Instance>,
         token: &str,
         input: CodeRequest,
-        cooldown: Option<SignedDuration>,
         idempotency: Option<Idempotency>,
+    ) -> Limited<Verification<SentCode>> {
+        let mut standings = Vec::new();
+        let outcome = self.make_code(cx, instance, token, input, idempotency, &mut standings).await;
+        Limited { outcome, standings }
+    }
+
+    async fn make_code(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        token: &str,
+        input: CodeRequest,
+        idempotency: Option<Idempotency>,
+        standings: &mut Vec<Standing>,
     ) -> Result<Verification<SentCode>, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
@@ -50,58 +63,59 @@ impl Service {
         let subject = input.chat.subject();
         let partition = self.target_partition(instance, subject);
         let mut draft = self.draft_code(partition);
-        if let Some(cooldown) = cooldown {
-            let aimed = self.target(instance, subject).await?;
-            self.cool(&aimed.target, cooldown, self.now())?;
+        if let Some(cooldown) = input.cooldown {
+            let aimed = self.target(cx, instance, subject).await?;
+            self.cool(&aimed.target, cooldown, self.now(), standings)?;
         }
         let mut limits = self.mint_limits(instance, token);
         limits.extend(self.sending_limits(instance, &input.request));
         limits.extend(self.room_limits(instance, &input.request));
         limits.extend(self.chat_limit(instance, Name::Codes, subject));
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, draft.write()));
-        let entered = self.enter(instance, &limits, reserve.as_ref()).await?;
+        let entered = self.enter(cx, instance, &limits, reserve.as_ref(), standings).await?;
         if let Some(record) = entered.existing {
             return Verification::from_any(record).ok_or(ServiceError::KeyReused);
         }
         self.refuse_more_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
-        let record = self.create_code(instance, input, cooldown, draft).await?;
+        let record = self.create_code(cx, instance, input, draft, standings).await?;
         self.metrics.codes_requested.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
         Ok(record)
     }
 
     async fn create_code(
         &self,
+        cx: &RequestContext,
         instance: &Arc<Instance>,
         input: CodeRequest,
-        cooldown: Option<SignedDuration>,
         draft: VerificationDraft,
+        standings: &mut Vec<Standing>,
     ) -> Result<Verification<SentCode>, ServiceError> {
         let id = draft.id;
-        let CodeRequest { request, chat, shape, expires, channels, footer, .. } = input;
+        let CodeRequest { request, chat, shape, expires, channels, footer, cooldown, .. } = input;
         let mut late = None;
         for _ in 0..CONFLICTS {
-            let mut aimed = self.target(instance, chat.subject()).await?;
+            let mut aimed = self.target(cx, instance, chat.subject()).await?;
             let now = late.take().unwrap_or_else(|| self.now());
             if let Some(cooldown) = cooldown {
-                self.cool(&aimed.target, cooldown, now)?;
+                self.cool(&aimed.target, cooldown, now, standings)?;
             }
-            self.reopen(instance, &chat, &mut aimed.target, now).await?;
+            self.reopen(cx, instance, &chat, &mut aimed.target, now, standings).await?;
             let birth = Self::birth(instance, draft, now, expires, instance.config.codes.attempts);
             let otp = Otp::new(shape, channels.clone(), footer.clone(), now);
             let mut record = Verification::code(birth, otp, request.clone());
-            deed::done_to(id);
-            deed::sign(&mut record, 0);
+            cx.acts_on(id);
+            cx.sign(&mut record, 0);
             let mut change = self.birth_change(instance, &record);
             change.jobs.push(self.code_job(instance, &record, 0));
             let replaced = match aimed.target.active {
-                Some(old) => self.replace(instance, old, &mut change, now).await?,
+                Some(old) => self.replace(cx, instance, old, &mut change, now).await?,
                 None => None,
             };
             aimed.target.asked(id, now);
             let retain_until = change.records[0].retain_until;
             change.records.push(self.target_change(aimed, retain_until, now));
-            match self.send_with(change, Some(&record), now).await? {
+            match self.send_with(cx, change, Some(&record), now).await? {
                 CommitOutcome::Applied { .. } => {
                     if let Some(old) = &replaced {
                         self.count(old);
@@ -110,7 +124,7 @@ impl Service {
                 }
                 // Somebody with the same idempotency key was faster, or the chat was: then the next round replaces
                 // what it got.
-                CommitOutcome::Conflict | CommitOutcome::Duplicate => match self.load_as(id).await {
+                CommitOutcome::Conflict | CommitOutcome::Duplicate => match self.load_as(cx, id).await {
                     Ok((_, existing)) => return Ok(existing),
                     Err(ServiceError::NotFound) => {}
                     Err(error) => return Err(error),
@@ -131,19 +145,20 @@ impl Service {
     /// Ends the chat's former code in the commit of the new one.
     async fn replace(
         &self,
+        cx: &RequestContext,
         instance: &Arc<Instance>,
         old: VerificationId,
         change: &mut Change,
         now: Timestamp,
     ) -> Result<Option<Verification<SentCode>>, ServiceError> {
-        let loaded = match self.load_as(old).await {
+        let loaded = match self.load_as(cx, old).await {
             Ok((version, record)) => Loaded { instance: Arc::clone(instance), record, version },
             Err(ServiceError::NotFound | ServiceError::Store(StoreError::Sealed(_))) => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut decision = SentCode::decide(&loaded.record, CodeCommand::Replace, now);
         let Some(next) = &mut decision.next else { return Ok(None) };
-        deed::sign(next, loaded.record.timeline.len());
+        cx.sign(next, loaded.record.timeline.len());
         let next = next.clone();
         let end = self.change(&loaded, &decision, None, now);
         change.records.extend(end.records);
@@ -155,13 +170,26 @@ impl Service {
     /// Sends the same code again.
     pub async fn resend(
         &self,
+        cx: &RequestContext,
         instance: &Arc<Instance>,
         id: VerificationId,
+    ) -> Limited<Verification<SentCode>> {
+        let mut standings = Vec::new();
+        let outcome = self.send_again(cx, instance, id, &mut standings).await;
+        Limited { outcome, standings }
+    }
+
+    async fn send_again(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        id: VerificationId,
+        standings: &mut Vec<Standing>,
     ) -> Result<Verification<SentCode>, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
         }
-        let loaded = match self.load_of(instance, id).await?.typed() {
+        let loaded = match self.load_of(cx, instance, id).await?.typed() {
             LoadedTyped::Code(code) => code,
             LoadedTyped::Link(_) => return Err(ServiceError::NothingToSend),
         };
@@ -171,12 +199,12 @@ impl Service {
         if let (false, None, Some(chat)) = (early, record.ended_at(), &record.request.chat) {
             let mut limits = self.sending_limits(instance, &record.request);
             limits.extend(self.chat_limit(instance, Name::Codes, chat.subject()));
-            self.enter(instance, &limits, None).await?;
+            self.enter(cx, instance, &limits, None, standings).await?;
         }
-        let applied = self.apply(loaded, CodeCommand::Resend, None).await?;
+        let applied = self.apply(cx, loaded, CodeCommand::Resend, None).await?;
         match applied.verdict {
             CodeVerdict::Resent => Ok(applied.record),
-            CodeVerdict::TooSoon(again) => Err(self.too_soon(again.duration_since(self.now()), COOLDOWN)),
+            CodeVerdict::TooSoon(again) => Err(self.too_soon(again.duration_since(self.now()), COOLDOWN, standings)),
             CodeVerdict::Expired => Err(ServiceError::Code(Reason::CodeExpired)),
             CodeVerdict::Failed(reason) => Err(ServiceError::Code(reason)),
             CodeVerdict::Validated
@@ -201,12 +229,13 @@ impl Service {
     /// What a job has to send. `None`: nothing any more, because the code has ended or this leg has.
     pub async fn outgoing(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         about: VerificationId,
         known: Option<&Verification>,
         leg: usize,
     ) -> Result<Option<Outgoing>, ServiceError> {
-        let record = match self.record(about, known).await.map(Verification::typed) {
+        let record = match self.record(cx, about, known).await.map(Verification::typed) {
             Ok(Typed::Code(record)) => record,
             Ok(Typed::Link(_)) | Err(ServiceError::NotFound) => return Ok(None),
             Err(error) => return Err(error),
@@ -231,15 +260,16 @@ impl Service {
     /// Writes down how a message fared. A code that is gone has nothing to learn.
     pub async fn fared(
         &self,
+        cx: &RequestContext,
         instance: &Arc<Instance>,
         about: VerificationId,
         leg: usize,
         report: DeliveryReport,
     ) -> Result<(), ServiceError> {
         let noted = async {
-            let (version, record) = self.load_as(about).await?;
+            let (version, record) = self.load_as(cx, about).await?;
             let loaded = Loaded { instance: Arc::clone(instance), record, version };
-            self.apply::<SentCode>(loaded, CodeCommand::Report { leg, report }, None).await
+            self.apply::<SentCode>(cx, loaded, CodeCommand::Report { leg, report }, None).await
         };
         match noted.await {
             Ok(_) | Err(ServiceError::NotFound) => Ok(()),
@@ -247,12 +277,18 @@ impl Service {
         }
     }
 
-    fn cool(&self, target: &Target, cooldown: SignedDuration, now: Timestamp) -> Result<(), ServiceError> {
-        target.cooling(now, cooldown).map_or(Ok(()), |left| Err(self.too_soon(left, cooldown)))
+    fn cool(
+        &self,
+        target: &Target,
+        cooldown: SignedDuration,
+        now: Timestamp,
+        standings: &mut Vec<Standing>,
+    ) -> Result<(), ServiceError> {
+        target.cooling(now, cooldown).map_or(Ok(()), |left| Err(self.too_soon(left, cooldown, standings)))
     }
 
-    fn too_soon(&self, left: SignedDuration, cooldown: SignedDuration) -> ServiceError {
+    fn too_soon(&self, left: SignedDuration, cooldown: SignedDuration, standings: &mut Vec<Standing>) -> ServiceError {
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
-        self.limited(Name::Cooldown, Quota::per(1, duration(cooldown)), duration(left))
+        self.limited(standings, Name::Cooldown, Quota::per(1, duration(cooldown)), duration(left))
     }
 }

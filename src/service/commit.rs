@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, deed, loaded::Loaded};
+use super::{CONFLICTS, Instance, RequestContext, Service, ServiceError, loaded::Loaded};
 use crate::{
     domain::{Decision, Effect, InstanceId, Kind, Protocol, Status, Subject, Verification, keys::Digest, link::Link},
     jobs::{
@@ -47,12 +47,13 @@ impl Service {
     /// Decide and commit; load and decide again where others moved first.
     pub(super) async fn apply<K: Protocol>(
         &self,
+        cx: &RequestContext,
         mut loaded: Loaded<K>,
         command: K::Command,
         incoming: Option<&Incoming>,
     ) -> Result<Applied<K>, ServiceError> {
         let id = loaded.record.id;
-        deed::done_to(id);
+        cx.acts_on(id);
         let mut now = self.now();
         for _ in 0..CONFLICTS {
             let mut decision = K::decide(&loaded.record, command.clone(), now);
@@ -61,11 +62,11 @@ impl Service {
                 return Ok(Applied { verdict, record: loaded.record, written: Written::Nothing });
             }
             if let Some(next) = &mut decision.next {
-                deed::sign(next, loaded.record.timeline.len());
+                cx.sign(next, loaded.record.timeline.len());
             }
             let change = self.change(&loaded, &decision, incoming, now);
             let after = decision.next.as_ref().unwrap_or(&loaded.record);
-            match self.send_with(change, Some(after), now).await? {
+            match self.send_with(cx, change, Some(after), now).await? {
                 CommitOutcome::Applied { .. } => {
                     let had_ended = loaded.record.ended_at().is_some();
                     let record = decision.next.unwrap_or(loaded.record);
@@ -78,11 +79,11 @@ impl Service {
                     return Ok(Applied { verdict, record: loaded.record, written: Written::Duplicate });
                 }
                 CommitOutcome::Conflict | CommitOutcome::Collision => {
-                    (loaded.version, loaded.record) = self.load_as(id).await?;
+                    (loaded.version, loaded.record) = self.load_as(cx, id).await?;
                     now = self.now();
                 }
                 CommitOutcome::Late(at) => {
-                    (loaded.version, loaded.record) = self.load_as(id).await?;
+                    (loaded.version, loaded.record) = self.load_as(cx, id).await?;
                     now = at;
                 }
             }
@@ -91,13 +92,19 @@ impl Service {
     }
 
     /// Commits; jobs for which there is a permit start here, at once.
-    pub(super) async fn send(&self, change: Change, now: Timestamp) -> Result<CommitOutcome, StoreError> {
-        self.send_with(change, None::<&Verification<Link>>, now).await
+    pub(super) async fn send(
+        &self,
+        cx: &RequestContext,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<CommitOutcome, StoreError> {
+        self.send_with(cx, change, None::<&Verification<Link>>, now).await
     }
 
     /// As [`Service::send`]. Jobs about `record` need not load what this change writes.
     pub(super) async fn send_with<K: Protocol>(
         &self,
+        cx: &RequestContext,
         mut change: Change,
         record: Option<&Verification<K>>,
         now: Timestamp,
@@ -113,7 +120,7 @@ impl Service {
                 permit
             })
             .collect();
-        let committed = self.store.commit(&change).await?;
+        let committed = cx.store.commit(&change).await?;
         if let CommitOutcome::Applied { leased } = &committed {
             let record = record.filter(|_| leased.contains(&true)).map(|record| Arc::new(record.clone().into_any()));
             for ((job, permit), leased) in change.jobs.into_iter().zip(taken).zip(leased) {

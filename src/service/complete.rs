@@ -5,7 +5,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::{
-    Browser, Instance, Service, ServiceError,
+    Browser, Instance, RequestContext, Service, ServiceError,
     commit::{Applied, Written},
     loaded::Loaded,
 };
@@ -61,19 +61,24 @@ pub enum Tapped {
 
 impl Service {
     /// Finds the record of a hosted link. A token that was not made here is not found.
-    pub(super) async fn recognise(&self, token: &Token, kind: Kind) -> Result<Loaded<Link>, ServiceError> {
-        Loaded::from_any(self.recognise_any(token, kind).await?)
+    pub(super) async fn recognise(
+        &self,
+        cx: &RequestContext,
+        token: &Token,
+        kind: Kind,
+    ) -> Result<Loaded<Link>, ServiceError> {
+        Loaded::from_any(self.recognise_any(cx, token, kind).await?)
     }
 
-    async fn recognise_any(&self, token: &Token, kind: Kind) -> Result<Loaded, ServiceError> {
+    async fn recognise_any(&self, cx: &RequestContext, token: &Token, kind: Kind) -> Result<Loaded, ServiceError> {
         if !self.keys.admits(token, kind) {
             // What somebody made up costs no look at the store, unless keys are being changed.
             if self.metrics.keys_missing.get() > 0 && !self.keys.ids().contains(&token.key()) {
-                self.all_keys_known().await?;
+                self.all_keys_known(cx).await?;
             }
             return Err(ServiceError::NotFound);
         }
-        let (version, record) = self.load(token.id()).await?;
+        let (version, record) = self.load(cx, token.id()).await?;
         if !self.keys.recognises(token, kind, &record.nonce) {
             return Err(ServiceError::NotFound);
         }
@@ -104,12 +109,12 @@ impl Service {
     }
 
     /// The record that a token of this kind opens.
-    pub async fn by_token(&self, token: &Token, kind: Kind) -> Result<Verification, ServiceError> {
-        Ok(self.recognise_any(token, kind).await?.record)
+    pub async fn by_token(&self, cx: &RequestContext, token: &Token, kind: Kind) -> Result<Verification, ServiceError> {
+        Ok(self.recognise_any(cx, token, kind).await?.record)
     }
 
-    pub async fn open(&self, token: &Token, cookies: &[String]) -> Result<Opened, ServiceError> {
-        let Loaded { instance, record, .. } = self.recognise(token, Kind::Link).await?;
+    pub async fn open(&self, cx: &RequestContext, token: &Token, cookies: &[String]) -> Result<Opened, ServiceError> {
+        let Loaded { instance, record, .. } = self.recognise(cx, token, Kind::Link).await?;
         self.looked_at(&record, "reply");
         let now = record.kind.completion().map_or(OpenedAs::Over, |completion| match completion {
             Completion::Offered { until, .. } if self.now() < *until => OpenedAs::Open,
@@ -131,12 +136,13 @@ impl Service {
     /// started on another device, and wants the code for it.
     pub async fn complete(
         &self,
+        cx: &RequestContext,
         token: &Token,
         browser: Browser<'_>,
         form_field: &str,
         elsewhere: bool,
     ) -> Result<(Arc<Instance>, Verification<Link>, Tapped), ServiceError> {
-        let loaded = self.recognise(token, Kind::Link).await?;
+        let loaded = self.recognise(cx, token, Kind::Link).await?;
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
         let cookie = self.own(record, browser.cookies);
         check(form_field, &self.link_field(token, record, cookie))?;
@@ -149,7 +155,7 @@ impl Service {
             let token = self.keys.secret(redeem.secret());
             FinishCommand::Complete { token, browser: self.browser(record, cookie), may_tell, risk }
         };
-        let (verdict, record) = self.apply_finish(loaded, command).await?;
+        let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         let tapped = match verdict {
             FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
                 Tapped::Completed { redirect: self.redirect(&instance, &record, &redeem) }
@@ -175,9 +181,10 @@ impl Service {
     /// What "this wasn't me" would say about, and the hidden field of its form.
     pub async fn disputable(
         &self,
+        cx: &RequestContext,
         token: &Token,
     ) -> Result<(Arc<Instance>, Verification<Link>, OpenedAs, String), ServiceError> {
-        let Loaded { instance, record, .. } = self.recognise(token, Kind::Dispute).await?;
+        let Loaded { instance, record, .. } = self.recognise(cx, token, Kind::Dispute).await?;
         let now = match record.kind.verified() {
             Some((_, Completion::Disputed { after, .. })) => OpenedAs::Disputed { late: *after == Reached::Redeemed },
             Some((Some(_), _)) => OpenedAs::Open,
@@ -190,13 +197,14 @@ impl Service {
     /// message can hold it for as long as the person is known.
     pub async fn dispute(
         &self,
+        cx: &RequestContext,
         token: &Token,
         form_field: &str,
     ) -> Result<(Arc<Instance>, Verification<Link>), ServiceError> {
-        let loaded = self.recognise(token, Kind::Dispute).await?;
+        let loaded = self.recognise(cx, token, Kind::Dispute).await?;
         check(form_field, &self.keys.form_field(token, None))?;
         let instance = Arc::clone(&loaded.instance);
-        let (verdict, record) = self.apply_finish(loaded, LinkCommand::Dispute).await?;
+        let (verdict, record) = self.apply_finish(cx, loaded, LinkCommand::Dispute).await?;
         if verdict == FinishVerdict::Disputed {
             return Ok((instance, record));
         }
@@ -206,10 +214,11 @@ impl Service {
     /// As [`Service::apply`], for what follows upon the match. Counts what became of the link in the reply.
     pub(super) async fn apply_finish(
         &self,
+        cx: &RequestContext,
         loaded: Loaded<Link>,
         command: impl Into<LinkCommand>,
     ) -> Result<(FinishVerdict, Verification<Link>), ServiceError> {
-        let Applied { verdict, record, written } = self.apply(loaded, command.into(), None).await?;
+        let Applied { verdict, record, written } = self.apply(cx, loaded, command.into(), None).await?;
         // Only these commands are given here, and nothing else answers them.
         let LinkVerdict::Finish(verdict) = verdict else { return Err(ServiceError::Refused) };
         let result = match verdict {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Instance, Service, ServiceError, answer::Answer, callback, deed};
+use super::{Instance, Limited, RequestContext, Service, ServiceError, answer::Answer, callback};
 use crate::{
     domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
     jobs::payload::{self, CallbackJob, JobPayload},
@@ -81,6 +81,7 @@ impl Service {
     /// narrows them.
     pub async fn callbacks(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         standing: Option<JobState>,
         cursor: Option<&Cursor>,
@@ -90,7 +91,7 @@ impl Service {
         let begun = cursor.map_or(0, |cursor| STANDINGS.iter().position(|of| *of == cursor.standing).unwrap_or(0));
         for of in STANDINGS.into_iter().skip(begun).filter(|of| standing.is_none_or(|wanted| wanted == *of)) {
             let mark = cursor.filter(|cursor| cursor.standing == of).map(|cursor| &cursor.mark);
-            let jobs = self.store.jobs_after(instance.config.id, of, mark, room).await?;
+            let jobs = cx.store.jobs_after(instance.config.id, of, mark, room).await?;
             for job in &jobs {
                 callbacks.extend(self.viewed(instance, job));
             }
@@ -106,12 +107,13 @@ impl Service {
     /// Callbacks of one verification, as far as they are remembered.
     pub async fn callbacks_of(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         record: &Verification,
     ) -> Result<Vec<CallbackView>, ServiceError> {
         let mut callbacks = Vec::new();
         for id in payload::callback_ids(record) {
-            if let Some(job) = self.store.job(instance.config.id, record.id.partition(), &id).await? {
+            if let Some(job) = cx.store.job(instance.config.id, record.id.partition(), &id).await? {
                 callbacks.extend(self.viewed(instance, &job));
             }
         }
@@ -122,25 +124,26 @@ impl Service {
     /// One callback with its body, and what its receiver last answered where that was no success.
     pub async fn callback(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         id: &str,
     ) -> Result<(CallbackView, Value, Option<(Timestamp, Answer)>), ServiceError> {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
-        let job = self.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
+        let job = cx.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
         let (view, body) = self.view(&job)?.ok_or(ServiceError::NotFound)?;
-        let answer = self.last_answer(&job).await?;
+        let answer = self.last_answer(cx, &job).await?;
         Ok((view, Value::from_str(&body).unwrap_or_default(), answer))
     }
 
     /// Queues a callback that was delivered or given up again, under the same `webhook-id`.
-    pub async fn replay(&self, instance: &Instance, id: &str) -> Result<(), ServiceError> {
+    pub async fn replay(&self, cx: &RequestContext, instance: &Instance, id: &str) -> Result<(), ServiceError> {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
         // Replies end as well, but nobody wants one late.
-        let known = self.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
-        if self.view(&known)?.is_none() || !self.store.replay(instance.config.id, partition, &job).await? {
+        let known = cx.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
+        if self.view(&known)?.is_none() || !cx.store.replay(instance.config.id, partition, &job).await? {
             return Err(ServiceError::NotFound);
         }
-        deed::replayed(id);
+        cx.replays(id);
         self.handoff.permits.record_waiting(&known.lane, partition, self.now());
         Ok(())
     }
@@ -149,12 +152,27 @@ impl Service {
     /// The same `repeat` key sends it once.
     pub async fn test_callback(
         &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        url: &str,
+        repeat: Option<&str>,
+    ) -> Limited<CallbackView> {
+        let mut standings = Vec::new();
+        let limit = self.test_limit(instance);
+        let outcome = match self.enter(cx, instance, limit.as_slice(), None, &mut standings).await {
+            Ok(_) => self.queue_test(cx, instance, url, repeat).await,
+            Err(refused) => Err(refused),
+        };
+        Limited { outcome, standings }
+    }
+
+    async fn queue_test(
+        &self,
+        cx: &RequestContext,
         instance: &Instance,
         url: &str,
         repeat: Option<&str>,
     ) -> Result<CallbackView, ServiceError> {
-        let limit = self.test_limit(instance);
-        self.enter(instance, limit.as_slice(), None).await?;
         let seed = match repeat {
             Some(key) => self.keys.look_up("test callback", instance.config.id, key.as_bytes()),
             None => self.keys.look_up("test callback", instance.config.id, &random::bytes::<16>()),
@@ -171,7 +189,7 @@ impl Service {
         });
         let job = self.job(instance, id.clone(), self.test_lane(instance, url), None, &work);
         let change = Change::new(partition).job(job).starting();
-        match self.send(change, now).await? {
+        match self.send(cx, change, now).await? {
             CommitOutcome::Applied { .. } => {}
             other @ (CommitOutcome::Conflict
             | CommitOutcome::Duplicate
@@ -180,7 +198,7 @@ impl Service {
                 tracing::error!(?other, "a change without conditions was refused");
             }
         }
-        let known = self.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;
+        let known = cx.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;
         match JobPayload::open(&self.keys, &known.id, &known.body)? {
             JobPayload::Callback(first) if first.url != url => Err(ServiceError::KeyReused),
             JobPayload::Callback(_) | JobPayload::Reply(_) | JobPayload::Code(_) => {

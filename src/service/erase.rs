@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::{Instance, Service, ServiceError, requests::created_at, trace};
+use super::{Instance, RequestContext, Service, ServiceError, requests::created_at, trace};
 use crate::{
     domain::{Chat, Event, Partition, Subject, Verification, VerificationId},
     jobs::payload::{self, JobPayload},
@@ -36,18 +36,18 @@ struct Told {
 
 impl Service {
     /// Removes all that is kept about a chat of this instance. What was pending is gone without a callback.
-    pub async fn erase(&self, instance: &Instance, chat: &Chat) -> Result<Erased, ServiceError> {
+    pub async fn erase(&self, cx: &RequestContext, instance: &Instance, chat: &Chat) -> Result<Erased, ServiceError> {
         let mut erased = Erased::default();
         let mut told = Told::default();
         let index = self.chat_index(instance, chat.subject());
         let mut after = None;
         loop {
-            let page = self.store.list(&index, after.as_ref(), BATCH).await?;
+            let page = cx.store.list(&index, after.as_ref(), BATCH).await?;
             let Some(last) = page.last() else { break };
             after = Some(Position { created_at: created_at(last), id: last.id });
             for stored in &page {
                 let Some(record) = self.readable(instance, stored) else {
-                    self.store.remove(&sealed_removal(instance, stored, &index)).await?;
+                    cx.store.remove(&sealed_removal(instance, stored, &index)).await?;
                     erased.requests += 1;
                     continue;
                 };
@@ -55,16 +55,16 @@ impl Service {
                     after = Some(Position { created_at: record.created_at, id: stored.id });
                 }
                 let removal = self.removal(instance, &record, &index);
-                self.store.remove(&removal).await?;
+                cx.store.remove(&removal).await?;
                 let urls = Event::ALL.iter().filter_map(|event| Self::callback_url(instance, &record.request, *event));
                 told.receivers.extend(urls.map(|url| self.callback_lane(instance, url)));
                 told.jobs.extend(removal.jobs);
                 erased.requests += 1;
             }
         }
-        erased.jobs = self.erase_jobs(instance, chat.subject(), &mut told).await?;
-        self.erase_answers(instance, &told).await?;
-        erased.traces = self.erase_traces(instance, chat.subject()).await?;
+        erased.jobs = self.erase_jobs(cx, instance, chat.subject(), &mut told).await?;
+        self.erase_answers(cx, instance, &told).await?;
+        erased.traces = self.erase_traces(cx, instance, chat.subject()).await?;
         if let Subject::Phone(phone) = chat.subject() {
             self.phones.forget(phone);
         }
@@ -85,12 +85,18 @@ impl Service {
     }
 
     /// Whatever names the person although its record is gone, or never was.
-    async fn erase_jobs(&self, instance: &Instance, subject: &Subject, told: &mut Told) -> Result<usize, ServiceError> {
+    async fn erase_jobs(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        subject: &Subject,
+        told: &mut Told,
+    ) -> Result<usize, ServiceError> {
         let mut removals: Vec<Removal> =
             Partition::all().map(|partition| Removal::new(instance.config.id, partition)).collect();
         let mut erased = 0;
         for standing in super::delivery::STANDINGS {
-            for job in self.store.jobs(instance.config.id, standing, JOBS).await? {
+            for job in cx.store.jobs(instance.config.id, standing, JOBS).await? {
                 // One that no key opens tells nobody anything.
                 if JobPayload::open(&self.keys, &job.id, &job.body).is_ok_and(|work| work.is_about(subject)) {
                     told.receivers.insert(job.lane);
@@ -105,32 +111,37 @@ impl Service {
         for mut removal in removals {
             removal.groups = chats.clone();
             removal.lanes = vec![Lane::replies(instance.config.id), Lane::notices(instance.config.id)];
-            self.store.remove(&removal).await?;
+            cx.store.remove(&removal).await?;
         }
         Ok(erased)
     }
 
     /// Receivers may repeat in an answer what they were told.
-    async fn erase_answers(&self, instance: &Instance, told: &Told) -> Result<(), ServiceError> {
+    async fn erase_answers(&self, cx: &RequestContext, instance: &Instance, told: &Told) -> Result<(), ServiceError> {
         for receiver in &told.receivers {
-            for (journal, note) in self.answers_to(receiver, &told.jobs).await? {
+            for (journal, note) in self.answers_to(cx, receiver, &told.jobs).await? {
                 let mut removal = Removal::new(instance.config.id, note.partition);
                 removal.log_entries.push((journal, note.bytes));
-                self.store.remove(&removal).await?;
+                cx.store.remove(&removal).await?;
             }
         }
         Ok(())
     }
 
-    async fn erase_traces(&self, instance: &Instance, subject: &Subject) -> Result<usize, ServiceError> {
+    async fn erase_traces(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        subject: &Subject,
+    ) -> Result<usize, ServiceError> {
         let journal = trace::journal(instance.config.id);
         let about = self.trace_of(instance, subject);
         let mut erased = 0;
-        for (_, trace, note) in self.traces(instance).await? {
+        for (_, trace, note) in self.traces(cx, instance).await? {
             if trace.chat == Some(about) {
                 let mut removal = Removal::new(instance.config.id, note.partition);
                 removal.log_entries.push((journal.clone(), note.bytes));
-                self.store.remove(&removal).await?;
+                cx.store.remove(&removal).await?;
                 erased += 1;
             }
         }

@@ -5,7 +5,7 @@ mod sentence;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{CallbackView, Instance, Outcome, Service, ServiceError, trace::Trace};
+use super::{CallbackView, Instance, Outcome, RequestContext, Service, ServiceError, trace::Trace};
 use crate::{
     domain::{Chat, Subject, Verification, VerificationId, keys::Digest, time::rfc3339},
     store::Index,
@@ -75,18 +75,23 @@ pub struct Explanation {
 
 impl Service {
     /// Looks through records and through the traces of the last day.
-    pub async fn explain(&self, instance: &Instance, question: &Question) -> Result<Explanation, ServiceError> {
-        let traces = self.matching_traces(instance, question).await?;
+    pub async fn explain(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        question: &Question,
+    ) -> Result<Explanation, ServiceError> {
+        let traces = self.matching_traces(cx, instance, question).await?;
         let mut ids: Vec<VerificationId> = traces.iter().filter_map(|(_, trace)| trace.uuid).collect();
-        ids.extend(self.matching_requests(instance, question).await?);
+        ids.extend(self.matching_requests(cx, instance, question).await?);
         ids.sort_by(|a, b| b.cmp(a));
         ids.dedup();
         let mut requests = Vec::new();
         for id in ids.into_iter().take(MOST) {
-            let Some(stored) = self.store.load(id.into()).await? else { continue };
+            let Some(stored) = cx.store.load(id.into()).await? else { continue };
             let record = self.readable(instance, &stored);
             if let Some(record) = record.filter(|record| record.instance == instance.config.id) {
-                let callbacks = self.callbacks_of(instance, &record).await?;
+                let callbacks = self.callbacks_of(cx, instance, &record).await?;
                 requests.push((record, callbacks));
             }
         }
@@ -97,6 +102,7 @@ impl Service {
 
     async fn matching_traces(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         question: &Question,
     ) -> Result<Vec<(Timestamp, Trace)>, ServiceError> {
@@ -111,27 +117,28 @@ impl Service {
             Question::Chat(_) => trace.chat.is_some() && trace.chat == asked,
             Question::Ending(ending) => trace.ending.as_deref().is_some_and(|kept| same_ending(kept, ending)),
         };
-        let traces = self.traces(instance).await?.into_iter();
+        let traces = self.traces(cx, instance).await?.into_iter();
         Ok(traces.filter(|(_, trace, _)| fits(trace)).map(|(at, trace, _)| (at, trace)).take(MOST).collect())
     }
 
     async fn matching_requests(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         question: &Question,
     ) -> Result<Vec<VerificationId>, ServiceError> {
         match question {
             Question::Message(_) => Ok(Vec::new()),
             Question::Request(id) => {
-                let known = self.store.load((*id).into()).await?;
+                let known = cx.store.load((*id).into()).await?;
                 Ok(known.map(|stored| stored.id.into()).into_iter().collect())
             }
             Question::Chat(subject) => {
                 let index = self.chat_index(instance, subject);
-                Ok(self.store.list(&index, None, MOST).await?.into_iter().map(|stored| stored.id.into()).collect())
+                Ok(cx.store.list(&index, None, MOST).await?.into_iter().map(|stored| stored.id.into()).collect())
             }
             Question::Ending(ending) => {
-                let newest = self.store.list(&Index::all(instance.config.id), None, READ).await?;
+                let newest = cx.store.list(&Index::all(instance.config.id), None, READ).await?;
                 let records = newest.iter().filter_map(|stored| self.readable(instance, stored));
                 Ok(records.filter(|record| ends_with(record, ending)).take(MOST).map(|record| record.id).collect())
             }

@@ -1,20 +1,17 @@
 //! The phone behind a LID, asked of the gateway: bounded in time, remembered for a day.
 
 use std::{
-    cell::Cell,
     collections::HashMap,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::{Instance, ServiceError};
+use super::{Instance, RequestContext, ServiceError};
 use crate::{
     domain::{InstanceId, Phone, Sender, keys::Digest},
     gateway::LidLookup,
 };
 
-/// For all that one request asks: a person waits for the answer to their message.
-const BUDGET: Duration = Duration::from_secs(3);
 /// For an answer other than that the gateway does not know yet.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between questions: WhatsApp tells a gateway of a new LID with the first message or shortly after it.
@@ -23,16 +20,6 @@ const MEMORY: Duration = Duration::from_hours(24);
 /// A number that is hidden now may be shown later.
 const DOUBT: Duration = Duration::from_mins(1);
 const MOST: usize = 10_000;
-
-tokio::task_local! {
-    /// What the questions of this request have left.
-    static LEFT: Cell<Duration>;
-}
-
-/// Runs the work of one request.
-pub(super) async fn of_one_request<T>(work: impl Future<Output = T>) -> T {
-    LEFT.scope(Cell::new(BUDGET), work).await
-}
 
 /// What gateways have answered for good. Only in this process; another one asks again.
 #[derive(Default)]
@@ -51,6 +38,7 @@ impl Phones {
     /// message has to come again. Where gateways repeat nothing, the sender stays unidentified.
     pub(super) async fn resolve(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         sender: &Sender,
         lid_digest: Digest,
@@ -62,7 +50,7 @@ impl Phones {
         let key = (instance.config.id, lid_digest);
         let answer = match self.known(key) {
             Some(known) => known.phone.map_or(LidLookup::Unavailable, LidLookup::Phone),
-            None => self.ask(instance, lid, key).await,
+            None => self.ask(cx, instance, lid, key).await,
         };
         match answer {
             LidLookup::Phone(phone) => Ok(Sender::new(Some(phone), Some(lid), sender.bsuid())),
@@ -79,8 +67,9 @@ impl Phones {
         }
     }
 
-    async fn ask(&self, instance: &Instance, lid: &str, key: (InstanceId, Digest)) -> LidLookup {
-        let answer = ask(instance, lid).await;
+    async fn ask(&self, cx: &RequestContext, instance: &Instance, lid: &str, key: (InstanceId, Digest)) -> LidLookup {
+        let left = cx.look_ups.left();
+        let answer = cx.look_ups.spend(ask_for(instance, lid, left)).await.unwrap_or(LidLookup::Failed);
         match &answer {
             LidLookup::Phone(phone) => self.remember(key, Some(phone.clone())),
             LidLookup::Unavailable => self.remember(key, None),
@@ -109,15 +98,6 @@ impl Phones {
         }
         known.insert(key, Known { at: Instant::now(), phone });
     }
-}
-
-/// Asks within what the request has left.
-async fn ask(instance: &Instance, lid: &str) -> LidLookup {
-    let start = Instant::now();
-    let left = LEFT.try_with(Cell::get).unwrap_or(BUDGET);
-    let answer = ask_for(instance, lid, left).await;
-    let _ = LEFT.try_with(|all| all.set(left.saturating_sub(start.elapsed())));
-    answer
 }
 
 /// Asks until there is an answer for good, or patience ends. However slow the gateway is, it is asked twice.

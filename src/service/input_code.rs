@@ -1,5 +1,6 @@
 //! What callers send to ask for a code, and to have one checked.
 
+use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use super::{
@@ -22,6 +23,8 @@ pub struct CodeRequest {
     pub expires: u32,
     pub channels: Vec<Channel>,
     pub footer: Option<String>,
+    /// What must lie between two requests for one chat, whatever caller makes them.
+    pub cooldown: Option<SignedDuration>,
     pub warnings: Vec<Warning>,
 }
 
@@ -78,7 +81,7 @@ pub fn request(body: &Map<String, Value>, instance: &Instance) -> Result<CodeReq
     let warnings = std::mem::take(&mut fields.warnings);
     match chat {
         Some(chat) if fields.faults.is_empty() => {
-            Ok(CodeRequest { request, chat, shape, expires, channels, footer: None, warnings })
+            Ok(CodeRequest { request, chat, shape, expires, channels, footer: None, cooldown: None, warnings })
         }
         _ => Err(fields.faults),
     }
@@ -104,7 +107,8 @@ pub fn plain(
         chat: Some(chat.clone()),
         ..Request::default()
     };
-    Ok(CodeRequest { request, chat, shape: Shape::USUAL, expires, channels, footer: None, warnings: Vec::new() })
+    let (footer, cooldown, warnings) = Default::default();
+    Ok(CodeRequest { request, chat, shape: Shape::USUAL, expires, channels, footer, cooldown, warnings })
 }
 
 /// Checks a body of `validate-code`.

@@ -8,7 +8,7 @@ use std::{collections::HashMap, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 
-use super::Service;
+use super::{RequestContext, Service};
 use crate::{
     domain::{KeyRing, Verification, time::rfc3339},
     random,
@@ -88,13 +88,13 @@ impl Service {
     }
 
     /// Before something is called unknown: fails while a key that this process lacks may have made it.
-    pub(super) async fn all_keys_known(&self) -> Result<(), StoreError> {
+    pub(super) async fn all_keys_known(&self, cx: &RequestContext) -> Result<(), StoreError> {
         // Rare, and every request would carry it.
-        Box::pin(self.compare_keys()).await
+        Box::pin(self.compare_keys(cx)).await
     }
 
-    async fn compare_keys(&self) -> Result<(), StoreError> {
-        let meta = self.store.meta().await?;
+    async fn compare_keys(&self, cx: &RequestContext) -> Result<(), StoreError> {
+        let meta = cx.store.meta().await?;
         match self.lacking(&meta).next() {
             None => Ok(()),
             Some(fingerprint) => Err(StoreError::Unavailable(format!(
@@ -116,11 +116,11 @@ impl Service {
     }
 
     /// As [`Service::decode`]. What a key has sealed that this process lacks can be read later, or elsewhere.
-    pub(super) async fn read(&self, stored: &StoredRecord) -> Result<Verification, StoreError> {
+    pub(super) async fn read(&self, cx: &RequestContext, stored: &StoredRecord) -> Result<Verification, StoreError> {
         match self.decode(stored) {
             Ok(record) => Ok(record),
             Err(error) => {
-                self.all_keys_known().await?;
+                self.all_keys_known(cx).await?;
                 Err(error)
             }
         }

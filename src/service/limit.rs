@@ -1,12 +1,11 @@
-//! What is taken from limits, and how the caller of a request hears of it.
+//! What is taken from limits, and how they stand afterwards.
 
 use std::{
-    cell::RefCell,
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
 
-use super::{Instance, Service, ServiceError, identity, mint::spread};
+use super::{Instance, RequestContext, Service, ServiceError, mint::spread};
 use crate::{
     domain::{
         Chat, InstanceId, Partition, Request, Subject, VerificationId, country,
@@ -14,15 +13,11 @@ use crate::{
         quota::{Allowance, Name, Quota},
     },
     metrics::label::ByLimit,
-    store::{StoreError, TokenRequest, patience},
+    store::{StoreError, TokenRequest},
 };
 
 /// No address reads like it.
 const EVERYBODY: &str = "everybody";
-
-tokio::task_local! {
-    static TOLD: RefCell<Vec<Standing>>;
-}
 
 /// One bucket, and what it is called.
 pub(super) struct Limit {
@@ -38,14 +33,17 @@ pub struct Standing {
     pub allowance: Allowance,
 }
 
-/// Runs the work of one request, and says how each limit stands that it took from.
-pub async fn telling<F: Future>(work: F) -> (F::Output, Vec<Standing>) {
-    let told = RefCell::new(Vec::new());
-    TOLD.scope(told, async {
-        let output = patience::of_one_request(identity::of_one_request(work)).await;
-        (output, TOLD.with(RefCell::take))
-    })
-    .await
+/// What came of a use case that takes from limits, and how they stand, which its caller learns in any case.
+#[must_use]
+pub struct Limited<T> {
+    pub outcome: Result<T, ServiceError>,
+    pub standings: Vec<Standing>,
+}
+
+impl<T> Limited<T> {
+    pub(super) fn and_then<U>(self, then: impl FnOnce(T) -> Result<U, ServiceError>) -> Limited<U> {
+        Limited { outcome: self.outcome.and_then(then), standings: self.standings }
+    }
 }
 
 fn standings(limits: &[Limit], allowances: &[Allowance]) -> impl Iterator<Item = Standing> {
@@ -54,28 +52,19 @@ fn standings(limits: &[Limit], allowances: &[Allowance]) -> impl Iterator<Item =
     limits.iter().zip(allowances).map(standing)
 }
 
-/// Outside of [`telling`] nothing listens. Room is no rate, and is told by a problem of its own.
-fn tell(standing: Standing) {
-    if standing.name.is_room() {
-        return;
-    }
-    let _ = TOLD.try_with(|told| told.borrow_mut().push(standing));
+/// Of the rates: room in the store has a problem of its own.
+pub(super) fn rates(limits: &[Limit], allowances: &[Allowance]) -> Vec<Standing> {
+    standings(limits, allowances).filter(|standing| !standing.name.is_room()).collect()
 }
 
 impl Service {
-    /// Tells how the limits stand and counts those that are short. How long to wait until none is.
+    /// Counts the limits that are short. How long to wait until none is.
     pub(super) fn judge(&self, limits: &[Limit], allowances: &[Allowance]) -> Option<Duration> {
-        standings(limits, allowances).filter_map(|standing| self.note(standing)).max()
+        standings(limits, allowances).filter_map(|standing| self.wait(standing)).max()
     }
 
-    /// Tells how the limits stand to somebody who is answered in any case.
-    pub(super) fn mention(limits: &[Limit], allowances: &[Allowance]) {
-        standings(limits, allowances).for_each(tell);
-    }
-
-    /// Tells how a limit stands, and counts it when it is short. How long to wait until it is not.
-    pub fn note(&self, standing: Standing) -> Option<Duration> {
-        tell(standing);
+    /// Counts a limit that is short. How long to wait until it is not.
+    pub fn wait(&self, standing: Standing) -> Option<Duration> {
         let Allowance::Exhausted { retry_after } = standing.allowance else { return None };
         self.count_limit(standing.name);
         Some(retry_after)
@@ -86,8 +75,15 @@ impl Service {
     }
 
     /// A refusal by a limit that is kept elsewhere than in a bucket.
-    pub(super) fn limited(&self, name: Name, quota: Quota, retry_after: Duration) -> ServiceError {
-        let _ = self.note(Standing { name, quota, allowance: Allowance::Exhausted { retry_after } });
+    pub(super) fn limited(
+        &self,
+        standings: &mut Vec<Standing>,
+        name: Name,
+        quota: Quota,
+        retry_after: Duration,
+    ) -> ServiceError {
+        self.count_limit(name);
+        standings.push(Standing { name, quota, allowance: Allowance::Exhausted { retry_after } });
         ServiceError::RateLimited { retry_after }
     }
 
@@ -146,20 +142,27 @@ impl Service {
     /// Takes from limits of one address, for one link or for everything else. It is a network, for IPv6.
     pub async fn admit_address(
         &self,
+        cx: &RequestContext,
         address: IpAddr,
         link: Option<VerificationId>,
         limits: &[(Name, Quota)],
     ) -> Result<Vec<Standing>, StoreError> {
         let whose = link.map_or_else(|| address.to_string(), |link| format!("{address} for {link}"));
         let partition = spread(self.stranger(&whose));
-        self.admit(limits.iter().map(|&(name, quota)| self.stranger_limit(partition, name, &whose, quota))).await
+        self.admit(cx, limits.iter().map(|&(name, quota)| self.stranger_limit(partition, name, &whose, quota))).await
     }
 
     /// Takes a try at the operator's password, of one address and of everybody together, or of neither.
-    pub async fn admit_login(&self, address: IpAddr, own: Quota, of_all: Quota) -> Result<Vec<Standing>, StoreError> {
+    pub async fn admit_login(
+        &self,
+        cx: &RequestContext,
+        address: IpAddr,
+        own: Quota,
+        of_all: Quota,
+    ) -> Result<Vec<Standing>, StoreError> {
         let partition = spread(self.stranger(EVERYBODY));
         let limit = |whose, quota| self.stranger_limit(partition, Name::OperatorLogin, whose, quota);
-        self.admit([limit(&address.to_string(), own), limit(EVERYBODY, of_all)]).await
+        self.admit(cx, [limit(&address.to_string(), own), limit(EVERYBODY, of_all)]).await
     }
 
     fn stranger_limit(&self, partition: Partition, name: Name, whose: &str, quota: Quota) -> Limit {
@@ -172,10 +175,14 @@ impl Service {
         self.keys.look_up("address", InstanceId::NOBODY, whose.as_bytes())
     }
 
-    async fn admit(&self, limits: impl IntoIterator<Item = Limit>) -> Result<Vec<Standing>, StoreError> {
+    async fn admit(
+        &self,
+        cx: &RequestContext,
+        limits: impl IntoIterator<Item = Limit>,
+    ) -> Result<Vec<Standing>, StoreError> {
         let limits: Vec<Limit> = limits.into_iter().collect();
         let takes: Vec<TokenRequest> = limits.iter().map(|limit| limit.take.clone()).collect();
-        let allowances = self.store.admit(&takes, None).await?.allowances;
+        let allowances = cx.store.admit(&takes, None).await?.allowances;
         Ok(standings(&limits, &allowances).collect())
     }
 }

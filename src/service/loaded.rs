@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Instance, Service, ServiceError};
+use super::{Instance, RequestContext, Service, ServiceError};
 use crate::domain::{AnyKind, Kind, Typed, Verification, VerificationId, link::Link, sent_code::SentCode};
 
 /// A record as it was read, and the instance that it belongs to.
@@ -24,20 +24,33 @@ impl<K: Kind> Loaded<K> {
 
 impl Service {
     /// A record and its version.
-    pub(super) async fn load(&self, id: VerificationId) -> Result<(u64, Verification), ServiceError> {
-        self.load_as(id).await
+    pub(super) async fn load(
+        &self,
+        cx: &RequestContext,
+        id: VerificationId,
+    ) -> Result<(u64, Verification), ServiceError> {
+        self.load_as(cx, id).await
     }
 
     /// As [`Service::load`]; one of the other type is not found.
-    pub(super) async fn load_as<K: Kind>(&self, id: VerificationId) -> Result<(u64, Verification<K>), ServiceError> {
-        let stored = self.store.load(id.into()).await?.ok_or(ServiceError::NotFound)?;
-        let record = self.read(&stored).await?;
+    pub(super) async fn load_as<K: Kind>(
+        &self,
+        cx: &RequestContext,
+        id: VerificationId,
+    ) -> Result<(u64, Verification<K>), ServiceError> {
+        let stored = cx.store.load(id.into()).await?.ok_or(ServiceError::NotFound)?;
+        let record = self.read(cx, &stored).await?;
         Ok((stored.version, Verification::from_any(record).ok_or(ServiceError::NotFound)?))
     }
 
     /// A record of this instance; another tenant's is not found.
-    pub(super) async fn load_of(&self, instance: &Arc<Instance>, id: VerificationId) -> Result<Loaded, ServiceError> {
-        let (version, record) = self.load(id).await?;
+    pub(super) async fn load_of(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        id: VerificationId,
+    ) -> Result<Loaded, ServiceError> {
+        let (version, record) = self.load(cx, id).await?;
         if record.instance != instance.config.id {
             return Err(ServiceError::NotFound);
         }
@@ -45,10 +58,15 @@ impl Service {
     }
 
     /// The record that a job is about, unless it is `known`.
-    pub async fn record(&self, id: VerificationId, known: Option<&Verification>) -> Result<Verification, ServiceError> {
+    pub async fn record(
+        &self,
+        cx: &RequestContext,
+        id: VerificationId,
+        known: Option<&Verification>,
+    ) -> Result<Verification, ServiceError> {
         match known.filter(|known| known.id == id) {
             Some(known) => Ok(known.clone()),
-            None => Ok(self.load(id).await?.1),
+            None => Ok(self.load(cx, id).await?.1),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Service;
+use super::{RequestContext, Service};
 use crate::{
     random,
     store::{Change, RecordChange, RecordId, StoreError},
@@ -10,16 +10,16 @@ use crate::{
 
 impl Service {
     /// A login with this nonce opens nothing any more. `until` is when it would have ended by itself.
-    pub async fn end_login(&self, nonce: &[u8; 16], until: Timestamp) -> Result<(), StoreError> {
+    pub async fn end_login(&self, cx: &RequestContext, nonce: &[u8; 16], until: Timestamp) -> Result<(), StoreError> {
         // That it is there says everything.
         let bytes = self.keys.seal("login", &[], random::bytes());
         let record = RecordChange::new(self.ended_login(nonce), 0, bytes, until);
-        let _ = self.store.commit(&Change::of(record)).await?;
+        let _ = cx.store.commit(&Change::of(record)).await?;
         Ok(())
     }
 
-    pub async fn login_has_ended(&self, nonce: &[u8; 16]) -> Result<bool, StoreError> {
-        Ok(self.store.load(self.ended_login(nonce)).await?.is_some())
+    pub async fn login_has_ended(&self, cx: &RequestContext, nonce: &[u8; 16]) -> Result<bool, StoreError> {
+        Ok(cx.store.load(self.ended_login(nonce)).await?.is_some())
     }
 
     fn ended_login(&self, nonce: &[u8; 16]) -> RecordId {

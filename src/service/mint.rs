@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{CONFLICTS, Instance, Service, ServiceError, deed, draft::VerificationDraft, input::Mint, limit::Limit};
+use super::{
+    CONFLICTS, Instance, Limited, RequestContext, Service, ServiceError, Standing,
+    draft::VerificationDraft,
+    input::Mint,
+    limit::{self, Limit},
+};
 use crate::{
     domain::{
         Birth, Chat, ClaimId, Kind, Partition, Verification, VerificationId,
@@ -40,10 +45,25 @@ impl Service {
     /// Makes a link. `token` names the caller's quota.
     pub async fn mint(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         token: &str,
         input: Mint,
         idempotency: Option<Idempotency>,
+    ) -> Limited<Verification<Link>> {
+        let mut standings = Vec::new();
+        let outcome = self.make_link(cx, instance, token, input, idempotency, &mut standings).await;
+        Limited { outcome, standings }
+    }
+
+    async fn make_link(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        token: &str,
+        input: Mint,
+        idempotency: Option<Idempotency>,
+        standings: &mut Vec<Standing>,
     ) -> Result<Verification<Link>, ServiceError> {
         if instance.config.disabled {
             return Err(ServiceError::Disabled);
@@ -53,30 +73,32 @@ impl Service {
         limits.extend(self.room_limits(instance, &input.request));
         limits.extend(input.request.chat.as_ref().and_then(|c| self.chat_limit(instance, Name::Links, c.subject())));
         let reserve = idempotency.map(|idempotency| self.reserve(instance, &idempotency, draft.write()));
-        let entered = self.enter(instance, &limits, reserve.as_ref()).await?;
+        let entered = self.enter(cx, instance, &limits, reserve.as_ref(), standings).await?;
         if let Some(record) = entered.existing {
             return Verification::from_any(record).ok_or(ServiceError::KeyReused);
         }
         self.refuse_more_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
-        let record = self.create(instance, input, draft, reserve).await?;
+        let record = self.create(cx, instance, input, draft, reserve).await?;
         self.metrics.links_minted.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
         Ok(record)
     }
 
-    /// Takes from the limits and claims the idempotency key, in one round trip. Somebody who repeats himself is
-    /// answered also when nothing is left.
+    /// Takes from the limits and claims the idempotency key, in one round trip. A repeat is answered also when nothing
+    /// is left. `standings` gets how the rates stand.
     pub(super) async fn enter(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         limits: &[Limit],
         reserve: Option<&ReservationRequest>,
+        standings: &mut Vec<Standing>,
     ) -> Result<Entered, ServiceError> {
         if limits.is_empty() && reserve.is_none() {
             return Ok(Entered::default());
         }
         let takes: Vec<TokenRequest> = limits.iter().map(|limit| limit.take.clone()).collect();
-        let admission = self.store.admit(&takes, reserve).await?;
+        let admission = cx.store.admit(&takes, reserve).await?;
         self.note_room(instance, limits, &admission.allowances);
         let mut entered = Entered::default();
         if let (Some(holder), Some(ours)) = (admission.reservation, reserve) {
@@ -87,12 +109,12 @@ impl Service {
             // Whoever claimed it may have died before the commit; then the same link is made here.
             if holder.claim != ours.claim {
                 let refused = admission.allowances.iter().any(|a| matches!(a, Allowance::Exhausted { .. }));
-                entered.existing = self.made_by(draft.id, if refused { PATIENCE } else { 1 }).await?;
+                entered.existing = self.made_by(cx, draft.id, if refused { PATIENCE } else { 1 }).await?;
             }
             entered.draft = Some(draft);
         }
+        standings.extend(limit::rates(limits, &admission.allowances));
         if entered.existing.is_some() {
-            Self::mention(limits, &admission.allowances);
             return Ok(entered);
         }
         let Some(retry_after) = self.judge(limits, &admission.allowances) else { return Ok(entered) };
@@ -107,10 +129,15 @@ impl Service {
     }
 
     /// What somebody with the same idempotency key has made, or is about to make.
-    async fn made_by(&self, id: VerificationId, looks: u32) -> Result<Option<Verification>, ServiceError> {
+    async fn made_by(
+        &self,
+        cx: &RequestContext,
+        id: VerificationId,
+        looks: u32,
+    ) -> Result<Option<Verification>, ServiceError> {
         for look in 1..=looks {
-            if let Some(stored) = self.store.load(id.into()).await? {
-                return Ok(Some(self.read(&stored).await?));
+            if let Some(stored) = cx.store.load(id.into()).await? {
+                return Ok(Some(self.read(cx, &stored).await?));
             }
             if look < looks {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -121,6 +148,7 @@ impl Service {
 
     async fn create(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         input: Mint,
         mut draft: VerificationDraft,
@@ -135,16 +163,16 @@ impl Service {
                 let text = self.prefilled(instance, &record, &code);
                 record.kind.prefilled = Some(self.words_around(instance, &text, &code));
             }
-            deed::done_to(record.id);
-            deed::sign(&mut record, 0);
-            match self.send(self.birth_change(instance, &record), now).await? {
+            cx.acts_on(record.id);
+            cx.sign(&mut record, 0);
+            match self.send(cx, self.birth_change(instance, &record), now).await? {
                 CommitOutcome::Applied { .. } => return Ok(record),
                 CommitOutcome::Late(_) => {}
                 // Another record has this code, or the key that made it is gone.
-                CommitOutcome::Collision => draft = self.draw_again(instance, draft, reserve.as_mut()).await?,
+                CommitOutcome::Collision => draft = self.draw_again(cx, instance, draft, reserve.as_mut()).await?,
                 // Somebody with the same idempotency key was faster, or it was ourselves.
                 CommitOutcome::Conflict | CommitOutcome::Duplicate => {
-                    if let Some(existing) = self.made_by(draft.id, 1).await? {
+                    if let Some(existing) = self.made_by(cx, draft.id, 1).await? {
                         return Verification::from_any(existing).ok_or(ServiceError::KeyReused);
                     }
                 }
@@ -156,6 +184,7 @@ impl Service {
     /// Another draft. Those who repeat the request must find the same one, so an idempotency key stands for it now.
     async fn draw_again(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         refused: VerificationDraft,
         reserve: Option<&mut ReservationRequest>,
@@ -163,7 +192,7 @@ impl Service {
         let draft = self.draft_link(instance);
         let Some(reserve) = reserve else { return Ok(draft) };
         (reserve.claim, reserve.replaces) = (draft.write(), Some(refused.write()));
-        let holder = self.store.admit(&[], Some(reserve)).await?.reservation;
+        let holder = cx.store.admit(&[], Some(reserve)).await?.reservation;
         holder.map_or(Ok(draft), |holder| Ok(VerificationDraft::read(&holder.claim)?))
     }
 
@@ -235,6 +264,7 @@ impl Service {
     /// whose commit confirms the claim, too. A full store takes no claim and still finishes what is old.
     pub(super) async fn claim(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         what: &str,
         idempotency: Option<Idempotency>,
@@ -244,7 +274,7 @@ impl Service {
         let idempotency = Idempotency { key: format!("{what} {key}"), body };
         let id: [u8; 16] = random::bytes();
         let reserve = ReservationRequest { partition, ..self.reserve(instance, &idempotency, id.to_vec()) };
-        let holder = match self.store.admit(&[], Some(&reserve)).await {
+        let holder = match cx.store.admit(&[], Some(&reserve)).await {
             Ok(admission) => admission.reservation,
             Err(StoreError::Full) => return Ok(None),
             Err(error) => return Err(error.into()),

@@ -9,7 +9,7 @@ pub mod callback;
 mod code;
 mod commit;
 mod complete;
-mod deed;
+mod context;
 pub mod delivery;
 mod draft;
 mod erase;
@@ -56,18 +56,19 @@ use url::Url;
 
 pub use self::{
     complete::{Opened, OpenedAs, Tapped},
-    deed::{By, Deed, doing, done_by, done_to},
+    context::{By, Deed, RequestContext},
     delivery::CallbackView,
     erase::Erased,
     identity::Phones,
     input::{FieldFault, Mint, Warning},
     instance::{Denied, Grant, Instance, Instances, Replaced},
     landing::landing,
-    limit::{Standing, subscriber_network, telling},
+    limit::{Limited, Standing, subscriber_network},
     mint::Idempotency,
     outcome::{Outcome, Unmatched},
     places::Places,
-    redeem::Redeemed,
+    receipt::SentLeg,
+    redeem::{Redeemed, TypedElsewhere},
     requests::{Filter, Page, decode_cursor},
     stage::{Stage, Start},
     start::{Browser, Typed},
@@ -185,8 +186,13 @@ impl Service {
 
     /// As [`Service::readable`], before something is concluded from what is missing: a key that this process lacks and
     /// others have is an error. So is everything but a missing key.
-    async fn legible(&self, instance: &Instance, stored: &StoredRecord) -> Result<Option<Verification>, StoreError> {
-        match self.read(stored).await {
+    async fn legible(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        stored: &StoredRecord,
+    ) -> Result<Option<Verification>, StoreError> {
+        match self.read(cx, stored).await {
             Err(error @ StoreError::Sealed(_)) => {
                 self.unreadable(instance, "record", &error);
                 Ok(None)

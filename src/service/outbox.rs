@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Instance, Service, callback, commit::Incoming};
+use super::{Instance, RequestContext, Service, callback, commit::Incoming};
 use crate::{
     domain::{Event, Kind, Partition, Request, Subject, Verification, VerificationId, decision::Reply, keys::Digest},
     jobs::payload::{self, CallbackJob, JobPayload, ReplyJob},
@@ -85,13 +85,14 @@ impl Service {
     /// A reply about no record, in the sender's own partition.
     pub(super) async fn reply_without_record(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         partition: Partition,
         incoming: &Incoming,
         reply: Reply,
     ) -> Result<CommitOutcome, StoreError> {
         let job = self.reply_job(instance, None, incoming, reply);
-        self.send(Change::new(partition).answers(incoming.id).job(job), self.now()).await
+        self.send(cx, Change::new(partition).answers(incoming.id).job(job), self.now()).await
     }
 }
 

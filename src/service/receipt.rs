@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, Outcome, Service, ServiceError};
+use super::{Instance, Outcome, RequestContext, Service, ServiceError};
 use crate::{
     domain::{InstanceId, VerificationId, keys::Digest, sent_code::DeliveryReport},
     gateway::{DeliveryReceipt, IgnoreReason, ReceiptStatus, stable_id},
@@ -18,56 +18,59 @@ const SLACK: Duration = Duration::from_mins(10);
 /// A quick gateway reports before we have noted the message's id.
 const PATIENCE: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(850)];
 
-/// What a message's id leads to.
+/// What a message's id leads to: the leg of a code that it carries.
 #[derive(Serialize, Deserialize)]
-struct Pointer {
-    instance: InstanceId,
-    about: VerificationId,
-    leg: usize,
+pub struct SentLeg {
+    pub instance: InstanceId,
+    pub about: VerificationId,
+    pub leg: usize,
 }
 
 impl Service {
     /// Remembers which message carries a leg. `carrier` is the instance whose gateway took it.
     pub async fn remember_message(
         &self,
+        cx: &RequestContext,
         carrier: &Instance,
         message_id: &str,
-        instance: InstanceId,
-        about: VerificationId,
-        leg: usize,
+        sent: &SentLeg,
         expires_at: Timestamp,
     ) -> Result<(), ServiceError> {
         let digest = self.message_key(carrier, message_id);
-        let pointer = Pointer { instance, about, leg };
-        let json = serde_json::to_vec(&pointer).expect("a pointer has only string keys");
+        let json = serde_json::to_vec(sent).expect("a sent leg has only string keys");
         let now = self.now();
         let bytes = self.keys.seal(&context(digest), &json, random::bytes());
         let record = RecordChange::new(digest_id(digest), 0, bytes, expires_at.max(now) + SLACK);
         // A message that is known already leads where it did.
-        let _ = self.store.commit(&Change::of(record)).await?;
+        let _ = cx.store.commit(&Change::of(record)).await?;
         Ok(())
     }
 
     /// Moves a code on. Reports about replies, and about what others sent from this number, lead nowhere.
-    pub(super) async fn report(&self, carrier: &Instance, receipt: &DeliveryReceipt) -> Result<Outcome, ServiceError> {
+    pub(super) async fn report(
+        &self,
+        cx: &RequestContext,
+        carrier: &Instance,
+        receipt: &DeliveryReceipt,
+    ) -> Result<Outcome, ServiceError> {
         let ignored = Outcome::Ignored(IgnoreReason::Status);
         let digest = self.message_key(carrier, &receipt.message_id);
-        let mut found = self.pointer(carrier, digest).await?;
+        let mut found = self.sent_leg(cx, carrier, digest).await?;
         for pause in PATIENCE {
             if found.is_some() || self.codes_on_their_way() == 0 {
                 break;
             }
             tokio::time::sleep(pause).await;
-            found = self.pointer(carrier, digest).await?;
+            found = self.sent_leg(cx, carrier, digest).await?;
         }
-        let Some(Pointer { instance, about, leg }) = found else { return Ok(ignored) };
+        let Some(SentLeg { instance, about, leg }) = found else { return Ok(ignored) };
         let Some(owner) = self.instances.get(instance) else { return Ok(ignored) };
         let report = match receipt.status {
             ReceiptStatus::Accepted => DeliveryReport::Accepted,
             ReceiptStatus::Delivered => DeliveryReport::Delivered,
             ReceiptStatus::Failed(refusal) => DeliveryReport::Undelivered(refusal.into()),
         };
-        self.fared(&owner, about, leg, report).await?;
+        self.fared(cx, &owner, about, leg, report).await?;
         Ok(ignored)
     }
 
@@ -75,10 +78,15 @@ impl Service {
         self.keys.look_up("sent", carrier.config.id, stable_id(message_id).as_bytes())
     }
 
-    async fn pointer(&self, carrier: &Instance, digest: Digest) -> Result<Option<Pointer>, ServiceError> {
-        let Some(stored) = self.store.load(digest_id(digest)).await? else { return Ok(None) };
+    async fn sent_leg(
+        &self,
+        cx: &RequestContext,
+        carrier: &Instance,
+        digest: Digest,
+    ) -> Result<Option<SentLeg>, ServiceError> {
+        let Some(stored) = cx.store.load(digest_id(digest)).await? else { return Ok(None) };
         let Ok(json) = self.keys.open(&context(digest), &stored.bytes) else {
-            self.all_keys_known().await?;
+            self.all_keys_known(cx).await?;
             self.unreadable(carrier, "record", &StoreError::Sealed("the record of a sent message".to_owned()));
             return Ok(None);
         };

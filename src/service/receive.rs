@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::SignedDuration;
 
 use super::{
-    Instance, Outcome, Service, ServiceError,
+    Instance, Outcome, RequestContext, Service, ServiceError,
     commit::{Incoming, Written},
     loaded::Loaded,
     outcome::{Received, Unmatched},
@@ -41,8 +41,13 @@ struct From<'a> {
 
 impl Service {
     /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
-    pub async fn receive(&self, instance: &Arc<Instance>, event: &WebhookEvent) -> Result<Outcome, ServiceError> {
-        let received = match self.handle(instance, event).await {
+    pub async fn receive(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        event: &WebhookEvent,
+    ) -> Result<Outcome, ServiceError> {
+        let received = match self.handle(cx, instance, event).await {
             // A fail-over lost the record meanwhile, or it was erased: the next delivery finds what is true.
             Err(ServiceError::NotFound) => return Err(StoreError::Unavailable("a record vanished".to_owned()).into()),
             received => received?,
@@ -79,10 +84,15 @@ impl Service {
         }
     }
 
-    async fn handle(&self, instance: &Arc<Instance>, event: &WebhookEvent) -> Result<Received, ServiceError> {
+    async fn handle(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        event: &WebhookEvent,
+    ) -> Result<Received, ServiceError> {
         let for_us = event.is_for(&*instance.gateway, &instance.config.number);
         if let Some(receipt) = event.receipt.as_ref().filter(|_| for_us) {
-            return self.report(instance, receipt).await.map(Received::from);
+            return self.report(cx, instance, receipt).await.map(Received::from);
         }
         if let Some(why) = event.ignored {
             return Ok(Outcome::Ignored(why).into());
@@ -107,14 +117,14 @@ impl Service {
             .map(|id| RecordId::from(id).locator())
             .collect();
         let guesses = instance.config.limits.guesses.map(|quota| guess_take(&from, quota));
-        let found = self.store.find(guesses.as_ref(), &places).await?;
+        let found = cx.store.find(guesses.as_ref(), &places).await?;
         if matches!(found.allowance, Some(Allowance::Exhausted { .. })) {
             self.count_limit(Name::Guesses);
             return Ok(Outcome::Failed(Reason::RateLimited).into());
         }
         let mut known: Vec<(Verification<Link>, u64)> = Vec::new();
         for stored in found.records.into_iter().flatten() {
-            let record = self.legible(instance, &stored).await?;
+            let record = self.legible(cx, instance, &stored).await?;
             known.extend(record.and_then(Verification::from_any).map(|link| (link, stored.version)));
         }
         // A place is a shorter digest than a code is long.
@@ -123,8 +133,8 @@ impl Service {
         let place_of = |wanted: fn(Status) -> bool| known.iter().position(|(link, _)| wanted(link.status(now)));
         let open = known.iter().filter(|(link, _)| link.status(now).is_open()).count();
         if open > 1 {
-            let reply = self.refusal_reply(instance, &from).await?;
-            return self.refuse(instance, &from, reply, Outcome::Failed(Reason::SeveralCodes)).await;
+            let reply = self.refusal_reply(cx, instance, &from).await?;
+            return self.refuse(cx, instance, &from, reply, Outcome::Failed(Reason::SeveralCodes)).await;
         }
         // A redelivered message finds the record it has ended, not one beside it that was over before.
         let found = place_of(Status::is_open).or_else(|| place_of(|status| status != Status::Expired));
@@ -132,19 +142,20 @@ impl Service {
             let (record, version) = known.swap_remove(found.unwrap_or(0));
             let id = record.id;
             let loaded = Loaded { instance: Arc::clone(instance), record, version };
-            let outcome = self.matched(loaded, from, event, edited).await?;
+            let outcome = self.matched(cx, loaded, from, event, edited).await?;
             return Ok(Received { outcome, record: Some(id) });
         }
-        self.all_keys_known().await?;
+        self.all_keys_known(cx).await?;
         if let Some(take) = guesses {
-            self.store.admit(&[take], None).await?;
+            cx.store.admit(&[take], None).await?;
         }
-        let reply = self.unknown_reply(instance, &from).await?;
-        self.refuse(instance, &from, reply, Outcome::Unmatched(Unmatched::CodeUnknown)).await
+        let reply = self.unknown_reply(cx, instance, &from).await?;
+        self.refuse(cx, instance, &from, reply, Outcome::Unmatched(Unmatched::CodeUnknown)).await
     }
 
     async fn matched(
         &self,
+        cx: &RequestContext,
         loaded: Loaded<Link>,
         mut from: From<'_>,
         event: &WebhookEvent,
@@ -155,7 +166,7 @@ impl Service {
         let asked = record.request.chat.as_ref().map(Chat::subject);
         let sender = match asked {
             Some(Subject::Lid(_) | Subject::Bsuid(_)) => from.sender.clone(),
-            Some(Subject::Phone(_)) | None => self.phones.resolve(instance, from.sender, from.identity).await?,
+            Some(Subject::Phone(_)) | None => self.phones.resolve(cx, instance, from.sender, from.identity).await?,
         };
         from.incoming.subject = sender.subject();
         let push_name = event.push_name.as_deref().and_then(template::person);
@@ -172,17 +183,17 @@ impl Service {
         let may_reply = match Link::decide(record, command(true), self.now()).verdict {
             // It is answered in any case.
             LinkVerdict::Verified => true,
-            LinkVerdict::Repeated => self.may_reply(&from, Name::SuccessReplies, limits.success_replies).await?,
+            LinkVerdict::Repeated => self.may_reply(cx, &from, Name::SuccessReplies, limits.success_replies).await?,
             LinkVerdict::Failed(_)
             | LinkVerdict::Expired
             | LinkVerdict::Canceled
             | LinkVerdict::Bound
             | LinkVerdict::Forgotten
             | LinkVerdict::Unchanged
-            | LinkVerdict::Finish(_) => self.may_reply(&from, Name::FailureReplies, limits.failure_replies).await?,
+            | LinkVerdict::Finish(_) => self.may_reply(cx, &from, Name::FailureReplies, limits.failure_replies).await?,
         };
         let command = command(may_reply);
-        let applied = self.apply(loaded, command, Some(&from.incoming)).await?;
+        let applied = self.apply(cx, loaded, command, Some(&from.incoming)).await?;
         if applied.written == Written::Duplicate {
             return Ok(Outcome::Duplicate);
         }
@@ -200,32 +211,43 @@ impl Service {
     }
 
     /// Several live codes in one message: none counts, and the sender hears of it as of any other failure.
-    async fn refusal_reply(&self, instance: &Instance, from: &From<'_>) -> Result<Option<Reply>, ServiceError> {
+    async fn refusal_reply(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        from: &From<'_>,
+    ) -> Result<Option<Reply>, ServiceError> {
         let quota = instance.config.limits.failure_replies;
-        Ok(self.may_reply(from, Name::FailureReplies, quota).await?.then_some(Reply::Failed))
+        Ok(self.may_reply(cx, from, Name::FailureReplies, quota).await?.then_some(Reply::Failed))
     }
 
     /// Silence, unless the instance answers to unknown codes.
-    async fn unknown_reply(&self, instance: &Instance, from: &From<'_>) -> Result<Option<Reply>, ServiceError> {
+    async fn unknown_reply(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        from: &From<'_>,
+    ) -> Result<Option<Reply>, ServiceError> {
         if !instance.config.reply_to_unknown {
             return Ok(None);
         }
         let quota = Quota::per(1, UNKNOWN_REPLIES);
         let take =
             TokenRequest { partition: from.partition, bucket: format!("unknown:{}", from.identity.hex()), quota };
-        Ok(self.allows(take).await?.then_some(Reply::Unknown))
+        Ok(self.allows(cx, take).await?.then_some(Reply::Unknown))
     }
 
     /// Nothing matched.
     async fn refuse(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         from: &From<'_>,
         reply: Option<Reply>,
         outcome: Outcome,
     ) -> Result<Received, ServiceError> {
         if let Some(reply) = reply {
-            let sent = self.reply_without_record(instance, from.partition, &from.incoming, reply).await?;
+            let sent = self.reply_without_record(cx, instance, from.partition, &from.incoming, reply).await?;
             if sent == CommitOutcome::Duplicate {
                 return Ok(Outcome::Duplicate.into());
             }
@@ -233,18 +255,24 @@ impl Service {
         Ok(outcome.into())
     }
 
-    async fn may_reply(&self, from: &From<'_>, name: Name, quota: Option<Quota>) -> Result<bool, ServiceError> {
+    async fn may_reply(
+        &self,
+        cx: &RequestContext,
+        from: &From<'_>,
+        name: Name,
+        quota: Option<Quota>,
+    ) -> Result<bool, ServiceError> {
         let Some(quota) = quota else { return Ok(true) };
         let bucket = format!("{}:{}", name.as_str(), from.identity.hex());
-        let allowed = self.allows(TokenRequest { partition: from.partition, bucket, quota }).await?;
+        let allowed = self.allows(cx, TokenRequest { partition: from.partition, bucket, quota }).await?;
         if !allowed {
             self.count_limit(name);
         }
         Ok(allowed)
     }
 
-    async fn allows(&self, take: TokenRequest) -> Result<bool, ServiceError> {
-        let admission = self.store.admit(&[take], None).await?;
+    async fn allows(&self, cx: &RequestContext, take: TokenRequest) -> Result<bool, ServiceError> {
+        let admission = cx.store.admit(&[take], None).await?;
         Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
     }
 

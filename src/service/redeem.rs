@@ -1,10 +1,10 @@
 //! What the app's server gets for a redeem token or for the reply's code.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{Idempotency, Instance, Service, ServiceError, loaded::Loaded};
+use super::{Idempotency, Instance, RequestContext, Service, ServiceError, facts::Side, loaded::Loaded};
 use crate::{
     domain::{
         Verification, VerificationId,
@@ -13,6 +13,16 @@ use crate::{
     },
     hash::sha256,
 };
+
+/// A reply code that was typed on a page of the app.
+pub struct TypedElsewhere<'a> {
+    pub id: VerificationId,
+    pub code: &'a str,
+    pub verifier: Option<&'a str>,
+    /// The browser in which it was typed.
+    pub client_ip: Option<IpAddr>,
+    pub user_agent: Option<&'a str>,
+}
 
 /// What a redeem token was worth.
 pub struct Redeemed {
@@ -23,44 +33,48 @@ impl Service {
     /// Exchanges a redeem token for the proven subject, once; a repeat by the same caller gets the same answer.
     pub async fn redeem(
         &self,
+        cx: &RequestContext,
         instance: &Arc<Instance>,
         token: &RedeemToken,
         verifier: Option<&str>,
         idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
-        let claim = self.claim(instance, "redeem", idempotency, token.id().partition()).await?;
+        let claim = self.claim(cx, instance, "redeem", idempotency, token.id().partition()).await?;
         let command =
             LinkCommand::Redeem { token: self.keys.secret(token.secret()), challenge: challenge(verifier), claim };
-        self.exchange(instance, token.id(), |_| command).await
+        self.exchange(cx, instance, token.id(), |_| command).await
     }
 
-    /// Exchanges the reply's code, typed on a page of the app, for the proven subject, once.
+    /// Exchanges the reply's code, typed on a page of the app, for the proven subject, once. The browser in which it was
+    /// typed is compared with the one that began, as far as the app names it.
     pub async fn redeem_code(
         &self,
+        cx: &RequestContext,
         instance: &Arc<Instance>,
-        id: VerificationId,
-        typed: &str,
-        verifier: Option<&str>,
+        typed: &TypedElsewhere<'_>,
         idempotency: Option<Idempotency>,
     ) -> Result<Redeemed, ServiceError> {
-        let claim = self.claim(instance, "redeem", idempotency, id.partition()).await?;
+        let TypedElsewhere { id, code, verifier, client_ip, user_agent } = *typed;
+        let claim = self.claim(cx, instance, "redeem", idempotency, id.partition()).await?;
         let command = |record: &Verification<Link>| {
-            let right = self.reply_code(record).is_some_and(|code| code.is(typed));
-            FinishCommand::RedeemCode { right, challenge: challenge(verifier), claim }.into()
+            let right = self.reply_code(record).is_some_and(|known| known.is(code));
+            let risk = self.risk_of_end(record, Side { ip: client_ip, user_agent });
+            FinishCommand::RedeemCode { right, challenge: challenge(verifier), claim, risk }.into()
         };
-        self.exchange(instance, id, command).await
+        self.exchange(cx, instance, id, command).await
     }
 
     async fn exchange(
         &self,
+        cx: &RequestContext,
         instance: &Arc<Instance>,
         id: VerificationId,
         command: impl FnOnce(&Verification<Link>) -> LinkCommand,
     ) -> Result<Redeemed, ServiceError> {
         let refused = |error| if matches!(error, ServiceError::NotFound) { ServiceError::Refused } else { error };
-        let loaded = self.load_of(instance, id).await.and_then(Loaded::from_any).map_err(refused)?;
+        let loaded = self.load_of(cx, instance, id).await.and_then(Loaded::from_any).map_err(refused)?;
         let command = command(&loaded.record);
-        let (verdict, record) = self.apply_finish(loaded, command).await?;
+        let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         match verdict {
             FinishVerdict::Redeemed | FinishVerdict::RedeemedAgain => Ok(Redeemed { record }),
             FinishVerdict::Refused | FinishVerdict::WrongCode => Err(ServiceError::Refused),

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
-use super::{Instance, Service, ServiceError, explain::ends_with, loaded::LoadedTyped};
+use super::{Instance, RequestContext, Service, ServiceError, explain::ends_with, loaded::LoadedTyped};
 use crate::{
     domain::{
         Chat, OtpType, Protocol as _, Status, Verification, VerificationId, link::Link, sent_code::SentCode,
@@ -41,21 +41,32 @@ pub struct Page {
 
 impl Service {
     /// A record of this instance; another tenant's is not found.
-    pub async fn get(&self, instance: &Instance, id: VerificationId) -> Result<Verification, ServiceError> {
-        let (_, record) = self.load(id).await?;
+    pub async fn get(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        id: VerificationId,
+    ) -> Result<Verification, ServiceError> {
+        let (_, record) = self.load(cx, id).await?;
         if record.instance == instance.config.id { Ok(record) } else { Err(ServiceError::NotFound) }
     }
 
     /// Cancels what is pending; what has ended stays as it is.
-    pub async fn cancel(&self, instance: &Arc<Instance>, id: VerificationId) -> Result<Verification, ServiceError> {
-        match self.load_of(instance, id).await?.typed() {
-            LoadedTyped::Link(link) => Ok(self.apply(link, Link::CANCEL, None).await?.record.into_any()),
-            LoadedTyped::Code(code) => Ok(self.apply(code, SentCode::CANCEL, None).await?.record.into_any()),
+    pub async fn cancel(
+        &self,
+        cx: &RequestContext,
+        instance: &Arc<Instance>,
+        id: VerificationId,
+    ) -> Result<Verification, ServiceError> {
+        match self.load_of(cx, instance, id).await?.typed() {
+            LoadedTyped::Link(link) => Ok(self.apply(cx, link, Link::CANCEL, None).await?.record.into_any()),
+            LoadedTyped::Code(code) => Ok(self.apply(cx, code, SentCode::CANCEL, None).await?.record.into_any()),
         }
     }
 
     pub async fn list(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         filter: &Filter,
         cursor: Option<Position>,
@@ -73,7 +84,7 @@ impl Service {
         let mut records = Vec::new();
         let mut read = 0;
         loop {
-            let batch = self.store.list(&index, after.as_ref(), step).await?;
+            let batch = cx.store.list(&index, after.as_ref(), step).await?;
             let last_batch = batch.len() < step;
             for stored in batch {
                 let readable = self.readable(instance, &stored);

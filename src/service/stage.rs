@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Instance, Service, ServiceError, loaded::Loaded};
+use super::{Instance, RequestContext, Service, ServiceError, loaded::Loaded};
 use crate::domain::{
     Request, Verification,
     link::{Completion, Link, LinkState, Reached},
@@ -66,8 +66,8 @@ impl Stage {
 }
 
 impl Service {
-    pub async fn start(&self, handle: &Token, cookies: &[String]) -> Result<Start, ServiceError> {
-        let Loaded { instance, record, .. } = self.recognise(handle, Kind::Handle).await?;
+    pub async fn start(&self, cx: &RequestContext, handle: &Token, cookies: &[String]) -> Result<Start, ServiceError> {
+        let Loaded { instance, record, .. } = self.recognise(cx, handle, Kind::Handle).await?;
         Ok(self.started(handle, record, instance, cookies))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::{
-    Idempotency, Mint, Service, ServiceError, Start,
+    Idempotency, Instance, Limited, Mint, RequestContext, Service, ServiceError, Start,
     complete::{check, is_used},
     facts::Side,
     loaded::Loaded,
@@ -50,13 +50,14 @@ impl Service {
     /// The tap on the start page. `gently`: the page itself did it, so it takes the place of no other browser.
     pub async fn tap(
         &self,
+        cx: &RequestContext,
         handle: &Token,
         browser: Browser<'_>,
         form_field: &str,
         place: Place,
         gently: bool,
     ) -> Result<Start, ServiceError> {
-        let loaded = self.recognise(handle, Kind::Handle).await?;
+        let loaded = self.recognise(cx, handle, Kind::Handle).await?;
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
         let cookie = self.own(record, browser.cookies);
         let digest = self.browser(record, cookie).ok_or(ServiceError::Refused)?;
@@ -70,7 +71,7 @@ impl Service {
             gently,
         };
         let first = record.kind.binding.is_none();
-        let applied = self.apply(loaded, LinkCommand::Bind { binding }, None).await?;
+        let applied = self.apply(cx, loaded, LinkCommand::Bind { binding }, None).await?;
         if first && applied.verdict == LinkVerdict::Bound {
             self.metrics
                 .links_clicked
@@ -83,12 +84,13 @@ impl Service {
     /// The reply's code, typed on the start page.
     pub async fn type_code(
         &self,
+        cx: &RequestContext,
         handle: &Token,
         browser: Browser<'_>,
         form_field: &str,
         typed: &str,
     ) -> Result<Typed, ServiceError> {
-        let loaded = self.recognise(handle, Kind::Handle).await?;
+        let loaded = self.recognise(cx, handle, Kind::Handle).await?;
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
         let cookie = self.own(record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
@@ -99,7 +101,7 @@ impl Service {
             right: self.reply_code(record).is_some_and(|code| code.is(typed)),
             risk: self.risk_of_end(record, browser.side()),
         };
-        let (verdict, record) = self.apply_finish(loaded, command).await?;
+        let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         match verdict {
             FinishVerdict::Completed | FinishVerdict::CompletedAgain => {
                 Ok(Typed::Right { redirect: self.redirect(&instance, &record, &redeem) })
@@ -130,11 +132,12 @@ impl Service {
     /// The waiting page of a person who is signed in already goes on. `None` when there is nowhere to go, or no more.
     pub async fn finish(
         &self,
+        cx: &RequestContext,
         handle: &Token,
         browser: Browser<'_>,
         form_field: &str,
     ) -> Result<Option<Url>, ServiceError> {
-        let loaded = self.recognise(handle, Kind::Handle).await?;
+        let loaded = self.recognise(cx, handle, Kind::Handle).await?;
         let (instance, record) = (Arc::clone(&loaded.instance), &loaded.record);
         let cookie = self.own(record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
@@ -142,7 +145,7 @@ impl Service {
         let token = self.keys.secret(redeem.secret());
         let risk = self.risk_of_end(record, browser.side());
         let command = FinishCommand::Continue { token, browser: self.browser(record, cookie), risk };
-        let (verdict, record) = self.apply_finish(loaded, command).await?;
+        let (verdict, record) = self.apply_finish(cx, loaded, command).await?;
         match verdict {
             FinishVerdict::Completed | FinishVerdict::CompletedAgain => Ok(self.redirect(&instance, &record, &redeem)),
             FinishVerdict::Refused => Err(ServiceError::Refused),
@@ -164,8 +167,30 @@ impl Service {
     }
 
     /// Makes an expired request anew, and gives the handle of the new one. Many taps make one.
-    pub async fn renew(&self, handle: &Token, cookies: &[String], form_field: &str) -> Result<Token, ServiceError> {
-        let Loaded { instance, record, .. } = self.recognise(handle, Kind::Handle).await?;
+    pub async fn renew(
+        &self,
+        cx: &RequestContext,
+        handle: &Token,
+        cookies: &[String],
+        form_field: &str,
+    ) -> Limited<Token> {
+        match self.renewal(cx, handle, cookies, form_field).await {
+            Ok((instance, mint, idempotency)) => {
+                let minted = self.mint(cx, &instance, "renewals", mint, Some(idempotency)).await;
+                minted.and_then(|minted| self.token(&minted, Kind::Handle).ok_or(ServiceError::Spent))
+            }
+            Err(error) => Limited { outcome: Err(error), standings: Vec::new() },
+        }
+    }
+
+    async fn renewal(
+        &self,
+        cx: &RequestContext,
+        handle: &Token,
+        cookies: &[String],
+        form_field: &str,
+    ) -> Result<(Arc<Instance>, Mint, Idempotency), ServiceError> {
+        let Loaded { instance, record, .. } = self.recognise(cx, handle, Kind::Handle).await?;
         let cookie = self.own(&record, cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
         let request = self.renewed(&instance, &record, cookies, self.now()).ok_or(ServiceError::Spent)?;
@@ -178,7 +203,6 @@ impl Service {
             warnings: Vec::new(),
         };
         let idempotency = Idempotency { key: format!("renewal of {}", record.id), body: String::new() };
-        let minted = self.mint(&instance, "renewals", mint, Some(idempotency)).await?;
-        self.token(&minted, Kind::Handle).ok_or(ServiceError::Spent)
+        Ok((instance, mint, idempotency))
     }
 }

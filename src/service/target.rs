@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Instance, Service, ServiceError};
+use super::{Instance, RequestContext, Service, ServiceError};
 use crate::{
     domain::{
         Partition, Subject,
@@ -32,11 +32,16 @@ impl Service {
     }
 
     /// A chat that nobody has sent a code to is an empty one.
-    pub(super) async fn target(&self, instance: &Instance, subject: &Subject) -> Result<Aimed, ServiceError> {
+    pub(super) async fn target(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+        subject: &Subject,
+    ) -> Result<Aimed, ServiceError> {
         let digest = self.target_digest(instance, subject);
         let partition = self.target_partition(instance, subject);
         let id = RecordId::new(*digest.as_bytes()).within(partition);
-        let Some(stored) = self.store.load(id).await? else {
+        let Some(stored) = cx.store.load(id).await? else {
             return Ok(Aimed { target: Target::default(), digest, id, version: 0 });
         };
         let target = match self.keys.open(&context(digest), &stored.bytes) {
@@ -44,7 +49,7 @@ impl Service {
                 .map_err(|error| StoreError::Corrupt(format!("a chat's record: {error}")))?,
             // What a removed key made is lost, and the codes it speaks of with it.
             Err(Unsealable) => {
-                self.all_keys_known().await?;
+                self.all_keys_known(cx).await?;
                 self.unreadable(instance, "record", &StoreError::Sealed("a chat's record".to_owned()));
                 Target::default()
             }

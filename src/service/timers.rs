@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Instance, Service, ServiceError,
+    Instance, RequestContext, Service, ServiceError,
     loaded::{Loaded, LoadedTyped},
 };
 use crate::{
@@ -37,8 +37,8 @@ impl Service {
     /// Does what is due for the record that is kept there. It always follows from the record as it was read, so a timer
     /// that rings too early, or twice, does no harm. A record of an instance that is not configured here has to wait
     /// for a replica that has it.
-    pub async fn ring(&self, place: Locator) -> Result<Rung, ServiceError> {
-        let found = self.store.find(None, &[place]).await?;
+    pub async fn ring(&self, cx: &RequestContext, place: Locator) -> Result<Rung, ServiceError> {
+        let found = cx.store.find(None, &[place]).await?;
         let Some(stored) = found.records.into_iter().flatten().next() else { return Ok(Rung::Done) };
         let record = match self.decode(&stored) {
             // The store itself forgets it in the end.
@@ -56,23 +56,28 @@ impl Service {
             Due::Expire | Due::Forget => {
                 let loaded = Loaded { instance, record, version: stored.version };
                 match loaded.typed() {
-                    LoadedTyped::Link(link) => self.perform(link, &due).await,
-                    LoadedTyped::Code(code) => self.perform(code, &due).await,
+                    LoadedTyped::Link(link) => self.perform(cx, link, &due).await,
+                    LoadedTyped::Code(code) => self.perform(cx, code, &due).await,
                 }
             }
             Due::Remove => {
                 let mut removal = Removal::new(record.instance, record.id.partition());
                 removal.record = Some((record.id.into(), self.indexes(&instance, &record)));
-                self.store.remove(&removal).await?;
+                cx.store.remove(&removal).await?;
                 Ok(Rung::Done)
             }
         }
     }
 
-    async fn perform<K: Protocol>(&self, loaded: Loaded<K>, due: &Due) -> Result<Rung, ServiceError> {
+    async fn perform<K: Protocol>(
+        &self,
+        cx: &RequestContext,
+        loaded: Loaded<K>,
+        due: &Due,
+    ) -> Result<Rung, ServiceError> {
         let command = if matches!(due, Due::Expire) { K::EXPIRE } else { K::FORGET };
         let (instance, pending) = (Arc::clone(&loaded.instance), loaded.record.ended_at().is_none());
-        match self.apply(loaded, command, None).await {
+        match self.apply(cx, loaded, command, None).await {
             // Whatever ends a record sets its timer.
             Ok(_) if pending => Ok(Rung::Set),
             Ok(applied) => Ok(Rung::Again(removed_at(&instance, &applied.record))),

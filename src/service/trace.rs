@@ -10,7 +10,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Instance, Outcome, Service, ServiceError, outcome::Received};
+use super::{Instance, Outcome, RequestContext, Service, ServiceError, outcome::Received};
 use crate::{
     domain::{InstanceId, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
     gateway::{IgnoreReason, WebhookEvent},
@@ -154,10 +154,14 @@ impl Service {
     }
 
     /// Traces of an instance, newest first.
-    pub(super) async fn traces(&self, instance: &Instance) -> Result<Vec<(Timestamp, Trace, LogEntry)>, ServiceError> {
+    pub(super) async fn traces(
+        &self,
+        cx: &RequestContext,
+        instance: &Instance,
+    ) -> Result<Vec<(Timestamp, Trace, LogEntry)>, ServiceError> {
         self.traces.written().await;
         let id = instance.config.id;
-        let notes = self.store.read_log(&journal(id), MAX_LOG_ENTRIES * usize::from(PARTITIONS)).await?;
+        let notes = cx.store.read_log(&journal(id), MAX_LOG_ENTRIES * usize::from(PARTITIONS)).await?;
         let open = |note: &LogEntry| -> Option<Trace> {
             serde_json::from_slice(&self.keys.open(&context(id), &note.bytes).ok()?).ok()
         };

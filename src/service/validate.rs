@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CONFLICTS, Idempotency, Instance, Service, ServiceError, deed,
+    CONFLICTS, Idempotency, Instance, Limited, RequestContext, Service, ServiceError, Standing,
     input_code::{Typed, Whose},
     loaded::Loaded,
     requests::Filter,
@@ -29,15 +29,19 @@ impl Service {
     /// counted, durably, before it is told.
     pub async fn validate(
         &self,
+        cx: &RequestContext,
         instance: &Arc<Instance>,
         token: &str,
         typed: &Typed,
         guard: Guard,
         idempotency: Option<Idempotency>,
-    ) -> Result<Verification<SentCode>, ServiceError> {
+    ) -> Limited<Verification<SentCode>> {
+        let mut standings = Vec::new();
         let limit = self.token_limit(instance, Name::Validate, token);
-        self.enter(instance, limit.as_slice(), None).await?;
-        let outcome = self.compare(instance, typed, guard, idempotency).await;
+        let outcome = match self.enter(cx, instance, limit.as_slice(), None, &mut standings).await {
+            Ok(_) => self.compare(cx, instance, typed, guard, idempotency, &mut standings).await,
+            Err(refused) => return Limited { outcome: Err(refused), standings },
+        };
         let reason = match outcome {
             Err(ServiceError::Code(reason)) => Some(reason),
             Err(ServiceError::CodeWrong { .. }) => Some(Reason::CodeWrong),
@@ -48,19 +52,21 @@ impl Service {
             let failed = ByReason { instance: InstanceLabel(instance.config.id), reason: reason.as_str() };
             self.metrics.attempts_failed.get_or_create(&failed).inc();
         }
-        outcome
+        Limited { outcome, standings }
     }
 
     async fn compare(
         &self,
+        cx: &RequestContext,
         instance: &Arc<Instance>,
         typed: &Typed,
         guard: Guard,
         idempotency: Option<Idempotency>,
+        standings: &mut Vec<Standing>,
     ) -> Result<Verification<SentCode>, ServiceError> {
         let named = match &typed.whose {
             Whose::Chat(_) => None,
-            Whose::Request(id) => Some(self.get(instance, *id).await?),
+            Whose::Request(id) => Some(self.get(cx, instance, *id).await?),
         };
         let not_active = ServiceError::Code(Reason::CodeNotActive);
         let chat = match (&typed.whose, &named) {
@@ -71,13 +77,14 @@ impl Service {
             return Err(not_active);
         };
         let partition = self.target_partition(instance, chat.subject());
-        let claim = self.claim(instance, "validate", idempotency, partition).await?;
+        let claim = self.claim(cx, instance, "validate", idempotency, partition).await?;
         let mut late = None;
         for _ in 0..CONFLICTS {
-            let mut aimed = self.target(instance, chat.subject()).await?;
+            let mut aimed = self.target(cx, instance, chat.subject()).await?;
             let now = late.take().unwrap_or_else(|| self.now());
             // Behind a lock nothing but a repeat is answered, which is not compared again.
-            let barred = match self.barred(instance, chat, &mut aimed.target, guard, now).await? {
+            let reopened = self.reopen(cx, instance, chat, &mut aimed.target, now, standings).await;
+            let barred = match self.barred(reopened, &aimed.target, guard, now, standings)? {
                 Some(barred) if claim.is_none() => return Err(barred),
                 barred => barred,
             };
@@ -85,19 +92,19 @@ impl Service {
             let Some(active) = named.as_ref().map(|record| record.id).or(aimed.target.active) else {
                 return Err(not_active);
             };
-            let Some(stored) = self.store.load(active.into()).await? else {
+            let Some(stored) = cx.store.load(active.into()).await? else {
                 return Err(not_active);
             };
-            let Some(record) = Verification::from_any(self.read(&stored).await?) else {
+            let Some(record) = Verification::from_any(self.read(cx, &stored).await?) else {
                 return Err(not_active);
             };
             let loaded = Loaded { instance: Arc::clone(instance), record, version: stored.version };
             let before: &Verification<SentCode> = &loaded.record;
             let right = self.otp(before).is_some_and(|code| code.is(&typed.code));
-            deed::done_to(before.id);
+            cx.acts_on(before.id);
             let mut decision = SentCode::decide(before, CodeCommand::Try { right, claim }, now);
             if let Some(next) = &mut decision.next {
-                deed::sign(next, before.timeline.len());
+                cx.sign(next, before.timeline.len());
             }
             let verdict = decision.verdict;
             match (verdict, barred) {
@@ -115,7 +122,7 @@ impl Service {
             }
             let retain_until = change.records[0].retain_until;
             change.records.push(self.target_change(aimed, retain_until, now));
-            match self.send(change, now).await? {
+            match self.send(cx, change, now).await? {
                 CommitOutcome::Applied { .. } => {
                     self.count(&next);
                     return if verdict == CodeVerdict::Validated { Ok(next) } else { Err(outcome(verdict, &next)) };
@@ -128,31 +135,33 @@ impl Service {
     }
 
     /// Why nothing is compared for this chat now.
-    async fn barred(
+    fn barred(
         &self,
-        instance: &Instance,
-        chat: &Chat,
-        target: &mut Target,
+        reopened: Result<(), ServiceError>,
+        target: &Target,
         guard: Guard,
         now: Timestamp,
+        standings: &mut Vec<Standing>,
     ) -> Result<Option<ServiceError>, ServiceError> {
-        match self.reopen(instance, chat, target, now).await {
+        match reopened {
             Err(locked @ ServiceError::CodeLocked { .. }) => return Ok(Some(locked)),
             outcome => outcome?,
         }
         let Some(left) = target.locked(now) else { return Ok(None) };
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
         let quota = Quota::per(guard.misses.unwrap_or(1), duration(WINDOW));
-        Ok(Some(self.limited(Name::WrongCodes, quota, duration(left))))
+        Ok(Some(self.limited(standings, Name::WrongCodes, quota, duration(left))))
     }
 
     /// Refuses where too many codes in a row were wrong, unless the chat has proved itself by a link since then.
     pub(super) async fn reopen(
         &self,
+        cx: &RequestContext,
         instance: &Instance,
         chat: &Chat,
         target: &mut Target,
         now: Timestamp,
+        standings: &mut Vec<Standing>,
     ) -> Result<(), ServiceError> {
         let Some(shut) = target.shut(now) else { return Ok(()) };
         let life = SignedDuration::try_from(instance.config.longest_life()).unwrap_or(SignedDuration::MAX);
@@ -163,14 +172,14 @@ impl Service {
             created_after: shut.since.checked_sub(life).ok(),
             ..Filter::default()
         };
-        let proofs = self.list(instance, &proofs, None, PROOFS).await?.records;
+        let proofs = self.list(cx, instance, &proofs, None, PROOFS).await?.records;
         if proofs.iter().any(|record| record.ended_at().is_some_and(|at| at > shut.since)) {
             target.proved();
             return Ok(());
         }
         let duration = |signed: SignedDuration| Duration::try_from(signed).unwrap_or_default();
         let window = instance.config.codes.locked_for.map_or(Duration::ZERO, duration);
-        let _ = self.limited(Name::CodeFailures, Quota::per(FAILURES, window), duration(shut.left));
+        let _ = self.limited(standings, Name::CodeFailures, Quota::per(FAILURES, window), duration(shut.left));
         Err(ServiceError::CodeLocked { retry_after: duration(shut.left) })
     }
 }

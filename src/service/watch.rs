@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Service, ServiceError};
+use super::{RequestContext, Service, ServiceError};
 use crate::{
     domain::{AnyKind, Kind, Status, Verification, VerificationId},
     random,
@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// A record that somebody follows. Dropping it ends the wait.
 pub struct Watched<K = AnyKind> {
     service: Arc<Service>,
+    /// Each look has its own time.
+    cx: RequestContext,
     watch: Watcher,
     record: Verification<K>,
     version: u64,
@@ -27,14 +29,19 @@ pub struct Watched<K = AnyKind> {
 
 impl Service {
     /// Follows a record from now on; also one that has ended. Places are few: [`ServiceError::Crowded`].
-    pub async fn watch<K: Kind>(self: &Arc<Self>, id: VerificationId) -> Result<Watched<K>, ServiceError> {
+    pub async fn watch<K: Kind>(
+        self: &Arc<Self>,
+        cx: &RequestContext,
+        id: VerificationId,
+    ) -> Result<Watched<K>, ServiceError> {
         let watch = self.store.changes().watch(id.into()).map_err(|busy| match busy {
             WatchError::Full => ServiceError::Crowded,
             WatchError::Closed => stopping(),
         })?;
-        let (version, record): (u64, Verification<K>) = self.load_as(id).await?;
+        let (version, record): (u64, Verification<K>) = self.load_as(cx, id).await?;
         let status = record.status(self.now());
-        Ok(Watched { service: Arc::clone(self), watch, record, version, status, rung: false })
+        let (service, cx) = (Arc::clone(self), self.background());
+        Ok(Watched { service, cx, watch, record, version, status, rung: false })
     }
 }
 
@@ -70,7 +77,7 @@ impl<K: Kind> Watched<K> {
             }
             self.rung = true;
             // Boxed: thousands wait, and few of them read at the same time.
-            match Box::pin(self.service.load_as(self.record.id)).await {
+            match Box::pin(self.service.load_as(&self.cx, self.record.id)).await {
                 Ok((version, record)) if version != self.version => {
                     self.rung = false;
                     self.status = record.status(self.service.now());

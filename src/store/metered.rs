@@ -15,7 +15,7 @@ use super::{
     Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement, Store, StoreDescription, StoreError,
     StoreRefusal, StoredRecord, TokenRequest,
     archive::{JobCursor, LogEntry, LogStream, Removal},
-    patience,
+    time_budget::TimeBudget,
 };
 use crate::{
     domain::{InstanceId, Partition},
@@ -26,15 +26,18 @@ use crate::{
 };
 
 /// A store with its metrics.
+#[derive(Clone)]
 pub struct MeteredStore {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
-    refused: Mutex<Option<StoreRefusal>>,
+    refused: Arc<Mutex<Option<StoreRefusal>>>,
+    /// What the calls may take together.
+    budget: Option<Arc<TimeBudget>>,
 }
 
 impl MeteredStore {
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
-        Self { store, metrics, refused: Mutex::default() }
+        Self { store, metrics, refused: Arc::default(), budget: None }
     }
 
     async fn watch<T>(
@@ -43,7 +46,10 @@ impl MeteredStore {
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let start = Instant::now();
-        let outcome = patience::spend(work).await;
+        let outcome = match &self.budget {
+            Some(budget) => budget.spend(work).await.unwrap_or_else(|_| Err(late())),
+            None => work.await,
+        };
         let took = start.elapsed().as_secs_f64();
         self.metrics.store_request_seconds.get_or_create(&ByOperation { operation }).observe(took);
         if let Err(error) = &outcome {
@@ -54,6 +60,10 @@ impl MeteredStore {
         }
         outcome
     }
+}
+
+fn late() -> StoreError {
+    StoreError::Unavailable("it does not answer in time".to_owned())
 }
 
 /// Implements one trait: its operations with their label values in metrics, and its other methods.
@@ -139,6 +149,11 @@ watched! {
 
     fn skew_millis(&self) -> i64 {
         self.store.skew_millis()
+    }
+
+    fn within(&self, budget: &Arc<TimeBudget>) -> Option<Arc<dyn Store>> {
+        let store = self.store.within(budget).unwrap_or_else(|| Arc::clone(&self.store));
+        Some(Arc::new(Self { store, budget: Some(Arc::clone(budget)), ..self.clone() }))
     }
 
     fn reload_credentials(&self, url: &str) -> Result<(), StoreError> {

@@ -17,10 +17,10 @@ pub mod limits;
 pub mod metered;
 mod monotonic_time;
 pub mod operations;
-pub mod patience;
 pub mod record;
 pub mod records;
 pub mod redis;
+pub mod time_budget;
 
 pub use self::{
     archive::{Archive, JobInfo, JobState},

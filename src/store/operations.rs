@@ -1,10 +1,12 @@
 //! Health and status of a store.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{Background, Backlog, ReplicaHeartbeat, StoreDescription, StoreError, StoreRefusal};
+use super::{
+    Background, Backlog, ReplicaHeartbeat, Store, StoreDescription, StoreError, StoreRefusal, time_budget::TimeBudget,
+};
 
 /// What operators and the process itself need to know about a store.
 #[async_trait]
@@ -42,6 +44,12 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The last failed operation of this process, where it is recorded.
     fn last_refusal(&self) -> Option<StoreRefusal> {
+        None
+    }
+
+    /// A view of this store whose calls take no longer than `budget` together, and name the cause when they run out of
+    /// time. `None` if a call that is cut off has no cause to name; then the caller can cut it off itself.
+    fn within(&self, _budget: &Arc<TimeBudget>) -> Option<Arc<dyn Store>> {
         None
     }
 

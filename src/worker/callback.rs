@@ -116,7 +116,7 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, job: Cal
     if response.status().is_success() {
         return Ok(());
     }
-    if let Err(error) = service.keep_answer(&leased.lane, &leased.id, &response).await {
+    if let Err(error) = service.keep_answer(&worker.cx, &leased.lane, &leased.id, &response).await {
         tracing::debug!(%error, "the answer of a receiver was not kept");
     }
     Err(refused(&url, &response, service.now()))

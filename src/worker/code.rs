@@ -18,7 +18,7 @@ use crate::{
     gateway::{CodeMessage, Refusal, SendResult},
     jobs::{payload::CodeJob, permits::Permit},
     metrics::label::{GatewayResult, InstanceLabel},
-    service::{Instance, ServiceError},
+    service::{Instance, SentLeg, ServiceError},
     store::{Leased, Settlement},
 };
 
@@ -35,7 +35,9 @@ pub(super) async fn send(
     known: Option<&Verification>,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
-    let Some(outgoing) = service.outgoing(instance, about, known, leg).await? else { return Ok(Settlement::Done) };
+    let Some(outgoing) = service.outgoing(&worker.cx, instance, about, known, leg).await? else {
+        return Ok(Settlement::Done);
+    };
     let channel = outgoing.leg.channel;
     let undelivered = async |why: DeliveryFailure| {
         tracing::info!(instance = %instance.config.id, channel = channel.as_str(), why = why.as_str(), "a code was not delivered");
@@ -74,8 +76,9 @@ pub(super) async fn send(
         SendResult::Accepted { id } => {
             count("sent");
             if let Some(id) = id.filter(|id| !id.is_empty()) {
-                let (owner, expires_at) = (instance.config.id, outgoing.record.expires_at);
-                let noted = service.remember_message(&carrier, &id, owner, about, leg, expires_at).await;
+                let sent = SentLeg { instance: instance.config.id, about, leg };
+                let expires_at = outgoing.record.expires_at;
+                let noted = service.remember_message(&worker.cx, &carrier, &id, &sent, expires_at).await;
                 if let Err(error) = noted {
                     tracing::warn!(%error, "reports about a message will not be understood");
                 }
@@ -138,10 +141,10 @@ async fn note(
     report: DeliveryReport,
 ) -> Result<(), ServiceError> {
     for pause in PATIENCE {
-        match worker.service.fared(instance, about, leg, report).await {
+        match worker.service.fared(&worker.cx, instance, about, leg, report).await {
             Err(ServiceError::Store(_)) => tokio::time::sleep(pause).await,
             outcome => return outcome,
         }
     }
-    worker.service.fared(instance, about, leg, report).await
+    worker.service.fared(&worker.cx, instance, about, leg, report).await
 }

@@ -36,7 +36,7 @@ use crate::{
         permits::{Permits, StartableJob, health_lane},
     },
     random,
-    service::Service,
+    service::{RequestContext, Service},
     store::Lane,
 };
 
@@ -48,6 +48,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The worker of this process.
 pub struct Worker {
     service: Arc<Service>,
+    cx: RequestContext,
     permits: Arc<Permits>,
     waiting: Waiting,
     tasks: TaskTracker,
@@ -62,7 +63,8 @@ impl Worker {
         let permits = Arc::clone(&service.handoff.permits);
         let (tasks, release) = (TaskTracker::new(), CancellationToken::new());
         let (waiting, stepped) = (Waiting::default(), Mutex::new(Instant::now()));
-        Arc::new(Self { service, permits, waiting, tasks, release, stepped })
+        let cx = service.background();
+        Arc::new(Self { service, cx, permits, waiting, tasks, release, stepped })
     }
 
     /// How long the step takes that it is in: looking, leasing, or waiting for the next round.

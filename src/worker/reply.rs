@@ -46,7 +46,7 @@ pub(super) async fn send(
     }
     let record = match job.about {
         None => None,
-        Some(about) => match service.record(about, known).await.map(Verification::typed) {
+        Some(about) => match service.record(&worker.cx, about, known).await.map(Verification::typed) {
             Ok(Typed::Link(record)) => Some(record),
             // Erased meanwhile: there is nothing left to say. Codes have no replies.
             Ok(Typed::Code(_)) | Err(ServiceError::NotFound) => return Ok(Settlement::Done),

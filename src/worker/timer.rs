@@ -10,7 +10,8 @@ use crate::{
 pub(super) async fn fire(worker: &Worker, leased: &Leased) -> Result<Settlement, ServiceError> {
     let place = Locator::from_slice(&leased.body);
     let place = place.ok_or_else(|| StoreError::Corrupt("a timer of no record".to_owned()))?;
-    let rung = trace_context::in_trace(TraceContext::new_root(), Box::pin(worker.service.ring(place))).await?;
+    let rung =
+        trace_context::in_trace(TraceContext::new_root(), Box::pin(worker.service.ring(&worker.cx, place))).await?;
     Ok(match rung {
         // One that was set anew keeps its time. Its lease is not left to run out: of many they would be put back one by
         // one.

@@ -1,11 +1,12 @@
 document.addEventListener("DOMContentLoaded", () => {
   const main = document.querySelector("main"), { stage, path, form } = main.dataset;
   const by = (id) => document.getElementById(id);
-  const tap = (place, auto) => {
+  // Again where the network broke: without it nothing binds this browser.
+  const tap = (place, auto, tries = 3) => {
     const body = new URLSearchParams({ form, place });
     if (auto) body.set("auto", "1");
     return fetch(path, { method: "POST", body, keepalive: true, headers: { accept: "application/json" } })
-      .then((answer) => (answer.ok ? answer.json() : {}), () => ({}));
+      .then((answer) => (answer.ok ? answer.json() : {}), () => (tries > 1 ? tap(place, auto, tries - 1) : {}));
   };
   let over = false;
   // A form was submitted: events that it causes must not navigate the browser back.

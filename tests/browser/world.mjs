@@ -37,6 +37,17 @@ export async function until(what, check, patience = 120_000) {
 
 const listening = (server) => new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server.address().port)));
 
+/** A port below those that the kernel chooses by itself, any of which a connection could take before it is bound. */
+async function freePort() {
+  for (let port = 10_000 + process.pid % 20_000; ; port++) {
+    const probe = http.createServer();
+    const free = await new Promise((resolve) => {
+      probe.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}
+
 export class World {
   replies = [];
   faults = [];
@@ -78,24 +89,26 @@ export class World {
       inner.on("error", () => response.destroy());
       request.pipe(inner);
     });
-    const [gateway, app, front] = [await listening(this.gateway), await listening(this.app), await listening(this.front)];
-    [this.port, this.operator, this.example] = await Promise.all([0, 0, 0].map(async () => {
-      const probe = http.createServer(), port = await listening(probe);
-      await new Promise((resolve) => probe.close(resolve));
-      return port;
-    }));
+    // A server, and no route of Playwright's: with one the browser aborts, when the page leaves, what it has just sent.
+    this.whatsapp = https.createServer(tls, (_, response) => {
+      response.setHeader("content-type", "text/html").end("<title>WhatsApp</title>");
+    });
+    const servers = [this.gateway, this.app, this.front, this.whatsapp];
+    const [gateway, app, front, whatsapp] = await Promise.all(servers.map(listening));
+    // Python binds it itself, so it is none of those that the kernel gives to anything else.
+    this.example = await freePort();
     this.url = `https://localhost:${front}`;
     this.appUrl = `https://localhost:${app}`;
     writeFileSync(file("config.toml"), `
 public_url = "${this.url}"
-listen = "127.0.0.1:${this.port}"
-operator_listen = "127.0.0.1:${this.operator}"
+listen = "127.0.0.1:0"
+operator_listen = "127.0.0.1:0"
 key = "quJISYQtcIK2b1fOgnC9BNosOf+5ffIoA8JwmDAyxOU="
 ${top}
 [store]
 url = "embedded:${file("data")}"
 [log]
-level = "warn"
+level = "warn,countersign::app=info"
 [shutdown]
 drain_delay = "0s"
 grace = "1s"
@@ -115,10 +128,18 @@ url = "http://127.0.0.1:${gateway}"
 api_key = "waha-api-key-0123456789"
 webhook_secret = "${HMAC}"
 `);
-    this.daemon = spawn(process.env.COUNTERSIGN, ["serve", "--config", file("config.toml")], { stdio: ["ignore", "inherit", "inherit"] });
+    this.daemon = spawn(process.env.COUNTERSIGN, ["serve", "--config", file("config.toml")], { stdio: ["ignore", "inherit", "pipe"] });
+    let log = "";
+    this.daemon.stderr.on("data", (chunk) => { process.stderr.write(chunk), log += chunk; });
+    const bound = await until("the daemon's ports", () => {
+      if (this.daemon.exitCode !== null) throw new Error("the daemon has ended");
+      return log.split("\n").slice(0, -1).map((line) => JSON.parse(line)).find((line) => line.message === "listening");
+    });
+    [this.port, this.operator] = [bound.listen, bound.operator_listen].map((address) => Number(address.split(":").pop()));
     await until("the daemon", () => this.call("GET", "/requests").then((answer) => answer.success, () => false));
     this.browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+      executablePath: process.env.CHROMIUM,
+      args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", `--host-resolver-rules=MAP wa.me 127.0.0.1:${whatsapp}`],
     });
   }
 
@@ -136,7 +157,7 @@ webhook_secret = "${HMAC}"
     await this.browser?.close();
     this.python?.kill("SIGTERM");
     this.daemon?.kill("SIGTERM");
-    for (const server of [this.gateway, this.app, this.front]) server?.close(), server?.closeAllConnections();
+    for (const server of [this.gateway, this.app, this.front, this.whatsapp]) server?.close(), server?.closeAllConnections();
     rmSync(this.directory, { recursive: true, force: true });
   }
 
@@ -183,10 +204,6 @@ webhook_secret = "${HMAC}"
   async person(kind, options = {}) {
     const base = kind === "phone" ? devices["Pixel 7"] : { viewport: { width: 1280, height: 860 } };
     const context = await this.browser.newContext({ ...base, ignoreHTTPSErrors: true, ...options });
-    await context.route(/^https:\/\/wa\.me\//, (route) => {
-      this.sent = route.request().url();
-      route.fulfill({ contentType: "text/html", body: "<title>WhatsApp</title>" });
-    });
     await context.grantPermissions(["clipboard-write", "clipboard-read"]).catch(() => {});
     context.on("weberror", (error) => this.faults.push(String(error.error())));
     const watch = (page) => {

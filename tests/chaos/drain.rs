@@ -78,7 +78,7 @@ async fn distance(scale: usize, report: &mut Report) {
     for round_trip in [Duration::ZERO, Duration::from_millis(20)] {
         let server = Arc::new(redis());
         let mut world = World::new(Ground::Redis(Arc::clone(&server)));
-        let proxy = Proxy::start(server.port, round_trip).await;
+        let proxy = Proxy::delayed(server.port, round_trip).await;
         world.store = Some(format!("url = \"redis://127.0.0.1:{}/0\"", proxy.port));
         world.extra = UNLIMITED.to_owned();
         world.gateway.delay(Duration::from_millis(50));

@@ -18,6 +18,8 @@ mod power;
 #[path = "../it/process.rs"]
 #[allow(dead_code, unused_imports, reason = "a part of the harness is enough here")]
 mod process;
+#[path = "../it/proxy.rs"]
+#[allow(dead_code, reason = "a part of the harness is enough here")]
 mod proxy;
 #[path = "../it/redis_server.rs"]
 #[allow(dead_code, reason = "a part of the harness is enough here")]

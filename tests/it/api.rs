@@ -403,9 +403,25 @@ async fn crawlers_use_up_no_link() {
         }
     }
     let field = crate::flow::form_field(&daemon.get(&path).await.text);
-    let foreign = http::Request::post(format!("{}{path}", daemon.base)).header("sec-fetch-site", "cross-site");
-    let foreign = daemon.send(foreign.body(format!("form={field}").into_bytes()).unwrap()).await;
-    assert_eq!((foreign.status, &foreign.json["code"]), (403, &json!("cross_site")));
+    let sent_from = async |name: &str, value: &str, field: &str| {
+        let request = http::Request::post(format!("{}{path}", daemon.base)).header(name, value);
+        daemon.send(request.body(format!("form={field}").into_bytes()).unwrap()).await
+    };
+    for (name, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("origin", "http://127.0.0.1:2"),
+    ] {
+        let foreign = sent_from(name, value, &field).await;
+        assert_eq!((foreign.status, &foreign.json["code"]), (403, &json!("cross_site")), "{name}: {value}");
+    }
+    for (name, value) in
+        [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none"), ("origin", "http://127.0.0.1:1")]
+    {
+        assert_eq!(sent_from(name, value, "forged").await.status, 422, "{name}: {value}");
+    }
     let other = if path.ends_with('A') { 'B' } else { 'A' };
     let tampered = format!("{}{other}", &path[..path.len() - 1]);
     assert!([404, 410].contains(&daemon.get(&tampered).await.status));

@@ -142,6 +142,14 @@ async fn actions_appear_in_the_timeline_and_the_audit_stream(ground: Ground) {
     for secret in [&plain.code, &landed, "447700900123", "0123\"", "cst_"] {
         assert!(!written.contains(secret), "{secret} in {written}");
     }
+    // A line that cannot be written is counted.
+    let lost = "countersign_audit_lines_lost_total";
+    assert!(daemon.service.metrics.render().contains(&format!("{lost} 0\n")));
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    daemon.get_as("cst_support", &path("requests")).await;
+    daemon.service.audit.flush();
+    assert!(daemon.service.metrics.render().contains(&format!("{lost} 1\n")));
     daemon.finish().await;
 }
 

@@ -5,9 +5,10 @@ use std::{io::Read as _, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
+    browser::{dispute_in, reply},
     codes,
     daemon::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
-    flow::on_both_stores,
+    flow::{form_field, on_both_stores, tap},
 };
 
 on_both_stores! {
@@ -168,6 +169,9 @@ async fn retention_is_configured(ground: Ground) {
     daemon.says(PERSON, "T1", &link.text).await;
     daemon.settle().await;
     let path = format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid);
+    let dispute = dispute_in(&reply(&world, 1).await);
+    let page = daemon.get(&dispute).await;
+    assert_eq!(page.status, 200, "until then the person can object");
     assert_eq!(daemon.get(&path).await.data("subject")["value"], format!("+{PERSON}"));
     daemon.advance(Duration::from_mins(61)).await;
     let forgotten = daemon.get(&path).await;
@@ -176,6 +180,8 @@ async fn retention_is_configured(ground: Ground) {
         (200, &Value::Null, &Value::Null)
     );
     assert_eq!(forgotten.data("chat_id"), &Value::Null);
+    assert_eq!(daemon.get(&dispute).await.status, 410);
+    assert_eq!(tap(&daemon, &dispute, &form_field(&page.text)).await.status, 410);
     assert_eq!(count(&daemon, "status=verified").await, 1, "still listed");
     daemon.advance(Duration::from_hours(48)).await;
     assert_eq!(daemon.get(&path).await.status, 404);

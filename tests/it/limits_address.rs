@@ -6,6 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use countersign::{
+    domain::token::Kind,
+    http::{ROUTES, route::Access},
+};
 use http::Request;
 use serde_json::json;
 
@@ -51,12 +55,17 @@ async fn every_public_page_counts_its_visitor(ground: Ground) {
     world.top = format!("{PROXIED}[limits]\npages_per_minute = 1\n");
     let daemon = world.start().await;
     let start = start_page(&daemon).await;
-    let files = ["/widget.js", "/openapi.json", "/docs", "/docs.md", "/postman.json", "/llms.txt"];
-    let files = files.into_iter().chain(["/docs/search?q=limit", "/docs/limits"]).map(str::to_owned);
-    let below = ["", "/go", "/qr.svg", "/events?now=1"].map(|tail| format!("{start}{tail}"));
+    let looked_at = |access: Access| {
+        let entries = ROUTES.iter().filter(move |entry| entry.access == access && entry.methods.contains("GET"));
+        entries.map(|entry| entry.path.to_owned())
+    };
+    let files: Vec<String> = looked_at(Access::Open).map(|path| path.replace("{guide}", "limits")).collect();
+    let below = looked_at(Access::Bearer(Kind::Handle)).map(|path| path.replace("/l/{handle}", &start));
+    let below = below.map(|path| path.replace("/events", "/events?now=1"));
     let spelt_otherwise = start.replace("/l/", "/%6C/");
-    let below: Vec<String> = below.into_iter().chain([spelt_otherwise]).collect();
-    let groups = [files.collect(), below];
+    let below: Vec<String> = below.chain([spelt_otherwise]).collect();
+    assert!(files.len() > 5 && below.len() > 3, "{files:?} {below:?}");
+    let groups = [files, below];
     for (index, (pages, page)) in
         groups.iter().flat_map(|pages| pages.iter().map(move |page| (pages, page))).enumerate()
     {

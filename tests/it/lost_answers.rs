@@ -12,15 +12,15 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    broken_way::Way,
     daemon::{Ground, WAHA, World},
+    proxy::Proxy,
     redis_server::{self, RedisServer},
     store::{one_job_of_a_message, one_record, one_record_with_a_job, overwrite},
     wait::until,
 };
 
-async fn store_behind(way: &Way, durability: Durability) -> RedisStore {
-    let store = RedisStore::new(&way.url(), durability, Clock::default()).unwrap();
+async fn store_behind(proxy: &Proxy, durability: Durability) -> RedisStore {
+    let store = RedisStore::new(&proxy.url(), durability, Clock::default()).unwrap();
     until("it takes writes", async || store.commit(&crate::store::one_message()).await.is_ok()).await;
     store
 }
@@ -36,13 +36,13 @@ fn servers() -> (RedisServer, RedisServer) {
 async fn a_write_whose_answer_was_lost_is_recognised() {
     let (master, _replica) = tokio::task::spawn_blocking(servers).await.unwrap();
     for durability in [Durability::Standard, Durability::Durable] {
-        let way = Way::start(master.port).await;
-        let store = store_behind(&way, durability).await;
+        let proxy = Proxy::start(master.port).await;
+        let store = store_behind(&proxy, durability).await;
         let (key, change) = one_record_with_a_job(&store, &format!("{durability:?}"));
-        way.lose_an_answer();
+        proxy.lose_an_answer();
         let committed = store.commit(&change).await;
         assert_eq!(committed.unwrap(), CommitOutcome::Applied { leased: vec![true] }, "{durability:?}");
-        assert_eq!(way.lost(), 1);
+        assert_eq!(proxy.lost(), 1);
         assert!(store.load(key).await.unwrap().is_some());
         assert_eq!(
             store.commit(&change).await.unwrap(),
@@ -52,10 +52,10 @@ async fn a_write_whose_answer_was_lost_is_recognised() {
 
         // The job of a message that is about no record is in our hands all the same.
         let change = one_job_of_a_message(&format!("message {durability:?}"));
-        way.lose_an_answer();
+        proxy.lose_an_answer();
         let committed = store.commit(&change).await;
         assert_eq!(committed.unwrap(), CommitOutcome::Applied { leased: vec![true] }, "{durability:?}");
-        assert_eq!(way.lost(), 2);
+        assert_eq!(proxy.lost(), 2);
         assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Duplicate);
     }
 }
@@ -65,15 +65,15 @@ async fn a_write_that_somebody_wrote_over_before_it_was_recognised_is_not_told_a
     let (master, _replica) = tokio::task::spawn_blocking(servers).await.unwrap();
     let there = RedisStore::new(&master.url(), Durability::Standard, Clock::default()).unwrap();
     for durability in [Durability::Standard, Durability::Durable] {
-        let way = Way::start(master.port).await;
-        let store = store_behind(&way, durability).await;
+        let proxy = Proxy::start(master.port).await;
+        let store = store_behind(&proxy, durability).await;
         let (key, change) = one_record(&store);
-        way.lose_an_answer();
-        way.shut(true);
+        proxy.lose_an_answer();
+        proxy.shut(true);
         let meanwhile = async {
-            until("its answer is lost", async || way.lost() == 1).await;
+            until("its answer is lost", async || proxy.lost() == 1).await;
             overwrite(&there, key, b"other").await;
-            way.shut(false);
+            proxy.shut(false);
         };
         let (committed, ()) = tokio::join!(store.commit(&change), meanwhile);
         assert!(matches!(&committed, Err(StoreError::Unavailable(_))), "{durability:?}: {committed:?}");
@@ -85,12 +85,12 @@ async fn a_write_that_somebody_wrote_over_before_it_was_recognised_is_not_told_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_swallows_everything_holds_nobody_for_longer_than_the_budget() {
     let server = tokio::task::spawn_blocking(redis_server::start).await.unwrap();
-    let way = Way::start(server.port).await;
+    let proxy = Proxy::start(server.port).await;
     let mut world = World::new(Ground::directory());
-    world.store = Some(format!("url = \"{}\"", way.url()));
+    world.store = Some(format!("url = \"{}\"", proxy.url()));
     let daemon = world.start().await;
     let link = daemon.link(json!({})).await;
-    way.swallow(true);
+    proxy.swallow(true);
     let crowd = (0..24_u32).map(|place| {
         let (daemon, link) = (&daemon, &link);
         async move {
@@ -110,7 +110,7 @@ async fn a_network_that_swallows_everything_holds_nobody_for_longer_than_the_bud
         }
     });
     let answers = futures_util::future::join_all(crowd).await;
-    way.swallow(false);
+    proxy.swallow(false);
     assert!(answers.iter().all(|(status, _)| *status == 503), "{answers:?}");
     let longest = answers.iter().map(|(_, took)| *took).max().unwrap();
     // The budget of two seconds, and what a busy machine adds.

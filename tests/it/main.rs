@@ -6,7 +6,6 @@ mod api;
 mod api_tokens;
 mod attacks;
 mod binding;
-mod broken_way;
 mod browser;
 mod callbacks;
 mod cluster_server;
@@ -72,7 +71,6 @@ mod outcomes;
 mod page_weight;
 mod process;
 mod protocol;
-#[path = "../chaos/proxy.rs"]
 mod proxy;
 mod redis_cluster;
 mod redis_cluster_moves;

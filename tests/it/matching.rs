@@ -399,7 +399,11 @@ async fn what_vanished_before_the_commit_is_delivered_again(ground: Ground) {
     let erases = async {
         until("the gateway is asked", async || world.gateway.count() == 1).await;
         let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
-        let erased = daemon.service.erase(&instance, &"447700900123@c.us".parse().unwrap()).await.unwrap();
+        let erased = daemon
+            .service
+            .erase(&daemon.service.background(), &instance, &"447700900123@c.us".parse().unwrap())
+            .await
+            .unwrap();
         assert_eq!(erased.requests, 1);
         world.gateway.release();
     };

@@ -33,6 +33,7 @@ fn sample(entry: &countersign::metrics::MetricFamily) -> String {
 const QUIET: &[(&str, &str)] = &[
     ("countersign_links_clicked", "no page of this flow is tapped"),
     ("countersign_leases_lost", "nobody is slower than a lease"),
+    ("countersign_audit_lines_lost", "there is no audit stream; api_tokens loses a line"),
     ("countersign_store_errors", "the store is well"),
     ("countersign_unauthenticated_limit_bytes", "it is known from the start"),
     ("countersign_unauthenticated_refused", "strangers are few; hostile_budget has more"),

@@ -548,6 +548,30 @@ fn serve_refuses_a_gateway_without_authentication_and_the_simulator() {
     assert!(status == Some(78) && error.contains("\"simulator\" is not one of cloud-api, "), "{error}");
 }
 
+/// What works and is unwise is reported before it starts, and when it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_that_are_not_encrypted_are_warned_of() {
+    let mut world = World::new(Ground::directory());
+    let open = ["http://app.example.org/in", "http://10.0.0.7/", "http://localhost.example.org/"];
+    let harmless = ["https://app.example.org/in", "http://127.0.0.1:3000/", "http://localhost/", "http://[::1]:3000/"];
+    world.redirects = format!("{:?}", open.iter().chain(&harmless).collect::<Vec<_>>());
+    let warned = |written: &str| {
+        let lines = written.lines().filter(|line| line.contains("redirect_urls holds an http:// address"));
+        let said: Vec<&str> = lines.collect();
+        for url in open {
+            assert_eq!(said.iter().filter(|line| line.contains(url)).count(), 1, "{url} in {said:?}");
+        }
+        assert_eq!(said.len(), open.len(), "{said:?}");
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), world.config("127.0.0.1:0", "127.0.0.1:0")).unwrap();
+    let (status, printed, error) = run(&["check-config", "--config", file.path().to_str().unwrap()]);
+    assert_eq!(status, Some(0), "{error}");
+    warned(&printed);
+    let (_, _, written) = Process::start(&world).await.terminate();
+    warned(&written);
+}
+
 #[test]
 fn a_store_with_other_keys_is_refused() {
     let directory = tempfile::tempdir().unwrap();

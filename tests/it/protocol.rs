@@ -114,7 +114,7 @@ fn command() -> impl Strategy<Value = LinkCommand> {
             token: token(which), browser: cookie(browser), right, risk: None,
         }.into()),
         1 => (any::<bool>(), 0u8..3).prop_map(|(right, proof)| FinishCommand::RedeemCode {
-            right, challenge: shown(proof), claim: None,
+            right, challenge: shown(proof), claim: None, risk: None,
         }.into()),
         3 => (0u8..7, 0u8..3).prop_map(move |(which, proof)| LinkCommand::Redeem {
             token: token(which),

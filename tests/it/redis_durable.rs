@@ -86,8 +86,8 @@ async fn another_process_reads_behind_a_barrier() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_far_away_confirms() {
     let master = redis_server::start();
-    let way = Proxy::start(master.port, Duration::from_millis(120)).await;
-    let more = ["--replicaof", "127.0.0.1", &way.port.to_string()].map(str::to_owned).to_vec();
+    let proxy = Proxy::delayed(master.port, Duration::from_millis(120)).await;
+    let more = ["--replicaof", "127.0.0.1", &proxy.port.to_string()].map(str::to_owned).to_vec();
     let _replica = tokio::task::spawn_blocking(|| redis_server::start_with(more)).await.unwrap();
     let store = RedisStore::new(&master.url(), Durability::Durable, Clock::default()).unwrap();
     until("the replica follows", async || store.commit(&crate::store::one_message()).await.is_ok()).await;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign::hash::sha256;
 use serde_json::{Value, json};
 
 use crate::{
@@ -274,5 +276,30 @@ async fn both_sides_are_compared(ground: Ground) {
     let token = landed(&browser.type_code(&daemon, &start_path(&minted), &code).await).unwrap()["token"].clone();
     let redeemed = redeem(&daemon, json!({"token": token})).await;
     assert_eq!(redeemed.data("risk"), &verdicts(None, Some(false), None, "XA", Some("XB")));
+
+    // A code on the app's own page was typed in a browser that only the app sees: it is compared as far as it is named.
+    let typed = [
+        (json!({"client_ip": "203.0.113.99", "user_agent": FIREFOX}), verdicts(yes, yes, yes, "XA", Some("XA"))),
+        (json!({"client_ip": "2001:db8:1::7"}), verdicts(None, Some(false), None, "XA", Some("XB"))),
+        (json!({"user_agent": SAFARI}), verdicts(None, None, Some(false), "XA", None)),
+        (json!({}), Value::Null),
+    ];
+    for (index, (named, risk)) in typed.into_iter().enumerate() {
+        let challenge = URL_SAFE_NO_PAD.encode(sha256(b"v"));
+        let asked = json!({"challenge": challenge, "qr": true, "client_ip": "203.0.113.7", "user_agent": FIREFOX});
+        let minted = daemon.mint(asked).await;
+        daemon.says(PHONE, &format!("E{index}"), &minted.text_of("text")).await;
+        let code = code_in(&reply(&world, 6 + index).await).unwrap();
+        let mut body = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": "v"});
+        body.as_object_mut().unwrap().extend(named.as_object().unwrap().clone());
+        for (field, fault) in [("client_ip", json!("here")), ("user_agent", json!("x".repeat(513)))] {
+            let mut faulty = body.clone();
+            faulty[field] = fault;
+            assert_eq!(redeem(&daemon, faulty).await.json["errors"][0]["field"], field);
+        }
+        let redeemed = redeem(&daemon, body).await;
+        assert_eq!((redeemed.status, redeemed.data("risk")), (200, &risk), "{named}");
+        assert_eq!(events(&world, &daemon).await.last().unwrap()["data"]["risk"], risk, "{named}");
+    }
     daemon.finish().await;
 }

@@ -76,7 +76,11 @@ async fn what_no_key_opens_is_left_out_and_reported(ground: Ground) {
 
     // The person can be forgotten all the same.
     let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
-    let erased = daemon.service.erase(&instance, &"447700900123@c.us".parse().unwrap()).await.unwrap();
+    let erased = daemon
+        .service
+        .erase(&daemon.service.background(), &instance, &"447700900123@c.us".parse().unwrap())
+        .await
+        .unwrap();
     assert_eq!(erased.requests, 2);
     assert!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", gone.uuid)).await.status == 404);
 

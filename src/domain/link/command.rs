@@ -45,7 +45,8 @@ pub enum FinishCommand {
     /// The reply code was typed on the start page; `right` says whether it was this one.
     Type { token: Digest, browser: Option<Digest>, right: bool, risk: Option<Risk> },
     /// The app's server presents the reply code that was typed on a page of its own.
-    RedeemCode { right: bool, challenge: Option<String>, claim: Option<ClaimId> },
+    /// `risk` compares the browser that typed it, where the app names it.
+    RedeemCode { right: bool, challenge: Option<String>, claim: Option<ClaimId>, risk: Option<Risk> },
 }
 
 impl From<FinishCommand> for LinkCommand {

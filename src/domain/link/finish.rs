@@ -83,8 +83,8 @@ impl Draft<Link> {
                 Some(told) => self.miss(offer, told),
                 None => self.unchanged(FinishVerdict::Gone),
             },
-            FinishCommand::RedeemCode { right, challenge, claim } => {
-                self.redeem_code(offer, right, challenge.as_deref(), claim)
+            FinishCommand::RedeemCode { right, challenge, claim, risk } => {
+                self.redeem_code(offer, right, challenge.as_deref(), claim, risk)
             }
         }
     }

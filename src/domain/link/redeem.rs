@@ -11,6 +11,7 @@ use crate::domain::{
     ClaimId, Event, TimelineEvent,
     decision::{Decision, Draft, Effect},
     keys::Digest,
+    risk::Risk,
 };
 
 impl Draft<Link> {
@@ -48,7 +49,7 @@ impl Draft<Link> {
             return self.unchanged(FinishVerdict::Gone);
         }
         if self.proves(presented) {
-            return self.redeemed(by);
+            return self.redeemed(by, None);
         }
         if misses + 1 >= REDEEM_MISSES {
             return self.lapse(TimelineEvent::TokenSpent);
@@ -66,13 +67,14 @@ impl Draft<Link> {
         right: bool,
         challenge: Option<&str>,
         claim: Option<ClaimId>,
+        risk: Option<Risk>,
     ) -> Decision<Link> {
         if self.next.request.challenge.is_none() {
             return self.unchanged(FinishVerdict::Refused);
         }
         match offer.live_code(self.now) {
             Some(told) if right && self.proves(challenge) => {
-                self.redeemed(Redemption { token: None, claim, until: offer.until.min(told.until) })
+                self.redeemed(Redemption { token: None, claim, until: offer.until.min(told.until) }, risk)
             }
             Some(told) => self.miss(offer, told),
             None => self.unchanged(FinishVerdict::Gone),
@@ -81,7 +83,7 @@ impl Draft<Link> {
 
     /// The reply code once more, after it was exchanged.
     pub(super) fn code_redeemed_again(self, by: &Redemption, command: &FinishCommand) -> Decision<Link> {
-        if let FinishCommand::RedeemCode { right: true, challenge, claim } = command
+        if let FinishCommand::RedeemCode { right: true, challenge, claim, .. } = command
             && by.token.is_none()
         {
             return self.redeem_again(challenge.as_deref(), *claim, by);
@@ -97,8 +99,9 @@ impl Draft<Link> {
         self.unchanged(if repeated { FinishVerdict::RedeemedAgain } else { FinishVerdict::Gone })
     }
 
-    fn redeemed(mut self, by: Redemption) -> Decision<Link> {
+    fn redeemed(mut self, by: Redemption, risk: Option<Risk>) -> Decision<Link> {
         self.next.note(self.now, TimelineEvent::Redeemed, None);
+        self.next.kind.risk = risk.or(self.next.kind.risk.take());
         self.effects.push(Effect::Callback(Event::LinkRedeemed));
         let (at, until) = (self.now, by.until);
         let decision = self.complete(Completion::Redeemed { by: Some(by), at }, FinishVerdict::Redeemed);

@@ -131,6 +131,8 @@ fn redeem() -> Operation {
     let about = "Log the person in on this answer, never on the callback `link.verified`. The token of the redirect \
         works once, for 60 seconds, and only with the verifier of the session that minted the link. Within that time \
         a repeat with the same verifier, or without one with the same `Idempotency-Key`, gets the same answer.";
+    let short =
+        |longest: u32, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
     let body = json!({
         "type": "object",
         "properties": {
@@ -138,6 +140,8 @@ fn redeem() -> Operation {
             "uuid": text("With `code`, in the place of `token`: the request, when you showed a QR code yourself."),
             "code": text("The six characters of the reply, as the person typed them on your page."),
             "verifier": text("From the session, when the link was minted with a `challenge`."),
+            "client_ip": short(45, "With `code`: where the browser is in which it was typed, for `risk`."),
+            "user_agent": short(512, "With `code`: what that browser says it is."),
         },
     });
     let data = object(&json!({

@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     domain::{InstanceId, Status},
-    http::{api, problem::Problem},
+    http::{api, context::Cx, problem::Problem},
     service::{
-        Filter, Instance, ServiceError, decode_cursor,
+        Filter, Instance, RequestContext, ServiceError, decode_cursor,
         explain::{Message, Question},
     },
 };
@@ -81,13 +81,19 @@ struct ExplainPage {
 /// `GET /requests`
 pub(super) async fn list(
     operator: Data<OperatorState>,
+    cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
 ) -> HttpResponse {
-    try_list(&operator, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
+    try_list(&operator, &cx, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
-async fn try_list(operator: &OperatorState, session: &Session, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn try_list(
+    operator: &OperatorState,
+    cx: &RequestContext,
+    session: &Session,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
     let mut faults = Vec::new();
     let query = parse_query(request).unwrap_or_else(|fault| {
@@ -106,7 +112,7 @@ async fn try_list(operator: &OperatorState, session: &Session, request: &HttpReq
     }
     let (mut rows, mut older) = (Vec::new(), String::new());
     if let (Some(instance), true) = (&instance, faults.is_empty()) {
-        let found = service.list(instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
+        let found = service.list(cx, instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
         rows = found.records.iter().map(|record| RequestRow::for_record(record, service.now())).collect();
         older = found.next_cursor.map(|cursor| query.list_url(instance, Some(&cursor))).unwrap_or_default();
     }
@@ -132,14 +138,16 @@ async fn try_list(operator: &OperatorState, session: &Session, request: &HttpReq
 /// `GET /requests/explain?instance=…&q=…`
 pub(super) async fn explain(
     operator: Data<OperatorState>,
+    cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
 ) -> HttpResponse {
-    try_explain(&operator, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
+    try_explain(&operator, &cx, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
 async fn try_explain(
     operator: &OperatorState,
+    cx: &RequestContext,
     session: &Session,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -154,7 +162,7 @@ async fn try_explain(
         let page = ExplainPage { frame, query, name, sentence, messages: Vec::new(), rows: Vec::new() };
         return Ok(layout::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
-    let found = service.explain(&instance, &Question::parse(question)).await?;
+    let found = service.explain(cx, &instance, &Question::parse(question)).await?;
     let rows = found.requests.iter().map(|(record, _)| RequestRow::for_record(record, service.now())).collect();
     let messages = found.messages.into_iter().map(|message| (DisplayTime::parse(&message.at), message)).collect();
     let page = ExplainPage { frame, query, name, sentence: found.sentence, messages, rows };

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     config::{Access, UNNAMED},
     domain::quota::Quota,
-    http::{audit_entry, client, problem::Problem},
-    service::{By, Deed, subscriber_network},
+    http::{audit_entry, client, context::Cx, problem::Problem},
+    service::{By, Deed, RequestContext, subscriber_network},
 };
 
 pub(super) const LOGIN_PATH: &str = "/requests/login";
@@ -55,8 +55,13 @@ pub(super) async fn show_form(operator: Data<OperatorState>) -> HttpResponse {
 }
 
 /// `POST /requests/login`
-pub(super) async fn log_in(operator: Data<OperatorState>, request: HttpRequest, payload: Payload) -> HttpResponse {
-    match try_log_in(&operator, &request, payload).await {
+pub(super) async fn log_in(
+    operator: Data<OperatorState>,
+    cx: Cx,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResponse {
+    match try_log_in(&operator, &cx, &request, payload).await {
         Ok(response) => response,
         Err(problem) => layout::problem_page(&problem),
     }
@@ -64,13 +69,14 @@ pub(super) async fn log_in(operator: Data<OperatorState>, request: HttpRequest, 
 
 async fn try_log_in(
     operator: &OperatorState,
+    cx: &RequestContext,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let mut fields = session::same_origin_form(request, payload).await?;
     let access = operator.access.load_full();
     let name = fields.remove("username").unwrap_or_else(|| UNNAMED.to_owned());
-    if let Some(wait) = count_attempt(operator, request).await? {
+    if let Some(wait) = count_attempt(operator, cx, request).await? {
         let minutes = wait.as_secs().div_ceil(60).max(1);
         let error = format!("Too many attempts. Wait {minutes} min, then try again.");
         let mut response = login_page(StatusCode::TOO_MANY_REQUESTS, &access, &name, &error);
@@ -111,23 +117,28 @@ async fn try_log_in(
 
 /// Counts an attempt and returns how long to wait if there were too many. Called before the comparison, so that
 /// parallel guesses are counted, too.
-async fn count_attempt(operator: &OperatorState, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
+async fn count_attempt(
+    operator: &OperatorState,
+    cx: &RequestContext,
+    request: &HttpRequest,
+) -> Result<Option<Duration>, Problem> {
     let address = subscriber_network(client::ip_address(request, &operator.edge.load()));
     let [own, of_all] = [ATTEMPTS_PER_ADDRESS, ATTEMPTS_IN_TOTAL].map(|(tries, window)| Quota::per(tries, window));
-    let standings = operator.service.admit_login(address, own, of_all).await?;
-    Ok(standings.into_iter().filter_map(|standing| operator.service.note(standing)).max())
+    let standings = operator.service.admit_login(cx, address, own, of_all).await?;
+    Ok(standings.into_iter().filter_map(|standing| operator.service.wait(standing)).max())
 }
 
 /// `POST /requests/logout`
 pub(super) async fn log_out(
     operator: Data<OperatorState>,
+    cx: Cx,
     session: ReqData<Session>,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
     let left = async {
         session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
-        session.end(&operator.service).await?;
+        session.end(&operator.service, &cx).await?;
         let mut response = see_other(LOGIN_PATH);
         set_cookie(&mut response, &request, "");
         Ok(response)

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     domain::{Channel, InstanceId, Kind as _, KindRef, OtpType, Reason, Status, Verification, VerificationId},
-    http::problem::Problem,
-    service::{CallbackView, Instance, ServiceError, callback},
+    http::{context::Cx, problem::Problem},
+    service::{CallbackView, Instance, RequestContext, ServiceError, callback},
 };
 
 struct TimelineRow {
@@ -71,6 +71,7 @@ type RequestPath = Path<(String, String)>;
 /// `GET /requests/{instance}/{uuid}`
 pub(super) async fn show(
     operator: Data<OperatorState>,
+    cx: Cx,
     session: ReqData<Session>,
     names: RequestPath,
     request: HttpRequest,
@@ -82,17 +83,18 @@ pub(super) async fn show(
         _ => "",
     };
     let frame = Frame::new(&session, &operator.service.keys);
-    render(&operator, frame, &names, notice).await.unwrap_or_else(|problem| layout::problem_page(&problem))
+    render(&operator, &cx, frame, &names, notice).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
 async fn render(
     operator: &OperatorState,
+    cx: &RequestContext,
     frame: Frame,
     names: &(String, String),
     notice: &'static str,
 ) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
-    let (instance, record) = load(operator, names).await?;
+    let (instance, record) = load(operator, cx, names).await?;
     let status = record.status(service.now());
     let metadata = callback::metadata(&record.request);
     let page = RequestPage {
@@ -119,14 +121,18 @@ async fn render(
                 by: entry.by.clone().unwrap_or_default(),
             })
             .collect(),
-        callbacks: service.callbacks_of(&instance, &record).await?.into_iter().map(CallbackRow::from).collect(),
+        callbacks: service.callbacks_of(cx, &instance, &record).await?.into_iter().map(CallbackRow::from).collect(),
     };
     Ok(layout::render(StatusCode::OK, &page))
 }
 
-async fn load(operator: &OperatorState, names: &(String, String)) -> Result<(Arc<Instance>, Verification), Problem> {
+async fn load(
+    operator: &OperatorState,
+    cx: &RequestContext,
+    names: &(String, String),
+) -> Result<(Arc<Instance>, Verification), Problem> {
     let (instance, id) = parse_path(operator, names)?;
-    let record = operator.service.get(&instance, id).await?;
+    let record = operator.service.get(cx, &instance, id).await?;
     Ok((instance, record))
 }
 
@@ -171,6 +177,7 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
 /// `POST /requests/{instance}/{uuid}/cancel`
 pub(super) async fn cancel(
     operator: Data<OperatorState>,
+    cx: Cx,
     session: ReqData<Session>,
     names: RequestPath,
     request: HttpRequest,
@@ -179,7 +186,7 @@ pub(super) async fn cancel(
     let act = async {
         session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
         let (instance, id) = parse_path(&operator, &names)?;
-        let record = operator.service.cancel(&instance, id).await?;
+        let record = operator.service.cancel(&cx, &instance, id).await?;
         let canceled = record.status(operator.service.now()) == Status::Canceled;
         tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
         Ok(see_other(&format!("{}?done={}", layout::request_path(&record), if canceled { "canceled" } else { "over" })))
@@ -190,6 +197,7 @@ pub(super) async fn cancel(
 /// `POST /requests/{instance}/{uuid}/replay`, with the callback's id in the form.
 pub(super) async fn replay(
     operator: Data<OperatorState>,
+    cx: Cx,
     session: ReqData<Session>,
     names: RequestPath,
     request: HttpRequest,
@@ -197,9 +205,9 @@ pub(super) async fn replay(
 ) -> HttpResponse {
     let act = async {
         let fields = session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
-        let (instance, record) = load(&operator, &names).await?;
+        let (instance, record) = load(&operator, &cx, &names).await?;
         let id = fields.get("callback").map(String::as_str).unwrap_or_default();
-        operator.service.replay(&instance, id).await?;
+        operator.service.replay(&cx, &instance, id).await?;
         tracing::info!(operator = session.name(), uuid = %record.id, "an operator replayed a callback");
         Ok(see_other(&format!("{}?done=replayed", layout::request_path(&record))))
     };

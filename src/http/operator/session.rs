@@ -23,11 +23,11 @@ use crate::{
     config::{self, Access},
     domain::{KeyRing, keys::Digest},
     http::{
-        audit_entry, body, cookie,
+        audit_entry, body, context, cookie,
         problem::{Code, Problem},
     },
     random,
-    service::{self, By, Service},
+    service::{By, RequestContext, Service},
 };
 
 const COOKIE_NAME: &str = "cs-operator";
@@ -72,8 +72,8 @@ impl Session {
     }
 
     /// Ends the session for every holder of its cookie, on all replicas.
-    pub(super) async fn end(&self, service: &Service) -> Result<(), Problem> {
-        Ok(service.end_login(&self.nonce, self.ends + MAX_CLOCK_SKEW).await?)
+    pub(super) async fn end(&self, service: &Service, cx: &RequestContext) -> Result<(), Problem> {
+        Ok(service.end_login(cx, &self.nonce, self.ends + MAX_CLOCK_SKEW).await?)
     }
 
     /// The CSRF token that every form of this session carries.
@@ -153,10 +153,11 @@ pub(super) async fn require_session(
     if access.operators.is_empty() {
         return Ok(request.into_response(HttpResponse::NotFound().finish()).map_into_right_body());
     }
+    let cx = context::give(&request, operator.service.background());
     if request.path() == login::LOGIN_PATH {
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    let session = match active_session(&operator, &access, request.headers()).await {
+    let session = match active_session(&operator, &cx, &access, request.headers()).await {
         Ok(session) => session,
         Err(problem) => return Ok(request.into_response(layout::problem_page(&problem)).map_into_right_body()),
     };
@@ -164,20 +165,15 @@ pub(super) async fn require_session(
         let page = login::login_page(StatusCode::UNAUTHORIZED, &access, "", "");
         return Ok(request.into_response(page).map_into_right_body());
     };
-    let by = By::Operator { name: session.name.clone() };
+    cx.acts_as(By::Operator { name: session.name.clone() }, None);
     request.extensions_mut().insert(session);
     let did = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
-    let (response, deed) = service::doing(async {
-        service::done_by(by, None);
-        next.call(request).await
-    })
-    .await;
-    let response = response?;
+    let response = next.call(request).await?;
     audit_entry::write_entry(
         &operator.service,
         &operator.edge.load(),
         response.request(),
-        &deed,
+        &cx.deed(),
         &did,
         response.status().as_u16(),
     );
@@ -187,12 +183,13 @@ pub(super) async fn require_session(
 /// The first valid session among the browser's cookies that was not logged out.
 async fn active_session(
     operator: &OperatorState,
+    cx: &RequestContext,
     access: &Access,
     headers: &HeaderMap,
 ) -> Result<Option<Session>, Problem> {
     let (keys, now) = (&operator.service.keys, operator.service.now());
     for session in cookie::values(headers, COOKIE_NAME).filter_map(|value| Session::verify(keys, access, now, value)) {
-        if !operator.service.login_has_ended(&session.nonce).await? {
+        if !operator.service.login_has_ended(cx, &session.nonce).await? {
             return Ok(Some(session));
         }
     }

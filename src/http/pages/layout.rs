@@ -115,7 +115,9 @@ pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) 
     let page = NotePage { style, sign: "late", title, text, link, link_text: &w.refresh, dispute: "" };
     let mut answer = PageResponse::new(style);
     answer.retry_after = problem.retry_after;
-    Ok(answer.render(status, &page))
+    let mut response = answer.render(status, &page);
+    limits::headers(response.headers_mut(), &problem.standings);
+    Ok(response)
 }
 
 /// Builder of the response for one page.

@@ -20,8 +20,8 @@ use crate::{
         link::{Completion, Link, Reached},
         token::Token,
     },
-    http::{PublicState, problem::Problem},
-    service::{Opened, OpenedAs, ServiceError, Tapped, landing},
+    http::{PublicState, context::Cx, problem::Problem},
+    service::{Opened, OpenedAs, RequestContext, ServiceError, Tapped, landing},
 };
 
 #[derive(Template)]
@@ -61,11 +61,11 @@ struct DisputePage<'a> {
 type PageResult = Result<HttpResponse, Problem>;
 
 /// `GET /o/{token}`
-pub(crate) async fn open(app: Data<PublicState>, token: Path<String>, request: HttpRequest) -> PageResult {
+pub(crate) async fn open(app: Data<PublicState>, cx: Cx, token: Path<String>, request: HttpRequest) -> PageResult {
     let mut visitor = Visitor::new(&app, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
     let fresh = visitor.ensure_cookie(&app);
-    let opened = match app.service.open(&token, &visitor.cookies).await {
+    let opened = match app.service.open(&cx, &token, &visitor.cookies).await {
         Ok(opened) => opened,
         Err(ServiceError::NotFound) => return Ok(gone_page(&app, &visitor)),
         Err(error) => return Err(error.into()),
@@ -117,17 +117,19 @@ fn disputed_page(status: StatusCode, style: &PageStyle<'_>, late: bool) -> HttpR
 /// `POST /o/{token}`: completes the login, once.
 pub(crate) async fn complete(
     app: Data<PublicState>,
+    cx: Cx,
     token: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> PageResult {
     let visitor = Visitor::new(&app, &request);
-    let answer = try_complete(&app, &token, &visitor, &request, payload).await;
+    let answer = try_complete(&app, &cx, &token, &visitor, &request, payload).await;
     answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/o/{token}")))
 }
 
 async fn try_complete(
     app: &PublicState,
+    cx: &RequestContext,
     token: &str,
     visitor: &Visitor,
     request: &HttpRequest,
@@ -137,7 +139,7 @@ async fn try_complete(
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
-    let (instance, record, tapped) = app.service.complete(&token, visitor.browser(), field, elsewhere).await?;
+    let (instance, record, tapped) = app.service.complete(cx, &token, visitor.browser(), field, elsewhere).await?;
     let style = PageStyle::for_record(app, &instance, &record);
     let w = style.words;
     Ok(match tapped {
@@ -160,10 +162,15 @@ async fn try_complete(
 }
 
 /// `GET /d/{token}`: the login that the person may object to.
-pub(crate) async fn dispute_form(app: Data<PublicState>, token: Path<String>, request: HttpRequest) -> PageResult {
+pub(crate) async fn dispute_form(
+    app: Data<PublicState>,
+    cx: Cx,
+    token: Path<String>,
+    request: HttpRequest,
+) -> PageResult {
     let visitor = Visitor::new(&app, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
-    let (instance, record, now, form_field) = match app.service.disputable(&token).await {
+    let (instance, record, now, form_field) = match app.service.disputable(&cx, &token).await {
         Ok(found) => found,
         Err(ServiceError::NotFound) => return Ok(gone_page(&app, &visitor)),
         Err(error) => return Err(error.into()),
@@ -193,20 +200,27 @@ pub(crate) async fn dispute_form(app: Data<PublicState>, token: Path<String>, re
 /// `POST /d/{token}`: "This wasn't me."
 pub(crate) async fn dispute(
     app: Data<PublicState>,
+    cx: Cx,
     token: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> PageResult {
     let visitor = Visitor::new(&app, &request);
-    let answer = try_dispute(&app, &token, &request, payload).await;
+    let answer = try_dispute(&app, &cx, &token, &request, payload).await;
     answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/d/{token}")))
 }
 
-async fn try_dispute(app: &PublicState, token: &str, request: &HttpRequest, payload: Payload) -> PageResult {
+async fn try_dispute(
+    app: &PublicState,
+    cx: &RequestContext,
+    token: &str,
+    request: &HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let form = visitor::same_origin_form(app, request, payload).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
-    let (instance, record) = app.service.dispute(&token, field).await?;
+    let (instance, record) = app.service.dispute(cx, &token, field).await?;
     let style = PageStyle::for_record(app, &instance, &record);
     let late = matches!(record.kind.completion(), Some(Completion::Disputed { after: Reached::Redeemed, .. }));
     Ok(disputed_page(StatusCode::OK, &style, late))

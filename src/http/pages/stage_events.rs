@@ -14,6 +14,7 @@ use crate::{
     domain::{link::Link, token::Token},
     http::{
         PublicState,
+        context::Cx,
         event_stream::{self, EventSource},
         problem::Problem,
     },
@@ -36,19 +37,20 @@ struct StageEvents {
 /// A stream of stages; with `?now`, only the current one, as JSON.
 pub(crate) async fn events(
     app: Data<PublicState>,
+    cx: Cx,
     handle: Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let visitor = Visitor::new(&app, &request);
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let start = app.service.start(&handle, &visitor.cookies).await?;
+    let start = app.service.start(&cx, &handle, &visitor.cookies).await?;
     let mut response = HttpResponse::Ok();
     set_security_headers(&mut response, &[], None, None);
     if request.query_string().starts_with("now") {
         let body = json!({ "state": start.stage.as_str() }).to_string();
         return Ok(response.content_type("application/json").body(body));
     }
-    let watched = app.service.watch(start.record.id).await?;
+    let watched = app.service.watch(&cx, start.record.id).await?;
     let stream = StageEvents {
         service: std::sync::Arc::clone(&app.service),
         watched,

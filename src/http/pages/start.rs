@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     domain::{Mode, binding::Place, token::Token, whatsapp},
-    http::{PublicState, problem::Problem, qr},
-    service::{ServiceError, Stage, Start, Typed, landing},
+    http::{PublicState, context::Cx, limits, problem::Problem, qr},
+    service::{RequestContext, ServiceError, Stage, Start, Typed, landing},
 };
 
 #[derive(Template)]
@@ -63,11 +63,16 @@ type PageResult = Result<HttpResponse, Problem>;
 const MIN_REPORTED_DELAY: Duration = Duration::from_secs(5);
 
 /// `GET /l/{handle}`: stores nothing; a new browser gets a random cookie.
-pub(crate) async fn start_page(app: Data<PublicState>, handle: Path<String>, request: HttpRequest) -> PageResult {
+pub(crate) async fn start_page(
+    app: Data<PublicState>,
+    cx: Cx,
+    handle: Path<String>,
+    request: HttpRequest,
+) -> PageResult {
     let mut visitor = Visitor::new(&app, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
     let cookie = visitor.ensure_cookie(&app);
-    match app.service.start(&handle, &visitor.cookies).await {
+    match app.service.start(&cx, &handle, &visitor.cookies).await {
         Ok(start) => {
             app.service.looked_at(&start.record, "start");
             Ok(render_page(&app, &handle, &start, cookie, &PageUpdate::default()))
@@ -165,17 +170,19 @@ fn render_page(
 /// completes the login in the waiting page (`finish`).
 pub(crate) async fn tap(
     app: Data<PublicState>,
+    cx: Cx,
     handle: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> PageResult {
     let visitor = Visitor::new(&app, &request);
-    let answer = try_tap(&app, &handle, &visitor, &request, payload).await;
+    let answer = try_tap(&app, &cx, &handle, &visitor, &request, payload).await;
     answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/l/{handle}")))
 }
 
 async fn try_tap(
     app: &PublicState,
+    cx: &RequestContext,
     handle: &str,
     visitor: &Visitor,
     request: &HttpRequest,
@@ -187,18 +194,18 @@ async fn try_tap(
     let service = &app.service;
     match field("do") {
         "renew" => {
-            let fresh = service.renew(&handle, &visitor.cookies, field("form")).await?;
-            return Ok(see_other(&format!("/l/{fresh}")));
+            let renewed = service.renew(cx, &handle, &visitor.cookies, field("form")).await;
+            return limits::answer(renewed, |fresh| see_other(&format!("/l/{fresh}")));
         }
         "finish" => {
-            let redirect = service.finish(&handle, visitor.browser(), field("form")).await?;
+            let redirect = service.finish(cx, &handle, visitor.browser(), field("form")).await?;
             return Ok(see_other(redirect.as_ref().map_or(&format!("/l/{handle}"), |url| url.as_str())));
         }
         _ => {}
     }
     let place = if field("place") == "qr" { Place::Qr } else { Place::Here };
     let gently = field("auto") == "1";
-    let start = service.tap(&handle, visitor.browser(), field("form"), place, gently).await?;
+    let start = service.tap(cx, &handle, visitor.browser(), field("form"), place, gently).await?;
     let held = start.record.kind.binding.as_ref().filter(|_| start.ours).map(|binding| binding.place.as_str());
     if visitor.wants_json {
         let mut response = HttpResponse::Ok();
@@ -212,17 +219,19 @@ async fn try_tap(
 /// `POST /l/{handle}/code`
 pub(crate) async fn submit_code(
     app: Data<PublicState>,
+    cx: Cx,
     handle: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> PageResult {
     let visitor = Visitor::new(&app, &request);
-    let answer = try_code(&app, &handle, &visitor, &request, payload).await;
+    let answer = try_code(&app, &cx, &handle, &visitor, &request, payload).await;
     answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/l/{handle}")))
 }
 
 async fn try_code(
     app: &PublicState,
+    cx: &RequestContext,
     handle: &str,
     visitor: &Visitor,
     request: &HttpRequest,
@@ -232,11 +241,11 @@ async fn try_code(
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &app.service;
-    match service.type_code(&handle, visitor.browser(), field("form"), field("code")).await? {
+    match service.type_code(cx, &handle, visitor.browser(), field("form"), field("code")).await? {
         Typed::Right { redirect: Some(url) } => Ok(see_other(url.as_str())),
         Typed::Right { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
         Typed::Wrong { tries_left } => {
-            let start = service.start(&handle, &visitor.cookies).await?;
+            let start = service.start(cx, &handle, &visitor.cookies).await?;
             let shown = PageUpdate {
                 status: StatusCode::UNPROCESSABLE_ENTITY,
                 tries_left: Some(tries_left),
@@ -249,10 +258,15 @@ async fn try_code(
 
 /// `GET /l/{handle}/go`, for links in SMS and e-mail: redirects to WhatsApp if the login needs no binding to a browser,
 /// otherwise to the start page.
-pub(crate) async fn go_to_whatsapp(app: Data<PublicState>, handle: Path<String>, request: HttpRequest) -> PageResult {
+pub(crate) async fn go_to_whatsapp(
+    app: Data<PublicState>,
+    cx: Cx,
+    handle: Path<String>,
+    request: HttpRequest,
+) -> PageResult {
     let visitor = Visitor::new(&app, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
-    let start = match app.service.start(&handle, &[]).await {
+    let start = match app.service.start(&cx, &handle, &[]).await {
         Ok(start) => start,
         Err(ServiceError::NotFound) => return Ok(gone_page(&app, &visitor)),
         Err(error) => return Err(error.into()),
@@ -275,9 +289,9 @@ pub(crate) async fn go_to_whatsapp(app: Data<PublicState>, handle: Path<String>,
 }
 
 /// `GET /l/{handle}/qr.svg`
-pub(crate) async fn qr_code(app: Data<PublicState>, handle: Path<String>) -> PageResult {
+pub(crate) async fn qr_code(app: Data<PublicState>, cx: Cx, handle: Path<String>) -> PageResult {
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
-    let Start { instance, record, .. } = app.service.start(&handle, &[]).await?;
+    let Start { instance, record, .. } = app.service.start(&cx, &handle, &[]).await?;
     let code = app.service.link_code(&record).ok_or_else(Problem::not_found)?;
     let text = app.service.prefilled(&instance, &record, &code);
     let label = &Words::for_language(instance.language(Some(&record.request))).qr_label;

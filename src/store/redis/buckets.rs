@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::quota::Allowance,
-    store::{DrawnTokens, StoreError, TokenRequest, patience},
+    store::{DrawnTokens, StoreError, TokenRequest, time_budget::OF_A_REQUEST},
 };
 
 /// By how much our estimate of the store's time may be behind.
@@ -33,7 +33,7 @@ type ReplySender = oneshot::Sender<Result<Vec<Allowance>, StoreError>>;
 /// Takes from buckets in batches. Clones share the batches.
 #[derive(Clone)]
 pub(super) struct Buckets {
-    connection: Arc<Connection>,
+    connection: Connection,
     time: Arc<StoreTime>,
     batches: Arc<Mutex<HashMap<BatchKey, Vec<ReplySender>>>>,
 }
@@ -49,7 +49,7 @@ struct BatchKey {
 }
 
 impl Buckets {
-    pub(super) fn new(connection: Arc<Connection>, time: Arc<StoreTime>) -> Self {
+    pub(super) fn new(connection: Connection, time: Arc<StoreTime>) -> Self {
         Self { connection, time, batches: Arc::default() }
     }
 
@@ -66,7 +66,7 @@ impl Buckets {
             tokio::spawn(self.clone().serve(key, first));
         }
         // A failing round trip returns its cause before this timeout, so callers in the next batch do not wait twice.
-        match timeout(patience::BUDGET, answer).await {
+        match timeout(OF_A_REQUEST, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(StoreError::Unavailable("the process is ending".to_owned())),
             Err(_) => Err(StoreError::Unavailable("Redis does not answer in time".to_owned())),

@@ -18,14 +18,14 @@ const MAX_BATCH: usize = 128;
 /// Publishes this replica's changes and subscribes to those of the others; both tasks start at the first use.
 pub(super) struct ChangePubSub {
     changes: Arc<ChangeNotifier>,
-    connection: Arc<Connection>,
+    connection: Connection,
     background: Background,
     publisher: OnceLock<(mpsc::Sender<RecordId>, AbortOnDropHandle<()>)>,
     subscriber: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl ChangePubSub {
-    pub(super) fn new(connection: Arc<Connection>, background: Background) -> Self {
+    pub(super) fn new(connection: Connection, background: Background) -> Self {
         let changes = Arc::default();
         Self { changes, connection, background, publisher: OnceLock::new(), subscriber: OnceLock::new() }
     }
@@ -33,7 +33,7 @@ impl ChangePubSub {
     /// The waiters of this process. The first use starts the subscriber.
     pub(super) fn changes(&self) -> &Arc<ChangeNotifier> {
         self.subscriber.get_or_init(|| {
-            let listen = run(Arc::clone(&self.connection), Arc::clone(&self.changes));
+            let listen = run(self.connection.clone(), Arc::clone(&self.changes));
             self.start("subscriber to changes", listen)
         });
         &self.changes
@@ -44,7 +44,7 @@ impl ChangePubSub {
         self.changes.notify(id);
         let (queue, _) = self.publisher.get_or_init(|| {
             let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
-            let tell = run_publisher(Arc::clone(&self.connection), waiting);
+            let tell = run_publisher(self.connection.clone(), waiting);
             (queue, self.start("publisher of changes", tell))
         });
         // The queue is full when Redis is unreachable; a notification would be lost anyway.
@@ -60,7 +60,7 @@ impl ChangePubSub {
     }
 }
 
-async fn run_publisher(connection: Arc<Connection>, mut waiting: mpsc::Receiver<RecordId>) {
+async fn run_publisher(connection: Connection, mut waiting: mpsc::Receiver<RecordId>) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
     while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
         let mut pipeline = redis::pipe();

@@ -21,7 +21,7 @@ use super::{
     cluster_command::{ClusterCommand, Redirection},
     cluster_error::RetryableError,
     confirmed_writer::{Durability, WriteError},
-    connection::{MasterNode, Recovery, Repeat, classify, deadline, explain, retry_delay, slot_of, with_deadline},
+    connection::{MasterNode, Recovery, Repeat, classify, explain, retry_delay, slot_of, with_deadline},
     endpoint::with_connect_timeout,
     error_hint,
     master::{ConfirmationSettings, Master},
@@ -68,8 +68,8 @@ impl Cluster {
 
     /// Sends idempotent commands, each to the master of its slot, and retries those without a reply within the
     /// request's store time. Replies are in the order of the commands.
-    pub(super) async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        self.run_with_retries(pipeline.cmd_iter().map(ClusterCommand::new).collect(), None).await
+    pub(super) async fn run(&self, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, StoreError> {
+        self.run_with_retries(pipeline.cmd_iter().map(ClusterCommand::new).collect(), None, deadline).await
     }
 
     /// Like [`Cluster::run`] without retries: a command without a reply yields `None`. An error only if no command got
@@ -89,20 +89,25 @@ impl Cluster {
         Ok(commands.into_iter().map(ClusterCommand::into_value).collect())
     }
 
-    pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
-        let mut values =
-            self.run_with_retries(vec![ClusterCommand::writing(&cmd, repeat)], self.confirmed.as_ref()).await?;
+    pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+        let mut values = self
+            .run_with_retries(vec![ClusterCommand::writing(&cmd, repeat)], self.confirmed.as_ref(), deadline)
+            .await?;
         Ok(values.pop().unwrap_or(Value::Nil))
     }
 
-    pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+    pub(super) async fn read(&self, cmds: Vec<Cmd>, deadline: Instant) -> Result<Vec<Value>, StoreError> {
         let commands = cmds.iter().map(ClusterCommand::reading).collect();
-        self.run_with_retries(commands, self.confirmed.as_ref()).await
+        self.run_with_retries(commands, self.confirmed.as_ref(), deadline).await
     }
 
     /// Asks one node about itself, with one retry if the connection broke.
-    pub(super) async fn ask_node(&self, node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let deadline = deadline();
+    pub(super) async fn ask_node(
+        &self,
+        node: &Node,
+        pipeline: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, StoreError> {
         let once =
             async || with_deadline(deadline, node.send(pipeline)).await.and_then(|values| values.into_iter().collect());
         let answer = match once().await {
@@ -115,10 +120,10 @@ impl Cluster {
         }
     }
 
-    pub(super) async fn masters(&self, anew: bool) -> Result<Vec<MasterNode>, StoreError> {
+    pub(super) async fn masters(&self, anew: bool, deadline: Instant) -> Result<Vec<MasterNode>, StoreError> {
         let fetch =
             async || if anew { self.refresh_slot_map(self.map.load_full().as_ref()).await } else { self.map().await };
-        let known = with_deadline(deadline(), fetch()).await;
+        let known = with_deadline(deadline, fetch()).await;
         let map = match known {
             Ok(map) => map,
             Err(error) => return Err(StoreError::Unavailable(error_hint::describe(&error))),
@@ -144,8 +149,8 @@ impl Cluster {
         &self,
         mut commands: Vec<ClusterCommand<'_>>,
         confirmed: Option<&ConfirmationSettings>,
+        deadline: Instant,
     ) -> Result<Vec<Value>, StoreError> {
-        let deadline = deadline();
         let mut redirections = 0;
         let mut last = None;
         loop {

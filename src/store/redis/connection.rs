@@ -24,7 +24,12 @@ use super::{
 use crate::{
     domain::Partition,
     random,
-    store::{StoreError, background::Background, patience, redis::key},
+    store::{
+        StoreError,
+        background::Background,
+        redis::key,
+        time_budget::{OF_A_REQUEST, TimeBudget},
+    },
 };
 
 /// Kept back from a request's remaining store time, so that the cause of a failure can still be found and returned.
@@ -33,7 +38,15 @@ const REPORTING_RESERVE: Duration = Duration::from_millis(100);
 /// Delay before a retry whose obstacle is already removed.
 const IMMEDIATE_RETRY_DELAY: Duration = Duration::from_millis(5);
 
-pub(super) enum Connection {
+/// As one piece of work may use it: its calls end with its time.
+#[derive(Clone)]
+pub(super) struct Connection {
+    topology: Arc<Topology>,
+    /// `None`: each call has the time of a request.
+    budget: Option<Arc<TimeBudget>>,
+}
+
+enum Topology {
     One {
         node: Arc<Node>,
         writer: Option<ConfirmedWriter>,
@@ -84,21 +97,32 @@ impl Connection {
     /// Errors do not quote `url`, which may hold a password.
     pub(super) fn new(url: &str, durability: Durability, background: &Background) -> Result<Self, StoreError> {
         if let Some(seeds) = SeedNodes::parse(url)? {
-            return Ok(Self::Cluster(Box::new(Cluster::new(seeds, durability, background))));
+            return Ok(Topology::Cluster(Box::new(Cluster::new(seeds, durability, background))).into());
         }
         let node = Arc::new(Node::new(Endpoint::parse(url)?, durability));
         let confirmed = durability != Durability::Standard;
         let open = || ConfirmedWriter::open(&Handle::current(), background, Arc::clone(&node), durability);
         let writer = confirmed.then(open);
         let moves = node.endpoint().address().is_none().then(|| switch_master::start(&node));
-        Ok(Self::One { node, writer, _moves: moves })
+        Ok(Topology::One { node, writer, _moves: moves }.into())
+    }
+
+    /// The same way, within `budget`.
+    pub(super) fn within(&self, budget: &Arc<TimeBudget>) -> Self {
+        Self { topology: Arc::clone(&self.topology), budget: Some(Arc::clone(budget)) }
+    }
+
+    /// By when a call must have its answer, whatever it runs into.
+    fn deadline(&self) -> Instant {
+        let left = self.budget.as_ref().map_or(OF_A_REQUEST, |budget| budget.left());
+        Instant::now() + left.saturating_sub(REPORTING_RESERVE)
     }
 
     /// Replaces the URL by another one of the same store. New connections use its credentials.
     pub(super) fn replace_url(&self, url: &str) -> Result<(), StoreError> {
-        match (self, SeedNodes::parse(url)?) {
-            (Self::Cluster(cluster), Some(seeds)) => cluster.replace_seeds(seeds),
-            (Self::One { node, .. }, None) => {
+        match (&*self.topology, SeedNodes::parse(url)?) {
+            (Topology::Cluster(cluster), Some(seeds)) => cluster.replace_seeds(seeds),
+            (Topology::One { node, .. }, None) => {
                 node.set_endpoint(Endpoint::parse(url)?);
                 Ok(())
             }
@@ -111,56 +135,58 @@ impl Connection {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
-        match self {
-            Self::One { node, .. } => send_with_retries(node, pipeline.ignore_errors()).await,
+        match &*self.topology {
+            Topology::One { node, .. } => send_with_retries(node, pipeline.ignore_errors(), self.deadline()).await,
             // Boxed to keep the future small without a cluster.
-            Self::Cluster(cluster) => cluster.run(pipeline).boxed().await,
+            Topology::Cluster(cluster) => cluster.run(pipeline, self.deadline()).boxed().await,
         }
     }
 
     /// Like [`Connection::run`], but in a cluster a command whose master is unreachable, or whose slot is migrating,
     /// yields `None` at once instead of delaying the others.
     pub(super) async fn run_partly(&self, pipeline: &mut Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
-        match self {
-            Self::One { .. } => Ok(self.run(pipeline).await?.into_iter().map(Some).collect()),
-            Self::Cluster(cluster) => cluster.run_partly(pipeline).boxed().await,
+        match &*self.topology {
+            Topology::One { .. } => Ok(self.run(pipeline).await?.into_iter().map(Some).collect()),
+            Topology::Cluster(cluster) => cluster.run_partly(pipeline).boxed().await,
         }
     }
 
     /// Sends a write; in a durable store, waits until it is confirmed.
     pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
-        match self {
-            Self::One { node, writer: Some(writer), .. } => {
-                write_with_retries(node, repeat, |again| writer.run(repeat.of(&cmd, again), false)).await
+        match &*self.topology {
+            Topology::One { node, writer: Some(writer), .. } => {
+                write_with_retries(node, repeat, self.deadline(), |again| writer.run(repeat.of(&cmd, again), false))
+                    .await
             }
-            Self::One { node, .. } => {
-                write_with_retries(node, repeat, |again| node.write(repeat.of(&cmd, again))).await
+            Topology::One { node, .. } => {
+                write_with_retries(node, repeat, self.deadline(), |again| node.write(repeat.of(&cmd, again))).await
             }
-            Self::Cluster(cluster) => cluster.confirm(cmd, repeat).boxed().await,
+            Topology::Cluster(cluster) => cluster.confirm(cmd, repeat, self.deadline()).boxed().await,
         }
     }
 
     /// Reads records. A durable store waits until the writes they come from are confirmed.
     pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
-        match self {
+        match &*self.topology {
             _ if cmds.is_empty() => Ok(Vec::new()),
-            Self::One { writer: Some(writer), node, .. } => {
-                write_with_retries(node, Repeat::Same, |_| writer.read(node, cmds.clone(), false)).await
+            Topology::One { writer: Some(writer), node, .. } => {
+                write_with_retries(node, Repeat::Same, self.deadline(), |_| writer.read(node, cmds.clone(), false))
+                    .await
             }
-            Self::One { writer: None, .. } => {
+            Topology::One { writer: None, .. } => {
                 let mut pipeline = Pipeline::with_capacity(cmds.len());
                 for cmd in cmds {
                     pipeline.add_command(cmd);
                 }
                 self.run(&mut pipeline).await
             }
-            Self::Cluster(cluster) => cluster.read(cmds).boxed().await,
+            Topology::Cluster(cluster) => cluster.read(cmds, self.deadline()).boxed().await,
         }
     }
 
     /// Whether two partitions may lie on two masters.
-    pub(super) const fn has_many_masters(&self) -> bool {
-        matches!(self, Self::Cluster(_))
+    pub(super) fn has_many_masters(&self) -> bool {
+        matches!(*self.topology, Topology::Cluster(_))
     }
 
     /// Sends a command without keys to every master.
@@ -172,41 +198,47 @@ impl Connection {
         pipeline.add_command(cmd.clone()).ignore_errors();
         let masters = self.masters(false).await?;
         let asked = masters.into_iter().map(async |master| {
-            let answer = match self {
-                Self::One { .. } => send_with_retries(&master.node, &pipeline).await,
-                Self::Cluster(cluster) => cluster.ask_node(&master.node, &pipeline).await,
+            let answer = match &*self.topology {
+                Topology::One { .. } => send_with_retries(&master.node, &pipeline, self.deadline()).await,
+                Topology::Cluster(cluster) => cluster.ask_node(&master.node, &pipeline, self.deadline()).await,
             };
             (master, answer.map(|mut values| values.pop().unwrap_or(Value::Nil)))
         });
         Ok(futures_util::future::join_all(asked).await)
     }
 
-    /// Addresses of the servers connected to, or listed by the cluster.
-    pub(super) fn known_addresses(&self) -> Vec<(String, u16)> {
-        match self {
-            Self::One { node, .. } => node.last_address().into_iter().collect(),
-            Self::Cluster(cluster) => cluster.nodes(),
+    /// Servers that were reached, or that their cluster or their Sentinels name.
+    pub(super) async fn servers(&self) -> Vec<(String, u16)> {
+        match &*self.topology {
+            Topology::One { node, .. } => node.last_address().into_iter().chain(node.peers().await).collect(),
+            Topology::Cluster(cluster) => cluster.nodes(),
         }
     }
 
     /// Returns when the single master has been replaced. Never returns in a cluster, where each command finds its
     /// master.
     pub(super) async fn wait_for_new_master(&self) {
-        match self {
-            Self::One { node, .. } => drop(node.master_changes().changed().await),
-            Self::Cluster(_) => std::future::pending().await,
+        match &*self.topology {
+            Topology::One { node, .. } => drop(node.master_changes().changed().await),
+            Topology::Cluster(_) => std::future::pending().await,
         }
     }
 
     /// All masters. `anew` refetches a cluster's slot map, which is known to be stale.
     pub(super) async fn masters(&self, anew: bool) -> Result<Vec<MasterNode>, StoreError> {
-        match self {
-            Self::One { node, .. } => {
+        match &*self.topology {
+            Topology::One { node, .. } => {
                 let (name, node, partitions) = (String::new(), Arc::clone(node), Partition::all().collect());
                 Ok(vec![MasterNode { name, node, partitions }])
             }
-            Self::Cluster(cluster) => cluster.masters(anew).boxed().await,
+            Topology::Cluster(cluster) => cluster.masters(anew, self.deadline()).boxed().await,
         }
+    }
+}
+
+impl From<Topology> for Connection {
+    fn from(topology: Topology) -> Self {
+        Self { topology: Arc::new(topology), budget: None }
     }
 }
 
@@ -224,8 +256,7 @@ pub(super) fn slot_of(partition: Partition) -> u16 {
     slot::of(key::channel(partition).as_bytes())
 }
 
-async fn send_with_retries(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
-    let deadline = deadline();
+async fn send_with_retries(node: &Node, pipeline: &Pipeline, deadline: Instant) -> Result<Vec<Value>, StoreError> {
     let mut last: Option<RedisError> = None;
     loop {
         let answer = with_deadline(deadline, node.send(pipeline)).await.and_then(|values| values.into_iter().collect());
@@ -250,11 +281,15 @@ async fn send_with_retries(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value
 
 /// Retries what Redis has not applied, and what it may have applied as `repeat` says. `work` gets whether an earlier
 /// attempt may have been applied.
-async fn write_with_retries<T, F>(node: &Node, repeat: Repeat, work: impl Fn(bool) -> F) -> Result<T, StoreError>
+async fn write_with_retries<T, F>(
+    node: &Node,
+    repeat: Repeat,
+    deadline: Instant,
+    work: impl Fn(bool) -> F,
+) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, WriteError>>,
 {
-    let deadline = deadline();
     let worth = |error: &RedisError| !matches!(classify(error), Recovery::GiveUp(_));
     let (mut again, mut last) = (false, None);
     let error = loop {
@@ -291,11 +326,6 @@ where
         WriteError::Refused(error) => Err(WriteError::Broken(error).into()),
         error => Err(error.into()),
     }
-}
-
-/// The end of the current request's store time, less the reserve for reporting.
-pub(super) fn deadline() -> Instant {
-    Instant::now() + patience::left().saturating_sub(REPORTING_RESERVE)
 }
 
 pub(super) async fn with_deadline<T>(deadline: Instant, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {

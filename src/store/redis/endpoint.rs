@@ -1,6 +1,6 @@
 //! Where to find the master: at one address, or at the one that Sentinels name.
 
-use std::{io, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{
@@ -108,6 +108,21 @@ impl Endpoint {
         }
     }
 
+    /// Servers that one of the Sentinels knows of, beside itself and the master: the other Sentinels, and the replicas,
+    /// also those that are away. `None`: none of them answers.
+    pub(super) async fn peers(&self) -> Option<Vec<HostPort>> {
+        let Self::Sentinels { sentinels, master, .. } = self else { return Some(Vec::new()) };
+        let mut asked: FuturesUnordered<_> =
+            sentinels.iter().map(|sentinel| with_connect_timeout(peers(sentinel.clone(), master))).collect();
+        while let Some(told) = asked.next().await {
+            match told {
+                Ok(peers) => return Some(peers),
+                Err(error) => tracing::debug!(error = error.category(), "a Sentinel does not name its peers"),
+            }
+        }
+        None
+    }
+
     /// Connects to the current master, and returns its address.
     pub(super) async fn dial(&self, left: Option<&HostPort>) -> RedisResult<(MultiplexedConnection, Option<HostPort>)> {
         let config = AsyncConnectionConfig::new()
@@ -117,6 +132,17 @@ impl Endpoint {
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok((connection, host_port(client.get_connection_info().addr())))
     }
+}
+
+async fn peers(sentinel: ConnectionInfo, master: &str) -> RedisResult<Vec<HostPort>> {
+    let mut connection = Client::open(sentinel)?.get_multiplexed_async_connection().await?;
+    let mut pipeline = redis::pipe();
+    for about in ["SENTINELS", "REPLICAS"] {
+        pipeline.cmd("SENTINEL").arg(about).arg(master);
+    }
+    let told: Vec<Vec<HashMap<String, String>>> = pipeline.query_async(&mut connection).await?;
+    let place = |one: HashMap<String, String>| Some((one.get("ip")?.clone(), one.get("port")?.parse().ok()?));
+    Ok(told.into_iter().flatten().filter_map(place).collect())
 }
 
 /// Bounds an attempt, so that a host that drops packets does not delay the others.

@@ -52,12 +52,13 @@ use super::{Background, StoreError};
 use crate::clock::Clock;
 
 /// A [`super::Store`] on Redis 7 or Valkey 8.
+#[derive(Clone)]
 pub struct RedisStore {
-    connection: Arc<Connection>,
+    connection: Connection,
     durability: Durability,
     time: Arc<StoreTime>,
     buckets: Buckets,
-    pubsub: ChangePubSub,
+    pubsub: Arc<ChangePubSub>,
     background: Background,
 }
 
@@ -65,10 +66,10 @@ impl RedisStore {
     /// Does not connect yet: an unreachable store must not keep the process from starting.
     pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
         let background = Background::default();
-        let connection = Arc::new(Connection::new(url, durability, &background)?);
-        let wake = ChangePubSub::new(Arc::clone(&connection), background.clone());
+        let connection = Connection::new(url, durability, &background)?;
+        let wake = Arc::new(ChangePubSub::new(connection.clone(), background.clone()));
         let time = Arc::new(StoreTime::new(clock));
-        let buckets = Buckets::new(Arc::clone(&connection), Arc::clone(&time));
+        let buckets = Buckets::new(connection.clone(), Arc::clone(&time));
         Ok(Self { connection, durability, time, buckets, pubsub: wake, background })
     }
 

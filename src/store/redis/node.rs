@@ -44,6 +44,8 @@ pub(super) struct Node {
     avoided: Mutex<Option<(HostPort, Instant)>>,
     /// The address last connected to.
     last_address: Arc<ArcSwapOption<HostPort>>,
+    /// What Sentinels named last, and when.
+    peers: ArcSwapOption<(Instant, Vec<HostPort>)>,
     /// Signals that a master was abandoned.
     master_changes: watch::Sender<()>,
     /// Held by the one task that asks a server why it closes connections.
@@ -76,22 +78,24 @@ struct SharedConnection {
 
 /// How long Sentinels may take to name another master.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long Sentinels are not asked again which servers they know of.
+const PEERS_LIFETIME: Duration = Duration::from_secs(30);
 /// How long an abandoned master is avoided.
 const AVOID_DURATION: Duration = Duration::from_secs(10);
 
 impl Node {
-    pub(super) fn new(source: Endpoint, durability: Durability) -> Self {
-        let (open, generations, left, reached, moves, asking) = Default::default();
-        let by_run = durability != Durability::Standard;
+    pub(super) fn new(endpoint: Endpoint, durability: Durability) -> Self {
+        let (open, generations, avoided, last_address, peers, master_changes, diagnosing) = Default::default();
         Self {
-            endpoint: ArcSwap::from_pointee(source),
+            endpoint: ArcSwap::from_pointee(endpoint),
             open,
             generations,
-            reads_run_id: by_run,
-            avoided: left,
-            last_address: reached,
-            master_changes: moves,
-            diagnosing: asking,
+            reads_run_id: durability != Durability::Standard,
+            avoided,
+            last_address,
+            peers,
+            master_changes,
+            diagnosing,
         }
     }
 
@@ -208,6 +212,18 @@ impl Node {
     /// Host and port of the last server dialled.
     pub(super) fn last_address(&self) -> Option<HostPort> {
         self.last_address.load().as_deref().cloned()
+    }
+
+    /// Servers that Sentinels know of. While none answers, those of before.
+    pub(super) async fn peers(&self) -> Vec<HostPort> {
+        let known = self.peers.load_full();
+        let known = match known.as_deref() {
+            Some((at, peers)) if at.elapsed() < PEERS_LIFETIME => return peers.clone(),
+            known => known.map(|(_, peers)| peers.clone()),
+        };
+        let Some(peers) = self.endpoint().peers().await else { return known.unwrap_or_default() };
+        self.peers.store(Some(Arc::new((Instant::now(), peers.clone()))));
+        peers
     }
 
     /// Notified when a master is abandoned.

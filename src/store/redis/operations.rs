@@ -1,6 +1,9 @@
 //! Health and status of the store: backlog, heartbeats, and whether the masters accept writes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -16,8 +19,8 @@ use super::{
 use crate::{
     domain::{Partition, time::from_millis},
     store::{
-        Background, Backlog, Lane, MAX_HOLD, Operations, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription,
-        StoreError,
+        Background, Backlog, Lane, MAX_HOLD, Operations, REPLICA_RETENTION, ReplicaHeartbeat, Store, StoreDescription,
+        StoreError, time_budget::TimeBudget,
     },
 };
 
@@ -38,6 +41,10 @@ impl Operations for RedisStore {
 
     fn skew_millis(&self) -> i64 {
         self.time.skew_millis()
+    }
+
+    fn within(&self, budget: &Arc<TimeBudget>) -> Option<Arc<dyn Store>> {
+        Some(Arc::new(Self { connection: self.connection.within(budget), ..self.clone() }))
     }
 
     fn reload_credentials(&self, url: &str) -> Result<(), StoreError> {
@@ -164,7 +171,7 @@ impl Operations for RedisStore {
     async fn describe(&self) -> Result<StoreDescription, StoreError> {
         let infos = self.infos().await?;
         let mut addresses = preflight::addresses(&infos);
-        addresses.extend(self.connection.known_addresses());
+        addresses.extend(self.connection.servers().await);
         Ok(StoreDescription { addresses, ..preflight::describe_all(infos, self.durability)? })
     }
 

@@ -33,7 +33,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Delay before subscribing again after a failure.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(connection: Arc<Connection>, changes: Arc<ChangeNotifier>) {
+pub(super) async fn run(connection: Connection, changes: Arc<ChangeNotifier>) {
     let mut subscriptions = Subscriptions { changes, open: HashMap::new(), disturbed: Arc::default() };
     let (mut failed_before, mut anew) = (false, false);
     loop {

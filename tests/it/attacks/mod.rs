@@ -2,6 +2,7 @@
 //! Mallory wants into an account that is not hers, or Victor in hers; Victor presses every button he is shown, and each
 //! file says what else he does. The table of ways and attackers in the guide to logins rests on these.
 
+mod forged;
 mod luring;
 mod nat_neighbour;
 mod relay;
