@@ -1,8 +1,11 @@
-//! Takes up a changed configuration while requests go on. A faulty one is refused as a whole; of a good one everything
-//! is used but the keys that need a new process, and those are named.
+//! Applies a changed configuration to the running process.
 //!
-//! Asked for by SIGHUP, or noticed: the contents of the configuration file and of every secret file are compared
-//! every other second, which sees through symlinks that Kubernetes swaps and works on every file system.
+//! A configuration with a fault is refused as a whole. Of a valid one, everything is applied except the keys that need
+//! a restart, which are logged and exposed as a metric.
+//!
+//! A reload is triggered by SIGHUP or by a change of the files: the contents of the configuration file and of every
+//! secret file are compared every two seconds, which works on every file system and with the symlinks that Kubernetes
+//! swaps.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,148 +29,153 @@ use crate::{
     config::{self, Access, Config, Edge, Faults, StoreConfig},
     domain::{KeyRing, keys::sha256},
     gateway::Purpose,
-    metrics::label::{ByConfigKey, Reloaded},
+    metrics::label::{ByConfigKey, ByReloadResult},
     service::{Instances, Replaced, Service},
     store::StoreError,
     telemetry,
     worker::Worker,
 };
 
-const LOOK: Duration = Duration::from_secs(2);
-/// For the store, when keys change.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time between two readings of the files.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How long the store may take to record new keys.
+const KEY_UPDATE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the files hold, in short.
-type Print = [u8; 32];
+/// SHA-256 over the contents of all files.
+type FileFingerprint = [u8; 32];
 
-/// Where a configuration comes from, to be read again.
-pub struct Source {
+/// The file of a configuration, and the triggers of a reload.
+pub struct ConfigSource {
     path: PathBuf,
     hangup: Signal,
-    /// As it was when the process started.
-    print: Print,
+    /// When the process started.
+    fingerprint: FileFingerprint,
 }
 
-impl Source {
-    /// From now on SIGHUP reloads instead of ending the process. Needs a runtime.
+impl ConfigSource {
+    /// From now on, SIGHUP no longer ends the process. Needs a runtime.
+    ///
+    /// # Errors
+    /// If the signal handler cannot be installed.
     pub fn new(path: &Path) -> std::io::Result<Self> {
-        Ok(Self { path: path.to_owned(), hangup: signal(SignalKind::hangup())?, print: look(path) })
+        Ok(Self { path: path.to_owned(), hangup: signal(SignalKind::hangup())?, fingerprint: fingerprint(path) })
     }
 }
 
-/// What a reload changes.
-pub(super) struct Live {
-    /// The one in use.
+/// Everything that a reload changes.
+pub(super) struct ReloadTargets {
+    /// The configuration in use.
     pub(super) config: Config,
     pub(super) service: Arc<Service>,
     pub(super) worker: Arc<Worker>,
     pub(super) edge: Arc<ArcSwap<Edge>>,
     pub(super) access: Arc<ArcSwap<Access>>,
-    /// New keys are tried again, until the store knows of them.
-    pub(super) keys_wait: bool,
+    /// New keys are not recorded in the store yet, and are tried again at the next reading.
+    pub(super) keys_pending: bool,
 }
 
-/// Until `stop`.
-pub(super) async fn watch(mut source: Source, mut live: Live, stop: CancellationToken) {
-    let mut applied = source.print;
+/// Watches the files and applies changes until `stop`.
+pub(super) async fn watch(mut source: ConfigSource, mut targets: ReloadTargets, stop: CancellationToken) {
+    let mut applied = source.fingerprint;
     let mut tried = applied;
     let mut last_seen = applied;
-    let mut turn = interval(LOOK);
-    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = interval(POLL_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let asked = tokio::select! {
+        let requested = tokio::select! {
             () = stop.cancelled() => return,
             Some(()) = source.hangup.recv() => true,
-            _ = turn.tick() => false,
+            _ = ticks.tick() => false,
         };
         let path = source.path.clone();
-        let Ok(print) = tokio::task::spawn_blocking(move || look(&path)).await else { continue };
-        // Half-written files change again until the next look.
-        let settled = print == std::mem::replace(&mut last_seen, print);
-        if !asked && !live.keys_wait && (print == tried || !settled) {
+        let Ok(current) = tokio::task::spawn_blocking(move || fingerprint(&path)).await else { continue };
+        // Two equal readings in a row: a file that is still being written changes again.
+        let settled = current == std::mem::replace(&mut last_seen, current);
+        if !requested && !targets.keys_pending && (current == tried || !settled) {
             continue;
         }
-        tried = print;
-        let result = if print == applied && asked && live.is_current() {
-            tracing::info!("asked to reload: the configuration has not changed");
+        tried = current;
+        let result = if current == applied && requested && targets.is_current() {
+            tracing::info!("reload requested: the configuration has not changed");
             "unchanged"
         } else {
-            match live.reload(source.path.clone()).await {
-                Ok(waiting) => {
-                    applied = print;
-                    live.wait_for_restart(&waiting)
+            match targets.reload(source.path.clone()).await {
+                Ok(restart_keys) => {
+                    applied = current;
+                    targets.report_restart_keys(&restart_keys)
                 }
                 Err(faults) => {
-                    tracing::error!(faults, "the new configuration is refused, the old one stays");
+                    tracing::error!(faults, "the new configuration is refused; the old one stays in use");
                     "refused"
                 }
             }
         };
-        live.note(result);
+        targets.record_result(result);
     }
 }
 
-impl Live {
+impl ReloadTargets {
     fn is_current(&self) -> bool {
         self.service.metrics.config_current.get() == 1
     }
 
-    fn note(&self, result: &'static str) {
+    fn record_result(&self, result: &'static str) {
         let metrics = &self.service.metrics;
-        metrics.config_reloads.get_or_create(&Reloaded { result }).inc();
+        metrics.config_reloads.get_or_create(&ByReloadResult { result }).inc();
         metrics.config_current.set(i64::from(matches!(result, "applied" | "unchanged")));
         if matches!(result, "applied" | "needs_restart") {
             metrics.config_read_timestamp_seconds.set(seconds(self.service.clock.wall()));
         }
     }
 
-    /// Names what is not in use yet. The word for what became of the rest.
-    fn wait_for_restart(&self, waiting: &[&'static str]) -> &'static str {
+    /// Logs and exposes the keys that wait for a restart. Returns the result for `config_reloads`.
+    fn report_restart_keys(&self, keys: &[&'static str]) -> &'static str {
         let gauge = &self.service.metrics.config_waiting;
         gauge.clear();
-        for key in waiting {
+        for key in keys {
             gauge.get_or_create(&ByConfigKey { key }).set(1);
         }
-        self.service.vitals.waiting.store(Arc::new(waiting.to_vec()));
-        if waiting.is_empty() {
+        self.service.vitals.waiting.store(Arc::new(keys.to_vec()));
+        if keys.is_empty() {
             return "applied";
         }
         tracing::error!(
-            keys = waiting.join(", "),
+            keys = keys.join(", "),
             "these keys need a restart; the rest of the new configuration is in use"
         );
         "needs_restart"
     }
 
-    async fn take_up_keys(&self, next: &Config) -> Result<(), StoreError> {
+    async fn update_keys(&self, next: &Config) -> Result<(), StoreError> {
         let Some(ring) = KeyRing::new(&next.keys.0) else { return Ok(()) };
-        let taken = timeout(PATIENCE, self.service.take_up_keys(&ring)).await;
-        taken.unwrap_or_else(|_| Err(StoreError::Unavailable("it hangs".to_owned())))
+        let recorded = timeout(KEY_UPDATE_TIMEOUT, self.service.take_up_keys(&ring)).await;
+        recorded.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer".to_owned())))
     }
 
-    /// The keys that need a restart; or what is wrong, for people.
+    /// Applies the file. Returns the keys that need a restart, or a text that says why it was refused.
     async fn reload(&mut self, path: PathBuf) -> Result<Vec<&'static str>, String> {
         let running = self.config.clone();
-        let Candidate { mut next, instances, mut waiting } = tokio::task::spawn_blocking(move || read(&path, &running))
-            .await
-            .unwrap_or_else(|_| Err("reading it crashed".to_owned()))?;
+        let Candidate { mut next, instances, mut restart_keys } =
+            tokio::task::spawn_blocking(move || load_candidate(&path, &running))
+                .await
+                .unwrap_or_else(|_| Err("reading it panicked".to_owned()))?;
         if let StoreConfig::Redis { url, .. } = &next.store {
             self.service.store.reload_credentials(url.expose_secret()).map_err(|error| error.to_string())?;
         }
-        self.keys_wait = false;
+        self.keys_pending = false;
         if next.keys.0 != self.config.keys.0
-            && let Err(error) = self.take_up_keys(&next).await
+            && let Err(error) = self.update_keys(&next).await
         {
-            tracing::error!(%error, "the new keys only read; they make nothing until the store knows of them");
-            (self.keys_wait, next.keys) = (true, self.config.keys.clone());
-            waiting.push("key");
+            tracing::error!(%error, "the new keys decrypt but do not encrypt until the store has recorded them; trying again");
+            (self.keys_pending, next.keys) = (true, self.config.keys.clone());
+            restart_keys.push("key");
         }
         let metrics = &self.service.metrics;
         let Replaced { added, removed } = self.service.instances.replace(&instances);
         for instance in &removed {
-            metrics.forget(instance.config.id, instance.gateway.kind());
+            metrics.remove_instance_series(instance.config.id, instance.gateway.kind());
         }
-        instance_metrics::introduce(metrics, &self.service.instances, self.service.clock.wall());
+        instance_metrics::register_instances(metrics, &self.service.instances, self.service.clock.wall());
         self.worker.reset_holds().await;
         self.edge.store(Arc::new(next.edge.clone()));
         self.access.store(Arc::new(next.access.clone()));
@@ -181,35 +189,35 @@ impl Live {
             "the new configuration is in use"
         );
         self.config = next;
-        Ok(waiting)
+        Ok(restart_keys)
     }
 }
 
-/// A configuration without faults, as far as a running process can take it up.
+/// A configuration without faults, as far as it can be applied to a running process.
 struct Candidate {
     next: Config,
     instances: Instances,
-    waiting: Vec<&'static str>,
+    restart_keys: Vec<&'static str>,
 }
 
-fn read(path: &Path, running: &Config) -> Result<Candidate, String> {
+fn load_candidate(path: &Path, running: &Config) -> Result<Candidate, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let words = |faults: Faults| faults.to_string().trim_end().to_owned();
-    let (file, mut instances) = instances::assemble(&text).map_err(words)?;
-    let (next, waiting) = (running.taking_up(&file), running.needs_restart(&file));
-    if !waiting.is_empty() {
-        // Gateways and callbacks know our own addresses: those that stay.
+    let (file, mut instances) = instances::load(&text).map_err(words)?;
+    let (next, restart_keys) = (running.taking_up(&file), running.needs_restart(&file));
+    if !restart_keys.is_empty() {
+        // Gateways and callback policies depend on this daemon's addresses: use those that stay.
         let mut faults = Faults::default();
         instances = instances::build_instances(&next, Purpose::Serve, &mut faults);
         if !faults.is_empty() {
             return Err(words(faults));
         }
     }
-    Ok(Candidate { next, instances, waiting })
+    Ok(Candidate { next, instances, restart_keys })
 }
 
-/// The contents of all files. One that cannot be read differs from one that is empty.
-fn look(path: &Path) -> Print {
+/// A digest of the contents of all files. A file that cannot be read differs from an empty one.
+fn fingerprint(path: &Path) -> FileFingerprint {
     let text = std::fs::read(path).ok();
     let own = text.as_deref().and_then(|text| std::str::from_utf8(text).ok());
     let mut contents = vec![text.clone()];

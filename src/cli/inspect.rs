@@ -1,4 +1,4 @@
-//! `inspect-webhook`: what the daemon would make of a recorded request, offline.
+//! `inspect-webhook`: how the daemon would handle a recorded webhook request, offline.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     app::{
         self,
-        exit::{BAD_CONFIGURATION, Failure},
+        exit::{EX_CONFIG, Failure},
     },
     clock::Clock,
     config::{self, Faults, LogConfig},
@@ -20,35 +20,35 @@ use crate::{
     telemetry,
 };
 
-/// A recorded request.
+/// The recorded request.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct InspectOptions {
     #[arg(long)]
     config: PathBuf,
-    /// Whose gateway the request came from.
+    /// The instance whose gateway sent the request.
     #[arg(long)]
     instance: InstanceId,
     #[arg(long, default_value = "POST")]
     method: String,
-    /// The URL the request came to, with its query.
+    /// The URL of the request, with its query.
     #[arg(long)]
     url: Option<String>,
-    /// `Name: value`, once per header.
+    /// A header as `Name: value`; can be repeated.
     #[arg(long = "header")]
     headers: Vec<String>,
-    /// Unix seconds; default: now.
+    /// The time at which the request arrived, in Unix seconds. Default: now.
     #[arg(long)]
     now: Option<i64>,
-    /// The exact bytes of the body; with `--method GET` the raw query.
+    /// A file with the exact bytes of the body, or of the raw query with `--method GET`.
     body: PathBuf,
 }
 
-pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &InspectOptions) -> Result<ExitCode, Failure> {
     telemetry::init(&LogConfig { json: false, level: "info".to_owned() });
-    let (gateway, number) = gateway_of(options)?;
+    let (gateway, number) = build_gateway(options)?;
     let body = std::fs::read(&options.body).with_context(|| format!("cannot read {}", options.body.display()))?;
     let method: Method = options.method.to_uppercase().parse().context("--method")?;
-    let headers = headers(&options.headers)?;
+    let headers = parse_headers(&options.headers)?;
     let raw_query = String::from_utf8_lossy(&body).into_owned();
     let url_query = options.url.as_deref().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
     let is_get = method == Method::GET;
@@ -68,12 +68,12 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn gateway_of(options: &Options) -> Result<(std::sync::Arc<dyn Gateway>, Phone), Failure> {
-    let config = super::load(&super::read(&options.config)?)?;
+fn build_gateway(options: &InspectOptions) -> Result<(std::sync::Arc<dyn Gateway>, Phone), Failure> {
+    let config = super::parse_config(&super::read_config(&options.config)?)?;
     let public_url = config.public_url;
     let instance = config.instances.into_iter().find(|instance| instance.id == options.instance);
     let instance = instance.ok_or_else(|| Failure {
-        status: BAD_CONFIGURATION,
+        status: EX_CONFIG,
         error: anyhow::anyhow!("--instance: {} is not in the configuration", options.instance),
     })?;
     let mut faults: Faults = config::Faults::default();
@@ -84,7 +84,7 @@ fn gateway_of(options: &Options) -> Result<(std::sync::Arc<dyn Gateway>, Phone),
     }
 }
 
-fn headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
+fn parse_headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for line in lines {
         let (name, value) =
@@ -94,7 +94,7 @@ fn headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
     Ok(headers)
 }
 
-/// In the vocabulary of the gateway fixtures.
+/// The result in the format of `tests/fixtures/gateways`.
 fn verdict(gateway: &dyn Gateway, number: &Phone, webhook: &Webhook<'_>) -> Value {
     let is_get = webhook.method == Method::GET;
     if let Err(why) = gateway.authenticate(webhook) {

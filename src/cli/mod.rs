@@ -1,11 +1,11 @@
-//! Subcommands. Standard output is the result, standard error the log.
-#![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
+//! The subcommands. A command prints its result on standard output; logs and errors go to standard error.
+#![expect(clippy::print_stdout, reason = "commands print their results on standard output")]
 
+mod api_commands;
 mod hash_password;
 mod inspect;
 mod new_instance;
 mod new_token;
-mod remote;
 mod serve;
 mod status;
 mod verify;
@@ -18,7 +18,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    app::exit::{BAD_CONFIGURATION, Failure},
+    app::exit::{EX_CONFIG, Failure},
     config::{self, Config, Faults},
 };
 
@@ -32,26 +32,26 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Try everything on this machine: no configuration, a fake phone in the browser.
+    /// Run everything on this machine, without a configuration and with a fake phone in the browser.
     Dev(crate::dev::Options),
-    /// Run with a configuration.
+    /// Run the daemon.
     Serve {
-        /// TOML; `countersign print-config` shows every key.
+        /// A TOML file; `countersign print-config` shows every key.
         #[arg(long)]
         config: PathBuf,
     },
-    /// Print an [[instance]] block, its API token and its secrets, once.
+    /// Print an [[instance]] block with a new API token and new secrets.
     NewInstance {
         /// The application's name in messages.
         #[arg(long, default_value = "My app")]
         name: String,
-        /// The WhatsApp number people write to.
+        /// The WhatsApp number that receives the messages.
         #[arg(long, default_value = "+447700900999")]
         number: String,
     },
-    /// Print an API token, once, and the entry of `tokens` that knows it.
-    NewToken(new_token::Options),
-    /// Read a password from standard input, and print the digest that `operator_password` takes.
+    /// Print a new API token, and the entry of `tokens` with its digest.
+    NewToken(new_token::NewTokenOptions),
+    /// Read a password from standard input, and print its digest for `operator_password`.
     HashPassword,
     /// Read a configuration and report every fault.
     CheckConfig {
@@ -62,61 +62,61 @@ enum Command {
     PrintConfig,
     /// Print the HTTP contract as OpenAPI 3.1.
     Openapi {
-        /// Where the API lives, as the document names it.
+        /// The base URL of the API in the document.
         #[arg(long, default_value = "http://127.0.0.1:8080")]
         url: String,
     },
-    /// Show what the daemon would make of a recorded webhook request. Works offline.
-    InspectWebhook(inspect::Options),
-    /// Fire genuine, forged, replayed and stale webhooks at the running daemon; print a pass/fail card; exit 0 or 1.
+    /// Show how the daemon would handle a recorded webhook request. Works offline.
+    InspectWebhook(inspect::InspectOptions),
+    /// Send genuine, forged, replayed and stale webhooks to a running daemon and print what passed; exit 0 or 1.
     Doctor(crate::doctor::Options),
-    /// Show how a running daemon and its neighbours fare: gateways, queues, failures, replicas.
-    Status(status::Options),
-    /// Mint a login link.
-    Mint(remote::Mint),
-    /// Say in one sentence what became of a message, a request or a person's try.
-    Explain(remote::Explain),
-    /// Send a signed test event to the app, and tell what it answered; exit 0 or 1.
-    SendTestCallback(remote::Test),
-    /// The delivery log.
+    /// Show the status of a running daemon: gateways, queues, failures, replicas; exit 0 if ready, else 1.
+    Status(status::StatusOptions),
+    /// Create a login link.
+    Mint(api_commands::MintOptions),
+    /// Explain what happened to a message, a request or a login attempt.
+    Explain(api_commands::ExplainOptions),
+    /// Send a signed test callback to the app and print its response; exit 0 or 1.
+    SendTestCallback(api_commands::TestCallbackOptions),
+    /// List callbacks, or send them again.
     #[command(subcommand)]
-    Callbacks(remote::Callbacks),
-    /// Tell whether a callback is genuine, and if not, why; exit 0 or 1. Works offline.
-    VerifySignature(verify::Options),
-    /// Print what a shell needs to complete these commands.
+    Callbacks(api_commands::CallbacksCommand),
+    /// Verify the signature of a callback and explain a mismatch; exit 0 or 1. Works offline.
+    VerifySignature(verify::VerifyOptions),
+    /// Print a shell completion script.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
         shell: clap_complete::Shell,
     },
-    /// Ask a running daemon whether it is ready; exit 0 or 1.
+    /// Check whether a running daemon is ready; exit 0 or 1.
     Healthcheck {
-        /// The operator listener.
+        /// URL of the operator listener.
         #[arg(long, default_value = "http://127.0.0.1:9090")]
         url: String,
-        /// Every address of its host, which stands for several replicas.
+        /// Check every address that the host name resolves to, for a name that stands for several replicas.
         #[arg(long)]
         each: bool,
     },
 }
 
-/// Parses the arguments and does what they say.
+/// Parses the arguments and runs the command.
 pub fn run() -> Result<ExitCode, Failure> {
     match Cli::parse().command {
         Command::Dev(options) => Ok(crate::dev::run(options)?),
         Command::Serve { config } => serve::serve(&config),
         Command::NewInstance { name, number } => {
-            println!("{}", new_instance::block(&name, &number)?);
+            println!("{}", new_instance::instance_block(&name, &number)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::NewToken(options) => {
-            println!("{}", new_token::entry(&options)?);
+            println!("{}", new_token::token_entry(&options)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::HashPassword => {
-            println!("{}", hash_password::digest()?);
+            println!("{}", hash_password::read_and_hash()?);
             Ok(ExitCode::SUCCESS)
         }
-        Command::CheckConfig { config } => serve::check(&read(&config)?),
+        Command::CheckConfig { config } => serve::check_config(&read_config(&config)?),
         Command::PrintConfig => {
             print!("{}", config::REFERENCE);
             Ok(ExitCode::SUCCESS)
@@ -126,12 +126,14 @@ pub fn run() -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::InspectWebhook(options) => inspect::run(&options),
-        Command::Doctor(options) => crate::doctor::run_blocking(load(&read(&options.config)?)?, &options),
+        Command::Doctor(options) => {
+            crate::doctor::run_blocking(parse_config(&read_config(&options.config)?)?, &options)
+        }
         Command::Status(options) => status::run(&options),
-        Command::Mint(options) => remote::mint(&options),
-        Command::Explain(options) => remote::explain(&options),
-        Command::SendTestCallback(options) => remote::test(&options),
-        Command::Callbacks(command) => remote::callbacks(&command),
+        Command::Mint(options) => api_commands::mint(&options),
+        Command::Explain(options) => api_commands::explain(&options),
+        Command::SendTestCallback(options) => api_commands::send_test_callback(&options),
+        Command::Callbacks(command) => api_commands::callbacks(&command),
         Command::VerifySignature(options) => verify::run(&options),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
@@ -142,19 +144,19 @@ pub fn run() -> Result<ExitCode, Failure> {
     }
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+fn read_config(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| Failure {
-        status: BAD_CONFIGURATION,
+        status: EX_CONFIG,
         error: anyhow::anyhow!("cannot read {}: {error}", path.display()),
     })
 }
 
-/// A secret that would be seen by everybody on the machine as an argument.
-fn variable(name: &str) -> Option<String> {
+/// A secret from the environment: command-line arguments are visible to every user of the machine.
+fn environment_secret(name: &str) -> Option<String> {
     config::environment().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
-fn load(text: &str) -> Result<Config, Failure> {
+fn parse_config(text: &str) -> Result<Config, Failure> {
     let mut faults = Faults::default();
     let config = config::load(Some(text), config::environment(), &[], &mut faults);
     match config {

@@ -1,36 +1,36 @@
-//! `new-token`: an API token, shown once, and what the configuration keeps of it.
+//! `new-token`: an API token, and its entry for the configuration.
 
 use clap::Args;
 
 use crate::{
     config::{
         Faults, Section,
-        credentials::{draw_token, token_digest},
+        credentials::{generate_token, token_digest},
         read_tokens,
     },
     domain::scope::Scope,
 };
 
-/// What the token is to be.
+/// Properties of the new token.
 #[derive(Debug, Args)]
-pub(super) struct Options {
-    /// Names it in the log, in timelines and in the audit stream.
+pub(super) struct NewTokenOptions {
+    /// Identifies the token in the log, in timelines and in the audit stream.
     #[arg(long)]
     id: String,
-    #[arg(long = "scope", value_name = "SCOPE", help = format!("What it may do, once for each of {}; default: everything", words()))]
+    #[arg(long = "scope", value_name = "SCOPE", help = format!("A permission of the token: {}; can be repeated. Default: all", scope_names()))]
     scopes: Vec<String>,
-    /// Its last day, such as 2027-01-31 (UTC), or the moment of its end. Default: none.
+    /// The last day on which it is valid, such as 2027-01-31 (UTC), or a time in RFC 3339. Default: no end.
     #[arg(long)]
     until: Option<String>,
 }
 
-fn words() -> String {
+fn scope_names() -> String {
     Scope::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// TOML to paste into `tokens`, checked as the daemon will check it.
-pub(super) fn entry(options: &Options) -> Result<String, Faults> {
-    let token = draw_token();
+/// An entry for `tokens` in TOML, checked by the code that reads the configuration.
+pub(super) fn token_entry(options: &NewTokenOptions) -> Result<String, Faults> {
+    let token = generate_token();
     let mut table = toml::Table::new();
     table.insert("id".to_owned(), options.id.clone().into());
     table.insert("digest".to_owned(), token_digest(&token).into());

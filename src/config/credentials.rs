@@ -1,4 +1,5 @@
-//! Fresh credentials. They are shown once and kept as digests, or in the configuration.
+//! Generates credentials: API tokens, of which the configuration holds digests, and secrets, which it holds as they
+//! are.
 
 use std::fmt::Write as _;
 
@@ -12,35 +13,36 @@ use crate::{
     random,
 };
 
-/// Fresh credentials of an instance.
-pub struct Credentials {
+/// New credentials of one instance.
+pub struct InstanceCredentials {
     pub id: InstanceId,
     pub token: String,
     pub callback_secret: String,
     pub webhook_secret: String,
 }
 
-impl Credentials {
-    pub fn draw() -> Self {
+impl InstanceCredentials {
+    /// Random credentials and a random id.
+    pub fn generate() -> Self {
         Self {
             id: InstanceId::from_random(random::bytes()),
-            token: draw_token(),
-            callback_secret: draw_whsec(),
-            webhook_secret: draw_whsec(),
+            token: generate_token(),
+            callback_secret: generate_whsec(),
+            webhook_secret: generate_whsec(),
         }
     }
 }
 
-/// An API token; the prefix lets secret scanners find leaked ones.
-pub fn draw_token() -> String {
+/// A new API token. The prefix lets secret scanners recognise leaked tokens.
+pub fn generate_token() -> String {
     format!("cst_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>()))
 }
 
-fn draw_whsec() -> String {
+fn generate_whsec() -> String {
     format!("whsec_{}", STANDARD.encode(random::bytes::<32>()))
 }
 
-/// How the configuration names a token without holding it.
+/// The digest of a token, as `tokens` in the configuration holds it: `sha256:` and hexadecimal digits.
 pub fn token_digest(token: &str) -> String {
     sha256(token.as_bytes()).iter().fold("sha256:".to_owned(), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 use super::{faults::Faults, section::Section};
 use crate::domain::{
     keys::sha256,
-    password::{LONGEST, PasswordDigest, SHORTEST},
+    password::{MAX_PASSWORD_LEN, MIN_PASSWORD_CHARS, PasswordDigest},
 };
 
 /// A password: its digest, or a file's content.
@@ -107,12 +107,12 @@ impl Password {
             faults.add(s.key(name), problem);
             return None;
         }
-        if text.chars().count() < SHORTEST {
-            faults.add(file, format!("holds a password of under {SHORTEST} characters"));
+        if text.chars().count() < MIN_PASSWORD_CHARS {
+            faults.add(file, format!("holds a password of under {MIN_PASSWORD_CHARS} characters"));
             return None;
         }
-        if text.len() > LONGEST {
-            faults.add(file, format!("holds a password of over {LONGEST} bytes"));
+        if text.len() > MAX_PASSWORD_LEN {
+            faults.add(file, format!("holds a password of over {MAX_PASSWORD_LEN} bytes"));
             return None;
         }
         Some(Self::Plain(secret))

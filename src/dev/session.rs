@@ -28,7 +28,7 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(600);
 
 pub(super) async fn run(mode: RunMode, data_dir: &DataDir, ports: Ports, setup: Setup) -> anyhow::Result<ExitCode> {
     let Setup { config, instances, phone, listener, token, new_token, first_run } = setup;
-    let stop = signals::on_signal().context("cannot listen for signals")?;
+    let stop = signals::shutdown_token().context("cannot listen for signals")?;
     let clock = Clock::default();
     let (base, operator) = (format!("http://{}", ports.public), format!("http://{}", ports.operator));
     ports.release();

@@ -12,7 +12,7 @@ use crate::{
     app::{self, exit::Failure},
     config::{
         self, Config, Faults,
-        credentials::{draw_token, token_digest},
+        credentials::{generate_token, token_digest},
     },
     gateway::Purpose,
     service::Instances,
@@ -48,7 +48,7 @@ pub(super) fn prepare(
     let mut created_token = None;
     let text = match found {
         Some(text) if new_token => {
-            let token = draw_token();
+            let token = generate_token();
             let text = with_token(&text, &token_digest(&token))?;
             data_dir.write_settings(&text)?;
             created_token = Some(token);
@@ -62,7 +62,7 @@ pub(super) fn prepare(
             text
         }
     };
-    let token = draw_token();
+    let token = generate_token();
     let layered = with_overrides(&text, &origin, &token_digest(&token), redirect_urls)?;
     let (config, instances) = load(&layered, data_dir, ports)?;
     let phone = phone_identity(&config, &origin)?;

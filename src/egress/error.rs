@@ -1,22 +1,23 @@
-//! Why there is no answer, and whether the request may have arrived all the same.
+//! Errors of outgoing requests: the cause, and whether the request may have arrived.
 
 use std::{error::Error, io};
 
 use rustls::{CertificateError, Error as TlsError};
 
-/// Why there is no answer.
+/// A request without a complete response.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
-#[error("{}: {}", self.cause.word(), self.cause)]
+#[error("{}: {}", self.cause.as_str(), self.cause)]
 pub struct EgressError {
     pub cause: Cause,
-    /// The other side may have the request. `false`: it was never begun, so that sending it again repeats nothing.
-    pub written: bool,
+    /// The server may have received the request. If `false`, no byte of it was sent, and a retry cannot duplicate it.
+    pub may_have_arrived: bool,
 }
 
-/// The word is the class, for metrics; the text is for people.
+/// The cause of an [`EgressError`]. [`Cause::as_str`] is its class for metrics and stored records; `Display` is for
+/// people.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum Cause {
-    /// One text for every forbidden target, so that answers map nobody's network.
+    /// One text for every forbidden target, so that error texts cannot be used to map an internal network.
     #[error("this address is not open to callbacks")]
     Forbidden,
     #[error("the name has no address")]
@@ -32,34 +33,35 @@ pub enum Cause {
     #[error("no answer in time")]
     Timeout,
     #[error("the connection ended without a whole answer")]
-    Broken,
+    Incomplete,
 }
 
 impl Cause {
-    pub const fn word(self) -> &'static str {
+    /// The class of the cause: a value of metric labels.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forbidden => "forbidden_target",
             Self::Dns => "dns",
             Self::Refused | Self::Connect => "connect",
             Self::Tls(_) => "tls",
             Self::ConnectTimeout | Self::Timeout => "timeout",
-            Self::Broken => "broken",
+            Self::Incomplete => "broken",
         }
     }
 
-    pub(super) const fn is_of_connecting(self) -> bool {
+    pub(super) const fn is_connect_error(self) -> bool {
         matches!(self, Self::Forbidden | Self::Dns | Self::Refused | Self::Connect | Self::ConnectTimeout)
     }
 }
 
-/// Of a request that was not sent.
+/// A cause found before anything was sent.
 impl From<Cause> for EgressError {
     fn from(cause: Cause) -> Self {
-        Self { cause, written: false }
+        Self { cause, may_have_arrived: false }
     }
 }
 
-/// By the types in the chain of causes, never by their text.
+/// Classifies by the types in the chain of sources, never by their text.
 pub(super) fn classify(error: &reqwest::Error) -> Cause {
     let mut refused = false;
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
@@ -68,11 +70,11 @@ pub(super) fn classify(error: &reqwest::Error) -> Cause {
             return *ours;
         }
         if let Some(error) = current.downcast_ref::<TlsError>() {
-            return Cause::Tls(of_tls(error));
+            return Cause::Tls(tls_reason(error));
         }
         let io = current.downcast_ref::<io::Error>();
         refused |= io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        // What is in an `io::Error` is not among its sources, only what is behind it.
+        // `io::Error::source` skips the error it wraps and returns the source of that one.
         let inner = io.and_then(io::Error::get_ref);
         cause = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| current.source());
     }
@@ -81,13 +83,13 @@ pub(super) fn classify(error: &reqwest::Error) -> Cause {
         (false, true) => Cause::Timeout,
         (true, false) if refused => Cause::Refused,
         (true, false) => Cause::Connect,
-        (false, false) => Cause::Broken,
+        (false, false) => Cause::Incomplete,
     }
 }
 
-fn of_tls(error: &TlsError) -> &'static str {
+fn tls_reason(error: &TlsError) -> &'static str {
     match error {
-        TlsError::InvalidCertificate(certificate) => of_certificate(certificate),
+        TlsError::InvalidCertificate(certificate) => certificate_reason(certificate),
         TlsError::NoCertificatesPresented => "no certificate was presented",
         TlsError::AlertReceived(_) => "the receiver ended the handshake",
         TlsError::PeerIncompatible(_) => "no TLS version or cipher in common",
@@ -96,7 +98,7 @@ fn of_tls(error: &TlsError) -> &'static str {
     }
 }
 
-fn of_certificate(error: &CertificateError) -> &'static str {
+fn certificate_reason(error: &CertificateError) -> &'static str {
     match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate not valid yet",

@@ -1,4 +1,5 @@
-//! The labels. Each is bounded: a word of a closed list, a configured instance, or a template of our own routes.
+//! Label sets. Every label has a bounded number of values: a closed list, the configured instances, or the route
+//! templates.
 
 use std::fmt;
 
@@ -8,11 +9,11 @@ use prometheus_client::encoding::{
 
 use crate::domain::InstanceId;
 
-/// As many as numbers are configured.
+/// The id of a configured instance.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Of(pub InstanceId);
+pub struct InstanceLabel(pub InstanceId);
 
-impl EncodeLabelValue for Of {
+impl EncodeLabelValue for InstanceLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         fmt::Write::write_fmt(encoder, format_args!("{}", self.0))
     }
@@ -29,7 +30,7 @@ macro_rules! labels {
                 $(
                     let mut label = encoder.encode_label();
                     let mut key = label.encode_label_key()?;
-                    EncodeLabelKey::encode(&exposed(stringify!($label)), &mut key)?;
+                    EncodeLabelKey::encode(&exposed_name(stringify!($label)), &mut key)?;
                     let mut value = key.encode_label_value()?;
                     EncodeLabelValue::encode(&self.$label, &mut value)?;
                     value.finish()?;
@@ -40,43 +41,43 @@ macro_rules! labels {
     };
 }
 
-/// A label's name as Prometheus sees it, which gives `instance` to the process it scrapes and would rename ours.
-fn exposed(label: &'static str) -> &'static str {
+/// The exposed name of a label. Prometheus sets `instance` to the scraped process and would rename ours.
+fn exposed_name(label: &'static str) -> &'static str {
     if label == "instance" { "instance_id" } else { label }
 }
 
-/// A word of a closed list.
-type Word = &'static str;
+/// A value of a closed list.
+type StaticLabel = &'static str;
 
 labels! {
-    ByInstance { instance: Of }
-    ByPage { instance: Of, page: Word }
-    ByResult { instance: Of, result: Word }
-    ByReason { instance: Of, reason: Word }
-    Ended { instance: Of, otp_type: Word, result: Word }
-    ByGateway { instance: Of, gateway: Word }
-    GatewayResult { instance: Of, gateway: Word, result: Word }
-    GatewayReason { instance: Of, gateway: Word, reason: Word }
-    /// What is queued: `timer`, `reply`, `callback`.
-    ByKind { kind: Word }
-    KindReason { kind: Word, reason: Word }
-    ByLimit { limit: Word }
-    ByCause { cause: Word }
-    ByOperation { operation: Word }
-    OperationCause { operation: Word, cause: Word }
+    ByInstance { instance: InstanceLabel }
+    ByPage { instance: InstanceLabel, page: StaticLabel }
+    ByResult { instance: InstanceLabel, result: StaticLabel }
+    ByReason { instance: InstanceLabel, reason: StaticLabel }
+    ByFinalState { instance: InstanceLabel, otp_type: StaticLabel, result: StaticLabel }
+    ByGateway { instance: InstanceLabel, gateway: StaticLabel }
+    GatewayResult { instance: InstanceLabel, gateway: StaticLabel, result: StaticLabel }
+    GatewayReason { instance: InstanceLabel, gateway: StaticLabel, reason: StaticLabel }
+    /// Kind of a job: `timer`, `reply`, `callback`.
+    ByKind { kind: StaticLabel }
+    KindReason { kind: StaticLabel, reason: StaticLabel }
+    ByLimit { limit: StaticLabel }
+    ByCause { cause: StaticLabel }
+    ByOperation { operation: StaticLabel }
+    OperationCause { operation: StaticLabel, cause: StaticLabel }
     ByRoute { route: String }
-    /// The status as a class: `2xx`.
-    RouteStatus { route: String, status: Word }
-    Reloaded { result: Word }
-    ByConfigKey { key: Word }
+    /// With the class of the status, such as `2xx`.
+    RouteStatus { route: String, status: StaticLabel }
+    ByReloadResult { result: StaticLabel }
+    ByConfigKey { key: StaticLabel }
     ByVersion { version: String }
-    Build { version: Word, store: Word }
-    /// So that a dashboard can show names.
-    Known { instance: Of, name: String, gateway: Word, state: Word }
+    BuildInfo { version: StaticLabel, store: StaticLabel }
+    /// Lets dashboards show names.
+    InstanceInfo { instance: InstanceLabel, name: String, gateway: StaticLabel, state: StaticLabel }
 }
 
-/// The class of an HTTP status.
-pub const fn class(status: u16) -> &'static str {
+/// The class of an HTTP status, such as `2xx`.
+pub const fn status_class(status: u16) -> &'static str {
     match status {
         100..=199 => "1xx",
         200..=299 => "2xx",

@@ -1,9 +1,9 @@
-//! Log lines on their way to standard error.
+//! Buffered, non-blocking writes of log lines to standard error.
 //!
-//! Whoever logs appends to a buffer; one thread writes it out a few milliseconds later, so that a busy process pays
-//! for one system call and not for one per line. [`flush`] writes what is there, at the end and when something
-//! panics; only a kill can lose the last milliseconds. Nobody waits for a reader that has stalled: beyond a bound
-//! lines are dropped, and counted in the log itself.
+//! Log events are appended to a buffer, and one thread writes the buffer out a few milliseconds later, so that a busy
+//! process makes one system call for many lines. [`flush`] writes the buffer at once; it runs at exit and on a panic,
+//! so only SIGKILL loses lines. If the reader of standard error stalls, logging does not block: lines beyond a maximum
+//! are dropped, and their number is logged.
 
 use std::{
     io::{self, Write as _},
@@ -14,53 +14,54 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How long lines are gathered.
-const GATHER: Duration = Duration::from_millis(10);
-/// How long the end waits for the last lines.
-const LAST: Duration = Duration::from_secs(1);
-/// What may wait for a stalled reader.
-const MOST: usize = 8 * 1024 * 1024;
+/// How long lines are collected before they are written.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
+/// How long [`flush_with_timeout`] waits for a stalled reader.
+const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Buffered bytes, beyond which lines are dropped.
+const MAX_BUFFERED_BYTES: usize = 8 * 1024 * 1024;
 
-static LINES: Lines = Lines { waiting: Mutex::new(Waiting { bytes: Vec::new(), dropped: 0 }), some: Condvar::new() };
-/// Held while writing, so that a flush returns only when everything before it is out.
-static WRITING: Mutex<()> = Mutex::new(());
+static BUFFER: StderrBuffer =
+    StderrBuffer { lines: Mutex::new(BufferedLines { bytes: Vec::new(), dropped: 0 }), not_empty: Condvar::new() };
+/// Held while writing, so that a flush returns only when all earlier lines are written.
+static WRITE_LOCK: Mutex<()> = Mutex::new(());
 
-struct Lines {
-    waiting: Mutex<Waiting>,
-    some: Condvar,
+struct StderrBuffer {
+    lines: Mutex<BufferedLines>,
+    not_empty: Condvar,
 }
 
-struct Waiting {
+struct BufferedLines {
     bytes: Vec<u8>,
     dropped: u64,
 }
 
-/// Starts the thread that writes, and flushes before a panic is told.
-pub fn start() -> io::Result<Buffered> {
+/// Starts the writing thread, and installs a panic hook that flushes before the previous hook reports the panic.
+pub fn start() -> io::Result<StderrWriter> {
     thread::Builder::new().name("log".to_owned()).spawn(|| {
         loop {
-            let mut waiting = lock(&LINES.waiting);
+            let mut waiting = lock(&BUFFER.lines);
             while waiting.bytes.is_empty() && waiting.dropped == 0 {
-                waiting = LINES.some.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                waiting = BUFFER.not_empty.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
             drop(waiting);
-            thread::sleep(GATHER);
+            thread::sleep(FLUSH_INTERVAL);
             flush();
         }
     })?;
-    let told = std::panic::take_hook();
+    let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         flush();
-        told(panic);
+        previous(panic);
     }));
-    Ok(Buffered)
+    Ok(StderrWriter)
 }
 
-/// Writes out what has been logged until now. A standard error that is closed is nobody's business.
+/// Writes all buffered lines. Errors are ignored: standard error may be closed.
 pub fn flush() {
-    let _writing = lock(&WRITING);
+    let _writing = lock(&WRITE_LOCK);
     let (bytes, dropped) = {
-        let mut waiting = lock(&LINES.waiting);
+        let mut waiting = lock(&BUFFER.lines);
         (std::mem::take(&mut waiting.bytes), std::mem::take(&mut waiting.dropped))
     };
     let mut error = io::stderr().lock();
@@ -68,29 +69,29 @@ pub fn flush() {
     if dropped > 0 {
         let _ = writeln!(
             error,
-            "{{\"level\":\"WARN\",\"message\":\"{dropped} log lines were dropped: nobody reads them\"}}"
+            "{{\"level\":\"WARN\",\"message\":\"{dropped} log lines were dropped: standard error was not read\"}}"
         );
     }
 }
 
-/// [`flush`] at the end of the process, which a stalled reader must not keep alive.
-pub fn finish() {
+/// [`flush`] at the end of the process, which a stalled reader must not block.
+pub fn flush_with_timeout() {
     let (done, wait) = mpsc::channel();
     let flushing = thread::Builder::new().name("last-lines".to_owned()).spawn(move || {
         flush();
-        // Nobody waits for it any more, if the end was faster.
+        // The receiver is gone if the timeout passed.
         let _ = done.send(());
     });
     if flushing.is_ok() {
-        let _ = wait.recv_timeout(LAST);
+        let _ = wait.recv_timeout(FINAL_FLUSH_TIMEOUT);
     }
 }
 
-/// Hands lines to the thread.
+/// A writer that appends to the buffer.
 #[derive(Clone, Copy)]
-pub struct Buffered;
+pub struct StderrWriter;
 
-impl<'a> MakeWriter<'a> for Buffered {
+impl<'a> MakeWriter<'a> for StderrWriter {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -98,15 +99,15 @@ impl<'a> MakeWriter<'a> for Buffered {
     }
 }
 
-impl io::Write for Buffered {
-    /// The formatter writes each event in one piece.
+impl io::Write for StderrWriter {
+    /// Appends one event; the formatter writes each event in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut waiting = lock(&LINES.waiting);
-        if waiting.bytes.len() + line.len() > MOST {
+        let mut waiting = lock(&BUFFER.lines);
+        if waiting.bytes.len() + line.len() > MAX_BUFFERED_BYTES {
             waiting.dropped += 1;
         } else {
             if waiting.bytes.is_empty() {
-                LINES.some.notify_one();
+                BUFFER.not_empty.notify_one();
             }
             waiting.bytes.extend_from_slice(line);
         }
@@ -118,7 +119,7 @@ impl io::Write for Buffered {
     }
 }
 
-/// A panic elsewhere must not silence the log.
+/// Ignores poisoning: a panic in another thread must not stop the log.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{checks, failed};
 use crate::{
-    app::{TOKEN, client},
+    daemon::{TOKEN, client},
     every_gateway::{EVERY, Serve, id, instances, secret},
     fakes::Fake,
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
 
-use crate::app::client;
+use crate::daemon::client;
 
 /// A change to headers and body.
 pub(super) type Change = fn(&mut Vec<(String, String)>, &mut Vec<u8>);

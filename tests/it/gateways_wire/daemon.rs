@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PERSON, TEXT, server::StrictServer};
 use crate::{
-    app::{TOKEN, build, client},
+    daemon::{TOKEN, build, client},
     every_gateway::{EVERY, configuration, id, instances, secret},
 };
 
@@ -93,7 +93,7 @@ impl Daemon {
     }
 
     pub(super) async fn settle(&self) {
-        crate::app::settle(&self.service, &self.worker).await;
+        crate::daemon::settle(&self.service, &self.worker).await;
     }
 
     /// Seconds since `start` by the daemon's clock, which also advances with real time.

@@ -1,4 +1,4 @@
-//! `/requests/{instance}/{uuid}`: one request with what has happened to it, and what can be done about it.
+//! `/requests/{instance}/{uuid}`: one request with its timeline and callbacks, and the actions cancel and replay.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    Operator,
-    look::{self, Frame, When, see_other},
+    OperatorState,
+    layout::{self, DisplayTime, Frame, see_other},
     session::Session,
 };
 use crate::{
@@ -20,26 +20,26 @@ use crate::{
     service::{CallbackView, Instance, ServiceError, callback},
 };
 
-struct Entry {
-    at: When,
+struct TimelineRow {
+    at: DisplayTime,
     what: String,
     reason: String,
     by: String,
 }
 
-/// A callback, with its times for people.
-struct Delivery {
-    created: When,
-    next_attempt: Option<When>,
-    ended: Option<When>,
+/// A callback with its times in display form.
+struct CallbackRow {
+    created: DisplayTime,
+    next_attempt: Option<DisplayTime>,
+    ended: Option<DisplayTime>,
     view: CallbackView,
 }
 
-impl From<CallbackView> for Delivery {
+impl From<CallbackView> for CallbackRow {
     fn from(view: CallbackView) -> Self {
-        let when = |text: &Option<String>| text.as_deref().map(When::read);
+        let when = |text: &Option<String>| text.as_deref().map(DisplayTime::parse);
         Self {
-            created: When::read(&view.created_at),
+            created: DisplayTime::parse(&view.created_at),
             next_attempt: when(&view.next_attempt_at),
             ended: when(&view.ended_at),
             view,
@@ -49,55 +49,55 @@ impl From<CallbackView> for Delivery {
 
 #[derive(Template)]
 #[template(path = "operator/one.html")]
-struct OnePage {
+struct RequestPage {
     frame: Frame,
     path: String,
     list: String,
     notice: &'static str,
     title: &'static str,
     status: &'static str,
-    /// It can still be canceled.
+    /// Whether it can still be canceled.
     live: bool,
     uuid: String,
-    /// Labels and values, none of them empty.
+    /// Labels and values; no value is empty.
     facts: Vec<(&'static str, String)>,
     metadata: String,
-    timeline: Vec<Entry>,
-    callbacks: Vec<Delivery>,
+    timeline: Vec<TimelineRow>,
+    callbacks: Vec<CallbackRow>,
 }
 
-type Names = Path<(String, String)>;
+type RequestPath = Path<(String, String)>;
 
 /// `GET /requests/{instance}/{uuid}`
-pub(super) async fn one(
-    operator: Data<Operator>,
+pub(super) async fn show(
+    operator: Data<OperatorState>,
     session: ReqData<Session>,
-    names: Names,
+    names: RequestPath,
     request: HttpRequest,
 ) -> HttpResponse {
     let notice = match request.query_string() {
-        "done=canceled" => "It is canceled.",
-        "done=over" => "It had ended before.",
+        "done=canceled" => "The request is canceled.",
+        "done=over" => "The request had already ended.",
         "done=replayed" => "The callback is queued again.",
         _ => "",
     };
     let frame = Frame::new(&session, &operator.service.keys);
-    shown(&operator, frame, &names, notice).await.unwrap_or_else(|problem| look::failure(&problem))
+    render(&operator, frame, &names, notice).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
-async fn shown(
-    operator: &Operator,
+async fn render(
+    operator: &OperatorState,
     frame: Frame,
     names: &(String, String),
     notice: &'static str,
 ) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
-    let (instance, record) = found(operator, names).await?;
+    let (instance, record) = load(operator, names).await?;
     let status = record.status(service.now());
     let metadata = callback::metadata(&record);
-    let page = OnePage {
+    let page = RequestPage {
         frame,
-        path: look::path(&record),
+        path: layout::request_path(&record),
         list: format!("/requests?instance={}", instance.config.id),
         notice,
         title: if record.otp.is_some() { "Code" } else { "Link" },
@@ -109,25 +109,28 @@ async fn shown(
         timeline: record
             .timeline
             .iter()
-            .map(|entry| Entry {
+            .map(|entry| TimelineRow {
                 at: entry.at.into(),
                 what: entry.what.clone(),
                 reason: entry.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
                 by: entry.by.clone().unwrap_or_default(),
             })
             .collect(),
-        callbacks: service.callbacks_of(&instance, &record).await?.into_iter().map(Delivery::from).collect(),
+        callbacks: service.callbacks_of(&instance, &record).await?.into_iter().map(CallbackRow::from).collect(),
     };
-    Ok(look::page(StatusCode::OK, &page))
+    Ok(layout::render(StatusCode::OK, &page))
 }
 
-async fn found(operator: &Operator, names: &(String, String)) -> Result<(Arc<Instance>, Verification), Problem> {
-    let (instance, id) = named(operator, names)?;
+async fn load(operator: &OperatorState, names: &(String, String)) -> Result<(Arc<Instance>, Verification), Problem> {
+    let (instance, id) = parse_path(operator, names)?;
     let record = operator.service.get(&instance, id).await?;
     Ok((instance, record))
 }
 
-fn named(operator: &Operator, (instance, id): &(String, String)) -> Result<(Arc<Instance>, VerificationId), Problem> {
+fn parse_path(
+    operator: &OperatorState,
+    (instance, id): &(String, String),
+) -> Result<(Arc<Instance>, VerificationId), Problem> {
     let instance = instance.parse().ok().and_then(|id: InstanceId| operator.service.instances.get(id));
     let id = id.parse().map_err(|_| ServiceError::NotFound)?;
     Ok((instance.ok_or(ServiceError::NotFound)?, id))
@@ -136,7 +139,7 @@ fn named(operator: &Operator, (instance, id): &(String, String)) -> Result<(Arc<
 fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, String)> {
     let request = &record.request;
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    let time = |at: Option<jiff::Timestamp>| at.map(|at| When::from(at).person).unwrap_or_default();
+    let time = |at: Option<jiff::Timestamp>| at.map(|at| DisplayTime::from(at).person).unwrap_or_default();
     let (sent_by, completion) = match &record.otp {
         Some(otp) => (text(otp.channel().map(Channel::as_str)), String::new()),
         None => {
@@ -146,7 +149,7 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
     };
     let facts = [
         ("Instance", instance.config.name.clone()),
-        ("Number", look::number(record)),
+        ("Number", layout::masked_number(record)),
         ("Sender name", text(record.proof().and_then(|proof| proof.push_name.as_deref()))),
         ("Name in messages", request.name.clone()),
         ("Created", time(Some(record.created_at))),
@@ -164,38 +167,38 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
 
 /// `POST /requests/{instance}/{uuid}/cancel`
 pub(super) async fn cancel(
-    operator: Data<Operator>,
+    operator: Data<OperatorState>,
     session: ReqData<Session>,
-    names: Names,
+    names: RequestPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
     let act = async {
-        session.form(&operator.service.keys, &request, payload).await?;
-        let (instance, id) = named(&operator, &names)?;
+        session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
+        let (instance, id) = parse_path(&operator, &names)?;
         let record = operator.service.cancel(&instance, id).await?;
         let canceled = record.status(operator.service.now()) == "canceled";
         tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
-        Ok(see_other(&format!("{}?done={}", look::path(&record), if canceled { "canceled" } else { "over" })))
+        Ok(see_other(&format!("{}?done={}", layout::request_path(&record), if canceled { "canceled" } else { "over" })))
     };
-    act.await.unwrap_or_else(|problem: Problem| look::failure(&problem))
+    act.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
 }
 
 /// `POST /requests/{instance}/{uuid}/replay`, with the callback's id in the form.
 pub(super) async fn replay(
-    operator: Data<Operator>,
+    operator: Data<OperatorState>,
     session: ReqData<Session>,
-    names: Names,
+    names: RequestPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
     let act = async {
-        let fields = session.form(&operator.service.keys, &request, payload).await?;
-        let (instance, record) = found(&operator, &names).await?;
+        let fields = session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
+        let (instance, record) = load(&operator, &names).await?;
         let id = fields.get("callback").map(String::as_str).unwrap_or_default();
         operator.service.replay(&instance, id).await?;
         tracing::info!(operator = session.name(), uuid = %record.id, "an operator replayed a callback");
-        Ok(see_other(&format!("{}?done=replayed", look::path(&record))))
+        Ok(see_other(&format!("{}?done=replayed", layout::request_path(&record))))
     };
-    act.await.unwrap_or_else(|problem: Problem| look::failure(&problem))
+    act.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
 }
