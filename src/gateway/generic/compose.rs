@@ -39,12 +39,12 @@ pub(super) fn compose_body(mapping: &Mapping, sample: &SampleMessage) -> Option<
 fn is_parsed_as(mapping: &Mapping, sample: &SampleMessage, body: &Value) -> bool {
     let Ok(events) = read::parse_events(mapping, body, "") else { return false };
     let [event] = events.as_slice() else { return false };
-    let says = event.text.as_deref() == Some(sample.text.as_str()) && event.chat_id.is_some();
+    let has_text = event.text.as_deref() == Some(sample.text.as_str()) && event.chat_id.is_some();
     let phone = event.sender.phone.as_ref().map(crate::domain::Phone::digits);
     match sample.sender {
-        SampleSender::Person => says && event.ignored.is_none() && phone == Some(sample.phone.as_str()),
+        SampleSender::Person => has_text && event.ignored.is_none() && phone == Some(sample.phone.as_str()),
         SampleSender::HiddenNumber => {
-            says && event.ignored.is_none() && phone.is_none() && event.sender.subject().is_some()
+            has_text && event.ignored.is_none() && phone.is_none() && event.sender.subject().is_some()
         }
         SampleSender::Group => event.ignored == Some(IgnoreReason::Group),
         SampleSender::OwnNumber => event.ignored == Some(IgnoreReason::FromMe),
