@@ -145,7 +145,7 @@ where
                 .h1(map_config(app, |()| AppConfig::default()));
             let budget = Arc::clone(&budget);
             fn_service(move |stream: TcpStream| {
-                let admitted = budget.connection();
+                let admitted = budget.reserve_connection();
                 async move {
                     // The connection is closed without a response, which costs less.
                     let share = admitted
@@ -167,7 +167,7 @@ async fn track_request(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let begun = request.conn_data::<Connection>().map(Connection::begin);
+    let begun = request.conn_data::<Connection>().map(Connection::start_request);
     let response = if head_len(&request) > MAX_HEAD_LEN {
         request.into_response(HttpResponse::RequestHeaderFieldsTooLarge().force_close().finish())
     } else {

@@ -21,8 +21,8 @@ use tokio::{
 };
 
 use crate::http::{
-    budget::Share,
-    connection::{Connection, Request},
+    budget::Reservation,
+    connection::{ActiveRequest, Connection},
 };
 
 /// From the first byte of a request head to its last.
@@ -41,7 +41,7 @@ const BODY_CHUNK_LEN: usize = 8 * 1024;
 pub(super) struct ServedBody {
     pub(super) body: BoxBody,
     pub(super) rest: Bytes,
-    pub(super) _request: Option<Request>,
+    pub(super) _request: Option<ActiveRequest>,
 }
 
 impl MessageBody for ServedBody {
@@ -92,10 +92,10 @@ struct StalledWrite {
 }
 
 impl<S> Socket<S> {
-    pub(super) fn new(stream: S, share: Share) -> Self {
+    pub(super) fn new(stream: S, reservation: Reservation) -> Self {
         Self {
             stream: Some(stream),
-            connection: Connection::new(share),
+            connection: Connection::new(reservation),
             read_since_yield: 0,
             head: None,
             stalled: None,
@@ -109,7 +109,7 @@ impl<S> Socket<S> {
     /// Counts bytes that were read, and checks the deadline of the head. Bytes of a request that is being served have
     /// the deadline of its body instead.
     fn on_read(&mut self, count: usize, cx: &mut Context<'_>) -> io::Result<()> {
-        let next = self.connection.next();
+        let next = self.connection.next_request();
         if self.connection.is_busy() || self.head.as_ref().is_some_and(|head| head.request < next) {
             self.head = None;
         }
@@ -119,7 +119,7 @@ impl<S> Socket<S> {
                 HeadDeadline { request: next, bytes: 0, sleep }
             });
             head.bytes += count;
-            self.connection.head(head.bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            self.connection.reserve_incomplete_head(head.bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
         }
         let Some(head) = &mut self.head else { return Ok(()) };
         if head.sleep.as_mut().poll(cx).is_ready() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
@@ -134,7 +134,7 @@ impl<S> Socket<S> {
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
-                if self.stalled.is_none() && self.connection.unread().is_err() {
+                if self.stalled.is_none() && self.connection.reserve_unread_response().is_err() {
                     return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
                 }
                 let stalled = self.stalled.get_or_insert_with(|| {
@@ -186,11 +186,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Socket<S> {
     /// All buffered bytes were handed to the kernel, so the client is reading again.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.stalled.take().is_some() {
-            self.connection.read();
+            self.connection.release_unread_response();
         }
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
         ready!(Pin::new(stream).poll_flush(cx))?;
-        if let Some(take) = self.connection.taker()
+        if let Some(take) = self.connection.take_handler()
             && let Some(stream) = self.stream.take()
         {
             take(Box::new(stream));

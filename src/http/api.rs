@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    App, auth, body,
+    PublicState, auth, body,
     problem::{Code, Problem},
     view,
 };
@@ -21,14 +21,14 @@ pub(super) type Answer = Result<HttpResponse, Problem>;
 
 /// `POST …/generate-link`
 pub(super) async fn generate_link(
-    app: Data<App>,
+    app: Data<PublicState>,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Mint).await?;
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Mint).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::object(&request, payload).await?;
+    let body = body::json_object(&request, payload).await?;
     let mint: Mint = input::mint(&body, &caller.instance).map_err(ServiceError::Invalid)?;
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
@@ -75,8 +75,8 @@ pub(super) fn is_ending(text: &str) -> bool {
 }
 
 /// `GET …/requests`
-pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
+pub(super) async fn list(app: Data<PublicState>, instance: Path<String>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Read).await?;
     let query = Query::<ListQuery>::from_query(request.query_string())
         .map_err(|_| Problem::new(Code::InvalidRequest, "a query parameter occurs twice or cannot be decoded"))?;
     let mut faults = Vec::new();
@@ -130,7 +130,7 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
     let records: Vec<Value> = found
         .records
         .iter()
-        .map(|record| view::full(&app.service, &caller.instance, record, caller.sees_secrets()))
+        .map(|record| view::full(&app.service, &caller.instance, record, caller.may_read_secrets()))
         .collect();
     Ok(page(&records, found.next_cursor))
 }
@@ -144,25 +144,25 @@ fn page(records: &[Value], next_cursor: Option<String>) -> HttpResponse {
 }
 
 pub(super) async fn named(
-    app: &App,
+    app: &PublicState,
     request: &HttpRequest,
     path: &(String, String),
     scope: Scope,
 ) -> Result<(auth::Caller, VerificationId), Problem> {
-    let caller = auth::caller(app, request, &path.0, scope).await?;
+    let caller = auth::authenticate(app, request, &path.0, scope).await?;
     let id = path.1.parse().map_err(|_| Problem::not_found())?;
     Ok((caller, id))
 }
 
 /// `GET …/requests/{uuid}`
-pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+pub(super) async fn get(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let (caller, id) = named(&app, &request, &path, Scope::Read).await?;
     let record = app.service.get(&caller.instance, id).await?;
-    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
+    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record, caller.may_read_secrets())))
 }
 
 /// `POST …/requests/{uuid}/cancel`
-pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+pub(super) async fn cancel(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let (caller, id) = named(&app, &request, &path, Scope::Admin).await?;
     let record = app.service.cancel(&caller.instance, id).await?;
     let message = if record.status(app.service.now()) == "canceled" {
@@ -170,14 +170,19 @@ pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request
     } else {
         "OTP request had ended before"
     };
-    Ok(view::success(message, &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
+    Ok(view::success(message, &view::full(&app.service, &caller.instance, &record, caller.may_read_secrets())))
 }
 
 /// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier}` with the reply's code.
-pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Redeem).await?;
+pub(super) async fn redeem(
+    app: Data<PublicState>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Redeem).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::object(&request, payload).await?;
+    let body = body::json_object(&request, payload).await?;
     let mut faults = Vec::new();
     let mut text = |name: &'static str| {
         let value = body.get(name).filter(|value| !value.is_null());

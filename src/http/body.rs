@@ -1,4 +1,9 @@
-//! Reading a body: bounded in size, and in time to the last byte.
+//! Reads request bodies, bounded in size, in memory and in time.
+//!
+//! Bodies of requests that are not yet authenticated reserve their memory from the listener's [`Budget`] block by
+//! block. While the budget has no room, nothing more is read from the client; an evicted body is answered with 503.
+//!
+//! [`Budget`]: super::budget::Budget
 
 use std::{
     future::poll_fn,
@@ -12,27 +17,27 @@ use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::{
-    budget::Share,
+    budget::Reservation,
     connection::Connection,
     problem::{Code, Problem},
 };
 use crate::gateway::strict_json;
 
-/// Own API.
-pub(super) const API: usize = 64 * 1024;
-/// Gateways batch.
-pub(super) const WEBHOOK: usize = 3 * 1024 * 1024;
-/// From the head to the last byte.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// Bodies are gathered in blocks of one size and put together when all of it is there: blocks of many sizes, whose
-/// owners come and go, make an allocator hold several times what is in use.
-const BLOCK: usize = 16 * 1024;
+/// Bytes of a request of the API.
+pub(super) const MAX_API_BODY: usize = 64 * 1024;
+/// Bytes of a webhook: gateways send several events in one.
+pub(super) const MAX_WEBHOOK_BODY: usize = 3 * 1024 * 1024;
+/// From the end of the head to the last byte of the body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bodies are collected in blocks of this size and joined at the end. Growing buffers of many sizes fragment the heap,
+/// and the allocator then holds several times what is in use.
+const BLOCK_SIZE: usize = 16 * 1024;
 
-/// A body, and its share of the memory for strangers.
+/// A whole body with its reservation in the budget, which is returned on drop.
 #[derive(Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,
-    _share: Option<Share>,
+    _reservation: Option<Reservation>,
 }
 
 impl Deref for Body {
@@ -43,23 +48,30 @@ impl Deref for Body {
     }
 }
 
-/// Who sends a body.
+/// Which part of the budget a body is charged to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
-    /// It is only known when all of it is there.
-    Stranger,
-    /// Somebody who has proved who he is, with the head alone.
+pub(super) enum BodySender {
+    /// The sender can only be authenticated with the whole body.
+    Unauthenticated,
+    /// The head has already authenticated the sender.
     Authenticated,
 }
 
-/// The whole body of a stranger, or the problem with it.
+/// The whole body of a request that is not yet authenticated.
+///
+/// # Errors
+/// As [`read_from`].
 pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Body, Problem> {
-    read_from(From::Stranger, request, payload, limit).await
+    read_from(BodySender::Unauthenticated, request, payload, limit).await
 }
 
-/// The whole body, or the problem with it.
+/// The whole body, of at most `limit` bytes.
+///
+/// # Errors
+/// `body_too_large`, `body_timeout`, `malformed_body` for a connection that was closed early, and
+/// `temporary_reduced_capacity` when the budget is used up.
 pub(super) async fn read_from(
-    from: From,
+    from: BodySender,
     request: &HttpRequest,
     payload: Payload,
     limit: usize,
@@ -69,13 +81,13 @@ pub(super) async fn read_from(
         return Err(too_large(limit));
     }
     let connection = request.conn_data::<Connection>();
-    let share = connection.map(Connection::budget).map(|budget| match from {
-        From::Stranger => budget.body(),
-        From::Authenticated => budget.authenticated_body(),
+    let reservation = connection.map(Connection::budget).map(|budget| match from {
+        BodySender::Unauthenticated => budget.reserve_body(),
+        BodySender::Authenticated => budget.reserve_authenticated_body(),
     });
-    let share = share.transpose().map_err(|_| crowded())?;
+    let reservation = reservation.transpose().map_err(|_| budget_exhausted())?;
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
-    tokio::time::timeout(DEADLINE, collect(payload, limit, announced, connection, share))
+    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, announced, connection, reservation))
         .await
         .map_err(|_| timeout())?
 }
@@ -85,67 +97,69 @@ async fn collect(
     limit: usize,
     announced: Option<usize>,
     connection: Option<&Connection>,
-    mut share: Option<Share>,
+    mut reservation: Option<Reservation>,
 ) -> Result<Body, Problem> {
     let mut blocks: Vec<Vec<u8>> = Vec::new();
     let mut length = 0;
     loop {
         let next = poll_fn(|cx| {
-            if share.as_ref().is_some_and(|share| share.poll_evicted(cx).is_ready()) {
-                return Poll::Ready(Err(crowded()));
+            if reservation.as_ref().is_some_and(|reservation| reservation.poll_evicted(cx).is_ready()) {
+                return Poll::Ready(Err(budget_exhausted()));
             }
             payload.poll_next_unpin(cx).map(Ok)
         });
         let Some(chunk) = next.await? else { break };
-        let mut chunk = chunk.map_err(|_| Problem::new(Code::MalformedBody, "the body broke off"))?;
+        let mut chunk = chunk
+            .map_err(|_| Problem::new(Code::MalformedBody, "the connection was closed before the end of the body"))?;
         length += chunk.len();
         if length > limit {
             return Err(too_large(limit));
         }
-        if let Some(share) = &mut share {
-            let charged = length.next_multiple_of(BLOCK);
-            poll_fn(|cx| raise(share, connection, charged, cx)).await?;
+        if let Some(reservation) = &mut reservation {
+            let charged = length.next_multiple_of(BLOCK_SIZE);
+            poll_fn(|cx| poll_grow(reservation, connection, charged, cx)).await?;
         }
         while !chunk.is_empty() {
             let block = match blocks.last_mut() {
-                Some(block) if block.len() < BLOCK => block,
+                Some(block) if block.len() < BLOCK_SIZE => block,
                 _ => {
-                    let capacity = if blocks.is_empty() { announced.unwrap_or(BLOCK).min(BLOCK) } else { BLOCK };
+                    let capacity =
+                        if blocks.is_empty() { announced.unwrap_or(BLOCK_SIZE).min(BLOCK_SIZE) } else { BLOCK_SIZE };
                     blocks.push(Vec::with_capacity(capacity));
                     continue;
                 }
             };
-            let part = chunk.split_to(chunk.len().min(BLOCK - block.len()));
+            let part = chunk.split_to(chunk.len().min(BLOCK_SIZE - block.len()));
             block.extend_from_slice(&part);
         }
     }
     let bytes = if blocks.len() == 1 { blocks.remove(0) } else { blocks.concat() };
-    if let Some(share) = &mut share {
-        // From now on nobody waits for it.
-        share.set_stalled(None);
+    if let Some(reservation) = &mut reservation {
+        // Complete: it is no longer a candidate for eviction.
+        reservation.set_stalled(None);
     }
-    Ok(Body { bytes, _share: share })
+    Ok(Body { bytes, _reservation: reservation })
 }
 
-/// Reads nothing more while it waits for room.
-fn raise(
-    share: &mut Share,
+/// Raises the reservation to `bytes`. Pauses reading from the client until there is room.
+fn poll_grow(
+    reservation: &mut Reservation,
     connection: Option<&Connection>,
     bytes: usize,
     cx: &Context<'_>,
 ) -> Poll<Result<(), Problem>> {
-    let raised = share.poll_raise(cx, bytes).map_err(|_| crowded());
+    let raised = reservation.poll_grow_to(cx, bytes).map_err(|_| budget_exhausted());
     if let Some(connection) = connection
         && connection.is_paused() != raised.is_pending()
     {
-        connection.pause(raised.is_pending());
+        connection.set_paused(raised.is_pending());
         cx.waker().wake_by_ref();
     }
     raised
 }
 
-/// Too many strangers send bodies at once.
-fn crowded() -> Problem {
+/// The budget for unauthenticated bodies is used up.
+fn budget_exhausted() -> Problem {
     Problem {
         retry_after: Some(Duration::from_secs(2)),
         ..Problem::new(Code::TemporaryReducedCapacity, "too much is being received; try again")
@@ -156,11 +170,14 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(Code::BodyTooLarge, format!("at most {limit} bytes are read here"))
 }
 
-/// A JSON object of the own API. An empty body counts as `{}`.
-pub(super) async fn object(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
+/// The JSON object in the body of an API request. An empty body counts as `{}`.
+///
+/// # Errors
+/// As [`read`], `unsupported_media_type`, and `malformed_body` for anything but one object without duplicate keys.
+pub(super) async fn json_object(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
     let media = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let body = read(request, payload, API).await?;
+    let body = read(request, payload, MAX_API_BODY).await?;
     if body.is_empty() {
         return Ok(Map::new());
     }

@@ -1,8 +1,11 @@
-//! Memory and sockets for everything that is not yet authenticated, and for streams that wait: one sum.
+//! One budget of memory and sockets for all unauthenticated requests and all waiting event streams of a listener.
 //!
-//! When it is used up, the oldest of those who keep it waiting (an unfinished head, an unfinished body, an answer that
-//! is not read, an idle connection) makes room for whoever comes. A genuine request is over within milliseconds, so it
-//! is never the oldest.
+//! Whatever holds memory reserves it as a [`Reservation`], which is returned on drop. When the budget is used up, the
+//! oldest reservation whose client keeps the daemon waiting (an unfinished head or body, an unread response, an idle
+//! connection) is evicted to make room for the new one. A genuine request is finished within milliseconds, so it is
+//! never the oldest.
+
+mod reservation;
 
 use std::{
     collections::BTreeMap,
@@ -10,44 +13,46 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::Waker,
 };
 
 use futures_util::task::AtomicWaker;
 
+pub use self::reservation::Reservation;
 use crate::metrics::{Metrics, label::ByCause};
 
-/// A connection with its buffers, its task and the kernel's part of it.
-pub const CONNECTION: usize = 20 * 1024;
-/// An event stream that waits, with the kernel's part of it.
-pub const STREAM: usize = 8 * 1024;
-/// An answer that is not read: what is buffered here and in the kernel.
-pub const UNREAD: usize = 64 * 1024;
+/// Bytes of a connection: its buffers, its task and the kernel's socket buffers.
+pub const CONNECTION_BYTES: usize = 20 * 1024;
+/// Bytes of an idle event stream, with the kernel's socket buffers.
+pub const STREAM_BYTES: usize = 8 * 1024;
+/// Bytes of a response that the client does not read: what is buffered here and in the kernel.
+pub const UNREAD_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// Who makes room first.
+/// Why a reservation may be evicted, in the order of eviction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Stalled {
-    /// It began something and has not finished it.
-    Unfinished,
-    /// It has had an answer and asks for nothing.
+pub enum Stall {
+    /// The client has not finished sending or receiving something.
+    Incomplete,
+    /// The connection has no request under way.
     Idle,
 }
 
-/// What a share is for.
+/// What a reservation is used for; decides its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
-    Stranger,
-    /// At most half of everything.
+    /// A connection or body whose sender is not yet authenticated.
+    Unauthenticated,
+    /// A waiting stream or long poll: together at most half of the budget.
     Stream,
-    /// It has proved who it is: there is a reserve for it.
+    /// An authenticated body may also use the reserve.
     Authenticated,
 }
 
-/// The sum of one listener.
+/// The budget of one listener.
 pub struct Budget {
-    bytes: usize,
-    reserve: usize,
-    sockets: usize,
+    max_bytes: usize,
+    authenticated_reserve: usize,
+    max_sockets: usize,
     state: Mutex<State>,
     metrics: Option<Arc<Metrics>>,
 }
@@ -57,134 +62,133 @@ struct State {
     bytes: usize,
     streams: usize,
     sockets: usize,
-    /// Of those that have to make room and are not gone yet; no part of `bytes`.
-    leaving: usize,
-    /// Who waits for them to go.
-    waiting: Vec<Waker>,
-    next: u64,
-    /// The first one makes room first.
-    stalled: BTreeMap<(Stalled, u64), Holder>,
+    /// Bytes of evicted reservations that are not dropped yet; not included in `bytes`.
+    evicted_bytes: usize,
+    /// Tasks that wait for evicted reservations to be dropped.
+    eviction_waiters: Vec<Waker>,
+    next_id: u64,
+    /// Candidates for eviction, the first to be evicted first.
+    candidates: BTreeMap<(Stall, u64), EvictionCandidate>,
 }
 
-struct Holder {
+struct EvictionCandidate {
     bytes: usize,
     sockets: usize,
-    victim: Arc<Victim>,
+    signal: Arc<EvictionSignal>,
 }
 
 #[derive(Default)]
-struct Victim {
+struct EvictionSignal {
     evicted: AtomicBool,
     waker: AtomicWaker,
 }
 
-/// A part of the budget, given back when it is dropped.
-pub struct Share {
-    budget: Arc<Budget>,
-    id: u64,
-    purpose: Purpose,
-    bytes: usize,
-    sockets: usize,
-    stalled: Option<Stalled>,
-    victim: Arc<Victim>,
-}
-
-/// The budget is used up, or this share had to make room.
+/// The budget is used up, or this reservation was evicted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Exhausted;
 
 impl Budget {
-    /// For so many bytes and sockets. Authenticated bodies may use a quarter of the bytes more.
+    /// A budget of `bytes` and `sockets`. Authenticated bodies may use a quarter more bytes.
     pub fn new(bytes: usize, sockets: usize, metrics: Option<Arc<Metrics>>) -> Arc<Self> {
         if let Some(metrics) = &metrics {
             metrics.unauthenticated_limit_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
-        Arc::new(Self { bytes, reserve: bytes / 4, sockets, state: Mutex::default(), metrics })
+        Arc::new(Self {
+            max_bytes: bytes,
+            authenticated_reserve: bytes / 4,
+            max_sockets: sockets,
+            state: Mutex::default(),
+            metrics,
+        })
     }
 
-    /// A connection that has said nothing yet.
-    pub fn connection(self: &Arc<Self>) -> Result<Share, Exhausted> {
-        self.share(Purpose::Stranger, CONNECTION, 1, Some(Stalled::Unfinished))
+    /// Reserves for a new connection that has sent nothing yet.
+    pub fn reserve_connection(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
+        self.reserve(Purpose::Unauthenticated, CONNECTION_BYTES, 1, Some(Stall::Incomplete))
     }
 
-    /// A body of a stranger, of which nothing has come yet.
-    pub fn body(self: &Arc<Self>) -> Result<Share, Exhausted> {
-        self.share(Purpose::Stranger, 0, 0, Some(Stalled::Unfinished))
+    /// Reserves for the body of an unauthenticated request; grows with [`Reservation::grow_to`].
+    pub fn reserve_body(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
+        self.reserve(Purpose::Unauthenticated, 0, 0, Some(Stall::Incomplete))
     }
 
-    /// A body of somebody who has proved who he is.
-    pub fn authenticated_body(self: &Arc<Self>) -> Result<Share, Exhausted> {
-        self.share(Purpose::Authenticated, 0, 0, None)
+    /// Reserves for the body of an authenticated request; grows with [`Reservation::grow_to`].
+    pub fn reserve_authenticated_body(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
+        self.reserve(Purpose::Authenticated, 0, 0, None)
     }
 
-    /// A stream that waits, on a socket of its own.
-    pub fn stream(self: &Arc<Self>) -> Result<Share, Exhausted> {
-        self.share(Purpose::Stream, STREAM, 1, None)
+    /// Reserves for an event stream that has taken over its socket.
+    pub fn reserve_stream(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
+        self.reserve(Purpose::Stream, STREAM_BYTES, 1, None)
     }
 
-    /// A request that waits; its connection has a share of its own.
-    pub fn long_poll(self: &Arc<Self>) -> Result<Share, Exhausted> {
-        self.share(Purpose::Stream, CONNECTION, 0, None)
+    /// Reserves for a long poll; its connection has its own reservation.
+    pub fn reserve_long_poll(self: &Arc<Self>) -> Result<Reservation, Exhausted> {
+        self.reserve(Purpose::Stream, CONNECTION_BYTES, 0, None)
     }
 
-    fn share(
+    fn reserve(
         self: &Arc<Self>,
         purpose: Purpose,
         bytes: usize,
         sockets: usize,
-        stalled: Option<Stalled>,
-    ) -> Result<Share, Exhausted> {
+        stalled: Option<Stall>,
+    ) -> Result<Reservation, Exhausted> {
         let mut state = self.lock();
-        let id = state.next;
-        state.next += 1;
-        self.take(&mut state, purpose, bytes, sockets, id)?;
-        let mut share =
-            Share { budget: Arc::clone(self), id, purpose, bytes, sockets, stalled: None, victim: Arc::default() };
-        share.place(&mut state, stalled);
-        Ok(share)
+        let id = state.next_id;
+        state.next_id += 1;
+        self.add(&mut state, purpose, bytes, sockets, id)?;
+        let mut reservation = Reservation {
+            budget: Arc::clone(self),
+            id,
+            purpose,
+            bytes,
+            sockets,
+            stalled: None,
+            signal: Arc::default(),
+        };
+        reservation.update_candidate(&mut state, stalled);
+        Ok(reservation)
     }
 
-    /// Adds to the sum, once there is room.
-    fn take(
-        &self,
-        state: &mut State,
-        purpose: Purpose,
-        bytes: usize,
-        sockets: usize,
-        id: u64,
-    ) -> Result<(), Exhausted> {
-        let limit = if purpose == Purpose::Authenticated { self.bytes + self.reserve } else { self.bytes };
-        if purpose == Purpose::Stream && state.streams + bytes > self.bytes / 2 {
-            return Err(self.refuse("refused"));
+    /// Adds to the sums, after evicting other reservations if there is no room.
+    fn add(&self, state: &mut State, purpose: Purpose, bytes: usize, sockets: usize, id: u64) -> Result<(), Exhausted> {
+        let limit = if purpose == Purpose::Authenticated {
+            self.max_bytes + self.authenticated_reserve
+        } else {
+            self.max_bytes
+        };
+        if purpose == Purpose::Stream && state.streams + bytes > self.max_bytes / 2 {
+            return Err(self.count_refusal("refused"));
         }
-        while state.bytes + bytes > limit || state.sockets + sockets > self.sockets {
-            let mut others = state.stalled.keys().filter(|(_, other)| *other != id);
-            let Some(oldest) = others.next().copied() else { return Err(self.refuse("refused")) };
-            let Some(holder) = state.stalled.remove(&oldest) else { continue };
+        while state.bytes + bytes > limit || state.sockets + sockets > self.max_sockets {
+            let mut others = state.candidates.keys().filter(|(_, other)| *other != id);
+            let Some(oldest) = others.next().copied() else { return Err(self.count_refusal("refused")) };
+            let Some(holder) = state.candidates.remove(&oldest) else { continue };
             state.bytes -= holder.bytes;
-            state.leaving += holder.bytes;
+            state.evicted_bytes += holder.bytes;
             state.sockets -= holder.sockets;
-            holder.victim.evicted.store(true, Ordering::Release);
-            holder.victim.waker.wake();
-            self.refuse("evicted");
+            holder.signal.evicted.store(true, Ordering::Release);
+            holder.signal.waker.wake();
+            self.count_refusal("evicted");
         }
         state.bytes += bytes;
         state.sockets += sockets;
         if purpose == Purpose::Stream {
             state.streams += bytes;
         }
-        self.measure(state);
+        self.update_metric(state);
         Ok(())
     }
 
-    fn refuse(&self, cause: &'static str) -> Exhausted {
+    fn count_refusal(&self, cause: &'static str) -> Exhausted {
         if let Some(metrics) = &self.metrics {
             metrics.unauthenticated_refused.get_or_create(&ByCause { cause }).inc();
         }
         Exhausted
     }
 
-    fn measure(&self, state: &State) {
+    fn update_metric(&self, state: &State) {
         if let Some(metrics) = &self.metrics {
             metrics.unauthenticated_bytes.set(i64::try_from(state.bytes).unwrap_or(i64::MAX));
         }
@@ -195,170 +199,5 @@ impl Budget {
     }
 }
 
-impl Share {
-    /// Raises the share to at least so many bytes.
-    pub fn raise(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        let budget = Arc::clone(&self.budget);
-        let mut state = budget.lock();
-        let stalled = self.stalled;
-        if self.is_evicted() {
-            return Err(Exhausted);
-        }
-        if bytes <= self.bytes {
-            return Ok(());
-        }
-        budget.take(&mut state, self.purpose, bytes - self.bytes, 0, self.id)?;
-        self.bytes = bytes;
-        self.place(&mut state, stalled);
-        Ok(())
-    }
-
-    /// [`Share::raise`], and waits until those that made room for it are gone.
-    pub fn poll_raise(&mut self, cx: &Context<'_>, bytes: usize) -> Poll<Result<(), Exhausted>> {
-        self.victim.waker.register(cx.waker());
-        if let Err(exhausted) = self.raise(bytes) {
-            return Poll::Ready(Err(exhausted));
-        }
-        let mut state = self.budget.lock();
-        if state.leaving <= self.budget.bytes / 8 {
-            return Poll::Ready(Ok(()));
-        }
-        state.waiting.push(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Lowers the share to so many bytes.
-    pub fn lower(&mut self, bytes: usize) {
-        let budget = Arc::clone(&self.budget);
-        let mut state = budget.lock();
-        if bytes < self.bytes && !self.is_evicted() {
-            state.bytes -= self.bytes - bytes;
-            self.bytes = bytes;
-            let stalled = self.stalled;
-            self.place(&mut state, stalled);
-            budget.measure(&state);
-        }
-    }
-
-    /// Whether it makes room when others need it.
-    pub fn set_stalled(&mut self, stalled: Option<Stalled>) {
-        if stalled != self.stalled {
-            let budget = Arc::clone(&self.budget);
-            let mut state = budget.lock();
-            if !self.is_evicted() {
-                self.place(&mut state, stalled);
-            }
-        }
-    }
-
-    pub fn budget(&self) -> &Arc<Budget> {
-        &self.budget
-    }
-
-    /// Ready when it had to make room; what it stands for must end now.
-    pub fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
-        self.victim.waker.register(cx.waker());
-        if self.is_evicted() { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    fn is_evicted(&self) -> bool {
-        self.victim.evicted.load(Ordering::Acquire)
-    }
-
-    /// Of a share that was not evicted, which only happens while the state is locked.
-    fn place(&mut self, state: &mut State, stalled: Option<Stalled>) {
-        if let Some(before) = self.stalled {
-            state.stalled.remove(&(before, self.id));
-        }
-        self.stalled = stalled;
-        if let Some(now) = stalled {
-            let holder = Holder { bytes: self.bytes, sockets: self.sockets, victim: Arc::clone(&self.victim) };
-            state.stalled.insert((now, self.id), holder);
-        }
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let budget = Arc::clone(&self.budget);
-        let mut state = budget.lock();
-        if self.is_evicted() {
-            state.leaving -= self.bytes;
-            state.waiting.drain(..).for_each(Waker::wake);
-            return;
-        }
-        self.place(&mut state, None);
-        state.bytes -= self.bytes;
-        state.sockets -= self.sockets;
-        if self.purpose == Purpose::Stream {
-            state.streams -= self.bytes;
-        }
-        budget.measure(&state);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn evicted(share: &Share) -> bool {
-        share.poll_evicted(&Context::from_waker(Waker::noop())).is_ready()
-    }
-
-    #[test]
-    fn the_oldest_who_is_stalled_makes_room() {
-        let budget = Budget::new(4 * CONNECTION, 100, None);
-        let mut shares: Vec<Share> = (0..4).map(|_| budget.connection().unwrap()).collect();
-        shares[0].set_stalled(None);
-        shares[1].set_stalled(Some(Stalled::Idle));
-        let fifth = budget.connection().unwrap();
-        let gone = |shares: &[Share]| shares.iter().map(evicted).collect::<Vec<_>>();
-        assert_eq!(gone(&shares), [false, false, true, false], "the oldest that has not finished");
-        let mut body = budget.body().unwrap();
-        body.raise(2 * CONNECTION).unwrap();
-        assert_eq!(gone(&shares), [false, false, true, true]);
-        assert!(evicted(&fifth) && !evicted(&body));
-        body.raise(3 * CONNECTION).unwrap();
-        assert_eq!(gone(&shares), [false, true, true, true], "then those that are idle");
-        assert_eq!(body.raise(4 * CONNECTION), Err(Exhausted), "never those that are served, nor itself");
-        assert_eq!(budget.lock().leaving, 4 * CONNECTION);
-        let mut other = budget.body().unwrap();
-        let cx = Context::from_waker(Waker::noop());
-        assert!(other.poll_raise(&cx, CONNECTION).is_pending(), "those who made room are still there");
-        assert!(evicted(&body));
-        drop((shares, fifth, body));
-        assert_eq!(other.poll_raise(&cx, CONNECTION), Poll::Ready(Ok(())));
-        drop(other);
-        let state = budget.lock();
-        assert_eq!((state.bytes, state.leaving, state.sockets, state.stalled.len()), (0, 0, 0, 0));
-    }
-
-    #[test]
-    fn streams_have_half_and_who_is_authenticated_has_a_reserve() {
-        let budget = Budget::new(8 * STREAM, 100, None);
-        let streams: Vec<Share> = std::iter::from_fn(|| budget.stream().ok()).collect();
-        assert_eq!(streams.len(), 4);
-        let mut stranger = budget.body().unwrap();
-        stranger.raise(4 * STREAM).unwrap();
-        let mut genuine = budget.authenticated_body().unwrap();
-        genuine.raise(2 * STREAM).unwrap();
-        assert!(!evicted(&stranger), "it fits into the reserve");
-        genuine.raise(3 * STREAM).unwrap();
-        assert!(evicted(&stranger));
-        assert!(budget.stream().is_err());
-        drop(streams);
-        assert!(budget.stream().is_ok());
-    }
-
-    #[test]
-    fn sockets_are_counted_too() {
-        let budget = Budget::new(usize::MAX / 2, 3, None);
-        let first = budget.connection().unwrap();
-        let streams = [budget.stream().unwrap(), budget.stream().unwrap()];
-        let second = budget.connection().unwrap();
-        assert!(evicted(&first) && !evicted(&second));
-        assert!(budget.stream().is_ok(), "a stranger makes room for it");
-        assert!(evicted(&second));
-        drop(streams);
-    }
-}
+mod tests;

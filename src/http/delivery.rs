@@ -7,7 +7,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{App, auth, body, problem::Problem, view};
+use super::{PublicState, auth, body, problem::Problem, view};
 use crate::{
     domain::{redirect, scope::Scope, time::rfc3339},
     service::{
@@ -28,8 +28,8 @@ struct Filter {
 }
 
 /// `GET …/callbacks`: on their way, delivered lately, given up, in pages.
-pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
+pub(super) async fn list(app: Data<PublicState>, instance: Path<String>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Read).await?;
     let filter = Query::<Filter>::from_query(request.query_string());
     let Ok(filter) = filter.map(Query::into_inner) else { return Err(faulty("status", "is given twice")) };
     let standing = filter.status.as_deref().map(|name| STANDINGS.into_iter().find(|one| word(*one) == name));
@@ -61,8 +61,8 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
 }
 
 /// `GET …/callbacks/{id}`: one, with the body as it is sent.
-pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &path.0, Scope::Read).await?;
+pub(super) async fn get(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &request, &path.0, Scope::Read).await?;
     let (callback, body, answer) = app.service.callback(&caller.instance, &path.1).await?;
     let mut data = json!(callback);
     data["body"] = body;
@@ -78,18 +78,23 @@ pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: H
 }
 
 /// `POST …/callbacks/{id}/replay`
-pub(super) async fn replay(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &path.0, Scope::Admin).await?;
+pub(super) async fn replay(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &request, &path.0, Scope::Admin).await?;
     app.service.replay(&caller.instance, &path.1).await?;
     Ok(view::success("Callback queued again", &json!({ "id": path.1 })))
 }
 
 /// `POST …/callbacks/test`: a signed event about nothing, tried once.
-pub(super) async fn test(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Admin).await?;
+pub(super) async fn test(
+    app: Data<PublicState>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Admin).await?;
     let repeat = super::api::idempotency_key(&request)?;
     let body = if request.headers().contains_key("content-type") {
-        body::object(&request, payload).await?
+        body::json_object(&request, payload).await?
     } else {
         serde_json::Map::new()
     };

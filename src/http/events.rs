@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    App, auth,
+    PublicState, auth,
     connection::Connection,
-    follow::{self, Events},
+    event_stream::{self, EventSource},
     problem::Problem,
     view,
 };
@@ -45,7 +45,7 @@ pub(super) struct EventsQuery {
 
 /// `GET …/requests/{uuid}/events`
 pub(super) async fn events(
-    app: Data<App>,
+    app: Data<PublicState>,
     path: Path<(String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -73,7 +73,7 @@ fn open_to_pages(response: &mut HttpResponse) {
 }
 
 async fn follow(
-    app: &App,
+    app: &PublicState,
     (instance, uuid): &(String, String),
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -89,7 +89,8 @@ async fn follow(
     match wait {
         Some(wait) => {
             let budget = request.conn_data::<Connection>().map(Connection::budget);
-            let _share = budget.map(|budget| budget.long_poll()).transpose().map_err(|_| ServiceError::Crowded)?;
+            let _reservation =
+                budget.map(|budget| budget.reserve_long_poll()).transpose().map_err(|_| ServiceError::Crowded)?;
             Ok(long_poll(&viewer, watched, wait).await)
         }
         None => stream(app, viewer, watched, request).await,
@@ -112,7 +113,7 @@ fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
 
 /// Whose request this is. A poll token opens its own verification; everything else must be an API token.
 async fn admitted(
-    app: &App,
+    app: &PublicState,
     request: &HttpRequest,
     instance: &str,
     uuid: &str,
@@ -123,12 +124,12 @@ async fn admitted(
     {
         return match app.service.by_token(&token, Kind::Poll).await {
             Ok(record) if instance.parse() == Ok(record.instance) => Ok((Sight::State, *id)),
-            Ok(_) | Err(ServiceError::NotFound) => Err(auth::refuse(app, request).await),
+            Ok(_) | Err(ServiceError::NotFound) => Err(auth::count_wrong_token(app, request).await),
             Err(error) => Err(error.into()),
         };
     }
-    let caller = auth::caller(app, request, instance, Scope::Read).await?;
-    let secrets = caller.sees_secrets();
+    let caller = auth::authenticate(app, request, instance, Scope::Read).await?;
+    let secrets = caller.may_read_secrets();
     Ok((Sight::Request { instance: caller.instance, secrets }, id.map_err(|_| Problem::not_found())?))
 }
 
@@ -160,7 +161,12 @@ async fn long_poll(viewer: &Viewer, mut watched: Watched, wait: Duration) -> Htt
 }
 
 /// One event for each change that the caller may see, until nothing more will come.
-async fn stream(app: &App, viewer: Viewer, watched: Watched, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn stream(
+    app: &PublicState,
+    viewer: Viewer,
+    watched: Watched,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     // An `EventSource` comes back after every end; 204 tells it that the end was the end.
     if watched.has_ended() && request.headers().contains_key("last-event-id") {
         return Ok(HttpResponse::new(StatusCode::NO_CONTENT));
@@ -171,7 +177,7 @@ async fn stream(app: &App, viewer: Viewer, watched: Watched, request: &HttpReque
         .insert_header((header::CACHE_CONTROL, "no-store"))
         // nginx would keep the events until its buffer is full.
         .insert_header(("x-accel-buffering", "no"));
-    follow::answer(request, &app.streams, response, Following { viewer, watched, shown: None, count: 0 }).await
+    event_stream::respond(request, &app.streams, response, Following { viewer, watched, shown: None, count: 0 }).await
 }
 
 /// A stream that is under way.
@@ -183,7 +189,7 @@ struct Following {
     count: u32,
 }
 
-impl Events for Following {
+impl EventSource for Following {
     /// `None`: nothing more will come, the record is gone, or the process stops. Clients ask again, elsewhere.
     async fn next(&mut self) -> Option<Bytes> {
         loop {

@@ -1,4 +1,4 @@
-//! QR codes: as a small bitmap inside a page, as one SVG path where somebody else embeds it.
+//! QR codes: a bitmap in a `data:` URL for our own pages, an SVG for pages of others.
 
 use std::fmt::Write as _;
 
@@ -6,20 +6,22 @@ use askama::Template as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fast_qr::{ECL, QRBuilder, QRCode};
 
-/// Four modules of quiet zone, as the standard asks.
-const MARGIN: usize = 4;
-/// A longer text is read more surely from larger modules than with more redundancy: screens have no scratches.
-const DENSE: usize = 320;
+/// Modules of quiet zone on each side, as ISO/IEC 18004 requires.
+const QUIET_ZONE: usize = 4;
+/// Texts longer than this many bytes use the lowest level of error correction: on a screen, larger modules help a
+/// camera more than redundancy does.
+const MAX_LEN_WITH_MEDIUM_ECC: usize = 320;
 
-fn code(text: &str) -> Option<QRCode> {
-    let level = if text.len() > DENSE { ECL::L } else { ECL::M };
+fn encode(text: &str) -> Option<QRCode> {
+    let level = if text.len() > MAX_LEN_WITH_MEDIUM_ECC { ECL::L } else { ECL::M };
     QRBuilder::new(text).ecl(level).build().ok()
 }
 
-/// A `data:` URL of one bit a module, which weighs a fifth of the SVG. `None` as in [`svg`].
-pub fn bitmap(text: &str) -> Option<String> {
-    let code = code(text)?;
-    let side = code.size + 2 * MARGIN;
+/// A `data:` URL of a BMP with one bit per module: a fifth of the SVG's size. `None` when the text is too long for a QR
+/// code.
+pub fn bmp_data_url(text: &str) -> Option<String> {
+    let code = encode(text)?;
+    let side = code.size + 2 * QUIET_ZONE;
     let row_bytes = side.div_ceil(32) * 4;
     let word = |number: usize| u32::try_from(number).expect("a QR code has at most 177 modules a side").to_le_bytes();
     let head = 62;
@@ -36,8 +38,8 @@ pub fn bitmap(text: &str) -> Option<String> {
     for row in (0..side).rev() {
         let mut bits = vec![0; row_bytes];
         for column in 0..code.size {
-            let dark = row.checked_sub(MARGIN).is_some_and(|row| row < code.size && code[row][column].value());
-            bits[(column + MARGIN) / 8] |= u8::from(dark) << (7 - (column + MARGIN) % 8);
+            let dark = row.checked_sub(QUIET_ZONE).is_some_and(|row| row < code.size && code[row][column].value());
+            bits[(column + QUIET_ZONE) / 8] |= u8::from(dark) << (7 - (column + QUIET_ZONE) % 8);
         }
         file.extend(bits);
     }
@@ -57,12 +59,13 @@ struct Svg<'a> {
     path: String,
 }
 
-/// `None` when the text is too long for any QR code. Each run of dark modules is one stroke, which keeps it small.
+/// An SVG with `label` as its accessible name. Each horizontal run of dark modules is one stroke, which keeps it small.
+/// `None` when the text is too long for a QR code.
 pub fn svg(text: &str, label: &str) -> Option<String> {
-    let code = code(text)?;
+    let code = encode(text)?;
     let mut path = String::new();
     for row in 0..code.size {
-        let _ = write!(path, "M{MARGIN} {}.5", row + MARGIN);
+        let _ = write!(path, "M{QUIET_ZONE} {}.5", row + QUIET_ZONE);
         let mut column = 0;
         while column < code.size {
             let dark = code[row][column].value();
@@ -75,7 +78,7 @@ pub fn svg(text: &str, label: &str) -> Option<String> {
             column = end;
         }
     }
-    let svg = Svg { side: code.size + 2 * MARGIN, label, path };
+    let svg = Svg { side: code.size + 2 * QUIET_ZONE, label, path };
     Some(svg.render().expect("a compiled template of plain values renders"))
 }
 
@@ -83,12 +86,13 @@ pub fn svg(text: &str, label: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// That a phone reads it is shown in a browser; that no bit is out of place, here.
+    /// Checks each module; a test with a browser shows that cameras can read it.
     #[test]
     fn the_bitmap_holds_the_modules_of_the_code() {
         for text in ["x", &"long ".repeat(80)] {
-            let code = code(text).unwrap();
-            let file = STANDARD.decode(bitmap(text).unwrap().strip_prefix("data:image/bmp;base64,").unwrap()).unwrap();
+            let code = encode(text).unwrap();
+            let file =
+                STANDARD.decode(bmp_data_url(text).unwrap().strip_prefix("data:image/bmp;base64,").unwrap()).unwrap();
             let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
             let (side, start) = (number(18), number(10));
             assert_eq!((number(2), number(22), side), (file.len(), side, code.size + 8));
@@ -104,6 +108,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(bitmap(&"x".repeat(3000)), None);
+        assert_eq!(bmp_data_url(&"x".repeat(3000)), None);
     }
 }

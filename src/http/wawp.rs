@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use super::{
-    App, auth,
-    body::{self, API},
+    PublicState, auth,
+    body::{self, MAX_API_BODY},
     problem::{Code, Problem},
 };
 use crate::{
@@ -33,7 +33,11 @@ const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 const TRIES: u32 = 5;
 
 /// `GET` and `POST /v2/auth/otp/send`
-pub(super) async fn send(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn send(
+    app: Data<PublicState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
     let (caller, chat) = input.caller(&app, &request, Scope::Send).await?;
     let language = input.get("lang").and_then(|tag| Language::find(&tag)).unwrap_or(Language::ENGLISH);
@@ -52,7 +56,11 @@ pub(super) async fn send(app: Data<App>, request: HttpRequest, payload: Payload)
 }
 
 /// `GET` and `POST /v2/auth/otp/verify`
-pub(super) async fn verify(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn verify(
+    app: Data<PublicState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
     let (caller, chat) = input.caller(&app, &request, Scope::Validate).await?;
     let code = input.get("code").filter(|code| code.chars().count() <= typed::LONGEST);
@@ -100,11 +108,11 @@ impl Input {
         }
         let form = is("content-type", "application/x-www-form-urlencoded");
         let body = if form {
-            let bytes = body::read(request, payload, API).await?;
+            let bytes = body::read(request, payload, MAX_API_BODY).await?;
             let fields = form_urlencoded::parse(&bytes).into_owned();
             fields.map(|(name, value)| (name, Value::String(value))).collect()
         } else {
-            body::object(request, payload).await?
+            body::json_object(request, payload).await?
         };
         Ok(Self {
             body,
@@ -126,12 +134,17 @@ impl Input {
         in_body.or_else(in_query).filter(|text| !text.trim().is_empty())
     }
 
-    async fn caller(&self, app: &App, request: &HttpRequest, scope: Scope) -> Result<(auth::Caller, Chat), Problem> {
+    async fn caller(
+        &self,
+        app: &PublicState,
+        request: &HttpRequest,
+        scope: Scope,
+    ) -> Result<(auth::Caller, Chat), Problem> {
         let token = self.get("access_token").or_else(|| self.access_token.clone()).or_else(|| self.bearer.clone());
         let token = token.unwrap_or_default();
         let id = self.get("instance_id").or_else(|| self.instance.clone());
         let id = id.and_then(|text| text.trim().parse().ok());
-        let caller = auth::admit(app, request, id, &token, scope).await?;
+        let caller = auth::authenticate_token(app, request, id, &token, scope).await?;
         let chat = self.get("chatId").unwrap_or_default().parse();
         let chat = chat.map_err(|why: InvalidChat| invalid("chatId", &why.to_string()))?;
         Ok((caller, chat))

@@ -1,4 +1,8 @@
-//! Webhooks: bytes in, 200 out after the commit. What the bytes mean is the gateway's business.
+//! Receives the webhooks of gateways.
+//!
+//! A webhook is authenticated over its raw bytes (before its body is read, where the head alone proves it), parsed by
+//! the instance's gateway, and each event is passed to the service. The response is 200 only after the commit; an error
+//! makes the gateway deliver again.
 
 use std::sync::Arc;
 
@@ -8,47 +12,59 @@ use actix_web::{
 };
 
 use super::{
-    App,
+    PublicState,
     body::{self, Body},
     problem::{Code, Problem},
 };
 use crate::{
     domain::{InstanceId, Reason},
-    gateway::{Event, Webhook},
+    gateway::{Webhook, WebhookEvent},
     metrics::label::{ByReason, GatewayReason, GatewayResult, InstanceLabel},
     service::{Instance, Outcome},
     trace_context,
 };
 
 /// `GET` and `POST /webhooks/{instance}` and `/webhooks/{instance}/{secret}`
-pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn receive(
+    app: Data<PublicState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let path_secret = request.match_info().get("secret");
     let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
     let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
-    if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.takes_tail(tail)) {
+    if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.accepts_path_suffix(tail)) {
         return Err(Problem::not_found());
     }
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
-    let headers = headers(&request);
+    let headers = to_http_headers(&request);
     let now = app.service.clock.wall();
-    let head =
-        Webhook { method: &method, path_secret, query: request.query_string(), headers: &headers, body: &[], now };
-    let covers_body = instance.gateway.proof_covers_body();
+    let head = Webhook {
+        method: &method,
+        path_suffix: path_secret,
+        query: request.query_string(),
+        headers: &headers,
+        body: &[],
+        now,
+    };
+    let covers_body = instance.gateway.auth_covers_body();
     if !covers_body {
         authenticate(&app, &instance, &head)?;
     }
     let body = match (&method, covers_body) {
         (&http::Method::GET, _) => Body::default(),
-        (_, true) => body::read(&request, payload, body::WEBHOOK).await?,
-        (_, false) => body::read_from(body::From::Authenticated, &request, payload, body::WEBHOOK).await?,
+        (_, true) => body::read(&request, payload, body::MAX_WEBHOOK_BODY).await?,
+        (_, false) => {
+            body::read_from(body::BodySender::Authenticated, &request, payload, body::MAX_WEBHOOK_BODY).await?
+        }
     };
-    // The body may have taken seconds.
+    // Reading the body may have taken seconds, so that the time is read again.
     let webhook = Webhook { body: &body, now: app.service.clock.wall(), ..head };
     authenticate(&app, &instance, &webhook)?;
     let kind = instance.gateway.kind();
     if method == http::Method::GET {
         let answer = instance.gateway.handshake(&webhook).ok_or_else(Problem::not_found)?;
-        tracing::info!(gateway = kind, instance = %instance.config.id, "the gateway's handshake was answered");
+        tracing::info!(gateway = kind, instance = %instance.config.id, "answered the gateway's webhook handshake");
         let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).unwrap_or_default();
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
@@ -57,23 +73,23 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
-                let owner = owner(&app, &instance, event, &webhook);
+                let owner = instance_of_event(&app, &instance, event, &webhook);
                 app.service.heard(&owner);
-                handle(&app, &owner, event).await?;
+                process(&app, &owner, event).await?;
             }
         }
-        // The gateway would only repeat it.
+        // Answered with 200: the gateway would only deliver the same bytes again.
         Err(error) => {
-            count(&app, &instance, "malformed");
-            tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "an authenticated webhook was not understood");
+            count_event(&app, &instance, "malformed");
+            tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "could not parse an authenticated webhook; it is dropped");
         }
     }
     let (content_type, body) = instance.gateway.acknowledgement();
     Ok(HttpResponse::Ok().content_type(content_type).body(body))
 }
 
-/// Refuses and counts what does not prove where it comes from.
-fn authenticate(app: &App, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
+/// Checks the webhook's proof; a failure is counted, and logged at a bounded rate.
+fn authenticate(app: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
     let Err(why) = instance.gateway.authenticate(webhook) else { return Ok(()) };
     let (id, kind) = (instance.config.id, instance.gateway.kind());
     let rejected = GatewayReason { instance: InstanceLabel(id), gateway: kind, reason: why.0 };
@@ -81,14 +97,19 @@ fn authenticate(app: &App, instance: &Instance, webhook: &Webhook<'_>) -> Result
     let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
     app.service.metrics.attempts_failed.get_or_create(&failed).inc();
     if let Some(count) = app.service.vitals.failed(id, "webhook", why.0, app.service.clock.wall()) {
-        tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "a webhook was refused");
+        tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "refused a webhook that failed authentication");
     }
     Err(unauthenticated(webhook.method))
 }
 
-/// The instance of a message's number: where a vendor posts for all numbers of an account to one URL, another one may
-/// have it. That one's own secret has to prove the webhook, too.
-fn owner(app: &App, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'_>) -> Arc<Instance> {
+/// The instance that an event belongs to. Some vendors post the events of all numbers of an account to one URL, so the
+/// number may be another instance's, whose own secret has to prove the webhook, too. Otherwise `instance`.
+fn instance_of_event(
+    app: &PublicState,
+    instance: &Arc<Instance>,
+    event: &WebhookEvent,
+    webhook: &Webhook<'_>,
+) -> Arc<Instance> {
     let Some(id) = event.number_id.as_deref().filter(|id| instance.gateway.number_id().is_some_and(|ours| ours != *id))
     else {
         return Arc::clone(instance);
@@ -97,27 +118,27 @@ fn owner(app: &App, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'
     app.service.instances.numbered(instance.gateway.kind(), id).filter(proves).unwrap_or_else(|| Arc::clone(instance))
 }
 
-async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Problem> {
+async fn process(app: &PublicState, instance: &Instance, event: &WebhookEvent) -> Result<(), Problem> {
     let outcome: Outcome = app.service.receive(instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();
-    count(app, instance, result);
+    count_event(app, instance, result);
     tracing::debug!(gateway, instance = %instance.config.id, result, "event");
     Ok(())
 }
 
-fn count(app: &App, instance: &Instance, result: &'static str) {
+fn count_event(app: &PublicState, instance: &Instance, result: &'static str) {
     let event = GatewayResult { instance: InstanceLabel(instance.config.id), gateway: instance.gateway.kind(), result };
     app.service.metrics.webhook_events.get_or_create(&event).inc();
 }
 
-/// Constant: a forger learns nothing. Meta's page asks for 403 on a wrong verify token.
+/// The same for every failure, so that it gives no hint to an attacker. Meta expects 403 for a wrong verify token.
 fn unauthenticated(method: &http::Method) -> Problem {
     let code = if method == http::Method::GET { Code::HandshakeRefused } else { Code::WebhookUnauthenticated };
     Problem::new(code, "check the secrets at the gateway and here")
 }
 
-fn headers(request: &HttpRequest) -> http::HeaderMap {
+fn to_http_headers(request: &HttpRequest) -> http::HeaderMap {
     let mut headers = http::HeaderMap::with_capacity(request.headers().len());
     for (name, value) in request.headers() {
         let name = http::HeaderName::from_bytes(name.as_str().as_bytes());

@@ -1,5 +1,4 @@
-//! A search over everything that the documentation says: sections of guides, operations, fields, problem codes,
-//! reasons.
+//! Full-text search over the documentation: sections of guides, operations, fields, problem codes and reasons.
 
 use std::sync::LazyLock;
 
@@ -12,27 +11,27 @@ use crate::{
     },
 };
 
-/// What is looked for is cut to so many characters.
-pub(super) const LONGEST_QUERY: usize = 100;
-/// How many results are shown.
-const SHOWN: usize = 30;
+/// Characters of a query; longer ones are cut.
+pub(super) const MAX_QUERY_LEN: usize = 100;
+/// Results per query.
+const MAX_RESULTS: usize = 30;
 /// Characters of a result's text.
-const EXCERPT: usize = 180;
+const EXCERPT_LEN: usize = 180;
 
-/// Something that can be found.
-struct Entry {
+/// An entry of the index.
+struct IndexEntry {
     title: String,
-    /// Which kind of thing it is, or which guide it stands in.
+    /// The entry's kind, or the guide that it belongs to.
     place: String,
     /// Relative to `/docs/`.
     url: String,
     text: String,
-    /// Title and text in lower case.
+    /// `title` in lower case.
     title_folded: String,
     text_folded: String,
 }
 
-/// Something that was found.
+/// A search result.
 #[derive(Debug)]
 pub(super) struct Hit {
     pub(super) title: &'static str,
@@ -41,7 +40,7 @@ pub(super) struct Hit {
     pub(super) excerpt: String,
 }
 
-impl Entry {
+impl IndexEntry {
     fn new(title: &str, place: &str, url: String, text: &str) -> Self {
         let text = text.replace(['`', '*'], "").split_whitespace().collect::<Vec<_>>().join(" ");
         Self {
@@ -54,7 +53,7 @@ impl Entry {
         }
     }
 
-    /// How well it fits: 0 when one of the words occurs nowhere in it.
+    /// Relevance: 0 unless every word occurs in title or text.
     fn score(&self, words: &[String]) -> usize {
         let scores = words.iter().map(|word| {
             if self.title_folded == *word {
@@ -68,52 +67,52 @@ impl Entry {
         scores.clone().try_fold(0, |sum, score| (score > 0).then_some(sum + score)).unwrap_or_default()
     }
 
-    /// What stands around the first of the words.
+    /// The text around the first occurrence of a word.
     fn excerpt(&self, words: &[String]) -> String {
         let first = words.iter().filter_map(|word| self.text_folded.find(word.as_str())).min().unwrap_or_default();
-        let before = self.text_folded[..first].chars().count().saturating_sub(EXCERPT / 3);
-        let from: String = self.text.chars().skip(before).take(EXCERPT).collect();
-        let ends = before + EXCERPT >= self.text.chars().count();
+        let before = self.text_folded[..first].chars().count().saturating_sub(EXCERPT_LEN / 3);
+        let from: String = self.text.chars().skip(before).take(EXCERPT_LEN).collect();
+        let ends = before + EXCERPT_LEN >= self.text.chars().count();
         format!("{}{}{}", if before > 0 { "…" } else { "" }, from.trim(), if ends { "" } else { "…" })
     }
 }
 
-static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+static INDEX: LazyLock<Vec<IndexEntry>> = LazyLock::new(|| {
     let mut entries = Vec::new();
     for guide in GUIDES {
         for section in render(guide.source).sections {
             let anchor = if section.anchor.is_empty() { String::new() } else { format!("#{}", section.anchor) };
             let url = format!("{}{anchor}", guide.slug);
-            entries.push(Entry::new(&section.title, guide.title(), url, &section.text));
+            entries.push(IndexEntry::new(&section.title, guide.title(), url, &section.text));
         }
     }
     for operation in operations() {
         let url = format!("../docs#{}", operation.id);
         let text = format!("{} {} {}", operation.method, operation.path, operation.about);
-        entries.push(Entry::new(operation.title, "Operation", url.clone(), &text));
+        entries.push(IndexEntry::new(operation.title, "Operation", url.clone(), &text));
         let body = operation.body.as_ref().map(|body| fields::rows(&body.schema)).unwrap_or_default();
         let answer = operation.answers.first().map(|answer| fields::rows(data(&answer.schema))).unwrap_or_default();
         for (place, rows) in [("Request field", body), ("Answer field", answer)] {
             for row in rows {
                 let place = format!("{place} of {} {}", operation.method, operation.path);
-                entries.push(Entry::new(&row.name, &place, url.clone(), &row.about));
+                entries.push(IndexEntry::new(&row.name, &place, url.clone(), &row.about));
             }
         }
     }
     for event in Event::ALL {
-        entries.push(Entry::new(event.as_str(), "Callback", "../docs#callbacks".to_owned(), event.about()));
+        entries.push(IndexEntry::new(event.as_str(), "Callback", "../docs#callbacks".to_owned(), event.about()));
     }
     for code in Code::ALL {
-        let text = format!("{}: {}. {}", code.status(), code.title(), code.cure());
-        entries.push(Entry::new(code.as_str(), "Problem code", format!("../docs#{}", code.as_str()), &text));
+        let text = format!("{}: {}. {}", code.status(), code.title(), code.remedy());
+        entries.push(IndexEntry::new(code.as_str(), "Problem code", format!("../docs#{}", code.as_str()), &text));
     }
     for reason in Reason::ALL {
-        entries.push(Entry::new(reason.as_str(), "Reason", "../docs#reasons".to_owned(), reason.about()));
+        entries.push(IndexEntry::new(reason.as_str(), "Reason", "../docs#reasons".to_owned(), reason.about()));
     }
     entries
 });
 
-/// The best results for what somebody typed; nothing for an empty query.
+/// The best results for a query, the most relevant first; none for an empty query.
 pub(super) fn find(query: &str) -> Vec<Hit> {
     let mut words: Vec<String> = query.to_lowercase().split_whitespace().map(str::to_owned).collect();
     words.sort_unstable();
@@ -121,12 +120,12 @@ pub(super) fn find(query: &str) -> Vec<Hit> {
     if words.is_empty() {
         return Vec::new();
     }
-    let entries: &'static [Entry] = &ENTRIES;
-    let mut found: Vec<(usize, &'static Entry)> =
+    let entries: &'static [IndexEntry] = &INDEX;
+    let mut found: Vec<(usize, &'static IndexEntry)> =
         entries.iter().map(|entry| (entry.score(&words), entry)).filter(|(score, _)| *score > 0).collect();
-    // Stable: what is read first comes first among equals.
+    // A stable sort keeps the reading order among equals.
     found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-    let hits = found.into_iter().take(SHOWN).map(|(_, entry)| Hit {
+    let hits = found.into_iter().take(MAX_RESULTS).map(|(_, entry)| Hit {
         title: &entry.title,
         place: &entry.place,
         url: &entry.url,
@@ -140,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_a_field_an_operation_and_a_section_are_found_by_their_names() {
+    fn codes_fields_operations_and_sections_are_found_by_name() {
         for (query, place, title) in [
             ("code_locked", "Problem code", "code_locked"),
             ("CODE_LOCKED", "Problem code", "code_locked"),
@@ -159,20 +158,20 @@ mod tests {
     }
 
     #[test]
-    fn every_word_has_to_occur_and_nothing_finds_nothing() {
+    fn every_word_must_occur_and_an_empty_query_finds_nothing() {
         assert!(!find("waha hmac").is_empty());
         assert!(find("waha hmac xyzzy").is_empty());
         assert!(find("").is_empty() && find("  ").is_empty());
-        assert!(find("e").len() <= SHOWN);
+        assert!(find("e").len() <= MAX_RESULTS);
     }
 
     #[test]
-    fn whatever_is_looked_for_is_no_panic() {
+    fn no_query_panics() {
         for query in ["İ", "ẞ", "\u{0}", "…", "ﬁ é", "<script>", "\u{202e}abc"] {
             let _ = find(query);
         }
-        // Some letters grow or shrink in lower case.
-        let entry = Entry::new("İ", "x", String::new(), "İİİİİİ waha İ ẞ end");
+        // The lower case of some letters has another length.
+        let entry = IndexEntry::new("İ", "x", String::new(), "İİİİİİ waha İ ẞ end");
         for word in ["waha", "end", "i"] {
             let _ = entry.excerpt(&[word.to_owned()]);
         }

@@ -1,5 +1,5 @@
-//! Under which names the operator's listener answers. A page that somebody opens can have its own name lead to this
-//! listener; the browser would then take it for the page's own site.
+//! The host names under which the operator's listener answers, against DNS rebinding: a foreign page could let its own
+//! name resolve to this listener, and the browser would then treat the two as one origin.
 
 use std::net::IpAddr;
 
@@ -12,39 +12,40 @@ use actix_web::{
     web::Data,
 };
 
-use super::Operator;
+use super::OperatorState;
 
-/// Below these nobody can register a name.
-const PRIVATE: &[&str] = &[".local", ".internal", ".svc", ".localhost", ".test", ".home.arpa"];
+/// Suffixes below which nobody can register a name in public DNS.
+const NON_PUBLIC_SUFFIXES: &[&str] = &[".local", ".internal", ".svc", ".localhost", ".test", ".home.arpa"];
 
-/// Refuses names that anybody could have made up.
-pub(super) async fn guard(
-    operator: Data<Operator>,
+/// Answers 421 to requests for a host name that could belong to a foreign page.
+pub(super) async fn check_host(
+    operator: Data<OperatorState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let mut named = request.headers().get_all(header::HOST).map(|host| host.to_str().unwrap_or("?"));
     let (host, more) = (named.next(), named.next());
-    // In the target it would count before the header; nobody but a proxy writes it there.
+    // An authority in the request target takes precedence over the header (RFC 9112, 3.2.2); only proxies send one.
     let host = request.uri().authority().map(Authority::as_str).or(host);
-    // A program that names no host is no browser.
-    let known = more.is_none() && host.is_none_or(|host| is_ours(host, &operator.access.load().hosts));
+    // Browsers always send a host; without one there is no rebinding.
+    let known = more.is_none() && host.is_none_or(|host| is_allowed(host, &operator.access.load().hosts));
     if known {
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    tracing::warn!("the operator's listener was asked for under a name that is not in operator_hosts");
-    let why = "This listener does not answer to that name. Use its address, or put the name into operator_hosts.\n";
+    tracing::warn!("refused a request to the operator's listener: its host name is not in operator_hosts");
+    let why =
+        "This listener does not answer under that host name. Use its IP address, or add the name to operator_hosts.\n";
     let refusal = HttpResponse::MisdirectedRequest().content_type("text/plain; charset=utf-8").body(why);
     Ok(request.into_response(refusal).map_into_right_body())
 }
 
-fn is_ours(host: &str, configured: &[String]) -> bool {
+fn is_allowed(host: &str, configured: &[String]) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let private = PRIVATE.iter().any(|suffix| name.ends_with(suffix));
+    let private = NON_PUBLIC_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
     name.parse::<IpAddr>().is_ok() || !name.contains('.') || private || configured.contains(&name)
 }
 
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_names_that_nobody_can_register_are_ours() {
+    fn addresses_and_names_outside_public_dns_are_allowed() {
         let configured = ["ops.example.org".to_owned()];
         for ours in [
             "127.0.0.1:9090",
@@ -67,7 +68,7 @@ mod tests {
             "OPS.example.org",
             "ops.example.org.:443",
         ] {
-            assert!(is_ours(ours, &configured), "{ours}");
+            assert!(is_allowed(ours, &configured), "{ours}");
         }
         for strange in [
             "evil.example:9090",
@@ -78,7 +79,7 @@ mod tests {
             "evil.example:9090:1",
             "?.?",
         ] {
-            assert!(!is_ours(strange, &configured), "{strange}");
+            assert!(!is_allowed(strange, &configured), "{strange}");
         }
     }
 }

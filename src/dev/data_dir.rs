@@ -1,0 +1,113 @@
+//! The directory with `dev`'s settings and state.
+
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::PathBuf,
+};
+
+use anyhow::Context as _;
+
+use super::RunMode;
+use crate::random;
+
+const DEFAULT_DIR: &str = ".countersign";
+
+/// The data directory. A temporary one is removed on drop.
+pub(super) struct DataDir {
+    directory: PathBuf,
+    temporary: bool,
+}
+
+impl DataDir {
+    pub(super) fn open(chosen: Option<PathBuf>, mode: RunMode) -> anyhow::Result<Self> {
+        let temporary = chosen.is_none() && mode != RunMode::Interactive;
+        let directory = chosen.unwrap_or_else(|| if temporary { temporary_path() } else { DEFAULT_DIR.into() });
+        let why = || format!("cannot use the directory {} (--data)", directory.display());
+        if !directory.is_dir() {
+            DirBuilder::new().recursive(!temporary).mode(0o700).create(&directory).with_context(why)?;
+            // The directory contains secrets and is often inside a repository.
+            std::fs::write(directory.join(".gitignore"), "*\n").with_context(why)?;
+        }
+        let directory = directory.canonicalize().with_context(why)?;
+        Ok(Self { directory, temporary })
+    }
+
+    pub(super) fn settings_file(&self) -> PathBuf {
+        self.directory.join("dev.toml")
+    }
+
+    /// The value of `store.url`.
+    pub(super) fn store_url(&self) -> String {
+        format!("embedded:{}", self.directory.join("store").display())
+    }
+
+    /// `None` before the first run.
+    pub(super) fn read_settings(&self) -> anyhow::Result<Option<String>> {
+        let file = self.settings_file();
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+        }
+    }
+
+    /// Replaces the settings atomically; the file is readable by the owner only.
+    pub(super) fn write_settings(&self, text: &str) -> anyhow::Result<()> {
+        let file = self.settings_file();
+        let temporary = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(random::bytes())));
+        let write = || -> io::Result<()> {
+            let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            out.write_all(text.as_bytes())?;
+            out.sync_all()?;
+            std::fs::rename(&temporary, &file)
+        };
+        write().with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if self.temporary
+            && let Err(error) = std::fs::remove_dir_all(&self.directory)
+        {
+            tracing::warn!(%error, directory = %self.directory.display(), "cannot remove the temporary directory");
+        }
+    }
+}
+
+fn temporary_path() -> PathBuf {
+    std::env::temp_dir().join(format!("countersign-dev-{:016x}", u64::from_be_bytes(random::bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn mode(path: &std::path::Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn settings_are_private_and_a_temporary_directory_is_removed() {
+        let data_dir = DataDir::open(None, RunMode::Once).unwrap();
+        assert_eq!(data_dir.read_settings().unwrap(), None);
+        data_dir.write_settings("a").unwrap();
+        data_dir.write_settings("b").unwrap();
+        assert_eq!(data_dir.read_settings().unwrap().as_deref(), Some("b"));
+        assert_eq!((mode(&data_dir.directory), mode(&data_dir.settings_file())), (0o700, 0o600));
+        let directory = data_dir.directory.clone();
+        drop(data_dir);
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn a_chosen_directory_is_not_removed() {
+        let chosen = tempfile::tempdir().unwrap();
+        drop(DataDir::open(Some(chosen.path().to_owned()), RunMode::Json).unwrap());
+        assert!(chosen.path().exists() && !chosen.path().join(".gitignore").exists());
+    }
+}

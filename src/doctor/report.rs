@@ -1,0 +1,104 @@
+//! The pass/fail report, as text or JSON.
+#![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
+
+use serde::Serialize;
+use serde_json::json;
+
+/// The result of one check.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) group: &'static str,
+    pub(super) name: String,
+    pub(super) passed: bool,
+    pub(super) expected: String,
+    pub(super) got: String,
+}
+
+/// The results of all checks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Report {
+    pub(super) checks: Vec<Check>,
+    /// What could not be checked, and why.
+    pub(super) notes: Vec<String>,
+    /// How to fix failed checks.
+    pub(super) advice: Vec<String>,
+    /// Traces of this run in the instance.
+    pub(super) leaves: Vec<String>,
+}
+
+/// The instance that the report is about.
+pub(super) struct ReportHeader {
+    pub(super) instance: String,
+    pub(super) gateway: &'static str,
+    pub(super) url: String,
+    pub(super) auth: &'static str,
+    pub(super) weak: bool,
+}
+
+impl Report {
+    pub(super) fn add(
+        &mut self,
+        group: &'static str,
+        name: impl Into<String>,
+        passed: bool,
+        expected: impl Into<String>,
+        got: impl Into<String>,
+    ) {
+        let check = Check { group, name: name.into(), passed, expected: expected.into(), got: got.into() };
+        self.checks.push(check);
+    }
+
+    pub(super) fn passed(&self) -> bool {
+        !self.checks.is_empty() && self.checks.iter().all(|check| check.passed)
+    }
+
+    fn failed(&self) -> usize {
+        self.checks.iter().filter(|check| !check.passed).count()
+    }
+
+    pub(super) fn print(&self, title: &ReportHeader, as_json: bool) {
+        if as_json {
+            let report = json!({
+                "instance": title.instance, "gateway": title.gateway, "url": title.url, "proof": title.auth,
+                "weak": title.weak, "passed": self.passed(), "failed": self.failed(), "checks": self.checks,
+                "notes": self.notes, "advice": self.advice, "leaves": self.leaves,
+            });
+            println!("{report}");
+            return;
+        }
+        println!("{} ({}) at {}", title.instance, title.gateway, title.url);
+        println!("webhooks are authenticated by {}", title.auth);
+        let mut group = "";
+        for check in &self.checks {
+            if check.group != group {
+                group = check.group;
+                let (all, passed) = self.count(group);
+                println!("\n{group}: {passed} of {all}");
+            }
+            // Of the dozens of forgeries, only accepted ones are listed.
+            if check.passed && group == "forged" {
+                continue;
+            }
+            let mark = if check.passed { "✓" } else { "✗" };
+            println!("  {mark} {:<52} {}", check.name, check.got);
+            if !check.passed {
+                println!("    expected: {}", check.expected);
+            }
+        }
+        for (heading, lines) in [("note", &self.notes), ("to do", &self.advice), ("left behind", &self.leaves)] {
+            if !lines.is_empty() {
+                println!();
+            }
+            for line in lines {
+                println!("{heading}: {line}");
+            }
+        }
+        let verdict = if self.passed() { "PASS" } else { "FAIL" };
+        println!("\n{verdict}: {} checks, {} failed", self.checks.len(), self.failed());
+    }
+
+    fn count(&self, group: &str) -> (usize, usize) {
+        let of = self.checks.iter().filter(|check| check.group == group);
+        (of.clone().count(), of.filter(|check| check.passed).count())
+    }
+}

@@ -1,0 +1,204 @@
+//! `/requests/{instance}/{uuid}`: one request with its timeline and callbacks, and the actions cancel and replay.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::StatusCode,
+    web::{Data, Path, Payload, ReqData},
+};
+use askama::Template;
+
+use super::{
+    OperatorState,
+    layout::{self, DisplayTime, Frame, see_other},
+    session::Session,
+};
+use crate::{
+    domain::{InstanceId, Verification, VerificationId, sending::Channel},
+    http::problem::Problem,
+    service::{CallbackView, Instance, ServiceError, callback},
+};
+
+struct TimelineRow {
+    at: DisplayTime,
+    what: String,
+    reason: String,
+    by: String,
+}
+
+/// A callback with its times in display form.
+struct CallbackRow {
+    created: DisplayTime,
+    next_attempt: Option<DisplayTime>,
+    ended: Option<DisplayTime>,
+    view: CallbackView,
+}
+
+impl From<CallbackView> for CallbackRow {
+    fn from(view: CallbackView) -> Self {
+        let when = |text: &Option<String>| text.as_deref().map(DisplayTime::parse);
+        Self {
+            created: DisplayTime::parse(&view.created_at),
+            next_attempt: when(&view.next_attempt_at),
+            ended: when(&view.ended_at),
+            view,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "operator/one.html")]
+struct RequestPage {
+    frame: Frame,
+    path: String,
+    list: String,
+    notice: &'static str,
+    title: &'static str,
+    status: &'static str,
+    /// Whether it can still be canceled.
+    live: bool,
+    uuid: String,
+    /// Labels and values; no value is empty.
+    facts: Vec<(&'static str, String)>,
+    metadata: String,
+    timeline: Vec<TimelineRow>,
+    callbacks: Vec<CallbackRow>,
+}
+
+type RequestPath = Path<(String, String)>;
+
+/// `GET /requests/{instance}/{uuid}`
+pub(super) async fn show(
+    operator: Data<OperatorState>,
+    session: ReqData<Session>,
+    names: RequestPath,
+    request: HttpRequest,
+) -> HttpResponse {
+    let notice = match request.query_string() {
+        "done=canceled" => "The request is canceled.",
+        "done=over" => "The request had already ended.",
+        "done=replayed" => "The callback is queued again.",
+        _ => "",
+    };
+    let frame = Frame::new(&session, &operator.service.keys);
+    render(&operator, frame, &names, notice).await.unwrap_or_else(|problem| layout::problem_page(&problem))
+}
+
+async fn render(
+    operator: &OperatorState,
+    frame: Frame,
+    names: &(String, String),
+    notice: &'static str,
+) -> Result<HttpResponse, Problem> {
+    let service = &operator.service;
+    let (instance, record) = load(operator, names).await?;
+    let status = record.status(service.now());
+    let metadata = callback::metadata(&record);
+    let page = RequestPage {
+        frame,
+        path: layout::request_path(&record),
+        list: format!("/requests?instance={}", instance.config.id),
+        notice,
+        title: if record.otp.is_some() { "Code" } else { "Link" },
+        status,
+        live: matches!(status, "pending" | "sent"),
+        uuid: record.id.to_string(),
+        facts: facts(&instance, &record),
+        metadata: if metadata.is_null() { String::new() } else { format!("{metadata:#}") },
+        timeline: record
+            .timeline
+            .iter()
+            .map(|entry| TimelineRow {
+                at: entry.at.into(),
+                what: entry.what.clone(),
+                reason: entry.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
+                by: entry.by.clone().unwrap_or_default(),
+            })
+            .collect(),
+        callbacks: service.callbacks_of(&instance, &record).await?.into_iter().map(CallbackRow::from).collect(),
+    };
+    Ok(layout::render(StatusCode::OK, &page))
+}
+
+async fn load(operator: &OperatorState, names: &(String, String)) -> Result<(Arc<Instance>, Verification), Problem> {
+    let (instance, id) = parse_path(operator, names)?;
+    let record = operator.service.get(&instance, id).await?;
+    Ok((instance, record))
+}
+
+fn parse_path(
+    operator: &OperatorState,
+    (instance, id): &(String, String),
+) -> Result<(Arc<Instance>, VerificationId), Problem> {
+    let instance = instance.parse().ok().and_then(|id: InstanceId| operator.service.instances.get(id));
+    let id = id.parse().map_err(|_| ServiceError::NotFound)?;
+    Ok((instance.ok_or(ServiceError::NotFound)?, id))
+}
+
+fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, String)> {
+    let request = &record.request;
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let time = |at: Option<jiff::Timestamp>| at.map(|at| DisplayTime::from(at).person).unwrap_or_default();
+    let (sent_by, completion) = match &record.otp {
+        Some(otp) => (text(otp.channel().map(Channel::as_str)), String::new()),
+        None => {
+            let state = callback::completion_state(record).map(|state| format!(", {state}")).unwrap_or_default();
+            (String::new(), format!("{}{state}", record.mode().as_str()))
+        }
+    };
+    let facts = [
+        ("Instance", instance.config.name.clone()),
+        ("Number", layout::masked_number(record)),
+        ("Sender name", text(record.proof().and_then(|proof| proof.push_name.as_deref()))),
+        ("Name in messages", request.name.clone()),
+        ("Created", time(Some(record.created_at))),
+        ("Expires", time(Some(record.expires_at))),
+        ("Ended", time(record.ended_at())),
+        ("Reason", text(record.reason().map(crate::domain::Reason::as_str))),
+        ("Wrong tries", format!("{} of {}", record.attempts, record.max_attempts)),
+        ("Completion", completion),
+        ("Sent by", sent_by),
+        ("Purpose", text(request.purpose.as_deref())),
+        ("Reference", text(request.client_ref.as_deref())),
+    ];
+    facts.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// `POST /requests/{instance}/{uuid}/cancel`
+pub(super) async fn cancel(
+    operator: Data<OperatorState>,
+    session: ReqData<Session>,
+    names: RequestPath,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResponse {
+    let act = async {
+        session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
+        let (instance, id) = parse_path(&operator, &names)?;
+        let record = operator.service.cancel(&instance, id).await?;
+        let canceled = record.status(operator.service.now()) == "canceled";
+        tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
+        Ok(see_other(&format!("{}?done={}", layout::request_path(&record), if canceled { "canceled" } else { "over" })))
+    };
+    act.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
+}
+
+/// `POST /requests/{instance}/{uuid}/replay`, with the callback's id in the form.
+pub(super) async fn replay(
+    operator: Data<OperatorState>,
+    session: ReqData<Session>,
+    names: RequestPath,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResponse {
+    let act = async {
+        let fields = session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
+        let (instance, record) = load(&operator, &names).await?;
+        let id = fields.get("callback").map(String::as_str).unwrap_or_default();
+        operator.service.replay(&instance, id).await?;
+        tracing::info!(operator = session.name(), uuid = %record.id, "an operator replayed a callback");
+        Ok(see_other(&format!("{}?done=replayed", layout::request_path(&record))))
+    };
+    act.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
+}

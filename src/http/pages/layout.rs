@@ -1,0 +1,182 @@
+//! Layout shared by all pages, their response headers, and the pages that only show a message.
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::{StatusCode, header},
+};
+use askama::Template;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use url::Url;
+
+use super::words::Words;
+use crate::{
+    config::Logo,
+    domain::{Language, Verification, keys::sha256},
+    http::{
+        PublicState, limits,
+        problem::{Code, Problem},
+    },
+    service::Instance,
+};
+
+const CSS: &str = include_str!("../../../templates/pages/style.css");
+pub(super) const SCRIPT: &str = include_str!("../../../templates/pages/wait.js");
+
+/// Language and branding of one page.
+pub(super) struct PageStyle<'a> {
+    pub(super) lang: &'static str,
+    pub(super) dir: &'static str,
+    pub(super) name: &'a str,
+    pub(super) color: String,
+    pub(super) logo: Option<&'a str>,
+    pub(super) css: String,
+    /// `public_url` is not https. The page shows a warning, so that the setup does not reach production.
+    pub(super) insecure: bool,
+    pub(super) words: &'static Words,
+}
+
+impl<'a> PageStyle<'a> {
+    pub(super) fn for_record(app: &PublicState, instance: &'a Instance, record: &'a Verification) -> Self {
+        let page = &instance.config.page;
+        let name = page.name.as_deref().unwrap_or(&record.request.name);
+        Self::new(app, instance.language(Some(record)), name, Some((page.color, page.logo.as_ref())))
+    }
+
+    /// For pages that belong to no request.
+    pub(super) fn unbranded(app: &PublicState, language: Language) -> Self {
+        Self::new(app, language, "WhatsApp", None)
+    }
+
+    fn new(
+        app: &PublicState,
+        language: Language,
+        name: &'a str,
+        brand: Option<(crate::config::Color, Option<&'a Logo>)>,
+    ) -> Self {
+        let (color, logo) = brand.unwrap_or_default();
+        Self {
+            lang: language.tag(),
+            dir: if language.right_to_left() { "rtl" } else { "ltr" },
+            name,
+            color: color.to_string(),
+            logo: logo.map(Logo::url),
+            css: format!(":root{{--go:{color};--on:{}}}\n{CSS}", color.ink()),
+            insecure: app.service.public_url.scheme() != "https",
+            words: Words::for_language(language),
+        }
+    }
+}
+
+/// A page that only shows a message.
+#[derive(Template)]
+#[template(path = "pages/note.html")]
+struct NotePage<'a> {
+    style: &'a PageStyle<'a>,
+    sign: &'a str,
+    title: &'a str,
+    text: &'a str,
+    link: &'a str,
+    link_text: &'a str,
+    /// Target of "This wasn't me"; empty where the person cannot object.
+    dispute: &'a str,
+}
+
+pub(super) fn note_page(
+    status: StatusCode,
+    style: &PageStyle<'_>,
+    sign: &str,
+    title: &str,
+    text: &str,
+) -> HttpResponse {
+    PageResponse::new(style)
+        .render(status, &NotePage { style, sign, title, text, link: "", link_text: "", dispute: "" })
+}
+
+/// As [`note_page`], with the link "This wasn't me".
+pub(super) fn note_page_with_dispute(style: &PageStyle<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
+    let page = NotePage { style, sign: "ok", title, text, link: "", link_text: "", dispute };
+    PageResponse::new(style).render(StatusCode::GONE, &page)
+}
+
+/// The page for a problem that the person can understand; `back` is the link to try again. Other problems, such as
+/// internal errors, are returned unchanged.
+pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
+    let w = style.words;
+    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let (title, text, link) = match problem.code {
+        Code::NotFound | Code::TokenSpent => {
+            return Ok(note_page(StatusCode::GONE, style, "late", &w.over_title, &w.over_lead));
+        }
+        Code::TokenRefused | Code::CrossSite => (&w.again_title, &w.again_lead, back),
+        Code::RateLimited => (&w.slow_title, &w.slow_lead, back),
+        _ => return Err(problem),
+    };
+    let page = NotePage { style, sign: "late", title, text, link, link_text: &w.refresh, dispute: "" };
+    let mut answer = PageResponse::new(style);
+    answer.retry_after = problem.retry_after;
+    Ok(answer.render(status, &page))
+}
+
+/// Builder of the response for one page.
+pub(super) struct PageResponse<'a> {
+    style: &'a PageStyle<'a>,
+    pub(super) redirects_to: Option<Url>,
+    pub(super) set_cookie: Option<String>,
+    pub(super) scripted: bool,
+    pub(super) retry_after: Option<std::time::Duration>,
+}
+
+impl<'a> PageResponse<'a> {
+    pub(super) fn new(style: &'a PageStyle<'a>) -> Self {
+        Self { style, redirects_to: None, set_cookie: None, scripted: false, retry_after: None }
+    }
+
+    pub(super) fn render(self, status: StatusCode, page: &impl Template) -> HttpResponse {
+        let mut response = HttpResponse::build(status);
+        let script = self.scripted.then_some(SCRIPT);
+        set_security_headers(&mut response, &[&self.style.css, NOSCRIPT], script, self.redirects_to.as_ref());
+        if let Some(cookie) = self.set_cookie {
+            response.insert_header((header::SET_COOKIE, cookie));
+        }
+        if let Some(wait) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, limits::seconds(wait).to_string()));
+        }
+        let body = page.render().expect("a compiled template of plain values renders");
+        response.content_type("text/html; charset=utf-8").body(body)
+    }
+}
+
+/// Hides elements that need JavaScript.
+const NOSCRIPT: &str = ".js{display:none!important}";
+
+pub(super) fn see_other(url: &str) -> HttpResponse {
+    let mut response = HttpResponse::SeeOther();
+    set_security_headers(&mut response, &[], None, None);
+    response.insert_header((header::LOCATION, url)).finish()
+}
+
+/// Sets the security headers of a page: only our own scripts, styles and images, no frames, no caching, no indexing.
+/// `redirects_to` is the origin to which a form of the page may be redirected.
+pub(crate) fn set_security_headers(
+    response: &mut HttpResponseBuilder,
+    styles: &[&str],
+    script: Option<&str>,
+    redirects_to: Option<&Url>,
+) {
+    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(sha256(text.as_bytes())));
+    let styles: Vec<String> = styles.iter().map(|style| hash(style)).collect();
+    let styles = if styles.is_empty() { "'none'".to_owned() } else { styles.join(" ") };
+    let script = script.map_or_else(|| "'none'".to_owned(), hash);
+    let target = redirects_to.map(|url| format!(" {}", url.origin().ascii_serialization())).unwrap_or_default();
+    let csp = format!(
+        "default-src 'none'; script-src {script}; style-src {styles}; img-src 'self' data:; connect-src 'self'; \
+         form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'"
+    );
+    response
+        .insert_header(("content-security-policy", csp))
+        .insert_header(("referrer-policy", "same-origin"))
+        .insert_header(("cache-control", "no-store"))
+        .insert_header(("x-robots-tag", "noindex"))
+        .insert_header(("x-content-type-options", "nosniff"))
+        .insert_header(("cross-origin-opener-policy", "same-origin"));
+}
