@@ -212,8 +212,8 @@ pub(crate) async fn speaks_tls(name: &str) -> (u16, Arc<AtomicUsize>) {
     let config = config.with_no_client_auth().with_single_cert(vec![certificate(name)], key).unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (port, heard) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
-    let count = Arc::clone(&heard);
+    let (port, received) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&received);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
@@ -222,7 +222,7 @@ pub(crate) async fn speaks_tls(name: &str) -> (u16, Arc<AtomicUsize>) {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
         }
     });
-    (port, heard)
+    (port, received)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,9 +241,9 @@ async fn no_byte_is_sent_to_a_server_without_a_valid_certificate() {
         ("stranger", &trusting, unsent(Cause::Tls("certificate from an unknown issuer"))),
         ("self-signed", &trusting, unsent(Cause::Tls("certificate from an unknown issuer"))),
     ] {
-        let (port, heard) = speaks_tls(name).await;
+        let (port, received) = speaks_tls(name).await;
         assert_eq!(outcome(egress, &format!("https://good.test:{port}/")).await, expected, "{name}");
-        assert_eq!(heard.load(Ordering::SeqCst) > 0, expected.is_ok(), "{name}");
+        assert_eq!(received.load(Ordering::SeqCst) > 0, expected.is_ok(), "{name}");
     }
     let plain = Fake::start();
     let url = plain.url.replace("http://127.0.0.1", "https://good.test");

@@ -23,7 +23,7 @@ const BALLAST: u64 = 6 << 20;
 struct Disk(tempfile::TempDir);
 
 impl Disk {
-    /// None where nobody may mount.
+    /// `None` without the permission to mount.
     fn mount(mebibytes: u64) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let size = format!("size={mebibytes}m");
@@ -35,7 +35,7 @@ impl Disk {
         self.0.path().join(name)
     }
 
-    /// Somebody else's file takes all there is.
+    /// A file of another program takes all the space.
     fn fill(&self) {
         let mut file = File::create(self.path("filler")).unwrap();
         while file.write_all(&[1; 4096]).is_ok() {}
@@ -55,7 +55,7 @@ fn length(path: &Path) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_lets_old_codes_finish() {
     let Some(disk) = Disk::mount(24) else {
-        println!("SKIPPED: nobody may mount a tmpfs here; run it as root");
+        println!("SKIPPED: cannot mount a tmpfs; run it as root");
         return;
     };
     let mut world = World::new(Ground::directory());
@@ -92,11 +92,11 @@ async fn a_disk_that_fills_up_lets_old_codes_finish() {
     assert_eq!(code, Some(0), "{written}");
 }
 
-/// Whoever starts on a full disk begins nothing new, and finishes.
+/// A process that starts on a full disk refuses new work, and finishes pending work.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_starts_on_a_full_disk_finishes_what_is_old() {
+async fn a_process_that_starts_on_a_full_disk_finishes_pending_work() {
     let Some(disk) = Disk::mount(24) else {
-        println!("SKIPPED: nobody may mount a tmpfs here; run it as root");
+        println!("SKIPPED: cannot mount a tmpfs; run it as root");
         return;
     };
     let mut world = World::new(Ground::directory());

@@ -209,11 +209,11 @@ async fn redis_that_is_read_only_and_then_down() {
     world.store = Some(on(&server, "standard"));
     let process = Process::start(&world).await;
     shows(&process, &["master"]).await;
-    let nobody = free_port();
+    let unused_port = free_port();
     let follow = |host: &str, port: &str| {
         redis::cmd("REPLICAOF").arg(host).arg(port).exec(&mut server.connection()).unwrap();
     };
-    follow("127.0.0.1", &nobody.to_string());
+    follow("127.0.0.1", &unused_port.to_string());
     let screen = shows(&process, &["NOT READY", "READONLY", "Redis says: You can't write", ", slave,"]).await;
     assert!(!screen.contains(", master,"), "{screen}");
     rises(&process, "countersign_store_errors_total{operation=\"probe\",cause=\"unavailable\"}").await;

@@ -69,9 +69,9 @@ async fn an_authenticated_callers_trace_reaches_gateway_and_receiver() {
     let callback = world.receiver.wait_for(1).await.remove(0);
     let reply = world.gateway.wait_for(1).await.remove(0);
     for arrived in [&callback, &reply] {
-        let told = arrived.header("traceparent");
-        assert!(told.starts_with(&format!("00-{TRACE}-")) && told.ends_with("-01"), "{told}");
-        assert!(!told.contains("00f067aa0ba902b7"), "a step of its own: {told}");
+        let sent = arrived.header("traceparent");
+        assert!(sent.starts_with(&format!("00-{TRACE}-")) && sent.ends_with("-01"), "{sent}");
+        assert!(!sent.contains("00f067aa0ba902b7"), "a span of its own: {sent}");
     }
     // A trace of this process that is not recorded is not sent on: it would turn the receiver's own sampling off.
     let minted = process.mint(json!({})).await.unwrap();
@@ -157,7 +157,12 @@ async fn spans_reach_a_collector() {
     let arrived = collector.arrived().remove(0);
     assert_eq!((arrived.path.as_str(), arrived.header("authorization")), ("/v1/traces", "Bearer canary"));
     let (_, _, written) = process.terminate();
-    let told: String = collector.arrived().iter().map(|one| String::from_utf8_lossy(&one.body).into_owned()).collect();
-    assert!(!told.contains("ffffffff") && !told.contains("447700900123") && !told.contains(&minted.text_of("code")));
+    let exported: String =
+        collector.arrived().iter().map(|one| String::from_utf8_lossy(&one.body).into_owned()).collect();
+    assert!(
+        !exported.contains("ffffffff")
+            && !exported.contains("447700900123")
+            && !exported.contains(&minted.text_of("code"))
+    );
     assert!(!written.contains("canary"));
 }

@@ -32,12 +32,12 @@ fn sample(entry: &countersign::metrics::MetricFamily) -> String {
 /// Families that are zero in this flow, and what would change them.
 const QUIET: &[(&str, &str)] = &[
     ("countersign_links_clicked", "no page of this flow is tapped"),
-    ("countersign_leases_lost", "nobody is slower than a lease"),
+    ("countersign_leases_lost", "every attempt is faster than its lease"),
     ("countersign_audit_lines_lost", "there is no audit stream; api_tokens loses a line"),
     ("countersign_store_errors", "the store is well"),
     ("countersign_unauthenticated_limit_bytes", "it is known from the start"),
     ("countersign_unauthenticated_refused", "strangers are few; hostile_budget has more"),
-    ("countersign_config_reloads", "nobody reloads; operate_reload does"),
+    ("countersign_config_reloads", "needs a reload, as in operate_reload"),
     ("countersign_config_waiting", "nothing needs a restart; operate_reload has more"),
     ("countersign_keys_missing", "one process has all keys; rotation has two"),
     ("countersign_unreadable", "every key is there; rotation drops one"),

@@ -46,7 +46,7 @@ async fn a_draining_process_is_not_ready_and_serves() {
     assert!(process.says("447700900123", "D1", &minted.text_of("text")).await);
     let (status, _, written) = process.ended();
     assert_eq!(status, Some(0), "{written}");
-    assert_eq!(world.receiver.arrived().len(), 1, "what was accepted while draining was told");
+    assert_eq!(world.receiver.arrived().len(), 1, "a login while draining has its callback");
 }
 
 /// The receiver is slower than the grace period: the attempt is cancelled, its job is due at once, and the other
@@ -105,11 +105,12 @@ async fn a_rolling_restart_fails_no_request_and_neither_loses_nor_repeats_a_call
             }
         }
     });
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let accepted = Arc::new(Mutex::new(Vec::new()));
     let turn = Arc::new(AtomicU32::new(0));
     let mut load = tokio::task::JoinSet::new();
     for worker in 0..6u32 {
-        let (list, done, told, turn) = (Arc::clone(&list), Arc::clone(&done), Arc::clone(&told), Arc::clone(&turn));
+        let (list, done, accepted, turn) =
+            (Arc::clone(&list), Arc::clone(&done), Arc::clone(&accepted), Arc::clone(&turn));
         load.spawn(async move {
             let client = crate::daemon::client();
             let next = || {
@@ -133,7 +134,7 @@ async fn a_rolling_restart_fails_no_request_and_neither_loses_nor_repeats_a_call
                 let answer = client.send(signed_waha(&next(), &body)).await;
                 let answer = answer.expect("a message was not answered during the restart");
                 assert_eq!(answer.status().as_u16(), 200);
-                told.lock().unwrap().push(minted.text_of("uuid"));
+                accepted.lock().unwrap().push(minted.text_of("uuid"));
                 round += 1;
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
@@ -155,9 +156,9 @@ async fn a_rolling_restart_fails_no_request_and_neither_loses_nor_repeats_a_call
         worker.unwrap();
     }
     probing.await.unwrap();
-    let told = Arc::into_inner(told).unwrap().into_inner().unwrap();
-    assert!(told.len() > 50, "{}", told.len());
-    let heard = || {
+    let accepted = Arc::into_inner(accepted).unwrap().into_inner().unwrap();
+    assert!(accepted.len() > 50, "{}", accepted.len());
+    let delivered = || {
         let mut ids: Vec<String> = Vec::new();
         for callback in world.receiver.arrived() {
             let body = callback.json();
@@ -167,10 +168,10 @@ async fn a_rolling_restart_fails_no_request_and_neither_loses_nor_repeats_a_call
         }
         ids
     };
-    until("every login is told", async || heard().len() >= told.len()).await;
-    let mut ids = heard();
+    until("every login has a callback", async || delivered().len() >= accepted.len()).await;
+    let mut ids = delivered();
     ids.sort();
-    let mut expected = told;
+    let mut expected = accepted;
     expected.sort();
     assert_eq!(ids, expected, "each once");
     for replica in replicas {

@@ -82,7 +82,7 @@ async fn one_screen(ground: Ground, store: &str) {
         })
         .await;
         let gone = seen["replicas"].as_array().unwrap().iter().find(|one| one["alive"] == false).unwrap();
-        assert!(gone["seen_seconds_ago"].as_f64().unwrap() < 30.0, "it said so, nobody had to wait: {gone}");
+        assert!(gone["seen_seconds_ago"].as_f64().unwrap() < 30.0, "it announced its end: {gone}");
 
         server.signal("-KILL");
         until(&other, "the store is missed", |json| json["ready"] == false).await;
@@ -95,7 +95,7 @@ async fn one_screen(ground: Ground, store: &str) {
         // After a restart the gateway still has its last webhook.
         process.terminate();
         let process = Process::start(&world).await;
-        until(&process, "what was heard before", |json| {
+        until(&process, "the last webhook before the restart", |json| {
             json["gateways"].as_array().unwrap().iter().any(|one| one["last_inbound_at"] != Value::Null)
         })
         .await;

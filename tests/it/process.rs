@@ -230,16 +230,16 @@ fn collect(mut pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<Vec<u
 }
 
 /// Callbacks of verified links: their ids and bodies, by link.
-pub(crate) fn told(world: &World) -> HashMap<String, HashSet<(String, Vec<u8>)>> {
-    let mut told: HashMap<String, HashSet<(String, Vec<u8>)>> = HashMap::new();
+pub(crate) fn callbacks_by_link(world: &World) -> HashMap<String, HashSet<(String, Vec<u8>)>> {
+    let mut callbacks: HashMap<String, HashSet<(String, Vec<u8>)>> = HashMap::new();
     for callback in world.receiver.arrived() {
         let body = callback.json();
         if body["type"] == "link.verified" {
             let uuid = body["data"]["uuid"].as_str().unwrap().to_owned();
-            told.entry(uuid).or_default().insert((callback.header("webhook-id").to_owned(), callback.body));
+            callbacks.entry(uuid).or_default().insert((callback.header("webhook-id").to_owned(), callback.body));
         }
     }
-    told
+    callbacks
 }
 
 /// Ten codes, a thousand senders each, three processes: ten successes.
@@ -290,15 +290,16 @@ async fn ten_codes_and_a_thousand_senders_make_ten_successes() {
         let replies = world.gateway.arrived();
         replies.iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count()
     };
-    until("the ten are told and answered", async || told(&world).len() >= 10 && winners() >= 10).await;
+    until("the ten have a callback and a reply", async || callbacks_by_link(&world).len() >= 10 && winners() >= 10)
+        .await;
     for process in processes {
         process.terminate();
     }
-    let told = told(&world);
-    assert_eq!(told.len(), 10);
-    assert!(links.iter().all(|(uuid, _)| told.get(uuid).is_some_and(|ids| ids.len() == 1)));
+    let callbacks = callbacks_by_link(&world);
+    assert_eq!(callbacks.len(), 10);
+    assert!(links.iter().all(|(uuid, _)| callbacks.get(uuid).is_some_and(|ids| ids.len() == 1)));
     let verified = world.receiver.arrived().iter().filter(|c| c.json()["type"] == "link.verified").count();
-    assert_eq!(verified, 10, "without faults nothing is told twice");
+    assert_eq!(verified, 10, "without faults there is one callback each");
     let winners =
         world.gateway.arrived().iter().filter(|reply| reply.json()["text"].as_str().unwrap().contains("/o/")).count();
     assert_eq!(winners, 10);
@@ -338,18 +339,24 @@ async fn no_accepted_message_is_lost(ground: Ground) {
         Arc::into_inner(shared).unwrap().kill();
         process = Process::start(&world).await;
     }
-    let untold = || {
-        let told = told(&world);
-        accepted.keys().filter(|uuid| !told.contains_key(*uuid)).count()
+    let without_callback = || {
+        let callbacks = callbacks_by_link(&world);
+        accepted.keys().filter(|uuid| !callbacks.contains_key(*uuid)).count()
     };
-    let unanswered = || {
+    let without_reply = || {
         let replies = world.gateway.arrived();
         let chats: HashSet<String> = replies.iter().map(|reply| reply.json()["chatId"].to_string()).collect();
         accepted.values().filter(|number| !chats.contains(&format!("\"{number}@c.us\""))).count()
     };
-    let lost = || format!("of {} logins {} are untold, {} unanswered", accepted.len(), untold(), unanswered());
-    until_or(|| format!("all are told: {}", lost()), async || untold() + unanswered() == 0).await;
-    assert!(told(&world).values().all(|ids| ids.len() == 1), "a repeated callback has its first id");
+    let lost = || {
+        format!("of {} logins {} have no callback, {} no reply", accepted.len(), without_callback(), without_reply())
+    };
+    until_or(
+        || format!("all have a callback and a reply: {}", lost()),
+        async || without_callback() + without_reply() == 0,
+    )
+    .await;
+    assert!(callbacks_by_link(&world).values().all(|ids| ids.len() == 1), "a repeated callback has its first id");
     process.terminate();
 }
 
@@ -379,8 +386,12 @@ async fn sigterm_finishes_attempts_in_flight() {
     let process = Process::start(&world).await;
     let other = process.mint(json!({})).await.unwrap();
     assert!(process.says("447700900124", "T2", &other.text_of("text")).await);
-    let told = world.receiver.wait_for(2).await;
-    assert_eq!(told[1].json()["data"]["uuid"], other.text_of("uuid"), "what came later is told, what was told is not");
+    let callbacks = world.receiver.wait_for(2).await;
+    assert_eq!(
+        callbacks[1].json()["data"]["uuid"],
+        other.text_of("uuid"),
+        "the later callback is sent, and the delivered one is not repeated"
+    );
     process.terminate();
     assert_eq!(world.receiver.arrived().len(), 2);
 }

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use crate::{
     cluster_server,
     daemon::{Ground, WAHA_KEY, World},
-    process::{Process, told},
+    process::{Process, callbacks_by_link},
     redis_sentinel::Watched,
     redis_server::{self, RedisServer, free_port},
     wait::until,
@@ -49,8 +49,8 @@ async fn change(servers: &[&RedisServer], url: &str, process: &Process, file: &N
 async fn serves(world: &World, process: &Process, pending: &str, number: &str) {
     until("it serves again", async || process.says(number, number, pending).await).await;
     until("it mints again", async || process.mint(json!({})).await.is_some()).await;
-    let before = told(world).len();
-    until("the app is told", async || told(world).len() >= before.max(1)).await;
+    let before = callbacks_by_link(world).len();
+    until("the login has a callback", async || callbacks_by_link(world).len() >= before.max(1)).await;
 }
 
 /// Also by the server that becomes the master afterwards.
@@ -87,7 +87,7 @@ async fn a_new_password_counts_in_a_cluster() {
         }
         serves(&world, &process, text, &format!("4477009001{index:02}")).await;
     }
-    until("the app is told of each", async || told(&world).len() == pending.len()).await;
+    until("every login has a callback", async || callbacks_by_link(&world).len() == pending.len()).await;
     process.terminate();
 }
 
@@ -114,7 +114,7 @@ async fn a_new_password_counts_from_the_next_connection_on() {
     tell(&server, &["CLIENT", "KILL", "USER", "app"]);
     until("it serves again", async || process.says("447700900123", "P1", &minted.text_of("text")).await).await;
     until("it mints again", async || process.mint(json!({})).await.is_some()).await;
-    until("the app is told", async || told(&world).len() == 1).await;
+    until("the login has a callback", async || callbacks_by_link(&world).len() == 1).await;
 
     // An urgent change does not wait for one that needs a restart.
     let other = free_port();

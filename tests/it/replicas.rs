@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     daemon::{Daemon, Ground, World},
-    process::{Process, told},
+    process::{Process, callbacks_by_link},
     redis_server::{self, RedisServer, free_port},
     wait::{ends, until},
 };
@@ -123,26 +123,28 @@ async fn one_dies_and_one_freezes_and_nothing_is_lost() {
     let answering = tokio::spawn(answer_all(receiver, Arc::clone(&answered)));
     let accepted = accepted.lock().unwrap().clone();
     let done = async || {
-        let told = told(&world);
+        let callbacks = callbacks_by_link(&world);
         let replies = world.gateway.arrived();
         let chats: HashSet<String> = replies.iter().map(|reply| reply.json()["chatId"].to_string()).collect();
-        accepted.iter().all(|(uuid, number)| told.contains_key(uuid) && chats.contains(&format!("\"{number}@c.us\"")))
+        accepted
+            .iter()
+            .all(|(uuid, number)| callbacks.contains_key(uuid) && chats.contains(&format!("\"{number}@c.us\"")))
     };
     until("the third takes over what the others held", done).await;
     until("the third repeats the attempt whose lease has run out", async || answered.lock().unwrap().contains(&path))
         .await;
     left.until_metric(CALLBACKS, |depth| depth < 0.5).await;
-    let (callbacks, verified) = (world.receiver.arrived().len(), told(&world).len());
+    let (callbacks, verified) = (world.receiver.arrived().len(), callbacks_by_link(&world).len());
     frozen.signal("-CONT");
     frozen.wait_until_ready().await;
     // It serves again, and what it held when it froze is settled.
     let minted = frozen.mint(json!({})).await.unwrap();
     assert!(frozen.says("447700900555", "THAWED", &minted.text_of("text")).await);
-    until("it serves again", async || told(&world).contains_key(&minted.text_of("uuid"))).await;
-    let told = told(&world);
-    assert!(told.values().all(|copies| copies.len() == 1), "a copy has the same id and the same body");
-    let copies = world.receiver.arrived().len() - callbacks - (told.len() - verified);
-    assert!(copies <= 32, "{copies} were sent again by the one that woke up");
+    until("it serves again", async || callbacks_by_link(&world).contains_key(&minted.text_of("uuid"))).await;
+    let by_link = callbacks_by_link(&world);
+    assert!(by_link.values().all(|copies| copies.len() == 1), "a copy has the same id and the same body");
+    let copies = world.receiver.arrived().len() - callbacks - (by_link.len() - verified);
+    assert!(copies <= 32, "{copies} were sent again by the resumed process");
     for process in [&frozen, &left] {
         process.until_metric(CALLBACKS, |depth| depth < 0.5).await;
     }
@@ -184,7 +186,7 @@ async fn a_redis_that_stutters_is_only_slow() {
     };
     futures_util::future::join_all((0..20).map(person)).await;
     done.store(true, Ordering::Relaxed);
-    until("everybody is told", async || told(world).len() == 120).await;
+    until("every login has a callback", async || callbacks_by_link(world).len() == 120).await;
     stutter.join().unwrap();
     assert_eq!(world.receiver.arrived().len(), 120, "each once");
 }
@@ -220,12 +222,12 @@ async fn of_two_halves_only_one_lets_people_in() {
         assert_eq!(status, 503, "nobody has it but the old half");
     }
     before.worker.poll().await.ok();
-    assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (0, 0), "nor is anything told");
+    assert_eq!((world.receiver.arrived().len(), world.gateway.arrived().len()), (0, 0), "and nothing is sent");
     // The first message comes again, now to the new half; the second code is tried by somebody else.
     for (number, id, (_, text)) in [("447700900100", "H0", &links[0]), ("447700900199", "H9", &links[1])] {
         until("the new half takes it", async || heard(&after, number, id, text).await == 200).await;
     }
-    until("both are told", async || told(&world).len() == 2).await;
+    until("both have a callback", async || callbacks_by_link(&world).len() == 2).await;
     replica_of(&old, "127.0.0.1", &new.port.to_string());
     assert_eq!(heard(&before, "447700900101", "H1", &links[1].1).await, 503);
     before.worker.poll().await.ok();
@@ -273,7 +275,7 @@ async fn only_the_clock_of_the_store_counts() {
         let other = &processes[(index + 1) % 3];
         assert!(other.says(&format!("44770090010{index}"), &format!("E{index}"), text).await);
     }
-    until("all that came in time are verified", async || told(&world).len() == 3).await;
+    until("all that came in time are verified", async || callbacks_by_link(&world).len() == 3).await;
     let ended = || {
         let callbacks = world.receiver.arrived();
         callbacks.iter().filter(|callback| callback.json()["type"] == "link.expired").count()
@@ -286,8 +288,8 @@ async fn only_the_clock_of_the_store_counts() {
             assert!(process.says(&format!("4477009002{index}{place}"), &format!("L{index}-{place}"), text).await);
         }
     }
-    until("nine are told that it is over", async || world.gateway.arrived().len() == 12).await;
-    assert_eq!(told(&world).len(), 3, "nothing ends late");
+    until("nine get the reply that it is over", async || world.gateway.arrived().len() == 12).await;
+    assert_eq!(callbacks_by_link(&world).len(), 3, "nothing ends late");
     // Whoever verifies with a right clock accepts five minutes at most.
     let now = Clock::default().wall().as_second();
     for callback in world.receiver.arrived() {

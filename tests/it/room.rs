@@ -1,4 +1,4 @@
-//! What one instance may have in the store, so that nobody's requests fail for another's.
+//! The quota of an instance in the store, which keeps one instance from filling it for all others.
 
 use std::{sync::Arc, time::Duration};
 

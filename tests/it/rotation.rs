@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     daemon::{Daemon, Ground, KEY, WAHA, World, message, signed_waha},
     flow::on_both_stores,
-    process::{Process, told},
+    process::{Process, callbacks_by_link},
     wait::until,
 };
 
@@ -181,7 +181,10 @@ async fn a_fleet_changes_its_key_in_any_order_and_loses_nothing() {
     rotate(&two, &[LAST, NEXT]).await;
     fleet.cross(&two, &one, false).await;
 
-    until("every login is told", async || fleet.minted.iter().all(|uuid| told(&world).contains_key(uuid))).await;
+    until("every login has a callback", async || {
+        fleet.minted.iter().all(|uuid| callbacks_by_link(&world).contains_key(uuid))
+    })
+    .await;
     assert_eq!((fleet.minted.len(), fleet.refused), (40, 5));
     one.terminate();
     two.terminate();
