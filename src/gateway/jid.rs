@@ -52,7 +52,7 @@ impl<'a> Content<'a> {
     }
 }
 
-/// The fields of a message, before [`MessageFields::event`] decides whether it is ignored.
+/// The fields of a message, before [`MessageFields::into_event`] decides whether it is ignored.
 pub(super) struct MessageFields<'a> {
     pub(super) id: &'a str,
     pub(super) dedupe_key: Option<&'a str>,
