@@ -57,7 +57,7 @@ impl Tasks {
         }
     }
 
-    /// [`Tasks::ended`], with a deadline. Whether it ended in time.
+    /// As [`Tasks::wait_for`], until `deadline` at most. Returns whether the task ended in time.
     pub(super) async fn wait_for_until(&mut self, deadline: Instant, name: TaskName) -> bool {
         timeout_at(deadline, self.wait_for(name)).await.is_ok()
     }

@@ -40,7 +40,7 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
-    /// Print an [[instance]] block with a new API token and new secrets.
+    /// Print an `[[instance]]` block with a new API token and new secrets.
     NewInstance {
         /// The application's name in messages.
         #[arg(long, default_value = "My app")]

@@ -2,8 +2,8 @@
 //! an outgoing connection, except the store to its Redis.
 //!
 //! A request passes through [`Egress::send`]: the URL is checked, the client resolves the name through
-//! [`resolve::PolicyResolver`], which checks every address it returns, and the response is read up to a maximum size.
-//! The timeout covers everything from name resolution to the last byte. Redirects are not followed, proxy variables of
+//! `resolve::PolicyResolver`, which checks every address it returns, and the response is read up to a maximum size. The
+//! timeout covers everything from name resolution to the last byte. Redirects are not followed, proxy variables of
 //! the environment are ignored, and responses are not decompressed.
 
 mod error;
