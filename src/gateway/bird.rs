@@ -58,7 +58,7 @@ impl Gateway for Bird {
             "whatsapp.inbound" | "whatsapp.outbound" => read_message(&body["payload"])?,
             _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
-        let addressee = Addressee::default().check_id(json::at(&body, "/payload/channelId"), &self.channel);
+        let addressee = Addressee::default().check_id(body.pointer("/payload/channelId"), &self.channel);
         Ok(vec![event.addressed_to(&addressee)])
     }
 
@@ -111,7 +111,7 @@ fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
 /// The delivery receipt in a `whatsapp.outbound` event, which repeats a sent message with its new status. If WhatsApp
 /// rejected it, Bird passes on Meta's code: docs.bird.com/api, Channels API, "Message Failure Sources".
 fn receipt(payload: &Value, id: &str) -> Option<DeliveryReceipt> {
-    let source = json::at(payload, "/failure/source").filter(|source| text(source, "/name") == Some("whatsapp"));
+    let source = payload.pointer("/failure/source").filter(|source| text(source, "/name") == Some("whatsapp"));
     let why = source.and_then(|source| text(source, "/code")).and_then(|code| code.parse().ok());
     let progress = ReceiptStatus::from_word(text(payload, "/status")?)?.with_meta_code(why);
     Some(DeliveryReceipt { message_id: id.to_owned(), status: progress })

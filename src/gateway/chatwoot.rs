@@ -112,8 +112,8 @@ impl Chatwoot {
         let sender = self.sender(body);
         let inbox = self.inbox_id.as_deref().unwrap_or_default();
         let addressee = Addressee::default()
-            .check_id(json::at(body, "/account/id"), &self.account_id)
-            .check_id(json::at(body, "/inbox/id"), inbox);
+            .check_id(body.pointer("/account/id"), &self.account_id)
+            .check_id(body.pointer("/inbox/id"), inbox);
         let ignored = if from_me {
             Some(IgnoreReason::FromMe)
         } else if kind != Some("incoming") || sender.is_none() {
@@ -156,5 +156,5 @@ impl Chatwoot {
 
 /// An id, which Chatwoot writes as a number.
 fn number(body: &Value, pointer: &str) -> Option<String> {
-    json::at(body, pointer)?.as_i64().map(|id| id.to_string())
+    body.pointer(pointer)?.as_i64().map(|id| id.to_string())
 }

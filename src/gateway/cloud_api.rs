@@ -134,7 +134,7 @@ pub(super) fn parse_response(response: &Response<Vec<u8>>) -> SendResult {
     if response.status().is_success() {
         return SendResult::Accepted { id: text(&body, "/messages/0/id").map(str::to_owned) };
     }
-    match json::at(&body, "/error/code").and_then(Value::as_i64) {
+    match body.pointer("/error/code").and_then(Value::as_i64) {
         Some(190) => SendResult::Refused(Refusal::Unauthorized),
         Some(4 | 80_007 | 130_429 | 131_056) => SendResult::Retryable { reason: DeliveryFailure::RateLimited },
         Some(131_026) => SendResult::Refused(Refusal::NotOnWhatsApp),
@@ -179,7 +179,7 @@ fn read_value(value: &Value, events: &mut Vec<WebhookEvent>) {
 
 fn read_status(status: &Value) -> WebhookEvent {
     let progress = text(status, "/status").and_then(ReceiptStatus::from_word);
-    let why = json::at(status, "/errors/0/code").and_then(Value::as_i64);
+    let why = status.pointer("/errors/0/code").and_then(Value::as_i64);
     WebhookEvent::status(text(status, "/id"), progress.map(|progress| progress.with_meta_code(why)))
 }
 

@@ -59,7 +59,7 @@ impl Gateway for GreenApi {
             }
             _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
-        let addressee = Addressee::default().check_id(json::at(&body, "/instanceData/idInstance"), &self.instance);
+        let addressee = Addressee::default().check_id(body.pointer("/instanceData/idInstance"), &self.instance);
         Ok(vec![event.addressed_to(&addressee.with_phone(text(&body, "/instanceData/wid")))])
     }
 

@@ -3,11 +3,7 @@
 
 use serde_json::Value;
 
-use super::{
-    IgnoreReason, LidLookup, WebhookEvent,
-    json::{self, text},
-    sender_ids::SenderIds,
-};
+use super::{IgnoreReason, LidLookup, WebhookEvent, json::text, sender_ids::SenderIds};
 use crate::domain::{
     Phone, Subject,
     subject::{lid_of_jid, phone_of_jid},
@@ -42,7 +38,7 @@ impl<'a> Content<'a> {
     pub(super) fn from_message(mut message: &'a Value) -> Self {
         let edits = ["/editedMessage", "/protocolMessage/editedMessage"];
         for _ in 0..=MAX_NESTING {
-            if edits.iter().any(|pointer| json::at(message, pointer).is_some_and(Value::is_object)) {
+            if edits.iter().any(|pointer| message.pointer(pointer).is_some_and(Value::is_object)) {
                 return Self::Edit;
             }
             if let Some(words) = text(message, "/conversation").or(text(message, "/extendedTextMessage/text")) {

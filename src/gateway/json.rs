@@ -31,7 +31,7 @@ fn describe_error(error: &serde_json::Error) -> String {
 }
 
 /// The value at `pointer`. [`Value::pointer`] copies each name twice, which only escapes need.
-pub(super) fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
+fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
     if pointer.contains('~') || !pointer.starts_with('/') {
         return value.pointer(pointer);
     }

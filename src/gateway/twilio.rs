@@ -12,7 +12,7 @@ use super::{
     addressee::Addressee,
     auth_scheme::AuthScheme,
     config_reader::{self, ConfigReader, Purpose, basic_auth},
-    json::{self, text},
+    json::text,
     send_result_by_status,
     sender_ids::SenderIds,
 };
@@ -128,7 +128,7 @@ impl Gateway for Twilio {
         if response.status().is_success() {
             return SendResult::Accepted { id: text(&body, "/sid").map(str::to_owned) };
         }
-        match json::at(&body, "/code").and_then(Value::as_i64) {
+        match body.pointer("/code").and_then(Value::as_i64) {
             Some(20_003) => SendResult::Refused(Refusal::Unauthorized),
             Some(21_211) => SendResult::Refused(Refusal::Permanent),
             Some(63_016) => SendResult::Refused(Refusal::WindowClosed),

@@ -128,7 +128,7 @@ impl Gateway for Wppconnect {
 
 /// `fromMe` is in the id in acknowledgements.
 fn is_from_me(body: &Value) -> bool {
-    ["/fromMe", "/id/fromMe"].iter().any(|pointer| json::at(body, pointer).and_then(Value::as_bool) == Some(true))
+    ["/fromMe", "/id/fromMe"].iter().any(|pointer| body.pointer(pointer).and_then(Value::as_bool) == Some(true))
 }
 
 fn read_message(body: &Value, own: bool) -> Result<WebhookEvent, Malformed> {

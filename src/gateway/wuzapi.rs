@@ -114,7 +114,7 @@ fn read_message(event: &Value) -> Result<WebhookEvent, Malformed> {
         // From the phone's history sync.
         return Ok(WebhookEvent::ignored(IgnoreReason::Event));
     }
-    let is_true = |pointer: &str| json::at(event, pointer).and_then(Value::as_bool).unwrap_or_default();
+    let is_true = |pointer: &str| event.pointer(pointer).and_then(Value::as_bool).unwrap_or_default();
     let group = is_true("/Info/IsGroup");
     let edited = is_true("/IsEdit") || text(info, "/Edit").is_some();
     let senders: &[&str] = if group { &["/Sender", "/SenderAlt"] } else { &["/Sender", "/SenderAlt", "/Chat"] };
