@@ -100,15 +100,15 @@ pub(super) fn log_instances(service: &Service) {
         tracing::info!(
             instance = %instance.config.id,
             gateway = instance.gateway.kind(),
-            authenticity = instance.gateway.proof().describe(),
+            authenticity = instance.gateway.webhook_auth().describe(),
             completion = instance.config.completion.as_str(),
             "instance"
         );
-        if instance.gateway.proof().is_weak() {
-            let authenticity = instance.gateway.proof().describe();
+        if instance.gateway.webhook_auth().is_weak() {
+            let authenticity = instance.gateway.webhook_auth().describe();
             tracing::warn!(instance = %instance.config.id, authenticity, "anyone who learns this secret can verify any number");
         }
-        if let Some(weak) = instance.gateway.believes() {
+        if let Some(weak) = instance.gateway.sender_warning() {
             tracing::warn!(instance = %instance.config.id, weak, "the sender of a message is taken from unauthenticated data");
         }
     }

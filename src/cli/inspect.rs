@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     config::{self, Faults, LogConfig},
     domain::{InstanceId, Phone, extract},
-    gateway::{self, Event, Gateway, Purpose, Webhook},
+    gateway::{self, Gateway, Purpose, Webhook, WebhookEvent},
     telemetry,
 };
 
@@ -58,7 +58,7 @@ pub(super) fn run(options: &InspectOptions) -> Result<ExitCode, Failure> {
     };
     let webhook = Webhook {
         method: &method,
-        path_secret: None,
+        path_suffix: None,
         query: if is_get { &raw_query } else { url_query },
         headers: &headers,
         body: if is_get { &[] } else { &body },
@@ -120,14 +120,14 @@ fn verdict(gateway: &dyn Gateway, number: &Phone, webhook: &Webhook<'_>) -> Valu
     json!({ "auth": "accept", "reason": null, "response": { "status": 200, "body": "" }, "events": events })
 }
 
-fn describe(event: &Event, for_us: bool) -> Value {
-    let ignored = event.ignored.or((!for_us).then_some(gateway::Ignored::AnotherNumber));
+fn describe(event: &WebhookEvent, for_us: bool) -> Value {
+    let ignored = event.ignored.or((!for_us).then_some(gateway::IgnoreReason::AnotherNumber));
     let text = event.text.as_deref().unwrap_or_default();
     let codes: Vec<String> =
         extract::candidates(text, usize::MAX).codes.iter().map(|code| code.as_str().to_owned()).collect();
     json!({
         "kind": if ignored.is_some() { "ignore" } else { "message" },
-        "reason": ignored.map(gateway::Ignored::as_str),
+        "reason": ignored.map(gateway::IgnoreReason::as_str),
         "message_id": event.message_id,
         "dedupe_key": event.dedupe_key,
         "chat_id": event.chat_id,

@@ -126,7 +126,9 @@ pub fn run() -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::InspectWebhook(options) => inspect::run(&options),
-        Command::Doctor(options) => crate::doctor::blocking(parse_config(&read_config(&options.config)?)?, &options),
+        Command::Doctor(options) => {
+            crate::doctor::run_blocking(parse_config(&read_config(&options.config)?)?, &options)
+        }
         Command::Status(options) => status::run(&options),
         Command::Mint(options) => api_commands::mint(&options),
         Command::Explain(options) => api_commands::explain(&options),

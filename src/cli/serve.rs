@@ -37,7 +37,7 @@ pub(super) fn check_config(text: &str) -> Result<ExitCode, Failure> {
             instance.config.id,
             instance.config.name,
             instance.gateway.kind(),
-            instance.gateway.proof().describe(),
+            instance.gateway.webhook_auth().describe(),
             format_args!("{}webhooks/{}", config.public_url, instance.config.id),
         );
         let now = Clock::default().wall();

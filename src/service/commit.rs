@@ -30,15 +30,15 @@ pub(super) struct Applied<K: Protocol> {
     pub(super) verdict: K::Verdict,
     /// As it is now.
     pub(super) record: Verification<K>,
-    pub(super) written: Flush,
+    pub(super) written: Written,
 }
 
 /// Whether a command changed anything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Flush {
+pub(super) enum Written {
     /// The decision was to change nothing.
     Nothing,
-    CommitOutcome,
+    Done,
     /// The message had been answered before; nothing was done.
     Duplicate,
 }
@@ -58,7 +58,7 @@ impl Service {
             let mut decision = K::decide(&loaded.record, command.clone(), now);
             let verdict = decision.verdict;
             if decision.next.is_none() && decision.effects.is_empty() {
-                return Ok(Applied { verdict, record: loaded.record, written: Flush::Nothing });
+                return Ok(Applied { verdict, record: loaded.record, written: Written::Nothing });
             }
             if let Some(next) = &mut decision.next {
                 deed::sign(next, loaded.record.timeline.len());
@@ -72,10 +72,10 @@ impl Service {
                     if !had_ended {
                         self.count(&record);
                     }
-                    return Ok(Applied { verdict, record, written: Flush::CommitOutcome });
+                    return Ok(Applied { verdict, record, written: Written::Done });
                 }
                 CommitOutcome::Duplicate => {
-                    return Ok(Applied { verdict, record: loaded.record, written: Flush::Duplicate });
+                    return Ok(Applied { verdict, record: loaded.record, written: Written::Duplicate });
                 }
                 CommitOutcome::Conflict | CommitOutcome::Collision => {
                     (loaded.version, loaded.record) = self.load_as(id).await?;

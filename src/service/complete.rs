@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{
     Browser, Instance, Service, ServiceError,
-    commit::{Applied, Flush},
+    commit::{Applied, Written},
     loaded::Loaded,
 };
 use crate::{
@@ -225,7 +225,7 @@ impl Service {
             | FinishVerdict::Gone
             | FinishVerdict::Refused => None,
         };
-        if let Some(result) = result.filter(|_| written == Flush::CommitOutcome) {
+        if let Some(result) = result.filter(|_| written == Written::Done) {
             let completed = ByResult { instance: InstanceLabel(record.instance), result };
             self.metrics.completions.get_or_create(&completed).inc();
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     domain::{Reason, VerificationId, wire::wire_enum},
-    gateway::Ignored,
+    gateway::IgnoreReason,
 };
 
 /// What became of one event.
@@ -21,7 +21,7 @@ pub enum Outcome {
     Unchanged,
     Failed(Reason),
     Unmatched(Unmatched),
-    Ignored(Ignored),
+    Ignored(IgnoreReason),
 }
 
 wire_enum! {
@@ -55,7 +55,7 @@ impl Outcome {
             .into_iter()
             .chain(failures.copied().map(Self::Failed))
             .chain(Unmatched::ALL.iter().copied().map(Self::Unmatched))
-            .chain(Ignored::ALL.iter().copied().map(Self::Ignored))
+            .chain(IgnoreReason::ALL.iter().copied().map(Self::Ignored))
     }
 
     /// Its word in metrics, in the API and in what is kept of a message.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Instance, Outcome, Service, ServiceError};
 use crate::{
     domain::{InstanceId, VerificationId, keys::Digest, sent_code::DeliveryReport},
-    gateway::{Ignored, Progress, Receipt, stable_id},
+    gateway::{DeliveryReceipt, IgnoreReason, ReceiptStatus, stable_id},
     random,
     store::{Change, RecordChange, RecordId, StoreError},
 };
@@ -49,8 +49,8 @@ impl Service {
     }
 
     /// Moves a code on. Reports about replies, and about what others sent from this number, lead nowhere.
-    pub(super) async fn report(&self, carrier: &Instance, receipt: &Receipt) -> Result<Outcome, ServiceError> {
-        let ignored = Outcome::Ignored(Ignored::Status);
+    pub(super) async fn report(&self, carrier: &Instance, receipt: &DeliveryReceipt) -> Result<Outcome, ServiceError> {
+        let ignored = Outcome::Ignored(IgnoreReason::Status);
         let digest = self.message_key(carrier, &receipt.message_id);
         let mut found = self.pointer(carrier, digest).await?;
         for pause in PATIENCE {
@@ -62,10 +62,10 @@ impl Service {
         }
         let Some(Pointer { instance, about, leg }) = found else { return Ok(ignored) };
         let Some(owner) = self.instances.get(instance) else { return Ok(ignored) };
-        let report = match receipt.progress {
-            Progress::Accepted => DeliveryReport::Accepted,
-            Progress::Delivered => DeliveryReport::Delivered,
-            Progress::Failed(refusal) => DeliveryReport::Undelivered(refusal.into()),
+        let report = match receipt.status {
+            ReceiptStatus::Accepted => DeliveryReport::Accepted,
+            ReceiptStatus::Delivered => DeliveryReport::Delivered,
+            ReceiptStatus::Failed(refusal) => DeliveryReport::Undelivered(refusal.into()),
         };
         self.fared(&owner, about, leg, report).await?;
         Ok(ignored)

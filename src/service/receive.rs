@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::{
     Instance, Outcome, Service, ServiceError,
-    commit::{Flush, Incoming},
+    commit::{Incoming, Written},
     loaded::Loaded,
     outcome::{Received, Unmatched},
 };
@@ -20,7 +20,7 @@ use crate::{
         quota::{Allowance, Name, Quota},
         template,
     },
-    gateway::{Event, Ignored},
+    gateway::{IgnoreReason, WebhookEvent},
     metrics::label::{ByReason, InstanceLabel},
     store::{CommitOutcome, Locator, RecordId, StoreError, TokenRequest},
 };
@@ -41,7 +41,7 @@ struct From<'a> {
 
 impl Service {
     /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
-    pub async fn receive(&self, instance: &Arc<Instance>, event: &Event) -> Result<Outcome, ServiceError> {
+    pub async fn receive(&self, instance: &Arc<Instance>, event: &WebhookEvent) -> Result<Outcome, ServiceError> {
         let received = match self.handle(instance, event).await {
             // A fail-over lost the record meanwhile, or it was erased: the next delivery finds what is true.
             Err(ServiceError::NotFound) => return Err(StoreError::Unavailable("a record vanished".to_owned()).into()),
@@ -64,7 +64,7 @@ impl Service {
                 let unmatched = ByReason { instance: InstanceLabel(id), reason: unmatched.as_str() };
                 self.metrics.messages_unmatched.get_or_create(&unmatched).inc();
             }
-            Outcome::Ignored(reason @ (Ignored::AnotherNumber | Ignored::SendersDiffer)) => {
+            Outcome::Ignored(reason @ (IgnoreReason::AnotherNumber | IgnoreReason::SendersDiffer)) => {
                 let reason = reason.as_str();
                 if let Some(count) = self.vitals.failed(id, "message", reason, self.clock.wall()) {
                     tracing::warn!(instance = %id, reason, count, "a message verifies nobody");
@@ -79,7 +79,7 @@ impl Service {
         }
     }
 
-    async fn handle(&self, instance: &Arc<Instance>, event: &Event) -> Result<Received, ServiceError> {
+    async fn handle(&self, instance: &Arc<Instance>, event: &WebhookEvent) -> Result<Received, ServiceError> {
         let for_us = event.is_for(&*instance.gateway, &instance.config.number);
         if let Some(receipt) = event.receipt.as_ref().filter(|_| for_us) {
             return self.report(instance, receipt).await.map(Received::from);
@@ -88,10 +88,10 @@ impl Service {
             return Ok(Outcome::Ignored(why).into());
         }
         if !for_us {
-            return Ok(Outcome::Ignored(Ignored::AnotherNumber).into());
+            return Ok(Outcome::Ignored(IgnoreReason::AnotherNumber).into());
         }
         let (Some(text), Some(id), Some(chat_id)) = (&event.text, event.stable_id(), &event.chat_id) else {
-            return Ok(Outcome::Ignored(Ignored::Incomplete).into());
+            return Ok(Outcome::Ignored(IgnoreReason::Incomplete).into());
         };
         if self.is_too_old(instance, event) {
             return Ok(Outcome::Failed(Reason::MessageTooOld).into());
@@ -147,7 +147,7 @@ impl Service {
         &self,
         loaded: Loaded<Link>,
         mut from: From<'_>,
-        event: &Event,
+        event: &WebhookEvent,
         edited: bool,
     ) -> Result<Outcome, ServiceError> {
         let Loaded { instance, record, .. } = &loaded;
@@ -162,7 +162,7 @@ impl Service {
         let sent = event.text.as_deref().zip(self.link_code(record));
         let words = sent.map(|(text, code)| self.words_around(instance, text, &code));
         let changed = record.kind.prefilled.zip(words).is_some_and(|(prefilled, words)| !prefilled.matches(words));
-        let text = Sent { edited, changed, weak: event.weak };
+        let text = Sent { edited, changed, weak: event.forgeable };
         let risk = self.risk_of_start(record);
         let command = |may_reply| {
             let (sender, push_name, risk) = (sender.clone(), push_name.clone(), risk.clone());
@@ -183,7 +183,7 @@ impl Service {
         };
         let command = command(may_reply);
         let applied = self.apply(loaded, command, Some(&from.incoming)).await?;
-        if applied.written == Flush::Duplicate {
+        if applied.written == Written::Duplicate {
             return Ok(Outcome::Duplicate);
         }
         Ok(match applied.verdict {
@@ -248,7 +248,7 @@ impl Service {
         Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
     }
 
-    fn from<'a>(&self, instance: &Instance, event: &'a Event, id: &str, chat_id: &str) -> From<'a> {
+    fn from<'a>(&self, instance: &Instance, event: &'a WebhookEvent, id: &str, chat_id: &str) -> From<'a> {
         let subject = event.sender.subject();
         let instance_id = instance.config.id;
         let canonical = subject.as_ref().map_or_else(|| format!("chat:{chat_id}"), Subject::canonical);
@@ -262,7 +262,7 @@ impl Service {
     }
 
     /// By the gateway's own time; the daemon's message ids are forgotten only long after this.
-    fn is_too_old(&self, instance: &Instance, event: &Event) -> bool {
+    fn is_too_old(&self, instance: &Instance, event: &WebhookEvent) -> bool {
         let Some(sent) = event.timestamp.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) else {
             return event.timestamp.is_some();
         };

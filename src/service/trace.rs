@@ -13,7 +13,7 @@ use tokio::{
 use super::{Instance, Outcome, Service, ServiceError, outcome::Received};
 use crate::{
     domain::{InstanceId, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
-    gateway::{Event, Ignored},
+    gateway::{IgnoreReason, WebhookEvent},
     random,
     store::{
         Store,
@@ -128,7 +128,7 @@ impl Service {
     }
 
     /// Remembers what became of a message. Our own and those of groups are nobody's question.
-    pub(super) fn trace(&self, instance: &Instance, event: &Event, Received { outcome, record }: Received) {
+    pub(super) fn trace(&self, instance: &Instance, event: &WebhookEvent, Received { outcome, record }: Received) {
         if matches!(outcome, Outcome::Ignored(why) if !explains(why)) {
             return;
         }
@@ -170,15 +170,15 @@ fn ending(digits: &str) -> String {
 }
 
 /// Whether it tells a person who sent a message anything.
-const fn explains(why: Ignored) -> bool {
+const fn explains(why: IgnoreReason) -> bool {
     match why {
-        Ignored::FromMe | Ignored::Group | Ignored::Broadcast | Ignored::Status => false,
-        Ignored::Event
-        | Ignored::NonText
-        | Ignored::Edit
-        | Ignored::AnotherNumber
-        | Ignored::SendersDiffer
-        | Ignored::Sms
-        | Ignored::Incomplete => true,
+        IgnoreReason::FromMe | IgnoreReason::Group | IgnoreReason::Broadcast | IgnoreReason::Status => false,
+        IgnoreReason::Event
+        | IgnoreReason::NonText
+        | IgnoreReason::Edit
+        | IgnoreReason::AnotherNumber
+        | IgnoreReason::SendersDiffer
+        | IgnoreReason::Sms
+        | IgnoreReason::Incomplete => true,
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         token::Kind,
         whatsapp,
     },
-    gateway::Sent,
+    gateway::SendResult,
     jobs::{payload::ReplyJob, permits::Permit},
     metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, Service, ServiceError},
@@ -57,17 +57,17 @@ pub(super) async fn send(
     let request = instance.gateway.text_message(&job.chat_id, job.subject.as_ref(), &text);
     let GatewayResponse { sent, after, repeatable } = send_message(worker, instance, leased, permit, request).await;
     let (why, unknown) = match sent {
-        Sent::Accepted { .. } => {
+        SendResult::Accepted { .. } => {
             count("sent");
             return Ok(Settlement::Done);
         }
-        Sent::Refused(refusal) => {
+        SendResult::Refused(refusal) => {
             service.vitals.failed(instance.config.id, "reply", refusal.as_str(), service.clock.wall());
             count(refusal.as_str());
             return Ok(given_up(refusal.as_str()));
         }
-        Sent::NotSent { why } => (why, false),
-        Sent::Unknown { why } => (why, true),
+        SendResult::Retryable { reason: why } => (why, false),
+        SendResult::Unknown { reason: why } => (why, true),
     };
     service.vitals.failed(instance.config.id, "reply", why.as_str(), service.clock.wall());
     let failed = FailedAttempt { why, after, unknown, repeatable };

@@ -1,147 +1,157 @@
-//! The validated mapping: where in a body each thing stands.
+//! The validated `mapping` table: which pointers lead to which field of an event.
 
 use serde_json::Value;
 
 use super::{
-    fields::{Fields, within},
-    source::{Condition, Source},
+    source::{Condition, ValueSource},
+    table_reader::{TableReader, subtable},
 };
 use crate::config::{Faults, Section};
 
 pub(super) struct Mapping {
-    /// The message or the list of messages.
+    /// Pointer to the message or the list of messages.
     pub(super) select: String,
-    pub(super) event: Option<Events>,
-    pub(super) message_id: Vec<Source>,
-    /// Whether only what follows the last `_` stays the same when a message comes again.
+    pub(super) event: Option<EventFilter>,
+    pub(super) message_id: Vec<ValueSource>,
+    /// Whether only the part of the id after the last `_` is equal in repeated deliveries.
     pub(super) last_component: bool,
-    pub(super) chat_id: Vec<Source>,
-    pub(super) sender: Vec<Source>,
-    /// Our own number.
-    pub(super) to: Vec<Source>,
-    /// The account or instance at the gateway, as `account` names it.
-    pub(super) account: Vec<Source>,
-    pub(super) lid: Vec<Source>,
-    pub(super) bsuid: Vec<Source>,
-    pub(super) text: Vec<Source>,
-    pub(super) timestamp: Option<(String, Unit)>,
-    pub(super) from_me: FromMe,
+    pub(super) chat_id: Vec<ValueSource>,
+    pub(super) sender: Vec<ValueSource>,
+    /// The receiving number.
+    pub(super) to: Vec<ValueSource>,
+    /// The account or instance at the gateway, compared with the key `account`.
+    pub(super) account: Vec<ValueSource>,
+    pub(super) lid: Vec<ValueSource>,
+    pub(super) bsuid: Vec<ValueSource>,
+    pub(super) text: Vec<ValueSource>,
+    pub(super) timestamp: Option<(String, TimeUnit)>,
+    pub(super) from_me: FromMeRule,
     pub(super) group: Vec<Condition>,
     pub(super) edit: Vec<Condition>,
     pub(super) broadcast: Vec<Condition>,
-    pub(super) push_name: Vec<Source>,
-    /// Of a status: which of our messages, and what became of it.
-    pub(super) receipt_id: Vec<Source>,
-    pub(super) receipt: Vec<Source>,
-    /// What marks, without a word, that the phone has it.
+    pub(super) push_name: Vec<ValueSource>,
+    /// The id of the message that a status is about.
+    pub(super) receipt_id: Vec<ValueSource>,
+    /// The status word.
+    pub(super) receipt: Vec<ValueSource>,
+    /// Conditions that mean "delivered", for statuses without a word.
     pub(super) delivered: Vec<Condition>,
 }
 
-/// Which events are messages, and which tell what became of ours.
-pub(super) struct Events {
+/// Which event kinds are messages, and which are delivery statuses.
+pub(super) struct EventFilter {
     pub(super) pointer: String,
     pub(super) accept: Vec<String>,
     pub(super) status: Vec<String>,
 }
 
+/// The format of a timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unit {
+pub(super) enum TimeUnit {
     Seconds,
     Milliseconds,
     Rfc3339,
-    /// The gateway tells no time, or none that means anything.
+    /// The gateway sends no usable time.
     None,
 }
 
-/// How our own messages are told from a person's.
-pub(super) enum FromMe {
-    /// The operator states that they never come.
+/// How messages sent from the own number are recognised.
+pub(super) enum FromMeRule {
+    /// The operator states that they are never posted.
     Never,
-    /// If `optional`, a message that says nothing is a person's.
+    /// With `optional`, a message for which no condition can be tested is a person's.
     When { conditions: Vec<Condition>, optional: bool },
 }
 
 impl Mapping {
     pub(super) fn read(section: Section, faults: &mut Faults) -> Self {
         const DEDUPE: &[(&str, bool)] = &[("whole", false), ("last_component", true)];
-        let mut fields = Fields::new(section, faults);
-        let f = &mut fields;
+        let mut reader = TableReader::new(section, faults);
+        let table = &mut reader;
         let mapping = Self {
-            select: f.pointer("select").unwrap_or_default(),
-            event: events(f),
-            message_id: f.required("message_id", "where a message's id stands"),
-            last_component: f.section.choice("dedupe", DEDUPE, f.faults).unwrap_or_default(),
-            chat_id: f.required("chat_id", "where the chat stands that a reply is addressed to"),
-            sender: f.required("sender", "where the sender's phone stands; if several do, they must agree"),
-            to: f.sources("to"),
-            account: f.sources("account"),
-            lid: f.sources("lid"),
-            bsuid: f.sources("bsuid"),
-            text: f.required("text", "where a message's text stands"),
-            timestamp: timestamp(f),
-            from_me: from_me(f),
-            group: f.conditions("group"),
-            edit: f.conditions("edit"),
-            broadcast: f.conditions("broadcast"),
-            push_name: f.sources("push_name"),
-            receipt_id: f.sources("receipt_id"),
-            receipt: f.sources("receipt"),
-            delivered: f.conditions("delivered"),
+            select: table.pointer("select").unwrap_or_default(),
+            event: events(table),
+            message_id: table.required("message_id", "the pointer to a message's id"),
+            last_component: table.section.choice("dedupe", DEDUPE, table.faults).unwrap_or_default(),
+            chat_id: table.required("chat_id", "the pointer to the chat that replies are sent to"),
+            sender: table
+                .required("sender", "the pointer to the sender's phone; if several are present, they must agree"),
+            to: table.sources("to"),
+            account: table.sources("account"),
+            lid: table.sources("lid"),
+            bsuid: table.sources("bsuid"),
+            text: table.required("text", "the pointer to a message's text"),
+            timestamp: timestamp(table),
+            from_me: from_me(table),
+            group: table.conditions("group"),
+            edit: table.conditions("edit"),
+            broadcast: table.conditions("broadcast"),
+            push_name: table.sources("push_name"),
+            receipt_id: table.sources("receipt_id"),
+            receipt: table.sources("receipt"),
+            delivered: table.conditions("delivered"),
         };
-        fields.finish();
+        reader.finish();
         mapping
     }
 }
 
-fn events(f: &mut Fields<'_>) -> Option<Events> {
-    let (key, value) = f.section.values("event").into_iter().next()?;
-    let mut event = within(key, value, "{ pointer = \"…\", accept = [\"…\"] }", f.faults)?;
+fn events(table: &mut TableReader<'_>) -> Option<EventFilter> {
+    let (key, value) = table.section.values("event").into_iter().next()?;
+    let mut event = subtable(key, value, "{ pointer = \"…\", accept = [\"…\"] }", table.faults)?;
     if !event.section.has("pointer") {
-        event.fault("pointer", "is missing: where the kind of an event stands");
+        event.fault("pointer", "is missing: the pointer to the kind of an event");
     }
-    let (pointer, accept, status) = (event.pointer("pointer"), event.words("accept"), event.words("status"));
+    let (pointer, accept, status) = (event.pointer("pointer"), event.scalars("accept"), event.scalars("status"));
     if accept.is_empty() {
-        event.fault("accept", "is empty: no event would be a message");
+        event.fault("accept", "is empty: list the event kinds that are messages");
     }
     event.finish();
-    Some(Events { pointer: pointer?, accept, status })
+    Some(EventFilter { pointer: pointer?, accept, status })
 }
 
-fn timestamp(f: &mut Fields<'_>) -> Option<(String, Unit)> {
-    const UNITS: &[(&str, Unit)] =
-        &[("s", Unit::Seconds), ("ms", Unit::Milliseconds), ("rfc3339", Unit::Rfc3339), ("none", Unit::None)];
-    let (key, value) = f.section.values("timestamp").into_iter().next()?;
-    let mut timestamp = within(key, value, "{ pointer = \"…\", unit = \"s\" }", f.faults)?;
+fn timestamp(table: &mut TableReader<'_>) -> Option<(String, TimeUnit)> {
+    const UNITS: &[(&str, TimeUnit)] = &[
+        ("s", TimeUnit::Seconds),
+        ("ms", TimeUnit::Milliseconds),
+        ("rfc3339", TimeUnit::Rfc3339),
+        ("none", TimeUnit::None),
+    ];
+    let (key, value) = table.section.values("timestamp").into_iter().next()?;
+    let mut timestamp = subtable(key, value, "{ pointer = \"…\", unit = \"s\" }", table.faults)?;
     let pointer = timestamp.pointer("pointer");
     let unit = timestamp.section.choice("unit", UNITS, timestamp.faults);
     if !timestamp.section.has("unit") {
         timestamp.fault("unit", "is missing: s, ms, rfc3339 or none");
     }
-    if !timestamp.section.has("pointer") && unit.is_some_and(|unit| unit != Unit::None) {
-        timestamp.fault("pointer", "is missing: where the time of a message stands");
+    if !timestamp.section.has("pointer") && unit.is_some_and(|unit| unit != TimeUnit::None) {
+        timestamp.fault("pointer", "is missing: the pointer to the time of a message");
     }
     timestamp.finish();
     Some((pointer?, unit?))
 }
 
-/// Unset is a fault: our own messages hold codes.
-fn from_me(f: &mut Fields<'_>) -> FromMe {
-    let values = f.section.values("from_me");
+/// `from_me` is required: messages sent from the own number contain codes.
+fn from_me(table: &mut TableReader<'_>) -> FromMeRule {
+    let values = table.section.values("from_me");
     if let [(_, Value::String(word))] = values.as_slice()
         && word == "never"
     {
-        return FromMe::Never;
+        return FromMeRule::Never;
     }
     if values.is_empty() {
-        f.fault("from_me", "is missing: what marks our own messages, or \"never\" if they are never posted here");
+        table.fault(
+            "from_me",
+            "is missing: what marks messages sent from the own number, or \"never\" if they are never posted",
+        );
     }
     let mut optional = false;
     let mut conditions = Vec::new();
     for (key, value) in values {
         let shape = "{ pointer = \"…\" }, or \"never\"";
-        let Some(mut fields) = within(key, value, shape, f.faults) else { continue };
-        optional |= fields.section.flag("optional", fields.faults);
-        conditions.extend(fields.condition());
+        let Some(mut reader) = subtable(key, value, shape, table.faults) else { continue };
+        optional |= reader.section.flag("optional", reader.faults);
+        conditions.extend(reader.condition());
     }
-    FromMe::When { conditions, optional }
+    FromMeRule::When { conditions, optional }
 }

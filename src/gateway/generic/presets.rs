@@ -1,4 +1,4 @@
-//! Gateways that are nothing but a mapping.
+//! Settings of gateways that need no code of their own.
 
 pub(crate) const GUPSHUP: &str = include_str!("presets/gupshup.toml");
 pub(crate) const INFOBIP: &str = include_str!("presets/infobip.toml");

@@ -9,7 +9,7 @@ use crate::{
         link::{Completion, Link, LinkState},
         sent_code::CodeState,
     },
-    gateway::Ignored,
+    gateway::IgnoreReason,
     service::{CallbackView, Outcome, Unmatched, trace::Trace},
 };
 
@@ -114,21 +114,25 @@ fn failed(reason: Reason) -> Option<&'static str> {
 }
 
 /// Of a message in which no code was looked for.
-fn unread(why: Ignored) -> Option<&'static str> {
+fn unread(why: IgnoreReason) -> Option<&'static str> {
     Some(match why {
-        Ignored::NonText => "was no text, but a picture, a sticker or the like.",
-        Ignored::Edit => "was an edit of an earlier message, which never counts.",
-        Ignored::AnotherNumber => {
+        IgnoreReason::NonText => "was no text, but a picture, a sticker or the like.",
+        IgnoreReason::Edit => "was an edit of an earlier message, which never counts.",
+        IgnoreReason::AnotherNumber => {
             "came to another number or account of the gateway than this instance's, and was left to that one."
         }
-        Ignored::SendersDiffer => {
+        IgnoreReason::SendersDiffer => {
             "named two different senders, so that it proves neither; this is a fault of the gateway."
         }
-        Ignored::Sms => {
+        IgnoreReason::Sms => {
             "was an SMS, whose sender can be forged; sms_verifies = true in the gateway's table believes it."
         }
-        Ignored::Incomplete => "came without an id, a chat or a text.",
-        Ignored::FromMe | Ignored::Group | Ignored::Broadcast | Ignored::Status | Ignored::Event => return None,
+        IgnoreReason::Incomplete => "came without an id, a chat or a text.",
+        IgnoreReason::FromMe
+        | IgnoreReason::Group
+        | IgnoreReason::Broadcast
+        | IgnoreReason::Status
+        | IgnoreReason::Event => return None,
     })
 }
 

@@ -1,4 +1,4 @@
-//! How each gateway tells of a message: one composer per kind.
+//! Composes webhooks in the format of each gateway: one function per kind.
 
 mod official;
 mod unofficial;
@@ -8,29 +8,29 @@ use url::form_urlencoded;
 
 use crate::{
     config::Section,
-    gateway::{Draft, Gateway, Sample},
+    gateway::{Gateway, SampleMessage, WebhookRequest},
 };
 
-/// A body as a gateway writes it.
-enum Body {
+/// The body of a webhook.
+enum ComposedBody {
     Json(Value),
     Form(Vec<(&'static str, String)>),
 }
 
-/// What `doctor` must know of the instance's table.
-struct Table {
+/// The gateway's table, for values that its webhooks repeat.
+struct GatewayTable {
     section: Section,
 }
 
-impl Table {
+impl GatewayTable {
     fn text(&self, name: &str) -> Option<String> {
         self.section.clone().text(name, &mut crate::config::Faults::default())
     }
 }
 
-type Compose = fn(&Table, &Sample) -> Option<Body>;
+type ComposeFn = fn(&GatewayTable, &SampleMessage) -> Option<ComposedBody>;
 
-const COMPOSERS: &[(&str, Compose)] = &[
+const COMPOSERS: &[(&str, ComposeFn)] = &[
     ("cloud-api", official::meta),
     ("360dialog", official::meta),
     ("gupshup-v3", official::meta),
@@ -49,19 +49,23 @@ const COMPOSERS: &[(&str, Compose)] = &[
     ("whapi", unofficial::whapi),
 ];
 
-/// An unsigned webhook that tells of `sample`; `None`: this gateway knows no such message.
-pub fn compose(gateway: &dyn Gateway, section: &Section, sample: &Sample) -> Option<Draft> {
+/// An unsigned webhook with the message `sample`. `None`: this gateway has no such message.
+pub fn compose(gateway: &dyn Gateway, section: &Section, sample: &SampleMessage) -> Option<WebhookRequest> {
     let composer = COMPOSERS.iter().find(|(kind, _)| *kind == gateway.kind());
     let body = match composer {
-        Some((_, compose)) => compose(&Table { section: section.clone() }, sample)?,
-        None => Body::Json(gateway.compose(sample)?),
+        Some((_, compose)) => compose(&GatewayTable { section: section.clone() }, sample)?,
+        None => ComposedBody::Json(gateway.compose(sample)?),
     };
     let (kind, body) = match body {
-        Body::Json(json) => ("application/json", json.to_string().into_bytes()),
-        Body::Form(fields) => {
+        ComposedBody::Json(json) => ("application/json", json.to_string().into_bytes()),
+        ComposedBody::Form(fields) => {
             let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
             ("application/x-www-form-urlencoded", form.into_bytes())
         }
     };
-    Some(Draft { headers: vec![("content-type".to_owned(), kind.to_owned())], body, ..Draft::default() })
+    Some(WebhookRequest {
+        headers: vec![("content-type".to_owned(), kind.to_owned())],
+        body,
+        ..WebhookRequest::default()
+    })
 }

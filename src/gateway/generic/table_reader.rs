@@ -1,20 +1,20 @@
-//! Reads the tables of a generic gateway: pointers, conditions and lists, every fault under its key.
+//! Reads the tables of a generic gateway: pointers, conditions and lists. Every fault is added under its key.
 
 use http::StatusCode;
 use serde_json::Value;
 
-use super::source::{Condition, Source, Test, word};
+use super::source::{Condition, ConditionTest, ValueSource, scalar};
 use crate::config::{Faults, Section};
 
 const POINTER: &str = "expected a JSON pointer such as \"/message/id\": it starts with / and writes ~ as ~0";
 
-/// A table and where its faults go.
-pub(super) struct Fields<'a> {
+/// Reads one table and collects its faults.
+pub(super) struct TableReader<'a> {
     pub(super) section: Section,
     pub(super) faults: &'a mut Faults,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> TableReader<'a> {
     pub(super) fn new(section: Section, faults: &'a mut Faults) -> Self {
         Self { section, faults }
     }
@@ -23,7 +23,7 @@ impl<'a> Fields<'a> {
         self.faults.add(self.section.key(name), problem);
     }
 
-    /// A pointer; `None` when it is absent or faulty.
+    /// A pointer; `None` if absent or invalid.
     pub(super) fn pointer(&mut self, name: &str) -> Option<String> {
         let text = self.section.text(name, self.faults)?;
         pointer(&self.section.key(name), text, self.faults)
@@ -36,13 +36,14 @@ impl<'a> Fields<'a> {
         self.pointer(name)
     }
 
-    /// Pointers, or tables of `pointer`, `when_pointer` and what must stand there.
-    pub(super) fn sources(&mut self, name: &str) -> Vec<Source> {
+    /// Pointers, or tables with `pointer`, `when_pointer` and a test.
+    pub(super) fn sources(&mut self, name: &str) -> Vec<ValueSource> {
         let values = self.section.values(name);
         values.into_iter().filter_map(|(key, value)| source(key, value, self.faults)).collect()
     }
 
-    pub(super) fn required(&mut self, name: &str, hint: &str) -> Vec<Source> {
+    /// Like [`TableReader::sources`], with at least one.
+    pub(super) fn required(&mut self, name: &str, hint: &str) -> Vec<ValueSource> {
         let sources = self.sources(name);
         if self.section.values(name).is_empty() {
             self.fault(name, &format!("is missing: {hint}"));
@@ -50,12 +51,14 @@ impl<'a> Fields<'a> {
         sources
     }
 
-    /// Tables of `pointer` and what must stand there.
+    /// Tables with `pointer` and a test.
     pub(super) fn conditions(&mut self, name: &str) -> Vec<Condition> {
         let values = self.section.values(name);
         values
             .into_iter()
-            .filter_map(|(key, value)| within(key, value, "{ pointer = \"…\", equals = … }", self.faults)?.condition())
+            .filter_map(|(key, value)| {
+                subtable(key, value, "{ pointer = \"…\", equals = … }", self.faults)?.condition()
+            })
             .collect()
     }
 
@@ -66,24 +69,24 @@ impl<'a> Fields<'a> {
         Some(Condition { pointer: pointer?, test })
     }
 
-    /// `equals` or `when_suffix`; with neither, anything that is set.
-    pub(super) fn test(&mut self) -> Test {
-        let (equals, ends) = (self.words("equals"), self.words("when_suffix"));
+    /// `equals` or `when_suffix`; with neither, [`ConditionTest::Set`].
+    pub(super) fn test(&mut self) -> ConditionTest {
+        let (equals, ends) = (self.scalars("equals"), self.scalars("when_suffix"));
         if !equals.is_empty() && !ends.is_empty() {
             self.fault("equals", "is given together with when_suffix; remove one of the two");
         }
         match (equals.is_empty(), ends.is_empty()) {
-            (false, _) => Test::Equals(equals),
-            (true, false) => Test::Suffix(ends),
-            (true, true) => Test::Set,
+            (false, _) => ConditionTest::Equals(equals),
+            (true, false) => ConditionTest::Suffix(ends),
+            (true, true) => ConditionTest::Set,
         }
     }
 
     /// Texts, numbers and flags, as text.
-    pub(super) fn words(&mut self, name: &str) -> Vec<String> {
+    pub(super) fn scalars(&mut self, name: &str) -> Vec<String> {
         let mut words = Vec::new();
         for (key, value) in self.section.values(name) {
-            match word(&value) {
+            match scalar(&value) {
                 Some(word) => words.push(word),
                 None => self.faults.add(key, "expected a text, a number, true or false, or a list of them"),
             }
@@ -100,7 +103,7 @@ impl<'a> Fields<'a> {
                 continue;
             };
             for (name, value) in table {
-                match word(&value) {
+                match scalar(&value) {
                     Some(text) => entries.push((name, text)),
                     None => self.faults.add(format!("{key}.{name}"), "expected a text in quotes"),
                 }
@@ -114,10 +117,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The table under `key`, or a fault that shows what it should look like.
-pub(super) fn within<'a>(key: String, value: Value, shape: &str, faults: &'a mut Faults) -> Option<Fields<'a>> {
+/// The table under `key`, or a fault that shows the expected `shape`.
+pub(super) fn subtable<'a>(key: String, value: Value, shape: &str, faults: &'a mut Faults) -> Option<TableReader<'a>> {
     match value {
-        Value::Object(table) => Some(Fields::new(Section::new(key, table), faults)),
+        Value::Object(table) => Some(TableReader::new(Section::new(key, table), faults)),
         _ => {
             faults.add(key, format!("expected a table: {shape}"));
             None
@@ -125,29 +128,29 @@ pub(super) fn within<'a>(key: String, value: Value, shape: &str, faults: &'a mut
     }
 }
 
-/// A status of HTTP.
+/// An HTTP status.
 pub(super) fn status(key: String, value: &Value, faults: &mut Faults) -> Option<u16> {
-    let status = word(value).and_then(|text| text.parse::<StatusCode>().ok()).map(|status| status.as_u16());
+    let status = scalar(value).and_then(|text| text.parse::<StatusCode>().ok()).map(|status| status.as_u16());
     if status.is_none() {
         faults.add(key, "expected an HTTP status from 100 to 999");
     }
     status
 }
 
-fn source(key: String, value: Value, faults: &mut Faults) -> Option<Source> {
+fn source(key: String, value: Value, faults: &mut Faults) -> Option<ValueSource> {
     match value {
-        Value::String(text) => Some(Source { pointer: pointer(&key, text, faults)?, guard: None }),
+        Value::String(text) => Some(ValueSource { pointer: pointer(&key, text, faults)?, guard: None }),
         value => {
             let shape = "{ pointer = \"…\", when_pointer = \"…\", equals = … }, or a pointer in quotes";
-            let mut fields = within(key, value, shape, faults)?;
+            let mut fields = subtable(key, value, shape, faults)?;
             let pointer = fields.required_pointer("pointer");
             let guard = fields.pointer("when_pointer");
             let test = fields.test();
-            if test != Test::Set && !fields.section.has("when_pointer") {
-                fields.fault("when_pointer", "is missing: where the value stands that this depends on");
+            if test != ConditionTest::Set && !fields.section.has("when_pointer") {
+                fields.fault("when_pointer", "is missing: the pointer of the value that equals or when_suffix tests");
             }
             fields.finish();
-            Some(Source { pointer: pointer?, guard: guard.map(|pointer| Condition { pointer, test }) })
+            Some(ValueSource { pointer: pointer?, guard: guard.map(|pointer| Condition { pointer, test }) })
         }
     }
 }
