@@ -10,6 +10,7 @@
 //! | layer | what it is | what it must never know |
 //! |---|---|---|
 //! | [`domain`] | the protocol: records, [`domain::decide()`], codes, texts, keys | I/O, time, randomness, JSON |
+//! | [`api`] | the wire: structs of answers and callbacks with their schemas, problem codes, limits | what is decided |
 //! | [`clock`], [`entropy`], [`lines`], [`audit`] | the only doors to the wall clock, to random bytes, to the log's end, to the audit stream | who asks |
 //! | [`trace`] | which trace a piece of work belongs to | what the work is |
 //! | [`config`], [`metrics`], [`credentials`] | values; families; fresh secrets | any connection; who increments |
@@ -62,6 +63,7 @@
 //! - Everything is bounded: sizes, times, counts, retries, queues.
 
 pub mod address;
+pub mod api;
 pub mod app;
 pub mod audit;
 pub mod cli;

@@ -20,3 +20,5 @@ pub mod partitions {}
 pub mod redis_cluster {}
 #[doc = include_str!("web_server.md")]
 pub mod web_server {}
+#[doc = include_str!("wire_schemas.md")]
+pub mod wire_schemas {}

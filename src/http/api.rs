@@ -5,7 +5,7 @@ use actix_web::{
     web::{Data, Path, Payload, Query},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     App, auth, body,
@@ -13,8 +13,13 @@ use super::{
     view,
 };
 use crate::{
+    api::{
+        limits::PHONE_ENDING,
+        problem::FieldFault,
+        verification::{Redeemed, Requests, STATUSES, TYPES},
+    },
     domain::{Chat, VerificationId, scope::Scope, token::RedeemToken},
-    service::{FieldFault, Filter, Idempotency, Instance, Mint, ServiceError, callback, decode_cursor, input},
+    service::{Filter, Idempotency, Mint, ServiceError, decode_cursor, input},
 };
 
 pub(super) type Answer = Result<HttpResponse, Problem>;
@@ -66,12 +71,9 @@ pub(super) struct ListQuery {
     limit: Option<String>,
 }
 
-/// Every word for how a request stands.
-pub(super) const STATUSES: &[&str] = &["pending", "sent", "verified", "validated", "failed", "expired", "canceled"];
-
 /// Enough digits to narrow a list, too few to be a number.
 pub(super) fn is_ending(text: &str) -> bool {
-    (4..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    PHONE_ENDING.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `GET …/requests`
@@ -87,7 +89,7 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
     if query.status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
         fault("status", &format!("expected one of {}", STATUSES.join(", ")));
     }
-    if query.otp_type.as_deref().is_some_and(|kind| !["link", "code"].contains(&kind)) {
+    if query.otp_type.as_deref().is_some_and(|kind| !TYPES.contains(&kind)) {
         fault("otp_type", "expected link or code");
     }
     if query.phone_last.as_deref().is_some_and(|text| !is_ending(text)) {
@@ -127,20 +129,9 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
         created_before,
     };
     let found = app.service.list(&caller.instance, &filter, cursor.flatten(), limit.unwrap_or(50)).await?;
-    let records: Vec<Value> = found
-        .records
-        .iter()
-        .map(|record| view::full(&app.service, &caller.instance, record, caller.sees_secrets()))
-        .collect();
-    Ok(page(&records, found.next_cursor))
-}
-
-fn page(records: &[Value], next_cursor: Option<String>) -> HttpResponse {
-    let mut data = json!({ "requests": records });
-    if let Some(cursor) = next_cursor {
-        data["next_cursor"] = json!(cursor);
-    }
-    view::success("OTP requests", &data)
+    let requests = found.records.iter();
+    let requests = requests.map(|record| view::full(&app.service, &caller.instance, record, caller.sees_secrets()));
+    Ok(view::success("OTP requests", &Requests { requests: requests.collect(), next_cursor: found.next_cursor }))
 }
 
 pub(super) async fn named(
@@ -203,22 +194,5 @@ pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: Http
         }
         _ => return Err(invalid("token", "is missing: the token of the redirect, or uuid and code of the reply")),
     };
-    Ok(view::success("Login confirmed", &redeemed_data(&caller.instance, &redeemed.record)))
-}
-
-fn redeemed_data(_instance: &Instance, record: &crate::domain::Verification) -> Value {
-    let proof = record.proof();
-    json!({
-        "uuid": record.id,
-        "subject": callback::subject(record),
-        "chat_id": record.chat_id(),
-        "push_name": proof.and_then(|proof| proof.push_name.as_deref()),
-        "renews": record.request.renews,
-        "text_changed": proof.map(|_| record.text_changed),
-        "risk": callback::risk(record),
-        "purpose": record.request.purpose,
-        "client_ref": record.request.client_ref,
-        "metadata": callback::metadata(record),
-        "completion": { "mode": record.mode().as_str(), "state": callback::completion_state(record) },
-    })
+    Ok(view::success("Login confirmed", &Redeemed::of(&redeemed.record)))
 }

@@ -4,7 +4,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Path, Payload},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     App,
@@ -12,7 +12,8 @@ use super::{
     auth, body, view,
 };
 use crate::{
-    domain::{scope::Scope, target::Guard, time::rfc3339},
+    api::verification::Validated,
+    domain::{scope::Scope, target::Guard},
     service::{
         Idempotency, ServiceError,
         input_code::{self, Whose},
@@ -46,15 +47,16 @@ pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: Ht
     };
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let record = app.service.validate(&caller.instance, &caller.token, &typed, guard, idempotency).await?;
-    let data = json!({
-        "uuid": record.id,
-        "chat_id": match &typed.whose {
-            Whose::Chat(chat) => Some(chat.as_given().to_owned()),
-            Whose::Request(_) => record.chat_id(),
+    let data = Validated {
+        uuid: record.id,
+        chat_id: match &typed.whose {
+            Whose::Chat(chat) => chat.as_given().to_owned(),
+            // Erased, a request has no chat and no code that counts.
+            Whose::Request(_) => record.chat_id().unwrap_or_default(),
         },
-        "status": record.status(app.service.now()),
-        "validated_at": record.ended_at().map(rfc3339),
-    });
+        status: record.status(app.service.now()),
+        validated_at: record.ended_at().unwrap_or_else(|| app.service.now()).into(),
+    };
     Ok(view::success("OTP code validated successfully", &data))
 }
 

@@ -5,13 +5,17 @@ use actix_web::{
     web::{Data, Path, Payload, Query},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{App, auth, body, problem::Problem, view};
 use crate::{
-    domain::{redirect, scope::Scope, time::rfc3339},
+    api::{
+        callback::{CallbackDetails, CallbackPage, Header, LastAnswer, Replayed},
+        problem::FieldFault,
+    },
+    domain::{redirect, scope::Scope},
     service::{
-        FieldFault, Instance, ServiceError,
+        Instance, ServiceError,
         delivery::{Cursor, STANDINGS, word},
     },
     store::Standing,
@@ -56,24 +60,21 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
         }
         None => app.service.callbacks(&caller.instance, standing, cursor.flatten().as_ref(), limit).await?,
     };
-    let next = next.map(|next| next.to_string());
-    Ok(view::success("Callbacks", &json!({ "callbacks": callbacks, "next_cursor": next })))
+    let next_cursor = next.map(|next| next.to_string());
+    Ok(view::success("Callbacks", &CallbackPage { callbacks, next_cursor }))
 }
 
 /// `GET …/callbacks/{id}`: one, with the body as it is sent.
 pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let caller = auth::caller(&app, &request, &path.0, Scope::Read).await?;
-    let (callback, body, answer) = app.service.callback(&caller.instance, &path.1).await?;
-    let mut data = json!(callback);
-    data["body"] = body;
-    data["last_answer"] = match answer {
-        Some((at, answer)) => {
-            let headers = answer.headers.iter().map(|(name, value)| json!({ "name": name, "value": value }));
-            let headers: Vec<Value> = headers.collect();
-            json!({ "at": rfc3339(at), "status": answer.status, "headers": headers, "body": answer.body })
-        }
-        None => Value::Null,
-    };
+    let (entry, body, answer) = app.service.callback(&caller.instance, &path.1).await?;
+    let last_answer = answer.map(|(at, answer)| LastAnswer {
+        at: at.into(),
+        status: answer.status,
+        headers: answer.headers.into_iter().map(|(name, value)| Header { name, value }).collect(),
+        body: answer.body,
+    });
+    let data = CallbackDetails { entry, body, last_answer };
     Ok(view::success("Callback", &data))
 }
 
@@ -81,7 +82,7 @@ pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: H
 pub(super) async fn replay(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let caller = auth::caller(&app, &request, &path.0, Scope::Admin).await?;
     app.service.replay(&caller.instance, &path.1).await?;
-    Ok(view::success("Callback queued again", &json!({ "id": path.1 })))
+    Ok(view::success("Callback queued again", &Replayed { id: path.into_inner().1 }))
 }
 
 /// `POST …/callbacks/test`: a signed event about nothing, tried once.
@@ -95,7 +96,7 @@ pub(super) async fn test(app: Data<App>, instance: Path<String>, request: HttpRe
     };
     let url = receiver(&caller.instance, body.get("url"))?;
     let callback = app.service.test_callback(&caller.instance, &url, repeat.as_deref()).await?;
-    Ok(view::success("Test callback queued", &json!(callback)))
+    Ok(view::success("Test callback queued", &callback))
 }
 
 /// Where the test goes: as asked, under the rules of a mint, else where the instance's events go.

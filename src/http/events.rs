@@ -8,7 +8,6 @@ use actix_web::{
     web::{Bytes, Data, Path, Query},
 };
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{
     App, auth,
@@ -18,8 +17,9 @@ use super::{
     view,
 };
 use crate::{
+    api::{problem::FieldFault, verification::Watched},
     domain::{Verification, VerificationId, keys::sha256, scope::Scope, token::Kind},
-    service::{FieldFault, Instance, Service, ServiceError, Watched},
+    service::{self, Instance, Service, ServiceError},
 };
 
 /// Proxies take a silent stream for a dead one.
@@ -138,16 +138,18 @@ struct Viewer {
 }
 
 impl Viewer {
-    fn view(&self, record: &Verification) -> Value {
+    fn view(&self, record: &Verification) -> Watched {
         match &self.sight {
-            Sight::Request { instance, secrets } => view::full(&self.service, instance, record, *secrets),
-            Sight::State => view::state(&self.service, record),
+            Sight::Request { instance, secrets } => {
+                Watched::Request(view::full(&self.service, instance, record, *secrets))
+            }
+            Sight::State => Watched::Progress(view::progress(&self.service, record)),
         }
     }
 }
 
 /// Answers when something has changed, at once when nothing more will, and at the latest after `wait`.
-async fn long_poll(viewer: &Viewer, mut watched: Watched, wait: Duration) -> HttpResponse {
+async fn long_poll(viewer: &Viewer, mut watched: service::Watched, wait: Duration) -> HttpResponse {
     let deadline = tokio::time::Instant::now() + wait;
     let first = viewer.view(watched.record());
     let mut now = first.clone();
@@ -160,7 +162,12 @@ async fn long_poll(viewer: &Viewer, mut watched: Watched, wait: Duration) -> Htt
 }
 
 /// One event for each change that the caller may see, until nothing more will come.
-async fn stream(app: &App, viewer: Viewer, watched: Watched, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn stream(
+    app: &App,
+    viewer: Viewer,
+    watched: service::Watched,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     // An `EventSource` comes back after every end; 204 tells it that the end was the end.
     if watched.has_ended() && request.headers().contains_key("last-event-id") {
         return Ok(HttpResponse::new(StatusCode::NO_CONTENT));
@@ -177,7 +184,7 @@ async fn stream(app: &App, viewer: Viewer, watched: Watched, request: &HttpReque
 /// A stream that is under way.
 struct Following {
     viewer: Viewer,
-    watched: Watched,
+    watched: service::Watched,
     /// Digest of what was shown last: thousands of these wait.
     shown: Option<[u8; 32]>,
     count: u32,
@@ -187,13 +194,14 @@ impl Events for Following {
     /// `None`: nothing more will come, the record is gone, or the process stops. Clients ask again, elsewhere.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let view = self.viewer.view(self.watched.record()).to_string();
-            let digest = sha256(view.as_bytes());
+            let view = view::written(&self.viewer.view(self.watched.record()));
+            let digest = sha256(&view);
             if self.shown != Some(digest) {
                 self.shown = Some(digest);
                 self.count += 1;
                 let retry = if self.count == 1 { format!("retry: {RECONNECT_MS}\n") } else { String::new() };
-                return Some(Bytes::from(format!("{retry}id: {}\nevent: status\ndata: {view}\n\n", self.count)));
+                let head = format!("{retry}id: {}\nevent: status\ndata: ", self.count);
+                return Some(Bytes::from([head.as_bytes(), &view, b"\n\n"].concat()));
             }
             if self.watched.has_ended() {
                 return None;

@@ -5,12 +5,15 @@ use actix_web::{
     web::{Data, Path, Query},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::{App, auth, problem::Problem, view};
 use crate::{
+    api::{
+        explanation::{Erased, Explanation},
+        problem::FieldFault,
+    },
     domain::{Chat, scope::Scope, subject::InvalidChat},
-    service::{FieldFault, ServiceError, explain::Question},
+    service::{ServiceError, explain::Question},
 };
 
 /// Longer than any message id.
@@ -34,18 +37,9 @@ pub(super) async fn explain(
     };
     let question = Question::parse(&text);
     let answer = app.service.explain(&caller.instance, &question).await?;
-    let requests: Vec<Value> = answer
-        .requests
-        .iter()
-        .map(|(record, callbacks)| {
-            let mut shown = view::brief(&app.service, record);
-            shown["callbacks"] = json!(callbacks);
-            shown
-        })
-        .collect();
-    let data = json!({
-        "read_as": question.kind(), "sentence": answer.sentence, "messages": answer.messages, "requests": requests,
-    });
+    let requests = answer.requests.into_iter();
+    let requests = requests.map(|(record, callbacks)| view::brief(&app.service, &record, callbacks)).collect();
+    let data = Explanation { read_as: question.kind(), sentence: answer.sentence, messages: answer.messages, requests };
     Ok(view::success("Explanation", &data))
 }
 
@@ -58,7 +52,7 @@ pub(super) async fn erase(
     let caller = auth::caller(&app, &request, &path.0, Scope::Admin).await?;
     let chat: Chat = path.1.parse().map_err(|why: InvalidChat| faulty("chat_id", &why.to_string()))?;
     let erased = app.service.erase(&caller.instance, &chat).await?;
-    Ok(view::success("Erased", &json!({ "erased": erased })))
+    Ok(view::success("Erased", &Erased { erased }))
 }
 
 fn faulty(field: &str, detail: &str) -> Problem {

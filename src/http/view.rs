@@ -2,147 +2,140 @@
 
 use actix_web::{HttpResponse, HttpResponseBuilder, http::StatusCode};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
 
 use crate::{
-    domain::{Verification, sending::Channel, time::rfc3339, token::Kind, whatsapp},
-    service::{Instance, Service, Warning, callback},
+    api::{
+        Time, Warning,
+        callback::CallbackEntry,
+        explanation::{ExplainedEvent, ExplainedRequest},
+        verification::{Code, CodeRequest, Completion, Details, Link, LinkRequest, Progress, Request},
+    },
+    domain::{Verification, sending::Channel, token::Kind, whatsapp},
+    service::{Instance, Service},
 };
 
 /// `{"success":true,"message":…,"data":…}`.
-pub(super) fn success(message: &str, data: &Value) -> HttpResponse {
+pub(super) fn success(message: &str, data: &impl Serialize) -> HttpResponse {
     envelope(HttpResponseBuilder::new(StatusCode::OK), message, data)
 }
 
-pub(super) fn envelope(mut response: HttpResponseBuilder, message: &str, data: &Value) -> HttpResponse {
-    let body = serde_json::to_vec(&Envelope { success: true, message, data }).expect("it has only string keys");
+pub(super) fn envelope(mut response: HttpResponseBuilder, message: &str, data: &impl Serialize) -> HttpResponse {
+    let body = written(&Envelope { success: true, message, data });
     response.content_type("application/json").insert_header(("cache-control", "no-store")).body(body)
 }
 
+/// JSON of a type of the wire.
+pub(super) fn written(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("types of the wire have only string keys")
+}
+
 #[derive(Serialize)]
-struct Envelope<'a> {
+struct Envelope<'a, T> {
     success: bool,
     message: &'a str,
-    data: &'a Value,
+    data: &'a T,
 }
 
 /// Everything the caller needs to hand the link to a person. Made again from the record each time: the code
 /// is stored nowhere.
-pub(super) fn link(service: &Service, instance: &Instance, record: &Verification, warnings: &[Warning]) -> Value {
-    let mut data = Map::new();
-    let mut put = |name: &str, value: Value| data.insert(name.to_owned(), value);
-    put("uuid", json!(record.id));
-    put("chat_id", json!(record.chat_id()));
-    put("status", json!(record.status(service.now())));
-    put("otp_type", json!("link"));
-    put("expires_at", json!(rfc3339(record.expires_at)));
-    put("created_at", json!(rfc3339(record.created_at)));
-    if let Some(code) = service.code(record) {
-        let text = service.prefilled(instance, record, &code);
-        put("code", json!(code.as_str()));
-        put("whatsapp_link", json!(whatsapp::wa_me(&instance.config.number, &text)));
-        put("app_url", json!(whatsapp::app_url(&instance.config.number, &text)));
-        put("text", json!(text));
+pub(super) fn link(service: &Service, instance: &Instance, record: &Verification, warnings: &[Warning]) -> Link {
+    let number = &instance.config.number;
+    let code = service.code(record);
+    let text = code.as_ref().map(|code| service.prefilled(instance, record, code));
+    let handle = service.token(record, Kind::Handle);
+    Link {
+        uuid: record.id,
+        chat_id: record.chat_id(),
+        status: record.status(service.now()),
+        otp_type: "link",
+        expires_at: record.expires_at.into(),
+        created_at: record.created_at.into(),
+        code: code.map(|code| code.as_str().to_owned()),
+        whatsapp_link: text.as_deref().map(|text| whatsapp::wa_me(number, text)),
+        app_url: text.as_deref().map(|text| whatsapp::app_url(number, text)),
+        text,
+        start_url: handle.as_ref().map(|handle| service.public(&format!("/l/{handle}"))),
+        qr_url: handle.as_ref().map(|handle| service.public(&format!("/l/{handle}/qr.svg"))),
+        poll_token: service.token(record, Kind::Poll).map(|token| token.to_string()),
+        warnings: warnings.to_vec(),
     }
-    if let Some(handle) = service.token(record, Kind::Handle) {
-        put("start_url", json!(service.public(&format!("/l/{handle}"))));
-        put("qr_url", json!(service.public(&format!("/l/{handle}/qr.svg"))));
-    }
-    put("poll_token", json!(service.token(record, Kind::Poll).map(|token| token.to_string())));
-    put("warnings", json!(warnings));
-    Value::Object(data)
 }
 
 /// A code that we send, as its caller sees it.
-pub(super) fn code(service: &Service, instance: &Instance, record: &Verification, warnings: &[Warning]) -> Value {
-    let mut data = json!({
-        "uuid": record.id,
-        "chat_id": record.chat_id(),
-        "status": record.status(service.now()),
-        "otp_type": record.otp_type(),
-        "expires_at": rfc3339(record.expires_at),
-        "created_at": rfc3339(record.created_at),
-        "poll_token": service.token(record, Kind::Poll).map(|token| token.to_string()),
-        "warnings": warnings,
-    });
-    if let (true, Some(code)) = (instance.config.codes.in_response, service.otp(record)) {
-        data["code"] = json!(code.as_str());
+pub(super) fn code(service: &Service, instance: &Instance, record: &Verification, warnings: &[Warning]) -> Code {
+    let code = instance.config.codes.in_response.then(|| service.otp(record)).flatten();
+    Code {
+        uuid: record.id,
+        chat_id: record.chat_id(),
+        status: record.status(service.now()),
+        otp_type: "code",
+        expires_at: record.expires_at.into(),
+        created_at: record.created_at.into(),
+        code: code.map(|code| code.as_str().to_owned()),
+        poll_token: service.token(record, Kind::Poll).map(|token| token.to_string()),
+        warnings: warnings.to_vec(),
     }
-    data
 }
 
 /// How a verification stands and what has happened to it, without what opens it or names a person.
-pub(super) fn brief(service: &Service, record: &Verification) -> Value {
-    let mut data = json!({
-        "uuid": record.id,
-        "otp_type": record.otp_type(),
-        "status": record.status(service.now()),
-        "reason": record.reason(),
-        "created_at": rfc3339(record.created_at),
-        "expires_at": rfc3339(record.expires_at),
-        "ended_at": record.ended_at().map(rfc3339),
-        "attempts": record.attempts,
-        "client_ref": record.request.client_ref,
-        "timeline": timeline(record),
-    });
-    put_completion(&mut data, record);
-    data
+pub(super) fn brief(service: &Service, record: &Verification, callbacks: Vec<CallbackEntry>) -> ExplainedRequest {
+    ExplainedRequest {
+        uuid: record.id,
+        otp_type: record.otp_type(),
+        status: record.status(service.now()),
+        reason: record.reason(),
+        created_at: record.created_at.into(),
+        expires_at: record.expires_at.into(),
+        ended_at: record.ended_at().map(Time),
+        attempts: record.attempts,
+        client_ref: record.request.client_ref.clone(),
+        timeline: record.timeline.iter().map(ExplainedEvent::from).collect(),
+        completion: completion(record),
+        callbacks,
+    }
 }
 
 /// How it stands, and nothing of the person.
-pub(super) fn state(service: &Service, record: &Verification) -> Value {
-    let mut data = json!({
-        "uuid": record.id,
-        "status": record.status(service.now()),
-        "expires_at": rfc3339(record.expires_at),
-    });
-    put_completion(&mut data, record);
-    data
+pub(super) fn progress(service: &Service, record: &Verification) -> Progress {
+    Progress {
+        uuid: record.id,
+        status: record.status(service.now()),
+        expires_at: record.expires_at.into(),
+        completion: completion(record),
+    }
 }
 
 /// Only a link is completed.
-fn put_completion(data: &mut Value, record: &Verification) {
-    if record.otp.is_none() {
-        data["completion"] = json!({ "mode": record.mode().as_str(), "state": callback::completion_state(record) });
-    }
+fn completion(record: &Verification) -> Option<Completion> {
+    record.otp.is_none().then(|| Completion::of(record))
 }
 
-fn timeline(record: &Verification) -> Vec<Value> {
-    let entries = record.timeline.iter();
-    entries
-        .map(|entry| json!({ "at": rfc3339(entry.at), "event": entry.what, "reason": entry.reason, "by": entry.by }))
-        .collect()
-}
-
-/// What lets somebody go on where a person has begun.
-const SECRETS: &[&str] = &["code", "whatsapp_link", "app_url", "text", "start_url", "qr_url"];
-
-/// One verification with what has happened to it.
-pub(super) fn full(service: &Service, instance: &Instance, record: &Verification, secrets: bool) -> Value {
-    let mut data = match &record.otp {
-        Some(_) => code(service, instance, record, &[]),
-        None => link(service, instance, record, &[]),
-    };
-    if let (false, Some(data)) = (secrets, data.as_object_mut()) {
-        data.retain(|name, _| !SECRETS.contains(&name.as_str()));
-        data.insert("poll_token".to_owned(), Value::Null);
-    }
-    let proof = record.proof();
-    data["reason"] = json!(record.reason());
-    data["ended_at"] = json!(record.ended_at().map(rfc3339));
-    data["subject"] = callback::subject(record);
-    data["push_name"] = json!(proof.and_then(|proof| proof.push_name.as_deref()));
+/// One verification with what has happened to it; `secrets` are what lets its reader go on where a person has begun.
+pub(super) fn full(service: &Service, instance: &Instance, record: &Verification, secrets: bool) -> Request {
+    let details = Details::of(record);
     if let Some(otp) = &record.otp {
-        data["send"] = json!(otp.send());
-        data["channel"] = json!(otp.channel().map(Channel::as_str));
+        let code = code(service, instance, record, &[]);
+        return Request::Code(Box::new(CodeRequest {
+            code: if secrets { code } else { Code { code: None, poll_token: None, ..code } },
+            details,
+            send: otp.send(),
+            channel: otp.channel().map(Channel::as_str),
+        }));
     }
-    put_completion(&mut data, record);
-    data["attempts"] = json!(record.attempts);
-    data["max_attempts"] = json!(record.max_attempts);
-    data["renews"] = json!(record.request.renews);
-    data["purpose"] = json!(record.request.purpose);
-    data["client_ref"] = json!(record.request.client_ref);
-    data["metadata"] = callback::metadata(record);
-    data["timeline"] = json!(timeline(record));
-    data
+    let link = link(service, instance, record, &[]);
+    let link = if secrets { link } else { without_secrets(link) };
+    Request::Link(Box::new(LinkRequest { link, details, completion: Completion::of(record) }))
+}
+
+fn without_secrets(link: Link) -> Link {
+    Link {
+        code: None,
+        whatsapp_link: None,
+        app_url: None,
+        text: None,
+        start_url: None,
+        qr_url: None,
+        poll_token: None,
+        ..link
+    }
 }

@@ -9,18 +9,24 @@ use actix_web::{
     web::{Data, Payload},
 };
 use jiff::SignedDuration;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use super::{
     App, auth,
     body::{self, API},
     problem::{Code, Problem},
+    view,
 };
 use crate::{
+    api::{
+        problem::FieldFault,
+        wawp::{WawpSent, WawpVerified},
+    },
     domain::{Chat, Language, scope::Scope, subject::InvalidChat, target::Guard, template, typed},
     service::{
-        FieldFault, ServiceError,
+        ServiceError,
         input_code::{self, Typed, Whose},
     },
 };
@@ -43,12 +49,7 @@ pub(super) async fn send(app: Data<App>, request: HttpRequest, payload: Payload)
         return Err(invalid("footer", "is longer than 200 characters"));
     }
     let sent = app.service.request_code(&caller.instance, &caller.token, wanted, Some(COOLDOWN), None).await?;
-    Ok(answer(&json!({
-        "code": "success",
-        "message": "Verification code sent successfully",
-        "expires_in": LIFE,
-        "job_id": sent.id,
-    })))
+    Ok(answer(&WawpSent::new(LIFE, sent.id)))
 }
 
 /// `GET` and `POST /v2/auth/otp/verify`
@@ -64,14 +65,14 @@ pub(super) async fn verify(app: Data<App>, request: HttpRequest, payload: Payloa
         Guard { misses: guarded.then_some(TRIES), anew: true, locked_for: caller.instance.config.codes.locked_for };
     let typed = Typed { whose: Whose::Chat(chat), code };
     app.service.validate(&caller.instance, &caller.token, &typed, guard, None).await?;
-    Ok(answer(&json!({ "code": "success", "message": "Verification code is valid", "verified": true })))
+    Ok(answer(&WawpVerified::new()))
 }
 
-fn answer(body: &Value) -> HttpResponse {
+fn answer(body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/json")
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(body.to_string())
+        .body(view::written(body))
 }
 
 fn invalid(field: &str, detail: &str) -> Problem {

@@ -4,37 +4,16 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Instance, Service, ServiceError, answer::Answer, callback, deed};
 use crate::{
-    domain::{Event, Partition, Verification, VerificationId, redirect, time::rfc3339},
+    api::callback::{CallbackData, CallbackEntry, TestEvent},
+    domain::{Event, Partition, Verification, VerificationId, redirect},
     entropy,
     jobs::payload::{self, Work},
     store::{Change, Committed, JobId, KnownJob, Standing, StoreError, archive::Mark},
 };
-
-/// A callback as people see it. Times are RFC 3339.
-#[derive(Clone, Debug, Serialize)]
-pub struct CallbackView {
-    pub id: String,
-    pub webhook_id: String,
-    #[serde(rename = "type")]
-    pub event: &'static str,
-    pub uuid: Option<String>,
-    /// Scheme, host and port: the rest of a URL may be a secret.
-    pub url: String,
-    /// `pending`, `delivered` or `dead`.
-    pub status: &'static str,
-    pub attempts: u32,
-    pub created_at: String,
-    pub next_attempt_at: Option<String>,
-    pub ended_at: Option<String>,
-    pub last_error: Option<String>,
-    #[serde(skip)]
-    pub since: Timestamp,
-}
 
 /// The word for how a callback stands.
 pub const fn word(standing: Standing) -> &'static str {
@@ -85,7 +64,7 @@ impl Service {
         standing: Option<Standing>,
         cursor: Option<&Cursor>,
         limit: usize,
-    ) -> Result<(Vec<CallbackView>, Option<Cursor>), ServiceError> {
+    ) -> Result<(Vec<CallbackEntry>, Option<Cursor>), ServiceError> {
         let (mut callbacks, mut room) = (Vec::new(), limit);
         let begun = cursor.map_or(0, |cursor| STANDINGS.iter().position(|of| *of == cursor.standing).unwrap_or(0));
         for of in STANDINGS.into_iter().skip(begun).filter(|of| standing.is_none_or(|wanted| wanted == *of)) {
@@ -108,14 +87,14 @@ impl Service {
         &self,
         instance: &Instance,
         record: &Verification,
-    ) -> Result<Vec<CallbackView>, ServiceError> {
+    ) -> Result<Vec<CallbackEntry>, ServiceError> {
         let mut callbacks = Vec::new();
         for id in payload::callback_ids(record) {
             if let Some(job) = self.store.job(instance.config.id, record.id.partition(), &id).await? {
                 callbacks.extend(self.viewed(instance, &job));
             }
         }
-        callbacks.sort_by_key(|callback| std::cmp::Reverse(callback.since));
+        callbacks.sort_by_key(|callback| std::cmp::Reverse(callback.created_at));
         Ok(callbacks)
     }
 
@@ -124,7 +103,7 @@ impl Service {
         &self,
         instance: &Instance,
         id: &str,
-    ) -> Result<(CallbackView, Value, Option<(Timestamp, Answer)>), ServiceError> {
+    ) -> Result<(CallbackEntry, Value, Option<(Timestamp, Answer)>), ServiceError> {
         let (partition, job) = decode_job(id).ok_or(ServiceError::NotFound)?;
         let job = self.store.job(instance.config.id, partition, &job).await?.ok_or(ServiceError::NotFound)?;
         let (view, body) = self.view(&job)?.ok_or(ServiceError::NotFound)?;
@@ -152,7 +131,7 @@ impl Service {
         instance: &Instance,
         url: &str,
         repeat: Option<&str>,
-    ) -> Result<CallbackView, ServiceError> {
+    ) -> Result<CallbackEntry, ServiceError> {
         let limit = self.test_limit(instance);
         self.enter(instance, limit.as_slice(), None).await?;
         let seed = match repeat {
@@ -161,12 +140,12 @@ impl Service {
         };
         let now = self.now();
         let (partition, id) = (super::mint::spread(seed), payload::test_id(seed));
-        let data = json!({ "test": true, "instance": instance.config.id, "note": "sent by hand; belongs to nobody" });
+        let data = CallbackData::Test(TestEvent::new(instance.config.id));
         let work = Work::Callback {
             event: Event::Test,
             verification: None,
             webhook_id: format!("msg_{}", seed.hex()),
-            body: callback::envelope(Event::Test, now, &data),
+            body: callback::envelope(Event::Test, now, data),
             url: url.to_owned(),
         };
         let job = self.job(instance, id.clone(), self.test_lane(instance, url), None, &work);
@@ -183,7 +162,7 @@ impl Service {
     }
 
     /// As [`Service::view`], in a list; one that cannot be read here is left out.
-    fn viewed(&self, instance: &Instance, job: &KnownJob) -> Option<CallbackView> {
+    fn viewed(&self, instance: &Instance, job: &KnownJob) -> Option<CallbackEntry> {
         match self.view(job) {
             Ok(view) => view.map(|(view, _)| view),
             Err(error) => {
@@ -194,13 +173,13 @@ impl Service {
     }
 
     /// `None` for work that is no callback.
-    fn view(&self, job: &KnownJob) -> Result<Option<(CallbackView, String)>, StoreError> {
+    fn view(&self, job: &KnownJob) -> Result<Option<(CallbackEntry, String)>, StoreError> {
         let Work::Callback { event, verification, webhook_id, url, body } = Work::open(&self.keys, &job.id, &job.body)?
         else {
             return Ok(None);
         };
         let waits = job.standing == Standing::Waiting;
-        let view = CallbackView {
+        let view = CallbackEntry {
             id: encode_job(job.partition, &job.id),
             webhook_id,
             event: event.as_str(),
@@ -208,11 +187,10 @@ impl Service {
             url: redirect::parse(&url).map(|url| url.origin().ascii_serialization()).unwrap_or_default(),
             status: word(job.standing),
             attempts: job.attempts,
-            created_at: rfc3339(job.since),
-            next_attempt_at: waits.then(|| rfc3339(job.at)),
-            ended_at: (!waits).then(|| rfc3339(job.at)),
+            created_at: job.since.into(),
+            next_attempt_at: waits.then(|| job.at.into()),
+            ended_at: (!waits).then(|| job.at.into()),
             last_error: (!job.note.is_empty()).then(|| job.note.clone()),
-            since: job.since,
         };
         Ok(Some((view, body)))
     }

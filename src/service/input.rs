@@ -1,35 +1,22 @@
 //! What callers send to mint a link: every fault found at once, with the field's name.
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Instance;
-use crate::domain::{
-    Chat, Language, Mode, redirect,
-    sending::Channel,
-    subject::InvalidChat,
-    template::{self, Use},
-    verification::{Callbacks, Request, Texts},
-    whatsapp::LONGEST_TEXT,
+use crate::{
+    api::{Warning, problem::FieldFault},
+    domain::{
+        Chat, Language, Mode, redirect,
+        sending::Channel,
+        subject::InvalidChat,
+        template::{self, Use},
+        verification::{Callbacks, Request, Texts},
+        whatsapp::LONGEST_TEXT,
+    },
 };
 
-/// A field that cannot be accepted, why, and how to mend it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct FieldFault {
-    /// Dotted, such as `message.success`.
-    pub field: String,
-    pub detail: String,
-}
-
-/// Something that was accepted and may surprise.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Warning {
-    pub code: &'static str,
-    pub detail: String,
-}
-
 /// A checked request for a link.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Mint {
     pub request: Request,
     /// Seconds.

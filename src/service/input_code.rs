@@ -2,20 +2,20 @@
 
 use serde_json::{Map, Value};
 
-use super::{
-    FieldFault, Instance,
-    input::{Fields, Warning},
-};
-use crate::domain::{
-    Chat, Language, Subject, VerificationId,
-    otp::{LENGTHS, Shape},
-    sending::Channel,
-    typed,
-    verification::Request,
+use super::{Instance, input::Fields};
+use crate::{
+    api::{Warning, problem::FieldFault},
+    domain::{
+        Chat, Language, Subject, VerificationId,
+        otp::{LENGTHS, Shape},
+        sending::Channel,
+        typed,
+        verification::Request,
+    },
 };
 
 /// A checked request for a code.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct CodeRequest {
     pub request: Request,
     pub chat: Chat,

@@ -51,10 +51,8 @@ use url::Url;
 pub use self::{
     complete::{Opened, OpenedAs, Redeemed, Tapped, landing},
     deed::{By, Deed, doing, done_by, done_to},
-    delivery::CallbackView,
-    erase::Erased,
     identity::Phones,
-    input::{FieldFault, Mint, Warning},
+    input::Mint,
     instance::{Denied, Grant, Instance, Instances, Replaced},
     limit::{Standing, telling},
     mint::Idempotency,
@@ -68,6 +66,7 @@ pub use self::{
     watch::Watched,
 };
 use crate::{
+    api::problem::FieldFault,
     audit::Audit,
     clock::Clock,
     domain::{

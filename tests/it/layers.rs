@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 /// Lowest first; modules of one line do not import one another.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
+    &["api"],
     &["audit", "clock", "entropy", "lines"],
     &["trace"],
     &["config", "metrics", "credentials"],

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
+    examples,
     operation::{Area, Operation, operation},
-    schema::{named, object, text, time},
     values,
 };
 use crate::{domain::scope::Scope, http::problem::Code};
@@ -22,7 +22,7 @@ fn request() -> Operation {
         .idempotent()
         .spends()
         .json(request_body(), request_example())
-        .envelope("OTP code generated and message queued successfully", &named("Code"), &code_example("pending"))
+        .envelope("OTP code generated and message queued successfully", &examples::code("pending"))
         .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
@@ -65,20 +65,6 @@ fn chat() -> Value {
     json!({ "type": "string", "maxLength": 200, "description": "`<digits>@c.us`, an E.164 number or `<id>@lid`." })
 }
 
-pub(super) fn code_example(status: &str) -> Value {
-    json!({
-        "uuid": values::CODE_UUID,
-        "chat_id": values::CODE_CHAT,
-        "code": values::OTP,
-        "status": status,
-        "otp_type": "code",
-        "expires_at": values::EXPIRES,
-        "created_at": values::CREATED,
-        "poll_token": values::POLL_TOKEN,
-        "warnings": [],
-    })
-}
-
 fn validate() -> Operation {
     let about = "What was typed is compared with the code that counts for the chat: in any case, with spaces and \
         hyphens, in the digits of any language. Five wrong tries end a code. Fifteen in fifteen minutes lock the chat \
@@ -95,25 +81,13 @@ fn validate() -> Operation {
             "code": { "type": "string", "minLength": 1, "maxLength": 200, "description": "What the person typed." },
         },
     });
-    let data = object(&json!({
-        "uuid": { "type": "string", "format": "uuid" },
-        "chat_id": text("As it was given here, or for the request."),
-        "status": { "const": "validated" },
-        "validated_at": time("By the store's clock."),
-    }));
-    let example = json!({
-        "uuid": values::CODE_UUID,
-        "chat_id": values::CODE_CHAT,
-        "status": "validated",
-        "validated_at": values::ENDED,
-    });
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/validate-code", "validateCode", "Check a code")
         .scope(Scope::Validate)
         .about(about)
         .idempotent()
         .json(body, json!({ "chatId": values::CODE_CHAT, "code": values::OTP }))
         .spends()
-        .envelope("OTP code validated successfully", &data, &example)
+        .envelope("OTP code validated successfully", &examples::validated())
         .problems(&[
             Code::CodeWrong,
             Code::AttemptsExhausted,
@@ -131,7 +105,7 @@ fn resend() -> Operation {
         .scope(Scope::Send)
         .about(about)
         .spends()
-        .envelope("OTP code queued again", &named("Code"), &code_example("sent"))
+        .envelope("OTP code queued again", &examples::code("sent"))
         .problems(&[
             Code::InstanceDisabled,
             Code::CodeExpired,

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{
+    examples,
     operation::{Area, Operation, operation},
-    schema::{named, nullable, object, text},
+    schema::text,
     values,
 };
 use crate::{domain::scope::Scope, http::problem::Code};
@@ -22,7 +23,7 @@ fn generate() -> Operation {
         .idempotent()
         .spends()
         .json(generate_body(), generate_example())
-        .envelope("OTP link request created successfully", &named("Link"), &link_example())
+        .envelope("OTP link request created successfully", &examples::link())
         .problems(&[Code::InstanceDisabled, Code::InstanceFull])
 }
 
@@ -106,27 +107,6 @@ fn generate_example() -> Value {
     })
 }
 
-pub(super) fn link_example() -> Value {
-    let text = format!("Sign me in to Harbour [{}] - DO NOT CHANGE THIS MESSAGE", values::CODE);
-    let encoded = text.replace(' ', "%20").replace('[', "%5B").replace(']', "%5D");
-    json!({
-        "uuid": values::UUID,
-        "chat_id": null,
-        "status": "pending",
-        "otp_type": "link",
-        "expires_at": values::EXPIRES,
-        "created_at": values::CREATED,
-        "code": values::CODE,
-        "whatsapp_link": format!("https://wa.me/447700900999?text={encoded}"),
-        "app_url": format!("whatsapp://send?phone=447700900999&text={encoded}"),
-        "text": text,
-        "start_url": format!("https://wa.example.org/l/{}", values::HANDLE),
-        "qr_url": format!("https://wa.example.org/l/{}/qr.svg", values::HANDLE),
-        "poll_token": values::POLL_TOKEN,
-        "warnings": [],
-    })
-}
-
 fn redeem() -> Operation {
     let about = "Log the person in on this answer, never on the callback `link.verified`. The token of the redirect \
         works once, for 60 seconds, and only with the verifier of the session that minted the link. Within that time \
@@ -140,37 +120,11 @@ fn redeem() -> Operation {
             "verifier": text("From the session, when the link was minted with a `challenge`."),
         },
     });
-    let data = object(&json!({
-        "uuid": { "type": "string", "format": "uuid" },
-        "subject": named("Subject"),
-        "chat_id": nullable(text("The chat that wrote.")),
-        "push_name": nullable(text("The sender's display name, chosen by the sender: without control and direction marks, at most 128 characters.")),
-        "renews": nullable(text("The expired request that a tap on its page made anew, if there was one.")),
-        "text_changed": super::schema::text_changed(),
-        "risk": named("Risk"),
-        "purpose": nullable(text("As given.")),
-        "client_ref": nullable(text("As given.")),
-        "metadata": { "description": "As given." },
-        "completion": named("Completion"),
-    }));
-    let example = json!({
-        "uuid": values::UUID,
-        "subject": { "kind": "phone", "value": values::PHONE, "reported": values::PHONE },
-        "chat_id": values::CHAT,
-        "push_name": "Mara",
-        "renews": null,
-        "text_changed": false,
-        "risk": null,
-        "purpose": null,
-        "client_ref": "cart 7",
-        "metadata": null,
-        "completion": { "mode": "same_browser", "state": "redeemed" },
-    });
     operation(Area::Links, "POST", "/api/otp/v2/{instance}/redeem", "redeem", "Exchange the redirect's token")
         .scope(Scope::Redeem)
         .about(about)
         .idempotent()
         .json(body, json!({ "token": values::REDEEM_TOKEN, "verifier": values::VERIFIER }))
-        .envelope("Login confirmed", &data, &example)
+        .envelope("Login confirmed", &examples::redeemed())
         .problems(&[Code::TokenSpent, Code::TokenRefused])
 }

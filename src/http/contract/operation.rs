@@ -1,8 +1,9 @@
 //! One row of the contract: an operation, said in a few calls.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{domain::scope::Scope, http::problem::Code};
+use crate::{api::schema::Schema, domain::scope::Scope, http::problem::Code};
 
 /// The parts of the API, in the order in which they are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -279,14 +280,14 @@ impl Operation {
     }
 
     /// `{"success": true, "message": …, "data": <schema>}`, as the old API writes it.
-    pub(super) fn envelope(self, message: &'static str, data: &Value, example: &Value) -> Self {
+    pub(super) fn envelope<T: Schema + Serialize>(self, message: &'static str, example: &T) -> Self {
         let schema = json!({
             "type": "object",
             "required": ["success", "message", "data"],
             "properties": {
                 "success": { "const": true },
                 "message": { "type": "string", "description": "For people; do not compare." },
-                "data": data,
+                "data": T::schema(),
             },
         });
         let example = json!({ "success": true, "message": message, "data": example });

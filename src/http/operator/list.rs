@@ -18,11 +18,9 @@ use super::{
     session::Session,
 };
 use crate::{
+    api::{explanation::Message, verification::STATUSES},
     http::{api, problem::Problem},
-    service::{
-        Filter, Instance, ServiceError, decode_cursor,
-        explain::{Message, Question},
-    },
+    service::{Filter, Instance, ServiceError, decode_cursor, explain::Question},
 };
 
 const PAGE: usize = 25;
@@ -142,7 +140,7 @@ async fn explained(operator: &Operator, session: &Session, request: &HttpRequest
     }
     let found = service.explain(&instance, &Question::parse(question)).await?;
     let rows = found.requests.iter().map(|(record, _)| Row::of(record, service.now())).collect();
-    let messages = found.messages.into_iter().map(|message| (When::read(&message.at), message)).collect();
+    let messages = found.messages.into_iter().map(|message| (When::from(message.at.0), message)).collect();
     let page = ExplainPage { frame, asked, name, sentence: found.sentence, messages, rows };
     Ok(look::page(StatusCode::OK, &page))
 }
@@ -160,7 +158,7 @@ impl Asked {
             faults.push("Last digits: write 4 to 8 digits.");
         }
         let status = given(&self.status);
-        if status.as_deref().is_some_and(|status| !api::STATUSES.contains(&status)) {
+        if status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
             faults.push("There is no such status.");
         }
         let created_after = given(&self.since).map(|text| point(&text));
@@ -225,5 +223,5 @@ fn choices(instances: &[Arc<Instance>], chosen: Option<&Arc<Instance>>) -> Vec<C
 fn statuses(chosen: &str) -> Vec<Choice> {
     let choice =
         |status: &&str| Choice { value: (*status).to_owned(), text: (*status).to_owned(), chosen: *status == chosen };
-    api::STATUSES.iter().map(choice).collect()
+    STATUSES.iter().map(choice).collect()
 }

@@ -66,14 +66,6 @@ pub(super) struct When {
     pub(super) person: String,
 }
 
-impl When {
-    /// Of a time as the API writes it.
-    pub(super) fn read(text: &str) -> Self {
-        let unread = || Self { machine: text.to_owned(), person: text.to_owned() };
-        text.parse::<Timestamp>().map_or_else(|_| unread(), Self::from)
-    }
-}
-
 impl From<Timestamp> for When {
     fn from(at: Timestamp) -> Self {
         let person = at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();

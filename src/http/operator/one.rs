@@ -15,9 +15,14 @@ use super::{
     session::Session,
 };
 use crate::{
+    api::{
+        Time,
+        callback::CallbackEntry,
+        verification::{Completion, metadata},
+    },
     domain::{InstanceId, Verification, VerificationId, sending::Channel},
     http::problem::Problem,
-    service::{CallbackView, Instance, ServiceError, callback},
+    service::{Instance, ServiceError},
 };
 
 struct Entry {
@@ -32,16 +37,16 @@ struct Delivery {
     created: When,
     next_attempt: Option<When>,
     ended: Option<When>,
-    view: CallbackView,
+    view: CallbackEntry,
 }
 
-impl From<CallbackView> for Delivery {
-    fn from(view: CallbackView) -> Self {
-        let when = |text: &Option<String>| text.as_deref().map(When::read);
+impl From<CallbackEntry> for Delivery {
+    fn from(view: CallbackEntry) -> Self {
+        let when = |time: Time| When::from(time.0);
         Self {
-            created: When::read(&view.created_at),
-            next_attempt: when(&view.next_attempt_at),
-            ended: when(&view.ended_at),
+            created: when(view.created_at),
+            next_attempt: view.next_attempt_at.map(when),
+            ended: view.ended_at.map(when),
             view,
         }
     }
@@ -94,7 +99,7 @@ async fn shown(
     let service = &operator.service;
     let (instance, record) = found(operator, names).await?;
     let status = record.status(service.now());
-    let metadata = callback::metadata(&record);
+    let metadata = metadata(&record);
     let page = OnePage {
         frame,
         path: look::path(&record),
@@ -140,7 +145,7 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
     let (sent_by, completion) = match &record.otp {
         Some(otp) => (text(otp.channel().map(Channel::as_str)), String::new()),
         None => {
-            let state = callback::completion_state(record).map(|state| format!(", {state}")).unwrap_or_default();
+            let state = Completion::of(record).state.map(|state| format!(", {state}")).unwrap_or_default();
             (String::new(), format!("{}{state}", record.mode().as_str()))
         }
     };

@@ -4,15 +4,16 @@ use jiff::Timestamp;
 
 use super::Question;
 use crate::{
+    api::callback::CallbackEntry,
     domain::{State, Verification, verification::Completion},
-    service::{CallbackView, trace::Trace},
+    service::trace::Trace,
 };
 
 /// One sentence, or a few short ones, for whoever has to answer a person now.
 pub(super) fn of(
     question: &Question,
     traces: &[(Timestamp, Trace)],
-    requests: &[(Verification, Vec<CallbackView>)],
+    requests: &[(Verification, Vec<CallbackEntry>)],
     now: Timestamp,
 ) -> String {
     let newest = traces.first().map(|(_, trace)| trace);
@@ -116,7 +117,7 @@ fn standing(record: &Verification, now: Timestamp) -> String {
     format!("Request {id} is {status}{why}{wrong}{more}.")
 }
 
-fn told(callbacks: &[CallbackView]) -> String {
+fn told(callbacks: &[CallbackEntry]) -> String {
     callbacks.iter().fold(String::new(), |text, callback| {
         let event = callback.event;
         let attempts = callback.attempts;

@@ -6,6 +6,7 @@ pub(crate) mod live;
 mod samples;
 mod scopes;
 mod tenants;
+mod wire;
 
 use std::io::{Read as _, Write as _};
 
