@@ -1,7 +1,7 @@
 //! The wire: what callers and receivers are sent, and the limits of what they may send. It decides nothing.
 //!
 //! A struct is declared by `wire!` in [`schema`], which derives its serialisation and its JSON Schema from the same lines: the
-//! contract at `/openapi.json` cannot describe another answer than the one that is sent. [`crate::decisions::wire_schemas`]
+//! contract at `/openapi.json` cannot describe another answer than the one that is sent. `decisions::wire_schemas`
 //! says why it is a macro of our own.
 
 #[macro_use]
