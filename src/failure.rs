@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::{config::Faults, store::StoreError};
+use crate::{reader::Faults, store::StoreError};
 
 /// `EX_CONFIG` of sysexits.h: the operator has to change something.
 pub const BAD_CONFIGURATION: u8 = 78;

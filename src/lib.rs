@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | [`domain`] | the protocol: records, [`domain::decide()`], codes, texts, keys | I/O, time, randomness, JSON |
 //! | [`api`] | the wire: structs of answers and callbacks with their schemas, problem codes, limits | what is decided |
+//! | [`reader`] | reads what others wrote: configuration, bodies, forms; every fault at once | what it is for |
 //! | [`clock`], [`entropy`], [`lines`], [`audit`] | the only doors to the wall clock, to random bytes, to the log's end, to the audit stream | who asks |
 //! | [`trace`] | which trace a piece of work belongs to | what the work is |
 //! | [`config`], [`metrics`], [`credentials`] | values; families; fresh secrets | any connection; who increments |
@@ -82,6 +83,7 @@ pub mod http;
 pub mod jobs;
 pub mod lines;
 pub mod metrics;
+pub mod reader;
 pub mod service;
 pub mod shutdown;
 pub mod store;

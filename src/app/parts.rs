@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 use crate::{
     audit::Audit,
     clock::Clock,
-    config::{self, Config, Durability, Faults, StoreConfig},
+    config::{self, Config, Durability, StoreConfig},
     domain::{InstanceId, sending::Channel},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
@@ -17,30 +17,24 @@ use crate::{
         Metrics,
         label::{ByGateway, Known, Of},
     },
+    reader::{Checked, Faults},
     service::{Instance, Instances, Places, Service},
     store::{Store, embedded::EmbeddedStore, redis, redis::RedisStore},
 };
 
 /// Everything a configuration file says, or everything that is wrong with it.
 pub fn assemble(text: &str) -> Result<(Config, Instances), Faults> {
-    let mut faults = Faults::default();
-    let config = config::load(Some(text), config::environment(), &[], &mut faults);
-    let built = config.map(|config| {
-        let instances = instances(&config, Purpose::Serve, &mut faults);
-        (config, instances)
-    });
-    match built {
-        Some(built) if faults.is_empty() => Ok(built),
-        _ => Err(faults),
-    }
+    let config = config::load(Some(text), config::environment(), &[]);
+    config.and(|config| instances(config, Purpose::Serve)).into_result()
 }
 
 /// Builds every instance's gateway; faults carry their keys.
-pub fn instances(config: &Config, purpose: Purpose, faults: &mut Faults) -> Instances {
+pub fn instances(config: &Config, purpose: Purpose) -> Checked<Instances> {
+    let mut faults = Faults::default();
     let (closed, ports) = closed(config);
     let built = config.instances.iter().filter_map(|instance| {
         let url = webhook_url(&config.public_url, instance.id);
-        let gateway = gateway::build(instance.gateway.clone(), purpose, &url, faults)?;
+        let gateway = gateway::build(&instance.gateway, purpose, &url).map_err(|more| faults.append(more)).ok()?;
         let callbacks = Egress::new(Policy {
             anywhere: false,
             http: instance.allow_http_callbacks,
@@ -53,9 +47,9 @@ pub fn instances(config: &Config, purpose: Purpose, faults: &mut Faults) -> Inst
     });
     let built: Vec<Instance> = built.collect();
     if faults.is_empty() {
-        channels(&built, faults);
+        channels(&built, &mut faults);
     }
-    Instances::new(built)
+    Checked::new(Some(Instances::new(built)), faults)
 }
 
 /// Every channel needs a gateway that carries it.

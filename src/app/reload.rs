@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::parts::{self, seconds};
 use crate::{
-    config::{self, Access, Config, Edge, Faults, StoreConfig},
+    config::{self, Access, Config, Edge, StoreConfig},
     domain::{KeyRing, keys::sha256},
     gateway::Purpose,
     metrics::label::{ByConfigKey, Reloaded},
+    reader::Faults,
     service::{Instances, Replaced, Service},
     store::StoreError,
     telemetry,
@@ -196,11 +197,7 @@ fn read(path: &Path, running: &Config) -> Result<Candidate, String> {
     let (next, waiting) = (running.taking_up(&file), running.needs_restart(&file));
     if !waiting.is_empty() {
         // Gateways and callbacks know our own addresses: those that stay.
-        let mut faults = Faults::default();
-        instances = parts::instances(&next, Purpose::Serve, &mut faults);
-        if !faults.is_empty() {
-            return Err(words(faults));
-        }
+        instances = parts::instances(&next, Purpose::Serve).into_result().map_err(words)?;
     }
     Ok(Candidate { next, instances, waiting })
 }

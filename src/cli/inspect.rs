@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     app,
     clock::Clock,
-    config::{self, Faults, LogConfig},
+    config::LogConfig,
     domain::{InstanceId, Phone, extract},
     failure::{BAD_CONFIGURATION, Failure},
     gateway::{self, Event, Gateway, Purpose, Webhook},
@@ -74,12 +74,9 @@ fn gateway_of(options: &Options) -> Result<(std::sync::Arc<dyn Gateway>, Phone),
         status: BAD_CONFIGURATION,
         error: anyhow::anyhow!("--instance: {} is not in the configuration", options.instance),
     })?;
-    let mut faults: Faults = config::Faults::default();
     let url = app::webhook_url(&public_url, options.instance);
-    match gateway::build(instance.gateway, Purpose::Inspect, &url, &mut faults) {
-        Some(gateway) => Ok((gateway, instance.number)),
-        None => Err(faults.into()),
-    }
+    let gateway = gateway::build(&instance.gateway, Purpose::Inspect, &url)?;
+    Ok((gateway, instance.number))
 }
 
 fn headers(lines: &[String]) -> anyhow::Result<HeaderMap> {

@@ -18,7 +18,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{self, Config, Faults},
+    config::{self, Config},
     failure::{BAD_CONFIGURATION, Failure},
 };
 
@@ -155,12 +155,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn load(text: &str) -> Result<Config, Failure> {
-    let mut faults = Faults::default();
-    let config = config::load(Some(text), config::environment(), &[], &mut faults);
-    match config {
-        Some(config) if faults.is_empty() => Ok(config),
-        _ => Err(faults.into()),
-    }
+    Ok(config::load(Some(text), config::environment(), &[]).into_result()?)
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use url::Url;
 use super::{home::Home, phone::Identity, ports::Ports};
 use crate::{
     app,
-    config::{self, Config, Faults},
+    config::{self, Config},
     credentials::{draw_token, token_digest},
     failure::Failure,
     gateway::Purpose,
+    reader::Table,
     service::Instances,
 };
 
@@ -79,19 +80,14 @@ fn load(text: &str, home: &Home, ports: &Ports) -> Result<(Config, Instances), F
         ("store.url", home.store_url()),
     ];
     let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
-    let mut faults = Faults::default();
-    let built = config::load(Some(text), environment, &overrides, &mut faults).map(|config| {
-        let instances = app::instances(&config, Purpose::Develop, &mut faults);
-        (config, instances)
-    });
-    match built {
-        Some(built) if faults.is_empty() => Ok(built),
-        _ => {
-            let file = home.settings_file();
-            let error = anyhow!("{} has faults; mend or delete it:\n{faults}", file.display());
-            Err(Failure { error, ..Failure::from(faults) })
-        }
-    }
+    let built = config::load(Some(text), environment, &overrides)
+        .and(|config| app::instances(config, Purpose::Develop))
+        .into_result();
+    built.map_err(|faults| {
+        let file = home.settings_file();
+        let error = anyhow!("{} has faults; mend or delete it:\n{faults}", file.display());
+        Failure { error, ..Failure::from(faults) }
+    })
 }
 
 fn parse(text: &str) -> anyhow::Result<toml::Table> {
@@ -180,7 +176,7 @@ fn with_token(text: &str, digest: &str) -> anyhow::Result<String> {
 
 /// What the fake phone must know to be one.
 fn identity(config: &Config, origin: &str) -> anyhow::Result<Identity> {
-    let kind_of = |section: &config::Section| section.clone().text("kind", &mut Faults::default());
+    let kind_of = |table: &Table| table.text("kind");
     let instance = config.instances.iter().find(|instance| kind_of(&instance.gateway).as_deref() == Some("simulator"));
     let instance = instance.context("there is no instance with the simulator")?;
     let sms_api_key = instance.codes.sms_instance.and_then(|id| {
@@ -188,9 +184,9 @@ fn identity(config: &Config, origin: &str) -> anyhow::Result<Identity> {
             .instances
             .iter()
             .find(|other| other.id == id && kind_of(&other.gateway) == kind_of(&instance.gateway))?;
-        other.gateway.clone().secret("api_key", &mut Faults::default())
+        other.gateway.reader().secret("api_key")
     });
-    let secret = |name: &str| instance.gateway.clone().secret(name, &mut Faults::default()).unwrap_or_default();
+    let secret = |name: &str| instance.gateway.reader().secret(name).unwrap_or_default();
     Ok(Identity {
         instance: instance.id,
         name: instance.name.clone(),

@@ -24,7 +24,7 @@ use self::{
 };
 use crate::{
     app,
-    config::{Config, Faults, InstanceConfig},
+    config::{Config, InstanceConfig},
     domain::Phone,
     failure::Failure,
     gateway::{self, Gateway, Purpose},
@@ -104,9 +104,8 @@ pub async fn run(config: Config, options: &Options) -> Result<ExitCode, Failure>
 }
 
 fn build(config: &Config, instance: &InstanceConfig) -> Result<Arc<dyn Gateway>, Failure> {
-    let mut faults = Faults::default();
     let url = app::webhook_url(&config.public_url, instance.id);
-    gateway::build(instance.gateway.clone(), Purpose::Inspect, &url, &mut faults).ok_or_else(|| faults.into())
+    Ok(gateway::build(&instance.gateway, Purpose::Inspect, &url)?)
 }
 
 fn refuse(why: String) -> Failure {

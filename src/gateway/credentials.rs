@@ -6,8 +6,9 @@ use url::form_urlencoded;
 
 use super::{scheme::Scheme, simulator};
 use crate::{
-    config::{Faults, Section, not_one_of, weakness},
+    config::weakness,
     domain::sending::Channel,
+    reader::{self, not_one_of},
 };
 
 /// Why an instance is weak whose numbers are proved by SMS.
@@ -35,18 +36,17 @@ pub(super) fn basic(user: &str, password: &SecretString) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose_secret())))
 }
 
-/// A section with the rules for secrets.
+/// Reads a gateway's table, with the rules for secrets.
 pub(super) struct Reader<'a> {
-    pub(super) section: &'a mut Section,
+    pub(super) table: reader::Reader<'a>,
     pub(super) purpose: Purpose,
     /// Where this instance's webhooks arrive.
     pub(super) webhook_url: &'a str,
-    pub(super) faults: &'a mut Faults,
 }
 
 impl Reader<'_> {
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
-        self.section.text(name, self.faults)
+        self.table.text(name)
     }
 
     /// The URL that the gateway signs: as it is configured there.
@@ -56,31 +56,30 @@ impl Reader<'_> {
 
     /// Whether an SMS verifies: its sender can be forged, so only where the operator says so.
     pub(super) fn sms_verifies(&mut self, channel: Channel) -> bool {
-        let verifies = self.section.flag("sms_verifies", self.faults);
+        let verifies = self.table.flag("sms_verifies", false);
         if verifies && channel != Channel::Sms {
-            let key = self.section.key("sms_verifies");
-            self.faults.add(key, "needs channel = \"sms\": an SMS proves no identity of WhatsApp");
+            self.table.fault("sms_verifies", "needs channel = \"sms\": an SMS proves no identity of WhatsApp");
         }
         verifies && channel == Channel::Sms
     }
 
     /// A base URL without its trailing slash.
     pub(super) fn base_url(&mut self, default: Option<&str>) -> String {
-        let url = self.section.url("url", self.faults).map(String::from).or(default.map(str::to_owned));
-        if url.is_none() && self.purpose != Purpose::Inspect && !self.section.has("url") {
-            self.faults.add(self.section.key("url"), "is missing: where the gateway's API is");
+        let url = self.table.url("url").map(String::from).or(default.map(str::to_owned));
+        if url.is_none() && self.purpose != Purpose::Inspect && !self.table.has("url") {
+            self.table.fault("url", "is missing: where the gateway's API is");
         }
         url.unwrap_or_default().trim_end_matches('/').to_owned()
     }
 
     /// What we need to send; a fault when it is absent, except for inspection.
     pub(super) fn sending(&mut self, name: &str, hint: &str) -> SecretString {
-        let secret = self.section.secret(name, self.faults);
+        let secret = self.table.secret(name);
         if secret.is_none() && self.purpose != Purpose::Inspect {
-            self.faults.add(self.section.key(name), format!("is missing: {hint}"));
+            self.table.fault(name, format!("is missing: {hint}"));
         }
         if secret.as_ref().is_some_and(|secret| secret.expose_secret().contains(char::is_control)) {
-            self.faults.add(self.section.key(name), "holds control characters, which no header can carry");
+            self.table.fault(name, "holds control characters, which no header can carry");
         }
         secret.unwrap_or_default()
     }
@@ -89,9 +88,9 @@ impl Reader<'_> {
     pub(super) fn identifier(&mut self, name: &str, hint: &str) -> String {
         let id = self.text(name).unwrap_or_default();
         if id.is_empty() && self.purpose != Purpose::Inspect {
-            self.faults.add(self.section.key(name), format!("is missing: {hint}"));
+            self.table.fault(name, format!("is missing: {hint}"));
         } else if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
-            self.faults.add(self.section.key(name), "expected letters, digits, - and _");
+            self.table.fault(name, "expected letters, digits, - and _");
         }
         id
     }
@@ -100,14 +99,13 @@ impl Reader<'_> {
     /// first is the default. `webhook_header` and `webhook_param` rename what carries a secret.
     pub(super) fn scheme(&mut self, choices: &[(&str, Scheme)]) -> Scheme {
         let (header, param) = (self.text("webhook_header"), self.text("webhook_param"));
-        let key = self.section.key("webhook_auth");
         let chosen = match self.text("webhook_auth") {
             None => choices.first(),
             Some(word) => {
                 let found = choices.iter().find(|(name, _)| *name == word);
                 if found.is_none() {
                     let words: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-                    self.faults.add(key, not_one_of(&word, &words));
+                    self.table.fault("webhook_auth", not_one_of(&word, &words));
                 }
                 found.or(choices.first())
             }
@@ -125,20 +123,21 @@ impl Reader<'_> {
 
     /// What proves a webhook, newest first. Nothing configured is a fault: it would mean no check.
     pub(super) fn webhook_secrets(&mut self) -> Vec<SecretString> {
-        let key = self.section.key("webhook_secret");
-        let secrets = self.section.secrets("webhook_secret", self.faults);
+        let secrets = self.table.secrets("webhook_secret");
         if secrets.is_empty() {
             let problem =
                 "is missing: without it anybody could verify any number; make one with `openssl rand -hex 32`";
-            self.faults.add(key, problem);
+            self.table.fault("webhook_secret", problem);
             return secrets;
         }
         for secret in &secrets {
             match weakness(secret.expose_secret()) {
                 Some(why) if self.purpose == Purpose::Inspect => {
-                    tracing::warn!(key, "the secret {why}; serve would refuse it");
+                    tracing::warn!(key = self.table.key("webhook_secret"), "the secret {why}; serve would refuse it");
                 }
-                Some(why) => self.faults.add(&key, format!("{why}; make one with `openssl rand -hex 32`")),
+                Some(why) => {
+                    self.table.fault("webhook_secret", format!("{why}; make one with `openssl rand -hex 32`"));
+                }
                 None => {}
             }
         }

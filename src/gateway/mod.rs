@@ -49,8 +49,8 @@ pub use self::{
     simulator::Message as SimulatedMessage,
 };
 use crate::{
-    config::{Faults, Section, not_one_of},
     domain::{Language, Phone, Subject, sending::Channel},
+    reader::{Faults, Table, not_one_of},
 };
 
 type Build = fn(&mut credentials::Reader<'_>) -> Arc<dyn Gateway>;
@@ -73,35 +73,31 @@ const KINDS: &[(&str, Build)] = &[
     ("vonage", vonage::build),
     ("bird", bird::build),
     ("chatwoot", chatwoot::build),
-    ("generic", generic::build),
-    ("gupshup", |reader| generic::preset("gupshup", generic::presets::GUPSHUP, reader)),
-    ("infobip", |reader| generic::preset("infobip", generic::presets::INFOBIP, reader)),
-    ("ultramsg", |reader| generic::preset("ultramsg", generic::presets::ULTRAMSG, reader)),
-    ("z-api", |reader| generic::preset("z-api", generic::presets::Z_API, reader)),
+    ("generic", |reader| generic::build("generic", reader)),
+    ("gupshup", |reader| generic::build("gupshup", reader)),
+    ("infobip", |reader| generic::build("infobip", reader)),
+    ("ultramsg", |reader| generic::build("ultramsg", reader)),
+    ("z-api", |reader| generic::build("z-api", reader)),
     (simulator::KIND, simulator::build),
 ];
 
-/// Reads an `[instance.gateway]` table. Faults are reported with their keys; with faults there is no gateway.
-/// `webhook_url` is where this instance's webhooks arrive, for schemes that sign it.
-pub fn build(
-    mut section: Section,
-    purpose: Purpose,
-    webhook_url: &str,
-    faults: &mut Faults,
-) -> Option<Arc<dyn Gateway>> {
-    let before = faults.iter().count();
+/// Reads an `[instance.gateway]` table. `webhook_url` is where this instance's webhooks arrive, for schemes that sign it.
+pub fn build(table: &Table, purpose: Purpose, webhook_url: &str) -> Result<Arc<dyn Gateway>, Faults> {
     let words: Vec<&str> = KINDS.iter().map(|(word, _)| *word).filter(|word| purpose.allows(word)).collect();
-    let kind = section.required_text("kind", &format!("one of {}", words.join(", ")), faults);
+    let mut reader = table.reader();
+    let kind = reader.required_text("kind", &format!("one of {}", words.join(", "))).unwrap_or_default();
     let Some((_, build)) = KINDS.iter().find(|(word, _)| *word == kind && purpose.allows(word)) else {
         if !kind.is_empty() {
-            faults.add(section.key("kind"), not_one_of(&kind, &words));
+            reader.fault("kind", not_one_of(&kind, &words));
         }
-        return None;
+        // Which keys there may be depends on the kind.
+        return Err(reader.abandon());
     };
-    let mut reader = credentials::Reader { section: &mut section, purpose, webhook_url, faults };
+    let preset = generic::presets::defaults(&kind).map(|defaults| table.over(&defaults));
+    let mut reader = credentials::Reader { table: preset.as_ref().unwrap_or(table).reader(), purpose, webhook_url };
+    reader.text("kind");
     let gateway = build(&mut reader);
-    section.finish(faults);
-    (faults.iter().count() == before).then_some(gateway)
+    reader.table.finish(Some(gateway))
 }
 
 /// A request as it came from the gateway, before anything is believed.

@@ -21,11 +21,11 @@ use crate::domain::{Subject, sending::Channel};
 
 pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
-    let channel = reader.section.choice("channel", &channels, reader.faults).unwrap_or(Channel::WhatsApp);
+    let channel = reader.table.choice("channel", &channels).unwrap_or(Channel::WhatsApp);
     let sms_verifies = reader.sms_verifies(channel);
     let from = reader.text("from");
     if from.is_none() && reader.purpose != Purpose::Inspect {
-        reader.faults.add(reader.section.key("from"), "is missing: the number that sends");
+        reader.table.fault("from", "is missing: the number that sends");
     }
     let api_key = reader.sending("api_key", "Vonage's API key, to send replies");
     let api_secret = reader.sending("api_secret", "it belongs to api_key");

@@ -22,8 +22,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let url_secret = Scheme::UrlSecret { param: "secret".to_owned() };
     let scheme = reader.scheme(&[("url-secret", url_secret), ("hmac", hmac)]);
     if matches!(&scheme, Scheme::BodyHmac { header, .. } if header.is_empty()) {
-        let key = reader.section.key("webhook_header");
-        reader.faults.add(key, "is missing: Wawp documents no name; take it from a recorded webhook");
+        reader.table.fault("webhook_header", "is missing: Wawp documents no name; take it from a recorded webhook");
     }
     Arc::new(Wawp {
         scheme,

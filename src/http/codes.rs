@@ -15,7 +15,7 @@ use crate::{
     api::verification::Validated,
     domain::{scope::Scope, target::Guard},
     service::{
-        Idempotency, ServiceError,
+        Idempotency,
         input_code::{self, Whose},
     },
 };
@@ -25,7 +25,7 @@ pub(super) async fn request(app: Data<App>, instance: Path<String>, request: Htt
     let caller = auth::caller(&app, &request, &instance, Scope::Send).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
-    let input = input_code::request(&body, &caller.instance).map_err(ServiceError::Invalid)?;
+    let input = input_code::request(&body, &caller.instance)?;
     // A link's key stands for a link.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
@@ -39,7 +39,7 @@ pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: Ht
     let caller = auth::caller(&app, &request, &instance, Scope::Validate).await?;
     let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
-    let typed = input_code::typed(&body).map_err(ServiceError::Invalid)?;
+    let typed = input_code::typed(&body)?;
     let guard = Guard {
         misses: caller.instance.config.limits.wrong_codes,
         anew: false,

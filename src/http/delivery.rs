@@ -2,63 +2,49 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Data, Path, Payload, Query},
+    web::{Data, Path, Payload},
 };
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use url::Url;
 
-use super::{App, auth, body, problem::Problem, view};
+use super::{App, auth, body, problem::Problem, query, view};
 use crate::{
     api::{
         callback::{CallbackDetails, CallbackPage, Header, LastAnswer, Replayed},
-        problem::FieldFault,
+        limits::CALLBACKS_DEFAULT,
     },
     domain::{redirect, scope::Scope},
+    reader::{Faults, Format, Reader},
     service::{
-        Instance, ServiceError,
+        Instance,
         delivery::{Cursor, STANDINGS, word},
     },
-    store::Standing,
 };
 
 type Answer = Result<HttpResponse, Problem>;
 
-#[derive(Default, Deserialize)]
-struct Filter {
-    status: Option<String>,
-    uuid: Option<String>,
-    limit: Option<String>,
-    cursor: Option<String>,
-}
-
 /// `GET …/callbacks`: on their way, delivered lately, given up, in pages.
 pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
     let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
-    let filter = Query::<Filter>::from_query(request.query_string());
-    let Ok(filter) = filter.map(Query::into_inner) else { return Err(faulty("status", "is given twice")) };
-    let standing = filter.status.as_deref().map(|name| STANDINGS.into_iter().find(|one| word(*one) == name));
-    if standing == Some(None) {
-        return Err(faulty("status", "expected pending, delivered or dead"));
-    }
-    let standing: Option<Standing> = standing.flatten();
-    let limit = filter.limit.as_deref().map_or(Some(100), |text| text.parse().ok());
-    let Some(limit) = limit.filter(|limit: &usize| (1..=200).contains(limit)) else {
-        return Err(faulty("limit", "expected a whole number from 1 to 200"));
-    };
-    let cursor = filter.cursor.as_deref().map(Cursor::parse);
-    if cursor == Some(None) {
-        return Err(faulty("cursor", "expected next_cursor of the page before"));
-    }
-    let (callbacks, next) = match &filter.uuid {
-        Some(uuid) => {
-            let id = uuid.parse().map_err(|_| faulty("uuid", "expected the uuid of a request"))?;
+    let query = query::of(&request);
+    let mut f = query::reader(&query);
+    let standing = f.read("status", |text| {
+        let standing = STANDINGS.into_iter().find(|standing| word(*standing) == text);
+        standing.ok_or("expected pending, delivered or dead")
+    });
+    let limit = query::page_size(&mut f, CALLBACKS_DEFAULT);
+    let cursor = f.read("cursor", |text| Cursor::parse(text).ok_or("expected next_cursor of the page before"));
+    let id = f.parsed("uuid", "the uuid of a request");
+    f.finish(Some(()))?;
+    let (callbacks, next) = match id {
+        Some(id) => {
             let record = app.service.get(&caller.instance, id).await?;
             let mut callbacks = app.service.callbacks_of(&caller.instance, &record).await?;
             callbacks.retain(|callback| standing.is_none_or(|standing| callback.status == word(standing)));
             callbacks.truncate(limit);
             (callbacks, None)
         }
-        None => app.service.callbacks(&caller.instance, standing, cursor.flatten().as_ref(), limit).await?,
+        None => app.service.callbacks(&caller.instance, standing, cursor.as_ref(), limit).await?,
     };
     let next_cursor = next.map(|next| next.to_string());
     Ok(view::success("Callbacks", &CallbackPage { callbacks, next_cursor }))
@@ -92,28 +78,27 @@ pub(super) async fn test(app: Data<App>, instance: Path<String>, request: HttpRe
     let body = if request.headers().contains_key("content-type") {
         body::object(&request, payload).await?
     } else {
-        serde_json::Map::new()
+        Map::new()
     };
-    let url = receiver(&caller.instance, body.get("url"))?;
+    let url = receiver(&caller.instance, &body)?;
     let callback = app.service.test_callback(&caller.instance, &url, repeat.as_deref()).await?;
     Ok(view::success("Test callback queued", &callback))
 }
 
 /// Where the test goes: as asked, under the rules of a mint, else where the instance's events go.
-fn receiver(instance: &Instance, asked: Option<&Value>) -> Result<String, Problem> {
-    let url = match asked {
-        None | Some(Value::Null) => instance.config.callback_url.clone(),
-        Some(Value::String(text)) => redirect::parse(text),
-        Some(_) => None,
+fn receiver(instance: &Instance, body: &Map<String, Value>) -> Result<String, Faults> {
+    const EXPECTED: &str = "expected an https:// URL; without it the instance needs a callback_url";
+    let mut f = Reader::new(Format::Json, "", body);
+    let config = &instance.config;
+    let url = if f.has("url") {
+        f.read("url", |text| redirect::parse(text).ok_or(EXPECTED))
+    } else {
+        config.callback_url.clone()
     };
-    match url {
-        Some(url) if url.fragment().is_none() && (url.scheme() == "https" || instance.config.allow_http_callbacks) => {
-            Ok(url.into())
-        }
-        _ => Err(faulty("url", "expected an https:// URL; without it the instance needs a callback_url")),
+    let open = |url: &Url| url.fragment().is_none() && (url.scheme() == "https" || config.allow_http_callbacks);
+    let url = url.filter(open);
+    if url.is_none() && f.faults().is_empty() {
+        f.fault("url", EXPECTED);
     }
-}
-
-fn faulty(field: &str, detail: &str) -> Problem {
-    ServiceError::Invalid(vec![FieldFault { field: field.to_owned(), detail: detail.to_owned() }]).into()
+    f.finish(url.map(String::from))
 }

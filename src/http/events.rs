@@ -5,19 +5,18 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    web::{Bytes, Data, Path, Query},
+    web::{Bytes, Data, Path},
 };
-use serde::Deserialize;
 
 use super::{
     App, auth,
     connection::Connection,
     follow::{self, Events},
     problem::Problem,
-    view,
+    query, view,
 };
 use crate::{
-    api::{problem::FieldFault, verification::Watched},
+    api::{limits, verification::Watched},
     domain::{Verification, VerificationId, keys::sha256, scope::Scope, token::Kind},
     service::{self, Instance, Service, ServiceError},
 };
@@ -26,9 +25,6 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// What a client that lost the stream waits before it asks again.
 const RECONNECT_MS: u32 = 2_000;
-/// Longest `wait`: below the idle time of usual proxies.
-const LONGEST: u64 = 55;
-
 /// What the caller may see.
 #[derive(Clone)]
 enum Sight {
@@ -36,11 +32,6 @@ enum Sight {
     Request { instance: Arc<Instance>, secrets: bool },
     /// Poll token: how it stands, and nothing of the person.
     State,
-}
-
-#[derive(Deserialize)]
-pub(super) struct EventsQuery {
-    wait: Option<String>,
 }
 
 /// `GET …/requests/{uuid}/events`
@@ -98,16 +89,15 @@ async fn follow(
 
 /// How long a long-poll may take; `None` asks for a stream.
 fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let query = Query::<EventsQuery>::from_query(request.query_string());
-    let wait = query.map_or_else(|_| Some(String::new()), |query| query.into_inner().wait);
-    let Some(text) = wait else { return Ok(None) };
-    match text.parse() {
-        Ok(seconds) if seconds <= LONGEST => Ok(Some(Duration::from_secs(seconds))),
-        _ => {
-            let detail = format!("expected, once, a whole number of seconds from 0 to {LONGEST}");
-            Err(ServiceError::Invalid(vec![FieldFault { field: "wait".to_owned(), detail }]).into())
-        }
-    }
+    let query = query::of(request);
+    let mut f = query::reader(&query);
+    let (least, most) = (limits::WAIT.start(), limits::WAIT.end());
+    let wait = f.read("wait", |text| {
+        let seconds = text.parse().ok().filter(|seconds| limits::WAIT.contains(seconds));
+        seconds.ok_or_else(|| format!("expected, once, a whole number of seconds from {least} to {most}"))
+    });
+    f.finish(Some(()))?;
+    Ok(wait.map(|seconds: u32| Duration::from_secs(seconds.into())))
 }
 
 /// Whose request this is. A poll token opens its own verification; everything else must be an API token.

@@ -21,6 +21,7 @@ mod pages;
 mod person;
 pub mod problem;
 pub mod qr;
+mod query;
 pub mod route;
 mod span;
 mod view;

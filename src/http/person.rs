@@ -2,27 +2,20 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Data, Path, Query},
+    web::{Data, Path},
 };
-use serde::Deserialize;
 
-use super::{App, auth, problem::Problem, view};
+use super::{App, auth, problem::Problem, query, view};
 use crate::{
     api::{
         explanation::{Erased, Explanation},
-        problem::FieldFault,
+        limits::QUESTION,
     },
     domain::{Chat, scope::Scope, subject::InvalidChat},
-    service::{ServiceError, explain::Question},
+    service::explain::Question,
 };
 
-/// Longer than any message id.
-const LONGEST: usize = 512;
-
-#[derive(Deserialize)]
-struct Asked {
-    q: Option<String>,
-}
+const EXPECTED: &str = "expected, once, a uuid, a message id, a chat id or the last digits of a phone";
 
 /// `GET …/explain?q=`: a uuid, a message id, a chat or the end of a phone number.
 pub(super) async fn explain(
@@ -31,10 +24,16 @@ pub(super) async fn explain(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
-    let asked = Query::<Asked>::from_query(request.query_string()).ok().and_then(|query| query.into_inner().q);
-    let Some(text) = asked.filter(|text| (1..=LONGEST).contains(&text.trim().len())) else {
-        return Err(faulty("q", "expected, once, a uuid, a message id, a chat id or the last digits of a phone"));
-    };
+    let query = query::of(&request);
+    let mut f = query::reader(&query);
+    if !f.has("q") {
+        f.fault("q", EXPECTED);
+    }
+    let text = f.read("q", |text| {
+        let fits = (1..=QUESTION).contains(&text.trim().len());
+        fits.then(|| text.to_owned()).ok_or(EXPECTED)
+    });
+    let text = f.finish(text)?;
     let question = Question::parse(&text);
     let answer = app.service.explain(&caller.instance, &question).await?;
     let requests = answer.requests.into_iter();
@@ -50,11 +49,7 @@ pub(super) async fn erase(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let caller = auth::caller(&app, &request, &path.0, Scope::Admin).await?;
-    let chat: Chat = path.1.parse().map_err(|why: InvalidChat| faulty("chat_id", &why.to_string()))?;
+    let chat: Chat = path.1.parse().map_err(|why: InvalidChat| Problem::field("chat_id", &why.to_string()))?;
     let erased = app.service.erase(&caller.instance, &chat).await?;
     Ok(view::success("Erased", &Erased { erased }))
-}
-
-fn faulty(field: &str, detail: &str) -> Problem {
-    ServiceError::Invalid(vec![FieldFault { field: field.to_owned(), detail: detail.to_owned() }]).into()
 }

@@ -10,6 +10,7 @@ use crate::{
         Reason,
         scope::{Scope, Scopes},
     },
+    reader::{Fault, Faults},
     service::ServiceError,
     store::StoreError,
 };
@@ -41,6 +42,11 @@ impl Problem {
             attempts_remaining: None,
             lacks: None,
         }
+    }
+
+    /// One faulty field.
+    pub(super) fn field(name: &str, detail: &str) -> Self {
+        Faults::of(name, detail).into()
     }
 
     pub fn not_found() -> Self {
@@ -103,16 +109,22 @@ impl ResponseError for Problem {
     }
 }
 
+/// Every faulty field at once.
+impl From<Faults> for Problem {
+    fn from(faults: Faults) -> Self {
+        let named: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        let detail = format!("mend {}", named.join(", "));
+        let error = |fault: &Fault| FieldFault { field: fault.key.clone(), detail: fault.problem.clone() };
+        Self { errors: faults.iter().map(error).collect(), ..Self::new(Code::InvalidRequest, detail) }
+    }
+}
+
 /// The only place where the service's errors become problems. Causes are logged, never shown.
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::NotFound => Self::not_found(),
-            ServiceError::Invalid(errors) => {
-                let named: Vec<&str> = errors.iter().map(|fault| fault.field.as_str()).collect();
-                let detail = format!("mend {}", named.join(", "));
-                Self { errors, ..Self::new(Code::InvalidRequest, detail) }
-            }
+            ServiceError::Invalid(faults) => faults.into(),
             ServiceError::KeyReused => {
                 Self::new(Code::IdempotencyKeyReused, "send a new Idempotency-Key, or the body it was first used with")
             }

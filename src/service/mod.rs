@@ -66,7 +66,6 @@ pub use self::{
     watch::Watched,
 };
 use crate::{
-    api::problem::FieldFault,
     audit::Audit,
     clock::Clock,
     domain::{
@@ -83,6 +82,7 @@ use crate::{
     },
     jobs::permits::Handoff,
     metrics::{Metrics, label::ByKind},
+    reader::Faults,
     store::{Store, StoreError, Stored, record},
 };
 
@@ -111,7 +111,7 @@ pub enum ServiceError {
     #[error("there is no such verification")]
     NotFound,
     #[error("the request is faulty")]
-    Invalid(Vec<FieldFault>),
+    Invalid(Faults),
     /// The idempotency key stands for a request with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,

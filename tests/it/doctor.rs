@@ -10,9 +10,9 @@ use std::{
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
 use countersign::{
     clock::Clock,
-    config::{Faults, Section},
     doctor as dialects,
     gateway::{self, Purpose, Sample, Who},
+    reader::Table,
 };
 use serde_json::{Value, json};
 
@@ -316,13 +316,13 @@ async fn nobody_there_is_said_in_one_line() {
 async fn sends(base: &str, index: usize, text: &str) {
     let now = Clock::default().wall();
     let table = json!({ "kind": "waha", "webhook_secret": secret("waha", index) });
-    let section = Section::new("gateway", table.as_object().unwrap().clone());
-    let gateway = gateway::build(section.clone(), Purpose::Inspect, "", &mut Faults::default()).unwrap();
+    let table = Table::new("gateway", table.as_object().unwrap().clone());
+    let gateway = gateway::build(&table, Purpose::Inspect, "").unwrap();
     let (text, id_of_message, lid) = (text.to_owned(), "3EB0AA".to_owned(), "190000000000117".to_owned());
     let phone = "447700900321".to_owned();
     let sample =
         Sample { who: Who::Person, id: id_of_message, text, at: now.as_second(), phone, to: String::new(), lid };
-    let mut draft = dialects::compose(&*gateway, &section, &sample).unwrap();
+    let mut draft = dialects::compose(&*gateway, &table, &sample).unwrap();
     gateway.proof().sign(&mut draft, now);
     let mut request = http::Request::post(format!("{base}/webhooks/{}", id(index)));
     for (name, value) in &draft.headers {

@@ -12,7 +12,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, w
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     clock::Clock,
-    config::{self, Config, Faults},
+    config::{self, Config},
     doctor,
     gateway::{self, Gateway, Purpose, Sample, Who},
 };
@@ -199,10 +199,9 @@ impl Ward {
     async fn start() -> Self {
         let (gateways, directory, clock) = (Strict::start(), tempfile::tempdir().unwrap(), Clock::default());
         let (text, ..) = configuration(&directory, &instances(&gateways.url, "", secret));
-        let mut faults = Faults::default();
         let overrides = [("listen", "127.0.0.1:0".to_owned()), ("operator_listen", "127.0.0.1:0".to_owned())];
-        let config = config::load(Some(&text), HashMap::new(), &overrides, &mut faults);
-        let config = config.unwrap_or_else(|| panic!("{faults}"));
+        let config = config::load(Some(&text), HashMap::new(), &overrides).into_result();
+        let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         let application = build(&config, &clock).await;
         let base = format!("http://{}", application.public_address().unwrap());
         let (service, worker) = (Arc::clone(&application.service), Arc::clone(&application.worker));
@@ -210,7 +209,7 @@ impl Ward {
         tokio::spawn(application.run(stop.clone()));
         let dialects = config.instances.iter().map(|instance| {
             let url = countersign::app::webhook_url(&config.public_url, instance.id);
-            gateway::build(instance.gateway.clone(), Purpose::Inspect, &url, &mut faults).unwrap()
+            gateway::build(&instance.gateway, Purpose::Inspect, &url).unwrap()
         });
         let dialects = dialects.collect();
         let said = std::sync::atomic::AtomicU64::new(0);

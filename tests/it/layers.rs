@@ -6,6 +6,7 @@ use std::{fs, path::Path};
 const LAYERS: &[&[&str]] = &[
     &["domain"],
     &["api"],
+    &["reader"],
     &["audit", "clock", "entropy", "lines"],
     &["trace"],
     &["config", "metrics", "credentials"],

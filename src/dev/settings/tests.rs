@@ -12,13 +12,11 @@ fn what_the_first_run_writes_is_understood() {
     let (text, token) = first();
     assert!(!text.contains(&token) && text.contains(&token_digest(&token)));
     assert_eq!(phone_port(&text).unwrap(), Some(4001));
-    let mut faults = Faults::default();
     let overrides = [("public_url", "http://127.0.0.1:1/".to_owned())];
-    let config = config::load(Some(&text), [], &overrides, &mut faults).unwrap();
-    app::instances(&config, Purpose::Develop, &mut faults);
-    assert!(faults.is_empty(), "{faults}");
+    let config = config::load(Some(&text), [], &overrides).into_result().unwrap();
+    app::instances(&config, Purpose::Develop).into_result().unwrap();
     assert_eq!(identity(&config, THEN).unwrap().name, "Harbour demo");
-    app::instances(&config, Purpose::Serve, &mut faults);
+    let faults = app::instances(&config, Purpose::Serve).into_result().err().unwrap();
     assert!(faults.iter().any(|fault| fault.key == "instance.0.gateway.kind"), "serve takes a simulator");
 }
 

@@ -7,25 +7,14 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::{
-    config::Section,
     gateway::{Draft, Gateway, Sample},
+    reader::Table,
 };
 
 /// A body as a gateway writes it.
 enum Body {
     Json(Value),
     Form(Vec<(&'static str, String)>),
-}
-
-/// What `doctor` must know of the instance's table.
-struct Table {
-    section: Section,
-}
-
-impl Table {
-    fn text(&self, name: &str) -> Option<String> {
-        self.section.clone().text(name, &mut crate::config::Faults::default())
-    }
 }
 
 type Compose = fn(&Table, &Sample) -> Option<Body>;
@@ -50,10 +39,10 @@ const COMPOSERS: &[(&str, Compose)] = &[
 ];
 
 /// An unsigned webhook that tells of `sample`; `None`: this gateway knows no such message.
-pub fn compose(gateway: &dyn Gateway, section: &Section, sample: &Sample) -> Option<Draft> {
+pub fn compose(gateway: &dyn Gateway, table: &Table, sample: &Sample) -> Option<Draft> {
     let composer = COMPOSERS.iter().find(|(kind, _)| *kind == gateway.kind());
     let body = match composer {
-        Some((_, compose)) => compose(&Table { section: section.clone() }, sample)?,
+        Some((_, compose)) => compose(table, sample)?,
         None => Body::Json(gateway.compose(sample)?),
     };
     let (kind, body) = match body {

@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use super::{
     super::{Refusal, Sent, sent_by_status},
-    fields::{Fields, status, within},
+    fields::{condition, sources, status, within},
     source::{Condition, Source, words},
 };
+use crate::reader::Reader;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Meaning {
@@ -38,14 +39,14 @@ struct Rule {
 }
 
 impl Answers {
-    pub(super) fn fields(f: &mut Fields<'_>) -> Self {
-        let statuses = f.section.values("success");
-        let success = statuses.into_iter().filter_map(|(key, value)| status(key, &value, f.faults)).collect();
-        let message_id = f.sources("message_id");
+    pub(super) fn fields(f: &mut Reader<'_>) -> Self {
+        let statuses = f.values("success");
+        let success = statuses.into_iter().filter_map(|(key, value)| status(f, key, value)).collect();
+        let message_id = sources(f, "message_id");
         let mut rules = Vec::new();
         for (name, meaning) in LISTS {
-            for (key, value) in f.section.values(name) {
-                rules.extend(rule(key, value, meaning, f));
+            for (key, value) in f.values(name) {
+                rules.extend(rule(f, key, value, meaning));
             }
         }
         rules.sort_by_key(|rule| rule.body.is_none());
@@ -78,19 +79,19 @@ impl Answers {
 }
 
 /// A status, or a table of `status`, `pointer` and what must stand there.
-fn rule(key: String, value: Value, meaning: Meaning, f: &mut Fields<'_>) -> Option<Rule> {
+fn rule(f: &mut Reader<'_>, key: String, value: &Value, meaning: Meaning) -> Option<Rule> {
     if !value.is_object() {
-        return Some(Rule { status: Some(status(key, &value, f.faults)?), body: None, meaning });
+        return Some(Rule { status: Some(status(f, key, value)?), body: None, meaning });
     }
-    let mut fields = within(key, value, "{ status = 400, pointer = \"…\", equals = … }", f.faults)?;
-    let (by_status, by_body) = (fields.section.values("status"), fields.section.has("pointer"));
-    if by_status.is_empty() && !by_body {
-        fields.fault("status", "is missing: give a status, a pointer into the answer, or both");
-    }
-    let wanted = by_status.into_iter().find_map(|(key, value)| status(key, &value, fields.faults));
-    if by_body {
-        return Some(Rule { status: wanted, body: Some(fields.condition()?), meaning });
-    }
-    fields.finish();
-    Some(Rule { status: Some(wanted?), body: None, meaning })
+    within(f, key, value, "{ status = 400, pointer = \"…\", equals = … }", |f| {
+        let (by_status, by_body) = (f.values("status"), f.has("pointer"));
+        if by_status.is_empty() && !by_body {
+            f.fault("status", "is missing: give a status, a pointer into the answer, or both");
+        }
+        let wanted = by_status.into_iter().find_map(|(key, value)| status(f, key, value));
+        if by_body {
+            return Some(Rule { status: wanted, body: Some(condition(f)?), meaning });
+        }
+        Some(Rule { status: Some(wanted?), body: None, meaning })
+    })?
 }

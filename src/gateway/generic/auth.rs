@@ -37,15 +37,13 @@ const WAYS: &[(&str, Way)] = &[
 
 impl Auth {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let way = reader.section.choice("webhook_auth", WAYS, reader.faults);
-        if !reader.section.has("webhook_auth") {
-            let words: Vec<&str> = WAYS.iter().map(|(word, _)| *word).collect();
-            let problem = format!("is missing: how a webhook proves that it is genuine, one of {}", words.join(", "));
-            reader.faults.add(reader.section.key("webhook_auth"), problem);
-        }
-        let hash = reader.section.choice("webhook_algorithm", HASHES, reader.faults).unwrap_or(Hash::Sha256);
-        let encoding = reader.section.choice("webhook_encoding", ENCODINGS, reader.faults).unwrap_or(Encoding::Hex);
-        let timed = reader.section.choice("webhook_signed", SIGNED, reader.faults).unwrap_or_default();
+        let words: Vec<&str> = WAYS.iter().map(|(word, _)| *word).collect();
+        let hint = format!("how a webhook proves that it is genuine, one of {}", words.join(", "));
+        let table = &mut reader.table;
+        let way = table.required("webhook_auth", &hint, |table| table.choice("webhook_auth", WAYS));
+        let hash = table.choice("webhook_algorithm", HASHES).unwrap_or(Hash::Sha256);
+        let encoding = table.choice("webhook_encoding", ENCODINGS).unwrap_or(Encoding::Hex);
+        let timed = table.choice("webhook_signed", SIGNED).unwrap_or_default();
         let prefix = reader.text("webhook_prefix").unwrap_or_default();
         let param = reader.text("webhook_param").unwrap_or_else(|| "token".to_owned());
         let carries = matches!(way, Some(Way::Hmac | Way::StaticHeader));
@@ -62,11 +60,11 @@ impl Auth {
         };
         let mut secrets = reader.webhook_secrets();
         for (index, secret) in secrets.iter().enumerate() {
-            let (key, value) = (reader.section.key(&format!("webhook_secret.{index}")), secret.expose_secret());
+            let (key, value) = (format!("webhook_secret.{index}"), secret.expose_secret());
             if way == Some(Way::StandardWebhooks) && crate::config::decode_whsec(value).is_none() {
-                reader.faults.add(key, "expected whsec_ and base64, which standard-webhooks needs");
+                reader.table.fault(&key, "expected whsec_ and base64, which standard-webhooks needs");
             } else if way == Some(Way::Basic) && !value.contains(':') {
-                reader.faults.add(key, "expected user:password, which basic needs");
+                reader.table.fault(&key, "expected user:password, which basic needs");
             }
         }
         if way == Some(Way::Basic) {
@@ -80,10 +78,9 @@ impl Auth {
 /// The lower-case name of a header.
 fn header(reader: &mut Reader<'_>, name: &str, needed: bool, what: &str) -> String {
     let text = reader.text(name);
-    let key = reader.section.key(name);
     match &text {
-        Some(text) if text.parse::<HeaderName>().is_err() => reader.faults.add(key, "expected the name of a header"),
-        None if needed => reader.faults.add(key, format!("is missing: {what}")),
+        Some(text) if text.parse::<HeaderName>().is_err() => reader.table.fault(name, "expected the name of a header"),
+        None if needed => reader.table.fault(name, format!("is missing: {what}")),
         _ => {}
     }
     text.unwrap_or_default().to_ascii_lowercase()

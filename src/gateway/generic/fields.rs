@@ -1,162 +1,132 @@
-//! Reads the tables of a generic gateway: pointers, conditions and lists, every fault under its key.
+//! Pointers, conditions and lists of a generic gateway's tables, every fault under its key.
 
 use http::StatusCode;
 use serde_json::Value;
 
 use super::source::{Condition, Source, Test, word};
-use crate::config::{Faults, Section};
+use crate::reader::Reader;
 
 const POINTER: &str = "expected a JSON pointer such as \"/message/id\": it starts with / and writes ~ as ~0";
 
-/// A table and where its faults go.
-pub(super) struct Fields<'a> {
-    pub(super) section: Section,
-    pub(super) faults: &'a mut Faults,
+/// A pointer; `None` when it is absent or faulty.
+pub(super) fn pointer(f: &mut Reader<'_>, name: &str) -> Option<String> {
+    f.read(name, checked)
 }
 
-impl<'a> Fields<'a> {
-    pub(super) fn new(section: Section, faults: &'a mut Faults) -> Self {
-        Self { section, faults }
-    }
+fn required_pointer(f: &mut Reader<'_>, name: &str) -> Option<String> {
+    f.required(name, "a JSON pointer such as \"/message/id\"", |f| pointer(f, name))
+}
 
-    pub(super) fn fault(&mut self, name: &str, problem: &str) {
-        self.faults.add(self.section.key(name), problem);
-    }
+/// Pointers, or tables of `pointer`, `when_pointer` and what must stand there.
+pub(super) fn sources(f: &mut Reader<'_>, name: &str) -> Vec<Source> {
+    f.values(name).into_iter().filter_map(|(key, value)| source(f, key, value)).collect()
+}
 
-    /// A pointer; `None` when it is absent or faulty.
-    pub(super) fn pointer(&mut self, name: &str) -> Option<String> {
-        let text = self.section.text(name, self.faults)?;
-        pointer(&self.section.key(name), text, self.faults)
+pub(super) fn required_sources(f: &mut Reader<'_>, name: &str, hint: &str) -> Vec<Source> {
+    if f.values(name).is_empty() {
+        f.fault(name, format!("is missing: {hint}"));
     }
+    sources(f, name)
+}
 
-    fn required_pointer(&mut self, name: &str) -> Option<String> {
-        if !self.section.has(name) {
-            self.fault(name, "is missing: a JSON pointer such as \"/message/id\"");
-        }
-        self.pointer(name)
+/// Tables of `pointer` and what must stand there.
+pub(super) fn conditions(f: &mut Reader<'_>, name: &str) -> Vec<Condition> {
+    let values = f.values(name).into_iter();
+    values.filter_map(|(key, value)| within(f, key, value, "{ pointer = \"…\", equals = … }", condition)?).collect()
+}
+
+/// This table as a condition.
+pub(super) fn condition(f: &mut Reader<'_>) -> Option<Condition> {
+    let (pointer, test) = (required_pointer(f, "pointer"), test(f));
+    Some(Condition { pointer: pointer?, test })
+}
+
+/// `equals` or `when_suffix`; with neither, anything that is set.
+fn test(f: &mut Reader<'_>) -> Test {
+    let (equals, ends) = (words(f, "equals"), words(f, "when_suffix"));
+    if !equals.is_empty() && !ends.is_empty() {
+        f.fault("equals", "is given together with when_suffix; remove one of the two");
     }
-
-    /// Pointers, or tables of `pointer`, `when_pointer` and what must stand there.
-    pub(super) fn sources(&mut self, name: &str) -> Vec<Source> {
-        let values = self.section.values(name);
-        values.into_iter().filter_map(|(key, value)| source(key, value, self.faults)).collect()
+    match (equals.is_empty(), ends.is_empty()) {
+        (false, _) => Test::Equals(equals),
+        (true, false) => Test::Suffix(ends),
+        (true, true) => Test::Set,
     }
+}
 
-    pub(super) fn required(&mut self, name: &str, hint: &str) -> Vec<Source> {
-        let sources = self.sources(name);
-        if self.section.values(name).is_empty() {
-            self.fault(name, &format!("is missing: {hint}"));
-        }
-        sources
-    }
-
-    /// Tables of `pointer` and what must stand there.
-    pub(super) fn conditions(&mut self, name: &str) -> Vec<Condition> {
-        let values = self.section.values(name);
-        values
-            .into_iter()
-            .filter_map(|(key, value)| within(key, value, "{ pointer = \"…\", equals = … }", self.faults)?.condition())
-            .collect()
-    }
-
-    /// This table as a condition.
-    pub(super) fn condition(mut self) -> Option<Condition> {
-        let (pointer, test) = (self.required_pointer("pointer"), self.test());
-        self.finish();
-        Some(Condition { pointer: pointer?, test })
-    }
-
-    /// `equals` or `when_suffix`; with neither, anything that is set.
-    pub(super) fn test(&mut self) -> Test {
-        let (equals, ends) = (self.words("equals"), self.words("when_suffix"));
-        if !equals.is_empty() && !ends.is_empty() {
-            self.fault("equals", "is given together with when_suffix; remove one of the two");
-        }
-        match (equals.is_empty(), ends.is_empty()) {
-            (false, _) => Test::Equals(equals),
-            (true, false) => Test::Suffix(ends),
-            (true, true) => Test::Set,
+/// Texts, numbers and flags, as text.
+pub(super) fn words(f: &mut Reader<'_>, name: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (key, value) in f.values(name) {
+        match word(value) {
+            Some(word) => words.push(word),
+            None => f.fault_at(key, "expected a text, a number, true or false, or a list of them"),
         }
     }
+    words
+}
 
-    /// Texts, numbers and flags, as text.
-    pub(super) fn words(&mut self, name: &str) -> Vec<String> {
-        let mut words = Vec::new();
-        for (key, value) in self.section.values(name) {
-            match word(&value) {
-                Some(word) => words.push(word),
-                None => self.faults.add(key, "expected a text, a number, true or false, or a list of them"),
+/// A table of texts.
+pub(super) fn table(f: &mut Reader<'_>, name: &str) -> Vec<(String, String)> {
+    let mut entries = Vec::new();
+    for (key, value) in f.values(name) {
+        let Value::Object(table) = value else {
+            f.fault_at(key, "expected a table of texts");
+            continue;
+        };
+        for (name, value) in table {
+            match word(value) {
+                Some(text) => entries.push((name.clone(), text)),
+                None => f.fault_at(format!("{key}.{name}"), "expected a text in quotes"),
             }
         }
-        words
     }
-
-    /// A table of texts.
-    pub(super) fn table(&mut self, name: &str) -> Vec<(String, String)> {
-        let mut entries = Vec::new();
-        for (key, value) in self.section.values(name) {
-            let Value::Object(table) = value else {
-                self.faults.add(key, "expected a table of texts");
-                continue;
-            };
-            for (name, value) in table {
-                match word(&value) {
-                    Some(text) => entries.push((name, text)),
-                    None => self.faults.add(format!("{key}.{name}"), "expected a text in quotes"),
-                }
-            }
-        }
-        entries
-    }
-
-    pub(super) fn finish(self) {
-        self.section.finish(self.faults);
-    }
+    entries
 }
 
 /// The table under `key`, or a fault that shows what it should look like.
-pub(super) fn within<'a>(key: String, value: Value, shape: &str, faults: &'a mut Faults) -> Option<Fields<'a>> {
-    match value {
-        Value::Object(table) => Some(Fields::new(Section::new(key, table), faults)),
-        _ => {
-            faults.add(key, format!("expected a table: {shape}"));
-            None
-        }
-    }
+pub(super) fn within<T>(
+    f: &mut Reader<'_>,
+    key: String,
+    value: &Value,
+    shape: &str,
+    read: impl FnOnce(&mut Reader<'_>) -> T,
+) -> Option<T> {
+    let Value::Object(table) = value else {
+        f.fault_at(key, format!("expected a table: {shape}"));
+        return None;
+    };
+    Some(f.within(key, table, read))
 }
 
 /// A status of HTTP.
-pub(super) fn status(key: String, value: &Value, faults: &mut Faults) -> Option<u16> {
+pub(super) fn status(f: &mut Reader<'_>, key: String, value: &Value) -> Option<u16> {
     let status = word(value).and_then(|text| text.parse::<StatusCode>().ok()).map(|status| status.as_u16());
     if status.is_none() {
-        faults.add(key, "expected an HTTP status from 100 to 999");
+        f.fault_at(key, "expected an HTTP status from 100 to 999");
     }
     status
 }
 
-fn source(key: String, value: Value, faults: &mut Faults) -> Option<Source> {
-    match value {
-        Value::String(text) => Some(Source { pointer: pointer(&key, text, faults)?, guard: None }),
-        value => {
-            let shape = "{ pointer = \"…\", when_pointer = \"…\", equals = … }, or a pointer in quotes";
-            let mut fields = within(key, value, shape, faults)?;
-            let pointer = fields.required_pointer("pointer");
-            let guard = fields.pointer("when_pointer");
-            let test = fields.test();
-            if test != Test::Set && !fields.section.has("when_pointer") {
-                fields.fault("when_pointer", "is missing: where the value stands that this depends on");
-            }
-            fields.finish();
-            Some(Source { pointer: pointer?, guard: guard.map(|pointer| Condition { pointer, test }) })
-        }
+fn source(f: &mut Reader<'_>, key: String, value: &Value) -> Option<Source> {
+    const SHAPE: &str = "{ pointer = \"…\", when_pointer = \"…\", equals = … }, or a pointer in quotes";
+    if let Value::String(text) = value {
+        let pointer = checked(text).map_err(|problem| f.fault_at(key, problem)).ok()?;
+        return Some(Source { pointer, guard: None });
     }
+    within(f, key, value, SHAPE, |f| {
+        let pointer = required_pointer(f, "pointer");
+        let guard = self::pointer(f, "when_pointer");
+        let test = test(f);
+        if test != Test::Set && !f.has("when_pointer") {
+            f.fault("when_pointer", "is missing: where the value stands that this depends on");
+        }
+        Some(Source { pointer: pointer?, guard: guard.map(|pointer| Condition { pointer, test }) })
+    })?
 }
 
-fn pointer(key: &str, text: String, faults: &mut Faults) -> Option<String> {
+fn checked(text: &str) -> Result<String, &'static str> {
     let escaped = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     let valid = text.is_empty() || (text.starts_with('/') && escaped);
-    if !valid {
-        faults.add(key, POINTER);
-    }
-    valid.then_some(text)
+    if valid { Ok(text.to_owned()) } else { Err(POINTER) }
 }

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::{
-    fields::{Fields, within},
+    fields::{condition, conditions, pointer, required_sources, sources, within, words},
     source::{Condition, Source},
 };
-use crate::config::{Faults, Section};
+use crate::reader::Reader;
 
 pub(super) struct Mapping {
     /// The message or the list of messages.
@@ -62,71 +62,62 @@ pub(super) enum FromMe {
 }
 
 impl Mapping {
-    pub(super) fn read(section: Section, faults: &mut Faults) -> Self {
+    pub(super) fn read(f: &mut Reader<'_>) -> Self {
         const DEDUPE: &[(&str, bool)] = &[("whole", false), ("last_component", true)];
-        let mut fields = Fields::new(section, faults);
-        let f = &mut fields;
-        let mapping = Self {
-            select: f.pointer("select").unwrap_or_default(),
+        Self {
+            select: pointer(f, "select").unwrap_or_default(),
             event: events(f),
-            message_id: f.required("message_id", "where a message's id stands"),
-            last_component: f.section.choice("dedupe", DEDUPE, f.faults).unwrap_or_default(),
-            chat_id: f.required("chat_id", "where the chat stands that a reply is addressed to"),
-            sender: f.required("sender", "where the sender's phone stands; if several do, they must agree"),
-            to: f.sources("to"),
-            account: f.sources("account"),
-            lid: f.sources("lid"),
-            bsuid: f.sources("bsuid"),
-            text: f.required("text", "where a message's text stands"),
+            message_id: required_sources(f, "message_id", "where a message's id stands"),
+            last_component: f.choice("dedupe", DEDUPE).unwrap_or_default(),
+            chat_id: required_sources(f, "chat_id", "where the chat stands that a reply is addressed to"),
+            sender: required_sources(f, "sender", "where the sender's phone stands; if several do, they must agree"),
+            to: sources(f, "to"),
+            account: sources(f, "account"),
+            lid: sources(f, "lid"),
+            bsuid: sources(f, "bsuid"),
+            text: required_sources(f, "text", "where a message's text stands"),
             timestamp: timestamp(f),
             from_me: from_me(f),
-            group: f.conditions("group"),
-            edit: f.conditions("edit"),
-            broadcast: f.conditions("broadcast"),
-            push_name: f.sources("push_name"),
-            receipt_id: f.sources("receipt_id"),
-            receipt: f.sources("receipt"),
-            delivered: f.conditions("delivered"),
-        };
-        fields.finish();
-        mapping
+            group: conditions(f, "group"),
+            edit: conditions(f, "edit"),
+            broadcast: conditions(f, "broadcast"),
+            push_name: sources(f, "push_name"),
+            receipt_id: sources(f, "receipt_id"),
+            receipt: sources(f, "receipt"),
+            delivered: conditions(f, "delivered"),
+        }
     }
 }
 
-fn events(f: &mut Fields<'_>) -> Option<Events> {
-    let (key, value) = f.section.values("event").into_iter().next()?;
-    let mut event = within(key, value, "{ pointer = \"…\", accept = [\"…\"] }", f.faults)?;
-    if !event.section.has("pointer") {
-        event.fault("pointer", "is missing: where the kind of an event stands");
-    }
-    let (pointer, accept, status) = (event.pointer("pointer"), event.words("accept"), event.words("status"));
-    if accept.is_empty() {
-        event.fault("accept", "is empty: no event would be a message");
-    }
-    event.finish();
-    Some(Events { pointer: pointer?, accept, status })
+fn events(f: &mut Reader<'_>) -> Option<Events> {
+    let (key, value) = f.values("event").into_iter().next()?;
+    within(f, key, value, "{ pointer = \"…\", accept = [\"…\"] }", |f| {
+        let at = f.required("pointer", "where the kind of an event stands", |f| pointer(f, "pointer"));
+        let (accept, status) = (words(f, "accept"), words(f, "status"));
+        if accept.is_empty() {
+            f.fault("accept", "is empty: no event would be a message");
+        }
+        Some(Events { pointer: at?, accept, status })
+    })?
 }
 
-fn timestamp(f: &mut Fields<'_>) -> Option<(String, Unit)> {
+fn timestamp(f: &mut Reader<'_>) -> Option<(String, Unit)> {
     const UNITS: &[(&str, Unit)] =
         &[("s", Unit::Seconds), ("ms", Unit::Milliseconds), ("rfc3339", Unit::Rfc3339), ("none", Unit::None)];
-    let (key, value) = f.section.values("timestamp").into_iter().next()?;
-    let mut timestamp = within(key, value, "{ pointer = \"…\", unit = \"s\" }", f.faults)?;
-    let pointer = timestamp.pointer("pointer");
-    let unit = timestamp.section.choice("unit", UNITS, timestamp.faults);
-    if !timestamp.section.has("unit") {
-        timestamp.fault("unit", "is missing: s, ms, rfc3339 or none");
-    }
-    if !timestamp.section.has("pointer") && unit.is_some_and(|unit| unit != Unit::None) {
-        timestamp.fault("pointer", "is missing: where the time of a message stands");
-    }
-    timestamp.finish();
-    Some((pointer?, unit?))
+    let (key, value) = f.values("timestamp").into_iter().next()?;
+    within(f, key, value, "{ pointer = \"…\", unit = \"s\" }", |f| {
+        let at = pointer(f, "pointer");
+        let unit = f.required("unit", "s, ms, rfc3339 or none", |f| f.choice("unit", UNITS));
+        if !f.has("pointer") && unit.is_some_and(|unit| unit != Unit::None) {
+            f.fault("pointer", "is missing: where the time of a message stands");
+        }
+        Some((at?, unit?))
+    })?
 }
 
 /// Unset is a fault: our own messages hold codes.
-fn from_me(f: &mut Fields<'_>) -> FromMe {
-    let values = f.section.values("from_me");
+fn from_me(f: &mut Reader<'_>) -> FromMe {
+    let values = f.values("from_me");
     if let [(_, Value::String(word))] = values.as_slice()
         && word == "never"
     {
@@ -138,10 +129,13 @@ fn from_me(f: &mut Fields<'_>) -> FromMe {
     let mut optional = false;
     let mut conditions = Vec::new();
     for (key, value) in values {
-        let shape = "{ pointer = \"…\" }, or \"never\"";
-        let Some(mut fields) = within(key, value, shape, f.faults) else { continue };
-        optional |= fields.section.flag("optional", fields.faults);
-        conditions.extend(fields.condition());
+        conditions.extend(
+            within(f, key, value, "{ pointer = \"…\" }, or \"never\"", |f| {
+                optional |= f.flag("optional", false);
+                condition(f)
+            })
+            .flatten(),
+        );
     }
     FromMe::When { conditions, optional }
 }

@@ -6,13 +6,13 @@ use url::form_urlencoded;
 
 use super::{
     answer::Answers,
-    fields::Fields,
+    fields::table,
     read::phone,
     template::{OF_A_MESSAGE, OF_THE_GATEWAY, Values, fill, fill_json, fill_url, names},
 };
 use crate::{
-    config::{Faults, Section, not_one_of},
     domain::{Subject, redirect},
+    reader::{Reader, not_one_of},
 };
 
 const METHODS: &[(&str, Method)] =
@@ -40,16 +40,14 @@ enum Body {
 }
 
 impl Send {
-    pub(super) fn read(section: Section, values: &Values, faults: &mut Faults) -> Self {
-        let mut fields = Fields::new(section, faults);
-        let f = &mut fields;
+    pub(super) fn read(f: &mut Reader<'_>, values: &Values) -> Self {
         let mut used = Vec::new();
         let method = method(f);
-        let before = f.faults.iter().count();
+        let before = f.faults().iter().count();
         let url = url(f, values, &mut used);
         let body = body(f, &mut used);
         // A faulty template may mean to name what seems to be missing.
-        if f.faults.iter().count() == before {
+        if f.faults().iter().count() == before {
             let said = |names: &[&str]| used.iter().any(|used| names.contains(&used.as_str()));
             if !said(&["text"]) {
                 f.fault("body", "holds no {text}, and neither does url: nothing would be said");
@@ -60,11 +58,10 @@ impl Send {
         }
         let headers = headers(f, values, &body, &mut used);
         let answers = Answers::fields(f);
-        let address = f.section.text("address", f.faults).unwrap_or_else(|| "{digits}".to_owned());
+        let address = f.text("address").unwrap_or_else(|| "{digits}".to_owned());
         if !address.contains("{digits}") || names(&address).any(|name| name != "digits") {
             f.fault("address", "expected {digits} and what stands around it in a chat id, such as \"{digits}@c.us\"");
         }
-        fields.finish();
         Self { method, url, address, headers, body, answers, names: used }
     }
 
@@ -132,21 +129,12 @@ fn digits(chat_id: &str, subject: Option<&Subject>) -> String {
     phone(chat_id).or(known).map_or_else(|| chat_id.to_owned(), |phone| phone.digits().to_owned())
 }
 
-fn method(f: &mut Fields<'_>) -> Method {
-    let words: Vec<&str> = METHODS.iter().map(|(word, _)| *word).collect();
-    let Some(text) = f.section.text("method", f.faults) else { return Method::POST };
-    let method = METHODS.iter().find(|(word, _)| *word == text).map(|(_, method)| method.clone());
-    method.unwrap_or_else(|| {
-        f.fault("method", &not_one_of(&text, &words));
-        Method::POST
-    })
+fn method(f: &mut Reader<'_>) -> Method {
+    f.choice("method", METHODS).unwrap_or(Method::POST)
 }
 
-fn url(f: &mut Fields<'_>, values: &Values, used: &mut Vec<String>) -> String {
-    let template = f.section.required_text("url", "where a message is posted to", f.faults);
-    if template.is_empty() {
-        return template;
-    }
+fn url(f: &mut Reader<'_>, values: &Values, used: &mut Vec<String>) -> String {
+    let Some(template) = f.required_text("url", "where a message is posted to") else { return String::new() };
     check(f, "url", &template, used);
     let rest = template.strip_prefix("{url}").unwrap_or(&template);
     if names(rest).any(|name| name == "url") {
@@ -162,21 +150,21 @@ fn url(f: &mut Fields<'_>, values: &Values, used: &mut Vec<String>) -> String {
     template
 }
 
-fn body(f: &mut Fields<'_>, used: &mut Vec<String>) -> Body {
-    let Some((key, value)) = f.section.values("body").into_iter().next() else { return Body::Empty };
+fn body(f: &mut Reader<'_>, used: &mut Vec<String>) -> Body {
+    let Some((key, value)) = f.values("body").into_iter().next() else { return Body::Empty };
     let body = match value {
-        Value::String(text) => match serde_json::from_str(&text) {
+        Value::String(text) => match serde_json::from_str(text) {
             Ok(json) => Body::Json(json),
             Err(error) => {
                 let place = format!("line {} column {}", error.line(), error.column());
                 let problem = "expected JSON in which {names} stand within quotes, or a table for a form";
-                f.faults.add(key, format!("{problem}; it stops being JSON at {place}"));
+                f.fault_at(key, format!("{problem}; it stops being JSON at {place}"));
                 Body::Empty
             }
         },
-        Value::Object(form) => Body::Form(form.into_iter().collect()),
+        Value::Object(form) => Body::Form(form.clone().into_iter().collect()),
         _ => {
-            f.faults.add(key, "expected JSON in quotes, or a table for a form");
+            f.fault_at(key, "expected JSON in quotes, or a table for a form");
             Body::Empty
         }
     };
@@ -203,21 +191,21 @@ fn texts(json: &Value, visit: &mut dyn FnMut(&str)) {
 }
 
 /// Notes the names of a template, and reports those there are not.
-fn check(f: &mut Fields<'_>, key: &str, template: &str, used: &mut Vec<String>) {
+fn check(f: &mut Reader<'_>, key: &str, template: &str, used: &mut Vec<String>) {
     let known: Vec<&str> = OF_A_MESSAGE.into_iter().chain(OF_THE_GATEWAY).collect();
     for name in names(template) {
         if known.contains(&name) {
             used.push(name.to_owned());
         } else {
-            f.fault(key, &format!("{{{name}}}: {}", not_one_of(name, &known)));
+            f.fault(key, format!("{{{name}}}: {}", not_one_of(name, &known)));
         }
     }
 }
 
 /// The same for all messages: what a person wrote has no place in a header.
-fn headers(f: &mut Fields<'_>, values: &Values, body: &Body, used: &mut Vec<String>) -> HeaderMap {
+fn headers(f: &mut Reader<'_>, values: &Values, body: &Body, used: &mut Vec<String>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let content_type = f.section.text("content_type", f.faults).or_else(|| match body {
+    let content_type = f.text("content_type").or_else(|| match body {
         Body::Empty => None,
         Body::Json(_) => Some("application/json".to_owned()),
         Body::Form(_) => Some("application/x-www-form-urlencoded".to_owned()),
@@ -227,10 +215,10 @@ fn headers(f: &mut Fields<'_>, values: &Values, body: &Body, used: &mut Vec<Stri
         Some(Err(_)) => f.fault("content_type", "expected a media type such as application/json"),
         None => {}
     }
-    for (name, template) in f.table("headers") {
+    for (name, template) in table(f, "headers") {
         let key = format!("headers.{name}");
         if let Some(name) = names(&template).find(|name| OF_A_MESSAGE.contains(name)) {
-            f.fault(&key, &format!("{{{name}}} cannot stand in a header"));
+            f.fault(&key, format!("{{{name}}} cannot stand in a header"));
         }
         check(f, &key, &template, used);
         let value = HeaderValue::try_from(fill(&template, &|name| values.get(name)));
