@@ -12,17 +12,18 @@
 //! | [`domain`] | the protocol: records, [`domain::decide()`], codes, texts, keys | I/O, time, randomness, JSON |
 //! | [`api`] | the wire: structs of answers and callbacks with their schemas, problem codes, limits | what is decided |
 //! | [`reader`] | reads what others wrote: configuration, bodies, forms; every fault at once | what it is for |
-//! | [`clock`], [`entropy`], [`lines`], [`audit`] | the only doors to the wall clock, to random bytes, to the log's end, to the audit stream | who asks |
-//! | [`trace`] | which trace a piece of work belongs to | what the work is |
-//! | [`config`], [`metrics`], [`credentials`] | values; families; fresh secrets | any connection; who increments |
+//! | [`clock`], [`random`], [`audit`] | the only access to the wall clock, to random bytes, to the audit stream | its callers |
+//! | [`trace_context`] | the W3C trace context of the current task | what the task does |
+//! | [`config`], [`metrics`] | the configuration and generated credentials; metric families | connections; which code increments a metric |
 //! | [`store`] | atomic bytes on disk or in Redis | why a state follows another |
 //! | [`gateway`] | one dialect per file: bytes to events, texts to requests | sockets, verifications |
-//! | [`address`], [`egress`] | which addresses are open; the only way out | what is carried |
+//! | [`egress`] | outgoing connections, and which addresses they may reach | what is sent |
 //! | [`jobs`] | what a job is, how much may be in flight, when it is tried again | why a job exists |
 //! | [`service`] | use cases: load, decide, commit | HTTP, HTML, Redis, SQLite |
 //! | [`worker`] | lease, attempt, settle | why a job exists |
 //! | [`http`] | two listeners, problems, pages | how anything is stored or signed |
-//! | [`app`], [`telemetry`], [`shutdown`], [`failure`] | wiring, logs, the end | rules |
+//! | [`telemetry`] | logs and span export | rules |
+//! | [`app`] | wiring, listeners, signals, exit status | rules |
 //! | [`dev`], [`doctor`] | the fake phone; webhooks in every dialect, genuine and forged | how a message is matched |
 //! | [`cli`] | subcommands | |
 //!
@@ -63,30 +64,25 @@
 //! - Everything personal at rest is sealed; codes and tokens are only there as keyed digests.
 //! - Everything is bounded: sizes, times, counts, retries, queues.
 
-pub mod address;
 pub mod api;
 pub mod app;
 pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod credentials;
 pub mod decisions;
 pub mod dev;
 pub mod doctor;
 pub mod domain;
 pub mod egress;
-pub mod entropy;
-pub mod failure;
 pub mod gateway;
 pub mod http;
 pub mod jobs;
-pub mod lines;
 pub mod metrics;
+pub mod random;
 pub mod reader;
 pub mod service;
-pub mod shutdown;
 pub mod store;
 pub mod telemetry;
-pub mod trace;
+pub mod trace_context;
 pub mod worker;

@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[expect(clippy::print_stderr, reason = "a failure is told where people look for it")]
 fn main() -> ExitCode {
     let outcome = countersign::cli::run();
-    countersign::lines::finish();
+    countersign::telemetry::stderr::finish();
     match outcome {
         Ok(status) => status,
         Err(failure) => {

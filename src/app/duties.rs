@@ -6,8 +6,8 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    entropy,
     http::operator::Readiness,
+    random,
     service::{Service, vitals::EVERY, watch_store::TRIALS},
 };
 
@@ -64,5 +64,5 @@ pub(super) async fn observe(service: Arc<Service>, readiness: Readiness, stop: C
 }
 
 fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.9 + 0.2 * entropy::fraction())
+    pause.mul_f64(0.9 + 0.2 * random::fraction())
 }

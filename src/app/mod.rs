@@ -1,11 +1,15 @@
 //! Builds the parts from a configuration, binds, runs, and ends in order.
 
 mod duties;
+pub mod exit;
+mod instance_metrics;
+mod instances;
 mod listener;
 mod memory;
-mod parts;
+mod open;
 mod ready;
 mod reload;
+pub mod signals;
 mod socket;
 mod supervise;
 
@@ -25,9 +29,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{parts::seconds, reload::Live, supervise::Tasks};
+use self::{instance_metrics::seconds, reload::Live, supervise::Tasks};
 pub use self::{
-    parts::{assemble, instances, webhook_url},
+    instances::{assemble, build_instances, webhook_url},
     reload::Source,
 };
 use crate::{
@@ -74,17 +78,17 @@ impl Application {
     pub async fn build(config: &Config, instances: Instances, clock: Clock) -> anyhow::Result<Self> {
         let keys = KeyRing::new(&config.keys.0).context("no key is configured")?;
         let metrics = Metrics::new();
-        let (kind, store) = parts::open_store(config, &clock)?;
+        let (kind, store) = open::store(config, &clock)?;
         let store = Arc::new(Measured::new(store, Arc::clone(&metrics)));
         metrics.begin(env!("CARGO_PKG_VERSION"), kind, seconds(clock.wall()));
         metrics.config_current.set(1);
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
-        parts::introduce(&metrics, &instances, clock.wall());
+        instance_metrics::introduce(&metrics, &instances, clock.wall());
         let (handoff, committed) = Handoff::new(Permits::new());
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
-        let (replica, started) = (parts::replica_name(operator.local_addr()?.port()), clock.wall());
-        let audit = parts::open_audit(config)?;
+        let (replica, started) = (replica_name(operator.local_addr()?.port()), clock.wall());
+        let audit = open::audit(config)?;
         let (traces, written) = Traces::new(Arc::<Measured>::clone(&store));
         let mut tasks = Tasks::default();
         tasks.spawn("message log", written.map(Ok));
@@ -99,7 +103,7 @@ impl Application {
             public_url: config.public_url.clone(),
             handoff,
             phones: Phones::default(),
-            places: parts::open_places(config)?,
+            places: open::geoip(config)?,
             sending: AtomicUsize::new(0),
             vitals: Vitals::new(replica, started),
         });
@@ -144,7 +148,7 @@ impl Application {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self { service, worker, readiness, mut tasks, committed, public, operator, config, source } = self;
         let shutdown = config.shutdown;
-        parts::banner(&service);
+        instances::banner(&service);
         #[cfg(feature = "otlp")]
         if let Some(exporter) = config.otlp.as_ref().and_then(crate::telemetry::exporter) {
             tasks.spawn("span exporter", exporter.map(Ok));
@@ -218,4 +222,11 @@ impl Application {
         tracing::info!("stopped");
         tasks.finish()
     }
+}
+
+/// Tells this process from the others: the host, and a port that only one process there can have.
+fn replica_name(port: u16) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
+    format!("{}:{port}", host.unwrap_or_else(|| "host".to_owned()))
 }

@@ -18,7 +18,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::parts::{self, seconds};
+use super::{
+    instance_metrics::{self, seconds},
+    instances,
+};
 use crate::{
     config::{self, Access, Config, Edge, StoreConfig},
     domain::{KeyRing, keys::sha256},
@@ -165,7 +168,7 @@ impl Live {
         for instance in &removed {
             metrics.forget(instance.config.id, instance.gateway.kind());
         }
-        parts::introduce(metrics, &self.service.instances, self.service.clock.wall());
+        instance_metrics::introduce(metrics, &self.service.instances, self.service.clock.wall());
         self.worker.forgive().await;
         self.edge.store(Arc::new(next.edge.clone()));
         self.access.store(Arc::new(next.access.clone()));
@@ -193,11 +196,11 @@ struct Candidate {
 fn read(path: &Path, running: &Config) -> Result<Candidate, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let words = |faults: Faults| faults.to_string().trim_end().to_owned();
-    let (file, mut instances) = parts::assemble(&text).map_err(words)?;
+    let (file, mut instances) = instances::assemble(&text).map_err(words)?;
     let (next, waiting) = (running.taking_up(&file), running.needs_restart(&file));
     if !waiting.is_empty() {
         // Gateways and callbacks know our own addresses: those that stay.
-        instances = parts::instances(&next, Purpose::Serve).into_result().map_err(words)?;
+        instances = instances::build_instances(&next, Purpose::Serve).into_result().map_err(words)?;
     }
     Ok(Candidate { next, instances, waiting })
 }

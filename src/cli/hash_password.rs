@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::{
     domain::password::{LONGEST, PasswordDigest, SHORTEST},
-    entropy,
+    random,
 };
 
 /// Of the first line of standard input: as an argument, everybody on the machine could read it.
@@ -21,5 +21,5 @@ pub(super) fn digest() -> anyhow::Result<PasswordDigest> {
     let password = line.trim_end_matches(['\r', '\n']);
     ensure!(password.chars().count() >= SHORTEST, "the password has under {SHORTEST} characters");
     ensure!(password.len() <= LONGEST, "the password has over {LONGEST} bytes");
-    Ok(PasswordDigest::of(password, entropy::bytes()))
+    Ok(PasswordDigest::of(password, random::bytes()))
 }

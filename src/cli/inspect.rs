@@ -9,11 +9,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    app,
+    app::{
+        self,
+        exit::{BAD_CONFIGURATION, Failure},
+    },
     clock::Clock,
     config::LogConfig,
     domain::{InstanceId, Phone, extract},
-    failure::{BAD_CONFIGURATION, Failure},
     gateway::{self, Event, Gateway, Purpose, Webhook},
     telemetry,
 };

@@ -18,8 +18,8 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
+    app::exit::{BAD_CONFIGURATION, Failure},
     config::{self, Config},
-    failure::{BAD_CONFIGURATION, Failure},
 };
 
 /// WhatsApp login links and codes, self-hosted.

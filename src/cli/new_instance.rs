@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use crate::{
-    credentials::{Credentials, token_digest},
+    config::credentials::{Credentials, token_digest},
     domain::written,
 };
 

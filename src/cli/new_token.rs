@@ -3,8 +3,10 @@
 use clap::Args;
 
 use crate::{
-    config::read_tokens,
-    credentials::{draw_token, token_digest},
+    config::{
+        credentials::{draw_token, token_digest},
+        read_tokens,
+    },
     domain::scope::Scope,
     reader::{Faults, Format, Reader},
 };

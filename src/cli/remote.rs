@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded::byte_serialize;
 
 use crate::{
+    app::exit::Failure,
     domain::InstanceId,
     egress::{Egress, Policy},
-    failure::Failure,
 };
 
 /// Where the token stands when no file is named: an argument would be seen by everybody on the machine.

@@ -7,11 +7,10 @@ use futures_util::future::join_all;
 use url::Url;
 
 use crate::{
-    app::{self, Application, Source},
+    app::{self, Application, Source, exit::Failure, signals},
     clock::Clock,
     domain::time::rfc3339,
-    failure::Failure,
-    shutdown, telemetry,
+    telemetry,
 };
 
 pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
@@ -22,7 +21,7 @@ pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
     let (config, instances) = app::assemble(&super::read(path)?)?;
     telemetry::init(&config.log);
     let served = runtime.block_on(async {
-        let stop = shutdown::on_signal().context("cannot listen for signals")?;
+        let stop = signals::on_signal().context("cannot listen for signals")?;
         let application = Application::build(&config, instances, Clock::default()).await?;
         application.reloading(source).run(stop).await
     });

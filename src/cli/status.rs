@@ -6,8 +6,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
+    app::exit::Failure,
     egress::{Egress, Policy},
-    failure::Failure,
     service::status::{
         FailureStatus, GatewayStatus, QueueStatus, RefusalStatus, RefusingStatus, ReplicaStatus, Status, StoreStatus,
     },

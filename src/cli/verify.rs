@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
 
-use crate::{clock::Clock, config, failure::Failure, worker::signature};
+use crate::{app::exit::Failure, clock::Clock, config, worker::signature};
 
 const SECRET: &str = "CALLBACK_SECRET";
 

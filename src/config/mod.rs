@@ -3,6 +3,7 @@
 //! It holds values and builds no parts. The environment is an argument.
 
 mod codes;
+pub mod credentials;
 mod edge;
 mod instance;
 mod limits;

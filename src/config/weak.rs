@@ -57,7 +57,7 @@ mod tests {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
 
     use super::*;
-    use crate::entropy;
+    use crate::random;
 
     fn whsec(bytes: &[u8]) -> String {
         format!("whsec_{}", STANDARD.encode(bytes))
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn drawn_secrets_pass() {
         for _ in 0..1000 {
-            let bytes = entropy::bytes::<32>();
+            let bytes = random::bytes::<32>();
             let hex = bytes.iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"));
             for secret in [whsec(&bytes), hex.clone(), format!("Bearer {hex}")] {
                 assert_eq!(weakness(&secret), None, "{secret}");

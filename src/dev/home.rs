@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::Mode;
-use crate::entropy;
+use crate::random;
 
 const DEFAULT: &str = ".countersign";
 
@@ -56,7 +56,7 @@ impl Home {
     /// All or nothing, and never readable by others.
     pub(super) fn write_settings(&self, text: &str) -> anyhow::Result<()> {
         let file = self.settings_file();
-        let draft = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(entropy::bytes())));
+        let draft = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(random::bytes())));
         let write = || -> io::Result<()> {
             let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
             out.write_all(text.as_bytes())?;
@@ -78,7 +78,7 @@ impl Drop for Home {
 }
 
 fn scratch() -> PathBuf {
-    std::env::temp_dir().join(format!("countersign-dev-{:016x}", u64::from_be_bytes(entropy::bytes())))
+    std::env::temp_dir().join(format!("countersign-dev-{:016x}", u64::from_be_bytes(random::bytes())))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use url::Url;
 
-use crate::failure::Failure;
+use crate::app::exit::Failure;
 
 /// How `dev` runs.
 #[derive(Debug, clap::Args)]

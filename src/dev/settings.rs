@@ -9,10 +9,11 @@ use url::Url;
 
 use super::{home::Home, phone::Identity, ports::Ports};
 use crate::{
-    app,
-    config::{self, Config},
-    credentials::{draw_token, token_digest},
-    failure::Failure,
+    app::{self, exit::Failure},
+    config::{
+        self, Config,
+        credentials::{draw_token, token_digest},
+    },
     gateway::Purpose,
     reader::Table,
     service::Instances,
@@ -81,7 +82,7 @@ fn load(text: &str, home: &Home, ports: &Ports) -> Result<(Config, Instances), F
     ];
     let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
     let built = config::load(Some(text), environment, &overrides)
-        .and(|config| app::instances(config, Purpose::Develop))
+        .and(|config| app::build_instances(config, Purpose::Develop))
         .into_result();
     built.map_err(|faults| {
         let file = home.settings_file();

@@ -14,7 +14,10 @@ use super::{
     ports::Ports,
     settings::Prepared,
 };
-use crate::{app::Application, clock::Clock, shutdown};
+use crate::{
+    app::{Application, signals},
+    clock::Clock,
+};
 
 /// The daemon prepares its store before it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(5);
@@ -24,7 +27,7 @@ const STOP_WITHIN: Duration = Duration::from_millis(600);
 
 pub(super) async fn run(mode: Mode, home: &Home, ports: Ports, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let Prepared { config, instances, phone, listener, token, new_token, first_run } = prepared;
-    let stop = shutdown::on_signal().context("cannot listen for signals")?;
+    let stop = signals::on_signal().context("cannot listen for signals")?;
     let clock = Clock::default();
     let (base, operator) = (format!("http://{}", ports.public), format!("http://{}", ports.operator));
     ports.release();

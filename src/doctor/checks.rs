@@ -17,8 +17,8 @@ use crate::{
     clock::Clock,
     config::InstanceConfig,
     domain::{InstanceId, Phone},
-    entropy,
     gateway::{Carrier, Draft, Event, Gateway, Ignored, Sample, Webhook, Who},
+    random,
 };
 
 /// It was read, and what it would have been is not known.
@@ -51,7 +51,7 @@ impl<'a> Patient<'a> {
         let own = phone.map(|phone| phone.digits().to_owned());
         // Somebody else in each run, so that no run finds the budget of wrong codes that another one has used up, and
         // no real person's is touched, unless this instance would answer somebody who is made up.
-        let random = u64::from_be_bytes(entropy::bytes());
+        let random = u64::from_be_bytes(random::bytes());
         let stranger = format!("447700900{:03}", random % 1_000);
         let lid = format!("190000{:09}", random / 1_000 % 1_000_000_000);
         let phone = own.clone().filter(|_| config.reply_to_unknown).unwrap_or(stranger);
@@ -78,7 +78,7 @@ impl<'a> Patient<'a> {
 
     /// A message of now.
     pub(super) fn sample(&self, who: Who, text: &str) -> Sample {
-        let id = entropy::bytes::<10>().iter().fold(String::new(), |id, byte| format!("{id}{byte:02X}"));
+        let id = random::bytes::<10>().iter().fold(String::new(), |id, byte| format!("{id}{byte:02X}"));
         let (text, at) = (text.to_owned(), Self::now().as_second());
         let to = self.config.number.digits().to_owned();
         Sample { who, id, text, at, phone: self.phone.clone(), to, lid: self.lid.clone() }
@@ -106,7 +106,7 @@ impl<'a> Patient<'a> {
 /// A code that nobody minted, in a text.
 fn unknown() -> String {
     const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let code: String = entropy::bytes::<16>().iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    let code: String = random::bytes::<16>().iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
     format!("countersign doctor [{code}]")
 }
 
@@ -284,7 +284,7 @@ async fn forged(patient: &Patient<'_>, card: &mut Card) {
     }
     let mut draft = unsigned;
     proof.sign(&mut draft, Patient::now());
-    let nowhere = InstanceId::from_random(entropy::bytes()).to_string();
+    let nowhere = InstanceId::from_random(random::bytes()).to_string();
     let status = patient.probe.post_to(&nowhere, "", &draft).await;
     refused(card, "a genuine request at an instance that does not exist".to_owned(), &status);
     let status = patient.probe.post("/x/y", &Draft { query: String::new(), ..draft.clone() }).await;

@@ -198,7 +198,7 @@ impl Forge<'_> {
         let length = secret.chars().count();
         let mut tried = vec![
             ("no secret".to_owned(), String::new()),
-            ("a random secret".to_owned(), hex(&crate::entropy::bytes::<32>())),
+            ("a random secret".to_owned(), hex(&crate::random::bytes::<32>())),
             ("a shortened secret".to_owned(), secret.chars().take(length.max(1) - 1).collect()),
             ("half of the secret".to_owned(), secret.chars().take(length / 2).collect()),
             ("a longer secret".to_owned(), format!("{secret}0")),

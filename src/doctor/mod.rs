@@ -23,10 +23,9 @@ use self::{
     probe::Probe,
 };
 use crate::{
-    app,
+    app::{self, exit::Failure},
     config::{Config, InstanceConfig},
     domain::Phone,
-    failure::Failure,
     gateway::{self, Gateway, Purpose},
 };
 

@@ -4,6 +4,7 @@
 //! the last byte; redirects are not followed; proxies of the environment are ignored; nothing is decompressed.
 
 mod error;
+mod policy;
 mod resolve;
 mod sent;
 
@@ -14,7 +15,6 @@ use std::{
 };
 
 use http::{Request, Response};
-use ipnet::IpNet;
 use reqwest::redirect;
 use rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
@@ -26,6 +26,7 @@ use self::{
 };
 pub use self::{
     error::{Cause, EgressError},
+    policy::{Closed, Policy},
     resolve::{Resolver, System},
 };
 
@@ -39,30 +40,6 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 const PIECES: usize = 4096;
 /// A pooled connection skips name resolution, so it must not live long.
 const IDLE: Duration = Duration::from_secs(30);
-
-/// Where a client may connect to.
-#[derive(Clone, Debug, Default)]
-pub struct Policy {
-    /// Any address: the operator wrote the URL himself.
-    pub anywhere: bool,
-    /// Plain http, beside https.
-    pub http: bool,
-    /// Private networks that are open.
-    pub networks: Vec<IpNet>,
-    /// Host and port of our own listeners and of the store.
-    pub closed: Vec<(String, u16)>,
-    /// Ports of the store and of operators' listeners, which are closed on every private address: other nodes and
-    /// other replicas have them, too.
-    pub closed_ports: Vec<u16>,
-}
-
-/// What turned out to be the store's, or another replica's, while the process runs.
-#[derive(Clone, Debug, Default)]
-pub struct Closed {
-    pub places: Vec<(String, u16)>,
-    /// On every private address.
-    pub ports: Vec<u16>,
-}
 
 /// Sends requests within one [`Policy`].
 #[derive(Clone)]

@@ -11,8 +11,10 @@ use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 
-use super::{Cause, Closed, Policy};
-use crate::address::{is_public, permits};
+use super::{
+    Cause, Closed, Policy,
+    policy::{is_public, permits},
+};
 
 /// Finds the addresses of a name.
 pub trait Resolver: Send + Sync {

@@ -16,7 +16,7 @@ use crate::{
         token::Token,
     },
     service::{self, Denied, Grant, Instance},
-    trace,
+    trace_context,
 };
 
 /// A caller and the instance it may use.
@@ -58,7 +58,7 @@ pub(super) async fn admit(
         }
     };
     service::done_by(by, Some(instance.config.id));
-    trace::go_on();
+    trace_context::go_on();
     if !scopes.hold(scope) {
         return Err(Problem::out_of_scope(scope, scopes));
     }

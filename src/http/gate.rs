@@ -24,14 +24,13 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    address,
     config::Edge,
     domain::{
         KeyRing, VerificationId,
         quota::{Allowance, Name, Quota},
         token::{InvalidToken, Kind, Token},
     },
-    service::Standing,
+    service::{Standing, subscriber_network},
 };
 
 /// Addresses that are remembered to be refused; about a megabyte.
@@ -101,7 +100,7 @@ impl Gate {
         if limits.is_empty() {
             return None;
         }
-        let address = address::network(client::address(request, &edge));
+        let address = subscriber_network(client::address(request, &edge));
         let (door, now) = ((address, link, knock), app.service.now());
         if let Some(shut) = self.shut(door, now, &limits) {
             let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();

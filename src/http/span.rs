@@ -16,10 +16,9 @@ use actix_web::{
 
 use super::{App, audited, limits};
 use crate::{
-    entropy,
     metrics::label::{ByRoute, RouteStatus, class},
-    service,
-    trace::{self, Context, Span},
+    random, service,
+    trace_context::{self, Context, Span},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,7 +37,7 @@ pub(super) async fn observe(
     let method = known(request.method());
     request.extensions_mut().insert(RequestId(id.clone()));
     let work = service::doing(service::telling(next.call(request)));
-    let (((response, told), deed), context, parent) = trace::offered(parent, work).await;
+    let (((response, told), deed), context, parent) = trace_context::offered(parent, work).await;
     let mut response = response?;
     limits::headers(response.headers_mut(), &told);
     let status = response.status().as_u16();
@@ -58,8 +57,8 @@ pub(super) async fn observe(
     if deed.by.is_some() {
         audited::note(&app.service, &app.edge.load(), response.request(), &deed, &format!("{method} {route}"), status);
     }
-    if trace::wanted(context) {
-        trace::finish(Span {
+    if trace_context::wanted(context) {
+        trace_context::finish(Span {
             name: format!("{method} {route}"),
             server: true,
             context,
@@ -100,5 +99,5 @@ fn request_id(request: &ServiceRequest) -> String {
     let harmless = |text: &&str| {
         (8..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    given.filter(harmless).map_or_else(|| format!("{:032x}", u128::from_be_bytes(entropy::bytes())), str::to_owned)
+    given.filter(harmless).map_or_else(|| format!("{:032x}", u128::from_be_bytes(random::bytes())), str::to_owned)
 }

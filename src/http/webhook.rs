@@ -17,7 +17,7 @@ use crate::{
     gateway::{Event, Webhook},
     metrics::label::{ByReason, GatewayReason, GatewayResult, Of},
     service::{Instance, Outcome},
-    trace,
+    trace_context,
 };
 
 /// `GET` and `POST /webhooks/{instance}` and `/webhooks/{instance}/{secret}`
@@ -52,7 +52,7 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
         let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).unwrap_or_default();
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
-    trace::go_on();
+    trace_context::go_on();
     app.service.heard(&instance);
     match instance.gateway.parse(&webhook) {
         Ok(events) => {

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{Event, KeyRing, Subject, Verification, VerificationId, decide::Reply, keys::Digest},
-    entropy,
+    random,
     store::{JobId, Leased, StoreError},
-    trace::{self, Context},
+    trace_context::{self, Context},
 };
 
 /// How ids of test events begin.
@@ -36,9 +36,9 @@ impl Work {
 
     /// What sends something out remembers the trace that it belongs to.
     pub fn seal(&self, keys: &KeyRing, id: &JobId) -> Vec<u8> {
-        let kept = Kept { work: self, trace: trace::current().and_then(Context::header) };
+        let kept = Kept { work: self, trace: trace_context::current().and_then(Context::header) };
         let json = serde_json::to_vec(&kept).expect("work has only string keys");
-        keys.seal(&context(id), &json, entropy::bytes())
+        keys.seal(&context(id), &json, random::bytes())
     }
 
     pub fn open(keys: &KeyRing, id: &JobId, sealed: &[u8]) -> Result<Self, StoreError> {

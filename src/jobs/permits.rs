@@ -252,7 +252,7 @@ impl Permits {
         }
         let health = state.health.entry(party(lane)).or_default();
         let in_flight = state.in_flight.get(lane).map_or(0, |attempts| attempts.since.len());
-        let hold = health.note(lane.kind(), now, outcome, in_flight, crate::entropy::fraction());
+        let hold = health.note(lane.kind(), now, outcome, in_flight, crate::random::fraction());
         state.recount(lane, Instant::now());
         hold
     }

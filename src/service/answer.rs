@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Service, ServiceError, mint::spread};
 use crate::{
     domain::{InstanceId, Partition},
-    entropy,
+    random,
     store::{
         JobId, Lane, StoreError,
         archive::{Journal, KnownJob, NOTES_KEPT, Note},
@@ -65,7 +65,7 @@ impl Service {
         response: &Response<Vec<u8>>,
     ) -> Result<(), StoreError> {
         let json = serde_json::to_vec(&Answer::of(job, response)).expect("an answer has only string keys");
-        let bytes = self.keys.seal(&context(receiver), &json, entropy::bytes());
+        let bytes = self.keys.seal(&context(receiver), &json, random::bytes());
         let partition = self.partition_of_answers(receiver);
         self.store.note(&[Note { partition, journal: journal(receiver), bytes }]).await
     }

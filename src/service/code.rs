@@ -16,9 +16,9 @@ use crate::{
         target::Target,
         template::{self, Values},
     },
-    entropy,
     jobs::payload::{self, Work},
     metrics::label::{ByInstance, Of},
+    random,
     store::{Change, Committed, Job, JobId, Lane, StoreError},
 };
 
@@ -122,8 +122,8 @@ impl Service {
 
     /// Its id lies with everything else about its chat.
     fn draft_code(&self, partition: Partition) -> VerificationDraft {
-        let id = VerificationId::new(self.millis(), entropy::bytes()).within(partition);
-        VerificationDraft { key: self.keys.current(), nonce: entropy::bytes(), code_length: 0, id }
+        let id = VerificationId::new(self.millis(), random::bytes()).within(partition);
+        VerificationDraft { key: self.keys.current(), nonce: random::bytes(), code_length: 0, id }
     }
 
     /// Ends the chat's former code in the commit of the new one.

@@ -14,8 +14,8 @@ use crate::{
         token::{Kind, RedeemToken, Token},
         verification::{Completion, Reached},
     },
-    entropy,
     metrics::label::{ByPage, Of},
+    random,
     store::Stored,
 };
 
@@ -146,7 +146,7 @@ impl Service {
         check(form_field, &self.link_field(token, &record, cookie))?;
         let risk = self.risk_of_end(&record, browser.side());
         let may_tell = !instance.config.strict_browser;
-        let redeem = RedeemToken::new(record.id, entropy::bytes());
+        let redeem = RedeemToken::new(record.id, random::bytes());
         let command = if elsewhere && may_tell {
             Command::Tell
         } else {

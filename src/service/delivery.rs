@@ -10,8 +10,8 @@ use super::{Instance, Service, ServiceError, answer::Answer, callback, deed};
 use crate::{
     api::callback::{CallbackData, CallbackEntry, TestEvent},
     domain::{Event, Partition, Verification, VerificationId, redirect},
-    entropy,
     jobs::payload::{self, Work},
+    random,
     store::{Change, Committed, JobId, KnownJob, Standing, StoreError, archive::Mark},
 };
 
@@ -136,7 +136,7 @@ impl Service {
         self.enter(instance, limit.as_slice(), None).await?;
         let seed = match repeat {
             Some(key) => self.keys.look_up("test callback", instance.config.id, key.as_bytes()),
-            None => self.keys.look_up("test callback", instance.config.id, &entropy::bytes::<16>()),
+            None => self.keys.look_up("test callback", instance.config.id, &random::bytes::<16>()),
         };
         let now = self.now();
         let (partition, id) = (super::mint::spread(seed), payload::test_id(seed));

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Service;
 use crate::{
     domain::{KeyRing, Verification, time::rfc3339},
-    entropy,
+    random,
     store::{StoreError, Stored, other_keys},
 };
 
@@ -57,7 +57,7 @@ impl Service {
         if !known {
             return Err(other_keys(makers(&meta).map(|(fingerprint, _)| fingerprint)));
         }
-        for (id, sealed) in ring.sealed_look_up(entropy::bytes) {
+        for (id, sealed) in ring.sealed_look_up(random::bytes) {
             let field = format!("{LOOK_UP}:{id:?}");
             if !meta.contains_key(&field) {
                 self.store.set_meta(&field, &STANDARD.encode(&sealed), false).await?;

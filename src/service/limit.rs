@@ -1,10 +1,13 @@
 //! What is taken from limits, and how the caller of a request hears of it.
 
-use std::{cell::RefCell, net::IpAddr, time::Duration};
+use std::{
+    cell::RefCell,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use super::{Instance, Service, ServiceError, identity, mint::spread};
 use crate::{
-    address::network,
     domain::{
         Chat, InstanceId, Partition, Request, Subject, VerificationId, country,
         keys::Digest,
@@ -121,7 +124,7 @@ impl Service {
             all.extend(quota.map(|quota| self.instance_limit(instance, name, of.as_bytes(), quota)));
         };
         if let Some(address) = request.client_ip.as_deref().and_then(|text| text.parse().ok()) {
-            add(Name::CodesOfAddress, limits.codes_of_address, &network(address).to_string());
+            add(Name::CodesOfAddress, limits.codes_of_address, &subscriber_network(address).to_string());
         }
         if let Some(Subject::Phone(phone)) = request.chat.as_ref().map(Chat::subject) {
             add(Name::CodesOfCountry, limits.codes_of_country, country::calling_code(phone.digits()));
@@ -174,5 +177,27 @@ impl Service {
         let takes: Vec<Take> = limits.iter().map(|limit| limit.take.clone()).collect();
         let allowances = self.store.admit(&takes, None).await?.allowances;
         Ok(standings(&limits, &allowances).collect())
+    }
+}
+
+/// The part of an address that one subscriber owns: the address itself, or the /64 of an IPv6 address.
+pub fn subscriber_network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_subscriber_is_a_64() {
+        assert_eq!(subscriber_network("2001:db8:1:2:3::4".parse().unwrap()).to_string(), "2001:db8:1:2::");
+        assert_eq!(subscriber_network("203.0.113.9".parse().unwrap()).to_string(), "203.0.113.9");
     }
 }

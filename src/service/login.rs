@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::Service;
 use crate::{
-    entropy,
+    random,
     store::{Change, RecordChange, RecordId, StoreError},
 };
 
@@ -12,7 +12,7 @@ impl Service {
     /// A login with this nonce opens nothing any more. `until` is when it would have ended by itself.
     pub async fn end_login(&self, nonce: &[u8; 16], until: Timestamp) -> Result<(), StoreError> {
         // That it is there says everything.
-        let bytes = self.keys.seal("login", &[], entropy::bytes());
+        let bytes = self.keys.seal("login", &[], random::bytes());
         let record = RecordChange::new(self.ended_login(nonce), 0, bytes, until);
         let _ = self.store.commit(&Change::of(record)).await?;
         Ok(())

@@ -12,8 +12,8 @@ use crate::{
         quota::{Allowance, Name},
         verification::Birth,
     },
-    entropy,
     metrics::label::{ByInstance, Of},
+    random,
     store::{Change, Committed, Index, Reserve, StoreError, Take},
 };
 
@@ -169,7 +169,7 @@ impl Service {
 
     /// A link's code follows from its nonce, and its id from its code.
     fn draft_link(&self, instance: &Instance) -> VerificationDraft {
-        let (key, nonce, code_length) = (self.keys.current(), entropy::bytes(), instance.config.code_length);
+        let (key, nonce, code_length) = (self.keys.current(), random::bytes(), instance.config.code_length);
         let id = self
             .keys
             .link_code(key, instance.config.id, &nonce, code_length)
@@ -243,7 +243,7 @@ impl Service {
     ) -> Result<Option<VerificationId>, ServiceError> {
         let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
         let idempotency = Idempotency { key: format!("{what} {key}"), body };
-        let id: [u8; 16] = entropy::bytes();
+        let id: [u8; 16] = random::bytes();
         let reserve = Reserve { partition, ..self.reserve(instance, &idempotency, id.to_vec()) };
         let holder = match self.store.admit(&[], Some(&reserve)).await {
             Ok(admission) => admission.reservation,

@@ -54,7 +54,7 @@ pub use self::{
     identity::Phones,
     input::Mint,
     instance::{Denied, Grant, Instance, Instances, Replaced},
-    limit::{Standing, telling},
+    limit::{Standing, subscriber_network, telling},
     mint::Idempotency,
     places::Places,
     receive::Outcome,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Instance, Outcome, Service, ServiceError};
 use crate::{
     domain::{Command, InstanceId, VerificationId, decide_code::CodeCommand, keys::Digest},
-    entropy,
     gateway::{Progress, Receipt, stable_id},
+    random,
     store::{Change, RecordChange, RecordId, StoreError},
 };
 
@@ -41,7 +41,7 @@ impl Service {
         let pointer = Pointer { instance, about, leg };
         let json = serde_json::to_vec(&pointer).expect("a pointer has only string keys");
         let now = self.now();
-        let bytes = self.keys.seal(&context(digest), &json, entropy::bytes());
+        let bytes = self.keys.seal(&context(digest), &json, random::bytes());
         let record = RecordChange::new(digest_id(digest), 0, bytes, expires_at.max(now) + SLACK);
         // A message that is known already leads where it did.
         let _ = self.store.commit(&Change::of(record)).await?;

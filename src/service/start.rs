@@ -18,8 +18,8 @@ use crate::{
         token::{Kind, RedeemToken, Token},
         verification::{Completion, Reached, Request},
     },
-    entropy,
     metrics::label::{ByInstance, Of},
+    random,
 };
 
 /// A start page that was looked at; looking changes nothing.
@@ -211,7 +211,7 @@ impl Service {
         let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
         let cookie = self.own(&record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
-        let redeem = RedeemToken::new(record.id, entropy::bytes());
+        let redeem = RedeemToken::new(record.id, random::bytes());
         let command = Command::Type {
             token: self.keys.secret(redeem.secret()),
             browser: self.browser(&record, cookie),
@@ -246,7 +246,7 @@ impl Service {
         let (stored, record, instance) = self.recognise(handle, Kind::Handle).await?;
         let cookie = self.own(&record, browser.cookies);
         check(form_field, &self.keys.form_field(handle, cookie))?;
-        let redeem = RedeemToken::new(record.id, entropy::bytes());
+        let redeem = RedeemToken::new(record.id, random::bytes());
         let token = self.keys.secret(redeem.secret());
         let risk = self.risk_of_end(&record, browser.side());
         let command = Command::Finish { token, browser: self.browser(&record, cookie), risk };

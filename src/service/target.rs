@@ -9,7 +9,7 @@ use crate::{
         keys::{Digest, Unsealable},
         target::Target,
     },
-    entropy,
+    random,
     store::{RecordChange, RecordId, StoreError},
 };
 
@@ -56,7 +56,7 @@ impl Service {
     pub(super) fn target_change(&self, aimed: Aimed, retain_until: Timestamp, now: Timestamp) -> RecordChange {
         let Aimed { target, digest, id, version } = aimed;
         let json = serde_json::to_vec(&target).expect("a target has only string keys");
-        let bytes = self.keys.seal(&context(digest), &json, entropy::bytes());
+        let bytes = self.keys.seal(&context(digest), &json, random::bytes());
         RecordChange::new(id, version, bytes, retain_until.max(target.matters_until(now)))
     }
 }

@@ -13,8 +13,8 @@ use tokio::{
 use super::{Instance, Outcome, Service, ServiceError};
 use crate::{
     domain::{InstanceId, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
-    entropy,
     gateway::Event,
+    random,
     store::{
         Store,
         archive::{Journal, NOTES_KEPT, Note},
@@ -150,7 +150,7 @@ impl Service {
         let id = instance.config.id;
         let json = serde_json::to_vec(&trace).expect("a trace has only string keys");
         let note =
-            Note { partition, journal: journal(id), bytes: self.keys.seal(&context(id), &json, entropy::bytes()) };
+            Note { partition, journal: journal(id), bytes: self.keys.seal(&context(id), &json, random::bytes()) };
         self.traces.put(note);
     }
 

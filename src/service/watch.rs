@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Service, ServiceError};
 use crate::{
     domain::{Verification, VerificationId},
-    entropy,
+    random,
     store::{Busy, StoreError, Watch},
 };
 
@@ -88,7 +88,7 @@ impl Watched {
 
     /// Until somebody rings or it is time to look. `false`: the process is ending.
     async fn wait(&mut self, now: Timestamp) -> bool {
-        let mut patience = LOOK.mul_f64(0.9 + 0.2 * entropy::fraction());
+        let mut patience = LOOK.mul_f64(0.9 + 0.2 * random::fraction());
         if matches!(self.status, "pending" | "sent")
             && let Ok(left) = Duration::try_from(self.record.expires_at.duration_since(now))
         {

@@ -120,10 +120,10 @@ impl Drop for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy;
+    use crate::random;
 
     fn id() -> RecordId {
-        RecordId::new(entropy::bytes())
+        RecordId::new(random::bytes())
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
         time::from_millis,
         verification::{Callbacks, Mode, Request, State, Texts},
     },
-    entropy,
+    random,
 };
 
 use self::fields::{FieldMap, FieldWriter};
@@ -88,7 +88,7 @@ mod number {
 }
 
 pub fn encode(keys: &KeyRing, record: &Verification) -> Vec<u8> {
-    let sealed = keys.seal(&context(record.id), &write(record), entropy::bytes());
+    let sealed = keys.seal(&context(record.id), &write(record), random::bytes());
     [&[FORMAT], sealed.as_slice()].concat()
 }
 

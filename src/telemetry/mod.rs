@@ -3,6 +3,7 @@
 
 #[cfg(feature = "otlp")]
 mod otlp;
+pub mod stderr;
 
 use std::{io::IsTerminal as _, sync::OnceLock};
 
@@ -10,7 +11,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt as _, re
 
 #[cfg(feature = "otlp")]
 pub use self::otlp::exporter;
-use crate::{config::LogConfig, lines};
+use crate::config::LogConfig;
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
@@ -19,7 +20,7 @@ pub fn init(log: &LogConfig) {
     let (filter, handle) = reload::Layer::new(filter(log));
     let registry = tracing_subscriber::registry().with(filter);
     let ansi = std::io::stderr().is_terminal();
-    let lines = match lines::start() {
+    let lines = match stderr::start() {
         Ok(lines) => lines,
         Err(error) => {
             tracing::debug!(%error, "no thread for the log");

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::{
     config::OtlpConfig,
     egress::{Egress, Policy},
-    trace::{self, Span},
+    trace_context::{self, Span},
 };
 
 /// Spans of one request to the collector.
@@ -22,7 +22,7 @@ const GATHER: Duration = Duration::from_secs(1);
 
 /// What exports until the process ends. `None`: another part of this process does so already.
 pub fn exporter(config: &OtlpConfig) -> Option<impl Future<Output = ()> + Send + 'static> {
-    trace::export(config.sample_percent).map(|spans| carry(config.clone(), spans))
+    trace_context::export(config.sample_percent).map(|spans| carry(config.clone(), spans))
 }
 
 async fn carry(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::Worker;
 use crate::{
-    entropy,
     jobs::retry::Schedule,
+    random,
     service::ServiceError,
     store::{Leased, Settlement},
 };
@@ -50,7 +50,7 @@ pub(super) async fn next(
         return Ok(Next::Spent { unknown });
     }
     let unknown = unknown || before;
-    let Some(delay) = Schedule::REPLY.next_delay(leased.attempts + 1, entropy::fraction(), after) else {
+    let Some(delay) = Schedule::REPLY.next_delay(leased.attempts + 1, random::fraction(), after) else {
         return Ok(Next::Spent { unknown });
     };
     let at = worker.service.now() + delay;

@@ -9,7 +9,6 @@ use url::Url;
 use super::{Worker, signature};
 use crate::{
     egress::{Cause, EgressError},
-    entropy,
     jobs::{
         dead,
         health::AttemptOutcome,
@@ -18,9 +17,10 @@ use crate::{
         retry::{Schedule, retry_after},
     },
     metrics::label::{ByResult, Of},
+    random,
     service::Instance,
     store::{Leased, Settlement},
-    trace::{self, Context},
+    trace_context::{self, Context},
 };
 
 pub(super) struct Delivery {
@@ -84,7 +84,7 @@ pub(super) async fn deliver(
     if failure.ends || test {
         return Settlement::Dead { note };
     }
-    match Schedule::CALLBACK.next_delay(leased.attempts + 1, entropy::fraction(), failure.retry_after) {
+    match Schedule::CALLBACK.next_delay(leased.attempts + 1, random::fraction(), failure.retry_after) {
         Some(delay) => Settlement::Retry { at: now + delay, note },
         None => Settlement::Dead { note },
     }
@@ -113,7 +113,7 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, delivery
         .header("webhook-id", webhook_id)
         .header("webhook-timestamp", timestamp)
         .header("webhook-signature", signature);
-    let request = match trace::current().and_then(Context::header) {
+    let request = match trace_context::current().and_then(Context::header) {
         Some(traceparent) => request.header("traceparent", traceparent),
         None => request,
     };

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::{
     domain::{Partition, quota::Quota},
-    entropy,
     jobs::permits::{Permit, Startable},
+    random,
     store::{Drawn, Lane, LaneKind, Leased, StoreError, Take},
 };
 
@@ -45,7 +45,7 @@ impl Worker {
             }
             if tokio::time::Instant::now() >= next_look {
                 looked = tokio::time::Instant::now();
-                next_look = tokio::time::Instant::now() + ROUND.mul_f64(0.75 + 0.5 * entropy::fraction());
+                next_look = tokio::time::Instant::now() + ROUND.mul_f64(0.75 + 0.5 * random::fraction());
                 if let Err(error) = self.look().await {
                     tracing::warn!(%error, "looking for due work failed");
                     continue;

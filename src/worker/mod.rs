@@ -30,7 +30,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     domain::{Partition, Reason, Verification},
-    entropy,
     jobs::{
         dead::{self, DeadReason},
         health::AttemptOutcome,
@@ -39,9 +38,10 @@ use crate::{
         retry::Schedule,
     },
     metrics::label::{ByKind, KindReason},
+    random,
     service::{Instance, Service, ServiceError},
     store::{LEASE, Lane, Leased, Settlement},
-    trace::{self, Context, Span},
+    trace_context::{self, Context, Span},
 };
 
 /// How often each replica clears what ended jobs have left behind.
@@ -119,7 +119,7 @@ impl Worker {
 
     async fn keep_tidy(&self) {
         loop {
-            tokio::time::sleep(TIDY.mul_f64(0.75 + 0.5 * entropy::fraction())).await;
+            tokio::time::sleep(TIDY.mul_f64(0.75 + 0.5 * random::fraction())).await;
             for instance in self.service.instances.all() {
                 if let Err(error) = self.service.store.tidy(instance.config.id).await {
                     tracing::debug!(%error, "ended jobs were not cleared; the next round will");
@@ -221,7 +221,7 @@ impl Worker {
     }
 
     fn retry(&self, leased: &Leased, schedule: Schedule, note: String) -> Settlement {
-        match schedule.next_delay(leased.attempts + 1, entropy::fraction(), None) {
+        match schedule.next_delay(leased.attempts + 1, random::fraction(), None) {
             Some(delay) => Settlement::Retry { at: self.service.now() + delay, note },
             None => Settlement::Dead { note },
         }
@@ -273,7 +273,8 @@ impl Worker {
         };
         let context = parent.map_or_else(Context::begin, Context::child);
         let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
-        let settlement = trace::within(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
+        let settlement =
+            trace_context::within(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
         let (ok, note) = match &settlement {
             Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
             Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),
@@ -287,8 +288,8 @@ impl Worker {
         } else {
             tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "an attempt failed");
         }
-        if trace::wanted(context) {
-            trace::finish(Span {
+        if trace_context::wanted(context) {
+            trace_context::finish(Span {
                 name: name.to_owned(),
                 server: false,
                 context,

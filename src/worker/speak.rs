@@ -12,7 +12,7 @@ use crate::{
     metrics::label::{ByInstance, Of},
     service::Instance,
     store::Leased,
-    trace::{self, Context},
+    trace_context::{self, Context},
 };
 
 /// What the gateway said.
@@ -34,7 +34,7 @@ pub(super) async fn speak(
 ) -> GatewayAnswer {
     let service = &worker.service;
     let id = number.config.id;
-    if let Some(traceparent) = trace::current().and_then(Context::header)
+    if let Some(traceparent) = trace_context::current().and_then(Context::header)
         && let Ok(value) = traceparent.parse()
     {
         request.headers_mut().insert("traceparent", value);

@@ -6,8 +6,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     clock::Clock,
     domain::{Event, InstanceId, KeyRing, Partition, decide::Reply},
-    entropy,
     jobs::payload::{self, Work},
+    random,
     store::{
         Change, Committed, Job, JobId, Jobs as _, LONGEST_HOLD, Lane, Operations as _, Records as _,
         redis::{Durability, RedisStore},
@@ -53,7 +53,7 @@ impl Filler {
         let origin = url::Url::parse(url).unwrap().origin().ascii_serialization();
         let lane = Lane::callbacks(instance, self.keys.look_up("origin", instance, origin.as_bytes()));
         let job = |_| {
-            let seed = self.keys.look_up("test callback", instance, &entropy::bytes::<16>());
+            let seed = self.keys.look_up("test callback", instance, &random::bytes::<16>());
             let work = Work::Callback {
                 event: Event::Test,
                 verification: None,
@@ -71,7 +71,7 @@ impl Filler {
         let job = |place| {
             let chat_id = format!("4479{place:08}@c.us");
             let chat = self.keys.look_up("chat", instance, chat_id.as_bytes());
-            let message = self.keys.look_up("message", instance, &entropy::bytes::<16>());
+            let message = self.keys.look_up("message", instance, &random::bytes::<16>());
             let work = Work::Reply { about: None, reply: Reply::Success, chat_id, subject: None };
             (payload::reply_id(chat, message), work)
         };
@@ -84,7 +84,7 @@ impl Filler {
             let body = work.seal(&self.keys, &id);
             Job { id, instance, lane: lane.clone(), due: None, body, lease: false }
         });
-        let [mut place] = entropy::bytes::<1>();
+        let [mut place] = random::bytes::<1>();
         let mut changes = Vec::new();
         let mut jobs = jobs.peekable();
         while jobs.peek().is_some() {

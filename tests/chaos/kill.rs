@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::{entropy, store::LEASE};
+use countersign::{random, store::LEASE};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::RwLock;
@@ -68,7 +68,7 @@ async fn run_one(trial: &Trial, report: &mut Report) {
     let killing = async {
         while !done.load(Ordering::Relaxed) {
             tokio::time::sleep(trial.pause).await;
-            let place = usize::from(entropy::bytes::<1>()[0]) % replicas.len();
+            let place = usize::from(random::bytes::<1>()[0]) % replicas.len();
             kill(&replicas[place], &world).await;
             kills.fetch_add(1, Ordering::Relaxed);
         }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::entropy;
+use countersign::random;
 use futures_util::{StreamExt as _, future::join_all, stream};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -197,7 +197,7 @@ impl Traffic {
                 tokio::time::sleep_until(due).await;
                 due += Duration::from_secs_f64(match rhythm {
                     Rhythm::Regular => 1.0 / per_second,
-                    Rhythm::Poisson => -(1.0 - entropy::fraction()).max(1e-9).ln() / per_second,
+                    Rhythm::Poisson => -(1.0 - random::fraction()).max(1e-9).ln() / per_second,
                 });
                 let (process, counted) = (process.clone(), counted.clone());
                 tokio::spawn(async move {

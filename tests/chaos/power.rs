@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::entropy;
+use countersign::random;
 use futures_util::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
@@ -146,9 +146,9 @@ async fn until_a_cut(disk: &Disk, process: &Process, taken: &mut Taken) -> Left 
         }
     };
     let cut = async {
-        let enough = usize::from(entropy::bytes::<1>()[0]);
+        let enough = usize::from(random::bytes::<1>()[0]);
         until("people have logged in", async || answered.load(Ordering::Relaxed) >= enough).await;
-        tokio::time::sleep(Duration::from_millis(20).mul_f64(entropy::fraction())).await;
+        tokio::time::sleep(Duration::from_millis(20).mul_f64(random::fraction())).await;
         tokio::task::block_in_place(|| disk.cut());
         tokio::time::sleep(Duration::from_millis(200)).await;
         over.store(true, Ordering::Relaxed);

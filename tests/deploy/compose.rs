@@ -88,7 +88,7 @@ fn init_makes_a_configuration_that_the_daemon_takes_and_nothing_twice() {
     );
     let said = String::from_utf8(made.stdout).unwrap();
     let token = said.lines().find_map(|line| line.strip_prefix("API token, shown only now: ")).unwrap();
-    let digest = countersign::credentials::token_digest(token);
+    let digest = countersign::config::credentials::token_digest(token);
     assert!(read("local/config/config.toml").contains(&digest), "{digest}");
     assert_eq!(init(&given).status.code(), Some(1), "it overwrites nothing");
 }

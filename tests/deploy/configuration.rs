@@ -58,7 +58,7 @@ pub(crate) fn faults_with(text: &str, secrets: &Path) -> Vec<String> {
 
 fn check(text: &str) -> Vec<String> {
     let config = config::load(Some(text), HashMap::new(), &[]);
-    let checked = config.and(|config| app::instances(config, Purpose::Serve)).into_result();
+    let checked = config.and(|config| app::build_instances(config, Purpose::Serve)).into_result();
     let faults = checked.err().unwrap_or_default();
     faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect()
 }

@@ -122,7 +122,7 @@ async fn who_did_what_stands_in_the_timeline_and_in_the_audit_stream(ground: Gro
     let said =
         |line: &Value| format!("{} {} {}", line["by"].as_str().unwrap(), line["did"].as_str().unwrap(), line["status"]);
     let told: Vec<String> = lines.iter().map(said).collect();
-    let plain_id = countersign::credentials::token_digest(TOKEN)[7..15].to_owned();
+    let plain_id = countersign::config::credentials::token_digest(TOKEN)[7..15].to_owned();
     let api = "/api/otp/v2/{instance}";
     assert_eq!(
         told,
@@ -177,7 +177,7 @@ async fn a_new_token_is_what_the_configuration_takes() {
     assert_eq!(status, Some(0), "{error}");
     assert!(output.contains("    token shop: mint redeem, until 2027-02-01T00:00:00+00:00\n"), "{output}");
 
-    let digest = countersign::credentials::token_digest("cst_x");
+    let digest = countersign::config::credentials::token_digest("cst_x");
     for (faulty, fault) in [
         ("{ id = \"x\" }".to_owned(), "instance.0.tokens.1.digest: is missing"),
         (

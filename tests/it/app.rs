@@ -87,7 +87,7 @@ impl fmt::Display for Block<'_> {
 
 /// An entry of `tokens`; `more` are further keys of its table.
 pub(crate) fn known_token(token: &str, more: &str) -> String {
-    let digest = countersign::credentials::token_digest(token);
+    let digest = countersign::config::credentials::token_digest(token);
     format!(", {{ digest = \"{digest}\", {more} }}")
 }
 
@@ -207,7 +207,7 @@ grace = "20s"
 /// Waits for the threads of an earlier daemon of this process, which may still be letting go of the directory.
 pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
     let attempt = async || {
-        let instances = app::instances(config, Purpose::Serve).into_result();
+        let instances = app::build_instances(config, Purpose::Serve).into_result();
         let instances = instances.unwrap_or_else(|faults| panic!("{faults}"));
         Application::build(config, instances, clock.clone()).await
     };

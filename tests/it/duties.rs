@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use countersign::entropy;
+use countersign::random;
 use serde_json::json;
 
 use crate::{
@@ -24,7 +24,7 @@ async fn regular_traffic_delays_no_duty(ground: Ground) {
 }
 
 async fn random_traffic_delays_no_duty(ground: Ground) {
-    duties_beside(ground, || -(1.0 - entropy::fraction()).max(1e-9).ln() / 10.0).await;
+    duties_beside(ground, || -(1.0 - random::fraction()).max(1e-9).ln() / 10.0).await;
 }
 
 /// `pause` gives the seconds to the next login.

@@ -80,7 +80,7 @@ pub(crate) fn assert_limited(answer: &Answer, name: &str) {
 }
 
 fn with_third(world: &mut World, limits: &str) {
-    let tokens = TOKENS.map(countersign::credentials::token_digest);
+    let tokens = TOKENS.map(countersign::config::credentials::token_digest);
     let (gateway, receiver) = (&world.gateway.url, &world.receiver.url);
     world.more = format!(
         r#"

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use countersign::credentials::token_digest;
+use countersign::config::credentials::token_digest;
 use serde_json::json;
 
 use crate::{

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 use super::{Bubble, Callback, Phone, Side};
 use crate::{
     domain::{Chat, Subject},
-    entropy,
+    random,
     worker::signature,
 };
 
@@ -50,7 +50,7 @@ pub(super) async fn message(phone: Data<Phone>, request: HttpRequest, reply: Jso
         let side = Side::Business;
         journal.said(|id| Bubble { id, at, side, chat, text, note: None, status: None, millis, sms, code });
     });
-    HttpResponse::Ok().json(json!({ "id": format!("SIM{:016X}", u64::from_be_bytes(entropy::bytes())) }))
+    HttpResponse::Ok().json(json!({ "id": format!("SIM{:016X}", u64::from_be_bytes(random::bytes())) }))
 }
 
 /// The chat as the page writes it: the daemon may name it in another spelling than the app did.

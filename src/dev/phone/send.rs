@@ -4,7 +4,7 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
 use super::{Bubble, Phone, Side};
-use crate::{dev::daemon::Answer, domain::Chat, egress::EgressError, entropy, gateway::SimulatedMessage};
+use crate::{dev::daemon::Answer, domain::Chat, egress::EgressError, gateway::SimulatedMessage, random};
 
 /// Longer than the longest life of a code and the daemon's patience with slow gateways.
 const LATE: i64 = 3 * 60 * 60;
@@ -99,7 +99,7 @@ impl Phone {
 fn message(draft: Draft, now: i64) -> SimulatedMessage {
     let how = draft.how;
     SimulatedMessage {
-        id: format!("SIM{:016X}", u64::from_be_bytes(entropy::bytes())),
+        id: format!("SIM{:016X}", u64::from_be_bytes(random::bytes())),
         from: draft.from.as_given().to_owned(),
         text: draft.text,
         timestamp: if how == How::Late { now - LATE } else { now },

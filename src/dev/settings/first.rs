@@ -6,8 +6,8 @@ use base64::{
 };
 
 use crate::{
-    credentials::{Credentials, token_digest},
-    entropy,
+    config::credentials::{Credentials, token_digest},
+    random,
 };
 
 /// The settings for a fake phone at `origin`, and the API token of which they hold only the digest.
@@ -15,8 +15,8 @@ pub(super) fn settings(origin: &str) -> (String, String) {
     let Credentials { id, token, callback_secret, webhook_secret } = Credentials::draw();
     let Credentials { id: sms, token: sms_token, webhook_secret: sms_secret, .. } = Credentials::draw();
     let sms_digest = token_digest(&sms_token);
-    let key = STANDARD.encode(entropy::bytes::<32>());
-    let [api_key, sms_api_key] = [(); 2].map(|()| format!("phone_{}", URL_SAFE_NO_PAD.encode(entropy::bytes::<24>())));
+    let key = STANDARD.encode(random::bytes::<32>());
+    let [api_key, sms_api_key] = [(); 2].map(|()| format!("phone_{}", URL_SAFE_NO_PAD.encode(random::bytes::<24>())));
     let digest = token_digest(&token);
     let text = format!(
         r#"# Settings of `countersign dev`, yours to edit; `countersign print-config` shows every key.

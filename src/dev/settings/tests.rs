@@ -14,9 +14,9 @@ fn what_the_first_run_writes_is_understood() {
     assert_eq!(phone_port(&text).unwrap(), Some(4001));
     let overrides = [("public_url", "http://127.0.0.1:1/".to_owned())];
     let config = config::load(Some(&text), [], &overrides).into_result().unwrap();
-    app::instances(&config, Purpose::Develop).into_result().unwrap();
+    app::build_instances(&config, Purpose::Develop).into_result().unwrap();
     assert_eq!(identity(&config, THEN).unwrap().name, "Harbour demo");
-    let faults = app::instances(&config, Purpose::Serve).into_result().err().unwrap();
+    let faults = app::build_instances(&config, Purpose::Serve).into_result().err().unwrap();
     assert!(faults.iter().any(|fault| fault.key == "instance.0.gateway.kind"), "serve takes a simulator");
 }
 

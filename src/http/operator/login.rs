@@ -15,11 +15,10 @@ use super::{
     session::{self, Session},
 };
 use crate::{
-    address,
     config::{Access, UNNAMED},
     domain::quota::Quota,
     http::{audited, client, problem::Problem},
-    service::{By, Deed},
+    service::{By, Deed, subscriber_network},
 };
 
 pub(super) const PATH: &str = "/requests/login";
@@ -108,7 +107,7 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
 
 /// How long to wait. Taken before anything is compared, so that guesses side by side count as well.
 async fn exhausted(operator: &Operator, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let address = address::network(client::address(request, &operator.edge.load()));
+    let address = subscriber_network(client::address(request, &operator.edge.load()));
     let [own, of_all] = [TRIES, TRIES_OF_ALL].map(|(tries, window)| Quota::per(tries, window));
     let standings = operator.service.admit_login(address, own, of_all).await?;
     Ok(standings.into_iter().filter_map(|standing| operator.service.note(standing)).max())

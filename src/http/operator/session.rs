@@ -19,11 +19,11 @@ use super::{Operator, login, look};
 use crate::{
     config::{self, Access},
     domain::{KeyRing, keys::Digest},
-    entropy,
     http::{
         audited, body, cookie,
         problem::{Code, Problem},
     },
+    random,
     service::{self, By, Service},
 };
 
@@ -45,7 +45,7 @@ pub(super) struct Session {
 impl Session {
     /// The value of a new session's cookie.
     pub(super) fn begin(keys: &KeyRing, operator: &config::Operator, now: Timestamp) -> String {
-        let (begun, nonce) = (now.as_second().to_be_bytes(), entropy::bytes::<16>());
+        let (begun, nonce) = (now.as_second().to_be_bytes(), random::bytes::<16>());
         let mac = keys.session(&parts(&begun, &nonce, operator, &operator.password.print()));
         URL_SAFE_NO_PAD.encode([&begun[..], &nonce, mac.as_bytes(), operator.name.as_bytes()].concat())
     }

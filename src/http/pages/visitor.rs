@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     domain::Language,
-    entropy,
     http::{
         App, body, client, cookie,
         problem::{Code, Problem},
     },
+    random,
     service::Browser,
 };
 
@@ -67,7 +67,7 @@ impl Visitor {
         if !self.cookies.is_empty() {
             return None;
         }
-        let value = URL_SAFE_NO_PAD.encode(entropy::bytes::<16>());
+        let value = URL_SAFE_NO_PAD.encode(random::bytes::<16>());
         let name = cookie_name(&app.service.public_url);
         let secure = if name.starts_with("__Host-") { "; Secure" } else { "" };
         let set = format!("{name}={value}; Path=/; Max-Age={COOKIE_LIFE}; HttpOnly; SameSite=Lax{secure}");

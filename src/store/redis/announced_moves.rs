@@ -14,7 +14,7 @@ use super::{
     node::Node,
     source::{Place, Source, at_once},
 };
-use crate::entropy;
+use crate::random;
 
 const CHANNEL: &str = "+switch-master";
 /// A silent Sentinel is asked this often whether it lives.
@@ -42,7 +42,7 @@ async fn hear_one(node: &Weak<Node>, index: usize) {
         if let Err(error) = listen(node, sentinel).await {
             tracing::debug!(error = error.category(), "a Sentinel does not tell whether the master moves");
         }
-        sleep(PAUSE.mul_f64(1.0 + entropy::fraction())).await;
+        sleep(PAUSE.mul_f64(1.0 + random::fraction())).await;
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::Partition,
-    entropy,
+    random,
     store::{StoreError, background::Background, patience, redis::key},
 };
 
@@ -302,7 +302,7 @@ pub(super) async fn explain(node: &Node, error: &RedisError) -> String {
 
 /// Before a server that needs time is asked again.
 pub(super) fn some_time() -> Duration {
-    Duration::from_millis(50).mul_f64(1.0 + 3.0 * entropy::fraction())
+    Duration::from_millis(50).mul_f64(1.0 + 3.0 * random::fraction())
 }
 
 pub(super) fn cure(error: &RedisError) -> Cure {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::Partition,
-    entropy,
+    random,
     store::{RecordId, changes::Changes},
 };
 
@@ -55,7 +55,7 @@ pub(super) async fn listen(connection: Arc<Connection>, changes: Arc<Changes>) {
                     cut_off = true;
                 }
                 anew = true;
-                tokio::time::sleep(PAUSE.mul_f64(1.0 + entropy::fraction())).await;
+                tokio::time::sleep(PAUSE.mul_f64(1.0 + random::fraction())).await;
             }
         }
     }

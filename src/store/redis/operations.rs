@@ -188,7 +188,7 @@ impl Operations for RedisStore {
 impl RedisStore {
     /// A partition, for a write that concerns its master.
     async fn one_of_each_master(&self) -> Result<Vec<Partition>, StoreError> {
-        let random = usize::from(crate::entropy::bytes::<1>()[0]);
+        let random = usize::from(crate::random::bytes::<1>()[0]);
         let homes = self.connection.homes(false).await?;
         Ok(homes
             .iter()

@@ -5,7 +5,7 @@ use std::{any::Any, time::Duration};
 use countersign::{
     clock::Clock,
     domain::{InstanceId, KeyRing, Partition, VerificationId, keys::Digest},
-    entropy,
+    random,
     store::{
         Change, Committed, Granted, Index, Job, JobId, Lane, LeaseRequest, Leased, Operations as _, RecordChange,
         RecordId, Store, Stored,
@@ -58,20 +58,20 @@ pub(super) async fn listens(store: &dyn Store) {
 
 pub(super) fn digest() -> Digest {
     let ring = KeyRing::new(&[[1; 32]]).unwrap();
-    ring.look_up("test", InstanceId::from_random([1; 16]), &entropy::bytes::<16>())
+    ring.look_up("test", InstanceId::from_random([1; 16]), &random::bytes::<16>())
 }
 
 /// What an idempotency key may stand for.
 pub(super) fn claim() -> Vec<u8> {
-    entropy::bytes::<37>().to_vec()
+    random::bytes::<37>().to_vec()
 }
 
 pub(super) fn instance() -> InstanceId {
-    InstanceId::from_random(entropy::bytes())
+    InstanceId::from_random(random::bytes())
 }
 
 pub(super) fn id() -> RecordId {
-    VerificationId::new(1_795_168_830_123, entropy::bytes()).into()
+    VerificationId::new(1_795_168_830_123, random::bytes()).into()
 }
 
 /// So many seconds from now, less what a process may be ahead of its store.

@@ -9,7 +9,7 @@ use base64::{
 
 use crate::{
     domain::{InstanceId, keys::sha256},
-    entropy,
+    random,
 };
 
 /// Fresh credentials of an instance.
@@ -23,7 +23,7 @@ pub struct Credentials {
 impl Credentials {
     pub fn draw() -> Self {
         Self {
-            id: InstanceId::from_random(entropy::bytes()),
+            id: InstanceId::from_random(random::bytes()),
             token: draw_token(),
             callback_secret: draw_whsec(),
             webhook_secret: draw_whsec(),
@@ -33,11 +33,11 @@ impl Credentials {
 
 /// An API token; the prefix lets secret scanners find leaked ones.
 pub fn draw_token() -> String {
-    format!("cst_{}", URL_SAFE_NO_PAD.encode(entropy::bytes::<32>()))
+    format!("cst_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>()))
 }
 
 fn draw_whsec() -> String {
-    format!("whsec_{}", STANDARD.encode(entropy::bytes::<32>()))
+    format!("whsec_{}", STANDARD.encode(random::bytes::<32>()))
 }
 
 /// How the configuration names a token without holding it.

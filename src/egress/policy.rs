@@ -4,6 +4,30 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+/// Where a client may connect to.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Any address: the operator wrote the URL himself.
+    pub anywhere: bool,
+    /// Plain http, beside https.
+    pub http: bool,
+    /// Private networks that are open.
+    pub networks: Vec<IpNet>,
+    /// Host and port of our own listeners and of the store.
+    pub closed: Vec<(String, u16)>,
+    /// Ports of the store and of operators' listeners, which are closed on every private address: other nodes and
+    /// other replicas have them, too.
+    pub closed_ports: Vec<u16>,
+}
+
+/// What turned out to be the store's, or another replica's, while the process runs.
+#[derive(Clone, Debug, Default)]
+pub struct Closed {
+    pub places: Vec<(String, u16)>,
+    /// On every private address.
+    pub ports: Vec<u16>,
+}
+
 /// Special-purpose blocks of IPv4 (IANA), none of which is a stranger's server.
 const V4_SPECIAL: [([u8; 4], u8); 16] = [
     ([0, 0, 0, 0], 8),
@@ -36,7 +60,7 @@ const V6_SPECIAL: [([u16; 8], u8); 4] = [
 
 /// Whether a connection to `ip` is allowed. `networks` opens private space, never link-local addresses or
 /// cloud metadata services.
-pub fn permits(ip: IpAddr, networks: &[IpNet]) -> bool {
+pub(super) fn permits(ip: IpAddr, networks: &[IpNet]) -> bool {
     let ip = ip.to_canonical();
     if is_metadata(ip) {
         return false;
@@ -81,7 +105,7 @@ fn carries_v4(v6: Ipv6Addr) -> bool {
 }
 
 /// Whether it is a stranger's, as far as its block tells.
-pub fn is_public(ip: IpAddr) -> bool {
+pub(super) fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => !V4_SPECIAL
             .iter()
@@ -92,17 +116,6 @@ pub fn is_public(ip: IpAddr) -> bool {
                 && !V6_SPECIAL
                     .iter()
                     .any(|(base, length)| Ipv6Net::new((*base).into(), *length).is_ok_and(|block| block.contains(&v6)))
-        }
-    }
-}
-
-/// An IPv6 subscriber owns a /64, so that is what is counted.
-pub fn network(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
     }
 }

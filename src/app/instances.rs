@@ -1,35 +1,25 @@
-//! The parts that a configuration names: instances with their gateways, the store.
+//! Builds the instances and their gateways from a configuration.
 
-use std::sync::Arc;
-
-use anyhow::Context as _;
-use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    audit::Audit,
-    clock::Clock,
-    config::{self, Config, Durability, StoreConfig},
+    config::{self, Config, StoreConfig},
     domain::{InstanceId, sending::Channel},
     egress::{Egress, Policy},
     gateway::{self, Purpose},
-    metrics::{
-        Metrics,
-        label::{ByGateway, Known, Of},
-    },
     reader::{Checked, Faults},
-    service::{Instance, Instances, Places, Service},
-    store::{Store, embedded::EmbeddedStore, redis, redis::RedisStore},
+    service::{Instance, Instances, Service},
+    store::redis,
 };
 
 /// Everything a configuration file says, or everything that is wrong with it.
 pub fn assemble(text: &str) -> Result<(Config, Instances), Faults> {
     let config = config::load(Some(text), config::environment(), &[]);
-    config.and(|config| instances(config, Purpose::Serve)).into_result()
+    config.and(|config| build_instances(config, Purpose::Serve)).into_result()
 }
 
 /// Builds every instance's gateway; faults carry their keys.
-pub fn instances(config: &Config, purpose: Purpose) -> Checked<Instances> {
+pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> {
     let mut faults = Faults::default();
     let (closed, ports) = closed(config);
     let built = config.instances.iter().filter_map(|instance| {
@@ -98,62 +88,6 @@ fn closed(config: &Config) -> (Vec<(String, u16)>, Vec<u16>) {
     (closed, ports)
 }
 
-/// Lets the series of all instances begin.
-pub(super) fn introduce(metrics: &Metrics, instances: &Instances, now: Timestamp) {
-    metrics.instance_info.clear();
-    let all = instances.all();
-    for instance in &all {
-        let (id, gateway) = (instance.config.id, instance.gateway.kind());
-        metrics.know(id, gateway, all.len());
-        let from = ByGateway { instance: Of(id), gateway };
-        if metrics.gateway_last_inbound_timestamp_seconds.get(&from).is_none() {
-            metrics.gateway_last_inbound_timestamp_seconds.get_or_create(&from).set(seconds(now));
-        }
-        let state = if instance.config.disabled { "disabled" } else { "enabled" };
-        let known = Known { instance: Of(id), name: instance.config.name.clone(), gateway, state };
-        metrics.instance_info.get_or_create(&known).set(1);
-    }
-}
-
-pub(super) fn seconds(time: Timestamp) -> f64 {
-    time.as_duration().as_secs_f64()
-}
-
-/// The store, and the word for its kind.
-pub(super) fn open_places(config: &Config) -> anyhow::Result<Option<Places>> {
-    let Some(file) = &config.geoip_file else { return Ok(None) };
-    let places = Places::open(file).with_context(|| format!("geoip_file {}", file.display()))?;
-    Ok(Some(places))
-}
-
-pub(super) fn open_audit(config: &Config) -> anyhow::Result<Audit> {
-    let Some(path) = &config.audit else { return Ok(Audit::default()) };
-    Audit::open(path).with_context(|| format!("audit.path {}", path.display()))
-}
-
-pub(super) fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static str, Arc<dyn Store>)> {
-    Ok(match &config.store {
-        StoreConfig::Embedded { directory } => {
-            tracing::info!(store = "embedded", directory = %directory.display(), "every answer waits for the disk");
-            ("embedded", Arc::new(EmbeddedStore::open(directory, clock.clone())?))
-        }
-        StoreConfig::Redis { url, durability } => {
-            let promise = match durability {
-                Durability::Standard => "a write counts when Redis has it",
-                Durability::Durable => "a write counts when a replica has it: where there is one, all have it",
-                Durability::Everywhere => "a write counts when every replica has it",
-            };
-            tracing::info!(store = "redis", ?durability, promise);
-            let durability = match durability {
-                Durability::Standard => redis::Durability::Standard,
-                Durability::Durable => redis::Durability::Durable,
-                Durability::Everywhere => redis::Durability::Everywhere,
-            };
-            ("redis", Arc::new(RedisStore::new(url.expose_secret(), durability, clock.clone())?))
-        }
-    })
-}
-
 /// What proves a webhook, said once per instance.
 pub(super) fn banner(service: &Service) {
     for instance in service.instances.all() {
@@ -172,11 +106,4 @@ pub(super) fn banner(service: &Service) {
             tracing::warn!(instance = %instance.config.id, weak, "senders are believed that anybody could make up");
         }
     }
-}
-
-/// Tells this process from the others: the host, and a port that only one process there can have.
-pub(super) fn replica_name(port: u16) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let host = host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
-    format!("{}:{port}", host.unwrap_or_else(|| "host".to_owned()))
 }

@@ -20,7 +20,7 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             }
             if second {
                 tracing::warn!("told to stop a second time; jobs in flight go on after their lease");
-                crate::lines::finish();
+                crate::telemetry::stderr::finish();
                 std::process::exit(INTERRUPTED);
             }
             asked.cancel();

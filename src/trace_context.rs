@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::entropy;
+use crate::random;
 
 /// Finished spans that wait for the exporter; more are dropped.
 const WAITING: usize = 4096;
@@ -72,8 +72,8 @@ impl Context {
     /// A trace that begins here.
     pub fn begin() -> Self {
         let percent = EXPORT.get().map_or(0, |export| export.percent);
-        let sampled = entropy::fraction() * 100.0 < f64::from(percent);
-        let trace = u128::from_be_bytes(entropy::bytes()).max(1);
+        let sampled = random::fraction() * 100.0 < f64::from(percent);
+        let trace = u128::from_be_bytes(random::bytes()).max(1);
         Self { trace, span: new_span(), sampled, told: sampled }
     }
 
@@ -182,7 +182,7 @@ pub fn finish(span: Span) {
 }
 
 fn new_span() -> u64 {
-    u64::from_be_bytes(entropy::bytes()).max(1)
+    u64::from_be_bytes(random::bytes()).max(1)
 }
 
 fn hex(text: fmt::Arguments<'_>, length: usize) -> String {

@@ -1,0 +1,50 @@
+//! Opens what a configuration names outside of it: the store, the audit stream and the `GeoIP` database.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+
+use crate::{
+    audit::Audit,
+    clock::Clock,
+    config::{Config, Durability, StoreConfig},
+    service::Places,
+    store::{Store, embedded::EmbeddedStore, redis, redis::RedisStore},
+};
+
+pub(super) fn audit(config: &Config) -> anyhow::Result<Audit> {
+    let Some(path) = &config.audit else { return Ok(Audit::default()) };
+    Audit::open(path).with_context(|| format!("audit.path {}", path.display()))
+}
+
+/// The store, and the word for its kind.
+pub(super) fn store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static str, Arc<dyn Store>)> {
+    Ok(match &config.store {
+        StoreConfig::Embedded { directory } => {
+            tracing::info!(store = "embedded", directory = %directory.display(), "every answer waits for the disk");
+            ("embedded", Arc::new(EmbeddedStore::open(directory, clock.clone())?))
+        }
+        StoreConfig::Redis { url, durability } => {
+            let promise = match durability {
+                Durability::Standard => "a write counts when Redis has it",
+                Durability::Durable => "a write counts when a replica has it: where there is one, all have it",
+                Durability::Everywhere => "a write counts when every replica has it",
+            };
+            tracing::info!(store = "redis", ?durability, promise);
+            let durability = match durability {
+                Durability::Standard => redis::Durability::Standard,
+                Durability::Durable => redis::Durability::Durable,
+                Durability::Everywhere => redis::Durability::Everywhere,
+            };
+            ("redis", Arc::new(RedisStore::new(url.expose_secret(), durability, clock.clone())?))
+        }
+    })
+}
+
+/// The `GeoIP` database of `geoip_file`.
+pub(super) fn geoip(config: &Config) -> anyhow::Result<Option<Places>> {
+    let Some(file) = &config.geoip_file else { return Ok(None) };
+    let places = Places::open(file).with_context(|| format!("geoip_file {}", file.display()))?;
+    Ok(Some(places))
+}
