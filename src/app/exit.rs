@@ -29,9 +29,9 @@ impl Failure {
 
 fn of_store(error: &StoreError) -> Option<u8> {
     match error {
-        StoreError::Unfit(_) => Some(BAD_CONFIGURATION),
+        StoreError::Misconfigured(_) => Some(BAD_CONFIGURATION),
         StoreError::Unavailable(_) | StoreError::Full | StoreError::Refused(_) => Some(TEMPORARY),
-        StoreError::Sealed(_) | StoreError::Broken(_) => None,
+        StoreError::Sealed(_) | StoreError::Corrupt(_) => None,
     }
 }
 
@@ -53,7 +53,7 @@ fn of_system(error: &io::Error) -> Option<u8> {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        let unfit = error.downcast_ref().is_some_and(|error| matches!(error, StoreError::Unfit(_)));
+        let unfit = error.downcast_ref().is_some_and(|error| matches!(error, StoreError::Misconfigured(_)));
         Self { status: if unfit { BAD_CONFIGURATION } else { 1 }, error }
     }
 }
@@ -83,8 +83,8 @@ mod tests {
             (io::Error::from_raw_os_error(24).into(), 75),
             (store(StoreError::Unavailable("locked".to_owned())), 75),
             (store(StoreError::Full), 75),
-            (store(StoreError::Unfit("other keys".to_owned())), 78),
-            (store(StoreError::Broken("no number".to_owned())), 1),
+            (store(StoreError::Misconfigured("other keys".to_owned())), 78),
+            (store(StoreError::Corrupt("no number".to_owned())), 1),
             (Err::<(), _>(anyhow!("it panicked")).context("the worker failed").unwrap_err(), 1),
         ];
         for (error, status) in table {

@@ -42,10 +42,10 @@ use crate::{
         self, App,
         operator::{self, Operator, Readiness},
     },
-    jobs::permits::{Handoff, Permits, Startable},
+    jobs::permits::{LocalDispatch, Permits, StartableJob},
     metrics::Metrics,
     service::{Instances, Phones, Service, Traces, Vitals},
-    store::{StoreError, measured::Measured},
+    store::{StoreError, metered::MeteredStore},
     worker::Worker,
 };
 
@@ -65,7 +65,7 @@ pub struct Application {
     pub worker: Arc<Worker>,
     pub readiness: Readiness,
     tasks: Tasks,
-    committed: mpsc::UnboundedReceiver<Startable>,
+    committed: mpsc::UnboundedReceiver<StartableJob>,
     public: TcpListener,
     operator: TcpListener,
     config: Config,
@@ -79,17 +79,17 @@ impl Application {
         let keys = KeyRing::new(&config.keys.0).context("no key is configured")?;
         let metrics = Metrics::new();
         let (kind, store) = open::store(config, &clock)?;
-        let store = Arc::new(Measured::new(store, Arc::clone(&metrics)));
+        let store = Arc::new(MeteredStore::new(store, Arc::clone(&metrics)));
         metrics.begin(env!("CARGO_PKG_VERSION"), kind, seconds(clock.wall()));
         metrics.config_current.set(1);
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
         instance_metrics::introduce(&metrics, &instances, clock.wall());
-        let (handoff, committed) = Handoff::new(Permits::new());
+        let (handoff, committed) = LocalDispatch::new(Permits::new());
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
         let (replica, started) = (replica_name(operator.local_addr()?.port()), clock.wall());
         let audit = open::audit(config)?;
-        let (traces, written) = Traces::new(Arc::<Measured>::clone(&store));
+        let (traces, written) = Traces::new(Arc::<MeteredStore>::clone(&store));
         let mut tasks = Tasks::default();
         tasks.spawn("message log", written.map(Ok));
         let service = Arc::new(Service {
@@ -122,7 +122,7 @@ impl Application {
             Ok(()) => {
                 this.readiness.set_ready();
             }
-            Err(error @ StoreError::Unfit(_)) => return Err(error.into()),
+            Err(error @ StoreError::Misconfigured(_)) => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "the store is not there yet; not ready"),
         }
         Ok(this)
@@ -209,7 +209,7 @@ impl Application {
         stop_worker.cancel();
         if !tasks.ended_by(deadline, WORKER).await {
             tracing::warn!("attempts are still in flight: their jobs are given back");
-            worker.hand_back();
+            worker.release_jobs();
             if !tasks.ended_by(Instant::now() + HAND_BACK, WORKER).await {
                 tracing::warn!("not all jobs could be given back; they go on after their lease");
             }

@@ -35,7 +35,7 @@ pub(super) fn store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static 
             let durability = match durability {
                 Durability::Standard => redis::Durability::Standard,
                 Durability::Durable => redis::Durability::Durable,
-                Durability::Everywhere => redis::Durability::Everywhere,
+                Durability::Everywhere => redis::Durability::AllReplicas,
             };
             ("redis", Arc::new(RedisStore::new(url.expose_secret(), durability, clock.clone())?))
         }

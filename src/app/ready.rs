@@ -23,7 +23,7 @@ const STUCK: Duration = Duration::from_secs(5);
 
 /// What must be true before the first request.
 pub(super) async fn prepare(service: &Service) -> Result<(), StoreError> {
-    for warning in service.store.posture().await? {
+    for warning in service.store.preflight().await? {
         tracing::warn!("{warning}");
     }
     service.prepare_keys().await?;
@@ -70,14 +70,14 @@ pub(super) async fn keep(
         service.metrics.clock_offset_seconds.set(service.store.skew_millis() as f64 / 1000.0);
         match &outcome {
             Ok(()) => (prepared, last) = (true, Instant::now()),
-            Err(StoreError::Unfit(why)) => {
+            Err(StoreError::Misconfigured(why)) => {
                 tracing::error!(why, "this store must not be used");
                 readiness.lacks(why);
                 return outcome;
             }
             Err(_) => {}
         }
-        match lack(outcome.as_ref().err(), last.elapsed(), worker.step()) {
+        match lack(outcome.as_ref().err(), last.elapsed(), worker.step_elapsed()) {
             // What is wrong may change while somebody fixes it.
             Some(why) if readiness.lacks(&why) => tracing::error!(why, "not ready"),
             None if prepared && readiness.set_ready() => tracing::info!("ready"),

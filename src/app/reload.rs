@@ -153,7 +153,7 @@ impl Live {
             .await
             .unwrap_or_else(|_| Err("reading it crashed".to_owned()))?;
         if let StoreConfig::Redis { url, .. } = &next.store {
-            self.service.store.take_up(url.expose_secret()).map_err(|error| error.to_string())?;
+            self.service.store.reload_credentials(url.expose_secret()).map_err(|error| error.to_string())?;
         }
         self.keys_wait = false;
         if next.keys.0 != self.config.keys.0
@@ -169,7 +169,7 @@ impl Live {
             metrics.forget(instance.config.id, instance.gateway.kind());
         }
         instance_metrics::introduce(metrics, &self.service.instances, self.service.clock.wall());
-        self.worker.forgive().await;
+        self.worker.reset_holds().await;
         self.edge.store(Arc::new(next.edge.clone()));
         self.access.store(Arc::new(next.access.clone()));
         telemetry::set_level(&next.log);

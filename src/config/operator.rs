@@ -50,7 +50,7 @@ impl Access {
     pub(super) fn read(s: &mut Reader<'_>) -> Self {
         let alone = Password::read(s, "operator_password");
         let mut names: Vec<String> = Vec::new();
-        let named = s.tables("operator", |one| {
+        let operators = s.tables("operator", |one| {
             let name =
                 one.required_text("name", "who it is, as the log and the audit stream name him").unwrap_or_default();
             if !name.is_empty() && !super::token::is_id(&name) {
@@ -66,7 +66,7 @@ impl Access {
             let password = Password::read(one, "password");
             password.map(|password| Operator { name, password })
         });
-        let mut operators: Vec<Operator> = named.into_iter().flatten().collect();
+        let mut operators: Vec<Operator> = operators.into_iter().flatten().collect();
         if let Some(password) = alone {
             if !operators.is_empty() {
                 s.fault("operator_password", "is given together with [[operator]]: give this one a name there");

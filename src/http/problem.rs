@@ -189,7 +189,7 @@ impl From<StoreError> for Problem {
                 tracing::error!(%error, "a record that nobody here can read is not found");
                 Self::not_found()
             }
-            StoreError::Broken(_) | StoreError::Unfit(_) => {
+            StoreError::Corrupt(_) | StoreError::Misconfigured(_) => {
                 tracing::error!(%error, "the store cannot be used");
                 Self::new(Code::InternalError, "see the daemon's log")
             }

@@ -12,42 +12,42 @@ use crate::{
 /// Due work by lane and partition.
 #[derive(Default)]
 pub(super) struct DueWork {
-    lanes: HashMap<Lane, BTreeMap<Partition, Entry>>,
+    lanes: HashMap<Lane, BTreeMap<Partition, DuePartition>>,
     /// Counts what was noted: what comes while the store is looked at is not in its answer.
-    clock: u64,
+    version: u64,
 }
 
-struct Entry {
+struct DuePartition {
     since: Timestamp,
-    noted: u64,
+    version: u64,
     /// All that is due belongs to groups with a job in hand here.
     blocked: bool,
 }
 
 impl DueWork {
-    pub(super) fn mark(&self) -> u64 {
-        self.clock
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Replaces what was known at `mark`.
     pub(super) fn replace(&mut self, mark: u64, due: Vec<DueLane>) {
         self.lanes.retain(|_, partitions| {
-            partitions.retain(|_, entry| entry.noted > mark);
+            partitions.retain(|_, entry| entry.version > mark);
             !partitions.is_empty()
         });
         for DueLane { partition, lane, since } in due {
-            self.note(&lane, partition, since);
+            self.add(&lane, partition, since);
         }
     }
 
-    pub(super) fn note(&mut self, lane: &Lane, partition: Partition, since: Timestamp) {
-        self.clock += 1;
-        let entry = Entry { since, noted: self.clock, blocked: false };
+    pub(super) fn add(&mut self, lane: &Lane, partition: Partition, since: Timestamp) {
+        self.version += 1;
+        let entry = DuePartition { since, version: self.version, blocked: false };
         self.lanes.entry(lane.clone()).or_default().entry(partition).or_insert(entry);
     }
 
     /// Of a partition that was asked: whether there is more, and whether all of it waits for jobs in hand.
-    pub(super) fn asked(&mut self, lane: &Lane, partition: Partition, more: Option<Timestamp>, blocked: bool) {
+    pub(super) fn record_grant(&mut self, lane: &Lane, partition: Partition, more: Option<Timestamp>, blocked: bool) {
         let Some(partitions) = self.lanes.get_mut(lane) else { return };
         match (more, partitions.get_mut(&partition)) {
             (Some(since), Some(entry)) => (entry.since, entry.blocked) = (since, blocked),
@@ -98,7 +98,7 @@ impl DueWork {
         shares.filter(|(_, share)| *share > 0).collect()
     }
 
-    fn open(&self, lane: &Lane) -> impl Iterator<Item = (&Partition, &Entry)> {
+    fn open(&self, lane: &Lane) -> impl Iterator<Item = (&Partition, &DuePartition)> {
         self.lanes.get(lane).into_iter().flatten().filter(|(_, entry)| !entry.blocked)
     }
 }
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn permits_go_to_the_partitions_with_the_oldest_work() {
         let mut backlog = DueWork::default();
-        backlog.replace(backlog.mark(), vec![due(3, 30), due(1, 10), due(2, 20)]);
+        backlog.replace(backlog.version(), vec![due(3, 30), due(1, 10), due(2, 20)]);
         let lane = Lane("a".to_owned());
         let spread = |count| {
             let spread = backlog.spread(&lane, count);
@@ -132,12 +132,12 @@ mod tests {
     fn what_came_while_the_store_was_looked_at_is_kept() {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
-        backlog.note(&lane, Partition::of(1), from_millis(1));
-        let mark = backlog.mark();
-        backlog.note(&lane, Partition::of(2), from_millis(2));
+        backlog.add(&lane, Partition::of(1), from_millis(1));
+        let mark = backlog.version();
+        backlog.add(&lane, Partition::of(2), from_millis(2));
         backlog.replace(mark, Vec::new());
         assert_eq!(backlog.spread(&lane, 9), [(Partition::of(2), 9)]);
-        backlog.asked(&lane, Partition::of(2), None, false);
+        backlog.record_grant(&lane, Partition::of(2), None, false);
         assert_eq!(backlog.lanes(), []);
     }
 
@@ -145,8 +145,8 @@ mod tests {
     fn what_waits_for_a_job_in_hand_is_not_asked_for() {
         let mut backlog = DueWork::default();
         let lane = Lane("a".to_owned());
-        backlog.note(&lane, Partition::of(1), from_millis(1));
-        backlog.asked(&lane, Partition::of(1), Some(from_millis(1)), true);
+        backlog.add(&lane, Partition::of(1), from_millis(1));
+        backlog.record_grant(&lane, Partition::of(1), Some(from_millis(1)), true);
         assert_eq!(backlog.lanes(), []);
         backlog.unblock(&lane);
         assert_eq!(backlog.lanes(), [lane]);

@@ -11,14 +11,14 @@ use crate::store::LaneKind;
 pub const SLOW: Duration = Duration::from_secs(1);
 /// Attempts in flight to one party that takes long but does what it is asked.
 const SLOW_WIDTH: usize = 8;
-const MEMORY: SignedDuration = SignedDuration::from_secs(10);
+const FASTEST_WINDOW: SignedDuration = SignedDuration::from_secs(10);
 /// By how much answers differ without a reason.
-const NOISE: Duration = Duration::from_millis(2);
+const LATENCY_NOISE: Duration = Duration::from_millis(2);
 /// Messages in flight to a gateway that nothing is known of, or that fails.
-const MESSAGES: usize = 8;
+const UNPROVEN_MESSAGE_WIDTH: usize = 8;
 /// Attempts in flight to one party that answers fast.
 pub const MAX_WIDTH: usize = 128;
-const WINDOW: SignedDuration = SignedDuration::from_secs(60);
+const FAILURE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 const MIN_ATTEMPTS: usize = 10;
 
 /// First and longest hold after failures. A reply is worthless after two minutes, so a gateway is tried sooner.
@@ -41,7 +41,7 @@ pub enum AttemptOutcome {
 #[derive(Debug)]
 pub struct Health {
     width: usize,
-    fastest: Fastest,
+    fastest: FastestResponse,
     last: Option<AttemptOutcome>,
     recent: VecDeque<(Timestamp, bool)>,
     /// Holds in a row without a success.
@@ -49,19 +49,19 @@ pub struct Health {
     held_until: Option<Timestamp>,
 }
 
-/// The shortest time in which a party has answered within [`MEMORY`] to twice that, so that one that has become slower
+/// The shortest time in which a party has answered within [`FASTEST_WINDOW`] to twice that, so that one that has become slower
 /// is measured anew.
 #[derive(Debug, Default)]
-struct Fastest {
+struct FastestResponse {
     began: Option<Timestamp>,
     before: Option<Duration>,
     now: Option<Duration>,
 }
 
-impl Fastest {
+impl FastestResponse {
     /// With the answer that took `took`.
-    fn note(&mut self, at: Timestamp, took: Duration) -> Duration {
-        if self.began.is_none_or(|began| at.duration_since(began) > MEMORY) {
+    fn record(&mut self, at: Timestamp, took: Duration) -> Duration {
+        if self.began.is_none_or(|began| at.duration_since(began) > FASTEST_WINDOW) {
             (self.began, self.before, self.now) = (Some(at), self.now, None);
         }
         self.now = Some(self.now.map_or(took, |fastest| fastest.min(took)));
@@ -72,7 +72,14 @@ impl Fastest {
 impl Default for Health {
     /// Nothing is known: one attempt shows whether there can be more.
     fn default() -> Self {
-        Self { width: 1, fastest: Fastest::default(), last: None, recent: VecDeque::new(), holds: 0, held_until: None }
+        Self {
+            width: 1,
+            fastest: FastestResponse::default(),
+            last: None,
+            recent: VecDeque::new(),
+            holds: 0,
+            held_until: None,
+        }
     }
 }
 
@@ -81,7 +88,7 @@ impl Health {
     /// is halved by a failure. After a hold the first failure is enough for the next one, twice as long.
     ///
     /// `jitter` in `0.0..=1.0` prolongs a hold by up to a fifth, so that many do not end together.
-    pub fn note(
+    pub fn record(
         &mut self,
         kind: LaneKind,
         now: Timestamp,
@@ -100,7 +107,7 @@ impl Health {
         }
         self.recent.push_back((now, success));
         while self.recent.len() > 10 * MIN_ATTEMPTS
-            || self.recent.front().is_some_and(|(at, _)| now.duration_since(*at) > WINDOW)
+            || self.recent.front().is_some_and(|(at, _)| now.duration_since(*at) > FAILURE_WINDOW)
         {
             self.recent.pop_front();
         }
@@ -126,9 +133,9 @@ impl Health {
     /// One more at once where the width is used, and fewer where answers take twice as long as they can: what is added
     /// then only waits, for the other side or for a processor. A width that is not used has not been tried, and shrinks.
     fn answered(&mut self, now: Timestamp, took: Duration, in_flight: usize) {
-        let fastest = self.fastest.note(now, took);
+        let fastest = self.fastest.record(now, took);
         let most = if took > SLOW { SLOW_WIDTH.max(self.width) } else { MAX_WIDTH };
-        self.width = if took > 2 * fastest + NOISE {
+        self.width = if took > 2 * fastest + LATENCY_NOISE {
             self.width - self.width / 8
         } else if 2 * in_flight >= self.width {
             (self.width + 1).min(most)
@@ -145,8 +152,8 @@ impl Health {
     /// one person's message must not make the next person wait, and codes have another channel when it fails.
     pub fn width(&self, kind: LaneKind) -> usize {
         let least = match kind {
-            LaneKind::Codes => MESSAGES,
-            LaneKind::Replies | LaneKind::Notices if !self.is_held() => MESSAGES,
+            LaneKind::Codes => UNPROVEN_MESSAGE_WIDTH,
+            LaneKind::Replies | LaneKind::Notices if !self.is_held() => UNPROVEN_MESSAGE_WIDTH,
             _ => 1,
         };
         self.width.max(least)
@@ -173,7 +180,7 @@ mod tests {
 
     fn callback(health: &mut Health, second: i64, success: bool) -> Option<Timestamp> {
         let outcome = if success { AttemptOutcome::Answered(Duration::ZERO) } else { AttemptOutcome::Failed };
-        health.note(LaneKind::Callbacks, at(second), outcome, 1, 0.0)
+        health.record(LaneKind::Callbacks, at(second), outcome, 1, 0.0)
     }
 
     #[test]
@@ -204,16 +211,16 @@ mod tests {
     fn a_refusal_of_our_credentials_holds_at_once() {
         let mut health = Health::default();
         let refused =
-            |health: &mut Health, second| health.note(LaneKind::Replies, at(second), AttemptOutcome::Refused, 1, 0.0);
+            |health: &mut Health, second| health.record(LaneKind::Replies, at(second), AttemptOutcome::Refused, 1, 0.0);
         assert_eq!(refused(&mut health, 0), Some(at(30)));
         assert_eq!(refused(&mut health, 30), Some(at(90)));
-        assert_eq!(health.note(LaneKind::Replies, at(91), AttemptOutcome::Answered(Duration::ZERO), 1, 0.0), None);
+        assert_eq!(health.record(LaneKind::Replies, at(91), AttemptOutcome::Answered(Duration::ZERO), 1, 0.0), None);
         assert!(!health.is_held());
     }
 
     #[test]
     fn a_hold_is_prolonged_by_at_most_a_fifth() {
-        let until = Health::default().note(LaneKind::Replies, at(0), AttemptOutcome::Refused, 1, 1.0);
+        let until = Health::default().record(LaneKind::Replies, at(0), AttemptOutcome::Refused, 1, 1.0);
         assert_eq!(until, Some(at(36)));
     }
 
@@ -227,7 +234,7 @@ mod tests {
 
     fn answers(health: &mut Health, second: i64, count: usize, took: Duration) {
         for _ in 0..count {
-            health.note(LaneKind::Callbacks, at(second), AttemptOutcome::Answered(took), MAX_WIDTH, 0.0);
+            health.record(LaneKind::Callbacks, at(second), AttemptOutcome::Answered(took), MAX_WIDTH, 0.0);
         }
     }
 
@@ -249,7 +256,7 @@ mod tests {
         answers(&mut health, 0, 200, Duration::from_millis(10));
         for _ in 0..200 {
             let outcome = AttemptOutcome::Answered(Duration::from_millis(10));
-            health.note(LaneKind::Callbacks, at(1), outcome, 3, 0.0);
+            health.record(LaneKind::Callbacks, at(1), outcome, 3, 0.0);
         }
         assert!((6..=7).contains(&health.width(LaneKind::Callbacks)));
     }

@@ -6,8 +6,8 @@
 pub mod dead;
 mod due_work;
 pub mod health;
-mod pacing;
 pub mod payload;
 pub mod permits;
 pub mod retry;
+mod send_tokens;
 mod share;

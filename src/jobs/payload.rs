@@ -10,12 +10,12 @@ use crate::{
 };
 
 /// How ids of test events begin.
-const TEST: &str = "test:";
+const TEST_PREFIX: &str = "test:";
 
 /// Work for the worker.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
-pub enum Work {
+pub enum JobPayload {
     /// Deliver a body that was built once.
     Callback { event: Event, verification: Option<VerificationId>, webhook_id: String, url: String, body: String },
     /// Answer in a chat; the text is rendered when it is sent.
@@ -24,7 +24,7 @@ pub enum Work {
     Code { about: VerificationId, leg: usize },
 }
 
-impl Work {
+impl JobPayload {
     /// What a trace calls it.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -36,30 +36,30 @@ impl Work {
 
     /// What sends something out remembers the trace that it belongs to.
     pub fn seal(&self, keys: &KeyRing, id: &JobId) -> Vec<u8> {
-        let kept = Kept { work: self, trace: trace_context::current().and_then(Context::header) };
+        let kept = TracedPayload { work: self, trace: trace_context::current().and_then(Context::header) };
         let json = serde_json::to_vec(&kept).expect("work has only string keys");
         keys.seal(&context(id), &json, random::bytes())
     }
 
     pub fn open(keys: &KeyRing, id: &JobId, sealed: &[u8]) -> Result<Self, StoreError> {
-        Self::open_kept(keys, id, sealed).map(|kept| kept.work)
+        Self::open_traced(keys, id, sealed).map(|kept| kept.work)
     }
 
-    fn open_kept(keys: &KeyRing, id: &JobId, sealed: &[u8]) -> Result<Kept<Self>, StoreError> {
+    fn open_traced(keys: &KeyRing, id: &JobId, sealed: &[u8]) -> Result<TracedPayload<Self>, StoreError> {
         let json = keys.open(&context(id), sealed).map_err(|_| StoreError::Sealed(format!("job {}", id.0)))?;
-        serde_json::from_slice(&json).map_err(|error| StoreError::Broken(format!("job {}: {error}", id.0)))
+        serde_json::from_slice(&json).map_err(|error| StoreError::Corrupt(format!("job {}: {error}", id.0)))
     }
 
     /// With the trace that it goes on; a new one where nobody is told of it.
-    pub fn of(keys: &KeyRing, leased: &Leased) -> Result<(Self, Option<Context>), StoreError> {
-        let Kept { work, trace } = Self::open_kept(keys, &leased.id, &leased.body)?;
+    pub fn open_leased(keys: &KeyRing, leased: &Leased) -> Result<(Self, Option<Context>), StoreError> {
+        let TracedPayload { work, trace } = Self::open_traced(keys, &leased.id, &leased.body)?;
         Ok((work, trace.and_then(|header| header.parse().ok())))
     }
 }
 
 /// Work and the `traceparent` of what caused it.
 #[derive(Serialize, Deserialize)]
-struct Kept<W> {
+struct TracedPayload<W> {
     #[serde(flatten)]
     work: W,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,12 +96,12 @@ pub fn callback_ids(record: &Verification) -> Vec<JobId> {
 }
 
 pub fn test_id(seed: Digest) -> JobId {
-    JobId(format!("{TEST}{}", seed.hex()))
+    JobId(format!("{TEST_PREFIX}{}", seed.hex()))
 }
 
 /// A test event is about nothing and belongs to nobody.
 pub fn is_test(id: &JobId) -> bool {
-    id.0.starts_with(TEST)
+    id.0.starts_with(TEST_PREFIX)
 }
 
 /// Replies to one chat are a group.

@@ -13,11 +13,11 @@ use crate::{
 };
 
 /// Attempts in flight of one kind of work.
-const SHARE: usize = 512;
+const MAX_IN_FLIGHT: usize = 512;
 
 /// What is known of a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum LaneStanding {
+pub(super) enum LaneConfidence {
     Proven,
     Unknown,
     /// Fails, or takes long.
@@ -43,27 +43,34 @@ impl PermitPool {
 }
 
 /// How a lane stands whose oldest attempt in flight began at `oldest`.
-pub(super) fn standing(lane: &Lane, health: Option<&Health>, oldest: Option<Instant>, now: Instant) -> LaneStanding {
+pub(super) fn confidence(
+    lane: &Lane,
+    health: Option<&Health>,
+    oldest: Option<Instant>,
+    now: Instant,
+) -> LaneConfidence {
     if lane.kind() == LaneKind::Timer {
-        return LaneStanding::Proven;
+        return LaneConfidence::Proven;
     }
     let slow = oldest.is_some_and(|oldest| now.duration_since(oldest) > SLOW);
     match health.and_then(Health::last) {
-        _ if slow => LaneStanding::Doubtful,
-        None => LaneStanding::Unknown,
-        Some(AttemptOutcome::Answered(took)) if took <= SLOW => LaneStanding::Proven,
-        Some(AttemptOutcome::Answered(_) | AttemptOutcome::Failed | AttemptOutcome::Refused) => LaneStanding::Doubtful,
+        _ if slow => LaneConfidence::Doubtful,
+        None => LaneConfidence::Unknown,
+        Some(AttemptOutcome::Answered(took)) if took <= SLOW => LaneConfidence::Proven,
+        Some(AttemptOutcome::Answered(_) | AttemptOutcome::Failed | AttemptOutcome::Refused) => {
+            LaneConfidence::Doubtful
+        }
     }
 }
 
 /// Whose attempts count together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Owner {
+pub(super) struct PermitOwner {
     pool: PermitPool,
     instance: Option<InstanceId>,
 }
 
-impl Owner {
+impl PermitOwner {
     pub(super) fn of(lane: &Lane) -> Self {
         Self { pool: PermitPool::of(lane.kind()), instance: lane.instance() }
     }
@@ -71,45 +78,45 @@ impl Owner {
 
 /// Attempts in flight, by those who share permits.
 #[derive(Default)]
-pub(super) struct Usage {
-    pools: HashMap<PermitPool, Counts>,
-    owners: HashMap<Owner, Counts>,
+pub(super) struct PermitUsage {
+    pools: HashMap<PermitPool, PermitCounts>,
+    owners: HashMap<PermitOwner, PermitCounts>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Counts {
+struct PermitCounts {
     proven: usize,
     unknown: usize,
     doubtful: usize,
 }
 
-impl Counts {
-    fn of(&mut self, standing: LaneStanding) -> &mut usize {
+impl PermitCounts {
+    fn of(&mut self, standing: LaneConfidence) -> &mut usize {
         match standing {
-            LaneStanding::Proven => &mut self.proven,
-            LaneStanding::Unknown => &mut self.unknown,
-            LaneStanding::Doubtful => &mut self.doubtful,
+            LaneConfidence::Proven => &mut self.proven,
+            LaneConfidence::Unknown => &mut self.unknown,
+            LaneConfidence::Doubtful => &mut self.doubtful,
         }
     }
 
     /// How many more there may be where the half is for proven lanes and the other one for the rest.
-    fn room(self, standing: LaneStanding, half: usize) -> usize {
+    fn room(self, standing: LaneConfidence, half: usize) -> usize {
         let others = half.saturating_sub(self.unknown + self.doubtful);
         match standing {
-            LaneStanding::Proven => half.saturating_sub(self.proven),
-            LaneStanding::Unknown => others,
-            LaneStanding::Doubtful => others.min((half / 2).saturating_sub(self.doubtful)),
+            LaneConfidence::Proven => half.saturating_sub(self.proven),
+            LaneConfidence::Unknown => others,
+            LaneConfidence::Doubtful => others.min((half / 2).saturating_sub(self.doubtful)),
         }
     }
 }
 
-impl Usage {
-    pub(super) fn add(&mut self, owner: Owner, standing: LaneStanding, count: usize) {
+impl PermitUsage {
+    pub(super) fn add(&mut self, owner: PermitOwner, standing: LaneConfidence, count: usize) {
         *self.pools.entry(owner.pool).or_default().of(standing) += count;
         *self.owners.entry(owner).or_default().of(standing) += count;
     }
 
-    pub(super) fn remove(&mut self, owner: Owner, standing: LaneStanding, count: usize) {
+    pub(super) fn remove(&mut self, owner: PermitOwner, standing: LaneConfidence, count: usize) {
         *self.pools.entry(owner.pool).or_default().of(standing) -= count;
         let counts = self.owners.entry(owner).or_default();
         *counts.of(standing) -= count;
@@ -119,13 +126,13 @@ impl Usage {
     }
 
     /// How many more attempts of this owner may begin in a lane of this standing.
-    pub(super) fn room(&self, owner: Owner, standing: LaneStanding) -> usize {
+    pub(super) fn room(&self, owner: PermitOwner, standing: LaneConfidence) -> usize {
         if owner.pool == PermitPool::Timers {
             return MAX_WIDTH;
         }
         let of_all = self.pools.get(&owner.pool).copied().unwrap_or_default();
         let of_owner = self.owners.get(&owner).copied().unwrap_or_default();
-        of_all.room(standing, SHARE / 2).min(of_owner.room(standing, SHARE / 4))
+        of_all.room(standing, MAX_IN_FLIGHT / 2).min(of_owner.room(standing, MAX_IN_FLIGHT / 4))
     }
 }
 
@@ -139,12 +146,12 @@ mod tests {
         Lane::callbacks(InstanceId::from_random([instance; 16]), origin)
     }
 
-    fn room_beside(lane: &Lane, standing: LaneStanding, others: &[(Lane, LaneStanding, usize)]) -> usize {
-        let mut usage = Usage::default();
+    fn room_beside(lane: &Lane, standing: LaneConfidence, others: &[(Lane, LaneConfidence, usize)]) -> usize {
+        let mut usage = PermitUsage::default();
         for (lane, standing, count) in others {
-            usage.add(Owner::of(lane), *standing, *count);
+            usage.add(PermitOwner::of(lane), *standing, *count);
         }
-        usage.room(Owner::of(lane), standing).min(MAX_WIDTH)
+        usage.room(PermitOwner::of(lane), standing).min(MAX_WIDTH)
     }
 
     #[test]
@@ -153,43 +160,43 @@ mod tests {
             let mut in_flight = Vec::new();
             for number in 0..200 {
                 let lane = receiver(number % tenants, number);
-                let room = room_beside(&lane, LaneStanding::Doubtful, &in_flight);
-                in_flight.push((lane, LaneStanding::Doubtful, room));
+                let room = room_beside(&lane, LaneConfidence::Doubtful, &in_flight);
+                in_flight.push((lane, LaneConfidence::Doubtful, room));
             }
             let held: usize = in_flight.iter().map(|(.., count)| count).sum();
-            assert!(held <= SHARE / 4, "{held}");
-            assert_eq!(room_beside(&receiver(0, 250), LaneStanding::Proven, &in_flight), MAX_WIDTH);
-            assert!(room_beside(&receiver(250, 251), LaneStanding::Unknown, &in_flight) > 0);
+            assert!(held <= MAX_IN_FLIGHT / 4, "{held}");
+            assert_eq!(room_beside(&receiver(0, 250), LaneConfidence::Proven, &in_flight), MAX_WIDTH);
+            assert!(room_beside(&receiver(250, 251), LaneConfidence::Unknown, &in_flight) > 0);
         }
     }
 
     #[test]
     fn one_instance_has_at_most_half() {
-        let busy: Vec<_> = (0..9).map(|origin| (receiver(1, origin), LaneStanding::Proven, 16)).collect();
-        assert_eq!(room_beside(&receiver(1, 20), LaneStanding::Proven, &busy), 0);
-        assert_eq!(room_beside(&receiver(2, 20), LaneStanding::Proven, &busy), SHARE / 2 - 144);
+        let busy: Vec<_> = (0..9).map(|origin| (receiver(1, origin), LaneConfidence::Proven, 16)).collect();
+        assert_eq!(room_beside(&receiver(1, 20), LaneConfidence::Proven, &busy), 0);
+        assert_eq!(room_beside(&receiver(2, 20), LaneConfidence::Proven, &busy), MAX_IN_FLIGHT / 2 - 144);
     }
 
     #[test]
     fn kinds_do_not_take_from_one_another() {
-        let full: Vec<_> = (0..64).map(|origin| (receiver(origin, origin), LaneStanding::Proven, 8)).collect();
+        let full: Vec<_> = (0..64).map(|origin| (receiver(origin, origin), LaneConfidence::Proven, 8)).collect();
         let number = InstanceId::from_random([1; 16]);
         for lane in [Lane::replies(number), Lane::codes(number), Lane::timer()] {
-            assert_eq!(room_beside(&lane, LaneStanding::Proven, &full), MAX_WIDTH, "{lane}");
+            assert_eq!(room_beside(&lane, LaneConfidence::Proven, &full), MAX_WIDTH, "{lane}");
         }
-        assert_eq!(room_beside(&receiver(99, 99), LaneStanding::Proven, &full), 0);
+        assert_eq!(room_beside(&receiver(99, 99), LaneConfidence::Proven, &full), 0);
     }
 
     #[test]
     fn an_attempt_that_takes_long_makes_a_lane_doubtful() {
         let (lane, now) = (receiver(1, 1), Instant::now());
         let mut health = Health::default();
-        assert_eq!(standing(&lane, Some(&health), None, now), LaneStanding::Unknown);
+        assert_eq!(confidence(&lane, Some(&health), None, now), LaneConfidence::Unknown);
         let time = crate::domain::time::from_millis(0);
-        health.note(LaneKind::Callbacks, time, AttemptOutcome::Answered(SLOW), 1, 0.0);
-        assert_eq!(standing(&lane, Some(&health), Some(now), now + SLOW), LaneStanding::Proven);
-        assert_eq!(standing(&lane, Some(&health), Some(now), now + 2 * SLOW), LaneStanding::Doubtful);
-        health.note(LaneKind::Callbacks, time, AttemptOutcome::Failed, 1, 0.0);
-        assert_eq!(standing(&lane, Some(&health), None, now), LaneStanding::Doubtful);
+        health.record(LaneKind::Callbacks, time, AttemptOutcome::Answered(SLOW), 1, 0.0);
+        assert_eq!(confidence(&lane, Some(&health), Some(now), now + SLOW), LaneConfidence::Proven);
+        assert_eq!(confidence(&lane, Some(&health), Some(now), now + 2 * SLOW), LaneConfidence::Doubtful);
+        health.record(LaneKind::Callbacks, time, AttemptOutcome::Failed, 1, 0.0);
+        assert_eq!(confidence(&lane, Some(&health), None, now), LaneConfidence::Doubtful);
     }
 }

@@ -77,7 +77,7 @@ fn an_unknown_key_is_a_fault_of_a_file_a_warning_of_a_body_and_nothing_of_a_form
         f.finish_with_warnings(Some(()))
     };
     assert_eq!(read(Format::Toml).unwrap_err().iter().count(), 2);
-    let (_, warnings) = read(Format::Json).unwrap();
+    let ((), warnings) = read(Format::Json).unwrap();
     let details: Vec<&str> = warnings.iter().map(|warning| warning.detail.as_str()).collect();
     assert_eq!(
         details,

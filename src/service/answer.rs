@@ -10,7 +10,7 @@ use crate::{
     random,
     store::{
         JobId, Lane, StoreError,
-        archive::{Journal, KnownJob, NOTES_KEPT, Note},
+        archive::{JobInfo, LogEntry, LogStream, MAX_LOG_ENTRIES},
     },
 };
 
@@ -49,8 +49,8 @@ impl Answer {
 }
 
 /// One journal for each receiver, in one partition, so that a receiver that fails often fills no store.
-fn journal(receiver: &Lane) -> Journal {
-    Journal(format!("answers:{receiver}"))
+fn journal(receiver: &Lane) -> LogStream {
+    LogStream(format!("answers:{receiver}"))
 }
 
 fn context(receiver: &Lane) -> String {
@@ -67,11 +67,11 @@ impl Service {
         let json = serde_json::to_vec(&Answer::of(job, response)).expect("an answer has only string keys");
         let bytes = self.keys.seal(&context(receiver), &json, random::bytes());
         let partition = self.partition_of_answers(receiver);
-        self.store.note(&[Note { partition, journal: journal(receiver), bytes }]).await
+        self.store.append_log(&[LogEntry { partition, stream: journal(receiver), bytes }]).await
     }
 
     /// The last answer to this job, while it is kept.
-    pub(super) async fn last_answer(&self, job: &KnownJob) -> Result<Option<(Timestamp, Answer)>, ServiceError> {
+    pub(super) async fn last_answer(&self, job: &JobInfo) -> Result<Option<(Timestamp, Answer)>, ServiceError> {
         let answers = self.answers(&job.lane).await?;
         Ok(answers.into_iter().find(|(_, answer, _)| answer.job == job.id.0).map(|(at, answer, _)| (at, answer)))
     }
@@ -81,18 +81,18 @@ impl Service {
         &self,
         receiver: &Lane,
         jobs: &[JobId],
-    ) -> Result<Vec<(Journal, Note)>, ServiceError> {
+    ) -> Result<Vec<(LogStream, LogEntry)>, ServiceError> {
         let answers = self.answers(receiver).await?.into_iter();
         let theirs = answers.filter(|(_, answer, _)| jobs.iter().any(|job| job.0 == answer.job));
         Ok(theirs.map(|(_, _, note)| (journal(receiver), note)).collect())
     }
 
     /// Newest first.
-    async fn answers(&self, receiver: &Lane) -> Result<Vec<(Timestamp, Answer, Note)>, ServiceError> {
-        let open = |note: &Note| -> Option<Answer> {
+    async fn answers(&self, receiver: &Lane) -> Result<Vec<(Timestamp, Answer, LogEntry)>, ServiceError> {
+        let open = |note: &LogEntry| -> Option<Answer> {
             serde_json::from_slice(&self.keys.open(&context(receiver), &note.bytes).ok()?).ok()
         };
-        let notes = self.store.notes(&journal(receiver), NOTES_KEPT).await?;
+        let notes = self.store.read_log(&journal(receiver), MAX_LOG_ENTRIES).await?;
         Ok(notes.into_iter().filter_map(|(at, note)| Some((at, open(&note)?, note))).collect())
     }
 

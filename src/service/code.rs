@@ -16,10 +16,10 @@ use crate::{
         target::Target,
         template::{self, Values},
     },
-    jobs::payload::{self, Work},
+    jobs::payload::{self, JobPayload},
     metrics::label::{ByInstance, Of},
     random,
-    store::{Change, Committed, Job, JobId, Lane, StoreError},
+    store::{Change, CommitOutcome, Job, JobId, Lane, StoreError},
 };
 
 /// A message with a code, ready for its gateway.
@@ -100,7 +100,7 @@ impl Service {
             let retain_until = change.records[0].retain_until;
             change.records.push(self.target_change(aimed, retain_until, now));
             match self.send_with(change, Some(&record), now).await? {
-                Committed::Applied { .. } => {
+                CommitOutcome::Applied { .. } => {
                     if let Some(old) = &replaced {
                         self.count(old);
                     }
@@ -108,13 +108,13 @@ impl Service {
                 }
                 // Somebody with the same idempotency key was faster, or the chat was: then the next round replaces
                 // what it got.
-                Committed::Conflict | Committed::Duplicate => match self.load(id).await {
+                CommitOutcome::Conflict | CommitOutcome::Duplicate => match self.load(id).await {
                     Ok((_, existing)) => return Ok(existing),
                     Err(ServiceError::NotFound) => {}
                     Err(error) => return Err(error),
                 },
-                Committed::Late(now) => late = Some(now),
-                Committed::Collision => {}
+                CommitOutcome::Late(now) => late = Some(now),
+                CommitOutcome::Collision => {}
             }
         }
         Err(StoreError::Unavailable("too many codes for one chat at once".to_owned()).into())
@@ -178,7 +178,7 @@ impl Service {
     pub(super) fn code_job(&self, instance: &Instance, record: &Verification, leg: usize) -> Job {
         let channel = record.otp.as_ref().and_then(|otp| otp.legs.get(leg)).map(|leg| leg.channel);
         let carrier = channel.and_then(|channel| self.instances.carrier_id(instance, channel));
-        let work = Work::Code { about: record.id, leg };
+        let work = JobPayload::Code { about: record.id, leg };
         let lane = Lane::codes(carrier.unwrap_or(instance.config.id));
         self.job(instance, payload::code_id(record.id, leg), lane, None, &work)
     }

@@ -11,11 +11,11 @@ use crate::{
         decide, decide::Reply, keys::Digest,
     },
     jobs::{
-        payload::{self, Work},
-        permits::{Permit, Startable},
+        payload::{self, JobPayload},
+        permits::{Permit, StartableJob},
     },
     metrics::label::{ByResult, Ended, Of},
-    store::{Change, Committed, Index, Job, JobId, Lane, Leased, RecordChange, StoreError, record},
+    store::{Change, CommitOutcome, Index, Job, JobId, Lane, Leased, RecordChange, StoreError, record},
 };
 
 /// The message that a decision answers.
@@ -71,7 +71,7 @@ impl Service {
             let change = self.change(instance, &before, version, &decision, incoming, now);
             let after = next.as_ref().unwrap_or(&before);
             match self.send_with(change, Some(after), now).await? {
-                Committed::Applied { .. } => {
+                CommitOutcome::Applied { .. } => {
                     let record = decision.next.unwrap_or_else(|| before.clone());
                     if before.ended_at().is_none() {
                         self.count(&record);
@@ -79,18 +79,18 @@ impl Service {
                     self.count_completion(&record, decision.verdict);
                     return Ok(Applied { verdict: decision.verdict, record, duplicate: false });
                 }
-                Committed::Duplicate => {
+                CommitOutcome::Duplicate => {
                     return Ok(Applied { verdict: Verdict::Unchanged, record: before, duplicate: true });
                 }
-                Committed::Conflict | Committed::Collision => {}
-                Committed::Late(now) => late = Some(now),
+                CommitOutcome::Conflict | CommitOutcome::Collision => {}
+                CommitOutcome::Late(now) => late = Some(now),
             }
         }
         Err(StoreError::Unavailable("too many conflicting changes".to_owned()).into())
     }
 
     /// Commits; jobs for which there is a permit start here, at once.
-    pub(super) async fn send(&self, change: Change, now: Timestamp) -> Result<Committed, StoreError> {
+    pub(super) async fn send(&self, change: Change, now: Timestamp) -> Result<CommitOutcome, StoreError> {
         self.send_with(change, None, now).await
     }
 
@@ -100,20 +100,20 @@ impl Service {
         mut change: Change,
         record: Option<&Verification>,
         now: Timestamp,
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<CommitOutcome, StoreError> {
         let permits = &self.handoff.permits;
         let taken: Vec<Option<Permit>> = change
             .jobs
             .iter_mut()
             .map(|job| {
                 let paced = self.rate(&job.lane).is_some();
-                let permit = job.due.is_none().then(|| permits.take(&job.lane, job.id.group(), paced)).flatten();
+                let permit = job.due.is_none().then(|| permits.try_take(&job.lane, job.id.group(), paced)).flatten();
                 job.lease = permit.is_some();
                 permit
             })
             .collect();
         let committed = self.store.commit(&change).await?;
-        if let Committed::Applied { leased } = &committed {
+        if let CommitOutcome::Applied { leased } = &committed {
             let record = record.filter(|_| leased.contains(&true)).map(|record| Arc::new(record.clone()));
             for ((job, permit), leased) in change.jobs.into_iter().zip(taken).zip(leased) {
                 let partition = change.partition;
@@ -123,9 +123,9 @@ impl Service {
                         let (since, fence) = (now, 1);
                         let leased =
                             Leased { partition, id, instance, lane, fence, attempts: 0, lapsed: 0, since, body };
-                        self.handoff.give(Startable { leased, permit, record: record.clone() });
+                        self.handoff.give(StartableJob { leased, permit, record: record.clone() });
                     }
-                    None if job.due.is_none() => permits.missed(&job.lane, partition, now),
+                    None if job.due.is_none() => permits.record_waiting(&job.lane, partition, now),
                     _ => {}
                 }
             }
@@ -174,7 +174,7 @@ impl Service {
                 }
                 Effect::Code { leg } => Some(self.code_job(instance, after, *leg)),
                 Effect::Reply(reply) => incoming.map(|incoming| {
-                    let work = Work::Reply {
+                    let work = JobPayload::Reply {
                         about: Some(before.id),
                         reply: *reply,
                         chat_id: incoming.chat_id.clone(),
@@ -217,7 +217,7 @@ impl Service {
         now: Timestamp,
     ) -> Option<Job> {
         let url = Self::callback_url(instance, record, event)?.to_owned();
-        let work = Work::Callback {
+        let work = JobPayload::Callback {
             event,
             verification: Some(record.id),
             webhook_id: self.keys.event_id(record.key, record.id, event.as_str(), send),
@@ -231,7 +231,14 @@ impl Service {
         record.callback_url(event).or(instance.config.callback_url.as_ref().map(url::Url::as_str))
     }
 
-    pub(super) fn job(&self, instance: &Instance, id: JobId, lane: Lane, due: Option<Timestamp>, work: &Work) -> Job {
+    pub(super) fn job(
+        &self,
+        instance: &Instance,
+        id: JobId,
+        lane: Lane,
+        due: Option<Timestamp>,
+        work: &JobPayload,
+    ) -> Job {
         let body = work.seal(&self.keys, &id);
         Job { id, instance: instance.config.id, lane, due, body, lease: false }
     }
@@ -265,9 +272,13 @@ impl Service {
         partition: Partition,
         incoming: &Incoming,
         reply: Reply,
-    ) -> Result<Committed, StoreError> {
-        let work =
-            Work::Reply { about: None, reply, chat_id: incoming.chat_id.clone(), subject: incoming.subject.clone() };
+    ) -> Result<CommitOutcome, StoreError> {
+        let work = JobPayload::Reply {
+            about: None,
+            reply,
+            chat_id: incoming.chat_id.clone(),
+            subject: incoming.subject.clone(),
+        };
         let id = payload::reply_id(self.chat_of(instance, &incoming.chat_id), incoming.id);
         let job = self.job(instance, id, reply_lane(instance, reply), None, &work);
         self.send(Change::new(partition).answers(incoming.id).job(job), self.now()).await

@@ -16,7 +16,7 @@ use crate::{
     },
     metrics::label::{ByPage, Of},
     random,
-    store::Stored,
+    store::StoredRecord,
 };
 
 /// A link that was looked at; looking changes nothing.
@@ -68,7 +68,7 @@ impl Service {
         &self,
         token: &Token,
         kind: Kind,
-    ) -> Result<(Stored, Verification, Arc<Instance>), ServiceError> {
+    ) -> Result<(StoredRecord, Verification, Arc<Instance>), ServiceError> {
         if !self.keys.admits(token, kind) {
             // What somebody made up costs no look at the store, unless keys are being changed.
             if self.metrics.keys_missing.get() > 0 && !self.keys.ids().contains(&token.key()) {

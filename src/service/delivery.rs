@@ -10,32 +10,32 @@ use super::{Instance, Service, ServiceError, answer::Answer, callback, deed};
 use crate::{
     api::callback::{CallbackData, CallbackEntry, TestEvent},
     domain::{Event, Partition, Verification, VerificationId, redirect},
-    jobs::payload::{self, Work},
+    jobs::payload::{self, JobPayload},
     random,
-    store::{Change, Committed, JobId, KnownJob, Standing, StoreError, archive::Mark},
+    store::{Change, CommitOutcome, JobId, JobInfo, JobState, StoreError, archive::JobCursor},
 };
 
 /// The word for how a callback stands.
-pub const fn word(standing: Standing) -> &'static str {
+pub const fn word(standing: JobState) -> &'static str {
     match standing {
-        Standing::Waiting => "pending",
-        Standing::Delivered => "delivered",
-        Standing::Dead => "dead",
+        JobState::Waiting => "pending",
+        JobState::Delivered => "delivered",
+        JobState::Dead => "dead",
     }
 }
 
-pub const STANDINGS: [Standing; 3] = [Standing::Waiting, Standing::Delivered, Standing::Dead];
+pub const STANDINGS: [JobState; 3] = [JobState::Waiting, JobState::Delivered, JobState::Dead];
 
 /// Where a page of callbacks ends. As text it is opaque.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cursor {
-    standing: Standing,
-    mark: Mark,
+    standing: JobState,
+    mark: JobCursor,
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Mark { at, partition, id } = &self.mark;
+        let JobCursor { at, partition, id } = &self.mark;
         let text = format!("{}.{}.{}.{}", word(self.standing), at.as_millisecond(), partition.index(), id.0);
         f.write_str(&URL_SAFE_NO_PAD.encode(text))
     }
@@ -50,18 +50,18 @@ impl Cursor {
         let standing = STANDINGS.into_iter().find(|of| word(*of) == standing)?;
         let at = Timestamp::from_millisecond(part()?.parse().ok()?).ok()?;
         let partition = Partition::of(part()?.parse().ok()?);
-        Some(Self { standing, mark: Mark { at, partition, id: JobId(part()?.to_owned()) } })
+        Some(Self { standing, mark: JobCursor { at, partition, id: JobId(part()?.to_owned()) } })
     }
 }
 
 impl Service {
     /// A page of an instance's callbacks, after `cursor`, with the cursor of the next page: those on their way by
-    /// their next attempt, then those delivered and those given up, each by their end, newest first. `standing`
+    /// their next attempt, then those delivered and those given up, each by their end, newest first. `state`
     /// narrows them.
     pub async fn callbacks(
         &self,
         instance: &Instance,
-        standing: Option<Standing>,
+        standing: Option<JobState>,
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<(Vec<CallbackEntry>, Option<Cursor>), ServiceError> {
@@ -120,7 +120,7 @@ impl Service {
             return Err(ServiceError::NotFound);
         }
         deed::replayed(id);
-        self.handoff.permits.missed(&known.lane, partition, self.now());
+        self.handoff.permits.record_waiting(&known.lane, partition, self.now());
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl Service {
         let now = self.now();
         let (partition, id) = (super::mint::spread(seed), payload::test_id(seed));
         let data = CallbackData::Test(TestEvent::new(instance.config.id));
-        let work = Work::Callback {
+        let work = JobPayload::Callback {
             event: Event::Test,
             verification: None,
             webhook_id: format!("msg_{}", seed.hex()),
@@ -151,18 +151,18 @@ impl Service {
         let job = self.job(instance, id.clone(), self.test_lane(instance, url), None, &work);
         let change = Change::new(partition).job(job).starting();
         match self.send(change, now).await? {
-            Committed::Applied { .. } => {}
+            CommitOutcome::Applied { .. } => {}
             other => tracing::error!(?other, "a change without conditions was refused"),
         }
         let known = self.store.job(instance.config.id, partition, &id).await?.ok_or(ServiceError::NotFound)?;
-        match Work::open(&self.keys, &known.id, &known.body)? {
-            Work::Callback { url: first, .. } if first != url => Err(ServiceError::KeyReused),
+        match JobPayload::open(&self.keys, &known.id, &known.body)? {
+            JobPayload::Callback { url: first, .. } if first != url => Err(ServiceError::KeyReused),
             _ => self.view(&known)?.map(|(view, _)| view).ok_or(ServiceError::NotFound),
         }
     }
 
     /// As [`Service::view`], in a list; one that cannot be read here is left out.
-    fn viewed(&self, instance: &Instance, job: &KnownJob) -> Option<CallbackEntry> {
+    fn viewed(&self, instance: &Instance, job: &JobInfo) -> Option<CallbackEntry> {
         match self.view(job) {
             Ok(view) => view.map(|(view, _)| view),
             Err(error) => {
@@ -173,19 +173,20 @@ impl Service {
     }
 
     /// `None` for work that is no callback.
-    fn view(&self, job: &KnownJob) -> Result<Option<(CallbackEntry, String)>, StoreError> {
-        let Work::Callback { event, verification, webhook_id, url, body } = Work::open(&self.keys, &job.id, &job.body)?
+    fn view(&self, job: &JobInfo) -> Result<Option<(CallbackEntry, String)>, StoreError> {
+        let JobPayload::Callback { event, verification, webhook_id, url, body } =
+            JobPayload::open(&self.keys, &job.id, &job.body)?
         else {
             return Ok(None);
         };
-        let waits = job.standing == Standing::Waiting;
+        let waits = job.state == JobState::Waiting;
         let view = CallbackEntry {
             id: encode_job(job.partition, &job.id),
             webhook_id,
             event: event.as_str(),
             uuid: verification.as_ref().map(VerificationId::to_string),
             url: redirect::parse(&url).map(|url| url.origin().ascii_serialization()).unwrap_or_default(),
-            status: word(job.standing),
+            status: word(job.state),
             attempts: job.attempts,
             created_at: job.since.into(),
             next_attempt_at: waits.then(|| job.at.into()),

@@ -29,7 +29,7 @@ impl VerificationDraft {
             let id = VerificationId::from_bytes(id.try_into().ok()?);
             Some(Self { key: KeyId::from_bytes(*key), nonce: *nonce, code_length, id })
         };
-        read().ok_or_else(|| StoreError::Broken("an idempotency key that stands for nothing".to_owned()))
+        read().ok_or_else(|| StoreError::Corrupt("an idempotency key that stands for nothing".to_owned()))
     }
 }
 

@@ -6,8 +6,8 @@ use super::{Instance, Service, ServiceError, requests::created_at, trace};
 use crate::{
     api::explanation::Removed,
     domain::{Chat, Event, Partition, Subject, Verification, VerificationId},
-    jobs::payload::{self, Work},
-    store::{Index, JobId, Lane, Position, Stored, archive::Removal},
+    jobs::payload::{self, JobPayload},
+    store::{Index, JobId, Lane, Position, StoredRecord, archive::Removal},
 };
 
 /// Records of one chat that are read at once.
@@ -80,7 +80,7 @@ impl Service {
         for standing in super::delivery::STANDINGS {
             for job in self.store.jobs(instance.config.id, standing, JOBS).await? {
                 // One that no key opens tells nobody anything.
-                if Work::open(&self.keys, &job.id, &job.body).is_ok_and(|work| work.is_about(subject)) {
+                if JobPayload::open(&self.keys, &job.id, &job.body).is_ok_and(|work| work.is_about(subject)) {
                     told.receivers.insert(job.lane);
                     told.jobs.push(job.id.clone());
                     removals[usize::from(job.partition.index())].jobs.push(job.id);
@@ -103,7 +103,7 @@ impl Service {
         for receiver in &told.receivers {
             for (journal, note) in self.answers_to(receiver, &told.jobs).await? {
                 let mut removal = Removal::new(instance.config.id, note.partition);
-                removal.notes.push((journal, note.bytes));
+                removal.log_entries.push((journal, note.bytes));
                 self.store.remove(&removal).await?;
             }
         }
@@ -117,7 +117,7 @@ impl Service {
         for (_, trace, note) in self.traces(instance).await? {
             if trace.chat == Some(about) {
                 let mut removal = Removal::new(instance.config.id, note.partition);
-                removal.notes.push((journal.clone(), note.bytes));
+                removal.log_entries.push((journal.clone(), note.bytes));
                 self.store.remove(&removal).await?;
                 erased += 1;
             }
@@ -127,7 +127,7 @@ impl Service {
 }
 
 /// Of a record that cannot be read here: what its id alone leads to.
-fn sealed_removal(instance: &Instance, stored: &Stored, index: &Index) -> Removal {
+fn sealed_removal(instance: &Instance, stored: &StoredRecord, index: &Index) -> Removal {
     let id = VerificationId::from(stored.id);
     let indexes = vec![Index::all(instance.config.id), index.clone()];
     let jobs = Event::ALL.iter().map(|event| payload::callback_id(id, *event)).collect();
@@ -149,7 +149,7 @@ fn spellings(subject: &Subject) -> Vec<String> {
     }
 }
 
-impl Work {
+impl JobPayload {
     /// Whether it names this person.
     fn is_about(&self, subject: &Subject) -> bool {
         let names = |chat_id: &str| chat_id.parse::<Chat>().is_ok_and(|chat| chat.subject() == subject);

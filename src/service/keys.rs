@@ -12,7 +12,7 @@ use super::Service;
 use crate::{
     domain::{KeyRing, Verification, time::rfc3339},
     random,
-    store::{StoreError, Stored, other_keys},
+    store::{StoreError, StoredRecord, other_keys},
 };
 
 const MAKES: &str = "key:";
@@ -116,7 +116,7 @@ impl Service {
     }
 
     /// As [`Service::decode`]. What a key has sealed that this process lacks can be read later, or elsewhere.
-    pub(super) async fn read(&self, stored: &Stored) -> Result<Verification, StoreError> {
+    pub(super) async fn read(&self, stored: &StoredRecord) -> Result<Verification, StoreError> {
         match self.decode(stored) {
             Ok(record) => Ok(record),
             Err(error) => {

@@ -14,7 +14,7 @@ use crate::{
         quota::{Allowance, Name, Quota},
     },
     metrics::label::ByLimit,
-    store::{StoreError, Take, patience},
+    store::{StoreError, TokenRequest, patience},
 };
 
 /// No address reads like it.
@@ -27,7 +27,7 @@ tokio::task_local! {
 /// One bucket, and what it is called.
 pub(super) struct Limit {
     pub(super) name: Name,
-    pub(super) take: Take,
+    pub(super) take: TokenRequest,
 }
 
 /// How a limit stands after something was taken from it, or was not.
@@ -136,7 +136,7 @@ impl Service {
     pub(super) fn instance_limit(&self, instance: &Instance, name: Name, of: &[u8], quota: Quota) -> Limit {
         let id = instance.config.id;
         let bucket = format!("{}:{}", name.as_str(), self.keys.look_up(name.as_str(), id, of).hex());
-        Limit { name, take: Take { partition: self.limits_partition(id), bucket, quota } }
+        Limit { name, take: TokenRequest { partition: self.limits_partition(id), bucket, quota } }
     }
 
     fn limits_partition(&self, instance: InstanceId) -> Partition {
@@ -164,7 +164,7 @@ impl Service {
 
     fn stranger_limit(&self, partition: Partition, name: Name, whose: &str, quota: Quota) -> Limit {
         let bucket = format!("{}:{}", name.as_str(), self.stranger(whose).hex());
-        Limit { name, take: Take { partition, bucket, quota } }
+        Limit { name, take: TokenRequest { partition, bucket, quota } }
     }
 
     /// Addresses are not written down.
@@ -174,7 +174,7 @@ impl Service {
 
     async fn admit(&self, limits: impl IntoIterator<Item = Limit>) -> Result<Vec<Standing>, StoreError> {
         let limits: Vec<Limit> = limits.into_iter().collect();
-        let takes: Vec<Take> = limits.iter().map(|limit| limit.take.clone()).collect();
+        let takes: Vec<TokenRequest> = limits.iter().map(|limit| limit.take.clone()).collect();
         let allowances = self.store.admit(&takes, None).await?.allowances;
         Ok(standings(&limits, &allowances).collect())
     }

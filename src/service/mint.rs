@@ -14,7 +14,7 @@ use crate::{
     },
     metrics::label::{ByInstance, Of},
     random,
-    store::{Change, Committed, Index, Reserve, StoreError, Take},
+    store::{Change, CommitOutcome, Index, ReservationRequest, StoreError, TokenRequest},
 };
 
 /// Looks for a request under the same key, before its repeat is told to wait.
@@ -70,12 +70,12 @@ impl Service {
         &self,
         instance: &Instance,
         limits: &[Limit],
-        reserve: Option<&Reserve>,
+        reserve: Option<&ReservationRequest>,
     ) -> Result<Entered, ServiceError> {
         if limits.is_empty() && reserve.is_none() {
             return Ok(Entered::default());
         }
-        let takes: Vec<Take> = limits.iter().map(|limit| limit.take.clone()).collect();
+        let takes: Vec<TokenRequest> = limits.iter().map(|limit| limit.take.clone()).collect();
         let admission = self.store.admit(&takes, reserve).await?;
         self.note_room(instance, limits, &admission.allowances);
         let mut entered = Entered::default();
@@ -124,7 +124,7 @@ impl Service {
         instance: &Instance,
         input: Mint,
         mut draft: VerificationDraft,
-        mut reserve: Option<Reserve>,
+        mut reserve: Option<ReservationRequest>,
     ) -> Result<Verification, ServiceError> {
         let Mint { request, expires, max_attempts, .. } = input;
         for _ in 0..CONFLICTS {
@@ -138,12 +138,12 @@ impl Service {
             deed::done_to(record.id);
             deed::sign(&mut record, 0);
             match self.send(self.birth_change(instance, &record), now).await? {
-                Committed::Applied { .. } => return Ok(record),
-                Committed::Late(_) => {}
+                CommitOutcome::Applied { .. } => return Ok(record),
+                CommitOutcome::Late(_) => {}
                 // Another record has this code, or the key that made it is gone.
-                Committed::Collision => draft = self.draw_again(instance, draft, reserve.as_mut()).await?,
+                CommitOutcome::Collision => draft = self.draw_again(instance, draft, reserve.as_mut()).await?,
                 // Somebody with the same idempotency key was faster, or it was ourselves.
-                Committed::Conflict | Committed::Duplicate => {
+                CommitOutcome::Conflict | CommitOutcome::Duplicate => {
                     if let Some(existing) = self.made_by(draft.id, 1).await? {
                         return Ok(existing);
                     }
@@ -158,7 +158,7 @@ impl Service {
         &self,
         instance: &Instance,
         refused: VerificationDraft,
-        reserve: Option<&mut Reserve>,
+        reserve: Option<&mut ReservationRequest>,
     ) -> Result<VerificationDraft, ServiceError> {
         let draft = self.draft_link(instance);
         let Some(reserve) = reserve else { return Ok(draft) };
@@ -225,11 +225,11 @@ impl Service {
         Index::by("ref", self.keys.look_up("ref", instance.config.id, client_ref.as_bytes()))
     }
 
-    pub(super) fn reserve(&self, instance: &Instance, idempotency: &Idempotency, claim: Vec<u8>) -> Reserve {
+    pub(super) fn reserve(&self, instance: &Instance, idempotency: &Idempotency, claim: Vec<u8>) -> ReservationRequest {
         let digest = |purpose: &str, text: &str| self.keys.look_up(purpose, instance.config.id, text.as_bytes());
         let key = digest("idempotency", &idempotency.key);
         let fingerprint = digest("body", &idempotency.body);
-        Reserve { partition: spread(key), key, fingerprint, claim, replaces: None }
+        ReservationRequest { partition: spread(key), key, fingerprint, claim, replaces: None }
     }
 
     /// The id that an idempotency key stands for where it is not that of a new record: `what` is done in this partition,
@@ -244,7 +244,7 @@ impl Service {
         let Some(Idempotency { key, body }) = idempotency else { return Ok(None) };
         let idempotency = Idempotency { key: format!("{what} {key}"), body };
         let id: [u8; 16] = random::bytes();
-        let reserve = Reserve { partition, ..self.reserve(instance, &idempotency, id.to_vec()) };
+        let reserve = ReservationRequest { partition, ..self.reserve(instance, &idempotency, id.to_vec()) };
         let holder = match self.store.admit(&[], Some(&reserve)).await {
             Ok(admission) => admission.reservation,
             Err(StoreError::Full) => return Ok(None),

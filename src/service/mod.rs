@@ -80,10 +80,10 @@ use crate::{
         token::{Kind, Token},
         whatsapp,
     },
-    jobs::permits::Handoff,
+    jobs::permits::LocalDispatch,
     metrics::{Metrics, label::ByKind},
     reader::Faults,
-    store::{Store, StoreError, Stored, record},
+    store::{Store, StoreError, StoredRecord, record},
 };
 
 /// The use cases, over one store.
@@ -94,7 +94,7 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     pub public_url: Url,
-    pub handoff: Handoff,
+    pub handoff: LocalDispatch,
     pub phones: Phones,
     /// Where addresses are, if the operator has a database.
     pub places: Option<Places>,
@@ -162,18 +162,18 @@ impl Service {
         self.sending.load(Ordering::Relaxed)
     }
 
-    fn decode(&self, stored: &Stored) -> Result<Verification, StoreError> {
+    fn decode(&self, stored: &StoredRecord) -> Result<Verification, StoreError> {
         record::decode(&self.keys, stored)
     }
 
     /// The record, unless this process cannot read it: that is counted and reported, and costs an answer nothing else.
-    fn readable(&self, instance: &Instance, stored: &Stored) -> Option<Verification> {
+    fn readable(&self, instance: &Instance, stored: &StoredRecord) -> Option<Verification> {
         self.decode(stored).map_err(|error| self.unreadable(instance, "record", &error)).ok()
     }
 
     /// As [`Service::readable`], before something is concluded from what is missing: a key that this process lacks and
     /// others have is an error. So is everything but a missing key.
-    async fn legible(&self, instance: &Instance, stored: &Stored) -> Result<Option<Verification>, StoreError> {
+    async fn legible(&self, instance: &Instance, stored: &StoredRecord) -> Result<Option<Verification>, StoreError> {
         match self.read(stored).await {
             Err(error @ StoreError::Sealed(_)) => {
                 self.unreadable(instance, "record", &error);
@@ -191,7 +191,7 @@ impl Service {
         }
     }
 
-    async fn load(&self, id: VerificationId) -> Result<(Stored, Verification), ServiceError> {
+    async fn load(&self, id: VerificationId) -> Result<(StoredRecord, Verification), ServiceError> {
         let stored = self.store.load(id.into()).await?.ok_or(ServiceError::NotFound)?;
         let verification = self.read(&stored).await?;
         Ok((stored, verification))

@@ -84,7 +84,7 @@ impl Service {
             self.unreadable(carrier, "record", &StoreError::Sealed("the record of a sent message".to_owned()));
             return Ok(None);
         };
-        let broken = |error| StoreError::Broken(format!("the record of a sent message: {error}"));
+        let broken = |error| StoreError::Corrupt(format!("the record of a sent message: {error}"));
         Ok(Some(serde_json::from_slice(&json).map_err(broken)?))
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     gateway::{Event, Ignored},
     metrics::label::{ByReason, Of},
-    store::{Committed, Locator, RecordId, StoreError, Take},
+    store::{CommitOutcome, Locator, RecordId, StoreError, TokenRequest},
 };
 
 /// Slack of a gateway's clock and its retries, on top of the longest life of a code.
@@ -215,15 +215,18 @@ impl Service {
             }
             _ if instance.config.reply_to_unknown => {
                 let quota = Quota::per(1, UNKNOWN_REPLIES);
-                let take =
-                    Take { partition: from.partition, bucket: format!("unknown:{}", from.identity.hex()), quota };
+                let take = TokenRequest {
+                    partition: from.partition,
+                    bucket: format!("unknown:{}", from.identity.hex()),
+                    quota,
+                };
                 self.allows(take).await?.then_some(Reply::Unknown)
             }
             _ => None,
         };
         if let Some(reply) = reply {
             let sent = self.reply_without_record(instance, from.partition, &from.incoming, reply).await?;
-            if sent == Committed::Duplicate {
+            if sent == CommitOutcome::Duplicate {
                 return Ok(Outcome::Duplicate);
             }
         }
@@ -233,14 +236,14 @@ impl Service {
     async fn may_reply(&self, from: &From<'_>, name: Name, quota: Option<Quota>) -> Result<bool, ServiceError> {
         let Some(quota) = quota else { return Ok(true) };
         let bucket = format!("{}:{}", name.as_str(), from.identity.hex());
-        let allowed = self.allows(Take { partition: from.partition, bucket, quota }).await?;
+        let allowed = self.allows(TokenRequest { partition: from.partition, bucket, quota }).await?;
         if !allowed {
             self.count_limit(name);
         }
         Ok(allowed)
     }
 
-    async fn allows(&self, take: Take) -> Result<bool, ServiceError> {
+    async fn allows(&self, take: TokenRequest) -> Result<bool, ServiceError> {
         let admission = self.store.admit(&[take], None).await?;
         Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
     }
@@ -270,6 +273,6 @@ impl Service {
     }
 }
 
-fn guess_take(from: &From<'_>, quota: Quota) -> Take {
-    Take { partition: from.partition, bucket: format!("guesses:{}", from.identity.hex()), quota }
+fn guess_take(from: &From<'_>, quota: Quota) -> TokenRequest {
+    TokenRequest { partition: from.partition, bucket: format!("guesses:{}", from.identity.hex()), quota }
 }

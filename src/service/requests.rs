@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Instance, Service, ServiceError, explain::ends_with};
 use crate::{
     domain::{Chat, Command, Verification, VerificationId, time::from_millis},
-    store::{Index, Position, RecordId, Stored},
+    store::{Index, Position, RecordId, StoredRecord},
 };
 
 /// Records read for one page at most: filters beyond the index are applied on read.
@@ -133,6 +133,6 @@ pub fn decode_cursor(cursor: &str) -> Option<Position> {
 }
 
 /// When a record was made, as far as its id tells.
-pub(super) fn created_at(stored: &Stored) -> Timestamp {
+pub(super) fn created_at(stored: &StoredRecord) -> Timestamp {
     from_millis(VerificationId::from(stored.id).millis())
 }

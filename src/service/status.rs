@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{InstanceId, time::rfc3339},
     metrics::label::{ByInstance, ByKind, KindReason, Of},
-    store::Description,
+    store::StoreDescription,
 };
 
 /// Failures that are shown.
@@ -228,7 +228,7 @@ impl Service {
             seconds_ago: refusal.at.elapsed().as_secs_f64(),
         });
         let described_seconds_ago = watch.described.as_ref().map(|known| known.0.elapsed().as_secs_f64());
-        let Description { text, used_bytes, limit_bytes, replicas_missing, .. } =
+        let StoreDescription { text, used_bytes, limit_bytes, replicas_missing, .. } =
             watch.described.as_ref().map(|known| known.1.clone()).unwrap_or_default();
         let clock_offset_seconds = self.store.skew_millis() as f64 / 1000.0;
         StoreStatus {

@@ -41,7 +41,7 @@ impl Service {
         };
         let target = match self.keys.open(&context(digest), &stored.bytes) {
             Ok(json) => serde_json::from_slice(&json)
-                .map_err(|error| StoreError::Broken(format!("a chat's record: {error}")))?,
+                .map_err(|error| StoreError::Corrupt(format!("a chat's record: {error}")))?,
             // What a removed key made is lost, and the codes it speaks of with it.
             Err(Unsealable) => {
                 self.all_keys_known().await?;

@@ -17,7 +17,7 @@ use crate::{
     random,
     store::{
         Store,
-        archive::{Journal, NOTES_KEPT, Note},
+        archive::{LogEntry, LogStream, MAX_LOG_ENTRIES},
     },
 };
 
@@ -56,7 +56,7 @@ pub struct Traces {
 }
 
 enum Entry {
-    Note(Note),
+    Note(LogEntry),
     /// Somebody wants to read: whatever came before is written first.
     Write(oneshot::Sender<()>),
 }
@@ -71,7 +71,7 @@ impl Traces {
     }
 
     /// Full: the store is slow, and what came before says enough.
-    fn put(&self, note: Note) {
+    fn put(&self, note: LogEntry) {
         let _ = self.queue.try_send(Entry::Note(note));
     }
 
@@ -101,7 +101,7 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>, hurry:
             next = if batch.len() < BATCH && reader.is_none() { waiting.try_recv().ok() } else { None };
         }
         if !batch.is_empty()
-            && let Err(error) = store.note(&batch).await
+            && let Err(error) = store.append_log(&batch).await
         {
             tracing::debug!(%error, "traces were not kept");
         }
@@ -110,8 +110,8 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Entry>, hurry:
     }
 }
 
-pub(super) fn journal(instance: InstanceId) -> Journal {
-    Journal(format!("messages:{}", instance.simple()))
+pub(super) fn journal(instance: InstanceId) -> LogStream {
+    LogStream(format!("messages:{}", instance.simple()))
 }
 
 fn context(instance: InstanceId) -> String {
@@ -150,16 +150,16 @@ impl Service {
         let id = instance.config.id;
         let json = serde_json::to_vec(&trace).expect("a trace has only string keys");
         let note =
-            Note { partition, journal: journal(id), bytes: self.keys.seal(&context(id), &json, random::bytes()) };
+            LogEntry { partition, stream: journal(id), bytes: self.keys.seal(&context(id), &json, random::bytes()) };
         self.traces.put(note);
     }
 
     /// Traces of an instance, newest first.
-    pub(super) async fn traces(&self, instance: &Instance) -> Result<Vec<(Timestamp, Trace, Note)>, ServiceError> {
+    pub(super) async fn traces(&self, instance: &Instance) -> Result<Vec<(Timestamp, Trace, LogEntry)>, ServiceError> {
         self.traces.written().await;
         let id = instance.config.id;
-        let notes = self.store.notes(&journal(id), NOTES_KEPT * usize::from(PARTITIONS)).await?;
-        let open = |note: &Note| -> Option<Trace> {
+        let notes = self.store.read_log(&journal(id), MAX_LOG_ENTRIES * usize::from(PARTITIONS)).await?;
+        let open = |note: &LogEntry| -> Option<Trace> {
             serde_json::from_slice(&self.keys.open(&context(id), &note.bytes).ok()?).ok()
         };
         Ok(notes.into_iter().filter_map(|(at, note)| Some((at, open(&note)?, note))).collect())

@@ -17,7 +17,7 @@ use crate::{
         target::{FAILURES, Guard, Target, WINDOW},
     },
     metrics::label::{ByReason, Of},
-    store::{Committed, StoreError},
+    store::{CommitOutcome, StoreError},
 };
 
 /// Links that a chat has proved which are looked at; the newest come first.
@@ -111,7 +111,7 @@ impl Service {
             let retain_until = change.records[0].retain_until;
             change.records.push(self.target_change(aimed, retain_until, now));
             match self.send(change, now).await? {
-                Committed::Applied { .. } => {
+                CommitOutcome::Applied { .. } => {
                     self.count(&next);
                     return match verdict {
                         Verdict::Validated => Ok(next),
@@ -119,8 +119,8 @@ impl Service {
                         _ => Err(refusal(verdict)),
                     };
                 }
-                Committed::Late(now) => late = Some(now),
-                Committed::Conflict | Committed::Collision | Committed::Duplicate => {}
+                CommitOutcome::Late(now) => late = Some(now),
+                CommitOutcome::Conflict | CommitOutcome::Collision | CommitOutcome::Duplicate => {}
             }
         }
         Err(StoreError::Unavailable("too many tries at once".to_owned()).into())

@@ -14,7 +14,7 @@ use super::{Instance, Service, watch_store::Watch};
 use crate::{
     domain::InstanceId,
     metrics::label::{ByGateway, ByKind, ByVersion, Of},
-    store::{Announced, Backlog, StoreError},
+    store::{Backlog, ReplicaHeartbeat, StoreError},
 };
 
 /// Between two reports of each replica, and the least between two looks at the store.
@@ -44,7 +44,7 @@ pub struct Vitals {
 pub(super) struct Seen {
     pub(super) at: Instant,
     pub(super) backlog: Vec<Backlog>,
-    pub(super) replicas: Vec<(Announced, Said)>,
+    pub(super) replicas: Vec<(ReplicaHeartbeat, Said)>,
 }
 
 /// What a replica tells the others. Fields may come and go between versions.
@@ -136,9 +136,9 @@ impl Service {
 
     /// Reads what the others have reported, and counts what waits.
     pub async fn observe(&self) -> Result<(), StoreError> {
-        let replicas: Vec<(Announced, Said)> = self
+        let replicas: Vec<(ReplicaHeartbeat, Said)> = self
             .store
-            .announced()
+            .heartbeats()
             .await?
             .into_iter()
             .map(|one| {
@@ -180,7 +180,7 @@ impl Service {
             failures: self.vitals.own_failures(),
         };
         let words = serde_json::to_string(&said).expect("what is said has only string keys");
-        self.store.announce(&self.vitals.replica, &words).await
+        self.store.publish_heartbeat(&self.vitals.replica, &words).await
     }
 
     fn measure(&self, backlog: &[Backlog]) {
@@ -198,7 +198,7 @@ impl Service {
         }
     }
 
-    fn count_versions(&self, replicas: &[(Announced, Said)]) {
+    fn count_versions(&self, replicas: &[(ReplicaHeartbeat, Said)]) {
         let mut versions: HashMap<&str, i64> = HashMap::new();
         let before = self.vitals.seen.load();
         // A version that is gone shows zero once more, and then nothing.
@@ -215,7 +215,7 @@ impl Service {
         }
     }
 
-    pub(super) fn is_alive(&self, one: &Announced, said: &Said) -> bool {
+    pub(super) fn is_alive(&self, one: &ReplicaHeartbeat, said: &Said) -> bool {
         !said.stopped && self.now().duration_since(one.at) < SILENCE
     }
 }

@@ -8,7 +8,7 @@ use super::{Service, ServiceError};
 use crate::{
     domain::{Verification, VerificationId},
     random,
-    store::{Busy, StoreError, Watch},
+    store::{StoreError, WatchError, Watcher},
 };
 
 /// Waiters look by themselves this often, whether or not anybody rang.
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// A record that somebody follows. Dropping it ends the wait.
 pub struct Watched {
     service: Arc<Service>,
-    watch: Watch,
+    watch: Watcher,
     record: Verification,
     version: u64,
     status: &'static str,
@@ -29,8 +29,8 @@ impl Service {
     /// Follows a record from now on; also one that has ended. Places are few: [`ServiceError::Crowded`].
     pub async fn watch(self: &Arc<Self>, id: VerificationId) -> Result<Watched, ServiceError> {
         let watch = self.store.changes().watch(id.into()).map_err(|busy| match busy {
-            Busy::Full => ServiceError::Crowded,
-            Busy::Closed => stopping(),
+            WatchError::Full => ServiceError::Crowded,
+            WatchError::Closed => stopping(),
         })?;
         let (stored, record) = self.load(id).await?;
         let status = record.status(self.now());
@@ -95,7 +95,7 @@ impl Watched {
             // A little late rather than a little early, which would mean to look twice.
             patience = patience.min(left + Duration::from_millis(5));
         }
-        tokio::time::timeout(patience, self.watch.rung()).await.unwrap_or(true)
+        tokio::time::timeout(patience, self.watch.changed()).await.unwrap_or(true)
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{Service, status::RefusingStatus};
 use crate::{
     egress::Closed,
-    store::{Description, StoreError},
+    store::{StoreDescription, StoreError},
 };
 
 /// Between two trials.
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Watch {
     /// Since when, and why, new work is refused.
     refusing: Option<(Instant, StoreError)>,
-    pub(super) described: Option<(Instant, Description)>,
+    pub(super) described: Option<(Instant, StoreDescription)>,
     /// Whether it answered when it was last asked what it is.
     pub(super) answers: bool,
 }
@@ -29,7 +29,7 @@ pub(super) struct Watch {
 impl Service {
     /// Tries whether new work is taken, and asks the store what it is.
     pub async fn watch_store(&self) {
-        let (tried, described) = tokio::join!(in_time(self.store.trial()), in_time(self.store.describe()));
+        let (tried, described) = tokio::join!(in_time(self.store.check_writes()), in_time(self.store.describe()));
         self.metrics.store_refuses_writes.set(i64::from(tried.is_err()));
         let mut watch = self.vitals.watch();
         watch.refusing = tried.err().map(|error| {
@@ -49,7 +49,7 @@ impl Service {
 
     /// No callback goes to the servers of the store, wherever they are now, or to the operator's listener of another
     /// replica, whose port stands in its name.
-    fn close(&self, store: &Description) {
+    fn close(&self, store: &StoreDescription) {
         let seen = self.vitals.seen.load();
         let others = seen.iter().flat_map(|seen| &seen.replicas).map(|(one, _)| one.replica.as_str());
         let names = others.chain([self.vitals.replica.as_str()]);

@@ -10,22 +10,22 @@ use super::{Index, JobId, Lane, RecordId, StoreError};
 use crate::domain::{InstanceId, Partition};
 
 /// How long a delivered callback is remembered, with its body.
-pub const DELIVERED_MEMORY: Duration = Duration::from_hours(1);
+pub const DELIVERED_RETENTION: Duration = Duration::from_hours(1);
 /// Delivered callbacks of one instance that are remembered, for each partition.
-pub const DELIVERED_KEPT: usize = 64;
+pub const MAX_DELIVERED_JOBS: usize = 64;
 /// Jobs of one instance that were given up and are kept, for each partition.
-pub const DEAD_KEPT: usize = 20_000;
+pub const MAX_DEAD_JOBS: usize = 20_000;
 /// How long a note is kept.
-pub const NOTE_MEMORY: Duration = Duration::from_hours(24);
+pub const LOG_RETENTION: Duration = Duration::from_hours(24);
 /// Notes of one journal, for each partition. The oldest give way.
-pub const NOTES_KEPT: usize = 256;
+pub const MAX_LOG_ENTRIES: usize = 256;
 
 /// Where a job stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub enum JobState {
     /// Due, leased, or due later.
     Waiting,
-    /// Taken by its receiver, within [`DELIVERED_MEMORY`].
+    /// Taken by its receiver, within [`DELIVERED_RETENTION`].
     Delivered,
     /// Given up, within [`super::DEAD_MEMORY`].
     Dead,
@@ -33,11 +33,11 @@ pub enum Standing {
 
 /// A job as it is looked at, without a lease.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KnownJob {
+pub struct JobInfo {
     pub partition: Partition,
     pub id: JobId,
     pub lane: Lane,
-    pub standing: Standing,
+    pub state: JobState,
     /// Attempts spent, with the last one of a job that has ended.
     pub attempts: u32,
     /// When it was committed.
@@ -51,28 +51,28 @@ pub struct KnownJob {
 
 /// Where a page of jobs ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Mark {
-    /// [`KnownJob::at`].
+pub struct JobCursor {
+    /// [`JobInfo::at`].
     pub at: Timestamp,
     pub partition: Partition,
     pub id: JobId,
 }
 
-impl KnownJob {
-    pub fn mark(&self) -> Mark {
-        Mark { at: self.at, partition: self.partition, id: self.id.clone() }
+impl JobInfo {
+    pub fn mark(&self) -> JobCursor {
+        JobCursor { at: self.at, partition: self.partition, id: self.id.clone() }
     }
 }
 
 /// A list of notes, newest first.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Journal(pub String);
+pub struct LogStream(pub String);
 
 /// A few sealed bytes. No two are equal, because no two seals are.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Note {
+pub struct LogEntry {
     pub partition: Partition,
-    pub journal: Journal,
+    pub stream: LogStream,
     pub bytes: Vec<u8>,
 }
 
@@ -88,7 +88,7 @@ pub struct Removal {
     /// Groups whose jobs go from these lanes: see [`JobId::group`].
     pub groups: Vec<String>,
     pub lanes: Vec<Lane>,
-    pub notes: Vec<(Journal, Vec<u8>)>,
+    pub log_entries: Vec<(LogStream, Vec<u8>)>,
 }
 
 impl Removal {
@@ -101,7 +101,7 @@ impl Removal {
             jobs: Vec::new(),
             groups: Vec::new(),
             lanes: Vec::new(),
-            notes: Vec::new(),
+            log_entries: Vec::new(),
         }
     }
 }
@@ -110,7 +110,7 @@ impl Removal {
 #[async_trait]
 pub trait Archive: Send + Sync + 'static {
     /// The first `limit` of [`Archive::jobs_after`].
-    async fn jobs(&self, instance: InstanceId, standing: Standing, limit: usize) -> Result<Vec<KnownJob>, StoreError> {
+    async fn jobs(&self, instance: InstanceId, standing: JobState, limit: usize) -> Result<Vec<JobInfo>, StoreError> {
         self.jobs_after(instance, standing, None, limit).await
     }
 
@@ -120,23 +120,22 @@ pub trait Archive: Send + Sync + 'static {
     async fn jobs_after(
         &self,
         instance: InstanceId,
-        standing: Standing,
-        mark: Option<&Mark>,
+        standing: JobState,
+        mark: Option<&JobCursor>,
         limit: usize,
-    ) -> Result<Vec<KnownJob>, StoreError>;
+    ) -> Result<Vec<JobInfo>, StoreError>;
 
     /// One job of an instance.
-    async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId)
-    -> Result<Option<KnownJob>, StoreError>;
+    async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<Option<JobInfo>, StoreError>;
 
     /// Removes what the jobs of an instance that ended have left behind past its time.
-    async fn tidy(&self, instance: InstanceId) -> Result<(), StoreError>;
+    async fn purge(&self, instance: InstanceId) -> Result<(), StoreError>;
 
-    /// Keeps notes for [`NOTE_MEMORY`].
-    async fn note(&self, notes: &[Note]) -> Result<(), StoreError>;
+    /// Keeps notes for [`LOG_RETENTION`].
+    async fn append_log(&self, notes: &[LogEntry]) -> Result<(), StoreError>;
 
     /// The newest notes of a journal with their times, newest first.
-    async fn notes(&self, journal: &Journal, limit: usize) -> Result<Vec<(Timestamp, Note)>, StoreError>;
+    async fn read_log(&self, journal: &LogStream, limit: usize) -> Result<Vec<(Timestamp, LogEntry)>, StoreError>;
 
     /// Takes something away at once and for good. A decision on a removed record conflicts, and then finds nothing.
     async fn remove(&self, removal: &Removal) -> Result<(), StoreError>;

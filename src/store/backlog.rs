@@ -11,10 +11,10 @@ use super::Lane;
 use crate::domain::InstanceId;
 
 /// How long a store remembers what a replica said of itself.
-pub const REPLICA_MEMORY: Duration = Duration::from_hours(24);
+pub const REPLICA_RETENTION: Duration = Duration::from_hours(24);
 
 /// How long the end of a hold is remembered: what it kept back is late from then on.
-pub(super) const HOLD_MEMORY: Duration = Duration::from_mins(10);
+pub(super) const HOLD_RETENTION: Duration = Duration::from_mins(10);
 
 /// What waits in all lanes of one kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ pub struct Backlog {
 
 /// What a replica said of itself, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Announced {
+pub struct ReplicaHeartbeat {
     pub replica: String,
     pub at: Timestamp,
     /// Opaque here.
@@ -44,7 +44,7 @@ pub struct Announced {
 
 /// What a store is, and how much room it has.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Description {
+pub struct StoreDescription {
     /// One line for people: product, role, size.
     pub text: String,
     pub used_bytes: u64,
@@ -58,7 +58,7 @@ pub struct Description {
 
 /// The last request that a store refused or did not answer.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct StoreRefusal {
     pub at: Instant,
     pub operation: &'static str,
     /// [`super::StoreError::cause`].
@@ -67,24 +67,24 @@ pub struct Refusal {
 }
 
 impl Backlog {
-    pub(super) fn none(kind: &'static str) -> Self {
+    pub(super) fn empty(kind: &'static str) -> Self {
         Self { kind, depth: 0, oldest: None, overdue: None, held: 0, instances: BTreeMap::new() }
     }
 
     /// So many jobs more, of this lane.
-    pub(super) fn wait(&mut self, lane: &Lane, jobs: u64) {
+    pub(super) fn add_waiting(&mut self, lane: &Lane, jobs: u64) {
         self.depth += jobs;
         if let Some(instance) = lane.instance().filter(|_| jobs > 0) {
             *self.instances.entry(instance).or_default() += jobs;
         }
     }
 
-    pub(super) fn waits_since(&mut self, since: Timestamp) {
+    pub(super) fn observe_oldest(&mut self, since: Timestamp) {
         self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
     }
 
     /// Notes when the first job of a lane is due, if that is over. The lane is, or was, held back until `hold`.
-    pub(super) fn overdue(&mut self, due: Timestamp, hold: Option<Timestamp>, now: Timestamp) {
+    pub(super) fn observe_due(&mut self, due: Timestamp, hold: Option<Timestamp>, now: Timestamp) {
         let due = hold.map_or(due, |hold| due.max(hold));
         if due < now {
             self.overdue = Some(self.overdue.map_or(due, |overdue| overdue.min(due)));

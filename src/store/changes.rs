@@ -14,67 +14,67 @@ use tokio::sync::watch;
 use super::RecordId;
 
 /// Waiters in one process.
-pub const WAITERS: usize = 10_000;
+pub const MAX_WAITERS: usize = 10_000;
 /// Waiters for one record in one process: several pages of one person, not a crowd.
-pub const WAITERS_EACH: usize = 32;
+pub const MAX_WAITERS_PER_RECORD: usize = 32;
 
 /// The waiters of one process.
 #[derive(Default)]
-pub struct Changes(Mutex<Waiting>);
+pub struct ChangeNotifier(Mutex<WaiterTable>);
 
 #[derive(Default)]
-struct Waiting {
-    bells: HashMap<RecordId, watch::Sender<()>>,
+struct WaiterTable {
+    senders: HashMap<RecordId, watch::Sender<()>>,
     count: usize,
     closed: bool,
 }
 
 /// One place in the queue for news of one record; dropping it frees the place.
-pub struct Watch {
+pub struct Watcher {
     id: RecordId,
     /// Only taken by `drop`.
-    bell: Option<watch::Receiver<()>>,
-    changes: Arc<Changes>,
+    receiver: Option<watch::Receiver<()>>,
+    changes: Arc<ChangeNotifier>,
 }
 
 /// Why there is no place to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Busy {
+pub enum WatchError {
     /// The process is ending.
     Closed,
     /// Too many wait, in all or for this record.
     Full,
 }
 
-impl Changes {
+impl ChangeNotifier {
     /// Waits from now on: read the record only after this.
-    pub fn watch(self: &Arc<Self>, id: RecordId) -> Result<Watch, Busy> {
+    pub fn watch(self: &Arc<Self>, id: RecordId) -> Result<Watcher, WatchError> {
         let mut waiting = self.lock();
         if waiting.closed {
-            return Err(Busy::Closed);
+            return Err(WatchError::Closed);
         }
-        if waiting.count >= WAITERS {
-            return Err(Busy::Full);
+        if waiting.count >= MAX_WAITERS {
+            return Err(WatchError::Full);
         }
-        let bell = waiting.bells.entry(id).or_insert_with(|| watch::Sender::new(()));
-        if bell.receiver_count() >= WAITERS_EACH {
-            return Err(Busy::Full);
+        let bell = waiting.senders.entry(id).or_insert_with(|| watch::Sender::new(()));
+        if bell.receiver_count() >= MAX_WAITERS_PER_RECORD {
+            return Err(WatchError::Full);
         }
         let bell = Some(bell.subscribe());
         waiting.count += 1;
-        Ok(Watch { id, bell, changes: Arc::clone(self) })
+        Ok(Watcher { id, receiver: bell, changes: Arc::clone(self) })
     }
 
     /// Wakes whoever waits for this record.
-    pub fn ring(&self, id: RecordId) {
-        if let Some(bell) = self.lock().bells.get(&id) {
+    pub fn notify(&self, id: RecordId) {
+        if let Some(bell) = self.lock().senders.get(&id) {
             bell.send_replace(());
         }
     }
 
     /// Wakes everybody: some news may have been missed.
-    pub fn ring_all(&self) {
-        self.lock().bells.values().for_each(|bell| {
+    pub fn notify_all(&self) {
+        self.lock().senders.values().for_each(|bell| {
             bell.send_replace(());
         });
     }
@@ -83,7 +83,7 @@ impl Changes {
     pub fn close(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
-        waiting.bells.clear();
+        waiting.senders.clear();
     }
 
     /// How many wait.
@@ -91,28 +91,28 @@ impl Changes {
         self.lock().count
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, WaiterTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Watch {
+impl Watcher {
     /// Returns when somebody has rung since the last call. `false`: the process is ending.
-    pub async fn rung(&mut self) -> bool {
-        match &mut self.bell {
+    pub async fn changed(&mut self) -> bool {
+        match &mut self.receiver {
             Some(bell) => bell.changed().await.is_ok(),
             None => false,
         }
     }
 }
 
-impl Drop for Watch {
+impl Drop for Watcher {
     fn drop(&mut self) {
         let mut waiting = self.changes.lock();
         waiting.count -= 1;
-        drop(self.bell.take());
-        if waiting.bells.get(&self.id).is_some_and(|bell| bell.receiver_count() == 0) {
-            waiting.bells.remove(&self.id);
+        drop(self.receiver.take());
+        if waiting.senders.get(&self.id).is_some_and(|bell| bell.receiver_count() == 0) {
+            waiting.senders.remove(&self.id);
         }
     }
 }
@@ -128,25 +128,25 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_come_back() {
-        let changes = Arc::new(Changes::default());
+        let changes = Arc::new(ChangeNotifier::default());
         let one = id();
-        let held: Vec<Watch> = std::iter::from_fn(|| changes.watch(one).ok()).collect();
-        assert_eq!(held.len(), WAITERS_EACH);
-        let others: Vec<Watch> = std::iter::from_fn(|| changes.watch(id()).ok()).collect();
-        assert_eq!(held.len() + others.len(), WAITERS);
+        let held: Vec<Watcher> = std::iter::from_fn(|| changes.watch(one).ok()).collect();
+        assert_eq!(held.len(), MAX_WAITERS_PER_RECORD);
+        let others: Vec<Watcher> = std::iter::from_fn(|| changes.watch(id()).ok()).collect();
+        assert_eq!(held.len() + others.len(), MAX_WAITERS);
         drop(others);
-        assert_eq!(changes.watch(one).err(), Some(Busy::Full));
+        assert_eq!(changes.watch(one).err(), Some(WatchError::Full));
         drop(held);
         assert_eq!(changes.waiting(), 0);
-        assert!(changes.lock().bells.is_empty());
+        assert!(changes.lock().senders.is_empty());
     }
 
     #[tokio::test]
     async fn the_end_wakes_and_refuses() {
-        let changes = Arc::new(Changes::default());
+        let changes = Arc::new(ChangeNotifier::default());
         let mut watch = changes.watch(id()).unwrap();
         changes.close();
-        assert!(!watch.rung().await);
-        assert_eq!(changes.watch(id()).err(), Some(Busy::Closed));
+        assert!(!watch.changed().await);
+        assert_eq!(changes.watch(id()).err(), Some(WatchError::Closed));
     }
 }

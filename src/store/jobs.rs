@@ -9,14 +9,14 @@ use super::{Lane, Locator, StoreError};
 use crate::domain::{InstanceId, Partition};
 
 /// How long a job that was given up can be replayed.
-pub const DEAD_MEMORY: Duration = Duration::from_hours(7 * 24);
+pub const DEAD_RETENTION: Duration = Duration::from_hours(7 * 24);
 /// How long a worker may hold a job: longer than any attempt can take.
-pub const LEASE: Duration = Duration::from_secs(15);
-/// A store does not believe a lease that ends later: a clock that was ahead has written it. Longer than [`LEASE`], for
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// A store does not believe a lease that ends later: a clock that was ahead has written it. Longer than [`LEASE_DURATION`], for
 /// the clock may have gone back a little while the worker is still at work.
-pub(super) const LONGEST_LEASE: Duration = LEASE.saturating_mul(2);
+pub(super) const MAX_LEASE: Duration = LEASE_DURATION.saturating_mul(2);
 /// How long a lane may be held. A store does not believe a hold that ends later: a clock that was ahead has written it.
-pub const LONGEST_HOLD: Duration = Duration::from_mins(15);
+pub const MAX_HOLD: Duration = Duration::from_mins(15);
 
 /// Jobs that a lease looks at beyond those it is asked for, where some are left out for their group.
 pub(super) const GROUP_SCAN: usize = 256;
@@ -102,7 +102,7 @@ pub struct LeaseRequest {
 
 /// Answer to a [`LeaseRequest`].
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Granted {
+pub struct LeaseGrant {
     /// Longest due first.
     pub jobs: Vec<Leased>,
     /// Since when there is more, if there is.
@@ -124,7 +124,7 @@ pub enum Settlement {
     Postpone {
         at: Timestamp,
     },
-    /// Given up; kept for [`DEAD_MEMORY`].
+    /// Given up; kept for [`DEAD_RETENTION`].
     Dead {
         note: String,
     },
@@ -137,8 +137,8 @@ pub trait Jobs: Send + Sync + 'static {
     /// settled within its lease can be leased again from the next look on.
     async fn due(&self) -> Result<Vec<DueLane>, StoreError>;
 
-    /// Leases due jobs for [`LEASE`], at most one of each group, in one round trip. One answer for each request.
-    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError>;
+    /// Leases due jobs for [`LEASE_DURATION`], at most one of each group, in one round trip. One answer for each request.
+    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<LeaseGrant>, StoreError>;
 
     /// `false`: the lease had run out and another worker holds the job now; nothing was written. A timer that was set
     /// anew meanwhile keeps its new time; it knows no attempts and no end but [`Settlement::Done`].

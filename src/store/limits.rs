@@ -13,14 +13,14 @@ use crate::domain::{
 
 /// One unit of a bucket.
 #[derive(Clone, Debug)]
-pub struct Take {
+pub struct TokenRequest {
     pub partition: Partition,
     pub bucket: String,
     pub quota: Quota,
 }
 
 /// Indexes of those that are taken in one step.
-pub(super) fn by_partition(takes: &[Take]) -> Vec<Vec<usize>> {
+pub(super) fn by_partition(takes: &[TokenRequest]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (index, take) in takes.iter().enumerate() {
         match groups.iter_mut().find(|group| takes[group[0]].partition == take.partition) {
@@ -33,7 +33,7 @@ pub(super) fn by_partition(takes: &[Take]) -> Vec<Vec<usize>> {
 
 /// Claims an idempotency key for a request, for a day.
 #[derive(Clone, Debug)]
-pub struct Reserve {
+pub struct ReservationRequest {
     pub partition: Partition,
     pub key: Digest,
     /// What the request said; another body under the same key differs here.
@@ -54,7 +54,7 @@ pub struct Reservation {
 /// Answer to [`Limits::admit`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Admission {
-    /// One for each [`Take`].
+    /// One for each [`TokenRequest`].
     pub allowances: Vec<Allowance>,
     /// Whoever holds the key now: us, or an earlier request.
     pub reservation: Option<Reservation>,
@@ -62,7 +62,7 @@ pub struct Admission {
 
 /// Answer to [`Limits::draw`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Drawn {
+pub struct DrawnTokens {
     pub units: u32,
     /// Until there is another one.
     pub wait: Duration,
@@ -73,8 +73,12 @@ pub struct Drawn {
 pub trait Limits: Send + Sync + 'static {
     /// Takes from all buckets, each named once, and claims the key, in one round trip. Where a bucket is short nothing
     /// is taken from those of its partition; other partitions and the key know nothing of it.
-    async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError>;
+    async fn admit(
+        &self,
+        takes: &[TokenRequest],
+        reserve: Option<&ReservationRequest>,
+    ) -> Result<Admission, StoreError>;
 
     /// Takes up to `units` from all buckets alike, which lie in one partition: as many as the shortest has.
-    async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError>;
+    async fn draw(&self, takes: &[TokenRequest], units: u32) -> Result<DrawnTokens, StoreError>;
 }

@@ -9,12 +9,12 @@ pub mod background;
 pub mod backlog;
 pub mod changes;
 pub mod embedded;
-mod forward;
 pub mod id;
 pub mod jobs;
 pub mod lane;
 pub mod limits;
-pub mod measured;
+pub mod metered;
+mod monotonic_time;
 pub mod operations;
 pub mod patience;
 pub mod record;
@@ -22,19 +22,24 @@ pub mod records;
 pub mod redis;
 
 pub use self::{
-    archive::{Archive, KnownJob, Standing},
+    archive::{Archive, JobInfo, JobState},
     background::Background,
-    backlog::{Announced, Backlog, Description, REPLICA_MEMORY, Refusal},
-    changes::{Busy, Changes, Watch},
+    backlog::{Backlog, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription, StoreRefusal},
+    changes::{ChangeNotifier, WatchError, Watcher},
     id::{Locator, RecordId},
-    jobs::{DEAD_MEMORY, DueLane, Granted, Job, JobId, Jobs, LEASE, LONGEST_HOLD, LeaseRequest, Leased, Settlement},
+    jobs::{
+        DEAD_RETENTION, DueLane, Job, JobId, Jobs, LEASE_DURATION, LeaseGrant, LeaseRequest, Leased, MAX_HOLD,
+        Settlement,
+    },
     lane::{Lane, LaneKind},
-    limits::{Admission, Drawn, Limits, Reservation, Reserve, Take},
+    limits::{Admission, DrawnTokens, Limits, Reservation, ReservationRequest, TokenRequest},
     operations::Operations,
-    records::{Change, Committed, Found, Index, MESSAGE_MEMORY, Position, RecordChange, Records, Stored},
+    records::{
+        Change, CommitOutcome, FindResult, Index, MESSAGE_ID_RETENTION, Position, RecordChange, Records, StoredRecord,
+    },
 };
 use self::{
-    jobs::{GROUP_SCAN, LONGEST_LEASE},
+    jobs::{GROUP_SCAN, MAX_LEASE},
     limits::by_partition,
 };
 
@@ -55,10 +60,10 @@ pub enum StoreError {
     Sealed(String),
     /// A bug, or a store that something else has written to.
     #[error("the store answered what it cannot answer: {0}")]
-    Broken(String),
+    Corrupt(String),
     /// This process must not use this store. The text says what to change.
     #[error("{0}")]
-    Unfit(String),
+    Misconfigured(String),
 }
 
 impl StoreError {
@@ -69,8 +74,8 @@ impl StoreError {
             Self::Full => "full",
             Self::Refused(_) => "refused",
             Self::Sealed(_) => "sealed",
-            Self::Broken(_) => "broken",
-            Self::Unfit(_) => "unfit",
+            Self::Corrupt(_) => "broken",
+            Self::Misconfigured(_) => "unfit",
         }
     }
 }
@@ -83,7 +88,7 @@ impl<S: Records + Jobs + Limits + Archive + Operations> Store for S {}
 /// A store made with keys that this process does not have, by their fingerprints.
 pub(crate) fn other_keys<'a>(known: impl Iterator<Item = &'a str>) -> StoreError {
     let known: Vec<&str> = known.map(|fingerprint| fingerprint.get(..8).unwrap_or(fingerprint)).collect();
-    StoreError::Unfit(format!(
+    StoreError::Misconfigured(format!(
         "this store was made with other keys (fingerprints {}): none of them is in key or key_file. Add the old key as a \
          further line of key_file, or start with an empty store",
         known.join(", ")

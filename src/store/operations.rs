@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
-use super::{Announced, Background, Backlog, Description, Refusal, StoreError};
+use super::{Background, Backlog, ReplicaHeartbeat, StoreDescription, StoreError, StoreRefusal};
 
 /// What operators and the process itself need to know.
 #[async_trait]
@@ -23,7 +23,7 @@ pub trait Operations: Send + Sync + 'static {
     async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError>;
 
     /// Refuses a store that would lose logins silently, and returns what is merely unwise.
-    async fn posture(&self) -> Result<Vec<String>, StoreError> {
+    async fn preflight(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
 
@@ -33,21 +33,21 @@ pub trait Operations: Send + Sync + 'static {
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
     /// Remembers what a replica says of itself, for [`REPLICA_MEMORY`](super::REPLICA_MEMORY); what it said before is forgotten.
-    async fn announce(&self, replica: &str, words: &str) -> Result<(), StoreError>;
+    async fn publish_heartbeat(&self, replica: &str, words: &str) -> Result<(), StoreError>;
 
     /// What replicas said of themselves, newest first.
-    async fn announced(&self) -> Result<Vec<Announced>, StoreError>;
+    async fn heartbeats(&self) -> Result<Vec<ReplicaHeartbeat>, StoreError>;
 
     /// What this store is, its role, its size.
-    async fn describe(&self) -> Result<Description, StoreError>;
+    async fn describe(&self) -> Result<StoreDescription, StoreError>;
 
     /// The last request that failed here, where somebody keeps count.
-    fn last_refusal(&self) -> Option<Refusal> {
+    fn last_refusal(&self) -> Option<StoreRefusal> {
         None
     }
 
     /// Uses the credentials in `url`, the address of this same store, for connections that are opened from now on.
-    fn take_up(&self, _url: &str) -> Result<(), StoreError> {
+    fn reload_credentials(&self, _url: &str) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -56,5 +56,5 @@ pub trait Operations: Send + Sync + 'static {
     async fn probe(&self) -> Result<(), StoreError>;
 
     /// A write of the kind that begins new work, at every master, and confirmed as commits are. It fails where they do.
-    async fn trial(&self) -> Result<(), StoreError>;
+    async fn check_writes(&self) -> Result<(), StoreError>;
 }

@@ -30,7 +30,7 @@ use crate::{
 };
 
 use self::fields::{FieldMap, FieldWriter};
-use super::{StoreError, Stored};
+use super::{StoreError, StoredRecord};
 
 const FORMAT: u8 = 2;
 
@@ -92,8 +92,8 @@ pub fn encode(keys: &KeyRing, record: &Verification) -> Vec<u8> {
     [&[FORMAT], sealed.as_slice()].concat()
 }
 
-pub fn decode(keys: &KeyRing, stored: &Stored) -> Result<Verification, StoreError> {
-    let broken = |what: &str| StoreError::Broken(format!("record {}: {what}", stored.id));
+pub fn decode(keys: &KeyRing, stored: &StoredRecord) -> Result<Verification, StoreError> {
+    let broken = |what: &str| StoreError::Corrupt(format!("record {}: {what}", stored.id));
     let sealed = match stored.bytes.split_first() {
         Some((&FORMAT, sealed)) => sealed,
         Some((other, _)) => return Err(broken(&format!("format {other} is not known to this version"))),

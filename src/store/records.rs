@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Changes, Job, Locator, RecordId, StoreError, Take};
+use super::{ChangeNotifier, Job, Locator, RecordId, StoreError, TokenRequest};
 use crate::domain::{InstanceId, Partition, keys::Digest, quota::Allowance};
 
 /// How long a gateway's message id is remembered: past Meta's seven days of retries.
-pub const MESSAGE_MEMORY: Duration = Duration::from_hours(8 * 24);
+pub const MESSAGE_ID_RETENTION: Duration = Duration::from_hours(8 * 24);
 
 /// A record as stored: sealed bytes, and a version that rises with every change.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stored {
+pub struct StoredRecord {
     pub id: RecordId,
     /// The store time of the last write in microseconds, or one more than the version before, whichever is larger.
     /// In Redis by the clock of the server that wrote it.
@@ -28,7 +28,7 @@ pub struct Change {
     pub partition: Partition,
     /// Each once. None when a message is answered that belongs to no record.
     pub records: Vec<RecordChange>,
-    /// The gateway message that this change answers; a second one is a [`Committed::Duplicate`].
+    /// The gateway message that this change answers; a second one is a [`CommitOutcome::Duplicate`].
     pub answers: Option<Digest>,
     pub jobs: Vec<Job>,
     /// The first store time at which this change must not be applied any more.
@@ -137,7 +137,7 @@ impl Index {
 /// What became of a [`Change`].
 #[must_use]
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Committed {
+pub enum CommitOutcome {
     /// For each job of the change, whether it is now leased to the caller (with fence 1).
     Applied { leased: Vec<bool> },
     /// Somebody else moved first: read again, decide again.
@@ -152,11 +152,11 @@ pub enum Committed {
 
 /// Answer to [`Records::find`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Found {
+pub struct FindResult {
     /// Whether one more unit could be taken from the bucket that was looked at.
     pub allowance: Option<Allowance>,
     /// One for each place.
-    pub records: Vec<Option<Stored>>,
+    pub records: Vec<Option<StoredRecord>>,
 }
 
 /// Where a page of a list ends; the next one starts after it.
@@ -173,17 +173,22 @@ pub trait Records: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 
     /// Rings when a record is written, by this process or, soon after, by another on the same store.
-    fn changes(&self) -> &Arc<Changes>;
+    fn changes(&self) -> &Arc<ChangeNotifier>;
 
-    async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError>;
+    async fn load(&self, id: RecordId) -> Result<Option<StoredRecord>, StoreError>;
 
     /// What is kept in these places and, in the same round trip, whether `peek` has a unit left (without taking it).
-    async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError>;
+    async fn find(&self, peek: Option<&TokenRequest>, places: &[Locator]) -> Result<FindResult, StoreError>;
 
     /// Writes a decision. Applied means durable in the configured mode. Repeating a change whose outcome is
     /// unknown is safe: it conflicts with itself.
-    async fn commit(&self, change: &Change) -> Result<Committed, StoreError>;
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError>;
 
     /// A page of an index, newest first, strictly after `after`.
-    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError>;
+    async fn list(
+        &self,
+        index: &Index,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError>;
 }

@@ -23,7 +23,7 @@ use crate::{
     trace_context::{self, Context},
 };
 
-pub(super) struct Delivery {
+pub(super) struct CallbackJob {
     pub(super) webhook_id: String,
     pub(super) url: String,
     pub(super) body: String,
@@ -55,7 +55,7 @@ pub(super) async fn deliver(
     instance: &Instance,
     leased: &Leased,
     permit: &Permit,
-    delivery: Delivery,
+    delivery: CallbackJob,
 ) -> Settlement {
     let service = &worker.service;
     let start = Instant::now();
@@ -75,7 +75,7 @@ pub(super) async fn deliver(
     let success = outcome.is_ok() || result == dead::GONE;
     if !test {
         let answered = AttemptOutcome::Answered(permit.age());
-        worker.note(&leased.lane, if success { answered } else { AttemptOutcome::Failed }).await;
+        worker.record_outcome(&leased.lane, if success { answered } else { AttemptOutcome::Failed }).await;
     }
     let Err(failure) = outcome else { return Settlement::Delivered };
     let mut note = format!("{host}: {}", failure.text);
@@ -100,9 +100,9 @@ fn host(url: &str) -> String {
     }
 }
 
-async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, delivery: Delivery) -> Result<(), Failure> {
+async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, delivery: CallbackJob) -> Result<(), Failure> {
     let service = &worker.service;
-    let Delivery { webhook_id, url, body } = delivery;
+    let CallbackJob { webhook_id, url, body } = delivery;
     let forbidden = || EgressError::from(Cause::Forbidden);
     let url = Url::parse(&url).map_err(|_| forbidden())?;
     // The store's time, so that a replica whose clock is off still signs what receivers accept.

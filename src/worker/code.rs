@@ -10,8 +10,8 @@ use std::{
 
 use super::{
     Worker,
-    again::{self, Failed, Next},
-    speak::{GatewayAnswer, speak},
+    gateway_message::{GatewayResponse, send_message},
+    resend::{self, FailedAttempt, NextAttempt},
 };
 use crate::{
     domain::{Subject, Verification, VerificationId, decide_code::CodeCommand},
@@ -27,7 +27,7 @@ const PATIENCE: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// Which code, and which of its messages.
-pub(super) struct CodeLeg<'a> {
+pub(super) struct CodeJob<'a> {
     pub(super) about: VerificationId,
     /// The code's record, where that is known.
     pub(super) record: Option<&'a Verification>,
@@ -39,7 +39,7 @@ pub(super) async fn send(
     instance: &Arc<Instance>,
     leased: &Leased,
     permit: &Permit,
-    CodeLeg { about, record, leg }: CodeLeg<'_>,
+    CodeJob { about, record, leg }: CodeJob<'_>,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
     let Some(outgoing) = service.outgoing(instance, about, record, leg).await? else { return Ok(Settlement::Done) };
@@ -67,11 +67,11 @@ pub(super) async fn send(
     };
     let _sending = Sending::begin(&service.sending);
     let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
-    let GatewayAnswer { sent, after, repeatable } = if refused {
+    let GatewayResponse { sent, after, repeatable } = if refused {
         // Somebody waits; another channel may still be in time.
-        GatewayAnswer { sent: Sent::Refused(Refusal::Unauthorized), after: None, repeatable: false }
+        GatewayResponse { sent: Sent::Refused(Refusal::Unauthorized), after: None, repeatable: false }
     } else {
-        speak(worker, &carrier, leased, permit, request).await
+        send_message(worker, &carrier, leased, permit, request).await
     };
     let (why, unknown) = match sent {
         Sent::Accepted { id } => {
@@ -105,11 +105,11 @@ pub(super) async fn send(
     if unknown && next_channel.is_some() {
         return perhaps().await;
     }
-    let failed = Failed { why, after, unknown, repeatable };
-    match again::next(worker, leased, failed, outgoing.record.expires_at).await? {
-        Next::Again(settlement) => Ok(settlement),
-        Next::TooLate { unknown: true } | Next::Spent { unknown: true } => perhaps().await,
-        Next::TooLate { .. } | Next::Spent { .. } => undelivered(why).await,
+    let failed = FailedAttempt { why, after, unknown, repeatable };
+    match resend::next_attempt(worker, leased, failed, outgoing.record.expires_at).await? {
+        NextAttempt::Again(settlement) => Ok(settlement),
+        NextAttempt::TooLate { unknown: true } | NextAttempt::Spent { unknown: true } => perhaps().await,
+        NextAttempt::TooLate { .. } | NextAttempt::Spent { .. } => undelivered(why).await,
     }
 }
 

@@ -7,13 +7,13 @@
 //! Three loops that do not wait for one another: one starts what is committed here, one looks at the store and leases
 //! what there are permits for, one clears what ended jobs have left behind.
 
-mod again;
 mod callback;
 mod code;
+mod gateway_message;
 mod lease;
 mod reply;
+mod resend;
 pub mod signature;
-mod speak;
 mod timer;
 
 use std::{
@@ -33,27 +33,27 @@ use crate::{
     jobs::{
         dead::{self, DeadReason},
         health::AttemptOutcome,
-        payload::Work,
-        permits::{Permit, Permits, Startable, party},
+        payload::JobPayload,
+        permits::{Permit, Permits, StartableJob, health_lane},
         retry::Schedule,
     },
     metrics::label::{ByKind, KindReason},
     random,
     service::{Instance, Service, ServiceError},
-    store::{LEASE, Lane, Leased, Settlement},
+    store::{LEASE_DURATION, Lane, Leased, Settlement},
     trace_context::{self, Context, Span},
 };
 
 /// How often each replica clears what ended jobs have left behind.
-const TIDY: Duration = Duration::from_mins(10);
+const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// A job that no attempt can be made of here, because its instance or its key is not configured, waits for a replica
 /// that has them.
-const UNKNOWN: SignedDuration = SignedDuration::from_secs(60);
-const UNKNOWN_LIFE: SignedDuration = SignedDuration::from_hours(24);
+const UNKNOWN_RETRY_DELAY: SignedDuration = SignedDuration::from_secs(60);
+const UNKNOWN_MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
 /// Leases in a row that ran out without an outcome: the job ends the processes that attempt it.
-const POISON: u32 = 8;
+const MAX_LAPSED_LEASES: u32 = 8;
 /// A job that waits in hand for another one of its group, and has waited this long, could outlive its lease.
-const IN_HAND: Duration = Duration::from_secs(4);
+const MAX_GROUP_WAIT: Duration = Duration::from_secs(4);
 
 /// The worker of this process.
 pub struct Worker {
@@ -61,7 +61,7 @@ pub struct Worker {
     permits: Arc<Permits>,
     tasks: TaskTracker,
     /// Attempts in flight end now, and their jobs are given back.
-    hand_back: CancellationToken,
+    release: CancellationToken,
     /// When the last step of looking and leasing began.
     stepped: Mutex<Instant>,
 }
@@ -70,15 +70,15 @@ impl Worker {
     pub fn new(service: Arc<Service>) -> Arc<Self> {
         let permits = Arc::clone(&service.handoff.permits);
         let (tasks, hand_back) = (TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { service, permits, tasks, hand_back, stepped: Mutex::new(Instant::now()) })
+        Arc::new(Self { service, permits, tasks, release: hand_back, stepped: Mutex::new(Instant::now()) })
     }
 
     /// How long the step takes that it is in: looking, leasing, or waiting for the next round.
-    pub fn step(&self) -> Duration {
+    pub fn step_elapsed(&self) -> Duration {
         self.stepped.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    fn steps(&self) {
+    fn mark_step(&self) {
         *self.stepped.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -86,21 +86,21 @@ impl Worker {
     /// `draining` on only what is committed here is worked on: the rest is for those who stay.
     pub async fn run(
         self: Arc<Self>,
-        committed: mpsc::UnboundedReceiver<Startable>,
+        committed: mpsc::UnboundedReceiver<StartableJob>,
         draining: CancellationToken,
         stop: CancellationToken,
     ) {
         let tidying = async {
-            tokio::select! { () = stop.cancelled() => {}, () = self.keep_tidy() => {} }
+            tokio::select! { () = stop.cancelled() => {}, () = self.run_purge() => {} }
         };
-        tokio::join!(self.start_committed(committed, stop.clone()), self.keep_leasing(&draining), tidying);
+        tokio::join!(self.start_committed(committed, stop.clone()), self.run_leasing(&draining), tidying);
         self.tasks.close();
         self.tasks.wait().await;
     }
 
     async fn start_committed(
         self: &Arc<Self>,
-        mut committed: mpsc::UnboundedReceiver<Startable>,
+        mut committed: mpsc::UnboundedReceiver<StartableJob>,
         stop: CancellationToken,
     ) {
         loop {
@@ -117,11 +117,11 @@ impl Worker {
         }
     }
 
-    async fn keep_tidy(&self) {
+    async fn run_purge(&self) {
         loop {
-            tokio::time::sleep(TIDY.mul_f64(0.75 + 0.5 * random::fraction())).await;
+            tokio::time::sleep(PURGE_INTERVAL.mul_f64(0.75 + 0.5 * random::fraction())).await;
             for instance in self.service.instances.all() {
-                if let Err(error) = self.service.store.tidy(instance.config.id).await {
+                if let Err(error) = self.service.store.purge(instance.config.id).await {
                     tracing::debug!(%error, "ended jobs were not cleared; the next round will");
                 }
             }
@@ -129,33 +129,33 @@ impl Worker {
     }
 
     /// Ends all attempts; their jobs are due again at once, for any replica, and no attempt was spent.
-    pub fn hand_back(&self) {
-        self.hand_back.cancel();
+    pub fn release_jobs(&self) {
+        self.release.cancel();
     }
 
     /// Waits until nothing is in flight.
-    pub async fn idle(&self) {
+    pub async fn wait_until_idle(&self) {
         while self.permits.in_flight() > 0 || !self.tasks.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
     /// Tries again at once where a number was held back: the operator has changed the configuration.
-    pub async fn forgive(&self) {
+    pub async fn reset_holds(&self) {
         let now = self.service.now();
-        for lane in self.permits.forgive_numbers().iter().flat_map(with_notices) {
+        for lane in self.permits.reset_message_holds().iter().flat_map(with_notices) {
             if let Err(error) = self.service.store.hold(&lane, now).await {
                 tracing::warn!(%error, %lane, "a hold could not be ended; it ends by itself");
             }
             for partition in Partition::all() {
-                self.permits.missed(&lane, partition, now);
+                self.permits.record_waiting(&lane, partition, now);
             }
         }
     }
 
     /// Notes how an attempt ended, and keeps the lane back where that is better for both sides.
-    async fn note(&self, lane: &Lane, outcome: AttemptOutcome) {
-        let Some(until) = self.permits.note(lane, self.service.now(), outcome) else { return };
+    async fn record_outcome(&self, lane: &Lane, outcome: AttemptOutcome) {
+        let Some(until) = self.permits.record_outcome(lane, self.service.now(), outcome) else { return };
         for lane in with_notices(lane) {
             tracing::info!(%lane, %until, "attempts fail: the lane is held back");
             if let Err(error) = self.service.store.hold(&lane, until).await {
@@ -165,15 +165,15 @@ impl Worker {
     }
 
     /// Starts jobs, one after the other.
-    fn start(self: &Arc<Self>, jobs: Vec<Startable>) {
+    fn start(self: &Arc<Self>, jobs: Vec<StartableJob>) {
         let this = Arc::clone(self);
         let began = Instant::now();
         self.tasks.spawn(async move {
-            for (place, Startable { leased, permit, record }) in jobs.into_iter().enumerate() {
-                let settlement = if place > 0 && began.elapsed() > IN_HAND {
+            for (place, StartableJob { leased, permit, record }) in jobs.into_iter().enumerate() {
+                let settlement = if place > 0 && began.elapsed() > MAX_GROUP_WAIT {
                     Some(Settlement::Postpone { at: this.service.now() })
                 } else {
-                    this.supervised(&leased, &permit, record.as_deref()).await
+                    this.attempt_supervised(&leased, &permit, record.as_deref()).await
                 };
                 drop(permit);
                 if let Some(settlement) = settlement {
@@ -184,18 +184,23 @@ impl Worker {
     }
 
     /// The outcome of an attempt, also of one that panics. `None`: nothing was decided, and the lease runs out.
-    async fn supervised(&self, leased: &Leased, permit: &Permit, record: Option<&Verification>) -> Option<Settlement> {
+    async fn attempt_supervised(
+        &self,
+        leased: &Leased,
+        permit: &Permit,
+        record: Option<&Verification>,
+    ) -> Option<Settlement> {
         let kind = leased.lane.kind().as_str();
         let in_flight = self.service.metrics.jobs_in_flight.get_or_create_owned(&ByKind { kind });
         in_flight.inc();
         let attempt = Box::pin(async {
             tokio::select! {
                 biased;
-                () = self.hand_back.cancelled() => Ok(Some(self.given_back(permit))),
-                settlement = self.work_on(leased, permit, record) => settlement,
+                () = self.release.cancelled() => Ok(Some(self.release_settlement(permit))),
+                settlement = self.dispatch(leased, permit, record) => settlement,
             }
         });
-        let outcome = caught(attempt).await;
+        let outcome = catch_panic(attempt).await;
         in_flight.dec();
         match outcome {
             Ok(Ok(settlement)) => settlement,
@@ -211,10 +216,10 @@ impl Worker {
     }
 
     /// Due again at once. A message whose answer nobody waits for any more may have been sent.
-    fn given_back(&self, permit: &Permit) -> Settlement {
+    fn release_settlement(&self, permit: &Permit) -> Settlement {
         let at = self.service.now();
         if permit.is_spent() {
-            Settlement::Retry { at, note: format!("{}: the process ended", again::UNKNOWN) }
+            Settlement::Retry { at, note: format!("{}: the process ended", resend::PERHAPS_SENT) }
         } else {
             Settlement::Postpone { at }
         }
@@ -238,14 +243,14 @@ impl Worker {
     }
 
     /// `None`: there is nothing to settle.
-    async fn work_on(
+    async fn dispatch(
         &self,
         leased: &Leased,
         permit: &Permit,
         record: Option<&Verification>,
     ) -> Result<Option<Settlement>, ServiceError> {
         if leased.lane == Lane::timer() {
-            Box::pin(timer::ring(self, leased)).await
+            Box::pin(timer::fire(self, leased)).await
         } else {
             Box::pin(self.attempt(leased, permit, record)).await.map(Some)
         }
@@ -257,18 +262,18 @@ impl Worker {
         permit: &Permit,
         record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
-        if leased.lapsed >= POISON {
+        if leased.lapsed >= MAX_LAPSED_LEASES {
             let note = format!("{}: {} leases in a row ended without an outcome", dead::POISON, leased.lapsed);
             return Ok(Settlement::Dead { note });
         }
         let Some(instance) = self.service.instances.get(leased.instance) else {
-            return Ok(self.impossible(leased, Reason::InstanceRemoved.to_string()));
+            return Ok(self.postpone_or_bury(leased, Reason::InstanceRemoved.to_string()));
         };
-        let (work, parent) = match Work::of(&self.service.keys, leased) {
+        let (work, parent) = match JobPayload::open_leased(&self.service.keys, leased) {
             Ok(work) => work,
             Err(error) => {
                 tracing::error!(job = %leased.id.0, %error, "a job cannot be read here");
-                return Ok(self.impossible(leased, format!("{}: {error}", dead::UNREADABLE)));
+                return Ok(self.postpone_or_bury(leased, format!("{}: {error}", dead::UNREADABLE)));
             }
         };
         let context = parent.map_or_else(Context::begin, Context::child);
@@ -307,14 +312,14 @@ impl Worker {
     }
 
     /// Nothing can be attempted here. Another replica may be able to.
-    fn impossible(&self, leased: &Leased, note: String) -> Settlement {
+    fn postpone_or_bury(&self, leased: &Leased, note: String) -> Settlement {
         let now = self.service.now();
-        if now.duration_since(leased.since) > UNKNOWN_LIFE {
+        if now.duration_since(leased.since) > UNKNOWN_MAX_AGE {
             Settlement::Dead { note }
         } else {
             // Whoever can is given the chance soon, and less and less often.
             let age = now.duration_since(leased.since) / 4;
-            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN) }
+            Settlement::Postpone { at: now + age.clamp(SignedDuration::from_secs(1), UNKNOWN_RETRY_DELAY) }
         }
     }
 
@@ -323,26 +328,26 @@ impl Worker {
         instance: &Arc<Instance>,
         leased: &Leased,
         permit: &Permit,
-        work: Work,
+        work: JobPayload,
         record: Option<&Verification>,
     ) -> Result<Settlement, ServiceError> {
         match work {
-            Work::Callback { webhook_id, url, body, .. } => {
-                let delivery = callback::Delivery { webhook_id, url, body };
+            JobPayload::Callback { webhook_id, url, body, .. } => {
+                let delivery = callback::CallbackJob { webhook_id, url, body };
                 Ok(callback::deliver(self, instance, leased, permit, delivery).await)
             }
-            Work::Reply { about, reply, chat_id, subject } => {
-                let outgoing = reply::Outgoing { about, record, reply, chat_id, subject };
+            JobPayload::Reply { about, reply, chat_id, subject } => {
+                let outgoing = reply::ReplyJob { about, record, reply, chat_id, subject };
                 reply::send(self, instance, leased, permit, outgoing).await
             }
-            Work::Code { about, leg } => {
-                code::send(self, instance, leased, permit, code::CodeLeg { about, record, leg }).await
+            JobPayload::Code { about, leg } => {
+                code::send(self, instance, leased, permit, code::CodeJob { about, record, leg }).await
             }
         }
     }
 
     /// Looks at the store when a job comes due that was settled here.
-    fn expect(&self, settlement: &Settlement) {
+    fn expect_retry(&self, settlement: &Settlement) {
         if let Settlement::Retry { at, .. } = settlement
             && let Ok(delay) = Duration::try_from(at.duration_since(self.service.now()))
         {
@@ -352,10 +357,10 @@ impl Worker {
 
     /// Tells the store until it answers or the lease is over.
     async fn settle(&self, leased: &Leased, settlement: &Settlement) {
-        let deadline = Instant::now() + LEASE;
+        let deadline = Instant::now() + LEASE_DURATION;
         loop {
             match self.service.store.settle(leased, settlement).await {
-                Ok(true) => return self.expect(settlement),
+                Ok(true) => return self.expect_retry(settlement),
                 Ok(false) => {
                     let kind = leased.lane.kind().as_str();
                     self.service.metrics.leases_lost.get_or_create(&ByKind { kind }).inc();
@@ -375,13 +380,13 @@ impl Worker {
 /// channel when this one fails.
 fn with_notices(lane: &Lane) -> Vec<Lane> {
     match lane.instance() {
-        Some(number) if lane.kind().is_message() => vec![party(lane), Lane::notices(number)],
+        Some(number) if lane.kind().is_message() => vec![health_lane(lane), Lane::notices(number)],
         _ => vec![lane.clone()],
     }
 }
 
 /// A panic of `attempt`, in words.
-async fn caught<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
+async fn catch_panic<T>(attempt: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(attempt).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -396,8 +401,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_outcome_that_says_why() {
         let number = std::hint::black_box(7);
-        assert_eq!(caught(async { number }).await, Ok(7));
-        let outcome = caught(async {
+        assert_eq!(catch_panic(async { number }).await, Ok(7));
+        let outcome = catch_panic(async {
             tokio::task::yield_now().await;
             assert!(number < 7, "{number} is too many");
         });

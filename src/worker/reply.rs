@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 
 use super::{
     Worker,
-    again::{self, Failed, Next},
-    speak::{GatewayAnswer, speak},
+    gateway_message::{GatewayResponse, send_message},
+    resend::{self, FailedAttempt, NextAttempt},
 };
 use crate::{
     domain::{
@@ -25,7 +25,7 @@ use crate::{
 /// A reply that comes later than this confuses more than it helps.
 const LATEST: SignedDuration = SignedDuration::from_secs(120);
 
-pub(super) struct Outgoing<'a> {
+pub(super) struct ReplyJob<'a> {
     pub(super) about: Option<VerificationId>,
     /// What it is about, where that is known.
     pub(super) record: Option<&'a Verification>,
@@ -39,7 +39,7 @@ pub(super) async fn send(
     instance: &Instance,
     leased: &Leased,
     permit: &Permit,
-    outgoing: Outgoing<'_>,
+    outgoing: ReplyJob<'_>,
 ) -> Result<Settlement, ServiceError> {
     let service = &worker.service;
     let count = |result| {
@@ -62,7 +62,7 @@ pub(super) async fn send(
     };
     let text = render(service, instance, outgoing.reply, record.as_ref());
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
-    let GatewayAnswer { sent, after, repeatable } = speak(worker, instance, leased, permit, request).await;
+    let GatewayResponse { sent, after, repeatable } = send_message(worker, instance, leased, permit, request).await;
     let (why, unknown) = match sent {
         Sent::Accepted { .. } => {
             count("sent");
@@ -77,18 +77,18 @@ pub(super) async fn send(
         Sent::Unknown { why } => (why, true),
     };
     service.vitals.failed(instance.config.id, "reply", why, service.clock.wall());
-    let failed = Failed { why, after, unknown, repeatable };
-    let next = again::next(worker, leased, failed, leased.since + LATEST).await?;
+    let failed = FailedAttempt { why, after, unknown, repeatable };
+    let next = resend::next_attempt(worker, leased, failed, leased.since + LATEST).await?;
     count(match next {
         _ if unknown => "unknown",
-        Next::TooLate { .. } => "too_late",
-        Next::Again(_) | Next::Spent { .. } => "retried",
+        NextAttempt::TooLate { .. } => "too_late",
+        NextAttempt::Again(_) | NextAttempt::Spent { .. } => "retried",
     });
     let why = if unknown { format!("perhaps sent, {why}") } else { why.to_owned() };
     Ok(match next {
-        Next::Again(settlement) => settlement,
-        Next::TooLate { .. } => Settlement::Dead { note: format!("reply_undeliverable: too late, {why}") },
-        Next::Spent { .. } => Settlement::Dead { note: format!("reply_undeliverable: {why}") },
+        NextAttempt::Again(settlement) => settlement,
+        NextAttempt::TooLate { .. } => Settlement::Dead { note: format!("reply_undeliverable: too late, {why}") },
+        NextAttempt::Spent { .. } => Settlement::Dead { note: format!("reply_undeliverable: {why}") },
     })
 }
 

@@ -8,9 +8,9 @@ use crate::{
 };
 
 /// `None`: it was set anew, and nothing is left to settle.
-pub(super) async fn ring(worker: &Worker, leased: &Leased) -> Result<Option<Settlement>, ServiceError> {
+pub(super) async fn fire(worker: &Worker, leased: &Leased) -> Result<Option<Settlement>, ServiceError> {
     let place = Locator::from_slice(&leased.body);
-    let place = place.ok_or_else(|| StoreError::Broken("a timer of no record".to_owned()))?;
+    let place = place.ok_or_else(|| StoreError::Corrupt("a timer of no record".to_owned()))?;
     let rung = trace_context::within(Context::begin(), Box::pin(worker.service.ring(place))).await?;
     Ok(match rung {
         Rung::Done => Some(Settlement::Done),

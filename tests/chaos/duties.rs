@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::store::LEASE;
+use countersign::store::LEASE_DURATION;
 use serde_json::json;
 
 use crate::{
@@ -54,7 +54,7 @@ pub(crate) async fn run(plan: &Plan, report: &mut Report) {
     for (name, Row { retry, expired, recovered }) in rows {
         report.at_most(&format!("{name}: a retry due at +2 s comes at"), retry, 3.0, " s");
         report.at_most(&format!("{name}: link.expired is late by"), expired, 1.5, " s");
-        let most = LEASE.as_secs_f64() + 2.0;
+        let most = LEASE_DURATION.as_secs_f64() + 2.0;
         report.at_most(&format!("{name}: a dead replica's jobs come after"), recovered, most, " s");
     }
 }

@@ -6,10 +6,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     clock::Clock,
     domain::{Event, InstanceId, KeyRing, Partition, decide::Reply},
-    jobs::payload::{self, Work},
+    jobs::payload::{self, JobPayload},
     random,
     store::{
-        Change, Committed, Job, JobId, Jobs as _, LONGEST_HOLD, Lane, Operations as _, Records as _,
+        Change, CommitOutcome, Job, JobId, Jobs as _, Lane, MAX_HOLD, Operations as _, Records as _,
         redis::{Durability, RedisStore},
     },
 };
@@ -54,7 +54,7 @@ impl Filler {
         let lane = Lane::callbacks(instance, self.keys.look_up("origin", instance, origin.as_bytes()));
         let job = |_| {
             let seed = self.keys.look_up("test callback", instance, &random::bytes::<16>());
-            let work = Work::Callback {
+            let work = JobPayload::Callback {
                 event: Event::Test,
                 verification: None,
                 webhook_id: format!("msg_{}", seed.hex()),
@@ -72,14 +72,14 @@ impl Filler {
             let chat_id = format!("4479{place:08}@c.us");
             let chat = self.keys.look_up("chat", instance, chat_id.as_bytes());
             let message = self.keys.look_up("message", instance, &random::bytes::<16>());
-            let work = Work::Reply { about: None, reply: Reply::Success, chat_id, subject: None };
+            let work = JobPayload::Reply { about: None, reply: Reply::Success, chat_id, subject: None };
             (payload::reply_id(chat, message), work)
         };
         self.write(instance, Lane::replies(instance), (0..count).map(job)).await
     }
 
-    async fn write(&self, instance: InstanceId, lane: Lane, work: impl Iterator<Item = (JobId, Work)>) -> Lane {
-        self.store.hold(&lane, self.store.now() + LONGEST_HOLD - Duration::from_mins(1)).await.unwrap();
+    async fn write(&self, instance: InstanceId, lane: Lane, work: impl Iterator<Item = (JobId, JobPayload)>) -> Lane {
+        self.store.hold(&lane, self.store.now() + MAX_HOLD - Duration::from_mins(1)).await.unwrap();
         let jobs = work.map(|(id, work)| {
             let body = work.seal(&self.keys, &id);
             Job { id, instance, lane: lane.clone(), due: None, body, lease: false }
@@ -100,7 +100,7 @@ impl Filler {
         }
         let written = stream::iter(&changes).map(|change| self.store.commit(change)).buffer_unordered(16);
         let written: Vec<_> = written.collect().await;
-        assert!(written.iter().all(|one| matches!(one, Ok(Committed::Applied { .. }))), "{:?}", written.first());
+        assert!(written.iter().all(|one| matches!(one, Ok(CommitOutcome::Applied { .. }))), "{:?}", written.first());
         lane
     }
 }

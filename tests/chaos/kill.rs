@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::{random, store::LEASE};
+use countersign::{random, store::LEASE_DURATION};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::RwLock;
@@ -80,7 +80,7 @@ async fn run_one(trial: &Trial, report: &mut Report) {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     // Copies that are still on their way.
-    tokio::time::sleep(LEASE + Duration::from_secs(3)).await;
+    tokio::time::sleep(LEASE_DURATION + Duration::from_secs(3)).await;
     judge(trial, &world, &taken, kills.into_inner(), report);
 }
 
@@ -145,5 +145,5 @@ fn judge(trial: &Trial, world: &World, taken: &[Login], kills: usize, report: &m
     report.judge(&format!("{name}: people without a reply"), silent == 0, &silent.to_string());
     report.judge(&format!("{name}: links told in two ways"), double == 0, &double.to_string());
     report.at_most(&format!("{name}: repeated with equal id and body"), share, 0.5, " %");
-    report.at_most(&format!("{name}: the latest"), percentile(&late, 100), LEASE.as_secs_f64() + 3.0, " s");
+    report.at_most(&format!("{name}: the latest"), percentile(&late, 100), LEASE_DURATION.as_secs_f64() + 3.0, " s");
 }

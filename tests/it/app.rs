@@ -364,10 +364,10 @@ pub(crate) async fn settle(service: &Service, worker: &Arc<Worker>) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         worker.poll().await.unwrap();
-        worker.idle().await;
+        worker.wait_until_idle().await;
         let mut due = service.store.due().await.unwrap();
         if due.is_empty() {
-            worker.idle().await;
+            worker.wait_until_idle().await;
             due = service.store.due().await.unwrap();
             if due.is_empty() {
                 return;

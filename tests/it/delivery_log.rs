@@ -36,7 +36,7 @@ async fn each_callback_is_seen_on_its_way_and_at_its_end(ground: Ground) {
     let link = app.link(json!({"callback": {"success": format!("{}/secret-path?key=1", world.receiver.url)}})).await;
     app.says("447700900123", "D1", &link.text).await;
     world.receiver.wait_for(1).await;
-    app.worker.idle().await;
+    app.worker.wait_until_idle().await;
     let pending = listed(&app, "?status=pending").await;
     assert_eq!(pending.len(), 1, "{pending:?}");
     let callback = &pending[0];
@@ -241,7 +241,7 @@ async fn the_answer_to_an_attempt_that_failed_is_kept_for_a_day(ground: Ground) 
     let request = http::Request::delete(format!("{}/api/otp/v2/{WAHA}/subjects/447700900123", app.base))
         .header("authorization", format!("Bearer {}", crate::app::TOKEN));
     assert_eq!(app.send(request.body(Vec::new()).unwrap()).await.status, 200);
-    let left = app.service.store.notes(&journal(&app, &world).await, 10).await.unwrap();
+    let left = app.service.store.read_log(&journal(&app, &world).await, 10).await.unwrap();
     assert_eq!(left, [], "the answers were erased, too");
 
     world.receiver.fail(500, 100);
@@ -259,16 +259,16 @@ async fn the_answer_to_an_attempt_that_failed_is_kept_for_a_day(ground: Ground) 
 }
 
 /// Where the answers of the world's receiver are.
-async fn journal(app: &Daemon, world: &World) -> countersign::store::archive::Journal {
+async fn journal(app: &Daemon, world: &World) -> countersign::store::archive::LogStream {
     world.receiver.fail(500, 1);
     let link = app.link(json!({})).await;
     app.says("447700900166", "J", &link.text).await;
     app.settle().await;
     let instance = WAHA.parse().unwrap();
-    let standing = countersign::store::Standing::Waiting;
+    let standing = countersign::store::JobState::Waiting;
     let job = app.service.store.jobs(instance, standing, 1).await.unwrap().remove(0);
-    let journal = countersign::store::archive::Journal(format!("answers:{}", job.lane));
-    let notes = app.service.store.notes(&journal, 10).await.unwrap();
+    let journal = countersign::store::archive::LogStream(format!("answers:{}", job.lane));
+    let notes = app.service.store.read_log(&journal, 10).await.unwrap();
     assert_eq!(notes.len(), 1, "only that of this callback");
     for (_, note) in notes {
         let removal = countersign::store::archive::Removal {
@@ -278,7 +278,7 @@ async fn journal(app: &Daemon, world: &World) -> countersign::store::archive::Jo
             jobs: Vec::new(),
             groups: Vec::new(),
             lanes: Vec::new(),
-            notes: vec![(journal.clone(), note.bytes)],
+            log_entries: vec![(journal.clone(), note.bytes)],
         };
         app.service.store.remove(&removal).await.unwrap();
     }

@@ -216,7 +216,7 @@ async fn waiters_for_one_record_are_bounded() {
     let app = world.start().await;
     let link = app.link(json!({})).await;
     let mut streams = Vec::new();
-    for _ in 0..countersign::store::changes::WAITERS_EACH {
+    for _ in 0..countersign::store::changes::MAX_WAITERS_PER_RECORD {
         let mut stream = Stream::open(&app.base, TOKEN, &path(&link.uuid)).await;
         stream.until("\n\n").await;
         streams.push(stream);

@@ -73,7 +73,7 @@ async fn a_request_is_explained_with_what_came_of_it(ground: Ground) {
     world.receiver.fail(500, 1);
     app.says("447700900123", "W2", &link.text).await;
     world.receiver.wait_for(1).await;
-    app.worker.idle().await;
+    app.worker.wait_until_idle().await;
     let waiting = ask_after(&app, &link.uuid, 2).await;
     assert!(sentence(&waiting).contains("is verified after one wrong try"), "{}", waiting.text);
     assert!(

@@ -23,7 +23,7 @@ fn bytes(connection: &mut redis::Connection) -> usize {
 }
 
 async fn tidy(app: &Daemon) {
-    app.service.store.tidy(WAHA.parse().unwrap()).await.unwrap();
+    app.service.store.purge(WAHA.parse().unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use countersign::{
     clock::Clock,
     domain::{InstanceId, Partition},
     store::{
-        Change, Job, JobId, Jobs as _, LEASE, Lane, LeaseRequest, Records as _, Standing,
+        Change, Job, JobId, JobState, Jobs as _, LEASE_DURATION, Lane, LeaseRequest, Records as _,
         archive::Archive as _,
         redis::{Durability, RedisStore},
     },
@@ -141,11 +141,11 @@ async fn a_job_whose_leases_always_run_out_is_given_up() {
         store.due().await.unwrap();
         let granted = store.lease(&[request]).await.unwrap().remove(0);
         assert_eq!(granted.jobs[0].lapsed, lapsed);
-        clock.advance(LEASE);
+        clock.advance(LEASE_DURATION);
     }
     let daemon = world.start().await;
     daemon.settle().await;
-    let dead = store.jobs(id, Standing::Dead, 9).await.unwrap();
+    let dead = store.jobs(id, JobState::Dead, 9).await.unwrap();
     assert_eq!(dead.len(), 1, "{dead:?}");
     assert_eq!(dead[0].note, "poison: 8 leases in a row ended without an outcome");
     let metrics = http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use countersign::{
     clock::Clock,
     store::{
-        Committed, Records as _, StoreError,
+        CommitOutcome, Records as _, StoreError,
         redis::{Durability, RedisStore},
     },
 };
@@ -41,18 +41,22 @@ async fn a_write_whose_answer_was_lost_is_recognised() {
         let (key, change) = one_record_with_a_job(&store, &format!("{durability:?}"));
         way.lose_an_answer();
         let committed = store.commit(&change).await;
-        assert_eq!(committed.unwrap(), Committed::Applied { leased: vec![true] }, "{durability:?}");
+        assert_eq!(committed.unwrap(), CommitOutcome::Applied { leased: vec![true] }, "{durability:?}");
         assert_eq!(way.lost(), 1);
         assert!(store.load(key).await.unwrap().is_some());
-        assert_eq!(store.commit(&change).await.unwrap(), Committed::Conflict, "whoever asks again is somebody else");
+        assert_eq!(
+            store.commit(&change).await.unwrap(),
+            CommitOutcome::Conflict,
+            "whoever asks again is somebody else"
+        );
 
         // The job of a message that is about no record is in our hands all the same.
         let change = one_job_of_a_message(&format!("message {durability:?}"));
         way.lose_an_answer();
         let committed = store.commit(&change).await;
-        assert_eq!(committed.unwrap(), Committed::Applied { leased: vec![true] }, "{durability:?}");
+        assert_eq!(committed.unwrap(), CommitOutcome::Applied { leased: vec![true] }, "{durability:?}");
         assert_eq!(way.lost(), 2);
-        assert_eq!(store.commit(&change).await.unwrap(), Committed::Duplicate);
+        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Duplicate);
     }
 }
 

@@ -91,7 +91,7 @@ async fn every_metric_moves(ground: Ground) {
     app.says("447700900126", "M7", &waits.text).await;
     let code = app.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({ "chatId": "447700900130@c.us" })).await;
     assert_eq!(code.status, 200, "{}", code.text);
-    app.worker.idle().await;
+    app.worker.wait_until_idle().await;
     for _ in 0..20 {
         app.mint(json!({})).await;
     }

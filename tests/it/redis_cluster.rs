@@ -101,25 +101,25 @@ async fn a_login_over_a_cluster() {
 async fn what_is_wrong_is_named_with_its_node() {
     let cluster = cluster_server::start();
     let store = open(&cluster.url());
-    assert_eq!(store.posture().await.unwrap(), Vec::<String>::new());
+    assert_eq!(store.preflight().await.unwrap(), Vec::<String>::new());
     assert!(store.describe().await.unwrap().text.starts_with("Redis Cluster of 3 masters; 127.0.0.1:"));
     let third = format!("127.0.0.1:{}", cluster.nodes[2].port);
 
     let durable = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
-    let warned = durable.posture().await.unwrap();
+    let warned = durable.preflight().await.unwrap();
     assert!(warned.len() == 3 && warned[2].contains("has no replica") && warned[2].contains(&third), "{warned:?}");
     let unconfirmed = durable.commit(&crate::store::one_message()).await.unwrap_err().to_string();
     assert!(unconfirmed.contains("not confirmed: no replica has it"), "{unconfirmed}");
 
     cluster.tell(2, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
-    let Err(StoreError::Unfit(why)) = store.posture().await else { panic!("a node that evicts was taken") };
+    let Err(StoreError::Misconfigured(why)) = store.preflight().await else { panic!("a node that evicts was taken") };
     assert!(why.contains("allkeys-lru") && why.contains(&third), "{why}");
     cluster.tell(2, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
 
     cluster.nodes[2].signal("-KILL");
     let told = store.describe().await.unwrap().text;
     assert!(told.contains(&format!("{third}: the store is unavailable: nobody listens")), "{told}");
-    let away = store.trial().await.unwrap_err().to_string();
+    let away = store.check_writes().await.unwrap_err().to_string();
     assert!(away.contains("nobody listens") || away.contains("CLUSTERDOWN"), "{away}");
 }
 

@@ -17,7 +17,8 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        Committed, Jobs as _, LEASE, Limits as _, Operations as _, Records as _, Reserve, StoreError, Take,
+        CommitOutcome, Jobs as _, LEASE_DURATION, Limits as _, Operations as _, Records as _, ReservationRequest,
+        StoreError, TokenRequest,
         redis::{Durability, RedisStore},
     },
 };
@@ -233,14 +234,14 @@ async fn a_planned_fail_over_is_a_pause_while_people_log_in() {
     assert!(accepted.len() > 50 && cluster.errors("MOVED") > 0, "{}", accepted.len());
     assert!(pause < Duration::from_secs(5), "of {} logins the longest took {pause:?}", accepted.len());
     // A job waits for the end of its lease where the answer to that was lost.
-    assert!(late < LEASE + Duration::from_secs(10), "of {} callbacks one came after {late:?}", accepted.len());
+    assert!(late < LEASE_DURATION + Duration::from_secs(10), "of {} callbacks one came after {late:?}", accepted.len());
     assert_eq!(cluster.errors("CROSSSLOT"), 0);
     end(process);
 }
 
 #[track_caller]
-fn applied(committed: &Result<Committed, StoreError>) {
-    assert!(matches!(committed, Ok(Committed::Applied { .. })), "{committed:?}");
+fn applied(committed: &Result<CommitOutcome, StoreError>) {
+    assert!(matches!(committed, Ok(CommitOutcome::Applied { .. })), "{committed:?}");
 }
 
 /// While a slot is half moved, what is there is found there, what is new is made at its new master, nothing is done
@@ -254,7 +255,7 @@ async fn a_half_moved_slot_is_one_slot() {
     let to = (from + 1) % 3;
     let take = async |bucket: &str, partition: u8| {
         let quota = Quota::per(5, Duration::from_secs(50_000));
-        let takes = [Take { partition: Partition::of(partition), bucket: bucket.to_owned(), quota }];
+        let takes = [TokenRequest { partition: Partition::of(partition), bucket: bucket.to_owned(), quota }];
         match store.admit(&takes, None).await.unwrap().allowances[..] {
             [Allowance::Allowed { remaining }] => Some(remaining),
             _ => None,
@@ -268,14 +269,14 @@ async fn a_half_moved_slot_is_one_slot() {
     assert!(cluster.errors("ASK") >= 2, "nobody was asked");
     // Several partitions in one pipeline, two of them with keys of the moving slot: one here, one there.
     let quota = || Quota::per(5, Duration::from_secs(50_000));
-    let takes: Vec<Take> = [("x", 0), ("old", 7), ("x", 22), ("x", 9)]
-        .map(|(bucket, partition)| Take {
+    let takes: Vec<TokenRequest> = [("x", 0), ("old", 7), ("x", 22), ("x", 9)]
+        .map(|(bucket, partition)| TokenRequest {
             partition: Partition::of(partition),
             bucket: bucket.to_owned(),
             quota: quota(),
         })
         .into();
-    let key = Reserve {
+    let key = ReservationRequest {
         partition: Partition::of(7),
         key: crate::store::digest(),
         fingerprint: crate::store::digest(),
@@ -372,7 +373,7 @@ async fn a_confirmed_write_follows_its_slot() {
 async fn a_claim_is_confirmed_where_it_lies() {
     let cluster = cluster_server::start_with_replicas(Duration::from_secs(10));
     let store = RedisStore::new(&cluster.url(), Durability::Durable, Clock::default()).unwrap();
-    let key = || Reserve {
+    let key = || ReservationRequest {
         partition: Partition::of(7),
         key: crate::store::digest(),
         fingerprint: crate::store::digest(),
@@ -390,6 +391,6 @@ async fn a_claim_is_confirmed_where_it_lies() {
     }
     cluster.nodes[replica].signal("-CONT");
     until("it is confirmed", async || store.admit(&[], Some(&late)).await.is_ok()).await;
-    let other = Reserve { claim: vec![8; 37], ..late.clone() };
+    let other = ReservationRequest { claim: vec![8; 37], ..late.clone() };
     assert_eq!(store.admit(&[], Some(&other)).await.unwrap().reservation.unwrap().claim, late.claim);
 }

@@ -12,7 +12,7 @@ use countersign::{
         quota::{Allowance, Quota},
     },
     store::{
-        Limits as _, Operations as _, Records as _, StoreError, Take,
+        Limits as _, Operations as _, Records as _, StoreError, TokenRequest,
         redis::{Durability, RedisStore},
     },
 };
@@ -71,7 +71,7 @@ async fn an_outage_is_503_and_loses_nothing() {
 async fn a_crowd_before_a_silent_redis_is_told_and_the_next_one_is_served() {
     let server = redis_server::start();
     let store = store(&server, Durability::Standard);
-    let take = [Take {
+    let take = [TokenRequest {
         partition: Partition::of(3),
         bucket: "crowd".to_owned(),
         quota: Quota::per(1000, Duration::from_secs(1000)),
@@ -170,8 +170,8 @@ async fn a_full_redis_refuses_new_work_and_finishes_old() {
 async fn a_redis_that_evicts_is_refused() {
     let server = redis_server::start();
     set(&server, "maxmemory-policy", "allkeys-lru");
-    let refused = store(&server, Durability::Standard).posture().await;
-    assert!(matches!(refused, Err(StoreError::Unfit(why)) if why.contains("noeviction")));
+    let refused = store(&server, Durability::Standard).preflight().await;
+    assert!(matches!(refused, Err(StoreError::Misconfigured(why)) if why.contains("noeviction")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,8 +195,11 @@ async fn durable_means_that_a_replica_has_it() {
     let replica = redis_server::start_replica_of(&master);
     wait_for_replica(&master);
     let store = store(&master, Durability::Durable);
-    let take =
-        || Take { partition: Partition::of(1), bucket: "b".to_owned(), quota: Quota::per(5, Duration::from_secs(50)) };
+    let take = || TokenRequest {
+        partition: Partition::of(1),
+        bucket: "b".to_owned(),
+        quota: Quota::per(5, Duration::from_secs(50)),
+    };
     until("the replica confirms", async || store.set_meta("test", "1", true).await.is_ok()).await;
     let change = crate::store::one_message();
     let confirmed = store.commit(&change).await;
@@ -213,7 +216,7 @@ async fn durable_means_that_a_replica_has_it() {
             other => break other.unwrap(),
         }
     };
-    assert_eq!(again, countersign::store::Committed::Duplicate);
+    assert_eq!(again, countersign::store::CommitOutcome::Duplicate);
     assert!(matches!(store.admit(&[take()], None).await.unwrap().allowances[..], [Allowance::Allowed { .. }]));
     drop(replica);
 }

@@ -206,7 +206,7 @@ pub(crate) async fn hears(
         let mut watch = there.changes().watch(key).unwrap();
         let version = fixture::version(here, key).await;
         fixture::applied(here.commit(&fixture::write(here, key, version, b"2")).await.unwrap());
-        tokio::time::timeout(Duration::from_secs(1), watch.rung()).await.is_ok()
+        tokio::time::timeout(Duration::from_secs(1), watch.changed()).await.is_ok()
     })
     .await;
 }

@@ -6,14 +6,14 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     domain::{keys::Digest, quota::Allowance},
-    store::{Drawn, Reservation, Reserve, StoreError, Take, by_partition},
+    store::{DrawnTokens, Reservation, ReservationRequest, StoreError, TokenRequest, by_partition},
 };
 
 use super::time::after;
 
-const RESERVATION_MEMORY: Duration = Duration::from_hours(24);
+const RESERVATION_TTL: Duration = Duration::from_hours(24);
 
-pub(super) fn take(connection: &Connection, now: i64, takes: &[Take]) -> rusqlite::Result<Vec<Allowance>> {
+pub(super) fn take(connection: &Connection, now: i64, takes: &[TokenRequest]) -> rusqlite::Result<Vec<Allowance>> {
     let mut found = takes.iter().map(|take| next(connection, now, take)).collect::<rusqlite::Result<Vec<_>>>()?;
     for group in by_partition(takes) {
         let short = group.iter().any(|&index| matches!(found[index].1, Allowance::Exhausted { .. }));
@@ -34,7 +34,12 @@ pub(super) fn take(connection: &Connection, now: i64, takes: &[Take]) -> rusqlit
 }
 
 /// Unit by unit, for as long as all buckets have one.
-pub(super) fn draw(connection: &Connection, now: i64, takes: &[Take], units: u32) -> rusqlite::Result<Drawn> {
+pub(super) fn draw(
+    connection: &Connection,
+    now: i64,
+    takes: &[TokenRequest],
+    units: u32,
+) -> rusqlite::Result<DrawnTokens> {
     for drawn in 0..=units {
         let short = takes.iter().map(|one| next(connection, now, one)).collect::<rusqlite::Result<Vec<_>>>()?;
         let wait = |(_, allowance): &(i64, Allowance)| match allowance {
@@ -43,19 +48,19 @@ pub(super) fn draw(connection: &Connection, now: i64, takes: &[Take], units: u32
         };
         let wait = short.iter().map(wait).max().unwrap_or_default();
         if drawn == units || !wait.is_zero() {
-            return Ok(Drawn { units: drawn, wait });
+            return Ok(DrawnTokens { units: drawn, wait });
         }
         take(connection, now, takes)?;
     }
-    Ok(Drawn { units, wait: Duration::ZERO })
+    Ok(DrawnTokens { units, wait: Duration::ZERO })
 }
 
 /// What [`take()`] would say of one.
-pub(super) fn peek(connection: &Connection, now: i64, take: &Take) -> rusqlite::Result<Allowance> {
+pub(super) fn peek(connection: &Connection, now: i64, take: &TokenRequest) -> rusqlite::Result<Allowance> {
     Ok(next(connection, now, take)?.1)
 }
 
-fn next(connection: &Connection, now: i64, take: &Take) -> rusqlite::Result<(i64, Allowance)> {
+fn next(connection: &Connection, now: i64, take: &TokenRequest) -> rusqlite::Result<(i64, Allowance)> {
     let tat: Option<i64> = connection
         .prepare_cached("SELECT tat FROM buckets WHERE partition = ?1 AND name = ?2")?
         .query_row(params![take.partition.index(), take.bucket], |row| row.get(0))
@@ -64,7 +69,11 @@ fn next(connection: &Connection, now: i64, take: &Take) -> rusqlite::Result<(i64
 }
 
 /// Whoever came first.
-pub(super) fn reserve(connection: &Connection, now: i64, wanted: &Reserve) -> Result<Reservation, StoreError> {
+pub(super) fn reserve(
+    connection: &Connection,
+    now: i64,
+    wanted: &ReservationRequest,
+) -> Result<Reservation, StoreError> {
     let key = wanted.key.hex();
     let holder: Option<(String, Vec<u8>)> = connection
         .prepare_cached("SELECT fingerprint, claim FROM reservations WHERE key = ?1 AND until > ?2")?
@@ -74,11 +83,11 @@ pub(super) fn reserve(connection: &Connection, now: i64, wanted: &Reserve) -> Re
         && wanted.replaces.as_ref() != Some(&claim)
     {
         let fingerprint = Digest::from_hex(&fingerprint);
-        let fingerprint = fingerprint.ok_or_else(|| StoreError::Broken("a fingerprint is no digest".to_owned()))?;
+        let fingerprint = fingerprint.ok_or_else(|| StoreError::Corrupt("a fingerprint is no digest".to_owned()))?;
         return Ok(Reservation { fingerprint, claim });
     }
     connection
         .prepare_cached("INSERT OR REPLACE INTO reservations (key, fingerprint, claim, until) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![key, wanted.fingerprint.hex(), wanted.claim, after(now, RESERVATION_MEMORY)])?;
+        .execute(params![key, wanted.fingerprint.hex(), wanted.claim, after(now, RESERVATION_TTL)])?;
     Ok(Reservation { fingerprint: wanted.fingerprint, claim: wanted.claim.clone() })
 }

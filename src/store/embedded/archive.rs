@@ -13,10 +13,10 @@ use super::{
 use crate::{
     domain::{InstanceId, PARTITIONS, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, JobId, Lane, StoreError,
+        DEAD_RETENTION, JobId, Lane, StoreError,
         archive::{
-            Archive, DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY, Journal, KnownJob, Mark, NOTE_MEMORY, NOTES_KEPT,
-            Note, Removal, Standing,
+            Archive, DELIVERED_RETENTION, JobCursor, JobInfo, JobState, LOG_RETENTION, LogEntry, LogStream,
+            MAX_DEAD_JOBS, MAX_DELIVERED_JOBS, MAX_LOG_ENTRIES, Removal,
         },
     },
 };
@@ -26,37 +26,32 @@ impl Archive for EmbeddedStore {
     async fn jobs_after(
         &self,
         instance: InstanceId,
-        standing: Standing,
-        mark: Option<&Mark>,
+        standing: JobState,
+        mark: Option<&JobCursor>,
         limit: usize,
-    ) -> Result<Vec<KnownJob>, StoreError> {
+    ) -> Result<Vec<JobInfo>, StoreError> {
         let (now, mark) = (self.time.millis(), mark.cloned());
         self.readers.run(move |connection| jobs(connection, now, instance, standing, mark.as_ref(), limit)).await
     }
 
-    async fn job(
-        &self,
-        instance: InstanceId,
-        partition: Partition,
-        id: &JobId,
-    ) -> Result<Option<KnownJob>, StoreError> {
+    async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<Option<JobInfo>, StoreError> {
         let (now, id) = (self.time.millis(), id.clone());
         self.readers
             .run(move |connection| {
                 let sql = format!("SELECT {COLUMNS} FROM jobs WHERE partition = ?1 AND id = ?2 AND instance = ?3");
                 let mut one = connection.prepare_cached(&sql)?;
                 let job = one.query_row(params![partition.index(), id.0, instance.simple()], known).optional()?;
-                Ok(job.filter(|job| job.at.as_millisecond() > forgotten(now, job.standing)))
+                Ok(job.filter(|job| job.at.as_millisecond() > forgotten(now, job.state)))
             })
             .await
     }
 
     /// Upkeep sees to it.
-    async fn tidy(&self, _: InstanceId) -> Result<(), StoreError> {
+    async fn purge(&self, _: InstanceId) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+    async fn append_log(&self, notes: &[LogEntry]) -> Result<(), StoreError> {
         let notes = notes.to_vec();
         self.writer
             .run(move |connection, now| {
@@ -66,12 +61,12 @@ impl Archive for EmbeddedStore {
                     "DELETE FROM notes WHERE seq IN
                      (SELECT seq FROM notes WHERE journal = ?1 ORDER BY at DESC, seq DESC LIMIT -1 OFFSET ?2)",
                 )?;
-                let kept = rows(NOTES_KEPT * usize::from(PARTITIONS));
+                let kept = rows(MAX_LOG_ENTRIES * usize::from(PARTITIONS));
                 for note in &notes {
-                    add.execute(params![note.partition.index(), note.journal.0, now, note.bytes])?;
+                    add.execute(params![note.partition.index(), note.stream.0, now, note.bytes])?;
                 }
-                let mut trimmed: Vec<&Journal> = Vec::new();
-                for Note { journal, .. } in &notes {
+                let mut trimmed: Vec<&LogStream> = Vec::new();
+                for LogEntry { stream: journal, .. } in &notes {
                     if !trimmed.contains(&journal) {
                         trimmed.push(journal);
                         trim.execute(params![journal.0, kept])?;
@@ -82,8 +77,8 @@ impl Archive for EmbeddedStore {
             .await
     }
 
-    async fn notes(&self, journal: &Journal, limit: usize) -> Result<Vec<(Timestamp, Note)>, StoreError> {
-        let (oldest, journal) = (self.time.millis().saturating_sub(after(0, NOTE_MEMORY)), journal.clone());
+    async fn read_log(&self, journal: &LogStream, limit: usize) -> Result<Vec<(Timestamp, LogEntry)>, StoreError> {
+        let (oldest, journal) = (self.time.millis().saturating_sub(after(0, LOG_RETENTION)), journal.clone());
         self.readers
             .run(move |connection| {
                 let mut newest = connection.prepare_cached(
@@ -91,7 +86,8 @@ impl Archive for EmbeddedStore {
                      ORDER BY at DESC, seq DESC LIMIT ?3",
                 )?;
                 let notes = newest.query_map(params![journal.0, oldest, rows(limit)], |row| {
-                    let note = Note { partition: partition(row.get(1)?), journal: journal.clone(), bytes: row.get(2)? };
+                    let note =
+                        LogEntry { partition: partition(row.get(1)?), stream: journal.clone(), bytes: row.get(2)? };
                     Ok((from_millis(row.get(0)?), note))
                 })?;
                 notes.collect()
@@ -123,7 +119,7 @@ impl Archive for EmbeddedStore {
                     }
                 }
                 let mut note = connection.prepare_cached("DELETE FROM notes WHERE journal = ?1 AND bytes = ?2")?;
-                for (journal, bytes) in &removal.notes {
+                for (journal, bytes) in &removal.log_entries {
                     note.execute(params![journal.0, bytes])?;
                 }
                 Ok(())
@@ -138,17 +134,17 @@ fn jobs(
     connection: &Connection,
     now: i64,
     instance: InstanceId,
-    standing: Standing,
-    mark: Option<&Mark>,
+    standing: JobState,
+    mark: Option<&JobCursor>,
     limit: usize,
-) -> rusqlite::Result<Vec<KnownJob>> {
+) -> rusqlite::Result<Vec<JobInfo>> {
     let which = match standing {
-        Standing::Waiting => {
+        JobState::Waiting => {
             "died IS NULL AND lane >= 'c' AND lane < 'd' AND due > ?2
              AND (?4 IS NULL OR (due >= ?4 AND (due, partition, id) > (?4, ?5, ?6))) ORDER BY due, partition, id"
         }
-        Standing::Delivered => ENDED_DELIVERED,
-        Standing::Dead => ENDED_DEAD,
+        JobState::Delivered => ENDED_DELIVERED,
+        JobState::Dead => ENDED_DEAD,
     };
     let sql = format!("SELECT {COLUMNS} FROM jobs WHERE instance = ?1 AND {which} LIMIT ?3");
     let mut statement = connection.prepare_cached(&sql)?;
@@ -166,26 +162,26 @@ const ENDED_DEAD: &str = "delivered = 0 AND died > ?2
     AND (?4 IS NULL OR (died <= ?4 AND (died, partition, id) < (?4, ?5, ?6))) ORDER BY died DESC, partition DESC, id DESC";
 
 /// What ended then or before is no longer there.
-fn forgotten(now: i64, standing: Standing) -> i64 {
+fn forgotten(now: i64, standing: JobState) -> i64 {
     match standing {
-        Standing::Waiting => i64::MIN,
-        Standing::Delivered => now.saturating_sub(after(0, DELIVERED_MEMORY)),
-        Standing::Dead => now.saturating_sub(after(0, DEAD_MEMORY)),
+        JobState::Waiting => i64::MIN,
+        JobState::Delivered => now.saturating_sub(after(0, DELIVERED_RETENTION)),
+        JobState::Dead => now.saturating_sub(after(0, DEAD_RETENTION)),
     }
 }
 
-fn known(row: &Row<'_>) -> rusqlite::Result<KnownJob> {
+fn known(row: &Row<'_>) -> rusqlite::Result<JobInfo> {
     let died: Option<i64> = row.get("died")?;
     let standing = match (died, row.get::<_, bool>("delivered")?) {
-        (None, _) => Standing::Waiting,
-        (Some(_), true) => Standing::Delivered,
-        (Some(_), false) => Standing::Dead,
+        (None, _) => JobState::Waiting,
+        (Some(_), true) => JobState::Delivered,
+        (Some(_), false) => JobState::Dead,
     };
-    Ok(KnownJob {
+    Ok(JobInfo {
         partition: partition(row.get("partition")?),
         id: JobId(row.get("id")?),
         lane: Lane(row.get("lane")?),
-        standing,
+        state: standing,
         attempts: row.get("attempts")?,
         since: from_millis(row.get("since")?),
         at: from_millis(died.map_or_else(|| row.get("due"), Ok)?),
@@ -196,7 +192,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<KnownJob> {
 
 /// Of many jobs that have ended the oldest give way.
 pub(super) fn drop_surplus(connection: &Connection, instance: InstanceId) -> rusqlite::Result<()> {
-    for (delivered, kept) in [(true, DELIVERED_KEPT), (false, DEAD_KEPT)] {
+    for (delivered, kept) in [(true, MAX_DELIVERED_JOBS), (false, MAX_DEAD_JOBS)] {
         connection
             .prepare_cached(
                 "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE instance = ?1 AND delivered = ?2

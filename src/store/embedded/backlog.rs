@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::time::after;
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{Announced, Backlog, Description, LONGEST_HOLD, Lane, LaneKind, REPLICA_MEMORY},
+    store::{Backlog, Lane, LaneKind, MAX_HOLD, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription},
 };
 
 /// Jobs counted of one lane in one partition; beyond them the numbers say less than there is.
@@ -37,7 +37,7 @@ pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec
     let mut held_lanes = HashSet::new();
     let mut last = (-1, String::new());
     loop {
-        let row = next.query_row(params![last.0, last.1, after(now, LONGEST_HOLD)], |row| {
+        let row = next.query_row(params![last.0, last.1, after(now, MAX_HOLD)], |row| {
             Ok((
                 (row.get::<_, i64>(0)?, row.get::<_, String>(1)?),
                 row.get::<_, i64>(2)?,
@@ -46,17 +46,17 @@ pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec
         });
         let Some((at, due, hold)) = row.optional()? else { break };
         let lane = Lane(at.1.clone());
-        let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::none(lane.kind().as_str()));
+        let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::empty(lane.kind().as_str()));
         let depth = count.query_row(params![at.0, at.1, COUNTED], |row| row.get::<_, i64>(0))?;
-        backlog.wait(&lane, depth.unsigned_abs());
+        backlog.add_waiting(&lane, depth.unsigned_abs());
         let hold = hold.map(from_millis);
-        backlog.overdue(from_millis(due), hold, from_millis(now));
+        backlog.observe_due(from_millis(due), hold, from_millis(now));
         if hold.is_some_and(|until| until > from_millis(now)) && held_lanes.insert(lane.clone()) {
             backlog.held += 1;
         }
         let since: Option<i64> = oldest.query_row(params![at.0, at.1, ENDS], |row| row.get(0))?;
         if let Some(since) = since {
-            backlog.waits_since(from_millis(since));
+            backlog.observe_oldest(from_millis(since));
         }
         last = at;
     }
@@ -69,13 +69,13 @@ fn timers(connection: &Connection, now: i64) -> rusqlite::Result<Option<Backlog>
         "SELECT count(*), min(rings_at) FROM (SELECT rings_at FROM records WHERE partition = ?1 AND rings_at > 0
          ORDER BY rings_at LIMIT ?2)",
     )?;
-    let mut backlog = Backlog::none(LaneKind::Timer.as_str());
+    let mut backlog = Backlog::empty(LaneKind::Timer.as_str());
     for partition in Partition::all() {
         let (depth, first): (i64, Option<i64>) =
             look.query_row(params![partition.index(), COUNTED], |row| Ok((row.get(0)?, row.get(1)?)))?;
         backlog.depth += depth.unsigned_abs();
         if let Some(due) = first {
-            backlog.overdue(from_millis(due), None, from_millis(now));
+            backlog.observe_due(from_millis(due), None, from_millis(now));
         }
     }
     Ok((backlog.depth > 0).then_some(backlog))
@@ -84,31 +84,31 @@ fn timers(connection: &Connection, now: i64) -> rusqlite::Result<Option<Backlog>
 pub(super) fn announce(connection: &Connection, now: i64, replica: &str, words: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM replicas WHERE at <= ?1")?
-        .execute([now.saturating_sub(after(0, REPLICA_MEMORY))])?;
+        .execute([now.saturating_sub(after(0, REPLICA_RETENTION))])?;
     connection
         .prepare_cached("INSERT OR REPLACE INTO replicas (name, at, words) VALUES (?1, ?2, ?3)")?
         .execute(params![replica, now, words])?;
     Ok(())
 }
 
-pub(super) fn announced(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Announced>> {
+pub(super) fn announced(connection: &Connection, now: i64) -> rusqlite::Result<Vec<ReplicaHeartbeat>> {
     let mut newest =
         connection.prepare_cached("SELECT name, at, words FROM replicas WHERE at > ?1 ORDER BY at DESC, name")?;
-    let rows = newest.query_map([now.saturating_sub(after(0, REPLICA_MEMORY))], |row| {
-        Ok(Announced { replica: row.get(0)?, at: from_millis(row.get(1)?), words: row.get(2)? })
+    let rows = newest.query_map([now.saturating_sub(after(0, REPLICA_RETENTION))], |row| {
+        Ok(ReplicaHeartbeat { replica: row.get(0)?, at: from_millis(row.get(1)?), words: row.get(2)? })
     })?;
     rows.collect()
 }
 
 /// What this store is, how large, and how large it may become.
-pub(super) fn describe(connection: &Connection) -> rusqlite::Result<Description> {
+pub(super) fn describe(connection: &Connection) -> rusqlite::Result<StoreDescription> {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     let size: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     let used_bytes = (pages * size).unsigned_abs();
     let disk = connection.path().and_then(|path| rustix::fs::statvfs(path).ok());
     let free = disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     let room = free.map(|free| format!(", {} MiB free on its disk", free >> 20)).unwrap_or_default();
-    Ok(Description {
+    Ok(StoreDescription {
         addresses: Vec::new(),
         text: format!("SQLite {}, one process, {} KiB{room}", rusqlite::version(), used_bytes / 1024),
         used_bytes,

@@ -15,7 +15,7 @@ pub(super) fn meta(connection: &Connection) -> rusqlite::Result<HashMap<String, 
 
 pub(super) fn check(format: Option<&str>) -> Result<(), StoreError> {
     match format {
-        Some(format) if format != FORMAT => Err(StoreError::Unfit(format!(
+        Some(format) if format != FORMAT => Err(StoreError::Misconfigured(format!(
             "the store has format {format}, this version knows format {FORMAT}: use the version that made it, or start with \
              an empty one"
         ))),

@@ -5,16 +5,16 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     domain::{keys::Digest, time::from_millis},
-    store::{Change, Committed, MESSAGE_MEMORY, RecordChange, StoreError},
+    store::{Change, CommitOutcome, MESSAGE_ID_RETENTION, RecordChange, StoreError},
 };
 
 use super::{queue, time::after, trim};
 
-pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Result<Committed, StoreError> {
+pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Result<CommitOutcome, StoreError> {
     if let Some(message) = change.answers
         && answered(connection, now, message)?
     {
-        return Ok(Committed::Duplicate);
+        return Ok(CommitOutcome::Duplicate);
     }
     for record in &change.records {
         if let Some(refusal) = compare(connection, now, record)? {
@@ -23,7 +23,7 @@ pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Resu
     }
     let time = from_millis(now);
     if change.valid_until.is_some_and(|until| time >= until) {
-        return Ok(Committed::Late(time));
+        return Ok(CommitOutcome::Late(time));
     }
     for record in &change.records {
         write(connection, now, record)?;
@@ -31,13 +31,13 @@ pub(super) fn commit(connection: &Connection, now: i64, change: &Change) -> Resu
     if let Some(message) = change.answers {
         connection
             .prepare_cached("INSERT OR REPLACE INTO messages (digest, until) VALUES (?1, ?2)")?
-            .execute(params![message.hex(), after(now, MESSAGE_MEMORY)])?;
+            .execute(params![message.hex(), after(now, MESSAGE_ID_RETENTION)])?;
     }
     let mut leased = Vec::with_capacity(change.jobs.len());
     for job in &change.jobs {
         leased.push(queue::add(connection, now, change.partition, job)?);
     }
-    Ok(Committed::Applied { leased })
+    Ok(CommitOutcome::Applied { leased })
 }
 
 fn answered(connection: &Connection, now: i64, message: Digest) -> rusqlite::Result<bool> {
@@ -46,17 +46,17 @@ fn answered(connection: &Connection, now: i64, message: Digest) -> rusqlite::Res
         .exists(params![message.hex(), now])
 }
 
-fn compare(connection: &Connection, now: i64, record: &RecordChange) -> rusqlite::Result<Option<Committed>> {
+fn compare(connection: &Connection, now: i64, record: &RecordChange) -> rusqlite::Result<Option<CommitOutcome>> {
     let found: Option<(i64, [u8; 6])> = connection
         .prepare_cached("SELECT version, head FROM records WHERE locator = ?1 AND retain_until > ?2")?
         .query_row(params![record.id.locator().as_bytes(), now], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     Ok(match found {
-        None => (record.expected > 0).then_some(Committed::Conflict),
-        Some((_, head)) if record.expected == 0 && head != record.id.head() => Some(Committed::Collision),
+        None => (record.expected > 0).then_some(CommitOutcome::Conflict),
+        Some((_, head)) if record.expected == 0 && head != record.id.head() => Some(CommitOutcome::Collision),
         Some((version, head)) => {
             let same = head == record.id.head() && version.cast_unsigned() == record.expected;
-            (!same).then_some(Committed::Conflict)
+            (!same).then_some(CommitOutcome::Conflict)
         }
     })
 }

@@ -32,7 +32,7 @@ impl Disk {
     pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
         let unfit = |error: io::Error| {
             let why = format!("cannot use {}: {error}", directory.display());
-            if passes_by_itself(&error) { StoreError::Unavailable(why) } else { StoreError::Unfit(why) }
+            if passes_by_itself(&error) { StoreError::Unavailable(why) } else { StoreError::Misconfigured(why) }
         };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unfit)?;
         let lock = private(&directory.join("lock")).map_err(unfit)?;
@@ -100,7 +100,7 @@ impl Disk {
     }
 
     fn unfit(&self, why: impl std::fmt::Display) -> StoreError {
-        StoreError::Unfit(format!("cannot use {}: {why}", self.database.display()))
+        StoreError::Misconfigured(format!("cannot use {}: {why}", self.database.display()))
     }
 }
 

@@ -22,7 +22,7 @@ impl From<Error> for StoreError {
         } else if passes(&error) || error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
             Self::Unavailable(error.to_string())
         } else {
-            Self::Broken(error.to_string())
+            Self::Corrupt(error.to_string())
         }
     }
 }

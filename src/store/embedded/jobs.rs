@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{EmbeddedStore, query, queue};
 use crate::{
     domain::{InstanceId, Partition},
-    store::{DueLane, Granted, JobId, Jobs, Lane, LeaseRequest, Leased, Settlement, StoreError},
+    store::{DueLane, JobId, Jobs, Lane, LeaseGrant, LeaseRequest, Leased, Settlement, StoreError},
 };
 
 #[async_trait]
@@ -16,7 +16,7 @@ impl Jobs for EmbeddedStore {
         self.readers.run(move |connection| query::due(connection, now)).await
     }
 
-    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError> {
+    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<LeaseGrant>, StoreError> {
         let requests = requests.to_vec();
         self.writer
             .run(move |connection, now| requests.iter().map(|request| queue::lease(connection, now, request)).collect())

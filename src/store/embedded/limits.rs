@@ -3,11 +3,15 @@
 use async_trait::async_trait;
 
 use super::{EmbeddedStore, admit};
-use crate::store::{Admission, Drawn, Limits, Reserve, StoreError, Take};
+use crate::store::{Admission, DrawnTokens, Limits, ReservationRequest, StoreError, TokenRequest};
 
 #[async_trait]
 impl Limits for EmbeddedStore {
-    async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
+    async fn admit(
+        &self,
+        takes: &[TokenRequest],
+        reserve: Option<&ReservationRequest>,
+    ) -> Result<Admission, StoreError> {
         let (takes, reserve) = (takes.to_vec(), reserve.cloned());
         // Whoever claims a key is about to begin something.
         if reserve.is_some() {
@@ -22,7 +26,7 @@ impl Limits for EmbeddedStore {
             .await
     }
 
-    async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError> {
+    async fn draw(&self, takes: &[TokenRequest], units: u32) -> Result<DrawnTokens, StoreError> {
         let takes = takes.to_vec();
         self.writer.run(move |connection, now| Ok(admit::draw(connection, now, &takes, units)?)).await
     }

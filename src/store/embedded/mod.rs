@@ -28,7 +28,7 @@ use std::{fs::File, path::Path, sync::Arc};
 
 use crate::clock::Clock;
 
-use super::{Background, Changes, StoreError};
+use super::{Background, ChangeNotifier, StoreError};
 
 use self::{ballast::Ballast, disk::Disk, reader::Readers, time::Time, writer::Writer};
 
@@ -40,7 +40,7 @@ pub struct EmbeddedStore {
     readers: Readers,
     writer: Writer,
     time: Arc<Time>,
-    changes: Arc<Changes>,
+    changes: Arc<ChangeNotifier>,
     background: Background,
     _lock: File,
 }

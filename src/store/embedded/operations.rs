@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 
 use super::{EmbeddedStore, backlog, claim};
-use crate::store::{Announced, Background, Backlog, Description, Operations, StoreError};
+use crate::store::{Background, Backlog, Operations, ReplicaHeartbeat, StoreDescription, StoreError};
 
 #[async_trait]
 impl Operations for EmbeddedStore {
@@ -35,17 +35,17 @@ impl Operations for EmbeddedStore {
         self.readers.run(move |connection| backlog::waiting(connection, now)).await
     }
 
-    async fn announce(&self, replica: &str, words: &str) -> Result<(), StoreError> {
+    async fn publish_heartbeat(&self, replica: &str, words: &str) -> Result<(), StoreError> {
         let (replica, words) = (replica.to_owned(), words.to_owned());
         self.writer.run(move |connection, now| Ok(backlog::announce(connection, now, &replica, &words)?)).await
     }
 
-    async fn announced(&self) -> Result<Vec<Announced>, StoreError> {
+    async fn heartbeats(&self) -> Result<Vec<ReplicaHeartbeat>, StoreError> {
         let now = self.time.millis();
         self.readers.run(move |connection| backlog::announced(connection, now)).await
     }
 
-    async fn describe(&self) -> Result<Description, StoreError> {
+    async fn describe(&self) -> Result<StoreDescription, StoreError> {
         self.readers.run(backlog::describe).await
     }
 
@@ -53,7 +53,7 @@ impl Operations for EmbeddedStore {
         self.writer.run(|connection, _| Ok(claim::probe(connection)?)).await
     }
 
-    async fn trial(&self) -> Result<(), StoreError> {
+    async fn check_writes(&self) -> Result<(), StoreError> {
         self.writer.has_room()?;
         self.probe().await
     }

@@ -4,16 +4,16 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{DueLane, Index, LONGEST_HOLD, Lane, Locator, Position, RecordId, Stored},
+    store::{DueLane, Index, Lane, Locator, MAX_HOLD, Position, RecordId, StoredRecord},
 };
 
 use super::{time::after, timers};
 
-pub(super) fn record(connection: &Connection, now: i64, id: RecordId) -> rusqlite::Result<Option<Stored>> {
+pub(super) fn record(connection: &Connection, now: i64, id: RecordId) -> rusqlite::Result<Option<StoredRecord>> {
     Ok(kept_at(connection, now, id.locator())?.filter(|stored| stored.id == id))
 }
 
-pub(super) fn kept_at(connection: &Connection, now: i64, locator: Locator) -> rusqlite::Result<Option<Stored>> {
+pub(super) fn kept_at(connection: &Connection, now: i64, locator: Locator) -> rusqlite::Result<Option<StoredRecord>> {
     connection
         .prepare_cached("SELECT locator, head, version, bytes FROM records WHERE locator = ?1 AND retain_until > ?2")?
         .query_row(params![locator.as_bytes(), now], stored)
@@ -26,7 +26,7 @@ pub(super) fn list(
     index: &Index,
     after: Option<&Position>,
     limit: usize,
-) -> rusqlite::Result<Vec<Stored>> {
+) -> rusqlite::Result<Vec<StoredRecord>> {
     let (created_at, id) =
         after.map_or((i64::MAX, [u8::MAX; 16]), |after| (after.created_at.as_millisecond(), *after.id.as_bytes()));
     // A cross join is never reordered: the list leads.
@@ -50,7 +50,7 @@ pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Due
     let mut found = Vec::new();
     let mut last = (-1, String::new());
     loop {
-        let row = next.query_row(params![last.0, last.1, after(now, LONGEST_HOLD)], |row| {
+        let row = next.query_row(params![last.0, last.1, after(now, MAX_HOLD)], |row| {
             Ok(((row.get(0)?, row.get::<_, String>(1)?), row.get::<_, i64>(2)?))
         });
         let Some((lane, due)) = row.optional()? else { break };
@@ -69,8 +69,8 @@ pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Due
     Ok(found)
 }
 
-fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    Ok(Stored {
+fn stored(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
+    Ok(StoredRecord {
         id: RecordId::from_parts(row.get("head")?, Locator::new(row.get("locator")?)),
         version: row.get::<_, i64>("version")?.cast_unsigned(),
         bytes: row.get("bytes")?,

@@ -8,8 +8,8 @@ use rusqlite::{Connection, params};
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, GROUP_SCAN, Granted, Job, JobId, LEASE, LONGEST_HOLD, LONGEST_LEASE, Lane, LeaseRequest, Leased,
-        Settlement, StoreError, archive::DELIVERED_MEMORY,
+        DEAD_RETENTION, GROUP_SCAN, Job, JobId, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, Leased, MAX_HOLD,
+        MAX_LEASE, Settlement, StoreError, archive::DELIVERED_RETENTION,
     },
 };
 
@@ -29,7 +29,7 @@ pub(super) fn add(connection: &Connection, now: i64, partition: Partition, job: 
             job.id.0,
             job.instance.simple(),
             job.lane.0,
-            if leased { after(now, LEASE) } else { due },
+            if leased { after(now, LEASE_DURATION) } else { due },
             leased,
             now,
             job.body
@@ -37,13 +37,13 @@ pub(super) fn add(connection: &Connection, now: i64, partition: Partition, job: 
     Ok(leased && added == 1)
 }
 
-pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -> Result<Granted, StoreError> {
+pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -> Result<LeaseGrant, StoreError> {
     let LeaseRequest { partition, lane, limit, busy } = request;
     if *lane == Lane::timer() {
         return Ok(timers::lease(connection, now, *partition, *limit)?);
     }
     if is_held(connection, now, lane)? {
-        return Ok(Granted::default());
+        return Ok(LeaseGrant::default());
     }
     let mut due = connection.prepare_cached(
         "SELECT seq, id, instance, fence, attempts, lapsed, since, body FROM jobs
@@ -63,7 +63,7 @@ pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -
         let job = Leased {
             partition: *partition,
             id,
-            instance: instance.parse::<InstanceId>().map_err(|error| StoreError::Broken(error.to_string()))?,
+            instance: instance.parse::<InstanceId>().map_err(|error| StoreError::Corrupt(error.to_string()))?,
             lane: lane.clone(),
             fence: row.get::<_, i64>("fence")?.cast_unsigned() + 1,
             attempts: row.get("attempts")?,
@@ -77,13 +77,13 @@ pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -
     let mut take = connection
         .prepare_cached("UPDATE jobs SET due = ?2, leased = 1, lapsed = lapsed + 1, fence = ?3 WHERE seq = ?1")?;
     for (seq, job) in &jobs {
-        take.execute(params![seq, after(now, LEASE), job.fence.cast_signed()])?;
+        take.execute(params![seq, after(now, LEASE_DURATION), job.fence.cast_signed()])?;
     }
     let first: Option<i64> = connection
         .prepare_cached("SELECT min(due) FROM jobs WHERE died IS NULL AND partition = ?1 AND lane = ?2")?
         .query_row(params![partition.index(), lane.0], |row| row.get(0))?;
     let more = first.filter(|due| *due <= now).map(from_millis);
-    Ok(Granted { jobs: jobs.into_iter().map(|(_, job)| job).collect(), more })
+    Ok(LeaseGrant { jobs: jobs.into_iter().map(|(_, job)| job).collect(), more })
 }
 
 /// `false` when the fence has risen, or the job is gone.
@@ -157,8 +157,8 @@ pub(super) fn replay(
             partition.index(),
             id.0,
             instance.simple(),
-            forgotten(DEAD_MEMORY),
-            forgotten(DELIVERED_MEMORY)
+            forgotten(DEAD_RETENTION),
+            forgotten(DELIVERED_RETENTION)
         ])?;
     Ok(queued == 1)
 }
@@ -172,7 +172,7 @@ pub(super) fn void_leases(connection: &Connection, now: i64) -> rusqlite::Result
 
 /// A clock that was ahead has written these leases: they begin now.
 pub(super) fn shorten_leases(connection: &Connection, now: i64) -> rusqlite::Result<()> {
-    let (end, longest) = (after(now, LEASE), after(now, LONGEST_LEASE));
+    let (end, longest) = (after(now, LEASE_DURATION), after(now, MAX_LEASE));
     connection
         .prepare_cached("UPDATE jobs SET due = ?1 WHERE leased = 1 AND due > ?2")?
         .execute(params![end, longest])?;
@@ -188,6 +188,6 @@ fn is_held(connection: &Connection, now: i64, lane: &Lane) -> rusqlite::Result<b
     connection.prepare_cached("SELECT 1 FROM holds WHERE lane = ?1 AND until > ?2 AND until <= ?3")?.exists(params![
         lane.0,
         now,
-        after(now, LONGEST_HOLD)
+        after(now, MAX_HOLD)
     ])
 }

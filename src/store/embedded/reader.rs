@@ -32,7 +32,7 @@ impl Readers {
         match spawn_blocking(move || query(&connection)).await {
             Ok(result) => Ok(result?),
             Err(error) if error.is_cancelled() => Err(StoreError::Unavailable("the process is ending".to_owned())),
-            Err(error) => Err(StoreError::Broken(error.to_string())),
+            Err(error) => Err(StoreError::Corrupt(error.to_string())),
         }
     }
 }

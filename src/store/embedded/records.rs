@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{EmbeddedStore, admit, commit, query};
 use crate::store::{
-    Change, Changes, Committed, Found, Index, Locator, Position, RecordId, Records, StoreError, Stored, Take,
+    Change, ChangeNotifier, CommitOutcome, FindResult, Index, Locator, Position, RecordId, Records, StoreError,
+    StoredRecord, TokenRequest,
 };
 
 #[async_trait]
@@ -16,43 +17,48 @@ impl Records for EmbeddedStore {
         self.time.now()
     }
 
-    fn changes(&self) -> &Arc<Changes> {
+    fn changes(&self) -> &Arc<ChangeNotifier> {
         &self.changes
     }
 
-    async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError> {
+    async fn load(&self, id: RecordId) -> Result<Option<StoredRecord>, StoreError> {
         let now = self.time.millis();
         self.readers.run(move |connection| query::record(connection, now, id)).await
     }
 
-    async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError> {
+    async fn find(&self, peek: Option<&TokenRequest>, places: &[Locator]) -> Result<FindResult, StoreError> {
         let now = self.time.millis();
         let (peek, places) = (peek.cloned(), places.to_vec());
         self.readers
             .run(move |connection| {
                 let allowance = peek.map(|take| admit::peek(connection, now, &take)).transpose()?;
                 let records = places.iter().map(|place| query::kept_at(connection, now, *place));
-                Ok(Found { allowance, records: records.collect::<rusqlite::Result<_>>()? })
+                Ok(FindResult { allowance, records: records.collect::<rusqlite::Result<_>>()? })
             })
             .await
     }
 
-    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         if !change.finishing {
             self.writer.has_room()?;
         }
         let change = change.clone();
         let changed = change.changed();
         let committed = self.writer.run(move |connection, now| commit::commit(connection, now, &change)).await?;
-        if let Committed::Applied { .. } = &committed {
+        if let CommitOutcome::Applied { .. } = &committed {
             for id in changed {
-                self.changes.ring(id);
+                self.changes.notify(id);
             }
         }
         Ok(committed)
     }
 
-    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {
+    async fn list(
+        &self,
+        index: &Index,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
         let now = self.time.millis();
         let (index, after) = (index.clone(), after.cloned());
         self.readers.run(move |connection| query::list(connection, now, &index, after.as_ref(), limit)).await

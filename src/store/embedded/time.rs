@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{clock::Clock, domain::time::from_millis, store::forward::ForwardTime};
+use crate::{clock::Clock, domain::time::from_millis, store::monotonic_time::MonotonicTime};
 
 pub(super) struct Time {
     clock: Clock,
-    forward: ForwardTime,
+    forward: MonotonicTime,
 }
 
 impl Time {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, forward: ForwardTime::default() }
+        Self { clock, forward: MonotonicTime::default() }
     }
 
     /// In milliseconds, as the database keeps times.

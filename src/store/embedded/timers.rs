@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{Granted, LEASE, Leased, Locator, Settlement},
+    store::{LEASE_DURATION, LeaseGrant, Leased, Locator, Settlement},
 };
 
 use super::{query::rows, time::after};
@@ -15,7 +15,7 @@ pub(super) fn lease(
     now: i64,
     partition: Partition,
     limit: usize,
-) -> rusqlite::Result<Granted> {
+) -> rusqlite::Result<LeaseGrant> {
     connection
         .prepare_cached("UPDATE records SET rings_at = -rings_at WHERE partition = ?1 AND rings_at BETWEEN -?2 AND -1")?
         .execute(params![partition.index(), now])?;
@@ -25,7 +25,7 @@ pub(super) fn lease(
     )?;
     let found = due.query_map(params![partition.index(), now, rows(limit)], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let found = found.collect::<rusqlite::Result<Vec<([u8; 10], i64)>>>()?;
-    let end = after(now, LEASE);
+    let end = after(now, LEASE_DURATION);
     let mut take = connection.prepare_cached("UPDATE records SET rings_at = -?2 WHERE locator = ?1")?;
     for (locator, _) in &found {
         take.execute(params![locator, end])?;
@@ -35,7 +35,7 @@ pub(super) fn lease(
         .query_row([partition.index()], |row| row.get(0))?;
     let fence = end.cast_unsigned();
     let jobs = found.into_iter().map(|(locator, due)| Leased::timer(Locator::new(locator), fence, from_millis(due)));
-    Ok(Granted { jobs: jobs.collect(), more: first.filter(|due| *due <= now).map(from_millis) })
+    Ok(LeaseGrant { jobs: jobs.collect(), more: first.filter(|due| *due <= now).map(from_millis) })
 }
 
 /// When the first timer of a partition is due, or a lease has run out, if that is over.

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::store::{
-    DEAD_MEMORY, Locator, RecordId,
-    archive::{DELIVERED_MEMORY, NOTE_MEMORY},
-    backlog::HOLD_MEMORY,
+    DEAD_RETENTION, Locator, RecordId,
+    archive::{DELIVERED_RETENTION, LOG_RETENTION},
+    backlog::HOLD_RETENTION,
 };
 
 use super::time::after;
@@ -17,11 +17,11 @@ pub(super) fn batch(connection: &Connection, now: i64, size: usize) -> rusqlite:
     let ended = [
         ("messages", "digest", "until", now),
         ("reservations", "key", "until", now),
-        ("holds", "lane", "until", before(HOLD_MEMORY)),
+        ("holds", "lane", "until", before(HOLD_RETENTION)),
         ("buckets", "rowid", "tat", now.saturating_mul(1000)),
-        ("jobs", "seq", "died", before(DEAD_MEMORY)),
-        ("jobs", "seq", "delivered = 1 AND died", before(DELIVERED_MEMORY)),
-        ("notes", "seq", "at", before(NOTE_MEMORY)),
+        ("jobs", "seq", "died", before(DEAD_RETENTION)),
+        ("jobs", "seq", "delivered = 1 AND died", before(DELIVERED_RETENTION)),
+        ("notes", "seq", "at", before(LOG_RETENTION)),
     ];
     let mut more = records(connection, now, limit)? == size;
     for (table, key, end, now) in ended {

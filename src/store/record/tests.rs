@@ -141,7 +141,7 @@ fn what_the_first_version_wrote_is_read() {
     assert_eq!(golden().count(), records().len());
     for ((name, id, bytes), (expected, record)) in golden().zip(records()) {
         assert_eq!(name, expected);
-        let stored = Stored { id, version: 1, bytes };
+        let stored = StoredRecord { id, version: 1, bytes };
         assert_eq!(decode(&keys, &stored).unwrap(), record, "{name}");
         let plain = keys.open(&context(id.into()), &stored.bytes[1..]).unwrap();
         assert_eq!(plain, write(&record), "{name} is still written so");
@@ -168,7 +168,7 @@ fn names_in_the_timeline_come_back_and_cost_nothing_where_there_are_none() {
     let mut born = pending();
     born.sign(0, "token:shop");
     for named in [&record, &born] {
-        let stored = Stored { id: named.id.into(), version: 1, bytes: encode(&keys, named) };
+        let stored = StoredRecord { id: named.id.into(), version: 1, bytes: encode(&keys, named) };
         assert_eq!(&decode(&keys, &stored).unwrap(), named);
     }
     assert_eq!(record.timeline[0].by, None);
@@ -178,12 +178,12 @@ fn names_in_the_timeline_come_back_and_cost_nothing_where_there_are_none() {
 #[test]
 fn another_format_or_place_or_a_cut_is_refused() {
     let (keys, record) = (keys(), pending());
-    let stored = Stored { id: record.id.into(), version: 1, bytes: encode(&keys, &record) };
+    let stored = StoredRecord { id: record.id.into(), version: 1, bytes: encode(&keys, &record) };
     assert_eq!(decode(&keys, &stored).unwrap(), record);
     let mut later = stored.clone();
     later.bytes[0] = FORMAT + 1;
-    let moved = Stored { id: RecordId::new([1; 16]), ..stored.clone() };
-    assert!(matches!(decode(&keys, &later), Err(StoreError::Broken(_))));
+    let moved = StoredRecord { id: RecordId::new([1; 16]), ..stored.clone() };
+    assert!(matches!(decode(&keys, &later), Err(StoreError::Corrupt(_))));
     assert!(matches!(decode(&keys, &moved), Err(StoreError::Sealed(_))));
     let plain = write(&finished());
     for cut in 0..plain.len() {

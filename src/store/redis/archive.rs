@@ -9,34 +9,35 @@ use redis::{Cmd, Value};
 use super::{
     RedisStore,
     connection::Repeat,
+    job_positions::{JobPosition, ended_set, score_millis},
     key, leases, millis,
-    parse::{self, Kept, reply},
-    places::{Place, ended_set, score_millis},
+    parse::{self, StoredJob, reply},
     script,
 };
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, JobId, StoreError,
+        DEAD_RETENTION, JobId, StoreError,
         archive::{
-            Archive, DELIVERED_MEMORY, Journal, KnownJob, Mark, NOTE_MEMORY, NOTES_KEPT, Note, Removal, Standing,
+            Archive, DELIVERED_RETENTION, JobCursor, JobInfo, JobState, LOG_RETENTION, LogEntry, LogStream,
+            MAX_LOG_ENTRIES, Removal,
         },
     },
 };
 
 /// Jobs forgotten per partition at once.
-const TIDIED: usize = 500;
+const MAX_PURGED: usize = 500;
 
 #[async_trait]
 impl Archive for RedisStore {
     async fn jobs_after(
         &self,
         instance: InstanceId,
-        standing: Standing,
-        mark: Option<&Mark>,
+        standing: JobState,
+        mark: Option<&JobCursor>,
         limit: usize,
-    ) -> Result<Vec<KnownJob>, StoreError> {
-        let places = self.places(instance, standing, mark, limit).await?;
+    ) -> Result<Vec<JobInfo>, StoreError> {
+        let places = self.job_positions(instance, standing, mark, limit).await?;
         let mut pipeline = redis::Pipeline::with_capacity(places.len());
         for place in &places {
             pipeline.add_command(read_job(place.partition, &place.id));
@@ -51,22 +52,17 @@ impl Archive for RedisStore {
         Ok(jobs)
     }
 
-    async fn job(
-        &self,
-        instance: InstanceId,
-        partition: Partition,
-        id: &JobId,
-    ) -> Result<Option<KnownJob>, StoreError> {
-        let fields: Fields = self.one(&read_job(partition, &id.0)).await?;
-        let Some(Kept { instance: of, lane, .. }) = fields.0.clone().and_then(parse::read_job) else {
+    async fn job(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<Option<JobInfo>, StoreError> {
+        let fields: JobFields = self.one(&read_job(partition, &id.0)).await?;
+        let Some(StoredJob { instance: of, lane, .. }) = fields.0.clone().and_then(parse::read_job) else {
             return Ok(None);
         };
-        let lease = leases::of_job(&id.0, fence(&fields));
+        let lease = leases::of_job(&id.0, fence_of(&fields));
         let sets = [
-            (Standing::Waiting, key::queue(partition, &lane), &id.0),
-            (Standing::Waiting, key::leases(partition), &lease),
-            (Standing::Delivered, key::delivered(partition, of), &id.0),
-            (Standing::Dead, key::dead(partition, of), &id.0),
+            (JobState::Waiting, key::queue(partition, &lane), &id.0),
+            (JobState::Waiting, key::leases(partition), &lease),
+            (JobState::Delivered, key::delivered(partition, of), &id.0),
+            (JobState::Dead, key::dead(partition, of), &id.0),
         ];
         let mut pipeline = redis::pipe();
         for (_, set, member) in &sets {
@@ -75,20 +71,20 @@ impl Archive for RedisStore {
         let values = self.connection.run(&mut pipeline).await?;
         for ((standing, ..), value) in sets.into_iter().zip(values) {
             let Some(score) = reply::<Option<f64>>(value)? else { continue };
-            let place = Place { partition, id: id.0.clone(), at: score_millis(score) };
-            let alive = from_millis(place.at) > self.forgotten(standing);
+            let place = JobPosition { partition, id: id.0.clone(), at: score_millis(score) };
+            let alive = from_millis(place.at) > self.retention_start(standing);
             return Ok(known(place, standing, fields).filter(|(_, of)| *of == instance && alive).map(|(job, _)| job));
         }
         Ok(None)
     }
 
-    async fn tidy(&self, instance: InstanceId) -> Result<(), StoreError> {
-        for standing in [Standing::Delivered, Standing::Dead] {
-            let over = self.forgotten(standing).as_millisecond();
+    async fn purge(&self, instance: InstanceId) -> Result<(), StoreError> {
+        for standing in [JobState::Delivered, JobState::Dead] {
+            let over = self.retention_start(standing).as_millisecond();
             let mut pipeline = redis::pipe();
             for partition in Partition::all() {
                 let set = ended_set(partition, instance, standing);
-                pipeline.cmd("ZRANGEBYSCORE").arg(set).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(TIDIED);
+                pipeline.cmd("ZRANGEBYSCORE").arg(set).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(MAX_PURGED);
             }
             let values = self.connection.run(&mut pipeline).await?;
             // What is past its time cannot be replayed, so nobody wants it back meanwhile.
@@ -104,13 +100,13 @@ impl Archive for RedisStore {
         Ok(())
     }
 
-    async fn note(&self, notes: &[Note]) -> Result<(), StoreError> {
+    async fn append_log(&self, notes: &[LogEntry]) -> Result<(), StoreError> {
         let now = self.time.now().as_millisecond();
         let mut pipeline = redis::pipe();
-        let last = -1 - i64::try_from(NOTES_KEPT).unwrap_or(i64::MAX);
+        let last = -1 - i64::try_from(MAX_LOG_ENTRIES).unwrap_or(i64::MAX);
         let mut journals: BTreeMap<String, Vec<(usize, &[u8])>> = BTreeMap::new();
         for (place, note) in notes.iter().enumerate() {
-            journals.entry(key::journal(note.partition, &note.journal)).or_default().push((place, &note.bytes));
+            journals.entry(key::journal(note.partition, &note.stream)).or_default().push((place, &note.bytes));
         }
         for (journal, notes) in journals {
             pipeline.cmd("ZADD").arg(&journal);
@@ -118,15 +114,15 @@ impl Archive for RedisStore {
                 // They keep their order: a score holds parts of a millisecond, down to 1/4096.
                 pipeline.arg(format!("{now}.{:03}", place.min(999))).arg(bytes);
             }
-            pipeline.cmd("ZREMRANGEBYSCORE").arg(&journal).arg("-inf").arg(now - millis(NOTE_MEMORY));
+            pipeline.cmd("ZREMRANGEBYSCORE").arg(&journal).arg("-inf").arg(now - millis(LOG_RETENTION));
             pipeline.cmd("ZREMRANGEBYRANK").arg(&journal).arg(0).arg(last);
-            pipeline.cmd("PEXPIRE").arg(&journal).arg(millis(NOTE_MEMORY));
+            pipeline.cmd("PEXPIRE").arg(&journal).arg(millis(LOG_RETENTION));
         }
         self.connection.run(&mut pipeline).await.map(drop)
     }
 
-    async fn notes(&self, journal: &Journal, limit: usize) -> Result<Vec<(Timestamp, Note)>, StoreError> {
-        let oldest = self.time.now().as_millisecond() - millis(NOTE_MEMORY);
+    async fn read_log(&self, journal: &LogStream, limit: usize) -> Result<Vec<(Timestamp, LogEntry)>, StoreError> {
+        let oldest = self.time.now().as_millisecond() - millis(LOG_RETENTION);
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
             let name = key::journal(partition, journal);
@@ -137,7 +133,7 @@ impl Archive for RedisStore {
         let mut notes = Vec::new();
         for (partition, value) in Partition::all().zip(values) {
             let rows: Vec<(Vec<u8>, f64)> = reply(value)?;
-            let note = |bytes| Note { partition, journal: journal.clone(), bytes };
+            let note = |bytes| LogEntry { partition, stream: journal.clone(), bytes };
             notes.extend(rows.into_iter().map(|(bytes, score)| (score, note(bytes))));
         }
         notes.sort_by(|(one, _), (other, _)| other.total_cmp(one));
@@ -170,7 +166,7 @@ impl Archive for RedisStore {
         }
         self.confirmed::<Value>(cmd, Repeat::Same).await?;
         let mut pipeline = redis::pipe();
-        for (journal, bytes) in &removal.notes {
+        for (journal, bytes) in &removal.log_entries {
             pipeline.cmd("ZREM").arg(key::journal(partition, journal)).arg(bytes);
         }
         self.connection.run(&mut pipeline).await.map(drop)
@@ -179,20 +175,20 @@ impl Archive for RedisStore {
 
 impl RedisStore {
     /// What ended before this is no longer there.
-    pub(super) fn forgotten(&self, standing: Standing) -> Timestamp {
+    pub(super) fn retention_start(&self, standing: JobState) -> Timestamp {
         match standing {
-            Standing::Waiting => Timestamp::MIN,
-            Standing::Delivered => self.time.now() - DELIVERED_MEMORY,
-            Standing::Dead => self.time.now() - DEAD_MEMORY,
+            JobState::Waiting => Timestamp::MIN,
+            JobState::Delivered => self.time.now() - DELIVERED_RETENTION,
+            JobState::Dead => self.time.now() - DEAD_RETENTION,
         }
     }
 }
 
 /// The job, and its state once it was leased.
-type Fields = (Option<Vec<u8>>, Option<String>);
+type JobFields = (Option<Vec<u8>>, Option<String>);
 
 /// Of its last lease. A job that was leased when it was committed, and never since, has no state.
-fn fence((job, state): &Fields) -> u64 {
+fn fence_of((job, state): &JobFields) -> u64 {
     match state {
         Some(state) => state.split(' ').next().and_then(|fence| fence.parse().ok()).unwrap_or(0),
         None => u64::from(job.as_ref().is_some_and(|job| job.starts_with(b"1"))),
@@ -209,13 +205,13 @@ fn read_job(partition: Partition, id: &str) -> Cmd {
     cmd
 }
 
-fn known(place: Place, standing: Standing, (job, state): Fields) -> Option<(KnownJob, InstanceId)> {
-    let Kept { since, instance, lane, body } = parse::read_job(job?)?;
+fn known(place: JobPosition, standing: JobState, (job, state): JobFields) -> Option<(JobInfo, InstanceId)> {
+    let StoredJob { since, instance, lane, body } = parse::read_job(job?)?;
     let state = state.unwrap_or_else(|| "0 0 0 ".to_owned());
     let mut words = state.splitn(4, ' ').skip(1);
     let attempts = words.next()?.parse().ok()?;
     let note = words.nth(1).unwrap_or_default().to_owned();
-    let Place { partition, id, at } = place;
+    let JobPosition { partition, id, at } = place;
     let at = from_millis(at);
-    Some((KnownJob { partition, id: JobId(id), lane, standing, attempts, since, at, note, body }, instance))
+    Some((JobInfo { partition, id: JobId(id), lane, state: standing, attempts, since, at, note, body }, instance))
 }

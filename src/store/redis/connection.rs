@@ -13,14 +13,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use super::node::RuntimeThread;
 use super::{
-    announced_moves,
     cluster::Cluster,
-    confirmed_writer::{ConfirmedWriter, Durability, Fault},
+    confirmed_writer::{ConfirmedWriter, Durability, WriteError},
+    endpoint::{self, Endpoint},
+    error_hint,
     node::Node,
-    remedy,
-    seeds::Seeds,
-    slot,
-    source::{self, Source},
+    seed_nodes::SeedNodes,
+    slot, switch_master,
 };
 use crate::{
     domain::Partition,
@@ -29,10 +28,10 @@ use crate::{
 };
 
 /// Kept back of what a request has left for the store, so that it still hears what is wrong.
-const REPORT: Duration = Duration::from_millis(100);
+const REPORTING_RESERVE: Duration = Duration::from_millis(100);
 
 /// Before a try that nothing stands in the way of any more.
-const SOON: Duration = Duration::from_millis(5);
+const IMMEDIATE_RETRY_DELAY: Duration = Duration::from_millis(5);
 
 pub(super) enum Connection {
     One {
@@ -66,15 +65,15 @@ impl Repeat {
 }
 
 /// What to do about an error.
-pub(super) enum Cure {
+pub(super) enum Recovery {
     LoadScripts,
     Reconnect,
-    Wait,
+    Backoff,
     GiveUp(StoreError),
 }
 
 /// A master, and the partitions that it has.
-pub(super) struct Home {
+pub(super) struct MasterNode {
     /// Names it among the others. Empty for the only one.
     pub(super) name: String,
     pub(super) node: Arc<Node>,
@@ -84,26 +83,26 @@ pub(super) struct Home {
 impl Connection {
     /// Errors quote nothing of the text: it may hold a password.
     pub(super) fn new(url: &str, durability: Durability, background: &Background) -> Result<Self, StoreError> {
-        if let Some(seeds) = Seeds::parse(url)? {
+        if let Some(seeds) = SeedNodes::parse(url)? {
             return Ok(Self::Cluster(Box::new(Cluster::new(seeds, durability, background))));
         }
-        let node = Arc::new(Node::new(Source::parse(url)?, durability));
+        let node = Arc::new(Node::new(Endpoint::parse(url)?, durability));
         let confirmed = durability != Durability::Standard;
         let open = || ConfirmedWriter::open(&Handle::current(), background, Arc::clone(&node), durability);
         let writer = confirmed.then(open);
-        let moves = node.source().address().is_none().then(|| announced_moves::start(&node));
+        let moves = node.endpoint().address().is_none().then(|| switch_master::start(&node));
         Ok(Self::One { node, writer, _moves: moves })
     }
 
     /// Another URL of the same place: its credentials count from the next dial on.
-    pub(super) fn take_up(&self, url: &str) -> Result<(), StoreError> {
-        match (self, Seeds::parse(url)?) {
-            (Self::Cluster(cluster), Some(seeds)) => cluster.take_up(seeds),
+    pub(super) fn replace_url(&self, url: &str) -> Result<(), StoreError> {
+        match (self, SeedNodes::parse(url)?) {
+            (Self::Cluster(cluster), Some(seeds)) => cluster.replace_seeds(seeds),
             (Self::One { node, .. }, None) => {
-                node.set_source(Source::parse(url)?);
+                node.set_endpoint(Endpoint::parse(url)?);
                 Ok(())
             }
-            _ => Err(StoreError::Unfit("store.url: leads to a store of another kind".to_owned())),
+            _ => Err(StoreError::Misconfigured("store.url: leads to a store of another kind".to_owned())),
         }
     }
 
@@ -113,7 +112,7 @@ impl Connection {
             return Ok(Vec::new());
         }
         match self {
-            Self::One { node, .. } => insist(node, pipeline.ignore_errors()).await,
+            Self::One { node, .. } => send_with_retries(node, pipeline.ignore_errors()).await,
             // Boxed, so that who has no cluster carries nothing of it.
             Self::Cluster(cluster) => cluster.run(pipeline).boxed().await,
         }
@@ -132,9 +131,11 @@ impl Connection {
     pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
         match self {
             Self::One { node, writer: Some(writer), .. } => {
-                insist_on(node, repeat, |again| writer.run(repeat.of(&cmd, again), false)).await
+                write_with_retries(node, repeat, |again| writer.run(repeat.of(&cmd, again), false)).await
             }
-            Self::One { node, .. } => insist_on(node, repeat, |again| node.write(repeat.of(&cmd, again))).await,
+            Self::One { node, .. } => {
+                write_with_retries(node, repeat, |again| node.write(repeat.of(&cmd, again))).await
+            }
             Self::Cluster(cluster) => cluster.confirm(cmd, repeat).boxed().await,
         }
     }
@@ -144,7 +145,7 @@ impl Connection {
         match self {
             _ if cmds.is_empty() => Ok(Vec::new()),
             Self::One { writer: Some(writer), node, .. } => {
-                insist_on(node, Repeat::Same, |_| writer.read(node, cmds.clone(), false)).await
+                write_with_retries(node, Repeat::Same, |_| writer.read(node, cmds.clone(), false)).await
             }
             Self::One { writer: None, .. } => {
                 let mut pipeline = Pipeline::with_capacity(cmds.len());
@@ -163,14 +164,17 @@ impl Connection {
     }
 
     /// Asks every master, for what concerns itself and no key.
-    pub(super) async fn ask_all(&self, cmd: &Cmd) -> Result<Vec<(Home, Result<Value, StoreError>)>, StoreError> {
+    pub(super) async fn send_to_all_masters(
+        &self,
+        cmd: &Cmd,
+    ) -> Result<Vec<(MasterNode, Result<Value, StoreError>)>, StoreError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(cmd.clone()).ignore_errors();
-        let homes = self.homes(false).await?;
+        let homes = self.masters(false).await?;
         let asked = homes.into_iter().map(async |home| {
             let answer = match self {
-                Self::One { .. } => insist(&home.node, &pipeline).await,
-                Self::Cluster(cluster) => cluster.ask(&home.node, &pipeline).await,
+                Self::One { .. } => send_with_retries(&home.node, &pipeline).await,
+                Self::Cluster(cluster) => cluster.ask_node(&home.node, &pipeline).await,
             };
             (home, answer.map(|mut values| values.pop().unwrap_or(Value::Nil)))
         });
@@ -178,36 +182,36 @@ impl Connection {
     }
 
     /// Servers that were reached, or that their cluster names.
-    pub(super) fn reached(&self) -> Vec<(String, u16)> {
+    pub(super) fn known_addresses(&self) -> Vec<(String, u16)> {
         match self {
-            Self::One { node, .. } => node.reached().into_iter().collect(),
+            Self::One { node, .. } => node.last_address().into_iter().collect(),
             Self::Cluster(cluster) => cluster.nodes(),
         }
     }
 
     /// Returns when the only master is another one. In a cluster, where each command finds its master, never.
-    pub(super) async fn moved(&self) {
+    pub(super) async fn wait_for_new_master(&self) {
         match self {
-            Self::One { node, .. } => drop(node.moves().changed().await),
+            Self::One { node, .. } => drop(node.master_changes().changed().await),
             Self::Cluster(_) => std::future::pending().await,
         }
     }
 
     /// All masters. `anew`: what was known of a cluster is known to be old.
-    pub(super) async fn homes(&self, anew: bool) -> Result<Vec<Home>, StoreError> {
+    pub(super) async fn masters(&self, anew: bool) -> Result<Vec<MasterNode>, StoreError> {
         match self {
             Self::One { node, .. } => {
                 let (name, node, partitions) = (String::new(), Arc::clone(node), Partition::all().collect());
-                Ok(vec![Home { name, node, partitions }])
+                Ok(vec![MasterNode { name, node, partitions }])
             }
-            Self::Cluster(cluster) => cluster.homes(anew).boxed().await,
+            Self::Cluster(cluster) => cluster.masters(anew).boxed().await,
         }
     }
 }
 
 /// Hosts and ports that `store.url` names: of Redis, of Sentinels, of the nodes that a cluster is first looked for at.
 pub fn addresses(url: &str) -> Vec<(String, u16)> {
-    match (Seeds::parse(url), Source::parse(url)) {
+    match (SeedNodes::parse(url), Endpoint::parse(url)) {
         (Ok(Some(seeds)), _) => seeds.addresses.into_iter().map(|address| (address.host, address.port)).collect(),
         (_, Ok(source)) => source.addresses(),
         _ => Vec::new(),
@@ -219,24 +223,24 @@ pub(super) fn slot_of(partition: Partition) -> u16 {
     slot::of(key::channel(partition).as_bytes())
 }
 
-async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+async fn send_with_retries(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
     let deadline = deadline();
     let mut last: Option<RedisError> = None;
     loop {
-        let answer = in_time(deadline, node.send(pipeline)).await.and_then(|values| values.into_iter().collect());
+        let answer = with_deadline(deadline, node.send(pipeline)).await.and_then(|values| values.into_iter().collect());
         let error: RedisError = match answer {
             Ok(values) => return Ok(values),
             Err(error) => error,
         };
-        let pause = match cure(&error) {
-            Cure::GiveUp(error) => return Err(error),
-            Cure::LoadScripts | Cure::Reconnect => SOON,
-            Cure::Wait => some_time(),
+        let pause = match classify(&error) {
+            Recovery::GiveUp(error) => return Err(error),
+            Recovery::LoadScripts | Recovery::Reconnect => IMMEDIATE_RETRY_DELAY,
+            Recovery::Backoff => retry_delay(),
         };
         if Instant::now() + pause >= deadline {
             // A try that was cut short says less than the one before it.
             let why = last.filter(|_| Instant::now() >= deadline).unwrap_or(error);
-            return Err(remedy::given_up(&why, explain(node, &why).await));
+            return Err(error_hint::store_error(&why, explain(node, &why).await));
         }
         last = Some(error);
         tokio::time::sleep(pause).await;
@@ -244,29 +248,31 @@ async fn insist(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreErr
 }
 
 /// Repeats what Redis did not do, and what it may have done as `repeat` says; `work` hears whether it may have.
-async fn insist_on<T, F>(node: &Node, repeat: Repeat, work: impl Fn(bool) -> F) -> Result<T, StoreError>
+async fn write_with_retries<T, F>(node: &Node, repeat: Repeat, work: impl Fn(bool) -> F) -> Result<T, StoreError>
 where
-    F: Future<Output = Result<T, Fault>>,
+    F: Future<Output = Result<T, WriteError>>,
 {
     let deadline = deadline();
-    let worth = |error: &RedisError| !matches!(cure(error), Cure::GiveUp(_));
+    let worth = |error: &RedisError| !matches!(classify(error), Recovery::GiveUp(_));
     let (mut again, mut last) = (false, None);
     let fault = loop {
         let Ok(outcome) = tokio::time::timeout_at(deadline.into(), work(again)).await else {
-            break last.unwrap_or_else(|| Fault::Unconfirmed("it does not answer in time".to_owned()));
+            break last.unwrap_or_else(|| WriteError::Unconfirmed("it does not answer in time".to_owned()));
         };
         let fault = match outcome {
             Ok(done) => return Ok(done),
-            Err(Fault::Refused(error)) if worth(&error) => Fault::Refused(error),
-            Err(Fault::Broken(error)) if repeat != Repeat::Never && worth(&error) => {
+            Err(WriteError::Refused(error)) if worth(&error) => WriteError::Refused(error),
+            Err(WriteError::Broken(error)) if repeat != Repeat::Never && worth(&error) => {
                 again = true;
-                Fault::Broken(error)
+                WriteError::Broken(error)
             }
             Err(fault) => break fault,
         };
         let pause = match &fault {
-            Fault::Refused(error) if !error.is_io_error() && !matches!(cure(error), Cure::Wait) => SOON,
-            _ => some_time(),
+            WriteError::Refused(error) if !error.is_io_error() && !matches!(classify(error), Recovery::Backoff) => {
+                IMMEDIATE_RETRY_DELAY
+            }
+            _ => retry_delay(),
         };
         if Instant::now() + pause >= deadline {
             break fault;
@@ -276,60 +282,62 @@ where
     };
     // What was done before, perhaps, is never told as refused.
     match fault {
-        Fault::Refused(error) if !again => Err(match cure(&error) {
-            Cure::GiveUp(error) => error,
-            _ => remedy::given_up(&error, explain(node, &error).await),
+        WriteError::Refused(error) if !again => Err(match classify(&error) {
+            Recovery::GiveUp(error) => error,
+            _ => error_hint::store_error(&error, explain(node, &error).await),
         }),
-        Fault::Refused(error) => Err(Fault::Broken(error).into()),
+        WriteError::Refused(error) => Err(WriteError::Broken(error).into()),
         fault => Err(fault.into()),
     }
 }
 
 /// By when a call must have its answer, whatever it runs into.
 pub(super) fn deadline() -> Instant {
-    Instant::now() + patience::left().saturating_sub(REPORT)
+    Instant::now() + patience::left().saturating_sub(REPORTING_RESERVE)
 }
 
-pub(super) async fn in_time<T>(deadline: Instant, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+pub(super) async fn with_deadline<T>(deadline: Instant, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     let late = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
     tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| late())
 }
 
 pub(super) async fn explain(node: &Node, error: &RedisError) -> String {
-    let explained = tokio::time::timeout(REPORT / 2, node.explain(error)).await;
-    explained.unwrap_or_else(|_| remedy::told(error))
+    let explained = tokio::time::timeout(REPORTING_RESERVE / 2, node.explain(error)).await;
+    explained.unwrap_or_else(|_| error_hint::describe(error))
 }
 
 /// Before a server that needs time is asked again.
-pub(super) fn some_time() -> Duration {
+pub(super) fn retry_delay() -> Duration {
     Duration::from_millis(50).mul_f64(1.0 + 3.0 * random::fraction())
 }
 
-pub(super) fn cure(error: &RedisError) -> Cure {
+pub(super) fn classify(error: &RedisError) -> Recovery {
     match error.kind() {
-        ErrorKind::Server(ServerErrorKind::NoScript) => Cure::LoadScripts,
+        ErrorKind::Server(ServerErrorKind::NoScript) => Recovery::LoadScripts,
         // A demoted master answers reads for ever; only a new connection finds the new one.
-        ErrorKind::Server(ServerErrorKind::ReadOnly) | ErrorKind::Io => Cure::Reconnect,
+        ErrorKind::Server(ServerErrorKind::ReadOnly) | ErrorKind::Io => Recovery::Reconnect,
         ErrorKind::Server(
             ServerErrorKind::BusyLoading
             | ServerErrorKind::TryAgain
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::MasterDown,
-        ) => Cure::Wait,
-        _ if source::has_no_master(error) => Cure::Wait,
-        _ if refuses_us(error) => Cure::GiveUp(StoreError::Unavailable(remedy::told(error))),
-        _ if error.is_unrecoverable_error() || error.is_timeout() || error.is_connection_dropped() => Cure::Reconnect,
+        ) => Recovery::Backoff,
+        _ if endpoint::has_no_master(error) => Recovery::Backoff,
+        _ if is_access_denied(error) => Recovery::GiveUp(StoreError::Unavailable(error_hint::describe(error))),
+        _ if error.is_unrecoverable_error() || error.is_timeout() || error.is_connection_dropped() => {
+            Recovery::Reconnect
+        }
         _ => match error.code() {
-            Some("OOM") => Cure::GiveUp(StoreError::Full),
-            Some("NOREPLICAS" | "MISCONF" | "BUSY" | "UNKILLABLE") => Cure::Wait,
-            _ => Cure::GiveUp(StoreError::Broken(remedy::told(error))),
+            Some("OOM") => Recovery::GiveUp(StoreError::Full),
+            Some("NOREPLICAS" | "MISCONF" | "BUSY" | "UNKILLABLE") => Recovery::Backoff,
+            _ => Recovery::GiveUp(StoreError::Corrupt(error_hint::describe(error))),
         },
     }
 }
 
 /// Until somebody changes a password or a permission.
-fn refuses_us(error: &RedisError) -> bool {
-    matches!(remedy::code(error), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+fn is_access_denied(error: &RedisError) -> bool {
+    matches!(error_hint::code(error), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
 }
 
 #[cfg(test)]

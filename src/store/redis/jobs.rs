@@ -11,36 +11,36 @@ use super::{
     key,
     leases::TIMER,
     millis,
-    parse::{self, Kept, reply},
+    parse::{self, StoredJob, reply},
     script,
 };
 use crate::{
     domain::{InstanceId, Partition, time::from_millis},
     store::{
-        DEAD_MEMORY, DueLane, GROUP_SCAN, Granted, JobId, Jobs, LEASE, LONGEST_HOLD, LONGEST_LEASE, Lane, LeaseRequest,
-        Leased, Locator, Settlement, StoreError,
-        archive::{DEAD_KEPT, DELIVERED_KEPT, DELIVERED_MEMORY},
-        backlog::HOLD_MEMORY,
+        DEAD_RETENTION, DueLane, GROUP_SCAN, JobId, Jobs, LEASE_DURATION, Lane, LeaseGrant, LeaseRequest, Leased,
+        Locator, MAX_HOLD, MAX_LEASE, Settlement, StoreError,
+        archive::{DELIVERED_RETENTION, MAX_DEAD_JOBS, MAX_DELIVERED_JOBS},
+        backlog::HOLD_RETENTION,
     },
 };
 
 /// Lanes looked at per partition and poll.
-const LANES: usize = 256;
+const MAX_LANES: usize = 256;
 
 #[async_trait]
 impl Jobs for RedisStore {
     async fn due(&self) -> Result<Vec<DueLane>, StoreError> {
-        let (mut due, lapsed) = self.look().await?;
+        let (mut due, lapsed) = self.due_lanes().await?;
         if !lapsed.is_empty() {
             self.reclaim(&lapsed).await?;
-            (due, _) = self.look().await?;
+            (due, _) = self.due_lanes().await?;
         }
         due.sort_by_key(|due| due.since);
         Ok(due)
     }
 
-    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<Granted>, StoreError> {
-        let answers = join_all(requests.iter().map(|request| self.lease_some(request))).await;
+    async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<LeaseGrant>, StoreError> {
+        let answers = join_all(requests.iter().map(|request| self.lease_one(request))).await;
         if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
             if answers.iter().all(Result::is_err) {
                 return Err(error.clone());
@@ -64,8 +64,10 @@ impl Jobs for RedisStore {
         };
         let partition = leased.partition;
         let (ended, memory, kept) = match settlement {
-            Settlement::Delivered => (key::delivered(partition, leased.instance), DELIVERED_MEMORY, DELIVERED_KEPT),
-            _ => (key::dead(partition, leased.instance), DEAD_MEMORY, DEAD_KEPT),
+            Settlement::Delivered => {
+                (key::delivered(partition, leased.instance), DELIVERED_RETENTION, MAX_DELIVERED_JOBS)
+            }
+            _ => (key::dead(partition, leased.instance), DEAD_RETENTION, MAX_DEAD_JOBS),
         };
         let mut cmd = script::SETTLE.call(&[
             key::lanes(partition),
@@ -100,7 +102,7 @@ impl Jobs for RedisStore {
                 .arg(key::hold(partition, lane))
                 .arg(until.as_millisecond())
                 .arg("PXAT")
-                .arg(until.as_millisecond() + millis(HOLD_MEMORY) - self.time.shift());
+                .arg(until.as_millisecond() + millis(HOLD_RETENTION) - self.time.shift());
             if over {
                 // Listed at the end of the hold; what is leased next says when it is due.
                 let mut listed = redis::cmd("ZADD");
@@ -114,7 +116,7 @@ impl Jobs for RedisStore {
     async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError> {
         let job: Option<Vec<u8>> = self.one(redis::cmd("HGET").arg(key::jobs(partition)).arg(&id.0)).await?;
         let Some(job) = job else { return Ok(false) };
-        let lane = kept(job)?.lane;
+        let lane = stored_job(job)?.lane;
         let mut cmd = script::REPLAY.call(&[
             key::lanes(partition),
             key::queue(partition, &lane),
@@ -123,7 +125,7 @@ impl Jobs for RedisStore {
             key::delivered(partition, instance),
         ]);
         cmd.arg(self.time.shift()).arg(&lane.0).arg(&id.0);
-        cmd.arg(millis(DEAD_MEMORY)).arg(millis(DELIVERED_MEMORY));
+        cmd.arg(millis(DEAD_RETENTION)).arg(millis(DELIVERED_RETENTION));
         let (now, replayed): (i64, i64) = self.confirmed(cmd, Repeat::Never).await?;
         self.time.observe(now);
         Ok(replayed == 1)
@@ -132,11 +134,11 @@ impl Jobs for RedisStore {
 
 impl RedisStore {
     /// Lanes with due work, and partitions where leases have run out.
-    async fn look(&self) -> Result<(Vec<DueLane>, Vec<Partition>), StoreError> {
+    async fn due_lanes(&self) -> Result<(Vec<DueLane>, Vec<Partition>), StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
             let mut cmd = script::DUE.call(&[key::lanes(partition), key::timers(partition), key::leases(partition)]);
-            cmd.arg(self.time.shift()).arg(LANES).arg(millis(LONGEST_LEASE));
+            cmd.arg(self.time.shift()).arg(MAX_LANES).arg(millis(MAX_LEASE));
             pipeline.add_command(cmd);
         }
         let values = self.connection.run_partly(&mut pipeline).await?;
@@ -160,7 +162,7 @@ impl RedisStore {
         Ok((due, lapsed))
     }
 
-    async fn lease_some(&self, request: &LeaseRequest) -> Result<Granted, StoreError> {
+    async fn lease_one(&self, request: &LeaseRequest) -> Result<LeaseGrant, StoreError> {
         let LeaseRequest { partition, lane, limit, busy } = request;
         if *lane == Lane::timer() {
             return self.lease_timers(*partition, *limit).await;
@@ -173,18 +175,18 @@ impl RedisStore {
             key::leases(*partition),
         ]);
         let ids = if lane.kind().is_message() { limit + GROUP_SCAN } else { *limit };
-        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(&lane.0).arg(limit).arg(ids);
-        cmd.arg(millis(LONGEST_HOLD)).arg(busy);
+        cmd.arg(self.time.shift()).arg(millis(LEASE_DURATION)).arg(&lane.0).arg(limit).arg(ids);
+        cmd.arg(millis(MAX_HOLD)).arg(busy);
         // Confirmed: what a fail-over could still take back must not be acted upon.
         let answer: Vec<Value> = self.confirmed(cmd, Repeat::Same).await?;
         let [now, more, rows @ ..] = answer.as_slice() else {
-            return Err(StoreError::Broken("lease.lua said too little".to_owned()));
+            return Err(StoreError::Corrupt("lease.lua said too little".to_owned()));
         };
         self.time.observe(reply(now.clone())?);
         let mut jobs = Vec::with_capacity(rows.len() / 5);
         for row in rows.chunks_exact(5) {
             let [id, fence, attempts, lapsed, job] = row else { continue };
-            let Kept { since, instance, body, .. } = kept(reply(job.clone())?)?;
+            let StoredJob { since, instance, body, .. } = stored_job(reply(job.clone())?)?;
             jobs.push(Leased {
                 partition: *partition,
                 id: JobId(reply(id.clone())?),
@@ -197,16 +199,16 @@ impl RedisStore {
                 body,
             });
         }
-        Ok(Granted { jobs, more: due_time(&reply::<String>(more.clone())?) })
+        Ok(LeaseGrant { jobs, more: due_time(&reply::<String>(more.clone())?) })
     }
 
-    async fn lease_timers(&self, partition: Partition, limit: usize) -> Result<Granted, StoreError> {
-        let mut cmd = script::RING.call(&[key::timers(partition), key::leases(partition)]);
-        cmd.arg(self.time.shift()).arg(millis(LEASE)).arg(limit).arg(TIMER);
+    async fn lease_timers(&self, partition: Partition, limit: usize) -> Result<LeaseGrant, StoreError> {
+        let mut cmd = script::LEASE_TIMERS.call(&[key::timers(partition), key::leases(partition)]);
+        cmd.arg(self.time.shift()).arg(millis(LEASE_DURATION)).arg(limit).arg(TIMER);
         // Not confirmed: a timer that rings twice does no harm.
         let answer: Vec<Value> = self.one(&cmd).await?;
         let [now, more, fence, rows @ ..] = answer.as_slice() else {
-            return Err(StoreError::Broken("ring.lua said too little".to_owned()));
+            return Err(StoreError::Corrupt("lease_timers.lua said too little".to_owned()));
         };
         self.time.observe(reply(now.clone())?);
         let fence: u64 = reply(fence.clone())?;
@@ -214,11 +216,14 @@ impl RedisStore {
         let jobs = rows.iter().map(|[locator, due]| {
             let bytes: Vec<u8> = reply(locator.clone())?;
             let locator =
-                Locator::from_slice(&bytes).ok_or_else(|| StoreError::Broken("a timer of nothing".to_owned()))?;
+                Locator::from_slice(&bytes).ok_or_else(|| StoreError::Corrupt("a timer of nothing".to_owned()))?;
             let since = due_time(&reply::<String>(due.clone())?).unwrap_or_default();
             Ok(Leased::timer(locator, fence, since))
         });
-        Ok(Granted { jobs: jobs.collect::<Result<_, StoreError>>()?, more: due_time(&reply::<String>(more.clone())?) })
+        Ok(LeaseGrant {
+            jobs: jobs.collect::<Result<_, StoreError>>()?,
+            more: due_time(&reply::<String>(more.clone())?),
+        })
     }
 
     async fn settle_timer(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError> {
@@ -226,7 +231,7 @@ impl RedisStore {
             Settlement::Retry { at, .. } | Settlement::Postpone { at } => at.as_millisecond(),
             Settlement::Done | Settlement::Delivered | Settlement::Dead { .. } => 0,
         };
-        let mut cmd = script::RUNG.call(&[key::timers(leased.partition), key::leases(leased.partition)]);
+        let mut cmd = script::SETTLE_TIMER.call(&[key::timers(leased.partition), key::leases(leased.partition)]);
         cmd.arg(&leased.body).arg(leased.fence).arg(at).arg(TIMER);
         self.one::<i64>(&cmd).await.map(|_| true)
     }
@@ -239,6 +244,6 @@ fn due_time(score: &str) -> Option<Timestamp> {
     (millis != 0).then(|| from_millis(millis))
 }
 
-fn kept(job: Vec<u8>) -> Result<Kept, StoreError> {
-    parse::read_job(job).ok_or_else(|| StoreError::Broken("a job without a head".to_owned()))
+fn stored_job(job: Vec<u8>) -> Result<StoredJob, StoreError> {
+    parse::read_job(job).ok_or_else(|| StoreError::Corrupt("a job without a head".to_owned()))
 }

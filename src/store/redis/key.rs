@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::domain::{InstanceId, Partition, keys::Digest};
 
-use super::super::{Index, Lane, Locator, archive::Journal};
+use super::super::{Index, Lane, Locator, archive::LogStream};
 
 /// Hash tags of the partitions: slot numbers spread evenly, so that 3 or 6 masters carry alike. A test
 /// computes it. Changing a tag is a migration.
@@ -71,7 +71,7 @@ pub(super) fn delivered(partition: Partition, instance: InstanceId) -> String {
 }
 
 /// Notes by their time.
-pub(super) fn journal(partition: Partition, journal: &Journal) -> String {
+pub(super) fn journal(partition: Partition, journal: &LogStream) -> String {
     key(partition, &format!("t:{}", journal.0))
 }
 

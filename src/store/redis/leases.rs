@@ -1,24 +1,25 @@
 //! What is in the hands of workers: one set for each partition, by the end of the lease.
 
 use super::{
-    RedisStore, key, millis,
-    parse::{self, Kept, reply},
-    places::score_millis,
+    RedisStore,
+    job_positions::score_millis,
+    key, millis,
+    parse::{self, StoredJob, reply},
     script,
 };
 use crate::{
     domain::Partition,
-    store::{LONGEST_LEASE, StoreError},
+    store::{MAX_LEASE, StoreError},
 };
 
 /// Leases put back per partition and poll.
-const RECLAIMED: usize = 256;
+const MAX_RECLAIMED: usize = 256;
 /// What stands before the locator of a timer in hand; the id of a job begins with a letter or a digit.
 pub(super) const TIMER: &[u8] = b"\0";
 
 /// What a lease is of.
 #[derive(Clone, Copy)]
-enum Held<'a> {
+enum LeaseMember<'a> {
     /// Its locator.
     Timer(&'a [u8]),
     Job(&'a str),
@@ -30,11 +31,11 @@ pub(super) struct Lease {
     /// Milliseconds.
     pub(super) end: i64,
     /// `None` for a timer.
-    pub(super) job: Option<(String, Kept)>,
+    pub(super) job: Option<(String, StoredJob)>,
 }
 
 /// As [`Lease`], before its job is read.
-struct Listed {
+struct LeaseEntry {
     partition: Partition,
     member: Vec<u8>,
     end: i64,
@@ -45,24 +46,24 @@ pub(super) fn of_job(id: &str, fence: u64) -> String {
     format!("{id}|{fence}")
 }
 
-impl Listed {
-    fn held(&self) -> Option<Held<'_>> {
+impl LeaseEntry {
+    fn member(&self) -> Option<LeaseMember<'_>> {
         if let Some(locator) = self.member.strip_prefix(TIMER) {
-            return Some(Held::Timer(locator));
+            return Some(LeaseMember::Timer(locator));
         }
-        std::str::from_utf8(&self.member).ok()?.rsplit_once('|').map(|(id, _fence)| Held::Job(id))
+        std::str::from_utf8(&self.member).ok()?.rsplit_once('|').map(|(id, _fence)| LeaseMember::Job(id))
     }
 }
 
 impl RedisStore {
     /// Of each partition the first `limit` that end at `from` or later. Jobs that are gone are left out.
     pub(super) async fn leases(&self, from: &str, limit: usize) -> Result<Vec<Lease>, StoreError> {
-        let listed = self.listed(Partition::all().map(|partition| (partition, from, "+inf")), limit).await?;
+        let listed = self.lease_entries(Partition::all().map(|partition| (partition, from, "+inf")), limit).await?;
         let jobs = self.jobs_of(&listed).await?;
         let leases = listed.iter().zip(jobs).filter_map(|(listed, job)| {
-            let job = match listed.held()? {
-                Held::Timer(_) => None,
-                Held::Job(id) => Some((id.to_owned(), job?)),
+            let job = match listed.member()? {
+                LeaseMember::Timer(_) => None,
+                LeaseMember::Job(id) => Some((id.to_owned(), job?)),
             };
             Some(Lease { partition: listed.partition, end: listed.end, job })
         });
@@ -72,17 +73,17 @@ impl RedisStore {
     /// Puts back what was in the hands of workers that are no more.
     pub(super) async fn reclaim(&self, partitions: &[Partition]) -> Result<(), StoreError> {
         let now = self.time.now().as_millisecond();
-        let (over, unbelievable) = (now.to_string(), format!("({}", now + millis(LONGEST_LEASE)));
+        let (over, unbelievable) = (now.to_string(), format!("({}", now + millis(MAX_LEASE)));
         let ranges = [("-inf", over.as_str()), (unbelievable.as_str(), "+inf")];
         let both = partitions.iter().flat_map(|partition| ranges.map(|(from, to)| (*partition, from, to)));
-        let lapsed = self.listed(both, RECLAIMED).await?;
+        let lapsed = self.lease_entries(both, MAX_RECLAIMED).await?;
         let jobs = self.jobs_of(&lapsed).await?;
         let mut pipeline = redis::pipe();
         for (lease, job) in lapsed.iter().zip(&jobs) {
             let (partition, timers) = (lease.partition, key::timers(lease.partition));
-            let (queue, name, lane) = match (lease.held(), job) {
-                (Some(Held::Timer(locator)), _) => (timers, locator, ""),
-                (Some(Held::Job(id)), Some(Kept { lane, .. })) => {
+            let (queue, name, lane) = match (lease.member(), job) {
+                (Some(LeaseMember::Timer(locator)), _) => (timers, locator, ""),
+                (Some(LeaseMember::Job(id)), Some(StoredJob { lane, .. })) => {
                     (key::queue(partition, lane), id.as_bytes(), lane.0.as_str())
                 }
                 _ => (timers, [].as_slice(), ""),
@@ -97,11 +98,11 @@ impl RedisStore {
         self.connection.run(&mut pipeline).await.map(drop)
     }
 
-    async fn listed(
+    async fn lease_entries(
         &self,
         ranges: impl Iterator<Item = (Partition, &str, &str)>,
         limit: usize,
-    ) -> Result<Vec<Listed>, StoreError> {
+    ) -> Result<Vec<LeaseEntry>, StoreError> {
         let mut pipeline = redis::pipe();
         let mut asked = Vec::new();
         for (partition, from, to) in ranges {
@@ -112,23 +113,27 @@ impl RedisStore {
         let mut listed = Vec::new();
         for (partition, value) in asked.into_iter().zip(self.connection.run(&mut pipeline).await?) {
             let rows: Vec<(Vec<u8>, f64)> = reply(value)?;
-            listed.extend(rows.into_iter().map(|(member, end)| Listed { partition, member, end: score_millis(end) }));
+            listed.extend(rows.into_iter().map(|(member, end)| LeaseEntry {
+                partition,
+                member,
+                end: score_millis(end),
+            }));
         }
         Ok(listed)
     }
 
     /// One for each lease; none for timers, and for jobs that are gone.
-    async fn jobs_of(&self, leases: &[Listed]) -> Result<Vec<Option<Kept>>, StoreError> {
+    async fn jobs_of(&self, leases: &[LeaseEntry]) -> Result<Vec<Option<StoredJob>>, StoreError> {
         let mut pipeline = redis::pipe();
         let mut asked = Vec::new();
         for (place, lease) in leases.iter().enumerate() {
-            if let Some(Held::Job(id)) = lease.held() {
+            if let Some(LeaseMember::Job(id)) = lease.member() {
                 pipeline.cmd("HGET").arg(key::jobs(lease.partition)).arg(id);
                 asked.push(place);
             }
         }
         let values = if asked.is_empty() { Vec::new() } else { self.connection.run(&mut pipeline).await? };
-        let mut jobs: Vec<Option<Kept>> = leases.iter().map(|_| None).collect();
+        let mut jobs: Vec<Option<StoredJob>> = leases.iter().map(|_| None).collect();
         for (place, value) in asked.into_iter().zip(values) {
             jobs[place] = reply::<Option<Vec<u8>>>(value)?.and_then(parse::read_job);
         }

@@ -14,22 +14,26 @@ use super::{
 };
 use crate::{
     domain::quota::Allowance,
-    store::{Admission, Drawn, Limits, Reserve, StoreError, Take, by_partition},
+    store::{Admission, DrawnTokens, Limits, ReservationRequest, StoreError, TokenRequest, by_partition},
 };
 
-const RESERVATION_MEMORY: Duration = Duration::from_hours(24);
+const RESERVATION_TTL: Duration = Duration::from_hours(24);
 
 #[async_trait]
 impl Limits for RedisStore {
-    async fn admit(&self, takes: &[Take], reserve: Option<&Reserve>) -> Result<Admission, StoreError> {
+    async fn admit(
+        &self,
+        takes: &[TokenRequest],
+        reserve: Option<&ReservationRequest>,
+    ) -> Result<Admission, StoreError> {
         let groups = by_partition(takes);
         if let ([_], None) = (groups.as_slice(), reserve) {
             return Ok(Admission { allowances: self.buckets.take(takes).await?, reservation: None });
         }
         let mut pipeline = redis::Pipeline::with_capacity(groups.len() + 1);
         for group in &groups {
-            let group: Vec<&Take> = group.iter().map(|&index| &takes[index]).collect();
-            pipeline.add_command(self.buckets.take_all(&group, 1));
+            let group: Vec<&TokenRequest> = group.iter().map(|&index| &takes[index]).collect();
+            pipeline.add_command(self.buckets.take_command(&group, 1));
         }
         // With one master the commit that follows confirms the claim as well; in a cluster that may be at another one.
         let is_apart = self.connection.has_many_masters() && self.durability != Durability::Standard;
@@ -53,16 +57,16 @@ impl Limits for RedisStore {
         };
         let mut allowances = vec![Allowance::Allowed { remaining: 0 }; takes.len()];
         for (group, value) in groups.iter().zip(values) {
-            for (&index, allowance) in group.iter().zip(self.buckets.taken(value)?) {
+            for (&index, allowance) in group.iter().zip(self.buckets.decode_taken(value)?) {
                 allowances[index] = allowance;
             }
         }
         Ok(Admission { allowances, reservation })
     }
 
-    async fn draw(&self, takes: &[Take], units: u32) -> Result<Drawn, StoreError> {
-        let takes: Vec<&Take> = takes.iter().collect();
-        self.buckets.drawn(self.one(&self.buckets.take_all(&takes, units)).await?)
+    async fn draw(&self, takes: &[TokenRequest], units: u32) -> Result<DrawnTokens, StoreError> {
+        let takes: Vec<&TokenRequest> = takes.iter().collect();
+        self.buckets.decode_drawn(self.one(&self.buckets.take_command(&takes, units)).await?)
     }
 }
 
@@ -77,12 +81,12 @@ impl RedisStore {
         Ok((rest?, Some(held?)))
     }
 
-    fn reserve_script(&self, reserve: &Reserve) -> Cmd {
+    fn reserve_script(&self, reserve: &ReservationRequest) -> Cmd {
         let mut cmd = script::RESERVE.call(&[key::reservation(reserve.partition, reserve.key)]);
         let gives_way = reserve.replaces.as_ref().map(|claim| parse::write_claim(reserve.fingerprint, claim));
         cmd.arg(self.time.shift())
             .arg(parse::write_claim(reserve.fingerprint, &reserve.claim))
-            .arg(millis(RESERVATION_MEMORY))
+            .arg(millis(RESERVATION_TTL))
             .arg(gives_way.unwrap_or_default());
         cmd
     }

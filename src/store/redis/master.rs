@@ -7,42 +7,42 @@ use redis::{Pipeline, RedisResult, Value};
 use tokio::runtime::Handle;
 
 use super::{
-    confirmed_writer::{ConfirmedWriter, Durability, Fault},
-    errand::Errand,
-    map::{self, Range},
+    cluster_command::ClusterCommand,
+    confirmed_writer::{ConfirmedWriter, Durability, WriteError},
+    endpoint::Endpoint,
     node::Node,
-    seeds::Address,
-    source::Source,
+    seed_nodes::NodeAddress,
+    slot_map::{self, SlotRange},
 };
 use crate::store::background::Background;
 
 /// How writes are confirmed, the runtime that outlives all workers, and who hears of a lane that failed.
-pub(super) type Confirmed = (Durability, Handle, Background);
+pub(super) type ConfirmationSettings = (Durability, Handle, Background);
 
 /// A node that has, or gets, slots.
 pub(super) struct Master {
-    pub(super) address: Address,
+    pub(super) address: NodeAddress,
     pub(super) node: Arc<Node>,
     /// Opened by the first write that must be confirmed.
     writer: OnceLock<ConfirmedWriter>,
 }
 
 impl Master {
-    pub(super) fn new(address: Address, source: Source, durability: Durability) -> Self {
+    pub(super) fn new(address: NodeAddress, source: Endpoint, durability: Durability) -> Self {
         Self { address, node: Arc::new(Node::new(source, durability)), writer: OnceLock::new() }
     }
 
     /// One answer for each errand.
-    pub(super) async fn carry(
+    pub(super) async fn send(
         &self,
-        errands: &[&mut Errand<'_>],
-        confirmed: Option<&Confirmed>,
-    ) -> Vec<Result<Value, Fault>> {
+        errands: &[&mut ClusterCommand<'_>],
+        confirmed: Option<&ConfirmationSettings>,
+    ) -> Vec<Result<Value, WriteError>> {
         if let Some((durability, runtime, background)) = confirmed {
             let open = || ConfirmedWriter::open(runtime, background, Arc::clone(&self.node), *durability);
             let writer = self.writer.get_or_init(open);
             let carried = errands.iter().map(|errand| {
-                let (cmd, asks, reads) = (errand.command(), errand.asks(), errand.reads);
+                let (cmd, asks, reads) = (errand.command(), errand.is_asking(), errand.reads);
                 async move {
                     if !reads {
                         return writer.run(cmd, asks).await;
@@ -56,20 +56,20 @@ impl Master {
         let mut pipeline = Pipeline::with_capacity(errands.len());
         pipeline.ignore_errors();
         for errand in errands {
-            if errand.asks() {
+            if errand.is_asking() {
                 pipeline.cmd("ASKING").ignore();
             }
             pipeline.add_command(errand.command());
         }
         match self.node.send(&pipeline).await {
-            Ok(values) => values.into_iter().map(|value| value.map_err(Fault::Refused)).collect(),
-            Err(error) => errands.iter().map(|_| Err(Fault::Broken(error.clone()))).collect(),
+            Ok(values) => values.into_iter().map(|value| value.map_err(WriteError::Refused)).collect(),
+            Err(error) => errands.iter().map(|_| Err(WriteError::Broken(error.clone()))).collect(),
         }
     }
 
-    pub(super) async fn ranges(&self) -> RedisResult<Vec<Range>> {
+    pub(super) async fn ranges(&self) -> RedisResult<Vec<SlotRange>> {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.cmd("CLUSTER").arg("INFO").cmd("CLUSTER").arg("SLOTS").ignore_errors();
-        map::read(self.node.send(&pipeline).await?, &self.address)
+        slot_map::parse(self.node.send(&pipeline).await?, &self.address)
     }
 }

@@ -3,35 +3,35 @@
 //! Every change is one script on one partition, whose keys share a hash tag, so that a cluster is as good as one
 //! master. Scripts report the time they ran at, from which each replica learns the store's clock.
 
-mod announced_moves;
 mod archive;
-mod bucket;
+mod buckets;
+mod change_pubsub;
 mod cluster;
+mod cluster_command;
+mod cluster_error;
 mod confirmed_writer;
 mod connection;
-mod errand;
+mod endpoint;
+mod error_hint;
+mod job_positions;
 mod jobs;
 mod key;
 mod leases;
 mod limits;
-mod line;
-mod listen;
-mod map;
 mod master;
 mod node;
 mod operations;
 mod parse;
-mod places;
-mod posture;
+mod preflight;
 mod records;
-mod remedy;
+mod replicated_connection;
 mod script;
-mod seeds;
+mod seed_nodes;
 mod slot;
-mod source;
+mod slot_map;
+mod subscriber;
+mod switch_master;
 mod time;
-mod trouble;
-mod wake;
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,11 +41,11 @@ pub use confirmed_writer::Durability;
 pub use connection::addresses;
 
 use self::{
-    bucket::Buckets,
+    buckets::Buckets,
+    change_pubsub::ChangePubSub,
     connection::{Connection, Repeat},
     parse::reply,
     time::StoreTime,
-    wake::Wake,
 };
 use super::{Background, StoreError};
 use crate::clock::Clock;
@@ -56,7 +56,7 @@ pub struct RedisStore {
     durability: Durability,
     time: Arc<StoreTime>,
     buckets: Buckets,
-    wake: Wake,
+    pubsub: ChangePubSub,
     background: Background,
 }
 
@@ -65,10 +65,10 @@ impl RedisStore {
     pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
         let background = Background::default();
         let connection = Arc::new(Connection::new(url, durability, &background)?);
-        let wake = Wake::new(Arc::clone(&connection), background.clone());
+        let wake = ChangePubSub::new(Arc::clone(&connection), background.clone());
         let time = Arc::new(StoreTime::new(clock));
         let buckets = Buckets::new(Arc::clone(&connection), Arc::clone(&time));
-        Ok(Self { connection, durability, time, buckets, wake, background })
+        Ok(Self { connection, durability, time, buckets, pubsub: wake, background })
     }
 
     async fn one<T: redis::FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StoreError> {

@@ -26,27 +26,28 @@ use tokio::{
 };
 
 use super::{
-    confirmed_writer::{Durability, Fault},
-    connection::{Cure, cure},
-    line::{Line, Run, run_of},
-    remedy, script,
-    source::{Place, Source, place_of},
+    confirmed_writer::{Durability, WriteError},
+    connection::{Recovery, classify},
+    endpoint::{Endpoint, HostPort, host_port},
+    error_hint,
+    replicated_connection::{ReplicatedConnection, RunId, run_id},
+    script,
 };
 
 /// One master: of a store that has but one, or of a cluster.
 pub(super) struct Node {
-    source: ArcSwap<Source>,
-    open: Mutex<HashMap<RuntimeThread, Open>>,
+    endpoint: ArcSwap<Endpoint>,
+    open: Mutex<HashMap<RuntimeThread, SharedConnection>>,
     generations: AtomicU64,
     /// Whether the run of a server is asked for with each connection.
-    by_run: bool,
-    left: Mutex<Option<(Place, Instant)>>,
+    reads_run_id: bool,
+    avoided: Mutex<Option<(HostPort, Instant)>>,
     /// Where the last dial led to.
-    reached: Arc<ArcSwapOption<Place>>,
+    last_address: Arc<ArcSwapOption<HostPort>>,
     /// Changes when a master is left.
-    moves: watch::Sender<()>,
+    master_changes: watch::Sender<()>,
     /// Of those who ask a server why it broke their connection off, one does.
-    asking: tokio::sync::Mutex<()>,
+    diagnosing: tokio::sync::Mutex<()>,
 }
 
 /// Who shares a connection: one thread that is a runtime, or all threads of a larger one.
@@ -67,31 +68,40 @@ impl RuntimeThread {
 
 /// With a generation, so that of many that saw it break only one throws it away.
 #[derive(Clone)]
-struct Open {
+struct SharedConnection {
     generation: u64,
     /// One dial for all who wait. It ends by itself, whoever gives up meanwhile.
-    connection: Shared<BoxFuture<'static, RedisResult<(MultiplexedConnection, Run)>>>,
+    connection: Shared<BoxFuture<'static, RedisResult<(MultiplexedConnection, RunId)>>>,
 }
 
 /// How long Sentinels get to name another master.
-const ASK: Duration = Duration::from_millis(200);
+const SENTINEL_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a master that was left is avoided.
-const AVOID: Duration = Duration::from_secs(10);
+const AVOID_DURATION: Duration = Duration::from_secs(10);
 
 impl Node {
-    pub(super) fn new(source: Source, durability: Durability) -> Self {
+    pub(super) fn new(source: Endpoint, durability: Durability) -> Self {
         let (open, generations, left, reached, moves, asking) = Default::default();
         let by_run = durability != Durability::Standard;
-        Self { source: ArcSwap::from_pointee(source), open, generations, by_run, left, reached, moves, asking }
+        Self {
+            endpoint: ArcSwap::from_pointee(source),
+            open,
+            generations,
+            reads_run_id: by_run,
+            avoided: left,
+            last_address: reached,
+            master_changes: moves,
+            diagnosing: asking,
+        }
     }
 
-    pub(super) fn source(&self) -> Arc<Source> {
-        self.source.load_full()
+    pub(super) fn endpoint(&self) -> Arc<Endpoint> {
+        self.endpoint.load_full()
     }
 
     /// Open connections stay.
-    pub(super) fn set_source(&self, source: Source) {
-        self.source.store(Arc::new(source));
+    pub(super) fn set_endpoint(&self, source: Endpoint) {
+        self.endpoint.store(Arc::new(source));
     }
 
     /// Sends once. What ails the connection is mended before the next time.
@@ -100,31 +110,31 @@ impl Node {
     }
 
     /// A write that no replica need confirm.
-    pub(super) async fn write(&self, cmd: Cmd) -> Result<Value, Fault> {
+    pub(super) async fn write(&self, cmd: Cmd) -> Result<Value, WriteError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(cmd).ignore_errors();
         // Without a connection nothing was sent.
-        let open = self.get().await.map_err(Fault::Refused)?;
-        let (mut values, _) = self.converse(open, &pipeline).await.map_err(Fault::Broken)?;
-        values.pop().unwrap_or(Ok(Value::Nil)).map_err(Fault::Refused)
+        let open = self.connection().await.map_err(WriteError::Refused)?;
+        let (mut values, _) = self.send_on(open, &pipeline).await.map_err(WriteError::Broken)?;
+        values.pop().unwrap_or(Ok(Value::Nil)).map_err(WriteError::Refused)
     }
 
     /// As [`Node::send`], with the run of the server that answered, which only a durable store knows.
-    pub(super) async fn exchange(&self, pipeline: &Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, Run)> {
-        self.converse(self.get().await?, pipeline).await
+    pub(super) async fn exchange(&self, pipeline: &Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, RunId)> {
+        self.send_on(self.connection().await?, pipeline).await
     }
 
-    async fn converse(
+    async fn send_on(
         &self,
-        (generation, (mut connection, run)): (u64, (MultiplexedConnection, Run)),
+        (generation, (mut connection, run)): (u64, (MultiplexedConnection, RunId)),
         pipeline: &Pipeline,
-    ) -> RedisResult<(Vec<RedisResult<Value>>, Run)> {
+    ) -> RedisResult<(Vec<RedisResult<Value>>, RunId)> {
         let answer: RedisResult<Vec<RedisResult<Value>>> = pipeline.query_async(&mut connection).await;
         let mut lacks_scripts = false;
-        let mut look = |error: &RedisError| match cure(error) {
-            Cure::LoadScripts => lacks_scripts = true,
-            Cure::Reconnect => self.discard(generation),
-            Cure::Wait | Cure::GiveUp(_) => {}
+        let mut look = |error: &RedisError| match classify(error) {
+            Recovery::LoadScripts => lacks_scripts = true,
+            Recovery::Reconnect => self.discard(generation),
+            Recovery::Backoff | Recovery::GiveUp(_) => {}
         };
         match &answer {
             Ok(values) => values.iter().filter_map(|value| value.as_ref().err()).for_each(look),
@@ -136,51 +146,54 @@ impl Node {
         answer.map(|values| (values, run))
     }
 
-    async fn get(&self) -> RedisResult<(u64, (MultiplexedConnection, Run))> {
-        let Open { generation, connection } = {
+    async fn connection(&self) -> RedisResult<(u64, (MultiplexedConnection, RunId))> {
+        let SharedConnection { generation, connection } = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.entry(RuntimeThread::here()).or_insert_with(|| self.begin()).clone()
+            open.entry(RuntimeThread::here()).or_insert_with(|| self.dial()).clone()
         };
         let connection = connection.await.inspect_err(|_| self.discard(generation))?;
         Ok((generation, connection))
     }
 
-    fn begin(&self) -> Open {
-        let (source, left, by_run) = (self.source(), self.left(), self.by_run);
-        let reached = Arc::clone(&self.reached);
+    fn dial(&self) -> SharedConnection {
+        let (source, left, by_run) = (self.endpoint(), self.avoided(), self.reads_run_id);
+        let reached = Arc::clone(&self.last_address);
         let dial = tokio::spawn(async move {
             let (mut connection, place) = source.dial(left.as_ref()).await?;
             reached.store(place.map(Arc::new));
-            let run = if by_run { run_of(&mut connection).await? } else { Run::default() };
+            let run = if by_run { run_id(&mut connection).await? } else { RunId::default() };
             Ok((connection, run))
         });
         let dialled = async { dial.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::Interrupted).into())) };
-        Open { generation: self.generations.fetch_add(1, Ordering::Relaxed), connection: dialled.boxed().shared() }
+        SharedConnection {
+            generation: self.generations.fetch_add(1, Ordering::Relaxed),
+            connection: dialled.boxed().shared(),
+        }
     }
 
     /// A connection of its own, for traffic that blocks, and where it leads.
-    pub(super) async fn dial_named(&self) -> RedisResult<(MultiplexedConnection, Option<Place>)> {
-        self.source().dial(self.left().as_ref()).await
+    pub(super) async fn dial_dedicated(&self) -> RedisResult<(MultiplexedConnection, Option<HostPort>)> {
+        self.endpoint().dial(self.avoided().as_ref()).await
     }
 
     pub(super) async fn client(&self) -> RedisResult<Client> {
-        self.source().client(self.left().as_ref()).await
+        self.endpoint().client(self.avoided().as_ref()).await
     }
 
     /// Whether a Sentinel names another master than the one that `line` leads to.
-    pub(super) async fn has_moved(&self, line: &Line) -> bool {
-        if self.source().address().is_some() {
+    pub(super) async fn is_replaced(&self, line: &ReplicatedConnection) -> bool {
+        if self.endpoint().address().is_some() {
             return false;
         }
-        let asked = tokio::time::timeout(ASK, self.source().client(line.place.as_ref())).await;
-        matches!(asked, Ok(Ok(client)) if place_of(client.get_connection_info().addr()) != line.place)
+        let asked = tokio::time::timeout(SENTINEL_TIMEOUT, self.endpoint().client(line.address.as_ref())).await;
+        matches!(asked, Ok(Ok(client)) if host_port(client.get_connection_info().addr()) != line.address)
     }
 
     /// Nobody goes back to the master at `place` while there is another one.
-    pub(super) fn leave(&self, place: &Place) {
+    pub(super) fn avoid(&self, place: &HostPort) {
         {
-            let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-            let again = left.as_ref().is_some_and(|(known, at)| known == place && at.elapsed() < AVOID);
+            let mut left = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
+            let again = left.as_ref().is_some_and(|(known, at)| known == place && at.elapsed() < AVOID_DURATION);
             if again {
                 return;
             }
@@ -188,22 +201,22 @@ impl Node {
         }
         tracing::info!(left = format!("{}:{}", place.0, place.1), "Sentinels name another master of Redis");
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.moves.send_replace(());
+        self.master_changes.send_replace(());
     }
 
     /// Host and port of the server that was dialled last.
-    pub(super) fn reached(&self) -> Option<Place> {
-        self.reached.load().as_deref().cloned()
+    pub(super) fn last_address(&self) -> Option<HostPort> {
+        self.last_address.load().as_deref().cloned()
     }
 
     /// Told when a master is left.
-    pub(super) fn moves(&self) -> watch::Receiver<()> {
-        self.moves.subscribe()
+    pub(super) fn master_changes(&self) -> watch::Receiver<()> {
+        self.master_changes.subscribe()
     }
 
-    fn left(&self) -> Option<Place> {
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.as_ref().filter(|(_, at)| at.elapsed() < AVOID).map(|(place, _)| place.clone())
+    fn avoided(&self) -> Option<HostPort> {
+        let left = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
+        left.as_ref().filter(|(_, at)| at.elapsed() < AVOID_DURATION).map(|(place, _)| place.clone())
     }
 
     fn discard(&self, generation: u64) {
@@ -216,12 +229,12 @@ impl Node {
         let broken = error.kind() == ErrorKind::Io && !error.is_connection_refusal() && !error.is_timeout();
         // One asks for all: they wait for the same server.
         if broken
-            && let Ok(_one_at_a_time) = self.asking.try_lock()
-            && let Some(client) = self.source().address()
-            && let Some(why) = remedy::why_broken(client).await
+            && let Ok(_one_at_a_time) = self.diagnosing.try_lock()
+            && let Some(client) = self.endpoint().address()
+            && let Some(why) = error_hint::probe_denial(client).await
         {
             return why;
         }
-        remedy::told(error)
+        error_hint::describe(error)
     }
 }

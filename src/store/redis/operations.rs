@@ -11,20 +11,23 @@ use super::{
     connection::Repeat,
     key, millis,
     parse::{self, reply},
-    posture, script,
+    preflight, script,
 };
 use crate::{
     domain::{Partition, time::from_millis},
-    store::{Announced, Background, Backlog, Description, LONGEST_HOLD, Lane, Operations, REPLICA_MEMORY, StoreError},
+    store::{
+        Background, Backlog, Lane, MAX_HOLD, Operations, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription,
+        StoreError,
+    },
 };
 
 const FORMAT: &str = "2";
 /// Lanes looked at per partition; beyond them the numbers say less than there is.
-const LANES: usize = 256;
+const MAX_LANES: usize = 256;
 /// Jobs looked at on either end of a queue: the oldest waits for its turn in front, or for its last retry behind.
-const ENDS: isize = 4;
+const SAMPLES_PER_END: isize = 4;
 /// Leases looked at per partition.
-const IN_HAND: usize = 256;
+const MAX_LEASES: usize = 256;
 
 #[async_trait]
 impl Operations for RedisStore {
@@ -36,8 +39,8 @@ impl Operations for RedisStore {
         self.time.skew_millis()
     }
 
-    fn take_up(&self, url: &str) -> Result<(), StoreError> {
-        self.connection.take_up(url)
+    fn reload_credentials(&self, url: &str) -> Result<(), StoreError> {
+        self.connection.replace_url(url)
     }
 
     async fn meta(&self) -> Result<HashMap<String, String>, StoreError> {
@@ -45,7 +48,9 @@ impl Operations for RedisStore {
         match meta.remove("format") {
             Some(format) if format == FORMAT => {}
             Some(format) => {
-                return Err(StoreError::Unfit(format!("the store has format {format}, this version reads {FORMAT}")));
+                return Err(StoreError::Misconfigured(format!(
+                    "the store has format {format}, this version reads {FORMAT}"
+                )));
             }
             None => self.set_meta("format", FORMAT, false).await?,
         }
@@ -58,8 +63,8 @@ impl Operations for RedisStore {
         self.confirmed::<Value>(cmd, Repeat::Same).await.map(drop)
     }
 
-    async fn posture(&self) -> Result<Vec<String>, StoreError> {
-        posture::judge_all(&self.infos().await?, self.durability)
+    async fn preflight(&self) -> Result<Vec<String>, StoreError> {
+        preflight::check_all(&self.infos().await?, self.durability)
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
@@ -70,8 +75,8 @@ impl Operations for RedisStore {
             let queue = if timers { key::timers(*partition) } else { key::queue(*partition, lane) };
             pipeline.cmd("GET").arg(key::hold(*partition, lane));
             pipeline.cmd("ZCARD").arg(&queue);
-            pipeline.cmd("ZRANGE").arg(&queue).arg(0).arg(ENDS - 1).arg("WITHSCORES");
-            pipeline.cmd("ZRANGE").arg(&queue).arg(-ENDS).arg(-1);
+            pipeline.cmd("ZRANGE").arg(&queue).arg(0).arg(SAMPLES_PER_END - 1).arg("WITHSCORES");
+            pipeline.cmd("ZRANGE").arg(&queue).arg(-SAMPLES_PER_END).arg(-1);
         }
         let mut values = self.connection.run(&mut pipeline).await?.into_iter();
         let mut next = || values.next().unwrap_or(Value::Nil);
@@ -81,18 +86,18 @@ impl Operations for RedisStore {
         let mut jobs = redis::pipe();
         let mut asked = Vec::new();
         for (partition, lane) in &queues {
-            let hold = reply::<Option<i64>>(next())?.map(from_millis).filter(|until| *until <= now + LONGEST_HOLD);
+            let hold = reply::<Option<i64>>(next())?.map(from_millis).filter(|until| *until <= now + MAX_HOLD);
             let depth: u64 = reply(next())?;
             let front: Vec<(Vec<u8>, f64)> = reply(next())?;
             let back: Vec<Vec<u8>> = reply(next())?;
-            let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::none(lane.kind().as_str()));
-            backlog.wait(lane, depth);
+            let backlog = kinds.entry(lane.kind().as_str()).or_insert_with(|| Backlog::empty(lane.kind().as_str()));
+            backlog.add_waiting(lane, depth);
             if hold.is_some_and(|until| until > now) && depth > 0 && held_lanes.insert(lane) {
                 backlog.held += 1;
             }
             if let Some((_, due)) = front.first() {
                 #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit 53 bits")]
-                backlog.overdue(from_millis(*due as i64), hold, now);
+                backlog.observe_due(from_millis(*due as i64), hold, now);
             }
             if *lane != Lane::timer() {
                 for id in front.iter().map(|(id, _)| id).chain(&back) {
@@ -106,32 +111,32 @@ impl Operations for RedisStore {
             // Settled meanwhile, if it is not there.
             let job: Option<Vec<u8>> = reply(value)?;
             if let (Some(kept), Some(backlog)) = (job.and_then(parse::read_job), kinds.get_mut(kind)) {
-                backlog.waits_since(kept.since);
+                backlog.observe_oldest(kept.since);
             }
         }
-        for lease in self.leases("-inf", IN_HAND).await? {
+        for lease in self.leases("-inf", MAX_LEASES).await? {
             let lane = lease.job.as_ref().map_or_else(Lane::timer, |(_, kept)| kept.lane.clone());
             let kind = lane.kind().as_str();
-            let backlog = kinds.entry(kind).or_insert_with(|| Backlog::none(kind));
-            backlog.wait(&lane, 1);
+            let backlog = kinds.entry(kind).or_insert_with(|| Backlog::empty(kind));
+            backlog.add_waiting(&lane, 1);
             if let Some((_, kept)) = lease.job {
-                backlog.waits_since(kept.since);
+                backlog.observe_oldest(kept.since);
             }
         }
         Ok(kinds.into_values().filter(|backlog| backlog.depth > 0).collect())
     }
 
-    async fn announce(&self, replica: &str, words: &str) -> Result<(), StoreError> {
+    async fn publish_heartbeat(&self, replica: &str, words: &str) -> Result<(), StoreError> {
         let now = self.time.now().as_millisecond();
         let mut pipeline = redis::pipe();
         pipeline.cmd("HSET").arg(key::REPLICAS).arg(replica).arg(format!("{now} {words}"));
-        pipeline.cmd("PEXPIRE").arg(key::REPLICAS).arg(millis(REPLICA_MEMORY));
+        pipeline.cmd("PEXPIRE").arg(key::REPLICAS).arg(millis(REPLICA_RETENTION));
         self.connection.run(&mut pipeline).await.map(drop)
     }
 
-    async fn announced(&self) -> Result<Vec<Announced>, StoreError> {
+    async fn heartbeats(&self) -> Result<Vec<ReplicaHeartbeat>, StoreError> {
         let rows: Vec<(String, String)> = self.one(redis::cmd("HGETALL").arg(key::REPLICAS)).await?;
-        let oldest = self.time.now() - REPLICA_MEMORY;
+        let oldest = self.time.now() - REPLICA_RETENTION;
         let mut announced = Vec::new();
         let mut gone = redis::cmd("HDEL");
         gone.arg(key::REPLICAS);
@@ -140,7 +145,7 @@ impl Operations for RedisStore {
             let said = row.split_once(' ').and_then(|(at, words)| Some((from_millis(at.parse().ok()?), words)));
             match said {
                 Some((at, words)) if at > oldest => {
-                    announced.push(Announced { replica, at, words: words.to_owned() });
+                    announced.push(ReplicaHeartbeat { replica, at, words: words.to_owned() });
                 }
                 _ => {
                     gone.arg(replica);
@@ -155,41 +160,41 @@ impl Operations for RedisStore {
         Ok(announced)
     }
 
-    async fn describe(&self) -> Result<Description, StoreError> {
+    async fn describe(&self) -> Result<StoreDescription, StoreError> {
         let infos = self.infos().await?;
-        let mut addresses = posture::addresses(&infos);
-        addresses.extend(self.connection.reached());
-        Ok(Description { addresses, ..posture::describe_all(infos, self.durability)? })
+        let mut addresses = preflight::addresses(&infos);
+        addresses.extend(self.connection.known_addresses());
+        Ok(StoreDescription { addresses, ..preflight::describe_all(infos, self.durability)? })
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
-        for partition in self.one_of_each_master().await? {
+        for partition in self.partition_of_each_master().await? {
             let mut cmd = script::TAKE.call(&[key::canary(partition)]);
             cmd.arg(self.time.shift()).arg(1).arg(1).arg(1_000_000);
             pipeline.add_command(cmd);
         }
         for value in self.connection.run_partly(&mut pipeline).await?.into_iter().flatten() {
-            self.buckets.taken(value)?;
+            self.buckets.decode_taken(value)?;
         }
         Ok(())
     }
 
-    async fn trial(&self) -> Result<(), StoreError> {
+    async fn check_writes(&self) -> Result<(), StoreError> {
         let write = |partition| {
             let mut cmd = redis::cmd("SET");
             cmd.arg(key::trial(partition)).arg(1).arg("EX").arg(60);
             self.confirmed::<Value>(cmd, Repeat::Same)
         };
-        try_join_all(self.one_of_each_master().await?.into_iter().map(write)).await.map(drop)
+        try_join_all(self.partition_of_each_master().await?.into_iter().map(write)).await.map(drop)
     }
 }
 
 impl RedisStore {
     /// A partition, for a write that concerns its master.
-    async fn one_of_each_master(&self) -> Result<Vec<Partition>, StoreError> {
+    async fn partition_of_each_master(&self) -> Result<Vec<Partition>, StoreError> {
         let random = usize::from(crate::random::bytes::<1>()[0]);
-        let homes = self.connection.homes(false).await?;
+        let homes = self.connection.masters(false).await?;
         Ok(homes
             .iter()
             .filter_map(|home| home.partitions.get(random % home.partitions.len().max(1)).copied())
@@ -200,7 +205,7 @@ impl RedisStore {
     async fn queues(&self) -> Result<Vec<(Partition, Lane)>, StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
-            pipeline.cmd("ZRANGE").arg(key::lanes(partition)).arg(0).arg(LANES - 1);
+            pipeline.cmd("ZRANGE").arg(key::lanes(partition)).arg(0).arg(MAX_LANES - 1);
         }
         let values = self.connection.run(&mut pipeline).await?;
         let mut queues: Vec<_> = Partition::all().map(|partition| (partition, Lane::timer())).collect();
@@ -213,7 +218,7 @@ impl RedisStore {
 
     /// What each master says of itself, with its name.
     async fn infos(&self) -> Result<Vec<(String, Result<String, StoreError>)>, StoreError> {
-        let answers = self.connection.ask_all(&redis::cmd("INFO")).await?;
+        let answers = self.connection.send_to_all_masters(&redis::cmd("INFO")).await?;
         Ok(answers.into_iter().map(|(home, answer)| (home.name, answer.and_then(reply))).collect())
     }
 }

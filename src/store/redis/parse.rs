@@ -5,11 +5,11 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::{
     domain::{InstanceId, keys::Digest, time::from_millis},
-    store::{Job, Lane, Locator, RecordChange, RecordId, Reservation, StoreError, Stored},
+    store::{Job, Lane, Locator, RecordChange, RecordId, Reservation, StoreError, StoredRecord},
 };
 
 pub(super) fn reply<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
-    T::from_redis_value(value).map_err(|error| StoreError::Broken(error.to_string()))
+    T::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 pub(super) fn read_record(key: &str) -> Cmd {
@@ -22,7 +22,11 @@ pub(super) fn read_record(key: &str) -> Cmd {
 const HEAD: usize = 8 + 6 + 6;
 
 /// `None` for a record that is not there, or past its time.
-pub(super) fn stored(locator: Locator, value: Option<Vec<u8>>, now: Timestamp) -> Result<Option<Stored>, StoreError> {
+pub(super) fn stored(
+    locator: Locator,
+    value: Option<Vec<u8>>,
+    now: Timestamp,
+) -> Result<Option<StoredRecord>, StoreError> {
     let Some(mut bytes) = value else { return Ok(None) };
     let head = || {
         let (version, rest) = bytes.split_first_chunk()?;
@@ -32,13 +36,13 @@ pub(super) fn stored(locator: Locator, value: Option<Vec<u8>>, now: Timestamp) -
         Some((u64::from_be_bytes(*version), RecordId::from_parts(*id, locator), i64::from_be_bytes(until)))
     };
     let Some((version, id, until)) = head() else {
-        return Err(StoreError::Broken("a record without a head".to_owned()));
+        return Err(StoreError::Corrupt("a record without a head".to_owned()));
     };
     if from_millis(until) <= now {
         return Ok(None);
     }
     bytes.drain(..HEAD);
-    Ok(Some(Stored { id, version, bytes }))
+    Ok(Some(StoredRecord { id, version, bytes }))
 }
 
 /// As a value begins that is kept under `id`.
@@ -90,7 +94,7 @@ pub(super) fn write_job(job: &Job, now: Timestamp) -> Vec<u8> {
 }
 
 /// A job as it is kept.
-pub(super) struct Kept {
+pub(super) struct StoredJob {
     pub(super) since: Timestamp,
     pub(super) instance: InstanceId,
     pub(super) lane: Lane,
@@ -98,14 +102,14 @@ pub(super) struct Kept {
 }
 
 /// Reverses [`write_job`].
-pub(super) fn read_job(mut bytes: Vec<u8>) -> Option<Kept> {
+pub(super) fn read_job(mut bytes: Vec<u8>) -> Option<StoredJob> {
     let (length, head) = first_line(&bytes)?;
     let mut words = head.splitn(4, ' ').skip(1);
     let since = from_millis(words.next()?.parse().ok()?);
     let instance = words.next()?.parse().ok()?;
     let lane = Lane(words.next()?.to_owned());
     bytes.drain(..=length);
-    Some(Kept { since, instance, lane, body: bytes })
+    Some(StoredJob { since, instance, lane, body: bytes })
 }
 
 pub(super) fn write_claim(fingerprint: Digest, claim: &[u8]) -> Vec<u8> {
@@ -114,6 +118,6 @@ pub(super) fn write_claim(fingerprint: Digest, claim: &[u8]) -> Vec<u8> {
 
 pub(super) fn read_claim(bytes: &[u8]) -> Result<Reservation, StoreError> {
     let (fingerprint, claim) =
-        bytes.split_first_chunk().ok_or_else(|| StoreError::Broken("a reservation that is none".to_owned()))?;
+        bytes.split_first_chunk().ok_or_else(|| StoreError::Corrupt("a reservation that is none".to_owned()))?;
     Ok(Reservation { fingerprint: Digest::presented(*fingerprint), claim: claim.to_vec() })
 }

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     domain::{Partition, time::from_millis},
     store::{
-        Change, Changes, Committed, Found, Index, LEASE, LONGEST_HOLD, Locator, MESSAGE_MEMORY, Position, RecordId,
-        Records, StoreError, Stored, Take,
+        Change, ChangeNotifier, CommitOutcome, FindResult, Index, LEASE_DURATION, Locator, MAX_HOLD,
+        MESSAGE_ID_RETENTION, Position, RecordId, Records, StoreError, StoredRecord, TokenRequest,
     },
 };
 
@@ -30,31 +30,31 @@ impl Records for RedisStore {
         self.time.now()
     }
 
-    fn changes(&self) -> &Arc<Changes> {
-        self.wake.changes()
+    fn changes(&self) -> &Arc<ChangeNotifier> {
+        self.pubsub.changes()
     }
 
-    async fn load(&self, id: RecordId) -> Result<Option<Stored>, StoreError> {
+    async fn load(&self, id: RecordId) -> Result<Option<StoredRecord>, StoreError> {
         let mut values = self.connection.read(vec![parse::read_record(&key::record(id.locator()))]).await?;
         let value = reply(values.pop().unwrap_or(Value::Nil))?;
         Ok(self.read(id.locator(), value)?.filter(|stored| stored.id == id))
     }
 
-    async fn find(&self, peek: Option<&Take>, places: &[Locator]) -> Result<Found, StoreError> {
+    async fn find(&self, peek: Option<&TokenRequest>, places: &[Locator]) -> Result<FindResult, StoreError> {
         let record = |place: &Locator| parse::read_record(&key::record(*place));
-        let bucket = |take: &Take| redis::Cmd::get(key::bucket(take.partition, &take.bucket));
+        let bucket = |take: &TokenRequest| redis::Cmd::get(key::bucket(take.partition, &take.bucket));
         let cmds = places.iter().map(record).chain(peek.map(bucket)).collect();
         let mut values = self.connection.read(cmds).await?;
         let allowance = match peek {
-            Some(take) => Some(self.buckets.look(take, values.pop().unwrap_or(Value::Nil))?),
+            Some(take) => Some(self.buckets.decode_peek(take, values.pop().unwrap_or(Value::Nil))?),
             None => None,
         };
         let records = places.iter().zip(values).map(|(place, value)| self.read(*place, reply(value)?));
         let records = records.collect::<Result<_, _>>()?;
-        Ok(Found { allowance, records })
+        Ok(FindResult { allowance, records })
     }
 
-    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         let answer: Vec<Value> = self.confirmed(self.commit_script(change), Repeat::Marked).await?;
         let mut answer = answer.into_iter();
         let word: String = reply(answer.next().unwrap_or(Value::Nil))?;
@@ -63,26 +63,31 @@ impl Records for RedisStore {
         match word.as_str() {
             "applied" => {
                 for id in change.changed() {
-                    self.wake.tell(id);
+                    self.pubsub.publish(id);
                 }
                 let leased =
                     answer.skip(1).map(reply::<i64>).map(|flag| Ok(flag? == 1)).collect::<Result<_, StoreError>>()?;
-                Ok(Committed::Applied { leased })
+                Ok(CommitOutcome::Applied { leased })
             }
-            "conflict" => Ok(Committed::Conflict),
-            "duplicate" => Ok(Committed::Duplicate),
-            "collision" => Ok(Committed::Collision),
+            "conflict" => Ok(CommitOutcome::Conflict),
+            "duplicate" => Ok(CommitOutcome::Duplicate),
+            "collision" => Ok(CommitOutcome::Collision),
             "lost" => Err(StoreError::Unavailable(
                 "the write was not confirmed: its answer was lost, and something was written since".to_owned(),
             )),
-            "late" => Ok(Committed::Late(from_millis(now))),
-            other => Err(StoreError::Broken(format!("commit.lua said {other}"))),
+            "late" => Ok(CommitOutcome::Late(from_millis(now))),
+            other => Err(StoreError::Corrupt(format!("commit.lua said {other}"))),
         }
     }
 
     /// A merge of all partitions' newest entries. Entries whose record is gone are skipped, so it goes on
     /// until the page is full or nothing is left.
-    async fn list(&self, index: &Index, after: Option<&Position>, limit: usize) -> Result<Vec<Stored>, StoreError> {
+    async fn list(
+        &self,
+        index: &Index,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
         let bound = after.map_or("+inf".to_owned(), |position| position.created_at.as_millisecond().to_string());
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
@@ -142,10 +147,10 @@ impl RedisStore {
         let script = if change.finishing { &script::COMMIT_OLD } else { &script::COMMIT_NEW };
         let mut cmd = script.call(&keys);
         cmd.arg(self.time.shift())
-            .arg(millis(LEASE))
-            .arg(if change.answers.is_some() { millis(MESSAGE_MEMORY) } else { 0 })
+            .arg(millis(LEASE_DURATION))
+            .arg(if change.answers.is_some() { millis(MESSAGE_ID_RETENTION) } else { 0 })
             .arg(change.valid_until.map_or(0, Timestamp::as_millisecond))
-            .arg(millis(LONGEST_HOLD))
+            .arg(millis(MAX_HOLD))
             .arg(change.records.len())
             .arg(change.jobs.len());
         for record in &change.records {
@@ -168,7 +173,7 @@ impl RedisStore {
         cmd
     }
 
-    fn read(&self, locator: Locator, value: Option<Vec<u8>>) -> Result<Option<Stored>, StoreError> {
+    fn read(&self, locator: Locator, value: Option<Vec<u8>>) -> Result<Option<StoredRecord>, StoreError> {
         parse::stored(locator, value, self.time.now())
     }
 }

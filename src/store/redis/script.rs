@@ -18,8 +18,8 @@ pub(super) static COMMIT_NEW: Lua = lua!("", "commit.lua");
 /// Finishes old work, also when Redis is full: what was accepted must come to its end.
 pub(super) static COMMIT_OLD: Lua = lua!(" flags=allow-oom", "commit.lua");
 pub(super) static LEASE: Lua = lua!(" flags=allow-oom", "lease.lua");
-pub(super) static RING: Lua = lua!(" flags=allow-oom", "ring.lua");
-pub(super) static RUNG: Lua = lua!(" flags=allow-oom", "rung.lua");
+pub(super) static LEASE_TIMERS: Lua = lua!(" flags=allow-oom", "lease_timers.lua");
+pub(super) static SETTLE_TIMER: Lua = lua!(" flags=allow-oom", "settle_timer.lua");
 /// Also when Redis is full: what was begun must not be lost with its worker.
 pub(super) static RECLAIM: Lua = lua!(" flags=allow-oom", "reclaim.lua");
 pub(super) static SETTLE: Lua = lua!(" flags=allow-oom", "settle.lua");
@@ -39,8 +39,8 @@ static ALL: [&Lua; 13] = [
     &COMMIT_NEW,
     &COMMIT_OLD,
     &LEASE,
-    &RING,
-    &RUNG,
+    &LEASE_TIMERS,
+    &SETTLE_TIMER,
     &RECLAIM,
     &SETTLE,
     &REPLAY,
@@ -91,8 +91,8 @@ mod tests {
             include_str!("scripts/remove.lua"),
             include_str!("scripts/replay.lua"),
             include_str!("scripts/reserve.lua"),
-            include_str!("scripts/ring.lua"),
-            include_str!("scripts/rung.lua"),
+            include_str!("scripts/lease_timers.lua"),
+            include_str!("scripts/settle_timer.lua"),
             include_str!("scripts/settle.lua"),
             include_str!("scripts/take.lua"),
         ] {

@@ -7,25 +7,31 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{clock::Clock, domain::time::from_millis, store::forward::ForwardTime};
+use crate::{clock::Clock, domain::time::from_millis, store::monotonic_time::MonotonicTime};
 
 /// A step of the store's clock that is more than the noise of the network.
-const STEP_US: i64 = 1_000_000;
+const MAX_STEP_US: i64 = 1_000_000;
 
 pub(super) struct StoreTime {
     start: Instant,
     /// Store time minus our monotonic time in microseconds, without the shift of tests.
     offset_us: AtomicI64,
     /// Until the store has told its time it is the host's, which may be any.
-    told: AtomicBool,
-    forward: ForwardTime,
+    observed: AtomicBool,
+    forward: MonotonicTime,
     clock: Clock,
 }
 
 impl StoreTime {
     pub(super) fn new(clock: Clock) -> Self {
         let offset_us = AtomicI64::new((clock.wall().as_millisecond() - clock.shift_millis()) * 1000);
-        Self { start: Instant::now(), offset_us, told: AtomicBool::new(false), forward: ForwardTime::default(), clock }
+        Self {
+            start: Instant::now(),
+            offset_us,
+            observed: AtomicBool::new(false),
+            forward: MonotonicTime::default(),
+            clock,
+        }
     }
 
     pub(super) fn shift(&self) -> i64 {
@@ -40,15 +46,15 @@ impl StoreTime {
         // What was asked before a test pushed the clock is answered with the earlier shift.
         let (seen, earlier) = (offset(self.shift()), offset(self.clock.earlier_shift_millis()));
         let seen = if earlier.abs_diff(known) < seen.abs_diff(known) { earlier } else { seen };
-        if !self.told.load(Ordering::Relaxed) || seen > known || known - seen > STEP_US {
+        if !self.observed.load(Ordering::Relaxed) || seen > known || known - seen > MAX_STEP_US {
             self.offset_us.store(seen, Ordering::Relaxed);
-            self.told.store(true, Ordering::Release);
+            self.observed.store(true, Ordering::Release);
         }
     }
 
     /// Never ahead of the store by more than its clock's own steps, and from its first word on not back before a while.
     pub(super) fn now(&self) -> Timestamp {
-        let told = self.told.load(Ordering::Acquire);
+        let told = self.observed.load(Ordering::Acquire);
         let now = (self.offset_us.load(Ordering::Relaxed) + self.elapsed_us()) / 1000 + self.shift();
         // What was not the store's time must not be what it is held to.
         from_millis(if told { self.forward.at(now) } else { now })
@@ -98,7 +104,7 @@ mod tests {
         let host = Clock::default();
         let off = |time: &StoreTime| time.now().as_millisecond() - host.wall().as_millisecond();
         let time =
-            StoreTime { forward: ForwardTime::held_for(std::time::Duration::ZERO), ..StoreTime::new(host.clone()) };
+            StoreTime { forward: MonotonicTime::held_for(std::time::Duration::ZERO), ..StoreTime::new(host.clone()) };
         time.observe(host.wall().as_millisecond() + 7_200_000);
         assert!(off(&time) > 7_000_000);
         time.observe(host.wall().as_millisecond());

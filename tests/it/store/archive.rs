@@ -6,8 +6,10 @@ use countersign::{
     clock::Clock,
     domain::{Partition, keys::Digest},
     store::{
-        Change, Committed, Index, Job, JobId, KnownJob, LEASE, Lane, Settlement, Standing, Store,
-        archive::{DELIVERED_KEPT, DELIVERED_MEMORY, Journal, NOTE_MEMORY, NOTES_KEPT, Note, Removal},
+        Change, CommitOutcome, Index, Job, JobId, JobInfo, JobState, LEASE_DURATION, Lane, Settlement, Store,
+        archive::{
+            DELIVERED_RETENTION, LOG_RETENTION, LogEntry, LogStream, MAX_DELIVERED_JOBS, MAX_LOG_ENTRIES, Removal,
+        },
     },
 };
 
@@ -33,19 +35,19 @@ async fn deliver(store: &dyn Store, id: &str) {
     assert!(store.settle(&leased, &Settlement::Delivered).await.unwrap());
 }
 
-fn ids(jobs: &[KnownJob]) -> Vec<&str> {
+fn ids(jobs: &[JobInfo]) -> Vec<&str> {
     jobs.iter().map(|job| job.id.0.as_str()).collect()
 }
 
-async fn jobs(store: &dyn Store, standing: Standing) -> Vec<KnownJob> {
+async fn jobs(store: &dyn Store, standing: JobState) -> Vec<JobInfo> {
     store.jobs(job("").instance, standing, 10_000).await.unwrap()
 }
 
 pub(super) async fn a_delivered_callback_is_remembered_for_a_day_and_can_be_replayed(store: &dyn Store, clock: &Clock) {
     let before = at(store, 0);
     deliver(store, "a").await;
-    assert!(jobs(store, Standing::Waiting).await.is_empty() && jobs(store, Standing::Dead).await.is_empty());
-    let kept = jobs(store, Standing::Delivered).await;
+    assert!(jobs(store, JobState::Waiting).await.is_empty() && jobs(store, JobState::Dead).await.is_empty());
+    let kept = jobs(store, JobState::Delivered).await;
     assert_eq!((kept[0].partition, kept[0].attempts, kept[0].body.as_slice()), (HERE, 1, b"a".as_slice()));
     assert!(kept[0].since >= before && kept[0].at >= kept[0].since && kept[0].at <= store.now());
     assert_eq!(store.job(job("").instance, HERE, &kept[0].id).await.unwrap().as_ref(), Some(&kept[0]));
@@ -59,18 +61,18 @@ pub(super) async fn a_delivered_callback_is_remembered_for_a_day_and_can_be_repl
     assert_eq!((again.attempts, again.body.as_slice()), (0, b"a".as_slice()));
     assert!(store.settle(&again, &Settlement::Delivered).await.unwrap());
 
-    clock.advance(DELIVERED_MEMORY + Duration::from_secs(1));
-    assert!(jobs(store, Standing::Delivered).await.is_empty());
+    clock.advance(DELIVERED_RETENTION + Duration::from_secs(1));
+    assert!(jobs(store, JobState::Delivered).await.is_empty());
     assert_eq!(store.job(job("").instance, HERE, &again.id).await.unwrap(), None);
     assert!(!store.replay(job("").instance, HERE, &again.id).await.unwrap());
-    store.tidy(job("").instance).await.unwrap();
+    store.purge(job("").instance).await.unwrap();
     deliver(store, "b").await;
-    assert_eq!(ids(&jobs(store, Standing::Delivered).await), ["b"]);
+    assert_eq!(ids(&jobs(store, JobState::Delivered).await), ["b"]);
 }
 
 pub(super) async fn only_so_many_delivered_callbacks_are_remembered(store: &dyn Store, _: &Clock) {
     // The embedded store bounds them over all partitions, and only now and then.
-    let bound = DELIVERED_KEPT * 32;
+    let bound = MAX_DELIVERED_JOBS * 32;
     let mut delivered = 0;
     while delivered < bound * 3 {
         let batch: Vec<Job> = (0..256).map(|n| callback(&format!("{}", delivered + n))).collect();
@@ -80,7 +82,7 @@ pub(super) async fn only_so_many_delivered_callbacks_are_remembered(store: &dyn 
         }
         delivered += 256;
     }
-    let kept = jobs(store, Standing::Delivered).await;
+    let kept = jobs(store, JobState::Delivered).await;
     assert!(kept.len() < bound * 2, "{}", kept.len());
     assert!(kept.iter().any(|job| job.id.0 == format!("{}", delivered - 1)), "the newest is among them");
     assert!(kept.iter().all(|job| job.id.0 != "0"), "the oldest is not");
@@ -95,22 +97,22 @@ pub(super) async fn waiting_callbacks_are_seen_without_a_lease(store: &dyn Store
     let leased = lease_callback(store).await;
     let why = Settlement::Retry { at: at(store, 60), note: "status 500".to_owned() };
     assert!(store.settle(&leased, &why).await.unwrap());
-    let waiting = jobs(store, Standing::Waiting).await;
+    let waiting = jobs(store, JobState::Waiting).await;
     assert_eq!(ids(&waiting), ["retried", "late"]);
     assert_eq!((waiting[0].attempts, waiting[0].note.as_str()), (1, "status 500"));
     assert!(waiting[0].at > store.now() + Duration::from_secs(50), "{:?}", waiting[0]);
-    assert_eq!(ids(&store.jobs(job("").instance, Standing::Waiting, 1).await.unwrap()), ["retried"]);
+    assert_eq!(ids(&store.jobs(job("").instance, JobState::Waiting, 1).await.unwrap()), ["retried"]);
     clock.advance(Duration::from_secs(61));
     let leased = lease_callback(store).await;
     assert_eq!(leased.attempts, 1, "looking has spent nothing");
-    assert_eq!(jobs(store, Standing::Waiting).await.len(), 2, "also while somebody works on it");
+    assert_eq!(jobs(store, JobState::Waiting).await.len(), 2, "also while somebody works on it");
 }
 
 /// Pages of `size` from the first to the last.
-async fn walk(store: &dyn Store, standing: Standing, size: usize) -> Vec<KnownJob> {
-    let mut all: Vec<KnownJob> = Vec::new();
+async fn walk(store: &dyn Store, standing: JobState, size: usize) -> Vec<JobInfo> {
+    let mut all: Vec<JobInfo> = Vec::new();
     loop {
-        let mark = all.last().map(KnownJob::mark);
+        let mark = all.last().map(JobInfo::mark);
         let page = store.jobs_after(job("").instance, standing, mark.as_ref(), size).await.unwrap();
         let full = page.len() == size;
         all.extend(page);
@@ -138,7 +140,7 @@ pub(super) async fn jobs_are_read_in_pages_to_the_last(store: &dyn Store, _: &Cl
             assert!(store.settle(leased, &end).await.unwrap());
         }
     }
-    for (standing, count) in [(Standing::Waiting, 60), (Standing::Delivered, 30), (Standing::Dead, 30)] {
+    for (standing, count) in [(JobState::Waiting, 60), (JobState::Delivered, 30), (JobState::Dead, 30)] {
         let whole = walk(store, standing, 1000).await;
         assert_eq!(whole.len(), count, "{standing:?}");
         for size in [1, 7, 30] {
@@ -161,35 +163,36 @@ pub(super) async fn a_job_is_seen_by_its_instance_alone(store: &dyn Store, _: &C
 }
 
 pub(super) async fn notes_are_newest_first_bounded_and_kept_for_a_day(store: &dyn Store, clock: &Clock) {
-    let journal = Journal("here".to_owned());
-    let note = |n: u16| Note { partition: Partition::of(5), journal: journal.clone(), bytes: n.to_be_bytes().to_vec() };
+    let journal = LogStream("here".to_owned());
+    let note =
+        |n: u16| LogEntry { partition: Partition::of(5), stream: journal.clone(), bytes: n.to_be_bytes().to_vec() };
     for n in 0..3 {
-        store.note(&[note(n)]).await.unwrap();
+        store.append_log(&[note(n)]).await.unwrap();
         clock.advance(Duration::from_secs(1));
     }
-    store.note(&[Note { journal: Journal("there".to_owned()), ..note(9) }]).await.unwrap();
-    let kept = store.notes(&journal, 2).await.unwrap();
+    store.append_log(&[LogEntry { stream: LogStream("there".to_owned()), ..note(9) }]).await.unwrap();
+    let kept = store.read_log(&journal, 2).await.unwrap();
     assert_eq!(kept.iter().map(|(_, note)| note.bytes[1]).collect::<Vec<_>>(), [2, 1]);
     assert!(kept[0].0 > kept[1].0 && kept[0].0 <= store.now());
     let mut removal = removal();
-    (removal.partition, removal.notes) = (Partition::of(5), vec![(journal.clone(), note(1).bytes)]);
+    (removal.partition, removal.log_entries) = (Partition::of(5), vec![(journal.clone(), note(1).bytes)]);
     store.remove(&removal).await.unwrap();
-    assert_eq!(store.notes(&journal, 9).await.unwrap().len(), 2);
+    assert_eq!(store.read_log(&journal, 9).await.unwrap().len(), 2);
 
-    let together: Vec<Note> = (0..40)
-        .map(|n| Note { partition: Partition::of(n), journal: Journal("these".to_owned()), bytes: vec![n] })
+    let together: Vec<LogEntry> = (0..40)
+        .map(|n| LogEntry { partition: Partition::of(n), stream: LogStream("these".to_owned()), bytes: vec![n] })
         .collect();
-    store.note(&together).await.unwrap();
-    let kept = store.notes(&together[0].journal, 40).await.unwrap();
+    store.append_log(&together).await.unwrap();
+    let kept = store.read_log(&together[0].stream, 40).await.unwrap();
     assert!(kept.iter().map(|(_, note)| note.bytes[0]).eq((0..40).rev()), "those of one batch keep their order");
 
-    let many: Vec<Note> = (0..u16::try_from(NOTES_KEPT).unwrap() * 33).map(note).collect();
+    let many: Vec<LogEntry> = (0..u16::try_from(MAX_LOG_ENTRIES).unwrap() * 33).map(note).collect();
     for batch in many.chunks(512) {
-        store.note(batch).await.unwrap();
+        store.append_log(batch).await.unwrap();
     }
-    assert!(store.notes(&journal, usize::MAX >> 1).await.unwrap().len() <= NOTES_KEPT * 32);
-    clock.advance(NOTE_MEMORY + Duration::from_secs(1));
-    assert!(store.notes(&journal, 9).await.unwrap().is_empty());
+    assert!(store.read_log(&journal, usize::MAX >> 1).await.unwrap().len() <= MAX_LOG_ENTRIES * 32);
+    clock.advance(LOG_RETENTION + Duration::from_secs(1));
+    assert!(store.read_log(&journal, 9).await.unwrap().is_empty());
 }
 
 fn removal() -> Removal {
@@ -212,7 +215,7 @@ pub(super) async fn a_removed_record_is_gone_from_every_list(store: &dyn Store, 
         assert!(store.list(&all, None, 9).await.unwrap().is_empty());
         assert!(store.list(&some, None, 9).await.unwrap().is_empty());
     }
-    assert_eq!(store.commit(&write(store, key, 1, b"2")).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.commit(&write(store, key, 1, b"2")).await.unwrap(), CommitOutcome::Conflict);
     create(store, key, b"1").await;
     assert!(store.load(key).await.unwrap().is_some());
 }
@@ -226,7 +229,7 @@ pub(super) async fn removed_jobs_never_come(store: &dyn Store, clock: &Clock) {
     clock.advance(Duration::from_hours(1));
     assert_eq!(lease(store).await.iter().map(|job| job.id.0.as_str()).collect::<Vec<_>>(), ["b"]);
     assert!(lease_of(store, HERE, &to(), 9).await.is_empty());
-    for standing in [Standing::Waiting, Standing::Delivered, Standing::Dead] {
+    for standing in [JobState::Waiting, JobState::Delivered, JobState::Dead] {
         assert!(jobs(store, standing).await.is_empty(), "{standing:?}");
     }
     assert_eq!(queue(store, vec![callback("c")]).await, [false], "an id that is free again");
@@ -234,7 +237,7 @@ pub(super) async fn removed_jobs_never_come(store: &dyn Store, clock: &Clock) {
     assert_eq!(in_hand.id.0, "c");
     store.remove(&Removal { jobs: vec![in_hand.id.clone()], ..removal() }).await.unwrap();
     assert!(!store.settle(&in_hand, &Settlement::Retry { at: at(store, 0), note: String::new() }).await.unwrap());
-    clock.advance(LEASE * 2);
+    clock.advance(LEASE_DURATION * 2);
     assert!(lease_of(store, HERE, &to(), 9).await.is_empty(), "what was in hand is gone as well");
 
     let change = Change { jobs: ["x/1", "x/2", "y/1", "xx/1", "x"].map(job).into(), ..nothing(HERE) };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    store::{Change, Committed, Records as _, Store},
+    store::{Change, CommitOutcome, Records as _, Store},
 };
 use tokio::time::timeout;
 
@@ -22,9 +22,9 @@ pub(super) async fn a_change_wakes_whoever_waits_for_its_record(store: &dyn Stor
     let mut elsewhere = store.changes().watch(other).unwrap();
     applied(store.commit(&write(store, key, version(store, key).await, b"2")).await.unwrap());
     for watch in &mut waiting {
-        assert!(ends("it rings", watch.rung()).await);
+        assert!(ends("it rings", watch.changed()).await);
     }
-    assert!(timeout(MOMENT, elsewhere.rung()).await.is_err(), "the other record did not change");
+    assert!(timeout(MOMENT, elsewhere.changed()).await.is_err(), "the other record did not change");
 }
 
 pub(super) async fn what_changes_nothing_wakes_nobody(store: &dyn Store, _: &Clock) {
@@ -32,14 +32,14 @@ pub(super) async fn what_changes_nothing_wakes_nobody(store: &dyn Store, _: &Clo
     create(store, key, b"1").await;
     let mut watch = store.changes().watch(key).unwrap();
     let stale: Change = write(store, key, 7, b"2");
-    assert_eq!(store.commit(&stale).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.commit(&stale).await.unwrap(), CommitOutcome::Conflict);
     let mut late = write(store, key, version(store, key).await, b"2");
     late.valid_until = Some(store.now() - Duration::from_secs(60));
-    assert!(matches!(store.commit(&late).await.unwrap(), Committed::Late(_)));
+    assert!(matches!(store.commit(&late).await.unwrap(), CommitOutcome::Late(_)));
     let mut nothing = compare(store, key, version(store, key).await);
     record(&mut nothing).created_at = store.now();
     applied(store.commit(&nothing).await.unwrap());
-    assert!(timeout(MOMENT, watch.rung()).await.is_err());
+    assert!(timeout(MOMENT, watch.changed()).await.is_err());
 }
 
 #[tokio::test]
@@ -53,12 +53,12 @@ async fn a_change_on_one_replica_wakes_the_waiters_of_another() {
     listens(&there).await;
     let mut watch = there.changes().watch(key).unwrap();
     applied(here.commit(&write(&here, key, version(&here, key).await, b"2")).await.unwrap());
-    assert!(ends("it rings", watch.rung()).await);
+    assert!(ends("it rings", watch.changed()).await);
 
     server.signal("-KILL");
     server.restart();
-    assert!(ends("it rings", watch.rung()).await, "listens again, and rings for what it may have missed");
+    assert!(ends("it rings", watch.changed()).await, "listens again, and rings for what it may have missed");
     let version = version(&here, key).await;
     while here.commit(&write(&here, key, version, b"3")).await.is_err() {}
-    assert!(ends("it rings", watch.rung()).await);
+    assert!(ends("it rings", watch.changed()).await);
 }

@@ -10,8 +10,8 @@ use std::{
 use countersign::{
     clock::Clock,
     store::{
-        Change, Committed, Index, Job, Jobs as _, Limits as _, Operations as _, Records as _, Reserve, Settlement,
-        StoreError, embedded::EmbeddedStore,
+        Change, CommitOutcome, Index, Job, Jobs as _, Limits as _, Operations as _, Records as _, ReservationRequest,
+        Settlement, StoreError, embedded::EmbeddedStore,
     },
 };
 use futures_util::FutureExt as _;
@@ -71,7 +71,7 @@ async fn a_file_that_is_no_database_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("countersign.sqlite"), "a shopping list".repeat(100)).unwrap();
     let refused = EmbeddedStore::open(directory.path(), Clock::default()).err().unwrap();
-    assert!(matches!(refused, StoreError::Unfit(_)), "{refused:?}");
+    assert!(matches!(refused, StoreError::Misconfigured(_)), "{refused:?}");
 }
 
 #[tokio::test]
@@ -80,7 +80,8 @@ async fn the_next_process_finds_everything() {
     let clock = Clock::default();
     let (key, message) = (id(), digest());
     let index = Index("list".to_owned());
-    let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let reserve =
+        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
     {
         let store = open(directory.path(), &clock);
         store.set_meta("name", "value", false).await.unwrap();
@@ -99,8 +100,8 @@ async fn the_next_process_finds_everything() {
     assert_eq!(loaded(&store, key).await, Some(stored(key, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap().len(), 1);
     let again = Change { answers: Some(message), ..nothing(HERE) };
-    assert_eq!(store.commit(&again).await.unwrap(), Committed::Duplicate);
-    let held = store.admit(&[], Some(&Reserve { claim: claim(), ..reserve.clone() })).await.unwrap();
+    assert_eq!(store.commit(&again).await.unwrap(), CommitOutcome::Duplicate);
+    let held = store.admit(&[], Some(&ReservationRequest { claim: claim(), ..reserve.clone() })).await.unwrap();
     assert_eq!(held.reservation.unwrap().claim, reserve.claim);
 
     let jobs: Vec<_> = lease(&store).await.into_iter().map(|job| (job.id.0, job.fence, job.attempts)).collect();

@@ -7,8 +7,8 @@ use countersign::{
     domain::{InstanceId, KeyRing, Partition, VerificationId, keys::Digest},
     random,
     store::{
-        Change, Committed, Granted, Index, Job, JobId, Lane, LeaseRequest, Leased, Operations as _, RecordChange,
-        RecordId, Store, Stored,
+        Change, CommitOutcome, Index, Job, JobId, Lane, LeaseGrant, LeaseRequest, Leased, Operations as _,
+        RecordChange, RecordId, Store, StoredRecord,
         embedded::EmbeddedStore,
         redis::{Durability, RedisStore},
     },
@@ -53,7 +53,7 @@ pub(super) async fn in_a_cluster(cluster: &crate::cluster_server::Cluster, clock
 /// Waits until the store hears what other replicas tell: then it rings once for what it may have missed.
 pub(super) async fn listens(store: &dyn Store) {
     let mut watch = store.changes().watch(id()).unwrap();
-    assert!(crate::wait::ends("it listens", watch.rung()).await);
+    assert!(crate::wait::ends("it listens", watch.changed()).await);
 }
 
 pub(super) fn digest() -> Digest {
@@ -80,17 +80,17 @@ pub(super) fn at(store: &dyn Store, seconds: u64) -> Timestamp {
 }
 
 /// Without its version, which is a time.
-pub(super) fn stored(id: RecordId, bytes: &[u8]) -> Stored {
-    Stored { id, version: 0, bytes: bytes.to_vec() }
+pub(super) fn stored(id: RecordId, bytes: &[u8]) -> StoredRecord {
+    StoredRecord { id, version: 0, bytes: bytes.to_vec() }
 }
 
 /// As [`stored`] has it.
-pub(super) fn unversioned(found: impl IntoIterator<Item = Stored>) -> Vec<Stored> {
-    found.into_iter().map(|stored| Stored { version: 0, ..stored }).collect()
+pub(super) fn unversioned(found: impl IntoIterator<Item = StoredRecord>) -> Vec<StoredRecord> {
+    found.into_iter().map(|stored| StoredRecord { version: 0, ..stored }).collect()
 }
 
 /// As [`stored`] has it.
-pub(super) async fn loaded(store: &dyn Store, key: RecordId) -> Option<Stored> {
+pub(super) async fn loaded(store: &dyn Store, key: RecordId) -> Option<StoredRecord> {
     unversioned(store.load(key).await.unwrap()).pop()
 }
 
@@ -171,7 +171,7 @@ pub(super) async fn lease_of(store: &dyn Store, partition: Partition, lane: &Lan
 }
 
 /// As a worker does: it looks at what is due, and leases.
-pub(super) async fn granted(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> Granted {
+pub(super) async fn granted(store: &dyn Store, partition: Partition, lane: &Lane, limit: usize) -> LeaseGrant {
     store.due().await.unwrap();
     let request = LeaseRequest { partition, lane: lane.clone(), limit, busy: Vec::new() };
     store.lease(&[request]).await.unwrap().remove(0)
@@ -188,9 +188,9 @@ pub(super) async fn lease_one(store: &dyn Store) -> Leased {
     leased.remove(0)
 }
 
-pub(super) fn applied(committed: Committed) -> Vec<bool> {
+pub(super) fn applied(committed: CommitOutcome) -> Vec<bool> {
     match committed {
-        Committed::Applied { leased } => leased,
+        CommitOutcome::Applied { leased } => leased,
         refused => panic!("{refused:?}"),
     }
 }

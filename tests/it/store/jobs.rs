@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::{
     clock::Clock,
     domain::Partition,
-    store::{Change, Job, JobId, LEASE, Settlement, Standing, Store},
+    store::{Change, Job, JobId, JobState, LEASE_DURATION, Settlement, Store},
 };
 
 use super::fixture::{HERE, at, due, instance, job, lease, lease_of, lease_one, nothing, queue, there};
@@ -44,7 +44,7 @@ pub(super) async fn a_lease_keeps_a_job_out_of_reach_until_it_runs_out(store: &d
     assert!(lease(store).await.is_empty());
     assert!(due(store).await.is_empty());
     for fence in 2..5 {
-        clock.advance(LEASE - Duration::from_secs(9));
+        clock.advance(LEASE_DURATION - Duration::from_secs(9));
         assert!(lease(store).await.is_empty());
         clock.advance(Duration::from_secs(9));
         assert_eq!(due(store).await, [(HERE, there())]);
@@ -57,14 +57,14 @@ pub(super) async fn a_lease_keeps_a_job_out_of_reach_until_it_runs_out(store: &d
 pub(super) async fn a_lease_that_ran_out_cannot_be_settled(store: &dyn Store, clock: &Clock) {
     queue(store, vec![job("a")]).await;
     let zombie = lease_one(store).await;
-    clock.advance(LEASE);
+    clock.advance(LEASE_DURATION);
     let holder = lease_one(store).await;
     let settlements = [Settlement::Done, retry(store, 0), Settlement::Postpone { at: at(store, 0) }, dead("zombie")];
     for settlement in &settlements {
         assert!(!store.settle(&zombie, settlement).await.unwrap());
         assert!(lease(store).await.is_empty());
     }
-    assert!(store.jobs(zombie.instance, Standing::Dead, 10).await.unwrap().is_empty());
+    assert!(store.jobs(zombie.instance, JobState::Dead, 10).await.unwrap().is_empty());
     assert!(store.settle(&holder, &retry(store, 0)).await.unwrap());
     assert_eq!(lease_one(store).await.attempts, 1);
 }
@@ -77,7 +77,7 @@ pub(super) async fn a_job_that_is_done_never_comes_back(store: &dyn Store, clock
     clock.advance(Duration::from_hours(1));
     assert!(lease(store).await.is_empty());
     assert!(due(store).await.is_empty());
-    assert!(store.jobs(leased.instance, Standing::Dead, 10).await.unwrap().is_empty());
+    assert!(store.jobs(leased.instance, JobState::Dead, 10).await.unwrap().is_empty());
 }
 
 pub(super) async fn a_retry_spends_an_attempt(store: &dyn Store, clock: &Clock) {
@@ -112,18 +112,18 @@ pub(super) async fn a_job_given_up_is_kept_and_can_be_replayed(store: &dyn Store
     let second = lease_one(store).await;
     let before = at(store, 0);
     assert!(store.settle(&second, &dead("410 Gone")).await.unwrap());
-    clock.advance(LEASE);
+    clock.advance(LEASE_DURATION);
     assert!(lease(store).await.is_empty());
     assert!(due(store).await.is_empty());
 
-    let kept = store.jobs(second.instance, Standing::Dead, 10).await.unwrap();
+    let kept = store.jobs(second.instance, JobState::Dead, 10).await.unwrap();
     assert_eq!(kept.len(), 1);
     assert_eq!((kept[0].partition, &kept[0].id, &kept[0].lane), (HERE, &second.id, &there()));
     assert_eq!((kept[0].attempts, kept[0].note.as_str(), kept[0].body.as_slice()), (2, "410 Gone", b"a".as_slice()));
     assert!(kept[0].at >= before && kept[0].at <= store.now());
 
     assert!(store.replay(second.instance, HERE, &second.id).await.unwrap());
-    assert!(store.jobs(second.instance, Standing::Dead, 10).await.unwrap().is_empty());
+    assert!(store.jobs(second.instance, JobState::Dead, 10).await.unwrap().is_empty());
     assert_eq!(due(store).await, [(HERE, there())]);
     let third = lease_one(store).await;
     assert_eq!((third.attempts, third.body.as_slice()), (0, b"a".as_slice()));
@@ -137,7 +137,7 @@ pub(super) async fn only_a_dead_job_of_the_instance_is_replayed(store: &dyn Stor
     let leased = lease_one(store).await;
     assert!(store.settle(&leased, &dead("why")).await.unwrap());
     let stranger = instance();
-    assert!(store.jobs(stranger, Standing::Dead, 10).await.unwrap().is_empty());
+    assert!(store.jobs(stranger, JobState::Dead, 10).await.unwrap().is_empty());
     assert!(!store.replay(stranger, HERE, &leased.id).await.unwrap());
     assert!(!store.replay(leased.instance, Partition::of(8), &leased.id).await.unwrap());
     assert!(!store.replay(leased.instance, HERE, &JobId("alive".to_owned())).await.unwrap());
@@ -157,7 +157,7 @@ pub(super) async fn the_dead_are_listed_newest_first(store: &dyn Store, clock: &
         assert!(store.settle(&leased[0], &dead(&n.to_string())).await.unwrap());
         clock.advance(Duration::from_secs(1));
     }
-    let dead = store.jobs(job("").instance, Standing::Dead, 4).await.unwrap();
+    let dead = store.jobs(job("").instance, JobState::Dead, 4).await.unwrap();
     assert_eq!(dead.iter().map(|dead| dead.note.as_str()).collect::<Vec<_>>(), ["5", "4", "3", "2"]);
     assert_eq!(dead[0].partition, Partition::of(5));
 }

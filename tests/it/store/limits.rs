@@ -8,7 +8,7 @@ use countersign::{
         Partition,
         quota::{Allowance, Quota},
     },
-    store::{RecordId, Reservation, Reserve, Store, Take},
+    store::{RecordId, Reservation, ReservationRequest, Store, TokenRequest},
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -18,18 +18,18 @@ use super::fixture::{HERE, claim, create, digest, id, stored, unversioned};
 const MINUTE: Duration = Duration::from_secs(60);
 const THERE: Partition = Partition::of(8);
 
-fn bucket(name: &str, count: u32) -> Take {
-    Take { partition: HERE, bucket: name.to_owned(), quota: Quota::per(count, MINUTE * count) }
+fn bucket(name: &str, count: u32) -> TokenRequest {
+    TokenRequest { partition: HERE, bucket: name.to_owned(), quota: Quota::per(count, MINUTE * count) }
 }
 
-async fn take(store: &dyn Store, take: &Take) -> Allowance {
+async fn take(store: &dyn Store, take: &TokenRequest) -> Allowance {
     let admission = store.admit(std::slice::from_ref(take), None).await.unwrap();
     assert_eq!(admission.reservation, None);
     assert_eq!(admission.allowances.len(), 1);
     admission.allowances[0]
 }
 
-async fn peek(store: &dyn Store, take: &Take) -> Allowance {
+async fn peek(store: &dyn Store, take: &TokenRequest) -> Allowance {
     store.find(Some(take), &[]).await.unwrap().allowance.unwrap()
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn a_crowd_gets_what_there_is_and_no_more(store: &dyn Store, cl
         clock.advance(MINUTE * 7);
     }
     assert_eq!(take(store, &other).await, left(0), "another bucket is another matter");
-    let roomier = Take { quota: Quota::per(100, MINUTE * 100), ..fifty.clone() };
+    let roomier = TokenRequest { quota: Quota::per(100, MINUTE * 100), ..fifty.clone() };
     let (some, more) = tokio::join!(take(store, &fifty), take(store, &roomier));
     assert!([some, more].iter().all(|allowance| matches!(allowance, Allowance::Allowed { .. })), "{some:?} {more:?}");
 }
@@ -102,8 +102,10 @@ pub(super) async fn who_goes_away_holds_up_nobody(store: &dyn Store, _: &Clock) 
 }
 
 pub(super) async fn a_short_bucket_stops_those_of_its_partition(store: &dyn Store, _: &Clock) {
-    let (one, four, other) = (bucket("one", 1), bucket("four", 4), Take { partition: THERE, ..bucket("other", 4) });
-    let reserve = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let (one, four, other) =
+        (bucket("one", 1), bucket("four", 4), TokenRequest { partition: THERE, ..bucket("other", 4) });
+    let reserve =
+        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
     let takes = [one, other.clone(), four.clone()];
     let all = store.admit(&takes, None).await.unwrap().allowances;
     assert_eq!(all, [left(0), left(3), left(3)]);
@@ -145,9 +147,10 @@ pub(super) async fn codes_are_answered_in_order(store: &dyn Store, _: &Clock) {
 }
 
 pub(super) async fn an_idempotency_key_belongs_to_whoever_came_first(store: &dyn Store, _: &Clock) {
-    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
-    let second = Reserve { fingerprint: digest(), claim: claim(), ..first.clone() };
-    let other = Reserve { key: digest(), ..second.clone() };
+    let first =
+        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let second = ReservationRequest { fingerprint: digest(), claim: claim(), ..first.clone() };
+    let other = ReservationRequest { key: digest(), ..second.clone() };
     for reserve in [&first, &second, &first] {
         let held = store.admit(&[], Some(reserve)).await.unwrap();
         assert!(held.allowances.is_empty());
@@ -158,11 +161,16 @@ pub(super) async fn an_idempotency_key_belongs_to_whoever_came_first(store: &dyn
 }
 
 pub(super) async fn a_claim_gives_way_only_to_who_names_it(store: &dyn Store, _: &Clock) {
-    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
-    let holder = async |reserve: &Reserve| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
+    let first =
+        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let holder =
+        async |reserve: &ReservationRequest| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
     assert_eq!(holder(&first).await, first.claim);
-    let replace =
-        |replaced: &Reserve| Reserve { claim: claim(), replaces: Some(replaced.claim.clone()), ..first.clone() };
+    let replace = |replaced: &ReservationRequest| ReservationRequest {
+        claim: claim(),
+        replaces: Some(replaced.claim.clone()),
+        ..first.clone()
+    };
     let (second, third) = (replace(&first), replace(&first));
     assert_eq!(holder(&second).await, second.claim);
     assert_eq!(holder(&third).await, second.claim, "what it names does not hold the key any more");

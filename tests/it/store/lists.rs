@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use countersign::{
     clock::Clock,
-    store::{Index, Position, RecordId, Store, Stored},
+    store::{Index, Position, RecordId, Store, StoredRecord},
 };
 use jiff::Timestamp;
 
@@ -19,7 +19,7 @@ async fn add(store: &dyn Store, key: RecordId, created_at: Timestamp, indexes: &
     applied(store.commit(&change).await.unwrap());
 }
 
-fn ids(page: &[Stored]) -> Vec<RecordId> {
+fn ids(page: &[StoredRecord]) -> Vec<RecordId> {
     page.iter().map(|stored| stored.id).collect()
 }
 

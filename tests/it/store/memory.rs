@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    store::{Change, Committed, DEAD_MEMORY, MESSAGE_MEMORY, Reserve, Settlement, Standing, Store},
+    store::{
+        Change, CommitOutcome, DEAD_RETENTION, JobState, MESSAGE_ID_RETENTION, ReservationRequest, Settlement, Store,
+    },
 };
 
 use super::fixture::{HERE, applied, claim, digest, job, lease, lease_one, nothing, queue};
@@ -16,16 +18,17 @@ pub(super) async fn a_message_is_remembered_for_eight_days(store: &dyn Store, cl
     for change in [&one, &two] {
         applied(store.commit(change).await.unwrap());
     }
-    clock.advance(MESSAGE_MEMORY - MINUTE);
-    assert_eq!(store.commit(&one).await.unwrap(), Committed::Duplicate);
+    clock.advance(MESSAGE_ID_RETENTION - MINUTE);
+    assert_eq!(store.commit(&one).await.unwrap(), CommitOutcome::Duplicate);
     clock.advance(MINUTE);
     applied(store.commit(&two).await.unwrap());
-    assert_eq!(store.commit(&two).await.unwrap(), Committed::Duplicate);
+    assert_eq!(store.commit(&two).await.unwrap(), CommitOutcome::Duplicate);
 }
 
 pub(super) async fn an_idempotency_key_is_held_for_a_day(store: &dyn Store, clock: &Clock) {
-    let first = Reserve { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
-    let second = Reserve { claim: claim(), fingerprint: digest(), ..first.clone() };
+    let first =
+        ReservationRequest { partition: HERE, key: digest(), fingerprint: digest(), claim: claim(), replaces: None };
+    let second = ReservationRequest { claim: claim(), fingerprint: digest(), ..first.clone() };
     let holder = async |reserve| store.admit(&[], Some(reserve)).await.unwrap().reservation.unwrap().claim;
     assert_eq!(holder(&first).await, first.claim);
     clock.advance(Duration::from_hours(24) - MINUTE);
@@ -39,10 +42,10 @@ pub(super) async fn a_dead_job_is_kept_for_a_week(store: &dyn Store, clock: &Clo
     queue(store, vec![job("a")]).await;
     let leased = lease_one(store).await;
     assert!(store.settle(&leased, &Settlement::Dead { note: String::new() }).await.unwrap());
-    clock.advance(DEAD_MEMORY - MINUTE);
-    assert_eq!(store.jobs(leased.instance, Standing::Dead, 10).await.unwrap().len(), 1);
+    clock.advance(DEAD_RETENTION - MINUTE);
+    assert_eq!(store.jobs(leased.instance, JobState::Dead, 10).await.unwrap().len(), 1);
     clock.advance(MINUTE);
-    assert_eq!(store.jobs(leased.instance, Standing::Dead, 10).await.unwrap(), []);
+    assert_eq!(store.jobs(leased.instance, JobState::Dead, 10).await.unwrap(), []);
     assert!(!store.replay(leased.instance, HERE, &leased.id).await.unwrap());
     assert!(lease(store).await.is_empty());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::{
     clock::Clock,
     domain::{InstanceId, Partition},
-    store::{Announced, Backlog, Change, Job, Lane, REPLICA_MEMORY, Settlement, Store},
+    store::{Backlog, Change, Job, Lane, REPLICA_RETENTION, ReplicaHeartbeat, Settlement, Store},
 };
 
 use super::fixture::{HERE, applied, at, digest, id, job, lease_one, nothing, queue, set_timer};
@@ -68,22 +68,22 @@ pub(super) async fn what_is_done_or_dead_does_not_wait(store: &dyn Store, _: &Cl
 }
 
 pub(super) async fn replicas_are_remembered_for_a_day(store: &dyn Store, clock: &Clock) {
-    let names = |announced: &[Announced]| announced.iter().map(|one| one.replica.clone()).collect::<Vec<_>>();
-    assert_eq!(store.announced().await.unwrap(), []);
-    store.announce("one", "{\"a\":1}").await.unwrap();
+    let names = |announced: &[ReplicaHeartbeat]| announced.iter().map(|one| one.replica.clone()).collect::<Vec<_>>();
+    assert_eq!(store.heartbeats().await.unwrap(), []);
+    store.publish_heartbeat("one", "{\"a\":1}").await.unwrap();
     clock.advance(Duration::from_secs(100));
-    store.announce("two", "x y z").await.unwrap();
-    let announced = store.announced().await.unwrap();
+    store.publish_heartbeat("two", "x y z").await.unwrap();
+    let announced = store.heartbeats().await.unwrap();
     assert_eq!(names(&announced), ["two", "one"]);
     assert_eq!(announced[0].words, "x y z");
     clock.advance(Duration::from_secs(100));
-    store.announce("one", "again").await.unwrap();
-    let announced = store.announced().await.unwrap();
+    store.publish_heartbeat("one", "again").await.unwrap();
+    let announced = store.heartbeats().await.unwrap();
     assert_eq!((names(&announced), announced[0].words.as_str()), (vec!["one".to_owned(), "two".to_owned()], "again"));
-    clock.advance(REPLICA_MEMORY - Duration::from_secs(50));
-    assert_eq!(names(&store.announced().await.unwrap()), ["one"]);
+    clock.advance(REPLICA_RETENTION - Duration::from_secs(50));
+    assert_eq!(names(&store.heartbeats().await.unwrap()), ["one"]);
     clock.advance(Duration::from_secs(100));
-    assert_eq!(store.announced().await.unwrap(), []);
+    assert_eq!(store.heartbeats().await.unwrap(), []);
 }
 
 pub(super) async fn a_store_describes_itself(store: &dyn Store, _: &Clock) {

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use countersign::{
     clock::Clock,
     domain::Partition,
-    store::{Change, Job, JobId, LEASE, Lane, LeaseRequest, Settlement, Standing, Store},
+    store::{Change, Job, JobId, JobState, LEASE_DURATION, Lane, LeaseRequest, Settlement, Store},
 };
 use futures_util::future::join_all;
 
@@ -118,9 +118,9 @@ pub(super) async fn a_job_is_queued_once(store: &dyn Store, clock: &Clock) {
     assert!(lease(store).await.is_empty());
     assert!(store.settle(&leased, &Settlement::Dead { note: String::new() }).await.unwrap());
     assert_eq!(queue(store, vec![again(), job("b")]).await, [false, false]);
-    clock.advance(LEASE);
+    clock.advance(LEASE_DURATION);
     assert_eq!(names(&lease(store).await), ["b"]);
-    assert_eq!(store.jobs(leased.instance, Standing::Dead, 10).await.unwrap()[0].body, b"a");
+    assert_eq!(store.jobs(leased.instance, JobState::Dead, 10).await.unwrap()[0].body, b"a");
 }
 
 pub(super) async fn partitions_do_not_share_job_ids(store: &dyn Store, _: &Clock) {
@@ -175,11 +175,11 @@ pub(super) async fn several_lanes_are_leased_at_once(store: &dyn Store, clock: &
 pub(super) async fn leases_that_run_out_in_a_row_are_counted(store: &dyn Store, clock: &Clock) {
     queue(store, vec![Job { lease: true, ..job("a") }]).await;
     for lapsed in 1..4 {
-        clock.advance(LEASE);
+        clock.advance(LEASE_DURATION);
         let leased = lease_one(store).await;
         assert_eq!((leased.lapsed, leased.attempts), (lapsed, 0));
     }
-    clock.advance(LEASE);
+    clock.advance(LEASE_DURATION);
     for settlement in [
         Settlement::Postpone { at: at(store, 0) },
         Settlement::Retry { at: at(store, 0), note: "busy".to_owned() },

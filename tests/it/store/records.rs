@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    store::{Change, Committed, Index, Job, Lane, RecordId, Store},
+    store::{Change, CommitOutcome, Index, Job, Lane, RecordId, Store},
 };
 use futures_util::future::join_all;
 
@@ -54,23 +54,23 @@ pub(super) async fn a_stale_change_conflicts(store: &dyn Store, _: &Clock) {
     let first = version(store, key).await;
     applied(store.commit(&write(store, key, first, b"2")).await.unwrap());
     for expected in [1, first, version(store, key).await + 1] {
-        assert_eq!(store.commit(&write(store, key, expected, b"x")).await.unwrap(), Committed::Conflict);
-        assert_eq!(store.commit(&compare(store, key, expected)).await.unwrap(), Committed::Conflict);
+        assert_eq!(store.commit(&write(store, key, expected, b"x")).await.unwrap(), CommitOutcome::Conflict);
+        assert_eq!(store.commit(&compare(store, key, expected)).await.unwrap(), CommitOutcome::Conflict);
     }
     assert_eq!(loaded(store, key).await, Some(stored(key, b"2")));
 }
 
 pub(super) async fn a_missing_record_conflicts(store: &dyn Store, _: &Clock) {
     let key = id();
-    assert_eq!(store.commit(&write(store, key, 1, b"x")).await.unwrap(), Committed::Conflict);
-    assert_eq!(store.commit(&compare(store, key, 1)).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.commit(&write(store, key, 1, b"x")).await.unwrap(), CommitOutcome::Conflict);
+    assert_eq!(store.commit(&compare(store, key, 1)).await.unwrap(), CommitOutcome::Conflict);
     assert_eq!(store.load(key).await.unwrap(), None);
 }
 
 pub(super) async fn creating_twice_conflicts(store: &dyn Store, _: &Clock) {
     let key = id();
     create(store, key, b"1").await;
-    assert_eq!(store.commit(&write(store, key, 0, b"x")).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.commit(&write(store, key, 0, b"x")).await.unwrap(), CommitOutcome::Conflict);
     assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
 }
 
@@ -78,10 +78,14 @@ pub(super) async fn another_record_in_the_same_place_collides(store: &dyn Store,
     let first = id();
     create(store, first, b"1").await;
     let second = twin(first);
-    assert_eq!(store.commit(&write(store, second, 0, b"2")).await.unwrap(), Committed::Collision);
+    assert_eq!(store.commit(&write(store, second, 0, b"2")).await.unwrap(), CommitOutcome::Collision);
     let version = version(store, first).await;
     for change in [write(store, second, version, b"2"), compare(store, second, version)] {
-        assert_eq!(store.commit(&change).await.unwrap(), Committed::Conflict, "its version is that of another record");
+        assert_eq!(
+            store.commit(&change).await.unwrap(),
+            CommitOutcome::Conflict,
+            "its version is that of another record"
+        );
     }
     assert_eq!(store.load(second).await.unwrap(), None);
     assert_eq!(loaded(store, first).await, Some(stored(first, b"1")));
@@ -105,10 +109,10 @@ pub(super) async fn of_many_changes_at_once_one_is_applied(store: &dyn Store, _:
     let changes: Vec<Change> =
         (0..64_u8).map(|n| Change { jobs: vec![job(&n.to_string())], ..write(store, key, version, &[n]) }).collect();
     let results = join_all(changes.iter().map(|change| store.commit(change))).await;
-    let results: Vec<Committed> = results.into_iter().map(Result::unwrap).collect();
-    let winners: Vec<usize> = (0..64).filter(|&n| matches!(results[n], Committed::Applied { .. })).collect();
+    let results: Vec<CommitOutcome> = results.into_iter().map(Result::unwrap).collect();
+    let winners: Vec<usize> = (0..64).filter(|&n| matches!(results[n], CommitOutcome::Applied { .. })).collect();
     assert_eq!(winners.len(), 1, "{results:?}");
-    assert_eq!(results.iter().filter(|&result| *result == Committed::Conflict).count(), 63);
+    assert_eq!(results.iter().filter(|&result| *result == CommitOutcome::Conflict).count(), 63);
     let winner = u8::try_from(winners[0]).unwrap();
     assert_eq!(loaded(store, key).await, Some(stored(key, &[winner])));
     let jobs = lease_of(store, key.partition(), &there(), 100).await;
@@ -129,12 +133,12 @@ pub(super) async fn several_records_are_written_together_or_not_at_all(store: &d
         change.jobs = vec![job("together")];
         change
     };
-    assert_eq!(store.commit(&change(7)).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.commit(&change(7)).await.unwrap(), CommitOutcome::Conflict);
     assert_eq!(store.load(new).await.unwrap(), None);
     assert_eq!(loaded(store, old).await, Some(stored(old, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
     applied(store.commit(&change(right)).await.unwrap());
-    assert_eq!(store.commit(&change(right)).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.commit(&change(right)).await.unwrap(), CommitOutcome::Conflict);
     assert_eq!(loaded(store, old).await, Some(stored(old, b"2")));
     assert_eq!(loaded(store, counted).await, Some(stored(counted, b"2")));
     assert_eq!(unversioned(store.list(&index, None, 10).await.unwrap()), [stored(new, b"new")]);
@@ -151,7 +155,7 @@ pub(super) async fn a_change_is_late_from_its_first_invalid_moment_on(store: &dy
     clock.advance(Duration::from_secs(60));
     for change in [write(store, key, version, b"2"), compare(store, key, version), nothing(key.partition())] {
         match store.commit(&valid(change)).await.unwrap() {
-            Committed::Late(time) => assert!(time >= end && time <= store.now(), "{time}"),
+            CommitOutcome::Late(time) => assert!(time >= end && time <= store.now(), "{time}"),
             other => panic!("{other:?}"),
         }
     }
@@ -165,12 +169,12 @@ pub(super) async fn a_message_is_answered_once(store: &dyn Store, _: &Clock) {
     applied(store.commit(&answer(write(store, key, 0, b"1"), one)).await.unwrap());
     let (partition, version) = (key.partition(), version(store, key).await);
     for change in [write(store, key, version, b"x"), compare(store, key, version), nothing(partition)] {
-        assert_eq!(store.commit(&answer(change, one)).await.unwrap(), Committed::Duplicate);
+        assert_eq!(store.commit(&answer(change, one)).await.unwrap(), CommitOutcome::Duplicate);
     }
     assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
     applied(store.commit(&answer(nothing(partition), two)).await.unwrap());
-    assert_eq!(store.commit(&answer(nothing(partition), two)).await.unwrap(), Committed::Duplicate);
-    assert_eq!(store.commit(&answer(write(store, key, version, b"x"), two)).await.unwrap(), Committed::Duplicate);
+    assert_eq!(store.commit(&answer(nothing(partition), two)).await.unwrap(), CommitOutcome::Duplicate);
+    assert_eq!(store.commit(&answer(write(store, key, version, b"x"), two)).await.unwrap(), CommitOutcome::Duplicate);
 }
 
 pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Clock) {
@@ -179,11 +183,11 @@ pub(super) async fn the_first_reason_to_refuse_is_told(store: &dyn Store, _: &Cl
     applied(store.commit(&Change { answers: Some(message), ..nothing(key.partition()) }).await.unwrap());
     let past = Some(at(store, 0));
     let mut change = Change { answers: Some(message), valid_until: past, ..write(store, key, 5, b"x") };
-    assert_eq!(store.commit(&change).await.unwrap(), Committed::Duplicate);
+    assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Duplicate);
     change.answers = None;
-    assert_eq!(store.commit(&change).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict);
     record(&mut change).expected = version(store, key).await;
-    assert!(matches!(store.commit(&change).await.unwrap(), Committed::Late(_)));
+    assert!(matches!(store.commit(&change).await.unwrap(), CommitOutcome::Late(_)));
 }
 
 pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock) {
@@ -209,7 +213,7 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
     record(&mut collision).id = twin(key);
     for change in [&duplicate, &stale, &late, &collision] {
         let refused = store.commit(change).await.unwrap();
-        assert!(!matches!(refused, Committed::Applied { .. }), "{refused:?}");
+        assert!(!matches!(refused, CommitOutcome::Applied { .. }), "{refused:?}");
     }
     assert_eq!(loaded(store, key).await, Some(stored(key, b"1")));
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
@@ -223,7 +227,7 @@ pub(super) async fn a_refused_change_leaves_nothing(store: &dyn Store, _: &Clock
     assert_eq!(lease_of(store, partition, &Lane::timer(), 10).await.len(), 1);
     assert_eq!(due(store).await, [(partition, there())]);
     let message = Change { answers: landed.answers, ..nothing(partition) };
-    assert_eq!(store.commit(&message).await.unwrap(), Committed::Duplicate);
+    assert_eq!(store.commit(&message).await.unwrap(), CommitOutcome::Duplicate);
 }
 
 pub(super) async fn a_forgotten_record_makes_room(store: &dyn Store, _: &Clock) {
@@ -237,7 +241,7 @@ pub(super) async fn a_forgotten_record_makes_room(store: &dyn Store, _: &Clock) 
     crate::wait::until("it is forgotten", async || store.load(key).await.unwrap().is_none()).await;
     assert_eq!(store.find(None, &[key.locator()]).await.unwrap().records, [None]);
     assert_eq!(store.list(&index, None, 10).await.unwrap(), []);
-    assert_eq!(store.commit(&write(store, key, 1, b"x")).await.unwrap(), Committed::Conflict);
+    assert_eq!(store.commit(&write(store, key, 1, b"x")).await.unwrap(), CommitOutcome::Conflict);
     let heir = twin(key);
     create(store, heir, b"2").await;
     assert_eq!(loaded(store, heir).await, Some(stored(heir, b"2")));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
-    store::{Index, LEASE, Lane, Leased, Locator, RecordId, Settlement, Store, archive::Removal},
+    store::{Index, LEASE_DURATION, Lane, Leased, Locator, RecordId, Settlement, Store, archive::Removal},
 };
 
 use super::fixture::{HERE, applied, at, due, id, instance, list, ring, set_timer, version, write};
@@ -42,13 +42,13 @@ pub(super) async fn a_timer_that_is_not_settled_is_due_again(store: &dyn Store, 
     let timed = here();
     set_timer(store, timed, 0, 0).await;
     let lost = ring(store, HERE).await.remove(0);
-    clock.advance(LEASE);
+    clock.advance(LEASE_DURATION);
     let held = ring(store, HERE).await.remove(0);
     settle(store, &lost, Settlement::Done).await;
-    clock.advance(LEASE);
+    clock.advance(LEASE_DURATION);
     assert_eq!(of(&ring(store, HERE).await), [timed.locator()], "the lease of another is not settled");
     settle(store, &held, Settlement::Done).await;
-    clock.advance(LEASE);
+    clock.advance(LEASE_DURATION);
     let postponed = ring(store, HERE).await.remove(0);
     settle(store, &postponed, Settlement::Postpone { at: at(store, 60) }).await;
     clock.advance(Duration::from_secs(40));

@@ -2,13 +2,13 @@
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::{connection::Repeat, seeds::Address, slot};
+use super::{connection::Repeat, seed_nodes::NodeAddress, slot};
 
-pub(super) struct Errand<'a> {
+pub(super) struct ClusterCommand<'a> {
     cmd: &'a Cmd,
     pub(super) slot: u16,
     /// Where a master sent us, for this command alone.
-    pub(super) detour: Option<Detour>,
+    pub(super) redirection: Option<Redirection>,
     /// It changes nothing, and what it reads must be confirmed.
     pub(super) reads: bool,
     repeat: Repeat,
@@ -17,16 +17,16 @@ pub(super) struct Errand<'a> {
     value: Option<Value>,
 }
 
-pub(super) struct Detour {
-    pub(super) to: Address,
+pub(super) struct Redirection {
+    pub(super) to: NodeAddress,
     /// The slot is on its way there: only who says so is served.
     asking: bool,
 }
 
-impl<'a> Errand<'a> {
+impl<'a> ClusterCommand<'a> {
     pub(super) fn new(cmd: &'a Cmd) -> Self {
         let (slot, repeat) = (slot::of_command(cmd), Repeat::Same);
-        Self { cmd, slot, detour: None, reads: false, repeat, again: false, value: None }
+        Self { cmd, slot, redirection: None, reads: false, repeat, again: false, value: None }
     }
 
     pub(super) fn writing(cmd: &'a Cmd, repeat: Repeat) -> Self {
@@ -43,13 +43,13 @@ impl<'a> Errand<'a> {
     }
 
     /// It may have been done. Whether it can be sent again.
-    pub(super) fn was_sent(&mut self) -> bool {
+    pub(super) fn mark_sent(&mut self) -> bool {
         self.again = true;
         self.repeat != Repeat::Never
     }
 
-    pub(super) fn asks(&self) -> bool {
-        self.detour.as_ref().is_some_and(|detour| detour.asking)
+    pub(super) fn is_asking(&self) -> bool {
+        self.redirection.as_ref().is_some_and(|detour| detour.asking)
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -65,11 +65,11 @@ impl<'a> Errand<'a> {
     }
 }
 
-impl Detour {
+impl Redirection {
     /// `None` unless `error`, of the master at `teller`, names another one.
-    pub(super) fn told_by(error: &RedisError, teller: &Address) -> Option<Self> {
+    pub(super) fn from_error(error: &RedisError, teller: &NodeAddress) -> Option<Self> {
         let (to, _) = error.redirect_node()?;
         let asking = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
-        Some(Self { to: Address::told(to, teller)?, asking })
+        Some(Self { to: NodeAddress::parse_reported(to, teller)?, asking })
     }
 }

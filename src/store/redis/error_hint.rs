@@ -7,27 +7,28 @@ use redis::{Client, ConnectionAddr, ErrorKind, RedisError};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
 /// A server that denies us says so before we have asked anything.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Errors whose sentence quotes neither a key nor an address.
-const QUOTABLE: [&str; 7] = ["READONLY", "OOM", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
+const QUOTABLE_CODES: [&str; 7] = ["READONLY", "OOM", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
 /// What is quoted of a sentence.
-const QUOTED: usize = 200;
+const MAX_QUOTED_CHARS: usize = 200;
 
 /// With Redis' own sentence where it cannot quote a key, or an address with a password.
-pub(super) fn told(error: &RedisError) -> String {
+pub(super) fn describe(error: &RedisError) -> String {
     match code(error) {
         Some(code) => {
-            let meaning = remedy(code).map_or_else(|| format!("{} ({code})", error.category()), str::to_owned);
-            match error.detail().filter(|_| QUOTABLE.contains(&code)) {
+            let meaning = hint(code).map_or_else(|| format!("{} ({code})", error.category()), str::to_owned);
+            match error.detail().filter(|_| QUOTABLE_CODES.contains(&code)) {
                 Some(sentence) => {
-                    let sentence: String = sentence.chars().filter(|c| !c.is_control()).take(QUOTED).collect();
+                    let sentence: String =
+                        sentence.chars().filter(|c| !c.is_control()).take(MAX_QUOTED_CHARS).collect();
                     format!("{meaning}; Redis says: {sentence}")
                 }
                 None => meaning,
             }
         }
-        None if super::source::has_no_master(error) => {
+        None if super::endpoint::has_no_master(error) => {
             "no Sentinel in store.url knows a living master of the name in it".to_owned()
         }
         None if error.is_connection_refusal() => "nobody listens where store.url leads".to_owned(),
@@ -37,7 +38,7 @@ pub(super) fn told(error: &RedisError) -> String {
 }
 
 /// What the caller hears of an error that stayed for as long as the budget lasted.
-pub(super) fn given_up(error: &RedisError, told: String) -> StoreError {
+pub(super) fn store_error(error: &RedisError, told: String) -> StoreError {
     match error.code() {
         Some("NOREPLICAS" | "MISCONF") => StoreError::Refused(told),
         _ => StoreError::Unavailable(told),
@@ -63,7 +64,7 @@ pub(super) fn code(error: &RedisError) -> Option<&str> {
 }
 
 /// By the first word of the error.
-fn remedy(code: &str) -> Option<&'static str> {
+fn hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "NOAUTH" => "Redis asks for a password, and store.url has none (NOAUTH): write redis://USER:PASSWORD@HOST",
         "WRONGPASS" => "Redis refuses the user or the password in store.url (WRONGPASS)",
@@ -99,13 +100,13 @@ fn remedy(code: &str) -> Option<&'static str> {
 
 /// Asks a server that breaks connections off for its reason: in protected mode it gives one and hangs up, and the
 /// library reports the end of the connection alone.
-pub(super) async fn why_broken(client: &Client) -> Option<String> {
+pub(super) async fn probe_denial(client: &Client) -> Option<String> {
     let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() else { return None };
     let mut line = [0; 8];
     let heard = async {
         let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
         stream.read_exact(&mut line).await
     };
-    timeout(PATIENCE, heard).await.ok()?.ok()?;
-    if &line == b"-DENIED " { remedy("DENIED").map(str::to_owned) } else { None }
+    timeout(PROBE_TIMEOUT, heard).await.ok()?.ok()?;
+    if &line == b"-DENIED " { hint("DENIED").map(str::to_owned) } else { None }
 }

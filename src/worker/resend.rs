@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// How the note of a job begins that may have been sent.
-pub(super) const UNKNOWN: &str = "perhaps sent";
+pub(super) const PERHAPS_SENT: &str = "perhaps sent";
 
 /// An attempt after which another may follow.
-pub(super) struct Failed {
+pub(super) struct FailedAttempt {
     pub(super) why: &'static str,
     /// The gateway's wish.
     pub(super) after: Option<Duration>,
@@ -27,7 +27,7 @@ pub(super) struct Failed {
     pub(super) repeatable: bool,
 }
 
-pub(super) enum Next {
+pub(super) enum NextAttempt {
     Again(Settlement),
     /// The next attempt would come after the message's use.
     TooLate {
@@ -39,26 +39,26 @@ pub(super) enum Next {
 }
 
 /// `useful_until` is the first instant at which the message helps nobody.
-pub(super) async fn next(
+pub(super) async fn next_attempt(
     worker: &Worker,
     leased: &Leased,
-    Failed { why, after, unknown, repeatable }: Failed,
+    FailedAttempt { why, after, unknown, repeatable }: FailedAttempt,
     useful_until: Timestamp,
-) -> Result<Next, ServiceError> {
+) -> Result<NextAttempt, ServiceError> {
     let before = was_unknown(worker, leased).await?;
     if unknown && before && !repeatable {
-        return Ok(Next::Spent { unknown });
+        return Ok(NextAttempt::Spent { unknown });
     }
     let unknown = unknown || before;
     let Some(delay) = Schedule::REPLY.next_delay(leased.attempts + 1, random::fraction(), after) else {
-        return Ok(Next::Spent { unknown });
+        return Ok(NextAttempt::Spent { unknown });
     };
     let at = worker.service.now() + delay;
     if at >= useful_until {
-        return Ok(Next::TooLate { unknown });
+        return Ok(NextAttempt::TooLate { unknown });
     }
-    let note = if unknown { format!("{UNKNOWN}: {why}") } else { why.to_owned() };
-    Ok(Next::Again(Settlement::Retry { at, note }))
+    let note = if unknown { format!("{PERHAPS_SENT}: {why}") } else { why.to_owned() };
+    Ok(NextAttempt::Again(Settlement::Retry { at, note }))
 }
 
 /// What an earlier attempt has noted.
@@ -67,5 +67,5 @@ async fn was_unknown(worker: &Worker, leased: &Leased) -> Result<bool, ServiceEr
         return Ok(false);
     }
     let job = worker.service.store.job(leased.instance, leased.partition, &leased.id).await?;
-    Ok(job.is_some_and(|job| job.note.starts_with(UNKNOWN)))
+    Ok(job.is_some_and(|job| job.note.starts_with(PERHAPS_SENT)))
 }

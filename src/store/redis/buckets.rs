@@ -22,25 +22,25 @@ use super::{
 };
 use crate::{
     domain::quota::Allowance,
-    store::{Drawn, StoreError, Take, patience},
+    store::{DrawnTokens, StoreError, TokenRequest, patience},
 };
 
 /// So far may the store's time as we know it be behind.
-const LAG: Duration = Duration::from_millis(10);
+const MAX_CLOCK_LAG: Duration = Duration::from_millis(10);
 
-type Waiting = oneshot::Sender<Result<Vec<Allowance>, StoreError>>;
+type ReplySender = oneshot::Sender<Result<Vec<Allowance>, StoreError>>;
 
 /// The way to all buckets.
 #[derive(Clone)]
 pub(super) struct Buckets {
     connection: Arc<Connection>,
     time: Arc<StoreTime>,
-    crowds: Arc<Mutex<HashMap<Door, Vec<Waiting>>>>,
+    batches: Arc<Mutex<HashMap<BatchKey, Vec<ReplySender>>>>,
 }
 
 /// Where a crowd gathers. One for each worker, for a connection belongs to one.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Door {
+struct BatchKey {
     worker: RuntimeThread,
     /// In one partition.
     keys: Vec<String>,
@@ -50,18 +50,18 @@ struct Door {
 
 impl Buckets {
     pub(super) fn new(connection: Arc<Connection>, time: Arc<StoreTime>) -> Self {
-        Self { connection, time, crowds: Arc::default() }
+        Self { connection, time, batches: Arc::default() }
     }
 
     /// One unit of each bucket; they lie in one partition.
-    pub(super) async fn take(&self, takes: &[Take]) -> Result<Vec<Allowance>, StoreError> {
-        let door = Door {
+    pub(super) async fn take(&self, takes: &[TokenRequest]) -> Result<Vec<Allowance>, StoreError> {
+        let door = BatchKey {
             worker: RuntimeThread::here(),
             keys: takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect(),
             quotas: takes.iter().map(|take| (take.quota.interval_micros(), take.quota.burst())).collect(),
         };
         let (sender, answer) = oneshot::channel();
-        if let Some(first) = self.join(&door, sender) {
+        if let Some(first) = self.enqueue(&door, sender) {
             // A task of its own: whoever came first may be gone before the others have their answer.
             tokio::spawn(self.clone().serve(door, first));
         }
@@ -74,8 +74,8 @@ impl Buckets {
     }
 
     /// Gives the newcomer back if nobody is being served, and lets those gather who come after him.
-    fn join(&self, door: &Door, newcomer: Waiting) -> Option<Waiting> {
-        let mut crowds = self.crowds();
+    fn enqueue(&self, door: &BatchKey, newcomer: ReplySender) -> Option<ReplySender> {
+        let mut crowds = self.batches();
         if let Some(crowd) = crowds.get_mut(door) {
             crowd.push(newcomer);
             return None;
@@ -84,15 +84,15 @@ impl Buckets {
         Some(newcomer)
     }
 
-    /// What [`Buckets::take`] would say, but for a unit that comes within [`LAG`].
-    pub(super) fn look(&self, take: &Take, value: Value) -> Result<Allowance, StoreError> {
+    /// What [`Buckets::take`] would say, but for a unit that comes within [`MAX_CLOCK_LAG`].
+    pub(super) fn decode_peek(&self, take: &TokenRequest, value: Value) -> Result<Allowance, StoreError> {
         let tat: Option<i64> = reply(value)?;
-        let now = (self.time.now() + LAG).as_millisecond().saturating_mul(1000);
+        let now = (self.time.now() + MAX_CLOCK_LAG).as_millisecond().saturating_mul(1000);
         Ok(take.quota.take(tat.unwrap_or(0), now).1)
     }
 
     /// Of each of `takes`, which lie in one partition, as many units as are wanted, or as the shortest has.
-    pub(super) fn take_all(&self, takes: &[&Take], units: u32) -> Cmd {
+    pub(super) fn take_command(&self, takes: &[&TokenRequest], units: u32) -> Cmd {
         let keys: Vec<String> = takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect();
         let mut cmd = script::TAKE.call(&keys);
         cmd.arg(self.time.shift()).arg(units);
@@ -102,24 +102,24 @@ impl Buckets {
         cmd
     }
 
-    /// The answer to [`Buckets::take_all`] of any number of units.
-    pub(super) fn drawn(&self, value: Value) -> Result<Drawn, StoreError> {
-        let (taken, buckets) = self.read(value)?;
+    /// The answer to [`Buckets::take_command`] of any number of units.
+    pub(super) fn decode_drawn(&self, value: Value) -> Result<DrawnTokens, StoreError> {
+        let (taken, buckets) = self.decode(value)?;
         let wait = buckets.iter().map(|bucket| bucket.wait_micros.unsigned_abs()).max().unwrap_or_default();
-        Ok(Drawn { units: u32::try_from(taken).unwrap_or_default(), wait: Duration::from_micros(wait) })
+        Ok(DrawnTokens { units: u32::try_from(taken).unwrap_or_default(), wait: Duration::from_micros(wait) })
     }
 
-    /// The answer to [`Buckets::take_all`] of one.
-    pub(super) fn taken(&self, value: Value) -> Result<Vec<Allowance>, StoreError> {
-        let (taken, buckets) = self.read(value)?;
+    /// The answer to [`Buckets::take_command`] of one.
+    pub(super) fn decode_taken(&self, value: Value) -> Result<Vec<Allowance>, StoreError> {
+        let (taken, buckets) = self.decode(value)?;
         Ok(buckets.into_iter().map(|bucket| bucket.allowance(taken, 0)).collect())
     }
 
-    async fn serve(self, door: Door, first: Waiting) {
-        let mut crowd = Crowd { buckets: &self, door: &door, dispersed: false };
+    async fn serve(self, door: BatchKey, first: ReplySender) {
+        let mut crowd = BatchGuard { buckets: &self, door: &door, finished: false };
         let mut waiting = vec![first];
         while !waiting.is_empty() {
-            match self.take_for(&door, waiting.len()).await {
+            match self.take_batch(&door, waiting.len()).await {
                 Ok((taken, buckets)) => {
                     for (place, waiting) in (0..).zip(waiting) {
                         let allowances = buckets.iter().map(|bucket| bucket.allowance(taken, place)).collect();
@@ -133,45 +133,45 @@ impl Buckets {
         }
     }
 
-    async fn take_for(&self, door: &Door, count: usize) -> Result<(i64, Vec<Bucket>), StoreError> {
+    async fn take_batch(&self, door: &BatchKey, count: usize) -> Result<(i64, Vec<BucketReply>), StoreError> {
         let mut cmd = script::TAKE.call(&door.keys);
         cmd.arg(self.time.shift()).arg(count);
         for (interval_micros, burst) in &door.quotas {
             cmd.arg(interval_micros).arg(burst);
         }
         let mut values = self.connection.run(redis::Pipeline::with_capacity(1).add_command(cmd)).await?;
-        let (taken, buckets) = self.read(values.pop().unwrap_or(Value::Nil))?;
+        let (taken, buckets) = self.decode(values.pop().unwrap_or(Value::Nil))?;
         if buckets.len() != door.keys.len() {
-            return Err(StoreError::Broken("take.lua named other buckets".to_owned()));
+            return Err(StoreError::Corrupt("take.lua named other buckets".to_owned()));
         }
         Ok((taken, buckets))
     }
 
-    fn read(&self, value: Value) -> Result<(i64, Vec<Bucket>), StoreError> {
+    fn decode(&self, value: Value) -> Result<(i64, Vec<BucketReply>), StoreError> {
         let numbers: Vec<i64> = reply(value)?;
         let [now, taken, buckets @ ..] = numbers.as_slice() else {
-            return Err(StoreError::Broken("take.lua said too little".to_owned()));
+            return Err(StoreError::Corrupt("take.lua said too little".to_owned()));
         };
         self.time.observe(*now);
         let (pairs, _) = buckets.as_chunks::<2>();
-        Ok((*taken, pairs.iter().map(|&[units, wait_micros]| Bucket { units, wait_micros }).collect()))
+        Ok((*taken, pairs.iter().map(|&[units, wait_micros]| BucketReply { units, wait_micros }).collect()))
     }
 
-    fn crowds(&self) -> MutexGuard<'_, HashMap<Door, Vec<Waiting>>> {
-        self.crowds.lock().unwrap_or_else(PoisonError::into_inner)
+    fn batches(&self) -> MutexGuard<'_, HashMap<BatchKey, Vec<ReplySender>>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What take.lua says of one bucket.
 #[derive(Clone, Copy)]
-struct Bucket {
+struct BucketReply {
     /// Before anything was taken.
     units: i64,
     /// After it was.
     wait_micros: i64,
 }
 
-impl Bucket {
+impl BucketReply {
     /// For the one at `place` in a crowd that got `taken` units together.
     fn allowance(self, taken: i64, place: i64) -> Allowance {
         let left = if place < taken { self.units - place - 1 } else { self.units - taken };
@@ -184,30 +184,30 @@ impl Bucket {
 }
 
 /// Whoever is served together. However serving ends, the next one to come is a first one again.
-struct Crowd<'a> {
+struct BatchGuard<'a> {
     buckets: &'a Buckets,
-    door: &'a Door,
-    dispersed: bool,
+    door: &'a BatchKey,
+    finished: bool,
 }
 
-impl Crowd<'_> {
+impl BatchGuard<'_> {
     /// Those who came meanwhile and are still there. When there is none the crowd is over.
-    fn next(&mut self) -> Vec<Waiting> {
-        let mut crowds = self.buckets.crowds();
+    fn next(&mut self) -> Vec<ReplySender> {
+        let mut crowds = self.buckets.batches();
         let mut waiting = crowds.get_mut(self.door).map(mem::take).unwrap_or_default();
         waiting.retain(|waiting| !waiting.is_closed());
         if waiting.is_empty() {
             crowds.remove(self.door);
-            self.dispersed = true;
+            self.finished = true;
         }
         waiting
     }
 }
 
-impl Drop for Crowd<'_> {
+impl Drop for BatchGuard<'_> {
     fn drop(&mut self) {
-        if !self.dispersed {
-            self.buckets.crowds().remove(self.door);
+        if !self.finished {
+            self.buckets.batches().remove(self.door);
         }
     }
 }

@@ -10,24 +10,24 @@ use std::{
 
 /// How long time stands still. A clock that is behind for longer was ahead before, and all that waits for the time to
 /// be reached again would wait for as long as it was wrong.
-const HELD: Duration = Duration::from_secs(60);
+const BACKWARD_STEP_GRACE: Duration = Duration::from_secs(60);
 /// Being behind by less is caught up with soon.
 const STEP_MILLIS: i64 = 1_000;
 
-pub(super) struct ForwardTime {
+pub(super) struct MonotonicTime {
     last: AtomicI64,
     /// Since when time stands still, and where.
     behind: Mutex<Option<(Instant, i64)>>,
     held: Duration,
 }
 
-impl Default for ForwardTime {
+impl Default for MonotonicTime {
     fn default() -> Self {
-        Self::held_for(HELD)
+        Self::held_for(BACKWARD_STEP_GRACE)
     }
 }
 
-impl ForwardTime {
+impl MonotonicTime {
     pub(super) fn held_for(held: Duration) -> Self {
         Self { last: AtomicI64::new(i64::MIN), behind: Mutex::default(), held }
     }
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_ahead_is_followed_back_after_a_while() {
-        let (patient, quick) = (ForwardTime::default(), ForwardTime::held_for(Duration::ZERO));
+        let (patient, quick) = (MonotonicTime::default(), MonotonicTime::held_for(Duration::ZERO));
         let (right, ahead) = (1_795_168_830_123, 1_795_168_830_123 + 7_200_000);
         for (time, then) in [(&patient, ahead), (&quick, right)] {
             assert_eq!(time.at(ahead), ahead);

@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Announced, Archive, Background, Backlog, Change, Changes, Committed, Description, Drawn, DueLane, Found,
-    Granted, Index, JobId, Jobs, KnownJob, Lane, LeaseRequest, Leased, Limits, Locator, Operations, Position, RecordId,
-    Records, Refusal, Reserve, Settlement, Standing, Store, StoreError, Stored, Take,
-    archive::{Journal, Mark, Note, Removal},
+    Admission, Archive, Background, Backlog, Change, ChangeNotifier, CommitOutcome, DrawnTokens, DueLane, FindResult,
+    Index, JobId, JobInfo, JobState, Jobs, Lane, LeaseGrant, LeaseRequest, Leased, Limits, Locator, Operations,
+    Position, RecordId, Records, ReplicaHeartbeat, ReservationRequest, Settlement, Store, StoreDescription, StoreError,
+    StoreRefusal, StoredRecord, TokenRequest,
+    archive::{JobCursor, LogEntry, LogStream, Removal},
     patience,
 };
 use crate::{
@@ -25,13 +26,13 @@ use crate::{
 };
 
 /// Any store, with its metrics.
-pub struct Measured {
+pub struct MeteredStore {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
-    refused: Mutex<Option<Refusal>>,
+    refused: Mutex<Option<StoreRefusal>>,
 }
 
-impl Measured {
+impl MeteredStore {
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
         Self { store, metrics, refused: Mutex::default() }
     }
@@ -48,7 +49,7 @@ impl Measured {
         if let Err(error) = &outcome {
             let cause = error.cause();
             self.metrics.store_errors.get_or_create(&OperationCause { operation, cause }).inc();
-            let refusal = Refusal { at: Instant::now(), operation, cause, why: error.to_string() };
+            let refusal = StoreRefusal { at: Instant::now(), operation, cause, why: error.to_string() };
             *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
         }
         outcome
@@ -59,7 +60,7 @@ impl Measured {
 macro_rules! watched {
     ($trait:ident { $($operation:literal $method:ident($($name:ident: $type:ty),*) -> $output:ty;)* } $($others:tt)*) => {
         #[async_trait]
-        impl $trait for Measured {
+        impl $trait for MeteredStore {
             $(async fn $method(&self, $($name: $type),*) -> Result<$output, StoreError> {
                 self.watch($operation, self.store.$method($($name),*)).await
             })*
@@ -71,17 +72,17 @@ macro_rules! watched {
 
 watched! {
     Records {
-        "load" load(id: RecordId) -> Option<Stored>;
-        "find" find(peek: Option<&Take>, places: &[Locator]) -> Found;
-        "commit" commit(change: &Change) -> Committed;
-        "list" list(index: &Index, after: Option<&Position>, limit: usize) -> Vec<Stored>;
+        "load" load(id: RecordId) -> Option<StoredRecord>;
+        "find" find(peek: Option<&TokenRequest>, places: &[Locator]) -> FindResult;
+        "commit" commit(change: &Change) -> CommitOutcome;
+        "list" list(index: &Index, after: Option<&Position>, limit: usize) -> Vec<StoredRecord>;
     }
 
     fn now(&self) -> Timestamp {
         self.store.now()
     }
 
-    fn changes(&self) -> &Arc<Changes> {
+    fn changes(&self) -> &Arc<ChangeNotifier> {
         self.store.changes()
     }
 }
@@ -89,7 +90,7 @@ watched! {
 watched! {
     Jobs {
         "due" due() -> Vec<DueLane>;
-        "lease" lease(requests: &[LeaseRequest]) -> Vec<Granted>;
+        "lease" lease(requests: &[LeaseRequest]) -> Vec<LeaseGrant>;
         "settle" settle(leased: &Leased, settlement: &Settlement) -> bool;
         "hold" hold(lane: &Lane, until: Timestamp) -> ();
         "replay" replay(instance: InstanceId, partition: Partition, id: &JobId) -> bool;
@@ -98,8 +99,8 @@ watched! {
 
 watched! {
     Limits {
-        "admit" admit(takes: &[Take], reserve: Option<&Reserve>) -> Admission;
-        "draw" draw(takes: &[Take], units: u32) -> Drawn;
+        "admit" admit(takes: &[TokenRequest], reserve: Option<&ReservationRequest>) -> Admission;
+        "draw" draw(takes: &[TokenRequest], units: u32) -> DrawnTokens;
     }
 }
 
@@ -107,14 +108,14 @@ watched! {
     Archive {
         "jobs" jobs_after(
             instance: InstanceId,
-            standing: Standing,
-            mark: Option<&Mark>,
+            standing: JobState,
+            mark: Option<&JobCursor>,
             limit: usize
-        ) -> Vec<KnownJob>;
-        "job" job(instance: InstanceId, partition: Partition, id: &JobId) -> Option<KnownJob>;
-        "tidy" tidy(instance: InstanceId) -> ();
-        "note" note(notes: &[Note]) -> ();
-        "notes" notes(journal: &Journal, limit: usize) -> Vec<(Timestamp, Note)>;
+        ) -> Vec<JobInfo>;
+        "job" job(instance: InstanceId, partition: Partition, id: &JobId) -> Option<JobInfo>;
+        "tidy" purge(instance: InstanceId) -> ();
+        "note" append_log(notes: &[LogEntry]) -> ();
+        "notes" read_log(journal: &LogStream, limit: usize) -> Vec<(Timestamp, LogEntry)>;
         "remove" remove(removal: &Removal) -> ();
     }
 }
@@ -123,13 +124,13 @@ watched! {
     Operations {
         "meta" meta() -> HashMap<String, String>;
         "set_meta" set_meta(name: &str, value: &str, replace: bool) -> ();
-        "posture" posture() -> Vec<String>;
+        "posture" preflight() -> Vec<String>;
         "backlog" backlog() -> Vec<Backlog>;
-        "announce" announce(replica: &str, words: &str) -> ();
-        "announced" announced() -> Vec<Announced>;
-        "describe" describe() -> Description;
+        "announce" publish_heartbeat(replica: &str, words: &str) -> ();
+        "announced" heartbeats() -> Vec<ReplicaHeartbeat>;
+        "describe" describe() -> StoreDescription;
         "probe" probe() -> ();
-        "trial" trial() -> ();
+        "trial" check_writes() -> ();
     }
 
     fn background(&self) -> &Background {
@@ -140,11 +141,11 @@ watched! {
         self.store.skew_millis()
     }
 
-    fn take_up(&self, url: &str) -> Result<(), StoreError> {
-        self.store.take_up(url)
+    fn reload_credentials(&self, url: &str) -> Result<(), StoreError> {
+        self.store.reload_credentials(url)
     }
 
-    fn last_refusal(&self) -> Option<Refusal> {
+    fn last_refusal(&self) -> Option<StoreRefusal> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

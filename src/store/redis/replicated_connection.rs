@@ -7,32 +7,32 @@ use std::{
 
 use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
 
-use super::{confirmed_writer::Durability, node::Node, source::Place};
+use super::{confirmed_writer::Durability, endpoint::HostPort, node::Node};
 
 /// What a server calls one run of itself.
-pub(super) type Run = Arc<str>;
+pub(super) type RunId = Arc<str>;
 
 /// Before a replica that left is not waited for any more: a fail-over takes less.
-const GRACE: Duration = Duration::from_secs(60);
+const REPLICA_GRACE: Duration = Duration::from_secs(60);
 /// How long a count of replicas is believed.
-const RECOUNT: Duration = Duration::from_secs(1);
+const RECOUNT_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) struct Line {
+pub(super) struct ReplicatedConnection {
     pub(super) connection: MultiplexedConnection,
     /// Of the server.
-    pub(super) place: Option<Place>,
-    pub(super) run: Run,
+    pub(super) address: Option<HostPort>,
+    pub(super) run_id: RunId,
     replicas: usize,
     fewer_since: Option<Instant>,
     counted: Instant,
 }
 
-impl Line {
+impl ReplicatedConnection {
     pub(super) async fn open(node: &Node) -> RedisResult<Self> {
-        let (mut connection, place) = node.dial_named().await?;
-        let run = run_of(&mut connection).await?;
+        let (mut connection, place) = node.dial_dedicated().await?;
+        let run = run_id(&mut connection).await?;
         let counted = Instant::now();
-        let mut line = Self { connection, place, run, replicas: 0, fewer_since: None, counted };
+        let mut line = Self { connection, address: place, run_id: run, replicas: 0, fewer_since: None, counted };
         line.recount().await?;
         Ok(line)
     }
@@ -46,34 +46,35 @@ impl Line {
         }
         self.counted = Instant::now();
         let replicas = field("connected_slaves:").and_then(|count| count.parse().ok()).unwrap_or(0);
-        let gone = replicas < self.replicas && self.fewer_since.get_or_insert_with(Instant::now).elapsed() < GRACE;
+        let gone =
+            replicas < self.replicas && self.fewer_since.get_or_insert_with(Instant::now).elapsed() < REPLICA_GRACE;
         if !gone {
             (self.replicas, self.fewer_since) = (replicas, None);
         }
         Ok(())
     }
 
-    pub(super) fn is_counted(&self, durability: Durability) -> bool {
-        durability != Durability::Everywhere || self.counted.elapsed() < RECOUNT
+    pub(super) fn has_fresh_count(&self, durability: Durability) -> bool {
+        durability != Durability::AllReplicas || self.counted.elapsed() < RECOUNT_INTERVAL
     }
 
     pub(super) fn wait(&self, durability: Durability, patience: Duration) -> Cmd {
         let mut cmd = redis::cmd("WAIT");
-        cmd.arg(self.wanted(durability)).arg(patience.as_millis().to_string());
+        cmd.arg(self.required_replicas(durability)).arg(patience.as_millis().to_string());
         cmd
     }
 
     pub(super) fn is_enough(&self, durability: Durability, replicas: Option<&RedisResult<Value>>) -> bool {
-        let wanted = i64::try_from(self.wanted(durability)).unwrap_or(i64::MAX);
+        let wanted = i64::try_from(self.required_replicas(durability)).unwrap_or(i64::MAX);
         matches!(replicas, Some(Ok(Value::Int(replicas))) if *replicas >= wanted)
     }
 
-    fn wanted(&self, durability: Durability) -> usize {
-        if durability == Durability::Everywhere { self.replicas.max(1) } else { 1 }
+    fn required_replicas(&self, durability: Durability) -> usize {
+        if durability == Durability::AllReplicas { self.replicas.max(1) } else { 1 }
     }
 }
 
-pub(super) async fn run_of(connection: &mut MultiplexedConnection) -> RedisResult<Run> {
+pub(super) async fn run_id(connection: &mut MultiplexedConnection) -> RedisResult<RunId> {
     let info: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
     Ok(info.lines().find_map(|line| line.trim_end().strip_prefix("run_id:")).unwrap_or_default().into())
 }

@@ -8,17 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::store::{Drawn, Lane};
+use crate::store::{DrawnTokens, Lane};
 
-const LIFE: Duration = Duration::from_secs(1);
+const BLOCK_TTL: Duration = Duration::from_secs(1);
 /// Between two draws of a lane that has used up what there was.
-const MIN_WAIT: Duration = Duration::from_millis(50);
+const MIN_DRAW_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What this replica has in hand, by lane.
 #[derive(Default)]
-pub(super) struct Hands(HashMap<Lane, Hand>);
+pub(super) struct SendTokens(HashMap<Lane, TokenBlock>);
 
-struct Hand {
+struct TokenBlock {
     units: u32,
     until: Instant,
     /// Used since the last draw: as much will be wanted again.
@@ -26,7 +26,7 @@ struct Hand {
     next_draw: Instant,
 }
 
-impl Hands {
+impl SendTokens {
     /// Takes up to `wanted` units.
     pub(super) fn take(&mut self, lane: &Lane, wanted: u32, now: Instant) -> u32 {
         let Some(hand) = self.0.get_mut(lane).filter(|hand| now < hand.until) else { return 0 };
@@ -45,19 +45,20 @@ impl Hands {
     }
 
     /// How many units to draw for `wanted` jobs; 0 when it is too early to ask again.
-    pub(super) fn to_draw(&self, lane: &Lane, wanted: u32, rate: u32, now: Instant) -> u32 {
+    pub(super) fn units_to_draw(&self, lane: &Lane, wanted: u32, rate: u32, now: Instant) -> u32 {
         match self.0.get(lane) {
             Some(hand) if now < hand.next_draw => 0,
-            Some(hand) if now < hand.until + LIFE => wanted.max(hand.used).min(rate),
+            Some(hand) if now < hand.until + BLOCK_TTL => wanted.max(hand.used).min(rate),
             _ => wanted.min(rate),
         }
     }
 
-    pub(super) fn drawn(&mut self, lane: &Lane, drawn: Drawn, now: Instant) {
+    pub(super) fn add(&mut self, lane: &Lane, drawn: DrawnTokens, now: Instant) {
         let left = self.0.get(lane).filter(|hand| now < hand.until).map_or(0, |hand| hand.units);
-        let next_draw = if drawn.wait.is_zero() { now } else { now + drawn.wait.max(MIN_WAIT) };
-        self.0.retain(|_, hand| now < hand.until + LIFE);
-        self.0.insert(lane.clone(), Hand { units: left + drawn.units, until: now + LIFE, used: 0, next_draw });
+        let next_draw = if drawn.wait.is_zero() { now } else { now + drawn.wait.max(MIN_DRAW_INTERVAL) };
+        self.0.retain(|_, hand| now < hand.until + BLOCK_TTL);
+        self.0
+            .insert(lane.clone(), TokenBlock { units: left + drawn.units, until: now + BLOCK_TTL, used: 0, next_draw });
     }
 
     /// When the lane can be asked for again.
@@ -74,25 +75,25 @@ mod tests {
     #[test]
     fn a_block_lasts_a_second_and_is_as_large_as_the_work() {
         let (lane, now) = (Lane::replies(InstanceId::from_random([1; 16])), Instant::now());
-        let mut hands = Hands::default();
+        let mut hands = SendTokens::default();
         assert_eq!(hands.take(&lane, 1, now), 0);
-        assert_eq!(hands.to_draw(&lane, 3, 20, now), 3);
-        hands.drawn(&lane, Drawn { units: 3, wait: Duration::ZERO }, now);
+        assert_eq!(hands.units_to_draw(&lane, 3, 20, now), 3);
+        hands.add(&lane, DrawnTokens { units: 3, wait: Duration::ZERO }, now);
         assert_eq!((hands.take(&lane, 2, now), hands.take(&lane, 2, now)), (2, 1));
-        assert_eq!(hands.to_draw(&lane, 1, 20, now), 3, "as much as was used");
-        assert_eq!(hands.to_draw(&lane, 100, 20, now), 20, "a second of the rate");
+        assert_eq!(hands.units_to_draw(&lane, 1, 20, now), 3, "as much as was used");
+        assert_eq!(hands.units_to_draw(&lane, 100, 20, now), 20, "a second of the rate");
         hands.put_back(&lane);
-        assert_eq!(hands.take(&lane, 9, now + LIFE), 0, "what was not used is lost");
-        assert_eq!(hands.to_draw(&lane, 1, 20, now + 2 * LIFE), 1);
+        assert_eq!(hands.take(&lane, 9, now + BLOCK_TTL), 0, "what was not used is lost");
+        assert_eq!(hands.units_to_draw(&lane, 1, 20, now + 2 * BLOCK_TTL), 1);
     }
 
     #[test]
     fn an_empty_bucket_is_asked_again_when_it_has_something() {
         let (lane, now) = (Lane::replies(InstanceId::from_random([1; 16])), Instant::now());
-        let mut hands = Hands::default();
-        hands.drawn(&lane, Drawn { units: 0, wait: Duration::from_millis(200) }, now);
-        assert_eq!(hands.to_draw(&lane, 1, 5, now), 0);
+        let mut hands = SendTokens::default();
+        hands.add(&lane, DrawnTokens { units: 0, wait: Duration::from_millis(200) }, now);
+        assert_eq!(hands.units_to_draw(&lane, 1, 5, now), 0);
         assert_eq!(hands.next_draw(&lane), Some(now + Duration::from_millis(200)));
-        assert_eq!(hands.to_draw(&lane, 1, 5, now + Duration::from_millis(200)), 1);
+        assert_eq!(hands.units_to_draw(&lane, 1, 5, now + Duration::from_millis(200)), 1);
     }
 }

@@ -11,68 +11,68 @@ use redis::{Client, ConnectionInfo, RedisResult};
 use tokio::time::{sleep, timeout};
 
 use super::{
+    endpoint::{Endpoint, HostPort, with_connect_timeout},
     node::Node,
-    source::{Place, Source, at_once},
 };
 use crate::random;
 
 const CHANNEL: &str = "+switch-master";
 /// A silent Sentinel is asked this often whether it lives.
-const PING: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two tries to subscribe.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Until the node is gone; at once where no Sentinel watches it.
-pub(super) async fn hear(node: Weak<Node>) {
+pub(super) async fn watch(node: Weak<Node>) {
     let count = node.upgrade().map_or(0, |node| sentinels(&node).len());
-    join_all((0..count).map(|index| hear_one(&node, index))).await;
+    join_all((0..count).map(|index| watch_sentinel(&node, index))).await;
 }
 
 /// Sentinels tell with the passwords of the present URL.
 fn sentinels(node: &Node) -> Vec<ConnectionInfo> {
-    match &*node.source() {
-        Source::Sentinels { sentinels, .. } => sentinels.clone(),
-        Source::Address(_) => Vec::new(),
+    match &*node.endpoint() {
+        Endpoint::Sentinels { sentinels, .. } => sentinels.clone(),
+        Endpoint::Address(_) => Vec::new(),
     }
 }
 
-async fn hear_one(node: &Weak<Node>, index: usize) {
+async fn watch_sentinel(node: &Weak<Node>, index: usize) {
     while let Some(sentinel) = node.upgrade().and_then(|node| sentinels(&node).into_iter().nth(index)) {
         // One that is away is none of our trouble: the others tell, and whoever dials asks them all.
-        if let Err(error) = listen(node, sentinel).await {
+        if let Err(error) = subscribe(node, sentinel).await {
             tracing::debug!(error = error.category(), "a Sentinel does not tell whether the master moves");
         }
-        sleep(PAUSE.mul_f64(1.0 + random::fraction())).await;
+        sleep(RETRY_DELAY.mul_f64(1.0 + random::fraction())).await;
     }
 }
 
-async fn listen(node: &Weak<Node>, sentinel: ConnectionInfo) -> RedisResult<()> {
+async fn subscribe(node: &Weak<Node>, sentinel: ConnectionInfo) -> RedisResult<()> {
     let client = Client::open(sentinel)?;
-    let (mut sink, mut told) = at_once(async {
+    let (mut sink, mut told) = with_connect_timeout(async {
         let mut subscriber = client.get_async_pubsub().await?;
         subscriber.subscribe(CHANNEL).await?;
         Ok(subscriber.split())
     })
     .await?;
     loop {
-        match timeout(PING, told.next()).await {
+        match timeout(PING_INTERVAL, told.next()).await {
             Ok(Some(message)) => {
                 let Some(node) = node.upgrade() else { return Ok(()) };
                 let text: String = message.get_payload()?;
-                if let Source::Sentinels { master, .. } = &*node.source()
-                    && let Some(old) = old_place(&text, master)
+                if let Endpoint::Sentinels { master, .. } = &*node.endpoint()
+                    && let Some(old) = old_master(&text, master)
                 {
-                    node.leave(&old);
+                    node.avoid(&old);
                 }
             }
             Ok(None) => return Ok(()),
-            Err(_) => at_once(sink.ping()).await?,
+            Err(_) => with_connect_timeout(sink.ping()).await?,
         }
     }
 }
 
 /// Of `MASTER OLD-HOST OLD-PORT NEW-HOST NEW-PORT`.
-fn old_place(text: &str, master: &str) -> Option<Place> {
+fn old_master(text: &str, master: &str) -> Option<HostPort> {
     let mut words = text.split(' ');
     let name = words.next()?;
     let place = (words.next()?.to_owned(), words.next()?.parse().ok()?);
@@ -81,7 +81,7 @@ fn old_place(text: &str, master: &str) -> Option<Place> {
 
 /// Ended with what it belongs to.
 pub(super) fn start(node: &Arc<Node>) -> tokio_util::task::AbortOnDropHandle<()> {
-    tokio_util::task::AbortOnDropHandle::new(tokio::spawn(hear(Arc::downgrade(node))))
+    tokio_util::task::AbortOnDropHandle::new(tokio::spawn(watch(Arc::downgrade(node))))
 }
 
 #[cfg(test)]
@@ -91,9 +91,9 @@ mod tests {
     #[test]
     fn the_old_place_of_this_master_is_read() {
         let place = |host: &str, port| Some((host.to_owned(), port));
-        assert_eq!(old_place("otp 10.0.0.1 6379 10.0.0.2 6380", "otp"), place("10.0.0.1", 6379));
-        assert_eq!(old_place("otp ::1 6379 ::2 6380", "otp"), place("::1", 6379));
-        assert_eq!(old_place("other 10.0.0.1 6379 10.0.0.2 6380", "otp"), None);
-        assert_eq!(old_place("otp 10.0.0.1", "otp"), None);
+        assert_eq!(old_master("otp 10.0.0.1 6379 10.0.0.2 6380", "otp"), place("10.0.0.1", 6379));
+        assert_eq!(old_master("otp ::1 6379 ::2 6380", "otp"), place("::1", 6379));
+        assert_eq!(old_master("other 10.0.0.1 6379 10.0.0.2 6380", "otp"), None);
+        assert_eq!(old_master("otp 10.0.0.1", "otp"), None);
     }
 }

@@ -15,15 +15,15 @@ use url::{Url, form_urlencoded};
 use crate::store::StoreError;
 
 /// For asking where to go, and once more for going there.
-pub(super) const CONNECT: Duration = Duration::from_secs(1);
-pub(super) const RESPONSE: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 const SENTINEL_PORT: u16 = 26_379;
 
 /// Host and port of a server.
-pub(super) type Place = (String, u16);
+pub(super) type HostPort = (String, u16);
 
 /// `None` for a socket of this host.
-pub(super) fn place_of(address: &ConnectionAddr) -> Option<Place> {
+pub(super) fn host_port(address: &ConnectionAddr) -> Option<HostPort> {
     match address {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
             Some((host.trim_matches(['[', ']']).to_owned(), *port))
@@ -33,7 +33,7 @@ pub(super) fn place_of(address: &ConnectionAddr) -> Option<Place> {
 }
 
 /// Made of `store.url`.
-pub(super) enum Source {
+pub(super) enum Endpoint {
     Address(Client),
     Sentinels {
         sentinels: Vec<ConnectionInfo>,
@@ -43,12 +43,12 @@ pub(super) enum Source {
     },
 }
 
-impl Source {
+impl Endpoint {
     /// Errors quote nothing of the text: it may hold a password.
     pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
-        let unfit = |why: &str| StoreError::Unfit(format!("store.url: {why}"));
+        let unfit = |why: &str| StoreError::Misconfigured(format!("store.url: {why}"));
         match text.split_once("+sentinel://") {
-            Some((scheme @ ("redis" | "rediss"), rest)) => by_sentinel(scheme, rest).ok_or_else(|| {
+            Some((scheme @ ("redis" | "rediss"), rest)) => parse_sentinel_url(scheme, rest).ok_or_else(|| {
                 unfit("expected redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/MASTER[/DB][?sentinel_password=…]")
             }),
             _ => Client::open(text).map(Self::Address).map_err(|error| unfit(error.category())),
@@ -64,19 +64,19 @@ impl Source {
     }
 
     /// Hosts and ports that are known without asking anybody.
-    pub(super) fn addresses(&self) -> Vec<Place> {
+    pub(super) fn addresses(&self) -> Vec<HostPort> {
         let infos: Vec<&ConnectionInfo> = match self {
             Self::Address(client) => vec![client.get_connection_info()],
             Self::Sentinels { sentinels, .. } => sentinels.iter().collect(),
         };
-        infos.into_iter().filter_map(|info| place_of(info.addr())).collect()
+        infos.into_iter().filter_map(|info| host_port(info.addr())).collect()
     }
 
     /// A client of the present master. Whichever Sentinel is first to name one that calls itself master is believed:
     /// beside the old half of a split that may be the old master, which then confirms no durable write.
     /// `left`: a master that was left because no replica confirms what it does is taken only where no Sentinel names
     /// another one. While a fail-over goes on, some still name the old one.
-    pub(super) async fn client(&self, left: Option<&Place>) -> RedisResult<Client> {
+    pub(super) async fn client(&self, left: Option<&HostPort>) -> RedisResult<Client> {
         match self {
             Self::Address(client) => Ok(client.clone()),
             Self::Sentinels { sentinels, master, node } => {
@@ -84,14 +84,14 @@ impl Source {
                     .iter()
                     .map(|sentinel| async move {
                         let mut sentinel = Sentinel::build(vec![sentinel.clone()])?;
-                        at_once(sentinel.async_master_for(master, Some(node))).await
+                        with_connect_timeout(sentinel.async_master_for(master, Some(node))).await
                     })
                     .collect();
                 let mut other = None;
                 while let Some(told) = asked.next().await {
                     match told {
                         Ok(client)
-                            if left.is_none() || left != place_of(client.get_connection_info().addr()).as_ref() =>
+                            if left.is_none() || left != host_port(client.get_connection_info().addr()).as_ref() =>
                         {
                             return Ok(client);
                         }
@@ -109,18 +109,19 @@ impl Source {
     }
 
     /// With the address that it leads to.
-    pub(super) async fn dial(&self, left: Option<&Place>) -> RedisResult<(MultiplexedConnection, Option<Place>)> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(RESPONSE));
+    pub(super) async fn dial(&self, left: Option<&HostPort>) -> RedisResult<(MultiplexedConnection, Option<HostPort>)> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let client = self.client(left).await?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok((connection, place_of(client.get_connection_info().addr())))
+        Ok((connection, host_port(client.get_connection_info().addr())))
     }
 }
 
 /// A host that swallows packets must not hold up the others.
-pub(super) async fn at_once<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-    timeout(CONNECT, work)
+pub(super) async fn with_connect_timeout<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    timeout(CONNECT_TIMEOUT, work)
         .await
         .unwrap_or_else(|_| Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))))
 }
@@ -131,7 +132,7 @@ pub(super) fn has_no_master(error: &RedisError) -> bool {
 }
 
 /// `[USER:PASSWORD@]HOST:PORT,HOST:PORT/MASTER[/DB][?sentinel_user=…&sentinel_password=…]`
-fn by_sentinel(scheme: &str, rest: &str) -> Option<Source> {
+fn parse_sentinel_url(scheme: &str, rest: &str) -> Option<Endpoint> {
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = place.split_once('/')?;
     let (credentials, hosts) = authority.rsplit_once('@').map_or(("", authority), |(before, hosts)| (before, hosts));
@@ -152,18 +153,18 @@ fn by_sentinel(scheme: &str, rest: &str) -> Option<Source> {
             _ => return None,
         }
     }
-    let sentinels = hosts_of(hosts, SENTINEL_PORT).map(|host| {
+    let sentinels = parse_hosts(hosts, SENTINEL_PORT).map(|host| {
         let (name, port) = host?;
         url.set_host(Some(name)).ok()?;
         url.set_port(Some(port)).ok()?;
         url.as_str().into_connection_info().ok()
     });
     let sentinels = sentinels.collect::<Option<_>>()?;
-    Some(Source::Sentinels { sentinels, master: master.to_owned(), node: Box::new(node) })
+    Some(Endpoint::Sentinels { sentinels, master: master.to_owned(), node: Box::new(node) })
 }
 
 /// `HOST[:PORT],HOST[:PORT]`, an IPv6 address in brackets; `None` for what has no host or no such port.
-pub(super) fn hosts_of(list: &str, port: u16) -> impl Iterator<Item = Option<(&str, u16)>> {
+pub(super) fn parse_hosts(list: &str, port: u16) -> impl Iterator<Item = Option<(&str, u16)>> {
     list.split(',').map(move |host| {
         let given = host.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
         let (name, port) = match given {
@@ -179,9 +180,9 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Option<String> {
-        match Source::parse(text).ok()? {
-            Source::Address(client) => Some(client.get_connection_info().addr().to_string()),
-            Source::Sentinels { sentinels, master, node } => {
+        match Endpoint::parse(text).ok()? {
+            Endpoint::Address(client) => Some(client.get_connection_info().addr().to_string()),
+            Endpoint::Sentinels { sentinels, master, node } => {
                 let sentinels = sentinels.iter().map(|sentinel| {
                     let settings = sentinel.redis_settings();
                     format!("{}:{:?}:{:?}", sentinel.addr(), settings.username(), settings.password().is_some())
@@ -219,7 +220,7 @@ mod tests {
             "http+sentinel://secret@a/otp",
             "redis-sentinel://secret@a/otp",
         ] {
-            let Err(StoreError::Unfit(why)) = Source::parse(bad) else { panic!("{bad} was taken") };
+            let Err(StoreError::Misconfigured(why)) = Endpoint::parse(bad) else { panic!("{bad} was taken") };
             assert!(why.starts_with("store.url: ") && !why.contains("secret"), "{bad}: {why}");
         }
     }

@@ -5,34 +5,34 @@ use std::fmt;
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 use url::Url;
 
-use super::source::{Source, hosts_of};
+use super::endpoint::{Endpoint, parse_hosts};
 use crate::store::StoreError;
 
-const PORT: u16 = 6379;
+const DEFAULT_PORT: u16 = 6379;
 
 /// Where a node listens.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Address {
+pub(super) struct NodeAddress {
     /// An IPv6 address has no brackets.
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-impl Address {
+impl NodeAddress {
     /// As nodes write it in `MOVED` and `ASK`. One that does not know its own name leaves it out: then it is that of
     /// `teller`, as we know it.
-    pub(super) fn told(text: &str, teller: &Self) -> Option<Self> {
+    pub(super) fn parse_reported(text: &str, teller: &Self) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
-        Some(Self::beside(teller, host, port.parse().ok()?))
+        Some(Self::reported(teller, host, port.parse().ok()?))
     }
 
-    pub(super) fn beside(teller: &Self, host: &str, port: u16) -> Self {
+    pub(super) fn reported(teller: &Self, host: &str, port: u16) -> Self {
         let host = if matches!(host, "" | "?") { &teller.host } else { host };
         Self { host: host.to_owned(), port }
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for NodeAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -43,62 +43,62 @@ impl fmt::Display for Address {
 }
 
 /// Made of `store.url`.
-pub(super) struct Seeds {
-    pub(super) addresses: Vec<Address>,
+pub(super) struct SeedNodes {
+    pub(super) addresses: Vec<NodeAddress>,
     /// User, password and encryption, the same for all nodes.
     settings: ConnectionInfo,
 }
 
-impl Seeds {
+impl SeedNodes {
     /// `None` for the URL of anything but a cluster. Errors quote nothing of the text: it may hold a password.
     pub(super) fn parse(text: &str) -> Result<Option<Self>, StoreError> {
         let Some((scheme @ ("redis" | "rediss"), rest)) = text.split_once("-cluster://") else { return Ok(None) };
-        let unfit = |why: &str| StoreError::Unfit(format!("store.url: {why}"));
+        let unfit = |why: &str| StoreError::Misconfigured(format!("store.url: {why}"));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if !matches!(path, "" | "0") {
             return Err(unfit("a Redis Cluster has no database but 0: end the URL with the last host"));
         }
-        let seeds = by_cluster(scheme, authority);
+        let seeds = parse_cluster_url(scheme, authority);
         seeds.map(Some).ok_or_else(|| unfit("expected redis-cluster://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]"))
     }
 
     /// The way to one node.
-    pub(super) fn source(&self, address: &Address) -> redis::RedisResult<Source> {
-        let Address { host, port } = address.clone();
+    pub(super) fn endpoint(&self, address: &NodeAddress) -> redis::RedisResult<Endpoint> {
+        let NodeAddress { host, port } = address.clone();
         let address = match self.settings.addr() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
                 ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
             }
             _ => ConnectionAddr::Tcp(host, port),
         };
-        Client::open(self.settings.clone().set_addr(address)).map(Source::Address)
+        Client::open(self.settings.clone().set_addr(address)).map(Endpoint::Address)
     }
 }
 
-fn by_cluster(scheme: &str, authority: &str) -> Option<Seeds> {
+fn parse_cluster_url(scheme: &str, authority: &str) -> Option<SeedNodes> {
     if authority.contains(['?', '#']) {
         return None;
     }
     let (credentials, hosts) = authority.rsplit_once('@').map_or(("", authority), |(before, hosts)| (before, hosts));
     let at = if credentials.is_empty() { "" } else { "@" };
     let settings = format!("{scheme}://{credentials}{at}node/0").into_connection_info().ok()?;
-    let addresses = hosts_of(hosts, PORT).map(|host| {
+    let addresses = parse_hosts(hosts, DEFAULT_PORT).map(|host| {
         let (name, port) = host?;
         // Only what a URL takes for a host.
         let mut url = Url::parse("redis://host").ok()?;
         url.set_host(Some(name)).ok()?;
         let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
-        Some(Address { host, port })
+        Some(NodeAddress { host, port })
     });
-    Some(Seeds { addresses: addresses.collect::<Option<_>>()?, settings })
+    Some(SeedNodes { addresses: addresses.collect::<Option<_>>()?, settings })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Seeds {
-        Seeds::parse(text).unwrap().unwrap()
+    fn parsed(text: &str) -> SeedNodes {
+        SeedNodes::parse(text).unwrap().unwrap()
     }
 
     #[test]
@@ -110,13 +110,13 @@ mod tests {
         assert_eq!(seeds.settings.redis_settings().password(), Some("p@ss"));
         let reached = |text: &str| {
             let seeds = parsed(text);
-            let source = seeds.source(&seeds.addresses[0]).unwrap();
+            let source = seeds.endpoint(&seeds.addresses[0]).unwrap();
             source.address().unwrap().get_connection_info().addr().clone()
         };
         assert!(matches!(reached("redis-cluster://a:7/"), ConnectionAddr::Tcp(host, 7) if host == "a"));
         let tls = reached("rediss-cluster://a:7,b/0");
         assert!(matches!(tls, ConnectionAddr::TcpTls { host, port: 7, insecure: false, .. } if host == "a"));
-        assert!(Seeds::parse("redis://a:7/0").unwrap().is_none());
+        assert!(SeedNodes::parse("redis://a:7/0").unwrap().is_none());
     }
 
     #[test]
@@ -134,17 +134,19 @@ mod tests {
             "redis-cluster://secret@a/0?password=secret",
             "rediss-cluster://secret@a#insecure",
         ] {
-            let Err(StoreError::Unfit(why)) = Seeds::parse(bad) else { panic!("{bad} was taken") };
+            let Err(StoreError::Misconfigured(why)) = SeedNodes::parse(bad) else { panic!("{bad} was taken") };
             assert!(why.starts_with("store.url: ") && !why.contains("secret"), "{bad}: {why}");
         }
-        let Err(StoreError::Unfit(why)) = Seeds::parse("redis-cluster://a/3") else { panic!("another database") };
+        let Err(StoreError::Misconfigured(why)) = SeedNodes::parse("redis-cluster://a/3") else {
+            panic!("another database")
+        };
         assert!(why.contains("no database but 0"), "{why}");
     }
 
     #[test]
     fn a_node_without_a_name_is_where_its_teller_is() {
-        let teller = Address { host: "10.0.0.1".to_owned(), port: 6379 };
-        let told = |text: &str| Address::told(text, &teller).map(|address| address.to_string());
+        let teller = NodeAddress { host: "10.0.0.1".to_owned(), port: 6379 };
+        let told = |text: &str| NodeAddress::parse_reported(text, &teller).map(|address| address.to_string());
         assert_eq!(told("10.0.0.2:7").unwrap(), "10.0.0.2:7");
         assert_eq!(told(":7").unwrap(), "10.0.0.1:7");
         assert_eq!(told("?:7").unwrap(), "10.0.0.1:7");

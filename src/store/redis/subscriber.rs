@@ -16,37 +16,37 @@ use redis::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    connection::{Connection, Home, some_time},
+    connection::{Connection, MasterNode, retry_delay},
+    endpoint::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT},
+    error_hint::describe,
     key,
     node::Node,
-    remedy::told,
-    source::{CONNECT, RESPONSE},
 };
 use crate::{
     domain::Partition,
     random,
-    store::{RecordId, changes::Changes},
+    store::{RecordId, changes::ChangeNotifier},
 };
 
 /// A silent connection is asked this often whether it lives.
-const PING: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two tries to subscribe.
-const PAUSE: Duration = Duration::from_millis(500);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-pub(super) async fn listen(connection: Arc<Connection>, changes: Arc<Changes>) {
-    let mut ears = Ears { changes, open: HashMap::new(), disturbed: Arc::default() };
+pub(super) async fn run(connection: Arc<Connection>, changes: Arc<ChangeNotifier>) {
+    let mut ears = Subscriptions { changes, open: HashMap::new(), disturbed: Arc::default() };
     let (mut cut_off, mut anew) = (false, false);
     loop {
-        match ears.attend(&connection, anew).await {
+        match ears.refresh(&connection, anew).await {
             Ok(()) => {
                 cut_off = false;
                 tokio::select! {
                     () = ears.disturbed.notified() => {
                         anew = true;
-                        tokio::time::sleep(some_time()).await;
+                        tokio::time::sleep(retry_delay()).await;
                     }
-                    () = connection.moved() => anew = true,
-                    () = tokio::time::sleep(PING) => anew = false,
+                    () = connection.wait_for_new_master() => anew = true,
+                    () = tokio::time::sleep(PING_INTERVAL) => anew = false,
                 }
             }
             Err(error) => {
@@ -55,92 +55,93 @@ pub(super) async fn listen(connection: Arc<Connection>, changes: Arc<Changes>) {
                     cut_off = true;
                 }
                 anew = true;
-                tokio::time::sleep(PAUSE.mul_f64(1.0 + random::fraction())).await;
+                tokio::time::sleep(RETRY_DELAY.mul_f64(1.0 + random::fraction())).await;
             }
         }
     }
 }
 
-struct Ears {
-    changes: Arc<Changes>,
+struct Subscriptions {
+    changes: Arc<ChangeNotifier>,
     /// By the name of the master.
-    open: HashMap<String, Ear>,
+    open: HashMap<String, MasterSubscription>,
     /// By connections that have ended, and by subscriptions that have.
     disturbed: Arc<Notify>,
 }
 
 /// The subscriber at one master.
-struct Ear {
+struct MasterSubscription {
     connection: MultiplexedConnection,
-    hears: Vec<Partition>,
+    partitions: Vec<Partition>,
     /// The connection is worth nothing: it broke, or Redis ended a subscription because its slot went away, and what
     /// it said of that may have been taken for the answer to something else.
-    over: Arc<AtomicBool>,
-    moves: watch::Receiver<()>,
+    ended: Arc<AtomicBool>,
+    master_changes: watch::Receiver<()>,
 }
 
-impl Ear {
-    fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed) || self.moves.has_changed().unwrap_or(true)
+impl MasterSubscription {
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) || self.master_changes.has_changed().unwrap_or(true)
     }
 }
 
-impl Ears {
+impl Subscriptions {
     /// Subscribes to what is not heard, and looks whether the rest is. One master that is away keeps nobody from
     /// hearing the others.
-    async fn attend(&mut self, connection: &Connection, anew: bool) -> Result<(), String> {
-        let homes = connection.homes(anew).await.map_err(|error| error.to_string())?;
-        self.open.retain(|name, ear| !ear.is_over() && homes.iter().any(|home| home.name == *name));
+    async fn refresh(&mut self, connection: &Connection, anew: bool) -> Result<(), String> {
+        let homes = connection.masters(anew).await.map_err(|error| error.to_string())?;
+        self.open.retain(|name, ear| !ear.has_ended() && homes.iter().any(|home| home.name == *name));
         let mut outcome = Ok(());
         let mut news = false;
         for home in &homes {
-            match self.attend_one(home).await {
+            match self.refresh_one(home).await {
                 Ok(new) => news |= new,
                 Err(error) => {
                     self.open.remove(&home.name);
-                    outcome = Err(told(&error));
+                    outcome = Err(describe(&error));
                 }
             }
         }
         if news {
             // Whatever was told while nobody listened.
-            self.changes.ring_all();
+            self.changes.notify_all();
         }
         outcome
     }
 
     /// Whether something is heard that was not heard before.
-    async fn attend_one(&mut self, home: &Home) -> RedisResult<bool> {
+    async fn refresh_one(&mut self, home: &MasterNode) -> RedisResult<bool> {
         if !self.open.contains_key(&home.name) {
-            let ear = self.open_at(&home.node).await?;
+            let ear = self.subscribe_at(&home.node).await?;
             self.open.insert(home.name.clone(), ear);
         }
         let Some(ear) = self.open.get_mut(&home.name) else { return Ok(false) };
-        let missing: Vec<Partition> = home.partitions.iter().copied().filter(|one| !ear.hears.contains(one)).collect();
+        let missing: Vec<Partition> =
+            home.partitions.iter().copied().filter(|one| !ear.partitions.contains(one)).collect();
         if missing.is_empty() {
             redis::cmd("PING").query_async::<Value>(&mut ear.connection).await?;
             return Ok(false);
         }
         for partition in missing {
             redis::cmd("SSUBSCRIBE").arg(key::channel(partition)).query_async::<Value>(&mut ear.connection).await?;
-            ear.hears.push(partition);
+            ear.partitions.push(partition);
         }
         Ok(true)
     }
 
-    async fn open_at(&self, node: &Node) -> RedisResult<Ear> {
-        let moves = node.moves();
+    async fn subscribe_at(&self, node: &Node) -> RedisResult<MasterSubscription> {
+        let moves = node.master_changes();
         let info = node.client().await?.get_connection_info().clone();
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.into_connection_info()?.set_redis_settings(settings))?;
         let over = Arc::new(AtomicBool::new(false));
         let (changes, disturbed, ended) = (Arc::clone(&self.changes), Arc::clone(&self.disturbed), Arc::clone(&over));
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(RESPONSE))
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_push_sender(move |push: PushInfo| {
-                if let Some(id) = named(&push) {
-                    changes.ring(id);
+                if let Some(id) = record_id_of(&push) {
+                    changes.notify(id);
                 } else if matches!(push.kind, PushKind::SUnsubscribe | PushKind::Disconnection) {
                     ended.store(true, Ordering::Relaxed);
                     disturbed.notify_one();
@@ -148,11 +149,11 @@ impl Ears {
                 Ok::<(), redis::aio::SendError>(())
             });
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Ear { connection, hears: Vec::new(), over, moves })
+        Ok(MasterSubscription { connection, partitions: Vec::new(), ended: over, master_changes: moves })
     }
 }
 
-fn named(push: &PushInfo) -> Option<RecordId> {
+fn record_id_of(push: &PushInfo) -> Option<RecordId> {
     match (&push.kind, push.data.as_slice()) {
         (PushKind::SMessage, [_, Value::BulkString(id)]) => Some(RecordId::new(id.as_slice().try_into().ok()?)),
         _ => None,

@@ -8,43 +8,43 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{connection::Connection, key, listen::listen};
-use crate::store::{RecordId, background::Background, changes::Changes};
+use super::{connection::Connection, key, subscriber::run};
+use crate::store::{RecordId, background::Background, changes::ChangeNotifier};
 
 /// Changes that wait to be told.
-const QUEUE: usize = 1024;
-const BATCH: usize = 128;
+const QUEUE_CAPACITY: usize = 1024;
+const MAX_BATCH: usize = 128;
 
 /// Both directions.
-pub(super) struct Wake {
-    changes: Arc<Changes>,
+pub(super) struct ChangePubSub {
+    changes: Arc<ChangeNotifier>,
     connection: Arc<Connection>,
     background: Background,
-    teller: OnceLock<(mpsc::Sender<RecordId>, AbortOnDropHandle<()>)>,
-    listener: OnceLock<AbortOnDropHandle<()>>,
+    publisher: OnceLock<(mpsc::Sender<RecordId>, AbortOnDropHandle<()>)>,
+    subscriber: OnceLock<AbortOnDropHandle<()>>,
 }
 
-impl Wake {
+impl ChangePubSub {
     pub(super) fn new(connection: Arc<Connection>, background: Background) -> Self {
         let changes = Arc::default();
-        Self { changes, connection, background, teller: OnceLock::new(), listener: OnceLock::new() }
+        Self { changes, connection, background, publisher: OnceLock::new(), subscriber: OnceLock::new() }
     }
 
     /// The waiters here. Whoever wants to wait makes this process listen to the others.
-    pub(super) fn changes(&self) -> &Arc<Changes> {
-        self.listener.get_or_init(|| {
-            let listen = listen(Arc::clone(&self.connection), Arc::clone(&self.changes));
+    pub(super) fn changes(&self) -> &Arc<ChangeNotifier> {
+        self.subscriber.get_or_init(|| {
+            let listen = run(Arc::clone(&self.connection), Arc::clone(&self.changes));
             self.start("subscriber to changes", listen)
         });
         &self.changes
     }
 
     /// Wakes the waiters here at once, and those of the other replicas soon.
-    pub(super) fn tell(&self, id: RecordId) {
-        self.changes.ring(id);
-        let (queue, _) = self.teller.get_or_init(|| {
-            let (queue, waiting) = mpsc::channel(QUEUE);
-            let tell = tell(Arc::clone(&self.connection), waiting);
+    pub(super) fn publish(&self, id: RecordId) {
+        self.changes.notify(id);
+        let (queue, _) = self.publisher.get_or_init(|| {
+            let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
+            let tell = run_publisher(Arc::clone(&self.connection), waiting);
             (queue, self.start("publisher of changes", tell))
         });
         // A full queue means that Redis is away; then nobody would hear it either.
@@ -60,9 +60,9 @@ impl Wake {
     }
 }
 
-async fn tell(connection: Arc<Connection>, mut waiting: mpsc::Receiver<RecordId>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while waiting.recv_many(&mut batch, BATCH).await > 0 {
+async fn run_publisher(connection: Arc<Connection>, mut waiting: mpsc::Receiver<RecordId>) {
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
         let mut pipeline = redis::pipe();
         for id in batch.drain(..) {
             pipeline.cmd("SPUBLISH").arg(key::channel(id.partition())).arg(id.as_bytes());

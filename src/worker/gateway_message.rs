@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What the gateway said.
-pub(super) struct GatewayAnswer {
+pub(super) struct GatewayResponse {
     pub(super) sent: Sent,
     /// Its `Retry-After`.
     pub(super) after: Option<Duration>,
@@ -25,13 +25,13 @@ pub(super) struct GatewayAnswer {
 }
 
 /// `number` is the instance whose gateway carries the message of this job.
-pub(super) async fn speak(
+pub(super) async fn send_message(
     worker: &Worker,
     number: &Instance,
     leased: &Leased,
     permit: &Permit,
     mut request: Request<Vec<u8>>,
-) -> GatewayAnswer {
+) -> GatewayResponse {
     let service = &worker.service;
     let id = number.config.id;
     if let Some(traceparent) = trace_context::current().and_then(Context::header)
@@ -60,6 +60,6 @@ pub(super) async fn speak(
     if outcome == AttemptOutcome::Refused {
         tracing::error!(instance = %id, "the gateway refuses our credentials: the number may be logged out or banned");
     }
-    worker.note(&leased.lane, outcome).await;
-    GatewayAnswer { sent, after, repeatable }
+    worker.record_outcome(&leased.lane, outcome).await;
+    GatewayResponse { sent, after, repeatable }
 }

@@ -4,24 +4,24 @@ use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, from_redis_value};
 
-use super::{master::Master, seeds::Address};
+use super::{master::Master, seed_nodes::NodeAddress};
 
 /// Slots that one master has, with its replicas behind it.
-pub(super) struct Range {
+pub(super) struct SlotRange {
     pub(super) first: u16,
     pub(super) last: u16,
-    pub(super) nodes: Vec<Address>,
+    pub(super) nodes: Vec<NodeAddress>,
 }
 
 /// What was true when somebody was asked.
-pub(super) struct Map {
-    ranges: Vec<(Range, Arc<Master>)>,
+pub(super) struct SlotMap {
+    ranges: Vec<(SlotRange, Arc<Master>)>,
 }
 
-impl Map {
+impl SlotMap {
     pub(super) fn new(
-        ranges: Vec<Range>,
-        mut master: impl FnMut(&Address) -> RedisResult<Arc<Master>>,
+        ranges: Vec<SlotRange>,
+        mut master: impl FnMut(&NodeAddress) -> RedisResult<Arc<Master>>,
     ) -> RedisResult<Self> {
         let ranges = ranges.into_iter().filter(|range| !range.nodes.is_empty());
         let mut ranges = ranges
@@ -50,42 +50,42 @@ impl Map {
     }
 
     /// Masters and replicas.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &Address> {
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeAddress> {
         self.ranges.iter().flat_map(|(range, _)| &range.nodes)
     }
 }
 
 /// As long as a part of the slots has no master.
-pub(super) fn down() -> RedisError {
+pub(super) fn cluster_down() -> RedisError {
     RedisError::from((ErrorKind::Server(ServerErrorKind::ClusterDown), "some slots have no master"))
 }
 
 /// The answers to `CLUSTER INFO` and `CLUSTER SLOTS`. A node that is cut off from the others says so in the first and
 /// nothing true in the second.
-pub(super) fn read(answers: Vec<RedisResult<Value>>, teller: &Address) -> RedisResult<Vec<Range>> {
+pub(super) fn parse(answers: Vec<RedisResult<Value>>, teller: &NodeAddress) -> RedisResult<Vec<SlotRange>> {
     let mut answers = answers.into_iter();
     let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
     let info: String = from_redis_value(next()?)?;
     if !info.lines().any(|line| line.trim_end() == "cluster_state:ok") {
-        return Err(down());
+        return Err(cluster_down());
     }
     let rows: Vec<Vec<Value>> = from_redis_value(next()?)?;
     rows.into_iter().map(|row| range(row, teller)).collect()
 }
 
-fn range(row: Vec<Value>, teller: &Address) -> RedisResult<Range> {
+fn range(row: Vec<Value>, teller: &NodeAddress) -> RedisResult<SlotRange> {
     let mut row = row.into_iter();
     let mut slot = || from_redis_value(row.next().unwrap_or(Value::Nil));
     let (first, last) = (slot()?, slot()?);
-    let node = |value: Value| -> RedisResult<Address> {
+    let node = |value: Value| -> RedisResult<NodeAddress> {
         let node: Vec<Value> = from_redis_value(value)?;
         let [host, port, ..] = node.as_slice() else {
             return Err(RedisError::from((ErrorKind::Parse, "CLUSTER SLOTS names a node without an address")));
         };
         let host: Option<String> = from_redis_value(host.clone())?;
-        Ok(Address::beside(teller, host.as_deref().unwrap_or_default(), from_redis_value(port.clone())?))
+        Ok(NodeAddress::reported(teller, host.as_deref().unwrap_or_default(), from_redis_value(port.clone())?))
     };
-    Ok(Range { first, last, nodes: row.map(node).collect::<RedisResult<_>>()? })
+    Ok(SlotRange { first, last, nodes: row.map(node).collect::<RedisResult<_>>()? })
 }
 
 #[cfg(test)]
@@ -102,13 +102,13 @@ mod tests {
 
     #[test]
     fn ranges_are_read_and_a_node_that_is_cut_off_is_not_believed() {
-        let teller = Address { host: "10.0.0.9".to_owned(), port: 1 };
+        let teller = NodeAddress { host: "10.0.0.9".to_owned(), port: 1 };
         let slots = Value::Array(vec![
             Value::Array(vec![Value::Int(0), Value::Int(99), node(text("a"), 7), node(text("b"), 8)]),
             Value::Array(vec![Value::Int(100), Value::Int(100), node(Value::Nil, 9)]),
         ]);
         let info = |state: &str| text(&format!("cluster_state:{state}\r\ncluster_slots_assigned:101\r\n"));
-        let ranges = read(vec![Ok(info("ok")), Ok(slots.clone())], &teller).unwrap();
+        let ranges = parse(vec![Ok(info("ok")), Ok(slots.clone())], &teller).unwrap();
         let told: Vec<String> = ranges
             .iter()
             .map(|range| {
@@ -121,6 +121,6 @@ mod tests {
             })
             .collect();
         assert_eq!(told, ["0-99 [\"a:7\", \"b:8\"]", "100-100 [\"10.0.0.9:9\"]"]);
-        assert_eq!(read(vec![Ok(info("fail")), Ok(slots)], &teller).err().unwrap().code(), Some("CLUSTERDOWN"));
+        assert_eq!(parse(vec![Ok(info("fail")), Ok(slots)], &teller).err().unwrap().code(), Some("CLUSTERDOWN"));
     }
 }

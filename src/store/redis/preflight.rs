@@ -3,33 +3,33 @@
 use std::collections::HashMap;
 
 use super::Durability;
-use crate::store::{Description, StoreError};
+use crate::store::{StoreDescription, StoreError};
 
 /// How far the clocks of masters may differ, beyond the time it takes to ask them all.
-const APART_US: u64 = 500_000;
+const MAX_CLOCK_DRIFT_US: u64 = 500_000;
 
 /// `INFO` of one master, or why there is none, and what it is called among several.
-pub(super) type Told = (String, Result<String, StoreError>);
+pub(super) type NodeInfo = (String, Result<String, StoreError>);
 
 /// Refuses what would lose logins silently at any master; the returned sentences only warn.
-pub(super) fn judge_all(masters: &[Told], durability: Durability) -> Result<Vec<String>, StoreError> {
+pub(super) fn check_all(masters: &[NodeInfo], durability: Durability) -> Result<Vec<String>, StoreError> {
     let mut warnings = Vec::new();
     let mut times = Vec::new();
     for (name, info) in masters {
         let at = |why: String| if name.is_empty() { why } else { format!("{why} (at {name})") };
         let told = info.clone().and_then(|info| {
             times.extend(fields(&info).get("server_time_usec").and_then(|time| time.parse::<u64>().ok()));
-            judge(&info, durability)
+            check(&info, durability)
         });
         match told {
             Ok(told) => warnings.extend(told.into_iter().map(at)),
             Err(StoreError::Unavailable(why)) => return Err(StoreError::Unavailable(at(why))),
-            Err(StoreError::Unfit(why)) => return Err(StoreError::Unfit(at(why))),
+            Err(StoreError::Misconfigured(why)) => return Err(StoreError::Misconfigured(at(why))),
             Err(other) => return Err(other),
         }
     }
     let apart = times.iter().max().zip(times.iter().min()).map_or(0, |(last, first)| last - first);
-    if apart > APART_US {
+    if apart > MAX_CLOCK_DRIFT_US {
         warnings.push(format!(
             "the clocks of the cluster's masters are {} ms apart: what expires does so by the clock of its master; let \
              them keep the same time",
@@ -40,8 +40,8 @@ pub(super) fn judge_all(masters: &[Told], durability: Durability) -> Result<Vec<
 }
 
 /// All masters, by the fullest one.
-pub(super) fn describe_all(masters: Vec<Told>, durability: Durability) -> Result<Description, StoreError> {
-    let mut all = Description::default();
+pub(super) fn describe_all(masters: Vec<NodeInfo>, durability: Durability) -> Result<StoreDescription, StoreError> {
+    let mut all = StoreDescription::default();
     for info in masters.iter().filter_map(|(_, info)| info.as_ref().ok()) {
         let fields = fields(info);
         let number = |name: &str| fields.get(name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
@@ -58,7 +58,7 @@ pub(super) fn describe_all(masters: Vec<Told>, durability: Durability) -> Result
 }
 
 /// Where the masters' replicas are, and a replica's master.
-pub(super) fn addresses(masters: &[Told]) -> Vec<(String, u16)> {
+pub(super) fn addresses(masters: &[NodeInfo]) -> Vec<(String, u16)> {
     let mut addresses = Vec::new();
     for fields in masters.iter().filter_map(|(_, info)| info.as_deref().ok()).map(fields) {
         let address = |host: Option<&&str>, port: Option<&&str>| Some((host?.to_string(), port?.parse().ok()?));
@@ -74,7 +74,7 @@ pub(super) fn addresses(masters: &[Told]) -> Vec<(String, u16)> {
 }
 
 /// One line for people.
-fn describe_each(masters: Vec<Told>, durability: Durability) -> Result<String, StoreError> {
+fn describe_each(masters: Vec<NodeInfo>, durability: Durability) -> Result<String, StoreError> {
     let describe = |info: &str| describe(info, durability);
     if let [(name, _)] = masters.as_slice()
         && name.is_empty()
@@ -93,17 +93,19 @@ fn fields(info: &str) -> HashMap<&str, &str> {
 }
 
 /// Reads `INFO`. Refuses what would lose logins silently; the returned sentences only warn.
-fn judge(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> {
+fn check(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> {
     let fields = fields(info);
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
     let major: u32 = field("redis_version").split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     if major < 7 {
         let version = field("redis_version");
-        return Err(StoreError::Unfit(format!("store.url: Redis {version} is too old; 7.0 or newer is needed")));
+        return Err(StoreError::Misconfigured(format!(
+            "store.url: Redis {version} is too old; 7.0 or newer is needed"
+        )));
     }
     let policy = field("maxmemory_policy");
     if !policy.is_empty() && policy != "noeviction" {
-        return Err(StoreError::Unfit(format!(
+        return Err(StoreError::Misconfigured(format!(
             "store.url: Redis has maxmemory-policy {policy}, which deletes live codes and unsent callbacks when memory \
              is short; set `maxmemory-policy noeviction`"
         )));
@@ -163,7 +165,7 @@ fn describe(info: &str, durability: Durability) -> String {
 fn confirmers(replicas: &str, durability: Durability) -> &'static str {
     match (durability, replicas) {
         (Durability::Standard, _) | (_, "0" | "?") => "",
-        (Durability::Durable, "1") | (Durability::Everywhere, _) => " (all confirm each write)",
+        (Durability::Durable, "1") | (Durability::AllReplicas, _) => " (all confirm each write)",
         (Durability::Durable, _) => " (one confirms each write)",
     }
 }
@@ -175,13 +177,13 @@ mod tests {
     #[test]
     fn eviction_and_old_servers_are_refused() {
         let good = "redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\nrole:master\r\n";
-        assert_eq!(judge(good, Durability::Standard).unwrap(), Vec::<String>::new());
-        assert!(judge(&good.replace("noeviction", "allkeys-lru"), Durability::Standard).is_err());
-        assert!(judge(&good.replace("7.0", "6.2"), Durability::Standard).is_err());
+        assert_eq!(check(good, Durability::Standard).unwrap(), Vec::<String>::new());
+        assert!(check(&good.replace("noeviction", "allkeys-lru"), Durability::Standard).is_err());
+        assert!(check(&good.replace("7.0", "6.2"), Durability::Standard).is_err());
         let alone = good.replace("role:master", "role:master\r\nconnected_slaves:0");
-        assert_eq!(judge(&alone, Durability::Standard).unwrap().len(), 0);
-        assert_eq!(judge(&alone, Durability::Everywhere).unwrap().len(), 1);
-        assert_eq!(judge(&good.replace("enabled:1", "enabled:0"), Durability::Standard).unwrap().len(), 1);
+        assert_eq!(check(&alone, Durability::Standard).unwrap().len(), 0);
+        assert_eq!(check(&alone, Durability::AllReplicas).unwrap().len(), 1);
+        assert_eq!(check(&good.replace("enabled:1", "enabled:0"), Durability::Standard).unwrap().len(), 1);
         let info = format!("{good}connected_slaves:2\r\nused_memory_human:1.50M\r\naof_last_write_status:err\r\n");
         let told = describe(&info, Durability::Standard);
         assert_eq!(told, "Redis 7.0.15, master, 2 replicas, 1.50M used, append-only file FAILING");
@@ -203,14 +205,14 @@ mod tests {
     fn it_is_said_who_confirms() {
         let with = |replicas: u32, durability| {
             let info = format!("redis_version:7.0.15\r\nrole:master\r\nconnected_slaves:{replicas}\r\n");
-            let warned = judge(&info, durability).unwrap().iter().any(|text| text.contains("store.confirm = \"all\""));
+            let warned = check(&info, durability).unwrap().iter().any(|text| text.contains("store.confirm = \"all\""));
             (describe(&info, durability), warned)
         };
         let (one, all) = ("(one confirms each write)", "(all confirm each write)");
         for (replicas, durability, said, warns) in [
             (1, Durability::Durable, Some(all), false),
             (2, Durability::Durable, Some(one), true),
-            (2, Durability::Everywhere, Some(all), false),
+            (2, Durability::AllReplicas, Some(all), false),
             (0, Durability::Durable, None, false),
             (2, Durability::Standard, None, false),
         ] {
@@ -242,20 +244,20 @@ mod tests {
                     server_time_usec:1000000\r\n";
         let cluster =
             |second: &str| vec![("a:1".to_owned(), Ok(good.to_owned())), ("b:2".to_owned(), Ok(second.to_owned()))];
-        assert_eq!(judge_all(&cluster(good), Durability::Durable).unwrap(), Vec::<String>::new());
-        let refused = judge_all(&cluster(&good.replace("noeviction", "allkeys-lru")), Durability::Durable)
+        assert_eq!(check_all(&cluster(good), Durability::Durable).unwrap(), Vec::<String>::new());
+        let refused = check_all(&cluster(&good.replace("noeviction", "allkeys-lru")), Durability::Durable)
             .unwrap_err()
             .to_string();
         assert!(refused.contains("allkeys-lru") && refused.ends_with("(at b:2)"), "{refused}");
-        let warned = judge_all(&cluster(&good.replace("enabled:1", "enabled:0")), Durability::Durable).unwrap();
+        let warned = check_all(&cluster(&good.replace("enabled:1", "enabled:0")), Durability::Durable).unwrap();
         assert!(matches!(&warned[..], [one] if one.ends_with("(at b:2)")), "{warned:?}");
-        let apart = judge_all(&cluster(&good.replace("1000000", "3000000")), Durability::Durable).unwrap();
+        let apart = check_all(&cluster(&good.replace("1000000", "3000000")), Durability::Durable).unwrap();
         assert!(matches!(&apart[..], [one] if one.contains("2000 ms apart")), "{apart:?}");
         let mut away = cluster(good);
         away[1].1 = Err(StoreError::Unavailable("nobody listens".to_owned()));
         let told = describe_all(away.clone(), Durability::Durable).unwrap().text;
         assert!(told.starts_with("Redis Cluster of 2 masters; a:1: Redis 7.0.15, master"), "{told}");
         assert!(told.contains("b:2: the store is unavailable: nobody listens"), "{told}");
-        assert!(judge_all(&away, Durability::Durable).unwrap_err().to_string().contains("nobody listens (at b:2)"));
+        assert!(check_all(&away, Durability::Durable).unwrap_err().to_string().contains("nobody listens (at b:2)"));
     }
 }

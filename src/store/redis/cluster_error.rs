@@ -1,0 +1,52 @@
+//! What a command of a cluster runs into, and whether it is worth another try.
+
+use redis::RedisError;
+
+use super::{
+    connection::{Recovery, classify},
+    error_hint,
+    seed_nodes::NodeAddress,
+};
+use crate::store::StoreError;
+
+/// Worth another try.
+pub(super) struct RetryableError {
+    pub(super) error: RedisError,
+    at: Option<NodeAddress>,
+}
+
+impl RetryableError {
+    pub(super) fn new(error: RedisError, at: Option<&NodeAddress>) -> Result<Self, StoreError> {
+        let trouble = Self { error, at: at.cloned() };
+        if trouble.error.redirect_node().is_some() {
+            return Ok(trouble);
+        }
+        match classify(&trouble.error) {
+            Recovery::GiveUp(StoreError::Unavailable(_)) => Err(StoreError::Unavailable(trouble.describe())),
+            Recovery::GiveUp(StoreError::Corrupt(_)) => Err(StoreError::Corrupt(trouble.describe())),
+            Recovery::GiveUp(error) => Err(error),
+            Recovery::LoadScripts | Recovery::Reconnect | Recovery::Backoff => Ok(trouble),
+        }
+    }
+
+    pub(super) fn is_immediate(&self) -> bool {
+        self.error.redirect_node().is_some() || matches!(classify(&self.error), Recovery::LoadScripts)
+    }
+
+    /// While a slot moves, and while a master lacks something, it is still the right one.
+    pub(super) fn means_stale_map(&self) -> bool {
+        !matches!(
+            self.error.code(),
+            Some("ASK" | "TRYAGAIN" | "NOSCRIPT" | "LOADING" | "BUSY" | "MISCONF" | "NOREPLICAS")
+        )
+    }
+
+    pub(super) fn to_store_error(&self) -> StoreError {
+        error_hint::store_error(&self.error, self.describe())
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let told = error_hint::describe(&self.error);
+        self.at.as_ref().map_or_else(|| told.clone(), |at| format!("{told} (at {at})"))
+    }
+}
