@@ -23,7 +23,7 @@ pub(crate) struct Connection(Wire);
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("nobody listens on {address}"))?;
+        let stream = TcpStream::connect(address).await.with_context(|| format!("nothing listens on {address}"))?;
         Ok(Self(Wire::new(stream)?))
     }
 

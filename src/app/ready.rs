@@ -93,10 +93,10 @@ mod tests {
     #[test]
     fn only_what_a_replica_lacks_itself_counts() {
         let (soon, late) = (Duration::from_secs(1), Duration::from_secs(5));
-        let away = StoreError::Unavailable("nobody listens".to_owned());
+        let away = StoreError::Unavailable("nothing listens".to_owned());
         assert_eq!(lack(None, soon, soon), None);
         assert_eq!(lack(Some(&away), soon, soon), None, "a fail-over");
-        assert_eq!(lack(Some(&away), late, soon).unwrap(), "the store is unavailable: nobody listens");
+        assert_eq!(lack(Some(&away), late, soon).unwrap(), "the store is unavailable: nothing listens");
         assert_eq!(lack(None, soon, late).unwrap(), "the worker is stuck for 5 s");
         for shared in [StoreError::Full, StoreError::Refused("no disk".to_owned())] {
             assert!(reached(Err(shared)).is_ok());

@@ -54,7 +54,7 @@ fn standings(limits: &[Limit], allowances: &[Allowance]) -> impl Iterator<Item =
     limits.iter().zip(allowances).map(standing)
 }
 
-/// Outside of [`telling`] nobody listens. Room is no rate, and is told by a problem of its own.
+/// Outside of [`telling`] nothing listens. Room is no rate, and is told by a problem of its own.
 fn tell(standing: Standing) {
     if standing.name.is_room() {
         return;

@@ -174,7 +174,7 @@ async fn a_name_that_changes_its_mind_reaches_nothing() {
     ] {
         assert_eq!(outcome(&fickle(strict(), &[answers]), &url).await, unsent(Cause::Forbidden), "{answers:?}");
     }
-    // Its own port is closed on 127.0.0.1 alone, and nobody listens on 127.0.0.2. Whatever is judged is connected to.
+    // Its own port is closed on 127.0.0.1 alone, and nothing listens on 127.0.0.2. Whatever is judged is connected to.
     let at = trap.url.rsplit(':').next().unwrap().parse().unwrap();
     let networks = vec!["127.0.0.0/8".parse().unwrap()];
     let policy = Policy { http: true, networks, closed: vec![("127.0.0.1".to_owned(), at)], ..Policy::default() };

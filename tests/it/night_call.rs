@@ -183,7 +183,7 @@ async fn what_is_refused_shows_while_nobody_signs_in() {
     let set = |limit: &str| set_maxmemory(&server, limit);
     let full = ["ready, up since", "!! takes no new work for ", "the store is full", "!! refused trial"];
     shows_in_time(&process, || set("1mb"), || set("0"), &full).await;
-    let away = ["!! does not answer; ", "!! takes no new work for ", "nobody listens"];
+    let away = ["!! does not answer; ", "!! takes no new work for ", "nothing listens"];
     shows_in_time(&process, || server.signal("-KILL"), || server.restart(), &away).await;
     process.terminate();
 
@@ -227,7 +227,7 @@ async fn redis_that_is_read_only_and_then_down() {
             "NOT READY",
             "does not answer;",
             "s ago: Redis",
-            "nobody listens where store.url leads",
+            "nothing listens at the address in store.url",
             "queues !! as they were",
         ],
     )

@@ -56,7 +56,7 @@ async fn readiness_falls_within_six_seconds() {
     let mut world = World::new(Ground::directory());
     world.store = Some(on(&server, "standard"));
     let process = Process::start(&world).await;
-    for (signal, says) in [("-KILL", "nobody listens"), ("-STOP", "")] {
+    for (signal, says) in [("-KILL", "nothing listens"), ("-STOP", "")] {
         let mut took = Vec::new();
         while took.len() < 6 && took.last().is_none_or(|took| *took >= Duration::from_secs(6)) {
             process.wait_until_ready().await;

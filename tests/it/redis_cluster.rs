@@ -118,9 +118,9 @@ async fn what_is_wrong_is_named_with_its_node() {
 
     cluster.nodes[2].signal("-KILL");
     let told = store.describe().await.unwrap().text;
-    assert!(told.contains(&format!("{third}: the store is unavailable: nobody listens")), "{told}");
+    assert!(told.contains(&format!("{third}: the store is unavailable: nothing listens")), "{told}");
     let away = store.check_writes().await.unwrap_err().to_string();
-    assert!(away.contains("nobody listens") || away.contains("CLUSTERDOWN"), "{away}");
+    assert!(away.contains("nothing listens") || away.contains("CLUSTERDOWN"), "{away}");
 }
 
 /// Each says what to write instead.
@@ -143,7 +143,7 @@ async fn a_cluster_and_a_single_redis_are_told_apart() {
 
     let nobody = format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
     let said = open(&nobody).probe().await.unwrap_err().to_string();
-    assert!(said.contains("nobody listens"), "{said}");
+    assert!(said.contains("nothing listens"), "{said}");
     cluster.tell(0, &["CONFIG", "SET", "requirepass", PASSWORD]);
     cluster.nodes[1].signal("-KILL");
     let said = open(&cluster.url()).probe().await.unwrap_err().to_string();

@@ -170,7 +170,7 @@ async fn protected_mode_loading_and_silence_are_named() {
     let broken = refused(&server("", None).await).await;
     assert!(!broken.contains("DENIED"), "{broken}");
     let nobody = format!("redis://127.0.0.1:{}/0", free_port());
-    says(&refused(&nobody).await, &["nobody listens", "store.url"]);
+    says(&refused(&nobody).await, &["nothing listens", "store.url"]);
 }
 
 /// At the start, and again whenever it is something else.
@@ -188,7 +188,7 @@ async fn the_log_says_it_at_the_start_and_when_it_changes() {
     until("the store is not there yet; not ready error=the store is unavailable: Redis asks for a password").await;
     until("ERROR countersign::app::ready: not ready why=\"the store is unavailable: Redis asks for a password").await;
     server.signal("-KILL");
-    until("ERROR countersign::app::ready: not ready why=\"the store is unavailable: nobody listens").await;
+    until("ERROR countersign::app::ready: not ready why=\"the store is unavailable: nothing listens").await;
     assert_eq!(process.written().matches("app::ready: not ready").count(), 2, "{}", process.written());
     // Its password was in its memory alone.
     server.restart();

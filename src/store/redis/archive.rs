@@ -1,4 +1,4 @@
-//! Looking back: jobs by how they stand, notes, removal.
+//! Lists of jobs, the message log, and removal.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Jobs forgotten per partition at once.
+/// Jobs purged per partition in one go.
 const MAX_PURGED: usize = 500;
 
 #[async_trait]
@@ -45,7 +45,7 @@ impl Archive for RedisStore {
         let values = self.connection.run(&mut pipeline).await?;
         let mut jobs = Vec::with_capacity(places.len());
         for (place, value) in places.into_iter().zip(values) {
-            // Gone since it was listed, or never whole.
+            // Deleted since it was listed, or incomplete.
             let job = known(place, standing, reply(value)?).filter(|(_, of)| *of == instance);
             jobs.extend(job.map(|(job, _)| job));
         }
@@ -87,7 +87,7 @@ impl Archive for RedisStore {
                 pipeline.cmd("ZRANGEBYSCORE").arg(set).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(MAX_PURGED);
             }
             let values = self.connection.run(&mut pipeline).await?;
-            // What is past its time cannot be replayed, so nobody wants it back meanwhile.
+            // Expired jobs cannot be replayed, so this cannot race with a replay.
             let mut pipeline = redis::pipe();
             for (partition, value) in Partition::all().zip(values) {
                 for id in reply::<Vec<String>>(value)? {
@@ -111,7 +111,7 @@ impl Archive for RedisStore {
         for (journal, notes) in journals {
             pipeline.cmd("ZADD").arg(&journal);
             for (place, bytes) in notes {
-                // They keep their order: a score holds parts of a millisecond, down to 1/4096.
+                // The fraction keeps their order: a score in milliseconds resolves 1/4096.
                 pipeline.arg(format!("{now}.{:03}", place.min(999))).arg(bytes);
             }
             pipeline.cmd("ZREMRANGEBYSCORE").arg(&journal).arg("-inf").arg(now - millis(LOG_RETENTION));
@@ -174,7 +174,7 @@ impl Archive for RedisStore {
 }
 
 impl RedisStore {
-    /// What ended before this is no longer there.
+    /// Jobs that ended before this are no longer listed.
     pub(super) fn retention_start(&self, standing: JobState) -> Timestamp {
         match standing {
             JobState::Waiting => Timestamp::MIN,
@@ -184,10 +184,10 @@ impl RedisStore {
     }
 }
 
-/// The job, and its state once it was leased.
+/// The job, and its state once it has been leased.
 type JobFields = (Option<Vec<u8>>, Option<String>);
 
-/// Of its last lease. A job that was leased when it was committed, and never since, has no state.
+/// The fence of its last lease. A job that was only leased by its commit has no state.
 fn fence_of((job, state): &JobFields) -> u64 {
     match state {
         Some(state) => state.split(' ').next().and_then(|fence| fence.parse().ok()).unwrap_or(0),

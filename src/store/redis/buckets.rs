@@ -1,7 +1,7 @@
-//! Buckets: taking from them and looking into them.
+//! Rate-limit buckets: takes units and peeks.
 //!
-//! All who want the same buckets at the same moment share one round trip: whoever comes first goes at once, and those
-//! who come meanwhile go together after him. Nobody waits for anybody who is not yet there.
+//! Concurrent requests for the same buckets share round trips: the first is sent at once, and those that arrive while
+//! it is in flight are batched into the next one. No artificial delay is added.
 
 use std::{
     collections::HashMap,
@@ -25,12 +25,12 @@ use crate::{
     store::{DrawnTokens, StoreError, TokenRequest, patience},
 };
 
-/// So far may the store's time as we know it be behind.
+/// By how much our estimate of the store's time may be behind.
 const MAX_CLOCK_LAG: Duration = Duration::from_millis(10);
 
 type ReplySender = oneshot::Sender<Result<Vec<Allowance>, StoreError>>;
 
-/// The way to all buckets.
+/// Takes from buckets in batches. Clones share the batches.
 #[derive(Clone)]
 pub(super) struct Buckets {
     connection: Arc<Connection>,
@@ -38,13 +38,13 @@ pub(super) struct Buckets {
     batches: Arc<Mutex<HashMap<BatchKey, Vec<ReplySender>>>>,
 }
 
-/// Where a crowd gathers. One for each worker, for a connection belongs to one.
+/// Requests with the same key are batched. Each worker has its own, because connections are per worker.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct BatchKey {
     worker: RuntimeThread,
-    /// In one partition.
+    /// All in one partition.
     keys: Vec<String>,
-    /// Intervals in microseconds and bursts. A reload may change them.
+    /// Interval in microseconds and burst of each bucket; a reload may change them.
     quotas: Vec<(i64, u32)>,
 }
 
@@ -53,19 +53,19 @@ impl Buckets {
         Self { connection, time, batches: Arc::default() }
     }
 
-    /// One unit of each bucket; they lie in one partition.
+    /// Takes one unit from each bucket. All buckets must lie in one partition.
     pub(super) async fn take(&self, takes: &[TokenRequest]) -> Result<Vec<Allowance>, StoreError> {
-        let door = BatchKey {
+        let key = BatchKey {
             worker: RuntimeThread::here(),
             keys: takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect(),
             quotas: takes.iter().map(|take| (take.quota.interval_micros(), take.quota.burst())).collect(),
         };
         let (sender, answer) = oneshot::channel();
-        if let Some(first) = self.enqueue(&door, sender) {
-            // A task of its own: whoever came first may be gone before the others have their answer.
-            tokio::spawn(self.clone().serve(door, first));
+        if let Some(first) = self.enqueue(&key, sender) {
+            // A task of its own: the first caller may be dropped before the others have their reply.
+            tokio::spawn(self.clone().serve(key, first));
         }
-        // A round trip that fails says why before that; whoever came meanwhile does not wait for a second one.
+        // A failing round trip returns its cause before this timeout, so callers in the next batch do not wait twice.
         match timeout(patience::BUDGET, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(StoreError::Unavailable("the process is ending".to_owned())),
@@ -73,25 +73,26 @@ impl Buckets {
         }
     }
 
-    /// Gives the newcomer back if nobody is being served, and lets those gather who come after him.
-    fn enqueue(&self, door: &BatchKey, newcomer: ReplySender) -> Option<ReplySender> {
-        let mut crowds = self.batches();
-        if let Some(crowd) = crowds.get_mut(door) {
-            crowd.push(newcomer);
+    /// Returns the sender if no batch is running for this key; otherwise queues it for the next batch.
+    fn enqueue(&self, key: &BatchKey, reply: ReplySender) -> Option<ReplySender> {
+        let mut batches = self.batches();
+        if let Some(batch) = batches.get_mut(key) {
+            batch.push(reply);
             return None;
         }
-        crowds.insert(door.clone(), Vec::new());
-        Some(newcomer)
+        batches.insert(key.clone(), Vec::new());
+        Some(reply)
     }
 
-    /// What [`Buckets::take`] would say, but for a unit that comes within [`MAX_CLOCK_LAG`].
+    /// Decodes a peek: what [`Buckets::take`] would return, counting a unit due within [`MAX_CLOCK_LAG`].
     pub(super) fn decode_peek(&self, take: &TokenRequest, value: Value) -> Result<Allowance, StoreError> {
         let tat: Option<i64> = reply(value)?;
         let now = (self.time.now() + MAX_CLOCK_LAG).as_millisecond().saturating_mul(1000);
         Ok(take.quota.take(tat.unwrap_or(0), now).1)
     }
 
-    /// Of each of `takes`, which lie in one partition, as many units as are wanted, or as the shortest has.
+    /// The command that takes `units` from each of `takes`, or as many as the emptiest of them has. All must lie in one
+    /// partition.
     pub(super) fn take_command(&self, takes: &[&TokenRequest], units: u32) -> Cmd {
         let keys: Vec<String> = takes.iter().map(|take| key::bucket(take.partition, &take.bucket)).collect();
         let mut cmd = script::TAKE.call(&keys);
@@ -102,46 +103,46 @@ impl Buckets {
         cmd
     }
 
-    /// The answer to [`Buckets::take_command`] of any number of units.
+    /// Decodes the reply to [`Buckets::take_command`] for any number of units.
     pub(super) fn decode_drawn(&self, value: Value) -> Result<DrawnTokens, StoreError> {
         let (taken, buckets) = self.decode(value)?;
         let wait = buckets.iter().map(|bucket| bucket.wait_micros.unsigned_abs()).max().unwrap_or_default();
         Ok(DrawnTokens { units: u32::try_from(taken).unwrap_or_default(), wait: Duration::from_micros(wait) })
     }
 
-    /// The answer to [`Buckets::take_command`] of one.
+    /// Decodes the reply to [`Buckets::take_command`] for one unit.
     pub(super) fn decode_taken(&self, value: Value) -> Result<Vec<Allowance>, StoreError> {
         let (taken, buckets) = self.decode(value)?;
         Ok(buckets.into_iter().map(|bucket| bucket.allowance(taken, 0)).collect())
     }
 
-    async fn serve(self, door: BatchKey, first: ReplySender) {
-        let mut crowd = BatchGuard { buckets: &self, door: &door, finished: false };
+    async fn serve(self, key: BatchKey, first: ReplySender) {
+        let mut batch = BatchGuard { buckets: &self, key: &key, finished: false };
         let mut waiting = vec![first];
         while !waiting.is_empty() {
-            match self.take_batch(&door, waiting.len()).await {
+            match self.take_batch(&key, waiting.len()).await {
                 Ok((taken, buckets)) => {
                     for (place, waiting) in (0..).zip(waiting) {
                         let allowances = buckets.iter().map(|bucket| bucket.allowance(taken, place)).collect();
-                        // Somebody who has gone away needs no answer.
+                        // The caller may have been dropped.
                         let _ = waiting.send(Ok(allowances));
                     }
                 }
                 Err(error) => waiting.into_iter().for_each(|waiting| drop(waiting.send(Err(error.clone())))),
             }
-            waiting = crowd.next();
+            waiting = batch.next();
         }
     }
 
-    async fn take_batch(&self, door: &BatchKey, count: usize) -> Result<(i64, Vec<BucketReply>), StoreError> {
-        let mut cmd = script::TAKE.call(&door.keys);
+    async fn take_batch(&self, key: &BatchKey, count: usize) -> Result<(i64, Vec<BucketReply>), StoreError> {
+        let mut cmd = script::TAKE.call(&key.keys);
         cmd.arg(self.time.shift()).arg(count);
-        for (interval_micros, burst) in &door.quotas {
+        for (interval_micros, burst) in &key.quotas {
             cmd.arg(interval_micros).arg(burst);
         }
         let mut values = self.connection.run(redis::Pipeline::with_capacity(1).add_command(cmd)).await?;
         let (taken, buckets) = self.decode(values.pop().unwrap_or(Value::Nil))?;
-        if buckets.len() != door.keys.len() {
+        if buckets.len() != key.keys.len() {
             return Err(StoreError::Corrupt("take.lua named other buckets".to_owned()));
         }
         Ok((taken, buckets))
@@ -162,17 +163,17 @@ impl Buckets {
     }
 }
 
-/// What take.lua says of one bucket.
+/// The reply of take.lua for one bucket.
 #[derive(Clone, Copy)]
 struct BucketReply {
-    /// Before anything was taken.
+    /// Units before the take.
     units: i64,
-    /// After it was.
+    /// Microseconds after the take until another unit is available.
     wait_micros: i64,
 }
 
 impl BucketReply {
-    /// For the one at `place` in a crowd that got `taken` units together.
+    /// The result for the request at `place` in a batch that got `taken` units.
     fn allowance(self, taken: i64, place: i64) -> Allowance {
         let left = if place < taken { self.units - place - 1 } else { self.units - taken };
         if place < taken || left > 0 {
@@ -183,21 +184,21 @@ impl BucketReply {
     }
 }
 
-/// Whoever is served together. However serving ends, the next one to come is a first one again.
+/// Ends the batching of a key however its task ends, so that the next request starts a new batch.
 struct BatchGuard<'a> {
     buckets: &'a Buckets,
-    door: &'a BatchKey,
+    key: &'a BatchKey,
     finished: bool,
 }
 
 impl BatchGuard<'_> {
-    /// Those who came meanwhile and are still there. When there is none the crowd is over.
+    /// The requests queued meanwhile that still have a caller. When there are none, batching ends.
     fn next(&mut self) -> Vec<ReplySender> {
-        let mut crowds = self.buckets.batches();
-        let mut waiting = crowds.get_mut(self.door).map(mem::take).unwrap_or_default();
+        let mut batches = self.buckets.batches();
+        let mut waiting = batches.get_mut(self.key).map(mem::take).unwrap_or_default();
         waiting.retain(|waiting| !waiting.is_closed());
         if waiting.is_empty() {
-            crowds.remove(self.door);
+            batches.remove(self.key);
             self.finished = true;
         }
         waiting
@@ -207,7 +208,7 @@ impl BatchGuard<'_> {
 impl Drop for BatchGuard<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            self.buckets.batches().remove(self.door);
+            self.buckets.batches().remove(self.key);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! News of changes between replicas: one sharded channel for each partition, one subscriber for each process.
+//! Change notifications between replicas: one sharded pub/sub channel for each partition.
 //!
-//! A change is told after its commit was answered, beside the request that made it. What is lost on the way
-//! (a full queue, a broken connection) is found by the waiters themselves when they look again.
+//! A change is published after its commit was answered, by a task of its own. Waiters poll as well, so a notification
+//! that is lost (a full queue, a broken connection) only delays them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,11 +11,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{connection::Connection, key, subscriber::run};
 use crate::store::{RecordId, background::Background, changes::ChangeNotifier};
 
-/// Changes that wait to be told.
+/// Changes queued for publishing.
 const QUEUE_CAPACITY: usize = 1024;
 const MAX_BATCH: usize = 128;
 
-/// Both directions.
+/// Publishes this replica's changes and subscribes to those of the others; both tasks start at the first use.
 pub(super) struct ChangePubSub {
     changes: Arc<ChangeNotifier>,
     connection: Arc<Connection>,
@@ -30,7 +30,7 @@ impl ChangePubSub {
         Self { changes, connection, background, publisher: OnceLock::new(), subscriber: OnceLock::new() }
     }
 
-    /// The waiters here. Whoever wants to wait makes this process listen to the others.
+    /// The waiters of this process. The first use starts the subscriber.
     pub(super) fn changes(&self) -> &Arc<ChangeNotifier> {
         self.subscriber.get_or_init(|| {
             let listen = run(Arc::clone(&self.connection), Arc::clone(&self.changes));
@@ -39,7 +39,7 @@ impl ChangePubSub {
         &self.changes
     }
 
-    /// Wakes the waiters here at once, and those of the other replicas soon.
+    /// Notifies the waiters of this process at once, and those of other replicas soon.
     pub(super) fn publish(&self, id: RecordId) {
         self.changes.notify(id);
         let (queue, _) = self.publisher.get_or_init(|| {
@@ -47,7 +47,7 @@ impl ChangePubSub {
             let tell = run_publisher(Arc::clone(&self.connection), waiting);
             (queue, self.start("publisher of changes", tell))
         });
-        // A full queue means that Redis is away; then nobody would hear it either.
+        // The queue is full when Redis is unreachable; a notification would be lost anyway.
         let _ = queue.try_send(id);
     }
 
@@ -68,7 +68,7 @@ async fn run_publisher(connection: Arc<Connection>, mut waiting: mpsc::Receiver<
             pipeline.cmd("SPUBLISH").arg(key::channel(id.partition())).arg(id.as_bytes());
         }
         if let Err(error) = connection.run(&mut pipeline).await {
-            tracing::debug!(%error, "changes were not told; waiters find them by themselves");
+            tracing::debug!(%error, "changes were not published; waiters find them when they poll");
         }
     }
 }

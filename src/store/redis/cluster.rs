@@ -1,7 +1,7 @@
-//! A Redis Cluster: commands follow their slots, wherever these go.
+//! Redis Cluster: each command goes to the master of its slot, and follows redirections.
 //!
-//! What an answer is missing from is asked again, and nothing else: while a slot moves, a command whose keys are
-//! still at the old master must not be sent to the new one, which would make them a second time.
+//! Only commands without a reply are resent. While a slot migrates, a command whose keys are still on the old master
+//! must not be sent to the new one, where it would create them a second time.
 
 use std::{
     collections::HashMap,
@@ -34,7 +34,7 @@ use crate::{
     store::{StoreError, background::Background},
 };
 
-/// So often a command is sent on at once. Who is sent about more than that asks people who do not agree yet.
+/// Redirections followed without a delay. More than this means that the nodes have not converged.
 const MAX_REDIRECTIONS: u32 = 5;
 
 pub(super) struct Cluster {
@@ -43,7 +43,7 @@ pub(super) struct Cluster {
     confirmed: Option<ConfirmationSettings>,
     map: ArcSwapOption<SlotMap>,
     masters: Mutex<HashMap<NodeAddress, Arc<Master>>>,
-    /// When somebody last looked for the map in vain, and why that was.
+    /// When the last refresh of the slot map failed, and why.
     refreshing: tokio::sync::Mutex<Option<(Instant, RedisError)>>,
 }
 
@@ -55,7 +55,7 @@ impl Cluster {
         Self { seeds: ArcSwap::from_pointee(seeds), durability, confirmed, map, masters, refreshing: looking }
     }
 
-    /// Masters that are known are dialled with what `seeds` say from now on.
+    /// Known masters use the credentials of `seeds` for new connections.
     pub(super) fn replace_seeds(&self, seeds: SeedNodes) -> Result<(), StoreError> {
         self.seeds.store(Arc::new(seeds));
         let masters = self.masters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,26 +66,27 @@ impl Cluster {
         Ok(())
     }
 
-    /// Sends commands that are safe to repeat, each to the master of its slot, and repeats within the budget those
-    /// that have no answer. The answers stand in the order of the commands.
+    /// Sends idempotent commands, each to the master of its slot, and retries those without a reply within the
+    /// request's store time. Replies are in the order of the commands.
     pub(super) async fn run(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
         self.run_with_retries(pipeline.cmd_iter().map(ClusterCommand::new).collect(), None).await
     }
 
-    /// As [`Cluster::run`], but waits for nobody: what has no answer now is `None`, unless nothing has one.
+    /// Like [`Cluster::run`] without retries: a command without a reply yields `None`. An error only if no command got
+    /// one.
     pub(super) async fn run_partly(&self, pipeline: &Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
-        let mut errands: Vec<ClusterCommand<'_>> = pipeline.cmd_iter().map(ClusterCommand::new).collect();
-        for hops in 1.. {
-            let Some(trouble) = self.round(&mut errands, None).await? else { break };
-            if !trouble.is_immediate() || hops > MAX_REDIRECTIONS {
-                if !errands.iter().any(ClusterCommand::is_done) {
-                    return Err(trouble.to_store_error());
+        let mut commands: Vec<ClusterCommand<'_>> = pipeline.cmd_iter().map(ClusterCommand::new).collect();
+        for redirections in 1.. {
+            let Some(error) = self.round(&mut commands, None).await? else { break };
+            if !error.is_immediate() || redirections > MAX_REDIRECTIONS {
+                if !commands.iter().any(ClusterCommand::is_done) {
+                    return Err(error.to_store_error());
                 }
-                tracing::debug!(error = trouble.describe(), "a part of the cluster is not there");
+                tracing::debug!(error = error.describe(), "a part of the cluster is unreachable");
                 break;
             }
         }
-        Ok(errands.into_iter().map(ClusterCommand::into_value).collect())
+        Ok(commands.into_iter().map(ClusterCommand::into_value).collect())
     }
 
     pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
@@ -95,11 +96,11 @@ impl Cluster {
     }
 
     pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
-        let errands = cmds.iter().map(ClusterCommand::reading).collect();
-        self.run_with_retries(errands, self.confirmed.as_ref()).await
+        let commands = cmds.iter().map(ClusterCommand::reading).collect();
+        self.run_with_retries(commands, self.confirmed.as_ref()).await
     }
 
-    /// Asks one node what concerns itself; twice, if only our connection to it broke.
+    /// Asks one node about itself, with one retry if the connection broke.
     pub(super) async fn ask_node(&self, node: &Node, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
         let deadline = deadline();
         let once =
@@ -115,21 +116,21 @@ impl Cluster {
     }
 
     pub(super) async fn masters(&self, anew: bool) -> Result<Vec<MasterNode>, StoreError> {
-        let look =
+        let fetch =
             async || if anew { self.refresh_slot_map(self.map.load_full().as_ref()).await } else { self.map().await };
-        let known = with_deadline(deadline(), look()).await;
+        let known = with_deadline(deadline(), fetch()).await;
         let map = match known {
             Ok(map) => map,
             Err(error) => return Err(StoreError::Unavailable(error_hint::describe(&error))),
         };
-        let homes = map.masters().into_iter().map(|master| {
+        let masters = map.masters().into_iter().map(|master| {
             let is_here = |partition: &Partition| {
                 map.master_of(slot_of(*partition)).is_some_and(|other| Arc::ptr_eq(other, master))
             };
             let partitions = Partition::all().filter(is_here).collect();
             MasterNode { name: master.address.to_string(), node: Arc::clone(&master.node), partitions }
         });
-        Ok(homes.collect())
+        Ok(masters.collect())
     }
 
     /// Masters and replicas.
@@ -141,90 +142,91 @@ impl Cluster {
 
     async fn run_with_retries(
         &self,
-        mut errands: Vec<ClusterCommand<'_>>,
+        mut commands: Vec<ClusterCommand<'_>>,
         confirmed: Option<&ConfirmationSettings>,
     ) -> Result<Vec<Value>, StoreError> {
         let deadline = deadline();
-        let mut hops = 0;
+        let mut redirections = 0;
         let mut last = None;
         loop {
-            let Ok(round) = timeout_at(deadline.into(), self.round(&mut errands, confirmed)).await else {
+            let Ok(round) = timeout_at(deadline.into(), self.round(&mut commands, confirmed)).await else {
                 let why =
                     last.as_ref().map_or_else(|| "it does not answer in time".to_owned(), RetryableError::describe);
                 return Err(StoreError::Unavailable(why));
             };
-            let Some(trouble) = round? else {
-                return Ok(errands.into_iter().filter_map(ClusterCommand::into_value).collect());
+            let Some(error) = round? else {
+                return Ok(commands.into_iter().filter_map(ClusterCommand::into_value).collect());
             };
-            hops += 1;
-            let pause = if trouble.is_immediate() && hops <= MAX_REDIRECTIONS { Duration::ZERO } else { retry_delay() };
+            redirections += 1;
+            let pause =
+                if error.is_immediate() && redirections <= MAX_REDIRECTIONS { Duration::ZERO } else { retry_delay() };
             if Instant::now() + pause >= deadline {
-                return Err(trouble.to_store_error());
+                return Err(error.to_store_error());
             }
-            last = Some(trouble);
+            last = Some(error);
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Sends what has no answer yet. Returns why some still have none.
+    /// Sends the commands that have no reply yet. Returns the error of one that still has none.
     async fn round(
         &self,
-        errands: &mut [ClusterCommand<'_>],
+        commands: &mut [ClusterCommand<'_>],
         confirmed: Option<&ConfirmationSettings>,
     ) -> Result<Option<RetryableError>, StoreError> {
         let map = match self.map().await {
             Ok(map) => map,
             Err(error) => return RetryableError::new(error, None).map(Some),
         };
-        let mut trouble = None;
-        let (mut map_is_old, mut unconfirmed) = (false, None);
+        let mut retryable = None;
+        let (mut map_is_stale, mut unconfirmed) = (false, None);
         let mut note = |error: RedisError, at: Option<&NodeAddress>| {
             let new = RetryableError::new(error, at)?;
-            map_is_old |= new.means_stale_map();
-            // What takes longest decides how long we wait.
-            if trouble.as_ref().is_none_or(|known: &RetryableError| known.error.redirect_node().is_some()) {
-                trouble = Some(new);
+            map_is_stale |= new.means_stale_map();
+            // The slowest recovery decides the delay.
+            if retryable.as_ref().is_none_or(|known: &RetryableError| known.error.redirect_node().is_some()) {
+                retryable = Some(new);
             }
             Ok::<(), StoreError>(())
         };
         let mut parts: Vec<(Arc<Master>, Vec<&mut ClusterCommand<'_>>)> = Vec::new();
-        for errand in errands.iter_mut().filter(|errand| !errand.is_done()) {
-            let master = match &errand.redirection {
-                Some(detour) => self.master(&detour.to),
-                None => map.master_of(errand.slot).cloned().ok_or_else(slot_map::cluster_down),
+        for command in commands.iter_mut().filter(|command| !command.is_done()) {
+            let master = match &command.redirection {
+                Some(redirection) => self.master(&redirection.to),
+                None => map.master_of(command.slot).cloned().ok_or_else(slot_map::cluster_down),
             };
             match master {
                 Ok(master) => match parts.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &master)) {
-                    Some((_, part)) => part.push(errand),
-                    None => parts.push((master, vec![errand])),
+                    Some((_, part)) => part.push(command),
+                    None => parts.push((master, vec![command])),
                 },
                 Err(error) => note(error, None)?,
             }
         }
         let sent = join_all(parts.iter().map(|(master, part)| master.send(part, confirmed))).await;
         for ((master, part), answers) in parts.into_iter().zip(sent) {
-            for (errand, answer) in part.into_iter().zip(answers) {
-                errand.redirection = None;
+            for (command, answer) in part.into_iter().zip(answers) {
+                command.redirection = None;
                 match answer {
-                    Ok(value) => errand.done(value),
+                    Ok(value) => command.done(value),
                     Err(WriteError::Refused(error)) => {
-                        errand.redirection = Redirection::from_error(&error, &master.address);
+                        command.redirection = Redirection::from_error(&error, &master.address);
                         note(error, Some(&master.address))?;
                     }
-                    Err(WriteError::Broken(error)) if errand.mark_sent() => note(error, Some(&master.address))?,
-                    // Perhaps its replica has taken over.
-                    Err(fault) => unconfirmed = Some(fault),
+                    Err(WriteError::Broken(error)) if command.mark_sent() => note(error, Some(&master.address))?,
+                    // Its replica may have been promoted.
+                    Err(error) => unconfirmed = Some(error),
                 }
             }
         }
-        if map_is_old || unconfirmed.is_some() {
-            // If nobody can tell, the next round says why.
+        if map_is_stale || unconfirmed.is_some() {
+            // If no node answers, the next round reports the error.
             let _ = self.refresh_slot_map(Some(&map)).await;
         }
-        if let Some(fault) = unconfirmed {
-            return Err(fault.into());
+        if let Some(error) = unconfirmed {
+            return Err(error.into());
         }
-        Ok(trouble)
+        Ok(retryable)
     }
 
     async fn map(&self) -> RedisResult<Arc<SlotMap>> {
@@ -234,18 +236,18 @@ impl Cluster {
         }
     }
 
-    /// The map that comes after `old`: somebody else's, if one was found meanwhile.
+    /// Returns the slot map that follows `old`: one that another task has fetched meanwhile, or a new one.
     async fn refresh_slot_map(&self, old: Option<&Arc<SlotMap>>) -> RedisResult<Arc<SlotMap>> {
         let asked = Instant::now();
-        let mut in_vain = self.refreshing.lock().await;
+        let mut failure = self.refreshing.lock().await;
         let known = self.map.load_full();
         if let Some(known) = &known
             && !old.is_some_and(|old| Arc::ptr_eq(old, known))
         {
             return Ok(Arc::clone(known));
         }
-        // Of a crowd one looks for all.
-        if let Some((began, error)) = &*in_vain
+        // One task refreshes for all that wait.
+        if let Some((began, error)) = &*failure
             && *began >= asked
         {
             return Err(error.clone());
@@ -254,13 +256,13 @@ impl Cluster {
         let found = self.fetch_slot_map(known.as_deref()).await;
         match &found {
             Ok(map) => self.map.store(Some(Arc::clone(map))),
-            Err(error) => *in_vain = Some((began, error.clone())),
+            Err(error) => *failure = Some((began, error.clone())),
         }
         found
     }
 
-    /// Asks all nodes that we know. The first one that sees the whole cluster is believed: if it is behind the others,
-    /// they send us on.
+    /// Asks all known nodes and takes the first map that covers the whole cluster. A stale one is corrected by
+    /// redirections.
     async fn fetch_slot_map(&self, known: Option<&SlotMap>) -> RedisResult<Arc<SlotMap>> {
         let mut nodes = self.seeds.load().addresses.clone();
         for node in known.into_iter().flat_map(SlotMap::nodes) {
@@ -270,14 +272,14 @@ impl Cluster {
         }
         let nodes = nodes.iter().map(|node| self.master(node)).collect::<RedisResult<Vec<_>>>()?;
         let mut asked: FuturesUnordered<_> = nodes.iter().map(|node| with_connect_timeout(node.ranges())).collect();
-        let mut in_vain: Option<RedisError> = None;
+        let mut failure: Option<RedisError> = None;
         let ranges = loop {
             match asked.next().await {
                 Some(Ok(ranges)) => break ranges,
-                // Who refuses us says more than who does not answer.
-                Some(Err(error)) if in_vain.as_ref().is_none_or(RedisError::is_io_error) => in_vain = Some(error),
+                // A node that refuses access explains more than one that does not answer.
+                Some(Err(error)) if failure.as_ref().is_none_or(RedisError::is_io_error) => failure = Some(error),
                 Some(Err(_)) => {}
-                None => return Err(in_vain.unwrap_or_else(slot_map::cluster_down)),
+                None => return Err(failure.unwrap_or_else(slot_map::cluster_down)),
             }
         };
         drop(asked);

@@ -1,4 +1,4 @@
-//! A command on its way to the master of its slot.
+//! A command with the slot, and possibly the node, that it must be sent to.
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
@@ -7,19 +7,19 @@ use super::{connection::Repeat, seed_nodes::NodeAddress, slot};
 pub(super) struct ClusterCommand<'a> {
     cmd: &'a Cmd,
     pub(super) slot: u16,
-    /// Where a master sent us, for this command alone.
+    /// The node that a master redirected this one command to.
     pub(super) redirection: Option<Redirection>,
-    /// It changes nothing, and what it reads must be confirmed.
+    /// The command only reads, and what it reads must be confirmed.
     pub(super) reads: bool,
     repeat: Repeat,
-    /// It may have been done.
+    /// An earlier attempt may have been applied.
     again: bool,
     value: Option<Value>,
 }
 
 pub(super) struct Redirection {
     pub(super) to: NodeAddress,
-    /// The slot is on its way there: only who says so is served.
+    /// An `ASK` redirection: the slot is migrating, and the node serves it only after `ASKING`.
     asking: bool,
 }
 
@@ -37,12 +37,12 @@ impl<'a> ClusterCommand<'a> {
         Self { reads: true, ..Self::new(cmd) }
     }
 
-    /// What is sent this time.
+    /// The command for the next attempt.
     pub(super) fn command(&self) -> Cmd {
         self.repeat.of(self.cmd, self.again)
     }
 
-    /// It may have been done. Whether it can be sent again.
+    /// Records that an attempt may have been applied. Returns whether the command may be resent.
     pub(super) fn mark_sent(&mut self) -> bool {
         self.again = true;
         self.repeat != Repeat::Never
@@ -66,10 +66,10 @@ impl<'a> ClusterCommand<'a> {
 }
 
 impl Redirection {
-    /// `None` unless `error`, of the master at `teller`, names another one.
-    pub(super) fn from_error(error: &RedisError, teller: &NodeAddress) -> Option<Self> {
+    /// `None` unless `error`, which the master at `reporter` returned, is a redirection.
+    pub(super) fn from_error(error: &RedisError, reporter: &NodeAddress) -> Option<Self> {
         let (to, _) = error.redirect_node()?;
         let asking = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
-        Some(Self { to: NodeAddress::parse_reported(to, teller)?, asking })
+        Some(Self { to: NodeAddress::parse_reported(to, reporter)?, asking })
     }
 }

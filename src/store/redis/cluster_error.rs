@@ -1,4 +1,4 @@
-//! What a command of a cluster runs into, and whether it is worth another try.
+//! Errors of cluster commands that are worth a retry.
 
 use redis::RedisError;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// Worth another try.
+/// An error that a retry may get around.
 pub(super) struct RetryableError {
     pub(super) error: RedisError,
     at: Option<NodeAddress>,
@@ -33,7 +33,8 @@ impl RetryableError {
         self.error.redirect_node().is_some() || matches!(classify(&self.error), Recovery::LoadScripts)
     }
 
-    /// While a slot moves, and while a master lacks something, it is still the right one.
+    /// Whether the slot map may be stale. A migrating slot, or a master that lacks scripts or replicas, is no sign of
+    /// it.
     pub(super) fn means_stale_map(&self) -> bool {
         !matches!(
             self.error.code(),
@@ -46,7 +47,7 @@ impl RetryableError {
     }
 
     pub(super) fn describe(&self) -> String {
-        let told = error_hint::describe(&self.error);
-        self.at.as_ref().map_or_else(|| told.clone(), |at| format!("{told} (at {at})"))
+        let text = error_hint::describe(&self.error);
+        self.at.as_ref().map_or_else(|| text.clone(), |at| format!("{text} (at {at})"))
     }
 }

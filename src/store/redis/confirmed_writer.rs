@@ -1,7 +1,7 @@
-//! Confirmed writes, and reads behind a barrier: whatever waits goes out with one `WAIT` behind it.
+//! Writes confirmed by replicas, and reads behind a barrier: each batch is followed by one `WAIT`.
 //!
-//! Commands and `WAIT` travel on one connection of their own, never apart and never on the shared one, which
-//! `WAIT` would block.
+//! Commands and their `WAIT` use one dedicated connection: `WAIT` covers the writes of its own connection only, and
+//! would block a shared one.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -26,58 +26,58 @@ use crate::store::{StoreError, background::Background};
 
 /// Most writes that share one confirmation.
 const MAX_BATCH: usize = 64;
-/// How long one batch waits for its confirmation, so that the next one still has time within its callers' budget.
+/// How long a batch waits for its confirmation. It leaves the next batch time within its callers' budget.
 const BATCH_TIMEOUT: Duration = Duration::from_millis(900);
-/// Before a missing confirmation makes us look for another master.
+/// First timeout of `WAIT`; after it, Sentinels are asked for another master.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_millis(600);
 
-/// What must have happened before a write counts.
+/// What must have happened before a write is reported as applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
-    /// The script returned. Survives a crash of Redis with AOF, up to its fsync interval.
+    /// The script has returned. Survives a crash of Redis with an append-only file, up to its fsync interval.
     Standard,
-    /// One replica has it: survives a fail-over to that replica, and a split.
+    /// One replica has it. Survives a fail-over to that replica, and a network split.
     Durable,
-    /// Every replica has it: survives any fail-over.
+    /// Every replica has it. Survives any fail-over.
     AllReplicas,
 }
 
-/// The way for writes that must be confirmed, to one master.
+/// Sends writes that must be confirmed to one master.
 pub(super) struct ConfirmedWriter {
     queue: mpsc::Sender<QueuedWrite>,
     confirmed: Arc<ConfirmedUntil>,
 }
 
-/// Up to which time of its own clock all writes of a server are confirmed.
+/// The time of a server's own clock up to which its writes are confirmed, with the server's run id.
 #[derive(Default)]
 struct ConfirmedUntil(Mutex<Option<(RunId, u64)>>);
 
 struct QueuedWrite {
     cmds: Vec<Cmd>,
-    /// For a slot that is on its way to this master.
+    /// For a slot that is migrating to this master.
     asking: bool,
-    /// Written behind commands that only read, so that the confirmation covers what they read. A `WAIT` behind a read
-    /// alone proves nothing.
+    /// A write sent after commands that only read, so that its confirmation covers what they read: `WAIT` after a read
+    /// proves nothing.
     barrier: Option<Cmd>,
     answer: oneshot::Sender<Result<Vec<Value>, WriteError>>,
 }
 
-/// Why a write does not count.
+/// Why a write is not reported as applied.
 #[derive(Clone)]
 pub(super) enum WriteError {
-    /// Redis did not do it.
+    /// Redis did not apply it.
     Refused(RedisError),
-    /// It may have been done.
+    /// It may have been applied.
     Broken(RedisError),
-    /// It was done here, and is not where it must be.
+    /// It was applied, but is not confirmed.
     Unconfirmed(String),
 }
 
 impl From<WriteError> for StoreError {
-    fn from(fault: WriteError) -> Self {
+    fn from(error: WriteError) -> Self {
         let unconfirmed = |why: &str| Self::Unavailable(format!("the write was not confirmed: {why}"));
-        match fault {
+        match error {
             WriteError::Refused(error) if error.code() == Some("OOM") => Self::Full,
             WriteError::Refused(error) => store_error(&error, describe(&error)),
             WriteError::Broken(error) => unconfirmed(&describe(&error)),
@@ -88,23 +88,23 @@ impl From<WriteError> for StoreError {
 
 impl ConfirmedWriter {
     pub(super) fn open(runtime: &Handle, background: &Background, node: Arc<Node>, durability: Durability) -> Self {
-        let (orders, waiting) = mpsc::channel(1024);
+        let (queue, waiting) = mpsc::channel(1024);
         let confirmed = Arc::<ConfirmedUntil>::default();
-        let carrier =
+        let sender =
             BatchSender { node, durability, confirmed: Arc::clone(&confirmed), line: None, wait_timeout: MIN_WAIT };
         let running = background.running("confirmed writes");
         runtime.spawn(async move {
-            carrier.run(waiting).await;
+            sender.run(waiting).await;
             drop(running);
         });
-        Self { queue: orders, confirmed }
+        Self { queue, confirmed }
     }
 
     pub(super) async fn run(&self, cmd: Cmd, asking: bool) -> Result<Value, WriteError> {
         Ok(self.enqueue(vec![cmd], asking, None).await?.pop().unwrap_or(Value::Nil))
     }
 
-    /// Reads, and answers when a replica has whatever was written before. Writes a barrier unless that is known.
+    /// Reads, and returns when the writes it read are confirmed. Sends a barrier unless they are known to be.
     pub(super) async fn read(&self, node: &Node, cmds: Vec<Cmd>, asking: bool) -> Result<Vec<Value>, WriteError> {
         if !asking && let Some(values) = self.read_if_confirmed(node, &cmds).await? {
             return Ok(values);
@@ -113,7 +113,7 @@ impl ConfirmedWriter {
         self.enqueue(cmds, asking, barrier).await
     }
 
-    /// `None`: something is too new.
+    /// `None` if a record is newer than the last confirmed write.
     async fn read_if_confirmed(&self, node: &Node, cmds: &[Cmd]) -> Result<Option<Vec<Value>>, WriteError> {
         let mut pipeline = redis::Pipeline::with_capacity(cmds.len());
         for cmd in cmds {
@@ -146,13 +146,13 @@ impl ConfirmedUntil {
     }
 }
 
-/// Carries orders to the master, a batch at a time.
+/// Sends queued writes to the master, one batch at a time.
 struct BatchSender {
     node: Arc<Node>,
     durability: Durability,
     confirmed: Arc<ConfirmedUntil>,
     line: Option<ReplicatedConnection>,
-    /// Follows how long replicas take.
+    /// Follows the latency of the replicas.
     wait_timeout: Duration,
 }
 
@@ -166,8 +166,8 @@ impl BatchSender {
             {
                 batch.push(next);
             }
-            // Who has been told 503 meanwhile asks again, and nothing is done behind his back.
-            batch.retain(|order| !order.answer.is_closed());
+            // A caller that was answered 503 will retry, so its write must not be applied now.
+            batch.retain(|write| !write.answer.is_closed());
             if batch.is_empty() {
                 continue;
             }
@@ -177,7 +177,7 @@ impl BatchSender {
             }
             let mut outcome = tokio::select! {
                 outcome = self.send(&batch) => outcome,
-                // The old master may keep us waiting for replicas that it has no more.
+                // A demoted master may wait in vain for replicas it no longer has.
                 _ = moves.changed() => Err(WriteError::Broken(no_master())),
             };
             if outcome.as_ref().is_ok_and(|sent| sent.values.iter().any(is_noscript))
@@ -198,15 +198,15 @@ impl BatchSender {
         let began = Instant::now();
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
-        for order in batch {
-            for cmd in &order.cmds {
-                if order.asking {
+        for write in batch {
+            for cmd in &write.cmds {
+                if write.asking {
                     pipeline.cmd("ASKING").ignore();
                 }
                 pipeline.add_command(cmd.clone());
             }
         }
-        let barrier = batch.iter().find_map(|order| order.barrier.as_ref());
+        let barrier = batch.iter().find_map(|write| write.barrier.as_ref());
         if let Some(barrier) = barrier {
             pipeline.add_command(barrier.clone());
         }
@@ -220,12 +220,12 @@ impl BatchSender {
         let written = values.iter().filter_map(|value| parse::written(value.as_ref().ok()?)).max();
         let lost_barrier = barrier.is_some() && !matches!(values.last(), Some(Ok(_)));
         let mut confirmed = line.is_enough(self.durability, replicas.as_ref());
-        // What a server without scripts did not do needs no confirmation; it is sent again at once.
+        // Commands that failed for a missing script were not applied, and are resent at once.
         let undone = values.iter().any(is_noscript);
         let mut moved = false;
         while !confirmed && !undone && began.elapsed() + self.wait_timeout < BATCH_TIMEOUT {
             self.wait_timeout = (self.wait_timeout * 2).min(MAX_WAIT);
-            // A master that was replaced gets no confirmation any more.
+            // A demoted master gets no further confirmations.
             moved = line.recount().await.is_err() || self.node.is_replaced(&line).await;
             if moved {
                 break;
@@ -241,7 +241,7 @@ impl BatchSender {
                 self.confirmed.raise(&line.run_id, written);
             }
         }
-        // A demoted master answers for ever; only a new connection finds the new one.
+        // A demoted master keeps answering; only a new connection finds its successor.
         let broken = |value: &RedisResult<Value>| {
             value.as_ref().is_err_and(|error| matches!(classify(error), Recovery::Reconnect))
         };
@@ -256,11 +256,11 @@ impl BatchSender {
     }
 }
 
-/// What became of a batch.
+/// The replies to a batch.
 struct BatchOutcome {
     values: Vec<RedisResult<Value>>,
     confirmed: bool,
-    /// It is not confirmed because another server is the master: the batch is worth another try there.
+    /// Not confirmed because the master was replaced: the batch can be retried at the new one.
     moved: bool,
 }
 
@@ -271,22 +271,22 @@ fn answer(batch: Vec<QueuedWrite>, outcome: Result<BatchOutcome, WriteError>) {
         Ok(BatchOutcome { values, .. }) => {
             (values.into_iter(), Some(WriteError::Unconfirmed("no replica has it".to_owned())))
         }
-        Err(fault) => (Vec::new().into_iter(), Some(fault)),
+        Err(error) => (Vec::new().into_iter(), Some(error)),
     };
-    for order in batch {
-        let own: Vec<RedisResult<Value>> = values.by_ref().take(order.cmds.len()).collect();
+    for write in batch {
+        let own: Vec<RedisResult<Value>> = values.by_ref().take(write.cmds.len()).collect();
         let result = match own.into_iter().collect::<RedisResult<Vec<Value>>>() {
             Err(error) => Err(WriteError::Refused(error)),
             Ok(values) => match &unconfirmed {
-                Some(fault) => Err(fault.clone()),
-                None if values.len() < order.cmds.len() => {
+                Some(error) => Err(error.clone()),
+                None if values.len() < write.cmds.len() => {
                     Err(WriteError::Unconfirmed("an answer is missing".to_owned()))
                 }
                 None => Ok(values),
             },
         };
-        // The request may have been given up meanwhile; the write stands all the same.
-        let _ = order.answer.send(result);
+        // The caller may have been dropped; the write is applied regardless.
+        let _ = write.answer.send(result);
     }
 }
 

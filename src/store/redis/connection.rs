@@ -1,4 +1,4 @@
-//! The way to Redis: to one master, or to those of a cluster.
+//! Connections to Redis: to a single master, or to the masters of a cluster.
 
 use std::{
     io,
@@ -27,30 +27,30 @@ use crate::{
     store::{StoreError, background::Background, patience, redis::key},
 };
 
-/// Kept back of what a request has left for the store, so that it still hears what is wrong.
+/// Kept back from a request's remaining store time, so that the cause of a failure can still be found and returned.
 const REPORTING_RESERVE: Duration = Duration::from_millis(100);
 
-/// Before a try that nothing stands in the way of any more.
+/// Delay before a retry whose obstacle is already removed.
 const IMMEDIATE_RETRY_DELAY: Duration = Duration::from_millis(5);
 
 pub(super) enum Connection {
     One {
         node: Arc<Node>,
         writer: Option<ConfirmedWriter>,
-        /// Where Sentinels know of it.
+        /// Watches Sentinels for a new master; only where the URL names Sentinels.
         _moves: Option<AbortOnDropHandle<()>>,
     },
     Cluster(Box<Cluster>),
 }
 
-/// How a write is sent again that may have been done: its answer was lost, or the server is no master any more.
+/// How to resend a write that may already have been applied, because its reply was lost or its server was demoted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
-    /// Whoever asked for it would take what it did for the work of somebody else.
+    /// Not at all: the caller would take its own first write for someone else's.
     Never,
-    /// Done twice it is as if it were done once.
+    /// Unchanged: the write is idempotent.
     Same,
-    /// With a last argument `again`, by which the script recognises what it did.
+    /// With a final argument `again`, by which the script recognises its own earlier run.
     Marked,
 }
 
@@ -64,7 +64,7 @@ impl Repeat {
     }
 }
 
-/// What to do about an error.
+/// How to recover from an error.
 pub(super) enum Recovery {
     LoadScripts,
     Reconnect,
@@ -72,16 +72,16 @@ pub(super) enum Recovery {
     GiveUp(StoreError),
 }
 
-/// A master, and the partitions that it has.
+/// A master and the partitions it serves.
 pub(super) struct MasterNode {
-    /// Names it among the others. Empty for the only one.
+    /// Unique among the masters of a cluster; empty for a single master.
     pub(super) name: String,
     pub(super) node: Arc<Node>,
     pub(super) partitions: Vec<Partition>,
 }
 
 impl Connection {
-    /// Errors quote nothing of the text: it may hold a password.
+    /// Errors do not quote `url`, which may hold a password.
     pub(super) fn new(url: &str, durability: Durability, background: &Background) -> Result<Self, StoreError> {
         if let Some(seeds) = SeedNodes::parse(url)? {
             return Ok(Self::Cluster(Box::new(Cluster::new(seeds, durability, background))));
@@ -94,7 +94,7 @@ impl Connection {
         Ok(Self::One { node, writer, _moves: moves })
     }
 
-    /// Another URL of the same place: its credentials count from the next dial on.
+    /// Replaces the URL by another one of the same store. New connections use its credentials.
     pub(super) fn replace_url(&self, url: &str) -> Result<(), StoreError> {
         match (self, SeedNodes::parse(url)?) {
             (Self::Cluster(cluster), Some(seeds)) => cluster.replace_seeds(seeds),
@@ -106,20 +106,20 @@ impl Connection {
         }
     }
 
-    /// Sends a pipeline of commands that are safe to repeat, and repeats it within the budget.
+    /// Sends a pipeline of idempotent commands, with retries within the request's store time.
     pub(super) async fn run(&self, pipeline: &mut Pipeline) -> Result<Vec<Value>, StoreError> {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
         match self {
             Self::One { node, .. } => send_with_retries(node, pipeline.ignore_errors()).await,
-            // Boxed, so that who has no cluster carries nothing of it.
+            // Boxed to keep the future small without a cluster.
             Self::Cluster(cluster) => cluster.run(pipeline).boxed().await,
         }
     }
 
-    /// As [`Connection::run`]; in a cluster, what cannot be answered at once is left out, so that a part of it that is
-    /// away, or on its way, holds up nobody else.
+    /// Like [`Connection::run`], but in a cluster a command whose master is unreachable, or whose slot is migrating,
+    /// yields `None` at once instead of delaying the others.
     pub(super) async fn run_partly(&self, pipeline: &mut Pipeline) -> Result<Vec<Option<Value>>, StoreError> {
         match self {
             Self::One { .. } => Ok(self.run(pipeline).await?.into_iter().map(Some).collect()),
@@ -127,7 +127,7 @@ impl Connection {
         }
     }
 
-    /// Sends a write whose loss would break a promise: confirmed, if that was asked for.
+    /// Sends a write; in a durable store, waits until it is confirmed.
     pub(super) async fn confirm(&self, cmd: Cmd, repeat: Repeat) -> Result<Value, StoreError> {
         match self {
             Self::One { node, writer: Some(writer), .. } => {
@@ -140,7 +140,7 @@ impl Connection {
         }
     }
 
-    /// Reads records. In a durable store no answer comes from a write that is not confirmed.
+    /// Reads records. A durable store waits until the writes they come from are confirmed.
     pub(super) async fn read(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
         match self {
             _ if cmds.is_empty() => Ok(Vec::new()),
@@ -158,30 +158,30 @@ impl Connection {
         }
     }
 
-    /// What is written in two partitions may lie at two masters.
+    /// Whether two partitions may lie on two masters.
     pub(super) const fn has_many_masters(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }
 
-    /// Asks every master, for what concerns itself and no key.
+    /// Sends a command without keys to every master.
     pub(super) async fn send_to_all_masters(
         &self,
         cmd: &Cmd,
     ) -> Result<Vec<(MasterNode, Result<Value, StoreError>)>, StoreError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(cmd.clone()).ignore_errors();
-        let homes = self.masters(false).await?;
-        let asked = homes.into_iter().map(async |home| {
+        let masters = self.masters(false).await?;
+        let asked = masters.into_iter().map(async |master| {
             let answer = match self {
-                Self::One { .. } => send_with_retries(&home.node, &pipeline).await,
-                Self::Cluster(cluster) => cluster.ask_node(&home.node, &pipeline).await,
+                Self::One { .. } => send_with_retries(&master.node, &pipeline).await,
+                Self::Cluster(cluster) => cluster.ask_node(&master.node, &pipeline).await,
             };
-            (home, answer.map(|mut values| values.pop().unwrap_or(Value::Nil)))
+            (master, answer.map(|mut values| values.pop().unwrap_or(Value::Nil)))
         });
         Ok(futures_util::future::join_all(asked).await)
     }
 
-    /// Servers that were reached, or that their cluster names.
+    /// Addresses of the servers connected to, or listed by the cluster.
     pub(super) fn known_addresses(&self) -> Vec<(String, u16)> {
         match self {
             Self::One { node, .. } => node.last_address().into_iter().collect(),
@@ -189,7 +189,8 @@ impl Connection {
         }
     }
 
-    /// Returns when the only master is another one. In a cluster, where each command finds its master, never.
+    /// Returns when the single master has been replaced. Never returns in a cluster, where each command finds its
+    /// master.
     pub(super) async fn wait_for_new_master(&self) {
         match self {
             Self::One { node, .. } => drop(node.master_changes().changed().await),
@@ -197,7 +198,7 @@ impl Connection {
         }
     }
 
-    /// All masters. `anew`: what was known of a cluster is known to be old.
+    /// All masters. `anew` refetches a cluster's slot map, which is known to be stale.
     pub(super) async fn masters(&self, anew: bool) -> Result<Vec<MasterNode>, StoreError> {
         match self {
             Self::One { node, .. } => {
@@ -209,7 +210,7 @@ impl Connection {
     }
 }
 
-/// Hosts and ports that `store.url` names: of Redis, of Sentinels, of the nodes that a cluster is first looked for at.
+/// Hosts and ports named in `store.url`: of Redis, of Sentinels, or of a cluster's seed nodes.
 pub fn addresses(url: &str) -> Vec<(String, u16)> {
     match (SeedNodes::parse(url), Endpoint::parse(url)) {
         (Ok(Some(seeds)), _) => seeds.addresses.into_iter().map(|address| (address.host, address.port)).collect(),
@@ -218,7 +219,7 @@ pub fn addresses(url: &str) -> Vec<(String, u16)> {
     }
 }
 
-/// The slot that a partition's keys share.
+/// The slot shared by a partition's keys.
 pub(super) fn slot_of(partition: Partition) -> u16 {
     slot::of(key::channel(partition).as_bytes())
 }
@@ -238,7 +239,7 @@ async fn send_with_retries(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value
             Recovery::Backoff => retry_delay(),
         };
         if Instant::now() + pause >= deadline {
-            // A try that was cut short says less than the one before it.
+            // An attempt cut off by the deadline says less than the one before it.
             let why = last.filter(|_| Instant::now() >= deadline).unwrap_or(error);
             return Err(error_hint::store_error(&why, explain(node, &why).await));
         }
@@ -247,7 +248,8 @@ async fn send_with_retries(node: &Node, pipeline: &Pipeline) -> Result<Vec<Value
     }
 }
 
-/// Repeats what Redis did not do, and what it may have done as `repeat` says; `work` hears whether it may have.
+/// Retries what Redis has not applied, and what it may have applied as `repeat` says. `work` gets whether an earlier
+/// attempt may have been applied.
 async fn write_with_retries<T, F>(node: &Node, repeat: Repeat, work: impl Fn(bool) -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, WriteError>>,
@@ -255,43 +257,43 @@ where
     let deadline = deadline();
     let worth = |error: &RedisError| !matches!(classify(error), Recovery::GiveUp(_));
     let (mut again, mut last) = (false, None);
-    let fault = loop {
+    let error = loop {
         let Ok(outcome) = tokio::time::timeout_at(deadline.into(), work(again)).await else {
             break last.unwrap_or_else(|| WriteError::Unconfirmed("it does not answer in time".to_owned()));
         };
-        let fault = match outcome {
+        let error = match outcome {
             Ok(done) => return Ok(done),
             Err(WriteError::Refused(error)) if worth(&error) => WriteError::Refused(error),
             Err(WriteError::Broken(error)) if repeat != Repeat::Never && worth(&error) => {
                 again = true;
                 WriteError::Broken(error)
             }
-            Err(fault) => break fault,
+            Err(error) => break error,
         };
-        let pause = match &fault {
+        let pause = match &error {
             WriteError::Refused(error) if !error.is_io_error() && !matches!(classify(error), Recovery::Backoff) => {
                 IMMEDIATE_RETRY_DELAY
             }
             _ => retry_delay(),
         };
         if Instant::now() + pause >= deadline {
-            break fault;
+            break error;
         }
-        last = Some(fault);
+        last = Some(error);
         tokio::time::sleep(pause).await;
     };
-    // What was done before, perhaps, is never told as refused.
-    match fault {
+    // After an attempt that may have been applied, the write must not be reported as refused.
+    match error {
         WriteError::Refused(error) if !again => Err(match classify(&error) {
             Recovery::GiveUp(error) => error,
             _ => error_hint::store_error(&error, explain(node, &error).await),
         }),
         WriteError::Refused(error) => Err(WriteError::Broken(error).into()),
-        fault => Err(fault.into()),
+        error => Err(error.into()),
     }
 }
 
-/// By when a call must have its answer, whatever it runs into.
+/// The end of the current request's store time, less the reserve for reporting.
 pub(super) fn deadline() -> Instant {
     Instant::now() + patience::left().saturating_sub(REPORTING_RESERVE)
 }
@@ -306,7 +308,7 @@ pub(super) async fn explain(node: &Node, error: &RedisError) -> String {
     explained.unwrap_or_else(|_| error_hint::describe(error))
 }
 
-/// Before a server that needs time is asked again.
+/// The delay before retrying a server that needs time, with jitter.
 pub(super) fn retry_delay() -> Duration {
     Duration::from_millis(50).mul_f64(1.0 + 3.0 * random::fraction())
 }
@@ -314,7 +316,7 @@ pub(super) fn retry_delay() -> Duration {
 pub(super) fn classify(error: &RedisError) -> Recovery {
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::NoScript) => Recovery::LoadScripts,
-        // A demoted master answers reads for ever; only a new connection finds the new one.
+        // A demoted master keeps answering reads; only a new connection finds its successor.
         ErrorKind::Server(ServerErrorKind::ReadOnly) | ErrorKind::Io => Recovery::Reconnect,
         ErrorKind::Server(
             ServerErrorKind::BusyLoading
@@ -335,7 +337,7 @@ pub(super) fn classify(error: &RedisError) -> Recovery {
     }
 }
 
-/// Until somebody changes a password or a permission.
+/// Lasts until an operator changes a password or a permission.
 fn is_access_denied(error: &RedisError) -> bool {
     matches!(error_hint::code(error), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
 }

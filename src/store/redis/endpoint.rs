@@ -1,4 +1,4 @@
-//! Where the master is: at one address, or wherever Sentinel says at the moment.
+//! Where to find the master: at one address, or at the one that Sentinels name.
 
 use std::{io, time::Duration};
 
@@ -14,7 +14,7 @@ use url::{Url, form_urlencoded};
 
 use crate::store::StoreError;
 
-/// For asking where to go, and once more for going there.
+/// For connecting to a Sentinel, and again for connecting to the master.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 const SENTINEL_PORT: u16 = 26_379;
@@ -22,7 +22,7 @@ const SENTINEL_PORT: u16 = 26_379;
 /// Host and port of a server.
 pub(super) type HostPort = (String, u16);
 
-/// `None` for a socket of this host.
+/// `None` for a Unix socket.
 pub(super) fn host_port(address: &ConnectionAddr) -> Option<HostPort> {
     match address {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
@@ -32,19 +32,19 @@ pub(super) fn host_port(address: &ConnectionAddr) -> Option<HostPort> {
     }
 }
 
-/// Made of `store.url`.
+/// Parsed from `store.url`.
 pub(super) enum Endpoint {
     Address(Client),
     Sentinels {
         sentinels: Vec<ConnectionInfo>,
         master: String,
-        /// User, password, database and encryption of the master.
+        /// User, password, database and TLS mode of the master.
         node: Box<SentinelNodeConnectionInfo>,
     },
 }
 
 impl Endpoint {
-    /// Errors quote nothing of the text: it may hold a password.
+    /// Errors do not quote `text`, which may hold a password.
     pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
         let unfit = |why: &str| StoreError::Misconfigured(format!("store.url: {why}"));
         match text.split_once("+sentinel://") {
@@ -55,7 +55,7 @@ impl Endpoint {
         }
     }
 
-    /// The one address, if there is but one.
+    /// The client of the only address; `None` with Sentinels.
     pub(super) fn address(&self) -> Option<&Client> {
         match self {
             Self::Address(client) => Some(client),
@@ -63,7 +63,7 @@ impl Endpoint {
         }
     }
 
-    /// Hosts and ports that are known without asking anybody.
+    /// Hosts and ports known without asking a Sentinel.
     pub(super) fn addresses(&self) -> Vec<HostPort> {
         let infos: Vec<&ConnectionInfo> = match self {
             Self::Address(client) => vec![client.get_connection_info()],
@@ -72,10 +72,10 @@ impl Endpoint {
         infos.into_iter().filter_map(|info| host_port(info.addr())).collect()
     }
 
-    /// A client of the present master. Whichever Sentinel is first to name one that calls itself master is believed:
-    /// beside the old half of a split that may be the old master, which then confirms no durable write.
-    /// `left`: a master that was left because no replica confirms what it does is taken only where no Sentinel names
-    /// another one. While a fail-over goes on, some still name the old one.
+    /// A client of the current master: of the first one named by a Sentinel that itself claims to be a master. During a
+    /// split this may be the old master, which then cannot confirm durable writes.
+    /// `left` is a master that was abandoned because no replica confirms its writes. It is used only if no Sentinel
+    /// names another one, since some still name it during a fail-over.
     pub(super) async fn client(&self, left: Option<&HostPort>) -> RedisResult<Client> {
         match self {
             Self::Address(client) => Ok(client.clone()),
@@ -88,15 +88,15 @@ impl Endpoint {
                     })
                     .collect();
                 let mut other = None;
-                while let Some(told) = asked.next().await {
-                    match told {
+                while let Some(answer) = asked.next().await {
+                    match answer {
                         Ok(client)
                             if left.is_none() || left != host_port(client.get_connection_info().addr()).as_ref() =>
                         {
                             return Ok(client);
                         }
                         Ok(client) => other = Some(Ok(client)),
-                        // Who knows no master says more than who does not answer.
+                        // A Sentinel that knows no master explains more than one that does not answer.
                         Err(error) if other.is_none() || !matches!(other, Some(Ok(_))) && has_no_master(&error) => {
                             other = Some(Err(error));
                         }
@@ -108,7 +108,7 @@ impl Endpoint {
         }
     }
 
-    /// With the address that it leads to.
+    /// Connects to the current master, and returns its address.
     pub(super) async fn dial(&self, left: Option<&HostPort>) -> RedisResult<(MultiplexedConnection, Option<HostPort>)> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -119,14 +119,14 @@ impl Endpoint {
     }
 }
 
-/// A host that swallows packets must not hold up the others.
+/// Bounds an attempt, so that a host that drops packets does not delay the others.
 pub(super) async fn with_connect_timeout<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     timeout(CONNECT_TIMEOUT, work)
         .await
         .unwrap_or_else(|_| Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))))
 }
 
-/// Whether Sentinel cannot name a living master: while it elects one, or for ever, if it knows no such name.
+/// Whether no Sentinel can name a live master: during an election, or because none knows the name in the URL.
 pub(super) fn has_no_master(error: &RedisError) -> bool {
     error.kind() == ErrorKind::MasterNameNotFoundBySentinel
 }
@@ -163,7 +163,8 @@ fn parse_sentinel_url(scheme: &str, rest: &str) -> Option<Endpoint> {
     Some(Endpoint::Sentinels { sentinels, master: master.to_owned(), node: Box::new(node) })
 }
 
-/// `HOST[:PORT],HOST[:PORT]`, an IPv6 address in brackets; `None` for what has no host or no such port.
+/// Parses `HOST[:PORT],HOST[:PORT]`, with IPv6 addresses in brackets. `None` for an entry without a host or with an
+/// invalid port.
 pub(super) fn parse_hosts(list: &str, port: u16) -> impl Iterator<Item = Option<(&str, u16)>> {
     list.split(',').map(move |host| {
         let given = host.rsplit_once(':').filter(|(_, port)| !port.contains(']'));

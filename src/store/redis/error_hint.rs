@@ -1,4 +1,4 @@
-//! What an error of Redis means to whoever runs it, and how it is mended.
+//! What an error of Redis means for the operator, and how to fix it.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use crate::store::StoreError;
 use redis::{Client, ConnectionAddr, ErrorKind, RedisError};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
-/// A server that denies us says so before we have asked anything.
+/// A server that rejects the connection sends its error before the first command.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Errors whose sentence quotes neither a key nor an address.
+/// Errors whose text quotes neither keys nor addresses.
 const QUOTABLE_CODES: [&str; 7] = ["READONLY", "OOM", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
-/// What is quoted of a sentence.
+/// Characters quoted from such a text.
 const MAX_QUOTED_CHARS: usize = 200;
 
-/// With Redis' own sentence where it cannot quote a key, or an address with a password.
+/// Describes an error, with Redis' own text where that cannot quote a key or an address with a password.
 pub(super) fn describe(error: &RedisError) -> String {
     match code(error) {
         Some(code) => {
@@ -31,39 +31,39 @@ pub(super) fn describe(error: &RedisError) -> String {
         None if super::endpoint::has_no_master(error) => {
             "no Sentinel in store.url knows a living master of the name in it".to_owned()
         }
-        None if error.is_connection_refusal() => "nobody listens where store.url leads".to_owned(),
+        None if error.is_connection_refusal() => "nothing listens at the address in store.url".to_owned(),
         None if error.is_timeout() => "Redis does not answer in time".to_owned(),
         None => error.category().to_owned(),
     }
 }
 
-/// What the caller hears of an error that stayed for as long as the budget lasted.
-pub(super) fn store_error(error: &RedisError, told: String) -> StoreError {
+/// The error returned when retries have used up the request's store time.
+pub(super) fn store_error(error: &RedisError, text: String) -> StoreError {
     match error.code() {
-        Some("NOREPLICAS" | "MISCONF") => StoreError::Refused(told),
-        _ => StoreError::Unavailable(told),
+        Some("NOREPLICAS" | "MISCONF") => StoreError::Refused(text),
+        _ => StoreError::Unavailable(text),
     }
 }
 
-/// The first word of an error, or the one that says what it means.
+/// The code of an error, or the one that describes it best.
 pub(super) fn code(error: &RedisError) -> Option<&str> {
-    // The library keeps no word of a refused AUTH or HELLO.
+    // The client library keeps no code of a rejected AUTH or HELLO.
     if error.kind() == ErrorKind::AuthenticationFailed {
         return Some("WRONGPASS");
     }
     let code = error.code()?;
     let detail = error.detail().filter(|_| code == "ERR").unwrap_or_default();
     Some(match detail {
-        // Before a password Redis reads only short commands.
+        // Before authentication, Redis reads only short commands.
         _ if detail.contains("unauthenticated") => "NOAUTH",
         _ if detail.contains("cluster support disabled") => "NOCLUSTER",
-        // Permissions that a command within a script lacks, in the words of Redis 7.0 and of later ones.
+        // A permission that a command in a script lacks, in the words of Redis 7.0 and of later versions.
         _ if detail.contains("user executing the script") || detail.contains("ACL failure") => "NOPERM",
         _ => code,
     })
 }
 
-/// By the first word of the error.
+/// The fix for an error code.
 fn hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "NOAUTH" => "Redis asks for a password, and store.url has none (NOAUTH): write redis://USER:PASSWORD@HOST",
@@ -98,15 +98,15 @@ fn hint(code: &str) -> Option<&'static str> {
     })
 }
 
-/// Asks a server that breaks connections off for its reason: in protected mode it gives one and hangs up, and the
-/// library reports the end of the connection alone.
+/// Finds out why a server closes connections. In protected mode it sends the reason and closes, and the client library
+/// reports only the close.
 pub(super) async fn probe_denial(client: &Client) -> Option<String> {
     let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() else { return None };
     let mut line = [0; 8];
-    let heard = async {
+    let read = async {
         let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
         stream.read_exact(&mut line).await
     };
-    timeout(PROBE_TIMEOUT, heard).await.ok()?.ok()?;
+    timeout(PROBE_TIMEOUT, read).await.ok()?.ok()?;
     if &line == b"-DENIED " { hint("DENIED").map(str::to_owned) } else { None }
 }

@@ -1,4 +1,4 @@
-//! Where the jobs of an instance stand, page by page.
+//! Lists the jobs of an instance, page by page.
 
 use redis::Value;
 
@@ -15,14 +15,14 @@ use crate::{
     },
 };
 
-/// Lanes looked at per partition.
+/// Lanes read per partition.
 const MAX_LANES: usize = 1_000;
-/// Jobs of one queue that may have the same time, to the millisecond, and still be told apart by pages.
+/// Jobs of one queue with the same millisecond that pagination can still tell apart.
 const MAX_TIES: usize = 1_000;
-/// Leases looked at per partition: more than workers have in hand there.
+/// Leases read per partition: more than workers can hold there.
 const MAX_LEASES: usize = 1_000;
 
-/// A job's place, before it is read.
+/// The position of a job in the listing, before the job itself is read.
 pub(super) struct JobPosition {
     pub(super) partition: Partition,
     pub(super) id: String,
@@ -30,14 +30,14 @@ pub(super) struct JobPosition {
 }
 
 impl JobPosition {
-    /// As Redis orders one set, and then by partition.
+    /// The order of a sorted set in Redis, then of partitions.
     fn order(&self) -> (i64, u8, &str) {
         (self.at, self.partition.index(), &self.id)
     }
 }
 
 impl RedisStore {
-    /// Strictly after `mark`, in the order in which they are shown.
+    /// The positions strictly after `mark`, in display order.
     pub(super) async fn job_positions(
         &self,
         instance: InstanceId,
@@ -117,7 +117,7 @@ impl RedisStore {
     }
 }
 
-/// What has the time of the mark itself is read again.
+/// Jobs with the same time as `mark` are read again.
 fn with_ties(mark: Option<&JobCursor>, limit: usize) -> usize {
     if mark.is_some() { limit + MAX_TIES } else { limit }
 }

@@ -1,4 +1,4 @@
-//! Jobs: which of them are due, who has them in hand, and how they end.
+//! Jobs: which are due, who holds a lease on them, and how they are settled.
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Lanes looked at per partition and poll.
+/// Lanes read per partition and poll.
 const MAX_LANES: usize = 256;
 
 #[async_trait]
@@ -45,7 +45,7 @@ impl Jobs for RedisStore {
             if answers.iter().all(Result::is_err) {
                 return Err(error.clone());
             }
-            // What the other masters have handed out is in our hands.
+            // The jobs that other masters have leased to us must be worked on.
             tracing::debug!(%error, "a part of the due work could not be leased");
         }
         Ok(answers.into_iter().map(Result::unwrap_or_default).collect())
@@ -104,7 +104,7 @@ impl Jobs for RedisStore {
                 .arg("PXAT")
                 .arg(until.as_millisecond() + millis(HOLD_RETENTION) - self.time.shift());
             if over {
-                // Listed at the end of the hold; what is leased next says when it is due.
+                // Listed at the end of the hold; the next lease reports its real due time.
                 let mut listed = redis::cmd("ZADD");
                 listed.arg(key::lanes(partition)).arg("XX").arg("LT").arg(now.as_millisecond()).arg(&lane.0);
                 pipeline.add_command(listed);
@@ -133,7 +133,7 @@ impl Jobs for RedisStore {
 }
 
 impl RedisStore {
-    /// Lanes with due work, and partitions where leases have run out.
+    /// Lanes with due work, and partitions with expired leases.
     async fn due_lanes(&self) -> Result<(Vec<DueLane>, Vec<Partition>), StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
@@ -177,7 +177,7 @@ impl RedisStore {
         let ids = if lane.kind().is_message() { limit + GROUP_SCAN } else { *limit };
         cmd.arg(self.time.shift()).arg(millis(LEASE_DURATION)).arg(&lane.0).arg(limit).arg(ids);
         cmd.arg(millis(MAX_HOLD)).arg(busy);
-        // Confirmed: what a fail-over could still take back must not be acted upon.
+        // Confirmed: a lease that a fail-over could undo must not be acted upon.
         let answer: Vec<Value> = self.confirmed(cmd, Repeat::Same).await?;
         let [now, more, rows @ ..] = answer.as_slice() else {
             return Err(StoreError::Corrupt("lease.lua said too little".to_owned()));
@@ -205,7 +205,7 @@ impl RedisStore {
     async fn lease_timers(&self, partition: Partition, limit: usize) -> Result<LeaseGrant, StoreError> {
         let mut cmd = script::LEASE_TIMERS.call(&[key::timers(partition), key::leases(partition)]);
         cmd.arg(self.time.shift()).arg(millis(LEASE_DURATION)).arg(limit).arg(TIMER);
-        // Not confirmed: a timer that rings twice does no harm.
+        // Not confirmed: a timer that fires twice does no harm.
         let answer: Vec<Value> = self.one(&cmd).await?;
         let [now, more, fence, rows @ ..] = answer.as_slice() else {
             return Err(StoreError::Corrupt("lease_timers.lua said too little".to_owned()));
@@ -237,7 +237,7 @@ impl RedisStore {
     }
 }
 
-/// A score in milliseconds; `0` stands for none.
+/// A score in milliseconds; `0` means none.
 fn due_time(score: &str) -> Option<Timestamp> {
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit a double's 53 bits")]
     let millis = score.parse::<f64>().unwrap_or_default() as i64;

@@ -1,4 +1,4 @@
-//! The names of everything in Redis, and which slot they share.
+//! The keys in Redis. Keys of one partition share a hash tag, and so a slot.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -6,17 +6,17 @@ use crate::domain::{InstanceId, Partition, keys::Digest};
 
 use super::super::{Index, Lane, Locator, archive::LogStream};
 
-/// Hash tags of the partitions: slot numbers spread evenly, so that 3 or 6 masters carry alike. A test
-/// computes it. Changing a tag is a migration.
+/// Hash tags of the partitions. Their slots are spread evenly over 3 and over 6 masters, which a test checks. Changing
+/// a tag requires a migration.
 const TAGS: [&str; 32] = [
     "10", "07", "25", "7", "0b", "0s", "b", "s", "11", "06", "24", "6", "0c", "0r", "c", "r", "12", "05", "27", "5",
     "0l", "0q", "l", "q", "13", "04", "26", "4", "0a", "0p", "a", "p",
 ];
 
-/// Format and key fingerprints; permanent.
+/// Format and key fingerprints; never expires.
 pub(super) const META: &str = "cs:meta";
 
-/// What each replica said of itself; forgotten when nobody says anything.
+/// Heartbeats of replicas; expires when all have stopped.
 pub(super) const REPLICAS: &str = "cs:replicas";
 
 fn key(partition: Partition, rest: &str) -> String {
@@ -27,7 +27,7 @@ pub(super) fn record(locator: Locator) -> String {
     key(locator.partition(), &format!("r:{}", URL_SAFE_NO_PAD.encode(locator.as_bytes())))
 }
 
-/// Locators of records by the time their timer is due, unless it is in the hands of a worker; permanent.
+/// Locators of records by the due time of their timer, unless it is leased; never expires.
 pub(super) fn timers(partition: Partition) -> String {
     key(partition, "w")
 }
@@ -36,22 +36,22 @@ pub(super) fn message(partition: Partition, digest: Option<Digest>) -> String {
     key(partition, &format!("m:{}", digest.map(Digest::hex).unwrap_or_default()))
 }
 
-/// Lanes by the time of their next due job; permanent.
+/// Lanes by the due time of their next job; never expires.
 pub(super) fn lanes(partition: Partition) -> String {
     key(partition, "d")
 }
 
-/// Jobs: head, state and body of each; permanent.
+/// Head, state and body of each job; never expires.
 pub(super) fn jobs(partition: Partition) -> String {
     key(partition, "j")
 }
 
-/// Jobs and timers in the hands of workers, by the end of their leases; permanent.
+/// Leased jobs and timers by the end of their lease; never expires.
 pub(super) fn leases(partition: Partition) -> String {
     key(partition, "l")
 }
 
-/// Jobs of one lane that nobody works on, by due time; permanent.
+/// Jobs of one lane that are not leased, by due time; never expires.
 pub(super) fn queue(partition: Partition, lane: &Lane) -> String {
     key(partition, &format!("q:{lane}"))
 }
@@ -60,17 +60,17 @@ pub(super) fn hold(partition: Partition, lane: &Lane) -> String {
     key(partition, &format!("h:{lane}"))
 }
 
-/// Dead jobs of one instance by time of death; permanent.
+/// Dead jobs of one instance by time of death; never expires.
 pub(super) fn dead(partition: Partition, instance: InstanceId) -> String {
     key(partition, &format!("x:{}", instance.simple()))
 }
 
-/// Jobs of one instance that were delivered lately, by their end; permanent.
+/// Delivered jobs of one instance by time of delivery; never expires.
 pub(super) fn delivered(partition: Partition, instance: InstanceId) -> String {
     key(partition, &format!("y:{}", instance.simple()))
 }
 
-/// Notes by their time.
+/// Log entries by time.
 pub(super) fn journal(partition: Partition, journal: &LogStream) -> String {
     key(partition, &format!("t:{}", journal.0))
 }
@@ -87,17 +87,17 @@ pub(super) fn reservation(partition: Partition, digest: Digest) -> String {
     key(partition, &format!("k:{}", digest.hex()))
 }
 
-/// Where changes of the partition's records are told.
+/// The pub/sub channel for changes of the partition's records.
 pub(super) fn channel(partition: Partition) -> String {
     key(partition, "changes")
 }
 
-/// What readiness writes.
+/// Written by the readiness probe.
 pub(super) fn canary(partition: Partition) -> String {
     key(partition, "b:canary")
 }
 
-/// What is written in the manner of new work, to see whether it is taken.
+/// Written like new work, to check whether Redis accepts it.
 pub(super) fn trial(partition: Partition) -> String {
     key(partition, "b:trial")
 }

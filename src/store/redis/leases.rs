@@ -1,4 +1,4 @@
-//! What is in the hands of workers: one set for each partition, by the end of the lease.
+//! Leased jobs and timers: one sorted set for each partition, by the end of the lease.
 
 use super::{
     RedisStore,
@@ -12,36 +12,36 @@ use crate::{
     store::{MAX_LEASE, StoreError},
 };
 
-/// Leases put back per partition and poll.
+/// Leases reclaimed per partition and poll.
 const MAX_RECLAIMED: usize = 256;
-/// What stands before the locator of a timer in hand; the id of a job begins with a letter or a digit.
+/// Prefix of a timer's locator among the leases. The id of a job begins with a letter or a digit.
 pub(super) const TIMER: &[u8] = b"\0";
 
-/// What a lease is of.
+/// What is leased.
 #[derive(Clone, Copy)]
 enum LeaseMember<'a> {
-    /// Its locator.
+    /// The locator of its record.
     Timer(&'a [u8]),
     Job(&'a str),
 }
 
-/// A job or a timer in the hands of a worker.
+/// A leased job or timer.
 pub(super) struct Lease {
     pub(super) partition: Partition,
-    /// Milliseconds.
+    /// In milliseconds since the epoch.
     pub(super) end: i64,
     /// `None` for a timer.
     pub(super) job: Option<(String, StoredJob)>,
 }
 
-/// As [`Lease`], before its job is read.
+/// A [`Lease`] whose job is not read yet.
 struct LeaseEntry {
     partition: Partition,
     member: Vec<u8>,
     end: i64,
 }
 
-/// Names the lease of a job.
+/// The member that stands for the lease of a job.
 pub(super) fn of_job(id: &str, fence: u64) -> String {
     format!("{id}|{fence}")
 }
@@ -56,7 +56,7 @@ impl LeaseEntry {
 }
 
 impl RedisStore {
-    /// Of each partition the first `limit` that end at `from` or later. Jobs that are gone are left out.
+    /// The first `limit` leases of each partition that end at `from` or later. Jobs that no longer exist are left out.
     pub(super) async fn leases(&self, from: &str, limit: usize) -> Result<Vec<Lease>, StoreError> {
         let listed = self.lease_entries(Partition::all().map(|partition| (partition, from, "+inf")), limit).await?;
         let jobs = self.jobs_of(&listed).await?;
@@ -70,7 +70,7 @@ impl RedisStore {
         Ok(leases.collect())
     }
 
-    /// Puts back what was in the hands of workers that are no more.
+    /// Requeues jobs and timers whose lease has expired.
     pub(super) async fn reclaim(&self, partitions: &[Partition]) -> Result<(), StoreError> {
         let now = self.time.now().as_millisecond();
         let (over, unbelievable) = (now.to_string(), format!("({}", now + millis(MAX_LEASE)));
@@ -122,7 +122,7 @@ impl RedisStore {
         Ok(listed)
     }
 
-    /// One for each lease; none for timers, and for jobs that are gone.
+    /// One entry for each lease: `None` for timers, and for jobs that no longer exist.
     async fn jobs_of(&self, leases: &[LeaseEntry]) -> Result<Vec<Option<StoredJob>>, StoreError> {
         let mut pipeline = redis::pipe();
         let mut asked = Vec::new();

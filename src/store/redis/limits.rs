@@ -1,4 +1,4 @@
-//! Limits: buckets and idempotency keys.
+//! Rate limits and idempotency keys.
 
 use std::time::Duration;
 
@@ -35,10 +35,11 @@ impl Limits for RedisStore {
             let group: Vec<&TokenRequest> = group.iter().map(|&index| &takes[index]).collect();
             pipeline.add_command(self.buckets.take_command(&group, 1));
         }
-        // With one master the commit that follows confirms the claim as well; in a cluster that may be at another one.
+        // With a single master the commit that follows confirms the claim too; in a cluster it may go to another
+        // master.
         let is_apart = self.connection.has_many_masters() && self.durability != Durability::Standard;
         let (values, held) = match reserve.map(|reserve| self.reserve_script(reserve)) {
-            // Boxed, so that who has no cluster carries nothing of it.
+            // Boxed to keep the future small without a cluster.
             Some(cmd) if is_apart => Box::pin(self.claim_apart(&mut pipeline, cmd)).await?,
             Some(cmd) => {
                 let mut values = self.connection.run(pipeline.add_command(cmd)).await?;
@@ -71,7 +72,7 @@ impl Limits for RedisStore {
 }
 
 impl RedisStore {
-    /// A confirmed claim beside the rest of an admission.
+    /// Sends a confirmed claim beside the rest of an admission.
     async fn claim_apart(
         &self,
         rest: &mut redis::Pipeline,

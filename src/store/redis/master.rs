@@ -1,4 +1,4 @@
-//! A master of a cluster, and how commands get there.
+//! A master of a cluster, with its shared connections and its writer.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,14 +16,14 @@ use super::{
 };
 use crate::store::background::Background;
 
-/// How writes are confirmed, the runtime that outlives all workers, and who hears of a lane that failed.
+/// How writes are confirmed, the runtime of the writer's task, and the registry that reports a task that failed.
 pub(super) type ConfirmationSettings = (Durability, Handle, Background);
 
-/// A node that has, or gets, slots.
+/// A node that serves, or is about to serve, slots.
 pub(super) struct Master {
     pub(super) address: NodeAddress,
     pub(super) node: Arc<Node>,
-    /// Opened by the first write that must be confirmed.
+    /// Created by the first write that must be confirmed.
     writer: OnceLock<ConfirmedWriter>,
 }
 
@@ -32,17 +32,17 @@ impl Master {
         Self { address, node: Arc::new(Node::new(source, durability)), writer: OnceLock::new() }
     }
 
-    /// One answer for each errand.
+    /// Returns one result for each command.
     pub(super) async fn send(
         &self,
-        errands: &[&mut ClusterCommand<'_>],
+        commands: &[&mut ClusterCommand<'_>],
         confirmed: Option<&ConfirmationSettings>,
     ) -> Vec<Result<Value, WriteError>> {
         if let Some((durability, runtime, background)) = confirmed {
             let open = || ConfirmedWriter::open(runtime, background, Arc::clone(&self.node), *durability);
             let writer = self.writer.get_or_init(open);
-            let carried = errands.iter().map(|errand| {
-                let (cmd, asks, reads) = (errand.command(), errand.is_asking(), errand.reads);
+            let sent = commands.iter().map(|command| {
+                let (cmd, asks, reads) = (command.command(), command.is_asking(), command.reads);
                 async move {
                     if !reads {
                         return writer.run(cmd, asks).await;
@@ -51,19 +51,19 @@ impl Master {
                     values.map(|mut values| values.pop().unwrap_or(Value::Nil))
                 }
             });
-            return join_all(carried).await;
+            return join_all(sent).await;
         }
-        let mut pipeline = Pipeline::with_capacity(errands.len());
+        let mut pipeline = Pipeline::with_capacity(commands.len());
         pipeline.ignore_errors();
-        for errand in errands {
-            if errand.is_asking() {
+        for command in commands {
+            if command.is_asking() {
                 pipeline.cmd("ASKING").ignore();
             }
-            pipeline.add_command(errand.command());
+            pipeline.add_command(command.command());
         }
         match self.node.send(&pipeline).await {
             Ok(values) => values.into_iter().map(|value| value.map_err(WriteError::Refused)).collect(),
-            Err(error) => errands.iter().map(|_| Err(WriteError::Broken(error.clone()))).collect(),
+            Err(error) => commands.iter().map(|_| Err(WriteError::Broken(error.clone()))).collect(),
         }
     }
 

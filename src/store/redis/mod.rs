@@ -1,7 +1,8 @@
-//! Any number of replicas on one Redis.
+//! The store for any number of replicas: Redis 7 or Valkey 8, alone, behind Sentinels or as a cluster.
 //!
-//! Every change is one script on one partition, whose keys share a hash tag, so that a cluster is as good as one
-//! master. Scripts report the time they ran at, from which each replica learns the store's clock.
+//! Every change is one Lua script on one partition. The keys of a partition share a hash tag, so a script runs on a
+//! cluster as it does on a single master. Scripts return the time they ran at; each replica derives the store's clock
+//! from it.
 
 mod archive;
 mod buckets;
@@ -61,7 +62,7 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Does not connect yet: a store that is away must not stop the process from starting.
+    /// Does not connect yet: an unreachable store must not keep the process from starting.
     pub fn new(url: &str, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
         let background = Background::default();
         let connection = Arc::new(Connection::new(url, durability, &background)?);
@@ -77,7 +78,7 @@ impl RedisStore {
         reply(values.pop().unwrap_or(Value::Nil))
     }
 
-    /// For writes whose loss would break a promise.
+    /// Sends a write that must survive a fail-over in a durable store.
     async fn confirmed<T: redis::FromRedisValue>(&self, cmd: Cmd, repeat: Repeat) -> Result<T, StoreError> {
         reply(self.connection.confirm(cmd, repeat).await?)
     }

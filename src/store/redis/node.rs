@@ -1,7 +1,7 @@
-//! Multiplexed connections to one master, replaced when one is broken or its server is no longer the master.
+//! Multiplexed connections to one master, replaced when one breaks or its server is demoted.
 //!
-//! The task behind a connection lives in the runtime that dialled it. Each of the web server's workers is a
-//! runtime of its own, on one thread: with a connection of its own a request never waits for another thread.
+//! The task behind a connection lives in the runtime that dialled it. Each worker of the web server is a
+//! single-threaded runtime: with a connection of its own, a request never waits for another thread.
 
 use std::{
     collections::HashMap,
@@ -34,23 +34,23 @@ use super::{
     script,
 };
 
-/// One master: of a store that has but one, or of a cluster.
+/// The single master of a store, or one master of a cluster.
 pub(super) struct Node {
     endpoint: ArcSwap<Endpoint>,
     open: Mutex<HashMap<RuntimeThread, SharedConnection>>,
     generations: AtomicU64,
-    /// Whether the run of a server is asked for with each connection.
+    /// Whether the server's run id is fetched for each connection.
     reads_run_id: bool,
     avoided: Mutex<Option<(HostPort, Instant)>>,
-    /// Where the last dial led to.
+    /// The address last connected to.
     last_address: Arc<ArcSwapOption<HostPort>>,
-    /// Changes when a master is left.
+    /// Signals that a master was abandoned.
     master_changes: watch::Sender<()>,
-    /// Of those who ask a server why it broke their connection off, one does.
+    /// Held by the one task that asks a server why it closes connections.
     diagnosing: tokio::sync::Mutex<()>,
 }
 
-/// Who shares a connection: one thread that is a runtime, or all threads of a larger one.
+/// Which threads share a connection: one that is a runtime, or all threads of a larger runtime.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum RuntimeThread {
     Thread(ThreadId),
@@ -66,17 +66,17 @@ impl RuntimeThread {
     }
 }
 
-/// With a generation, so that of many that saw it break only one throws it away.
+/// The generation lets only one of many tasks that saw the connection break discard it.
 #[derive(Clone)]
 struct SharedConnection {
     generation: u64,
-    /// One dial for all who wait. It ends by itself, whoever gives up meanwhile.
+    /// One dial for all that wait. It completes even if they give up.
     connection: Shared<BoxFuture<'static, RedisResult<(MultiplexedConnection, RunId)>>>,
 }
 
-/// How long Sentinels get to name another master.
+/// How long Sentinels may take to name another master.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long a master that was left is avoided.
+/// How long an abandoned master is avoided.
 const AVOID_DURATION: Duration = Duration::from_secs(10);
 
 impl Node {
@@ -99,17 +99,17 @@ impl Node {
         self.endpoint.load_full()
     }
 
-    /// Open connections stay.
+    /// Open connections are kept.
     pub(super) fn set_endpoint(&self, source: Endpoint) {
         self.endpoint.store(Arc::new(source));
     }
 
-    /// Sends once. What ails the connection is mended before the next time.
+    /// Sends once. A broken connection is discarded, and missing scripts are loaded, for the next attempt.
     pub(super) async fn send(&self, pipeline: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
         Ok(self.exchange(pipeline).await?.0)
     }
 
-    /// A write that no replica need confirm.
+    /// A write that needs no confirmation by replicas.
     pub(super) async fn write(&self, cmd: Cmd) -> Result<Value, WriteError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(cmd).ignore_errors();
@@ -119,7 +119,8 @@ impl Node {
         values.pop().unwrap_or(Ok(Value::Nil)).map_err(WriteError::Refused)
     }
 
-    /// As [`Node::send`], with the run of the server that answered, which only a durable store knows.
+    /// Like [`Node::send`], with the run id of the server that answered. The run id is empty unless the store is
+    /// durable.
     pub(super) async fn exchange(&self, pipeline: &Pipeline) -> RedisResult<(Vec<RedisResult<Value>>, RunId)> {
         self.send_on(self.connection().await?, pipeline).await
     }
@@ -171,7 +172,7 @@ impl Node {
         }
     }
 
-    /// A connection of its own, for traffic that blocks, and where it leads.
+    /// Opens a dedicated connection, for commands that block, and returns its address.
     pub(super) async fn dial_dedicated(&self) -> RedisResult<(MultiplexedConnection, Option<HostPort>)> {
         self.endpoint().dial(self.avoided().as_ref()).await
     }
@@ -180,7 +181,7 @@ impl Node {
         self.endpoint().client(self.avoided().as_ref()).await
     }
 
-    /// Whether a Sentinel names another master than the one that `line` leads to.
+    /// Whether a Sentinel names another master than the one `line` is connected to.
     pub(super) async fn is_replaced(&self, line: &ReplicatedConnection) -> bool {
         if self.endpoint().address().is_some() {
             return false;
@@ -189,7 +190,7 @@ impl Node {
         matches!(asked, Ok(Ok(client)) if host_port(client.get_connection_info().addr()) != line.address)
     }
 
-    /// Nobody goes back to the master at `place` while there is another one.
+    /// Abandons the master at `place` for as long as Sentinels name another one.
     pub(super) fn avoid(&self, place: &HostPort) {
         {
             let mut left = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
@@ -204,12 +205,12 @@ impl Node {
         self.master_changes.send_replace(());
     }
 
-    /// Host and port of the server that was dialled last.
+    /// Host and port of the last server dialled.
     pub(super) fn last_address(&self) -> Option<HostPort> {
         self.last_address.load().as_deref().cloned()
     }
 
-    /// Told when a master is left.
+    /// Notified when a master is abandoned.
     pub(super) fn master_changes(&self) -> watch::Receiver<()> {
         self.master_changes.subscribe()
     }
@@ -224,10 +225,10 @@ impl Node {
         open.retain(|_, open| open.generation != generation);
     }
 
-    /// What an error means, in words for whoever runs Redis.
+    /// Describes an error for operators.
     pub(super) async fn explain(&self, error: &RedisError) -> String {
         let broken = error.kind() == ErrorKind::Io && !error.is_connection_refusal() && !error.is_timeout();
-        // One asks for all: they wait for the same server.
+        // One task asks for all: they wait for the same server.
         if broken
             && let Ok(_one_at_a_time) = self.diagnosing.try_lock()
             && let Some(client) = self.endpoint().address()

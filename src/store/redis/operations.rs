@@ -1,4 +1,4 @@
-//! Operations: what waits, who works here, and whether the masters take writes.
+//! Health and status of the store: backlog, heartbeats, and whether the masters accept writes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -22,11 +22,12 @@ use crate::{
 };
 
 const FORMAT: &str = "2";
-/// Lanes looked at per partition; beyond them the numbers say less than there is.
+/// Lanes read per partition; with more, the figures are lower bounds.
 const MAX_LANES: usize = 256;
-/// Jobs looked at on either end of a queue: the oldest waits for its turn in front, or for its last retry behind.
+/// Jobs read at each end of a queue: the oldest is either next in turn at the front, or waits for its last retry at the
+/// back.
 const SAMPLES_PER_END: isize = 4;
-/// Leases looked at per partition.
+/// Leases read per partition.
 const MAX_LEASES: usize = 256;
 
 #[async_trait]
@@ -108,7 +109,7 @@ impl Operations for RedisStore {
         }
         let values = if asked.is_empty() { Vec::new() } else { self.connection.run(&mut jobs).await? };
         for (kind, value) in asked.into_iter().zip(values) {
-            // Settled meanwhile, if it is not there.
+            // `None` if it was settled meanwhile.
             let job: Option<Vec<u8>> = reply(value)?;
             if let (Some(kept), Some(backlog)) = (job.and_then(parse::read_job), kinds.get_mut(kind)) {
                 backlog.observe_oldest(kept.since);
@@ -126,10 +127,10 @@ impl Operations for RedisStore {
         Ok(kinds.into_values().filter(|backlog| backlog.depth > 0).collect())
     }
 
-    async fn publish_heartbeat(&self, replica: &str, words: &str) -> Result<(), StoreError> {
+    async fn publish_heartbeat(&self, replica: &str, text: &str) -> Result<(), StoreError> {
         let now = self.time.now().as_millisecond();
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HSET").arg(key::REPLICAS).arg(replica).arg(format!("{now} {words}"));
+        pipeline.cmd("HSET").arg(key::REPLICAS).arg(replica).arg(format!("{now} {text}"));
         pipeline.cmd("PEXPIRE").arg(key::REPLICAS).arg(millis(REPLICA_RETENTION));
         self.connection.run(&mut pipeline).await.map(drop)
     }
@@ -142,10 +143,10 @@ impl Operations for RedisStore {
         gone.arg(key::REPLICAS);
         let mut forget = false;
         for (replica, row) in rows {
-            let said = row.split_once(' ').and_then(|(at, words)| Some((from_millis(at.parse().ok()?), words)));
-            match said {
-                Some((at, words)) if at > oldest => {
-                    announced.push(ReplicaHeartbeat { replica, at, words: words.to_owned() });
+            let heartbeat = row.split_once(' ').and_then(|(at, text)| Some((from_millis(at.parse().ok()?), text)));
+            match heartbeat {
+                Some((at, text)) if at > oldest => {
+                    announced.push(ReplicaHeartbeat { replica, at, words: text.to_owned() });
                 }
                 _ => {
                     gone.arg(replica);
@@ -191,17 +192,17 @@ impl Operations for RedisStore {
 }
 
 impl RedisStore {
-    /// A partition, for a write that concerns its master.
+    /// One partition of each master, for a write that tests that master.
     async fn partition_of_each_master(&self) -> Result<Vec<Partition>, StoreError> {
         let random = usize::from(crate::random::bytes::<1>()[0]);
-        let homes = self.connection.masters(false).await?;
-        Ok(homes
+        let masters = self.connection.masters(false).await?;
+        Ok(masters
             .iter()
-            .filter_map(|home| home.partitions.get(random % home.partitions.len().max(1)).copied())
+            .filter_map(|master| master.partitions.get(random % master.partitions.len().max(1)).copied())
             .collect())
     }
 
-    /// Timers are in no list of lanes.
+    /// Lanes that may have work, and the timers, which are in no list of lanes.
     async fn queues(&self) -> Result<Vec<(Partition, Lane)>, StoreError> {
         let mut pipeline = redis::pipe();
         for partition in Partition::all() {
@@ -216,9 +217,9 @@ impl RedisStore {
         Ok(queues)
     }
 
-    /// What each master says of itself, with its name.
+    /// The `INFO` of each master, with the master's name.
     async fn infos(&self) -> Result<Vec<(String, Result<String, StoreError>)>, StoreError> {
         let answers = self.connection.send_to_all_masters(&redis::cmd("INFO")).await?;
-        Ok(answers.into_iter().map(|(home, answer)| (home.name, answer.and_then(reply))).collect())
+        Ok(answers.into_iter().map(|(master, answer)| (master.name, answer.and_then(reply))).collect())
     }
 }

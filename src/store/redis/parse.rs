@@ -1,4 +1,4 @@
-//! Between Redis values and the store's types.
+//! Conversions between Redis values and the store's types.
 
 use jiff::Timestamp;
 use redis::{Cmd, FromRedisValue, Value};
@@ -18,10 +18,10 @@ pub(super) fn read_record(key: &str) -> Cmd {
     cmd
 }
 
-/// What stands before the sealed bytes of a record: its version, the start of its id, and its end in milliseconds.
+/// Length of a record's header: its version, the first bytes of its id, and its end in milliseconds.
 const HEAD: usize = 8 + 6 + 6;
 
-/// `None` for a record that is not there, or past its time.
+/// `None` if the record does not exist or has expired.
 pub(super) fn stored(
     locator: Locator,
     value: Option<Vec<u8>>,
@@ -45,20 +45,20 @@ pub(super) fn stored(
     Ok(Some(StoredRecord { id, version, bytes }))
 }
 
-/// As a value begins that is kept under `id`.
+/// The first bytes of a value stored under `id`.
 pub(super) fn head(id: RecordId, version: u64) -> Vec<u8> {
     [version.to_be_bytes().as_slice(), &id.head()].concat()
 }
 
-/// Of a record as [`read_record`] answers it.
+/// The version of a record in the reply to [`read_record`].
 pub(super) fn version(value: &Value) -> Option<u64> {
     let Value::BulkString(bytes) = value else { return None };
-    // A bucket's value is shorter.
+    // The value of a bucket is shorter.
     let head = bytes.first_chunk::<HEAD>()?;
     head.first_chunk::<8>().map(|version| u64::from_be_bytes(*version))
 }
 
-/// When a script wrote something, by the server's own clock, as it says itself.
+/// The time of a script's write by the server's own clock, which the script returns.
 pub(super) fn written(value: &Value) -> Option<u64> {
     let Value::Array(words) = value else { return None };
     match words.as_slice() {
@@ -71,14 +71,14 @@ pub(super) fn written(value: &Value) -> Option<u64> {
     }
 }
 
-/// A record as it is kept, but for its version, which the script sets; nothing, if it stays as it is.
+/// The value of a record without its version, which the script sets; empty if the record is unchanged.
 pub(super) fn write_record(record: &RecordChange) -> Vec<u8> {
     let Some(bytes) = &record.bytes else { return Vec::new() };
     let until = record.retain_until.as_millisecond().max(0).to_be_bytes();
     [record.id.head().as_slice(), &until[2..], bytes].concat()
 }
 
-/// Bytes of a job's head.
+/// Most bytes of a job's header line.
 const JOB_HEAD: usize = 256;
 
 fn first_line(bytes: &[u8]) -> Option<(usize, &str)> {
@@ -86,14 +86,14 @@ fn first_line(bytes: &[u8]) -> Option<(usize, &str)> {
     Some((length, std::str::from_utf8(&bytes[..length]).ok()?))
 }
 
-/// A job as it is kept, if it gets the lease it asks for.
+/// The value of a job. Its first character asks for a lease.
 pub(super) fn write_job(job: &Job, now: Timestamp) -> Vec<u8> {
     let (lease, since) = (i32::from(job.lease && job.due.is_none()), now.as_millisecond());
     let head = format!("{lease} {since} {} {}\n", job.instance.simple(), job.lane);
     [head.as_bytes(), &job.body].concat()
 }
 
-/// A job as it is kept.
+/// A job as stored.
 pub(super) struct StoredJob {
     pub(super) since: Timestamp,
     pub(super) instance: InstanceId,

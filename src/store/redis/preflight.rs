@@ -1,28 +1,28 @@
-//! What a Redis must be like before logins are entrusted to it.
+//! Checks whether a Redis is fit to hold logins, and describes it for operators.
 
 use std::collections::HashMap;
 
 use super::Durability;
 use crate::store::{StoreDescription, StoreError};
 
-/// How far the clocks of masters may differ, beyond the time it takes to ask them all.
+/// Tolerated difference between the masters' clocks, beyond the time it takes to ask them all.
 const MAX_CLOCK_DRIFT_US: u64 = 500_000;
 
-/// `INFO` of one master, or why there is none, and what it is called among several.
+/// The name of a master (empty for a single one), and its `INFO` or the error in place of it.
 pub(super) type NodeInfo = (String, Result<String, StoreError>);
 
-/// Refuses what would lose logins silently at any master; the returned sentences only warn.
+/// Returns an error for a configuration that would lose logins silently, and warnings for one that is unwise.
 pub(super) fn check_all(masters: &[NodeInfo], durability: Durability) -> Result<Vec<String>, StoreError> {
     let mut warnings = Vec::new();
     let mut times = Vec::new();
     for (name, info) in masters {
         let at = |why: String| if name.is_empty() { why } else { format!("{why} (at {name})") };
-        let told = info.clone().and_then(|info| {
+        let checked = info.clone().and_then(|info| {
             times.extend(fields(&info).get("server_time_usec").and_then(|time| time.parse::<u64>().ok()));
             check(&info, durability)
         });
-        match told {
-            Ok(told) => warnings.extend(told.into_iter().map(at)),
+        match checked {
+            Ok(found) => warnings.extend(found.into_iter().map(at)),
             Err(StoreError::Unavailable(why)) => return Err(StoreError::Unavailable(at(why))),
             Err(StoreError::Misconfigured(why)) => return Err(StoreError::Misconfigured(at(why))),
             Err(other) => return Err(other),
@@ -39,7 +39,7 @@ pub(super) fn check_all(masters: &[NodeInfo], durability: Durability) -> Result<
     Ok(warnings)
 }
 
-/// All masters, by the fullest one.
+/// Describes all masters; memory figures are those of the fullest.
 pub(super) fn describe_all(masters: Vec<NodeInfo>, durability: Durability) -> Result<StoreDescription, StoreError> {
     let mut all = StoreDescription::default();
     for info in masters.iter().filter_map(|(_, info)| info.as_ref().ok()) {
@@ -57,7 +57,7 @@ pub(super) fn describe_all(masters: Vec<NodeInfo>, durability: Durability) -> Re
     Ok(all)
 }
 
-/// Where the masters' replicas are, and a replica's master.
+/// Addresses of the masters' replicas, and of a replica's master.
 pub(super) fn addresses(masters: &[NodeInfo]) -> Vec<(String, u16)> {
     let mut addresses = Vec::new();
     for fields in masters.iter().filter_map(|(_, info)| info.as_deref().ok()).map(fields) {
@@ -73,7 +73,7 @@ pub(super) fn addresses(masters: &[NodeInfo]) -> Vec<(String, u16)> {
     addresses
 }
 
-/// One line for people.
+/// One line for operators.
 fn describe_each(masters: Vec<NodeInfo>, durability: Durability) -> Result<String, StoreError> {
     let describe = |info: &str| describe(info, durability);
     if let [(name, _)] = masters.as_slice()
@@ -92,7 +92,7 @@ fn fields(info: &str) -> HashMap<&str, &str> {
     info.lines().filter_map(|line| line.trim_end().split_once(':')).collect()
 }
 
-/// Reads `INFO`. Refuses what would lose logins silently; the returned sentences only warn.
+/// Checks the `INFO` of one master.
 fn check(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> {
     let fields = fields(info);
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
@@ -113,13 +113,12 @@ fn check(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> 
     let mut warnings = Vec::new();
     if field("aof_enabled") == "0" {
         warnings.push(
-            "Redis has no append-only file: a crash of Redis loses what it was told last; set `appendonly yes`"
-                .to_owned(),
+            "Redis has no append-only file: a crash of Redis loses the last writes; set `appendonly yes`".to_owned(),
         );
     }
     if field("connected_slaves") == "0" && durability != Durability::Standard {
         warnings.push(
-            "Redis has no replica, and nobody can confirm a write: every one will be refused, unless store.durability is \
+            "Redis has no replica that could confirm a write: every write will be refused, unless store.durability is \
              \"standard\""
                 .to_owned(),
         );
@@ -138,7 +137,7 @@ fn check(info: &str, durability: Durability) -> Result<Vec<String>, StoreError> 
     Ok(warnings)
 }
 
-/// Reads `INFO`.
+/// Describes one master by its `INFO`.
 fn describe(info: &str, durability: Durability) -> String {
     let fields = fields(info);
     let field = |name: &str| fields.get(name).copied().unwrap_or("?");
@@ -161,7 +160,7 @@ fn describe(info: &str, durability: Durability) -> String {
     )
 }
 
-/// Which of them must have a write before it counts.
+/// Which replicas must have a write before it is reported as applied.
 fn confirmers(replicas: &str, durability: Durability) -> &'static str {
     match (durability, replicas) {
         (Durability::Standard, _) | (_, "0" | "?") => "",
@@ -185,8 +184,8 @@ mod tests {
         assert_eq!(check(&alone, Durability::AllReplicas).unwrap().len(), 1);
         assert_eq!(check(&good.replace("enabled:1", "enabled:0"), Durability::Standard).unwrap().len(), 1);
         let info = format!("{good}connected_slaves:2\r\nused_memory_human:1.50M\r\naof_last_write_status:err\r\n");
-        let told = describe(&info, Durability::Standard);
-        assert_eq!(told, "Redis 7.0.15, master, 2 replicas, 1.50M used, append-only file FAILING");
+        let text = describe(&info, Durability::Standard);
+        assert_eq!(text, "Redis 7.0.15, master, 2 replicas, 1.50M used, append-only file FAILING");
     }
 
     #[test]
@@ -194,8 +193,8 @@ mod tests {
         let master = "role:master\r\nconnected_slaves:2\r\nslave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0\r\n\
                       slave1:ip=fd00::2,port=6380,state=online\r\nslave_read_repl_offset:1\r\n";
         let replica = "role:slave\r\nmaster_host:redis-0.example\r\nmaster_port:6379\r\n";
-        let told = [("a".to_owned(), Ok(master.to_owned())), ("b".to_owned(), Ok(replica.to_owned()))];
-        let mut found = addresses(&told);
+        let infos = [("a".to_owned(), Ok(master.to_owned())), ("b".to_owned(), Ok(replica.to_owned()))];
+        let mut found = addresses(&infos);
         found.sort();
         let expected = [("10.0.0.2", 6379), ("fd00::2", 6380), ("redis-0.example", 6379)];
         assert_eq!(found, expected.map(|(host, port)| (host.to_owned(), port)));
@@ -216,9 +215,9 @@ mod tests {
             (0, Durability::Durable, None, false),
             (2, Durability::Standard, None, false),
         ] {
-            let (told, warned) = with(replicas, durability);
+            let (text, warned) = with(replicas, durability);
             let expected = said.map_or_else(|| "replicas,".to_owned(), |said| format!("replicas {said},"));
-            assert!(told.contains(&expected), "{told}");
+            assert!(text.contains(&expected), "{text}");
             assert_eq!(warned, warns, "{replicas} {durability:?}");
         }
     }
@@ -254,10 +253,10 @@ mod tests {
         let apart = check_all(&cluster(&good.replace("1000000", "3000000")), Durability::Durable).unwrap();
         assert!(matches!(&apart[..], [one] if one.contains("2000 ms apart")), "{apart:?}");
         let mut away = cluster(good);
-        away[1].1 = Err(StoreError::Unavailable("nobody listens".to_owned()));
-        let told = describe_all(away.clone(), Durability::Durable).unwrap().text;
-        assert!(told.starts_with("Redis Cluster of 2 masters; a:1: Redis 7.0.15, master"), "{told}");
-        assert!(told.contains("b:2: the store is unavailable: nobody listens"), "{told}");
-        assert!(check_all(&away, Durability::Durable).unwrap_err().to_string().contains("nobody listens (at b:2)"));
+        away[1].1 = Err(StoreError::Unavailable("no server".to_owned()));
+        let text = describe_all(away.clone(), Durability::Durable).unwrap().text;
+        assert!(text.starts_with("Redis Cluster of 2 masters; a:1: Redis 7.0.15, master"), "{text}");
+        assert!(text.contains("b:2: the store is unavailable: no server"), "{text}");
+        assert!(check_all(&away, Durability::Durable).unwrap_err().to_string().contains("no server (at b:2)"));
     }
 }

@@ -1,4 +1,4 @@
-//! Records, and the commit that writes them.
+//! Records: reading, listing, and the commit that writes them.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// More records than one partition creates within one millisecond.
+/// More than the records that one partition creates within a millisecond.
 const SAME_MILLISECOND: usize = 64;
 
 #[async_trait]
@@ -80,8 +80,7 @@ impl Records for RedisStore {
         }
     }
 
-    /// A merge of all partitions' newest entries. Entries whose record is gone are skipped, so it goes on
-    /// until the page is full or nothing is left.
+    /// Merges the newest entries of all partitions. Entries whose record no longer exists are skipped.
     async fn list(
         &self,
         index: &Index,
@@ -97,7 +96,7 @@ impl Records for RedisStore {
                 .arg(&bound)
                 .arg("-inf")
                 .arg("WITHSCORES");
-            // Entries of the bound's own millisecond may be before it; they are few, and cut off below.
+            // Entries of the same millisecond may come before the bound; they are few, and removed below.
             pipeline.arg("LIMIT").arg(0).arg(limit.saturating_add(SAME_MILLISECOND));
         }
         let values = self.connection.run(&mut pipeline).await?;

@@ -1,4 +1,4 @@
-//! A connection to a server that is known by its run, and how many replicas it has.
+//! A dedicated connection to a master that knows the server's run id and its number of replicas.
 
 use std::{
     sync::Arc,
@@ -9,17 +9,17 @@ use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value, aio::Multiplex
 
 use super::{confirmed_writer::Durability, endpoint::HostPort, node::Node};
 
-/// What a server calls one run of itself.
+/// Redis' `run_id`: changes with every start of a server.
 pub(super) type RunId = Arc<str>;
 
-/// Before a replica that left is not waited for any more: a fail-over takes less.
+/// How long a lost replica is still waited for: longer than a fail-over takes.
 const REPLICA_GRACE: Duration = Duration::from_secs(60);
-/// How long a count of replicas is believed.
+/// How long the number of replicas is cached.
 const RECOUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct ReplicatedConnection {
     pub(super) connection: MultiplexedConnection,
-    /// Of the server.
+    /// Address of the server.
     pub(super) address: Option<HostPort>,
     pub(super) run_id: RunId,
     replicas: usize,
@@ -37,7 +37,7 @@ impl ReplicatedConnection {
         Ok(line)
     }
 
-    /// An error where it is no master.
+    /// Counts the replicas. An error if the server is not a master.
     pub(super) async fn recount(&mut self) -> RedisResult<()> {
         let info: String = redis::cmd("INFO").arg("replication").query_async(&mut self.connection).await?;
         let field = |name: &str| info.lines().find_map(|line| line.trim_end().strip_prefix(name));

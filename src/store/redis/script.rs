@@ -1,10 +1,10 @@
-//! The scripts, and how one is called.
+//! The Lua scripts, and how they are called.
 
 use std::sync::LazyLock;
 
 use redis::{Cmd, RedisResult, Script, aio::MultiplexedConnection};
 
-/// Lua that moves bytes. It knows no rule of the protocol.
+/// A script. Scripts move bytes and know no rule of the protocol.
 pub(super) struct Lua(LazyLock<Script>);
 
 macro_rules! lua {
@@ -13,18 +13,18 @@ macro_rules! lua {
     };
 }
 
-/// Starts new work; refused by a full Redis.
+/// Starts new work; a full Redis refuses it.
 pub(super) static COMMIT_NEW: Lua = lua!("", "commit.lua");
-/// Finishes old work, also when Redis is full: what was accepted must come to its end.
+/// Finishes accepted work; runs on a full Redis too.
 pub(super) static COMMIT_OLD: Lua = lua!(" flags=allow-oom", "commit.lua");
 pub(super) static LEASE: Lua = lua!(" flags=allow-oom", "lease.lua");
 pub(super) static LEASE_TIMERS: Lua = lua!(" flags=allow-oom", "lease_timers.lua");
 pub(super) static SETTLE_TIMER: Lua = lua!(" flags=allow-oom", "settle_timer.lua");
-/// Also when Redis is full: what was begun must not be lost with its worker.
+/// Runs on a full Redis too: accepted work must not be lost with its worker.
 pub(super) static RECLAIM: Lua = lua!(" flags=allow-oom", "reclaim.lua");
 pub(super) static SETTLE: Lua = lua!(" flags=allow-oom", "settle.lua");
 pub(super) static REPLAY: Lua = lua!(" flags=allow-oom", "replay.lua");
-/// Also when Redis is full: it only frees.
+/// Runs on a full Redis too: it only frees memory.
 pub(super) static REMOVE: Lua = lua!(" flags=allow-oom", "remove.lua");
 pub(super) static TAKE: Lua = lua!(" flags=allow-oom", "take.lua");
 pub(super) static RESERVE: Lua = lua!("", "reserve.lua");
@@ -59,7 +59,7 @@ impl Lua {
     }
 }
 
-/// A write of no meaning to the slot that `cmd` reads from. `None` for a command without a key of a partition.
+/// A write without effect to the slot that `cmd` reads from. `None` for a command without a partition's key.
 pub(super) fn barrier_beside(cmd: &Cmd) -> Option<Cmd> {
     let slot = cmd.args_iter().find_map(|arg| match arg {
         redis::Arg::Simple(key) => std::str::from_utf8(key).ok()?.split_once('}'),
@@ -70,7 +70,7 @@ pub(super) fn barrier_beside(cmd: &Cmd) -> Option<Cmd> {
     Some(cmd)
 }
 
-/// Fills the script cache, which a restart or a fail-over empties.
+/// Fills the script cache, which is empty after a restart or a fail-over.
 pub(super) async fn load_all(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     for lua in ALL {
         lua.0.load_async(connection).await?;

@@ -1,4 +1,4 @@
-//! Where a cluster is looked for at first: `redis-cluster://` in `store.url`.
+//! The nodes at which a cluster is first contacted: `redis-cluster://` in `store.url`.
 
 use std::fmt;
 
@@ -10,24 +10,24 @@ use crate::store::StoreError;
 
 const DEFAULT_PORT: u16 = 6379;
 
-/// Where a node listens.
+/// The address of a node.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct NodeAddress {
-    /// An IPv6 address has no brackets.
+    /// An IPv6 address is stored without brackets.
     pub(super) host: String,
     pub(super) port: u16,
 }
 
 impl NodeAddress {
-    /// As nodes write it in `MOVED` and `ASK`. One that does not know its own name leaves it out: then it is that of
-    /// `teller`, as we know it.
-    pub(super) fn parse_reported(text: &str, teller: &Self) -> Option<Self> {
+    /// Parses an address as nodes report it in `MOVED` and `ASK`. A node that does not know its own name leaves the
+    /// host out; it is then the host of `reporter`.
+    pub(super) fn parse_reported(text: &str, reporter: &Self) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
-        Some(Self::reported(teller, host, port.parse().ok()?))
+        Some(Self::reported(reporter, host, port.parse().ok()?))
     }
 
-    pub(super) fn reported(teller: &Self, host: &str, port: u16) -> Self {
-        let host = if matches!(host, "" | "?") { &teller.host } else { host };
+    pub(super) fn reported(reporter: &Self, host: &str, port: u16) -> Self {
+        let host = if matches!(host, "" | "?") { &reporter.host } else { host };
         Self { host: host.to_owned(), port }
     }
 }
@@ -42,15 +42,15 @@ impl fmt::Display for NodeAddress {
     }
 }
 
-/// Made of `store.url`.
+/// Parsed from `store.url`.
 pub(super) struct SeedNodes {
     pub(super) addresses: Vec<NodeAddress>,
-    /// User, password and encryption, the same for all nodes.
+    /// User, password and TLS mode, the same for all nodes.
     settings: ConnectionInfo,
 }
 
 impl SeedNodes {
-    /// `None` for the URL of anything but a cluster. Errors quote nothing of the text: it may hold a password.
+    /// `None` for any other kind of URL. Errors do not quote `text`, which may hold a password.
     pub(super) fn parse(text: &str) -> Result<Option<Self>, StoreError> {
         let Some((scheme @ ("redis" | "rediss"), rest)) = text.split_once("-cluster://") else { return Ok(None) };
         let unfit = |why: &str| StoreError::Misconfigured(format!("store.url: {why}"));
@@ -62,7 +62,7 @@ impl SeedNodes {
         seeds.map(Some).ok_or_else(|| unfit("expected redis-cluster://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]"))
     }
 
-    /// The way to one node.
+    /// The endpoint of one node.
     pub(super) fn endpoint(&self, address: &NodeAddress) -> redis::RedisResult<Endpoint> {
         let NodeAddress { host, port } = address.clone();
         let address = match self.settings.addr() {
@@ -84,7 +84,7 @@ fn parse_cluster_url(scheme: &str, authority: &str) -> Option<SeedNodes> {
     let settings = format!("{scheme}://{credentials}{at}node/0").into_connection_info().ok()?;
     let addresses = parse_hosts(hosts, DEFAULT_PORT).map(|host| {
         let (name, port) = host?;
-        // Only what a URL takes for a host.
+        // Accepts only what is a valid host in a URL.
         let mut url = Url::parse("redis://host").ok()?;
         url.set_host(Some(name)).ok()?;
         let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
@@ -145,12 +145,12 @@ mod tests {
 
     #[test]
     fn a_node_without_a_name_is_where_its_teller_is() {
-        let teller = NodeAddress { host: "10.0.0.1".to_owned(), port: 6379 };
-        let told = |text: &str| NodeAddress::parse_reported(text, &teller).map(|address| address.to_string());
-        assert_eq!(told("10.0.0.2:7").unwrap(), "10.0.0.2:7");
-        assert_eq!(told(":7").unwrap(), "10.0.0.1:7");
-        assert_eq!(told("?:7").unwrap(), "10.0.0.1:7");
-        assert_eq!(told("::1:7").unwrap(), "[::1]:7");
-        assert_eq!(told("nonsense"), None);
+        let reporter = NodeAddress { host: "10.0.0.1".to_owned(), port: 6379 };
+        let parse = |text: &str| NodeAddress::parse_reported(text, &reporter).map(|address| address.to_string());
+        assert_eq!(parse("10.0.0.2:7").unwrap(), "10.0.0.2:7");
+        assert_eq!(parse(":7").unwrap(), "10.0.0.1:7");
+        assert_eq!(parse("?:7").unwrap(), "10.0.0.1:7");
+        assert_eq!(parse("::1:7").unwrap(), "[::1]:7");
+        assert_eq!(parse("nonsense"), None);
     }
 }

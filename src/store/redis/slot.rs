@@ -1,8 +1,8 @@
-//! Which of a cluster's slots a command belongs to.
+//! Hash slots of Redis Cluster.
 
 use redis::{Arg, Cmd};
 
-/// The slot of a key: what stands within its first braces decides, or else all of it.
+/// The slot of a key: a hash of the part within its first braces, or of the whole key.
 pub(super) fn of(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let rest = &key[open + 1..];
@@ -12,14 +12,15 @@ pub(super) fn of(key: &[u8]) -> u16 {
     crc16(tag.unwrap_or(key)) % 16_384
 }
 
-/// Whatever we send names one key, or keys of one partition: the first one decides. Without a key any slot will do.
+/// The slot of a command's first key. All keys of a command lie in one partition, so the first decides; without a key
+/// any slot will do.
 pub(super) fn of_command(cmd: &Cmd) -> u16 {
     let mut words = cmd.args_iter().filter_map(|word| match word {
         Arg::Simple(word) => Some(word),
         _ => None,
     });
     let key = match words.next() {
-        // The script's name and the number of its keys stand before them.
+        // EVALSHA's arguments begin with the script's hash and the number of keys.
         Some(b"EVALSHA") => words.nth(2),
         _ => words.next(),
     };
@@ -43,7 +44,7 @@ mod tests {
         assert_eq!(of(b"foo"), 12_182);
         assert_eq!(of(b"cs:{foo}:anything"), of(b"foo"));
         assert_eq!(of(b"a{foo}{bar}"), of(b"foo"));
-        // Braces that hold nothing, or never close, are letters like others.
+        // Empty or unclosed braces are ordinary characters.
         assert_ne!(of(b"a{}{foo}"), of(b"foo"));
         assert_ne!(of(b"a{foo"), of(b"foo"));
     }

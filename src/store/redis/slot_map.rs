@@ -1,4 +1,4 @@
-//! Who has which slots, as the nodes of a cluster say it.
+//! Which master serves which slots, as reported by `CLUSTER SLOTS`.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, from_red
 
 use super::{master::Master, seed_nodes::NodeAddress};
 
-/// Slots that one master has, with its replicas behind it.
+/// A range of slots, with its master first and the replicas after it.
 pub(super) struct SlotRange {
     pub(super) first: u16,
     pub(super) last: u16,
     pub(super) nodes: Vec<NodeAddress>,
 }
 
-/// What was true when somebody was asked.
+/// The slot map of the cluster at the time of the request.
 pub(super) struct SlotMap {
     ranges: Vec<(SlotRange, Arc<Master>)>,
 }
@@ -31,14 +31,14 @@ impl SlotMap {
         Ok(Self { ranges })
     }
 
-    /// `None`: nobody has this slot.
+    /// `None` if no master serves this slot.
     pub(super) fn master_of(&self, slot: u16) -> Option<&Arc<Master>> {
         let after = self.ranges.partition_point(|(range, _)| range.first <= slot);
         let (range, master) = self.ranges.get(after.checked_sub(1)?)?;
         (slot <= range.last).then_some(master)
     }
 
-    /// Each once, in the order of their slots.
+    /// Each master once, in the order of their slots.
     pub(super) fn masters(&self) -> Vec<&Arc<Master>> {
         let mut masters: Vec<&Arc<Master>> = Vec::new();
         for (_, master) in &self.ranges {
@@ -55,14 +55,14 @@ impl SlotMap {
     }
 }
 
-/// As long as a part of the slots has no master.
+/// The error for a slot without a master.
 pub(super) fn cluster_down() -> RedisError {
     RedisError::from((ErrorKind::Server(ServerErrorKind::ClusterDown), "some slots have no master"))
 }
 
-/// The answers to `CLUSTER INFO` and `CLUSTER SLOTS`. A node that is cut off from the others says so in the first and
-/// nothing true in the second.
-pub(super) fn parse(answers: Vec<RedisResult<Value>>, teller: &NodeAddress) -> RedisResult<Vec<SlotRange>> {
+/// Parses the replies to `CLUSTER INFO` and `CLUSTER SLOTS`. A node cut off from the others admits it only in the
+/// first; its slots are then not believed.
+pub(super) fn parse(answers: Vec<RedisResult<Value>>, reporter: &NodeAddress) -> RedisResult<Vec<SlotRange>> {
     let mut answers = answers.into_iter();
     let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
     let info: String = from_redis_value(next()?)?;
@@ -70,10 +70,10 @@ pub(super) fn parse(answers: Vec<RedisResult<Value>>, teller: &NodeAddress) -> R
         return Err(cluster_down());
     }
     let rows: Vec<Vec<Value>> = from_redis_value(next()?)?;
-    rows.into_iter().map(|row| range(row, teller)).collect()
+    rows.into_iter().map(|row| range(row, reporter)).collect()
 }
 
-fn range(row: Vec<Value>, teller: &NodeAddress) -> RedisResult<SlotRange> {
+fn range(row: Vec<Value>, reporter: &NodeAddress) -> RedisResult<SlotRange> {
     let mut row = row.into_iter();
     let mut slot = || from_redis_value(row.next().unwrap_or(Value::Nil));
     let (first, last) = (slot()?, slot()?);
@@ -83,7 +83,7 @@ fn range(row: Vec<Value>, teller: &NodeAddress) -> RedisResult<SlotRange> {
             return Err(RedisError::from((ErrorKind::Parse, "CLUSTER SLOTS names a node without an address")));
         };
         let host: Option<String> = from_redis_value(host.clone())?;
-        Ok(NodeAddress::reported(teller, host.as_deref().unwrap_or_default(), from_redis_value(port.clone())?))
+        Ok(NodeAddress::reported(reporter, host.as_deref().unwrap_or_default(), from_redis_value(port.clone())?))
     };
     Ok(SlotRange { first, last, nodes: row.map(node).collect::<RedisResult<_>>()? })
 }
@@ -102,14 +102,14 @@ mod tests {
 
     #[test]
     fn ranges_are_read_and_a_node_that_is_cut_off_is_not_believed() {
-        let teller = NodeAddress { host: "10.0.0.9".to_owned(), port: 1 };
+        let reporter = NodeAddress { host: "10.0.0.9".to_owned(), port: 1 };
         let slots = Value::Array(vec![
             Value::Array(vec![Value::Int(0), Value::Int(99), node(text("a"), 7), node(text("b"), 8)]),
             Value::Array(vec![Value::Int(100), Value::Int(100), node(Value::Nil, 9)]),
         ]);
         let info = |state: &str| text(&format!("cluster_state:{state}\r\ncluster_slots_assigned:101\r\n"));
-        let ranges = parse(vec![Ok(info("ok")), Ok(slots.clone())], &teller).unwrap();
-        let told: Vec<String> = ranges
+        let ranges = parse(vec![Ok(info("ok")), Ok(slots.clone())], &reporter).unwrap();
+        let parsed: Vec<String> = ranges
             .iter()
             .map(|range| {
                 format!(
@@ -120,7 +120,7 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(told, ["0-99 [\"a:7\", \"b:8\"]", "100-100 [\"10.0.0.9:9\"]"]);
-        assert_eq!(parse(vec![Ok(info("fail")), Ok(slots)], &teller).err().unwrap().code(), Some("CLUSTERDOWN"));
+        assert_eq!(parsed, ["0-99 [\"a:7\", \"b:8\"]", "100-100 [\"10.0.0.9:9\"]"]);
+        assert_eq!(parse(vec![Ok(info("fail")), Ok(slots)], &reporter).err().unwrap().code(), Some("CLUSTERDOWN"));
     }
 }

@@ -1,4 +1,4 @@
-//! Hears what other replicas tell: a subscriber at every master, for the partitions that are there.
+//! Subscribes to the changes made by other replicas: one connection to each master, for the partitions it serves.
 
 use std::{
     collections::HashMap,
@@ -28,20 +28,20 @@ use crate::{
     store::{RecordId, changes::ChangeNotifier},
 };
 
-/// A silent connection is asked this often whether it lives.
+/// How often an idle connection is checked.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Between two tries to subscribe.
+/// Delay before subscribing again after a failure.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(connection: Arc<Connection>, changes: Arc<ChangeNotifier>) {
-    let mut ears = Subscriptions { changes, open: HashMap::new(), disturbed: Arc::default() };
-    let (mut cut_off, mut anew) = (false, false);
+    let mut subscriptions = Subscriptions { changes, open: HashMap::new(), disturbed: Arc::default() };
+    let (mut failed_before, mut anew) = (false, false);
     loop {
-        match ears.refresh(&connection, anew).await {
+        match subscriptions.refresh(&connection, anew).await {
             Ok(()) => {
-                cut_off = false;
+                failed_before = false;
                 tokio::select! {
-                    () = ears.disturbed.notified() => {
+                    () = subscriptions.disturbed.notified() => {
                         anew = true;
                         tokio::time::sleep(retry_delay()).await;
                     }
@@ -50,9 +50,9 @@ pub(super) async fn run(connection: Arc<Connection>, changes: Arc<ChangeNotifier
                 }
             }
             Err(error) => {
-                if !cut_off {
-                    tracing::warn!(error, "news of changes are cut off; waiters look every few seconds");
-                    cut_off = true;
+                if !failed_before {
+                    tracing::warn!(error, "cannot subscribe to changes; waiters poll every few seconds meanwhile");
+                    failed_before = true;
                 }
                 anew = true;
                 tokio::time::sleep(RETRY_DELAY.mul_f64(1.0 + random::fraction())).await;
@@ -65,16 +65,16 @@ struct Subscriptions {
     changes: Arc<ChangeNotifier>,
     /// By the name of the master.
     open: HashMap<String, MasterSubscription>,
-    /// By connections that have ended, and by subscriptions that have.
+    /// Notified when a connection or a subscription ends.
     disturbed: Arc<Notify>,
 }
 
-/// The subscriber at one master.
+/// The subscriptions at one master.
 struct MasterSubscription {
     connection: MultiplexedConnection,
     partitions: Vec<Partition>,
-    /// The connection is worth nothing: it broke, or Redis ended a subscription because its slot went away, and what
-    /// it said of that may have been taken for the answer to something else.
+    /// The connection can no longer be used: it broke, or Redis ended a subscription because its slot moved away, and
+    /// the client library may have taken that message for the reply to a command.
     ended: Arc<AtomicBool>,
     master_changes: watch::Receiver<()>,
 }
@@ -86,45 +86,50 @@ impl MasterSubscription {
 }
 
 impl Subscriptions {
-    /// Subscribes to what is not heard, and looks whether the rest is. One master that is away keeps nobody from
-    /// hearing the others.
+    /// Subscribes to the partitions that are missing, and checks the other connections. An unreachable master does not
+    /// affect the others.
     async fn refresh(&mut self, connection: &Connection, anew: bool) -> Result<(), String> {
-        let homes = connection.masters(anew).await.map_err(|error| error.to_string())?;
-        self.open.retain(|name, ear| !ear.has_ended() && homes.iter().any(|home| home.name == *name));
+        let masters = connection.masters(anew).await.map_err(|error| error.to_string())?;
+        self.open.retain(|name, subscription| {
+            !subscription.has_ended() && masters.iter().any(|master| master.name == *name)
+        });
         let mut outcome = Ok(());
         let mut news = false;
-        for home in &homes {
-            match self.refresh_one(home).await {
+        for master in &masters {
+            match self.refresh_one(master).await {
                 Ok(new) => news |= new,
                 Err(error) => {
-                    self.open.remove(&home.name);
+                    self.open.remove(&master.name);
                     outcome = Err(describe(&error));
                 }
             }
         }
         if news {
-            // Whatever was told while nobody listened.
+            // Changes may have been published in between.
             self.changes.notify_all();
         }
         outcome
     }
 
-    /// Whether something is heard that was not heard before.
-    async fn refresh_one(&mut self, home: &MasterNode) -> RedisResult<bool> {
-        if !self.open.contains_key(&home.name) {
-            let ear = self.subscribe_at(&home.node).await?;
-            self.open.insert(home.name.clone(), ear);
+    /// Returns whether a partition was added.
+    async fn refresh_one(&mut self, master: &MasterNode) -> RedisResult<bool> {
+        if !self.open.contains_key(&master.name) {
+            let subscription = self.subscribe_at(&master.node).await?;
+            self.open.insert(master.name.clone(), subscription);
         }
-        let Some(ear) = self.open.get_mut(&home.name) else { return Ok(false) };
+        let Some(subscription) = self.open.get_mut(&master.name) else { return Ok(false) };
         let missing: Vec<Partition> =
-            home.partitions.iter().copied().filter(|one| !ear.partitions.contains(one)).collect();
+            master.partitions.iter().copied().filter(|one| !subscription.partitions.contains(one)).collect();
         if missing.is_empty() {
-            redis::cmd("PING").query_async::<Value>(&mut ear.connection).await?;
+            redis::cmd("PING").query_async::<Value>(&mut subscription.connection).await?;
             return Ok(false);
         }
         for partition in missing {
-            redis::cmd("SSUBSCRIBE").arg(key::channel(partition)).query_async::<Value>(&mut ear.connection).await?;
-            ear.partitions.push(partition);
+            redis::cmd("SSUBSCRIBE")
+                .arg(key::channel(partition))
+                .query_async::<Value>(&mut subscription.connection)
+                .await?;
+            subscription.partitions.push(partition);
         }
         Ok(true)
     }

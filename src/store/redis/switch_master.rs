@@ -1,5 +1,5 @@
-//! Hears from Sentinels that the master is another one (`+switch-master`), so that nobody waits for the old one, which
-//! answers on until it is made to follow.
+//! Watches Sentinels for `+switch-master`, so that a demoted master is abandoned at once. It keeps answering until it
+//! becomes a replica.
 
 use std::{
     sync::{Arc, Weak},
@@ -17,18 +17,18 @@ use super::{
 use crate::random;
 
 const CHANNEL: &str = "+switch-master";
-/// A silent Sentinel is asked this often whether it lives.
+/// How often an idle connection to a Sentinel is checked.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Between two tries to subscribe.
+/// Delay before subscribing again after a failure.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Until the node is gone; at once where no Sentinel watches it.
+/// Runs until the node is dropped. Returns at once if the URL names no Sentinels.
 pub(super) async fn watch(node: Weak<Node>) {
     let count = node.upgrade().map_or(0, |node| sentinels(&node).len());
     join_all((0..count).map(|index| watch_sentinel(&node, index))).await;
 }
 
-/// Sentinels tell with the passwords of the present URL.
+/// Read anew for each attempt, since a reload may have changed the passwords.
 fn sentinels(node: &Node) -> Vec<ConnectionInfo> {
     match &*node.endpoint() {
         Endpoint::Sentinels { sentinels, .. } => sentinels.clone(),
@@ -38,9 +38,9 @@ fn sentinels(node: &Node) -> Vec<ConnectionInfo> {
 
 async fn watch_sentinel(node: &Weak<Node>, index: usize) {
     while let Some(sentinel) = node.upgrade().and_then(|node| sentinels(&node).into_iter().nth(index)) {
-        // One that is away is none of our trouble: the others tell, and whoever dials asks them all.
+        // The other Sentinels report as well, and each dial asks all of them.
         if let Err(error) = subscribe(node, sentinel).await {
-            tracing::debug!(error = error.category(), "a Sentinel does not tell whether the master moves");
+            tracing::debug!(error = error.category(), "cannot watch a Sentinel for a new master; retrying");
         }
         sleep(RETRY_DELAY.mul_f64(1.0 + random::fraction())).await;
     }
@@ -48,14 +48,14 @@ async fn watch_sentinel(node: &Weak<Node>, index: usize) {
 
 async fn subscribe(node: &Weak<Node>, sentinel: ConnectionInfo) -> RedisResult<()> {
     let client = Client::open(sentinel)?;
-    let (mut sink, mut told) = with_connect_timeout(async {
+    let (mut sink, mut messages) = with_connect_timeout(async {
         let mut subscriber = client.get_async_pubsub().await?;
         subscriber.subscribe(CHANNEL).await?;
         Ok(subscriber.split())
     })
     .await?;
     loop {
-        match timeout(PING_INTERVAL, told.next()).await {
+        match timeout(PING_INTERVAL, messages.next()).await {
             Ok(Some(message)) => {
                 let Some(node) = node.upgrade() else { return Ok(()) };
                 let text: String = message.get_payload()?;
@@ -71,7 +71,7 @@ async fn subscribe(node: &Weak<Node>, sentinel: ConnectionInfo) -> RedisResult<(
     }
 }
 
-/// Of `MASTER OLD-HOST OLD-PORT NEW-HOST NEW-PORT`.
+/// Parses `MASTER OLD-HOST OLD-PORT NEW-HOST NEW-PORT`.
 fn old_master(text: &str, master: &str) -> Option<HostPort> {
     let mut words = text.split(' ');
     let name = words.next()?;
@@ -79,7 +79,7 @@ fn old_master(text: &str, master: &str) -> Option<HostPort> {
     (name == master).then_some(place)
 }
 
-/// Ended with what it belongs to.
+/// Aborted when the handle is dropped.
 pub(super) fn start(node: &Arc<Node>) -> tokio_util::task::AbortOnDropHandle<()> {
     tokio_util::task::AbortOnDropHandle::new(tokio::spawn(watch(Arc::downgrade(node))))
 }

@@ -1,4 +1,4 @@
-//! The time of Redis, kept beside our monotonic clock between answers.
+//! The store's clock, estimated between replies with this process' monotonic clock.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicI64, Ordering},
@@ -9,14 +9,14 @@ use jiff::Timestamp;
 
 use crate::{clock::Clock, domain::time::from_millis, store::monotonic_time::MonotonicTime};
 
-/// A step of the store's clock that is more than the noise of the network.
+/// A larger step back of the estimate is a change of the store's clock, not network jitter.
 const MAX_STEP_US: i64 = 1_000_000;
 
 pub(super) struct StoreTime {
     start: Instant,
-    /// Store time minus our monotonic time in microseconds, without the shift of tests.
+    /// Store time minus our monotonic time, in microseconds, without the shift used by tests.
     offset_us: AtomicI64,
-    /// Until the store has told its time it is the host's, which may be any.
+    /// Until the first reply, the estimate is the host's time, which may be wrong.
     observed: AtomicBool,
     forward: MonotonicTime,
     clock: Clock,
@@ -38,12 +38,12 @@ impl StoreTime {
         self.clock.shift_millis()
     }
 
-    /// Learns from an answer. The answer was older when it arrived, so the largest offset is the truest.
+    /// Updates the estimate from a reply. The reply aged on its way, so the largest offset is the most accurate.
     pub(super) fn observe(&self, store_millis: i64) {
         let known = self.offset_us.load(Ordering::Relaxed);
         let offset =
             |shift: i64| store_millis.saturating_sub(shift).saturating_mul(1000).saturating_sub(self.elapsed_us());
-        // What was asked before a test pushed the clock is answered with the earlier shift.
+        // A request sent before a test shifted the clock is answered with the earlier shift.
         let (seen, earlier) = (offset(self.shift()), offset(self.clock.earlier_shift_millis()));
         let seen = if earlier.abs_diff(known) < seen.abs_diff(known) { earlier } else { seen };
         if !self.observed.load(Ordering::Relaxed) || seen > known || known - seen > MAX_STEP_US {
@@ -52,12 +52,13 @@ impl StoreTime {
         }
     }
 
-    /// Never ahead of the store by more than its clock's own steps, and from its first word on not back before a while.
+    /// Never ahead of the store by more than its clock's own steps. After the first reply it goes back only after a
+    /// grace period.
     pub(super) fn now(&self) -> Timestamp {
-        let told = self.observed.load(Ordering::Acquire);
+        let observed = self.observed.load(Ordering::Acquire);
         let now = (self.offset_us.load(Ordering::Relaxed) + self.elapsed_us()) / 1000 + self.shift();
-        // What was not the store's time must not be what it is held to.
-        from_millis(if told { self.forward.at(now) } else { now })
+        // A local estimate must not become the lower bound for the store's clock.
+        from_millis(if observed { self.forward.at(now) } else { now })
     }
 
     /// How far the host's clock is from the store's, in milliseconds.
