@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::{
     Plan,
-    app::{Ground, WAHA, World},
+    daemon::{Ground, WAHA, World},
     fakes::Fake,
     fill::Filler,
     load::{Login, UNLIMITED, at_intervals, ground, lateness, people, redis, replica},

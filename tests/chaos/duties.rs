@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     Plan,
-    app::World,
+    daemon::World,
     fakes::Fake,
     load::{Rhythm, Traffic, ground, login, minted, replica},
     process::Process,

@@ -16,7 +16,7 @@ use countersign::{
 use futures_util::{StreamExt as _, future::join_all, stream};
 use serde_json::json;
 
-use crate::app::{KEY, World};
+use crate::daemon::{KEY, World};
 
 /// Jobs of one change.
 const TOGETHER: usize = 50;

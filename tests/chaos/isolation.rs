@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     Plan,
-    app::{Block, TOKEN, WAHA, World},
+    daemon::{Block, TOKEN, WAHA, World},
     fill::Filler,
     load::{Person, UNLIMITED, at_intervals, ground, lateness, people, replica},
     process::Process,

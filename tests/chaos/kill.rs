@@ -17,7 +17,7 @@ use tokio::sync::RwLock;
 
 use crate::{
     Plan,
-    app::World,
+    daemon::World,
     load::{Login, UNLIMITED, copies, differ, ground, person, replica, told},
     process::Process,
     report::{Report, percentile, say},

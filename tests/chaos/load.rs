@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{
-    app::{Ground, World},
+    daemon::{Ground, World},
     fakes::Fake,
     process::Process,
     redis_server::{self, RedisServer, free_port},

@@ -2,9 +2,9 @@
 //! missed: `cargo test --test chaos -- --run NAME [--scale N] [--only WORD]`.
 #![expect(clippy::unwrap_used, reason = "what cannot go on has failed")]
 
-#[path = "../it/app.rs"]
+#[path = "../it/daemon.rs"]
 #[allow(dead_code, reason = "a part of the harness is enough here")]
-mod app;
+mod daemon;
 mod drain;
 mod duties;
 #[path = "../it/fakes.rs"]

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 use crate::{
     Plan,
-    app::{Ground, World},
+    daemon::{Ground, World},
     load::{Login, Person, UNLIMITED, copies, differ, person, replica, told},
     process::Process,
     report::{Report, say},

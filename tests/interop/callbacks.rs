@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use countersign::{app::Application, config, worker::signature};
+use countersign::{config, daemon::Application, worker::signature};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Answer, CALLBACK_SECRET, Ground, TOKEN, WAHA, World, client, message, signed_waha};
+use crate::daemon::{Answer, CALLBACK_SECRET, Ground, TOKEN, WAHA, World, client, message, signed_waha};
 
 pub(crate) const OLD: &str = CALLBACK_SECRET;
 pub(crate) const NEW: &str = "whsec_ofNHu1hj20Yhs3UTIc+ShGsEWlzpCCkZ1CM4aGVit+w=";
@@ -93,7 +93,7 @@ async fn application(world: &World, state: State) -> Application {
     let text = text.replace(&single, &format!("{:?}", state.secrets));
     let config = config::load(Some(&text), HashMap::new(), &[]).into_result();
     let config = config.unwrap_or_else(|faults| panic!("{faults}"));
-    crate::app::build(&config, &world.clock).await
+    crate::daemon::build(&config, &world.clock).await
 }
 
 async fn prove_a_chat(world: &World, base: &str, state: State) {

@@ -6,10 +6,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "../it/app.rs"]
-#[allow(dead_code, reason = "a part of the harness is enough here")]
-mod app;
 mod callbacks;
+#[path = "../it/daemon.rs"]
+#[allow(dead_code, reason = "a part of the harness is enough here")]
+mod daemon;
 #[path = "../it/every_gateway.rs"]
 #[allow(dead_code, reason = "a part of the harness is enough here")]
 mod every_gateway;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::{
-    app::{TOKEN, client},
+    daemon::{TOKEN, client},
     every_gateway::{EVERY, Serve, id, instances, secret},
     judges,
     wait::until,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::{
-    app::{Answer, Block, Daemon, Ground, META, META_SECRET, META_TOKEN, WAHA, World, message},
+    daemon::{Answer, Block, Daemon, Ground, META, META_SECRET, META_TOKEN, WAHA, World, message},
     flow::on_both_stores,
     wait::until,
 };
@@ -28,9 +28,9 @@ const FOREIGN: &str = "5f0c2a90-0000-4000-8000-000000000004";
 const FOREIGN_TOKEN: &str = "cst_test-token-of-the-fourth-instance";
 const LID: &str = "190000000000117";
 
-async fn came_of(app: &Daemon, outcome: &str) -> u64 {
-    let request = Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap();
-    let metrics = app.send(request).await.text;
+async fn came_of(daemon: &Daemon, outcome: &str) -> u64 {
+    let request = Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap();
+    let metrics = daemon.send(request).await.text;
     let wanted = format!("result=\"{outcome}\"");
     let lines = metrics.lines().filter(|line| line.contains("webhook_events") && line.contains(&wanted));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
@@ -38,9 +38,9 @@ async fn came_of(app: &Daemon, outcome: &str) -> u64 {
 
 async fn what_came_to_another_number_verifies_nobody(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    let now = app.clock.wall().as_second();
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    let now = daemon.clock.wall().as_second();
     let plain = || message("447700900123", "A1", &link.text, now);
     for (place, value) in [
         ("/session", json!("marketing")),
@@ -49,17 +49,17 @@ async fn what_came_to_another_number_verifies_nobody(ground: Ground) {
     ] {
         let mut elsewhere = plain();
         elsewhere[place.trim_start_matches('/')] = value;
-        assert_eq!(app.waha(&elsewhere).await.status, 200);
-        assert_eq!(app.status(&link.uuid).await, "pending");
+        assert_eq!(daemon.waha(&elsewhere).await.status, 200);
+        assert_eq!(daemon.status(&link.uuid).await, "pending");
     }
-    assert_eq!(came_of(&app, "another_number").await, 3);
-    let explained = app.get(&format!("/api/otp/v2/{WAHA}/explain?q=A1")).await;
+    assert_eq!(came_of(&daemon, "another_number").await, 3);
+    let explained = daemon.get(&format!("/api/otp/v2/{WAHA}/explain?q=A1")).await;
     assert!(
         explained.text.contains("another_number") && explained.text.contains("another number"),
         "{}",
         explained.text
     );
-    app.settle().await;
+    daemon.settle().await;
     assert_eq!(world.gateway.count(), 0, "nobody is answered by a number that they did not write to");
     // Our own LID tells no number, and the number of the instance is ours with or without a device.
     for (index, me) in [
@@ -70,13 +70,13 @@ async fn what_came_to_another_number_verifies_nobody(ground: Ground) {
     .into_iter()
     .enumerate()
     {
-        let link = app.link(json!({})).await;
+        let link = daemon.link(json!({})).await;
         let mut ours = message("447700900123", &format!("O{index}"), &link.text, now);
         ours["me"] = me;
-        app.waha(&ours).await;
-        assert_eq!(app.status(&link.uuid).await, "verified", "{index}");
+        daemon.waha(&ours).await;
+        assert_eq!(daemon.status(&link.uuid).await, "verified", "{index}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 fn meta(number_id: &str, id: &str, text: &str, now: i64) -> Value {
@@ -92,26 +92,26 @@ fn meta(number_id: &str, id: &str, text: &str, now: i64) -> Value {
     json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]})
 }
 
-async fn post_meta(app: &Daemon, body: &Value) -> Answer {
+async fn post_meta(daemon: &Daemon, body: &Value) -> Answer {
     let body = body.to_string().into_bytes();
     let mut mac = Hmac::<Sha256>::new_from_slice(META_SECRET.as_bytes()).unwrap();
     mac.update(&body);
     let hex = mac.finalize().into_bytes().iter().fold(String::new(), |out, byte| format!("{out}{byte:02x}"));
-    let request =
-        Request::post(format!("{}/webhooks/{META}", app.base)).header("x-hub-signature-256", format!("sha256={hex}"));
-    app.send(request.body(body).unwrap()).await
+    let request = Request::post(format!("{}/webhooks/{META}", daemon.base))
+        .header("x-hub-signature-256", format!("sha256={hex}"));
+    daemon.send(request.body(body).unwrap()).await
 }
 
-async fn minted(app: &Daemon, instance: &str, token: &str, body: Value) -> (String, String) {
+async fn minted(daemon: &Daemon, instance: &str, token: &str, body: Value) -> (String, String) {
     let bearer = format!("Bearer {token}");
     let path = format!("/api/otp/v2/{instance}/generate-link");
-    let answer = app.post_with(&path, body, &[("authorization", &bearer)]).await;
+    let answer = daemon.post_with(&path, body, &[("authorization", &bearer)]).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     (answer.text_of("uuid"), answer.text_of("text"))
 }
 
-async fn status(app: &Daemon, instance: &str, token: &str, uuid: &str) -> String {
-    app.get_as(token, &format!("/api/otp/v2/{instance}/requests/{uuid}")).await.text_of("status")
+async fn status(daemon: &Daemon, instance: &str, token: &str, uuid: &str) -> String {
+    daemon.get_as(token, &format!("/api/otp/v2/{instance}/requests/{uuid}")).await.text_of("status")
 }
 
 async fn one_webhook_serves_all_numbers_of_an_app(ground: Ground) {
@@ -126,31 +126,31 @@ async fn one_webhook_serves_all_numbers_of_an_app(ground: Ground) {
     };
     world.more = block(SECOND, SECOND_TOKEN, "888", META_SECRET)
         + &block(FOREIGN, FOREIGN_TOKEN, "999", "the-secret-of-quite-another-app");
-    let app = world.start().await;
-    let now = app.clock.wall().as_second();
-    let (second, text) = minted(&app, SECOND, SECOND_TOKEN, json!({})).await;
-    assert_eq!(post_meta(&app, &meta("888", "M1", &text, now)).await.status, 200);
-    assert_eq!(status(&app, SECOND, SECOND_TOKEN, &second).await, "verified");
-    app.settle().await;
+    let daemon = world.start().await;
+    let now = daemon.clock.wall().as_second();
+    let (second, text) = minted(&daemon, SECOND, SECOND_TOKEN, json!({})).await;
+    assert_eq!(post_meta(&daemon, &meta("888", "M1", &text, now)).await.status, 200);
+    assert_eq!(status(&daemon, SECOND, SECOND_TOKEN, &second).await, "verified");
+    daemon.settle().await;
     let sent = world.gateway.arrived();
     assert!(sent.iter().all(|request| request.path.starts_with("/888/")), "the number that was written to answers");
     // The webhook proves nothing to an instance with another secret.
-    let (foreign, text) = minted(&app, FOREIGN, FOREIGN_TOKEN, json!({})).await;
-    post_meta(&app, &meta("999", "M2", &text, now)).await;
-    post_meta(&app, &meta("111", "M3", &text, now)).await;
-    assert_eq!(status(&app, FOREIGN, FOREIGN_TOKEN, &foreign).await, "pending");
-    assert_eq!(came_of(&app, "another_number").await, 2);
+    let (foreign, text) = minted(&daemon, FOREIGN, FOREIGN_TOKEN, json!({})).await;
+    post_meta(&daemon, &meta("999", "M2", &text, now)).await;
+    post_meta(&daemon, &meta("111", "M3", &text, now)).await;
+    assert_eq!(status(&daemon, FOREIGN, FOREIGN_TOKEN, &foreign).await, "pending");
+    assert_eq!(came_of(&daemon, "another_number").await, 2);
     // A code of one number does not count at another.
-    let (own, text) = minted(&app, META, META_TOKEN, json!({})).await;
-    post_meta(&app, &meta("888", "M4", &text, now)).await;
-    assert_eq!(status(&app, META, META_TOKEN, &own).await, "pending");
-    post_meta(&app, &meta("777", "M5", &text, now)).await;
+    let (own, text) = minted(&daemon, META, META_TOKEN, json!({})).await;
+    post_meta(&daemon, &meta("888", "M4", &text, now)).await;
+    assert_eq!(status(&daemon, META, META_TOKEN, &own).await, "pending");
+    post_meta(&daemon, &meta("777", "M5", &text, now)).await;
     assert_eq!(
-        status(&app, META, META_TOKEN, &own).await,
+        status(&daemon, META, META_TOKEN, &own).await,
         "verified",
         "the id decides, however the number is displayed"
     );
-    app.finish().await;
+    daemon.finish().await;
 }
 
 fn hidden(id: &str, text: &str, now: i64) -> Value {
@@ -168,90 +168,90 @@ fn told(pn: &Value) -> Value {
     json!({"lid": format!("{LID}@lid"), "pn": pn, "id": "x"})
 }
 
-async fn subject(app: &Daemon, uuid: &str) -> Value {
-    app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await.data("subject")["kind"].clone()
+async fn subject(daemon: &Daemon, uuid: &str) -> Value {
+    daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await.data("subject")["kind"].clone()
 }
 
 async fn a_number_that_is_told_late_is_waited_for(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let now = app.clock.wall().as_second();
+    let daemon = world.start().await;
+    let now = daemon.clock.wall().as_second();
     // It never comes: a LID, which is asked for again the next time.
     for round in 0..2 {
         world.gateway.answer(told(&Value::Null));
-        let (link, before) = (app.link(json!({})).await, asked(&world));
-        assert_eq!(app.waha(&hidden(&format!("N{round}"), &link.text, now)).await.status, 200);
-        assert_eq!(subject(&app, &link.uuid).await, "lid");
+        let (link, before) = (daemon.link(json!({})).await, asked(&world));
+        assert_eq!(daemon.waha(&hidden(&format!("N{round}"), &link.text, now)).await.status, 200);
+        assert_eq!(subject(&daemon, &link.uuid).await, "lid");
         assert!(asked(&world) > before + 1, "more than once, and nothing is remembered");
     }
     // It comes a moment later.
-    let (link, before) = (app.link(json!({})).await, asked(&world));
+    let (link, before) = (daemon.link(json!({})).await, asked(&world));
     let body = hidden("L1", &link.text, now);
     let late = async {
         until("the gateway is asked", async || asked(&world) > before).await;
         world.gateway.answer(told(&json!("447700900123@c.us")));
     };
-    let (answer, ()) = tokio::join!(app.waha(&body), late);
+    let (answer, ()) = tokio::join!(daemon.waha(&body), late);
     assert_eq!(answer.status, 200);
-    assert_eq!(subject(&app, &link.uuid).await, "phone");
-    app.finish().await;
+    assert_eq!(subject(&daemon, &link.uuid).await, "phone");
+    daemon.finish().await;
 }
 
 async fn a_look_up_that_fails_makes_no_second_identity(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let now = app.clock.wall().as_second();
+    let daemon = world.start().await;
+    let now = daemon.clock.wall().as_second();
     world.gateway.answer(told(&json!("447700900123@c.us")));
-    let link = app.link(json!({"chatId": "447700900123"})).await;
+    let link = daemon.link(json!({"chatId": "447700900123"})).await;
     let body = hidden("F1", &link.text, now);
     world.gateway.fail(500, 100);
-    let refused = app.waha(&body).await;
+    let refused = daemon.waha(&body).await;
     assert_eq!(refused.status, 503, "{}", refused.text);
     assert!(!refused.header("retry-after").is_empty());
-    assert_eq!(app.status(&link.uuid).await, "pending");
+    assert_eq!(daemon.status(&link.uuid).await, "pending");
     world.gateway.fail(200, 0);
     world.gateway.delay(Duration::from_secs(3));
-    assert_eq!(app.waha(&body).await.status, 503, "too late is no answer");
+    assert_eq!(daemon.waha(&body).await.status, 503, "too late is no answer");
     world.gateway.release();
-    assert_eq!(app.waha(&body).await.status, 200);
-    assert_eq!(app.status(&link.uuid).await, "verified", "the gateway repeats it");
-    assert_eq!(subject(&app, &link.uuid).await, "phone");
-    app.finish().await;
+    assert_eq!(daemon.waha(&body).await.status, 200);
+    assert_eq!(daemon.status(&link.uuid).await, "verified", "the gateway repeats it");
+    assert_eq!(subject(&daemon, &link.uuid).await, "phone");
+    daemon.finish().await;
 
     // What the gateway gives as the phone is the LID once more.
     let world = World::new(Ground::directory());
     world.gateway.answer(told(&json!(format!("{LID}@c.us"))));
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    app.waha(&hidden("F2", &link.text, now)).await;
-    assert_eq!((subject(&app, &link.uuid).await, asked(&world)), (json!("lid"), 1));
-    app.finish().await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    daemon.waha(&hidden("F2", &link.text, now)).await;
+    assert_eq!((subject(&daemon, &link.uuid).await, asked(&world)), (json!("lid"), 1));
+    daemon.finish().await;
 }
 
 async fn senders_that_contradict_each_other_are_nobody(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    let now = app.clock.wall().as_second();
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    let now = daemon.clock.wall().as_second();
     let mut odd = message("4477009001233", "X1", &link.text, now);
     odd["payload"]["_data"]["key"] = json!({"remoteJidAlt": "447700900123:3@s.whatsapp.net"});
-    assert_eq!(app.waha(&odd).await.status, 200);
-    assert_eq!(app.status(&link.uuid).await, "pending");
-    assert_eq!(came_of(&app, "senders_differ").await, 1);
-    let explained = app.get(&format!("/api/otp/v2/{WAHA}/explain?q=X1")).await;
+    assert_eq!(daemon.waha(&odd).await.status, 200);
+    assert_eq!(daemon.status(&link.uuid).await, "pending");
+    assert_eq!(came_of(&daemon, "senders_differ").await, 1);
+    let explained = daemon.get(&format!("/api/otp/v2/{WAHA}/explain?q=X1")).await;
     assert!(explained.text.contains("two different senders"), "{}", explained.text);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_user_id_and_a_phone_prove_the_same_person(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let now = app.clock.wall().as_second();
+    let daemon = world.start().await;
+    let now = daemon.clock.wall().as_second();
     for (index, (chat, kind)) in [("GB.10000000000001", "bsuid"), ("447700900123", "phone")].iter().enumerate() {
-        let (uuid, text) = minted(&app, META, META_TOKEN, json!({"chatId": chat})).await;
-        post_meta(&app, &meta("777", &format!("B{index}"), &text, now)).await;
-        let shown = app.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/requests/{uuid}")).await;
+        let (uuid, text) = minted(&daemon, META, META_TOKEN, json!({"chatId": chat})).await;
+        post_meta(&daemon, &meta("777", &format!("B{index}"), &text, now)).await;
+        let shown = daemon.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/requests/{uuid}")).await;
         assert_eq!((shown.data("status"), &shown.data("subject")["kind"]), (&json!("verified"), &json!(kind)));
     }
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    daemon::{Ground, META, META_TOKEN, TOKEN, WAHA, World},
     flow::on_both_stores,
 };
 
@@ -26,9 +26,9 @@ fn generate(instance: &str) -> String {
 
 async fn an_idempotency_key_gives_the_same_link(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let mint = async |key: &'static str, name: &'static str| {
-        app.post_with(&generate(WAHA), json!({"name": name, "expires": 900}), &[("idempotency-key", key)]).await
+        daemon.post_with(&generate(WAHA), json!({"name": name, "expires": 900}), &[("idempotency-key", key)]).await
     };
     let first = mint("\"a-key\"", "Harbour").await;
     let again = mint("a-key", "Harbour").await;
@@ -36,21 +36,21 @@ async fn an_idempotency_key_gives_the_same_link(ground: Ground) {
     assert_eq!(mint("a-key", "Other").await.json["code"], "idempotency_key_reused");
     assert_ne!(mint("b-key", "Harbour").await.text_of("uuid"), first.text_of("uuid"));
     let long = "x".repeat(256);
-    let refused = app.post_with(&generate(WAHA), json!({}), &[("idempotency-key", &long)]).await;
+    let refused = daemon.post_with(&generate(WAHA), json!({}), &[("idempotency-key", &long)]).await;
     assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("Idempotency-Key")));
-    app.clock.advance(Duration::from_hours(25));
+    daemon.clock.advance(Duration::from_hours(25));
     assert_ne!(mint("a-key", "Other").await.text_of("uuid"), first.text_of("uuid"), "a day later it is free");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_hundred_parallel_repeats_mint_one_link(ground: Ground) {
     let world = World::new(ground);
-    let app = std::sync::Arc::new(world.start().await);
+    let daemon = std::sync::Arc::new(world.start().await);
     let mut minting = Vec::new();
     for _ in 0..100 {
-        let app = std::sync::Arc::clone(&app);
+        let daemon = std::sync::Arc::clone(&daemon);
         minting.push(tokio::spawn(async move {
-            app.post_with(&generate(WAHA), json!({"name": "N"}), &[("idempotency-key", "k")]).await
+            daemon.post_with(&generate(WAHA), json!({"name": "N"}), &[("idempotency-key", "k")]).await
         }));
     }
     let mut codes = std::collections::HashSet::new();
@@ -60,13 +60,13 @@ async fn a_hundred_parallel_repeats_mint_one_link(ground: Ground) {
         codes.insert(answer.text_of("code"));
     }
     assert_eq!(codes.len(), 1);
-    let list = app.get(&format!("/api/otp/v2/{WAHA}/requests")).await;
+    let list = daemon.get(&format!("/api/otp/v2/{WAHA}/requests")).await;
     assert_eq!(list.data("requests").as_array().unwrap().len(), 1);
 }
 
 async fn lists_page_filter_and_end(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let mut minted = Vec::new();
     for index in 0..23 {
         let body = match index % 3 {
@@ -74,13 +74,13 @@ async fn lists_page_filter_and_end(ground: Ground) {
             1 => json!({"chatId": "447700900123"}),
             _ => json!({}),
         };
-        minted.push(app.link(body).await);
+        minted.push(daemon.link(body).await);
     }
-    app.says("447700900177", "V1", &minted[2].text).await;
+    daemon.says("447700900177", "V1", &minted[2].text).await;
     let path = format!("/api/otp/v2/{WAHA}/requests");
     let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let page = app.get(&format!("{path}?limit=5{cursor}")).await;
+        let page = daemon.get(&format!("{path}?limit=5{cursor}")).await;
         seen.extend(page.data("requests").as_array().unwrap().iter().map(|r| r["uuid"].as_str().unwrap().to_owned()));
         pages += 1;
         match page.data("next_cursor").as_str() {
@@ -94,7 +94,7 @@ async fn lists_page_filter_and_end(ground: Ground) {
     newest_first.sort();
     assert_eq!((seen, pages), (newest_first, 5));
     let count = async |query: &str| {
-        let page = app.get(&format!("{path}?limit=200&{query}")).await;
+        let page = daemon.get(&format!("{path}?limit=200&{query}")).await;
         assert_eq!(page.status, 200, "{}", page.text);
         page.data("requests").as_array().unwrap().len()
     };
@@ -110,63 +110,63 @@ async fn lists_page_filter_and_end(ground: Ground) {
     assert_eq!(count("phone_last=0012").await, 0, "the end, not the middle");
     assert_eq!(count("created_after=2020-01-01T00:00:00Z").await, 23);
     assert_eq!(count("created_before=2020-01-01T00:00:00Z").await, 0);
-    let faulty = app
+    let faulty = daemon
         .get(&format!("{path}?status=x&otp_type=y&limit=0&cursor=!&created_after=now&chat_id=z&phone_last=123"))
         .await;
     let fields: Vec<&str> =
         faulty.json["errors"].as_array().unwrap().iter().map(|fault| fault["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["status", "otp_type", "phone_last", "created_after", "chat_id", "cursor", "limit"]);
     for digits in ["123456789", "+4477", "12a4", "%D9%A1%D9%A2%D9%A3%D9%A4", ""] {
-        let faulty = app.get(&format!("{path}?phone_last={digits}")).await;
+        let faulty = daemon.get(&format!("{path}?phone_last={digits}")).await;
         assert_eq!((faulty.status, &faulty.json["errors"][0]["field"]), (422, &json!("phone_last")), "{digits}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// A filter that hardly anything passes reads so much and no more, and says where to go on.
 async fn a_filter_gives_up_after_a_thousand_and_goes_on(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nlinks_per_chat_10m = 0".to_owned();
-    let app = world.start().await;
-    let wanted = app.link(json!({"chatId": "447700900123"})).await;
+    let daemon = world.start().await;
+    let wanted = daemon.link(json!({"chatId": "447700900123"})).await;
     for _ in 0..21 {
-        futures_util::future::join_all((0..50).map(|_| app.link(json!({"chatId": "447700900456"})))).await;
+        futures_util::future::join_all((0..50).map(|_| daemon.link(json!({"chatId": "447700900456"})))).await;
     }
     let path = format!("/api/otp/v2/{WAHA}/requests?phone_last=0123&limit=1");
-    let first = app.get(&path).await;
+    let first = daemon.get(&path).await;
     assert_eq!(first.data("requests"), &json!([]), "1,050 newer ones come first");
-    let next = app.get(&format!("{path}&cursor={}", first.data("next_cursor").as_str().unwrap())).await;
+    let next = daemon.get(&format!("{path}&cursor={}", first.data("next_cursor").as_str().unwrap())).await;
     assert_eq!(next.data("requests")[0]["uuid"], json!(wanted.uuid));
     assert!(next.json["data"].get("next_cursor").is_none(), "{}", next.text);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn cancel_ends_what_is_pending(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     let path = format!("/api/otp/v2/{WAHA}/requests/{}/cancel", link.uuid);
     for _ in 0..2 {
-        let canceled = app.post(&path, json!({})).await;
+        let canceled = daemon.post(&path, json!({})).await;
         assert_eq!((canceled.status, canceled.data("status")), (200, &json!("canceled")));
     }
-    app.says("447700900123", "C1", &link.text).await;
-    app.settle().await;
-    assert_eq!(app.status(&link.uuid).await, "canceled");
+    daemon.says("447700900123", "C1", &link.text).await;
+    daemon.settle().await;
+    assert_eq!(daemon.status(&link.uuid).await, "canceled");
     let callbacks = world.receiver.wait_for(1).await;
     assert_eq!(callbacks[0].json()["type"], "link.canceled");
     assert_eq!(world.gateway.arrived().len(), 1, "the person hears that it is over");
-    let verified = app.link(json!({})).await;
-    app.says("447700900123", "C2", &verified.text).await;
-    let late = app.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", verified.uuid), json!({})).await;
+    let verified = daemon.link(json!({})).await;
+    daemon.says("447700900123", "C2", &verified.text).await;
+    let late = daemon.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", verified.uuid), json!({})).await;
     assert_eq!(late.data("status"), "verified");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn tenants_are_walls(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     let absent = "019aa000-0000-7000-8000-000000000000";
     let unknown_instance = "5f0c2a90-0000-4000-8000-0000000000ff";
     let mut answers = Vec::new();
@@ -178,39 +178,39 @@ async fn tenants_are_walls(ground: Ground) {
         (META_TOKEN, "not-a-uuid", absent),
         (META_TOKEN, META, "not-a-uuid"),
     ] {
-        let answer = app.get_as(token, &format!("/api/otp/v2/{instance}/requests/{uuid}")).await;
+        let answer = daemon.get_as(token, &format!("/api/otp/v2/{instance}/requests/{uuid}")).await;
         answers.push((answer.status, answer.text));
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
     assert_eq!(answers[0].0, 404);
     for wrong in ["", "x", &TOKEN[1..], "sha256:00"] {
-        let answer = app.get_as(wrong, &format!("/api/otp/v2/{WAHA}/requests")).await;
+        let answer = daemon.get_as(wrong, &format!("/api/otp/v2/{WAHA}/requests")).await;
         assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"));
     }
     let same_key = [("idempotency-key", "shared")];
-    let ours = app.post_with(&generate(WAHA), json!({}), &same_key).await;
-    let theirs = app
+    let ours = daemon.post_with(&generate(WAHA), json!({}), &same_key).await;
+    let theirs = daemon
         .post_with(&generate(META), json!({}), &[same_key[0], ("authorization", &format!("Bearer {META_TOKEN}"))])
         .await;
     assert_ne!(ours.text_of("uuid"), theirs.text_of("uuid"));
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn the_mint_limit_is_told_and_kept(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 3\ninstance_mint_per_second = 0\n".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     // The bucket fills by itself, too: what took a busy machine too long is asked again.
     let mut minted = loop {
         let start = Instant::now();
         let mut minted = Vec::new();
         for _ in 0..4 {
-            minted.push(app.mint(json!({})).await);
+            minted.push(daemon.mint(json!({})).await);
         }
         if start.elapsed() < Duration::from_millis(800) {
             break minted;
         }
-        app.pass(Duration::from_secs(10)).await;
+        daemon.pass(Duration::from_secs(10)).await;
     };
     let refused = minted.pop().unwrap();
     for (minted, (left, reset)) in minted.iter().zip([(2, 1), (1, 2), (0, 1)]) {
@@ -219,29 +219,29 @@ async fn the_mint_limit_is_told_and_kept(ground: Ground) {
     }
     assert_eq!((refused.status, &refused.json["code"]), (429, &json!("rate_limited")));
     assert_eq!(refused.header("retry-after"), "1");
-    app.clock.advance(Duration::from_secs(1));
-    assert_eq!(app.mint(json!({})).await.status, 200);
-    app.finish().await;
+    daemon.clock.advance(Duration::from_secs(1));
+    assert_eq!(daemon.mint(json!({})).await.status, 200);
+    daemon.finish().await;
 }
 
 async fn a_disabled_instance_finishes_and_takes_nothing_new(ground: Ground) {
     let mut world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    app.stop().await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    daemon.stop().await;
     world.extra = "disabled = true\n".to_owned();
-    let app = world.start().await;
-    assert_eq!(app.mint(json!({})).await.json["code"], "instance_disabled");
-    app.says("447700900123", "D1", &link.text).await;
-    assert_eq!(app.status(&link.uuid).await, "verified");
-    app.finish().await;
+    let daemon = world.start().await;
+    assert_eq!(daemon.mint(json!({})).await.json["code"], "instance_disabled");
+    daemon.says("447700900123", "D1", &link.text).await;
+    assert_eq!(daemon.status(&link.uuid).await, "verified");
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_faulty_field_is_named_at_once() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let answer = app
+    let daemon = world.start().await;
+    let answer = daemon
         .mint(json!({
             "chatId": "nobody", "expires": 59, "name": "see www.evil.example", "max_attempts": 0,
             "message": {"prompt": "<link>", "success": "Hi <nmae>", "failed": 5.5, "expired": ["x"]},
@@ -278,15 +278,16 @@ async fn every_faulty_field_is_named_at_once() {
         assert!(fields.contains(&field), "{field} in {fields:?}");
     }
     assert!(answer.text.contains("character 4; did you mean <name>?"), "{}", answer.text);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_accepted_and_may_surprise_is_said() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let answer =
-        app.mint(json!({"nmae": "x", "lang": "tlh", "message": {"success": "Hi {nmae} {link}", "succes": "y"}})).await;
+    let daemon = world.start().await;
+    let answer = daemon
+        .mint(json!({"nmae": "x", "lang": "tlh", "message": {"success": "Hi {nmae} {link}", "succes": "y"}}))
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let warned: Vec<String> = answer
         .data("warnings")
@@ -305,32 +306,32 @@ async fn what_is_accepted_and_may_surprise_is_said() {
     ] {
         assert!(warned.iter().any(|warning| warning.starts_with(expected)), "{expected} in {warned:#?}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_text_survives_the_link_in_every_language() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
+    let daemon = world.start().await;
     for (index, prompt) in
         ["a+b & c#d?e=f %41", "مرحبا بك ☕😀", "*bold* _x_ ~y~", "日本語 「括弧」", "quote \" ' < > \\"]
             .iter()
             .enumerate()
     {
-        let answer = app.mint(json!({"message": {"prompt": prompt}, "lang": "ar"})).await;
+        let answer = daemon.mint(json!({"message": {"prompt": prompt}, "lang": "ar"})).await;
         let url = url::Url::parse(&answer.text_of("whatsapp_link")).unwrap();
         let text = url.query_pairs().next().unwrap().1.into_owned();
         assert!(text.starts_with(prompt) && !answer.text_of("whatsapp_link").contains('+'), "{text}");
-        app.says(&format!("4477009001{index:02}"), &format!("L{index}"), &text).await;
-        assert_eq!(app.status(&answer.text_of("uuid")).await, "verified", "{prompt}");
+        daemon.says(&format!("4477009001{index:02}"), &format!("L{index}"), &text).await;
+        assert_eq!(daemon.status(&answer.text_of("uuid")).await, "verified", "{prompt}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_is_a_problem() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
+    let daemon = world.start().await;
     let bearer = format!("Bearer {TOKEN}");
     let generate = generate(WAHA);
     let large = "x".repeat(64 * 1024 + 1);
@@ -355,12 +356,12 @@ async fn every_refusal_is_a_problem() {
         ("POST", "/api/otp/v2/x/redeem", "application/json", "{}", 404),
     ];
     for (method, path, media, body, status) in cases {
-        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", app.base));
+        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", daemon.base));
         request = request.header("authorization", &bearer);
         if !media.is_empty() {
             request = request.header("content-type", media);
         }
-        let answer = app.send(request.body(body.as_bytes().to_vec()).unwrap()).await;
+        let answer = daemon.send(request.body(body.as_bytes().to_vec()).unwrap()).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
         assert_eq!(answer.header("content-type"), "application/problem+json", "{method} {path}");
         let known = countersign::http::problem::Code::ALL.iter().find(|code| answer.json["code"] == code.as_str());
@@ -371,59 +372,59 @@ async fn every_refusal_is_a_problem() {
             assert!(!answer.header("allow").is_empty(), "{method} {path}");
         }
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_tokens_is_slowed_down_per_address() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
+    let daemon = world.start().await;
     let mut statuses = Vec::new();
     for _ in 0..40 {
-        statuses.push(app.get_as("wrong", &format!("/api/otp/v2/{WAHA}/requests")).await.status);
+        statuses.push(daemon.get_as("wrong", &format!("/api/otp/v2/{WAHA}/requests")).await.status);
     }
     assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 30);
     assert_eq!(statuses.last(), Some(&429));
-    assert_eq!(app.get(&format!("/api/otp/v2/{WAHA}/requests")).await.status, 200, "a right token is not limited");
-    app.finish().await;
+    assert_eq!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests")).await.status, 200, "a right token is not limited");
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn robots_spend_nothing() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    app.says("447700900123", "R1", &link.text).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    daemon.says("447700900123", "R1", &link.text).await;
     let reply = world.gateway.wait_for(1).await[0].json()["text"].as_str().unwrap().to_owned();
     let path = crate::flow::link_in(&reply);
     for agent in ["WhatsApp/2.23", "facebookexternalhit/1.1", "TelegramBot", "Mozilla/5.0"] {
         for method in ["GET", "HEAD"] {
             for _ in 0..25 {
-                let request = http::Request::builder().method(method).uri(format!("{}{path}", app.base));
+                let request = http::Request::builder().method(method).uri(format!("{}{path}", daemon.base));
                 let request = request.header("user-agent", agent).header("sec-purpose", "prefetch").body(Vec::new());
-                assert_eq!(app.send(request.unwrap()).await.status, 200);
+                assert_eq!(daemon.send(request.unwrap()).await.status, 200);
             }
         }
     }
-    let field = crate::flow::form_field(&app.get(&path).await.text);
-    let foreign = http::Request::post(format!("{}{path}", app.base)).header("sec-fetch-site", "cross-site");
-    let foreign = app.send(foreign.body(format!("form={field}").into_bytes()).unwrap()).await;
+    let field = crate::flow::form_field(&daemon.get(&path).await.text);
+    let foreign = http::Request::post(format!("{}{path}", daemon.base)).header("sec-fetch-site", "cross-site");
+    let foreign = daemon.send(foreign.body(format!("form={field}").into_bytes()).unwrap()).await;
     assert_eq!((foreign.status, &foreign.json["code"]), (403, &json!("cross_site")));
     let other = if path.ends_with('A') { 'B' } else { 'A' };
     let tampered = format!("{}{other}", &path[..path.len() - 1]);
-    assert!([404, 410].contains(&app.get(&tampered).await.status));
-    assert_eq!(crate::flow::tap(&app, &path, &field).await.status, 303);
-    app.finish().await;
+    assert!([404, 410].contains(&daemon.get(&tampered).await.status));
+    assert_eq!(crate::flow::tap(&daemon, &path, &field).await.status, 303);
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_and_metrics_live_on_their_own_listener() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    app.link(json!({})).await;
+    let daemon = world.start().await;
+    daemon.link(json!({})).await;
     let operator = async |path: &str| {
-        let request = http::Request::get(format!("{}{path}", app.operator)).body(Vec::new()).unwrap();
-        app.send(request).await
+        let request = http::Request::get(format!("{}{path}", daemon.operator)).body(Vec::new()).unwrap();
+        daemon.send(request).await
     };
     assert_eq!(operator("/livez").await.status, 200);
     assert_eq!(operator("/readyz").await.status, 200);
@@ -432,6 +433,6 @@ async fn probes_and_metrics_live_on_their_own_listener() {
     assert!(metrics.text.contains(&minted), "{}", metrics.text);
     let routes = metrics.text.lines().filter(|line| line.contains("route="));
     assert!(routes.clone().count() > 1 && routes.clone().all(|line| !line.contains(WAHA)), "route templates only");
-    assert_eq!(app.get("/metrics").await.status, 404);
-    app.finish().await;
+    assert_eq!(daemon.get("/metrics").await.status, 404);
+    daemon.finish().await;
 }

@@ -6,8 +6,8 @@ use countersign::domain::time::rfc3339;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Daemon, Ground, META_TOKEN, TOKEN, WAHA, World, known_token, message},
     browser::{Browser, landed, reply, start_path},
+    daemon::{Daemon, Ground, META_TOKEN, TOKEN, WAHA, World, known_token, message},
     flow::{link_in, on_both_stores},
     process::{Process, run},
 };
@@ -24,22 +24,22 @@ fn path(rest: &str) -> String {
     format!("/api/otp/v2/{WAHA}/{rest}")
 }
 
-async fn post_as(app: &Daemon, token: &str, rest: &str, body: Value) -> crate::app::Answer {
-    app.post_with(&path(rest), body, &[("authorization", &format!("Bearer {token}"))]).await
+async fn post_as(daemon: &Daemon, token: &str, rest: &str, body: Value) -> crate::daemon::Answer {
+    daemon.post_with(&path(rest), body, &[("authorization", &format!("Bearer {token}"))]).await
 }
 
 async fn codes_and_links_are_shown_to_whoever_may_see_secrets(ground: Ground) {
     let mut world = World::new(ground);
     world.tokens = known_token("cst_sees", "id = \"sees\", scopes = [\"read\", \"read_secrets\"]")
         + &known_token("cst_reads", "id = \"reads\", scopes = [\"read\", \"admin\"]");
-    let app = world.start().await;
-    let link = app.link(json!({"client_ref": "cart 7"})).await;
-    let sent = app.post(&path("request-code"), json!({"chatId": "447700900123"})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"client_ref": "cart 7"})).await;
+    let sent = daemon.post(&path("request-code"), json!({"chatId": "447700900123"})).await;
     let code = sent.text_of("code");
     for (token, shown) in [(TOKEN, true), ("cst_sees", true), ("cst_reads", false)] {
-        let list = app.get_as(token, &path("requests")).await;
-        let one = app.get_as(token, &path(&format!("requests/{}", link.uuid))).await;
-        let news = app.get_as(token, &path(&format!("requests/{}/events?wait=0", link.uuid))).await;
+        let list = daemon.get_as(token, &path("requests")).await;
+        let one = daemon.get_as(token, &path(&format!("requests/{}", link.uuid))).await;
+        let news = daemon.get_as(token, &path(&format!("requests/{}/events?wait=0", link.uuid))).await;
         for answer in [&list, &one, &news] {
             assert_eq!(answer.status, 200, "{}", answer.text);
             assert_eq!(answer.text.contains(&link.code), shown, "{token}: {}", answer.text);
@@ -50,14 +50,14 @@ async fn codes_and_links_are_shown_to_whoever_may_see_secrets(ground: Ground) {
             assert_eq!(one.data(name).is_string(), shown, "{token} {name}");
         }
         assert_eq!(one.data("poll_token").is_string(), shown, "{token}");
-        let asked = app.get_as(token, &path(&format!("explain?q={}", link.uuid))).await;
+        let asked = daemon.get_as(token, &path(&format!("explain?q={}", link.uuid))).await;
         assert!(!asked.text.contains(&link.code), "{token}");
     }
-    let canceled = post_as(&app, "cst_reads", &format!("requests/{}/cancel", link.uuid), json!({})).await;
+    let canceled = post_as(&daemon, "cst_reads", &format!("requests/{}/cancel", link.uuid), json!({})).await;
     assert!(canceled.status == 200 && !canceled.text.contains(&link.code), "{}", canceled.text);
     let wawp = |token: &str| format!("/v2/auth/otp/send?instance_id={WAHA}&access_token={token}&chatId=447700900123");
-    assert_eq!(app.get_as("", &wawp("cst_reads")).await.json["code"], "insufficient_scope");
-    app.finish().await;
+    assert_eq!(daemon.get_as("", &wawp("cst_reads")).await.json["code"], "insufficient_scope");
+    daemon.finish().await;
 }
 
 async fn a_token_ends_on_its_day(ground: Ground) {
@@ -65,18 +65,18 @@ async fn a_token_ends_on_its_day(ground: Ground) {
     let end = world.clock.wall() + Duration::from_secs(3600);
     world.tokens = known_token("cst_short", &format!("id = \"trial\", until = \"{}\"", rfc3339(end)))
         + &known_token("cst_old", "until = \"2020-12-31\"");
-    let app = world.start().await;
-    assert_eq!(app.get_as("cst_short", &path("requests")).await.status, 200);
-    let old = app.get_as("cst_old", &path("requests")).await;
+    let daemon = world.start().await;
+    assert_eq!(daemon.get_as("cst_short", &path("requests")).await.status, 200);
+    let old = daemon.get_as("cst_old", &path("requests")).await;
     assert_eq!((old.status, &old.json["code"]), (401, &json!("unauthenticated")));
-    app.clock.advance(Duration::from_secs(3601));
-    let ended = app.get_as("cst_short", &path("requests")).await;
+    daemon.clock.advance(Duration::from_secs(3601));
+    let ended = daemon.get_as("cst_short", &path("requests")).await;
     assert_eq!(ended.status, 401);
     assert!(ended.text.contains("the token \\\"trial\\\" has reached its end date"), "{}", ended.text);
-    let elsewhere = app.get_as("cst_short", &format!("/api/otp/v2/{}/requests", crate::app::META)).await;
+    let elsewhere = daemon.get_as("cst_short", &format!("/api/otp/v2/{}/requests", crate::daemon::META)).await;
     assert_eq!(elsewhere.text, ended.text, "it is of every instance here");
-    assert_eq!(app.get_as(META_TOKEN, &path("requests")).await.status, 404, "another one's, as before");
-    app.finish().await;
+    assert_eq!(daemon.get_as(META_TOKEN, &path("requests")).await.status, 404, "another one's, as before");
+    daemon.finish().await;
 }
 
 async fn who_did_what_stands_in_the_timeline_and_in_the_audit_stream(ground: Ground) {
@@ -85,29 +85,29 @@ async fn who_did_what_stands_in_the_timeline_and_in_the_audit_stream(ground: Gro
     let file = directory.path().join("audit.jsonl");
     world.more = format!("[audit]\npath = \"{}\"\n", file.display());
     world.tokens = known_token("cst_shop", "id = \"shop\"") + &known_token("cst_support", "id = \"support\"");
-    let app = world.start().await;
-    let minted = post_as(&app, "cst_shop", "generate-link", json!({})).await;
+    let daemon = world.start().await;
+    let minted = post_as(&daemon, "cst_shop", "generate-link", json!({})).await;
     let (uuid, text) = (minted.text_of("uuid"), minted.text_of("text"));
     let mut browser = Browser::default();
-    browser.tap(&app, &start_path(&minted), "here").await;
-    let now = app.clock.wall().as_second();
-    assert_eq!(app.waha(&message("447700900123", "A1", &text, now)).await.status, 200);
-    let went_on = browser.go_on(&app, &link_in(&reply(&world, 1).await)).await;
+    browser.tap(&daemon, &start_path(&minted), "here").await;
+    let now = daemon.clock.wall().as_second();
+    assert_eq!(daemon.waha(&message("447700900123", "A1", &text, now)).await.status, 200);
+    let went_on = browser.go_on(&daemon, &link_in(&reply(&world, 1).await)).await;
     let landed = landed(&went_on).unwrap()["token"].clone();
-    let redeemed = post_as(&app, "cst_shop", "redeem", json!({"token": landed})).await;
+    let redeemed = post_as(&daemon, "cst_shop", "redeem", json!({"token": landed})).await;
     assert_eq!(redeemed.status, 200, "{}", redeemed.text);
-    let plain = app.link(json!({})).await;
-    let canceled = post_as(&app, "cst_support", &format!("requests/{}/cancel", plain.uuid), json!({})).await;
+    let plain = daemon.link(json!({})).await;
+    let canceled = post_as(&daemon, "cst_support", &format!("requests/{}/cancel", plain.uuid), json!({})).await;
     assert_eq!(canceled.status, 200);
-    assert_eq!(post_as(&app, "cst_wrong", "generate-link", json!({})).await.status, 401);
-    app.get_as("cst_support", &path("requests?phone_last=0123")).await;
+    assert_eq!(post_as(&daemon, "cst_wrong", "generate-link", json!({})).await.status, 401);
+    daemon.get_as("cst_support", &path("requests?phone_last=0123")).await;
 
-    let by = |answer: &crate::app::Answer, event: &str| -> Value {
+    let by = |answer: &crate::daemon::Answer, event: &str| -> Value {
         let timeline = answer.data("timeline").as_array().unwrap().clone();
         let entry = timeline.iter().find(|entry| entry["event"] == event);
         entry.unwrap_or_else(|| panic!("{event} in {timeline:?}"))["by"].clone()
     };
-    let one = app.get(&path(&format!("requests/{uuid}"))).await;
+    let one = daemon.get(&path(&format!("requests/{uuid}"))).await;
     for (event, name) in
         [("created", json!("token:shop")), ("redeemed", json!("token:shop")), ("completed", json!(null))]
     {
@@ -116,7 +116,7 @@ async fn who_did_what_stands_in_the_timeline_and_in_the_audit_stream(ground: Gro
     assert_eq!(by(&canceled, "canceled"), "token:support");
     assert_eq!(by(&canceled, "created"), json!(null), "a token without an id has no name in a record");
 
-    app.service.audit.flush();
+    daemon.service.audit.flush();
     let written = std::fs::read_to_string(&file).unwrap();
     let lines: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let said =
@@ -142,7 +142,7 @@ async fn who_did_what_stands_in_the_timeline_and_in_the_audit_stream(ground: Gro
     for secret in [&plain.code, &landed, "447700900123", "0123\"", "cst_"] {
         assert!(!written.contains(secret), "{secret} in {written}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

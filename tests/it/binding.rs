@@ -7,8 +7,8 @@ use countersign::domain::keys::sha256;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Ground, META, META_TOKEN, WAHA, World},
     browser::{Browser, code_in, field, landed, redeem, reply, start_path},
+    daemon::{Ground, META, META_TOKEN, WAHA, World},
     flow::{link_in, on_both_stores},
 };
 
@@ -30,8 +30,8 @@ fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()))
 }
 
-async fn timeline(app: &crate::app::Daemon, uuid: &str) -> Vec<String> {
-    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
+async fn timeline(daemon: &crate::daemon::Daemon, uuid: &str) -> Vec<String> {
+    let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
     let entries = shown.data("timeline").as_array().unwrap().clone();
     let word = |entry: &Value| match entry["reason"].as_str() {
         Some(reason) => format!("{}: {reason}", entry["event"].as_str().unwrap()),
@@ -42,135 +42,135 @@ async fn timeline(app: &crate::app::Daemon, uuid: &str) -> Vec<String> {
 
 async fn bound_here_finishes_here_and_nowhere_else(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let minted = app.mint(json!({"state": "s"})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"state": "s"})).await;
     let (page, text) = (start_path(&minted), minted.text_of("text"));
     let (mut owner, mut other) = (Browser::default(), Browser::default());
-    let shown = owner.tap(&app, &page, "here").await;
+    let shown = owner.tap(&daemon, &page, "here").await;
     assert_eq!(shown.status, 200, "{}", shown.text);
     assert!(shown.text.contains("https://wa.me/447700900999?text="), "the answer shows the link");
-    assert_eq!(owner.stage(&app, &page).await, "pending");
-    app.says(PHONE, "B1", &text).await;
+    assert_eq!(owner.stage(&daemon, &page).await, "pending");
+    daemon.says(PHONE, "B1", &text).await;
     let link = link_in(&reply(&world, 1).await);
     assert_eq!(
         world.receiver.wait_for(1).await[0].json()["data"]["completion"],
         json!({"mode": "same_browser", "state": "offered"})
     );
-    assert_eq!(owner.stage(&app, &page).await, "link");
+    assert_eq!(owner.stage(&daemon, &page).await, "link");
 
-    let told = other.go_on(&app, &link).await;
+    let told = other.go_on(&daemon, &link).await;
     assert_eq!((told.status, landed(&told)), (200, None));
     let code = code_in(told.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
     assert!(told.text.contains("Type it only on the page you opened yourself"), "{}", told.text);
-    assert_eq!(other.type_code(&app, &page, &code).await.status, 422, "the code is for the browser that waits");
-    assert_eq!(owner.stage(&app, &page).await, "code", "the waiting page asks for it");
+    assert_eq!(other.type_code(&daemon, &page, &code).await.status, 422, "the code is for the browser that waits");
+    assert_eq!(owner.stage(&daemon, &page).await, "code", "the waiting page asks for it");
     let cookieless =
-        Browser::default().post(&app, &link, &[("form", &field(&owner.look(&app, &link).await.text))]).await;
+        Browser::default().post(&daemon, &link, &[("form", &field(&owner.look(&daemon, &link).await.text))]).await;
     assert_eq!(cookieless.status, 422, "the field is tied to the cookie");
 
-    let landed = landed(&owner.go_on(&app, &link).await).expect("its own browser goes on");
+    let landed = landed(&owner.go_on(&daemon, &link).await).expect("its own browser goes on");
     assert_eq!(landed["state"], "s");
-    assert_eq!(owner.stage(&app, &page).await, "done");
-    assert_eq!(redeem(&app, json!({"token": landed["token"]})).await.status, 200);
-    let typed = owner.type_code(&app, &page, &code).await;
+    assert_eq!(owner.stage(&daemon, &page).await, "done");
+    assert_eq!(redeem(&daemon, json!({"token": landed["token"]})).await.status, 200);
+    let typed = owner.type_code(&daemon, &page, &code).await;
     assert_eq!((typed.status, typed.header("location")), (303, &*page), "one use, whichever way");
-    let events = timeline(&app, &minted.text_of("uuid")).await;
+    let events = timeline(&daemon, &minted.text_of("uuid")).await;
     assert_eq!(events, ["created", "tapped (here)", "verified", "code shown: wrong_browser", "completed", "redeemed"]);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_scanning_phone_gets_a_code_that_its_browser_types(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let minted = app.mint(json!({"state": "s", "message": {"success": "Own text: <link>"}})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"state": "s", "message": {"success": "Own text: <link>"}})).await;
     let page = start_path(&minted);
     let mut desk = Browser::default();
-    assert!(desk.tap(&app, &page, "qr").await.text.contains("data:image/bmp;base64,"));
-    app.says(PHONE, "Q1", &minted.text_of("text")).await;
+    assert!(desk.tap(&daemon, &page, "qr").await.text.contains("data:image/bmp;base64,"));
+    daemon.says(PHONE, "Q1", &minted.text_of("text")).await;
     let text = reply(&world, 1).await;
     assert!(!text.contains("/o/"), "no link for a phone that only scanned: {text}");
     let code = code_in(&text).expect("a code");
     assert!(text.contains("Type it only on a page you opened yourself"), "{text}");
-    assert_eq!(desk.stage(&app, &page).await, "code");
-    assert_eq!(Browser::default().stage(&app, &page).await, "link", "others learn nothing");
-    app.says(PHONE, "Q2", &minted.text_of("text")).await;
+    assert_eq!(desk.stage(&daemon, &page).await, "code");
+    assert_eq!(Browser::default().stage(&daemon, &page).await, "link", "others learn nothing");
+    daemon.says(PHONE, "Q2", &minted.text_of("text")).await;
     assert!(reply(&world, 2).await.contains(&code), "a second message gets the same answer");
 
-    let wrong = desk.type_code(&app, &page, "000000").await;
+    let wrong = desk.type_code(&daemon, &page, "000000").await;
     assert_eq!(wrong.status, 422);
     assert!(wrong.text.contains("Tries left: 4"), "{}", wrong.text);
-    let typed = desk.type_code(&app, &page, &format!(" {}-{} ", code[..3].to_lowercase(), &code[3..])).await;
+    let typed = desk.type_code(&daemon, &page, &format!(" {}-{} ", code[..3].to_lowercase(), &code[3..])).await;
     let landed = landed(&typed).unwrap_or_else(|| panic!("{} {}", typed.status, typed.text));
-    assert_eq!(redeem(&app, json!({"token": landed["token"]})).await.data("subject")["value"], "+447700900123");
-    app.finish().await;
+    assert_eq!(redeem(&daemon, json!({"token": landed["token"]})).await.data("subject")["value"], "+447700900123");
+    daemon.finish().await;
 }
 
 async fn five_wrong_codes_spend_it(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let minted = app.mint(json!({})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
     let mut desk = Browser::default();
-    desk.tap(&app, &page, "qr").await;
-    app.says(PHONE, "W1", &minted.text_of("text")).await;
+    desk.tap(&daemon, &page, "qr").await;
+    daemon.says(PHONE, "W1", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 1).await).unwrap();
     for _ in 0..4 {
-        assert_eq!(desk.type_code(&app, &page, "ZZZZZZ").await.status, 422);
+        assert_eq!(desk.type_code(&daemon, &page, "ZZZZZZ").await.status, 422);
     }
-    assert_eq!(desk.type_code(&app, &page, "ZZZZZZ").await.status, 410);
-    assert_eq!(desk.type_code(&app, &page, &code).await.status, 410, "the right one comes too late");
-    assert_eq!(desk.stage(&app, &page).await, "over");
+    assert_eq!(desk.type_code(&daemon, &page, "ZZZZZZ").await.status, 410);
+    assert_eq!(desk.type_code(&daemon, &page, &code).await.status, 410, "the right one comes too late");
+    assert_eq!(desk.stage(&daemon, &page).await, "over");
 
-    let minted = app.mint(json!({})).await;
+    let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
-    desk.tap(&app, &page, "qr").await;
-    app.says(PHONE, "W2", &minted.text_of("text")).await;
+    desk.tap(&daemon, &page, "qr").await;
+    daemon.says(PHONE, "W2", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 2).await).unwrap();
     for _ in 0..4 {
-        assert_eq!(desk.type_code(&app, &page, "ZZZZZZ").await.status, 422);
+        assert_eq!(desk.type_code(&daemon, &page, "ZZZZZZ").await.status, 422);
     }
-    app.advance(Duration::from_secs(270)).await;
-    assert!(landed(&desk.type_code(&app, &page, &code).await).is_some(), "the last try, in the last moment");
+    daemon.advance(Duration::from_secs(270)).await;
+    assert!(landed(&desk.type_code(&daemon, &page, &code).await).is_some(), "the last try, in the last moment");
 
-    let minted = app.mint(json!({})).await;
+    let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
-    desk.tap(&app, &page, "qr").await;
-    app.says(PHONE, "W3", &minted.text_of("text")).await;
+    desk.tap(&daemon, &page, "qr").await;
+    daemon.says(PHONE, "W3", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 3).await).unwrap();
-    app.advance(Duration::from_secs(301)).await;
-    assert_eq!(desk.type_code(&app, &page, &code).await.status, 410, "five minutes");
-    app.finish().await;
+    daemon.advance(Duration::from_secs(301)).await;
+    assert_eq!(desk.type_code(&daemon, &page, &code).await.status, 410, "five minutes");
+    daemon.finish().await;
 }
 
 async fn the_last_tap_wins_until_the_match(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let minted = app.mint(json!({})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
     let (mut first, mut last) = (Browser::default(), Browser::default());
-    first.tap(&app, &page, "qr").await;
+    first.tap(&daemon, &page, "qr").await;
     let gently = [("place", "qr"), ("auto", "1")];
-    last.submit(&app, &page, &page, &gently).await;
-    last.tap(&app, &page, "here").await;
-    first.submit(&app, &page, &page, &gently).await;
-    last.submit(&app, &page, &page, &gently).await;
-    app.says(PHONE, "L1", &minted.text_of("text")).await;
+    last.submit(&daemon, &page, &page, &gently).await;
+    last.tap(&daemon, &page, "here").await;
+    first.submit(&daemon, &page, &page, &gently).await;
+    last.submit(&daemon, &page, &page, &gently).await;
+    daemon.says(PHONE, "L1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
-    first.tap(&app, &page, "here").await;
-    assert_eq!(landed(&first.go_on(&app, &link).await), None, "frozen at the match");
-    assert!(landed(&last.go_on(&app, &link).await).is_some());
-    let events = timeline(&app, &minted.text_of("uuid")).await;
+    first.tap(&daemon, &page, "here").await;
+    assert_eq!(landed(&first.go_on(&daemon, &link).await), None, "frozen at the match");
+    assert!(landed(&last.go_on(&daemon, &link).await).is_some());
+    let events = timeline(&daemon, &minted.text_of("uuid")).await;
     assert_eq!(events[1..3], ["tapped (here)", "verified"], "only the last tap is told");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn the_app_binds_with_a_verifier_and_a_code(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let body = |qr: bool| json!({"challenge": challenge("v"), "qr": qr});
-    let minted = app.mint(body(true)).await;
+    let minted = daemon.mint(body(true)).await;
     assert_eq!(minted.data("warnings"), &json!([]), "nothing is unbound");
-    app.says(PHONE, "C1", &minted.text_of("text")).await;
+    daemon.says(PHONE, "C1", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 1).await).expect("the reply holds the code");
     let uuid = minted.text_of("uuid");
     let wrong = [
@@ -179,241 +179,241 @@ async fn the_app_binds_with_a_verifier_and_a_code(ground: Ground) {
         json!({"uuid": uuid, "code": "000000", "verifier": "v"}),
     ];
     for body in wrong {
-        assert_eq!(redeem(&app, body).await.json["code"], "token_refused");
+        assert_eq!(redeem(&daemon, body).await.json["code"], "token_refused");
     }
     let foreign = format!("/api/otp/v2/{META}/redeem");
     let headers = [("authorization", &*format!("Bearer {META_TOKEN}"))];
-    let foreign = app.post_with(&foreign, json!({"uuid": uuid, "code": code, "verifier": "v"}), &headers).await;
+    let foreign = daemon.post_with(&foreign, json!({"uuid": uuid, "code": code, "verifier": "v"}), &headers).await;
     assert_eq!(foreign.json["code"], "token_refused");
-    assert_eq!(redeem(&app, json!({"uuid": uuid, "code": code, "verifier": "v"})).await.status, 200);
-    let by = |verifier: Option<&str>| redeem(&app, json!({"uuid": uuid, "code": code, "verifier": verifier}));
+    assert_eq!(redeem(&daemon, json!({"uuid": uuid, "code": code, "verifier": "v"})).await.status, 200);
+    let by = |verifier: Option<&str>| redeem(&daemon, json!({"uuid": uuid, "code": code, "verifier": verifier}));
     assert_eq!(by(Some("v")).await.status, 200, "again, by the same caller");
     assert_eq!(by(Some("w")).await.status, 410);
     assert_eq!(by(None).await.status, 410);
 
-    let minted = app.mint(body(false)).await;
-    app.says(PHONE, "C2", &minted.text_of("text")).await;
+    let minted = daemon.mint(body(false)).await;
+    daemon.says(PHONE, "C2", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 2).await);
     let mut phone = Browser::default();
-    let told = phone.submit(&app, &link, &link, &[("elsewhere", "1")]).await;
+    let told = phone.submit(&daemon, &link, &link, &[("elsewhere", "1")]).await;
     let code = code_in(told.text.split("class=\"code\"").nth(1).unwrap()).unwrap();
     for _ in 0..4 {
         let body = json!({"uuid": minted.text_of("uuid"), "code": "000000", "verifier": "v"});
-        assert_eq!(redeem(&app, body).await.json["code"], "token_refused");
+        assert_eq!(redeem(&daemon, body).await.json["code"], "token_refused");
     }
-    let landed = landed(&phone.go_on(&app, &link).await).expect("no cookie is asked for");
-    assert_eq!(redeem(&app, json!({"token": landed["token"]})).await.json["code"], "token_refused");
+    let landed = landed(&phone.go_on(&daemon, &link).await).expect("no cookie is asked for");
+    assert_eq!(redeem(&daemon, json!({"token": landed["token"]})).await.json["code"], "token_refused");
     let by_code = json!({"uuid": minted.text_of("uuid"), "code": code, "verifier": "v"});
-    assert_eq!(redeem(&app, by_code).await.status, 410, "one use, whichever way");
-    assert_eq!(redeem(&app, json!({"token": landed["token"], "verifier": "v"})).await.status, 200);
+    assert_eq!(redeem(&daemon, by_code).await.status, 410, "one use, whichever way");
+    assert_eq!(redeem(&daemon, json!({"token": landed["token"], "verifier": "v"})).await.status, 200);
 
     // The start page serves such a request too; its code leads to the redirect, and that to the verifier.
-    let minted = app.mint(body(false)).await;
+    let minted = daemon.mint(body(false)).await;
     let (page, mut desk) = (start_path(&minted), Browser::default());
-    desk.tap(&app, &page, "qr").await;
-    app.says(PHONE, "C3", &minted.text_of("text")).await;
+    desk.tap(&daemon, &page, "qr").await;
+    daemon.says(PHONE, "C3", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 3).await).unwrap();
-    let landed = crate::browser::landed(&desk.type_code(&app, &page, &code).await).unwrap();
-    assert_eq!(redeem(&app, json!({"token": landed["token"], "verifier": "v"})).await.status, 200);
-    app.finish().await;
+    let landed = crate::browser::landed(&desk.type_code(&daemon, &page, &code).await).unwrap();
+    assert_eq!(redeem(&daemon, json!({"token": landed["token"], "verifier": "v"})).await.status, 200);
+    daemon.finish().await;
 }
 
 async fn the_waiting_page_finishes_for_who_stated_the_number(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "completions_allowed = [\"prove_phone\", \"anywhere\"]".to_owned();
-    let app = world.start().await;
-    let refused = app.mint(json!({"completion": "prove_phone"})).await;
+    let daemon = world.start().await;
+    let refused = daemon.mint(json!({"completion": "prove_phone"})).await;
     assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("chatId")));
-    let minted = app.mint(json!({"completion": "prove_phone", "chatId": PHONE, "state": "s"})).await;
+    let minted = daemon.mint(json!({"completion": "prove_phone", "chatId": PHONE, "state": "s"})).await;
     let page = start_path(&minted);
     let (mut owner, mut other) = (Browser::default(), Browser::default());
-    owner.tap(&app, &page, "qr").await;
-    app.says(PHONE, "P1", &minted.text_of("text")).await;
-    assert_eq!(owner.stage(&app, &page).await, "finish");
-    assert_eq!(other.stage(&app, &page).await, "link");
-    assert_eq!(other.submit(&app, &page, &page, &[("do", "finish")]).await.status, 422);
-    let landed = landed(&owner.submit(&app, &page, &page, &[("do", "finish")]).await).unwrap();
-    let redeemed = redeem(&app, json!({"token": landed["token"]})).await;
+    owner.tap(&daemon, &page, "qr").await;
+    daemon.says(PHONE, "P1", &minted.text_of("text")).await;
+    assert_eq!(owner.stage(&daemon, &page).await, "finish");
+    assert_eq!(other.stage(&daemon, &page).await, "link");
+    assert_eq!(other.submit(&daemon, &page, &page, &[("do", "finish")]).await.status, 422);
+    let landed = landed(&owner.submit(&daemon, &page, &page, &[("do", "finish")]).await).unwrap();
+    let redeemed = redeem(&daemon, json!({"token": landed["token"]})).await;
     assert_eq!(redeemed.data("completion")["mode"], "prove_phone");
 
-    let minted = app.mint(json!({"state": "s"})).await;
+    let minted = daemon.mint(json!({"state": "s"})).await;
     let page = start_path(&minted);
-    owner.tap(&app, &page, "here").await;
-    app.says(PHONE, "P2", &minted.text_of("text")).await;
-    let finish = owner.submit(&app, &page, &page, &[("do", "finish")]).await;
+    owner.tap(&daemon, &page, "here").await;
+    daemon.says(PHONE, "P2", &minted.text_of("text")).await;
+    let finish = owner.submit(&daemon, &page, &page, &[("do", "finish")]).await;
     assert_eq!(finish.status, 422, "only where the person was signed in before");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn an_expired_page_gives_a_new_link(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let minted = app.mint(json!({"state": "s", "chatId": PHONE, "client_ref": "cart 7", "expires": 60})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"state": "s", "chatId": PHONE, "client_ref": "cart 7", "expires": 60})).await;
     let page = start_path(&minted);
     let mut browser = Browser::default();
-    browser.tap(&app, &page, "here").await;
-    assert_eq!(browser.submit(&app, &page, &page, &[("do", "renew")]).await.status, 410, "it lives");
-    app.advance(Duration::from_secs(61)).await;
-    assert_eq!(browser.stage(&app, &page).await, "expired");
+    browser.tap(&daemon, &page, "here").await;
+    assert_eq!(browser.submit(&daemon, &page, &page, &[("do", "renew")]).await.status, 410, "it lives");
+    daemon.advance(Duration::from_secs(61)).await;
+    assert_eq!(browser.stage(&daemon, &page).await, "expired");
     let mut stranger = Browser::default();
-    assert!(!stranger.look(&app, &page).await.text.contains("value=\"renew\""));
-    assert_eq!(stranger.submit(&app, &page, &page, &[("do", "renew")]).await.status, 410, "it did not wait");
-    let renewed = browser.submit(&app, &page, &page, &[("do", "renew")]).await;
+    assert!(!stranger.look(&daemon, &page).await.text.contains("value=\"renew\""));
+    assert_eq!(stranger.submit(&daemon, &page, &page, &[("do", "renew")]).await.status, 410, "it did not wait");
+    let renewed = browser.submit(&daemon, &page, &page, &[("do", "renew")]).await;
     assert_eq!(renewed.status, 303, "{}", renewed.text);
     let fresh = renewed.header("location").to_owned();
     assert_ne!(fresh, page);
-    let again = browser.submit(&app, &page, &page, &[("do", "renew")]).await;
+    let again = browser.submit(&daemon, &page, &page, &[("do", "renew")]).await;
     assert_eq!(again.header("location"), fresh, "many taps make one");
-    let listed = app.get(&format!("/api/otp/v2/{WAHA}/requests?client_ref=cart%207")).await;
+    let listed = daemon.get(&format!("/api/otp/v2/{WAHA}/requests?client_ref=cart%207")).await;
     let requests = listed.data("requests").as_array().unwrap().clone();
     assert_eq!(requests.len(), 2);
     let new = requests.iter().find(|request| request["status"] == "pending").unwrap();
     assert_eq!(new["renews"], json!(minted.text_of("uuid")));
-    browser.tap(&app, &fresh, "here").await;
-    app.says("447700900777", "N0", new["text"].as_str().unwrap()).await;
-    assert_eq!(browser.stage(&app, &fresh).await, "pending", "the same chat as before is asked for");
-    app.says(PHONE, "N1", new["text"].as_str().unwrap()).await;
-    assert_eq!(browser.stage(&app, &fresh).await, "link");
-    let landed = landed(&browser.go_on(&app, &link_in(&reply(&world, 2).await)).await).unwrap();
-    let redeemed = redeem(&app, json!({"token": landed["token"]})).await;
+    browser.tap(&daemon, &fresh, "here").await;
+    daemon.says("447700900777", "N0", new["text"].as_str().unwrap()).await;
+    assert_eq!(browser.stage(&daemon, &fresh).await, "pending", "the same chat as before is asked for");
+    daemon.says(PHONE, "N1", new["text"].as_str().unwrap()).await;
+    assert_eq!(browser.stage(&daemon, &fresh).await, "link");
+    let landed = landed(&browser.go_on(&daemon, &link_in(&reply(&world, 2).await)).await).unwrap();
+    let redeemed = redeem(&daemon, json!({"token": landed["token"]})).await;
     assert_eq!(redeemed.data("renews"), &json!(minted.text_of("uuid")));
-    app.advance(Duration::from_secs(3700)).await;
-    let late = browser.submit(&app, &page, &page, &[("do", "renew")]).await;
+    daemon.advance(Duration::from_secs(3700)).await;
+    let late = browser.submit(&daemon, &page, &page, &[("do", "renew")]).await;
     assert_eq!(late.status, 410, "not for ever");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// `expires` is a bound that the app has set, so whoever waits prolongs it only as far as the app lets him.
 async fn what_the_app_bounded_nobody_makes_anew(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "renewals = 2".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     for (bound, renewals) in
         [(json!({}), 2), (json!({"renewable": false}), 0), (json!({"purpose": "Pay 9,000 EUR"}), 0)]
     {
         let mut body = json!({"state": "s", "expires": 60});
         body.as_object_mut().unwrap().extend(bound.as_object().unwrap().clone());
-        let (mut page, mut browser) = (start_path(&app.mint(body).await), Browser::default());
+        let (mut page, mut browser) = (start_path(&daemon.mint(body).await), Browser::default());
         for left in (0..=renewals).rev() {
-            browser.tap(&app, &page, "here").await;
-            app.advance(Duration::from_secs(61)).await;
-            assert_eq!(browser.look(&app, &page).await.text.contains("value=\"renew\""), left > 0, "{bound}");
-            let renewed = browser.submit(&app, &page, &page, &[("do", "renew")]).await;
+            browser.tap(&daemon, &page, "here").await;
+            daemon.advance(Duration::from_secs(61)).await;
+            assert_eq!(browser.look(&daemon, &page).await.text.contains("value=\"renew\""), left > 0, "{bound}");
+            let renewed = browser.submit(&daemon, &page, &page, &[("do", "renew")]).await;
             assert_eq!(renewed.status, if left > 0 { 303 } else { 410 }, "{bound} {left}");
             page = renewed.header("location").to_owned();
         }
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// A scanner of mails opens every link and runs its scripts.
 async fn a_press_takes_the_place_of_a_robot(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "completions_allowed = [\"same_browser\", \"prove_phone\"]".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let (mut robot, mut person) = (Browser::default(), Browser::default());
     let gently = [("place", "qr"), ("auto", "1")];
-    let minted = app.mint(json!({})).await;
+    let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
-    robot.submit(&app, &page, &page, &gently).await;
-    person.submit(&app, &page, &page, &gently).await;
+    robot.submit(&daemon, &page, &page, &gently).await;
+    person.submit(&daemon, &page, &page, &gently).await;
     // "Send it by hand", on a desktop: the script taps for whoever opened it.
-    person.tap(&app, &page, "qr").await;
-    app.says(PHONE, "H1", &minted.text_of("text")).await;
+    person.tap(&daemon, &page, "qr").await;
+    daemon.says(PHONE, "H1", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 1).await).unwrap();
-    assert_eq!(robot.type_code(&app, &page, &code).await.status, 422);
-    assert!(landed(&person.type_code(&app, &page, &code).await).is_some());
+    assert_eq!(robot.type_code(&daemon, &page, &code).await.status, 422);
+    assert!(landed(&person.type_code(&daemon, &page, &code).await).is_some());
 
     // A page that nobody has touched does not go on by itself.
     let body = json!({"completion": "prove_phone", "chatId": PHONE});
     for touched in [false, true] {
-        let minted = app.mint(body.clone()).await;
+        let minted = daemon.mint(body.clone()).await;
         let page = start_path(&minted);
-        person.submit(&app, &page, &page, &gently).await;
+        person.submit(&daemon, &page, &page, &gently).await;
         if touched {
-            person.tap(&app, &page, "qr").await;
+            person.tap(&daemon, &page, "qr").await;
         }
-        app.says(PHONE, &format!("H2{touched}"), &minted.text_of("text")).await;
-        let shown = person.look(&app, &page).await.text;
+        daemon.says(PHONE, &format!("H2{touched}"), &minted.text_of("text")).await;
+        let shown = person.look(&daemon, &page).await.text;
         assert!(shown.contains("data-stage=\"finish\""), "{shown}");
         assert_eq!(shown.contains(" data-automatic"), touched, "{shown}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strict_browser_tells_no_code_and_shows_no_picture() {
     let mut world = World::new(Ground::directory());
     world.extra = "strict_browser = true".to_owned();
-    let app = world.start().await;
-    let refused = app.mint(json!({"challenge": challenge("v"), "qr": true})).await;
+    let daemon = world.start().await;
+    let refused = daemon.mint(json!({"challenge": challenge("v"), "qr": true})).await;
     assert_eq!(refused.json["errors"][0]["field"], "qr");
-    let minted = app.mint(json!({})).await;
+    let minted = daemon.mint(json!({})).await;
     let page = start_path(&minted);
     let (mut owner, mut other) = (Browser::default(), Browser::default());
-    assert!(!owner.look(&app, &page).await.text.contains("id=\"scan\""));
-    owner.tap(&app, &page, "qr").await;
-    app.says(PHONE, "S1", &minted.text_of("text")).await;
+    assert!(!owner.look(&daemon, &page).await.text.contains("id=\"scan\""));
+    owner.tap(&daemon, &page, "qr").await;
+    daemon.says(PHONE, "S1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
-    let refused = other.go_on(&app, &link).await;
+    let refused = other.go_on(&daemon, &link).await;
     assert_eq!(refused.status, 403);
     assert!(!refused.text.contains("class=\"code\"") && refused.text.contains("another browser"), "{}", refused.text);
-    let events = timeline(&app, &minted.text_of("uuid")).await;
+    let events = timeline(&daemon, &minted.text_of("uuid")).await;
     assert_eq!(events[3], "link tapped: wrong_browser");
-    assert!(landed(&owner.go_on(&app, &link).await).is_some());
-    app.finish().await;
+    assert!(landed(&owner.go_on(&daemon, &link).await).is_some());
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_binds_nobody_is_refused_where_binding_is_required() {
     let mut world = World::new(Ground::directory());
     world.extra = "require_binding = true\ncompletions_allowed = [\"anywhere\", \"prove_phone\"]".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     for (body, field) in [(json!({}), "challenge"), (json!({"completion": "anywhere"}), "completion")] {
-        let refused = app.mint(body).await;
+        let refused = daemon.mint(body).await;
         assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!(field)));
     }
     for body in [json!({"challenge": challenge("v")}), json!({"completion": "prove_phone", "chatId": PHONE})] {
-        assert_eq!(app.mint(body).await.status, 200);
+        assert_eq!(daemon.mint(body).await.status, 200);
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cookie_belongs_to_this_host_alone() {
     let mut world = World::new(Ground::directory());
     world.public_url = "https://wa.example.org".to_owned();
-    let app = world.start().await;
-    let page = start_path(&app.mint(json!({})).await);
+    let daemon = world.start().await;
+    let page = start_path(&daemon.mint(json!({})).await);
     let mut browser = Browser::default();
-    let shown = browser.look(&app, &page).await;
+    let shown = browser.look(&daemon, &page).await;
     let cookie = shown.header("set-cookie").to_owned();
     assert!(cookie.starts_with("__Host-cs="), "{cookie}");
     for attribute in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure", "; Max-Age="] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
     assert!(!cookie.contains("Domain"), "{cookie}");
-    assert_eq!(browser.look(&app, &page).await.header("set-cookie"), "", "one per browser");
-    let other = start_path(&app.mint(json!({})).await);
-    assert_eq!(browser.look(&app, &other).await.header("set-cookie"), "", "for all its pages");
+    assert_eq!(browser.look(&daemon, &page).await.header("set-cookie"), "", "one per browser");
+    let other = start_path(&daemon.mint(json!({})).await);
+    assert_eq!(browser.look(&daemon, &other).await.header("set-cookie"), "", "for all its pages");
     browser.cookie = Some("__Host-cs=short".to_owned());
-    assert!(browser.look(&app, &page).await.header("set-cookie").starts_with("__Host-cs="), "only one of ours");
-    app.finish().await;
+    assert!(browser.look(&daemon, &page).await.header("set-cookie").starts_with("__Host-cs="), "only one of ours");
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn go_leads_to_whatsapp_only_where_nothing_needs_binding() {
     let mut world = World::new(Ground::directory());
     world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     for (body, direct) in
         [(json!({}), false), (json!({"challenge": challenge("v")}), true), (json!({"completion": "anywhere"}), true)]
     {
-        let minted = app.mint(body).await;
-        let went = Browser::default().look(&app, &format!("{}/go", start_path(&minted))).await;
+        let minted = daemon.mint(body).await;
+        let went = Browser::default().look(&daemon, &format!("{}/go", start_path(&minted))).await;
         assert_eq!(went.status, 303);
         let expected = if direct { minted.text_of("whatsapp_link") } else { minted.text_of("start_url") };
         assert_eq!(went.header("location"), expected);
     }
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -3,7 +3,7 @@
 use http::Request;
 use url::form_urlencoded;
 
-use crate::app::{Answer, Daemon, WAHA, World};
+use crate::daemon::{Answer, Daemon, WAHA, World};
 
 #[derive(Default)]
 pub(crate) struct Browser {
@@ -13,55 +13,55 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    async fn send(&mut self, app: &Daemon, request: http::request::Builder, body: Vec<u8>) -> Answer {
+    async fn send(&mut self, daemon: &Daemon, request: http::request::Builder, body: Vec<u8>) -> Answer {
         let request = self.headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = match &self.cookie {
             Some(cookie) => request.header("cookie", cookie),
             None => request,
         };
-        let answer = app.send(request.header("accept", "text/html").body(body).unwrap()).await;
+        let answer = daemon.send(request.header("accept", "text/html").body(body).unwrap()).await;
         if let Some(set) = answer.headers.get("set-cookie") {
             self.cookie = Some(set.to_str().unwrap().split(';').next().unwrap().to_owned());
         }
         answer
     }
 
-    pub(crate) async fn look(&mut self, app: &Daemon, path: &str) -> Answer {
-        self.send(app, Request::get(format!("{}{path}", app.base)), Vec::new()).await
+    pub(crate) async fn look(&mut self, daemon: &Daemon, path: &str) -> Answer {
+        self.send(daemon, Request::get(format!("{}{path}", daemon.base)), Vec::new()).await
     }
 
-    pub(crate) async fn post(&mut self, app: &Daemon, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post(&mut self, daemon: &Daemon, path: &str, fields: &[(&str, &str)]) -> Answer {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = Request::post(format!("{}{path}", app.base))
+        let request = Request::post(format!("{}{path}", daemon.base))
             .header("content-type", "application/x-www-form-urlencoded")
             .header("sec-fetch-site", "same-origin");
-        self.send(app, request, body.into_bytes()).await
+        self.send(daemon, request, body.into_bytes()).await
     }
 
     /// Looks at a page and submits its form with more fields.
-    pub(crate) async fn submit(&mut self, app: &Daemon, page: &str, to: &str, fields: &[(&str, &str)]) -> Answer {
-        let field = field(&self.look(app, page).await.text);
+    pub(crate) async fn submit(&mut self, daemon: &Daemon, page: &str, to: &str, fields: &[(&str, &str)]) -> Answer {
+        let field = field(&self.look(daemon, page).await.text);
         let mut all = vec![("form", field.as_str())];
         all.extend(fields);
-        self.post(app, to, &all).await
+        self.post(daemon, to, &all).await
     }
 
-    pub(crate) async fn tap(&mut self, app: &Daemon, page: &str, place: &str) -> Answer {
-        self.submit(app, page, page, &[("place", place)]).await
+    pub(crate) async fn tap(&mut self, daemon: &Daemon, page: &str, place: &str) -> Answer {
+        self.submit(daemon, page, page, &[("place", place)]).await
     }
 
     /// Taps the link in the reply.
-    pub(crate) async fn go_on(&mut self, app: &Daemon, link: &str) -> Answer {
-        self.submit(app, link, link, &[]).await
+    pub(crate) async fn go_on(&mut self, daemon: &Daemon, link: &str) -> Answer {
+        self.submit(daemon, link, link, &[]).await
     }
 
-    pub(crate) async fn type_code(&mut self, app: &Daemon, page: &str, code: &str) -> Answer {
-        self.submit(app, page, &format!("{page}/code"), &[("code", code)]).await
+    pub(crate) async fn type_code(&mut self, daemon: &Daemon, page: &str, code: &str) -> Answer {
+        self.submit(daemon, page, &format!("{page}/code"), &[("code", code)]).await
     }
 
     /// What its waiting page is told.
-    pub(crate) async fn stage(&mut self, app: &Daemon, page: &str) -> String {
-        let answer = self.look(app, &format!("{page}/events?now")).await;
+    pub(crate) async fn stage(&mut self, daemon: &Daemon, page: &str) -> String {
+        let answer = self.look(daemon, &format!("{page}/events?now")).await;
         answer.json["state"].as_str().unwrap_or_else(|| panic!("{}", answer.text)).to_owned()
     }
 }
@@ -103,6 +103,6 @@ pub(crate) async fn reply(world: &World, count: usize) -> String {
     world.gateway.wait_for(count).await[count - 1].json()["text"].as_str().unwrap().to_owned()
 }
 
-pub(crate) async fn redeem(app: &Daemon, body: serde_json::Value) -> Answer {
-    app.post(&format!("/api/otp/v2/{WAHA}/redeem"), body).await
+pub(crate) async fn redeem(daemon: &Daemon, body: serde_json::Value) -> Answer {
+    daemon.post(&format!("/api/otp/v2/{WAHA}/redeem"), body).await
 }

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Block, Daemon, Ground, WAHA, World},
     codes::{CHAT, code, events, validate},
+    daemon::{Answer, Block, Daemon, Ground, WAHA, World},
     fakes::Fake,
     flow::on_both_stores,
     gateways, gateways_send,
@@ -52,8 +52,8 @@ fn form(body: &[u8]) -> HashMap<String, String> {
     url::form_urlencoded::parse(body).into_owned().collect()
 }
 
-async fn timeline(app: &Daemon, uuid: &str) -> Vec<String> {
-    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
+async fn timeline(daemon: &Daemon, uuid: &str) -> Vec<String> {
+    let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
     let entries = shown.data("timeline").as_array().unwrap().clone();
     entries.iter().map(|entry| entry["event"].as_str().unwrap().to_owned()).collect()
 }
@@ -62,89 +62,89 @@ async fn sms_takes_over_from_a_number_that_is_not_on_whatsapp(ground: Ground) {
     let sms = Fake::start();
     sms.answer(json!({"sid": "SM18365e3244136420d77c3b378dceb234", "status": "queued"}));
     let world = with_sms(ground, &sms);
-    let app = world.start().await;
+    let daemon = world.start().await;
     world.gateway.fail(404, 1);
-    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     let message = &sms.wait_for(1).await[0];
     assert_eq!(message.path, "/2010-04-01/Accounts/AC00000000000000000000000000000777/Messages.json");
     let sent = form(&message.body);
     assert_eq!((sent["To"].as_str(), sent["From"].as_str()), ("+447700900123", "+12025550143"));
     assert_eq!(sent["Body"], world.gateway.wait_for(1).await[0].json()["text"].as_str().unwrap(), "one code");
-    app.settle().await;
-    assert_eq!(app.status(&uuid).await, "sent");
-    assert_eq!(timeline(&app, &uuid).await, ["created", "not delivered by whatsapp: permanent", "sent by sms"]);
+    daemon.settle().await;
+    assert_eq!(daemon.status(&uuid).await, "sent");
+    assert_eq!(timeline(&daemon, &uuid).await, ["created", "not delivered by whatsapp: permanent", "sent by sms"]);
     let callbacks = world.receiver.wait_for(1).await;
     assert_eq!(events(&world), ["code.sent"]);
     assert_eq!(callbacks[0].json()["data"]["channel"], "sms");
-    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
+    assert_eq!(validate(&daemon, CHAT, &right).await.status, 200);
 
     // Logged out: refused once, and left alone for the next one.
     world.gateway.fail(401, 1);
-    code(&app, json!({"chatId": "447700900124"})).await;
+    code(&daemon, json!({"chatId": "447700900124"})).await;
     sms.wait_for(2).await;
-    app.settle().await;
-    code(&app, json!({"chatId": "447700900125"})).await;
+    daemon.settle().await;
+    code(&daemon, json!({"chatId": "447700900125"})).await;
     sms.wait_for(3).await;
     assert_eq!(world.gateway.arrived().len(), 2, "the number is silent");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn sms_goes_first_where_whatsapp_may_have_sent_it(ground: Ground) {
     let sms = Fake::start();
     let world = with_sms(ground, &sms);
-    let app = world.start().await;
+    let daemon = world.start().await;
     world.gateway.fail(504, 100);
-    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     assert!(form(&sms.wait_for(1).await[0].body)["Body"].starts_with(&right));
-    app.settle().await;
-    app.advance(Duration::from_secs(120)).await;
+    daemon.settle().await;
+    daemon.advance(Duration::from_secs(120)).await;
     assert_eq!((world.gateway.arrived().len(), sms.arrived().len()), (1, 1));
     let expected = ["created", "perhaps sent by whatsapp: gateway_timeout", "sent by sms"];
-    assert_eq!(timeline(&app, &uuid).await, expected);
+    assert_eq!(timeline(&daemon, &uuid).await, expected);
     assert_eq!(events(&world), ["code.sent"]);
-    let metrics = http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap();
-    let metrics = app.send(metrics).await.text;
+    let metrics = http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap();
+    let metrics = daemon.send(metrics).await.text;
     let counted = format!("codes_sent_total{{instance_id=\"{WAHA}\",gateway=\"waha\",result=\"unknown\"}} 1");
     assert!(metrics.contains(&counted), "{metrics}");
-    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
-    app.finish().await;
+    assert_eq!(validate(&daemon, CHAT, &right).await.status, 200);
+    daemon.finish().await;
 }
 
 async fn what_may_have_been_sent_can_still_be_typed(ground: Ground) {
     let sms = Fake::start();
     let world = with_sms(ground, &sms);
-    let app = world.start().await;
+    let daemon = world.start().await;
     world.gateway.fail(504, 1);
     sms.fail(400, 1);
-    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     sms.wait_for(1).await;
-    app.settle().await;
-    assert_eq!(app.status(&uuid).await, "pending", "it may have arrived over WhatsApp");
-    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
-    app.finish().await;
+    daemon.settle().await;
+    assert_eq!(daemon.status(&uuid).await, "pending", "it may have arrived over WhatsApp");
+    assert_eq!(validate(&daemon, CHAT, &right).await.status, 200);
+    daemon.finish().await;
 }
 
 async fn alone_it_is_repeated_once_and_can_still_be_typed(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     world.gateway.fail(504, 100);
-    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
-    app.settle().await;
+    let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
+    daemon.settle().await;
     for seconds in [3, 7, 19, 37] {
-        app.advance(Duration::from_secs(seconds)).await;
+        daemon.advance(Duration::from_secs(seconds)).await;
     }
     assert_eq!(world.gateway.arrived().len(), 2);
     let expected = ["created", "perhaps sent by whatsapp: gateway_timeout"];
-    assert_eq!(timeline(&app, &uuid).await, expected);
-    assert_eq!(app.status(&uuid).await, "pending");
-    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
-    app.finish().await;
+    assert_eq!(timeline(&daemon, &uuid).await, expected);
+    assert_eq!(daemon.status(&uuid).await, "pending");
+    assert_eq!(validate(&daemon, CHAT, &right).await.status, 200);
+    daemon.finish().await;
 }
 
 async fn a_gateway_that_wants_to_be_asked_too_late_is_passed_over(ground: Ground) {
     let sms = Fake::start();
     let world = with_sms(ground, &sms);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let hence = (world.clock.wall() + jiff::SignedDuration::from_hours(1)).to_zoned(jiff::tz::TimeZone::UTC);
     let dates = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
     let dates = dates.map(|format| hence.strftime(format).to_string());
@@ -153,78 +153,78 @@ async fn a_gateway_that_wants_to_be_asked_too_late_is_passed_over(ground: Ground
         world.gateway.fail(429, 1);
         world.gateway.fail_with("retry-after", &wish);
         let start = Instant::now();
-        let (uuid, _) = code(&app, json!({"chatId": format!("44770090010{index}")})).await;
+        let (uuid, _) = code(&daemon, json!({"chatId": format!("44770090010{index}")})).await;
         sms.wait_for(index + 1).await;
         // Every schedule of ours takes longer, on whatever machine.
         assert!(start.elapsed() < Duration::from_secs(30), "{wish}: {:?}", start.elapsed());
-        app.settle().await;
-        assert_eq!(app.status(&uuid).await, "sent", "{wish}");
+        daemon.settle().await;
+        assert_eq!(daemon.status(&uuid).await, "sent", "{wish}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn without_any_channel_the_code_fails(ground: Ground) {
     let sms = Fake::start();
     let world = with_sms(ground, &sms);
-    let app = world.start().await;
+    let daemon = world.start().await;
     world.gateway.fail(404, 1);
     sms.fail(400, 1);
-    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     sms.wait_for(1).await;
-    app.settle().await;
-    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
+    daemon.settle().await;
+    let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
     assert_eq!((shown.data("status"), shown.data("reason")), (&json!("failed"), &json!("reply_undeliverable")));
     assert_eq!(events(&world), ["code.failed"]);
     assert_eq!(world.receiver.wait_for(1).await[0].json()["data"]["reason"], "reply_undeliverable");
-    assert_eq!(validate(&app, CHAT, &right).await.json["code"], "code_not_active");
-    app.finish().await;
+    assert_eq!(validate(&daemon, CHAT, &right).await.json["code"], "code_not_active");
+    daemon.finish().await;
 }
 
-async fn ack(app: &Daemon, id: &str, ack: i64) -> Answer {
+async fn ack(daemon: &Daemon, id: &str, ack: i64) -> Answer {
     let payload = json!({"id": id, "from": CHAT, "participant": null, "fromMe": true, "ack": ack});
-    app.waha(&json!({"id": "evt_1", "event": "message.ack", "session": "default", "payload": payload})).await
+    daemon.waha(&json!({"id": "evt_1", "event": "message.ack", "session": "default", "payload": payload})).await
 }
 
 async fn reports_move_a_code_on(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    let daemon = world.start().await;
+    let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     world.gateway.wait_for(1).await;
-    app.settle().await;
-    assert_eq!(ack(&app, "true_447700900123@c.us_OTHER", 2).await.status, 200, "somebody else's message");
-    assert_eq!(ack(&app, "true_447700900123@c.us_REPLY", 1).await.status, 200);
-    app.settle().await;
+    daemon.settle().await;
+    assert_eq!(ack(&daemon, "true_447700900123@c.us_OTHER", 2).await.status, 200, "somebody else's message");
+    assert_eq!(ack(&daemon, "true_447700900123@c.us_REPLY", 1).await.status, 200);
+    daemon.settle().await;
     assert_eq!(events(&world), ["code.sent"]);
     // The same message under its other name, and then again as read.
     for level in [2, 3, 2] {
-        assert_eq!(ack(&app, "true_190000000000117@lid_REPLY", level).await.status, 200);
+        assert_eq!(ack(&daemon, "true_190000000000117@lid_REPLY", level).await.status, 200);
     }
-    app.settle().await;
+    daemon.settle().await;
     assert_eq!(events(&world), ["code.sent", "code.delivered"], "once");
-    assert_eq!(timeline(&app, &uuid).await, ["created", "sent by whatsapp", "delivered by whatsapp"]);
-    assert_eq!(app.status(&uuid).await, "sent");
-    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
-    assert_eq!(ack(&app, "true_447700900123@c.us_REPLY", 3).await.status, 200);
-    app.finish().await;
+    assert_eq!(timeline(&daemon, &uuid).await, ["created", "sent by whatsapp", "delivered by whatsapp"]);
+    assert_eq!(daemon.status(&uuid).await, "sent");
+    assert_eq!(validate(&daemon, CHAT, &right).await.status, 200);
+    assert_eq!(ack(&daemon, "true_447700900123@c.us_REPLY", 3).await.status, 200);
+    daemon.finish().await;
 }
 
 async fn a_report_of_failure_sends_it_another_way(ground: Ground) {
     let sms = Fake::start();
     let world = with_sms(ground, &sms);
-    let app = world.start().await;
-    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    let daemon = world.start().await;
+    let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     world.gateway.wait_for(1).await;
-    app.settle().await;
+    daemon.settle().await;
     for _ in 0..2 {
-        assert_eq!(ack(&app, "true_447700900123@c.us_REPLY", -1).await.status, 200);
+        assert_eq!(ack(&daemon, "true_447700900123@c.us_REPLY", -1).await.status, 200);
     }
     assert!(form(&sms.wait_for(1).await[0].body)["Body"].starts_with(&right));
-    app.settle().await;
+    daemon.settle().await;
     assert_eq!(events(&world), ["code.sent"], "one send, whichever way it goes");
     let expected = ["created", "sent by whatsapp", "not delivered by whatsapp: permanent"];
-    assert_eq!(timeline(&app, &uuid).await, expected);
-    assert_eq!(validate(&app, CHAT, &right).await.status, 200);
-    app.finish().await;
+    assert_eq!(timeline(&daemon, &uuid).await, expected);
+    assert_eq!(validate(&daemon, CHAT, &right).await.status, 200);
+    daemon.finish().await;
 }
 
 /// As its documentation writes it.

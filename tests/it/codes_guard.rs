@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
     codes::{CHAT, code, request, validate, wrong},
+    daemon::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
     flow::on_both_stores,
     limits::{assert_limited, of, told},
 };
@@ -22,19 +22,19 @@ on_both_stores! {
 const PHONE: &str = "447700900123";
 const OPEN: &str = "code_attempts = 20\n[instance.limits]\nwrong_codes_per_chat_15m = 0\ncodes_per_chat_10m = 0\nlinks_per_chat_10m = 0";
 
-async fn by_uuid(app: &Daemon, uuid: &str, code: &str) -> Answer {
-    app.post(&format!("/api/otp/v2/{WAHA}/validate-code"), json!({"uuid": uuid, "code": code})).await
+async fn by_uuid(daemon: &Daemon, uuid: &str, code: &str) -> Answer {
+    daemon.post(&format!("/api/otp/v2/{WAHA}/validate-code"), json!({"uuid": uuid, "code": code})).await
 }
 
 /// Five codes, each guessed at until it ends.
-async fn hundred_failures(app: &Daemon) {
+async fn hundred_failures(daemon: &Daemon) {
     for round in 0..5 {
-        let (uuid, code) = code(app, json!({"chatId": CHAT})).await;
+        let (uuid, code) = code(daemon, json!({"chatId": CHAT})).await;
         for left in (0..20).rev() {
             let answer = if left % 2 == 0 {
-                validate(app, CHAT, &wrong(&code)).await
+                validate(daemon, CHAT, &wrong(&code)).await
             } else {
-                by_uuid(app, &uuid, &wrong(&code)).await
+                by_uuid(daemon, &uuid, &wrong(&code)).await
             };
             if left > 0 {
                 assert_eq!(
@@ -54,9 +54,9 @@ async fn hundred_failures(app: &Daemon) {
             }
         }
         if round < 4 {
-            assert_eq!(validate(app, CHAT, &code).await.json["code"], "attempts_exhausted", "it stays so");
+            assert_eq!(validate(daemon, CHAT, &code).await.json["code"], "attempts_exhausted", "it stays so");
             // Longer than any window of wrong codes.
-            app.advance(Duration::from_secs(3600)).await;
+            daemon.advance(Duration::from_secs(3600)).await;
         }
     }
 }
@@ -71,68 +71,68 @@ fn assert_locked(answer: &Answer, at_most: u64) {
 async fn a_hundred_failures_in_a_row_lock_a_chat(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = OPEN.to_owned();
-    let app = world.start().await;
-    hundred_failures(&app).await;
-    assert_locked(&validate(&app, CHAT, "000000").await, 86_400);
-    assert_locked(&request(&app, json!({"chatId": CHAT})).await, 86_400);
-    assert_eq!(request(&app, json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
-    app.advance(Duration::from_secs(86_000)).await;
-    assert_locked(&request(&app, json!({"chatId": CHAT})).await, 900);
-    app.advance(Duration::from_secs(401)).await;
-    let (_, fresh) = code(&app, json!({"chatId": CHAT})).await;
-    assert_eq!(validate(&app, CHAT, &fresh).await.status, 200);
-    app.finish().await;
+    let daemon = world.start().await;
+    hundred_failures(&daemon).await;
+    assert_locked(&validate(&daemon, CHAT, "000000").await, 86_400);
+    assert_locked(&request(&daemon, json!({"chatId": CHAT})).await, 86_400);
+    assert_eq!(request(&daemon, json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
+    daemon.advance(Duration::from_secs(86_000)).await;
+    assert_locked(&request(&daemon, json!({"chatId": CHAT})).await, 900);
+    daemon.advance(Duration::from_secs(401)).await;
+    let (_, fresh) = code(&daemon, json!({"chatId": CHAT})).await;
+    assert_eq!(validate(&daemon, CHAT, &fresh).await.status, 200);
+    daemon.finish().await;
 }
 
 async fn a_proved_link_opens_a_locked_chat(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = OPEN.to_owned();
-    let app = world.start().await;
-    let earlier = app.link(json!({})).await;
-    app.says(PHONE, "L0", &earlier.text).await;
-    let waiting = app.link(json!({"expires": 3600})).await;
-    app.advance(Duration::from_secs(1)).await;
-    hundred_failures(&app).await;
-    assert_locked(&request(&app, json!({"chatId": CHAT})).await, 86_400);
+    let daemon = world.start().await;
+    let earlier = daemon.link(json!({})).await;
+    daemon.says(PHONE, "L0", &earlier.text).await;
+    let waiting = daemon.link(json!({"expires": 3600})).await;
+    daemon.advance(Duration::from_secs(1)).await;
+    hundred_failures(&daemon).await;
+    assert_locked(&request(&daemon, json!({"chatId": CHAT})).await, 86_400);
     drop(waiting);
-    let theirs = app.link(json!({"chatId": CHAT})).await;
-    assert_locked(&request(&app, json!({"chatId": CHAT})).await, 86_400);
-    app.says("447700900124", "L1", &app.link(json!({})).await.text).await;
-    assert_locked(&request(&app, json!({"chatId": CHAT})).await, 86_400);
-    app.says(PHONE, "L2", &theirs.text).await;
-    assert_eq!(app.status(&theirs.uuid).await, "verified");
-    let (_, fresh) = code(&app, json!({"chatId": CHAT})).await;
-    assert_eq!(validate(&app, CHAT, &wrong(&fresh)).await.json["attempts_remaining"], 19);
-    assert_eq!(validate(&app, CHAT, &fresh).await.status, 200);
-    app.finish().await;
+    let theirs = daemon.link(json!({"chatId": CHAT})).await;
+    assert_locked(&request(&daemon, json!({"chatId": CHAT})).await, 86_400);
+    daemon.says("447700900124", "L1", &daemon.link(json!({})).await.text).await;
+    assert_locked(&request(&daemon, json!({"chatId": CHAT})).await, 86_400);
+    daemon.says(PHONE, "L2", &theirs.text).await;
+    assert_eq!(daemon.status(&theirs.uuid).await, "verified");
+    let (_, fresh) = code(&daemon, json!({"chatId": CHAT})).await;
+    assert_eq!(validate(&daemon, CHAT, &wrong(&fresh)).await.json["attempts_remaining"], 19);
+    assert_eq!(validate(&daemon, CHAT, &fresh).await.status, 200);
+    daemon.finish().await;
 }
 
 async fn a_code_is_checked_by_its_request(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let (first, old) = code(&app, json!({"chatId": "+447700900123"})).await;
-    let (second, new) = code(&app, json!({"chatId": CHAT})).await;
-    assert_eq!(by_uuid(&app, &first, &old).await.json["code"], "code_not_active", "it was replaced");
-    let missed = by_uuid(&app, &second, &wrong(&new)).await;
+    let daemon = world.start().await;
+    let (first, old) = code(&daemon, json!({"chatId": "+447700900123"})).await;
+    let (second, new) = code(&daemon, json!({"chatId": CHAT})).await;
+    assert_eq!(by_uuid(&daemon, &first, &old).await.json["code"], "code_not_active", "it was replaced");
+    let missed = by_uuid(&daemon, &second, &wrong(&new)).await;
     assert_eq!((missed.status, &missed.json["attempts_remaining"]), (422, &json!(4)));
-    let right = by_uuid(&app, &second, &new).await;
+    let right = by_uuid(&daemon, &second, &new).await;
     assert_eq!((right.status, right.text_of("uuid"), right.text_of("chat_id")), (200, second.clone(), CHAT.to_owned()));
-    assert_eq!(by_uuid(&app, &second, &new).await.json["code"], "code_used");
-    let link = app.link(json!({"chatId": CHAT})).await;
-    assert_eq!(by_uuid(&app, &link.uuid, &new).await.json["code"], "code_not_active", "a link has none");
-    assert_eq!(by_uuid(&app, "5f0c2a90-0000-4000-8000-00000000000f", &new).await.status, 404);
+    assert_eq!(by_uuid(&daemon, &second, &new).await.json["code"], "code_used");
+    let link = daemon.link(json!({"chatId": CHAT})).await;
+    assert_eq!(by_uuid(&daemon, &link.uuid, &new).await.json["code"], "code_not_active", "a link has none");
+    assert_eq!(by_uuid(&daemon, "5f0c2a90-0000-4000-8000-00000000000f", &new).await.status, 404);
     let path = format!("/api/otp/v2/{META}/validate-code");
     let bearer = [("authorization", &*format!("Bearer {META_TOKEN}"))];
     assert_eq!(
-        app.post_with(&path, json!({"uuid": second, "code": new}), &bearer).await.status,
+        daemon.post_with(&path, json!({"uuid": second, "code": new}), &bearer).await.status,
         404,
         "another tenant's"
     );
     for body in [json!({"uuid": second, "chatId": CHAT, "code": new}), json!({"uuid": "x", "code": new})] {
-        let answer = app.post(&format!("/api/otp/v2/{WAHA}/validate-code"), body).await;
+        let answer = daemon.post(&format!("/api/otp/v2/{WAHA}/validate-code"), body).await;
         assert_eq!((answer.status, &answer.json["errors"][0]["field"]), (422, &json!("uuid")), "{}", answer.text);
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn codes_for_money_run_into_limits(ground: Ground) {
@@ -140,8 +140,8 @@ async fn codes_for_money_run_into_limits(ground: Ground) {
     world.extra = "code_countries = [\"+44\", \"+1787\"]\n[instance.limits]\ncodes_per_client_ip_10m = 4\n\
                    codes_per_country_10m = 9\ncodes_per_prefix_10m = 3"
         .to_owned();
-    let app = world.start().await;
-    let ask = async |number: String, ip: &str| request(&app, json!({"chatId": number, "client_ip": ip})).await;
+    let daemon = world.start().await;
+    let ask = async |number: String, ip: &str| request(&daemon, json!({"chatId": number, "client_ip": ip})).await;
     for number in ["2348012345678", "12025550142", "190000000000117@lid"] {
         let refused = ask(number.to_owned(), "203.0.113.9").await;
         assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("chatId")), "{number}");
@@ -163,8 +163,8 @@ async fn codes_for_money_run_into_limits(ground: Ground) {
         last = sent.text_of("uuid");
     }
     assert_limited(&ask("447700950229".to_owned(), "203.0.113.5").await, "codes_of_prefix");
-    app.advance(Duration::from_secs(61)).await;
-    let again = app.post(&format!("/api/otp/v2/{WAHA}/requests/{last}/resend"), Value::Null).await;
+    daemon.advance(Duration::from_secs(61)).await;
+    let again = daemon.post(&format!("/api/otp/v2/{WAHA}/requests/{last}/resend"), Value::Null).await;
     assert_limited(&again, "codes_of_prefix");
     let mut sent = 0;
     while ask(format!("44770096{sent}333"), &format!("203.0.113.{}", 10 + sent)).await.status == 200 {
@@ -173,31 +173,31 @@ async fn codes_for_money_run_into_limits(ground: Ground) {
     }
     assert_limited(&ask("447700977333".to_owned(), "203.0.113.77").await, "codes_of_country");
     assert_eq!(ask("17875550143".to_owned(), "203.0.113.78").await.status, 200, "another country is free");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_success_is_repeated_only_so_often(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let named = async |id: &str, text: &str, name: &str| {
-        let mut body = message(PHONE, id, text, app.clock.wall().as_second());
+        let mut body = message(PHONE, id, text, daemon.clock.wall().as_second());
         body["payload"]["_data"]["pushName"] = json!(name);
-        assert_eq!(app.waha(&body).await.status, 200);
+        assert_eq!(daemon.waha(&body).await.status, 200);
     };
-    let link = app.link(json!({})).await;
+    let link = daemon.link(json!({})).await;
     let name = format!(" \u{202e}Mara\n\u{2066}{}", "é".repeat(100_000));
     for index in 0..12 {
         named(&format!("S{index}"), &link.text, &name).await;
     }
-    app.settle().await;
+    daemon.settle().await;
     assert_eq!(world.gateway.arrived().len(), 6, "the first, and five that repeat it");
     let told = world.receiver.wait_for(1).await[0].json()["data"]["push_name"].as_str().unwrap().to_owned();
     assert_eq!(told, format!("Mara{}", "é".repeat(124)));
-    let other = app.link(json!({})).await;
+    let other = daemon.link(json!({})).await;
     named("S99", &other.text, "\u{202e}").await;
-    app.settle().await;
+    daemon.settle().await;
     assert_eq!(world.gateway.arrived().len(), 7, "another login is answered");
-    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", other.uuid)).await;
+    let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", other.uuid)).await;
     assert_eq!(shown.data("push_name"), &Value::Null);
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -9,8 +9,8 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use crate::{
-    app::{Answer, Daemon, Ground, WAHA, World},
     codes::{CHAT, code, events, request, validate, wrong},
+    daemon::{Answer, Daemon, Ground, WAHA, World},
     flow::on_both_stores,
 };
 
@@ -25,11 +25,11 @@ const AT_ONCE: usize = 200;
 
 /// A thousand answers at once. A busy store sends some callers away with 503, as it must: they come again, as apps do.
 /// Also how many were sent away, for what became of their first try is not known.
-async fn a_thousand(app: &Daemon, code: &str) -> (Vec<Answer>, usize) {
+async fn a_thousand(daemon: &Daemon, code: &str) -> (Vec<Answer>, usize) {
     let sent_away = AtomicUsize::new(0);
     let insist = async || {
         loop {
-            let answer = validate(app, CHAT, code).await;
+            let answer = validate(daemon, CHAT, code).await;
             if answer.status != 503 {
                 return answer;
             }
@@ -43,51 +43,51 @@ async fn a_thousand(app: &Daemon, code: &str) -> (Vec<Answer>, usize) {
 
 async fn a_thousand_right_answers_are_one_success(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
-    let (answers, sent_away) = a_thousand(&app, &right).await;
+    let daemon = world.start().await;
+    let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
+    let (answers, sent_away) = a_thousand(&daemon, &right).await;
     let successes = answers.iter().filter(|answer| answer.status == 200).count();
     assert!(successes == 1 || (successes == 0 && sent_away > 0), "{successes} successes, {sent_away} sent away");
     for answer in answers.iter().filter(|answer| answer.status != 200) {
         assert_eq!((answer.status, &answer.json["code"]), (409, &json!("code_used")), "{}", answer.text);
     }
-    assert_eq!(app.status(&uuid).await, "validated");
-    app.settle().await;
+    assert_eq!(daemon.status(&uuid).await, "validated");
+    daemon.settle().await;
     assert_eq!(events(&world).iter().filter(|event| *event == "code.validated").count(), 1);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_thousand_wrong_answers_are_five_tries(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let (uuid, right) = code(&app, json!({"chatId": CHAT})).await;
+    let daemon = world.start().await;
+    let (uuid, right) = code(&daemon, json!({"chatId": CHAT})).await;
     let guess = wrong(&right);
-    let (answers, sent_away) = a_thousand(&app, &guess).await;
+    let (answers, sent_away) = a_thousand(&daemon, &guess).await;
     let compared = answers.iter().filter(|answer| answer.json["code"] == "code_wrong").count();
     // One whose commit was confirmed too late to be told about finds, when it looks again, a code that is over.
     assert!(compared <= 4 && (compared > 0 || sent_away > 0), "{compared} were compared, {sent_away} sent away");
     for answer in answers.iter().filter(|answer| answer.json["code"] != "code_wrong") {
         assert_eq!((answer.status, &answer.json["code"]), (409, &json!("attempts_exhausted")), "{}", answer.text);
     }
-    assert_eq!(validate(&app, CHAT, &right).await.json["code"], "attempts_exhausted", "right, and too late");
-    let record = app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
+    assert_eq!(validate(&daemon, CHAT, &right).await.json["code"], "attempts_exhausted", "right, and too late");
+    let record = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
     assert_eq!((record.data("status"), record.data("attempts")), (&json!("failed"), &json!(5)), "{}", record.text);
-    app.settle().await;
+    daemon.settle().await;
     assert_eq!(events(&world).iter().filter(|event| *event == "code.failed").count(), 1);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// Whatever the order: a code succeeds at most once, and after all of it at most one is alive.
 async fn right_answers_and_new_codes_race(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\ncodes_per_chat_10m = 0\nwrong_codes_per_chat_15m = 0".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let mut uuids = Vec::new();
     let mut validated = 0;
     for _ in 0..20 {
-        let (uuid, right) = code(&app, json!({"chatId": CHAT, "length": 10})).await;
-        let tries = stream::iter(0..8).map(|_| validate(&app, CHAT, &right)).buffer_unordered(8).collect::<Vec<_>>();
-        let (answers, asked) = tokio::join!(tries, request(&app, json!({"chatId": CHAT, "length": 10})));
+        let (uuid, right) = code(&daemon, json!({"chatId": CHAT, "length": 10})).await;
+        let tries = stream::iter(0..8).map(|_| validate(&daemon, CHAT, &right)).buffer_unordered(8).collect::<Vec<_>>();
+        let (answers, asked) = tokio::join!(tries, request(&daemon, json!({"chatId": CHAT, "length": 10})));
         assert_eq!(asked.status, 200, "{}", asked.text);
         let successes = answers.iter().filter(|answer| answer.status == 200).count();
         assert!(successes <= 1);
@@ -96,17 +96,17 @@ async fn right_answers_and_new_codes_race(ground: Ground) {
         }
         validated += successes;
         let expected = if successes == 1 { "validated" } else { "canceled" };
-        assert_eq!(app.status(&uuid).await, expected);
+        assert_eq!(daemon.status(&uuid).await, expected);
         uuids.extend([uuid, asked.text_of("uuid")]);
     }
-    app.settle().await;
+    daemon.settle().await;
     let mut alive = 0;
     for uuid in &uuids {
-        alive += usize::from(matches!(app.status(uuid).await.as_str(), "pending" | "sent"));
+        alive += usize::from(matches!(daemon.status(uuid).await.as_str(), "pending" | "sent"));
     }
     // Five of the eight that typed the old code may have come after the new one, and ended it.
-    let ended = app.status(uuids.last().unwrap()).await == "failed";
+    let ended = daemon.status(uuids.last().unwrap()).await == "failed";
     assert_eq!(alive, usize::from(!ended), "one active code per chat");
     assert_eq!(events(&world).iter().filter(|event| *event == "code.validated").count(), validated);
-    app.finish().await;
+    daemon.finish().await;
 }

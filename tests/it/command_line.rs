@@ -8,7 +8,7 @@ use std::{
 use countersign::domain::password::PasswordDigest;
 use serde_json::json;
 
-use crate::app::{CALLBACK_SECRET, Daemon, Ground, TOKEN, WAHA, World};
+use crate::daemon::{CALLBACK_SECRET, Daemon, Ground, TOKEN, WAHA, World};
 
 fn run(arguments: &[&str], token: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -17,9 +17,9 @@ fn run(arguments: &[&str], token: &str) -> Output {
 }
 
 /// Runs beside the daemon, which lives in this process.
-async fn against(app: &Daemon, command: &[&str], token: &str) -> (bool, String) {
+async fn against(daemon: &Daemon, command: &[&str], token: &str) -> (bool, String) {
     let mut arguments: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
-    arguments.extend(["--url", &app.base, "--instance", WAHA].map(str::to_owned));
+    arguments.extend(["--url", &daemon.base, "--instance", WAHA].map(str::to_owned));
     let token = token.to_owned();
     let output =
         tokio::task::spawn_blocking(move || run(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &token));
@@ -31,8 +31,8 @@ async fn against(app: &Daemon, command: &[&str], token: &str) -> (bool, String) 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_is_minted_explained_and_its_callback_replayed() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let (ok, minted) = against(&app, &["mint", "--name", "Harbour", "--chat", "447700900123"], TOKEN).await;
+    let daemon = world.start().await;
+    let (ok, minted) = against(&daemon, &["mint", "--name", "Harbour", "--chat", "447700900123"], TOKEN).await;
     assert!(ok && minted.contains("https://wa.me/447700900999?text="), "{minted}");
     let field = |name: &str| {
         let line = minted.lines().find(|line| line.starts_with(name)).unwrap();
@@ -40,44 +40,44 @@ async fn a_link_is_minted_explained_and_its_callback_replayed() {
     };
     let (uuid, code) = (field("uuid"), field("code"));
     world.receiver.fail(410, 1);
-    app.says("447700900123", "C1", &format!("[{code}]")).await;
+    daemon.says("447700900123", "C1", &format!("[{code}]")).await;
     world.receiver.wait_for(1).await;
-    app.settle().await;
-    let (ok, explained) = against(&app, &["explain", &uuid], TOKEN).await;
+    daemon.settle().await;
+    let (ok, explained) = against(&daemon, &["explain", &uuid], TOKEN).await;
     assert!(ok && explained.contains("is verified") && explained.contains("link.verified was given up"), "{explained}");
     assert!(explained.lines().any(|line| line.starts_with("  2") && line.contains(": created")), "{explained}");
-    let (ok, listed) = against(&app, &["callbacks", "list", "--status", "dead"], TOKEN).await;
+    let (ok, listed) = against(&daemon, &["callbacks", "list", "--status", "dead"], TOKEN).await;
     assert!(ok && listed.contains("dead") && listed.contains("410"), "{listed}");
-    let (ok, replayed) = against(&app, &["callbacks", "replay", "--all-dead"], TOKEN).await;
+    let (ok, replayed) = against(&daemon, &["callbacks", "replay", "--all-dead"], TOKEN).await;
     assert!(ok && replayed.contains("queued again"), "{replayed}");
     world.receiver.wait_for(2).await;
-    app.settle().await;
-    let (ok, tested) = against(&app, &["send-test-callback"], TOKEN).await;
+    daemon.settle().await;
+    let (ok, tested) = against(&daemon, &["send-test-callback"], TOKEN).await;
     assert!(ok && tested.contains("delivered") && tested.contains("callback.test"), "{tested}");
     world.receiver.fail(500, 1);
-    let (ok, tested) = against(&app, &["send-test-callback"], TOKEN).await;
+    let (ok, tested) = against(&daemon, &["send-test-callback"], TOKEN).await;
     let host = world.receiver.url.trim_start_matches("http://");
     assert!(!ok && tested.contains(&format!("({host}: status 500)")), "{tested}");
     assert!(tested.contains("it answered 500") && tested.contains("content-type: application/json"), "{tested}");
     assert!(tested.contains("true_447700900123@c.us_REPLY"), "{tested}");
 
-    let (ok, refused) = against(&app, &["explain", &uuid], "wrong").await;
+    let (ok, refused) = against(&daemon, &["explain", &uuid], "wrong").await;
     assert!(!ok && refused.contains("unauthenticated") && !refused.contains("wrong token here"), "{refused}");
-    let (ok, refused) = against(&app, &["mint", "--expires", "5"], TOKEN).await;
+    let (ok, refused) = against(&daemon, &["mint", "--expires", "5"], TOKEN).await;
     assert!(!ok && refused.contains("expires: expected a whole number"), "{refused}");
     for text in [&minted, &explained, &listed] {
         assert!(!text.contains(TOKEN));
     }
-    app.stop().await;
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_is_judged_with_its_reason() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    app.post(&format!("/api/otp/v2/{WAHA}/callbacks/test"), json!({})).await;
+    let daemon = world.start().await;
+    daemon.post(&format!("/api/otp/v2/{WAHA}/callbacks/test"), json!({})).await;
     let callback = world.receiver.wait_for(1).await.remove(0);
-    app.settle().await;
+    daemon.settle().await;
     let directory = tempfile::tempdir().unwrap();
     let judge = |body: &[u8], timestamp: &str, signature: &str| {
         let file = directory.path().join("body");
@@ -103,7 +103,7 @@ async fn a_signature_is_judged_with_its_reason() {
         let (ok, text) = judge(body, timestamp, signature);
         assert!(!ok && text.contains(why), "{why}: {text}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    app::{Ground, World},
     browser::{Browser, field, landed, reply, start_path},
+    daemon::{Ground, World},
     flow::link_in,
 };
 
@@ -12,26 +12,26 @@ use crate::{
 async fn login(others: impl Fn(&str) -> String) {
     let mut world = World::new(Ground::directory());
     world.public_url = "https://wa.example.org".to_owned();
-    let app = world.start().await;
-    let minted = app.mint(json!({"state": "s"})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"state": "s"})).await;
     let page = start_path(&minted);
     let mut browser = Browser::default();
-    browser.look(&app, &page).await;
+    browser.look(&daemon, &page).await;
     let own = browser.cookie.clone().unwrap();
-    let tapped = field(&browser.look(&app, &page).await.text);
-    browser.post(&app, &page, &[("form", &tapped), ("place", "here")]).await;
+    let tapped = field(&browser.look(&daemon, &page).await.text);
+    browser.post(&daemon, &page, &[("form", &tapped), ("place", "here")]).await;
 
     browser.cookie = Some(others(&own));
     let cookies = browser.cookie.clone().unwrap();
-    assert_eq!(browser.look(&app, &page).await.header("set-cookie"), "", "{cookies}");
-    app.says("447700900123", "K1", &minted.text_of("text")).await;
+    assert_eq!(browser.look(&daemon, &page).await.header("set-cookie"), "", "{cookies}");
+    daemon.says("447700900123", "K1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
-    assert_eq!(browser.stage(&app, &page).await, "link", "{cookies}");
-    let went = browser.go_on(&app, &link).await;
+    assert_eq!(browser.stage(&daemon, &page).await, "link", "{cookies}");
+    let went = browser.go_on(&daemon, &link).await;
     assert!(landed(&went).is_some(), "{cookies}: {} {}", went.status, went.text);
-    let fresh = start_path(&app.mint(json!({})).await);
-    assert_eq!(browser.tap(&app, &fresh, "here").await.status, 200, "{cookies}");
-    app.finish().await;
+    let fresh = start_path(&daemon.mint(json!({})).await);
+    assert_eq!(browser.tap(&daemon, &fresh, "here").await.status, 200, "{cookies}");
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::app::client;
+use crate::daemon::client;
 use crate::wait::PATIENCE;
 
 const ANA: &str = "+447700900123";

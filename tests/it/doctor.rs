@@ -17,7 +17,7 @@ use countersign::{
 use serde_json::{Value, json};
 
 use crate::{
-    app::{TOKEN, client},
+    daemon::{TOKEN, client},
     every_gateway::{EVERY, GENERIC, Serve, file, id, instances, secret},
     fakes::Fake,
 };
@@ -103,7 +103,7 @@ async fn it_passes_for_instances_that_only_send_and_for_lists_of_signatures() {
     let gateway = Fake::start();
     let mut blocks = String::new();
     for (index, (kind, table, secret)) in further().iter().enumerate() {
-        let block = crate::app::Block {
+        let block = crate::daemon::Block {
             id: &id(index),
             name: kind,
             number: "+12025550142",

@@ -6,7 +6,7 @@ use countersign::random;
 use serde_json::json;
 
 use crate::{
-    app::{Daemon, Ground, World},
+    daemon::{Daemon, Ground, World},
     fakes::Fake,
     flow::on_both_stores,
 };

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{Ground, TOKEN, WAHA, World},
+    daemon::{Ground, TOKEN, WAHA, World},
     fakes::Fake,
     process::Process,
     redis_server::free_port,

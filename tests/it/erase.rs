@@ -5,8 +5,8 @@ use std::{io::Read as _, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
     codes,
+    daemon::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
     flow::on_both_stores,
 };
 
@@ -22,61 +22,61 @@ on_both_stores! {
 const PERSON: &str = "447700900123";
 const OTHER: &str = "447700900177";
 
-async fn erase(app: &Daemon, chat: &str) -> Answer {
-    erase_as(app, TOKEN, WAHA, chat).await
+async fn erase(daemon: &Daemon, chat: &str) -> Answer {
+    erase_as(daemon, TOKEN, WAHA, chat).await
 }
 
-async fn erase_as(app: &Daemon, token: &str, instance: &str, chat: &str) -> Answer {
-    let request = http::Request::delete(format!("{}/api/otp/v2/{instance}/subjects/{chat}", app.base))
+async fn erase_as(daemon: &Daemon, token: &str, instance: &str, chat: &str) -> Answer {
+    let request = http::Request::delete(format!("{}/api/otp/v2/{instance}/subjects/{chat}", daemon.base))
         .header("authorization", format!("Bearer {token}"));
-    app.send(request.body(Vec::new()).unwrap()).await
+    daemon.send(request.body(Vec::new()).unwrap()).await
 }
 
-async fn count(app: &Daemon, query: &str) -> usize {
-    let answer = app.get(&format!("/api/otp/v2/{WAHA}/requests?limit=200&{query}")).await;
+async fn count(daemon: &Daemon, query: &str) -> usize {
+    let answer = daemon.get(&format!("/api/otp/v2/{WAHA}/requests?limit=200&{query}")).await;
     answer.data("requests").as_array().unwrap_or_else(|| panic!("{}", answer.text)).len()
 }
 
 async fn a_chat_is_erased_wherever_it_is_kept(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     // Delivered, waiting, given up; proved and asked for.
-    let proved = app.link(json!({"client_ref": "cart"})).await;
-    app.says(PERSON, "E1", &proved.text).await;
+    let proved = daemon.link(json!({"client_ref": "cart"})).await;
+    daemon.says(PERSON, "E1", &proved.text).await;
     world.receiver.wait_for(1).await;
-    app.settle().await;
+    daemon.settle().await;
     world.receiver.fail(410, 1);
-    let asked = app.link(json!({"chatId": PERSON})).await;
-    app.says(PERSON, "E2", &asked.text).await;
+    let asked = daemon.link(json!({"chatId": PERSON})).await;
+    daemon.says(PERSON, "E2", &asked.text).await;
     world.receiver.wait_for(2).await;
-    app.settle().await;
+    daemon.settle().await;
     world.receiver.fail(500, 100);
-    let waiting = app.link(json!({"chatId": PERSON})).await;
-    app.says(PERSON, "E3", &waiting.text).await;
-    app.settle().await;
-    app.says(PERSON, "E4", "no code in it").await;
-    let kept = app.link(json!({"client_ref": "cart"})).await;
-    app.says(OTHER, "O1", &kept.text).await;
-    app.settle().await;
-    assert_eq!((count(&app, "").await, count(&app, &format!("chat_id={PERSON}")).await), (4, 3));
-    assert_eq!(erase(&app, OTHER).await.data("erased")["requests"], 1);
+    let waiting = daemon.link(json!({"chatId": PERSON})).await;
+    daemon.says(PERSON, "E3", &waiting.text).await;
+    daemon.settle().await;
+    daemon.says(PERSON, "E4", "no code in it").await;
+    let kept = daemon.link(json!({"client_ref": "cart"})).await;
+    daemon.says(OTHER, "O1", &kept.text).await;
+    daemon.settle().await;
+    assert_eq!((count(&daemon, "").await, count(&daemon, &format!("chat_id={PERSON}")).await), (4, 3));
+    assert_eq!(erase(&daemon, OTHER).await.data("erased")["requests"], 1);
 
-    let erased = erase(&app, PERSON).await;
+    let erased = erase(&daemon, PERSON).await;
     assert_eq!(erased.status, 200, "{}", erased.text);
     assert_eq!(erased.data("erased"), &json!({"requests": 3, "jobs": 0, "traces": 4}));
-    assert_eq!((count(&app, "").await, count(&app, "client_ref=cart").await), (0, 0));
+    assert_eq!((count(&daemon, "").await, count(&daemon, "client_ref=cart").await), (0, 0));
     for link in [&proved, &asked, &waiting] {
-        assert_eq!(app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await.status, 404);
+        assert_eq!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await.status, 404);
     }
-    let callbacks = app.get(&format!("/api/otp/v2/{WAHA}/callbacks")).await;
+    let callbacks = daemon.get(&format!("/api/otp/v2/{WAHA}/callbacks")).await;
     assert_eq!(callbacks.data("callbacks"), &json!([]));
-    let explained = app.get(&format!("/api/otp/v2/{WAHA}/explain?q=0123")).await;
+    let explained = daemon.get(&format!("/api/otp/v2/{WAHA}/explain?q=0123")).await;
     assert_eq!((explained.data("messages"), explained.data("requests")), (&json!([]), &json!([])));
     let before = world.receiver.arrived().len();
-    app.advance(Duration::from_hours(1)).await;
+    daemon.advance(Duration::from_hours(1)).await;
     assert_eq!(world.receiver.arrived().len(), before, "no callback of an erased person leaves");
-    assert_eq!(erase(&app, PERSON).await.data("erased"), &json!({"requests": 0, "jobs": 0, "traces": 0}));
-    app.stop().await;
+    assert_eq!(erase(&daemon, PERSON).await.data("erased"), &json!({"requests": 0, "jobs": 0, "traces": 0}));
+    daemon.stop().await;
     assert_eq!(records_at_rest(&world), 0);
 }
 
@@ -105,80 +105,80 @@ fn records_at_rest(world: &World) -> usize {
 
 async fn whatever_spelling_names_the_same_chat(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     for chat in
         [PERSON.to_owned(), format!("%2B{PERSON}"), format!("{PERSON}@c.us"), format!("{PERSON}@s.whatsapp.net")]
     {
-        app.link(json!({"chatId": PERSON})).await;
-        assert_eq!(erase(&app, &chat).await.data("erased")["requests"], 1, "{chat}");
+        daemon.link(json!({"chatId": PERSON})).await;
+        assert_eq!(erase(&daemon, &chat).await.data("erased")["requests"], 1, "{chat}");
     }
     for chat in ["x", "%20", "12@g.us"] {
-        let refused = erase(&app, chat).await;
+        let refused = erase(&daemon, chat).await;
         assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("chat_id")), "{chat}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_pending_request_is_gone_without_a_callback(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({"chatId": PERSON, "expires": 60})).await;
-    assert_eq!(erase(&app, PERSON).await.data("erased")["requests"], 1);
-    assert_eq!(app.says(PERSON, "P1", &link.text).await.status, 200);
-    app.advance(Duration::from_secs(120)).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"chatId": PERSON, "expires": 60})).await;
+    assert_eq!(erase(&daemon, PERSON).await.data("erased")["requests"], 1);
+    assert_eq!(daemon.says(PERSON, "P1", &link.text).await.status, 200);
+    daemon.advance(Duration::from_secs(120)).await;
     assert!(world.receiver.arrived().is_empty() && world.gateway.arrived().is_empty());
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn an_erased_code_opens_nothing(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let (_, code) = codes::code(&app, json!({"chatId": PERSON})).await;
-    assert_eq!(erase(&app, PERSON).await.data("erased")["requests"], 1);
-    let refused = codes::validate(&app, PERSON, &code).await;
+    let daemon = world.start().await;
+    let (_, code) = codes::code(&daemon, json!({"chatId": PERSON})).await;
+    assert_eq!(erase(&daemon, PERSON).await.data("erased")["requests"], 1);
+    let refused = codes::validate(&daemon, PERSON, &code).await;
     assert_eq!((refused.status, &refused.json["code"]), (409, &json!("code_not_active")));
-    app.advance(Duration::from_mins(11)).await;
-    let (_, code) = codes::code(&app, json!({"chatId": PERSON})).await;
-    assert_eq!(codes::validate(&app, PERSON, &code).await.status, 200, "the next one counts");
-    app.finish().await;
+    daemon.advance(Duration::from_mins(11)).await;
+    let (_, code) = codes::code(&daemon, json!({"chatId": PERSON})).await;
+    assert_eq!(codes::validate(&daemon, PERSON, &code).await.status, 200, "the next one counts");
+    daemon.finish().await;
 }
 
 async fn erasing_touches_nobody_else(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let mine = app.link(json!({"chatId": PERSON})).await;
-    let other = app.link(json!({"chatId": OTHER})).await;
-    let foreign = erase_as(&app, META_TOKEN, META, PERSON).await;
+    let daemon = world.start().await;
+    let mine = daemon.link(json!({"chatId": PERSON})).await;
+    let other = daemon.link(json!({"chatId": OTHER})).await;
+    let foreign = erase_as(&daemon, META_TOKEN, META, PERSON).await;
     assert_eq!((foreign.status, &foreign.data("erased")["requests"]), (200, &json!(0)), "another tenant's chat");
-    assert_eq!(erase_as(&app, META_TOKEN, WAHA, PERSON).await.status, 404);
-    assert_eq!(app.status(&mine.uuid).await, "pending");
-    erase(&app, PERSON).await;
-    assert_eq!(app.status(&other.uuid).await, "pending");
-    app.says(OTHER, "N1", &other.text).await;
-    app.settle().await;
-    assert_eq!(app.status(&other.uuid).await, "verified");
-    app.finish().await;
+    assert_eq!(erase_as(&daemon, META_TOKEN, WAHA, PERSON).await.status, 404);
+    assert_eq!(daemon.status(&mine.uuid).await, "pending");
+    erase(&daemon, PERSON).await;
+    assert_eq!(daemon.status(&other.uuid).await, "pending");
+    daemon.says(OTHER, "N1", &other.text).await;
+    daemon.settle().await;
+    assert_eq!(daemon.status(&other.uuid).await, "verified");
+    daemon.finish().await;
 }
 
 async fn retention_is_configured(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "retention = \"48h\"\nerase_after = \"1h\"".to_owned();
-    let app = world.start().await;
-    let link = app.link(json!({"message": {"success": "Hello <link>"}})).await;
-    app.says(PERSON, "T1", &link.text).await;
-    app.settle().await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"message": {"success": "Hello <link>"}})).await;
+    daemon.says(PERSON, "T1", &link.text).await;
+    daemon.settle().await;
     let path = format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid);
-    assert_eq!(app.get(&path).await.data("subject")["value"], format!("+{PERSON}"));
-    app.advance(Duration::from_mins(61)).await;
-    let forgotten = app.get(&path).await;
+    assert_eq!(daemon.get(&path).await.data("subject")["value"], format!("+{PERSON}"));
+    daemon.advance(Duration::from_mins(61)).await;
+    let forgotten = daemon.get(&path).await;
     assert_eq!(
         (forgotten.status, forgotten.data("subject"), forgotten.data("push_name")),
         (200, &Value::Null, &Value::Null)
     );
     assert_eq!(forgotten.data("chat_id"), &Value::Null);
-    assert_eq!(count(&app, "status=verified").await, 1, "still listed");
-    app.advance(Duration::from_hours(48)).await;
-    assert_eq!(app.get(&path).await.status, 404);
-    assert_eq!(count(&app, "").await, 0);
-    app.finish().await;
+    assert_eq!(count(&daemon, "status=verified").await, 1, "still listed");
+    daemon.advance(Duration::from_hours(48)).await;
+    assert_eq!(daemon.get(&path).await.status, 404);
+    assert_eq!(count(&daemon, "").await, 0);
+    daemon.finish().await;
 }

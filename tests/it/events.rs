@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    daemon::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
     flow::on_both_stores,
     process::Process,
     wait::{PATIENCE, until},
@@ -66,31 +66,31 @@ const END: &str = "\r\n0\r\n\r\n";
 
 async fn a_stream_tells_each_change_until_the_end(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({"chatId": "447700900123"})).await;
-    let mut stream = Stream::open(&app.base, TOKEN, &path(&link.uuid)).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"chatId": "447700900123"})).await;
+    let mut stream = Stream::open(&daemon.base, TOKEN, &path(&link.uuid)).await;
     let head = stream.until("\n\n").await;
     assert!(head.contains("200 OK") && head.contains("content-type: text/event-stream"), "{head}");
     assert!(head.contains("x-request-id: ") && head.contains("cache-control: no-store"), "{head}");
-    app.says("447700900199", "E1", &link.text).await;
+    daemon.says("447700900199", "E1", &link.text).await;
     stream.until("sender_mismatch").await;
-    app.says("447700900123", "E2", &link.text).await;
+    daemon.says("447700900123", "E2", &link.text).await;
     stream.until(END).await;
     let seen: Vec<(Value, Value)> =
         stream.events().iter().map(|event| (event["status"].clone(), event["attempts"].clone())).collect();
     assert_eq!(seen, [(json!("pending"), json!(0)), (json!("pending"), json!(1)), (json!("verified"), json!(1))]);
     assert_eq!(stream.events()[2]["subject"]["value"], "+447700900123", "an API token sees the subject");
 
-    let mut late = Stream::open(&app.base, TOKEN, &path(&link.uuid)).await;
+    let mut late = Stream::open(&daemon.base, TOKEN, &path(&link.uuid)).await;
     late.until(END).await;
     assert_eq!(late.events().len(), 1, "what has ended is told at once");
-    let again = app.send(again(&app, &link.uuid)).await;
+    let again = daemon.send(again(&daemon, &link.uuid)).await;
     assert_eq!(again.status, 204, "an EventSource that comes back is sent away for good");
-    app.finish().await;
+    daemon.finish().await;
 }
 
-fn again(app: &Daemon, uuid: &str) -> http::Request<Vec<u8>> {
-    http::Request::get(format!("{}{}", app.base, path(uuid)))
+fn again(daemon: &Daemon, uuid: &str) -> http::Request<Vec<u8>> {
+    http::Request::get(format!("{}{}", daemon.base, path(uuid)))
         .header("authorization", format!("Bearer {TOKEN}"))
         .header("last-event-id", "1")
         .body(Vec::new())
@@ -99,12 +99,12 @@ fn again(app: &Daemon, uuid: &str) -> http::Request<Vec<u8>> {
 
 async fn a_poll_token_shows_the_state_and_nothing_else(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let minted = app.mint(json!({"chatId": "447700900123", "client_ref": "secret-cart", "name": "Harbour"})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"chatId": "447700900123", "client_ref": "secret-cart", "name": "Harbour"})).await;
     let (uuid, token, code) = (minted.text_of("uuid"), minted.text_of("poll_token"), minted.text_of("code"));
-    let mut stream = Stream::open(&app.base, &token, &path(&uuid)).await;
+    let mut stream = Stream::open(&daemon.base, &token, &path(&uuid)).await;
     stream.until("\n\n").await;
-    app.says("447700900123", "P1", &minted.text_of("text")).await;
+    daemon.says("447700900123", "P1", &minted.text_of("text")).await;
     stream.until(END).await;
     let events = stream.events();
     let names: Vec<&String> = events[1].as_object().unwrap().keys().collect();
@@ -114,75 +114,75 @@ async fn a_poll_token_shows_the_state_and_nothing_else(ground: Ground) {
     for secret in ["447700900123", "Mara", "secret-cart", &code] {
         assert!(!stream.text.contains(secret), "{secret} in {}", stream.text);
     }
-    let other = app.link(json!({})).await;
+    let other = daemon.link(json!({})).await;
     for (what, wrong) in [
         ("another verification", path(&other.uuid)),
         ("another instance", path(&uuid).replace(WAHA, META)),
         ("the request itself", path(&uuid).replace("/events", "")),
         ("the list", format!("/api/otp/v2/{WAHA}/requests")),
     ] {
-        let refused = app.get_as(&token, &wrong).await;
+        let refused = daemon.get_as(&token, &wrong).await;
         assert_eq!((refused.status, &refused.json["code"]), (401, &json!("unauthenticated")), "{what}");
     }
     let handle = minted.text_of("start_url").rsplit('/').next().unwrap().to_owned();
-    assert_eq!(app.get_as(&handle, &path(&uuid)).await.status, 401, "a token of another kind");
-    assert_eq!(app.get_as(META_TOKEN, &path(&uuid).replace(WAHA, META)).await.status, 404, "another tenant");
-    app.finish().await;
+    assert_eq!(daemon.get_as(&handle, &path(&uuid)).await.status, 401, "a token of another kind");
+    assert_eq!(daemon.get_as(META_TOKEN, &path(&uuid).replace(WAHA, META)).await.status, 404, "another tenant");
+    daemon.finish().await;
 }
 
 async fn a_long_poll_answers_when_something_changes(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     let waiting = format!("{}?wait=55", path(&link.uuid));
-    let nothing = app.get(&format!("{}?wait=0", path(&link.uuid))).await;
+    let nothing = daemon.get(&format!("{}?wait=0", path(&link.uuid))).await;
     assert_eq!((nothing.status, nothing.data("status")), (200, &json!("pending")), "what time ends is no error");
     assert_eq!(nothing.header("access-control-allow-origin"), "*");
     let waited = async {
-        let news = app.get(&waiting).await;
+        let news = daemon.get(&waiting).await;
         (news, Instant::now())
     };
     let ((news, answered), changed) = tokio::join!(waited, async {
-        until("it waits", async || app.service.store.changes().waiting() > 0).await;
-        app.says("447700900123", "L1", &link.text).await;
+        until("it waits", async || daemon.service.store.changes().waiting() > 0).await;
+        daemon.says("447700900123", "L1", &link.text).await;
         Instant::now()
     });
     assert_eq!(news.data("status"), "verified");
     let late = answered.saturating_duration_since(changed);
     assert!(late < Duration::from_secs(30), "it waited for its 55 seconds to end: {late:?}");
-    assert_eq!(app.get(&waiting).await.data("status"), "verified", "what has ended is told at once");
+    assert_eq!(daemon.get(&waiting).await.data("status"), "verified", "what has ended is told at once");
     for bad in ["56", "-1", "x", "", "1&wait=2"] {
-        let refused = app.get(&format!("{}?wait={bad}", path(&link.uuid))).await;
+        let refused = daemon.get(&format!("{}?wait={bad}", path(&link.uuid))).await;
         assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("wait")), "{bad}");
     }
-    assert_eq!(app.get(&path("0192f2a0-0000-7000-8000-000000000000")).await.status, 404);
-    assert_eq!(app.get(&path("rubbish")).await.status, 404);
-    let preflight = http::Request::options(format!("{}{}", app.base, path(&link.uuid))).body(Vec::new()).unwrap();
-    let preflight = app.send(preflight).await;
+    assert_eq!(daemon.get(&path("0192f2a0-0000-7000-8000-000000000000")).await.status, 404);
+    assert_eq!(daemon.get(&path("rubbish")).await.status, 404);
+    let preflight = http::Request::options(format!("{}{}", daemon.base, path(&link.uuid))).body(Vec::new()).unwrap();
+    let preflight = daemon.send(preflight).await;
     assert_eq!((preflight.status, preflight.header("access-control-allow-methods")), (204, "GET"));
-    assert_eq!(app.service.store.changes().waiting(), 0, "every place was given back");
-    app.finish().await;
+    assert_eq!(daemon.service.store.changes().waiting(), 0, "every place was given back");
+    daemon.finish().await;
 }
 
 async fn expiry_is_news_on_time(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({"expires": 60})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"expires": 60})).await;
     // Nobody works on timers here, so the reader's own look at the clock must tell it.
-    app.pass(Duration::from_secs(58)).await;
-    let news = app.get(&format!("{}?wait=55", path(&link.uuid))).await;
+    daemon.pass(Duration::from_secs(58)).await;
+    let news = daemon.get(&format!("{}?wait=55", path(&link.uuid))).await;
     assert_eq!(news.data("status"), "expired");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_stopping_process_lets_waiters_go(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    let mut stream = Stream::open(&app.base, TOKEN, &path(&link.uuid)).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    let mut stream = Stream::open(&daemon.base, TOKEN, &path(&link.uuid)).await;
     stream.until("\n\n").await;
     let start = Instant::now();
-    app.stop().await;
+    daemon.stop().await;
     stream.until(END).await;
     assert!(start.elapsed() < Duration::from_secs(15), "the grace time was not spent on a waiter");
 }
@@ -213,23 +213,23 @@ async fn news_cross_from_one_process_to_another() {
 #[tokio::test]
 async fn waiters_for_one_record_are_bounded() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     let mut streams = Vec::new();
     for _ in 0..countersign::store::changes::MAX_WAITERS_PER_RECORD {
-        let mut stream = Stream::open(&app.base, TOKEN, &path(&link.uuid)).await;
+        let mut stream = Stream::open(&daemon.base, TOKEN, &path(&link.uuid)).await;
         stream.until("\n\n").await;
         streams.push(stream);
     }
-    let refused: Answer = app.get(&path(&link.uuid)).await;
+    let refused: Answer = daemon.get(&path(&link.uuid)).await;
     assert_eq!((refused.status, &refused.json["code"]), (503, &json!("temporary_reduced_capacity")));
     assert_eq!(refused.header("retry-after"), "5");
     drop(streams);
     until("the places of clients that went away are given back", async || {
         // Whatever is written next finds that nobody is there.
-        app.says("447700900123", "B1", &link.text).await;
-        app.service.store.changes().waiting() == 0
+        daemon.says("447700900123", "B1", &link.text).await;
+        daemon.service.store.changes().waiting() == 0
     })
     .await;
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::{
-    app::{KEY, client},
+    daemon::{KEY, client},
     redis_server::free_port,
     wait::until,
 };
@@ -121,8 +121,8 @@ pub(crate) fn instances(gateway: &str, extra: &str, secret_of: impl Fn(&str, usi
     for (index, (kind, _, table)) in EVERY.iter().enumerate() {
         // A generic table has {url} as a template of its own.
         let table = table.replacen("{url}", &gateway.replace("{n}", &format!("{index:02}")), 1);
-        let (id, secret, digest) = (id(index), secret_of(kind, index), digest(crate::app::TOKEN));
-        let callback = crate::app::CALLBACK_SECRET;
+        let (id, secret, digest) = (id(index), secret_of(kind, index), digest(crate::daemon::TOKEN));
+        let callback = crate::daemon::CALLBACK_SECRET;
         let block = format!(
             "[[instance]]\nid = \"{id}\"\nname = \"{kind}-{index}\"\nnumber = \"+12025550142\"\ntokens = [\"{digest}\"]\n\
              callback_secrets = [\"{callback}\"]\nredirect_urls = [\"https://app.example.org/in\"]\n{extra}\n\

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
+    daemon::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
     flow::on_both_stores,
     process::Process,
 };
@@ -20,15 +20,15 @@ on_both_stores! {
     a_restart_forgets_nothing
 }
 
-async fn ask(app: &Daemon, question: &str) -> Answer {
-    let answer = app.get(&format!("/api/otp/v2/{WAHA}/explain?q={question}")).await;
+async fn ask(daemon: &Daemon, question: &str) -> Answer {
+    let answer = daemon.get(&format!("/api/otp/v2/{WAHA}/explain?q={question}")).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer
 }
 
 /// What was answered is known.
-async fn ask_after(app: &Daemon, question: &str, messages: usize) -> Answer {
-    let answer = ask(app, question).await;
+async fn ask_after(daemon: &Daemon, question: &str, messages: usize) -> Answer {
+    let answer = ask(daemon, question).await;
     assert!(answer.data("messages").as_array().unwrap().len() >= messages, "{}", answer.text);
     answer
 }
@@ -39,13 +39,13 @@ fn sentence(answer: &Answer) -> &str {
 
 async fn a_message_that_matched_nothing_is_explained(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let unheard = ask(&app, "NEVER").await;
+    let daemon = world.start().await;
+    let unheard = ask(&daemon, "NEVER").await;
     assert!(sentence(&unheard).contains("did not reach this instance"), "{}", unheard.text);
-    app.says("447700900123", "M1", "Sign me in [ABCDEFGHJKMNPQ] - DO NOT CHANGE THIS MESSAGE").await;
-    app.says("447700900124", "M2", "hello?").await;
-    let old = app.clock.wall().as_second() - 6 * 3600;
-    app.waha(&message("447700900125", "M3", "[ABCDEFGHJKMNPQ]", old)).await;
+    daemon.says("447700900123", "M1", "Sign me in [ABCDEFGHJKMNPQ] - DO NOT CHANGE THIS MESSAGE").await;
+    daemon.says("447700900124", "M2", "hello?").await;
+    let old = daemon.clock.wall().as_second() - 6 * 3600;
+    daemon.waha(&message("447700900125", "M3", "[ABCDEFGHJKMNPQ]", old)).await;
     for (question, outcome, words) in [
         ("M1", "code_unknown", "not known here"),
         ("false_447700900123@c.us_M1", "code_unknown", "not known here"),
@@ -54,27 +54,27 @@ async fn a_message_that_matched_nothing_is_explained(ground: Ground) {
         ("447700900124", "no_code", "held no code"),
         ("0125", "message_too_old", "older than any code"),
     ] {
-        let answer = ask_after(&app, question, 1).await;
+        let answer = ask_after(&daemon, question, 1).await;
         assert_eq!(answer.data("messages")[0]["outcome"], outcome, "{question}: {}", answer.text);
         assert!(sentence(&answer).contains(words), "{question}: {}", answer.text);
         assert_eq!(answer.data("requests"), &json!([]));
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_request_is_explained_with_what_came_of_it(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({"chatId": "447700900123"})).await;
-    assert!(sentence(&ask(&app, &link.uuid).await).contains("No message with its code has arrived"));
-    app.says("447700900199", "W1", &link.text).await;
-    let wrong = ask_after(&app, "W1", 1).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"chatId": "447700900123"})).await;
+    assert!(sentence(&ask(&daemon, &link.uuid).await).contains("No message with its code has arrived"));
+    daemon.says("447700900199", "W1", &link.text).await;
+    let wrong = ask_after(&daemon, "W1", 1).await;
     assert!(sentence(&wrong).contains("another chat") && sentence(&wrong).contains(&link.uuid), "{}", wrong.text);
     world.receiver.fail(500, 1);
-    app.says("447700900123", "W2", &link.text).await;
+    daemon.says("447700900123", "W2", &link.text).await;
     world.receiver.wait_for(1).await;
-    app.worker.wait_until_idle().await;
-    let waiting = ask_after(&app, &link.uuid, 2).await;
+    daemon.worker.wait_until_idle().await;
+    let waiting = ask_after(&daemon, &link.uuid, 2).await;
     assert!(sentence(&waiting).contains("is verified after one wrong try"), "{}", waiting.text);
     assert!(
         sentence(&waiting).contains("link.verified waits for the app (1 attempts, 127.0.0.1:")
@@ -82,72 +82,72 @@ async fn a_request_is_explained_with_what_came_of_it(ground: Ground) {
         "{}",
         waiting.text
     );
-    app.advance(Duration::from_secs(4)).await;
-    let done = ask(&app, &link.uuid).await;
+    daemon.advance(Duration::from_secs(4)).await;
+    let done = ask(&daemon, &link.uuid).await;
     assert!(sentence(&done).contains("The app took link.verified"), "{}", done.text);
     let request = &done.data("requests")[0];
     assert_eq!((&request["status"], request["timeline"].as_array().unwrap().len()), (&json!("verified"), 3));
     assert_eq!(request["callbacks"][0]["status"], "delivered");
-    let unknown = ask(&app, "0192f2a0-0000-7000-8000-000000000000").await;
+    let unknown = ask(&daemon, "0192f2a0-0000-7000-8000-000000000000").await;
     assert!(sentence(&unknown).contains("No request of this instance has this id"));
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn the_end_of_a_number_finds_its_messages_and_requests(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let asked = app.link(json!({"chatId": "447700900123"})).await;
-    let proved = app.link(json!({})).await;
-    app.says("447700900123", "N1", &proved.text).await;
-    app.says("447700900177", "N2", "hello").await;
-    let answer = ask_after(&app, "0123", 1).await;
+    let daemon = world.start().await;
+    let asked = daemon.link(json!({"chatId": "447700900123"})).await;
+    let proved = daemon.link(json!({})).await;
+    daemon.says("447700900123", "N1", &proved.text).await;
+    daemon.says("447700900177", "N2", "hello").await;
+    let answer = ask_after(&daemon, "0123", 1).await;
     let uuids: Vec<&Value> = answer.data("requests").as_array().unwrap().iter().map(|one| &one["uuid"]).collect();
     assert_eq!(uuids.len(), 2, "{}", answer.text);
     assert!(uuids.contains(&&json!(asked.uuid)) && uuids.contains(&&json!(proved.uuid)));
     assert_eq!(answer.data("messages").as_array().unwrap().len(), 1);
     for bad in ["", "%20", &"x".repeat(513), "a&q=b"] {
-        let refused = app.get(&format!("/api/otp/v2/{WAHA}/explain?q={bad}")).await;
+        let refused = daemon.get(&format!("/api/otp/v2/{WAHA}/explain?q={bad}")).await;
         assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("q")), "{bad}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn nothing_personal_is_kept_or_shown(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    app.says("447700900123", "CANARY", &link.text).await;
-    let answer = ask_after(&app, "0123", 1).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    daemon.says("447700900123", "CANARY", &link.text).await;
+    let answer = ask_after(&daemon, "0123", 1).await;
     for secret in ["447700900123", "7700900123", "Mara", "CANARY", &link.code] {
         assert!(!answer.text.contains(secret), "{secret} in {}", answer.text);
     }
     assert_eq!(answer.data("messages")[0]["phone_ending"], "0123");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn another_tenant_learns_nothing(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({"chatId": "447700900123"})).await;
-    app.says("447700900123", "T1", &link.text).await;
-    ask_after(&app, "T1", 1).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"chatId": "447700900123"})).await;
+    daemon.says("447700900123", "T1", &link.text).await;
+    ask_after(&daemon, "T1", 1).await;
     for question in ["T1", "0123", "447700900123", &link.uuid] {
-        let foreign = app.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/explain?q={question}")).await;
+        let foreign = daemon.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/explain?q={question}")).await;
         assert_eq!((foreign.data("messages"), foreign.data("requests")), (&json!([]), &json!([])), "{question}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_day_later_only_requests_are_left(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    app.says("447700900123", "D1", &link.text).await;
-    ask_after(&app, "D1", 1).await;
-    app.advance(Duration::from_hours(25)).await;
-    assert_eq!(ask(&app, "D1").await.data("messages"), &json!([]));
-    assert_eq!(ask(&app, &link.uuid).await.data("requests").as_array().unwrap().len(), 1);
-    app.finish().await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    daemon.says("447700900123", "D1", &link.text).await;
+    ask_after(&daemon, "D1", 1).await;
+    daemon.advance(Duration::from_hours(25)).await;
+    assert_eq!(ask(&daemon, "D1").await.data("messages"), &json!([]));
+    assert_eq!(ask(&daemon, &link.uuid).await.data("requests").as_array().unwrap().len(), 1);
+    daemon.finish().await;
 }
 
 async fn a_restart_forgets_nothing(ground: Ground) {
@@ -157,7 +157,7 @@ async fn a_restart_forgets_nothing(ground: Ground) {
         assert!(process.says("447700900123", &format!("R{index}"), "hello?").await);
     }
     process.terminate();
-    let app = world.start().await;
-    ask_after(&app, "0123", 20).await;
-    app.stop().await;
+    let daemon = world.start().await;
+    ask_after(&daemon, "0123", 20).await;
+    daemon.stop().await;
 }

@@ -5,8 +5,8 @@ use countersign::domain::keys::sha256;
 use serde_json::json;
 
 use crate::{
-    app::{CALLBACK_SECRET, Daemon, Ground, Link, WAHA, World},
     browser::{dispute_in, reply},
+    daemon::{CALLBACK_SECRET, Daemon, Ground, Link, WAHA, World},
 };
 
 macro_rules! on_both_stores {
@@ -41,19 +41,19 @@ pub(crate) fn link_in(reply: &str) -> String {
     reply[start..].split_whitespace().next().unwrap().to_owned()
 }
 
-pub(crate) async fn tap(app: &Daemon, path: &str, field: &str) -> crate::app::Answer {
-    let request = http::Request::post(format!("{}{path}", app.base))
+pub(crate) async fn tap(daemon: &Daemon, path: &str, field: &str) -> crate::daemon::Answer {
+    let request = http::Request::post(format!("{}{path}", daemon.base))
         .header("content-type", "application/x-www-form-urlencoded")
         .body(format!("form={field}").into_bytes())
         .unwrap();
-    app.send(request).await
+    daemon.send(request).await
 }
 
 async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let hook = |name: &str| format!("{}/{name}", world.receiver.url);
-    let answer = app
+    let answer = daemon
         .mint(json!({
             "name": "Harbour", "expires": 900, "client_ref": "cart 7", "metadata": {"a": [1]}, "state": "st 1",
             "message": {
@@ -79,13 +79,13 @@ async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
     assert_eq!(wa_me, expected);
 
     let sent = answer.text_of("text");
-    let heard = app.says("447700900123", "AAA1", &sent).await;
+    let heard = daemon.says("447700900123", "AAA1", &sent).await;
     assert_eq!((heard.status, heard.text.as_str()), (200, ""));
-    assert_eq!(app.status(&uuid).await, "verified");
+    assert_eq!(daemon.status(&uuid).await, "verified");
 
     let reply = &world.gateway.wait_for(1).await[0];
     assert_eq!(reply.path, "/api/sendText");
-    assert_eq!(reply.header("x-api-key"), crate::app::API_KEY);
+    assert_eq!(reply.header("x-api-key"), crate::daemon::API_KEY);
     assert_eq!(reply.json()["chatId"], "447700900123@c.us");
     let text = reply.json()["text"].as_str().unwrap().to_owned();
     assert!(text.starts_with("Hi Harbour: http://127.0.0.1:1/o/") && text.contains(&format!("({code})\n\n")), "{text}");
@@ -114,7 +114,7 @@ async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
 
     let path = link_in(&text);
     for _ in 0..3 {
-        let page = app.get(&path).await;
+        let page = daemon.get(&path).await;
         assert_eq!(page.status, 200);
         assert!(page.text.contains("+44••••••••23"), "{}", page.text);
         let policy = page.header("content-security-policy");
@@ -122,117 +122,117 @@ async fn a_person_proves_a_chat_and_the_app_learns_it(ground: Ground) {
         assert_eq!(page.header("referrer-policy"), "same-origin");
         assert_eq!(page.header("cache-control"), "no-store");
     }
-    let field = form_field(&app.get(&path).await.text);
-    assert_eq!(tap(&app, &path, "forged").await.status, 422);
-    let tapped = tap(&app, &path, &field).await;
+    let field = form_field(&daemon.get(&path).await.text);
+    assert_eq!(tap(&daemon, &path, "forged").await.status, 422);
+    let tapped = tap(&daemon, &path, &field).await;
     assert_eq!(tapped.status, 303, "{}", tapped.text);
     let location = url::Url::parse(tapped.header("location")).unwrap();
     assert!(location.as_str().starts_with("https://app.example.org/in?uuid="));
     let query: std::collections::HashMap<_, _> = location.query_pairs().into_owned().collect();
     assert_eq!((query["uuid"].as_str(), query["state"].as_str()), (uuid.as_str(), "st 1"));
-    assert_eq!(tap(&app, &path, &field).await.status, 410, "one use");
+    assert_eq!(tap(&daemon, &path, &field).await.status, 410, "one use");
 
     let redeem = format!("/api/otp/v2/{WAHA}/redeem");
-    let redeemed = app.post(&redeem, json!({"token": query["token"]})).await;
+    let redeemed = daemon.post(&redeem, json!({"token": query["token"]})).await;
     assert_eq!(redeemed.status, 200, "{}", redeemed.text);
     assert_eq!(
         redeemed.data("subject"),
         &json!({"kind": "phone", "value": "+447700900123", "reported": "+447700900123"})
     );
     assert_eq!(redeemed.data("metadata"), &json!({"a": [1]}));
-    let again = app.post(&redeem, json!({"token": query["token"]})).await;
+    let again = daemon.post(&redeem, json!({"token": query["token"]})).await;
     assert_eq!((again.status, &again.json["code"]), (410, &json!("token_spent")), "one use");
     let callbacks = world.receiver.wait_for(2).await;
     assert_eq!(callbacks[1].json()["type"], "link.redeemed");
     assert_eq!(callbacks[1].path, "/default");
 
-    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
+    let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{uuid}")).await;
     let events: Vec<&str> =
         shown.data("timeline").as_array().unwrap().iter().map(|entry| entry["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["created", "verified (unbound)", "completed", "redeemed"]);
     assert_eq!(shown.text_of("whatsapp_link"), wa_me, "the link is made again from the record");
-    app.finish().await;
+    daemon.finish().await;
 }
 
-async fn verified(world: &World, app: &Daemon, body: serde_json::Value) -> (Link, String) {
-    let link = app.link(body).await;
-    assert_eq!(app.says("447700900123", "M1", &link.text).await.status, 200);
+async fn verified(world: &World, daemon: &Daemon, body: serde_json::Value) -> (Link, String) {
+    let link = daemon.link(body).await;
+    assert_eq!(daemon.says("447700900123", "M1", &link.text).await.status, 200);
     let reply = world.gateway.wait_for(1).await[0].json()["text"].as_str().unwrap().to_owned();
     (link, link_in(&reply))
 }
 
-async fn redirect_token(app: &Daemon, path: &str) -> String {
-    let field = form_field(&app.get(path).await.text);
-    let tapped = tap(app, path, &field).await;
+async fn redirect_token(daemon: &Daemon, path: &str) -> String {
+    let field = form_field(&daemon.get(path).await.text);
+    let tapped = tap(daemon, path, &field).await;
     let location = url::Url::parse(tapped.header("location")).unwrap();
     location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned()
 }
 
 async fn the_challenge_binds_the_redeem(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let verifier = "the-verifier-that-stays-in-the-session";
     let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
-    let (_, path) = verified(&world, &app, json!({"challenge": challenge})).await;
+    let (_, path) = verified(&world, &daemon, json!({"challenge": challenge})).await;
     assert_eq!(world.receiver.wait_for(1).await[0].json()["data"]["completion"]["mode"], "same_browser");
-    let token = redirect_token(&app, &path).await;
+    let token = redirect_token(&daemon, &path).await;
     let redeem = format!("/api/otp/v2/{WAHA}/redeem");
     for wrong in [json!({"token": token}), json!({"token": token, "verifier": "wrong"})] {
-        assert_eq!(app.post(&redeem, wrong).await.json["code"], "token_refused");
+        assert_eq!(daemon.post(&redeem, wrong).await.json["code"], "token_refused");
     }
-    let foreign = app
+    let foreign = daemon
         .post_with(
-            &format!("/api/otp/v2/{}/redeem", crate::app::META),
+            &format!("/api/otp/v2/{}/redeem", crate::daemon::META),
             json!({"token": token, "verifier": verifier}),
-            &[("authorization", &format!("Bearer {}", crate::app::META_TOKEN))],
+            &[("authorization", &format!("Bearer {}", crate::daemon::META_TOKEN))],
         )
         .await;
     assert_eq!(foreign.json["code"], "token_refused", "another tenant's token is as good as none");
-    assert_eq!(app.post(&redeem, json!({"token": token, "verifier": verifier})).await.status, 200);
-    app.finish().await;
+    assert_eq!(daemon.post(&redeem, json!({"token": token, "verifier": verifier})).await.status, 200);
+    daemon.finish().await;
 }
 
 async fn a_disputed_link_is_worth_nothing(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let (link, path) = verified(&world, &app, json!({})).await;
+    let daemon = world.start().await;
+    let (link, path) = verified(&world, &daemon, json!({})).await;
     let dispute = dispute_in(&reply(&world, 1).await);
-    assert!(app.get(&path).await.text.contains(&dispute), "the page leads there, too");
-    let token = redirect_token(&app, &path).await;
-    assert!(app.get(&path).await.text.contains(&dispute), "also once it was used");
-    assert_eq!(tap(&app, &dispute, "forged").await.status, 422);
-    let field = form_field(&app.get(&dispute).await.text);
-    assert_eq!(tap(&app, &path, &field).await.status, 422, "the dispute's form does nothing else");
-    assert_eq!(tap(&app, &dispute, &field).await.status, 200);
-    let answer = app.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({"token": token})).await;
+    assert!(daemon.get(&path).await.text.contains(&dispute), "the page leads there, too");
+    let token = redirect_token(&daemon, &path).await;
+    assert!(daemon.get(&path).await.text.contains(&dispute), "also once it was used");
+    assert_eq!(tap(&daemon, &dispute, "forged").await.status, 422);
+    let field = form_field(&daemon.get(&dispute).await.text);
+    assert_eq!(tap(&daemon, &path, &field).await.status, 422, "the dispute's form does nothing else");
+    assert_eq!(tap(&daemon, &dispute, &field).await.status, 200);
+    let answer = daemon.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({"token": token})).await;
     assert_eq!(answer.json["code"], "token_spent");
-    assert_eq!(app.status(&link.uuid).await, "verified");
+    assert_eq!(daemon.status(&link.uuid).await, "verified");
     let heard = world.receiver.wait_for(2).await[1].json();
     assert_eq!((&heard["type"], &heard["data"]["after"]), (&json!("link.disputed"), &json!("released")));
     for path in [&path, &dispute] {
-        assert_eq!(app.get(path).await.status, 410);
+        assert_eq!(daemon.get(path).await.status, 410);
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// Who finds the message too late can still say so, and the app hears that it has to end a session.
 async fn a_login_is_disputed_after_it_was_redeemed(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let (link, path) = verified(&world, &app, json!({"client_ref": "cart 7"})).await;
+    let daemon = world.start().await;
+    let (link, path) = verified(&world, &daemon, json!({"client_ref": "cart 7"})).await;
     let dispute = dispute_in(&reply(&world, 1).await);
-    let token = redirect_token(&app, &path).await;
+    let token = redirect_token(&daemon, &path).await;
     let redeem = format!("/api/otp/v2/{WAHA}/redeem");
     let headers = [("idempotency-key", "once")];
-    assert_eq!(app.post_with(&redeem, json!({"token": token}), &headers).await.status, 200);
+    assert_eq!(daemon.post_with(&redeem, json!({"token": token}), &headers).await.status, 200);
     let as_link = format!("/o/{}", dispute.trim_start_matches("/d/"));
     let as_start = format!("/l/{}", dispute.trim_start_matches("/d/"));
     for other in [as_link, as_start] {
-        assert_eq!(app.get(&other).await.status, 410, "the token only disputes");
+        assert_eq!(daemon.get(&other).await.status, 410, "the token only disputes");
     }
-    let field = form_field(&app.get(&dispute).await.text);
+    let field = form_field(&daemon.get(&dispute).await.text);
     for _ in 0..2 {
-        assert_eq!(tap(&app, &dispute, &field).await.status, 200, "again, with the same answer");
+        assert_eq!(tap(&daemon, &dispute, &field).await.status, 200, "again, with the same answer");
     }
     let heard = world.receiver.wait_for(3).await;
     let told: Vec<_> = heard.iter().map(|one| one.json()["type"].as_str().unwrap().to_owned()).collect();
@@ -240,17 +240,17 @@ async fn a_login_is_disputed_after_it_was_redeemed(ground: Ground) {
     let data = heard[2].json()["data"].clone();
     assert_eq!((&data["after"], &data["client_ref"]), (&json!("redeemed"), &json!("cart 7")));
     assert_eq!(data["completion"]["state"], "disputed");
-    let again = app.post_with(&redeem, json!({"token": token}), &headers).await;
+    let again = daemon.post_with(&redeem, json!({"token": token}), &headers).await;
     assert_eq!(again.json["code"], "token_spent", "nothing is redeemed again");
 
-    app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
-    let erased = app.send(
-        http::Request::delete(format!("{}/api/otp/v2/{WAHA}/subjects/447700900123@c.us", app.base))
-            .header("authorization", format!("Bearer {}", crate::app::TOKEN))
+    daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
+    let erased = daemon.send(
+        http::Request::delete(format!("{}/api/otp/v2/{WAHA}/subjects/447700900123@c.us", daemon.base))
+            .header("authorization", format!("Bearer {}", crate::daemon::TOKEN))
             .body(Vec::new())
             .unwrap(),
     );
     assert_eq!(erased.await.status, 200);
-    assert_eq!(app.get(&dispute).await.status, 410, "until it is erased");
-    app.finish().await;
+    assert_eq!(daemon.get(&dispute).await.status, 410, "until it is erased");
+    daemon.finish().await;
 }

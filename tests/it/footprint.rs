@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::Commands as _;
 use serde_json::json;
 
-use crate::app::{Daemon, Ground, WAHA, World};
+use crate::daemon::{Daemon, Ground, WAHA, World};
 
 /// Everything in Redis but what says who works there and how fast somebody asked.
 fn kept(connection: &mut redis::Connection) -> Vec<String> {
@@ -22,8 +22,8 @@ fn bytes(connection: &mut redis::Connection) -> usize {
     usage.query::<Vec<Option<usize>>>(connection).unwrap().into_iter().flatten().sum()
 }
 
-async fn tidy(app: &Daemon) {
-    app.service.store.purge(WAHA.parse().unwrap()).await.unwrap();
+async fn tidy(daemon: &Daemon) {
+    daemon.service.store.purge(WAHA.parse().unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,16 +31,16 @@ async fn a_link_that_nobody_used_leaves_nothing_an_hour_after_its_end() {
     let world = World::new(Ground::redis());
     let Ground::Redis(server) = &world.ground else { unreachable!() };
     let mut connection = server.connection();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let body = json!({"expires": 60, "chatId": "447700900123@c.us", "client_ref": "cart 7"});
-    let link = app.link(body).await;
-    app.advance(Duration::from_secs(61)).await;
-    assert_eq!(app.status(&link.uuid).await, "expired");
+    let link = daemon.link(body).await;
+    daemon.advance(Duration::from_secs(61)).await;
+    assert_eq!(daemon.status(&link.uuid).await, "expired");
     assert_eq!(world.receiver.wait_for(1).await.len(), 1);
-    app.advance(Duration::from_secs(3_601)).await;
-    tidy(&app).await;
+    daemon.advance(Duration::from_secs(3_601)).await;
+    tidy(&daemon).await;
     assert_eq!(kept(&mut connection), Vec::<String>::new());
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// What the room of an instance counts for a login beside its texts. In a large store what logins share weighs less for
@@ -52,16 +52,16 @@ async fn a_login_takes_no_more_than_its_room() {
     let world = World::new(Ground::redis());
     let Ground::Redis(server) = &world.ground else { unreachable!() };
     let mut connection = server.connection();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let count = 200;
     for n in 0..count {
-        let link = app.link(json!({})).await;
-        assert_eq!(app.says(&format!("4477{n:08}"), &format!("L{n}"), &link.text).await.status, 200);
+        let link = daemon.link(json!({})).await;
+        assert_eq!(daemon.says(&format!("4477{n:08}"), &format!("L{n}"), &link.text).await.status, 200);
     }
-    app.settle().await;
+    daemon.settle().await;
     let each = bytes(&mut connection) / count;
     assert!((LOGIN * 8 / 10..=LOGIN).contains(&each), "{each}");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,11 +75,11 @@ async fn bytes_of_redis_for_each_link() {
         let info: redis::InfoDict = redis::cmd("INFO").arg("memory").query(connection).unwrap();
         info.get::<usize>("used_memory").unwrap()
     };
-    let app = world.start().await;
-    app.link(json!({})).await;
+    let daemon = world.start().await;
+    daemon.link(json!({})).await;
     let (count, before, used_before) = (2_000_usize, bytes(&mut connection), used(&mut connection));
     for _ in 0..count / 50 {
-        futures_util::future::join_all((0..50).map(|_| app.link(json!({})))).await;
+        futures_util::future::join_all((0..50).map(|_| daemon.link(json!({})))).await;
     }
     let pending = bytes(&mut connection) - before;
     println!(
@@ -91,18 +91,18 @@ async fn bytes_of_redis_for_each_link() {
     let world = World::new(Ground::redis());
     let Ground::Redis(server) = &world.ground else { unreachable!() };
     let mut connection = server.connection();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let count = 500;
     for n in 0..count {
-        let link = app.link(json!({})).await;
-        assert_eq!(app.says(&format!("4477{n:08}"), &format!("M{n}"), &link.text).await.status, 200);
+        let link = daemon.link(json!({})).await;
+        assert_eq!(daemon.says(&format!("4477{n:08}"), &format!("M{n}"), &link.text).await.status, 200);
     }
-    app.settle().await;
+    daemon.settle().await;
     println!("answered and delivered just now: {} bytes", bytes(&mut connection) / count);
-    app.advance(Duration::from_secs(3_700)).await;
-    tidy(&app).await;
+    daemon.advance(Duration::from_secs(3_700)).await;
+    tidy(&daemon).await;
     println!("an hour later: {} bytes", bytes(&mut connection) / count);
-    app.advance(Duration::from_hours(25)).await;
+    daemon.advance(Duration::from_hours(25)).await;
     println!("a day later: {} bytes", bytes(&mut connection) / count);
     for key in kept(&mut connection).into_iter().take(12) {
         let usage: Option<usize> = redis::cmd("MEMORY").arg("USAGE").arg(&key).query(&mut connection).unwrap();

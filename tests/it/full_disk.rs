@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Ground, World},
+    daemon::{Ground, World},
     process::Process,
     wait::until,
 };

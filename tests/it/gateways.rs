@@ -178,9 +178,9 @@ fn inspect(gateway: &str, case: &Case) -> Value {
          [[instance]]\nid = \"{INSTANCE}\"\nname = \"N\"\nnumber = \"+12025550142\"\n\
          tokens = [\"sha256:{}\"]\ncallback_secrets = [\"{}\"]\n\
          gateway = {table}",
-        crate::app::KEY,
+        crate::daemon::KEY,
         "0".repeat(64),
-        crate::app::CALLBACK_SECRET,
+        crate::daemon::CALLBACK_SECRET,
     );
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), config).unwrap();

@@ -25,7 +25,8 @@ fn every_block_passes_check_config_once_it_has_a_secret_of_its_own() {
     let fresh = String::from_utf8(fresh.stdout).unwrap();
     let (instance, _) = fresh.split_once("[instance.gateway]").unwrap();
     let check = |block: &str| {
-        let text = format!("public_url = \"https://wa.example.org\"\nkey = \"{}\"\n{instance}{block}", crate::app::KEY);
+        let text =
+            format!("public_url = \"https://wa.example.org\"\nkey = \"{}\"\n{instance}{block}", crate::daemon::KEY);
         let config = file(&text);
         let output = countersign().args(["check-config", "--config"]).arg(config.path()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::app::{Ground, World};
+use crate::daemon::{Ground, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_to_one_chat_keep_their_order() {

@@ -24,9 +24,9 @@ fn served(gateway: &str) -> Result<Arc<dyn Gateway>, Vec<String>> {
         "public_url = \"https://verify.example.test\"\nkey = \"{}\"\n[store]\nurl = \"embedded:/nonexistent\"\n\
          [[instance]]\nid = \"5f0c2a90-0000-4000-8000-000000000001\"\nname = \"N\"\nnumber = \"+12025550142\"\n\
          tokens = [\"sha256:{}\"]\ncallback_secrets = [\"{}\"]\n[instance.gateway]\n{gateway}",
-        crate::app::KEY,
+        crate::daemon::KEY,
         "0".repeat(64),
-        crate::app::CALLBACK_SECRET,
+        crate::daemon::CALLBACK_SECRET,
     );
     let config = config::load(Some(&instance), [], &[]).into_result().unwrap_or_else(|faults| panic!("{faults}"));
     let gateway = gateway::build(&config.instances[0].gateway, Purpose::Serve, "https://verify.example.test/hook");

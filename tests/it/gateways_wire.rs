@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 
 use crate::{
-    app::{TOKEN, build, client},
+    daemon::{TOKEN, build, client},
     every_gateway::{EVERY, configuration, id, instances, secret},
 };
 
@@ -249,7 +249,7 @@ impl Ward {
     }
 
     async fn settle(&self) {
-        crate::app::settle(&self.service, &self.worker).await;
+        crate::daemon::settle(&self.service, &self.worker).await;
     }
 
     /// Seconds by the daemon's clock, which also runs by itself.

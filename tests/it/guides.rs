@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use countersign::http::{guides::GUIDES, problem::Code};
 
 use crate::{
-    app::{Answer, Daemon, Ground, World},
     contract::whole,
+    daemon::{Answer, Daemon, Ground, World},
 };
 
 /// The API reference is larger than the usual client reads.
-fn page(app: &Daemon, path: &str) -> Answer {
-    whole(&url::Url::parse(&format!("{}{path}", app.base)).unwrap(), &[])
+fn page(daemon: &Daemon, path: &str) -> Answer {
+    whole(&url::Url::parse(&format!("{}{path}", daemon.base)).unwrap(), &[])
 }
 
 /// What stands between `before` and the next quote, each time.
@@ -19,8 +19,8 @@ fn between<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
     text.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
 }
 
-fn anchors(app: &Daemon, path: &str) -> BTreeSet<String> {
-    let page = page(app, path);
+fn anchors(daemon: &Daemon, path: &str) -> BTreeSet<String> {
+    let page = page(daemon, path);
     assert_eq!(page.status, 200, "{path}");
     between(&page.text, " id=\"").into_iter().map(str::to_owned).collect()
 }
@@ -28,15 +28,15 @@ fn anchors(app: &Daemon, path: &str) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_link_of_a_guide_leads_somewhere() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let mut known = BTreeMap::from([("/docs".to_owned(), anchors(&app, "/docs"))]);
+    let daemon = world.start().await;
+    let mut known = BTreeMap::from([("/docs".to_owned(), anchors(&daemon, "/docs"))]);
     for guide in GUIDES {
         let path = format!("/docs/{}", guide.slug);
-        known.insert(path.clone(), anchors(&app, &path));
+        known.insert(path.clone(), anchors(&daemon, &path));
     }
     for guide in GUIDES {
         let base = url::Url::parse(&format!("http://daemon/docs/{}", guide.slug)).unwrap();
-        let page = app.get(base.path()).await;
+        let page = daemon.get(base.path()).await;
         assert!(page.header("content-security-policy").starts_with("default-src 'none'; script-src 'none'; "));
         assert!(page.text.contains(&format!("<h1>{}</h1>", guide.title())), "{}", guide.slug);
         for link in between(&page.text, "href=\"") {
@@ -50,38 +50,38 @@ async fn every_link_of_a_guide_leads_somewhere() {
             assert!(found, "{}: {link} has no such anchor", guide.slug);
         }
     }
-    assert_eq!(app.get("/docs/no-such-guide").await.status, 404);
-    app.finish().await;
+    assert_eq!(daemon.get("/docs/no-such-guide").await.status, 404);
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_type_of_a_problem_is_the_address_of_its_entry() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let refused = app.get_as("wrong", "/api/otp/v2/x/requests").await;
+    let daemon = world.start().await;
+    let refused = daemon.get_as("wrong", "/api/otp/v2/x/requests").await;
     let (path, fragment) = refused.json["type"].as_str().unwrap().split_once('#').unwrap();
     assert_eq!((path, fragment), ("/docs", refused.json["code"].as_str().unwrap()));
-    let page = page(&app, path);
+    let page = page(&daemon, path);
     for code in Code::ALL {
         let row = page.text.split(&format!("<tr id=\"{}\">", code.as_str())).nth(1).unwrap();
         assert!(row.split("</tr>").next().unwrap().contains(code.title()), "{}", code.as_str());
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_searched_for_is_found_and_never_executed() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let found = app.get("/docs/search?q=code_locked").await;
+    let daemon = world.start().await;
+    let found = daemon.get("/docs/search?q=code_locked").await;
     assert_eq!(found.status, 200);
     assert!(found.text.contains("<a href=\"../docs#code_locked\">code_locked</a>"), "{}", found.text);
-    let nothing = app.get("/docs/search?q=%3Cscript%3Ealert(1)%3C/script%3E%22").await;
+    let nothing = daemon.get("/docs/search?q=%3Cscript%3Ealert(1)%3C/script%3E%22").await;
     assert!(!nothing.text.contains("<script"), "{}", nothing.text);
     for query in ["", "?q=", "?q=%FF%FE", "?x=1", &format!("?q={}", "a".repeat(5000))] {
-        let answer = app.get(&format!("/docs/search{query}")).await;
+        let answer = daemon.get(&format!("/docs/search{query}")).await;
         assert_eq!(answer.status, 200, "{query:.20}");
         assert!(answer.text.len() < 60_000, "{query:.20}: {}", answer.text.len());
     }
-    app.finish().await;
+    daemon.finish().await;
 }

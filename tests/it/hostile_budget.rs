@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{Block, Ground, TOKEN, WAHA, World},
+    daemon::{Block, Ground, TOKEN, WAHA, World},
     hostile_clients::{address, many_files},
     process::Process,
 };

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{Ground, TOKEN, WAHA, World},
+    daemon::{Ground, TOKEN, WAHA, World},
     process::Process,
     wait::ends,
 };

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
 
 use crate::{
-    app::{Ground, World},
+    daemon::{Ground, World},
     hostile_clients::address,
     process::Process,
     redis_server::free_port,

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{Ground, WAHA, World},
+    daemon::{Ground, WAHA, World},
     hostile_clients::{address, many_files},
     process::Process,
     wait::{ends, until},

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{Ground, WAHA, World},
+    daemon::{Ground, WAHA, World},
     hostile_clients::many_files,
     process::Process,
 };

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{Answer, Ground, TOKEN, WAHA, WAHA_KEY, World},
+    daemon::{Answer, Ground, TOKEN, WAHA, WAHA_KEY, World},
     hostile_clients::{address, legitimate, many_files},
     process::Process,
     wait::PATIENCE,

@@ -14,7 +14,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    app::{Daemon, Ground, Link, WAHA, World},
+    daemon::{Daemon, Ground, Link, WAHA, World},
     fakes::Arrived,
     flow::on_both_stores,
     wait::until,

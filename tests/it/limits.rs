@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use sfv::{BareItem, GenericBareItem, List, ListEntry, Parser};
 
 use crate::{
-    app::{API_KEY, Answer, CALLBACK_SECRET, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, WAHA_KEY, World, message},
     codes::{CHAT, code, request, validate, wrong},
+    daemon::{
+        API_KEY, Answer, CALLBACK_SECRET, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, WAHA_KEY, World, message,
+    },
     flow::on_both_stores,
     process::Process,
 };
@@ -105,15 +107,15 @@ webhook_secret = "{WAHA_KEY}"
     );
 }
 
-async fn mint_as(app: &Daemon, instance: &str, token: &str, body: Value) -> Answer {
+async fn mint_as(daemon: &Daemon, instance: &str, token: &str, body: Value) -> Answer {
     let bearer = format!("Bearer {token}");
-    app.post_with(&format!("/api/otp/v2/{instance}/generate-link"), body, &[("authorization", &bearer)]).await
+    daemon.post_with(&format!("/api/otp/v2/{instance}/generate-link"), body, &[("authorization", &bearer)]).await
 }
 
 /// Many at once: as many as the bucket held are served, and what came back meanwhile.
-async fn burst(app: &Daemon, token: &str, size: usize) -> usize {
+async fn burst(daemon: &Daemon, token: &str, size: usize) -> usize {
     let start = Instant::now();
-    let answers = join_all((0..size * 10).map(|_| mint_as(app, THIRD, token, json!({})))).await;
+    let answers = join_all((0..size * 10).map(|_| mint_as(daemon, THIRD, token, json!({})))).await;
     let served = answers.iter().filter(|answer| answer.status == 200).count();
     let back = usize::try_from(start.elapsed().as_secs()).unwrap() + 1;
     assert!((size..=size + back).contains(&served), "{served} of {size}, {back} came back");
@@ -127,21 +129,21 @@ async fn burst(app: &Daemon, token: &str, size: usize) -> usize {
 async fn a_token_has_a_budget_of_its_own(ground: Ground) {
     let mut world = World::new(ground);
     with_third(&mut world, "mint_per_second = 1\nmint_burst = 8\ninstance_mint_per_second = 0");
-    let app = world.start().await;
-    assert!(burst(&app, TOKENS[0], 8).await < 80);
-    assert_limited(&exhausted(&app, THIRD, TOKENS[0]).await, "mint");
-    let other = mint_as(&app, THIRD, TOKENS[1], json!({})).await;
+    let daemon = world.start().await;
+    assert!(burst(&daemon, TOKENS[0], 8).await < 80);
+    assert_limited(&exhausted(&daemon, THIRD, TOKENS[0]).await, "mint");
+    let other = mint_as(&daemon, THIRD, TOKENS[1], json!({})).await;
     assert_eq!((other.header("ratelimit-policy"), other.header("ratelimit")), ("\"mint\";q=8;w=8", "\"mint\";r=7;t=1"));
-    let default = app.mint(json!({})).await;
+    let default = daemon.mint(json!({})).await;
     assert_eq!(default.header("ratelimit-policy"), "\"mint\";q=5000;w=25, \"instance\";q=5000;w=25");
     assert_eq!(default.header("ratelimit"), "\"mint\";r=4999;t=1, \"instance\";r=4999;t=1");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// Asks until it is refused; on a slow machine a unit comes back now and then.
-async fn exhausted(app: &Daemon, instance: &str, token: &str) -> Answer {
+async fn exhausted(daemon: &Daemon, instance: &str, token: &str) -> Answer {
     for _ in 0..50 {
-        let answers = join_all((0..20).map(|_| mint_as(app, instance, token, json!({})))).await;
+        let answers = join_all((0..20).map(|_| mint_as(daemon, instance, token, json!({})))).await;
         if let Some(refused) = answers.into_iter().find(|answer| answer.status == 429) {
             return refused;
         }
@@ -153,47 +155,51 @@ async fn an_instance_has_one_for_all_its_tokens(ground: Ground) {
     let mut world = World::new(ground);
     let limits = "mint_per_second = 1\nmint_burst = 1000\ninstance_mint_per_second = 1\ninstance_mint_burst = 5";
     with_third(&mut world, limits);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let start = Instant::now();
-    let first = mint_as(&app, THIRD, TOKENS[0], json!({})).await;
+    let first = mint_as(&daemon, THIRD, TOKENS[0], json!({})).await;
     assert_eq!(first.header("ratelimit-policy"), "\"mint\";q=1000;w=1000, \"instance\";q=5;w=5");
     for _ in 0..5 {
-        exhausted(&app, THIRD, TOKENS[0]).await;
+        exhausted(&daemon, THIRD, TOKENS[0]).await;
     }
-    let refused = exhausted(&app, THIRD, TOKENS[0]).await;
+    let refused = exhausted(&daemon, THIRD, TOKENS[0]).await;
     assert_limited(&refused, "instance");
     let served = 5 + i64::try_from(start.elapsed().as_secs()).unwrap() + 1;
     assert!(of(&refused, "mint").left >= 1000 - served, "what was refused took nothing from the token's own");
-    assert_limited(&exhausted(&app, THIRD, TOKENS[1]).await, "instance");
-    assert_eq!(app.mint(json!({})).await.status, 200, "another instance is free");
-    app.finish().await;
+    assert_limited(&exhausted(&daemon, THIRD, TOKENS[1]).await, "instance");
+    assert_eq!(daemon.mint(json!({})).await.status, 200, "another instance is free");
+    daemon.finish().await;
 }
 
 async fn a_chat_gets_so_many_links(ground: Ground) {
     let mut world = World::new(ground);
     world.extra =
         "[instance.limits]\nlinks_per_chat_10m = 2\nmint_per_second = 0\ninstance_mint_per_second = 0".to_owned();
-    let app = world.start().await;
-    let first = app.mint(json!({"chatId": CHAT})).await;
+    let daemon = world.start().await;
+    let first = daemon.mint(json!({"chatId": CHAT})).await;
     assert_eq!(first.header("ratelimit-policy"), "\"links\";q=2;w=600");
     assert_eq!(first.header("ratelimit"), "\"links\";r=1;t=300");
-    let second = app.mint(json!({"chatId": "+447700900123"})).await;
+    let second = daemon.mint(json!({"chatId": "+447700900123"})).await;
     assert_eq!(second.header("ratelimit"), "\"links\";r=0;t=300");
     for uuid in [first.text_of("uuid"), second.text_of("uuid")] {
-        let canceled = app.post(&format!("/api/otp/v2/{WAHA}/requests/{uuid}/cancel"), json!({})).await;
+        let canceled = daemon.post(&format!("/api/otp/v2/{WAHA}/requests/{uuid}/cancel"), json!({})).await;
         assert_eq!(canceled.status, 200);
     }
     for spelling in [CHAT, "447700900123", "+447700900123", "447700900123@s.whatsapp.net"] {
-        assert_limited(&app.mint(json!({"chatId": spelling})).await, "links");
+        assert_limited(&daemon.mint(json!({"chatId": spelling})).await, "links");
     }
-    assert_eq!(app.mint(json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
-    assert_eq!(app.mint(json!({})).await.status, 200, "a link for whoever sends it is not counted");
-    assert_eq!(mint_as(&app, META, META_TOKEN, json!({"chatId": CHAT})).await.status, 200, "another instance is free");
-    assert_eq!(request(&app, json!({"chatId": CHAT})).await.status, 200, "codes are counted apart");
-    app.pass(Duration::from_mins(5)).await;
-    assert_eq!(app.mint(json!({"chatId": CHAT})).await.status, 200, "one comes back in five minutes");
-    assert_limited(&app.mint(json!({"chatId": CHAT})).await, "links");
-    app.finish().await;
+    assert_eq!(daemon.mint(json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
+    assert_eq!(daemon.mint(json!({})).await.status, 200, "a link for whoever sends it is not counted");
+    assert_eq!(
+        mint_as(&daemon, META, META_TOKEN, json!({"chatId": CHAT})).await.status,
+        200,
+        "another instance is free"
+    );
+    assert_eq!(request(&daemon, json!({"chatId": CHAT})).await.status, 200, "codes are counted apart");
+    daemon.pass(Duration::from_mins(5)).await;
+    assert_eq!(daemon.mint(json!({"chatId": CHAT})).await.status, 200, "one comes back in five minutes");
+    assert_limited(&daemon.mint(json!({"chatId": CHAT})).await, "links");
+    daemon.finish().await;
 }
 
 async fn a_chat_gets_so_many_codes(ground: Ground) {
@@ -201,64 +207,64 @@ async fn a_chat_gets_so_many_codes(ground: Ground) {
     world.extra = "[instance.limits]\ncodes_per_chat_10m = 3\nmint_per_second = 0\ninstance_mint_per_second = 0\ncodes_per_country_10m = 0\n\
                    codes_per_prefix_10m = 0"
         .to_owned();
-    let app = world.start().await;
-    let first = request(&app, json!({"chatId": CHAT})).await;
+    let daemon = world.start().await;
+    let first = request(&daemon, json!({"chatId": CHAT})).await;
     assert_eq!(first.header("ratelimit-policy"), "\"codes\";q=3;w=600");
     assert_eq!(first.header("ratelimit"), "\"codes\";r=2;t=200");
     let resend = format!("/api/otp/v2/{WAHA}/requests/{}/resend", first.text_of("uuid"));
-    let early = app.post(&resend, json!({})).await;
+    let early = daemon.post(&resend, json!({})).await;
     assert_limited(&early, "cooldown");
     assert_eq!(early.header("ratelimit-policy"), "\"cooldown\";q=1;w=60");
-    app.pass(Duration::from_secs(61)).await;
-    let again = app.post(&resend, json!({})).await;
+    daemon.pass(Duration::from_secs(61)).await;
+    let again = daemon.post(&resend, json!({})).await;
     assert_eq!((again.status, of(&again, "codes").left), (200, 1), "sending again is sending");
-    assert_eq!(request(&app, json!({"chatId": CHAT})).await.status, 200);
-    assert_limited(&request(&app, json!({"chatId": "+447700900123"})).await, "codes");
-    assert_eq!(request(&app, json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
-    app.finish().await;
+    assert_eq!(request(&daemon, json!({"chatId": CHAT})).await.status, 200);
+    assert_limited(&request(&daemon, json!({"chatId": "+447700900123"})).await, "codes");
+    assert_eq!(request(&daemon, json!({"chatId": "447700900124"})).await.status, 200, "another chat is free");
+    daemon.finish().await;
 }
 
 async fn checking_has_a_budget_of_its_own(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 40\nwrong_codes_per_chat_15m = 3".to_owned();
-    let app = world.start().await;
-    let (_, right) = code(&app, json!({"chatId": CHAT})).await;
-    let missed = validate(&app, CHAT, &wrong(&right)).await;
+    let daemon = world.start().await;
+    let (_, right) = code(&daemon, json!({"chatId": CHAT})).await;
+    let missed = validate(&daemon, CHAT, &wrong(&right)).await;
     assert_eq!((missed.status, missed.header("ratelimit-policy")), (422, "\"validate\";q=40;w=40"));
     assert_eq!(missed.header("ratelimit"), "\"validate\";r=39;t=1", "asking for the code took nothing from it");
     for _ in 0..2 {
-        assert_eq!(validate(&app, CHAT, &wrong(&right)).await.status, 422);
+        assert_eq!(validate(&daemon, CHAT, &wrong(&right)).await.status, 422);
     }
-    let locked = validate(&app, CHAT, &right).await;
+    let locked = validate(&daemon, CHAT, &right).await;
     assert_limited(&locked, "wrong_codes");
     assert_eq!(of(&locked, "wrong_codes").quota, 3);
     let answers: Vec<Answer> =
-        stream::iter(0..300).map(|_| validate(&app, "447700900124", "000000")).buffer_unordered(50).collect().await;
+        stream::iter(0..300).map(|_| validate(&daemon, "447700900124", "000000")).buffer_unordered(50).collect().await;
     let refused = answers.iter().find(|answer| answer.status == 429).expect("the token's budget ends");
     assert_limited(refused, "validate");
-    assert_eq!(app.mint(json!({})).await.status, 200, "asking goes on");
-    app.finish().await;
+    assert_eq!(daemon.mint(json!({})).await.status, 200, "asking goes on");
+    daemon.finish().await;
 }
 
 async fn only_unknown_codes_are_guesses(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nguesses_per_10m = 2".to_owned();
-    let app = world.start().await;
-    let (link, next, last) = (app.link(json!({})).await, app.link(json!({})).await, app.link(json!({})).await);
+    let daemon = world.start().await;
+    let (link, next, last) = (daemon.link(json!({})).await, daemon.link(json!({})).await, daemon.link(json!({})).await);
     let (sender, other) = ("447700900199", "447700900123");
     for time in 0..6 {
-        assert_eq!(app.says(sender, &format!("G{time}"), &link.text).await.status, 200);
-        assert_eq!(app.says(sender, &format!("H{time}"), "hello, is this the shop?").await.status, 200);
+        assert_eq!(daemon.says(sender, &format!("G{time}"), &link.text).await.status, 200);
+        assert_eq!(daemon.says(sender, &format!("H{time}"), "hello, is this the shop?").await.status, 200);
     }
-    app.says(sender, "G10", "[AAAAAAAAAAAAA1]").await;
-    app.says(sender, "G11", &next.text).await;
-    assert_eq!(app.status(&next.uuid).await, "verified", "what is known, and chatter, is no guess");
-    app.says(sender, "G12", "[AAAAAAAAAAAAA2]").await;
-    app.says(sender, "G13", &last.text).await;
-    assert_eq!(app.status(&last.uuid).await, "pending", "two guesses were allowed");
-    app.says(other, "G14", &last.text).await;
-    assert_eq!(app.status(&last.uuid).await, "verified", "another sender is free");
-    app.finish().await;
+    daemon.says(sender, "G10", "[AAAAAAAAAAAAA1]").await;
+    daemon.says(sender, "G11", &next.text).await;
+    assert_eq!(daemon.status(&next.uuid).await, "verified", "what is known, and chatter, is no guess");
+    daemon.says(sender, "G12", "[AAAAAAAAAAAAA2]").await;
+    daemon.says(sender, "G13", &last.text).await;
+    assert_eq!(daemon.status(&last.uuid).await, "pending", "two guesses were allowed");
+    daemon.says(other, "G14", &last.text).await;
+    assert_eq!(daemon.status(&last.uuid).await, "verified", "another sender is free");
+    daemon.finish().await;
 }
 
 async fn what_is_off_is_off(ground: Ground) {
@@ -268,47 +274,47 @@ async fn what_is_off_is_off(ground: Ground) {
         wrong_codes_per_chat_15m = 0\nguesses_per_10m = 0\nfailure_replies_per_10m = 0\n\
         success_replies_per_10m = 0\ncodes_per_client_ip_10m = 0\ncodes_per_country_10m = 0\ncodes_per_prefix_10m = 0"
         .to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let quiet = |answer: &Answer| {
         let told = ["ratelimit", "ratelimit-policy", "retry-after"].map(|name| answer.headers.contains_key(name));
         assert_eq!(told, [false; 3]);
     };
-    let (start, mut last) = (app.mint(json!({})).await.text_of("start_url"), String::new());
+    let (start, mut last) = (daemon.mint(json!({})).await.text_of("start_url"), String::new());
     let start = url::Url::parse(&start).unwrap().path().to_owned();
     for round in 0..70 {
-        let minted = app.mint(json!({"chatId": CHAT})).await;
+        let minted = daemon.mint(json!({"chatId": CHAT})).await;
         assert_eq!(minted.status, 200, "{}", minted.text);
-        let sent = request(&app, json!({"chatId": CHAT})).await;
+        let sent = request(&daemon, json!({"chatId": CHAT})).await;
         assert_eq!(sent.status, 200, "{}", sent.text);
-        let missed = validate(&app, CHAT, &wrong(&sent.text_of("code"))).await;
+        let missed = validate(&daemon, CHAT, &wrong(&sent.text_of("code"))).await;
         assert_eq!(missed.status, 422, "{}", missed.text);
-        let forged = app.get_as("wrong", &format!("/api/otp/v2/{WAHA}/requests")).await;
+        let forged = daemon.get_as("wrong", &format!("/api/otp/v2/{WAHA}/requests")).await;
         assert_eq!(forged.status, 401);
-        let tapped = crate::flow::tap(&app, &start, "wrong").await;
+        let tapped = crate::flow::tap(&daemon, &start, "wrong").await;
         assert_eq!(tapped.status, 422, "{}", tapped.text);
-        let looked = app.get(&start).await;
+        let looked = daemon.get(&start).await;
         assert_eq!(looked.status, 200);
-        app.says("447700900123", &format!("O{round}"), &format!("[AAAAAAAAAAAA{round:02}]")).await;
+        daemon.says("447700900123", &format!("O{round}"), &format!("[AAAAAAAAAAAA{round:02}]")).await;
         [minted, sent, missed, forged, tapped, looked].iter().for_each(quiet);
         last = round.to_string();
     }
     assert_eq!(last, "69");
-    let link = app.link(json!({})).await;
-    app.says("447700900123", "O99", &link.text).await;
-    assert_eq!(app.status(&link.uuid).await, "verified", "a guesser is heard");
-    app.finish().await;
+    let link = daemon.link(json!({})).await;
+    daemon.says("447700900123", "O99", &link.text).await;
+    assert_eq!(daemon.status(&link.uuid).await, "verified", "a guesser is heard");
+    daemon.finish().await;
 }
 
 async fn a_repeat_is_answered_and_counts_as_no_refusal(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nlinks_per_chat_10m = 1".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let ask = async |key: &'static str| {
         let path = format!("/api/otp/v2/{WAHA}/generate-link");
-        app.post_with(&path, json!({"chatId": CHAT}), &[("idempotency-key", key)]).await
+        daemon.post_with(&path, json!({"chatId": CHAT}), &[("idempotency-key", key)]).await
     };
     let refusals = || {
-        let text = app.service.metrics.render();
+        let text = daemon.service.metrics.render();
         let line = text.lines().find_map(|line| line.strip_prefix("countersign_limited_total{limit=\"links\"} "));
         line.unwrap().to_owned()
     };
@@ -322,7 +328,7 @@ async fn a_repeat_is_answered_and_counts_as_no_refusal(ground: Ground) {
     assert_eq!(refusals(), "0");
     assert_limited(&ask("two").await, "links");
     assert_eq!(refusals(), "1");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// Counts are those of all processes together.
@@ -364,7 +370,7 @@ async fn replicas_share_every_budget() {
     let status = ask(1, &format!("{api}/requests/{}", link.text_of("uuid")), TOKEN, None).await;
     assert_eq!(status.text_of("status"), "pending", "one guess at each of two");
     let body = message("447700900123", "R9", &text, countersign::clock::Clock::default().wall().as_second());
-    let other = crate::app::signed_waha(&replicas[1].base, &body);
+    let other = crate::daemon::signed_waha(&replicas[1].base, &body);
     assert_eq!(replicas[1].client.send(other).await.unwrap().status(), 200);
     let status = ask(0, &format!("{api}/requests/{}", link.text_of("uuid")), TOKEN, None).await;
     assert_eq!(status.text_of("status"), "verified");

@@ -9,7 +9,7 @@ use http::Request;
 use serde_json::json;
 
 use crate::{
-    app::{Answer, Daemon, Ground, META, TOKEN, WAHA, World},
+    daemon::{Answer, Daemon, Ground, META, TOKEN, WAHA, World},
     flow::on_both_stores,
     limits::{assert_limited, of, told},
     process::Process,
@@ -28,8 +28,8 @@ on_both_stores! {
 
 const PROXIED: &str = "trusted_proxies = [\"127.0.0.0/8\"]\n";
 
-async fn ask(app: &Daemon, method: &str, path: &str, from: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut request = Request::builder().method(method).uri(format!("{}{path}", app.base));
+async fn ask(daemon: &Daemon, method: &str, path: &str, from: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = Request::builder().method(method).uri(format!("{}{path}", daemon.base));
     request = request.header("x-forwarded-for", from);
     if method == "POST" {
         request = request.header("content-type", "application/x-www-form-urlencoded");
@@ -37,19 +37,19 @@ async fn ask(app: &Daemon, method: &str, path: &str, from: &str, headers: &[(&st
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    app.send(request.body(Vec::new()).unwrap()).await
+    daemon.send(request.body(Vec::new()).unwrap()).await
 }
 
-async fn start_page(app: &Daemon) -> String {
-    let start = app.mint(json!({})).await.text_of("start_url");
+async fn start_page(daemon: &Daemon) -> String {
+    let start = daemon.mint(json!({})).await.text_of("start_url");
     url::Url::parse(&start).unwrap().path().to_owned()
 }
 
 async fn every_public_page_counts_its_visitor(ground: Ground) {
     let mut world = World::new(ground);
     world.top = format!("{PROXIED}[limits]\npages_per_minute = 1\n");
-    let app = world.start().await;
-    let start = start_page(&app).await;
+    let daemon = world.start().await;
+    let start = start_page(&daemon).await;
     let files = ["/widget.js", "/openapi.json", "/docs", "/docs.md", "/postman.json", "/llms.txt"];
     let files = files.into_iter().chain(["/docs/search?q=limit", "/docs/limits"]).map(str::to_owned);
     let below = ["", "/go", "/qr.svg", "/events?now=1"].map(|tail| format!("{start}{tail}"));
@@ -60,80 +60,80 @@ async fn every_public_page_counts_its_visitor(ground: Ground) {
         groups.iter().flat_map(|pages| pages.iter().map(move |page| (pages, page))).enumerate()
     {
         let visitor = format!("203.0.113.{index}");
-        let first = ask(&app, "GET", page, &visitor, &[]).await;
+        let first = ask(&daemon, "GET", page, &visitor, &[]).await;
         assert_ne!(first.status, 429, "{page}");
         assert_eq!(first.header("ratelimit-policy"), "\"pages\";q=1;w=60", "{page}");
         assert_eq!(first.header("ratelimit"), "\"pages\";r=0;t=60", "{page}");
         for one in pages {
-            assert_limited(&ask(&app, "GET", one, &visitor, &[]).await, "pages");
+            assert_limited(&ask(&daemon, "GET", one, &visitor, &[]).await, "pages");
         }
     }
-    assert_eq!(ask(&app, "GET", &start, "203.0.113.0", &[]).await.status, 200, "a link is counted by itself");
+    assert_eq!(ask(&daemon, "GET", &start, "203.0.113.0", &[]).await.status, 200, "a link is counted by itself");
     for path in [start.clone(), format!("{start}/code")] {
-        assert_limited(&ask(&app, "POST", &path, "203.0.113.0", &[]).await, "pages");
+        assert_limited(&ask(&daemon, "POST", &path, "203.0.113.0", &[]).await, "pages");
     }
-    assert_eq!(ask(&app, "HEAD", "/widget.js", "203.0.113.0", &[]).await.status, 429);
+    assert_eq!(ask(&daemon, "HEAD", "/widget.js", "203.0.113.0", &[]).await.status, 429);
 
-    let html = ask(&app, "GET", &start, "203.0.113.0", &[("accept", "text/html")]).await;
+    let html = ask(&daemon, "GET", &start, "203.0.113.0", &[("accept", "text/html")]).await;
     assert_eq!((html.status, html.header("content-type")), (429, "text/html; charset=utf-8"), "people read a page");
     assert!(html.text.contains(&format!("href=\"{start}\"")) && !html.header("retry-after").is_empty());
 
     // A subscriber of IPv6 is a /64, however many addresses it has.
-    assert_eq!(ask(&app, "GET", "/docs", "2001:db8:1:2::1", &[]).await.status, 200);
-    assert_limited(&ask(&app, "GET", "/docs", "[2001:db8:1:2:ffff::2]:4711", &[]).await, "pages");
-    assert_eq!(ask(&app, "GET", "/docs", "2001:db8:1:3::1", &[]).await.status, 200);
+    assert_eq!(ask(&daemon, "GET", "/docs", "2001:db8:1:2::1", &[]).await.status, 200);
+    assert_limited(&ask(&daemon, "GET", "/docs", "[2001:db8:1:2:ffff::2]:4711", &[]).await, "pages");
+    assert_eq!(ask(&daemon, "GET", "/docs", "2001:db8:1:3::1", &[]).await.status, 200);
     // Only the proxy's own word counts.
-    assert_limited(&ask(&app, "GET", "/docs", "198.51.100.77, 203.0.113.0", &[]).await, "pages");
+    assert_limited(&ask(&daemon, "GET", "/docs", "198.51.100.77, 203.0.113.0", &[]).await, "pages");
     // Whoever has a token is not asked where from.
     let bearer = [("authorization", &*format!("Bearer {TOKEN}"))];
-    let listed = ask(&app, "GET", &format!("/api/otp/v2/{WAHA}/requests"), "203.0.113.0", &bearer).await;
+    let listed = ask(&daemon, "GET", &format!("/api/otp/v2/{WAHA}/requests"), "203.0.113.0", &bearer).await;
     assert_eq!((listed.status, told(&listed).len()), (200, 0));
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn taps_are_counted_beside_looks(ground: Ground) {
     let mut world = World::new(ground);
     world.top = format!("{PROXIED}[limits]\npages_per_minute = 40\ntaps_per_minute = 2\n");
-    let app = world.start().await;
-    let start = start_page(&app).await;
+    let daemon = world.start().await;
+    let start = start_page(&daemon).await;
     let taps = [start.clone(), format!("{start}/code")];
     for (tap, left) in taps.iter().zip([1, 0]) {
-        let tapped = ask(&app, "POST", tap, "203.0.113.1", &[]).await;
+        let tapped = ask(&daemon, "POST", tap, "203.0.113.1", &[]).await;
         assert_eq!(tapped.status, 422, "{}", tapped.text);
         assert_eq!(tapped.header("ratelimit-policy"), "\"pages\";q=40;w=60, \"taps\";q=2;w=60");
         assert_eq!(of(&tapped, "taps").left, left);
     }
     for path in [start.clone(), format!("{start}/code")] {
-        assert_limited(&ask(&app, "POST", &path, "203.0.113.1", &[]).await, "taps");
+        assert_limited(&ask(&daemon, "POST", &path, "203.0.113.1", &[]).await, "taps");
     }
-    assert_eq!(ask(&app, "GET", &start, "203.0.113.1", &[]).await.status, 200, "looking goes on");
-    let fresh = start_page(&app).await;
-    assert_eq!(ask(&app, "POST", &fresh, "203.0.113.1", &[]).await.status, 422, "another link is free");
-    assert_eq!(ask(&app, "POST", &start, "203.0.113.2", &[]).await.status, 422, "another address is free");
-    app.finish().await;
+    assert_eq!(ask(&daemon, "GET", &start, "203.0.113.1", &[]).await.status, 200, "looking goes on");
+    let fresh = start_page(&daemon).await;
+    assert_eq!(ask(&daemon, "POST", &fresh, "203.0.113.1", &[]).await.status, 422, "another link is free");
+    assert_eq!(ask(&daemon, "POST", &start, "203.0.113.2", &[]).await.status, 422, "another address is free");
+    daemon.finish().await;
 }
 
 /// Each scans with a phone: the page taps by itself, the code is typed. Beside them somebody sends rubbish.
 async fn a_crowd_behind_one_address_passes(ground: Ground) {
     let mut world = World::new(ground);
     world.top = PROXIED.to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let looked = || {
-        let text = app.service.metrics.render();
+        let text = daemon.service.metrics.render();
         let operations = ["load", "find", "admit"]
             .map(|name| format!("countersign_store_request_seconds_count{{operation=\"{name}\"}} "));
         let count = |line: &str| operations.iter().find_map(|name| line.strip_prefix(name)?.parse::<f64>().ok());
         text.lines().filter_map(count).sum::<f64>()
     };
     for login in 0..500 {
-        let start = start_page(&app).await;
+        let start = start_page(&daemon).await;
         for (method, path) in [
             ("GET", start.clone()),
             ("POST", start.clone()),
             ("GET", format!("{start}/events?now")),
             ("POST", format!("{start}/code")),
         ] {
-            let answer = ask(&app, method, &path, "203.0.113.1", &[]).await;
+            let answer = ask(&daemon, method, &path, "203.0.113.1", &[]).await;
             assert_ne!(answer.status, 429, "login {login}: {method} {path}");
         }
         if login % 5 == 0 {
@@ -148,78 +148,79 @@ async fn a_crowd_behind_one_address_passes(ground: Ground) {
             for path in forged {
                 for method in ["GET", "POST"] {
                     let before = looked();
-                    let answer = ask(&app, method, &path, "203.0.113.1", &[]).await;
+                    let answer = ask(&daemon, method, &path, "203.0.113.1", &[]).await;
                     assert!([404, 410].contains(&answer.status), "{method} {path}: {}", answer.text);
                     assert!((looked() - before).abs() < 0.5, "{method} {path} was looked for in the store");
                 }
             }
         }
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn wrong_tokens_are_counted_by_address(ground: Ground) {
     let mut world = World::new(ground);
     world.top = format!("{PROXIED}[limits]\nwrong_tokens_per_minute = 2\n");
-    let app = world.start().await;
-    let uuid = app.link(json!({})).await.uuid;
+    let daemon = world.start().await;
+    let uuid = daemon.link(json!({})).await.uuid;
     let list = format!("/api/otp/v2/{WAHA}/requests");
     let wrong = [("authorization", "Bearer wrong")];
-    let first = ask(&app, "GET", &list, "203.0.113.1", &wrong).await;
+    let first = ask(&daemon, "GET", &list, "203.0.113.1", &wrong).await;
     assert_eq!((first.status, first.header("ratelimit-policy")), (401, "\"authentication\";q=2;w=60"));
     assert_eq!(first.header("ratelimit"), "\"authentication\";r=1;t=30");
     let wawp = format!("/v2/auth/otp/send?instance_id={WAHA}&access_token=wrong&chatId=447700900123");
-    assert_eq!(ask(&app, "GET", &wawp, "203.0.113.1", &[]).await.status, 401);
+    assert_eq!(ask(&daemon, "GET", &wawp, "203.0.113.1", &[]).await.status, 401);
     let events = format!("/api/otp/v2/{WAHA}/requests/{uuid}/events?wait=0");
     for (method, path) in
         [("GET", list.clone()), ("GET", wawp), ("GET", events), ("POST", format!("/api/otp/v2/{META}/redeem"))]
     {
-        assert_limited(&ask(&app, method, &path, "203.0.113.1", &wrong).await, "authentication");
+        assert_limited(&ask(&daemon, method, &path, "203.0.113.1", &wrong).await, "authentication");
     }
     let right = [("authorization", &*format!("Bearer {TOKEN}"))];
-    let served = ask(&app, "GET", &list, "203.0.113.1", &right).await;
+    let served = ask(&daemon, "GET", &list, "203.0.113.1", &right).await;
     assert_eq!((served.status, told(&served).len()), (200, 0), "a right token is never limited by address");
-    assert_eq!(ask(&app, "GET", &list, "203.0.113.2", &wrong).await.status, 401, "another address is free");
-    app.finish().await;
+    assert_eq!(ask(&daemon, "GET", &list, "203.0.113.2", &wrong).await.status, 401, "another address is free");
+    daemon.finish().await;
 }
 
 async fn webhooks_are_never_limited_by_address(ground: Ground) {
     let mut world = World::new(ground);
     world.top = "[limits]\npages_per_minute = 1\ntaps_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     for path in ["/docs", "/docs"] {
-        app.get(path).await;
+        daemon.get(path).await;
     }
     for _ in 0..2 {
-        app.get_as("wrong", &format!("/api/otp/v2/{WAHA}/requests")).await;
+        daemon.get_as("wrong", &format!("/api/otp/v2/{WAHA}/requests")).await;
     }
-    assert_eq!(app.get("/docs").await.status, 429, "this address has spent everything");
+    assert_eq!(daemon.get("/docs").await.status, 429, "this address has spent everything");
     for round in 0..40 {
-        let heard = app.says("447700900123", &format!("W{round}"), "good morning").await;
+        let heard = daemon.says("447700900123", &format!("W{round}"), "good morning").await;
         assert_eq!((heard.status, told(&heard).len()), (200, 0));
-        let forged = app.post(&format!("/webhooks/{META}"), json!({})).await;
+        let forged = daemon.post(&format!("/webhooks/{META}"), json!({})).await;
         assert_eq!((forged.status, told(&forged).len()), (401, 0), "a forger learns nothing new either");
     }
-    app.says("447700900123", "W99", &link.text).await;
-    assert_eq!(app.status(&link.uuid).await, "verified");
-    app.finish().await;
+    daemon.says("447700900123", "W99", &link.text).await;
+    assert_eq!(daemon.status(&link.uuid).await, "verified");
+    daemon.finish().await;
 }
 
 /// Whoever was refused is remembered, and the store is left alone.
 async fn a_flood_is_refused_without_the_store(ground: Ground) {
     let mut world = World::new(ground);
     world.top = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let asked = async || {
-        let text = app.send(Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap()).await.text;
+        let text =
+            daemon.send(Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await.text;
         let line = "countersign_store_request_seconds_count{operation=\"admit\"} ";
         let count = |prefix: &str| text.lines().find_map(|l| l.strip_prefix(prefix)?.parse::<f64>().ok());
         (count(line).unwrap_or(0.0), count("countersign_limited_total{limit=\"pages\"} ").unwrap_or(0.0))
     };
     let (before, _) = asked().await;
     for round in 0..200 {
-        let answer = app.get("/llms.txt").await;
+        let answer = daemon.get("/llms.txt").await;
         assert_eq!(answer.status, if round == 0 { 200 } else { 429 });
         if round > 0 {
             assert_limited(&answer, "pages");
@@ -228,7 +229,7 @@ async fn a_flood_is_refused_without_the_store(ground: Ground) {
     let (after, limited) = asked().await;
     assert!(after - before < 100.0, "{} questions to the store", after - before);
     assert!((limited - 199.0).abs() < f64::EPSILON, "each is counted: {limited}");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// What needs no store is served without it, and nearly as fast.
@@ -236,24 +237,24 @@ async fn a_flood_is_refused_without_the_store(ground: Ground) {
 async fn a_store_that_is_away_is_asked_now_and_then() {
     let server = Arc::new(redis_server::start());
     let world = World::new(Ground::Redis(Arc::clone(&server)));
-    let app = world.start().await;
+    let daemon = world.start().await;
     let asked = || {
-        let text = app.service.metrics.render();
+        let text = daemon.service.metrics.render();
         let line = "countersign_store_request_seconds_count{operation=\"admit\"} ";
         text.lines().find_map(|l| l.strip_prefix(line)?.parse::<f64>().ok()).unwrap_or(0.0)
     };
-    assert_eq!(app.get("/widget.js").await.status, 200);
+    assert_eq!(daemon.get("/widget.js").await.status, 200);
     server.signal("-STOP");
     let (before, start) = (asked(), Instant::now());
     for _ in 0..60 {
-        let answer = app.get("/widget.js").await;
+        let answer = daemon.get("/widget.js").await;
         assert_eq!((answer.status, told(&answer).len()), (200, 0));
     }
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     server.signal("-CONT");
     assert!(asked() - before < 30.0, "{}", asked() - before);
-    until("it counts again", async || !told(&app.get("/widget.js").await).is_empty()).await;
-    app.finish().await;
+    until("it counts again", async || !told(&daemon.get("/widget.js").await).is_empty()).await;
+    daemon.finish().await;
 }
 
 /// Nobody is believed who was not told to be.
@@ -261,13 +262,13 @@ async fn a_store_that_is_away_is_asked_now_and_then() {
 async fn a_header_from_a_stranger_is_ignored() {
     let mut world = World::new(Ground::directory());
     world.top = "[limits]\npages_per_minute = 1\n".to_owned();
-    let app = world.start().await;
-    assert_eq!(ask(&app, "GET", "/docs", "203.0.113.1", &[]).await.status, 200);
+    let daemon = world.start().await;
+    assert_eq!(ask(&daemon, "GET", "/docs", "203.0.113.1", &[]).await.status, 200);
     for index in 2..10 {
         let forwarded = [("forwarded", "for=198.51.100.1"), ("x-real-ip", "198.51.100.2")];
-        assert_limited(&ask(&app, "GET", "/docs", &format!("203.0.113.{index}"), &forwarded).await, "pages");
+        assert_limited(&ask(&daemon, "GET", "/docs", &format!("203.0.113.{index}"), &forwarded).await, "pages");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// Without a restart, and also for whom it has just refused.

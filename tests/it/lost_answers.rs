@@ -12,8 +12,8 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    app::{Ground, WAHA, World},
     broken_way::Way,
+    daemon::{Ground, WAHA, World},
     redis_server::{self, RedisServer},
     store::{one_job_of_a_message, one_record, one_record_with_a_job, overwrite},
     wait::until,
@@ -88,22 +88,23 @@ async fn a_network_that_swallows_everything_holds_nobody_for_longer_than_the_bud
     let way = Way::start(server.port).await;
     let mut world = World::new(Ground::directory());
     world.store = Some(format!("url = \"{}\"", way.url()));
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     way.swallow(true);
     let crowd = (0..24_u32).map(|place| {
-        let (app, link) = (&app, &link);
+        let (daemon, link) = (&daemon, &link);
         async move {
             tokio::time::sleep(Duration::from_millis(150) * place).await;
             let start = Instant::now();
             let answer = match place % 4 {
-                0 => app.mint(json!({})).await,
-                1 => app.says("447700900123", &format!("H{place}"), &link.text).await,
+                0 => daemon.mint(json!({})).await,
+                1 => daemon.says("447700900123", &format!("H{place}"), &link.text).await,
                 2 => {
-                    app.post_with(&format!("/api/otp/v2/{WAHA}/generate-link"), json!({}), &[("idempotency-key", "k")])
+                    daemon
+                        .post_with(&format!("/api/otp/v2/{WAHA}/generate-link"), json!({}), &[("idempotency-key", "k")])
                         .await
                 }
-                _ => app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await,
+                _ => daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await,
             };
             (answer.status, start.elapsed())
         }
@@ -114,7 +115,7 @@ async fn a_network_that_swallows_everything_holds_nobody_for_longer_than_the_bud
     let longest = answers.iter().map(|(_, took)| *took).max().unwrap();
     // The budget of two seconds, and what a busy machine adds.
     assert!(longest < Duration::from_secs(4), "{longest:?}");
-    until("the message is taken", async || app.says("447700900123", "H1", &link.text).await.status == 200).await;
-    assert_eq!(app.status(&link.uuid).await, "verified");
-    app.finish().await;
+    until("the message is taken", async || daemon.says("447700900123", "H1", &link.text).await.status == 200).await;
+    assert_eq!(daemon.status(&link.uuid).await, "verified");
+    daemon.finish().await;
 }

@@ -4,7 +4,6 @@
 mod addressed;
 mod api;
 mod api_tokens;
-mod app;
 mod attacks;
 mod binding;
 mod broken_way;
@@ -19,6 +18,7 @@ mod codes_races;
 mod command_line;
 mod contract;
 mod cookies;
+mod daemon;
 mod delivery_log;
 mod dev;
 mod doctor;

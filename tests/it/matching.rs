@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Ground, META, META_SECRET, META_TOKEN, WAHA, World, message, signed_waha},
+    daemon::{Ground, META, META_SECRET, META_TOKEN, WAHA, World, message, signed_waha},
     flow::on_both_stores,
     wait::until,
 };
@@ -55,10 +55,10 @@ async fn of_many_senders_one_succeeds(ground: Ground) {
     let now = one.clock.wall().as_second();
     let mut sending = Vec::new();
     for index in 0..60 {
-        let app = if index % 2 == 1 { two.as_ref().unwrap_or(&one) } else { &one };
+        let daemon = if index % 2 == 1 { two.as_ref().unwrap_or(&one) } else { &one };
         let message = message(&format!("4477009001{index:02}"), &format!("M{index}"), &link.text, now);
-        let request = signed_waha(&app.base, &message);
-        let client = app.client.clone();
+        let request = signed_waha(&daemon.base, &message);
+        let client = daemon.client.clone();
         sending.push(tokio::spawn(async move { client.send(request).await.unwrap().status().as_u16() }));
     }
     for sent in sending {
@@ -78,77 +78,78 @@ async fn of_many_senders_one_succeeds(ground: Ground) {
 
 async fn a_redelivered_message_has_one_effect(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     for _ in 0..5 {
-        assert_eq!(app.says("447700900123", "SAME", &link.text).await.status, 200);
+        assert_eq!(daemon.says("447700900123", "SAME", &link.text).await.status, 200);
     }
     // WAHA also reports one message under its LID and as message.any.
-    let now = app.clock.wall().as_second();
+    let now = daemon.clock.wall().as_second();
     let mut lid = message("447700900123", "SAME", &link.text, now);
     lid["payload"]["id"] = json!("false_190000000000117@lid_SAME");
     lid["payload"]["from"] = json!("190000000000117@lid");
     lid["event"] = json!("message.any");
-    assert_eq!(app.waha(&lid).await.status, 200);
-    app.settle().await;
+    assert_eq!(daemon.waha(&lid).await.status, 200);
+    daemon.settle().await;
     assert_eq!(events(&world), ["link.verified"]);
     assert_eq!(replies(&world).len(), 1);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_bound_link_accepts_only_its_chat(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nfailure_replies_per_10m = 0\n".to_owned();
-    let app = world.start().await;
-    let link = app.link(json!({"chatId": "+55 11987654321".replace(' ', ""), "message": {"failed": "not you"}})).await;
+    let daemon = world.start().await;
+    let link =
+        daemon.link(json!({"chatId": "+55 11987654321".replace(' ', ""), "message": {"failed": "not you"}})).await;
     for (id, wrong) in ["447700900100", "447700900101"].iter().enumerate() {
-        app.says(wrong, &format!("W{id}"), &link.text).await;
+        daemon.says(wrong, &format!("W{id}"), &link.text).await;
     }
-    assert_eq!(app.status(&link.uuid).await, "pending");
+    assert_eq!(daemon.status(&link.uuid).await, "pending");
     // WhatsApp leaves out the ninth digit.
-    app.says("551187654321", "R1", &link.text).await;
-    assert_eq!(app.status(&link.uuid).await, "verified");
-    app.settle().await;
+    daemon.says("551187654321", "R1", &link.text).await;
+    assert_eq!(daemon.status(&link.uuid).await, "verified");
+    daemon.settle().await;
     assert_eq!(events(&world), ["link.verified"]);
-    let shown = app.get(&format!("/api/otp/v2/{}/requests/{}", crate::app::WAHA, link.uuid)).await;
+    let shown = daemon.get(&format!("/api/otp/v2/{}/requests/{}", crate::daemon::WAHA, link.uuid)).await;
     assert_eq!(shown.data("chat_id"), "+5511987654321");
     assert_eq!(shown.data("attempts"), 2);
     let said = replies(&world);
     assert_eq!(said.iter().filter(|text| *text == "not you").count(), 2, "{said:?}");
 
-    let doomed = app.link(json!({"chatId": "447700900123@c.us", "max_attempts": 1})).await;
-    app.says("447700900100", "W9", &doomed.text).await;
-    assert_eq!(app.status(&doomed.uuid).await, "failed");
-    app.settle().await;
+    let doomed = daemon.link(json!({"chatId": "447700900123@c.us", "max_attempts": 1})).await;
+    daemon.says("447700900100", "W9", &doomed.text).await;
+    assert_eq!(daemon.status(&doomed.uuid).await, "failed");
+    daemon.settle().await;
     let last = world.receiver.arrived().pop().unwrap().json();
     assert_eq!((&last["type"], &last["data"]["reason"]), (&json!("link.failed"), &json!("sender_mismatch")));
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn an_expired_code_is_told_from_an_unknown_one(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({"expires": 60, "message": {"expired": "Code <code> is too old"}})).await;
-    app.advance(Duration::from_secs(61)).await;
-    app.says("447700900123", "L1", &link.text).await;
-    app.settle().await;
-    assert_eq!(app.status(&link.uuid).await, "expired");
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"expires": 60, "message": {"expired": "Code <code> is too old"}})).await;
+    daemon.advance(Duration::from_secs(61)).await;
+    daemon.says("447700900123", "L1", &link.text).await;
+    daemon.settle().await;
+    assert_eq!(daemon.status(&link.uuid).await, "expired");
     assert_eq!(replies(&world), [format!("Code {} is too old", link.code)]);
-    app.says("447700900123", "L2", "hello [ZZZZZZZZZZZZZZ]").await;
-    app.settle().await;
+    daemon.says("447700900123", "L2", "hello [ZZZZZZZZZZZZZZ]").await;
+    daemon.settle().await;
     assert_eq!(replies(&world).len(), 1, "an unknown code gets silence");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn expiry_is_told_on_time_without_anybody_looking(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let failed_url = format!("{}/failed", world.receiver.url);
-    let link = app.link(json!({"expires": 120, "callback": {"failed": failed_url}})).await;
-    app.advance(Duration::from_secs(60)).await;
+    let link = daemon.link(json!({"expires": 120, "callback": {"failed": failed_url}})).await;
+    daemon.advance(Duration::from_secs(60)).await;
     assert!(world.receiver.arrived().is_empty());
-    app.pass(Duration::from_secs(60)).await;
-    let due = app.clock.wall();
+    daemon.pass(Duration::from_secs(60)).await;
+    let due = daemon.clock.wall();
     let callback = &world.receiver.wait_for(1).await[0];
     assert_eq!(callback.json()["type"], "link.expired");
     assert_eq!(callback.json()["data"]["uuid"], link.uuid);
@@ -158,14 +159,14 @@ async fn expiry_is_told_on_time_without_anybody_looking(ground: Ground) {
     assert!(expires <= said && expires <= due, "{expires} {said} {due}");
     let late = said.duration_since(due);
     assert!(late.as_secs() <= 15, "{late}");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn only_direct_text_counts(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    let now = app.clock.wall().as_second();
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    let now = daemon.clock.wall().as_second();
     let plain = |id: &str| message("447700900123", id, &link.text, now);
     let mut group = plain("G1");
     group["payload"]["id"] = json!("false_120363000000000017@g.us_G1_447700900123@c.us");
@@ -181,116 +182,117 @@ async fn only_direct_text_counts(ground: Ground) {
     let mut quote = message("447700900123", "G6", "what is this?", now);
     quote["payload"]["replyTo"] = json!({"id": "x", "body": link.text});
     for event in [group, mine, status, edit, reaction, quote] {
-        assert_eq!(app.waha(&event).await.status, 200);
+        assert_eq!(daemon.waha(&event).await.status, 200);
     }
-    app.settle().await;
-    assert_eq!(app.status(&link.uuid).await, "pending");
+    daemon.settle().await;
+    assert_eq!(daemon.status(&link.uuid).await, "pending");
     assert!(replies(&world).is_empty());
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn several_live_codes_verify_nothing(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let (one, two) = (app.link(json!({})).await, app.link(json!({})).await);
-    app.says("447700900123", "S1", &format!("[{}] [{}]", one.code, two.code)).await;
-    app.settle().await;
-    assert_eq!((app.status(&one.uuid).await, app.status(&two.uuid).await), ("pending".into(), "pending".into()));
+    let daemon = world.start().await;
+    let (one, two) = (daemon.link(json!({})).await, daemon.link(json!({})).await);
+    daemon.says("447700900123", "S1", &format!("[{}] [{}]", one.code, two.code)).await;
+    daemon.settle().await;
+    assert_eq!((daemon.status(&one.uuid).await, daemon.status(&two.uuid).await), ("pending".into(), "pending".into()));
     assert_eq!(replies(&world).len(), 1);
-    app.says("447700900123", "S2", &format!("[AAAAAAAA] [{}]", one.code.to_lowercase())).await;
-    assert_eq!(app.status(&one.uuid).await, "verified", "an unknown code beside it does no harm");
-    app.finish().await;
+    daemon.says("447700900123", "S2", &format!("[AAAAAAAA] [{}]", one.code.to_lowercase())).await;
+    assert_eq!(daemon.status(&one.uuid).await, "verified", "an unknown code beside it does no harm");
+    daemon.finish().await;
 }
 
 async fn a_hidden_number_is_answered_kindly(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({"chatId": "447700900123@c.us"})).await;
-    let now = app.clock.wall().as_second();
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
+    let now = daemon.clock.wall().as_second();
     let mut hidden = message("447700900123", "H1", &link.text, now);
     hidden["payload"]["from"] = json!("190000000000117@lid");
     hidden["payload"]["id"] = json!("false_190000000000117@lid_H1");
-    app.waha(&hidden).await;
-    app.settle().await;
-    assert_eq!(app.status(&link.uuid).await, "pending");
+    daemon.waha(&hidden).await;
+    daemon.settle().await;
+    assert_eq!(daemon.status(&link.uuid).await, "pending");
     assert_eq!(replies(&world).len(), 1);
     assert_eq!(sent(&world)[0]["chatId"], "190000000000117@lid");
-    let unbound = app.link(json!({})).await;
+    let unbound = daemon.link(json!({})).await;
     hidden["payload"]["body"] = json!(unbound.text);
     hidden["payload"]["id"] = json!("false_190000000000117@lid_H2");
-    app.waha(&hidden).await;
-    app.settle().await;
+    daemon.waha(&hidden).await;
+    daemon.settle().await;
     let callback = world.receiver.wait_for(1).await[0].json();
     assert_eq!(
         callback["data"]["subject"],
         json!({"kind": "lid", "value": "190000000000117", "reported": "190000000000117"})
     );
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn strangers_hear_nothing_and_guessers_are_stopped(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "reply_to_unknown = true\n[instance.limits]\nguesses_per_10m = 5\n".to_owned();
-    let app = world.start().await;
-    app.says("447700900199", "C0", "hello, is this the shop?").await;
+    let daemon = world.start().await;
+    daemon.says("447700900199", "C0", "hello, is this the shop?").await;
     for guess in 0..8 {
-        app.says("447700900199", &format!("C{guess}x"), &format!("[AAAAAAAAAAAAA{guess}]")).await;
+        daemon.says("447700900199", &format!("C{guess}x"), &format!("[AAAAAAAAAAAAA{guess}]")).await;
     }
-    app.settle().await;
+    daemon.settle().await;
     assert_eq!(replies(&world).len(), 1, "one reply in ten minutes");
-    let link = app.link(json!({})).await;
-    app.says("447700900199", "C9", &link.text).await;
-    assert_eq!(app.status(&link.uuid).await, "pending", "a guesser is not listened to");
-    app.says("447700900123", "C10", &link.text).await;
-    assert_eq!(app.status(&link.uuid).await, "verified", "others are");
-    app.finish().await;
+    let link = daemon.link(json!({})).await;
+    daemon.says("447700900199", "C9", &link.text).await;
+    assert_eq!(daemon.status(&link.uuid).await, "pending", "a guesser is not listened to");
+    daemon.says("447700900123", "C10", &link.text).await;
+    assert_eq!(daemon.status(&link.uuid).await, "verified", "others are");
+    daemon.finish().await;
 }
 
 async fn another_instances_code_is_unknown(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let minted = app
+    let daemon = world.start().await;
+    let minted = daemon
         .post_with(
             &format!("/api/otp/v2/{META}/generate-link"),
             json!({}),
             &[("authorization", &format!("Bearer {META_TOKEN}"))],
         )
         .await;
-    app.says("447700900123", "X1", &minted.text_of("text")).await;
-    app.settle().await;
+    daemon.says("447700900123", "X1", &minted.text_of("text")).await;
+    daemon.settle().await;
     assert!(replies(&world).is_empty() && events(&world).is_empty());
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_message_from_long_ago_is_not_answered(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    let now = app.clock.wall().as_second();
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    let now = daemon.clock.wall().as_second();
     for (id, at) in [("O1", now - 3600 - 660), ("O2", now + 660)] {
-        app.waha(&message("447700900123", id, &link.text, at)).await;
+        daemon.waha(&message("447700900123", id, &link.text, at)).await;
     }
-    app.settle().await;
-    assert_eq!(app.status(&link.uuid).await, "pending");
+    daemon.settle().await;
+    assert_eq!(daemon.status(&link.uuid).await, "pending");
     assert!(replies(&world).is_empty());
-    app.waha(&message("447700900123", "O3", &link.text, now - 3600 - 540)).await;
-    assert_eq!(app.status(&link.uuid).await, "verified");
-    app.finish().await;
+    daemon.waha(&message("447700900123", "O3", &link.text, now - 3600 - 540)).await;
+    assert_eq!(daemon.status(&link.uuid).await, "verified");
+    daemon.finish().await;
 }
 
 async fn meta_batches_and_senders_without_a_phone(ground: Ground) {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let bearer = format!("Bearer {META_TOKEN}");
-    let mint = |body: Value| app.post_with("/api/otp/v2/5f0c2a90-0000-4000-8000-000000000002/generate-link", body, &[]);
+    let mint =
+        |body: Value| daemon.post_with("/api/otp/v2/5f0c2a90-0000-4000-8000-000000000002/generate-link", body, &[]);
     assert_eq!(mint(json!({})).await.status, 404, "another tenant's token");
     let mut links = Vec::new();
     for _ in 0..2 {
         let path = format!("/api/otp/v2/{META}/generate-link");
-        links.push(app.post_with(&path, json!({}), &[("authorization", &bearer)]).await);
+        links.push(daemon.post_with(&path, json!({}), &[("authorization", &bearer)]).await);
     }
-    let now = app.clock.wall().as_second().to_string();
+    let now = daemon.clock.wall().as_second().to_string();
     let messages: Vec<Value> = vec![
         json!({"from": "447700900123", "id": "wamid.A", "timestamp": now, "type": "text", "text": {"body": links[0].text_of("text")}}),
         json!({"from_user_id": "GB.10000000000001", "id": "wamid.B", "timestamp": now, "type": "text", "text": {"body": links[1].text_of("text")}}),
@@ -305,9 +307,9 @@ async fn meta_batches_and_senders_without_a_phone(ground: Ground) {
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(META_SECRET.as_bytes()).unwrap();
     mac.update(&body);
     let hex = mac.finalize().into_bytes().iter().fold("sha256=".to_owned(), |out, byte| format!("{out}{byte:02x}"));
-    let request = http::Request::post(format!("{}/webhooks/{META}", app.base)).header("x-hub-signature-256", hex);
-    assert_eq!(app.send(request.body(body).unwrap()).await.status, 200);
-    app.settle().await;
+    let request = http::Request::post(format!("{}/webhooks/{META}", daemon.base)).header("x-hub-signature-256", hex);
+    assert_eq!(daemon.send(request.body(body).unwrap()).await.status, 200);
+    daemon.settle().await;
     assert_eq!(events(&world), ["link.verified", "link.verified"]);
     let sent = world.gateway.arrived();
     assert_eq!(sent[0].path, "/777/messages");
@@ -317,41 +319,41 @@ async fn meta_batches_and_senders_without_a_phone(ground: Ground) {
 
     let hello =
         |token: &str| format!("/webhooks/{META}?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={token}");
-    let answer = app.get(&hello(META_SECRET)).await;
+    let answer = daemon.get(&hello(META_SECRET)).await;
     assert_eq!((answer.status, answer.text.as_str()), (200, "1158201444"));
-    assert_eq!(app.get(&hello("guess")).await.status, 403);
-    app.finish().await;
+    assert_eq!(daemon.get(&hello("guess")).await.status, 403);
+    daemon.finish().await;
 }
 
 async fn a_person_taps_twice(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    app.says("447700900123", "T1", &link.text).await;
-    app.says("447700900123", "T2", &link.text).await;
-    app.says("447700900124", "T3", &link.text).await;
-    app.settle().await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    daemon.says("447700900123", "T1", &link.text).await;
+    daemon.says("447700900123", "T2", &link.text).await;
+    daemon.says("447700900124", "T3", &link.text).await;
+    daemon.settle().await;
     let said = replies(&world);
     let links: Vec<&String> = said.iter().filter(|text| text.contains("/o/")).collect();
     assert_eq!(links.len(), 2);
     assert_eq!(links[0], links[1], "the same link again");
     assert_eq!(events(&world), ["link.verified"]);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn the_gateway_is_asked_once_who_a_lid_is(ground: Ground) {
     let world = World::new(ground);
     world.gateway.answer(json!({"lid": "190000000000117@lid", "pn": "447700900123@c.us", "id": "x"}));
-    let app = world.start().await;
-    let now = app.clock.wall().as_second();
+    let daemon = world.start().await;
+    let now = daemon.clock.wall().as_second();
     for index in 0..2 {
-        let link = app.link(json!({"chatId": "447700900123@c.us"})).await;
+        let link = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
         let mut hidden = message("447700900123", &format!("W{index}"), &link.text, now);
         hidden["payload"]["from"] = json!("190000000000117@lid");
         hidden["payload"]["id"] = json!(format!("false_190000000000117@lid_W{index}"));
-        app.waha(&hidden).await;
-        assert_eq!(app.status(&link.uuid).await, "verified");
-        app.settle().await;
+        daemon.waha(&hidden).await;
+        assert_eq!(daemon.status(&link.uuid).await, "verified");
+        daemon.settle().await;
     }
     let callback = world.receiver.arrived()[0].json();
     assert_eq!(
@@ -360,7 +362,7 @@ async fn the_gateway_is_asked_once_who_a_lid_is(ground: Ground) {
     );
     let asked = world.gateway.arrived().iter().filter(|request| request.path.contains("/lids/")).count();
     assert_eq!(asked, 1, "the answer is remembered");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// From somebody of whom the gateway tells no phone by itself.
@@ -374,52 +376,52 @@ fn from_a_lid(id: &str, text: &str, now: i64) -> Value {
 async fn a_gateway_that_does_not_say_who_a_lid_is_is_asked_twice_in_three_seconds(ground: Ground) {
     let world = World::new(ground);
     world.gateway.hold();
-    let app = world.start().await;
-    let link = app.link(json!({"chatId": "447700900123@c.us"})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
     let begun = Instant::now();
-    let answer = app.waha(&from_a_lid("W1", &link.text, app.clock.wall().as_second())).await;
+    let answer = daemon.waha(&from_a_lid("W1", &link.text, daemon.clock.wall().as_second())).await;
     let took = begun.elapsed();
     assert_eq!(answer.status, 503, "the gateway delivers it again: {}", answer.text);
     assert!(took < Duration::from_secs(4), "{took:?}");
     assert_eq!(world.gateway.arrived().iter().filter(|request| request.path.contains("/lids/")).count(), 2);
     world.gateway.release();
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// The person is forgotten while the gateway is asked who wrote.
 async fn what_vanished_before_the_commit_is_delivered_again(ground: Ground) {
     let world = World::new(ground);
     world.gateway.answer(json!({"lid": "190000000000117@lid", "pn": "447700900123@c.us", "id": "x"}));
-    let app = world.start().await;
-    let link = app.link(json!({"chatId": "447700900123@c.us"})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
     world.gateway.hold();
-    let written = from_a_lid("V1", &link.text, app.clock.wall().as_second());
+    let written = from_a_lid("V1", &link.text, daemon.clock.wall().as_second());
     let erases = async {
         until("the gateway is asked", async || world.gateway.count() == 1).await;
-        let instance = app.service.instances.get(WAHA.parse().unwrap()).unwrap();
-        let erased = app.service.erase(&instance, &"447700900123@c.us".parse().unwrap()).await.unwrap();
+        let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
+        let erased = daemon.service.erase(&instance, &"447700900123@c.us".parse().unwrap()).await.unwrap();
         assert_eq!(erased.requests, 1);
         world.gateway.release();
     };
-    let (answer, ()) = tokio::join!(app.waha(&written), erases);
+    let (answer, ()) = tokio::join!(daemon.waha(&written), erases);
     assert_eq!((answer.status, &answer.json["code"]), (503, &json!("store_unavailable")), "{}", answer.text);
-    assert_eq!(app.waha(&written).await.status, 200, "its code is unknown now");
-    assert_eq!(app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await.status, 404);
-    app.finish().await;
+    assert_eq!(daemon.waha(&written).await.status, 200, "its code is unknown now");
+    assert_eq!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await.status, 404);
+    daemon.finish().await;
 }
 
 async fn a_redelivery_beside_an_expired_code_has_no_second_answer(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let old = app.link(json!({"expires": 60})).await;
-    app.advance(Duration::from_secs(61)).await;
-    let live = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let old = daemon.link(json!({"expires": 60})).await;
+    daemon.advance(Duration::from_secs(61)).await;
+    let live = daemon.link(json!({})).await;
     let text = format!("[{}] [{}]", old.code, live.code);
     for _ in 0..2 {
-        app.says("447700900123", "E1", &text).await;
-        app.settle().await;
+        daemon.says("447700900123", "E1", &text).await;
+        daemon.settle().await;
     }
-    assert_eq!(app.status(&live.uuid).await, "verified");
+    assert_eq!(daemon.status(&live.uuid).await, "verified");
     assert_eq!(replies(&world).len(), 1);
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Block, Ground, WAHA, World, client, message, signed_waha},
+    daemon::{Block, Ground, WAHA, World, client, message, signed_waha},
     process::Process,
     redis_server::{self, RedisServer, free_port},
 };

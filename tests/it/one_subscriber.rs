@@ -6,9 +6,9 @@ use countersign::domain::{Phone, written};
 use serde_json::json;
 
 use crate::{
-    app::{Ground, WAHA, World},
     browser::{landed, redeem, reply},
     codes::{code, validate, wrong},
+    daemon::{Ground, WAHA, World},
     flow::{link_in, on_both_stores},
 };
 
@@ -25,40 +25,40 @@ const NEIGHBOUR: &str = "551141234567";
 
 async fn a_code_for_a_neighbour_opens_nothing(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let (_, theirs) = code(&app, json!({"chatId": VICTIM})).await;
-    let (_, mut mine) = code(&app, json!({"chatId": NEIGHBOUR})).await;
+    let daemon = world.start().await;
+    let (_, theirs) = code(&daemon, json!({"chatId": VICTIM})).await;
+    let (_, mut mine) = code(&daemon, json!({"chatId": NEIGHBOUR})).await;
     if mine == theirs {
-        mine = code(&app, json!({"chatId": NEIGHBOUR})).await.1;
+        mine = code(&daemon, json!({"chatId": NEIGHBOUR})).await.1;
     }
-    let stolen = validate(&app, VICTIM, &mine).await;
+    let stolen = validate(&daemon, VICTIM, &mine).await;
     assert_eq!((stolen.status, &stolen.json["code"]), (422, &json!("code_wrong")), "{}", stolen.text);
     for _ in 0..4 {
-        validate(&app, NEIGHBOUR, &wrong(&mine)).await;
+        validate(&daemon, NEIGHBOUR, &wrong(&mine)).await;
     }
-    let owner = validate(&app, VICTIM, &theirs).await;
+    let owner = validate(&daemon, VICTIM, &theirs).await;
     assert_eq!(owner.status, 200, "neither the new code nor the wrong ones of a neighbour count: {}", owner.text);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_message_of_a_neighbour_proves_nothing(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "completions_allowed = [\"prove_phone\", \"anywhere\"]\n".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     for (index, completion) in ["same_browser", "prove_phone", "anywhere"].iter().enumerate() {
-        let link = app.link(json!({"chatId": VICTIM, "completion": completion})).await;
-        app.says(NEIGHBOUR, &format!("N{index}"), &link.text).await;
-        assert_eq!(app.status(&link.uuid).await, "pending", "{completion}");
-        app.says(VICTIM, &format!("V{index}"), &link.text).await;
-        assert_eq!(app.status(&link.uuid).await, "verified", "{completion}");
+        let link = daemon.link(json!({"chatId": VICTIM, "completion": completion})).await;
+        daemon.says(NEIGHBOUR, &format!("N{index}"), &link.text).await;
+        assert_eq!(daemon.status(&link.uuid).await, "pending", "{completion}");
+        daemon.says(VICTIM, &format!("V{index}"), &link.text).await;
+        assert_eq!(daemon.status(&link.uuid).await, "verified", "{completion}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn the_proved_number_is_the_reported_one_in_its_form_of_today(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "completions_allowed = [\"anywhere\"]\n".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     for (index, (asked, reported, today)) in [
         ("+55 11 98765-4321", "551187654321", "+5511987654321"),
         ("551187654321", "5511987654321", "+5511987654321"),
@@ -70,27 +70,27 @@ async fn the_proved_number_is_the_reported_one_in_its_form_of_today(ground: Grou
     .iter()
     .enumerate()
     {
-        let link = app.link(json!({"chatId": asked, "completion": "anywhere"})).await;
-        app.says(reported, &format!("S{index}"), &link.text).await;
+        let link = daemon.link(json!({"chatId": asked, "completion": "anywhere"})).await;
+        daemon.says(reported, &format!("S{index}"), &link.text).await;
         let subject = json!({"kind": "phone", "value": today, "reported": format!("+{reported}")});
-        let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
+        let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
         assert_eq!(shown.data("subject"), &subject, "{asked}");
         let page = link_in(&reply(&world, index + 1).await);
-        let token = landed(&crate::browser::Browser::default().go_on(&app, &page).await).unwrap()["token"].clone();
-        assert_eq!(redeem(&app, json!({"token": token})).await.data("subject"), &subject);
+        let token = landed(&crate::browser::Browser::default().go_on(&daemon, &page).await).unwrap()["token"].clone();
+        assert_eq!(redeem(&daemon, json!({"token": token})).await.data("subject"), &subject);
     }
-    let (_, typed) = code(&app, json!({"chatId": "22961123456"})).await;
-    assert_eq!(validate(&app, "2290161123456", &typed).await.status, 200, "one chat under both spellings");
-    app.finish().await;
+    let (_, typed) = code(&daemon, json!({"chatId": "22961123456"})).await;
+    assert_eq!(validate(&daemon, "2290161123456", &typed).await.status, 200, "one chat under both spellings");
+    daemon.finish().await;
 }
 
 async fn numbers_are_read_as_people_write_them(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     for text in ["+44 7700 900123", "00 44 7700.900-123", "tel:+44-7700-900123", "\u{202a}+44 (7700) 900123\u{202c}"] {
-        let link = app.link(json!({"chatId": text})).await;
-        app.says("447700900123", &link.uuid, &link.text).await;
-        assert_eq!(app.status(&link.uuid).await, "verified", "{text:?}");
+        let link = daemon.link(json!({"chatId": text})).await;
+        daemon.says("447700900123", &link.uuid, &link.text).await;
+        assert_eq!(daemon.status(&link.uuid).await, "verified", "{text:?}");
     }
     for (text, way_out) in [
         ("+44 (0)7700 900123", "write +44 7700 900123 for +44 (0)7700 900123"),
@@ -99,13 +99,13 @@ async fn numbers_are_read_as_people_write_them(ground: Ground) {
         ("+44 7700 900123 ext 4", "holds 'E'"),
     ] {
         for path in ["generate-link", "request-code"] {
-            let refused = app.post(&format!("/api/otp/v2/{WAHA}/{path}"), json!({"chatId": text})).await;
+            let refused = daemon.post(&format!("/api/otp/v2/{WAHA}/{path}"), json!({"chatId": text})).await;
             assert_eq!(refused.status, 422, "{path} {text}");
             assert_eq!(refused.json["errors"][0]["field"], "chatId");
             assert!(refused.json["errors"][0]["detail"].as_str().unwrap().contains(way_out), "{}", refused.text);
         }
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// `COUNTERSIGN_NUMBERS` names the output of `tests/numbers.py`.

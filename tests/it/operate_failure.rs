@@ -6,7 +6,7 @@ use std::{net::TcpListener, process::Command};
 use serde_json::json;
 
 use crate::{
-    app::{Ground, World},
+    daemon::{Ground, World},
     process::Process,
     redis_server::free_port,
     wait::until,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Ground, TOKEN, WAHA, World, message, signed_waha},
+    daemon::{Ground, TOKEN, WAHA, World, message, signed_waha},
     fakes::Fake,
     process::Process,
     redis_server::free_port,

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use countersign::metrics::Metrics;
 use serde_json::json;
 
-use crate::app::{Daemon, Ground, META, WAHA, World, message};
+use crate::daemon::{Daemon, Ground, META, WAHA, World, message};
 
 /// Samples by name, added up over their labels.
-async fn scrape(app: &Daemon) -> (String, BTreeMap<String, f64>) {
-    let request = http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap();
-    let text = app.send(request).await.text;
+async fn scrape(daemon: &Daemon) -> (String, BTreeMap<String, f64>) {
+    let request = http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap();
+    let text = daemon.send(request).await.text;
     let mut sums = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').unwrap();
@@ -54,51 +54,51 @@ const QUIET: &[(&str, &str)] = &[
 async fn every_metric_moves(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 6\n".to_owned();
-    let app = world.start().await;
-    let (_, before) = scrape(&app).await;
+    let daemon = world.start().await;
+    let (_, before) = scrape(&daemon).await;
 
     // Verified, answered, opened, tapped, redeemed.
-    let link = app.link(json!({})).await;
-    let shown = app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
+    let link = daemon.link(json!({})).await;
+    let shown = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
     let start = url::Url::parse(&shown.text_of("start_url")).unwrap();
-    assert_eq!(app.get(start.path()).await.status, 200);
-    assert_eq!(app.says("447700900123", "M1", &link.text).await.status, 200);
+    assert_eq!(daemon.get(start.path()).await.status, 200);
+    assert_eq!(daemon.says("447700900123", "M1", &link.text).await.status, 200);
     let reply = world.gateway.wait_for(1).await.remove(0).json()["text"].as_str().unwrap().to_owned();
     let path = crate::flow::link_in(&reply);
-    let page = app.get(&path).await.text;
-    let tap = http::Request::post(format!("{}{path}", app.base))
+    let page = daemon.get(&path).await.text;
+    let tap = http::Request::post(format!("{}{path}", daemon.base))
         .header("content-type", "application/x-www-form-urlencoded")
         .body(format!("form={}", crate::flow::form_field(&page)).into_bytes())
         .unwrap();
-    let tapped = app.send(tap).await;
+    let tapped = daemon.send(tap).await;
     let location = url::Url::parse(tapped.header("location")).unwrap();
     let token = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
-    assert_eq!(app.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({ "token": token })).await.status, 200);
+    assert_eq!(daemon.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({ "token": token })).await.status, 200);
     // Unknown, chatter, forged, too old, expired; a callback that fails and one that dies; too many mints.
-    app.says("447700900155", "M2", "[ZZZZZZZZZZZZZZ]").await;
-    app.says("447700900155", "M3", "good morning").await;
-    assert_eq!(app.post(&format!("/webhooks/{META}"), json!({})).await.status, 401);
-    app.waha(&message("447700900123", "M4", "[ZZZZZZZZZZZZZZ]", 5)).await;
+    daemon.says("447700900155", "M2", "[ZZZZZZZZZZZZZZ]").await;
+    daemon.says("447700900155", "M3", "good morning").await;
+    assert_eq!(daemon.post(&format!("/webhooks/{META}"), json!({})).await.status, 401);
+    daemon.waha(&message("447700900123", "M4", "[ZZZZZZZZZZZZZZ]", 5)).await;
     world.receiver.fail(410, 1);
-    let gone = app.link(json!({})).await;
-    app.says("447700900124", "M5", &gone.text).await;
+    let gone = daemon.link(json!({})).await;
+    daemon.says("447700900124", "M5", &gone.text).await;
     world.receiver.wait_for(3).await;
-    let expired = app.link(json!({ "expires": 60 })).await;
-    app.advance(Duration::from_secs(61)).await;
-    app.says("447700900125", "M6", &expired.text).await;
+    let expired = daemon.link(json!({ "expires": 60 })).await;
+    daemon.advance(Duration::from_secs(61)).await;
+    daemon.says("447700900125", "M6", &expired.text).await;
     world.receiver.fail(503, 1000);
-    let waits = app.link(json!({})).await;
-    app.says("447700900126", "M7", &waits.text).await;
-    let code = app.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({ "chatId": "447700900130@c.us" })).await;
+    let waits = daemon.link(json!({})).await;
+    daemon.says("447700900126", "M7", &waits.text).await;
+    let code = daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({ "chatId": "447700900130@c.us" })).await;
     assert_eq!(code.status, 200, "{}", code.text);
-    app.worker.wait_until_idle().await;
+    daemon.worker.wait_until_idle().await;
     for _ in 0..20 {
-        app.mint(json!({})).await;
+        daemon.mint(json!({})).await;
     }
-    app.service.announce(true).await.unwrap();
-    app.service.observe().await.unwrap();
+    daemon.service.announce(true).await.unwrap();
+    daemon.service.observe().await.unwrap();
 
-    let (text, after) = scrape(&app).await;
+    let (text, after) = scrape(&daemon).await;
     let mut still = Vec::new();
     for entry in Metrics::ENTRIES {
         let name = sample(entry);
@@ -133,17 +133,22 @@ async fn every_metric_moves(ground: Ground) {
     // Nothing that a stranger sends can make a series.
     let series = text.lines().count();
     for number in 0..50 {
-        app.get(&format!("/nowhere/{number}")).await;
-        app.get(&format!("/l/{number}/qr.svg")).await;
-        app.send(
-            http::Request::builder().method(format!("M{number}").as_str()).uri(&app.base).body(Vec::new()).unwrap(),
-        )
-        .await;
+        daemon.get(&format!("/nowhere/{number}")).await;
+        daemon.get(&format!("/l/{number}/qr.svg")).await;
+        daemon
+            .send(
+                http::Request::builder()
+                    .method(format!("M{number}").as_str())
+                    .uri(&daemon.base)
+                    .body(Vec::new())
+                    .unwrap(),
+            )
+            .await;
     }
-    let (text, _) = scrape(&app).await;
+    let (text, _) = scrape(&daemon).await;
     assert!(text.lines().count() < series + 40, "{text}");
     assert!(!text.contains("447700900") && !text.contains(&link.code));
-    app.stop().await;
+    daemon.stop().await;
 }
 
 #[tokio::test]

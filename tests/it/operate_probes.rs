@@ -8,20 +8,20 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    app::{Daemon, Ground, World},
+    daemon::{Daemon, Ground, World},
     process::Process,
     redis_server::{self, RedisServer},
     wait,
 };
 
-async fn asked(app: &Daemon, path: &str) -> u16 {
-    app.send(http::Request::get(format!("{}{path}", app.operator)).body(Vec::new()).unwrap()).await.status
+async fn asked(daemon: &Daemon, path: &str) -> u16 {
+    daemon.send(http::Request::get(format!("{}{path}", daemon.operator)).body(Vec::new()).unwrap()).await.status
 }
 
-async fn until(app: &Daemon, status: u16) {
+async fn until(daemon: &Daemon, status: u16) {
     wait::until(&format!("/readyz answers {status}"), async || {
-        assert_eq!(asked(app, "/livez").await, 200, "a restart would not mend the store");
-        asked(app, "/readyz").await == status
+        assert_eq!(asked(daemon, "/livez").await, 200, "a restart would not mend the store");
+        asked(daemon, "/readyz").await == status
     })
     .await;
 }
@@ -30,12 +30,12 @@ async fn until(app: &Daemon, status: u16) {
 async fn readiness_follows_the_store_and_liveness_does_not() {
     let server = Arc::new(redis_server::start());
     let world = World::new(Ground::Redis(Arc::clone(&server)));
-    let app = world.start().await;
-    until(&app, 200).await;
+    let daemon = world.start().await;
+    until(&daemon, 200).await;
     server.signal("-KILL");
-    until(&app, 503).await;
+    until(&daemon, 503).await;
     server.restart();
-    until(&app, 200).await;
+    until(&daemon, 200).await;
 
     // It leads to a server that others write to elsewhere.
     let replica_of = |words: [&str; 2]| {
@@ -43,10 +43,10 @@ async fn readiness_follows_the_store_and_liveness_does_not() {
     };
     let other = redis_server::start();
     replica_of(["127.0.0.1", &other.port.to_string()]);
-    until(&app, 503).await;
+    until(&daemon, 503).await;
     replica_of(["NO", "ONE"]);
-    until(&app, 200).await;
-    app.finish().await;
+    until(&daemon, 200).await;
+    daemon.finish().await;
 }
 
 /// A store that refuses connections, and one that hangs. The best of six: the machine is busy with other tests.

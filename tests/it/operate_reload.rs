@@ -13,7 +13,7 @@ use countersign::config::credentials::token_digest;
 use serde_json::json;
 
 use crate::{
-    app::{Answer, Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    daemon::{Answer, Ground, META, META_TOKEN, TOKEN, WAHA, World},
     process::Process,
     redis_server::free_port,
     wait::until,
@@ -139,11 +139,11 @@ async fn a_secret_file_is_read_again_when_kubernetes_swaps_its_directory() {
     std::os::unix::fs::symlink("..data/hmac", volume.path().join("hmac")).unwrap();
     let text = world.config(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{operator}"));
     let file = format!("webhook_secret_file = \"{}\"", volume.path().join("hmac").display());
-    let text = text.replace(&format!("webhook_secret = \"{}\"", crate::app::WAHA_KEY), &file);
+    let text = text.replace(&format!("webhook_secret = \"{}\"", crate::daemon::WAHA_KEY), &file);
     let process = Process::with(port, operator, &text, &[]).await;
     let minted = process.mint(json!({})).await.unwrap();
     assert!(!process.says("447700900123", "S1", &minted.text_of("text")).await, "signed with the other key");
-    put("two", crate::app::WAHA_KEY);
+    put("two", crate::daemon::WAHA_KEY);
     until("the new secret is in use", async || process.says("447700900123", "S1", &minted.text_of("text")).await).await;
     process.terminate();
 }

@@ -18,7 +18,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    app::{Ground, World, message, signed_waha},
+    daemon::{Ground, World, message, signed_waha},
     process::Process,
     redis_server::free_port,
     wait::until,
@@ -91,7 +91,7 @@ async fn a_rolling_restart_fails_no_request_and_loses_and_doubles_no_callback() 
     let probing = tokio::spawn({
         let (list, done) = (Arc::clone(&list), Arc::clone(&done));
         async move {
-            let client = crate::app::client();
+            let client = crate::daemon::client();
             while !done.load(Ordering::Relaxed) {
                 let known = list.lock().unwrap().clone();
                 for one in known {
@@ -110,19 +110,20 @@ async fn a_rolling_restart_fails_no_request_and_loses_and_doubles_no_callback() 
     for worker in 0..6u32 {
         let (list, done, told, turn) = (Arc::clone(&list), Arc::clone(&done), Arc::clone(&told), Arc::clone(&turn));
         load.spawn(async move {
-            let client = crate::app::client();
+            let client = crate::daemon::client();
             let next = || {
                 let list = list.lock().unwrap();
                 list[turn.fetch_add(1, Ordering::Relaxed) as usize % list.len()].0.clone()
             };
             let mut round = 0u32;
             while !done.load(Ordering::Relaxed) {
-                let request = http::Request::post(format!("{}/api/otp/v2/{}/generate-link", next(), crate::app::WAHA))
-                    .header("authorization", format!("Bearer {}", crate::app::TOKEN))
-                    .header("content-type", "application/json")
-                    .body(b"{}".to_vec())
-                    .unwrap();
-                let minted: crate::app::Answer =
+                let request =
+                    http::Request::post(format!("{}/api/otp/v2/{}/generate-link", next(), crate::daemon::WAHA))
+                        .header("authorization", format!("Bearer {}", crate::daemon::TOKEN))
+                        .header("content-type", "application/json")
+                        .body(b"{}".to_vec())
+                        .unwrap();
+                let minted: crate::daemon::Answer =
                     client.send(request).await.expect("a mint was not answered during the restart").into();
                 assert_eq!(minted.status, 200, "{}", minted.text);
                 let now = countersign::clock::Clock::default().wall().as_second();

@@ -5,7 +5,7 @@ use std::{process::Command, sync::Mutex};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Ground, WAHA, World},
+    daemon::{Ground, WAHA, World},
     process::Process,
     wait,
 };

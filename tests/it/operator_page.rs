@@ -9,7 +9,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    app::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
+    daemon::{Answer, Daemon, Ground, META, META_TOKEN, WAHA, World, message},
     flow::{form_field, on_both_stores},
 };
 
@@ -41,17 +41,17 @@ fn world(ground: Ground) -> World {
 }
 
 struct Browser<'a> {
-    app: &'a Daemon,
+    daemon: &'a Daemon,
     cookie: String,
 }
 
 impl<'a> Browser<'a> {
-    fn new(app: &'a Daemon) -> Self {
-        Self { app, cookie: String::new() }
+    fn new(daemon: &'a Daemon) -> Self {
+        Self { daemon, cookie: String::new() }
     }
 
-    async fn logged_in(app: &'a Daemon) -> Self {
-        let mut browser = Self::new(app);
+    async fn logged_in(daemon: &'a Daemon) -> Self {
+        let mut browser = Self::new(daemon);
         let answer = browser.log_in(PASSWORD).await;
         assert_eq!((answer.status, answer.header("location")), (303, "/requests"), "{}", answer.text);
         browser.cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
@@ -63,8 +63,8 @@ impl<'a> Browser<'a> {
     }
 
     async fn get(&self, path: &str) -> Answer {
-        let request = http::Request::get(format!("{}{path}", self.app.operator)).header("cookie", &self.cookie);
-        self.app.send(request.body(Vec::new()).unwrap()).await
+        let request = http::Request::get(format!("{}{path}", self.daemon.operator)).header("cookie", &self.cookie);
+        self.daemon.send(request.body(Vec::new()).unwrap()).await
     }
 
     async fn page(&self, path: &str) -> String {
@@ -75,11 +75,11 @@ impl<'a> Browser<'a> {
 
     async fn post(&self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = http::Request::post(format!("{}{path}", self.app.operator))
+        let request = http::Request::post(format!("{}{path}", self.daemon.operator))
             .header("content-type", "application/x-www-form-urlencoded")
             .header("cookie", &self.cookie);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        self.app.send(request.body(body.into_bytes()).unwrap()).await
+        self.daemon.send(request.body(body.into_bytes()).unwrap()).await
     }
 }
 
@@ -101,8 +101,8 @@ fn posts() -> [String; 3] {
 
 async fn without_a_password_there_is_no_page(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let browser = Browser::new(&app);
+    let daemon = world.start().await;
+    let browser = Browser::new(&daemon);
     for path in gets().iter().map(String::as_str).chain(["/requests/login"]) {
         let answer = browser.get(path).await;
         assert_eq!((answer.status, answer.text.as_str()), (404, ""), "{path}");
@@ -110,15 +110,15 @@ async fn without_a_password_there_is_no_page(ground: Ground) {
     for path in posts().iter().map(String::as_str).chain(["/requests/login"]) {
         assert_eq!(browser.post(path, &[("password", "")], &[]).await.status, 404, "{path}");
     }
-    assert_eq!(app.get("/requests").await.status, 404, "nor on the public listener");
-    app.finish().await;
+    assert_eq!(daemon.get("/requests").await.status, 404, "nor on the public listener");
+    daemon.finish().await;
 }
 
 async fn nothing_is_shown_without_a_login(ground: Ground) {
     let world = world(ground);
-    let app = world.start().await;
-    let link = app.link(json!({"client_ref": "a-secret-cart"})).await;
-    let browser = Browser::new(&app);
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"client_ref": "a-secret-cart"})).await;
+    let browser = Browser::new(&daemon);
     let known = format!("/requests/{WAHA}/{}", link.uuid);
     for path in gets().iter().map(String::as_str).chain([known.as_str(), "/requests/%6cogin", "/requests/login/"]) {
         let answer = browser.get(path).await;
@@ -128,20 +128,20 @@ async fn nothing_is_shown_without_a_login(ground: Ground) {
     for path in posts().iter().map(String::as_str).chain([format!("{known}/cancel").as_str()]) {
         assert_eq!(browser.post(path, &[], &[]).await.status, 401, "{path}");
     }
-    assert_eq!(app.status(&link.uuid).await, "pending");
+    assert_eq!(daemon.status(&link.uuid).await, "pending");
     let page = browser.get("/requests/login").await;
     assert_eq!(page.status, 200);
     let policy = page.header("content-security-policy");
     assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'none'"), "{policy}");
     assert_eq!((page.header("cache-control"), page.header("x-content-type-options")), ("no-store", "nosniff"));
-    assert_eq!(app.get(&format!("/requests/{WAHA}/{}", link.uuid)).await.status, 404, "nor on the public listener");
-    app.finish().await;
+    assert_eq!(daemon.get(&format!("/requests/{WAHA}/{}", link.uuid)).await.status, 404, "nor on the public listener");
+    daemon.finish().await;
 }
 
 async fn only_the_password_opens_it_and_guesses_run_out(ground: Ground) {
     let world = world(ground);
-    let app = world.start().await;
-    let browser = Browser::new(&app);
+    let daemon = world.start().await;
+    let browser = Browser::new(&daemon);
     let right = browser.log_in(PASSWORD).await;
     assert_eq!(right.status, 303);
     let cookie = right.header("set-cookie");
@@ -163,10 +163,10 @@ async fn only_the_password_opens_it_and_guesses_run_out(ground: Ground) {
     let refused = browser.log_in(PASSWORD).await;
     assert_eq!(refused.status, 429, "the right one as well, or it would be told apart");
     assert!((1..=600).contains(&refused.header("retry-after").parse().unwrap_or(0)), "{:?}", refused.headers);
-    app.clock.advance(Duration::from_secs(61));
+    daemon.clock.advance(Duration::from_secs(61));
     assert_eq!(browser.log_in(PASSWORD).await.status, 303, "one more each minute");
-    assert!(app.service.metrics.render().contains("limit=\"operator_login\""));
-    app.finish().await;
+    assert!(daemon.service.metrics.render().contains("limit=\"operator_login\""));
+    daemon.finish().await;
 }
 
 /// However many addresses somebody has. Whoever is refused for his own spends nothing of the others'.
@@ -176,8 +176,8 @@ async fn guesses_run_out_for_everybody_together(ground: Ground) {
     std::fs::write(file.path(), PASSWORD).unwrap();
     let path = file.path().display();
     world.top = format!("operator_password_file = \"{path}\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
-    let app = world.start().await;
-    let browser = Browser::new(&app);
+    let daemon = world.start().await;
+    let browser = Browser::new(&daemon);
     let start = std::time::Instant::now();
     let tries = async |from: &str, count: usize| {
         let fields = [("password", "a guess")];
@@ -200,18 +200,18 @@ async fn guesses_run_out_for_everybody_together(ground: Ground) {
     assert!((60..=60 + back()).contains(&all), "{all}");
     let told = browser.post("/requests/login", &[("password", PASSWORD)], &[("x-forwarded-for", "198.51.100.1")]).await;
     assert!(told.status == 429 || back() > 0, "{}", told.text);
-    app.clock.advance(Duration::from_secs(61));
+    daemon.clock.advance(Duration::from_secs(61));
     let told = browser.post("/requests/login", &[("password", PASSWORD)], &[("x-forwarded-for", "198.51.100.1")]).await;
     assert_eq!(told.status, 303, "{}", told.text);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_cookie_that_is_forged_or_stale_opens_nothing(ground: Ground) {
     let world = world(ground);
-    let app = world.start().await;
-    let browser = Browser::logged_in(&app).await;
+    let daemon = world.start().await;
+    let browser = Browser::logged_in(&daemon).await;
     browser.page("/requests").await;
-    let status = async |cookie: String| Browser { app: &app, cookie }.get("/requests").await.status;
+    let status = async |cookie: String| Browser { daemon: &daemon, cookie }.get("/requests").await.status;
     for at in "cs-operator=".len()..browser.cookie.len() - 1 {
         let mut forged = browser.cookie.clone().into_bytes();
         forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
@@ -224,33 +224,37 @@ async fn a_cookie_that_is_forged_or_stale_opens_nothing(ground: Ground) {
     assert_eq!(status(format!("cs-other={value}")).await, 401);
     assert_eq!(status(format!("other=1; cs-operator=x; {}", browser.cookie)).await, 200, "beside other cookies");
     assert_eq!(status(format!("name=Jürgen; cs-operator=ü; {}", browser.cookie)).await, 200, "whatever bytes they are");
-    app.clock.advance(Duration::from_secs(3500));
+    daemon.clock.advance(Duration::from_secs(3500));
     browser.page("/requests").await;
-    app.clock.advance(Duration::from_secs(101));
+    daemon.clock.advance(Duration::from_secs(101));
     assert_eq!(browser.get("/requests").await.status, 401, "an hour is over");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn another_password_ends_every_session(ground: Ground) {
     let mut world = world(ground);
-    let app = world.start().await;
-    let cookie = Browser::logged_in(&app).await.cookie;
-    app.finish().await;
-    let app = world.start().await;
-    assert_eq!(Browser { app: &app, cookie: cookie.clone() }.get("/requests").await.status, 200, "a restart does not");
-    app.finish().await;
+    let daemon = world.start().await;
+    let cookie = Browser::logged_in(&daemon).await.cookie;
+    daemon.finish().await;
+    let daemon = world.start().await;
+    assert_eq!(
+        Browser { daemon: &daemon, cookie: cookie.clone() }.get("/requests").await.status,
+        200,
+        "a restart does not"
+    );
+    daemon.finish().await;
     world.top = world.top.replace("MDEyMzQ1", "MDEyMzQ2");
-    let app = world.start().await;
-    assert_eq!(Browser { app: &app, cookie }.get("/requests").await.status, 401);
-    app.finish().await;
+    let daemon = world.start().await;
+    assert_eq!(Browser { daemon: &daemon, cookie }.get("/requests").await.status, 401);
+    daemon.finish().await;
 }
 
 async fn a_form_counts_only_from_the_session_s_own_page(ground: Ground) {
     let world = world(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     let path = format!("/requests/{WAHA}/{}", link.uuid);
-    let (browser, other) = (Browser::logged_in(&app).await, Browser::logged_in(&app).await);
+    let (browser, other) = (Browser::logged_in(&daemon).await, Browser::logged_in(&daemon).await);
     let field = form_field(&browser.page(&path).await);
     let foreign_field = form_field(&other.page(&path).await);
     assert_ne!(field, foreign_field);
@@ -273,37 +277,37 @@ async fn a_form_counts_only_from_the_session_s_own_page(ground: Ground) {
     let login = browser.post("/requests/login", &[("password", PASSWORD)], &[("origin", "https://evil.example")]).await;
     assert_eq!((login.status, login.header("set-cookie")), (403, ""), "nobody is logged in by another site");
     assert_eq!(browser.post("/requests/logout", &[("form", &foreign_field)], &[]).await.status, 403);
-    assert_eq!(app.status(&link.uuid).await, "pending");
+    assert_eq!(daemon.status(&link.uuid).await, "pending");
     assert_eq!(browser.get(&format!("{path}/cancel")).await.status, 405, "GET changes nothing");
-    let origin = app.operator.clone();
+    let origin = daemon.operator.clone();
     let good = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[("origin", &origin)]).await;
     assert_eq!(good.status, 303, "{}", good.text);
     let huge = "x".repeat(5000);
     assert_eq!(browser.post("/requests/logout", &[("form", &field), ("x", &huge)], &[]).await.status, 413);
     let out = browser.post("/requests/logout", &[("form", &field)], &[]).await;
     assert!(out.status == 303 && out.header("set-cookie").starts_with("cs-operator=; Path=/requests; Max-Age=0"));
-    app.finish().await;
+    daemon.finish().await;
 }
 
 const SCRIPT: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
 
 async fn what_others_wrote_is_shown_as_text_and_secrets_are_not_shown(ground: Ground) {
     let world = world(ground);
-    let app = world.start().await;
-    let link = app
+    let daemon = world.start().await;
+    let link = daemon
         .link(json!({
             "name": "Bad <b>name</b>", "client_ref": SCRIPT, "purpose": "<i>purpose</i>", "metadata": {SCRIPT: SCRIPT},
         }))
         .await;
-    let mut proof = message("447700900123", "P1", &link.text, app.clock.wall().as_second());
+    let mut proof = message("447700900123", "P1", &link.text, daemon.clock.wall().as_second());
     proof["payload"]["_data"]["pushName"] = json!("<svg onload=alert(2)>");
-    assert_eq!(app.waha(&proof).await.status, 200);
+    assert_eq!(daemon.waha(&proof).await.status, 200);
     let reply = world.gateway.wait_for(1).await.pop().unwrap();
     world.receiver.wait_for(1).await;
-    app.settle().await;
-    let code = app.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({"chatId": "447700900123"})).await;
-    app.settle().await;
-    let browser = Browser::logged_in(&app).await;
+    daemon.settle().await;
+    let code = daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({"chatId": "447700900123"})).await;
+    daemon.settle().await;
+    let browser = Browser::logged_in(&daemon).await;
     let mut pages = vec![
         browser.page("/requests").await,
         browser.page(&format!("/requests?instance={WAHA}")).await,
@@ -336,7 +340,7 @@ async fn what_others_wrote_is_shown_as_text_and_secrets_are_not_shown(ground: Gr
         assert!(one.contains(shown), "{shown} in {one}");
     }
     assert!(pages[5].contains(&link.uuid), "found by its own reference");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 fn uuids(page: &str) -> Vec<String> {
@@ -354,13 +358,13 @@ fn older(page: &str) -> Option<String> {
 
 async fn the_list_is_filtered_and_paged_and_knows_all_tenants(ground: Ground) {
     let world = world(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let mut minted = Vec::new();
     for index in 0..30 {
         let chat = if index % 3 == 0 { "447700900123" } else { "447700900456" };
-        minted.push(app.link(json!({"chatId": chat, "client_ref": format!("cart & {}", index % 2)})).await.uuid);
+        minted.push(daemon.link(json!({"chatId": chat, "client_ref": format!("cart & {}", index % 2)})).await.uuid);
     }
-    let meta = app
+    let meta = daemon
         .post_with(
             &format!("/api/otp/v2/{META}/generate-link"),
             json!({}),
@@ -368,7 +372,7 @@ async fn the_list_is_filtered_and_paged_and_knows_all_tenants(ground: Ground) {
         )
         .await;
     assert_eq!(meta.status, 200, "{}", meta.text);
-    let browser = Browser::logged_in(&app).await;
+    let browser = Browser::logged_in(&daemon).await;
     let all = async |query: &str| {
         let (mut path, mut seen, mut pages) = (format!("/requests?instance={WAHA}{query}"), Vec::new(), 0);
         loop {
@@ -407,26 +411,26 @@ async fn the_list_is_filtered_and_paged_and_knows_all_tenants(ground: Ground) {
     ] {
         assert_eq!(browser.get(&missing).await.status, 404, "{missing}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_request_is_canceled_and_a_callback_replayed(ground: Ground) {
     let world = world(ground);
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     let path = format!("/requests/{WAHA}/{}", link.uuid);
-    let browser = Browser::logged_in(&app).await;
+    let browser = Browser::logged_in(&daemon).await;
     let page = browser.page(&path).await;
     let field = form_field(&page);
     assert!(page.contains("Cancel it") && page.contains("None is remembered"), "{page}");
     let canceled = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[]).await;
     assert_eq!((canceled.status, canceled.header("location")), (303, &*format!("{path}?done=canceled")));
     let first = world.receiver.wait_for(1).await.pop().unwrap();
-    app.settle().await;
+    daemon.settle().await;
     let page = browser.page(canceled.header("location")).await;
     assert!(page.contains("It is canceled.") && !page.contains("Cancel it"), "{page}");
     assert!(page.contains("link.canceled") && page.contains("delivered"), "{page}");
-    assert_eq!(app.status(&link.uuid).await, "canceled");
+    assert_eq!(daemon.status(&link.uuid).await, "canceled");
     let again = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[]).await;
     assert_eq!(again.status, 303, "harmless");
     let callback = page.split("name=\"callback\" value=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -435,21 +439,21 @@ async fn a_request_is_canceled_and_a_callback_replayed(ground: Ground) {
     assert_eq!((replayed.status, replayed.header("location")), (303, &*format!("{path}?done=replayed")));
     let second = world.receiver.wait_for(2).await.pop().unwrap();
     assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
-    app.settle().await;
+    daemon.settle().await;
     for id in ["", "x", "MC5ub25l"] {
         let answer = browser.post(&target, &[("form", &field), ("callback", id)], &[]).await;
         assert_eq!(answer.status, 404, "{id}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_message_is_explained(ground: Ground) {
     let world = world(ground);
-    let app = world.start().await;
-    let link = app.link(json!({"chatId": "447700900123"})).await;
-    app.says("447700900123", "E1", &link.text).await;
-    app.settle().await;
-    let browser = Browser::logged_in(&app).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"chatId": "447700900123"})).await;
+    daemon.says("447700900123", "E1", &link.text).await;
+    daemon.settle().await;
+    let browser = Browser::logged_in(&daemon).await;
     let page = browser.page(&format!("/requests/explain?instance={WAHA}&q={}", link.uuid)).await;
     assert!(page.contains("is verified") && uuids(&page) == [link.uuid.clone()], "{page}");
     let never = browser.page(&format!("/requests/explain?instance={WAHA}&q=NEVER")).await;
@@ -459,7 +463,7 @@ async fn a_message_is_explained(ground: Ground) {
     for query in ["", "&q=", &format!("&q={}", "x".repeat(513))] {
         assert_eq!(browser.get(&format!("/requests/explain?instance={WAHA}{query}")).await.status, 422, "{query}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 fn password_of(lines: &str) -> Result<Option<Password>, String> {
@@ -523,10 +527,10 @@ fn named(ground: Ground) -> (World, tempfile::TempDir) {
 
 async fn operators_have_names_and_what_they_do_is_told_under_them(ground: Ground) {
     let (world, directory) = named(ground);
-    let app = world.start().await;
-    let mut browser = Browser::new(&app);
+    let daemon = world.start().await;
+    let mut browser = Browser::new(&daemon);
     let login = async |name: &str, password: &str| {
-        Browser::new(&app).post("/requests/login", &[("username", name), ("password", password)], &[]).await
+        Browser::new(&daemon).post("/requests/login", &[("username", name), ("password", password)], &[]).await
     };
     assert!(browser.page("/requests/login").await.contains("Your name"));
     for (name, password) in [
@@ -545,9 +549,9 @@ async fn operators_have_names_and_what_they_do_is_told_under_them(ground: Ground
     browser.cookie = entered.header("set-cookie").split(';').next().unwrap().to_owned();
     assert_eq!(login("bob", "another password of twelve").await.status, 303);
 
-    let (link, told) = (app.link(json!({})).await, app.link(json!({})).await);
-    assert_eq!(app.says("447700900123", "N1", &told.text).await.status, 200);
-    app.settle().await;
+    let (link, told) = (daemon.link(json!({})).await, daemon.link(json!({})).await);
+    assert_eq!(daemon.says("447700900123", "N1", &told.text).await.status, 200);
+    daemon.settle().await;
     let path = |uuid: &str| format!("/requests/{WAHA}/{uuid}");
     let page = browser.page(&path(&link.uuid)).await;
     assert!(page.contains("<p class=\"zone\">alice</p>"), "{page}");
@@ -559,11 +563,11 @@ async fn operators_have_names_and_what_they_do_is_told_under_them(ground: Ground
     let fields = [("form", field.as_str()), ("callback", &callback)];
     assert_eq!(browser.post(&format!("{}/replay", path(&told.uuid)), &fields, &[]).await.status, 303);
     assert!(browser.page(&path(&link.uuid)).await.contains("by operator:alice"));
-    let record = app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
+    let record = daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", link.uuid)).await;
     let timeline = record.data("timeline").as_array().unwrap();
     assert_eq!(timeline.last().unwrap()["by"], "operator:alice", "{timeline:?}");
 
-    app.service.audit.flush();
+    daemon.service.audit.flush();
     let written = std::fs::read_to_string(directory.path().join("audit.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let acts: Vec<String> = lines
@@ -583,37 +587,37 @@ async fn operators_have_names_and_what_they_do_is_told_under_them(ground: Ground
     let act = |did: &str| lines.iter().find(|line| line["did"].as_str().unwrap().ends_with(did)).unwrap();
     assert_eq!((&act("cancel")["uuid"], &act("cancel")["instance"]), (&json!(link.uuid), &json!(WAHA)));
     assert_eq!((&act("replay")["uuid"], &act("replay")["callback"]), (&json!(told.uuid), &json!(callback)));
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_log_out_ends_the_session_and_no_other(ground: Ground) {
     let world = world(ground);
-    let app = world.start().await;
-    let (browser, other) = (Browser::logged_in(&app).await, Browser::logged_in(&app).await);
+    let daemon = world.start().await;
+    let (browser, other) = (Browser::logged_in(&daemon).await, Browser::logged_in(&daemon).await);
     let field = form_field(&browser.page("/requests").await);
-    let stolen = Browser { app: &app, cookie: browser.cookie.clone() };
+    let stolen = Browser { daemon: &daemon, cookie: browser.cookie.clone() };
     let left = browser.post("/requests/logout", &[("form", &field)], &[]).await;
     assert_eq!((left.status, left.header("location")), (303, "/requests/login"));
     assert!(left.header("set-cookie").starts_with("cs-operator=; "));
     assert_eq!(stolen.get("/requests").await.status, 401, "the cookie is worth nothing any more");
     other.page("/requests").await;
     let cookie = stolen.cookie;
-    app.finish().await;
-    let app = world.start().await;
-    let again = Browser { app: &app, cookie };
+    daemon.finish().await;
+    let daemon = world.start().await;
+    let again = Browser { daemon: &daemon, cookie };
     assert_eq!(again.get("/requests").await.status, 401, "nor after a restart, nor at another replica");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_listener_answers_to_names_that_nobody_can_register_and_to_those_it_was_given() {
     let mut world = world(Ground::directory());
     world.top += "\noperator_hosts = [\"ops.example.org\"]";
-    let app = world.start().await;
-    let port = app.operator.rsplit_once(':').unwrap().1;
+    let daemon = world.start().await;
+    let port = daemon.operator.rsplit_once(':').unwrap().1;
     let asked = async |path: &str, host: String| {
-        let request = http::Request::get(format!("{}{path}", app.operator)).header("host", host);
-        app.send(request.body(Vec::new()).unwrap()).await
+        let request = http::Request::get(format!("{}{path}", daemon.operator)).header("host", host);
+        daemon.send(request.body(Vec::new()).unwrap()).await
     };
     for path in ["/livez", "/readyz", "/metrics", "/status", "/requests/login"] {
         for host in ["localhost", "countersign", "10.0.0.7", "ops.example.org"] {
@@ -623,7 +627,7 @@ async fn the_listener_answers_to_names_that_nobody_can_register_and_to_those_it_
         assert_eq!(strange.status, 421, "{path}");
         assert!(strange.text.contains("operator_hosts") && !strange.text.contains("countersign_"), "{}", strange.text);
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test]

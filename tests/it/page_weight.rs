@@ -4,8 +4,8 @@ use countersign::domain::language::Language;
 use serde_json::json;
 
 use crate::{
-    app::{Ground, World},
     browser::{Browser, start_path},
+    daemon::{Ground, World},
     flow::link_in,
 };
 
@@ -20,41 +20,41 @@ async fn pages_stay_below_thirty_kilobytes() {
     let logo = directory.path().join("logo.png");
     std::fs::write(&logo, [&[0x89, b'P', b'N', b'G'][..], &[0; LARGEST_LOGO - 4]].concat()).unwrap();
     world.extra = format!("[instance.page]\nlogo_file = \"{}\"\ncolor = \"#0b7a4b\"", logo.display());
-    let app = world.start().await;
+    let daemon = world.start().await;
     for (index, language) in Language::all().enumerate() {
         let tag = language.tag();
         let name = "\u{1f511}".repeat(100);
-        let minted = app.mint(json!({"lang": tag, "name": name})).await;
+        let minted = daemon.mint(json!({"lang": tag, "name": name})).await;
         assert_eq!(minted.status, 200, "{}", minted.text);
         let page = start_path(&minted);
         let mut waiting = Browser::default();
-        let mut pages = vec![("untapped", waiting.look(&app, &page).await)];
-        pages.push(("scanned", waiting.tap(&app, &page, "qr").await));
-        pages.push(("here", waiting.tap(&app, &page, "here").await));
-        app.says("447700900123", &format!("W{index}"), &minted.text_of("text")).await;
+        let mut pages = vec![("untapped", waiting.look(&daemon, &page).await)];
+        pages.push(("scanned", waiting.tap(&daemon, &page, "qr").await));
+        pages.push(("here", waiting.tap(&daemon, &page, "here").await));
+        daemon.says("447700900123", &format!("W{index}"), &minted.text_of("text")).await;
         let link = link_in(&crate::browser::reply(&world, index + 1).await);
-        pages.push(("confirm", waiting.look(&app, &link).await));
-        pages.push(("verified", waiting.look(&app, &page).await));
+        pages.push(("confirm", waiting.look(&daemon, &link).await));
+        pages.push(("verified", waiting.look(&daemon, &page).await));
         for (state, answer) in &pages {
             assert!(answer.text.contains("data:image/png;base64,"), "{tag} {state}: {}", answer.text);
             assert!(answer.text.len() < HEAVIEST, "{tag} {state}: {} bytes", answer.text.len());
         }
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_qr_code_can_hold_is_not_offered_as_one() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let minted = app.mint(json!({"message": {"prompt": "\u{1f511}".repeat(500)}})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"message": {"prompt": "\u{1f511}".repeat(500)}})).await;
     let page = start_path(&minted);
     let mut waiting = Browser::default();
-    let shown = waiting.look(&app, &page).await.text;
+    let shown = waiting.look(&daemon, &page).await.text;
     assert!(shown.contains("id=\"open\"") && !shown.contains("<img") && !shown.contains("id=\"scan\""), "{shown}");
-    assert_eq!(waiting.look(&app, &format!("{page}/qr.svg")).await.status, 404);
-    let short = start_path(&app.mint(json!({})).await);
-    assert!(waiting.look(&app, &short).await.text.contains("id=\"scan\""));
-    assert_eq!(waiting.look(&app, &format!("{short}/qr.svg")).await.status, 200);
-    app.finish().await;
+    assert_eq!(waiting.look(&daemon, &format!("{page}/qr.svg")).await.status, 404);
+    let short = start_path(&daemon.mint(json!({})).await);
+    assert!(waiting.look(&daemon, &short).await.text.contains("id=\"scan\""));
+    assert_eq!(waiting.look(&daemon, &format!("{short}/qr.svg")).await.status, 200);
+    daemon.finish().await;
 }

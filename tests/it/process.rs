@@ -17,7 +17,7 @@ use countersign::egress::Egress;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Ground, TOKEN, WAHA, World, client, message, signed_waha},
+    daemon::{Answer, Ground, TOKEN, WAHA, World, client, message, signed_waha},
     redis_server::{free_port, signal},
     wait::{until, until_or},
 };
@@ -445,10 +445,10 @@ async fn nothing_secret_is_written_out() {
             "CANARYMSG",
             "canary-ref",
             TOKEN,
-            crate::app::CALLBACK_SECRET,
-            crate::app::WAHA_KEY,
-            crate::app::API_KEY,
-            crate::app::KEY,
+            crate::daemon::CALLBACK_SECRET,
+            crate::daemon::WAHA_KEY,
+            crate::daemon::API_KEY,
+            crate::daemon::KEY,
             "Mara",
         ] {
             assert!(!written.contains(secret), "{secret} in\n{written}");
@@ -527,7 +527,7 @@ fn serve_refuses_a_gateway_that_proves_nothing_and_the_simulator() {
     assert_eq!(status, Some(0));
     let top = format!(
         "public_url = \"https://wa.example.org\"\nkey = \"{}\"\n[store]\nurl = \"embedded:/tmp/countersign-x\"\n",
-        crate::app::KEY
+        crate::daemon::KEY
     );
     let check = |text: String| {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -562,7 +562,7 @@ fn the_store_of_other_keys_is_refused() {
         std::fs::write(file.path(), text).unwrap();
         file
     };
-    let first = config(crate::app::KEY);
+    let first = config(crate::daemon::KEY);
     let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(["serve", "--config", first.path().to_str().unwrap()])
         .stderr(Stdio::piped())

@@ -11,8 +11,8 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    app::{Ground, World},
     cluster_server::{self, Cluster},
+    daemon::{Ground, World},
     process::Process,
     redis_server::{self, free_port},
     wait::until,
@@ -36,13 +36,13 @@ async fn no_callback_reaches_a_node_that_only_the_cluster_names() {
     let mut world = World::new(Ground::directory());
     world.store =
         Some(format!("url = \"redis-cluster://127.0.0.1:{}\"\ndurability = \"standard\"", cluster.nodes[0].port));
-    let app = world.start().await;
+    let daemon = world.start().await;
     for node in &cluster.nodes {
         let url = format!("http://127.0.0.1:{}/", node.port);
-        until("the node is closed", async || app.is_closed(&url).await).await;
+        until("the node is closed", async || daemon.is_closed(&url).await).await;
     }
-    assert!(!app.is_closed(&world.receiver.url).await);
-    app.finish().await;
+    assert!(!daemon.is_closed(&world.receiver.url).await);
+    daemon.finish().await;
 }
 
 /// As a user with no more than the permissions that the guide names.

@@ -26,8 +26,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{
-    app::{Ground, World},
     cluster_server::{self, Cluster},
+    daemon::{Ground, World},
     process::Process,
     wait::{PATIENCE, until, until_or},
 };

@@ -17,7 +17,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    app::{Ground, WAHA, World},
+    daemon::{Ground, WAHA, World},
     redis_server::{self, RedisServer},
     wait::until,
 };

@@ -6,8 +6,8 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use crate::{
-    app::{Ground, WAHA_KEY, World},
     cluster_server,
+    daemon::{Ground, WAHA_KEY, World},
     process::{Process, told},
     redis_sentinel::Watched,
     redis_server::{self, RedisServer, free_port},

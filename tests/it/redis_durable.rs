@@ -12,7 +12,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    app::{Ground, WAHA, World},
+    daemon::{Ground, WAHA, World},
     proxy::Proxy,
     redis_server::{self, RedisServer},
     wait::{blocking_until, until},
@@ -33,12 +33,12 @@ async fn nothing_is_answered_from_a_write_that_no_replica_has() {
     follows(&master);
     let mut world = World::new(Ground::directory());
     world.store = Some(format!("url = \"{}\"\ndurability = \"durable\"", master.url()));
-    let app = world.start().await;
+    let daemon = world.start().await;
     let mint = format!("/api/otp/v2/{WAHA}/generate-link");
-    let mint = || app.post_with(&mint, json!({}), &[("idempotency-key", "k")]);
+    let mint = || daemon.post_with(&mint, json!({}), &[("idempotency-key", "k")]);
     let mut old = None;
     until("the replica confirms", async || {
-        let minted = app.mint(json!({})).await;
+        let minted = daemon.mint(json!({})).await;
         let confirmed = minted.status == 200;
         old = confirmed.then_some(minted);
         confirmed
@@ -48,22 +48,22 @@ async fn nothing_is_answered_from_a_write_that_no_replica_has() {
     let read = |uuid: &str| format!("/api/otp/v2/{WAHA}/requests/{uuid}");
     drop(replica);
 
-    assert_eq!(app.get(&read(&old.text_of("uuid"))).await.status, 200, "what was confirmed before");
+    assert_eq!(daemon.get(&read(&old.text_of("uuid"))).await.status, 200, "what was confirmed before");
     let start = Instant::now();
     for _ in 0..2 {
         assert_eq!(mint().await.status, 503, "the link itself, and its repeat");
     }
-    assert_eq!(app.says("447700900123", "D1", &old.text_of("text")).await.status, 503);
-    assert_eq!(app.get(&read(&old.text_of("uuid"))).await.status, 503, "its match is not confirmed");
+    assert_eq!(daemon.says("447700900123", "D1", &old.text_of("text")).await.status, 503);
+    assert_eq!(daemon.get(&read(&old.text_of("uuid"))).await.status, 503, "its match is not confirmed");
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 
     let replica = redis_server::start_replica_of(&master);
     follows(&master);
     until("the repeat is answered", async || mint().await.status == 200).await;
-    until("the message is taken", async || app.says("447700900123", "D1", &old.text_of("text")).await.status == 200)
+    until("the message is taken", async || daemon.says("447700900123", "D1", &old.text_of("text")).await.status == 200)
         .await;
-    assert_eq!(app.status(&old.text_of("uuid")).await, "verified");
-    app.finish().await;
+    assert_eq!(daemon.status(&old.text_of("uuid")).await, "verified");
+    daemon.finish().await;
     drop(replica);
 }
 

@@ -19,7 +19,7 @@ use countersign::{
 use serde_json::json;
 
 use crate::{
-    app::{Ground, World},
+    daemon::{Ground, World},
     redis_server::{self, RedisServer},
     wait::{blocking_until, ends, until},
 };
@@ -42,29 +42,29 @@ fn ground() -> (Arc<RedisServer>, World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_503_and_loses_nothing() {
     let (server, world) = ground();
-    let app = world.start().await;
+    let daemon = world.start().await;
     world.receiver.fail(500, 1);
-    let told = app.link(json!({})).await;
-    app.says("447700900111", "O0", &told.text).await;
+    let told = daemon.link(json!({})).await;
+    daemon.says("447700900111", "O0", &told.text).await;
     world.receiver.wait_for(1).await;
-    let link = app.link(json!({})).await;
+    let link = daemon.link(json!({})).await;
     server.signal("-KILL");
     let start = Instant::now();
-    let refused = app.says("447700900123", "O1", &link.text).await;
+    let refused = daemon.says("447700900123", "O1", &link.text).await;
     assert_eq!((refused.status, &refused.json["code"]), (503, &json!("store_unavailable")));
     assert_eq!(refused.header("retry-after"), "2");
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    assert_eq!(app.mint(json!({})).await.status, 503);
-    let live = http::Request::get(format!("{}/livez", app.operator)).body(Vec::new()).unwrap();
-    assert_eq!(app.send(live).await.status, 200, "liveness never depends on the store");
+    assert_eq!(daemon.mint(json!({})).await.status, 503);
+    let live = http::Request::get(format!("{}/livez", daemon.operator)).body(Vec::new()).unwrap();
+    assert_eq!(daemon.send(live).await.status, 200, "liveness never depends on the store");
     server.restart();
     // The gateway delivers again.
-    until("it is taken", async || app.says("447700900123", "O1", &link.text).await.status == 200).await;
-    assert_eq!(app.status(&link.uuid).await, "verified");
-    app.settle().await;
-    app.advance(Duration::from_secs(20)).await;
+    until("it is taken", async || daemon.says("447700900123", "O1", &link.text).await.status == 200).await;
+    assert_eq!(daemon.status(&link.uuid).await, "verified");
+    daemon.settle().await;
+    daemon.advance(Duration::from_secs(20)).await;
     assert_eq!(world.receiver.wait_for(3).await.len(), 3, "one retried, one new");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,18 +97,18 @@ async fn a_crowd_before_a_silent_redis_is_told_and_the_next_one_is_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_hangs_holds_nobody_for_longer_than_the_budget() {
     let (server, world) = ground();
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     server.signal("-STOP");
     let crowd = (0..24_u32).map(|place| {
-        let (app, link) = (&app, &link);
+        let (daemon, link) = (&daemon, &link);
         async move {
             tokio::time::sleep(Duration::from_millis(150) * place).await;
             let start = Instant::now();
             let answer = match place % 3 {
-                0 => app.mint(json!({})).await,
-                1 => app.says("447700900123", &format!("H{place}"), &link.text).await,
-                _ => app.get(&format!("/api/otp/v2/{}/requests/{}", crate::app::WAHA, link.uuid)).await,
+                0 => daemon.mint(json!({})).await,
+                1 => daemon.says("447700900123", &format!("H{place}"), &link.text).await,
+                _ => daemon.get(&format!("/api/otp/v2/{}/requests/{}", crate::daemon::WAHA, link.uuid)).await,
             };
             (answer.status, start.elapsed())
         }
@@ -120,50 +120,50 @@ async fn a_redis_that_hangs_holds_nobody_for_longer_than_the_budget() {
     assert!(answers.iter().all(|(status, _)| *status == 503), "{answers:?}");
     // The budget, and what a busy machine adds; a queue of dials took a second for each who waited.
     assert!(longest < Duration::from_secs(4), "{longest:?}");
-    until("it serves again", async || app.mint(json!({})).await.status == 200).await;
-    app.finish().await;
+    until("it serves again", async || daemon.mint(json!({})).await.status == 200).await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_at_the_start_is_waited_for() {
     let (server, world) = ground();
     server.signal("-KILL");
-    let app = world.start().await;
-    let ready = || http::Request::get(format!("{}/readyz", app.operator)).body(Vec::new()).unwrap();
-    assert_eq!(app.send(ready()).await.status, 503);
+    let daemon = world.start().await;
+    let ready = || http::Request::get(format!("{}/readyz", daemon.operator)).body(Vec::new()).unwrap();
+    assert_eq!(daemon.send(ready()).await.status, 503);
     server.restart();
-    until("it is ready", async || app.send(ready()).await.status == 200).await;
-    app.link(json!({})).await;
-    app.finish().await;
+    until("it is ready", async || daemon.send(ready()).await.status == 200).await;
+    daemon.link(json!({})).await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flushed_script_cache_is_invisible() {
     let (server, world) = ground();
-    let app = world.start().await;
+    let daemon = world.start().await;
     for index in 0..20 {
         let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut server.connection()).unwrap();
-        let link = app.link(json!({})).await;
+        let link = daemon.link(json!({})).await;
         let _: () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut server.connection()).unwrap();
-        assert_eq!(app.says(&format!("4477009001{index:02}"), &format!("F{index}"), &link.text).await.status, 200);
+        assert_eq!(daemon.says(&format!("4477009001{index:02}"), &format!("F{index}"), &link.text).await.status, 200);
     }
     world.receiver.wait_for(20).await;
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_redis_refuses_new_work_and_finishes_old() {
     let (server, world) = ground();
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     set(&server, "maxmemory", "1mb");
-    let refused = app.mint(json!({})).await;
+    let refused = daemon.mint(json!({})).await;
     assert_eq!((refused.status, &refused.json["code"]), (503, &json!("temporary_reduced_capacity")));
-    assert_eq!(app.says("447700900123", "M1", &link.text).await.status, 200);
+    assert_eq!(daemon.says("447700900123", "M1", &link.text).await.status, 200);
     world.receiver.wait_for(1).await;
     set(&server, "maxmemory", "0");
-    app.link(json!({})).await;
-    app.finish().await;
+    daemon.link(json!({})).await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,14 +233,19 @@ fn wait_for_replica(master: &RedisServer) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_key_ages_out_or_is_meant_to_stay() {
     let (server, world) = ground();
-    let app = world.start().await;
-    let link = app.link(json!({"chatId": "447700900123", "client_ref": "r"})).await;
-    app.post_with(&format!("/api/otp/v2/{}/generate-link", crate::app::WAHA), json!({}), &[("idempotency-key", "k")])
+    let daemon = world.start().await;
+    let link = daemon.link(json!({"chatId": "447700900123", "client_ref": "r"})).await;
+    daemon
+        .post_with(
+            &format!("/api/otp/v2/{}/generate-link", crate::daemon::WAHA),
+            json!({}),
+            &[("idempotency-key", "k")],
+        )
         .await;
-    app.says("447700900199", "K1", &link.text).await;
-    app.says("447700900123", "K2", &link.text).await;
-    app.says("447700900199", "K3", "[AAAAAAAAAAAAAA]").await;
-    app.settle().await;
+    daemon.says("447700900199", "K1", &link.text).await;
+    daemon.says("447700900123", "K2", &link.text).await;
+    daemon.says("447700900199", "K3", "[AAAAAAAAAAAAAA]").await;
+    daemon.settle().await;
     let mut connection = server.connection();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
     let mut kinds = std::collections::BTreeSet::new();
@@ -255,5 +260,5 @@ async fn every_key_ages_out_or_is_meant_to_stay() {
     for kind in ["r", "n", "m", "k", "b", "w"] {
         assert!(kinds.contains(kind), "{kind} was not exercised: {kinds:?}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }

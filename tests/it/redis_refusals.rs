@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{Ground, World},
+    daemon::{Ground, World},
     process::Process,
     redis_server::{self, RedisServer, free_port},
     wait::{until, until_or},

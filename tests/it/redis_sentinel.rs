@@ -16,7 +16,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    app::{Daemon, Ground, World},
+    daemon::{Daemon, Ground, World},
     redis_server::{self, RedisServer},
     wait::{PATIENCE, until},
 };
@@ -125,8 +125,8 @@ impl Watched {
 }
 
 /// As a gateway does: again, until somebody takes it.
-async fn insists(app: &Daemon, id: &str, text: &str) {
-    until("the message is taken", async || app.says("447700900123", id, text).await.status == 200).await;
+async fn insists(daemon: &Daemon, id: &str, text: &str) {
+    until("the message is taken", async || daemon.says("447700900123", id, text).await.status == 200).await;
 }
 
 /// Although their networks are open, and the URL names neither the master nor its replica.
@@ -135,22 +135,22 @@ async fn no_callback_reaches_the_store_or_another_replica_s_operator() {
     let watched = Watched::start().await;
     let mut world = World::new(Ground::directory());
     world.store = Some(format!("url = \"{}\"\ndurability = \"durable\"", watched.url()));
-    let (app, other) = (world.start().await, world.start().await);
+    let (daemon, other) = (world.start().await, world.start().await);
     let operator = other.operator.rsplit_once(':').unwrap().1.parse().unwrap();
     let sentinels = watched.sentinels.iter().map(|sentinel| sentinel.port);
     let closed: Vec<u16> = sentinels.chain([watched.master.port, watched.replica.port, operator]).collect();
     until("all of them are closed", async || {
         for port in &closed {
-            if !app.is_closed(&format!("http://127.0.0.1:{port}/")).await {
+            if !daemon.is_closed(&format!("http://127.0.0.1:{port}/")).await {
                 return false;
             }
         }
         true
     })
     .await;
-    assert!(!app.is_closed(&world.receiver.url).await, "the app is not");
+    assert!(!daemon.is_closed(&world.receiver.url).await, "the app is not");
     other.finish().await;
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,22 +158,22 @@ async fn a_killed_master_is_a_pause() {
     let watched = Watched::start().await;
     let mut world = World::new(Ground::directory());
     world.store = Some(format!("url = \"{}\"\ndurability = \"durable\"", watched.url()));
-    let app = world.start().await;
-    let (before, pending) = (app.link(json!({})).await, app.link(json!({})).await);
-    insists(&app, "S1", &before.text).await;
-    app.settle().await;
+    let daemon = world.start().await;
+    let (before, pending) = (daemon.link(json!({})).await, daemon.link(json!({})).await);
+    insists(&daemon, "S1", &before.text).await;
+    daemon.settle().await;
     watched.master.signal("-KILL");
-    assert_ne!(app.says("447700900123", "S2", &pending.text).await.status, 200, "nobody confirms it");
+    assert_ne!(daemon.says("447700900123", "S2", &pending.text).await.status, 200, "nobody confirms it");
     watched.promoted().await;
     // Nobody is left to confirm, and so nothing is promised until the old master is back as a replica.
-    assert_ne!(app.says("447700900123", "S2", &pending.text).await.status, 200, "still nobody confirms it");
+    assert_ne!(daemon.says("447700900123", "S2", &pending.text).await.status, 200, "still nobody confirms it");
     watched.master.restart();
-    insists(&app, "S2", &pending.text).await;
+    insists(&daemon, "S2", &pending.text).await;
     for link in [&before, &pending] {
-        assert_eq!(app.status(&link.uuid).await, "verified");
+        assert_eq!(daemon.status(&link.uuid).await, "verified");
     }
     until("both callbacks", async || {
-        app.settle().await;
+        daemon.settle().await;
         world.receiver.arrived().len() >= 2
     })
     .await;
@@ -181,7 +181,7 @@ async fn a_killed_master_is_a_pause() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 2, "each under its own id, however often");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// Mints until it is over, and what came of them.
@@ -193,12 +193,12 @@ struct Load {
 }
 
 impl Load {
-    async fn run(app: &Daemon, is_over: impl AsyncFn(&Self) -> bool) -> Self {
+    async fn run(daemon: &Daemon, is_over: impl AsyncFn(&Self) -> bool) -> Self {
         let mut load = Self { minted: Vec::new(), refused: 0, pause: Duration::ZERO, answered: Instant::now() };
         let start = Instant::now();
         while !is_over(&load).await {
             assert!(start.elapsed() < PATIENCE, "never: it serves again: {load}");
-            for answer in futures_util::future::join_all((0..4).map(|_| app.mint(json!({})))).await {
+            for answer in futures_util::future::join_all((0..4).map(|_| daemon.mint(json!({})))).await {
                 if answer.status == 200 {
                     load.pause = load.pause.max(load.answered.elapsed());
                     load.answered = Instant::now();
@@ -214,13 +214,13 @@ impl Load {
     }
 
     /// How many of those that were answered are not there.
-    async fn lost(&self, app: &Daemon) -> usize {
+    async fn lost(&self, daemon: &Daemon) -> usize {
         let mut lost = 0;
         for uuid in &self.minted {
-            let path = format!("/api/otp/v2/{}/requests/{uuid}", crate::app::WAHA);
+            let path = format!("/api/otp/v2/{}/requests/{uuid}", crate::daemon::WAHA);
             let mut status = 503;
             until("it is read", async || {
-                status = app.get(&path).await.status;
+                status = daemon.get(&path).await.status;
                 status != 503
             })
             .await;
@@ -239,26 +239,26 @@ impl std::fmt::Display for Load {
 async fn serving(watched: &Watched, confirm: &str) -> (World, Daemon) {
     let mut world = World::new(Ground::directory());
     world.store = Some(format!("url = \"{}\"\nconfirm = \"{confirm}\"", watched.url()));
-    let app = world.start().await;
-    until("links are minted", async || app.mint(json!({})).await.status == 200).await;
+    let daemon = world.start().await;
+    until("links are minted", async || daemon.mint(json!({})).await.status == 200).await;
     until("the fail-over begins", async || watched.sentinels[0].ask(&["FAILOVER", "otp"]).is_some()).await;
-    (world, app)
+    (world, daemon)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planned_fail_over_is_a_pause_and_loses_nothing() {
     let watched = Watched::start_with(2).await;
-    let (_world, app) = serving(&watched, "all").await;
+    let (_world, daemon) = serving(&watched, "all").await;
     let start = Instant::now();
     // Until the new master has served for a while.
-    let load = Load::run(&app, async |load| {
+    let load = Load::run(&daemon, async |load| {
         let is_new = watched.sentinels.iter().all(|one| one.master_port() != Some(watched.master.port));
         is_new && load.answered.elapsed() < Duration::from_millis(200) && start.elapsed() > Duration::from_secs(8)
     })
     .await;
-    assert_eq!(load.lost(&app).await, 0, "{load}");
+    assert_eq!(load.lost(&daemon).await, 0, "{load}");
     assert!(load.pause < Duration::from_secs(5), "{load}");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// A lone replica, once promoted, has nobody to confirm until the old master follows it. Sentinel sees to that after
@@ -266,7 +266,7 @@ async fn a_planned_fail_over_is_a_pause_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_one_replica_a_planned_fail_over_lasts_until_the_old_master_follows() {
     let watched = Watched::start().await;
-    let (_world, app) = serving(&watched, "auto").await;
+    let (_world, daemon) = serving(&watched, "auto").await;
     let (master, replica) = (&watched.master, &watched.replica);
     let follows = async {
         until("a Sentinel has switched", async || watched.sentinels[0].master_port() == Some(replica.port)).await;
@@ -275,15 +275,15 @@ async fn with_one_replica_a_planned_fail_over_lasts_until_the_old_master_follows
         until("the old master follows", async || replica.info("replication").contains("state=online")).await;
         Instant::now()
     };
-    let load = Load::run(&app, async |load| {
+    let load = Load::run(&daemon, async |load| {
         // Sentinels may still name the old one.
         let is_new = replica.info("replication").contains("state=online");
         is_new && load.answered.elapsed() < Duration::from_millis(200) && load.refused > 0
     });
     let (load, followed) = tokio::join!(load, follows);
     assert!(load.answered.saturating_duration_since(followed) < Duration::from_secs(3), "{load}");
-    assert_eq!(load.lost(&app).await, 0, "{load}");
-    app.finish().await;
+    assert_eq!(load.lost(&daemon).await, 0, "{load}");
+    daemon.finish().await;
 }
 
 /// The old master answers on, and takes no writes any more: connections to it are worth nothing.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Daemon, Ground, World},
     browser::{Browser, code_in, field, landed, redeem, reply, start_path},
+    daemon::{Answer, Daemon, Ground, World},
     flow::{link_in, on_both_stores},
 };
 
@@ -23,121 +23,124 @@ fn token(answer: &Answer) -> Option<String> {
     landed(answer).map(|landed| landed["token"].clone())
 }
 
-async fn is_spent(app: &Daemon, token: &str) -> bool {
-    let answer = redeem(app, json!({"token": token})).await;
+async fn is_spent(daemon: &Daemon, token: &str) -> bool {
+    let answer = redeem(daemon, json!({"token": token})).await;
     assert!([200, 410, 422].contains(&answer.status), "{}", answer.text);
     answer.status != 200
 }
 
 /// Sends one form four times. The last three answers would each have been enough, and the first that is exchanged ends
 /// all; then the form is worth nothing.
-async fn repeated(app: &Daemon, browser: &mut Browser, path: &str, form: &[(&str, &str)]) -> Answer {
+async fn repeated(daemon: &Daemon, browser: &mut Browser, path: &str, form: &[(&str, &str)]) -> Answer {
     let mut tokens = Vec::new();
     for _ in 0..4 {
-        let answer = browser.post(app, path, form).await;
+        let answer = browser.post(daemon, path, form).await;
         tokens.push(token(&answer).unwrap_or_else(|| panic!("{} {}", answer.status, answer.text)));
     }
     let another = |cookie: &String| cookie.chars().map(|c| if c == 'a' { 'b' } else { 'a' }).collect::<String>();
     let cookie =
         browser.cookie.as_ref().map(|cookie| format!("{}{}", &cookie[..15], another(&cookie[15..].to_owned())));
     let mut other = Browser { cookie, ..Browser::default() };
-    assert_eq!(token(&other.post(app, path, form).await), None, "another browser");
-    assert!(is_spent(app, &tokens[0]).await, "three live at once");
-    assert!(!is_spent(app, &tokens[2]).await);
+    assert_eq!(token(&other.post(daemon, path, form).await), None, "another browser");
+    assert!(is_spent(daemon, &tokens[0]).await, "three live at once");
+    assert!(!is_spent(daemon, &tokens[2]).await);
     for gone in &tokens {
-        assert!(is_spent(app, gone).await, "one redemption ends all");
+        assert!(is_spent(daemon, gone).await, "one redemption ends all");
     }
-    browser.post(app, path, form).await
+    browser.post(daemon, path, form).await
 }
 
 async fn the_link_can_be_tapped_again(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     for (index, minutes) in [0, 9].into_iter().enumerate() {
-        let minted = app.mint(json!({"state": "s"})).await;
+        let minted = daemon.mint(json!({"state": "s"})).await;
         let page = start_path(&minted);
         let mut owner = Browser::default();
-        owner.tap(&app, &page, "here").await;
-        app.says(PHONE, &format!("R{index}"), &minted.text_of("text")).await;
+        owner.tap(&daemon, &page, "here").await;
+        daemon.says(PHONE, &format!("R{index}"), &minted.text_of("text")).await;
         let link = link_in(&reply(&world, index + 1).await);
-        let form = field(&owner.look(&app, &link).await.text);
-        app.pass(Duration::from_secs(minutes * 60 + 50)).await;
-        let after = repeated(&app, &mut owner, &link, &[("form", &form)]).await;
+        let form = field(&owner.look(&daemon, &link).await.text);
+        daemon.pass(Duration::from_secs(minutes * 60 + 50)).await;
+        let after = repeated(&daemon, &mut owner, &link, &[("form", &form)]).await;
         assert_eq!((after.status, after.text.contains("Already used")), (410, true), "{}", after.text);
-        assert_eq!(owner.stage(&app, &page).await, "done");
+        assert_eq!(owner.stage(&daemon, &page).await, "done");
     }
 
-    let minted = app.mint(json!({"state": "s"})).await;
+    let minted = daemon.mint(json!({"state": "s"})).await;
     let page = start_path(&minted);
     let mut owner = Browser::default();
-    owner.tap(&app, &page, "here").await;
-    app.says(PHONE, "R9", &minted.text_of("text")).await;
+    owner.tap(&daemon, &page, "here").await;
+    daemon.says(PHONE, "R9", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 3).await);
-    let form = field(&owner.look(&app, &link).await.text);
-    assert!(token(&owner.post(&app, &link, &[("form", &form)]).await).is_some());
-    app.pass(Duration::from_secs(59)).await;
-    let second = token(&owner.post(&app, &link, &[("form", &form)]).await).unwrap();
-    app.pass(Duration::from_secs(59)).await;
-    assert!(!is_spent(&app, &second).await, "each lives for a minute");
-    app.finish().await;
+    let form = field(&owner.look(&daemon, &link).await.text);
+    assert!(token(&owner.post(&daemon, &link, &[("form", &form)]).await).is_some());
+    daemon.pass(Duration::from_secs(59)).await;
+    let second = token(&owner.post(&daemon, &link, &[("form", &form)]).await).unwrap();
+    daemon.pass(Duration::from_secs(59)).await;
+    assert!(!is_spent(&daemon, &second).await, "each lives for a minute");
+    daemon.finish().await;
 }
 
 async fn what_is_bound_to_nothing_binds_at_its_first_tap(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "completions_allowed = [\"anywhere\"]".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     for (index, body) in
         [json!({"state": "s"}), json!({"state": "s", "completion": "anywhere"})].into_iter().enumerate()
     {
-        let minted = app.mint(body).await;
-        app.says(PHONE, &format!("U{index}"), &minted.text_of("text")).await;
+        let minted = daemon.mint(body).await;
+        daemon.says(PHONE, &format!("U{index}"), &minted.text_of("text")).await;
         let link = link_in(&reply(&world, index + 1).await);
         let mut phone = Browser::default();
-        let form = field(&phone.look(&app, &link).await.text);
+        let form = field(&phone.look(&daemon, &link).await.text);
         assert!(phone.cookie.is_some(), "recognised when it comes again");
-        let after = repeated(&app, &mut phone, &link, &[("form", &form)]).await;
+        let after = repeated(&daemon, &mut phone, &link, &[("form", &form)]).await;
         assert_eq!(after.status, 410);
     }
-    let minted = app.mint(json!({"state": "s"})).await;
-    app.says(PHONE, "U9", &minted.text_of("text")).await;
+    let minted = daemon.mint(json!({"state": "s"})).await;
+    daemon.says(PHONE, "U9", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 3).await);
-    let form = field(&Browser::default().look(&app, &link).await.text);
-    assert!(token(&Browser::default().post(&app, &link, &[("form", &form)]).await).is_some(), "without a cookie, once");
-    assert_eq!(Browser::default().post(&app, &link, &[("form", &form)]).await.status, 410);
-    app.finish().await;
+    let form = field(&Browser::default().look(&daemon, &link).await.text);
+    assert!(
+        token(&Browser::default().post(&daemon, &link, &[("form", &form)]).await).is_some(),
+        "without a cookie, once"
+    );
+    assert_eq!(Browser::default().post(&daemon, &link, &[("form", &form)]).await.status, 410);
+    daemon.finish().await;
 }
 
 async fn the_code_can_be_typed_again(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let minted = app.mint(json!({"state": "s"})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"state": "s"})).await;
     let page = start_path(&minted);
     let mut desk = Browser::default();
-    desk.tap(&app, &page, "qr").await;
-    app.says(PHONE, "T1", &minted.text_of("text")).await;
+    desk.tap(&daemon, &page, "qr").await;
+    daemon.says(PHONE, "T1", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 1).await).unwrap();
-    let form = field(&desk.look(&app, &page).await.text);
+    let form = field(&desk.look(&daemon, &page).await.text);
     let to = format!("{page}/code");
-    let after = repeated(&app, &mut desk, &to, &[("form", &form), ("code", &code)]).await;
+    let after = repeated(&daemon, &mut desk, &to, &[("form", &form), ("code", &code)]).await;
     assert_eq!((after.status, after.header("location")), (303, &*page), "the page says that it is done");
-    assert_eq!(desk.stage(&app, &page).await, "done");
-    app.finish().await;
+    assert_eq!(desk.stage(&daemon, &page).await, "done");
+    daemon.finish().await;
 }
 
 async fn the_waiting_page_can_finish_again(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "completions_allowed = [\"prove_phone\"]".to_owned();
-    let app = world.start().await;
-    let minted = app.mint(json!({"completion": "prove_phone", "chatId": PHONE, "state": "s"})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"completion": "prove_phone", "chatId": PHONE, "state": "s"})).await;
     let page = start_path(&minted);
     let mut tabs = Browser::default();
-    tabs.tap(&app, &page, "here").await;
-    app.says(PHONE, "F1", &minted.text_of("text")).await;
-    let form = field(&tabs.look(&app, &page).await.text);
-    let after = repeated(&app, &mut tabs, &page, &[("form", &form), ("do", "finish")]).await;
+    tabs.tap(&daemon, &page, "here").await;
+    daemon.says(PHONE, "F1", &minted.text_of("text")).await;
+    let form = field(&tabs.look(&daemon, &page).await.text);
+    let after = repeated(&daemon, &mut tabs, &page, &[("form", &form), ("do", "finish")]).await;
     assert_eq!((after.status, after.header("location")), (303, &*page));
-    let events = app.get(&format!("/api/otp/v2/{}/requests/{}", crate::app::WAHA, minted.text_of("uuid"))).await;
+    let events = daemon.get(&format!("/api/otp/v2/{}/requests/{}", crate::daemon::WAHA, minted.text_of("uuid"))).await;
     let again = |entry: &&Value| entry["event"] == "asked for again";
     assert_eq!(events.data("timeline").as_array().unwrap().iter().filter(again).count(), 1, "{}", events.text);
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{Daemon, Ground, World},
+    daemon::{Daemon, Ground, World},
     process::{Process, told},
     redis_server::{self, RedisServer, free_port},
     wait::{ends, until},

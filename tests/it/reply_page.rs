@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Daemon, Ground, World},
     browser::{Browser, code_in, dispute_in, landed, redeem, reply, start_path},
+    daemon::{Daemon, Ground, World},
     fakes::Arrived,
     flow::{link_in, on_both_stores},
 };
@@ -34,15 +34,15 @@ fn with_places(ground: Ground) -> World {
 }
 
 /// The page, in the browser of a phone that asked for nothing.
-async fn page(world: &World, app: &Daemon, text: &str, count: usize) -> String {
-    app.says(PHONE, &format!("P{count}"), text).await;
+async fn page(world: &World, daemon: &Daemon, text: &str, count: usize) -> String {
+    daemon.says(PHONE, &format!("P{count}"), text).await;
     let said = reply(world, count).await;
-    Browser::default().look(app, &link_in(&said)).await.text
+    Browser::default().look(daemon, &link_in(&said)).await.text
 }
 
 async fn it_names_the_device_and_the_place_that_the_app_saw(ground: Ground) {
     let world = with_places(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let cases = [
         ("en", "203.0.113.7", FIREFOX, Some("Firefox · Android"), Some("Northwind, Harbourland")),
         ("de", "203.0.113.7", SAFARI, Some("Safari · iPhone"), Some("Nordwind, Hafenland")),
@@ -51,7 +51,7 @@ async fn it_names_the_device_and_the_place_that_the_app_saw(ground: Ground) {
     ];
     for (index, (lang, client_ip, user_agent, device, place)) in cases.into_iter().enumerate() {
         let asked = json!({"lang": lang, "client_ip": client_ip, "user_agent": user_agent, "bind": "none"});
-        let shown = page(&world, &app, &app.mint(asked).await.text_of("text"), index + 1).await;
+        let shown = page(&world, &daemon, &daemon.mint(asked).await.text_of("text"), index + 1).await;
         for known in ["Firefox · Android", "Safari · iPhone"] {
             assert_eq!(shown.contains(known), device == Some(known), "{client_ip}: {shown}");
         }
@@ -60,31 +60,31 @@ async fn it_names_the_device_and_the_place_that_the_app_saw(ground: Ground) {
         }
         assert!(!shown.contains(client_ip) && !shown.contains("curl"), "{shown}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn a_waiting_browser_counts_for_more_than_what_the_app_said(ground: Ground) {
     let world = with_places(ground);
-    let app = world.start().await;
-    let minted = app.mint(json!({"lang": "de", "client_ip": "203.0.113.7", "user_agent": FIREFOX})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"lang": "de", "client_ip": "203.0.113.7", "user_agent": FIREFOX})).await;
     let headers = vec![("x-forwarded-for", "2001:db8:1::7"), ("user-agent", SAFARI)];
     let mut waiting = Browser { headers, ..Browser::default() };
-    waiting.tap(&app, &start_path(&minted), "here").await;
-    app.says(PHONE, "W1", &minted.text_of("text")).await;
+    waiting.tap(&daemon, &start_path(&minted), "here").await;
+    daemon.says(PHONE, "W1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
-    let shown = waiting.look(&app, &link).await.text;
+    let shown = waiting.look(&daemon, &link).await.text;
     assert!(shown.contains("Safari · iPhone") && shown.contains("Six Wells, Hafenland"), "{shown}");
     assert!(!shown.contains("Nordwind"), "{shown}");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn without_a_database_there_is_no_place(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let asked = json!({"client_ip": "203.0.113.7", "user_agent": FIREFOX});
-    let shown = page(&world, &app, &app.mint(asked).await.text_of("text"), 1).await;
+    let shown = page(&world, &daemon, &daemon.mint(asked).await.text_of("text"), 1).await;
     assert!(shown.contains("Firefox · Android") && !shown.contains("Harbourland"), "{shown}");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 const MODES: &str = "completions_allowed = [\"same_browser\", \"prove_phone\", \"anywhere\"]";
@@ -93,7 +93,7 @@ const MODES: &str = "completions_allowed = [\"same_browser\", \"prove_phone\", \
 async fn every_way_to_agree_tells_the_same_facts(ground: Ground) {
     let mut world = with_places(ground);
     world.extra = MODES.to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let headers = vec![("x-forwarded-for", "203.0.113.7"), ("user-agent", FIREFOX)];
     let mut waiting = Browser { headers, ..Browser::default() };
     let languages = ["en", "ar", "es", "fr", "pt-BR", "id", "hi", "ur", "tr", "de", "ru", "zh"];
@@ -112,17 +112,17 @@ async fn every_way_to_agree_tells_the_same_facts(ground: Ground) {
         for (way, place) in &ways {
             let mut body = json!({"lang": lang, "name": "Harbour", "purpose": "Pay [9,000] EUR"});
             body.as_object_mut().unwrap().extend(way.as_object().unwrap().clone());
-            let minted = app.mint(body).await;
+            let minted = daemon.mint(body).await;
             assert_eq!(minted.status, 200, "{}", minted.text);
             if let Some(place) = place {
-                waiting.tap(&app, &start_path(&minted), place).await;
-                let page = waiting.look(&app, &start_path(&minted)).await.text;
+                waiting.tap(&daemon, &start_path(&minted), place).await;
+                let page = waiting.look(&daemon, &start_path(&minted)).await.text;
                 assert!(page.contains("Pay [9,000] EUR"), "{page}");
             }
             let text = minted.text_of("text");
             assert_eq!(text.contains("Harbour") && text.contains("Pay 9,000 EUR"), way["chatId"] == PHONE, "{text}");
             count += 1;
-            app.says(PHONE, &format!("F{count}"), &text).await;
+            daemon.says(PHONE, &format!("F{count}"), &text).await;
             let said = reply(&world, count).await;
             let place = if lang == "de" { "Nordwind, Hafenland" } else { "Harbourland" };
             for fact in ["Harbour", "Pay 9,000 EUR", "Firefox · Android", place] {
@@ -131,7 +131,7 @@ async fn every_way_to_agree_tells_the_same_facts(ground: Ground) {
             let mut pages = vec![dispute_in(&said)];
             pages.extend(said.contains("/o/").then(|| link_in(&said)));
             for page in pages {
-                let page = Browser::default().look(&app, &page).await;
+                let page = Browser::default().look(&daemon, &page).await;
                 assert_eq!(page.status, 200);
                 for fact in ["Harbour", "Pay [9,000] EUR", "Firefox · Android", place] {
                     assert!(page.text.contains(fact), "{lang} {way}: {fact} in {}", page.text);
@@ -139,53 +139,53 @@ async fn every_way_to_agree_tells_the_same_facts(ground: Ground) {
             }
         }
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
-async fn events(world: &World, app: &Daemon) -> Vec<Value> {
-    app.settle().await;
+async fn events(world: &World, daemon: &Daemon) -> Vec<Value> {
+    daemon.settle().await;
     world.receiver.arrived().iter().map(Arrived::json).collect()
 }
 
 /// An attacker chooses the words in which he hands the code on.
 async fn another_text_is_told_or_refused(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let lure = |minted: &crate::app::Answer| format!("Yes! I want my free voucher [{}]", minted.text_of("code"));
-    let minted = app.mint(json!({})).await;
-    app.says(PHONE, "T1", &lure(&minted)).await;
+    let daemon = world.start().await;
+    let lure = |minted: &crate::daemon::Answer| format!("Yes! I want my free voucher [{}]", minted.text_of("code"));
+    let minted = daemon.mint(json!({})).await;
+    daemon.says(PHONE, "T1", &lure(&minted)).await;
     let path = link_in(&reply(&world, 1).await);
-    let token = landed(&Browser::default().go_on(&app, &path).await).unwrap()["token"].clone();
-    assert_eq!(redeem(&app, json!({"token": token})).await.data("text_changed"), &json!(true));
-    let told = events(&world, &app).await;
+    let token = landed(&Browser::default().go_on(&daemon, &path).await).unwrap()["token"].clone();
+    assert_eq!(redeem(&daemon, json!({"token": token})).await.data("text_changed"), &json!(true));
+    let told = events(&world, &daemon).await;
     assert!(told.iter().all(|event| event["data"]["text_changed"] == true), "{told:?}");
 
-    let minted = app.mint(json!({})).await;
+    let minted = daemon.mint(json!({})).await;
     let typed_by_hand = minted.text_of("text").to_lowercase().replace(" - ", "\n— ").replace(' ', "  ");
-    app.says(PHONE, "T2", &typed_by_hand).await;
+    daemon.says(PHONE, "T2", &typed_by_hand).await;
     reply(&world, 2).await;
-    assert_eq!(events(&world, &app).await.last().unwrap()["data"]["text_changed"], false, "{typed_by_hand}");
+    assert_eq!(events(&world, &daemon).await.last().unwrap()["data"]["text_changed"], false, "{typed_by_hand}");
 
     let exact = json!({"require_exact_text": true, "chatId": PHONE, "max_attempts": 1, "purpose": "Pay 9 EUR"});
-    let minted = app.mint(exact).await;
-    let status = async || app.status(&minted.text_of("uuid")).await;
-    app.says(PHONE, "T3", &lure(&minted)).await;
+    let minted = daemon.mint(exact).await;
+    let status = async || daemon.status(&minted.text_of("uuid")).await;
+    daemon.says(PHONE, "T3", &lure(&minted)).await;
     let said = reply(&world, 3).await;
     assert!(said.contains(&minted.text_of("whatsapp_link")) && said.contains("Pay 9 EUR"), "{said}");
     assert!(!said.contains("/o/") && !said.contains("/d/"), "{said}");
-    let shown = app.get(&format!("/api/otp/v2/{}/requests/{}", crate::app::WAHA, minted.text_of("uuid"))).await;
+    let shown = daemon.get(&format!("/api/otp/v2/{}/requests/{}", crate::daemon::WAHA, minted.text_of("uuid"))).await;
     assert_eq!((shown.data("status"), shown.data("attempts")), (&json!("pending"), &json!(0)));
     assert_eq!(shown.data("timeline")[1]["reason"], "text_changed");
-    app.says(PHONE, "T4", &minted.text_of("text")).await;
+    daemon.says(PHONE, "T4", &minted.text_of("text")).await;
     assert_eq!(status().await, "verified", "the right text counts afterwards");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// Where the message alone is the person's word, it says what for; else only a tap after the reply is.
 async fn a_number_is_proved_by_its_text_or_by_a_tap(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = MODES.to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let body = |exact: bool| {
         json!({"completion": "prove_phone", "chatId": PHONE, "purpose": "Change your number",
                "message": {"prompt": "Hello"}, "require_exact_text": exact})
@@ -193,47 +193,47 @@ async fn a_number_is_proved_by_its_text_or_by_a_tap(ground: Ground) {
     let finish = [("do", "finish")];
     let (mut desk, mut phone) = (Browser::default(), Browser::default());
 
-    let minted = app.mint(body(true)).await;
+    let minted = daemon.mint(body(true)).await;
     let page = start_path(&minted);
     assert!(minted.text_of("text").starts_with("Harbour: Hello: Change your number ["), "{}", minted.text);
-    desk.tap(&app, &page, "qr").await;
-    app.says(PHONE, "N1", &format!("I like it [{}]", minted.text_of("code"))).await;
+    desk.tap(&daemon, &page, "qr").await;
+    daemon.says(PHONE, "N1", &format!("I like it [{}]", minted.text_of("code"))).await;
     assert!(reply(&world, 1).await.contains("wa.me"));
-    assert_eq!(desk.stage(&app, &page).await, "pending");
-    app.says(PHONE, "N2", &minted.text_of("text")).await;
+    assert_eq!(desk.stage(&daemon, &page).await, "pending");
+    daemon.says(PHONE, "N2", &minted.text_of("text")).await;
     let said = reply(&world, 2).await;
     assert!(!said.contains("/o/") && said.contains("/d/"), "{said}");
-    assert!(landed(&desk.submit(&app, &page, &page, &finish).await).is_some());
+    assert!(landed(&desk.submit(&daemon, &page, &page, &finish).await).is_some());
 
-    let minted = app.mint(body(false)).await;
+    let minted = daemon.mint(body(false)).await;
     let page = start_path(&minted);
-    desk.tap(&app, &page, "qr").await;
-    app.says(PHONE, "N3", &format!("I like it [{}]", minted.text_of("code"))).await;
+    desk.tap(&daemon, &page, "qr").await;
+    daemon.says(PHONE, "N3", &format!("I like it [{}]", minted.text_of("code"))).await;
     let link = link_in(&reply(&world, 3).await);
-    assert_eq!(desk.stage(&app, &page).await, "link");
-    assert_eq!(desk.submit(&app, &page, &page, &finish).await.status, 422, "nobody has agreed");
+    assert_eq!(desk.stage(&daemon, &page).await, "link");
+    assert_eq!(desk.submit(&daemon, &page, &page, &finish).await.status, 422, "nobody has agreed");
     for _ in 0..2 {
-        let agreed = phone.go_on(&app, &link).await;
+        let agreed = phone.go_on(&daemon, &link).await;
         assert_eq!((agreed.status, landed(&agreed)), (200, None), "the phone goes nowhere: {}", agreed.text);
     }
-    assert_eq!(desk.stage(&app, &page).await, "finish");
-    assert!(landed(&desk.submit(&app, &page, &page, &finish).await).is_some());
+    assert_eq!(desk.stage(&daemon, &page).await, "finish");
+    assert!(landed(&desk.submit(&daemon, &page, &page, &finish).await).is_some());
 
     // One that is tapped where it waits needs no other page.
-    let minted = app.mint(body(false)).await;
+    let minted = daemon.mint(body(false)).await;
     let page = start_path(&minted);
-    phone.tap(&app, &page, "here").await;
-    app.says(PHONE, "N4", &minted.text_of("text")).await;
+    phone.tap(&daemon, &page, "here").await;
+    daemon.says(PHONE, "N4", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 4).await);
-    assert!(landed(&phone.go_on(&app, &link).await).is_some());
-    app.advance(Duration::from_secs(1)).await;
-    app.finish().await;
+    assert!(landed(&phone.go_on(&daemon, &link).await).is_some());
+    daemon.advance(Duration::from_secs(1)).await;
+    daemon.finish().await;
 }
 
 /// Verdicts and countries, and never an address.
 async fn both_sides_are_compared(ground: Ground) {
     let world = with_places(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let verdicts =
         |network: Option<bool>, country: Option<bool>, device: Option<bool>, from: &str, to: Option<&str>| {
             json!({"same_network": network, "same_country": country, "same_device": device,
@@ -248,31 +248,31 @@ async fn both_sides_are_compared(ground: Ground) {
         ("203.0.113.7", FIREFOX, "10.0.0.9", "curl/8", verdicts(Some(false), None, None, "XA", None)),
     ];
     for (index, (client_ip, agent, ip, user_agent, risk)) in cases.into_iter().enumerate() {
-        let minted = app.mint(json!({"client_ip": client_ip, "user_agent": agent})).await;
+        let minted = daemon.mint(json!({"client_ip": client_ip, "user_agent": agent})).await;
         let headers = vec![("x-forwarded-for", ip), ("user-agent", user_agent)];
         let mut browser = Browser { headers, ..Browser::default() };
-        browser.tap(&app, &start_path(&minted), "here").await;
-        app.says(PHONE, &format!("R{index}"), &minted.text_of("text")).await;
+        browser.tap(&daemon, &start_path(&minted), "here").await;
+        daemon.says(PHONE, &format!("R{index}"), &minted.text_of("text")).await;
         let link = link_in(&reply(&world, index + 1).await);
-        let token = landed(&browser.go_on(&app, &link).await).unwrap()["token"].clone();
-        let redeemed = redeem(&app, json!({"token": token})).await;
+        let token = landed(&browser.go_on(&daemon, &link).await).unwrap()["token"].clone();
+        let redeemed = redeem(&daemon, json!({"token": token})).await;
         assert_eq!(redeemed.data("risk"), &risk, "{ip}");
-        let events = events(&world, &app).await;
+        let events = events(&world, &daemon).await;
         for event in &events[events.len() - 2..] {
             assert_eq!(event["data"]["risk"], risk, "{ip}: {event}");
             assert!(!event.to_string().contains(ip) && !event.to_string().contains(client_ip), "{event}");
         }
     }
     // What the app did not say is compared with where the page was opened.
-    let minted = app.mint(json!({})).await;
+    let minted = daemon.mint(json!({})).await;
     let mut browser = Browser { headers: vec![("x-forwarded-for", "203.0.113.7")], ..Browser::default() };
-    browser.tap(&app, &start_path(&minted), "qr").await;
-    app.says(PHONE, "R9", &minted.text_of("text")).await;
+    browser.tap(&daemon, &start_path(&minted), "qr").await;
+    daemon.says(PHONE, "R9", &minted.text_of("text")).await;
     let code = code_in(&reply(&world, 5).await).unwrap();
-    assert_eq!(events(&world, &app).await.last().unwrap()["data"]["risk"], Value::Null, "one side only");
+    assert_eq!(events(&world, &daemon).await.last().unwrap()["data"]["risk"], Value::Null, "one side only");
     browser.headers = vec![("x-forwarded-for", "2001:db8:1::7")];
-    let token = landed(&browser.type_code(&app, &start_path(&minted), &code).await).unwrap()["token"].clone();
-    let redeemed = redeem(&app, json!({"token": token})).await;
+    let token = landed(&browser.type_code(&daemon, &start_path(&minted), &code).await).unwrap()["token"].clone();
+    let redeemed = redeem(&daemon, json!({"token": token})).await;
     assert_eq!(redeemed.data("risk"), &verdicts(None, Some(false), None, "XA", Some("XB")));
-    app.finish().await;
+    daemon.finish().await;
 }

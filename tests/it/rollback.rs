@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::json;
 
-use crate::app::{Ground, World};
+use crate::daemon::{Ground, World};
 
 fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(to).unwrap() {
@@ -21,21 +21,21 @@ async fn after_a_restore_the_same_event_has_the_same_id() {
     let world = World::new(Ground::directory());
     let Ground::Directory(directory) = &world.ground else { unreachable!() };
     let backup = tempfile::tempdir().unwrap();
-    let app = world.start().await;
-    let (link, other) = (app.link(json!({})).await, app.link(json!({})).await);
-    app.finish().await;
+    let daemon = world.start().await;
+    let (link, other) = (daemon.link(json!({})).await, daemon.link(json!({})).await);
+    daemon.finish().await;
     copy(directory.path(), backup.path());
 
-    let app = world.start().await;
-    assert_eq!(app.says("447700900123", "B1", &link.text).await.status, 200);
+    let daemon = world.start().await;
+    assert_eq!(daemon.says("447700900123", "B1", &link.text).await.status, 200);
     world.receiver.wait_for(1).await;
-    app.finish().await;
+    daemon.finish().await;
     copy(backup.path(), directory.path());
 
-    let app = world.start().await;
-    assert_eq!(app.status(&link.uuid).await, "pending", "the store knows nothing of it");
-    assert_eq!(app.says("447700900123", "B1", &link.text).await.status, 200);
-    assert_eq!(app.says("447700900123", "B2", &other.text).await.status, 200);
+    let daemon = world.start().await;
+    assert_eq!(daemon.status(&link.uuid).await, "pending", "the store knows nothing of it");
+    assert_eq!(daemon.says("447700900123", "B1", &link.text).await.status, 200);
+    assert_eq!(daemon.says("447700900123", "B2", &other.text).await.status, 200);
     let told = world.receiver.wait_for(3).await;
     let ids: Vec<&str> = told.iter().map(|callback| callback.header("webhook-id")).collect();
     let of = |uuid: &str| -> Vec<&str> {
@@ -45,5 +45,5 @@ async fn after_a_restore_the_same_event_has_the_same_id() {
     let (again, once) = (of(&link.uuid), of(&other.uuid));
     assert_eq!((again.len(), once.len()), (2, 1));
     assert!(again[0] == again[1] && again[0] != once[0], "a receiver that remembers ids takes it once: {ids:?}");
-    app.finish().await;
+    daemon.finish().await;
 }

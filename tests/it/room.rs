@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Daemon, Ground, META, META_TOKEN, World},
+    daemon::{Answer, Daemon, Ground, META, META_TOKEN, World},
     flow::on_both_stores,
     redis_server,
     wait::until,
@@ -17,9 +17,9 @@ on_both_stores! {
     an_instance_has_so_many_jobs
 }
 
-async fn mint_as_other(app: &Daemon) -> Answer {
+async fn mint_as_other(daemon: &Daemon) -> Answer {
     let bearer = format!("Bearer {META_TOKEN}");
-    app.post_with(&format!("/api/otp/v2/{META}/generate-link"), json!({}), &[("authorization", &bearer)]).await
+    daemon.post_with(&format!("/api/otp/v2/{META}/generate-link"), json!({}), &[("authorization", &bearer)]).await
 }
 
 fn assert_full(answer: &Answer) {
@@ -30,32 +30,33 @@ fn assert_full(answer: &Answer) {
 async fn an_instance_has_so_many_records(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "retention = \"1h\"\nerase_after = \"1h\"\n[instance.limits]\nrecords = 5\n".to_owned();
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
     for _ in 1..5 {
-        app.link(json!({})).await;
+        daemon.link(json!({})).await;
     }
     for _ in 0..3 {
-        assert_full(&app.mint(json!({})).await);
+        assert_full(&daemon.mint(json!({})).await);
     }
-    assert_eq!(mint_as_other(&app).await.status, 200, "it has room of its own");
-    assert_eq!(app.says("447700900123", "R1", &link.text).await.status, 200, "what is pending goes on");
-    let status = app.send(http::Request::get(format!("{}/status", app.operator)).body(Vec::new()).unwrap()).await;
+    assert_eq!(mint_as_other(&daemon).await.status, 200, "it has room of its own");
+    assert_eq!(daemon.says("447700900123", "R1", &link.text).await.status, 200, "what is pending goes on");
+    let status = daemon.send(http::Request::get(format!("{}/status", daemon.operator)).body(Vec::new()).unwrap()).await;
     let gateways = status.json["gateways"].as_array().unwrap();
     let harbour = gateways.iter().find(|one| one["name"] == "Harbour").unwrap();
     assert_eq!(harbour["room_used"], json!(1.0));
-    let metrics = app.send(http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap()).await;
+    let metrics =
+        daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
     assert!(metrics.text.contains("countersign_limited_total{limit=\"records\"} 3\n"), "{}", metrics.text);
     // Records live for an hour at most and stay for another.
-    app.advance(Duration::from_secs(2 * 3600 / 5 + 1)).await;
-    app.link(json!({})).await;
-    assert_full(&app.mint(json!({})).await);
-    app.finish().await;
+    daemon.advance(Duration::from_secs(2 * 3600 / 5 + 1)).await;
+    daemon.link(json!({})).await;
+    assert_full(&daemon.mint(json!({})).await);
+    daemon.finish().await;
 }
 
-async fn pending_jobs(app: &Daemon, name: &str) -> u64 {
-    app.service.observe().await.unwrap();
-    let status = app.send(http::Request::get(format!("{}/status", app.operator)).body(Vec::new()).unwrap()).await;
+async fn pending_jobs(daemon: &Daemon, name: &str) -> u64 {
+    daemon.service.observe().await.unwrap();
+    let status = daemon.send(http::Request::get(format!("{}/status", daemon.operator)).body(Vec::new()).unwrap()).await;
     let gateways = status.json["gateways"].as_array().unwrap();
     gateways.iter().find(|one| one["name"] == name).unwrap()["pending_jobs"].as_u64().unwrap()
 }
@@ -64,26 +65,27 @@ async fn pending_jobs(app: &Daemon, name: &str) -> u64 {
 async fn an_instance_has_so_many_jobs(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\npending_jobs = 5\n".to_owned();
-    let app = world.start().await;
-    let links = join_all((0..6).map(|_| app.link(json!({})))).await;
+    let daemon = world.start().await;
+    let links = join_all((0..6).map(|_| daemon.link(json!({})))).await;
     world.receiver.fail(503, u64::MAX);
     for (number, link) in links.iter().take(5).enumerate() {
-        assert_eq!(app.says(&format!("44770090010{number}"), &format!("J{number}"), &link.text).await.status, 200);
+        assert_eq!(daemon.says(&format!("44770090010{number}"), &format!("J{number}"), &link.text).await.status, 200);
     }
-    app.settle().await;
-    assert_eq!(pending_jobs(&app, "Harbour").await, 5);
-    assert_full(&app.mint(json!({})).await);
-    assert_eq!(mint_as_other(&app).await.status, 200, "it has none");
-    assert_eq!(app.says("447700900109", "J9", &links[5].text).await.status, 200, "what is pending goes on");
+    daemon.settle().await;
+    assert_eq!(pending_jobs(&daemon, "Harbour").await, 5);
+    assert_full(&daemon.mint(json!({})).await);
+    assert_eq!(mint_as_other(&daemon).await.status, 200, "it has none");
+    assert_eq!(daemon.says("447700900109", "J9", &links[5].text).await.status, 200, "what is pending goes on");
     assert_eq!(world.gateway.wait_for(6).await.len(), 6);
 
     world.receiver.fail(503, 0);
-    app.advance(Duration::from_mins(10)).await;
-    assert_eq!(pending_jobs(&app, "Harbour").await, 0);
-    app.link(json!({})).await;
-    let metrics = app.send(http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap()).await;
+    daemon.advance(Duration::from_mins(10)).await;
+    assert_eq!(pending_jobs(&daemon, "Harbour").await, 0);
+    daemon.link(json!({})).await;
+    let metrics =
+        daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
     assert!(metrics.text.contains("countersign_limited_total{limit=\"pending_jobs\"} 1\n"), "{}", metrics.text);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// The room that the store has in these tests, in bytes.
@@ -93,21 +95,22 @@ const ROOM: usize = 48 << 20;
 async fn small_redis() -> (Arc<redis_server::RedisServer>, World, Daemon) {
     let server = Arc::new(redis_server::start_with(["--maxmemory", "48mb"].map(str::to_owned).to_vec()));
     let world = World::new(Ground::Redis(Arc::clone(&server)));
-    let app = world.start().await;
+    let daemon = world.start().await;
     let known = async || {
-        let metrics = app.send(http::Request::get(format!("{}/metrics", app.operator)).body(Vec::new()).unwrap()).await;
+        let metrics =
+            daemon.send(http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap()).await;
         metrics.text.contains(&format!("countersign_store_limit_bytes {ROOM}\n"))
     };
     until("the room is known", known).await;
-    (server, world, app)
+    (server, world, daemon)
 }
 
 /// One mints as fast as it can, until it is refused, and `then` does with each link what people do.
-async fn flood(app: &Daemon, body: &Value, then: impl AsyncFn(usize, &str)) {
-    assert_eq!(app.mint(body.clone()).await.status, 200, "{}", app.mint(body.clone()).await.text);
+async fn flood(daemon: &Daemon, body: &Value, then: impl AsyncFn(usize, &str)) {
+    assert_eq!(daemon.mint(body.clone()).await.status, 200, "{}", daemon.mint(body.clone()).await.text);
     let (mut taken, mut refused) = (0, 0);
     while refused == 0 {
-        let (flood, other) = tokio::join!(join_all((0..32).map(|_| app.mint(body.clone()))), mint_as_other(app));
+        let (flood, other) = tokio::join!(join_all((0..32).map(|_| daemon.mint(body.clone()))), mint_as_other(daemon));
         assert_eq!(other.status, 200, "{}", other.text);
         for answer in flood {
             if answer.status == 200 {
@@ -120,9 +123,9 @@ async fn flood(app: &Daemon, body: &Value, then: impl AsyncFn(usize, &str)) {
         }
         assert!(taken < 10_000, "nothing is refused");
     }
-    assert_eq!(app.mint(body.clone()).await.status, 429);
+    assert_eq!(daemon.mint(body.clone()).await.status, 429);
     for _ in 0..200 {
-        assert_eq!(mint_as_other(app).await.status, 200);
+        assert_eq!(mint_as_other(daemon).await.status, 200);
     }
 }
 
@@ -137,27 +140,27 @@ fn long_text() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_at_full_speed_leaves_room_for_the_others() {
-    let (_server, _world, app) = small_redis().await;
+    let (_server, _world, daemon) = small_redis().await;
     let text = long_text();
     let large = json!({ "message": { "success": format!("{text} <link>"), "failed": text, "expired": text } });
-    flood(&app, &large, async |_, _| {}).await;
-    app.finish().await;
+    flood(&daemon, &large, async |_, _| {}).await;
+    daemon.finish().await;
 }
 
 /// As above, and all of them log in while the receiver takes no callback.
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_of_one_leave_room_for_the_others() {
-    let (server, world, app) = small_redis().await;
+    let (server, world, daemon) = small_redis().await;
     world.receiver.fail(503, u64::MAX);
     let before = used(&server);
     let large = json!({ "message": { "failed": long_text() }, "metadata": { "cart": "y".repeat(1900) } });
-    flood(&app, &large, async |number, text| {
-        let answer = app.says(&format!("4477{number:08}"), &format!("F{number}"), text).await;
+    flood(&daemon, &large, async |number, text| {
+        let answer = daemon.says(&format!("4477{number:08}"), &format!("F{number}"), text).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     })
     .await;
     let taken = used(&server) - before;
     assert!(taken < ROOM / 3, "{taken}: a quarter, and what others and the allocator take");
-    assert!(pending_jobs(&app, "Harbour").await > 100);
-    app.stop().await;
+    assert!(pending_jobs(&daemon, "Harbour").await > 100);
+    daemon.stop().await;
 }

@@ -6,7 +6,7 @@ use countersign::clock::Clock;
 use serde_json::json;
 
 use crate::{
-    app::{Daemon, Ground, KEY, WAHA, World, message, signed_waha},
+    daemon::{Daemon, Ground, KEY, WAHA, World, message, signed_waha},
     flow::on_both_stores,
     process::{Process, told},
     wait::until,
@@ -24,67 +24,67 @@ fn keys(keys: &[&str]) -> String {
     format!("{keys:?}")
 }
 
-async fn shown(app: &Daemon, path: &str) -> String {
-    let answer = app.get(&format!("/api/otp/v2/{WAHA}/{path}")).await;
+async fn shown(daemon: &Daemon, path: &str) -> String {
+    let answer = daemon.get(&format!("/api/otp/v2/{WAHA}/{path}")).await;
     assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     answer.text
 }
 
 async fn what_no_key_opens_is_left_out_and_reported(ground: Ground) {
     let mut world = World::new(ground);
-    let app = world.start().await;
-    let gone = app.link(json!({"chatId": "447700900123@c.us"})).await;
-    assert_eq!(app.says("447700900123", "U1", &gone.text).await.status, 200);
+    let daemon = world.start().await;
+    let gone = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
+    assert_eq!(daemon.says("447700900123", "U1", &gone.text).await.status, 200);
     let code = json!({"chatId": "447700900456@c.us"});
-    assert_eq!(app.post(&format!("/api/otp/v2/{WAHA}/request-code"), code.clone()).await.status, 200);
-    app.finish().await;
+    assert_eq!(daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), code.clone()).await.status, 200);
+    daemon.finish().await;
 
     world.key = keys(&[NEXT, KEY]);
-    let app = world.start().await;
-    let kept = app.link(json!({"chatId": "447700900123@c.us"})).await;
-    assert_eq!(app.says("447700900123", "U2", &kept.text).await.status, 200);
-    app.finish().await;
+    let daemon = world.start().await;
+    let kept = daemon.link(json!({"chatId": "447700900123@c.us"})).await;
+    assert_eq!(daemon.says("447700900123", "U2", &kept.text).await.status, 200);
+    daemon.finish().await;
 
     // It has leaked: it is dropped at once.
     world.key = keys(&[NEXT]);
-    let app = world.start().await;
-    let last = app.link(json!({})).await;
+    let daemon = world.start().await;
+    let last = daemon.link(json!({})).await;
     for path in ["requests?limit=100", "requests?limit=1", "requests?phone_last=0123", "callbacks", "explain?q=0123"] {
-        let text = shown(&app, path).await;
+        let text = shown(&daemon, path).await;
         assert!(!text.contains(&gone.uuid), "{path}: {text}");
         assert!(text.contains(if path.ends_with("=1") { &last.uuid } else { &kept.uuid }), "{path}: {text}");
     }
-    assert!(!shown(&app, &format!("explain?q={}", gone.uuid)).await.contains("447700900123"));
+    assert!(!shown(&daemon, &format!("explain?q={}", gone.uuid)).await.contains("447700900123"));
     let mut pages = Vec::new();
     let mut cursor = String::new();
     loop {
-        let page = app.get(&format!("/api/otp/v2/{WAHA}/requests?limit=1{cursor}")).await;
+        let page = daemon.get(&format!("/api/otp/v2/{WAHA}/requests?limit=1{cursor}")).await;
         pages.push(page.text.clone());
         let Some(next) = page.data("next_cursor").as_str() else { break };
         cursor = format!("&cursor={next}");
     }
     assert!(pages.len() <= 4 && pages.iter().any(|page| page.contains(&kept.uuid)), "{pages:?}");
-    let metrics = app.service.metrics.render();
+    let metrics = daemon.service.metrics.render();
     for kind in ["record", "job"] {
         let counted = format!("countersign_unreadable_total{{kind=\"{kind}\"}} ");
         let line = metrics.lines().find_map(|line| line.strip_prefix(&counted)).unwrap();
         assert_ne!(line, "0", "{kind}");
     }
-    let status = serde_json::to_value(app.service.status(true)).unwrap();
+    let status = serde_json::to_value(daemon.service.status(true)).unwrap();
     let named = status["failures"].as_array().unwrap().iter().filter(|one| one["reason"] == "unreadable");
     assert_eq!(named.count(), 2, "{status}");
 
     // The person can be forgotten all the same.
-    let instance = app.service.instances.get(WAHA.parse().unwrap()).unwrap();
-    let erased = app.service.erase(&instance, &"447700900123@c.us".parse().unwrap()).await.unwrap();
+    let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
+    let erased = daemon.service.erase(&instance, &"447700900123@c.us".parse().unwrap()).await.unwrap();
     assert_eq!(erased.requests, 2);
-    assert!(app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", gone.uuid)).await.status == 404);
+    assert!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", gone.uuid)).await.status == 404);
 
     // Once nobody can be about to read it: a chat's record is lost, not the chat.
-    app.clock.advance(std::time::Duration::from_secs(2 * 3600));
-    let again = app.post(&format!("/api/otp/v2/{WAHA}/request-code"), code).await;
+    daemon.clock.advance(std::time::Duration::from_secs(2 * 3600));
+    let again = daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), code).await;
     assert_eq!(again.status, 200, "{}", again.text);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 async fn an_unknown_code_is_refused_for_as_long_as_a_lacking_key_may_have_made_it(ground: Ground) {
@@ -94,15 +94,15 @@ async fn an_unknown_code_is_refused_for_as_long_as_a_lacking_key_may_have_made_i
     world.start().await.finish().await;
 
     world.key = keys(&[KEY]);
-    let app = world.start().await;
-    let instance = app.service.instances.get(WAHA.parse().unwrap()).unwrap();
-    let status = async |id: &str| app.says("447700900888", id, "[0BCDEFGHJKMNPQ]").await.status;
+    let daemon = world.start().await;
+    let instance = daemon.service.instances.get(WAHA.parse().unwrap()).unwrap();
+    let status = async |id: &str| daemon.says("447700900888", id, "[0BCDEFGHJKMNPQ]").await.status;
     assert_eq!(status("L1").await, 503, "the other key may have made it");
-    app.advance(instance.config.longest_life() + Duration::from_mins(9)).await;
+    daemon.advance(instance.config.longest_life() + Duration::from_mins(9)).await;
     assert_eq!(status("L2").await, 503, "it may come late");
-    app.advance(Duration::from_mins(3)).await;
+    daemon.advance(Duration::from_mins(3)).await;
     assert_eq!(status("L3").await, 200, "nothing of that key is alive");
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// Gives a running replica other keys, and waits until it uses them.

@@ -4,7 +4,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Daemon, Ground, TOKEN, WAHA, World},
+    daemon::{Answer, Daemon, Ground, TOKEN, WAHA, World},
     flow::on_both_stores,
 };
 
@@ -13,13 +13,13 @@ on_both_stores! {
 }
 
 /// The SDK's headers and path; `otp_base_url` is the only thing that is ours.
-async fn call(app: &Daemon, path: &str, body: Value) -> Answer {
-    let request = Request::post(format!("{}/api/otp/v2/{WAHA}/{path}", app.base))
+async fn call(daemon: &Daemon, path: &str, body: Value) -> Answer {
+    let request = Request::post(format!("{}/api/otp/v2/{WAHA}/{path}", daemon.base))
         .header("authorization", format!("Bearer {TOKEN}"))
         .header("accept", "application/json")
         .header("content-type", "application/json")
         .header("user-agent", "Hypersender Laravel SDK");
-    app.send(request.body(body.to_string().into_bytes()).unwrap()).await
+    daemon.send(request.body(body.to_string().into_bytes()).unwrap()).await
 }
 
 /// `2026-11-20T10:10:00+00:00`
@@ -30,12 +30,12 @@ fn is_time(value: &Value) -> bool {
 
 async fn the_laravel_sdk_finds_what_it_expects(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
+    let daemon = world.start().await;
     let chat = "447700900123@c.us";
 
     // requestCode($chatId, $length, $useLetter, $useNumber, $allCapital, $name, $expires): all of them, always.
     let requested = call(
-        &app,
+        &daemon,
         "request-code",
         json!({
             "chatId": chat, "length": 6, "useLetter": false, "useNumber": true, "allCapital": false,
@@ -56,9 +56,9 @@ async fn the_laravel_sdk_finds_what_it_expects(ground: Ground) {
     let code = data["code"].as_str().unwrap();
 
     // validateCode($chatId, $code)
-    let wrong = call(&app, "validate-code", json!({"chatId": chat, "code": "not it"})).await;
+    let wrong = call(&daemon, "validate-code", json!({"chatId": chat, "code": "not it"})).await;
     assert!(wrong.status >= 400 && wrong.json["success"] == false && wrong.json["message"].is_string());
-    let validated = call(&app, "validate-code", json!({"chatId": chat, "code": code})).await;
+    let validated = call(&daemon, "validate-code", json!({"chatId": chat, "code": code})).await;
     assert_eq!((validated.status, &validated.json["success"]), (200, &json!(true)));
     assert_eq!(validated.json["message"], "OTP code validated successfully");
     let data = &validated.json["data"];
@@ -68,7 +68,7 @@ async fn the_laravel_sdk_finds_what_it_expects(ground: Ground) {
 
     // generateLink($chatId, $expires, $name, $message, $callback)
     let link = call(
-        &app,
+        &daemon,
         "generate-link",
         json!({
             "chatId": chat, "expires": 3600, "name": "Harbour",
@@ -93,5 +93,5 @@ async fn the_laravel_sdk_finds_what_it_expects(ground: Ground) {
     let code = data["code"].as_str().unwrap();
     assert_eq!((url.host_str(), url.path()), (Some("wa.me"), "/447700900999"));
     assert_eq!(text, format!("Sign me in to Harbour [{code}] - DO NOT CHANGE THIS MESSAGE"));
-    app.finish().await;
+    daemon.finish().await;
 }

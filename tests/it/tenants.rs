@@ -4,7 +4,7 @@ use countersign::http::ROUTES;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    daemon::{Answer, Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
     flow::{form_field, link_in, on_both_stores, tap},
 };
 
@@ -74,7 +74,7 @@ fn asked(method: &str, path: &str, names: &Names) -> Option<(String, Option<Valu
 }
 
 async fn send(
-    app: &Daemon,
+    daemon: &Daemon,
     method: &str,
     path: &str,
     instance: &str,
@@ -89,12 +89,12 @@ async fn send(
         .replace("{chat_id}", &names.chat);
     let mut request = http::Request::builder()
         .method(method)
-        .uri(format!("{}{path}{query}", app.base))
+        .uri(format!("{}{path}{query}", daemon.base))
         .header("authorization", format!("Bearer {META_TOKEN}"));
     if body.is_some() {
         request = request.header("content-type", "application/json");
     }
-    app.send(request.body(body.map(|body| body.to_string().into_bytes()).unwrap_or_default()).unwrap()).await
+    daemon.send(request.body(body.map(|body| body.to_string().into_bytes()).unwrap_or_default()).unwrap()).await
 }
 
 /// An answer without what names the question, the exchange or the time.
@@ -111,39 +111,39 @@ fn told(answer: &Answer, names: &Names) -> (u16, Vec<String>, String) {
 }
 
 /// Everything that a tenant can have.
-async fn theirs(world: &World, app: &Daemon) -> Names {
+async fn theirs(world: &World, daemon: &Daemon) -> Names {
     let chat = "447700900123".to_owned();
-    let link = app.link(json!({"chatId": chat, "client_ref": "cart"})).await;
-    app.says(&chat, "T1", &link.text).await;
+    let link = daemon.link(json!({"chatId": chat, "client_ref": "cart"})).await;
+    daemon.says(&chat, "T1", &link.text).await;
     let reply = world.gateway.wait_for(1).await.pop().unwrap();
     let path = link_in(reply.json()["text"].as_str().unwrap());
-    let field = form_field(&app.get(&path).await.text);
-    let location = url::Url::parse(tap(app, &path, &field).await.header("location")).unwrap();
+    let field = form_field(&daemon.get(&path).await.text);
+    let location = url::Url::parse(tap(daemon, &path, &field).await.header("location")).unwrap();
     let redeem = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
     world.receiver.wait_for(1).await;
-    app.settle().await;
-    let callbacks = app.get(&format!("/api/otp/v2/{WAHA}/callbacks")).await;
+    daemon.settle().await;
+    let callbacks = daemon.get(&format!("/api/otp/v2/{WAHA}/callbacks")).await;
     let callback = callbacks.data("callbacks")[0]["id"].as_str().unwrap().to_owned();
-    let code = app.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({"chatId": chat})).await;
+    let code = daemon.post(&format!("/api/otp/v2/{WAHA}/request-code"), json!({"chatId": chat})).await;
     assert_eq!(code.status, 200, "{}", code.text);
     let code = code.text_of("code");
     // It is sent, and the app has heard so: nothing more happens by itself.
-    app.settle().await;
+    daemon.settle().await;
     let (instance, client_ref) = (WAHA.to_owned(), "cart".to_owned());
     Names { instance, uuid: link.uuid, callback, chat, redeem, code, client_ref }
 }
 
 async fn another_tenants_things_are_things_that_do_not_exist(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let (theirs, nobodys) = (theirs(&world, &app).await, nobodys());
-    let before = snapshot(&app, &theirs).await;
+    let daemon = world.start().await;
+    let (theirs, nobodys) = (theirs(&world, &daemon).await, nobodys());
+    let before = snapshot(&daemon, &theirs).await;
     for entry in ROUTES {
         if PUBLIC.iter().any(|(prefix, _)| entry.path.starts_with(prefix)) {
             continue;
         }
         if entry.path.starts_with("/v2/auth/otp/") {
-            in_the_older_dialect(&app, entry.path, &theirs, &nobodys).await;
+            in_the_older_dialect(&daemon, entry.path, &theirs, &nobodys).await;
             continue;
         }
         for method in entry.methods.split(", ").filter(|method| *method != "OPTIONS" && *method != "HEAD") {
@@ -153,8 +153,9 @@ async fn another_tenants_things_are_things_that_do_not_exist(ground: Ground) {
             let (other_query, other_body) = asked(method, entry.path, &nobodys).unwrap();
             let place = format!("{method} {}", entry.path);
 
-            let theirs_here = send(&app, method, entry.path, META, &theirs, &query, body.clone()).await;
-            let nothing_here = send(&app, method, entry.path, META, &nobodys, &other_query, other_body.clone()).await;
+            let theirs_here = send(&daemon, method, entry.path, META, &theirs, &query, body.clone()).await;
+            let nothing_here =
+                send(&daemon, method, entry.path, META, &nobodys, &other_query, other_body.clone()).await;
             if !matches!(entry.path.rsplit('/').next(), Some("generate-link")) {
                 assert_eq!(
                     told(&theirs_here, &theirs),
@@ -162,9 +163,9 @@ async fn another_tenants_things_are_things_that_do_not_exist(ground: Ground) {
                     "{place}, through one's own instance"
                 );
             }
-            let their_instance = send(&app, method, entry.path, WAHA, &theirs, &query, body).await;
+            let their_instance = send(&daemon, method, entry.path, WAHA, &theirs, &query, body).await;
             let no_instance =
-                send(&app, method, entry.path, &nobodys.instance, &nobodys, &other_query, other_body).await;
+                send(&daemon, method, entry.path, &nobodys.instance, &nobodys, &other_query, other_body).await;
             assert_eq!(
                 told(&their_instance, &theirs),
                 told(&no_instance, &nobodys),
@@ -173,34 +174,34 @@ async fn another_tenants_things_are_things_that_do_not_exist(ground: Ground) {
             assert_eq!(their_instance.status, 404, "{place}: {}", their_instance.text);
         }
     }
-    assert_eq!(snapshot(&app, &theirs).await, before, "and nothing of theirs has changed");
-    let right = app
+    assert_eq!(snapshot(&daemon, &theirs).await, before, "and nothing of theirs has changed");
+    let right = daemon
         .post(&format!("/api/otp/v2/{WAHA}/validate-code"), json!({"chatId": theirs.chat, "code": theirs.code}))
         .await;
     assert_eq!(right.status, 200, "a code is as good as before: {}", right.text);
-    let redeemed = app.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({"token": theirs.redeem})).await;
+    let redeemed = daemon.post(&format!("/api/otp/v2/{WAHA}/redeem"), json!({"token": theirs.redeem})).await;
     assert_eq!(redeemed.status, 200, "and so is a redeem token: {}", redeemed.text);
-    app.stop().await;
+    daemon.stop().await;
 }
 
 /// There the instance is a parameter.
-async fn in_the_older_dialect(app: &Daemon, path: &str, theirs: &Names, nobodys: &Names) {
+async fn in_the_older_dialect(daemon: &Daemon, path: &str, theirs: &Names, nobodys: &Names) {
     let ask = async |names: &Names| {
         let Names { instance, chat, code, .. } = names;
         let query =
             format!("instance_id={instance}&access_token={META_TOKEN}&chatId={chat}&phone_number={chat}&otp={code}");
-        let request = http::Request::get(format!("{}{path}?{query}&code={code}", app.base));
-        told(&app.send(request.body(Vec::new()).unwrap()).await, names)
+        let request = http::Request::get(format!("{}{path}?{query}&code={code}", daemon.base));
+        told(&daemon.send(request.body(Vec::new()).unwrap()).await, names)
     };
     let (their_instance, no_instance) = (ask(theirs).await, ask(nobodys).await);
     assert_eq!(their_instance, no_instance, "{path}");
     assert!(their_instance.0 >= 400, "{path}: {their_instance:?}");
 }
 
-async fn snapshot(app: &Daemon, names: &Names) -> Vec<String> {
+async fn snapshot(daemon: &Daemon, names: &Names) -> Vec<String> {
     let mut seen = Vec::new();
     for path in [format!("requests/{}", names.uuid), "requests".to_owned(), "callbacks".to_owned()] {
-        seen.push(app.get_as(TOKEN, &format!("/api/otp/v2/{WAHA}/{path}")).await.text);
+        seen.push(daemon.get_as(TOKEN, &format!("/api/otp/v2/{WAHA}/{path}")).await.text);
     }
     seen
 }

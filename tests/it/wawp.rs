@@ -6,8 +6,8 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Daemon, Ground, META, TOKEN, WAHA, World},
     codes::wrong,
+    daemon::{Answer, Daemon, Ground, META, TOKEN, WAHA, World},
     flow::on_both_stores,
 };
 
@@ -19,15 +19,15 @@ on_both_stores! {
 
 const NUMBER: &str = "447700900123";
 
-async fn by_query(app: &Daemon, path: &str, more: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
-    let mut url = url::Url::parse(&format!("{}/v2/auth/otp/{path}", app.base)).unwrap();
+async fn by_query(daemon: &Daemon, path: &str, more: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
+    let mut url = url::Url::parse(&format!("{}/v2/auth/otp/{path}", daemon.base)).unwrap();
     url.query_pairs_mut().extend_pairs([("instance_id", WAHA), ("access_token", TOKEN), ("chatId", NUMBER)]);
     url.query_pairs_mut().extend_pairs(more);
     let mut request = Request::get(url.as_str());
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    app.send(request.body(Vec::new()).unwrap()).await
+    daemon.send(request.body(Vec::new()).unwrap()).await
 }
 
 async fn last_message(world: &World, count: usize) -> String {
@@ -41,8 +41,8 @@ fn code_in(message: &str) -> String {
 
 async fn a_code_is_sent_and_verified_by_query(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let sent = by_query(&app, "send", &[("lang", "ar"), ("footer", "Harbour & Sons")], &[]).await;
+    let daemon = world.start().await;
+    let sent = by_query(&daemon, "send", &[("lang", "ar"), ("footer", "Harbour & Sons")], &[]).await;
     assert_eq!(sent.status, 200, "{}", sent.text);
     assert_eq!(sent.header("cache-control"), "no-store");
     let mut members: Vec<&String> = sent.json.as_object().unwrap().keys().collect();
@@ -52,56 +52,56 @@ async fn a_code_is_sent_and_verified_by_query(ground: Ground) {
     let message = last_message(&world, 1).await;
     assert!(message.contains("رمز التحقق") && message.ends_with("\n\nHarbour & Sons"), "{message}");
     let code = code_in(&message);
-    let bad = by_query(&app, "verify", &[("code", &wrong(&code))], &[]).await;
+    let bad = by_query(&daemon, "verify", &[("code", &wrong(&code))], &[]).await;
     assert_eq!((bad.status, &bad.json["code"]), (422, &json!("code_wrong")));
-    let good = by_query(&app, "verify", &[("code", &code)], &[]).await;
+    let good = by_query(&daemon, "verify", &[("code", &code)], &[]).await;
     assert_eq!(good.status, 200, "{}", good.text);
     assert_eq!((&good.json["code"], &good.json["verified"]), (&json!("success"), &json!(true)));
-    let again = by_query(&app, "verify", &[("code", &code)], &[]).await;
+    let again = by_query(&daemon, "verify", &[("code", &code)], &[]).await;
     assert_eq!((again.status, &again.json["code"]), (409, &json!("code_used")));
     let uuid = sent.json["job_id"].as_str().unwrap();
-    assert_eq!(app.status(uuid).await, "validated");
-    app.finish().await;
+    assert_eq!(daemon.status(uuid).await, "validated");
+    daemon.finish().await;
 }
 
 async fn five_wrong_tries_lock_for_fifteen_minutes(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    assert_eq!(by_query(&app, "send", &[], &[]).await.status, 200);
+    let daemon = world.start().await;
+    assert_eq!(by_query(&daemon, "send", &[], &[]).await.status, 200);
     let code = code_in(&last_message(&world, 1).await);
     for expected in ["code_wrong", "code_wrong", "code_wrong", "code_wrong", "attempts_exhausted"] {
-        assert_eq!(by_query(&app, "verify", &[("code", &wrong(&code))], &[]).await.json["code"], expected);
+        assert_eq!(by_query(&daemon, "verify", &[("code", &wrong(&code))], &[]).await.json["code"], expected);
     }
-    app.pass(Duration::from_secs(61)).await;
-    assert_eq!(by_query(&app, "send", &[], &[]).await.status, 200);
+    daemon.pass(Duration::from_secs(61)).await;
+    assert_eq!(by_query(&daemon, "send", &[], &[]).await.status, 200);
     let code = code_in(&last_message(&world, 2).await);
-    let locked = by_query(&app, "verify", &[("code", &code)], &[]).await;
+    let locked = by_query(&daemon, "verify", &[("code", &code)], &[]).await;
     assert_eq!((locked.status, &locked.json["code"]), (429, &json!("rate_limited")), "a new code resets nothing");
     let wait: u64 = locked.header("retry-after").parse().unwrap();
     assert!((780..=840).contains(&wait), "fifteen minutes from the last try: {wait}");
-    app.pass(Duration::from_secs(wait)).await;
-    assert_eq!(by_query(&app, "send", &[], &[]).await.status, 200);
+    daemon.pass(Duration::from_secs(wait)).await;
+    assert_eq!(by_query(&daemon, "send", &[], &[]).await.status, 200);
     let code = code_in(&last_message(&world, 3).await);
-    assert_eq!(by_query(&app, "verify", &[("code", &code)], &[]).await.status, 200);
-    app.finish().await;
+    assert_eq!(by_query(&daemon, "verify", &[("code", &code)], &[]).await.status, 200);
+    daemon.finish().await;
 }
 
 async fn one_code_per_recipient_and_minute(ground: Ground) {
     let world = World::new(ground);
-    let app = world.start().await;
-    let sends = futures_util::future::join_all((0..8).map(|_| by_query(&app, "send", &[], &[]))).await;
+    let daemon = world.start().await;
+    let sends = futures_util::future::join_all((0..8).map(|_| by_query(&daemon, "send", &[], &[]))).await;
     assert_eq!(sends.iter().filter(|answer| answer.status == 200).count(), 1, "however many ask at once");
     for refused in sends.iter().filter(|answer| answer.status != 200) {
         assert_eq!((refused.status, &refused.json["code"]), (429, &json!("rate_limited")), "{}", refused.text);
         assert!(refused.header("retry-after").parse::<u64>().unwrap() <= 60);
     }
-    let spelled = app.post_with("/v2/auth/otp/send", body(&format!("{NUMBER}@c.us")), &[]).await;
+    let spelled = daemon.post_with("/v2/auth/otp/send", body(&format!("{NUMBER}@c.us")), &[]).await;
     assert_eq!(spelled.status, 429, "however it is spelled");
-    app.pass(Duration::from_secs(60)).await;
-    assert_eq!(by_query(&app, "send", &[], &[]).await.status, 200);
-    app.settle().await;
+    daemon.pass(Duration::from_secs(60)).await;
+    assert_eq!(by_query(&daemon, "send", &[], &[]).await.status, 200);
+    daemon.settle().await;
     assert_eq!(world.gateway.arrived().len(), 2);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 fn body(chat: &str) -> Value {
@@ -111,8 +111,8 @@ fn body(chat: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_stand_wherever_wawp_allows_them() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let url = format!("{}/v2/auth/otp/send", app.base);
+    let daemon = world.start().await;
+    let url = format!("{}/v2/auth/otp/send", daemon.base);
     let form = |chat: &str| format!("instance_id={WAHA}&access_token={TOKEN}&chatId={chat}").into_bytes();
     let bearer = format!("Bearer {TOKEN}");
     let headers = |name: &str, value: &str, chat: &str| {
@@ -136,27 +136,27 @@ async fn credentials_stand_wherever_wawp_allows_them() {
         headers("access-token", TOKEN, "447700900104"),
     ];
     for request in requests {
-        let answer = app.send(request).await;
+        let answer = daemon.send(request).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
     for (instance, token, status) in
         [(WAHA, "wrong", 401), (WAHA, "", 401), (META, TOKEN, 404), ("nonsense", TOKEN, 404)]
     {
         let body = json!({"instance_id": instance, "access_token": token, "chatId": NUMBER});
-        let answer = app.post_with("/v2/auth/otp/send", body, &[("authorization", "")]).await;
+        let answer = daemon.post_with("/v2/auth/otp/send", body, &[("authorization", "")]).await;
         assert_eq!(answer.status, status, "{instance} {}", answer.text);
     }
     for chat in ["", "abc", "120363000000000017@g.us"] {
-        let answer = app.post_with("/v2/auth/otp/send", body(chat), &[]).await;
+        let answer = daemon.post_with("/v2/auth/otp/send", body(chat), &[]).await;
         assert_eq!((answer.status, &answer.json["errors"][0]["field"]), (422, &json!("chatId")));
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_browser_sends_by_itself_does_nothing() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
+    let daemon = world.start().await;
     for header in [
         ("sec-purpose", "prefetch"),
         ("sec-purpose", "prefetch;prerender"),
@@ -165,15 +165,17 @@ async fn what_a_browser_sends_by_itself_does_nothing() {
         ("sec-fetch-site", "cross-site"),
     ] {
         for path in ["send", "verify"] {
-            let refused = by_query(&app, path, &[("code", "123456")], &[header]).await;
+            let refused = by_query(&daemon, path, &[("code", "123456")], &[header]).await;
             assert_eq!((refused.status, &refused.json["code"]), (403, &json!("cross_site")), "{header:?}");
         }
     }
-    let head =
-        Request::head(format!("{}/v2/auth/otp/send?instance_id={WAHA}&access_token={TOKEN}&chatId={NUMBER}", app.base));
-    assert_eq!(app.send(head.body(Vec::new()).unwrap()).await.status, 405);
-    app.settle().await;
+    let head = Request::head(format!(
+        "{}/v2/auth/otp/send?instance_id={WAHA}&access_token={TOKEN}&chatId={NUMBER}",
+        daemon.base
+    ));
+    assert_eq!(daemon.send(head.body(Vec::new()).unwrap()).await.status, 405);
+    daemon.settle().await;
     assert!(world.gateway.arrived().is_empty());
-    assert_eq!(by_query(&app, "send", &[], &[("sec-fetch-site", "none")]).await.status, 200);
-    app.finish().await;
+    assert_eq!(by_query(&daemon, "send", &[], &[("sec-fetch-site", "none")]).await.status, 200);
+    daemon.finish().await;
 }

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::{Scene, VICTOR, WAYS, Way, actors};
 use crate::{
-    app::{Ground, World},
     browser::{Browser, dispute_in, landed, redeem, reply, start_path},
+    daemon::{Ground, World},
 };
 
 /// Mallory begins and lures Victor into sending. She waits; he presses what he finds in his chat.
@@ -59,34 +59,34 @@ async fn other_words_do_not_pass_unnoticed() {
 async fn the_lured_one_can_stop_it_at_any_time() {
     let mut world = World::new(Ground::directory());
     world.extra = super::MODES.to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let body = json!({"completion": "prove_phone", "chatId": VICTOR, "purpose": "Pay 9,000 EUR"});
     for (round, reached) in ["offered", "released", "redeemed"].into_iter().enumerate() {
-        let minted = app.mint(body.clone()).await;
+        let minted = daemon.mint(body.clone()).await;
         let (page, mut mallory) = (start_path(&minted), Browser::default());
-        mallory.tap(&app, &page, "here").await;
-        app.says(VICTOR, &format!("S{round}"), &minted.text_of("text")).await;
+        mallory.tap(&daemon, &page, "here").await;
+        daemon.says(VICTOR, &format!("S{round}"), &minted.text_of("text")).await;
         let said = reply(&world, round + 1).await;
         assert!(said.contains("Pay 9,000 EUR"), "{said}");
         let finish = [("do", "finish")];
         let mut token = None;
         if reached != "offered" {
-            token = landed(&mallory.submit(&app, &page, &page, &finish).await).map(|query| query["token"].clone());
+            token = landed(&mallory.submit(&daemon, &page, &page, &finish).await).map(|query| query["token"].clone());
         }
         if reached == "redeemed" {
-            assert_eq!(redeem(&app, json!({"token": token})).await.status, 200);
+            assert_eq!(redeem(&daemon, json!({"token": token})).await.status, 200);
         }
         let dispute = dispute_in(&said);
-        assert_eq!(Browser::default().go_on(&app, &dispute).await.status, 200);
-        app.settle().await;
+        assert_eq!(Browser::default().go_on(&daemon, &dispute).await.status, 200);
+        daemon.settle().await;
         let told = world.receiver.arrived().pop().unwrap().json();
         assert_eq!((&told["type"], &told["data"]["after"]), (&json!("link.disputed"), &json!(reached)));
-        assert_eq!(landed(&mallory.submit(&app, &page, &page, &finish).await), None);
+        assert_eq!(landed(&mallory.submit(&daemon, &page, &page, &finish).await), None);
         if let Some(token) = token {
-            assert_ne!(redeem(&app, json!({"token": token})).await.status, 200);
+            assert_ne!(redeem(&daemon, json!({"token": token})).await.status, 200);
         }
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// Mallory's page on the app's origin, or anywhere else, gets no redirect of ours.
@@ -193,13 +193,13 @@ fn detours() -> Vec<String> {
 async fn two_hundred_detours_lead_nowhere() {
     let mut world = World::new(Ground::directory());
     world.redirects = "[\"https://app.example.org/in\", \"https://app.example.org/apps/\"]".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let detours = detours();
     assert!(detours.len() >= 200, "{}", detours.len());
     let mut accepted = Vec::new();
     for detour in &detours {
         for field in ["redirect_url", "link"] {
-            let answer = app.mint(json!({ field: detour })).await;
+            let answer = daemon.mint(json!({ field: detour })).await;
             if answer.status != 422 || answer.json["errors"][0]["field"] != field {
                 accepted.push((field, detour));
             }
@@ -212,7 +212,7 @@ async fn two_hundred_detours_lead_nowhere() {
         "https://app.example.org/apps/a/b?c#d",
         "HTTPS://APP.example.org:443/in",
     ] {
-        assert_eq!(app.mint(json!({ "redirect_url": good })).await.status, 200, "{good}");
+        assert_eq!(daemon.mint(json!({ "redirect_url": good })).await.status, 200, "{good}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -17,8 +17,8 @@ use countersign::domain::keys::sha256;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Daemon, Ground, World},
     browser::{Browser, landed, redeem, reply, start_path},
+    daemon::{Answer, Daemon, Ground, World},
     flow::link_in,
 };
 

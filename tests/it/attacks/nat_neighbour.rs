@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    app::{Ground, World},
     browser::{Browser, landed, reply, start_path},
+    daemon::{Ground, World},
     flow::link_in,
 };
 
@@ -20,25 +20,29 @@ fn browser() -> Browser {
 async fn an_address_neither_opens_nor_locks() {
     let mut world = World::new(Ground::directory());
     world.top = "trusted_proxies = [\"127.0.0.0/8\"]\n[limits]\ntaps_per_minute = 10\n".to_owned();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let (mut mallory, mut victor) = (browser(), browser());
-    let minted = app.mint(json!({"client_ip": ADDRESS, "user_agent": AGENT})).await;
+    let minted = daemon.mint(json!({"client_ip": ADDRESS, "user_agent": AGENT})).await;
     let page = start_path(&minted);
-    victor.tap(&app, &page, "here").await;
+    victor.tap(&daemon, &page, "here").await;
 
     // She taps her own link, and what was never made, until she is refused.
-    let own = start_path(&app.mint(json!({})).await);
+    let own = start_path(&daemon.mint(json!({})).await);
     let mut refused = 0;
     for round in 0..30 {
-        refused += u32::from(mallory.tap(&app, &own, "here").await.status == 429);
+        refused += u32::from(mallory.tap(&daemon, &own, "here").await.status == 429);
         let made_up = format!("/l/{round:0>48}");
-        mallory.post(&app, &made_up, &[("form", "x")]).await;
+        mallory.post(&daemon, &made_up, &[("form", "x")]).await;
     }
     assert!(refused > 0, "her own link is worn out");
 
-    app.says(VICTOR, "N1", &minted.text_of("text")).await;
+    daemon.says(VICTOR, "N1", &minted.text_of("text")).await;
     let link = link_in(&reply(&world, 1).await);
-    assert_eq!(landed(&mallory.go_on(&app, &link).await), None, "the same address and browser are not the same cookie");
-    assert!(landed(&victor.go_on(&app, &link).await).is_some(), "and he goes on");
-    app.finish().await;
+    assert_eq!(
+        landed(&mallory.go_on(&daemon, &link).await),
+        None,
+        "the same address and browser are not the same cookie"
+    );
+    assert!(landed(&victor.go_on(&daemon, &link).await).is_some(), "and he goes on");
+    daemon.finish().await;
 }

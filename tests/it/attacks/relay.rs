@@ -3,8 +3,8 @@
 
 use super::{Actor, MALLORY, Scene, VICTOR, WAYS, Way, actors, verifier};
 use crate::{
-    app::Answer,
     browser::{code_in, redeem, start_path},
+    daemon::Answer,
 };
 use serde_json::json;
 

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{Scene, VICTOR, WAYS, actors};
 use crate::{
-    app::{Ground, WAHA, World},
     browser::{Browser, code_in, dispute_in, landed, reply, start_path},
+    daemon::{Ground, WAHA, World},
     flow::link_in,
 };
 
@@ -29,14 +29,14 @@ async fn ten_thousand_robots_spend_nothing() {
     ];
     let mut world = World::new(Ground::directory());
     world.top = "[limits]\npages_per_minute = 0\n".to_owned();
-    let app = world.start().await;
-    let minted = app.mint(json!({"state": "s"})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"state": "s"})).await;
     let (page, mut owner) = (start_path(&minted), Browser::default());
-    owner.tap(&app, &page, "here").await;
-    app.says(VICTOR, "R1", &minted.text_of("text")).await;
+    owner.tap(&daemon, &page, "here").await;
+    daemon.says(VICTOR, "R1", &minted.text_of("text")).await;
     let said = reply(&world, 1).await;
     let (link, dispute) = (link_in(&said), dispute_in(&said));
-    let shown = async || app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", minted.text_of("uuid"))).await.text;
+    let shown = async || daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", minted.text_of("uuid"))).await.text;
     let before = shown().await;
     let paths = [
         link.clone(),
@@ -51,10 +51,10 @@ async fn ten_thousand_robots_spend_nothing() {
         let (name, value) = HEADERS[index / 4 % HEADERS.len()];
         let request = http::Request::builder()
             .method(method)
-            .uri(format!("{}{}", app.base, paths[index / 16 % paths.len()]))
+            .uri(format!("{}{}", daemon.base, paths[index / 16 % paths.len()]))
             .header("user-agent", AGENTS[index / 96 % AGENTS.len()])
             .header(name, value);
-        app.send(request.body(Vec::new()).unwrap())
+        daemon.send(request.body(Vec::new()).unwrap())
     });
     let statuses: HashMap<u16, usize> = fetches
         .buffer_unordered(32)
@@ -66,12 +66,12 @@ async fn ten_thousand_robots_spend_nothing() {
     assert!(statuses.keys().all(|status| [200, 303, 405].contains(status)), "{statuses:?}");
     assert!(statuses[&200] > 3_000, "{statuses:?}");
     assert_eq!(shown().await, before, "nothing has changed");
-    let field = crate::browser::field(&owner.look(&app, &link).await.text);
+    let field = crate::browser::field(&owner.look(&daemon, &link).await.text);
     let fields = [("form", field.as_str())];
-    assert!(landed(&owner.post(&app, &link, &fields).await).is_some(), "one tap still works");
-    let robot = Browser::default().post(&app, &link, &fields).await;
+    assert!(landed(&owner.post(&daemon, &link, &fields).await).is_some(), "one tap still works");
+    let robot = Browser::default().post(&daemon, &link, &fields).await;
     assert_eq!(landed(&robot), None, "{}: and only for its browser", robot.status);
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// It opens the start page and runs its script, which taps by itself; then Victor comes, and presses.

@@ -6,7 +6,7 @@ use redis::Connection;
 use serde_json::json;
 
 use crate::{
-    app::{Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
+    daemon::{Daemon, Ground, META, META_TOKEN, TOKEN, WAHA, World},
     redis_server::RedisServer,
 };
 
@@ -58,8 +58,8 @@ impl Writer {
     }
 }
 
-async fn requests(app: &Daemon, token: &str, instance: &str, query: &str) -> String {
-    let answer = app.get_as(token, &format!("/api/otp/v2/{instance}/requests?limit=100{query}")).await;
+async fn requests(daemon: &Daemon, token: &str, instance: &str, query: &str) -> String {
+    let answer = daemon.get_as(token, &format!("/api/otp/v2/{instance}/requests?limit=100{query}")).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer.text
 }
@@ -75,45 +75,45 @@ fn world() -> (World, Writer) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_under_another_s_code_opens_nothing_and_stops_nobody() {
     let (world, mut writer) = world();
-    let app = world.start().await;
-    let (hers, his, other) = (app.link(json!({})).await, app.link(json!({})).await, app.link(json!({})).await);
+    let daemon = world.start().await;
+    let (hers, his, other) = (daemon.link(json!({})).await, daemon.link(json!({})).await, daemon.link(json!({})).await);
     writer.copy(&hers.uuid, &his.uuid);
 
-    assert_eq!(app.says(VICTOR, "V1", &his.text).await.status, 200, "a gateway would repeat it for nothing");
-    assert_eq!(app.status(&hers.uuid).await, "pending");
-    assert_eq!(app.get(&format!("/api/otp/v2/{WAHA}/requests/{}", his.uuid)).await.status, 404);
-    let metrics = app.service.metrics.render();
+    assert_eq!(daemon.says(VICTOR, "V1", &his.text).await.status, 200, "a gateway would repeat it for nothing");
+    assert_eq!(daemon.status(&hers.uuid).await, "pending");
+    assert_eq!(daemon.get(&format!("/api/otp/v2/{WAHA}/requests/{}", his.uuid)).await.status, 404);
+    let metrics = daemon.service.metrics.render();
     assert!(metrics.contains("countersign_unreadable_total{kind=\"record\"} 1\n"), "{metrics}");
     assert!(metrics.contains("reason=\"code_unknown\"} 1\n"), "{metrics}");
 
     // One in the same message still counts.
-    assert_eq!(app.says(VICTOR, "V2", &format!("{} {}", his.text, other.text)).await.status, 200);
-    assert_eq!(app.status(&other.uuid).await, "verified");
-    assert_eq!(app.says(MALLORY, "M1", &hers.text).await.status, 200);
-    assert_eq!(app.status(&hers.uuid).await, "verified", "where it belongs it opens");
-    app.finish().await;
+    assert_eq!(daemon.says(VICTOR, "V2", &format!("{} {}", his.text, other.text)).await.status, 200);
+    assert_eq!(daemon.status(&other.uuid).await, "verified");
+    assert_eq!(daemon.says(MALLORY, "M1", &hers.text).await.status, 200);
+    assert_eq!(daemon.status(&hers.uuid).await, "verified", "where it belongs it opens");
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_on_another_s_list_is_not_shown() {
     let (world, mut writer) = world();
-    let app = world.start().await;
+    let daemon = world.start().await;
     // Lists are kept by partition: somebody has links in enough of them.
     let mut minted = Vec::new();
     for _ in 0..40 {
-        minted.push(app.link(json!({"chatId": VICTOR})).await);
+        minted.push(daemon.link(json!({"chatId": VICTOR})).await);
         let body = json!({"chatId": MALLORY});
         let headers = [("authorization", &*format!("Bearer {META_TOKEN}"))];
-        let answer = app.post_with(&format!("/api/otp/v2/{META}/generate-link"), body.clone(), &headers).await;
+        let answer = daemon.post_with(&format!("/api/otp/v2/{META}/generate-link"), body.clone(), &headers).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        assert_eq!(app.mint(body).await.status, 200);
+        assert_eq!(daemon.mint(body).await.status, 200);
     }
     for link in &minted {
         writer.enlist(&link.uuid);
     }
-    let everything = requests(&app, META_TOKEN, META, "").await;
-    let of_mallory = requests(&app, TOKEN, WAHA, &format!("&chat_id={MALLORY}")).await;
+    let everything = requests(&daemon, META_TOKEN, META, "").await;
+    let of_mallory = requests(&daemon, TOKEN, WAHA, &format!("&chat_id={MALLORY}")).await;
     let found = |page: &str| minted.iter().filter(|link| page.contains(&link.uuid)).count();
     assert_eq!((found(&everything), found(&of_mallory)), (0, 0));
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    app::{Ground, META, META_TOKEN, TOKEN, WAHA, World},
     browser::{Browser, dispute_in, landed, redeem, reply, start_path},
+    daemon::{Ground, META, META_TOKEN, TOKEN, WAHA, World},
     flow::link_in,
 };
 
@@ -13,13 +13,13 @@ const VICTOR: &str = "447700900123";
 #[tokio::test(flavor = "multi_thread")]
 async fn another_tenants_login_does_not_exist_for_her() {
     let world = World::new(Ground::directory());
-    let app = world.start().await;
-    let minted = app.mint(json!({"state": "s", "client_ref": "c"})).await;
+    let daemon = world.start().await;
+    let minted = daemon.mint(json!({"state": "s", "client_ref": "c"})).await;
     let (uuid, page, mut victor) = (minted.text_of("uuid"), start_path(&minted), Browser::default());
-    victor.tap(&app, &page, "here").await;
-    app.says(VICTOR, "T1", &minted.text_of("text")).await;
+    victor.tap(&daemon, &page, "here").await;
+    daemon.says(VICTOR, "T1", &minted.text_of("text")).await;
     let said = reply(&world, 1).await;
-    let query = landed(&victor.go_on(&app, &link_in(&said)).await).unwrap();
+    let query = landed(&victor.go_on(&daemon, &link_in(&said)).await).unwrap();
     assert_eq!(
         (query["iss"].as_str(), query["instance"].as_str()),
         ("http://127.0.0.1:1", WAHA),
@@ -29,31 +29,31 @@ async fn another_tenants_login_does_not_exist_for_her() {
     let hers = [("authorization", &*format!("Bearer {META_TOKEN}"))];
     for (at, status) in [(META, "token_refused"), (WAHA, "not_found")] {
         let api = format!("/api/otp/v2/{at}");
-        let answer = app.post_with(&format!("{api}/redeem"), json!({"token": query["token"]}), &hers).await;
+        let answer = daemon.post_with(&format!("{api}/redeem"), json!({"token": query["token"]}), &hers).await;
         assert_eq!(answer.json["code"], status, "{at}");
         for path in [format!("{api}/requests/{uuid}/cancel"), format!("{api}/requests/{uuid}/resend")] {
-            assert_eq!(app.post_with(&path, json!({}), &hers).await.status, 404, "{path}");
+            assert_eq!(daemon.post_with(&path, json!({}), &hers).await.status, 404, "{path}");
         }
         for path in [format!("{api}/requests/{uuid}"), format!("{api}/requests/{uuid}/events?wait=0")] {
-            assert_eq!(app.get_as(META_TOKEN, &path).await.status, 404, "{path}");
+            assert_eq!(daemon.get_as(META_TOKEN, &path).await.status, 404, "{path}");
         }
     }
-    let listed = app.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/requests?client_ref=c")).await;
+    let listed = daemon.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/requests?client_ref=c")).await;
     assert_eq!(listed.data("requests"), &json!([]));
-    let explained = app.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/explain?q={uuid}")).await;
+    let explained = daemon.get_as(META_TOKEN, &format!("/api/otp/v2/{META}/explain?q={uuid}")).await;
     assert!(!explained.text.contains("447700900123"), "{}", explained.text);
-    assert_eq!(redeem(&app, json!({"token": query["token"]})).await.status, 200, "it was not touched");
+    assert_eq!(redeem(&daemon, json!({"token": query["token"]})).await.status, 200, "it was not touched");
 
     // Nor do tokens of one kind open what another kind does, whoever holds them.
     let bearer = |path: &str| path.rsplit('/').next().unwrap().to_owned();
     let all = [bearer(&page), bearer(&link_in(&said)), bearer(&dispute_in(&said)), minted.text_of("poll_token")];
     for (own, below) in ["/l/", "/o/", "/d/"].into_iter().enumerate() {
         for (index, token) in all.iter().enumerate().filter(|(index, _)| *index != own) {
-            let page = Browser::default().look(&app, &format!("{below}{token}")).await;
+            let page = Browser::default().look(&daemon, &format!("{below}{token}")).await;
             assert_eq!(page.status, 410, "kind {index} at {below}");
             assert!(page.text.contains("no longer valid"), "{}", page.text);
         }
     }
     assert_ne!(TOKEN, META_TOKEN);
-    app.finish().await;
+    daemon.finish().await;
 }

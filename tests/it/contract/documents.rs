@@ -9,15 +9,15 @@ use countersign::http::contract::{Operation, operations, verify};
 use serde_json::{Value, json};
 
 use super::{live, samples, whole};
-use crate::app::{Answer, CALLBACK_SECRET, Daemon};
+use crate::daemon::{Answer, CALLBACK_SECRET, Daemon};
 
 #[expect(unreachable_pub, reason = "shown to people who will export it")]
 mod shown {
     include!("../../../templates/docs/verify/rust.rs");
 }
 
-fn file(app: &Daemon, path: &str) -> Answer {
-    whole(&url::Url::parse(&format!("{}{path}", app.base)).unwrap(), &[])
+fn file(daemon: &Daemon, path: &str) -> Answer {
+    whole(&url::Url::parse(&format!("{}{path}", daemon.base)).unwrap(), &[])
 }
 
 fn names_all(text: &str, of: impl Fn(&Operation) -> String) {
@@ -29,8 +29,8 @@ fn names_all(text: &str, of: impl Fn(&Operation) -> String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_loads_nothing_and_tells_everything() {
     let world = live::world();
-    let app = world.start().await;
-    let page = file(&app, "/docs");
+    let daemon = world.start().await;
+    let page = file(&daemon, "/docs");
     assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
     let policy = page.header("content-security-policy");
     assert!(policy.starts_with("default-src 'none'; script-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
@@ -53,20 +53,20 @@ async fn the_page_loads_nothing_and_tells_everything() {
     for event in countersign::domain::Event::ALL {
         assert!(page.text.contains(&format!("<code>{}</code>", event.as_str())), "{}", event.as_str());
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn text_index_and_collection_tell_the_same() {
     let world = live::world();
-    let app = world.start().await;
-    let text = file(&app, "/docs.md");
+    let daemon = world.start().await;
+    let text = file(&daemon, "/docs.md");
     assert!(text.header("content-type").starts_with("text/markdown"));
     names_all(&text.text, |operation| format!("`{} {}`", operation.method, operation.path));
-    let index = file(&app, "/llms.txt");
+    let index = file(&daemon, "/llms.txt");
     assert!(index.text.starts_with("# countersign\n\n> "), "the form of llmstxt.org");
     names_all(&index.text, |operation| format!("docs#{})", operation.id));
-    let collection = file(&app, "/postman.json").json;
+    let collection = file(&daemon, "/postman.json").json;
     assert_eq!(collection["info"]["schema"], "https://schema.getpostman.com/json/collection/v2.1.0/collection.json");
     let items: Vec<&Value> =
         collection["item"].as_array().unwrap().iter().flat_map(|folder| folder["item"].as_array().unwrap()).collect();
@@ -77,7 +77,7 @@ async fn text_index_and_collection_tell_the_same() {
         assert!(raw.starts_with("{{url}}/") && !raw.contains("}/{") || raw.contains("{{instance}}"), "{raw}");
         assert_eq!(item["request"]["auth"].is_null(), operation.access.is_token(), "{}", operation.id);
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[test]
@@ -117,9 +117,9 @@ const DRIVERS: [(&str, &str, &[&str], &str); 3] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn the_code_for_receivers_accepts_what_is_genuine_and_nothing_else() {
     let world = live::world();
-    let app = world.start().await;
-    let link = app.link(json!({})).await;
-    app.says("447700900123", "V1", &link.text).await;
+    let daemon = world.start().await;
+    let link = daemon.link(json!({})).await;
+    daemon.says("447700900123", "V1", &link.text).await;
     let callback = world.receiver.wait_for(1).await.remove(0);
     let headers = |change: Option<(&str, &str)>| -> Value {
         ["webhook-id", "webhook-timestamp", "webhook-signature"]
@@ -166,7 +166,7 @@ async fn the_code_for_receivers_accepts_what_is_genuine_and_nothing_else() {
             assert_eq!(said.trim() == "true", *genuine, "{label}: {claim}: {said}");
         }
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 fn run(program: &str, arguments: &[&str], source: &str, claim: &Value) -> String {

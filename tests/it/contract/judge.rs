@@ -3,7 +3,7 @@
 use countersign::http::contract::{Operation, openapi};
 use serde_json::{Value, json};
 
-use crate::app::Answer;
+use crate::daemon::Answer;
 
 pub(super) struct Judge {
     document: Value,

@@ -11,8 +11,8 @@ use countersign::{
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Answer, Block, Daemon, Ground, META, META_SECRET, META_TOKEN, TOKEN, WAHA, World, signed_waha},
     browser::{self, Browser},
+    daemon::{Answer, Block, Daemon, Ground, META, META_SECRET, META_TOKEN, TOKEN, WAHA, World, signed_waha},
     flow::{form_field, link_in, tap},
 };
 
@@ -75,18 +75,18 @@ pub(super) fn sent(operation: &Operation) -> String {
 }
 
 /// Makes everything that an operation's example names, fresh. `number` is another one each time.
-pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, number: usize) -> Live {
-    app.settle().await;
+pub(super) async fn prepare(world: &World, daemon: &Daemon, operation: &Operation, number: usize) -> Live {
+    daemon.settle().await;
     let text = sent(operation);
     let needs = |value: &str| text.contains(value);
     let mut live = Live::default();
     live.put(values::INSTANCE, WAHA);
     live.put(values::ACCESS_TOKEN, TOKEN);
-    live.put(&values::SENT.to_string(), app.clock.wall().as_second().to_string());
+    live.put(&values::SENT.to_string(), daemon.clock.wall().as_second().to_string());
     live.put("cart-7", format!("cart-{number}"));
     let phone = format!("4477009{number:05}");
     let challenge = URL_SAFE_NO_PAD.encode(sha256(values::VERIFIER.as_bytes()));
-    let link = app.mint(json!({ "challenge": challenge })).await;
+    let link = daemon.mint(json!({ "challenge": challenge })).await;
     live.put(values::UUID, link.text_of("uuid"));
     live.put(values::CODE, link.text_of("code"));
     live.put(values::HANDLE, link.text_of("start_url").rsplit('/').next().unwrap());
@@ -94,48 +94,48 @@ pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, 
     if [values::OTP, values::CODE_UUID, values::CODE_NUMBER].into_iter().any(needs) {
         let chat = format!("{phone}@c.us");
         let path = format!("/api/otp/v2/{WAHA}/request-code");
-        let code = app.post(&path, json!({ "chatId": chat })).await;
+        let code = daemon.post(&path, json!({ "chatId": chat })).await;
         // Past the pause between two sends.
-        app.pass(std::time::Duration::from_secs(61)).await;
+        daemon.pass(std::time::Duration::from_secs(61)).await;
         live.put(values::CODE_UUID, code.text_of("uuid"));
         live.put(values::OTP, code.text_of("code"));
         live.put(values::CODE_NUMBER, phone.as_str());
     }
     if operation.id == "watchRequest" {
         // What has ended is told at once.
-        app.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", link.text_of("uuid")), json!({})).await;
+        daemon.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", link.text_of("uuid")), json!({})).await;
     }
     if needs(values::START_FIELD) {
         let (page, mut browser) = (format!("/l/{}", live.get(values::HANDLE)), Browser::default());
-        live.put(values::START_FIELD, browser::field(&browser.look(app, &page).await.text));
+        live.put(values::START_FIELD, browser::field(&browser.look(daemon, &page).await.text));
         if needs(values::REPLY_CODE) {
             let before = world.gateway.arrived().len();
-            browser.tap(app, &page, "qr").await;
-            app.says(&phone, &phone, &link.text_of("text")).await;
+            browser.tap(daemon, &page, "qr").await;
+            daemon.says(&phone, &phone, &link.text_of("text")).await;
             let reply = browser::reply(world, before + 1).await;
             live.put(values::REPLY_CODE, browser::code_in(&reply).unwrap());
         }
         live.put(values::COOKIE, browser.cookie.unwrap());
     }
     if needs(values::LINK_TOKEN) || needs(values::REDEEM_TOKEN) {
-        open_link(world, app, &link, &phone, &mut live).await;
+        open_link(world, daemon, &link, &phone, &mut live).await;
     }
     if needs(values::REDEEM_TOKEN) {
         let path = format!("/o/{}", live.get(values::LINK_TOKEN));
-        let location = tap(app, &path, live.get(values::FORM_FIELD)).await;
+        let location = tap(daemon, &path, live.get(values::FORM_FIELD)).await;
         let location = url::Url::parse(location.header("location")).unwrap();
         let token = location.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
         live.put(values::REDEEM_TOKEN, token);
     }
     if needs(values::DISPUTE_TOKEN) {
         let before = world.gateway.arrived().len();
-        app.says(&phone, &phone, &link.text_of("text")).await;
+        daemon.says(&phone, &phone, &link.text_of("text")).await;
         let found = browser::dispute_in(&browser::reply(world, before + 1).await);
         live.put(values::DISPUTE_TOKEN, found.trim_start_matches("/d/"));
-        live.put(values::DISPUTE_FIELD, form_field(&app.get(&found).await.text));
+        live.put(values::DISPUTE_FIELD, form_field(&daemon.get(&found).await.text));
     }
     if needs(values::CALLBACK) || operation.id == "listCallbacks" {
-        live.put(values::CALLBACK, given_up(world, app, &phone).await);
+        live.put(values::CALLBACK, given_up(world, daemon, &phone).await);
     }
     if needs("subscribe") {
         // Only Meta shakes hands.
@@ -152,22 +152,22 @@ pub(super) async fn prepare(world: &World, app: &Daemon, operation: &Operation, 
 }
 
 /// The person writes, and the reply holds the link.
-async fn open_link(world: &World, app: &Daemon, link: &Answer, phone: &str, live: &mut Live) {
+async fn open_link(world: &World, daemon: &Daemon, link: &Answer, phone: &str, live: &mut Live) {
     let before = world.gateway.arrived().len();
-    assert_eq!(app.says(phone, phone, &link.text_of("text")).await.status, 200);
+    assert_eq!(daemon.says(phone, phone, &link.text_of("text")).await.status, 200);
     let reply = world.gateway.wait_for(before + 1).await.pop().unwrap();
     let found = link_in(reply.json()["text"].as_str().unwrap());
     live.put(values::LINK_TOKEN, found.trim_start_matches("/o/"));
-    live.put(values::FORM_FIELD, form_field(&app.get(&found).await.text));
+    live.put(values::FORM_FIELD, form_field(&daemon.get(&found).await.text));
 }
 
 /// A callback whose receiver said never again.
-async fn given_up(world: &World, app: &Daemon, phone: &str) -> String {
+async fn given_up(world: &World, daemon: &Daemon, phone: &str) -> String {
     world.receiver.fail(410, 1);
-    let link = app.link(json!({})).await;
-    app.says(phone, phone, &link.text).await;
-    app.settle().await;
-    let dead = app.get(&format!("/api/otp/v2/{WAHA}/callbacks")).await;
+    let link = daemon.link(json!({})).await;
+    daemon.says(phone, phone, &link.text).await;
+    daemon.settle().await;
+    let dead = daemon.get(&format!("/api/otp/v2/{WAHA}/callbacks")).await;
     dead.data("callbacks")[0]["id"].as_str().unwrap_or_else(|| panic!("{}", dead.text)).to_owned()
 }
 

@@ -17,7 +17,7 @@ use self::{
     judge::Judge,
     live::{Live, prepare, world},
 };
-use crate::app::{Answer, Daemon, META_TOKEN};
+use crate::daemon::{Answer, Daemon, META_TOKEN};
 
 /// How an example can be sent otherwise than it is written.
 #[derive(Clone, Copy, Default)]
@@ -27,8 +27,8 @@ struct Twist<'a> {
     media: Option<&'a str>,
 }
 
-async fn send(app: &Daemon, operation: &Operation, live: &Live, twist: Twist<'_>) -> Answer {
-    let mut url = url::Url::parse(&format!("{}{}", app.base, live.exchange(&operation.example_path()))).unwrap();
+async fn send(daemon: &Daemon, operation: &Operation, live: &Live, twist: Twist<'_>) -> Answer {
+    let mut url = url::Url::parse(&format!("{}{}", daemon.base, live.exchange(&operation.example_path()))).unwrap();
     for (name, value) in operation.example_query() {
         url.query_pairs_mut().append_pair(name, &live.exchange(value));
     }
@@ -48,7 +48,7 @@ async fn send(app: &Daemon, operation: &Operation, live: &Live, twist: Twist<'_>
         body = live.exchange(&encoded(described.media, &described.example)).into_bytes();
     }
     let body = twist.body.map_or(body, <[u8]>::to_vec);
-    app.send(request.body(body).unwrap()).await
+    daemon.send(request.body(body).unwrap()).await
 }
 
 /// A GET whose answer may be larger than the usual client reads.
@@ -79,11 +79,11 @@ fn encoded(media: &str, example: &Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_is_executed_and_answered_as_documented() {
     let world = world();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let judge = Judge::new();
     for (number, operation) in operations().iter().enumerate() {
-        let live = prepare(&world, &app, operation, number).await;
-        let answer = send(&app, operation, &live, Twist::default()).await;
+        let live = prepare(&world, &daemon, operation, number).await;
+        let answer = send(&daemon, operation, &live, Twist::default()).await;
         let documented = &operation.answers[0];
         assert_eq!(answer.status, documented.status, "{}: {}", operation.id, answer.text);
         judge.check(operation, &answer);
@@ -92,7 +92,7 @@ async fn every_example_is_executed_and_answered_as_documented() {
             same_members(operation.id, &documented.example, &answer.json);
         }
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 /// What is shown has the members that really come.
@@ -117,12 +117,12 @@ fn same_members(place: &str, example: &Value, answer: &Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_is_documented() {
     let world = world();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let judge = Judge::new();
     let mut seen = std::collections::BTreeSet::new();
     let large = vec![b'x'; 3 * 1024 * 1024 + 1];
     for (number, operation) in operations().iter().enumerate() {
-        let live = prepare(&world, &app, operation, number).await;
+        let live = prepare(&world, &daemon, operation, number).await;
         let mut twists = vec![
             Twist { token: Some("wrong"), ..Twist::default() },
             Twist { token: Some(META_TOKEN), ..Twist::default() },
@@ -134,7 +134,7 @@ async fn every_refusal_is_documented() {
             twists.push(Twist { media: Some("text/plain"), ..Twist::default() });
         }
         for twist in twists {
-            let answer = send(&app, operation, &live, twist).await;
+            let answer = send(&daemon, operation, &live, twist).await;
             judge.check(operation, &answer);
             if let Some(code) = answer.json["code"].as_str().filter(|_| answer.status >= 400) {
                 seen.insert(code.to_owned());
@@ -144,7 +144,7 @@ async fn every_refusal_is_documented() {
         let nothing = Live::default();
         judge.check(
             operation,
-            &send(&app, operation, &nothing, Twist { token: Some(live.token()), ..Twist::default() }).await,
+            &send(&daemon, operation, &nothing, Twist { token: Some(live.token()), ..Twist::default() }).await,
         );
     }
     for code in [
@@ -157,21 +157,21 @@ async fn every_refusal_is_documented() {
     ] {
         assert!(seen.contains(code), "{code} in {seen:?}");
     }
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn callbacks_are_as_documented() {
     let world = world();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let judge = Judge::new();
     let operation = |id: &str| operations().iter().find(|operation| operation.id == id).unwrap();
     for (number, id) in ["redeem", "disputeLink", "cancelRequest"].into_iter().enumerate() {
-        let live = prepare(&world, &app, operation(id), number).await;
-        assert_eq!(send(&app, operation(id), &live, Twist::default()).await.status, 200);
+        let live = prepare(&world, &daemon, operation(id), number).await;
+        assert_eq!(send(&daemon, operation(id), &live, Twist::default()).await.status, 200);
     }
-    app.link(json!({ "expires": 60, "metadata": { "a": [1] } })).await;
-    app.advance(std::time::Duration::from_secs(3600)).await;
+    daemon.link(json!({ "expires": 60, "metadata": { "a": [1] } })).await;
+    daemon.advance(std::time::Duration::from_secs(3600)).await;
     let mut types = std::collections::BTreeSet::new();
     for callback in world.receiver.arrived() {
         let body = callback.json();
@@ -182,19 +182,19 @@ async fn callbacks_are_as_documented() {
         types.iter().map(String::as_str).collect::<Vec<_>>(),
         ["link.canceled", "link.disputed", "link.expired", "link.redeemed", "link.verified"]
     );
-    app.finish().await;
+    daemon.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_document_is_served_and_spares_who_has_it() {
     let world = world();
-    let app = world.start().await;
-    let url = url::Url::parse(&format!("{}/openapi.json", app.base)).unwrap();
+    let daemon = world.start().await;
+    let url = url::Url::parse(&format!("{}/openapi.json", daemon.base)).unwrap();
     let answer = whole(&url, &[]);
     assert_eq!((answer.status, &answer.json["openapi"]), (200, &json!("3.1.0")));
     assert_eq!(answer.json["servers"][0]["url"], "http://127.0.0.1:1", "the public URL");
     let again = whole(&url, &[("if-none-match", answer.header("etag"))]);
     assert_eq!((again.status, again.text.as_str()), (304, ""));
     assert!(answer.text.contains(values::REDEEM_TOKEN));
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -27,7 +27,7 @@ pub(super) fn installed(program: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_sample_runs_as_it_is_shown() {
     let world = world();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let mut number = 0;
     for label in asked() {
         let (_, program, arguments) = RUNNERS.into_iter().find(|(known, ..)| *known == label).unwrap();
@@ -38,7 +38,7 @@ async fn every_sample_runs_as_it_is_shown() {
         }
         for operation in operations() {
             number += 1;
-            let live = prepare(&world, &app, operation, number).await;
+            let live = prepare(&world, &daemon, operation, number).await;
             let sample = samples::all(operation).into_iter().find(|sample| sample.label == label).unwrap();
             let source = live.exchange(&sample.source);
             let directory = tempfile::tempdir().unwrap();
@@ -47,7 +47,7 @@ async fn every_sample_runs_as_it_is_shown() {
             let output = Command::new(program)
                 .args(arguments)
                 .stdin(std::fs::File::open(&file).unwrap())
-                .env(samples::ENVIRONMENT[0], &app.base)
+                .env(samples::ENVIRONMENT[0], &daemon.base)
                 .env(samples::ENVIRONMENT[1], live.instance())
                 .env(samples::ENVIRONMENT[2], live.token())
                 .output()
@@ -63,5 +63,5 @@ async fn every_sample_runs_as_it_is_shown() {
             );
         }
     }
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -11,7 +11,7 @@ use super::{
     live::{self, prepare},
     send,
 };
-use crate::app::known_token;
+use crate::daemon::known_token;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_needs_its_scope_and_no_other() {
@@ -27,7 +27,7 @@ async fn an_operation_needs_its_scope_and_no_other() {
         world.tokens += &known_token(&format!("cst_only-{name}"), &format!("id = \"only-{name}\", scopes = {alone:?}"));
         world.tokens += &known_token(&format!("cst_but-{name}"), &format!("id = \"but-{name}\", scopes = {others:?}"));
     }
-    let app = world.start().await;
+    let daemon = world.start().await;
     let judge = Judge::new();
     let mut compared = 0;
     for (number, operation) in operations().iter().enumerate() {
@@ -37,19 +37,19 @@ async fn an_operation_needs_its_scope_and_no_other() {
             assert!(open, "{id} needs a token and no scope");
             continue;
         };
-        let live = prepare(&world, &app, operation, number).await;
+        let live = prepare(&world, &daemon, operation, number).await;
         let lacking = format!("cst_but-{}", scope.as_str());
-        let refused = send(&app, operation, &live, Twist { token: Some(&lacking), ..Twist::default() }).await;
+        let refused = send(&daemon, operation, &live, Twist { token: Some(&lacking), ..Twist::default() }).await;
         judge.check(operation, &refused);
         assert_eq!((refused.status, &refused.json["code"]), (403, &"insufficient_scope".into()), "{id}");
         let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
         assert_eq!(refused.header("www-authenticate"), challenge, "{id}");
         let having = format!("cst_only-{}", scope.as_str());
-        let done = send(&app, operation, &live, Twist { token: Some(&having), ..Twist::default() }).await;
+        let done = send(&daemon, operation, &live, Twist { token: Some(&having), ..Twist::default() }).await;
         judge.check(operation, &done);
         assert_eq!(done.status, operation.answers[0].status, "{id}: {}", done.text);
         compared += 1;
     }
     assert_eq!(compared, 15, "operations with a token");
-    app.finish().await;
+    daemon.finish().await;
 }

@@ -7,7 +7,7 @@ use super::{
     live::{self, Live, prepare},
     send,
 };
-use crate::app::{Answer, META, META_TOKEN};
+use crate::daemon::{Answer, META, META_TOKEN};
 
 /// Names nobody's instance.
 const NOBODY: &str = "5f0c2a90-0000-4000-8000-0000000000ff";
@@ -23,7 +23,7 @@ fn seen(answer: &Answer) -> (u16, &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_belongs_to_another_tenant_does_not_exist() {
     let world = live::world();
-    let app = world.start().await;
+    let daemon = world.start().await;
     let theirs = Twist { token: Some(META_TOKEN), ..Twist::default() };
     let mut compared = 0;
     for (number, operation) in operations().iter().enumerate() {
@@ -31,15 +31,15 @@ async fn what_belongs_to_another_tenant_does_not_exist() {
             continue;
         }
         let id = operation.id;
-        let ours = prepare(&world, &app, operation, number).await;
-        let foreign = send(&app, operation, &ours, theirs).await;
+        let ours = prepare(&world, &daemon, operation, number).await;
+        let foreign = send(&daemon, operation, &ours, theirs).await;
         let ours = ours.at(NOBODY);
-        let unknown = send(&app, operation, &ours, theirs).await;
+        let unknown = send(&daemon, operation, &ours, theirs).await;
         assert_eq!(seen(&foreign), seen(&unknown), "{id}: another's instance looks unlike none");
         assert_eq!(foreign.status, 404, "{id}: {}", foreign.text);
         if OWNED.iter().any(|value| live::sent(operation).contains(value)) {
-            let foreign = send(&app, operation, &ours.at(META), theirs).await;
-            let unknown = send(&app, operation, &Live::default().at(META), theirs).await;
+            let foreign = send(&daemon, operation, &ours.at(META), theirs).await;
+            let unknown = send(&daemon, operation, &Live::default().at(META), theirs).await;
             assert_eq!(seen(&foreign), seen(&unknown), "{id}: another's ids look unlike none");
             // A question is answered: there is nothing to tell.
             assert!(foreign.status >= 400 || id == "explain", "{id}: {}", foreign.text);
@@ -47,5 +47,5 @@ async fn what_belongs_to_another_tenant_does_not_exist() {
         }
     }
     assert!(compared >= 6, "{compared}");
-    app.finish().await;
+    daemon.finish().await;
 }
