@@ -6,7 +6,7 @@ use super::schema::{constant, one_of};
 
 macro_rules! problems {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $title:literal, $cure:literal;)*) => {
-        /// What can go wrong, one row each: stable code, status, title, what to do about it.
+        /// A problem's stable code. Each row of the list has the code, the HTTP status, a title and a remedy.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Code { $($(#[$doc])* $variant,)* }
 
@@ -25,7 +25,7 @@ macro_rules! problems {
                 match self { $(Self::$variant => $title,)* }
             }
 
-            /// What to do about it, in Markdown.
+            /// What the caller or the operator can do about it, in Markdown.
             pub const fn cure(self) -> &'static str {
                 match self { $(Self::$variant => $cure,)* }
             }
@@ -38,66 +38,66 @@ problems! {
         "Send one JSON object in UTF-8. `detail` names the line and column.";
     Unauthenticated = "unauthenticated", 401, "The API token is missing or wrong",
         "Send `Authorization: Bearer <API token>` with a token of the instance in the path.";
-    WebhookUnauthenticated = "webhook_unauthenticated", 401, "The webhook does not prove where it comes from",
-        "Compare the secret at the gateway with `webhook_secret`. `countersign inspect-webhook` says which part of a recorded request does not fit.";
+    WebhookUnauthenticated = "webhook_unauthenticated", 401, "The webhook is not authenticated",
+        "Compare the secret at the gateway with `webhook_secret`. `countersign inspect-webhook` shows which part of a recorded request does not match.";
     InsufficientScope = "insufficient_scope", 403, "The API token may not do this",
         "Add the scope to the token's `scopes` in the configuration, or use a token that has it. `WWW-Authenticate` names the scope.";
     InstanceDisabled = "instance_disabled", 403, "The instance takes no new requests",
-        "`disabled = true` stands in its configuration: remove it, or use another instance.";
+        "Its configuration has `disabled = true`: remove that, or use another instance.";
     HandshakeRefused = "handshake_refused", 403, "The verify token does not match",
-        "Type the configured `verify_token` at the gateway.";
+        "Enter the configured `verify_token` at the gateway.";
     CrossSite = "cross_site", 403, "The form was sent from another site",
         "Open the page itself and press its button there.";
-    NotFound = "not_found", 404, "There is nothing here",
-        "Check the path, the instance and the id. What has ended is removed after `retention`.";
+    NotFound = "not_found", 404, "There is no such resource",
+        "Check the path, the instance and the id. Requests that have ended are removed after `retention`.";
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here",
         "Use one of the methods in `Allow`.";
-    CodeUsed = "code_used", 409, "The code was used already",
+    CodeUsed = "code_used", 409, "The code has already been used",
         "Each code works once. Ask for a new one.";
-    /// None was asked for, it was canceled, or too many tries were wrong.
+    /// No code was requested, or it was canceled or replaced.
     CodeNotActive = "code_not_active", 409, "No code is active for this chat",
-        "None was asked for, or it was canceled or replaced. Ask for a new one.";
-    /// Ask for a new one.
-    AttemptsExhausted = "attempts_exhausted", 409, "Too many tries of this code were wrong",
+        "None was requested, or it was canceled or replaced. Ask for a new one.";
+    /// The code ended after its last attempt.
+    AttemptsExhausted = "attempts_exhausted", 409, "Too many wrong attempts for this code",
         "Ask for a new code.";
     NothingToSend = "nothing_to_send", 409, "This request has nothing to send",
-        "Only codes can be sent again. Hand a link out yourself.";
-    BodyTimeout = "body_timeout", 408, "The body came too slowly",
-        "Send the body at once; look at the network between client and daemon.";
-    /// Its time was over.
+        "Only codes can be sent again. Pass a link on yourself.";
+    BodyTimeout = "body_timeout", 408, "The body arrived too slowly",
+        "Send the whole body at once; check the network between client and daemon.";
+    /// It was typed after its expiry.
     CodeExpired = "code_expired", 410, "The code has expired",
         "Ask for a new code.";
-    /// Used, revoked or lapsed.
+    /// Used, revoked or expired.
     TokenSpent = "token_spent", 410, "The token is spent",
-        "It was redeemed or revoked, or its 60 seconds are over. Start a new login.";
+        "It was redeemed or revoked, or its 60 seconds have passed. Start a new login.";
     BodyTooLarge = "body_too_large", 413, "The body is too large",
         "Send less. `detail` names the limit.";
     UnsupportedMediaType = "unsupported_media_type", 415, "The body must be JSON",
         "Send `Content-Type: application/json`.";
     CodeWrong = "code_wrong", 422, "The code is wrong",
-        "Let the person type it again: `attempts_remaining` says how often.";
-    InvalidRequest = "invalid_request", 422, "The request has faulty fields",
-        "`errors` names each faulty field and what is expected there.";
+        "Let the person type it again: `attempts_remaining` says how many attempts are left.";
+    InvalidRequest = "invalid_request", 422, "The request has invalid fields",
+        "`errors` names each invalid field and what is expected there.";
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used with another body",
         "Use a new `Idempotency-Key` for a new request, and the same body for a repeat.";
-    /// No such token for this instance, or a wrong verifier.
+    /// The instance has no such token, or the verifier is wrong.
     TokenRefused = "token_refused", 422, "The token is not accepted",
         "Send the token as it came in the redirect, and the verifier whose digest was the `challenge`.";
-    /// It opens when the chat proves itself by a link.
-    CodeLocked = "code_locked", 429, "Too many codes in a row were wrong for this chat",
+    /// Unlocked early when the chat is proved by a link.
+    CodeLocked = "code_locked", 429, "Too many wrong codes in a row for this chat",
         "Wait as long as `Retry-After` says, or let the person prove the chat by a link.";
     RateLimited = "rate_limited", 429, "Too many requests",
-        "Wait as long as `Retry-After` says. `RateLimit` names the limit; its key stands in the guide to limits.";
-    /// So that others who share the store find room; what is pending goes on.
-    InstanceFull = "instance_full", 429, "The instance has used its room in the store",
-        "Room comes back as old requests are removed. Raise `records` or `store_percent`, or lower `retention`.";
+        "Wait as long as `Retry-After` says. `RateLimit` names the limit; the guide to limits lists its configuration key.";
+    /// Protects other instances that share the store; pending requests continue.
+    InstanceFull = "instance_full", 429, "The instance has used its share of the store",
+        "Space is freed as old requests are removed. Raise `records` or `store_percent`, or lower `retention`.";
     InternalError = "internal_error", 500, "Something went wrong here",
         "Look for the request id in the daemon's log.";
-    StoreUnavailable = "store_unavailable", 503, "The store is away",
-        "Nothing was lost: send the same request again. The operator's runbook says more under StoreUnavailable.";
-    /// Old work still comes to its end.
-    TemporaryReducedCapacity = "temporary_reduced_capacity", 503, "No new requests are taken at the moment",
-        "Send the same request again after `Retry-After`. What has begun goes on.";
+    StoreUnavailable = "store_unavailable", 503, "The store is unavailable",
+        "Nothing was lost: send the same request again. For operators: see StoreUnavailable in the runbook.";
+    /// Requests that were accepted before still complete.
+    TemporaryReducedCapacity = "temporary_reduced_capacity", 503, "No new requests are accepted at the moment",
+        "Send the same request again after `Retry-After`. Pending requests continue.";
 }
 
 fn code() -> Value {

@@ -1,4 +1,4 @@
-//! One line of the audit stream for everything that somebody did who had proved who he is.
+//! Entries of the audit stream: one for each request whose sender was authenticated.
 
 use actix_web::HttpRequest;
 use serde_json::json;
@@ -10,7 +10,8 @@ use crate::{
     service::{Deed, Service},
 };
 
-/// Notes `deed`. `did` is the method and the route, or a word of its own; paths and queries name people.
+/// Writes an entry for `deed`, if auditing is on and the actor is known. `did` is the method with the route's template,
+/// never the path or the query, which hold personal data.
 pub(super) fn note(service: &Service, edge: &Edge, request: &HttpRequest, deed: &Deed, did: &str, status: u16) {
     let Some(by) = deed.by.as_ref().filter(|_| service.audit.is_wanted()) else { return };
     let named = |name: &str| request.match_info().get(name);

@@ -1,4 +1,4 @@
-//! Who calls: the bearer token, and for those who guess, their address.
+//! Authentication of API requests by bearer token. Wrong tokens are counted per address.
 
 use std::sync::Arc;
 
@@ -19,28 +19,32 @@ use crate::{
     trace_context,
 };
 
-/// A caller and the instance it may use.
+/// An authenticated caller and the instance it may use.
 pub(super) struct Caller {
     pub(super) instance: Arc<Instance>,
-    /// Names its quota.
+    /// The token as presented; rate limits are counted per token.
     pub(super) token: String,
     scopes: Scopes,
 }
 
 impl Caller {
-    /// Whether it may see codes and links that wait for a person.
+    /// Whether responses may contain codes and links that are still usable.
     pub(super) fn sees_secrets(&self) -> bool {
         self.scopes.hold(Scope::ReadSecrets)
     }
 }
 
-/// The instance in the path, for the token in the header, if the token may do this.
+/// Authenticates the bearer token for the instance in the path and checks that it has `scope`.
+///
+/// # Errors
+/// `not_found` for an unknown instance, `unauthenticated` (or `rate_limited`, after too many) for a wrong token,
+/// `insufficient_scope`.
 pub(super) async fn caller(app: &App, request: &HttpRequest, instance: &str, scope: Scope) -> Result<Caller, Problem> {
     let token = bearer(request).unwrap_or_default();
     admit(app, request, instance.parse().ok(), token, scope).await
 }
 
-/// As [`caller`], of credentials that stand elsewhere.
+/// As [`caller`], with credentials that are not in the `Authorization` header. Without an instance, the token decides.
 pub(super) async fn admit(
     app: &App,
     request: &HttpRequest,
@@ -53,7 +57,7 @@ pub(super) async fn admit(
         Err(Denied::NotFound) => return Err(Problem::not_found()),
         Err(Denied::Unauthorized) => return Err(refuse(app, request).await),
         Err(Denied::Ended { id }) => {
-            tracing::warn!(token = id, "an API token was used after its end");
+            tracing::warn!(token = id, "an expired API token was used");
             return Err(Problem::new(Code::Unauthenticated, format!("the token {id:?} has reached its end date")));
         }
     };
@@ -71,12 +75,12 @@ pub(super) fn bearer(request: &HttpRequest) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The bearer, when it has the form of a token that reads the state of one verification.
+/// The bearer token, if it has the form of a poll token, which reads the state of one verification.
 pub(super) fn poll_token(request: &HttpRequest) -> Option<Token> {
     bearer(request)?.parse().ok()
 }
 
-/// Counts a wrong token of an address; after too many it hears nothing about them for a while.
+/// The problem for a wrong token. Counts it for the client's address; after too many the answer is `rate_limited`.
 pub(super) async fn refuse(app: &App, request: &HttpRequest) -> Problem {
     match app.gate.knock(app, request, None, Knock::WrongToken).await {
         Some(wait) => Problem {

@@ -1,4 +1,9 @@
-//! Reading a body: bounded in size, and in time to the last byte.
+//! Reads request bodies, bounded in size, in memory and in time.
+//!
+//! Bodies of requests that are not yet authenticated reserve their memory from the listener's [`Budget`] block by
+//! block. While the budget has no room, nothing more is read from the client; an evicted body is answered with 503.
+//!
+//! [`Budget`]: super::budget::Budget
 
 use std::{
     future::poll_fn,
@@ -18,17 +23,17 @@ use super::{
 };
 use crate::gateway::strict_json;
 
-/// Own API.
+/// Bytes of a request of the API.
 pub(super) const API: usize = 64 * 1024;
-/// Gateways batch.
+/// Bytes of a webhook: gateways send several events in one.
 pub(super) const WEBHOOK: usize = 3 * 1024 * 1024;
-/// From the head to the last byte.
+/// From the end of the head to the last byte of the body.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Bodies are gathered in blocks of one size and put together when all of it is there: blocks of many sizes, whose
-/// owners come and go, make an allocator hold several times what is in use.
+/// Bodies are collected in blocks of this size and joined at the end. Growing buffers of many sizes fragment the heap,
+/// and the allocator then holds several times what is in use.
 const BLOCK: usize = 16 * 1024;
 
-/// A body, and its share of the memory for strangers.
+/// A whole body with its share of the budget, which is returned on drop.
 #[derive(Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,
@@ -43,21 +48,28 @@ impl Deref for Body {
     }
 }
 
-/// Who sends a body.
+/// Which part of the budget a body is charged to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum From {
-    /// It is only known when all of it is there.
+    /// The sender can only be authenticated with the whole body.
     Stranger,
-    /// Somebody who has proved who he is, with the head alone.
+    /// The head has already authenticated the sender.
     Authenticated,
 }
 
-/// The whole body of a stranger, or the problem with it.
+/// The whole body of a request that is not yet authenticated.
+///
+/// # Errors
+/// As [`read_from`].
 pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Body, Problem> {
     read_from(From::Stranger, request, payload, limit).await
 }
 
-/// The whole body, or the problem with it.
+/// The whole body, of at most `limit` bytes.
+///
+/// # Errors
+/// `body_too_large`, `body_timeout`, `malformed_body` for a connection that was closed early, and
+/// `temporary_reduced_capacity` when the budget is used up.
 pub(super) async fn read_from(
     from: From,
     request: &HttpRequest,
@@ -97,7 +109,8 @@ async fn collect(
             payload.poll_next_unpin(cx).map(Ok)
         });
         let Some(chunk) = next.await? else { break };
-        let mut chunk = chunk.map_err(|_| Problem::new(Code::MalformedBody, "the body broke off"))?;
+        let mut chunk = chunk
+            .map_err(|_| Problem::new(Code::MalformedBody, "the connection was closed before the end of the body"))?;
         length += chunk.len();
         if length > limit {
             return Err(too_large(limit));
@@ -121,13 +134,13 @@ async fn collect(
     }
     let bytes = if blocks.len() == 1 { blocks.remove(0) } else { blocks.concat() };
     if let Some(share) = &mut share {
-        // From now on nobody waits for it.
+        // Complete: it is no longer a candidate for eviction.
         share.set_stalled(None);
     }
     Ok(Body { bytes, _share: share })
 }
 
-/// Reads nothing more while it waits for room.
+/// Raises the share to `bytes`. Pauses reading from the client until there is room.
 fn raise(
     share: &mut Share,
     connection: Option<&Connection>,
@@ -144,7 +157,7 @@ fn raise(
     raised
 }
 
-/// Too many strangers send bodies at once.
+/// The budget for unauthenticated bodies is used up.
 fn crowded() -> Problem {
     Problem {
         retry_after: Some(Duration::from_secs(2)),
@@ -156,7 +169,10 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(Code::BodyTooLarge, format!("at most {limit} bytes are read here"))
 }
 
-/// A JSON object of the own API. An empty body counts as `{}`.
+/// The JSON object in the body of an API request. An empty body counts as `{}`.
+///
+/// # Errors
+/// As [`read`], `unsupported_media_type`, and `malformed_body` for anything but one object without duplicate keys.
 pub(super) async fn object(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
     let media = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

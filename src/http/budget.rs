@@ -1,8 +1,8 @@
-//! Memory and sockets for everything that is not yet authenticated, and for streams that wait: one sum.
+//! One budget of memory and sockets for all unauthenticated requests and all waiting event streams of a listener.
 //!
-//! When it is used up, the oldest of those who keep it waiting (an unfinished head, an unfinished body, an answer that
-//! is not read, an idle connection) makes room for whoever comes. A genuine request is over within milliseconds, so it
-//! is never the oldest.
+//! Whatever holds memory reserves it as a [`Share`], which is returned on drop. When the budget is used up, the oldest
+//! share whose client keeps the daemon waiting (an unfinished head or body, an unread response, an idle connection) is
+//! evicted to make room for the new one. A genuine request is finished within milliseconds, so it is never the oldest.
 
 use std::{
     collections::BTreeMap,
@@ -17,33 +17,34 @@ use futures_util::task::AtomicWaker;
 
 use crate::metrics::{Metrics, label::ByCause};
 
-/// A connection with its buffers, its task and the kernel's part of it.
+/// Bytes of a connection: its buffers, its task and the kernel's socket buffers.
 pub const CONNECTION: usize = 20 * 1024;
-/// An event stream that waits, with the kernel's part of it.
+/// Bytes of an idle event stream, with the kernel's socket buffers.
 pub const STREAM: usize = 8 * 1024;
-/// An answer that is not read: what is buffered here and in the kernel.
+/// Bytes of a response that the client does not read: what is buffered here and in the kernel.
 pub const UNREAD: usize = 64 * 1024;
 
-/// Who makes room first.
+/// Why a share may be evicted, in the order of eviction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Stalled {
-    /// It began something and has not finished it.
+    /// The client has not finished sending or receiving something.
     Unfinished,
-    /// It has had an answer and asks for nothing.
+    /// The connection has no request under way.
     Idle,
 }
 
-/// What a share is for.
+/// What a share is used for; decides its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
+    /// A connection or body whose sender is not yet authenticated.
     Stranger,
-    /// At most half of everything.
+    /// A waiting stream or long poll: together at most half of the budget.
     Stream,
-    /// It has proved who it is: there is a reserve for it.
+    /// An authenticated body may also use the reserve.
     Authenticated,
 }
 
-/// The sum of one listener.
+/// The budget of one listener.
 pub struct Budget {
     bytes: usize,
     reserve: usize,
@@ -57,12 +58,12 @@ struct State {
     bytes: usize,
     streams: usize,
     sockets: usize,
-    /// Of those that have to make room and are not gone yet; no part of `bytes`.
+    /// Bytes of evicted shares that are not dropped yet; not included in `bytes`.
     leaving: usize,
-    /// Who waits for them to go.
+    /// Tasks that wait for evicted shares to be dropped.
     waiting: Vec<Waker>,
     next: u64,
-    /// The first one makes room first.
+    /// Candidates for eviction, the first to be evicted first.
     stalled: BTreeMap<(Stalled, u64), Holder>,
 }
 
@@ -89,12 +90,12 @@ pub struct Share {
     victim: Arc<Victim>,
 }
 
-/// The budget is used up, or this share had to make room.
+/// The budget is used up, or this share was evicted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Exhausted;
 
 impl Budget {
-    /// For so many bytes and sockets. Authenticated bodies may use a quarter of the bytes more.
+    /// A budget of `bytes` and `sockets`. Authenticated bodies may use a quarter more bytes.
     pub fn new(bytes: usize, sockets: usize, metrics: Option<Arc<Metrics>>) -> Arc<Self> {
         if let Some(metrics) = &metrics {
             metrics.unauthenticated_limit_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -102,27 +103,27 @@ impl Budget {
         Arc::new(Self { bytes, reserve: bytes / 4, sockets, state: Mutex::default(), metrics })
     }
 
-    /// A connection that has said nothing yet.
+    /// Reserves for a new connection that has sent nothing yet.
     pub fn connection(self: &Arc<Self>) -> Result<Share, Exhausted> {
         self.share(Purpose::Stranger, CONNECTION, 1, Some(Stalled::Unfinished))
     }
 
-    /// A body of a stranger, of which nothing has come yet.
+    /// Reserves for the body of an unauthenticated request; grows with [`Share::raise`].
     pub fn body(self: &Arc<Self>) -> Result<Share, Exhausted> {
         self.share(Purpose::Stranger, 0, 0, Some(Stalled::Unfinished))
     }
 
-    /// A body of somebody who has proved who he is.
+    /// Reserves for the body of an authenticated request; grows with [`Share::raise`].
     pub fn authenticated_body(self: &Arc<Self>) -> Result<Share, Exhausted> {
         self.share(Purpose::Authenticated, 0, 0, None)
     }
 
-    /// A stream that waits, on a socket of its own.
+    /// Reserves for an event stream that has taken over its socket.
     pub fn stream(self: &Arc<Self>) -> Result<Share, Exhausted> {
         self.share(Purpose::Stream, STREAM, 1, None)
     }
 
-    /// A request that waits; its connection has a share of its own.
+    /// Reserves for a long poll; its connection has its own share.
     pub fn long_poll(self: &Arc<Self>) -> Result<Share, Exhausted> {
         self.share(Purpose::Stream, CONNECTION, 0, None)
     }
@@ -144,7 +145,7 @@ impl Budget {
         Ok(share)
     }
 
-    /// Adds to the sum, once there is room.
+    /// Adds to the sums, after evicting other shares if there is no room.
     fn take(
         &self,
         state: &mut State,
@@ -196,7 +197,10 @@ impl Budget {
 }
 
 impl Share {
-    /// Raises the share to at least so many bytes.
+    /// Raises the share to at least `bytes`.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when this share was evicted, or no other share can be evicted for it.
     pub fn raise(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = Arc::clone(&self.budget);
         let mut state = budget.lock();
@@ -213,7 +217,7 @@ impl Share {
         Ok(())
     }
 
-    /// [`Share::raise`], and waits until those that made room for it are gone.
+    /// As [`Share::raise`]; pending while evicted shares still hold more than an eighth of the budget.
     pub fn poll_raise(&mut self, cx: &Context<'_>, bytes: usize) -> Poll<Result<(), Exhausted>> {
         self.victim.waker.register(cx.waker());
         if let Err(exhausted) = self.raise(bytes) {
@@ -227,7 +231,7 @@ impl Share {
         Poll::Pending
     }
 
-    /// Lowers the share to so many bytes.
+    /// Lowers the share to `bytes`.
     pub fn lower(&mut self, bytes: usize) {
         let budget = Arc::clone(&self.budget);
         let mut state = budget.lock();
@@ -240,7 +244,7 @@ impl Share {
         }
     }
 
-    /// Whether it makes room when others need it.
+    /// Makes the share a candidate for eviction, or protects it with `None`.
     pub fn set_stalled(&mut self, stalled: Option<Stalled>) {
         if stalled != self.stalled {
             let budget = Arc::clone(&self.budget);
@@ -255,7 +259,7 @@ impl Share {
         &self.budget
     }
 
-    /// Ready when it had to make room; what it stands for must end now.
+    /// Ready once the share is evicted; its holder must then close and drop it.
     pub fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
         self.victim.waker.register(cx.waker());
         if self.is_evicted() { Poll::Ready(()) } else { Poll::Pending }
@@ -265,7 +269,8 @@ impl Share {
         self.victim.evicted.load(Ordering::Acquire)
     }
 
-    /// Of a share that was not evicted, which only happens while the state is locked.
+    /// Updates the share's entry among the candidates. The caller holds the lock and has checked that the share is not
+    /// evicted: eviction happens under the same lock.
     fn place(&mut self, state: &mut State, stalled: Option<Stalled>) {
         if let Some(before) = self.stalled {
             state.stalled.remove(&(before, self.id));
@@ -306,25 +311,25 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_who_is_stalled_makes_room() {
+    fn the_oldest_stalled_share_is_evicted_first() {
         let budget = Budget::new(4 * CONNECTION, 100, None);
         let mut shares: Vec<Share> = (0..4).map(|_| budget.connection().unwrap()).collect();
         shares[0].set_stalled(None);
         shares[1].set_stalled(Some(Stalled::Idle));
         let fifth = budget.connection().unwrap();
         let gone = |shares: &[Share]| shares.iter().map(evicted).collect::<Vec<_>>();
-        assert_eq!(gone(&shares), [false, false, true, false], "the oldest that has not finished");
+        assert_eq!(gone(&shares), [false, false, true, false], "the oldest unfinished one");
         let mut body = budget.body().unwrap();
         body.raise(2 * CONNECTION).unwrap();
         assert_eq!(gone(&shares), [false, false, true, true]);
         assert!(evicted(&fifth) && !evicted(&body));
         body.raise(3 * CONNECTION).unwrap();
-        assert_eq!(gone(&shares), [false, true, true, true], "then those that are idle");
-        assert_eq!(body.raise(4 * CONNECTION), Err(Exhausted), "never those that are served, nor itself");
+        assert_eq!(gone(&shares), [false, true, true, true], "then idle ones");
+        assert_eq!(body.raise(4 * CONNECTION), Err(Exhausted), "never one that is served, nor itself");
         assert_eq!(budget.lock().leaving, 4 * CONNECTION);
         let mut other = budget.body().unwrap();
         let cx = Context::from_waker(Waker::noop());
-        assert!(other.poll_raise(&cx, CONNECTION).is_pending(), "those who made room are still there");
+        assert!(other.poll_raise(&cx, CONNECTION).is_pending(), "the evicted shares are not dropped yet");
         assert!(evicted(&body));
         drop((shares, fifth, body));
         assert_eq!(other.poll_raise(&cx, CONNECTION), Poll::Ready(Ok(())));
@@ -334,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_have_half_and_who_is_authenticated_has_a_reserve() {
+    fn streams_get_half_and_authenticated_bodies_a_reserve() {
         let budget = Budget::new(8 * STREAM, 100, None);
         let streams: Vec<Share> = std::iter::from_fn(|| budget.stream().ok()).collect();
         assert_eq!(streams.len(), 4);
@@ -357,7 +362,7 @@ mod tests {
         let streams = [budget.stream().unwrap(), budget.stream().unwrap()];
         let second = budget.connection().unwrap();
         assert!(evicted(&first) && !evicted(&second));
-        assert!(budget.stream().is_ok(), "a stranger makes room for it");
+        assert!(budget.stream().is_ok(), "an unauthenticated connection is evicted for it");
         assert!(evicted(&second));
         drop(streams);
     }

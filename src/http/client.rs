@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! The client's IP address, behind trusted proxies.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -6,8 +6,8 @@ use actix_web::{HttpRequest, http::header::HeaderValue};
 
 use crate::config::{Edge, ProxyHeader};
 
-/// The rightmost address that no trusted proxy claims for itself. Headers from anybody else are ignored, and so is
-/// everything to the left of what is no address.
+/// The client's address: the rightmost one in the proxy header that is not a trusted proxy. The header is ignored
+/// unless the peer is a trusted proxy, and whatever is left of an entry that is no address is ignored, too.
 pub(super) fn address(request: &HttpRequest, edge: &Edge) -> IpAddr {
     let is_trusted = |ip: IpAddr| edge.trusted_proxies.iter().any(|network| network.contains(&ip));
     let peer = request.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
@@ -30,14 +30,15 @@ pub(super) fn address(request: &HttpRequest, edge: &Edge) -> IpAddr {
     client
 }
 
-/// An address as proxies write it: bare, with a port, in brackets.
+/// Parses an address as proxies write it: bare, with a port, or in brackets.
 fn hop(text: &str) -> Option<IpAddr> {
     let ip = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
     let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     ip.ok().or_else(bare).map(|ip| ip.to_canonical())
 }
 
-/// The `for` of one element of RFC 7239. Given twice, or in a text that was cut at a comma, it is none.
+/// The address in the `for` parameter of one RFC 7239 element; `None` when the parameter occurs twice, or when the
+/// element was split inside a quoted string.
 fn forwarded(element: &str) -> Option<IpAddr> {
     let mut found = element.split(';').filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_of_trusted_proxies_counts() {
+    fn the_rightmost_untrusted_address_counts() {
         let long = format!("{}2.2.2.2", "1.1.1.1, ".repeat(2_000));
         let table: &[(&str, &[&[u8]], &str)] = &[
             ("203.0.113.9", &[b"1.1.1.1"], "203.0.113.9"),
@@ -78,7 +79,7 @@ mod tests {
             (PROXY, &[b"1.1.1.1,2.2.2.2 ,\t10.0.0.7 "], "2.2.2.2"),
             (PROXY, &[b"10.0.0.8, 10.0.0.7"], "10.0.0.8"),
             (PROXY, &[long.as_bytes()], "2.2.2.2"),
-            // Many lines are one list.
+            // Several header lines form one list.
             (PROXY, &[b"1.1.1.1", b"2.2.2.2", b"10.0.0.7"], "2.2.2.2"),
             (PROXY, &[b"2.2.2.2", b"10.0.0.9, 10.0.0.7", b"10.0.0.6"], "2.2.2.2"),
             // Ports and brackets.
@@ -92,7 +93,7 @@ mod tests {
             // The same address in another spelling.
             ("::ffff:10.0.0.1", &[b"::ffff:2.2.2.2"], "2.2.2.2"),
             (PROXY, &[b"2.2.2.2, ::ffff:10.0.0.7"], "2.2.2.2"),
-            // What is no address hides everything to its left.
+            // An entry that is no address ends the search.
             (PROXY, &[b"rubbish"], PROXY),
             (PROXY, &[b""], PROXY),
             (PROXY, &[b"1.1.1.1, unknown"], PROXY),
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc_7239_counts_where_it_is_configured() {
+    fn the_forwarded_header_is_read_where_it_is_configured() {
         let table: &[(&str, &[&[u8]], &str)] = &[
             ("203.0.113.9", &[b"for=1.1.1.1"], "203.0.113.9"),
             (PROXY, &[b"for=1.1.1.1, for=2.2.2.2"], "2.2.2.2"),
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_header_is_never_read() {
+    fn only_the_configured_header_is_read() {
         let both: &[(&'static str, &[u8])] = &[("x-forwarded-for", b"1.1.1.1"), ("forwarded", b"for=2.2.2.2")];
         assert_eq!(seen(ProxyHeader::XForwardedFor, PROXY, both), "1.1.1.1");
         assert_eq!(seen(ProxyHeader::Forwarded, PROXY, both), "2.2.2.2");

@@ -1,4 +1,4 @@
-//! `request-code`, `validate-code`, and sending again.
+//! `request-code`, `validate-code` and `resend`.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -26,7 +26,7 @@ pub(super) async fn request(app: Data<App>, instance: Path<String>, request: Htt
     let idempotency_key = idempotency_key(&request)?;
     let body = body::object(&request, payload).await?;
     let input = input_code::request(&body, &caller.instance)?;
-    // A link's key stands for a link.
+    // The prefix separates the keys of codes from those of links.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
     let warnings = input.warnings.clone();
     let record = app.service.request_code(&caller.instance, &caller.token, input, None, idempotency).await?;

@@ -1,5 +1,5 @@
-//! What is known of a connection beside HTTP: which of its requests are served, its share of the budget, and that a
-//! handler may take the stream over.
+//! State of a client connection that the HTTP server does not keep: how many of its requests are being served, its
+//! share of the budget, and a handler's wish to take over the stream.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,15 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::budget::{Budget, CONNECTION, Exhausted, Share, Stalled, UNREAD};
 
-/// A client's stream.
+/// The byte stream of a client, plain or TLS.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-/// What a stream is handed to.
+/// Called with the stream once it is handed over.
 pub type Take = Box<dyn FnOnce(Box<dyn Stream>)>;
 
-/// Shared by a connection's stream and the requests on it.
+/// Shared by a connection's stream and by the requests on it, which all run on one thread.
 #[derive(Clone)]
 pub struct Connection(Rc<Inner>);
 
@@ -34,7 +34,7 @@ struct Inner {
 
 enum Takeover {
     None,
-    /// The stream is handed on when everything before is written.
+    /// The stream is handed over once everything before is written.
     Asked(Take),
     Done,
 }
@@ -50,7 +50,7 @@ impl Connection {
         Arc::clone(self.0.share.borrow().budget())
     }
 
-    /// A request is served until the returned value is gone.
+    /// Marks a request as being served until the returned guard is dropped.
     pub fn begin(&self) -> Request {
         self.0.begun.set(self.0.begun.get() + 1);
         self.stall(None);
@@ -61,31 +61,37 @@ impl Connection {
         self.0.begun.get() > self.0.ended.get()
     }
 
-    /// The number of the next request.
+    /// The number of the next request, from 1.
     pub fn next(&self) -> u64 {
         self.0.begun.get() + 1
     }
 
-    /// So many bytes of a head are there, and not all.
+    /// Accounts for an incomplete head of which `bytes` have been read.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: the connection must be closed.
     pub fn head(&self, bytes: usize) -> Result<(), Exhausted> {
         self.stall(Some(Stalled::Unfinished));
-        // Its buffer grows by doubling.
+        // The HTTP parser's buffer grows by doubling.
         self.0.share.borrow_mut().raise(CONNECTION + bytes.saturating_sub(4096) * 2)
     }
 
-    /// An answer is not read.
+    /// Accounts for a response that the client does not read.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: the connection must be closed.
     pub fn unread(&self) -> Result<(), Exhausted> {
         self.stall(Some(Stalled::Unfinished));
         self.0.share.borrow_mut().raise(CONNECTION + UNREAD)
     }
 
-    /// It is read again.
+    /// The client has read its response; the connection costs its base share again.
     pub fn read(&self) {
         self.stall((!self.is_busy()).then_some(Stalled::Idle));
         self.0.share.borrow_mut().lower(CONNECTION);
     }
 
-    /// While it is paused nothing is read from the client; HTTP would buffer it.
+    /// While paused, nothing is read from the client: the HTTP parser would buffer it.
     pub fn is_paused(&self) -> bool {
         self.0.paused.get()
     }
@@ -94,17 +100,17 @@ impl Connection {
         self.0.paused.set(paused);
     }
 
-    /// Ready when the connection has to make room.
+    /// Ready once the connection is evicted from the budget and must close.
     pub fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
         self.0.share.borrow().poll_evicted(cx)
     }
 
-    /// Hands the stream to `take` when everything before is written. HTTP then sees a closed connection.
+    /// Hands the stream to `take` once everything before is written. The HTTP server then sees a closed connection.
     pub(super) fn take_over(&self, take: Take) {
         self.0.takeover.replace(Takeover::Asked(take));
     }
 
-    /// What wants the stream, once.
+    /// The handler that asked for the stream. Returned once; the takeover then counts as done.
     pub fn taker(&self) -> Option<Take> {
         if !matches!(*self.0.takeover.borrow(), Takeover::Asked(_)) {
             return None;
@@ -124,7 +130,7 @@ impl Connection {
     }
 }
 
-/// One that is being served.
+/// A request that is being served; dropping it ends it.
 pub struct Request(Connection);
 
 impl Drop for Request {

@@ -1,8 +1,10 @@
-//! Cookies as octets (RFC 6265, 5.4): what other hosts of the domain have set is never decoded, so it voids nothing.
+//! Reads cookies as octets (RFC 6265, 5.4). Cookies with other names, which other hosts of the domain may have set, are
+//! not decoded, so that a malformed one cannot hide ours.
 
 use actix_web::http::header::{self, HeaderMap};
 
-/// The values under exactly this name, as they were sent: over HTTP/2 in several headers.
+/// All values of the cookie `name`, in the order of the headers; HTTP/2 sends several. Values that are not UTF-8 are
+/// left out.
 pub(super) fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     let pairs = headers.get_all(header::COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| {
@@ -27,7 +29,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_exact_name_is_ours() {
+    fn only_the_exact_name_matches() {
         for others in
             ["", "a=b", "name=Jürgen", "__host-cs=x", "\u{2000}__Host-cs=x", "__Host-cs2=x", "__Host-cs", "=", "=;="]
         {
@@ -45,7 +47,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_beside_it_hides_it(
+        fn other_cookies_never_hide_ours(
             before in prop::collection::vec(octet(), 0..60), after in prop::collection::vec(octet(), 0..60),
         ) {
             let line = [&before[..], b"; __Host-cs=ours; ", &after[..]].concat();

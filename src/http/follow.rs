@@ -1,8 +1,8 @@
-//! Event streams that wait cheaply.
+//! Server-sent event streams that cost little while they wait.
 //!
-//! An HTTP connection holds buffers and a state machine of more than ten KiB for as long as it lives. A stream that
-//! only waits needs none of them: once the head and the first event are written, it gets the socket, and the HTTP
-//! connection ends.
+//! An HTTP connection holds buffers and a state machine of more than 10 KiB. A stream that only waits needs none of
+//! them: once the head and the first event are written, a task of its own takes over the socket and writes the further
+//! events as chunks, and the HTTP connection ends.
 
 use std::{
     convert::Infallible,
@@ -32,17 +32,20 @@ use super::{
 };
 use crate::service::ServiceError;
 
-/// How long a client may leave an event unread.
+/// How long the client may take to read one event.
 const UNREAD: Duration = Duration::from_secs(15);
-/// A client of a stream has nothing more to say.
+/// Bytes that a client may send on a stream before it is closed. Clients have nothing to send.
 const CHATTER: usize = 4096;
 
-/// What happens, until nothing more will.
+/// A source of events; `None` ends the stream.
 pub(super) trait Events: 'static {
     fn next(&mut self) -> impl Future<Output = Option<Bytes>>;
 }
 
-/// Answers with a stream of events. The first one is there at once.
+/// Responds with a stream of events. The first event is written with the head; without one the response has no body.
+///
+/// # Errors
+/// `temporary_reduced_capacity` when the budget for streams is used up.
 pub(super) async fn answer(
     request: &HttpRequest,
     tracker: &TaskTracker,
@@ -61,7 +64,7 @@ pub(super) async fn answer(
     Ok(response.body(Handover { first: Some(first), connection, carry: Some(Box::new(carry)) }))
 }
 
-/// The body of the answer until the stream is handed over.
+/// The response body up to the handover: the first event, then pending until the stream is taken.
 struct Handover {
     first: Option<Bytes>,
     connection: Connection,
@@ -82,12 +85,12 @@ impl MessageBody for Handover {
         if let Some(carry) = self.carry.take() {
             self.connection.take_over(carry);
         }
-        // What takes the stream wakes the connection.
+        // The takeover wakes the connection.
         if self.connection.is_taken() { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 
-/// Writes events as chunks, until the last one, or until the client goes.
+/// Writes events as HTTP chunks until the source ends, the client closes, or a write takes too long.
 async fn carry(mut stream: Box<dyn Stream>, mut events: impl Events, _share: Share) {
     loop {
         let event = match select(pin!(events.next()), pin!(gone(&mut stream))).await {
@@ -107,7 +110,7 @@ async fn carry(mut stream: Box<dyn Stream>, mut events: impl Events, _share: Sha
     let _ = timeout(UNREAD, stream.shutdown()).await;
 }
 
-/// Waits until the client has closed its side. What it still says is thrown away.
+/// Completes when the client closes its side or has sent too much. What it sends is discarded.
 async fn gone(stream: &mut Box<dyn Stream>) {
     let mut heard = 0;
     std::future::poll_fn(|cx| {

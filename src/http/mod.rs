@@ -1,4 +1,8 @@
-//! The HTTP surface: two listeners, one table of routes each.
+//! The HTTP interface: one table of routes for the public listener, one for the operator's.
+//!
+//! A request to the public listener passes `span` (request id, log line, metrics), then the rate limits per address,
+//! then its handler. Handlers read and check the request, call one use case of [`Service`], and turn the result or the
+//! error into a response; every error becomes a [`problem::Problem`]. Nothing here knows how data is stored or signed.
 
 mod api;
 mod audited;
@@ -45,7 +49,7 @@ use self::{
 };
 use crate::{config::Edge, service::Service};
 
-/// What handlers of the public listener need.
+/// State shared by the handlers of the public listener.
 pub struct App {
     pub service: Arc<Service>,
     /// Replaced by a reload.
@@ -53,7 +57,7 @@ pub struct App {
     gate: Gate,
     renderings: Renderings,
     guides: Guides,
-    /// Event streams that wait on sockets of their own.
+    /// Open event streams; shutdown waits for them.
     streams: TaskTracker,
 }
 
@@ -122,7 +126,7 @@ pub const ROUTES: &[Entry] = &[
     look("/llms.txt",                                    || to(contract::serve::llms)),
 ];
 
-/// Serves [`ROUTES`].
+/// Registers [`ROUTES`] with their middleware.
 pub fn routes(config: &mut ServiceConfig) {
     let table: Vec<&'static Entry> = ROUTES.iter().collect();
     let everything = route::add(web::scope(""), &table, "").default_service(web::to(nothing));

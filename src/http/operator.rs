@@ -1,6 +1,6 @@
-//! Probes, metrics, the status page's data, and a page of requests for the operator, on their own listener.
+//! The operator's listener: probes, metrics, status, and the pages under `/requests`.
 //!
-//! `/livez` asks nobody: a store that is away is no reason to restart this process.
+//! `/livez` depends on nothing outside the process: an unavailable store is no reason to restart it.
 
 mod hosts;
 mod list;
@@ -24,7 +24,7 @@ use crate::{
     service::Service,
 };
 
-/// Whether this process should get requests, or what it lacks.
+/// Whether this process should receive requests, or the reason why not. Starts as not ready.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<ArcSwapOption<String>>);
 
@@ -35,12 +35,12 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// Whether it was not ready.
+    /// Returns whether that changed the state.
     pub fn set_ready(&self) -> bool {
         self.0.swap(None).is_some()
     }
 
-    /// Whether that was not known.
+    /// Marks the process as not ready. Returns whether the reason is new.
     pub fn lacks(&self, why: &str) -> bool {
         let before = self.0.swap(Some(Arc::new(why.to_owned())));
         before.is_none_or(|before| *before != why)
@@ -51,19 +51,19 @@ impl Readiness {
     }
 }
 
-/// What the operator's listener needs.
+/// State shared by the handlers of the operator's listener.
 pub struct Operator {
     pub readiness: Readiness,
     pub service: Arc<Service>,
-    /// Who may open the page of requests. Replaced by a reload.
+    /// The operators who may log in, and the allowed host names. Replaced by a reload.
     pub access: Arc<ArcSwap<Access>>,
     /// Replaced by a reload.
     pub edge: Arc<ArcSwap<Edge>>,
-    /// Held while a password is compared.
+    /// Held while a password is compared, so that at most one core is busy with it.
     pub comparing: Arc<Mutex<()>>,
 }
 
-/// Routes of the operator's listener.
+/// Registers the routes of the operator's listener.
 pub fn routes(config: &mut ServiceConfig) {
     let requests = scope("/requests")
         .wrap(from_fn(session::gate))

@@ -1,4 +1,4 @@
-//! Questions about people: why nothing happened, and the wish to be forgotten.
+//! Support for one person: `explain`, what became of a message, and `erase`, deletion of what is stored about a chat.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -17,7 +17,7 @@ use crate::{
 
 const EXPECTED: &str = "expected, once, a uuid, a message id, a chat id or the last digits of a phone";
 
-/// `GET …/explain?q=`: a uuid, a message id, a chat or the end of a phone number.
+/// `GET …/explain?q=`: a uuid, a message id, a chat id or the last digits of a phone number.
 pub(super) async fn explain(
     app: Data<App>,
     instance: Path<String>,

@@ -1,4 +1,6 @@
 //! One problem as an answer: status, headers and body.
+//!
+//! Errors of the service and the store become problems here and nowhere else. Their causes are logged and never shown.
 
 use std::time::Duration;
 
@@ -19,16 +21,16 @@ use actix_web::{
     http::{StatusCode, header},
 };
 
-/// One problem, ready to be sent.
+/// One problem and the details of this occurrence.
 #[derive(Clone, Debug)]
 pub struct Problem {
     pub code: Code,
     pub detail: String,
     pub errors: Vec<FieldFault>,
     pub retry_after: Option<Duration>,
-    /// Of a code that was wrong: how many more tries it has.
+    /// With [`Code::CodeWrong`]: attempts that are left.
     pub attempts_remaining: Option<u32>,
-    /// What the token lacks.
+    /// With [`Code::InsufficientScope`]: the scope that the token lacks.
     pub lacks: Option<Scope>,
 }
 
@@ -58,17 +60,17 @@ impl Problem {
         ProblemBody::new(self.code, self.detail.clone(), self.errors.clone(), self.attempts_remaining)
     }
 
-    /// Why a code that was typed did not count, or cannot be sent again.
+    /// Why a code was not accepted, or cannot be sent again.
     fn of_code(reason: Reason) -> Self {
         match reason {
             Reason::AttemptsExhausted => Self::new(Code::AttemptsExhausted, "ask for a new one"),
             Reason::CodeExpired => Self::new(Code::CodeExpired, "ask for a new one"),
             Reason::CodeUsed => Self::new(Code::CodeUsed, "each code works once; ask for a new one"),
-            _ => Self::new(Code::CodeNotActive, "none was asked for, it was canceled, or it was replaced by another"),
+            _ => Self::new(Code::CodeNotActive, "no code was requested, or it was canceled or replaced"),
         }
     }
 
-    /// The same words whether a token is missing, malformed or wrong.
+    /// The same text for a missing, a malformed and a wrong token.
     pub fn unauthenticated() -> Self {
         Self::new(Code::Unauthenticated, "send `Authorization: Bearer <API token>` with a token of this instance")
     }
@@ -113,59 +115,59 @@ impl ResponseError for Problem {
 impl From<Faults> for Problem {
     fn from(faults: Faults) -> Self {
         let named: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
-        let detail = format!("mend {}", named.join(", "));
+        let detail = format!("fix {}", named.join(", "));
         let error = |fault: &Fault| FieldFault { field: fault.key.clone(), detail: fault.problem.clone() };
         Self { errors: faults.iter().map(error).collect(), ..Self::new(Code::InvalidRequest, detail) }
     }
 }
 
-/// The only place where the service's errors become problems. Causes are logged, never shown.
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::NotFound => Self::not_found(),
             ServiceError::Invalid(faults) => faults.into(),
-            ServiceError::KeyReused => {
-                Self::new(Code::IdempotencyKeyReused, "send a new Idempotency-Key, or the body it was first used with")
-            }
+            ServiceError::KeyReused => Self::new(
+                Code::IdempotencyKeyReused,
+                "use a new Idempotency-Key, or send the body that the key was first used with",
+            ),
             ServiceError::RateLimited { retry_after } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(Code::RateLimited, "wait as long as Retry-After says")
             },
             ServiceError::RoomUsed { retry_after } => Self {
                 retry_after: Some(retry_after),
-                ..Self::new(
-                    Code::InstanceFull,
-                    "what is pending goes on; room comes back as old requests are forgotten",
-                )
+                ..Self::new(Code::InstanceFull, "pending requests continue; space is freed as old requests are removed")
             },
-            ServiceError::Disabled => Self::new(Code::InstanceDisabled, "disabled = true in its configuration"),
+            ServiceError::Disabled => Self::new(Code::InstanceDisabled, "its configuration has disabled = true"),
             ServiceError::Code(reason) => Self::of_code(reason),
             ServiceError::CodeWrong { attempts_remaining } => Self {
                 attempts_remaining: Some(attempts_remaining),
-                ..Self::new(Code::CodeWrong, "it is not the one that was sent last to this chat")
+                ..Self::new(Code::CodeWrong, "it is not the code that was last sent to this chat")
             },
             ServiceError::CodeLocked { retry_after } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(
                     Code::CodeLocked,
-                    "wait as long as Retry-After says, or let the chat prove itself by a link",
+                    "wait as long as Retry-After says, or let the person prove the chat by a link",
                 )
             },
             ServiceError::NothingToSend => {
-                Self::new(Code::NothingToSend, "only codes are sent; hand the link out again yourself")
+                Self::new(Code::NothingToSend, "only codes are sent; pass the link on yourself")
             }
-            ServiceError::Spent => Self::new(Code::TokenSpent, "it was used, revoked, or is too old"),
-            ServiceError::Refused => Self::new(Code::TokenRefused, "it is unknown here, or the verifier is wrong"),
+            ServiceError::Spent => Self::new(Code::TokenSpent, "it was used or revoked, or it has expired"),
+            ServiceError::Refused => Self::new(Code::TokenRefused, "the token is unknown, or the verifier is wrong"),
             ServiceError::Crowded => Self {
                 retry_after: Some(Duration::from_secs(5)),
-                ..Self::new(Code::TemporaryReducedCapacity, "too many wait for news; ask for the state instead")
+                ..Self::new(
+                    Code::TemporaryReducedCapacity,
+                    "too many clients are waiting for events; request the state instead",
+                )
             },
             ServiceError::NotIdentified => Self {
                 retry_after: Some(Duration::from_secs(5)),
                 ..Self::new(
                     Code::TemporaryReducedCapacity,
-                    "the gateway does not say whose LID this is; deliver it again",
+                    "the gateway did not translate the sender's LID; deliver the webhook again",
                 )
             },
             ServiceError::Store(error) => error.into(),
@@ -178,19 +180,22 @@ impl From<StoreError> for Problem {
         let retry_after = Some(Duration::from_secs(2));
         match error {
             StoreError::Unavailable(_) | StoreError::Refused(_) => {
-                tracing::warn!(%error, "the store did not do it");
+                tracing::warn!(%error, "a store operation failed; answered 503");
                 Self { retry_after, ..Self::new(Code::StoreUnavailable, "nothing was lost; try again") }
             }
             StoreError::Full => {
-                tracing::error!(%error, "the store takes no new work");
-                Self { retry_after, ..Self::new(Code::TemporaryReducedCapacity, "what is pending goes on; try again") }
+                tracing::error!(%error, "the store is full and refuses new requests; see StoreFull in the runbook");
+                Self {
+                    retry_after,
+                    ..Self::new(Code::TemporaryReducedCapacity, "pending requests continue; try again")
+                }
             }
             StoreError::Sealed(_) => {
-                tracing::error!(%error, "a record that nobody here can read is not found");
+                tracing::error!(%error, "no key of this process can open a record; answered 404");
                 Self::not_found()
             }
             StoreError::Corrupt(_) | StoreError::Misconfigured(_) => {
-                tracing::error!(%error, "the store cannot be used");
+                tracing::error!(%error, "the store returned an unexpected answer");
                 Self::new(Code::InternalError, "see the daemon's log")
             }
         }

@@ -1,4 +1,4 @@
-//! QR codes: as a small bitmap inside a page, as one SVG path where somebody else embeds it.
+//! QR codes: a bitmap in a `data:` URL for our own pages, an SVG for pages of others.
 
 use std::fmt::Write as _;
 
@@ -6,9 +6,10 @@ use askama::Template as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fast_qr::{ECL, QRBuilder, QRCode};
 
-/// Four modules of quiet zone, as the standard asks.
+/// Modules of quiet zone on each side, as ISO/IEC 18004 requires.
 const MARGIN: usize = 4;
-/// A longer text is read more surely from larger modules than with more redundancy: screens have no scratches.
+/// Texts longer than this many bytes use the lowest level of error correction: on a screen, larger modules help a
+/// camera more than redundancy does.
 const DENSE: usize = 320;
 
 fn code(text: &str) -> Option<QRCode> {
@@ -16,7 +17,8 @@ fn code(text: &str) -> Option<QRCode> {
     QRBuilder::new(text).ecl(level).build().ok()
 }
 
-/// A `data:` URL of one bit a module, which weighs a fifth of the SVG. `None` as in [`svg`].
+/// A `data:` URL of a BMP with one bit per module: a fifth of the SVG's size. `None` when the text is too long for a QR
+/// code.
 pub fn bitmap(text: &str) -> Option<String> {
     let code = code(text)?;
     let side = code.size + 2 * MARGIN;
@@ -57,7 +59,8 @@ struct Svg<'a> {
     path: String,
 }
 
-/// `None` when the text is too long for any QR code. Each run of dark modules is one stroke, which keeps it small.
+/// An SVG with `label` as its accessible name. Each horizontal run of dark modules is one stroke, which keeps it small.
+/// `None` when the text is too long for a QR code.
 pub fn svg(text: &str, label: &str) -> Option<String> {
     let code = code(text)?;
     let mut path = String::new();
@@ -83,7 +86,7 @@ pub fn svg(text: &str, label: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// That a phone reads it is shown in a browser; that no bit is out of place, here.
+    /// Checks each module; a test with a browser shows that cameras can read it.
     #[test]
     fn the_bitmap_holds_the_modules_of_the_code() {
         for text in ["x", &"long ".repeat(80)] {

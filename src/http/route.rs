@@ -1,4 +1,4 @@
-//! What a table of routes is made of, and how it becomes one.
+//! Entries of a route table, and their registration with actix.
 
 use actix_web::{
     HttpRequest, HttpResponse, Resource, ResponseError as _, Route, Scope, guard,
@@ -8,11 +8,11 @@ use actix_web::{
 
 use super::problem::{Code, Problem};
 
-/// Some methods of one path, and who answers them.
+/// The handler of some methods of one path.
 pub struct Entry {
     /// As in an `Allow` header: `GET, HEAD`.
     pub methods: &'static str,
-    /// With `{parameters}`.
+    /// A template with `{parameters}`.
     pub path: &'static str,
     answer: fn() -> Route,
 }
@@ -25,7 +25,7 @@ pub(super) const fn post(path: &'static str, answer: fn() -> Route) -> Entry {
     Entry { methods: "POST", path, answer }
 }
 
-/// For pages of other origins, which ask before they send a bearer.
+/// For CORS preflight requests: pages of other origins send one before they send a bearer token.
 pub(super) const fn options(path: &'static str, answer: fn() -> Route) -> Entry {
     Entry { methods: "OPTIONS", path, answer }
 }
@@ -34,7 +34,7 @@ pub(super) const fn delete(path: &'static str, answer: fn() -> Route) -> Entry {
     Entry { methods: "DELETE", path, answer }
 }
 
-/// GET and HEAD, for what browsers and robots look at.
+/// GET and HEAD, for what browsers and crawlers fetch.
 pub(super) const fn look(path: &'static str, answer: fn() -> Route) -> Entry {
     Entry { methods: "GET, HEAD", path, answer }
 }
@@ -50,8 +50,8 @@ impl Entry {
     }
 }
 
-/// Adds a table to `scope`, which stands at `below`. Paths with the same words up to a parameter share a scope of
-/// their own: a pattern costs every worker 20 kB, and every request that gets that far a try.
+/// Adds `entries` to `scope`, whose own path is `below`. Paths that are equal up to the end of their next parameter
+/// share a nested scope: each pattern costs 20 kB in every worker, and one match for each request that reaches it.
 pub(super) fn add(mut scope: Scope, entries: &[&'static Entry], below: &str) -> Scope {
     let mut added: Vec<&str> = Vec::new();
     for entry in entries {
@@ -72,13 +72,13 @@ pub(super) fn add(mut scope: Scope, entries: &[&'static Entry], below: &str) -> 
     scope
 }
 
-/// What follows `below`, to the end of the first parameter.
+/// The part of the path after `below`, to the end of its first parameter.
 fn stem(entry: &'static Entry, below: &str) -> &'static str {
     let rest = entry.path.strip_prefix(below).expect("the scope holds its own paths only");
     rest.find('}').map_or(rest, |end| &rest[..=end])
 }
 
-/// Other methods are 405 with what is allowed.
+/// A resource with these handlers; other methods are answered with 405 and `Allow`.
 fn answering(resource: Resource, entries: &[&'static Entry]) -> Resource {
     let allowed = entries.iter().map(|entry| entry.methods).collect::<Vec<_>>().join(", ");
     let resource = entries.iter().fold(resource, |resource, entry| resource.route(entry.route()));

@@ -1,4 +1,8 @@
-//! Webhooks: bytes in, 200 out after the commit. What the bytes mean is the gateway's business.
+//! Receives the webhooks of gateways.
+//!
+//! A webhook is authenticated over its raw bytes (before its body is read, where the head alone proves it), parsed by
+//! the instance's gateway, and each event is passed to the service. The response is 200 only after the commit; an error
+//! makes the gateway deliver again.
 
 use std::sync::Arc;
 
@@ -42,13 +46,13 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
         (_, true) => body::read(&request, payload, body::WEBHOOK).await?,
         (_, false) => body::read_from(body::From::Authenticated, &request, payload, body::WEBHOOK).await?,
     };
-    // The body may have taken seconds.
+    // Reading the body may have taken seconds, so that the time is read again.
     let webhook = Webhook { body: &body, now: app.service.clock.wall(), ..head };
     authenticate(&app, &instance, &webhook)?;
     let kind = instance.gateway.kind();
     if method == http::Method::GET {
         let answer = instance.gateway.handshake(&webhook).ok_or_else(Problem::not_found)?;
-        tracing::info!(gateway = kind, instance = %instance.config.id, "the gateway's handshake was answered");
+        tracing::info!(gateway = kind, instance = %instance.config.id, "answered the gateway's webhook handshake");
         let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).unwrap_or_default();
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
@@ -62,17 +66,17 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
                 handle(&app, &owner, event).await?;
             }
         }
-        // The gateway would only repeat it.
+        // Answered with 200: the gateway would only deliver the same bytes again.
         Err(error) => {
             count(&app, &instance, "malformed");
-            tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "an authenticated webhook was not understood");
+            tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "could not parse an authenticated webhook; it is dropped");
         }
     }
     let (content_type, body) = instance.gateway.acknowledgement();
     Ok(HttpResponse::Ok().content_type(content_type).body(body))
 }
 
-/// Refuses and counts what does not prove where it comes from.
+/// Checks the webhook's proof; a failure is counted, and logged at a bounded rate.
 fn authenticate(app: &App, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
     let Err(why) = instance.gateway.authenticate(webhook) else { return Ok(()) };
     let (id, kind) = (instance.config.id, instance.gateway.kind());
@@ -81,13 +85,13 @@ fn authenticate(app: &App, instance: &Instance, webhook: &Webhook<'_>) -> Result
     let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
     app.service.metrics.attempts_failed.get_or_create(&failed).inc();
     if let Some(count) = app.service.vitals.failed(id, "webhook", why.0, app.service.clock.wall()) {
-        tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "a webhook was refused");
+        tracing::warn!(gateway = kind, instance = %id, reason = why.0, count, "refused a webhook that failed authentication");
     }
     Err(unauthenticated(webhook.method))
 }
 
-/// The instance of a message's number: where a vendor posts for all numbers of an account to one URL, another one may
-/// have it. That one's own secret has to prove the webhook, too.
+/// The instance that an event belongs to. Some vendors post the events of all numbers of an account to one URL, so the
+/// number may be another instance's, whose own secret has to prove the webhook, too. Otherwise `instance`.
 fn owner(app: &App, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'_>) -> Arc<Instance> {
     let Some(id) = event.number_id.as_deref().filter(|id| instance.gateway.number_id().is_some_and(|ours| ours != *id))
     else {
@@ -111,7 +115,7 @@ fn count(app: &App, instance: &Instance, result: &'static str) {
     app.service.metrics.webhook_events.get_or_create(&event).inc();
 }
 
-/// Constant: a forger learns nothing. Meta's page asks for 403 on a wrong verify token.
+/// The same for every failure, so that it gives no hint to an attacker. Meta expects 403 for a wrong verify token.
 fn unauthenticated(method: &http::Method) -> Problem {
     let code = if method == http::Method::GET { Code::HandshakeRefused } else { Code::WebhookUnauthenticated };
     Problem::new(code, "check the secrets at the gateway and here")

@@ -428,7 +428,7 @@ async fn a_request_is_canceled_and_a_callback_replayed(ground: Ground) {
     let first = world.receiver.wait_for(1).await.pop().unwrap();
     daemon.settle().await;
     let page = browser.page(canceled.header("location")).await;
-    assert!(page.contains("It is canceled.") && !page.contains("Cancel it"), "{page}");
+    assert!(page.contains("The request is canceled.") && !page.contains("Cancel it"), "{page}");
     assert!(page.contains("link.canceled") && page.contains("delivered"), "{page}");
     assert_eq!(daemon.status(&link.uuid).await, "canceled");
     let again = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[]).await;

@@ -1,8 +1,7 @@
-//! The guides: Markdown under `templates/docs/guides`, rendered when somebody first asks, with a search over guides,
-//! operations, fields, problem codes and reasons.
+//! The guides, and the search over guides, operations, fields, problem codes and reasons.
 //!
-//! A new guide is a file there and a line in [`GUIDES`]. Its first line is its title, its first paragraph what the list
-//! of guides says about it.
+//! Guides are Markdown files under `templates/docs/guides`, rendered at their first request. A new guide is a file
+//! there and a line in [`GUIDES`]; its first line is the title, its first paragraph the summary in the list of guides.
 
 mod render;
 mod search;
@@ -10,11 +9,11 @@ mod serve;
 
 pub(in crate::http) use self::serve::{Guides, guide, search};
 
-/// A text for people who use or run the daemon.
+/// A guide for people who use or operate the daemon.
 pub struct Guide {
-    /// Its place in the URL, `/docs/<slug>`.
+    /// Its name in the URL, `/docs/<slug>`.
     pub slug: &'static str,
-    /// In Markdown.
+    /// Markdown.
     pub source: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! A guide as HTML, and as sections that can be searched.
+//! Renders a guide as HTML, and splits it into sections for the search.
 
 use std::collections::HashSet;
 
@@ -12,9 +12,9 @@ pub(super) struct Rendered {
     pub(super) sections: Vec<Section>,
 }
 
-/// What stands under one heading.
+/// A heading and the text below it, up to the next heading.
 pub(super) struct Section {
-    /// Its anchor; empty for what stands above the first heading below the title.
+    /// The heading's anchor; empty for the title.
     pub(super) anchor: String,
     pub(super) title: String,
     pub(super) level: HeadingLevel,
@@ -22,7 +22,7 @@ pub(super) struct Section {
     pub(super) text: String,
 }
 
-/// Renders trusted Markdown: the texts are part of the program.
+/// Renders trusted Markdown: the guides are part of the program, so raw HTML in them is kept.
 pub(super) fn render(source: &str) -> Rendered {
     let events: Vec<Event<'_>> = Parser::new_ext(source, Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS).collect();
     let mut anchors = HashSet::new();
@@ -62,7 +62,7 @@ pub(super) fn render(source: &str) -> Rendered {
                 let text = code.take().unwrap_or_default();
                 out.push(Event::Html(format!("{}</code></pre>\n", highlight::html(text.trim_end())).into()));
             }
-            // Wide tables scroll by themselves, which a keyboard has to reach.
+            // Wide tables scroll on their own; `tabindex` makes that reachable by keyboard.
             Event::Start(Tag::Table(_)) => {
                 let title = sections.last().map_or("", |section| section.title.as_str());
                 tables += 1;
@@ -83,7 +83,7 @@ pub(super) fn render(source: &str) -> Rendered {
                 title: title.clone(),
                 id: id.clone(),
             })),
-            // Nobody can tick it: a box is decoration.
+            // A static page has no state to tick: the box is decoration.
             Event::TaskListMarker(_) => out.push(Event::Html("<span aria-hidden=\"true\">☐ </span>".into())),
             event => out.push(event.clone()),
         }
@@ -93,7 +93,7 @@ pub(super) fn render(source: &str) -> Rendered {
     Rendered { html: rendered, sections }
 }
 
-/// What a reader sees of an event.
+/// The visible text of an event.
 fn text_of<'a>(event: &'a Event<'_>) -> Option<&'a str> {
     match event {
         Event::Text(text) | Event::Code(text) => Some(text),
@@ -104,13 +104,14 @@ fn text_of<'a>(event: &'a Event<'_>) -> Option<&'a str> {
     }
 }
 
-/// The words of a heading, of which `events` begins with the first.
+/// The text of a heading; `events` begins inside it.
 fn heading(events: &[Event<'_>]) -> String {
     let inside = events.iter().take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))));
     inside.filter_map(text_of).collect()
 }
 
-/// As code forges make them, so that links work there, too: lower case, dashes for spaces, without punctuation.
+/// A unique anchor in the format of code forges, so that links work there, too: lower case, dashes for spaces, without
+/// punctuation, numbered if taken.
 fn free_anchor(title: &str, taken: &mut HashSet<String>) -> String {
     let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     let anchor: String = kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect();
@@ -120,7 +121,7 @@ fn free_anchor(title: &str, taken: &mut HashSet<String>) -> String {
     free
 }
 
-/// In the sources guides link to files beside them, which works in a checkout; here these are pages.
+/// Links to other guides point to files in the source (`limits.md`); on the site they point to pages (`limits`).
 fn destination<'a>(url: &CowStr<'a>) -> CowStr<'a> {
     let (path, anchor) = url.split_once('#').map_or((url.as_ref(), None), |(path, anchor)| (path, Some(anchor)));
     match (path.strip_suffix(".md"), anchor) {

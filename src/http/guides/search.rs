@@ -1,5 +1,4 @@
-//! A search over everything that the documentation says: sections of guides, operations, fields, problem codes,
-//! reasons.
+//! Full-text search over the documentation: sections of guides, operations, fields, problem codes and reasons.
 
 use std::sync::LazyLock;
 
@@ -12,27 +11,27 @@ use crate::{
     },
 };
 
-/// What is looked for is cut to so many characters.
+/// Characters of a query; longer ones are cut.
 pub(super) const LONGEST_QUERY: usize = 100;
-/// How many results are shown.
+/// Results per query.
 const SHOWN: usize = 30;
 /// Characters of a result's text.
 const EXCERPT: usize = 180;
 
-/// Something that can be found.
+/// An entry of the index.
 struct Entry {
     title: String,
-    /// Which kind of thing it is, or which guide it stands in.
+    /// The entry's kind, or the guide that it belongs to.
     place: String,
     /// Relative to `/docs/`.
     url: String,
     text: String,
-    /// Title and text in lower case.
+    /// `title` in lower case.
     title_folded: String,
     text_folded: String,
 }
 
-/// Something that was found.
+/// A search result.
 #[derive(Debug)]
 pub(super) struct Hit {
     pub(super) title: &'static str,
@@ -54,7 +53,7 @@ impl Entry {
         }
     }
 
-    /// How well it fits: 0 when one of the words occurs nowhere in it.
+    /// Relevance: 0 unless every word occurs in title or text.
     fn score(&self, words: &[String]) -> usize {
         let scores = words.iter().map(|word| {
             if self.title_folded == *word {
@@ -68,7 +67,7 @@ impl Entry {
         scores.clone().try_fold(0, |sum, score| (score > 0).then_some(sum + score)).unwrap_or_default()
     }
 
-    /// What stands around the first of the words.
+    /// The text around the first occurrence of a word.
     fn excerpt(&self, words: &[String]) -> String {
         let first = words.iter().filter_map(|word| self.text_folded.find(word.as_str())).min().unwrap_or_default();
         let before = self.text_folded[..first].chars().count().saturating_sub(EXCERPT / 3);
@@ -113,7 +112,7 @@ static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     entries
 });
 
-/// The best results for what somebody typed; nothing for an empty query.
+/// The best results for a query, the most relevant first; none for an empty query.
 pub(super) fn find(query: &str) -> Vec<Hit> {
     let mut words: Vec<String> = query.to_lowercase().split_whitespace().map(str::to_owned).collect();
     words.sort_unstable();
@@ -124,7 +123,7 @@ pub(super) fn find(query: &str) -> Vec<Hit> {
     let entries: &'static [Entry] = &ENTRIES;
     let mut found: Vec<(usize, &'static Entry)> =
         entries.iter().map(|entry| (entry.score(&words), entry)).filter(|(score, _)| *score > 0).collect();
-    // Stable: what is read first comes first among equals.
+    // A stable sort keeps the reading order among equals.
     found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     let hits = found.into_iter().take(SHOWN).map(|(_, entry)| Hit {
         title: &entry.title,
@@ -140,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_a_field_an_operation_and_a_section_are_found_by_their_names() {
+    fn codes_fields_operations_and_sections_are_found_by_name() {
         for (query, place, title) in [
             ("code_locked", "Problem code", "code_locked"),
             ("CODE_LOCKED", "Problem code", "code_locked"),
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_has_to_occur_and_nothing_finds_nothing() {
+    fn every_word_must_occur_and_an_empty_query_finds_nothing() {
         assert!(!find("waha hmac").is_empty());
         assert!(find("waha hmac xyzzy").is_empty());
         assert!(find("").is_empty() && find("  ").is_empty());
@@ -167,11 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_looked_for_is_no_panic() {
+    fn no_query_panics() {
         for query in ["İ", "ẞ", "\u{0}", "…", "ﬁ é", "<script>", "\u{202e}abc"] {
             let _ = find(query);
         }
-        // Some letters grow or shrink in lower case.
+        // The lower case of some letters has another length.
         let entry = Entry::new("İ", "x", String::new(), "İİİİİİ waha İ ẞ end");
         for word in ["waha", "end", "i"] {
             let _ = entry.excerpt(&[word.to_owned()]);

@@ -1,4 +1,4 @@
-//! The guides and the search as pages.
+//! Handlers of the guides and the search page.
 
 use std::sync::OnceLock;
 
@@ -24,7 +24,7 @@ use crate::http::{
     problem::Problem,
 };
 
-/// Pages that were asked for, by their place in [`GUIDES`].
+/// Rendered guides, by their index in [`GUIDES`]; each is rendered at its first request.
 pub(in crate::http) struct Guides([OnceLock<Rendering>; GUIDES.len()]);
 
 impl Default for Guides {
@@ -39,12 +39,12 @@ struct Page<'a> {
     css: &'static str,
     title: &'a str,
     guides: &'static [Guide],
-    /// Which of the guides this is; empty for the search.
+    /// Slug of the current guide; empty for the search.
     slug: &'a str,
-    /// Headings of this guide.
+    /// Anchor and text of each second-level heading.
     contents: Vec<(String, String)>,
     html: String,
-    /// What was looked for, on the page of the search.
+    /// Set on the search page.
     query: Option<&'a str>,
     hits: Vec<Hit>,
 }

@@ -1,5 +1,5 @@
-//! Under which names the operator's listener answers. A page that somebody opens can have its own name lead to this
-//! listener; the browser would then take it for the page's own site.
+//! The host names under which the operator's listener answers, against DNS rebinding: a foreign page could let its own
+//! name resolve to this listener, and the browser would then treat the two as one origin.
 
 use std::net::IpAddr;
 
@@ -14,10 +14,10 @@ use actix_web::{
 
 use super::Operator;
 
-/// Below these nobody can register a name.
+/// Suffixes below which nobody can register a name in public DNS.
 const PRIVATE: &[&str] = &[".local", ".internal", ".svc", ".localhost", ".test", ".home.arpa"];
 
-/// Refuses names that anybody could have made up.
+/// Answers 421 to requests for a host name that could belong to a foreign page.
 pub(super) async fn guard(
     operator: Data<Operator>,
     request: ServiceRequest,
@@ -25,15 +25,16 @@ pub(super) async fn guard(
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let mut named = request.headers().get_all(header::HOST).map(|host| host.to_str().unwrap_or("?"));
     let (host, more) = (named.next(), named.next());
-    // In the target it would count before the header; nobody but a proxy writes it there.
+    // An authority in the request target takes precedence over the header (RFC 9112, 3.2.2); only proxies send one.
     let host = request.uri().authority().map(Authority::as_str).or(host);
-    // A program that names no host is no browser.
+    // Browsers always send a host; without one there is no rebinding.
     let known = more.is_none() && host.is_none_or(|host| is_ours(host, &operator.access.load().hosts));
     if known {
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    tracing::warn!("the operator's listener was asked for under a name that is not in operator_hosts");
-    let why = "This listener does not answer to that name. Use its address, or put the name into operator_hosts.\n";
+    tracing::warn!("refused a request to the operator's listener: its host name is not in operator_hosts");
+    let why =
+        "This listener does not answer under that host name. Use its IP address, or add the name to operator_hosts.\n";
     let refusal = HttpResponse::MisdirectedRequest().content_type("text/plain; charset=utf-8").body(why);
     Ok(request.into_response(refusal).map_into_right_body())
 }
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_names_that_nobody_can_register_are_ours() {
+    fn addresses_and_names_outside_public_dns_are_allowed() {
         let configured = ["ops.example.org".to_owned()];
         for ours in [
             "127.0.0.1:9090",

@@ -1,4 +1,4 @@
-//! `/requests`: the requests of one instance, newest first; `/requests/explain`: what became of a message.
+//! `/requests`: the requests of one instance, newest first. `/requests/explain`: what became of a message.
 
 use std::sync::Arc;
 
@@ -23,11 +23,12 @@ use crate::{
     service::{Filter, Instance, ServiceError, decode_cursor, explain::Question},
 };
 
+/// Rows of a page.
 const PAGE: usize = 25;
-/// More than any gateway's message id.
+/// Bytes of a question: more than any gateway's message id.
 const QUESTION: usize = 512;
 
-/// What was asked for, as it was written; empty: nothing.
+/// The query string, unparsed; empty fields are not set.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Asked {
@@ -40,7 +41,7 @@ pub(super) struct Asked {
     q: String,
 }
 
-/// An option of a choice.
+/// An option of a `<select>`.
 struct Choice {
     value: String,
     text: String,
@@ -57,9 +58,9 @@ struct ListPage {
     faults: Vec<&'static str>,
     narrowed: bool,
     rows: Vec<Row>,
-    /// Where older ones are.
+    /// URL of the next page, with older requests; empty on the last one.
     older: String,
-    /// Set when this is not the first page.
+    /// URL of the first page; empty on the first one.
     newest: String,
 }
 
@@ -173,7 +174,7 @@ impl Asked {
         [&self.status, &self.phone_last, &self.client_ref, &self.since].iter().any(|text| !text.is_empty())
     }
 
-    /// The list with the same filters, at another place.
+    /// URL of the list with the same filters, at `cursor`.
     fn link(&self, instance: &Instance, cursor: Option<&str>) -> String {
         let id = instance.config.id.to_string();
         let fields = [
@@ -189,13 +190,13 @@ impl Asked {
     }
 }
 
-/// As a form writes a time, in UTC, or as the API does.
+/// Parses a time as the API writes it, or as a form field writes it, in UTC.
 fn point(text: &str) -> Option<Timestamp> {
     let civil = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
     text.parse().ok().or_else(civil)
 }
 
-/// Of all tenants: the operator is theirs all.
+/// The instances of all tenants, by name; operators see all of them.
 fn instances(operator: &Operator) -> Vec<Arc<Instance>> {
     let mut instances = operator.service.instances.all();
     instances.sort_by(|a, b| (&a.config.name, a.config.id).cmp(&(&b.config.name, b.config.id)));

@@ -1,4 +1,4 @@
-//! Names and passwords, and how often they may be guessed.
+//! Login and logout of operators, with a limit on attempts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
 
 pub(super) const PATH: &str = "/requests/login";
 
-/// Tries, right ones too, of one address (an IPv6 /64), and of everybody together.
+/// Attempts, successful ones included, of one address (an IPv4 address or an IPv6 /64), and of all addresses together.
 const TRIES: (u32, Duration) = (10, Duration::from_secs(10 * 60));
 const TRIES_OF_ALL: (u32, Duration) = (60, Duration::from_secs(60 * 60));
 
@@ -32,17 +32,17 @@ const TRIES_OF_ALL: (u32, Duration) = (60, Duration::from_secs(60 * 60));
 struct LoginPage<'a> {
     css: &'static str,
     error: &'a str,
-    /// Whether people have names here.
+    /// Whether the form asks for a name.
     named: bool,
     name: &'a str,
 }
 
-/// Whether people say who they are; one alone need not.
+/// Whether operators log in by name; a single unnamed operator needs the password alone.
 fn is_named(access: &Access) -> bool {
     access.operator(UNNAMED).is_none() || access.operators.len() > 1
 }
 
-/// `name` is what was typed before.
+/// The login page; `name` is what was typed before.
 pub(super) fn page(status: StatusCode, access: &Access, name: &str, error: &str) -> HttpResponse {
     let named = is_named(access);
     let name = if named { name } else { UNNAMED };
@@ -76,13 +76,13 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
     }
     let given = fields.remove("password").unwrap_or_default();
     let known = access.operator(&name).cloned();
-    // An unknown name takes as long as a known one.
+    // Compare even for an unknown name, so that the response takes as long as for a known one.
     let Some(password) = known.as_ref().or(access.operators.first()).map(|one| one.password.clone()) else {
         return Err(Problem::not_found());
     };
     let right = {
-        // Comparing takes a core for a while; guesses in parallel must not take them all. The turn ends with the work,
-        // not with the request: whoever hangs up has not made room for another.
+        // Comparing keeps a core busy; parallel guesses must not take all of them. The lock is held until the work is
+        // done, even if the client disconnects.
         let turn = Arc::clone(&operator.comparing).lock_owned().await;
         let compare = move || {
             let _turn = turn;
@@ -91,12 +91,12 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
         web::block(compare).await.unwrap_or(false)
     };
     let Some(known) = known.filter(|_| right) else {
-        tracing::warn!("a login to the page of requests was refused: wrong name or password");
+        tracing::warn!("refused an operator's login: wrong name or password");
         let named = "Name and password do not belong together.";
         let error = if is_named(&access) { named } else { "This is not the password." };
         return Ok(page(StatusCode::UNAUTHORIZED, &access, &name, error));
     };
-    tracing::info!(operator = known.name, "somebody has logged in to the page of requests");
+    tracing::info!(operator = known.name, "an operator logged in");
     let value = Session::begin(&operator.service.keys, &known, operator.service.now());
     let deed = Deed { by: Some(By::Operator { name: known.name }), ..Deed::default() };
     audited::note(&operator.service, &operator.edge.load(), request, &deed, "POST /requests/login", 303);
@@ -105,7 +105,8 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
     Ok(response)
 }
 
-/// How long to wait. Taken before anything is compared, so that guesses side by side count as well.
+/// Counts an attempt and returns how long to wait if there were too many. Called before the comparison, so that
+/// parallel guesses are counted, too.
 async fn exhausted(operator: &Operator, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
     let address = subscriber_network(client::address(request, &operator.edge.load()));
     let [own, of_all] = [TRIES, TRIES_OF_ALL].map(|(tries, window)| Quota::per(tries, window));

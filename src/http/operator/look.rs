@@ -1,4 +1,4 @@
-//! How the operator's pages look, and what browsers may do with them.
+//! Layout and response headers shared by the operator's pages.
 
 use actix_web::{
     HttpResponse,
@@ -15,11 +15,11 @@ use crate::{
 
 pub(super) const CSS: &str = include_str!("../../../templates/operator/style.css");
 
-/// What stands on every page behind the login.
+/// What every page behind the login shows.
 pub(super) struct Frame {
     pub(super) css: &'static str,
     pub(super) form_field: String,
-    /// Who has logged in.
+    /// The operator who is logged in.
     pub(super) name: String,
 }
 
@@ -55,12 +55,12 @@ pub(super) fn failure(problem: &Problem) -> HttpResponse {
     page(status, &FailurePage { css: CSS, title: problem.code.title(), detail: &problem.detail })
 }
 
-/// Whatever else is asked for below the page's path.
+/// The response for unknown paths below `/requests`.
 pub(super) async fn nothing() -> HttpResponse {
     failure(&Problem::new(crate::http::problem::Code::NotFound, "no such page, instance or request"))
 }
 
-/// A point in time for machines and for people, in UTC.
+/// A time in UTC, for the `datetime` attribute and for people.
 pub(super) struct When {
     pub(super) machine: String,
     pub(super) person: String,
@@ -105,7 +105,7 @@ pub(super) fn path(record: &Verification) -> String {
     format!("/requests/{}/{}", record.instance, record.id)
 }
 
-/// Whose it is, as far as a screen may show: the ends of a number. Empty where nobody is known (yet, or any more).
+/// The masked number of the proved or, before that, the requested chat; empty if there is none (yet, or any more).
 pub(super) fn number(record: &Verification) -> String {
     let proved = record.proof().map(|proof| &proof.subject);
     let asked = record.request.chat.as_ref().map(crate::domain::Chat::subject);

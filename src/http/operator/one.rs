@@ -1,4 +1,4 @@
-//! `/requests/{instance}/{uuid}`: one request with what has happened to it, and what can be done about it.
+//! `/requests/{instance}/{uuid}`: one request with its timeline and callbacks, and the actions cancel and replay.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ struct Entry {
     by: String,
 }
 
-/// A callback, with its times for people.
+/// A callback with its times in display form.
 struct Delivery {
     created: When,
     next_attempt: Option<When>,
@@ -61,10 +61,10 @@ struct OnePage {
     notice: &'static str,
     title: &'static str,
     status: &'static str,
-    /// It can still be canceled.
+    /// Whether it can still be canceled.
     live: bool,
     uuid: String,
-    /// Labels and values, none of them empty.
+    /// Labels and values; no value is empty.
     facts: Vec<(&'static str, String)>,
     metadata: String,
     timeline: Vec<Entry>,
@@ -81,8 +81,8 @@ pub(super) async fn one(
     request: HttpRequest,
 ) -> HttpResponse {
     let notice = match request.query_string() {
-        "done=canceled" => "It is canceled.",
-        "done=over" => "It had ended before.",
+        "done=canceled" => "The request is canceled.",
+        "done=over" => "The request had already ended.",
         "done=replayed" => "The callback is queued again.",
         _ => "",
     };

@@ -1,5 +1,8 @@
-//! Who may look at the requests: whoever presents a cookie that a password opened less than an hour ago. Only its early
-//! end is stored; another password ends every session of its operator, another key every one.
+//! Sessions of operators: a signed cookie, valid for an hour after the login.
+//!
+//! The cookie holds the start, a nonce and the operator's name, under a MAC that also covers the password's digest. So
+//! nothing is stored for a session but its logout, a changed password ends all sessions of its operator, and removing
+//! a key ends all sessions that it signed.
 
 use std::collections::HashMap;
 
@@ -29,12 +32,12 @@ use crate::{
 
 const NAME: &str = "cs-operator";
 pub(super) const LIFE: SignedDuration = SignedDuration::from_hours(1);
-/// Replicas read one clock, not quite at once.
+/// Replicas follow the store's clock with a small difference.
 const SKEW: SignedDuration = SignedDuration::from_secs(30);
-/// A form of ours is never larger.
+/// Bytes of a form; ours are smaller.
 const FORM: usize = 4096;
 
-/// A browser that has logged in.
+/// A valid session.
 #[derive(Clone)]
 pub(super) struct Session {
     name: String,
@@ -68,17 +71,20 @@ impl Session {
         &self.name
     }
 
-    /// Ends it for everybody who holds its cookie.
+    /// Ends the session for every holder of its cookie, on all replicas.
     pub(super) async fn end(&self, service: &Service) -> Result<(), Problem> {
         Ok(service.end_login(&self.nonce, self.ends + SKEW).await?)
     }
 
-    /// What every form of this session carries.
+    /// The CSRF token that every form of this session carries.
     pub(super) fn field(&self, keys: &KeyRing) -> String {
         keys.session(&[b"form", &self.nonce]).hex()
     }
 
-    /// The fields of a form that this session's own page has sent.
+    /// The fields of a form that a page of this session sent.
+    ///
+    /// # Errors
+    /// `cross_site` for another origin or a wrong CSRF token, and those of [`body::read`].
     pub(super) async fn form(
         &self,
         keys: &KeyRing,
@@ -94,7 +100,8 @@ impl Session {
     }
 }
 
-/// `Secure` where the browser came by HTTPS, as the proxy in front says; nobody gains by lying about his own cookie.
+/// The `Set-Cookie` header of a session; an empty value removes the cookie. `Secure` is set if the proxy in front
+/// reports https; a client that forges that header only affects its own cookie.
 pub(super) fn set_cookie(request: &HttpRequest, value: &str) -> String {
     let life = if value.is_empty() { 0 } else { LIFE.as_secs() };
     let https = request.headers().get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
@@ -102,7 +109,10 @@ pub(super) fn set_cookie(request: &HttpRequest, value: &str) -> String {
     format!("{NAME}={value}; Path=/requests; Max-Age={life}; HttpOnly; SameSite=Strict{secure}")
 }
 
-/// The fields of a form that no other site has sent.
+/// The fields of a form that was sent from the same origin.
+///
+/// # Errors
+/// `cross_site`, and those of [`body::read`].
 pub(super) async fn fields(request: &HttpRequest, payload: Payload) -> Result<HashMap<String, String>, Problem> {
     if !same_origin(request.headers()) {
         return Err(Problem::new(Code::CrossSite, "open the page itself, then use its button"));
@@ -111,7 +121,7 @@ pub(super) async fn fields(request: &HttpRequest, payload: Payload) -> Result<Ha
     Ok(form_urlencoded::parse(&body).into_owned().collect())
 }
 
-/// Browsers say where a form came from, the older ones by `Origin` alone.
+/// Decided by `Sec-Fetch-Site`, and by `Origin` for older browsers. Requests with neither do not come from a browser.
 fn same_origin(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match text("sec-fetch-site") {
@@ -129,7 +139,8 @@ fn parts<'a>(
     [b"cookie", begun, nonce, operator.name.as_bytes(), print]
 }
 
-/// Stands before every path of the page: without operators nothing is there, without a session only the login.
+/// Middleware of all paths below `/requests`. Without configured operators everything is 404; without a session only
+/// the login is reachable.
 pub(super) async fn gate(
     operator: Data<Operator>,
     request: ServiceRequest,
@@ -170,7 +181,7 @@ pub(super) async fn gate(
     Ok(response.map_into_left_body())
 }
 
-/// The first session of the browser's cookies that has not ended.
+/// The first valid session among the browser's cookies that was not logged out.
 async fn found(operator: &Operator, access: &Access, headers: &HeaderMap) -> Result<Option<Session>, Problem> {
     let (keys, now) = (&operator.service.keys, operator.service.now());
     for session in cookie::values(headers, NAME).filter_map(|value| Session::open(keys, access, now, value)) {

@@ -1,4 +1,4 @@
-//! `/o/{token}`: the link in the reply; `/d/{token}`: "this wasn't me". Looking changes nothing, however many robots look.
+//! `/o/{token}`: the link in the reply, which completes the login. `/d/{token}`: the objection "This wasn't me".
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -25,7 +25,7 @@ struct Confirm<'a> {
     look: &'a Look<'a>,
     w: &'static Words,
     title: String,
-    /// Empty where WhatsApp tells no number.
+    /// The masked number; empty when WhatsApp hides it.
     subject: String,
     facts: &'a Facts,
     form_field: &'a str,
@@ -86,12 +86,13 @@ pub(crate) async fn open(app: Data<App>, token: Path<String>, request: HttpReque
     };
     let mut answer = Answer::new(&look);
     answer.redirects_to = landing(instance, record);
-    // A link that is bound to nothing binds at its first tap, so that a lost answer can be asked for again.
+    // A link without a binding is bound to the browser at its first tap, so that a lost response can be requested
+    // again.
     answer.set_cookie = fresh;
     Ok(answer.send(StatusCode::OK, &page))
 }
 
-/// The phone's ends; other identities say nothing to a person.
+/// The masked phone number. Other identities mean nothing to a person and are left out.
 fn masked(record: &Verification) -> String {
     match record.proof().map(|proof| &proof.subject) {
         Some(Subject::Phone(phone)) => phone.masked(),
@@ -99,7 +100,7 @@ fn masked(record: &Verification) -> String {
     }
 }
 
-/// What is said once somebody has objected. `late`: the app had got the subject by then.
+/// The page after an objection. `late`: the app had already redeemed the login.
 fn disputed_note(status: StatusCode, look: &Look<'_>, late: bool) -> HttpResponse {
     let w = look.words;
     if late {
@@ -108,7 +109,7 @@ fn disputed_note(status: StatusCode, look: &Look<'_>, late: bool) -> HttpRespons
     note(status, look, "ok", &w.disputed_title, &w.disputed_lead)
 }
 
-/// `POST /o/{token}`: the tap. Completes once.
+/// `POST /o/{token}`: completes the login, once.
 pub(crate) async fn complete(app: Data<App>, token: Path<String>, request: HttpRequest, payload: Payload) -> Page {
     let visitor = Visitor::new(&app, &request);
     let answer = completed(&app, &token, &visitor, &request, payload).await;
@@ -141,7 +142,7 @@ async fn completed(app: &App, token: &str, visitor: &Visitor, request: &HttpRequ
     })
 }
 
-/// `GET /d/{token}`: what somebody may object to.
+/// `GET /d/{token}`: the login that the person may object to.
 pub(crate) async fn disputable(app: Data<App>, token: Path<String>, request: HttpRequest) -> Page {
     let visitor = Visitor::new(&app, &request);
     let Ok(token) = token.parse::<Token>() else { return Ok(gone(&app, &visitor)) };

@@ -1,4 +1,4 @@
-//! `GET /l/{handle}/events`: what the waiting page waits for, as it happens.
+//! `GET /l/{handle}/events`: the stage of a login as server-sent events, for the start page.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ use crate::{
     service::{Service, Stage, Watched},
 };
 
-/// Proxies close what is silent for longer.
+/// Interval of comments on an idle stream; proxies close connections that are silent for longer.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Then the browser comes again by itself.
+/// After this the stream ends, and the browser reconnects by itself.
 const LONGEST: Duration = Duration::from_mins(5);
 
 struct Stream {
@@ -33,7 +33,7 @@ struct Stream {
     until: Instant,
 }
 
-/// A stream of states; with `?now`, only the present one.
+/// A stream of stages; with `?now`, only the current one, as JSON.
 pub(crate) async fn events(
     app: Data<App>,
     handle: Path<String>,

@@ -1,4 +1,4 @@
-//! How every page looks, and what browsers may do with it.
+//! Layout shared by all pages, their response headers, and the pages that only show a message.
 
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
@@ -22,7 +22,7 @@ use crate::{
 const CSS: &str = include_str!("../../../templates/pages/style.css");
 pub(super) const SCRIPT: &str = include_str!("../../../templates/pages/wait.js");
 
-/// Language and brand of one page.
+/// Language and branding of one page.
 pub(super) struct Look<'a> {
     pub(super) lang: &'static str,
     pub(super) dir: &'static str,
@@ -30,7 +30,7 @@ pub(super) struct Look<'a> {
     pub(super) color: String,
     pub(super) logo: Option<&'a str>,
     pub(super) css: String,
-    /// Said on the page, so that nobody ships it.
+    /// `public_url` is not https. The page shows a warning, so that the setup does not reach production.
     pub(super) insecure: bool,
     pub(super) words: &'static Words,
 }
@@ -42,7 +42,7 @@ impl<'a> Look<'a> {
         Self::new(app, instance.language(Some(record)), name, Some((page.color, page.logo.as_ref())))
     }
 
-    /// For what belongs to nobody.
+    /// For pages that belong to no request.
     pub(super) fn plain(app: &App, language: Language) -> Self {
         Self::new(app, language, "WhatsApp", None)
     }
@@ -67,7 +67,7 @@ impl<'a> Look<'a> {
     }
 }
 
-/// A page with nothing to do but read.
+/// A page that only shows a message.
 #[derive(Template)]
 #[template(path = "pages/note.html")]
 struct Note<'a> {
@@ -77,7 +77,7 @@ struct Note<'a> {
     text: &'a str,
     link: &'a str,
     link_text: &'a str,
-    /// Where "this wasn't me" leads, on what a person may object to.
+    /// Target of "This wasn't me"; empty where the person cannot object.
     dispute: &'a str,
 }
 
@@ -85,13 +85,14 @@ pub(super) fn note(status: StatusCode, look: &Look<'_>, sign: &str, title: &str,
     Answer::new(look).send(status, &Note { look, sign, title, text, link: "", link_text: "", dispute: "" })
 }
 
-/// As [`note`], with a way to object.
+/// As [`note`], with the link "This wasn't me".
 pub(super) fn disputable_note(look: &Look<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
     let page = Note { look, sign: "ok", title, text, link: "", link_text: "", dispute };
     Answer::new(look).send(StatusCode::GONE, &page)
 }
 
-/// What went wrong, for people. Faults of ours stay problems.
+/// The page for a problem that the person can understand; `back` is the link to try again. Other problems, such as
+/// internal errors, are returned unchanged.
 pub(super) fn failure(look: &Look<'_>, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
     let w = look.words;
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -109,7 +110,7 @@ pub(super) fn failure(look: &Look<'_>, problem: Problem, back: &str) -> Result<H
     Ok(answer.send(status, &page))
 }
 
-/// One page on its way out.
+/// Builder of the response for one page.
 pub(super) struct Answer<'a> {
     look: &'a Look<'a>,
     pub(super) redirects_to: Option<Url>,
@@ -138,7 +139,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Hides what only a script makes useful.
+/// Hides elements that need JavaScript.
 const NOSCRIPT: &str = ".js{display:none!important}";
 
 pub(super) fn see_other(url: &str) -> HttpResponse {
@@ -147,7 +148,8 @@ pub(super) fn see_other(url: &str) -> HttpResponse {
     response.insert_header((header::LOCATION, url)).finish()
 }
 
-/// No foreign script, style or asset, no frame, no cache, no robot. The form may lead to where its redirect goes.
+/// Sets the security headers of a page: only our own scripts, styles and images, no frames, no caching, no indexing.
+/// `redirects_to` is the origin to which a form of the page may be redirected.
 pub(crate) fn policy(
     response: &mut HttpResponseBuilder,
     styles: &[&str],

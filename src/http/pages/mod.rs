@@ -1,4 +1,7 @@
-//! What a person sees in the browser. GET changes nothing; only a POST with this page's field does.
+//! The pages that people see in the browser.
+//!
+//! GET changes nothing, however many crawlers and link previews fetch a page. Only a POST changes something, and it
+//! must come from our own origin and carry the page's form field, a keyed digest of link and browser.
 
 mod link;
 mod live;

@@ -1,4 +1,5 @@
-//! `/l/{handle}`: button, QR code, live state; and the code from the chat.
+//! `/l/{handle}`: the start page of a login, with its button, QR code and live stage, and the form for the code from
+//! the reply.
 
 use std::time::Duration;
 
@@ -34,19 +35,19 @@ struct Wait<'a> {
     sign: &'a str,
     path: String,
     form_field: &'a str,
-    /// Milliseconds of the epoch.
+    /// Milliseconds since the Unix epoch.
     now: i64,
     until: i64,
-    /// What the no-script form has opened.
+    /// The section that a POST without JavaScript has opened.
     revealed: Option<&'static str>,
-    /// Another phone may send the message, and a QR code can hold it.
+    /// Show the QR code: another phone may send the message, and the text fits.
     scannable: bool,
     renewable: bool,
-    /// A person has tapped here, so that the page may go on by itself.
+    /// Set once a person has tapped here: the page may then continue by itself.
     automatic: &'static str,
-    /// What the person is about to agree to, where the app said so.
+    /// What the person is about to agree to; empty unless the app has set it.
     purpose: &'a str,
-    /// Said when the reply waits for its turn.
+    /// A notice that replies of this number are delayed; empty when they are not.
     busy: &'a str,
     whatsapp_link: String,
     chat: String,
@@ -58,10 +59,10 @@ struct Wait<'a> {
 
 type Page = Result<HttpResponse, Problem>;
 
-/// Messages of a number that have waited this long are worth a word to those who wait.
+/// A delay of replies above which the page says so.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// `GET /l/{handle}`: writes nothing; the cookie is random.
+/// `GET /l/{handle}`: stores nothing; a new browser gets a random cookie.
 pub(crate) async fn start(app: Data<App>, handle: Path<String>, request: HttpRequest) -> Page {
     let mut visitor = Visitor::new(&app, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
@@ -76,7 +77,7 @@ pub(crate) async fn start(app: Data<App>, handle: Path<String>, request: HttpReq
     }
 }
 
-/// What a POST adds to the page.
+/// What a POST changes on the page.
 struct Shown {
     status: StatusCode,
     revealed: Option<&'static str>,
@@ -154,7 +155,8 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
     answer.send(shown.status, &page)
 }
 
-/// `POST /l/{handle}`: the tap; and the taps of a page that has come to its end.
+/// `POST /l/{handle}`: opens WhatsApp or the QR code (`do` is absent), renews an expired link (`renew`), or completes
+/// the login in the waiting page (`finish`).
 pub(crate) async fn tap(app: Data<App>, handle: Path<String>, request: HttpRequest, payload: Payload) -> Page {
     let visitor = Visitor::new(&app, &request);
     let answer = tapped(&app, &handle, &visitor, &request, payload).await;
@@ -214,7 +216,8 @@ async fn typed(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest
     }
 }
 
-/// `GET /l/{handle}/go`, for SMS and e-mail: to WhatsApp where nothing needs binding, else to the start page.
+/// `GET /l/{handle}/go`, for links in SMS and e-mail: redirects to WhatsApp if the login needs no binding to a browser,
+/// otherwise to the start page.
 pub(crate) async fn go(app: Data<App>, handle: Path<String>, request: HttpRequest) -> Page {
     let visitor = Visitor::new(&app, &request);
     let Ok(handle) = handle.parse::<Token>() else { return Ok(gone(&app, &visitor)) };

@@ -1,4 +1,4 @@
-//! The browser in front of a page: its cookie, and where its forms come from.
+//! The browser that requests a page: its cookies, language and address, and the check of where its forms come from.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -20,29 +20,30 @@ use crate::{
     service::Browser,
 };
 
-/// Longer than any link and its completion live.
+/// Seconds; longer than any link and its completion last.
 const COOKIE_LIFE: u32 = 2 * 24 * 60 * 60;
-/// More of one name than anybody but an attacker sends.
+/// Cookies of our name that are considered. A genuine browser sends one, or a few if other hosts of the domain set
+/// some.
 const COOKIES: usize = 8;
-/// A form of ours is never larger.
+/// Bytes of a form; ours are smaller.
 const FORM: usize = 4096;
 
-/// Who asks for a page.
+/// The browser that requests a page.
 pub(in crate::http) struct Visitor {
-    /// Those of ours that this browser sent: more than one only where another host of the domain could add its own.
+    /// The values of our cookie. There is more than one only if another host of the domain has set its own.
     pub(super) cookies: Vec<String>,
     ip: IpAddr,
     user_agent: Option<String>,
-    /// What to say where no request says it.
+    /// From `Accept-Language`, for pages that belong to no request.
     pub(super) language: Language,
-    /// A script asks, not a person.
+    /// The page's script sent the request and expects JSON.
     pub(super) wants_json: bool,
-    /// A browser shows the answer to a person.
+    /// The response is shown to a person.
     reads_html: bool,
 }
 
-/// Only `https://` can have the protected name. Without it, as in development, the cookie has another one, so
-/// that nobody takes it for the same.
+/// Browsers accept the prefix `__Host-` only over https. Without https, as in development, the cookie has a different
+/// name, so that the two are never confused.
 fn cookie_name(public_url: &Url) -> &'static str {
     if public_url.scheme() == "https" { "__Host-cs" } else { "cs-unprotected" }
 }
@@ -62,7 +63,8 @@ impl Visitor {
         }
     }
 
-    /// Gives the browser a cookie where it has none. The value to set; nothing is written anywhere.
+    /// Makes sure that the browser has a cookie. Returns the `Set-Cookie` header if a new one is needed; nothing is
+    /// stored.
     pub(super) fn recognise(&mut self, app: &App) -> Option<String> {
         if !self.cookies.is_empty() {
             return None;
@@ -75,7 +77,7 @@ impl Visitor {
         Some(set)
     }
 
-    /// What went wrong, in words for whoever asked.
+    /// An error page for a browser, the problem itself for other clients. `back` is the link to try again.
     pub(in crate::http) fn failure(&self, app: &App, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
         if self.reads_html { look::failure(&Look::plain(app, self.language), problem, back) } else { Err(problem) }
     }
@@ -85,13 +87,16 @@ impl Visitor {
     }
 }
 
-/// 16 bytes in base64url.
+/// Whether the value has our format: 16 bytes in base64url.
 fn is_ours(value: &str) -> bool {
     value.len() == 22 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// The fields of a form that was sent from here. Browsers say where a form came from; when they do, it must be
-/// from here.
+/// The fields of a form that our own page sent.
+///
+/// # Errors
+/// `cross_site` when `Sec-Fetch-Site` or `Origin` names another origin (older browsers send neither), and those of
+/// [`body::read`].
 pub(super) async fn form(
     app: &App,
     request: &HttpRequest,

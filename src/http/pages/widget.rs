@@ -1,4 +1,4 @@
-//! `/widget.js`: the custom element that an app puts into its own page.
+//! `/widget.js`: the custom element `<countersign-login>`, which an app embeds into its own page.
 
 use actix_web::HttpResponse;
 

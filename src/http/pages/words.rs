@@ -1,4 +1,4 @@
-//! What the pages say, one file per language under `templates/pages/words`.
+//! The texts of the pages: one file per language under `templates/pages/words`.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -8,7 +8,7 @@ use crate::domain::Language;
 
 macro_rules! words {
     ($($key:ident)*) => {
-        /// The words of one language. A file that lacks a key, or has one too many, is refused.
+        /// The texts of one language. A file with a missing or an unknown key is refused.
         #[derive(Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub(super) struct Words { $(pub(super) $key: String,)* }
@@ -50,7 +50,7 @@ impl Words {
     }
 }
 
-/// The best of a browser's `Accept-Language`, for pages that belong to no request.
+/// The supported language that the browser's `Accept-Language` prefers; English if there is none.
 pub(super) fn preferred(accept: &str) -> Language {
     let mut ranges: Vec<(f32, &str)> = accept
         .split(',')
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_language_has_every_word_and_its_placeholders() {
+    fn every_language_has_every_text_with_its_placeholders() {
         let placeholders = |text: &str| {
             let mut found: Vec<String> =
                 text.split('<').skip(1).filter_map(|rest| Some(rest.split_once('>')?.0.to_owned())).collect();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_browser_is_asked_where_nobody_else_can_be() {
+    fn accept_language_is_read_by_quality() {
         for (accept, tag) in
             [("fr-CA,fr;q=0.9,en;q=0.5", "fr"), ("tlh, ar;q=0.1", "ar"), ("de;q=0, *", "en"), ("", "en")]
         {
