@@ -25,7 +25,7 @@ pub const UUID: usize = 36;
 /// Bytes of JSON.
 pub const METADATA: usize = 2048;
 /// Bytes of what is to be explained: longer than any message id.
-pub const QUESTION: usize = 512;
+pub const MAX_QUESTION_LEN: usize = 512;
 /// Bytes.
 pub const IDEMPOTENCY_KEY: RangeInclusive<usize> = 1..=255;
 

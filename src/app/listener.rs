@@ -135,7 +135,7 @@ where
                 .h1(map_config(app, |()| AppConfig::default()));
             let budget = Arc::clone(&budget);
             fn_service(move |stream: TcpStream| {
-                let admitted = budget.connection();
+                let admitted = budget.reserve_connection();
                 async move {
                     // Closed at once, which costs less than an answer.
                     let share = admitted
@@ -157,7 +157,7 @@ async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let begun = request.conn_data::<Connection>().map(Connection::begin);
+    let begun = request.conn_data::<Connection>().map(Connection::start_request);
     let response = if head(&request) > LARGEST_HEAD {
         request.into_response(HttpResponse::RequestHeaderFieldsTooLarge().force_close().finish())
     } else {

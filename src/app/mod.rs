@@ -39,8 +39,8 @@ use crate::{
     config::Config,
     domain::KeyRing,
     http::{
-        self, App,
-        operator::{self, Operator, Readiness},
+        self, PublicState,
+        operator::{self, OperatorState, Readiness},
     },
     jobs::permits::{LocalDispatch, Permits, StartableJob},
     metrics::Metrics,
@@ -155,19 +155,19 @@ impl Application {
         }
         let edge = Arc::new(ArcSwap::from_pointee(config.edge.clone()));
         let streams = TaskTracker::new();
-        let app = Data::new(App::new(Arc::clone(&service), Arc::clone(&edge), streams.clone()));
+        let app = Data::new(PublicState::new(Arc::clone(&service), Arc::clone(&edge), streams.clone()));
         let bytes = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
         let budget = listener::budget(bytes, Arc::clone(&service.metrics));
         let public = listener::public(public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
         let access = Arc::new(ArcSwap::from_pointee(config.access.clone()));
-        let state = Data::new(Operator {
+        let state = Data::new(OperatorState {
             readiness: readiness.clone(),
             service: Arc::clone(&service),
             access: Arc::clone(&access),
             edge: Arc::clone(&edge),
-            comparing: Arc::default(),
+            password_check: Arc::default(),
         });
         let operator = listener::operator(operator, move |config| {
             config.app_data(state.clone()).configure(operator::routes);
@@ -196,7 +196,7 @@ impl Application {
         tracing::info!("stopping: not ready, requests are still taken");
         draining.cancel();
         tasks.ended(PROBE).await;
-        readiness.lacks("stopping");
+        readiness.set_not_ready("stopping");
         tokio::time::sleep(shutdown.drain_delay).await;
         let deadline = Instant::now() + shutdown.grace;
         service.store.changes().close();

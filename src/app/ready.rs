@@ -72,14 +72,14 @@ pub(super) async fn keep(
             Ok(()) => (prepared, last) = (true, Instant::now()),
             Err(StoreError::Misconfigured(why)) => {
                 tracing::error!(why, "this store must not be used");
-                readiness.lacks(why);
+                readiness.set_not_ready(why);
                 return outcome;
             }
             Err(_) => {}
         }
         match lack(outcome.as_ref().err(), last.elapsed(), worker.step_elapsed()) {
             // What is wrong may change while somebody fixes it.
-            Some(why) if readiness.lacks(&why) => tracing::error!(why, "not ready"),
+            Some(why) if readiness.set_not_ready(&why) => tracing::error!(why, "not ready"),
             None if prepared && readiness.set_ready() => tracing::info!("ready"),
             _ => {}
         }

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::http::{
-    budget::Share,
-    connection::{Connection, Request},
+    budget::Reservation,
+    connection::{ActiveRequest, Connection},
 };
 
 /// From the first byte of a head to its last.
@@ -37,7 +37,7 @@ const PIECE: usize = 8 * 1024;
 pub(super) struct Served {
     pub(super) body: BoxBody,
     pub(super) rest: Bytes,
-    pub(super) _request: Option<Request>,
+    pub(super) _request: Option<ActiveRequest>,
 }
 
 impl MessageBody for Served {
@@ -86,7 +86,7 @@ struct Unread {
 }
 
 impl<S> Socket<S> {
-    pub(super) fn new(stream: S, share: Share) -> Self {
+    pub(super) fn new(stream: S, share: Reservation) -> Self {
         Self { stream: Some(stream), connection: Connection::new(share), turn: 0, head: None, unread: None }
     }
 
@@ -96,7 +96,7 @@ impl<S> Socket<S> {
 
     /// Counts bytes that came. Those of a request that is being served have the deadline of their reader.
     fn arrived(&mut self, count: usize, cx: &mut Context<'_>) -> io::Result<()> {
-        let next = self.connection.next();
+        let next = self.connection.next_request();
         if self.connection.is_busy() || self.head.as_ref().is_some_and(|head| head.request < next) {
             self.head = None;
         }
@@ -106,7 +106,7 @@ impl<S> Socket<S> {
                 Head { request: next, bytes: 0, sleep }
             });
             head.bytes += count;
-            self.connection.head(head.bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            self.connection.reserve_incomplete_head(head.bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
         }
         let Some(head) = &mut self.head else { return Ok(()) };
         if head.sleep.as_mut().poll(cx).is_ready() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
@@ -121,7 +121,7 @@ impl<S> Socket<S> {
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
-                if self.unread.is_none() && self.connection.unread().is_err() {
+                if self.unread.is_none() && self.connection.reserve_unread_response().is_err() {
                     return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
                 }
                 let unread = self.unread.get_or_insert_with(|| {
@@ -173,11 +173,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Socket<S> {
     /// The kernel has everything.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.unread.take().is_some() {
-            self.connection.read();
+            self.connection.release_unread_response();
         }
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
         ready!(Pin::new(stream).poll_flush(cx))?;
-        if let Some(take) = self.connection.taker()
+        if let Some(take) = self.connection.take_handler()
             && let Some(stream) = self.stream.take()
         {
             take(Box::new(stream));

@@ -7,7 +7,7 @@ use actix_web::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{App, auth, body, problem::Problem, query, view};
+use super::{PublicState, auth, body, problem::Problem, query, view};
 use crate::{
     api::{
         limits::{IDEMPOTENCY_KEY, PHONE_ENDING, REQUESTS_DEFAULT},
@@ -22,14 +22,14 @@ pub(super) type Answer = Result<HttpResponse, Problem>;
 
 /// `POST …/generate-link`
 pub(super) async fn generate_link(
-    app: Data<App>,
+    app: Data<PublicState>,
     instance: Path<String>,
     request: HttpRequest,
     payload: Payload,
 ) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Mint).await?;
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Mint).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::object(&request, payload).await?;
+    let body = body::json_object(&request, payload).await?;
     let mint: Mint = input::mint(&body, &caller.instance)?;
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: Value::Object(body).to_string() });
     let warnings = mint.warnings.clone();
@@ -59,8 +59,8 @@ fn moment(text: &str) -> Result<Timestamp, &'static str> {
 }
 
 /// `GET …/requests`
-pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
+pub(super) async fn list(app: Data<PublicState>, instance: Path<String>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Read).await?;
     let query = query::of(&request);
     let mut f = query::reader(&query);
     let statuses = format!("expected one of {}", STATUSES.join(", "));
@@ -81,30 +81,30 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
     let filter = f.finish(Some(filter))?;
     let found = app.service.list(&caller.instance, &filter, cursor, limit).await?;
     let requests = found.records.iter();
-    let requests = requests.map(|record| view::full(&app.service, &caller.instance, record, caller.sees_secrets()));
+    let requests = requests.map(|record| view::full(&app.service, &caller.instance, record, caller.may_read_secrets()));
     Ok(view::success("OTP requests", &Requests { requests: requests.collect(), next_cursor: found.next_cursor }))
 }
 
 pub(super) async fn named(
-    app: &App,
+    app: &PublicState,
     request: &HttpRequest,
     path: &(String, String),
     scope: Scope,
 ) -> Result<(auth::Caller, VerificationId), Problem> {
-    let caller = auth::caller(app, request, &path.0, scope).await?;
+    let caller = auth::authenticate(app, request, &path.0, scope).await?;
     let id = path.1.parse().map_err(|_| Problem::not_found())?;
     Ok((caller, id))
 }
 
 /// `GET …/requests/{uuid}`
-pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+pub(super) async fn get(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let (caller, id) = named(&app, &request, &path, Scope::Read).await?;
     let record = app.service.get(&caller.instance, id).await?;
-    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
+    Ok(view::success("OTP request", &view::full(&app.service, &caller.instance, &record, caller.may_read_secrets())))
 }
 
 /// `POST …/requests/{uuid}/cancel`
-pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+pub(super) async fn cancel(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let (caller, id) = named(&app, &request, &path, Scope::Admin).await?;
     let record = app.service.cancel(&caller.instance, id).await?;
     let message = if record.status(app.service.now()) == "canceled" {
@@ -112,14 +112,19 @@ pub(super) async fn cancel(app: Data<App>, path: Path<(String, String)>, request
     } else {
         "OTP request had ended before"
     };
-    Ok(view::success(message, &view::full(&app.service, &caller.instance, &record, caller.sees_secrets())))
+    Ok(view::success(message, &view::full(&app.service, &caller.instance, &record, caller.may_read_secrets())))
 }
 
 /// `POST …/redeem`: `{token, verifier?}`, or `{uuid, code, verifier}` with the reply's code.
-pub(super) async fn redeem(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Redeem).await?;
+pub(super) async fn redeem(
+    app: Data<PublicState>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Redeem).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::object(&request, payload).await?;
+    let body = body::json_object(&request, payload).await?;
     let mut f = Reader::new(Format::Json, "", &body);
     let (token, uuid, code) = (f.text("token"), f.text("uuid"), f.text("code"));
     let verifier = f.text("verifier");

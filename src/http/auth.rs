@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, http::header};
 
 use super::{
-    App,
+    PublicState,
     gate::Knock,
     problem::{Code, Problem},
 };
@@ -29,7 +29,7 @@ pub(super) struct Caller {
 
 impl Caller {
     /// Whether responses may contain codes and links that are still usable.
-    pub(super) fn sees_secrets(&self) -> bool {
+    pub(super) fn may_read_secrets(&self) -> bool {
         self.scopes.hold(Scope::ReadSecrets)
     }
 }
@@ -39,14 +39,19 @@ impl Caller {
 /// # Errors
 /// `not_found` for an unknown instance, `unauthenticated` (or `rate_limited`, after too many) for a wrong token,
 /// `insufficient_scope`.
-pub(super) async fn caller(app: &App, request: &HttpRequest, instance: &str, scope: Scope) -> Result<Caller, Problem> {
+pub(super) async fn authenticate(
+    app: &PublicState,
+    request: &HttpRequest,
+    instance: &str,
+    scope: Scope,
+) -> Result<Caller, Problem> {
     let token = bearer(request).unwrap_or_default();
-    admit(app, request, instance.parse().ok(), token, scope).await
+    authenticate_token(app, request, instance.parse().ok(), token, scope).await
 }
 
-/// As [`caller`], with credentials that are not in the `Authorization` header. Without an instance, the token decides.
-pub(super) async fn admit(
-    app: &App,
+/// As [`authenticate`], with credentials that are not in the `Authorization` header. Without an instance, the token decides.
+pub(super) async fn authenticate_token(
+    app: &PublicState,
     request: &HttpRequest,
     instance: Option<InstanceId>,
     token: &str,
@@ -55,7 +60,7 @@ pub(super) async fn admit(
     let (instance, Grant { by, scopes }) = match app.service.instances.authorize(instance, token, app.service.now()) {
         Ok(opened) => opened,
         Err(Denied::NotFound) => return Err(Problem::not_found()),
-        Err(Denied::Unauthorized) => return Err(refuse(app, request).await),
+        Err(Denied::Unauthorized) => return Err(count_wrong_token(app, request).await),
         Err(Denied::Ended { id }) => {
             tracing::warn!(token = id, "an expired API token was used");
             return Err(Problem::new(Code::Unauthenticated, format!("the token {id:?} has reached its end date")));
@@ -64,7 +69,7 @@ pub(super) async fn admit(
     service::done_by(by, Some(instance.config.id));
     trace_context::go_on();
     if !scopes.hold(scope) {
-        return Err(Problem::out_of_scope(scope, scopes));
+        return Err(Problem::insufficient_scope(scope, scopes));
     }
     Ok(Caller { instance, token: token.to_owned(), scopes })
 }
@@ -81,7 +86,7 @@ pub(super) fn poll_token(request: &HttpRequest) -> Option<Token> {
 }
 
 /// The problem for a wrong token. Counts it for the client's address; after too many the answer is `rate_limited`.
-pub(super) async fn refuse(app: &App, request: &HttpRequest) -> Problem {
+pub(super) async fn count_wrong_token(app: &PublicState, request: &HttpRequest) -> Problem {
     match app.gate.knock(app, request, None, Knock::WrongToken).await {
         Some(wait) => Problem {
             retry_after: Some(wait),

@@ -17,27 +17,27 @@ use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::{
-    budget::Share,
+    budget::Reservation,
     connection::Connection,
     problem::{Code, Problem},
 };
 use crate::gateway::strict_json;
 
 /// Bytes of a request of the API.
-pub(super) const API: usize = 64 * 1024;
+pub(super) const MAX_API_BODY: usize = 64 * 1024;
 /// Bytes of a webhook: gateways send several events in one.
-pub(super) const WEBHOOK: usize = 3 * 1024 * 1024;
+pub(super) const MAX_WEBHOOK_BODY: usize = 3 * 1024 * 1024;
 /// From the end of the head to the last byte of the body.
-const DEADLINE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bodies are collected in blocks of this size and joined at the end. Growing buffers of many sizes fragment the heap,
 /// and the allocator then holds several times what is in use.
-const BLOCK: usize = 16 * 1024;
+const BLOCK_SIZE: usize = 16 * 1024;
 
 /// A whole body with its share of the budget, which is returned on drop.
 #[derive(Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,
-    _share: Option<Share>,
+    _share: Option<Reservation>,
 }
 
 impl Deref for Body {
@@ -50,9 +50,9 @@ impl Deref for Body {
 
 /// Which part of the budget a body is charged to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum BodySender {
     /// The sender can only be authenticated with the whole body.
-    Stranger,
+    Unauthenticated,
     /// The head has already authenticated the sender.
     Authenticated,
 }
@@ -62,7 +62,7 @@ pub(super) enum From {
 /// # Errors
 /// As [`read_from`].
 pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Body, Problem> {
-    read_from(From::Stranger, request, payload, limit).await
+    read_from(BodySender::Unauthenticated, request, payload, limit).await
 }
 
 /// The whole body, of at most `limit` bytes.
@@ -71,7 +71,7 @@ pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) 
 /// `body_too_large`, `body_timeout`, `malformed_body` for a connection that was closed early, and
 /// `temporary_reduced_capacity` when the budget is used up.
 pub(super) async fn read_from(
-    from: From,
+    from: BodySender,
     request: &HttpRequest,
     payload: Payload,
     limit: usize,
@@ -82,12 +82,12 @@ pub(super) async fn read_from(
     }
     let connection = request.conn_data::<Connection>();
     let share = connection.map(Connection::budget).map(|budget| match from {
-        From::Stranger => budget.body(),
-        From::Authenticated => budget.authenticated_body(),
+        BodySender::Unauthenticated => budget.reserve_body(),
+        BodySender::Authenticated => budget.reserve_authenticated_body(),
     });
-    let share = share.transpose().map_err(|_| crowded())?;
+    let share = share.transpose().map_err(|_| budget_exhausted())?;
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
-    tokio::time::timeout(DEADLINE, collect(payload, limit, announced, connection, share))
+    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, announced, connection, share))
         .await
         .map_err(|_| timeout())?
 }
@@ -97,14 +97,14 @@ async fn collect(
     limit: usize,
     announced: Option<usize>,
     connection: Option<&Connection>,
-    mut share: Option<Share>,
+    mut share: Option<Reservation>,
 ) -> Result<Body, Problem> {
     let mut blocks: Vec<Vec<u8>> = Vec::new();
     let mut length = 0;
     loop {
         let next = poll_fn(|cx| {
             if share.as_ref().is_some_and(|share| share.poll_evicted(cx).is_ready()) {
-                return Poll::Ready(Err(crowded()));
+                return Poll::Ready(Err(budget_exhausted()));
             }
             payload.poll_next_unpin(cx).map(Ok)
         });
@@ -116,19 +116,20 @@ async fn collect(
             return Err(too_large(limit));
         }
         if let Some(share) = &mut share {
-            let charged = length.next_multiple_of(BLOCK);
-            poll_fn(|cx| raise(share, connection, charged, cx)).await?;
+            let charged = length.next_multiple_of(BLOCK_SIZE);
+            poll_fn(|cx| poll_grow(share, connection, charged, cx)).await?;
         }
         while !chunk.is_empty() {
             let block = match blocks.last_mut() {
-                Some(block) if block.len() < BLOCK => block,
+                Some(block) if block.len() < BLOCK_SIZE => block,
                 _ => {
-                    let capacity = if blocks.is_empty() { announced.unwrap_or(BLOCK).min(BLOCK) } else { BLOCK };
+                    let capacity =
+                        if blocks.is_empty() { announced.unwrap_or(BLOCK_SIZE).min(BLOCK_SIZE) } else { BLOCK_SIZE };
                     blocks.push(Vec::with_capacity(capacity));
                     continue;
                 }
             };
-            let part = chunk.split_to(chunk.len().min(BLOCK - block.len()));
+            let part = chunk.split_to(chunk.len().min(BLOCK_SIZE - block.len()));
             block.extend_from_slice(&part);
         }
     }
@@ -141,24 +142,24 @@ async fn collect(
 }
 
 /// Raises the share to `bytes`. Pauses reading from the client until there is room.
-fn raise(
-    share: &mut Share,
+fn poll_grow(
+    share: &mut Reservation,
     connection: Option<&Connection>,
     bytes: usize,
     cx: &Context<'_>,
 ) -> Poll<Result<(), Problem>> {
-    let raised = share.poll_raise(cx, bytes).map_err(|_| crowded());
+    let raised = share.poll_grow_to(cx, bytes).map_err(|_| budget_exhausted());
     if let Some(connection) = connection
         && connection.is_paused() != raised.is_pending()
     {
-        connection.pause(raised.is_pending());
+        connection.set_paused(raised.is_pending());
         cx.waker().wake_by_ref();
     }
     raised
 }
 
 /// The budget for unauthenticated bodies is used up.
-fn crowded() -> Problem {
+fn budget_exhausted() -> Problem {
     Problem {
         retry_after: Some(Duration::from_secs(2)),
         ..Problem::new(Code::TemporaryReducedCapacity, "too much is being received; try again")
@@ -173,10 +174,10 @@ fn too_large(limit: usize) -> Problem {
 ///
 /// # Errors
 /// As [`read`], `unsupported_media_type`, and `malformed_body` for anything but one object without duplicate keys.
-pub(super) async fn object(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
+pub(super) async fn json_object(request: &HttpRequest, payload: Payload) -> Result<Map<String, Value>, Problem> {
     let media = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let body = read(request, payload, API).await?;
+    let body = read(request, payload, MAX_API_BODY).await?;
     if body.is_empty() {
         return Ok(Map::new());
     }

@@ -8,15 +8,15 @@ use crate::config::{Edge, ProxyHeader};
 
 /// The client's address: the rightmost one in the proxy header that is not a trusted proxy. The header is ignored
 /// unless the peer is a trusted proxy, and whatever is left of an entry that is no address is ignored, too.
-pub(super) fn address(request: &HttpRequest, edge: &Edge) -> IpAddr {
+pub(super) fn ip_address(request: &HttpRequest, edge: &Edge) -> IpAddr {
     let is_trusted = |ip: IpAddr| edge.trusted_proxies.iter().any(|network| network.contains(&ip));
     let peer = request.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
     if !is_trusted(peer) {
         return peer;
     }
     let (name, read): (_, fn(&str) -> Option<IpAddr>) = match edge.proxy_header {
-        ProxyHeader::XForwardedFor => ("x-forwarded-for", hop),
-        ProxyHeader::Forwarded => ("forwarded", forwarded),
+        ProxyHeader::XForwardedFor => ("x-forwarded-for", parse_address),
+        ProxyHeader::Forwarded => ("forwarded", parse_forwarded),
     };
     let lines: Vec<&[u8]> = request.headers().get_all(name).map(HeaderValue::as_bytes).collect();
     let mut client = peer;
@@ -31,7 +31,7 @@ pub(super) fn address(request: &HttpRequest, edge: &Edge) -> IpAddr {
 }
 
 /// Parses an address as proxies write it: bare, with a port, or in brackets.
-fn hop(text: &str) -> Option<IpAddr> {
+fn parse_address(text: &str) -> Option<IpAddr> {
     let ip = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
     let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     ip.ok().or_else(bare).map(|ip| ip.to_canonical())
@@ -39,13 +39,13 @@ fn hop(text: &str) -> Option<IpAddr> {
 
 /// The address in the `for` parameter of one RFC 7239 element; `None` when the parameter occurs twice, or when the
 /// element was split inside a quoted string.
-fn forwarded(element: &str) -> Option<IpAddr> {
+fn parse_forwarded(element: &str) -> Option<IpAddr> {
     let mut found = element.split(';').filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
     });
     let (value, None) = (found.next()?, found.next()) else { return None };
-    hop(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+    parse_address(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
 
     const PROXY: &str = "10.0.0.1";
 
-    fn seen(proxy_header: ProxyHeader, peer: &str, headers: &[(&'static str, &[u8])]) -> String {
+    fn client_of(proxy_header: ProxyHeader, peer: &str, headers: &[(&'static str, &[u8])]) -> String {
         let peer: IpAddr = peer.parse().unwrap();
         let mut request = TestRequest::default().peer_addr(SocketAddr::new(peer, 1));
         for (name, value) in headers {
@@ -65,7 +65,7 @@ mod tests {
         let trusted_proxies = ["10.0.0.0/8", "2001:db8:ff::/48"].map(|network| network.parse().unwrap()).to_vec();
         let edge =
             Edge { trusted_proxies, proxy_header, pages: None, taps: None, wrong_tokens: None, unauthenticated: None };
-        address(&request.to_http_request(), &edge).to_string()
+        ip_address(&request.to_http_request(), &edge).to_string()
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
         for (peer, lines, client) in table {
             let headers: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
             let shown: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
-            assert_eq!(seen(ProxyHeader::XForwardedFor, peer, &headers), *client, "{peer}: {shown:?}");
+            assert_eq!(client_of(ProxyHeader::XForwardedFor, peer, &headers), *client, "{peer}: {shown:?}");
         }
     }
 
@@ -130,17 +130,17 @@ mod tests {
         for (peer, lines, client) in table {
             let headers: Vec<_> = lines.iter().map(|line| ("forwarded", *line)).collect();
             let shown: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
-            assert_eq!(seen(ProxyHeader::Forwarded, peer, &headers), *client, "{peer}: {shown:?}");
+            assert_eq!(client_of(ProxyHeader::Forwarded, peer, &headers), *client, "{peer}: {shown:?}");
         }
     }
 
     #[test]
     fn only_the_configured_header_is_read() {
         let both: &[(&'static str, &[u8])] = &[("x-forwarded-for", b"1.1.1.1"), ("forwarded", b"for=2.2.2.2")];
-        assert_eq!(seen(ProxyHeader::XForwardedFor, PROXY, both), "1.1.1.1");
-        assert_eq!(seen(ProxyHeader::Forwarded, PROXY, both), "2.2.2.2");
-        assert_eq!(seen(ProxyHeader::Forwarded, PROXY, &both[..1]), PROXY);
+        assert_eq!(client_of(ProxyHeader::XForwardedFor, PROXY, both), "1.1.1.1");
+        assert_eq!(client_of(ProxyHeader::Forwarded, PROXY, both), "2.2.2.2");
+        assert_eq!(client_of(ProxyHeader::Forwarded, PROXY, &both[..1]), PROXY);
         let others: &[(&'static str, &[u8])] = &[("x-real-ip", b"1.1.1.1"), ("true-client-ip", b"1.1.1.1")];
-        assert_eq!(seen(ProxyHeader::XForwardedFor, PROXY, others), PROXY);
+        assert_eq!(client_of(ProxyHeader::XForwardedFor, PROXY, others), PROXY);
     }
 }

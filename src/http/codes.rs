@@ -7,7 +7,7 @@ use actix_web::{
 use serde_json::Value;
 
 use super::{
-    App,
+    PublicState,
     api::{Answer, idempotency_key, named},
     auth, body, view,
 };
@@ -21,10 +21,15 @@ use crate::{
 };
 
 /// `POST …/request-code`
-pub(super) async fn request(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Send).await?;
+pub(super) async fn request(
+    app: Data<PublicState>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Send).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::object(&request, payload).await?;
+    let body = body::json_object(&request, payload).await?;
     let input = input_code::request(&body, &caller.instance)?;
     // The prefix separates the keys of codes from those of links.
     let idempotency = idempotency_key.map(|key| Idempotency { key, body: format!("code {}", Value::Object(body)) });
@@ -35,10 +40,15 @@ pub(super) async fn request(app: Data<App>, instance: Path<String>, request: Htt
 }
 
 /// `POST …/validate-code`
-pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Validate).await?;
+pub(super) async fn validate(
+    app: Data<PublicState>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Validate).await?;
     let idempotency_key = idempotency_key(&request)?;
-    let body = body::object(&request, payload).await?;
+    let body = body::json_object(&request, payload).await?;
     let typed = input_code::typed(&body)?;
     let guard = Guard {
         misses: caller.instance.config.limits.wrong_codes,
@@ -61,7 +71,7 @@ pub(super) async fn validate(app: Data<App>, instance: Path<String>, request: Ht
 }
 
 /// `POST …/requests/{uuid}/resend`
-pub(super) async fn resend(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+pub(super) async fn resend(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
     let (caller, id) = named(&app, &request, &path, Scope::Send).await?;
     let record = app.service.resend(&caller.instance, id).await?;
     let data = view::code(&app.service, &caller.instance, &record, &[]);

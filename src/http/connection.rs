@@ -10,24 +10,24 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::budget::{Budget, CONNECTION, Exhausted, Share, Stalled, UNREAD};
+use super::budget::{Budget, CONNECTION_BYTES, Exhausted, Reservation, Stall, UNREAD_RESPONSE_BYTES};
 
 /// The byte stream of a client, plain or TLS.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream for S {}
 
 /// Called with the stream once it is handed over.
-pub type Take = Box<dyn FnOnce(Box<dyn Stream>)>;
+pub type OnTakeover = Box<dyn FnOnce(Box<dyn ClientStream>)>;
 
 /// Shared by a connection's stream and by the requests on it, which all run on one thread.
 #[derive(Clone)]
 pub struct Connection(Rc<Inner>);
 
 struct Inner {
-    begun: Cell<u64>,
-    ended: Cell<u64>,
-    share: RefCell<Share>,
+    started_requests: Cell<u64>,
+    finished_requests: Cell<u64>,
+    reservation: RefCell<Reservation>,
     takeover: RefCell<Takeover>,
     paused: Cell<bool>,
 }
@@ -35,60 +35,66 @@ struct Inner {
 enum Takeover {
     None,
     /// The stream is handed over once everything before is written.
-    Asked(Take),
+    Requested(OnTakeover),
     Done,
 }
 
 impl Connection {
-    pub fn new(share: Share) -> Self {
+    pub fn new(share: Reservation) -> Self {
         let takeover = RefCell::new(Takeover::None);
         let (begun, ended, paused) = Default::default();
-        Self(Rc::new(Inner { begun, ended, share: RefCell::new(share), takeover, paused }))
+        Self(Rc::new(Inner {
+            started_requests: begun,
+            finished_requests: ended,
+            reservation: RefCell::new(share),
+            takeover,
+            paused,
+        }))
     }
 
     pub fn budget(&self) -> Arc<Budget> {
-        Arc::clone(self.0.share.borrow().budget())
+        Arc::clone(self.0.reservation.borrow().budget())
     }
 
     /// Marks a request as being served until the returned guard is dropped.
-    pub fn begin(&self) -> Request {
-        self.0.begun.set(self.0.begun.get() + 1);
-        self.stall(None);
-        Request(self.clone())
+    pub fn start_request(&self) -> ActiveRequest {
+        self.0.started_requests.set(self.0.started_requests.get() + 1);
+        self.set_stalled(None);
+        ActiveRequest(self.clone())
     }
 
     pub fn is_busy(&self) -> bool {
-        self.0.begun.get() > self.0.ended.get()
+        self.0.started_requests.get() > self.0.finished_requests.get()
     }
 
     /// The number of the next request, from 1.
-    pub fn next(&self) -> u64 {
-        self.0.begun.get() + 1
+    pub fn next_request(&self) -> u64 {
+        self.0.started_requests.get() + 1
     }
 
     /// Accounts for an incomplete head of which `bytes` have been read.
     ///
     /// # Errors
     /// [`Exhausted`]: the connection must be closed.
-    pub fn head(&self, bytes: usize) -> Result<(), Exhausted> {
-        self.stall(Some(Stalled::Unfinished));
+    pub fn reserve_incomplete_head(&self, bytes: usize) -> Result<(), Exhausted> {
+        self.set_stalled(Some(Stall::Incomplete));
         // The HTTP parser's buffer grows by doubling.
-        self.0.share.borrow_mut().raise(CONNECTION + bytes.saturating_sub(4096) * 2)
+        self.0.reservation.borrow_mut().grow_to(CONNECTION_BYTES + bytes.saturating_sub(4096) * 2)
     }
 
     /// Accounts for a response that the client does not read.
     ///
     /// # Errors
     /// [`Exhausted`]: the connection must be closed.
-    pub fn unread(&self) -> Result<(), Exhausted> {
-        self.stall(Some(Stalled::Unfinished));
-        self.0.share.borrow_mut().raise(CONNECTION + UNREAD)
+    pub fn reserve_unread_response(&self) -> Result<(), Exhausted> {
+        self.set_stalled(Some(Stall::Incomplete));
+        self.0.reservation.borrow_mut().grow_to(CONNECTION_BYTES + UNREAD_RESPONSE_BYTES)
     }
 
     /// The client has read its response; the connection costs its base share again.
-    pub fn read(&self) {
-        self.stall((!self.is_busy()).then_some(Stalled::Idle));
-        self.0.share.borrow_mut().lower(CONNECTION);
+    pub fn release_unread_response(&self) {
+        self.set_stalled((!self.is_busy()).then_some(Stall::Idle));
+        self.0.reservation.borrow_mut().shrink_to(CONNECTION_BYTES);
     }
 
     /// While paused, nothing is read from the client: the HTTP parser would buffer it.
@@ -96,49 +102,49 @@ impl Connection {
         self.0.paused.get()
     }
 
-    pub(super) fn pause(&self, paused: bool) {
+    pub(super) fn set_paused(&self, paused: bool) {
         self.0.paused.set(paused);
     }
 
     /// Ready once the connection is evicted from the budget and must close.
     pub fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
-        self.0.share.borrow().poll_evicted(cx)
+        self.0.reservation.borrow().poll_evicted(cx)
     }
 
     /// Hands the stream to `take` once everything before is written. The HTTP server then sees a closed connection.
-    pub(super) fn take_over(&self, take: Take) {
-        self.0.takeover.replace(Takeover::Asked(take));
+    pub(super) fn take_over(&self, take: OnTakeover) {
+        self.0.takeover.replace(Takeover::Requested(take));
     }
 
     /// The handler that asked for the stream. Returned once; the takeover then counts as done.
-    pub fn taker(&self) -> Option<Take> {
-        if !matches!(*self.0.takeover.borrow(), Takeover::Asked(_)) {
+    pub fn take_handler(&self) -> Option<OnTakeover> {
+        if !matches!(*self.0.takeover.borrow(), Takeover::Requested(_)) {
             return None;
         }
         match self.0.takeover.replace(Takeover::Done) {
-            Takeover::Asked(take) => Some(take),
+            Takeover::Requested(take) => Some(take),
             Takeover::None | Takeover::Done => None,
         }
     }
 
-    pub(super) fn is_taken(&self) -> bool {
+    pub(super) fn is_taken_over(&self) -> bool {
         matches!(*self.0.takeover.borrow(), Takeover::Done)
     }
 
-    fn stall(&self, stalled: Option<Stalled>) {
-        self.0.share.borrow_mut().set_stalled(stalled);
+    fn set_stalled(&self, stalled: Option<Stall>) {
+        self.0.reservation.borrow_mut().set_stalled(stalled);
     }
 }
 
 /// A request that is being served; dropping it ends it.
-pub struct Request(Connection);
+pub struct ActiveRequest(Connection);
 
-impl Drop for Request {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let inner = &self.0.0;
-        inner.ended.set(inner.ended.get() + 1);
+        inner.finished_requests.set(inner.finished_requests.get() + 1);
         if !self.0.is_busy() {
-            self.0.stall(Some(Stalled::Idle));
+            self.0.set_stalled(Some(Stall::Idle));
         }
     }
 }

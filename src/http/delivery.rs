@@ -7,7 +7,7 @@ use actix_web::{
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{App, auth, body, problem::Problem, query, view};
+use super::{PublicState, auth, body, problem::Problem, query, view};
 use crate::{
     api::{
         callback::{CallbackDetails, CallbackPage, Header, LastAnswer, Replayed},
@@ -24,8 +24,8 @@ use crate::{
 type Answer = Result<HttpResponse, Problem>;
 
 /// `GET …/callbacks`: on their way, delivered lately, given up, in pages.
-pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
+pub(super) async fn list(app: Data<PublicState>, instance: Path<String>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Read).await?;
     let query = query::of(&request);
     let mut f = query::reader(&query);
     let standing = f.read("status", |text| {
@@ -51,8 +51,8 @@ pub(super) async fn list(app: Data<App>, instance: Path<String>, request: HttpRe
 }
 
 /// `GET …/callbacks/{id}`: one, with the body as it is sent.
-pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &path.0, Scope::Read).await?;
+pub(super) async fn get(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &request, &path.0, Scope::Read).await?;
     let (entry, body, answer) = app.service.callback(&caller.instance, &path.1).await?;
     let last_answer = answer.map(|(at, answer)| LastAnswer {
         at: at.into(),
@@ -65,18 +65,23 @@ pub(super) async fn get(app: Data<App>, path: Path<(String, String)>, request: H
 }
 
 /// `POST …/callbacks/{id}/replay`
-pub(super) async fn replay(app: Data<App>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
-    let caller = auth::caller(&app, &request, &path.0, Scope::Admin).await?;
+pub(super) async fn replay(app: Data<PublicState>, path: Path<(String, String)>, request: HttpRequest) -> Answer {
+    let caller = auth::authenticate(&app, &request, &path.0, Scope::Admin).await?;
     app.service.replay(&caller.instance, &path.1).await?;
     Ok(view::success("Callback queued again", &Replayed { id: path.into_inner().1 }))
 }
 
 /// `POST …/callbacks/test`: a signed event about nothing, tried once.
-pub(super) async fn test(app: Data<App>, instance: Path<String>, request: HttpRequest, payload: Payload) -> Answer {
-    let caller = auth::caller(&app, &request, &instance, Scope::Admin).await?;
+pub(super) async fn test(
+    app: Data<PublicState>,
+    instance: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer {
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Admin).await?;
     let repeat = super::api::idempotency_key(&request)?;
     let body = if request.headers().contains_key("content-type") {
-        body::object(&request, payload).await?
+        body::json_object(&request, payload).await?
     } else {
         Map::new()
     };

@@ -9,9 +9,9 @@ use actix_web::{
 };
 
 use super::{
-    App, auth,
+    PublicState, auth,
     connection::Connection,
-    follow::{self, Events},
+    event_stream::{self, EventSource},
     problem::Problem,
     query, view,
 };
@@ -36,7 +36,7 @@ enum Sight {
 
 /// `GET …/requests/{uuid}/events`
 pub(super) async fn events(
-    app: Data<App>,
+    app: Data<PublicState>,
     path: Path<(String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -64,7 +64,7 @@ fn open_to_pages(response: &mut HttpResponse) {
 }
 
 async fn follow(
-    app: &App,
+    app: &PublicState,
     (instance, uuid): &(String, String),
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -80,7 +80,8 @@ async fn follow(
     match wait {
         Some(wait) => {
             let budget = request.conn_data::<Connection>().map(Connection::budget);
-            let _share = budget.map(|budget| budget.long_poll()).transpose().map_err(|_| ServiceError::Crowded)?;
+            let _share =
+                budget.map(|budget| budget.reserve_long_poll()).transpose().map_err(|_| ServiceError::Crowded)?;
             Ok(long_poll(&viewer, watched, wait).await)
         }
         None => stream(app, viewer, watched, request).await,
@@ -102,7 +103,7 @@ fn wait(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
 
 /// Whose request this is. A poll token opens its own verification; everything else must be an API token.
 async fn admitted(
-    app: &App,
+    app: &PublicState,
     request: &HttpRequest,
     instance: &str,
     uuid: &str,
@@ -113,12 +114,12 @@ async fn admitted(
     {
         return match app.service.by_token(&token, Kind::Poll).await {
             Ok(record) if instance.parse() == Ok(record.instance) => Ok((Sight::State, *id)),
-            Ok(_) | Err(ServiceError::NotFound) => Err(auth::refuse(app, request).await),
+            Ok(_) | Err(ServiceError::NotFound) => Err(auth::count_wrong_token(app, request).await),
             Err(error) => Err(error.into()),
         };
     }
-    let caller = auth::caller(app, request, instance, Scope::Read).await?;
-    let secrets = caller.sees_secrets();
+    let caller = auth::authenticate(app, request, instance, Scope::Read).await?;
+    let secrets = caller.may_read_secrets();
     Ok((Sight::Request { instance: caller.instance, secrets }, id.map_err(|_| Problem::not_found())?))
 }
 
@@ -153,7 +154,7 @@ async fn long_poll(viewer: &Viewer, mut watched: service::Watched, wait: Duratio
 
 /// One event for each change that the caller may see, until nothing more will come.
 async fn stream(
-    app: &App,
+    app: &PublicState,
     viewer: Viewer,
     watched: service::Watched,
     request: &HttpRequest,
@@ -168,7 +169,7 @@ async fn stream(
         .insert_header((header::CACHE_CONTROL, "no-store"))
         // nginx would keep the events until its buffer is full.
         .insert_header(("x-accel-buffering", "no"));
-    follow::answer(request, &app.streams, response, Following { viewer, watched, shown: None, count: 0 }).await
+    event_stream::respond(request, &app.streams, response, Following { viewer, watched, shown: None, count: 0 }).await
 }
 
 /// A stream that is under way.
@@ -180,7 +181,7 @@ struct Following {
     count: u32,
 }
 
-impl Events for Following {
+impl EventSource for Following {
     /// `None`: nothing more will come, the record is gone, or the process stops. Clients ask again, elsewhere.
     async fn next(&mut self) -> Option<Bytes> {
         loop {

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{
-    App, client,
+    PublicState, client,
     pages::Visitor,
     problem::{Code, Problem},
 };
@@ -90,7 +90,7 @@ impl Gate {
     /// stands behind needs it too, and says so.
     pub(super) async fn knock(
         &self,
-        app: &App,
+        app: &PublicState,
         request: &HttpRequest,
         link: Option<VerificationId>,
         knock: Knock,
@@ -100,7 +100,7 @@ impl Gate {
         if limits.is_empty() {
             return None;
         }
-        let address = subscriber_network(client::address(request, &edge));
+        let ip_address = subscriber_network(client::ip_address(request, &edge));
         let (door, now) = ((address, link, knock), app.service.now());
         if let Some(shut) = self.shut(door, now, &limits) {
             let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();
@@ -120,7 +120,7 @@ impl Gate {
 
     async fn ask(
         &self,
-        app: &App,
+        app: &PublicState,
         address: IpAddr,
         link: Option<VerificationId>,
         limits: &[(Name, Quota)],
@@ -175,7 +175,7 @@ fn link(keys: &KeyRing, path: &str) -> Result<Option<VerificationId>, InvalidTok
 
 /// Stands before the public pages.
 pub(super) async fn guard(
-    app: Data<App>,
+    app: Data<PublicState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
@@ -194,12 +194,12 @@ pub(super) async fn guard(
     Ok(next.call(request).await?.map_into_left_body())
 }
 
-fn refusal(app: &App, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
+fn refusal(app: &PublicState, request: &HttpRequest, wait: Duration) -> actix_web::HttpResponse {
     let problem =
         Problem::new(Code::RateLimited, "too many requests from this address; wait as long as Retry-After says");
     let problem = Problem { retry_after: Some(wait), ..problem };
     let back: String = request.path().split_inclusive('/').take(3).collect();
-    let answer = Visitor::new(app, request).failure(app, problem, back.trim_end_matches('/'));
+    let answer = Visitor::new(app, request).error_response(app, problem, back.trim_end_matches('/'));
     answer.unwrap_or_else(|problem| problem.error_response())
 }
 

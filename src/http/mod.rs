@@ -5,7 +5,7 @@
 //! error into a response; every error becomes a [`problem::Problem`]. Nothing here knows how data is stored or signed.
 
 mod api;
-mod audited;
+mod audit_entry;
 mod auth;
 mod body;
 pub mod budget;
@@ -15,19 +15,19 @@ pub mod connection;
 pub mod contract;
 mod cookie;
 mod delivery;
+mod event_stream;
 mod events;
-mod follow;
 mod gate;
 pub mod guides;
 mod limits;
 pub mod operator;
 mod pages;
-mod person;
 pub mod problem;
 pub mod qr;
 mod query;
 pub mod route;
 mod span;
+mod support;
 mod view;
 mod wawp;
 mod webhook;
@@ -45,12 +45,12 @@ use self::{
     contract::serve::Renderings,
     gate::Gate,
     guides::Guides,
-    route::{Entry, delete, get, look, nothing, options, post},
+    route::{RouteEntry, delete, get, get_and_head, not_found, options, post},
 };
 use crate::{config::Edge, service::Service};
 
 /// State shared by the handlers of the public listener.
-pub struct App {
+pub struct PublicState {
     pub service: Arc<Service>,
     /// Replaced by a reload.
     edge: Arc<ArcSwap<Edge>>,
@@ -61,7 +61,7 @@ pub struct App {
     streams: TaskTracker,
 }
 
-impl App {
+impl PublicState {
     pub fn new(service: Arc<Service>, edge: Arc<ArcSwap<Edge>>, streams: TaskTracker) -> Self {
         Self {
             service,
@@ -76,7 +76,7 @@ impl App {
 
 /// Every route of the public listener.
 #[rustfmt::skip]
-pub const ROUTES: &[Entry] = &[
+pub const ROUTES: &[RouteEntry] = &[
     post("/api/otp/v2/{instance}/generate-link",         || to(api::generate_link)),
     post("/api/otp/v2/{instance}/request-code",          || to(codes::request)),
     post("/api/otp/v2/{instance}/validate-code",         || to(codes::validate)),
@@ -91,8 +91,8 @@ pub const ROUTES: &[Entry] = &[
     post("/api/otp/v2/{instance}/callbacks/test",        || to(delivery::test)),
     get( "/api/otp/v2/{instance}/callbacks/{id}",        || to(delivery::get)),
     post("/api/otp/v2/{instance}/callbacks/{id}/replay", || to(delivery::replay)),
-    get( "/api/otp/v2/{instance}/explain",               || to(person::explain)),
-    delete("/api/otp/v2/{instance}/subjects/{chat_id}",  || to(person::erase)),
+    get( "/api/otp/v2/{instance}/explain",               || to(support::explain)),
+    delete("/api/otp/v2/{instance}/subjects/{chat_id}",  || to(support::erase)),
 
     get( "/v2/auth/otp/send",                            || to(wawp::send)),
     post("/v2/auth/otp/send",                            || to(wawp::send)),
@@ -105,30 +105,30 @@ pub const ROUTES: &[Entry] = &[
     post("/webhooks/{instance}/{secret}",                || to(webhook::receive)),
     post("/webhooks/{instance}/{secret}/{tail}",         || to(webhook::receive)),
 
-    look("/l/{handle}",                                  || to(pages::start)),
+    get_and_head("/l/{handle}",                                  || to(pages::start_page)),
     post("/l/{handle}",                                  || to(pages::tap)),
-    post("/l/{handle}/code",                             || to(pages::type_code)),
+    post("/l/{handle}/code",                             || to(pages::submit_code)),
     get( "/l/{handle}/events",                           || to(pages::events)),
-    look("/l/{handle}/go",                               || to(pages::go)),
-    look("/l/{handle}/qr.svg",                           || to(pages::qr_code)),
-    look("/o/{token}",                                   || to(pages::open)),
+    get_and_head("/l/{handle}/go",                               || to(pages::go_to_whatsapp)),
+    get_and_head("/l/{handle}/qr.svg",                           || to(pages::qr_code)),
+    get_and_head("/o/{token}",                                   || to(pages::open)),
     post("/o/{token}",                                   || to(pages::complete)),
-    look("/d/{token}",                                   || to(pages::disputable)),
+    get_and_head("/d/{token}",                                   || to(pages::dispute_form)),
     post("/d/{token}",                                   || to(pages::dispute)),
-    look("/widget.js",                                   || to(pages::widget)),
+    get_and_head("/widget.js",                                   || to(pages::widget)),
 
-    look("/openapi.json",                                || to(contract::serve::openapi_json)),
-    look("/docs",                                        || to(contract::serve::docs)),
-    look("/docs/search",                                 || to(guides::search)),
-    look("/docs/{guide}",                                || to(guides::guide)),
-    look("/docs.md",                                     || to(contract::serve::docs_markdown)),
-    look("/postman.json",                                || to(contract::serve::postman)),
-    look("/llms.txt",                                    || to(contract::serve::llms)),
+    get_and_head("/openapi.json",                                || to(contract::serve::openapi_json)),
+    get_and_head("/docs",                                        || to(contract::serve::docs)),
+    get_and_head("/docs/search",                                 || to(guides::search)),
+    get_and_head("/docs/{guide}",                                || to(guides::guide)),
+    get_and_head("/docs.md",                                     || to(contract::serve::docs_markdown)),
+    get_and_head("/postman.json",                                || to(contract::serve::postman)),
+    get_and_head("/llms.txt",                                    || to(contract::serve::llms)),
 ];
 
 /// Registers [`ROUTES`] with their middleware.
 pub fn routes(config: &mut ServiceConfig) {
-    let table: Vec<&'static Entry> = ROUTES.iter().collect();
-    let everything = route::add(web::scope(""), &table, "").default_service(web::to(nothing));
+    let table: Vec<&'static RouteEntry> = ROUTES.iter().collect();
+    let everything = route::register(web::scope(""), &table, "").default_service(web::to(not_found));
     config.service(everything.wrap(from_fn(gate::guard)).wrap(from_fn(span::observe)));
 }

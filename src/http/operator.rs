@@ -3,10 +3,10 @@
 //! `/livez` depends on nothing outside the process: an unavailable store is no reason to restart it.
 
 mod hosts;
+mod layout;
 mod list;
 mod login;
-mod look;
-mod one;
+mod request;
 mod session;
 
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Readiness {
     }
 
     /// Marks the process as not ready. Returns whether the reason is new.
-    pub fn lacks(&self, why: &str) -> bool {
+    pub fn set_not_ready(&self, why: &str) -> bool {
         let before = self.0.swap(Some(Arc::new(why.to_owned())));
         before.is_none_or(|before| *before != why)
     }
@@ -52,7 +52,7 @@ impl Readiness {
 }
 
 /// State shared by the handlers of the operator's listener.
-pub struct Operator {
+pub struct OperatorState {
     pub readiness: Readiness,
     pub service: Arc<Service>,
     /// The operators who may log in, and the allowed host names. Replaced by a reload.
@@ -60,28 +60,28 @@ pub struct Operator {
     /// Replaced by a reload.
     pub edge: Arc<ArcSwap<Edge>>,
     /// Held while a password is compared, so that at most one core is busy with it.
-    pub comparing: Arc<Mutex<()>>,
+    pub password_check: Arc<Mutex<()>>,
 }
 
 /// Registers the routes of the operator's listener.
 pub fn routes(config: &mut ServiceConfig) {
     let requests = scope("/requests")
-        .wrap(from_fn(session::gate))
+        .wrap(from_fn(session::require_session))
         .service(resource("").route(get().to(list::list)))
-        .service(resource("/login").route(get().to(login::ask)).route(post().to(login::enter)))
-        .service(resource("/logout").route(post().to(login::leave)))
+        .service(resource("/login").route(get().to(login::show_form)).route(post().to(login::log_in)))
+        .service(resource("/logout").route(post().to(login::log_out)))
         .service(resource("/explain").route(get().to(list::explain)))
         .service(
             scope("/{instance}/{uuid}")
-                .service(resource("").route(get().to(one::one)))
-                .service(resource("/cancel").route(post().to(one::cancel)))
-                .service(resource("/replay").route(post().to(one::replay)))
-                .default_service(to(look::nothing)),
+                .service(resource("").route(get().to(request::show)))
+                .service(resource("/cancel").route(post().to(request::cancel)))
+                .service(resource("/replay").route(post().to(request::replay)))
+                .default_service(to(layout::not_found)),
         )
-        .default_service(to(look::nothing));
+        .default_service(to(layout::not_found));
     config.service(
         scope("")
-            .wrap(from_fn(hosts::guard))
+            .wrap(from_fn(hosts::check_host))
             .service(resource("/livez").route(get().to(HttpResponse::Ok)))
             .service(resource("/readyz").route(get().to(ready)))
             .service(resource("/metrics").route(get().to(metrics)))
@@ -90,20 +90,20 @@ pub fn routes(config: &mut ServiceConfig) {
     );
 }
 
-async fn ready(operator: Data<Operator>) -> HttpResponse {
+async fn ready(operator: Data<OperatorState>) -> HttpResponse {
     match &*operator.readiness.0.load() {
         None => HttpResponse::Ok().body("ready"),
         Some(why) => HttpResponse::ServiceUnavailable().body(format!("not ready: {why}")),
     }
 }
 
-async fn metrics(operator: Data<Operator>) -> HttpResponse {
+async fn metrics(operator: Data<OperatorState>) -> HttpResponse {
     let metrics = &operator.service.metrics;
     metrics.ready.set(i64::from(operator.readiness.is_ready()));
     HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(metrics.render())
 }
 
-async fn status(operator: Data<Operator>) -> HttpResponse {
+async fn status(operator: Data<OperatorState>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header(("cache-control", "no-store"))
         .json(operator.service.status(operator.readiness.is_ready()))

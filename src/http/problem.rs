@@ -31,7 +31,7 @@ pub struct Problem {
     /// With [`Code::CodeWrong`]: attempts that are left.
     pub attempts_remaining: Option<u32>,
     /// With [`Code::InsufficientScope`]: the scope that the token lacks.
-    pub lacks: Option<Scope>,
+    pub missing_scope: Option<Scope>,
 }
 
 impl Problem {
@@ -42,7 +42,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
             attempts_remaining: None,
-            lacks: None,
+            missing_scope: None,
         }
     }
 
@@ -61,7 +61,7 @@ impl Problem {
     }
 
     /// Why a code was not accepted, or cannot be sent again.
-    fn of_code(reason: Reason) -> Self {
+    fn from_reason(reason: Reason) -> Self {
         match reason {
             Reason::AttemptsExhausted => Self::new(Code::AttemptsExhausted, "ask for a new one"),
             Reason::CodeExpired => Self::new(Code::CodeExpired, "ask for a new one"),
@@ -77,9 +77,9 @@ impl Problem {
 }
 
 impl Problem {
-    pub fn out_of_scope(lacks: Scope, held: Scopes) -> Self {
+    pub fn insufficient_scope(lacks: Scope, held: Scopes) -> Self {
         let detail = format!("the token has the scopes {held}; this needs {}", lacks.as_str());
-        Self { lacks: Some(lacks), ..Self::new(Code::InsufficientScope, detail) }
+        Self { missing_scope: Some(lacks), ..Self::new(Code::InsufficientScope, detail) }
     }
 }
 
@@ -103,7 +103,7 @@ impl ResponseError for Problem {
         if self.code == Code::Unauthenticated {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        if let Some(scope) = self.lacks {
+        if let Some(scope) = self.missing_scope {
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
@@ -139,7 +139,7 @@ impl From<ServiceError> for Problem {
                 ..Self::new(Code::InstanceFull, "pending requests continue; space is freed as old requests are removed")
             },
             ServiceError::Disabled => Self::new(Code::InstanceDisabled, "its configuration has disabled = true"),
-            ServiceError::Code(reason) => Self::of_code(reason),
+            ServiceError::Code(reason) => Self::from_reason(reason),
             ServiceError::CodeWrong { attempts_remaining } => Self {
                 attempts_remaining: Some(attempts_remaining),
                 ..Self::new(Code::CodeWrong, "it is not the code that was last sent to this chat")

@@ -7,21 +7,21 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fast_qr::{ECL, QRBuilder, QRCode};
 
 /// Modules of quiet zone on each side, as ISO/IEC 18004 requires.
-const MARGIN: usize = 4;
+const QUIET_ZONE: usize = 4;
 /// Texts longer than this many bytes use the lowest level of error correction: on a screen, larger modules help a
 /// camera more than redundancy does.
-const DENSE: usize = 320;
+const MAX_LEN_WITH_MEDIUM_ECC: usize = 320;
 
-fn code(text: &str) -> Option<QRCode> {
-    let level = if text.len() > DENSE { ECL::L } else { ECL::M };
+fn encode(text: &str) -> Option<QRCode> {
+    let level = if text.len() > MAX_LEN_WITH_MEDIUM_ECC { ECL::L } else { ECL::M };
     QRBuilder::new(text).ecl(level).build().ok()
 }
 
 /// A `data:` URL of a BMP with one bit per module: a fifth of the SVG's size. `None` when the text is too long for a QR
 /// code.
-pub fn bitmap(text: &str) -> Option<String> {
-    let code = code(text)?;
-    let side = code.size + 2 * MARGIN;
+pub fn bmp_data_url(text: &str) -> Option<String> {
+    let code = encode(text)?;
+    let side = code.size + 2 * QUIET_ZONE;
     let row_bytes = side.div_ceil(32) * 4;
     let word = |number: usize| u32::try_from(number).expect("a QR code has at most 177 modules a side").to_le_bytes();
     let head = 62;
@@ -38,8 +38,8 @@ pub fn bitmap(text: &str) -> Option<String> {
     for row in (0..side).rev() {
         let mut bits = vec![0; row_bytes];
         for column in 0..code.size {
-            let dark = row.checked_sub(MARGIN).is_some_and(|row| row < code.size && code[row][column].value());
-            bits[(column + MARGIN) / 8] |= u8::from(dark) << (7 - (column + MARGIN) % 8);
+            let dark = row.checked_sub(QUIET_ZONE).is_some_and(|row| row < code.size && code[row][column].value());
+            bits[(column + QUIET_ZONE) / 8] |= u8::from(dark) << (7 - (column + QUIET_ZONE) % 8);
         }
         file.extend(bits);
     }
@@ -62,10 +62,10 @@ struct Svg<'a> {
 /// An SVG with `label` as its accessible name. Each horizontal run of dark modules is one stroke, which keeps it small.
 /// `None` when the text is too long for a QR code.
 pub fn svg(text: &str, label: &str) -> Option<String> {
-    let code = code(text)?;
+    let code = encode(text)?;
     let mut path = String::new();
     for row in 0..code.size {
-        let _ = write!(path, "M{MARGIN} {}.5", row + MARGIN);
+        let _ = write!(path, "M{QUIET_ZONE} {}.5", row + QUIET_ZONE);
         let mut column = 0;
         while column < code.size {
             let dark = code[row][column].value();
@@ -78,7 +78,7 @@ pub fn svg(text: &str, label: &str) -> Option<String> {
             column = end;
         }
     }
-    let svg = Svg { side: code.size + 2 * MARGIN, label, path };
+    let svg = Svg { side: code.size + 2 * QUIET_ZONE, label, path };
     Some(svg.render().expect("a compiled template of plain values renders"))
 }
 
@@ -90,8 +90,9 @@ mod tests {
     #[test]
     fn the_bitmap_holds_the_modules_of_the_code() {
         for text in ["x", &"long ".repeat(80)] {
-            let code = code(text).unwrap();
-            let file = STANDARD.decode(bitmap(text).unwrap().strip_prefix("data:image/bmp;base64,").unwrap()).unwrap();
+            let code = encode(text).unwrap();
+            let file =
+                STANDARD.decode(bmp_data_url(text).unwrap().strip_prefix("data:image/bmp;base64,").unwrap()).unwrap();
             let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
             let (side, start) = (number(18), number(10));
             assert_eq!((number(2), number(22), side), (file.len(), side, code.size + 8));
@@ -107,6 +108,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(bitmap(&"x".repeat(3000)), None);
+        assert_eq!(bmp_data_url(&"x".repeat(3000)), None);
     }
 }

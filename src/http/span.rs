@@ -14,7 +14,7 @@ use actix_web::{
     web,
 };
 
-use super::{App, audited, limits};
+use super::{PublicState, audit_entry, limits};
 use crate::{
     metrics::label::{ByRoute, RouteStatus, class},
     random, service,
@@ -25,7 +25,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives every request an id and a log line.
 pub(super) async fn observe(
-    app: web::Data<App>,
+    app: web::Data<PublicState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
@@ -55,7 +55,14 @@ pub(super) async fn observe(
         None => tracing::info!(method, route, status, millis, request_id = id, trace_id, "request"),
     }
     if deed.by.is_some() {
-        audited::note(&app.service, &app.edge.load(), response.request(), &deed, &format!("{method} {route}"), status);
+        audit_entry::write_entry(
+            &app.service,
+            &app.edge.load(),
+            response.request(),
+            &deed,
+            &format!("{method} {route}"),
+            status,
+        );
     }
     if trace_context::wanted(context) {
         trace_context::finish(Span {

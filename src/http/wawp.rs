@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    App, auth,
-    body::{self, API},
+    PublicState, auth,
+    body::{self, MAX_API_BODY},
     problem::{Code, Problem},
     query, view,
 };
@@ -36,7 +36,11 @@ const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 const TRIES: u32 = 5;
 
 /// `GET` and `POST /v2/auth/otp/send`
-pub(super) async fn send(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn send(
+    app: Data<PublicState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
     let caller = input.caller(&app, &request, Scope::Send).await?;
     let mut f = query::reader(&input.values);
@@ -54,7 +58,11 @@ pub(super) async fn send(app: Data<App>, request: HttpRequest, payload: Payload)
 }
 
 /// `GET` and `POST /v2/auth/otp/verify`
-pub(super) async fn verify(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn verify(
+    app: Data<PublicState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
     let caller = input.caller(&app, &request, Scope::Validate).await?;
     let mut f = query::reader(&input.values);
@@ -105,9 +113,9 @@ impl Input {
             ));
         }
         let body = if is("content-type", "application/x-www-form-urlencoded") {
-            query::table(&body::read(request, payload, API).await?)
+            query::table(&body::read(request, payload, MAX_API_BODY).await?)
         } else {
-            body::object(request, payload).await?
+            body::json_object(request, payload).await?
         };
         let mut values = query::of(request);
         values.extend(body);
@@ -119,11 +127,11 @@ impl Input {
         })
     }
 
-    async fn caller(&self, app: &App, request: &HttpRequest, scope: Scope) -> Result<auth::Caller, Problem> {
+    async fn caller(&self, app: &PublicState, request: &HttpRequest, scope: Scope) -> Result<auth::Caller, Problem> {
         let mut f = query::reader(&self.values);
         let token = f.text("access_token").or_else(|| self.access_token.clone()).or_else(|| self.bearer.clone());
         let id = f.text("instance_id").or_else(|| self.instance.clone());
         let id = id.and_then(|text| text.trim().parse().ok());
-        auth::admit(app, request, id, &token.unwrap_or_default(), scope).await
+        auth::authenticate_token(app, request, id, &token.unwrap_or_default(), scope).await
     }
 }

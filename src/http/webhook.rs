@@ -12,7 +12,7 @@ use actix_web::{
 };
 
 use super::{
-    App,
+    PublicState,
     body::{self, Body},
     problem::{Code, Problem},
 };
@@ -25,7 +25,11 @@ use crate::{
 };
 
 /// `GET` and `POST /webhooks/{instance}` and `/webhooks/{instance}/{secret}`
-pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn receive(
+    app: Data<PublicState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let path_secret = request.match_info().get("secret");
     let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
     let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
@@ -33,7 +37,7 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
         return Err(Problem::not_found());
     }
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
-    let headers = headers(&request);
+    let headers = to_http_headers(&request);
     let now = app.service.clock.wall();
     let head =
         Webhook { method: &method, path_secret, query: request.query_string(), headers: &headers, body: &[], now };
@@ -43,8 +47,10 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
     }
     let body = match (&method, covers_body) {
         (&http::Method::GET, _) => Body::default(),
-        (_, true) => body::read(&request, payload, body::WEBHOOK).await?,
-        (_, false) => body::read_from(body::From::Authenticated, &request, payload, body::WEBHOOK).await?,
+        (_, true) => body::read(&request, payload, body::MAX_WEBHOOK_BODY).await?,
+        (_, false) => {
+            body::read_from(body::BodySender::Authenticated, &request, payload, body::MAX_WEBHOOK_BODY).await?
+        }
     };
     // Reading the body may have taken seconds, so that the time is read again.
     let webhook = Webhook { body: &body, now: app.service.clock.wall(), ..head };
@@ -61,14 +67,14 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
             for event in &events {
-                let owner = owner(&app, &instance, event, &webhook);
+                let owner = instance_of_event(&app, &instance, event, &webhook);
                 app.service.heard(&owner);
-                handle(&app, &owner, event).await?;
+                process(&app, &owner, event).await?;
             }
         }
         // Answered with 200: the gateway would only deliver the same bytes again.
         Err(error) => {
-            count(&app, &instance, "malformed");
+            count_event(&app, &instance, "malformed");
             tracing::warn!(gateway = kind, instance = %instance.config.id, %error, "could not parse an authenticated webhook; it is dropped");
         }
     }
@@ -77,7 +83,7 @@ pub(super) async fn receive(app: Data<App>, request: HttpRequest, payload: Paylo
 }
 
 /// Checks the webhook's proof; a failure is counted, and logged at a bounded rate.
-fn authenticate(app: &App, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
+fn authenticate(app: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
     let Err(why) = instance.gateway.authenticate(webhook) else { return Ok(()) };
     let (id, kind) = (instance.config.id, instance.gateway.kind());
     let rejected = GatewayReason { instance: Of(id), gateway: kind, reason: why.0 };
@@ -92,7 +98,12 @@ fn authenticate(app: &App, instance: &Instance, webhook: &Webhook<'_>) -> Result
 
 /// The instance that an event belongs to. Some vendors post the events of all numbers of an account to one URL, so the
 /// number may be another instance's, whose own secret has to prove the webhook, too. Otherwise `instance`.
-fn owner(app: &App, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'_>) -> Arc<Instance> {
+fn instance_of_event(
+    app: &PublicState,
+    instance: &Arc<Instance>,
+    event: &Event,
+    webhook: &Webhook<'_>,
+) -> Arc<Instance> {
     let Some(id) = event.number_id.as_deref().filter(|id| instance.gateway.number_id().is_some_and(|ours| ours != *id))
     else {
         return Arc::clone(instance);
@@ -101,16 +112,16 @@ fn owner(app: &App, instance: &Arc<Instance>, event: &Event, webhook: &Webhook<'
     app.service.instances.numbered(instance.gateway.kind(), id).filter(proves).unwrap_or_else(|| Arc::clone(instance))
 }
 
-async fn handle(app: &App, instance: &Instance, event: &Event) -> Result<(), Problem> {
+async fn process(app: &PublicState, instance: &Instance, event: &Event) -> Result<(), Problem> {
     let outcome: Outcome = app.service.receive(instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();
-    count(app, instance, result);
+    count_event(app, instance, result);
     tracing::debug!(gateway, instance = %instance.config.id, result, "event");
     Ok(())
 }
 
-fn count(app: &App, instance: &Instance, result: &'static str) {
+fn count_event(app: &PublicState, instance: &Instance, result: &'static str) {
     let event = GatewayResult { instance: Of(instance.config.id), gateway: instance.gateway.kind(), result };
     app.service.metrics.webhook_events.get_or_create(&event).inc();
 }
@@ -121,7 +132,7 @@ fn unauthenticated(method: &http::Method) -> Problem {
     Problem::new(code, "check the secrets at the gateway and here")
 }
 
-fn headers(request: &HttpRequest) -> http::HeaderMap {
+fn to_http_headers(request: &HttpRequest) -> http::HeaderMap {
     let mut headers = http::HeaderMap::with_capacity(request.headers().len());
     for (name, value) in request.headers() {
         let name = http::HeaderName::from_bytes(name.as_str().as_bytes());

@@ -10,7 +10,7 @@ use actix_web::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{markdown, openapi, page, postman};
-use crate::{domain::keys::sha256, http::App};
+use crate::{domain::keys::sha256, http::PublicState};
 
 /// Made when somebody first asks, and kept: strangers ask as often as they like.
 #[derive(Default)]
@@ -49,18 +49,18 @@ impl Rendering {
     }
 }
 
-fn url(app: &App) -> String {
+fn url(app: &PublicState) -> String {
     app.service.public("")
 }
 
 /// `GET /openapi.json`
-pub(in crate::http) async fn openapi_json(app: Data<App>, request: HttpRequest) -> HttpResponse {
+pub(in crate::http) async fn openapi_json(app: Data<PublicState>, request: HttpRequest) -> HttpResponse {
     let made = app.renderings.openapi.get_or_init(|| Rendering::new(openapi(&url(&app)).to_string()));
     made.serve(&request, "application/json")
 }
 
 /// `GET /docs`
-pub(in crate::http) async fn docs(app: Data<App>, request: HttpRequest) -> HttpResponse {
+pub(in crate::http) async fn docs(app: Data<PublicState>, request: HttpRequest) -> HttpResponse {
     let (made, policy) = app.renderings.docs.get_or_init(|| {
         let (html, policy) = page::page();
         (Rendering::new(html), policy)
@@ -79,19 +79,19 @@ pub(in crate::http) fn restricted(mut response: HttpResponse, policy: &str) -> H
 }
 
 /// `GET /docs.md`
-pub(in crate::http) async fn docs_markdown(app: Data<App>, request: HttpRequest) -> HttpResponse {
+pub(in crate::http) async fn docs_markdown(app: Data<PublicState>, request: HttpRequest) -> HttpResponse {
     let made = app.renderings.docs_markdown.get_or_init(|| Rendering::new(markdown::document()));
     made.serve(&request, "text/markdown; charset=utf-8")
 }
 
 /// `GET /postman.json`
-pub(in crate::http) async fn postman(app: Data<App>, request: HttpRequest) -> HttpResponse {
+pub(in crate::http) async fn postman(app: Data<PublicState>, request: HttpRequest) -> HttpResponse {
     let made = app.renderings.postman.get_or_init(|| Rendering::new(postman::collection(&url(&app)).to_string()));
     made.serve(&request, "application/json")
 }
 
 /// `GET /llms.txt`
-pub(in crate::http) async fn llms(app: Data<App>, request: HttpRequest) -> HttpResponse {
+pub(in crate::http) async fn llms(app: Data<PublicState>, request: HttpRequest) -> HttpResponse {
     let made = app.renderings.llms.get_or_init(|| Rendering::new(markdown::index(&url(&app))));
     made.serve(&request, "text/plain; charset=utf-8")
 }

@@ -3,7 +3,7 @@ use crate::http::ROUTES;
 
 /// `GET /a` for each method of each route; HEAD and OPTIONS go without saying where there is a GET.
 fn routed() -> Vec<String> {
-    let methods = |entry: &'static crate::http::route::Entry| {
+    let methods = |entry: &'static crate::http::route::RouteEntry| {
         let methods = entry.methods.split(", ").filter(|method| !["HEAD", "OPTIONS"].contains(method));
         methods.map(|method| format!("{method} {}", entry.path))
     };

@@ -7,7 +7,7 @@ use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser
 use crate::http::contract::highlight;
 
 /// A rendered guide.
-pub(super) struct Rendered {
+pub(super) struct RenderedGuide {
     pub(super) html: String,
     pub(super) sections: Vec<Section>,
 }
@@ -23,7 +23,7 @@ pub(super) struct Section {
 }
 
 /// Renders trusted Markdown: the guides are part of the program, so raw HTML in them is kept.
-pub(super) fn render(source: &str) -> Rendered {
+pub(super) fn render(source: &str) -> RenderedGuide {
     let events: Vec<Event<'_>> = Parser::new_ext(source, Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS).collect();
     let mut anchors = HashSet::new();
     let mut sections: Vec<Section> = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn render(source: &str) -> Rendered {
     let mut code: Option<String> = None;
     let mut tables = 0;
     for (index, event) in events.iter().enumerate() {
-        if let (Some(section), Some(text)) = (sections.last_mut(), text_of(event)) {
+        if let (Some(section), Some(text)) = (sections.last_mut(), visible_text(event)) {
             section.text.push_str(text);
         }
         if let (Some(code), Event::Text(text)) = (&mut code, event) {
@@ -40,8 +40,9 @@ pub(super) fn render(source: &str) -> Rendered {
         }
         match event {
             Event::Start(Tag::Heading { level, .. }) => {
-                let title = heading(&events[index + 1..]);
-                let anchor = if *level == HeadingLevel::H1 { String::new() } else { free_anchor(&title, &mut anchors) };
+                let title = heading_text(&events[index + 1..]);
+                let anchor =
+                    if *level == HeadingLevel::H1 { String::new() } else { unique_anchor(&title, &mut anchors) };
                 out.push(Event::Html(if anchor.is_empty() {
                     "<h1>".into()
                 } else {
@@ -79,7 +80,7 @@ pub(super) fn render(source: &str) -> Rendered {
             }
             Event::Start(Tag::Link { link_type, dest_url, title, id }) => out.push(Event::Start(Tag::Link {
                 link_type: *link_type,
-                dest_url: destination(dest_url),
+                dest_url: link_target(dest_url),
                 title: title.clone(),
                 id: id.clone(),
             })),
@@ -90,11 +91,11 @@ pub(super) fn render(source: &str) -> Rendered {
     }
     let mut rendered = String::with_capacity(source.len() * 2);
     html::push_html(&mut rendered, out.into_iter());
-    Rendered { html: rendered, sections }
+    RenderedGuide { html: rendered, sections }
 }
 
 /// The visible text of an event.
-fn text_of<'a>(event: &'a Event<'_>) -> Option<&'a str> {
+fn visible_text<'a>(event: &'a Event<'_>) -> Option<&'a str> {
     match event {
         Event::Text(text) | Event::Code(text) => Some(text),
         Event::SoftBreak | Event::HardBreak | Event::End(TagEnd::TableCell | TagEnd::Paragraph | TagEnd::Item) => {
@@ -105,14 +106,14 @@ fn text_of<'a>(event: &'a Event<'_>) -> Option<&'a str> {
 }
 
 /// The text of a heading; `events` begins inside it.
-fn heading(events: &[Event<'_>]) -> String {
+fn heading_text(events: &[Event<'_>]) -> String {
     let inside = events.iter().take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))));
-    inside.filter_map(text_of).collect()
+    inside.filter_map(visible_text).collect()
 }
 
 /// A unique anchor in the format of code forges, so that links work there, too: lower case, dashes for spaces, without
 /// punctuation, numbered if taken.
-fn free_anchor(title: &str, taken: &mut HashSet<String>) -> String {
+fn unique_anchor(title: &str, taken: &mut HashSet<String>) -> String {
     let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     let anchor: String = kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect();
     let numbered = (1..).map(|number| format!("{anchor}-{number}"));
@@ -122,7 +123,7 @@ fn free_anchor(title: &str, taken: &mut HashSet<String>) -> String {
 }
 
 /// Links to other guides point to files in the source (`limits.md`); on the site they point to pages (`limits`).
-fn destination<'a>(url: &CowStr<'a>) -> CowStr<'a> {
+fn link_target<'a>(url: &CowStr<'a>) -> CowStr<'a> {
     let (path, anchor) = url.split_once('#').map_or((url.as_ref(), None), |(path, anchor)| (path, Some(anchor)));
     match (path.strip_suffix(".md"), anchor) {
         (Some(slug), Some(anchor)) if !slug.contains(':') => format!("{slug}#{anchor}").into(),

@@ -12,14 +12,14 @@ use crate::{
 };
 
 /// Characters of a query; longer ones are cut.
-pub(super) const LONGEST_QUERY: usize = 100;
+pub(super) const MAX_QUERY_LEN: usize = 100;
 /// Results per query.
-const SHOWN: usize = 30;
+const MAX_RESULTS: usize = 30;
 /// Characters of a result's text.
-const EXCERPT: usize = 180;
+const EXCERPT_LEN: usize = 180;
 
 /// An entry of the index.
-struct Entry {
+struct IndexEntry {
     title: String,
     /// The entry's kind, or the guide that it belongs to.
     place: String,
@@ -40,7 +40,7 @@ pub(super) struct Hit {
     pub(super) excerpt: String,
 }
 
-impl Entry {
+impl IndexEntry {
     fn new(title: &str, place: &str, url: String, text: &str) -> Self {
         let text = text.replace(['`', '*'], "").split_whitespace().collect::<Vec<_>>().join(" ");
         Self {
@@ -70,44 +70,44 @@ impl Entry {
     /// The text around the first occurrence of a word.
     fn excerpt(&self, words: &[String]) -> String {
         let first = words.iter().filter_map(|word| self.text_folded.find(word.as_str())).min().unwrap_or_default();
-        let before = self.text_folded[..first].chars().count().saturating_sub(EXCERPT / 3);
-        let from: String = self.text.chars().skip(before).take(EXCERPT).collect();
-        let ends = before + EXCERPT >= self.text.chars().count();
+        let before = self.text_folded[..first].chars().count().saturating_sub(EXCERPT_LEN / 3);
+        let from: String = self.text.chars().skip(before).take(EXCERPT_LEN).collect();
+        let ends = before + EXCERPT_LEN >= self.text.chars().count();
         format!("{}{}{}", if before > 0 { "…" } else { "" }, from.trim(), if ends { "" } else { "…" })
     }
 }
 
-static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+static INDEX: LazyLock<Vec<IndexEntry>> = LazyLock::new(|| {
     let mut entries = Vec::new();
     for guide in GUIDES {
         for section in render(guide.source).sections {
             let anchor = if section.anchor.is_empty() { String::new() } else { format!("#{}", section.anchor) };
             let url = format!("{}{anchor}", guide.slug);
-            entries.push(Entry::new(&section.title, guide.title(), url, &section.text));
+            entries.push(IndexEntry::new(&section.title, guide.title(), url, &section.text));
         }
     }
     for operation in operations() {
         let url = format!("../docs#{}", operation.id);
         let text = format!("{} {} {}", operation.method, operation.path, operation.about);
-        entries.push(Entry::new(operation.title, "Operation", url.clone(), &text));
+        entries.push(IndexEntry::new(operation.title, "Operation", url.clone(), &text));
         let body = operation.body.as_ref().map(|body| fields::rows(&body.schema)).unwrap_or_default();
         let answer = operation.answers.first().map(|answer| fields::rows(data(&answer.schema))).unwrap_or_default();
         for (place, rows) in [("Request field", body), ("Answer field", answer)] {
             for row in rows {
                 let place = format!("{place} of {} {}", operation.method, operation.path);
-                entries.push(Entry::new(&row.name, &place, url.clone(), &row.about));
+                entries.push(IndexEntry::new(&row.name, &place, url.clone(), &row.about));
             }
         }
     }
     for event in Event::ALL {
-        entries.push(Entry::new(event.as_str(), "Callback", "../docs#callbacks".to_owned(), event.about()));
+        entries.push(IndexEntry::new(event.as_str(), "Callback", "../docs#callbacks".to_owned(), event.about()));
     }
     for code in Code::ALL {
         let text = format!("{}: {}. {}", code.status(), code.title(), code.cure());
-        entries.push(Entry::new(code.as_str(), "Problem code", format!("../docs#{}", code.as_str()), &text));
+        entries.push(IndexEntry::new(code.as_str(), "Problem code", format!("../docs#{}", code.as_str()), &text));
     }
     for reason in Reason::ALL {
-        entries.push(Entry::new(reason.as_str(), "Reason", "../docs#reasons".to_owned(), reason.about()));
+        entries.push(IndexEntry::new(reason.as_str(), "Reason", "../docs#reasons".to_owned(), reason.about()));
     }
     entries
 });
@@ -120,12 +120,12 @@ pub(super) fn find(query: &str) -> Vec<Hit> {
     if words.is_empty() {
         return Vec::new();
     }
-    let entries: &'static [Entry] = &ENTRIES;
-    let mut found: Vec<(usize, &'static Entry)> =
+    let entries: &'static [IndexEntry] = &INDEX;
+    let mut found: Vec<(usize, &'static IndexEntry)> =
         entries.iter().map(|entry| (entry.score(&words), entry)).filter(|(score, _)| *score > 0).collect();
     // A stable sort keeps the reading order among equals.
     found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-    let hits = found.into_iter().take(SHOWN).map(|(_, entry)| Hit {
+    let hits = found.into_iter().take(MAX_RESULTS).map(|(_, entry)| Hit {
         title: &entry.title,
         place: &entry.place,
         url: &entry.url,
@@ -162,7 +162,7 @@ mod tests {
         assert!(!find("waha hmac").is_empty());
         assert!(find("waha hmac xyzzy").is_empty());
         assert!(find("").is_empty() && find("  ").is_empty());
-        assert!(find("e").len() <= SHOWN);
+        assert!(find("e").len() <= MAX_RESULTS);
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
             let _ = find(query);
         }
         // The lower case of some letters has another length.
-        let entry = Entry::new("İ", "x", String::new(), "İİİİİİ waha İ ẞ end");
+        let entry = IndexEntry::new("İ", "x", String::new(), "İİİİİİ waha İ ẞ end");
         for word in ["waha", "end", "i"] {
             let _ = entry.excerpt(&[word.to_owned()]);
         }

@@ -13,10 +13,10 @@ use serde::Deserialize;
 use super::{
     GUIDES, Guide,
     render::render,
-    search::{Hit, LONGEST_QUERY, find},
+    search::{Hit, MAX_QUERY_LEN, find},
 };
 use crate::http::{
-    App,
+    PublicState,
     contract::{
         page::{CSS, policy},
         serve::{Rendering, restricted},
@@ -35,7 +35,7 @@ impl Default for Guides {
 
 #[derive(Template)]
 #[template(path = "docs/guide.html")]
-struct Page<'a> {
+struct DocsPage<'a> {
     css: &'static str,
     title: &'a str,
     guides: &'static [Guide],
@@ -50,30 +50,30 @@ struct Page<'a> {
 }
 
 #[derive(Deserialize)]
-pub(in crate::http) struct Looked {
+pub(in crate::http) struct SearchQuery {
     #[serde(default)]
     q: String,
 }
 
-fn written(page: &Page<'_>) -> String {
+fn render_page(page: &DocsPage<'_>) -> String {
     page.render().expect("a compiled template of plain values renders")
 }
 
 /// `GET /docs/{guide}`
 pub(in crate::http) async fn guide(
-    app: Data<App>,
+    app: Data<PublicState>,
     request: HttpRequest,
     slug: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let index = GUIDES.iter().position(|guide| guide.slug == *slug).ok_or_else(Problem::not_found)?;
-    let made = app.guides.0[index].get_or_init(|| Rendering::new(page(&GUIDES[index])));
+    let made = app.guides.0[index].get_or_init(|| Rendering::new(guide_page(&GUIDES[index])));
     Ok(restricted(made.serve(&request, "text/html; charset=utf-8"), &policy(None, CSS)))
 }
 
-fn page(guide: &Guide) -> String {
+fn guide_page(guide: &Guide) -> String {
     let rendered = render(guide.source);
     let headings = rendered.sections.into_iter().filter(|section| section.level == pulldown_cmark::HeadingLevel::H2);
-    written(&Page {
+    render_page(&DocsPage {
         css: CSS,
         title: guide.title(),
         guides: GUIDES,
@@ -86,11 +86,11 @@ fn page(guide: &Guide) -> String {
 }
 
 /// `GET /docs/search?q=`
-pub(in crate::http) async fn search(looked: Option<Query<Looked>>) -> HttpResponse {
+pub(in crate::http) async fn search(looked: Option<Query<SearchQuery>>) -> HttpResponse {
     let query = looked.map(|looked| looked.into_inner().q).unwrap_or_default();
-    let query: String = query.chars().take(LONGEST_QUERY).collect();
+    let query: String = query.chars().take(MAX_QUERY_LEN).collect();
     let hits = find(&query);
-    let body = written(&Page {
+    let body = render_page(&DocsPage {
         css: CSS,
         title: "Search",
         guides: GUIDES,

@@ -12,14 +12,14 @@ use actix_web::{
     web::Data,
 };
 
-use super::Operator;
+use super::OperatorState;
 
 /// Suffixes below which nobody can register a name in public DNS.
-const PRIVATE: &[&str] = &[".local", ".internal", ".svc", ".localhost", ".test", ".home.arpa"];
+const NON_PUBLIC_SUFFIXES: &[&str] = &[".local", ".internal", ".svc", ".localhost", ".test", ".home.arpa"];
 
 /// Answers 421 to requests for a host name that could belong to a foreign page.
-pub(super) async fn guard(
-    operator: Data<Operator>,
+pub(super) async fn check_host(
+    operator: Data<OperatorState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
@@ -28,7 +28,7 @@ pub(super) async fn guard(
     // An authority in the request target takes precedence over the header (RFC 9112, 3.2.2); only proxies send one.
     let host = request.uri().authority().map(Authority::as_str).or(host);
     // Browsers always send a host; without one there is no rebinding.
-    let known = more.is_none() && host.is_none_or(|host| is_ours(host, &operator.access.load().hosts));
+    let known = more.is_none() && host.is_none_or(|host| is_allowed(host, &operator.access.load().hosts));
     if known {
         return Ok(next.call(request).await?.map_into_left_body());
     }
@@ -39,13 +39,13 @@ pub(super) async fn guard(
     Ok(request.into_response(refusal).map_into_right_body())
 }
 
-fn is_ours(host: &str, configured: &[String]) -> bool {
+fn is_allowed(host: &str, configured: &[String]) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let private = PRIVATE.iter().any(|suffix| name.ends_with(suffix));
+    let private = NON_PUBLIC_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
     name.parse::<IpAddr>().is_ok() || !name.contains('.') || private || configured.contains(&name)
 }
 
@@ -68,7 +68,7 @@ mod tests {
             "OPS.example.org",
             "ops.example.org.:443",
         ] {
-            assert!(is_ours(ours, &configured), "{ours}");
+            assert!(is_allowed(ours, &configured), "{ours}");
         }
         for strange in [
             "evil.example:9090",
@@ -79,7 +79,7 @@ mod tests {
             "evil.example:9090:1",
             "?.?",
         ] {
-            assert!(!is_ours(strange, &configured), "{strange}");
+            assert!(!is_allowed(strange, &configured), "{strange}");
         }
     }
 }

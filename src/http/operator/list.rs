@@ -13,8 +13,8 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::{
-    Operator,
-    look::{self, Frame, Row, When},
+    OperatorState,
+    layout::{self, DisplayTime, Frame, RequestRow},
     session::Session,
 };
 use crate::{
@@ -24,14 +24,14 @@ use crate::{
 };
 
 /// Rows of a page.
-const PAGE: usize = 25;
+const PAGE_SIZE: usize = 25;
 /// Bytes of a question: more than any gateway's message id.
-const QUESTION: usize = 512;
+const MAX_QUESTION_LEN: usize = 512;
 
 /// The query string, unparsed; empty fields are not set.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct ListQuery {
     instance: String,
     status: String,
     phone_last: String,
@@ -42,7 +42,7 @@ pub(super) struct Asked {
 }
 
 /// An option of a `<select>`.
-struct Choice {
+struct SelectOption {
     value: String,
     text: String,
     chosen: bool,
@@ -52,12 +52,12 @@ struct Choice {
 #[template(path = "operator/list.html")]
 struct ListPage {
     frame: Frame,
-    asked: Asked,
-    instances: Vec<Choice>,
-    statuses: Vec<Choice>,
+    asked: ListQuery,
+    instances: Vec<SelectOption>,
+    statuses: Vec<SelectOption>,
     faults: Vec<&'static str>,
     narrowed: bool,
-    rows: Vec<Row>,
+    rows: Vec<RequestRow>,
     /// URL of the next page, with older requests; empty on the last one.
     older: String,
     /// URL of the first page; empty on the first one.
@@ -68,27 +68,31 @@ struct ListPage {
 #[template(path = "operator/explain.html")]
 struct ExplainPage {
     frame: Frame,
-    asked: Asked,
+    asked: ListQuery,
     name: String,
     sentence: String,
-    messages: Vec<(When, Message)>,
-    rows: Vec<Row>,
+    messages: Vec<(DisplayTime, Message)>,
+    rows: Vec<RequestRow>,
 }
 
 /// `GET /requests`
-pub(super) async fn list(operator: Data<Operator>, session: ReqData<Session>, request: HttpRequest) -> HttpResponse {
-    listed(&operator, &session, &request).await.unwrap_or_else(|problem| look::failure(&problem))
+pub(super) async fn list(
+    operator: Data<OperatorState>,
+    session: ReqData<Session>,
+    request: HttpRequest,
+) -> HttpResponse {
+    try_list(&operator, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
-async fn listed(operator: &Operator, session: &Session, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn try_list(operator: &OperatorState, session: &Session, request: &HttpRequest) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
     let mut faults = Vec::new();
-    let asked = asked(request).unwrap_or_else(|fault| {
+    let asked = parse_query(request).unwrap_or_else(|fault| {
         faults.push(fault);
-        Asked::default()
+        ListQuery::default()
     });
-    let instances = instances(operator);
-    let instance = chosen(&instances, &asked);
+    let instances = all_instances(operator);
+    let instance = selected_instance(&instances, &asked);
     if instance.is_none() {
         faults.push("There is no such instance.");
     }
@@ -99,59 +103,67 @@ async fn listed(operator: &Operator, session: &Session, request: &HttpRequest) -
     }
     let (mut rows, mut older) = (Vec::new(), String::new());
     if let (Some(instance), true) = (&instance, faults.is_empty()) {
-        let found = service.list(instance, &filter, cursor.flatten(), PAGE).await?;
-        rows = found.records.iter().map(|record| Row::of(record, service.now())).collect();
-        older = found.next_cursor.map(|cursor| asked.link(instance, Some(&cursor))).unwrap_or_default();
+        let found = service.list(instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
+        rows = found.records.iter().map(|record| RequestRow::for_record(record, service.now())).collect();
+        older = found.next_cursor.map(|cursor| asked.list_url(instance, Some(&cursor))).unwrap_or_default();
     }
     let newest = match &instance {
-        Some(instance) if !asked.cursor.is_empty() => asked.link(instance, None),
+        Some(instance) if !asked.cursor.is_empty() => asked.list_url(instance, None),
         _ => String::new(),
     };
     let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let page = ListPage {
         frame: Frame::new(session, &service.keys),
-        instances: choices(&instances, instance.as_ref()),
-        statuses: statuses(&asked.status),
-        narrowed: asked.narrowed(),
+        instances: instance_options(&instances, instance.as_ref()),
+        statuses: status_options(&asked.status),
+        narrowed: asked.has_filters(),
         asked,
         faults,
         rows,
         older,
         newest,
     };
-    Ok(look::page(status, &page))
+    Ok(layout::render(status, &page))
 }
 
 /// `GET /requests/explain?instance=…&q=…`
-pub(super) async fn explain(operator: Data<Operator>, session: ReqData<Session>, request: HttpRequest) -> HttpResponse {
-    explained(&operator, &session, &request).await.unwrap_or_else(|problem| look::failure(&problem))
+pub(super) async fn explain(
+    operator: Data<OperatorState>,
+    session: ReqData<Session>,
+    request: HttpRequest,
+) -> HttpResponse {
+    try_explain(&operator, &session, &request).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
-async fn explained(operator: &Operator, session: &Session, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn try_explain(
+    operator: &OperatorState,
+    session: &Session,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
-    let asked = asked(request).map_err(|_| Problem::not_found())?;
-    let instance = chosen(&instances(operator), &asked).ok_or(ServiceError::NotFound)?;
+    let asked = parse_query(request).map_err(|_| Problem::not_found())?;
+    let instance = selected_instance(&all_instances(operator), &asked).ok_or(ServiceError::NotFound)?;
     let frame = Frame::new(session, &service.keys);
     let name = instance.config.name.clone();
     let question = asked.q.trim();
-    if question.is_empty() || question.len() > QUESTION {
+    if question.is_empty() || question.len() > MAX_QUESTION_LEN {
         let sentence = "Write a message id, the last digits of a number, or the uuid of a request.".to_owned();
         let page = ExplainPage { frame, asked, name, sentence, messages: Vec::new(), rows: Vec::new() };
-        return Ok(look::page(StatusCode::UNPROCESSABLE_ENTITY, &page));
+        return Ok(layout::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
     let found = service.explain(&instance, &Question::parse(question)).await?;
-    let rows = found.requests.iter().map(|(record, _)| Row::of(record, service.now())).collect();
-    let messages = found.messages.into_iter().map(|message| (When::from(message.at.0), message)).collect();
+    let rows = found.requests.iter().map(|(record, _)| RequestRow::for_record(record, service.now())).collect();
+    let messages = found.messages.into_iter().map(|message| (DisplayTime::from(message.at.0), message)).collect();
     let page = ExplainPage { frame, asked, name, sentence: found.sentence, messages, rows };
-    Ok(look::page(StatusCode::OK, &page))
+    Ok(layout::render(StatusCode::OK, &page))
 }
 
-fn asked(request: &HttpRequest) -> Result<Asked, &'static str> {
-    let query = Query::<Asked>::from_query(request.query_string());
+fn parse_query(request: &HttpRequest) -> Result<ListQuery, &'static str> {
+    let query = Query::<ListQuery>::from_query(request.query_string());
     query.map(Query::into_inner).map_err(|_| "The address cannot be read: a filter occurs twice in it.")
 }
 
-impl Asked {
+impl ListQuery {
     fn filter(&self, faults: &mut Vec<&'static str>) -> Filter {
         let given = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
         let phone_last = given(&self.phone_last);
@@ -162,7 +174,7 @@ impl Asked {
         if status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
             faults.push("There is no such status.");
         }
-        let created_after = given(&self.since).map(|text| point(&text));
+        let created_after = given(&self.since).map(|text| parse_time(&text));
         if created_after == Some(None) {
             faults.push("Since: write a time such as 2026-11-20T10:00.");
         }
@@ -170,12 +182,12 @@ impl Asked {
         Filter { status, client_ref, phone_last, created_after, ..Filter::default() }
     }
 
-    fn narrowed(&self) -> bool {
+    fn has_filters(&self) -> bool {
         [&self.status, &self.phone_last, &self.client_ref, &self.since].iter().any(|text| !text.is_empty())
     }
 
     /// URL of the list with the same filters, at `cursor`.
-    fn link(&self, instance: &Instance, cursor: Option<&str>) -> String {
+    fn list_url(&self, instance: &Instance, cursor: Option<&str>) -> String {
         let id = instance.config.id.to_string();
         let fields = [
             ("instance", id.as_str()),
@@ -191,19 +203,19 @@ impl Asked {
 }
 
 /// Parses a time as the API writes it, or as a form field writes it, in UTC.
-fn point(text: &str) -> Option<Timestamp> {
+fn parse_time(text: &str) -> Option<Timestamp> {
     let civil = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
     text.parse().ok().or_else(civil)
 }
 
 /// The instances of all tenants, by name; operators see all of them.
-fn instances(operator: &Operator) -> Vec<Arc<Instance>> {
+fn all_instances(operator: &OperatorState) -> Vec<Arc<Instance>> {
     let mut instances = operator.service.instances.all();
     instances.sort_by(|a, b| (&a.config.name, a.config.id).cmp(&(&b.config.name, b.config.id)));
     instances
 }
 
-fn chosen(instances: &[Arc<Instance>], asked: &Asked) -> Option<Arc<Instance>> {
+fn selected_instance(instances: &[Arc<Instance>], asked: &ListQuery) -> Option<Arc<Instance>> {
     let wanted = |instance: &&Arc<Instance>| {
         asked.instance.is_empty()
             || asked.instance.parse().is_ok_and(|id: crate::domain::InstanceId| id == instance.config.id)
@@ -211,18 +223,21 @@ fn chosen(instances: &[Arc<Instance>], asked: &Asked) -> Option<Arc<Instance>> {
     instances.iter().find(wanted).cloned()
 }
 
-fn choices(instances: &[Arc<Instance>], chosen: Option<&Arc<Instance>>) -> Vec<Choice> {
+fn instance_options(instances: &[Arc<Instance>], chosen: Option<&Arc<Instance>>) -> Vec<SelectOption> {
     let choice = |instance: &Arc<Instance>| {
         let id = instance.config.id;
         let ambiguous = instances.iter().filter(|other| other.config.name == instance.config.name).count() > 1;
         let text = if ambiguous { format!("{} ({id})", instance.config.name) } else { instance.config.name.clone() };
-        Choice { value: id.to_string(), text, chosen: chosen.is_some_and(|chosen| chosen.config.id == id) }
+        SelectOption { value: id.to_string(), text, chosen: chosen.is_some_and(|chosen| chosen.config.id == id) }
     };
     instances.iter().map(choice).collect()
 }
 
-fn statuses(chosen: &str) -> Vec<Choice> {
-    let choice =
-        |status: &&str| Choice { value: (*status).to_owned(), text: (*status).to_owned(), chosen: *status == chosen };
+fn status_options(chosen: &str) -> Vec<SelectOption> {
+    let choice = |status: &&str| SelectOption {
+        value: (*status).to_owned(),
+        text: (*status).to_owned(),
+        chosen: *status == chosen,
+    };
     STATUSES.iter().map(choice).collect()
 }

@@ -10,22 +10,22 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    Operator,
-    look::{self, see_other},
+    OperatorState,
+    layout::{self, see_other},
     session::{self, Session},
 };
 use crate::{
     config::{Access, UNNAMED},
     domain::quota::Quota,
-    http::{audited, client, problem::Problem},
+    http::{audit_entry, client, problem::Problem},
     service::{By, Deed, subscriber_network},
 };
 
-pub(super) const PATH: &str = "/requests/login";
+pub(super) const LOGIN_PATH: &str = "/requests/login";
 
 /// Attempts, successful ones included, of one address (an IPv4 address or an IPv6 /64), and of all addresses together.
-const TRIES: (u32, Duration) = (10, Duration::from_secs(10 * 60));
-const TRIES_OF_ALL: (u32, Duration) = (60, Duration::from_secs(60 * 60));
+const ATTEMPTS_PER_ADDRESS: (u32, Duration) = (10, Duration::from_secs(10 * 60));
+const ATTEMPTS_IN_TOTAL: (u32, Duration) = (60, Duration::from_secs(60 * 60));
 
 #[derive(Template)]
 #[template(path = "operator/login.html")]
@@ -38,38 +38,42 @@ struct LoginPage<'a> {
 }
 
 /// Whether operators log in by name; a single unnamed operator needs the password alone.
-fn is_named(access: &Access) -> bool {
+fn asks_for_name(access: &Access) -> bool {
     access.operator(UNNAMED).is_none() || access.operators.len() > 1
 }
 
 /// The login page; `name` is what was typed before.
-pub(super) fn page(status: StatusCode, access: &Access, name: &str, error: &str) -> HttpResponse {
-    let named = is_named(access);
+pub(super) fn login_page(status: StatusCode, access: &Access, name: &str, error: &str) -> HttpResponse {
+    let named = asks_for_name(access);
     let name = if named { name } else { UNNAMED };
-    look::page(status, &LoginPage { css: look::CSS, error, named, name })
+    layout::render(status, &LoginPage { css: layout::CSS, error, named, name })
 }
 
 /// `GET /requests/login`
-pub(super) async fn ask(operator: Data<Operator>) -> HttpResponse {
-    page(StatusCode::OK, &operator.access.load(), "", "")
+pub(super) async fn show_form(operator: Data<OperatorState>) -> HttpResponse {
+    login_page(StatusCode::OK, &operator.access.load(), "", "")
 }
 
 /// `POST /requests/login`
-pub(super) async fn enter(operator: Data<Operator>, request: HttpRequest, payload: Payload) -> HttpResponse {
-    match entered(&operator, &request, payload).await {
+pub(super) async fn log_in(operator: Data<OperatorState>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    match try_log_in(&operator, &request, payload).await {
         Ok(response) => response,
-        Err(problem) => look::failure(&problem),
+        Err(problem) => layout::problem_page(&problem),
     }
 }
 
-async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
-    let mut fields = session::fields(request, payload).await?;
+async fn try_log_in(
+    operator: &OperatorState,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let mut fields = session::same_origin_form(request, payload).await?;
     let access = operator.access.load_full();
     let name = fields.remove("username").unwrap_or_else(|| UNNAMED.to_owned());
-    if let Some(wait) = exhausted(operator, request).await? {
+    if let Some(wait) = count_attempt(operator, request).await? {
         let minutes = wait.as_secs().div_ceil(60).max(1);
         let error = format!("Too many tries. Wait {minutes} min, then try again.");
-        let mut response = page(StatusCode::TOO_MANY_REQUESTS, &access, &name, &error);
+        let mut response = login_page(StatusCode::TOO_MANY_REQUESTS, &access, &name, &error);
         let seconds = wait.as_secs().max(1).into();
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
         return Ok(response);
@@ -83,7 +87,7 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
     let right = {
         // Comparing keeps a core busy; parallel guesses must not take all of them. The lock is held until the work is
         // done, even if the client disconnects.
-        let turn = Arc::clone(&operator.comparing).lock_owned().await;
+        let turn = Arc::clone(&operator.password_check).lock_owned().await;
         let compare = move || {
             let _turn = turn;
             password.is(&given)
@@ -93,13 +97,13 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
     let Some(known) = known.filter(|_| right) else {
         tracing::warn!("refused an operator's login: wrong name or password");
         let named = "Name and password do not belong together.";
-        let error = if is_named(&access) { named } else { "This is not the password." };
-        return Ok(page(StatusCode::UNAUTHORIZED, &access, &name, error));
+        let error = if asks_for_name(&access) { named } else { "This is not the password." };
+        return Ok(login_page(StatusCode::UNAUTHORIZED, &access, &name, error));
     };
     tracing::info!(operator = known.name, "an operator logged in");
-    let value = Session::begin(&operator.service.keys, &known, operator.service.now());
+    let value = Session::issue(&operator.service.keys, &known, operator.service.now());
     let deed = Deed { by: Some(By::Operator { name: known.name }), ..Deed::default() };
-    audited::note(&operator.service, &operator.edge.load(), request, &deed, "POST /requests/login", 303);
+    audit_entry::write_entry(&operator.service, &operator.edge.load(), request, &deed, "POST /requests/login", 303);
     let mut response = see_other("/requests");
     set_cookie(&mut response, request, &value);
     Ok(response)
@@ -107,28 +111,28 @@ async fn entered(operator: &Operator, request: &HttpRequest, payload: Payload) -
 
 /// Counts an attempt and returns how long to wait if there were too many. Called before the comparison, so that
 /// parallel guesses are counted, too.
-async fn exhausted(operator: &Operator, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let address = subscriber_network(client::address(request, &operator.edge.load()));
-    let [own, of_all] = [TRIES, TRIES_OF_ALL].map(|(tries, window)| Quota::per(tries, window));
+async fn count_attempt(operator: &OperatorState, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
+    let ip_address = subscriber_network(client::ip_address(request, &operator.edge.load()));
+    let [own, of_all] = [ATTEMPTS_PER_ADDRESS, ATTEMPTS_IN_TOTAL].map(|(tries, window)| Quota::per(tries, window));
     let standings = operator.service.admit_login(address, own, of_all).await?;
     Ok(standings.into_iter().filter_map(|standing| operator.service.note(standing)).max())
 }
 
 /// `POST /requests/logout`
-pub(super) async fn leave(
-    operator: Data<Operator>,
+pub(super) async fn log_out(
+    operator: Data<OperatorState>,
     session: ReqData<Session>,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
     let left = async {
-        session.form(&operator.service.keys, &request, payload).await?;
+        session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
         session.end(&operator.service).await?;
-        let mut response = see_other(PATH);
+        let mut response = see_other(LOGIN_PATH);
         set_cookie(&mut response, &request, "");
         Ok(response)
     };
-    left.await.unwrap_or_else(|problem: Problem| look::failure(&problem))
+    left.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
 }
 
 fn set_cookie(response: &mut HttpResponse, request: &HttpRequest, value: &str) {

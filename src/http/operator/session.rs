@@ -18,24 +18,24 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use url::form_urlencoded;
 
-use super::{Operator, login, look};
+use super::{OperatorState, layout, login};
 use crate::{
     config::{self, Access},
     domain::{KeyRing, keys::Digest},
     http::{
-        audited, body, cookie,
+        audit_entry, body, cookie,
         problem::{Code, Problem},
     },
     random,
     service::{self, By, Service},
 };
 
-const NAME: &str = "cs-operator";
-pub(super) const LIFE: SignedDuration = SignedDuration::from_hours(1);
+const COOKIE_NAME: &str = "cs-operator";
+pub(super) const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 /// Replicas follow the store's clock with a small difference.
-const SKEW: SignedDuration = SignedDuration::from_secs(30);
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(30);
 /// Bytes of a form; ours are smaller.
-const FORM: usize = 4096;
+const MAX_FORM_LEN: usize = 4096;
 
 /// A valid session.
 #[derive(Clone)]
@@ -47,24 +47,24 @@ pub(super) struct Session {
 
 impl Session {
     /// The value of a new session's cookie.
-    pub(super) fn begin(keys: &KeyRing, operator: &config::Operator, now: Timestamp) -> String {
+    pub(super) fn issue(keys: &KeyRing, operator: &config::Operator, now: Timestamp) -> String {
         let (begun, nonce) = (now.as_second().to_be_bytes(), random::bytes::<16>());
-        let mac = keys.session(&parts(&begun, &nonce, operator, &operator.password.print()));
+        let mac = keys.session(&mac_parts(&begun, &nonce, operator, &operator.password.print()));
         URL_SAFE_NO_PAD.encode([&begun[..], &nonce, mac.as_bytes(), operator.name.as_bytes()].concat())
     }
 
-    fn open(keys: &KeyRing, access: &Access, now: Timestamp, cookie: &str) -> Option<Self> {
+    fn verify(keys: &KeyRing, access: &Access, now: Timestamp, cookie: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(cookie).ok()?;
         let (begun, rest) = bytes.split_first_chunk::<8>()?;
         let (nonce, rest) = rest.split_first_chunk::<16>()?;
         let (mac, name) = rest.split_first_chunk::<16>()?;
         let operator = access.operator(std::str::from_utf8(name).ok()?)?;
-        if !keys.is_session(&parts(begun, nonce, operator, &operator.password.print()), Digest::presented(*mac)) {
+        if !keys.is_session(&mac_parts(begun, nonce, operator, &operator.password.print()), Digest::presented(*mac)) {
             return None;
         }
         let begun = Timestamp::from_second(i64::from_be_bytes(*begun)).ok()?;
-        let valid = (-SKEW..LIFE).contains(&now.duration_since(begun));
-        valid.then(|| Self { name: operator.name.clone(), nonce: *nonce, ends: begun + LIFE })
+        let valid = (-MAX_CLOCK_SKEW..LIFETIME).contains(&now.duration_since(begun));
+        valid.then(|| Self { name: operator.name.clone(), nonce: *nonce, ends: begun + LIFETIME })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -73,11 +73,11 @@ impl Session {
 
     /// Ends the session for every holder of its cookie, on all replicas.
     pub(super) async fn end(&self, service: &Service) -> Result<(), Problem> {
-        Ok(service.end_login(&self.nonce, self.ends + SKEW).await?)
+        Ok(service.end_login(&self.nonce, self.ends + MAX_CLOCK_SKEW).await?)
     }
 
     /// The CSRF token that every form of this session carries.
-    pub(super) fn field(&self, keys: &KeyRing) -> String {
+    pub(super) fn csrf_token(&self, keys: &KeyRing) -> String {
         keys.session(&[b"form", &self.nonce]).hex()
     }
 
@@ -85,13 +85,13 @@ impl Session {
     ///
     /// # Errors
     /// `cross_site` for another origin or a wrong CSRF token, and those of [`body::read`].
-    pub(super) async fn form(
+    pub(super) async fn csrf_checked_form(
         &self,
         keys: &KeyRing,
         request: &HttpRequest,
         payload: Payload,
     ) -> Result<HashMap<String, String>, Problem> {
-        let fields = fields(request, payload).await?;
+        let fields = same_origin_form(request, payload).await?;
         let given = fields.get("form").and_then(|field| Digest::from_hex(field));
         match given {
             Some(given) if keys.is_session(&[b"form", &self.nonce], given) => Ok(fields),
@@ -103,21 +103,24 @@ impl Session {
 /// The `Set-Cookie` header of a session; an empty value removes the cookie. `Secure` is set if the proxy in front
 /// reports https; a client that forges that header only affects its own cookie.
 pub(super) fn set_cookie(request: &HttpRequest, value: &str) -> String {
-    let life = if value.is_empty() { 0 } else { LIFE.as_secs() };
+    let life = if value.is_empty() { 0 } else { LIFETIME.as_secs() };
     let https = request.headers().get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     let secure = if https { "; Secure" } else { "" };
-    format!("{NAME}={value}; Path=/requests; Max-Age={life}; HttpOnly; SameSite=Strict{secure}")
+    format!("{COOKIE_NAME}={value}; Path=/requests; Max-Age={life}; HttpOnly; SameSite=Strict{secure}")
 }
 
 /// The fields of a form that was sent from the same origin.
 ///
 /// # Errors
 /// `cross_site`, and those of [`body::read`].
-pub(super) async fn fields(request: &HttpRequest, payload: Payload) -> Result<HashMap<String, String>, Problem> {
+pub(super) async fn same_origin_form(
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<HashMap<String, String>, Problem> {
     if !same_origin(request.headers()) {
         return Err(Problem::new(Code::CrossSite, "open the page itself, then use its button"));
     }
-    let body = body::read(request, payload, FORM).await?;
+    let body = body::read(request, payload, MAX_FORM_LEN).await?;
     Ok(form_urlencoded::parse(&body).into_owned().collect())
 }
 
@@ -130,7 +133,7 @@ fn same_origin(headers: &HeaderMap) -> bool {
     }
 }
 
-fn parts<'a>(
+fn mac_parts<'a>(
     begun: &'a [u8; 8],
     nonce: &'a [u8; 16],
     operator: &'a config::Operator,
@@ -141,8 +144,8 @@ fn parts<'a>(
 
 /// Middleware of all paths below `/requests`. Without configured operators everything is 404; without a session only
 /// the login is reachable.
-pub(super) async fn gate(
-    operator: Data<Operator>,
+pub(super) async fn require_session(
+    operator: Data<OperatorState>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
@@ -150,15 +153,15 @@ pub(super) async fn gate(
     if access.operators.is_empty() {
         return Ok(request.into_response(HttpResponse::NotFound().finish()).map_into_right_body());
     }
-    if request.path() == login::PATH {
+    if request.path() == login::LOGIN_PATH {
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    let session = match found(&operator, &access, request.headers()).await {
+    let session = match active_session(&operator, &access, request.headers()).await {
         Ok(session) => session,
-        Err(problem) => return Ok(request.into_response(look::failure(&problem)).map_into_right_body()),
+        Err(problem) => return Ok(request.into_response(layout::problem_page(&problem)).map_into_right_body()),
     };
     let Some(session) = session else {
-        let page = login::page(StatusCode::UNAUTHORIZED, &access, "", "");
+        let page = login::login_page(StatusCode::UNAUTHORIZED, &access, "", "");
         return Ok(request.into_response(page).map_into_right_body());
     };
     let by = By::Operator { name: session.name.clone() };
@@ -170,7 +173,7 @@ pub(super) async fn gate(
     })
     .await;
     let response = response?;
-    audited::note(
+    audit_entry::write_entry(
         &operator.service,
         &operator.edge.load(),
         response.request(),
@@ -182,9 +185,13 @@ pub(super) async fn gate(
 }
 
 /// The first valid session among the browser's cookies that was not logged out.
-async fn found(operator: &Operator, access: &Access, headers: &HeaderMap) -> Result<Option<Session>, Problem> {
+async fn active_session(
+    operator: &OperatorState,
+    access: &Access,
+    headers: &HeaderMap,
+) -> Result<Option<Session>, Problem> {
     let (keys, now) = (&operator.service.keys, operator.service.now());
-    for session in cookie::values(headers, NAME).filter_map(|value| Session::open(keys, access, now, value)) {
+    for session in cookie::values(headers, COOKIE_NAME).filter_map(|value| Session::verify(keys, access, now, value)) {
         if !operator.service.login_has_ended(&session.nonce).await? {
             return Ok(Some(session));
         }

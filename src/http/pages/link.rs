@@ -8,21 +8,21 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    look::{Answer, Look, disputable_note, note, see_other},
-    start::gone,
+    layout::{PageResponse, PageStyle, note_page, note_page_with_dispute, see_other},
+    start::gone_page,
     visitor::{self, Visitor},
     words::Words,
 };
 use crate::{
     domain::{Completion, State, Subject, Verification, facts::Facts, token::Token, verification::Reached},
-    http::{App, problem::Problem},
+    http::{PublicState, problem::Problem},
     service::{Opened, OpenedAs, ServiceError, Tapped, landing},
 };
 
 #[derive(Template)]
 #[template(path = "pages/confirm.html")]
-struct Confirm<'a> {
-    look: &'a Look<'a>,
+struct ConfirmPage<'a> {
+    look: &'a PageStyle<'a>,
     w: &'static Words,
     title: String,
     /// The masked number; empty when WhatsApp hides it.
@@ -34,8 +34,8 @@ struct Confirm<'a> {
 
 #[derive(Template)]
 #[template(path = "pages/code.html")]
-struct Told<'a> {
-    look: &'a Look<'a>,
+struct CodePage<'a> {
+    look: &'a PageStyle<'a>,
     w: &'static Words,
     code: &'a str,
     subject: String,
@@ -44,8 +44,8 @@ struct Told<'a> {
 
 #[derive(Template)]
 #[template(path = "pages/dispute.html")]
-struct Dispute<'a> {
-    look: &'a Look<'a>,
+struct DisputePage<'a> {
+    look: &'a PageStyle<'a>,
     w: &'static Words,
     lead: String,
     subject: String,
@@ -53,47 +53,47 @@ struct Dispute<'a> {
     form_field: &'a str,
 }
 
-type Page = Result<HttpResponse, Problem>;
+type PageResult = Result<HttpResponse, Problem>;
 
 /// `GET /o/{token}`
-pub(crate) async fn open(app: Data<App>, token: Path<String>, request: HttpRequest) -> Page {
+pub(crate) async fn open(app: Data<PublicState>, token: Path<String>, request: HttpRequest) -> PageResult {
     let mut visitor = Visitor::new(&app, &request);
-    let Ok(token) = token.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
-    let fresh = visitor.recognise(&app);
+    let Ok(token) = token.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
+    let fresh = visitor.ensure_cookie(&app);
     let opened = match app.service.open(&token, &visitor.cookies).await {
         Ok(opened) => opened,
-        Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
+        Err(ServiceError::NotFound) => return Ok(gone_page(&app, &visitor)),
         Err(error) => return Err(error.into()),
     };
     let Opened { instance, record, now, form_field, may_tell } = &opened;
-    let look = Look::of(&app, instance, record);
+    let look = PageStyle::for_record(&app, instance, record);
     let w = look.words;
     let facts = app.service.facts(instance, record);
     match now {
         OpenedAs::Open => {}
-        OpenedAs::Used => return Ok(disputable_note(&look, &w.used_title, &w.used_lead, &facts.dispute)),
-        OpenedAs::Disputed { late } => return Ok(disputed_note(StatusCode::GONE, &look, *late)),
-        OpenedAs::Over => return Ok(note(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead)),
+        OpenedAs::Used => return Ok(note_page_with_dispute(&look, &w.used_title, &w.used_lead, &facts.dispute)),
+        OpenedAs::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &look, *late)),
+        OpenedAs::Over => return Ok(note_page(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead)),
     }
-    let page = Confirm {
+    let page = ConfirmPage {
         w,
         title: w.confirm_title.replace("<name>", look.name),
-        subject: masked(record),
+        subject: masked_phone(record),
         facts: &facts,
         form_field,
         may_tell: *may_tell,
         look: &look,
     };
-    let mut answer = Answer::new(&look);
+    let mut answer = PageResponse::new(&look);
     answer.redirects_to = landing(instance, record);
     // A link without a binding is bound to the browser at its first tap, so that a lost response can be requested
     // again.
     answer.set_cookie = fresh;
-    Ok(answer.send(StatusCode::OK, &page))
+    Ok(answer.render(StatusCode::OK, &page))
 }
 
 /// The masked phone number. Other identities mean nothing to a person and are left out.
-fn masked(record: &Verification) -> String {
+fn masked_phone(record: &Verification) -> String {
     match record.proof().map(|proof| &proof.subject) {
         Some(Subject::Phone(phone)) => phone.masked(),
         Some(Subject::Lid(_) | Subject::Bsuid(_)) | None => String::new(),
@@ -101,94 +101,110 @@ fn masked(record: &Verification) -> String {
 }
 
 /// The page after an objection. `late`: the app had already redeemed the login.
-fn disputed_note(status: StatusCode, look: &Look<'_>, late: bool) -> HttpResponse {
+fn disputed_page(status: StatusCode, look: &PageStyle<'_>, late: bool) -> HttpResponse {
     let w = look.words;
     if late {
-        return note(status, look, "ok", &w.reported_title, &w.reported_lead.replace("<name>", look.name));
+        return note_page(status, look, "ok", &w.reported_title, &w.reported_lead.replace("<name>", look.name));
     }
-    note(status, look, "ok", &w.disputed_title, &w.disputed_lead)
+    note_page(status, look, "ok", &w.disputed_title, &w.disputed_lead)
 }
 
 /// `POST /o/{token}`: completes the login, once.
-pub(crate) async fn complete(app: Data<App>, token: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+pub(crate) async fn complete(
+    app: Data<PublicState>,
+    token: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let visitor = Visitor::new(&app, &request);
-    let answer = completed(&app, &token, &visitor, &request, payload).await;
-    answer.or_else(|problem| visitor.failure(&app, problem, &format!("/o/{token}")))
+    let answer = try_complete(&app, &token, &visitor, &request, payload).await;
+    answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/o/{token}")))
 }
 
-async fn completed(app: &App, token: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> Page {
-    let form = visitor::form(app, request, payload).await?;
+async fn try_complete(
+    app: &PublicState,
+    token: &str,
+    visitor: &Visitor,
+    request: &HttpRequest,
+    payload: Payload,
+) -> PageResult {
+    let form = visitor::same_origin_form(app, request, payload).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
     let (instance, record, tapped) = app.service.complete(&token, visitor.browser(), field, elsewhere).await?;
-    let look = Look::of(app, &instance, &record);
+    let look = PageStyle::for_record(app, &instance, &record);
     let w = look.words;
     Ok(match tapped {
         Tapped::Completed { redirect: Some(url) } => see_other(url.as_str()),
         Tapped::Completed { redirect: None } | Tapped::Agreed => {
-            note(StatusCode::OK, &look, "ok", &w.done_title, &w.done_lead)
+            note_page(StatusCode::OK, &look, "ok", &w.done_title, &w.done_lead)
         }
         Tapped::Told { code } => {
             let facts = app.service.facts(&instance, &record);
-            let page = Told { look: &look, w, code: code.as_str(), subject: masked(&record), facts: &facts };
-            Answer::new(&look).send(StatusCode::OK, &page)
+            let page = CodePage { look: &look, w, code: code.as_str(), subject: masked_phone(&record), facts: &facts };
+            PageResponse::new(&look).render(StatusCode::OK, &page)
         }
         Tapped::Used => {
             let facts = app.service.facts(&instance, &record);
-            disputable_note(&look, &w.used_title, &w.used_lead, &facts.dispute)
+            note_page_with_dispute(&look, &w.used_title, &w.used_lead, &facts.dispute)
         }
-        Tapped::WrongBrowser => note(StatusCode::FORBIDDEN, &look, "late", &w.wrong_title, &w.wrong_lead),
+        Tapped::WrongBrowser => note_page(StatusCode::FORBIDDEN, &look, "late", &w.wrong_title, &w.wrong_lead),
     })
 }
 
 /// `GET /d/{token}`: the login that the person may object to.
-pub(crate) async fn disputable(app: Data<App>, token: Path<String>, request: HttpRequest) -> Page {
+pub(crate) async fn dispute_form(app: Data<PublicState>, token: Path<String>, request: HttpRequest) -> PageResult {
     let visitor = Visitor::new(&app, &request);
-    let Ok(token) = token.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
+    let Ok(token) = token.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
     let (instance, record, now, form_field) = match app.service.disputable(&token).await {
         Ok(found) => found,
-        Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
+        Err(ServiceError::NotFound) => return Ok(gone_page(&app, &visitor)),
         Err(error) => return Err(error.into()),
     };
     app.service.looked_at(&record, "dispute");
-    let look = Look::of(&app, &instance, &record);
+    let look = PageStyle::for_record(&app, &instance, &record);
     let w = look.words;
     match now {
         OpenedAs::Open => {}
-        OpenedAs::Disputed { late } => return Ok(disputed_note(StatusCode::GONE, &look, late)),
+        OpenedAs::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &look, late)),
         OpenedAs::Used | OpenedAs::Over => {
-            return Ok(note(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead));
+            return Ok(note_page(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead));
         }
     }
     let facts = app.service.facts(&instance, &record);
-    let page = Dispute {
+    let page = DisputePage {
         look: &look,
         w,
         lead: w.dispute_lead.replace("<name>", look.name),
-        subject: masked(&record),
+        subject: masked_phone(&record),
         facts: &facts,
         form_field: &form_field,
     };
-    Ok(Answer::new(&look).send(StatusCode::OK, &page))
+    Ok(PageResponse::new(&look).render(StatusCode::OK, &page))
 }
 
 /// `POST /d/{token}`: "This wasn't me."
-pub(crate) async fn dispute(app: Data<App>, token: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+pub(crate) async fn dispute(
+    app: Data<PublicState>,
+    token: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let visitor = Visitor::new(&app, &request);
-    let answer = disputed(&app, &token, &request, payload).await;
-    answer.or_else(|problem| visitor.failure(&app, problem, &format!("/d/{token}")))
+    let answer = try_dispute(&app, &token, &request, payload).await;
+    answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/d/{token}")))
 }
 
-async fn disputed(app: &App, token: &str, request: &HttpRequest, payload: Payload) -> Page {
-    let form = visitor::form(app, request, payload).await?;
+async fn try_dispute(app: &PublicState, token: &str, request: &HttpRequest, payload: Payload) -> PageResult {
+    let form = visitor::same_origin_form(app, request, payload).await?;
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let (instance, record) = app.service.dispute(&token, field).await?;
-    let look = Look::of(app, &instance, &record);
+    let look = PageStyle::for_record(app, &instance, &record);
     let late = matches!(
         &record.state,
         State::Verified { completion: Completion::Disputed { after: Reached::Redeemed, .. }, .. }
     );
-    Ok(disputed_note(StatusCode::OK, &look, late))
+    Ok(disputed_page(StatusCode::OK, &look, late))
 }

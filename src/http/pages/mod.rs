@@ -3,19 +3,19 @@
 //! GET changes nothing, however many crawlers and link previews fetch a page. Only a POST changes something, and it
 //! must come from our own origin and carry the page's form field, a keyed digest of link and browser.
 
+mod layout;
 mod link;
-mod live;
-mod look;
+mod stage_events;
 mod start;
 mod visitor;
 mod widget;
 mod words;
 
 pub(super) use self::{
-    link::{complete, disputable, dispute, open},
-    live::events,
-    look::policy,
-    start::{go, qr_code, start, tap, type_code},
+    layout::set_security_headers,
+    link::{complete, dispute, dispute_form, open},
+    stage_events::events,
+    start::{go_to_whatsapp, qr_code, start_page, submit_code, tap},
     visitor::Visitor,
     widget::widget,
 };

@@ -12,20 +12,20 @@ use askama::Template;
 use serde_json::json;
 
 use super::{
-    look::{Answer, Look, SCRIPT, note, policy, see_other},
+    layout::{PageResponse, PageStyle, SCRIPT, note_page, see_other, set_security_headers},
     visitor::{self, Visitor},
     words::Words,
 };
 use crate::{
     domain::{Mode, binding::Place, token::Token, whatsapp},
-    http::{App, problem::Problem, qr},
+    http::{PublicState, problem::Problem, qr},
     service::{ServiceError, Stage, Start, Typed, landing},
 };
 
 #[derive(Template)]
 #[template(path = "pages/wait.html")]
-struct Wait<'a> {
-    look: &'a Look<'a>,
+struct WaitPage<'a> {
+    look: &'a PageStyle<'a>,
     w: &'static Words,
     script: &'static str,
     stage: &'static str,
@@ -57,46 +57,52 @@ struct Wait<'a> {
     error: String,
 }
 
-type Page = Result<HttpResponse, Problem>;
+type PageResult = Result<HttpResponse, Problem>;
 
 /// A delay of replies above which the page says so.
-const BUSY: Duration = Duration::from_secs(5);
+const MIN_REPORTED_DELAY: Duration = Duration::from_secs(5);
 
 /// `GET /l/{handle}`: stores nothing; a new browser gets a random cookie.
-pub(crate) async fn start(app: Data<App>, handle: Path<String>, request: HttpRequest) -> Page {
+pub(crate) async fn start_page(app: Data<PublicState>, handle: Path<String>, request: HttpRequest) -> PageResult {
     let mut visitor = Visitor::new(&app, &request);
-    let Ok(handle) = handle.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
-    let cookie = visitor.recognise(&app);
+    let Ok(handle) = handle.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
+    let cookie = visitor.ensure_cookie(&app);
     match app.service.start(&handle, &visitor.cookies).await {
         Ok(start) => {
             app.service.looked_at(&start.record, "start");
-            Ok(show(&app, &handle, &start, cookie, &Shown::default()))
+            Ok(render_page(&app, &handle, &start, cookie, &PageUpdate::default()))
         }
-        Err(ServiceError::NotFound) => Ok(gone(&app, &visitor)),
+        Err(ServiceError::NotFound) => Ok(gone_page(&app, &visitor)),
         Err(error) => Err(error.into()),
     }
 }
 
 /// What a POST changes on the page.
-struct Shown {
+struct PageUpdate {
     status: StatusCode,
     revealed: Option<&'static str>,
     tries_left: Option<u8>,
 }
 
-impl Default for Shown {
+impl Default for PageUpdate {
     fn default() -> Self {
         Self { status: StatusCode::OK, revealed: None, tries_left: None }
     }
 }
 
-fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, shown: &Shown) -> HttpResponse {
+fn render_page(
+    app: &PublicState,
+    handle: &Token,
+    start: &Start,
+    set_cookie: Option<String>,
+    shown: &PageUpdate,
+) -> HttpResponse {
     let Start { instance, record, stage, form_field, .. } = start;
-    let look = Look::of(app, instance, record);
+    let look = PageStyle::for_record(app, instance, record);
     let w = look.words;
     let service = &app.service;
     let number = instance.config.number.e164();
-    let mut page = Wait {
+    let mut page = WaitPage {
         look: &look,
         w,
         script: SCRIPT,
@@ -114,7 +120,7 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
         renewable: false,
         automatic: if record.binding.as_ref().is_some_and(|held| !held.gently) { "data-automatic" } else { "" },
         purpose: record.request.purpose.as_deref().unwrap_or_default(),
-        busy: if service.message_delay(instance.config.id) > BUSY { &w.busy } else { "" },
+        busy: if service.message_delay(instance.config.id) > MIN_REPORTED_DELAY { &w.busy } else { "" },
         whatsapp_link: String::new(),
         chat: format!("https://wa.me/{}", instance.config.number.digits()),
         text: String::new(),
@@ -136,11 +142,11 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
     match stage {
         Stage::Pending => {
             let Some(code) = service.code(record) else {
-                return note(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead);
+                return note_page(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead);
             };
             page.text = service.prefilled(instance, record, &code);
             page.whatsapp_link = whatsapp::wa_me(&instance.config.number, &page.text);
-            page.qr = qr::bitmap(&page.whatsapp_link).unwrap_or_default();
+            page.qr = qr::bmp_data_url(&page.whatsapp_link).unwrap_or_default();
             page.scannable = !instance.config.strict_browser && !page.qr.is_empty();
         }
         Stage::Code { until } => page.until = until.as_millisecond(),
@@ -148,23 +154,34 @@ fn show(app: &App, handle: &Token, start: &Start, set_cookie: Option<String>, sh
         Stage::Expired { renewable } => page.renewable = *renewable,
         _ => {}
     }
-    let mut answer = Answer::new(&look);
+    let mut answer = PageResponse::new(&look);
     answer.redirects_to = landing(instance, record);
     answer.set_cookie = set_cookie;
     answer.scripted = !page.last;
-    answer.send(shown.status, &page)
+    answer.render(shown.status, &page)
 }
 
 /// `POST /l/{handle}`: opens WhatsApp or the QR code (`do` is absent), renews an expired link (`renew`), or completes
 /// the login in the waiting page (`finish`).
-pub(crate) async fn tap(app: Data<App>, handle: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+pub(crate) async fn tap(
+    app: Data<PublicState>,
+    handle: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let visitor = Visitor::new(&app, &request);
-    let answer = tapped(&app, &handle, &visitor, &request, payload).await;
-    answer.or_else(|problem| visitor.failure(&app, problem, &format!("/l/{handle}")))
+    let answer = try_tap(&app, &handle, &visitor, &request, payload).await;
+    answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/l/{handle}")))
 }
 
-async fn tapped(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> Page {
-    let form = visitor::form(app, request, payload).await?;
+async fn try_tap(
+    app: &PublicState,
+    handle: &str,
+    visitor: &Visitor,
+    request: &HttpRequest,
+    payload: Payload,
+) -> PageResult {
+    let form = visitor::same_origin_form(app, request, payload).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &app.service;
@@ -185,22 +202,33 @@ async fn tapped(app: &App, handle: &str, visitor: &Visitor, request: &HttpReques
     let held = start.record.binding.as_ref().filter(|_| start.ours).map(|binding| binding.place.as_str());
     if visitor.wants_json {
         let mut response = HttpResponse::Ok();
-        policy(&mut response, &[], None, None);
+        set_security_headers(&mut response, &[], None, None);
         let body = json!({ "state": start.stage.as_str(), "place": held }).to_string();
         return Ok(response.content_type("application/json").body(body));
     }
-    Ok(show(app, &handle, &start, None, &Shown { revealed: held, ..Shown::default() }))
+    Ok(render_page(app, &handle, &start, None, &PageUpdate { revealed: held, ..PageUpdate::default() }))
 }
 
 /// `POST /l/{handle}/code`
-pub(crate) async fn type_code(app: Data<App>, handle: Path<String>, request: HttpRequest, payload: Payload) -> Page {
+pub(crate) async fn submit_code(
+    app: Data<PublicState>,
+    handle: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> PageResult {
     let visitor = Visitor::new(&app, &request);
-    let answer = typed(&app, &handle, &visitor, &request, payload).await;
-    answer.or_else(|problem| visitor.failure(&app, problem, &format!("/l/{handle}")))
+    let answer = try_code(&app, &handle, &visitor, &request, payload).await;
+    answer.or_else(|problem| visitor.error_response(&app, problem, &format!("/l/{handle}")))
 }
 
-async fn typed(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest, payload: Payload) -> Page {
-    let form = visitor::form(app, request, payload).await?;
+async fn try_code(
+    app: &PublicState,
+    handle: &str,
+    visitor: &Visitor,
+    request: &HttpRequest,
+    payload: Payload,
+) -> PageResult {
+    let form = visitor::same_origin_form(app, request, payload).await?;
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let service = &app.service;
@@ -209,21 +237,24 @@ async fn typed(app: &App, handle: &str, visitor: &Visitor, request: &HttpRequest
         Typed::Right { redirect: None } => Ok(see_other(&format!("/l/{handle}"))),
         Typed::Wrong { tries_left } => {
             let start = service.start(&handle, &visitor.cookies).await?;
-            let shown =
-                Shown { status: StatusCode::UNPROCESSABLE_ENTITY, tries_left: Some(tries_left), ..Shown::default() };
-            Ok(show(app, &handle, &start, None, &shown))
+            let shown = PageUpdate {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                tries_left: Some(tries_left),
+                ..PageUpdate::default()
+            };
+            Ok(render_page(app, &handle, &start, None, &shown))
         }
     }
 }
 
 /// `GET /l/{handle}/go`, for links in SMS and e-mail: redirects to WhatsApp if the login needs no binding to a browser,
 /// otherwise to the start page.
-pub(crate) async fn go(app: Data<App>, handle: Path<String>, request: HttpRequest) -> Page {
+pub(crate) async fn go_to_whatsapp(app: Data<PublicState>, handle: Path<String>, request: HttpRequest) -> PageResult {
     let visitor = Visitor::new(&app, &request);
-    let Ok(handle) = handle.parse::<Token>() else { return Ok(gone(&app, &visitor)) };
+    let Ok(handle) = handle.parse::<Token>() else { return Ok(gone_page(&app, &visitor)) };
     let start = match app.service.start(&handle, &[]).await {
         Ok(start) => start,
-        Err(ServiceError::NotFound) => return Ok(gone(&app, &visitor)),
+        Err(ServiceError::NotFound) => return Ok(gone_page(&app, &visitor)),
         Err(error) => return Err(error.into()),
     };
     let Start { instance, record, stage, .. } = &start;
@@ -244,20 +275,20 @@ pub(crate) async fn go(app: Data<App>, handle: Path<String>, request: HttpReques
 }
 
 /// `GET /l/{handle}/qr.svg`
-pub(crate) async fn qr_code(app: Data<App>, handle: Path<String>) -> Page {
+pub(crate) async fn qr_code(app: Data<PublicState>, handle: Path<String>) -> PageResult {
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let Start { instance, record, .. } = app.service.start(&handle, &[]).await?;
     let code = app.service.code(&record).ok_or_else(Problem::not_found)?;
     let text = app.service.prefilled(&instance, &record, &code);
-    let label = &Words::of(instance.language(Some(&record))).qr_label;
+    let label = &Words::for_language(instance.language(Some(&record))).qr_label;
     let svg = qr::svg(&whatsapp::wa_me(&instance.config.number, &text), label).ok_or_else(Problem::not_found)?;
     let mut response = HttpResponse::Ok();
-    policy(&mut response, &[], None, None);
+    set_security_headers(&mut response, &[], None, None);
     response.insert_header(("cross-origin-resource-policy", "cross-origin"));
     Ok(response.content_type("image/svg+xml").body(svg))
 }
 
-pub(super) fn gone(app: &App, visitor: &Visitor) -> HttpResponse {
-    let look = Look::plain(app, visitor.language);
-    note(StatusCode::GONE, &look, "late", &look.words.over_title, &look.words.over_lead)
+pub(super) fn gone_page(app: &PublicState, visitor: &Visitor) -> HttpResponse {
+    let look = PageStyle::unbranded(app, visitor.language);
+    note_page(StatusCode::GONE, &look, "late", &look.words.over_title, &look.words.over_lead)
 }

@@ -7,13 +7,13 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use url::{Url, form_urlencoded};
 
 use super::{
-    look::{self, Look},
+    layout::{self, PageStyle},
     words,
 };
 use crate::{
     domain::Language,
     http::{
-        App, body, client, cookie,
+        PublicState, body, client, cookie,
         problem::{Code, Problem},
     },
     random,
@@ -21,12 +21,12 @@ use crate::{
 };
 
 /// Seconds; longer than any link and its completion last.
-const COOKIE_LIFE: u32 = 2 * 24 * 60 * 60;
+const COOKIE_MAX_AGE: u32 = 2 * 24 * 60 * 60;
 /// Cookies of our name that are considered. A genuine browser sends one, or a few if other hosts of the domain set
 /// some.
-const COOKIES: usize = 8;
+const MAX_COOKIES: usize = 8;
 /// Bytes of a form; ours are smaller.
-const FORM: usize = 4096;
+const MAX_FORM_LEN: usize = 4096;
 
 /// The browser that requests a page.
 pub(in crate::http) struct Visitor {
@@ -49,15 +49,15 @@ fn cookie_name(public_url: &Url) -> &'static str {
 }
 
 impl Visitor {
-    pub(in crate::http) fn new(app: &App, request: &HttpRequest) -> Self {
+    pub(in crate::http) fn new(app: &PublicState, request: &HttpRequest) -> Self {
         let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         let name = cookie_name(&app.service.public_url);
-        let ours = cookie::values(request.headers(), name).filter(|value| is_ours(value));
+        let ours = cookie::values(request.headers(), name).filter(|value| has_cookie_format(value));
         Self {
-            cookies: ours.take(COOKIES).map(str::to_owned).collect(),
-            ip: client::address(request, &app.edge.load()),
+            cookies: ours.take(MAX_COOKIES).map(str::to_owned).collect(),
+            ip: client::ip_address(request, &app.edge.load()),
             user_agent: header(header::USER_AGENT).map(str::to_owned),
-            language: words::preferred(header(header::ACCEPT_LANGUAGE).unwrap_or_default()),
+            language: words::preferred_language(header(header::ACCEPT_LANGUAGE).unwrap_or_default()),
             reads_html: header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html")),
             wants_json: header(header::ACCEPT).is_some_and(|accept| accept.starts_with("application/json")),
         }
@@ -65,21 +65,30 @@ impl Visitor {
 
     /// Makes sure that the browser has a cookie. Returns the `Set-Cookie` header if a new one is needed; nothing is
     /// stored.
-    pub(super) fn recognise(&mut self, app: &App) -> Option<String> {
+    pub(super) fn ensure_cookie(&mut self, app: &PublicState) -> Option<String> {
         if !self.cookies.is_empty() {
             return None;
         }
         let value = URL_SAFE_NO_PAD.encode(random::bytes::<16>());
         let name = cookie_name(&app.service.public_url);
         let secure = if name.starts_with("__Host-") { "; Secure" } else { "" };
-        let set = format!("{name}={value}; Path=/; Max-Age={COOKIE_LIFE}; HttpOnly; SameSite=Lax{secure}");
+        let set = format!("{name}={value}; Path=/; Max-Age={COOKIE_MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
         self.cookies.push(value);
         Some(set)
     }
 
     /// An error page for a browser, the problem itself for other clients. `back` is the link to try again.
-    pub(in crate::http) fn failure(&self, app: &App, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
-        if self.reads_html { look::failure(&Look::plain(app, self.language), problem, back) } else { Err(problem) }
+    pub(in crate::http) fn error_response(
+        &self,
+        app: &PublicState,
+        problem: Problem,
+        back: &str,
+    ) -> Result<HttpResponse, Problem> {
+        if self.reads_html {
+            layout::problem_page(&PageStyle::unbranded(app, self.language), problem, back)
+        } else {
+            Err(problem)
+        }
     }
 
     pub(super) fn browser(&self) -> Browser<'_> {
@@ -88,7 +97,7 @@ impl Visitor {
 }
 
 /// Whether the value has our format: 16 bytes in base64url.
-fn is_ours(value: &str) -> bool {
+fn has_cookie_format(value: &str) -> bool {
     value.len() == 22 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
@@ -97,8 +106,8 @@ fn is_ours(value: &str) -> bool {
 /// # Errors
 /// `cross_site` when `Sec-Fetch-Site` or `Origin` names another origin (older browsers send neither), and those of
 /// [`body::read`].
-pub(super) async fn form(
-    app: &App,
+pub(super) async fn same_origin_form(
+    app: &PublicState,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HashMap<String, String>, Problem> {
@@ -108,6 +117,6 @@ pub(super) async fn form(
     if foreign || header("origin").is_some_and(|origin| origin != own) {
         return Err(Problem::new(Code::CrossSite, "open the link again and use its button"));
     }
-    let body = body::read(request, payload, FORM).await?;
+    let body = body::read(request, payload, MAX_FORM_LEN).await?;
     Ok(form_urlencoded::parse(&body).into_owned().collect())
 }

@@ -45,13 +45,13 @@ static ALL: LazyLock<HashMap<&str, Words>> = LazyLock::new(|| {
 });
 
 impl Words {
-    pub(super) fn of(language: Language) -> &'static Self {
+    pub(super) fn for_language(language: Language) -> &'static Self {
         ALL.get(language.tag()).unwrap_or(&ALL["en"])
     }
 }
 
 /// The supported language that the browser's `Accept-Language` prefers; English if there is none.
-pub(super) fn preferred(accept: &str) -> Language {
+pub(super) fn preferred_language(accept: &str) -> Language {
     let mut ranges: Vec<(f32, &str)> = accept
         .split(',')
         .take(20)
@@ -77,10 +77,10 @@ mod tests {
             found.sort();
             found
         };
-        let english = Words::of(Language::ENGLISH).all();
+        let english = Words::for_language(Language::ENGLISH).all();
         for language in Language::all() {
             assert!(ALL.contains_key(language.tag()), "{language:?} has no file");
-            let words = Words::of(language).all();
+            let words = Words::for_language(language).all();
             for ((key, text), (_, original)) in words.iter().zip(&english) {
                 assert!(!text.trim().is_empty() && !text.contains('\n'), "{language:?} {key}");
                 assert_eq!(placeholders(text), placeholders(original), "{language:?} {key}");
@@ -96,7 +96,7 @@ mod tests {
         for (accept, tag) in
             [("fr-CA,fr;q=0.9,en;q=0.5", "fr"), ("tlh, ar;q=0.1", "ar"), ("de;q=0, *", "en"), ("", "en")]
         {
-            assert_eq!(preferred(accept).tag(), tag, "{accept}");
+            assert_eq!(preferred_language(accept).tag(), tag, "{accept}");
         }
     }
 }

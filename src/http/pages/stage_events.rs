@@ -9,33 +9,33 @@ use actix_web::{
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use super::{look::policy, visitor::Visitor};
+use super::{layout::set_security_headers, visitor::Visitor};
 use crate::{
     domain::token::Token,
     http::{
-        App,
-        follow::{self, Events},
+        PublicState,
+        event_stream::{self, EventSource},
         problem::Problem,
     },
     service::{Service, Stage, Watched},
 };
 
 /// Interval of comments on an idle stream; proxies close connections that are silent for longer.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// After this the stream ends, and the browser reconnects by itself.
-const LONGEST: Duration = Duration::from_mins(5);
+const MAX_STREAM_DURATION: Duration = Duration::from_mins(5);
 
-struct Stream {
+struct StageEvents {
     service: std::sync::Arc<Service>,
     watched: Watched,
     cookies: Vec<String>,
     last: Option<Stage>,
-    until: Instant,
+    deadline: Instant,
 }
 
 /// A stream of stages; with `?now`, only the current one, as JSON.
 pub(crate) async fn events(
-    app: Data<App>,
+    app: Data<PublicState>,
     handle: Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -43,27 +43,27 @@ pub(crate) async fn events(
     let handle: Token = handle.parse().map_err(|_| Problem::not_found())?;
     let start = app.service.start(&handle, &visitor.cookies).await?;
     let mut response = HttpResponse::Ok();
-    policy(&mut response, &[], None, None);
+    set_security_headers(&mut response, &[], None, None);
     if request.query_string().starts_with("now") {
         let body = json!({ "state": start.stage.as_str() }).to_string();
         return Ok(response.content_type("application/json").body(body));
     }
     let watched = app.service.watch(start.record.id).await?;
-    let stream = Stream {
+    let stream = StageEvents {
         service: std::sync::Arc::clone(&app.service),
         watched,
         cookies: visitor.cookies,
         last: None,
-        until: Instant::now() + LONGEST,
+        deadline: Instant::now() + MAX_STREAM_DURATION,
     };
     response.content_type("text/event-stream").insert_header(("x-accel-buffering", "no"));
-    follow::answer(&request, &app.streams, response, stream).await
+    event_stream::respond(&request, &app.streams, response, stream).await
 }
 
-impl Events for Stream {
+impl EventSource for StageEvents {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if self.last.is_some_and(Stage::is_last) || Instant::now() >= self.until {
+            if self.last.is_some_and(Stage::is_last) || Instant::now() >= self.deadline {
                 return None;
             }
             let stage = self.service.stage(self.watched.record(), &self.cookies);
@@ -73,7 +73,7 @@ impl Events for Stream {
                 let data = json!({ "state": stage.as_str() });
                 return Some(Bytes::from(format!("retry: 2000\nevent: state\ndata: {data}\n\n")));
             }
-            match timeout(HEARTBEAT, self.watched.changed()).await {
+            match timeout(HEARTBEAT_INTERVAL, self.watched.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
                 Err(_) => return Some(Bytes::from_static(b": still here\n\n")),

@@ -5,11 +5,11 @@ use actix_web::{
     web::{Data, Path},
 };
 
-use super::{App, auth, problem::Problem, query, view};
+use super::{PublicState, auth, problem::Problem, query, view};
 use crate::{
     api::{
         explanation::{Erased, Explanation},
-        limits::QUESTION,
+        limits::MAX_QUESTION_LEN,
     },
     domain::{Chat, scope::Scope, subject::InvalidChat},
     service::explain::Question,
@@ -19,18 +19,18 @@ const EXPECTED: &str = "expected, once, a uuid, a message id, a chat id or the l
 
 /// `GET …/explain?q=`: a uuid, a message id, a chat id or the last digits of a phone number.
 pub(super) async fn explain(
-    app: Data<App>,
+    app: Data<PublicState>,
     instance: Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::caller(&app, &request, &instance, Scope::Read).await?;
+    let caller = auth::authenticate(&app, &request, &instance, Scope::Read).await?;
     let query = query::of(&request);
     let mut f = query::reader(&query);
     if !f.has("q") {
         f.fault("q", EXPECTED);
     }
     let text = f.read("q", |text| {
-        let fits = (1..=QUESTION).contains(&text.trim().len());
+        let fits = (1..=MAX_QUESTION_LEN).contains(&text.trim().len());
         fits.then(|| text.to_owned()).ok_or(EXPECTED)
     });
     let text = f.finish(text)?;
@@ -44,11 +44,11 @@ pub(super) async fn explain(
 
 /// `DELETE …/subjects/{chat_id}`
 pub(super) async fn erase(
-    app: Data<App>,
+    app: Data<PublicState>,
     path: Path<(String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = auth::caller(&app, &request, &path.0, Scope::Admin).await?;
+    let caller = auth::authenticate(&app, &request, &path.0, Scope::Admin).await?;
     let chat: Chat = path.1.parse().map_err(|why: InvalidChat| Problem::field("chat_id", &why.to_string()))?;
     let erased = app.service.erase(&caller.instance, &chat).await?;
     Ok(view::success("Erased", &Erased { erased }))

@@ -26,19 +26,19 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    budget::Share,
-    connection::{Connection, Stream, Take},
+    budget::Reservation,
+    connection::{ClientStream, Connection, OnTakeover},
     problem::Problem,
 };
 use crate::service::ServiceError;
 
 /// How long the client may take to read one event.
-const UNREAD: Duration = Duration::from_secs(15);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes that a client may send on a stream before it is closed. Clients have nothing to send.
-const CHATTER: usize = 4096;
+const MAX_CLIENT_BYTES: usize = 4096;
 
 /// A source of events; `None` ends the stream.
-pub(super) trait Events: 'static {
+pub(super) trait EventSource: 'static {
     fn next(&mut self) -> impl Future<Output = Option<Bytes>>;
 }
 
@@ -46,32 +46,33 @@ pub(super) trait Events: 'static {
 ///
 /// # Errors
 /// `temporary_reduced_capacity` when the budget for streams is used up.
-pub(super) async fn answer(
+pub(super) async fn respond(
     request: &HttpRequest,
     tracker: &TaskTracker,
     mut response: HttpResponseBuilder,
-    mut events: impl Events,
+    mut events: impl EventSource,
 ) -> Result<HttpResponse, Problem> {
     let Some(first) = events.next().await else { return Ok(response.finish()) };
     let Some(connection) = request.conn_data::<Connection>().cloned() else {
         return Err(Problem::new(super::problem::Code::InternalError, "this listener has no streams"));
     };
-    let share = connection.budget().stream().map_err(|_| ServiceError::Crowded)?;
+    let share = connection.budget().reserve_stream().map_err(|_| ServiceError::Crowded)?;
     let tracker = tracker.clone();
-    let carry = move |stream: Box<dyn Stream>| drop(rt::spawn(tracker.track_future(carry(stream, events, share))));
+    let carry =
+        move |stream: Box<dyn ClientStream>| drop(rt::spawn(tracker.track_future(write_events(stream, events, share))));
     // One stream for each connection.
     response.force_close();
-    Ok(response.body(Handover { first: Some(first), connection, carry: Some(Box::new(carry)) }))
+    Ok(response.body(StreamHandover { first: Some(first), connection, carry: Some(Box::new(carry)) }))
 }
 
 /// The response body up to the handover: the first event, then pending until the stream is taken.
-struct Handover {
+struct StreamHandover {
     first: Option<Bytes>,
     connection: Connection,
-    carry: Option<Take>,
+    carry: Option<OnTakeover>,
 }
 
-impl MessageBody for Handover {
+impl MessageBody for StreamHandover {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
@@ -86,14 +87,14 @@ impl MessageBody for Handover {
             self.connection.take_over(carry);
         }
         // The takeover wakes the connection.
-        if self.connection.is_taken() { Poll::Ready(None) } else { Poll::Pending }
+        if self.connection.is_taken_over() { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 
 /// Writes events as HTTP chunks until the source ends, the client closes, or a write takes too long.
-async fn carry(mut stream: Box<dyn Stream>, mut events: impl Events, _share: Share) {
+async fn write_events(mut stream: Box<dyn ClientStream>, mut events: impl EventSource, _share: Reservation) {
     loop {
-        let event = match select(pin!(events.next()), pin!(gone(&mut stream))).await {
+        let event = match select(pin!(events.next()), pin!(client_closed(&mut stream))).await {
             Either::Left((event, _)) => event,
             Either::Right(((), _)) => return,
         };
@@ -102,19 +103,19 @@ async fn carry(mut stream: Box<dyn Stream>, mut events: impl Events, _share: Sha
         let mut chunk = format!("{:x}\r\n", event.len()).into_bytes();
         chunk.extend_from_slice(&event);
         chunk.extend_from_slice(b"\r\n");
-        let written = timeout(UNREAD, stream.write_all(&chunk)).await;
+        let written = timeout(WRITE_TIMEOUT, stream.write_all(&chunk)).await;
         if is_last || !matches!(written, Ok(Ok(()))) {
             break;
         }
     }
-    let _ = timeout(UNREAD, stream.shutdown()).await;
+    let _ = timeout(WRITE_TIMEOUT, stream.shutdown()).await;
 }
 
 /// Completes when the client closes its side or has sent too much. What it sends is discarded.
-async fn gone(stream: &mut Box<dyn Stream>) {
+async fn client_closed(stream: &mut Box<dyn ClientStream>) {
     let mut heard = 0;
     std::future::poll_fn(|cx| {
-        while heard < CHATTER {
+        while heard < MAX_CLIENT_BYTES {
             let mut bytes = [0; 512];
             let mut buffer = ReadBuf::new(&mut bytes);
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {

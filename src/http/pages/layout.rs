@@ -13,7 +13,7 @@ use crate::{
     config::Logo,
     domain::{Language, Verification, keys::sha256},
     http::{
-        App, limits,
+        PublicState, limits,
         problem::{Code, Problem},
     },
     service::Instance,
@@ -23,7 +23,7 @@ const CSS: &str = include_str!("../../../templates/pages/style.css");
 pub(super) const SCRIPT: &str = include_str!("../../../templates/pages/wait.js");
 
 /// Language and branding of one page.
-pub(super) struct Look<'a> {
+pub(super) struct PageStyle<'a> {
     pub(super) lang: &'static str,
     pub(super) dir: &'static str,
     pub(super) name: &'a str,
@@ -35,20 +35,20 @@ pub(super) struct Look<'a> {
     pub(super) words: &'static Words,
 }
 
-impl<'a> Look<'a> {
-    pub(super) fn of(app: &App, instance: &'a Instance, record: &'a Verification) -> Self {
+impl<'a> PageStyle<'a> {
+    pub(super) fn for_record(app: &PublicState, instance: &'a Instance, record: &'a Verification) -> Self {
         let page = &instance.config.page;
         let name = page.name.as_deref().unwrap_or(&record.request.name);
         Self::new(app, instance.language(Some(record)), name, Some((page.color, page.logo.as_ref())))
     }
 
     /// For pages that belong to no request.
-    pub(super) fn plain(app: &App, language: Language) -> Self {
+    pub(super) fn unbranded(app: &PublicState, language: Language) -> Self {
         Self::new(app, language, "WhatsApp", None)
     }
 
     fn new(
-        app: &App,
+        app: &PublicState,
         language: Language,
         name: &'a str,
         brand: Option<(crate::config::Color, Option<&'a Logo>)>,
@@ -62,7 +62,7 @@ impl<'a> Look<'a> {
             logo: logo.map(Logo::url),
             css: format!(":root{{--go:{color};--on:{}}}\n{CSS}", color.ink()),
             insecure: app.service.public_url.scheme() != "https",
-            words: Words::of(language),
+            words: Words::for_language(language),
         }
     }
 }
@@ -70,8 +70,8 @@ impl<'a> Look<'a> {
 /// A page that only shows a message.
 #[derive(Template)]
 #[template(path = "pages/note.html")]
-struct Note<'a> {
-    look: &'a Look<'a>,
+struct NotePage<'a> {
+    look: &'a PageStyle<'a>,
     sign: &'a str,
     title: &'a str,
     text: &'a str,
@@ -81,53 +81,53 @@ struct Note<'a> {
     dispute: &'a str,
 }
 
-pub(super) fn note(status: StatusCode, look: &Look<'_>, sign: &str, title: &str, text: &str) -> HttpResponse {
-    Answer::new(look).send(status, &Note { look, sign, title, text, link: "", link_text: "", dispute: "" })
+pub(super) fn note_page(status: StatusCode, look: &PageStyle<'_>, sign: &str, title: &str, text: &str) -> HttpResponse {
+    PageResponse::new(look).render(status, &NotePage { look, sign, title, text, link: "", link_text: "", dispute: "" })
 }
 
 /// As [`note`], with the link "This wasn't me".
-pub(super) fn disputable_note(look: &Look<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
-    let page = Note { look, sign: "ok", title, text, link: "", link_text: "", dispute };
-    Answer::new(look).send(StatusCode::GONE, &page)
+pub(super) fn note_page_with_dispute(look: &PageStyle<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
+    let page = NotePage { look, sign: "ok", title, text, link: "", link_text: "", dispute };
+    PageResponse::new(look).render(StatusCode::GONE, &page)
 }
 
 /// The page for a problem that the person can understand; `back` is the link to try again. Other problems, such as
 /// internal errors, are returned unchanged.
-pub(super) fn failure(look: &Look<'_>, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
+pub(super) fn problem_page(look: &PageStyle<'_>, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
     let w = look.words;
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (title, text, link) = match problem.code {
         Code::NotFound | Code::TokenSpent => {
-            return Ok(note(StatusCode::GONE, look, "late", &w.over_title, &w.over_lead));
+            return Ok(note_page(StatusCode::GONE, look, "late", &w.over_title, &w.over_lead));
         }
         Code::TokenRefused | Code::CrossSite => (&w.again_title, &w.again_lead, back),
         Code::RateLimited => (&w.slow_title, &w.slow_lead, back),
         _ => return Err(problem),
     };
-    let page = Note { look, sign: "late", title, text, link, link_text: &w.refresh, dispute: "" };
-    let mut answer = Answer::new(look);
+    let page = NotePage { look, sign: "late", title, text, link, link_text: &w.refresh, dispute: "" };
+    let mut answer = PageResponse::new(look);
     answer.retry_after = problem.retry_after;
-    Ok(answer.send(status, &page))
+    Ok(answer.render(status, &page))
 }
 
 /// Builder of the response for one page.
-pub(super) struct Answer<'a> {
-    look: &'a Look<'a>,
+pub(super) struct PageResponse<'a> {
+    look: &'a PageStyle<'a>,
     pub(super) redirects_to: Option<Url>,
     pub(super) set_cookie: Option<String>,
     pub(super) scripted: bool,
     pub(super) retry_after: Option<std::time::Duration>,
 }
 
-impl<'a> Answer<'a> {
-    pub(super) fn new(look: &'a Look<'a>) -> Self {
+impl<'a> PageResponse<'a> {
+    pub(super) fn new(look: &'a PageStyle<'a>) -> Self {
         Self { look, redirects_to: None, set_cookie: None, scripted: false, retry_after: None }
     }
 
-    pub(super) fn send(self, status: StatusCode, page: &impl Template) -> HttpResponse {
+    pub(super) fn render(self, status: StatusCode, page: &impl Template) -> HttpResponse {
         let mut response = HttpResponse::build(status);
         let script = self.scripted.then_some(SCRIPT);
-        policy(&mut response, &[&self.look.css, NOSCRIPT], script, self.redirects_to.as_ref());
+        set_security_headers(&mut response, &[&self.look.css, NOSCRIPT], script, self.redirects_to.as_ref());
         if let Some(cookie) = self.set_cookie {
             response.insert_header((header::SET_COOKIE, cookie));
         }
@@ -144,13 +144,13 @@ const NOSCRIPT: &str = ".js{display:none!important}";
 
 pub(super) fn see_other(url: &str) -> HttpResponse {
     let mut response = HttpResponse::SeeOther();
-    policy(&mut response, &[], None, None);
+    set_security_headers(&mut response, &[], None, None);
     response.insert_header((header::LOCATION, url)).finish()
 }
 
 /// Sets the security headers of a page: only our own scripts, styles and images, no frames, no caching, no indexing.
 /// `redirects_to` is the origin to which a form of the page may be redirected.
-pub(crate) fn policy(
+pub(crate) fn set_security_headers(
     response: &mut HttpResponseBuilder,
     styles: &[&str],
     script: Option<&str>,

@@ -25,7 +25,7 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn new(session: &Session, keys: &KeyRing) -> Self {
-        Self { css: CSS, form_field: session.field(keys), name: session.name().to_owned() }
+        Self { css: CSS, form_field: session.csrf_token(keys), name: session.name().to_owned() }
     }
 }
 
@@ -37,36 +37,36 @@ struct FailurePage<'a> {
     detail: &'a str,
 }
 
-pub(super) fn page(status: StatusCode, page: &impl Template) -> HttpResponse {
+pub(super) fn render(status: StatusCode, page: &impl Template) -> HttpResponse {
     let mut response = HttpResponse::build(status);
-    pages::policy(&mut response, &[CSS], None, None);
+    pages::set_security_headers(&mut response, &[CSS], None, None);
     let body = page.render().expect("a compiled template of plain values renders");
     response.content_type("text/html; charset=utf-8").body(body)
 }
 
 pub(super) fn see_other(url: &str) -> HttpResponse {
     let mut response = HttpResponse::SeeOther();
-    pages::policy(&mut response, &[], None, None);
+    pages::set_security_headers(&mut response, &[], None, None);
     response.insert_header((header::LOCATION, url)).finish()
 }
 
-pub(super) fn failure(problem: &Problem) -> HttpResponse {
+pub(super) fn problem_page(problem: &Problem) -> HttpResponse {
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    page(status, &FailurePage { css: CSS, title: problem.code.title(), detail: &problem.detail })
+    render(status, &FailurePage { css: CSS, title: problem.code.title(), detail: &problem.detail })
 }
 
 /// The response for unknown paths below `/requests`.
-pub(super) async fn nothing() -> HttpResponse {
-    failure(&Problem::new(crate::http::problem::Code::NotFound, "no such page, instance or request"))
+pub(super) async fn not_found() -> HttpResponse {
+    problem_page(&Problem::new(crate::http::problem::Code::NotFound, "no such page, instance or request"))
 }
 
 /// A time in UTC, for the `datetime` attribute and for people.
-pub(super) struct When {
+pub(super) struct DisplayTime {
     pub(super) machine: String,
     pub(super) person: String,
 }
 
-impl From<Timestamp> for When {
+impl From<Timestamp> for DisplayTime {
     fn from(at: Timestamp) -> Self {
         let person = at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
         Self { machine: crate::domain::time::rfc3339(at), person }
@@ -74,39 +74,39 @@ impl From<Timestamp> for When {
 }
 
 /// One request in a list.
-pub(super) struct Row {
+pub(super) struct RequestRow {
     pub(super) path: String,
     pub(super) otp_type: &'static str,
     pub(super) status: &'static str,
-    pub(super) created: When,
-    pub(super) expires: When,
+    pub(super) created: DisplayTime,
+    pub(super) expires: DisplayTime,
     pub(super) number: String,
     pub(super) client_ref: String,
     pub(super) purpose: String,
 }
 
-impl Row {
-    pub(super) fn of(record: &Verification, now: Timestamp) -> Self {
+impl RequestRow {
+    pub(super) fn for_record(record: &Verification, now: Timestamp) -> Self {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         Self {
-            path: path(record),
+            path: request_path(record),
             otp_type: record.otp_type(),
             status: record.status(now),
             created: record.created_at.into(),
             expires: record.expires_at.into(),
-            number: number(record),
+            number: masked_number(record),
             client_ref: text(&record.request.client_ref),
             purpose: text(&record.request.purpose),
         }
     }
 }
 
-pub(super) fn path(record: &Verification) -> String {
+pub(super) fn request_path(record: &Verification) -> String {
     format!("/requests/{}/{}", record.instance, record.id)
 }
 
 /// The masked number of the proved or, before that, the requested chat; empty if there is none (yet, or any more).
-pub(super) fn number(record: &Verification) -> String {
+pub(super) fn masked_number(record: &Verification) -> String {
     let proved = record.proof().map(|proof| &proof.subject);
     let asked = record.request.chat.as_ref().map(crate::domain::Chat::subject);
     match proved.or(asked) {

@@ -10,8 +10,8 @@ use actix_web::{
 use askama::Template;
 
 use super::{
-    Operator,
-    look::{self, Frame, When, see_other},
+    OperatorState,
+    layout::{self, DisplayTime, Frame, see_other},
     session::Session,
 };
 use crate::{
@@ -25,24 +25,24 @@ use crate::{
     service::{Instance, ServiceError},
 };
 
-struct Entry {
-    at: When,
+struct TimelineRow {
+    at: DisplayTime,
     what: String,
     reason: String,
     by: String,
 }
 
 /// A callback with its times in display form.
-struct Delivery {
-    created: When,
-    next_attempt: Option<When>,
-    ended: Option<When>,
+struct CallbackRow {
+    created: DisplayTime,
+    next_attempt: Option<DisplayTime>,
+    ended: Option<DisplayTime>,
     view: CallbackEntry,
 }
 
-impl From<CallbackEntry> for Delivery {
+impl From<CallbackEntry> for CallbackRow {
     fn from(view: CallbackEntry) -> Self {
-        let when = |time: Time| When::from(time.0);
+        let when = |time: Time| DisplayTime::from(time.0);
         Self {
             created: when(view.created_at),
             next_attempt: view.next_attempt_at.map(when),
@@ -54,7 +54,7 @@ impl From<CallbackEntry> for Delivery {
 
 #[derive(Template)]
 #[template(path = "operator/one.html")]
-struct OnePage {
+struct RequestPage {
     frame: Frame,
     path: String,
     list: String,
@@ -67,17 +67,17 @@ struct OnePage {
     /// Labels and values; no value is empty.
     facts: Vec<(&'static str, String)>,
     metadata: String,
-    timeline: Vec<Entry>,
-    callbacks: Vec<Delivery>,
+    timeline: Vec<TimelineRow>,
+    callbacks: Vec<CallbackRow>,
 }
 
-type Names = Path<(String, String)>;
+type RequestPath = Path<(String, String)>;
 
 /// `GET /requests/{instance}/{uuid}`
-pub(super) async fn one(
-    operator: Data<Operator>,
+pub(super) async fn show(
+    operator: Data<OperatorState>,
     session: ReqData<Session>,
-    names: Names,
+    names: RequestPath,
     request: HttpRequest,
 ) -> HttpResponse {
     let notice = match request.query_string() {
@@ -87,22 +87,22 @@ pub(super) async fn one(
         _ => "",
     };
     let frame = Frame::new(&session, &operator.service.keys);
-    shown(&operator, frame, &names, notice).await.unwrap_or_else(|problem| look::failure(&problem))
+    render(&operator, frame, &names, notice).await.unwrap_or_else(|problem| layout::problem_page(&problem))
 }
 
-async fn shown(
-    operator: &Operator,
+async fn render(
+    operator: &OperatorState,
     frame: Frame,
     names: &(String, String),
     notice: &'static str,
 ) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
-    let (instance, record) = found(operator, names).await?;
+    let (instance, record) = load(operator, names).await?;
     let status = record.status(service.now());
     let metadata = metadata(&record);
-    let page = OnePage {
+    let page = RequestPage {
         frame,
-        path: look::path(&record),
+        path: layout::request_path(&record),
         list: format!("/requests?instance={}", instance.config.id),
         notice,
         title: if record.otp.is_some() { "Code" } else { "Link" },
@@ -114,25 +114,28 @@ async fn shown(
         timeline: record
             .timeline
             .iter()
-            .map(|entry| Entry {
+            .map(|entry| TimelineRow {
                 at: entry.at.into(),
                 what: entry.what.clone(),
                 reason: entry.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
                 by: entry.by.clone().unwrap_or_default(),
             })
             .collect(),
-        callbacks: service.callbacks_of(&instance, &record).await?.into_iter().map(Delivery::from).collect(),
+        callbacks: service.callbacks_of(&instance, &record).await?.into_iter().map(CallbackRow::from).collect(),
     };
-    Ok(look::page(StatusCode::OK, &page))
+    Ok(layout::render(StatusCode::OK, &page))
 }
 
-async fn found(operator: &Operator, names: &(String, String)) -> Result<(Arc<Instance>, Verification), Problem> {
-    let (instance, id) = named(operator, names)?;
+async fn load(operator: &OperatorState, names: &(String, String)) -> Result<(Arc<Instance>, Verification), Problem> {
+    let (instance, id) = parse_path(operator, names)?;
     let record = operator.service.get(&instance, id).await?;
     Ok((instance, record))
 }
 
-fn named(operator: &Operator, (instance, id): &(String, String)) -> Result<(Arc<Instance>, VerificationId), Problem> {
+fn parse_path(
+    operator: &OperatorState,
+    (instance, id): &(String, String),
+) -> Result<(Arc<Instance>, VerificationId), Problem> {
     let instance = instance.parse().ok().and_then(|id: InstanceId| operator.service.instances.get(id));
     let id = id.parse().map_err(|_| ServiceError::NotFound)?;
     Ok((instance.ok_or(ServiceError::NotFound)?, id))
@@ -141,7 +144,7 @@ fn named(operator: &Operator, (instance, id): &(String, String)) -> Result<(Arc<
 fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, String)> {
     let request = &record.request;
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    let time = |at: Option<jiff::Timestamp>| at.map(|at| When::from(at).person).unwrap_or_default();
+    let time = |at: Option<jiff::Timestamp>| at.map(|at| DisplayTime::from(at).person).unwrap_or_default();
     let (sent_by, completion) = match &record.otp {
         Some(otp) => (text(otp.channel().map(Channel::as_str)), String::new()),
         None => {
@@ -151,7 +154,7 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
     };
     let facts = [
         ("Instance", instance.config.name.clone()),
-        ("Number", look::number(record)),
+        ("Number", layout::masked_number(record)),
         ("Sender name", text(record.proof().and_then(|proof| proof.push_name.as_deref()))),
         ("Name in messages", request.name.clone()),
         ("Created", time(Some(record.created_at))),
@@ -169,38 +172,38 @@ fn facts(instance: &Instance, record: &Verification) -> Vec<(&'static str, Strin
 
 /// `POST /requests/{instance}/{uuid}/cancel`
 pub(super) async fn cancel(
-    operator: Data<Operator>,
+    operator: Data<OperatorState>,
     session: ReqData<Session>,
-    names: Names,
+    names: RequestPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
     let act = async {
-        session.form(&operator.service.keys, &request, payload).await?;
-        let (instance, id) = named(&operator, &names)?;
+        session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
+        let (instance, id) = parse_path(&operator, &names)?;
         let record = operator.service.cancel(&instance, id).await?;
         let canceled = record.status(operator.service.now()) == "canceled";
         tracing::info!(operator = session.name(), uuid = %id, canceled, "an operator canceled a request");
-        Ok(see_other(&format!("{}?done={}", look::path(&record), if canceled { "canceled" } else { "over" })))
+        Ok(see_other(&format!("{}?done={}", layout::request_path(&record), if canceled { "canceled" } else { "over" })))
     };
-    act.await.unwrap_or_else(|problem: Problem| look::failure(&problem))
+    act.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
 }
 
 /// `POST /requests/{instance}/{uuid}/replay`, with the callback's id in the form.
 pub(super) async fn replay(
-    operator: Data<Operator>,
+    operator: Data<OperatorState>,
     session: ReqData<Session>,
-    names: Names,
+    names: RequestPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
     let act = async {
-        let fields = session.form(&operator.service.keys, &request, payload).await?;
-        let (instance, record) = found(&operator, &names).await?;
+        let fields = session.csrf_checked_form(&operator.service.keys, &request, payload).await?;
+        let (instance, record) = load(&operator, &names).await?;
         let id = fields.get("callback").map(String::as_str).unwrap_or_default();
         operator.service.replay(&instance, id).await?;
         tracing::info!(operator = session.name(), uuid = %record.id, "an operator replayed a callback");
-        Ok(see_other(&format!("{}?done=replayed", look::path(&record))))
+        Ok(see_other(&format!("{}?done=replayed", layout::request_path(&record))))
     };
-    act.await.unwrap_or_else(|problem: Problem| look::failure(&problem))
+    act.await.unwrap_or_else(|problem: Problem| layout::problem_page(&problem))
 }
