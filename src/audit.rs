@@ -20,44 +20,44 @@ use std::{
 use serde_json::{Value, json};
 
 /// Lines that wait for the thread; more are lost.
-const WAITING: usize = 8_192;
+const QUEUE_CAPACITY: usize = 8_192;
 /// How long the end waits for the last lines.
-const LAST: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where lines are handed in.
 #[derive(Default)]
-pub struct Audit(Option<Stream>);
+pub struct Audit(Option<AuditWriter>);
 
-struct Stream {
-    lines: SyncSender<Entry>,
+struct AuditWriter {
+    queue: SyncSender<QueueItem>,
     lost: Arc<AtomicU64>,
 }
 
-enum Entry {
+enum QueueItem {
     Line(String),
     /// Somebody waits until what came before is written.
-    Written(mpsc::Sender<()>),
+    Flush(mpsc::Sender<()>),
 }
 
 impl Audit {
     /// Appends to `path`, which whoever rotates it may rename at any time. It fails where the file cannot be opened now.
     pub fn open(path: &Path) -> io::Result<Self> {
         append(path, b"")?;
-        let (lines, waiting) = mpsc::sync_channel(WAITING);
+        let (lines, waiting) = mpsc::sync_channel(QUEUE_CAPACITY);
         let lost = Arc::new(AtomicU64::new(0));
         let (path, missing) = (path.to_owned(), Arc::clone(&lost));
-        thread::Builder::new().name("audit".to_owned()).spawn(move || write(&path, &waiting, &missing))?;
-        Ok(Self(Some(Stream { lines, lost })))
+        thread::Builder::new().name("audit".to_owned()).spawn(move || run_writer(&path, &waiting, &missing))?;
+        Ok(Self(Some(AuditWriter { queue: lines, lost })))
     }
 
     /// Whether anybody wants a line; making one costs something.
-    pub fn is_wanted(&self) -> bool {
+    pub fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
     pub fn write(&self, entry: &Value) {
         let Some(stream) = &self.0 else { return };
-        if stream.lines.try_send(Entry::Line(format!("{entry}\n"))).is_err() {
+        if stream.queue.try_send(QueueItem::Line(format!("{entry}\n"))).is_err() {
             stream.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -65,23 +65,23 @@ impl Audit {
     /// Waits, not for ever, until everything is written.
     pub fn flush(&self) {
         let (done, written) = mpsc::channel();
-        if self.0.as_ref().is_some_and(|stream| stream.lines.try_send(Entry::Written(done)).is_ok()) {
-            let _ = written.recv_timeout(LAST);
+        if self.0.as_ref().is_some_and(|stream| stream.queue.try_send(QueueItem::Flush(done)).is_ok()) {
+            let _ = written.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-fn write(path: &Path, waiting: &Receiver<Entry>, lost: &AtomicU64) {
+fn run_writer(path: &Path, waiting: &Receiver<QueueItem>, lost: &AtomicU64) {
     let mut failing = false;
     while let Ok(first) = waiting.recv() {
         let (mut lines, mut count, mut told) = (String::new(), 0, Vec::new());
         for entry in std::iter::once(first).chain(waiting.try_iter()) {
             match entry {
-                Entry::Line(line) => {
+                QueueItem::Line(line) => {
                     lines.push_str(&line);
                     count += 1;
                 }
-                Entry::Written(done) => told.push(done),
+                QueueItem::Flush(done) => told.push(done),
             }
         }
         let missing = lost.swap(0, Ordering::Relaxed);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn without_a_path_nothing_is_wanted_and_a_path_that_cannot_be_opened_is_an_error() {
-        assert!(!Audit::default().is_wanted());
+        assert!(!Audit::default().is_enabled());
         assert!(Audit::open(Path::new("/proc/none/audit.jsonl")).is_err());
     }
 }

@@ -11,14 +11,14 @@ use crate::domain::time::from_millis;
 
 /// A clock that tests can push forward. `serve` never does.
 #[derive(Clone, Default, Debug)]
-pub struct Clock(Arc<Shift>);
+pub struct Clock(Arc<Offset>);
 
 /// Milliseconds.
 #[derive(Default, Debug)]
-struct Shift {
-    now: AtomicI64,
+struct Offset {
+    current: AtomicI64,
     /// Before the last push: questions that were asked then may not be answered yet.
-    before: AtomicI64,
+    previous: AtomicI64,
 }
 
 impl Clock {
@@ -26,21 +26,21 @@ impl Clock {
     /// verification uses the store's time instead.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn wall(&self) -> Timestamp {
-        from_millis(Timestamp::now().as_millisecond() + self.shift_millis())
+        from_millis(Timestamp::now().as_millisecond() + self.offset_millis())
     }
 
     /// What the stores add to their own time.
-    pub fn shift_millis(&self) -> i64 {
-        self.0.now.load(Ordering::Relaxed)
+    pub fn offset_millis(&self) -> i64 {
+        self.0.current.load(Ordering::Relaxed)
     }
 
-    /// [`Self::shift_millis`] before the last [`Self::advance`].
-    pub fn earlier_shift_millis(&self) -> i64 {
-        self.0.before.load(Ordering::Relaxed)
+    /// [`Self::offset_millis`] before the last [`Self::advance`].
+    pub fn previous_offset_millis(&self) -> i64 {
+        self.0.previous.load(Ordering::Relaxed)
     }
 
     pub fn advance(&self, by: std::time::Duration) {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX / 4);
-        self.0.before.store(self.0.now.fetch_add(by, Ordering::Relaxed), Ordering::Relaxed);
+        self.0.previous.store(self.0.current.fetch_add(by, Ordering::Relaxed), Ordering::Relaxed);
     }
 }

@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[expect(clippy::print_stderr, reason = "a failure is told where people look for it")]
 fn main() -> ExitCode {
     let outcome = countersign::cli::run();
-    countersign::telemetry::stderr::finish();
+    countersign::telemetry::stderr::flush_with_timeout();
     match outcome {
         Ok(status) => status,
         Err(failure) => {

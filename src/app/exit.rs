@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind};
 use crate::{reader::Faults, store::StoreError};
 
 /// `EX_CONFIG` of sysexits.h: the operator has to change something.
-pub const BAD_CONFIGURATION: u8 = 78;
+pub const EX_CONFIG: u8 = 78;
 /// `EX_TEMPFAIL` of sysexits.h: it may succeed later without any change.
-pub const TEMPORARY: u8 = 75;
+pub const EX_TEMPFAIL: u8 = 75;
 
 /// Why a command failed, and its exit status.
 #[derive(Debug)]
@@ -18,26 +18,26 @@ pub struct Failure {
 
 impl Failure {
     /// The daemon could not start, or ended by itself.
-    pub fn of_daemon(error: anyhow::Error) -> Self {
+    pub fn from_daemon_error(error: anyhow::Error) -> Self {
         let status = error.chain().find_map(|cause| {
-            let store = cause.downcast_ref().and_then(of_store);
-            store.or_else(|| cause.downcast_ref().and_then(of_system))
+            let store = cause.downcast_ref().and_then(store_error_status);
+            store.or_else(|| cause.downcast_ref().and_then(io_error_status))
         });
         Self { status: status.unwrap_or(1), error }
     }
 }
 
-fn of_store(error: &StoreError) -> Option<u8> {
+fn store_error_status(error: &StoreError) -> Option<u8> {
     match error {
-        StoreError::Misconfigured(_) => Some(BAD_CONFIGURATION),
-        StoreError::Unavailable(_) | StoreError::Full | StoreError::Refused(_) => Some(TEMPORARY),
+        StoreError::Misconfigured(_) => Some(EX_CONFIG),
+        StoreError::Unavailable(_) | StoreError::Full | StoreError::Refused(_) => Some(EX_TEMPFAIL),
         StoreError::Sealed(_) | StoreError::Corrupt(_) => None,
     }
 }
 
-fn of_system(error: &io::Error) -> Option<u8> {
+fn io_error_status(error: &io::Error) -> Option<u8> {
     match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::NotFound => Some(BAD_CONFIGURATION),
+        ErrorKind::PermissionDenied | ErrorKind::NotFound => Some(EX_CONFIG),
         ErrorKind::AddrInUse
         // An interface that is not up yet.
         | ErrorKind::AddrNotAvailable
@@ -45,16 +45,16 @@ fn of_system(error: &io::Error) -> Option<u8> {
         | ErrorKind::QuotaExceeded
         | ErrorKind::OutOfMemory
         | ErrorKind::ResourceBusy
-        | ErrorKind::WouldBlock => Some(TEMPORARY),
+        | ErrorKind::WouldBlock => Some(EX_TEMPFAIL),
         // EMFILE and ENFILE have no kind of their own.
-        _ => matches!(error.raw_os_error(), Some(23 | 24)).then_some(TEMPORARY),
+        _ => matches!(error.raw_os_error(), Some(23 | 24)).then_some(EX_TEMPFAIL),
     }
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let unfit = error.downcast_ref().is_some_and(|error| matches!(error, StoreError::Misconfigured(_)));
-        Self { status: if unfit { BAD_CONFIGURATION } else { 1 }, error }
+        Self { status: if unfit { EX_CONFIG } else { 1 }, error }
     }
 }
 
@@ -62,7 +62,7 @@ impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
         let error =
             anyhow::anyhow!("the configuration has faults:\n{faults}`countersign print-config` shows every key");
-        Self { status: BAD_CONFIGURATION, error }
+        Self { status: EX_CONFIG, error }
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
             (Err::<(), _>(anyhow!("it panicked")).context("the worker failed").unwrap_err(), 1),
         ];
         for (error, status) in table {
-            let failure = Failure::of_daemon(error);
+            let failure = Failure::from_daemon_error(error);
             assert_eq!(failure.status, status, "{:#}", failure.error);
         }
     }

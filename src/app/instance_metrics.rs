@@ -5,25 +5,25 @@ use jiff::Timestamp;
 use crate::{
     metrics::{
         Metrics,
-        label::{ByGateway, Known, Of},
+        label::{ByGateway, InstanceInfo, InstanceLabel},
     },
     service::Instances,
 };
 
 /// Lets the series of all instances begin.
-pub(super) fn introduce(metrics: &Metrics, instances: &Instances, now: Timestamp) {
+pub(super) fn register_instances(metrics: &Metrics, instances: &Instances, now: Timestamp) {
     metrics.instance_info.clear();
     let all = instances.all();
     for instance in &all {
         let (id, gateway) = (instance.config.id, instance.gateway.kind());
-        metrics.know(id, gateway, all.len());
-        let from = ByGateway { instance: Of(id), gateway };
+        metrics.init_instance_series(id, gateway, all.len());
+        let from = ByGateway { instance: InstanceLabel(id), gateway };
         if metrics.gateway_last_inbound_timestamp_seconds.get(&from).is_none() {
             metrics.gateway_last_inbound_timestamp_seconds.get_or_create(&from).set(seconds(now));
         }
         let state = if instance.config.disabled { "disabled" } else { "enabled" };
-        let known = Known { instance: Of(id), name: instance.config.name.clone(), gateway, state };
-        metrics.instance_info.get_or_create(&known).set(1);
+        let info = InstanceInfo { instance: InstanceLabel(id), name: instance.config.name.clone(), gateway, state };
+        metrics.instance_info.get_or_create(&info).set(1);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Everything a configuration file says, or everything that is wrong with it.
-pub fn assemble(text: &str) -> Result<(Config, Instances), Faults> {
+pub fn load(text: &str) -> Result<(Config, Instances), Faults> {
     let config = config::load(Some(text), config::environment(), &[]);
     config.and(|config| build_instances(config, Purpose::Serve)).into_result()
 }
@@ -21,29 +21,29 @@ pub fn assemble(text: &str) -> Result<(Config, Instances), Faults> {
 /// Builds every instance's gateway; faults carry their keys.
 pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> {
     let mut faults = Faults::default();
-    let (closed, ports) = closed(config);
+    let (closed, ports) = denied_targets(config);
     let built = config.instances.iter().filter_map(|instance| {
         let url = webhook_url(&config.public_url, instance.id);
         let gateway = gateway::build(&instance.gateway, purpose, &url).map_err(|more| faults.append(more)).ok()?;
         let callbacks = Egress::new(Policy {
-            anywhere: false,
-            http: instance.allow_http_callbacks,
-            networks: instance.callback_allow_networks.clone(),
-            closed: closed.clone(),
-            closed_ports: ports.clone(),
+            any_address: false,
+            allow_http: instance.allow_http_callbacks,
+            allowed_networks: instance.callback_allow_networks.clone(),
+            denied_hosts: closed.clone(),
+            denied_private_ports: ports.clone(),
         });
-        let sending = Egress::new(Policy { anywhere: true, ..Policy::default() });
+        let sending = Egress::new(Policy { any_address: true, ..Policy::default() });
         Some(Instance { config: instance.clone(), gateway, callbacks, sending })
     });
     let built: Vec<Instance> = built.collect();
     if faults.is_empty() {
-        channels(&built, &mut faults);
+        check_channels(&built, &mut faults);
     }
     Checked::new(Some(Instances::new(built)), faults)
 }
 
 /// Every channel needs a gateway that carries it.
-fn channels(instances: &[Instance], faults: &mut Faults) {
+fn check_channels(instances: &[Instance], faults: &mut Faults) {
     for instance in instances {
         let id = instance.config.id;
         let sms = instance.config.codes.sms_instance.map(|wanted| {
@@ -76,7 +76,7 @@ pub fn webhook_url(public_url: &url::Url, instance: InstanceId) -> String {
 
 /// Where no callback may go: to ourselves, to the store, and on private addresses to the ports of both, which other
 /// replicas, other nodes and other Sentinels have, too.
-fn closed(config: &Config) -> (Vec<(String, u16)>, Vec<u16>) {
+fn denied_targets(config: &Config) -> (Vec<(String, u16)>, Vec<u16>) {
     let mut closed: Vec<(String, u16)> =
         [config.listen, config.operator_listen].iter().map(|own| (own.ip().to_string(), own.port())).collect();
     let mut ports = vec![config.operator_listen.port()];
@@ -89,7 +89,7 @@ fn closed(config: &Config) -> (Vec<(String, u16)>, Vec<u16>) {
 }
 
 /// What proves a webhook, said once per instance.
-pub(super) fn banner(service: &Service) {
+pub(super) fn log_instances(service: &Service) {
     for instance in service.instances.all() {
         tracing::info!(
             instance = %instance.config.id,

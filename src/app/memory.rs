@@ -3,17 +3,17 @@
 use std::{fs, path::Path};
 
 /// What is there if nobody says.
-const UNKNOWN: u64 = 1 << 30;
+const DEFAULT_LIMIT: u64 = 1 << 30;
 
 /// The smallest of the limits of our cgroup, of those above it, and of the machine.
 pub(super) fn limit() -> usize {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let limit = of_cgroups(Path::new("/sys/fs/cgroup"), &cgroups).into_iter().chain([machine()]).min();
-    usize::try_from(limit.unwrap_or(UNKNOWN)).unwrap_or(usize::MAX)
+    let limit = cgroup_limit(Path::new("/sys/fs/cgroup"), &cgroups).into_iter().chain([physical_memory()]).min();
+    usize::try_from(limit.unwrap_or(DEFAULT_LIMIT)).unwrap_or(usize::MAX)
 }
 
 /// In bytes. Not from /proc/meminfo, which a service manager may hide.
-fn machine() -> u64 {
+fn physical_memory() -> u64 {
     let info = rustix::system::sysinfo();
     let total = u128::from(info.totalram) * u128::from(info.mem_unit.max(1));
     u64::try_from(total).unwrap_or(u64::MAX)
@@ -21,7 +21,7 @@ fn machine() -> u64 {
 
 /// `cgroups` has the form of /proc/self/cgroup: `0::/path` for version 2, `4:memory:/path` for version 1. In a container
 /// the path is the host's, and its own group is mounted at the root.
-fn of_cgroups(root: &Path, cgroups: &str) -> Option<u64> {
+fn cgroup_limit(root: &Path, cgroups: &str) -> Option<u64> {
     let limits = cgroups.lines().flat_map(|line| {
         let mut fields = line.splitn(3, ':');
         let (_, controllers, path) = (fields.next(), fields.next().unwrap_or_default(), fields.next().unwrap_or("/"));
@@ -49,7 +49,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        let limit = |cgroups: &str| of_cgroups(root.path(), cgroups);
+        let limit = |cgroups: &str| cgroup_limit(root.path(), cgroups);
         assert_eq!(limit("0::/a/b\n"), None);
         write("a/b/memory.max", "max\n");
         assert_eq!(limit("0::/a/b\n"), None);

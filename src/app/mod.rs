@@ -1,13 +1,13 @@
 //! Builds the parts from a configuration, binds, runs, and ends in order.
 
-mod duties;
+mod background;
 pub mod exit;
 mod instance_metrics;
 mod instances;
 mod listener;
 mod memory;
 mod open;
-mod ready;
+mod readiness;
 mod reload;
 pub mod signals;
 mod socket;
@@ -29,10 +29,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{instance_metrics::seconds, reload::Live, supervise::Tasks};
+use self::{instance_metrics::seconds, reload::ReloadTargets, supervise::Tasks};
 pub use self::{
-    instances::{assemble, build_instances, webhook_url},
-    reload::Source,
+    instances::{build_instances, load, webhook_url},
+    reload::ConfigSource,
 };
 use crate::{
     clock::Clock,
@@ -50,13 +50,13 @@ use crate::{
 };
 
 /// What is left of the grace period when it is over: the store has to hear of jobs that are given back.
-const HAND_BACK: Duration = Duration::from_secs(2);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 // Tasks that the shutdown waits for.
-const PUBLIC: &str = "public listener";
-const OPERATOR: &str = "operator listener";
+const PUBLIC_LISTENER: &str = "public listener";
+const OPERATOR_LISTENER: &str = "operator listener";
 const WORKER: &str = "worker";
-const PROBE: &str = "readiness probe";
+const READINESS_PROBE: &str = "readiness probe";
 const HEARTBEAT: &str = "heartbeat";
 
 /// The daemon, bound and not yet running.
@@ -69,7 +69,7 @@ pub struct Application {
     public: TcpListener,
     operator: TcpListener,
     config: Config,
-    source: Option<Source>,
+    source: Option<ConfigSource>,
 }
 
 impl Application {
@@ -80,10 +80,10 @@ impl Application {
         let metrics = Metrics::new();
         let (kind, store) = open::store(config, &clock)?;
         let store = Arc::new(MeteredStore::new(store, Arc::clone(&metrics)));
-        metrics.begin(env!("CARGO_PKG_VERSION"), kind, seconds(clock.wall()));
+        metrics.init_process_series(env!("CARGO_PKG_VERSION"), kind, seconds(clock.wall()));
         metrics.config_current.set(1);
         metrics.config_read_timestamp_seconds.set(seconds(clock.wall()));
-        instance_metrics::introduce(&metrics, &instances, clock.wall());
+        instance_metrics::register_instances(&metrics, &instances, clock.wall());
         let (handoff, committed) = LocalDispatch::new(Permits::new());
         let public = listener::bind(config.listen)?;
         let operator = listener::bind(config.operator_listen)?;
@@ -118,7 +118,7 @@ impl Application {
             config: config.clone(),
             source: None,
         };
-        match ready::prepare(&this.service).await {
+        match readiness::prepare(&this.service).await {
             Ok(()) => {
                 this.readiness.set_ready();
             }
@@ -130,7 +130,7 @@ impl Application {
 
     /// Takes up changes of the configuration's files while it runs.
     #[must_use]
-    pub fn reloading(mut self, source: Source) -> Self {
+    pub fn with_reload(mut self, source: ConfigSource) -> Self {
         self.source = Some(source);
         self
     }
@@ -148,7 +148,7 @@ impl Application {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self { service, worker, readiness, mut tasks, committed, public, operator, config, source } = self;
         let shutdown = config.shutdown;
-        instances::banner(&service);
+        instances::log_instances(&service);
         #[cfg(feature = "otlp")]
         if let Some(exporter) = config.otlp.as_ref().and_then(crate::telemetry::exporter) {
             tasks.spawn("span exporter", exporter.map(Ok));
@@ -158,7 +158,7 @@ impl Application {
         let app = Data::new(PublicState::new(Arc::clone(&service), Arc::clone(&edge), streams.clone()));
         let bytes = config.edge.unauthenticated.unwrap_or_else(|| memory::limit() / 8 * 5);
         let budget = listener::budget(bytes, Arc::clone(&service.metrics));
-        let public = listener::public(public, shutdown.grace, budget, move |config| {
+        let public = listener::serve_public(public, shutdown.grace, budget, move |config| {
             config.app_data(app.clone()).configure(http::routes);
         })?;
         let access = Arc::new(ArcSwap::from_pointee(config.access.clone()));
@@ -169,25 +169,26 @@ impl Application {
             edge: Arc::clone(&edge),
             password_check: Arc::default(),
         });
-        let operator = listener::operator(operator, move |config| {
+        let operator = listener::serve_operator(operator, move |config| {
             config.app_data(state.clone()).configure(operator::routes);
         })?;
         let (public_handle, operator_handle) = (public.handle(), operator.handle());
-        tasks.spawn(PUBLIC, async { Ok(public.await?) });
-        tasks.spawn(OPERATOR, async { Ok(operator.await?) });
+        tasks.spawn(PUBLIC_LISTENER, async { Ok(public.await?) });
+        tasks.spawn(OPERATOR_LISTENER, async { Ok(operator.await?) });
         let (stop_worker, draining) = (CancellationToken::new(), CancellationToken::new());
         let working = Arc::clone(&worker).run(committed, stop.clone(), stop_worker.clone());
         tasks.spawn(WORKER, working.map(Ok));
-        let probe = ready::keep(Arc::clone(&service), Arc::clone(&worker), readiness.clone(), draining.clone());
-        tasks.spawn(PROBE, probe.map(|unfit| Ok(unfit?)));
-        tasks.spawn(HEARTBEAT, duties::heartbeat(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
-        tasks.spawn("observer", duties::observe(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
-        tasks.spawn("store's watch", duties::watch_store(Arc::clone(&service), stop.clone()).map(Ok));
+        let probe =
+            readiness::run_probe(Arc::clone(&service), Arc::clone(&worker), readiness.clone(), draining.clone());
+        tasks.spawn(READINESS_PROBE, probe.map(|unfit| Ok(unfit?)));
+        tasks.spawn(HEARTBEAT, background::heartbeat(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
+        tasks.spawn("observer", background::observe(Arc::clone(&service), readiness.clone(), stop.clone()).map(Ok));
+        tasks.spawn("store's watch", background::watch_store(Arc::clone(&service), stop.clone()).map(Ok));
         let store = Arc::clone(&service.store);
         tasks.spawn("store", async move { Err(anyhow!(store.background().failed().await)) });
         if let Some(source) = source {
             let (service, worker) = (Arc::clone(&service), Arc::clone(&worker));
-            let live = Live { config, service, worker, edge, access, keys_wait: false };
+            let live = ReloadTargets { config, service, worker, edge, access, keys_pending: false };
             tasks.spawn("reload", reload::watch(source, live, stop.clone()).map(Ok));
         }
 
@@ -195,7 +196,7 @@ impl Application {
         stop.cancel();
         tracing::info!("stopping: not ready, requests are still taken");
         draining.cancel();
-        tasks.ended(PROBE).await;
+        tasks.wait_for(READINESS_PROBE).await;
         readiness.set_not_ready("stopping");
         tokio::time::sleep(shutdown.drain_delay).await;
         let deadline = Instant::now() + shutdown.grace;
@@ -205,18 +206,18 @@ impl Application {
             tracing::debug!("some event streams did not end in time");
         }
         public_handle.stop(true).await;
-        tasks.ended(PUBLIC).await;
+        tasks.wait_for(PUBLIC_LISTENER).await;
         stop_worker.cancel();
-        if !tasks.ended_by(deadline, WORKER).await {
+        if !tasks.wait_for_until(deadline, WORKER).await {
             tracing::warn!("attempts are still in flight: their jobs are given back");
             worker.release_jobs();
-            if !tasks.ended_by(Instant::now() + HAND_BACK, WORKER).await {
+            if !tasks.wait_for_until(Instant::now() + RELEASE_TIMEOUT, WORKER).await {
                 tracing::warn!("not all jobs could be given back; they go on after their lease");
             }
         }
         operator_handle.stop(false).await;
-        tasks.ended(OPERATOR).await;
-        tasks.ended(HEARTBEAT).await;
+        tasks.wait_for(OPERATOR_LISTENER).await;
+        tasks.wait_for(HEARTBEAT).await;
         service.say_goodbye().await;
         service.audit.flush();
         tracing::info!("stopped");

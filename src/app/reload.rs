@@ -26,7 +26,7 @@ use crate::{
     config::{self, Access, Config, Edge, StoreConfig},
     domain::{KeyRing, keys::sha256},
     gateway::Purpose,
-    metrics::label::{ByConfigKey, Reloaded},
+    metrics::label::{ByConfigKey, ByReloadResult},
     reader::Faults,
     service::{Instances, Replaced, Service},
     store::StoreError,
@@ -34,30 +34,30 @@ use crate::{
     worker::Worker,
 };
 
-const LOOK: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// For the store, when keys change.
-const PATIENCE: Duration = Duration::from_secs(5);
+const KEY_UPDATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the files hold, in short.
-type Print = [u8; 32];
+type FileFingerprint = [u8; 32];
 
 /// Where a configuration comes from, to be read again.
-pub struct Source {
+pub struct ConfigSource {
     path: PathBuf,
     hangup: Signal,
     /// As it was when the process started.
-    print: Print,
+    fingerprint: FileFingerprint,
 }
 
-impl Source {
+impl ConfigSource {
     /// From now on SIGHUP reloads instead of ending the process. Needs a runtime.
     pub fn new(path: &Path) -> std::io::Result<Self> {
-        Ok(Self { path: path.to_owned(), hangup: signal(SignalKind::hangup())?, print: look(path) })
+        Ok(Self { path: path.to_owned(), hangup: signal(SignalKind::hangup())?, fingerprint: fingerprint(path) })
     }
 }
 
 /// What a reload changes.
-pub(super) struct Live {
+pub(super) struct ReloadTargets {
     /// The one in use.
     pub(super) config: Config,
     pub(super) service: Arc<Service>,
@@ -65,15 +65,15 @@ pub(super) struct Live {
     pub(super) edge: Arc<ArcSwap<Edge>>,
     pub(super) access: Arc<ArcSwap<Access>>,
     /// New keys are tried again, until the store knows of them.
-    pub(super) keys_wait: bool,
+    pub(super) keys_pending: bool,
 }
 
 /// Until `stop`.
-pub(super) async fn watch(mut source: Source, mut live: Live, stop: CancellationToken) {
-    let mut applied = source.print;
+pub(super) async fn watch(mut source: ConfigSource, mut live: ReloadTargets, stop: CancellationToken) {
+    let mut applied = source.fingerprint;
     let mut tried = applied;
     let mut last_seen = applied;
-    let mut turn = interval(LOOK);
+    let mut turn = interval(POLL_INTERVAL);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let asked = tokio::select! {
@@ -82,10 +82,10 @@ pub(super) async fn watch(mut source: Source, mut live: Live, stop: Cancellation
             _ = turn.tick() => false,
         };
         let path = source.path.clone();
-        let Ok(print) = tokio::task::spawn_blocking(move || look(&path)).await else { continue };
+        let Ok(print) = tokio::task::spawn_blocking(move || fingerprint(&path)).await else { continue };
         // Half-written files change again until the next look.
         let settled = print == std::mem::replace(&mut last_seen, print);
-        if !asked && !live.keys_wait && (print == tried || !settled) {
+        if !asked && !live.keys_pending && (print == tried || !settled) {
             continue;
         }
         tried = print;
@@ -96,7 +96,7 @@ pub(super) async fn watch(mut source: Source, mut live: Live, stop: Cancellation
             match live.reload(source.path.clone()).await {
                 Ok(waiting) => {
                     applied = print;
-                    live.wait_for_restart(&waiting)
+                    live.report_restart_keys(&waiting)
                 }
                 Err(faults) => {
                     tracing::error!(faults, "the new configuration is refused, the old one stays");
@@ -104,18 +104,18 @@ pub(super) async fn watch(mut source: Source, mut live: Live, stop: Cancellation
                 }
             }
         };
-        live.note(result);
+        live.record_result(result);
     }
 }
 
-impl Live {
+impl ReloadTargets {
     fn is_current(&self) -> bool {
         self.service.metrics.config_current.get() == 1
     }
 
-    fn note(&self, result: &'static str) {
+    fn record_result(&self, result: &'static str) {
         let metrics = &self.service.metrics;
-        metrics.config_reloads.get_or_create(&Reloaded { result }).inc();
+        metrics.config_reloads.get_or_create(&ByReloadResult { result }).inc();
         metrics.config_current.set(i64::from(matches!(result, "applied" | "unchanged")));
         if matches!(result, "applied" | "needs_restart") {
             metrics.config_read_timestamp_seconds.set(seconds(self.service.clock.wall()));
@@ -123,7 +123,7 @@ impl Live {
     }
 
     /// Names what is not in use yet. The word for what became of the rest.
-    fn wait_for_restart(&self, waiting: &[&'static str]) -> &'static str {
+    fn report_restart_keys(&self, waiting: &[&'static str]) -> &'static str {
         let gauge = &self.service.metrics.config_waiting;
         gauge.clear();
         for key in waiting {
@@ -140,35 +140,36 @@ impl Live {
         "needs_restart"
     }
 
-    async fn take_up_keys(&self, next: &Config) -> Result<(), StoreError> {
+    async fn update_keys(&self, next: &Config) -> Result<(), StoreError> {
         let Some(ring) = KeyRing::new(&next.keys.0) else { return Ok(()) };
-        let taken = timeout(PATIENCE, self.service.take_up_keys(&ring)).await;
+        let taken = timeout(KEY_UPDATE_TIMEOUT, self.service.take_up_keys(&ring)).await;
         taken.unwrap_or_else(|_| Err(StoreError::Unavailable("it hangs".to_owned())))
     }
 
     /// The keys that need a restart; or what is wrong, for people.
     async fn reload(&mut self, path: PathBuf) -> Result<Vec<&'static str>, String> {
         let running = self.config.clone();
-        let Candidate { mut next, instances, mut waiting } = tokio::task::spawn_blocking(move || read(&path, &running))
-            .await
-            .unwrap_or_else(|_| Err("reading it crashed".to_owned()))?;
+        let Candidate { mut next, instances, restart_keys: mut waiting } =
+            tokio::task::spawn_blocking(move || load_candidate(&path, &running))
+                .await
+                .unwrap_or_else(|_| Err("reading it crashed".to_owned()))?;
         if let StoreConfig::Redis { url, .. } = &next.store {
             self.service.store.reload_credentials(url.expose_secret()).map_err(|error| error.to_string())?;
         }
-        self.keys_wait = false;
+        self.keys_pending = false;
         if next.keys.0 != self.config.keys.0
-            && let Err(error) = self.take_up_keys(&next).await
+            && let Err(error) = self.update_keys(&next).await
         {
             tracing::error!(%error, "the new keys only read; they make nothing until the store knows of them");
-            (self.keys_wait, next.keys) = (true, self.config.keys.clone());
+            (self.keys_pending, next.keys) = (true, self.config.keys.clone());
             waiting.push("key");
         }
         let metrics = &self.service.metrics;
         let Replaced { added, removed } = self.service.instances.replace(&instances);
         for instance in &removed {
-            metrics.forget(instance.config.id, instance.gateway.kind());
+            metrics.remove_instance_series(instance.config.id, instance.gateway.kind());
         }
-        instance_metrics::introduce(metrics, &self.service.instances, self.service.clock.wall());
+        instance_metrics::register_instances(metrics, &self.service.instances, self.service.clock.wall());
         self.worker.reset_holds().await;
         self.edge.store(Arc::new(next.edge.clone()));
         self.access.store(Arc::new(next.access.clone()));
@@ -190,23 +191,23 @@ impl Live {
 struct Candidate {
     next: Config,
     instances: Instances,
-    waiting: Vec<&'static str>,
+    restart_keys: Vec<&'static str>,
 }
 
-fn read(path: &Path, running: &Config) -> Result<Candidate, String> {
+fn load_candidate(path: &Path, running: &Config) -> Result<Candidate, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let words = |faults: Faults| faults.to_string().trim_end().to_owned();
-    let (file, mut instances) = instances::assemble(&text).map_err(words)?;
+    let (file, mut instances) = instances::load(&text).map_err(words)?;
     let (next, waiting) = (running.taking_up(&file), running.needs_restart(&file));
     if !waiting.is_empty() {
         // Gateways and callbacks know our own addresses: those that stay.
         instances = instances::build_instances(&next, Purpose::Serve).into_result().map_err(words)?;
     }
-    Ok(Candidate { next, instances, waiting })
+    Ok(Candidate { next, instances, restart_keys: waiting })
 }
 
 /// The contents of all files. One that cannot be read differs from one that is empty.
-fn look(path: &Path) -> Print {
+fn fingerprint(path: &Path) -> FileFingerprint {
     let text = std::fs::read(path).ok();
     let own = text.as_deref().and_then(|text| std::str::from_utf8(text).ok());
     let mut contents = vec![text.clone()];

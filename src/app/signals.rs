@@ -4,10 +4,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Exit status of a process that was told twice.
-const INTERRUPTED: i32 = 130;
+const EXIT_INTERRUPTED: i32 = 130;
 
 /// A token that SIGTERM or SIGINT cancels.
-pub fn on_signal() -> std::io::Result<CancellationToken> {
+pub fn shutdown_token() -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -20,8 +20,8 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             }
             if second {
                 tracing::warn!("told to stop a second time; jobs in flight go on after their lease");
-                crate::telemetry::stderr::finish();
-                std::process::exit(INTERRUPTED);
+                crate::telemetry::stderr::flush_with_timeout();
+                std::process::exit(EXIT_INTERRUPTED);
             }
             asked.cancel();
         }

@@ -23,24 +23,24 @@ use crate::http::{
 };
 
 /// From the first byte of a head to its last.
-pub(super) const HEAD: Duration = Duration::from_secs(10);
-/// How long a client may keep an answer waiting, beyond what [`SLOWEST`] allows for the bytes that it does take.
-const UNREAD: Duration = Duration::from_secs(15);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may keep an answer waiting, beyond what [`MIN_WRITE_RATE`] allows for the bytes that it does take.
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes per second.
-const SLOWEST: u64 = 4096;
+const MIN_WRITE_RATE: u64 = 4096;
 /// So much is read before the connection looks at it; by itself it would fill 128 KiB.
-const TURN: usize = 16 * 1024;
+const READ_BUDGET: usize = 16 * 1024;
 /// What an answer adds to its connection's buffer at a time.
-const PIECE: usize = 8 * 1024;
+const BODY_CHUNK_LEN: usize = 8 * 1024;
 
 /// The body of an answer, in pieces that do not fill a buffer by themselves; the request is served when it is gone.
-pub(super) struct Served {
+pub(super) struct ServedBody {
     pub(super) body: BoxBody,
     pub(super) rest: Bytes,
     pub(super) _request: Option<ActiveRequest>,
 }
 
-impl MessageBody for Served {
+impl MessageBody for ServedBody {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
@@ -54,7 +54,7 @@ impl MessageBody for Served {
                 ended => return Poll::Ready(ended),
             }
         }
-        let piece = self.rest.len().min(PIECE);
+        let piece = self.rest.len().min(BODY_CHUNK_LEN);
         Poll::Ready(Some(Ok(self.rest.split_to(piece))))
     }
 }
@@ -65,21 +65,21 @@ pub(super) struct Socket<S> {
     stream: Option<S>,
     connection: Connection,
     /// Bytes that were read since the connection last looked at them.
-    turn: usize,
+    read_since_yield: usize,
     /// Runs from the first byte that belongs to no request to the beginning of the next request, which has this number.
-    head: Option<Head>,
-    unread: Option<Unread>,
+    head: Option<HeadDeadline>,
+    stalled: Option<StalledWrite>,
 }
 
 /// The beginning of a request.
-struct Head {
+struct HeadDeadline {
     request: u64,
     bytes: usize,
     sleep: Pin<Box<Sleep>>,
 }
 
 /// An answer that waits for its reader.
-struct Unread {
+struct StalledWrite {
     since: Instant,
     taken: u64,
     sleep: Pin<Box<Sleep>>,
@@ -87,7 +87,13 @@ struct Unread {
 
 impl<S> Socket<S> {
     pub(super) fn new(stream: S, share: Reservation) -> Self {
-        Self { stream: Some(stream), connection: Connection::new(share), turn: 0, head: None, unread: None }
+        Self {
+            stream: Some(stream),
+            connection: Connection::new(share),
+            read_since_yield: 0,
+            head: None,
+            stalled: None,
+        }
     }
 
     pub(super) fn connection(&self) -> Connection {
@@ -95,15 +101,15 @@ impl<S> Socket<S> {
     }
 
     /// Counts bytes that came. Those of a request that is being served have the deadline of their reader.
-    fn arrived(&mut self, count: usize, cx: &mut Context<'_>) -> io::Result<()> {
+    fn on_read(&mut self, count: usize, cx: &mut Context<'_>) -> io::Result<()> {
         let next = self.connection.next_request();
         if self.connection.is_busy() || self.head.as_ref().is_some_and(|head| head.request < next) {
             self.head = None;
         }
         if count > 0 && !self.connection.is_busy() {
             let head = self.head.get_or_insert_with(|| {
-                let sleep = Box::pin(sleep_until(Instant::now() + HEAD));
-                Head { request: next, bytes: 0, sleep }
+                let sleep = Box::pin(sleep_until(Instant::now() + HEAD_TIMEOUT));
+                HeadDeadline { request: next, bytes: 0, sleep }
             });
             head.bytes += count;
             self.connection.reserve_incomplete_head(head.bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -112,10 +118,10 @@ impl<S> Socket<S> {
         if head.sleep.as_mut().poll(cx).is_ready() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
-    fn wrote(&mut self, outcome: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn on_write(&mut self, outcome: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match outcome {
             Poll::Ready(Ok(count)) => {
-                if let Some(unread) = &mut self.unread {
+                if let Some(unread) = &mut self.stalled {
                     unread.taken += u64::try_from(count).unwrap_or(u64::MAX);
                 }
             }
@@ -124,11 +130,11 @@ impl<S> Socket<S> {
                 if self.unread.is_none() && self.connection.reserve_unread_response().is_err() {
                     return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
                 }
-                let unread = self.unread.get_or_insert_with(|| {
+                let unread = self.stalled.get_or_insert_with(|| {
                     let since = Instant::now();
-                    Unread { since, taken: 0, sleep: Box::pin(sleep_until(since)) }
+                    StalledWrite { since, taken: 0, sleep: Box::pin(sleep_until(since)) }
                 });
-                let allowed = UNREAD + Duration::from_secs(unread.taken / SLOWEST);
+                let allowed = WRITE_STALL_TIMEOUT + Duration::from_secs(unread.taken / MIN_WRITE_RATE);
                 unread.sleep.as_mut().reset(unread.since + allowed);
                 ready!(unread.sleep.as_mut().poll(cx));
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -144,8 +150,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         if self.connection.is_paused() {
             return Poll::Pending;
         }
-        if self.turn >= TURN {
-            self.turn = 0;
+        if self.read_since_yield >= READ_BUDGET {
+            self.read_since_yield = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -153,8 +159,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         let before = into.filled().len();
         let outcome = Pin::new(stream).poll_read(cx, into);
         let count = into.filled().len() - before;
-        self.turn = if outcome.is_pending() { 0 } else { self.turn + count };
-        self.arrived(count, cx)?;
+        self.read_since_yield = if outcome.is_pending() { 0 } else { self.read_since_yield + count };
+        self.on_read(count, cx)?;
         if self.connection.poll_evicted(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
@@ -167,12 +173,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Socket<S> {
         // The end of an answer whose stream was taken over is written by whoever has it.
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(bytes.len())) };
         let outcome = Pin::new(stream).poll_write(cx, bytes);
-        self.wrote(outcome, cx)
+        self.on_write(outcome, cx)
     }
 
     /// The kernel has everything.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.unread.take().is_some() {
+        if self.stalled.take().is_some() {
             self.connection.release_unread_response();
         }
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };

@@ -11,20 +11,20 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// The name of a task, for the log.
-type Name = &'static str;
+type TaskName = &'static str;
 
 /// Named tasks. Dropping it aborts those that still run.
 #[derive(Default)]
 pub(super) struct Tasks {
-    set: JoinSet<(Name, anyhow::Result<()>)>,
-    running: HashMap<Name, AbortHandle>,
+    set: JoinSet<(TaskName, anyhow::Result<()>)>,
+    running: HashMap<TaskName, AbortHandle>,
     /// Why the first one failed.
-    failure: Option<anyhow::Error>,
+    first_error: Option<anyhow::Error>,
 }
 
 impl Tasks {
     /// Starts a task; its name is given once.
-    pub(super) fn spawn(&mut self, name: Name, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    pub(super) fn spawn(&mut self, name: TaskName, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         let task = async move {
             let caught = AssertUnwindSafe(task).catch_unwind().await;
             // The panic itself was logged by its hook.
@@ -42,35 +42,35 @@ impl Tasks {
                 let Ok((name, outcome)) = ended else { return };
                 self.running.remove(name);
                 let outcome = outcome.and_then(|()| bail!("it returned"));
-                self.note(name, outcome);
+                self.record(name, outcome);
             }
         }
     }
 
     /// Waits until a task has ended, as it was asked to.
-    pub(super) async fn ended(&mut self, name: Name) {
+    pub(super) async fn wait_for(&mut self, name: TaskName) {
         while self.running.contains_key(name) {
             let Some(Ok((ended, outcome))) = self.set.join_next().await else { return };
             self.running.remove(ended);
-            self.note(ended, outcome);
+            self.record(ended, outcome);
         }
     }
 
     /// [`Tasks::ended`], if it does so in time.
-    pub(super) async fn ended_by(&mut self, deadline: Instant, name: Name) -> bool {
-        timeout_at(deadline, self.ended(name)).await.is_ok()
+    pub(super) async fn wait_for_until(&mut self, deadline: Instant, name: TaskName) -> bool {
+        timeout_at(deadline, self.wait_for(name)).await.is_ok()
     }
 
     /// Aborts what still runs. Says why the first task failed, if one has.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
         self.set.abort_all();
-        self.failure.take().map_or(Ok(()), Err)
+        self.first_error.take().map_or(Ok(()), Err)
     }
 
-    fn note(&mut self, name: Name, outcome: anyhow::Result<()>) {
+    fn record(&mut self, name: TaskName, outcome: anyhow::Result<()>) {
         let Err(error) = outcome.with_context(|| format!("the {name} failed")) else { return };
         tracing::error!(task = name, error = format!("{error:#}"), "a task failed; this process ends");
-        self.failure.get_or_insert(error);
+        self.first_error.get_or_insert(error);
     }
 }
 
@@ -86,8 +86,8 @@ mod tests {
         tasks.spawn("one", task);
         tasks.watch(&CancellationToken::new()).await;
         // The other one can still be waited for, and is not.
-        assert!(!tasks.ended_by(Instant::now(), "other").await);
-        tasks.ended("one").await;
+        assert!(!tasks.wait_for_until(Instant::now(), "other").await);
+        tasks.wait_for("one").await;
         format!("{:#}", tasks.finish().unwrap_err())
     }
 
@@ -109,9 +109,9 @@ mod tests {
         });
         stop.cancel();
         tasks.watch(&stop).await;
-        tasks.ended("good").await;
+        tasks.wait_for("good").await;
         tasks.spawn("bad", async { panic!("at the end") });
-        tasks.ended("bad").await;
+        tasks.wait_for("bad").await;
         assert_eq!(format!("{:#}", tasks.finish().unwrap_err()), "the bad failed: it panicked");
     }
 }

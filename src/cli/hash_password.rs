@@ -6,20 +6,20 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _, stdin};
 use anyhow::{Context as _, ensure};
 
 use crate::{
-    domain::password::{LONGEST, PasswordDigest, SHORTEST},
+    domain::password::{MAX_PASSWORD_LEN, MIN_PASSWORD_CHARS, PasswordDigest},
     random,
 };
 
 /// Of the first line of standard input: as an argument, everybody on the machine could read it.
-pub(super) fn digest() -> anyhow::Result<PasswordDigest> {
+pub(super) fn read_and_hash() -> anyhow::Result<PasswordDigest> {
     if stdin().is_terminal() {
         eprintln!("Write the password and press Enter. It is shown as you write.");
     }
     let mut line = String::new();
-    let most = LONGEST as u64 + 2;
+    let most = MAX_PASSWORD_LEN as u64 + 2;
     stdin().lock().take(most).read_line(&mut line).context("cannot read the password")?;
     let password = line.trim_end_matches(['\r', '\n']);
-    ensure!(password.chars().count() >= SHORTEST, "the password has under {SHORTEST} characters");
-    ensure!(password.len() <= LONGEST, "the password has over {LONGEST} bytes");
+    ensure!(password.chars().count() >= MIN_PASSWORD_CHARS, "the password has under {MIN_PASSWORD_CHARS} characters");
+    ensure!(password.len() <= MAX_PASSWORD_LEN, "the password has over {MAX_PASSWORD_LEN} bytes");
     Ok(PasswordDigest::of(password, random::bytes()))
 }

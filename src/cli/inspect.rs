@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     app::{
         self,
-        exit::{BAD_CONFIGURATION, Failure},
+        exit::{EX_CONFIG, Failure},
     },
     clock::Clock,
     config::LogConfig,
@@ -22,7 +22,7 @@ use crate::{
 
 /// A recorded request.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct InspectOptions {
     #[arg(long)]
     config: PathBuf,
     /// Whose gateway the request came from.
@@ -43,12 +43,12 @@ pub(super) struct Options {
     body: PathBuf,
 }
 
-pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &InspectOptions) -> Result<ExitCode, Failure> {
     telemetry::init(&LogConfig { json: false, level: "info".to_owned() });
-    let (gateway, number) = gateway_of(options)?;
+    let (gateway, number) = build_gateway(options)?;
     let body = std::fs::read(&options.body).with_context(|| format!("cannot read {}", options.body.display()))?;
     let method: Method = options.method.to_uppercase().parse().context("--method")?;
-    let headers = headers(&options.headers)?;
+    let headers = parse_headers(&options.headers)?;
     let raw_query = String::from_utf8_lossy(&body).into_owned();
     let url_query = options.url.as_deref().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
     let is_get = method == Method::GET;
@@ -68,12 +68,12 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn gateway_of(options: &Options) -> Result<(std::sync::Arc<dyn Gateway>, Phone), Failure> {
-    let config = super::load(&super::read(&options.config)?)?;
+fn build_gateway(options: &InspectOptions) -> Result<(std::sync::Arc<dyn Gateway>, Phone), Failure> {
+    let config = super::parse_config(&super::read_config(&options.config)?)?;
     let public_url = config.public_url;
     let instance = config.instances.into_iter().find(|instance| instance.id == options.instance);
     let instance = instance.ok_or_else(|| Failure {
-        status: BAD_CONFIGURATION,
+        status: EX_CONFIG,
         error: anyhow::anyhow!("--instance: {} is not in the configuration", options.instance),
     })?;
     let url = app::webhook_url(&public_url, options.instance);
@@ -81,7 +81,7 @@ fn gateway_of(options: &Options) -> Result<(std::sync::Arc<dyn Gateway>, Phone),
     Ok((gateway, instance.number))
 }
 
-fn headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
+fn parse_headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for line in lines {
         let (name, value) =

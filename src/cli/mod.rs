@@ -1,11 +1,11 @@
 //! Subcommands. Standard output is the result, standard error the log.
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
+mod api_commands;
 mod hash_password;
 mod inspect;
 mod new_instance;
 mod new_token;
-mod remote;
 mod serve;
 mod status;
 mod verify;
@@ -18,7 +18,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    app::exit::{BAD_CONFIGURATION, Failure},
+    app::exit::{EX_CONFIG, Failure},
     config::{self, Config},
 };
 
@@ -50,7 +50,7 @@ enum Command {
         number: String,
     },
     /// Print an API token, once, and the entry of `tokens` that knows it.
-    NewToken(new_token::Options),
+    NewToken(new_token::NewTokenOptions),
     /// Read a password from standard input, and print the digest that `operator_password` takes.
     HashPassword,
     /// Read a configuration and report every fault.
@@ -67,22 +67,22 @@ enum Command {
         url: String,
     },
     /// Show what the daemon would make of a recorded webhook request. Works offline.
-    InspectWebhook(inspect::Options),
+    InspectWebhook(inspect::InspectOptions),
     /// Fire genuine, forged, replayed and stale webhooks at the running daemon; print a pass/fail card; exit 0 or 1.
     Doctor(crate::doctor::Options),
     /// Show how a running daemon and its neighbours fare: gateways, queues, failures, replicas.
-    Status(status::Options),
+    Status(status::StatusOptions),
     /// Mint a login link.
-    Mint(remote::Mint),
+    Mint(api_commands::MintOptions),
     /// Say in one sentence what became of a message, a request or a person's try.
-    Explain(remote::Explain),
+    Explain(api_commands::ExplainOptions),
     /// Send a signed test event to the app, and tell what it answered; exit 0 or 1.
-    SendTestCallback(remote::Test),
+    SendTestCallback(api_commands::TestCallbackOptions),
     /// The delivery log.
     #[command(subcommand)]
-    Callbacks(remote::Callbacks),
+    Callbacks(api_commands::CallbacksCommand),
     /// Tell whether a callback is genuine, and if not, why; exit 0 or 1. Works offline.
-    VerifySignature(verify::Options),
+    VerifySignature(verify::VerifyOptions),
     /// Print what a shell needs to complete these commands.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
@@ -105,18 +105,18 @@ pub fn run() -> Result<ExitCode, Failure> {
         Command::Dev(options) => Ok(crate::dev::run(options)?),
         Command::Serve { config } => serve::serve(&config),
         Command::NewInstance { name, number } => {
-            println!("{}", new_instance::block(&name, &number)?);
+            println!("{}", new_instance::instance_block(&name, &number)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::NewToken(options) => {
-            println!("{}", new_token::entry(&options)?);
+            println!("{}", new_token::token_entry(&options)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::HashPassword => {
-            println!("{}", hash_password::digest()?);
+            println!("{}", hash_password::read_and_hash()?);
             Ok(ExitCode::SUCCESS)
         }
-        Command::CheckConfig { config } => serve::check(&read(&config)?),
+        Command::CheckConfig { config } => serve::check_config(&read_config(&config)?),
         Command::PrintConfig => {
             print!("{}", config::REFERENCE);
             Ok(ExitCode::SUCCESS)
@@ -126,12 +126,12 @@ pub fn run() -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::InspectWebhook(options) => inspect::run(&options),
-        Command::Doctor(options) => crate::doctor::blocking(load(&read(&options.config)?)?, &options),
+        Command::Doctor(options) => crate::doctor::blocking(parse_config(&read_config(&options.config)?)?, &options),
         Command::Status(options) => status::run(&options),
-        Command::Mint(options) => remote::mint(&options),
-        Command::Explain(options) => remote::explain(&options),
-        Command::SendTestCallback(options) => remote::test(&options),
-        Command::Callbacks(command) => remote::callbacks(&command),
+        Command::Mint(options) => api_commands::mint(&options),
+        Command::Explain(options) => api_commands::explain(&options),
+        Command::SendTestCallback(options) => api_commands::send_test_callback(&options),
+        Command::Callbacks(command) => api_commands::callbacks(&command),
         Command::VerifySignature(options) => verify::run(&options),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
@@ -142,20 +142,20 @@ pub fn run() -> Result<ExitCode, Failure> {
     }
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+fn read_config(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| Failure {
-        status: BAD_CONFIGURATION,
+        status: EX_CONFIG,
         error: anyhow::anyhow!("cannot read {}: {error}", path.display()),
     })
 }
 
 /// A secret that would be seen by everybody on the machine as an argument.
-fn variable(name: &str) -> Option<String> {
+fn environment_secret(name: &str) -> Option<String> {
     config::environment().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
-fn load(text: &str) -> Result<Config, Failure> {
-    Ok(config::load(Some(text), config::environment(), &[]).into_result()?)
+fn parse_config(text: &str) -> Result<Config, Failure> {
+    Ok(config::parse_config(Some(text), config::environment(), &[]).into_result()?)
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use anyhow::Context as _;
 
 use crate::{
-    config::credentials::{Credentials, token_digest},
+    config::credentials::{InstanceCredentials, token_digest},
     domain::written,
 };
 
 /// TOML to paste, and what must be noted down now.
-pub(super) fn block(name: &str, number: &str) -> anyhow::Result<String> {
+pub(super) fn instance_block(name: &str, number: &str) -> anyhow::Result<String> {
     let number = written::phone(number).context("--number")?;
-    let Credentials { id, token, callback_secret, webhook_secret } = Credentials::draw();
+    let InstanceCredentials { id, token, callback_secret, webhook_secret } = InstanceCredentials::generate();
     let name = toml::Value::from(name);
     Ok(format!(
         r#"# API token, shown only now: {token}

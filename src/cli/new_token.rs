@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::{
     config::{
-        credentials::{draw_token, token_digest},
+        credentials::{generate_token, token_digest},
         read_tokens,
     },
     domain::scope::Scope,
@@ -13,24 +13,24 @@ use crate::{
 
 /// What the token is to be.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct NewTokenOptions {
     /// Names it in the log, in timelines and in the audit stream.
     #[arg(long)]
     id: String,
-    #[arg(long = "scope", value_name = "SCOPE", help = format!("What it may do, once for each of {}; default: everything", words()))]
+    #[arg(long = "scope", value_name = "SCOPE", help = format!("What it may do, once for each of {}; default: everything", scope_names()))]
     scopes: Vec<String>,
     /// Its last day, such as 2027-01-31 (UTC), or the moment of its end. Default: none.
     #[arg(long)]
     until: Option<String>,
 }
 
-fn words() -> String {
+fn scope_names() -> String {
     Scope::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// TOML to paste into `tokens`, checked as the daemon will check it.
-pub(super) fn entry(options: &Options) -> Result<String, Faults> {
-    let token = draw_token();
+pub(super) fn token_entry(options: &NewTokenOptions) -> Result<String, Faults> {
+    let token = generate_token();
     let mut table = toml::Table::new();
     table.insert("id".to_owned(), options.id.clone().into());
     table.insert("digest".to_owned(), token_digest(&token).into());

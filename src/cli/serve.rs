@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use url::Url;
 
 use crate::{
-    app::{self, Application, Source, exit::Failure, signals},
+    app::{self, Application, ConfigSource, exit::Failure, signals},
     clock::Clock,
     domain::time::rfc3339,
     telemetry,
@@ -17,19 +17,19 @@ pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
     let runtime = runtime()?;
     let _within = runtime.enter();
     // Before anything is read: what changes from now on is noticed.
-    let source = Source::new(path).context("cannot listen for SIGHUP")?;
-    let (config, instances) = app::assemble(&super::read(path)?)?;
+    let source = ConfigSource::new(path).context("cannot listen for SIGHUP")?;
+    let (config, instances) = app::load(&super::read_config(path)?)?;
     telemetry::init(&config.log);
     let served = runtime.block_on(async {
-        let stop = signals::on_signal().context("cannot listen for signals")?;
+        let stop = signals::shutdown_token().context("cannot listen for signals")?;
         let application = Application::build(&config, instances, Clock::default()).await?;
-        application.reloading(source).run(stop).await
+        application.with_reload(source).run(stop).await
     });
-    served.map(|()| ExitCode::SUCCESS).map_err(Failure::of_daemon)
+    served.map(|()| ExitCode::SUCCESS).map_err(Failure::from_daemon_error)
 }
 
-pub(super) fn check(text: &str) -> Result<ExitCode, Failure> {
-    let (config, instances) = app::assemble(text)?;
+pub(super) fn check_config(text: &str) -> Result<ExitCode, Failure> {
+    let (config, instances) = app::load(text)?;
     println!("the configuration is good: {} instance(s), public at {}", config.instances.len(), config.public_url);
     for instance in instances.all() {
         println!(
@@ -73,7 +73,7 @@ fn with_host(url: &Url, ip: IpAddr) -> Url {
 }
 
 async fn is_ready(url: &Url) -> bool {
-    let policy = crate::egress::Policy { anywhere: true, ..Default::default() };
+    let policy = crate::egress::Policy { any_address: true, ..Default::default() };
     let request = http::Request::get(format!("{}/readyz", url.as_str().trim_end_matches('/'))).body(Vec::new());
     let Ok(request) = request else { return false };
     let why = match crate::egress::Egress::new(policy).send(request).await {

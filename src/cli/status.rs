@@ -15,7 +15,7 @@ use crate::{
 
 /// Whom to ask, and how to show it.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct StatusOptions {
     /// Ask the daemon that this configuration starts.
     #[arg(long, conflicts_with = "operator")]
     config: Option<PathBuf>,
@@ -28,41 +28,41 @@ pub(super) struct Options {
 }
 
 /// Nothing from this gateway for so long is worth a look.
-const QUIET: f64 = 900.0;
+const MAX_INBOUND_AGE: f64 = 900.0;
 /// Work that waits so long is worth a look.
-const LATE: f64 = 60.0;
+const MAX_LATENESS: f64 = 60.0;
 /// What was read of queues and replicas longer ago is not what it is now: it is read every 5 s.
-const STALE: f64 = 20.0;
+const MAX_REPORT_AGE: f64 = 20.0;
 /// So old may a description of the store be: it is asked every 3 s and has 2 s to answer.
-const ASKED: f64 = 6.0;
+const MAX_STORE_REPORT_AGE: f64 = 6.0;
 /// A refusal of the store so short ago is going on.
-const RECENT: f64 = 60.0;
+const RECENT_REFUSAL_AGE: f64 = 60.0;
 /// A store that uses this share of its room needs more.
-const FULL: f64 = 0.85;
+const MAX_USED_SHARE: f64 = 0.85;
 /// So many jobs of one instance are worth a word.
 const MANY_JOBS: u64 = 100;
 /// Instances that are listed; those in trouble come first.
-const LISTED: usize = 20;
+const MAX_LISTED_GATEWAYS: usize = 20;
 /// Bytes of an answer: a thousand instances are 400 kB.
-const ANSWER: usize = 16 << 20;
+const MAX_RESPONSE_LEN: usize = 16 << 20;
 
 /// Exit 0: ready; 1: not ready, or no answer.
-pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let operator = operator(options)?;
-    let body = super::serve::runtime()?.block_on(ask(&operator))?;
+pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, Failure> {
+    let operator = operator_url(options)?;
+    let body = super::serve::runtime()?.block_on(fetch(&operator))?;
     let status: Status =
         serde_json::from_slice(&body).context("the answer is not a status; is this the operator listener?")?;
     if options.json {
         println!("{}", String::from_utf8_lossy(&body));
     } else {
-        print!("{}", screen(&status));
+        print!("{}", render(&status));
     }
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn operator(options: &Options) -> Result<String, Failure> {
+fn operator_url(options: &StatusOptions) -> Result<String, Failure> {
     if let Some(path) = &options.config {
-        let mut address = super::load(&super::read(path)?)?.operator_listen;
+        let mut address = super::parse_config(&super::read_config(path)?)?.operator_listen;
         if address.ip().is_unspecified() {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
@@ -71,8 +71,9 @@ fn operator(options: &Options) -> Result<String, Failure> {
     Ok(options.operator.trim_end_matches('/').to_owned())
 }
 
-async fn ask(operator: &str) -> anyhow::Result<Vec<u8>> {
-    let egress = Egress::new(Policy { anywhere: true, http: true, ..Policy::default() }).reading(ANSWER);
+async fn fetch(operator: &str) -> anyhow::Result<Vec<u8>> {
+    let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() })
+        .with_max_response_len(MAX_RESPONSE_LEN);
     let request = http::Request::get(format!("{operator}/status")).body(Vec::new()).context("--operator")?;
     let response = egress.send(request).await;
     let response = response.with_context(|| format!("no answer from {operator}; is the daemon running?"))?;
@@ -82,12 +83,12 @@ async fn ask(operator: &str) -> anyhow::Result<Vec<u8>> {
     Ok(response.into_body())
 }
 
-fn screen(status: &Status) -> String {
+fn render(status: &Status) -> String {
     let mut out = String::new();
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes everything");
     let readiness = if status.ready { "ready" } else { "NOT READY" };
     line(format!("countersign {} at {}: {readiness}, up since {}", status.version, status.replica, status.started_at));
-    of_store(&status.store).into_iter().for_each(&mut line);
+    store_lines(&status.store).into_iter().for_each(&mut line);
     if !status.config.waiting.is_empty() {
         line(format!("config   !! needs a restart for {}; the rest is in use", status.config.waiting.join(", ")));
     } else if !status.config.current {
@@ -96,14 +97,15 @@ fn screen(status: &Status) -> String {
     line(String::new());
     line("gateways".to_owned());
     let mut gateways: Vec<&GatewayStatus> = status.gateways.iter().collect();
-    gateways.sort_by_key(|gateway| !(gateway.refuses_us || gateway.room_used.is_some_and(|used| used > FULL)));
-    gateways.iter().take(LISTED).for_each(|gateway| line(of_gateway(gateway)));
-    if gateways.len() > LISTED {
-        line(format!("  and {} more; `--json` has all of them", gateways.len() - LISTED));
+    gateways
+        .sort_by_key(|gateway| !(gateway.refuses_us || gateway.room_used.is_some_and(|used| used > MAX_USED_SHARE)));
+    gateways.iter().take(MAX_LISTED_GATEWAYS).for_each(|gateway| line(gateway_line(gateway)));
+    if gateways.len() > MAX_LISTED_GATEWAYS {
+        line(format!("  and {} more; `--json` has all of them", gateways.len() - MAX_LISTED_GATEWAYS));
     }
     line(String::new());
     let stale = match status.seen_seconds_ago {
-        Some(age) if age > STALE => format!(" !! as they were {} ago", span(age)),
+        Some(age) if age > MAX_REPORT_AGE => format!(" !! as they were {} ago", human_duration(age)),
         Some(_) => String::new(),
         None => " !! not read yet".to_owned(),
     };
@@ -111,7 +113,7 @@ fn screen(status: &Status) -> String {
     if status.queues.is_empty() {
         line("  nothing waits".to_owned());
     }
-    status.queues.iter().for_each(|queue| line(of_queue(queue)));
+    status.queues.iter().for_each(|queue| line(queue_line(queue)));
     if status.callbacks_given_up > 0 {
         let count = status.callbacks_given_up;
         line(format!("  !! {count} callbacks given up by this replica; `callbacks list` shows them"));
@@ -121,17 +123,17 @@ fn screen(status: &Status) -> String {
     if status.failures.is_empty() {
         line("  none".to_owned());
     }
-    status.failures.iter().for_each(|failure| line(of_failure(failure)));
+    status.failures.iter().for_each(|failure| line(failure_line(failure)));
     line(String::new());
     line(format!("replicas{stale}"));
-    status.replicas.iter().for_each(|replica| line(of_replica(replica)));
+    status.replicas.iter().for_each(|replica| line(replica_line(replica)));
     out
 }
 
-fn of_store(store: &StoreStatus) -> Vec<String> {
+fn store_lines(store: &StoreStatus) -> Vec<String> {
     let described = match store.described_seconds_ago {
-        Some(age) if age > ASKED || !store.answers => {
-            format!("!! does not answer; {} ago: {}", span(age), store.description)
+        Some(age) if age > MAX_STORE_REPORT_AGE || !store.answers => {
+            format!("!! does not answer; {} ago: {}", human_duration(age), store.description)
         }
         Some(_) => store.description.clone(),
         None => "NOT REACHED YET".to_owned(),
@@ -140,7 +142,7 @@ fn of_store(store: &StoreStatus) -> Vec<String> {
     let mut trouble = |text: String| lines.push(format!("         {text}"));
     #[expect(clippy::cast_precision_loss, reason = "a share of bytes")]
     let share = store.used_bytes as f64 / store.limit_bytes.max(1) as f64;
-    if store.limit_bytes > 0 && share > FULL {
+    if store.limit_bytes > 0 && share > MAX_USED_SHARE {
         trouble(format!("!! {:.0} % of its room is used", share * 100.0));
     }
     if store.replicas_missing > 0 {
@@ -151,23 +153,23 @@ fn of_store(store: &StoreStatus) -> Vec<String> {
         trouble(format!("!! this host's clock is off by {offset:.1} s"));
     }
     if let Some(RefusingStatus { reason, for_seconds, .. }) = &store.refusing {
-        trouble(format!("!! takes no new work for {}: {}", span(*for_seconds), plain(reason)));
+        trouble(format!("!! takes no new work for {}: {}", human_duration(*for_seconds), printable(reason)));
     }
     if let Some(RefusalStatus { operation, reason, seconds_ago, .. }) = &store.last_refusal {
-        let mark = if *seconds_ago < RECENT { "!! " } else { "" };
-        trouble(format!("{mark}refused {operation} {} ago: {}", span(*seconds_ago), plain(reason)));
+        let mark = if *seconds_ago < RECENT_REFUSAL_AGE { "!! " } else { "" };
+        trouble(format!("{mark}refused {operation} {} ago: {}", human_duration(*seconds_ago), printable(reason)));
     }
     lines
 }
 
-fn of_gateway(gateway: &GatewayStatus) -> String {
+fn gateway_line(gateway: &GatewayStatus) -> String {
     let heard = match gateway.last_inbound_age_seconds {
-        Some(age) => format!("{}heard {} ago", if age > QUIET { "!! " } else { "" }, span(age)),
+        Some(age) => format!("{}heard {} ago", if age > MAX_INBOUND_AGE { "!! " } else { "" }, human_duration(age)),
         None => "nothing heard yet".to_owned(),
     };
     let refused = if gateway.refuses_us { "  !! it refuses us: logged out, banned, or a wrong token" } else { "" };
     let room = match gateway.room_used {
-        Some(used) if used > FULL => format!("  !! {:.0} % of its room in the store is used", used * 100.0),
+        Some(used) if used > MAX_USED_SHARE => format!("  !! {:.0} % of its room in the store is used", used * 100.0),
         _ => String::new(),
     };
     let waiting = match gateway.pending_jobs {
@@ -177,16 +179,17 @@ fn of_gateway(gateway: &GatewayStatus) -> String {
     let disabled = if gateway.state == "enabled" { "" } else { "  (disabled)" };
     format!(
         "  {:<20} {:<12} {heard}{refused}{room}{waiting}{disabled}  {}",
-        plain(&gateway.name),
+        printable(&gateway.name),
         gateway.gateway,
         gateway.instance
     )
 }
 
-fn of_queue(queue: &QueueStatus) -> String {
-    let oldest = queue.oldest_seconds.map(|age| format!(", the oldest for {}", span(age))).unwrap_or_default();
+fn queue_line(queue: &QueueStatus) -> String {
+    let oldest =
+        queue.oldest_seconds.map(|age| format!(", the oldest for {}", human_duration(age))).unwrap_or_default();
     let late = queue.lateness_seconds.map_or_else(String::new, |late| {
-        format!(", {}overdue by {}", if late > LATE { "!! " } else { "" }, span(late))
+        format!(", {}overdue by {}", if late > MAX_LATENESS { "!! " } else { "" }, human_duration(late))
     });
     let held = match queue.held {
         0 => String::new(),
@@ -195,12 +198,12 @@ fn of_queue(queue: &QueueStatus) -> String {
     format!("  {:<10} {} wait{oldest}{late}{held}", queue.kind, queue.depth)
 }
 
-fn of_failure(failure: &FailureStatus) -> String {
+fn failure_line(failure: &FailureStatus) -> String {
     let FailureStatus { at, instance, what, reason, count } = failure;
-    format!("  {at}  {what:<9} {}  x{count}  {instance}", plain(reason))
+    format!("  {at}  {what:<9} {}  x{count}  {instance}", printable(reason))
 }
 
-fn of_replica(replica: &ReplicaStatus) -> String {
+fn replica_line(replica: &ReplicaStatus) -> String {
     let state = match (replica.alive, replica.ready) {
         (true, true) => "ready",
         (true, false) => "NOT READY",
@@ -208,16 +211,16 @@ fn of_replica(replica: &ReplicaStatus) -> String {
     };
     let config =
         if replica.alive && !replica.config_current { "  !! its file holds another configuration" } else { "" };
-    let seen = span(replica.seen_seconds_ago);
-    format!("  {:<30} {:<10} {state}, seen {seen} ago{config}", plain(&replica.name), replica.version)
+    let seen = human_duration(replica.seen_seconds_ago);
+    format!("  {:<30} {:<10} {state}, seen {seen} ago{config}", printable(&replica.name), replica.version)
 }
 
 /// What a terminal may be shown of a text that came from elsewhere.
-fn plain(text: &str) -> String {
+fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(400).collect()
 }
 
-fn span(seconds: f64) -> String {
+fn human_duration(seconds: f64) -> String {
     let whole = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
     match whole {
         0..120 => format!("{whole} s"),

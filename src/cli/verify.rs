@@ -8,11 +8,11 @@ use secrecy::SecretString;
 
 use crate::{app::exit::Failure, clock::Clock, config, worker::signature};
 
-const SECRET: &str = "CALLBACK_SECRET";
+const SECRET_VARIABLE: &str = "CALLBACK_SECRET";
 
 /// A callback as it came.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct VerifyOptions {
     /// A file with the secret, `whsec_…`; without it the secret stands in `CALLBACK_SECRET`.
     #[arg(long)]
     secret_file: Option<PathBuf>,
@@ -33,14 +33,15 @@ pub(super) struct Options {
 }
 
 /// Exit 0: genuine; 1: not.
-pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: &VerifyOptions) -> Result<ExitCode, Failure> {
     let secret = match &options.secret_file {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
-        None => super::variable(SECRET).with_context(|| format!("set {SECRET}, or give --secret-file"))?,
+        None => super::environment_secret(SECRET_VARIABLE)
+            .with_context(|| format!("set {SECRET_VARIABLE}, or give --secret-file"))?,
     };
     let body = std::fs::read(&options.body).with_context(|| format!("cannot read {}", options.body.display()))?;
     let age = Clock::default().wall().as_second() - options.timestamp;
-    match judge(secret.trim(), options, &body, age) {
+    match verify(secret.trim(), options, &body, age) {
         Ok(()) => {
             println!("genuine: signed with this secret over exactly this body, {age} s ago");
             Ok(ExitCode::SUCCESS)
@@ -52,7 +53,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
 }
 
-fn judge(secret: &str, options: &Options, body: &[u8], age: i64) -> Result<(), String> {
+fn verify(secret: &str, options: &VerifyOptions, body: &[u8], age: i64) -> Result<(), String> {
     if config::decode_whsec(secret).is_none() {
         return Err("the secret is not whsec_ and base64".to_owned());
     }

@@ -13,30 +13,30 @@ use crate::{
 };
 
 /// Fresh credentials of an instance.
-pub struct Credentials {
+pub struct InstanceCredentials {
     pub id: InstanceId,
     pub token: String,
     pub callback_secret: String,
     pub webhook_secret: String,
 }
 
-impl Credentials {
-    pub fn draw() -> Self {
+impl InstanceCredentials {
+    pub fn generate() -> Self {
         Self {
             id: InstanceId::from_random(random::bytes()),
-            token: draw_token(),
-            callback_secret: draw_whsec(),
-            webhook_secret: draw_whsec(),
+            token: generate_token(),
+            callback_secret: generate_whsec(),
+            webhook_secret: generate_whsec(),
         }
     }
 }
 
 /// An API token; the prefix lets secret scanners find leaked ones.
-pub fn draw_token() -> String {
+pub fn generate_token() -> String {
     format!("cst_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>()))
 }
 
-fn draw_whsec() -> String {
+fn generate_whsec() -> String {
     format!("whsec_{}", STANDARD.encode(random::bytes::<32>()))
 }
 

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 use crate::{
     domain::{
         keys::sha256,
-        password::{LONGEST, PasswordDigest, SHORTEST},
+        password::{MAX_PASSWORD_LEN, MIN_PASSWORD_CHARS, PasswordDigest},
     },
     reader::Reader,
 };
@@ -111,11 +111,11 @@ impl Password {
             s.fault(name, problem);
             return None;
         }
-        if text.chars().count() < SHORTEST {
+        if text.chars().count() < MIN_PASSWORD_CHARS {
             s.fault(&file, format!("holds a password of under {SHORTEST} characters"));
             return None;
         }
-        if text.len() > LONGEST {
+        if text.len() > MAX_PASSWORD_LEN {
             s.fault(&file, format!("holds a password of over {LONGEST} bytes"));
             return None;
         }

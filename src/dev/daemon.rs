@@ -42,7 +42,7 @@ impl Answer {
 
 impl Daemon {
     pub(super) fn new(base: String, instance: InstanceId, token: SecretString) -> Self {
-        let egress = Egress::new(Policy { anywhere: true, http: true, ..Policy::default() });
+        let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() });
         Self { egress, base, instance, token }
     }
 
@@ -90,7 +90,7 @@ impl Daemon {
     }
 
     async fn send(&self, request: Builder, body: Vec<u8>) -> Result<Answer, EgressError> {
-        let request = request.body(body).map_err(|_| Cause::Broken)?;
+        let request = request.body(body).map_err(|_| Cause::Incomplete)?;
         let start = Instant::now();
         let response: Response<Vec<u8>> = self.egress.send(request).await?;
         let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);

@@ -12,7 +12,7 @@ use crate::{
     app::{self, exit::Failure},
     config::{
         self, Config,
-        credentials::{draw_token, token_digest},
+        credentials::{generate_token, token_digest},
     },
     gateway::Purpose,
     reader::Table,
@@ -49,7 +49,7 @@ pub(super) fn prepare(
     let mut shown = None;
     let text = match found {
         Some(text) if new_token => {
-            let token = draw_token();
+            let token = generate_token();
             let text = with_token(&text, &token_digest(&token))?;
             home.write_settings(&text)?;
             shown = Some(token);
@@ -63,7 +63,7 @@ pub(super) fn prepare(
             text
         }
     };
-    let token = draw_token();
+    let token = generate_token();
     let layered = layer(&text, &origin, &token_digest(&token), redirect_urls)?;
     let (config, instances) = load(&layered, home, ports)?;
     let phone = identity(&config, &origin)?;

@@ -27,7 +27,7 @@ const STOP_WITHIN: Duration = Duration::from_millis(600);
 
 pub(super) async fn run(mode: Mode, home: &Home, ports: Ports, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let Prepared { config, instances, phone, listener, token, new_token, first_run } = prepared;
-    let stop = signals::on_signal().context("cannot listen for signals")?;
+    let stop = signals::shutdown_token().context("cannot listen for signals")?;
     let clock = Clock::default();
     let (base, operator) = (format!("http://{}", ports.public), format!("http://{}", ports.operator));
     ports.release();

@@ -48,8 +48,8 @@ impl Counters {
 
 impl Probe {
     pub(super) fn new(base: &str, operator: &str, instance: InstanceId) -> Self {
-        let policy = Policy { anywhere: true, http: true, ..Policy::default() };
-        let egress = Egress::new(policy).reading(METRICS);
+        let policy = Policy { any_address: true, allow_http: true, ..Policy::default() };
+        let egress = Egress::new(policy).with_max_response_len(METRICS);
         let trim = |url: &str| url.trim_end_matches('/').to_owned();
         Self { egress, base: trim(base), operator: trim(operator), instance }
     }

@@ -11,9 +11,9 @@ const ROUNDS: u32 = 600_000;
 const ACCEPTED: std::ops::RangeInclusive<u32> = 100_000..=10_000_000;
 const NAME: &str = "pbkdf2-sha256";
 /// Shorter passwords are guessed. In characters.
-pub const SHORTEST: usize = 12;
+pub const MIN_PASSWORD_CHARS: usize = 12;
 /// In bytes: far longer than anybody types, and what the login's form can carry however it is written there.
-pub const LONGEST: usize = 1024;
+pub const MAX_PASSWORD_LEN: usize = 1024;
 
 /// `$pbkdf2-sha256$i=<rounds>$<salt>$<digest>`, both in base64 without padding.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use rustls::{CertificateError, Error as TlsError};
 
 /// Why there is no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
-#[error("{}: {}", self.cause.word(), self.cause)]
+#[error("{}: {}", self.cause.as_str(), self.cause)]
 pub struct EgressError {
     pub cause: Cause,
     /// The other side may have the request. `false`: it was never begun, so that sending it again repeats nothing.
-    pub written: bool,
+    pub may_have_arrived: bool,
 }
 
 /// The word is the class, for metrics; the text is for people.
@@ -32,22 +32,22 @@ pub enum Cause {
     #[error("no answer in time")]
     Timeout,
     #[error("the connection ended without a whole answer")]
-    Broken,
+    Incomplete,
 }
 
 impl Cause {
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forbidden => "forbidden_target",
             Self::Dns => "dns",
             Self::Refused | Self::Connect => "connect",
             Self::Tls(_) => "tls",
             Self::ConnectTimeout | Self::Timeout => "timeout",
-            Self::Broken => "broken",
+            Self::Incomplete => "broken",
         }
     }
 
-    pub(super) const fn is_of_connecting(self) -> bool {
+    pub(super) const fn is_connect_error(self) -> bool {
         matches!(self, Self::Forbidden | Self::Dns | Self::Refused | Self::Connect | Self::ConnectTimeout)
     }
 }
@@ -55,7 +55,7 @@ impl Cause {
 /// Of a request that was not sent.
 impl From<Cause> for EgressError {
     fn from(cause: Cause) -> Self {
-        Self { cause, written: false }
+        Self { cause, may_have_arrived: false }
     }
 }
 
@@ -68,7 +68,7 @@ pub(super) fn classify(error: &reqwest::Error) -> Cause {
             return *ours;
         }
         if let Some(error) = current.downcast_ref::<TlsError>() {
-            return Cause::Tls(of_tls(error));
+            return Cause::Tls(tls_reason(error));
         }
         let io = current.downcast_ref::<io::Error>();
         refused |= io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
@@ -81,13 +81,13 @@ pub(super) fn classify(error: &reqwest::Error) -> Cause {
         (false, true) => Cause::Timeout,
         (true, false) if refused => Cause::Refused,
         (true, false) => Cause::Connect,
-        (false, false) => Cause::Broken,
+        (false, false) => Cause::Incomplete,
     }
 }
 
-fn of_tls(error: &TlsError) -> &'static str {
+fn tls_reason(error: &TlsError) -> &'static str {
     match error {
-        TlsError::InvalidCertificate(certificate) => of_certificate(certificate),
+        TlsError::InvalidCertificate(certificate) => certificate_reason(certificate),
         TlsError::NoCertificatesPresented => "no certificate was presented",
         TlsError::AlertReceived(_) => "the receiver ended the handshake",
         TlsError::PeerIncompatible(_) => "no TLS version or cipher in common",
@@ -96,7 +96,7 @@ fn of_tls(error: &TlsError) -> &'static str {
     }
 }
 
-fn of_certificate(error: &CertificateError) -> &'static str {
+fn certificate_reason(error: &CertificateError) -> &'static str {
     match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate not valid yet",

@@ -6,7 +6,7 @@
 mod error;
 mod policy;
 mod resolve;
-mod sent;
+mod tracked_body;
 
 use std::{
     net::IpAddr,
@@ -21,75 +21,75 @@ use url::{Host, Url};
 
 use self::{
     error::classify,
-    resolve::{Judge, PORT},
-    sent::Marked,
+    resolve::{PolicyResolver, REQUEST_PORT},
+    tracked_body::TrackedBody,
 };
 pub use self::{
     error::{Cause, EgressError},
-    policy::{Closed, Policy},
-    resolve::{Resolver, System},
+    policy::{DeniedTargets, Policy},
+    resolve::{Resolver, SystemResolver},
 };
 
 /// For the name, the connection and TLS.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// From the name's resolution to the last byte read.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is read of an answer; the rest is not even received.
-const LARGEST_ANSWER: usize = 64 * 1024;
+const MAX_RESPONSE_LEN: usize = 64 * 1024;
 /// In so many pieces at most.
-const PIECES: usize = 4096;
+const MAX_CHUNKS: usize = 4096;
 /// A pooled connection skips name resolution, so it must not live long.
-const IDLE: Duration = Duration::from_secs(30);
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends requests within one [`Policy`].
 #[derive(Clone)]
 pub struct Egress {
     client: reqwest::Client,
-    judge: Judge,
-    largest: usize,
-    deadline: Duration,
+    resolver: PolicyResolver,
+    max_response_len: usize,
+    timeout: Duration,
 }
 
 impl Egress {
     /// Roots are in the binary: an empty container has none.
     pub fn new(policy: Policy) -> Self {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        Self::with(policy, Arc::new(System), roots)
+        Self::with_resolver(policy, Arc::new(SystemResolver), roots)
     }
 
     /// With names and authorities other than the world's.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
-    pub fn with(policy: Policy, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
-        let judge = Judge { policy: Arc::new(policy), found: Arc::default(), resolver };
+    pub fn with_resolver(policy: Policy, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
+        let judge = PolicyResolver { policy: Arc::new(policy), denied_at_runtime: Arc::default(), resolver };
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(roots))
             .dns_resolver(Arc::new(judge.clone()))
             .redirect(redirect::Policy::none())
             .no_proxy()
             .referer(false)
-            .connect_timeout(CONNECT)
-            .pool_idle_timeout(IDLE)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("a client of constants builds");
-        Self { client, judge, largest: LARGEST_ANSWER, deadline: DEADLINE }
+        Self { client, resolver: judge, max_response_len: MAX_RESPONSE_LEN, timeout: REQUEST_TIMEOUT }
     }
 
     /// From now on this is closed as well, and what was closed so before no more.
-    pub fn close(&self, closed: &Arc<Closed>) {
-        self.judge.found.store(Arc::clone(closed));
+    pub fn deny(&self, closed: &Arc<DeniedTargets>) {
+        self.resolver.denied_at_runtime.store(Arc::clone(closed));
     }
 
-    /// For answers of our own listeners, such as metrics of many instances: reads up to `largest` bytes.
+    /// For answers of our own listeners, such as metrics of many instances: reads up to `max_response_len` bytes.
     #[must_use]
-    pub fn reading(self, largest: usize) -> Self {
-        Self { largest, ..self }
+    pub fn with_max_response_len(self, largest: usize) -> Self {
+        Self { max_response_len: largest, ..self }
     }
 
-    /// For whoever has longer than [`DEADLINE`].
+    /// For whoever has longer than [`REQUEST_TIMEOUT`].
     #[must_use]
-    pub fn waiting(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
+    pub fn with_timeout(self, deadline: Duration) -> Self {
+        Self { timeout: deadline, ..self }
     }
 
     /// Sends, and reads at most 64 KiB of the answer, unless told otherwise.
@@ -98,22 +98,22 @@ impl Egress {
         let port = url.port_or_known_default().unwrap_or_default();
         let written = Arc::new(AtomicBool::new(false));
         let exchange = async {
-            self.judge(&url, port).await?;
-            let request = request.map(|body| Marked::body(body, &written));
+            self.check_url(&url, port).await?;
+            let request = request.map(|body| TrackedBody::wrap(body, &written));
             let request = request.try_into().map_err(|_| Cause::Forbidden)?;
-            PORT.scope(port, self.exchange(request)).await
+            REQUEST_PORT.scope(port, self.exchange(request)).await
         };
-        let outcome = tokio::time::timeout(self.deadline, exchange).await;
-        let written = || sent::begun(&written);
+        let outcome = tokio::time::timeout(self.timeout, exchange).await;
+        let written = || tracked_body::is_begun(&written);
         outcome
             .unwrap_or_else(|_| Err(if written() { Cause::Timeout } else { Cause::ConnectTimeout }))
-            .map_err(|cause| EgressError { cause, written: written() && !cause.is_of_connecting() })
+            .map_err(|cause| EgressError { cause, may_have_arrived: written() && !cause.is_connect_error() })
     }
 
     /// A literal address is never resolved, so it is judged here.
-    async fn judge(&self, url: &Url, port: u16) -> Result<(), Cause> {
-        let policy = &self.judge.policy;
-        if url.scheme() != "https" && !(url.scheme() == "http" && (policy.http || policy.anywhere)) {
+    async fn check_url(&self, url: &Url, port: u16) -> Result<(), Cause> {
+        let policy = &self.resolver.policy;
+        if url.scheme() != "https" && !(url.scheme() == "http" && (policy.allow_http || policy.any_address)) {
             return Err(Cause::Forbidden);
         }
         let literal: IpAddr = match url.host() {
@@ -122,21 +122,21 @@ impl Egress {
             Some(Host::Domain(_)) => return Ok(()),
             None => return Err(Cause::Forbidden),
         };
-        self.judge.judge(&[literal.to_canonical()], port).await
+        self.resolver.check_addresses(&[literal.to_canonical()], port).await
     }
 
     async fn exchange(&self, request: reqwest::Request) -> Result<Response<Vec<u8>>, Cause> {
         let mut answer = self.client.execute(request).await.map_err(|error| classify(&error))?;
         // Nobody asked for another protocol.
         if answer.status().is_informational() {
-            return Err(Cause::Broken);
+            return Err(Cause::Incomplete);
         }
         let mut body = Vec::new();
-        for _ in 0..PIECES {
+        for _ in 0..MAX_CHUNKS {
             let Some(chunk) = answer.chunk().await.map_err(|error| classify(&error))? else { break };
-            let room = self.largest - body.len();
+            let room = self.max_response_len - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if body.len() == self.largest {
+            if body.len() == self.max_response_len {
                 break;
             }
         }

@@ -8,24 +8,24 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// Any address: the operator wrote the URL himself.
-    pub anywhere: bool,
+    pub any_address: bool,
     /// Plain http, beside https.
-    pub http: bool,
+    pub allow_http: bool,
     /// Private networks that are open.
-    pub networks: Vec<IpNet>,
+    pub allowed_networks: Vec<IpNet>,
     /// Host and port of our own listeners and of the store.
-    pub closed: Vec<(String, u16)>,
+    pub denied_hosts: Vec<(String, u16)>,
     /// Ports of the store and of operators' listeners, which are closed on every private address: other nodes and
     /// other replicas have them, too.
-    pub closed_ports: Vec<u16>,
+    pub denied_private_ports: Vec<u16>,
 }
 
 /// What turned out to be the store's, or another replica's, while the process runs.
 #[derive(Clone, Debug, Default)]
-pub struct Closed {
-    pub places: Vec<(String, u16)>,
+pub struct DeniedTargets {
+    pub hosts: Vec<(String, u16)>,
     /// On every private address.
-    pub ports: Vec<u16>,
+    pub private_ports: Vec<u16>,
 }
 
 /// Special-purpose blocks of IPv4 (IANA), none of which is a stranger's server.
@@ -58,9 +58,9 @@ const V6_SPECIAL: [([u16; 8], u8); 4] = [
     ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
 ];
 
-/// Whether a connection to `ip` is allowed. `networks` opens private space, never link-local addresses or
+/// Whether a connection to `ip` is allowed. `allowed_networks` opens private space, never link-local addresses or
 /// cloud metadata services.
-pub(super) fn permits(ip: IpAddr, networks: &[IpNet]) -> bool {
+pub(super) fn is_permitted(ip: IpAddr, networks: &[IpNet]) -> bool {
     let ip = ip.to_canonical();
     if is_metadata(ip) {
         return false;
@@ -69,7 +69,7 @@ pub(super) fn permits(ip: IpAddr, networks: &[IpNet]) -> bool {
 }
 
 /// Where clouds serve credentials and settings to whoever asks from inside, beside link-local addresses.
-const METADATA: [IpAddr; 8] = [
+const METADATA_SERVICES: [IpAddr; 8] = [
     // Alibaba Cloud.
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     // Azure's WireServer, a public address that never leaves the host.
@@ -87,15 +87,15 @@ const METADATA: [IpAddr; 8] = [
 ];
 
 fn is_metadata(ip: IpAddr) -> bool {
-    METADATA.contains(&ip)
+    METADATA_SERVICES.contains(&ip)
         || match ip {
             IpAddr::V4(v4) => v4.is_link_local(),
-            IpAddr::V6(v6) => v6.is_unicast_link_local() || carries_v4(v6),
+            IpAddr::V6(v6) => v6.is_unicast_link_local() || embeds_ipv4(v6),
         }
 }
 
 /// NAT64, SIIT, ISATAP and the deprecated IPv4-compatible form: a way around the IPv4 table.
-fn carries_v4(v6: Ipv6Addr) -> bool {
+fn embeds_ipv4(v6: Ipv6Addr) -> bool {
     let s = v6.segments();
     let nat64 = s[0] == 0x64 && s[1] == 0xff9b;
     let compatible = s[..6] == [0; 6] && !matches!(v6.octets()[12..], [0, 0, 0, 0 | 1]);
@@ -126,7 +126,7 @@ mod tests {
 
     fn ok(text: &str, networks: &[&str]) -> bool {
         let networks: Vec<IpNet> = networks.iter().map(|network| network.parse().unwrap()).collect();
-        permits(text.parse().unwrap(), &networks)
+        is_permitted(text.parse().unwrap(), &networks)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
 /// Writes an entry for `deed`, if auditing is on and the actor is known. `did` is the method with the route's template,
 /// never the path or the query, which hold personal data.
 pub(super) fn write_entry(service: &Service, edge: &Edge, request: &HttpRequest, deed: &Deed, did: &str, status: u16) {
-    let Some(by) = deed.by.as_ref().filter(|_| service.audit.is_wanted()) else { return };
+    let Some(by) = deed.by.as_ref().filter(|_| service.audit.is_enabled()) else { return };
     let named = |name: &str| request.match_info().get(name);
     let about = deed.about.map(|id| id.to_string());
     service.audit.write(&json!({

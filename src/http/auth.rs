@@ -67,7 +67,7 @@ pub(super) async fn authenticate_token(
         }
     };
     service::done_by(by, Some(instance.config.id));
-    trace_context::go_on();
+    trace_context::accept_parent();
     if !scopes.hold(scope) {
         return Err(Problem::insufficient_scope(scope, scopes));
     }

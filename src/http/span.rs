@@ -16,9 +16,9 @@ use actix_web::{
 
 use super::{PublicState, audit_entry, limits};
 use crate::{
-    metrics::label::{ByRoute, RouteStatus, class},
+    metrics::label::{ByRoute, RouteStatus, status_class},
     random, service,
-    trace_context::{self, Context, Span},
+    trace_context::{self, Span, TraceContext},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -37,7 +37,7 @@ pub(super) async fn observe(
     let method = known(request.method());
     request.extensions_mut().insert(RequestId(id.clone()));
     let work = service::doing(service::telling(next.call(request)));
-    let (((response, told), deed), context, parent) = trace_context::offered(parent, work).await;
+    let (((response, told), deed), context, parent) = trace_context::in_request_trace(parent, work).await;
     let mut response = response?;
     limits::headers(response.headers_mut(), &told);
     let status = response.status().as_u16();
@@ -47,9 +47,9 @@ pub(super) async fn observe(
     let elapsed = start.elapsed();
     let metrics = &app.service.metrics;
     metrics.http_request_seconds.get_or_create(&ByRoute { route: route.clone() }).observe(elapsed.as_secs_f64());
-    metrics.http_requests.get_or_create(&RouteStatus { route: route.clone(), status: class(status) }).inc();
+    metrics.http_requests.get_or_create(&RouteStatus { route: route.clone(), status: status_class(status) }).inc();
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    let trace_id = context.trace_id();
+    let trace_id = context.trace_id_hex();
     match &deed.by {
         Some(by) => tracing::info!(method, route, status, millis, request_id = id, trace_id, %by, "request"),
         None => tracing::info!(method, route, status, millis, request_id = id, trace_id, "request"),
@@ -64,14 +64,14 @@ pub(super) async fn observe(
             status,
         );
     }
-    if trace_context::wanted(context) {
-        trace_context::finish(Span {
+    if trace_context::is_recorded(context) {
+        trace_context::record(Span {
             name: format!("{method} {route}"),
             server: true,
             context,
-            parent: parent.map(Context::span),
+            parent: parent.map(TraceContext::span_id),
             start: began,
-            took: elapsed,
+            duration: elapsed,
             ok: status < 500,
             attributes: vec![
                 ("http.route", route),
@@ -90,7 +90,7 @@ fn known(method: &Method) -> &'static str {
 }
 
 /// The caller's place in a trace, if it tells one and only one.
-fn traceparent(request: &ServiceRequest) -> Option<Context> {
+fn traceparent(request: &ServiceRequest) -> Option<TraceContext> {
     let mut told = request.headers().get_all("traceparent");
     let first = told.next()?.to_str().ok()?.parse().ok()?;
     told.next().is_none().then_some(first)

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::{InstanceId, Reason},
     gateway::{Event, Webhook},
-    metrics::label::{ByReason, GatewayReason, GatewayResult, Of},
+    metrics::label::{ByReason, GatewayReason, GatewayResult, InstanceLabel},
     service::{Instance, Outcome},
     trace_context,
 };
@@ -62,7 +62,7 @@ pub(super) async fn receive(
         let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).unwrap_or_default();
         return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(answer.body));
     }
-    trace_context::go_on();
+    trace_context::accept_parent();
     app.service.heard(&instance);
     match instance.gateway.parse(&webhook) {
         Ok(events) => {
@@ -86,7 +86,7 @@ pub(super) async fn receive(
 fn authenticate(app: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -> Result<(), Problem> {
     let Err(why) = instance.gateway.authenticate(webhook) else { return Ok(()) };
     let (id, kind) = (instance.config.id, instance.gateway.kind());
-    let rejected = GatewayReason { instance: Of(id), gateway: kind, reason: why.0 };
+    let rejected = GatewayReason { instance: InstanceLabel(id), gateway: kind, reason: why.0 };
     app.service.metrics.webhooks_rejected.get_or_create(&rejected).inc();
     let failed = ByReason { instance: rejected.instance, reason: Reason::WebhookUnauthenticated.as_str() };
     app.service.metrics.attempts_failed.get_or_create(&failed).inc();
@@ -122,7 +122,7 @@ async fn process(app: &PublicState, instance: &Instance, event: &Event) -> Resul
 }
 
 fn count_event(app: &PublicState, instance: &Instance, result: &'static str) {
-    let event = GatewayResult { instance: Of(instance.config.id), gateway: instance.gateway.kind(), result };
+    let event = GatewayResult { instance: InstanceLabel(instance.config.id), gateway: instance.gateway.kind(), result };
     app.service.metrics.webhook_events.get_or_create(&event).inc();
 }
 

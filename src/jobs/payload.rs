@@ -6,7 +6,7 @@ use crate::{
     domain::{Event, KeyRing, Subject, Verification, VerificationId, decide::Reply, keys::Digest},
     random,
     store::{JobId, Leased, StoreError},
-    trace_context::{self, Context},
+    trace_context::{self, TraceContext},
 };
 
 /// How ids of test events begin.
@@ -36,7 +36,7 @@ impl JobPayload {
 
     /// What sends something out remembers the trace that it belongs to.
     pub fn seal(&self, keys: &KeyRing, id: &JobId) -> Vec<u8> {
-        let kept = TracedPayload { work: self, trace: trace_context::current().and_then(Context::header) };
+        let kept = TracedPayload { work: self, trace: trace_context::current().and_then(TraceContext::traceparent) };
         let json = serde_json::to_vec(&kept).expect("work has only string keys");
         keys.seal(&context(id), &json, random::bytes())
     }
@@ -51,7 +51,7 @@ impl JobPayload {
     }
 
     /// With the trace that it goes on; a new one where nobody is told of it.
-    pub fn open_leased(keys: &KeyRing, leased: &Leased) -> Result<(Self, Option<Context>), StoreError> {
+    pub fn open_leased(keys: &KeyRing, leased: &Leased) -> Result<(Self, Option<TraceContext>), StoreError> {
         let TracedPayload { work, trace } = Self::open_traced(keys, &leased.id, &leased.body)?;
         Ok((work, trace.and_then(|header| header.parse().ok())))
     }

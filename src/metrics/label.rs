@@ -10,9 +10,9 @@ use crate::domain::InstanceId;
 
 /// As many as numbers are configured.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Of(pub InstanceId);
+pub struct InstanceLabel(pub InstanceId);
 
-impl EncodeLabelValue for Of {
+impl EncodeLabelValue for InstanceLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         fmt::Write::write_fmt(encoder, format_args!("{}", self.0))
     }
@@ -29,7 +29,7 @@ macro_rules! labels {
                 $(
                     let mut label = encoder.encode_label();
                     let mut key = label.encode_label_key()?;
-                    EncodeLabelKey::encode(&exposed(stringify!($label)), &mut key)?;
+                    EncodeLabelKey::encode(&exposed_name(stringify!($label)), &mut key)?;
                     let mut value = key.encode_label_value()?;
                     EncodeLabelValue::encode(&self.$label, &mut value)?;
                     value.finish()?;
@@ -41,42 +41,42 @@ macro_rules! labels {
 }
 
 /// A label's name as Prometheus sees it, which gives `instance` to the process it scrapes and would rename ours.
-fn exposed(label: &'static str) -> &'static str {
+fn exposed_name(label: &'static str) -> &'static str {
     if label == "instance" { "instance_id" } else { label }
 }
 
 /// A word of a closed list.
-type Word = &'static str;
+type StaticLabel = &'static str;
 
 labels! {
-    ByInstance { instance: Of }
-    ByPage { instance: Of, page: Word }
-    ByResult { instance: Of, result: Word }
-    ByReason { instance: Of, reason: Word }
-    Ended { instance: Of, otp_type: Word, result: Word }
-    ByGateway { instance: Of, gateway: Word }
-    GatewayResult { instance: Of, gateway: Word, result: Word }
-    GatewayReason { instance: Of, gateway: Word, reason: Word }
+    ByInstance { instance: InstanceLabel }
+    ByPage { instance: InstanceLabel, page: StaticLabel }
+    ByResult { instance: InstanceLabel, result: StaticLabel }
+    ByReason { instance: InstanceLabel, reason: StaticLabel }
+    ByFinalState { instance: InstanceLabel, otp_type: StaticLabel, result: StaticLabel }
+    ByGateway { instance: InstanceLabel, gateway: StaticLabel }
+    GatewayResult { instance: InstanceLabel, gateway: StaticLabel, result: StaticLabel }
+    GatewayReason { instance: InstanceLabel, gateway: StaticLabel, reason: StaticLabel }
     /// What is queued: `timer`, `reply`, `callback`.
-    ByKind { kind: Word }
-    KindReason { kind: Word, reason: Word }
-    ByLimit { limit: Word }
-    ByCause { cause: Word }
-    ByOperation { operation: Word }
-    OperationCause { operation: Word, cause: Word }
+    ByKind { kind: StaticLabel }
+    KindReason { kind: StaticLabel, reason: StaticLabel }
+    ByLimit { limit: StaticLabel }
+    ByCause { cause: StaticLabel }
+    ByOperation { operation: StaticLabel }
+    OperationCause { operation: StaticLabel, cause: StaticLabel }
     ByRoute { route: String }
     /// The status as a class: `2xx`.
-    RouteStatus { route: String, status: Word }
-    Reloaded { result: Word }
-    ByConfigKey { key: Word }
+    RouteStatus { route: String, status: StaticLabel }
+    ByReloadResult { result: StaticLabel }
+    ByConfigKey { key: StaticLabel }
     ByVersion { version: String }
-    Build { version: Word, store: Word }
+    BuildInfo { version: StaticLabel, store: StaticLabel }
     /// So that a dashboard can show names.
-    Known { instance: Of, name: String, gateway: Word, state: Word }
+    InstanceInfo { instance: InstanceLabel, name: String, gateway: StaticLabel, state: StaticLabel }
 }
 
 /// The class of an HTTP status.
-pub const fn class(status: u16) -> &'static str {
+pub const fn status_class(status: u16) -> &'static str {
     match status {
         100..=199 => "1xx",
         200..=299 => "2xx",

@@ -1,7 +1,7 @@
 //! Every metric: its labels as closed words, its help beside it.
 //!
 //! Series that an alert adds up exist from the start ([`Metrics::know`]): a counter that appears with its first
-//! event would hide that event from `increase()`. With more than [`FEW`] instances a series of an instance appears
+//! event would hide that event from `increase()`. With more than [`MAX_INITIALIZED_INSTANCES`] instances a series of an instance appears
 //! with its first event after all, because fifty series for each of a thousand instances are 6 MB in every scrape.
 
 pub mod label;
@@ -21,21 +21,21 @@ use prometheus_client::{
 };
 
 use self::label::{
-    Build, ByCause, ByConfigKey, ByGateway, ByInstance, ByKind, ByLimit, ByOperation, ByPage, ByReason, ByResult,
-    ByRoute, ByVersion, Ended, GatewayReason, GatewayResult, KindReason, Known, Of, OperationCause, Reloaded,
-    RouteStatus,
+    BuildInfo, ByCause, ByConfigKey, ByFinalState, ByGateway, ByInstance, ByKind, ByLimit, ByOperation, ByPage,
+    ByReason, ByReloadResult, ByResult, ByRoute, ByVersion, GatewayReason, GatewayResult, InstanceInfo, InstanceLabel,
+    KindReason, OperationCause, RouteStatus,
 };
 use crate::domain::{InstanceId, Reason, quota::Name};
 
 /// Up to so many instances have all their series from the start.
-pub const FEW: usize = 32;
+pub const MAX_INITIALIZED_INSTANCES: usize = 32;
 
 /// A gauge of seconds.
-pub type Seconds = Gauge<f64, AtomicU64>;
+pub type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// One family, for lists of what there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub struct MetricFamily {
     /// As registered: counters are exposed with `_total`, histograms with `_bucket`, `_sum` and `_count`.
     pub name: &'static str,
     /// `counter`, `gauge` or `histogram`.
@@ -53,7 +53,7 @@ macro_rules! metrics {
 
         impl Metrics {
             /// What there is to see, in order of appearance.
-            pub const ENTRIES: &[Entry] = &[$(Entry {
+            pub const FAMILIES: &[MetricFamily] = &[$(MetricFamily {
                 name: concat!("countersign_", stringify!($name)),
                 kind: kind(<$kind as TypedMetric>::TYPE),
                 help: concat!($($help),*).trim_ascii(),
@@ -81,12 +81,12 @@ const fn kind(of: MetricType) -> &'static str {
 }
 
 /// 0.5 ms to 4.8 s: what a store or a request of our own takes.
-fn brief() -> Histogram {
+fn local_latency() -> Histogram {
     Histogram::new(exponential_buckets(0.0005, 2.5, 11))
 }
 
 /// 5 ms to 12 s: what somebody else's server takes, up to our deadline.
-fn remote() -> Histogram {
+fn remote_latency() -> Histogram {
     Histogram::new(exponential_buckets(0.005, 2.2, 11))
 }
 
@@ -102,7 +102,7 @@ metrics! {
     /// Taps on the button of the start page.
     links_clicked: Family<ByInstance, Counter> = Family::default(),
     /// Verifications that ended, by type and last state; `expired` was never used in time.
-    verifications: Family<Ended, Counter> = Family::default(),
+    verifications: Family<ByFinalState, Counter> = Family::default(),
     /// Seconds from mint to the matching message.
     time_to_verification_seconds: Histogram = Histogram::new(exponential_buckets(1.0, 2.0, 12)),
     /// What became of the link in the reply: `completed` by a tap, `redeemed` by the app, `disputed` by the person.
@@ -116,27 +116,27 @@ metrics! {
     /// Webhooks that did not prove where they come from, by cause.
     webhooks_rejected: Family<GatewayReason, Counter> = Family::default(),
     /// Unix time of the last authenticated webhook of an instance; of the first start while there was none.
-    gateway_last_inbound_timestamp_seconds: Family<ByGateway, Seconds> = Family::default(),
+    gateway_last_inbound_timestamp_seconds: Family<ByGateway, FloatGauge> = Family::default(),
     /// Attempts to send a reply, by result.
     replies: Family<GatewayResult, Counter> = Family::default(),
     /// Age of the oldest message that waits for its number's rate. The same on every replica: take the maximum.
-    message_delay_seconds: Family<ByInstance, Seconds> = Family::default(),
+    message_delay_seconds: Family<ByInstance, FloatGauge> = Family::default(),
     /// Seconds a gateway took to take a message from us.
-    reply_seconds: Histogram = remote(),
+    reply_seconds: Histogram = remote_latency(),
     /// Numbers whose gateway refuses our credentials (1): logged out, banned, or a wrong token.
     numbers_refused: Family<ByInstance, Gauge> = Family::default(),
     /// Attempts to deliver a callback, by result: `delivered`, `gone`, `status_3xx` to `status_5xx`, or why there was no answer.
     callback_attempts: Family<ByResult, Counter> = Family::default(),
     /// Seconds a receiver took to answer an attempt.
-    callback_attempt_seconds: Histogram = remote(),
+    callback_attempt_seconds: Histogram = remote_latency(),
     /// Seconds from the event to its delivered callback, all attempts together.
     callback_delivery_seconds: Histogram = Histogram::new(exponential_buckets(0.01, 4.0, 12)),
     /// Jobs that wait, now or for later, by kind. The same on every replica: take the maximum.
     queue_depth: Family<ByKind, Gauge> = Family::default(),
     /// Age of the oldest job that waits, since its event. The same on every replica: take the maximum.
-    queue_oldest_seconds: Family<ByKind, Seconds> = Family::default(),
+    queue_oldest_seconds: Family<ByKind, FloatGauge> = Family::default(),
     /// How long the longest-due job has been due: work that nobody takes up. The same on every replica.
-    queue_lateness_seconds: Family<ByKind, Seconds> = Family::default(),
+    queue_lateness_seconds: Family<ByKind, FloatGauge> = Family::default(),
     /// Lanes that are held back because their last attempts failed, by kind.
     lanes_held: Family<ByKind, Gauge> = Family::default(),
     /// Jobs in the hands of this process.
@@ -146,11 +146,11 @@ metrics! {
     /// Jobs whose lease ran out while this process worked on them; what they sent may be sent again.
     leases_lost: Family<ByKind, Counter> = Family::default(),
     /// Share of its room in the store that an instance has used, as of its last request here: see `store_percent`.
-    instance_room_ratio: Family<ByInstance, Seconds> = Family::default(),
+    instance_room_ratio: Family<ByInstance, FloatGauge> = Family::default(),
     /// Requests and messages beyond a limit, by limit.
     limited: Family<ByLimit, Counter> = Family::default(),
     /// Seconds the store took, by operation.
-    store_request_seconds: Family<ByOperation, Histogram> = Family::new_with_constructor(brief),
+    store_request_seconds: Family<ByOperation, Histogram> = Family::new_with_constructor(local_latency),
     /// Records and jobs that were left out of an answer because this process cannot read them: no configured key opens
     /// them, or a newer version wrote them.
     unreadable: Family<ByKind, Counter> = Family::default(),
@@ -173,34 +173,34 @@ metrics! {
     /// Keys that other replicas make with, and that this one lacks: it answers 503 to what it does not know.
     keys_missing: Gauge = Gauge::default(),
     /// Seconds this host's clock is ahead of the store's.
-    clock_offset_seconds: Seconds = Seconds::default(),
+    clock_offset_seconds: FloatGauge = FloatGauge::default(),
     /// Requests on the public listener, by route template and class of status.
     http_requests: Family<RouteStatus, Counter> = Family::default(),
     /// Seconds from a request's head to its answer, by route template.
-    http_request_seconds: Family<ByRoute, Histogram> = Family::new_with_constructor(brief),
+    http_request_seconds: Family<ByRoute, Histogram> = Family::new_with_constructor(local_latency),
     /// Whether this process asks for requests (1): its store takes writes and it is not stopping.
     ready: Gauge = Gauge::default(),
     /// Replicas alive, by version, as the store knows them. The same on every replica: take the maximum.
     replicas: Family<ByVersion, Gauge> = Family::default(),
     /// Reloads of the configuration: `applied`, `unchanged`, `needs_restart` where it was applied but for some keys, or
     /// `refused`, when the old one stays.
-    config_reloads: Family<Reloaded, Counter> = Family::default(),
+    config_reloads: Family<ByReloadResult, Counter> = Family::default(),
     /// Whether the configuration in the file is the one in use (1), or was refused or waits in part for a restart (0).
     config_current: Gauge = Gauge::default(),
     /// Keys of the configuration in the file that are not in use until the process is restarted, always 1.
     config_waiting: Family<ByConfigKey, Gauge> = Family::default(),
     /// Unix time at which the configuration in use was read.
-    config_read_timestamp_seconds: Seconds = Seconds::default(),
+    config_read_timestamp_seconds: FloatGauge = FloatGauge::default(),
     /// The configured instances, always 1: name, gateway, and whether they take requests.
-    instance_info: Family<Known, Gauge> = Family::default(),
+    instance_info: Family<InstanceInfo, Gauge> = Family::default(),
     /// What runs here, always 1.
-    build_info: Family<Build, Gauge> = Family::default(),
+    build_info: Family<BuildInfo, Gauge> = Family::default(),
     /// Unix time of this process's start.
-    start_time_seconds: Seconds = Seconds::default(),
+    start_time_seconds: FloatGauge = FloatGauge::default(),
 }
 
 /// What a verification of each type can end as.
-const ENDS: &[(&str, &str)] = &[
+const FINAL_STATES: &[(&str, &str)] = &[
     ("link", "verified"),
     ("link", "failed"),
     ("link", "expired"),
@@ -221,10 +221,10 @@ impl Metrics {
 
     /// Lets the series of an instance begin at zero: all of them among a few instances, else those that show whether
     /// it is used.
-    pub fn know(&self, instance: InstanceId, gateway: &'static str, instances: usize) {
-        let instance = Of(instance);
+    pub fn init_instance_series(&self, instance: InstanceId, gateway: &'static str, instances: usize) {
+        let instance = InstanceLabel(instance);
         drop(self.links_minted.get_or_create(&ByInstance { instance }));
-        if instances > FEW {
+        if instances > MAX_INITIALIZED_INSTANCES {
             return;
         }
         drop(self.links_clicked.get_or_create(&ByInstance { instance }));
@@ -233,8 +233,8 @@ impl Metrics {
         for page in ["start", "reply"] {
             drop(self.links_opened.get_or_create(&ByPage { instance, page }));
         }
-        for &(otp_type, result) in ENDS {
-            drop(self.verifications.get_or_create(&Ended { instance, otp_type, result }));
+        for &(otp_type, result) in FINAL_STATES {
+            drop(self.verifications.get_or_create(&ByFinalState { instance, otp_type, result }));
         }
         for result in ["completed", "redeemed", "disputed"] {
             drop(self.completions.get_or_create(&ByResult { instance, result }));
@@ -257,15 +257,15 @@ impl Metrics {
     }
 
     /// Forgets what is only known of instances that are configured.
-    pub fn forget(&self, instance: InstanceId, gateway: &'static str) {
-        let instance = Of(instance);
+    pub fn remove_instance_series(&self, instance: InstanceId, gateway: &'static str) {
+        let instance = InstanceLabel(instance);
         self.gateway_last_inbound_timestamp_seconds.remove(&ByGateway { instance, gateway });
         self.numbers_refused.remove(&ByInstance { instance });
     }
 
     /// Lets the series that belong to no instance begin at zero.
-    pub fn begin(&self, version: &'static str, store: &'static str, start: f64) {
-        self.build_info.get_or_create(&Build { version, store }).set(1);
+    pub fn init_process_series(&self, version: &'static str, store: &'static str, start: f64) {
+        self.build_info.get_or_create(&BuildInfo { version, store }).set(1);
         self.start_time_seconds.set(start);
         for kind in ["record", "job"] {
             drop(self.unreadable.get_or_create(&ByKind { kind }));
@@ -289,7 +289,7 @@ impl Metrics {
             drop(self.unauthenticated_refused.get_or_create(&ByCause { cause }));
         }
         for result in ["applied", "refused", "needs_restart", "unchanged"] {
-            drop(self.config_reloads.get_or_create(&Reloaded { result }));
+            drop(self.config_reloads.get_or_create(&ByReloadResult { result }));
         }
         for operation in ["commit", "probe"] {
             for cause in ["unavailable", "full"] {
@@ -307,11 +307,11 @@ mod tests {
     fn helps_and_names_are_rendered() {
         let metrics = Metrics::new();
         let instance = InstanceId::from_random([7; 16]);
-        metrics.begin("1.2.3", "redis", 0.0);
-        metrics.know(instance, "waha", 1);
+        metrics.init_process_series("1.2.3", "redis", 0.0);
+        metrics.init_instance_series(instance, "waha", 1);
         let text = metrics.render();
         let mut rendered = 0;
-        for Entry { name, kind, help } in Metrics::ENTRIES {
+        for MetricFamily { name, kind, help } in Metrics::FAMILIES {
             assert!(help.ends_with('.') && !help.ends_with("..") && !help.contains('\n'), "{name}: {help:?}");
             // A family without a series is not rendered.
             if text.contains(&format!("# TYPE {name} ")) {
@@ -329,7 +329,7 @@ mod tests {
     fn among_many_instances_a_series_begins_with_its_first_event() {
         let metrics = Metrics::new();
         let instance = InstanceId::from_random([7; 16]);
-        metrics.know(instance, "waha", FEW + 1);
+        metrics.init_instance_series(instance, "waha", MAX_INITIALIZED_INSTANCES + 1);
         assert_eq!(metrics.render().matches(&instance.to_string()).count(), 1);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         template::{self, Values},
     },
     jobs::payload::{self, JobPayload},
-    metrics::label::{ByInstance, Of},
+    metrics::label::{ByInstance, InstanceLabel},
     random,
     store::{Change, CommitOutcome, Job, JobId, Lane, StoreError},
 };
@@ -64,7 +64,7 @@ impl Service {
         self.refuse_more_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
         let record = self.create_code(instance, input, cooldown, draft).await?;
-        self.metrics.codes_requested.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();
+        self.metrics.codes_requested.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
         Ok(record)
     }
 

@@ -14,7 +14,7 @@ use crate::{
         payload::{self, JobPayload},
         permits::{Permit, StartableJob},
     },
-    metrics::label::{ByResult, Ended, Of},
+    metrics::label::{ByFinalState, ByResult, InstanceLabel},
     store::{Change, CommitOutcome, Index, Job, JobId, Lane, Leased, RecordChange, StoreError, record},
 };
 
@@ -294,7 +294,7 @@ impl Service {
             State::Expired { .. } => "expired",
             State::Canceled { .. } => "canceled",
         };
-        let ended = Ended { instance: Of(record.instance), otp_type: record.otp_type(), result };
+        let ended = ByFinalState { instance: InstanceLabel(record.instance), otp_type: record.otp_type(), result };
         self.metrics.verifications.get_or_create(&ended).inc();
         if let State::Verified { at, .. } = record.state {
             let elapsed = Duration::try_from(at.duration_since(record.created_at)).unwrap_or_default();
@@ -310,7 +310,7 @@ impl Service {
             Verdict::Disputed => "disputed",
             _ => return,
         };
-        self.metrics.completions.get_or_create(&ByResult { instance: Of(record.instance), result }).inc();
+        self.metrics.completions.get_or_create(&ByResult { instance: InstanceLabel(record.instance), result }).inc();
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         token::{Kind, RedeemToken, Token},
         verification::{Completion, Reached},
     },
-    metrics::label::{ByPage, Of},
+    metrics::label::{ByPage, InstanceLabel},
     random,
     store::StoredRecord,
 };
@@ -97,7 +97,7 @@ impl Service {
 
     /// Counts a look at a page, `start` or `reply`.
     pub fn looked_at(&self, record: &Verification, page: &'static str) {
-        self.metrics.links_opened.get_or_create(&ByPage { instance: Of(record.instance), page }).inc();
+        self.metrics.links_opened.get_or_create(&ByPage { instance: InstanceLabel(record.instance), page }).inc();
     }
 
     /// The cookie counts only where a browser is bound.

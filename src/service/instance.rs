@@ -10,7 +10,7 @@ use super::By;
 use crate::{
     config::InstanceConfig,
     domain::{InstanceId, Language, Mode, Verification, decide::Reply, keys::sha256, scope::Scopes, sending::Channel},
-    egress::{Closed, Egress},
+    egress::{DeniedTargets, Egress},
     gateway::Gateway,
 };
 
@@ -54,7 +54,7 @@ pub struct Grant {
 pub struct Instances {
     table: ArcSwap<Table>,
     /// Where no callback may go, beside what the configuration says.
-    closed: ArcSwap<Closed>,
+    closed: ArcSwap<DeniedTargets>,
 }
 
 type Table = HashMap<InstanceId, Arc<Instance>>;
@@ -111,16 +111,16 @@ impl Instances {
     }
 
     /// Closes to callbacks what was found out since the configuration was read.
-    pub fn close(&self, closed: Closed) {
+    pub fn close(&self, closed: DeniedTargets) {
         let closed = Arc::new(closed);
         self.closed.store(Arc::clone(&closed));
-        self.all().iter().for_each(|instance| instance.callbacks.close(&closed));
+        self.all().iter().for_each(|instance| instance.callbacks.deny(&closed));
     }
 
     /// Takes over what `next` holds, all at once.
     pub fn replace(&self, next: &Self) -> Replaced {
         let next = next.table.load_full();
-        next.values().for_each(|instance| instance.callbacks.close(&self.closed.load()));
+        next.values().for_each(|instance| instance.callbacks.deny(&self.closed.load()));
         let before = self.table.swap(Arc::clone(&next));
         Replaced {
             added: next.keys().filter(|id| !before.contains_key(id)).copied().collect(),

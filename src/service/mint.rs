@@ -12,7 +12,7 @@ use crate::{
         quota::{Allowance, Name},
         verification::Birth,
     },
-    metrics::label::{ByInstance, Of},
+    metrics::label::{ByInstance, InstanceLabel},
     random,
     store::{Change, CommitOutcome, Index, ReservationRequest, StoreError, TokenRequest},
 };
@@ -60,7 +60,7 @@ impl Service {
         self.refuse_more_jobs(instance)?;
         draft = entered.draft.unwrap_or(draft);
         let record = self.create(instance, input, draft, reserve).await?;
-        self.metrics.links_minted.get_or_create(&ByInstance { instance: Of(instance.config.id) }).inc();
+        self.metrics.links_minted.get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) }).inc();
         Ok(record)
     }
 

@@ -15,7 +15,7 @@ use crate::{
         template,
     },
     gateway::{Event, Ignored},
-    metrics::label::{ByReason, Of},
+    metrics::label::{ByReason, InstanceLabel},
     store::{CommitOutcome, Locator, RecordId, StoreError, TokenRequest},
 };
 
@@ -70,7 +70,7 @@ impl Service {
             outcome => outcome?,
         };
         self.trace(instance, event, outcome, about);
-        let instance = Of(instance.config.id);
+        let instance = InstanceLabel(instance.config.id);
         match outcome {
             Outcome::Failed(reason) => {
                 let reason = reason.as_str();

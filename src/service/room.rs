@@ -10,7 +10,7 @@ use crate::{
         quota::{Allowance, Name, Quota},
         verification::Request,
     },
-    metrics::label::{ByInstance, Of},
+    metrics::label::{ByInstance, InstanceLabel},
 };
 
 /// Bytes of a login beside its texts, at its largest: the record with its entries in lists, its timer and its message's
@@ -68,7 +68,10 @@ impl Service {
             limit.name.is_room().then(|| 1.0 - f64::from(left) / f64::from(limit.take.quota.burst()))
         };
         if let Some(used) = limits.iter().zip(allowances).filter_map(used).reduce(f64::max) {
-            self.metrics.instance_room_ratio.get_or_create(&ByInstance { instance: Of(instance.config.id) }).set(used);
+            self.metrics
+                .instance_room_ratio
+                .get_or_create(&ByInstance { instance: InstanceLabel(instance.config.id) })
+                .set(used);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         token::{Kind, RedeemToken, Token},
         verification::{Completion, Reached, Request},
     },
-    metrics::label::{ByInstance, Of},
+    metrics::label::{ByInstance, InstanceLabel},
     random,
 };
 
@@ -195,7 +195,10 @@ impl Service {
         let command = Command::Bind { binding };
         let applied = self.apply(&instance, record.id, Some((stored.version, record)), command, None).await?;
         if first && applied.verdict == Verdict::Bound {
-            self.metrics.links_clicked.get_or_create(&ByInstance { instance: Of(applied.record.instance) }).inc();
+            self.metrics
+                .links_clicked
+                .get_or_create(&ByInstance { instance: InstanceLabel(applied.record.instance) })
+                .inc();
         }
         Ok(self.started(handle, applied.record, instance, browser.cookies))
     }

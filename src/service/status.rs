@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{InstanceId, time::rfc3339},
-    metrics::label::{ByInstance, ByKind, KindReason, Of},
+    metrics::label::{ByInstance, ByKind, InstanceLabel, KindReason},
     store::StoreDescription,
 };
 
@@ -159,7 +159,7 @@ impl Service {
             .map(|instance| {
                 let id = instance.config.id;
                 let last = self.vitals.last_heard(id);
-                let refused = self.metrics.numbers_refused.get(&ByInstance { instance: Of(id) });
+                let refused = self.metrics.numbers_refused.get(&ByInstance { instance: InstanceLabel(id) });
                 GatewayStatus {
                     instance: id,
                     name: instance.config.name.clone(),
@@ -170,7 +170,7 @@ impl Service {
                     room_used: self
                         .metrics
                         .instance_room_ratio
-                        .get(&ByInstance { instance: Of(id) })
+                        .get(&ByInstance { instance: InstanceLabel(id) })
                         .map(|one| one.get()),
                     pending_jobs: self.pending_jobs(id),
                     refuses_us: refused.is_some_and(|gauge| gauge.get() != 0),

@@ -16,7 +16,7 @@ use crate::{
         quota::{Name, Quota},
         target::{FAILURES, Guard, Target, WINDOW},
     },
-    metrics::label::{ByReason, Of},
+    metrics::label::{ByReason, InstanceLabel},
     store::{CommitOutcome, StoreError},
 };
 
@@ -44,7 +44,7 @@ impl Service {
             _ => None,
         };
         if let Some(reason) = reason {
-            let failed = ByReason { instance: Of(instance.config.id), reason: reason.as_str() };
+            let failed = ByReason { instance: InstanceLabel(instance.config.id), reason: reason.as_str() };
             self.metrics.attempts_failed.get_or_create(&failed).inc();
         }
         outcome

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Instance, Service, watch_store::Watch};
 use crate::{
     domain::InstanceId,
-    metrics::label::{ByGateway, ByKind, ByVersion, Of},
+    metrics::label::{ByGateway, ByKind, ByVersion, InstanceLabel},
     store::{Backlog, ReplicaHeartbeat, StoreError},
 };
 
@@ -124,7 +124,7 @@ impl Service {
         let mut heard = lock(&self.vitals.heard);
         let last = heard.entry(id).or_insert(at);
         *last = at.max(*last);
-        let from = ByGateway { instance: Of(id), gateway: instance.gateway.kind() };
+        let from = ByGateway { instance: InstanceLabel(id), gateway: instance.gateway.kind() };
         let gauge = self.metrics.gateway_last_inbound_timestamp_seconds.get_or_create_owned(&from);
         gauge.set(last.as_duration().as_secs_f64());
     }

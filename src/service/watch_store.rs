@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{Service, status::RefusingStatus};
 use crate::{
-    egress::Closed,
+    egress::DeniedTargets,
     store::{StoreDescription, StoreError},
 };
 
@@ -54,7 +54,7 @@ impl Service {
         let others = seen.iter().flat_map(|seen| &seen.replicas).map(|(one, _)| one.replica.as_str());
         let names = others.chain([self.vitals.replica.as_str()]);
         let ports = names.filter_map(|name| name.rsplit_once(':')?.1.parse().ok()).collect();
-        self.instances.close(Closed { places: store.addresses.clone(), ports });
+        self.instances.close(DeniedTargets { hosts: store.addresses.clone(), private_ports: ports });
     }
 }
 

@@ -17,23 +17,23 @@ use crate::{
 };
 
 /// Spans of one request to the collector.
-const BATCH: usize = 512;
-const GATHER: Duration = Duration::from_secs(1);
+const MAX_BATCH_SPANS: usize = 512;
+const BATCH_WINDOW: Duration = Duration::from_secs(1);
 
 /// What exports until the process ends. `None`: another part of this process does so already.
 pub fn exporter(config: &OtlpConfig) -> Option<impl Future<Output = ()> + Send + 'static> {
-    trace_context::export(config.sample_percent).map(|spans| carry(config.clone(), spans))
+    trace_context::subscribe(config.sample_percent).map(|spans| export(config.clone(), spans))
 }
 
-async fn carry(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
+async fn export(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
     // The operator wrote the URL himself.
-    let egress = Egress::new(Policy { anywhere: true, http: true, ..Policy::default() });
+    let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() });
     let url = format!("{}/v1/traces", config.url.as_str().trim_end_matches('/'));
     let mut batch = Vec::new();
     let mut failing = false;
-    while spans.recv_many(&mut batch, BATCH).await > 0 {
-        tokio::time::sleep(GATHER).await;
-        while batch.len() < BATCH
+    while spans.recv_many(&mut batch, MAX_BATCH_SPANS).await > 0 {
+        tokio::time::sleep(BATCH_WINDOW).await;
+        while batch.len() < MAX_BATCH_SPANS
             && let Ok(span) = spans.try_recv()
         {
             batch.push(span);
@@ -42,7 +42,7 @@ async fn carry(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
         if let Some(authorization) = &config.authorization {
             request = request.header("authorization", authorization.expose_secret());
         }
-        let body = body(&std::mem::take(&mut batch)).to_string().into_bytes();
+        let body = export_request(&std::mem::take(&mut batch)).to_string().into_bytes();
         let taken = match request.body(body) {
             Ok(request) => egress.send(request).await.is_ok_and(|response| response.status().is_success()),
             Err(_) => false,
@@ -58,7 +58,7 @@ async fn carry(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
     }
 }
 
-fn body(spans: &[Span]) -> Value {
+fn export_request(spans: &[Span]) -> Value {
     let resource = attributes(&[
         ("service.name", "countersign".to_owned()),
         ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -67,19 +67,19 @@ fn body(spans: &[Span]) -> Value {
         "resource": { "attributes": resource },
         "scopeSpans": [{
             "scope": { "name": "countersign", "version": env!("CARGO_PKG_VERSION") },
-            "spans": spans.iter().map(span).collect::<Vec<_>>(),
+            "spans": spans.iter().map(span_json).collect::<Vec<_>>(),
         }],
     }]})
 }
 
-fn span(span: &Span) -> Value {
+fn span_json(span: &Span) -> Value {
     let start = span.start.as_nanosecond();
-    let end = start + i128::try_from(span.took.as_nanos()).unwrap_or_default();
+    let end = start + i128::try_from(span.duration.as_nanos()).unwrap_or_default();
     // SPAN_KIND_SERVER, SPAN_KIND_CLIENT; STATUS_CODE_UNSET, STATUS_CODE_ERROR.
     let (kind, status) = (if span.server { 2 } else { 3 }, if span.ok { 0 } else { 2 });
     json!({
-        "traceId": format!("{:032x}", span.context.trace()),
-        "spanId": format!("{:016x}", span.context.span()),
+        "traceId": format!("{:032x}", span.context.trace_id()),
+        "spanId": format!("{:016x}", span.context.span_id()),
         "parentSpanId": span.parent.map(|parent| format!("{parent:016x}")).unwrap_or_default(),
         "name": span.name,
         "kind": kind,

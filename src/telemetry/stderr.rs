@@ -15,36 +15,37 @@ use std::{
 use tracing_subscriber::fmt::MakeWriter;
 
 /// How long lines are gathered.
-const GATHER: Duration = Duration::from_millis(10);
+const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
 /// How long the end waits for the last lines.
-const LAST: Duration = Duration::from_secs(1);
+const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// What may wait for a stalled reader.
-const MOST: usize = 8 * 1024 * 1024;
+const MAX_BUFFERED_BYTES: usize = 8 * 1024 * 1024;
 
-static LINES: Lines = Lines { waiting: Mutex::new(Waiting { bytes: Vec::new(), dropped: 0 }), some: Condvar::new() };
+static BUFFER: StderrBuffer =
+    StderrBuffer { lines: Mutex::new(BufferedLines { bytes: Vec::new(), dropped: 0 }), not_empty: Condvar::new() };
 /// Held while writing, so that a flush returns only when everything before it is out.
-static WRITING: Mutex<()> = Mutex::new(());
+static WRITE_LOCK: Mutex<()> = Mutex::new(());
 
-struct Lines {
-    waiting: Mutex<Waiting>,
-    some: Condvar,
+struct StderrBuffer {
+    lines: Mutex<BufferedLines>,
+    not_empty: Condvar,
 }
 
-struct Waiting {
+struct BufferedLines {
     bytes: Vec<u8>,
     dropped: u64,
 }
 
 /// Starts the thread that writes, and flushes before a panic is told.
-pub fn start() -> io::Result<Buffered> {
+pub fn start() -> io::Result<StderrWriter> {
     thread::Builder::new().name("log".to_owned()).spawn(|| {
         loop {
-            let mut waiting = lock(&LINES.waiting);
+            let mut waiting = lock(&BUFFER.lines);
             while waiting.bytes.is_empty() && waiting.dropped == 0 {
-                waiting = LINES.some.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                waiting = BUFFER.not_empty.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
             drop(waiting);
-            thread::sleep(GATHER);
+            thread::sleep(FLUSH_INTERVAL);
             flush();
         }
     })?;
@@ -53,14 +54,14 @@ pub fn start() -> io::Result<Buffered> {
         flush();
         told(panic);
     }));
-    Ok(Buffered)
+    Ok(StderrWriter)
 }
 
 /// Writes out what has been logged until now. A standard error that is closed is nobody's business.
 pub fn flush() {
-    let _writing = lock(&WRITING);
+    let _writing = lock(&WRITE_LOCK);
     let (bytes, dropped) = {
-        let mut waiting = lock(&LINES.waiting);
+        let mut waiting = lock(&BUFFER.lines);
         (std::mem::take(&mut waiting.bytes), std::mem::take(&mut waiting.dropped))
     };
     let mut error = io::stderr().lock();
@@ -74,7 +75,7 @@ pub fn flush() {
 }
 
 /// [`flush`] at the end of the process, which a stalled reader must not keep alive.
-pub fn finish() {
+pub fn flush_with_timeout() {
     let (done, wait) = mpsc::channel();
     let flushing = thread::Builder::new().name("last-lines".to_owned()).spawn(move || {
         flush();
@@ -82,15 +83,15 @@ pub fn finish() {
         let _ = done.send(());
     });
     if flushing.is_ok() {
-        let _ = wait.recv_timeout(LAST);
+        let _ = wait.recv_timeout(FINAL_FLUSH_TIMEOUT);
     }
 }
 
 /// Hands lines to the thread.
 #[derive(Clone, Copy)]
-pub struct Buffered;
+pub struct StderrWriter;
 
-impl<'a> MakeWriter<'a> for Buffered {
+impl<'a> MakeWriter<'a> for StderrWriter {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -98,15 +99,15 @@ impl<'a> MakeWriter<'a> for Buffered {
     }
 }
 
-impl io::Write for Buffered {
+impl io::Write for StderrWriter {
     /// The formatter writes each event in one piece.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut waiting = lock(&LINES.waiting);
-        if waiting.bytes.len() + line.len() > MOST {
+        let mut waiting = lock(&BUFFER.lines);
+        if waiting.bytes.len() + line.len() > MAX_BUFFERED_BYTES {
             waiting.dropped += 1;
         } else {
             if waiting.bytes.is_empty() {
-                LINES.some.notify_one();
+                BUFFER.not_empty.notify_one();
             }
             waiting.bytes.extend_from_slice(line);
         }

@@ -16,11 +16,11 @@ use crate::{
         permits::Permit,
         retry::{Schedule, retry_after},
     },
-    metrics::label::{ByResult, Of},
+    metrics::label::{ByResult, InstanceLabel},
     random,
     service::Instance,
     store::{Leased, Settlement},
-    trace_context::{self, Context},
+    trace_context::{self, TraceContext},
 };
 
 pub(super) struct CallbackJob {
@@ -46,7 +46,7 @@ struct Failure {
 impl From<EgressError> for Failure {
     fn from(error: EgressError) -> Self {
         let ends = error.cause == Cause::Forbidden;
-        Self { result: error.cause.word(), text: error.to_string(), ends, retry_after: None }
+        Self { result: error.cause.as_str(), text: error.to_string(), ends, retry_after: None }
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn deliver(
     let now = service.now();
     let result = outcome.as_ref().map_or_else(|failure| failure.result, |()| "delivered");
     let metrics = &service.metrics;
-    metrics.callback_attempts.get_or_create(&ByResult { instance: Of(instance.config.id), result }).inc();
+    metrics.callback_attempts.get_or_create(&ByResult { instance: InstanceLabel(instance.config.id), result }).inc();
     metrics.callback_attempt_seconds.observe(start.elapsed().as_secs_f64());
     if outcome.is_ok() {
         let took = Duration::try_from(now.duration_since(leased.since)).unwrap_or_default();
@@ -113,7 +113,7 @@ async fn attempt(worker: &Worker, instance: &Instance, leased: &Leased, delivery
         .header("webhook-id", webhook_id)
         .header("webhook-timestamp", timestamp)
         .header("webhook-signature", signature);
-    let request = match trace_context::current().and_then(Context::header) {
+    let request = match trace_context::current().and_then(TraceContext::traceparent) {
         Some(traceparent) => request.header("traceparent", traceparent),
         None => request,
     };

@@ -17,7 +17,7 @@ use crate::{
     domain::{Subject, Verification, VerificationId, decide_code::CodeCommand},
     gateway::{CodeMessage, Refusal, Sent},
     jobs::permits::Permit,
-    metrics::label::{GatewayResult, Of},
+    metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, ServiceError},
     store::{Leased, Settlement},
 };
@@ -62,7 +62,7 @@ pub(super) async fn send(
     };
     let Some(request) = carrier.gateway.code_message(&message) else { return undelivered("cannot_write_first").await };
     let count = |result| {
-        let (gateway, instance) = (carrier.gateway.kind(), Of(carrier.config.id));
+        let (gateway, instance) = (carrier.gateway.kind(), InstanceLabel(carrier.config.id));
         service.metrics.codes_sent.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
     let _sending = Sending::begin(&service.sending);

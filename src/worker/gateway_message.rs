@@ -9,10 +9,10 @@ use crate::{
     egress::EgressError,
     gateway::{Refusal, Sent},
     jobs::{health::AttemptOutcome, permits::Permit, retry::retry_after},
-    metrics::label::{ByInstance, Of},
+    metrics::label::{ByInstance, InstanceLabel},
     service::Instance,
     store::Leased,
-    trace_context::{self, Context},
+    trace_context::{self, TraceContext},
 };
 
 /// What the gateway said.
@@ -34,7 +34,7 @@ pub(super) async fn send_message(
 ) -> GatewayResponse {
     let service = &worker.service;
     let id = number.config.id;
-    if let Some(traceparent) = trace_context::current().and_then(Context::header)
+    if let Some(traceparent) = trace_context::current().and_then(TraceContext::traceparent)
         && let Ok(value) = traceparent.parse()
     {
         request.headers_mut().insert("traceparent", value);
@@ -44,8 +44,8 @@ pub(super) async fn send_message(
     let start = Instant::now();
     let (sent, after) = match number.sending.send(request).await {
         Ok(response) => (number.gateway.sent(&response), retry_after(response.headers(), service.now())),
-        Err(EgressError { cause, written: false }) => (Sent::NotSent { why: cause.word() }, None),
-        Err(EgressError { cause, written: true }) => (Sent::Unknown { why: cause.word() }, None),
+        Err(EgressError { cause, may_have_arrived: false }) => (Sent::NotSent { why: cause.as_str() }, None),
+        Err(EgressError { cause, may_have_arrived: true }) => (Sent::Unknown { why: cause.as_str() }, None),
     };
     service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
     let outcome = match &sent {
@@ -54,7 +54,7 @@ pub(super) async fn send_message(
         Sent::Accepted { .. } | Sent::Refused(_) => AttemptOutcome::Answered(permit.age()),
     };
     if outcome != AttemptOutcome::Failed {
-        let open = ByInstance { instance: Of(id) };
+        let open = ByInstance { instance: InstanceLabel(id) };
         service.metrics.numbers_refused.get_or_create(&open).set(i64::from(outcome == AttemptOutcome::Refused));
     }
     if outcome == AttemptOutcome::Refused {

@@ -130,7 +130,7 @@ impl Worker {
         for instance in self.service.instances.all() {
             let id = instance.config.id;
             let delay = self.service.message_delay(id);
-            let label = crate::metrics::label::ByInstance { instance: crate::metrics::label::Of(id) };
+            let label = crate::metrics::label::ByInstance { instance: crate::metrics::label::InstanceLabel(id) };
             if delay > Duration::ZERO || metrics.message_delay_seconds.get(&label).is_some() {
                 metrics.message_delay_seconds.get_or_create(&label).set(delay.as_secs_f64());
             }

@@ -41,7 +41,7 @@ use crate::{
     random,
     service::{Instance, Service, ServiceError},
     store::{LEASE_DURATION, Lane, Leased, Settlement},
-    trace_context::{self, Context, Span},
+    trace_context::{self, Span, TraceContext},
 };
 
 /// How often each replica clears what ended jobs have left behind.
@@ -276,10 +276,10 @@ impl Worker {
                 return Ok(self.postpone_or_bury(leased, format!("{}: {error}", dead::UNREADABLE)));
             }
         };
-        let context = parent.map_or_else(Context::begin, Context::child);
+        let context = parent.map_or_else(TraceContext::new_root, TraceContext::child);
         let (name, start, began) = (work.name(), Instant::now(), self.service.clock.wall());
         let settlement =
-            trace_context::within(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
+            trace_context::in_trace(context, Box::pin(self.perform(&instance, leased, permit, work, record))).await;
         let (ok, note) = match &settlement {
             Ok(Settlement::Done | Settlement::Delivered | Settlement::Postpone { .. }) => (true, "done"),
             Ok(Settlement::Retry { note, .. } | Settlement::Dead { note }) => (false, note.as_str()),
@@ -287,20 +287,20 @@ impl Worker {
         };
         let (took, instance_id) = (start.elapsed(), instance.config.id);
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let trace_id = context.trace_id();
+        let trace_id = context.trace_id_hex();
         if ok {
             tracing::debug!(work = name, instance = %instance_id, millis, trace_id, "attempt");
         } else {
             tracing::info!(work = name, instance = %instance_id, millis, trace_id, note, "an attempt failed");
         }
-        if trace_context::wanted(context) {
-            trace_context::finish(Span {
+        if trace_context::is_recorded(context) {
+            trace_context::record(Span {
                 name: name.to_owned(),
                 server: false,
                 context,
-                parent: parent.map(Context::span),
+                parent: parent.map(TraceContext::span_id),
                 start: began,
-                took,
+                duration: took,
                 ok,
                 attributes: vec![
                     ("countersign.instance", instance_id.to_string()),

@@ -17,7 +17,7 @@ use crate::{
     },
     gateway::Sent,
     jobs::permits::Permit,
-    metrics::label::{GatewayResult, Of},
+    metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, Service, ServiceError},
     store::{Leased, Settlement},
 };
@@ -44,7 +44,7 @@ pub(super) async fn send(
     let service = &worker.service;
     let count = |result| {
         let gateway = instance.gateway.kind();
-        let instance = Of(instance.config.id);
+        let instance = InstanceLabel(instance.config.id);
         service.metrics.replies.get_or_create(&GatewayResult { instance, gateway, result }).inc();
     };
     if service.now().duration_since(leased.since) > LATEST {

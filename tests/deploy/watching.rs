@@ -54,7 +54,7 @@ fn expressions() -> Vec<(String, String)> {
 /// The names a family has in the exposition, each with the family's own.
 fn exposed() -> BTreeMap<String, &'static str> {
     let mut names = BTreeMap::new();
-    for entry in Metrics::ENTRIES {
+    for entry in Metrics::FAMILIES {
         let endings: &[&str] = match entry.kind {
             "counter" => &["_total"],
             "histogram" => &["_bucket", "_sum", "_count"],
@@ -85,7 +85,7 @@ fn labels() -> BTreeMap<String, BTreeSet<String>> {
             (format!("countersign_{}", &found[1]), set)
         })
         .collect();
-    for entry in Metrics::ENTRIES {
+    for entry in Metrics::FAMILIES {
         assert!(labels.contains_key(entry.name), "{} is declared in another way", entry.name);
     }
     labels
@@ -102,7 +102,7 @@ fn every_metric_in_dashboard_and_alerts_exists_and_every_metric_is_used() {
         }
     }
     let unused: Vec<&str> =
-        Metrics::ENTRIES.iter().map(|entry| entry.name).filter(|name| !used.contains(name)).collect();
+        Metrics::FAMILIES.iter().map(|entry| entry.name).filter(|name| !used.contains(name)).collect();
     assert!(unused.is_empty(), "neither the dashboard nor an alert shows {unused:?}");
 }
 

@@ -223,7 +223,7 @@ pub(crate) async fn build(config: &Config, clock: &Clock) -> Application {
 
 /// A thousand requests at once take their time on a busy machine.
 pub(crate) fn client() -> Egress {
-    Egress::new(Policy { anywhere: true, http: true, ..Policy::default() }).waiting(PATIENCE)
+    Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() }).with_timeout(PATIENCE)
 }
 
 pub(crate) struct Daemon {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::egress::{Cause, Egress, EgressError, Policy, Resolver, System};
+use countersign::egress::{Cause, Egress, EgressError, Policy, Resolver, SystemResolver};
 use futures_util::future::BoxFuture;
 use rustls::{
     RootCertStore, ServerConfig,
@@ -133,7 +133,7 @@ impl Resolver for Fickle {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
             if name != "fickle.test" {
-                return System.resolve(name).await;
+                return SystemResolver.resolve(name).await;
             }
             let turn = self.asked.fetch_add(1, Ordering::SeqCst);
             let answer = &self.answers[turn % self.answers.len()];
@@ -147,7 +147,7 @@ impl Resolver for Fickle {
 
 fn fickle(policy: Policy, answers: &[&[&'static str]]) -> Egress {
     let answers = answers.iter().map(|answer| answer.to_vec()).collect();
-    Egress::with(policy, Arc::new(Fickle { answers, asked: AtomicUsize::new(0) }), RootCertStore::empty())
+    Egress::with_resolver(policy, Arc::new(Fickle { answers, asked: AtomicUsize::new(0) }), RootCertStore::empty())
 }
 
 async fn outcome(egress: &Egress, url: &str) -> Result<u16, EgressError> {
@@ -156,14 +156,14 @@ async fn outcome(egress: &Egress, url: &str) -> Result<u16, EgressError> {
 }
 
 fn unsent(cause: Cause) -> Result<u16, EgressError> {
-    Err(EgressError { cause, written: false })
+    Err(EgressError { cause, may_have_arrived: false })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_changes_its_mind_reaches_nothing() {
     let trap = Fake::start();
     let url = trap.url.replace("127.0.0.1", "fickle.test");
-    let strict = || Policy { http: true, ..Policy::default() };
+    let strict = || Policy { allow_http: true, ..Policy::default() };
     for answers in [
         &["127.0.0.1"][..],
         &["127.0.0.1", "93.184.216.34"],
@@ -177,7 +177,12 @@ async fn a_name_that_changes_its_mind_reaches_nothing() {
     // Its own port is closed on 127.0.0.1 alone, and nothing listens on 127.0.0.2. Whatever is judged is connected to.
     let at = trap.url.rsplit(':').next().unwrap().parse().unwrap();
     let networks = vec!["127.0.0.0/8".parse().unwrap()];
-    let policy = Policy { http: true, networks, closed: vec![("127.0.0.1".to_owned(), at)], ..Policy::default() };
+    let policy = Policy {
+        allow_http: true,
+        allowed_networks: networks,
+        denied_hosts: vec![("127.0.0.1".to_owned(), at)],
+        ..Policy::default()
+    };
     let rebinding = fickle(policy.clone(), &[&["127.0.0.2"], &["127.0.0.1"]]);
     for _ in 0..100 {
         let outcome = outcome(&rebinding, &url).await;
@@ -185,7 +190,7 @@ async fn a_name_that_changes_its_mind_reaches_nothing() {
         assert!(expected.contains(&outcome), "{outcome:?}");
     }
     assert!(trap.arrived().is_empty());
-    let open = Policy { closed: Vec::new(), ..policy };
+    let open = Policy { denied_hosts: Vec::new(), ..policy };
     assert_eq!(outcome(&fickle(open.clone(), &[&["127.0.0.1"]]), &url).await, Ok(200), "the trap works");
     let start = Instant::now();
     assert_eq!(outcome(&fickle(open, &[&[]]), &url).await, unsent(Cause::ConnectTimeout), "a resolver that hangs");
@@ -223,10 +228,10 @@ pub(crate) async fn speaks_tls(name: &str) -> (u16, Arc<AtomicUsize>) {
 async fn nothing_is_said_to_whom_no_certificate_vouches_for() {
     let mut roots = RootCertStore::empty();
     roots.add(certificate("trusted")).unwrap();
-    let policy = Policy { networks: vec!["127.0.0.0/8".parse().unwrap()], ..Policy::default() };
+    let policy = Policy { allowed_networks: vec!["127.0.0.0/8".parse().unwrap()], ..Policy::default() };
     let names = Arc::new(Everywhere);
-    let trusting = Egress::with(policy.clone(), names.clone(), roots);
-    let usual = Egress::with(policy, names, RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+    let trusting = Egress::with_resolver(policy.clone(), names.clone(), roots);
+    let usual = Egress::with_resolver(policy, names, RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
     for (name, egress, expected) in [
         ("good", &trusting, Ok(200)),
         ("good", &usual, unsent(Cause::Tls("certificate from an unknown issuer"))),

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::egress::{Cause, DEADLINE, Egress, EgressError, Policy};
+use countersign::egress::{Cause, Egress, EgressError, Policy, REQUEST_TIMEOUT};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::{
@@ -43,7 +43,7 @@ const NEVER: Duration = Duration::from_hours(1);
 const DRIP: Duration = Duration::from_millis(200);
 const FAST: Duration = Duration::ZERO;
 const TIMEOUT: Result<u16, Cause> = Err(Cause::Timeout);
-const BROKEN: Result<u16, Cause> = Err(Cause::Broken);
+const BROKEN: Result<u16, Cause> = Err(Cause::Incomplete);
 /// 32 KiB.
 const MUCH: &str = "$much";
 
@@ -124,7 +124,11 @@ async fn annoy(mut stream: TcpStream, way: Way, most: Arc<AtomicUsize>) {
 }
 
 fn egress() -> Egress {
-    Egress::new(Policy { http: true, networks: vec!["127.0.0.0/8".parse().unwrap()], ..Policy::default() })
+    Egress::new(Policy {
+        allow_http: true,
+        allowed_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        ..Policy::default()
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,10 +143,10 @@ async fn every_attempt_ends_in_time_and_reads_little() {
             let answer = egress.send(request).await;
             let took = start.elapsed();
             let length = answer.as_ref().map_or(0, |answer| answer.body().len());
-            let unwritten = answer.as_ref().is_err_and(|error| !error.written);
+            let unwritten = answer.as_ref().is_err_and(|error| !error.may_have_arrived);
             let outcome = answer.map(|answer| answer.status().as_u16()).map_err(|error| error.cause);
             // Twice the deadline, for a machine that is late with everything.
-            let in_time = took < 2 * DEADLINE;
+            let in_time = took < 2 * REQUEST_TIMEOUT;
             // On top of what is read come the buffers of two kernels.
             let taken = receiver.taken.load(Ordering::SeqCst);
             let little = (taken < 24 << 20 || INTERIM.iter().any(|one| one.name == way.name)) && length <= 64 << 10;
@@ -168,7 +172,7 @@ async fn whoever_closes_in_the_middle_has_not_answered() {
             }
         });
         let answer = egress().send(http::Request::get(url).body(Vec::new()).unwrap()).await;
-        let broken = EgressError { cause: Cause::Broken, written: true };
+        let broken = EgressError { cause: Cause::Incomplete, may_have_arrived: true };
         assert_eq!(answer.map(|answer| answer.status()), Err(broken), "{first}");
     }
 }
@@ -212,7 +216,7 @@ async fn a_crowd_of_them_neither_bloats_the_daemon_nor_delays_the_healthy() {
     assert!(process.says("447700900123", "WELL", &healthy.text_of("text")).await);
     world.receiver.wait_for(1).await;
     let took = start.elapsed();
-    assert!(took < DEADLINE, "it waited for those that hang: {took:?}");
+    assert!(took < REQUEST_TIMEOUT, "it waited for those that hang: {took:?}");
     // Those that answer get all of theirs; those that let us run out of time get one at a time.
     let attempts = "countersign_callback_attempt_seconds_count";
     let timeouts = format!("countersign_callback_attempts_total{{instance_id=\"{WAHA}\",result=\"timeout\"}}");

@@ -303,7 +303,7 @@ async fn a_thousand_tenants_are_one_small_scrape_and_one_screen() {
         assert_eq!(process.client.send(request).await.unwrap().status().as_u16(), 200);
     }
     let request = http::Request::get(format!("{}/metrics", process.operator)).body(Vec::new()).unwrap();
-    let scrape = client().reading(64 << 20).send(request).await.unwrap();
+    let scrape = client().with_max_response_len(64 << 20).send(request).await.unwrap();
     let scrape = String::from_utf8_lossy(scrape.body()).into_owned();
     assert_eq!(scrape.matches("countersign_instance_info{").count(), TENANTS);
     let minted = format!("countersign_links_minted_total{{instance_id=\"{}\"}}", id(100));

@@ -6,14 +6,15 @@ use base64::{
 };
 
 use crate::{
-    config::credentials::{Credentials, token_digest},
+    config::credentials::{InstanceCredentials, token_digest},
     random,
 };
 
 /// The settings for a fake phone at `origin`, and the API token of which they hold only the digest.
 pub(super) fn settings(origin: &str) -> (String, String) {
-    let Credentials { id, token, callback_secret, webhook_secret } = Credentials::draw();
-    let Credentials { id: sms, token: sms_token, webhook_secret: sms_secret, .. } = Credentials::draw();
+    let InstanceCredentials { id, token, callback_secret, webhook_secret } = InstanceCredentials::generate();
+    let InstanceCredentials { id: sms, token: sms_token, webhook_secret: sms_secret, .. } =
+        InstanceCredentials::generate();
     let sms_digest = token_digest(&sms_token);
     let key = STANDARD.encode(random::bytes::<32>());
     let [api_key, sms_api_key] = [(); 2].map(|()| format!("phone_{}", URL_SAFE_NO_PAD.encode(random::bytes::<24>())));

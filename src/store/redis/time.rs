@@ -24,7 +24,7 @@ pub(super) struct StoreTime {
 
 impl StoreTime {
     pub(super) fn new(clock: Clock) -> Self {
-        let offset_us = AtomicI64::new((clock.wall().as_millisecond() - clock.shift_millis()) * 1000);
+        let offset_us = AtomicI64::new((clock.wall().as_millisecond() - clock.offset_millis()) * 1000);
         Self {
             start: Instant::now(),
             offset_us,
@@ -35,7 +35,7 @@ impl StoreTime {
     }
 
     pub(super) fn shift(&self) -> i64 {
-        self.clock.shift_millis()
+        self.clock.offset_millis()
     }
 
     /// Updates the estimate from a reply. The reply aged on its way, so the largest offset is the most accurate.
@@ -44,7 +44,7 @@ impl StoreTime {
         let offset =
             |shift: i64| store_millis.saturating_sub(shift).saturating_mul(1000).saturating_sub(self.elapsed_us());
         // A request sent before a test shifted the clock is answered with the earlier shift.
-        let (seen, earlier) = (offset(self.shift()), offset(self.clock.earlier_shift_millis()));
+        let (seen, earlier) = (offset(self.shift()), offset(self.clock.previous_offset_millis()));
         let seen = if earlier.abs_diff(known) < seen.abs_diff(known) { earlier } else { seen };
         if !self.observed.load(Ordering::Relaxed) || seen > known || known - seen > MAX_STEP_US {
             self.offset_us.store(seen, Ordering::Relaxed);

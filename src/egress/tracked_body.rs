@@ -14,40 +14,40 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 /// A body that notes that it was asked for.
-pub(super) struct Marked {
-    left: Option<Bytes>,
+pub(super) struct TrackedBody {
+    remaining: Option<Bytes>,
     begun: Arc<AtomicBool>,
 }
 
-impl Marked {
-    pub(super) fn body(bytes: Vec<u8>, begun: &Arc<AtomicBool>) -> reqwest::Body {
+impl TrackedBody {
+    pub(super) fn wrap(bytes: Vec<u8>, begun: &Arc<AtomicBool>) -> reqwest::Body {
         if bytes.is_empty() {
             // Nobody asks for an empty body.
             begun.store(true, Ordering::Relaxed);
             return reqwest::Body::from(bytes);
         }
-        reqwest::Body::wrap(Self { left: Some(bytes.into()), begun: Arc::clone(begun) })
+        reqwest::Body::wrap(Self { remaining: Some(bytes.into()), begun: Arc::clone(begun) })
     }
 }
 
-pub(super) fn begun(flag: &AtomicBool) -> bool {
+pub(super) fn is_begun(flag: &AtomicBool) -> bool {
     flag.load(Ordering::Relaxed)
 }
 
-impl Body for Marked {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.begun.store(true, Ordering::Relaxed);
-        Poll::Ready(self.left.take().map(|bytes| Ok(Frame::data(bytes))))
+        Poll::Ready(self.remaining.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.is_none()
+        self.remaining.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        SizeHint::with_exact(self.remaining.as_ref().map_or(0, |bytes| bytes.len() as u64))
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Looking at the store takes at most one part in so many of the time, however large the store.
-const SHARE: u32 = 50;
+const OBSERVE_PAUSE_FACTOR: u32 = 50;
 
 /// Reports this process to the others, on time whatever else takes long.
 pub(super) async fn heartbeat(service: Arc<Service>, readiness: Readiness, stop: CancellationToken) {
@@ -55,7 +55,7 @@ pub(super) async fn observe(service: Arc<Service>, readiness: Readiness, stop: C
         if let Err(error) = service.observe().await {
             tracing::debug!(%error, "what operators see is not fresh");
         }
-        let pause = EVERY.max(start.elapsed() * SHARE);
+        let pause = EVERY.max(start.elapsed() * OBSERVE_PAUSE_FACTOR);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(jittered(pause)) => {}
