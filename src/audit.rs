@@ -1,7 +1,7 @@
-//! The audit stream: who did what, one JSON object a line, appended to a file of the operator's.
+//! The audit stream: who did what, as JSON lines appended to a file.
 //!
-//! A thread of its own writes, so that no request waits for a disk or for a reader that has stalled. What it cannot
-//! write is counted, and the next line that it can write is preceded by the number.
+//! A thread of its own writes, so that requests wait neither for the disk nor for a stalled reader. Lines that cannot
+//! be written are counted, and the next line that is written is preceded by their number: `{"lost":3}`.
 
 use std::{
     fs::OpenOptions,
@@ -19,12 +19,12 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// Lines that wait for the thread; more are lost.
+/// Lines that may wait for the thread; further ones are lost.
 const QUEUE_CAPACITY: usize = 8_192;
-/// How long the end waits for the last lines.
+/// How long [`Audit::flush`] waits.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where lines are handed in.
+/// A handle to the audit stream. The default one discards everything.
 #[derive(Default)]
 pub struct Audit(Option<AuditWriter>);
 
@@ -35,12 +35,15 @@ struct AuditWriter {
 
 enum QueueItem {
     Line(String),
-    /// Somebody waits until what came before is written.
+    /// Reports back when all earlier lines are written.
     Flush(mpsc::Sender<()>),
 }
 
 impl Audit {
-    /// Appends to `path`, which whoever rotates it may rename at any time. It fails where the file cannot be opened now.
+    /// Appends to `path`, which may be renamed for rotation at any time.
+    ///
+    /// # Errors
+    /// If the file cannot be opened now, or the thread cannot be started.
     pub fn open(path: &Path) -> io::Result<Self> {
         append(path, b"")?;
         let (lines, waiting) = mpsc::sync_channel(QUEUE_CAPACITY);
@@ -50,11 +53,12 @@ impl Audit {
         Ok(Self(Some(AuditWriter { queue: lines, lost })))
     }
 
-    /// Whether anybody wants a line; making one costs something.
+    /// Whether lines are written at all. Check it before building an entry.
     pub fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
+    /// Queues one line. Never blocks: the line is lost if the queue is full.
     pub fn write(&self, entry: &Value) {
         let Some(stream) = &self.0 else { return };
         if stream.queue.try_send(QueueItem::Line(format!("{entry}\n"))).is_err() {
@@ -62,7 +66,7 @@ impl Audit {
         }
     }
 
-    /// Waits, not for ever, until everything is written.
+    /// Waits until all earlier lines are written, for one second at most.
     pub fn flush(&self) {
         let (done, written) = mpsc::channel();
         if self.0.as_ref().is_some_and(|stream| stream.queue.try_send(QueueItem::Flush(done)).is_ok()) {
@@ -74,14 +78,14 @@ impl Audit {
 fn run_writer(path: &Path, waiting: &Receiver<QueueItem>, lost: &AtomicU64) {
     let mut failing = false;
     while let Ok(first) = waiting.recv() {
-        let (mut lines, mut count, mut told) = (String::new(), 0, Vec::new());
+        let (mut lines, mut count, mut flushes) = (String::new(), 0, Vec::new());
         for entry in std::iter::once(first).chain(waiting.try_iter()) {
             match entry {
                 QueueItem::Line(line) => {
                     lines.push_str(&line);
                     count += 1;
                 }
-                QueueItem::Flush(done) => told.push(done),
+                QueueItem::Flush(done) => flushes.push(done),
             }
         }
         let missing = lost.swap(0, Ordering::Relaxed);
@@ -100,13 +104,13 @@ fn run_writer(path: &Path, waiting: &Receiver<QueueItem>, lost: &AtomicU64) {
         if failing {
             lost.fetch_add(missing + count, Ordering::Relaxed);
         }
-        for done in told {
+        for done in flushes {
             let _ = done.send(());
         }
     }
 }
 
-/// Opened each time, so that a file which was moved away is followed by a new one.
+/// Opens the file for each batch, so that a new one is created after a rotation.
 fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(lines)
 }
@@ -116,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_appended_also_after_a_rotation_and_losses_are_told() {
+    fn lines_are_appended_also_after_a_rotation_and_losses_are_reported() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.jsonl");
         std::fs::write(&path, "{}\n").unwrap();
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_path_nothing_is_wanted_and_a_path_that_cannot_be_opened_is_an_error() {
+    fn without_a_path_it_is_disabled_and_a_path_that_cannot_be_opened_is_an_error() {
         assert!(!Audit::default().is_enabled());
         assert!(Audit::open(Path::new("/proc/none/audit.jsonl")).is_err());
     }

@@ -1,4 +1,4 @@
-//! The only place that reads the wall clock.
+//! The wall clock. Nothing else in the crate reads it.
 
 use std::sync::{
     Arc,
@@ -9,27 +9,27 @@ use jiff::Timestamp;
 
 use crate::domain::time::from_millis;
 
-/// A clock that tests can push forward. `serve` never does.
+/// The host's wall clock plus an offset that `dev` and tests advance; `serve` never does.
 #[derive(Clone, Default, Debug)]
 pub struct Clock(Arc<Offset>);
 
-/// Milliseconds.
+/// In milliseconds.
 #[derive(Default, Debug)]
 struct Offset {
     current: AtomicI64,
-    /// Before the last push: questions that were asked then may not be answered yet.
+    /// Before the last [`Clock::advance`], for store requests that were in flight at that moment.
     previous: AtomicI64,
 }
 
 impl Clock {
-    /// The host's idea of the time. Signature tolerances use it; everything that decides about a
-    /// verification uses the store's time instead.
+    /// The time of this host. Signature tolerances use it; decisions about verifications use the store's time, which
+    /// all replicas share.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn wall(&self) -> Timestamp {
         from_millis(Timestamp::now().as_millisecond() + self.offset_millis())
     }
 
-    /// What the stores add to their own time.
+    /// The offset in milliseconds, which the stores add to their own time.
     pub fn offset_millis(&self) -> i64 {
         self.0.current.load(Ordering::Relaxed)
     }
@@ -39,6 +39,7 @@ impl Clock {
         self.0.previous.load(Ordering::Relaxed)
     }
 
+    /// Moves the clock forward.
     pub fn advance(&self, by: std::time::Duration) {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX / 4);
         self.0.previous.store(self.0.current.fetch_add(by, Ordering::Relaxed), Ordering::Relaxed);

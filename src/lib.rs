@@ -1,47 +1,48 @@
-//! Login links over WhatsApp: the map of the house.
+//! Login links and codes over WhatsApp. This page is the map of the code.
 //!
-//! An app asks for a link; a person taps it and presses Send; the gateway posts the message here; the code in
-//! it is matched once; the person is answered in the chat and the app by a signed callback.
+//! An app requests a link; a person opens it and sends the prepared message; the gateway posts the message to the
+//! daemon, which matches the code in it once, replies in the chat, and sends the app a signed callback.
 //!
 //! # Layers
 //!
-//! Imports flow down, and a test fails when one does not.
+//! A module imports only from the rows above it; `tests/it/layers.rs` checks this.
 //!
-//! | layer | what it is | what it must never know |
+//! | layer | what it contains | what it must not depend on |
 //! |---|---|---|
 //! | [`domain`] | the protocol: records, [`domain::decide()`], codes, texts, keys | I/O, time, randomness, JSON |
 //! | [`api`] | the wire: structs of answers and callbacks with their schemas, problem codes, limits | what is decided |
 //! | [`reader`] | reads what others wrote: configuration, bodies, forms; every fault at once | what it is for |
-//! | [`clock`], [`random`], [`audit`] | the only access to the wall clock, to random bytes, to the audit stream | its callers |
+//! | [`clock`], [`random`], [`audit`] | the only access to the time, random bytes, the audit stream | their users |
 //! | [`trace_context`] | the W3C trace context of the current task | what the task does |
-//! | [`config`], [`metrics`] | the configuration and generated credentials; metric families | connections; which code increments a metric |
-//! | [`store`] | atomic bytes on disk or in Redis | why a state follows another |
-//! | [`gateway`] | one dialect per file: bytes to events, texts to requests | sockets, verifications |
+//! | [`config`], [`metrics`] | configuration, generated credentials; metric families | connections |
+//! | [`store`] | atomic changes of opaque records, in SQLite or Redis | the meaning of a record |
+//! | [`gateway`] | one gateway dialect per file: webhooks to events, texts to requests | sockets, verifications |
 //! | [`egress`] | outgoing connections, and which addresses they may reach | what is sent |
-//! | [`jobs`] | what a job is, how much may be in flight, when it is tried again | why a job exists |
+//! | [`jobs`] | payloads of jobs, permits, retry schedules | why a job exists |
 //! | [`service`] | use cases: load, decide, commit | HTTP, HTML, Redis, SQLite |
-//! | [`worker`] | lease, attempt, settle | why a job exists |
-//! | [`http`] | two listeners, problems, pages | how anything is stored or signed |
+//! | [`worker`] | leases jobs, attempts them, settles them | why a job exists |
+//! | [`http`] | the API, the pages, the operator's endpoints | how records are stored or signed |
 //! | [`telemetry`] | logs and span export | rules |
 //! | [`app`] | wiring, listeners, signals, exit status | rules |
-//! | [`dev`], [`doctor`] | the fake phone; webhooks in every dialect, genuine and forged | how a message is matched |
-//! | [`cli`] | subcommands | |
+//! | [`dev`], [`doctor`] | the fake phone; test webhooks in every dialect, genuine and forged | how a message is matched |
+//! | [`cli`] | the subcommands | |
 //!
 //! # A message arrives
 //!
 //! 1. `http::webhook` reads at most 3 MiB and hands bytes and headers to the instance's [`gateway::Gateway`],
 //!    which authenticates the raw bytes before it parses them.
 //! 2. [`service::Service::receive`] extracts at most three codes, looks them up in one round trip, and asks
-//!    [`domain::decide()`] what the message does to the record it found.
-//! 3. One [`store::Records::commit`] writes the record (if nobody moved first), the message's id, and the jobs:
-//!    the reply, the callback. The gateway hears 200 only now. Jobs for which this process has a
+//!    [`domain::decide()`] how the message changes the record it found.
+//! 3. One [`store::Records::commit`] writes the record (if its version is unchanged), the message's id, and the jobs:
+//!    the reply, the callback. Only then does the gateway get its 200. Jobs for which this process has a
 //!    [`jobs::permits::Permit`] are leased to it in the same step and start at once.
-//! 4. [`worker::Worker`] attempts them and settles. Every replica looks once a second for what came due, and leases as
-//!    much of each [`store::Lane`] as it has permits for. A process that dies loses the lease, never the job.
+//! 4. [`worker::Worker`] attempts them and settles them. Every replica looks for due jobs once a second, and leases as
+//!    many of each [`store::Lane`] as it has permits for. If a process dies, its leases expire and its jobs are leased
+//!    again.
 //!
-//! # A link is minted
+//! # A link is created
 //!
-//! [`service::input::mint`] names every faulty field; [`service::Service::mint`] takes from the quota and claims
+//! [`service::input::mint`] checks every field; [`service::Service::mint`] takes from the quota and claims
 //! the idempotency key in one round trip, then commits the record with its expiry timer. The code is derived
 //! from the uuid, a nonce and the key, so the same link can be shown again and is stored nowhere.
 //!
@@ -49,19 +50,19 @@
 //!
 //! 1. [`service::Service::request_code`] commits three records at once: the new verification, the one it replaces, and
 //!    the chat's own, which names the code that counts and holds the wrong tries ([`domain::target`]). A job sends it.
-//! 2. [`worker::Worker`] renders the message when it is sent, and writes down how it fared; [`domain::decide()`] says
-//!    whether another channel takes over.
-//! 3. [`service::Service::validate`] compares what was typed, commits the try with the chat's count, and only then
+//! 2. [`worker::Worker`] renders the message when it is sent, and records the result; [`domain::decide()`] says
+//!    whether another channel is tried.
+//! 3. [`service::Service::validate`] compares the typed code, and commits the attempt with the chat's count before it
 //!    answers.
 //!
-//! [`decisions`] says why, for what a newcomer would ask.
+//! [`decisions`] explains the decisions that a newcomer would ask about.
 //!
 //! # Invariants
 //!
-//! - Every rule of the protocol is written once, in [`domain::decide()`]. Lua and SQL know none.
-//! - What leaves the process leaves as a job, committed together with its cause.
+//! - Every rule of the protocol is written once, in [`domain::decide()`], and none in Lua or SQL.
+//! - Every message and callback is sent by a job that was committed together with its cause.
 //! - GET changes nothing.
-//! - Everything personal at rest is sealed; codes and tokens are only there as keyed digests.
+//! - Personal data is stored encrypted; codes and tokens are stored only as keyed digests.
 //! - Everything is bounded: sizes, times, counts, retries, queues.
 
 pub mod api;

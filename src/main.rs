@@ -1,13 +1,13 @@
-//! Parses, runs, and says why it failed.
+//! Runs the command line, and prints the error if a command fails.
 
 use std::process::ExitCode;
 
-/// The C library's one is slow under threads, and with musl very slow. Without transparent huge pages: a daemon
-/// that idles must not hold tens of megabytes.
+/// The C library's allocator is slow with several threads, and musl's very slow. Built without transparent huge pages,
+/// with which an idle daemon would hold tens of megabytes.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[expect(clippy::print_stderr, reason = "a failure is told where people look for it")]
+#[expect(clippy::print_stderr, reason = "errors of a command belong on standard error")]
 fn main() -> ExitCode {
     let outcome = countersign::cli::run();
     countersign::telemetry::stderr::flush_with_timeout();

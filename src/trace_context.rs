@@ -1,5 +1,8 @@
-//! W3C trace context: which trace a piece of work belongs to, from the request that caused it through the queue to
-//! what it sends out.
+//! W3C trace context, from an incoming request through the job queue to the outgoing requests.
+//!
+//! The context of the current task is a task-local. A request runs in [`in_request_trace`]: it gets a trace of its own,
+//! and joins the caller's trace ([`accept_parent`]) once the caller is authenticated. A job stores its `traceparent`
+//! and runs in [`in_trace`]. Finished spans go over a bounded channel to the exporter, if there is one.
 
 use std::{
     cell::Cell,
@@ -14,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::random;
 
-/// Finished spans that wait for the exporter; more are dropped.
+/// Finished spans that may wait for the exporter; further ones are dropped.
 const SPAN_QUEUE_CAPACITY: usize = 4096;
 
 static SPAN_EXPORT: OnceLock<SpanExport> = OnceLock::new();
@@ -23,28 +26,28 @@ tokio::task_local! {
     static CURRENT: TaskTrace;
 }
 
-/// Where the work stands that runs in a task.
+/// The trace of the current task.
 struct TaskTrace {
     context: Cell<TraceContext>,
-    /// What a caller said that his work belongs to.
+    /// The context that the caller sent.
     remote_parent: Option<TraceContext>,
-    /// Whether that is true: whoever said it has proved who he is.
+    /// Whether the caller is authenticated, so that its context is used.
     parent_accepted: Cell<bool>,
 }
 
-/// A place in a trace: the `traceparent` header of version 00.
+/// A position in a trace, as in the `traceparent` header of version 00.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TraceContext {
     trace_id: u128,
     span_id: u64,
-    /// Somebody records this trace.
+    /// The trace is recorded, here or by the caller.
     sampled: bool,
-    /// Others are told of it: somebody else began it, or we record it ourselves. A trace that nobody asked for
-    /// would only switch the receiver's own sampling off.
+    /// Whether `traceparent` is sent on: the trace came from the caller, or it is recorded here. An unsampled trace of
+    /// this process would only turn the receiver's own sampling off.
     propagated: bool,
 }
 
-/// What happened, for an exporter.
+/// A finished span.
 #[derive(Clone, Debug)]
 pub struct Span {
     pub name: String,
@@ -59,17 +62,17 @@ pub struct Span {
 
 struct SpanExport {
     spans: mpsc::Sender<Span>,
-    /// Of the traces that begin here.
+    /// Share of new traces that are recorded.
     percent: u8,
 }
 
-/// No trace, or none that version 00 knows.
+/// A `traceparent` header that does not follow the recommendation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("this is no traceparent")]
+#[error("not a valid traceparent")]
 pub struct InvalidTraceparent;
 
 impl TraceContext {
-    /// A trace that begins here.
+    /// A new trace, sampled at the exporter's rate.
     pub fn new_root() -> Self {
         let percent = SPAN_EXPORT.get().map_or(0, |export| export.percent);
         let sampled = random::fraction() * 100.0 < f64::from(percent);
@@ -77,12 +80,13 @@ impl TraceContext {
         Self { trace_id: trace, span_id: new_span_id(), sampled, propagated: sampled }
     }
 
-    /// The next step of the same trace.
+    /// A new span of the same trace.
     #[must_use]
     pub fn child(self) -> Self {
         Self { span_id: new_span_id(), ..self }
     }
 
+    /// 32 hexadecimal digits.
     pub fn trace_id_hex(self) -> String {
         hex(format_args!("{:032x}", self.trace_id), 32)
     }
@@ -95,20 +99,20 @@ impl TraceContext {
         self.span_id
     }
 
-    /// The header for others, unless the trace is only ours.
+    /// The `traceparent` header for outgoing requests; `None` for an unsampled trace of this process.
     pub fn traceparent(self) -> Option<String> {
         self.propagated.then(|| self.to_string())
     }
 }
 
-/// The header's value.
+/// The value of a `traceparent` header.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
     }
 }
 
-/// As the recommendation says: lower-case digits only, ids are not zero, later versions may be longer.
+/// As the recommendation requires: lower-case digits only, ids are not zero, later versions may be longer.
 impl FromStr for TraceContext {
     type Err = InvalidTraceparent;
 
@@ -132,15 +136,16 @@ impl FromStr for TraceContext {
     }
 }
 
-/// Runs `work` as part of a trace.
+/// Runs `work` with `context` as its trace context.
 pub async fn in_trace<T>(context: TraceContext, work: impl Future<Output = T>) -> T {
     CURRENT
         .scope(TaskTrace { context: Cell::new(context), remote_parent: None, parent_accepted: Cell::new(false) }, work)
         .await
 }
 
-/// Runs the work of a request, in a trace of its own until [`go_on`]. Also says which trace it was in the end, and the
-/// caller's place in it: a stranger decides neither what is recorded nor where.
+/// Runs the work of a request in a new trace, until [`accept_parent`] joins the caller's. Returns the context at the
+/// end, and `parent` if it was accepted. Unauthenticated clients decide neither what is recorded nor under which trace
+/// id.
 pub async fn in_request_trace<T>(
     parent: Option<TraceContext>,
     work: impl Future<Output = T>,
@@ -158,7 +163,7 @@ pub async fn in_request_trace<T>(
         .await
 }
 
-/// Goes on the trace that the caller named, now that he has proved who he is.
+/// Joins the trace that the caller sent. Called once the caller is authenticated.
 pub fn accept_parent() {
     let _ = CURRENT.try_with(|here| {
         if let (Some(parent), false) = (here.remote_parent, here.parent_accepted.replace(true)) {
@@ -167,23 +172,23 @@ pub fn accept_parent() {
     });
 }
 
-/// The trace of the work that asks.
+/// The context of the current task.
 pub fn current() -> Option<TraceContext> {
     CURRENT.try_with(|here| here.context.get()).ok()
 }
 
-/// From now on finished spans come out of the receiver. `None`: somebody has it.
+/// Starts recording: finished spans arrive at the receiver. `None` if a receiver was handed out before.
 pub fn subscribe(percent: u8) -> Option<mpsc::Receiver<Span>> {
     let (spans, receiver) = mpsc::channel(SPAN_QUEUE_CAPACITY);
     SPAN_EXPORT.set(SpanExport { spans, percent }).ok().map(|()| receiver)
 }
 
-/// Whether anybody wants this span; making one costs something.
+/// Whether spans of this context are exported. Check it before building a [`Span`].
 pub fn is_recorded(context: TraceContext) -> bool {
     context.sampled && SPAN_EXPORT.get().is_some()
 }
 
-/// Gives a finished span away. Nobody waits for an exporter.
+/// Queues a finished span for the exporter. Never blocks.
 pub fn record(span: Span) {
     if let Some(export) = SPAN_EXPORT.get() {
         let _ = export.spans.try_send(span);
@@ -217,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_begins_a_trace_of_its_own_and_is_not_told() {
+    fn invalid_headers_are_refused_and_an_unsampled_root_is_not_propagated() {
         for bad in [
             "",
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
@@ -235,14 +240,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_knows_its_trace() {
+    async fn a_task_has_its_context() {
         let context: TraceContext = EXAMPLE.parse().unwrap();
         assert_eq!(current(), None);
         assert_eq!(in_trace(context, async { current() }).await, Some(context));
     }
 
     #[tokio::test]
-    async fn a_stranger_s_trace_is_not_gone_on() {
+    async fn only_an_accepted_parent_is_joined() {
         let parent: TraceContext = EXAMPLE.parse().unwrap();
         let (seen, context, taken) = in_request_trace(Some(parent), async { current() }).await;
         assert_eq!((seen, taken), (Some(context), None));

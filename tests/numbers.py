@@ -1,7 +1,7 @@
-"""Numbers that libphonenumber calls valid, and their valid neighbours: `<kind> <digits>`, one a line.
+"""Prints phone numbers that libphonenumber considers valid, as lines of `<kind> <digits>`.
 
-Samples the pattern of every kind of line of every region, then adds and drops digits behind the country code, which is
-where spellings of one subscriber differ.
+Samples the pattern of every kind of number of every region, and adds the valid variants of each sample with digits
+inserted or removed after the country code, which is where two spellings of one number differ.
 """
 
 import random
@@ -56,7 +56,7 @@ def members(items):
     return digits
 
 
-def neighbours(national):
+def variants(national):
     for at in range(DEPTH):
         yield national[:at] + national[at + 1 :]
         yield national[:at] + national[at + 2 :]
@@ -81,7 +81,7 @@ for country, lines in patterns().items():
         parsed = sre.parse(pattern)
         for _ in range(SAMPLES):
             national = sample(parsed)
-            for candidate in (national, *neighbours(national)):
+            for candidate in (national, *variants(national)):
                 for other, _, compiled in lines:
                     if compiled.fullmatch(candidate):
                         valid.setdefault(candidate, other)

@@ -1,4 +1,4 @@
-"""Throws schemathesis at a daemon of its own: all phases, three seeds, every answer judged by /openapi.json.
+"""Runs schemathesis against a daemon of its own: all phases, three seeds, every response checked by /openapi.json.
 
 usage: tests/schemathesis.py COUNTERSIGN SCHEMATHESIS [EXAMPLES] [SEED…]
 """
@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 
-# Old clients are lenient, and so are we: numbers for strings, null for absent, unknown fields. That faulty values are
-# refused has tests of its own; what schemathesis sends is refused or taken as it is read.
+# Without the checks that invalid requests are refused: for old clients, the API also accepts numbers for strings, null
+# for absent fields, and unknown fields. Other tests check what is refused.
 CHECKS = ",".join(
     [
         "not_a_server_error",
@@ -23,7 +23,7 @@ CHECKS = ",".join(
     ]
 )
 
-# Or most answers would be 429.
+# With limits, most responses would be 429.
 UNLIMITED = """
 [limits]
 pages_per_minute = 0
@@ -47,7 +47,7 @@ def main(daemon, schemathesis, examples="200", *seeds):
             settings.write(UNLIMITED)
         running, ready = start(daemon, home)
         try:
-            failed = [seed for seed in seeds or ("1", "2", "3") if not judge(schemathesis, ready, home, examples, seed)]
+            failed = [seed for seed in seeds or ("1", "2", "3") if not run(schemathesis, ready, home, examples, seed)]
             if running.poll() is not None:
                 sys.exit(f"the daemon ended with {running.returncode}")
         finally:
@@ -63,15 +63,15 @@ def start(daemon, home):
     return running, json.loads(running.stdout.readline())
 
 
-def judge(schemathesis, ready, home, examples, seed):
-    """The instance is the real one, or most requests would end at their first segment."""
+def run(schemathesis, ready, home, examples, seed):
+    """Runs one seed, with the id of the instance: random ids would end most requests at a 404."""
     print(f"-- seed {seed}", flush=True)
     base = ready["base_url"]
     command = [os.path.abspath(schemathesis), "run", f"{base}/openapi.json", "--url", base, "--checks", CHECKS, "--seed", seed]
     command += ["--max-examples", examples, "--header", f"Authorization: Bearer {ready['token']}", "--no-color"]
     command += ["--continue-on-failure", "--warnings", "off", "--suppress-health-check", "all", "--request-timeout", "60"]
     with open(f"{home}/schemathesis.toml", "w") as file:
-        # A stream goes on for as long as a request is pending.
+        # Otherwise event streams stay open while a request is pending.
         file.write(f'[parameters]\n"path.instance" = "{ready["instance"]}"\n"query.wait" = 0\n"query.now" = "1"\n')
     command[1:1] = ["--config-file", f"{home}/schemathesis.toml"]
     return subprocess.run(command, cwd=home).returncode == 0

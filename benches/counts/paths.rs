@@ -212,7 +212,7 @@ fn records() -> anyhow::Result<Vec<Work>> {
 }
 
 fn minting() -> anyhow::Result<Vec<Work>> {
-    let (config, instances) = app::assemble(CONFIG).map_err(|faults| anyhow::anyhow!("{faults}"))?;
+    let (config, instances) = app::load(CONFIG).map_err(|faults| anyhow::anyhow!("{faults}"))?;
     let instance = instances.get(config.instances[0].id).context("the instance is there")?;
     let text = json!({
         "purpose": "login", "state": "5d7d3b0b-9c1e-4f0e-8a59-2b1f6c7a9e10",

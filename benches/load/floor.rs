@@ -86,7 +86,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
             redis: client.get_multiplexed_async_connection_with_config(&config).await.context("no Redis")?,
             script: Script::new(SCRIPT),
             serial: AtomicU64::new(0),
-            egress: Egress::new(Policy { anywhere: true, ..Policy::default() }),
+            egress: Egress::new(Policy { any_address: true, ..Policy::default() }),
             receivers: receivers.iter().cloned().zip(PLACES.map(Semaphore::new)).collect(),
             runtime: Handle::current(),
         });

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::schema::{constant, one_of};
 
 macro_rules! problems {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $title:literal, $cure:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $title:literal, $remedy:literal;)*) => {
         /// A problem's stable code. Each row of the list has the code, the HTTP status, a title and a remedy.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Code { $($(#[$doc])* $variant,)* }
@@ -26,8 +26,8 @@ macro_rules! problems {
             }
 
             /// What the caller or the operator can do about it, in Markdown.
-            pub const fn cure(self) -> &'static str {
-                match self { $(Self::$variant => $cure,)* }
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)* }
             }
         }
     };

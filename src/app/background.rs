@@ -1,4 +1,4 @@
-//! What is done again and again beside the requests.
+//! Periodic tasks: the heartbeat, the check of the store, and the figures that operators see.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,49 +11,50 @@ use crate::{
     service::{Service, vitals::EVERY, watch_store::TRIALS},
 };
 
-/// Looking at the store takes at most one part in so many of the time, however large the store.
+/// A pause after [`observe`] read the store is at least this many times as long as the reading, so that it takes at
+/// most 2 % of the time, however large the store is.
 const OBSERVE_PAUSE_FACTOR: u32 = 50;
 
-/// Reports this process to the others, on time whatever else takes long.
+/// Announces this replica to the others. A task of its own, so that nothing slow delays it.
 pub(super) async fn heartbeat(service: Arc<Service>, readiness: Readiness, stop: CancellationToken) {
-    let mut beat = tokio::time::interval(EVERY);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut interval = tokio::time::interval(EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            _ = beat.tick() => {}
+            _ = interval.tick() => {}
         }
         let announced = timeout(EVERY, service.announce(readiness.is_ready())).await;
         if !matches!(announced, Ok(Ok(()))) {
-            tracing::debug!(?announced, "the others were not told that this process is alive");
+            tracing::debug!(?announced, "the heartbeat was not stored");
         }
     }
 }
 
-/// Keeps what is known of the store fresh.
+/// Checks the store at a fixed interval: whether it accepts writes, and its description.
 pub(super) async fn watch_store(service: Arc<Service>, stop: CancellationToken) {
-    let mut trial = tokio::time::interval(TRIALS);
-    trial.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut interval = tokio::time::interval(TRIALS);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            _ = trial.tick() => {}
+            _ = interval.tick() => {}
         }
         service.watch_store().await;
     }
 }
 
-/// Keeps what operators see of the work fresh.
+/// Refreshes the queue and replica figures that operators see.
 pub(super) async fn observe(service: Arc<Service>, readiness: Readiness, stop: CancellationToken) {
-    // What is read first names this process too.
+    // Announced before the first reading, so that it includes this replica.
     let announced = service.announce(readiness.is_ready()).await;
     tracing::trace!(?announced, "first report");
     loop {
         let start = Instant::now();
         if let Err(error) = service.observe().await {
-            tracing::debug!(%error, "what operators see is not fresh");
+            tracing::debug!(%error, "cannot refresh the figures of queues and replicas");
         }
         let pause = EVERY.max(start.elapsed() * OBSERVE_PAUSE_FACTOR);
         tokio::select! {
@@ -63,6 +64,7 @@ pub(super) async fn observe(service: Arc<Service>, readiness: Readiness, stop: C
     }
 }
 
+/// ± 10 %.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.9 + 0.2 * random::fraction())
 }

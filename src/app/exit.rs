@@ -1,15 +1,15 @@
-//! How a command ends when it fails.
+//! The exit status of a command that fails.
 
 use std::io::{self, ErrorKind};
 
 use crate::{reader::Faults, store::StoreError};
 
-/// `EX_CONFIG` of sysexits.h: the operator has to change something.
+/// sysexits.h: the operator has to change something. A restart does not help.
 pub const EX_CONFIG: u8 = 78;
-/// `EX_TEMPFAIL` of sysexits.h: it may succeed later without any change.
+/// sysexits.h: it may succeed later without any change.
 pub const EX_TEMPFAIL: u8 = 75;
 
-/// Why a command failed, and its exit status.
+/// The error of a command, and its exit status.
 #[derive(Debug)]
 pub struct Failure {
     pub status: u8,
@@ -17,7 +17,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The daemon could not start, or ended by itself.
+    /// For a daemon that could not start, or that ended without being asked to.
     pub fn from_daemon_error(error: anyhow::Error) -> Self {
         let status = error.chain().find_map(|cause| {
             let store = cause.downcast_ref().and_then(store_error_status);
@@ -39,14 +39,14 @@ fn io_error_status(error: &io::Error) -> Option<u8> {
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::NotFound => Some(EX_CONFIG),
         ErrorKind::AddrInUse
-        // An interface that is not up yet.
+        // The network interface may not be up yet.
         | ErrorKind::AddrNotAvailable
         | ErrorKind::StorageFull
         | ErrorKind::QuotaExceeded
         | ErrorKind::OutOfMemory
         | ErrorKind::ResourceBusy
         | ErrorKind::WouldBlock => Some(EX_TEMPFAIL),
-        // EMFILE and ENFILE have no kind of their own.
+        // ENFILE (23) and EMFILE (24) have no `ErrorKind`.
         _ => matches!(error.raw_os_error(), Some(23 | 24)).then_some(EX_TEMPFAIL),
     }
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn temporary_trouble_is_told_from_what_the_operator_must_change() {
+    fn temporary_errors_and_configuration_errors_have_different_statuses() {
         let system = |kind: ErrorKind| anyhow::Error::from(io::Error::from(kind)).context("cannot listen");
         let store = |error: StoreError| anyhow::Error::from(error).context("the readiness probe failed");
         let table = [

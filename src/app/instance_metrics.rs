@@ -10,7 +10,7 @@ use crate::{
     service::Instances,
 };
 
-/// Lets the series of all instances begin.
+/// Creates the series of all instances, and replaces `instance_info`.
 pub(super) fn register_instances(metrics: &Metrics, instances: &Instances, now: Timestamp) {
     metrics.instance_info.clear();
     let all = instances.all();
@@ -27,6 +27,7 @@ pub(super) fn register_instances(metrics: &Metrics, instances: &Instances, now: 
     }
 }
 
+/// Unix time in seconds.
 pub(super) fn seconds(time: Timestamp) -> f64 {
     time.as_duration().as_secs_f64()
 }

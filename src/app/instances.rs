@@ -12,16 +12,16 @@ use crate::{
     store::redis,
 };
 
-/// Everything a configuration file says, or everything that is wrong with it.
+/// Reads a configuration file and the environment, and builds the instances. Returns all faults at once.
 pub fn load(text: &str) -> Result<(Config, Instances), Faults> {
     let config = config::load(Some(text), config::environment(), &[]);
     config.and(|config| build_instances(config, Purpose::Serve)).into_result()
 }
 
-/// Builds every instance's gateway; faults carry their keys.
+/// Builds every instance with its gateway. Faults name the key of the configuration.
 pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> {
     let mut faults = Faults::default();
-    let (closed, ports) = denied_targets(config);
+    let (denied_hosts, denied_ports) = denied_targets(config);
     let built = config.instances.iter().filter_map(|instance| {
         let url = webhook_url(&config.public_url, instance.id);
         let gateway = gateway::build(&instance.gateway, purpose, &url).map_err(|more| faults.append(more)).ok()?;
@@ -29,8 +29,8 @@ pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> 
             any_address: false,
             allow_http: instance.allow_http_callbacks,
             allowed_networks: instance.callback_allow_networks.clone(),
-            denied_hosts: closed.clone(),
-            denied_private_ports: ports.clone(),
+            denied_hosts: denied_hosts.clone(),
+            denied_private_ports: denied_ports.clone(),
         });
         let sending = Egress::new(Policy { any_address: true, ..Policy::default() });
         Some(Instance { config: instance.clone(), gateway, callbacks, sending })
@@ -42,7 +42,7 @@ pub fn build_instances(config: &Config, purpose: Purpose) -> Checked<Instances> 
     Checked::new(Some(Instances::new(built)), faults)
 }
 
-/// Every channel needs a gateway that carries it.
+/// Checks that every channel of an instance has a gateway that sends over it.
 fn check_channels(instances: &[Instance], faults: &mut Faults) {
     for instance in instances {
         let id = instance.config.id;
@@ -57,53 +57,53 @@ fn check_channels(instances: &[Instance], faults: &mut Faults) {
             );
         }
         for channel in instance.channels() {
-            let carried = instance.gateway.channel() == channel || (channel == Channel::Sms && sms.is_some());
-            if !carried {
+            let served = instance.gateway.channel() == channel || (channel == Channel::Sms && sms.is_some());
+            if !served {
                 let channel = channel.as_str();
                 faults.add(
                     format!("instance {id}: channels"),
-                    format!("{channel} is carried by no gateway: its own carries another channel, and sms_instance is for sms"),
+                    format!("no gateway sends over {channel}: the gateway of this instance sends over another channel, and sms_instance is for sms"),
                 );
             }
         }
     }
 }
 
-/// Where an instance's webhooks arrive.
+/// The URL at which an instance's webhooks arrive.
 pub fn webhook_url(public_url: &url::Url, instance: InstanceId) -> String {
     format!("{}/webhooks/{instance}", public_url.as_str().trim_end_matches('/'))
 }
 
-/// Where no callback may go: to ourselves, to the store, and on private addresses to the ports of both, which other
-/// replicas, other nodes and other Sentinels have, too.
+/// Targets that callbacks must not reach: this daemon, the store, and the ports of both on private addresses, which
+/// other replicas, store nodes and Sentinels use too. Hosts with ports, and ports.
 fn denied_targets(config: &Config) -> (Vec<(String, u16)>, Vec<u16>) {
-    let mut closed: Vec<(String, u16)> =
+    let mut hosts: Vec<(String, u16)> =
         [config.listen, config.operator_listen].iter().map(|own| (own.ip().to_string(), own.port())).collect();
     let mut ports = vec![config.operator_listen.port()];
     if let StoreConfig::Redis { url, .. } = &config.store {
         let store = redis::addresses(url.expose_secret());
         ports.extend(store.iter().map(|(_, port)| *port));
-        closed.extend(store);
+        hosts.extend(store);
     }
-    (closed, ports)
+    (hosts, ports)
 }
 
-/// What proves a webhook, said once per instance.
+/// Logs each instance with the authentication of its webhooks, and a warning if it is weak.
 pub(super) fn log_instances(service: &Service) {
     for instance in service.instances.all() {
         tracing::info!(
             instance = %instance.config.id,
             gateway = instance.gateway.kind(),
-            authenticity = instance.gateway.proof().describe(),
+            authenticity = instance.gateway.webhook_auth().describe(),
             completion = instance.config.completion.as_str(),
             "instance"
         );
-        if instance.gateway.proof().is_weak() {
-            let authenticity = instance.gateway.proof().describe();
-            tracing::warn!(instance = %instance.config.id, authenticity, "whoever learns this secret can verify any number");
+        if instance.gateway.webhook_auth().is_weak() {
+            let authenticity = instance.gateway.webhook_auth().describe();
+            tracing::warn!(instance = %instance.config.id, authenticity, "anyone who learns this secret can verify any number");
         }
-        if let Some(weak) = instance.gateway.believes() {
-            tracing::warn!(instance = %instance.config.id, weak, "senders are believed that anybody could make up");
+        if let Some(weak) = instance.gateway.sender_warning() {
+            tracing::warn!(instance = %instance.config.id, weak, "the sender of a message is taken from unauthenticated data");
         }
     }
 }

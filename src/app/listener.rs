@@ -1,4 +1,7 @@
-//! The two listeners: how many connections they take, and how long these may do nothing.
+//! The public and the operator listener: limits on connections, memory and time.
+//!
+//! A connection is admitted by the [`Budget`], becomes a [`Socket`], and is served by actix-web. [`track_request`]
+//! marks where each request begins and ends, which the deadlines and the budget are based on.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -27,23 +30,26 @@ use crate::{
     metrics::Metrics,
 };
 
-/// An ingress that reuses idle connections must not find them closed: longer than its own idle time.
+/// Longer than the idle timeout of common ingresses, which would otherwise reuse connections that are already closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// So long is read, after an answer, what a client goes on sending: closed at once it might not see the answer.
+/// After a response that came before the end of its request, how long the rest is still read: closing at once would
+/// send a RST, which can discard the response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Names and values of all headers, and the target: bytes. The parser itself holds four times as many.
+/// Bytes of all header names and values and of the target. The parser allows four times as many.
 const MAX_HEAD_LEN: usize = 32 * 1024;
-/// Connections to a listener for one operator, beside his monitoring.
+/// Enough for the operators and their monitoring.
 const MAX_OPERATOR_CONNECTIONS: usize = 64;
+/// Memory for each connection to the operator listener.
 const OPERATOR_CONNECTION_BYTES: usize = 256 * 1024;
-/// What is written at once, and so kept of an answer that is not read.
+/// Bytes of a response that are buffered while the client does not read.
 const WRITE_BUFFER_LEN: usize = 16 * 1024;
-/// What the kernel keeps of an answer that is not read, and of a request that we do not read.
+/// Bytes that the kernel buffers for each connection and direction.
 const SOCKET_BUFFER_LEN: usize = 64 * 1024;
 
+/// Binds a listening socket.
 pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    // Connections inherit them; without them the kernel buffers megabytes for each.
+    // Accepted connections inherit the sizes. The default is up to megabytes for each.
     let (read, written) = (
         set_socket_recv_buffer_size(&listener, SOCKET_BUFFER_LEN),
         set_socket_send_buffer_size(&listener, SOCKET_BUFFER_LEN),
@@ -52,14 +58,14 @@ pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// What all connections together may use: `bytes` of memory, and as many files as leave some for the store, for
-/// callbacks and for the operator.
+/// The budget of the public listener: `bytes` of memory, and a number of connections that leaves file descriptors for
+/// the store, for outgoing requests and for the operator listener.
 pub(super) fn budget(bytes: usize, metrics: Arc<Metrics>) -> Arc<Budget> {
-    // Those that had to make room take a moment to close.
+    // The last sixth is for evicted connections, which take a moment to close.
     Budget::new(bytes, max_connections(raise_file_limit()) / 6 * 5, Some(metrics))
 }
 
-/// With as many workers as the machine has processors: each holds tables of its own.
+/// Starts the public listener with one worker for each processor: every worker has its own memory.
 pub(super) fn serve_public<F>(
     listener: TcpListener,
     grace: Duration,
@@ -70,10 +76,12 @@ where
     F: Fn(&mut ServiceConfig) + Send + Clone + 'static,
 {
     let workers = available_parallelism().map_or(1, NonZero::get);
-    // More than the budget allows, which closes the oldest that is stalled, where this bound lets the newest wait.
+    // More than the budget allows: the budget evicts the oldest stalled connection, while this limit would make new
+    // connections wait.
     serve(listener, workers, (max_connections(raise_file_limit()) / workers).max(1), grace, budget, configure)
 }
 
+/// Starts the operator listener.
 pub(super) fn serve_operator<F>(listener: TcpListener, configure: F) -> anyhow::Result<Server>
 where
     F: Fn(&mut ServiceConfig) + Send + Clone + 'static,
@@ -82,8 +90,8 @@ where
     serve(listener, 1, MAX_OPERATOR_CONNECTIONS, Duration::from_secs(1), budget, configure)
 }
 
-/// How many files this process may open, after it has asked for as many as it is allowed to ask for: many systems
-/// start processes with 1024 for the sake of those that use select(2).
+/// Raises the soft limit of open files to the hard limit, and returns it. Many systems set the soft limit to 1024 for
+/// programs that use select(2).
 fn raise_file_limit() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -94,7 +102,7 @@ fn raise_file_limit() -> usize {
     limit.current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }
 
-/// Three of four files, without those that are always open.
+/// Three quarters of the files, less those of the operator listener.
 fn max_connections(files: usize) -> usize {
     (files / 4 * 3).saturating_sub(MAX_OPERATOR_CONNECTIONS)
 }
@@ -139,11 +147,11 @@ where
             fn_service(move |stream: TcpStream| {
                 let admitted = budget.reserve_connection();
                 async move {
-                    // Closed at once, which costs less than an answer.
+                    // The connection is closed without a response, which costs less.
                     let share = admitted
                         .map_err(|_| DispatchError::Service(HttpResponse::ServiceUnavailable().finish().into()))?;
                     let peer = stream.peer_addr().ok();
-                    // An answer is one write; nothing is gained by holding its last packet back.
+                    // A response is one write, so Nagle's algorithm would only delay its last packet.
                     let _ = stream.set_nodelay(true);
                     Ok((Socket::new(stream, share), peer))
                 }
@@ -153,8 +161,8 @@ where
     Ok(server.run())
 }
 
-/// Tells the socket of a request when it begins and when its answer is written. One with too large a head is not let
-/// in.
+/// Marks on the connection where a request begins and where its response is written. Refuses a request whose head is
+/// too large.
 async fn track_request(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -168,6 +176,7 @@ async fn track_request(
     Ok(response.map_body(|_, body| ServedBody { body, rest: Bytes::new(), _request: begun }))
 }
 
+/// Bytes of the headers and the target.
 fn head_len(request: &ServiceRequest) -> usize {
     let headers = request.headers().iter();
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());

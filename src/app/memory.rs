@@ -1,26 +1,27 @@
-//! How much memory this process may use.
+//! The memory limit of this process.
 
 use std::{fs, path::Path};
 
-/// What is there if nobody says.
+/// Bytes, if no limit can be read.
 const DEFAULT_LIMIT: u64 = 1 << 30;
 
-/// The smallest of the limits of our cgroup, of those above it, and of the machine.
+/// The smallest of the limits of this process's cgroup, of its parents, and of the physical memory, in bytes.
 pub(super) fn limit() -> usize {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limit = cgroup_limit(Path::new("/sys/fs/cgroup"), &cgroups).into_iter().chain([physical_memory()]).min();
     usize::try_from(limit.unwrap_or(DEFAULT_LIMIT)).unwrap_or(usize::MAX)
 }
 
-/// In bytes. Not from /proc/meminfo, which a service manager may hide.
+/// Bytes, by sysinfo(2): a service manager may hide /proc/meminfo.
 fn physical_memory() -> u64 {
     let info = rustix::system::sysinfo();
     let total = u128::from(info.totalram) * u128::from(info.mem_unit.max(1));
     u64::try_from(total).unwrap_or(u64::MAX)
 }
 
-/// `cgroups` has the form of /proc/self/cgroup: `0::/path` for version 2, `4:memory:/path` for version 1. In a container
-/// the path is the host's, and its own group is mounted at the root.
+/// `cgroups` is the content of /proc/self/cgroup: `0::/path` for version 2, `4:memory:/path` for version 1. In a
+/// container the path may be the host's while the container's group is mounted at the root, so the limits of all
+/// parents of the path count.
 fn cgroup_limit(root: &Path, cgroups: &str) -> Option<u64> {
     let limits = cgroups.lines().flat_map(|line| {
         let mut fields = line.splitn(3, ':');
@@ -31,7 +32,7 @@ fn cgroup_limit(root: &Path, cgroups: &str) -> Option<u64> {
             _ => return Vec::new(),
         };
         let above = Path::new(path.trim_start_matches('/')).ancestors().map(|group| base.join(group).join(file));
-        // "max" is no number.
+        // Without a limit the file contains "max".
         above.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).collect()
     });
     limits.min()
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smallest_limit_counts() {
+    fn the_smallest_limit_applies() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = root.path().join(path);

@@ -1,4 +1,7 @@
-//! Builds the parts from a configuration, binds, runs, and ends in order.
+//! The daemon: builds everything from a configuration, binds, runs, and shuts down in order.
+//!
+//! [`load`] reads a configuration and builds its gateways, [`Application::build`] opens the store and binds both
+//! listeners, and [`Application::run`] serves until it is asked to stop or a task fails.
 
 mod background;
 pub mod exit;
@@ -49,17 +52,17 @@ use crate::{
     worker::Worker,
 };
 
-/// What is left of the grace period when it is over: the store has to hear of jobs that are given back.
+/// How long the worker has, after the grace period, to release the leases of unfinished jobs in the store.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-// Tasks that the shutdown waits for.
+// Names of the tasks that the shutdown waits for.
 const PUBLIC_LISTENER: &str = "public listener";
 const OPERATOR_LISTENER: &str = "operator listener";
 const WORKER: &str = "worker";
 const READINESS_PROBE: &str = "readiness probe";
 const HEARTBEAT: &str = "heartbeat";
 
-/// The daemon, bound and not yet running.
+/// The daemon, bound but not running yet.
 pub struct Application {
     pub service: Arc<Service>,
     pub worker: Arc<Worker>,
@@ -73,8 +76,11 @@ pub struct Application {
 }
 
 impl Application {
-    /// Opens the store and binds both listeners. A Redis that is away does not stop the start; one that must
-    /// not be used does.
+    /// Opens the store and binds both listeners.
+    ///
+    /// # Errors
+    /// If a listener, the store's directory, the audit stream or the `GeoIP` database cannot be opened, or if the store
+    /// is misconfigured. An unreachable Redis is not an error: the daemon starts and is not ready.
     pub async fn build(config: &Config, instances: Instances, clock: Clock) -> anyhow::Result<Self> {
         let keys = KeyRing::new(&config.keys.0).context("no key is configured")?;
         let metrics = Metrics::new();
@@ -123,12 +129,12 @@ impl Application {
                 this.readiness.set_ready();
             }
             Err(error @ StoreError::Misconfigured(_)) => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "the store is not there yet; not ready"),
+            Err(error) => tracing::warn!(%error, "the store is not reachable yet: not ready"),
         }
         Ok(this)
     }
 
-    /// Takes up changes of the configuration's files while it runs.
+    /// Applies changes of the configuration's files while the daemon runs.
     #[must_use]
     pub fn with_reload(mut self, source: ConfigSource) -> Self {
         self.source = Some(source);
@@ -143,8 +149,11 @@ impl Application {
         self.operator.local_addr()
     }
 
-    /// Serves until `stop` or until one of its tasks ends, then drains: not ready, still listening while the news
-    /// spreads, finish requests, finish attempts.
+    /// Serves until `stop` or until a task ends, then shuts down: reports not ready, keeps listening for
+    /// `shutdown.drain_delay` while load balancers notice, finishes requests, finishes delivery attempts.
+    ///
+    /// # Errors
+    /// If a task failed.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self { service, worker, readiness, mut tasks, committed, public, operator, config, source } = self;
         let shutdown = config.shutdown;
@@ -188,13 +197,13 @@ impl Application {
         tasks.spawn("store", async move { Err(anyhow!(store.background().failed().await)) });
         if let Some(source) = source {
             let (service, worker) = (Arc::clone(&service), Arc::clone(&worker));
-            let live = ReloadTargets { config, service, worker, edge, access, keys_pending: false };
-            tasks.spawn("reload", reload::watch(source, live, stop.clone()).map(Ok));
+            let targets = ReloadTargets { config, service, worker, edge, access, keys_pending: false };
+            tasks.spawn("reload", reload::watch(source, targets, stop.clone()).map(Ok));
         }
 
         tasks.watch(&stop).await;
         stop.cancel();
-        tracing::info!("stopping: not ready, requests are still taken");
+        tracing::info!("stopping: not ready, requests are still accepted");
         draining.cancel();
         tasks.wait_for(READINESS_PROBE).await;
         readiness.set_not_ready("stopping");
@@ -209,10 +218,10 @@ impl Application {
         tasks.wait_for(PUBLIC_LISTENER).await;
         stop_worker.cancel();
         if !tasks.wait_for_until(deadline, WORKER).await {
-            tracing::warn!("attempts are still in flight: their jobs are given back");
+            tracing::warn!("attempts are still in flight: releasing their jobs");
             worker.release_jobs();
             if !tasks.wait_for_until(Instant::now() + RELEASE_TIMEOUT, WORKER).await {
-                tracing::warn!("not all jobs could be given back; they go on after their lease");
+                tracing::warn!("not all jobs could be released; they are retried when their leases expire");
             }
         }
         operator_handle.stop(false).await;
@@ -225,7 +234,7 @@ impl Application {
     }
 }
 
-/// Tells this process from the others: the host, and a port that only one process there can have.
+/// A name that no other replica has: the host name, and a port that only one process there can use.
 fn replica_name(port: u16) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let host = host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());

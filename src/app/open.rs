@@ -1,4 +1,4 @@
-//! Opens what a configuration names outside of it: the store, the audit stream and the `GeoIP` database.
+//! Opens the external resources of a configuration: the store, the audit stream and the `GeoIP` database.
 
 use std::sync::Arc;
 
@@ -13,22 +13,23 @@ use crate::{
     store::{Store, embedded::EmbeddedStore, redis, redis::RedisStore},
 };
 
+/// The audit stream, which discards everything if none is configured.
 pub(super) fn audit(config: &Config) -> anyhow::Result<Audit> {
     let Some(path) = &config.audit else { return Ok(Audit::default()) };
     Audit::open(path).with_context(|| format!("audit.path {}", path.display()))
 }
 
-/// The store, and the word for its kind.
+/// The store, and its kind for the metric `build_info`.
 pub(super) fn store(config: &Config, clock: &Clock) -> anyhow::Result<(&'static str, Arc<dyn Store>)> {
     Ok(match &config.store {
         StoreConfig::Embedded { directory } => {
-            tracing::info!(store = "embedded", directory = %directory.display(), "every answer waits for the disk");
+            tracing::info!(store = "embedded", directory = %directory.display(), "a write counts when it is on the disk");
             ("embedded", Arc::new(EmbeddedStore::open(directory, clock.clone())?))
         }
         StoreConfig::Redis { url, durability } => {
             let promise = match durability {
                 Durability::Standard => "a write counts when Redis has it",
-                Durability::Durable => "a write counts when a replica has it: where there is one, all have it",
+                Durability::Durable => "a write counts when a replica has it; with one replica, when all have it",
                 Durability::Everywhere => "a write counts when every replica has it",
             };
             tracing::info!(store = "redis", ?durability, promise);

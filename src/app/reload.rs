@@ -1,8 +1,11 @@
-//! Takes up a changed configuration while requests go on. A faulty one is refused as a whole; of a good one everything
-//! is used but the keys that need a new process, and those are named.
+//! Applies a changed configuration to the running process.
 //!
-//! Asked for by SIGHUP, or noticed: the contents of the configuration file and of every secret file are compared
-//! every other second, which sees through symlinks that Kubernetes swaps and works on every file system.
+//! A configuration with a fault is refused as a whole. Of a valid one, everything is applied except the keys that need
+//! a restart, which are logged and exposed as a metric.
+//!
+//! A reload is triggered by SIGHUP or by a change of the files: the contents of the configuration file and of every
+//! secret file are compared every two seconds, which works on every file system and with the symlinks that Kubernetes
+//! swaps.
 
 use std::{
     path::{Path, PathBuf},
@@ -34,77 +37,81 @@ use crate::{
     worker::Worker,
 };
 
+/// Time between two readings of the files.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// For the store, when keys change.
+/// How long the store may take to record new keys.
 const KEY_UPDATE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the files hold, in short.
+/// SHA-256 over the contents of all files.
 type FileFingerprint = [u8; 32];
 
-/// Where a configuration comes from, to be read again.
+/// The file of a configuration, and the triggers of a reload.
 pub struct ConfigSource {
     path: PathBuf,
     hangup: Signal,
-    /// As it was when the process started.
+    /// When the process started.
     fingerprint: FileFingerprint,
 }
 
 impl ConfigSource {
-    /// From now on SIGHUP reloads instead of ending the process. Needs a runtime.
+    /// From now on, SIGHUP no longer ends the process. Needs a runtime.
+    ///
+    /// # Errors
+    /// If the signal handler cannot be installed.
     pub fn new(path: &Path) -> std::io::Result<Self> {
         Ok(Self { path: path.to_owned(), hangup: signal(SignalKind::hangup())?, fingerprint: fingerprint(path) })
     }
 }
 
-/// What a reload changes.
+/// Everything that a reload changes.
 pub(super) struct ReloadTargets {
-    /// The one in use.
+    /// The configuration in use.
     pub(super) config: Config,
     pub(super) service: Arc<Service>,
     pub(super) worker: Arc<Worker>,
     pub(super) edge: Arc<ArcSwap<Edge>>,
     pub(super) access: Arc<ArcSwap<Access>>,
-    /// New keys are tried again, until the store knows of them.
+    /// New keys are not recorded in the store yet, and are tried again at the next reading.
     pub(super) keys_pending: bool,
 }
 
-/// Until `stop`.
-pub(super) async fn watch(mut source: ConfigSource, mut live: ReloadTargets, stop: CancellationToken) {
+/// Watches the files and applies changes until `stop`.
+pub(super) async fn watch(mut source: ConfigSource, mut targets: ReloadTargets, stop: CancellationToken) {
     let mut applied = source.fingerprint;
     let mut tried = applied;
     let mut last_seen = applied;
-    let mut turn = interval(POLL_INTERVAL);
-    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = interval(POLL_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let asked = tokio::select! {
+        let requested = tokio::select! {
             () = stop.cancelled() => return,
             Some(()) = source.hangup.recv() => true,
-            _ = turn.tick() => false,
+            _ = ticks.tick() => false,
         };
         let path = source.path.clone();
-        let Ok(print) = tokio::task::spawn_blocking(move || fingerprint(&path)).await else { continue };
-        // Half-written files change again until the next look.
-        let settled = print == std::mem::replace(&mut last_seen, print);
-        if !asked && !live.keys_pending && (print == tried || !settled) {
+        let Ok(current) = tokio::task::spawn_blocking(move || fingerprint(&path)).await else { continue };
+        // Two equal readings in a row: a file that is still being written changes again.
+        let settled = current == std::mem::replace(&mut last_seen, current);
+        if !requested && !targets.keys_pending && (current == tried || !settled) {
             continue;
         }
-        tried = print;
-        let result = if print == applied && asked && live.is_current() {
-            tracing::info!("asked to reload: the configuration has not changed");
+        tried = current;
+        let result = if current == applied && requested && targets.is_current() {
+            tracing::info!("reload requested: the configuration has not changed");
             "unchanged"
         } else {
-            match live.reload(source.path.clone()).await {
-                Ok(waiting) => {
-                    applied = print;
-                    live.report_restart_keys(&waiting)
+            match targets.reload(source.path.clone()).await {
+                Ok(restart_keys) => {
+                    applied = current;
+                    targets.report_restart_keys(&restart_keys)
                 }
                 Err(faults) => {
-                    tracing::error!(faults, "the new configuration is refused, the old one stays");
+                    tracing::error!(faults, "the new configuration is refused; the old one stays in use");
                     "refused"
                 }
             }
         };
-        live.record_result(result);
+        targets.record_result(result);
     }
 }
 
@@ -122,19 +129,19 @@ impl ReloadTargets {
         }
     }
 
-    /// Names what is not in use yet. The word for what became of the rest.
-    fn report_restart_keys(&self, waiting: &[&'static str]) -> &'static str {
+    /// Logs and exposes the keys that wait for a restart. Returns the result for `config_reloads`.
+    fn report_restart_keys(&self, keys: &[&'static str]) -> &'static str {
         let gauge = &self.service.metrics.config_waiting;
         gauge.clear();
-        for key in waiting {
+        for key in keys {
             gauge.get_or_create(&ByConfigKey { key }).set(1);
         }
-        self.service.vitals.waiting.store(Arc::new(waiting.to_vec()));
-        if waiting.is_empty() {
+        self.service.vitals.waiting.store(Arc::new(keys.to_vec()));
+        if keys.is_empty() {
             return "applied";
         }
         tracing::error!(
-            keys = waiting.join(", "),
+            keys = keys.join(", "),
             "these keys need a restart; the rest of the new configuration is in use"
         );
         "needs_restart"
@@ -142,17 +149,17 @@ impl ReloadTargets {
 
     async fn update_keys(&self, next: &Config) -> Result<(), StoreError> {
         let Some(ring) = KeyRing::new(&next.keys.0) else { return Ok(()) };
-        let taken = timeout(KEY_UPDATE_TIMEOUT, self.service.take_up_keys(&ring)).await;
-        taken.unwrap_or_else(|_| Err(StoreError::Unavailable("it hangs".to_owned())))
+        let recorded = timeout(KEY_UPDATE_TIMEOUT, self.service.take_up_keys(&ring)).await;
+        recorded.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer".to_owned())))
     }
 
-    /// The keys that need a restart; or what is wrong, for people.
+    /// Applies the file. Returns the keys that need a restart, or a text that says why it was refused.
     async fn reload(&mut self, path: PathBuf) -> Result<Vec<&'static str>, String> {
         let running = self.config.clone();
-        let Candidate { mut next, instances, restart_keys: mut waiting } =
+        let Candidate { mut next, instances, mut restart_keys } =
             tokio::task::spawn_blocking(move || load_candidate(&path, &running))
                 .await
-                .unwrap_or_else(|_| Err("reading it crashed".to_owned()))?;
+                .unwrap_or_else(|_| Err("reading it panicked".to_owned()))?;
         if let StoreConfig::Redis { url, .. } = &next.store {
             self.service.store.reload_credentials(url.expose_secret()).map_err(|error| error.to_string())?;
         }
@@ -160,9 +167,9 @@ impl ReloadTargets {
         if next.keys.0 != self.config.keys.0
             && let Err(error) = self.update_keys(&next).await
         {
-            tracing::error!(%error, "the new keys only read; they make nothing until the store knows of them");
+            tracing::error!(%error, "the new keys decrypt but do not encrypt until the store has recorded them; trying again");
             (self.keys_pending, next.keys) = (true, self.config.keys.clone());
-            waiting.push("key");
+            restart_keys.push("key");
         }
         let metrics = &self.service.metrics;
         let Replaced { added, removed } = self.service.instances.replace(&instances);
@@ -183,11 +190,11 @@ impl ReloadTargets {
             "the new configuration is in use"
         );
         self.config = next;
-        Ok(waiting)
+        Ok(restart_keys)
     }
 }
 
-/// A configuration without faults, as far as a running process can take it up.
+/// A configuration without faults, as far as it can be applied to a running process.
 struct Candidate {
     next: Config,
     instances: Instances,
@@ -198,15 +205,15 @@ fn load_candidate(path: &Path, running: &Config) -> Result<Candidate, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let words = |faults: Faults| faults.to_string().trim_end().to_owned();
     let (file, mut instances) = instances::load(&text).map_err(words)?;
-    let (next, waiting) = (running.taking_up(&file), running.needs_restart(&file));
-    if !waiting.is_empty() {
-        // Gateways and callbacks know our own addresses: those that stay.
+    let (next, restart_keys) = (running.taking_up(&file), running.needs_restart(&file));
+    if !restart_keys.is_empty() {
+        // Gateways and callback policies depend on this daemon's addresses: use those that stay.
         instances = instances::build_instances(&next, Purpose::Serve).into_result().map_err(words)?;
     }
-    Ok(Candidate { next, instances, restart_keys: waiting })
+    Ok(Candidate { next, instances, restart_keys })
 }
 
-/// The contents of all files. One that cannot be read differs from one that is empty.
+/// A digest of the contents of all files. A file that cannot be read differs from an empty one.
 fn fingerprint(path: &Path) -> FileFingerprint {
     let text = std::fs::read(path).ok();
     let own = text.as_deref().and_then(|text| std::str::from_utf8(text).ok());

@@ -1,17 +1,17 @@
-//! From a signal to one token: the first asks for an orderly end, the second does not wait for it.
+//! SIGTERM and SIGINT. The first signal starts an orderly shutdown, the second ends the process at once.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Exit status of a process that was told twice.
+/// Exit status after a second signal: 128 + SIGINT.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// A token that SIGTERM or SIGINT cancels.
+/// A token that the first SIGTERM or SIGINT cancels. Needs a runtime.
 pub fn shutdown_token() -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let asked = token.clone();
+    let shutdown = token.clone();
     tokio::spawn(async move {
         for second in [false, true] {
             tokio::select! {
@@ -19,11 +19,11 @@ pub fn shutdown_token() -> std::io::Result<CancellationToken> {
                 _ = interrupt.recv() => {}
             }
             if second {
-                tracing::warn!("told to stop a second time; jobs in flight go on after their lease");
+                tracing::warn!("second signal: exiting now; jobs in flight are retried when their leases expire");
                 crate::telemetry::stderr::flush_with_timeout();
                 std::process::exit(EXIT_INTERRUPTED);
             }
-            asked.cancel();
+            shutdown.cancel();
         }
     });
     Ok(token)

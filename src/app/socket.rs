@@ -1,5 +1,8 @@
-//! A client's connection, with the deadlines that HTTP/1.1 on actix lacks: for every head but the first, for what
-//! follows an answer that came before the end of its request, and for answers that nobody reads.
+//! A client's connection, with the deadlines that actix-web lacks for HTTP/1.1: for every request head after the first,
+//! for the rest of a request that was answered early, and for responses that the client does not read.
+//!
+//! The state of requests and the memory of the connection are in [`Connection`]; a [`Socket`] reports what is read and
+//! written, and ends the connection with an I/O error when a deadline passes or the connection is evicted.
 
 use std::{
     io,
@@ -22,18 +25,19 @@ use crate::http::{
     connection::{ActiveRequest, Connection},
 };
 
-/// From the first byte of a head to its last.
+/// From the first byte of a request head to its last.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may keep an answer waiting, beyond what [`MIN_WRITE_RATE`] allows for the bytes that it does take.
+/// How long a client may leave a response unread, in addition to the time that [`MIN_WRITE_RATE`] allows for the bytes
+/// it reads.
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes per second.
 const MIN_WRITE_RATE: u64 = 4096;
-/// So much is read before the connection looks at it; by itself it would fill 128 KiB.
+/// Bytes that are read before the task yields, so that the connection handles them; actix-web would fill 128 KiB.
 const READ_BUDGET: usize = 16 * 1024;
-/// What an answer adds to its connection's buffer at a time.
+/// Bytes of a response that are added to the connection's buffer at once.
 const BODY_CHUNK_LEN: usize = 8 * 1024;
 
-/// The body of an answer, in pieces that do not fill a buffer by themselves; the request is served when it is gone.
+/// A response body in chunks of at most [`BODY_CHUNK_LEN`]. The request counts as served when it is dropped.
 pub(super) struct ServedBody {
     pub(super) body: BoxBody,
     pub(super) rest: Bytes,
@@ -59,37 +63,39 @@ impl MessageBody for ServedBody {
     }
 }
 
-/// The stream under a connection. Its errors end the connection.
+/// The stream of a connection, with its deadlines. Any error ends the connection.
 pub(super) struct Socket<S> {
-    /// `None`: a handler has taken it over.
+    /// `None` after a handler took the stream over.
     stream: Option<S>,
     connection: Connection,
-    /// Bytes that were read since the connection last looked at them.
+    /// Bytes that were read since the task last yielded.
     read_since_yield: usize,
-    /// Runs from the first byte that belongs to no request to the beginning of the next request, which has this number.
+    /// Runs from the first byte after a request until the next request begins.
     head: Option<HeadDeadline>,
     stalled: Option<StalledWrite>,
 }
 
-/// The beginning of a request.
+/// The deadline of a request head.
 struct HeadDeadline {
+    /// Number of the request within the connection.
     request: u64,
     bytes: usize,
     sleep: Pin<Box<Sleep>>,
 }
 
-/// An answer that waits for its reader.
+/// A response that the client does not read.
 struct StalledWrite {
     since: Instant,
-    taken: u64,
+    /// Bytes that were written since.
+    written: u64,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl<S> Socket<S> {
-    pub(super) fn new(stream: S, share: Reservation) -> Self {
+    pub(super) fn new(stream: S, reservation: Reservation) -> Self {
         Self {
             stream: Some(stream),
-            connection: Connection::new(share),
+            connection: Connection::new(reservation),
             read_since_yield: 0,
             head: None,
             stalled: None,
@@ -100,7 +106,8 @@ impl<S> Socket<S> {
         self.connection.clone()
     }
 
-    /// Counts bytes that came. Those of a request that is being served have the deadline of their reader.
+    /// Counts bytes that were read, and checks the deadline of the head. Bytes of a request that is being served have
+    /// the deadline of its body instead.
     fn on_read(&mut self, count: usize, cx: &mut Context<'_>) -> io::Result<()> {
         let next = self.connection.next_request();
         if self.connection.is_busy() || self.head.as_ref().is_some_and(|head| head.request < next) {
@@ -121,22 +128,22 @@ impl<S> Socket<S> {
     fn on_write(&mut self, outcome: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match outcome {
             Poll::Ready(Ok(count)) => {
-                if let Some(unread) = &mut self.stalled {
-                    unread.taken += u64::try_from(count).unwrap_or(u64::MAX);
+                if let Some(stalled) = &mut self.stalled {
+                    stalled.written += u64::try_from(count).unwrap_or(u64::MAX);
                 }
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
-                if self.unread.is_none() && self.connection.reserve_unread_response().is_err() {
+                if self.stalled.is_none() && self.connection.reserve_unread_response().is_err() {
                     return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
                 }
-                let unread = self.stalled.get_or_insert_with(|| {
+                let stalled = self.stalled.get_or_insert_with(|| {
                     let since = Instant::now();
-                    StalledWrite { since, taken: 0, sleep: Box::pin(sleep_until(since)) }
+                    StalledWrite { since, written: 0, sleep: Box::pin(sleep_until(since)) }
                 });
-                let allowed = WRITE_STALL_TIMEOUT + Duration::from_secs(unread.taken / MIN_WRITE_RATE);
-                unread.sleep.as_mut().reset(unread.since + allowed);
-                ready!(unread.sleep.as_mut().poll(cx));
+                let allowed = WRITE_STALL_TIMEOUT + Duration::from_secs(stalled.written / MIN_WRITE_RATE);
+                stalled.sleep.as_mut().reset(stalled.since + allowed);
+                ready!(stalled.sleep.as_mut().poll(cx));
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
@@ -146,7 +153,7 @@ impl<S> Socket<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // Whoever has paused it wakes this task afterwards.
+        // The reader that paused the connection wakes this task when it resumes.
         if self.connection.is_paused() {
             return Poll::Pending;
         }
@@ -170,13 +177,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        // The end of an answer whose stream was taken over is written by whoever has it.
+        // After a take-over the new owner writes the rest of the response.
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(bytes.len())) };
         let outcome = Pin::new(stream).poll_write(cx, bytes);
         self.on_write(outcome, cx)
     }
 
-    /// The kernel has everything.
+    /// All buffered bytes were handed to the kernel, so the client is reading again.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.stalled.take().is_some() {
             self.connection.release_unread_response();

@@ -1,4 +1,5 @@
-//! Tasks that live as long as the process. One that ends before it was asked to ends the process.
+//! Supervision of long-running tasks. A task that ends before the shutdown, by an error, a panic or a return, ends the
+//! process.
 
 use std::{collections::HashMap, panic::AssertUnwindSafe};
 
@@ -10,24 +11,24 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The name of a task, for the log.
+/// The name of a task in the log.
 type TaskName = &'static str;
 
-/// Named tasks. Dropping it aborts those that still run.
+/// Named tasks. Tasks that still run are aborted on drop.
 #[derive(Default)]
 pub(super) struct Tasks {
     set: JoinSet<(TaskName, anyhow::Result<()>)>,
     running: HashMap<TaskName, AbortHandle>,
-    /// Why the first one failed.
+    /// The error of the first task that failed.
     first_error: Option<anyhow::Error>,
 }
 
 impl Tasks {
-    /// Starts a task; its name is given once.
+    /// Starts a task. Each name is used once.
     pub(super) fn spawn(&mut self, name: TaskName, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         let task = async move {
             let caught = AssertUnwindSafe(task).catch_unwind().await;
-            // The panic itself was logged by its hook.
+            // The panic hook has reported the message.
             (name, caught.unwrap_or_else(|_| Err(anyhow!("it panicked"))))
         };
         self.running.insert(name, self.set.spawn(task));
@@ -47,7 +48,7 @@ impl Tasks {
         }
     }
 
-    /// Waits until a task has ended, as it was asked to.
+    /// Waits until the task has ended.
     pub(super) async fn wait_for(&mut self, name: TaskName) {
         while self.running.contains_key(name) {
             let Some(Ok((ended, outcome))) = self.set.join_next().await else { return };
@@ -56,12 +57,12 @@ impl Tasks {
         }
     }
 
-    /// [`Tasks::ended`], if it does so in time.
+    /// [`Tasks::ended`], with a deadline. Whether it ended in time.
     pub(super) async fn wait_for_until(&mut self, deadline: Instant, name: TaskName) -> bool {
         timeout_at(deadline, self.wait_for(name)).await.is_ok()
     }
 
-    /// Aborts what still runs. Says why the first task failed, if one has.
+    /// Aborts the tasks that still run, and returns the error of the first task that failed.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
         self.set.abort_all();
         self.first_error.take().map_or(Ok(()), Err)
@@ -69,7 +70,7 @@ impl Tasks {
 
     fn record(&mut self, name: TaskName, outcome: anyhow::Result<()>) {
         let Err(error) = outcome.with_context(|| format!("the {name} failed")) else { return };
-        tracing::error!(task = name, error = format!("{error:#}"), "a task failed; this process ends");
+        tracing::error!(task = name, error = format!("{error:#}"), "a task failed; the process ends");
         self.first_error.get_or_insert(error);
     }
 }
@@ -85,21 +86,21 @@ mod tests {
         tasks.spawn("other", pending());
         tasks.spawn("one", task);
         tasks.watch(&CancellationToken::new()).await;
-        // The other one can still be waited for, and is not.
+        // The other task is still running.
         assert!(!tasks.wait_for_until(Instant::now(), "other").await);
         tasks.wait_for("one").await;
         format!("{:#}", tasks.finish().unwrap_err())
     }
 
     #[tokio::test]
-    async fn whatever_ends_before_the_stop_is_a_failure() {
+    async fn a_task_that_ends_before_the_stop_is_a_failure() {
         assert_eq!(outcome(async { Ok(()) }).await, "the one failed: it returned");
         assert_eq!(outcome(async { bail!("no disk") }).await, "the one failed: no disk");
         assert_eq!(outcome(async { panic!("a bug") }).await, "the one failed: it panicked");
     }
 
     #[tokio::test]
-    async fn what_ends_after_the_stop_is_none_unless_it_failed() {
+    async fn a_task_that_ends_after_the_stop_is_a_failure_only_if_it_failed() {
         let stop = CancellationToken::new();
         let mut tasks = Tasks::default();
         let until = stop.clone();

@@ -1,4 +1,4 @@
-//! Commands that ask a running daemon through its API: `mint`, `explain`, `callbacks`, `send-test-callback`.
+//! Commands that call the API of a running daemon: `mint`, `explain`, `callbacks`, `send-test-callback`.
 
 use std::{collections::HashSet, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -14,30 +14,30 @@ use crate::{
     egress::{Egress, Policy},
 };
 
-/// Where the token stands when no file is named: an argument would be seen by everybody on the machine.
+/// Holds the token if no file is given: command-line arguments are visible to every user of the machine.
 const TOKEN_VARIABLE: &str = "COUNTERSIGN_TOKEN";
-/// Callbacks asked for at once.
+/// Callbacks in one page of the list.
 const PAGE_SIZE: usize = 200;
-/// Bytes of an answer: a page holds addresses of any length.
+/// Bytes of a response: a page of callbacks contains URLs of any length.
 const MAX_RESPONSE_LEN: usize = 4 << 20;
-/// How long a test callback may take before the command says that it is still on its way.
+/// How long the command waits for a test callback before it reports it as pending.
 const TEST_CALLBACK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Whom to ask, and as whom.
+/// The daemon and the instance, with the credentials.
 #[derive(Debug, Args)]
 pub(super) struct ApiClient {
-    /// The public listener.
+    /// URL of the public listener.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// The instance's id.
+    /// The id of the instance.
     #[arg(long)]
     instance: InstanceId,
-    /// A file with the API token; without it the token stands in `COUNTERSIGN_TOKEN`.
+    /// A file with the API token. Default: the environment variable `COUNTERSIGN_TOKEN`.
     #[arg(long)]
     token_file: Option<PathBuf>,
 }
 
-/// A login link.
+/// Properties of a login link.
 #[derive(Debug, Args)]
 pub(super) struct MintOptions {
     #[command(flatten)]
@@ -45,16 +45,16 @@ pub(super) struct MintOptions {
     /// The application's name in messages.
     #[arg(long)]
     name: Option<String>,
-    /// Only this chat can match.
+    /// Accept only messages from this chat.
     #[arg(long)]
     chat: Option<String>,
-    /// Seconds until the code is too old.
+    /// Lifetime of the link in seconds.
     #[arg(long)]
     expires: Option<u32>,
-    /// A reference of yours.
+    /// Your own reference, which callbacks repeat.
     #[arg(long)]
     client_ref: Option<String>,
-    /// The whole answer.
+    /// Print the whole response as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -63,9 +63,9 @@ pub(super) struct MintOptions {
 pub(super) struct ExplainOptions {
     #[command(flatten)]
     api: ApiClient,
-    /// A uuid, a message id, a chat id or the last digits of a phone.
+    /// A uuid, a message id, a chat id, or the last digits of a phone number.
     question: String,
-    /// The whole answer.
+    /// Print the whole response as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -74,31 +74,32 @@ pub(super) struct ExplainOptions {
 pub(super) struct TestCallbackOptions {
     #[command(flatten)]
     api: ApiClient,
-    /// Where it goes; default: the instance's `callback_url`.
+    /// The URL to send to. Default: the instance's `callback_url`.
     #[arg(long)]
     to: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CallbacksCommand {
-    /// Show what is on its way, was delivered lately, or was given up.
+    /// List callbacks that are pending, were delivered recently, or were given up.
     List {
         #[command(flatten)]
         remote: ApiClient,
-        /// pending, delivered or dead.
+        /// Only callbacks with this status: pending, delivered or dead.
         #[arg(long)]
         status: Option<String>,
-        /// At most so many lines; 0: all of them.
+        /// Maximum number of lines; 0: no maximum.
         #[arg(long, default_value_t = 1000)]
         limit: usize,
     },
-    /// Send one again, or all that were given up.
+    /// Send one callback again, or all that were given up.
     Replay {
         #[command(flatten)]
         remote: ApiClient,
-        /// The id in the list.
+        /// The id from the list.
         #[arg(required_unless_present = "all_dead", conflicts_with = "all_dead")]
         id: Option<String>,
+        /// Send all callbacks again that were given up.
         #[arg(long)]
         all_dead: bool,
     },
@@ -153,7 +154,7 @@ pub(super) fn explain(options: &ExplainOptions) -> Result<ExitCode, Failure> {
             lines.push((printable(at), what));
         }
     }
-    // RFC 3339 in one zone sorts as text.
+    // RFC 3339 timestamps in one time zone sort as text.
     lines.sort();
     for (at, what) in lines {
         println!("  {at}  {what}");
@@ -161,7 +162,7 @@ pub(super) fn explain(options: &ExplainOptions) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Exit 0: it was taken; 1: it was not, or not yet.
+/// Exit status 0 if the callback was delivered, 1 if not, or not yet.
 pub(super) fn send_test_callback(options: &TestCallbackOptions) -> Result<ExitCode, Failure> {
     let body = options.to.as_ref().map_or_else(|| json!({}), |url| json!({ "url": url }));
     let sent = options.api.call(&Method::POST, "callbacks/test", Some(&body))?;
@@ -172,8 +173,8 @@ pub(super) fn send_test_callback(options: &TestCallbackOptions) -> Result<ExitCo
         if callback["status"] != "pending" || std::time::Instant::now() > deadline {
             println!("{}", callback_line(&callback));
             print_last_answer(&callback["last_answer"]);
-            let taken = callback["status"] == "delivered";
-            return Ok(if taken { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            let delivered = callback["status"] == "delivered";
+            return Ok(if delivered { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -185,10 +186,10 @@ pub(super) fn callbacks(command: &CallbacksCommand) -> Result<ExitCode, Failure>
             let limit = if *limit == 0 { usize::MAX } else { *limit };
             let (mut shown, mut out) = (0, std::io::stdout().lock());
             let more = remote.for_each_callback(status.as_deref(), |callback| {
-                // Whoever reads the list may have seen enough.
-                let open = writeln!(out, "{}", callback_line(callback)).is_ok();
+                // The reader of a pipe may have closed it, as `head` does.
+                let is_open = writeln!(out, "{}", callback_line(callback)).is_ok();
                 shown += 1;
-                open && shown < limit
+                is_open && shown < limit
             })?;
             if more {
                 let _ = writeln!(std::io::stderr(), "countersign: there are more; --limit 0 shows all");
@@ -230,7 +231,7 @@ fn callback_line(callback: &Value) -> String {
     )
 }
 
-/// What a receiver said, as far as it is text.
+/// Prints the last response of the receiver, without control characters.
 fn print_last_answer(answer: &Value) {
     if answer.is_null() {
         return;
@@ -246,7 +247,7 @@ fn print_last_answer(answer: &Value) {
 }
 
 impl ApiClient {
-    /// Walks all pages while `visit` says so. Whether there may be more than it was shown.
+    /// Passes the callbacks of all pages to `visit` until it returns `false`. Whether more callbacks remain.
     fn for_each_callback(&self, status: Option<&str>, mut visit: impl FnMut(&Value) -> bool) -> Result<bool, Failure> {
         let status: String = status.map(|status| byte_serialize(status.as_bytes()).collect()).unwrap_or_default();
         let filter = if status.is_empty() { String::new() } else { format!("&status={status}") };
@@ -256,7 +257,7 @@ impl ApiClient {
             let next = page["next_cursor"].as_str();
             let callbacks = page["callbacks"].as_array().map(Vec::as_slice).unwrap_or_default();
             for (index, callback) in callbacks.iter().enumerate() {
-                // One that is retried meanwhile comes again.
+                // A callback that is retried while the list is read appears again on a later page.
                 if seen.insert(printable(&callback["id"])) && !visit(callback) {
                     return Ok(next.is_some() || index + 1 < callbacks.len());
                 }
@@ -266,7 +267,7 @@ impl ApiClient {
         }
     }
 
-    /// The `data` of a good answer.
+    /// Calls the API and returns `data` of a successful response.
     fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         Ok(super::serve::runtime()?.block_on(self.request(method, path, body))?)
     }
@@ -308,7 +309,7 @@ impl ApiClient {
     }
 }
 
-/// A text without what a terminal would obey.
+/// The text without control characters, which a terminal would interpret.
 fn printable(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     text.chars().filter(|c| !c.is_control()).collect()

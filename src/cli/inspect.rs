@@ -1,4 +1,4 @@
-//! `inspect-webhook`: what the daemon would make of a recorded request, offline.
+//! `inspect-webhook`: how the daemon would handle a recorded webhook request, offline.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -16,30 +16,30 @@ use crate::{
     clock::Clock,
     config::LogConfig,
     domain::{InstanceId, Phone, extract},
-    gateway::{self, Event, Gateway, Purpose, Webhook},
+    gateway::{self, Gateway, Purpose, Webhook, WebhookEvent},
     telemetry,
 };
 
-/// A recorded request.
+/// The recorded request.
 #[derive(Debug, Args)]
 pub(super) struct InspectOptions {
     #[arg(long)]
     config: PathBuf,
-    /// Whose gateway the request came from.
+    /// The instance whose gateway sent the request.
     #[arg(long)]
     instance: InstanceId,
     #[arg(long, default_value = "POST")]
     method: String,
-    /// The URL the request came to, with its query.
+    /// The URL of the request, with its query.
     #[arg(long)]
     url: Option<String>,
-    /// `Name: value`, once per header.
+    /// A header as `Name: value`; can be repeated.
     #[arg(long = "header")]
     headers: Vec<String>,
-    /// Unix seconds; default: now.
+    /// The time at which the request arrived, in Unix seconds. Default: now.
     #[arg(long)]
     now: Option<i64>,
-    /// The exact bytes of the body; with `--method GET` the raw query.
+    /// A file with the exact bytes of the body, or of the raw query with `--method GET`.
     body: PathBuf,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn run(options: &InspectOptions) -> Result<ExitCode, Failure> {
     };
     let webhook = Webhook {
         method: &method,
-        path_secret: None,
+        path_suffix: None,
         query: if is_get { &raw_query } else { url_query },
         headers: &headers,
         body: if is_get { &[] } else { &body },
@@ -91,7 +91,7 @@ fn parse_headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
     Ok(headers)
 }
 
-/// In the vocabulary of the gateway fixtures.
+/// The result in the format of `tests/fixtures/gateways`.
 fn verdict(gateway: &dyn Gateway, number: &Phone, webhook: &Webhook<'_>) -> Value {
     let is_get = webhook.method == Method::GET;
     if let Err(why) = gateway.authenticate(webhook) {
@@ -117,14 +117,14 @@ fn verdict(gateway: &dyn Gateway, number: &Phone, webhook: &Webhook<'_>) -> Valu
     json!({ "auth": "accept", "reason": null, "response": { "status": 200, "body": "" }, "events": events })
 }
 
-fn describe(event: &Event, for_us: bool) -> Value {
-    let ignored = event.ignored.or((!for_us).then_some(gateway::Ignored::AnotherNumber));
+fn describe(event: &WebhookEvent, for_us: bool) -> Value {
+    let ignored = event.ignored.or((!for_us).then_some(gateway::IgnoreReason::AnotherNumber));
     let text = event.text.as_deref().unwrap_or_default();
     let codes: Vec<String> =
         extract::candidates(text, usize::MAX).codes.iter().map(|code| code.as_str().to_owned()).collect();
     json!({
         "kind": if ignored.is_some() { "ignore" } else { "message" },
-        "reason": ignored.map(gateway::Ignored::as_str),
+        "reason": ignored.map(gateway::IgnoreReason::as_str),
         "message_id": event.message_id,
         "dedupe_key": event.dedupe_key,
         "chat_id": event.chat_id,

@@ -1,5 +1,5 @@
-//! Subcommands. Standard output is the result, standard error the log.
-#![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
+//! The subcommands. A command prints its result on standard output; logs and errors go to standard error.
+#![expect(clippy::print_stdout, reason = "commands print their results on standard output")]
 
 mod api_commands;
 mod hash_password;
@@ -32,26 +32,26 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Try everything on this machine: no configuration, a fake phone in the browser.
+    /// Run everything on this machine, without a configuration and with a fake phone in the browser.
     Dev(crate::dev::Options),
-    /// Run with a configuration.
+    /// Run the daemon.
     Serve {
-        /// TOML; `countersign print-config` shows every key.
+        /// A TOML file; `countersign print-config` shows every key.
         #[arg(long)]
         config: PathBuf,
     },
-    /// Print an [[instance]] block, its API token and its secrets, once.
+    /// Print an [[instance]] block with a new API token and new secrets.
     NewInstance {
         /// The application's name in messages.
         #[arg(long, default_value = "My app")]
         name: String,
-        /// The WhatsApp number people write to.
+        /// The WhatsApp number that receives the messages.
         #[arg(long, default_value = "+447700900999")]
         number: String,
     },
-    /// Print an API token, once, and the entry of `tokens` that knows it.
+    /// Print a new API token, and the entry of `tokens` with its digest.
     NewToken(new_token::NewTokenOptions),
-    /// Read a password from standard input, and print the digest that `operator_password` takes.
+    /// Read a password from standard input, and print its digest for `operator_password`.
     HashPassword,
     /// Read a configuration and report every fault.
     CheckConfig {
@@ -62,44 +62,44 @@ enum Command {
     PrintConfig,
     /// Print the HTTP contract as OpenAPI 3.1.
     Openapi {
-        /// Where the API lives, as the document names it.
+        /// The base URL of the API in the document.
         #[arg(long, default_value = "http://127.0.0.1:8080")]
         url: String,
     },
-    /// Show what the daemon would make of a recorded webhook request. Works offline.
+    /// Show how the daemon would handle a recorded webhook request. Works offline.
     InspectWebhook(inspect::InspectOptions),
-    /// Fire genuine, forged, replayed and stale webhooks at the running daemon; print a pass/fail card; exit 0 or 1.
+    /// Send genuine, forged, replayed and stale webhooks to a running daemon and print what passed; exit 0 or 1.
     Doctor(crate::doctor::Options),
-    /// Show how a running daemon and its neighbours fare: gateways, queues, failures, replicas.
+    /// Show the status of a running daemon: gateways, queues, failures, replicas; exit 0 if ready, else 1.
     Status(status::StatusOptions),
-    /// Mint a login link.
+    /// Create a login link.
     Mint(api_commands::MintOptions),
-    /// Say in one sentence what became of a message, a request or a person's try.
+    /// Explain what happened to a message, a request or a login attempt.
     Explain(api_commands::ExplainOptions),
-    /// Send a signed test event to the app, and tell what it answered; exit 0 or 1.
+    /// Send a signed test callback to the app and print its response; exit 0 or 1.
     SendTestCallback(api_commands::TestCallbackOptions),
-    /// The delivery log.
+    /// List callbacks, or send them again.
     #[command(subcommand)]
     Callbacks(api_commands::CallbacksCommand),
-    /// Tell whether a callback is genuine, and if not, why; exit 0 or 1. Works offline.
+    /// Verify the signature of a callback and explain a mismatch; exit 0 or 1. Works offline.
     VerifySignature(verify::VerifyOptions),
-    /// Print what a shell needs to complete these commands.
+    /// Print a shell completion script.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
         shell: clap_complete::Shell,
     },
-    /// Ask a running daemon whether it is ready; exit 0 or 1.
+    /// Check whether a running daemon is ready; exit 0 or 1.
     Healthcheck {
-        /// The operator listener.
+        /// URL of the operator listener.
         #[arg(long, default_value = "http://127.0.0.1:9090")]
         url: String,
-        /// Every address of its host, which stands for several replicas.
+        /// Check every address that the host name resolves to, for a name that stands for several replicas.
         #[arg(long)]
         each: bool,
     },
 }
 
-/// Parses the arguments and does what they say.
+/// Parses the arguments and runs the command.
 pub fn run() -> Result<ExitCode, Failure> {
     match Cli::parse().command {
         Command::Dev(options) => Ok(crate::dev::run(options)?),
@@ -126,7 +126,9 @@ pub fn run() -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::InspectWebhook(options) => inspect::run(&options),
-        Command::Doctor(options) => crate::doctor::blocking(parse_config(&read_config(&options.config)?)?, &options),
+        Command::Doctor(options) => {
+            crate::doctor::run_blocking(parse_config(&read_config(&options.config)?)?, &options)
+        }
         Command::Status(options) => status::run(&options),
         Command::Mint(options) => api_commands::mint(&options),
         Command::Explain(options) => api_commands::explain(&options),
@@ -149,7 +151,7 @@ fn read_config(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// A secret that would be seen by everybody on the machine as an argument.
+/// A secret from the environment: command-line arguments are visible to every user of the machine.
 fn environment_secret(name: &str) -> Option<String> {
     config::environment().find(|(known, _)| known == name).map(|(_, value)| value)
 }

@@ -1,4 +1,4 @@
-//! `new-instance`: an `[[instance]]` block with fresh secrets, shown once.
+//! `new-instance`: an `[[instance]]` block with new secrets.
 
 use anyhow::Context as _;
 
@@ -7,7 +7,7 @@ use crate::{
     domain::written,
 };
 
-/// TOML to paste, and what must be noted down now.
+/// TOML for the configuration, with the API token in a comment: the configuration holds only its digest.
 pub(super) fn instance_block(name: &str, number: &str) -> anyhow::Result<String> {
     let number = written::phone(number).context("--number")?;
     let InstanceCredentials { id, token, callback_secret, webhook_secret } = InstanceCredentials::generate();

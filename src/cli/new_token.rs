@@ -1,4 +1,4 @@
-//! `new-token`: an API token, shown once, and what the configuration keeps of it.
+//! `new-token`: an API token, and its entry for the configuration.
 
 use clap::Args;
 
@@ -11,15 +11,15 @@ use crate::{
     reader::{Faults, Format, Reader},
 };
 
-/// What the token is to be.
+/// Properties of the new token.
 #[derive(Debug, Args)]
 pub(super) struct NewTokenOptions {
-    /// Names it in the log, in timelines and in the audit stream.
+    /// Identifies the token in the log, in timelines and in the audit stream.
     #[arg(long)]
     id: String,
-    #[arg(long = "scope", value_name = "SCOPE", help = format!("What it may do, once for each of {}; default: everything", scope_names()))]
+    #[arg(long = "scope", value_name = "SCOPE", help = format!("A permission of the token: {}; can be repeated. Default: all", scope_names()))]
     scopes: Vec<String>,
-    /// Its last day, such as 2027-01-31 (UTC), or the moment of its end. Default: none.
+    /// The last day on which it is valid, such as 2027-01-31 (UTC), or a time in RFC 3339. Default: no end.
     #[arg(long)]
     until: Option<String>,
 }
@@ -28,7 +28,7 @@ fn scope_names() -> String {
     Scope::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// TOML to paste into `tokens`, checked as the daemon will check it.
+/// An entry for `tokens` in TOML, checked by the code that reads the configuration.
 pub(super) fn token_entry(options: &NewTokenOptions) -> Result<String, Faults> {
     let token = generate_token();
     let mut table = toml::Table::new();

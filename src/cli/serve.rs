@@ -1,4 +1,4 @@
-//! `serve`, `check-config`, `healthcheck`.
+//! `serve`, `check-config` and `healthcheck`.
 
 use std::{net::IpAddr, path::Path, process::ExitCode};
 
@@ -16,7 +16,7 @@ use crate::{
 pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
     let runtime = runtime()?;
     let _within = runtime.enter();
-    // Before anything is read: what changes from now on is noticed.
+    // Before the configuration is read, so that no later change is missed.
     let source = ConfigSource::new(path).context("cannot listen for SIGHUP")?;
     let (config, instances) = app::load(&super::read_config(path)?)?;
     telemetry::init(&config.log);
@@ -30,14 +30,14 @@ pub(super) fn serve(path: &Path) -> Result<ExitCode, Failure> {
 
 pub(super) fn check_config(text: &str) -> Result<ExitCode, Failure> {
     let (config, instances) = app::load(text)?;
-    println!("the configuration is good: {} instance(s), public at {}", config.instances.len(), config.public_url);
+    println!("the configuration is valid: {} instance(s), public at {}", config.instances.len(), config.public_url);
     for instance in instances.all() {
         println!(
-            "  {} {}: {}, webhooks proved by {}, at {}",
+            "  {} {}: {}, webhooks authenticated by {}, at {}",
             instance.config.id,
             instance.config.name,
             instance.gateway.kind(),
-            instance.gateway.proof().describe(),
+            instance.gateway.webhook_auth().describe(),
             format_args!("{}webhooks/{}", config.public_url, instance.config.id),
         );
         let now = Clock::default().wall();
@@ -51,7 +51,7 @@ pub(super) fn check_config(text: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// For containers without a shell. `each`: every address of the host must answer that it is ready.
+/// The health check of containers without a shell. With `each`, every address of the host must be ready.
 pub(super) fn healthcheck(url: &str, each: bool) -> Result<ExitCode, Failure> {
     let url: Url = url.parse().context("the URL cannot be read")?;
     let answers = runtime()?.block_on(async {

@@ -1,4 +1,4 @@
-//! `status`: one screen for the night call.
+//! `status`: a summary of a running daemon for operators. Lines that need attention contain `!!`.
 
 use std::{fmt::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -13,45 +13,45 @@ use crate::{
     },
 };
 
-/// Whom to ask, and how to show it.
+/// The daemon, and the output format.
 #[derive(Debug, Args)]
 pub(super) struct StatusOptions {
-    /// Ask the daemon that this configuration starts.
+    /// Use the operator listener of this configuration.
     #[arg(long, conflicts_with = "operator")]
     config: Option<PathBuf>,
-    /// The operator listener of any replica.
+    /// URL of the operator listener of any replica.
     #[arg(long, default_value = "http://127.0.0.1:9090")]
     operator: String,
-    /// Everything, as JSON.
+    /// Print everything as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Nothing from this gateway for so long is worth a look.
+/// Seconds without a webhook after which a gateway is marked.
 const MAX_INBOUND_AGE: f64 = 900.0;
-/// Work that waits so long is worth a look.
+/// Seconds overdue after which a queue is marked.
 const MAX_LATENESS: f64 = 60.0;
-/// What was read of queues and replicas longer ago is not what it is now: it is read every 5 s.
+/// Seconds after which figures of queues and replicas are marked as stale: they are read every 5 s.
 const MAX_REPORT_AGE: f64 = 20.0;
-/// So old may a description of the store be: it is asked every 3 s and has 2 s to answer.
+/// Seconds after which the store counts as unresponsive: it is checked every 3 s, with a timeout of 2 s.
 const MAX_STORE_REPORT_AGE: f64 = 6.0;
-/// A refusal of the store so short ago is going on.
+/// Seconds for which a refusal of the store counts as current.
 const RECENT_REFUSAL_AGE: f64 = 60.0;
-/// A store that uses this share of its room needs more.
+/// Share of the store's capacity above which it is marked.
 const MAX_USED_SHARE: f64 = 0.85;
-/// So many jobs of one instance are worth a word.
+/// Waiting jobs of one instance from which they are shown.
 const MANY_JOBS: u64 = 100;
-/// Instances that are listed; those in trouble come first.
+/// Gateways that are listed, those with a problem first.
 const MAX_LISTED_GATEWAYS: usize = 20;
-/// Bytes of an answer: a thousand instances are 400 kB.
+/// Bytes of a response: a thousand instances are 400 kB.
 const MAX_RESPONSE_LEN: usize = 16 << 20;
 
-/// Exit 0: ready; 1: not ready, or no answer.
+/// Exit status 0 if the daemon is ready, 1 if it is not ready or does not answer.
 pub(super) fn run(options: &StatusOptions) -> Result<ExitCode, Failure> {
     let operator = operator_url(options)?;
     let body = super::serve::runtime()?.block_on(fetch(&operator))?;
     let status: Status =
-        serde_json::from_slice(&body).context("the answer is not a status; is this the operator listener?")?;
+        serde_json::from_slice(&body).context("the response is not a status; is this the operator listener?")?;
     if options.json {
         println!("{}", String::from_utf8_lossy(&body));
     } else {
@@ -85,14 +85,14 @@ async fn fetch(operator: &str) -> anyhow::Result<Vec<u8>> {
 
 fn render(status: &Status) -> String {
     let mut out = String::new();
-    let mut line = |text: String| writeln!(out, "{text}").expect("a string takes everything");
+    let mut line = |text: String| writeln!(out, "{text}").expect("writing to a string does not fail");
     let readiness = if status.ready { "ready" } else { "NOT READY" };
     line(format!("countersign {} at {}: {readiness}, up since {}", status.version, status.replica, status.started_at));
     store_lines(&status.store).into_iter().for_each(&mut line);
     if !status.config.waiting.is_empty() {
         line(format!("config   !! needs a restart for {}; the rest is in use", status.config.waiting.join(", ")));
     } else if !status.config.current {
-        line("config   !! the file holds a configuration that was refused; the old one is in use".to_owned());
+        line("config   !! the configuration in the file was refused; the old one is in use".to_owned());
     }
     line(String::new());
     line("gateways".to_owned());
@@ -105,7 +105,7 @@ fn render(status: &Status) -> String {
     }
     line(String::new());
     let stale = match status.seen_seconds_ago {
-        Some(age) if age > MAX_REPORT_AGE => format!(" !! as they were {} ago", human_duration(age)),
+        Some(age) if age > MAX_REPORT_AGE => format!(" !! as of {} ago", human_duration(age)),
         Some(_) => String::new(),
         None => " !! not read yet".to_owned(),
     };
@@ -153,7 +153,7 @@ fn store_lines(store: &StoreStatus) -> Vec<String> {
         trouble(format!("!! this host's clock is off by {offset:.1} s"));
     }
     if let Some(RefusingStatus { reason, for_seconds, .. }) = &store.refusing {
-        trouble(format!("!! takes no new work for {}: {}", human_duration(*for_seconds), printable(reason)));
+        trouble(format!("!! has refused new work for {}: {}", human_duration(*for_seconds), printable(reason)));
     }
     if let Some(RefusalStatus { operation, reason, seconds_ago, .. }) = &store.last_refusal {
         let mark = if *seconds_ago < RECENT_REFUSAL_AGE { "!! " } else { "" };
@@ -163,9 +163,11 @@ fn store_lines(store: &StoreStatus) -> Vec<String> {
 }
 
 fn gateway_line(gateway: &GatewayStatus) -> String {
-    let heard = match gateway.last_inbound_age_seconds {
-        Some(age) => format!("{}heard {} ago", if age > MAX_INBOUND_AGE { "!! " } else { "" }, human_duration(age)),
-        None => "nothing heard yet".to_owned(),
+    let inbound = match gateway.last_inbound_age_seconds {
+        Some(age) => {
+            format!("{}last webhook {} ago", if age > MAX_INBOUND_AGE { "!! " } else { "" }, human_duration(age))
+        }
+        None => "no webhook yet".to_owned(),
     };
     let refused = if gateway.refuses_us { "  !! it refuses us: logged out, banned, or a wrong token" } else { "" };
     let room = match gateway.room_used {
@@ -178,7 +180,7 @@ fn gateway_line(gateway: &GatewayStatus) -> String {
     };
     let disabled = if gateway.state == "enabled" { "" } else { "  (disabled)" };
     format!(
-        "  {:<20} {:<12} {heard}{refused}{room}{waiting}{disabled}  {}",
+        "  {:<20} {:<12} {inbound}{refused}{room}{waiting}{disabled}  {}",
         printable(&gateway.name),
         gateway.gateway,
         gateway.instance
@@ -210,12 +212,12 @@ fn replica_line(replica: &ReplicaStatus) -> String {
         (false, _) => "gone",
     };
     let config =
-        if replica.alive && !replica.config_current { "  !! its file holds another configuration" } else { "" };
+        if replica.alive && !replica.config_current { "  !! its file contains another configuration" } else { "" };
     let seen = human_duration(replica.seen_seconds_ago);
     format!("  {:<30} {:<10} {state}, seen {seen} ago{config}", printable(&replica.name), replica.version)
 }
 
-/// What a terminal may be shown of a text that came from elsewhere.
+/// A text from outside, without control characters, which a terminal would interpret, and cut off at 400 characters.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(400).collect()
 }

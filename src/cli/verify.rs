@@ -1,4 +1,4 @@
-//! `verify-signature`: whether a callback is genuine, and if not, why.
+//! `verify-signature`: checks the signature of a callback, and explains a mismatch.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -10,10 +10,10 @@ use crate::{app::exit::Failure, clock::Clock, config, worker::signature};
 
 const SECRET_VARIABLE: &str = "CALLBACK_SECRET";
 
-/// A callback as it came.
+/// The callback as it was received.
 #[derive(Debug, Args)]
 pub(super) struct VerifyOptions {
-    /// A file with the secret, `whsec_…`; without it the secret stands in `CALLBACK_SECRET`.
+    /// A file with the secret, `whsec_…`. Default: the environment variable `CALLBACK_SECRET`.
     #[arg(long)]
     secret_file: Option<PathBuf>,
     /// The header `webhook-id`.
@@ -25,14 +25,14 @@ pub(super) struct VerifyOptions {
     /// The header `webhook-signature`.
     #[arg(long)]
     signature: String,
-    /// Seconds that the timestamp may be away from now; 0: any.
+    /// Seconds by which the timestamp may differ from now; 0: no limit.
     #[arg(long, default_value_t = 300)]
     tolerance: i64,
-    /// The exact bytes of the body.
+    /// A file with the exact bytes of the body.
     body: PathBuf,
 }
 
-/// Exit 0: genuine; 1: not.
+/// Exit status 0 if the callback is genuine, else 1.
 pub(super) fn run(options: &VerifyOptions) -> Result<ExitCode, Failure> {
     let secret = match &options.secret_file {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?,
@@ -55,7 +55,7 @@ pub(super) fn run(options: &VerifyOptions) -> Result<ExitCode, Failure> {
 
 fn verify(secret: &str, options: &VerifyOptions, body: &[u8], age: i64) -> Result<(), String> {
     if config::decode_whsec(secret).is_none() {
-        return Err("the secret is not whsec_ and base64".to_owned());
+        return Err("the secret is not `whsec_` followed by base64".to_owned());
     }
     let signed = |body: &[u8]| {
         let secret = SecretString::from(secret.to_owned());
@@ -63,22 +63,26 @@ fn verify(secret: &str, options: &VerifyOptions, body: &[u8], age: i64) -> Resul
     };
     if signed(body) {
         return if options.tolerance > 0 && age.abs() > options.tolerance {
-            Err(format!("the signature fits, and the timestamp is {age} s away from now: a replay, or a wrong clock"))
+            Err(format!(
+                "the signature is correct, but the timestamp differs from now by {age} s: a replay, or a wrong clock"
+            ))
         } else {
             Ok(())
         };
     }
     if !options.signature.split(' ').any(|entry| entry.starts_with("v1,")) {
-        return Err("the header holds no `v1,` entry".to_owned());
+        return Err("the header contains no `v1,` entry".to_owned());
     }
     let trimmed = body.strip_suffix(b"\n").unwrap_or(body);
     let trimmed = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
     if trimmed.len() < body.len() && signed(trimmed) {
-        return Err("the body has a line break at its end that was not sent; the rest is genuine".to_owned());
+        return Err(
+            "the body has a line break at its end that was not sent; without it the signature is correct".to_owned()
+        );
     }
     let compact = serde_json::from_slice::<serde_json::Value>(body).map(|json| json.to_string().into_bytes());
     if compact.is_ok_and(|compact| signed(&compact)) {
-        return Err("the body was parsed and written again; verify the raw bytes before any JSON parser".to_owned());
+        return Err("the body was parsed and serialised again; verify the raw bytes before parsing them".to_owned());
     }
-    Err("another secret, another webhook-id or webhook-timestamp, or a changed body".to_owned())
+    Err("the secret, the webhook-id or the webhook-timestamp is wrong, or the body was changed".to_owned())
 }

@@ -1,4 +1,5 @@
-//! Fresh credentials. They are shown once and kept as digests, or in the configuration.
+//! Generates credentials: API tokens, of which the configuration holds digests, and secrets, which it holds as they
+//! are.
 
 use std::fmt::Write as _;
 
@@ -12,7 +13,7 @@ use crate::{
     random,
 };
 
-/// Fresh credentials of an instance.
+/// New credentials of one instance.
 pub struct InstanceCredentials {
     pub id: InstanceId,
     pub token: String,
@@ -21,6 +22,7 @@ pub struct InstanceCredentials {
 }
 
 impl InstanceCredentials {
+    /// Random credentials and a random id.
     pub fn generate() -> Self {
         Self {
             id: InstanceId::from_random(random::bytes()),
@@ -31,7 +33,7 @@ impl InstanceCredentials {
     }
 }
 
-/// An API token; the prefix lets secret scanners find leaked ones.
+/// A new API token. The prefix lets secret scanners recognise leaked tokens.
 pub fn generate_token() -> String {
     format!("cst_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>()))
 }
@@ -40,7 +42,7 @@ fn generate_whsec() -> String {
     format!("whsec_{}", STANDARD.encode(random::bytes::<32>()))
 }
 
-/// How the configuration names a token without holding it.
+/// The digest of a token, as `tokens` in the configuration holds it: `sha256:` and hexadecimal digits.
 pub fn token_digest(token: &str) -> String {
     sha256(token.as_bytes()).iter().fold("sha256:".to_owned(), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");

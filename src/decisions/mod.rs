@@ -1,4 +1,4 @@
-//! Decisions that a newcomer would ask about, each with its reasons, its cost and what would change it.
+//! Architecture decisions, each with its reasons, its cost and the conditions for a revision.
 
 #[doc = include_str!("at_least_once.md")]
 pub mod at_least_once {}

@@ -1,5 +1,5 @@
-//! Which ports `dev` uses. They must be known before anything starts: links, callbacks and the fake phone's
-//! address are made of them.
+//! The ports of `dev`. They are bound before anything starts, because links, callback URLs and the fake phone's URL
+//! contain them.
 
 use std::{
     io,
@@ -8,22 +8,22 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::Mode;
+use super::RunMode;
 
-const PUBLIC: u16 = 8080;
-const OPERATOR: u16 = 9090;
+const DEFAULT_PORT: u16 = 8080;
+const DEFAULT_OPERATOR_PORT: u16 = 9090;
 
 pub(super) struct Ports {
     pub(super) public: SocketAddr,
     pub(super) operator: SocketAddr,
-    /// So that nobody takes them before the daemon does.
-    held: [TcpListener; 2],
+    /// Keep the ports reserved until the daemon starts.
+    listeners: [TcpListener; 2],
 }
 
 impl Ports {
-    pub(super) fn reserve(listen: Option<SocketAddr>, mode: Mode) -> anyhow::Result<Self> {
-        let fixed = mode == Mode::Person;
-        let default = if fixed { local(PUBLIC) } else { local(0) };
+    pub(super) fn reserve(listen: Option<SocketAddr>, mode: RunMode) -> anyhow::Result<Self> {
+        let fixed = mode == RunMode::Interactive;
+        let default = if fixed { local(DEFAULT_PORT) } else { local(0) };
         let public = listen.unwrap_or(default);
         let held = match TcpListener::bind(public) {
             Ok(held) => held,
@@ -33,20 +33,20 @@ impl Ports {
             }
             Err(error) => return Err(error).with_context(|| format!("cannot listen on {public} (--listen)")),
         };
-        let operator = any_of(&[if fixed { local(OPERATOR) } else { local(0) }, local(0)])?;
-        Ok(Self { public: held.local_addr()?, operator: operator.local_addr()?, held: [held, operator] })
+        let operator = bind_first(&[if fixed { local(DEFAULT_OPERATOR_PORT) } else { local(0) }, local(0)])?;
+        Ok(Self { public: held.local_addr()?, operator: operator.local_addr()?, listeners: [held, operator] })
     }
 
-    /// For the fake phone: where it was before, beside the daemon, or anywhere.
-    pub(super) fn phone(&self, before: Option<u16>, mode: Mode) -> anyhow::Result<TcpListener> {
-        let beside = (mode == Mode::Person).then(|| self.public.port().checked_add(1)).flatten();
+    /// Binds the fake phone's port: the one of the last run, the one after the daemon's, or any.
+    pub(super) fn bind_phone(&self, before: Option<u16>, mode: RunMode) -> anyhow::Result<TcpListener> {
+        let beside = (mode == RunMode::Interactive).then(|| self.public.port().checked_add(1)).flatten();
         let wanted: Vec<SocketAddr> = [before, beside, Some(0)].into_iter().flatten().map(local).collect();
-        any_of(&wanted)
+        bind_first(&wanted)
     }
 
-    /// Now the daemon may have them.
+    /// Frees the ports for the daemon.
     pub(super) fn release(self) {
-        drop(self.held);
+        drop(self.listeners);
     }
 }
 
@@ -54,6 +54,6 @@ fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-fn any_of(addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
+fn bind_first(addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addresses).context("there is no free port on 127.0.0.1")
 }

@@ -1,5 +1,5 @@
-//! `dev.toml`: made on the first run, the developer's own afterwards. What changes from run to run is laid
-//! over it in memory.
+//! `dev.toml`: created on the first run, edited by the developer afterwards. Values that change with each run, such as
+//! ports, override it in memory.
 
 use std::net::TcpListener;
 
@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow, bail};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{home::Home, phone::Identity, ports::Ports};
+use super::{data_dir::DataDir, phone::PhoneIdentity, ports::Ports};
 use crate::{
     app::{self, exit::Failure},
     config::{
@@ -22,81 +22,81 @@ use crate::{
 mod first;
 
 /// Everything that `dev` needs to start.
-pub(super) struct Prepared {
+pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) instances: Instances,
-    pub(super) phone: Identity,
+    pub(super) phone: PhoneIdentity,
     pub(super) listener: TcpListener,
-    /// Known to this process alone, and gone with it.
+    /// Valid for this process only.
     pub(super) token: SecretString,
-    /// Stored as a digest just now, so this is the only chance to show it.
+    /// A new token in the settings. Only its digest is stored, so it can be shown only now.
     pub(super) new_token: Option<SecretString>,
     pub(super) first_run: bool,
 }
 
 pub(super) fn prepare(
-    home: &Home,
+    data_dir: &DataDir,
     ports: &Ports,
     new_token: bool,
     redirect_urls: &[Url],
-    mode: super::Mode,
-) -> Result<Prepared, Failure> {
-    let found = home.read_settings()?;
+    mode: super::RunMode,
+) -> Result<Setup, Failure> {
+    let found = data_dir.read_settings()?;
     let first_run = found.is_none();
     let before = found.as_deref().map(phone_port).transpose()?.flatten();
-    let listener = ports.phone(before, mode)?;
+    let listener = ports.bind_phone(before, mode)?;
     let origin = format!("http://{}", listener.local_addr().context("the fake phone has no address")?);
-    let mut shown = None;
+    let mut created_token = None;
     let text = match found {
         Some(text) if new_token => {
             let token = generate_token();
             let text = with_token(&text, &token_digest(&token))?;
-            home.write_settings(&text)?;
-            shown = Some(token);
+            data_dir.write_settings(&text)?;
+            created_token = Some(token);
             text
         }
         Some(text) => text,
         None => {
             let (text, token) = first::settings(&origin);
-            home.write_settings(&text)?;
-            shown = Some(token);
+            data_dir.write_settings(&text)?;
+            created_token = Some(token);
             text
         }
     };
     let token = generate_token();
-    let layered = layer(&text, &origin, &token_digest(&token), redirect_urls)?;
-    let (config, instances) = load(&layered, home, ports)?;
-    let phone = identity(&config, &origin)?;
-    let new_token = shown.map(SecretString::from);
-    Ok(Prepared { config, instances, phone, listener, token: token.into(), new_token, first_run })
+    let layered = with_overrides(&text, &origin, &token_digest(&token), redirect_urls)?;
+    let (config, instances) = load(&layered, data_dir, ports)?;
+    let phone = phone_identity(&config, &origin)?;
+    let new_token = created_token.map(SecretString::from);
+    Ok(Setup { config, instances, phone, listener, token: token.into(), new_token, first_run })
 }
 
-/// Reads it as `serve` would, but for the simulator, and with the addresses of this run. Of the environment
-/// only the log's keys count: what stands there for production must not reach a toy.
-fn load(text: &str, home: &Home, ports: &Ports) -> Result<(Config, Instances), Failure> {
+/// Loads the settings as `serve` does, with the simulator allowed and with the addresses of this run. Of the
+/// environment, only `COUNTERSIGN__LOG__…` is used: settings for production must not affect `dev`.
+fn load(text: &str, data_dir: &DataDir, ports: &Ports) -> Result<(Config, Instances), Failure> {
     let overrides = [
         ("public_url", format!("http://{}/", ports.public)),
         ("listen", ports.public.to_string()),
         ("operator_listen", ports.operator.to_string()),
-        ("store.url", home.store_url()),
+        ("store.url", data_dir.store_url()),
     ];
     let environment = config::environment().filter(|(name, _)| name.starts_with("COUNTERSIGN__LOG__"));
     let built = config::load(Some(text), environment, &overrides)
         .and(|config| app::build_instances(config, Purpose::Develop))
         .into_result();
     built.map_err(|faults| {
-        let file = home.settings_file();
-        let error = anyhow!("{} has faults; mend or delete it:\n{faults}", file.display());
+        let file = data_dir.settings_file();
+        let error = anyhow!("{} is invalid; fix or delete it:\n{faults}", file.display());
         Failure { error, ..Failure::from(faults) }
     })
 }
 
 fn parse(text: &str) -> anyhow::Result<toml::Table> {
-    text.parse().context("dev.toml is not TOML; mend or delete it")
+    text.parse().context("dev.toml is not TOML; fix or delete it")
 }
 
-/// Every instance whose gateway is the fake phone.
-fn all_simulated(table: &mut toml::Table) -> impl Iterator<Item = &mut toml::Table> {
+/// The instances whose gateway is the simulator.
+fn simulated_instances(table: &mut toml::Table) -> impl Iterator<Item = &mut toml::Table> {
     let instances = table.get_mut("instance").and_then(toml::Value::as_array_mut).into_iter().flatten();
     instances.filter_map(toml::Value::as_table_mut).filter(|table| {
         let kind = table.get("gateway").and_then(|gateway| gateway.get("kind"));
@@ -104,9 +104,9 @@ fn all_simulated(table: &mut toml::Table) -> impl Iterator<Item = &mut toml::Tab
     })
 }
 
-/// The instance that the fake phone serves: the first. Others may stand beside it.
-fn simulated(table: &mut toml::Table) -> anyhow::Result<&mut toml::Table> {
-    all_simulated(table)
+/// The instance of the fake phone: the first with the simulator.
+fn fake_phone_instance(table: &mut toml::Table) -> anyhow::Result<&mut toml::Table> {
+    simulated_instances(table)
         .next()
         .context("dev.toml has no [[instance]] with gateway kind \"simulator\"; delete it to start over")
 }
@@ -118,21 +118,21 @@ fn phone_origin(instance: &toml::Table) -> Option<String> {
 
 fn phone_port(text: &str) -> anyhow::Result<Option<u16>> {
     let mut table = parse(text)?;
-    let origin = phone_origin(simulated(&mut table)?);
+    let origin = phone_origin(fake_phone_instance(&mut table)?);
     Ok(origin.and_then(|origin| Url::parse(&origin).ok()?.port()))
 }
 
-/// Moves everything that points at the fake phone to where it is now; adds what only this process may use.
-fn layer(text: &str, origin: &str, digest: &str, redirect_urls: &[Url]) -> anyhow::Result<String> {
+/// Replaces the fake phone's URL of an earlier run by the current one, and adds this process's token and redirect URLs.
+fn with_overrides(text: &str, origin: &str, digest: &str, redirect_urls: &[Url]) -> anyhow::Result<String> {
     let mut table = parse(text)?;
-    for instance in all_simulated(&mut table) {
+    for instance in simulated_instances(&mut table) {
         if let Some(before) = phone_origin(instance) {
             for value in instance.iter_mut().map(|(_, value)| value) {
-                repoint(value, &before, origin);
+                replace_origin(value, &before, origin);
             }
         }
     }
-    let instance = simulated(&mut table)?;
+    let instance = fake_phone_instance(&mut table)?;
     let list = |instance: &mut toml::Table, name: &str, more: Vec<toml::Value>| {
         let entry = instance.entry(name).or_insert_with(|| toml::Value::Array(Vec::new()));
         if let toml::Value::Array(values) = entry {
@@ -144,7 +144,7 @@ fn layer(text: &str, origin: &str, digest: &str, redirect_urls: &[Url]) -> anyho
     Ok(toml::to_string(&table).expect("what was read as TOML can be written as TOML"))
 }
 
-fn repoint(value: &mut toml::Value, before: &str, now: &str) {
+fn replace_origin(value: &mut toml::Value, before: &str, now: &str) {
     match value {
         toml::Value::String(text) => {
             if let Some(rest) = text.strip_prefix(before)
@@ -153,13 +153,13 @@ fn repoint(value: &mut toml::Value, before: &str, now: &str) {
                 *text = format!("{now}{rest}");
             }
         }
-        toml::Value::Array(values) => values.iter_mut().for_each(|value| repoint(value, before, now)),
-        toml::Value::Table(table) => table.iter_mut().for_each(|(_, value)| repoint(value, before, now)),
+        toml::Value::Array(values) => values.iter_mut().for_each(|value| replace_origin(value, before, now)),
+        toml::Value::Table(table) => table.iter_mut().for_each(|(_, value)| replace_origin(value, before, now)),
         _ => {}
     }
 }
 
-/// Textual, so that the developer's comments stay.
+/// Adds a token by editing the text, which keeps the developer's comments.
 fn with_token(text: &str, digest: &str) -> anyhow::Result<String> {
     let (head, tail) = text
         .split_once("\ntokens = [")
@@ -169,17 +169,17 @@ fn with_token(text: &str, digest: &str) -> anyhow::Result<String> {
         let tokens = table.get("tokens").and_then(toml::Value::as_array);
         tokens.is_some_and(|tokens| tokens.iter().any(|token| token.as_str() == Some(digest)))
     };
-    match text.parse().ok().as_mut().map(simulated) {
+    match text.parse().ok().as_mut().map(fake_phone_instance) {
         Some(Ok(instance)) if holds(instance) => Ok(text),
         _ => bail!("--new-token cannot find the fake phone's tokens in dev.toml; put its instance first"),
     }
 }
 
-/// What the fake phone must know to be one.
-fn identity(config: &Config, origin: &str) -> anyhow::Result<Identity> {
+/// The fake phone's identity and secrets, from the configuration.
+fn phone_identity(config: &Config, origin: &str) -> anyhow::Result<PhoneIdentity> {
     let kind_of = |table: &Table| table.text("kind");
     let instance = config.instances.iter().find(|instance| kind_of(&instance.gateway).as_deref() == Some("simulator"));
-    let instance = instance.context("there is no instance with the simulator")?;
+    let instance = instance.context("no instance has the gateway \"simulator\"")?;
     let sms_api_key = instance.codes.sms_instance.and_then(|id| {
         let other = config
             .instances
@@ -188,7 +188,7 @@ fn identity(config: &Config, origin: &str) -> anyhow::Result<Identity> {
         other.gateway.reader().secret("api_key")
     });
     let secret = |name: &str| instance.gateway.reader().secret(name).unwrap_or_default();
-    Ok(Identity {
+    Ok(PhoneIdentity {
         instance: instance.id,
         name: instance.name.clone(),
         number: instance.number.clone(),

@@ -1,123 +1,132 @@
-//! With a token: a link that is minted and matched, and a message from a real phone.
+//! The checks that need a token: a link is minted and verified, and a message from a real phone is awaited.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{card::Card, checks::Patient, probe::Counters};
-use crate::gateway::{Draft, Who};
+use super::{probe::Counters, report::Report, target::CheckTarget};
+use crate::gateway::{SampleSender, WebhookRequest};
 
-const STEP: Duration = Duration::from_millis(500);
-/// A reply leaves at once, unless the gateway is slow or away.
-const REPLY: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Replies are sent immediately, unless the gateway is slow or down.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Mints a link for the operator's number and matches it, once.
-pub(super) async fn matched(patient: &Patient<'_>, token: &str, card: &mut Card) {
-    if let Err(error) = rounds(patient, token, card).await {
-        card.add("matched", "a link is minted and matched", false, "verified", format!("{error:#}"));
+/// Mints a link for the operator's number and verifies it, once.
+pub(super) async fn check_link(target: &CheckTarget<'_>, token: &str, report: &mut Report) {
+    if let Err(error) = run_link_checks(target, token, report).await {
+        report.add("matched", "a link is minted and verified", false, "verified", format!("{error:#}"));
     }
 }
 
-async fn rounds(patient: &Patient<'_>, token: &str, card: &mut Card) -> anyhow::Result<()> {
-    let probe = &patient.probe;
-    let number = patient.sample(Who::Person, "").phone;
+async fn run_link_checks(target: &CheckTarget<'_>, token: &str, report: &mut Report) -> anyhow::Result<()> {
+    let probe = &target.probe;
+    let number = target.sample(SampleSender::Person, "").phone;
     let before = probe.counters().await;
     let mint = json!({ "chatId": format!("{number}@c.us"), "name": "countersign doctor", "purpose": "doctor" });
     let minted = probe.call(token, "POST", "/generate-link", &mint).await?;
-    let (uuid, text) = (word(&minted, "uuid"), word(&minted, "text"));
-    card.leaves.push(format!("the verification {uuid} (purpose \"doctor\"), its callbacks, and one reply"));
+    let (uuid, text) = (string_field(&minted, "uuid"), string_field(&minted, "text"));
+    report.leaves.push(format!("the verification {uuid} (purpose \"doctor\"), its callbacks, and one reply"));
     let status = async || -> anyhow::Result<String> {
-        Ok(word(&probe.call(token, "GET", &format!("/requests/{uuid}"), &Value::Null).await?, "status"))
+        Ok(string_field(&probe.call(token, "GET", &format!("/requests/{uuid}"), &Value::Null).await?, "status"))
     };
-    for (who, name) in [(Who::Group, "in a group"), (Who::Own, "from ourselves")] {
-        let Some(draft) = patient.signed(&patient.sample(who, &text)) else { continue };
-        let _ = probe.post("", &draft).await;
+    for (who, name) in [(SampleSender::Group, "in a group"), (SampleSender::OwnNumber, "from the own number")] {
+        let Some(webhook) = target.compose_signed(&target.sample(who, &text)) else { continue };
+        let _ = probe.post("", &webhook).await;
         let now = status().await?;
-        card.add("matched", format!("the code {name} verifies nobody"), now == "pending", "pending", now);
+        report.add("matched", format!("the code {name} verifies nothing"), now == "pending", "pending", now);
     }
-    let sample = patient.sample(Who::Person, &text);
-    let unsigned = patient.draft(&sample).unwrap_or_default();
-    let _ = probe.post("", &Draft { headers: unsigned.headers.clone(), ..unsigned }).await;
+    let sample = target.sample(SampleSender::Person, &text);
+    let unsigned = target.compose(&sample).unwrap_or_default();
+    let _ = probe.post("", &WebhookRequest { headers: unsigned.headers.clone(), ..unsigned }).await;
     let now = status().await?;
-    card.add("matched", "the code without a proof verifies nobody", now == "pending", "pending", now);
-    let draft = patient.signed(&sample).unwrap_or_default();
-    let _ = probe.post("", &draft).await;
+    report.add("matched", "the code without authentication verifies nothing", now == "pending", "pending", now);
+    let webhook = target.compose_signed(&sample).unwrap_or_default();
+    let _ = probe.post("", &webhook).await;
     let now = status().await?;
-    card.add("matched", "the code from its chat verifies", now == "verified", "verified", now);
+    report.add("matched", "the code from its chat verifies", now == "verified", "verified", now);
     let middle = probe.counters().await;
-    let _ = probe.post("", &draft).await;
+    let _ = probe.post("", &webhook).await;
     let after = probe.counters().await;
     if let (Some(middle), Some(after)) = (middle, after) {
-        let made = after.grown(&middle, "webhook_events").join(", ");
-        // Once the chat's budget of repeated answers is used up it gets none, and is no duplicate of one.
+        let made = after.increased(&middle, "webhook_events").join(", ");
+        // `repeated`: the chat has used up its repeated replies, so the message is not handled as a duplicate.
         let nothing = made == "duplicate" || made == "repeated";
-        card.add("matched", "the same message again changes nothing", nothing, "duplicate or repeated", made);
+        report.add("matched", "the same message again changes nothing", nothing, "duplicate or repeated", made);
     }
     if let Some(before) = before {
-        let result = reply(patient, &before).await;
-        card.add("matched", "the gateway takes the reply", result.contains("sent"), "sent", result);
+        let result = wait_for_reply(target, &before).await;
+        report.add("matched", "the gateway accepts the reply", result.contains("sent"), "sent", result);
     }
     Ok(())
 }
 
-/// What became of the reply, by the daemon's own count.
-async fn reply(patient: &Patient<'_>, before: &Counters) -> String {
-    let deadline = Instant::now() + REPLY;
+/// The result of the reply, by the daemon's metrics.
+async fn wait_for_reply(target: &CheckTarget<'_>, before: &Counters) -> String {
+    let deadline = Instant::now() + REPLY_TIMEOUT;
     loop {
-        let now = patient.probe.counters().await.unwrap_or_default();
-        let results = now.grown(before, "replies");
+        let now = target.probe.counters().await.unwrap_or_default();
+        let results = now.increased(before, "replies");
         if results.iter().any(|result| result != "retried" && result != "unknown") || Instant::now() >= deadline {
             return if results.is_empty() { "nothing was sent".to_owned() } else { results.join(", ") };
         }
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Shows a link and says what arrives, until somebody has sent it.
-pub(super) async fn wait(patient: &Patient<'_>, token: &str, patience: Duration, card: &mut Card) {
-    match arrival(patient, token, patience, card).await {
+/// Prints a link, and what arrives, until the link is verified or the time is over.
+pub(super) async fn check_real_phone(target: &CheckTarget<'_>, token: &str, patience: Duration, report: &mut Report) {
+    match wait_for_message(target, token, patience, report).await {
         Ok(true) => {}
         Ok(false) => {
-            card.add("real phone", "a message from a real phone", false, "verified", "nothing matched in time");
+            report.add("real phone", "a message from a real phone", false, "verified", "nothing matched in time");
         }
-        Err(error) => card.add("real phone", "a message from a real phone", false, "verified", format!("{error:#}")),
+        Err(error) => report.add("real phone", "a message from a real phone", false, "verified", format!("{error:#}")),
     }
 }
 
-async fn arrival(patient: &Patient<'_>, token: &str, patience: Duration, card: &mut Card) -> anyhow::Result<bool> {
-    let probe = &patient.probe;
+async fn wait_for_message(
+    target: &CheckTarget<'_>,
+    token: &str,
+    patience: Duration,
+    report: &mut Report,
+) -> anyhow::Result<bool> {
+    let probe = &target.probe;
     let mint = json!({ "name": "countersign doctor [TEST]", "purpose": "doctor" });
     let minted = probe.call(token, "POST", "/generate-link", &mint).await?;
-    let uuid = word(&minted, "uuid");
-    card.leaves.push(format!("the verification {uuid} (purpose \"doctor\"), its callbacks, and its reply"));
-    say(&format!("\nsend this from a phone, within {} s:\n  {}", patience.as_secs(), word(&minted, "whatsapp_link")));
+    let uuid = string_field(&minted, "uuid");
+    report.leaves.push(format!("the verification {uuid} (purpose \"doctor\"), its callbacks, and its reply"));
+    print_progress(&format!(
+        "\nsend this from a phone, within {} s:\n  {}",
+        patience.as_secs(),
+        string_field(&minted, "whatsapp_link")
+    ));
     let first = probe.counters().await.unwrap_or_default();
     let mut last = first.clone();
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         let now = probe.counters().await.unwrap_or_default();
         for family in ["webhook_events", "webhooks_rejected"] {
-            now.grown(&last, family).iter().for_each(|word| say(&format!("  arrived: {word}")));
+            now.increased(&last, family).iter().for_each(|word| print_progress(&format!("  arrived: {word}")));
         }
         last = now;
         let record = probe.call(token, "GET", &format!("/requests/{uuid}"), &Value::Null).await?;
-        if word(&record, "status") == "verified" {
-            say(&format!("  event: {}", redacted(&record)));
-            card.add("real phone", "a message from a real phone", true, "verified", redacted(&record).to_string());
-            let result = reply(patient, &first).await;
-            card.add("real phone", "the gateway takes the reply", result.contains("sent"), "sent", result);
+        if string_field(&record, "status") == "verified" {
+            print_progress(&format!("  event: {}", redacted(&record)));
+            report.add("real phone", "a message from a real phone", true, "verified", redacted(&record).to_string());
+            let result = wait_for_reply(target, &first).await;
+            report.add("real phone", "the gateway accepts the reply", result.contains("sent"), "sent", result);
             return Ok(true);
         }
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(false)
 }
 
-fn word(json: &Value, name: &str) -> String {
+fn string_field(json: &Value, name: &str) -> String {
     json[name].as_str().unwrap_or_default().to_owned()
 }
 
-/// Who wrote, without telling whom.
+/// The verified subject without personal data.
 fn redacted(record: &Value) -> Value {
     let hide = |text: &str| match text.char_indices().rev().nth(1) {
         Some((at, _)) if text.len() > 6 => format!("…{}", &text[at..]),
@@ -131,8 +140,8 @@ fn redacted(record: &Value) -> Value {
     })
 }
 
-/// While it waits, not on the card.
+/// Prints progress, which is not part of the report.
 #[expect(clippy::print_stderr, reason = "progress of a command line tool")]
-fn say(line: &str) {
+fn print_progress(line: &str) {
     eprintln!("{line}");
 }

@@ -1,4 +1,4 @@
-//! Posts webhooks to the running daemon, and sees in its metrics what it made of them.
+//! A client of the running daemon: posts webhooks, calls the API, and reads the metrics.
 
 use std::collections::HashMap;
 
@@ -9,37 +9,37 @@ use serde_json::Value;
 use crate::{
     domain::InstanceId,
     egress::{Egress, EgressError, Policy},
-    gateway::Draft,
+    gateway::WebhookRequest,
 };
 
-/// Metrics grow with the number of instances.
-const METRICS: usize = 16 * 1024 * 1024;
+/// The maximum size of the metrics, in bytes. They grow with the number of instances.
+const MAX_METRICS_LEN: usize = 16 * 1024 * 1024;
 
-/// The daemon, from outside.
+/// A client of the running daemon, for one instance.
 pub(super) struct Probe {
     egress: Egress,
-    /// Without a slash at the end.
+    /// The daemon's URL, without a trailing slash.
     pub(super) base: String,
     operator: String,
     instance: InstanceId,
 }
 
-/// Counters of this instance: family and label value, such as `webhook_events` and `group`.
+/// The counters of one instance, by metric and label value, such as `webhook_events` and `group`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counters(HashMap<(String, String), f64>);
 
 impl Counters {
-    pub(super) fn of(&self, family: &str, word: &str) -> f64 {
-        self.0.get(&(family.to_owned(), word.to_owned())).copied().unwrap_or_default()
+    pub(super) fn value(&self, family: &str, label: &str) -> f64 {
+        self.0.get(&(family.to_owned(), label.to_owned())).copied().unwrap_or_default()
     }
 
-    /// What has grown since `before`, as `word` or `word (n)`.
-    pub(super) fn grown(&self, before: &Self, family: &str) -> Vec<String> {
+    /// The label values of `family` whose counters have increased since `before`, sorted.
+    pub(super) fn increased(&self, before: &Self, family: &str) -> Vec<String> {
         let mut words: Vec<String> = self
             .0
             .iter()
-            .filter(|((known, word), value)| known == family && **value > before.of(family, word))
-            .map(|((_, word), _)| word.clone())
+            .filter(|((known, label), value)| known == family && **value > before.value(family, label))
+            .map(|((_, label), _)| label.clone())
             .collect();
         words.sort();
         words
@@ -49,23 +49,23 @@ impl Counters {
 impl Probe {
     pub(super) fn new(base: &str, operator: &str, instance: InstanceId) -> Self {
         let policy = Policy { any_address: true, allow_http: true, ..Policy::default() };
-        let egress = Egress::new(policy).with_max_response_len(METRICS);
+        let egress = Egress::new(policy).with_max_response_len(MAX_METRICS_LEN);
         let trim = |url: &str| url.trim_end_matches('/').to_owned();
         Self { egress, base: trim(base), operator: trim(operator), instance }
     }
 
-    /// The status of the daemon's answer to a webhook; `tail` stands behind the instance in the path.
-    pub(super) async fn post(&self, tail: &str, draft: &Draft) -> Result<u16, String> {
-        self.post_to(&self.instance.to_string(), tail, draft).await
+    /// Posts a webhook and returns the response's status. `tail` is appended to the path.
+    pub(super) async fn post(&self, tail: &str, webhook: &WebhookRequest) -> Result<u16, String> {
+        self.post_to(&self.instance.to_string(), tail, webhook).await
     }
 
-    pub(super) async fn post_to(&self, instance: &str, tail: &str, draft: &Draft) -> Result<u16, String> {
-        let query = if draft.query.is_empty() { String::new() } else { format!("?{}", draft.query) };
+    pub(super) async fn post_to(&self, instance: &str, tail: &str, webhook: &WebhookRequest) -> Result<u16, String> {
+        let query = if webhook.query.is_empty() { String::new() } else { format!("?{}", webhook.query) };
         let mut request = Request::post(format!("{}/webhooks/{instance}{tail}{query}", self.base));
-        for (name, value) in &draft.headers {
+        for (name, value) in &webhook.headers {
             request = request.header(name, value);
         }
-        let request = request.body(draft.body.clone()).map_err(|_| "cannot be written as a request".to_owned())?;
+        let request = request.body(webhook.body.clone()).map_err(|_| "cannot be sent as an HTTP request".to_owned())?;
         self.send(request).await.map(|response| response.status().as_u16()).map_err(|error| error.to_string())
     }
 
@@ -73,7 +73,7 @@ impl Probe {
         self.egress.send(request).await
     }
 
-    /// A call of the API, with its answer's JSON.
+    /// Calls the API and returns `data` of the response.
     pub(super) async fn call(&self, token: &str, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = Request::builder()
             .method(method)
@@ -93,16 +93,16 @@ impl Probe {
         Ok(json["data"].clone())
     }
 
-    /// `None` when the operator's listener cannot be reached from here.
+    /// The current counters; `None` if the operator listener cannot be reached.
     pub(super) async fn counters(&self) -> Option<Counters> {
         let request = Request::get(format!("{}/metrics", self.operator)).body(Vec::new()).ok()?;
         let response = self.send(request).await.ok().filter(|response| response.status().is_success())?;
-        Some(read(&String::from_utf8_lossy(response.body()), self.instance))
+        Some(parse_metrics(&String::from_utf8_lossy(response.body()), self.instance))
     }
 }
 
-/// Lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`.
-fn read(text: &str, instance: InstanceId) -> Counters {
+/// Parses lines such as `countersign_webhook_events_total{instance_id="…",gateway="waha",result="group"} 3`.
+fn parse_metrics(text: &str, instance: InstanceId) -> Counters {
     let ours = format!("instance_id=\"{instance}\"");
     let mut counters = Counters::default();
     for line in text.lines().filter(|line| line.contains(&ours)) {
@@ -110,10 +110,11 @@ fn read(text: &str, instance: InstanceId) -> Counters {
             continue;
         };
         let Some((labels, value)) = rest.rsplit_once("} ") else { continue };
-        let label = |name: &str| labels.split(',').find_map(|one| one.strip_prefix(name)?.strip_prefix("=\""));
-        let word = label("result").or_else(|| label("reason")).map(|word| word.trim_end_matches('"').to_owned());
-        if let (Some(word), Ok(value)) = (word, value.split(' ').next().unwrap_or_default().parse::<f64>()) {
-            *counters.0.entry((family.trim_end_matches("_total").to_owned(), word)).or_default() += value;
+        let label_value = |name: &str| labels.split(',').find_map(|one| one.strip_prefix(name)?.strip_prefix("=\""));
+        let label =
+            label_value("result").or_else(|| label_value("reason")).map(|label| label.trim_end_matches('"').to_owned());
+        if let (Some(label), Ok(value)) = (label, value.split(' ').next().unwrap_or_default().parse::<f64>()) {
+            *counters.0.entry((family.trim_end_matches("_total").to_owned(), label)).or_default() += value;
         }
     }
     counters
@@ -130,10 +131,10 @@ mod tests {
             countersign_webhook_events_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000001\",gateway=\"waha\",result=\"group\"} 3\n\
             countersign_webhook_events_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000002\",gateway=\"waha\",result=\"group\"} 9\n\
             countersign_webhooks_rejected_total{instance_id=\"5f0c2a90-0000-4000-8000-000000000001\",gateway=\"waha\",reason=\"no signature\"} 2\n";
-        let counters = read(text, instance);
-        assert!((counters.of("webhook_events", "group") - 3.0).abs() < 0.1);
-        assert!((counters.of("webhooks_rejected", "no signature") - 2.0).abs() < 0.1);
-        assert_eq!(counters.grown(&Counters::default(), "webhook_events"), ["group"]);
-        assert!(counters.grown(&counters, "webhook_events").is_empty());
+        let counters = parse_metrics(text, instance);
+        assert!((counters.value("webhook_events", "group") - 3.0).abs() < 0.1);
+        assert!((counters.value("webhooks_rejected", "no signature") - 2.0).abs() < 0.1);
+        assert_eq!(counters.increased(&Counters::default(), "webhook_events"), ["group"]);
+        assert!(counters.increased(&counters, "webhook_events").is_empty());
     }
 }

@@ -1,22 +1,23 @@
-//! Why there is no answer, and whether the request may have arrived all the same.
+//! Errors of outgoing requests: the cause, and whether the request may have arrived.
 
 use std::{error::Error, io};
 
 use rustls::{CertificateError, Error as TlsError};
 
-/// Why there is no answer.
+/// A request without a complete response.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[error("{}: {}", self.cause.as_str(), self.cause)]
 pub struct EgressError {
     pub cause: Cause,
-    /// The other side may have the request. `false`: it was never begun, so that sending it again repeats nothing.
+    /// The server may have received the request. If `false`, no byte of it was sent, and a retry cannot duplicate it.
     pub may_have_arrived: bool,
 }
 
-/// The word is the class, for metrics; the text is for people.
+/// The cause of an [`EgressError`]. [`Cause::as_str`] is its class for metrics and stored records; `Display` is for
+/// people.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum Cause {
-    /// One text for every forbidden target, so that answers map nobody's network.
+    /// One text for every forbidden target, so that error texts cannot be used to map an internal network.
     #[error("this address is not open to callbacks")]
     Forbidden,
     #[error("the name has no address")]
@@ -36,6 +37,7 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The class of the cause: a value of metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forbidden => "forbidden_target",
@@ -52,14 +54,14 @@ impl Cause {
     }
 }
 
-/// Of a request that was not sent.
+/// A cause found before anything was sent.
 impl From<Cause> for EgressError {
     fn from(cause: Cause) -> Self {
         Self { cause, may_have_arrived: false }
     }
 }
 
-/// By the types in the chain of causes, never by their text.
+/// Classifies by the types in the chain of sources, never by their text.
 pub(super) fn classify(error: &reqwest::Error) -> Cause {
     let mut refused = false;
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
@@ -72,7 +74,7 @@ pub(super) fn classify(error: &reqwest::Error) -> Cause {
         }
         let io = current.downcast_ref::<io::Error>();
         refused |= io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        // What is in an `io::Error` is not among its sources, only what is behind it.
+        // `io::Error::source` skips the error it wraps and returns the source of that one.
         let inner = io.and_then(io::Error::get_ref);
         cause = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| current.source());
     }

@@ -1,7 +1,10 @@
-//! The only place that opens outgoing connections.
+//! Outgoing HTTP requests, under a [`Policy`] that says which addresses they may reach. Nothing else in the crate opens
+//! an outgoing connection, except the store to its Redis.
 //!
-//! Addresses are judged when the connection is made; deadline and size cover everything from the name's resolution to
-//! the last byte; redirects are not followed; proxies of the environment are ignored; nothing is decompressed.
+//! A request passes through [`Egress::send`]: the URL is checked, the client resolves the name through
+//! [`resolve::PolicyResolver`], which checks every address it returns, and the response is read up to a maximum size.
+//! The timeout covers everything from name resolution to the last byte. Redirects are not followed, proxy variables of
+//! the environment are ignored, and responses are not decompressed.
 
 mod error;
 mod policy;
@@ -30,15 +33,15 @@ pub use self::{
     resolve::{Resolver, SystemResolver},
 };
 
-/// For the name, the connection and TLS.
+/// For name resolution, the TCP connection and the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// From the name's resolution to the last byte read.
+/// From name resolution to the last byte read, unless [`Egress::with_timeout`] sets another.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is read of an answer; the rest is not even received.
+/// Bytes of a response body that are read; the connection is dropped after them.
 const MAX_RESPONSE_LEN: usize = 64 * 1024;
-/// In so many pieces at most.
+/// Chunks in which a body may arrive, so that a server cannot send one byte at a time.
 const MAX_CHUNKS: usize = 4096;
-/// A pooled connection skips name resolution, so it must not live long.
+/// A pooled connection skips name resolution and its check, so it must not live long.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends requests within one [`Policy`].
@@ -51,19 +54,19 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Roots are in the binary: an empty container has none.
+    /// With the Mozilla root certificates compiled into the binary, since a minimal container image has none.
     pub fn new(policy: Policy) -> Self {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         Self::with_resolver(policy, Arc::new(SystemResolver), roots)
     }
 
-    /// With names and authorities other than the world's.
+    /// With another resolver and other root certificates.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn with_resolver(policy: Policy, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
-        let judge = PolicyResolver { policy: Arc::new(policy), denied_at_runtime: Arc::default(), resolver };
+        let resolver = PolicyResolver { policy: Arc::new(policy), denied_at_runtime: Arc::default(), resolver };
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(roots))
-            .dns_resolver(Arc::new(judge.clone()))
+            .dns_resolver(Arc::new(resolver.clone()))
             .redirect(redirect::Policy::none())
             .no_proxy()
             .referer(false)
@@ -72,45 +75,48 @@ impl Egress {
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("a client of constants builds");
-        Self { client, resolver: judge, max_response_len: MAX_RESPONSE_LEN, timeout: REQUEST_TIMEOUT }
+        Self { client, resolver, max_response_len: MAX_RESPONSE_LEN, timeout: REQUEST_TIMEOUT }
     }
 
-    /// From now on this is closed as well, and what was closed so before no more.
-    pub fn deny(&self, closed: &Arc<DeniedTargets>) {
-        self.resolver.denied_at_runtime.store(Arc::clone(closed));
+    /// Replaces the targets that are denied in addition to the policy's.
+    pub fn deny(&self, targets: &Arc<DeniedTargets>) {
+        self.resolver.denied_at_runtime.store(Arc::clone(targets));
     }
 
-    /// For answers of our own listeners, such as metrics of many instances: reads up to `max_response_len` bytes.
+    /// Reads up to `max_response_len` bytes of a response, for responses of this daemon's own listeners.
     #[must_use]
-    pub fn with_max_response_len(self, largest: usize) -> Self {
-        Self { max_response_len: largest, ..self }
+    pub fn with_max_response_len(self, max_response_len: usize) -> Self {
+        Self { max_response_len, ..self }
     }
 
-    /// For whoever has longer than [`REQUEST_TIMEOUT`].
+    /// Replaces [`REQUEST_TIMEOUT`].
     #[must_use]
-    pub fn with_timeout(self, deadline: Duration) -> Self {
-        Self { timeout: deadline, ..self }
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
-    /// Sends, and reads at most 64 KiB of the answer, unless told otherwise.
+    /// Sends a request and reads the response. A body longer than the maximum (64 KiB by default) is cut off there.
+    ///
+    /// # Errors
+    /// Any failure before the whole response was read, with whether the request may have arrived.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, EgressError> {
         let url = Url::parse(&request.uri().to_string()).map_err(|_| Cause::Forbidden)?;
         let port = url.port_or_known_default().unwrap_or_default();
-        let written = Arc::new(AtomicBool::new(false));
+        let begun = Arc::new(AtomicBool::new(false));
         let exchange = async {
             self.check_url(&url, port).await?;
-            let request = request.map(|body| TrackedBody::wrap(body, &written));
+            let request = request.map(|body| TrackedBody::wrap(body, &begun));
             let request = request.try_into().map_err(|_| Cause::Forbidden)?;
             REQUEST_PORT.scope(port, self.exchange(request)).await
         };
         let outcome = tokio::time::timeout(self.timeout, exchange).await;
-        let written = || tracked_body::is_begun(&written);
+        let begun = || tracked_body::is_begun(&begun);
         outcome
-            .unwrap_or_else(|_| Err(if written() { Cause::Timeout } else { Cause::ConnectTimeout }))
-            .map_err(|cause| EgressError { cause, may_have_arrived: written() && !cause.is_connect_error() })
+            .unwrap_or_else(|_| Err(if begun() { Cause::Timeout } else { Cause::ConnectTimeout }))
+            .map_err(|cause| EgressError { cause, may_have_arrived: begun() && !cause.is_connect_error() })
     }
 
-    /// A literal address is never resolved, so it is judged here.
+    /// Checks the scheme, and the address if the host is a literal one: the client does not resolve those.
     async fn check_url(&self, url: &Url, port: u16) -> Result<(), Cause> {
         let policy = &self.resolver.policy;
         if url.scheme() != "https" && !(url.scheme() == "http" && (policy.allow_http || policy.any_address)) {
@@ -126,14 +132,14 @@ impl Egress {
     }
 
     async fn exchange(&self, request: reqwest::Request) -> Result<Response<Vec<u8>>, Cause> {
-        let mut answer = self.client.execute(request).await.map_err(|error| classify(&error))?;
-        // Nobody asked for another protocol.
-        if answer.status().is_informational() {
+        let mut received = self.client.execute(request).await.map_err(|error| classify(&error))?;
+        // A final response was expected: this client never asks to switch protocols.
+        if received.status().is_informational() {
             return Err(Cause::Incomplete);
         }
         let mut body = Vec::new();
         for _ in 0..MAX_CHUNKS {
-            let Some(chunk) = answer.chunk().await.map_err(|error| classify(&error))? else { break };
+            let Some(chunk) = received.chunk().await.map_err(|error| classify(&error))? else { break };
             let room = self.max_response_len - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if body.len() == self.max_response_len {
@@ -141,8 +147,8 @@ impl Egress {
             }
         }
         let mut response = Response::new(body);
-        *response.status_mut() = answer.status();
-        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        *response.status_mut() = received.status();
+        *response.headers_mut() = std::mem::take(received.headers_mut());
         Ok(response)
     }
 }

@@ -1,34 +1,35 @@
-//! Which addresses a callback may reach, and which are one subscriber. Judges an address; knows no names.
+//! Which addresses an outgoing connection may reach (protection against SSRF). Works on addresses; host names are
+//! resolved in [`super::resolve`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Where a client may connect to.
+/// The targets that an [`Egress`](super::Egress) may connect to.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// Any address: the operator wrote the URL himself.
+    /// Any address and both schemes, for URLs that the operator configured.
     pub any_address: bool,
-    /// Plain http, beside https.
+    /// `http` in addition to `https`.
     pub allow_http: bool,
-    /// Private networks that are open.
+    /// Private networks that are allowed in addition to public addresses.
     pub allowed_networks: Vec<IpNet>,
-    /// Host and port of our own listeners and of the store.
+    /// Host and port of this daemon's listeners and of the store.
     pub denied_hosts: Vec<(String, u16)>,
-    /// Ports of the store and of operators' listeners, which are closed on every private address: other nodes and
-    /// other replicas have them, too.
+    /// Ports of the store and of the operator listeners. They are denied on every private address, because other store
+    /// nodes and other replicas use them too.
     pub denied_private_ports: Vec<u16>,
 }
 
-/// What turned out to be the store's, or another replica's, while the process runs.
+/// Targets that are denied in addition to a policy: nodes of the store that were discovered at run time.
 #[derive(Clone, Debug, Default)]
 pub struct DeniedTargets {
     pub hosts: Vec<(String, u16)>,
-    /// On every private address.
+    /// Denied on every private address.
     pub private_ports: Vec<u16>,
 }
 
-/// Special-purpose blocks of IPv4 (IANA), none of which is a stranger's server.
+/// Special-purpose blocks of the IANA IPv4 registry; none holds public servers.
 const V4_SPECIAL: [([u8; 4], u8); 16] = [
     ([0, 0, 0, 0], 8),
     ([10, 0, 0, 0], 8),
@@ -48,7 +49,7 @@ const V4_SPECIAL: [([u8; 4], u8); 16] = [
     ([240, 0, 0, 0], 4),
 ];
 
-/// Blocks inside IPv6's global unicast space that carry other addresses or nothing.
+/// Blocks inside the IPv6 global unicast space that embed other addresses or are not routed.
 const V6_SPECIAL: [([u16; 8], u8); 4] = [
     // IETF protocol assignments, Teredo among them.
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
@@ -58,8 +59,8 @@ const V6_SPECIAL: [([u16; 8], u8); 4] = [
     ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
 ];
 
-/// Whether a connection to `ip` is allowed. `allowed_networks` opens private space, never link-local addresses or
-/// cloud metadata services.
+/// Whether a connection to `ip` is allowed. `networks` allows private addresses, never link-local ones or cloud
+/// metadata services.
 pub(super) fn is_permitted(ip: IpAddr, networks: &[IpNet]) -> bool {
     let ip = ip.to_canonical();
     if is_metadata(ip) {
@@ -68,7 +69,7 @@ pub(super) fn is_permitted(ip: IpAddr, networks: &[IpNet]) -> bool {
     is_public(ip) || networks.iter().any(|network| network.contains(&ip))
 }
 
-/// Where clouds serve credentials and settings to whoever asks from inside, beside link-local addresses.
+/// Addresses outside the link-local range where cloud providers serve credentials and settings to any local client.
 const METADATA_SERVICES: [IpAddr; 8] = [
     // Alibaba Cloud.
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
@@ -94,7 +95,7 @@ fn is_metadata(ip: IpAddr) -> bool {
         }
 }
 
-/// NAT64, SIIT, ISATAP and the deprecated IPv4-compatible form: a way around the IPv4 table.
+/// NAT64, SIIT, ISATAP and the deprecated IPv4-compatible form, which would bypass the IPv4 table.
 fn embeds_ipv4(v6: Ipv6Addr) -> bool {
     let s = v6.segments();
     let nat64 = s[0] == 0x64 && s[1] == 0xff9b;
@@ -104,7 +105,7 @@ fn embeds_ipv4(v6: Ipv6Addr) -> bool {
     nat64 || compatible || siit || isatap
 }
 
-/// Whether it is a stranger's, as far as its block tells.
+/// Whether `ip` is globally reachable according to the IANA registries.
 pub(super) fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => !V4_SPECIAL
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_public_internet_by_default() {
+    fn only_public_addresses_are_permitted_by_default() {
         for public in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "2606:4700::1111", "::ffff:1.1.1.1"] {
             assert!(ok(public, &[]), "{public}");
         }
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opened_network_opens_nothing_else() {
+    fn an_allowed_network_allows_nothing_else() {
         assert!(ok("10.1.2.3", &["10.0.0.0/8"]));
         assert!(ok("::ffff:10.1.2.3", &["10.0.0.0/8"]));
         assert!(ok("127.0.0.1", &["127.0.0.0/8"]));

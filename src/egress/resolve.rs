@@ -1,4 +1,4 @@
-//! Finds the addresses of a name, and judges them.
+//! Name resolution for outgoing connections, with the check of every resolved address against the policy.
 
 use std::{
     io,
@@ -16,12 +16,12 @@ use super::{
     policy::{is_permitted, is_public},
 };
 
-/// Finds the addresses of a name.
+/// Resolves a host name to its addresses.
 pub trait Resolver: Send + Sync {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
-/// As the operating system does it.
+/// The operating system's resolver.
 pub struct SystemResolver;
 
 impl Resolver for SystemResolver {
@@ -31,12 +31,12 @@ impl Resolver for SystemResolver {
 }
 
 tokio::task_local! {
-    /// Of the request that is being sent: whoever resolves its name is told the name alone.
+    /// The port of the request that is being sent. The client passes only the name to its resolver.
     pub(super) static REQUEST_PORT: u16;
 }
 
-/// What the client asks while it connects: what was judged is what is connected to, so that a name that changes its
-/// mind in between changes nothing.
+/// The HTTP client's resolver. The client connects to exactly the addresses that were checked here, so a name whose
+/// records change between the check and the connection (DNS rebinding) gains nothing.
 #[derive(Clone)]
 pub(super) struct PolicyResolver {
     pub(super) policy: Arc<Policy>,
@@ -46,19 +46,19 @@ pub(super) struct PolicyResolver {
 
 impl Resolve for PolicyResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        // The future may go on in another task, where the port is not known.
+        // The future may run in another task, which lacks the task-local port.
         let (this, port) = (self.clone(), REQUEST_PORT.try_with(|port| *port));
         Box::pin(async move {
             let port = port.map_err(|_| Cause::Forbidden)?;
-            let found = this.lookup(name.as_str()).await?;
-            this.check_addresses(&found, port).await?;
-            Ok(Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
+            let addresses = this.lookup(name.as_str()).await?;
+            this.check_addresses(&addresses, port).await?;
+            Ok(Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
         })
     }
 }
 
 impl PolicyResolver {
-    /// Refuses all addresses of a name when one of them is closed.
+    /// Refuses all addresses of a name if one of them is denied.
     pub(super) async fn check_addresses(&self, addresses: &[IpAddr], port: u16) -> Result<(), Cause> {
         if self.policy.any_address {
             return Ok(());
@@ -66,16 +66,17 @@ impl PolicyResolver {
         if !addresses.iter().all(|ip| is_permitted(*ip, &self.policy.allowed_networks)) {
             return Err(Cause::Forbidden);
         }
-        let found = self.denied_at_runtime.load_full();
-        if self.policy.denied_private_ports.iter().chain(&found.private_ports).any(|closed| *closed == port)
+        let at_runtime = self.denied_at_runtime.load_full();
+        if self.policy.denied_private_ports.iter().chain(&at_runtime.private_ports).any(|denied| *denied == port)
             && !addresses.iter().all(|ip| is_public(*ip))
         {
             return Err(Cause::Forbidden);
         }
-        for (closed, _) in self.policy.denied_hosts.iter().chain(&found.hosts).filter(|(_, closed)| *closed == port) {
-            let ours = self.lookup(closed).await?;
-            let everywhere = ours.iter().any(IpAddr::is_unspecified);
-            if addresses.iter().any(|ip| ours.contains(ip) || (everywhere && is_local(*ip))) {
+        for (host, _) in self.policy.denied_hosts.iter().chain(&at_runtime.hosts).filter(|(_, denied)| *denied == port)
+        {
+            let denied = self.lookup(host).await?;
+            let any_local = denied.iter().any(IpAddr::is_unspecified);
+            if addresses.iter().any(|ip| denied.contains(ip) || (any_local && is_local(*ip))) {
                 return Err(Cause::Forbidden);
             }
         }
@@ -86,10 +87,11 @@ impl PolicyResolver {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return Ok(vec![literal.to_canonical()]);
         }
-        // Resolvers disagree about `localhost.` and `x.localhost`; browsers do not (RFC 6761).
+        // Resolvers disagree about `localhost.` and `x.localhost`; RFC 6761 makes them loopback.
         let name = host.trim_end_matches('.').to_ascii_lowercase();
-        let here = name == "localhost" || name.ends_with(".localhost");
-        let found = self.resolver.resolve(if here { "localhost" } else { host }).await.map_err(|_| Cause::Dns)?;
+        let is_localhost = name == "localhost" || name.ends_with(".localhost");
+        let found =
+            self.resolver.resolve(if is_localhost { "localhost" } else { host }).await.map_err(|_| Cause::Dns)?;
         if found.is_empty() {
             return Err(Cause::Dns);
         }
@@ -97,7 +99,7 @@ impl PolicyResolver {
     }
 }
 
-/// Only an address of this host can be bound.
+/// Whether `ip` belongs to this host: only then can it be bound.
 fn is_local(ip: IpAddr) -> bool {
     std::net::UdpSocket::bind((ip, 0)).is_ok()
 }

@@ -1,4 +1,4 @@
-//! Knows whether a request was begun: the client asks for the body once it has written the head.
+//! A request body that records when the client first polls it, which is when the request head was written.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// A body that notes that it was asked for.
+/// A body of one frame. `begun` is set at the first poll.
 pub(super) struct TrackedBody {
     remaining: Option<Bytes>,
     begun: Arc<AtomicBool>,
@@ -22,7 +22,7 @@ pub(super) struct TrackedBody {
 impl TrackedBody {
     pub(super) fn wrap(bytes: Vec<u8>, begun: &Arc<AtomicBool>) -> reqwest::Body {
         if bytes.is_empty() {
-            // Nobody asks for an empty body.
+            // An empty body is never polled, so the request counts as begun from here on.
             begun.store(true, Ordering::Relaxed);
             return reqwest::Body::from(bytes);
         }

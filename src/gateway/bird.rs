@@ -1,4 +1,4 @@
-//! Bird, once `MessageBird`: a signature over time, URL and body.
+//! Bird, formerly `MessageBird`: webhooks are signed with HMAC-SHA256 over timestamp, URL and body.
 
 use std::sync::Arc;
 
@@ -7,35 +7,35 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Progress, Proof, Receipt, Sent, Webhook,
+    DeliveryReceipt, Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    credentials::Reader,
-    ids::Ids,
-    json::{self, instant, seconds, text},
-    scheme::Scheme,
-    sent_with_id,
+    auth_scheme::AuthScheme,
+    config_reader::ConfigReader,
+    json::{self, rfc3339_seconds, text, unix_seconds},
+    send_result_with_id,
+    sender_ids::SenderIds,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let workspace = reader.identifier("workspace_id", "the id of the workspace");
     let channel = reader.identifier("channel_id", "the id of the WhatsApp channel");
     let url = reader.base_url(Some("https://api.bird.com"));
     Arc::new(Bird {
-        scheme: Scheme::Bird { url: reader.webhook_url() },
+        scheme: AuthScheme::Bird { url: reader.webhook_url() },
         signing_keys: reader.webhook_secrets(),
         endpoint: format!("{url}/workspaces/{workspace}/channels/{channel}/messages"),
         channel,
-        access_key: reader.sending("access_key", "Bird's AccessKey, to send replies"),
+        access_key: reader.sending_secret("access_key", "Bird's AccessKey, to send replies"),
     })
 }
 
-/// What an identifier is, as Bird calls it.
+/// Bird's identifier keys.
 const PHONE: &str = "phonenumber";
 const BSUID: &str = "whatsappbsuid";
 
 struct Bird {
-    scheme: Scheme,
+    scheme: AuthScheme,
     signing_keys: Vec<SecretString>,
     endpoint: String,
     channel: String,
@@ -47,22 +47,22 @@ impl Gateway for Bird {
         "bird"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.signing_keys }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.signing_keys }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
-            // Other channels have other senders, whom nobody proved.
+            // Senders on other channels are not verified by WhatsApp.
             "whatsapp.inbound" | "whatsapp.outbound" => read_message(&body["payload"])?,
-            _ => Event::ignored(Ignored::Event),
+            _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
-        let addressee = Addressee::default().id(body.pointer("/payload/channelId"), &self.channel);
-        Ok(vec![event.to(&addressee)])
+        let addressee = Addressee::default().check_id(body.pointer("/payload/channelId"), &self.channel);
+        Ok(vec![event.addressed_to(&addressee)])
     }
 
-    fn address(&self, subject: &Subject) -> String {
+    fn recipient(&self, subject: &Subject) -> String {
         subject.value()
     }
 
@@ -76,13 +76,13 @@ impl Gateway for Bird {
         json::post(&self.endpoint, &[("authorization", &key)], &message)
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        sent_with_id(response, &body, &["/id"])
+        send_result_with_id(response, &body, &["/id"])
     }
 }
 
-fn read_message(payload: &Value) -> Result<Event, Malformed> {
+fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
     let id = text(payload, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     let from_me = text(payload, "/direction") != Some("incoming");
     let other = if from_me { "/receiver/contacts/0" } else { "/sender/contact" };
@@ -92,27 +92,27 @@ fn read_message(payload: &Value) -> Result<Event, Malformed> {
     let phone = number.filter(|_| of("identifierKey").is_some()).and_then(|number| number.parse().ok());
     let is_text = text(payload, "/body/type") == Some("text");
     let words = text(payload, "/body/text/text").filter(|_| is_text);
-    let ignored = if from_me { Some(Ignored::FromMe) } else { words.is_none().then_some(Ignored::NonText) };
-    let event = Event {
+    let ignored = if from_me { Some(IgnoreReason::FromMe) } else { words.is_none().then_some(IgnoreReason::NonText) };
+    let event = WebhookEvent {
         ignored,
         message_id: Some(id.to_owned()),
-        // A person without a phone is named by a username, which can change.
+        // Without a phone, the contact is identified by a username, which can change; the BSUID cannot.
         chat_id: number.or(bsuid).or(of("identifierValue")).map(str::to_owned),
         push_name: of("annotations/name").map(str::to_owned),
         text: words.map(str::to_owned),
-        timestamp: seconds(payload, "/meta/extraInformation/timestamp").or(instant(payload, "/createdAt")),
+        timestamp: unix_seconds(payload, "/meta/extraInformation/timestamp").or(rfc3339_seconds(payload, "/createdAt")),
         from_me,
         receipt: if from_me { receipt(payload, id) } else { None },
-        ..Event::default()
+        ..WebhookEvent::default()
     };
-    Ok(event.sent_by(Ids::default().phone(phone).bsuid(bsuid)))
+    Ok(event.with_sender(SenderIds::default().phone(phone).bsuid(bsuid)))
 }
 
-/// What became of a message of ours: the message itself comes again as `whatsapp.outbound`, with another status.
-/// Where WhatsApp refused it, Bird names Meta's code: docs.bird.com/api, Channels API, "Message Failure Sources".
-fn receipt(payload: &Value, id: &str) -> Option<Receipt> {
+/// The delivery receipt in a `whatsapp.outbound` event, which repeats a sent message with its new status. If WhatsApp
+/// rejected it, Bird passes on Meta's code: docs.bird.com/api, Channels API, "Message Failure Sources".
+fn receipt(payload: &Value, id: &str) -> Option<DeliveryReceipt> {
     let source = payload.pointer("/failure/source").filter(|source| text(source, "/name") == Some("whatsapp"));
     let why = source.and_then(|source| text(source, "/code")).and_then(|code| code.parse().ok());
-    let progress = Progress::of(text(payload, "/status")?)?.because(why);
-    Some(Receipt { message_id: id.to_owned(), progress })
+    let progress = ReceiptStatus::from_word(text(payload, "/status")?)?.with_meta_code(why);
+    Some(DeliveryReceipt { message_id: id.to_owned(), status: progress })
 }

@@ -1,5 +1,6 @@
-//! Chatwoot as a gateway: HMAC-SHA256 of time and body. Its webhooks cover every inbox of an account, and
-//! agents and visitors can write numbers into contacts, so a phone counts only where the channel names it.
+//! Chatwoot: webhooks are signed with HMAC-SHA256 over timestamp and body. They cover every inbox of an account, and
+//! agents and website visitors can edit the phone number of a contact. So the sender is taken from the channel, not
+//! from the contact, unless `trust_contact_phone` is set.
 
 use std::sync::Arc;
 
@@ -9,24 +10,24 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    CodeMessage, Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
+    CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    credentials::Reader,
-    ids::Ids,
-    json::{self, instant, items, seconds, text},
-    scheme::{Encoding, Hash, Scheme},
-    sent_by_status,
+    auth_scheme::{AuthScheme, Encoding, Hash},
+    config_reader::ConfigReader,
+    json::{self, items, rfc3339_seconds, text, unix_seconds},
+    send_result_by_status,
+    sender_ids::SenderIds,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let trust_contact_phone = reader.table.flag("trust_contact_phone", false);
     if trust_contact_phone && !reader.table.has("inbox_id") {
-        reader.table.fault("trust_contact_phone", "needs inbox_id: the one inbox whose contacts are believed");
+        reader.table.fault("trust_contact_phone", "needs inbox_id: the inbox whose contacts are trusted");
     }
     Arc::new(Chatwoot {
         trust_contact_phone,
-        scheme: Scheme::TimedHmac {
+        scheme: AuthScheme::TimedHmac {
             header: "x-chatwoot-signature".to_owned(),
             timestamp_header: "x-chatwoot-timestamp".to_owned(),
             prefix: "sha256=".to_owned(),
@@ -35,21 +36,21 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         },
         secrets: reader.webhook_secrets(),
         url: reader.base_url(None),
-        api_key: reader.sending("api_key", "an agent's or bot's access token, to send replies"),
+        api_key: reader.sending_secret("api_key", "an agent's or bot's access token, to send replies"),
         account_id: reader.identifier("account_id", "the number in /app/accounts/<number>"),
         inbox_id: reader.text("inbox_id"),
     })
 }
 
 struct Chatwoot {
-    scheme: Scheme,
+    scheme: AuthScheme,
     secrets: Vec<SecretString>,
     url: String,
     api_key: SecretString,
     account_id: String,
-    /// The only inbox that counts.
+    /// Messages of other inboxes are ignored.
     inbox_id: Option<String>,
-    /// Numbers of contacts are believed where the inbox is none of WhatsApp's.
+    /// Accepts the contact's phone number as the sender if the inbox is not a WhatsApp channel.
     trust_contact_phone: bool,
 }
 
@@ -58,24 +59,25 @@ impl Gateway for Chatwoot {
         "chatwoot"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
             "message_created" => self.read_message(&body)?,
-            _ => Event::ignored(Ignored::Event),
+            _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
         Ok(vec![event])
     }
 
-    fn believes(&self) -> Option<&'static str> {
-        self.trust_contact_phone.then_some("numbers of Chatwoot's contacts count, which agents and visitors can write")
+    fn sender_warning(&self) -> Option<&'static str> {
+        self.trust_contact_phone
+            .then_some("Chatwoot's agents and visitors can edit the phone numbers of contacts (trust_contact_phone)")
     }
 
-    /// Messages go to conversations, and only a person can begin one.
+    /// Messages are sent to conversations, and only the contact can start one.
     fn code_message(&self, _message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
         None
     }
@@ -87,17 +89,17 @@ impl Gateway for Chatwoot {
         json::post(&url, &[("api_access_token", self.api_key.expose_secret())], &message)
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match sent_by_status(response.status()) {
-            Sent::Accepted { .. } => Sent::Accepted { id: number(&body, "/id") },
+        match send_result_by_status(response.status()) {
+            SendResult::Accepted { .. } => SendResult::Accepted { id: number(&body, "/id") },
             other => other,
         }
     }
 }
 
 impl Chatwoot {
-    fn read_message(&self, body: &Value) -> Result<Event, Malformed> {
+    fn read_message(&self, body: &Value) -> Result<WebhookEvent, Malformed> {
         let id = text(body, "/source_id").map(str::to_owned).or(number(body, "/id"));
         let id = id.ok_or_else(|| Malformed("a message without an id".to_owned()))?;
         let kind = text(body, "/message_type");
@@ -108,32 +110,32 @@ impl Chatwoot {
             && items(body, "/attachments").next().is_none();
         let sender = self.sender(body);
         let inbox = self.inbox_id.as_deref().unwrap_or_default();
-        let addressee =
-            Addressee::default().id(body.pointer("/account/id"), &self.account_id).id(body.pointer("/inbox/id"), inbox);
+        let addressee = Addressee::default()
+            .check_id(body.pointer("/account/id"), &self.account_id)
+            .check_id(body.pointer("/inbox/id"), inbox);
         let ignored = if from_me {
-            Some(Ignored::FromMe)
+            Some(IgnoreReason::FromMe)
         } else if kind != Some("incoming") || sender.is_none() {
-            Some(Ignored::Event)
+            Some(IgnoreReason::Event)
         } else {
-            (!is_text || text(body, "/content").is_none()).then_some(Ignored::NonText)
+            (!is_text || text(body, "/content").is_none()).then_some(IgnoreReason::NonText)
         };
-        let event = Event {
+        let event = WebhookEvent {
             ignored,
             message_id: Some(id),
             chat_id: number(body, "/conversation/id"),
-            weak: sender.as_ref().is_some_and(|(_, weak)| *weak),
+            forgeable: sender.as_ref().is_some_and(|(_, weak)| *weak),
             push_name: text(body, "/sender/name").map(str::to_owned),
             text: text(body, "/content").map(str::to_owned),
-            timestamp: seconds(body, "/created_at").or(instant(body, "/created_at")),
+            timestamp: unix_seconds(body, "/created_at").or(rfc3339_seconds(body, "/created_at")),
             from_me,
-            ..Event::default()
+            ..WebhookEvent::default()
         };
-        Ok(event.sent_by(sender.map(|(ids, _)| ids).unwrap_or_default()).to(&addressee))
+        Ok(event.with_sender(sender.map(|(ids, _)| ids).unwrap_or_default()).addressed_to(&addressee))
     }
 
-    /// Who wrote, and whether that is only what somebody entered. `None` for an inbox that does not count: the visitors of
-    /// a web page choose their own numbers.
-    fn sender(&self, body: &Value) -> Option<(Ids, bool)> {
+    /// The sender, and whether it can be forged. `None` for an untrusted inbox: visitors of a website enter any number.
+    fn sender(&self, body: &Value) -> Option<(SenderIds, bool)> {
         let source = text(body, "/conversation/contact_inbox/source_id").unwrap_or_default();
         let named = match text(body, "/conversation/channel") {
             Some("Channel::Whatsapp") => Some(source),
@@ -142,16 +144,16 @@ impl Chatwoot {
         };
         let phone = |number: &str| number.parse().ok();
         match named {
-            Some(id) => Some((Ids::default().phone(phone(id)).bsuid(Some(id)), false)),
+            Some(id) => Some((SenderIds::default().phone(phone(id)).bsuid(Some(id)), false)),
             None if self.trust_contact_phone => {
-                Some((Ids::default().phone(text(body, "/sender/phone_number").and_then(phone)), true))
+                Some((SenderIds::default().phone(text(body, "/sender/phone_number").and_then(phone)), true))
             }
             None => None,
         }
     }
 }
 
-/// Ids are numbers there.
+/// An id, which Chatwoot writes as a number.
 fn number(body: &Value, pointer: &str) -> Option<String> {
     body.pointer(pointer)?.as_i64().map(|id| id.to_string())
 }

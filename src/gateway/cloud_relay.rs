@@ -1,5 +1,5 @@
-//! Meta's format through somebody else: 360dialog, and the v3 callbacks of Gupshup. Only the proof and the
-//! address of messages differ.
+//! Providers that relay Meta's webhook format: 360dialog, and Gupshup with v3 callbacks. They differ from the Cloud API
+//! in authentication and in the URL for sending.
 
 use std::sync::Arc;
 
@@ -7,63 +7,64 @@ use http::{Request, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    CodeMessage, Event, Gateway, Malformed, Proof, Sent, Unauthenticated, Webhook, cloud_api,
+    CodeMessage, Gateway, Malformed, SendResult, Unauthenticated, Webhook, WebhookAuth, WebhookEvent,
+    auth_scheme::{AuthScheme, Encoding, Hash},
+    cloud_api,
     cloud_template::AuthenticationTemplate,
-    credentials::Reader,
+    config_reader::ConfigReader,
     json,
-    scheme::{Encoding, Hash, Scheme},
 };
 use crate::domain::Subject;
 
-pub(super) fn build_360dialog(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
-    let hmac = |header: &str, prefix: &str| Scheme::BodyHmac {
+pub(super) fn build_360dialog(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+    let hmac = |header: &str, prefix: &str| AuthScheme::BodyHmac {
         header: header.to_owned(),
         prefix: prefix.to_owned(),
         hash: Hash::Sha256,
         encoding: Encoding::Hex,
     };
-    let static_header = Scheme::StaticHeader { header: "authorization".to_owned() };
+    let static_header = AuthScheme::StaticHeader { header: "authorization".to_owned() };
     let scheme = reader.scheme(&[("hmac", hmac("x-360dialog-signature", "")), ("static-header", static_header)]);
     let alternative = match &scheme {
-        Scheme::BodyHmac { header, .. } => Some(hmac(header, "sha256=")),
+        AuthScheme::BodyHmac { header, .. } => Some(hmac(header, "sha256=")),
         _ => None,
     };
-    Arc::new(Relay {
+    Arc::new(CloudRelay {
         kind: "360dialog",
         scheme,
         alternative,
         secrets: reader.webhook_secrets(),
         endpoint: format!("{}/messages", reader.base_url(Some("https://waba-v2.360dialog.io"))),
         key_header: "d360-api-key",
-        api_key: reader.sending("api_key", "the number's D360-API-KEY, to send replies"),
+        api_key: reader.sending_secret("api_key", "the number's D360-API-KEY, to send replies"),
         template: AuthenticationTemplate::read(reader),
     })
 }
 
-pub(super) fn build_gupshup(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build_gupshup(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let scheme = reader.scheme(&[
-        ("static-header", Scheme::StaticHeader { header: "authorization".to_owned() }),
-        ("url-secret", Scheme::UrlSecret { param: "secret".to_owned() }),
+        ("static-header", AuthScheme::StaticHeader { header: "authorization".to_owned() }),
+        ("url-secret", AuthScheme::UrlSecret { param: "secret".to_owned() }),
     ]);
     let app_id = reader.identifier("app_id", "the id of the Gupshup app");
     let url = reader.base_url(Some("https://partner.gupshup.io"));
-    Arc::new(Relay {
+    Arc::new(CloudRelay {
         kind: "gupshup-v3",
         scheme,
         alternative: None,
         secrets: reader.webhook_secrets(),
         endpoint: format!("{url}/partner/app/{app_id}/v3/message"),
         key_header: "authorization",
-        api_key: reader.sending("api_key", "the app's access token, to send replies"),
+        api_key: reader.sending_secret("api_key", "the app's access token, to send replies"),
         template: AuthenticationTemplate::read(reader),
     })
 }
 
-struct Relay {
+struct CloudRelay {
     kind: &'static str,
-    scheme: Scheme,
-    /// 360dialog does not document whether Meta's prefix stands before the MAC.
-    alternative: Option<Scheme>,
+    scheme: AuthScheme,
+    /// Also accepted: 360dialog does not document whether its signature has Meta's `sha256=` prefix.
+    alternative: Option<AuthScheme>,
     secrets: Vec<SecretString>,
     endpoint: String,
     key_header: &'static str,
@@ -71,13 +72,13 @@ struct Relay {
     template: Option<AuthenticationTemplate>,
 }
 
-impl Gateway for Relay {
+impl Gateway for CloudRelay {
     fn kind(&self) -> &'static str {
         self.kind
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.secrets }
     }
 
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
@@ -88,37 +89,39 @@ impl Gateway for Relay {
         }
     }
 
-    fn proof_covers_body(&self) -> bool {
-        std::iter::once(&self.scheme).chain(&self.alternative).any(Scheme::covers_body)
+    fn auth_covers_body(&self) -> bool {
+        std::iter::once(&self.scheme).chain(&self.alternative).any(AuthScheme::covers_body)
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
-        cloud_api::read(webhook.body)
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
+        cloud_api::parse_body(webhook.body)
     }
 
-    fn address(&self, subject: &Subject) -> String {
-        cloud_api::digits(subject)
+    fn recipient(&self, subject: &Subject) -> String {
+        cloud_api::recipient_of(subject)
     }
 
     fn code_message(&self, message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
         let body = match &self.template {
             Some(template) => template.message(message),
-            None => cloud_api::message(&cloud_api::digits(message.subject), Some(message.subject), message.text),
+            None => {
+                cloud_api::text_body(&cloud_api::recipient_of(message.subject), Some(message.subject), message.text)
+            }
         };
         Some(json::post(&self.endpoint, &[(self.key_header, self.api_key.expose_secret())], &body))
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
         let key = (self.key_header, self.api_key.expose_secret());
-        json::post(&self.endpoint, &[key], &cloud_api::message(chat_id, subject, text))
+        json::post(&self.endpoint, &[key], &cloud_api::text_body(chat_id, subject, text))
     }
 
-    /// 360dialog answers 400 to its own rate limit, and to unpaid bills; only the words tell which.
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    /// 360dialog answers 400 for its rate limit and for unpaid bills; only the text distinguishes them.
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let words = String::from_utf8_lossy(response.body()).to_lowercase();
         if response.status() == StatusCode::BAD_REQUEST && words.contains("endpoint rate limit") {
-            return Sent::NotSent { why: "rate_limited" };
+            return SendResult::Retryable { reason: "rate_limited" };
         }
-        cloud_api::sent(response)
+        cloud_api::parse_response(response)
     }
 }

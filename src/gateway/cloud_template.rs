@@ -1,23 +1,24 @@
-//! Meta's authentication template: the only message that may open a conversation with a code.
+//! Meta's authentication templates: the only messages that may start a conversation with a code.
 
 use serde_json::{Value, json};
 
-use super::{CodeMessage, cloud_api::digits, credentials::Reader};
+use super::{CodeMessage, cloud_api::recipient_of, config_reader::ConfigReader};
 use crate::domain::Subject;
 
-/// An approved template, by name.
+/// An approved authentication template.
 pub(super) struct AuthenticationTemplate {
     name: String,
-    /// The language it was approved in; else that of the verification.
+    /// The language it is approved in; `None`: the language of the verification.
     language: Option<String>,
 }
 
 impl AuthenticationTemplate {
-    /// `template` and `template_lang`. Without them codes are texts, which reach only those who wrote within a day.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    /// Reads `template` and `template_lang`. Without `template`, codes are sent as text, which WhatsApp delivers only
+    /// within 24 hours of the recipient's last message.
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Option<Self> {
         let (name, language) = (reader.text("template"), reader.text("template_lang"));
         if name.is_none() && language.is_some() {
-            reader.table.fault("template_lang", "has no meaning without template");
+            reader.table.fault("template_lang", "is used only together with template");
         }
         let shaped = |name: &String| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if name.as_ref().is_some_and(|name| !shaped(name)) {
@@ -26,7 +27,7 @@ impl AuthenticationTemplate {
         name.map(|name| Self { name, language })
     }
 
-    /// The code stands in the body and in the button that copies it.
+    /// The request body. The template contains the code in its text and in its copy button.
     pub(super) fn message(&self, message: &CodeMessage<'_>) -> Value {
         let parameter = json!([{ "type": "text", "text": message.code }]);
         let language = self.language.clone().unwrap_or_else(|| message.language.tag().replace('-', "_"));
@@ -44,7 +45,7 @@ impl AuthenticationTemplate {
             },
         });
         let member = if matches!(message.subject, Subject::Bsuid(_)) { "recipient" } else { "to" };
-        body[member] = json!(digits(message.subject));
+        body[member] = json!(recipient_of(message.subject));
         body
     }
 }

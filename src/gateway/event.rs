@@ -1,27 +1,34 @@
-//! What webhooks tell, in one shape for all gateways.
+//! Webhook events, in one form for all gateways.
 
-use super::{Gateway, Receipt};
+use super::{DeliveryReceipt, Gateway};
 use crate::domain::{Phone, Sender};
 
-/// Why an event can verify nothing.
+/// Why an event cannot verify anything.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Ignored {
+pub enum IgnoreReason {
+    /// Sent from this instance's own number.
     FromMe,
     Group,
+    /// A broadcast list, a channel or a status update.
     Broadcast,
+    /// A delivery status of a message that was sent.
     Status,
+    /// Not a message.
     Event,
+    /// A message without text.
     NonText,
+    /// A change or deletion of an earlier message.
     Edit,
-    /// It came to another number than this instance's.
+    /// Received by another number than this instance's.
     AnotherNumber,
-    /// Ids of its sender contradict each other.
+    /// The ids of its sender contradict each other.
     SendersDiffer,
     /// An SMS, whose sender can be forged.
     Sms,
 }
 
-impl Ignored {
+impl IgnoreReason {
+    /// The label value in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FromMe => "from_me",
@@ -38,43 +45,49 @@ impl Ignored {
     }
 }
 
-/// One thing a webhook tells.
+/// One event of a webhook.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Event {
-    /// `None`: a person's direct text message, which may hold a code.
-    pub ignored: Option<Ignored>,
-    /// As the gateway writes it; holds personal data.
+pub struct WebhookEvent {
+    /// `None`: a direct text message from a person, which may contain a code.
+    pub ignored: Option<IgnoreReason>,
+    /// As the gateway writes it; may contain a phone number.
     pub message_id: Option<String>,
-    /// The part of the id that stays the same when one message comes under several ids.
+    /// The part of the id that is equal in all ids of one message.
     pub dedupe_key: Option<String>,
-    /// What a reply is addressed to.
+    /// The chat to reply to.
     pub chat_id: Option<String>,
     pub sender: Sender,
-    /// The sender could be made up, and the operator believes it all the same.
-    pub weak: bool,
-    /// Our number, where the gateway names it.
+    /// The sender can be forged, and the configuration accepts it nevertheless.
+    pub forgeable: bool,
+    /// The receiving number, if the gateway names it.
     pub to: Option<Phone>,
-    /// The vendor's own id of our number, where one webhook serves all numbers of an account.
+    /// The vendor's id of the receiving number, if one webhook serves all numbers of an account.
     pub number_id: Option<String>,
+    /// The profile name that the sender chose.
     pub push_name: Option<String>,
     /// Verbatim.
     pub text: Option<String>,
-    /// Unix seconds by the gateway.
+    /// Unix seconds, from the gateway's clock.
     pub timestamp: Option<i64>,
     pub from_me: bool,
     pub group: bool,
-    /// Of a status: what it says about a message of ours.
-    pub receipt: Option<Receipt>,
+    /// The delivery receipt, if this is a status.
+    pub receipt: Option<DeliveryReceipt>,
 }
 
-impl Event {
-    /// An event that carries nothing worth keeping.
-    pub fn ignored(why: Ignored) -> Self {
-        Self { ignored: Some(why), from_me: why == Ignored::FromMe, group: why == Ignored::Group, ..Self::default() }
+impl WebhookEvent {
+    /// An event of which only the reason is kept.
+    pub fn ignored(why: IgnoreReason) -> Self {
+        Self {
+            ignored: Some(why),
+            from_me: why == IgnoreReason::FromMe,
+            group: why == IgnoreReason::Group,
+            ..Self::default()
+        }
     }
 
-    /// Whether it came to this number, as far as it says so. The vendor's id decides where both sides have one: numbers
-    /// are displayed in many ways.
+    /// Whether this number received the event; `true` if the event does not name a recipient. The vendor's ids decide
+    /// if both sides have one, because gateways write numbers in different ways.
     pub fn is_for(&self, gateway: &dyn Gateway, number: &Phone) -> bool {
         match (self.number_id.as_deref(), gateway.number_id()) {
             (Some(named), Some(ours)) => named == ours,
@@ -82,7 +95,7 @@ impl Event {
         }
     }
 
-    /// The stable id: what a repeated delivery has in common with the first.
+    /// The id that repeated deliveries of one message have in common.
     pub fn stable_id(&self) -> Option<&str> {
         self.dedupe_key.as_deref().or(self.message_id.as_deref())
     }

@@ -1,4 +1,5 @@
-//! GOWA (go-whatsapp-web-multidevice): HMAC-SHA256 of the raw body, flat messages, times with an offset.
+//! GOWA (go-whatsapp-web-multidevice): webhooks are signed with HMAC-SHA256 over the raw body; messages are flat
+//! objects.
 
 use std::sync::Arc;
 
@@ -8,35 +9,35 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    credentials::{Reader, segment},
-    jid::{self, Content, Message, texts},
-    json::{self, instant, text},
-    scheme::Scheme,
-    sent_by_status,
+    auth_scheme::AuthScheme,
+    config_reader::{ConfigReader, path_segment},
+    jid::{self, Content, MessageFields, texts_at},
+    json::{self, rfc3339_seconds, text},
+    send_result_by_status,
 };
 use crate::domain::Subject;
 
-/// Keys of what is no text; its caption may stand where a text does.
+/// Keys that mark a message as media, whose `body` is a caption.
 const MEDIA: &[&str] = &["audio", "document", "image", "sticker", "video", "video_note"];
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Gowa {
-        scheme: Scheme::hub_sha256(),
+        scheme: AuthScheme::hub_sha256(),
         secrets: reader.webhook_secrets(),
         url: reader.base_url(None),
-        basic_auth: reader.sending("basic_auth", "user:password of GOWA's API, to send replies"),
+        basic_auth: reader.sending_secret("basic_auth", "user:password of GOWA's API, to send replies"),
         device: reader.text("device"),
     })
 }
 
 struct Gowa {
-    scheme: Scheme,
+    scheme: AuthScheme,
     secrets: Vec<SecretString>,
     url: String,
     basic_auth: SecretString,
-    /// For servers with several.
+    /// Selects one of several devices of a server.
     device: Option<String>,
 }
 
@@ -45,79 +46,84 @@ impl Gateway for Gowa {
         "gowa"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        // Releases before 8 name no event, and do not tell our own messages from others.
+        // Releases before 8 name no event and do not mark messages sent from the own number.
         let event = match text(&body, "/event").ok_or_else(|| Malformed("no event: GOWA before 8".to_owned()))? {
             "message" => read_message(&body["payload"])?,
             "message.ack" => {
                 let ids = json::items(&body, "/payload/ids").filter_map(Value::as_str);
-                return Ok(Event::statuses(ids, text(&body, "/payload/receipt_type").and_then(Progress::of)));
+                return Ok(WebhookEvent::statuses(
+                    ids,
+                    text(&body, "/payload/receipt_type").and_then(ReceiptStatus::from_word),
+                ));
             }
-            "message.edited" | "message.revoked" | "message.deleted" => Event::ignored(Ignored::Edit),
-            "message.reaction" => Event::ignored(Ignored::NonText),
-            _ => Event::ignored(Ignored::Event),
+            "message.edited" | "message.revoked" | "message.deleted" => WebhookEvent::ignored(IgnoreReason::Edit),
+            "message.reaction" => WebhookEvent::ignored(IgnoreReason::NonText),
+            _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
-        // Of a device that is logged in, the id is its number; a name of the operator's choice may stand in `session_id`.
+        // The id of a device that is logged in is its JID; a name that the operator chose may be in `session_id`.
         let id = text(&body, "/device_id");
-        let addressee = Addressee::default().phone(id.filter(|id| id.contains('@')));
+        let addressee = Addressee::default().with_phone(id.filter(|id| id.contains('@')));
         let names = [id, text(&body, "/session_id")];
         let device = self.device.as_deref().unwrap_or_default();
         let known = addressee == Addressee::default() && !names.contains(&Some(device));
-        let addressee = if known { addressee.id(body.get("device_id"), device) } else { addressee };
-        Ok(vec![event.to(&addressee)])
+        let addressee = if known { addressee.check_id(body.get("device_id"), device) } else { addressee };
+        Ok(vec![event.addressed_to(&addressee)])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        let message = json!({ "phone": jid::address(chat_id, subject, "@s.whatsapp.net"), "message": text });
+        let message = json!({ "phone": jid::recipient(chat_id, subject, "@s.whatsapp.net"), "message": text });
         let credentials = STANDARD.encode(self.basic_auth.expose_secret());
         let mut request = Request::post(format!("{}/send/message", self.url))
             .header("authorization", format!("Basic {credentials}"))
             .header("content-type", "application/json");
         if let Some(device) = &self.device {
-            request = request.header("x-device-id", segment(device));
+            request = request.header("x-device-id", path_segment(device));
         }
         request.body(message.to_string().into_bytes()).expect("a checked URL and printable credentials make a request")
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match text(&body, "/code") {
-            Some("INVALID_JID") => Sent::Refused(Refusal::NotOnWhatsApp),
-            Some("WA_REACHOUT_TIMELOCK") => Sent::Refused(Refusal::WindowClosed),
-            // Not connected and not logged in share a code; only the former passes by itself.
+            Some("INVALID_JID") => SendResult::Refused(Refusal::NotOnWhatsApp),
+            Some("WA_REACHOUT_TIMELOCK") => SendResult::Refused(Refusal::WindowClosed),
+            // "Not connected" and "not logged in" share a code; only the former is temporary.
             Some("AUTHENTICATION_ERROR") if text(&body, "/message").is_some_and(|why| why.contains("connect")) => {
-                Sent::NotSent { why: "not_connected" }
+                SendResult::Retryable { reason: "not_connected" }
             }
-            _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
-            _ => match sent_by_status(response.status()) {
-                Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/results/message_id").map(str::to_owned) },
+            _ if jid::is_reach_out_lock(response.body()) => SendResult::Refused(Refusal::WindowClosed),
+            _ => match send_result_by_status(response.status()) {
+                SendResult::Accepted { .. } => {
+                    SendResult::Accepted { id: text(&body, "/results/message_id").map(str::to_owned) }
+                }
                 other => other,
             },
         }
     }
 }
 
-fn read_message(payload: &Value) -> Result<Event, Malformed> {
+fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
     let id = text(payload, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     let chat = text(payload, "/chat_id").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
     let senders: &[&str] =
         if jid::is_group(chat) { &["/from", "/from_lid"] } else { &["/from", "/chat_id", "/from_lid", "/chat_lid"] };
     let is_media = MEDIA.iter().any(|kind| payload.get(kind).is_some());
-    let message = Message {
+    let message = MessageFields {
         id,
         dedupe_key: None,
         chat,
         from_me: payload["is_from_me"].as_bool().unwrap_or_default(),
         group: false,
-        senders: texts(payload, senders),
-        content: Content::of(text(payload, "/body").filter(|_| !is_media)),
+        senders: texts_at(payload, senders),
+        content: Content::from_text(text(payload, "/body").filter(|_| !is_media)),
         push_name: text(payload, "/from_name"),
-        timestamp: instant(payload, "/timestamp"),
+        timestamp: rfc3339_seconds(payload, "/timestamp"),
     };
-    Ok(message.event())
+    Ok(message.into_event())
 }

@@ -1,4 +1,5 @@
-//! Green-API: a secret in the Authorization header, and the text in a place of its own for each type.
+//! Green-API: webhooks are authenticated by a secret in the Authorization header; each message type has its own text
+//! field.
 
 use std::sync::Arc;
 
@@ -7,31 +8,31 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    credentials::{Reader, segment},
-    jid::{self, Content, Message, texts},
-    json::{self, seconds, text},
-    scheme::Scheme,
-    sent_by_status,
+    auth_scheme::AuthScheme,
+    config_reader::{ConfigReader, path_segment},
+    jid::{self, Content, MessageFields, texts_at},
+    json::{self, text, unix_seconds},
+    send_result_by_status,
 };
 use crate::domain::Subject;
 
 const DEFAULT_URL: &str = "https://api.green-api.com";
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(GreenApi {
-        scheme: reader.scheme(&[("static-header", Scheme::StaticHeader { header: "authorization".to_owned() })]),
+        scheme: reader.scheme(&[("static-header", AuthScheme::StaticHeader { header: "authorization".to_owned() })]),
         secrets: reader.webhook_secrets(),
         url: reader.base_url(Some(DEFAULT_URL)),
-        instance: reader.sending("instance", "the idInstance").expose_secret().to_owned(),
-        api_key: reader.sending("api_key", "the apiTokenInstance, to send replies"),
+        instance: reader.sending_secret("instance", "the idInstance").expose_secret().to_owned(),
+        api_key: reader.sending_secret("api_key", "the apiTokenInstance, to send replies"),
     })
 }
 
 struct GreenApi {
-    scheme: Scheme,
-    /// Whole header values, with the word before the token.
+    scheme: AuthScheme,
+    /// Complete header values, including `Bearer` or `Basic`.
     secrets: Vec<SecretString>,
     url: String,
     instance: String,
@@ -43,52 +44,56 @@ impl Gateway for GreenApi {
         "green-api"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let event = match text(&body, "/typeWebhook").ok_or_else(|| Malformed("no typeWebhook".to_owned()))? {
             "incomingMessageReceived" => read_message(&body, false)?,
             "outgoingMessageReceived" | "outgoingAPIMessageReceived" => read_message(&body, true)?,
             "outgoingMessageStatus" => {
-                let progress = text(&body, "/status").and_then(Progress::of);
-                Event { from_me: true, ..Event::status(text(&body, "/idMessage"), progress) }
+                let progress = text(&body, "/status").and_then(ReceiptStatus::from_word);
+                WebhookEvent { from_me: true, ..WebhookEvent::status(text(&body, "/idMessage"), progress) }
             }
-            _ => Event::ignored(Ignored::Event),
+            _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
-        let addressee = Addressee::default().id(body.pointer("/instanceData/idInstance"), &self.instance);
-        Ok(vec![event.to(&addressee.phone(text(&body, "/instanceData/wid")))])
+        let addressee = Addressee::default().check_id(body.pointer("/instanceData/idInstance"), &self.instance);
+        Ok(vec![event.addressed_to(&addressee.with_phone(text(&body, "/instanceData/wid")))])
     }
 
-    /// The token stands in the URL; nobody may log it.
+    /// The URL contains the API token and must not be logged.
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        let chat_id = jid::address(chat_id, subject, "@c.us");
+        let chat_id = jid::recipient(chat_id, subject, "@c.us");
         let message = json!({ "chatId": chat_id, "message": text, "linkPreview": false });
-        let token = segment(self.api_key.expose_secret());
-        Request::post(format!("{}/waInstance{}/sendMessage/{token}", self.url, segment(&self.instance)))
+        let token = path_segment(self.api_key.expose_secret());
+        Request::post(format!("{}/waInstance{}/sendMessage/{token}", self.url, path_segment(&self.instance)))
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
             .expect("a checked URL and printable credentials make a request")
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let says = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
+        let body_contains = |word: &str| String::from_utf8_lossy(response.body()).to_ascii_lowercase().contains(word);
         match response.status().as_u16() {
-            400 if says("starting") => Sent::NotSent { why: "not_connected" },
-            400 if says("expired") || says("deleted") || says("not authorized") => Sent::Refused(Refusal::Unauthorized),
-            466 => Sent::NotSent { why: "quota" },
-            _ => match sent_by_status(response.status()) {
-                Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/idMessage").map(str::to_owned) },
+            400 if body_contains("starting") => SendResult::Retryable { reason: "not_connected" },
+            400 if body_contains("expired") || body_contains("deleted") || body_contains("not authorized") => {
+                SendResult::Refused(Refusal::Unauthorized)
+            }
+            466 => SendResult::Retryable { reason: "quota" },
+            _ => match send_result_by_status(response.status()) {
+                SendResult::Accepted { .. } => {
+                    SendResult::Accepted { id: text(&body, "/idMessage").map(str::to_owned) }
+                }
                 other => other,
             },
         }
     }
 }
 
-fn read_message(body: &Value, from_me: bool) -> Result<Event, Malformed> {
+fn read_message(body: &Value, from_me: bool) -> Result<WebhookEvent, Malformed> {
     let id = text(body, "/idMessage").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     let chat = text(body, "/senderData/chatId").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
     let senders: &[&str] =
@@ -99,17 +104,21 @@ fn read_message(body: &Value, from_me: bool) -> Result<Event, Malformed> {
         _ => None,
     };
     let edited = text(body, "/messageData/typeMessage") == Some("editedMessage");
-    let message = Message {
+    let message = MessageFields {
         id,
         dedupe_key: None,
         chat,
         from_me,
         group: false,
-        senders: texts(body, senders),
-        // `{{SWE001}}` and the like: Green-API could not decrypt it.
-        content: if edited { Content::Edit } else { Content::of(words.filter(|text| !text.starts_with("{{SWE"))) },
+        senders: texts_at(body, senders),
+        // Green-API writes `{{SWE001}}` and the like for a message that it could not decrypt.
+        content: if edited {
+            Content::Edit
+        } else {
+            Content::from_text(words.filter(|text| !text.starts_with("{{SWE")))
+        },
         push_name: text(body, "/senderData/senderName"),
-        timestamp: seconds(body, "/timestamp"),
+        timestamp: unix_seconds(body, "/timestamp"),
     };
-    Ok(message.event())
+    Ok(message.into_event())
 }

@@ -1,4 +1,4 @@
-//! Hypersender: WAHA's payload one level deeper, and a static header as the only proof.
+//! Hypersender: WAHA's payload one level deeper; webhooks are authenticated by a static header.
 
 use std::sync::Arc;
 
@@ -7,29 +7,29 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Malformed, Proof, Refusal, Sent, Webhook,
-    credentials::Reader,
+    Gateway, Malformed, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    auth_scheme::AuthScheme,
+    config_reader::ConfigReader,
     jid,
     json::{self, text},
-    scheme::Scheme,
-    sent_with_id, waha,
+    send_result_with_id, waha,
 };
 use crate::domain::Subject;
 
 const DEFAULT_URL: &str = "https://app.hypersender.com/api/whatsapp/v2";
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Hypersender {
-        scheme: Scheme::StaticHeader { header: "authorization".to_owned() },
+        scheme: AuthScheme::StaticHeader { header: "authorization".to_owned() },
         secrets: reader.webhook_secrets(),
         url: reader.base_url(Some(DEFAULT_URL)),
-        api_key: reader.sending("api_key", "Hypersender's API token, to send replies"),
+        api_key: reader.sending_secret("api_key", "Hypersender's API token, to send replies"),
         instance: reader.identifier("instance", "the id of the instance at Hypersender"),
     })
 }
 
 struct Hypersender {
-    scheme: Scheme,
+    scheme: AuthScheme,
     secrets: Vec<SecretString>,
     url: String,
     api_key: SecretString,
@@ -41,34 +41,38 @@ impl Gateway for Hypersender {
         "hypersender"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    /// `instanceId` stands sometimes in `data` and sometimes beside it.
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    /// `instanceId` is either in `data` or beside it.
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let name = text(&body, "/event").or(text(&body, "/data/event"));
         let addressee = waha::addressee(&body["data"]);
         let named = body.get("instanceId").or(body["data"].get("instanceId"));
-        Ok(vec![waha::read_event(name, &body["data"]["payload"])?.to(&addressee.id(named, &self.instance))])
+        Ok(vec![
+            waha::read_event(name, &body["data"]["payload"])?.addressed_to(&addressee.check_id(named, &self.instance)),
+        ])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        let chat_id = jid::address(chat_id, subject, "@c.us");
+        let chat_id = jid::recipient(chat_id, subject, "@c.us");
         let message = json!({ "chatId": chat_id, "text": text, "link_preview": false });
         let bearer = format!("Bearer {}", self.api_key.expose_secret());
         json::post(&format!("{}/{}/send-text", self.url, self.instance), &[("authorization", &bearer)], &message)
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match response.status().as_u16() {
-            422 if body.pointer("/errors/exists") == Some(&Value::Bool(false)) => Sent::Refused(Refusal::NotOnWhatsApp),
-            // WhatsApp holds the number back for some hours.
-            423 => Sent::Refused(Refusal::WindowClosed),
+            422 if body.pointer("/errors/exists") == Some(&Value::Bool(false)) => {
+                SendResult::Refused(Refusal::NotOnWhatsApp)
+            }
+            // WhatsApp has restricted this number from starting chats, for some hours.
+            423 => SendResult::Refused(Refusal::WindowClosed),
             // A queued message has no id yet.
-            _ => sent_with_id(response, &body, &["/key/id"]),
+            _ => send_result_with_id(response, &body, &["/key/id"]),
         }
     }
 }

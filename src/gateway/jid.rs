@@ -1,17 +1,17 @@
-//! What gateways on a phone's own protocol have in common: ids that tell their kind by a suffix, messages inside
-//! messages, and chats that hide the number.
+//! Shared parsing for gateways that use WhatsApp's client protocol: JIDs (ids whose server names their kind), nested
+//! messages, and chats identified by a LID instead of a phone number.
 
 use serde_json::Value;
 
-use super::{Behind, Event, Ignored, ids::Ids, json::text};
+use super::{IgnoreReason, LidLookup, WebhookEvent, json::text, sender_ids::SenderIds};
 use crate::domain::{
     Phone, Subject,
     subject::{lid_of_jid, phone_of_jid},
 };
 
-/// How deep messages stand in each other.
-const DEEPEST: usize = 5;
-/// What only says how a message is shown.
+/// Nested messages deeper than this are not read.
+const MAX_NESTING: usize = 5;
+/// Message types that wrap another message and only change how it is displayed.
 const WRAPPERS: &[&str] = &[
     "ephemeralMessage",
     "viewOnceMessage",
@@ -20,7 +20,7 @@ const WRAPPERS: &[&str] = &[
     "documentWithCaptionMessage",
 ];
 
-/// What a message holds.
+/// The content of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content<'a> {
     Text(&'a str),
@@ -29,15 +29,15 @@ pub(super) enum Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// Of gateways that give the text, or nothing.
-    pub(super) fn of(text: Option<&'a str>) -> Self {
+    /// For gateways that extract the text themselves.
+    pub(super) fn from_text(text: Option<&'a str>) -> Self {
         text.map_or(Self::Other, Self::Text)
     }
 
-    /// Of a message as the protocol has it. Quoted messages are never looked at.
-    pub(super) fn unwrap(mut message: &'a Value) -> Self {
+    /// From a message object of the client protocol. Quoted messages are not read.
+    pub(super) fn from_message(mut message: &'a Value) -> Self {
         let edits = ["/editedMessage", "/protocolMessage/editedMessage"];
-        for _ in 0..=DEEPEST {
+        for _ in 0..=MAX_NESTING {
             if edits.iter().any(|pointer| message.pointer(pointer).is_some_and(Value::is_object)) {
                 return Self::Edit;
             }
@@ -52,34 +52,34 @@ impl<'a> Content<'a> {
     }
 }
 
-/// A message, before it is decided whether it may verify anything.
-pub(super) struct Message<'a> {
+/// The fields of a message, before [`MessageFields::event`] decides whether it is ignored.
+pub(super) struct MessageFields<'a> {
     pub(super) id: &'a str,
     pub(super) dedupe_key: Option<&'a str>,
     pub(super) chat: &'a str,
     pub(super) from_me: bool,
-    /// Besides what the chat's id tells.
+    /// The gateway marks it as a group message, in addition to what the chat's id says.
     pub(super) group: bool,
-    /// Ids of the person who wrote, the most trusted first.
+    /// JIDs of the author, the most trusted first.
     pub(super) senders: Vec<&'a str>,
     pub(super) content: Content<'a>,
     pub(super) push_name: Option<&'a str>,
     pub(super) timestamp: Option<i64>,
 }
 
-impl Message<'_> {
-    pub(super) fn event(self) -> Event {
+impl MessageFields<'_> {
+    pub(super) fn into_event(self) -> WebhookEvent {
         let broadcast = self.chat.ends_with("@broadcast") || self.chat.ends_with("@newsletter");
         let group = !broadcast && (self.group || is_group(self.chat));
         let ignored = match self.content {
-            _ if self.from_me => Some(Ignored::FromMe),
-            _ if broadcast => Some(Ignored::Broadcast),
-            _ if group => Some(Ignored::Group),
+            _ if self.from_me => Some(IgnoreReason::FromMe),
+            _ if broadcast => Some(IgnoreReason::Broadcast),
+            _ if group => Some(IgnoreReason::Group),
             Content::Text(_) => None,
-            Content::Edit => Some(Ignored::Edit),
-            Content::Other => Some(Ignored::NonText),
+            Content::Edit => Some(IgnoreReason::Edit),
+            Content::Other => Some(IgnoreReason::NonText),
         };
-        let event = Event {
+        let event = WebhookEvent {
             ignored,
             message_id: Some(self.id.to_owned()),
             dedupe_key: self.dedupe_key.map(str::to_owned),
@@ -89,9 +89,9 @@ impl Message<'_> {
             timestamp: self.timestamp,
             from_me: self.from_me,
             group,
-            ..Event::default()
+            ..WebhookEvent::default()
         };
-        event.sent_by(self.senders.iter().fold(Ids::default(), |ids, id| ids.jid(id)))
+        event.with_sender(self.senders.iter().fold(SenderIds::default(), |ids, id| ids.jid(id)))
     }
 }
 
@@ -99,14 +99,14 @@ pub(super) fn is_group(chat: &str) -> bool {
     chat.ends_with("@g.us")
 }
 
-/// The texts that are there, in this order.
-pub(super) fn texts<'a>(value: &'a Value, pointers: &[&str]) -> Vec<&'a str> {
+/// The non-empty texts at `pointers`, in this order.
+pub(super) fn texts_at<'a>(value: &'a Value, pointers: &[&str]) -> Vec<&'a str> {
     pointers.iter().filter_map(|pointer| text(value, pointer)).collect()
 }
 
-/// Whom a reply goes to: `<digits><suffix>` where a phone is known, for not every release can answer a LID,
-/// else `<id>@lid`, also where the LID's digits came on the phones' server.
-pub(super) fn address(chat_id: &str, subject: Option<&Subject>, suffix: &str) -> String {
+/// The recipient of a reply: `<digits><suffix>` if the phone is known, because some gateway releases cannot reply to a
+/// LID, else `<id>@lid`. A chat on the phone server whose digits are those of the LID is a LID too.
+pub(super) fn recipient(chat_id: &str, subject: Option<&Subject>, suffix: &str) -> String {
     let chat = phone_of_jid(chat_id).or_else(|| chat_id.parse().ok());
     let at = |phone: &Phone| format!("{}{suffix}", phone.digits());
     match (&chat, subject) {
@@ -116,13 +116,13 @@ pub(super) fn address(chat_id: &str, subject: Option<&Subject>, suffix: &str) ->
     }
 }
 
-/// What a gateway gives as the phone behind a LID; some give the LID itself.
-pub(super) fn behind(jid: &str) -> Behind {
-    let hidden = || lid_of_jid(jid).map_or(Behind::Failed, |_| Behind::Hidden);
-    phone_of_jid(jid).map_or_else(hidden, Behind::Phone)
+/// Parses the JID that a gateway returns as the phone of a LID; some return the LID itself.
+pub(super) fn parse_lookup_jid(jid: &str) -> LidLookup {
+    let hidden = || lid_of_jid(jid).map_or(LidLookup::Failed, |_| LidLookup::Unavailable);
+    phone_of_jid(jid).map_or_else(hidden, LidLookup::Phone)
 }
 
-/// WhatsApp's lock against accounts that write first: the person would have to write again.
+/// WhatsApp's error 463: this account is temporarily barred from starting chats.
 pub(super) fn is_reach_out_lock(body: &[u8]) -> bool {
     String::from_utf8_lossy(body).contains("error 463")
 }
@@ -134,39 +134,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrappers_open_up_to_a_depth() {
+    fn nested_messages_are_read_up_to_the_maximum_depth() {
         let wrapped = |times: usize| {
             (0..times).fold(
                 json!({ "conversation": "x" }),
                 |inner, level| json!({ WRAPPERS[level % WRAPPERS.len()]: { "message": inner } }),
             )
         };
-        for depth in 0..=DEEPEST {
-            assert_eq!(Content::unwrap(&wrapped(depth)), Content::Text("x"));
+        for depth in 0..=MAX_NESTING {
+            assert_eq!(Content::from_message(&wrapped(depth)), Content::Text("x"));
         }
-        assert_eq!(Content::unwrap(&wrapped(DEEPEST + 1)), Content::Other);
+        assert_eq!(Content::from_message(&wrapped(MAX_NESTING + 1)), Content::Other);
     }
 
     #[test]
-    fn edits_are_told_and_quotes_are_not_read() {
+    fn edits_are_recognised_and_quotes_are_not_read() {
         let inner = json!({ "message": { "conversation": "x" } });
         for edit in [
             json!({ "editedMessage": inner }),
             json!({ "ephemeralMessage": { "message": { "editedMessage": inner } } }),
             json!({ "protocolMessage": { "editedMessage": { "conversation": "x" } } }),
         ] {
-            assert_eq!(Content::unwrap(&edit), Content::Edit);
+            assert_eq!(Content::from_message(&edit), Content::Edit);
         }
         let quoted = json!({ "quotedMessage": { "conversation": "[CODE]" } });
         let reply = json!({ "extendedTextMessage": { "text": "hello", "contextInfo": quoted } });
-        assert_eq!(Content::unwrap(&reply), Content::Text("hello"));
-        assert_eq!(Content::unwrap(&json!({ "imageMessage": { "contextInfo": quoted } })), Content::Other);
+        assert_eq!(Content::from_message(&reply), Content::Text("hello"));
+        assert_eq!(Content::from_message(&json!({ "imageMessage": { "contextInfo": quoted } })), Content::Other);
     }
 
     #[test]
-    fn a_reply_goes_to_the_phone_where_one_is_known() {
+    fn a_reply_goes_to_the_phone_if_it_is_known() {
         let phone = Subject::Phone("447700900123".parse().unwrap());
-        let address = |chat: &str, subject| super::address(chat, subject, "@s.whatsapp.net");
+        let address = |chat: &str, subject| super::recipient(chat, subject, "@s.whatsapp.net");
         assert_eq!(address("447700900123:7@c.us", None), "447700900123@s.whatsapp.net");
         assert_eq!(address("190000000000117@lid", Some(&phone)), "447700900123@s.whatsapp.net");
         assert_eq!(address("190000000000117:2@lid", None), "190000000000117@lid");

@@ -1,4 +1,4 @@
-//! Reading what others wrote: by JSON pointer, tolerant of absence, strict about duplicate keys.
+//! Reading JSON bodies by pointer. Absent fields are `None`; duplicate keys are an error.
 
 use http::Request;
 use jiff::Timestamp;
@@ -7,21 +7,21 @@ use serde_json::{Map, Value};
 
 use super::Malformed;
 
-/// Parses a body. A key that occurs twice in one object is refused: parsers disagree about which one counts,
-/// and a signature covers both.
-pub fn strict(body: &[u8]) -> Result<Value, serde_json::Error> {
+/// Parses JSON and rejects duplicate keys in an object: parsers disagree about which value counts, and a signature
+/// covers both.
+pub fn parse_strict(body: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = Strict.deserialize(&mut deserializer)?;
+    let value = StrictValue.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
 pub(super) fn parse(body: &[u8]) -> Result<Value, Malformed> {
-    strict(body).map_err(|error| Malformed(describe(&error)))
+    parse_strict(body).map_err(|error| Malformed(describe_error(&error)))
 }
 
-/// Without quoting the body, which holds a person's words.
-fn describe(error: &serde_json::Error) -> String {
+/// Does not quote the body, which contains personal messages.
+fn describe_error(error: &serde_json::Error) -> String {
     format!(
         "not the JSON this gateway sends: {:?} at line {} column {}",
         error.classify(),
@@ -30,23 +30,23 @@ fn describe(error: &serde_json::Error) -> String {
     )
 }
 
-/// A text at `pointer`; empty counts as absent.
+/// The text at `pointer`; an empty one counts as absent.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     value.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// Whole seconds from a number or a text, fractions cut.
-pub(super) fn seconds(value: &Value, pointer: &str) -> Option<i64> {
+/// Unix seconds from a number or a decimal text, truncated.
+pub(super) fn unix_seconds(value: &Value, pointer: &str) -> Option<i64> {
     match value.pointer(pointer)? {
-        #[expect(clippy::cast_possible_truncation, reason = "fractions are cut, and no date overflows")]
+        #[expect(clippy::cast_possible_truncation, reason = "fractions are truncated, and no date overflows")]
         Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds as i64)),
         Value::String(text) => text.split('.').next()?.parse().ok(),
         _ => None,
     }
 }
 
-/// Whole seconds from an RFC 3339 time with any offset, fractions cut.
-pub(super) fn instant(value: &Value, pointer: &str) -> Option<i64> {
+/// Unix seconds from an RFC 3339 time with any offset, truncated.
+pub(super) fn rfc3339_seconds(value: &Value, pointer: &str) -> Option<i64> {
     text(value, pointer)?.parse().ok().map(Timestamp::as_second)
 }
 
@@ -54,31 +54,31 @@ pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item =
     value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// A request that carries `body` to a checked URL.
+/// A POST of `body`. `url` and `headers` are validated when the configuration is read.
 pub(super) fn post(url: &str, headers: &[(&str, &str)], body: &Value) -> Request<Vec<u8>> {
     let request = Request::post(url).header("content-type", "application/json");
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     request.body(body.to_string().into_bytes()).expect("a checked URL and printable credentials make a request")
 }
 
-/// Sets a field of a request's body. `false`: the body is no object.
-pub(super) fn insert(request: &mut Request<Vec<u8>>, field: &str, value: &str) -> bool {
+/// Sets a field of a request's JSON body. `false`: the body is not an object.
+pub(super) fn insert_field(request: &mut Request<Vec<u8>>, field: &str, value: &str) -> bool {
     let Ok(Value::Object(mut body)) = serde_json::from_slice(request.body()) else { return false };
     body.insert(field.to_owned(), value.into());
     *request.body_mut() = Value::Object(body).to_string().into_bytes();
     true
 }
 
-struct Strict;
+struct StrictValue;
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for StrictValue {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for StrictValue {
     type Value = Value;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -111,7 +111,7 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(Strict)? {
+        while let Some(item) = items.next_element_seed(StrictValue)? {
             array.push(item);
         }
         Ok(Value::Array(array))
@@ -120,7 +120,7 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(Strict)?;
+            let value = entries.next_value_seed(StrictValue)?;
             if map.insert(key, value).is_some() {
                 return Err(A::Error::custom("a key occurs twice"));
             }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn duplicate_keys_depth_and_rubbish_are_refused_without_quoting() {
+    fn invalid_json_is_rejected_without_quoting_it() {
         assert!(parse(br#"{"a":{"b":1,"b":2}}"#).is_err());
         assert!(parse("[".repeat(100_000).as_bytes()).is_err());
         for body in ["", "{", "nul", "{} {}", "\u{feff}{}"] {

@@ -1,28 +1,29 @@
-//! What gateways tell of messages that we sent.
+//! Delivery receipts of messages that were sent.
 
-use super::{Event, Ignored, Refusal};
+use super::{IgnoreReason, Refusal, WebhookEvent};
 
-/// How far one of our messages has come.
+/// The delivery status of one sent message.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Receipt {
-    /// As the gateway named it when it took the message; see [`stable_id`].
+pub struct DeliveryReceipt {
+    /// The id from the response to the send request; compare by [`stable_id`].
     pub message_id: String,
-    pub progress: Progress,
+    pub status: ReceiptStatus,
 }
 
+/// How far a sent message has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
-    /// WhatsApp, or the operator's network, has it.
+pub enum ReceiptStatus {
+    /// WhatsApp, or the mobile network, accepted it.
     Accepted,
-    /// The phone has it, read or not.
+    /// The recipient's phone received it, read or not.
     Delivered,
-    /// It will never arrive.
+    /// It will not be delivered.
     Failed(Refusal),
 }
 
-impl Progress {
-    /// The words of gateways, in any case. `None`: nothing has changed yet, or the word is not known.
-    pub(super) fn of(word: &str) -> Option<Self> {
+impl ReceiptStatus {
+    /// From the status words of all gateways, case-insensitive. `None`: still pending, or an unknown word.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
         Some(match word.to_ascii_lowercase().as_str() {
             "sent" | "server" | "server_ack" | "submitted" => Self::Accepted,
             "delivered" | "device" | "delivery_ack" | "received" | "read" | "played" => Self::Delivered,
@@ -33,8 +34,8 @@ impl Progress {
         })
     }
 
-    /// The reason that Meta gives, where a gateway passes its number on: WhatsApp Cloud API, error codes.
-    pub(super) fn because(self, code: Option<i64>) -> Self {
+    /// Refines a failure by Meta's error code (WhatsApp Cloud API, "Error codes"), which some gateways pass on.
+    pub(super) fn with_meta_code(self, code: Option<i64>) -> Self {
         match (self, code) {
             (Self::Failed(_), Some(131_026)) => Self::Failed(Refusal::NotOnWhatsApp),
             (Self::Failed(_), Some(131_047)) => Self::Failed(Refusal::WindowClosed),
@@ -42,8 +43,8 @@ impl Progress {
         }
     }
 
-    /// The scale of WhatsApp's own clients: -1 error, 0 on its way, 1 server, 2 device, 3 read, 4 played.
-    pub(super) fn of_ack(ack: Option<i64>) -> Option<Self> {
+    /// From the ack levels of WhatsApp's clients: -1 error, 0 pending, 1 server, 2 device, 3 read, 4 played.
+    pub(super) fn from_ack(ack: Option<i64>) -> Option<Self> {
         Some(match ack? {
             ..0 => Self::Failed(Refusal::Permanent),
             0 => return None,
@@ -53,23 +54,23 @@ impl Progress {
     }
 }
 
-impl Event {
-    /// A status, with what it says about one message if that is known.
-    pub(super) fn status(message_id: Option<&str>, progress: Option<Progress>) -> Self {
+impl WebhookEvent {
+    /// A status event, with a receipt if both the message and its status are known.
+    pub(super) fn status(message_id: Option<&str>, progress: Option<ReceiptStatus>) -> Self {
         let receipt = message_id.zip(progress);
-        let receipt = receipt.map(|(id, progress)| Receipt { message_id: id.to_owned(), progress });
-        Self { receipt, ..Self::ignored(Ignored::Status) }
+        let receipt = receipt.map(|(id, progress)| DeliveryReceipt { message_id: id.to_owned(), status: progress });
+        Self { receipt, ..Self::ignored(IgnoreReason::Status) }
     }
 
-    /// One for each message, or one about none.
-    pub(super) fn statuses<'a>(ids: impl Iterator<Item = &'a str>, progress: Option<Progress>) -> Vec<Self> {
+    /// One status event for each message; without ids, one event without a receipt.
+    pub(super) fn statuses<'a>(ids: impl Iterator<Item = &'a str>, progress: Option<ReceiptStatus>) -> Vec<Self> {
         let events: Vec<Self> = ids.map(|id| Self::status(Some(id), progress)).collect();
         if events.is_empty() { vec![Self::status(None, None)] } else { events }
     }
 }
 
-/// What the several ids of one message have in common: of `true_<chat>_<HEX>`, in which the chat may be a phone or
-/// a LID, the last part.
+/// The part that all ids of one message have in common: the last of `true_<chat>_<HEX>`, where the chat may be a phone
+/// or a LID.
 pub fn stable_id(id: &str) -> &str {
     let ours = id.strip_prefix("true_").or_else(|| id.strip_prefix("false_"));
     ours.and_then(|rest| rest.split('_').nth(1)).filter(|hex| !hex.is_empty()).unwrap_or(id)
@@ -90,10 +91,10 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_new_is_nothing() {
-        assert_eq!(Progress::of("PENDING"), None);
-        assert_eq!(Progress::of_ack(Some(0)), None);
-        assert_eq!(Progress::of("DELIVERY_ACK"), Some(Progress::Delivered));
-        assert_eq!(Progress::of_ack(Some(-1)), Some(Progress::Failed(Refusal::Permanent)));
+    fn pending_statuses_are_not_receipts() {
+        assert_eq!(ReceiptStatus::from_word("PENDING"), None);
+        assert_eq!(ReceiptStatus::from_ack(Some(0)), None);
+        assert_eq!(ReceiptStatus::from_word("DELIVERY_ACK"), Some(ReceiptStatus::Delivered));
+        assert_eq!(ReceiptStatus::from_ack(Some(-1)), Some(ReceiptStatus::Failed(Refusal::Permanent)));
     }
 }

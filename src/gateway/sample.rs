@@ -1,31 +1,31 @@
-//! What a composed webhook should tell, for `doctor`.
+//! Sample messages, from which `doctor` composes webhooks.
 
-/// Who wrote it.
+/// Who a sample message is from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Who {
-    /// A person, directly, whose phone is known.
+pub enum SampleSender {
+    /// A person in a direct chat, identified by phone number.
     Person,
     /// A person in a group.
     Group,
-    /// We ourselves, from the number's own phone or through the gateway.
-    Own,
-    /// A person whose phone WhatsApp hides behind another id.
-    Hidden,
+    /// This instance's own number.
+    OwnNumber,
+    /// A person in a direct chat, identified by a LID or BSUID instead of a phone number.
+    HiddenNumber,
 }
 
-/// One text message.
+/// A text message to compose a webhook from.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Sample {
-    pub who: Who,
-    /// Hex digits, upper case.
+pub struct SampleMessage {
+    pub sender: SampleSender,
+    /// The message id: upper-case hex digits.
     pub id: String,
     pub text: String,
     /// Unix seconds.
-    pub at: i64,
-    /// Digits of the person's phone.
+    pub timestamp: i64,
+    /// The sender's phone number, digits only.
     pub phone: String,
-    /// Digits of our number.
+    /// The receiving number, digits only.
     pub to: String,
-    /// Digits of the person's hidden id.
+    /// The sender's LID, digits only.
     pub lid: String,
 }

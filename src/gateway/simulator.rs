@@ -1,4 +1,4 @@
-//! The fake phone's dialect, for development and for the test suites of apps. `serve` refuses it.
+//! The gateway of `dev`'s fake phone, also for the test suites of apps. `serve` refuses it.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    CodeMessage, Event, Gateway, Ignored, Malformed, Proof, Sent, Webhook,
-    credentials::Reader,
+    CodeMessage, Gateway, IgnoreReason, Malformed, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    auth_scheme::{self, AuthScheme},
+    config_reader::ConfigReader,
     json::{self, text},
-    scheme::{self, Scheme},
-    sent_by_status,
+    send_result_by_status,
 };
 use crate::domain::{Chat, Sender, Subject, sending::Channel};
 
 pub(super) const KIND: &str = "simulator";
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
     let channel = reader.table.choice("channel", &channels).unwrap_or(Channel::WhatsApp);
     Arc::new(Simulator {
         channel,
         secrets: reader.webhook_secrets(),
         url: reader.base_url(None),
-        api_key: reader.sending("api_key", "the bearer the fake phone expects"),
+        api_key: reader.sending_secret("api_key", "the bearer token that the fake phone expects"),
     })
 }
 
@@ -40,32 +40,32 @@ struct Simulator {
 
 /// The body of a simulated webhook.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Message {
+pub struct SimulatedMessage {
     pub id: String,
-    /// A chat id: digits, E.164, `…@c.us`, `…@lid` or a BSUID.
+    /// The sender's chat id: digits, E.164, `…@c.us`, `…@lid` or a BSUID.
     pub from: String,
     pub text: String,
     /// Unix seconds.
     pub timestamp: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push_name: Option<String>,
-    /// `…@g.us` when it was written in a group.
+    /// The group's id, `…@g.us`, for a message in a group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub from_me: bool,
-    /// An edit of an earlier message.
+    /// Whether this is an edit of an earlier message.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub edited: bool,
 }
 
-impl Message {
-    /// The request body and the three Standard Webhooks headers that sign it at `now`.
+impl SimulatedMessage {
+    /// The request body, and the three Standard Webhooks headers that sign it at `now`.
     pub fn sign(&self, secret: &str, now: Timestamp) -> (Vec<u8>, [(&'static str, String); 3]) {
         let body = serde_json::to_vec(self).expect("a message has only string keys");
         let key = crate::config::decode_whsec(secret).unwrap_or_default();
         let stamp = now.as_second().to_string();
-        let signature = STANDARD.encode(scheme::standard_signature(&key, &self.id, &stamp, &body));
+        let signature = STANDARD.encode(auth_scheme::standard_signature(&key, &self.id, &stamp, &body));
         let headers = [
             ("webhook-id", self.id.clone()),
             ("webhook-timestamp", stamp),
@@ -76,7 +76,7 @@ impl Message {
 }
 
 impl Simulator {
-    /// A code is marked as one, so that the phone can tell what it was sent unasked.
+    /// `code` marks one-time codes, so that the fake phone can distinguish them from replies.
     fn message(&self, chat_id: &str, text: &str, code: bool) -> Request<Vec<u8>> {
         let body = json!({ "to": chat_id, "text": text, "channel": self.channel.as_str(), "code": code });
         Request::post(format!("{}/messages", self.url))
@@ -92,13 +92,13 @@ impl Gateway for Simulator {
         KIND
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &Scheme::StandardWebhooks, secrets: &self.secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &AuthScheme::StandardWebhooks, secrets: &self.secrets }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let malformed = || Malformed("expected id, from, text and timestamp".to_owned());
-        let message: Message = serde_json::from_value(json::parse(webhook.body)?).map_err(|_| malformed())?;
+        let message: SimulatedMessage = serde_json::from_value(json::parse(webhook.body)?).map_err(|_| malformed())?;
         let from: Chat = message.from.parse().map_err(|_| malformed())?;
         let sender = match from.subject() {
             Subject::Phone(phone) => Sender::new(Some(phone.clone()), None, None),
@@ -106,13 +106,13 @@ impl Gateway for Simulator {
             Subject::Bsuid(id) => Sender::new(None, None, Some(id)),
         };
         let ignored = match &message {
-            Message { from_me: true, .. } => Some(Ignored::FromMe),
-            Message { group: Some(_), .. } => Some(Ignored::Group),
-            Message { edited: true, .. } => Some(Ignored::Edit),
-            Message { text, .. } if text.is_empty() => Some(Ignored::NonText),
+            SimulatedMessage { from_me: true, .. } => Some(IgnoreReason::FromMe),
+            SimulatedMessage { group: Some(_), .. } => Some(IgnoreReason::Group),
+            SimulatedMessage { edited: true, .. } => Some(IgnoreReason::Edit),
+            SimulatedMessage { text, .. } if text.is_empty() => Some(IgnoreReason::NonText),
             _ => None,
         };
-        Ok(vec![Event {
+        Ok(vec![WebhookEvent {
             ignored,
             message_id: Some(message.id),
             dedupe_key: None,
@@ -123,7 +123,7 @@ impl Gateway for Simulator {
             text: Some(message.text),
             timestamp: Some(message.timestamp),
             from_me: message.from_me,
-            ..Event::default()
+            ..WebhookEvent::default()
         }])
     }
 
@@ -136,13 +136,13 @@ impl Gateway for Simulator {
     }
 
     fn code_message(&self, message: &CodeMessage<'_>) -> Option<Request<Vec<u8>>> {
-        Some(self.message(&self.address(message.subject), message.text, true))
+        Some(self.message(&self.recipient(message.subject), message.text, true))
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match sent_by_status(response.status()) {
-            Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/id").map(str::to_owned) },
+        match send_result_by_status(response.status()) {
+            SendResult::Accepted { .. } => SendResult::Accepted { id: text(&body, "/id").map(str::to_owned) },
             other => other,
         }
     }

@@ -1,4 +1,4 @@
-//! Twilio, for WhatsApp and SMS: forms, and HMAC-SHA1 of the URL and every parameter.
+//! Twilio, for WhatsApp and SMS: webhooks are forms, signed with HMAC-SHA1 over the URL and every parameter.
 
 use std::sync::Arc;
 
@@ -8,26 +8,26 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    credentials::{self, Purpose, Reader, basic},
-    ids::Ids,
+    auth_scheme::AuthScheme,
+    config_reader::{self, ConfigReader, Purpose, basic_auth},
     json::text,
-    scheme::Scheme,
-    sent_by_status,
+    send_result_by_status,
+    sender_ids::SenderIds,
 };
 use crate::domain::{Subject, sending::Channel};
 
-/// Stands before the numbers of WhatsApp; those of SMS are bare.
+/// The prefix of WhatsApp numbers; SMS numbers have none.
 const WHATSAPP: &str = "whatsapp:";
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let auth_tokens = reader.webhook_secrets();
-    let account_sid = reader.identifier("account_sid", "the account's AC…, to send replies");
+    let account_sid = reader.identifier("account_sid", "the account SID, AC…, to send replies");
     let from = reader.text("from");
     let messaging_service_sid = reader.text("messaging_service_sid");
     if from.is_none() && messaging_service_sid.is_none() && reader.purpose != Purpose::Inspect {
-        reader.table.fault("from", "is missing: the number that sends, or else messaging_service_sid");
+        reader.table.fault("from", "is missing: the sending number, or messaging_service_sid");
     }
     let on_whatsapp = from.as_deref().is_some_and(|from| from.starts_with(WHATSAPP));
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
@@ -36,11 +36,11 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
     let sms_verifies = reader.sms_verifies(channel);
     let api_key = reader.text("api_key");
     let authorization = match &api_key {
-        Some(key) => basic(key, &reader.sending("api_secret", "it belongs to api_key")),
-        None => basic(&account_sid, &auth_tokens.first().cloned().unwrap_or_default()),
+        Some(key) => basic_auth(key, &reader.sending_secret("api_secret", "the secret of api_key")),
+        None => basic_auth(&account_sid, &auth_tokens.first().cloned().unwrap_or_default()),
     };
     Arc::new(Twilio {
-        scheme: Scheme::Twilio { url: reader.webhook_url() },
+        scheme: AuthScheme::Twilio { url: reader.webhook_url() },
         auth_tokens,
         url: reader.base_url(Some("https://api.twilio.com")),
         authorization: authorization.into(),
@@ -53,14 +53,14 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
 }
 
 struct Twilio {
-    scheme: Scheme,
+    scheme: AuthScheme,
     auth_tokens: Vec<SecretString>,
     url: String,
     authorization: SecretString,
     account_sid: String,
     from: Option<String>,
     messaging_service_sid: Option<String>,
-    /// Of codes: replies go where the message came from.
+    /// The channel of codes; replies use the channel of the message they answer.
     channel: Channel,
     sms_verifies: bool,
 }
@@ -70,16 +70,16 @@ impl Gateway for Twilio {
         "twilio"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.auth_tokens }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.auth_tokens }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let form = Form(form_urlencoded::parse(webhook.body).into_owned().collect());
         Ok(vec![self.read(&form)?])
     }
 
-    /// Twilio would send any other text to the person.
+    /// Twilio would send any other text to the sender as a reply.
     fn acknowledgement(&self) -> (&'static str, &'static str) {
         ("text/xml", "<Response/>")
     }
@@ -88,11 +88,11 @@ impl Gateway for Twilio {
         self.channel
     }
 
-    fn believes(&self) -> Option<&'static str> {
-        self.sms_verifies.then_some(credentials::SMS_VERIFIES)
+    fn sender_warning(&self) -> Option<&'static str> {
+        self.sms_verifies.then_some(config_reader::SMS_WARNING)
     }
 
-    fn address(&self, subject: &Subject) -> String {
+    fn recipient(&self, subject: &Subject) -> String {
         let to = match subject {
             Subject::Phone(phone) => phone.e164(),
             other => other.chat_id(),
@@ -122,38 +122,38 @@ impl Gateway for Twilio {
             .expect("a checked URL and printable credentials make a request")
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         if response.status().is_success() {
-            return Sent::Accepted { id: text(&body, "/sid").map(str::to_owned) };
+            return SendResult::Accepted { id: text(&body, "/sid").map(str::to_owned) };
         }
         match body.pointer("/code").and_then(Value::as_i64) {
-            Some(20_003) => Sent::Refused(Refusal::Unauthorized),
-            Some(21_211) => Sent::Refused(Refusal::Permanent),
-            Some(63_016) => Sent::Refused(Refusal::WindowClosed),
-            Some(20_429 | 63_018) => Sent::NotSent { why: "rate_limited" },
-            _ => sent_by_status(response.status()),
+            Some(20_003) => SendResult::Refused(Refusal::Unauthorized),
+            Some(21_211) => SendResult::Refused(Refusal::Permanent),
+            Some(63_016) => SendResult::Refused(Refusal::WindowClosed),
+            Some(20_429 | 63_018) => SendResult::Retryable { reason: "rate_limited" },
+            _ => send_result_by_status(response.status()),
         }
     }
 }
 
 impl Twilio {
-    fn read(&self, form: &Form) -> Result<Event, Malformed> {
+    fn read(&self, form: &Form) -> Result<WebhookEvent, Malformed> {
         if form.one("MessageStatus").is_some() || form.one("SmsStatus") != Some("received") {
-            let progress = form.one("MessageStatus").and_then(Progress::of);
+            let progress = form.one("MessageStatus").and_then(ReceiptStatus::from_word);
             let progress = progress.map(|progress| match (progress, form.one("ErrorCode")) {
-                (Progress::Failed(_), Some("63003" | "63024")) => Progress::Failed(Refusal::NotOnWhatsApp),
-                (Progress::Failed(_), Some("63016")) => Progress::Failed(Refusal::WindowClosed),
+                (ReceiptStatus::Failed(_), Some("63003" | "63024")) => ReceiptStatus::Failed(Refusal::NotOnWhatsApp),
+                (ReceiptStatus::Failed(_), Some("63016")) => ReceiptStatus::Failed(Refusal::WindowClosed),
                 _ => progress,
             });
-            return Ok(Event::status(form.one("MessageSid"), progress));
+            return Ok(WebhookEvent::status(form.one("MessageSid"), progress));
         }
         let missing = |name: &str| Malformed(format!("not exactly one {name}"));
         let id = form.one("MessageSid").ok_or_else(|| missing("MessageSid"))?;
         let from = form.one("From").ok_or_else(|| missing("From"))?;
         let on_whatsapp = from.strip_prefix(WHATSAPP);
         if on_whatsapp.is_none() && !self.sms_verifies {
-            return Ok(Event::ignored(Ignored::Sms));
+            return Ok(WebhookEvent::ignored(IgnoreReason::Sms));
         }
         let number = on_whatsapp.unwrap_or(from);
         let phone = number.starts_with('+').then(|| number.parse().ok()).flatten();
@@ -165,30 +165,31 @@ impl Twilio {
         let value = |name: &str| form.one(name).map(Value::from);
         let service = self.messaging_service_sid.as_deref().unwrap_or_default();
         let addressee = Addressee::default()
-            .id(value("AccountSid").as_ref(), &self.account_sid)
-            .id(value("MessagingServiceSid").as_ref(), service)
-            .is(to.as_deref(), ours.as_deref());
-        let addressee = if ours.is_some() { addressee } else { addressee.phone(to.as_deref()) };
+            .check_id(value("AccountSid").as_ref(), &self.account_sid)
+            .check_id(value("MessagingServiceSid").as_ref(), service)
+            .check_phone(to.as_deref(), ours.as_deref());
+        let addressee = if ours.is_some() { addressee } else { addressee.with_phone(to.as_deref()) };
         let wa_id = form.one("WaId").filter(|_| on_whatsapp.is_some());
         let user = form.one("ExternalUserId").filter(|_| on_whatsapp.is_some());
-        let ids = Ids::default().phone(phone).phone(wa_id.and_then(|digits| digits.parse().ok()));
-        let event = Event {
-            ignored: body.is_none().then_some(Ignored::NonText),
+        let ids = SenderIds::default().phone(phone).phone(wa_id.and_then(|digits| digits.parse().ok()));
+        let event = WebhookEvent {
+            ignored: body.is_none().then_some(IgnoreReason::NonText),
             message_id: Some(id.to_owned()),
             chat_id: Some(from.to_owned()),
-            weak: on_whatsapp.is_none(),
+            forgeable: on_whatsapp.is_none(),
             push_name: form.one("ProfileName").map(str::to_owned),
             text: body.map(str::to_owned),
-            ..Event::default()
+            ..WebhookEvent::default()
         };
-        Ok(event.sent_by(ids.bsuid(on_whatsapp).bsuid(user)).to(&addressee))
+        Ok(event.with_sender(ids.bsuid(on_whatsapp).bsuid(user)).addressed_to(&addressee))
     }
 }
 
+/// The parameters of a form, decoded.
 struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// What occurs exactly once and is not empty.
+    /// The value of a parameter that occurs exactly once and is not empty.
     fn one(&self, name: &str) -> Option<&str> {
         let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let value = values.next()?;

@@ -1,5 +1,5 @@
-//! Vonage's Messages API: a token that holds the hash of the body. What is not signed is refused like any
-//! other forgery: Vonage repeats for a day whatever is not answered with 200.
+//! Vonage's Messages API: webhooks carry a signed token with the body's hash. Vonage retries a webhook for a day until
+//! it is answered with 200.
 
 use std::sync::Arc;
 
@@ -8,31 +8,31 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Progress, Proof, Sent, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
+    auth_scheme::AuthScheme,
     cloud_api,
-    credentials::{self, Purpose, Reader, basic},
-    ids::Ids,
-    json::{self, instant, text},
-    scheme::Scheme,
-    sent_with_id,
+    config_reader::{self, ConfigReader, Purpose, basic_auth},
+    json::{self, rfc3339_seconds, text},
+    send_result_with_id,
+    sender_ids::SenderIds,
 };
 use crate::domain::{Subject, sending::Channel};
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     let channels = [("whatsapp", Channel::WhatsApp), ("sms", Channel::Sms)];
     let channel = reader.table.choice("channel", &channels).unwrap_or(Channel::WhatsApp);
     let sms_verifies = reader.sms_verifies(channel);
     let from = reader.text("from");
     if from.is_none() && reader.purpose != Purpose::Inspect {
-        reader.table.fault("from", "is missing: the number that sends");
+        reader.table.fault("from", "is missing: the sending number");
     }
-    let api_key = reader.sending("api_key", "Vonage's API key, to send replies");
-    let api_secret = reader.sending("api_secret", "it belongs to api_key");
+    let api_key = reader.sending_secret("api_key", "Vonage's API key, to send replies");
+    let api_secret = reader.sending_secret("api_secret", "the secret of api_key");
     Arc::new(Vonage {
         signature_secrets: reader.webhook_secrets(),
         url: reader.base_url(Some("https://api.nexmo.com")),
-        authorization: basic(api_key.expose_secret(), &api_secret).into(),
+        authorization: basic_auth(api_key.expose_secret(), &api_secret).into(),
         channel,
         sms_verifies,
         from: from.unwrap_or_default(),
@@ -53,37 +53,40 @@ impl Gateway for Vonage {
         "vonage"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &Scheme::BodyJwt, secrets: &self.signature_secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &AuthScheme::BodyJwt, secrets: &self.signature_secrets }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let event = match text(&body, "/message_type") {
-            None if body.get("status").is_some() => {
-                Event::status(text(&body, "/message_uuid"), text(&body, "/status").and_then(Progress::of))
+            None if body.get("status").is_some() => WebhookEvent::status(
+                text(&body, "/message_uuid"),
+                text(&body, "/status").and_then(ReceiptStatus::from_word),
+            ),
+            // Senders on other channels are not phone numbers.
+            Some(_) if text(&body, "/channel") != Some(self.channel.as_str()) => {
+                WebhookEvent::ignored(IgnoreReason::Event)
             }
-            // The senders of other channels are no phones.
-            Some(_) if text(&body, "/channel") != Some(self.channel.as_str()) => Event::ignored(Ignored::Event),
-            Some(_) if self.channel == Channel::Sms && !self.sms_verifies => Event::ignored(Ignored::Sms),
+            Some(_) if self.channel == Channel::Sms && !self.sms_verifies => WebhookEvent::ignored(IgnoreReason::Sms),
             Some(kind) => read_message(&body, kind)?,
-            None => Event::ignored(Ignored::Event),
+            None => WebhookEvent::ignored(IgnoreReason::Event),
         };
         let addressee =
-            Addressee::default().is(text(&body, "/to").filter(|_| event.ignored.is_none()), Some(&self.from));
-        Ok(vec![event.to(&addressee)])
+            Addressee::default().check_phone(text(&body, "/to").filter(|_| event.ignored.is_none()), Some(&self.from));
+        Ok(vec![event.addressed_to(&addressee)])
     }
 
     fn channel(&self) -> Channel {
         self.channel
     }
 
-    fn believes(&self) -> Option<&'static str> {
-        self.sms_verifies.then_some(credentials::SMS_VERIFIES)
+    fn sender_warning(&self) -> Option<&'static str> {
+        self.sms_verifies.then_some(config_reader::SMS_WARNING)
     }
 
-    fn address(&self, subject: &Subject) -> String {
-        cloud_api::digits(subject)
+    fn recipient(&self, subject: &Subject) -> String {
+        cloud_api::recipient_of(subject)
     }
 
     fn text_message(&self, chat_id: &str, _subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
@@ -94,29 +97,29 @@ impl Gateway for Vonage {
         json::post(&format!("{}/v1/messages", self.url), &[authorization], &message)
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        sent_with_id(response, &body, &["/message_uuid"])
+        send_result_with_id(response, &body, &["/message_uuid"])
     }
 }
 
-fn read_message(body: &Value, kind: &str) -> Result<Event, Malformed> {
+fn read_message(body: &Value, kind: &str) -> Result<WebhookEvent, Malformed> {
     let id = text(body, "/message_uuid").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     let user = text(body, "/whatsapp/sender/user_id");
     let from = text(body, "/from").or(user);
     let on_whatsapp = text(body, "/channel") == Some("whatsapp");
     let words = text(body, "/text").filter(|_| kind == "text");
-    let ids = Ids::default().phone(from.and_then(|digits| digits.parse().ok()));
+    let ids = SenderIds::default().phone(from.and_then(|digits| digits.parse().ok()));
     let ids = [user, from].into_iter().fold(ids, |ids, id| ids.bsuid(id.filter(|_| on_whatsapp)));
-    let event = Event {
-        ignored: words.is_none().then_some(Ignored::NonText),
+    let event = WebhookEvent {
+        ignored: words.is_none().then_some(IgnoreReason::NonText),
         message_id: Some(id.to_owned()),
         chat_id: from.map(str::to_owned),
-        weak: !on_whatsapp,
+        forgeable: !on_whatsapp,
         push_name: text(body, "/profile/name").map(str::to_owned),
         text: words.map(str::to_owned),
-        timestamp: instant(body, "/timestamp"),
-        ..Event::default()
+        timestamp: rfc3339_seconds(body, "/timestamp"),
+        ..WebhookEvent::default()
     };
-    Ok(event.sent_by(ids))
+    Ok(event.with_sender(ids))
 }

@@ -1,4 +1,4 @@
-//! WAHA: HMAC-SHA512 of the raw body, and chats that hide the number behind a LID.
+//! WAHA: webhooks are signed with HMAC-SHA512 over the raw body; LIDs can be resolved to phone numbers.
 
 use std::sync::Arc;
 
@@ -7,19 +7,20 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Behind, Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Unauthenticated, Webhook,
+    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, Refusal, SendResult, Unauthenticated, Webhook,
+    WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    credentials::{Reader, segment},
-    jid::{self, Content, Message, texts},
-    json::{self, seconds, text},
-    scheme::{Encoding, Hash, Scheme},
-    sent_by_status,
+    auth_scheme::{AuthScheme, Encoding, Hash},
+    config_reader::{ConfigReader, path_segment},
+    jid::{self, Content, MessageFields, texts_at},
+    json::{self, text, unix_seconds},
+    send_result_by_status,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Waha {
-        scheme: Scheme::BodyHmac {
+        scheme: AuthScheme::BodyHmac {
             header: "x-webhook-hmac".to_owned(),
             prefix: String::new(),
             hash: Hash::Sha512,
@@ -27,13 +28,13 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
         },
         hmac_keys: reader.webhook_secrets(),
         url: reader.base_url(None),
-        api_key: reader.sending("api_key", "WAHA's X-Api-Key, to send replies"),
+        api_key: reader.sending_secret("api_key", "WAHA's X-Api-Key, to send replies"),
         session: reader.text("session").unwrap_or_else(|| "default".to_owned()),
     })
 }
 
 struct Waha {
-    scheme: Scheme,
+    scheme: AuthScheme,
     hmac_keys: Vec<SecretString>,
     url: String,
     api_key: SecretString,
@@ -45,8 +46,8 @@ impl Gateway for Waha {
         "waha"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.hmac_keys }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.hmac_keys }
     }
 
     fn authenticate(&self, webhook: &Webhook<'_>) -> Result<(), Unauthenticated> {
@@ -56,14 +57,14 @@ impl Gateway for Waha {
         self.scheme.verify(webhook, &self.hmac_keys)
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
-        let addressee = addressee(&body).id(body.get("session"), &self.session);
-        Ok(vec![read_event(text(&body, "/event"), &body["payload"])?.to(&addressee)])
+        let addressee = addressee(&body).check_id(body.get("session"), &self.session);
+        Ok(vec![read_event(text(&body, "/event"), &body["payload"])?.addressed_to(&addressee)])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        let chat_id = jid::address(chat_id, subject, "@c.us");
+        let chat_id = jid::recipient(chat_id, subject, "@c.us");
         let message = json!({ "session": self.session, "chatId": chat_id, "text": text, "linkPreview": false });
         Request::post(format!("{}/api/sendText", self.url))
             .header("x-api-key", self.api_key.expose_secret())
@@ -72,94 +73,96 @@ impl Gateway for Waha {
             .expect("a checked URL and printable credentials make a request")
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match (sent_by_status(response.status()), text(&body, "/status")) {
-            _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
-            (Sent::Accepted { .. }, _) => {
-                let ids = texts(&body, &["/id/_serialized", "/key/id", "/id"]);
-                Sent::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
+        match (send_result_by_status(response.status()), text(&body, "/status")) {
+            _ if jid::is_reach_out_lock(response.body()) => SendResult::Refused(Refusal::WindowClosed),
+            (SendResult::Accepted { .. }, _) => {
+                let ids = texts_at(&body, &["/id/_serialized", "/key/id", "/id"]);
+                SendResult::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
             }
-            // 422 tells the state of a session that is not working.
-            (Sent::Refused(Refusal::Permanent), Some("STARTING")) => Sent::NotSent { why: "not_connected" },
-            (Sent::Refused(Refusal::Permanent), Some("SCAN_QR_CODE" | "STOPPED" | "FAILED")) => {
-                Sent::Refused(Refusal::Unauthorized)
+            // A 422 names the state of a session that is not working.
+            (SendResult::Refused(Refusal::Permanent), Some("STARTING")) => {
+                SendResult::Retryable { reason: "not_connected" }
+            }
+            (SendResult::Refused(Refusal::Permanent), Some("SCAN_QR_CODE" | "STOPPED" | "FAILED")) => {
+                SendResult::Refused(Refusal::Unauthorized)
             }
             (other, _) => other,
         }
     }
 
-    fn who_is(&self, lid: &str) -> Option<Request<Vec<u8>>> {
-        let lid = segment(lid.strip_suffix("@lid").unwrap_or(lid));
-        Request::get(format!("{}/api/{}/lids/{lid}", self.url, segment(&self.session)))
+    fn lid_lookup(&self, lid: &str) -> Option<Request<Vec<u8>>> {
+        let lid = path_segment(lid.strip_suffix("@lid").unwrap_or(lid));
+        Request::get(format!("{}/api/{}/lids/{lid}", self.url, path_segment(&self.session)))
             .header("x-api-key", self.api_key.expose_secret())
             .body(Vec::new())
             .ok()
     }
 
-    /// `pn` is null as long as WhatsApp has not sent the number, which comes with the first message or after it. Releases
-    /// without this look-up have no such path.
-    fn phone_behind(&self, response: &Response<Vec<u8>>) -> Behind {
+    /// `pn` is null until WhatsApp sends the number, with the first message or later. Older releases do not have this
+    /// path.
+    fn parse_lid_lookup(&self, response: &Response<Vec<u8>>) -> LidLookup {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         let has_no_path = || text(&body, "/message").is_some_and(|why| why.starts_with("Cannot GET"));
         match (response.status().as_u16(), body.get("pn")) {
-            (200..=299, Some(Value::Null)) => Behind::Unknown,
-            (200..=299, Some(pn)) => jid::behind(pn.as_str().unwrap_or_default()),
-            (404, _) if has_no_path() => Behind::Hidden,
-            _ => Behind::Failed,
+            (200..=299, Some(Value::Null)) => LidLookup::NotYetKnown,
+            (200..=299, Some(pn)) => jid::parse_lookup_jid(pn.as_str().unwrap_or_default()),
+            (404, _) if has_no_path() => LidLookup::Unavailable,
+            _ => LidLookup::Failed,
         }
     }
 }
 
-/// Our number, as the family names it.
+/// The receiving number. Also for Wawp and Hypersender, which use WAHA's format.
 pub(super) fn addressee(body: &Value) -> Addressee {
-    Addressee::default().phone(text(body, "/me/id").filter(|id| !is_own_lid(body, id)))
+    Addressee::default().with_phone(text(body, "/me/id").filter(|id| !is_own_lid(body, id)))
 }
 
-/// Whether the digits are those of our own LID, whatever stands behind them.
+/// Whether `id` has the digits of the receiving account's own LID, on any server.
 fn is_own_lid(body: &Value, id: &str) -> bool {
     let user = |id: &str| id.split([':', '@']).next().map(str::to_owned);
     text(body, "/me/lid").is_some_and(|lid| user(lid) == user(id))
 }
 
-/// One event of the family; relatives say `messages.any` for `message.any`.
-pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<Event, Malformed> {
+/// Parses one event. Also for Wawp and Hypersender, of which some write `messages.any` for `message.any`.
+pub(super) fn read_event(name: Option<&str>, payload: &Value) -> Result<WebhookEvent, Malformed> {
     Ok(match name.ok_or_else(|| Malformed("no event".to_owned()))? {
         "message" | "message.any" | "messages.any" => read_message(payload)?,
         "message.ack" | "message.ack.group" | "messages.ack" => {
             let from_me = payload["fromMe"].as_bool().unwrap_or_default();
-            let progress = Progress::of_ack(payload["ack"].as_i64());
-            Event { from_me, ..Event::status(text(payload, "/id").filter(|_| from_me), progress) }
+            let progress = ReceiptStatus::from_ack(payload["ack"].as_i64());
+            WebhookEvent { from_me, ..WebhookEvent::status(text(payload, "/id").filter(|_| from_me), progress) }
         }
-        "message.edited" => Event::ignored(Ignored::Edit),
-        "message.reaction" => Event::ignored(Ignored::NonText),
-        _ => Event::ignored(Ignored::Event),
+        "message.edited" => WebhookEvent::ignored(IgnoreReason::Edit),
+        "message.reaction" => WebhookEvent::ignored(IgnoreReason::NonText),
+        _ => WebhookEvent::ignored(IgnoreReason::Event),
     })
 }
 
-fn read_message(payload: &Value) -> Result<Event, Malformed> {
+fn read_message(payload: &Value) -> Result<WebhookEvent, Malformed> {
     let id = text(payload, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     // <fromMe>_<chat>_<HEX>[_<participant>]
     let parts: Vec<&str> = id.split('_').collect();
     let chat = text(payload, "/from").or(parts.get(1).copied()).unwrap_or_default();
     let group = jid::is_group(chat) || parts.get(1).is_some_and(|chat| jid::is_group(chat));
-    // The engines put the other id of a person in different places.
+    // WAHA's engines write the alternative id of a person into different fields.
     let authors: &[&str] = if group { &["/participant", "/author"] } else { &[] };
     let alternatives = ["/_data/key/remoteJidAlt", "/_data/key/participantAlt", "/_data/Info/SenderAlt"];
     let mut senders = if group { Vec::new() } else { vec![chat] };
-    senders.extend(texts(payload, authors).first());
-    senders.extend(texts(payload, &alternatives));
+    senders.extend(texts_at(payload, authors).first());
+    senders.extend(texts_at(payload, &alternatives));
     let names = ["/_data/pushName", "/_data/Info/PushName", "/_data/notifyName"];
-    let message = Message {
+    let message = MessageFields {
         id,
         dedupe_key: parts.get(2).copied(),
         chat,
         from_me: payload["fromMe"].as_bool().unwrap_or_default() || parts.first() == Some(&"true"),
         group,
         senders,
-        content: Content::of(text(payload, "/body")),
-        push_name: texts(payload, &names).first().copied(),
-        timestamp: seconds(payload, "/timestamp"),
+        content: Content::from_text(text(payload, "/body")),
+        push_name: texts_at(payload, &names).first().copied(),
+        timestamp: unix_seconds(payload, "/timestamp"),
     };
-    Ok(message.event())
+    Ok(message.into_event())
 }

@@ -1,4 +1,4 @@
-//! Whapi.cloud: a secret in a header, batches, and senders as bare digits.
+//! Whapi.cloud: webhooks are authenticated by a secret in a header and contain batches; senders are bare digits.
 
 use std::sync::Arc;
 
@@ -7,34 +7,34 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    credentials::Reader,
-    jid::{self, Content, Message},
-    json::{self, items, seconds, text},
-    scheme::Scheme,
-    sent_by_status,
+    auth_scheme::AuthScheme,
+    config_reader::ConfigReader,
+    jid::{self, Content, MessageFields},
+    json::{self, items, text, unix_seconds},
+    send_result_by_status,
 };
 use crate::domain::Subject;
 
 const DEFAULT_URL: &str = "https://gate.whapi.cloud";
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Whapi {
-        scheme: reader.scheme(&[("static-header", Scheme::StaticHeader { header: "x-webhook-secret".to_owned() })]),
+        scheme: reader.scheme(&[("static-header", AuthScheme::StaticHeader { header: "x-webhook-secret".to_owned() })]),
         secrets: reader.webhook_secrets(),
         url: reader.base_url(Some(DEFAULT_URL)),
-        api_key: reader.sending("api_key", "the channel's token, to send replies"),
+        api_key: reader.sending_secret("api_key", "the channel's token, to send replies"),
         channel_id: reader.text("channel_id").unwrap_or_default(),
     })
 }
 
 struct Whapi {
-    scheme: Scheme,
+    scheme: AuthScheme,
     secrets: Vec<SecretString>,
     url: String,
     api_key: SecretString,
-    /// For accounts with several.
+    /// Distinguishes the channels of one account; empty if not configured.
     channel_id: String,
 }
 
@@ -43,25 +43,25 @@ impl Gateway for Whapi {
         "whapi"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let kind = text(&body, "/event/type").ok_or_else(|| Malformed("no event".to_owned()))?;
-        let events: Vec<Event> = match (kind, text(&body, "/event/event")) {
+        let events: Vec<WebhookEvent> = match (kind, text(&body, "/event/event")) {
             ("messages", Some("post")) => items(&body, "/messages").map(read_message).collect::<Result<_, _>>()?,
-            ("messages", _) => vec![Event::ignored(Ignored::Edit)],
+            ("messages", _) => vec![WebhookEvent::ignored(IgnoreReason::Edit)],
             ("statuses", _) => items(&body, "/statuses").map(read_status).collect(),
-            _ => vec![Event::ignored(Ignored::Event)],
+            _ => vec![WebhookEvent::ignored(IgnoreReason::Event)],
         };
-        let addressee = Addressee::default().id(body.get("channel_id"), &self.channel_id);
-        Ok(events.into_iter().map(|event| event.to(&addressee)).collect())
+        let addressee = Addressee::default().check_id(body.get("channel_id"), &self.channel_id);
+        Ok(events.into_iter().map(|event| event.addressed_to(&addressee)).collect())
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        let to = jid::address(chat_id, subject, "@s.whatsapp.net");
+        let to = jid::recipient(chat_id, subject, "@s.whatsapp.net");
         let message = json!({ "to": to, "body": text, "no_link_preview": true });
         Request::post(format!("{}/messages/text", self.url))
             .header("authorization", format!("Bearer {}", self.api_key.expose_secret()))
@@ -70,27 +70,27 @@ impl Gateway for Whapi {
             .expect("a checked URL and printable credentials make a request")
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match sent_by_status(response.status()) {
-            // The trial is over or not paid for.
-            _ if response.status().as_u16() == 402 => Sent::Refused(Refusal::Unauthorized),
-            Sent::Accepted { .. } if body["sent"] == false => Sent::NotSent { why: "not_sent" },
-            Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/message/id").map(str::to_owned) },
+        match send_result_by_status(response.status()) {
+            // The trial has ended, or the bill is unpaid.
+            _ if response.status().as_u16() == 402 => SendResult::Refused(Refusal::Unauthorized),
+            SendResult::Accepted { .. } if body["sent"] == false => SendResult::Retryable { reason: "not_sent" },
+            SendResult::Accepted { .. } => SendResult::Accepted { id: text(&body, "/message/id").map(str::to_owned) },
             other => other,
         }
     }
 }
 
-fn read_status(status: &Value) -> Event {
-    Event::status(text(status, "/id"), text(status, "/status").and_then(Progress::of))
+fn read_status(status: &Value) -> WebhookEvent {
+    WebhookEvent::status(text(status, "/id"), text(status, "/status").and_then(ReceiptStatus::from_word))
 }
 
-fn read_message(message: &Value) -> Result<Event, Malformed> {
+fn read_message(message: &Value) -> Result<WebhookEvent, Malformed> {
     let id = text(message, "/id").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     let chat = text(message, "/chat_id").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
     let from = text(message, "/from").unwrap_or_default();
-    // Bare digits are a phone's, except where the chat hides the phone: there they might be the LID's.
+    // Bare digits are a phone number, except in a LID chat, where they may be the LID.
     let digits = format!("{from}@s.whatsapp.net");
     let from = if from.contains('@') || chat.ends_with("@lid") { from } else { &digits };
     let words = match text(message, "/type") {
@@ -98,16 +98,16 @@ fn read_message(message: &Value) -> Result<Event, Malformed> {
         Some("link_preview") => text(message, "/link_preview/body"),
         _ => None,
     };
-    let message = Message {
+    let message = MessageFields {
         id,
         dedupe_key: None,
         chat,
         from_me: message["from_me"].as_bool().unwrap_or_default(),
         group: false,
         senders: if jid::is_group(chat) { vec![from] } else { vec![from, chat] },
-        content: Content::of(words),
+        content: Content::from_text(words),
         push_name: text(message, "/from_name"),
-        timestamp: seconds(message, "/timestamp"),
+        timestamp: unix_seconds(message, "/timestamp"),
     };
-    Ok(message.event())
+    Ok(message.into_event())
 }

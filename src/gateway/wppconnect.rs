@@ -1,4 +1,5 @@
-//! wppconnect-server: nothing proves a webhook but the URL it comes to; a message's keys stand at the top.
+//! wppconnect-server: webhooks are authenticated by a secret in the URL only; the fields of a message are at the top
+//! level.
 
 use std::sync::Arc;
 
@@ -7,28 +8,29 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Behind, Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    Gateway, IgnoreReason, LidLookup, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth,
+    WebhookEvent,
     addressee::Addressee,
-    credentials::{Reader, segment},
-    jid::{self, Content, Message, texts},
-    json::{self, seconds, text},
-    scheme::Scheme,
-    sent_by_status,
+    auth_scheme::AuthScheme,
+    config_reader::{ConfigReader, path_segment},
+    jid::{self, Content, MessageFields, texts_at},
+    json::{self, text, unix_seconds},
+    send_result_by_status,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
     Arc::new(Wppconnect {
-        scheme: reader.scheme(&[("url-secret", Scheme::UrlSecret { param: "token".to_owned() })]),
+        scheme: reader.scheme(&[("url-secret", AuthScheme::UrlSecret { param: "token".to_owned() })]),
         secrets: reader.webhook_secrets(),
         url: reader.base_url(None),
-        api_key: reader.sending("api_key", "the session's bearer token, to send replies"),
-        session: reader.sending("session", "the name of the session").expose_secret().to_owned(),
+        api_key: reader.sending_secret("api_key", "the session's bearer token, to send replies"),
+        session: reader.sending_secret("session", "the name of the session").expose_secret().to_owned(),
     })
 }
 
 struct Wppconnect {
-    scheme: Scheme,
+    scheme: AuthScheme,
     secrets: Vec<SecretString>,
     url: String,
     api_key: SecretString,
@@ -46,111 +48,111 @@ impl Gateway for Wppconnect {
         "wppconnect"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         let body = json::parse(webhook.body)?;
         let event = match text(&body, "/event").ok_or_else(|| Malformed("no event".to_owned()))? {
             "onmessage" => read_message(&body, false)?,
             "onselfmessage" => read_message(&body, true)?,
             "onack" => {
-                let progress = Progress::of_ack(body["ack"].as_i64());
+                let progress = ReceiptStatus::from_ack(body["ack"].as_i64());
                 let id = text(&body, "/id/_serialized").or(text(&body, "/id")).filter(|_| is_from_me(&body));
-                Event { from_me: is_from_me(&body), ..Event::status(id, progress) }
+                WebhookEvent { from_me: is_from_me(&body), ..WebhookEvent::status(id, progress) }
             }
-            "onrevokedmessage" => Event::ignored(Ignored::Edit),
-            "onreactionmessage" => Event::ignored(Ignored::NonText),
-            // Among them `unreadmessages`, which repeats old ones at start.
-            _ => Event::ignored(Ignored::Event),
+            "onrevokedmessage" => WebhookEvent::ignored(IgnoreReason::Edit),
+            "onreactionmessage" => WebhookEvent::ignored(IgnoreReason::NonText),
+            // Among them `unreadmessages`, which repeats old messages at start.
+            _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
         let addressee = Addressee::default()
-            .id(body.get("session"), &self.session)
-            .phone(text(&body, "/to").filter(|_| event.ignored.is_none()));
-        Ok(vec![event.to(&addressee)])
+            .check_id(body.get("session"), &self.session)
+            .with_phone(text(&body, "/to").filter(|_| event.ignored.is_none()));
+        Ok(vec![event.addressed_to(&addressee)])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        let address = jid::address(chat_id, subject, "");
+        let address = jid::recipient(chat_id, subject, "");
         let (phone, is_lid) = address.strip_suffix("@lid").map_or((address.as_str(), false), |id| (id, true));
         let message = json!({
             "phone": phone, "isGroup": false, "isNewsletter": false, "isLid": is_lid, "message": text,
         });
-        Request::post(format!("{}/api/{}/send-message", self.url, segment(&self.session)))
+        Request::post(format!("{}/api/{}/send-message", self.url, path_segment(&self.session)))
             .header("authorization", self.bearer())
             .header("content-type", "application/json")
             .body(message.to_string().into_bytes())
             .expect("a checked URL and printable credentials make a request")
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match (response.status(), text(&body, "/status")) {
-            (StatusCode::BAD_REQUEST, Some("Connected")) => Sent::Refused(Refusal::NotOnWhatsApp),
-            (StatusCode::NOT_FOUND, Some("Disconnected")) => Sent::NotSent { why: "not_connected" },
-            (status, _) => match sent_by_status(status) {
-                Sent::Accepted { .. } => {
-                    let ids = texts(&body, &["/response/0/id/_serialized", "/response/0/id"]);
-                    Sent::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
+            (StatusCode::BAD_REQUEST, Some("Connected")) => SendResult::Refused(Refusal::NotOnWhatsApp),
+            (StatusCode::NOT_FOUND, Some("Disconnected")) => SendResult::Retryable { reason: "not_connected" },
+            (status, _) => match send_result_by_status(status) {
+                SendResult::Accepted { .. } => {
+                    let ids = texts_at(&body, &["/response/0/id/_serialized", "/response/0/id"]);
+                    SendResult::Accepted { id: ids.first().map(|id| (*id).to_owned()) }
                 }
                 other => other,
             },
         }
     }
 
-    fn who_is(&self, lid: &str) -> Option<Request<Vec<u8>>> {
-        let lid = segment(lid.strip_suffix("@lid").unwrap_or(lid));
-        Request::get(format!("{}/api/{}/contact/pn-lid/{lid}@lid", self.url, segment(&self.session)))
+    fn lid_lookup(&self, lid: &str) -> Option<Request<Vec<u8>>> {
+        let lid = path_segment(lid.strip_suffix("@lid").unwrap_or(lid));
+        Request::get(format!("{}/api/{}/contact/pn-lid/{lid}@lid", self.url, path_segment(&self.session)))
             .header("authorization", self.bearer())
             .body(Vec::new())
             .ok()
     }
 
-    fn phone_behind(&self, response: &Response<Vec<u8>>) -> Behind {
+    fn parse_lid_lookup(&self, response: &Response<Vec<u8>>) -> LidLookup {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         match (response.status().is_success() && body.is_object(), text(&body, "/phoneNumber/_serialized")) {
-            (true, Some(jid)) => jid::behind(jid),
-            (true, None) if body["phoneNumber"].is_null() => Behind::Unknown,
-            _ => Behind::Failed,
+            (true, Some(jid)) => jid::parse_lookup_jid(jid),
+            (true, None) if body["phoneNumber"].is_null() => LidLookup::NotYetKnown,
+            _ => LidLookup::Failed,
         }
     }
 
-    /// It posts each event once.
-    fn repeats(&self) -> bool {
+    /// wppconnect-server posts each event once.
+    fn retries_webhooks(&self) -> bool {
         false
     }
 }
 
-/// The id is an object in acknowledgements.
+/// `fromMe` is in the id in acknowledgements.
 fn is_from_me(body: &Value) -> bool {
     ["/fromMe", "/id/fromMe"].iter().any(|pointer| body.pointer(pointer).and_then(Value::as_bool) == Some(true))
 }
 
-fn read_message(body: &Value, own: bool) -> Result<Event, Malformed> {
-    let id = texts(body, &["/id", "/id/_serialized"]).first().copied();
+fn read_message(body: &Value, own: bool) -> Result<WebhookEvent, Malformed> {
+    let id = texts_at(body, &["/id", "/id/_serialized"]).first().copied();
     let id = id.ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     // <fromMe>_<chat>_<HEX>[_<author>]
     let parts: Vec<&str> = id.split('_').collect();
-    let chat = texts(body, &["/chatId", "/chatId/_serialized", "/from"]).first().copied();
+    let chat = texts_at(body, &["/chatId", "/chatId/_serialized", "/from"]).first().copied();
     let chat = chat.or(parts.get(1).copied()).unwrap_or_default();
     let group = body["isGroupMsg"] == true || parts.get(1).is_some_and(|chat| jid::is_group(chat));
     let edited = text(body, "/subtype") == Some("message_edit");
-    let message = Message {
+    let message = MessageFields {
         id,
         dedupe_key: parts.get(2).copied(),
         chat,
         from_me: own || is_from_me(body) || parts.first() == Some(&"true"),
         group,
-        senders: if group { texts(body, &["/author"]) } else { texts(body, &["/from", "/chatId"]) },
-        // The body of a picture may be its base64.
+        senders: if group { texts_at(body, &["/author"]) } else { texts_at(body, &["/from", "/chatId"]) },
+        // The body of an image may be its base64.
         content: match text(body, "/type") {
             _ if edited => Content::Edit,
-            Some("chat") => Content::of(text(body, "/body")),
+            Some("chat") => Content::from_text(text(body, "/body")),
             _ => Content::Other,
         },
         push_name: text(body, "/notifyName").or(text(body, "/sender/pushname")),
-        timestamp: seconds(body, "/t").or_else(|| seconds(body, "/timestamp")),
+        timestamp: unix_seconds(body, "/t").or_else(|| unix_seconds(body, "/timestamp")),
     };
-    Ok(message.event())
+    Ok(message.into_event())
 }

@@ -1,4 +1,4 @@
-//! `WuzAPI`: HMAC-SHA256 of the raw body, which is JSON or a form that holds JSON.
+//! `WuzAPI`: webhooks are signed with HMAC-SHA256 over the raw body, which is JSON or a form with a JSON field.
 
 use std::sync::Arc;
 
@@ -8,34 +8,34 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    Event, Gateway, Ignored, Malformed, Progress, Proof, Refusal, Sent, Webhook,
+    Gateway, IgnoreReason, Malformed, ReceiptStatus, Refusal, SendResult, Webhook, WebhookAuth, WebhookEvent,
     addressee::Addressee,
-    credentials::Reader,
-    jid::{self, Content, Message, texts},
-    json::{self, instant, text},
-    scheme::{Encoding, Hash, Scheme},
-    sent_by_status,
+    auth_scheme::{AuthScheme, Encoding, Hash},
+    config_reader::ConfigReader,
+    jid::{self, Content, MessageFields, texts_at},
+    json::{self, rfc3339_seconds, text},
+    send_result_by_status,
 };
 use crate::domain::Subject;
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
-    let hmac = Scheme::BodyHmac {
+pub(super) fn build(reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+    let hmac = AuthScheme::BodyHmac {
         header: "x-hmac-signature".to_owned(),
         prefix: String::new(),
         hash: Hash::Sha256,
         encoding: Encoding::Hex,
     };
-    let url_secret = Scheme::UrlSecret { param: "token".to_owned() };
+    let url_secret = AuthScheme::UrlSecret { param: "token".to_owned() };
     Arc::new(Wuzapi {
         scheme: reader.scheme(&[("hmac", hmac), ("url-secret", url_secret)]),
         secrets: reader.webhook_secrets(),
         url: reader.base_url(None),
-        api_key: reader.sending("api_key", "the WuzAPI user's token, to send replies"),
+        api_key: reader.sending_secret("api_key", "the WuzAPI user's token, to send replies"),
     })
 }
 
 struct Wuzapi {
-    scheme: Scheme,
+    scheme: AuthScheme,
     secrets: Vec<SecretString>,
     url: String,
     api_key: SecretString,
@@ -46,31 +46,31 @@ impl Gateway for Wuzapi {
         "wuzapi"
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.scheme, secrets: &self.secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.scheme, secrets: &self.secrets }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
         if webhook.header("content-type").is_some_and(|kind| kind.starts_with("multipart/")) {
-            // A file comes with it.
-            return Ok(vec![Event::ignored(Ignored::NonText)]);
+            // The webhook contains a file.
+            return Ok(vec![WebhookEvent::ignored(IgnoreReason::NonText)]);
         }
         let body = read_body(webhook.body)?;
         let event = match text(&body, "/type").ok_or_else(|| Malformed("no type".to_owned()))? {
             "Message" => read_message(&body["event"])?,
             "ReadReceipt" => {
                 let ids = json::items(&body, "/event/MessageIDs").filter_map(Value::as_str);
-                return Ok(Event::statuses(ids, text(&body, "/state").and_then(Progress::of)));
+                return Ok(WebhookEvent::statuses(ids, text(&body, "/state").and_then(ReceiptStatus::from_word)));
             }
-            _ => Event::ignored(Ignored::Event),
+            _ => WebhookEvent::ignored(IgnoreReason::Event),
         };
-        // Releases before 2025 write the user's token into the event.
-        let addressee = Addressee::default().id(body.get("token"), self.api_key.expose_secret());
-        Ok(vec![event.to(&addressee)])
+        // Releases before 2025 include the user's token.
+        let addressee = Addressee::default().check_id(body.get("token"), self.api_key.expose_secret());
+        Ok(vec![event.addressed_to(&addressee)])
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        let message = json!({ "Phone": jid::address(chat_id, subject, ""), "Body": text, "LinkPreview": false });
+        let message = json!({ "Phone": jid::recipient(chat_id, subject, ""), "Body": text, "LinkPreview": false });
         Request::post(format!("{}/chat/send/text", self.url))
             .header("token", self.api_key.expose_secret())
             .header("content-type", "application/json")
@@ -78,23 +78,23 @@ impl Gateway for Wuzapi {
             .expect("a checked URL and printable credentials make a request")
     }
 
-    fn identify(&self, message: &mut Request<Vec<u8>>, id: &str) -> bool {
-        json::insert(message, "Id", id)
+    fn set_message_id(&self, message: &mut Request<Vec<u8>>, id: &str) -> bool {
+        json::insert_field(message, "Id", id)
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        match sent_by_status(response.status()) {
-            // All failures of WhatsApp are 500, in words.
-            _ if jid::is_reach_out_lock(response.body()) => Sent::Refused(Refusal::WindowClosed),
-            Sent::Accepted { .. } if body["success"] == false => Sent::NotSent { why: "not_sent" },
-            Sent::Accepted { .. } => Sent::Accepted { id: text(&body, "/data/Id").map(str::to_owned) },
+        match send_result_by_status(response.status()) {
+            // Every failure of WhatsApp is a 500 whose text names the reason.
+            _ if jid::is_reach_out_lock(response.body()) => SendResult::Refused(Refusal::WindowClosed),
+            SendResult::Accepted { .. } if body["success"] == false => SendResult::Retryable { reason: "not_sent" },
+            SendResult::Accepted { .. } => SendResult::Accepted { id: text(&body, "/data/Id").map(str::to_owned) },
             other => other,
         }
     }
 }
 
-/// In form mode the event stands in `jsonData`.
+/// In form mode, the event is in the field `jsonData`.
 fn read_body(body: &[u8]) -> Result<Value, Malformed> {
     if body.starts_with(b"{") {
         return json::parse(body);
@@ -104,28 +104,28 @@ fn read_body(body: &[u8]) -> Result<Value, Malformed> {
     json::parse(event.as_bytes())
 }
 
-fn read_message(event: &Value) -> Result<Event, Malformed> {
+fn read_message(event: &Value) -> Result<WebhookEvent, Malformed> {
     let info = &event["Info"];
     let id = text(info, "/ID").ok_or_else(|| Malformed("a message without an id".to_owned()))?;
     let chat = text(info, "/Chat").ok_or_else(|| Malformed("a message without a chat".to_owned()))?;
     if !event["SourceWebMsg"].is_null() {
-        // Out of the phone's history.
-        return Ok(Event::ignored(Ignored::Event));
+        // From the phone's history sync.
+        return Ok(WebhookEvent::ignored(IgnoreReason::Event));
     }
     let is_true = |pointer: &str| event.pointer(pointer).and_then(Value::as_bool).unwrap_or_default();
     let group = is_true("/Info/IsGroup");
     let edited = is_true("/IsEdit") || text(info, "/Edit").is_some();
     let senders: &[&str] = if group { &["/Sender", "/SenderAlt"] } else { &["/Sender", "/SenderAlt", "/Chat"] };
-    let message = Message {
+    let message = MessageFields {
         id,
         dedupe_key: None,
         chat,
         from_me: is_true("/Info/IsFromMe") || !info["DeviceSentMeta"].is_null(),
         group,
-        senders: texts(info, senders),
-        content: if edited { Content::Edit } else { Content::unwrap(&event["Message"]) },
+        senders: texts_at(info, senders),
+        content: if edited { Content::Edit } else { Content::from_message(&event["Message"]) },
         push_name: text(info, "/PushName"),
-        timestamp: instant(info, "/Timestamp"),
+        timestamp: rfc3339_seconds(info, "/Timestamp"),
     };
-    Ok(message.event())
+    Ok(message.into_event())
 }

@@ -49,7 +49,8 @@ pub(super) async fn authenticate(
     authenticate_token(app, request, instance.parse().ok(), token, scope).await
 }
 
-/// As [`authenticate`], with credentials that are not in the `Authorization` header. Without an instance, the token decides.
+/// As [`authenticate`], with credentials that are not in the `Authorization` header. Without an instance, the token
+/// decides.
 pub(super) async fn authenticate_token(
     app: &PublicState,
     request: &HttpRequest,

@@ -33,11 +33,11 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// and the allocator then holds several times what is in use.
 const BLOCK_SIZE: usize = 16 * 1024;
 
-/// A whole body with its share of the budget, which is returned on drop.
+/// A whole body with its reservation in the budget, which is returned on drop.
 #[derive(Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,
-    _share: Option<Reservation>,
+    _reservation: Option<Reservation>,
 }
 
 impl Deref for Body {
@@ -81,13 +81,13 @@ pub(super) async fn read_from(
         return Err(too_large(limit));
     }
     let connection = request.conn_data::<Connection>();
-    let share = connection.map(Connection::budget).map(|budget| match from {
+    let reservation = connection.map(Connection::budget).map(|budget| match from {
         BodySender::Unauthenticated => budget.reserve_body(),
         BodySender::Authenticated => budget.reserve_authenticated_body(),
     });
-    let share = share.transpose().map_err(|_| budget_exhausted())?;
+    let reservation = reservation.transpose().map_err(|_| budget_exhausted())?;
     let timeout = || Problem::new(Code::BodyTimeout, "the whole body must arrive within 10 seconds");
-    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, announced, connection, share))
+    tokio::time::timeout(BODY_TIMEOUT, collect(payload, limit, announced, connection, reservation))
         .await
         .map_err(|_| timeout())?
 }
@@ -97,13 +97,13 @@ async fn collect(
     limit: usize,
     announced: Option<usize>,
     connection: Option<&Connection>,
-    mut share: Option<Reservation>,
+    mut reservation: Option<Reservation>,
 ) -> Result<Body, Problem> {
     let mut blocks: Vec<Vec<u8>> = Vec::new();
     let mut length = 0;
     loop {
         let next = poll_fn(|cx| {
-            if share.as_ref().is_some_and(|share| share.poll_evicted(cx).is_ready()) {
+            if reservation.as_ref().is_some_and(|reservation| reservation.poll_evicted(cx).is_ready()) {
                 return Poll::Ready(Err(budget_exhausted()));
             }
             payload.poll_next_unpin(cx).map(Ok)
@@ -115,9 +115,9 @@ async fn collect(
         if length > limit {
             return Err(too_large(limit));
         }
-        if let Some(share) = &mut share {
+        if let Some(reservation) = &mut reservation {
             let charged = length.next_multiple_of(BLOCK_SIZE);
-            poll_fn(|cx| poll_grow(share, connection, charged, cx)).await?;
+            poll_fn(|cx| poll_grow(reservation, connection, charged, cx)).await?;
         }
         while !chunk.is_empty() {
             let block = match blocks.last_mut() {
@@ -134,21 +134,21 @@ async fn collect(
         }
     }
     let bytes = if blocks.len() == 1 { blocks.remove(0) } else { blocks.concat() };
-    if let Some(share) = &mut share {
+    if let Some(reservation) = &mut reservation {
         // Complete: it is no longer a candidate for eviction.
-        share.set_stalled(None);
+        reservation.set_stalled(None);
     }
-    Ok(Body { bytes, _share: share })
+    Ok(Body { bytes, _reservation: reservation })
 }
 
-/// Raises the share to `bytes`. Pauses reading from the client until there is room.
+/// Raises the reservation to `bytes`. Pauses reading from the client until there is room.
 fn poll_grow(
-    share: &mut Reservation,
+    reservation: &mut Reservation,
     connection: Option<&Connection>,
     bytes: usize,
     cx: &Context<'_>,
 ) -> Poll<Result<(), Problem>> {
-    let raised = share.poll_grow_to(cx, bytes).map_err(|_| budget_exhausted());
+    let raised = reservation.poll_grow_to(cx, bytes).map_err(|_| budget_exhausted());
     if let Some(connection) = connection
         && connection.is_paused() != raised.is_pending()
     {

@@ -40,13 +40,13 @@ enum Takeover {
 }
 
 impl Connection {
-    pub fn new(share: Reservation) -> Self {
+    pub fn new(reservation: Reservation) -> Self {
         let takeover = RefCell::new(Takeover::None);
         let (begun, ended, paused) = Default::default();
         Self(Rc::new(Inner {
             started_requests: begun,
             finished_requests: ended,
-            reservation: RefCell::new(share),
+            reservation: RefCell::new(reservation),
             takeover,
             paused,
         }))
@@ -91,7 +91,7 @@ impl Connection {
         self.0.reservation.borrow_mut().grow_to(CONNECTION_BYTES + UNREAD_RESPONSE_BYTES)
     }
 
-    /// The client has read its response; the connection costs its base share again.
+    /// The client has read its response; only the base cost of the connection remains.
     pub fn release_unread_response(&self) {
         self.set_stalled((!self.is_busy()).then_some(Stall::Idle));
         self.0.reservation.borrow_mut().shrink_to(CONNECTION_BYTES);

@@ -56,10 +56,11 @@ pub(super) async fn respond(
     let Some(connection) = request.conn_data::<Connection>().cloned() else {
         return Err(Problem::new(super::problem::Code::InternalError, "this listener has no streams"));
     };
-    let share = connection.budget().reserve_stream().map_err(|_| ServiceError::Crowded)?;
+    let reservation = connection.budget().reserve_stream().map_err(|_| ServiceError::Crowded)?;
     let tracker = tracker.clone();
-    let carry =
-        move |stream: Box<dyn ClientStream>| drop(rt::spawn(tracker.track_future(write_events(stream, events, share))));
+    let carry = move |stream: Box<dyn ClientStream>| {
+        drop(rt::spawn(tracker.track_future(write_events(stream, events, reservation))));
+    };
     // One stream for each connection.
     response.force_close();
     Ok(response.body(StreamHandover { first: Some(first), connection, carry: Some(Box::new(carry)) }))
@@ -92,7 +93,7 @@ impl MessageBody for StreamHandover {
 }
 
 /// Writes events as HTTP chunks until the source ends, the client closes, or a write takes too long.
-async fn write_events(mut stream: Box<dyn ClientStream>, mut events: impl EventSource, _share: Reservation) {
+async fn write_events(mut stream: Box<dyn ClientStream>, mut events: impl EventSource, _reservation: Reservation) {
     loop {
         let event = match select(pin!(events.next()), pin!(client_closed(&mut stream))).await {
             Either::Left((event, _)) => event,
@@ -113,13 +114,15 @@ async fn write_events(mut stream: Box<dyn ClientStream>, mut events: impl EventS
 
 /// Completes when the client closes its side or has sent too much. What it sends is discarded.
 async fn client_closed(stream: &mut Box<dyn ClientStream>) {
-    let mut heard = 0;
+    let mut received = 0;
     std::future::poll_fn(|cx| {
-        while heard < MAX_CLIENT_BYTES {
+        while received < MAX_CLIENT_BYTES {
             let mut bytes = [0; 512];
             let mut buffer = ReadBuf::new(&mut bytes);
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok::<(), io::Error>(())) if !buffer.filled().is_empty() => heard += buffer.filled().len(),
+                Poll::Ready(Ok::<(), io::Error>(())) if !buffer.filled().is_empty() => {
+                    received += buffer.filled().len();
+                }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }

@@ -80,7 +80,7 @@ async fn follow(
     match wait {
         Some(wait) => {
             let budget = request.conn_data::<Connection>().map(Connection::budget);
-            let _share =
+            let _reservation =
                 budget.map(|budget| budget.reserve_long_poll()).transpose().map_err(|_| ServiceError::Crowded)?;
             Ok(long_poll(&viewer, watched, wait).await)
         }

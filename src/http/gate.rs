@@ -100,7 +100,7 @@ impl Gate {
         if limits.is_empty() {
             return None;
         }
-        let ip_address = subscriber_network(client::ip_address(request, &edge));
+        let address = subscriber_network(client::ip_address(request, &edge));
         let (door, now) = ((address, link, knock), app.service.now());
         if let Some(shut) = self.shut(door, now, &limits) {
             let retry_after = Duration::try_from(shut.until.duration_since(now)).unwrap_or_default();

@@ -4,6 +4,11 @@
 
 use std::time::Duration;
 
+use actix_web::{
+    HttpResponse, HttpResponseBuilder, ResponseError,
+    http::{StatusCode, header},
+};
+
 use super::{limits, view::written};
 pub use crate::api::problem::Code;
 use crate::{
@@ -15,10 +20,6 @@ use crate::{
     reader::{Fault, Faults},
     service::ServiceError,
     store::StoreError,
-};
-use actix_web::{
-    HttpResponse, HttpResponseBuilder, ResponseError,
-    http::{StatusCode, header},
 };
 
 /// One problem and the details of this occurrence.

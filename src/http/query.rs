@@ -23,13 +23,13 @@ pub(super) fn table(encoded: &[u8]) -> Map<String, Value> {
     table
 }
 
-/// Reads the query string of a request.
+/// The query string of a request.
 pub(super) fn of(request: &HttpRequest) -> Map<String, Value> {
     table(request.query_string().as_bytes())
 }
 
 pub(super) fn reader(table: &Map<String, Value>) -> Reader<'_> {
-    Reader::new(Format::Form, "", table)
+    Reader::new(Format::Query, "", table)
 }
 
 /// How many entries a page of a list has.
@@ -50,7 +50,7 @@ mod tests {
     fn what_occurs_twice_is_a_fault_of_its_own_field() {
         let table = table(b"a=1&b=x%20y&a=2&empty=&other=1&other=2");
         let mut f = reader(&table);
-        assert_eq!((f.text("b").as_deref(), f.text("empty")), (Some("x y"), None));
+        assert_eq!((f.text("b").as_deref(), f.text("empty")), (Some("x y"), Some(String::new())));
         assert_eq!((f.text("a"), f.number("a", 0..=9)), (None, None));
         let faults = f.finish(Some(())).unwrap_err();
         let faults: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.key, fault.problem)).collect();

@@ -24,7 +24,7 @@ use crate::{
         wawp::{WawpSent, WawpVerified},
     },
     domain::{Chat, Language, scope::Scope, subject::InvalidChat, target::Guard, template},
-    reader::Reader,
+    reader::{Format, Reader},
     service::input_code::{self, Typed, Whose},
 };
 
@@ -43,7 +43,7 @@ pub(super) async fn send(
 ) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
     let caller = input.caller(&app, &request, Scope::Send).await?;
-    let mut f = query::reader(&input.values);
+    let mut f = Reader::new(Format::Form, "", &input.values);
     let chat = chat(&mut f);
     let language = f.text("lang").and_then(|tag| Language::find(&tag)).unwrap_or(Language::ENGLISH);
     let footer = f.text("footer").map(|text| template::clean(&text)).filter(|text| !text.is_empty());
@@ -65,7 +65,7 @@ pub(super) async fn verify(
 ) -> Result<HttpResponse, Problem> {
     let input = Input::read(&request, payload).await?;
     let caller = input.caller(&app, &request, Scope::Validate).await?;
-    let mut f = query::reader(&input.values);
+    let mut f = Reader::new(Format::Form, "", &input.values);
     let chat = chat(&mut f);
     let code = f.text("code").filter(|code| !code.trim().is_empty() && code.chars().count() <= limits::TYPED);
     if code.is_none() && f.faults().iter().all(|fault| fault.key != "code") {
@@ -128,7 +128,7 @@ impl Input {
     }
 
     async fn caller(&self, app: &PublicState, request: &HttpRequest, scope: Scope) -> Result<auth::Caller, Problem> {
-        let mut f = query::reader(&self.values);
+        let mut f = Reader::new(Format::Form, "", &self.values);
         let token = f.text("access_token").or_else(|| self.access_token.clone()).or_else(|| self.bearer.clone());
         let id = f.text("instance_id").or_else(|| self.instance.clone());
         let id = id.and_then(|text| text.trim().parse().ok());

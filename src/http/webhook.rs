@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{InstanceId, Reason},
-    gateway::{Event, Webhook},
+    gateway::{Webhook, WebhookEvent},
     metrics::label::{ByReason, GatewayReason, GatewayResult, InstanceLabel},
     service::{Instance, Outcome},
     trace_context,
@@ -33,15 +33,21 @@ pub(super) async fn receive(
     let path_secret = request.match_info().get("secret");
     let id: Option<InstanceId> = request.match_info().get("instance").and_then(|instance| instance.parse().ok());
     let instance = id.and_then(|id| app.service.instances.get(id)).ok_or_else(Problem::not_found)?;
-    if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.takes_tail(tail)) {
+    if request.match_info().get("tail").is_some_and(|tail| !instance.gateway.accepts_path_suffix(tail)) {
         return Err(Problem::not_found());
     }
     let method = http::Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
     let headers = to_http_headers(&request);
     let now = app.service.clock.wall();
-    let head =
-        Webhook { method: &method, path_secret, query: request.query_string(), headers: &headers, body: &[], now };
-    let covers_body = instance.gateway.proof_covers_body();
+    let head = Webhook {
+        method: &method,
+        path_suffix: path_secret,
+        query: request.query_string(),
+        headers: &headers,
+        body: &[],
+        now,
+    };
+    let covers_body = instance.gateway.auth_covers_body();
     if !covers_body {
         authenticate(&app, &instance, &head)?;
     }
@@ -101,7 +107,7 @@ fn authenticate(app: &PublicState, instance: &Instance, webhook: &Webhook<'_>) -
 fn instance_of_event(
     app: &PublicState,
     instance: &Arc<Instance>,
-    event: &Event,
+    event: &WebhookEvent,
     webhook: &Webhook<'_>,
 ) -> Arc<Instance> {
     let Some(id) = event.number_id.as_deref().filter(|id| instance.gateway.number_id().is_some_and(|ours| ours != *id))
@@ -112,7 +118,7 @@ fn instance_of_event(
     app.service.instances.numbered(instance.gateway.kind(), id).filter(proves).unwrap_or_else(|| Arc::clone(instance))
 }
 
-async fn process(app: &PublicState, instance: &Instance, event: &Event) -> Result<(), Problem> {
+async fn process(app: &PublicState, instance: &Instance, event: &WebhookEvent) -> Result<(), Problem> {
     let outcome: Outcome = app.service.receive(instance, event).await?;
     let gateway = instance.gateway.kind();
     let result = outcome.as_str();

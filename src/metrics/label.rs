@@ -1,4 +1,5 @@
-//! The labels. Each is bounded: a word of a closed list, a configured instance, or a template of our own routes.
+//! Label sets. Every label has a bounded number of values: a closed list, the configured instances, or the route
+//! templates.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use prometheus_client::encoding::{
 
 use crate::domain::InstanceId;
 
-/// As many as numbers are configured.
+/// The id of a configured instance.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct InstanceLabel(pub InstanceId);
 
@@ -40,12 +41,12 @@ macro_rules! labels {
     };
 }
 
-/// A label's name as Prometheus sees it, which gives `instance` to the process it scrapes and would rename ours.
+/// The exposed name of a label. Prometheus sets `instance` to the scraped process and would rename ours.
 fn exposed_name(label: &'static str) -> &'static str {
     if label == "instance" { "instance_id" } else { label }
 }
 
-/// A word of a closed list.
+/// A value of a closed list.
 type StaticLabel = &'static str;
 
 labels! {
@@ -57,7 +58,7 @@ labels! {
     ByGateway { instance: InstanceLabel, gateway: StaticLabel }
     GatewayResult { instance: InstanceLabel, gateway: StaticLabel, result: StaticLabel }
     GatewayReason { instance: InstanceLabel, gateway: StaticLabel, reason: StaticLabel }
-    /// What is queued: `timer`, `reply`, `callback`.
+    /// Kind of a job: `timer`, `reply`, `callback`.
     ByKind { kind: StaticLabel }
     KindReason { kind: StaticLabel, reason: StaticLabel }
     ByLimit { limit: StaticLabel }
@@ -65,17 +66,17 @@ labels! {
     ByOperation { operation: StaticLabel }
     OperationCause { operation: StaticLabel, cause: StaticLabel }
     ByRoute { route: String }
-    /// The status as a class: `2xx`.
+    /// With the class of the status, such as `2xx`.
     RouteStatus { route: String, status: StaticLabel }
     ByReloadResult { result: StaticLabel }
     ByConfigKey { key: StaticLabel }
     ByVersion { version: String }
     BuildInfo { version: StaticLabel, store: StaticLabel }
-    /// So that a dashboard can show names.
+    /// Lets dashboards show names.
     InstanceInfo { instance: InstanceLabel, name: String, gateway: StaticLabel, state: StaticLabel }
 }
 
-/// The class of an HTTP status.
+/// The class of an HTTP status, such as `2xx`.
 pub const fn status_class(status: u16) -> &'static str {
     match status {
         100..=199 => "1xx",

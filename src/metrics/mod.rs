@@ -1,8 +1,8 @@
-//! Every metric: its labels as closed words, its help beside it.
+//! All metrics, each with its type, labels and help text.
 //!
-//! Series that an alert adds up exist from the start ([`Metrics::know`]): a counter that appears with its first
-//! event would hide that event from `increase()`. With more than [`MAX_INITIALIZED_INSTANCES`] instances a series of an instance appears
-//! with its first event after all, because fifty series for each of a thousand instances are 6 MB in every scrape.
+//! Series that alerts use exist from the start ([`Metrics::init_instance_series`]): `increase()` misses the first event
+//! of a counter that appears with it. With more than [`MAX_INITIALIZED_INSTANCES`] instances the series of an instance
+//! appear with their first event, because fifty series for each of a thousand instances are 6 MB in every scrape.
 
 pub mod label;
 
@@ -27,13 +27,13 @@ use self::label::{
 };
 use crate::domain::{InstanceId, Reason, quota::Name};
 
-/// Up to so many instances have all their series from the start.
+/// Up to this number of instances, all series of an instance exist from the start.
 pub const MAX_INITIALIZED_INSTANCES: usize = 32;
 
-/// A gauge of seconds.
+/// A gauge of seconds or of a ratio.
 pub type FloatGauge = Gauge<f64, AtomicU64>;
 
-/// One family, for lists of what there is.
+/// The description of one metric family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MetricFamily {
     /// As registered: counters are exposed with `_total`, histograms with `_bucket`, `_sum` and `_count`.
@@ -52,7 +52,7 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            /// What there is to see, in order of appearance.
+            /// All families, in the order of their definition.
             pub const FAMILIES: &[MetricFamily] = &[$(MetricFamily {
                 name: concat!("countersign_", stringify!($name)),
                 kind: kind(<$kind as TypedMetric>::TYPE),
@@ -63,7 +63,7 @@ macro_rules! metrics {
                 let mut registry = Registry::with_prefix("countersign");
                 $(
                     let $name: $kind = $make;
-                    // The registry ends each help with a full stop of its own.
+                    // The registry appends a full stop to each help text.
                     registry.register(stringify!($name), concat!($($help),*).trim().trim_end_matches('.'), $name.clone());
                 )*
                 Arc::new(Self { registry, $($name,)* })
@@ -80,12 +80,12 @@ const fn kind(of: MetricType) -> &'static str {
     }
 }
 
-/// 0.5 ms to 4.8 s: what a store or a request of our own takes.
+/// Buckets from 0.5 ms to 4.8 s, for the store and for incoming requests.
 fn local_latency() -> Histogram {
     Histogram::new(exponential_buckets(0.0005, 2.5, 11))
 }
 
-/// 5 ms to 12 s: what somebody else's server takes, up to our deadline.
+/// Buckets from 5 ms to 12 s, for requests to other servers, which time out after 10 s.
 fn remote_latency() -> Histogram {
     Histogram::new(exponential_buckets(0.005, 2.2, 11))
 }
@@ -93,11 +93,12 @@ fn remote_latency() -> Histogram {
 metrics! {
     /// Links minted.
     links_minted: Family<ByInstance, Counter> = Family::default(),
-    /// Codes asked for.
+    /// Codes requested.
     codes_requested: Family<ByInstance, Counter> = Family::default(),
     /// Attempts to send a code, by result.
     codes_sent: Family<GatewayResult, Counter> = Family::default(),
-    /// Pages that were looked at: `start`, where a person begins, and `reply`, the link in the reply. Robots look too.
+    /// Page views: `start`, the page of a login link, and `reply`, the link in the reply. Link previews and bots count
+    /// too.
     links_opened: Family<ByPage, Counter> = Family::default(),
     /// Taps on the button of the start page.
     links_clicked: Family<ByInstance, Counter> = Family::default(),
@@ -109,23 +110,25 @@ metrics! {
     completions: Family<ByResult, Counter> = Family::default(),
     /// Attempts to prove something that failed, by reason.
     attempts_failed: Family<ByReason, Counter> = Family::default(),
-    /// Messages of people that belong to no verification: `code_unknown` holds a code nobody minted, `no_code` none.
+    /// Messages that match no verification: `code_unknown` contains a code that was never issued, `no_code` contains
+    /// none.
     messages_unmatched: Family<ByReason, Counter> = Family::default(),
-    /// Events in authenticated webhooks, by what became of them.
+    /// Events in authenticated webhooks, by result.
     webhook_events: Family<GatewayResult, Counter> = Family::default(),
-    /// Webhooks that did not prove where they come from, by cause.
+    /// Webhooks that failed authentication, by cause.
     webhooks_rejected: Family<GatewayReason, Counter> = Family::default(),
-    /// Unix time of the last authenticated webhook of an instance; of the first start while there was none.
+    /// Unix time of the last authenticated webhook of an instance; before the first one, when the instance was loaded.
     gateway_last_inbound_timestamp_seconds: Family<ByGateway, FloatGauge> = Family::default(),
     /// Attempts to send a reply, by result.
     replies: Family<GatewayResult, Counter> = Family::default(),
     /// Age of the oldest message that waits for its number's rate. The same on every replica: take the maximum.
     message_delay_seconds: Family<ByInstance, FloatGauge> = Family::default(),
-    /// Seconds a gateway took to take a message from us.
+    /// Seconds a gateway took to accept a message.
     reply_seconds: Histogram = remote_latency(),
-    /// Numbers whose gateway refuses our credentials (1): logged out, banned, or a wrong token.
+    /// Whether the gateway of an instance refuses the credentials (1): logged out, banned, or a wrong token.
     numbers_refused: Family<ByInstance, Gauge> = Family::default(),
-    /// Attempts to deliver a callback, by result: `delivered`, `gone`, `status_3xx` to `status_5xx`, or why there was no answer.
+    /// Attempts to deliver a callback, by result: `delivered`, `gone`, `status_3xx` to `status_5xx`, or the cause of a
+    /// missing response.
     callback_attempts: Family<ByResult, Counter> = Family::default(),
     /// Seconds a receiver took to answer an attempt.
     callback_attempt_seconds: Histogram = remote_latency(),
@@ -135,42 +138,44 @@ metrics! {
     queue_depth: Family<ByKind, Gauge> = Family::default(),
     /// Age of the oldest job that waits, since its event. The same on every replica: take the maximum.
     queue_oldest_seconds: Family<ByKind, FloatGauge> = Family::default(),
-    /// How long the longest-due job has been due: work that nobody takes up. The same on every replica.
+    /// Seconds that the most overdue job has been due without being leased. The same on every replica.
     queue_lateness_seconds: Family<ByKind, FloatGauge> = Family::default(),
     /// Lanes that are held back because their last attempts failed, by kind.
     lanes_held: Family<ByKind, Gauge> = Family::default(),
-    /// Jobs in the hands of this process.
+    /// Jobs that this process is working on.
     jobs_in_flight: Family<ByKind, Gauge> = Family::default(),
     /// Jobs given up, by kind and reason; callbacks can be replayed for a week.
     jobs_dead: Family<KindReason, Counter> = Family::default(),
-    /// Jobs whose lease ran out while this process worked on them; what they sent may be sent again.
+    /// Jobs whose lease expired while this process worked on them; they may be sent twice.
     leases_lost: Family<ByKind, Counter> = Family::default(),
-    /// Share of its room in the store that an instance has used, as of its last request here: see `store_percent`.
+    /// Share of its quota in the store that an instance uses, as of its last request on this replica; see
+    /// `store_percent`.
     instance_room_ratio: Family<ByInstance, FloatGauge> = Family::default(),
     /// Requests and messages beyond a limit, by limit.
     limited: Family<ByLimit, Counter> = Family::default(),
     /// Seconds the store took, by operation.
     store_request_seconds: Family<ByOperation, Histogram> = Family::new_with_constructor(local_latency),
-    /// Records and jobs that were left out of an answer because this process cannot read them: no configured key opens
-    /// them, or a newer version wrote them.
+    /// Records and jobs that were skipped because this process cannot read them: no configured key decrypts them, or a
+    /// newer version wrote them.
     unreadable: Family<ByKind, Counter> = Family::default(),
     /// Requests to the store that failed, by operation and cause.
     store_errors: Family<OperationCause, Counter> = Family::default(),
-    /// Whether new work is refused by the store (1), as this replica finds out every 3 s by a write of its own.
+    /// Whether the store refuses new work (1), as measured every 3 s by a test write of this replica.
     store_refuses_writes: Gauge = Gauge::default(),
-    /// Memory that is promised to connections, bodies and unread answers of strangers, and to streams that wait.
+    /// Bytes reserved for connections, bodies and unread responses of unauthenticated clients, and for event streams.
     unauthenticated_bytes: Gauge = Gauge::default(),
-    /// The most of it there may be.
+    /// Upper limit of `unauthenticated_bytes`.
     unauthenticated_limit_bytes: Gauge = Gauge::default(),
-    /// Times that it was used up: `refused`, or the oldest that was stalled was `evicted`.
+    /// Times that the limit was reached: the connection was `refused`, or the oldest stalled one was `evicted`.
     unauthenticated_refused: Family<ByCause, Counter> = Family::default(),
     /// Bytes the store uses: memory of Redis, of the fullest master in a cluster, or the file of the embedded store.
     store_used_bytes: Gauge = Gauge::default(),
-    /// Bytes the store may use: `maxmemory` of Redis, the memory of its host without one, or what the disk has room for.
+    /// Bytes the store may use: `maxmemory` of Redis, the memory of its host without one, or what the disk has room
+    /// for.
     store_limit_bytes: Gauge = Gauge::default(),
     /// Masters of Redis without a replica, although `store.durability` asks one to confirm every write.
     store_replicas_missing: Gauge = Gauge::default(),
-    /// Keys that other replicas make with, and that this one lacks: it answers 503 to what it does not know.
+    /// Keys that other replicas encrypt with and that this one lacks. It answers 503 where it needs one of them.
     keys_missing: Gauge = Gauge::default(),
     /// Seconds this host's clock is ahead of the store's.
     clock_offset_seconds: FloatGauge = FloatGauge::default(),
@@ -178,14 +183,14 @@ metrics! {
     http_requests: Family<RouteStatus, Counter> = Family::default(),
     /// Seconds from a request's head to its answer, by route template.
     http_request_seconds: Family<ByRoute, Histogram> = Family::new_with_constructor(local_latency),
-    /// Whether this process asks for requests (1): its store takes writes and it is not stopping.
+    /// Whether this process is ready for requests (1): the store is reachable, the worker runs, and it is not stopping.
     ready: Gauge = Gauge::default(),
     /// Replicas alive, by version, as the store knows them. The same on every replica: take the maximum.
     replicas: Family<ByVersion, Gauge> = Family::default(),
-    /// Reloads of the configuration: `applied`, `unchanged`, `needs_restart` where it was applied but for some keys, or
-    /// `refused`, when the old one stays.
+    /// Reloads of the configuration: `applied`, `unchanged`, `needs_restart` if some keys wait for a restart, or
+    /// `refused` if the old configuration stays in use.
     config_reloads: Family<ByReloadResult, Counter> = Family::default(),
-    /// Whether the configuration in the file is the one in use (1), or was refused or waits in part for a restart (0).
+    /// Whether the configuration in the file is the one in use (1), or was refused or partly needs a restart (0).
     config_current: Gauge = Gauge::default(),
     /// Keys of the configuration in the file that are not in use until the process is restarted, always 1.
     config_waiting: Family<ByConfigKey, Gauge> = Family::default(),
@@ -193,13 +198,13 @@ metrics! {
     config_read_timestamp_seconds: FloatGauge = FloatGauge::default(),
     /// The configured instances, always 1: name, gateway, and whether they take requests.
     instance_info: Family<InstanceInfo, Gauge> = Family::default(),
-    /// What runs here, always 1.
+    /// Version and kind of store, always 1.
     build_info: Family<BuildInfo, Gauge> = Family::default(),
     /// Unix time of this process's start.
     start_time_seconds: FloatGauge = FloatGauge::default(),
 }
 
-/// What a verification of each type can end as.
+/// The final states of each type of verification.
 const FINAL_STATES: &[(&str, &str)] = &[
     ("link", "verified"),
     ("link", "failed"),
@@ -212,15 +217,15 @@ const FINAL_STATES: &[(&str, &str)] = &[
 ];
 
 impl Metrics {
-    /// The exposition format.
+    /// The Prometheus text format.
     pub fn render(&self) -> String {
         let mut out = String::new();
         encode(&mut out, &self.registry).expect("writing to a string does not fail");
         out
     }
 
-    /// Lets the series of an instance begin at zero: all of them among a few instances, else those that show whether
-    /// it is used.
+    /// Creates the series of an instance at zero. With more than [`MAX_INITIALIZED_INSTANCES`] `instances`, only
+    /// `links_minted`.
     pub fn init_instance_series(&self, instance: InstanceId, gateway: &'static str, instances: usize) {
         let instance = InstanceLabel(instance);
         drop(self.links_minted.get_or_create(&ByInstance { instance }));
@@ -256,14 +261,14 @@ impl Metrics {
         }
     }
 
-    /// Forgets what is only known of instances that are configured.
+    /// Removes the gauges of an instance that is no longer configured.
     pub fn remove_instance_series(&self, instance: InstanceId, gateway: &'static str) {
         let instance = InstanceLabel(instance);
         self.gateway_last_inbound_timestamp_seconds.remove(&ByGateway { instance, gateway });
         self.numbers_refused.remove(&ByInstance { instance });
     }
 
-    /// Lets the series that belong to no instance begin at zero.
+    /// Creates the series without an instance at zero. `start` is the Unix time of the process's start.
     pub fn init_process_series(&self, version: &'static str, store: &'static str, start: f64) {
         self.build_info.get_or_create(&BuildInfo { version, store }).set(1);
         self.start_time_seconds.set(start);
@@ -304,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn helps_and_names_are_rendered() {
+    fn help_texts_and_names_are_rendered() {
         let metrics = Metrics::new();
         let instance = InstanceId::from_random([7; 16]);
         metrics.init_process_series("1.2.3", "redis", 0.0);
@@ -326,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn among_many_instances_a_series_begins_with_its_first_event() {
+    fn with_many_instances_a_series_appears_with_its_first_event() {
         let metrics = Metrics::new();
         let instance = InstanceId::from_random([7; 16]);
         metrics.init_instance_series(instance, "waha", MAX_INITIALIZED_INSTANCES + 1);

@@ -1,8 +1,8 @@
 //! Reads what others wrote: configuration, bodies, forms, query strings. One reader for all of them, which collects every
 //! fault under its key and knows which keys were asked for.
 //!
-//! An empty text is the same as no value, everywhere: environments and forms cannot leave a name out, only empty. What is
-//! required is then missing, which is a fault.
+//! An empty text is no value: environments and forms cannot leave a name out, only empty. What is required is then
+//! missing, which is a fault. In a query string it is a value: a filter that is empty by mistake must not mean everything.
 
 mod faults;
 mod values;
@@ -24,8 +24,10 @@ pub enum Format {
     Toml,
     /// Ignored with a warning, as the clients of the old API expect.
     Json,
-    /// A query string or a form, where other software adds names of its own: ignored.
+    /// Ignored: other software adds fields of its own.
     Form,
+    /// As in a form.
+    Query,
 }
 
 /// A table that is not read yet, and its place.
@@ -116,12 +118,16 @@ impl<'a> Reader<'a> {
 
     /// Whether there is a value.
     pub fn has(&self, name: &str) -> bool {
-        self.values.get(name).is_some_and(is_given)
+        self.values.get(name).is_some_and(|value| self.is_given(value))
+    }
+
+    fn is_given(&self, value: &Value) -> bool {
+        !value.is_null() && (value != "" || self.format == Format::Query)
     }
 
     fn get(&mut self, name: &str) -> Option<&'a Value> {
         self.asked.push(name.to_owned());
-        self.values.get(name).filter(|value| is_given(value))
+        self.values.get(name).filter(|value| self.is_given(value))
     }
 
     /// What `read` finds under `name`; without a value a fault.
@@ -220,7 +226,7 @@ impl<'a> Reader<'a> {
                     let field = self.key(&clean(name).chars().take(60).collect::<String>());
                     self.warn("unknown_field", format!("{field} is not a field and was ignored{near}"));
                 }
-                Format::Form => {}
+                Format::Form | Format::Query => {}
             }
         }
     }
@@ -247,10 +253,6 @@ impl<'a> Reader<'a> {
     pub fn abandon(self) -> Faults {
         self.faults
     }
-}
-
-fn is_given(value: &Value) -> bool {
-    !value.is_null() && value != ""
 }
 
 /// `values` over `defaults`, whose tables are taken key by key.

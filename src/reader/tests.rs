@@ -32,6 +32,15 @@ fn an_empty_text_is_no_value_whoever_asks() {
 }
 
 #[test]
+fn an_empty_filter_of_a_query_does_not_mean_everything() {
+    let values = json!({ "x": "" });
+    let mut f = Reader::new(Format::Query, "", values.as_object().unwrap());
+    assert!(f.has("x"));
+    assert_eq!((f.text("x").as_deref(), f.number("x", 1..=2), f.choice("x", &[("a", 1)])), (Some(""), None, None));
+    assert_eq!(f.faults().iter().count(), 2);
+}
+
+#[test]
 fn nothing_disappears_without_a_fault() {
     assert_eq!(read(Format::Toml, &json!({}), |_| None::<()>), Err(vec!["input: cannot be read".to_owned()]));
     let tables = json!({ "instance": [{ "id": "a" }, 7] });

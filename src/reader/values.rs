@@ -19,8 +19,8 @@ impl<'a> Reader<'a> {
             other => {
                 let expected = match self.format {
                     Format::Toml => "expected a text in quotes",
-                    Format::Form if other.is_array() => TWICE,
-                    Format::Json | Format::Form => "expected a string",
+                    Format::Form | Format::Query if other.is_array() => TWICE,
+                    Format::Json | Format::Form | Format::Query => "expected a string",
                 };
                 self.fault(name, expected);
                 None
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         let number = match self.get(name)? {
             Value::Number(number) => number.as_u64(),
             Value::String(text) => text.parse().ok(),
-            Value::Array(_) if self.format == Format::Form => {
+            Value::Array(_) if matches!(self.format, Format::Form | Format::Query) => {
                 self.fault(name, TWICE);
                 return None;
             }
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
             }
             single => single.into_iter().map(|value| (key.clone(), value)).collect(),
         };
-        values.into_iter().filter(|(_, value)| *value != "").collect()
+        values.into_iter().filter(|(_, value)| self.is_given(value)).collect()
     }
 
     /// Any JSON of at most `longest` bytes, kept as text.

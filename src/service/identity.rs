@@ -10,7 +10,7 @@ use std::{
 use super::{Instance, ServiceError};
 use crate::{
     domain::{InstanceId, Phone, Sender, keys::Digest},
-    gateway::Behind,
+    gateway::LidLookup,
 };
 
 /// For all that one request asks: a person waits for the answer to their message.
@@ -56,31 +56,35 @@ impl Phones {
         lid_digest: Digest,
     ) -> Result<Sender, ServiceError> {
         let (None, Some(lid)) = (&sender.phone, sender.lid()) else { return Ok(sender.clone()) };
-        if instance.gateway.who_is(lid).is_none() {
+        if instance.gateway.lid_lookup(lid).is_none() {
             return Ok(sender.clone());
         }
         let key = (instance.config.id, lid_digest);
         let answer = match self.known(key) {
-            Some(known) => known.phone.map_or(Behind::Hidden, Behind::Phone),
+            Some(known) => known.phone.map_or(LidLookup::Unavailable, LidLookup::Phone),
             None => self.ask(instance, lid, key).await,
         };
         match answer {
-            Behind::Phone(phone) => Ok(Sender::new(Some(phone), Some(lid), sender.bsuid())),
-            Behind::Hidden | Behind::Unknown => Ok(sender.clone()),
-            Behind::Failed => {
+            LidLookup::Phone(phone) => Ok(Sender::new(Some(phone), Some(lid), sender.bsuid())),
+            LidLookup::Unavailable | LidLookup::NotYetKnown => Ok(sender.clone()),
+            LidLookup::Failed => {
                 let (id, gateway) = (instance.config.id, instance.gateway.kind());
                 tracing::warn!(instance = %id, gateway, "the gateway did not answer which phone a LID stands for");
-                if instance.gateway.repeats() { Err(ServiceError::NotIdentified) } else { Ok(Sender::default()) }
+                if instance.gateway.retries_webhooks() {
+                    Err(ServiceError::NotIdentified)
+                } else {
+                    Ok(Sender::default())
+                }
             }
         }
     }
 
-    async fn ask(&self, instance: &Instance, lid: &str, key: (InstanceId, Digest)) -> Behind {
+    async fn ask(&self, instance: &Instance, lid: &str, key: (InstanceId, Digest)) -> LidLookup {
         let answer = ask(instance, lid).await;
         match &answer {
-            Behind::Phone(phone) => self.remember(key, Some(phone.clone())),
-            Behind::Hidden => self.remember(key, None),
-            Behind::Unknown | Behind::Failed => {}
+            LidLookup::Phone(phone) => self.remember(key, Some(phone.clone())),
+            LidLookup::Unavailable => self.remember(key, None),
+            LidLookup::NotYetKnown | LidLookup::Failed => {}
         }
         answer
     }
@@ -108,7 +112,7 @@ impl Phones {
 }
 
 /// Asks within what the request has left.
-async fn ask(instance: &Instance, lid: &str) -> Behind {
+async fn ask(instance: &Instance, lid: &str) -> LidLookup {
     let start = Instant::now();
     let left = LEFT.try_with(Cell::get).unwrap_or(BUDGET);
     let answer = ask_for(instance, lid, left).await;
@@ -117,23 +121,23 @@ async fn ask(instance: &Instance, lid: &str) -> Behind {
 }
 
 /// Asks until there is an answer for good, or patience ends. However slow the gateway is, it is asked twice.
-async fn ask_for(instance: &Instance, lid: &str, left: Duration) -> Behind {
+async fn ask_for(instance: &Instance, lid: &str, left: Duration) -> LidLookup {
     let start = tokio::time::Instant::now();
     let end = start + left;
     let (mut patience, mut until) = (None, start + left.saturating_sub(PAUSE) / 2);
     loop {
-        let Some(request) = instance.gateway.who_is(lid) else { return Behind::Hidden };
+        let Some(request) = instance.gateway.lid_lookup(lid) else { return LidLookup::Unavailable };
         let answer = match tokio::time::timeout_at(until, instance.sending.send(request)).await {
-            Ok(Ok(response)) => match instance.gateway.phone_behind(&response) {
+            Ok(Ok(response)) => match instance.gateway.parse_lid_lookup(&response) {
                 // The gateway has nothing but the LID itself.
-                Behind::Phone(phone) if phone.digits() == lid => Behind::Hidden,
+                LidLookup::Phone(phone) if phone.digits() == lid => LidLookup::Unavailable,
                 answer => answer,
             },
-            Ok(Err(_)) | Err(_) => Behind::Failed,
+            Ok(Err(_)) | Err(_) => LidLookup::Failed,
         };
         let next = tokio::time::Instant::now() + PAUSE;
         let patience = *patience.get_or_insert_with(|| end.min(next - PAUSE + PATIENCE));
-        if next >= patience || matches!(answer, Behind::Phone(_) | Behind::Hidden) {
+        if next >= patience || matches!(answer, LidLookup::Phone(_) | LidLookup::Unavailable) {
             return answer;
         }
         until = end;

@@ -24,7 +24,7 @@ const SLACK: SignedDuration = SignedDuration::from_mins(10);
 
 impl Service {
     /// Makes the keys of this process known to all, and learns the key of look-ups. A store made with other keys is
-    /// [`StoreError::Unfit`].
+    /// [`StoreError::Misconfigured`].
     pub async fn prepare_keys(&self) -> Result<(), StoreError> {
         self.announce_keys(&self.keys).await
     }

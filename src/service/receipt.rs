@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Instance, Outcome, Service, ServiceError};
 use crate::{
     domain::{Command, InstanceId, VerificationId, decide_code::CodeCommand, keys::Digest},
-    gateway::{Progress, Receipt, stable_id},
+    gateway::{DeliveryReceipt, ReceiptStatus, stable_id},
     random,
     store::{Change, RecordChange, RecordId, StoreError},
 };
@@ -49,7 +49,7 @@ impl Service {
     }
 
     /// Moves a code on. Reports about replies, and about what others sent from this number, lead nowhere.
-    pub(super) async fn report(&self, carrier: &Instance, receipt: &Receipt) -> Result<Outcome, ServiceError> {
+    pub(super) async fn report(&self, carrier: &Instance, receipt: &DeliveryReceipt) -> Result<Outcome, ServiceError> {
         let ignored = Outcome::Ignored("status");
         let digest = self.message_key(carrier, &receipt.message_id);
         let mut found = self.pointer(carrier, digest).await?;
@@ -62,10 +62,10 @@ impl Service {
         }
         let Some(Pointer { instance, about, leg }) = found else { return Ok(ignored) };
         let Some(owner) = self.instances.get(instance) else { return Ok(ignored) };
-        let command = match receipt.progress {
-            Progress::Accepted => CodeCommand::Accepted { leg },
-            Progress::Delivered => CodeCommand::Delivered { leg },
-            Progress::Failed(refusal) => CodeCommand::Undelivered { leg, why: refusal.as_str() },
+        let command = match receipt.status {
+            ReceiptStatus::Accepted => CodeCommand::Accepted { leg },
+            ReceiptStatus::Delivered => CodeCommand::Delivered { leg },
+            ReceiptStatus::Failed(refusal) => CodeCommand::Undelivered { leg, why: refusal.as_str() },
         };
         match self.apply(&owner, about, None, Command::Code(command), None).await {
             Ok(_) | Err(ServiceError::NotFound) => Ok(ignored),

@@ -14,7 +14,7 @@ use crate::{
         quota::{Allowance, Name, Quota},
         template,
     },
-    gateway::{Event, Ignored},
+    gateway::{IgnoreReason, WebhookEvent},
     metrics::label::{ByReason, InstanceLabel},
     store::{CommitOutcome, Locator, RecordId, StoreError, TokenRequest},
 };
@@ -62,7 +62,7 @@ struct From<'a> {
 
 impl Service {
     /// Handles one event of an authenticated webhook. An error means that it must be delivered again.
-    pub async fn receive(&self, instance: &Instance, event: &Event) -> Result<Outcome, ServiceError> {
+    pub async fn receive(&self, instance: &Instance, event: &WebhookEvent) -> Result<Outcome, ServiceError> {
         let mut about = None;
         let outcome = match self.handle(instance, event, &mut about).await {
             // A fail-over lost the record meanwhile, or it was erased: the next delivery finds what is true.
@@ -98,7 +98,7 @@ impl Service {
     async fn handle(
         &self,
         instance: &Instance,
-        event: &Event,
+        event: &WebhookEvent,
         about: &mut Option<VerificationId>,
     ) -> Result<Outcome, ServiceError> {
         let for_us = event.is_for(&*instance.gateway, &instance.config.number);
@@ -109,7 +109,7 @@ impl Service {
             return Ok(Outcome::Ignored(why.as_str()));
         }
         if !for_us {
-            return Ok(Outcome::Ignored(Ignored::AnotherNumber.as_str()));
+            return Ok(Outcome::Ignored(IgnoreReason::AnotherNumber.as_str()));
         }
         let (Some(text), Some(id), Some(chat_id)) = (&event.text, event.stable_id(), &event.chat_id) else {
             return Ok(Outcome::Ignored("incomplete"));
@@ -168,7 +168,7 @@ impl Service {
         &self,
         instance: &Instance,
         mut from: From<'_>,
-        event: &Event,
+        event: &WebhookEvent,
         edited: bool,
         (record, version): &(Verification, u64),
     ) -> Result<Outcome, ServiceError> {
@@ -183,7 +183,7 @@ impl Service {
         let sent = event.text.as_deref().zip(self.code(record));
         let words = sent.map(|(text, code)| self.words_around(instance, text, &code));
         let changed = record.prefilled.zip(words).is_some_and(|(prefilled, words)| !prefilled.matches(words));
-        let text = Sent { edited, changed, weak: event.weak };
+        let text = Sent { edited, changed, weak: event.forgeable };
         let command = Command::Receive { sender, push_name, text, risk: self.risk_of_start(record) };
         let foreseen = crate::domain::decide(record, command.clone(), self.now()).verdict;
         let limits = &instance.config.limits;
@@ -248,7 +248,7 @@ impl Service {
         Ok(matches!(admission.allowances[..], [Allowance::Allowed { .. }]))
     }
 
-    fn from<'a>(&self, instance: &Instance, event: &'a Event, id: &str, chat_id: &str) -> From<'a> {
+    fn from<'a>(&self, instance: &Instance, event: &'a WebhookEvent, id: &str, chat_id: &str) -> From<'a> {
         let subject = event.sender.subject();
         let instance_id = instance.config.id;
         let canonical = subject.as_ref().map_or_else(|| format!("chat:{chat_id}"), Subject::canonical);
@@ -263,7 +263,7 @@ impl Service {
     }
 
     /// By the gateway's own time; the daemon's message ids are forgotten only long after this.
-    fn is_too_old(&self, instance: &Instance, event: &Event) -> bool {
+    fn is_too_old(&self, instance: &Instance, event: &WebhookEvent) -> bool {
         let Some(sent) = event.timestamp.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) else {
             return event.timestamp.is_some();
         };

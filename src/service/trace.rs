@@ -13,7 +13,7 @@ use tokio::{
 use super::{Instance, Outcome, Service, ServiceError};
 use crate::{
     domain::{InstanceId, PARTITIONS, Partition, Subject, VerificationId, keys::Digest},
-    gateway::Event,
+    gateway::WebhookEvent,
     random,
     store::{
         Store,
@@ -129,7 +129,13 @@ impl Service {
     }
 
     /// Remembers what became of a message. Our own and those of groups are nobody's question.
-    pub(super) fn trace(&self, instance: &Instance, event: &Event, outcome: Outcome, uuid: Option<VerificationId>) {
+    pub(super) fn trace(
+        &self,
+        instance: &Instance,
+        event: &WebhookEvent,
+        outcome: Outcome,
+        uuid: Option<VerificationId>,
+    ) {
         if matches!(outcome, Outcome::Ignored(why) if UNTRACED.contains(&why)) {
             return;
         }

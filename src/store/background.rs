@@ -1,4 +1,4 @@
-//! The store's own tasks and threads, and whether one of them has failed.
+//! The store's own tasks and threads, and the first failure of one of them.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 #[derive(Clone, Default)]
 pub struct Background(Arc<watch::Sender<Option<String>>>);
 
-/// Held by a task while it runs. Dropped by a panic it reports the task.
+/// Held by a task while it runs. If a panic drops it, the task is reported as failed.
 pub(super) struct Running {
     background: Background,
     name: &'static str,
@@ -19,7 +19,7 @@ impl Background {
         Running { background: self.clone(), name }
     }
 
-    /// Waits until a task has failed, and says which and why.
+    /// Waits until a task has failed; returns its name and the cause.
     pub async fn failed(&self) -> String {
         let mut failed = self.0.subscribe();
         let why = failed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
@@ -28,7 +28,7 @@ impl Background {
 }
 
 impl Running {
-    /// The task gives up.
+    /// Reports that the task gives up.
     pub(super) fn failed(&self, why: &str) {
         self.background.0.send_if_modified(|failed| {
             let first = failed.is_none();

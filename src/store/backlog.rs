@@ -1,4 +1,4 @@
-//! What waits and who works: what operators ask a store for.
+//! Waiting work, replicas and descriptions of a store, as operators see them.
 
 use std::{
     collections::BTreeMap,
@@ -10,53 +10,53 @@ use jiff::Timestamp;
 use super::Lane;
 use crate::domain::InstanceId;
 
-/// How long a store remembers what a replica said of itself.
+/// How long the heartbeat of a replica is kept.
 pub const REPLICA_RETENTION: Duration = Duration::from_hours(24);
 
-/// How long the end of a hold is remembered: what it kept back is late from then on.
+/// How long the end of a hold is kept: jobs held back until then count as late only from then on.
 pub(super) const HOLD_RETENTION: Duration = Duration::from_mins(10);
 
-/// What waits in all lanes of one kind.
+/// Waiting work in all lanes of one kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Backlog {
     /// [`super::LaneKind::as_str`].
     pub kind: &'static str,
-    /// Jobs that are not done and not dead, also those that are leased or due later.
+    /// Jobs that are neither done nor dead, including leased ones and those due later.
     pub depth: u64,
     /// When the oldest of them was committed; `None` for timers, which wait by design.
     pub oldest: Option<Timestamp>,
-    /// Since when the most overdue of them could have been attempted: what is held back is not overdue.
+    /// Since when the most overdue job could have been attempted; jobs of held lanes are not overdue.
     pub overdue: Option<Timestamp>,
-    /// Lanes that are held back, with work.
+    /// Lanes with work that are held back.
     pub held: u64,
-    /// How many of the jobs are whose: see [`Lane::instance`].
+    /// Number of jobs by instance: see [`Lane::instance`].
     pub instances: BTreeMap<InstanceId, u64>,
 }
 
-/// What a replica said of itself, and when.
+/// The last heartbeat of a replica.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplicaHeartbeat {
     pub replica: String,
     pub at: Timestamp,
-    /// Opaque here.
+    /// Opaque to the store.
     pub words: String,
 }
 
-/// What a store is, and how much room it has.
+/// What the store is, and how much space it uses.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct StoreDescription {
-    /// One line for people: product, role, size.
+    /// Product, role and size in one line.
     pub text: String,
     pub used_bytes: u64,
-    /// What it may grow to.
+    /// The size it may grow to.
     pub limit_bytes: u64,
-    /// Host and port of every server that belongs to it, as far as it tells: no callback may go there.
+    /// Host and port of every server known to belong to the store. No callback may be sent there.
     pub addresses: Vec<(String, u16)>,
-    /// Masters whose writes no replica can confirm, although one must.
+    /// Masters without a replica that could confirm their writes, where confirmation is required.
     pub replicas_missing: usize,
 }
 
-/// The last request that a store refused or did not answer.
+/// The last operation that a store refused or did not answer.
 #[derive(Clone, Debug)]
 pub struct StoreRefusal {
     pub at: Instant,
@@ -71,7 +71,7 @@ impl Backlog {
         Self { kind, depth: 0, oldest: None, overdue: None, held: 0, instances: BTreeMap::new() }
     }
 
-    /// So many jobs more, of this lane.
+    /// Adds `count` waiting jobs of this lane.
     pub(super) fn add_waiting(&mut self, lane: &Lane, jobs: u64) {
         self.depth += jobs;
         if let Some(instance) = lane.instance().filter(|_| jobs > 0) {
@@ -83,7 +83,7 @@ impl Backlog {
         self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
     }
 
-    /// Notes when the first job of a lane is due, if that is over. The lane is, or was, held back until `hold`.
+    /// Records when the first job of a lane was due, if that is past. The lane is, or was, held until `hold`.
     pub(super) fn observe_due(&mut self, due: Timestamp, hold: Option<Timestamp>, now: Timestamp) {
         let due = hold.map_or(due, |hold| due.max(hold));
         if due < now {

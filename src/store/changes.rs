@@ -1,8 +1,8 @@
-//! Who waits for a record to change, and how they are woken.
+//! Waiting for a record to change.
 //!
-//! A store rings whenever a record was written: by this process, or by a replica it hears of. A ring carries no
-//! news, so the woken read the record again; whoever waits must also look by himself now and then, because the
-//! ring of a process that died, or a word lost on the way, never comes.
+//! A store notifies waiters when a record was written by this process, and soon after a write by another replica.
+//! Notifications carry no payload: waiters read the record again. They must also poll, because notifications can be
+//! lost.
 
 use std::{
     collections::HashMap,
@@ -13,9 +13,9 @@ use tokio::sync::watch;
 
 use super::RecordId;
 
-/// Waiters in one process.
+/// Most waiters in one process.
 pub const MAX_WAITERS: usize = 10_000;
-/// Waiters for one record in one process: several pages of one person, not a crowd.
+/// Most waiters for one record in one process: several pages of one person.
 pub const MAX_WAITERS_PER_RECORD: usize = 32;
 
 /// The waiters of one process.
@@ -29,25 +29,25 @@ struct WaiterTable {
     closed: bool,
 }
 
-/// One place in the queue for news of one record; dropping it frees the place.
+/// A registered waiter; dropping it unregisters it.
 pub struct Watcher {
     id: RecordId,
-    /// Only taken by `drop`.
+    /// `None` only during `drop`.
     receiver: Option<watch::Receiver<()>>,
     changes: Arc<ChangeNotifier>,
 }
 
-/// Why there is no place to wait.
+/// Why a waiter was not registered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WatchError {
-    /// The process is ending.
+    /// The process is shutting down.
     Closed,
-    /// Too many wait, in all or for this record.
+    /// Too many waiters, in all or for this record.
     Full,
 }
 
 impl ChangeNotifier {
-    /// Waits from now on: read the record only after this.
+    /// Registers a waiter. Read the record only after this, so that no change is missed.
     pub fn watch(self: &Arc<Self>, id: RecordId) -> Result<Watcher, WatchError> {
         let mut waiting = self.lock();
         if waiting.closed {
@@ -65,28 +65,28 @@ impl ChangeNotifier {
         Ok(Watcher { id, receiver: bell, changes: Arc::clone(self) })
     }
 
-    /// Wakes whoever waits for this record.
+    /// Notifies the waiters for this record.
     pub fn notify(&self, id: RecordId) {
         if let Some(bell) = self.lock().senders.get(&id) {
             bell.send_replace(());
         }
     }
 
-    /// Wakes everybody: some news may have been missed.
+    /// Notifies all waiters, after notifications may have been lost.
     pub fn notify_all(&self) {
         self.lock().senders.values().for_each(|bell| {
             bell.send_replace(());
         });
     }
 
-    /// Sends everybody away, for good.
+    /// Ends all waiting, and refuses new waiters.
     pub fn close(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
         waiting.senders.clear();
     }
 
-    /// How many wait.
+    /// The number of waiters.
     pub fn waiting(&self) -> usize {
         self.lock().count
     }
@@ -97,7 +97,7 @@ impl ChangeNotifier {
 }
 
 impl Watcher {
-    /// Returns when somebody has rung since the last call. `false`: the process is ending.
+    /// Returns after the first notification since the last call. `false`: the process is shutting down.
     pub async fn changed(&mut self) -> bool {
         match &mut self.receiver {
             Some(bell) => bell.changed().await.is_ok(),

@@ -1,18 +1,18 @@
-//! What names a record.
+//! Ids of records.
 
 use std::fmt;
 
 use crate::domain::{Partition, VerificationId};
 
-/// Bytes of an id that say where its record is kept.
+/// Length of a locator in bytes.
 const LOCATOR: usize = 10;
 
-/// Names a record. Sixteen opaque bytes; the last five bits are its partition.
+/// The id of a record: sixteen opaque bytes. The last five bits are its partition.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordId([u8; 16]);
 
-/// Where a record is kept: the last ten bytes of its id. A place holds one record; whoever knows the whole id also
-/// compares the rest.
+/// Where a record is stored: the last ten bytes of its id. A locator holds one record at a time; a reader that knows
+/// the whole id also compares the other bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Locator([u8; LOCATOR]);
 
@@ -29,7 +29,7 @@ impl RecordId {
         self.locator().partition()
     }
 
-    /// The same id, moved to `partition`.
+    /// The same id in another partition.
     #[must_use]
     pub fn within(self, partition: Partition) -> Self {
         VerificationId::from(self).within(partition).into()
@@ -63,7 +63,7 @@ impl Locator {
         &self.0
     }
 
-    /// `None` where the length is another.
+    /// `None` if the length is wrong.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
@@ -85,7 +85,7 @@ impl From<RecordId> for VerificationId {
     }
 }
 
-/// As a UUID, because most records are verifications.
+/// Written as a UUID, since most records are verifications.
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         VerificationId::from(*self).fmt(f)

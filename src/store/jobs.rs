@@ -1,4 +1,4 @@
-//! Jobs: work that follows from a commit, and that one worker at a time has in hand.
+//! Jobs: work that follows from a commit, leased to one worker at a time.
 
 use std::time::Duration;
 
@@ -8,57 +8,57 @@ use jiff::Timestamp;
 use super::{Lane, Locator, StoreError};
 use crate::domain::{InstanceId, Partition};
 
-/// How long a job that was given up can be replayed.
+/// How long a dead job can be replayed.
 pub const DEAD_RETENTION: Duration = Duration::from_hours(7 * 24);
-/// How long a worker may hold a job: longer than any attempt can take.
+/// Duration of a lease. Longer than any attempt can take.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// A store does not believe a lease that ends later: a clock that was ahead has written it. Longer than [`LEASE_DURATION`], for
-/// the clock may have gone back a little while the worker is still at work.
+/// A lease that ends later than this from now was written while a clock was ahead, and is ignored. Longer than
+/// [`LEASE_DURATION`], because the clock may have gone back a little while the worker is still working.
 pub(super) const MAX_LEASE: Duration = LEASE_DURATION.saturating_mul(2);
-/// How long a lane may be held. A store does not believe a hold that ends later: a clock that was ahead has written it.
+/// Longest hold of a lane. A hold that ends later was written while a clock was ahead, and is ignored.
 pub const MAX_HOLD: Duration = Duration::from_mins(15);
 
-/// Jobs that a lease looks at beyond those it is asked for, where some are left out for their group.
+/// How many further jobs a lease may read, when jobs are skipped because their group is busy.
 pub(super) const GROUP_SCAN: usize = 256;
 
-/// Names a job; unique within its partition for ever, so that the same effect is never queued twice.
+/// Unique within its partition for ever, so that one effect is never queued twice.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct JobId(pub String);
 
 impl JobId {
-    /// What stands before a slash: of the jobs of one group in one lane only one is leased at a time.
+    /// The part before a slash. Of the jobs of one group in a lane, only one is leased at a time.
     pub fn group(&self) -> Option<&str> {
         self.0.split_once('/').map(|(group, _)| group)
     }
 }
 
-/// Work that has to happen after a commit.
+/// Work to be done after a commit.
 #[derive(Clone, Debug)]
 pub struct Job {
     pub id: JobId,
     pub instance: InstanceId,
     pub lane: Lane,
-    /// `None`: at once.
+    /// `None` means at once.
     pub due: Option<Timestamp>,
-    /// Sealed; opaque here.
+    /// Sealed; opaque to the store.
     pub body: Vec<u8>,
-    /// Hand it to the committing process in the same step. A held lane refuses.
+    /// Lease it to the committing process in the same step, unless its lane is held.
     pub lease: bool,
 }
 
-/// A job in the hands of a worker. A timer is leased like one: its body is the [`Locator`] of its record, it belongs to
-/// no instance and counts nothing.
+/// A job leased to a worker. Timers are leased too: the body is the [`Locator`] of the record, and there is no instance
+/// and no count of attempts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Leased {
     pub partition: Partition,
     pub id: JobId,
     pub instance: InstanceId,
     pub lane: Lane,
-    /// Rises with every lease; a worker whose lease ran out is refused by it.
+    /// Rises with every lease, so that a worker whose lease expired can no longer settle the job.
     pub fence: u64,
-    /// Attempts spent so far. A lease that ran out is none.
+    /// Attempts made so far. An expired lease counts as none.
     pub attempts: u32,
-    /// Leases in a row, before this one, that ran out unsettled.
+    /// Consecutive leases before this one that expired without a settlement.
     pub lapsed: u32,
     /// When the job was committed.
     pub since: Timestamp,
@@ -81,72 +81,74 @@ impl Leased {
     }
 }
 
-/// Work that is due in one lane of one partition.
+/// Due work in one lane of one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DueLane {
     pub partition: Partition,
     pub lane: Lane,
-    /// When the first of its jobs was due.
+    /// Due time of its first job.
     pub since: Timestamp,
 }
 
-/// How much of a lane a worker can start now.
+/// How many jobs of a lane a worker can start now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaseRequest {
     pub partition: Partition,
     pub lane: Lane,
     pub limit: usize,
-    /// Groups of which the caller has a job in hand: see [`JobId::group`].
+    /// Groups of which the caller holds a job: see [`JobId::group`].
     pub busy: Vec<String>,
 }
 
-/// Answer to a [`LeaseRequest`].
+/// Result of a [`LeaseRequest`].
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct LeaseGrant {
     /// Longest due first.
     pub jobs: Vec<Leased>,
-    /// Since when there is more, if there is.
+    /// Due time of the first job that is left, if any is due.
     pub more: Option<Timestamp>,
 }
 
-/// What a worker says about its leased job.
+/// The outcome that a worker reports for a leased job.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Settlement {
     Done,
-    /// Done, and remembered for a while: [`super::archive::DELIVERED_MEMORY`].
+    /// Done, and listed for [`DELIVERED_RETENTION`](super::archive::DELIVERED_RETENTION).
     Delivered,
-    /// An attempt failed; the next one comes at this time. `note` says why, for people.
+    /// The attempt failed; the next one is due at this time. `note` tells operators why.
     Retry {
         at: Timestamp,
         note: String,
     },
-    /// Nothing was attempted; give it back until this time.
+    /// Not attempted; the job is due again at this time.
     Postpone {
         at: Timestamp,
     },
-    /// Given up; kept for [`DEAD_RETENTION`].
+    /// Given up, and kept for [`DEAD_RETENTION`].
     Dead {
         note: String,
     },
 }
 
-/// Hands out due work and hears what became of it.
+/// Hands out due jobs and records their outcomes.
 #[async_trait]
 pub trait Jobs: Send + Sync + 'static {
-    /// Lanes that have due work, in all partitions, the longest due first. Of very many a bounded number. What was not
-    /// settled within its lease can be leased again from the next look on.
+    /// Lanes with due work in all partitions, longest due first; at most a bounded number. Jobs whose lease has expired
+    /// are due again.
     async fn due(&self) -> Result<Vec<DueLane>, StoreError>;
 
-    /// Leases due jobs for [`LEASE_DURATION`], at most one of each group, in one round trip. One answer for each request.
+    /// Leases due jobs for [`LEASE_DURATION`] in one round trip, at most one of each group. One result for each
+    /// request.
     async fn lease(&self, requests: &[LeaseRequest]) -> Result<Vec<LeaseGrant>, StoreError>;
 
-    /// `false`: the lease had run out and another worker holds the job now; nothing was written. A timer that was set
-    /// anew meanwhile keeps its new time; it knows no attempts and no end but [`Settlement::Done`].
+    /// Returns `false`, and writes nothing, if the lease had expired and another worker holds the job. A timer that was
+    /// set anew meanwhile keeps its new time; timers have no attempts and end only by [`Settlement::Done`].
     async fn settle(&self, leased: &Leased, settlement: &Settlement) -> Result<bool, StoreError>;
 
-    /// Keeps all work of a lane back until `until`, without spending attempts. A time that is over ends a hold.
+    /// Holds back all work of a lane until `until`, without counting attempts. A time in the past ends a hold.
     async fn hold(&self, lane: &Lane, until: Timestamp) -> Result<(), StoreError>;
 
-    /// Queues a dead or delivered job again, at once and with a fresh count of attempts. `false`: there is none.
+    /// Queues a dead or delivered job again, due at once and with no attempts counted. Returns `false` if it does not
+    /// exist.
     async fn replay(&self, instance: InstanceId, partition: Partition, id: &JobId) -> Result<bool, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! Queues within the queue: jobs of one lane wait for one another, never for those of another.
+//! Lanes: queues within the queue. Jobs of one lane wait for one another, never for those of other lanes.
 
 use std::fmt;
 
@@ -7,28 +7,28 @@ use crate::domain::{InstanceId, keys::Digest};
 /// Hexadecimal digits of an instance's id.
 const INSTANCE: usize = 32;
 
-/// A lane, by its name in the store.
+/// The name of a lane in the store.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Lane(pub String);
 
-/// What is in a lane.
+/// The kind of work in a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LaneKind {
-    /// Work of this process itself: no other party can slow it down.
+    /// Timers: work of this process itself, which no other party can delay.
     Timer,
-    /// Replies of one number that somebody waits for.
+    /// Replies of one number to people who wait for them.
     Replies,
-    /// Replies of one number that nobody asked for: they get half of the number's rate.
+    /// Replies of one number to messages that match nothing. They get half of the number's rate.
     Notices,
-    /// Codes that one number carries.
+    /// Codes sent by one number.
     Codes,
-    /// Callbacks to one origin of one instance.
+    /// Callbacks of one instance to one origin.
     Callbacks,
     Other,
 }
 
 impl LaneKind {
-    /// The word in metrics; everything that one number sends is a reply there.
+    /// The label value in metrics, where everything that a number sends is a reply.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Timer => "timer",
@@ -38,7 +38,7 @@ impl LaneKind {
         }
     }
 
-    /// Whether a number's gateway carries it.
+    /// Whether the work is a message sent by a number's gateway.
     pub const fn is_message(self) -> bool {
         matches!(self, Self::Replies | Self::Notices | Self::Codes)
     }
@@ -78,7 +78,7 @@ impl Lane {
         }
     }
 
-    /// Whose work it is; for messages, whose gateway carries them. `None` for timers.
+    /// The instance that the work belongs to; for messages, the one whose gateway sends them. `None` for timers.
     pub fn instance(&self) -> Option<InstanceId> {
         self.0.get(1..=INSTANCE)?.parse().ok()
     }

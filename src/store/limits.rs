@@ -1,4 +1,4 @@
-//! Limits: buckets, and idempotency keys.
+//! Rate limits and idempotency keys.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::domain::{
     quota::{Allowance, Quota},
 };
 
-/// One unit of a bucket.
+/// A request for one unit of a bucket.
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
     pub partition: Partition,
@@ -19,7 +19,7 @@ pub struct TokenRequest {
     pub quota: Quota,
 }
 
-/// Indexes of those that are taken in one step.
+/// Indices of the requests that are served in one step, because they lie in one partition.
 pub(super) fn by_partition(takes: &[TokenRequest]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (index, take) in takes.iter().enumerate() {
@@ -31,54 +31,54 @@ pub(super) fn by_partition(takes: &[TokenRequest]) -> Vec<Vec<usize>> {
     groups
 }
 
-/// Claims an idempotency key for a request, for a day.
+/// Claims an idempotency key for a day.
 #[derive(Clone, Debug)]
 pub struct ReservationRequest {
     pub partition: Partition,
     pub key: Digest,
-    /// What the request said; another body under the same key differs here.
+    /// A digest of the request; another request under the same key has another.
     pub fingerprint: Digest,
-    /// What the request will be made from, unless an earlier one holds the key. Opaque here.
+    /// What the response is derived from, unless an earlier request holds the key. Opaque to the store.
     pub claim: Vec<u8>,
-    /// Gives way, if it is what holds the key.
+    /// An earlier claim to replace, if it still holds the key.
     pub replaces: Option<Vec<u8>>,
 }
 
-/// Who holds an idempotency key.
+/// The claim that holds an idempotency key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reservation {
     pub fingerprint: Digest,
     pub claim: Vec<u8>,
 }
 
-/// Answer to [`Limits::admit`].
+/// Result of [`Limits::admit`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Admission {
     /// One for each [`TokenRequest`].
     pub allowances: Vec<Allowance>,
-    /// Whoever holds the key now: us, or an earlier request.
+    /// The claim that holds the key now: this request's, or an earlier one's.
     pub reservation: Option<Reservation>,
 }
 
-/// Answer to [`Limits::draw`].
+/// Result of [`Limits::draw`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DrawnTokens {
     pub units: u32,
-    /// Until there is another one.
+    /// Time until another unit is available.
     pub wait: Duration,
 }
 
-/// Takes from buckets and claims keys.
+/// Takes from rate-limit buckets and claims idempotency keys.
 #[async_trait]
 pub trait Limits: Send + Sync + 'static {
-    /// Takes from all buckets, each named once, and claims the key, in one round trip. Where a bucket is short nothing
-    /// is taken from those of its partition; other partitions and the key know nothing of it.
+    /// Takes from all buckets, each named once, and claims the key, in one round trip. If a bucket is empty, nothing is
+    /// taken from the buckets of its partition; those of other partitions and the key are not affected.
     async fn admit(
         &self,
         takes: &[TokenRequest],
         reserve: Option<&ReservationRequest>,
     ) -> Result<Admission, StoreError>;
 
-    /// Takes up to `units` from all buckets alike, which lie in one partition: as many as the shortest has.
+    /// Takes up to `units` from each of the buckets, which lie in one partition: as many as the emptiest of them has.
     async fn draw(&self, takes: &[TokenRequest], units: u32) -> Result<DrawnTokens, StoreError>;
 }

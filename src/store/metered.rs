@@ -1,4 +1,4 @@
-//! A store that is watched: how long each operation takes, and why it fails.
+//! Measures the duration and the failures of every store operation.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Any store, with its metrics.
+/// A store with its metrics.
 pub struct MeteredStore {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
@@ -56,7 +56,7 @@ impl MeteredStore {
     }
 }
 
-/// The operations of one trait, each by its word in metrics, and what else the trait has.
+/// Implements one trait: its operations with their label values in metrics, and its other methods.
 macro_rules! watched {
     ($trait:ident { $($operation:literal $method:ident($($name:ident: $type:ty),*) -> $output:ty;)* } $($others:tt)*) => {
         #[async_trait]

@@ -1,8 +1,9 @@
 //! Durable state. A store moves bytes atomically and knows no rule of the protocol.
 //!
-//! Five traits, one for each of its duties: [`Records`], [`Jobs`], [`Limits`], [`Archive`] and [`Operations`]; a [`Store`]
-//! has them all. Two implementations, one behaviour: [`embedded`] for one process, [`redis`] for any number of them. The
-//! conformance suite in `tests/it/store.rs` owns the contract. Every method is one atomic step per partition.
+//! A [`Store`] implements five traits, one for each of its duties: [`Records`], [`Jobs`], [`Limits`], [`Archive`] and
+//! [`Operations`]. There are two implementations with the same behaviour: [`embedded`] for one process, [`redis`] for
+//! any number of replicas. The conformance suite in `tests/it/store.rs` defines the contract. Every method is one
+//! atomic step for each partition it touches.
 
 pub mod archive;
 pub mod background;
@@ -43,31 +44,31 @@ use self::{
     limits::by_partition,
 };
 
-/// Why the store did not answer.
+/// Why a store operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Worth another try: the network, a fail-over, a full queue, an unconfirmed write.
+    /// Worth a retry: a network error, a fail-over, a full queue, an unconfirmed write.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// The store takes no new work; finishing old work still succeeds.
+    /// Refuses new work. Work that was accepted before can still be finished.
     #[error("the store is full: raise maxmemory of Redis, or give the disk more room")]
     Full,
-    /// The store is reached and takes no writes from any replica: too few replicas of its own, or no disk.
+    /// Reachable, but refuses all writes: too few replicas of its own, or a failing disk.
     #[error("the store takes no writes: {0}")]
     Refused(String),
-    /// No key of this process opens it: its key was removed, or it was sealed for another place.
+    /// No key of this process opens the value: its key was removed, or it was sealed for another place.
     #[error("no configured key opens {0}")]
     Sealed(String),
-    /// A bug, or a store that something else has written to.
+    /// A reply or value that should not exist: a bug, or another program has written to the store.
     #[error("the store answered what it cannot answer: {0}")]
     Corrupt(String),
-    /// This process must not use this store. The text says what to change.
+    /// The store must not be used with this configuration. The text says what to change.
     #[error("{0}")]
     Misconfigured(String),
 }
 
 impl StoreError {
-    /// The word for metrics.
+    /// The label value in metrics.
     pub const fn cause(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
@@ -80,12 +81,12 @@ impl StoreError {
     }
 }
 
-/// Durable state behind one process or many.
+/// Durable state of one process or of many replicas.
 pub trait Store: Records + Jobs + Limits + Archive + Operations {}
 
 impl<S: Records + Jobs + Limits + Archive + Operations> Store for S {}
 
-/// A store made with keys that this process does not have, by their fingerprints.
+/// The error for a store that was created with other keys, listed by their fingerprints.
 pub(crate) fn other_keys<'a>(known: impl Iterator<Item = &'a str>) -> StoreError {
     let known: Vec<&str> = known.map(|fingerprint| fingerprint.get(..8).unwrap_or(fingerprint)).collect();
     StoreError::Misconfigured(format!(

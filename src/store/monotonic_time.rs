@@ -1,4 +1,4 @@
-//! Time that does not go back: it stands still for a while when its clock does.
+//! A clock that does not go back at once: it stands still for a while when its source does.
 
 use std::{
     sync::{
@@ -8,15 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long time stands still. A clock that is behind for longer was ahead before, and all that waits for the time to
+/// How long it stands still. If the source is behind for longer, it was ahead before, and standing still would delay
+/// all timers for as long as the error was large.
 /// be reached again would wait for as long as it was wrong.
 const BACKWARD_STEP_GRACE: Duration = Duration::from_secs(60);
-/// Being behind by less is caught up with soon.
+/// A smaller step back is made up for quickly, and not reported.
 const STEP_MILLIS: i64 = 1_000;
 
 pub(super) struct MonotonicTime {
     last: AtomicI64,
-    /// Since when time stands still, and where.
+    /// Since when it stands still, and at which time.
     behind: Mutex<Option<(Instant, i64)>>,
     held: Duration,
 }
@@ -32,7 +33,7 @@ impl MonotonicTime {
         Self { last: AtomicI64::new(i64::MIN), behind: Mutex::default(), held }
     }
 
-    /// What the time is when the clock says `clock`, in milliseconds.
+    /// The time when the source says `clock`, in milliseconds.
     pub(super) fn at(&self, clock: i64) -> i64 {
         let now = self.last.fetch_max(clock, Ordering::AcqRel).max(clock);
         if now - clock < STEP_MILLIS { now } else { self.behind(clock, now) }
@@ -42,7 +43,7 @@ impl MonotonicTime {
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, mark) = *behind.get_or_insert_with(|| (Instant::now(), now));
         if mark != now {
-            // Time has gone on since: this is another step back.
+            // The source has gone on since, so this is another step back.
             *behind = Some((Instant::now(), now));
             return now;
         }

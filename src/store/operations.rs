@@ -1,4 +1,4 @@
-//! Operations: what a store says about itself, and what is asked of it to see that it works.
+//! Health and status of a store.
 
 use std::collections::HashMap;
 
@@ -6,55 +6,54 @@ use async_trait::async_trait;
 
 use super::{Background, Backlog, ReplicaHeartbeat, StoreDescription, StoreError, StoreRefusal};
 
-/// What operators and the process itself need to know.
+/// What operators and the process itself need to know about a store.
 #[async_trait]
 pub trait Operations: Send + Sync + 'static {
-    /// Its own tasks and threads.
+    /// The store's own tasks and threads.
     fn background(&self) -> &Background;
 
     /// How far this host's clock is ahead of the store's, in milliseconds.
     fn skew_millis(&self) -> i64;
 
-    /// What the store remembers about itself, by name. Writes the format on first use; another format is
-    /// [`StoreError::Unfit`].
+    /// The store's metadata by name. Writes the format on first use; a different format is
+    /// [`StoreError::Misconfigured`].
     async fn meta(&self) -> Result<HashMap<String, String>, StoreError>;
 
-    /// Remembers something about the store for ever, unless it is known already and `replace` is false.
+    /// Stores a metadata value for ever. Keeps an existing one unless `replace`.
     async fn set_meta(&self, name: &str, value: &str, replace: bool) -> Result<(), StoreError>;
 
-    /// Refuses a store that would lose logins silently, and returns what is merely unwise.
+    /// An error for a store that would lose logins silently, and warnings for a configuration that is unwise.
     async fn preflight(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
 
-    /// What waits, by kind of lane; kinds with nothing are left out. Looks at a bounded number of
-    /// lanes and only at the ends of their queues, so that it stays cheap: with very much work the depth is
-    /// a lower bound, and the oldest is the oldest of those seen.
+    /// Waiting work by kind of lane; kinds without any are left out. Reads a bounded number of lanes and only the ends
+    /// of their queues, so with very much work the depth is a lower bound, and the oldest is the oldest of those read.
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
-    /// Remembers what a replica says of itself, for [`REPLICA_MEMORY`](super::REPLICA_MEMORY); what it said before is forgotten.
+    /// Replaces the heartbeat of a replica, kept for [`REPLICA_RETENTION`](super::REPLICA_RETENTION).
     async fn publish_heartbeat(&self, replica: &str, words: &str) -> Result<(), StoreError>;
 
-    /// What replicas said of themselves, newest first.
+    /// Heartbeats of all replicas, newest first.
     async fn heartbeats(&self) -> Result<Vec<ReplicaHeartbeat>, StoreError>;
 
-    /// What this store is, its role, its size.
+    /// Product, role, size and addresses of the store.
     async fn describe(&self) -> Result<StoreDescription, StoreError>;
 
-    /// The last request that failed here, where somebody keeps count.
+    /// The last failed operation of this process, where it is recorded.
     fn last_refusal(&self) -> Option<StoreRefusal> {
         None
     }
 
-    /// Uses the credentials in `url`, the address of this same store, for connections that are opened from now on.
+    /// Uses the credentials in `url`, which must name this same store, for new connections.
     fn reload_credentials(&self, _url: &str) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// A write of the kind that finishes old work, sent once to every master, and to none again. It fails when none of
-    /// them took it: about this process' way to the store.
+    /// Sends a write like those that finish accepted work once to every master. Fails only if no master took it: it
+    /// tests this process' connections.
     async fn probe(&self) -> Result<(), StoreError>;
 
-    /// A write of the kind that begins new work, at every master, and confirmed as commits are. It fails where they do.
+    /// Sends a confirmed write like those of new work to every master. Fails if any of them refuses.
     async fn check_writes(&self) -> Result<(), StoreError>;
 }

@@ -1,12 +1,12 @@
-//! Records between the domain and the store: a list of numbered fields, sealed, so that a stolen store tells nothing.
+//! Stored form of records: a list of numbered fields, sealed, so that a stolen store reveals nothing.
 //!
 //! # Rules of the format
 //!
-//! - The first byte is `FORMAT`. A version reads its own format, and refuses every other.
-//! - A field that has its default is left out, so a new field whose default says what was true before needs no new
-//!   format. A version that does not know a field keeps it: it is written back as it was read.
-//! - A number is never used for anything else, and the shape of a value never changes. Whatever an older version must
-//!   not overlook, and everything new within the state or the code, which are JSON, needs a new format.
+//! - The first byte is `FORMAT`. A version reads its own format and refuses every other.
+//! - A field with its default value is left out, so a new field whose default describes the former behaviour needs no
+//!   new format. A version that does not know a field writes it back unchanged.
+//! - A number is never reused, and the shape of a value never changes. Anything that an older version must not ignore,
+//!   and everything new within the state or the code, which are JSON, needs a new format.
 
 mod fields;
 mod timeline;
@@ -41,7 +41,7 @@ mod number {
     pub(super) const CODE_LENGTH: u8 = 4;
     /// Milliseconds after the time in the id.
     pub(super) const CREATED: u8 = 5;
-    /// Milliseconds after it was created.
+    /// Milliseconds after its creation.
     pub(super) const EXPIRES: u8 = 6;
     pub(super) const MAX_ATTEMPTS: u8 = 7;
     pub(super) const ATTEMPTS: u8 = 8;
@@ -73,9 +73,9 @@ mod number {
     pub(super) const OTP: u8 = 33;
     /// JSON.
     pub(super) const BINDING: u8 = 34;
-    /// JSON; absent: pending.
+    /// JSON; absent means pending.
     pub(super) const STATE: u8 = 35;
-    /// Absent: it was created, and nothing happened since.
+    /// Absent means that it was created and nothing happened since.
     pub(super) const TIMELINE: u8 = 36;
     pub(super) const FINAL_EXPIRY: u8 = 37;
     pub(super) const EXACT: u8 = 38;
@@ -83,7 +83,7 @@ mod number {
     /// JSON.
     pub(super) const RISK: u8 = 41;
     pub(super) const TEXT_CHANGED: u8 = 42;
-    /// Who did what stands in the timeline; absent: nobody is named.
+    /// Actors of timeline entries; absent if none is recorded.
     pub(super) const NAMES: u8 = 40;
 }
 
@@ -240,24 +240,24 @@ fn read(id: VerificationId, plain: &[u8]) -> Option<Verification> {
     Some(record)
 }
 
-/// The outer `None`: it cannot be read.
+/// The outer `None` means that the value is invalid.
 #[expect(clippy::option_option, reason = "absent and unreadable differ")]
 fn from_json<T: DeserializeOwned>(bytes: Option<&[u8]>) -> Option<Option<T>> {
     bytes.map_or(Some(None), |bytes| serde_json::from_slice(bytes).ok().map(Some))
 }
 
-/// The outer `None`: it cannot be read.
+/// The outer `None` means that the value is invalid.
 #[expect(clippy::option_option, reason = "absent and unreadable differ")]
 fn known<T>(text: Option<String>, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
     text.map_or(Some(None), |text| read(&text).map(Some))
 }
 
-/// A word of a closed list.
+/// A value of a closed list.
 fn word<T: DeserializeOwned>(text: &str) -> Option<T> {
     T::deserialize(value::StrDeserializer::<value::Error>::new(text)).ok()
 }
 
-/// Small numbers of either sign become small ones.
+/// Zigzag encoding: small numbers of either sign become small unsigned numbers.
 fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }

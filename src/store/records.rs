@@ -1,4 +1,4 @@
-//! Records: what a decision reads and writes, and who hears of it.
+//! Records: what a decision reads and writes, and notifications of changes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,40 +15,40 @@ pub const MESSAGE_ID_RETENTION: Duration = Duration::from_hours(8 * 24);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredRecord {
     pub id: RecordId,
-    /// The store time of the last write in microseconds, or one more than the version before, whichever is larger.
-    /// In Redis by the clock of the server that wrote it.
+    /// Store time of the last write in microseconds, or the previous version plus one if that is larger. In Redis, the
+    /// time is that of the server that wrote it.
     pub version: u64,
     pub bytes: Vec<u8>,
 }
 
-/// Everything one decision writes. It lands whole or not at all.
+/// Everything that one decision writes, atomically.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// All of it lies in this partition.
+    /// The partition of everything in it.
     pub partition: Partition,
-    /// Each once. None when a message is answered that belongs to no record.
+    /// Each record once. Empty for a reply to a message that belongs to no record.
     pub records: Vec<RecordChange>,
-    /// The gateway message that this change answers; a second one is a [`CommitOutcome::Duplicate`].
+    /// The gateway message that this change answers. A second change for it is a [`CommitOutcome::Duplicate`].
     pub answers: Option<Digest>,
     pub jobs: Vec<Job>,
-    /// The first store time at which this change must not be applied any more.
+    /// From this store time on, the change is refused.
     pub valid_until: Option<Timestamp>,
-    /// Old work must be finished even when the store is too full to take new work.
+    /// It finishes accepted work, and so succeeds on a full store too.
     pub finishing: bool,
 }
 
 impl Change {
-    /// Of nothing, to be filled in; it finishes old work.
+    /// An empty change that finishes accepted work.
     pub const fn new(partition: Partition) -> Self {
         Self { partition, records: Vec::new(), answers: None, jobs: Vec::new(), valid_until: None, finishing: true }
     }
 
-    /// With this record, in the partition of its id.
+    /// A change of one record.
     pub fn of(record: RecordChange) -> Self {
         Self::new(record.id.partition()).record(record)
     }
 
-    /// Refused by a full store.
+    /// Marks the change as new work, which a full store refuses.
     #[must_use]
     pub fn starting(self) -> Self {
         Self { finishing: false, ..self }
@@ -82,7 +82,7 @@ impl Change {
         Self { valid_until: end.into(), ..self }
     }
 
-    /// The records whose waiters must hear of this; a new one has none.
+    /// The records whose waiters are notified; new records have none.
     pub(crate) fn changed(&self) -> Vec<RecordId> {
         let changed = self.records.iter().filter(|record| record.expected > 0 && record.bytes.is_some());
         changed.map(|record| record.id).collect()
@@ -92,21 +92,22 @@ impl Change {
 #[derive(Clone, Debug)]
 pub struct RecordChange {
     pub id: RecordId,
-    /// The version this change was decided on; 0 creates. Always compared.
+    /// The version that the decision was made on; 0 creates the record. Always compared.
     pub expected: u64,
-    /// `None` leaves the record, and its version, as they are.
+    /// `None` leaves the record and its version unchanged.
     pub bytes: Option<Vec<u8>>,
-    /// When the store may forget the record.
+    /// When the store may delete the record.
     pub retain_until: Timestamp,
-    /// When the record's timer is due from now on; `None` leaves it as it is.
+    /// The new due time of the record's timer; `None` leaves it unchanged.
     pub timer: Option<Timestamp>,
-    /// Lists the record appears in, newest first by `created_at`. Given at creation and when it grows.
+    /// Lists that the record is added to, newest first by `created_at`. Given at creation, and when it joins further
+    /// lists.
     pub indexes: Vec<Index>,
     pub created_at: Timestamp,
 }
 
 impl RecordChange {
-    /// Writes `bytes` over version `expected`, in no list and without a timer.
+    /// Replaces version `expected` by `bytes`; no lists, no timer.
     pub fn new(id: impl Into<RecordId>, expected: u64, bytes: Vec<u8>, retain_until: Timestamp) -> Self {
         Self {
             id: id.into(),
@@ -120,7 +121,7 @@ impl RecordChange {
     }
 }
 
-/// One list of records.
+/// The name of a list of records.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Index(pub String);
 
@@ -134,57 +135,58 @@ impl Index {
     }
 }
 
-/// What became of a [`Change`].
+/// Outcome of a commit.
 #[must_use]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CommitOutcome {
-    /// For each job of the change, whether it is now leased to the caller (with fence 1).
+    /// For each job of the change, whether it is leased to the caller (with fence 1).
     Applied { leased: Vec<bool> },
-    /// Somebody else moved first: read again, decide again.
+    /// The record was changed since it was read: read and decide again.
     Conflict,
     /// This gateway message was answered before.
     Duplicate,
-    /// Another record is kept in this one's place: draw another id.
+    /// Another record has the same locator: choose another id.
     Collision,
-    /// The store's clock has passed `valid_until`: decide again at this time.
+    /// The store's clock, given here, has passed `valid_until`: decide again with this time.
     Late(Timestamp),
 }
 
-/// Answer to [`Records::find`].
+/// Result of [`Records::find`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FindResult {
-    /// Whether one more unit could be taken from the bucket that was looked at.
+    /// Whether the peeked bucket has a unit left.
     pub allowance: Option<Allowance>,
-    /// One for each place.
+    /// One for each locator, in order.
     pub records: Vec<Option<StoredRecord>>,
 }
 
-/// Where a page of a list ends; the next one starts after it.
+/// The end of a page of a list; the next page starts after it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Position {
     pub created_at: Timestamp,
     pub id: RecordId,
 }
 
-/// Loads and writes records. `now` is the store's time.
+/// Loads and writes records.
 #[async_trait]
 pub trait Records: Send + Sync + 'static {
-    /// The store's time, as well as this process knows it without asking. Never goes backwards.
+    /// The store's time as estimated by this process. Never goes backwards.
     fn now(&self) -> Timestamp;
 
-    /// Rings when a record is written, by this process or, soon after, by another on the same store.
+    /// Notifies of written records: at once for writes of this process, with a delay for those of other replicas.
     fn changes(&self) -> &Arc<ChangeNotifier>;
 
     async fn load(&self, id: RecordId) -> Result<Option<StoredRecord>, StoreError>;
 
-    /// What is kept in these places and, in the same round trip, whether `peek` has a unit left (without taking it).
+    /// Loads the records at these locators. In the same round trip, checks whether `peek` has a unit left without
+    /// taking it.
     async fn find(&self, peek: Option<&TokenRequest>, places: &[Locator]) -> Result<FindResult, StoreError>;
 
-    /// Writes a decision. Applied means durable in the configured mode. Repeating a change whose outcome is
-    /// unknown is safe: it conflicts with itself.
+    /// Writes a decision. `Applied` means durable in the configured mode. Repeating a change whose outcome is unknown
+    /// is safe: it conflicts with itself.
     async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError>;
 
-    /// A page of an index, newest first, strictly after `after`.
+    /// A page of a list, newest first, strictly after `after`.
     async fn list(
         &self,
         index: &Index,

@@ -1,5 +1,7 @@
-//! Logs, and spans for whoever collects them. Our own level is set; dependencies never say more than info, because some
-//! of them write out what they send.
+//! Logging, and export of trace spans.
+//!
+//! `log.level` applies to this crate. Dependencies log at `info` at most, because some of them log the requests that
+//! they send.
 
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -15,22 +17,22 @@ use crate::config::LogConfig;
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
-/// Installs the subscriber; the first one wins.
+/// Installs the global subscriber. Does nothing if one is installed already.
 pub fn init(log: &LogConfig) {
     let (filter, handle) = reload::Layer::new(filter(log));
     let registry = tracing_subscriber::registry().with(filter);
     let ansi = std::io::stderr().is_terminal();
-    let lines = match stderr::start() {
-        Ok(lines) => lines,
+    let writer = match stderr::start() {
+        Ok(writer) => writer,
         Err(error) => {
-            tracing::debug!(%error, "no thread for the log");
+            tracing::debug!(%error, "cannot start the log thread; logging is off");
             return;
         }
     };
     let installed = if log.json {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(lines)).try_init()
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(writer)).try_init()
     } else {
-        registry.with(fmt::layer().with_ansi(ansi).with_writer(lines)).try_init()
+        registry.with(fmt::layer().with_ansi(ansi).with_writer(writer)).try_init()
     };
     match installed {
         Ok(()) => drop(FILTER.set(handle)),
@@ -38,10 +40,10 @@ pub fn init(log: &LogConfig) {
     }
 }
 
-/// Another level from now on.
+/// Changes the level of the running process.
 pub fn set_level(log: &LogConfig) {
     if let Some(Err(error)) = FILTER.get().map(|handle| handle.reload(filter(log))) {
-        tracing::warn!(%error, "the log level stays as it was");
+        tracing::warn!(%error, "cannot change the log level; the old one stays");
     }
 }
 
@@ -51,7 +53,7 @@ fn filter(log: &LogConfig) -> EnvFilter {
         less @ ("warn" | "error" | "off") => less,
         _ => "info",
     };
-    // It tells of every connection that breaks HTTP, as an error: whoever sends rubbish would write our log.
+    // actix-http logs every malformed request at ERROR, so clients could flood the log.
     EnvFilter::try_new(format!("{others},actix_http=off,{own}")).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dependencies_say_no_more_than_info_and_no_more_than_we() {
+    fn dependencies_log_at_info_at_most_and_never_more_than_this_crate() {
         for (level, shown) in [
             ("trace", "countersign=trace,actix_http=off,info"),
             ("info", "countersign=info,actix_http=off,info"),

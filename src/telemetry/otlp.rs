@@ -1,7 +1,7 @@
-//! Spans to a collector, as OTLP over HTTP in JSON: every collector takes it on port 4318.
+//! Exports spans to a collector as OTLP over HTTP in JSON, which collectors accept on port 4318.
 //!
-//! Best effort and bounded: what a collector does not take within a batch's attempt is dropped, and no request ever
-//! waits for it.
+//! Spans arrive over a bounded queue and are sent in batches. A batch that the collector does not accept is dropped,
+//! and no request waits for the export.
 
 use std::time::Duration;
 
@@ -16,17 +16,18 @@ use crate::{
     trace_context::{self, Span},
 };
 
-/// Spans of one request to the collector.
+/// Spans in one request to the collector.
 const MAX_BATCH_SPANS: usize = 512;
+/// How long spans are collected before a batch is sent.
 const BATCH_WINDOW: Duration = Duration::from_secs(1);
 
-/// What exports until the process ends. `None`: another part of this process does so already.
+/// A task that exports spans until the process ends; `None` if this process has an exporter already.
 pub fn exporter(config: &OtlpConfig) -> Option<impl Future<Output = ()> + Send + 'static> {
     trace_context::subscribe(config.sample_percent).map(|spans| export(config.clone(), spans))
 }
 
 async fn export(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
-    // The operator wrote the URL himself.
+    // The operator configured this URL, so every address is allowed.
     let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() });
     let url = format!("{}/v1/traces", config.url.as_str().trim_end_matches('/'));
     let mut batch = Vec::new();
@@ -43,16 +44,16 @@ async fn export(config: OtlpConfig, mut spans: mpsc::Receiver<Span>) {
             request = request.header("authorization", authorization.expose_secret());
         }
         let body = export_request(&std::mem::take(&mut batch)).to_string().into_bytes();
-        let taken = match request.body(body) {
+        let accepted = match request.body(body) {
             Ok(request) => egress.send(request).await.is_ok_and(|response| response.status().is_success()),
             Err(_) => false,
         };
-        if failing == taken {
-            failing = !taken;
+        if failing == accepted {
+            failing = !accepted;
             if failing {
-                tracing::warn!("the trace collector does not take our spans; they are dropped");
+                tracing::warn!("the trace collector does not accept spans; they are dropped");
             } else {
-                tracing::info!("the trace collector takes our spans again");
+                tracing::info!("the trace collector accepts spans again");
             }
         }
     }

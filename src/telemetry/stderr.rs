@@ -1,9 +1,9 @@
-//! Log lines on their way to standard error.
+//! Buffered, non-blocking writes of log lines to standard error.
 //!
-//! Whoever logs appends to a buffer; one thread writes it out a few milliseconds later, so that a busy process pays
-//! for one system call and not for one per line. [`flush`] writes what is there, at the end and when something
-//! panics; only a kill can lose the last milliseconds. Nobody waits for a reader that has stalled: beyond a bound
-//! lines are dropped, and counted in the log itself.
+//! Log events are appended to a buffer, and one thread writes the buffer out a few milliseconds later, so that a busy
+//! process makes one system call for many lines. [`flush`] writes the buffer at once; it runs at exit and on a panic,
+//! so only SIGKILL loses lines. If the reader of standard error stalls, logging does not block: lines beyond a maximum
+//! are dropped, and their number is logged.
 
 use std::{
     io::{self, Write as _},
@@ -14,16 +14,16 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How long lines are gathered.
+/// How long lines are collected before they are written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
-/// How long the end waits for the last lines.
+/// How long [`flush_with_timeout`] waits for a stalled reader.
 const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// What may wait for a stalled reader.
+/// Buffered bytes, beyond which lines are dropped.
 const MAX_BUFFERED_BYTES: usize = 8 * 1024 * 1024;
 
 static BUFFER: StderrBuffer =
     StderrBuffer { lines: Mutex::new(BufferedLines { bytes: Vec::new(), dropped: 0 }), not_empty: Condvar::new() };
-/// Held while writing, so that a flush returns only when everything before it is out.
+/// Held while writing, so that a flush returns only when all earlier lines are written.
 static WRITE_LOCK: Mutex<()> = Mutex::new(());
 
 struct StderrBuffer {
@@ -36,7 +36,7 @@ struct BufferedLines {
     dropped: u64,
 }
 
-/// Starts the thread that writes, and flushes before a panic is told.
+/// Starts the writing thread, and installs a panic hook that flushes before the previous hook reports the panic.
 pub fn start() -> io::Result<StderrWriter> {
     thread::Builder::new().name("log".to_owned()).spawn(|| {
         loop {
@@ -49,15 +49,15 @@ pub fn start() -> io::Result<StderrWriter> {
             flush();
         }
     })?;
-    let told = std::panic::take_hook();
+    let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         flush();
-        told(panic);
+        previous(panic);
     }));
     Ok(StderrWriter)
 }
 
-/// Writes out what has been logged until now. A standard error that is closed is nobody's business.
+/// Writes all buffered lines. Errors are ignored: standard error may be closed.
 pub fn flush() {
     let _writing = lock(&WRITE_LOCK);
     let (bytes, dropped) = {
@@ -69,17 +69,17 @@ pub fn flush() {
     if dropped > 0 {
         let _ = writeln!(
             error,
-            "{{\"level\":\"WARN\",\"message\":\"{dropped} log lines were dropped: nobody reads them\"}}"
+            "{{\"level\":\"WARN\",\"message\":\"{dropped} log lines were dropped: standard error was not read\"}}"
         );
     }
 }
 
-/// [`flush`] at the end of the process, which a stalled reader must not keep alive.
+/// [`flush`] at the end of the process, which a stalled reader must not block.
 pub fn flush_with_timeout() {
     let (done, wait) = mpsc::channel();
     let flushing = thread::Builder::new().name("last-lines".to_owned()).spawn(move || {
         flush();
-        // Nobody waits for it any more, if the end was faster.
+        // The receiver is gone if the timeout passed.
         let _ = done.send(());
     });
     if flushing.is_ok() {
@@ -87,7 +87,7 @@ pub fn flush_with_timeout() {
     }
 }
 
-/// Hands lines to the thread.
+/// A writer that appends to the buffer.
 #[derive(Clone, Copy)]
 pub struct StderrWriter;
 
@@ -100,7 +100,7 @@ impl<'a> MakeWriter<'a> for StderrWriter {
 }
 
 impl io::Write for StderrWriter {
-    /// The formatter writes each event in one piece.
+    /// Appends one event; the formatter writes each event in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut waiting = lock(&BUFFER.lines);
         if waiting.bytes.len() + line.len() > MAX_BUFFERED_BYTES {
@@ -119,7 +119,7 @@ impl io::Write for StderrWriter {
     }
 }
 
-/// A panic elsewhere must not silence the log.
+/// Ignores poisoning: a panic in another thread must not stop the log.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{Subject, Verification, VerificationId, decide_code::CodeCommand},
-    gateway::{CodeMessage, Refusal, Sent},
+    gateway::{CodeMessage, Refusal, SendResult},
     jobs::permits::Permit,
     metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, ServiceError},
@@ -69,12 +69,12 @@ pub(super) async fn send(
     let refused = worker.permits.refused_until(&leased.lane).is_some_and(|until| service.now() < until);
     let GatewayResponse { sent, after, repeatable } = if refused {
         // Somebody waits; another channel may still be in time.
-        GatewayResponse { sent: Sent::Refused(Refusal::Unauthorized), after: None, repeatable: false }
+        GatewayResponse { sent: SendResult::Refused(Refusal::Unauthorized), after: None, repeatable: false }
     } else {
         send_message(worker, &carrier, leased, permit, request).await
     };
     let (why, unknown) = match sent {
-        Sent::Accepted { id } => {
+        SendResult::Accepted { id } => {
             count("sent");
             if let Some(id) = id.filter(|id| !id.is_empty()) {
                 let (owner, expires_at) = (instance.config.id, outgoing.record.expires_at);
@@ -86,12 +86,12 @@ pub(super) async fn send(
             note(worker, instance, about, CodeCommand::Accepted { leg }).await?;
             return Ok(Settlement::Done);
         }
-        Sent::Refused(refusal) => {
+        SendResult::Refused(refusal) => {
             count(refusal.as_str());
             return undelivered(refusal.as_str()).await;
         }
-        Sent::NotSent { why } => (why, false),
-        Sent::Unknown { why } => (why, true),
+        SendResult::Retryable { reason: why } => (why, false),
+        SendResult::Unknown { reason: why } => (why, true),
     };
     count(if unknown { "unknown" } else { "retried" });
     let perhaps = async || {

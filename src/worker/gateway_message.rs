@@ -7,7 +7,7 @@ use http::Request;
 use super::Worker;
 use crate::{
     egress::EgressError,
-    gateway::{Refusal, Sent},
+    gateway::{Refusal, SendResult},
     jobs::{health::AttemptOutcome, permits::Permit, retry::retry_after},
     metrics::label::{ByInstance, InstanceLabel},
     service::Instance,
@@ -17,7 +17,7 @@ use crate::{
 
 /// What the gateway said.
 pub(super) struct GatewayResponse {
-    pub(super) sent: Sent,
+    pub(super) sent: SendResult,
     /// Its `Retry-After`.
     pub(super) after: Option<Duration>,
     /// The message has an id under which the gateway sends it once.
@@ -39,19 +39,19 @@ pub(super) async fn send_message(
     {
         request.headers_mut().insert("traceparent", value);
     }
-    let repeatable = number.gateway.identify(&mut request, &service.message_id(id, &leased.id));
+    let repeatable = number.gateway.set_message_id(&mut request, &service.message_id(id, &leased.id));
     permit.spend();
     let start = Instant::now();
     let (sent, after) = match number.sending.send(request).await {
-        Ok(response) => (number.gateway.sent(&response), retry_after(response.headers(), service.now())),
-        Err(EgressError { cause, may_have_arrived: false }) => (Sent::NotSent { why: cause.as_str() }, None),
-        Err(EgressError { cause, may_have_arrived: true }) => (Sent::Unknown { why: cause.as_str() }, None),
+        Ok(response) => (number.gateway.parse_send_response(&response), retry_after(response.headers(), service.now())),
+        Err(EgressError { cause, may_have_arrived: false }) => (SendResult::Retryable { reason: cause.as_str() }, None),
+        Err(EgressError { cause, may_have_arrived: true }) => (SendResult::Unknown { reason: cause.as_str() }, None),
     };
     service.metrics.reply_seconds.observe(start.elapsed().as_secs_f64());
     let outcome = match &sent {
-        Sent::Refused(Refusal::Unauthorized) => AttemptOutcome::Refused,
-        Sent::NotSent { .. } | Sent::Unknown { .. } => AttemptOutcome::Failed,
-        Sent::Accepted { .. } | Sent::Refused(_) => AttemptOutcome::Answered(permit.age()),
+        SendResult::Refused(Refusal::Unauthorized) => AttemptOutcome::Refused,
+        SendResult::Retryable { .. } | SendResult::Unknown { .. } => AttemptOutcome::Failed,
+        SendResult::Accepted { .. } | SendResult::Refused(_) => AttemptOutcome::Answered(permit.age()),
     };
     if outcome != AttemptOutcome::Failed {
         let open = ByInstance { instance: InstanceLabel(id) };

@@ -15,7 +15,7 @@ use crate::{
         token::Kind,
         whatsapp,
     },
-    gateway::Sent,
+    gateway::SendResult,
     jobs::permits::Permit,
     metrics::label::{GatewayResult, InstanceLabel},
     service::{Instance, Service, ServiceError},
@@ -64,17 +64,17 @@ pub(super) async fn send(
     let request = instance.gateway.text_message(&outgoing.chat_id, outgoing.subject.as_ref(), &text);
     let GatewayResponse { sent, after, repeatable } = send_message(worker, instance, leased, permit, request).await;
     let (why, unknown) = match sent {
-        Sent::Accepted { .. } => {
+        SendResult::Accepted { .. } => {
             count("sent");
             return Ok(Settlement::Done);
         }
-        Sent::Refused(refusal) => {
+        SendResult::Refused(refusal) => {
             service.vitals.failed(instance.config.id, "reply", refusal.as_str(), service.clock.wall());
             count(refusal.as_str());
             return Ok(Settlement::Dead { note: format!("reply_undeliverable: {}", refusal.as_str()) });
         }
-        Sent::NotSent { why } => (why, false),
-        Sent::Unknown { why } => (why, true),
+        SendResult::Retryable { reason: why } => (why, false),
+        SendResult::Unknown { reason: why } => (why, true),
     };
     service.vitals.failed(instance.config.id, "reply", why, service.clock.wall());
     let failed = FailedAttempt { why, after, unknown, repeatable };

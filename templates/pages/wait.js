@@ -8,7 +8,7 @@ document.addEventListener("DOMContentLoaded", () => {
       .then((answer) => (answer.ok ? answer.json() : {}), () => ({}));
   };
   let over = false;
-  // A form is on its way somewhere: news of what it did must not call the browser back.
+  // A form was submitted: events that it causes must not navigate the browser back.
   document.addEventListener("submit", () => { over = true; });
   const seen = (state) => {
     if (over || !state || state === stage) return;

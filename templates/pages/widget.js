@@ -1,6 +1,6 @@
 // <countersign-login start="start_url" events="…/requests/uuid/events" token="poll_token"></countersign-login>
-// A button, with `qr` a QR code beside it where nobody holds a phone, and a live state. Emits `verified` for display
-// only: log somebody in on `redeem`, never on this.
+// A button with a live status; with `qr`, also a QR code on devices other than phones. Emits `verified` for display
+// only: start a session on `redeem`, never on this event.
 customElements.define("countersign-login", class extends HTMLElement {
   static observedAttributes = ["start", "events", "token", "qr", "label"];
 
@@ -34,7 +34,7 @@ customElements.define("countersign-login", class extends HTMLElement {
     root.adoptedStyleSheets = [sheet];
     const label = this.getAttribute("label") ?? "Continue with WhatsApp";
     const link = make("a", { href: start, part: "button" }, label);
-    // A picture of the wa.me link binds no browser, so only an app that minted with `challenge` and `qr` shows it.
+    // A QR code of the wa.me link binds no browser, so it is only for links that were created with `challenge` and `qr`.
     if (this.hasAttribute("qr") && matchMedia("(hover: hover) and (pointer: fine)").matches) {
       root.append(make("img", { src: start + "/qr.svg", alt: label, part: "qr" }));
     }

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Memory under strangers, waiting streams and hostile receivers, measured on the real binary.
+"""Measures the memory of the binary under hostile clients, open event streams and hostile receivers.
 
-    tests/chaos/memory.py [--binary target/dist/countersign] [--streams 10000] [--strangers 5000] [--limit 256]
+    tests/chaos/memory.py [--binary target/dist/countersign] [--streams 10000] [--clients 5000] [--limit 256]
 
-Runs the daemon with the embedded store in a memory cgroup of --limit MiB where one can be made (v1 or v2, as root);
-otherwise the limit is only compared with what the kernel says of the process. Prints figures and exits with 1 when a
-bound is not kept. Everything stays on loopback. Takes about two minutes.
+Runs the daemon with the embedded store in a memory cgroup of --limit MiB (v1 or v2, as root). Where no cgroup can be
+created, the limit is only compared with the resident memory of the process. Prints figures, and exits with 1 if a bound
+is exceeded. Uses loopback only. Takes about two minutes.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def require(what, holds):
 
 
 class Cgroup:
-    """A memory cgroup, if this machine lets us have one."""
+    """A memory cgroup, if one can be created."""
 
     def __init__(self, limit):
         self.path = None
@@ -192,7 +192,7 @@ webhook_secret = "{SECRET}"
 
 
 def open_streams(daemon, count):
-    """Event streams that have had their first event."""
+    """Opens event streams and waits for the first event of each."""
     links = [daemon.mint() for _ in range((count + PER_RECORD - 1) // PER_RECORD)]
     streams = []
     for number in range(count):
@@ -215,8 +215,8 @@ def open_streams(daemon, count):
     return streams
 
 
-class Strangers:
-    """Unfinished heads, stalled bodies of every size, unread answers, and connections that say nothing."""
+class HostileClients:
+    """Unfinished heads, stalled bodies of several sizes, unread responses, and silent connections."""
 
     def __init__(self, daemon, count):
         self.daemon, self.sockets, self.refused = daemon, [], 0
@@ -245,7 +245,7 @@ class Strangers:
         return one
 
     def again(self, until):
-        """Replaces those that were closed."""
+        """Reopens connections that were closed, until the given time."""
         number = 0
         while time.monotonic() < until:
             for index, one in enumerate(self.sockets):
@@ -268,7 +268,7 @@ class Strangers:
 
 
 def webhook(daemon, size, number):
-    """A genuine webhook of WAHA: how long until its 200."""
+    """Sends a genuine webhook of WAHA. Returns the status and the seconds until the response."""
     body = json.dumps({
         "event": "message", "session": "default", "id": f"evt{number}",
         "payload": {"id": f"m{number}", "timestamp": int(time.time()), "from": "447700900123@c.us", "fromMe": False,
@@ -287,7 +287,7 @@ def webhook(daemon, size, number):
     return status, time.monotonic() - start
 
 
-def strangers_and_streams(arguments, cgroup, home):
+def clients_and_streams(arguments, cgroup, home):
     daemon = Daemon(arguments.binary, cgroup, home)
     time.sleep(1)
     idle = daemon.rss()
@@ -297,13 +297,13 @@ def strangers_and_streams(arguments, cgroup, home):
     streams = open_streams(daemon, arguments.streams - 200)
     time.sleep(1)
     growth = (daemon.rss() - before) / len(streams)
-    check("a waiting stream costs", growth, 8000, "bytes resident")
+    check("memory for an open stream", growth, 8000, "bytes resident")
     if held:
         print(f"      and {(cgroup.usage() - held) / len(streams):.0f} bytes of the cgroup, sockets included")
     began = time.monotonic()
-    strangers = Strangers(daemon, arguments.strangers)
-    print(f"      {arguments.strangers} strangers came within {time.monotonic() - began:.1f} s, {strangers.refused} refused")
-    repeat = threading.Thread(target=strangers.again, args=(time.monotonic() + 20,), daemon=True)
+    clients = HostileClients(daemon, arguments.clients)
+    print(f"      {arguments.clients} hostile clients connected within {time.monotonic() - began:.1f} s, {clients.refused} refused")
+    repeat = threading.Thread(target=clients.again, args=(time.monotonic() + 20,), daemon=True)
     repeat.start()
     worst, answers = 0.0, []
     peak = 0
@@ -314,7 +314,7 @@ def strangers_and_streams(arguments, cgroup, home):
             worst = max(worst, took)
         peak = max(peak, daemon.rss())
         time.sleep(0.1)
-    require(f"the process is alive with {len(streams) + 200} streams and {arguments.strangers} strangers", daemon.alive())
+    require(f"the process is alive with {len(streams) + 200} streams and {arguments.clients} hostile clients", daemon.alive())
     check("resident at most", peak / MIB, arguments.limit, "MiB")
     if cgroup.peak():
         check("charged to the cgroup at most, sockets included", cgroup.peak() / MIB, arguments.limit, "MiB")
@@ -324,7 +324,7 @@ def strangers_and_streams(arguments, cgroup, home):
     daemon.metrics("countersign_unauthenticated", "countersign_connections")
     for one in streams + warm:
         one.close()
-    strangers.close()
+    clients.close()
     daemon.stop()
     require(f"exit status {daemon.process.returncode}", daemon.process.returncode == 0)
 
@@ -350,7 +350,7 @@ def stalled_large_bodies(arguments, cgroup, home):
 
 
 class HostileReceivers:
-    """Drip a head, send a head of 32 MB, or a body without end."""
+    """Send a head byte by byte, a head of 32 MB, or an endless body."""
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -410,7 +410,7 @@ def hostile_receivers(arguments, cgroup, home):
         peak = max(peak, daemon.rss())
         time.sleep(0.05)
     print(f"      {sum(receiver.seen for receiver in receivers)} connections to 64 hostile receivers")
-    check("64 hostile receivers cost", (peak - before) / MIB, 16, "MiB resident")
+    check("memory for 64 hostile receivers", (peak - before) / MIB, 16, "MiB resident")
     daemon.stop()
 
 
@@ -418,14 +418,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default="target/dist/countersign")
     parser.add_argument("--streams", type=int, default=10_000)
-    parser.add_argument("--strangers", type=int, default=5_000)
+    parser.add_argument("--clients", type=int, default=5_000)
     parser.add_argument("--limit", type=int, default=256, help="MiB")
     parser.add_argument("--only", choices=["streams", "bodies", "receivers"])
     arguments = parser.parse_args()
     arguments.binary = os.path.abspath(arguments.binary)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    parts = {"streams": strangers_and_streams, "bodies": stalled_large_bodies, "receivers": hostile_receivers}
+    parts = {"streams": clients_and_streams, "bodies": stalled_large_bodies, "receivers": hostile_receivers}
     for name, part in parts.items():
         if arguments.only in (None, name):
             print(f"{name}:")
@@ -434,7 +434,7 @@ def main():
                 part(arguments, cgroup, pathlib.Path(home))
             cgroup.remove()
     if FAILURES:
-        sys.exit("not kept: " + "; ".join(FAILURES))
+        sys.exit("exceeded: " + "; ".join(FAILURES))
 
 
 if __name__ == "__main__":

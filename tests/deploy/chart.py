@@ -1,9 +1,10 @@
-"""The Helm chart, by Helm's own library (PyPI: helm-python-sdk, pyyaml).
+"""Checks the Helm chart with Helm's library (PyPI: helm-python-sdk, pyyaml).
 
 usage: chart.py [--write] RENDERS
 
-Lints, renders five value files into the directory RENDERS, holds deploy/kubernetes.yaml to the render of the production
-values (with --write: makes it), and sees that wrong values are refused. The last line counts the checks.
+Lints the chart, renders five value files into the directory RENDERS, compares deploy/kubernetes.yaml with the render of
+the production values (with --write: writes it), and checks that wrong values are refused. The last line counts the
+checks.
 """
 
 import copy
@@ -28,7 +29,7 @@ HEADER = """\
 """
 ORDER = ["ServiceAccount", "ConfigMap", "Service", "Deployment", "StatefulSet"]
 
-# What is changed in the production values; the refusal must name the place.
+# Changes to the production values that must be refused; the error must name the place.
 REFUSED = [
     ("no public URL", {"publicUrl": None}, "publicUrl"),
     ("a public URL without its scheme", {"publicUrl": "wa.example.org"}, "publicUrl"),
@@ -75,7 +76,7 @@ def render(chart, values):
 
 
 def manifests(rendered, tests=True):
-    """The documents of a render, in the order people read them in."""
+    """The documents of a render, in a fixed order by kind."""
     documents = []
     for path, text in sorted(rendered.items()):
         if path.endswith(".txt") or (not tests and "/templates/tests/" in path):
@@ -91,7 +92,7 @@ def manifests(rendered, tests=True):
 
 
 def merged(values, changes):
-    """Helm's own merge, and into the first element of a list of tables."""
+    """Merges like Helm, and also into the first element of a list of tables."""
     values = copy.deepcopy(values)
     for key, change in changes.items():
         old = values.get(key)

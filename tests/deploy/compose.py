@@ -1,9 +1,9 @@
-"""Compose for real: every overlay is read, then base and WAHA's overlay come up and one login goes all the way.
+"""Runs the Compose files: reads every overlay, then starts base and WAHA's overlay and completes one login.
 
 usage: compose.py IMAGE
 
-Needs `docker compose` with its engine. Variables name other images: REDIS_IMAGE, PYTHON_IMAGE (in WAHA's place), and
-CADDY_IMAGE, with which the flow goes through the TLS overlay too. The last line counts the checks.
+Needs `docker compose` with its engine. Variables name other images: REDIS_IMAGE, PYTHON_IMAGE (used instead of WAHA's),
+and CADDY_IMAGE, which adds a login through the TLS overlay. The last line counts the checks.
 """
 
 import base64
@@ -50,7 +50,7 @@ def compose(files, *arguments, environment, capture=False, may_fail=False):
 def ask(method, url, body=None, headers=None):
     data = json.dumps(body).encode() if body is not None else None
     headers = {"Content-Type": "application/json", **(headers or {})}
-    # The proxy's certificate is its own: there is no name to fetch one for.
+    # The proxy has a self-signed certificate.
     unchecked = ssl._create_unverified_context() if url.startswith("https:") else None
     try:
         request = urllib.request.Request(url, data=data, headers=headers, method=method)
@@ -79,7 +79,7 @@ def signed(callback, secret):
 
 
 def read_overlays(environment):
-    """Each combination is understood; what nobody has a default for is asked for; no secret stands in the files."""
+    """Every combination is valid, variables without a default are required, and ports are published on loopback only."""
     full = {**environment, "COUNTERSIGN_HOST": "wa.example.org"}
     for files in [[BASE], [BASE, TLS], [BASE, WAHA], [BASE, TLS, WAHA]]:
         said = compose(files, "config", "--format", "json", environment=full, capture=True)
@@ -90,16 +90,16 @@ def read_overlays(environment):
                 check(public or port.get("host_ip") == "127.0.0.1", f"{name} opens {port}")
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERSIGN_", "WAHA_"))}
     with tempfile.TemporaryDirectory() as empty:
-        # Without deploy/.env, in case somebody has one.
+        # Ignores a deploy/.env of the developer.
         bare["COMPOSE_ENV_FILES"] = str(pathlib.Path(empty) / "env")
         pathlib.Path(bare["COMPOSE_ENV_FILES"]).touch()
         for files, missing in [([BASE, TLS], "COUNTERSIGN_HOST"), ([BASE, WAHA], "WAHA_API_KEY|WAHA_HMAC_KEY|COUNTERSIGN_INSTANCE")]:
             said = compose(files, "config", "--quiet", environment=bare, capture=True, may_fail=True)
-            check(said.returncode != 0 and re.search(missing, said.stderr), f"{missing} is not asked for: {said.stderr}")
+            check(said.returncode != 0 and re.search(missing, said.stderr), f"{missing} is not required: {said.stderr}")
 
 
 def login(base, instance, token, secret):
-    """Mint, tap, send, answer, callback, complete, redeem."""
+    """Creates a link, sends its message, and checks the reply, the callback and the status."""
     api = f"{base}/api/otp/v2/{instance}"
     bearer = {"Authorization": f"Bearer {token}"}
     status, _ = ask("POST", f"{api}/generate-link", {}, {"Authorization": "Bearer wrong"})
@@ -144,7 +144,7 @@ def main():
     made = subprocess.run([DEPLOY / "init", "--name", "Harbour", "--number", "+447700900999"], env=environment,
                           capture_output=True, text=True, check=True).stdout
     again = subprocess.run([DEPLOY / "init", "--name", "X", "--number", "+1"], env=environment, capture_output=True)
-    check(again.returncode == 1, "init overwrites what is there")
+    check(again.returncode == 1, "init overwrites existing files")
     instance = re.search(r"instance: (\S+)", made)[1]
     token = re.search(r"API token, shown only now: (\S+)", made)[1]
     secret = (scratch / "local/secrets/callbacks").read_text().strip()
@@ -154,26 +154,26 @@ def main():
         environment["COUNTERSIGN_HOST"] = "localhost"
     try:
         read_overlays(environment)
-        print("every overlay is understood")
+        print("every overlay is valid")
         start = time.monotonic()
         compose(files, "up", "--detach", "--wait", "--quiet-pull", environment=environment)
         print(f"up after {time.monotonic() - start:.1f} s")
         uuid = login("http://127.0.0.1:8080", instance, token, secret)
-        print("a login went all the way")
+        print("a login succeeded")
         if "CADDY_IMAGE" in os.environ:
             until("the proxy", lambda: reaches("https://localhost/openapi.json"))
             login("https://localhost", instance, token, secret)
-            print("and through the proxy")
+            print("a login through the proxy succeeded")
         check(ask("GET", "http://127.0.0.1:9090/metrics")[0] == 200, "metrics on loopback")
 
-        # What was written stays: both processes are killed, not stopped.
+        # Data survives a kill of both processes.
         compose(files, "kill", environment=environment, capture=True)
         compose(files, "up", "--detach", "--wait", environment=environment, capture=True)
         bearer = {"Authorization": f"Bearer {token}"}
         url = f"http://127.0.0.1:8080/api/otp/v2/{instance}/requests/{uuid}"
         status, body = ask("GET", url, None, bearer)
         check(status == 200 and json.loads(body)["data"]["status"] == "verified", f"after a kill: {status} {body}")
-        print("a killed Redis kept it")
+        print("a killed Redis kept the record")
         stop = time.monotonic()
         compose(files, "stop", "countersign", environment=environment, capture=True)
         took = time.monotonic() - stop

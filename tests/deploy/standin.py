@@ -1,7 +1,8 @@
-"""Stands in for WAHA in the Compose test, and for the app that hears callbacks. Standard library only.
+"""A stand-in for WAHA and for the app that receives callbacks, for the Compose test. Standard library only.
 
-It is configured by the variables WAHA knows, so what compose.waha.yaml gives WAHA is what is tested. Beside WAHA's API:
-POST /person sends a message as a person would, POST /hooks receives callbacks, GET /seen tells what came.
+It reads the same environment variables as WAHA, so the test covers those that compose.waha.yaml sets. In addition to
+WAHA's API, POST /person sends a message as a person would, POST /hooks receives callbacks, and GET /seen returns what
+was received.
 """
 
 import hashlib
@@ -76,7 +77,7 @@ class Standin(BaseHTTPRequestHandler):
         elif self.path == "/person":
             person = json.loads(body)
             message = json.dumps(event(person)).encode()
-            keys = [HMAC_KEY, b"a-key-that-nobody-configured-here"] if person.get("forge") else [HMAC_KEY]
+            keys = [HMAC_KEY, b"a-key-that-is-not-configured"] if person.get("forge") else [HMAC_KEY]
             self.answer(200, {"status": deliver(message, keys[-1])})
         elif self.path == "/api/sendText":
             if not hmac.compare_digest(self.headers.get("X-Api-Key", ""), API_KEY):

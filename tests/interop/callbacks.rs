@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use countersign::{config, daemon::Application, worker::signature};
+use countersign::{app::Application, config, worker::signature};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 

@@ -1,8 +1,8 @@
-"""Twilio's own library: one JSON object a line in, one answer a line out.
+"""Runs Twilio's library: a JSON object per line in, a result per line out.
 
-{"sign": [url, form or text], "token"} gives the signature that Twilio would send.
-{"validate": [url, form or text, signature], "token"} gives accepted or refused.
-{"create": {to, from_, body}, "base", "account", "token"} sends a message to `base` in the place of api.twilio.com.
+{"sign": [url, form or text], "token"} returns the signature that Twilio would send.
+{"validate": [url, form or text, signature], "token"} returns accepted or refused.
+{"create": {to, from_, body}, "base", "account", "token"} sends a message to `base` instead of api.twilio.com.
 """
 
 import json
@@ -14,7 +14,7 @@ from twilio.rest import Client
 
 
 class Form(dict):
-    """Parameters that may be repeated, as web frameworks give them."""
+    """Form parameters that may be repeated, with the interface of web frameworks."""
 
     def __init__(self, pairs):
         super().__init__((name, [v for n, v in pairs if n == name]) for name, _ in pairs)
@@ -23,7 +23,7 @@ class Form(dict):
         return self[name]
 
 
-class Elsewhere(TwilioHttpClient):
+class RedirectedClient(TwilioHttpClient):
     def __init__(self, base):
         super().__init__()
         self.base = base
@@ -45,9 +45,9 @@ def answer(claim):
         url, given, signature = claim["validate"]
         try:
             return "accepted" if validator.validate(url, parameters(given), signature) else "refused"
-        except TypeError:  # A text that is no form, and no hash of it in the URL.
+        except TypeError:  # The body is no form, and the URL has no bodySHA256.
             return "refused"
-    client = Client(claim["account"], claim["token"], http_client=Elsewhere(claim["base"]))
+    client = Client(claim["account"], claim["token"], http_client=RedirectedClient(claim["base"]))
     return client.messages.create(**claim["create"]).sid
 
 

@@ -1,4 +1,4 @@
-"""Judges claims: one JSON object a line in, `accepted`, `refused` or `misread` a line out."""
+"""Verifies callbacks with the standardwebhooks library: a JSON object per line in, `accepted`, `refused` or `misread` out."""
 
 import json
 import sys

@@ -1,7 +1,8 @@
-//! The JSON API: what is accepted, what is refused and how, who sees what.
+//! The JSON API: what is accepted, how requests are refused, and what each token can see.
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
@@ -45,23 +46,18 @@ async fn an_idempotency_key_gives_the_same_link(ground: Ground) {
 
 async fn a_hundred_parallel_repeats_mint_one_link(ground: Ground) {
     let world = World::new(ground);
-    let daemon = std::sync::Arc::new(world.start().await);
-    let mut minting = Vec::new();
-    for _ in 0..100 {
-        let daemon = std::sync::Arc::clone(&daemon);
-        minting.push(tokio::spawn(async move {
-            daemon.post_with(&generate(WAHA), json!({"name": "N"}), &[("idempotency-key", "k")]).await
-        }));
-    }
+    let daemon = world.start().await;
+    let path = generate(WAHA);
+    let mint = || daemon.post_with(&path, json!({"name": "N"}), &[("idempotency-key", "k")]);
     let mut codes = std::collections::HashSet::new();
-    for minted in minting {
-        let answer = minted.await.unwrap();
+    for answer in join_all((0..100).map(|_| mint())).await {
         assert_eq!(answer.status, 200, "{}", answer.text);
         codes.insert(answer.text_of("code"));
     }
     assert_eq!(codes.len(), 1);
     let list = daemon.get(&format!("/api/otp/v2/{WAHA}/requests")).await;
     assert_eq!(list.data("requests").as_array().unwrap().len(), 1);
+    daemon.finish().await;
 }
 
 async fn lists_page_filter_and_end(ground: Ground) {
@@ -104,8 +100,8 @@ async fn lists_page_filter_and_end(ground: Ground) {
     assert_eq!(count("status=verified").await, 1);
     assert_eq!(count("status=pending&client_ref=cart").await, 8);
     assert_eq!(count("otp_type=code").await, 0);
-    assert_eq!(count("phone_last=0123").await, 8, "of a chat that was asked for");
-    assert_eq!(count("phone_last=00900177").await, 1, "of one that proved itself");
+    assert_eq!(count("phone_last=0123").await, 8, "of a requested chat");
+    assert_eq!(count("phone_last=00900177").await, 1, "of a verified chat");
     assert_eq!(count("phone_last=0177&status=pending").await, 0);
     assert_eq!(count("phone_last=0012").await, 0, "the end, not the middle");
     assert_eq!(count("created_after=2020-01-01T00:00:00Z").await, 23);
@@ -123,7 +119,7 @@ async fn lists_page_filter_and_end(ground: Ground) {
     daemon.finish().await;
 }
 
-/// A filter that hardly anything passes reads so much and no more, and says where to go on.
+/// A filter that few records match reads a bounded number of them, and returns a cursor to continue from.
 async fn a_filter_gives_up_after_a_thousand_and_goes_on(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nlinks_per_chat_10m = 0".to_owned();
@@ -155,7 +151,7 @@ async fn cancel_ends_what_is_pending(ground: Ground) {
     assert_eq!(daemon.status(&link.uuid).await, "canceled");
     let callbacks = world.receiver.wait_for(1).await;
     assert_eq!(callbacks[0].json()["type"], "link.canceled");
-    assert_eq!(world.gateway.arrived().len(), 1, "the person hears that it is over");
+    assert_eq!(world.gateway.arrived().len(), 1, "the person is informed of the end");
     let verified = daemon.link(json!({})).await;
     daemon.says("447700900123", "C2", &verified.text).await;
     let late = daemon.post(&format!("/api/otp/v2/{WAHA}/requests/{}/cancel", verified.uuid), json!({})).await;
@@ -200,7 +196,7 @@ async fn the_mint_limit_is_told_and_kept(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 3\ninstance_mint_per_second = 0\n".to_owned();
     let daemon = world.start().await;
-    // The bucket fills by itself, too: what took a busy machine too long is asked again.
+    // The bucket also refills over time: on a busy machine the requests are repeated.
     let mut minted = loop {
         let start = Instant::now();
         let mut minted = Vec::new();
@@ -282,7 +278,7 @@ async fn every_faulty_field_is_named_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_accepted_and_may_surprise_is_said() {
+async fn accepted_but_surprising_input_causes_warnings() {
     let world = World::new(Ground::directory());
     let daemon = world.start().await;
     let answer = daemon
@@ -390,7 +386,7 @@ async fn guessing_tokens_is_slowed_down_per_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn robots_spend_nothing() {
+async fn crawlers_use_up_no_link() {
     let world = World::new(Ground::directory());
     let daemon = world.start().await;
     let link = daemon.link(json!({})).await;

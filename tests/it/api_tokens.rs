@@ -1,4 +1,4 @@
-//! API tokens: what they may see, until when, and where their names stand.
+//! API tokens: permissions, expiry, and where their ids appear.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::{
 };
 
 on_both_stores! {
-    codes_and_links_are_shown_to_whoever_may_see_secrets
-    a_token_ends_on_its_day
-    who_did_what_stands_in_the_timeline_and_in_the_audit_stream
+    codes_and_links_are_shown_only_with_read_secrets
+    a_token_expires_at_the_end_of_its_last_day
+    actions_appear_in_the_timeline_and_the_audit_stream
 }
 
 const SECRET: [&str; 6] = ["code", "whatsapp_link", "app_url", "text", "start_url", "qr_url"];
@@ -28,7 +28,7 @@ async fn post_as(daemon: &Daemon, token: &str, rest: &str, body: Value) -> crate
     daemon.post_with(&path(rest), body, &[("authorization", &format!("Bearer {token}"))]).await
 }
 
-async fn codes_and_links_are_shown_to_whoever_may_see_secrets(ground: Ground) {
+async fn codes_and_links_are_shown_only_with_read_secrets(ground: Ground) {
     let mut world = World::new(ground);
     world.tokens = known_token("cst_sees", "id = \"sees\", scopes = [\"read\", \"read_secrets\"]")
         + &known_token("cst_reads", "id = \"reads\", scopes = [\"read\", \"admin\"]");
@@ -60,7 +60,7 @@ async fn codes_and_links_are_shown_to_whoever_may_see_secrets(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_token_ends_on_its_day(ground: Ground) {
+async fn a_token_expires_at_the_end_of_its_last_day(ground: Ground) {
     let mut world = World::new(ground);
     let end = world.clock.wall() + Duration::from_secs(3600);
     world.tokens = known_token("cst_short", &format!("id = \"trial\", until = \"{}\"", rfc3339(end)))
@@ -79,7 +79,7 @@ async fn a_token_ends_on_its_day(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn who_did_what_stands_in_the_timeline_and_in_the_audit_stream(ground: Ground) {
+async fn actions_appear_in_the_timeline_and_the_audit_stream(ground: Ground) {
     let mut world = World::new(ground);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("audit.jsonl");
@@ -159,7 +159,7 @@ async fn the_log_names_the_token() {
 }
 
 #[tokio::test]
-async fn a_new_token_is_what_the_configuration_takes() {
+async fn the_output_of_new_token_is_valid_configuration() {
     let (status, printed, error) =
         run(&["new-token", "--id", "shop", "--scope", "mint", "--scope", "redeem", "--until", "2027-01-31"]);
     assert_eq!(status, Some(0), "{error}");

@@ -1,4 +1,4 @@
-//! A person's browser, as far as the pages need one: cookies and forms.
+//! A minimal browser for the pages: cookies and forms.
 
 use http::Request;
 use url::form_urlencoded;
@@ -38,7 +38,7 @@ impl Browser {
         self.send(daemon, request, body.into_bytes()).await
     }
 
-    /// Looks at a page and submits its form with more fields.
+    /// Loads a page and submits its form with additional fields.
     pub(crate) async fn submit(&mut self, daemon: &Daemon, page: &str, to: &str, fields: &[(&str, &str)]) -> Answer {
         let field = field(&self.look(daemon, page).await.text);
         let mut all = vec![("form", field.as_str())];
@@ -59,14 +59,14 @@ impl Browser {
         self.submit(daemon, page, &format!("{page}/code"), &[("code", code)]).await
     }
 
-    /// What its waiting page is told.
+    /// The stage that its waiting page receives.
     pub(crate) async fn stage(&mut self, daemon: &Daemon, page: &str) -> String {
         let answer = self.look(daemon, &format!("{page}/events?now")).await;
         answer.json["state"].as_str().unwrap_or_else(|| panic!("{}", answer.text)).to_owned()
     }
 }
 
-/// The hidden field, wherever the page keeps it.
+/// The hidden form field, from any part of the page.
 pub(crate) fn field(page: &str) -> String {
     let after = page.split("data-form=\"").nth(1).or_else(|| page.split("name=\"form\" value=\"").nth(1));
     after.unwrap_or_default().split('"').next().unwrap().to_owned()
@@ -82,7 +82,7 @@ pub(crate) fn code_in(text: &str) -> Option<String> {
     text.split(|c: char| !c.is_ascii_alphanumeric()).find(six).map(str::to_owned)
 }
 
-/// The parameters that the app's page gets.
+/// The parameters that the app's redirect page receives.
 pub(crate) fn landed(answer: &Answer) -> Option<std::collections::HashMap<String, String>> {
     let url = url::Url::parse(answer.headers.get("location")?.to_str().ok()?).ok()?;
     url.as_str().starts_with("https://app.example.org/in").then(|| url.query_pairs().into_owned().collect())

@@ -8,7 +8,7 @@ use std::{
 
 use countersign::{
     domain::{Language, Subject},
-    gateway::{CodeMessage, Gateway, Progress, Refusal, Webhook},
+    gateway::{CodeMessage, Gateway, ReceiptStatus, Refusal, Webhook},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -228,14 +228,14 @@ async fn a_report_of_failure_sends_it_another_way(ground: Ground) {
 }
 
 /// As its documentation writes it.
-fn progress_in(kind: &str, name: &str) -> Option<(String, Progress)> {
+fn progress_in(kind: &str, name: &str) -> Option<(String, ReceiptStatus)> {
     let case = gateways::cases(kind).into_iter().find(|case| case.name == format!("{kind}/{name}")).unwrap();
     let gateway = gateways::build(kind, &case.expect["signing"]);
     let headers = gateways::headers(&case.expect);
     let method = http::Method::POST;
     let webhook = Webhook {
         method: &method,
-        path_secret: None,
+        path_suffix: None,
         query: "",
         headers: &headers,
         body: &case.body,
@@ -243,12 +243,12 @@ fn progress_in(kind: &str, name: &str) -> Option<(String, Progress)> {
     };
     let events = gateway.parse(&webhook).unwrap();
     assert_eq!(events.len(), 1);
-    events.into_iter().next().unwrap().receipt.map(|receipt| (receipt.message_id, receipt.progress))
+    events.into_iter().next().unwrap().receipt.map(|receipt| (receipt.message_id, receipt.status))
 }
 
 #[test]
 fn recorded_reports_are_understood() {
-    let (delivered, closed) = (Progress::Delivered, Progress::Failed(Refusal::WindowClosed));
+    let (delivered, closed) = (ReceiptStatus::Delivered, ReceiptStatus::Failed(Refusal::WindowClosed));
     for (kind, name, id, progress) in [
         ("cloud-api", "status_delivered", "wamid.HBgMNDQ3NzAwOTAwMTIzFQIAERgUOTU1OEM4QTkxMzNGMEExMzZEMDMA", delivered),
         ("360dialog", "status_failed", "wamid.HBgMNDQ3NzAwOTAwMTIzFQIAERgUNzc0RThCRjZBOTkwRUY3NTE0MDcA", closed),
@@ -265,13 +265,13 @@ fn recorded_reports_are_understood() {
         ("wppconnect", "ack", "true_447700900123@c.us_BA00F4E2365C9924126F3E1A34613A0E", delivered),
         ("evolution", "update_read", "3EB0A6856B58E8BED26669", delivered),
         ("wuzapi", "receipt_json", "3EB0B255069DB73046D51D", delivered),
-        ("bird", "outgoing", "f2f8d3f5-d4cc-43ed-80de-c718738bd1d1", Progress::Accepted),
+        ("bird", "outgoing", "f2f8d3f5-d4cc-43ed-80de-c718738bd1d1", ReceiptStatus::Accepted),
         ("bird", "delivered", "f2f8d3f5-d4cc-43ed-80de-c718738bd1d1", delivered),
         ("bird", "delivery_failed", "f2f8d3f5-d4cc-43ed-80de-c718738bd1d1", closed),
         ("infobip", "delivery_report", "fb469d73-d362-463f-b30f-1e959b53badc", delivered),
         ("infobip", "seen_report", "fb469d73-d362-463f-b30f-1e959b53badc", delivered),
         ("ultramsg", "ack_device", "311777", delivered),
-        ("ultramsg", "ack_server", "true_447700900123@c.us_3EB0FF54790702367270", Progress::Accepted),
+        ("ultramsg", "ack_server", "true_447700900123@c.us_3EB0FF54790702367270", ReceiptStatus::Accepted),
         ("gupshup", "event_delivered", "e04af40c-faa1-4517-8e5f-61f96c89b920", delivered),
     ] {
         assert_eq!(progress_in(kind, name), Some((id.to_owned(), progress)), "{kind} {name}");
@@ -388,7 +388,7 @@ async fn a_channel_without_a_gateway_is_a_fault() {
         countersign::app::load(&text).err().map(|faults| faults.to_string()).unwrap_or_default()
     };
     assert_eq!(faults("channels = [\"whatsapp\"]"), "");
-    assert!(faults("channels = [\"whatsapp\", \"sms\"]").contains("sms is carried by no gateway"));
+    assert!(faults("channels = [\"whatsapp\", \"sms\"]").contains("no gateway sends over sms"));
     assert!(faults(&format!("sms_instance = \"{WAHA}\"")).contains("names no [[instance]] whose gateway sends SMS"));
     assert!(faults("channels = [\"sms\", \"sms\"]").contains("stands there twice"));
     assert!(faults("channels = [\"pigeon\"]").contains("pigeon"));

@@ -1,4 +1,4 @@
-//! Commands against a running daemon, as people type them.
+//! Commands against a running daemon.
 
 use std::{
     io::Write as _,
@@ -16,7 +16,7 @@ fn run(arguments: &[&str], token: &str) -> Output {
     command.output().unwrap()
 }
 
-/// Runs beside the daemon, which lives in this process.
+/// Runs the command on another thread, beside the daemon of this process.
 async fn against(daemon: &Daemon, command: &[&str], token: &str) -> (bool, String) {
     let mut arguments: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
     arguments.extend(["--url", &daemon.base, "--instance", WAHA].map(str::to_owned));
@@ -29,7 +29,7 @@ async fn against(daemon: &Daemon, command: &[&str], token: &str) -> (bool, Strin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_is_minted_explained_and_its_callback_replayed() {
+async fn commands_create_a_link_explain_it_and_replay_its_callback() {
     let world = World::new(Ground::directory());
     let daemon = world.start().await;
     let (ok, minted) = against(&daemon, &["mint", "--name", "Harbour", "--chat", "447700900123"], TOKEN).await;
@@ -72,14 +72,14 @@ async fn a_link_is_minted_explained_and_its_callback_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signature_is_judged_with_its_reason() {
+async fn verify_signature_explains_a_mismatch() {
     let world = World::new(Ground::directory());
     let daemon = world.start().await;
     daemon.post(&format!("/api/otp/v2/{WAHA}/callbacks/test"), json!({})).await;
     let callback = world.receiver.wait_for(1).await.remove(0);
     daemon.settle().await;
     let directory = tempfile::tempdir().unwrap();
-    let judge = |body: &[u8], timestamp: &str, signature: &str| {
+    let verify = |body: &[u8], timestamp: &str, signature: &str| {
         let file = directory.path().join("body");
         std::fs::write(&file, body).unwrap();
         let file = file.to_str().unwrap();
@@ -89,25 +89,25 @@ async fn a_signature_is_judged_with_its_reason() {
         (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
     let (timestamp, signature) = (callback.header("webhook-timestamp"), callback.header("webhook-signature"));
-    let (ok, text) = judge(&callback.body, timestamp, signature);
+    let (ok, text) = verify(&callback.body, timestamp, signature);
     assert!(ok && text.starts_with("genuine"), "{text}");
     let with_newline = [callback.body.as_slice(), b"\n"].concat();
     let pretty = format!("{:#}", callback.json()).into_bytes();
     for (body, timestamp, signature, why) in [
         (&with_newline, timestamp, signature, "line break"),
         (&pretty, timestamp, signature, "raw bytes"),
-        (&callback.body, "1", signature, "another secret"),
+        (&callback.body, "1", signature, "the secret"),
         (&callback.body, timestamp, "v2,abc", "no `v1,` entry"),
-        (&b"{}".to_vec(), timestamp, signature, "another secret"),
+        (&b"{}".to_vec(), timestamp, signature, "the secret"),
     ] {
-        let (ok, text) = judge(body, timestamp, signature);
+        let (ok, text) = verify(body, timestamp, signature);
         assert!(!ok && text.contains(why), "{why}: {text}");
     }
     daemon.finish().await;
 }
 
 #[test]
-fn every_shell_is_completed() {
+fn completions_exist_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = run(&["completions", shell], TOKEN);
         assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains("send-test-callback"));
@@ -115,7 +115,7 @@ fn every_shell_is_completed() {
 }
 
 #[test]
-fn a_password_becomes_a_digest_that_the_configuration_takes() {
+fn hash_password_prints_a_digest_that_the_configuration_accepts() {
     let hash = |password: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command.arg("hash-password").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -127,10 +127,13 @@ fn a_password_becomes_a_digest_that_the_configuration_takes() {
     let digest: PasswordDigest = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
     assert!(digest.is_of("correct horse battery") && !digest.is_of("correct horse"));
     let long = hash(&"x".repeat(1025));
-    assert!(!long.status.success() && String::from_utf8_lossy(&long.stderr).contains("over 1024 bytes"), "never cut");
+    assert!(
+        !long.status.success() && String::from_utf8_lossy(&long.stderr).contains("more than 1024 bytes"),
+        "never truncated"
+    );
     let longest = format!("{}x", "ü".repeat(511));
     let digest: PasswordDigest = String::from_utf8(hash(&longest).stdout).unwrap().trim().parse().unwrap();
     assert!(digest.is_of(&longest));
     let short = hash("short\n");
-    assert!(!short.status.success() && String::from_utf8_lossy(&short.stderr).contains("under 12 characters"));
+    assert!(!short.status.success() && String::from_utf8_lossy(&short.stderr).contains("fewer than 12 characters"));
 }

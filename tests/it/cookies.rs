@@ -1,4 +1,4 @@
-//! Other hosts of the domain set cookies too. Whatever they are, they change nothing.
+//! Cookies that other hosts of the domain have set do not affect a login.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::{
     flow::link_in,
 };
 
-/// A whole login by a browser that sends `others` beside its own cookie.
+/// A whole login by a browser that sends the cookies that `others` makes from its own.
 async fn login(others: impl Fn(&str) -> String) {
     let mut world = World::new(Ground::directory());
     world.public_url = "https://wa.example.org".to_owned();
@@ -35,17 +35,17 @@ async fn login(others: impl Fn(&str) -> String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_byte_hides_nothing() {
+async fn bytes_outside_ascii_hide_no_cookie() {
     login(|own| format!("name=Jürgen; {own}; x=\u{fffd}ü")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_cookies_hide_nothing() {
+async fn a_hundred_cookies_hide_none() {
     login(|own| format!("{}{own}; {}", "session=abcdefghijklmnopqrstuvwx; ".repeat(50), "y=z; ".repeat(50))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_alike_takes_no_place() {
+async fn similar_names_and_other_values_are_skipped() {
     let alike = "A".repeat(22);
     login(|own| format!("__host-cs={alike}; \u{2000}__Host-cs={alike}; __Host-cs={alike}; __Host-cs=x; {own}")).await;
 }

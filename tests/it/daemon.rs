@@ -200,7 +200,17 @@ grace = "20s"
         let (service, worker) = (Arc::clone(&application.service), Arc::clone(&application.worker));
         let stop = CancellationToken::new();
         let running = tokio::spawn(application.run(stop.clone()));
-        Daemon { base, operator, client, service, worker, stop, running, clock: self.clock.clone() }
+        Daemon {
+            base,
+            operator,
+            client,
+            service,
+            worker,
+            stop,
+            running,
+            ended: EndCheck(false),
+            clock: self.clock.clone(),
+        }
     }
 }
 
@@ -235,6 +245,17 @@ pub(crate) struct Daemon {
     pub(crate) clock: Clock,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
+    ended: EndCheck,
+}
+
+/// Fails a test that drops its daemon without [`Daemon::finish`] or [`Daemon::stop`]: such a test would pass although
+/// the daemon cannot shut down, or leaves work undone.
+struct EndCheck(bool);
+
+impl Drop for EndCheck {
+    fn drop(&mut self) {
+        assert!(self.0 || std::thread::panicking(), "the test ends without finish() or stop() of its daemon");
+    }
 }
 
 /// An answer of the daemon, with its body as JSON where it is JSON.
@@ -346,13 +367,15 @@ impl Daemon {
         self.clock.advance(by);
     }
 
-    /// Ends in order, with nothing left that is due.
+    /// Waits until no work is due, then shuts down in order.
     pub(crate) async fn finish(self) {
         self.settle().await;
         self.stop().await;
     }
 
-    pub(crate) async fn stop(self) {
+    /// Shuts down in order. Work that is due stays in the store.
+    pub(crate) async fn stop(mut self) {
+        self.ended.0 = true;
         self.stop.cancel();
         ends("it stops", self.running).await.unwrap().unwrap();
     }

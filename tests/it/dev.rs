@@ -1,4 +1,4 @@
-//! `countersign dev` as a process: the rehearsal, and codes on the fake phone.
+//! `countersign dev` as a process: `--once`, and codes on the fake phone.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -62,7 +62,10 @@ impl Dev {
             let codes: Vec<&Value> =
                 state["bubbles"].as_array().unwrap().iter().filter(|bubble| bubble["code"] == json!(true)).collect();
             if codes.len() == count {
-                assert!(!state["requests"].to_string().contains(&digits(codes[count - 1])), "only the phone knows it");
+                assert!(
+                    !state["requests"].to_string().contains(&digits(codes[count - 1])),
+                    "the code is only on the phone"
+                );
                 return codes[count - 1].clone();
             }
             assert!(Instant::now() < deadline, "{state}");
@@ -77,7 +80,7 @@ fn digits(bubble: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_fake_phone_shows_codes_and_the_app_checks_them() {
+async fn the_fake_phone_receives_codes_and_the_app_checks_them() {
     let dev = Dev::start();
     let (status, asked) = dev.post("/code", &[], json!({ "chatId": ANA })).await;
     assert_eq!((status, &asked["status"]), (200, &json!(200)), "{asked}");
@@ -93,11 +96,11 @@ async fn the_fake_phone_shows_codes_and_the_app_checks_them() {
     let elsewhere = json!({ "chatId": "447700900456@c.us", "no_whatsapp": true });
     assert_eq!(dev.post("/code", &[], elsewhere).await.1["status"], 200);
     let bubble = dev.code(2).await;
-    assert_eq!((&bubble["chat"], &bubble["sms"]), (&json!("+447700900456"), &json!(true)), "it came by SMS");
+    assert_eq!((&bubble["chat"], &bubble["sms"]), (&json!("+447700900456"), &json!(true)), "sent by SMS");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_its_own_page_and_its_own_daemon_reach_the_fake_phone() {
+async fn the_fake_phone_refuses_other_sites_and_unauthenticated_messages() {
     let dev = Dev::start();
     let foreign = [("origin", "https://evil.example")];
     assert_eq!(dev.post("/code", &foreign, json!({ "chatId": ANA })).await.0, 403);
@@ -112,7 +115,7 @@ async fn only_its_own_page_and_its_own_daemon_reach_the_fake_phone() {
 }
 
 #[test]
-fn the_rehearsal_plays_link_and_code_with_a_time_for_each_step() {
+fn once_runs_a_login_by_link_and_one_by_code_and_prints_each_step() {
     let output = Command::new(env!("CARGO_BIN_EXE_countersign")).args(["dev", "--once"]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -120,19 +123,19 @@ fn the_rehearsal_plays_link_and_code_with_a_time_for_each_step() {
     let mut rest = steps.iter();
     for step in [
         "mints a link",
-        "learns who it was",
-        "replayed, has no second effect",
-        "asks for a code",
+        "receives the subject",
+        "replaying the first webhook has no effect",
+        "requests a code",
         "code arrives in the chat",
         "wrong code is refused, and counted",
-        "right one is accepted",
-        "a second time is refused",
-        "code.validated, signature good",
+        "right code is accepted",
+        "using it again is refused",
+        "code.validated, signature valid",
         "arrives by SMS",
-        "accepted as well",
+        "the code by SMS is accepted",
     ] {
         let line = rest.find(|line| line.contains(step)).unwrap_or_else(|| panic!("{step}\n{said}"));
         assert!(line.starts_with('✓') && line.contains(" ms  "), "{line}");
     }
-    assert!(said.contains("all of it works, in "), "{said}");
+    assert!(said.contains("all steps passed in "), "{said}");
 }

@@ -1,4 +1,4 @@
-//! Where no callback may go, in every spelling, and by every trick of names and certificates.
+//! Callbacks reach no denied address, in any spelling of it, by any DNS answer, and with any certificate.
 
 use std::{
     collections::HashSet,
@@ -32,7 +32,7 @@ use crate::{
     wait::PATIENCE,
 };
 
-/// `{port}` is that of a listener on every address of this host.
+/// URLs; `{port}` is the port of a listener on every address of this host.
 const CORPUS: &str = include_str!("egress_corpus.txt");
 
 async fn callbacks(process: &Process) -> Vec<Value> {
@@ -43,7 +43,7 @@ async fn callbacks(process: &Process) -> Vec<Value> {
     json["data"]["callbacks"].as_array().unwrap().clone()
 }
 
-/// Asks for a callback to every URL. How many were taken at mint, and every error that the others came to.
+/// Creates a link with each callback URL. How many URLs were accepted at creation, and the errors of their deliveries.
 async fn try_all(process: &Process, urls: &[String]) -> (usize, HashSet<String>) {
     let mut taken = 0;
     for (index, url) in urls.iter().enumerate() {
@@ -72,7 +72,7 @@ fn only(word: &str) -> HashSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_spelling_of_an_address_reaches_what_is_closed() {
+async fn no_spelling_reaches_a_denied_address() {
     let (port, operator) = (free_port(), free_port());
     let world = World::new(Ground::directory());
     let open = "callback_allow_networks = [\"127.0.0.0/8\"]";
@@ -80,7 +80,7 @@ async fn no_spelling_of_an_address_reaches_what_is_closed() {
     assert!(text.contains(open));
     let process = Process::with(port, operator, &text.replace(open, ""), &[]).await;
     let lines = CORPUS.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    // A port of its own for each: what fails too often is left alone for a while.
+    // A port for each, since an origin that fails too often is paused.
     let traps: Vec<(String, std::net::TcpListener)> = lines
         .map(|line| {
             let trap = std::net::TcpListener::bind("[::]:0").or_else(|_| std::net::TcpListener::bind("0.0.0.0:0"));
@@ -101,9 +101,9 @@ async fn no_spelling_of_an_address_reaches_what_is_closed() {
     process.terminate();
 }
 
-/// A network is open, and in it are our own listeners and the store.
+/// An allowed network that contains the daemon's listeners and the store.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_network_does_not_open_the_daemon_or_its_store() {
+async fn an_allowed_network_allows_neither_the_daemon_nor_its_store() {
     let world = World::new(Ground::redis());
     let (port, operator) = (free_port(), free_port());
     let text = world.config(&format!("0.0.0.0:{port}"), &format!("127.0.0.1:{operator}"));
@@ -123,7 +123,7 @@ async fn an_open_network_does_not_open_the_daemon_or_its_store() {
     process.terminate();
 }
 
-/// Answers with one list after the other, again and again.
+/// A resolver that returns the lists in turn.
 struct Fickle {
     answers: Vec<Vec<&'static str>>,
     asked: AtomicUsize,
@@ -160,7 +160,7 @@ fn unsent(cause: Cause) -> Result<u16, EgressError> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_changes_its_mind_reaches_nothing() {
+async fn dns_rebinding_reaches_nothing() {
     let trap = Fake::start();
     let url = trap.url.replace("127.0.0.1", "fickle.test");
     let strict = || Policy { allow_http: true, ..Policy::default() };
@@ -174,7 +174,8 @@ async fn a_name_that_changes_its_mind_reaches_nothing() {
     ] {
         assert_eq!(outcome(&fickle(strict(), &[answers]), &url).await, unsent(Cause::Forbidden), "{answers:?}");
     }
-    // Its own port is closed on 127.0.0.1 alone, and nothing listens on 127.0.0.2. Whatever is judged is connected to.
+    // The port is denied on 127.0.0.1 only, and nothing listens on 127.0.0.2. The checked address is the one connected
+    // to.
     let at = trap.url.rsplit(':').next().unwrap().parse().unwrap();
     let networks = vec!["127.0.0.0/8".parse().unwrap()];
     let policy = Policy {
@@ -202,7 +203,7 @@ fn certificate(name: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(file).unwrap()
 }
 
-/// A server with this certificate: where it is, and how many bytes it could read.
+/// A server with this certificate: its port, and a counter of the request bytes it read.
 pub(crate) async fn speaks_tls(name: &str) -> (u16, Arc<AtomicUsize>) {
     let key = format!("{}/tests/fixtures/tls/server.key", env!("CARGO_MANIFEST_DIR"));
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
@@ -225,7 +226,7 @@ pub(crate) async fn speaks_tls(name: &str) -> (u16, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_said_to_whom_no_certificate_vouches_for() {
+async fn no_byte_is_sent_to_a_server_without_a_valid_certificate() {
     let mut roots = RootCertStore::empty();
     roots.add(certificate("trusted")).unwrap();
     let policy = Policy { allowed_networks: vec!["127.0.0.0/8".parse().unwrap()], ..Policy::default() };
@@ -250,7 +251,7 @@ async fn nothing_is_said_to_whom_no_certificate_vouches_for() {
     assert!(plain.arrived().is_empty());
 }
 
-/// Every name is here.
+/// Resolves every name to this host.
 struct Everywhere;
 
 impl Resolver for Everywhere {

@@ -1,4 +1,4 @@
-//! Forgetting a person: at once at their wish, and by itself after a day and after a week.
+//! Erasure of personal data: at once on request, and automatically after a day and after a week.
 
 use std::{io::Read as _, time::Duration};
 
@@ -11,11 +11,11 @@ use crate::{
 };
 
 on_both_stores! {
-    a_chat_is_erased_wherever_it_is_kept
-    whatever_spelling_names_the_same_chat
+    a_chat_is_erased_everywhere
+    every_spelling_names_the_same_chat
     a_pending_request_is_gone_without_a_callback
-    an_erased_code_opens_nothing
-    erasing_touches_nobody_else
+    an_erased_code_is_unknown
+    other_chats_are_not_erased
     retention_is_configured
 }
 
@@ -37,10 +37,10 @@ async fn count(daemon: &Daemon, query: &str) -> usize {
     answer.data("requests").as_array().unwrap_or_else(|| panic!("{}", answer.text)).len()
 }
 
-async fn a_chat_is_erased_wherever_it_is_kept(ground: Ground) {
+async fn a_chat_is_erased_everywhere(ground: Ground) {
     let world = World::new(ground);
     let daemon = world.start().await;
-    // Delivered, waiting, given up; proved and asked for.
+    // Callbacks delivered, pending and dead; chats verified and requested.
     let proved = daemon.link(json!({"client_ref": "cart"})).await;
     daemon.says(PERSON, "E1", &proved.text).await;
     world.receiver.wait_for(1).await;
@@ -103,7 +103,7 @@ fn records_at_rest(world: &World) -> usize {
     }
 }
 
-async fn whatever_spelling_names_the_same_chat(ground: Ground) {
+async fn every_spelling_names_the_same_chat(ground: Ground) {
     let world = World::new(ground);
     let daemon = world.start().await;
     for chat in
@@ -130,7 +130,7 @@ async fn a_pending_request_is_gone_without_a_callback(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn an_erased_code_opens_nothing(ground: Ground) {
+async fn an_erased_code_is_unknown(ground: Ground) {
     let world = World::new(ground);
     let daemon = world.start().await;
     let (_, code) = codes::code(&daemon, json!({"chatId": PERSON})).await;
@@ -143,7 +143,7 @@ async fn an_erased_code_opens_nothing(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn erasing_touches_nobody_else(ground: Ground) {
+async fn other_chats_are_not_erased(ground: Ground) {
     let world = World::new(ground);
     let daemon = world.start().await;
     let mine = daemon.link(json!({"chatId": PERSON})).await;

@@ -1,4 +1,4 @@
-//! Waiting for news: streams, long requests, who may see what, and news from another process.
+//! Events of a request: streams, long polls, permissions, and events from another process.
 
 use std::time::{Duration, Instant};
 
@@ -83,9 +83,9 @@ async fn a_stream_tells_each_change_until_the_end(ground: Ground) {
 
     let mut late = Stream::open(&daemon.base, TOKEN, &path(&link.uuid)).await;
     late.until(END).await;
-    assert_eq!(late.events().len(), 1, "what has ended is told at once");
+    assert_eq!(late.events().len(), 1, "a request that has ended is reported at once");
     let again = daemon.send(again(&daemon, &link.uuid)).await;
-    assert_eq!(again.status, 204, "an EventSource that comes back is sent away for good");
+    assert_eq!(again.status, 204, "a reconnecting EventSource is asked to stop");
     daemon.finish().await;
 }
 
@@ -136,7 +136,7 @@ async fn a_long_poll_answers_when_something_changes(ground: Ground) {
     let link = daemon.link(json!({})).await;
     let waiting = format!("{}?wait=55", path(&link.uuid));
     let nothing = daemon.get(&format!("{}?wait=0", path(&link.uuid))).await;
-    assert_eq!((nothing.status, nothing.data("status")), (200, &json!("pending")), "what time ends is no error");
+    assert_eq!((nothing.status, nothing.data("status")), (200, &json!("pending")), "the end of the wait is no error");
     assert_eq!(nothing.header("access-control-allow-origin"), "*");
     let waited = async {
         let news = daemon.get(&waiting).await;
@@ -150,7 +150,7 @@ async fn a_long_poll_answers_when_something_changes(ground: Ground) {
     assert_eq!(news.data("status"), "verified");
     let late = answered.saturating_duration_since(changed);
     assert!(late < Duration::from_secs(30), "it waited for its 55 seconds to end: {late:?}");
-    assert_eq!(daemon.get(&waiting).await.data("status"), "verified", "what has ended is told at once");
+    assert_eq!(daemon.get(&waiting).await.data("status"), "verified", "a request that has ended is reported at once");
     for bad in ["56", "-1", "x", "", "1&wait=2"] {
         let refused = daemon.get(&format!("{}?wait={bad}", path(&link.uuid))).await;
         assert_eq!((refused.status, &refused.json["errors"][0]["field"]), (422, &json!("wait")), "{bad}");
@@ -160,7 +160,7 @@ async fn a_long_poll_answers_when_something_changes(ground: Ground) {
     let preflight = http::Request::options(format!("{}{}", daemon.base, path(&link.uuid))).body(Vec::new()).unwrap();
     let preflight = daemon.send(preflight).await;
     assert_eq!((preflight.status, preflight.header("access-control-allow-methods")), (204, "GET"));
-    assert_eq!(daemon.service.store.changes().waiting(), 0, "every place was given back");
+    assert_eq!(daemon.service.store.changes().waiting(), 0, "every waiter was removed");
     daemon.finish().await;
 }
 
@@ -168,7 +168,7 @@ async fn expiry_is_news_on_time(ground: Ground) {
     let world = World::new(ground);
     let daemon = world.start().await;
     let link = daemon.link(json!({"expires": 60})).await;
-    // Nobody works on timers here, so the reader's own look at the clock must tell it.
+    // No worker fires timers here, so the reader itself must notice the expiry.
     daemon.pass(Duration::from_secs(58)).await;
     let news = daemon.get(&format!("{}?wait=55", path(&link.uuid))).await;
     assert_eq!(news.data("status"), "expired");
@@ -187,7 +187,7 @@ async fn a_stopping_process_lets_waiters_go(ground: Ground) {
     assert!(start.elapsed() < Duration::from_secs(15), "the grace time was not spent on a waiter");
 }
 
-/// Two processes on one Redis: one is asked, the other takes the message.
+/// Two processes on one Redis: one has the event stream, the other receives the message.
 #[tokio::test(flavor = "multi_thread")]
 async fn news_cross_from_one_process_to_another() {
     let world = World::new(Ground::redis());
@@ -201,13 +201,14 @@ async fn news_cross_from_one_process_to_another() {
         assert!(here.says("447700900123", &format!("X{round}"), &minted.text_of("text")).await);
         stream.until(END).await;
         assert_eq!(stream.events()[1]["status"], "verified");
-        // Without the channel it always takes until the next look, 4.5 s at the least; a busy machine sometimes does.
+        // Without the channel it always takes until the next poll, at least 4.5 s; a busy machine sometimes takes as
+        // long.
         fast = start.elapsed() < Duration::from_secs(4);
         if fast && round >= 2 {
             break;
         }
     }
-    assert!(fast, "no news crossed before the next look");
+    assert!(fast, "no event arrived before the next poll");
 }
 
 #[tokio::test]

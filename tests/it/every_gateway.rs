@@ -1,4 +1,4 @@
-//! A table of the configuration for every kind of gateway, and a daemon that serves all of them.
+//! A configuration table for every kind of gateway, and a daemon with all of them.
 
 use std::process::{Child, Command, Stdio};
 
@@ -10,8 +10,7 @@ use crate::{
     wait::until,
 };
 
-/// Kind, a name that tells settings of one kind apart, and the keys that everything of it needs. `{url}` is
-/// where its API is.
+/// Kind, variant, and the keys of its table. `{url}` is the URL of the gateway's API.
 pub(crate) const EVERY: &[(&str, &str, &str)] = &[
     ("cloud-api", "", "url = \"{url}\"\nphone_number_id = \"777\"\naccess_token = \"key-of-the-gateway\""),
     ("360dialog", "", "url = \"{url}\"\napi_key = \"key-of-the-gateway\""),
@@ -100,7 +99,7 @@ not_on_whatsapp = [{ status = 400, pointer = "/error/code", equals = "no_account
 window_closed = [{ pointer = "/error/code", equals = 470 }]
 "#;
 
-/// The secret of the n-th entry, in the form its kind wants.
+/// The webhook secret of the n-th entry, in the form that its kind requires.
 pub(crate) fn secret(kind: &str, index: usize) -> String {
     match kind {
         "infobip" => format!("someone:webhook-secret-of-the-instance-{index:02}"),
@@ -114,12 +113,12 @@ pub(crate) fn id(index: usize) -> String {
     format!("5f0c2a90-0000-4000-8000-0000000001{index:02}")
 }
 
-/// `[[instance]]` blocks for all entries; `gateway` is where their APIs are, with the entry's
-/// number in the place of `{n}`; `secret_of` their webhook secret.
+/// `[[instance]]` blocks for all entries. `gateway` is the URL of their APIs, with `{n}` for the entry's number;
+/// `secret_of` returns the webhook secret.
 pub(crate) fn instances(gateway: &str, extra: &str, secret_of: impl Fn(&str, usize) -> String) -> String {
     let mut blocks = String::new();
     for (index, (kind, _, table)) in EVERY.iter().enumerate() {
-        // A generic table has {url} as a template of its own.
+        // In a generic table, further `{url}`s are placeholders of its own templates.
         let table = table.replacen("{url}", &gateway.replace("{n}", &format!("{index:02}")), 1);
         let (id, secret, digest) = (id(index), secret_of(kind, index), digest(crate::daemon::TOKEN));
         let callback = crate::daemon::CALLBACK_SECRET;

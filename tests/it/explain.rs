@@ -1,4 +1,4 @@
-//! "I sent it, and nothing happened."
+//! `explain`: what became of a message, for support requests such as "I sent it, and nothing happened".
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::{
 
 on_both_stores! {
     a_message_that_matched_nothing_is_explained
-    a_request_is_explained_with_what_came_of_it
-    the_end_of_a_number_finds_its_messages_and_requests
+    a_request_is_explained_with_its_callbacks
+    last_digits_find_messages_and_requests
     nothing_personal_is_kept_or_shown
     another_tenant_learns_nothing
     a_day_later_only_requests_are_left
-    a_restart_forgets_nothing
+    explanations_survive_a_restart
 }
 
 async fn ask(daemon: &Daemon, question: &str) -> Answer {
@@ -26,7 +26,7 @@ async fn ask(daemon: &Daemon, question: &str) -> Answer {
     answer
 }
 
-/// What was answered is known.
+/// Asks, and checks that the answer contains at least `messages` messages: those answered before are in the log.
 async fn ask_after(daemon: &Daemon, question: &str, messages: usize) -> Answer {
     let answer = ask(daemon, question).await;
     assert!(answer.data("messages").as_array().unwrap().len() >= messages, "{}", answer.text);
@@ -62,7 +62,7 @@ async fn a_message_that_matched_nothing_is_explained(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_request_is_explained_with_what_came_of_it(ground: Ground) {
+async fn a_request_is_explained_with_its_callbacks(ground: Ground) {
     let world = World::new(ground);
     let daemon = world.start().await;
     let link = daemon.link(json!({"chatId": "447700900123"})).await;
@@ -93,7 +93,7 @@ async fn a_request_is_explained_with_what_came_of_it(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn the_end_of_a_number_finds_its_messages_and_requests(ground: Ground) {
+async fn last_digits_find_messages_and_requests(ground: Ground) {
     let world = World::new(ground);
     let daemon = world.start().await;
     let asked = daemon.link(json!({"chatId": "447700900123"})).await;
@@ -150,7 +150,7 @@ async fn a_day_later_only_requests_are_left(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_restart_forgets_nothing(ground: Ground) {
+async fn explanations_survive_a_restart(ground: Ground) {
     let world = World::new(ground);
     let process = Process::start(&world).await;
     for index in 0..20 {

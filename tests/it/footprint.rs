@@ -1,4 +1,4 @@
-//! How much of Redis a link takes, and that it gives it back.
+//! The memory that a link takes in Redis, and that it is released.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::daemon::{Daemon, Ground, WAHA, World};
 
-/// Everything in Redis but what says who works there and how fast somebody asked.
+/// All keys in Redis except those of replicas and rate limits.
 fn kept(connection: &mut redis::Connection) -> Vec<String> {
     let mut keys: Vec<String> = connection.scan().unwrap().map(Result::unwrap).collect();
     keys.retain(|key| !matches!(key.as_str(), "cs:meta" | "cs:replicas") && !key.contains(":b:"));
@@ -27,7 +27,7 @@ async fn tidy(daemon: &Daemon) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_nobody_used_leaves_nothing_an_hour_after_its_end() {
+async fn an_unused_link_leaves_nothing_an_hour_after_it_expired() {
     let world = World::new(Ground::redis());
     let Ground::Redis(server) = &world.ground else { unreachable!() };
     let mut connection = server.connection();
@@ -43,12 +43,12 @@ async fn a_link_that_nobody_used_leaves_nothing_an_hour_after_its_end() {
     daemon.finish().await;
 }
 
-/// What the room of an instance counts for a login beside its texts. In a large store what logins share weighs less for
-/// each, and an entry of a long list some 90 bytes more.
+/// Bytes that the quota of an instance counts for a login in addition to its texts. In a large store shared structures
+/// weigh less for each login, and an entry of a long list some 90 bytes more.
 const LOGIN: usize = 3_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_takes_no_more_than_its_room() {
+async fn a_login_takes_no_more_than_the_quota_counts() {
     let world = World::new(Ground::redis());
     let Ground::Redis(server) = &world.ground else { unreachable!() };
     let mut connection = server.connection();

@@ -1,5 +1,5 @@
-//! Every recorded webhook of every gateway we speak, as the fixtures say: in-process and through the
-//! command line.
+//! Recorded webhooks of every gateway through `inspect-webhook`, compared with what the fixtures expect; and forgeries
+//! of them.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// The gateways that have an adapter, and which keys of [`settings`] each of them knows.
+/// The kinds of gateway with fixtures, and which keys of [`settings`] each has.
 pub(crate) const SPOKEN: &[(&str, &[&str])] = &[
     ("cloud-api", &["verify_token", "access_token", "phone_number_id"]),
     ("waha", &["api_key"]),
@@ -41,7 +41,7 @@ pub(crate) const SPOKEN: &[(&str, &[&str])] = &[
     ("z-api", &["webhook_auth"]),
 ];
 
-/// Gateways whose signature a forger would have to make, and where it stands.
+/// Gateways that sign webhooks, and the header of the signature.
 const SIGNED: &[(&str, &str)] = &[
     ("cloud-api", "x-hub-signature-256"),
     ("waha", "x-webhook-hmac"),
@@ -70,7 +70,7 @@ pub(crate) fn cases(gateway: &str) -> Vec<Case> {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let Some(stem) = name.strip_suffix(".expect.json") else { continue };
         let mut expect: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        // What a generic gateway is configured with, beside the rest of its settings.
+        // The mapping of a generic gateway is part of its settings.
         expect["signing"]["mapping"] = expect["mapping"].clone();
         let body_path = folder.join(expect["body_file"].as_str().unwrap());
         cases.push(Case { name: format!("{gateway}/{stem}"), body: fs::read(&body_path).unwrap(), expect, body_path });
@@ -79,7 +79,7 @@ pub(crate) fn cases(gateway: &str) -> Vec<Case> {
     cases
 }
 
-/// A table as the configuration would hold it for this case.
+/// The `[instance.gateway]` table for a case.
 fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
     let secret = &signing["secret"];
     let all = json!({
@@ -96,7 +96,7 @@ fn settings(gateway: &str, signing: &Value) -> Map<String, Value> {
         table.insert((*key).to_owned(), all[*key].clone());
     }
     table.retain(|_, value| !value.is_null());
-    // Where a gateway knows several ways, the case names one.
+    // If a gateway has several authentication schemes, the case names one.
     let chosen = match signing["scheme"].as_str() {
         Some("static-header") => Some(("static-header", "webhook_header", &signing["header"])),
         Some("url-secret") => Some(("url-secret", "webhook_param", &signing["param"])),
@@ -140,7 +140,7 @@ fn wanted(expect: &Value) -> Vec<Value> {
     expect["expect"].as_array().cloned().unwrap_or_else(|| vec![expect["expect"].clone()])
 }
 
-/// In a message null means absent; in an ignored event it means that nothing is claimed.
+/// In a message, null means absent; in an ignored event, it means not asserted.
 fn compare(name: &str, got: &Value, want: &Value) {
     let strict = want["kind"] == "message";
     for (key, value) in want.as_object().unwrap() {
@@ -202,10 +202,10 @@ fn accepted(gateway: &dyn Gateway, method: &Method, headers: &HeaderMap, body: &
     let query = if method == Method::GET { std::str::from_utf8(body).unwrap() } else { "" };
     let body = if method == Method::GET { &[] } else { body };
     let now = Timestamp::from_second(now).unwrap();
-    gateway.authenticate(&Webhook { method, path_secret: None, query, headers, body, now }).is_ok()
+    gateway.authenticate(&Webhook { method, path_suffix: None, query, headers, body, now }).is_ok()
 }
 
-/// What an enemy without the secret can try on a genuine request.
+/// Changes to a genuine request that an attacker without the secret can make.
 #[test]
 fn no_forgery_is_accepted() {
     for (gateway, name) in SIGNED {
@@ -262,7 +262,7 @@ fn no_forgery_is_accepted() {
 }
 
 #[test]
-fn any_of_several_secrets_is_enough() {
+fn any_configured_secret_is_accepted() {
     for case in cases("waha") {
         let mut signing = case.expect["signing"].clone();
         signing["secret"] = json!(["a-newer-secret-of-24-bytes-or-more", signing["secret"]]);

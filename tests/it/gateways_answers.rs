@@ -1,34 +1,34 @@
-//! What the answers of each gateway mean.
+//! How each gateway's responses to a send request are classified.
 
-use countersign::gateway::{Refusal, Sent};
+use countersign::gateway::{Refusal, SendResult};
 use http::Response;
 use serde_json::{Value, json};
 
 use crate::gateways_replies::gateway;
 
-fn accepted(id: &str) -> Sent {
-    Sent::Accepted { id: (!id.is_empty()).then(|| id.to_owned()) }
+fn accepted(id: &str) -> SendResult {
+    SendResult::Accepted { id: (!id.is_empty()).then(|| id.to_owned()) }
 }
 
-fn retry(why: &'static str) -> Sent {
-    Sent::NotSent { why }
+fn retry(why: &'static str) -> SendResult {
+    SendResult::Retryable { reason: why }
 }
 
-fn unknown() -> Sent {
-    Sent::Unknown { why: "gateway_timeout" }
+fn unknown() -> SendResult {
+    SendResult::Unknown { reason: "gateway_timeout" }
 }
 
-fn refused(refusal: Refusal) -> Sent {
-    Sent::Refused(refusal)
+fn refused(refusal: Refusal) -> SendResult {
+    SendResult::Refused(refusal)
 }
 
 #[track_caller]
-fn answers(kind: &str, table: &[(u16, Value, Sent)]) {
+fn answers(kind: &str, table: &[(u16, Value, SendResult)]) {
     let gateway = gateway(kind);
     for (status, body, wanted) in table {
         let response = Response::builder().status(*status);
         let response = response.body(body.to_string().into_bytes()).unwrap();
-        assert_eq!(gateway.sent(&response), *wanted, "{kind} {status} {body}");
+        assert_eq!(gateway.parse_send_response(&response), *wanted, "{kind} {status} {body}");
     }
     for (status, wanted) in [
         (401, refused(Refusal::Unauthorized)),
@@ -39,14 +39,14 @@ fn answers(kind: &str, table: &[(u16, Value, Sent)]) {
         (524, unknown()),
     ] {
         let html = Response::builder().status(status).body(b"<html>".to_vec()).unwrap();
-        assert_eq!(gateway.sent(&html), wanted, "{kind} {status}");
+        assert_eq!(gateway.parse_send_response(&html), wanted, "{kind} {status}");
     }
     let empty = Response::builder().status(200).body(Vec::new()).unwrap();
-    assert_eq!(gateway.sent(&empty), accepted(""), "{kind}");
+    assert_eq!(gateway.parse_send_response(&empty), accepted(""), "{kind}");
 }
 
 #[test]
-fn the_errors_of_meta_and_its_resellers() {
+fn errors_of_meta_and_its_resellers() {
     let error = |code: i64| json!({ "error": { "message": "m", "type": "OAuthException", "code": code } });
     let sent = json!({ "messaging_product": "whatsapp", "messages": [{ "id": "wamid.X" }] });
     for kind in ["cloud-api", "360dialog", "gupshup-v3"] {
@@ -84,7 +84,7 @@ fn the_errors_of_meta_and_its_resellers() {
 }
 
 #[test]
-fn the_errors_of_the_family_of_waha() {
+fn errors_of_hypersender_and_wawp() {
     answers(
         "hypersender",
         &[
@@ -109,7 +109,7 @@ fn the_errors_of_the_family_of_waha() {
 }
 
 #[test]
-fn the_errors_of_twilio_vonage_bird_and_chatwoot() {
+fn errors_of_twilio_vonage_bird_and_chatwoot() {
     let twilio = |code: i64| json!({ "code": code, "message": "m", "more_info": "i", "status": 400 });
     answers(
         "twilio",

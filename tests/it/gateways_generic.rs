@@ -1,11 +1,11 @@
-//! The generic gateway: what its templates write, what it reads from answers, and what it says about a faulty
-//! table.
+//! The generic gateway: the requests its templates build, its classification of responses, and the faults of invalid
+//! tables.
 
 use std::sync::Arc;
 
 use countersign::{
     domain::Subject,
-    gateway::{self, Gateway, Ignored, Purpose, Refusal, Sent, Webhook},
+    gateway::{self, Gateway, IgnoreReason, Purpose, Refusal, SendResult, Webhook},
     reader::{Faults, Table},
 };
 use http::{HeaderMap, Method, Response};
@@ -15,7 +15,7 @@ use url::form_urlencoded;
 
 const NASTY: &str = "He said \"hi\\\" & left=100%\r\n\t{digits} {api_key} {{text}} 🙂 ü \u{2028}</a>";
 
-/// A complete table of a made-up gateway.
+/// A complete table of a fictional gateway.
 const TIDINGS: &str = r#"
 kind = "generic"
 url = "https://api.tidings.example/v2/"
@@ -60,10 +60,10 @@ fn built(text: &str) -> Arc<dyn Gateway> {
     gateway.unwrap_or_else(|| panic!("{faults:#?}"))
 }
 
-fn parse(gateway: &dyn Gateway, body: &Value) -> Result<Vec<gateway::Event>, gateway::Malformed> {
+fn parse(gateway: &dyn Gateway, body: &Value) -> Result<Vec<gateway::WebhookEvent>, gateway::Malformed> {
     let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
     let body = body.to_string().into_bytes();
-    gateway.parse(&Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body: &body, now })
+    gateway.parse(&Webhook { method: &Method::POST, path_suffix: None, query: "", headers: &headers, body: &body, now })
 }
 
 fn form(body: &[u8]) -> Vec<(String, String)> {
@@ -71,7 +71,7 @@ fn form(body: &[u8]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn json_templates_carry_any_text_unharmed() {
+fn json_templates_carry_any_text_unchanged() {
     let gateway = built(TIDINGS);
     let request = gateway.text_message("447700900123@c.us", None, NASTY);
     assert_eq!(request.method(), Method::POST);
@@ -85,7 +85,7 @@ fn json_templates_carry_any_text_unharmed() {
 }
 
 #[test]
-fn forms_and_urls_carry_any_text_unharmed() {
+fn forms_and_urls_carry_any_text_unchanged() {
     let as_form = TIDINGS.replace(
         r#"body = '{"to": "{chat_id}", "number": "{digits}", "content": [{"text": "{text}"}]}'"#,
         r#"body = { "src.name" = "{account}", Text = "{text}", nested = { say = "{text}" }, key = "{api_key}" }"#,
@@ -107,11 +107,11 @@ fn forms_and_urls_carry_any_text_unharmed() {
     let query = form(request.uri().query().unwrap().as_bytes());
     assert_eq!(query, [("to".to_owned(), "1".to_owned()), ("text".to_owned(), NASTY.to_owned())]);
     let endless = built(&by_url).text_message("1", None, &"🙂".repeat(20_000));
-    assert_eq!(endless.uri(), "/", "too long for a URL: no panic, and nothing that could be sent");
+    assert_eq!(endless.uri(), "/", "too long for a URL: no panic, and a request that egress refuses");
 }
 
 #[test]
-fn digits_are_a_phones_or_nobodys() {
+fn digits_are_those_of_a_phone_or_the_whole_chat_id() {
     let gateway = built(TIDINGS);
     let number = |chat: &str, subject: Option<&Subject>| {
         let request = gateway.text_message(chat, subject, "hello");
@@ -126,36 +126,36 @@ fn digits_are_a_phones_or_nobodys() {
 }
 
 #[test]
-fn answers_are_classified_by_body_then_by_status() {
+fn responses_are_classified_by_body_then_by_status() {
     let gateway = built(TIDINGS);
     let sent = |status: u16, body: &str| {
         let response = Response::builder().status(status);
-        gateway.sent(&response.body(body.as_bytes().to_vec()).unwrap())
+        gateway.parse_send_response(&response.body(body.as_bytes().to_vec()).unwrap())
     };
     for (status, body, wanted) in [
-        (202, r#"{"ref":"m-9"}"#, Sent::Accepted { id: Some("m-9".to_owned()) }),
-        (202, r#"{"ref":12}"#, Sent::Accepted { id: Some("12".to_owned()) }),
-        (202, "oops", Sent::Accepted { id: None }),
-        (200, "{}", Sent::Refused(Refusal::Permanent)),
-        (400, r#"{"code":"no_account"}"#, Sent::Refused(Refusal::NotOnWhatsApp)),
-        (400, r#"{"code":17}"#, Sent::Refused(Refusal::NotOnWhatsApp)),
-        (400, r#"{"code":18}"#, Sent::Refused(Refusal::Permanent)),
-        (409, r#"{"code":"window"}"#, Sent::Refused(Refusal::WindowClosed)),
-        (202, r#"{"loggedOut":true}"#, Sent::Refused(Refusal::Unauthorized)),
-        (202, r#"{"loggedOut":false}"#, Sent::Accepted { id: None }),
-        (420, "{}", Sent::NotSent { why: "rate_limited" }),
-        (429, "{}", Sent::NotSent { why: "rate_limited" }),
-        (401, "", Sent::Refused(Refusal::Unauthorized)),
-        (504, "<html>", Sent::Unknown { why: "gateway_timeout" }),
-        (503, "<html>", Sent::NotSent { why: "gateway_error" }),
-        (302, "", Sent::Refused(Refusal::Permanent)),
+        (202, r#"{"ref":"m-9"}"#, SendResult::Accepted { id: Some("m-9".to_owned()) }),
+        (202, r#"{"ref":12}"#, SendResult::Accepted { id: Some("12".to_owned()) }),
+        (202, "oops", SendResult::Accepted { id: None }),
+        (200, "{}", SendResult::Refused(Refusal::Permanent)),
+        (400, r#"{"code":"no_account"}"#, SendResult::Refused(Refusal::NotOnWhatsApp)),
+        (400, r#"{"code":17}"#, SendResult::Refused(Refusal::NotOnWhatsApp)),
+        (400, r#"{"code":18}"#, SendResult::Refused(Refusal::Permanent)),
+        (409, r#"{"code":"window"}"#, SendResult::Refused(Refusal::WindowClosed)),
+        (202, r#"{"loggedOut":true}"#, SendResult::Refused(Refusal::Unauthorized)),
+        (202, r#"{"loggedOut":false}"#, SendResult::Accepted { id: None }),
+        (420, "{}", SendResult::Retryable { reason: "rate_limited" }),
+        (429, "{}", SendResult::Retryable { reason: "rate_limited" }),
+        (401, "", SendResult::Refused(Refusal::Unauthorized)),
+        (504, "<html>", SendResult::Unknown { reason: "gateway_timeout" }),
+        (503, "<html>", SendResult::Retryable { reason: "gateway_error" }),
+        (302, "", SendResult::Refused(Refusal::Permanent)),
     ] {
         assert_eq!(sent(status, body), wanted, "{status} {body}");
     }
 }
 
 #[test]
-fn a_message_that_tells_too_little_is_nobodys() {
+fn a_message_without_a_required_field_verifies_nothing() {
     let gateway = built(TIDINGS);
     let message = |changes: Value| {
         let mut body = json!({ "kind": "inbound", "msg": {
@@ -172,15 +172,15 @@ fn a_message_that_tells_too_little_is_nobodys() {
     assert_eq!(plain.sender.phone.as_ref().unwrap().digits(), "447700900123");
     assert_eq!(plain.sender.lid(), Some("190000000000117"));
 
-    assert!(message(json!({ "direction": null })).is_err(), "nobody says that it is not ours");
+    assert!(message(json!({ "direction": null })).is_err(), "no field of from_me");
     assert!(message(json!({ "ref": "" })).is_err(), "no id");
     for (changes, why) in [
-        (json!({ "direction": "out", "thread": "x@g.us" }), Ignored::FromMe),
-        (json!({ "thread": "120363000000000017@g.us" }), Ignored::Group),
-        (json!({ "thread": "status@broadcast" }), Ignored::Broadcast),
-        (json!({ "editedAt": 5 }), Ignored::Edit),
-        (json!({ "body": 123_456 }), Ignored::NonText),
-        (json!({ "body": "" }), Ignored::NonText),
+        (json!({ "direction": "out", "thread": "x@g.us" }), IgnoreReason::FromMe),
+        (json!({ "thread": "120363000000000017@g.us" }), IgnoreReason::Group),
+        (json!({ "thread": "status@broadcast" }), IgnoreReason::Broadcast),
+        (json!({ "editedAt": 5 }), IgnoreReason::Edit),
+        (json!({ "body": 123_456 }), IgnoreReason::NonText),
+        (json!({ "body": "" }), IgnoreReason::NonText),
     ] {
         assert_eq!(message(changes.clone()).unwrap().ignored, Some(why), "{changes}");
     }
@@ -188,7 +188,7 @@ fn a_message_that_tells_too_little_is_nobodys() {
         let event = message(json!({ "author": { "id": "190000000000117@lid", "phone": id } })).unwrap();
         assert_eq!(event.sender.phone, None, "{id}");
     }
-    for (kind, why) in [("ack", Ignored::Status), ("presence", Ignored::Event)] {
+    for (kind, why) in [("ack", IgnoreReason::Status), ("presence", IgnoreReason::Event)] {
         assert_eq!(parse(&*gateway, &json!({ "kind": kind })).unwrap()[0].ignored, Some(why));
     }
 }
@@ -197,18 +197,18 @@ fn a_message_that_tells_too_little_is_nobodys() {
 fn faulty_tables_are_refused_with_every_key() {
     const POINTER: &str = "expected a JSON pointer such as \"/message/id\": it starts with / and writes ~ as ~0";
     for (good, bad, key, problem) in [
-        ("message_id = \"/msg/ref\"", "", "mapping.message_id", "is missing: where a message's id stands"),
+        ("message_id = \"/msg/ref\"", "", "mapping.message_id", "is missing: the pointer to a message's id"),
         ("\"/msg/body\"", "\"msg.body\"", "mapping.text", POINTER),
         ("\"/msg/author/phone\"]", "\"/msg/~author\"]", "mapping.sender.1", POINTER),
         (
             "from_me = { pointer = \"/msg/direction\", equals = \"out\" }",
             "",
             "mapping.from_me",
-            "is missing: what marks our own messages, or \"never\" if they are never posted here",
+            "is missing: what marks messages sent from the own number, or \"never\" if they are never posted",
         ),
         ("edit = {", "edti = {", "mapping.edti", "is not a key; did you mean edit?"),
         ("\"s\"", "\"sec\"", "mapping.timestamp.unit", "\"sec\" is not one of s, ms, rfc3339, none"),
-        ("[\"inbound\"]", "[]", "mapping.event.accept", "is empty: no event would be a message"),
+        ("[\"inbound\"]", "[]", "mapping.event.accept", "is empty: list the event kinds that are messages"),
         (
             "equals = \"out\"",
             "equals = \"out\", when_suffix = \"x\"",
@@ -226,19 +226,24 @@ fn faulty_tables_are_refused_with_every_key() {
             "\"{text}\"",
             "{text}",
             "send.body",
-            "expected JSON in which {names} stand within quotes, or a table for a form; it stops being JSON at line 1 \
+            "expected JSON with placeholders inside quotes, or a table for a form; invalid JSON at line 1 \
              column 65",
         ),
-        ("{\"text\": \"{text}\"}", "", "send.body", "holds no {text}, and neither does url: nothing would be said"),
-        ("Bearer {api_key}", "{text}", "send.headers.Authorization", "{text} cannot stand in a header"),
+        (
+            "{\"text\": \"{text}\"}",
+            "",
+            "send.body",
+            "contains no {text}, and neither does url: the message would be empty",
+        ),
+        ("Bearer {api_key}", "{text}", "send.headers.Authorization", "{text} is not allowed in a header"),
         ("api_key = \"key-of-tidings\"", "", "api_key", "is missing: send uses {api_key}"),
         ("[400, 409]", "[40]", "send.permanent.0", "expected an HTTP status from 100 to 999"),
-        ("{url}/", "x{url}/", "send.url", "{url} can only stand at the start"),
+        ("{url}/", "x{url}/", "send.url", "{url} is only allowed at the start"),
         (
             "webhook_header = \"X-Tidings-Signature\"",
             "",
             "webhook_header",
-            "is missing: the header that carries the proof",
+            "is missing: the header with the signature or secret",
         ),
         (
             "\"hmac\"",

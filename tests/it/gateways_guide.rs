@@ -1,4 +1,5 @@
-//! `templates/docs/guides/gateways.md`: every block can be pasted, every kind has one, and no secret of a block is taken for one.
+//! `templates/docs/guides/gateways.md`: every block works when pasted, every kind has one, and the sample secrets are
+//! rejected.
 
 use std::{collections::BTreeSet, process::Command};
 
@@ -15,11 +16,11 @@ fn kind(block: &str) -> &str {
     block.split("kind = \"").nth(1).unwrap().split('"').next().unwrap()
 }
 
-/// What the guide prints where a secret belongs.
+/// The guide's placeholder for a secret.
 const SAMPLE: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]
-fn every_block_passes_check_config_once_it_has_a_secret_of_its_own() {
+fn every_block_passes_check_config_once_its_sample_secret_is_replaced() {
     let countersign = || Command::new(env!("CARGO_BIN_EXE_countersign"));
     let fresh = countersign().arg("new-instance").output().unwrap();
     let fresh = String::from_utf8(fresh.stdout).unwrap();

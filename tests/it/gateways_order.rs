@@ -1,4 +1,4 @@
-//! One person's replies leave one after the other, in the order of their messages; nobody else waits for them.
+//! Replies to one chat are sent one at a time, in the order of its messages; other chats do not wait for them.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn replies_to_one_chat_keep_their_order() {
             let person = if number == 3 { "447700900200" } else { "447700900123" };
             assert_eq!(daemon.says(person, &format!("3EB00{number}"), &link.text).await.status, 200);
         }
-        // The first of each chat is being taken; whatever else left now would not wait for its turn.
+        // The first reply to each chat is in flight; a second one to the same chat would break the order.
         world.gateway.wait_for(2).await;
         world.gateway.delay(Duration::ZERO);
         let replies: Vec<(String, String)> = world

@@ -1,8 +1,8 @@
-//! What the fixtures do not show: hidden numbers, wrapped texts, edits, history, and secrets in URLs.
+//! Parsing that the fixtures do not cover: LIDs, nested messages, edits, history, and secrets in URLs.
 
 use countersign::{
     domain::Phone,
-    gateway::{Event, Gateway, Ignored, Malformed, Webhook},
+    gateway::{Gateway, IgnoreReason, Malformed, Webhook, WebhookEvent},
 };
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
@@ -28,14 +28,14 @@ fn gateway(kind: &str) -> std::sync::Arc<dyn Gateway> {
     build(settings)
 }
 
-fn parse(kind: &str, body: &Value) -> Result<Vec<Event>, Malformed> {
+fn parse(kind: &str, body: &Value) -> Result<Vec<WebhookEvent>, Malformed> {
     let (headers, now, body) = (HeaderMap::new(), Timestamp::UNIX_EPOCH, body.to_string());
     let webhook =
-        Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body: body.as_bytes(), now };
+        Webhook { method: &Method::POST, path_suffix: None, query: "", headers: &headers, body: body.as_bytes(), now };
     gateway(kind).parse(&webhook)
 }
 
-fn one(kind: &str, body: &Value) -> Event {
+fn one(kind: &str, body: &Value) -> WebhookEvent {
     parse(kind, body).unwrap().remove(0)
 }
 
@@ -106,7 +106,7 @@ fn a_lid_alone_never_becomes_a_phone() {
 }
 
 #[test]
-fn the_phone_is_found_wherever_it_stands() {
+fn the_phone_is_found_in_every_field_that_can_hold_it() {
     let text = json!({ "conversation": "x" });
     for (kind, body) in [
         ("evolution", evolution(json!({ "remoteJid": LID, "remoteJidAlt": PHONE }), text.clone())),
@@ -123,7 +123,7 @@ fn the_phone_is_found_wherever_it_stands() {
 }
 
 #[test]
-fn what_is_no_fresh_text_of_a_person_verifies_nothing() {
+fn only_a_new_text_message_of_a_person_verifies() {
     let key = || json!({ "remoteJid": PHONE });
     let words = json!({ "conversation": "x" });
     let status = json!({ "Chat": "status@broadcast", "IsGroup": true });
@@ -136,32 +136,32 @@ fn what_is_no_fresh_text_of_a_person_verifies_nothing() {
     let mut patch = whapi(PHONE, "447700900123");
     patch["event"]["event"] = json!("patch");
     for (kind, body, why) in [
-        ("evolution", evolution(key(), json!({ "editedMessage": { "message": words } })), Ignored::Edit),
-        ("evolution", evolution(key(), json!({ "reactionMessage": { "text": "x" } })), Ignored::NonText),
-        ("evolution", evolution(json!({ "remoteJid": "status@broadcast" }), words.clone()), Ignored::Broadcast),
-        ("evolution", evolution(json!({ "remoteJid": "1@newsletter" }), words), Ignored::Broadcast),
-        ("evolution", json!({ "event": "messages.set", "data": [] }), Ignored::Event),
-        ("evolution", json!({ "event": "send.message", "data": {} }), Ignored::FromMe),
-        ("gowa", picture, Ignored::NonText),
-        ("gowa", json!({ "event": "message.edited", "payload": {} }), Ignored::Edit),
-        ("gowa", json!({ "event": "newsletter.message", "payload": {} }), Ignored::Event),
-        ("wuzapi", wuzapi(status, json!({})), Ignored::Broadcast),
-        ("wuzapi", wuzapi(json!({ "Edit": "1" }), json!({})), Ignored::Edit),
-        ("wuzapi", wuzapi(json!({}), json!({ "IsEdit": true })), Ignored::Edit),
-        ("wuzapi", wuzapi(json!({}), json!({ "SourceWebMsg": {} })), Ignored::Event),
-        ("wuzapi", wuzapi(json!({ "DeviceSentMeta": {} }), json!({})), Ignored::FromMe),
-        ("wuzapi", json!({ "type": "HistorySync", "event": {} }), Ignored::Event),
-        ("wppconnect", unread, Ignored::Event),
-        ("wppconnect", wpp("status@broadcast"), Ignored::Broadcast),
-        ("green-api", undecrypted, Ignored::NonText),
-        ("whapi", patch, Ignored::Edit),
+        ("evolution", evolution(key(), json!({ "editedMessage": { "message": words } })), IgnoreReason::Edit),
+        ("evolution", evolution(key(), json!({ "reactionMessage": { "text": "x" } })), IgnoreReason::NonText),
+        ("evolution", evolution(json!({ "remoteJid": "status@broadcast" }), words.clone()), IgnoreReason::Broadcast),
+        ("evolution", evolution(json!({ "remoteJid": "1@newsletter" }), words), IgnoreReason::Broadcast),
+        ("evolution", json!({ "event": "messages.set", "data": [] }), IgnoreReason::Event),
+        ("evolution", json!({ "event": "send.message", "data": {} }), IgnoreReason::FromMe),
+        ("gowa", picture, IgnoreReason::NonText),
+        ("gowa", json!({ "event": "message.edited", "payload": {} }), IgnoreReason::Edit),
+        ("gowa", json!({ "event": "newsletter.message", "payload": {} }), IgnoreReason::Event),
+        ("wuzapi", wuzapi(status, json!({})), IgnoreReason::Broadcast),
+        ("wuzapi", wuzapi(json!({ "Edit": "1" }), json!({})), IgnoreReason::Edit),
+        ("wuzapi", wuzapi(json!({}), json!({ "IsEdit": true })), IgnoreReason::Edit),
+        ("wuzapi", wuzapi(json!({}), json!({ "SourceWebMsg": {} })), IgnoreReason::Event),
+        ("wuzapi", wuzapi(json!({ "DeviceSentMeta": {} }), json!({})), IgnoreReason::FromMe),
+        ("wuzapi", json!({ "type": "HistorySync", "event": {} }), IgnoreReason::Event),
+        ("wppconnect", unread, IgnoreReason::Event),
+        ("wppconnect", wpp("status@broadcast"), IgnoreReason::Broadcast),
+        ("green-api", undecrypted, IgnoreReason::NonText),
+        ("whapi", patch, IgnoreReason::Edit),
     ] {
         assert_eq!(one(kind, &body).ignored, Some(why), "{kind} {body}");
     }
 }
 
 #[test]
-fn texts_come_out_of_wrappers_and_times_out_of_offsets() {
+fn nested_texts_and_times_with_offsets_are_read() {
     let inner = json!({ "message": { "extendedTextMessage": { "text": "x" } } });
     let event = one("evolution", &evolution(json!({ "remoteJid": PHONE }), json!({ "ephemeralMessage": inner })));
     assert_eq!((event.ignored, event.text.as_deref()), (None, Some("x")));
@@ -173,7 +173,7 @@ fn texts_come_out_of_wrappers_and_times_out_of_offsets() {
 }
 
 #[test]
-fn gowa_before_8_does_not_tell_who_wrote() {
+fn messages_of_gowa_before_8_are_malformed() {
     let body = json!({ "sender_id": "447700900123", "from": PHONE, "message": { "text": "x", "id": "3A" } });
     assert!(parse("gowa", &body).is_err());
 }
@@ -185,7 +185,8 @@ fn evolution_appends_the_event_to_the_url() {
     });
     let (gateway, headers, now) = (build(settings), HeaderMap::new(), Timestamp::UNIX_EPOCH);
     let ok = |path_secret: Option<&str>, query: &str| {
-        let webhook = Webhook { method: &Method::POST, path_secret, query, headers: &headers, body: b"", now };
+        let webhook =
+            Webhook { method: &Method::POST, path_suffix: path_secret, query, headers: &headers, body: b"", now };
         gateway.authenticate(&webhook).is_ok()
     };
     let (token, appended) = (format!("token={SECRET}"), format!("token={SECRET}/messages-upsert"));

@@ -1,5 +1,5 @@
-//! Gateways that are only configuration: every recorded request in this process, what the presets send, and
-//! the example of the reference.
+//! Recorded requests of every gateway in this process; and the gateways that are only configuration: the requests and
+//! receipts of the presets, and the example in the configuration reference.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     config::{self, REFERENCE},
     domain::{Phone, Subject},
-    gateway::{self, Gateway, Ignored, Malformed, Progress, Purpose, Refusal, Sent, Webhook},
+    gateway::{self, Gateway, IgnoreReason, Malformed, Purpose, ReceiptStatus, Refusal, SendResult, Webhook},
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, Method, Response};
@@ -18,7 +18,7 @@ use url::form_urlencoded;
 
 use crate::gateways::{SPOKEN, build, cases, headers};
 
-/// Through the layers of the configuration, as `serve` builds it.
+/// Builds the gateway from a configuration file, as `serve` does.
 fn served(gateway: &str) -> Result<Arc<dyn Gateway>, Vec<String>> {
     let instance = format!(
         "public_url = \"https://verify.example.test\"\nkey = \"{}\"\n[store]\nurl = \"embedded:/nonexistent\"\n\
@@ -41,14 +41,14 @@ fn preset(kind: &str, more: &str) -> Result<Arc<dyn Gateway>, Vec<String>> {
     served(&table)
 }
 
-fn parse(gateway: &dyn Gateway, body: &Value) -> Result<Vec<gateway::Event>, Malformed> {
+fn parse(gateway: &dyn Gateway, body: &Value) -> Result<Vec<gateway::WebhookEvent>, Malformed> {
     let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
     let body = body.to_string().into_bytes();
-    gateway.parse(&Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body: &body, now })
+    gateway.parse(&Webhook { method: &Method::POST, path_suffix: None, query: "", headers: &headers, body: &body, now })
 }
 
 #[test]
-fn recorded_requests_are_read_in_this_process_too() {
+fn recorded_requests_are_parsed_as_expected() {
     let recorded = SPOKEN.iter().flat_map(|(kind, _)| cases(kind).into_iter().map(move |case| (*kind, case)));
     for (kind, case) in recorded.filter(|(_, case)| case.expect["method"] == "POST") {
         let gateway = build(kind, &case.expect["signing"]);
@@ -57,7 +57,7 @@ fn recorded_requests_are_read_in_this_process_too() {
         let url = signing["request_url"].as_str().or(signing["url"].as_str()).unwrap();
         let webhook = Webhook {
             method: &Method::POST,
-            path_secret: None,
+            path_suffix: None,
             query: url.split_once('?').map_or("", |(_, query)| query),
             headers: &headers,
             body: &case.body,
@@ -75,7 +75,7 @@ fn recorded_requests_are_read_in_this_process_too() {
         };
         assert_eq!(events.len(), wanted.len(), "{}", case.name);
         for (event, want) in events.iter().zip(&wanted) {
-            assert_eq!(event.ignored.map(Ignored::as_str), want["reason"].as_str(), "{}", case.name);
+            assert_eq!(event.ignored.map(IgnoreReason::as_str), want["reason"].as_str(), "{}", case.name);
             if event.ignored.is_none() {
                 assert_eq!(event.text.as_deref(), want["text"].as_str(), "{}", case.name);
                 let phone = event.sender.phone.as_ref().map(Phone::e164);
@@ -127,22 +127,26 @@ fn presets_send_what_their_gateways_document() {
 }
 
 #[test]
-fn a_preset_gives_way_key_by_key() {
+fn settings_override_a_preset_key_by_key() {
     let gateway = preset(
         "ultramsg",
         "webhook_auth = \"static-header\"\nwebhook_header = \"X-Relay\"\n\
          [instance.gateway.mapping]\ntext = \"/data/relayed\"\n[instance.gateway.send]\npermanent = [418]\n",
     );
     let gateway = gateway.unwrap_or_else(|faults| panic!("{faults:#?}"));
-    assert!(gateway.proof().describe().starts_with("a secret in a header") && gateway.proof().is_weak());
+    assert!(gateway.webhook_auth().describe().starts_with("a secret in a header") && gateway.webhook_auth().is_weak());
     let body: Value = serde_json::from_slice(&cases("ultramsg")[0].body).unwrap();
     let mut body = body.clone();
     body["data"]["relayed"] = json!("from the relay");
     assert_eq!(parse(&*gateway, &body).unwrap()[0].text.as_deref(), Some("from the relay"));
-    let said = Response::builder().status(200).body(br#"{"error":"Wrong token"}"#.to_vec()).unwrap();
-    assert_eq!(gateway.sent(&said), Sent::Accepted { id: None }, "the list of the preset is replaced");
+    let rejected = Response::builder().status(200).body(br#"{"error":"Wrong token"}"#.to_vec()).unwrap();
+    assert_eq!(
+        gateway.parse_send_response(&rejected),
+        SendResult::Accepted { id: None },
+        "the list of the preset is replaced"
+    );
     let stock = preset("ultramsg", "").unwrap_or_else(|faults| panic!("{faults:#?}"));
-    assert_eq!(stock.sent(&said), Sent::Refused(Refusal::Permanent));
+    assert_eq!(stock.parse_send_response(&rejected), SendResult::Refused(Refusal::Permanent));
 
     let faults = preset("infobip", "[instance.gateway.mapping]\ntxet = \"/x\"\n").err().unwrap();
     let wanted = [
@@ -153,18 +157,18 @@ fn a_preset_gives_way_key_by_key() {
 }
 
 #[test]
-fn z_api_waits_for_the_text() {
+fn z_api_messages_without_text_yet_are_ignored() {
     let gateway = preset("z-api", "").unwrap_or_else(|faults| panic!("{faults:#?}"));
     let case = cases("z-api").into_iter().find(|case| case.name == "z-api/text").unwrap();
     let mut body: Value = serde_json::from_slice(&case.body).unwrap();
-    assert_eq!(parse(&*gateway, &body).unwrap()[0].ignored, Some(Ignored::AnotherNumber), "another instance's");
+    assert_eq!(parse(&*gateway, &body).unwrap()[0].ignored, Some(IgnoreReason::AnotherNumber), "another instance's");
     body["instanceId"] = json!("acc 7");
     let whole = parse(&*gateway, &body).unwrap().remove(0);
     assert_eq!((whole.ignored, whole.sender.lid()), (None, Some("190000000000117")));
     body["waitingMessage"] = json!(true);
     body.as_object_mut().unwrap().remove("text");
     let waiting = parse(&*gateway, &body).unwrap().remove(0);
-    assert_eq!((waiting.ignored, waiting.message_id), (Some(Ignored::NonText), whole.message_id));
+    assert_eq!((waiting.ignored, waiting.message_id), (Some(IgnoreReason::NonText), whole.message_id));
 }
 
 #[test]
@@ -175,7 +179,7 @@ fn the_example_in_the_reference_works() {
     let example =
         example.replacen("[instance.gateway]\n", "", 1).replacen("\"…\"", "\"a-secret-of-more-than-24-bytes\"", 1);
     let gateway = served(&example).unwrap_or_else(|faults| panic!("{faults:#?}"));
-    assert_eq!((gateway.kind(), gateway.proof().describe()), ("generic", "HMAC of timestamp and raw body"));
+    assert_eq!((gateway.kind(), gateway.webhook_auth().describe()), ("generic", "HMAC of timestamp and raw body"));
     let message = json!({
         "id": "m-1", "chat": "447700900123@c.us", "author": { "lid": "190000000000117@lid", "name": "Mara" },
         "content": { "type": "text", "text": "[K7QXM2PD]" }, "at": 1_788_256_800, "direction": "in",
@@ -184,25 +188,25 @@ fn the_example_in_the_reference_works() {
     assert_eq!(event.ignored, None);
     assert_eq!(event.sender.phone.unwrap().digits(), "447700900123");
     let receipt = parse(&*gateway, &json!({ "kind": "ack", "ids": ["m-1"] })).unwrap().remove(0);
-    assert_eq!(receipt.ignored, Some(Ignored::Status));
+    assert_eq!(receipt.ignored, Some(IgnoreReason::Status));
     assert!(parse(&*gateway, &json!({ "kind": "inbound" })).is_err());
 }
 
 #[test]
-fn basic_and_timed_proofs() {
-    let proves = |gateway: &dyn Gateway, headers: &[(&'static str, &str)], body: &[u8], now: i64| {
+fn basic_and_timed_authentication() {
+    let accepts = |gateway: &dyn Gateway, headers: &[(&'static str, &str)], body: &[u8], now: i64| {
         let headers: HeaderMap =
             headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
         let now = Timestamp::from_second(now).unwrap();
-        let webhook = Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body, now };
+        let webhook = Webhook { method: &Method::POST, path_suffix: None, query: "", headers: &headers, body, now };
         gateway.authenticate(&webhook).is_ok()
     };
     let infobip =
         preset("infobip", "url = \"https://abc.api.infobip.com\"").unwrap_or_else(|faults| panic!("{faults:#?}"));
     let genuine = format!("Basic {}", STANDARD.encode("someone:a-secret-of-more-than-24-bytes"));
-    assert!(proves(&*infobip, &[("authorization", &genuine)], b"{}", 0));
+    assert!(accepts(&*infobip, &[("authorization", &genuine)], b"{}", 0));
     for wrong in ["Basic", "Basic ", "someone:a-secret-of-more-than-24-bytes", &genuine.to_lowercase()] {
-        assert!(!proves(&*infobip, &[("authorization", wrong)], b"{}", 0), "{wrong}");
+        assert!(!accepts(&*infobip, &[("authorization", wrong)], b"{}", 0), "{wrong}");
     }
 
     let timed = "webhook_auth = \"hmac\"\nwebhook_header = \"X-Mac\"\nwebhook_algorithm = \"sha512\"\n\
@@ -212,27 +216,27 @@ fn basic_and_timed_proofs() {
     mac.update(b"1000.{}");
     let mac = STANDARD.encode(mac.finalize().into_bytes());
     let headers = [("x-mac", mac.as_str()), ("x-at", "1000")];
-    assert!(proves(&*timed, &headers, b"{}", 1300) && proves(&*timed, &headers, b"{}", 700));
-    assert!(!proves(&*timed, &headers, b"{}", 1301), "too old");
-    assert!(!proves(&*timed, &headers, b"{} ", 1000) && !proves(&*timed, &headers[..1], b"{}", 1000));
-    assert!(!proves(&*timed, &[headers[0], ("x-at", "1001")], b"{}", 1000));
+    assert!(accepts(&*timed, &headers, b"{}", 1300) && accepts(&*timed, &headers, b"{}", 700));
+    assert!(!accepts(&*timed, &headers, b"{}", 1301), "too old");
+    assert!(!accepts(&*timed, &headers, b"{} ", 1000) && !accepts(&*timed, &headers[..1], b"{}", 1000));
+    assert!(!accepts(&*timed, &[headers[0], ("x-at", "1001")], b"{}", 1000));
 }
 
 #[test]
-fn reports_of_presets_move_only_what_they_name() {
-    let reports = |kind: &str, name: &str, pointer: &str, value: Value| {
+fn receipts_of_presets_are_about_the_message_they_name() {
+    let receipts = |kind: &str, name: &str, pointer: &str, value: Value| {
         let gateway = preset(kind, "url = \"https://gw.test\"").unwrap_or_else(|faults| panic!("{faults:#?}"));
         let case = cases(kind).into_iter().find(|case| case.name == format!("{kind}/{name}")).unwrap();
         let mut body: Value = serde_json::from_slice(&case.body).unwrap();
         *body.pointer_mut(pointer).unwrap() = value;
         let events = parse(&*gateway, &body).unwrap();
-        let told = events.into_iter().map(|event| (event.ignored, event.receipt.map(|receipt| receipt.progress)));
-        told.collect::<Vec<_>>()
+        let results = events.into_iter().map(|event| (event.ignored, event.receipt.map(|receipt| receipt.status)));
+        results.collect::<Vec<_>>()
     };
-    let (status, failed) = (Some(Ignored::Status), Some(Progress::Failed(Refusal::Permanent)));
-    let group = |group: &str| reports("infobip", "delivery_report", "/results/0/status/groupName", json!(group));
+    let (status, failed) = (Some(IgnoreReason::Status), Some(ReceiptStatus::Failed(Refusal::Permanent)));
+    let group = |group: &str| receipts("infobip", "delivery_report", "/results/0/status/groupName", json!(group));
     for (word, progress) in [
-        ("DELIVERED", Some(Progress::Delivered)),
+        ("DELIVERED", Some(ReceiptStatus::Delivered)),
         ("PENDING", None),
         ("UNDELIVERABLE", failed),
         ("EXPIRED", failed),
@@ -240,21 +244,21 @@ fn reports_of_presets_move_only_what_they_name() {
     ] {
         assert_eq!(group(word), [(status, progress)], "{word}");
     }
-    let two = reports("infobip", "delivery_reports", "/results/0/bulkId", json!("x"));
+    let two = receipts("infobip", "delivery_reports", "/results/0/bulkId", json!("x"));
     assert_eq!(two, [(status, None), (status, failed)]);
-    let unnamed = reports("infobip", "delivery_report", "/results/0/messageId", Value::Null);
-    assert_eq!(unnamed, [(status, None)], "a report about no message moves none");
-    let message = reports("infobip", "text_and_image", "/results/0/contact", json!({"seenAt": "x"}));
-    assert_eq!(message, [(None, None), (Some(Ignored::NonText), None)], "people's messages are no reports");
-    let of_a_person = reports("infobip", "text_and_image", "/results/0/price", json!({"status": "DELIVERED"}));
+    let unnamed = receipts("infobip", "delivery_report", "/results/0/messageId", Value::Null);
+    assert_eq!(unnamed, [(status, None)], "a status without a message id has no receipt");
+    let message = receipts("infobip", "text_and_image", "/results/0/contact", json!({"seenAt": "x"}));
+    assert_eq!(message, [(None, None), (Some(IgnoreReason::NonText), None)], "a person's message is not a status");
+    let of_a_person = receipts("infobip", "text_and_image", "/results/0/price", json!({"status": "DELIVERED"}));
     assert_eq!(of_a_person[0], (None, None));
 
-    let ack = |ack: &str| reports("ultramsg", "ack_device", "/data/ack", json!(ack));
+    let ack = |ack: &str| receipts("ultramsg", "ack_device", "/data/ack", json!(ack));
     for (word, progress) in [
         ("pending", None),
-        ("server", Some(Progress::Accepted)),
-        ("read", Some(Progress::Delivered)),
-        ("Played", Some(Progress::Delivered)),
+        ("server", Some(ReceiptStatus::Accepted)),
+        ("read", Some(ReceiptStatus::Delivered)),
+        ("Played", Some(ReceiptStatus::Delivered)),
         ("", None),
     ] {
         assert_eq!(ack(word), [(status, progress)], "{word}");

@@ -1,4 +1,4 @@
-//! What each gateway is asked to send.
+//! The request that each hosted gateway is sent for a text message.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) fn build(kind: &str, settings: &Value) -> Result<Arc<dyn Gateway>, St
     built.map_err(|faults| faults.to_string())
 }
 
-/// Everything that sending needs.
+/// The settings that sending requires.
 pub(crate) fn settings(kind: &str) -> Value {
     match kind {
         "cloud-api" => json!({ "access_token": "key", "phone_number_id": 777 }),
@@ -97,7 +97,7 @@ fn meta_and_its_resellers_send_the_same_body() {
 }
 
 #[test]
-fn the_family_of_waha_sends_to_the_chat_it_heard_from() {
+fn waha_and_its_relatives_send_to_the_chat_of_the_message() {
     for chat in ["447700900123@c.us", "190000000000117@lid"] {
         let text = json!({ "session": "default", "chatId": chat, "text": TEXT, "linkPreview": false });
         sends("waha", &json!({}), chat, "http://waha:3000/api/sendText", ("x-api-key", "key"), &text);
@@ -110,7 +110,7 @@ fn the_family_of_waha_sends_to_the_chat_it_heard_from() {
 }
 
 #[test]
-fn twilio_answers_on_the_channel_it_was_written_to() {
+fn twilio_replies_on_the_channel_of_the_message() {
     let url = "https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json";
     let by_account = ("authorization", "Basic QUMxOmEtd2ViaG9vay1zZWNyZXQtb2YtMjQtYnl0ZXMtb3ItbW9yZQ==");
     let (whatsapp, sms) = ("whatsapp:+447700900123", "+12025550187");
@@ -147,7 +147,7 @@ fn vonage_bird_and_chatwoot_send_as_documented() {
     sends("chatwoot", &json!({}), "42", url, ("api_access_token", "key"), &text);
 }
 
-/// Whatever stands in a stored chat id or in a text, a request comes out.
+/// No stored chat id and no text prevents a request from being built.
 #[test]
 fn no_chat_id_breaks_a_request() {
     for kind in ["cloud-api", "360dialog", "hypersender", "wawp", "twilio", "vonage", "bird", "chatwoot"] {
@@ -160,7 +160,7 @@ fn no_chat_id_breaks_a_request() {
 }
 
 #[test]
-fn what_is_missing_to_send_is_told_at_start() {
+fn missing_settings_for_sending_are_reported_at_start() {
     for kind in ["360dialog", "gupshup-v3", "hypersender", "wawp", "twilio", "vonage", "bird", "chatwoot"] {
         let all = settings(kind);
         for key in all.as_object().unwrap().keys() {

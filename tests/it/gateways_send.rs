@@ -1,10 +1,10 @@
-//! What each gateway is asked to send, and what its answers mean.
+//! The request that each self-hosted gateway is sent for a text message, and how its responses are classified.
 
 use std::sync::Arc;
 
 use countersign::{
     domain::Subject,
-    gateway::{self, Behind, Gateway, Purpose, Refusal, Sent},
+    gateway::{self, Gateway, LidLookup, Purpose, Refusal, SendResult},
     reader::Table,
 };
 use http::{Request, Response};
@@ -77,7 +77,7 @@ fn requests() -> Vec<Wanted> {
 }
 
 #[test]
-fn every_gateway_is_asked_in_its_own_words() {
+fn every_gateway_is_sent_its_documented_request() {
     for (kind, chat, url, (name, value), body) in requests() {
         let request = build(settings(kind)).text_message(chat, None, TEXT);
         assert_eq!(request.method(), "POST", "{kind} {chat}");
@@ -106,15 +106,15 @@ fn a_known_phone_is_preferred_to_a_lid() {
 }
 
 /// Kind, status, body, meaning.
-fn answers() -> Vec<(&'static str, u16, Value, Sent)> {
-    let accepted = |id: &str| Sent::Accepted { id: Some(id.to_owned()) };
-    let retry = |why| Sent::NotSent { why };
+fn answers() -> Vec<(&'static str, u16, Value, SendResult)> {
+    let accepted = |id: &str| SendResult::Accepted { id: Some(id.to_owned()) };
+    let retry = |why| SendResult::Retryable { reason: why };
     let (busy, broken, offline) = (retry("rate_limited"), retry("gateway_error"), retry("not_connected"));
-    let perhaps = Sent::Unknown { why: "gateway_timeout" };
-    let absent = Sent::Refused(Refusal::NotOnWhatsApp);
-    let locked = Sent::Refused(Refusal::WindowClosed);
-    let denied = Sent::Refused(Refusal::Unauthorized);
-    let permanent = Sent::Refused(Refusal::Permanent);
+    let perhaps = SendResult::Unknown { reason: "gateway_timeout" };
+    let absent = SendResult::Refused(Refusal::NotOnWhatsApp);
+    let locked = SendResult::Refused(Refusal::WindowClosed);
+    let denied = SendResult::Refused(Refusal::Unauthorized);
+    let permanent = SendResult::Refused(Refusal::Permanent);
     let unknown = json!({ "response": { "message": [{ "exists": false, "jid": PHONE, "number": "447700900123" }] } });
     let closed = json!({ "status": 400, "response": { "message": ["Error: Connection Closed"] } });
     let invalid = json!({ "status": 400, "response": { "message": [["instance requires property \"text\""]] } });
@@ -199,21 +199,25 @@ fn answers() -> Vec<(&'static str, u16, Value, Sent)> {
 }
 
 #[test]
-fn every_answer_is_understood() {
+fn every_response_is_classified() {
     for (kind, status, body, meaning) in answers() {
         let response = Response::builder().status(status).body(body.to_string().into_bytes()).unwrap();
-        assert_eq!(build(settings(kind)).sent(&response), meaning, "{kind} {status} {body}");
+        assert_eq!(build(settings(kind)).parse_send_response(&response), meaning, "{kind} {status} {body}");
     }
     for kind in ["waha", "evolution", "gowa", "wppconnect", "wuzapi", "green-api", "whapi"] {
         let busy = Response::builder().status(429).body(b"<html>".to_vec()).unwrap();
-        assert_eq!(build(settings(kind)).sent(&busy), Sent::NotSent { why: "rate_limited" }, "{kind}");
+        assert_eq!(
+            build(settings(kind)).parse_send_response(&busy),
+            SendResult::Retryable { reason: "rate_limited" },
+            "{kind}"
+        );
         let empty = Response::builder().status(200).body(Vec::new()).unwrap();
-        assert_eq!(build(settings(kind)).sent(&empty), Sent::Accepted { id: None }, "{kind}");
+        assert_eq!(build(settings(kind)).parse_send_response(&empty), SendResult::Accepted { id: None }, "{kind}");
     }
 }
 
 #[test]
-fn the_phone_behind_a_lid_is_asked_for() {
+fn the_phone_of_a_lid_is_looked_up() {
     let known = json!({ "lid": LID, "pn": "447700900123@c.us" });
     let entry = json!({ "lid": { "_serialized": LID }, "phoneNumber": { "_serialized": "447700900123@c.us" } });
     let serialized = |jid: &Value| json!({ "lid": { "_serialized": LID }, "phoneNumber": jid });
@@ -237,25 +241,25 @@ fn the_phone_behind_a_lid_is_asked_for() {
     ] {
         let gateway = build(settings(kind));
         for lid in ["190000000000117", LID] {
-            let request = gateway.who_is(lid).unwrap();
+            let request = gateway.lid_lookup(lid).unwrap();
             assert_eq!((request.method().as_str(), request.uri().to_string().as_str()), ("GET", url));
             assert_eq!(header(&request, key.0), key.1);
         }
         let respond = |status: u16, body: &Value| {
             let response = Response::builder().status(status).body(body.to_string().into_bytes()).unwrap();
-            gateway.phone_behind(&response)
+            gateway.parse_lid_lookup(&response)
         };
-        assert_eq!(respond(200, &answer), Behind::Phone("447700900123".parse().unwrap()), "{kind}");
-        assert_eq!(respond(200, &unknown), Behind::Unknown, "{kind}");
-        assert_eq!(respond(200, &hidden), Behind::Hidden, "{kind}");
+        assert_eq!(respond(200, &answer), LidLookup::Phone("447700900123".parse().unwrap()), "{kind}");
+        assert_eq!(respond(200, &unknown), LidLookup::NotYetKnown, "{kind}");
+        assert_eq!(respond(200, &hidden), LidLookup::Unavailable, "{kind}");
         for status in [401, 403, 404, 422, 429, 500, 503] {
-            assert_eq!(respond(status, &answer), Behind::Failed, "{kind}");
+            assert_eq!(respond(status, &answer), LidLookup::Failed, "{kind}");
         }
-        assert_eq!(respond(200, &json!("a page of a proxy")), Behind::Failed, "{kind}");
+        assert_eq!(respond(200, &json!("a page of a proxy")), LidLookup::Failed, "{kind}");
         let older = json!({ "statusCode": 404, "message": "Cannot GET /api/default/lids/1", "error": "Not Found" });
-        assert_eq!(respond(404, &older) == Behind::Hidden, kind == "waha");
+        assert_eq!(respond(404, &older) == LidLookup::Unavailable, kind == "waha");
     }
     for kind in ["evolution", "gowa", "wuzapi", "green-api", "whapi"] {
-        assert!(build(settings(kind)).who_is(LID).is_none(), "{kind}");
+        assert!(build(settings(kind)).lid_lookup(LID).is_none(), "{kind}");
     }
 }

@@ -1,6 +1,6 @@
-//! Whom a message proves: only a phone that the gateway vouches for, and never our own side.
+//! The sender of a message: only an identity that the gateway vouches for, and never the own number.
 
-use countersign::gateway::{Event, Ignored, Progress, Refusal, Webhook};
+use countersign::gateway::{IgnoreReason, ReceiptStatus, Refusal, Webhook, WebhookEvent};
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -15,17 +15,17 @@ fn with(kind: &str, more: &Value) -> Value {
     settings
 }
 
-fn read(kind: &str, more: &Value, body: &[u8]) -> Result<Event, String> {
+fn read(kind: &str, more: &Value, body: &[u8]) -> Result<WebhookEvent, String> {
     let settings = with(kind, more);
     let (headers, now) = (HeaderMap::new(), Timestamp::UNIX_EPOCH);
-    let webhook = Webhook { method: &Method::POST, path_secret: None, query: "", headers: &headers, body, now };
+    let webhook = Webhook { method: &Method::POST, path_suffix: None, query: "", headers: &headers, body, now };
     let events = build(kind, &settings).unwrap().parse(&webhook).map_err(|error| error.to_string())?;
-    let [event] = <[Event; 1]>::try_from(events).unwrap();
+    let [event] = <[WebhookEvent; 1]>::try_from(events).unwrap();
     Ok(event)
 }
 
 #[track_caller]
-fn expect(event: &Event, ignored: Option<Ignored>, phone: Option<&str>) {
+fn expect(event: &WebhookEvent, ignored: Option<IgnoreReason>, phone: Option<&str>) {
     assert_eq!(event.ignored, ignored);
     assert_eq!(event.sender.phone.as_ref().map(countersign::domain::Phone::e164).as_deref(), phone);
 }
@@ -62,7 +62,7 @@ fn twilio() {
     };
     let event = |changes: &[(&str, &str)]| read("twilio", &json!({}), &form(changes)).unwrap();
     expect(&event(&[]), None, NAMED);
-    // Short codes, names and what the future may bring.
+    // Short codes, alphanumeric senders, and unknown forms.
     let sms = json!({ "sms_verifies": true });
     for from in ["12345", "8850123", "NORTHWIND", "+12345", "whatsapp:447700900123", "whatsapp:+44x"] {
         expect(&read("twilio", &sms, &form(&[("From", from)])).unwrap(), None, None);
@@ -72,13 +72,13 @@ fn twilio() {
     assert_eq!(read("twilio", &sms, &form(&[("From", "GB.10000000001")])).unwrap().sender.bsuid(), None);
     let both = event(&[("ExternalUserId", "GB.10000000000001"), ("WaId", "447700900123")]);
     assert_eq!((both.sender.phone.is_some(), both.sender.bsuid()), (true, Some("GB.10000000000001")));
-    expect(&event(&[("WaId", "12025550187")]), Some(Ignored::SendersDiffer), None);
-    // A caption, a tap and a picture are no typed text.
+    expect(&event(&[("WaId", "12025550187")]), Some(IgnoreReason::SendersDiffer), None);
+    // An image with a caption and a tapped button are not text messages.
     for change in [("NumMedia", "1"), ("MessageType", "button"), ("Body", "")] {
-        expect(&event(&[change]), Some(Ignored::NonText), NAMED);
+        expect(&event(&[change]), Some(IgnoreReason::NonText), NAMED);
     }
     for change in [("SmsStatus", "delivered"), ("MessageStatus", "read"), ("SmsStatus", "")] {
-        expect(&event(&[change]), Some(Ignored::Status), None);
+        expect(&event(&[change]), Some(IgnoreReason::Status), None);
     }
     assert!(read("twilio", &json!({}), &form(&[("From", "+447700900123"), ("From", "+12025550187")])).is_err());
     let forged = form(&[("From", "+447700900123")]);
@@ -90,11 +90,11 @@ fn twilio() {
         json!({ "from": "+12025550142" }),
     ] {
         expect(&read("twilio", &whatsapp, &form(&[])).unwrap(), None, NAMED);
-        expect(&read("twilio", &whatsapp, &forged).unwrap(), Some(Ignored::Sms), None);
+        expect(&read("twilio", &whatsapp, &forged).unwrap(), Some(IgnoreReason::Sms), None);
     }
-    let believed = read("twilio", &sms, &forged).unwrap();
-    expect(&believed, None, NAMED);
-    assert!(believed.weak && !event(&[]).weak);
+    let accepted = read("twilio", &sms, &forged).unwrap();
+    expect(&accepted, None, NAMED);
+    assert!(accepted.forgeable && !event(&[]).forgeable);
     let refused = with("twilio", &json!({ "from": "whatsapp:+12025550142", "sms_verifies": true }));
     assert!(build("twilio", &refused).is_err_and(|why| why.contains("sms_verifies")));
 }
@@ -105,23 +105,23 @@ fn vonage() {
     let event = |pointer: &str, value: Value| read("vonage", &json!({}), &changed(&text, pointer, value)).unwrap();
     expect(&event("/to", json!("12025550142")), None, NAMED);
     for channel in ["sms", "messenger", "viber_service", "instagram"] {
-        expect(&event("/channel", json!(channel)), Some(Ignored::Event), None);
+        expect(&event("/channel", json!(channel)), Some(IgnoreReason::Event), None);
     }
     let unnamed = event("/from", json!("GB.10000000000001"));
     assert_eq!((unnamed.sender.phone.is_none(), unnamed.sender.bsuid()), (true, Some("GB.10000000000001")));
     let unnamed = event("/from", Value::Null);
     assert_eq!((unnamed.sender.subject(), unnamed.chat_id), (None, None));
     for kind in ["reaction", "unsupported", "button", "reply"] {
-        expect(&event("/message_type", json!(kind)), Some(Ignored::NonText), NAMED);
+        expect(&event("/message_type", json!(kind)), Some(IgnoreReason::NonText), NAMED);
     }
     let sms = fixture("vonage/sms_text");
     let forged = changed(&sms, "/from", json!("GB.1000"));
-    let believed = json!({ "channel": "sms", "sms_verifies": true });
-    assert_eq!(read("vonage", &believed, &forged).unwrap().sender.subject(), None);
-    assert!(read("vonage", &believed, sms.to_string().as_bytes()).unwrap().weak);
+    let sms_verifies = json!({ "channel": "sms", "sms_verifies": true });
+    assert_eq!(read("vonage", &sms_verifies, &forged).unwrap().sender.subject(), None);
+    assert!(read("vonage", &sms_verifies, sms.to_string().as_bytes()).unwrap().forgeable);
     expect(
         &read("vonage", &json!({ "channel": "sms" }), sms.to_string().as_bytes()).unwrap(),
-        Some(Ignored::Sms),
+        Some(IgnoreReason::Sms),
         None,
     );
 }
@@ -132,51 +132,57 @@ fn bird() {
     let own = json!({ "channel_id": "60deb2b8-1cba-49c8-8c38-0e0d57fa4500" });
     let event = |pointer: &str, value: Value| read("bird", &own, &changed(&text, pointer, value)).unwrap();
     expect(&event("/service", json!("channels")), None, NAMED);
-    expect(&event("/payload/channelId", json!("another")), Some(Ignored::AnotherNumber), NAMED);
-    expect(&event("/event", json!("sms.inbound")), Some(Ignored::Event), None);
-    expect(&event("/payload/direction", Value::Null), Some(Ignored::FromMe), None);
-    expect(&event("/payload/body/type", json!("image")), Some(Ignored::NonText), NAMED);
+    expect(&event("/payload/channelId", json!("another")), Some(IgnoreReason::AnotherNumber), NAMED);
+    expect(&event("/event", json!("sms.inbound")), Some(IgnoreReason::Event), None);
+    expect(&event("/payload/direction", Value::Null), Some(IgnoreReason::FromMe), None);
+    expect(&event("/payload/body/type", json!("image")), Some(IgnoreReason::NonText), NAMED);
     expect(&event("/payload/sender/contact/identifierKey", json!("emailaddress")), None, None);
     let bsuid = event("/payload/meta/extraInformation/whatsappbsuid", json!("GB.10000000000001"));
     assert_eq!(bsuid.sender.bsuid(), Some("GB.10000000000001"));
-    assert_eq!(event("/payload/status", json!("delivered")).receipt, None, "theirs, not ours");
+    assert_eq!(event("/payload/status", json!("delivered")).receipt, None, "a received message has no receipt");
 
     let failed = fixture("bird/delivery_failed");
     let failing = json!({ "channel_id": failed["payload"]["channelId"] });
-    let told = |pointer: &str, value: Value| {
+    let progress = |pointer: &str, value: Value| {
         let event = read("bird", &failing, &changed(&failed, pointer, value)).unwrap();
-        assert_eq!(event.ignored, Some(Ignored::FromMe), "a report verifies nothing");
-        event.receipt.map(|receipt| receipt.progress)
+        assert_eq!(event.ignored, Some(IgnoreReason::FromMe), "a delivery status verifies nothing");
+        event.receipt.map(|receipt| receipt.status)
     };
-    assert_eq!(told("/payload/failure/source/code", json!("131026")), Some(Progress::Failed(Refusal::NotOnWhatsApp)));
-    let permanent = Some(Progress::Failed(Refusal::Permanent));
-    assert_eq!(told("/payload/failure/source/name", json!("sms-messagebird")), permanent);
-    assert_eq!(told("/payload/failure", Value::Null), permanent);
-    assert_eq!(told("/payload/status", json!("sending_failed")), Some(Progress::Failed(Refusal::WindowClosed)));
+    assert_eq!(
+        progress("/payload/failure/source/code", json!("131026")),
+        Some(ReceiptStatus::Failed(Refusal::NotOnWhatsApp))
+    );
+    let permanent = Some(ReceiptStatus::Failed(Refusal::Permanent));
+    assert_eq!(progress("/payload/failure/source/name", json!("sms-messagebird")), permanent);
+    assert_eq!(progress("/payload/failure", Value::Null), permanent);
+    assert_eq!(
+        progress("/payload/status", json!("sending_failed")),
+        Some(ReceiptStatus::Failed(Refusal::WindowClosed))
+    );
     for nothing_new in ["accepted", "processing", "Zugestellt", ""] {
-        assert_eq!(told("/payload/status", json!(nothing_new)), None, "{nothing_new}");
+        assert_eq!(progress("/payload/status", json!(nothing_new)), None, "{nothing_new}");
     }
 }
 
 #[test]
 fn chatwoot() {
     let text = fixture("chatwoot/incoming");
-    let told =
+    let event_with =
         |more: &Value, pointer: &str, value: Value| read("chatwoot", more, &changed(&text, pointer, value)).unwrap();
-    let event = |pointer: &str, value: Value| told(&json!({}), pointer, value);
+    let event = |pointer: &str, value: Value| event_with(&json!({}), pointer, value);
     expect(&event("/private", json!(false)), None, NAMED);
-    expect(&event("/private", json!(true)), Some(Ignored::FromMe), None);
-    expect(&event("/sender/type", json!("agent_bot")), Some(Ignored::FromMe), None);
-    expect(&event("/message_type", json!("template")), Some(Ignored::FromMe), None);
-    expect(&event("/message_type", json!("activity")), Some(Ignored::Event), NAMED);
-    expect(&event("/event", json!("message_updated")), Some(Ignored::Event), None);
-    expect(&event("/attachments", json!([{ "file_type": "image" }])), Some(Ignored::NonText), NAMED);
-    // An agent may write any number into a contact; the channel's id is the truth.
+    expect(&event("/private", json!(true)), Some(IgnoreReason::FromMe), None);
+    expect(&event("/sender/type", json!("agent_bot")), Some(IgnoreReason::FromMe), None);
+    expect(&event("/message_type", json!("template")), Some(IgnoreReason::FromMe), None);
+    expect(&event("/message_type", json!("activity")), Some(IgnoreReason::Event), NAMED);
+    expect(&event("/event", json!("message_updated")), Some(IgnoreReason::Event), None);
+    expect(&event("/attachments", json!([{ "file_type": "image" }])), Some(IgnoreReason::NonText), NAMED);
+    // Agents can edit a contact's number; only the channel's id is trusted.
     expect(&event("/sender/phone_number", json!("+12025550187")), None, NAMED);
     expect(&event("/conversation/contact_inbox/source_id", json!("GB.10000000000001")), None, None);
-    // Visitors of a web page choose their own numbers and ids.
+    // Visitors of a website choose their own numbers and ids.
     for channel in ["Channel::WebWidget", "Channel::Api", "Channel::Sms", "Channel::TwilioSms"] {
-        expect(&event("/conversation/channel", json!(channel)), Some(Ignored::Event), None);
+        expect(&event("/conversation/channel", json!(channel)), Some(IgnoreReason::Event), None);
     }
     let mut twilio = text.clone();
     twilio["conversation"]["channel"] = json!("Channel::TwilioSms");
@@ -184,14 +190,14 @@ fn chatwoot() {
     expect(&read("chatwoot", &json!({}), &source).unwrap(), None, NAMED);
     for channel in ["Channel::WebWidget", "Channel::Api", "Channel::Email"] {
         let inbox = json!({ "inbox_id": 3 });
-        expect(&told(&inbox, "/conversation/channel", json!(channel)), Some(Ignored::Event), None);
+        expect(&event_with(&inbox, "/conversation/channel", json!(channel)), Some(IgnoreReason::Event), None);
         let trusted = json!({ "inbox_id": 3, "trust_contact_phone": true });
-        let event = told(&trusted, "/conversation/channel", json!(channel));
+        let event = event_with(&trusted, "/conversation/channel", json!(channel));
         expect(&event, None, NAMED);
-        assert!(event.weak);
+        assert!(event.forgeable);
     }
-    expect(&told(&json!({ "inbox_id": 3 }), "/inbox/id", json!(4)), Some(Ignored::AnotherNumber), NAMED);
-    expect(&event("/account/id", json!(2)), Some(Ignored::AnotherNumber), NAMED);
+    expect(&event_with(&json!({ "inbox_id": 3 }), "/inbox/id", json!(4)), Some(IgnoreReason::AnotherNumber), NAMED);
+    expect(&event("/account/id", json!(2)), Some(IgnoreReason::AnotherNumber), NAMED);
     assert_eq!(event("/source_id", Value::Null).message_id.as_deref(), Some("501"));
     assert_eq!(event("/created_at", json!(1_788_256_800)).timestamp, Some(1_788_256_800));
 }
@@ -203,14 +209,14 @@ fn hypersender_and_wawp() {
     let event = |pointer: &str, value: Value| read("hypersender", &own, &changed(&text, pointer, value)).unwrap();
     expect(&event("/event", json!("messages.any")), None, NAMED);
     expect(&event("/event", Value::Null), None, NAMED);
-    expect(&event("/instanceId", json!("another")), Some(Ignored::AnotherNumber), NAMED);
-    expect(&event("/event", json!("messages.ack")), Some(Ignored::Status), None);
+    expect(&event("/instanceId", json!("another")), Some(IgnoreReason::AnotherNumber), NAMED);
+    expect(&event("/event", json!("messages.ack")), Some(IgnoreReason::Status), None);
     for name in ["message.phone.received", "message.revoked", "message.waiting", "poll.vote"] {
-        expect(&event("/event", json!(name)), Some(Ignored::Event), None);
+        expect(&event("/event", json!(name)), Some(IgnoreReason::Event), None);
     }
     let hidden = event("/data/payload/from", json!("190000000000117@lid"));
     assert_eq!((hidden.sender.phone.is_none(), hidden.sender.lid()), (true, Some("190000000000117")));
-    expect(&event("/data/payload/from", json!("status@broadcast")), Some(Ignored::Broadcast), None);
+    expect(&event("/data/payload/from", json!("status@broadcast")), Some(IgnoreReason::Broadcast), None);
     let mut known = text.clone();
     known["data"]["payload"]["from"] = json!("190000000000117@lid");
     known["data"]["payload"]["_data"]["key"]["remoteJidAlt"] = json!("447700900123@s.whatsapp.net");
@@ -218,12 +224,12 @@ fn hypersender_and_wawp() {
     let wawp = fixture("wawp/text");
     expect(
         &read("wawp", &json!({}), &changed(&wawp, "/payload/fromMe", json!(true))).unwrap(),
-        Some(Ignored::FromMe),
+        Some(IgnoreReason::FromMe),
         None,
     );
 }
 
-/// Whether 360dialog writes Meta's prefix is not documented.
+/// 360dialog does not document whether its signature has Meta's prefix.
 #[test]
 fn the_prefix_of_360dialog_is_optional() {
     let (body, expect) = (fixture("360dialog/text").to_string(), fixture("360dialog/text.expect"));
@@ -235,7 +241,7 @@ fn the_prefix_of_360dialog_is_optional() {
         let mut headers = HeaderMap::new();
         headers.insert("x-360dialog-signature", signature.parse().unwrap());
         let (method, now) = (&Method::POST, Timestamp::UNIX_EPOCH);
-        let webhook = Webhook { method, path_secret: None, query: "", headers: &headers, body, now };
+        let webhook = Webhook { method, path_suffix: None, query: "", headers: &headers, body, now };
         gateway.authenticate(&webhook).is_ok()
     };
     for prefix in ["", "sha256="] {
@@ -248,7 +254,7 @@ fn the_prefix_of_360dialog_is_optional() {
 }
 
 #[test]
-fn the_agent_of_meta_hides_no_message_of_360dialog() {
+fn standby_messages_of_360dialog_are_read() {
     let text = fixture("360dialog/text");
     let standby = changed(&text, "/entry/0/changes/0/field", json!("standby"));
     expect(&read("360dialog", &json!({}), &standby).unwrap(), None, NAMED);

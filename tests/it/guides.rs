@@ -1,4 +1,4 @@
-//! The guides and the search, as a running daemon shows them.
+//! The guides and the search of a running daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use crate::{
     daemon::{Answer, Daemon, Ground, World},
 };
 
-/// The API reference is larger than the usual client reads.
+/// Fetches a page of any size; the usual client stops before the end of the API reference.
 fn page(daemon: &Daemon, path: &str) -> Answer {
     whole(&url::Url::parse(&format!("{}{path}", daemon.base)).unwrap(), &[])
 }
 
-/// What stands between `before` and the next quote, each time.
+/// The text between each `before` and the next quote.
 fn between<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
     text.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
 }
@@ -26,7 +26,7 @@ fn anchors(daemon: &Daemon, path: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_link_of_a_guide_leads_somewhere() {
+async fn every_link_in_a_guide_has_a_target() {
     let world = World::new(Ground::directory());
     let daemon = world.start().await;
     let mut known = BTreeMap::from([("/docs".to_owned(), anchors(&daemon, "/docs"))]);
@@ -70,7 +70,7 @@ async fn the_type_of_a_problem_is_the_address_of_its_entry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_searched_for_is_found_and_never_executed() {
+async fn the_search_finds_and_escapes_the_query() {
     let world = World::new(Ground::directory());
     let daemon = world.start().await;
     let found = daemon.get("/docs/search?q=code_locked").await;

@@ -1,4 +1,4 @@
-//! What is not yet authenticated has one budget: who keeps it waiting makes room for who does not.
+//! The budget for unauthenticated requests: stalled clients are evicted for those that are not.
 
 use std::time::Duration;
 
@@ -40,14 +40,14 @@ async fn a_secret_in_a_header_is_compared_before_the_body_is_read() {
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
-        // Without a byte of the body: before, 408 after ten seconds.
+        // Answered without a byte of the body; reading it would take ten seconds and end with 408.
         timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
         assert_eq!(String::from_utf8_lossy(&answer), status);
     }
     process.terminate();
 }
 
-/// 150 stalled bodies use the budget twenty times over.
+/// 150 stalled bodies are twenty times the budget.
 #[tokio::test(flavor = "multi_thread")]
 async fn stalled_bodies_do_not_hold_up_a_genuine_one() {
     many_files();
@@ -68,7 +68,7 @@ async fn stalled_bodies_do_not_hold_up_a_genuine_one() {
     world.receiver.wait_for(1).await;
     assert!(process.metric("countersign_unauthenticated_refused_total{cause=\"evicted\"}").await > 100.0);
     assert!(process.metric("countersign_unauthenticated_bytes").await <= 12.0 * 1024.0 * 1024.0);
-    // The first one made room: it is answered, and may ask again later.
+    // The first one is evicted: it gets a response, and may try again later.
     let mut answer = Vec::new();
     let _ = timeout(PATIENCE, stalled.swap_remove(0).read_to_end(&mut answer)).await.unwrap();
     let answer = String::from_utf8_lossy(&answer);
@@ -77,9 +77,9 @@ async fn stalled_bodies_do_not_hold_up_a_genuine_one() {
     process.terminate();
 }
 
-/// Streams have half of the budget; the next one hears 503, and strangers do not end those that wait.
+/// Streams may use half of the budget; the next one gets 503, and other clients do not end those that wait.
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_wait_on_beside_strangers() {
+async fn other_clients_do_not_evict_streams() {
     many_files();
     let mut world = World::new(Ground::directory());
     world.top = "limits.unauthenticated_mib = 1".to_owned();

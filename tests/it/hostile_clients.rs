@@ -1,4 +1,4 @@
-//! Clients that take their time. None of them holds a connection, or delays anybody else.
+//! Slow clients: none keeps its connection open without end, or delays other clients.
 
 use std::{
     net::SocketAddr,
@@ -26,14 +26,14 @@ pub(crate) fn address(process: &Process) -> SocketAddr {
     process.base.trim_start_matches("http://").parse().unwrap()
 }
 
-/// Everybody here opens many connections.
+/// Raises the limit of open files: these tests open many connections.
 pub(crate) fn many_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
 }
 
-/// What a daemon goes on serving while it is attacked: how long the slowest request took.
+/// Serves legitimate requests during an attack; returns how long the slowest took.
 pub(crate) async fn legitimate(process: &Process, mut over: impl FnMut() -> bool) -> Duration {
     let mut slowest = Duration::ZERO;
     while !over() {
@@ -45,7 +45,7 @@ pub(crate) async fn legitimate(process: &Process, mut over: impl FnMut() -> bool
     slowest
 }
 
-/// Sends `first`, then `more` again and again, and reads whatever comes. Until the daemon has closed.
+/// Sends `first`, then `more` repeatedly, and reads whatever comes, until the daemon closes the connection.
 async fn drip(address: SocketAddr, first: Vec<u8>, more: &'static [u8], pause: Duration) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut from, mut to) = stream.into_split();
@@ -62,13 +62,13 @@ async fn drip(address: SocketAddr, first: Vec<u8>, more: &'static [u8], pause: D
     }
 }
 
-/// Asks for more than the kernel keeps, and reads a byte now and then.
+/// Requests more than the kernel buffers, and reads a byte now and then.
 async fn hardly_reads(address: SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
     let ask = async {
-        // Eight megabytes of answers; a kernel keeps four.
+        // Eight megabytes of responses; the kernel buffers four.
         for _ in 0..12 {
             stream.write_all(MANUAL.as_bytes()).await?;
         }
@@ -81,7 +81,7 @@ async fn hardly_reads(address: SocketAddr) {
     }
 }
 
-/// Sends chunks as fast as it can.
+/// Sends chunks as fast as possible.
 async fn never_ends(address: SocketAddr, head: String) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut from, mut to) = stream.into_split();
@@ -107,7 +107,7 @@ fn post(headers: &str) -> String {
     )
 }
 
-/// Asks once, as a gateway's pool does, and stays.
+/// Sends one request and keeps the connection open, as a gateway's connection pool does.
 async fn idle(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     asks(&mut stream).await;
@@ -122,7 +122,7 @@ async fn asks(stream: &mut TcpStream) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_holds_a_connection_by_being_slow() {
+async fn slow_clients_are_disconnected() {
     many_files();
     let mut world = World::new(Ground::directory());
     world.top = "[limits]\npages_per_minute = 0\nwrong_tokens_per_minute = 0\n".to_owned();
@@ -165,12 +165,12 @@ async fn nobody_holds_a_connection_by_being_slow() {
     for _ in 0..40 {
         slow.spawn(hardly_reads(address));
     }
-    // All that are slow are gone, and all that are idle are there: 75 seconds are theirs.
+    // All slow connections are closed, and all idle ones are open: they may stay for 75 seconds.
     let gone = || process.files() <= files + idle.len() + 8 && start.elapsed() > Duration::from_secs(5);
     let over = || gone() || start.elapsed() > Duration::from_secs(60);
     let slowest = legitimate(&process, over).await;
     assert!(gone(), "{} of {files} files are open after {:?}", process.files(), start.elapsed());
-    assert!(process.files() > files + 900, "whoever is idle between requests may stay");
+    assert!(process.files() > files + 900, "connections that are idle between requests may stay");
     // Beside all other tests, on a busy machine.
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     let grown = process.peak() - peak;

@@ -1,4 +1,4 @@
-//! Floods of what strangers may send: they fill neither the memory nor the log.
+//! Floods by unauthenticated clients: they fill neither the memory nor the log.
 
 use std::{
     sync::{

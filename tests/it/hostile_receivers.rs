@@ -1,5 +1,5 @@
-//! Receivers that hang, drip, never end or send too much: an attempt ends when it must, little is read, little is
-//! kept, and whoever is well is told meanwhile.
+//! Receivers that do not answer, send byte by byte, never end or send too much: every attempt ends in time and reads
+//! little, and healthy receivers get their callbacks meanwhile.
 
 use std::{
     net::SocketAddr,
@@ -25,14 +25,14 @@ use crate::{
     process::Process,
 };
 
-/// What a receiver does with a connection: it says `first`, then `more` for ever.
+/// How a receiver behaves: it sends `first`, then `more` again and again.
 #[derive(Clone, Copy)]
 struct Way {
     name: &'static str,
     first: &'static str,
     more: &'static str,
     pause: Duration,
-    /// What the attempt comes to. An answer whose head is good is one, however its body goes on.
+    /// The result of the attempt. A response with a valid head counts, whatever its body does.
     outcome: Result<u16, Cause>,
 }
 
@@ -83,7 +83,7 @@ const INTERIM: &[Way] = &[
     way("endless 100", "", "HTTP/1.1 100 Continue\r\n\r\n", FAST, TIMEOUT),
 ];
 
-/// A receiver, and how many bytes it could get rid of on its greediest connection.
+/// A receiver, and the most bytes it could send on one connection.
 struct Receiver {
     address: SocketAddr,
     taken: Arc<AtomicUsize>,
@@ -115,7 +115,7 @@ async fn annoy(mut stream: TcpStream, way: Way, most: Arc<AtomicUsize>) {
         most.fetch_max(taken, Ordering::SeqCst);
         next.clone_from(&more);
         if way.pause == NEVER {
-            // Until the other side has had enough.
+            // Until the client closes the connection.
             let _ = stream.read(&mut request).await;
             return;
         }
@@ -145,9 +145,9 @@ async fn every_attempt_ends_in_time_and_reads_little() {
             let length = answer.as_ref().map_or(0, |answer| answer.body().len());
             let unwritten = answer.as_ref().is_err_and(|error| !error.may_have_arrived);
             let outcome = answer.map(|answer| answer.status().as_u16()).map_err(|error| error.cause);
-            // Twice the deadline, for a machine that is late with everything.
+            // Twice the timeout, for a slow machine.
             let in_time = took < 2 * REQUEST_TIMEOUT;
-            // On top of what is read come the buffers of two kernels.
+            // In addition to what is read, the socket buffers of both sides take some.
             let taken = receiver.taken.load(Ordering::SeqCst);
             let little = (taken < 24 << 20 || INTERIM.iter().any(|one| one.name == way.name)) && length <= 64 << 10;
             (outcome != way.outcome || unwritten || !in_time || !little)
@@ -159,7 +159,7 @@ async fn every_attempt_ends_in_time_and_reads_little() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_closes_in_the_middle_has_not_answered() {
+async fn a_truncated_response_is_none() {
     for first in
         ["", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", CHUNKED, "HTTP/1.1 100 \r\n\r\n"]
     {
@@ -177,9 +177,9 @@ async fn whoever_closes_in_the_middle_has_not_answered() {
     }
 }
 
-/// What says it is compressed is handed on as it came: "hello", by gzip.
+/// A compressed body is passed on as it is: "hello", by gzip.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_inflated() {
+async fn nothing_is_decompressed() {
     const HELLO: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcbH\xcd\xc9\xc9\x07\0\x86\xa6\x106\x05\0\0\0";
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -196,9 +196,9 @@ async fn nothing_is_inflated() {
     assert!(!asked.await.unwrap().contains("accept-encoding"));
 }
 
-/// A real process with eight callbacks for each of them at once.
+/// A daemon with eight callbacks for each of them at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_of_them_neither_bloats_the_daemon_nor_delays_the_healthy() {
+async fn many_of_them_neither_bloat_the_daemon_nor_delay_healthy_receivers() {
     many_files();
     let world = World::new(Ground::directory());
     let process = Process::start(&world).await;
@@ -217,7 +217,7 @@ async fn a_crowd_of_them_neither_bloats_the_daemon_nor_delays_the_healthy() {
     world.receiver.wait_for(1).await;
     let took = start.elapsed();
     assert!(took < REQUEST_TIMEOUT, "it waited for those that hang: {took:?}");
-    // Those that answer get all of theirs; those that let us run out of time get one at a time.
+    // Receivers that answer get all of their callbacks; those that time out get one at a time.
     let attempts = "countersign_callback_attempt_seconds_count";
     let timeouts = format!("countersign_callback_attempts_total{{instance_id=\"{WAHA}\",result=\"timeout\"}}");
     process.until_metric(attempts, |count| count >= 100.0).await;

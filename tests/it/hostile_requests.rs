@@ -1,5 +1,5 @@
 //! Requests that parsers disagree about, that are too large, or that never end: each is refused once, in bounded
-//! time and memory, and nothing after it on its connection counts.
+//! time and memory, and nothing after it on its connection is served.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ use crate::{
     wait::PATIENCE,
 };
 
-/// What a smuggler wants to be a request of its own.
+/// Bytes that a request smuggler wants the daemon to read as a request.
 const SMUGGLED: &str = "GET /openapi.json HTTP/1.1\r\nhost: smuggled\r\n\r\n";
 
-/// Everything that the daemon answers to these bytes until it closes.
+/// Everything that the daemon answers to these bytes until it closes the connection.
 async fn told(process: &Process, bytes: &[u8]) -> String {
     let (mut from, mut to) = TcpStream::connect(address(process)).await.unwrap().into_split();
     let bytes = bytes.to_vec();
@@ -119,7 +119,7 @@ async fn mint(process: &Process, body: String) -> Answer {
     process.client.send(request).await.unwrap().into()
 }
 
-/// Signed with the gateway's secret: even whom we trust may send rubbish.
+/// Signed with the gateway's secret: a trusted sender may send malformed data, too.
 async fn webhook(process: &Process, body: String) -> u16 {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     let mut mac = Hmac::<sha2::Sha512>::new_from_slice(WAHA_KEY.as_bytes()).unwrap();
@@ -173,7 +173,7 @@ async fn monstrous_json_is_refused_and_costs_little() {
         assert_eq!(answer.header("content-type"), "application/problem+json");
         assert!(answer.text.len() < 4096 && answer.json["code"] != Value::Null, "{}", answer.text);
     }
-    // Members that nobody knows are ignored; so many cost no more than their bytes.
+    // Unknown members are ignored; many of them cost no more than their bytes.
     assert!(matches!(mint(&process, keys(7000)).await.status, 200 | 422));
     let mut many = JoinSet::new();
     let process = std::sync::Arc::new(process);

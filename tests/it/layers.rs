@@ -1,8 +1,8 @@
-//! Imports flow down. A module names only modules to its left.
+//! A module imports only from lower layers, as the crate's front page lists them.
 
 use std::{fs, path::Path};
 
-/// Lowest first; modules of one line do not import one another.
+/// Lowest first. Modules of one layer do not import one another.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
     &["api"],
@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
 
 fn layer(module: &str) -> usize {
     let found = LAYERS.iter().position(|layer| layer.contains(&module));
-    found.unwrap_or_else(|| panic!("{module} stands in no layer"))
+    found.unwrap_or_else(|| panic!("{module} is in no layer"))
 }
 
 fn sources(directory: &Path, found: &mut Vec<(String, String)>) {
@@ -79,13 +79,13 @@ fn imports_flow_down() {
         let own = layer(module);
         for import in imports(source).iter().filter(|import| *import != module) {
             let known = LAYERS.iter().flat_map(|layer| layer.iter()).any(|name| name == import);
-            assert!(!known || layer(import) < own, "{module} must not know {import}");
+            assert!(!known || layer(import) < own, "{module} must not import {import}");
         }
     }
 }
 
 #[test]
-fn the_domain_knows_no_json_no_clock_and_no_async() {
+fn the_domain_uses_no_json_no_clock_and_no_async() {
     let mut found = Vec::new();
     sources(Path::new("src"), &mut found);
     for (_, source) in found.iter().filter(|(module, _)| module == "domain") {

@@ -1,4 +1,5 @@
-//! Budgets of client addresses: on every public page and for wrong tokens, never for webhooks; once per store.
+//! Rate limits per client address: on every public page and for wrong tokens, never for webhooks; shared over the
+//! store.
 
 use std::{
     sync::Arc,
@@ -78,13 +79,13 @@ async fn every_public_page_counts_its_visitor(ground: Ground) {
     assert_eq!((html.status, html.header("content-type")), (429, "text/html; charset=utf-8"), "people read a page");
     assert!(html.text.contains(&format!("href=\"{start}\"")) && !html.header("retry-after").is_empty());
 
-    // A subscriber of IPv6 is a /64, however many addresses it has.
+    // The /64 of an IPv6 address counts as one address.
     assert_eq!(ask(&daemon, "GET", "/docs", "2001:db8:1:2::1", &[]).await.status, 200);
     assert_limited(&ask(&daemon, "GET", "/docs", "[2001:db8:1:2:ffff::2]:4711", &[]).await, "pages");
     assert_eq!(ask(&daemon, "GET", "/docs", "2001:db8:1:3::1", &[]).await.status, 200);
-    // Only the proxy's own word counts.
+    // Only the entry that the proxy itself added counts.
     assert_limited(&ask(&daemon, "GET", "/docs", "198.51.100.77, 203.0.113.0", &[]).await, "pages");
-    // Whoever has a token is not asked where from.
+    // Requests with a valid token are not limited by address.
     let bearer = [("authorization", &*format!("Bearer {TOKEN}"))];
     let listed = ask(&daemon, "GET", &format!("/api/otp/v2/{WAHA}/requests"), "203.0.113.0", &bearer).await;
     assert_eq!((listed.status, told(&listed).len()), (200, 0));
@@ -106,14 +107,15 @@ async fn taps_are_counted_beside_looks(ground: Ground) {
     for path in [start.clone(), format!("{start}/code")] {
         assert_limited(&ask(&daemon, "POST", &path, "203.0.113.1", &[]).await, "taps");
     }
-    assert_eq!(ask(&daemon, "GET", &start, "203.0.113.1", &[]).await.status, 200, "looking goes on");
+    assert_eq!(ask(&daemon, "GET", &start, "203.0.113.1", &[]).await.status, 200, "GET is not limited");
     let fresh = start_page(&daemon).await;
     assert_eq!(ask(&daemon, "POST", &fresh, "203.0.113.1", &[]).await.status, 422, "another link is free");
     assert_eq!(ask(&daemon, "POST", &start, "203.0.113.2", &[]).await.status, 422, "another address is free");
     daemon.finish().await;
 }
 
-/// Each scans with a phone: the page taps by itself, the code is typed. Beside them somebody sends rubbish.
+/// Each user scans with a phone: the page taps by itself, and the code is typed. Meanwhile another client sends forged
+/// links.
 async fn a_crowd_behind_one_address_passes(ground: Ground) {
     let mut world = World::new(ground);
     world.top = PROXIED.to_owned();
@@ -194,19 +196,19 @@ async fn webhooks_are_never_limited_by_address(ground: Ground) {
     for _ in 0..2 {
         daemon.get_as("wrong", &format!("/api/otp/v2/{WAHA}/requests")).await;
     }
-    assert_eq!(daemon.get("/docs").await.status, 429, "this address has spent everything");
+    assert_eq!(daemon.get("/docs").await.status, 429, "the limits of this address are used up");
     for round in 0..40 {
         let heard = daemon.says("447700900123", &format!("W{round}"), "good morning").await;
         assert_eq!((heard.status, told(&heard).len()), (200, 0));
         let forged = daemon.post(&format!("/webhooks/{META}"), json!({})).await;
-        assert_eq!((forged.status, told(&forged).len()), (401, 0), "a forger learns nothing new either");
+        assert_eq!((forged.status, told(&forged).len()), (401, 0), "a forged webhook gets no headers either");
     }
     daemon.says("447700900123", "W99", &link.text).await;
     assert_eq!(daemon.status(&link.uuid).await, "verified");
     daemon.finish().await;
 }
 
-/// Whoever was refused is remembered, and the store is left alone.
+/// Refused addresses are cached, so that a flood causes few accesses to the store.
 async fn a_flood_is_refused_without_the_store(ground: Ground) {
     let mut world = World::new(ground);
     world.top = "[limits]\npages_per_minute = 1\nwrong_tokens_per_minute = 1\n".to_owned();
@@ -232,9 +234,9 @@ async fn a_flood_is_refused_without_the_store(ground: Ground) {
     daemon.finish().await;
 }
 
-/// What needs no store is served without it, and nearly as fast.
+/// Without the store, paths that do not need it are served nearly as fast.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_is_asked_now_and_then() {
+async fn an_unavailable_store_is_retried_occasionally() {
     let server = Arc::new(redis_server::start());
     let world = World::new(Ground::Redis(Arc::clone(&server)));
     let daemon = world.start().await;
@@ -257,9 +259,9 @@ async fn a_store_that_is_away_is_asked_now_and_then() {
     daemon.finish().await;
 }
 
-/// Nobody is believed who was not told to be.
+/// Proxy headers are ignored unless the peer is a trusted proxy.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_from_a_stranger_is_ignored() {
+async fn a_header_from_an_untrusted_peer_is_ignored() {
     let mut world = World::new(Ground::directory());
     world.top = "[limits]\npages_per_minute = 1\n".to_owned();
     let daemon = world.start().await;
@@ -271,7 +273,7 @@ async fn a_header_from_a_stranger_is_ignored() {
     daemon.finish().await;
 }
 
-/// Without a restart, and also for whom it has just refused.
+/// Takes effect without a restart, also for addresses that were just refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_takes_up_limits_and_proxies() {
     let mut world = World::new(Ground::directory());

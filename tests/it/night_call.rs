@@ -1,5 +1,5 @@
-//! The faults that wake somebody up, at a real daemon: one screen of `status` names the cause, and the series of an
-//! alert moves. What belongs to a callback is named with the receiver's host.
+//! Faults that page an operator, on a running daemon: `status` names the cause, and the series of the alert changes.
+//! Failed callbacks are shown with the receiver's host.
 
 use std::{
     fmt::Write as _,
@@ -16,7 +16,7 @@ use crate::{
     redis_server::{self, RedisServer, free_port},
 };
 
-/// Lines of a terminal.
+/// Height of a terminal.
 const SCREEN: usize = 50;
 
 fn status(operator: &str) -> String {
@@ -25,7 +25,7 @@ fn status(operator: &str) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Asks until one screen shows all of it.
+/// Asks until one output contains all of it.
 async fn shows(process: &Process, expected: &[&str]) -> String {
     let deadline = Instant::now() + Duration::from_secs(90);
     loop {
@@ -66,7 +66,7 @@ async fn a_gateway_that_is_logged_out_and_one_whose_secret_differs() {
     forged.headers_mut().insert("x-webhook-hmac", "00".repeat(64).parse().unwrap());
     assert_eq!(process.client.send(forged).await.unwrap().status().as_u16(), 401);
     shows(&process, &["webhook", "wrong signature"]).await;
-    // Another store, or another key, than the one that minted.
+    // As from another store or another key.
     assert!(process.says("447700900125", "U1", "[ZZZZZZZZZZZZZZ]").await);
     let screen = shows(&process, &["message", "code_unknown"]).await;
     assert!(!screen.contains("4477"), "{screen}");
@@ -76,7 +76,7 @@ async fn a_gateway_that_is_logged_out_and_one_whose_secret_differs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_failing_receiver_is_named_with_its_cause() {
     let mut world = World::new(Ground::directory());
-    // Names resolve to nothing here, and certificates are nobody's.
+    // Here names do not resolve, and no certificate is trusted.
     world.extra = "[instance.limits]\nreplies_per_second = 100\n".to_owned();
     let broken = crate::fakes::Fake::start();
     broken.fail(500, u64::MAX);
@@ -138,7 +138,7 @@ async fn redis_that_is_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_gone() {
+async fn a_missing_replica_of_redis() {
     let master = redis_server::start();
     let replica = redis_server::start_replica_of(&master);
     let mut world = World::new(Ground::directory());
@@ -153,8 +153,8 @@ async fn a_replica_that_is_gone() {
     process.terminate();
 }
 
-/// Nobody signs in, so nothing is refused but what the daemon tries itself. The best of six: the machine is busy with
-/// other tests.
+/// Without any login, so that only the daemon's own test writes are refused. The best of six, as other tests load the
+/// machine.
 async fn shows_in_time(process: &Process, refuse: impl Fn(), allow: impl Fn(), expected: &[&str]) {
     const BOUND: Duration = Duration::from_secs(6);
     let refuses = "countersign_store_refuses_writes";
@@ -175,15 +175,15 @@ async fn shows_in_time(process: &Process, refuse: impl Fn(), allow: impl Fn(), e
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_shows_while_nobody_signs_in() {
+async fn refusals_of_the_store_show_without_any_login() {
     let server = redis_server::start();
     let mut world = World::new(Ground::directory());
     world.store = Some(on(&server, "standard"));
     let process = Process::start(&world).await;
     let set = |limit: &str| set_maxmemory(&server, limit);
-    let full = ["ready, up since", "!! takes no new work for ", "the store is full", "!! refused trial"];
+    let full = ["ready, up since", "!! has refused new work for ", "the store is full", "!! refused trial"];
     shows_in_time(&process, || set("1mb"), || set("0"), &full).await;
-    let away = ["!! does not answer; ", "!! takes no new work for ", "nothing listens"];
+    let away = ["!! does not answer; ", "!! has refused new work for ", "nothing listens"];
     shows_in_time(&process, || server.signal("-KILL"), || server.restart(), &away).await;
     process.terminate();
 
@@ -191,7 +191,7 @@ async fn what_is_refused_shows_while_nobody_signs_in() {
     let replica = redis_server::start_replica_of(&master);
     world.store = Some(on(&master, "durable"));
     let process = Process::start(&world).await;
-    let gone = ["ready, up since", "!! takes no new work for ", "no replica has it", "no replica follows"];
+    let gone = ["ready, up since", "!! has refused new work for ", "no replica has it", "no replica follows"];
     let back = || {
         replica.restart();
         let follow = ["REPLICAOF", "127.0.0.1", &master.port.to_string()].map(str::to_owned);
@@ -220,7 +220,7 @@ async fn redis_that_is_read_only_and_then_down() {
     follow("NO", "ONE");
     process.wait_until_ready().await;
     server.signal("-KILL");
-    // What was read before is not shown as if it were now.
+    // Older figures are marked as such.
     shows(
         &process,
         &[
@@ -228,7 +228,7 @@ async fn redis_that_is_read_only_and_then_down() {
             "does not answer;",
             "s ago: Redis",
             "nothing listens at the address in store.url",
-            "queues !! as they were",
+            "queues !! as of",
         ],
     )
     .await;
@@ -268,9 +268,9 @@ fn a_plain_public_url_is_refused_with_the_reason() {
     assert!(error.contains("public_url") && error.contains("loopback"), "{error}");
 }
 
-/// A thousand tenants, a tenth of them in use: one scrape stays small, and so does the screen.
+/// With a thousand tenants, a tenth of them in use, a scrape and the status stay small.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_tenants_are_one_small_scrape_and_one_screen() {
+async fn a_thousand_tenants_fit_into_a_small_scrape_and_one_screen() {
     const TENANTS: usize = 1_000;
     const USED: usize = 100;
     let mut world = World::new(Ground::directory());
@@ -311,15 +311,15 @@ async fn a_thousand_tenants_are_one_small_scrape_and_one_screen() {
     println!("{} bytes, {} lines", scrape.len(), scrape.lines().count());
     assert!(scrape.len() < 1_000_000, "{} bytes, {} lines", scrape.len(), scrape.lines().count());
     let screen = shows(&process, &["ready, up since", "more; `--json` has all of them"]).await;
-    assert!(screen.matches("nothing heard yet").count() <= 20, "only some are listed: {screen}");
+    assert!(screen.matches("no webhook yet").count() <= 20, "only some are listed: {screen}");
     process.terminate();
 }
 
-/// With `PROMETHEUS`, the path of its server: the shipped rules, evaluated by Prometheus itself over scrapes of a real
-/// daemon. Redis goes and comes back, and an alert fires and ends.
+/// With `PROMETHEUS`, the path of the server: Prometheus evaluates the shipped rules over scrapes of a running daemon.
+/// Redis stops and starts, and the alert fires and resolves.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes, and needs Prometheus: tests/run --long"]
-async fn prometheus_fires_the_shipped_alert_and_ends_it() {
+async fn prometheus_fires_and_resolves_the_shipped_alert() {
     let prometheus = std::env::var_os("PROMETHEUS").expect("the path of the server");
     let server = redis_server::start();
     let mut world = World::new(Ground::directory());

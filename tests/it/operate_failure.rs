@@ -1,5 +1,5 @@
-//! How the daemon ends when it cannot start, or when one of its parts fails while it runs: in order, with an exit
-//! status that says whether a restart may help.
+//! A daemon that cannot start, or whose task fails, ends in order, with an exit status that says whether a restart may
+//! help.
 
 use std::{net::TcpListener, process::Command};
 
@@ -38,7 +38,7 @@ async fn a_full_disk_is_temporary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_may_not_be_used_is_the_operators_business() {
+async fn a_directory_without_permission_is_a_configuration_error() {
     let mut world = World::new(Ground::directory());
     world.store = Some("url = \"embedded:/proc/countersign\"".to_owned());
     let (status, _, log) = spawn(&world, ":").ended();

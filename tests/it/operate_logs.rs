@@ -1,4 +1,4 @@
-//! Logs and traces: one line per request, none lost at the end, and one trace from the webhook to the callback.
+//! Logs and traces: one line for each request, none lost at exit, and one trace from the webhook to the callback.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn lines(written: &str) -> Vec<Value> {
     written.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect()
 }
 
-/// Sends the message of `minted` as part of a caller's trace.
+/// Sends a message, with the `traceparent` of a caller.
 async fn said(process: &Process, text: &str, id: &str, traceparent: Option<&str>) {
     let now = countersign::clock::Clock::default().wall().as_second();
     let mut request = signed_waha(&process.base, &message("447700900123", id, text, now));
@@ -34,7 +34,7 @@ async fn said(process: &Process, text: &str, id: &str, traceparent: Option<&str>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_request_is_one_line_and_none_is_lost_at_the_end() {
+async fn every_request_is_one_line_and_none_is_lost_at_exit() {
     let world = World::new(Ground::directory());
     let process = start(&world, "").await;
     for number in 0..200 {
@@ -61,7 +61,7 @@ async fn every_request_is_one_line_and_none_is_lost_at_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callers_trace_goes_on_to_gateway_and_receiver() {
+async fn an_authenticated_callers_trace_reaches_gateway_and_receiver() {
     let world = World::new(Ground::directory());
     let process = start(&world, "").await;
     let minted = process.mint(json!({})).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_callers_trace_goes_on_to_gateway_and_receiver() {
         assert!(told.starts_with(&format!("00-{TRACE}-")) && told.ends_with("-01"), "{told}");
         assert!(!told.contains("00f067aa0ba902b7"), "a step of its own: {told}");
     }
-    // Nobody asked for a trace: none is told, for it would switch the receiver's own sampling off.
+    // A trace of this process that is not recorded is not sent on: it would turn the receiver's own sampling off.
     let minted = process.mint(json!({})).await.unwrap();
     said(&process, &minted.text_of("text"), "T2", Some("00-not-a-trace-01")).await;
     assert_eq!(world.receiver.wait_for(2).await[1].header("traceparent"), "");
@@ -84,9 +84,9 @@ async fn a_callers_trace_goes_on_to_gateway_and_receiver() {
     assert_eq!(messages.iter().filter(|message| **message == "attempt").count(), 2, "{messages:?}");
 }
 
-/// Whoever has proved nothing decides neither what is recorded nor in which trace.
+/// An unauthenticated client decides neither what is recorded nor in which trace.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_s_trace_is_not_gone_on() {
+async fn an_unauthenticated_callers_trace_is_not_joined() {
     let world = World::new(Ground::directory());
     let collector = Fake::start();
     let process = start(&world, &format!("[otlp]\nurl = \"{}\"\nsample_percent = 0", collector.url)).await;
@@ -108,7 +108,7 @@ async fn a_stranger_s_trace_is_not_gone_on() {
     ] {
         assert_eq!(asked(path, token).await, status, "{path}");
     }
-    // The first spans to arrive are the known caller's: whatever came before would have come before.
+    // The first spans that arrive are the authenticated caller's. Spans of earlier requests would arrive before them.
     assert_eq!(asked(&requests, TOKEN).await, 200);
     until("the caller's span", async || !collector.arrived().is_empty()).await;
     let (_, _, written) = process.terminate();
@@ -132,7 +132,7 @@ async fn spans_reach_a_collector() {
         start(&world, &format!("[otlp]\nurl = \"{}\"\nauthorization = \"Bearer canary\"", collector.url)).await;
     let minted = process.mint(json!({})).await.unwrap();
     said(&process, &minted.text_of("text"), "O1", Some(&format!("00-{TRACE}-00f067aa0ba902b7-01"))).await;
-    // The caller does not record: neither do we.
+    // The caller does not record its trace, so it is not recorded here.
     said(&process, "hello", "O2", Some("00-ffffffffffffffffffffffffffffffff-00f067aa0ba902b7-00")).await;
     let spans = || -> Vec<Value> {
         let arrived = collector.arrived();

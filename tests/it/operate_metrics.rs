@@ -1,4 +1,4 @@
-//! Every metric moves in a real flow, or is held to what it must say.
+//! Every metric changes in a real flow, or has a fixed value.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::daemon::{Daemon, Ground, META, WAHA, World, message};
 
-/// Samples by name, added up over their labels.
+/// The scraped text, and the sum of each family over its labels.
 async fn scrape(daemon: &Daemon) -> (String, BTreeMap<String, f64>) {
     let request = http::Request::get(format!("{}/metrics", daemon.operator)).body(Vec::new()).unwrap();
     let text = daemon.send(request).await.text;
@@ -20,7 +20,7 @@ async fn scrape(daemon: &Daemon) -> (String, BTreeMap<String, f64>) {
     (text, sums)
 }
 
-/// One family's sample.
+/// The name of a family's sample.
 fn sample(entry: &countersign::metrics::MetricFamily) -> String {
     match entry.kind {
         "counter" => format!("{}_total", entry.name),
@@ -29,7 +29,7 @@ fn sample(entry: &countersign::metrics::MetricFamily) -> String {
     }
 }
 
-/// What a quiet daemon in the middle of its life shows as zero, and what would have to happen.
+/// Families that are zero in this flow, and what would change them.
 const QUIET: &[(&str, &str)] = &[
     ("countersign_links_clicked", "no page of this flow is tapped"),
     ("countersign_leases_lost", "nobody is slower than a lease"),
@@ -51,7 +51,7 @@ const QUIET: &[(&str, &str)] = &[
     ("countersign_unauthenticated_bytes", "no request is under way"),
 ];
 
-async fn every_metric_moves(ground: Ground) {
+async fn every_metric_changes(ground: Ground) {
     let mut world = World::new(ground);
     world.extra = "[instance.limits]\nmint_per_second = 1\nmint_burst = 6\n".to_owned();
     let daemon = world.start().await;
@@ -130,7 +130,7 @@ async fn every_metric_moves(ground: Ground) {
     ] {
         assert!(text.contains(&format!("{expected}\n")), "{expected} in\n{text}");
     }
-    // Nothing that a stranger sends can make a series.
+    // Unauthenticated clients cannot create series.
     let series = text.lines().count();
     for number in 0..50 {
         daemon.get(&format!("/nowhere/{number}")).await;
@@ -152,11 +152,11 @@ async fn every_metric_moves(ground: Ground) {
 }
 
 #[tokio::test]
-async fn every_metric_moves_on_the_embedded_store() {
-    every_metric_moves(Ground::directory()).await;
+async fn every_metric_changes_on_the_embedded_store() {
+    every_metric_changes(Ground::directory()).await;
 }
 
 #[tokio::test]
-async fn every_metric_moves_on_redis() {
-    every_metric_moves(Ground::redis()).await;
+async fn every_metric_changes_on_redis() {
+    every_metric_changes(Ground::redis()).await;
 }

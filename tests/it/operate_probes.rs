@@ -1,4 +1,4 @@
-//! Probes: readiness is about what this replica alone lacks, liveness is nothing but an answer.
+//! Readiness depends only on conditions of this replica; liveness only on a response.
 
 use std::{
     sync::Arc,
@@ -27,7 +27,7 @@ async fn until(daemon: &Daemon, status: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_follows_the_store_and_liveness_does_not() {
+async fn readiness_depends_on_the_store_and_liveness_does_not() {
     let server = Arc::new(redis_server::start());
     let world = World::new(Ground::Redis(Arc::clone(&server)));
     let daemon = world.start().await;
@@ -37,7 +37,7 @@ async fn readiness_follows_the_store_and_liveness_does_not() {
     server.restart();
     until(&daemon, 200).await;
 
-    // It leads to a server that others write to elsewhere.
+    // The address now leads to a read-only server.
     let replica_of = |words: [&str; 2]| {
         let _: () = redis::cmd("REPLICAOF").arg(&words).query(&mut server.connection()).unwrap();
     };
@@ -49,7 +49,7 @@ async fn readiness_follows_the_store_and_liveness_does_not() {
     daemon.finish().await;
 }
 
-/// A store that refuses connections, and one that hangs. The best of six: the machine is busy with other tests.
+/// A store that refuses connections, and one that does not answer. The best of six, as other tests load the machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_falls_within_six_seconds() {
     let server = redis_server::start();
@@ -83,7 +83,7 @@ fn tell(server: &RedisServer, words: &[&str]) {
     redis::cmd(words[0]).arg(&words[1..]).exec(&mut server.connection()).unwrap();
 }
 
-/// More probes than it takes to fall, and every one of them finds it ready.
+/// Ready at more probes in a row than a fall takes.
 async fn stays_ready(process: &Process) {
     let probes = async || process.metric("countersign_store_request_seconds_count{operation=\"probe\"}").await;
     let first = probes().await;
@@ -95,11 +95,11 @@ async fn stays_ready(process: &Process) {
     assert!(process.mint(json!({})).await.is_none(), "it is refused");
 }
 
-/// What was begun before is finished, by a process that was there and by one that starts meanwhile.
+/// All replicas stay ready, and pending logins finish, on an old process and on one that starts meanwhile.
 async fn all_replicas_stay(world: &World, refuse: impl FnOnce(), old_finishes: bool) {
     let process = Process::start(world).await;
     let mut minted = None;
-    // A busy replica may confirm too late.
+    // A loaded replica may confirm too late.
     wait::until("a link", async || {
         minted = process.mint(json!({})).await;
         minted.is_some()
@@ -121,7 +121,7 @@ async fn all_replicas_stay(world: &World, refuse: impl FnOnce(), old_finishes: b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_store_takes_no_replica_out() {
+async fn a_full_store_leaves_replicas_ready() {
     let server = redis_server::start();
     let mut world = World::new(Ground::directory());
     world.store = Some(on(&server, "standard"));
@@ -129,7 +129,7 @@ async fn a_full_store_takes_no_replica_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_replica_of_redis_takes_no_replica_out() {
+async fn a_missing_replica_of_redis_leaves_replicas_ready() {
     let master = redis_server::start();
     let replica = redis_server::start_replica_of(&master);
     let mut world = World::new(Ground::directory());
@@ -137,9 +137,9 @@ async fn a_missing_replica_of_redis_takes_no_replica_out() {
     all_replicas_stay(&world, || replica.signal("-KILL"), false).await;
 }
 
-/// Redis itself refuses writes, with a sentence of its own, and answers.
+/// Redis refuses writes with NOREPLICAS, and answers.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_wants_replicas_takes_no_replica_out() {
+async fn a_redis_that_requires_replicas_leaves_replicas_ready() {
     let server = redis_server::start();
     let mut world = World::new(Ground::directory());
     world.store = Some(on(&server, "standard"));

@@ -1,5 +1,5 @@
-//! A changed configuration is taken up while requests go on: a faulty one not at all, a good one but for what needs a
-//! restart.
+//! A changed configuration is applied to the running process: a faulty one not at all, a valid one except for the keys
+//! that need a restart.
 
 use std::{
     path::Path,
@@ -21,7 +21,7 @@ use crate::{
 
 const FRESH: &str = "cst_a-token-that-comes-with-a-reload";
 
-/// The log is written a moment behind.
+/// Waits for a log line, which is written with a short delay.
 async fn says(process: &Process, what: &str) {
     until(what, async || process.written().contains(what)).await;
 }
@@ -41,7 +41,7 @@ fn with_token(text: &str, token: &str) -> String {
     text.replacen("tokens = [", &format!("tokens = [\"{}\", ", token_digest(token)), 1)
 }
 
-/// Moved into place, as editors and configuration management do.
+/// Renames a new file over the old one, as editors and configuration management do.
 fn write(path: &Path, text: &str) {
     let beside = path.with_extension("next");
     std::fs::write(&beside, text).unwrap();
@@ -49,13 +49,13 @@ fn write(path: &Path, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
+async fn sighup_applies_a_valid_configuration_and_refuses_a_faulty_one() {
     let world = World::new(Ground::directory());
     let process = Process::start(&world).await;
     let good = std::fs::read_to_string(process.config.path()).unwrap();
     assert_eq!(mint(&process, WAHA, FRESH).await.status, 401);
 
-    // A fault anywhere leaves everything as it is, the good half included.
+    // One fault, and nothing of the file is applied.
     let bad = with_token(&good, FRESH).replace("number = \"+12025550142\"", "number = \"hunter2-not-a-number\"");
     write(process.config.path(), &bad);
     process.signal("-HUP");
@@ -65,14 +65,14 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     assert_eq!(mint(&process, WAHA, TOKEN).await.status, 200);
     says(&process, "instance.1.number: holds").await;
 
-    // Broken TOML is refused without quoting the line.
+    // Invalid TOML is refused, without the line in the log: it may hold a secret.
     write(process.config.path(), &format!("{good}\nwebhook_secret = \"canary-in-a-broken-line"));
     process.signal("-HUP");
     until("broken TOML is refused", async || process.metric(&reloads("refused")).await >= 2.0).await;
     says(&process, "not TOML at line").await;
     assert!(!process.written().contains("canary-in-a-broken-line"));
 
-    // What only a new process can take up is named, and keeps nothing else waiting.
+    // Keys that need a restart are named; all others are applied.
     write(process.config.path(), &with_token(&good, FRESH).replace("http://127.0.0.1:1\"", "http://127.0.0.1:2\""));
     process.signal("-HUP");
     until("it needs a restart", async || process.metric(&reloads("needs_restart")).await >= 1.0).await;
@@ -84,7 +84,7 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     assert_eq!(minted.status, 200);
     assert!(minted.text_of("start_url").starts_with("http://127.0.0.1:1/"), "{}", minted.text);
 
-    // A good one: a token comes, an instance is disabled and finishes what is pending.
+    // A valid one adds a token and disables an instance, whose pending logins finish.
     let pending = mint(&process, META, META_TOKEN).await;
     let disabled = with_token(&good, FRESH).replace("name = \"Meta\"", "name = \"Meta\"\ndisabled = true");
     write(process.config.path(), &disabled);
@@ -111,7 +111,7 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     };
     assert_eq!(series().await, 1);
 
-    // The instance goes; its callers are told what callers of no instance are told.
+    // The instance is removed; its callers get the same response as for an unknown instance.
     let alone = good.split("[[instance]]").take(2).collect::<Vec<_>>().join("[[instance]]");
     write(process.config.path(), &alone);
     process.signal("-HUP");
@@ -122,7 +122,7 @@ async fn sighup_takes_up_a_good_configuration_and_refuses_a_bad_one() {
     assert_eq!(status, Some(0), "{written}");
 }
 
-/// Kubernetes swaps `..data`, a symlink to a directory; neither the file nor its own link changes.
+/// Kubernetes swaps `..data`, a symlink to a directory; neither the file nor its own symlink changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_file_is_read_again_when_kubernetes_swaps_its_directory() {
     let world = World::new(Ground::directory());
@@ -148,9 +148,9 @@ async fn a_secret_file_is_read_again_when_kubernetes_swaps_its_directory() {
     process.terminate();
 }
 
-/// Fifty reloads under load: not one request fails.
+/// Fifty reloads under load, and no request fails.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_drops_no_request() {
+async fn reloads_fail_no_request() {
     let world = World::new(Ground::directory());
     let process = Arc::new(Process::start(&world).await);
     let good = std::fs::read_to_string(process.config.path()).unwrap();
@@ -186,7 +186,7 @@ async fn a_reload_drops_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_of_requests_comes_and_goes_with_its_password() {
+async fn the_requests_page_exists_while_a_password_is_configured() {
     let world = World::new(Ground::directory());
     let process = Process::start(&world).await;
     let good = std::fs::read_to_string(process.config.path()).unwrap();

@@ -1,4 +1,5 @@
-//! An orderly end: not ready first, then nothing new, then what is in flight, then the leases go to whoever stays.
+//! The orderly shutdown: not ready, no new connections, attempts in flight finish, and the leases of the rest are
+//! released for other replicas.
 
 use std::{
     sync::{
@@ -32,7 +33,7 @@ async fn start(world: &World, shutdown: (&str, &str)) -> Process {
     Process::with(port, operator, &text, &[]).await
 }
 
-/// While endpoints are still being removed requests come: they are served, though the probe says no.
+/// Requests still arrive while load balancers remove the endpoint. They are served, although the probe fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draining_process_is_not_ready_and_serves() {
     let world = World::new(Ground::directory());
@@ -48,10 +49,10 @@ async fn a_draining_process_is_not_ready_and_serves() {
     assert_eq!(world.receiver.arrived().len(), 1, "what was accepted while draining was told");
 }
 
-/// The receiver is slower than the grace period: the attempt is broken off, its job is due at once, and the other
-/// replica delivers it long before a lease would have run out.
+/// The receiver is slower than the grace period: the attempt is cancelled, its job is due at once, and the other
+/// replica delivers it long before the lease would have expired.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_finished_in_time_is_handed_back_at_once() {
+async fn jobs_that_do_not_finish_in_time_are_released_at_once() {
     let world = World::new(Ground::redis());
     let process = start(&world, ("0s", "1s")).await;
     let minted = process.mint(json!({})).await.unwrap();
@@ -62,7 +63,7 @@ async fn what_is_not_finished_in_time_is_handed_back_at_once() {
     world.receiver.release();
     assert_eq!(status, Some(0), "{written}");
     assert!(took < Duration::from_secs(40), "{took:?}");
-    assert!(written.contains("their jobs are given back"), "{written}");
+    assert!(written.contains("releasing their jobs"), "{written}");
     // A lease lasts 15 s from the start of the attempt.
     let store = RedisStore::new(&world.ground.url(), Durability::Standard, Clock::default()).unwrap();
     let due = store.due().await.unwrap();
@@ -75,16 +76,16 @@ async fn what_is_not_finished_in_time_is_handed_back_at_once() {
     other.terminate();
 }
 
-/// Three replicas are replaced one after the other, three times over, under a load that a balancer spreads over the
-/// ready ones: no request fails, every login is told, and nothing is told twice.
+/// Three replicas are replaced one after the other, three times, under a load that is balanced over the ready ones: no
+/// request fails, every login has a callback, and none has two.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rolling_restart_fails_no_request_and_loses_and_doubles_no_callback() {
+async fn a_rolling_restart_fails_no_request_and_neither_loses_nor_repeats_a_callback() {
     let world = Arc::new(World::new(Ground::redis()));
     let mut replicas = Vec::new();
     for _ in 0..3 {
         replicas.push(start(&world, ("3s", "20s")).await);
     }
-    // The balancer's list: who is on it gets requests until its probe was seen to fail.
+    // The balancer's list: a replica gets requests until a failed probe was seen.
     let list: Arc<Mutex<Vec<(String, String)>>> =
         Arc::new(Mutex::new(replicas.iter().map(|one| (one.base.clone(), one.operator.clone())).collect()));
     let done = Arc::new(AtomicBool::new(false));
@@ -140,7 +141,7 @@ async fn a_rolling_restart_fails_no_request_and_loses_and_doubles_no_callback() 
     }
     for _ in 0..3 {
         for replica in &mut replicas {
-            // As a Deployment with maxUnavailable 0 does it: the new one is ready before the old one is told.
+            // As in a Deployment with maxUnavailable 0, the new replica is ready before the old one is stopped.
             let fresh = start(&world, ("3s", "20s")).await;
             list.lock().unwrap().push((fresh.base.clone(), fresh.operator.clone()));
             let old = std::mem::replace(replica, fresh);

@@ -1,4 +1,4 @@
-//! `status`: what somebody who was woken up has to know, on one screen.
+//! `status`: the summary for operators.
 
 use std::{process::Command, sync::Mutex};
 
@@ -16,7 +16,7 @@ fn status(arguments: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// Asks until it holds: what the store knows is a few seconds old.
+/// Asks until it holds: figures of the store are a few seconds old.
 async fn until(process: &Process, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let seen = Mutex::new(Value::Null);
     wait::until_or(
@@ -59,15 +59,15 @@ async fn one_screen(ground: Ground, store: &str) {
     let failed = format!("{}: status 503", world.receiver.url.trim_start_matches("http://"));
     assert!(reasons.contains(&failed.as_str()) && reasons.contains(&"code_unknown"), "{reasons:?}");
 
-    // For people: the same daemon, found by its configuration.
+    // As text, of the same daemon, found by its configuration.
     let (code, screen, error) = status(&["--config", process.config.path().to_str().unwrap()]);
     assert_eq!(code, Some(0), "{error}");
-    for expected in ["ready, up since", "Harbour", "waha", "heard", "callback   1 wait", &failed, "x1", store] {
+    for expected in ["ready, up since", "Harbour", "waha", "last webhook", "callback   1 wait", &failed, "x1", store] {
         assert!(screen.contains(expected), "{expected} in\n{screen}");
     }
     assert!(!screen.contains("447700900"), "{screen}");
 
-    // Another process: it learns from the store when the gateway was heard, and sees the first one go.
+    // Another process reads the time of the last webhook from the store, and sees the first process go.
     if let Ground::Redis(server) = &world.ground {
         let other = Process::start(&world).await;
         let seen = until(&other, "both live", |json| {
@@ -92,7 +92,7 @@ async fn one_screen(ground: Ground, store: &str) {
         server.restart();
         other.terminate();
     } else {
-        // After a restart the gateway does not look as if it had been silent for ever.
+        // After a restart the gateway still has its last webhook.
         process.terminate();
         let process = Process::start(&world).await;
         until(&process, "what was heard before", |json| {
@@ -114,7 +114,7 @@ async fn one_screen_on_redis() {
 }
 
 #[test]
-fn nobody_there_is_said_plainly() {
+fn an_unreachable_daemon_is_a_clear_error() {
     let port = crate::redis_server::free_port();
     let (code, _, error) = status(&["--operator", &format!("http://127.0.0.1:{port}")]);
     assert_eq!(code, Some(1));

@@ -1,4 +1,4 @@
-//! The operator's page of requests: who may see it, what it shows, and what it never shows.
+//! The operator's pages: access, contents, and what they never show.
 
 use std::time::Duration;
 
@@ -14,23 +14,23 @@ use crate::{
 };
 
 on_both_stores! {
-    without_a_password_there_is_no_page
+    without_a_password_the_pages_are_disabled
     nothing_is_shown_without_a_login
-    only_the_password_opens_it_and_guesses_run_out
-    guesses_run_out_for_everybody_together
-    a_cookie_that_is_forged_or_stale_opens_nothing
-    another_password_ends_every_session
-    a_form_counts_only_from_the_session_s_own_page
-    what_others_wrote_is_shown_as_text_and_secrets_are_not_shown
-    the_list_is_filtered_and_paged_and_knows_all_tenants
+    only_the_password_logs_in_and_attempts_are_limited
+    attempts_are_limited_over_all_addresses
+    a_forged_or_expired_cookie_is_refused
+    a_changed_password_ends_every_session
+    a_form_must_come_from_a_page_of_the_session
+    foreign_text_is_escaped_and_secrets_are_hidden
+    the_list_is_filtered_and_paged_over_all_tenants
     a_request_is_canceled_and_a_callback_replayed
     a_message_is_explained
-    operators_have_names_and_what_they_do_is_told_under_them
-    a_log_out_ends_the_session_and_no_other
+    actions_are_recorded_under_the_operator_s_name
+    a_logout_ends_one_session
 }
 
 const PASSWORD: &str = "correct horse battery";
-/// Of the password above, as Python's `hashlib.pbkdf2_hmac` makes it.
+/// The digest of [`PASSWORD`], computed with Python's `hashlib.pbkdf2_hmac`.
 const DIGEST: &str = "$pbkdf2-sha256$i=100000$MDEyMzQ1Njc4OWFiY2RlZg$hLne8TouGCTQgICXM2UlnguGPFJk6wzUwaafCbSR+18";
 const UUID: &str = "0192f2a0-0000-7000-8000-000000000000";
 
@@ -99,7 +99,7 @@ fn posts() -> [String; 3] {
     [format!("{request}/cancel"), format!("{request}/replay"), "/requests/logout".to_owned()]
 }
 
-async fn without_a_password_there_is_no_page(ground: Ground) {
+async fn without_a_password_the_pages_are_disabled(ground: Ground) {
     let world = World::new(ground);
     let daemon = world.start().await;
     let browser = Browser::new(&daemon);
@@ -138,7 +138,7 @@ async fn nothing_is_shown_without_a_login(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn only_the_password_opens_it_and_guesses_run_out(ground: Ground) {
+async fn only_the_password_logs_in_and_attempts_are_limited(ground: Ground) {
     let world = world(ground);
     let daemon = world.start().await;
     let browser = Browser::new(&daemon);
@@ -148,20 +148,20 @@ async fn only_the_password_opens_it_and_guesses_run_out(ground: Ground) {
     for attribute in ["HttpOnly", "SameSite=Strict", "Path=/requests", "Max-Age=3600"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
-    assert!(!cookie.contains("Secure"), "it would never come back over plain HTTP");
+    assert!(!cookie.contains("Secure"), "a browser would not send it back over plain HTTP");
     let https = browser.post("/requests/login", &[("password", PASSWORD)], &[("x-forwarded-proto", "https")]).await;
     assert!(https.header("set-cookie").ends_with("; Secure"));
     for wrong in ["", "correct horse batterz", "Correct horse battery", DIGEST] {
         let answer = browser.log_in(wrong).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (401, ""), "{wrong}");
-        assert!(answer.text.contains("not the password"));
+        assert!(answer.text.contains("password is wrong"));
     }
     let tries = (0..12).map(async |guess| browser.log_in(&format!("guess {guess}")).await.status);
     let answers = futures_util::future::join_all(tries).await;
     let compared = answers.iter().filter(|status| **status == 401).count();
     assert!((4..=5).contains(&compared), "ten tries in all, and one more each minute: {answers:?}");
     let refused = browser.log_in(PASSWORD).await;
-    assert_eq!(refused.status, 429, "the right one as well, or it would be told apart");
+    assert_eq!(refused.status, 429, "the right password as well, or the response would reveal it");
     assert!((1..=600).contains(&refused.header("retry-after").parse().unwrap_or(0)), "{:?}", refused.headers);
     daemon.clock.advance(Duration::from_secs(61));
     assert_eq!(browser.log_in(PASSWORD).await.status, 303, "one more each minute");
@@ -169,8 +169,8 @@ async fn only_the_password_opens_it_and_guesses_run_out(ground: Ground) {
     daemon.finish().await;
 }
 
-/// However many addresses somebody has. Whoever is refused for his own spends nothing of the others'.
-async fn guesses_run_out_for_everybody_together(ground: Ground) {
+/// The common limit holds for any number of addresses. Attempts refused by an address's own limit do not count for it.
+async fn attempts_are_limited_over_all_addresses(ground: Ground) {
     let mut world = World::new(ground);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), PASSWORD).unwrap();
@@ -189,7 +189,7 @@ async fn guesses_run_out_for_everybody_together(ground: Ground) {
         }
         compared
     };
-    // One comes back each minute, also to the machine that takes its time.
+    // One attempt is added each minute; a slow machine may see some of them.
     let back = || usize::try_from(start.elapsed().as_secs()).unwrap() / 60;
     let first = tries("2001:db8:1:2::1", 20).await + tries("2001:db8:1:2::2", 20).await;
     assert!((10..=10 + back()).contains(&first), "{first}");
@@ -206,7 +206,7 @@ async fn guesses_run_out_for_everybody_together(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_cookie_that_is_forged_or_stale_opens_nothing(ground: Ground) {
+async fn a_forged_or_expired_cookie_is_refused(ground: Ground) {
     let world = world(ground);
     let daemon = world.start().await;
     let browser = Browser::logged_in(&daemon).await;
@@ -231,7 +231,7 @@ async fn a_cookie_that_is_forged_or_stale_opens_nothing(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn another_password_ends_every_session(ground: Ground) {
+async fn a_changed_password_ends_every_session(ground: Ground) {
     let mut world = world(ground);
     let daemon = world.start().await;
     let cookie = Browser::logged_in(&daemon).await.cookie;
@@ -249,7 +249,7 @@ async fn another_password_ends_every_session(ground: Ground) {
     daemon.finish().await;
 }
 
-async fn a_form_counts_only_from_the_session_s_own_page(ground: Ground) {
+async fn a_form_must_come_from_a_page_of_the_session(ground: Ground) {
     let world = world(ground);
     let daemon = world.start().await;
     let link = daemon.link(json!({})).await;
@@ -275,7 +275,7 @@ async fn a_form_counts_only_from_the_session_s_own_page(ground: Ground) {
         }
     }
     let login = browser.post("/requests/login", &[("password", PASSWORD)], &[("origin", "https://evil.example")]).await;
-    assert_eq!((login.status, login.header("set-cookie")), (403, ""), "nobody is logged in by another site");
+    assert_eq!((login.status, login.header("set-cookie")), (403, ""), "another site cannot log a browser in");
     assert_eq!(browser.post("/requests/logout", &[("form", &foreign_field)], &[]).await.status, 403);
     assert_eq!(daemon.status(&link.uuid).await, "pending");
     assert_eq!(browser.get(&format!("{path}/cancel")).await.status, 405, "GET changes nothing");
@@ -291,7 +291,7 @@ async fn a_form_counts_only_from_the_session_s_own_page(ground: Ground) {
 
 const SCRIPT: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
 
-async fn what_others_wrote_is_shown_as_text_and_secrets_are_not_shown(ground: Ground) {
+async fn foreign_text_is_escaped_and_secrets_are_hidden(ground: Ground) {
     let world = world(ground);
     let daemon = world.start().await;
     let link = daemon
@@ -356,7 +356,7 @@ fn older(page: &str) -> Option<String> {
     Some(before.rsplit("href=\"").next().unwrap().replace("&#38;", "&").replace("&amp;", "&"))
 }
 
-async fn the_list_is_filtered_and_paged_and_knows_all_tenants(ground: Ground) {
+async fn the_list_is_filtered_and_paged_over_all_tenants(ground: Ground) {
     let world = world(ground);
     let daemon = world.start().await;
     let mut minted = Vec::new();
@@ -422,7 +422,7 @@ async fn a_request_is_canceled_and_a_callback_replayed(ground: Ground) {
     let browser = Browser::logged_in(&daemon).await;
     let page = browser.page(&path).await;
     let field = form_field(&page);
-    assert!(page.contains("Cancel it") && page.contains("None is remembered"), "{page}");
+    assert!(page.contains("Cancel it") && page.contains("No callbacks are kept"), "{page}");
     let canceled = browser.post(&format!("{path}/cancel"), &[("form", &field)], &[]).await;
     assert_eq!((canceled.status, canceled.header("location")), (303, &*format!("{path}?done=canceled")));
     let first = world.receiver.wait_for(1).await.pop().unwrap();
@@ -475,7 +475,7 @@ fn password_of(lines: &str) -> Result<Option<Password>, String> {
 }
 
 #[tokio::test]
-async fn a_password_is_a_digest_or_stands_in_a_file() {
+async fn a_password_is_a_digest_or_read_from_a_file() {
     assert!(password_of("").unwrap().is_none());
     assert!(password_of(&format!("operator_password = \"{DIGEST}\"")).unwrap().unwrap().is(PASSWORD));
     for (lines, problem) in [
@@ -525,7 +525,7 @@ fn named(ground: Ground) -> (World, tempfile::TempDir) {
     (world, directory)
 }
 
-async fn operators_have_names_and_what_they_do_is_told_under_them(ground: Ground) {
+async fn actions_are_recorded_under_the_operator_s_name(ground: Ground) {
     let (world, directory) = named(ground);
     let daemon = world.start().await;
     let mut browser = Browser::new(&daemon);
@@ -590,7 +590,7 @@ async fn operators_have_names_and_what_they_do_is_told_under_them(ground: Ground
     daemon.finish().await;
 }
 
-async fn a_log_out_ends_the_session_and_no_other(ground: Ground) {
+async fn a_logout_ends_one_session(ground: Ground) {
     let world = world(ground);
     let daemon = world.start().await;
     let (browser, other) = (Browser::logged_in(&daemon).await, Browser::logged_in(&daemon).await);
@@ -599,7 +599,7 @@ async fn a_log_out_ends_the_session_and_no_other(ground: Ground) {
     let left = browser.post("/requests/logout", &[("form", &field)], &[]).await;
     assert_eq!((left.status, left.header("location")), (303, "/requests/login"));
     assert!(left.header("set-cookie").starts_with("cs-operator=; "));
-    assert_eq!(stolen.get("/requests").await.status, 401, "the cookie is worth nothing any more");
+    assert_eq!(stolen.get("/requests").await.status, 401, "the cookie is no longer valid");
     other.page("/requests").await;
     let cookie = stolen.cookie;
     daemon.finish().await;
@@ -610,7 +610,7 @@ async fn a_log_out_ends_the_session_and_no_other(ground: Ground) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_listener_answers_to_names_that_nobody_can_register_and_to_those_it_was_given() {
+async fn only_names_outside_public_dns_and_configured_ones_are_answered() {
     let mut world = world(Ground::directory());
     world.top += "\noperator_hosts = [\"ops.example.org\"]";
     let daemon = world.start().await;
@@ -631,7 +631,7 @@ async fn the_listener_answers_to_names_that_nobody_can_register_and_to_those_it_
 }
 
 #[tokio::test]
-async fn operators_that_cannot_be_told_apart_are_refused() {
+async fn invalid_and_duplicate_operators_are_refused() {
     let faults = |lines: &str| {
         let mut world = World::new(Ground::directory());
         world.more = lines.to_owned();

@@ -1,4 +1,4 @@
-//! However much an operator and an app put into a page, it stays light enough for a slow phone.
+//! Pages stay small enough for a slow connection, whatever the operator and the app put into them.
 
 use countersign::domain::language::Language;
 use serde_json::json;
@@ -44,7 +44,7 @@ async fn pages_stay_below_thirty_kilobytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_qr_code_can_hold_is_not_offered_as_one() {
+async fn a_text_too_long_for_a_qr_code_gets_none() {
     let world = World::new(Ground::directory());
     let daemon = world.start().await;
     let minted = daemon.mint(json!({"message": {"prompt": "\u{1f511}".repeat(500)}})).await;

@@ -1,5 +1,5 @@
-//! The daemon as a process: races between replicas, `kill -9` at any moment, signals, the command line, and
-//! what it writes out.
+//! The daemon as a process: races between replicas, `kill -9` at any moment, signals, the command line, and what it
+//! writes to the log and to disk.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +22,7 @@ use crate::{
     wait::{until, until_or},
 };
 
-/// A real `serve`.
+/// A process that runs `serve`.
 pub(crate) struct Process {
     child: Child,
     pub(crate) base: String,
@@ -30,7 +30,7 @@ pub(crate) struct Process {
     pub(crate) operator: String,
     pub(crate) client: Egress,
     output: Arc<Mutex<Vec<u8>>>,
-    /// End when the process has closed its output.
+    /// Threads that end when the process closes its output.
     collectors: Vec<JoinHandle<()>>,
     pub(crate) config: tempfile::NamedTempFile,
 }
@@ -49,17 +49,17 @@ impl Process {
         this
     }
 
-    /// One that may never become ready.
+    /// Does not wait until it is ready.
     pub(crate) fn spawn(port: u16, operator: u16, text: &str, environment: &[(&str, &str)]) -> Self {
         Self::run(Command::new(env!("CARGO_BIN_EXE_countersign")), port, operator, text, environment)
     }
 
-    /// One that may open so many files, and no more.
+    /// With a limit of open files.
     pub(crate) fn spawn_with_files(files: u16, port: u16, operator: u16, text: &str) -> Self {
         Self::spawn_after(&format!("ulimit -n {files}"), port, operator, text)
     }
 
-    /// One that a shell starts after it has prepared something.
+    /// Started by a shell after the command `prepare`.
     pub(crate) fn spawn_after(prepare: &str, port: u16, operator: u16, text: &str) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("{prepare}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_countersign")]);
@@ -101,7 +101,7 @@ impl Process {
         self.client.send(request).await.unwrap().into()
     }
 
-    /// One series of `/metrics`, such as `countersign_ready`; 0 when it is not there.
+    /// One series of `/metrics`, such as `countersign_ready`; 0 if it does not exist.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
         let text = self.operator("/metrics").await.text;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -112,7 +112,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits until a series is as wanted.
+    /// Waits until a series satisfies the predicate.
     pub(crate) async fn until_metric(&self, series: &str, as_wanted: impl Fn(f64) -> bool) {
         let seen = Mutex::new(0.0);
         until_or(
@@ -145,12 +145,12 @@ impl Process {
         self.client.send(request).await.is_ok_and(|response| response.status().as_u16() == 200)
     }
 
-    /// What the kernel says about it, such as `status`.
+    /// A file of `/proc/<pid>`, such as `status`.
     pub(crate) fn proc(&self, file: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
 
-    /// The most memory it ever had, in KiB.
+    /// Peak resident memory in KiB.
     pub(crate) fn peak(&self) -> usize {
         let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -174,7 +174,7 @@ impl Process {
         inode.is_some_and(|inode| targets.any(|target| target.to_str() == Some(&inode)))
     }
 
-    /// Seconds of processor time, a hundred to the second as everywhere on Linux.
+    /// Seconds of processor time; Linux counts in hundredths.
     pub(crate) fn processor(&self) -> f64 {
         let stat = self.proc("stat");
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
@@ -187,13 +187,13 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and how it ended.
+    /// Sends SIGTERM and waits. Exit status, time taken, and output.
     pub(crate) fn terminate(self) -> (Option<i32>, Duration, String) {
         self.signal("-TERM");
         self.ended()
     }
 
-    /// Waits for the end that somebody has asked for.
+    /// Waits for the exit. Exit status, time taken, and output.
     pub(crate) fn ended(mut self) -> (Option<i32>, Duration, String) {
         let start = Instant::now();
         let status = self.child.wait().unwrap();
@@ -270,7 +270,7 @@ async fn ten_codes_and_a_thousand_senders_make_ten_successes() {
             let mut delivered = 0;
             loop {
                 let Some(request) = queue.lock().unwrap().pop() else { return delivered };
-                // A gateway repeats what was not taken.
+                // A gateway retries a webhook without a 200.
                 for _ in 0..100 {
                     if client.send(request.clone()).await.is_ok_and(|response| response.status().is_success()) {
                         delivered += 1;
@@ -304,8 +304,8 @@ async fn ten_codes_and_a_thousand_senders_make_ten_successes() {
     assert_eq!(winners, 10);
 }
 
-/// Whatever was answered 200 before a kill is told to the app after it, under one id, and answered in the chat.
-async fn nothing_accepted_is_lost(ground: Ground) {
+/// Every message that got a 200 before a kill has a callback after it, under one id, and a reply in the chat.
+async fn no_accepted_message_is_lost(ground: Ground) {
     let world = World::new(ground);
     let mut accepted: HashMap<String, String> = HashMap::new();
     let mut process = Process::start(&world).await;
@@ -329,7 +329,7 @@ async fn nothing_accepted_is_lost(ground: Ground) {
                 accepted
             });
         }
-        // In the middle of the work, at another moment in each round.
+        // During the work, at another moment in each round.
         until("people log in", async || taken.load(Ordering::Relaxed) > 10 + 17 * round).await;
         signal(&shared.child, "-KILL");
         while let Some(part) = work.join_next().await {
@@ -355,16 +355,16 @@ async fn nothing_accepted_is_lost(ground: Ground) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_loses_nothing_on_the_embedded_store() {
-    nothing_accepted_is_lost(Ground::directory()).await;
+    no_accepted_message_is_lost(Ground::directory()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_loses_nothing_on_redis() {
-    nothing_accepted_is_lost(Ground::redis()).await;
+    no_accepted_message_is_lost(Ground::redis()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_drains_what_is_in_flight() {
+async fn sigterm_finishes_attempts_in_flight() {
     let world = World::new(Ground::directory());
     world.receiver.delay(Duration::from_millis(700));
     let process = Process::start(&world).await;
@@ -374,7 +374,7 @@ async fn sigterm_drains_what_is_in_flight() {
     assert_eq!(status, Some(0), "{written}");
     assert!(took < Duration::from_secs(40), "{took:?}");
     assert_eq!(world.receiver.arrived().len(), 1);
-    // The attempt was settled: a restart finds nothing to repeat.
+    // The attempt was settled, so a restart has nothing to repeat.
     world.receiver.delay(Duration::ZERO);
     let process = Process::start(&world).await;
     let other = process.mint(json!({})).await.unwrap();
@@ -385,9 +385,10 @@ async fn sigterm_drains_what_is_in_flight() {
     assert_eq!(world.receiver.arrived().len(), 2);
 }
 
-/// Everything at trace level, through the whole flow and through refusals: no code, token, secret or phone.
+/// At trace level, through the whole flow and through refusals, the log contains no code, token, secret or phone
+/// number.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_secret_is_written_out() {
+async fn the_log_contains_no_secret() {
     for ground in [Ground::directory(), Ground::redis()] {
         let world = World::new(ground);
         let process = Process::start(&world).await;
@@ -419,7 +420,7 @@ async fn nothing_secret_is_written_out() {
             assert_eq!(process.client.send(request).await.unwrap().status().as_u16(), 401);
         }
         world.receiver.wait_for(1).await;
-        // Wawp's way: credentials, number and code in the query.
+        // As Wawp does: credentials, number and code in the query.
         let credentials = format!("instance_id={WAHA}&access_token={TOKEN}&chatId=447700900166");
         let sent = request("GET", &format!("/v2/auth/otp/send?{credentials}"), String::new());
         assert_eq!(process.client.send(sent).await.unwrap().status().as_u16(), 200);
@@ -456,9 +457,9 @@ async fn nothing_secret_is_written_out() {
     }
 }
 
-/// Whoever steals the store's files learns nothing.
+/// The store's files contain no personal data, code or token in plain text.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_readable_is_at_rest() {
+async fn data_at_rest_is_encrypted() {
     for ground in [Ground::directory(), Ground::redis()] {
         let world = World::new(ground);
         let process = Process::start(&world).await;
@@ -522,7 +523,7 @@ fn a_faulty_configuration_ends_with_78_and_every_fault() {
 }
 
 #[test]
-fn serve_refuses_a_gateway_that_proves_nothing_and_the_simulator() {
+fn serve_refuses_a_gateway_without_authentication_and_the_simulator() {
     let (status, block, _) = run(&["new-instance", "--name", "Shop \"A\""]);
     assert_eq!(status, Some(0));
     let top = format!(
@@ -548,7 +549,7 @@ fn serve_refuses_a_gateway_that_proves_nothing_and_the_simulator() {
 }
 
 #[test]
-fn the_store_of_other_keys_is_refused() {
+fn a_store_with_other_keys_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (_, block, _) = run(&["new-instance"]);
     let config = |key: &str| {

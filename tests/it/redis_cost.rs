@@ -153,6 +153,7 @@ async fn a_request_costs_what_is_written_down() {
         typical("request-code, with its message and callback", sent),
     ];
     assert_eq!(world.gateway.arrived().len(), 2 + 2 * REQUESTS);
+    daemon.finish().await;
     if std::env::var_os("COUNTERSIGN_BLESS").is_some() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/redis_cost.txt");
         std::fs::write(path, found.join("\n") + "\n").unwrap();

@@ -185,7 +185,7 @@ async fn the_log_says_it_at_the_start_and_when_it_changes() {
         let otherwise = || format!("{what} in {}", process.written());
         until_or(otherwise, async || process.written().contains(what)).await;
     };
-    until("the store is not there yet; not ready error=the store is unavailable: Redis asks for a password").await;
+    until("the store is not reachable yet: not ready error=the store is unavailable: Redis asks for a password").await;
     until("ERROR countersign::app::ready: not ready why=\"the store is unavailable: Redis asks for a password").await;
     server.signal("-KILL");
     until("ERROR countersign::app::ready: not ready why=\"the store is unavailable: nothing listens").await;

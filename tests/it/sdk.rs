@@ -1,4 +1,4 @@
-//! The calls of Hypersender's official Laravel SDK, as it makes them, with only the base URL changed.
+//! The requests of Hypersender's official Laravel SDK, unchanged but for the base URL.
 
 use http::Request;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ on_both_stores! {
     the_laravel_sdk_finds_what_it_expects
 }
 
-/// The SDK's headers and path; `otp_base_url` is the only thing that is ours.
+/// The SDK's headers and path; only `otp_base_url` is changed.
 async fn call(daemon: &Daemon, path: &str, body: Value) -> Answer {
     let request = Request::post(format!("{}/api/otp/v2/{WAHA}/{path}", daemon.base))
         .header("authorization", format!("Bearer {TOKEN}"))

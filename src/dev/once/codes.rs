@@ -1,79 +1,87 @@
-//! The older way: the app sends a code, the person types it.
+//! The steps of a login by code: the app sends a code, the person types it.
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    Stopped, called_back,
-    person::{NUMBER, Person},
+    StepFailed, check_callback,
+    person::{NUMBER, SimulatedPerson},
     step,
 };
 use crate::dev::{
-    daemon::Answer,
-    phone::{Bubble, Wanted},
+    client::DaemonResponse,
+    phone::{Bubble, CodeForm},
 };
 
-/// Somebody who is not on WhatsApp.
-const ELSEWHERE: &str = "+447700900456";
+/// The number of a person without WhatsApp.
+const NUMBER_WITHOUT_WHATSAPP: &str = "+447700900456";
 
-pub(super) async fn acts(person: &Person<'_>) -> Result<(), Stopped> {
-    let uuid = step("the app asks for a code", ask(person, NUMBER, false)).await?;
-    let code = step("the code arrives in the chat", arrives(person, NUMBER, false)).await?;
-    step("a wrong code is refused, and counted", wrong(person, &uuid, &code)).await?;
-    step("the right one is accepted", right(person, NUMBER, &code)).await?;
-    step("using it a second time is refused", again(person, &code)).await?;
-    let called = called_back(person, "code.validated", &uuid);
-    step("the app is called back: code.validated, signature good", called).await?;
-    // Settings of an older run may name no gateway for SMS.
+pub(super) async fn run_steps(person: &SimulatedPerson<'_>) -> Result<(), StepFailed> {
+    let uuid = step("the app requests a code", request_code(person, NUMBER, false)).await?;
+    let code = step("the code arrives in the chat", wait_for_code(person, NUMBER, false)).await?;
+    step("a wrong code is refused, and counted", try_wrong_code(person, &uuid, &code)).await?;
+    step("the right code is accepted", validate_code(person, NUMBER, &code)).await?;
+    step("using it again is refused", reuse_code(person, &code)).await?;
+    let called = check_callback(person, "code.validated", &uuid);
+    step("the app receives the callback code.validated, signature valid", called).await?;
+    // Settings of an older release may have no SMS gateway.
     if person.phone.identity.sms_api_key.is_some() {
-        step("the app asks for a code for somebody without WhatsApp", ask(person, ELSEWHERE, true)).await?;
-        let code = step("the code arrives by SMS", arrives(person, ELSEWHERE, true)).await?;
-        step("it is accepted as well", right(person, ELSEWHERE, &code)).await?;
+        step(
+            "the app requests a code for a person without WhatsApp",
+            request_code(person, NUMBER_WITHOUT_WHATSAPP, true),
+        )
+        .await?;
+        let code = step("the code arrives by SMS", wait_for_code(person, NUMBER_WITHOUT_WHATSAPP, true)).await?;
+        step("the code by SMS is accepted", validate_code(person, NUMBER_WITHOUT_WHATSAPP, &code)).await?;
     }
     Ok(())
 }
 
-/// Returns the uuid.
-async fn ask(person: &Person<'_>, chat: &str, no_whatsapp: bool) -> anyhow::Result<String> {
+/// Requests a code and returns the uuid.
+async fn request_code(person: &SimulatedPerson<'_>, chat: &str, no_whatsapp: bool) -> anyhow::Result<String> {
     let fields = json!({ "chatId": chat, "length": 6 }).as_object().cloned().unwrap_or_default();
-    let answer = person.phone.ask_for_a_code(Wanted { no_whatsapp, fields }).await?;
-    ensure!(answer.status == 200, "request-code answered {}: {}", answer.status, answer.text());
-    let body = answer.json();
+    let response = person.phone.request_code(CodeForm { no_whatsapp, fields }).await?;
+    ensure!(response.status == 200, "request-code answered {}: {}", response.status, response.text());
+    let body = response.json();
     let uuid = body.pointer("/data/uuid").and_then(Value::as_str);
-    uuid.map(str::to_owned).context("the answer holds no data.uuid")
+    uuid.map(str::to_owned).context("the response has no data.uuid")
 }
 
-/// Reads the message as a person does: the code is its only six digits in a row.
-async fn arrives(person: &Person<'_>, chat: &str, sms: bool) -> anyhow::Result<String> {
+/// Waits for the message and reads its code: the only six digits in a row.
+async fn wait_for_code(person: &SimulatedPerson<'_>, chat: &str, sms: bool) -> anyhow::Result<String> {
     let wanted = |bubble: &&Bubble| bubble.code && bubble.sms == sms && bubble.chat == chat;
-    let text = person.message("no code", wanted).await?;
+    let text = person.wait_for_message("no code", wanted).await?;
     let mut words = text.split(|letter: char| !letter.is_ascii_digit());
-    words.find(|word| word.len() == 6).map(str::to_owned).context("the message holds no code of six digits")
+    words.find(|word| word.len() == 6).map(str::to_owned).context("the message contains no code of six digits")
 }
 
-async fn wrong(person: &Person<'_>, uuid: &str, code: &str) -> anyhow::Result<()> {
+async fn try_wrong_code(person: &SimulatedPerson<'_>, uuid: &str, code: &str) -> anyhow::Result<()> {
     let other = if code.starts_with('0') { "1" } else { "0" };
-    refused(&person.phone.type_code(NUMBER, &format!("{other}{}", &code[1..])).await?, 422, "code_wrong")?;
-    let answer = person.phone.daemon.get(&format!("/requests/{uuid}")).await?;
-    let attempts = answer.json().pointer("/data/attempts").cloned();
-    ensure!(attempts == Some(json!(1)), "the try was not counted");
+    expect_problem(&person.phone.type_code(NUMBER, &format!("{other}{}", &code[1..])).await?, 422, "code_wrong")?;
+    let response = person.phone.daemon.get(&format!("/requests/{uuid}")).await?;
+    let attempts = response.json().pointer("/data/attempts").cloned();
+    ensure!(attempts == Some(json!(1)), "the attempt was not counted");
     Ok(())
 }
 
-async fn right(person: &Person<'_>, chat: &str, code: &str) -> anyhow::Result<()> {
-    let answer = person.phone.type_code(chat, code).await?;
-    ensure!(answer.status == 200, "validate-code answered {}: {}", answer.status, answer.text());
-    let body = answer.json();
+async fn validate_code(person: &SimulatedPerson<'_>, chat: &str, code: &str) -> anyhow::Result<()> {
+    let response = person.phone.type_code(chat, code).await?;
+    ensure!(response.status == 200, "validate-code answered {}: {}", response.status, response.text());
+    let body = response.json();
     ensure!(body.pointer("/data/status") == Some(&json!("validated")), "it is not validated");
     Ok(())
 }
 
-async fn again(person: &Person<'_>, code: &str) -> anyhow::Result<()> {
-    refused(&person.phone.type_code(NUMBER, code).await?, 409, "code_used")
+async fn reuse_code(person: &SimulatedPerson<'_>, code: &str) -> anyhow::Result<()> {
+    expect_problem(&person.phone.type_code(NUMBER, code).await?, 409, "code_used")
 }
 
-fn refused(answer: &Answer, status: u16, why: &str) -> anyhow::Result<()> {
-    let code = answer.json().get("code").cloned().unwrap_or_default();
-    ensure!((answer.status, &code) == (status, &json!(why)), "expected {status} {why}, got {} {code}", answer.status);
+fn expect_problem(response: &DaemonResponse, status: u16, why: &str) -> anyhow::Result<()> {
+    let code = response.json().get("code").cloned().unwrap_or_default();
+    ensure!(
+        (response.status, &code) == (status, &json!(why)),
+        "expected {status} {why}, got {} {code}",
+        response.status
+    );
     Ok(())
 }

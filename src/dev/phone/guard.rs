@@ -1,5 +1,5 @@
-//! Keeps other sites away from the fake phone. Any page in the developer's browser can try this port, and a
-//! name that is rebound to 127.0.0.1 makes it look like the same site.
+//! Protects the fake phone from other sites: any page in the developer's browser can send requests to this port, and
+//! DNS rebinding makes another name look like the same site.
 
 use actix_web::{
     Error, HttpResponse,
@@ -10,19 +10,19 @@ use actix_web::{
     web::Data,
 };
 
-use super::Phone;
+use super::FakePhone;
 
-pub(super) async fn refuse_strangers(
-    phone: Data<Phone>,
+pub(super) async fn refuse_foreign_requests(
+    phone: Data<FakePhone>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let header = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
     let port = phone.identity.origin.rsplit_once(':').map_or("", |(_, port)| port);
     let site = header(header::HeaderName::from_static("sec-fetch-site"));
-    let claims = Claims { host: header(header::HOST), origin: header(header::ORIGIN), site };
+    let claims = RequestOrigin { host: header(header::HOST), origin: header(header::ORIGIN), site };
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if let Err(why) = claims.judge(port, changes) {
+    if let Err(why) = claims.check(port, changes) {
         tracing::warn!(why, "the fake phone refused a request");
         let refusal = HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(why);
         return Ok(request.into_response(refusal).map_into_right_body());
@@ -30,15 +30,15 @@ pub(super) async fn refuse_strangers(
     Ok(next.call(request).await?.map_into_left_body())
 }
 
-/// Where a request says that it comes from. Programs say less than browsers.
-struct Claims<'a> {
+/// The headers that name the origin of a request. Programs send fewer of them than browsers.
+struct RequestOrigin<'a> {
     host: Option<&'a str>,
     origin: Option<&'a str>,
     site: Option<&'a str>,
 }
 
-impl Claims<'_> {
-    fn judge(&self, port: &str, changes: bool) -> Result<(), &'static str> {
+impl RequestOrigin<'_> {
+    fn check(&self, port: &str, changes: bool) -> Result<(), &'static str> {
         let ours = |host: &str| {
             let name = host.strip_suffix(port).and_then(|host| host.strip_suffix(':'));
             matches!(name, Some("127.0.0.1" | "localhost"))
@@ -63,17 +63,17 @@ mod tests {
     use super::*;
 
     fn ok(host: &str, origin: Option<&str>, site: Option<&str>) -> bool {
-        Claims { host: Some(host), origin, site }.judge("8081", true).is_ok()
+        RequestOrigin { host: Some(host), origin, site }.check("8081", true).is_ok()
     }
 
     #[test]
-    fn programs_and_the_own_page_are_let_in() {
+    fn programs_and_the_own_page_are_accepted() {
         assert!(ok("127.0.0.1:8081", None, None));
         assert!(ok("localhost:8081", Some("http://localhost:8081"), Some("same-origin")));
     }
 
     #[test]
-    fn other_sites_and_rebound_names_are_not() {
+    fn other_sites_and_rebound_names_are_refused() {
         for host in ["evil.example:8081", "127.0.0.1", "127.0.0.1:80", "127.0.0.1.evil.example:8081", "", "x8081"] {
             assert!(!ok(host, None, None), "{host}");
         }
@@ -83,6 +83,6 @@ mod tests {
         for site in ["cross-site", "same-site", "none"] {
             assert!(!ok("127.0.0.1:8081", None, Some(site)), "{site}");
         }
-        assert!(Claims { host: None, origin: None, site: None }.judge("8081", false).is_err());
+        assert!(RequestOrigin { host: None, origin: None, site: None }.check("8081", false).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What the daemon sends: replies to the gateway, callbacks to the app.
+//! The endpoints that the daemon sends to: the gateway's API for messages, and the app's callback URL.
 
 use std::sync::atomic::Ordering;
 
@@ -12,16 +12,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
-use super::{Bubble, Callback, Phone, Side};
+use super::{Bubble, ChatSide, FakePhone, ReceivedCallback};
 use crate::{
     domain::{Chat, Subject},
     random,
     worker::signature,
 };
 
-/// What the simulator's dialect sends.
+/// The body of a message, as the `simulator` gateway sends it.
 #[derive(Deserialize)]
-pub(super) struct Reply {
+pub(super) struct OutgoingMessage {
     to: String,
     text: String,
     #[serde(default)]
@@ -30,9 +30,13 @@ pub(super) struct Reply {
     code: bool,
 }
 
-/// `POST /messages`, as the gateway.
-pub(super) async fn message(phone: Data<Phone>, request: HttpRequest, reply: Json<Reply>) -> HttpResponse {
-    let Reply { to, text, channel, code } = reply.into_inner();
+/// `POST /messages`: the gateway's API.
+pub(super) async fn message(
+    phone: Data<FakePhone>,
+    request: HttpRequest,
+    reply: Json<OutgoingMessage>,
+) -> HttpResponse {
+    let OutgoingMessage { to, text, channel, code } = reply.into_inner();
     let sms = channel == "sms";
     let key = if sms { phone.identity.sms_api_key.as_ref() } else { Some(&phone.identity.api_key) };
     let given = request.headers().get(header::AUTHORIZATION).map_or(&b""[..], header::HeaderValue::as_bytes);
@@ -43,18 +47,18 @@ pub(super) async fn message(phone: Data<Phone>, request: HttpRequest, reply: Jso
     if code && !sms && phone.no_whatsapp.load(Ordering::Relaxed) {
         return HttpResponse::NotFound().json(json!({ "message": "this number is not on WhatsApp" }));
     }
-    let chat = if code { written(&to) } else { to };
-    phone.note(|journal, at| {
-        let before = if code { journal.asked } else { journal.last_written(&chat) };
+    let chat = if code { page_chat_id(&to) } else { to };
+    phone.record(|history, at| {
+        let before = if code { history.code_requested_at } else { history.last_message_at(&chat) };
         let millis = before.and_then(|before| u64::try_from(at - before).ok());
-        let side = Side::Business;
-        journal.said(|id| Bubble { id, at, side, chat, text, note: None, status: None, millis, sms, code });
+        let side = ChatSide::Business;
+        history.add_bubble(|id| Bubble { id, at, side, chat, text, note: None, status: None, millis, sms, code });
     });
     HttpResponse::Ok().json(json!({ "id": format!("SIM{:016X}", u64::from_be_bytes(random::bytes())) }))
 }
 
-/// The chat as the page writes it: the daemon may name it in another spelling than the app did.
-fn written(to: &str) -> String {
+/// The chat id as the page writes it; the daemon may write it differently than the app did.
+fn page_chat_id(to: &str) -> String {
     match to.parse::<Chat>().map(|chat| chat.subject().clone()) {
         Ok(Subject::Phone(phone)) => phone.e164(),
         Ok(other) => other.chat_id(),
@@ -62,8 +66,9 @@ fn written(to: &str) -> String {
     }
 }
 
-/// `POST /inbox`, as the app. Shows what is not genuine as well: finding out why is what it is for.
-pub(super) async fn callback(phone: Data<Phone>, request: HttpRequest, body: Bytes) -> HttpResponse {
+/// `POST /inbox`: the app's callback URL. Callbacks with an invalid signature are recorded too, so that they can be
+/// debugged.
+pub(super) async fn callback(phone: Data<FakePhone>, request: HttpRequest, body: Bytes) -> HttpResponse {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let webhook_id = header("webhook-id").to_owned();
     let genuine = header("webhook-timestamp").parse().is_ok_and(|at| {
@@ -78,8 +83,8 @@ pub(super) async fn callback(phone: Data<Phone>, request: HttpRequest, body: Byt
         request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
     headers.sort_unstable();
     let answered = phone.inbox_status();
-    phone.note(|journal, at| {
-        journal.called_back(|id| Callback {
+    phone.record(|history, at| {
+        history.add_callback(|id| ReceivedCallback {
             id,
             at,
             kind: kind.unwrap_or_else(|| "unknown".to_owned()),

@@ -1,10 +1,10 @@
-//! The fake phone: a person's chat, the gateway behind it, and the app that is called back, on one loopback
-//! listener. What it sends is signed and goes over HTTP, so the daemon cannot tell it from the real thing.
+//! The fake phone: a person's chat, the gateway, and the app's callback endpoint, on one loopback listener. Its
+//! webhooks are signed and sent over HTTP, so the daemon handles them like those of a real gateway.
 
 mod codes;
 mod guard;
+mod history;
 mod inbox;
-mod journal;
 mod pages;
 mod routes;
 mod send;
@@ -24,64 +24,64 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 pub(super) use self::{
-    codes::Wanted,
-    journal::{Bubble, Callback, Journal, Side},
-    send::{Draft, How, Posted},
+    codes::CodeForm,
+    history::{Bubble, ChatSide, PhoneHistory, ReceivedCallback},
+    send::{DeliveryMode, MessageForm, PostedWebhook},
 };
-use super::daemon::Daemon;
+use super::client::DaemonClient;
 use crate::{
     clock::Clock,
     domain::{InstanceId, Phone as Number},
 };
 
-/// Who the fake phone talks to, and the secrets it shares with the daemon.
-pub(super) struct Identity {
+/// The instance that the fake phone belongs to, and the secrets it shares with the daemon.
+pub(super) struct PhoneIdentity {
     pub(super) instance: InstanceId,
     pub(super) name: String,
     pub(super) number: Number,
-    /// Where the fake phone is, without a trailing slash.
+    /// The fake phone's URL, without a trailing slash.
     pub(super) origin: String,
     pub(super) api_key: SecretString,
-    /// Of the instance that sends by SMS, if this phone is its gateway.
+    /// The API key of the SMS instance, if its gateway is this phone.
     pub(super) sms_api_key: Option<SecretString>,
     pub(super) webhook_secret: SecretString,
     pub(super) callback_secrets: Vec<SecretString>,
 }
 
-/// One fake phone. Forgets everything when the process ends; the daemon does not.
-pub(super) struct Phone {
-    pub(super) identity: Identity,
-    pub(super) daemon: Daemon,
+/// The fake phone. Its history is kept in memory only.
+pub(super) struct FakePhone {
+    pub(super) identity: PhoneIdentity,
+    pub(super) daemon: DaemonClient,
     clock: Clock,
-    journal: Mutex<Journal>,
+    history: Mutex<PhoneHistory>,
     changed: watch::Sender<u64>,
-    /// What the inbox answers callbacks with.
+    /// The status of responses to callbacks.
     inbox_status: AtomicU16,
-    /// Whether WhatsApp knows nobody who is sent a code.
+    /// Whether recipients of codes are not on WhatsApp.
     no_whatsapp: AtomicBool,
 }
 
-impl Phone {
-    pub(super) fn new(identity: Identity, daemon: Daemon, clock: Clock) -> Arc<Self> {
+impl FakePhone {
+    pub(super) fn new(identity: PhoneIdentity, daemon: DaemonClient, clock: Clock) -> Arc<Self> {
         let (changed, _) = watch::channel(0);
         let inbox_status = AtomicU16::new(200);
         let no_whatsapp = AtomicBool::new(false);
-        Arc::new(Self { identity, daemon, clock, journal: Mutex::default(), changed, inbox_status, no_whatsapp })
+        Arc::new(Self { identity, daemon, clock, history: Mutex::default(), changed, inbox_status, no_whatsapp })
     }
 
-    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().expect("nobody panics while holding it")
+    pub(super) fn history(&self) -> MutexGuard<'_, PhoneHistory> {
+        self.history.lock().expect("no code panics while holding the lock")
     }
 
-    /// Tells everybody who waits that the journal has grown.
-    fn note(&self, write: impl FnOnce(&mut Journal, i64)) {
+    /// Changes the history and notifies waiters. `write` receives the current time in Unix milliseconds.
+    fn record(&self, write: impl FnOnce(&mut PhoneHistory, i64)) {
         let now = self.clock.wall().as_millisecond();
-        write(&mut self.journal(), now);
+        write(&mut self.history(), now);
         self.changed.send_modify(|revision| *revision += 1);
     }
 
-    /// Counts what was noted.
-    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+    /// The revision of the history, which increases with every change.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
@@ -89,17 +89,17 @@ impl Phone {
         self.inbox_status.load(Ordering::Relaxed)
     }
 
-    fn answer_callbacks_with(&self, status: u16) {
+    fn set_inbox_status(&self, status: u16) {
         self.inbox_status.store(status, Ordering::Relaxed);
-        self.note(|_, _| {});
+        self.record(|_, _| {});
     }
 }
 
-/// The listener, running.
-pub(super) fn serve(phone: &Arc<Phone>, listener: TcpListener) -> anyhow::Result<Server> {
+/// Starts the HTTP server.
+pub(super) fn serve(phone: &Arc<FakePhone>, listener: TcpListener) -> anyhow::Result<Server> {
     let phone = Data::from(Arc::clone(phone));
     let server = HttpServer::new(move || {
-        App::new().app_data(phone.clone()).wrap(from_fn(guard::refuse_strangers)).configure(routes::all)
+        App::new().app_data(phone.clone()).wrap(from_fn(guard::refuse_foreign_requests)).configure(routes::all)
     });
     let server = server.workers(1).disable_signals().listen(listener).context("the fake phone cannot listen")?;
     Ok(server.run())

@@ -1,4 +1,4 @@
-//! The two pages: the phone, and where a person lands.
+//! The two pages: the phone, and the app's page after a redirect.
 
 use actix_web::HttpResponse;
 use askama::Template;

@@ -1,4 +1,4 @@
-//! The fake phone's own small API, for its page.
+//! The routes of the fake phone: its pages, their API, and the endpoints for the daemon.
 
 use actix_web::{
     HttpResponse,
@@ -8,11 +8,11 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Phone, codes, inbox, pages, send::Draft, state};
-use crate::{dev::daemon::Answer, egress::EgressError};
+use super::{FakePhone, codes, inbox, pages, send::MessageForm, state};
+use crate::{dev::client::DaemonResponse, egress::EgressError};
 
-/// What an app may answer to a callback, as far as the daemon tells it apart.
-const INBOX_ANSWERS: [u16; 3] = [200, 410, 500];
+/// Statuses for responses to callbacks: success, "stop sending", and a failure that is retried.
+const INBOX_STATUSES: [u16; 3] = [200, 410, 500];
 
 pub(super) fn all(config: &mut ServiceConfig) {
     config
@@ -29,28 +29,28 @@ pub(super) fn all(config: &mut ServiceConfig) {
         .service(resource("/messages").route(post().to(inbox::message)));
 }
 
-/// Passes the page's fields on to the daemon, as an app's server would.
-async fn mint(phone: Data<Phone>, fields: Json<Value>) -> HttpResponse {
-    pass_on(phone.daemon.post("/generate-link", &fields).await)
+/// `POST /mint`: passes the page's fields to the daemon, as an app's server does.
+async fn mint(phone: Data<FakePhone>, fields: Json<Value>) -> HttpResponse {
+    wrap_response(phone.daemon.post("/generate-link", &fields).await)
 }
 
-async fn redeem(phone: Data<Phone>, fields: Json<Value>) -> HttpResponse {
-    pass_on(phone.daemon.post("/redeem", &fields).await)
+async fn redeem(phone: Data<FakePhone>, fields: Json<Value>) -> HttpResponse {
+    wrap_response(phone.daemon.post("/redeem", &fields).await)
 }
 
-async fn send(phone: Data<Phone>, draft: Json<Draft>) -> HttpResponse {
-    match phone.send(draft.into_inner()).await {
-        Some(posted) => pass_on(posted.answer),
-        None => HttpResponse::Conflict().json(json!({ "message": "nothing was sent yet" })),
+async fn send(phone: Data<FakePhone>, form: Json<MessageForm>) -> HttpResponse {
+    match phone.send(form.into_inner()).await {
+        Some(posted) => wrap_response(posted.response),
+        None => HttpResponse::Conflict().json(json!({ "message": "no message was sent yet" })),
     }
 }
 
-/// The daemon's answer with its status, whatever it is.
-pub(super) fn pass_on(answer: Result<Answer, EgressError>) -> HttpResponse {
-    match answer {
-        Ok(answer) => {
-            let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
-            HttpResponse::Ok().json(json!({ "status": status.as_u16(), "body": answer.json() }))
+/// Wraps the daemon's response for the page, whatever its status.
+pub(super) fn wrap_response(response: Result<DaemonResponse, EgressError>) -> HttpResponse {
+    match response {
+        Ok(response) => {
+            let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY);
+            HttpResponse::Ok().json(json!({ "status": status.as_u16(), "body": response.json() }))
         }
         Err(error) => {
             HttpResponse::BadGateway().json(json!({ "message": format!("the daemon did not answer: {error}") }))
@@ -63,10 +63,10 @@ struct InboxStatus {
     status: u16,
 }
 
-async fn inbox_status(phone: Data<Phone>, wanted: Json<InboxStatus>) -> HttpResponse {
-    if !INBOX_ANSWERS.contains(&wanted.status) {
+async fn inbox_status(phone: Data<FakePhone>, wanted: Json<InboxStatus>) -> HttpResponse {
+    if !INBOX_STATUSES.contains(&wanted.status) {
         return HttpResponse::UnprocessableEntity().json(json!({ "message": "expected 200, 410 or 500" }));
     }
-    phone.answer_callbacks_with(wanted.status);
+    phone.set_inbox_status(wanted.status);
     HttpResponse::NoContent().finish()
 }

@@ -1,4 +1,4 @@
-//! What the page shows, and how it learns of news: by asking, and being kept waiting until there is some.
+//! The state of the page, by long polling.
 
 use std::time::Duration;
 
@@ -9,38 +9,41 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Phone;
+use super::FakePhone;
 
-/// Links can be minted, and end, without the phone's doing; so the daemon is asked this often.
-const PATIENCE: Duration = Duration::from_millis(900);
-/// The newest, each with its timeline: well within what one answer may hold.
-const SHOWN: &str = "/requests?limit=12";
+/// The maximum time of one poll. Links are minted and expire without changing the history, so the daemon is queried at
+/// least this often.
+const POLL_TIMEOUT: Duration = Duration::from_millis(900);
+/// The newest requests, with their timelines.
+const REQUESTS_PATH: &str = "/requests?limit=12";
 
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct StateQuery {
     /// The revision that the page has.
     after: Option<u64>,
 }
 
 /// `GET /state.json?after=…`
-pub(super) async fn state(phone: Data<Phone>, asked: Query<Asked>) -> HttpResponse {
-    let mut watch = phone.watch();
-    if let Some(after) = asked.after {
-        // Running out of patience is no error: what the daemon knows may have changed.
-        let _ = tokio::time::timeout(PATIENCE, watch.wait_for(|revision| *revision != after)).await;
+pub(super) async fn state(phone: Data<FakePhone>, query: Query<StateQuery>) -> HttpResponse {
+    let mut watch = phone.subscribe();
+    if let Some(after) = query.after {
+        // After a timeout the response is sent too: the daemon's requests may have changed.
+        let _ = tokio::time::timeout(POLL_TIMEOUT, watch.wait_for(|revision| *revision != after)).await;
     }
     let revision = *watch.borrow();
-    let requests = match phone.daemon.get(SHOWN).await {
-        Ok(answer) if answer.status == 200 => answer.json().pointer("/data/requests").map(brief).unwrap_or_default(),
+    let requests = match phone.daemon.get(REQUESTS_PATH).await {
+        Ok(response) if response.status == 200 => {
+            response.json().pointer("/data/requests").map(brief).unwrap_or_default()
+        }
         _ => Value::Null,
     };
-    let journal = phone.journal();
-    let (bubbles, callbacks) = (&journal.bubbles, &journal.callbacks);
+    let history = phone.history();
+    let (bubbles, callbacks) = (&history.bubbles, &history.callbacks);
     HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(json!({
         "revision": revision,
         "now": phone.clock.wall().as_millisecond(),
         "business": { "name": phone.identity.name, "number": phone.identity.number.e164() },
-        "api": phone.daemon.api(),
+        "api": phone.daemon.api_url(),
         "sms": phone.identity.sms_api_key.is_some(),
         "inbox_status": phone.inbox_status(),
         "bubbles": bubbles,
@@ -49,7 +52,7 @@ pub(super) async fn state(phone: Data<Phone>, asked: Query<Asked>) -> HttpRespon
     }))
 }
 
-/// The members that the page shows.
+/// The members of each request that the page shows.
 fn brief(requests: &Value) -> Value {
     const MEMBERS: [&str; 16] = [
         "uuid",

@@ -1,4 +1,4 @@
-//! What the first run writes.
+//! The settings that the first run writes.
 
 use base64::{
     Engine as _,
@@ -10,7 +10,7 @@ use crate::{
     random,
 };
 
-/// The settings for a fake phone at `origin`, and the API token of which they hold only the digest.
+/// The settings for a fake phone at `origin`, and their API token, of which they contain only the digest.
 pub(super) fn settings(origin: &str) -> (String, String) {
     let InstanceCredentials { id, token, callback_secret, webhook_secret } = InstanceCredentials::generate();
     let InstanceCredentials { id: sms, token: sms_token, webhook_secret: sms_secret, .. } =
@@ -20,13 +20,13 @@ pub(super) fn settings(origin: &str) -> (String, String) {
     let [api_key, sms_api_key] = [(); 2].map(|()| format!("phone_{}", URL_SAFE_NO_PAD.encode(random::bytes::<24>())));
     let digest = token_digest(&token);
     let text = format!(
-        r#"# Settings of `countersign dev`, yours to edit; `countersign print-config` shows every key.
-# The command line decides the addresses, public_url and the store. Delete this directory to start over.
+        r#"# Settings of `countersign dev`; edit them freely. `countersign print-config` shows every key.
+# Addresses, public_url and the store are set by the command line. Delete this directory to start over.
 key = "{key}"
 
 [log]
 format = "text"
-# For every request and event: "countersign=debug".
+# "countersign=debug" logs every request and event.
 level = "countersign=warn,actix_server=warn"
 
 [shutdown]
@@ -36,24 +36,24 @@ grace = "1s"
 [[instance]]
 id = "{id}"
 name = "Harbour demo"
-# Of a range that is set aside for fiction.
+# From a range reserved for fiction.
 number = "+447700900999"
-# Digests only; `countersign dev --new-token` adds one and shows its token.
+# Digests only; `countersign dev --new-token` creates a token, shows it and adds its digest.
 tokens = [
   "{digest}",
 ]
 callback_secrets = ["{callback_secret}"]
-# The inbox beside the fake phone. Your own app's URL works as well.
+# The inbox on the fake phone's page; or your own app's URL.
 callback_url = "{origin}/inbox"
 allow_http_callbacks = true
 callback_allow_networks = ["127.0.0.0/8", "::1/128"]
-# Where people may land after the link in the reply. Add your own app, such as "http://localhost:3000/".
+# Allowed redirect URLs after the link in the reply. Add your own app, such as "http://localhost:3000/".
 redirect_urls = ["{origin}/landed"]
 completion = "same_browser"
 completions_allowed = ["same_browser", "prove_phone", "anywhere"]
 # Short, to see a link expire.
 expires_min = 10
-# Sends codes to people who are not on WhatsApp.
+# Sends codes to people without WhatsApp.
 sms_instance = "{sms}"
 
 [instance.gateway]
@@ -62,7 +62,7 @@ url = "{origin}"
 api_key = "{api_key}"
 webhook_secret = "{webhook_secret}"
 
-# The fake phone's SMS. Nobody knows its API token.
+# The fake phone's SMS gateway. Its API token is not used.
 [[instance]]
 id = "{sms}"
 name = "Harbour demo"

@@ -1,25 +1,27 @@
-//! How a generic gateway proves its webhooks.
+//! Webhook authentication of a generic gateway.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderName;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::super::{
-    credentials::Reader,
-    scheme::{Encoding, Hash, Scheme},
+    auth_scheme::{AuthScheme, Encoding, Hash},
+    config_reader::ConfigReader,
 };
 
 const HASHES: &[(&str, Hash)] = &[("sha1", Hash::Sha1), ("sha256", Hash::Sha256), ("sha512", Hash::Sha512)];
 const ENCODINGS: &[(&str, Encoding)] = &[("hex", Encoding::Hex), ("base64", Encoding::Base64)];
-const SIGNED: &[(&str, bool)] = &[("body", false), ("timestamp.body", true)];
+const SIGNED_CONTENT: &[(&str, bool)] = &[("body", false), ("timestamp.body", true)];
 
-pub(super) struct Auth {
-    pub(super) scheme: Scheme,
+/// The authentication scheme of a table, with its secrets.
+pub(super) struct GenericAuth {
+    pub(super) scheme: AuthScheme,
     pub(super) secrets: Vec<SecretString>,
 }
 
+/// The values of `webhook_auth`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum AuthMethod {
     Hmac,
     StandardWebhooks,
     StaticHeader,
@@ -27,47 +29,50 @@ enum Way {
     Basic,
 }
 
-const WAYS: &[(&str, Way)] = &[
-    ("hmac", Way::Hmac),
-    ("standard-webhooks", Way::StandardWebhooks),
-    ("static-header", Way::StaticHeader),
-    ("url-secret", Way::UrlSecret),
-    ("basic", Way::Basic),
+const AUTH_METHODS: &[(&str, AuthMethod)] = &[
+    ("hmac", AuthMethod::Hmac),
+    ("standard-webhooks", AuthMethod::StandardWebhooks),
+    ("static-header", AuthMethod::StaticHeader),
+    ("url-secret", AuthMethod::UrlSecret),
+    ("basic", AuthMethod::Basic),
 ];
 
-impl Auth {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let words: Vec<&str> = WAYS.iter().map(|(word, _)| *word).collect();
-        let hint = format!("how a webhook proves that it is genuine, one of {}", words.join(", "));
+impl GenericAuth {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Self {
+        let words: Vec<&str> = AUTH_METHODS.iter().map(|(word, _)| *word).collect();
+        let hint = format!("how webhooks are authenticated, one of {}", words.join(", "));
         let table = &mut reader.table;
-        let way = table.required("webhook_auth", &hint, |table| table.choice("webhook_auth", WAYS));
-        let hash = table.choice("webhook_algorithm", HASHES).unwrap_or(Hash::Sha256);
-        let encoding = table.choice("webhook_encoding", ENCODINGS).unwrap_or(Encoding::Hex);
-        let timed = table.choice("webhook_signed", SIGNED).unwrap_or_default();
+        let method = table.required("webhook_auth", &hint, |table| table.choice("webhook_auth", AUTH_METHODS));
+        let hash = reader.table.choice("webhook_algorithm", HASHES).unwrap_or(Hash::Sha256);
+        let encoding = reader.table.choice("webhook_encoding", ENCODINGS).unwrap_or(Encoding::Hex);
+        let timed = reader.table.choice("webhook_signed", SIGNED_CONTENT).unwrap_or_default();
         let prefix = reader.text("webhook_prefix").unwrap_or_default();
         let param = reader.text("webhook_param").unwrap_or_else(|| "token".to_owned());
-        let carries = matches!(way, Some(Way::Hmac | Way::StaticHeader));
-        let header = header(reader, "webhook_header", carries, "the header that carries the proof");
-        let stamps = way == Some(Way::Hmac) && timed;
-        let timestamp_header = self::header(reader, "webhook_timestamp_header", stamps, "the header that is signed");
-        let scheme = match way {
-            Some(Way::Hmac) if timed => Scheme::TimedHmac { header, timestamp_header, prefix, hash, encoding },
-            Some(Way::Hmac) => Scheme::BodyHmac { header, prefix, hash, encoding },
-            Some(Way::StaticHeader) => Scheme::StaticHeader { header },
-            Some(Way::UrlSecret) => Scheme::UrlSecret { param },
-            Some(Way::Basic) => Scheme::StaticHeader { header: "authorization".to_owned() },
-            Some(Way::StandardWebhooks) | None => Scheme::StandardWebhooks,
+        let needs_header = matches!(method, Some(AuthMethod::Hmac | AuthMethod::StaticHeader));
+        let header = header(reader, "webhook_header", needs_header, "the header with the signature or secret");
+        let stamps = method == Some(AuthMethod::Hmac) && timed;
+        let timestamp_header =
+            self::header(reader, "webhook_timestamp_header", stamps, "the header with the signed timestamp");
+        let scheme = match method {
+            Some(AuthMethod::Hmac) if timed => {
+                AuthScheme::TimedHmac { header, timestamp_header, prefix, hash, encoding }
+            }
+            Some(AuthMethod::Hmac) => AuthScheme::BodyHmac { header, prefix, hash, encoding },
+            Some(AuthMethod::StaticHeader) => AuthScheme::StaticHeader { header },
+            Some(AuthMethod::UrlSecret) => AuthScheme::UrlSecret { param },
+            Some(AuthMethod::Basic) => AuthScheme::StaticHeader { header: "authorization".to_owned() },
+            Some(AuthMethod::StandardWebhooks) | None => AuthScheme::StandardWebhooks,
         };
         let mut secrets = reader.webhook_secrets();
         for (index, secret) in secrets.iter().enumerate() {
             let (key, value) = (format!("webhook_secret.{index}"), secret.expose_secret());
-            if way == Some(Way::StandardWebhooks) && crate::config::decode_whsec(value).is_none() {
+            if method == Some(AuthMethod::StandardWebhooks) && crate::config::decode_whsec(value).is_none() {
                 reader.table.fault(&key, "expected whsec_ and base64, which standard-webhooks needs");
-            } else if way == Some(Way::Basic) && !value.contains(':') {
+            } else if method == Some(AuthMethod::Basic) && !value.contains(':') {
                 reader.table.fault(&key, "expected user:password, which basic needs");
             }
         }
-        if way == Some(Way::Basic) {
+        if method == Some(AuthMethod::Basic) {
             let encode = |secret: &SecretString| format!("Basic {}", STANDARD.encode(secret.expose_secret()));
             secrets = secrets.iter().map(encode).map(SecretString::from).collect();
         }
@@ -75,8 +80,8 @@ impl Auth {
     }
 }
 
-/// The lower-case name of a header.
-fn header(reader: &mut Reader<'_>, name: &str, needed: bool, what: &str) -> String {
+/// Reads the name of a header, in lower case.
+fn header(reader: &mut ConfigReader<'_>, name: &str, needed: bool, what: &str) -> String {
     let text = reader.text(name);
     match &text {
         Some(text) if text.parse::<HeaderName>().is_err() => reader.table.fault(name, "expected the name of a header"),

@@ -1,32 +1,32 @@
-//! From a mapping to a body that it would read: the reverse of [`super::read`], by trial.
+//! Composes a webhook body that a mapping parses as a given sample: the reverse of [`super::read`], by trial.
 //!
-//! A mapping does not say what its gateway really writes, and its guards may exclude one another. So a few
-//! spellings are tried, and the first that reads as it should is the one.
+//! A mapping does not define what its gateway really writes, and its guards may exclude each other. So several
+//! candidates are built, and the first that is parsed as the sample is used.
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    mapping::{FromMe, Mapping, Unit},
+    mapping::{FromMeRule, Mapping, TimeUnit},
     read,
-    source::{Condition, Source, Test},
+    source::{Condition, ConditionTest, ValueSource},
 };
-use crate::gateway::{Ignored, Sample, Who};
+use crate::gateway::{IgnoreReason, SampleMessage, SampleSender};
 
 const GROUP: &str = "120363000000000017@g.us";
 
-/// `None`: no message of this sort can be told from others by this mapping, or none exists.
-pub(super) fn body(mapping: &Mapping, sample: &Sample) -> Option<Value> {
-    let person = match sample.who {
-        Who::Hidden => vec![format!("{}@lid", sample.lid), format!("GB.{}", sample.lid)],
+/// `None`: no candidate is parsed as this kind of message; the mapping cannot distinguish it, or has no such kind.
+pub(super) fn compose_body(mapping: &Mapping, sample: &SampleMessage) -> Option<Value> {
+    let person = match sample.sender {
+        SampleSender::HiddenNumber => vec![format!("{}@lid", sample.lid), format!("GB.{}", sample.lid)],
         _ => vec![sample.phone.clone(), format!("{}@c.us", sample.phone), format!("+{}", sample.phone)],
     };
-    let choices = |sources: &[Source]| 0..sources.len().clamp(1, 4);
+    let choices = |sources: &[ValueSource]| 0..sources.len().clamp(1, 4);
     for person in &person {
         for chat in choices(&mapping.chat_id) {
             for sender in choices(&mapping.sender) {
                 for text in choices(&mapping.text) {
-                    let body = draft(mapping, sample, person, (chat, sender, text));
-                    if reads_as(mapping, sample, &body) {
+                    let body = candidate(mapping, sample, person, (chat, sender, text));
+                    if is_parsed_as(mapping, sample, &body) {
                         return Some(body);
                     }
                 }
@@ -36,51 +36,53 @@ pub(super) fn body(mapping: &Mapping, sample: &Sample) -> Option<Value> {
     None
 }
 
-fn reads_as(mapping: &Mapping, sample: &Sample, body: &Value) -> bool {
-    let Ok(events) = read::events(mapping, body, "") else { return false };
+fn is_parsed_as(mapping: &Mapping, sample: &SampleMessage, body: &Value) -> bool {
+    let Ok(events) = read::parse_events(mapping, body, "") else { return false };
     let [event] = events.as_slice() else { return false };
     let says = event.text.as_deref() == Some(sample.text.as_str()) && event.chat_id.is_some();
     let phone = event.sender.phone.as_ref().map(crate::domain::Phone::digits);
-    match sample.who {
-        Who::Person => says && event.ignored.is_none() && phone == Some(sample.phone.as_str()),
-        Who::Hidden => says && event.ignored.is_none() && phone.is_none() && event.sender.subject().is_some(),
-        Who::Group => event.ignored == Some(Ignored::Group),
-        Who::Own => event.ignored == Some(Ignored::FromMe),
+    match sample.sender {
+        SampleSender::Person => says && event.ignored.is_none() && phone == Some(sample.phone.as_str()),
+        SampleSender::HiddenNumber => {
+            says && event.ignored.is_none() && phone.is_none() && event.sender.subject().is_some()
+        }
+        SampleSender::Group => event.ignored == Some(IgnoreReason::Group),
+        SampleSender::OwnNumber => event.ignored == Some(IgnoreReason::FromMe),
     }
 }
 
-fn draft(mapping: &Mapping, sample: &Sample, person: &str, choice: (usize, usize, usize)) -> Value {
+fn candidate(mapping: &Mapping, sample: &SampleMessage, person: &str, choice: (usize, usize, usize)) -> Value {
     let mut item = json!({});
-    let chat = if sample.who == Who::Group && mapping.group.iter().all(is_suffix) { GROUP } else { person };
-    if let FromMe::When { conditions, .. } = &mapping.from_me {
-        let own = sample.who == Who::Own;
+    let chat = if sample.sender == SampleSender::Group && mapping.group.iter().all(is_suffix) { GROUP } else { person };
+    if let FromMeRule::When { conditions, .. } = &mapping.from_me {
+        let own = sample.sender == SampleSender::OwnNumber;
         for condition in conditions {
-            make(&mut item, condition, own);
+            set_condition(&mut item, condition, own);
         }
     }
     for condition in mapping.group.iter().filter(|condition| !is_suffix(condition)) {
-        make(&mut item, condition, sample.who == Who::Group);
+        set_condition(&mut item, condition, sample.sender == SampleSender::Group);
     }
     if let Some(event) = &mapping.event {
-        put(&mut item, &event.pointer, event.accept.first().map(String::as_str).unwrap_or_default().into());
+        set_at(&mut item, &event.pointer, event.accept.first().map(String::as_str).unwrap_or_default().into());
     }
     if let Some((pointer, unit)) = &mapping.timestamp {
         let time = match unit {
-            Unit::Seconds => json!(sample.at),
-            Unit::Milliseconds => json!(sample.at * 1000),
-            Unit::Rfc3339 => json!(jiff::Timestamp::from_second(sample.at).unwrap_or_default().to_string()),
-            Unit::None => Value::Null,
+            TimeUnit::Seconds => json!(sample.timestamp),
+            TimeUnit::Milliseconds => json!(sample.timestamp * 1000),
+            TimeUnit::Rfc3339 => json!(jiff::Timestamp::from_second(sample.timestamp).unwrap_or_default().to_string()),
+            TimeUnit::None => Value::Null,
         };
-        put(&mut item, pointer, time);
+        set_at(&mut item, pointer, time);
     }
     let id = if mapping.last_component { format!("false_{chat}_{}", sample.id) } else { sample.id.clone() };
     if let Some(source) = mapping.message_id.first() {
-        fill(&mut item, source, id.into());
+        set_source(&mut item, source, id.into());
     }
-    if sample.who == Who::Hidden && person.starts_with("GB.") {
-        mapping.bsuid.iter().take(1).for_each(|source| fill(&mut item, source, person.into()));
-    } else if sample.who == Who::Hidden {
-        mapping.lid.iter().take(1).for_each(|source| fill(&mut item, source, person.into()));
+    if sample.sender == SampleSender::HiddenNumber && person.starts_with("GB.") {
+        mapping.bsuid.iter().take(1).for_each(|source| set_source(&mut item, source, person.into()));
+    } else if sample.sender == SampleSender::HiddenNumber {
+        mapping.lid.iter().take(1).for_each(|source| set_source(&mut item, source, person.into()));
     }
     for (sources, choice, value) in [
         (&mapping.sender, choice.1, person),
@@ -88,53 +90,54 @@ fn draft(mapping: &Mapping, sample: &Sample, person: &str, choice: (usize, usize
         (&mapping.text, choice.2, &sample.text),
     ] {
         if let Some(source) = sources.get(choice) {
-            fill(&mut item, source, value.into());
+            set_source(&mut item, source, value.into());
         }
     }
     if mapping.select.is_empty() {
         return item;
     }
     let mut body = json!({});
-    put(&mut body, &mapping.select, json!([item]));
+    set_at(&mut body, &mapping.select, json!([item]));
     body
 }
 
 fn is_suffix(condition: &Condition) -> bool {
-    matches!(condition.test, Test::Suffix(_))
+    matches!(condition.test, ConditionTest::Suffix(_))
 }
 
-/// Writes a value and makes its guard hold.
-fn fill(item: &mut Value, source: &Source, value: Value) {
+/// Writes a value at a source's pointer and makes its guard hold.
+fn set_source(item: &mut Value, source: &ValueSource, value: Value) {
     if let Some(guard) = source.guard.as_ref().filter(|guard| guard.holds(item) != Some(true)) {
-        make(item, guard, true);
+        set_condition(item, guard, true);
     }
-    put(item, &source.pointer, value);
+    set_at(item, &source.pointer, value);
 }
 
-/// Writes something for which a condition holds or does not.
-fn make(item: &mut Value, condition: &Condition, holds: bool) {
+/// Writes a value for which a condition holds, or does not.
+fn set_condition(item: &mut Value, condition: &Condition, holds: bool) {
     let value = match (&condition.test, holds) {
-        (Test::Set, holds) => json!(holds),
-        (Test::Equals(words), true) => scalar(words.first().map(String::as_str).unwrap_or_default()),
-        (Test::Equals(words), false) if words.iter().any(|word| word == "true") => json!(false),
-        (Test::Equals(words), false) if words.iter().any(|word| word == "false") => json!(true),
-        (Test::Suffix(ends), true) => json!(format!("1{}", ends.first().map(String::as_str).unwrap_or_default())),
-        (Test::Equals(_) | Test::Suffix(_), false) => json!("other"),
+        (ConditionTest::Set, holds) => json!(holds),
+        (ConditionTest::Equals(words), true) => parse_scalar(words.first().map(String::as_str).unwrap_or_default()),
+        (ConditionTest::Equals(words), false) if words.iter().any(|word| word == "true") => json!(false),
+        (ConditionTest::Equals(words), false) if words.iter().any(|word| word == "false") => json!(true),
+        (ConditionTest::Suffix(ends), true) => {
+            json!(format!("1{}", ends.first().map(String::as_str).unwrap_or_default()))
+        }
+        (ConditionTest::Equals(_) | ConditionTest::Suffix(_), false) => json!("other"),
     };
-    put(item, &condition.pointer, value);
+    set_at(item, &condition.pointer, value);
 }
 
-/// As the gateway would write it: flags and numbers without quotes.
-fn scalar(word: &str) -> Value {
+/// A text from the configuration as a gateway would write it: flags and numbers without quotes.
+fn parse_scalar(word: &str) -> Value {
     serde_json::from_str(word)
         .ok()
         .filter(|value: &Value| !value.is_object() && !value.is_array())
         .unwrap_or(word.into())
 }
 
-/// Writes a value at a pointer, with all that must stand around it. A number in the pointer is the index of a
-/// list, of which only the first entry is made.
-fn put(at: &mut Value, pointer: &str, value: Value) {
+/// Writes a value at a pointer and creates the objects around it. Of lists, only index 0 is created.
+fn set_at(at: &mut Value, pointer: &str, value: Value) {
     let Some(rest) = pointer.strip_prefix('/') else {
         *at = value;
         return;
@@ -145,11 +148,11 @@ fn put(at: &mut Value, pointer: &str, value: Value) {
         if !at.is_array() {
             *at = json!([null]);
         }
-        put(&mut at[0], &rest, value);
+        set_at(&mut at[0], &rest, value);
         return;
     }
     if !at.is_object() {
         *at = json!({});
     }
-    put(&mut at[name], &rest, value);
+    set_at(&mut at[name], &rest, value);
 }

@@ -1,141 +1,153 @@
-//! The validated mapping: where in a body each thing stands.
+//! The validated `mapping` table: which pointers lead to which field of an event.
 
 use serde_json::Value;
 
 use super::{
-    fields::{condition, conditions, pointer, required_sources, sources, within, words},
-    source::{Condition, Source},
+    source::{Condition, ValueSource},
+    table_reader::{condition, conditions, pointer, required_sources, scalars, sources, subtable},
 };
 use crate::reader::Reader;
 
 pub(super) struct Mapping {
-    /// The message or the list of messages.
+    /// Pointer to the message or the list of messages.
     pub(super) select: String,
-    pub(super) event: Option<Events>,
-    pub(super) message_id: Vec<Source>,
-    /// Whether only what follows the last `_` stays the same when a message comes again.
+    pub(super) event: Option<EventFilter>,
+    pub(super) message_id: Vec<ValueSource>,
+    /// Whether only the part of the id after the last `_` is equal in repeated deliveries.
     pub(super) last_component: bool,
-    pub(super) chat_id: Vec<Source>,
-    pub(super) sender: Vec<Source>,
-    /// Our own number.
-    pub(super) to: Vec<Source>,
-    /// The account or instance at the gateway, as `account` names it.
-    pub(super) account: Vec<Source>,
-    pub(super) lid: Vec<Source>,
-    pub(super) bsuid: Vec<Source>,
-    pub(super) text: Vec<Source>,
-    pub(super) timestamp: Option<(String, Unit)>,
-    pub(super) from_me: FromMe,
+    pub(super) chat_id: Vec<ValueSource>,
+    pub(super) sender: Vec<ValueSource>,
+    /// The receiving number.
+    pub(super) to: Vec<ValueSource>,
+    /// The account or instance at the gateway, compared with the key `account`.
+    pub(super) account: Vec<ValueSource>,
+    pub(super) lid: Vec<ValueSource>,
+    pub(super) bsuid: Vec<ValueSource>,
+    pub(super) text: Vec<ValueSource>,
+    pub(super) timestamp: Option<(String, TimeUnit)>,
+    pub(super) from_me: FromMeRule,
     pub(super) group: Vec<Condition>,
     pub(super) edit: Vec<Condition>,
     pub(super) broadcast: Vec<Condition>,
-    pub(super) push_name: Vec<Source>,
-    /// Of a status: which of our messages, and what became of it.
-    pub(super) receipt_id: Vec<Source>,
-    pub(super) receipt: Vec<Source>,
-    /// What marks, without a word, that the phone has it.
+    pub(super) push_name: Vec<ValueSource>,
+    /// The id of the message that a status is about.
+    pub(super) receipt_id: Vec<ValueSource>,
+    /// The status word.
+    pub(super) receipt: Vec<ValueSource>,
+    /// Conditions that mean "delivered", for statuses without a word.
     pub(super) delivered: Vec<Condition>,
 }
 
-/// Which events are messages, and which tell what became of ours.
-pub(super) struct Events {
+/// Which event kinds are messages, and which are delivery statuses.
+pub(super) struct EventFilter {
     pub(super) pointer: String,
     pub(super) accept: Vec<String>,
     pub(super) status: Vec<String>,
 }
 
+/// The format of a timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unit {
+pub(super) enum TimeUnit {
     Seconds,
     Milliseconds,
     Rfc3339,
-    /// The gateway tells no time, or none that means anything.
+    /// The gateway sends no usable time.
     None,
 }
 
-/// How our own messages are told from a person's.
-pub(super) enum FromMe {
-    /// The operator states that they never come.
+/// How messages sent from the own number are recognised.
+pub(super) enum FromMeRule {
+    /// The operator states that they are never posted.
     Never,
-    /// If `optional`, a message that says nothing is a person's.
+    /// With `optional`, a message for which no condition can be tested is a person's.
     When { conditions: Vec<Condition>, optional: bool },
 }
 
 impl Mapping {
-    pub(super) fn read(f: &mut Reader<'_>) -> Self {
+    pub(super) fn read(table: &mut Reader<'_>) -> Self {
         const DEDUPE: &[(&str, bool)] = &[("whole", false), ("last_component", true)];
         Self {
-            select: pointer(f, "select").unwrap_or_default(),
-            event: events(f),
-            message_id: required_sources(f, "message_id", "where a message's id stands"),
-            last_component: f.choice("dedupe", DEDUPE).unwrap_or_default(),
-            chat_id: required_sources(f, "chat_id", "where the chat stands that a reply is addressed to"),
-            sender: required_sources(f, "sender", "where the sender's phone stands; if several do, they must agree"),
-            to: sources(f, "to"),
-            account: sources(f, "account"),
-            lid: sources(f, "lid"),
-            bsuid: sources(f, "bsuid"),
-            text: required_sources(f, "text", "where a message's text stands"),
-            timestamp: timestamp(f),
-            from_me: from_me(f),
-            group: conditions(f, "group"),
-            edit: conditions(f, "edit"),
-            broadcast: conditions(f, "broadcast"),
-            push_name: sources(f, "push_name"),
-            receipt_id: sources(f, "receipt_id"),
-            receipt: sources(f, "receipt"),
-            delivered: conditions(f, "delivered"),
+            select: pointer(table, "select").unwrap_or_default(),
+            event: events(table),
+            message_id: required_sources(table, "message_id", "the pointer to a message's id"),
+            last_component: table.choice("dedupe", DEDUPE).unwrap_or_default(),
+            chat_id: required_sources(table, "chat_id", "the pointer to the chat that replies are sent to"),
+            sender: required_sources(
+                table,
+                "sender",
+                "the pointer to the sender's phone; if several are present, they must agree",
+            ),
+            to: sources(table, "to"),
+            account: sources(table, "account"),
+            lid: sources(table, "lid"),
+            bsuid: sources(table, "bsuid"),
+            text: required_sources(table, "text", "the pointer to a message's text"),
+            timestamp: timestamp(table),
+            from_me: from_me(table),
+            group: conditions(table, "group"),
+            edit: conditions(table, "edit"),
+            broadcast: conditions(table, "broadcast"),
+            push_name: sources(table, "push_name"),
+            receipt_id: sources(table, "receipt_id"),
+            receipt: sources(table, "receipt"),
+            delivered: conditions(table, "delivered"),
         }
     }
 }
 
-fn events(f: &mut Reader<'_>) -> Option<Events> {
-    let (key, value) = f.values("event").into_iter().next()?;
-    within(f, key, value, "{ pointer = \"…\", accept = [\"…\"] }", |f| {
-        let at = f.required("pointer", "where the kind of an event stands", |f| pointer(f, "pointer"));
-        let (accept, status) = (words(f, "accept"), words(f, "status"));
+fn events(table: &mut Reader<'_>) -> Option<EventFilter> {
+    let (key, value) = table.values("event").into_iter().next()?;
+    subtable(table, key, value, "{ pointer = \"…\", accept = [\"…\"] }", |event| {
+        let at = event.required("pointer", "the pointer to the kind of an event", |event| pointer(event, "pointer"));
+        let (accept, status) = (scalars(event, "accept"), scalars(event, "status"));
         if accept.is_empty() {
-            f.fault("accept", "is empty: no event would be a message");
+            event.fault("accept", "is empty: list the event kinds that are messages");
         }
-        Some(Events { pointer: at?, accept, status })
+        Some(EventFilter { pointer: at?, accept, status })
     })?
 }
 
-fn timestamp(f: &mut Reader<'_>) -> Option<(String, Unit)> {
-    const UNITS: &[(&str, Unit)] =
-        &[("s", Unit::Seconds), ("ms", Unit::Milliseconds), ("rfc3339", Unit::Rfc3339), ("none", Unit::None)];
-    let (key, value) = f.values("timestamp").into_iter().next()?;
-    within(f, key, value, "{ pointer = \"…\", unit = \"s\" }", |f| {
-        let at = pointer(f, "pointer");
-        let unit = f.required("unit", "s, ms, rfc3339 or none", |f| f.choice("unit", UNITS));
-        if !f.has("pointer") && unit.is_some_and(|unit| unit != Unit::None) {
-            f.fault("pointer", "is missing: where the time of a message stands");
+fn timestamp(table: &mut Reader<'_>) -> Option<(String, TimeUnit)> {
+    const UNITS: &[(&str, TimeUnit)] = &[
+        ("s", TimeUnit::Seconds),
+        ("ms", TimeUnit::Milliseconds),
+        ("rfc3339", TimeUnit::Rfc3339),
+        ("none", TimeUnit::None),
+    ];
+    let (key, value) = table.values("timestamp").into_iter().next()?;
+    subtable(table, key, value, "{ pointer = \"…\", unit = \"s\" }", |timestamp| {
+        let at = pointer(timestamp, "pointer");
+        let unit = timestamp.required("unit", "s, ms, rfc3339 or none", |timestamp| timestamp.choice("unit", UNITS));
+        if !timestamp.has("pointer") && unit.is_some_and(|unit| unit != TimeUnit::None) {
+            timestamp.fault("pointer", "is missing: the pointer to the time of a message");
         }
         Some((at?, unit?))
     })?
 }
 
-/// Unset is a fault: our own messages hold codes.
-fn from_me(f: &mut Reader<'_>) -> FromMe {
-    let values = f.values("from_me");
+/// `from_me` is required: messages sent from the own number contain codes.
+fn from_me(table: &mut Reader<'_>) -> FromMeRule {
+    const SHAPE: &str = "{ pointer = \"…\" }, or \"never\"";
+    let values = table.values("from_me");
     if let [(_, Value::String(word))] = values.as_slice()
         && word == "never"
     {
-        return FromMe::Never;
+        return FromMeRule::Never;
     }
     if values.is_empty() {
-        f.fault("from_me", "is missing: what marks our own messages, or \"never\" if they are never posted here");
+        table.fault(
+            "from_me",
+            "is missing: what marks messages sent from the own number, or \"never\" if they are never posted",
+        );
     }
     let mut optional = false;
     let mut conditions = Vec::new();
     for (key, value) in values {
-        conditions.extend(
-            within(f, key, value, "{ pointer = \"…\" }, or \"never\"", |f| {
-                optional |= f.flag("optional", false);
-                condition(f)
-            })
-            .flatten(),
-        );
+        let condition = subtable(table, key, value, SHAPE, |table| {
+            optional |= table.flag("optional", false);
+            condition(table)
+        });
+        conditions.extend(condition.flatten());
     }
-    FromMe::When { conditions, optional }
+    FromMeRule::When { conditions, optional }
 }

@@ -1,15 +1,15 @@
-//! Any gateway that posts JSON, known only by configuration; and presets, which are such configurations in a
-//! file.
+//! Gateways defined by configuration: `mapping` says where a JSON webhook has each field, `send` is a template of the
+//! request that sends a text. Presets are such configurations, built in.
 
-mod answer;
 mod auth;
 mod compose;
-mod fields;
 mod mapping;
 pub(super) mod presets;
 mod read;
+mod response;
 mod send;
 mod source;
+mod table_reader;
 mod template;
 
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use std::sync::Arc;
 use http::{Request, Response};
 use serde_json::Value;
 
-use self::{auth::Auth, mapping::Mapping, send::Send, template::Values};
+use self::{auth::GenericAuth, mapping::Mapping, send::SendTemplate, template::GatewayValues};
 use super::{
-    Event, Gateway, Ignored, Malformed, Proof, Purpose, Sample, Sent, Webhook,
-    credentials::{self, Reader},
-    json, sent_by_status,
+    Gateway, IgnoreReason, Malformed, Purpose, SampleMessage, SendResult, Webhook, WebhookAuth, WebhookEvent,
+    config_reader::{self, ConfigReader},
+    json, send_result_by_status,
 };
 use crate::domain::{Subject, sending::Channel};
 
 /// A gateway of `kind`: `generic`, or one of [`presets`].
-pub(super) fn build(kind: &'static str, reader: &mut Reader<'_>) -> Arc<dyn Gateway> {
-    let auth = Auth::read(reader);
-    let values = Values::read(reader);
+pub(super) fn build(kind: &'static str, reader: &mut ConfigReader<'_>) -> Arc<dyn Gateway> {
+    let auth = GenericAuth::read(reader);
+    let values = GatewayValues::read(reader);
     let table = &mut reader.table;
     let mapping = table.nested("mapping", Mapping::read);
-    let send = table.has("send").then(|| table.nested("send", |table| Send::read(table, &values)));
+    let send = table.has("send").then(|| table.nested("send", |table| SendTemplate::read(table, &values)));
     if reader.purpose != Purpose::Inspect {
         if send.is_none() {
             table.fault("send", "is missing: the request that sends a text");
         }
-        for name in send.iter().flat_map(Send::names).filter(|name| values.lacks(name)) {
+        for name in send.iter().flat_map(SendTemplate::placeholders).filter(|name| values.lacks(name)) {
             table.fault(&name, format!("is missing: send uses {{{name}}}"));
         }
     }
@@ -48,11 +48,11 @@ pub(super) fn build(kind: &'static str, reader: &mut Reader<'_>) -> Arc<dyn Gate
 
 struct Generic {
     kind: &'static str,
-    auth: Auth,
+    auth: GenericAuth,
     mapping: Mapping,
-    values: Values,
-    /// Absent only for inspection.
-    send: Option<Send>,
+    values: GatewayValues,
+    /// `None` only for [`Purpose::Inspect`].
+    send: Option<SendTemplate>,
     channel: Channel,
     sms_verifies: bool,
 }
@@ -62,46 +62,49 @@ impl Gateway for Generic {
         self.kind
     }
 
-    fn proof(&self) -> Proof<'_> {
-        Proof { scheme: &self.auth.scheme, secrets: &self.auth.secrets }
+    fn webhook_auth(&self) -> WebhookAuth<'_> {
+        WebhookAuth { scheme: &self.auth.scheme, secrets: &self.auth.secrets }
     }
 
-    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<Event>, Malformed> {
-        let events =
-            read::events(&self.mapping, &json::parse(webhook.body)?, self.values.get("account").unwrap_or_default())?;
+    fn parse(&self, webhook: &Webhook<'_>) -> Result<Vec<WebhookEvent>, Malformed> {
+        let events = read::parse_events(
+            &self.mapping,
+            &json::parse(webhook.body)?,
+            self.values.get("account").unwrap_or_default(),
+        )?;
         let sms = self.channel == Channel::Sms;
-        let believed = events.into_iter().map(|event| match event.ignored {
-            None if sms && !self.sms_verifies => Event { ignored: Some(Ignored::Sms), ..event },
-            _ => Event { weak: sms, ..event },
+        let events = events.into_iter().map(|event| match event.ignored {
+            None if sms && !self.sms_verifies => WebhookEvent { ignored: Some(IgnoreReason::Sms), ..event },
+            _ => WebhookEvent { forgeable: sms, ..event },
         });
-        Ok(believed.collect())
+        Ok(events.collect())
     }
 
-    fn compose(&self, sample: &Sample) -> Option<Value> {
-        compose::body(&self.mapping, sample)
+    fn compose(&self, sample: &SampleMessage) -> Option<Value> {
+        compose::compose_body(&self.mapping, sample)
     }
 
     fn channel(&self) -> Channel {
         self.channel
     }
 
-    fn believes(&self) -> Option<&'static str> {
-        self.sms_verifies.then_some(credentials::SMS_VERIFIES)
+    fn sender_warning(&self) -> Option<&'static str> {
+        self.sms_verifies.then_some(config_reader::SMS_WARNING)
     }
 
-    fn address(&self, subject: &Subject) -> String {
-        self.send.as_ref().map(|send| send.address(subject)).unwrap_or_default()
+    fn recipient(&self, subject: &Subject) -> String {
+        self.send.as_ref().map(|send| send.recipient(subject)).unwrap_or_default()
     }
 
     fn text_message(&self, chat_id: &str, subject: Option<&Subject>, text: &str) -> Request<Vec<u8>> {
-        // Where nothing can be sent to, egress says so.
+        // Without `send`, the empty request is refused by egress.
         self.send.as_ref().map(|send| send.request(&self.values, chat_id, subject, text)).unwrap_or_default()
     }
 
-    fn sent(&self, response: &Response<Vec<u8>>) -> Sent {
+    fn parse_send_response(&self, response: &Response<Vec<u8>>) -> SendResult {
         match &self.send {
-            Some(send) => send.answers.read(response),
-            None => sent_by_status(response.status()),
+            Some(send) => send.response_rules.parse(response),
+            None => send_result_by_status(response.status()),
         }
     }
 }

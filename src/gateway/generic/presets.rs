@@ -1,4 +1,4 @@
-//! Gateways that are nothing but a mapping: a kind, and the table that the operator's keys stand over.
+//! Settings of gateways that need no code of their own: the operator's keys override them.
 
 use serde_json::{Map, Value};
 

@@ -1,134 +1,138 @@
-//! From JSON to events, as a mapping says.
+//! Parses JSON into events according to a mapping.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    super::{Event, Ignored, Malformed, Progress, addressee::Addressee, ids::Ids, json::seconds},
-    mapping::{FromMe, Mapping, Unit},
-    source::{any, text, word, words},
+    super::{
+        IgnoreReason, Malformed, ReceiptStatus, WebhookEvent, addressee::Addressee, json::unix_seconds,
+        sender_ids::SenderIds,
+    },
+    mapping::{FromMeRule, Mapping, TimeUnit},
+    source::{any_holds, scalar, scalars, text},
 };
 use crate::domain::{Phone, subject::phone_of_jid};
 
-/// `account`: ours at the gateway, or empty.
-pub(super) fn events(mapping: &Mapping, body: &Value, account: &str) -> Result<Vec<Event>, Malformed> {
+/// The events in `body`. `account` is the configured account at the gateway, or empty.
+pub(super) fn parse_events(mapping: &Mapping, body: &Value, account: &str) -> Result<Vec<WebhookEvent>, Malformed> {
     let read = |item: &Value| {
-        let event = event(mapping, item, body)?;
+        let event = parse_event(mapping, item, body)?;
         let addressee = addressee(mapping, item, body, account);
-        // Reports name the person in the same place.
-        Ok(if event.ignored.is_none() { event.to(&addressee) } else { event })
+        // A delivery status has the person's number where a message has the receiving number.
+        Ok(if event.ignored.is_none() { event.addressed_to(&addressee) } else { event })
     };
     match body.pointer(&mapping.select) {
         Some(Value::Array(items)) => items.iter().map(read).collect(),
         Some(item @ Value::Object(_)) => Ok(vec![read(item)?]),
-        _ => match other(mapping, &Value::Null, body) {
-            Some(why) => Ok(vec![Event::ignored(why)]),
+        _ => match ignore_reason(mapping, &Value::Null, body) {
+            Some(why) => Ok(vec![WebhookEvent::ignored(why)]),
             None => Err(Malformed(format!("no message at {:?}", mapping.select))),
         },
     }
 }
 
-/// Whom it was for, which stands in the item or, for all of them, in the body.
+/// The recipient, which is in the item or, for all items, in the body.
 fn addressee(mapping: &Mapping, item: &Value, body: &Value, account: &str) -> Addressee {
-    let named = |sources| [item, body].into_iter().find_map(|value| words(sources, value).next());
+    let named = |sources| [item, body].into_iter().find_map(|value| scalars(sources, value).next());
     let id = named(&mapping.account).map(Value::from);
-    Addressee::default().id(id.as_ref(), account).phone(named(&mapping.to).as_deref())
+    Addressee::default().check_id(id.as_ref(), account).with_phone(named(&mapping.to).as_deref())
 }
 
-/// Why an item is no message by its kind, which stands in the item or, for all of them, in the body.
-fn other(mapping: &Mapping, item: &Value, body: &Value) -> Option<Ignored> {
+/// Why an item is not a message, by its event kind, which is in the item or, for all items, in the body.
+fn ignore_reason(mapping: &Mapping, item: &Value, body: &Value) -> Option<IgnoreReason> {
     let rule = mapping.event.as_ref()?;
-    let kind = [item, body].iter().find_map(|value| value.pointer(&rule.pointer).and_then(word));
+    let kind = [item, body].iter().find_map(|value| value.pointer(&rule.pointer).and_then(scalar));
     match kind {
         Some(kind) if rule.accept.contains(&kind) => None,
-        Some(kind) if rule.status.contains(&kind) => Some(Ignored::Status),
-        // Reports need no kind where they are told by what stands in them.
-        None if reports(mapping, item) => Some(Ignored::Status),
-        _ => Some(Ignored::Event),
+        Some(kind) if rule.status.contains(&kind) => Some(IgnoreReason::Status),
+        // A delivery status without an event kind is recognised by its fields.
+        None if is_status(mapping, item) => Some(IgnoreReason::Status),
+        _ => Some(IgnoreReason::Event),
     }
 }
 
-fn event(mapping: &Mapping, item: &Value, body: &Value) -> Result<Event, Malformed> {
-    if let Some(why) = other(mapping, item, body) {
-        return Ok(if why == Ignored::Status { status(mapping, item) } else { Event::ignored(why) });
+fn parse_event(mapping: &Mapping, item: &Value, body: &Value) -> Result<WebhookEvent, Malformed> {
+    if let Some(why) = ignore_reason(mapping, item, body) {
+        return Ok(if why == IgnoreReason::Status { status(mapping, item) } else { WebhookEvent::ignored(why) });
     }
-    let chat_id = words(&mapping.chat_id, item).next();
+    let chat_id = scalars(&mapping.chat_id, item).next();
     let chat_ends = |ends: &[&str]| chat_id.iter().any(|chat| ends.iter().any(|end| chat.ends_with(end)));
     let from_me = from_me(&mapping.from_me, item)?;
-    let group = any(&mapping.group, item) || chat_ends(&["@g.us"]);
-    let broadcast = any(&mapping.broadcast, item) || chat_ends(&["@broadcast", "@newsletter"]);
+    let group = any_holds(&mapping.group, item) || chat_ends(&["@g.us"]);
+    let broadcast = any_holds(&mapping.broadcast, item) || chat_ends(&["@broadcast", "@newsletter"]);
     let text = text(&mapping.text, item);
     let ignored = if from_me {
-        Some(Ignored::FromMe)
+        Some(IgnoreReason::FromMe)
     } else if group {
-        Some(Ignored::Group)
+        Some(IgnoreReason::Group)
     } else if broadcast {
-        Some(Ignored::Broadcast)
-    } else if any(&mapping.edit, item) {
-        Some(Ignored::Edit)
+        Some(IgnoreReason::Broadcast)
+    } else if any_holds(&mapping.edit, item) {
+        Some(IgnoreReason::Edit)
     } else if text.is_none() {
-        Some(Ignored::NonText)
+        Some(IgnoreReason::NonText)
     } else {
         None
     };
-    let message_id = words(&mapping.message_id, item).next();
+    let message_id = scalars(&mapping.message_id, item).next();
     if ignored.is_none() && message_id.is_none() {
         return Err(Malformed("a message without an id".to_owned()));
     }
     let last = |id: &String| id.rsplit('_').next().filter(|last| !last.is_empty()).map(str::to_owned);
-    let event = Event {
+    let event = WebhookEvent {
         ignored,
         dedupe_key: message_id.as_ref().filter(|_| mapping.last_component).and_then(last),
         message_id,
         chat_id,
-        push_name: words(&mapping.push_name, item).next(),
+        push_name: scalars(&mapping.push_name, item).next(),
         text: text.map(str::to_owned),
         timestamp: mapping.timestamp.as_ref().and_then(|(pointer, unit)| timestamp(item, pointer, *unit)),
         from_me,
         group,
-        ..Event::default()
+        ..WebhookEvent::default()
     };
-    Ok(event.sent_by(sender(mapping, item)))
+    Ok(event.with_sender(sender(mapping, item)))
 }
 
-/// What became of a message of ours, where the mapping says how that is told.
-fn status(mapping: &Mapping, item: &Value) -> Event {
-    Event::status(words(&mapping.receipt_id, item).next().as_deref(), progress(mapping, item))
+/// A status event, with a receipt if the mapping has the fields for one.
+fn status(mapping: &Mapping, item: &Value) -> WebhookEvent {
+    WebhookEvent::status(scalars(&mapping.receipt_id, item).next().as_deref(), receipt_status(mapping, item))
 }
 
-/// Whether anything stands in an item that only a report has.
-fn reports(mapping: &Mapping, item: &Value) -> bool {
-    words(&mapping.receipt, item).next().is_some() || any(&mapping.delivered, item)
+/// Whether an item has a field that only a delivery status has.
+fn is_status(mapping: &Mapping, item: &Value) -> bool {
+    scalars(&mapping.receipt, item).next().is_some() || any_holds(&mapping.delivered, item)
 }
 
-fn progress(mapping: &Mapping, item: &Value) -> Option<Progress> {
-    match words(&mapping.receipt, item).next() {
-        Some(word) => Progress::of(&word),
-        None => any(&mapping.delivered, item).then_some(Progress::Delivered),
+fn receipt_status(mapping: &Mapping, item: &Value) -> Option<ReceiptStatus> {
+    match scalars(&mapping.receipt, item).next() {
+        Some(word) => ReceiptStatus::from_word(&word),
+        None => any_holds(&mapping.delivered, item).then_some(ReceiptStatus::Delivered),
     }
 }
 
-/// A message that should say and does not is refused: a wrong pointer must not turn our words into a person's.
-fn from_me(rule: &FromMe, item: &Value) -> Result<bool, Malformed> {
-    let FromMe::When { conditions, optional } = rule else { return Ok(false) };
-    let told: Vec<bool> = conditions.iter().filter_map(|condition| condition.holds(item)).collect();
-    if told.is_empty() && !optional {
-        return Err(Malformed("nothing tells whether the message is from us".to_owned()));
+/// Whether the message was sent from the own number. If no condition can be tested, the message is malformed unless the
+/// rule is optional: with a wrong pointer, a sent message would count as a person's.
+fn from_me(rule: &FromMeRule, item: &Value) -> Result<bool, Malformed> {
+    let FromMeRule::When { conditions, optional } = rule else { return Ok(false) };
+    let results: Vec<bool> = conditions.iter().filter_map(|condition| condition.holds(item)).collect();
+    if results.is_empty() && !optional {
+        return Err(Malformed("no field of from_me in the message".to_owned()));
     }
-    Ok(told.contains(&true))
+    Ok(results.contains(&true))
 }
 
-fn sender(mapping: &Mapping, item: &Value) -> Ids {
-    let ids = words(&mapping.sender, item).fold(Ids::default(), |ids, id| match phone(&id) {
+fn sender(mapping: &Mapping, item: &Value) -> SenderIds {
+    let ids = scalars(&mapping.sender, item).fold(SenderIds::default(), |ids, id| match phone(&id) {
         Some(phone) => ids.phone(Some(phone)),
         None => ids.jid(&id),
     });
-    let ids = words(&mapping.lid, item).fold(ids, |ids, id| ids.lid(Some(&id)));
-    words(&mapping.bsuid, item).fold(ids, |ids, id| ids.bsuid(Some(&id)))
+    let ids = scalars(&mapping.lid, item).fold(ids, |ids, id| ids.lid(Some(&id)));
+    scalars(&mapping.bsuid, item).fold(ids, |ids, id| ids.bsuid(Some(&id)))
 }
 
-/// Of a WhatsApp id, of bare digits, or of an E.164 number as people write it. Only the `+` makes it sure that
-/// what stands between the digits is decoration.
+/// A phone number from a JID, from bare digits, or from an E.164 number with separators. Separators are dropped only
+/// after a `+`: without it, the text may be another kind of id.
 pub(super) fn phone(id: &str) -> Option<Phone> {
     if id.contains('@') {
         return phone_of_jid(id);
@@ -139,11 +143,11 @@ pub(super) fn phone(id: &str) -> Option<Phone> {
     }
 }
 
-fn timestamp(item: &Value, pointer: &str, unit: Unit) -> Option<i64> {
+fn timestamp(item: &Value, pointer: &str, unit: TimeUnit) -> Option<i64> {
     match unit {
-        Unit::Seconds => seconds(item, pointer),
-        Unit::Milliseconds => seconds(item, pointer).map(|millis| millis.div_euclid(1000)),
-        Unit::Rfc3339 => item.pointer(pointer)?.as_str()?.parse::<Timestamp>().ok().map(Timestamp::as_second),
-        Unit::None => None,
+        TimeUnit::Seconds => unix_seconds(item, pointer),
+        TimeUnit::Milliseconds => unix_seconds(item, pointer).map(|millis| millis.div_euclid(1000)),
+        TimeUnit::Rfc3339 => item.pointer(pointer)?.as_str()?.parse::<Timestamp>().ok().map(Timestamp::as_second),
+        TimeUnit::None => None,
     }
 }

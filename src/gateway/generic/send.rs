@@ -1,14 +1,14 @@
-//! The request that sends a text, from templates.
+//! The `send` table: a template of the request that sends a text.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header::CONTENT_TYPE};
 use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    answer::Answers,
-    fields::table,
     read::phone,
-    template::{OF_A_MESSAGE, OF_THE_GATEWAY, Values, fill, fill_json, fill_url, names},
+    response::ResponseRules,
+    table_reader::table_of_texts,
+    template::{GATEWAY_PLACEHOLDERS, GatewayValues, MESSAGE_PLACEHOLDERS, fill, fill_json, fill_url, placeholders},
 };
 use crate::{
     domain::{Subject, redirect},
@@ -18,73 +18,76 @@ use crate::{
 const METHODS: &[(&str, Method)] =
     &[("POST", Method::POST), ("PUT", Method::PUT), ("PATCH", Method::PATCH), ("GET", Method::GET)];
 
-pub(super) struct Send {
+pub(super) struct SendTemplate {
     method: Method,
     /// A template.
     url: String,
-    /// A template of a chat id.
-    address: String,
+    /// A template of a chat id, with `{digits}`.
+    recipient: String,
     headers: HeaderMap,
-    body: Body,
-    pub(super) answers: Answers,
-    /// Used by templates.
-    names: Vec<String>,
+    body: BodyTemplate,
+    pub(super) response_rules: ResponseRules,
+    /// The placeholders in use, with repetitions.
+    placeholders: Vec<String>,
 }
 
-enum Body {
+enum BodyTemplate {
     Empty,
     /// Its texts are templates.
     Json(Value),
-    /// Texts are templates; a table within becomes a field of JSON.
+    /// Texts are templates; a nested table becomes a field with JSON.
     Form(Vec<(String, Value)>),
 }
 
-impl Send {
-    pub(super) fn read(f: &mut Reader<'_>, values: &Values) -> Self {
+impl SendTemplate {
+    pub(super) fn read(table: &mut Reader<'_>, values: &GatewayValues) -> Self {
         let mut used = Vec::new();
-        let method = method(f);
-        let before = f.faults().iter().count();
-        let url = url(f, values, &mut used);
-        let body = body(f, &mut used);
-        // A faulty template may mean to name what seems to be missing.
-        if f.faults().iter().count() == before {
-            let said = |names: &[&str]| used.iter().any(|used| names.contains(&used.as_str()));
-            if !said(&["text"]) {
-                f.fault("body", "holds no {text}, and neither does url: nothing would be said");
+        let method = method(table);
+        let before = table.faults().iter().count();
+        let url = url(table, values, &mut used);
+        let body = body(table, &mut used);
+        // A misspelled placeholder is already reported; do not report it as missing too.
+        if table.faults().iter().count() == before {
+            let contains = |names: &[&str]| used.iter().any(|used| names.contains(&used.as_str()));
+            if !contains(&["text"]) {
+                table.fault("body", "contains no {text}, and neither does url: the message would be empty");
             }
-            if !said(&["chat_id", "digits"]) {
-                f.fault("body", "holds neither {chat_id} nor {digits}, and neither does url: nobody would be told");
+            if !contains(&["chat_id", "digits"]) {
+                table.fault(
+                    "body",
+                    "contains no {chat_id} or {digits}, and neither does url: the message has no recipient",
+                );
             }
         }
-        let headers = headers(f, values, &body, &mut used);
-        let answers = Answers::fields(f);
-        let address = f.text("address").unwrap_or_else(|| "{digits}".to_owned());
-        if !address.contains("{digits}") || names(&address).any(|name| name != "digits") {
-            f.fault("address", "expected {digits} and what stands around it in a chat id, such as \"{digits}@c.us\"");
+        let headers = headers(table, values, &body, &mut used);
+        let response_rules = ResponseRules::read(table);
+        let recipient = table.text("address").unwrap_or_else(|| "{digits}".to_owned());
+        if !recipient.contains("{digits}") || placeholders(&recipient).any(|name| name != "digits") {
+            table.fault("address", "expected a chat id with the placeholder {digits}, such as \"{digits}@c.us\"");
         }
-        Self { method, url, address, headers, body, answers, names: used }
+        Self { method, url, recipient, headers, body, response_rules, placeholders: used }
     }
 
-    /// Every name once.
-    pub(super) fn names(&self) -> impl Iterator<Item = String> + use<> {
-        let mut names = self.names.clone();
+    /// The placeholders in use, each once.
+    pub(super) fn placeholders(&self) -> impl Iterator<Item = String> + use<> {
+        let mut names = self.placeholders.clone();
         names.sort();
         names.dedup();
         names.into_iter()
     }
 
-    /// Who has never written has no chat id yet.
-    pub(super) fn address(&self, subject: &Subject) -> String {
+    /// The chat id of a subject that has not written yet.
+    pub(super) fn recipient(&self, subject: &Subject) -> String {
         let digits = match subject {
             Subject::Phone(phone) => phone.digits().to_owned(),
             other => return other.chat_id(),
         };
-        fill(&self.address, &|name| (name == "digits").then_some(digits.as_str()))
+        fill(&self.recipient, &|name| (name == "digits").then_some(digits.as_str()))
     }
 
     pub(super) fn request(
         &self,
-        values: &Values,
+        values: &GatewayValues,
         chat_id: &str,
         subject: Option<&Subject>,
         text: &str,
@@ -97,9 +100,9 @@ impl Send {
             name => values.get(name),
         };
         let body = match &self.body {
-            Body::Empty => Vec::new(),
-            Body::Json(json) => fill_json(json, &value).to_string().into_bytes(),
-            Body::Form(entries) => {
+            BodyTemplate::Empty => Vec::new(),
+            BodyTemplate::Json(json) => fill_json(json, &value).to_string().into_bytes(),
+            BodyTemplate::Form(entries) => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
                 for (name, entry) in entries {
                     match fill_json(entry, &value) {
@@ -112,15 +115,15 @@ impl Send {
         };
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        // Longer than a URL may be, it becomes one that egress refuses.
+        // If the filled URL is too long, the default URL is refused by egress.
         *request.uri_mut() = fill_url(&self.url, &value).parse().unwrap_or_default();
         *request.headers_mut() = self.headers.clone();
         request
     }
 }
 
-/// What a gateway wants that addresses by number. The digits of a LID are nobody's number: without a phone it
-/// gets the chat's whole id, which it will refuse.
+/// The value of `{digits}`, for gateways that address by number. The digits of a LID are not a phone number, so without
+/// a known phone this is the whole chat id, which such a gateway rejects.
 fn digits(chat_id: &str, subject: Option<&Subject>) -> String {
     let known = match subject {
         Some(Subject::Phone(phone)) => Some(phone.clone()),
@@ -129,106 +132,106 @@ fn digits(chat_id: &str, subject: Option<&Subject>) -> String {
     phone(chat_id).or(known).map_or_else(|| chat_id.to_owned(), |phone| phone.digits().to_owned())
 }
 
-fn method(f: &mut Reader<'_>) -> Method {
-    f.choice("method", METHODS).unwrap_or(Method::POST)
+fn method(table: &mut Reader<'_>) -> Method {
+    table.choice("method", METHODS).unwrap_or(Method::POST)
 }
 
-fn url(f: &mut Reader<'_>, values: &Values, used: &mut Vec<String>) -> String {
-    let Some(template) = f.required_text("url", "where a message is posted to") else { return String::new() };
-    check(f, "url", &template, used);
+fn url(table: &mut Reader<'_>, values: &GatewayValues, used: &mut Vec<String>) -> String {
+    let Some(template) = table.required_text("url", "the URL that messages are sent to") else { return String::new() };
+    check_placeholders(table, "url", &template, used);
     let rest = template.strip_prefix("{url}").unwrap_or(&template);
-    if names(rest).any(|name| name == "url") {
-        f.fault("url", "{url} can only stand at the start");
+    if placeholders(rest).any(|name| name == "url") {
+        table.fault("url", "{url} is only allowed at the start");
         return template;
     }
     let sample =
         |name: &str| values.get(name).or(if name == "url" { Some("https://gateway.invalid") } else { Some("1") });
     let url = fill_url(&template, &sample);
     if redirect::parse(&url).is_none() || url.parse::<Uri>().is_err() {
-        f.fault("url", "expected an http:// or https:// URL without credentials, in which {names} may stand");
+        table.fault("url", "expected an http:// or https:// URL without credentials; placeholders are allowed");
     }
     template
 }
 
-fn body(f: &mut Reader<'_>, used: &mut Vec<String>) -> Body {
-    let Some((key, value)) = f.values("body").into_iter().next() else { return Body::Empty };
+fn body(table: &mut Reader<'_>, used: &mut Vec<String>) -> BodyTemplate {
+    let Some((key, value)) = table.values("body").into_iter().next() else { return BodyTemplate::Empty };
     let body = match value {
         Value::String(text) => match serde_json::from_str(text) {
-            Ok(json) => Body::Json(json),
+            Ok(json) => BodyTemplate::Json(json),
             Err(error) => {
                 let place = format!("line {} column {}", error.line(), error.column());
-                let problem = "expected JSON in which {names} stand within quotes, or a table for a form";
-                f.fault_at(key, format!("{problem}; it stops being JSON at {place}"));
-                Body::Empty
+                let problem = "expected JSON with placeholders inside quotes, or a table for a form";
+                table.fault_at(key, format!("{problem}; invalid JSON at {place}"));
+                BodyTemplate::Empty
             }
         },
-        Value::Object(form) => Body::Form(form.clone().into_iter().collect()),
+        Value::Object(form) => BodyTemplate::Form(form.clone().into_iter().collect()),
         _ => {
-            f.fault_at(key, "expected JSON in quotes, or a table for a form");
-            Body::Empty
+            table.fault_at(key, "expected JSON in quotes, or a table for a form");
+            BodyTemplate::Empty
         }
     };
     match &body {
-        Body::Empty => {}
-        Body::Json(json) => texts(json, &mut |text| check(f, "body", text, used)),
-        Body::Form(form) => {
+        BodyTemplate::Empty => {}
+        BodyTemplate::Json(json) => visit_texts(json, &mut |text| check_placeholders(table, "body", text, used)),
+        BodyTemplate::Form(form) => {
             for (name, entry) in form {
-                texts(entry, &mut |text| check(f, &format!("body.{name}"), text, used));
+                visit_texts(entry, &mut |text| check_placeholders(table, &format!("body.{name}"), text, used));
             }
         }
     }
     body
 }
 
-/// Every text in `json`.
-fn texts(json: &Value, visit: &mut dyn FnMut(&str)) {
+/// Visits every text in `json`.
+fn visit_texts(json: &Value, visit: &mut dyn FnMut(&str)) {
     match json {
         Value::String(text) => visit(text),
-        Value::Array(items) => items.iter().for_each(|item| texts(item, visit)),
-        Value::Object(entries) => entries.values().for_each(|entry| texts(entry, visit)),
+        Value::Array(items) => items.iter().for_each(|item| visit_texts(item, visit)),
+        Value::Object(entries) => entries.values().for_each(|entry| visit_texts(entry, visit)),
         _ => {}
     }
 }
 
-/// Notes the names of a template, and reports those there are not.
-fn check(f: &mut Reader<'_>, key: &str, template: &str, used: &mut Vec<String>) {
-    let known: Vec<&str> = OF_A_MESSAGE.into_iter().chain(OF_THE_GATEWAY).collect();
-    for name in names(template) {
+/// Adds the placeholders of a template to `used`, and a fault for each unknown one.
+fn check_placeholders(table: &mut Reader<'_>, key: &str, template: &str, used: &mut Vec<String>) {
+    let known: Vec<&str> = MESSAGE_PLACEHOLDERS.into_iter().chain(GATEWAY_PLACEHOLDERS).collect();
+    for name in placeholders(template) {
         if known.contains(&name) {
             used.push(name.to_owned());
         } else {
-            f.fault(key, format!("{{{name}}}: {}", not_one_of(name, &known)));
+            table.fault(key, format!("{{{name}}}: {}", not_one_of(name, &known)));
         }
     }
 }
 
-/// The same for all messages: what a person wrote has no place in a header.
-fn headers(f: &mut Reader<'_>, values: &Values, body: &Body, used: &mut Vec<String>) -> HeaderMap {
+/// Reads the headers, which are the same for all messages: placeholders with a value for each message are not allowed.
+fn headers(table: &mut Reader<'_>, values: &GatewayValues, body: &BodyTemplate, used: &mut Vec<String>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let content_type = f.text("content_type").or_else(|| match body {
-        Body::Empty => None,
-        Body::Json(_) => Some("application/json".to_owned()),
-        Body::Form(_) => Some("application/x-www-form-urlencoded".to_owned()),
+    let content_type = table.text("content_type").or_else(|| match body {
+        BodyTemplate::Empty => None,
+        BodyTemplate::Json(_) => Some("application/json".to_owned()),
+        BodyTemplate::Form(_) => Some("application/x-www-form-urlencoded".to_owned()),
     });
     match content_type.map(HeaderValue::try_from) {
         Some(Ok(value)) => drop(headers.insert(CONTENT_TYPE, value)),
-        Some(Err(_)) => f.fault("content_type", "expected a media type such as application/json"),
+        Some(Err(_)) => table.fault("content_type", "expected a media type such as application/json"),
         None => {}
     }
-    for (name, template) in table(f, "headers") {
+    for (name, template) in table_of_texts(table, "headers") {
         let key = format!("headers.{name}");
-        if let Some(name) = names(&template).find(|name| OF_A_MESSAGE.contains(name)) {
-            f.fault(&key, format!("{{{name}}} cannot stand in a header"));
+        if let Some(name) = placeholders(&template).find(|name| MESSAGE_PLACEHOLDERS.contains(name)) {
+            table.fault(&key, format!("{{{name}}} is not allowed in a header"));
         }
-        check(f, &key, &template, used);
+        check_placeholders(table, &key, &template, used);
         let value = HeaderValue::try_from(fill(&template, &|name| values.get(name)));
         match (name.parse::<HeaderName>(), value) {
             (Ok(name), Ok(mut value)) => {
                 value.set_sensitive(true);
                 headers.insert(name, value);
             }
-            (Err(_), _) => f.fault(&key, "is not the name of a header"),
-            (_, Err(_)) => f.fault(&key, "expected printable characters, also in what {names} stand for"),
+            (Err(_), _) => table.fault(&key, "is not the name of a header"),
+            (_, Err(_)) => table.fault(&key, "expected printable characters, also in the values of placeholders"),
         }
     }
     headers

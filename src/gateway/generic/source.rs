@@ -1,64 +1,66 @@
-//! Where a value stands in JSON, and when it counts.
+//! JSON pointers with conditions, and the values at them.
 
 use serde_json::Value;
 
-/// A pointer, followed only when its guard holds.
+/// A JSON pointer, used only if its guard holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Source {
+pub(super) struct ValueSource {
     pub(super) pointer: String,
     pub(super) guard: Option<Condition>,
 }
 
-/// What must be true of the value at a pointer.
+/// A test of the value at a pointer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Condition {
     pub(super) pointer: String,
-    pub(super) test: Test,
+    pub(super) test: ConditionTest,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Test {
-    /// Neither false, nor zero, nor empty.
+pub(super) enum ConditionTest {
+    /// The value is neither false, nor zero, nor empty.
     Set,
+    /// The value equals one of these.
     Equals(Vec<String>),
+    /// The value ends with one of these.
     Suffix(Vec<String>),
 }
 
 impl Condition {
-    /// `None`: nothing stands there that the test could be made on.
+    /// `None`: there is no value at the pointer, or none that can be tested.
     pub(super) fn holds(&self, item: &Value) -> Option<bool> {
         let value = item.pointer(&self.pointer)?;
         match &self.test {
-            Test::Set => is_set(value),
-            Test::Equals(words) => word(value).map(|found| words.contains(&found)),
-            Test::Suffix(ends) => word(value).map(|found| ends.iter().any(|end| found.ends_with(end))),
+            ConditionTest::Set => is_set(value),
+            ConditionTest::Equals(words) => scalar(value).map(|found| words.contains(&found)),
+            ConditionTest::Suffix(ends) => scalar(value).map(|found| ends.iter().any(|end| found.ends_with(end))),
         }
     }
 }
 
-/// Whether any condition holds.
-pub(super) fn any(conditions: &[Condition], item: &Value) -> bool {
+/// Whether at least one condition holds.
+pub(super) fn any_holds(conditions: &[Condition], item: &Value) -> bool {
     conditions.iter().any(|condition| condition.holds(item) == Some(true))
 }
 
-/// The values there are, in the order of the sources.
-fn found<'a>(sources: &'a [Source], item: &'a Value) -> impl Iterator<Item = &'a Value> {
-    let open = |source: &&Source| source.guard.as_ref().is_none_or(|guard| guard.holds(item) == Some(true));
+/// The existing values, in the order of the sources.
+fn values<'a>(sources: &'a [ValueSource], item: &'a Value) -> impl Iterator<Item = &'a Value> {
+    let open = |source: &&ValueSource| source.guard.as_ref().is_none_or(|guard| guard.holds(item) == Some(true));
     sources.iter().filter(open).filter_map(|source| item.pointer(&source.pointer))
 }
 
-/// Texts and numbers as text, without the empty ones.
-pub(super) fn words<'a>(sources: &'a [Source], item: &'a Value) -> impl Iterator<Item = String> {
-    found(sources, item).filter(|value| !value.is_boolean()).filter_map(word).filter(|word| !word.is_empty())
+/// The texts and numbers, as text, without empty ones.
+pub(super) fn scalars<'a>(sources: &'a [ValueSource], item: &'a Value) -> impl Iterator<Item = String> {
+    values(sources, item).filter(|value| !value.is_boolean()).filter_map(scalar).filter(|word| !word.is_empty())
 }
 
-/// The first text that is not empty, verbatim. A number is no text.
-pub(super) fn text<'a>(sources: &'a [Source], item: &'a Value) -> Option<&'a str> {
-    found(sources, item).filter_map(Value::as_str).find(|text| !text.is_empty())
+/// The first non-empty text, verbatim. Numbers do not count.
+pub(super) fn text<'a>(sources: &'a [ValueSource], item: &'a Value) -> Option<&'a str> {
+    values(sources, item).filter_map(Value::as_str).find(|text| !text.is_empty())
 }
 
-/// A scalar as the configuration would write it.
-pub(super) fn word(value: &Value) -> Option<String> {
+/// A text, number or flag, as text.
+pub(super) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

@@ -1,31 +1,31 @@
-//! `{name}` in the texts of a `send` table, and what the names stand for.
+//! Templates of a `send` table: texts with placeholders `{name}`, and the values of the placeholders.
 
 use std::fmt::Write as _;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
-use super::super::credentials::Reader;
+use super::super::config_reader::ConfigReader;
 
-/// Differ from message to message.
-pub(super) const OF_A_MESSAGE: [&str; 3] = ["chat_id", "digits", "text"];
-/// Stand in the gateway's table.
-pub(super) const OF_THE_GATEWAY: [&str; 5] = ["url", "account", "from", "api_key", "api_secret"];
+/// Placeholders with a value for each message.
+pub(super) const MESSAGE_PLACEHOLDERS: [&str; 3] = ["chat_id", "digits", "text"];
+/// Placeholders with a value from the gateway's table.
+pub(super) const GATEWAY_PLACEHOLDERS: [&str; 5] = ["url", "account", "from", "api_key", "api_secret"];
 
-/// What the gateway's table gives for templates.
-pub(super) struct Values {
+/// The values of placeholders that the gateway's table defines.
+pub(super) struct GatewayValues {
     /// Without its trailing slash.
     url: Option<String>,
     /// The account, instance or app at the gateway.
     account: Option<String>,
-    /// The number that sends.
+    /// The sending number.
     from: Option<String>,
     api_key: Option<SecretString>,
     api_secret: Option<SecretString>,
 }
 
-impl Values {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+impl GatewayValues {
+    pub(super) fn read(reader: &mut ConfigReader<'_>) -> Self {
         let url = reader.table.url("url");
         Self {
             url: url.map(|url| url.as_str().trim_end_matches('/').to_owned()),
@@ -48,55 +48,56 @@ impl Values {
     }
 
     pub(super) fn lacks(&self, name: &str) -> bool {
-        OF_THE_GATEWAY.contains(&name) && self.get(name).is_none()
+        GATEWAY_PLACEHOLDERS.contains(&name) && self.get(name).is_none()
     }
 }
 
-enum Part<'a> {
+enum TemplatePart<'a> {
     Literal(&'a str),
-    Name(&'a str),
+    Placeholder(&'a str),
 }
 
-fn parts(template: &str) -> Vec<Part<'_>> {
+fn parts(template: &str) -> Vec<TemplatePart<'_>> {
     let mut parts = Vec::new();
     let mut rest = template;
     while let Some(at) = rest.find('{') {
         let (before, after) = (&rest[..at], &rest[at + 1..]);
         let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
         if end > 0 && after[end..].starts_with('}') {
-            parts.extend([Part::Literal(before), Part::Name(&after[..end])]);
+            parts.extend([TemplatePart::Literal(before), TemplatePart::Placeholder(&after[..end])]);
             rest = &after[end + 1..];
         } else {
-            parts.push(Part::Literal(&rest[..=at]));
+            parts.push(TemplatePart::Literal(&rest[..=at]));
             rest = after;
         }
     }
-    parts.push(Part::Literal(rest));
+    parts.push(TemplatePart::Literal(rest));
     parts
 }
 
-pub(super) fn names(template: &str) -> impl Iterator<Item = &str> {
+/// The placeholders in a template, with repetitions.
+pub(super) fn placeholders(template: &str) -> impl Iterator<Item = &str> {
     parts(template).into_iter().filter_map(|part| match part {
-        Part::Name(name) => Some(name),
-        Part::Literal(_) => None,
+        TemplatePart::Placeholder(name) => Some(name),
+        TemplatePart::Literal(_) => None,
     })
 }
 
-/// In one pass: what was put in is not looked at again. A name without a value leaves nothing.
+/// Replaces placeholders in one pass, so placeholders in values stay as they are. A missing value is empty.
 pub(super) fn fill<'v>(template: &str, value: &dyn Fn(&str) -> Option<&'v str>) -> String {
-    write(template, value, |text, out| out.push_str(text))
+    render(template, value, |text, out| out.push_str(text))
 }
 
-/// As above, every value as one component of a URL, but the base URL as it is.
+/// Like [`fill`], with values percent-encoded; only a leading `{url}` is inserted verbatim.
 pub(super) fn fill_url<'v>(template: &str, value: &dyn Fn(&str) -> Option<&'v str>) -> String {
     let base = value("url").unwrap_or_default();
     match template.strip_prefix("{url}") {
-        Some(rest) => format!("{base}{}", write(rest, value, component)),
-        None => write(template, value, component),
+        Some(rest) => format!("{base}{}", render(rest, value, percent_encode)),
+        None => render(template, value, percent_encode),
     }
 }
 
-/// Every text in `json`, filled; JSON itself does the escaping.
+/// Fills every text in `json`. Values cannot break out of their text: they are escaped when the JSON is written.
 pub(super) fn fill_json<'v>(json: &Value, value: &dyn Fn(&str) -> Option<&'v str>) -> Value {
     match json {
         Value::String(template) => Value::String(fill(template, value)),
@@ -109,18 +110,18 @@ pub(super) fn fill_json<'v>(json: &Value, value: &dyn Fn(&str) -> Option<&'v str
     }
 }
 
-fn write<'v>(template: &str, value: &dyn Fn(&str) -> Option<&'v str>, put: impl Fn(&str, &mut String)) -> String {
+fn render<'v>(template: &str, value: &dyn Fn(&str) -> Option<&'v str>, put: impl Fn(&str, &mut String)) -> String {
     parts(template).into_iter().fold(String::new(), |mut out, part| {
         match part {
-            Part::Literal(text) => out.push_str(text),
-            Part::Name(name) => put(value(name).unwrap_or_default(), &mut out),
+            TemplatePart::Literal(text) => out.push_str(text),
+            TemplatePart::Placeholder(name) => put(value(name).unwrap_or_default(), &mut out),
         }
         out
     })
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters.
-fn component(text: &str, out: &mut String) {
+fn percent_encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));

@@ -8,7 +8,10 @@ use super::{
     values,
 };
 use crate::{
-    api::callback::{CallbackDetails, CallbackEntry, CallbackPage, Header, LastAnswer, Replayed},
+    api::{
+        callback::{CallbackDetails, CallbackEntry, CallbackPage, Header, LastAnswer, Replayed, STANDINGS},
+        limits,
+    },
     domain::scope::Scope,
     http::problem::Code,
 };
@@ -24,9 +27,9 @@ fn list() -> Operation {
     operation(Area::Callbacks, "GET", "/api/otp/v2/{instance}/callbacks", "listCallbacks", "List callbacks")
         .scope(Scope::Read)
         .about(about)
-        .query("status", json!({ "type": "string", "enum": ["pending", "delivered", "dead"] }), Some("dead"))
+        .query("status", json!({ "type": "string", "enum": STANDINGS }), Some("dead"))
         .query("uuid", json!({ "type": "string", "description": "Only those about this request." }), None)
-        .query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 100 }), None)
+        .query("limit", json!({ "type": "integer", "minimum": limits::PAGE.start(), "maximum": limits::PAGE.end(), "default": limits::CALLBACKS_DEFAULT }), None)
         .query("cursor", json!({ "type": "string", "description": "`next_cursor` of the page before." }), None)
         .envelope("Callbacks", &CallbackPage { callbacks: vec![callback_entry()], next_cursor: None })
         .problems(&[Code::InvalidRequest])

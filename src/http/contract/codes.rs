@@ -7,7 +7,7 @@ use super::{
     operation::{Area, Operation, operation},
     values,
 };
-use crate::{domain::scope::Scope, http::problem::Code};
+use crate::{api::limits, domain::scope::Scope, http::problem::Code};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![request(), validate(), resend()]
@@ -35,24 +35,24 @@ fn request_body() -> Value {
         })
     };
     let short =
-        |longest: u32, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
+        |longest: usize, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
     json!({
         "type": "object",
         "required": ["chatId"],
         "properties": {
             "chatId": chat(),
-            "length": number(4, 10, 6, "Characters."),
+            "length": number(*limits::CODE_LENGTH.start(), *limits::CODE_LENGTH.end(), 6, "Characters."),
             "useLetter": flag(false, "Letters, lower case unless `allCapital`."),
             "useNumber": flag(true, "Digits. Not false together with `useLetter`."),
             "allCapital": flag(false, "Upper-case letters."),
-            "name": short(100, "The application's name in the message; must not be an address."),
+            "name": short(limits::APP_NAME, "The application's name in the message; must not be an address."),
             "expires": number(60, 1800, 1800, "Seconds until it is too old; the instance can change the bounds."),
-            "lang": short(35, "A built-in language; an unknown one falls back to the instance's."),
-            "purpose": short(100, "A label of yours, echoed."),
-            "client_ref": short(200, "A reference of yours, echoed; lists can filter on it."),
+            "lang": short(limits::LANGUAGE, "A built-in language; an unknown one falls back to the instance's."),
+            "purpose": short(limits::PURPOSE, "A label of yours, echoed."),
+            "client_ref": short(limits::CLIENT_REF, "A reference of yours, echoed; lists can filter on it."),
             "metadata": { "description": "Any JSON up to 2 KB, echoed." },
-            "client_ip": short(45, "Where the person's browser is."),
-            "user_agent": short(512, "What the person's browser says it is."),
+            "client_ip": short(limits::CLIENT_IP, "Where the person's browser is."),
+            "user_agent": short(limits::USER_AGENT, "What the person's browser says it is."),
         },
     })
 }
@@ -62,7 +62,7 @@ fn request_example() -> Value {
 }
 
 fn chat() -> Value {
-    json!({ "type": "string", "maxLength": 200, "description": "`<digits>@c.us`, an E.164 number or `<id>@lid`." })
+    json!({ "type": "string", "maxLength": limits::CHAT, "description": "`<digits>@c.us`, an E.164 number or `<id>@lid`." })
 }
 
 fn validate() -> Operation {
@@ -78,7 +78,7 @@ fn validate() -> Operation {
         "properties": {
             "chatId": chat(),
             "uuid": { "type": "string", "format": "uuid", "description": "In the place of `chatId`: the request whose code was typed." },
-            "code": { "type": "string", "minLength": 1, "maxLength": 200, "description": "What the person typed." },
+            "code": { "type": "string", "minLength": 1, "maxLength": limits::TYPED, "description": "What the person typed." },
         },
     });
     operation(Area::Codes, "POST", "/api/otp/v2/{instance}/validate-code", "validateCode", "Check a code")

@@ -8,7 +8,7 @@ use super::{
     schema::text,
     values,
 };
-use crate::{domain::scope::Scope, http::problem::Code};
+use crate::{api::limits, domain::scope::Scope, http::problem::Code};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![generate(), redeem()]
@@ -29,21 +29,20 @@ fn generate() -> Operation {
 
 fn generate_body() -> Value {
     let placeholders = "May hold `<link>`, `<name>`, `<purpose>` and `<code>`, or the same in braces.";
-    let template = |about: &str| json!({ "type": ["string", "null"], "maxLength": 4096, "description": format!("{about} {placeholders}") });
-    let url =
-        |about: &str| json!({ "type": ["string", "null"], "format": "uri", "maxLength": 2048, "description": about });
+    let template = |about: &str| json!({ "type": ["string", "null"], "maxLength": limits::TEXT, "description": format!("{about} {placeholders}") });
+    let url = |about: &str| json!({ "type": ["string", "null"], "format": "uri", "maxLength": limits::URL, "description": about });
     let short =
-        |longest: u32, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
+        |longest: usize, about: &str| json!({ "type": ["string", "null"], "maxLength": longest, "description": about });
     json!({
         "type": "object",
         "properties": {
-            "chatId": short(200, "Only this chat can match: a phone number, `<digits>@c.us` or `<id>@lid`."),
+            "chatId": short(limits::CHAT, "Only this chat can match: a phone number, `<digits>@c.us` or `<id>@lid`."),
             "expires": {
                 "type": ["integer", "null"], "minimum": 60, "maximum": 3600, "default": 1800,
                 "description": "Seconds until the code is too old; the instance can narrow the bounds.",
             },
-            "name": short(100, "The application's name in messages; must not be an address."),
-            "lang": short(35, "A built-in language; an unknown one falls back to the instance's."),
+            "name": short(limits::APP_NAME, "The application's name in messages; must not be an address."),
+            "lang": short(limits::LANGUAGE, "A built-in language; an unknown one falls back to the instance's."),
             "message": {
                 "type": ["object", "null"],
                 "properties": {
@@ -75,7 +74,7 @@ fn generate_body() -> Value {
                 "type": ["string", "null"], "enum": ["same_browser", "prove_phone", "anywhere", "", null],
                 "description": "Where the login ends; one of those that the instance allows.",
             },
-            "state": short(512, "Comes back in the redirect and nowhere else."),
+            "state": short(limits::STATE, "Comes back in the redirect and nowhere else."),
             "require_exact_text": {
                 "type": ["boolean", "null"],
                 "description": "Only the prefilled text counts, but for spaces, punctuation and case; another one costs no attempt and gets the link again. By default where the instance says so: in `prove_phone`. Without it `prove_phone` finishes only after a tap on the link in the reply.",
@@ -84,15 +83,16 @@ fn generate_body() -> Value {
                 "type": ["boolean", "null"], "default": true,
                 "description": "Whether the browser that waited may make the expired link anew; never with a `purpose`.",
             },
-            "purpose": short(100, "What the person agrees to, as messages and pages say it: `Pay 9,000 EUR`; must not be an address."),
-            "client_ref": short(200, "A reference of yours, echoed; lists can filter on it."),
+            "purpose": short(limits::PURPOSE, "What the person agrees to, as messages and pages say it: `Pay 9,000 EUR`; must not be an address."),
+            "client_ref": short(limits::CLIENT_REF, "A reference of yours, echoed; lists can filter on it."),
             "metadata": { "description": "Any JSON up to 2 KB, echoed." },
             "max_attempts": {
-                "type": ["integer", "null"], "minimum": 1, "maximum": 100, "default": 5,
+                "type": ["integer", "null"], "minimum": limits::MAX_ATTEMPTS.start(), "maximum": limits::MAX_ATTEMPTS.end(),
+                "default": 5,
                 "description": "Wrong senders before it fails; 1 ends it at the first.",
             },
-            "client_ip": short(45, "Where the person's browser is."),
-            "user_agent": short(512, "What the person's browser says it is; shown before the tap."),
+            "client_ip": short(limits::CLIENT_IP, "Where the person's browser is."),
+            "user_agent": short(limits::USER_AGENT, "What the person's browser says it is; shown before the tap."),
         },
     })
 }

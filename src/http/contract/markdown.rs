@@ -32,7 +32,7 @@ pub(super) fn document() -> String {
     callbacks(&mut out);
     out.push_str("\n## Problem codes\n\n| code | status | meaning | what to do |\n|---|---|---|---|\n");
     for code in Code::ALL {
-        let _ = writeln!(out, "| `{}` | {} | {} | {} |", code.as_str(), code.status(), code.title(), code.cure());
+        let _ = writeln!(out, "| `{}` | {} | {} | {} |", code.as_str(), code.status(), code.title(), code.remedy());
     }
     out.push_str("\n## Reasons\n\n| reason | meaning |\n|---|---|\n");
     for reason in Reason::ALL {

@@ -3,7 +3,11 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{api::schema::Schema, domain::scope::Scope, http::problem::Code};
+use crate::{
+    api::{limits, schema::Schema},
+    domain::scope::Scope,
+    http::problem::Code,
+};
 
 /// The parts of the API, in the order in which they are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -271,7 +275,7 @@ impl Operation {
         self.header(
             "Idempotency-Key",
             json!({
-                "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$",
+                "type": "string", "minLength": limits::IDEMPOTENCY_KEY.start(), "maxLength": limits::IDEMPOTENCY_KEY.end(), "pattern": "^[!#-~]+$",
                 "description": "The same key and body give the same answer for 24 hours; another body is refused.",
             }),
             Some("cart-7"),

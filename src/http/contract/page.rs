@@ -130,7 +130,7 @@ fn built() -> Page {
         verify: verify::samples().map(|sample| Shown { label: sample.label, html: html(&sample.source) }).into(),
         problems: Code::ALL
             .iter()
-            .map(|code| (code.as_str(), code.status(), code.title(), prose(code.cure())))
+            .map(|code| (code.as_str(), code.status(), code.title(), prose(code.remedy())))
             .collect(),
         reasons: Reason::ALL.iter().map(|reason| (reason.as_str(), prose(reason.about()))).collect(),
     }

@@ -8,7 +8,10 @@ use super::{
     schema::{streamed, text, time},
 };
 use crate::{
-    api::verification::{Requests, Watched},
+    api::{
+        limits,
+        verification::{Requests, STATUSES, TYPES, Watched},
+    },
     domain::scope::Scope,
     http::problem::Code,
 };
@@ -25,10 +28,10 @@ fn list() -> Operation {
         .about(about)
         .query(
             "status",
-            json!({ "enum": ["pending", "sent", "verified", "validated", "failed", "expired", "canceled"], "type": "string" }),
+            json!({ "enum": STATUSES, "type": "string" }),
             Some("pending"),
         )
-        .query("otp_type", json!({ "enum": ["link", "code"], "type": "string" }), None)
+        .query("otp_type", json!({ "enum": TYPES, "type": "string" }), None)
         .query(
             "chat_id",
             text("`<digits>@c.us`, an E.164 number or `<id>@lid`: one chat, however it is written."),
@@ -45,7 +48,7 @@ fn list() -> Operation {
         .query("created_after", time("Not older than this."), None)
         .query("created_before", time("Older than this."), None)
         .query("cursor", text("`next_cursor` of the page before."), None)
-        .query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }), Some("20"))
+        .query("limit", json!({ "type": "integer", "minimum": limits::PAGE.start(), "maximum": limits::PAGE.end(), "default": limits::REQUESTS_DEFAULT }), Some("20"))
         .envelope("OTP requests", &Requests { requests: vec![examples::pending()], next_cursor: None })
         .problems(&[Code::InvalidRequest])
 }
@@ -61,7 +64,7 @@ fn watch() -> Operation {
     let about = "A stream of Server-Sent Events, one for each change, until nothing more will come; with `wait` one \
         JSON answer as soon as something changes. With the request's own `poll_token` as the bearer a browser may ask: \
         it sees the state and nothing of the person, and pages of any origin may read it.";
-    let seconds = json!({ "type": "integer", "minimum": 0, "maximum": 55, "description": "Seconds to wait at most." });
+    let seconds = json!({ "type": "integer", "minimum": limits::WAIT.start(), "maximum": limits::WAIT.end(), "description": "Seconds to wait at most." });
     let stream = streamed("status", "JSON: what `data` holds in the long-poll's answer.");
     operation(Area::Requests, "GET", "/api/otp/v2/{instance}/requests/{uuid}/events", "watchRequest", "Wait for news")
         .scope(Scope::Read)

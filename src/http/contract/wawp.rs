@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::{
+        limits,
         schema::Schema,
         wawp::{WawpSent, WawpVerified},
     },
@@ -57,7 +58,7 @@ fn wawp<T: Schema + Serialize>(operation: Operation, example: &T) -> Operation {
 }
 
 fn code() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": 200, "description": "What the person typed." })
+    json!({ "type": "string", "minLength": 1, "maxLength": limits::TYPED, "description": "What the person typed." })
 }
 
 fn in_query(operation: Operation) -> Operation {
@@ -83,7 +84,7 @@ fn in_body(operation: Operation, more: &[(&str, &str)]) -> Operation {
         properties[*name] = match *name {
             "code" => code(),
             "lang" => text("A built-in language; an unknown one becomes English."),
-            _ => json!({ "type": "string", "maxLength": 200, "description": "Appended to the message." }),
+            _ => json!({ "type": "string", "maxLength": limits::FOOTER, "description": "Appended to the message." }),
         };
     }
     operation.json(json!({ "type": "object", "properties": properties }), example)

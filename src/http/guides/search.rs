@@ -103,7 +103,7 @@ static INDEX: LazyLock<Vec<IndexEntry>> = LazyLock::new(|| {
         entries.push(IndexEntry::new(event.as_str(), "Callback", "../docs#callbacks".to_owned(), event.about()));
     }
     for code in Code::ALL {
-        let text = format!("{}: {}. {}", code.status(), code.title(), code.cure());
+        let text = format!("{}: {}. {}", code.status(), code.title(), code.remedy());
         entries.push(IndexEntry::new(code.as_str(), "Problem code", format!("../docs#{}", code.as_str()), &text));
     }
     for reason in Reason::ALL {

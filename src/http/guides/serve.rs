@@ -86,8 +86,8 @@ fn guide_page(guide: &Guide) -> String {
 }
 
 /// `GET /docs/search?q=`
-pub(in crate::http) async fn search(looked: Option<Query<SearchQuery>>) -> HttpResponse {
-    let query = looked.map(|looked| looked.into_inner().q).unwrap_or_default();
+pub(in crate::http) async fn search(query: Option<Query<SearchQuery>>) -> HttpResponse {
+    let query = query.map(|query| query.into_inner().q).unwrap_or_default();
     let query: String = query.chars().take(MAX_QUERY_LEN).collect();
     let hits = find(&query);
     let body = render_page(&DocsPage {

@@ -108,8 +108,8 @@ pub(super) fn request_path(record: &Verification) -> String {
 /// The masked number of the proved or, before that, the requested chat; empty if there is none (yet, or any more).
 pub(super) fn masked_number(record: &Verification) -> String {
     let proved = record.proof().map(|proof| &proof.subject);
-    let asked = record.request.chat.as_ref().map(crate::domain::Chat::subject);
-    match proved.or(asked) {
+    let requested = record.request.chat.as_ref().map(crate::domain::Chat::subject);
+    match proved.or(requested) {
         Some(Subject::Phone(phone)) => phone.masked(),
         Some(Subject::Lid(_)) => "hidden (LID)".to_owned(),
         Some(Subject::Bsuid(_)) => "hidden (user id)".to_owned(),

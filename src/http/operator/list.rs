@@ -52,7 +52,7 @@ struct SelectOption {
 #[template(path = "operator/list.html")]
 struct ListPage {
     frame: Frame,
-    asked: ListQuery,
+    query: ListQuery,
     instances: Vec<SelectOption>,
     statuses: Vec<SelectOption>,
     faults: Vec<&'static str>,
@@ -68,7 +68,7 @@ struct ListPage {
 #[template(path = "operator/explain.html")]
 struct ExplainPage {
     frame: Frame,
-    asked: ListQuery,
+    query: ListQuery,
     name: String,
     sentence: String,
     messages: Vec<(DisplayTime, Message)>,
@@ -87,37 +87,37 @@ pub(super) async fn list(
 async fn try_list(operator: &OperatorState, session: &Session, request: &HttpRequest) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
     let mut faults = Vec::new();
-    let asked = parse_query(request).unwrap_or_else(|fault| {
+    let query = parse_query(request).unwrap_or_else(|fault| {
         faults.push(fault);
         ListQuery::default()
     });
     let instances = all_instances(operator);
-    let instance = selected_instance(&instances, &asked);
+    let instance = selected_instance(&instances, &query);
     if instance.is_none() {
         faults.push("There is no such instance.");
     }
-    let filter = asked.filter(&mut faults);
-    let cursor = (!asked.cursor.is_empty()).then(|| decode_cursor(&asked.cursor));
+    let filter = query.filter(&mut faults);
+    let cursor = (!query.cursor.is_empty()).then(|| decode_cursor(&query.cursor));
     if matches!(cursor, Some(None)) {
-        faults.push("The page that the link names does not exist.");
+        faults.push("The page number in the URL is invalid.");
     }
     let (mut rows, mut older) = (Vec::new(), String::new());
     if let (Some(instance), true) = (&instance, faults.is_empty()) {
         let found = service.list(instance, &filter, cursor.flatten(), PAGE_SIZE).await?;
         rows = found.records.iter().map(|record| RequestRow::for_record(record, service.now())).collect();
-        older = found.next_cursor.map(|cursor| asked.list_url(instance, Some(&cursor))).unwrap_or_default();
+        older = found.next_cursor.map(|cursor| query.list_url(instance, Some(&cursor))).unwrap_or_default();
     }
     let newest = match &instance {
-        Some(instance) if !asked.cursor.is_empty() => asked.list_url(instance, None),
+        Some(instance) if !query.cursor.is_empty() => query.list_url(instance, None),
         _ => String::new(),
     };
     let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let page = ListPage {
         frame: Frame::new(session, &service.keys),
         instances: instance_options(&instances, instance.as_ref()),
-        statuses: status_options(&asked.status),
-        narrowed: asked.has_filters(),
-        asked,
+        statuses: status_options(&query.status),
+        narrowed: query.has_filters(),
+        query,
         faults,
         rows,
         older,
@@ -141,26 +141,26 @@ async fn try_explain(
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let service = &operator.service;
-    let asked = parse_query(request).map_err(|_| Problem::not_found())?;
-    let instance = selected_instance(&all_instances(operator), &asked).ok_or(ServiceError::NotFound)?;
+    let query = parse_query(request).map_err(|_| Problem::not_found())?;
+    let instance = selected_instance(&all_instances(operator), &query).ok_or(ServiceError::NotFound)?;
     let frame = Frame::new(session, &service.keys);
     let name = instance.config.name.clone();
-    let question = asked.q.trim();
+    let question = query.q.trim();
     if question.is_empty() || question.len() > MAX_QUESTION_LEN {
-        let sentence = "Write a message id, the last digits of a number, or the uuid of a request.".to_owned();
-        let page = ExplainPage { frame, asked, name, sentence, messages: Vec::new(), rows: Vec::new() };
+        let sentence = "Enter a message id, the last digits of a number, or the uuid of a request.".to_owned();
+        let page = ExplainPage { frame, query, name, sentence, messages: Vec::new(), rows: Vec::new() };
         return Ok(layout::render(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
     let found = service.explain(&instance, &Question::parse(question)).await?;
     let rows = found.requests.iter().map(|(record, _)| RequestRow::for_record(record, service.now())).collect();
     let messages = found.messages.into_iter().map(|message| (DisplayTime::from(message.at.0), message)).collect();
-    let page = ExplainPage { frame, asked, name, sentence: found.sentence, messages, rows };
+    let page = ExplainPage { frame, query, name, sentence: found.sentence, messages, rows };
     Ok(layout::render(StatusCode::OK, &page))
 }
 
 fn parse_query(request: &HttpRequest) -> Result<ListQuery, &'static str> {
     let query = Query::<ListQuery>::from_query(request.query_string());
-    query.map(Query::into_inner).map_err(|_| "The address cannot be read: a filter occurs twice in it.")
+    query.map(Query::into_inner).map_err(|_| "The URL is invalid: a filter occurs twice in it.")
 }
 
 impl ListQuery {
@@ -168,7 +168,7 @@ impl ListQuery {
         let given = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
         let phone_last = given(&self.phone_last);
         if phone_last.as_deref().is_some_and(|digits| !api::is_ending(digits)) {
-            faults.push("Last digits: write 4 to 8 digits.");
+            faults.push("Last digits: enter 4 to 8 digits.");
         }
         let status = given(&self.status);
         if status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
@@ -176,7 +176,7 @@ impl ListQuery {
         }
         let created_after = given(&self.since).map(|text| parse_time(&text));
         if created_after == Some(None) {
-            faults.push("Since: write a time such as 2026-11-20T10:00.");
+            faults.push("Since: enter a time such as 2026-11-20T10:00.");
         }
         let (client_ref, created_after) = (given(&self.client_ref), created_after.flatten());
         Filter { status, client_ref, phone_last, created_after, ..Filter::default() }
@@ -215,10 +215,10 @@ fn all_instances(operator: &OperatorState) -> Vec<Arc<Instance>> {
     instances
 }
 
-fn selected_instance(instances: &[Arc<Instance>], asked: &ListQuery) -> Option<Arc<Instance>> {
+fn selected_instance(instances: &[Arc<Instance>], query: &ListQuery) -> Option<Arc<Instance>> {
     let wanted = |instance: &&Arc<Instance>| {
-        asked.instance.is_empty()
-            || asked.instance.parse().is_ok_and(|id: crate::domain::InstanceId| id == instance.config.id)
+        query.instance.is_empty()
+            || query.instance.parse().is_ok_and(|id: crate::domain::InstanceId| id == instance.config.id)
     };
     instances.iter().find(wanted).cloned()
 }

@@ -72,7 +72,7 @@ async fn try_log_in(
     let name = fields.remove("username").unwrap_or_else(|| UNNAMED.to_owned());
     if let Some(wait) = count_attempt(operator, request).await? {
         let minutes = wait.as_secs().div_ceil(60).max(1);
-        let error = format!("Too many tries. Wait {minutes} min, then try again.");
+        let error = format!("Too many attempts. Wait {minutes} min, then try again.");
         let mut response = login_page(StatusCode::TOO_MANY_REQUESTS, &access, &name, &error);
         let seconds = wait.as_secs().max(1).into();
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
@@ -96,8 +96,8 @@ async fn try_log_in(
     };
     let Some(known) = known.filter(|_| right) else {
         tracing::warn!("refused an operator's login: wrong name or password");
-        let named = "Name and password do not belong together.";
-        let error = if asks_for_name(&access) { named } else { "This is not the password." };
+        let named = "Name or password is wrong.";
+        let error = if asks_for_name(&access) { named } else { "The password is wrong." };
         return Ok(login_page(StatusCode::UNAUTHORIZED, &access, &name, error));
     };
     tracing::info!(operator = known.name, "an operator logged in");
@@ -112,7 +112,7 @@ async fn try_log_in(
 /// Counts an attempt and returns how long to wait if there were too many. Called before the comparison, so that
 /// parallel guesses are counted, too.
 async fn count_attempt(operator: &OperatorState, request: &HttpRequest) -> Result<Option<Duration>, Problem> {
-    let ip_address = subscriber_network(client::ip_address(request, &operator.edge.load()));
+    let address = subscriber_network(client::ip_address(request, &operator.edge.load()));
     let [own, of_all] = [ATTEMPTS_PER_ADDRESS, ATTEMPTS_IN_TOTAL].map(|(tries, window)| Quota::per(tries, window));
     let standings = operator.service.admit_login(address, own, of_all).await?;
     Ok(standings.into_iter().filter_map(|standing| operator.service.note(standing)).max())

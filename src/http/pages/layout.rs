@@ -71,7 +71,7 @@ impl<'a> PageStyle<'a> {
 #[derive(Template)]
 #[template(path = "pages/note.html")]
 struct NotePage<'a> {
-    look: &'a PageStyle<'a>,
+    style: &'a PageStyle<'a>,
     sign: &'a str,
     title: &'a str,
     text: &'a str,
@@ -81,38 +81,45 @@ struct NotePage<'a> {
     dispute: &'a str,
 }
 
-pub(super) fn note_page(status: StatusCode, look: &PageStyle<'_>, sign: &str, title: &str, text: &str) -> HttpResponse {
-    PageResponse::new(look).render(status, &NotePage { look, sign, title, text, link: "", link_text: "", dispute: "" })
+pub(super) fn note_page(
+    status: StatusCode,
+    style: &PageStyle<'_>,
+    sign: &str,
+    title: &str,
+    text: &str,
+) -> HttpResponse {
+    PageResponse::new(style)
+        .render(status, &NotePage { style, sign, title, text, link: "", link_text: "", dispute: "" })
 }
 
-/// As [`note`], with the link "This wasn't me".
-pub(super) fn note_page_with_dispute(look: &PageStyle<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
-    let page = NotePage { look, sign: "ok", title, text, link: "", link_text: "", dispute };
-    PageResponse::new(look).render(StatusCode::GONE, &page)
+/// As [`note_page`], with the link "This wasn't me".
+pub(super) fn note_page_with_dispute(style: &PageStyle<'_>, title: &str, text: &str, dispute: &str) -> HttpResponse {
+    let page = NotePage { style, sign: "ok", title, text, link: "", link_text: "", dispute };
+    PageResponse::new(style).render(StatusCode::GONE, &page)
 }
 
 /// The page for a problem that the person can understand; `back` is the link to try again. Other problems, such as
 /// internal errors, are returned unchanged.
-pub(super) fn problem_page(look: &PageStyle<'_>, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
-    let w = look.words;
+pub(super) fn problem_page(style: &PageStyle<'_>, problem: Problem, back: &str) -> Result<HttpResponse, Problem> {
+    let w = style.words;
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (title, text, link) = match problem.code {
         Code::NotFound | Code::TokenSpent => {
-            return Ok(note_page(StatusCode::GONE, look, "late", &w.over_title, &w.over_lead));
+            return Ok(note_page(StatusCode::GONE, style, "late", &w.over_title, &w.over_lead));
         }
         Code::TokenRefused | Code::CrossSite => (&w.again_title, &w.again_lead, back),
         Code::RateLimited => (&w.slow_title, &w.slow_lead, back),
         _ => return Err(problem),
     };
-    let page = NotePage { look, sign: "late", title, text, link, link_text: &w.refresh, dispute: "" };
-    let mut answer = PageResponse::new(look);
+    let page = NotePage { style, sign: "late", title, text, link, link_text: &w.refresh, dispute: "" };
+    let mut answer = PageResponse::new(style);
     answer.retry_after = problem.retry_after;
     Ok(answer.render(status, &page))
 }
 
 /// Builder of the response for one page.
 pub(super) struct PageResponse<'a> {
-    look: &'a PageStyle<'a>,
+    style: &'a PageStyle<'a>,
     pub(super) redirects_to: Option<Url>,
     pub(super) set_cookie: Option<String>,
     pub(super) scripted: bool,
@@ -120,14 +127,14 @@ pub(super) struct PageResponse<'a> {
 }
 
 impl<'a> PageResponse<'a> {
-    pub(super) fn new(look: &'a PageStyle<'a>) -> Self {
-        Self { look, redirects_to: None, set_cookie: None, scripted: false, retry_after: None }
+    pub(super) fn new(style: &'a PageStyle<'a>) -> Self {
+        Self { style, redirects_to: None, set_cookie: None, scripted: false, retry_after: None }
     }
 
     pub(super) fn render(self, status: StatusCode, page: &impl Template) -> HttpResponse {
         let mut response = HttpResponse::build(status);
         let script = self.scripted.then_some(SCRIPT);
-        set_security_headers(&mut response, &[&self.look.css, NOSCRIPT], script, self.redirects_to.as_ref());
+        set_security_headers(&mut response, &[&self.style.css, NOSCRIPT], script, self.redirects_to.as_ref());
         if let Some(cookie) = self.set_cookie {
             response.insert_header((header::SET_COOKIE, cookie));
         }

@@ -22,7 +22,7 @@ use crate::{
 #[derive(Template)]
 #[template(path = "pages/confirm.html")]
 struct ConfirmPage<'a> {
-    look: &'a PageStyle<'a>,
+    style: &'a PageStyle<'a>,
     w: &'static Words,
     title: String,
     /// The masked number; empty when WhatsApp hides it.
@@ -35,7 +35,7 @@ struct ConfirmPage<'a> {
 #[derive(Template)]
 #[template(path = "pages/code.html")]
 struct CodePage<'a> {
-    look: &'a PageStyle<'a>,
+    style: &'a PageStyle<'a>,
     w: &'static Words,
     code: &'a str,
     subject: String,
@@ -45,7 +45,7 @@ struct CodePage<'a> {
 #[derive(Template)]
 #[template(path = "pages/dispute.html")]
 struct DisputePage<'a> {
-    look: &'a PageStyle<'a>,
+    style: &'a PageStyle<'a>,
     w: &'static Words,
     lead: String,
     subject: String,
@@ -66,25 +66,25 @@ pub(crate) async fn open(app: Data<PublicState>, token: Path<String>, request: H
         Err(error) => return Err(error.into()),
     };
     let Opened { instance, record, now, form_field, may_tell } = &opened;
-    let look = PageStyle::for_record(&app, instance, record);
-    let w = look.words;
+    let style = PageStyle::for_record(&app, instance, record);
+    let w = style.words;
     let facts = app.service.facts(instance, record);
     match now {
         OpenedAs::Open => {}
-        OpenedAs::Used => return Ok(note_page_with_dispute(&look, &w.used_title, &w.used_lead, &facts.dispute)),
-        OpenedAs::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &look, *late)),
-        OpenedAs::Over => return Ok(note_page(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead)),
+        OpenedAs::Used => return Ok(note_page_with_dispute(&style, &w.used_title, &w.used_lead, &facts.dispute)),
+        OpenedAs::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, *late)),
+        OpenedAs::Over => return Ok(note_page(StatusCode::GONE, &style, "late", &w.over_title, &w.over_lead)),
     }
     let page = ConfirmPage {
         w,
-        title: w.confirm_title.replace("<name>", look.name),
+        title: w.confirm_title.replace("<name>", style.name),
         subject: masked_phone(record),
         facts: &facts,
         form_field,
         may_tell: *may_tell,
-        look: &look,
+        style: &style,
     };
-    let mut answer = PageResponse::new(&look);
+    let mut answer = PageResponse::new(&style);
     answer.redirects_to = landing(instance, record);
     // A link without a binding is bound to the browser at its first tap, so that a lost response can be requested
     // again.
@@ -101,12 +101,12 @@ fn masked_phone(record: &Verification) -> String {
 }
 
 /// The page after an objection. `late`: the app had already redeemed the login.
-fn disputed_page(status: StatusCode, look: &PageStyle<'_>, late: bool) -> HttpResponse {
-    let w = look.words;
+fn disputed_page(status: StatusCode, style: &PageStyle<'_>, late: bool) -> HttpResponse {
+    let w = style.words;
     if late {
-        return note_page(status, look, "ok", &w.reported_title, &w.reported_lead.replace("<name>", look.name));
+        return note_page(status, style, "ok", &w.reported_title, &w.reported_lead.replace("<name>", style.name));
     }
-    note_page(status, look, "ok", &w.disputed_title, &w.disputed_lead)
+    note_page(status, style, "ok", &w.disputed_title, &w.disputed_lead)
 }
 
 /// `POST /o/{token}`: completes the login, once.
@@ -133,23 +133,24 @@ async fn try_complete(
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let elsewhere = form.contains_key("elsewhere");
     let (instance, record, tapped) = app.service.complete(&token, visitor.browser(), field, elsewhere).await?;
-    let look = PageStyle::for_record(app, &instance, &record);
-    let w = look.words;
+    let style = PageStyle::for_record(app, &instance, &record);
+    let w = style.words;
     Ok(match tapped {
         Tapped::Completed { redirect: Some(url) } => see_other(url.as_str()),
         Tapped::Completed { redirect: None } | Tapped::Agreed => {
-            note_page(StatusCode::OK, &look, "ok", &w.done_title, &w.done_lead)
+            note_page(StatusCode::OK, &style, "ok", &w.done_title, &w.done_lead)
         }
         Tapped::Told { code } => {
             let facts = app.service.facts(&instance, &record);
-            let page = CodePage { look: &look, w, code: code.as_str(), subject: masked_phone(&record), facts: &facts };
-            PageResponse::new(&look).render(StatusCode::OK, &page)
+            let page =
+                CodePage { style: &style, w, code: code.as_str(), subject: masked_phone(&record), facts: &facts };
+            PageResponse::new(&style).render(StatusCode::OK, &page)
         }
         Tapped::Used => {
             let facts = app.service.facts(&instance, &record);
-            note_page_with_dispute(&look, &w.used_title, &w.used_lead, &facts.dispute)
+            note_page_with_dispute(&style, &w.used_title, &w.used_lead, &facts.dispute)
         }
-        Tapped::WrongBrowser => note_page(StatusCode::FORBIDDEN, &look, "late", &w.wrong_title, &w.wrong_lead),
+        Tapped::WrongBrowser => note_page(StatusCode::FORBIDDEN, &style, "late", &w.wrong_title, &w.wrong_lead),
     })
 }
 
@@ -163,25 +164,25 @@ pub(crate) async fn dispute_form(app: Data<PublicState>, token: Path<String>, re
         Err(error) => return Err(error.into()),
     };
     app.service.looked_at(&record, "dispute");
-    let look = PageStyle::for_record(&app, &instance, &record);
-    let w = look.words;
+    let style = PageStyle::for_record(&app, &instance, &record);
+    let w = style.words;
     match now {
         OpenedAs::Open => {}
-        OpenedAs::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &look, late)),
+        OpenedAs::Disputed { late } => return Ok(disputed_page(StatusCode::GONE, &style, late)),
         OpenedAs::Used | OpenedAs::Over => {
-            return Ok(note_page(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead));
+            return Ok(note_page(StatusCode::GONE, &style, "late", &w.over_title, &w.over_lead));
         }
     }
     let facts = app.service.facts(&instance, &record);
     let page = DisputePage {
-        look: &look,
+        style: &style,
         w,
-        lead: w.dispute_lead.replace("<name>", look.name),
+        lead: w.dispute_lead.replace("<name>", style.name),
         subject: masked_phone(&record),
         facts: &facts,
         form_field: &form_field,
     };
-    Ok(PageResponse::new(&look).render(StatusCode::OK, &page))
+    Ok(PageResponse::new(&style).render(StatusCode::OK, &page))
 }
 
 /// `POST /d/{token}`: "This wasn't me."
@@ -201,10 +202,10 @@ async fn try_dispute(app: &PublicState, token: &str, request: &HttpRequest, payl
     let field = form.get("form").map(String::as_str).unwrap_or_default();
     let token: Token = token.parse().map_err(|_| Problem::not_found())?;
     let (instance, record) = app.service.dispute(&token, field).await?;
-    let look = PageStyle::for_record(app, &instance, &record);
+    let style = PageStyle::for_record(app, &instance, &record);
     let late = matches!(
         &record.state,
         State::Verified { completion: Completion::Disputed { after: Reached::Redeemed, .. }, .. }
     );
-    Ok(disputed_page(StatusCode::OK, &look, late))
+    Ok(disputed_page(StatusCode::OK, &style, late))
 }

@@ -25,7 +25,7 @@ use crate::{
 #[derive(Template)]
 #[template(path = "pages/wait.html")]
 struct WaitPage<'a> {
-    look: &'a PageStyle<'a>,
+    style: &'a PageStyle<'a>,
     w: &'static Words,
     script: &'static str,
     stage: &'static str,
@@ -98,12 +98,12 @@ fn render_page(
     shown: &PageUpdate,
 ) -> HttpResponse {
     let Start { instance, record, stage, form_field, .. } = start;
-    let look = PageStyle::for_record(app, instance, record);
-    let w = look.words;
+    let style = PageStyle::for_record(app, instance, record);
+    let w = style.words;
     let service = &app.service;
     let number = instance.config.number.e164();
     let mut page = WaitPage {
-        look: &look,
+        style: &style,
         w,
         script: SCRIPT,
         stage: stage.as_str(),
@@ -142,7 +142,7 @@ fn render_page(
     match stage {
         Stage::Pending => {
             let Some(code) = service.code(record) else {
-                return note_page(StatusCode::GONE, &look, "late", &w.over_title, &w.over_lead);
+                return note_page(StatusCode::GONE, &style, "late", &w.over_title, &w.over_lead);
             };
             page.text = service.prefilled(instance, record, &code);
             page.whatsapp_link = whatsapp::wa_me(&instance.config.number, &page.text);
@@ -154,15 +154,15 @@ fn render_page(
         Stage::Expired { renewable } => page.renewable = *renewable,
         _ => {}
     }
-    let mut answer = PageResponse::new(&look);
+    let mut answer = PageResponse::new(&style);
     answer.redirects_to = landing(instance, record);
     answer.set_cookie = set_cookie;
     answer.scripted = !page.last;
     answer.render(shown.status, &page)
 }
 
-/// `POST /l/{handle}`: opens WhatsApp or the QR code (`do` is absent), renews an expired link (`renew`), or completes
-/// the login in the waiting page (`finish`).
+/// `POST /l/{handle}`: binds the login to this browser (`do` is absent), renews an expired link (`renew`), or
+/// completes the login in the waiting page (`finish`).
 pub(crate) async fn tap(
     app: Data<PublicState>,
     handle: Path<String>,
@@ -289,6 +289,6 @@ pub(crate) async fn qr_code(app: Data<PublicState>, handle: Path<String>) -> Pag
 }
 
 pub(super) fn gone_page(app: &PublicState, visitor: &Visitor) -> HttpResponse {
-    let look = PageStyle::unbranded(app, visitor.language);
-    note_page(StatusCode::GONE, &look, "late", &look.words.over_title, &look.words.over_lead)
+    let style = PageStyle::unbranded(app, visitor.language);
+    note_page(StatusCode::GONE, &style, "late", &style.words.over_title, &style.words.over_lead)
 }

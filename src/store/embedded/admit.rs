@@ -1,4 +1,4 @@
-//! Buckets and idempotency keys.
+//! Rate-limit buckets and idempotency keys.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(super) fn take(connection: &Connection, now: i64, takes: &[TokenRequest]) ->
     Ok(found.into_iter().map(|(_, allowance)| allowance).collect())
 }
 
-/// Unit by unit, for as long as all buckets have one.
+/// Takes unit by unit for as long as all buckets have one.
 pub(super) fn draw(
     connection: &Connection,
     now: i64,
@@ -55,7 +55,7 @@ pub(super) fn draw(
     Ok(DrawnTokens { units, wait: Duration::ZERO })
 }
 
-/// What [`take()`] would say of one.
+/// What [`take()`] would return for one bucket.
 pub(super) fn peek(connection: &Connection, now: i64, take: &TokenRequest) -> rusqlite::Result<Allowance> {
     Ok(next(connection, now, take)?.1)
 }
@@ -68,7 +68,7 @@ fn next(connection: &Connection, now: i64, take: &TokenRequest) -> rusqlite::Res
     Ok(take.quota.take(tat.unwrap_or(0), now.saturating_mul(1000)))
 }
 
-/// Whoever came first.
+/// Returns the claim that holds the key: the first one made.
 pub(super) fn reserve(
     connection: &Connection,
     now: i64,

@@ -1,4 +1,4 @@
-//! Looking back: jobs by how they stand, notes, removal.
+//! Lists of jobs, the message log, and removal.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -46,7 +46,7 @@ impl Archive for EmbeddedStore {
             .await
     }
 
-    /// Upkeep sees to it.
+    /// Nothing to do: upkeep deletes expired rows.
     async fn purge(&self, _: InstanceId) -> Result<(), StoreError> {
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Archive for EmbeddedStore {
                 for id in &removal.jobs {
                     job.execute(params![removal.partition.index(), id.0])?;
                 }
-                // The character after the slash that ends a group is the zero.
+                // '0' is the character after '/', which ends a group.
                 let mut waiting = connection.prepare_cached(
                     "DELETE FROM jobs WHERE died IS NULL AND partition = ?1 AND lane = ?2
                      AND id > ?3 || '/' AND id < ?3 || '0'",
@@ -161,7 +161,7 @@ const ENDED_DELIVERED: &str = "delivered = 1 AND died > ?2
 const ENDED_DEAD: &str = "delivered = 0 AND died > ?2
     AND (?4 IS NULL OR (died <= ?4 AND (died, partition, id) < (?4, ?5, ?6))) ORDER BY died DESC, partition DESC, id DESC";
 
-/// What ended then or before is no longer there.
+/// Jobs that ended then or before are no longer listed.
 fn forgotten(now: i64, standing: JobState) -> i64 {
     match standing {
         JobState::Waiting => i64::MIN,
@@ -190,7 +190,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<JobInfo> {
     })
 }
 
-/// Of many jobs that have ended the oldest give way.
+/// Deletes the oldest ended jobs beyond the limit.
 pub(super) fn drop_surplus(connection: &Connection, instance: InstanceId) -> rusqlite::Result<()> {
     for (delivered, kept) in [(true, MAX_DELIVERED_JOBS), (false, MAX_DEAD_JOBS)] {
         connection

@@ -1,4 +1,4 @@
-//! What waits, and who works here: reads for operators.
+//! Backlog, heartbeats and description, for operators.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,12 +10,13 @@ use crate::{
     store::{Backlog, Lane, LaneKind, MAX_HOLD, REPLICA_RETENTION, ReplicaHeartbeat, StoreDescription},
 };
 
-/// Jobs counted of one lane in one partition; beyond them the numbers say less than there is.
+/// Jobs counted in one lane of one partition; with more, the figure is a lower bound.
 const COUNTED: i64 = 100_000;
-/// Jobs looked at on either end of a queue: the oldest waits for its turn in front, or for its last retry behind.
+/// Jobs read at each end of a queue: the oldest is either next in turn at the front, or waits for its last retry at the
+/// back.
 const ENDS: i64 = 4;
 
-/// Jumps from each lane to the next, and looks at the ends of each.
+/// Visits each lane by the index, and reads the ends of its queue.
 pub(super) fn waiting(connection: &Connection, now: i64) -> rusqlite::Result<Vec<Backlog>> {
     let mut next = connection.prepare_cached(
         "SELECT partition, jobs.lane, due, until FROM jobs LEFT JOIN holds ON holds.lane = jobs.lane AND until <= ?3
@@ -100,7 +101,7 @@ pub(super) fn announced(connection: &Connection, now: i64) -> rusqlite::Result<V
     rows.collect()
 }
 
-/// What this store is, how large, and how large it may become.
+/// Type, size and maximum size of the store.
 pub(super) fn describe(connection: &Connection) -> rusqlite::Result<StoreDescription> {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     let size: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;

@@ -1,5 +1,5 @@
-//! Room that is kept for old work: a file that is given up when the disk is full, so that what was begun can be
-//! finished, and made again when there is room.
+//! Disk space reserved for finishing accepted work: a file that is deleted when the disk is full, and created again
+//! when there is space.
 
 use std::{
     fs,
@@ -15,22 +15,22 @@ use std::{
 use super::disk::private;
 use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
 
-/// On a disk of at least four times as much; less on a smaller one.
+/// Size of the file on a disk of at least four times as much; smaller on a smaller disk.
 const MOST: u64 = 8 << 20;
-/// After the disk was full for a reason that its free space does not tell.
+/// Delay before trying again when the disk was full although it reports free space.
 const PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Ballast {
     file: PathBuf,
     size: u64,
-    /// No new work is taken.
+    /// Whether new work is refused.
     full: Arc<AtomicBool>,
-    /// When a write last failed for want of room.
+    /// When a write last failed for lack of space.
     failed: Option<Instant>,
 }
 
 impl Ballast {
-    /// Whatever a former process has given up is missing until there is room for it.
+    /// If the file cannot be created, new work is refused until it can.
     pub(super) fn open(directory: &Path) -> Self {
         let file = directory.join("ballast");
         let size = statvfs(directory).map_or(MOST, |disk| MOST.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 4));
@@ -47,7 +47,7 @@ impl Ballast {
         Arc::clone(&self.full)
     }
 
-    /// Before each group of writes.
+    /// Called before each group of writes.
     pub(super) fn look(&mut self) {
         let free = self.free();
         if !self.full.load(Ordering::Relaxed) {
@@ -70,13 +70,13 @@ impl Ballast {
         }
     }
 
-    /// A write found the disk full.
+    /// Called when a write found the disk full.
     pub(super) fn give_up(&mut self) {
         self.failed = Some(Instant::now());
         if !self.full.swap(true, Ordering::Relaxed) {
             tracing::error!("the disk is full: new work is refused, and what was begun uses the room set aside for it");
         }
-        // Nothing is worse without it than with it.
+        // If it cannot be deleted, the writes fail as they would without it.
         let _ = fs::remove_file(&self.file);
     }
 
@@ -93,7 +93,7 @@ impl Ballast {
         let taken = private(&self.file).and_then(|mut file| {
             file.set_len(self.size)?;
             match fallocate(&file, FallocateFlags::empty(), 0, self.size) {
-                // A file system without it gives room to what is written.
+                // Some file systems cannot reserve space; there, write the file.
                 Err(rustix::io::Errno::OPNOTSUPP) => {
                     let block = [0xa5; 8 * 1024];
                     (0..self.size.div_ceil(block.len() as u64)).try_for_each(|_| file.write_all(&block))?;

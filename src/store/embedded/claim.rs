@@ -1,4 +1,4 @@
-//! What the store remembers about itself.
+//! The store's metadata.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ pub(super) fn check(format: Option<&str>) -> Result<(), StoreError> {
     }
 }
 
-/// `None` of a new database.
+/// `None` for a new database.
 pub(super) fn format(connection: &Connection) -> rusqlite::Result<Option<String>> {
     if !connection.table_exists(None, "meta")? {
         return Ok(None);
@@ -31,7 +31,7 @@ pub(super) fn format(connection: &Connection) -> rusqlite::Result<Option<String>
     connection.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| row.get(0)).optional()
 }
 
-/// Whether the format still has to be written.
+/// Returns whether the format must still be written.
 pub(super) fn lacks_format(meta: &mut HashMap<String, String>) -> Result<bool, StoreError> {
     let format = meta.remove("format");
     check(format.as_deref())?;
@@ -45,7 +45,7 @@ pub(super) fn set(connection: &Connection, name: &str, value: &str, replace: boo
     Ok(())
 }
 
-/// Counts, because SQLite does not write a page that stays the same.
+/// Writes a counter, because SQLite does not write a page that is unchanged.
 pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .prepare_cached(

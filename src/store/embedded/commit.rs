@@ -1,4 +1,4 @@
-//! One change: compared, then written whole.
+//! Commits a change: compares all versions, then writes everything.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -67,7 +67,7 @@ fn write(connection: &Connection, now: i64, record: &RecordChange) -> rusqlite::
     let version = now.saturating_mul(1000).max(record.expected.cast_signed() + 1);
     match &record.bytes {
         Some(bytes) if record.expected == 0 => {
-            // One that has run out may not be trimmed yet: `compare` has seen to it that no other is here.
+            // An expired record may not be deleted yet; `compare` has made sure that no live one is here.
             trim::forget(connection, locator)?;
             connection
                 .prepare_cached(

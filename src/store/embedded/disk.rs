@@ -1,4 +1,4 @@
-//! The files: one directory, one lock, one database and its connections.
+//! The files of a store: one directory, one lock file, one database and its connections.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
@@ -13,22 +13,22 @@ use rusqlite::{Connection, OpenFlags};
 use super::{claim, error::passes};
 use crate::store::StoreError;
 
-/// How long a connection waits for a lock that a stranger (a backup, a shell) holds.
+/// How long a connection waits for a lock held by another program, such as a backup or a shell.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes of log that are kept for the next writes after it was moved into the database.
+/// Bytes of the write-ahead log kept for reuse after a checkpoint.
 const LOG_LIMIT: i64 = 64 * 1024 * 1024;
-/// More than there are statements, so that none is compiled twice.
+/// More than the number of statements, so that none is compiled twice.
 const STATEMENTS: usize = 64;
 
 pub(super) struct Disk {
     database: PathBuf,
-    /// Refuses a second process for as long as it is open.
+    /// Locks out a second process while it is open.
     lock: File,
 }
 
 impl Disk {
-    /// Makes what is missing and locks it. The database file exists, private, before SQLite sees it: SQLite
-    /// gives its other files the same mode, and a process that opens the file again loses SQLite's locks.
+    /// Creates and locks what is missing. The database file must exist with private permissions before SQLite opens it:
+    /// SQLite gives its other files the same mode, and a process that opens the file again would drop SQLite's locks.
     pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
         let unfit = |error: io::Error| {
             let why = format!("cannot use {}: {error}", directory.display());
@@ -48,16 +48,16 @@ impl Disk {
         Ok(Self { database, lock })
     }
 
-    /// The connection that writes, with all tables in place.
+    /// The connection that writes; creates the tables.
     pub(super) fn writer(&self) -> Result<Connection, StoreError> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        // Before anything of this format is looked for in a database of another.
+        // Checked before this version's tables are created in a database of another format.
         claim::check(claim::format(&connection).map_err(|error| self.failed(&error))?.as_deref())?;
         let set = |connection: &Connection| -> rusqlite::Result<String> {
             let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "temp_store", "MEMORY")?;
-            // Checkpoints are the writer's own: SQLite would run them inside a commit and hide their errors.
+            // The writer checkpoints itself: SQLite would do it inside a commit and hide its errors.
             connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
             connection.pragma_update_and_check(None, "journal_size_limit", LOG_LIMIT, |_| Ok(()))?;
             connection.execute_batch(concat!("BEGIN IMMEDIATE;", include_str!("schema.sql"), "COMMIT;"))?;
@@ -70,18 +70,18 @@ impl Disk {
         }
     }
 
-    /// A connection that sees what was committed when its statement began.
+    /// A read-only connection. Each statement sees what was committed when it began.
     pub(super) fn reader(&self) -> Result<Connection, StoreError> {
         self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)
     }
 
-    /// What has to outlive every connection.
+    /// The lock, which has to outlive all connections.
     pub(super) fn into_lock(self) -> File {
         self.lock
     }
 
     fn connect(&self, mode: OpenFlags) -> Result<Connection, StoreError> {
-        // Each connection has one user at a time, so SQLite need not guard it.
+        // Each connection has one user at a time, so SQLite's own mutexes are not needed.
         let open = || -> rusqlite::Result<Connection> {
             let connection = Connection::open_with_flags(&self.database, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(PATIENCE)?;
@@ -104,7 +104,7 @@ impl Disk {
     }
 }
 
-/// A full disk, or a limit that others share.
+/// Errors that need no operator: a full disk, or a limit shared with other programs.
 fn passes_by_itself(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, OutOfMemory, QuotaExceeded, ResourceBusy, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | ResourceBusy | OutOfMemory | Interrupted)

@@ -1,4 +1,4 @@
-//! Jobs: the trait's methods. `queue` keeps them, `timers` the timers.
+//! Implements [`Jobs`]; the queries are in `queue` and `timers`.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

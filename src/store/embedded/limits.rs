@@ -1,4 +1,4 @@
-//! Limits: the trait's methods. `admit` keeps the buckets and keys.
+//! Implements [`Limits`]; the queries are in `admit`.
 
 use async_trait::async_trait;
 
@@ -13,7 +13,7 @@ impl Limits for EmbeddedStore {
         reserve: Option<&ReservationRequest>,
     ) -> Result<Admission, StoreError> {
         let (takes, reserve) = (takes.to_vec(), reserve.cloned());
-        // Whoever claims a key is about to begin something.
+        // A claim is the beginning of new work.
         if reserve.is_some() {
             self.writer.has_room()?;
         }

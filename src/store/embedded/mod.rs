@@ -1,7 +1,7 @@
-//! One process, one directory, one SQLite database: nothing else to run.
+//! The store of a single process: one directory with one SQLite database.
 //!
-//! SQLite because it recovers by itself from a full disk and has decades of crash tests behind it. All writes
-//! pass one thread (`writer.rs`), which makes each of them atomic and many of them one fsync; reads go beside.
+//! SQLite recovers from a full disk and is thoroughly tested against crashes. All writes go through one thread
+//! (`writer.rs`), which makes each of them atomic and lets many share one fsync; reads run beside it.
 
 mod admit;
 mod archive;
@@ -32,10 +32,10 @@ use super::{Background, ChangeNotifier, StoreError};
 
 use self::{ballast::Ballast, disk::Disk, reader::Readers, time::Time, writer::Writer};
 
-/// Dropping it finishes what is queued and closes the database.
+/// Dropping it finishes queued writes and closes the database.
 ///
-/// Fields drop in this order: the writer's connection is the last to close, because only it can move the log into
-/// the database, and the lock outlives both.
+/// Fields are dropped in this order: the writer's connection closes last, because only it can checkpoint the
+/// write-ahead log, and the lock outlives both.
 pub struct EmbeddedStore {
     readers: Readers,
     writer: Writer,
@@ -46,8 +46,8 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in `directory`, which is made if missing. Whatever a former process had leased is due
-    /// again at once.
+    /// Opens the store in `directory`, which is created if missing. Jobs leased by the previous process are due again
+    /// at once.
     pub fn open(directory: &Path, clock: Clock) -> Result<Self, StoreError> {
         let time = Arc::new(Time::new(clock));
         let disk = Disk::open(directory)?;

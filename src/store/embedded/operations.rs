@@ -1,4 +1,4 @@
-//! Operations: the trait's methods. `claim` keeps what the store says of itself, `backlog` looks at what waits.
+//! Implements [`Operations`]; the queries are in `claim` and `backlog`.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! The reads. Each follows an index from its first row to its last.
+//! Read queries. Each follows an index from its first row to its last.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -29,7 +29,7 @@ pub(super) fn list(
 ) -> rusqlite::Result<Vec<StoredRecord>> {
     let (created_at, id) =
         after.map_or((i64::MAX, [u8::MAX; 16]), |after| (after.created_at.as_millisecond(), *after.id.as_bytes()));
-    // A cross join is never reordered: the list leads.
+    // SQLite never reorders a cross join, so the list is the outer loop.
     let mut page = connection.prepare_cached(
         "SELECT locator, head, version, bytes FROM entries CROSS JOIN records ON locator = substr(id, 7)
          WHERE list = ?1 AND (created_at, id) < (?2, ?3) AND retain_until > ?4 AND head = substr(id, 1, 6)
@@ -38,8 +38,8 @@ pub(super) fn list(
     page.query_map(params![index.0, created_at, id, now, rows(limit)], stored)?.collect()
 }
 
-/// Jumps from each lane to the next, whose first job is the one due first: the cost is the number of lanes, however
-/// many jobs wait.
+/// Visits each lane by the index; its first job is the one due first. The cost is proportional to the number of lanes,
+/// not of jobs.
 pub(super) fn due(connection: &Connection, now: i64) -> rusqlite::Result<Vec<DueLane>> {
     let mut next = connection.prepare_cached(
         "SELECT partition, jobs.lane, max(due, coalesce(until, due))

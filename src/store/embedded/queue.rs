@@ -1,4 +1,4 @@
-//! The jobs. A lease is a due time that lies ahead, so a lease that runs out needs no reaper.
+//! The queue of jobs. A lease is a due time in the future, so an expired lease needs no cleaning up.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ use crate::{
 
 use super::{archive, query::rows, time::after, timers};
 
-/// `true`: the job is leased to the caller. A job that is known already is left alone.
+/// Returns whether the job is leased to the caller. A job that already exists is left unchanged.
 pub(super) fn add(connection: &Connection, now: i64, partition: Partition, job: &Job) -> rusqlite::Result<bool> {
     let leased = job.lease && job.due.is_none() && !is_held(connection, now, &job.lane)?;
     let due = job.due.map_or(now, Timestamp::as_millisecond);
@@ -73,7 +73,7 @@ pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -
         };
         jobs.push((row.get::<_, i64>("seq")?, job));
     }
-    // Only now: a scan must not meet what it has moved.
+    // Updated after the scan, which must not meet the rows again.
     let mut take = connection
         .prepare_cached("UPDATE jobs SET due = ?2, leased = 1, lapsed = lapsed + 1, fence = ?3 WHERE seq = ?1")?;
     for (seq, job) in &jobs {
@@ -86,7 +86,7 @@ pub(super) fn lease(connection: &Connection, now: i64, request: &LeaseRequest) -
     Ok(LeaseGrant { jobs: jobs.into_iter().map(|(_, job)| job).collect(), more })
 }
 
-/// `false` when the fence has risen, or the job is gone.
+/// Returns `false` if the fence has risen or the job is gone.
 pub(super) fn settle(
     connection: &Connection,
     now: i64,
@@ -108,7 +108,7 @@ pub(super) fn settle(
                     "UPDATE jobs SET leased = 0, lapsed = 0, died = ?4, delivered = 1, attempts = attempts + 1, note = '' WHERE {job}"
                 ))?
                 .execute(params![key.0, key.1, key.2, now])?;
-            // Counting them costs more than one of them: now and then is enough.
+            // Counting them costs more than deleting one, so this is done only now and then.
             if now % 64 == 0 {
                 archive::drop_surplus(connection, leased.instance)?;
             }
@@ -131,7 +131,7 @@ pub(super) fn settle(
     Ok(changed == 1)
 }
 
-/// The last word counts.
+/// The last call wins.
 pub(super) fn hold(connection: &Connection, lane: &Lane, until: Timestamp) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT OR REPLACE INTO holds (lane, until) VALUES (?1, ?2)")?
@@ -163,14 +163,14 @@ pub(super) fn replay(
     Ok(queued == 1)
 }
 
-/// The process that held these leases is no more.
+/// Ends all leases: the process that held them is gone.
 pub(super) fn void_leases(connection: &Connection, now: i64) -> rusqlite::Result<()> {
     connection.execute("UPDATE jobs SET leased = 0, due = ?1 WHERE leased = 1", [now])?;
     connection.execute("UPDATE records SET rings_at = ?1 WHERE rings_at < 0", [now])?;
     Ok(())
 }
 
-/// A clock that was ahead has written these leases: they begin now.
+/// Shortens leases that were written while the clock was ahead, to begin now.
 pub(super) fn shorten_leases(connection: &Connection, now: i64) -> rusqlite::Result<()> {
     let (end, longest) = (after(now, LEASE_DURATION), after(now, MAX_LEASE));
     connection
@@ -182,8 +182,8 @@ pub(super) fn shorten_leases(connection: &Connection, now: i64) -> rusqlite::Res
     Ok(())
 }
 
-/// Looked at whenever jobs are handed out, so a hold moves no due time and can be cut short. One that ends later than a
-/// hold can was written by a clock that was ahead.
+/// Checked whenever jobs are leased, so a hold changes no due times and can be ended early. A hold that ends later than
+/// the longest one was written while the clock was ahead.
 fn is_held(connection: &Connection, now: i64, lane: &Lane) -> rusqlite::Result<bool> {
     connection.prepare_cached("SELECT 1 FROM holds WHERE lane = ?1 AND until > ?2 AND until <= ?3")?.exists(params![
         lane.0,

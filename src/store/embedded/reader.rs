@@ -1,4 +1,4 @@
-//! Reads beside the writer: each sees what was committed when it began.
+//! Reads beside the writer. Each sees what was committed when it began.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 
 use crate::store::StoreError;
 
-/// Connections that read, used in turn.
+/// Read-only connections, used in turn.
 pub(super) struct Readers {
     connections: [Arc<Mutex<Connection>>; 2],
     turn: AtomicUsize,
@@ -21,13 +21,13 @@ impl Readers {
         Self { connections: connections.map(|connection| Arc::new(Mutex::new(connection))), turn: AtomicUsize::new(0) }
     }
 
-    /// Runs `query` where it may block.
+    /// Runs `query` on a thread where it may block.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
-        // Waits here and not on a blocking thread, of which there are only so many.
+        // Wait here rather than on a blocking thread, whose number is limited.
         let connection = Arc::clone(&self.connections[turn]).lock_owned().await;
         match spawn_blocking(move || query(&connection)).await {
             Ok(result) => Ok(result?),

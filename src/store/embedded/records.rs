@@ -1,4 +1,4 @@
-//! Records: the trait's methods. `query` reads, `commit` writes.
+//! Implements [`Records`]; the queries are in `query` and `commit`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The store's time: the wall clock, held still for a while when it goes backwards.
+//! The store's clock: the wall clock, held still for a while when it goes back.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ impl Time {
         Self { clock, forward: MonotonicTime::default() }
     }
 
-    /// In milliseconds, as the database keeps times.
+    /// In milliseconds, the unit of times in the database.
     pub(super) fn millis(&self) -> i64 {
         self.forward.at(self.clock.wall().as_millisecond())
     }
 
-    /// Negative while the wall clock catches up with where it was before it went back.
+    /// Negative while the wall clock catches up after going back.
     pub(super) fn skew_millis(&self) -> i64 {
         self.clock.wall().as_millisecond() - self.millis()
     }
@@ -31,7 +31,7 @@ impl Time {
     }
 }
 
-/// The moment `span` after `now`, both in milliseconds.
+/// The time `span` after `now`, both in milliseconds.
 pub(super) fn after(now: i64, span: Duration) -> i64 {
     now.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,5 +1,5 @@
-//! The timers: a column of their records. In the hands of a worker it is the end of the lease, with a minus, which is
-//! the fence, too.
+//! Timers: a column of their records with the due time. While a timer is leased, the column holds the negated end of
+//! the lease, which is also the fence.
 
 use rusqlite::{Connection, params};
 
@@ -38,7 +38,7 @@ pub(super) fn lease(
     Ok(LeaseGrant { jobs: jobs.collect(), more: first.filter(|due| *due <= now).map(from_millis) })
 }
 
-/// When the first timer of a partition is due, or a lease has run out, if that is over.
+/// The due time of a partition's first timer, or the end of its first expired lease, if that is past.
 pub(super) fn first_due(connection: &Connection, now: i64, partition: Partition) -> rusqlite::Result<Option<i64>> {
     let (first, lapsed): (Option<i64>, Option<i64>) = connection
         .prepare_cached(
@@ -49,7 +49,7 @@ pub(super) fn first_due(connection: &Connection, now: i64, partition: Partition)
     Ok([first, lapsed.map(|end| -end)].into_iter().flatten().filter(|due| *due <= now).min())
 }
 
-/// One that was set anew meanwhile stays as it is.
+/// A timer that was set anew meanwhile is left unchanged.
 pub(super) fn settle(connection: &Connection, leased: &Leased, settlement: &Settlement) -> rusqlite::Result<bool> {
     let at = match settlement {
         Settlement::Retry { at, .. } | Settlement::Postpone { at } => Some(at.as_millisecond()),

@@ -1,4 +1,4 @@
-//! Forgets what has run out, a batch at a time. Reads never see it anyway.
+//! Deletes expired rows, one batch at a time. Reads ignore them anyway.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -10,7 +10,7 @@ use crate::store::{
 
 use super::time::after;
 
-/// `true` when more may be left. At most `size` rows of each kind go, found by the index on their end.
+/// Deletes at most `size` expired rows of each kind, found by the index on their end. Returns whether more may be left.
 pub(super) fn batch(connection: &Connection, now: i64, size: usize) -> rusqlite::Result<bool> {
     let limit = i64::try_from(size).unwrap_or(i64::MAX);
     let before = |memory| now.saturating_sub(after(0, memory));
@@ -31,7 +31,7 @@ pub(super) fn batch(connection: &Connection, now: i64, size: usize) -> rusqlite:
     Ok(more)
 }
 
-/// Removes what is kept there with its entries in all lists.
+/// Deletes the record at a locator with its entries in all lists.
 pub(super) fn forget(connection: &Connection, locator: Locator) -> rusqlite::Result<()> {
     let head: Option<[u8; 6]> = connection
         .prepare_cached("DELETE FROM records WHERE locator = ?1 RETURNING head")?

@@ -1,4 +1,4 @@
-//! What the writer does beside its work: forgets what has run out, and moves the log into the database.
+//! What the writer does between groups: deletes expired rows and checkpoints the write-ahead log.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use rusqlite::Connection;
 use super::{queue, trim, writer::GROUP};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// From this length on (64 MiB) the log is cut, even if that has to wait for readers.
+/// In pages (64 MiB): from this length on, the log is truncated even if that has to wait for readers.
 const LONG_LOG: i64 = 16 * 1024;
 
 pub(super) struct Upkeep {
     last: Instant,
-    /// Something was written since then.
+    /// Whether something was written since then.
     pending: bool,
-    /// The last batch was full: more waits.
+    /// Whether the last batch was full, so that more is left.
     behind: bool,
     log_pages: i64,
 }
@@ -26,7 +26,7 @@ impl Default for Upkeep {
 }
 
 impl Upkeep {
-    /// How long the writer may wait for work; `None` for ever.
+    /// How long the writer may wait for work; `None` means for ever.
     pub(super) fn pause(&self) -> Option<Duration> {
         match (self.behind, self.pending) {
             (true, _) => Some(Duration::ZERO),
@@ -35,13 +35,13 @@ impl Upkeep {
         }
     }
 
-    /// Whether it is time again, now that something was written or not.
+    /// Whether upkeep is due; `wrote` says whether the last group wrote something.
     pub(super) fn is_due(&mut self, wrote: bool) -> bool {
         self.pending |= wrote;
         self.behind || (self.pending && self.last.elapsed() >= INTERVAL)
     }
 
-    /// Part of a group's transaction. A batch is as large as a group, so that trimming keeps up with any load.
+    /// Part of a group's transaction. A batch is as large as a group, so deleting keeps up with any load.
     pub(super) fn trim(&mut self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
         self.behind = trim::batch(connection, now, GROUP)?;
         queue::shorten_leases(connection, now)?;
@@ -50,14 +50,14 @@ impl Upkeep {
         Ok(())
     }
 
-    /// After the group was answered, so that nobody waits for it.
+    /// Runs after the group was answered, so that no caller waits for it.
     pub(super) fn checkpoint(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mode = if self.log_pages > LONG_LOG { "TRUNCATE" } else { "PASSIVE" };
         self.log_pages = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))?;
         Ok(())
     }
 
-    /// The disk takes nothing now.
+    /// Called when the disk is full.
     pub(super) fn put_off(&mut self) {
         *self = Self { log_pages: self.log_pages, ..Self::default() };
     }

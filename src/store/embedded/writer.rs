@@ -1,4 +1,4 @@
-//! The one thread that writes. Whatever is queued becomes one transaction, and so one fsync.
+//! The thread that writes. All writes queued at one moment become one transaction, and so one fsync.
 
 use std::{
     io,
@@ -23,18 +23,18 @@ use super::{
     upkeep::Upkeep,
 };
 
-/// Writes that may wait; one more is refused at once.
+/// Most queued writes; further ones are refused at once.
 const QUEUE: usize = 1024;
-/// Writes that share a transaction.
+/// Most writes in one transaction.
 pub(super) const GROUP: usize = 256;
 
-/// Tells the caller what its step said. Dropped when the group did not land, which tells it that.
+/// Sends the result to the caller. Dropped if the group was not committed, which the caller notices.
 type Answer = Box<dyn FnOnce() + Send>;
 
-/// What a step left behind.
+/// The effect of one step.
 struct Stepped {
     keep: bool,
-    /// It found the disk full.
+    /// Whether it found the disk full.
     full: bool,
     answer: Answer,
 }
@@ -44,7 +44,7 @@ type Operation = Box<dyn FnOnce(&Connection, i64) -> Stepped + Send>;
 pub(super) struct Writer {
     queue: Option<SyncSender<Operation>>,
     thread: Option<JoinHandle<()>>,
-    /// The disk is.
+    /// Whether the disk is full.
     full: Arc<AtomicBool>,
 }
 
@@ -66,12 +66,12 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Some(thread), full })
     }
 
-    /// Whether something new may be begun; what finishes something old is tried also on a full disk.
+    /// Whether new work may begin. Steps that finish accepted work are tried on a full disk too.
     pub(super) fn has_room(&self) -> Result<(), StoreError> {
         if self.full.load(Ordering::Relaxed) { Err(StoreError::Full) } else { Ok(()) }
     }
 
-    /// Runs `step` at the store's time and answers when it is durable. A step that fails leaves nothing.
+    /// Runs `step` at the store's time, and returns when it is durable. A step that fails leaves no trace.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         step: impl FnOnce(&Connection, i64) -> Result<T, StoreError> + Send + 'static,
@@ -80,7 +80,7 @@ impl Writer {
         let (sender, answer) = oneshot::channel();
         let operation: Operation = Box::new(|connection, now| {
             let result = step(connection, now);
-            // A caller that has gone away needs no answer.
+            // The caller may have been dropped.
             let full = matches!(result, Err(StoreError::Full));
             Stepped { keep: result.is_ok(), full, answer: Box::new(|| drop(sender.send(result))) }
         });
@@ -95,18 +95,18 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Finishes what is queued.
+    /// Finishes the queued writes.
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(thread) = self.thread.take() {
-            // A panic was reported by the thread that had it.
+            // The thread has already reported its panic.
             drop(thread.join());
         }
     }
 }
 
-/// Until the queue is closed, or the disk has failed. After a failed fsync nobody knows what the disk holds, and a
-/// second one would report success: only a new process, which reads what is there, can tell.
+/// Runs until the queue is closed or the disk fails. After a failed fsync the content of the disk is unknown, and a
+/// second fsync would report success: only a new process, which reads the disk, can tell.
 fn work(
     mut connection: Connection,
     operations: &Receiver<Operation>,
@@ -125,7 +125,7 @@ fn work(
         if !landed {
             upkeep.put_off();
         }
-        // Even then: on a full disk the log can be written again from its start once it was moved.
+        // On a full disk too: after a checkpoint the log can be reused from its start.
         if let Err(error) = upkeep.checkpoint(&connection) {
             survive(error)?;
         }
@@ -133,7 +133,7 @@ fn work(
     ControlFlow::Continue(())
 }
 
-/// What is queued, without waiting for more. Empty when only upkeep has something to do, `None` at the end.
+/// The queued writes, without waiting for more. Empty if only upkeep is due; `None` at the end.
 fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operation>> {
     let first = match upkeep.pause() {
         Some(pause) => match operations.recv_timeout(pause) {
@@ -153,7 +153,7 @@ fn next(operations: &Receiver<Operation>, upkeep: &Upkeep) -> Option<Vec<Operati
     Some(group)
 }
 
-/// Applies a group and tells everybody in it. `false`: it did not land, and nothing of it is stored.
+/// Applies a group and answers each of its callers. Returns `false` if it was not committed.
 fn land(
     connection: &mut Connection,
     group: Vec<Operation>,
@@ -163,7 +163,7 @@ fn land(
 ) -> ControlFlow<Error, bool> {
     let (mut group, mut stepped) = (group.into_iter(), Vec::new());
     let applied = apply(connection, &mut group, &mut stepped, time, upkeep);
-    // Before anybody of the group hears that it did not land.
+    // Before any caller of the group learns that it failed.
     if stepped.iter().any(|one| one.full) || applied.as_ref().is_err_and(is_full) {
         ballast.give_up();
     }
@@ -185,7 +185,7 @@ fn land(
     }
 }
 
-/// `false` when SQLite gave the transaction up by itself, as it may when a statement finds the disk full.
+/// Returns `false` if SQLite rolled the transaction back itself, as it may when the disk is full.
 fn apply(
     connection: &mut Connection,
     group: &mut impl Iterator<Item = Operation>,
@@ -215,7 +215,7 @@ fn apply(
     Ok(true)
 }
 
-/// Goes on after troubles that pass.
+/// Continues after temporary errors.
 fn survive(error: Error) -> ControlFlow<Error> {
     if passes(&error) {
         tracing::warn!(%error, "the store cannot write");

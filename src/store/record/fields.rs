@@ -1,8 +1,8 @@
-//! A list of fields: number, length, value. What has its default is left out.
+//! A list of fields, each with number, length and value. Fields with their default value are left out.
 
 use std::collections::BTreeMap;
 
-/// Bytes of the longest number.
+/// Longest encoded number in bytes.
 const LONGEST: usize = 10;
 
 #[derive(Default)]
@@ -29,14 +29,14 @@ impl FieldWriter {
         }
     }
 
-    /// With fields as [`FieldMap::rest`] had them.
+    /// Adds the fields of [`FieldMap::rest`].
     pub(super) fn finish(mut self, rest: &[u8]) -> Vec<u8> {
         self.0.extend(rest);
         self.0
     }
 }
 
-/// The fields that were not taken yet.
+/// The fields not taken yet.
 pub(super) struct FieldMap<'a>(BTreeMap<u8, &'a [u8]>);
 
 impl<'a> FieldMap<'a> {
@@ -66,7 +66,7 @@ impl<'a> FieldMap<'a> {
         self.bytes(field).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
-    /// The fields of a later version: nobody has taken them.
+    /// The fields that were not taken, which a later version has written.
     pub(super) fn rest(self) -> Vec<u8> {
         let mut rest = FieldWriter::default();
         self.0.into_iter().for_each(|(field, value)| rest.bytes(field, value));
@@ -74,7 +74,7 @@ impl<'a> FieldMap<'a> {
     }
 }
 
-/// Seven bits a byte, the lowest first; the eighth says that more follow.
+/// LEB128: seven bits a byte, the lowest first; the eighth bit says that more follow.
 pub(super) fn put_number(bytes: &mut Vec<u8>, mut value: u64) {
     while let [low, ..] = value.to_le_bytes()
         && value > 0x7f

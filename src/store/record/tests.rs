@@ -14,8 +14,8 @@ use crate::{
     store::RecordId,
 };
 
-/// Of each record its name, its id and its bytes as the first version of this format wrote them. Lines are added, never
-/// changed: every later version reads them all.
+/// The name, id and bytes of records as the first version of this format wrote them. Lines are only ever added: every
+/// later version must read them all.
 const GOLDEN: &str = include_str!("golden.txt");
 
 fn keys() -> KeyRing {
@@ -40,7 +40,7 @@ fn pending() -> Verification {
     Verification::new(birth(1), Request { name: "Acme".to_owned(), lang: "en".to_owned(), ..Request::default() })
 }
 
-/// With every field of a request.
+/// A record with every field of a request.
 fn rich() -> Verification {
     let text = |text: &str| Some(text.to_owned());
     let request = Request {
@@ -99,7 +99,7 @@ fn sent() -> Verification {
     record
 }
 
-/// With what says who agreed to what.
+/// A record with all that documents consent.
 fn disputed() -> Verification {
     let mut record = finished();
     record.id = birth(5).id;

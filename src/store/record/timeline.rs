@@ -1,5 +1,5 @@
-//! The timeline of a record: of each entry the milliseconds since it was created, what, and the reason. Beside it, who
-//! did it: of few entries, so that their place is written with them.
+//! The stored timeline of a record: for each entry the milliseconds since creation, the event and the reason. Actors
+//! are stored separately with the index of their entry, because few entries have one.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::domain::{Verification, time::from_millis, verification::Entry};
 
-/// Of a record to which nothing has happened.
+/// The timeline of a record to which nothing has happened.
 pub(super) fn default(created_at: Timestamp) -> Vec<Entry> {
     vec![Entry::new(created_at, "created", None)]
 }
@@ -42,7 +42,7 @@ pub(super) fn read(mut bytes: &[u8], created_at: Timestamp) -> Option<Vec<Entry>
     Some(entries)
 }
 
-/// Empty where nobody is named.
+/// Empty if no entry has an actor.
 pub(super) fn write_names(record: &Verification) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (place, entry) in record.timeline.iter().enumerate() {

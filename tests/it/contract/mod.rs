@@ -1,5 +1,6 @@
 //! The contract is what the daemon does: every example is executed, every answer is judged by the document.
 
+mod boundaries;
 mod documents;
 mod judge;
 pub(crate) mod live;

@@ -1,4 +1,4 @@
-//! The errors each gateway documents, and what a reply comes to: the word of the metric.
+//! The errors that each gateway documents, and the resulting `result` label of the replies metric.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The one request each gateway's reference allows for a text to a person.
+//! The request that each gateway's reference documents for sending a text.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::every_gateway::secret;
 
 pub(super) struct Wanted {
     pub(super) path: &'static str,
-    /// Besides those of HTTP itself.
+    /// Without those that every HTTP client sends.
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Form,
 }
@@ -128,7 +128,7 @@ pub(super) fn request(kind: &str, variant: &str, index: usize, text: &str) -> Wa
     }
 }
 
-/// What a gateway says when it has taken a message.
+/// The response of a gateway that accepted a message.
 pub(super) fn accepted(kind: &str) -> Value {
     match kind {
         "cloud-api" | "360dialog" | "gupshup-v3" => json!({ "messages": [{ "id": "wamid.A" }] }),

@@ -1,4 +1,4 @@
-//! The daemon as everybody outside sees it: over HTTP.
+//! An HTTP client of the daemon: as an app, as the gateway, and as a browser.
 
 use std::time::{Duration, Instant};
 
@@ -11,26 +11,27 @@ use crate::{
     egress::{Cause, Egress, EgressError, Policy},
 };
 
-/// A client of one instance. The token is this process's own.
+/// A client of one instance.
 #[derive(Clone)]
-pub(super) struct Daemon {
+pub(super) struct DaemonClient {
     egress: Egress,
     /// Without a trailing slash.
     pub(super) base: String,
     pub(super) instance: InstanceId,
+    /// Valid for this process only.
     token: SecretString,
 }
 
-/// What came back.
-pub(super) struct Answer {
+/// A response, with the time it took.
+pub(super) struct DaemonResponse {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
     pub(super) location: Option<String>,
     pub(super) elapsed: Duration,
 }
 
-impl Answer {
-    /// `null` when it is no JSON.
+impl DaemonResponse {
+    /// The body as JSON; `null` if it is not JSON.
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -40,13 +41,13 @@ impl Answer {
     }
 }
 
-impl Daemon {
+impl DaemonClient {
     pub(super) fn new(base: String, instance: InstanceId, token: SecretString) -> Self {
         let egress = Egress::new(Policy { any_address: true, allow_http: true, ..Policy::default() });
         Self { egress, base, instance, token }
     }
 
-    pub(super) fn api(&self) -> String {
+    pub(super) fn api_url(&self) -> String {
         format!("{}/api/otp/v2/{}", self.base, self.instance)
     }
 
@@ -54,30 +55,35 @@ impl Daemon {
         format!("{}/webhooks/{}", self.base, self.instance)
     }
 
-    /// A path below the instance's API.
-    pub(super) async fn get(&self, path: &str) -> Result<Answer, EgressError> {
-        self.send(self.authorized(Request::get(format!("{}{path}", self.api()))), Vec::new()).await
+    /// GETs a path of the instance's API.
+    pub(super) async fn get(&self, path: &str) -> Result<DaemonResponse, EgressError> {
+        self.send(self.authorized(Request::get(format!("{}{path}", self.api_url()))), Vec::new()).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, EgressError> {
-        let request = Request::post(format!("{}{path}", self.api())).header("content-type", "application/json");
+    /// POSTs JSON to a path of the instance's API.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<DaemonResponse, EgressError> {
+        let request = Request::post(format!("{}{path}", self.api_url())).header("content-type", "application/json");
         self.send(self.authorized(request), body.to_string().into_bytes()).await
     }
 
-    /// As the gateway.
-    pub(super) async fn webhook(&self, body: &[u8], headers: &[(&'static str, String)]) -> Result<Answer, EgressError> {
+    /// Posts a webhook, as the gateway.
+    pub(super) async fn post_webhook(
+        &self,
+        body: &[u8],
+        headers: &[(&'static str, String)],
+    ) -> Result<DaemonResponse, EgressError> {
         let request = Request::post(self.webhook_url()).header("content-type", "application/json");
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         self.send(request, body.to_vec()).await
     }
 
-    /// As a browser.
-    pub(super) async fn look(&self, url: &str) -> Result<Answer, EgressError> {
+    /// GETs a page, as a browser.
+    pub(super) async fn get_page(&self, url: &str) -> Result<DaemonResponse, EgressError> {
         self.send(Request::get(url), Vec::new()).await
     }
 
-    /// As a browser that submits a form of the daemon's own page.
-    pub(super) async fn submit(&self, url: &str, form: String) -> Result<Answer, EgressError> {
+    /// Submits a form of a page of the daemon, as a browser.
+    pub(super) async fn submit_form(&self, url: &str, form: String) -> Result<DaemonResponse, EgressError> {
         let request = Request::post(url)
             .header("content-type", "application/x-www-form-urlencoded")
             .header("origin", &self.base)
@@ -89,12 +95,12 @@ impl Daemon {
         request.header("authorization", format!("Bearer {}", self.token.expose_secret()))
     }
 
-    async fn send(&self, request: Builder, body: Vec<u8>) -> Result<Answer, EgressError> {
+    async fn send(&self, request: Builder, body: Vec<u8>) -> Result<DaemonResponse, EgressError> {
         let request = request.body(body).map_err(|_| Cause::Incomplete)?;
         let start = Instant::now();
         let response: Response<Vec<u8>> = self.egress.send(request).await?;
         let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = response.status().as_u16();
-        Ok(Answer { status, location, elapsed: start.elapsed(), body: response.into_body() })
+        Ok(DaemonResponse { status, location, elapsed: start.elapsed(), body: response.into_body() })
     }
 }

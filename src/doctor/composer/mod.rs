@@ -1,4 +1,4 @@
-//! How each gateway tells of a message: one composer per kind.
+//! Composes webhooks in the format of each gateway: one function per kind.
 
 mod official;
 mod unofficial;
@@ -7,19 +7,19 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::{
-    gateway::{Draft, Gateway, Sample},
+    gateway::{Gateway, SampleMessage, WebhookRequest},
     reader::Table,
 };
 
-/// A body as a gateway writes it.
-enum Body {
+/// The body of a webhook.
+enum ComposedBody {
     Json(Value),
     Form(Vec<(&'static str, String)>),
 }
 
-type Compose = fn(&Table, &Sample) -> Option<Body>;
+type ComposeFn = fn(&Table, &SampleMessage) -> Option<ComposedBody>;
 
-const COMPOSERS: &[(&str, Compose)] = &[
+const COMPOSERS: &[(&str, ComposeFn)] = &[
     ("cloud-api", official::meta),
     ("360dialog", official::meta),
     ("gupshup-v3", official::meta),
@@ -38,19 +38,23 @@ const COMPOSERS: &[(&str, Compose)] = &[
     ("whapi", unofficial::whapi),
 ];
 
-/// An unsigned webhook that tells of `sample`; `None`: this gateway knows no such message.
-pub fn compose(gateway: &dyn Gateway, table: &Table, sample: &Sample) -> Option<Draft> {
+/// An unsigned webhook with the message `sample`. `None`: this gateway has no such message.
+pub fn compose(gateway: &dyn Gateway, table: &Table, sample: &SampleMessage) -> Option<WebhookRequest> {
     let composer = COMPOSERS.iter().find(|(kind, _)| *kind == gateway.kind());
     let body = match composer {
         Some((_, compose)) => compose(table, sample)?,
-        None => Body::Json(gateway.compose(sample)?),
+        None => ComposedBody::Json(gateway.compose(sample)?),
     };
     let (kind, body) = match body {
-        Body::Json(json) => ("application/json", json.to_string().into_bytes()),
-        Body::Form(fields) => {
+        ComposedBody::Json(json) => ("application/json", json.to_string().into_bytes()),
+        ComposedBody::Form(fields) => {
             let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
             ("application/x-www-form-urlencoded", form.into_bytes())
         }
     };
-    Some(Draft { headers: vec![("content-type".to_owned(), kind.to_owned())], body, ..Draft::default() })
+    Some(WebhookRequest {
+        headers: vec![("content-type".to_owned(), kind.to_owned())],
+        body,
+        ..WebhookRequest::default()
+    })
 }

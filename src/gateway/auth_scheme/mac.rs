@@ -1,4 +1,4 @@
-//! MACs, and how they are written.
+//! HMACs and their encodings.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_published_vector_of_waha() {
+    fn matches_the_published_example_of_waha() {
         let body = br#"{"event":"message","session":"default","engine":"WEBJS"}"#;
         let mac = hex(&hmac(Hash::Sha512, b"my-secret-key", &[body]));
         assert!(mac.starts_with("208f8a55") && mac.ends_with("76153fa89"), "{mac}");

@@ -1,10 +1,10 @@
-//! The pass/fail card.
+//! The pass/fail report, as text or JSON.
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
 use serde::Serialize;
 use serde_json::json;
 
-/// How one check went.
+/// The result of one check.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Check {
     pub(super) group: &'static str,
@@ -14,28 +14,28 @@ pub(super) struct Check {
     pub(super) got: String,
 }
 
-/// Everything that was found.
+/// The results of all checks.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Card {
+pub(super) struct Report {
     pub(super) checks: Vec<Check>,
-    /// What could not be looked at, and why.
+    /// What could not be checked, and why.
     pub(super) notes: Vec<String>,
-    /// What to do about what failed.
+    /// How to fix failed checks.
     pub(super) advice: Vec<String>,
-    /// What stays behind in the instance.
+    /// Traces of this run in the instance.
     pub(super) leaves: Vec<String>,
 }
 
-/// Whom the card is about.
-pub(super) struct Title {
+/// The instance that the report is about.
+pub(super) struct ReportHeader {
     pub(super) instance: String,
     pub(super) gateway: &'static str,
     pub(super) url: String,
-    pub(super) proof: &'static str,
+    pub(super) auth: &'static str,
     pub(super) weak: bool,
 }
 
-impl Card {
+impl Report {
     pub(super) fn add(
         &mut self,
         group: &'static str,
@@ -56,18 +56,18 @@ impl Card {
         self.checks.iter().filter(|check| !check.passed).count()
     }
 
-    pub(super) fn print(&self, title: &Title, as_json: bool) {
+    pub(super) fn print(&self, title: &ReportHeader, as_json: bool) {
         if as_json {
-            let card = json!({
-                "instance": title.instance, "gateway": title.gateway, "url": title.url, "proof": title.proof,
+            let report = json!({
+                "instance": title.instance, "gateway": title.gateway, "url": title.url, "proof": title.auth,
                 "weak": title.weak, "passed": self.passed(), "failed": self.failed(), "checks": self.checks,
                 "notes": self.notes, "advice": self.advice, "leaves": self.leaves,
             });
-            println!("{card}");
+            println!("{report}");
             return;
         }
         println!("{} ({}) at {}", title.instance, title.gateway, title.url);
-        println!("webhooks are proved by {}", title.proof);
+        println!("webhooks are authenticated by {}", title.auth);
         let mut group = "";
         for check in &self.checks {
             if check.group != group {
@@ -75,7 +75,7 @@ impl Card {
                 let (all, passed) = self.count(group);
                 println!("\n{group}: {passed} of {all}");
             }
-            // Dozens of forgeries that were refused say no more than their number.
+            // Of the dozens of forgeries, only accepted ones are listed.
             if check.passed && group == "forged" {
                 continue;
             }

@@ -1,4 +1,5 @@
-//! Twilio signs the URL as it is configured there, and every parameter.
+//! Twilio's signature: HMAC-SHA1 over the URL as configured at Twilio and the sorted form parameters.
+//! Source: twilio.com/docs/usage/webhooks/webhooks-security.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::SecretString;
@@ -6,56 +7,61 @@ use subtle::ConstantTimeEq as _;
 use url::form_urlencoded;
 
 use super::{
-    ABSENT, Hash, WRONG, any,
+    Hash, NO_SIGNATURE, WRONG_SIGNATURE, check_signature,
     mac::{hex, hmac},
-    query,
+    query_parameter,
 };
 use crate::{
     domain::keys::sha256,
     gateway::{Unauthenticated, Webhook},
 };
 
-/// Twilio is inconsistent about the standard port, so the URL is tried with and without it.
+/// Tries the URL with and without its default port, because Twilio includes the port inconsistently.
 pub(super) fn verify(webhook: &Webhook<'_>, url: &str, secrets: &[SecretString]) -> Result<(), Unauthenticated> {
-    let presented = webhook.header("x-twilio-signature").ok_or(ABSENT)?;
-    let full = full(url, webhook.query);
-    if let Some(expected) = query(webhook.query, "bodySHA256") {
+    let presented = webhook.header("x-twilio-signature").ok_or(NO_SIGNATURE)?;
+    let full = full_url(url, webhook.query);
+    if let Some(expected) = query_parameter(webhook.query, "bodySHA256") {
         let genuine = hex(&sha256(webhook.body));
         if !bool::from(genuine.as_bytes().ct_eq(expected.to_ascii_lowercase().as_bytes())) {
-            return Err(WRONG);
+            return Err(WRONG_SIGNATURE);
         }
-        return by_any_url(&full, "", presented, secrets);
+        return check_url_variants(&full, "", presented, secrets);
     }
-    by_any_url(&full, &joined(webhook.body), presented, secrets)
+    check_url_variants(&full, &sorted_parameters(webhook.body), presented, secrets)
 }
 
-/// What Twilio writes for a form that it posts to `url`.
+/// The signature of a form that is posted to `url`.
 pub(super) fn signature(key: &[u8], url: &str, query: &str, form: &[u8]) -> String {
-    STANDARD.encode(hmac(Hash::Sha1, key, &[full(url, query).as_bytes(), joined(form).as_bytes()]))
+    STANDARD.encode(hmac(Hash::Sha1, key, &[full_url(url, query).as_bytes(), sorted_parameters(form).as_bytes()]))
 }
 
-fn full(url: &str, query: &str) -> String {
+fn full_url(url: &str, query: &str) -> String {
     if query.is_empty() || url.contains('?') { url.to_owned() } else { format!("{url}?{query}") }
 }
 
-/// The parameters in order of their names, without anything between.
-fn joined(form: &[u8]) -> String {
+/// Names and values of the parameters, sorted by name and concatenated.
+fn sorted_parameters(form: &[u8]) -> String {
     let mut parameters: Vec<(String, String)> = form_urlencoded::parse(form).into_owned().collect();
     parameters.sort();
     parameters.dedup();
     parameters.into_iter().flat_map(|(name, value)| [name, value]).collect()
 }
 
-fn by_any_url(url: &str, joined: &str, presented: &str, secrets: &[SecretString]) -> Result<(), Unauthenticated> {
-    let mut outcome = Err(WRONG);
-    for url in with_and_without_port(url) {
+fn check_url_variants(
+    url: &str,
+    joined: &str,
+    presented: &str,
+    secrets: &[SecretString],
+) -> Result<(), Unauthenticated> {
+    let mut outcome = Err(WRONG_SIGNATURE);
+    for url in url_variants(url) {
         let make = |key: &[u8]| STANDARD.encode(hmac(Hash::Sha1, key, &[url.as_bytes(), joined.as_bytes()]));
-        outcome = outcome.or(any(secrets, presented, make));
+        outcome = outcome.or(check_signature(secrets, presented, make));
     }
     outcome
 }
 
-fn with_and_without_port(url: &str) -> Vec<String> {
+fn url_variants(url: &str) -> Vec<String> {
     let mut spellings = vec![url.to_owned()];
     let Some((scheme, rest)) = url.split_once("://") else { return spellings };
     let port = if scheme == "http" { ":80" } else { ":443" };
@@ -74,26 +80,26 @@ mod tests {
     use http::{HeaderMap, Method};
     use jiff::Timestamp;
 
-    use super::{super::Scheme, *};
+    use super::{super::AuthScheme, *};
 
     #[test]
-    fn the_published_vector_of_twilio() {
+    fn matches_the_published_example_of_twilio() {
         let body = b"CallSid=CA1234567890ABCDE&Caller=%2B12349013030&Digits=1234&From=%2B12349013030&To=%2B18005551212";
         let mut headers = HeaderMap::new();
         headers.insert("x-twilio-signature", "0/KCTR6DLpKmkAf8muzZqo1nDgQ=".parse().unwrap());
         let webhook = Webhook {
             method: &Method::POST,
-            path_secret: None,
+            path_suffix: None,
             query: "foo=1&bar=2",
             headers: &headers,
             body,
             now: Timestamp::UNIX_EPOCH,
         };
         let verify = |url: &str| {
-            Scheme::Twilio { url: url.to_owned() }.verify(&webhook, &[SecretString::from("12345".to_owned())])
+            AuthScheme::Twilio { url: url.to_owned() }.verify(&webhook, &[SecretString::from("12345".to_owned())])
         };
         assert_eq!(verify("https://mycompany.com/myapp.php"), Ok(()));
         assert_eq!(verify("https://mycompany.com:443/myapp.php"), Ok(()));
-        assert_eq!(verify("https://mycompany.com/other.php"), Err(WRONG));
+        assert_eq!(verify("https://mycompany.com/other.php"), Err(WRONG_SIGNATURE));
     }
 }

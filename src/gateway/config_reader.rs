@@ -1,27 +1,27 @@
-//! Reading a gateway's table: which secrets are good enough, and for what.
+//! Reading an `[instance.gateway]` table: the checks that URLs, identifiers and secrets of all gateways share.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::form_urlencoded;
 
-use super::{scheme::Scheme, simulator};
+use super::{auth_scheme::AuthScheme, simulator};
 use crate::{
     config::weakness,
     domain::sending::Channel,
-    reader::{self, not_one_of},
+    reader::{Reader, not_one_of},
 };
 
-/// Why an instance is weak whose numbers are proved by SMS.
-pub(super) const SMS_VERIFIES: &str = "an SMS verifies its sender, which can be forged";
+/// The warning at start for an instance with `sms_verifies`.
+pub(super) const SMS_WARNING: &str = "an SMS verifies its sender, which can be forged (sms_verifies)";
 
-/// What the gateway is built for.
+/// What a gateway is built for; decides which settings are required.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// Real logins.
+    /// `serve`: real logins.
     Serve,
-    /// The fake phone is allowed.
+    /// `dev`: the simulator is allowed.
     Develop,
-    /// Looks at recorded requests: short secrets warn, and nothing is sent.
+    /// Reading webhooks without sending: weak secrets are warnings, and settings for sending are optional.
     Inspect,
 }
 
@@ -31,49 +31,49 @@ impl Purpose {
     }
 }
 
-/// The value of an `authorization` header.
-pub(super) fn basic(user: &str, password: &SecretString) -> String {
+/// The `authorization` header of HTTP Basic authentication.
+pub(super) fn basic_auth(user: &str, password: &SecretString) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose_secret())))
 }
 
-/// Reads a gateway's table, with the rules for secrets.
-pub(super) struct Reader<'a> {
-    pub(super) table: reader::Reader<'a>,
+/// Reads the values of a gateway's table and collects its faults.
+pub(super) struct ConfigReader<'a> {
+    pub(super) table: Reader<'a>,
     pub(super) purpose: Purpose,
-    /// Where this instance's webhooks arrive.
+    /// Where this instance's webhooks arrive, by `public_url`.
     pub(super) webhook_url: &'a str,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.table.text(name)
     }
 
-    /// The URL that the gateway signs: as it is configured there.
+    /// The URL that the gateway signs: `webhook_url` if the table has one, else the one by `public_url`.
     pub(super) fn webhook_url(&mut self) -> String {
         self.text("webhook_url").unwrap_or_else(|| self.webhook_url.to_owned())
     }
 
-    /// Whether an SMS verifies: its sender can be forged, so only where the operator says so.
+    /// `sms_verifies`: whether a received SMS may verify its sender. The sender of an SMS can be forged.
     pub(super) fn sms_verifies(&mut self, channel: Channel) -> bool {
         let verifies = self.table.flag("sms_verifies", false);
         if verifies && channel != Channel::Sms {
-            self.table.fault("sms_verifies", "needs channel = \"sms\": an SMS proves no identity of WhatsApp");
+            self.table.fault("sms_verifies", "needs channel = \"sms\": an SMS does not verify a WhatsApp identity");
         }
         verifies && channel == Channel::Sms
     }
 
-    /// A base URL without its trailing slash.
+    /// The base URL of the gateway's API, without a trailing slash.
     pub(super) fn base_url(&mut self, default: Option<&str>) -> String {
         let url = self.table.url("url").map(String::from).or(default.map(str::to_owned));
         if url.is_none() && self.purpose != Purpose::Inspect && !self.table.has("url") {
-            self.table.fault("url", "is missing: where the gateway's API is");
+            self.table.fault("url", "is missing: the URL of the gateway's API");
         }
         url.unwrap_or_default().trim_end_matches('/').to_owned()
     }
 
-    /// What we need to send; a fault when it is absent, except for inspection.
-    pub(super) fn sending(&mut self, name: &str, hint: &str) -> SecretString {
+    /// A secret that sending needs; a fault if absent, except for [`Purpose::Inspect`].
+    pub(super) fn sending_secret(&mut self, name: &str, hint: &str) -> SecretString {
         let secret = self.table.secret(name);
         if secret.is_none() && self.purpose != Purpose::Inspect {
             self.table.fault(name, format!("is missing: {hint}"));
@@ -84,7 +84,7 @@ impl Reader<'_> {
         secret.unwrap_or_default()
     }
 
-    /// An identifier that becomes a part of a URL's path; a fault when it is absent, except for inspection.
+    /// An identifier for use as a URL path segment; a fault if absent, except for [`Purpose::Inspect`].
     pub(super) fn identifier(&mut self, name: &str, hint: &str) -> String {
         let id = self.text(name).unwrap_or_default();
         if id.is_empty() && self.purpose != Purpose::Inspect {
@@ -95,9 +95,9 @@ impl Reader<'_> {
         id
     }
 
-    /// The way webhooks are proved where a gateway knows several: `webhook_auth` names one of `choices`, the
-    /// first is the default. `webhook_header` and `webhook_param` rename what carries a secret.
-    pub(super) fn scheme(&mut self, choices: &[(&str, Scheme)]) -> Scheme {
+    /// The authentication scheme, for gateways with several: `webhook_auth` names one of `choices`, whose first is the
+    /// default. `webhook_header` and `webhook_param` change the header or parameter that carries the credential.
+    pub(super) fn scheme(&mut self, choices: &[(&str, AuthScheme)]) -> AuthScheme {
         let (header, param) = (self.text("webhook_header"), self.text("webhook_param"));
         let chosen = match self.text("webhook_auth") {
             None => choices.first(),
@@ -112,31 +112,30 @@ impl Reader<'_> {
         };
         let mut scheme = chosen.map(|(_, scheme)| scheme.clone()).expect("every gateway offers a scheme");
         match (&mut scheme, header, param) {
-            (Scheme::StaticHeader { header } | Scheme::BodyHmac { header, .. }, Some(name), _) => {
+            (AuthScheme::StaticHeader { header } | AuthScheme::BodyHmac { header, .. }, Some(name), _) => {
                 *header = name.to_ascii_lowercase();
             }
-            (Scheme::UrlSecret { param }, _, Some(name)) => *param = name,
+            (AuthScheme::UrlSecret { param }, _, Some(name)) => *param = name,
             _ => {}
         }
         scheme
     }
 
-    /// What proves a webhook, newest first. Nothing configured is a fault: it would mean no check.
+    /// The secrets that authenticate webhooks, newest first. At least one is required.
     pub(super) fn webhook_secrets(&mut self) -> Vec<SecretString> {
         let secrets = self.table.secrets("webhook_secret");
         if secrets.is_empty() {
-            let problem =
-                "is missing: without it anybody could verify any number; make one with `openssl rand -hex 32`";
+            let problem = "is missing: without it, forged webhooks could verify any number; generate one with `openssl rand -hex 32`";
             self.table.fault("webhook_secret", problem);
             return secrets;
         }
         for secret in &secrets {
             match weakness(secret.expose_secret()) {
                 Some(why) if self.purpose == Purpose::Inspect => {
-                    tracing::warn!(key = self.table.key("webhook_secret"), "the secret {why}; serve would refuse it");
+                    tracing::warn!(key = self.table.key("webhook_secret"), "the secret {why}; `serve` would refuse it");
                 }
                 Some(why) => {
-                    self.table.fault("webhook_secret", format!("{why}; make one with `openssl rand -hex 32`"));
+                    self.table.fault("webhook_secret", format!("{why}; generate one with `openssl rand -hex 32`"));
                 }
                 None => {}
             }
@@ -145,7 +144,7 @@ impl Reader<'_> {
     }
 }
 
-/// A name as one segment of a path.
-pub(super) fn segment(name: &str) -> String {
+/// Percent-encodes a name as one URL path segment.
+pub(super) fn path_segment(name: &str) -> String {
     form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
 }

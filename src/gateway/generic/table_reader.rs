@@ -1,14 +1,14 @@
-//! Pointers, conditions and lists of a generic gateway's tables, every fault under its key.
+//! Reads the tables of a generic gateway: pointers, conditions and lists. Every fault is added under its key.
 
 use http::StatusCode;
 use serde_json::Value;
 
-use super::source::{Condition, Source, Test, word};
+use super::source::{Condition, ConditionTest, ValueSource, scalar};
 use crate::reader::Reader;
 
 const POINTER: &str = "expected a JSON pointer such as \"/message/id\": it starts with / and writes ~ as ~0";
 
-/// A pointer; `None` when it is absent or faulty.
+/// A pointer; `None` if absent or invalid.
 pub(super) fn pointer(f: &mut Reader<'_>, name: &str) -> Option<String> {
     f.read(name, checked)
 }
@@ -17,22 +17,23 @@ fn required_pointer(f: &mut Reader<'_>, name: &str) -> Option<String> {
     f.required(name, "a JSON pointer such as \"/message/id\"", |f| pointer(f, name))
 }
 
-/// Pointers, or tables of `pointer`, `when_pointer` and what must stand there.
-pub(super) fn sources(f: &mut Reader<'_>, name: &str) -> Vec<Source> {
+/// Pointers, or tables with `pointer`, `when_pointer` and a test.
+pub(super) fn sources(f: &mut Reader<'_>, name: &str) -> Vec<ValueSource> {
     f.values(name).into_iter().filter_map(|(key, value)| source(f, key, value)).collect()
 }
 
-pub(super) fn required_sources(f: &mut Reader<'_>, name: &str, hint: &str) -> Vec<Source> {
+/// Like [`sources`], with at least one.
+pub(super) fn required_sources(f: &mut Reader<'_>, name: &str, hint: &str) -> Vec<ValueSource> {
     if f.values(name).is_empty() {
         f.fault(name, format!("is missing: {hint}"));
     }
     sources(f, name)
 }
 
-/// Tables of `pointer` and what must stand there.
+/// Tables with `pointer` and a test.
 pub(super) fn conditions(f: &mut Reader<'_>, name: &str) -> Vec<Condition> {
     let values = f.values(name).into_iter();
-    values.filter_map(|(key, value)| within(f, key, value, "{ pointer = \"…\", equals = … }", condition)?).collect()
+    values.filter_map(|(key, value)| subtable(f, key, value, "{ pointer = \"…\", equals = … }", condition)?).collect()
 }
 
 /// This table as a condition.
@@ -41,33 +42,33 @@ pub(super) fn condition(f: &mut Reader<'_>) -> Option<Condition> {
     Some(Condition { pointer: pointer?, test })
 }
 
-/// `equals` or `when_suffix`; with neither, anything that is set.
-fn test(f: &mut Reader<'_>) -> Test {
-    let (equals, ends) = (words(f, "equals"), words(f, "when_suffix"));
+/// `equals` or `when_suffix`; with neither, [`ConditionTest::Set`].
+fn test(f: &mut Reader<'_>) -> ConditionTest {
+    let (equals, ends) = (scalars(f, "equals"), scalars(f, "when_suffix"));
     if !equals.is_empty() && !ends.is_empty() {
         f.fault("equals", "is given together with when_suffix; remove one of the two");
     }
     match (equals.is_empty(), ends.is_empty()) {
-        (false, _) => Test::Equals(equals),
-        (true, false) => Test::Suffix(ends),
-        (true, true) => Test::Set,
+        (false, _) => ConditionTest::Equals(equals),
+        (true, false) => ConditionTest::Suffix(ends),
+        (true, true) => ConditionTest::Set,
     }
 }
 
 /// Texts, numbers and flags, as text.
-pub(super) fn words(f: &mut Reader<'_>, name: &str) -> Vec<String> {
-    let mut words = Vec::new();
+pub(super) fn scalars(f: &mut Reader<'_>, name: &str) -> Vec<String> {
+    let mut found = Vec::new();
     for (key, value) in f.values(name) {
-        match word(value) {
-            Some(word) => words.push(word),
+        match scalar(value) {
+            Some(word) => found.push(word),
             None => f.fault_at(key, "expected a text, a number, true or false, or a list of them"),
         }
     }
-    words
+    found
 }
 
 /// A table of texts.
-pub(super) fn table(f: &mut Reader<'_>, name: &str) -> Vec<(String, String)> {
+pub(super) fn table_of_texts(f: &mut Reader<'_>, name: &str) -> Vec<(String, String)> {
     let mut entries = Vec::new();
     for (key, value) in f.values(name) {
         let Value::Object(table) = value else {
@@ -75,7 +76,7 @@ pub(super) fn table(f: &mut Reader<'_>, name: &str) -> Vec<(String, String)> {
             continue;
         };
         for (name, value) in table {
-            match word(value) {
+            match scalar(value) {
                 Some(text) => entries.push((name.clone(), text)),
                 None => f.fault_at(format!("{key}.{name}"), "expected a text in quotes"),
             }
@@ -84,8 +85,8 @@ pub(super) fn table(f: &mut Reader<'_>, name: &str) -> Vec<(String, String)> {
     entries
 }
 
-/// The table under `key`, or a fault that shows what it should look like.
-pub(super) fn within<T>(
+/// The table under `key`, or a fault that shows the expected `shape`.
+pub(super) fn subtable<T>(
     f: &mut Reader<'_>,
     key: String,
     value: &Value,
@@ -99,29 +100,29 @@ pub(super) fn within<T>(
     Some(f.within(key, table, read))
 }
 
-/// A status of HTTP.
+/// An HTTP status.
 pub(super) fn status(f: &mut Reader<'_>, key: String, value: &Value) -> Option<u16> {
-    let status = word(value).and_then(|text| text.parse::<StatusCode>().ok()).map(|status| status.as_u16());
+    let status = scalar(value).and_then(|text| text.parse::<StatusCode>().ok()).map(|status| status.as_u16());
     if status.is_none() {
         f.fault_at(key, "expected an HTTP status from 100 to 999");
     }
     status
 }
 
-fn source(f: &mut Reader<'_>, key: String, value: &Value) -> Option<Source> {
+fn source(f: &mut Reader<'_>, key: String, value: &Value) -> Option<ValueSource> {
     const SHAPE: &str = "{ pointer = \"…\", when_pointer = \"…\", equals = … }, or a pointer in quotes";
     if let Value::String(text) = value {
         let pointer = checked(text).map_err(|problem| f.fault_at(key, problem)).ok()?;
-        return Some(Source { pointer, guard: None });
+        return Some(ValueSource { pointer, guard: None });
     }
-    within(f, key, value, SHAPE, |f| {
+    subtable(f, key, value, SHAPE, |f| {
         let pointer = required_pointer(f, "pointer");
         let guard = self::pointer(f, "when_pointer");
         let test = test(f);
-        if test != Test::Set && !f.has("when_pointer") {
-            f.fault("when_pointer", "is missing: where the value stands that this depends on");
+        if test != ConditionTest::Set && !f.has("when_pointer") {
+            f.fault("when_pointer", "is missing: the pointer of the value that equals or when_suffix tests");
         }
-        Some(Source { pointer: pointer?, guard: guard.map(|pointer| Condition { pointer, test }) })
+        Some(ValueSource { pointer: pointer?, guard: guard.map(|pointer| Condition { pointer, test }) })
     })?
 }
 

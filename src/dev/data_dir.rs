@@ -1,4 +1,4 @@
-//! The directory that `dev` keeps its settings and state in.
+//! The directory with `dev`'s settings and state.
 
 use std::{
     fs::{DirBuilder, OpenOptions},
@@ -9,25 +9,25 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::Mode;
+use super::RunMode;
 use crate::random;
 
-const DEFAULT: &str = ".countersign";
+const DEFAULT_DIR: &str = ".countersign";
 
-/// Removed when dropped, if nobody asked to keep it.
-pub(super) struct Home {
+/// The data directory. A temporary one is removed on drop.
+pub(super) struct DataDir {
     directory: PathBuf,
     temporary: bool,
 }
 
-impl Home {
-    pub(super) fn open(chosen: Option<PathBuf>, mode: Mode) -> anyhow::Result<Self> {
-        let temporary = chosen.is_none() && mode != Mode::Person;
-        let directory = chosen.unwrap_or_else(|| if temporary { scratch() } else { DEFAULT.into() });
+impl DataDir {
+    pub(super) fn open(chosen: Option<PathBuf>, mode: RunMode) -> anyhow::Result<Self> {
+        let temporary = chosen.is_none() && mode != RunMode::Interactive;
+        let directory = chosen.unwrap_or_else(|| if temporary { temporary_path() } else { DEFAULT_DIR.into() });
         let why = || format!("cannot use the directory {} (--data)", directory.display());
         if !directory.is_dir() {
             DirBuilder::new().recursive(!temporary).mode(0o700).create(&directory).with_context(why)?;
-            // Holds secrets, and often stands in a repository.
+            // The directory contains secrets and is often inside a repository.
             std::fs::write(directory.join(".gitignore"), "*\n").with_context(why)?;
         }
         let directory = directory.canonicalize().with_context(why)?;
@@ -38,7 +38,7 @@ impl Home {
         self.directory.join("dev.toml")
     }
 
-    /// For `store.url`.
+    /// The value of `store.url`.
     pub(super) fn store_url(&self) -> String {
         format!("embedded:{}", self.directory.join("store").display())
     }
@@ -53,31 +53,31 @@ impl Home {
         }
     }
 
-    /// All or nothing, and never readable by others.
+    /// Replaces the settings atomically; the file is readable by the owner only.
     pub(super) fn write_settings(&self, text: &str) -> anyhow::Result<()> {
         let file = self.settings_file();
-        let draft = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(random::bytes())));
+        let temporary = self.directory.join(format!(".dev.toml.{:016x}", u64::from_be_bytes(random::bytes())));
         let write = || -> io::Result<()> {
-            let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+            let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             out.write_all(text.as_bytes())?;
             out.sync_all()?;
-            std::fs::rename(&draft, &file)
+            std::fs::rename(&temporary, &file)
         };
         write().with_context(|| format!("cannot write {}", file.display()))
     }
 }
 
-impl Drop for Home {
+impl Drop for DataDir {
     fn drop(&mut self) {
         if self.temporary
             && let Err(error) = std::fs::remove_dir_all(&self.directory)
         {
-            tracing::warn!(%error, directory = %self.directory.display(), "the temporary directory stays");
+            tracing::warn!(%error, directory = %self.directory.display(), "cannot remove the temporary directory");
         }
     }
 }
 
-fn scratch() -> PathBuf {
+fn temporary_path() -> PathBuf {
     std::env::temp_dir().join(format!("countersign-dev-{:016x}", u64::from_be_bytes(random::bytes())))
 }
 
@@ -92,22 +92,22 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_private_and_a_scratch_directory_goes_away() {
-        let home = Home::open(None, Mode::Rehearsal).unwrap();
-        assert_eq!(home.read_settings().unwrap(), None);
-        home.write_settings("a").unwrap();
-        home.write_settings("b").unwrap();
-        assert_eq!(home.read_settings().unwrap().as_deref(), Some("b"));
-        assert_eq!((mode(&home.directory), mode(&home.settings_file())), (0o700, 0o600));
-        let directory = home.directory.clone();
-        drop(home);
+    fn settings_are_private_and_a_temporary_directory_is_removed() {
+        let data_dir = DataDir::open(None, RunMode::Once).unwrap();
+        assert_eq!(data_dir.read_settings().unwrap(), None);
+        data_dir.write_settings("a").unwrap();
+        data_dir.write_settings("b").unwrap();
+        assert_eq!(data_dir.read_settings().unwrap().as_deref(), Some("b"));
+        assert_eq!((mode(&data_dir.directory), mode(&data_dir.settings_file())), (0o700, 0o600));
+        let directory = data_dir.directory.clone();
+        drop(data_dir);
         assert!(!directory.exists());
     }
 
     #[test]
-    fn a_chosen_directory_stays_as_it_was() {
+    fn a_chosen_directory_is_not_removed() {
         let chosen = tempfile::tempdir().unwrap();
-        drop(Home::open(Some(chosen.path().to_owned()), Mode::Program).unwrap());
+        drop(DataDir::open(Some(chosen.path().to_owned()), RunMode::Json).unwrap());
         assert!(chosen.path().exists() && !chosen.path().join(".gitignore").exists());
     }
 }

@@ -1,4 +1,4 @@
-//! What the fake phone has seen, newest last, and not without end.
+//! The recent messages and callbacks of the fake phone.
 
 use std::collections::VecDeque;
 
@@ -6,23 +6,24 @@ use serde::Serialize;
 
 use crate::gateway::SimulatedMessage;
 
-/// More than anybody scrolls through.
-const KEPT: usize = 200;
+/// The maximum number of messages, and of callbacks.
+const MAX_ENTRIES: usize = 200;
 
+/// Messages and callbacks, oldest first.
 #[derive(Default)]
-pub(in crate::dev) struct Journal {
+pub(in crate::dev) struct PhoneHistory {
     pub(in crate::dev) bubbles: VecDeque<Bubble>,
-    pub(in crate::dev) callbacks: VecDeque<Callback>,
-    /// For sending it again.
+    pub(in crate::dev) callbacks: VecDeque<ReceivedCallback>,
+    /// The last message, to send it again.
     pub(super) last: Option<SimulatedMessage>,
-    /// When the app last asked for a code.
-    pub(super) asked: Option<i64>,
+    /// When the app last requested a code, in Unix milliseconds.
+    pub(super) code_requested_at: Option<i64>,
     next: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(in crate::dev) enum Side {
+pub(in crate::dev) enum ChatSide {
     Person,
     Business,
 }
@@ -33,47 +34,47 @@ pub(in crate::dev) struct Bubble {
     pub(super) id: u64,
     /// Unix milliseconds.
     pub(super) at: i64,
-    pub(in crate::dev) side: Side,
-    /// The person's chat id, whichever side wrote.
+    pub(in crate::dev) side: ChatSide,
+    /// The person's chat id, in both directions.
     pub(in crate::dev) chat: String,
     pub(in crate::dev) text: String,
-    /// What is unusual about it, in a few words.
+    /// What is unusual about the message.
     pub(super) note: Option<&'static str>,
-    /// What the daemon answered to the webhook.
+    /// The status of the daemon's response to the webhook.
     pub(super) status: Option<u16>,
-    /// Until that answer; for a reply, since the message it answers; for a code, since the app asked for it.
+    /// Milliseconds: until that response; for a reply, since the message; for a code, since the app requested it.
     pub(super) millis: Option<u64>,
-    /// Not by WhatsApp.
+    /// Sent by SMS instead of WhatsApp.
     pub(in crate::dev) sms: bool,
-    /// Sent because the app asked, not because the person wrote.
+    /// A one-time code, not a reply.
     pub(in crate::dev) code: bool,
 }
 
-/// One attempt to call the app back.
+/// A callback that the app received.
 #[derive(Clone, Serialize)]
-pub(in crate::dev) struct Callback {
+pub(in crate::dev) struct ReceivedCallback {
     pub(super) id: u64,
     pub(super) at: i64,
     pub(in crate::dev) kind: String,
     pub(super) headers: Vec<(String, String)>,
     pub(in crate::dev) body: String,
-    /// Made with one of the instance's secrets.
+    /// The signature is valid.
     pub(in crate::dev) genuine: bool,
-    /// How often this `webhook-id` has come, this time included.
+    /// The number of callbacks with this `webhook-id` so far, including this one.
     pub(super) attempt: usize,
     pub(super) webhook_id: String,
     pub(super) answered: u16,
 }
 
-impl Journal {
-    /// Returns the bubble's id, for [`Journal::delivered`].
-    pub(super) fn said(&mut self, make: impl FnOnce(u64) -> Bubble) -> u64 {
+impl PhoneHistory {
+    /// Adds a message and returns its id, for [`PhoneHistory::delivered`].
+    pub(super) fn add_bubble(&mut self, make: impl FnOnce(u64) -> Bubble) -> u64 {
         let id = self.id();
-        keep(&mut self.bubbles, make(id));
+        push_bounded(&mut self.bubbles, make(id));
         id
     }
 
-    /// The daemon has answered.
+    /// Records the daemon's response to a webhook.
     pub(super) fn delivered(&mut self, id: u64, status: Option<u16>, millis: u64) {
         if let Some(bubble) = self.bubbles.iter_mut().rev().find(|bubble| bubble.id == id) {
             bubble.status = status;
@@ -81,16 +82,16 @@ impl Journal {
         }
     }
 
-    pub(super) fn called_back(&mut self, make: impl FnOnce(u64) -> Callback) {
+    pub(super) fn add_callback(&mut self, make: impl FnOnce(u64) -> ReceivedCallback) {
         let id = self.id();
         let callback = make(id);
         let before = self.callbacks.iter().filter(|earlier| earlier.webhook_id == callback.webhook_id).count();
-        keep(&mut self.callbacks, Callback { attempt: before + 1, ..callback });
+        push_bounded(&mut self.callbacks, ReceivedCallback { attempt: before + 1, ..callback });
     }
 
     /// When the person of this chat last wrote.
-    pub(super) fn last_written(&self, chat: &str) -> Option<i64> {
-        let mine = |bubble: &&Bubble| bubble.side == Side::Person && bubble.chat == chat;
+    pub(super) fn last_message_at(&self, chat: &str) -> Option<i64> {
+        let mine = |bubble: &&Bubble| bubble.side == ChatSide::Person && bubble.chat == chat;
         self.bubbles.iter().rev().find(mine).map(|bubble| bubble.at)
     }
 
@@ -100,8 +101,8 @@ impl Journal {
     }
 }
 
-fn keep<T>(list: &mut VecDeque<T>, new: T) {
-    if list.len() == KEPT {
+fn push_bounded<T>(list: &mut VecDeque<T>, new: T) {
+    if list.len() == MAX_ENTRIES {
         list.pop_front();
     }
     list.push_back(new);

@@ -1,0 +1,82 @@
+//! The results of requests to a gateway: of sending a message, and of looking up a LID.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::json::text;
+use crate::domain::Phone;
+
+/// The result of a request that sends a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SendResult {
+    /// The gateway accepted the message, under this id if the response has one.
+    Accepted { id: Option<String> },
+    /// The message was not sent, for a temporary reason: a retry cannot duplicate it.
+    Retryable { reason: &'static str },
+    /// The message may have been sent: a retry may duplicate it.
+    Unknown { reason: &'static str },
+    /// The message was not sent, and a retry will not succeed.
+    Refused(Refusal),
+}
+
+/// The result of looking up the phone number of a LID.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LidLookup {
+    Phone(Phone),
+    /// The gateway cannot resolve this LID, now or later.
+    Unavailable,
+    /// The gateway has not received the number from WhatsApp yet; a later lookup may succeed.
+    NotYetKnown,
+    /// The lookup failed.
+    Failed,
+}
+
+/// Why a message cannot be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refusal {
+    /// The recipient has no WhatsApp account, or blocked this number.
+    NotOnWhatsApp,
+    /// WhatsApp accepts no free text to this chat now: the recipient's last message is too old, or WhatsApp has
+    /// restricted this number from starting chats. Such restrictions last hours, and retries within minutes prolong them.
+    WindowClosed,
+    /// The gateway rejected the credentials, or this number is logged out or banned.
+    Unauthorized,
+    /// Any other permanent failure.
+    Permanent,
+}
+
+impl Refusal {
+    /// The label value in metrics, logs and stored records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotOnWhatsApp => "not_on_whatsapp",
+            Self::WindowClosed => "window_closed",
+            Self::Unauthorized => "unauthorized",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
+/// The meaning of an HTTP status where the response body is not more specific.
+pub(super) fn send_result_by_status(status: StatusCode) -> SendResult {
+    match status.as_u16() {
+        200..=299 => SendResult::Accepted { id: None },
+        401 | 403 => SendResult::Refused(Refusal::Unauthorized),
+        408 | 425 | 429 => SendResult::Retryable { reason: "rate_limited" },
+        // A proxy forwarded the request and got no response: 520 and 524 are Cloudflare's.
+        504 | 520 | 524 => SendResult::Unknown { reason: "gateway_timeout" },
+        500..=599 => SendResult::Retryable { reason: "gateway_error" },
+        _ => SendResult::Refused(Refusal::Permanent),
+    }
+}
+
+/// Like [`send_result_by_status`], with the message id from the first of `pointers` that exists.
+pub(super) fn send_result_with_id(response: &http::Response<Vec<u8>>, body: &Value, pointers: &[&str]) -> SendResult {
+    match send_result_by_status(response.status()) {
+        SendResult::Accepted { .. } => {
+            let id = pointers.iter().find_map(|pointer| text(body, pointer));
+            SendResult::Accepted { id: id.map(str::to_owned) }
+        }
+        other => other,
+    }
+}
